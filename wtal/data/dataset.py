@@ -1,0 +1,87 @@
+"""Videos, their labels and (for the judge only) their annotations, whatever file they came from."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from wtal.data.segments import Annotation
+from wtal.errors import UsageError
+from wtal.registry import suggest
+
+
+@dataclass(frozen=True, slots=True)
+class VideoRecord:
+    """One video of a dataset.
+
+    `duration` is in seconds, None where the file does not say. `labels` are the classes shown, in class order;
+    they hold every class of `annotations`.
+    """
+
+    id: str
+    duration: float | None
+    subset: str
+    labels: tuple[str, ...]
+    annotations: tuple[Annotation, ...] = ()
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Videos by id, the class list, and what the reader of the file counted and reported.
+
+    `classes` is in the order of class ids: sorted by name, unless the file fixes an order. `notes` are sentences
+    for a person: unknown labels, videos without annotation, segments that leave their video, and how many of each.
+    """
+
+    classes: tuple[str, ...]
+    videos: dict[str, VideoRecord]
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def subsets(self) -> dict[str, int]:
+        """Name of each subset -> number of its videos."""
+        return dict(Counter(video.subset for video in self.videos.values()))
+
+    def select(self, subset: str) -> list[VideoRecord]:
+        """Videos of a subset, sorted by id.
+
+        `name@k/n` is fold k (0-based) of n of the subset, taken by video; `name@!k/n` is all but that fold: hold a
+        fold out of training, choose on it, and leave the reported subset alone. Commas join subsets; `*` is all.
+
+        Raises:
+            UsageError: when no such subset exists; the message lists those that do.
+        """
+        chosen: dict[str, VideoRecord] = {}
+        for part in subset.split(","):
+            chosen.update({video.id: video for video in self._select(part.strip())})
+        return [chosen[key] for key in sorted(chosen)]
+
+    def _select(self, expression: str) -> list[VideoRecord]:
+        name, _, fold = expression.partition("@")
+        if name != "*" and name not in self.subsets:
+            raise UsageError(f"the annotations have no subset {name!r}; {suggest(name, self.subsets)}")
+        videos = sorted((v for v in self.videos.values() if name in ("*", v.subset)), key=lambda v: v.id)
+        if not fold:
+            return videos
+        index, count = _fold(fold.removeprefix("!"), expression)
+        inside = set(range(index, len(videos), count))
+        return [video for i, video in enumerate(videos) if (i in inside) != fold.startswith("!")]
+
+
+def _fold(text: str, expression: str) -> tuple[int, int]:
+    index, _, count = text.partition("/")
+    if not (index.isdigit() and count.isdigit() and int(index) < int(count)):
+        raise UsageError(f"a fold is subset@k/n with k < n, or subset@!k/n, got {expression!r}")
+    return int(index), int(count)
+
+
+def bare_id(name: str) -> str:
+    """A video id without the `v_` that ActivityNet and HACS put before it in file names."""
+    return name.removeprefix("v_")
+
+
+def match_ids(wanted: Iterable[str], present: Iterable[str]) -> dict[str, str]:
+    """Ids of a dataset -> ids of a store, where a store has them: equal, or equal but for a `v_` before either."""
+    exact = set(present)
+    bare = {bare_id(name): name for name in sorted(exact, reverse=True)}
+    found = {name: name if name in exact else bare.get(bare_id(name)) for name in wanted}
+    return {name: match for name, match in found.items() if match is not None}

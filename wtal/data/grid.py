@@ -1,0 +1,135 @@
+"""The one clock: frames, snippets and seconds meet here and nowhere else."""
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wtal.data.segments import Segment
+from wtal.errors import FormatError
+
+TailPolicy = Literal["pad", "drop"]
+
+
+def frame_count(fps: Fraction, shown_seconds: Fraction) -> int:
+    """Frames at rate `fps` in a video that is shown for `shown_seconds`: at least one."""
+    return max(1, round(fps * shown_seconds))
+
+
+@dataclass(frozen=True, slots=True)
+class SnippetGrid:
+    """Snippets every `stride` frames, each seeing `span` frames, over `frames` frames at `fps` frames per second.
+
+    Second 0 is the first shown frame. Snippet i stands for the frames [i * stride, (i + 1) * stride); the window of
+    `span` frames that its feature was computed on is centred on them. With `tail="pad"` there are
+    ceil(frames / stride) snippets and the last is filled with its last frame; with `tail="drop"` there are
+    frames // stride, as in the papers. A video shorter than one stride has one snippet under `pad` and none
+    under `drop`.
+
+    `stride` may be fractional: a store of published features counts in its own frames.
+
+    Raises:
+        ValueError: when fps, stride, span or frames is not positive.
+    """
+
+    fps: Fraction
+    frames: int
+    stride: Fraction
+    span: int
+    tail: TailPolicy = "pad"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "fps", Fraction(self.fps))
+        object.__setattr__(self, "stride", Fraction(self.stride))
+        if self.fps <= 0 or self.frames < 1 or self.stride <= 0 or self.span < 1:
+            raise ValueError(f"a grid needs positive fps, frames, stride and span, got {self}")
+        if self.tail not in ("pad", "drop"):
+            raise ValueError(f"tail is 'pad' or 'drop', got {self.tail!r}")
+
+    @property
+    def num_snippets(self) -> int:
+        """T: snippets on this grid."""
+        count = self.frames / self.stride
+        return math.ceil(count) if self.tail == "pad" else math.floor(count)
+
+    @property
+    def duration(self) -> float:
+        """Seconds that the frames cover."""
+        return float(self.frames / self.fps)
+
+    @property
+    def seconds_per_snippet(self) -> float:
+        """Seconds from one snippet's start to the next one's."""
+        return float(self.stride / self.fps)
+
+    def to_segment(self, first: int, last: int, scale: int = 1) -> Segment:
+        """Snippets first..last, both included, as seconds; the end never runs past the last frame.
+
+        With `scale` > 1 the indices count on a grid that is `scale` times finer, as upsampled activations do.
+        """
+        return Segment(self._second(first, scale), self._second(last + 1, scale))
+
+    def seconds(self, positions: NDArray[np.int64], scale: int = 1) -> NDArray[np.float64]:
+        """(N,) borders, counted in snippets (finer by `scale`) -> (N,) seconds, cut at the last frame's end.
+
+        The vectorised form of `to_segment`: a run first..last has the borders first and last + 1.
+        """
+        return np.array([self._second(int(position), scale) for position in positions], dtype=np.float64)
+
+    def snippet_at(self, second: float) -> int:
+        """Index of the snippet that shows `second`, cut to the grid.
+
+        Raises:
+            ValueError: when the grid has no snippet.
+        """
+        if self.num_snippets == 0:
+            raise ValueError("the grid has no snippet")
+        index = math.floor(Fraction(second) * self.fps / self.stride)
+        return min(max(index, 0), self.num_snippets - 1)
+
+    def centers(self) -> NDArray[np.float64]:
+        """(T,) seconds of the snippets' middles."""
+        return np.array([float((Fraction(2 * i + 1, 2) * self.stride) / self.fps) for i in range(self.num_snippets)])
+
+    def mask(self, segments: list[Segment]) -> NDArray[np.bool_]:
+        """(T,) True where a snippet's middle lies in one of `segments`."""
+        centers = self.centers()
+        result = np.zeros(len(centers), dtype=bool)
+        for segment in segments:
+            result |= (centers >= segment.start) & (centers < segment.end)
+        return result
+
+    def window(self, index: int) -> range:
+        """Frame numbers that snippet `index` sees; they may leave 0..frames-1, where the border frame stands in."""
+        start = math.floor(index * self.stride) + math.floor((self.stride - self.span) / 2)
+        return range(start, start + self.span)
+
+    def to_json(self) -> dict[str, Any]:
+        """The grid as JSON types, exact; `from_json` rebuilds an equal grid."""
+        return {
+            "fps": str(self.fps),
+            "frames": self.frames,
+            "stride": str(self.stride),
+            "span": self.span,
+            "tail": self.tail,
+        }
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "SnippetGrid":
+        """The grid that `to_json` described.
+
+        Raises:
+            FormatError: when a value is missing or is not a number.
+        """
+        try:
+            return cls(
+                Fraction(values["fps"]), int(values["frames"]), Fraction(values["stride"]), values["span"], values["tail"]
+            )
+        except (KeyError, ValueError, TypeError, ZeroDivisionError) as error:
+            raise FormatError(f"not a snippet grid: {values!r} ({error})") from None
+
+    def _second(self, position: int, scale: int) -> float:
+        return float(min(max(position, 0) * self.stride / scale, Fraction(self.frames)) / self.fps)

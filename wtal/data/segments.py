@@ -1,0 +1,69 @@
+"""Intervals of time in seconds: what people annotate and what detectors answer with."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A half-open interval [start, end) in seconds; `start <= end`, both finite.
+
+    Raises:
+        ValueError: when an end is not finite or lies before the start.
+    """
+
+    start: float
+    end: float
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.start) and math.isfinite(self.end) and self.start <= self.end):
+            raise ValueError(f"a segment needs finite start <= end, got [{self.start}, {self.end}]")
+
+    @property
+    def duration(self) -> float:
+        """Length in seconds."""
+        return self.end - self.start
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation(Segment):
+    """Ground truth: a segment and the class that is shown in it."""
+
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Detection(Segment):
+    """What a detector answers: a segment, its class, and a score (higher is surer)."""
+
+    label: str
+    score: float
+
+
+def tiou(first: Segment, second: Segment) -> float:
+    """Temporal intersection over union, in [0, 1]; symmetric, and 1 if and only if the segments are equal."""
+    if first.start == second.start and first.end == second.end:
+        return 1.0
+    intersection = max(0.0, min(first.end, second.end) - max(first.start, second.start))
+    union = first.duration + second.duration - intersection
+    # Two different segments can round to the same lengths: what is not equal stays below one.
+    return min(intersection / union, math.nextafter(1.0, 0.0)) if union > 0 else 0.0
+
+
+def as_array(segments: Sequence[Segment]) -> NDArray[np.float64]:
+    """(N,) segments -> (N, 2) seconds."""
+    return np.array([(s.start, s.end) for s in segments], dtype=np.float64).reshape(-1, 2)
+
+
+def tiou_matrix(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(N, 2), (M, 2) seconds -> (N, M) temporal intersection over union; 0 where the union is empty."""
+    start = np.maximum(first[:, None, 0], second[None, :, 0])
+    end = np.minimum(first[:, None, 1], second[None, :, 1])
+    intersection = np.clip(end - start, 0.0, None)
+    lengths = (first[:, 1] - first[:, 0])[:, None] + (second[:, 1] - second[:, 0])[None, :]
+    union = lengths - intersection
+    return np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)

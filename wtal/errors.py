@@ -1,0 +1,54 @@
+"""Every error that a user may meet: one line that says what was wanted, what came and what to do."""
+
+import importlib
+from types import ModuleType
+
+
+class WtalError(Exception):
+    """Something that the user can mend. The command line prints it in one line and exits with `exit_code`."""
+
+    exit_code = 1
+
+
+class UsageError(WtalError):
+    """The call is ambiguous or malformed (exit 2)."""
+
+    exit_code = 2
+
+
+class ConfigError(WtalError):
+    """A recipe, an override or an option has an unknown key or a value that does not fit."""
+
+
+class FormatError(WtalError):
+    """A file is not in the layout that it was said to be in."""
+
+
+class VideoError(WtalError):
+    """One video cannot be used; the batch goes on and the reason lands in `failures.json`."""
+
+
+class StoreError(WtalError):
+    """A feature store is missing, damaged, or was made by another extractor."""
+
+
+class WeightsError(WtalError):
+    """A checkpoint is missing, truncated, unsafe, or its keys do not fit the model."""
+
+
+class MissingExtra(WtalError):
+    """An optional part of the package is not installed."""
+
+
+def require(module: str, extra: str) -> ModuleType:
+    """Import `module`, which the optional extra `extra` installs.
+
+    Raises:
+        MissingExtra: naming the extra, when the module is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name != module.partition(".")[0]:
+            raise
+        raise MissingExtra(f"{module} is not installed; run: pip install 'wtal[{extra}]'") from None

@@ -1,0 +1,1 @@
+"""The judge: metrics, challenge rules. It sees segments and thresholds, never a model."""

@@ -1,0 +1,82 @@
+"""Clips to feature vectors: the contract of `backbones/`.
+
+A leaf of `backbones/` holds `STREAMS` (the streams that it has), `FLOW` (its default flow method), `STRIDE` (frames
+between its snippets by default), `WEIGHTS` (name -> `Weights`, empty where it has none to load) and
+`create(stream, weights) -> Backbone`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from wtal.errors import UsageError
+from wtal.registry import BACKBONES, suggest
+
+WeightsSource = str | Path | Mapping[str, Tensor] | None
+
+
+@dataclass(frozen=True, slots=True)
+class FrameSize:
+    """How frames are scaled before flow and clips: the shorter side to `short_side` pixels, aspect kept.
+
+    With `enlarge` False smaller frames stay as they are.
+    """
+
+    short_side: int
+    enlarge: bool
+
+
+class Backbone(nn.Module):
+    """A network (or a fixed descriptor) that turns clips of one stream into feature vectors.
+
+    Class attributes of a leaf: `stream` ("rgb" | "flow"), `dim` (D), `span` (L, frames of a clip), `size` (how frames
+    are scaled before they come to `preprocess`), `identity` (JSON: all that can change its numbers, weights included).
+    """
+
+    stream: str
+    dim: int
+    span: int
+    size: FrameSize
+    identity: dict[str, Any]
+
+    def preprocess(self, frames: NDArray[Any]) -> Tensor:
+        """(N, L, H, W, 3) uint8 RGB, or (N, L, H, W, 2) float32 flow in pixels -> (N, C, L, H', W') float32."""
+        raise NotImplementedError
+
+    def feature_map(self, clips: Tensor) -> Tensor:
+        """(N, C, L, H, W) preprocessed -> (N, D, ...): the features before the last averaging."""
+        raise NotImplementedError
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """(N, C, L, H, W) preprocessed -> (N, D)."""
+        raise NotImplementedError
+
+    @torch.inference_mode()
+    def extract(self, frames: NDArray[Any]) -> NDArray[np.float32]:
+        """(N, L, H, W, 3) uint8 RGB or (N, L, H, W, 2) float32 flow -> (N, D), on the device of the parameters."""
+        device = next((parameter.device for parameter in self.parameters()), torch.device("cpu"))
+        features: Tensor = self(self.preprocess(frames).to(device))
+        return features.float().cpu().numpy()
+
+
+def create_backbone(name: str, stream: str, weights: WeightsSource = None) -> Backbone:
+    """The backbone `name` for one stream, in eval mode.
+
+    `weights` is a path, a mapping of tensors, a name from the backbone's `WEIGHTS`, or `random:SEED` for dry runs
+    and tests; None takes the first of `WEIGHTS`.
+
+    Raises:
+        UsageError: when there is no such backbone or it lacks the stream.
+        WeightsError: when the weights are missing, damaged, or do not fit.
+    """
+    module = BACKBONES.load(name)
+    if stream not in module.STREAMS:
+        raise UsageError(f"backbone {name} has no stream {stream!r}; {suggest(stream, module.STREAMS)}")
+    backbone: Backbone = module.create(stream, weights)
+    return backbone.eval()

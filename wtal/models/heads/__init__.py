@@ -1,0 +1,1 @@
+"""One localization head a file."""

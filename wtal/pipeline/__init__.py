@@ -1,0 +1,1 @@
+"""The stages; each turns paths into a path."""
