@@ -36,7 +36,7 @@ class WeightsError(WtalError):
     """A checkpoint is missing, truncated, unsafe, or its keys do not fit the model."""
 
 
-class MissingExtra(WtalError):
+class MissingExtraError(WtalError):
     """An optional part of the package is not installed."""
 
 
@@ -44,11 +44,11 @@ def require(module: str, extra: str) -> ModuleType:
     """Import `module`, which the optional extra `extra` installs.
 
     Raises:
-        MissingExtra: naming the extra, when the module is not installed.
+        MissingExtraError: naming the extra, when the module is not installed.
     """
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name != module.partition(".")[0]:
             raise
-        raise MissingExtra(f"{module} is not installed; run: pip install 'wtal[{extra}]'") from None
+        raise MissingExtraError(f"{module} is not installed; run: pip install 'wtal[{extra}]'") from None

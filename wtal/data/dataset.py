@@ -8,6 +8,8 @@ from wtal.data.segments import Annotation
 from wtal.errors import UsageError
 from wtal.registry import suggest
 
+_YOUTUBE_ID = 11  # characters
+
 
 @dataclass(frozen=True, slots=True)
 class VideoRecord:
@@ -75,13 +77,16 @@ def _fold(text: str, expression: str) -> tuple[int, int]:
 
 
 def bare_id(name: str) -> str:
-    """A video id without the `v_` that ActivityNet and HACS put before it in file names."""
-    return name.removeprefix("v_")
+    """A video id without the `v_` that ActivityNet and HACS put before it in file names.
+
+    A YouTube id has 11 characters and may itself begin with `v_` (`v_UmAH95xls` does): one of that length stays whole.
+    """
+    return name if len(name) == _YOUTUBE_ID else name.removeprefix("v_")
 
 
 def match_ids(wanted: Iterable[str], present: Iterable[str]) -> dict[str, str]:
     """Ids of a dataset -> ids of a store, where a store has them: equal, or equal but for a `v_` before either."""
-    exact = set(present)
-    bare = {bare_id(name): name for name in sorted(exact, reverse=True)}
-    found = {name: name if name in exact else bare.get(bare_id(name)) for name in wanted}
+    stored = set(present)
+    forms = {name: (name, f"v_{name}", name.removeprefix("v_")) for name in wanted}
+    found = {name: next((form for form in tried if form in stored), None) for name, tried in forms.items()}
     return {name: match for name, match in found.items() if match is not None}

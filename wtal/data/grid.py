@@ -125,9 +125,8 @@ class SnippetGrid:
             FormatError: when a value is missing or is not a number.
         """
         try:
-            return cls(
-                Fraction(values["fps"]), int(values["frames"]), Fraction(values["stride"]), values["span"], values["tail"]
-            )
+            fps, stride = Fraction(values["fps"]), Fraction(values["stride"])
+            return cls(fps, int(values["frames"]), stride, int(values["span"]), values["tail"])
         except (KeyError, ValueError, TypeError, ZeroDivisionError) as error:
             raise FormatError(f"not a snippet grid: {values!r} ({error})") from None
 

@@ -60,10 +60,12 @@ def as_array(segments: Sequence[Segment]) -> NDArray[np.float64]:
 
 
 def tiou_matrix(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(N, 2), (M, 2) seconds -> (N, M) temporal intersection over union; 0 where the union is empty."""
+    """(N, 2), (M, 2) seconds -> (N, M) temporal intersection over union; two equal segments of no length have 1."""
     start = np.maximum(first[:, None, 0], second[None, :, 0])
     end = np.minimum(first[:, None, 1], second[None, :, 1])
     intersection = np.clip(end - start, 0.0, None)
     lengths = (first[:, 1] - first[:, 0])[:, None] + (second[:, 1] - second[:, 0])[None, :]
     union = lengths - intersection
-    return np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)
+    same = np.equal(first[:, None, 0], second[None, :, 0]).astype(np.float64)  # what holds where neither has a length
+    result: NDArray[np.float64] = np.divide(intersection, union, out=same, where=union > 0)
+    return result

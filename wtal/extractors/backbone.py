@@ -6,7 +6,6 @@ between its snippets by default), `WEIGHTS` (name -> `Weights`, empty where it h
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from wtal.errors import UsageError
+from wtal.extractors.scale import FrameSize as FrameSize
 from wtal.registry import BACKBONES, suggest
 
 WeightsSource = str | Path | Mapping[str, Tensor] | None
-
-
-@dataclass(frozen=True, slots=True)
-class FrameSize:
-    """How frames are scaled before flow and clips: the shorter side to `short_side` pixels, aspect kept.
-
-    With `enlarge` False smaller frames stay as they are.
-    """
-
-    short_side: int
-    enlarge: bool
 
 
 class Backbone(nn.Module):

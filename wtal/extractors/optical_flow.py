@@ -5,13 +5,15 @@ A leaf of `flow/` holds `create(implementation: str | None) -> FlowMethod`. `wta
 the resolved name and parameters go into the store's identity.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wtal.registry import FLOWS
+from wtal.errors import UsageError, WtalError
+from wtal.registry import FLOWS, suggest
 
 Gray = NDArray[np.uint8]
 FlowField = NDArray[np.float32]
@@ -35,12 +37,51 @@ class FlowMethod:
     name: str
     implementation: str
     identity: dict[str, Any] = field(hash=False)
-    engine: type[PairFlow] | Any = field(hash=False)
+    engine: Callable[[], PairFlow] = field(compare=False)
 
     def new(self) -> PairFlow:
         """A fresh engine for one thread."""
-        made: PairFlow = self.engine()
-        return made
+        return self.engine()
+
+
+@dataclass(frozen=True)
+class Implementation:
+    """One way to compute a method.
+
+    `why_not` gives None where this machine can run it, else the reason in a few words; `identity` gives the library
+    version and the parameters; `engine` makes an engine.
+    """
+
+    why_not: Callable[[], str | None]
+    identity: Callable[[], dict[str, Any]]
+    engine: Callable[[], PairFlow]
+
+
+def resolve_flow(name: str, wanted: str | None, table: Mapping[str, Implementation]) -> FlowMethod:
+    """The implementation `wanted` from a leaf's `table`, or with None the first that this machine can run.
+
+    Raises:
+        UsageError: when `wanted` is not in the table.
+        WtalError: when `wanted`, or with None each of the table, cannot run on this machine.
+    """
+    if wanted is not None and wanted not in table:
+        raise UsageError(f"flow {name} has no implementation {wanted!r}; {suggest(wanted, table)}")
+    reasons = {}
+    for implementation in [wanted] if wanted else table:
+        found = table[implementation]
+        if (reason := found.why_not()) is None:
+            identity = {"name": name, "implementation": implementation, **found.identity()}
+            return FlowMethod(name, implementation, identity, found.engine)
+        reasons[implementation] = reason
+    raise WtalError("; ".join(f"flow {name}:{key} cannot run here: {reason}" for key, reason in reasons.items()))
+
+
+def extend_edges(image: Gray, side: int) -> Gray:
+    """(H, W) -> (max(H, side), max(W, side)), contiguous: the last row and column are repeated down and right."""
+    down, right = (max(side - length, 0) for length in image.shape)
+    if down or right:
+        image = np.pad(image, ((0, down), (0, right)), mode="edge")
+    return np.ascontiguousarray(image)
 
 
 def create_flow(name: str) -> FlowMethod:

@@ -3,7 +3,7 @@
 A leaf of `readers/` holds `version() -> str` (of the library that decodes), `why_not() -> str | None` (None where it
 can be used here, else the reason in a few words) and `frames(info) -> Iterator[TimedFrame]`, sequential, in shown
 order, upright (rotation applied), at native size. It raises `VideoError` when the file cannot be read at all, and
-`VideoBroken` when decoding breaks after some frames.
+`VideoBroken`, after the last frame that could be had, when parts of the file could not be decoded.
 """
 
 from collections.abc import Iterator
@@ -22,17 +22,29 @@ from wtal.registry import READERS
 Image = NDArray[np.uint8]
 
 
-class VideoBroken(VideoError):
-    """Decoding broke after some frames: what came before is good and is used."""
+class VideoBroken(VideoError):  # noqa: N818 - the name says what happened
+    """Parts of the file could not be decoded: the frames that came before this error are good and are used."""
+
+
+class ReaderFailed(VideoError):  # noqa: N818 - the name says what happened
+    """The reader that `auto` chose failed on a file that it should be right on.
+
+    Frames that it gave are not to be used: start the video again with the reference reader, `pyav`, and hand the
+    message on as the reason for it.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class TimedFrame:
-    """One shown frame: `image` (H, W, 3) uint8 RGB; `time` and `duration` in seconds on the file's own clock."""
+    """One shown frame: `image` (H, W, 3) uint8 RGB; `time` and `duration` in seconds on the file's own clock.
+
+    `guessed` is True where the file gives the frame no time, and it was put behind the frame before it.
+    """
 
     time: Fraction
     duration: Fraction
     image: Image
+    guessed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +53,9 @@ class VideoInfo:
 
     `width`, `height` are in stored pixels, before `rotation` (degrees counter-clockwise that the picture must be
     turned by to stand upright: 0, 90, 180, 270). `rate` is the average frame rate and `duration` the declared seconds
-    of the chosen stream, None where the header does not say. `stream` is the index of the chosen video stream,
-    `video_streams` how many there are. `edited` is True where an edit list or a discard flag hides frames.
+    of the chosen stream, None where the header does not say; with `duration_of_file` only the whole file's is known,
+    in which sound may end later than the picture. `stream` is the index of the chosen video stream, `video_streams`
+    how many there are. `edited` is True where an edit list or a discard flag hides frames.
     """
 
     path: Path
@@ -60,6 +73,17 @@ class VideoInfo:
     stream: int
     video_streams: int
     edited: bool
+    duration_of_file: bool = False
+
+    @property
+    def frame_duration(self) -> Fraction:
+        """Seconds that one frame is shown for by the average rate; 1/25 where the header names no rate."""
+        return 1 / self.rate if self.rate else Fraction(1, 25)
+
+    @property
+    def declared_end(self) -> Fraction | None:
+        """Second on the file's own clock at which the stream should end, None where the header does not say."""
+        return None if self.duration is None else self.start + self.duration
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +118,11 @@ class VideoSummary:
             "shortfall": float(self.shortfall),
             "notes": list(self.notes),
         }
+
+
+def upright(image: Image, rotation: int) -> Image:
+    """(H, W, 3) stored picture -> the same turned by `rotation` degrees counter-clockwise, a multiple of 90."""
+    return np.ascontiguousarray(np.rot90(image, rotation // 90)) if rotation else image
 
 
 def load_reader(name: str) -> ModuleType:

@@ -1,0 +1,1 @@
+"""Side-by-side ratios, each measured in one run: `python -m benchmarks.NAME [--out results.json]`."""

@@ -1,0 +1,102 @@
+"""The walls of the house: who may import whom, read off the source alone."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1] / "wtal"
+FILES = sorted(ROOT.rglob("*.py"))
+
+# A room may import the rooms that stand to its right in one of these rows, and itself.
+MAY_IMPORT = {
+    "cli": {"pipeline", "report", "extractors", "models", "eval", "data", "config", "registry", "errors"},
+    "pipeline": {"report", "extractors", "models", "eval", "data", "config", "registry", "errors"},
+    "report": {"extractors", "models", "eval", "data", "config", "registry", "errors"},
+    "extractors": {"data", "config", "registry", "errors"},
+    "models": {"data", "config", "registry", "errors"},
+    "eval": {"data", "config", "registry", "errors"},
+    "data": {"config", "registry", "errors"},
+    "config": {"registry", "errors"},
+    "registry": {"errors"},
+    "errors": set(),
+}
+ONLY_IN_EXTRACTORS = {"cv2", "decord", "av", "pytorchvideo"}
+LEAVES = ("models/heads", "extractors/readers", "extractors/flow", "extractors/backbones", "data/formats")
+
+
+def imports(path: Path) -> list[tuple[int, str]]:
+    """(line, module) of every import, wherever it stands."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found += [(node.lineno, name.name) for name in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            assert node.level == 0, f"{path}:{node.lineno} imports relatively"
+            found += [(node.lineno, node.module)]
+            found += [(node.lineno, f"{node.module}.{name.name}") for name in node.names]
+    return found
+
+
+def room(module: str) -> str:
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else ""
+
+
+def of_file(path: Path) -> str:
+    return path.relative_to(ROOT).with_suffix("").parts[0]
+
+
+def test_there_are_files():
+    assert len(FILES) > 30
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_run_down(path):
+    here = of_file(path)
+    for line, module in imports(path):
+        target = room(module) if module.startswith("wtal.") else ""
+        if target in MAY_IMPORT and here in MAY_IMPORT and target != here:
+            assert target in MAY_IMPORT[here], f"{path}:{line}: {here} imports {module}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_libraries_stay_in_their_rooms(path):
+    here = of_file(path)
+    for line, module in imports(path):
+        top = module.split(".")[0]
+        if top in ONLY_IN_EXTRACTORS:
+            assert here == "extractors", f"{path}:{line}: {here} imports {top}"
+        if top == "torch" and here in ("eval", "data"):
+            assert path.name == "batch.py", f"{path}:{line}: {here} imports torch"
+
+
+@pytest.mark.parametrize("leaf", LEAVES)
+def test_leaves_do_not_import_each_other(leaf):
+    names = {path.stem for path in (ROOT / leaf).glob("*.py")} - {"__init__"}
+    package = "wtal." + leaf.replace("/", ".")
+    for path in (ROOT / leaf).glob("*.py"):
+        for line, module in imports(path):
+            for other in names - {path.stem}:
+                assert module != f"{package}.{other}", f"{path}:{line} imports its sibling {other}"
+
+
+@pytest.mark.parametrize("code", ["import wtal", "from wtal.cli import main; main(['--help'], standalone_mode=False)"])
+def test_help_needs_neither_torch_nor_cv2(code):
+    check = f"{code}\nimport sys\nassert not {{'torch', 'cv2'}} & set(sys.modules), 'imported'"
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_reader_process_needs_no_torch():
+    check = "import wtal.extractors._reader_process, sys; assert 'torch' not in sys.modules"
+    assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
+
+
+def test_no_machine_path_and_no_unfinished_word():
+    for path in FILES:
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            for word in ("/home/", "/work/", "TODO", "FIXME", "XXX", "NotImplemented "):
+                assert word not in line, f"{path}:{number}: {word}"

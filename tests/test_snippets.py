@@ -1,0 +1,138 @@
+"""Chunks of frames to windows of snippets, against the definition."""
+
+from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from wtal.data.grid import SnippetGrid
+from wtal.extractors.snippets import Flows, Windows
+
+
+def brute_force(frames, stride, span, tail):
+    grid = SnippetGrid(Fraction(25), len(frames), Fraction(stride), span, tail)
+    windows = [frames[np.clip(np.array(grid.window(i)), 0, len(frames) - 1)] for i in range(grid.num_snippets)]
+    return np.stack(windows) if windows else np.empty((0, span, *frames.shape[1:]), frames.dtype)
+
+
+def chunks(frames, sizes):
+    """The frames in chunks of the given sizes, over and over."""
+    start, turn = 0, 0
+    while start < len(frames):
+        size = sizes[turn % len(sizes)]
+        yield frames[start : start + size]
+        start, turn = start + size, turn + 1
+
+
+def stream(frames, windows, sizes):
+    """All batches, and the most frames that were kept between two chunks."""
+    batches, kept = [], 0
+    for chunk in chunks(frames, sizes):
+        batches += windows.push(chunk)
+        kept = max(kept, windows.kept)
+    batches += windows.finish()
+    return batches, kept
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    count=st.integers(1, 70),
+    stride=st.integers(1, 20),
+    span=st.integers(1, 40),
+    tail=st.sampled_from(["pad", "drop"]),
+    batch=st.integers(1, 5),
+    sizes=st.lists(st.integers(1, 30), min_size=1, max_size=4),
+)
+def test_windows_equal_the_grid(count, stride, span, tail, batch, sizes):
+    frames = np.arange(count * 2, dtype=np.float32).reshape(count, 1, 2, 1)
+    batches, kept = stream(frames, Windows(stride, span, tail, batch), sizes)
+    expected = brute_force(frames, stride, span, tail)
+    assert [first for first, _ in batches] == list(np.cumsum([0, *(len(b) for _, b in batches)])[:-1])
+    assert all(len(clips) <= batch for _, clips in batches)
+    got = np.concatenate([clips for _, clips in batches]) if batches else expected[:0]
+    np.testing.assert_array_equal(got, expected)
+    assert kept <= span + 2 * stride
+
+
+def test_windows_come_as_soon_as_they_are_complete():
+    windows = Windows(stride=4, span=8)
+    frames = np.zeros((6, 1, 1, 3), np.uint8)
+    (batch,) = windows.push(frames)
+    assert batch[0] == 0
+    assert batch[1].shape == (1, 8, 1, 1, 3)
+    assert batch[1].dtype == np.uint8
+    assert list(windows.push(frames[:3])) == []
+    assert [first for first, _ in windows.push(frames[:1])] == [1]
+
+
+def test_memory_does_not_grow_with_the_video():
+    windows = Windows(stride=8, span=16)
+    most = 0
+    for _ in range(200):
+        list(windows.push(np.zeros((10, 2, 2, 1), np.uint8)))
+        most = max(most, windows.kept)
+    assert windows.count == 2000
+    assert most <= 24
+
+
+def test_windows_refuse_what_is_not_positive():
+    with pytest.raises(ValueError, match="batch"):
+        Windows(8, 16, batch=0)
+    with pytest.raises(ValueError, match="positive"):
+        Windows(0, 16)
+
+
+class Difference:
+    """A flow engine that can be told apart by its input: (second - first, second)."""
+
+    def __init__(self):
+        self.busy = False
+
+    def __call__(self, first, second):
+        assert not self.busy, "one engine in two threads"
+        self.busy = True
+        flow = np.stack([second.astype(np.float32) - first, second.astype(np.float32)], axis=2)
+        self.busy = False
+        return flow
+
+
+def flow_of(frames, engines, sizes):
+    with ThreadPoolExecutor(4) as pool:
+        flows = Flows(engines, pool)
+        return np.concatenate([*(flows.push(chunk) for chunk in chunks(frames, sizes)), flows.finish()])
+
+
+@pytest.mark.parametrize("sizes", [[1], [3, 1, 7], [100]])
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_flow_goes_from_each_frame_to_the_next_across_chunks(sizes, workers):
+    frames = np.random.default_rng(0).integers(0, 255, (23, 5, 4, 3), np.uint8)
+    gray = np.stack([cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]).astype(np.float32)
+    flow = flow_of(frames, [Difference() for _ in range(workers)], sizes)
+    expected = np.stack([gray[1:] - gray[:-1], gray[1:]], axis=3)
+    np.testing.assert_array_equal(flow, np.concatenate([expected, expected[-1:]]))
+
+
+def test_one_frame_has_zero_flow_and_no_frame_has_none():
+    frames = np.full((1, 3, 2, 3), 7, np.uint8)
+    np.testing.assert_array_equal(flow_of(frames, [Difference()], [1]), np.zeros((1, 3, 2, 2), np.float32))
+    with ThreadPoolExecutor(1) as pool:
+        assert Flows([Difference()], pool).finish().shape == (0, 0, 0, 2)
+        with pytest.raises(ValueError, match="engine"):
+            Flows([], pool)
+
+
+def test_real_flow_does_not_depend_on_the_number_of_engines():
+    texture = cv2.GaussianBlur(np.random.default_rng(1).integers(0, 255, (80, 100, 3), np.uint8), (0, 0), 2)
+    frames = np.stack([np.roll(texture, (j, 2 * j), axis=(0, 1)) for j in range(9)])
+
+    def engine():
+        dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        return lambda first, second: dis.calc(first, second, None)
+
+    one = flow_of(frames, [engine()], [4])
+    three = flow_of(frames, [engine() for _ in range(3)], [9])
+    np.testing.assert_array_equal(one, three)

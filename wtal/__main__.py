@@ -1,0 +1,5 @@
+"""`python -m wtal`."""
+
+from wtal.cli import main
+
+main()

@@ -1,0 +1,166 @@
+"""What all commands share: errors in one line, progress on stderr, results on stdout."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Task as RichTask
+from rich.text import Text
+
+from wtal.errors import WtalError
+from wtal.pipeline.progress import Reporter, Task
+from wtal.pipeline.workspace import default_workspace
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+FINISHED_WITH_FAILURES = 3
+
+
+class Command(click.Command):
+    """A command with `--debug`: without it an error of ours is one line and its exit code."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params.append(
+            click.Option(["--debug"], is_flag=True, expose_value=False, help="Show the traceback of an error.")
+        )
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; print an error of ours in one line."""
+        try:
+            return super().invoke(ctx)
+        except WtalError as error:
+            if ctx.params.get("debug") or "--debug" in sys.argv:
+                raise
+            _fail(str(error), error.exit_code)
+        except BrokenPipeError:
+            sys.stderr.close()
+            sys.exit(0)
+        except OSError as error:
+            # A full disk, a read-only folder, a missing permission: the user's to mend, so one line, no traceback.
+            if "--debug" in sys.argv:
+                raise
+            _fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}", 1)
+
+
+def _fail(message: str, code: int) -> None:
+    click.echo(f"wtal: {' '.join(message.split())}", err=True)
+    sys.exit(code)
+
+
+class _Rate(ProgressColumn):
+    """Units a second."""
+
+    def render(self, task: RichTask) -> Text:
+        unit = task.fields["unit"]
+        return Text(f"{task.speed:.1f} {unit}/s" if task.speed else f"- {unit}/s", style="dim")
+
+
+class _Bar(Task):
+    def __init__(self, progress: Progress, index: Any) -> None:
+        self.progress, self.index = progress, index
+
+    def advance(self, count: int = 1, note: str = "") -> None:
+        self.progress.update(self.index, advance=count, note=note)
+
+
+class _Lines(Task):
+    """For logs: a line whenever another tenth is done."""
+
+    def __init__(self, console: Console, name: str, total: int, unit: str) -> None:
+        self.console, self.name, self.total, self.unit, self.done = console, name, total, unit, 0
+
+    def advance(self, count: int = 1, note: str = "") -> None:
+        before, self.done = self.done, self.done + count
+        if self.done * 10 // max(self.total, 1) > before * 10 // max(self.total, 1):
+            self.console.print(f"{self.name}: {self.done}/{self.total} {self.unit}s {note}".rstrip(), highlight=False)
+
+
+class ConsoleReporter(Reporter):
+    """Bars with rate and time left on a terminal, a line a tenth elsewhere; all on stderr."""
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True)
+
+    @contextmanager
+    def task(self, name: str, total: int, unit: str) -> Iterator[Task]:
+        if not self.console.is_terminal:
+            yield _Lines(self.console, name, total, unit)
+            return
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
+        with Progress(*columns, TextColumn("{task.fields[note]}", style="dim"), console=self.console) as progress:
+            yield _Bar(progress, progress.add_task(name, total=total, unit=unit, note=""))
+
+    def say(self, text: str) -> None:
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def workspace_option(function: Function) -> Function:
+    """`--workspace`, defaulting to $WTAL_WORKSPACE or ./workspace."""
+    option = click.option(
+        "--workspace",
+        type=click.Path(path_type=Path, file_okay=False),
+        default=default_workspace,
+        show_default="$WTAL_WORKSPACE or ./workspace",
+        help="Folder that features, runs and submissions are kept in.",
+    )
+    return option(function)
+
+
+def json_option(function: Function) -> Function:
+    """`--json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")(function)
+
+
+def device_option(function: Function) -> Function:
+    """`--device`."""
+    option = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+    return option(function)
+
+
+def set_option(function: Function) -> Function:
+    """`--set section.key=value`, repeatable."""
+    option = click.option(
+        "--set",
+        "assignments",
+        multiple=True,
+        metavar="SECTION.KEY=VALUE",
+        help="Override a value of the recipe, e.g. train.steps=500; may be repeated.",
+    )
+    return option(function)
+
+
+def pick_device(wanted: str) -> str:
+    """`auto` is CUDA where torch sees it.
+
+    Raises:
+        WtalError: when a CUDA device is asked for and there is none.
+    """
+    import torch
+
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if wanted.startswith("cuda") and not torch.cuda.is_available():
+        raise WtalError(f"--device {wanted}: torch sees no CUDA device here; use --device cpu")
+    return wanted
+
+
+def print_json(value: Any) -> None:
+    """The result of a command, on stdout."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def map_table(title: str, columns: dict[str, dict[str, float]]) -> str:
+    """Rows of fractions by threshold -> a text table in percent; `columns` is row name -> {tiou: fraction}."""
+    tious = list(next(iter(columns.values())))
+    width = max(len(title), *(len(name) for name in columns))
+    lines = [f"{title:<{width}}  " + "  ".join(f"@{tiou:<5}" for tiou in tious)]
+    for name, values in columns.items():
+        lines.append(f"{name:<{width}}  " + "  ".join(f"{100 * values[tiou]:6.2f}" for tiou in tious))
+    return "\n".join(lines)

@@ -1,0 +1,24 @@
+"""`wtal doctor`."""
+
+from pathlib import Path
+
+import click
+
+from wtal.cli._console import Command, json_option, print_json, workspace_option
+from wtal.pipeline.doctor import examine
+from wtal.pipeline.workspace import Workspace
+
+
+@click.command("doctor", cls=Command, short_help="What this machine has: readers, flow, GPU, weights, disk.")
+@workspace_option
+@json_option
+def command(workspace: Path, as_json: bool) -> None:
+    """Say what of wtal can be used on this machine, and why the rest cannot."""
+    found = examine(Workspace(workspace))
+    if as_json:
+        print_json(found)
+        return
+    for part, lines in found.items():
+        click.echo(part)
+        for name, value in lines.items():
+            click.echo(f"  {name:<22} {value}")

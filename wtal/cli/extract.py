@@ -1,0 +1,103 @@
+"""`wtal extract`."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from wtal.cli._console import (
+    FINISHED_WITH_FAILURES,
+    Command,
+    ConsoleReporter,
+    device_option,
+    json_option,
+    pick_device,
+    print_json,
+    workspace_option,
+)
+from wtal.pipeline.extract import ExtractResult, Machine, extract
+from wtal.pipeline.recipe import ExtractConfig
+from wtal.pipeline.videos import find_videos
+from wtal.pipeline.workspace import Workspace
+from wtal.registry import BACKBONES, FLOWS, READERS
+
+_DEFAULT = ExtractConfig()
+
+
+@click.command("extract", cls=Command, short_help="Videos -> snippet features in a store.")
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PATH...")
+@click.option("--backbone", default=_DEFAULT.backbone, show_default=True, help=f"{', '.join(BACKBONES.names())}.")
+@click.option(
+    "--weights",
+    multiple=True,
+    metavar="[STREAM=]PATH|NAME|random:SEED",
+    help="Checkpoint of a stream, or of all; may be repeated. Default: the backbone's published one.",
+)
+@click.option("--streams", default="", metavar="rgb,flow", help="Streams to extract. Default: all of the backbone's.")
+@click.option("--flow", default="", help=f"{', '.join(FLOWS.names())}; NAME:IMPLEMENTATION. Default: the backbone's.")
+@click.option("--reader", default=_DEFAULT.reader, show_default=True, help=f"auto, {', '.join(READERS.names())}.")
+@click.option("--fps", default=_DEFAULT.fps, show_default=True, help="Frame rate that videos are resampled to.")
+@click.option("--stride", default=_DEFAULT.stride, help="Frames between snippets. Default: the backbone's.")
+@click.option(
+    "--tail",
+    type=click.Choice(["pad", "drop"]),
+    default=_DEFAULT.tail,
+    show_default=True,
+    help="Frames after the last full snippet: filled up, or dropped as in the papers.",
+)
+@click.option(
+    "--dtype", type=click.Choice(["float32", "float16"]), default=_DEFAULT.dtype, show_default=True, help="Of features."
+)
+@click.option("--out", type=click.Path(path_type=Path), help="Store folder. Default: one in the workspace.")
+@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Videos at once.")
+@click.option(
+    "--time-limit",
+    type=click.FloatRange(0, min_open=True),
+    default=Machine.time_limit,
+    show_default=True,
+    metavar="SECONDS",
+    help="A reader that gives no frame for so long is stopped, and the video named a failure.",
+)
+@click.option("--dry-run", is_flag=True, help="Name the videos and do nothing.")
+@device_option
+@workspace_option
+@json_option
+def command(
+    paths: tuple[Path, ...],
+    weights: tuple[str, ...],
+    streams: str,
+    out: Path | None,
+    jobs: int,
+    time_limit: float,
+    dry_run: bool,
+    device: str,
+    workspace: Path,
+    as_json: bool,
+    **values: object,
+) -> None:
+    """Decode, optical flow, snippet features: videos -> a store, whose path is printed.
+
+    Folders are searched for videos. What the store holds already is left alone; an interrupted call goes on where it
+    was. Exits with 3 when some videos failed; failures.json in the store says why.
+    """
+    config = ExtractConfig.parse({**values, "streams": tuple(filter(None, streams.split(",")))}, "extract")
+    if dry_run:
+        for video in find_videos(paths):
+            click.echo(f"{video.id}\t{video.path}")
+        return
+    machine = Machine(jobs, pick_device(device), time_limit)
+    result = extract(paths, config, Workspace(workspace), weights, out, machine, ConsoleReporter())
+    if as_json:
+        print_json({"store": str(result.store), "videos": len(result.videos), "failures": result.failures})
+    else:
+        click.echo(result.store)
+    finish(result)
+
+
+def finish(result: ExtractResult) -> None:
+    """Exit with 3, and say so, when videos failed."""
+    if result.failures:
+        click.echo(
+            f"{len(result.failures)} of {len(result.videos)} videos failed; {result.store / 'failures.json'}", err=True
+        )
+        sys.exit(FINISHED_WITH_FAILURES)

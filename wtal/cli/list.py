@@ -1,0 +1,20 @@
+"""`wtal list`."""
+
+import click
+
+from wtal.cli._console import Command, json_option, print_json
+from wtal.pipeline.inventory import KINDS, inventory
+
+
+@click.command("list", cls=Command, short_help="What there is to choose from.")
+@click.argument("kind", type=click.Choice(KINDS))
+@json_option
+def command(kind: str, as_json: bool) -> None:
+    """Name all heads, backbones, readers, flows, datasets, challenges, recipes or weights, with a line on each."""
+    found = inventory(kind)
+    if as_json:
+        print_json(found)
+        return
+    width = max((len(name) for name in found), default=0)
+    for name, line in found.items():
+        click.echo(f"{name:<{width}}  {line}")

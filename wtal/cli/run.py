@@ -1,0 +1,118 @@
+"""`wtal run`."""
+
+from pathlib import Path
+from statistics import fmean
+
+import click
+
+from wtal.cli._console import (
+    Command,
+    ConsoleReporter,
+    device_option,
+    json_option,
+    map_table,
+    pick_device,
+    print_json,
+    set_option,
+    workspace_option,
+)
+from wtal.cli.extract import finish
+from wtal.cli.train import parse_seeds
+from wtal.errors import UsageError
+from wtal.pipeline.evaluate import over_seeds
+from wtal.pipeline.extract import Machine
+from wtal.pipeline.recipe import load_recipe
+from wtal.pipeline.run import RunOptions, RunResult, run
+from wtal.pipeline.workspace import Workspace
+from wtal.registry import BACKBONES, CHALLENGES, HEADS
+
+
+@click.command("run", cls=Command, short_help="Videos and labels in, detections out: the whole chain in one call.")
+@click.argument("videos", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="VIDEOS...")
+@click.option("--annotations", type=click.Path(path_type=Path), help="Annotation file; its times only judge.")
+@click.option("--labels", type=click.Path(path_type=Path), help="CSV of video,label[,start,end], or a folder a class.")
+@click.option("--recipe", default="collection", show_default=True, help="TOML file, or a name of `wtal list recipes`.")
+@click.option("--head", type=click.Choice(HEADS.names()), help="Default: the recipe's.")
+@click.option("--backbone", help=f"{', '.join(BACKBONES.names())}. Default: the recipe's.")
+@click.option("--weights", multiple=True, metavar="[STREAM=]PATH|NAME|random:SEED", help="As for extract.")
+@click.option("--train-subset", help="Subset whose labelled videos train. Default: the recipe's.")
+@click.option("--test-subset", help="Subset that is reported. Default: the recipe's.")
+@click.option("--use-labels", is_flag=True, help="Look in a labelled video only for its own classes.")
+@click.option("--seeds", default="0", show_default=True, metavar="0,1,2", help="One run a seed.")
+@click.option("--challenge", type=click.Choice(CHALLENGES.names()), help="Also write this challenge's file.")
+@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Videos at once in extraction.")
+@click.option("--dry-run", is_flag=True, help="Print the resolved recipe and do nothing.")
+@set_option
+@device_option
+@workspace_option
+@json_option
+def command(
+    videos: tuple[Path, ...],
+    annotations: Path | None,
+    labels: Path | None,
+    recipe: str,
+    weights: tuple[str, ...],
+    use_labels: bool,
+    seeds: str,
+    challenge: str | None,
+    jobs: int,
+    dry_run: bool,
+    assignments: tuple[str, ...],
+    device: str,
+    workspace: Path,
+    as_json: bool,
+    **shortcuts: str | None,
+) -> None:
+    """Extract, train, detect, and judge where there is ground truth; prints where the detections are.
+
+    Labelled videos train; every video, labelled or not, is searched. Interrupted, the same call goes on where it was.
+    Exits with 3 when some videos failed.
+    """
+    if (annotations is None) == (labels is None):
+        raise UsageError("give either --annotations FILE or --labels FILE: something must say what the videos show")
+    resolved = load_recipe(recipe, [*_assignments(shortcuts), *assignments])
+    if dry_run:
+        print_json(resolved.plain())
+        return
+    options = RunOptions(
+        parse_seeds(seeds), weights, use_labels, challenge or "", Machine(jobs=jobs, device=pick_device(device))
+    )
+    source = annotations or labels
+    assert source is not None
+    result = run(videos, source, resolved, Workspace(workspace), options, ConsoleReporter())
+    show_result(result, as_json)
+    finish(result.extracted)
+
+
+def _assignments(shortcuts: dict[str, str | None]) -> list[str]:
+    keys = {
+        "head": "head.name",
+        "backbone": "extract.backbone",
+        "train_subset": "evaluate.train_subset",
+        "test_subset": "evaluate.test_subset",
+    }
+    return [f"{keys[name]}={value}" for name, value in shortcuts.items() if value is not None]
+
+
+def show_result(result: RunResult, as_json: bool) -> None:
+    """The mAP table, if there is one, and where things are."""
+    if as_json:
+        print_json(result.to_json())
+        return
+    if result.evaluations:
+        table = over_seeds(result.evaluations)
+        rows = {"mAP": {tiou: row["mean"] for tiou, row in table.items()}}
+        if len(result.evaluations) > 1:
+            rows |= {
+                f"seed {run.name.removeprefix('seed-')}": {tiou: row["seeds"][i] for tiou, row in table.items()}
+                for i, run in enumerate(result.runs)
+            }
+        else:
+            rows |= result.evaluations[0].to_json()["ap"]
+        click.echo(map_table("percent", rows))
+        click.echo(f"average {100 * fmean(rows['mAP'].values()):.2f}\n")
+    click.echo(f"features    {result.extracted.store}")
+    for run_folder, detections, table_file in zip(result.runs, result.detections, result.tables, strict=True):
+        click.echo(f"run         {run_folder}\ndetections  {detections}\n            {table_file}")
+    if result.submission is not None:
+        click.echo(f"submission  {result.submission}")

@@ -1,0 +1,20 @@
+"""`wtal show`."""
+
+from pathlib import Path
+
+import click
+
+from wtal.cli._console import Command, json_option, print_json
+from wtal.pipeline.show import describe, to_text
+
+
+@click.command("show", cls=Command, short_help="What a store, a run or a file holds.")
+@click.argument("source", type=click.Path(path_type=Path), metavar="STORE|RUN|FILE")
+@json_option
+def command(source: Path, as_json: bool) -> None:
+    """Describe a feature store, a run, an annotation file, a detection file or a video."""
+    found = describe(source)
+    if as_json:
+        print_json(found)
+    else:
+        click.echo(to_text(found))

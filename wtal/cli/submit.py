@@ -1,0 +1,56 @@
+"""`wtal submit`."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from wtal.cli._console import Command, json_option, print_json, workspace_option
+from wtal.pipeline.submit import check, submit
+from wtal.pipeline.workspace import Workspace
+from wtal.registry import CHALLENGES
+
+
+@click.command("submit", cls=Command, short_help="Detections -> a checked challenge file.")
+@click.argument("source", required=False, type=click.Path(path_type=Path), metavar="[RUN|FILE]")
+@click.option("--challenge", required=True, type=click.Choice(CHALLENGES.names()), help="Whose rules to follow.")
+@click.option("--out", type=click.Path(path_type=Path), help="File to write. Default: one in the workspace.")
+@click.option("--check", "to_check", type=click.Path(path_type=Path), help="Check this file, write nothing.")
+@click.option("--annotations", type=click.Path(path_type=Path), help="Annotation file that knows videos and classes.")
+@click.option("--subset", help="Subset that is submitted. Default: the run's reported one.")
+@click.option("--results-only", is_flag=True, help="Write `results` alone, without version and external_data.")
+@workspace_option
+@json_option
+def command(
+    source: Path | None,
+    challenge: str,
+    out: Path | None,
+    to_check: Path | None,
+    annotations: Path | None,
+    subset: str | None,
+    results_only: bool,
+    workspace: Path,
+    as_json: bool,
+) -> None:
+    """Write the challenge's JSON and print its path, or check one that exists.
+
+    Without RUN the newest finished run is taken, and named on stderr. What the challenge would refuse is refused
+    here, with the first offenders named.
+    """
+    if to_check is not None:
+        report = check(to_check, challenge, annotations, subset)
+        if as_json:
+            print_json(report.to_json())
+        else:
+            click.echo(report.to_text())
+        sys.exit(0 if report.ok else 1)
+    if source is None:
+        source = Workspace(workspace).newest_run()
+        click.echo(f"submitting the newest finished run, {source}", err=True)
+    made = submit(source, challenge, Workspace(workspace), out, annotations, subset, results_only)
+    for line in made.warnings:
+        click.echo(line, err=True)
+    if as_json:
+        print_json({"submission": str(made.path), "warnings": made.warnings})
+    else:
+        click.echo(made.path)

@@ -1,0 +1,71 @@
+"""`wtal train`."""
+
+from pathlib import Path
+
+import click
+
+from wtal.cli._console import (
+    Command,
+    ConsoleReporter,
+    device_option,
+    json_option,
+    pick_device,
+    print_json,
+    set_option,
+    workspace_option,
+)
+from wtal.errors import UsageError
+from wtal.pipeline.recipe import load_recipe
+from wtal.pipeline.train import TrainInputs, train
+from wtal.pipeline.workspace import Workspace
+
+
+@click.command("train", cls=Command, short_help="Features and video-level labels -> a trained localization head.")
+@click.argument("recipe", default="collection")
+@click.option("--store", type=click.Path(path_type=Path), help="Feature store. Default: the workspace's only one.")
+@click.option("--annotations", type=click.Path(path_type=Path), help="Labels. Default: the workspace's only file.")
+@click.option("--seeds", default="0", show_default=True, metavar="0,1,2", help="One run a seed.")
+@click.option("--dry-run", is_flag=True, help="Print the resolved recipe and do nothing.")
+@set_option
+@device_option
+@workspace_option
+@json_option
+def command(
+    recipe: str,
+    store: Path | None,
+    annotations: Path | None,
+    seeds: str,
+    dry_run: bool,
+    assignments: tuple[str, ...],
+    device: str,
+    workspace: Path,
+    as_json: bool,
+) -> None:
+    """Train a localization head and print the folder of each seed.
+
+    RECIPE is a TOML file, or the name of one that comes with wtal (`wtal list recipes`). Of the annotations only the
+    video-level labels are used. An interrupted run goes on where it was.
+    """
+    resolved = load_recipe(recipe, assignments)
+    if dry_run:
+        print_json(resolved.plain())
+        return
+    place = Workspace(workspace)
+    inputs = TrainInputs(store or place.only_store(), annotations or place.only_annotations())
+    folders = train(inputs, resolved, parse_seeds(seeds), place, pick_device(device), ConsoleReporter())
+    if as_json:
+        print_json({"runs": [str(folder) for folder in folders]})
+    else:
+        click.echo("\n".join(map(str, folders)))
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """`0,1,2` -> seeds.
+
+    Raises:
+        UsageError: when a part is no whole number from 0 on, or stands twice.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() for part in parts) or len(set(parts)) < len(parts):
+        raise UsageError(f"--seeds takes whole numbers with commas, each once, such as 0,1,2; got {text!r}")
+    return tuple(int(part) for part in parts)

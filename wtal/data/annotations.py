@@ -1,0 +1,94 @@
+"""Annotation files of any known format in, ActivityNet JSON out, and what a store lacks of them."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from wtal.data.dataset import Dataset, VideoRecord, match_ids
+from wtal.data.files import read_head, write_json
+from wtal.data.segments import Annotation
+from wtal.data.tally import Tally
+from wtal.errors import FormatError
+from wtal.registry import DATASETS
+
+
+def read_annotations(path: Path, format: str | None = None) -> Dataset:  # noqa: A002 (the word users know it by)
+    """Read the annotations at `path` (a file or a folder), in the named format or in the one they look like.
+
+    Raises:
+        FormatError: when nothing is there, when it looks like no known format or like several, or when it is damaged.
+        UsageError: when there is no such format.
+    """
+    if not path.exists():
+        raise FormatError(f"no annotations at {path}")
+    dataset: Dataset = DATASETS.load(format or guess_format(path)).read(path)
+    if not dataset.videos:
+        raise FormatError(f"{path} names no video")
+    return dataset
+
+
+def guess_format(path: Path) -> str:
+    """Name of the one format that the content of `path` looks like.
+
+    Raises:
+        FormatError: when there is none, or more than one.
+    """
+    fitting = [name for name in DATASETS.names() if DATASETS.load(name).sniff(path)]
+    if len(fitting) == 1:
+        return fitting[0]
+    known = ", ".join(DATASETS.names())
+    if fitting:
+        raise FormatError(f"{path} could be {' or '.join(fitting)}; name the format")
+    raise FormatError(f"{path} looks like none of the annotation formats ({known}){_looks(path)}")
+
+
+def write_annotations(dataset: Dataset, path: Path) -> Path:
+    """Write `dataset` as ActivityNet JSON, with the class order under `classes`; `read_annotations` gives it back.
+
+    A label without a segment, which ActivityNet's layout does not know, is written as an annotation without `segment`.
+    """
+    database = {video.id: _entry(video) for video in dataset.videos.values()}
+    return write_json(
+        path, {"version": "wtal", "taxonomy": [], "classes": list(dataset.classes), "database": database}, indent=1
+    )
+
+
+def ground_truth(dataset: Dataset, subset: str = "*") -> dict[str, Sequence[Annotation]]:
+    """Video id -> annotations (seconds) of the videos of a subset, for the judge.
+
+    Raises:
+        UsageError: when no such subset exists.
+    """
+    return {video.id: video.annotations for video in dataset.select(subset)}
+
+
+def coverage(dataset: Dataset, present_ids: Iterable[str]) -> tuple[str, ...]:
+    """Sentences on annotated videos that are not among `present_ids` (of a store, a folder), and the other way round.
+
+    Ids are compared with and without `v_`; nothing is said where all fit.
+    """
+    present = list(present_ids)
+    matches, tally = match_ids(dataset.videos, present), Tally()
+    for video_id in dataset.videos:
+        if video_id not in matches:
+            tally.add("annotated videos that are not there", video_id)
+    for video_id in sorted(set(present).difference(matches.values())):
+        tally.add("videos that the annotations do not name", video_id)
+    return tally.sentences()
+
+
+def _entry(video: VideoRecord) -> dict[str, Any]:
+    segments = [{"label": a.label, "segment": [a.start, a.end]} for a in video.annotations]
+    shown = {annotation.label for annotation in video.annotations}
+    whole = [{"label": label} for label in video.labels if label not in shown]
+    duration = {} if video.duration is None else {"duration": video.duration}
+    return {"subset": video.subset, **duration, "annotations": segments + whole}
+
+
+def _looks(path: Path) -> str:
+    head = read_head(path, 1 << 16)
+    if '"results"' in head:
+        return "; it looks like detections"
+    if path.is_dir():
+        return "; a folder needs one sub-folder a class with videos in it, or W-TALC's arrays"
+    return "" if head.lstrip().startswith("{") else "; a table needs a header with video,label[,start,end]"

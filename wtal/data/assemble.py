@@ -1,0 +1,249 @@
+"""From the raw values of an annotation file to a `Dataset`: one policy for all formats, and every oddity reported.
+
+Ground truth is kept as the file has it, because official numbers are computed on it as it is. A segment that ends after
+its video, begins before second 0 or has no length is reported and kept; one that ends before it begins, or whose times
+are not finite, is reported and left out, while its label still counts for the video. A label that a fixed class list
+lacks is reported and becomes a class behind the listed ones.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from wtal.data.dataset import Dataset, VideoRecord
+from wtal.data.files import read_json
+from wtal.data.segments import Annotation
+from wtal.data.tally import Tally
+from wtal.errors import FormatError
+
+UNNAMED_SUBSET = "unspecified"
+"""Subset of the videos of a file that names none."""
+
+VIDEO_SUFFIXES = frozenset(
+    {
+        ".3gp",
+        ".asf",
+        ".avi",
+        ".flv",
+        ".m2ts",
+        ".m4v",
+        ".mkv",
+        ".mov",
+        ".mp4",
+        ".mpeg",
+        ".mpg",
+        ".mts",
+        ".ogv",
+        ".ts",
+        ".vob",
+        ".webm",
+        ".wmv",
+        ".y4m",
+    }
+)
+"""Endings, in lower case, by which a file name is taken for a video's."""
+
+
+def number(value: object, where: str) -> float:
+    """A number, or a text that spells one -> float; it may be NaN or infinite.
+
+    Raises:
+        FormatError: naming `where`, for anything else.
+    """
+    if isinstance(value, int | float | str) and not isinstance(value, bool):
+        try:
+            return float(value)
+        except (ValueError, OverflowError):
+            pass
+    raise FormatError(f"{where}: wanted a number, got {value!r}")
+
+
+def text(value: object, where: str) -> str:
+    """A text that is not empty.
+
+    Raises:
+        FormatError: naming `where`, for anything else.
+    """
+    if isinstance(value, str) and value:
+        return value
+    raise FormatError(f"{where}: wanted a text, got {value!r}")
+
+
+@dataclass
+class _Video:
+    subset: str
+    duration: float | None
+    labels: set[str] = field(default_factory=set)
+    annotations: list[Annotation] = field(default_factory=list)
+
+
+class DatasetBuilder:
+    """Collects videos, labels and segments in any order, counts what is odd, and builds the `Dataset`.
+
+    `classes` is the class list that the file fixes, in its order; without one it is all labels, sorted.
+    """
+
+    def __init__(self, classes: Sequence[str] | None = None) -> None:
+        self._classes = classes
+        self._videos: dict[str, _Video] = {}
+        self._tally = Tally()
+
+    def note(self, finding: str, offender: str) -> None:
+        """Report something else: a phrase in the plural, and where."""
+        self._tally.add(finding, offender)
+
+    def add_video(self, video_id: str, subset: str, duration: float | None = None) -> None:
+        """Add a video once; a second call must not contradict the first. `duration` is in seconds.
+
+        Raises:
+            FormatError: when a video has two subsets or two durations.
+        """
+        if duration is not None and not (math.isfinite(duration) and duration > 0):
+            self.note("durations that are not above 0, taken as unknown", video_id)
+            duration = None
+        known = self._videos.setdefault(video_id, _Video(subset, duration))
+        if known.subset != subset:
+            raise FormatError(f"video {video_id!r} is in subset {known.subset!r} and in {subset!r}; give it one")
+        if known.duration is None:
+            known.duration = duration
+        elif duration not in (None, known.duration):
+            raise FormatError(f"video {video_id!r} lasts {known.duration} s and {duration} s; give it one duration")
+
+    def add_label(self, video_id: str, label: str) -> None:
+        """Say that a video that was added shows `label` somewhere."""
+        self._videos[video_id].labels.add(label)
+        if self._classes is not None and label not in self._classes:
+            self.note("labels that the file's class list lacks, taken as further classes", f"{label!r} in {video_id}")
+
+    def add_segment(self, video_id: str, label: str, start: float, end: float) -> None:
+        """Say that a video that was added shows `label` from `start` to `end` (seconds)."""
+        self.add_label(video_id, label)
+        if not (math.isfinite(start) and math.isfinite(end)):
+            self.note("segments without finite times, left out", video_id)
+        elif end < start:
+            self.note("segments that end before they begin, left out", video_id)
+        else:
+            self._videos[video_id].annotations.append(Annotation(start, end, label))
+
+    def build(self) -> Dataset:
+        """The dataset, its videos in the order in which they were added."""
+        labels = {label for video in self._videos.values() for label in video.labels}
+        classes = tuple(self._classes if self._classes is not None else sorted(labels))
+        classes += tuple(sorted(labels.difference(classes)))
+        for video_id, video in self._videos.items():
+            self._inspect(video_id, video)
+        return Dataset(classes, self._records(classes), self._tally.sentences())
+
+    def _records(self, classes: tuple[str, ...]) -> dict[str, VideoRecord]:
+        order = {label: i for i, label in enumerate(classes)}
+        return {
+            video_id: VideoRecord(
+                video_id,
+                video.duration,
+                video.subset,
+                tuple(sorted(video.labels, key=order.__getitem__)),
+                tuple(video.annotations),
+            )
+            for video_id, video in self._videos.items()
+        }
+
+    def _inspect(self, video_id: str, video: _Video) -> None:
+        end = math.inf if video.duration is None else video.duration
+        for annotation in video.annotations:
+            if annotation.start >= end:
+                self.note("segments that begin after their video, kept as they are", video_id)
+            elif annotation.end > end:
+                self.note("segments that end after their video, kept as they are", video_id)
+            if annotation.start < 0:
+                self.note("segments that begin before second 0, kept as they are", video_id)
+            if annotation.start == annotation.end:
+                self.note("segments of no length, kept as they are", video_id)
+        for _ in range(len(video.annotations) - len(set(video.annotations))):
+            self.note("annotations that are there twice, kept as they are", video_id)
+        if not video.labels:
+            self.note("videos without annotation", video_id)
+        elif not video.annotations:
+            self.note("videos with labels but no segments", video_id)
+
+
+def read_database(path: Path) -> Dataset:
+    """Read the JSON layout that ActivityNet, HACS and THUMOS14 share: `database`, or its content alone.
+
+    An entry has `annotations` (each a `label`, and a `segment` of two numbers or texts that spell them; without a
+    segment it is a label of the whole video), and may have `subset` and `duration` or `duration_second`.
+
+    The class list is `classes` where the file has it, else the leaves of a `taxonomy`, else all labels, sorted.
+
+    Raises:
+        FormatError: naming the file and the place in it.
+    """
+    content = read_json(path)
+    if not isinstance(content, dict) or ("results" in content and "database" not in content):
+        raise FormatError(f"{path}: wanted an object with 'database'; {_what_came(content)}")
+    videos = content.get("database", content)
+    if not isinstance(videos, dict):
+        raise FormatError(f"{path}: database: wanted an object of videos, got {type(videos).__name__}")
+    builder = DatasetBuilder(_fixed_classes(content, path) if "database" in content else None)
+    for video_id, entry in videos.items():
+        _add_entry(builder, video_id, entry, f"{path}: {video_id}")
+    return builder.build()
+
+
+def _add_entry(builder: DatasetBuilder, video_id: str, entry: Any, where: str) -> None:
+    if not isinstance(entry, dict):
+        raise FormatError(f"{where}: wanted an object with 'annotations', got {type(entry).__name__}")
+    subset = entry.get("subset")
+    if subset is None:
+        builder.note(f"videos whose subset the file does not name, put into {UNNAMED_SUBSET!r}", video_id)
+    duration = entry.get("duration", entry.get("duration_second"))
+    builder.add_video(
+        video_id,
+        UNNAMED_SUBSET if subset is None else text(subset, f"{where}.subset"),
+        None if duration is None else number(duration, f"{where}.duration"),
+    )
+    annotations = entry.get("annotations", [])
+    if not isinstance(annotations, list):
+        raise FormatError(f"{where}.annotations: wanted a list, got {type(annotations).__name__}")
+    for i, annotation in enumerate(annotations):
+        _add_annotation(builder, video_id, annotation, f"{where}.annotations[{i}]")
+
+
+def _add_annotation(builder: DatasetBuilder, video_id: str, annotation: Any, where: str) -> None:
+    if not isinstance(annotation, dict):
+        raise FormatError(f"{where}: wanted an object with 'label' and 'segment', got {annotation!r}")
+    label, segment = text(annotation.get("label"), f"{where}.label"), annotation.get("segment")
+    if segment is None:
+        builder.add_label(video_id, label)
+    elif isinstance(segment, list) and len(segment) == 2:
+        start, end = (number(value, f"{where}.segment[{i}]") for i, value in enumerate(segment))
+        builder.add_segment(video_id, label, start, end)
+    else:
+        raise FormatError(f"{where}.segment: wanted [start, end] in seconds, got {segment!r}")
+
+
+def _fixed_classes(content: Mapping[str, Any], path: Path) -> list[str] | None:
+    if "classes" in content:
+        return _names(content["classes"], f"{path}: classes")
+    nodes = content.get("taxonomy") or []
+    if not (isinstance(nodes, list) and all(isinstance(node, dict) for node in nodes)):
+        raise FormatError(f"{path}: taxonomy: wanted a list of objects with 'nodeName' and 'parentName'")
+    parents = {node.get("parentName") for node in nodes}
+    leaves = {text(node.get("nodeName"), f"{path}: taxonomy[{i}].nodeName") for i, node in enumerate(nodes)} - parents
+    return sorted(leaves) or None
+
+
+def _names(values: Any, where: str) -> list[str]:
+    if not isinstance(values, Iterable) or isinstance(values, str | dict):
+        raise FormatError(f"{where}: wanted a list of names, got {values!r}")
+    names = [text(value, f"{where}[{i}]") for i, value in enumerate(values)]
+    if len(set(names)) < len(names):
+        raise FormatError(f"{where}: a class is named twice")
+    return names
+
+
+def _what_came(content: Any) -> str:
+    if isinstance(content, dict):
+        return "it has 'results' instead: it holds detections, not annotations"
+    return f"got {type(content).__name__}"

@@ -1,0 +1,123 @@
+"""Detection files: ActivityNet's results JSON, and a table for people.
+
+JSON: `{"version": .., "results": {video id: [{"label": .., "score": .., "segment": [start, end]}]}, "external_data":
+..}`, of which only `results` is needed to read it. Table: `video,label,start,end,score`. Seconds everywhere.
+"""
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from wtal.data.dataset import match_ids
+from wtal.data.files import read_json, write_atomic, write_json
+from wtal.data.segments import Detection
+from wtal.data.table import is_table, parse_number, read_table
+from wtal.errors import FormatError
+
+COLUMNS = ("video", "label", "start", "end", "score")
+"""Columns of the table, in order."""
+
+
+def read_detections(path: Path) -> dict[str, list[Detection]]:
+    """Read detections (seconds) from results JSON or from a table, whichever the file is, in the file's order.
+
+    Raises:
+        FormatError: naming the place in the file (`results.VIDEO[3].segment`) that is not as described.
+    """
+    if is_table(path, COLUMNS):
+        return _read_table(path)
+    content = read_json(path)
+    if not isinstance(content, dict) or not isinstance(content.get("results"), dict):
+        raise FormatError(f"{path}: wanted an object with 'results': video id -> list of detections{_hint(content)}")
+    return {
+        video_id: _parse_video(entries, f"{path}: results.{video_id}")
+        for video_id, entries in content["results"].items()
+    }
+
+
+def write_detections(
+    detections: Mapping[str, Sequence[Detection]], path: Path, details: str = "", made: Mapping[str, Any] | None = None
+) -> Path:
+    """Write detections (seconds), as a table where the name ends in `.csv`, else as results JSON; `path`.
+
+    A table has no row for a video without detections, and so forgets it; JSON keeps it. `details` says what data
+    beside the collection went into them, and `made` (JSON types) how they came about, under the key `wtal`.
+    """
+    if path.suffix.lower() == ".csv":
+        return _write_table(detections, path)
+    results = {video_id: [to_json(detection) for detection in found] for video_id, found in detections.items()}
+    external = {"used": bool(details), "details": details}
+    content = {"version": "wtal", "results": results, "external_data": external, "wtal": dict(made or {})}
+    return write_json(path, content, indent=None)
+
+
+def to_json(detection: Detection) -> dict[str, Any]:
+    """One detection in the results layout."""
+    return {
+        "label": detection.label,
+        "score": float(detection.score),
+        "segment": [float(detection.start), float(detection.end)],
+    }
+
+
+def is_number(value: object) -> bool:
+    """Whether a JSON value is a finite number: neither true, a text, NaN nor infinite."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def align_ids(
+    detections: Mapping[str, Sequence[Detection]], video_ids: Iterable[str]
+) -> dict[str, Sequence[Detection]]:
+    """The detections under the ids of `video_ids`, where these differ by a `v_` only; others keep their own."""
+    renamed = {found: wanted for wanted, found in match_ids(video_ids, detections).items()}
+    return {renamed.get(video_id, video_id): found for video_id, found in detections.items()}
+
+
+def _parse_video(entries: Any, where: str) -> list[Detection]:
+    if not isinstance(entries, list):
+        raise FormatError(f"{where}: wanted a list of detections, got {type(entries).__name__}")
+    return [_parse(entry, f"{where}[{i}]") for i, entry in enumerate(entries)]
+
+
+def _parse(entry: Any, where: str) -> Detection:
+    if not isinstance(entry, dict):
+        raise FormatError(f"{where}: wanted an object with label, score and segment, got {entry!r}")
+    label, score, segment = entry.get("label"), entry.get("score"), entry.get("segment")
+    if segment is None:
+        raise FormatError(f"{where}.segment: there is none; a file without segments holds classifications")
+    if not isinstance(label, str):
+        raise FormatError(f"{where}.label: wanted a text, got {label!r}")
+    if not is_number(score):
+        raise FormatError(f"{where}.score: wanted a finite number, got {score!r}")
+    if not (isinstance(segment, list) and len(segment) == 2 and all(map(is_number, segment))):
+        raise FormatError(f"{where}.segment: wanted two finite numbers of seconds, got {segment!r}")
+    if segment[1] < segment[0]:
+        raise FormatError(f"{where}.segment: it ends before it begins: {segment!r}")
+    return Detection(float(segment[0]), float(segment[1]), label, float(entry["score"]))
+
+
+def _read_table(path: Path) -> dict[str, list[Detection]]:
+    detections: dict[str, list[Detection]] = {}
+    for line, row in read_table(path, COLUMNS).rows:
+        where = f"{path}: line {line}"
+        start, end, score = (parse_number(row[name], f"{where}: {name}") for name in COLUMNS[2:])
+        if not all(map(math.isfinite, (start, end, score))) or end < start:
+            raise FormatError(f"{where}: wanted finite start <= end and score, got {start}, {end}, {score}")
+        detections.setdefault(row["video"], []).append(Detection(start, end, row["label"], score))
+    return detections
+
+
+def _write_table(detections: Mapping[str, Sequence[Detection]], path: Path) -> Path:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for video_id, found in detections.items():
+        writer.writerows((video_id, d.label, float(d.start), float(d.end), float(d.score)) for d in found)
+    return write_atomic(path, text.getvalue().encode())
+
+
+def _hint(content: Any) -> str:
+    return "; it looks like annotations" if isinstance(content, dict) and "database" in content else ""

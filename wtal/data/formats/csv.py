@@ -1,0 +1,62 @@
+"""A table `video,label[,start,end][,subset][,duration]`, one label or one segment a row.
+
+A row without `start` and `end` says that the video shows the label somewhere; a row without a label names a video that
+has none. `video` is an id or a file name, whose ending is cut. The delimiter is a comma, a semicolon or a tabulator;
+the header is needed, its columns in any order. Seconds; the subset is `training` unless the column says otherwise.
+"""
+
+from pathlib import Path, PurePath
+
+from wtal.data.assemble import VIDEO_SUFFIXES, DatasetBuilder
+from wtal.data.dataset import Dataset
+from wtal.data.table import is_table, parse_number, read_table
+from wtal.errors import FormatError
+
+DEFAULT_SUBSET = "training"
+
+_NEEDED = ("video", "label")
+_OPTIONAL = ("start", "end", "subset", "duration")
+
+
+def sniff(path: Path) -> bool:
+    """Whether the first line is a header with `video` and `label`, and the file is not a table of detections."""
+    return is_table(path, _NEEDED) and not is_table(path, (*_NEEDED, "score"))
+
+
+def read(path: Path) -> Dataset:
+    """Read such a table.
+
+    Raises:
+        FormatError: naming the line, when a value is missing or is not a number.
+    """
+    table = read_table(path, _NEEDED)
+    if ("start" in table.columns) != ("end" in table.columns):
+        raise FormatError(f"{path}: columns start and end go together; the header has one of them")
+    builder = DatasetBuilder()
+    for column in sorted(set(table.columns) - {*_NEEDED, *_OPTIONAL}):
+        builder.note("columns that are not used", column or "one without a name")
+    for line, row in table.rows:
+        _add_row(builder, row, f"{path}: line {line}")
+    return builder.build()
+
+
+def _add_row(builder: DatasetBuilder, row: dict[str, str], where: str) -> None:
+    video_id, label = _video_id(row["video"]), row["label"]
+    start, end = row.get("start", ""), row.get("end", "")
+    duration = row.get("duration", "")
+    if not video_id:
+        raise FormatError(f"{where}: the video has no name")
+    if bool(start) != bool(end) or (start and not label):
+        raise FormatError(f"{where}: a segment needs label, start and end, got {label!r}, {start!r}, {end!r}")
+    seconds = parse_number(duration, f"{where}: duration") if duration else None
+    builder.add_video(video_id, row.get("subset", "") or DEFAULT_SUBSET, seconds)
+    if start:
+        first, last = parse_number(start, f"{where}: start"), parse_number(end, f"{where}: end")
+        builder.add_segment(video_id, label, first, last)
+    elif label:
+        builder.add_label(video_id, label)
+
+
+def _video_id(cell: str) -> str:
+    name = PurePath(cell)
+    return name.stem if name.suffix.lower() in VIDEO_SUFFIXES else cell

@@ -1,0 +1,179 @@
+"""The feature store, for reading: video id -> features on their grid, memory-mapped and bit-exact."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wtal.config import digest
+from wtal.data.grid import SnippetGrid
+from wtal.data.store_index import Entry, Index, check_shard, read_failures, read_index, shard_name
+from wtal.errors import StoreError
+from wtal.registry import suggest
+
+Features = NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True)
+class VideoFeatures:
+    """One video: `streams` holds a (T, D) array a stream, T being `grid.num_snippets`.
+
+    From a store they are read-only views of the memory-mapped shard; copy them before changing them. `info` says how
+    they came about: the reader, the shortfall, notes.
+    """
+
+    id: str
+    grid: SnippetGrid
+    streams: dict[str, Features]
+    info: dict[str, Any]
+
+
+class FeatureStore:
+    """A published store, open for reading; it keeps showing the state it was opened in.
+
+    Safe beside running extractions: published shards never change. Pickled (to a worker) it is its path, opened anew.
+    """
+
+    def __init__(self, path: Path, index: Index) -> None:
+        self.path = path
+        self._index = index
+        self._ids = tuple(sorted(index.videos))
+        self._maps: dict[tuple[str, int], Features] = {}
+
+    @classmethod
+    def open(cls, path: str | Path) -> "FeatureStore":
+        """The store in folder `path`, with all its shards checked for shape and length.
+
+        Raises:
+            StoreError: when there is no store, its index is damaged or of another version, or a shard is missing or
+                truncated; the message names the file.
+        """
+        path = Path(path)
+        index = read_index(path)
+        for name, (rows, spec) in index.files().items():
+            check_shard(path / name, rows, spec)
+        return cls(path, index)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """All that can change the numbers, as the extractor stated it."""
+        return self._index.identity
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Ids of the published videos, sorted."""
+        return self._ids
+
+    @property
+    def dims(self) -> dict[str, int]:
+        """Stream -> D, values a snippet; empty while the store is."""
+        return {name: spec.dim for name, spec in sorted(self._index.streams.items())}
+
+    @property
+    def dtypes(self) -> dict[str, str]:
+        """Stream -> numpy type of its values."""
+        return {name: spec.dtype for name, spec in sorted(self._index.streams.items())}
+
+    @property
+    def failures(self) -> dict[str, str]:
+        """Video -> reason why it is not here, as the file says now.
+
+        Raises:
+            StoreError: when failures.json is damaged.
+        """
+        return read_failures(self.path)
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._ids)
+
+    def __contains__(self, video: object) -> bool:
+        return video in self._index.videos
+
+    def __getitem__(self, video: str) -> VideoFeatures:
+        """Features of one video, as views.
+
+        Raises:
+            StoreError: when the store does not hold it.
+        """
+        entry = self._entry(video)
+        rows = slice(entry.offset, entry.offset + entry.rows)
+        streams = {name: self._shard(name, entry.shard)[rows] for name in self.dims}
+        return VideoFeatures(video, SnippetGrid.from_json(entry.grid), streams, entry.info)
+
+    def grid(self, video: str) -> SnippetGrid:
+        """The clock of one video; raises StoreError when the store does not hold it."""
+        return SnippetGrid.from_json(self._entry(video).grid)
+
+    def info(self, video: str) -> dict[str, Any]:
+        """How one video's features came about; raises StoreError when the store does not hold it."""
+        return self._entry(video).info
+
+    def fingerprint(self, video: str) -> str:
+        """The mark of the file that a video was read from; raises StoreError when the store does not hold it."""
+        return self._entry(video).fingerprint
+
+    def _entry(self, video: str) -> Entry:
+        try:
+            return self._index.videos[video]
+        except KeyError:
+            near = suggest(video, self._ids) if len(self) <= 20 else f"it holds {len(self)} videos"
+            raise StoreError(f"no video {video!r} in {self.path}; {near}") from None
+
+    def _shard(self, stream: str, number: int) -> Features:
+        if (stream, number) not in self._maps:
+            path = self.path / shard_name(stream, number)
+            rows = self._index.shards[number]
+            # numpy cannot map an array without rows
+            self._maps[stream, number] = np.asarray(np.load(path, mmap_mode="r") if rows else np.load(path))
+        return self._maps[stream, number]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return FeatureStore.open, (self.path,)
+
+    def __repr__(self) -> str:
+        return f"FeatureStore({str(self.path)!r}, {len(self)} videos, {self.dims})"
+
+
+def store_name(readable: str, identity: dict[str, Any]) -> str:
+    """Folder name of a store: a part for people, and a digest of all that can change the numbers."""
+    return f"{readable}-{digest(identity)}"
+
+
+def describe(store: FeatureStore) -> dict[str, Any]:
+    """What a store holds, as JSON types: identity, totals (seconds, bytes of features), failures, and each video."""
+    videos = {video: _describe_video(store, video) for video in store.ids}
+    snippets = sum(video["snippets"] for video in videos.values())
+    row_bytes = sum(dim * np.dtype(store.dtypes[name]).itemsize for name, dim in store.dims.items())
+    return {
+        "path": str(store.path),
+        "identity": store.identity,
+        "digest": digest(store.identity),
+        "num_videos": len(store),
+        "snippets": snippets,
+        "seconds": sum(video["seconds"] for video in videos.values()),
+        "bytes": snippets * row_bytes,
+        "streams": {name: {"dim": dim, "dtype": store.dtypes[name]} for name, dim in store.dims.items()},
+        "readers": dict(sorted(Counter(str(video["reader"]) for video in videos.values()).items())),
+        "failures": store.failures,
+        "videos": videos,
+    }
+
+
+def _describe_video(store: FeatureStore, video: str) -> dict[str, Any]:
+    grid, info = store.grid(video), store.info(video)
+    return {
+        "fps": float(grid.fps),
+        "frames": grid.frames,
+        "snippets": grid.num_snippets,
+        "seconds": grid.duration,
+        "reader": info.get("reader", "unknown"),
+        "shortfall": info.get("shortfall", 0.0),
+        "notes": info.get("notes", []),
+    }

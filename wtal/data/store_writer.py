@@ -1,0 +1,340 @@
+"""The feature store, for writing: parts while running, published together; safe against kill -9 and against company.
+
+Each finished video is one file in `parts/`. `publish` streams all parts, in order of their ids, into new shards, and
+renames the index into place last. Killed at any moment, what was published stays as it was, what was finished is
+kept, and the next run goes on from there to the same bytes.
+
+Any number of processes may fill one store. A video is worked on under a claim, index and failures change under the
+store's lock, and both locks fall when their holder dies.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Literal
+
+from wtal.data import store_part
+from wtal.data.files import atomic_file
+from wtal.data.grid import SnippetGrid
+from wtal.data.locks import Lock, locked
+from wtal.data.store import Features, FeatureStore
+from wtal.data.store_index import (
+    FAILURES,
+    INDEX,
+    Entry,
+    Index,
+    StreamSpec,
+    is_shard_name,
+    read_failures,
+    read_index,
+    shard_name,
+    to_text,
+    write_failures,
+    write_header,
+)
+from wtal.data.store_part import Part, key_of
+from wtal.errors import StoreError
+
+State = Literal["new", "failed", "written", "published"]
+SHARD_BYTES = 2**30
+
+_LOCK = ".lock"
+_PARTS = "parts"
+
+
+class StoreWriter:
+    """A feature store, open for writing. Threads may share one; processes open their own.
+
+    A run claims each video, writes or fails it, and publishes at the end. Videos that another process had claimed
+    are passed over and claimed again with `wait=True` before publishing: then the store holds all of them, and does
+    not depend on who was quicker.
+    """
+
+    def __init__(self, path: Path, shard_bytes: int = SHARD_BYTES) -> None:
+        self.path = path
+        self._shard_bytes = shard_bytes
+        self._parts = path / _PARTS
+        self._held: set[str] = set()
+        self._seen: tuple[tuple[int, int, int], Index] | None = None
+        self._streams: dict[str, StreamSpec] = {}
+
+    @classmethod
+    def open(cls, path: str | Path, identity: Mapping[str, Any], *, shard_bytes: int = SHARD_BYTES) -> "StoreWriter":
+        """The store in folder `path`, made (empty, and already readable) where there is none.
+
+        `identity` is all that can change the numbers, as JSON types. A shard ends before the video that would take
+        it over `shard_bytes`, counted over all streams.
+
+        Raises:
+            StoreError: when the folder holds a store of another identity or other files, or cannot be written.
+        """
+        writer = cls(Path(path), shard_bytes)
+        with _one_line(writer.path):
+            writer.path.mkdir(parents=True, exist_ok=True)
+            _refuse_other_files(writer.path)
+            with locked(writer.path / _LOCK):
+                if not (writer.path / INDEX).exists():
+                    Index(json.loads(to_text(dict(identity)))).write(writer.path)
+        _refuse_other_identity(writer.path, writer._index().identity, identity)
+        return writer
+
+    def state(self, video: str) -> State:
+        """How far a video is: published, written (in a part), failed, or new."""
+        # A part goes only after the index has its video: in this order, no moment shows neither.
+        if self._part(video).exists():
+            return "written"
+        if video in self._index().videos:
+            return "published"
+        return "failed" if video in read_failures(self.path) else "new"
+
+    def done(self, video: str) -> bool:
+        """True where nothing is left to do: published, or in a part."""
+        return self._part(video).exists() or video in self._index().videos
+
+    def fingerprint(self, video: str) -> str | None:
+        """The mark of the file that a published or written video was read from; None where it is neither."""
+        try:
+            return Part.read(self._part(video)).fingerprint
+        except FileNotFoundError:
+            entry = self._index().videos.get(video)
+            return entry.fingerprint if entry else None
+
+    @contextmanager
+    def claim(self, video: str, *, wait: bool = False) -> Iterator[bool]:
+        """True for the block where this caller may work on the video; False where it is done or another is at it.
+
+        With `wait`, another's claim is waited for, and the answer says what it left: False when it finished, True
+        when it failed or died. A claim that is refused without waiting may be free a moment later.
+
+        Raises:
+            StoreError: when the folder cannot be written.
+        """
+        lock = None if self.done(video) else self._lock(video, wait=wait)
+        if lock is None:
+            yield False
+            return
+        try:
+            mine = not self.done(video)
+            if mine:
+                self._held.add(video)
+            yield mine
+        finally:
+            self._held.discard(video)
+            lock.release()
+
+    def write(
+        self,
+        video: str,
+        grid: SnippetGrid,
+        streams: Mapping[str, Features],
+        info: Mapping[str, Any],
+        fingerprint: str = "",
+    ) -> None:
+        """Keep one finished video, {stream: (T, D) float16 or float32} on `grid`, whole or not at all.
+
+        `info` (JSON types, no clock: equal input makes an equal store) and `fingerprint` are kept beside it. Claims
+        the video where the caller has not.
+
+        Raises:
+            StoreError: when the video is done or claimed by another process, when T, the streams, their D or type do
+                not fit the grid or the store, or when the disk refuses.
+        """
+        if video not in self._held:
+            with self.claim(video) as mine:
+                if not mine:
+                    raise StoreError(f"video {video!r} is in {self.path} already, or another process works on it")
+                return self.write(video, grid, streams, info, fingerprint)
+        specs = store_part.check(video, grid, streams)
+        _refuse_other_streams(video, specs, self._expected_streams() or specs)
+        with _one_line(self._parts):
+            store_part.write(self._part(video), video, grid, streams, info, fingerprint)
+        self._streams = specs
+        return None
+
+    def fail(self, video: str, reason: str) -> None:
+        """Record why a video is not in the store; publishing it later takes the reason back.
+
+        Raises:
+            StoreError: when the folder cannot be written.
+        """
+        with _one_line(self.path), locked(self.path / _LOCK):
+            write_failures(self.path, {**read_failures(self.path), video: reason})
+
+    def publish(self) -> FeatureStore:
+        """Move all parts, of whatever process, into the store; the index is renamed into place last.
+
+        Shards that were there stay as they are. Memory holds one video at a time.
+
+        Raises:
+            StoreError: when a part is damaged or does not fit the others, or the disk refuses; nothing is lost then.
+        """
+        with _one_line(self.path), locked(self.path / _LOCK):
+            before = read_index(self.path)
+            finished = self._read_parts()
+            parts = [part for part in finished if part.video not in before.videos]
+            after = self._write_shards(before, parts) if parts else before
+            failures = read_failures(self.path)
+            if not (self.path / FAILURES).exists() or not failures.keys().isdisjoint(after.videos):
+                write_failures(self.path, {v: reason for v, reason in failures.items() if v not in after.videos})
+            if parts:
+                after.write(self.path)
+            self._clean(after, finished)
+        return FeatureStore.open(self.path)
+
+    def _write_shards(self, index: Index, parts: Sequence[Part]) -> Index:
+        streams = index.streams or parts[0].streams
+        for part in parts:
+            _refuse_other_streams(part.video, part.streams, streams)
+        shards, videos = list(index.shards), dict(index.videos)
+        for shard in _pack(parts, sum(spec.row_bytes for spec in streams.values()), self._shard_bytes):
+            offset = 0
+            for part in shard:
+                place = (len(shards), offset, part.rows)
+                videos[part.video] = Entry(part.grid, *place, part.info, part.fingerprint)
+                offset += part.rows
+            self._write_shard(len(shards), offset, streams, shard)
+            shards.append(offset)
+        return replace(index, streams=streams, shards=tuple(shards), videos=videos)
+
+    def _write_shard(self, number: int, rows: int, streams: Mapping[str, StreamSpec], parts: Sequence[Part]) -> None:
+        with ExitStack() as stack:
+            files = {name: stack.enter_context(atomic_file(self.path / shard_name(name, number))) for name in streams}
+            for name, spec in streams.items():
+                write_header(files[name], rows, spec)
+            for part in parts:
+                for name, values in part.arrays().items():
+                    files[name].write(values.tobytes())
+
+    def _clean(self, index: Index, parts: Sequence[Part]) -> None:
+        """Remove what is published by now or never will be; the store's lock is held, so no shard is being written."""
+        for part in parts:
+            part.path.unlink()
+        files = index.files()
+        for path in self.path.iterdir():
+            if path.name not in files and (_is_temporary(path) or is_shard_name(path.name)):
+                path.unlink()
+        self._clean_parts()
+
+    def _clean_parts(self) -> None:
+        if not self._parts.exists():
+            return
+        paths = sorted((path.name.lstrip(".").partition(".")[0], path) for path in self._parts.iterdir())
+        for key, group in groupby(paths, key=lambda pair: pair[0]):
+            left = [path for _, path in group if path.suffix != store_part.SUFFIX]
+            lock = Lock.acquire(self._parts / f"{key}.lock", wait=False) if left else None
+            if lock is not None:  # whoever made these died
+                for path in left:
+                    path.unlink(missing_ok=True)
+                lock.release()
+        with suppress(OSError):  # not empty: videos are being worked on
+            self._parts.rmdir()
+
+    def _read_parts(self) -> list[Part]:
+        parts = (Part.read(path) for path in self._parts.glob(f"*{store_part.SUFFIX}"))
+        return sorted(parts, key=lambda part: part.video)
+
+    def _expected_streams(self) -> dict[str, StreamSpec]:
+        """The streams that a new video must have; empty while there is no other video."""
+        if not self._streams:
+            first = next(self._parts.glob(f"*{store_part.SUFFIX}"), None)
+            with suppress(FileNotFoundError):  # published in between: then the index knows
+                self._streams = Part.read(first).streams if first else {}
+            self._streams = self._streams or self._index().streams
+        return self._streams
+
+    def _part(self, video: str) -> Path:
+        return self._parts / f"{key_of(video)}{store_part.SUFFIX}"
+
+    def _lock(self, video: str, *, wait: bool) -> Lock | None:
+        with _one_line(self._parts):
+            return Lock.acquire(self._parts / f"{key_of(video)}.lock", wait=wait)
+
+    def _index(self) -> Index:
+        """The published index, read again only when it changed."""
+        with _one_line(self.path):
+            stat = (self.path / INDEX).stat()
+        stamp = (stat.st_mtime_ns, stat.st_ino, stat.st_size)
+        if self._seen is None or self._seen[0] != stamp:
+            self._seen = (stamp, read_index(self.path))
+        return self._seen[1]
+
+
+def file_fingerprint(path: Path, ends: int = 2**20) -> str:
+    """A quick mark of a file's content: its size and a digest of its first and last `ends` bytes.
+
+    Raises:
+        OSError: when the file cannot be read.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        hasher = hashlib.sha256(file.read(ends))
+        file.seek(max(ends, size - ends))
+        hasher.update(file.read(ends))
+    return f"{size}-{hasher.hexdigest()[:16]}"
+
+
+def _pack(parts: Sequence[Part], row_bytes: int, limit: int) -> list[list[Part]]:
+    """Runs of parts, in order, of at most `limit` bytes each; a larger video stands alone."""
+    shards: list[list[Part]] = [[]]
+    size = 0
+    for part in parts:
+        if shards[-1] and size + part.rows * row_bytes > limit:
+            shards.append([])
+            size = 0
+        shards[-1].append(part)
+        size += part.rows * row_bytes
+    return shards
+
+
+def _refuse_other_files(folder: Path) -> None:
+    if (folder / INDEX).exists():
+        return
+    others = sorted(path.name for path in folder.iterdir() if path.name != _LOCK and not _is_temporary(path))
+    # Asked again: another process may have made the store while this one looked.
+    if others and not (folder / INDEX).exists():
+        raise StoreError(
+            f"{folder} is no feature store and holds other files ({others[0]}); name a new or empty folder"
+        )
+
+
+def _is_temporary(path: Path) -> bool:
+    return path.name.startswith(".") and path.suffix == ".tmp"
+
+
+def _refuse_other_identity(folder: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    difference = _difference(found, json.loads(to_text(dict(wanted))))
+    if difference is not None:
+        raise StoreError(f"{folder} was made by another extractor ({difference}); name another folder")
+
+
+def _difference(found: Any, wanted: Any, key: str = "identity") -> str | None:
+    """The first place where two JSON values differ, in words; None where they are equal."""
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        inner = (_difference(found.get(name), wanted.get(name), name) for name in sorted(found.keys() | wanted.keys()))
+        return next((difference for difference in inner if difference is not None), None)
+    return None if found == wanted else f"{key} is {found!r} there, {wanted!r} here"
+
+
+def _refuse_other_streams(video: str, streams: Mapping[str, StreamSpec], wanted: Mapping[str, StreamSpec]) -> None:
+    if streams != wanted:
+        found, expected = (
+            ", ".join(f"{name} {spec.dim} x {spec.dtype}" for name, spec in sorted(specs.items()))
+            for specs in (streams, wanted)
+        )
+        raise StoreError(f"video {video!r} has {found}; the store keeps {expected}")
+
+
+@contextmanager
+def _one_line(path: Path) -> Iterator[None]:
+    """Say in one line what the operating system refused."""
+    try:
+        yield
+    except OSError as error:
+        where = error.filename or path
+        raise StoreError(
+            f"cannot write the feature store {path}: {where}: {error.strerror}; name another folder"
+        ) from None

@@ -1,0 +1,39 @@
+"""One challenge a file: what its server takes. A leaf holds `CHALLENGE`, a `Challenge`."""
+
+from dataclasses import dataclass
+from importlib.resources import files
+
+from wtal.registry import CHALLENGES
+
+
+@dataclass(frozen=True)
+class Challenge:
+    """The rules of one challenge's submission file.
+
+    `version` is what a file says under that key. `results_only` tells whether the challenge also takes a file that
+    holds nothing but `results`. `class_list` names the file in `wtal/eval/classes` with the class names, `tious` the
+    thresholds of the ranking.
+    """
+
+    title: str
+    source: str
+    version: str
+    class_list: str
+    results_only: bool
+    tious: str = "0.5:0.95:0.05"
+
+    @property
+    def classes(self) -> frozenset[str]:
+        """Names of the classes."""
+        text = files("wtal.eval").joinpath("classes", f"{self.class_list}.txt").read_text(encoding="utf-8")
+        return frozenset(text.splitlines())
+
+
+def load_challenge(name: str) -> Challenge:
+    """The challenge called `name`.
+
+    Raises:
+        UsageError: with the nearest match, when there is none.
+    """
+    challenge: Challenge = CHALLENGES.load(name).CHALLENGE
+    return challenge

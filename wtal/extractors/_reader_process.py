@@ -1,0 +1,143 @@
+"""The process that decodes videos for another one, which may kill it (`isolate.py`); it imports no torch.
+
+Requests come in on stdin and messages go out on stdout, each one a pickle: `Opened` once per video, then `Beat`s and
+chunks of frames, at last a `VideoSummary`; or in place of any of these the error that ends the video. The pipe holds
+little, so that decoding waits for the one who takes the chunks. The process ends when stdin does.
+"""
+
+import os
+import pickle
+import queue
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wtal.errors import VideoError, WtalError
+from wtal.extractors.choose import choose
+from wtal.extractors.probe import probe
+from wtal.extractors.sampling import Sampler
+from wtal.extractors.scale import FrameSize, scale, scaled_size
+from wtal.extractors.video import Image, ReaderFailed, TimedFrame, VideoInfo, read
+
+_CHUNK_FRAMES = 32
+_CHUNK_BYTES = 16 << 20
+_BEAT_SECONDS = 1.0
+
+Send = Callable[[Any], None]
+
+
+@dataclass(frozen=True)
+class Request:
+    """One video to decode: to `fps` frames per second, scaled to `size`, with the reader or rule `reader`."""
+
+    path: Path
+    fps: Fraction
+    size: FrameSize
+    reader: str
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What the headers say, which reader decodes and why; `can_retry` where the rule chose a reader that may fail."""
+
+    info: VideoInfo
+    reader: str
+    why: str
+    can_retry: bool
+
+
+@dataclass(frozen=True)
+class Beat:
+    """Frames keep coming, though no chunk is full yet."""
+
+
+def main() -> None:
+    """Serve requests until stdin ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    stream = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    requests: queue.SimpleQueue[Request] = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(requests,), daemon=True).start()
+
+    def send(message: Any) -> None:
+        pickle.dump(message, stream, protocol=5)
+        stream.flush()
+
+    try:
+        while True:
+            _serve(requests.get(), send)
+    except BrokenPipeError:
+        os._exit(0)
+
+
+def _listen(requests: "queue.SimpleQueue[Request]") -> None:
+    """Hand on requests; at the end of stdin, which also comes when the parent is killed, end the process."""
+    while True:
+        try:
+            requests.put(pickle.load(sys.stdin.buffer))
+        except EOFError:
+            os._exit(0)
+
+
+def _serve(request: Request, send: Send) -> None:
+    try:
+        info = probe(request.path)
+        reader, why = choose(info, request.reader)
+        opened = Opened(info, reader, why, can_retry=reader not in (request.reader, "pyav"))
+        send(opened)
+        frames = _all_or_nothing(read(info, reader), reader) if opened.can_retry else read(info, reader)
+        sampler = Sampler(_beating(frames, send), info, request.fps)
+        for chunk in _chunks(sampler, request.size):
+            send(chunk)
+        send(sampler.summary(reader, why))
+    except WtalError as error:
+        send(error)
+
+
+def _all_or_nothing(frames: Iterator[TimedFrame], reader: str) -> Iterator[TimedFrame]:
+    try:
+        yield from frames
+    except VideoError as error:
+        raise ReaderFailed(f"auto: the reference, after {reader} failed: {error}") from None
+
+
+def _beating(frames: Iterator[TimedFrame], send: Send) -> Iterator[TimedFrame]:
+    last = time.monotonic()
+    for frame in frames:
+        if time.monotonic() - last > _BEAT_SECONDS:
+            send(Beat())
+            last = time.monotonic()
+        yield frame
+
+
+def _chunks(images: Sampler, size: FrameSize) -> Iterator[Image]:
+    """Images of any size -> (n, H, W, 3) uint8 arrays; the first image fixes H and W."""
+    target: tuple[int, int] | None = None
+    chunk = np.empty((0, 0, 0, 3), np.uint8)
+    filled = 0
+    before: Image | None = None
+    for image in images:
+        if target is None:
+            target = scaled_size(image.shape[1], image.shape[0], size)
+            chunk = _empty_chunk(target)
+        if filled == len(chunk):
+            yield chunk
+            chunk, filled = _empty_chunk(target), 0
+        chunk[filled] = chunk[filled - 1] if filled and image is before else scale(image, target)
+        before = image
+        filled += 1
+    yield chunk[:filled]
+
+
+def _empty_chunk(target: tuple[int, int]) -> Image:
+    width, height = target
+    frames = max(1, min(_CHUNK_FRAMES, _CHUNK_BYTES // (3 * width * height)))
+    return np.empty((frames, height, width, 3), np.uint8)

@@ -1,0 +1,75 @@
+"""Which reader decodes a file: the rule behind `--reader auto`.
+
+PyAV is the reference and right everywhere. decord is taken only where it was measured to give the same frames and
+timestamps, bit for bit, and not to be slower. Everything that keeps it away is listed in `_OBSTACLES`, each with the
+behaviour that was seen.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from wtal.extractors.video import VideoInfo, load_reader
+from wtal.registry import READERS
+
+REFERENCE = "pyav"
+_FAST = "decord"
+_RULE = 1
+_LEAST_PIXELS = 1280 * 720
+_CONTAINERS = frozenset({"mov", "mp4", "matroska"})
+_CODECS = frozenset({"h264", "hevc"})
+_PIXEL_FORMATS = frozenset({"yuv420p", "yuvj420p"})
+
+_OBSTACLES: tuple[tuple[str, Callable[[VideoInfo], bool]], ...] = (
+    # It hangs on MPEG-TS and duplicates frames of MPEG-PS.
+    ("a container other than mp4, mov or matroska", lambda info: not _CONTAINERS & set(info.container.split(","))),
+    # AV1 does not open, MPEG-4 gives wrong frames, and VP8 and VP9 may change their size from frame to frame.
+    ("a codec other than H.264 or HEVC", lambda info: info.codec not in _CODECS),
+    # Its colours differ for more than 8 bits and for subsampling other than 4:2:0.
+    ("pixels other than 8 bit 4:2:0", lambda info: info.pixel_format not in _PIXEL_FORMATS),
+    # Its colours differ along the border, and pictures narrower than a row of its buffer come out too wide.
+    ("odd picture sides", lambda info: bool(info.width % 2 or info.height % 2)),
+    ("rotation", lambda info: info.rotation != 0),
+    # It shows the frames that an edit list hides.
+    ("an edit list that hides frames", lambda info: info.edited),
+    ("several video streams", lambda info: info.video_streams != 1),
+    # Its timestamps then begin at 0 or elsewhere, by container.
+    ("a start that is not 0", lambda info: info.start != 0),
+    # Truncated files have no duration or do not open.
+    ("no declared duration", lambda info: not info.duration),
+    ("pictures below 1280x720, where it is slower", lambda info: info.width * info.height < _LEAST_PIXELS),
+)
+
+
+def choose(info: VideoInfo, wanted: str) -> tuple[str, str]:
+    """The reader for a file, and why: `wanted` itself, or for `auto` the fastest that is right on the file.
+
+    Raises:
+        UsageError: when there is no reader `wanted`.
+        VideoError: when `wanted` cannot be used on this machine.
+    """
+    if wanted != "auto":
+        load_reader(wanted)
+        return wanted, "asked for"
+    if obstacle := next((words for words, holds in _OBSTACLES if holds(info)), None):
+        return REFERENCE, f"auto: the reference; not decord because of {obstacle}"
+    if reason := _why_not_fast():
+        return REFERENCE, f"auto: the reference; decord cannot be used: {reason}"
+    return _FAST, "auto: measured right and fast on files of this kind"
+
+
+def reader_identity(wanted: str) -> dict[str, Any]:
+    """JSON: the reader or the rule that was asked for, and the versions of what may decode under it.
+
+    Raises:
+        UsageError: when there is no reader `wanted`.
+        VideoError: when `wanted` cannot be used on this machine.
+    """
+    if wanted != "auto":
+        return {"policy": wanted, "versions": {wanted: load_reader(wanted).version()}}
+    usable = [REFERENCE] if _why_not_fast() else [REFERENCE, _FAST]
+    return {"policy": f"auto-{_RULE}", "versions": {name: load_reader(name).version() for name in usable}}
+
+
+def _why_not_fast() -> str | None:
+    reason: str | None = READERS.load(_FAST).why_not()
+    return reason

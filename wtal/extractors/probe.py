@@ -1,0 +1,128 @@
+"""What the headers of a video file say, and why a file is none."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+from av.container import InputContainer
+from av.stream import Disposition
+from av.video.stream import VideoStream
+
+from wtal.errors import VideoError
+from wtal.extractors.video import VideoInfo
+
+# Only plain files may be opened, also by a file that names others (a playlist).
+OPTIONS = {"protocol_whitelist": "file"}
+_PICTURES = ("image2", "tty")
+_DEFAULT_BONUS = 5_000_000
+
+
+def probe(path: Path) -> VideoInfo:
+    """The headers of the video at `path`, for the stream that the ffmpeg command would take.
+
+    That is the one with most pixels, where being marked as default counts as much as five million of them; cover
+    pictures are no video. The rotation is that of the first frame's display matrix, to the nearest right angle.
+
+    Raises:
+        VideoError: with the reason, when the file is missing, empty, unreadable or holds no video.
+    """
+    path = path.absolute()
+    _require_file(path)
+    try:
+        with av.open(str(path), options=OPTIONS) as container:
+            return _describe(path, container)
+    except av.error.FFmpegError as error:
+        raise VideoError(f"not a video that ffmpeg can open: {error.strerror}") from None
+    except OSError as error:
+        raise VideoError(f"the file cannot be opened: {error.strerror}") from None
+
+
+def _require_file(path: Path) -> None:
+    if not path.exists():
+        raise VideoError("the file does not exist")
+    if path.is_dir():
+        raise VideoError("a folder, not a video file")
+    if not path.is_file():
+        raise VideoError("not a regular file: copy it to one first")
+    if path.stat().st_size == 0:
+        raise VideoError("the file is empty (0 bytes)")
+
+
+def _describe(path: Path, container: InputContainer) -> VideoInfo:
+    stream = _choose_stream(container)
+    start = (stream.start_time or 0) * _time_base(stream)
+    duration, of_file = _declared_duration(container, stream, start)
+    context = stream.codec_context
+    return VideoInfo(
+        path=path,
+        container=container.format.name,
+        codec=context.codec.canonical_name,
+        pixel_format=context.pix_fmt or "unknown",
+        width=context.width,
+        height=context.height,
+        time_base=_time_base(stream),
+        rate=stream.average_rate or stream.guessed_rate or None,
+        start=start,
+        duration=duration,
+        duration_of_file=of_file,
+        frames=stream.frames or None,
+        stream=stream.index,
+        video_streams=len(_videos(container)),
+        edited=any(entry.is_discard for entry in stream.index_entries),
+        rotation=_rotation(container, stream),
+    )
+
+
+def _videos(container: InputContainer) -> list[VideoStream]:
+    return [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
+
+
+def _choose_stream(container: InputContainer) -> VideoStream:
+    videos = _videos(container)
+    if not videos:
+        kinds = sorted({stream.type for stream in container.streams if stream.type})
+        pictures = " and a cover picture" if container.streams.video else ""
+        raise VideoError(f"no video stream: the file holds {', '.join(set(kinds) - {'video'}) or 'nothing'}{pictures}")
+    if container.format.name in _PICTURES or container.format.name.endswith("_pipe"):
+        raise VideoError(f"a picture or a text, not a video (format {container.format.name})")
+    return max(videos, key=_preference)
+
+
+def _preference(stream: VideoStream) -> int:
+    context = stream.codec_context
+    bonus = _DEFAULT_BONUS if stream.disposition & Disposition.default else 0
+    return context.width * context.height + bonus
+
+
+def _time_base(stream: VideoStream) -> Fraction:
+    return stream.time_base or Fraction(1, av.time_base)
+
+
+def _declared_duration(container: InputContainer, stream: VideoStream, start: Fraction) -> tuple[Fraction | None, bool]:
+    """Seconds that the stream should last, and whether only the whole file's end is known."""
+    if stream.duration:
+        return stream.duration * _time_base(stream), False
+    if end := _clock_text(stream.metadata.get("DURATION", "")):
+        return max(end - start, Fraction(0)), False
+    if not container.duration:
+        return None, False
+    end = Fraction((container.start_time or 0) + container.duration, av.time_base)
+    return max(end - start, Fraction(0)), True
+
+
+def _clock_text(text: str) -> Fraction | None:
+    """`HH:MM:SS.fraction`, as Matroska notes a stream's end, in seconds."""
+    try:
+        hours, minutes, seconds = (Fraction(part) for part in text.split(":"))
+    except ValueError:
+        return None
+    return 3600 * hours + 60 * minutes + seconds
+
+
+def _rotation(container: InputContainer, stream: VideoStream) -> int:
+    """Degrees from the first frame that decodes; a file of which none does is found out by the reader."""
+    try:
+        frame = next(container.decode(stream), None)
+    except av.error.FFmpegError:
+        return 0
+    return 0 if frame is None else round(frame.rotation / 90) * 90 % 360

@@ -1,0 +1,136 @@
+"""PyAV, read in sequence: the reference reader, right on every file that ffmpeg can decode.
+
+A packet that cannot be decoded is passed over, as the ffmpeg command does: the frame before it stays on screen for
+longer. Timestamps are ffmpeg's "best effort": presentation times, or decoding times for the containers (AVI) whose
+presentation times run backwards more often.
+"""
+
+from collections.abc import Iterator
+from fractions import Fraction
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.reformatter import Interpolation, VideoReformatter
+from av.video.stream import VideoStream
+
+from wtal.errors import VideoError
+from wtal.extractors.probe import OPTIONS
+from wtal.extractors.video import Image, TimedFrame, VideoBroken, VideoInfo, upright
+
+# A fixed number: what a damaged stream decodes to depends on it, and must not depend on the machine.
+_THREADS = 4
+
+
+def version() -> str:
+    """Versions of PyAV and of the libavcodec that it carries."""
+    return f"{av.__version__} (libavcodec {'.'.join(map(str, av.library_versions['libavcodec']))})"
+
+
+def why_not() -> str | None:
+    """None: PyAV is always there."""
+    return None
+
+
+def frames(info: VideoInfo) -> Iterator[TimedFrame]:
+    """Frames in shown order, upright, native size.
+
+    Raises:
+        VideoError: when no frame can be decoded.
+        VideoBroken: after the last frame, when reading broke off or packets could not be decoded.
+    """
+    clock = _Clock(info)
+    damage = _Damage()
+    count = 0
+    convert = VideoReformatter()
+    with av.open(str(info.path), options=OPTIONS) as container:
+        stream = container.streams[info.stream]
+        assert isinstance(stream, VideoStream)
+        stream.thread_type = "AUTO"
+        stream.codec_context.thread_count = _THREADS
+        for frame in _decode(container, stream, damage):
+            time, duration, guessed = clock.place(frame)
+            count += 1
+            yield TimedFrame(time, duration, upright(_rgb(convert, frame), info.rotation), guessed)
+    damage.report(count)
+
+
+def _rgb(convert: VideoReformatter, frame: VideoFrame) -> Image:
+    pixels = convert.reformat(frame, format="rgb24", interpolation=Interpolation.BICUBIC).to_ndarray()
+    return np.asarray(pixels, dtype=np.uint8)
+
+
+class _Damage:
+    """What could not be decoded, and the first reason."""
+
+    def __init__(self) -> None:
+        self.packets = 0
+        self.lost = 0
+        self.broke = False
+        self.reason = "the file holds no packet of the stream"
+
+    def note(self, error: av.error.FFmpegError) -> None:
+        if not self.lost:
+            self.reason = error.strerror or type(error).__name__
+        self.lost += 1
+
+    def report(self, frames: int) -> None:
+        if not frames:
+            raise VideoError(f"no frame could be decoded: {self.reason}")
+        if self.broke:
+            raise VideoBroken(f"reading broke off after {frames} frames: {self.reason}")
+        if self.lost:
+            raise VideoBroken(f"{self.lost} of {self.packets} packets could not be decoded: {self.reason}")
+
+
+def _decode(container: InputContainer, stream: VideoStream, damage: _Damage) -> Iterator[VideoFrame]:
+    for packet in _packets(container, stream, damage):
+        try:
+            yield from stream.decode(packet)
+        except av.error.FFmpegError as error:
+            damage.note(error)
+
+
+def _packets(container: InputContainer, stream: VideoStream, damage: _Damage) -> Iterator["Packet[VideoStream] | None"]:
+    """Packets of the stream, and at last None, which makes the decoder give what it still holds."""
+    try:
+        for packet in container.demux(stream):
+            if packet.size:
+                damage.packets += 1
+                yield packet
+    except av.error.FFmpegError as error:
+        damage.note(error)
+        damage.broke = True
+    yield None
+
+
+class _Clock:
+    """Seconds of frames in shown order; keeps to the kind of timestamp that has run backwards less often."""
+
+    def __init__(self, info: VideoInfo) -> None:
+        self._time_base = info.time_base
+        self._nominal = info.frame_duration
+        self._last: dict[str, int] = {}
+        self._faults = {"pts": 0, "dts": 0}
+        self._next = info.start
+
+    def place(self, frame: VideoFrame) -> tuple[Fraction, Fraction, bool]:
+        """Time and duration in seconds, and whether the time had to be guessed."""
+        self._judge("pts", frame.pts)
+        self._judge("dts", frame.dts)
+        trusted = frame.pts
+        if frame.pts is None or (frame.dts is not None and self._faults["pts"] > self._faults["dts"]):
+            trusted = frame.dts
+        time = self._next if trusted is None else trusted * (frame.time_base or self._time_base)
+        duration = frame.duration * (frame.time_base or self._time_base) or self._nominal
+        self._next = time + duration
+        return time, duration, trusted is None
+
+    def _judge(self, kind: str, stamp: int | None) -> None:
+        if stamp is None:
+            return
+        if kind in self._last and stamp <= self._last[kind]:
+            self._faults[kind] += 1
+        self._last[kind] = stamp

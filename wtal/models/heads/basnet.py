@@ -1,0 +1,153 @@
+"""BaS-Net: Background Suppression Network (Lee, Uh, Byun; AAAI 2020, arXiv 1911.09963).
+
+A filter gives every snippet a foreground weight a in (0, 1). One shared classifier sees the features twice: as they
+are (base branch: the background class is always present) and multiplied by a (suppression branch: background never
+is). Video scores are the softmax of the mean of the top T // 8 activations (equations 1 to 4); the loss is
+
+    L = L_base + L_supp + alpha * |a|_1                                          (equations 5 to 9)
+
+with binary cross entropy against labels that sum to one, background included.
+
+Differences from the authors' code, which `authors=True` runs instead:
+
+- Their cross entropy is the mean over the C + 1 classes, so that its gradient fades as classes are added (at 200
+  classes it is ten times weaker than at the 20 it was tuned on, against the same attention term). Here it is the sum,
+  divided by the 21 classes of THUMOS14: the same term at 20 classes, and no weaker at 200.
+- Their |a|_1 is a sum over T = 750 sampled snippets. Here it is the mean over real snippets times 750: the same at
+  750, and independent of a video's length.
+- Their k is (padded length) // 8; here it counts real snippets, and padding is kept zero between the convolutions.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from wtal import config
+from wtal.data.batch import SnippetBatch
+from wtal.models.head import Head, HeadOutput, load_renamed, masked_topk_mean
+
+_THUMOS_CLASSES = 20
+_THUMOS_SNIPPETS = 750
+
+
+class Config(config.Config):
+    """Defaults are the paper's, section 4.2 and its public code, unless said otherwise."""
+
+    filter_width: int = 512
+    """Channels of the filter's first convolution."""
+    width: int = 2048
+    """Channels of the classifier's convolutions."""
+    top_k_ratio: int = 8
+    """k = max(1, T // ratio) snippets make a class's video score."""
+    dropout: float = 0.7
+    """Before the last convolution."""
+    input_dropout: float = 0.0
+    """On the features, channels of the whole video at once; ours, for small collections. The paper has none."""
+    attention_weight: float = 1e-4
+    """alpha, on the L1 norm of 750 foreground weights."""
+
+
+class BasNet(Head):
+    """Both branches; `cas` is the suppression branch, which detections come from."""
+
+    def __init__(self, num_classes: int, in_features: int, config: Config, authors: bool) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.config = config
+        self.authors = authors
+        self.filter_in = nn.Conv1d(in_features, config.filter_width, 1)
+        self.filter_out = nn.Conv1d(config.filter_width, 1, 1)
+        self.cas_in = nn.Conv1d(in_features, config.width, 3, padding=1)
+        self.cas_mid = nn.Conv1d(config.width, config.width, 3, padding=1)
+        self.cas_out = nn.Conv1d(config.width, num_classes + 1, 1, bias=False)
+        self.dropout = nn.Dropout(config.dropout)
+        self.input_dropout = nn.Dropout1d(config.input_dropout)
+
+    def forward(self, batch: SnippetBatch) -> HeadOutput:
+        """(B, T, D) -> `cas` (B, T, C + 1) and `video_scores` (B, C) of the suppression branch, `attention` (B, T).
+
+        `extras`: cas_base (B, T, C + 1), score_base and score_supp (B, C + 1), background last.
+        """
+        x = self.input_dropout(batch.features().transpose(1, 2))
+        foreground = self._filter(x) * batch.mask
+        cas_base = self._classify(x, batch.mask)
+        cas_supp = self._classify(x * foreground[:, None], batch.mask)
+        score_base, score_supp = self._score(cas_base, batch), self._score(cas_supp, batch)
+        return HeadOutput(
+            cas=cas_supp,
+            attention=foreground,
+            video_scores=score_supp[:, : self.num_classes],
+            extras={"cas_base": cas_base, "score_base": score_base, "score_supp": score_supp},
+        )
+
+    def loss(self, output: HeadOutput, batch: SnippetBatch) -> dict[str, Tensor]:
+        """`loss_base` (background present), `loss_supp` (background absent), `loss_norm` (few foreground snippets)."""
+        assert output.attention is not None
+        labels = _labels(batch)
+        norm = output.attention.sum(dim=1)
+        if not self.authors:
+            norm = norm / batch.lengths * _THUMOS_SNIPPETS
+        return {
+            "loss_base": self._cross_entropy(output.extras["score_base"], labels, background=1.0),
+            "loss_supp": self._cross_entropy(output.extras["score_supp"], labels, background=0.0),
+            "loss_norm": self.config.attention_weight * norm.mean(),
+        }
+
+    def _filter(self, x: Tensor) -> Tensor:
+        """(B, D, T) -> (B, T) foreground weights in (0, 1)."""
+        hidden = nn.functional.leaky_relu(self.filter_in(x))
+        return torch.sigmoid(self.filter_out(hidden)).squeeze(1)
+
+    def _classify(self, x: Tensor, mask: Tensor) -> Tensor:
+        """(B, D, T), (B, T) -> (B, T, C + 1), zero where padded."""
+        valid = mask[:, None]
+        x = nn.functional.leaky_relu(self.cas_in(x)) * valid
+        x = nn.functional.leaky_relu(self.cas_mid(x)) * valid
+        cas: Tensor = self.cas_out(self.dropout(x)) * valid
+        return cas.transpose(1, 2)
+
+    def _score(self, cas: Tensor, batch: SnippetBatch) -> Tensor:
+        """(B, T, C + 1) -> (B, C + 1) softmax of the top-k mean."""
+        mask = torch.ones_like(batch.mask) if self.authors else batch.mask
+        return masked_topk_mean(cas, mask, self.config.top_k_ratio).softmax(dim=-1)
+
+    def _cross_entropy(self, scores: Tensor, labels: Tensor, background: float) -> Tensor:
+        """(B, C + 1), (B, C) -> scalar binary cross entropy against labels that sum to one."""
+        target = torch.cat([labels, torch.full_like(labels[:, :1], background)], dim=1)
+        target = target / target.sum(dim=1, keepdim=True).clamp(min=1e-9)
+        with torch.autocast(scores.device.type, enabled=False):
+            entropy = nn.functional.binary_cross_entropy(scores.float(), target.float(), reduction="none")
+        return entropy.mean() if self.authors else entropy.sum(dim=1).mean() / (_THUMOS_CLASSES + 1)
+
+
+def create(num_classes: int, feature_dims: dict[str, int], config: Config, authors: bool) -> BasNet:
+    """A BaS-Net over the streams side by side."""
+    return BasNet(num_classes, sum(feature_dims.values()), config, authors)
+
+
+def from_authors(state_dict: Mapping[str, Tensor], num_classes: int) -> BasNet:
+    """A BaS-Net from the authors' checkpoint; the widths are read off its tensors."""
+    names = {
+        f"{theirs}.0.{kind}": f"{ours}.{kind}"
+        for theirs, ours in (
+            ("filter_module.conv_1", "filter_in"),
+            ("filter_module.conv_2", "filter_out"),
+            ("cas_module.conv_1", "cas_in"),
+            ("cas_module.conv_2", "cas_mid"),
+        )
+        for kind in ("weight", "bias")
+    } | {"cas_module.conv_3.0.weight": "cas_out.weight"}
+    plain = {key.removeprefix("module."): value for key, value in state_dict.items()}
+    first, hidden = plain.get("cas_module.conv_1.0.weight"), plain.get("filter_module.conv_1.0.weight")
+    shape = first.shape if first is not None and first.ndim == 3 else (Config().width, 2048, 3)
+    widths = Config(width=shape[0], filter_width=len(hidden) if hidden is not None else Config().filter_width)
+    head = BasNet(num_classes, shape[1], widths, authors=True)
+    load_renamed(head, plain, names, "BaS-Net")
+    return head
+
+
+def _labels(batch: SnippetBatch) -> Tensor:
+    if batch.labels is None:
+        raise ValueError("the loss needs labels (B, C), the batch has none")
+    return batch.labels

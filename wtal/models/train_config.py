@@ -1,0 +1,48 @@
+"""What a training run may be told; apart from the trainer, so that help texts need no torch."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from wtal.config import Config
+
+Positive = Annotated[int, Field(ge=1)]
+
+
+class TrainConfig(Config):
+    """Defaults are BaS-Net's (AAAI 2020, section 4.2), which most of the family shares."""
+
+    steps: Positive = 1500
+    """Optimizer steps."""
+    batch_size: Positive = 16
+    """Videos in a step."""
+    accumulate: Positive = 1
+    """Parts that a step's videos are split into, to save memory; gradients are averaged over all videos."""
+    learning_rate: float = Field(1e-4, gt=0)
+    """Of Adam."""
+    weight_decay: float = Field(5e-4, ge=0)
+    """L2, as Adam applies it; decoupled with `optimizer = "adamw"`."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    optimizer: Literal["adam", "adamw"] = "adam"
+    schedule: Literal["constant", "cosine"] = "constant"
+    """Of the learning rate over `steps`."""
+    sampling: Literal["perturb", "full"] = "perturb"
+    """`perturb`: one snippet at random from each of `sample_length` equal strata; `full`: whole videos, padded."""
+    sample_length: Positive = 750
+    """Snippets of a training video under `perturb`."""
+    scaling: Literal["none", "standard", "l2"] = "none"
+    """Of features: as they are; each dimension to mean 0 and deviation 1 over the training videos; or unit length."""
+    noise: float = Field(0.0, ge=0)
+    """Standard deviation of noise added to scaled features in training."""
+    average_from: float = Field(1.0, ge=0, le=1)
+    """Parameters are averaged over the steps after this share of the run; 1 keeps the last step's."""
+    clip_norm: float = Field(0.0, ge=0)
+    """Largest norm of a step's gradient; 0 leaves it alone."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Autocast of the forward pass."""
+    checkpoint_every: Positive = 100
+    """Steps between checkpoints."""
+    log_every: Positive = 10
+    """Steps between lines of `log.jsonl`."""
+    select_every: Positive = 100
+    """Steps between scores on the subset that selects, where one is named."""

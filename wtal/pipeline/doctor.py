@@ -1,0 +1,92 @@
+"""What of the package can be used on this machine, part by part: name -> a few words."""
+
+import importlib.metadata
+import os
+import platform
+import shutil
+from pathlib import Path
+
+import wtal
+from wtal.errors import UsageError, WtalError
+from wtal.extractors.optical_flow import create_flow
+from wtal.pipeline.workspace import Workspace
+from wtal.registry import BACKBONES, FLOWS, READERS
+
+_PACKAGES = ("torch", "numpy", "av", "opencv-contrib-python-headless", "decord", "joblib", "pydantic", "tensorboard")
+
+
+def examine(workspace: Workspace) -> dict[str, dict[str, str]]:
+    """Sections `machine`, `packages`, `readers`, `flow`, `weights`, `disk`."""
+    return {
+        "machine": _machine(),
+        "packages": {name: _version(name) for name in _PACKAGES},
+        "readers": {
+            name: READERS.load(name).why_not() or f"ok, {READERS.load(name).version()}" for name in READERS.names()
+        },
+        "flow": _flows(),
+        "weights": _weights(),
+        "disk": _disk(workspace.root),
+    }
+
+
+def _machine() -> dict[str, str]:
+    import torch
+
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return {
+        "wtal": wtal.__version__,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "cpu cores": str(os.cpu_count()),
+        "gpu": ", ".join(gpus) or "none that torch sees",
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _flows() -> dict[str, str]:
+    """Every implementation of every method; the one that a bare name takes is marked."""
+    found = {}
+    for name in FLOWS.names():
+        chosen = _chosen(name)
+        for implementation in FLOWS.load(name).IMPLEMENTATIONS:
+            try:
+                create_flow(f"{name}:{implementation}")
+            except (UsageError, WtalError) as error:
+                found[f"{name}:{implementation}"] = str(error)
+            else:
+                found[f"{name}:{implementation}"] = f"ok{', taken by default' if implementation == chosen else ''}"
+    return found
+
+
+def _chosen(name: str) -> str:
+    try:
+        return create_flow(name).implementation
+    except WtalError as error:
+        return str(error)
+
+
+def _weights() -> dict[str, str]:
+    from wtal.extractors.weights import weights_folder
+
+    folder = weights_folder()
+    found = {}
+    for name in BACKBONES.names():
+        for key, weights in BACKBONES.load(name).WEIGHTS.items():
+            path = folder / weights.filename
+            found[f"{name}:{key}"] = (
+                f"present, {path}" if path.is_file() else f"absent; fetched from {weights.url} when used"
+            )
+    return found
+
+
+def _disk(root: Path) -> dict[str, str]:
+    place = next(folder for folder in (root.absolute(), *root.absolute().parents) if folder.exists())
+    usage = shutil.disk_usage(place)
+    writable = "writable" if os.access(place, os.W_OK) else "not writable"
+    return {"workspace": f"{root} ({writable})", "free": f"{usage.free / 2**30:.1f} GiB of {usage.total / 2**30:.1f}"}

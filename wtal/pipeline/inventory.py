@@ -1,0 +1,44 @@
+"""What there is to choose from, read off the registries: name -> one line."""
+
+from collections.abc import Callable
+from types import ModuleType
+
+from wtal.config import read_toml
+from wtal.pipeline.recipe import RECIPES, recipe_names
+from wtal.registry import BACKBONES, CHALLENGES, DATASETS, FLOWS, HEADS, READERS, Registry
+
+_REGISTRIES: dict[str, Registry] = {
+    "heads": HEADS,
+    "backbones": BACKBONES,
+    "readers": READERS,
+    "flows": FLOWS,
+    "datasets": DATASETS,
+    "challenges": CHALLENGES,
+}
+KINDS = (*_REGISTRIES, "recipes", "weights")
+
+
+def inventory(kind: str) -> dict[str, str]:
+    """Name -> one line, of a kind in `KINDS`."""
+    if kind == "recipes":
+        return {name: read_toml(RECIPES / f"{name}.toml").get("title", "") for name in recipe_names()}
+    if kind == "weights":
+        return _weights()
+    registry = _REGISTRIES[kind]
+    return {name: _line(registry.load(name)) for name in registry.names()}
+
+
+def _line(module: ModuleType) -> str:
+    """The first sentence of a leaf's docstring, and why it cannot be used here where it says so."""
+    line = (module.__doc__ or "").strip().partition("\n")[0]
+    why_not: Callable[[], str | None] | None = getattr(module, "why_not", None)
+    reason = why_not() if why_not else None
+    return f"{line} (not usable here: {reason})" if reason else line
+
+
+def _weights() -> dict[str, str]:
+    return {
+        f"{name}:{key}": f"{weights.licence}; {weights.url}"
+        for name in BACKBONES.names()
+        for key, weights in BACKBONES.load(name).WEIGHTS.items()
+    }

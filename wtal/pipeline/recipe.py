@@ -1,0 +1,105 @@
+"""One experiment: how features are made, which head, how it is trained, localized and judged."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from wtal.config import Config, digest, override, read_toml
+from wtal.errors import ConfigError
+from wtal.models.localize import LocalizeConfig
+from wtal.models.train_config import TrainConfig
+from wtal.registry import suggest
+
+RECIPES = Path(__file__).parents[1] / "recipes"
+
+
+class ExtractConfig(Config):
+    """How snippets become features."""
+
+    backbone: str = "motion"
+    """A backbone of `wtal list backbones`."""
+    streams: tuple[str, ...] = ()
+    """rgb, flow; empty takes all that the backbone has."""
+    flow: str = ""
+    """An optical flow method of `wtal list flows`; empty takes the backbone's own."""
+    reader: str = "auto"
+    """A reader of `wtal list readers`, or auto."""
+    fps: str = "25"
+    """Frames per second that videos are resampled to, as a number or a fraction."""
+    stride: int = Field(0, ge=0)
+    """Frames from one snippet to the next; 0 takes the backbone's own."""
+    tail: Literal["pad", "drop"] = "pad"
+    """Frames after the last full snippet: filled up with the last frame, or dropped as the papers do."""
+    dtype: Literal["float32", "float16"] = "float32"
+    """Of the stored features."""
+
+
+class EvaluateConfig(Config):
+    """What is reported."""
+
+    train_subset: str = "training"
+    """Its labelled videos train."""
+    test_subset: str = "validation"
+    """The reported subset."""
+    select_subset: str = ""
+    """A subset whose segments may choose the step; never the reported one. Empty keeps the last step."""
+    tiou: str = "0.1:0.9:0.1"
+    """start:stop:step, stop included, or a list with commas."""
+
+
+class Recipe(Config):
+    """A whole experiment. `head` holds `name` and that head's own settings."""
+
+    title: str = ""
+    source: str = ""
+    """Where the values come from."""
+    extract: ExtractConfig = ExtractConfig()
+    head: dict[str, Any] = Field(default_factory=lambda: {"name": "basnet"})
+    train: TrainConfig = TrainConfig()
+    localize: LocalizeConfig = LocalizeConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+
+    @property
+    def head_name(self) -> str:
+        """Name of the head's leaf."""
+        return str(self.head.get("name", "basnet"))
+
+    @property
+    def head_settings(self) -> dict[str, Any]:
+        """The head's own settings."""
+        return {key: value for key, value in self.head.items() if key != "name"}
+
+    def training_identity(self) -> dict[str, Any]:
+        """All that can change what is learned: two runs of equal identity may be resumed into one another."""
+        plain = self.plain()
+        judged = {key: plain["evaluate"][key] for key in ("train_subset", "select_subset")}
+        selects = {"localize": plain["localize"]} if self.evaluate.select_subset else {}
+        return {"extract": plain["extract"], "head": plain["head"], "train": plain["train"], **judged, **selects}
+
+
+def load_recipe(name: str, assignments: Iterable[str] = ()) -> Recipe:
+    """A recipe by path, or by the name of one that comes with the package, with `--set` overrides applied.
+
+    Raises:
+        ConfigError: when there is no such recipe, or a key or a value in it is refused.
+    """
+    path = Path(name)
+    if not path.suffix:
+        path = RECIPES / f"{name}.toml"
+        if not path.is_file():
+            raise ConfigError(f"there is no recipe {name!r}; {suggest(name, recipe_names())}")
+    return Recipe.parse(override(read_toml(path), assignments), f"recipe {name}")
+
+
+def recipe_names() -> list[str]:
+    """Recipes that come with the package."""
+    return sorted(str(path.relative_to(RECIPES).with_suffix("")) for path in RECIPES.rglob("*.toml"))
+
+
+def run_name(recipe: Recipe, store_name: str, annotations_digest: str) -> str:
+    """Readable part and digest of all that can change what is learned."""
+    identity = {**recipe.training_identity(), "store": store_name, "annotations": annotations_digest}
+    backbone = store_name.rpartition("-")[0] or store_name
+    return f"{recipe.head_name}-{backbone}-{digest(identity)}"

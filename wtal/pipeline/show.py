@@ -1,0 +1,107 @@
+"""What a path holds, as JSON types and as text."""
+
+from pathlib import Path
+from typing import Any
+
+from wtal.data.annotations import read_annotations
+from wtal.data.assemble import VIDEO_SUFFIXES
+from wtal.data.detections import read_detections
+from wtal.data.store import FeatureStore
+from wtal.data.store import describe as describe_store
+from wtal.errors import FormatError, UsageError
+from wtal.pipeline.workspace import read_run, seed_folders
+
+
+def describe(source: Path) -> dict[str, Any]:
+    """A store, a run, an annotation file, a detection file or a video, described.
+
+    Raises:
+        UsageError: when nothing is there, or nothing that can be described.
+    """
+    if not source.exists():
+        raise UsageError(f"there is nothing at {source}")
+    if (source / "index.json").is_file():
+        return {"kind": "store", **describe_store(FeatureStore.open(source))}
+    if source.is_dir() and ((source / "run.json").is_file() or any(source.glob("seed-*/run.json"))):
+        return {"kind": "run", "path": str(source), "seeds": [_seed(folder) for folder in seed_folders(source)]}
+    if source.suffix.lower() in VIDEO_SUFFIXES:
+        return _video(source)
+    for read in (_annotations, _detections):
+        try:
+            return read(source)
+        except FormatError as error:
+            reason = error
+    raise UsageError(f"{source} is no store, run, annotation file, detection file or video ({reason})")
+
+
+def _seed(folder: Path) -> dict[str, Any]:
+    finished = (folder / "finished.json").is_file()
+    return {"path": str(folder), "finished": finished, **read_run(folder)}
+
+
+def _annotations(path: Path) -> dict[str, Any]:
+    dataset = read_annotations(path)
+    return {
+        "kind": "annotations",
+        "path": str(path),
+        "videos": len(dataset.videos),
+        "subsets": dataset.subsets,
+        "classes": list(dataset.classes),
+        "segments": sum(len(video.annotations) for video in dataset.videos.values()),
+        "notes": list(dataset.notes),
+    }
+
+
+def _detections(path: Path) -> dict[str, Any]:
+    found = read_detections(path)
+    labels = sorted({one.label for video in found.values() for one in video})
+    count = sum(len(video) for video in found.values())
+    return {"kind": "detections", "path": str(path), "videos": len(found), "detections": count, "classes": labels}
+
+
+def _video(path: Path) -> dict[str, Any]:
+    from wtal.extractors.probe import probe
+
+    info = probe(path)
+    names = ("container", "codec", "pixel_format", "width", "height", "rotation", "rate", "start", "duration", "frames")
+    values = {name: getattr(info, name) for name in (*names, "stream", "video_streams", "edited")}
+    plain = {name: value if isinstance(value, int | str | None) else str(value) for name, value in values.items()}
+    return {"kind": "video", "path": str(path), **plain}
+
+
+def to_text(described: dict[str, Any]) -> str:
+    """The same for a person: totals first, then a line a video with what was odd about it."""
+    if described["kind"] == "store":
+        return _store_text(described)
+    lines = []
+    for key, value in described.items():
+        shown = value if not isinstance(value, dict | list) else _short(value)
+        lines.append(f"{key:<14} {shown}")
+    return "\n".join(lines)
+
+
+def _short(value: dict[str, Any] | list[Any]) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {_short(part) if isinstance(part, dict) else part}" for key, part in value.items())
+    return "; ".join(_short(part) if isinstance(part, dict) else str(part) for part in value) or "none"
+
+
+def _store_text(described: dict[str, Any]) -> str:
+    streams = ", ".join(f"{name} {one['dim']}-d {one['dtype']}" for name, one in described["streams"].items())
+    readers = ", ".join(f"{name} {count}" for name, count in described["readers"].items())
+    lines = [
+        f"store      {described['path']}",
+        f"identity   {described['identity'].get('backbone', '?')}, digest {described['digest']}",
+        f"streams    {streams or 'none yet'}",
+        f"videos     {described['num_videos']} ({described['seconds']:.1f} s, {described['snippets']} snippets, "
+        f"{described['bytes'] / 2**20:.1f} MiB)",
+        f"readers    {readers or 'none yet'}",
+        f"failures   {len(described['failures'])}",
+    ]
+    lines += [f"  failed {name}: {reason}" for name, reason in described["failures"].items()]
+    lines += [
+        f"  {name}: {video['snippets']} snippets, {video['seconds']:.2f} s, {video['reader']}"
+        + "".join(f"; {note}" for note in video["notes"])
+        for name, video in described["videos"].items()
+    ]
+    return "\n".join(lines)

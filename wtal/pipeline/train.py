@@ -1,0 +1,200 @@
+"""Features and video-level labels -> runs, one a seed. Annotations of time stop at this door."""
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from wtal.data.annotations import read_annotations
+from wtal.data.dataset import Dataset, VideoRecord, match_ids
+from wtal.data.files import write_json
+from wtal.data.store import FeatureStore
+from wtal.errors import UsageError, WtalError
+from wtal.eval import evaluate_detections
+from wtal.models.localize import localize
+from wtal.pipeline.progress import SILENT, Reporter
+from wtal.pipeline.recipe import Recipe, run_name
+from wtal.pipeline.workspace import Workspace, relative
+
+if TYPE_CHECKING:
+    from wtal.models.head import Head
+    from wtal.models.inputs import LabelledVideo, Scaler
+
+_SELECTION_TIOU = 0.5
+
+
+@dataclass(frozen=True)
+class TrainInputs:
+    """Where features and labels come from."""
+
+    store: Path
+    annotations: Path
+
+
+def train(
+    inputs: TrainInputs,
+    recipe: Recipe,
+    seeds: Sequence[int],
+    workspace: Workspace,
+    device: str = "cpu",
+    reporter: Reporter = SILENT,
+) -> list[Path]:
+    """Train one head a seed, resuming what is half done and leaving what is done; returns the seeds' folders.
+
+    Raises:
+        UsageError: when a subset does not exist, or the subset that selects holds reported videos.
+        WtalError: when no video has both features and labels.
+    """
+    store, dataset = FeatureStore.open(inputs.store), read_annotations(inputs.annotations)
+    videos = labelled_videos(store, dataset, recipe.evaluate.train_subset, reporter)
+    chosen = _selection_videos(dataset, recipe)
+    root = workspace.runs / run_name(recipe, inputs.store.name, file_digest(inputs.annotations))
+    folders = []
+    for seed in seeds:
+        folder = root / f"seed-{seed}"
+        folders.append(folder)
+        if (folder / "finished.json").is_file():
+            reporter.say(f"{folder} is trained already")
+            continue
+        write_json(folder / "run.json", _describe(inputs, store, dataset, recipe, seed, folder))
+        _train_one(folder, store, dataset, videos, chosen, recipe, seed, device, reporter)
+    return folders
+
+
+def labelled_videos(
+    store: FeatureStore, dataset: Dataset, subset: str, reporter: Reporter = SILENT
+) -> "list[LabelledVideo]":
+    """Videos of a subset that have both labels and features; what is missing is said."""
+    from wtal.models.inputs import LabelledVideo
+
+    records = {video.id: video.labels for video in dataset.select(subset)}
+    present = match_ids(records, store.ids)
+    usable = {name: key for name, key in present.items() if records[name] and store.grid(key).num_snippets > 0}
+    if len(usable) < len(records):
+        without = sum(1 for labels in records.values() if not labels)
+        reporter.say(
+            f"{len(usable)} of {len(records)} {subset} videos train: {len(records) - len(present)} have no features, "
+            f"{without} no labels"
+        )
+    order = {name: i for i, name in enumerate(dataset.classes)}
+    videos = []
+    for name, key in sorted(usable.items()):
+        target = np.zeros(len(order), dtype=np.float32)
+        target[[order[label] for label in records[name]]] = 1.0
+        videos.append(LabelledVideo(name, _loader(store, key), target))
+    return videos
+
+
+def _loader(store: FeatureStore, key: str) -> Callable[[], dict[str, Any]]:
+    return lambda: store[key].streams
+
+
+def file_digest(path: Path) -> str:
+    """Digest of a file's bytes, or of a folder's files; empty folders have one too."""
+    total = hashlib.sha256()
+    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        if file.is_file():
+            total.update(file.name.encode())
+            # A folder of videos is known by its names: reading gigabytes would tell nothing more about labels.
+            total.update(b"" if path.is_dir() else file.read_bytes())
+    return total.hexdigest()[:12]
+
+
+def _selection_videos(dataset: Dataset, recipe: Recipe) -> list[VideoRecord]:
+    if not recipe.evaluate.select_subset:
+        return []
+    chosen = dataset.select(recipe.evaluate.select_subset)
+    for name in ("train_subset", "test_subset"):
+        subset = getattr(recipe.evaluate, name)
+        known = {part.partition("@")[0].strip() for part in subset.split(",")} <= {"*", *dataset.subsets}
+        shared = {video.id for video in chosen} & {video.id for video in dataset.select(subset)} if known else set()
+        if shared:
+            raise UsageError(
+                f"{len(shared)} videos of select_subset {recipe.evaluate.select_subset!r} are also in {name} "
+                f"{subset!r}; hold a fold out: train_subset='training@!0/4', select_subset='training@0/4'"
+            )
+    return chosen
+
+
+def _describe(
+    inputs: TrainInputs, store: FeatureStore, dataset: Dataset, recipe: Recipe, seed: int, folder: Path
+) -> dict[str, Any]:
+    return {
+        "format": 1,
+        "recipe": recipe.plain(),
+        "seed": seed,
+        "store": relative(inputs.store, folder),
+        "annotations": relative(inputs.annotations, folder),
+        "features": store.identity,
+        "feature_dims": store.dims,
+        "classes": list(dataset.classes),
+        "tuned_with_segments": bool(recipe.evaluate.select_subset),
+    }
+
+
+def _train_one(
+    folder: Path,
+    store: FeatureStore,
+    dataset: Dataset,
+    videos: "list[LabelledVideo]",
+    chosen: list[VideoRecord],
+    recipe: Recipe,
+    seed: int,
+    device: str,
+    reporter: Reporter,
+) -> None:
+    import torch
+
+    from wtal.models.head import create_head
+    from wtal.models.trainer import Trainer
+
+    torch.manual_seed(seed)
+    head = create_head(recipe.head_name, len(dataset.classes), store.dims, **recipe.head_settings)
+    select = _selector(store, dataset, chosen, recipe, device) if chosen else None
+    trainer = Trainer(head, videos, recipe.train, seed, folder, device, select)
+    with reporter.task(f"train {recipe.head_name} seed {seed}", recipe.train.steps, "step") as task:
+        done = 0
+
+        def on_step(progress: Any) -> None:
+            nonlocal done
+            score = "" if progress.score is None else f" score {progress.score:.3f}"
+            task.advance(progress.step - done, f"loss {progress.loss:.4f}{score}")
+            done = progress.step
+
+        trained = trainer.run(on_step)
+    write_json(folder / "finished.json", {"step": trained.step, "selection_score": trained.score})
+
+
+def _selector(
+    store: FeatureStore, dataset: Dataset, chosen: list[VideoRecord], recipe: Recipe, device: str
+) -> "Callable[[Head, Scaler], float]":
+    """mAP@0.5 on the videos that select; the head sees their features only."""
+    from wtal.models.inference import activate
+
+    present = match_ids([video.id for video in chosen], store.ids)
+    if not present:
+        raise WtalError(f"no video of select_subset {recipe.evaluate.select_subset!r} has features")
+
+    def score(head: "Head", scaler: "Scaler") -> float:
+        detections = {
+            name: localize(
+                activate(head, scaler, store[key], device), store.grid(key), dataset.classes, recipe.localize
+            )
+            for name, key in present.items()
+        }
+        truth = {video.id: video.annotations for video in chosen if video.id in present}
+        return evaluate_detections(truth, detections, [_SELECTION_TIOU]).average
+
+    return score
+
+
+def resolve(folder: Path, text: str) -> Path:
+    """A path that `run.json` holds, seen from its folder."""
+    path = Path(os.path.normpath(folder / text))
+    if not path.exists():
+        raise WtalError(f"{folder / 'run.json'} names {text}, which is not there; name another with an option")
+    return path

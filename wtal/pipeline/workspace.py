@@ -1,0 +1,115 @@
+"""The folder that everything is kept in, and what a bare command means in it."""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wtal.errors import UsageError, WtalError
+
+
+def default_workspace() -> Path:
+    """`$WTAL_WORKSPACE`, or `./workspace`."""
+    return Path(os.environ.get("WTAL_WORKSPACE") or "workspace")
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A workspace folder: `features/`, `annotations/`, `runs/`, `submissions/`, `weights/`."""
+
+    root: Path
+
+    @property
+    def features(self) -> Path:
+        """Feature stores, one folder each."""
+        return self.root / "features"
+
+    @property
+    def annotations(self) -> Path:
+        """Annotation files that runs were made with."""
+        return self.root / "annotations"
+
+    @property
+    def runs(self) -> Path:
+        """Training runs: NAME/seed-N."""
+        return self.root / "runs"
+
+    @property
+    def submissions(self) -> Path:
+        """Challenge files."""
+        return self.root / "submissions"
+
+    def only_store(self) -> Path:
+        """The one feature store.
+
+        Raises:
+            UsageError: when there is none, or more than one; the message lists them.
+        """
+        stores = [path.parent for path in self.features.glob("*/index.json")]
+        return _only("feature store", stores, "run `wtal extract` first", "--store")
+
+    def only_annotations(self) -> Path:
+        """The one annotation file.
+
+        Raises:
+            UsageError: when there is none, or more than one; the message lists them.
+        """
+        found = [path for path in self.annotations.glob("*") if not path.name.startswith(".")]
+        return _only("annotation file", found, f"put one into {self.annotations}", "--annotations")
+
+    def newest_run(self) -> Path:
+        """The finished run that ended last.
+
+        Raises:
+            UsageError: when none is finished, or the newest two cannot be told apart.
+        """
+        finished = {path.parent: path.stat().st_mtime_ns for path in self.runs.glob("*/seed-*/finished.json")}
+        if not finished:
+            raise UsageError(f"{self.runs} holds no finished run; run `wtal train` first, or name a run")
+        newest = max(finished.values())
+        return _only("newest finished run", [run for run, when in finished.items() if when == newest], "", "RUN")
+
+
+def _only(what: str, found: list[Path], hint: str, option: str) -> Path:
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise UsageError(f"the workspace has no {what}; {hint}, or name one with {option}")
+    raise UsageError(
+        f"the workspace has {len(found)} {what}s; name one with {option}: {', '.join(map(str, sorted(found)))}"
+    )
+
+
+def seed_folders(run: Path) -> list[Path]:
+    """The seeds of a run: the folder itself if it is one seed, else its seed-* folders in order of seed.
+
+    Raises:
+        UsageError: when the folder is no run.
+    """
+    if (run / "run.json").is_file():
+        return [run]
+    seeds = sorted(run.glob("seed-*/run.json"), key=lambda path: int(path.parent.name.removeprefix("seed-")))
+    if not seeds:
+        raise UsageError(f"{run} is no run: it holds neither run.json nor seed-*/run.json")
+    return [path.parent for path in seeds]
+
+
+def read_run(folder: Path) -> dict[str, Any]:
+    """The content of a seed folder's `run.json`.
+
+    Raises:
+        WtalError: when it is missing or damaged.
+    """
+    path = folder / "run.json"
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise WtalError(f"{path} cannot be read as a run: {error}") from None
+    return content
+
+
+def relative(path: Path, start: Path) -> str:
+    """`path` relative to `start` where it lies below the same workspace, so that workspaces can be moved."""
+    path, start = path.resolve(), start.resolve()
+    return os.path.relpath(path, start) if start.parents[2] in path.parents else str(path)
