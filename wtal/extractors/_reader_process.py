@@ -119,25 +119,22 @@ def _beating(frames: Iterator[TimedFrame], send: Send) -> Iterator[TimedFrame]:
 
 
 def _chunks(images: Sampler, size: FrameSize) -> Iterator[Image]:
-    """Images of any size -> (n, H, W, 3) uint8 arrays; the first image fixes H and W."""
-    target: tuple[int, int] | None = None
+    """Images of any size -> (n, H, W, 3) uint8 arrays, all in one memory; the first image fixes H and W."""
     chunk = np.empty((0, 0, 0, 3), np.uint8)
     filled = 0
     before: Image | None = None
     for image in images:
-        if target is None:
-            target = scaled_size(image.shape[1], image.shape[0], size)
-            chunk = _empty_chunk(target)
+        if before is None:
+            chunk = _empty_chunk(*scaled_size(image.shape[1], image.shape[0], size))
         if filled == len(chunk):
             yield chunk
-            chunk, filled = _empty_chunk(target), 0
-        chunk[filled] = chunk[filled - 1] if filled and image is before else scale(image, target)
+            filled = 0
+        chunk[filled] = chunk[filled - 1] if image is before else scale(image, (chunk.shape[2], chunk.shape[1]))
         before = image
         filled += 1
     yield chunk[:filled]
 
 
-def _empty_chunk(target: tuple[int, int]) -> Image:
-    width, height = target
+def _empty_chunk(width: int, height: int) -> Image:
     frames = max(1, min(_CHUNK_FRAMES, _CHUNK_BYTES // (3 * width * height)))
     return np.empty((frames, height, width, 3), np.uint8)

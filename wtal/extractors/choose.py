@@ -1,7 +1,7 @@
 """Which reader decodes a file: the rule behind `--reader auto`.
 
 PyAV is the reference and right everywhere. decord is taken only where it was measured to give the same frames and
-timestamps, bit for bit, and not to be slower. Everything that keeps it away is listed in `_OBSTACLES`, each with the
+timestamps, bit for bit, and to be about as fast. Everything that keeps it away is listed in `_OBSTACLES`, each with the
 behaviour that was seen.
 """
 
@@ -54,7 +54,7 @@ def choose(info: VideoInfo, wanted: str) -> tuple[str, str]:
         return REFERENCE, f"auto: the reference; not decord because of {obstacle}"
     if reason := _why_not_fast():
         return REFERENCE, f"auto: the reference; decord cannot be used: {reason}"
-    return _FAST, "auto: measured right and fast on files of this kind"
+    return _FAST, "auto: measured right on files of this kind"
 
 
 def reader_identity(wanted: str) -> dict[str, Any]:

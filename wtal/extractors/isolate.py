@@ -22,6 +22,7 @@ from wtal.extractors.scale import FrameSize
 from wtal.extractors.video import Image, ReaderFailed, VideoInfo, VideoSummary
 
 _PROGRAM = "import sys; sys.path[:] = sys.argv[1:]; from wtal.extractors._reader_process import main; main()"
+_PIPE_BYTES = 1 << 20
 
 
 class ReaderProcess:
@@ -166,6 +167,7 @@ class _Child:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._noise,
+            pipesize=_PIPE_BYTES,
         )
 
     @property

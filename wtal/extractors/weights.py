@@ -109,27 +109,31 @@ def random_seed(source: WeightsSource) -> int | None:
     """The seed in `random:SEED`; None when `source` is something else.
 
     Raises:
-        UsageError: when what follows `random:` is not a whole number of at least 0.
+        UsageError: when what follows `random:` is not a whole number from 0 to 2^63 - 1.
     """
     if not isinstance(source, str) or not source.startswith("random:"):
         return None
     seed = source.removeprefix("random:")
-    if not (seed.isascii() and seed.isdigit()):
-        raise UsageError(f"random weights are written random:SEED with a whole number, got {source!r}")
+    if not (seed.isascii() and seed.isdigit() and len(seed) < 20 and int(seed) < 1 << 63):
+        raise UsageError(
+            f"random weights are written random:SEED with a whole number from 0 to 2^63 - 1, got {source!r}"
+        )
     return int(seed)
 
 
 @torch.no_grad()
 def randomise(model: nn.Module, seed: int) -> dict[str, Any]:
-    """Fill the weights of two or more dimensions from `seed`, and give the identity {"random": seed}.
+    """Fill the weights of two or more dimensions from `seed`, set biases to 0, and give the identity {"random": seed}.
 
     He's normal initialisation (arXiv 1502.01852): the variance is kept through layers with ReLU, so that features of
     a dry run differ from input to input. The numbers depend on the seed and the order of the parameters alone.
     """
     generator = torch.Generator().manual_seed(seed)
-    for parameter in model.parameters():
+    for name, parameter in model.named_parameters():
         if parameter.ndim >= 2:
             nn.init.kaiming_normal_(parameter, nonlinearity="relu", generator=generator)
+        elif name.endswith("bias"):
+            nn.init.zeros_(parameter)
     return {"random": seed}
 
 

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from wtal.data.files import write_atomic
+from wtal.data.locks import locked
 from wtal.errors import WeightsError, WtalError
 from wtal.models.head import Head
 from wtal.models.inputs import LabelledVideo, Scaler, training_batch
@@ -80,8 +81,17 @@ class Trainer:
         self.step = 0
 
     def run(self, on_step: Callable[[Progress], None] | None = None) -> Trained:
-        """Train to the last step, from the newest checkpoint if there is one."""
+        """Train to the last step, from the newest checkpoint if there is one.
+
+        A second process on the same folder waits for the first, and then finds its work done.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
+        with locked(self.folder / ".lock"):
+            return self._run(on_step)
+
+    def _run(self, on_step: Callable[[Progress], None] | None) -> Trained:
+        for torn in self.folder.glob(".*.tmp"):
+            torn.unlink()
         self._resume()
         with _Log(self.folder, self.step) as log:
             while self.step < self.config.steps:
@@ -129,7 +139,10 @@ class Trainer:
 
     def _backward(self, batch: Any, share: float) -> dict[str, float]:
         with self._autocast():
-            terms = self.head.loss(self.head(batch), batch)
+            output = self.head(batch)
+            if not torch.isfinite(output.video_scores).all():
+                raise WtalError(f"scores are not finite at step {self.step}; lower train.learning_rate")
+            terms = self.head.loss(output, batch)
             loss = torch.stack([value.float() for value in terms.values()]).sum() * share
         self.grad_scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         return {name: value.item() * share for name, value in terms.items()}

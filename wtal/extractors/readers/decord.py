@@ -2,7 +2,7 @@
 
 Its own timestamps are 32-bit floats, and of edit lists and damage it tells nothing. So the packets of the file are
 read first, without decoding: their exact times are the frames' times, and where decord's table of frames disagrees
-with them the file is refused.
+with them the file is refused. A damaged file is refused as a whole, since how far decord gets on it changes from run to run.
 """
 
 import importlib.util
@@ -15,7 +15,7 @@ import numpy as np
 
 from wtal.errors import VideoError, require
 from wtal.extractors.probe import OPTIONS
-from wtal.extractors.video import TimedFrame, VideoBroken, VideoInfo
+from wtal.extractors.video import TimedFrame, VideoInfo
 
 _Shown = list[tuple[Fraction, Fraction]]
 
@@ -39,8 +39,7 @@ def frames(info: VideoInfo) -> Iterator[TimedFrame]:
 
     Raises:
         MissingExtra: when decord is not installed.
-        VideoError: when decord cannot read the file, or its table of frames is not that of the packets.
-        VideoBroken: when decoding breaks after some frames.
+        VideoError: when decord cannot read the whole file, or its table of frames is not that of the packets.
     """
     decord = _decord()
     if info.rotation or info.video_streams > 1:
@@ -49,15 +48,13 @@ def frames(info: VideoInfo) -> Iterator[TimedFrame]:
     try:
         reader = decord.VideoReader(str(info.path))
         _require_agreement(reader, shown)
-    except decord.DECORDError as error:
-        raise VideoError(f"decord cannot open the file: {_short(error)}") from None
-    for count, (time, duration) in enumerate(shown):
-        try:
+        for time, duration in shown:
             image = reader.next().asnumpy()
-        except (decord.DECORDError, StopIteration) as error:
-            kind = VideoBroken if count else VideoError
-            raise kind(f"decord broke off after {count} of {len(shown)} frames: {_short(error)}") from None
-        yield TimedFrame(time, duration, image)
+            if image.shape != (info.height, info.width, 3):
+                raise VideoError("decord gives pictures of a wrong size for this file: use --reader pyav")
+            yield TimedFrame(time, duration, image)
+    except (decord.DECORDError, StopIteration) as error:
+        raise VideoError(f"decord cannot decode the file ({_short(error)}): use --reader pyav") from None
 
 
 def _decord() -> Any:
@@ -76,7 +73,7 @@ def _packet_times(info: VideoInfo) -> _Shown:
     try:
         with av.open(str(info.path), options=OPTIONS) as container:
             for packet in container.demux(container.streams[info.stream]):
-                if not packet.size:
+                if not packet.size or packet.is_discard:
                     continue
                 if packet.pts is None:
                     raise VideoError("decord is not used on files without timestamps: use --reader pyav")

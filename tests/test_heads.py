@@ -1,0 +1,153 @@
+"""What holds for every head, over the registry."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+
+from tests.planted import CLASSES, STREAMS, WIDTH, planted_videos
+from wtal.data.batch import SnippetBatch
+from wtal.data.grid import SnippetGrid
+from wtal.data.store import VideoFeatures
+from wtal.errors import ConfigError, UsageError, WeightsError
+from wtal.eval import evaluate_detections
+from wtal.models import create_head, load_author_checkpoint
+from wtal.models.inference import activate
+from wtal.models.inputs import LabelledVideo
+from wtal.models.localize import LocalizeConfig, localize
+from wtal.models.train_config import TrainConfig
+from wtal.models.trainer import Trainer
+from wtal.registry import HEADS
+
+DIMS = dict.fromkeys(STREAMS, WIDTH)
+# Widths that make a head narrow; a head whose settings are missing here runs at the paper's.
+NARROW = {"basnet": {"width": 32, "filter_width": 16}}
+
+heads = pytest.mark.parametrize("name", HEADS.names())
+
+
+def make(name, authors=False, seed=0):
+    torch.manual_seed(seed)
+    return create_head(name, len(CLASSES), DIMS, authors=authors, **NARROW.get(name, {}))
+
+
+def batch_of(lengths, seed=0, labels=True):
+    generator = torch.Generator().manual_seed(seed)
+    videos = [{s: torch.rand(n, WIDTH, generator=generator) for s in STREAMS} for n in lengths]
+    target = torch.eye(len(CLASSES))[torch.arange(len(lengths)) % len(CLASSES)] if labels else None
+    return SnippetBatch.collate(videos, target)
+
+
+@heads
+def test_shapes_and_ranges(name):
+    output = make(name).eval()(batch_of([9, 14]))
+    assert output.cas.shape[:2] == (2, 14)
+    assert output.cas.shape[2] in (len(CLASSES), len(CLASSES) + 1)
+    assert output.video_scores.shape == (2, len(CLASSES))
+    assert (output.video_scores >= 0).all()
+    assert (output.video_scores <= 1).all()
+    if output.attention is not None:
+        assert output.attention.shape == (2, 14)
+        assert ((output.attention >= 0) & (output.attention <= 1)).all()
+
+
+@heads
+@pytest.mark.parametrize("authors", [False, True])
+def test_every_parameter_gets_a_finite_gradient(name, authors):
+    head, batch = make(name, authors).train(), batch_of([20, 30, 25])
+    torch.stack(list(head.loss(head(batch), batch).values())).sum().backward()
+    for key, parameter in head.named_parameters():
+        assert parameter.grad is not None, key
+        assert torch.isfinite(parameter.grad).all(), key
+        assert parameter.grad.abs().sum() > 0, key
+
+
+@heads
+def test_padding_never_changes_the_rest(name):
+    head = make(name).eval()
+    alone, padded = batch_of([12]), batch_of([12, 40])
+    rest = {s: torch.where(padded.mask[..., None], v, torch.full_like(v, 7.0)) for s, v in padded.streams.items()}
+    garbage = SnippetBatch(rest, padded.mask, padded.labels)
+    left, right = head(alone), head(garbage)
+    torch.testing.assert_close(left.cas[0], right.cas[0, :12], rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(left.video_scores[0], right.video_scores[0], rtol=1e-5, atol=1e-6)
+    if left.attention is not None:
+        torch.testing.assert_close(left.attention[0], right.attention[0, :12], rtol=1e-5, atol=1e-6)
+
+
+@heads
+def test_a_batch_is_its_videos(name):
+    head, batch = make(name).eval(), batch_of([15, 15, 15])
+    together = head(batch)
+    for i in range(3):
+        alone = head(SnippetBatch({s: v[i : i + 1] for s, v in batch.streams.items()}, batch.mask[i : i + 1]))
+        torch.testing.assert_close(alone.cas[0], together.cas[i], rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(alone.video_scores[0], together.video_scores[i], rtol=1e-5, atol=1e-6)
+
+
+@heads
+def test_equal_seeds_make_equal_heads_and_steps(name):
+    losses = []
+    for _ in range(2):
+        head, batch = make(name, seed=3).train(), batch_of([20, 30])
+        torch.manual_seed(5)
+        losses.append([value.item() for value in head.loss(head(batch), batch).values()])
+    assert losses[0] == losses[1]
+
+
+@heads
+def test_state_round_trip(name):
+    first, second, batch = make(name, seed=1).eval(), make(name, seed=2).eval(), batch_of([10])
+    assert not torch.equal(first(batch).cas, second(batch).cas)
+    second.load_state_dict(first.state_dict())
+    assert torch.equal(first(batch).cas, second(batch).cas)
+
+
+@heads
+@pytest.mark.parametrize("labels", ["none", "all"])
+def test_one_snippet_and_extreme_labels(name, labels):
+    head, batch = make(name).train(), batch_of([1, 2])
+    target = torch.zeros(2, len(CLASSES)) if labels == "none" else torch.ones(2, len(CLASSES))
+    batch = SnippetBatch(batch.streams, batch.mask, target)
+    for key, value in head.loss(head(batch), batch).items():
+        assert torch.isfinite(value), key
+
+
+@heads
+def test_unknown_settings_and_foreign_checkpoints_are_refused(name):
+    with pytest.raises(ConfigError, match="widht"):
+        create_head(name, 3, DIMS, widht=3)
+    with pytest.raises(WeightsError, match="nonsense"):
+        load_author_checkpoint(name, {"nonsense": torch.zeros(1)}, num_classes=3)
+
+
+def test_an_unknown_head_is_answered_with_the_nearest():
+    with pytest.raises(UsageError, match="did you mean 'basnet'"):
+        create_head("basnett", 3, DIMS)
+
+
+@heads
+def test_planted_actions_are_found(name, tmp_path):
+    train, held_out = planted_videos(24, seed=1), planted_videos(16, seed=2)
+    config = TrainConfig(steps=200, batch_size=8, learning_rate=2e-3, sampling="full", checkpoint_every=200)
+    videos = [LabelledVideo(v.id, lambda v=v: v.streams, v.labels) for v in train]
+    trained = Trainer(make(name), videos, config, 0, tmp_path).run()
+    detections = {}
+    for video in held_out:
+        length = len(video.streams["rgb"])
+        grid = SnippetGrid(Fraction(25), length * 25 // 2, Fraction(25, 2), 12)
+        assert grid.num_snippets == length
+        made = activate(trained.head, trained.scaler, VideoFeatures(video.id, grid, video.streams, {}))
+        detections[video.id] = localize(made, grid, CLASSES, LocalizeConfig(threshold_stop=0.9, threshold_step=0.05))
+    truth = {video.id: video.annotations for video in held_out}
+    found = evaluate_detections(truth, detections, [0.5]).average
+    assert found > 0.9, f"{name}: mAP@0.5 is {found:.3f} on planted actions"
+
+
+def test_attention_is_learned_without_times():
+    """The batch that a head trains on has no field that could hold annotations."""
+    fields = set(SnippetBatch.__dataclass_fields__)
+    assert fields == {"streams", "mask", "labels", "ids", "grids"}
+    assert set(LabelledVideo.__dataclass_fields__) == {"id", "load", "labels"}
+    assert np.ndim(planted_videos(1, 0)[0].labels) == 1

@@ -1,0 +1,149 @@
+"""Localization against plain loops, and its laws."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from wtal.data.grid import SnippetGrid
+from wtal.data.segments import Segment, tiou
+from wtal.models.localize import (
+    Activations,
+    LocalizeConfig,
+    localize,
+    nms,
+    outer_inner,
+    runs_above,
+    select_classes,
+    soft_nms,
+    upsample,
+)
+
+CLASSES = ("dive", "jump")
+signals = st.lists(st.floats(0, 1, width=32), min_size=1, max_size=40).map(np.array)
+
+
+def grid_of(snippets):
+    return SnippetGrid(Fraction(25), snippets * 16, Fraction(16), 16)
+
+
+def naive_runs(signal, thresholds):
+    found = set()
+    for threshold in thresholds:
+        start = None
+        for i, value in enumerate([*signal, -np.inf]):
+            if value > threshold and start is None:
+                start = i
+            elif value <= threshold and start is not None:
+                found.add((start, i))
+                start = None
+    return sorted(found)
+
+
+@given(signals, st.lists(st.floats(0, 1), min_size=1, max_size=5).map(np.array))
+def test_runs_equal_a_plain_scan(signal, thresholds):
+    assert [tuple(run) for run in runs_above(signal, thresholds)] == naive_runs(signal, thresholds)
+
+
+@given(signals, st.data())
+def test_outer_inner_equals_its_definition(signal, data):
+    start = data.draw(st.integers(0, len(signal) - 1))
+    end = data.draw(st.integers(start + 1, len(signal)))
+    ring = max(1, int(0.25 * (end - start)))
+    outside = np.concatenate([signal[max(0, start - ring) : start], signal[end : end + ring]])
+    expected = signal[start:end].mean() - 0.6 * (outside.mean() if len(outside) else 0.0)
+    found = outer_inner(signal, np.array([[start, end]]), 0.25, 0.6)
+    assert found[0] == pytest.approx(expected, abs=1e-9)
+
+
+boxes = st.lists(st.tuples(st.floats(0, 50), st.floats(0.1, 20), st.floats(0, 1)), min_size=0, max_size=25).map(
+    lambda rows: (np.array([(s, s + d) for s, d, _ in rows]).reshape(-1, 2), np.array([p for *_, p in rows]))
+)
+
+
+@given(boxes, st.floats(0.1, 0.9))
+def test_hard_suppression_equals_a_plain_loop_and_is_idempotent(made, limit):
+    borders, scores = made
+    kept = []
+    for i in np.argsort(-scores, kind="stable"):
+        if all(tiou(Segment(*borders[i]), Segment(*borders[j])) <= limit for j in kept):
+            kept.append(int(i))
+    found = nms(borders, scores, limit)
+    assert list(found) == kept
+    assert list(nms(borders[found], scores[found], limit)) == list(range(len(found)))
+
+
+@given(boxes)
+def test_soft_suppression_keeps_all_and_only_lowers(made):
+    borders, scores = made
+    order, decayed = soft_nms(borders, scores, 0.3, keep=100)
+    assert sorted(order) == list(range(len(scores)))
+    assert (decayed <= scores[order] + 1e-12).all()
+    assert (np.diff(decayed) <= 1e-12).all()
+
+
+def test_upsampling_is_centred_on_snippets():
+    values = np.array([[0.0], [1.0], [3.0]])
+    fine = upsample(values, 4)[:, 0]
+    assert len(fine) == 12
+    assert fine[0] == fine[1] == 0.0
+    assert fine[-1] == 3.0
+    # The middle of a snippet lies between its second and third position.
+    assert fine[5:7].mean() == pytest.approx(1.0, abs=0.13)
+    assert (np.diff(fine) >= 0).all()
+
+
+def test_a_clear_action_is_found_where_it_is():
+    cas = np.full((40, 3), -3.0, dtype=np.float32)
+    cas[10:20, 1] = 3.0
+    config = LocalizeConfig(threshold_stop=0.95, threshold_step=0.05)
+    found = localize(Activations(cas, None, np.array([0.1, 0.9], np.float32)), grid_of(40), CLASSES, config)
+    assert {detection.label for detection in found} == {"jump"}
+    assert tiou(found[0], Segment(6.4, 12.8)) > 0.95
+    assert [d.score for d in found] == sorted((d.score for d in found), reverse=True)
+
+
+def test_no_segment_leaves_the_video():
+    cas = np.ones((5, 3), dtype=np.float32)
+    cas[4] = 2
+    grid = SnippetGrid(Fraction(25), 70, Fraction(16), 16)
+    assert grid.num_snippets == 5
+    found = localize(Activations(cas, None, np.ones(2, np.float32)), grid, CLASSES, LocalizeConfig())
+    assert found
+    assert all(0 <= d.start < d.end <= grid.duration for d in found)
+
+
+@pytest.mark.parametrize("snippets", [0, 1])
+def test_nothing_and_one_snippet(snippets):
+    grid = SnippetGrid(Fraction(25), 10, Fraction(16), 16, tail="pad" if snippets else "drop")
+    cas = np.ones((snippets, 3), np.float32)
+    found = localize(Activations(cas, None, np.ones(2, np.float32)), grid, CLASSES, LocalizeConfig(range="none"))
+    assert len(found) == (2 if snippets else 0)
+
+
+def test_classes_below_the_threshold_fall_back_to_the_best():
+    scores = np.array([0.1, 0.2, 0.15])
+    assert select_classes(scores, LocalizeConfig(class_threshold=0.5)) == [1]
+    assert select_classes(scores, LocalizeConfig(class_threshold=0.5, fallback=False)) == []
+    assert select_classes(scores, LocalizeConfig(class_threshold=0.0, max_classes=2)) == [1, 2]
+
+
+@settings(deadline=None)
+@given(st.integers(1, 12), st.sampled_from(["cas", "attention", "product"]), st.sampled_from(["hard", "soft"]))
+def test_every_setting_gives_finite_ordered_detections(snippets, signal, suppression):
+    rng = np.random.default_rng(snippets)
+    made = Activations(
+        rng.standard_normal((snippets, 3)).astype(np.float32),
+        rng.random(snippets).astype(np.float32),
+        rng.random(2).astype(np.float32),
+    )
+    for activation in ("none", "softmax", "sigmoid"):
+        for stretch in ("none", "video", "class"):
+            config = LocalizeConfig(
+                signal=signal, suppression=suppression, activation=activation, range=stretch, smooth=0.7
+            )
+            found = localize(made, grid_of(snippets), CLASSES, config)
+            assert all(np.isfinite(d.score) for d in found)
+            assert [d.score for d in found] == sorted((d.score for d in found), reverse=True)

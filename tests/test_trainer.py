@@ -1,0 +1,217 @@
+"""The trainer: interrupted at any moment it goes on to the same numbers."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.planted import CLASSES, STREAMS, WIDTH, planted_videos
+from wtal.errors import WeightsError, WtalError
+from wtal.models import create_head
+from wtal.models.inputs import LabelledVideo, Scaler, perturb_indices
+from wtal.models.train_config import TrainConfig
+from wtal.models.trainer import Trainer, load_trained, newest_checkpoint
+
+BASE = {"steps": 24, "batch_size": 4, "learning_rate": 1e-3, "sample_length": 30, "checkpoint_every": 4, "log_every": 2}
+
+
+def videos():
+    return [LabelledVideo(v.id, lambda v=v: v.streams, v.labels) for v in planted_videos(9, seed=4)]
+
+
+def head():
+    torch.manual_seed(0)
+    return create_head("basnet", len(CLASSES), dict.fromkeys(STREAMS, WIDTH), width=16, filter_width=8)
+
+
+def train(folder, stop_after=None, **settings):
+    trainer = Trainer(head(), videos(), TrainConfig(**{**BASE, **settings}), 3, folder)
+
+    def on_step(progress):
+        if progress.step == stop_after:
+            raise KeyboardInterrupt
+
+    return trainer.run(on_step)
+
+
+def same(left, right):
+    assert left.keys() == right.keys()
+    for key in left:
+        assert torch.equal(left[key], right[key]), key
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"sampling": "full", "scaling": "standard", "schedule": "cosine", "noise": 0.1},
+        {"optimizer": "adamw", "accumulate": 2, "clip_norm": 1.0, "average_from": 0.5, "scaling": "l2"},
+        {"precision": "bf16"},
+    ],
+    ids=["paper", "collection", "averaged", "bf16"],
+)
+def test_a_stopped_run_ends_like_an_uninterrupted_one(tmp_path, settings):
+    whole = train(tmp_path / "whole", **settings)
+    for stop in (3, 9, 18):
+        with pytest.raises(KeyboardInterrupt):
+            train(tmp_path / "cut", stop_after=stop, **settings)
+    resumed = train(tmp_path / "cut", **settings)
+    same(whole.head.state_dict(), resumed.head.state_dict())
+    left, right = newest_checkpoint(tmp_path / "whole"), newest_checkpoint(tmp_path / "cut")
+    assert left["step"] == right["step"] == 24
+    for key, state in left["optimizer"]["state"].items():
+        same(state, right["optimizer"]["state"][key])
+    logs = [
+        [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in (folder / "log.jsonl").open()]
+        for folder in (tmp_path / "whole", tmp_path / "cut")
+    ]
+    assert logs[0] == logs[1]
+    assert [line["step"] for line in logs[0]] == list(range(2, 25, 2))
+
+
+KILLER = """
+import os, random, signal, sys, time
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+from tests.test_trainer import newest_checkpoint_name, train
+
+def start(folder):
+    child = os.fork()  # nothing has run in this process that a fork could harm, and torch need not be loaded again
+    if child == 0:
+        train(folder, steps=120, checkpoint_every=1)
+        os._exit(0)
+    return child
+
+whole, cut = map(Path, sys.argv[1:])
+assert os.waitpid(start(whole), 0)[1] == 0
+kills = 0
+while kills < 10:
+    child, before = start(cut), newest_checkpoint_name(cut)
+    while newest_checkpoint_name(cut) == before and os.waitpid(child, os.WNOHANG)[0] == 0:
+        time.sleep(0.001)
+    time.sleep(random.uniform(0, 0.05))
+    os.kill(child, signal.SIGKILL)
+    status = os.waitpid(child, 0)[1]
+    assert os.WIFSIGNALED(status), f"the run ended after {kills} kills"
+    kills += 1
+assert os.waitpid(start(cut), 0)[1] == 0
+print(kills)
+"""
+
+
+def test_kill_9_at_random_moments_changes_nothing(tmp_path):
+    """The process itself is killed, again and again, wherever it may be: also while it writes a checkpoint."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1]), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", KILLER, str(tmp_path / "whole"), str(tmp_path / "cut")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "10"
+    left, right = newest_checkpoint(tmp_path / "whole"), newest_checkpoint(tmp_path / "cut")
+    same(left["head"], right["head"])
+    for key, state in left["optimizer"]["state"].items():
+        same(state, right["optimizer"]["state"][key])
+    assert [p.name for p in (tmp_path / "cut").glob("checkpoint-*")] == ["checkpoint-00000120.pt"]
+
+
+def newest_checkpoint_name(folder):
+    return max((p.name for p in folder.glob("checkpoint-*.pt")), default="")
+
+
+def test_accumulation_is_the_mean_over_all_videos(tmp_path):
+    one = train(tmp_path / "one", steps=1, sampling="full", batch_size=6)
+    parts = train(tmp_path / "parts", steps=1, sampling="full", batch_size=6, accumulate=3)
+    # Dropout draws other masks for other shapes, so only the first, deterministic quantities can be compared.
+    assert one.step == parts.step == 1
+    lines = [json.loads((tmp_path / name / "log.jsonl").read_text().splitlines()[-1]) for name in ("one", "parts")]
+    assert lines[0]["loss_norm"] == pytest.approx(lines[1]["loss_norm"], rel=1e-4)
+
+
+def test_seeds_differ(tmp_path):
+    first = Trainer(head(), videos(), TrainConfig(**BASE), 0, tmp_path / "0").run()
+    second = Trainer(head(), videos(), TrainConfig(**BASE), 1, tmp_path / "1").run()
+    assert any(not torch.equal(a, b) for a, b in zip(first.head.parameters(), second.head.parameters(), strict=True))
+
+
+def test_selection_keeps_the_best_step_and_survives_a_stop(tmp_path):
+    scores = {8: 0.2, 16: 0.9, 24: 0.5}
+
+    def select_for(trainer_box):
+        return lambda head, scaler: scores[trainer_box[0].step]
+
+    def run(folder, stop_after=None):
+        box = []
+        trainer = Trainer(head(), videos(), TrainConfig(**BASE, select_every=8), 3, folder, select=select_for(box))
+        box.append(trainer)
+
+        def on_step(progress):
+            if progress.step == stop_after:
+                raise KeyboardInterrupt
+
+        return trainer.run(on_step)
+
+    whole = run(tmp_path / "whole")
+    assert (whole.step, whole.score) == (16, 0.9)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "cut", stop_after=21)
+    same(whole.head.state_dict(), run(tmp_path / "cut").head.state_dict())
+    same(whole.head.state_dict(), load_trained(head(), tmp_path / "cut", 24).head.state_dict())
+
+
+def test_a_folder_of_another_run_is_refused(tmp_path):
+    train(tmp_path)
+    with pytest.raises(WtalError, match="another configuration"):
+        train(tmp_path, learning_rate=5e-4)
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path):
+    train(tmp_path)
+    file = next(tmp_path.glob("checkpoint-*.pt"))
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(WeightsError, match=r"checkpoint-.*is damaged"):
+        newest_checkpoint(tmp_path)
+
+
+def test_an_unfinished_run_is_not_used(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, stop_after=9)
+    with pytest.raises(WtalError, match="step 8 of 24"):
+        load_trained(head(), tmp_path, 24)
+
+
+def test_no_videos_and_a_loss_that_explodes(tmp_path):
+    with pytest.raises(WtalError, match="no training video"):
+        Trainer(head(), [], TrainConfig(**BASE), 0, tmp_path)
+    with pytest.raises(WtalError, match="lower train.learning_rate"):
+        train(tmp_path, learning_rate=1e30)
+
+
+def test_standard_scaling_uses_the_training_videos_alone():
+    scaler = Scaler.fit("standard", videos())
+    everything = np.concatenate([scaler(v.load())["rgb"].numpy() for v in videos()])
+    np.testing.assert_allclose(everything.mean(axis=0), 0, atol=1e-5)
+    np.testing.assert_allclose(everything.std(axis=0), 1, atol=1e-4)
+
+
+@pytest.mark.parametrize(("length", "wanted"), [(100, 30), (30, 30), (7, 30), (1, 5)])
+def test_perturbed_samples_take_one_of_each_stratum(length, wanted):
+    chosen = perturb_indices(length, wanted, np.random.default_rng(0))
+    assert len(chosen) == wanted
+    assert (np.diff(chosen) >= 0).all()
+    assert chosen.min() >= 0
+    assert chosen.max() < length
+    borders = np.arange(wanted + 1) * length / wanted
+    assert ((chosen >= np.floor(borders[:-1])) & (chosen <= borders[1:])).all()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_training_on_a_gpu(tmp_path, cuda, precision):
+    trained = Trainer(head(), videos(), TrainConfig(**BASE, precision=precision), 0, tmp_path, cuda).run()
+    assert trained.step == 24
+    assert all(torch.isfinite(p).all() for p in trained.head.parameters())

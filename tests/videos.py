@@ -1,0 +1,85 @@
+"""Videos whose frames show their own number, written for the tests."""
+
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+COLUMNS, ROWS = 4, 3
+
+
+def numbered_image(number: int, width: int, height: int) -> np.ndarray:
+    """(H, W, 3) picture of 4 x 3 black or white blocks: the bits of `number`, lowest first."""
+    rows, columns = np.arange(height) * ROWS // height, np.arange(width) * COLUMNS // width
+    bit = rows[:, None] * COLUMNS + columns[None, :]
+    return np.repeat(((number >> bit & 1) * 255).astype(np.uint8)[..., None], 3, axis=2)
+
+
+def number_in(image: np.ndarray) -> int:
+    """The number that `numbered_image` drew, after compression and scaling."""
+    height, width = image.shape[:2]
+    number = 0
+    for bit in range(ROWS * COLUMNS):
+        y, x = (2 * (bit // COLUMNS) + 1) * height // (2 * ROWS), (2 * (bit % COLUMNS) + 1) * width // (2 * COLUMNS)
+        number |= int(image[y - 2 : y + 3, x - 2 : x + 3].mean() > 127) << bit
+    return number
+
+
+def write_video(
+    path: Path,
+    times: Sequence[Fraction],
+    *,
+    size: tuple[int, int] = (64, 48),
+    unit: Fraction = Fraction(1, 12000),
+    codec: str = "libx264",
+    options: dict[str, str] | None = None,
+    pixel_format: str = "yuv420p",
+    rotation: int = 0,
+    mux: dict[str, str] | None = None,
+    first_number: int = 0,
+) -> Path:
+    """Write frame k at `times[k]` seconds (multiples of `unit`) with the number first_number + k drawn into it."""
+    with av.open(str(path), "w", options=mux or {}) as container:
+        _encode(
+            container, _add_stream(container, codec, size, unit, options, pixel_format, rotation), times, first_number
+        )
+    return path
+
+
+def constant(rate: Fraction | int, count: int, start: Fraction | int = 0) -> list[Fraction]:
+    """`count` times at a constant `rate`."""
+    return [start + k / Fraction(rate) for k in range(count)]
+
+
+def write_two_streams(path: Path, times: Sequence[Fraction], small: tuple[int, int], large: tuple[int, int]) -> Path:
+    """A file with two video streams: in the first, smaller one the numbers begin at 1000, in the second at 0."""
+    unit = Fraction(1, 12000)
+    with av.open(str(path), "w") as container:
+        streams = [_add_stream(container, "libx264", size, unit, None, "yuv420p", 0) for size in (small, large)]
+        for stream, first in zip(streams, (1000, 0), strict=True):
+            _encode(container, stream, times, first)
+    return path
+
+
+def _add_stream(container, codec, size, unit, options, pixel_format, rotation):
+    stream = container.add_stream(codec, rate=25, options=options or {})
+    stream.width, stream.height = size
+    stream.pix_fmt = pixel_format
+    stream.codec_context.time_base = unit
+    if rotation:
+        stream.set_display_rotation(rotation)
+    return stream
+
+
+def _encode(container, stream, times, first_number) -> None:
+    unit = stream.codec_context.time_base
+    ends = [*times[1:], times[-1] + (times[-1] - times[-2] if len(times) > 1 else Fraction(1, 25))]
+    for k, (time, end) in enumerate(zip(times, ends, strict=True)):
+        frame = av.VideoFrame.from_ndarray(
+            numbered_image(first_number + k, stream.width, stream.height), format="rgb24"
+        )
+        frame.pts, frame.time_base, frame.duration = round(time / unit), unit, round((end - time) / unit)
+        container.mux(stream.encode(frame))
+    container.mux(stream.encode())
