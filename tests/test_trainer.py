@@ -187,7 +187,7 @@ def test_an_unfinished_run_is_not_used(tmp_path):
 def test_no_videos_and_a_loss_that_explodes(tmp_path):
     with pytest.raises(WtalError, match="no training video"):
         Trainer(head(), [], TrainConfig(**BASE), 0, tmp_path)
-    with pytest.raises(WtalError, match="lower train.learning_rate"):
+    with pytest.raises(WtalError, match=r"lower train\.learning_rate"):
         train(tmp_path, learning_rate=1e30)
 
 

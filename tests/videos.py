@@ -6,6 +6,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.stream import Disposition
 
 COLUMNS, ROWS = 4, 3
 
@@ -58,9 +59,32 @@ def write_two_streams(path: Path, times: Sequence[Fraction], small: tuple[int, i
     unit = Fraction(1, 12000)
     with av.open(str(path), "w") as container:
         streams = [_add_stream(container, "libx264", size, unit, None, "yuv420p", 0) for size in (small, large)]
+        streams[1].disposition = Disposition.default
         for stream, first in zip(streams, (1000, 0), strict=True):
             _encode(container, stream, times, first)
     return path
+
+
+def write_changing_size(path: Path, first: tuple[int, int], second: tuple[int, int], count: int) -> Path:
+    """H.264 at 25 frames per second whose picture size changes after `count` frames, with another `count` to come."""
+    with av.open(str(path), "w") as container:
+        stream = _add_stream(container, "libx264", first, Fraction(1, 12000), {"bf": "0"}, "yuv420p", 0)
+        _encode(container, stream, constant(25, count), 0)
+        context = av.CodecContext.create("libx264", "w")
+        context.width, context.height = second
+        context.pix_fmt, context.time_base, context.options = "yuv420p", Fraction(1, 12000), {"bf": "0"}
+        for k in range(count, 2 * count):
+            frame = av.VideoFrame.from_ndarray(numbered_image(k, *second), format="rgb24")
+            frame.pts, frame.time_base, frame.duration = k * 480, Fraction(1, 12000), 480
+            _mux_into(container, stream, context.encode(frame))
+        _mux_into(container, stream, context.encode(None))
+    return path
+
+
+def _mux_into(container, stream, packets) -> None:
+    for packet in packets:
+        packet.stream = stream
+        container.mux(packet)
 
 
 def _add_stream(container, codec, size, unit, options, pixel_format, rotation):

@@ -1,6 +1,7 @@
 """What all commands share: errors in one line, progress on stderr, results on stdout."""
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -101,12 +102,19 @@ class ConsoleReporter(Reporter):
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
+def _remember(ctx: click.Context, param: click.Parameter, value: Path) -> Path:
+    """Weights are kept in the workspace too, and worker processes look for it in the environment."""
+    os.environ["WTAL_WORKSPACE"] = str(value)
+    return value
+
+
 def workspace_option(function: Function) -> Function:
     """`--workspace`, defaulting to $WTAL_WORKSPACE or ./workspace."""
     option = click.option(
         "--workspace",
         type=click.Path(path_type=Path, file_okay=False),
         default=default_workspace,
+        callback=_remember,
         show_default="$WTAL_WORKSPACE or ./workspace",
         help="Folder that features, runs and submissions are kept in.",
     )

@@ -35,9 +35,11 @@ class LocalizeConfig(Config):
     upsample: int = Field(8, ge=1)
     """Linear interpolation to this many positions a snippet. BaS-Net: 24; beyond 8 results no longer move."""
     threshold_start: float = 0.0
+    """Lowest threshold of the signal."""
     threshold_stop: float = 0.25
-    """Excluded."""
+    """End of the thresholds, itself excluded."""
     threshold_step: float = Field(0.025, gt=0)
+    """From one threshold to the next."""
     min_length: int = Field(1, ge=1)
     """Shortest run kept, in upsampled positions."""
     class_threshold: float = 0.25
@@ -55,6 +57,7 @@ class LocalizeConfig(Config):
     video_power: float = 0.0
     """The whole score is multiplied by the video score to this power; ours, 0 leaves it alone."""
     suppression: Literal["hard", "soft"] = "hard"
+    """Of proposals of one class that overlap: the worse are removed, or their scores lowered."""
     nms_tiou: float = Field(0.7, ge=0, le=1)
     """Hard suppression removes what overlaps a better proposal by more."""
     soft_sigma: float = Field(0.3, gt=0)

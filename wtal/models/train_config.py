@@ -23,7 +23,9 @@ class TrainConfig(Config):
     weight_decay: float = Field(5e-4, ge=0)
     """L2, as Adam applies it; decoupled with `optimizer = "adamw"`."""
     betas: tuple[float, float] = (0.9, 0.999)
+    """Of Adam: decay of the running means of the gradient and of its square."""
     optimizer: Literal["adam", "adamw"] = "adam"
+    """Where weight decay is part of the gradient, or apart from it."""
     schedule: Literal["constant", "cosine"] = "constant"
     """Of the learning rate over `steps`."""
     sampling: Literal["perturb", "full"] = "perturb"

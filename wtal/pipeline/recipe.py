@@ -53,6 +53,7 @@ class Recipe(Config):
     """A whole experiment. `head` holds `name` and that head's own settings."""
 
     title: str = ""
+    """One line, which `wtal list recipes` prints."""
     source: str = ""
     """Where the values come from."""
     extract: ExtractConfig = ExtractConfig()

@@ -18,7 +18,7 @@ from wtal.pipeline.extract import ExtractResult, Machine, extract
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.recipe import Recipe
 from wtal.pipeline.submit import submit
-from wtal.pipeline.train import TrainInputs, file_digest, train
+from wtal.pipeline.train import TrainInputs, file_digest, refuse_early, train
 from wtal.pipeline.workspace import Workspace
 
 
@@ -70,6 +70,7 @@ def run(
     Raises:
         UsageError: when nothing can be trained on.
     """
+    refuse_early(recipe)
     dataset = read_annotations(annotations)
     recipe = fit_subsets(recipe, dataset, reporter)
     kept = _keep(annotations, dataset, workspace)

@@ -9,6 +9,7 @@ from wtal.data.detections import read_detections
 from wtal.data.store import FeatureStore
 from wtal.data.store import describe as describe_store
 from wtal.errors import FormatError, UsageError
+from wtal.pipeline.detect import weights_of
 from wtal.pipeline.workspace import read_run, seed_folders
 
 
@@ -92,6 +93,7 @@ def _store_text(described: dict[str, Any]) -> str:
     lines = [
         f"store      {described['path']}",
         f"identity   {described['identity'].get('backbone', '?')}, digest {described['digest']}",
+        f"weights    {', '.join(f'{k}: {v}' for k, v in weights_of(described['identity']).items()) or 'none'}",
         f"streams    {streams or 'none yet'}",
         f"videos     {described['num_videos']} ({described['seconds']:.1f} s, {described['snippets']} snippets, "
         f"{described['bytes'] / 2**20:.1f} MiB)",

@@ -15,10 +15,12 @@ from wtal.data.files import write_json
 from wtal.data.store import FeatureStore
 from wtal.errors import UsageError, WtalError
 from wtal.eval import evaluate_detections
+from wtal.eval.detection import parse_tious
 from wtal.models.localize import localize
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.recipe import Recipe, run_name
 from wtal.pipeline.workspace import Workspace, relative
+from wtal.registry import HEADS
 
 if TYPE_CHECKING:
     from wtal.models.head import Head
@@ -49,6 +51,7 @@ def train(
         UsageError: when a subset does not exist, or the subset that selects holds reported videos.
         WtalError: when no video has both features and labels.
     """
+    refuse_early(recipe)
     store, dataset = FeatureStore.open(inputs.store), read_annotations(inputs.annotations)
     videos = labelled_videos(store, dataset, recipe.evaluate.train_subset, reporter)
     chosen = _selection_videos(dataset, recipe)
@@ -63,6 +66,17 @@ def train(
         write_json(folder / "run.json", _describe(inputs, store, dataset, recipe, seed, folder))
         _train_one(folder, store, dataset, videos, chosen, recipe, seed, device, reporter)
     return folders
+
+
+def refuse_early(recipe: Recipe) -> None:
+    """Refuse now what would only be met after hours of extraction or training.
+
+    Raises:
+        UsageError: when there is no such head.
+        ConfigError: when a setting of the head, or the list of thresholds, is refused.
+    """
+    HEADS.load(recipe.head_name).Config.parse(recipe.head_settings, f"head {recipe.head_name}")
+    parse_tious(recipe.evaluate.tiou)
 
 
 def labelled_videos(

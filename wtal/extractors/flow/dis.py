@@ -37,7 +37,7 @@ def create(implementation: str | None = None) -> FlowMethod:
     Raises:
         UsageError: when there is no such preset.
     """
-    return resolve_flow("dis", implementation, _IMPLEMENTATIONS)
+    return resolve_flow("dis", implementation, IMPLEMENTATIONS)
 
 
 class _Engine:
@@ -84,7 +84,7 @@ def _always() -> None:
     return None
 
 
-_IMPLEMENTATIONS = {
+IMPLEMENTATIONS = {
     name: Implementation(_always, partial(_identity, preset), partial(_Engine, preset))
     for name, preset in _PRESETS.items()
 }

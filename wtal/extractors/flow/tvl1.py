@@ -46,7 +46,7 @@ def create(implementation: str | None = None) -> FlowMethod:
         UsageError: when there is no such implementation.
         WtalError: when it cannot run here; the message says why.
     """
-    return resolve_flow("tvl1", implementation, _IMPLEMENTATIONS)
+    return resolve_flow("tvl1", implementation, IMPLEMENTATIONS)
 
 
 class _ContribEngine:
@@ -112,7 +112,7 @@ def _identity(parameters: dict[str, float]) -> dict[str, Any]:
     return {"opencv": cv2.__version__, "min_side": MIN_SIDE, "parameters": parameters}
 
 
-_IMPLEMENTATIONS = {
+IMPLEMENTATIONS = {
     "opencv-cuda": Implementation(_why_not_cuda, partial(_identity, _CUDA), _CudaEngine),
     "opencv-contrib": Implementation(_why_not_contrib, partial(_identity, _CONTRIB), _ContribEngine),
 }

@@ -1,0 +1,48 @@
+"""Run every benchmark, each in a process of its own: `python -m benchmarks [--quick] [--out FOLDER]`."""
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+RESULTS = Path(__file__).parent / "results"
+QUICK = {
+    "store": ["--videos", "20", "--dim", "64", "--reads", "50", "--repeat", "1"],
+    "decode": ["--sizes", "320x240", "--frames", "25", "--repeat", "1"],
+    "backbones": [
+        "--sizes",
+        "160x120",
+        "--snippets",
+        "2",
+        "--batches",
+        "1",
+        "2",
+        "--i3d-size",
+        "64x48",
+        "--repeat",
+        "1",
+    ],
+}
+"""Benchmarks in the order in which they run -> options with which each is over in seconds, to see that it works."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """One JSON file a benchmark in the folder `--out`; its path is printed, the benchmark's own output is not."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, one repetition: the numbers mean nothing")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder for the results (default %(default)s)")
+    options = parser.parse_args(argv)
+    for name, quick in QUICK.items():
+        print(f"benchmark {name} ...", file=sys.stderr, flush=True)
+        path = options.out / f"{name}.json"
+        command = [sys.executable, "-m", f"benchmarks.{name}", "--out", str(path), *(quick if options.quick else [])]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        print(path, flush=True)
+    print(
+        f"The table of them: python -m benchmarks.make_table {options.out}/*.json > docs/benchmarks.md", file=sys.stderr
+    )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,133 @@
+"""Snippets per second from frames, or from optical flow, to features, by backbone.
+
+`motion rgb` and `motion flow` turn clips into features; `motion flow from frames` makes the DIS flow too, on all
+cores, as extraction does. Their peers get the same clips: `naive rgb` and `naive flow` are the same kind of
+histograms in numpy, one cell and one frame at a time, `cv2 HOG per frame` is OpenCV's own descriptor of each frame.
+`i3d rgb` has random weights, which cost the same time as trained ones, and takes one, four or eight clips at once.
+Clips are as many frames long as the backbone's own span.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks import _naive
+from benchmarks._report import arguments, report
+from benchmarks._scene import moving_frames
+from benchmarks._turns import rates, rows, take_turns
+from wtal.extractors import create_backbone
+from wtal.extractors.backbone import Backbone
+from wtal.extractors.optical_flow import FlowMethod, create_flow
+from wtal.extractors.snippets import Flows, Windows
+from wtal.registry import BACKBONES
+
+SIZES = ("160x120", "340x256")
+BATCHES = (1, 4, 8)
+I3D_SIZE = "340x256"
+_MEASURE = "snippets_per_s"
+_RATIOS = (
+    ("motion rgb", "naive rgb"),
+    ("motion rgb", "cv2 HOG per frame"),
+    ("motion flow", "naive flow"),
+    ("motion flow", "motion rgb"),
+    ("motion flow from frames", "motion flow"),
+)
+
+Result = tuple[list[dict[str, Any]], dict[str, float]]
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run every backbone and its peers in turns, and report medians over the repetitions."""
+    parser = arguments(__doc__)
+    parser.add_argument("--sizes", nargs="+", default=SIZES, metavar="WIDTHxHEIGHT", help="frames for motion")
+    parser.add_argument("--snippets", type=int, default=8, help="snippets that motion is given")
+    parser.add_argument("--batches", nargs="+", type=int, default=BATCHES, help="clips that i3d takes at once")
+    parser.add_argument("--i3d-size", default=I3D_SIZE, metavar="WIDTHxHEIGHT", help="frames for i3d")
+    parser.add_argument("--repeat", type=int, default=5, help="repetitions; backbones and peers take turns in each")
+    options = parser.parse_args(argv)
+    motion = measure_motion(options.sizes, options.snippets, options.repeat)
+    i3d = measure_i3d(options.i3d_size, options.batches, options.repeat)
+    report("backbones", motion[0] + i3d[0], motion[1] | i3d[1], options.out)
+
+
+def measure_motion(sizes: Sequence[str], snippets: int, repeat: int) -> Result:
+    """Rows and ratios of `motion` and its peers, for `snippets` snippets of frames of `sizes`."""
+    module = BACKBONES.load("motion")
+    stride, method = int(module.STRIDE), create_flow(module.FLOW)
+    found: list[dict[str, Any]] = []
+    ratios: dict[str, float] = {}
+    for size in sizes:
+        width, height = map(int, size.split("x"))
+        frames = np.stack(list(moving_frames(snippets * stride, width, height)))
+        times = take_turns(motion_tasks(frames, stride, method), repeat)
+        found += rows(size, times, snippets, _MEASURE)
+        speeds = rates(times, snippets)
+        ratios |= {f"{name} / {base}, {size}": round(speeds[name] / speeds[base], 2) for name, base in _RATIOS}
+    return found, ratios
+
+
+def motion_tasks(frames: NDArray[np.uint8], stride: int, method: FlowMethod) -> dict[str, Callable[[], object]]:
+    """Frames (n, H, W, 3) -> what is to be timed on them and their flow, by name."""
+    rgb, flow = (create_backbone("motion", stream) for stream in ("rgb", "flow"))
+    clips = windows(frames, stride, rgb.span)
+    flow_clips = windows(flows(frames, method), stride, flow.span)
+    return {
+        "motion rgb": partial(rgb.extract, clips),
+        "naive rgb": partial(_naive.hog, clips),
+        "cv2 HOG per frame": partial(_naive.opencv_hog, clips),
+        "motion flow": partial(flow.extract, flow_clips),
+        "naive flow": partial(_naive.hof_and_mbh, flow_clips),
+        "motion flow from frames": partial(from_frames, flow, frames, stride, method),
+    }
+
+
+def measure_i3d(size: str, batches: Sequence[int], repeat: int) -> Result:
+    """Rows and ratios of `i3d` on frames of `size`: the same clips, cut into `batches`."""
+    width, height = map(int, size.split("x"))
+    backbone = create_backbone("i3d", "rgb", "random:0")
+    count = max(batches)
+    frames = np.stack(list(moving_frames(count * backbone.span, width, height)))
+    clips = windows(frames, backbone.span, backbone.span)
+    times = take_turns(
+        {f"i3d rgb batch {batch}": partial(in_batches, backbone, clips, batch) for batch in batches}, repeat
+    )
+    speeds = rates(times, count)
+    base, *others = speeds
+    ratios = {
+        f"{name} / {base.removeprefix('i3d rgb ')}, {size}": round(speeds[name] / speeds[base], 2) for name in others
+    }
+    return rows(size, times, count, _MEASURE), ratios
+
+
+def windows(frames: NDArray[Any], stride: int, span: int) -> NDArray[Any]:
+    """(n, H, W, C), n a multiple of `stride` -> (n / stride, span, H, W, C)."""
+    cutter = Windows(stride, span, batch=len(frames))
+    return np.concatenate([clips for _, clips in [*cutter.push(frames), *cutter.finish()]])
+
+
+def flows(frames: NDArray[np.uint8], method: FlowMethod) -> NDArray[np.float32]:
+    """(n, H, W, 3) uint8 RGB -> (n, H, W, 2) float32 flow in pixels, with one engine a core."""
+    threads = os.cpu_count() or 1
+    with ThreadPoolExecutor(threads) as pool:
+        maker = Flows([method.new() for _ in range(threads)], pool)
+        return np.concatenate([maker.push(frames), maker.finish()])
+
+
+def from_frames(backbone: Backbone, frames: NDArray[np.uint8], stride: int, method: FlowMethod) -> NDArray[np.float32]:
+    """(n, H, W, 3) uint8 RGB -> (n / stride, D) features of its flow."""
+    return backbone.extract(windows(flows(frames, method), stride, backbone.span))
+
+
+def in_batches(backbone: Backbone, clips: NDArray[np.uint8], batch: int) -> NDArray[np.float32]:
+    """(N, L, H, W, 3) -> (N, D), `batch` clips at once."""
+    return np.concatenate([backbone.extract(clips[i : i + batch]) for i in range(0, len(clips), batch)])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,163 @@
+"""Frames per second from an H.264 file to frames of 256 pixels on the short side, by reader.
+
+The name of a reader stands for what extraction does, here in one process: headers read, frames decoded, resampled to
+25 a second by their timestamps, scaled. `isolated` is the same through the reader process that extraction really
+decodes in, its pipe included. `alone` is the plain loop that the library's own documentation shows, without times,
+checks or resampling, its pictures scaled by the same call: what our layer adds to it is the ratio of the two.
+`decord alone scaling itself` leaves the scaling to decord. Videos have 25 frames a second, so that no way repeats
+or drops a frame; each is opened anew every time.
+"""
+
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+
+from benchmarks._report import arguments, report
+from benchmarks._scene import FPS, Image, moving_frames, write_h264
+from benchmarks._turns import rates, rows, take_turns
+from wtal.errors import VideoError
+from wtal.extractors.isolate import ReaderProcess
+from wtal.extractors.probe import probe
+from wtal.extractors.sampling import Sampler
+from wtal.extractors.scale import FrameSize, scale, scaled_size
+from wtal.extractors.video import read
+from wtal.registry import READERS
+
+SIZES = ("320x240", "640x360", "1280x720")
+REFERENCE = "pyav"
+_SIZE = FrameSize(short_side=256, enlarge=True)
+
+Result = tuple[list[dict[str, Any]], dict[str, float]]
+Count = Callable[[], int]
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Render a video a size, decode each in every way in turns, and report medians over the repetitions."""
+    parser = arguments(__doc__)
+    parser.add_argument("--sizes", nargs="+", default=SIZES, metavar="WIDTHxHEIGHT", help="pictures of the videos")
+    parser.add_argument("--frames", type=int, default=150, help="frames a video")
+    parser.add_argument("--repeat", type=int, default=5, help="repetitions; the ways take turns in each")
+    options = parser.parse_args(argv)
+    with tempfile.TemporaryDirectory() as folder:
+        result = measure(Path(folder), options.sizes, options.frames, options.repeat)
+    report("decode", *result, options.out)
+
+
+def measure(folder: Path, sizes: Sequence[str], frames: int, repeat: int) -> Result:
+    """Rows and ratios for videos of `sizes`, written into `folder`.
+
+    Raises:
+        VideoError: when a way of decoding does not give all `frames`.
+    """
+    found: list[dict[str, Any]] = []
+    ratios: dict[str, float] = {}
+    with ReaderProcess() as process:
+        for size in sizes:
+            width, height = map(int, size.split("x"))
+            path = write_h264(folder / f"{size}.mp4", moving_frames(frames, width, height), width, height)
+            target = scaled_size(width, height, _SIZE)
+            tasks = {name: partial(check, name, way, frames) for name, way in ways(path, target, process).items()}
+            times = take_turns(tasks, repeat)
+            found += rows(size, times, frames, "frames_per_s")
+            ratios |= {f"{name}, {size}": value for name, value in compare(rates(times, frames)).items()}
+    return found, ratios
+
+
+def compare(speeds: Mapping[str, float]) -> dict[str, float]:
+    """Every way against the reference in this process, and every reader against its library alone."""
+    pairs = [(name, REFERENCE) for name in speeds if name != REFERENCE]
+    pairs += [(name, f"{name} alone") for name in speeds if f"{name} alone" in speeds]
+    return {f"{name} / {base}": round(speeds[name] / speeds[base], 2) for name, base in pairs}
+
+
+def ways(path: Path, target: tuple[int, int], process: ReaderProcess) -> dict[str, Count]:
+    """Name -> a call that decodes the whole file and counts frames; readers that cannot be used here are left out."""
+    usable = [name for name in READERS.names() if READERS.load(name).why_not() is None]
+    tasks: dict[str, Count] = {name: partial(in_process, path, name) for name in usable}
+    tasks |= {f"{name} isolated": partial(isolated, path, name, process) for name in usable}
+    tasks |= {f"{name} alone": partial(alone, path, target, ALONE[name]) for name in usable if name in ALONE}
+    if "decord" in usable:
+        tasks["decord alone scaling itself"] = partial(decord_scaling, path, target)
+    return tasks
+
+
+def check(name: str, way: Count, frames: int) -> None:
+    """Run a way of decoding; no speed is reported for one that loses frames.
+
+    Raises:
+        VideoError: when it does not give `frames` frames.
+    """
+    if (count := way()) != frames:
+        raise VideoError(f"{name} gave {count} frames of a file that has {frames}: it cannot be compared")
+
+
+def in_process(path: Path, reader: str) -> int:
+    """Frames of the file, by our reader, resampled and scaled."""
+    info = probe(path)
+    target = scaled_size(info.width, info.height, _SIZE)
+    return sum(1 for image in Sampler(read(info, reader), info, Fraction(FPS)) if scale(image, target).size)
+
+
+def isolated(path: Path, reader: str, process: ReaderProcess) -> int:
+    """The same through the reader process."""
+    with process.open(path, Fraction(FPS), _SIZE, reader) as video:
+        return sum(len(chunk) for chunk in video)
+
+
+def alone(path: Path, target: tuple[int, int], images: Callable[[Path], Iterator[Image]]) -> int:
+    """Frames of a plain loop over a library, scaled."""
+    return sum(1 for image in images(path) if scale(image, target).size)
+
+
+def pyav_images(path: Path) -> Iterator[Image]:
+    """PyAV's plain loop."""
+    with av.open(str(path)) as container:
+        container.streams.video[0].thread_type = "AUTO"
+        for frame in container.decode(video=0):
+            yield np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
+
+
+def decord_images(path: Path) -> Iterator[Image]:
+    """decord's plain loop."""
+    import decord
+
+    video = decord.VideoReader(str(path))
+    for number in range(len(video)):
+        yield video[number].asnumpy()
+
+
+def opencv_images(path: Path) -> Iterator[Image]:
+    """OpenCV's plain loop."""
+    capture = cv2.VideoCapture(str(path))
+    try:
+        while (found := capture.read())[0]:
+            yield np.asarray(cv2.cvtColor(found[1], cv2.COLOR_BGR2RGB), np.uint8)
+    finally:
+        capture.release()
+
+
+def decord_scaling(path: Path, target: tuple[int, int]) -> int:
+    """Frames of decord's plain loop, scaled by decord."""
+    import decord
+
+    video = decord.VideoReader(str(path), width=target[0], height=target[1])
+    return sum(1 for number in range(len(video)) if video[number].asnumpy().size)
+
+
+ALONE: dict[str, Callable[[Path], Iterator[Image]]] = {
+    "pyav": pyav_images,
+    "decord": decord_images,
+    "opencv": opencv_images,
+}
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,152 @@
+"""Writes the tables of `docs/recipes.md` anew, from the configuration classes: `python docs/make_reference.py`.
+
+A key's meaning is the text below it in the source, its default and its limits are those of the class. Nothing in the
+tables is written by hand, and a test holds the committed page to what this prints.
+"""
+
+import ast
+import inspect
+import sys
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+
+from wtal.config import Config
+from wtal.models.localize import LocalizeConfig
+from wtal.models.train_config import TrainConfig
+from wtal.pipeline.recipe import EvaluateConfig, ExtractConfig, Recipe
+from wtal.registry import HEADS
+
+PAGE = Path(__file__).with_name("recipes.md")
+BEGIN = "<!-- tables: written by docs/make_reference.py -->"
+END = "<!-- end of tables -->"
+
+_SECTIONS: dict[str, type[Config]] = {
+    "extract": ExtractConfig,
+    "train": TrainConfig,
+    "localize": LocalizeConfig,
+    "evaluate": EvaluateConfig,
+}
+_LIMITS = {"ge": "from {}", "gt": "above {}", "le": "to {}", "lt": "below {}"}
+_WORDS = {"str": "text", "int": "whole number", "float": "number", "bool": "true, false"}
+
+
+def meanings(config: type[Config]) -> dict[str, str]:
+    """Key -> the text below it in the class's source, on one line; keys without one are missing."""
+    tree = ast.parse(inspect.getsource(config))
+    body = next(node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)).body
+    found = {}
+    for field, after in zip(body, body[1:], strict=False):
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and (text := _text(after)):
+            found[field.target.id] = " ".join(text.split())
+    return found
+
+
+def table(config: type[Config], leave_out: tuple[str, ...] = ()) -> str:
+    """The keys of a class as a Markdown table: key, default, values, meaning.
+
+    Raises:
+        KeyError: when a key has no text below it.
+    """
+    texts = meanings(config)
+    rows = [
+        f"| `{name}` | {_default(field)} | {_values(field)} | {_cell(texts[name])} |"
+        for name, field in config.model_fields.items()
+        if name not in leave_out
+    ]
+    return "\n".join(["| key | default | values | meaning |", "|---|---|---|---|", *rows])
+
+
+def reference() -> str:
+    """All tables, with a heading each; sections in the order of `Recipe`."""
+    parts = ["### Top of the file", table(Recipe, (*_SECTIONS, "head"))]
+    for name in Recipe.model_fields:
+        if name == "head":
+            parts += list(_heads())
+        elif name in _SECTIONS:
+            parts += [f"### `[{name}]`", *_about(_SECTIONS[name]), table(_SECTIONS[name])]
+    return "\n\n".join(parts)
+
+
+def page() -> str:
+    """The page with its tables made anew, the rest as it is.
+
+    Raises:
+        ValueError: when the page lacks one of the two marks.
+    """
+    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
+    _, mark, after = rest.partition(END)
+    if not mark:
+        raise ValueError(f"{PAGE.name} needs the lines {BEGIN} and {END}")
+    return f"{before}{BEGIN}\n\n{reference()}\n\n{END}{after}"
+
+
+def _heads() -> Iterator[str]:
+    yield "### `[head]`"
+    yield "`name` says which head, one of `wtal list heads`; the other keys are that head's own."
+    for name in HEADS.names():
+        module = HEADS.load(name)
+        if module.__name__.startswith("wtal."):  # not what others have installed beside us
+            yield f'#### `name = "{name}"`'
+            yield from _about(module.Config)
+            yield table(module.Config)
+
+
+def _about(config: type[Config]) -> list[str]:
+    return [" ".join((config.__doc__ or "").split())]
+
+
+def _default(field: FieldInfo) -> str:
+    value = field.get_default(call_default_factory=True)
+    return f"`{_toml(value)}`"
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return f'"{value}"'
+    if isinstance(value, tuple | list):
+        return f"[{', '.join(map(_toml, value))}]"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _values(field: FieldInfo) -> str:
+    limits = [
+        words.format(f"{getattr(limit, kind):g}")
+        for limit in field.metadata
+        for kind, words in _LIMITS.items()
+        if getattr(limit, kind, None) is not None
+    ]
+    return " ".join([_kind(field.annotation), *limits])
+
+
+def _kind(annotation: Any) -> str:
+    origin, inside = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        return ", ".join(f"`{_toml(value)}`" for value in inside)
+    if origin in (Union, types.UnionType):
+        return " or ".join(map(_kind, inside))
+    if origin is tuple:
+        kind = _kind(inside[0])
+        return f"list of {kind}s" if Ellipsis in inside else f"list of {len(inside)} {kind}s"
+    return _WORDS.get(getattr(annotation, "__name__", ""), str(annotation))
+
+
+def _text(node: ast.stmt) -> str:
+    value = node.value if isinstance(node, ast.Expr) else None
+    return value.value if isinstance(value, ast.Constant) and isinstance(value.value, str) else ""
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    made = page()
+    changed = made != PAGE.read_text(encoding="utf-8")
+    PAGE.write_text(made, encoding="utf-8")
+    print(f"{PAGE}: {'written anew' if changed else 'was up to date'}", file=sys.stderr)

@@ -1,0 +1,116 @@
+import importlib
+import json
+from pathlib import Path
+
+import pytest
+
+import benchmarks
+from benchmarks import make_table
+from benchmarks.__main__ import QUICK
+from wtal.errors import FormatError, VideoError
+
+FOLDER = Path(benchmarks.__file__).parent
+MEASURED = {"store": "ms_per_read", "decode": "frames_per_s", "backbones": "snippets_per_s"}
+TINY = {
+    "store": ["--videos", "3", "--dim", "8", "--reads", "5", "--repeat", "1"],
+    "decode": ["--sizes", "64x48", "96x64", "--frames", "6", "--repeat", "1"],
+    "backbones": ["--sizes", "64x48", "--snippets", "2", "--batches", "1", "2", "--i3d-size", "40x32", "--repeat", "1"],
+}
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """Benchmark -> the JSON file that its own command wrote."""
+    folder = tmp_path_factory.mktemp("results")
+    paths = {}
+    for name, options in TINY.items():
+        paths[name] = folder / f"{name}.json"
+        importlib.import_module(f"benchmarks.{name}").main([*options, "--out", str(paths[name])])
+    return paths
+
+
+def test_every_benchmark_is_run_by_the_command():
+    found = {path.stem for path in FOLDER.glob("*.py") if not path.stem.startswith("_")} - {"make_table"}
+    assert found == set(QUICK) == set(TINY)
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_result(results, name):
+    result = json.loads(results[name].read_text())
+    assert set(result) == {"what", "machine", "rows", "ratios"}
+    assert result["what"] == name
+    assert {"cpus", "system", "python", "libraries"} <= set(result["machine"])
+    assert len({tuple(row) for row in result["rows"]}) == 1
+    assert all(row[MEASURED[name]] > 0 for row in result["rows"])
+    assert result["ratios"]
+    assert all(" / " in pair and ratio > 0 for pair, ratio in result["ratios"].items())
+
+
+def test_decode_has_every_reader_at_every_size(results):
+    rows = json.loads(results["decode"].read_text())["rows"]
+    tasks = [{row["task"] for row in rows if row["size"] == size} for size in ("64x48", "96x64")]
+    assert tasks[0] == tasks[1] >= {"pyav", "opencv", "pyav isolated", "opencv isolated", "pyav alone", "opencv alone"}
+
+
+def test_decode_refuses_a_way_that_loses_frames():
+    from benchmarks.decode import check
+
+    check("whole", lambda: 6, 6)
+    with pytest.raises(VideoError, match="torn gave 5 frames of a file that has 6"):
+        check("torn", lambda: 5, 6)
+
+
+def test_turns_run_every_task_once_a_repetition_after_one_round_more():
+    from benchmarks._turns import rates, take_turns
+
+    calls = []
+    times = take_turns({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, 2)
+    assert calls == ["b", "a", "a", "b", "b", "a"]
+    assert [len(values) for values in times.values()] == [2, 2]
+    assert rates({"a": [2.0, 4.0, 100.0]}, 8) == {"a": 2.0}
+
+
+def test_naive_peers_are_descriptors():
+    import numpy as np
+
+    from benchmarks import _naive
+
+    right = np.zeros((2, 6, 20, 30, 2), np.float32)
+    right[..., 0] = 3
+    found = _naive.hof_and_mbh(right)
+    assert found.shape == (2, 300)
+    hof = (found[0, :108] ** 2).reshape(12, 9)
+    np.testing.assert_allclose(hof[:, 4], 1 / 12)
+    assert hof.sum() == pytest.approx(1)
+    assert not found[:, 108:].any()
+    assert _naive.hog(np.zeros((1, 6, 20, 30, 3), np.uint8)).shape == (1, 96)
+
+
+def test_page(results):
+    text = make_table.page([make_table.load(path) for path in results.values()])
+    assert [line for line in text.splitlines() if line.startswith("#")] == [
+        "# Benchmarks",
+        "## store",
+        "## decode",
+        "## backbones",
+    ]
+    assert "| ratio | 64x48 | 96x64 |" in text
+    assert "CPU cores" in text
+    assert "Milliseconds to read one video at random" in text
+    for block in text.split("\n\n"):
+        if block.startswith("|"):
+            assert len({line.count("|") for line in block.splitlines()}) == 1
+
+
+def test_page_refuses_what_does_not_fit(results, tmp_path):
+    first, second = make_table.load(results["store"]), make_table.load(results["decode"])
+    second["machine"] = second["machine"] | {"cpus": 1000}
+    with pytest.raises(FormatError, match="not of one machine"):
+        make_table.page([first, second])
+    other = tmp_path / "other.json"
+    for content in ("[]", "{}", "no json"):
+        other.write_text(content)
+        with pytest.raises(FormatError, match=r"other\.json is no benchmark's result"):
+            make_table.load(other)
+    with pytest.raises(SystemExit, match="is no benchmark's result"):
+        make_table.main([str(tmp_path / "missing.json")])

@@ -1,0 +1,217 @@
+"""The whole chain as a person uses it, on the collection that `wtal demo` renders."""
+
+import csv
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from wtal.cli import main
+from wtal.data.annotations import read_annotations
+from wtal.data.detections import read_detections
+from wtal.data.store import FeatureStore
+from wtal.models.trainer import newest_checkpoint
+
+QUICK = ("--set", "train.steps=6", "--set", "train.checkpoint_every=3")
+
+
+def wtal(*arguments, code=0):
+    result = CliRunner().invoke(main, [str(a) for a in arguments])
+    assert result.exit_code == code, f"{result.output}{result.exception!r}"
+    return result
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """What `wtal demo --json` made: (its folder, its answer)."""
+    folder = tmp_path_factory.mktemp("demo")
+    return folder, json.loads(wtal("demo", "--out", folder, "--json").stdout)
+
+
+@pytest.fixture
+def workspace(demo, tmp_path):
+    """A workspace with the demo's store and annotations, and no run."""
+    folder, made = demo
+    for name, target in (("features", Path(made["store"]).parent), ("annotations", folder / "workspace/annotations")):
+        (tmp_path / name).symlink_to(target)
+    return tmp_path
+
+
+def state(run):
+    return newest_checkpoint(Path(run))["head"]
+
+
+def test_the_demo_learns_to_find_its_actions(demo):
+    _, made = demo
+    assert made["mAP"]["0.5"]["mean"] >= 0.6
+    assert made["mAP"]["0.5"]["seeds"] == [made["mAP"]["0.5"]["mean"]]
+    assert made["failures"] == {}
+    values = [made["mAP"][tiou]["mean"] for tiou in sorted(made["mAP"])]
+    assert values == sorted(values, reverse=True)
+
+
+def test_a_second_demo_uses_what_is_there_and_says_the_same(demo):
+    folder, made = demo
+    files = {p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.suffix in (".mp4", ".npy", ".pt")}
+    assert json.loads(wtal("demo", "--out", folder, "--json").stdout) == made
+    assert {p: p.stat().st_mtime_ns for p in files} == files
+
+
+def test_every_video_is_detected_labelled_or_not(demo):
+    folder, made = demo
+    dataset = read_annotations(folder / "annotations.json")
+    found = read_detections(Path(made["detections"][0]))
+    assert set(found) == set(dataset.videos)
+    assert any(found[video.id] for video in dataset.select("testing"))
+    with Path(made["tables"][0]).open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == sum(map(len, found.values()))
+    assert set(rows[0]) == {"video", "label", "start", "end", "score"}
+
+
+def test_the_submission_is_what_the_challenge_takes(demo):
+    folder, made = demo
+    content = json.loads(Path(made["submission"]).read_text())
+    assert set(content) == {"version", "results", "external_data"}
+    dataset = read_annotations(folder / "annotations.json")
+    assert set(content["results"]) == {video.id for video in dataset.select("validation")}
+    for name, entries in content["results"].items():
+        for entry in entries:
+            start, end = entry["segment"]
+            assert isinstance(start, float)
+            assert 0 <= start < end <= dataset.videos[name].duration
+    call = ("submit", "--check", made["submission"], "--challenge", "hacs")
+    wtal(*call, "--annotations", folder / "annotations.json", "--subset", "validation")
+    assert "labels that are no class" in wtal(*call, code=1).stdout
+
+
+def test_evaluating_the_run_the_file_and_the_table_agree(demo):
+    folder, made = demo
+    run = json.loads(wtal("evaluate", made["runs"][0], "--json").stdout)
+    truth = ("--annotations", folder / "annotations.json", "--subset", "validation")
+    file = json.loads(wtal("evaluate", made["detections"][0], *truth, "--tiou", "0.1:0.9:0.1", "--json").stdout)
+    assert run == file
+    assert {tiou: row["mean"] for tiou, row in made["mAP"].items()} == run["mAP"]
+    assert run["average"] == pytest.approx(sum(run["mAP"].values()) / len(run["mAP"]))
+    assert list(file["mAP"]) == [f"0.{i}" for i in range(1, 10)]
+    table = json.loads(wtal("evaluate", made["tables"][0], *truth, "--json").stdout)
+    assert table["mAP"] == run["mAP"]
+
+
+def test_localization_is_done_again_without_the_head(demo):
+    _, made = demo
+    run, original = Path(made["runs"][0]), Path(made["detections"][0]).read_bytes()
+    checkpoint = next(run.glob("checkpoint-*.pt"))
+    hidden = checkpoint.rename(run / "hidden.pt")
+    try:
+        other = Path(wtal("detect", run, "--set", "localize.nms_tiou=0.1").stdout.strip())
+    finally:
+        hidden.rename(checkpoint)
+    assert other != Path(made["detections"][0])
+    assert sum(map(len, read_detections(other).values())) < sum(map(len, read_detections(original_of(made)).values()))
+    assert Path(made["detections"][0]).read_bytes() == original
+    assert "did you mean 'nms_tiou'" in wtal("detect", run, "--set", "localize.nms_tio=1", code=1).stderr
+
+
+def original_of(made):
+    return Path(made["detections"][0])
+
+
+def test_labels_narrow_only_when_asked(demo):
+    folder, made = demo
+    dataset = read_annotations(folder / "annotations.json")
+    narrowed = read_detections(Path(wtal("detect", made["runs"][0], "--use-labels").stdout.strip()))
+    for name, found in narrowed.items():
+        if dataset.videos[name].labels:
+            assert {d.label for d in found} <= set(dataset.videos[name].labels)
+    assert any(narrowed[video.id] for video in dataset.select("testing"))
+
+
+def test_training_never_sees_times(workspace, tmp_path):
+    """Annotations with all times taken away train to the same parameters, bit for bit."""
+    annotations = next((workspace / "annotations").iterdir())
+    content = json.loads(annotations.read_text())
+    for video in content["database"].values():
+        for annotation in video["annotations"]:
+            annotation["segment"] = [0.0, 1.0]
+    blind = tmp_path / "blind.json"
+    blind.write_text(json.dumps(content))
+    with_times = wtal("train", "--workspace", workspace, *QUICK).stdout.strip()
+    without = wtal("train", "--workspace", workspace, "--annotations", blind, *QUICK).stdout.strip()
+    assert with_times != without
+    left, right = state(with_times), state(without)
+    assert all(torch.equal(left[key], right[key]) for key in left)
+
+
+def test_bare_commands_take_the_only_and_the_newest(workspace):
+    run = Path(wtal("train", "--workspace", workspace, *QUICK).stdout.strip())
+    assert wtal("train", "--workspace", workspace, *QUICK).stdout.strip() == str(run)
+    wtal("detect", "--workspace", workspace)
+    made = wtal("submit", "--challenge", "hacs", "--workspace", workspace)
+    assert str(run) in made.stderr
+    other = Path(wtal("train", "--workspace", workspace, *QUICK, "--seeds", "1").stdout.strip())
+    os.utime(run / "finished.json", ns=(10**18, 10**18))
+    os.utime(other / "finished.json", ns=(10**18, 10**18))
+    refused = wtal("submit", "--challenge", "hacs", "--workspace", workspace, code=2)
+    assert str(run) in refused.stderr
+    assert str(other) in refused.stderr
+    assert "2 seeds" in wtal("submit", "--challenge", "hacs", run.parent, "--workspace", workspace, code=2).stderr
+
+
+def test_a_fold_may_choose_and_the_outputs_say_so(workspace):
+    fold = ("--set", "evaluate.train_subset=training@!0/4", "--set", "evaluate.select_subset=training@0/4")
+    run = Path(wtal("train", "--workspace", workspace, *QUICK, *fold, "--set", "train.select_every=2").stdout.strip())
+    assert json.loads((run / "run.json").read_text())["tuned_with_segments"] is True
+    detections = json.loads(Path(wtal("detect", run).stdout.strip()).read_text())
+    assert detections["wtal"]["tuned_with_segments"] is True
+    overlap = ("--set", "evaluate.select_subset=training@0/4")
+    assert "hold a fold out" in wtal("train", "--workspace", workspace, *QUICK, *overlap, code=2).stderr
+    reported = ("--set", "evaluate.select_subset=validation")
+    assert "validation" in wtal("train", "--workspace", workspace, *QUICK, *reported, code=2).stderr
+
+
+def test_a_list_of_labels_is_enough(demo, tmp_path):
+    """A person's folder: some videos tagged, others not, no times anywhere."""
+    folder, made = demo
+    dataset = read_annotations(folder / "annotations.json")
+    labels = tmp_path / "labels.csv"
+    tagged = dataset.select("training")[:8]
+    rows = [f"{video.id},{label}" for video in tagged for label in video.labels]
+    labels.write_text("video,label\n" + "\n".join(rows) + "\n")
+    (tmp_path / "ws").mkdir()
+    (tmp_path / "ws/features").symlink_to(Path(made["store"]).parent)
+    call = ("run", folder / "videos", "--labels", labels, "--workspace", tmp_path / "ws", *QUICK)
+    answer = json.loads(wtal(*call, "--seeds", "0,1", "--json").stdout)
+    assert answer["mAP"] == {}
+    assert answer["submission"] is None
+    assert len(answer["detections"]) == 2
+    assert set(read_detections(Path(answer["detections"][0]))) == set(FeatureStore.open(made["store"]).ids)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("run", "VIDEOS"), 2, "--annotations FILE or --labels FILE"),
+        (("run", "VIDEOS", "--annotations", "absent.json"), 1, "no annotations at absent.json"),
+        (("run", "VIDEOS", "--annotations", "TRUTH", "--train-subset", "trainig"), 2, "did you mean 'training'"),
+        (("run", "VIDEOS", "--annotations", "TRUTH", "--set", "head.widht=3"), 1, "did you mean 'width'"),
+        (("run", "VIDEOS", "--annotations", "TRUTH", "--seeds", "0,0"), 2, "each once"),
+        (("run", "VIDEOS", "--annotations", "TRUTH", "--recipe", "colection"), 1, "did you mean 'collection'"),
+        (("evaluate", "absent"), 2, "nothing at absent"),
+        (("evaluate", "TRUTH"), 2, "--annotations is needed"),
+        (("detect", "VIDEOS"), 2, "is no run"),
+        (("show", "absent"), 2, "nothing at absent"),
+        (("submit", "--check", "absent", "--challenge", "hacs"), 2, "no file absent"),
+    ],
+)
+def test_wrong_calls_are_answered_in_one_line(demo, tmp_path, arguments, code, said):
+    folder, _ = demo
+    names = {"VIDEOS": folder / "videos", "TRUTH": folder / "annotations.json"}
+    extra = () if arguments[0] in ("evaluate", "show") else ("--workspace", tmp_path)
+    result = wtal(*(names.get(a, a) for a in arguments), *extra, code=code)
+    assert said in result.stderr
+    assert len([line for line in result.stderr.splitlines() if line.startswith("wtal:")]) == 1
+    assert not (tmp_path / "features").exists()
