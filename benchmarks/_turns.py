@@ -16,7 +16,7 @@ def take_turns(tasks: Mapping[str, Callable[[], object]], repeat: int) -> Times:
     """
     times: Times = {name: [] for name in tasks}
     for number in range(repeat + 1):
-        for name in tasks if number % 2 else reversed(tasks):
+        for name in tasks if number % 2 else reversed([*tasks]):
             start = time.perf_counter()
             tasks[name]()
             times[name].append(time.perf_counter() - start)

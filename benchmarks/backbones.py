@@ -1,8 +1,11 @@
 """Snippets per second from frames, or from optical flow, to features, by backbone.
 
 `motion rgb` and `motion flow` turn clips into features; `motion flow from frames` makes the DIS flow too, on all
-cores, as extraction does. Their peers get the same clips: `naive rgb` and `naive flow` are the same kind of
-histograms in numpy, one cell and one frame at a time, `cv2 HOG per frame` is OpenCV's own descriptor of each frame.
+cores, as extraction does. `on one thread` holds torch to one core, which is also all that the naive peers use. The
+peers get the same clips and reduce them as `motion` does: `naive rgb` and `naive flow` are the same kind of histograms
+in numpy, one cell and one frame at a time, without camera, body and mirror; `cv2 HOG per frame` is OpenCV's own
+descriptor of each frame.
+
 `i3d rgb` has random weights, which cost the same time as trained ones, and takes one, four or eight clips at once.
 Clips are as many frames long as the backbone's own span.
 """
@@ -15,6 +18,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from benchmarks import _naive
@@ -32,8 +36,10 @@ BATCHES = (1, 4, 8)
 I3D_SIZE = "340x256"
 _MEASURE = "snippets_per_s"
 _RATIOS = (
+    ("motion rgb", "motion rgb on one thread"),
     ("motion rgb", "naive rgb"),
     ("motion rgb", "cv2 HOG per frame"),
+    ("motion flow", "motion flow on one thread"),
     ("motion flow", "naive flow"),
     ("motion flow", "motion rgb"),
     ("motion flow from frames", "motion flow"),
@@ -49,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--snippets", type=int, default=8, help="snippets that motion is given")
     parser.add_argument("--batches", nargs="+", type=int, default=BATCHES, help="clips that i3d takes at once")
     parser.add_argument("--i3d-size", default=I3D_SIZE, metavar="WIDTHxHEIGHT", help="frames for i3d")
-    parser.add_argument("--repeat", type=int, default=5, help="repetitions; backbones and peers take turns in each")
+    parser.add_argument("--repeat", type=int, default=3, help="repetitions; backbones and peers take turns in each")
     options = parser.parse_args(argv)
     motion = measure_motion(options.sizes, options.snippets, options.repeat)
     i3d = measure_i3d(options.i3d_size, options.batches, options.repeat)
@@ -79,9 +85,11 @@ def motion_tasks(frames: NDArray[np.uint8], stride: int, method: FlowMethod) -> 
     flow_clips = windows(flows(frames, method), stride, flow.span)
     return {
         "motion rgb": partial(rgb.extract, clips),
+        "motion rgb on one thread": partial(on_one_thread, rgb, clips),
         "naive rgb": partial(_naive.hog, clips),
         "cv2 HOG per frame": partial(_naive.opencv_hog, clips),
         "motion flow": partial(flow.extract, flow_clips),
+        "motion flow on one thread": partial(on_one_thread, flow, flow_clips),
         "naive flow": partial(_naive.hof_and_mbh, flow_clips),
         "motion flow from frames": partial(from_frames, flow, frames, stride, method),
     }
@@ -122,6 +130,16 @@ def flows(frames: NDArray[np.uint8], method: FlowMethod) -> NDArray[np.float32]:
 def from_frames(backbone: Backbone, frames: NDArray[np.uint8], stride: int, method: FlowMethod) -> NDArray[np.float32]:
     """(n, H, W, 3) uint8 RGB -> (n / stride, D) features of its flow."""
     return backbone.extract(windows(flows(frames, method), stride, backbone.span))
+
+
+def on_one_thread(backbone: Backbone, clips: NDArray[Any]) -> NDArray[np.float32]:
+    """(N, L, H, W, C) -> (N, D), torch held to one thread meanwhile."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return backbone.extract(clips)
+    finally:
+        torch.set_num_threads(threads)
 
 
 def in_batches(backbone: Backbone, clips: NDArray[np.uint8], batch: int) -> NDArray[np.float32]:

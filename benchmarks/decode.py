@@ -118,7 +118,7 @@ def alone(path: Path, target: tuple[int, int], images: Callable[[Path], Iterator
 
 
 def pyav_images(path: Path) -> Iterator[Image]:
-    """PyAV's plain loop."""
+    """The plain loop of PyAV."""
     with av.open(str(path)) as container:
         container.streams.video[0].thread_type = "AUTO"
         for frame in container.decode(video=0):
@@ -126,7 +126,7 @@ def pyav_images(path: Path) -> Iterator[Image]:
 
 
 def decord_images(path: Path) -> Iterator[Image]:
-    """decord's plain loop."""
+    """The plain loop of decord."""
     import decord
 
     video = decord.VideoReader(str(path))
@@ -135,7 +135,7 @@ def decord_images(path: Path) -> Iterator[Image]:
 
 
 def opencv_images(path: Path) -> Iterator[Image]:
-    """OpenCV's plain loop."""
+    """The plain loop of OpenCV."""
     capture = cv2.VideoCapture(str(path))
     try:
         while (found := capture.read())[0]:

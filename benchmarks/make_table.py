@@ -52,7 +52,7 @@ def load(path: Path) -> dict[str, Any]:
         result = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise FormatError(f"{path} is no benchmark's result: {error}") from None
-    if not isinstance(result, dict) or not _KEYS <= result.keys():
+    if not isinstance(result, dict) or _KEYS - result.keys():
         raise FormatError(f"{path} is no benchmark's result: it wants the keys {', '.join(sorted(_KEYS))}")
     return result
 

@@ -6,6 +6,7 @@ tables is written by hand, and a test holds the committed page to what this prin
 
 import ast
 import inspect
+import itertools
 import sys
 import types
 from collections.abc import Iterator
@@ -39,7 +40,7 @@ def meanings(config: type[Config]) -> dict[str, str]:
     tree = ast.parse(inspect.getsource(config))
     body = next(node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)).body
     found = {}
-    for field, after in zip(body, body[1:], strict=False):
+    for field, after in itertools.pairwise(body):
         if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and (text := _text(after)):
             found[field.target.id] = " ".join(text.split())
     return found

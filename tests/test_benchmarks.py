@@ -2,11 +2,14 @@ import importlib
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import benchmarks
-from benchmarks import make_table
+from benchmarks import _naive, make_table
 from benchmarks.__main__ import QUICK
+from benchmarks._turns import rates, take_turns
+from benchmarks.decode import check
 from wtal.errors import FormatError, VideoError
 
 FOLDER = Path(benchmarks.__file__).parent
@@ -53,16 +56,12 @@ def test_decode_has_every_reader_at_every_size(results):
 
 
 def test_decode_refuses_a_way_that_loses_frames():
-    from benchmarks.decode import check
-
     check("whole", lambda: 6, 6)
     with pytest.raises(VideoError, match="torn gave 5 frames of a file that has 6"):
         check("torn", lambda: 5, 6)
 
 
 def test_turns_run_every_task_once_a_repetition_after_one_round_more():
-    from benchmarks._turns import rates, take_turns
-
     calls = []
     times = take_turns({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, 2)
     assert calls == ["b", "a", "a", "b", "b", "a"]
@@ -71,19 +70,15 @@ def test_turns_run_every_task_once_a_repetition_after_one_round_more():
 
 
 def test_naive_peers_are_descriptors():
-    import numpy as np
-
-    from benchmarks import _naive
-
     right = np.zeros((2, 6, 20, 30, 2), np.float32)
     right[..., 0] = 3
     found = _naive.hof_and_mbh(right)
-    assert found.shape == (2, 300)
-    hof = (found[0, :108] ** 2).reshape(12, 9)
-    np.testing.assert_allclose(hof[:, 4], 1 / 12)
+    assert found.shape == (2, 625)
+    hof = (found[0, :225] ** 2).reshape(25, 9)
     assert hof.sum() == pytest.approx(1)
-    assert not found[:, 108:].any()
-    assert _naive.hog(np.zeros((1, 6, 20, 30, 3), np.uint8)).shape == (1, 96)
+    np.testing.assert_allclose(hof[:, 4], 1 / 25, rtol=1e-5)
+    assert not found[:, 225:].any()
+    assert not _naive.hog(np.zeros((1, 6, 20, 30, 3), np.uint8)).any()
 
 
 def test_page(results):

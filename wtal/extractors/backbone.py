@@ -33,6 +33,8 @@ class Backbone(nn.Module):
     span: int
     size: FrameSize
     identity: dict[str, Any]
+    side_by_side: bool = False
+    """On a CPU: batches of clips in threads side by side, rather than threads inside each operation on one batch."""
 
     def preprocess(self, frames: NDArray[Any]) -> Tensor:
         """(N, L, H, W, 3) uint8 RGB, or (N, L, H, W, 2) float32 flow in pixels -> (N, C, L, H', W') float32."""

@@ -2,8 +2,9 @@
 
 import contextlib
 import os
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -146,9 +147,10 @@ class Extractor:
 
     def _features(self, chunks: Iterable[NDArray[np.uint8]], pool: Executor) -> dict[str, NDArray[Any]]:
         """Chunks of frames (n, H, W, 3) -> {stream: (T, D)}."""
-        streams = {name: _Stream(backbone, self) for name, backbone in self.backbones.items()}
+        streams = {name: _Stream(backbone, self, pool) for name, backbone in self.backbones.items()}
         flows = Flows([self.flow.new() for _ in range(self.threads)], pool) if self.flow else None
-        with _torch_threads(self.threads):
+        inside = 1 if all(backbone.side_by_side for backbone in self.backbones.values()) else self.threads
+        with _torch_threads(inside):
             for frames in chunks:
                 if RGB in streams:
                     streams[RGB].push(frames)
@@ -156,26 +158,41 @@ class Extractor:
                     streams[FLOW].push(flows.push(frames))
             if flows is not None:
                 streams[FLOW].push(flows.finish())
-        return {name: stream.finish() for name, stream in streams.items()}
+            return {name: stream.finish() for name, stream in streams.items()}
 
 
 class _Stream:
-    """One stream's frames or flows on their way through windows and backbone."""
+    """One stream's frames or flows on their way through windows and backbone; at most `ahead` batches wait."""
 
-    def __init__(self, backbone: Backbone, extractor: Extractor) -> None:
+    def __init__(self, backbone: Backbone, extractor: Extractor, pool: Executor) -> None:
         spec = extractor.spec
-        self.backbone, self.dtype = backbone, np.dtype(spec.dtype)
+        self.backbone, self.dtype, self.pool = backbone, np.dtype(spec.dtype), pool
         self.windows = Windows(extractor.stride, backbone.span, spec.tail, spec.batch)
+        self.ahead = 2 * extractor.threads if backbone.side_by_side else 0
+        self.waiting: deque[Future[NDArray[Any]]] = deque()
         self.rows: list[NDArray[Any]] = []
 
     def push(self, frames: NDArray[Any]) -> None:
         for _, clips in self.windows.push(frames):
-            self.rows.append(self.backbone.extract(clips).astype(self.dtype))
+            self._take(clips)
 
     def finish(self) -> NDArray[Any]:
         for _, clips in self.windows.finish():
-            self.rows.append(self.backbone.extract(clips).astype(self.dtype))
+            self._take(clips)
+        self._settle(0)
         return np.concatenate(self.rows) if self.rows else np.zeros((0, self.backbone.dim), self.dtype)
+
+    def _take(self, clips: NDArray[Any]) -> None:
+        if self.ahead:
+            self.waiting.append(self.pool.submit(self.backbone.extract, clips))
+            self._settle(self.ahead)
+        else:
+            self.rows.append(self.backbone.extract(clips).astype(self.dtype))
+
+    def _settle(self, left: int) -> None:
+        """Wait, in order, until at most `left` batches are open."""
+        while len(self.waiting) > left:
+            self.rows.append(self.waiting.popleft().result().astype(self.dtype))
 
 
 def _tag(source: str) -> str:

@@ -63,6 +63,8 @@ def extract(
         target = out or workspace.features / f"{extractor.readable}-{digest(extractor.identity)}"
         writer = StoreWriter.open(target, extractor.identity)
         failures = _clashes(writer, videos)
+        for name, reason in failures.items():
+            reporter.say(f"failed: {name}: {reason}")
         todo = [video for video in videos if video.id not in failures and not writer.done(video.id)]
         if len(todo) < len(videos) - len(failures):
             reporter.say(f"{len(videos) - len(failures) - len(todo)} of {len(videos)} videos are in {target} already")

@@ -18,17 +18,17 @@ A clip of L frames becomes a vector in these steps.
 4. Cells. 5 x 5 cells with linear overlap are laid around that centre.
 5. Histograms in every cell, interpolated linearly between bins and summed over space and time:
    HOF (8 directions, by magnitude), MBHx and MBHy (8 directions each, of the gradients of the two flow components),
-   speed (9 bins from standing still, the zero bin of HOF, to fast); HOG (8 undirected orientations, by magnitude),
+   speed (10 bins from standing still, the zero bin of HOF, to fast); HOG (8 undirected orientations, by magnitude),
    over all pixels and over the moving ones.
 6. Mirror. With m the histograms of the mirrored clip, what is kept of h is (h + m) / 2 and |h - m| / 2, each without
    its duplicates: an action to the left and the same to the right are one, a one-sided action and a two-sided one not.
 7. RootSIFT: every block of either kind is divided by its sum and its square roots are taken.
 
-Layout. `flow` has D = 825: speed 225, HOF 200, MBHx 200, MBHy 200. `rgb` has D = 400: HOG 200, HOG of what moves 200.
+Layout. `flow` has D = 850: speed 250, HOF 200, MBHx 200, MBHy 200. `rgb` has D = 400: HOG 200, HOG of what moves 200.
 In each block the even part stands before the odd part.
 
 Units. Flow counts in points, 1/120 of the picture's shorter side, so that the size of the frames does not matter.
-Frames are reduced by a whole factor to about 120 (`rgb`) or 60 (`flow`) on the shorter side.
+Frames and flow are reduced by a whole factor to about 60 pixels on the shorter side.
 
 Exactness. Before every sum the terms are rounded to binary fractions so coarse that float64 adds them without error,
 and only elementary operations are used. So the bits of a feature depend on its clip alone: not on the batch it came
@@ -36,6 +36,7 @@ in, nor on the number of threads.
 """
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import cv2
@@ -55,16 +56,20 @@ WEIGHTS: dict[str, Any] = {}
 
 SPAN = 24
 """Frames of a clip: about one second, a step or a stroke and a half."""
+STEP = 2
+"""Histograms are taken of every second frame of the clip."""
 CELLS = 5
 """Cells across and down."""
 POINTS = 120
 """Points on the shorter side of a picture; flow counts in points per frame."""
+SIDE = 60
+"""Pixels that frames are reduced to, about, on the shorter side."""
 FLOW_FLOOR = 0.4
 """Points per frame up to which flow is taken for noise: standing still."""
 FLOW_CEILING = 4.0
 """Points per frame above the floor from which a pixel's say in the body's place grows no more."""
-SPEEDS = (0.0, 0.5, 1.0, 1.5, 2.2, 3.2, 4.7, 7.0, 11.0)
-"""Middles of the speed bins, in points per frame; about geometric."""
+SPEEDS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0)
+"""Middles of the speed bins, in points per frame; powers of two apart, so that shares are exact."""
 FLOW_CUT = (0.9, 3.5, 0.05)
 """A pair is a cut when its mean speed is above the first and above second * (neighbours + third), in points."""
 GRAY_FLOOR = 12.0
@@ -72,7 +77,7 @@ GRAY_FLOOR = 12.0
 GRAY_CEILING = 60.0
 """Grey levels above the floor from which a pixel's say in the body's place grows no more."""
 GRAY_CUT = (1.5, 3.0, 0.3)
-"""As `FLOW_CUT`, on the change of the brightness of blocks, in grey levels."""
+"""As `FLOW_CUT`, on the change of the brightness of blocks of 5 x 5 pixels, in grey levels."""
 NEIGHBOURS = 3
 """Pairs on either side that a cut must exceed: more than one, as slow sources repeat frames."""
 FLOW_SPREADS = 1.1
@@ -82,179 +87,126 @@ FLOW_CELL = (5.0, 28.0)
 GRAY_CELL = 16.0
 """Distance of cell middles in `rgb`, in points."""
 SMALLEST_SUM = {"flow": 1.0, "rgb": 10.0}
-"""Added to a block's sum before it is divided by it, per frame: what nearly stands still stays near zero."""
-
-_FLOW_SIDE = 60
-_CLIPS_AT_ONCE = 4
+"""Added to a part's sum before it is divided by it, per frame: what nearly stands still stays near zero."""
 
 
 class Motion(Backbone):
-    """Common to both streams: cells on the body, mirror, normalisation.
-
-    `feature_map` has one column of histograms a frame (zero outside the shot), before they are summed and normalised.
-    """
+    """Common to both streams: cells on the body, mirror, normalisation."""
 
     span = SPAN
     size = FrameSize(256, enlarge=False)
-    blocks: tuple[int, ...]
+    side_by_side = True
+    mirrors: tuple[list[int], ...]
+    """For each block of bins, the bin that each bin becomes in a mirror."""
 
-    def __init__(self) -> None:
+    def __init__(self, **constants: Any) -> None:
         super().__init__()
-        self.dim = CELLS * CELLS * sum(self.blocks)
+        self._folds = [_representatives(mirror) for mirror in self.mirrors]
+        self._sizes = [len(part) for fold in self._folds for part in fold]
+        self.dim = sum(self._sizes)
+        common = {"span": SPAN, "step": STEP, "cells": CELLS, "points": POINTS, "side": SIDE, "neighbours": NEIGHBOURS}
         self.identity = {
             "backbone": "motion",
             "version": 1,
             "stream": self.stream,
-            "span": SPAN,
-            "cells": CELLS,
-            "points": POINTS,
-            "neighbours": NEIGHBOURS,
+            "short_side": self.size.short_side,
+            "enlarge": self.size.enlarge,
             "smallest_sum": SMALLEST_SUM[self.stream],
-            "size": [self.size.short_side, self.size.enlarge],
-            **self.parameters_of_stream(),
+            **common,
+            **constants,
         }
 
-    def parameters_of_stream(self) -> dict[str, Any]:
-        """What the stream adds to the identity."""
-        raise NotImplementedError
-
-    def cells(self, clips: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, C, L, h, w) -> histograms (N, L, bins, rows, columns) float64; (N, L) which frames are in the shot."""
+    def cells(self, clip: Tensor) -> tuple[Tensor, Tensor]:
+        """(C, L, h, w) -> (L', bins, rows, columns) float64 sums of every STEP-th frame, (L',) which count."""
         raise NotImplementedError
 
     def feature_map(self, clips: Tensor) -> Tensor:
-        """(N, C, L, h, w) preprocessed -> (N, D, L) histograms of each frame, folded but not normalised."""
-        parts = [self.cells(part)[0] for part in torch.split(clips, _CLIPS_AT_ONCE)]
-        return self._fold(torch.cat(parts)).transpose(1, 2).float()
+        """(N, C, L, h, w) preprocessed -> (N, D, L') histograms of every STEP-th frame, not yet normalised.
+
+        They are zero for frames of another shot than the clip's middle.
+        """
+        return torch.stack([self._fold(self.cells(clip)[0]).T for clip in clips]).float()
 
     def forward(self, clips: Tensor) -> Tensor:
-        """(N, C, L, h, w) preprocessed -> (N, D) in [0, 1]; zero for a clip in which nothing moves."""
-        features = []
-        for part in torch.split(clips, _CLIPS_AT_ONCE):
-            histograms, shot = self.cells(part)
-            folded = self._fold(histograms.sum(1, keepdim=True))[:, 0]
-            features.append(self._normalise(folded, shot.sum(1, keepdim=True)))
-        return torch.cat(features).float()
+        """(N, C, L, h, w) preprocessed -> (N, D) in [0, 1]."""
+        return torch.stack([self._describe(*self.cells(clip)) for clip in clips]).float()
+
+    def _describe(self, histograms: Tensor, shot: Tensor) -> Tensor:
+        """(L', bins, rows, columns), (L',) -> (D,) RootSIFT of the sums over time, part by part."""
+        folded = self._fold(histograms.sum(0, keepdim=True))[0]
+        least = shot.sum().clamp(min=1) * SMALLEST_SUM[self.stream]
+        return torch.cat([(part / (part.sum() + least)).sqrt() for part in torch.split(folded, self._sizes)])
 
     def _fold(self, histograms: Tensor) -> Tensor:
-        """(N, L, bins, rows, columns) -> (N, L, D): block by block, even part, then odd part."""
+        """(L', bins, rows, columns) -> (L', D): block by block, even part, then odd part."""
         parts = []
-        for block, mirror in zip(torch.split(histograms, self.blocks, dim=2), self._mirrors(), strict=True):
-            mirrored = block[:, :, mirror].flip(4)
-            even, odd = _representatives(mirror)
-            parts += [(block + mirrored).flatten(2)[:, :, even] / 2, (block - mirrored).abs().flatten(2)[:, :, odd] / 2]
-        return torch.cat(parts, dim=2)
-
-    def _normalise(self, folded: Tensor, frames: Tensor) -> Tensor:
-        """(N, D) sums over (N, 1) frames -> (N, D) RootSIFT, part by part."""
-        least = (frames * SMALLEST_SUM[self.stream]).clamp(min=1.0)
-        parts = torch.split(folded, self._part_sizes(), dim=1)
-        return torch.cat([(part / (part.sum(1, keepdim=True) + least)).sqrt() for part in parts], dim=1)
-
-    def _part_sizes(self) -> list[int]:
-        return [len(part) for mirror in self._mirrors() for part in _representatives(mirror)]
-
-    def _mirrors(self) -> list[list[int]]:
-        """For each block, the bin that each bin becomes in a mirror."""
-        raise NotImplementedError
+        blocks = torch.split(histograms, [len(mirror) for mirror in self.mirrors], dim=1)
+        for block, mirror, (even, odd) in zip(blocks, self.mirrors, self._folds, strict=True):
+            mirrored = block[:, mirror].flip(3)
+            parts += [(block + mirrored).flatten(1)[:, even] / 2, (block - mirrored).abs().flatten(1)[:, odd] / 2]
+        return torch.cat(parts, dim=1)
 
 
 class FlowMotion(Motion):
     """Stream `flow`: speed, HOF, MBHx, MBHy."""
 
     stream = "flow"
-    blocks = (len(SPEEDS), 8, 8, 8)
-
-    def parameters_of_stream(self) -> dict[str, Any]:
-        """What the stream adds to the identity."""
-        return {
-            "floor": FLOW_FLOOR,
-            "ceiling": FLOW_CEILING,
-            "speeds": list(SPEEDS),
-            "cut": list(FLOW_CUT),
-            "spreads": FLOW_SPREADS,
-            "cell": list(FLOW_CELL),
-            "side": _FLOW_SIDE,
-        }
+    # A mirrored x turns (x, y) into (-x, y); the gradient of x, which changes its own sign too, into (x, -y).
+    mirrors = (list(range(len(SPEEDS))), *([(turn - k) % 8 for k in range(8)] for turn in (4, 0, 4)))
 
     def preprocess(self, frames: NDArray[Any]) -> Tensor:
         """(N, L, H, W, 2) float32 flow in pixels -> (N, 2, L, h, w) float32 in points, h or w about 60."""
         clips, length, height, width, _ = frames.shape
         side = min(height, width)
-        flow = torch.from_numpy(np.ascontiguousarray(np.moveaxis(frames, 4, 1))).float()
-        exact = _grid(flow.clamp(-side, side), 64)
-        points, factor = _reduce(exact.flatten(0, 2), _FLOW_SIDE, side)
-        scaled = _grid(points * (POINTS / side / factor**2), 64)
-        return scaled.reshape(clips, 2, length, *points.shape[1:])
+        flow = torch.from_numpy(np.ascontiguousarray(np.moveaxis(frames, 4, 1), np.float32)).reshape(-1, height, width)
+        steps, factor = _reduce((flow * 64).round_().clamp_(-64 * side, 64 * side))
+        points = _grid(steps * (POINTS / side / factor**2 / 64), 64)
+        return points.reshape(clips, 2, length, *points.shape[1:])
 
-    def cells(self, clips: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, 2, L, h, w) -> histograms (N, L, 33, rows, columns) float64, and (N, L) which pairs are in the shot."""
-        flow = _without_camera(clips.transpose(1, 2).contiguous())
-        speed = _grid((flow[:, :, 0] * flow[:, :, 0] + flow[:, :, 1] * flow[:, :, 1]).sqrt(), 64)
-        shot = _pairs_of_the_shot(speed.double().mean((2, 3)), FLOW_CUT)
-        energy = (speed - FLOW_FLOOR).clamp(0, FLOW_CEILING) * shot[:, :, None, None]
-        column, row, across, down = _body(_grid(energy, 64).double())
-        scale = POINTS / min(POINTS, _FLOW_SIDE)
-        least, largest = (limit / scale for limit in FLOW_CELL)
-        rows = _tents(row, (down * FLOW_SPREADS).clamp(least, largest), clips.shape[3])
-        columns = _tents(column, (across * FLOW_SPREADS).clamp(least, largest)[:, None], clips.shape[4])
-        return _pool(self._maps(flow, speed), rows[:, None], columns, shot), shot
-
-    def _maps(self, flow: Tensor, speed: Tensor) -> Tensor:
-        """(N, L, 2, h, w), (N, L, h, w) -> (N, L, 33, h, w): what each pixel adds to each bin."""
-        moving = flow * (speed > FLOW_FLOOR)[:, :, None]
-        parts = [_speed_bins(speed), _directions(moving[:, :, 0], moving[:, :, 1])]
-        for component in (0, 1):
-            down, across = _gradient(flow[:, :, component])
-            parts.append(_directions(across / 2, down / 2))
-        return _grid(torch.cat(parts, dim=2), 64)
-
-    def _mirrors(self) -> list[list[int]]:
-        # Of MBHx the component itself changes its sign too: a gradient (x, y) of u becomes (x, -y).
-        direction = [(4 - k) % 8 for k in range(8)]
-        return [list(range(len(SPEEDS))), direction, [-k % 8 for k in range(8)], direction]
+    def cells(self, clip: Tensor) -> tuple[Tensor, Tensor]:
+        """(2, L, h, w) -> (L', 34, rows, columns) float64 sums of every STEP-th pair, (L',) which count."""
+        flow = _without_camera(clip)
+        speed = _grid((flow[0] * flow[0] + flow[1] * flow[1]).sqrt(), 64)
+        shot = _pairs_of_the_shot(speed.double().mean((1, 2)))[::STEP]
+        flow, speed = flow[:, ::STEP], speed[::STEP]
+        energy = _grid((speed - FLOW_FLOOR).clamp(0, FLOW_CEILING), 64) * shot[:, None, None]
+        column, row, across, down = _body(energy.double())
+        scale = min(clip.shape[2:]) / POINTS
+        least, largest = (limit * scale for limit in FLOW_CELL)
+        rows = _tents(row, (down * FLOW_SPREADS).clamp(least, largest), clip.shape[2])
+        columns = _tents(column, (across * FLOW_SPREADS).clamp(least, largest), clip.shape[3])
+        moving = flow * (speed > FLOW_FLOOR)
+        maps = [_speed_bins(speed), _directions(moving[0], moving[1])]
+        maps += [_directions(across / 2, down / 2) for down, across in map(_gradient, flow)]
+        return _pool(maps, rows, columns, shot), shot
 
 
 class GrayMotion(Motion):
     """Stream `rgb`: HOG of all pixels, and of those that move."""
 
     stream = "rgb"
-    blocks = (8, 8)
-
-    def parameters_of_stream(self) -> dict[str, Any]:
-        """What the stream adds to the identity."""
-        return {"floor": GRAY_FLOOR, "ceiling": GRAY_CEILING, "cut": list(GRAY_CUT), "cell": GRAY_CELL}
+    mirrors = ([-k % 8 for k in range(8)],) * 2
 
     def preprocess(self, frames: NDArray[Any]) -> Tensor:
-        """(N, L, H, W, 3) uint8 RGB -> (N, 1, L, h, w) float32 grey levels 0..255, h or w about 120."""
+        """(N, L, H, W, 3) uint8 RGB -> (N, 1, L, h, w) float32 grey levels 0..255, h or w about 60."""
         clips, length, height, width, _ = frames.shape
         gray = cv2.cvtColor(np.ascontiguousarray(frames).reshape(-1, width, 3), cv2.COLOR_RGB2GRAY)
-        levels = torch.from_numpy(gray.reshape(clips * length, height, width)).float()
-        reduced, factor = _reduce(levels, POINTS, min(height, width))
-        return _grid(reduced / factor**2, 64).reshape(clips, 1, length, *reduced.shape[1:])
+        levels, factor = _reduce(torch.from_numpy(gray.reshape(clips * length, height, width)).float())
+        return _grid(levels / factor**2, 16).reshape(clips, 1, length, *levels.shape[1:])
 
-    def cells(self, clips: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, 1, L, h, w) -> histograms (N, L, 16, rows, columns) float64, and (N, L) which frames are in the shot."""
-        gray = clips[:, 0]
-        halved = _halve(gray)
-        shot = _frames_of_the_shot(_block_change(halved))
-        energy = _change(halved, shot)
+    def cells(self, clip: Tensor) -> tuple[Tensor, Tensor]:
+        """(1, L, h, w) -> (L', 16, rows, columns) float64 sums of every STEP-th frame, (L',) which count."""
+        gray = clip[0]
+        shot = _frames_of_the_shot(gray)
+        energy = _change(gray, shot)[::STEP]
+        gray, shot = gray[::STEP], shot[::STEP]
         column, row, _, _ = _body(energy.double())
-        distance = torch.full_like(row, GRAY_CELL / 2)
-        rows, columns = _tents(row, distance, halved.shape[2]), _tents(column, distance[:, None], halved.shape[3])
-        return _pool(self._maps(gray, energy), rows[:, None], columns, shot), shot
-
-    def _maps(self, gray: Tensor, energy: Tensor) -> Tensor:
-        """(N, L, h, w), (N, L, h/2, w/2) -> (N, L, 16, h/2, w/2): what each pixel adds to each bin."""
+        distance = torch.full_like(row, GRAY_CELL * min(clip.shape[2:]) / POINTS)
+        rows, columns = _tents(row, distance, clip.shape[2]), _tents(column, distance, clip.shape[3])
         down, across = _gradient(gray)
-        oriented = _grid(_halve(_orientations(across, down).flatten(0, 1)), 64).reshape(
-            *gray.shape[:2], 8, *energy.shape[2:]
-        )
-        moving = functional.max_pool2d((energy / 20).clamp(max=1.0), 5, stride=1, padding=2)
-        return torch.cat([oriented, oriented * _grid(moving, 16)[:, :, None]], dim=2)
-
-    def _mirrors(self) -> list[list[int]]:
-        return [[-k % 8 for k in range(8)]] * 2
+        oriented = _orientations(across, down)
+        moving = functional.max_pool2d((energy / 20).clamp(max=1), 5, stride=1, padding=2)
+        return _pool([oriented, oriented * _grid(moving, 16)[:, None]], rows, columns, shot), shot
 
 
 def create(stream: str, weights: WeightsSource) -> Backbone:
@@ -264,190 +216,175 @@ def create(stream: str, weights: WeightsSource) -> Backbone:
         WeightsError: when weights are given: there are none to load.
     """
     if weights is not None:
-        raise WeightsError(f"backbone motion has no weights to load, got {weights!r}; leave --weights out")
-    return FlowMotion() if stream == "flow" else GrayMotion()
+        raise WeightsError("backbone motion has no weights to load; leave --weights out")
+    if stream == "rgb":
+        return GrayMotion(floor=GRAY_FLOOR, ceiling=GRAY_CEILING, cut=list(GRAY_CUT), cell=GRAY_CELL)
+    return FlowMotion(
+        floor=FLOW_FLOOR,
+        ceiling=FLOW_CEILING,
+        speeds=list(SPEEDS),
+        cut=list(FLOW_CUT),
+        spreads=FLOW_SPREADS,
+        cell=list(FLOW_CELL),
+    )
 
 
 def _grid(values: Tensor, steps: int) -> Tensor:
     """Rounded to multiples of 1 / steps, so that sums of them are exact."""
-    return (values * steps).round() / steps
+    return (values * steps).round_().div_(steps)
 
 
-def _reduce(frames: Tensor, side: int, shorter: int) -> tuple[Tensor, int]:
-    """(M, H, W) -> (M, h, w) sums over squares of a whole factor that brings the shorter side near `side`, and it."""
-    factor = max(1, round(shorter / side))
+def _reduce(frames: Tensor) -> tuple[Tensor, int]:
+    """(M, H, W) -> (M, h, w) sums over squares of a whole factor, shorter side near `SIDE`; the factor."""
+    factor = max(1, round(min(frames.shape[1:]) / SIDE))
     return functional.avg_pool2d(frames[:, None], factor, divisor_override=1)[:, 0], factor
 
 
-def _halve(frames: Tensor) -> Tensor:
-    """(N, L, h, w) -> (N, L, ceil(h / 2), ceil(w / 2)): means of squares, the border filled with zeros."""
-    return functional.avg_pool2d(frames, 2, ceil_mode=True, divisor_override=4)
-
-
 def _gradient(frames: Tensor) -> tuple[Tensor, Tensor]:
-    """(..., h, w) -> differences of the two neighbours, down and across; zero on the border."""
+    """(L, h, w) -> differences of the two neighbours, down and across; zero on the border."""
     down, across = torch.zeros_like(frames), torch.zeros_like(frames)
-    down[..., 1:-1, :] = frames[..., 2:, :] - frames[..., :-2, :]
-    across[..., 1:-1] = frames[..., 2:] - frames[..., :-2]
+    down[:, 1:-1] = frames[:, 2:] - frames[:, :-2]
+    across[:, :, 1:-1] = frames[:, :, 2:] - frames[:, :, :-2]
     return down, across
 
 
-def _wedge(x: Tensor, y: Tensor, angle: float, bins: int, turn: float) -> tuple[Tensor, Tensor]:
-    """Cross products of (x, y) with the directions one bin before and one bin behind `angle`, scaled to 1 at it."""
-    width = turn / bins
-    before, behind, scale = angle - width, angle + width, 1 / math.sin(width)
-    first = x * (math.sin(behind) * scale) - y * (math.cos(behind) * scale)
-    second = y * (math.cos(before) * scale) - x * (math.sin(before) * scale)
-    return first, second
+def _wedges(x: Tensor, y: Tensor, width: float, count: int) -> Tensor:
+    """(L, h, w) vectors -> (L, 2 * count, h, w) cross products with directions `width` apart, 1 one step away."""
+    # Coefficients are binary fractions, so that the products are exact.
+    coefficients = [
+        (
+            round(128 * math.sin(k * width) / math.sin(width)) / 128,
+            round(128 * math.cos(k * width) / math.sin(width)) / 128,
+        )
+        for k in range(count)
+    ]
+    half = torch.stack([x * sine - y * cosine for sine, cosine in coefficients], dim=1)
+    return torch.cat([half, -half], dim=1)
 
 
 def _directions(x: Tensor, y: Tensor) -> Tensor:
-    """(N, L, h, w) vectors -> (N, L, 8, h, w): each as a sum of the two of 8 directions (x right, y down) around it."""
-    bins = []
-    for k in range(8):
-        first, second = _wedge(x, y, k * math.pi / 4, 8, 2 * math.pi)
-        bins.append(torch.minimum(first, second).clamp(min=0))
-    return torch.stack(bins, dim=2)
+    """(L, h, w) vectors -> (L, 8, h, w): each as a sum of the two of 8 directions (x right, y down) that enclose it."""
+    wedges = _wedges(x, y, math.pi / 4, 4)
+    # A vector lies before direction k + 1 and behind direction k - 1, whose opposite is k + 3.
+    return torch.minimum(wedges.roll(-1, 1), wedges.roll(-3, 1)).clamp_(min=0)
 
 
 def _orientations(x: Tensor, y: Tensor) -> Tensor:
-    """(N, L, h, w) vectors -> (N, L, 8, h, w): as `_directions`, a vector and its opposite being one."""
-    bins = []
-    for k in range(8):
-        first, second = _wedge(x, y, k * math.pi / 8, 8, math.pi)
-        bins.append(torch.minimum(first, second).clamp(min=0) + (-torch.maximum(first, second)).clamp(min=0))
-    return torch.stack(bins, dim=2)
+    """(L, h, w) vectors -> (L, 8, h, w): as `_directions`, over half a turn: a vector and its opposite are one."""
+    wedges = _wedges(x, y, math.pi / 8, 8)
+    bins = torch.minimum(wedges.roll(-1, 1), wedges.roll(-7, 1)).clamp_(min=0)
+    return bins[:, :8] + bins[:, 8:]
 
 
 def _speed_bins(speed: Tensor) -> Tensor:
-    """(N, L, h, w) points -> (N, L, 9, h, w) linear shares of the bins around `SPEEDS`; they sum to one."""
-    bins = []
-    for k, middle in enumerate(SPEEDS):
-        share = torch.ones_like(speed)
-        if k > 0:
-            share = torch.minimum(share, (speed - SPEEDS[k - 1]) / (middle - SPEEDS[k - 1]))
-        if k + 1 < len(SPEEDS):
-            share = torch.minimum(share, (SPEEDS[k + 1] - speed) / (SPEEDS[k + 1] - middle))
-        bins.append(share.clamp(min=0))
-    return torch.stack(bins, dim=2)
+    """(L, h, w) points -> (L, 10, h, w) linear shares of the bins around `SPEEDS`; they sum to one."""
+    reached = [((speed - low) / (high - low)).clamp_(0, 1) for low, high in pairwise(SPEEDS)]
+    reached = [torch.ones_like(speed), *reached, torch.zeros_like(speed)]
+    return torch.stack([here - further for here, further in pairwise(reached)], dim=1)
 
 
 def _without_camera(flow: Tensor) -> Tensor:
-    """(N, L, 2, h, w) -> the same without the affine motion of most of a coarse grid of points."""
-    height, width = flow.shape[3:]
+    """(2, L, h, w) -> the same without the affine motion of most of a coarse grid of points."""
+    height, width = flow.shape[2:]
     ys = torch.arange(height // 16, height, max(1, height // 8), device=flow.device)
     xs = torch.arange(width // 16, width, max(1, width // 8), device=flow.device)
-    points = flow[:, :, :, ys][..., xs]
+    points = flow[:, :, ys][..., xs]
     slope_x = _median_slope(points, xs)[..., None, None]
-    slope_y = _median_slope(points.transpose(3, 4), ys)[..., None, None]
-    offset = (points - slope_x * xs - slope_y * ys[:, None]).flatten(3).median(3).values[..., None, None]
-    row = torch.arange(height, device=flow.device)[:, None]
-    column = torch.arange(width, device=flow.device)
-    return _grid(flow - slope_x * column - slope_y * row - offset, 64)
+    slope_y = _median_slope(points.transpose(2, 3), ys)[..., None, None]
+    offset = (points - slope_x * xs - slope_y * ys[:, None]).flatten(2).median(2).values[..., None, None]
+    row, column = torch.arange(height, device=flow.device)[:, None], torch.arange(width, device=flow.device)
+    return _grid(flow - slope_x * column - (slope_y * row + offset), 64)
 
 
 def _median_slope(points: Tensor, places: Tensor) -> Tensor:
-    """(N, L, 2, rows, n) flow at n places -> (N, L, 2): median slope over pairs of places half the range apart."""
-    count = len(places)
-    half = count // 2
+    """(2, L, rows, n) flow at n places -> (2, L): median slope over pairs of places half the range apart."""
+    count, half = len(places), len(places) // 2
     if half == 0:
-        return points.new_zeros(points.shape[:3])
+        return points.new_zeros(points.shape[:2])
     apart = places[half:] - places[: count - half]
     slopes = (points[..., half:] - points[..., : count - half]) / apart
-    return slopes.flatten(3).median(3).values
+    return slopes.flatten(2).median(2).values
 
 
-def _cuts(change: Tensor, limits: tuple[float, float, float]) -> Tensor:
-    """(N, L) change from frame to frame -> (N, L) True where it is an isolated spike."""
-    least, ratio, noise = limits
-    padded = functional.pad(change, (NEIGHBOURS, NEIGHBOURS))
-    around = padded.unfold(1, 2 * NEIGHBOURS + 1, 1).clone()
-    around[:, :, NEIGHBOURS] = 0
-    return (change > least) & (change > ratio * (around.amax(2) + noise))
+def _cuts(change: Tensor, least: float, ratio: float, noise: float) -> Tensor:
+    """(L,) change from frame to frame -> (L,) True where it is an isolated spike."""
+    around = functional.pad(change, (NEIGHBOURS, NEIGHBOURS)).unfold(0, 2 * NEIGHBOURS + 1, 1).clone()
+    around[:, NEIGHBOURS] = 0
+    return (change > least) & (change > ratio * (around.amax(1) + noise))
 
 
-def _pairs_of_the_shot(change: Tensor, limits: tuple[float, float, float]) -> Tensor:
-    """(N, L) change of each pair -> (N, L) True for the pairs inside the shot that shows frame L // 2."""
-    cut = _cuts(change, limits)
-    shot = cut.long().cumsum(1)
-    middle = change.shape[1] // 2
+def _pairs_of_the_shot(change: Tensor) -> Tensor:
+    """(L,) mean speed of each pair -> (L,) True for the pairs inside the shot that shows frame L // 2."""
+    cut = _cuts(change, *FLOW_CUT)
+    shot = cut.long().cumsum(0)
+    middle = len(change) // 2
     # A pair that is a cut already counts for the shot behind it.
-    return ~cut & (shot == (shot[:, middle] - cut[:, middle].long())[:, None])
+    return ~cut & (shot == shot[middle] - cut[middle].long())
 
 
-def _frames_of_the_shot(change: Tensor) -> Tensor:
-    """(N, L - 1) change from each frame to the next -> (N, L) True in the shot that shows frame L // 2."""
-    shot = functional.pad(_cuts(change, GRAY_CUT).long().cumsum(1), (1, 0))
-    return shot == shot[:, (change.shape[1] + 1) // 2][:, None]
+def _frames_of_the_shot(gray: Tensor) -> Tensor:
+    """(L, h, w) -> (L,) True for the frames of the shot that shows frame L // 2."""
+    blocks = functional.avg_pool2d(gray, 5, ceil_mode=True, divisor_override=25)
+    change = _grid((blocks[1:] - blocks[:-1]).abs(), 64).double().mean((1, 2))
+    shot = functional.pad(_cuts(change, *GRAY_CUT).long().cumsum(0), (1, 0))
+    return shot == shot[len(gray) // 2]
 
 
-def _block_change(frames: Tensor) -> Tensor:
-    """(N, L, h, w) -> (N, L - 1) mean absolute change of the brightness of 5 x 5 blocks, from frame to frame."""
-    blocks = functional.avg_pool2d(frames, 5, ceil_mode=True, divisor_override=25)
-    return _grid((blocks[:, 1:] - blocks[:, :-1]).abs(), 64).double().mean((2, 3))
-
-
-def _change(frames: Tensor, shot: Tensor) -> Tensor:
-    """(N, L, h, w), (N, L) -> (N, L, h, w): change between a frame's neighbours in the shot, above the noise floor.
+def _change(gray: Tensor, shot: Tensor) -> Tensor:
+    """(L, h, w), (L,) -> (L, h, w): change between a frame's neighbours in the shot, above the noise floor.
 
     The first and the last frame of the shot take that of the frame beside them.
     """
-    change = torch.zeros_like(frames)
-    if frames.shape[1] < 3:
+    inside = shot.nonzero().flatten().tolist()
+    change = torch.zeros_like(gray)
+    if len(inside) < 3:
         return change
-    inner = ((frames[:, 2:] - frames[:, :-2]).abs() - GRAY_FLOOR).clamp(0, GRAY_CEILING)
-    change[:, 1:-1] = _grid(inner, 64) * (shot[:, 2:] & shot[:, :-2])[:, :, None, None]
-    first = shot & ~functional.pad(shot, (1, 0))[:, :-1]
-    last = shot & ~functional.pad(shot, (0, 1))[:, 1:]
-    before, behind = (
-        functional.pad(change, (0, 0, 0, 0, 1, 0))[:, :-1],
-        functional.pad(change, (0, 0, 0, 0, 0, 1))[:, 1:],
-    )
-    return change + behind * first[:, :, None, None] + before * last[:, :, None, None]
+    first, last = inside[0], inside[-1]
+    change[first + 1 : last] = (gray[first + 2 : last + 1] - gray[first : last - 1]).abs_()
+    change = (change - GRAY_FLOOR).clamp_(0, GRAY_CEILING)
+    change[first], change[last] = change[first + 1], change[last - 1]
+    return change
 
 
 def _body(energy: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """(N, L, h, w) -> centre column (N, L), which moves along a line, row (N,), mean absolute spread across and down.
+    """(L, h, w) -> centre column (L,), which moves along a line, row (), mean absolute spread across () and down ().
 
-    The line is the energy-weighted least-squares fit, its slope shrunk as if the time's variance were 2 frames larger.
+    The line is the energy-weighted least-squares fit, its slope shrunk as if the time's variance were 0.5 larger.
     Where nothing moves the centre is the picture's.
     """
-    _, length, height, width = energy.shape
-    time, xs, ys = (torch.arange(n, dtype=energy.dtype, device=energy.device) for n in (length, width, height))
-    by_column, by_row = energy.sum(2), energy.sum(3)
-    mass, place = by_column.sum(2), (by_column * xs).sum(2)
-    total = mass.sum(1)
-    safe = total.clamp(min=1 / 64)
-    mean_time, mean_x = (mass * time).sum(1) / safe, place.sum(1) / safe
-    variance = (mass * time * time).sum(1) / safe - mean_time * mean_time
-    covariance = (place * time).sum(1) / safe - mean_time * mean_x
-    slope = covariance / (variance + 2)
-    line = mean_x[:, None] + slope[:, None] * (time - mean_time[:, None])
-    row = (by_row * ys).sum((1, 2)) / safe
-    still = total == 0
-    column = _grid(torch.where(still[:, None], torch.full_like(line, (width - 1) / 2), line), 16)
-    row = _grid(torch.where(still, torch.full_like(row, (height - 1) / 2), row), 16)
-    across = (by_column * (xs - column[:, :, None]).abs()).sum((1, 2)) / safe
-    down = (by_row * (ys - row[:, None, None]).abs()).sum((1, 2)) / safe
+    time, ys, xs = (torch.arange(n, dtype=energy.dtype, device=energy.device) for n in energy.shape)
+    by_column, by_row = energy.sum(1), energy.sum((0, 2))
+    mass, place = by_column.sum(1), (by_column * xs).sum(1)
+    total = mass.sum()
+    if total == 0:
+        middle = ((energy.new_tensor(energy.shape) - 1) / 2)[1:]
+        return middle[1].expand(len(time)), middle[0], total, total
+    mean_time, mean_x = (mass * time).sum() / total, place.sum() / total
+    variance = (mass * time * time).sum() / total - mean_time * mean_time
+    covariance = (place * time).sum() / total - mean_time * mean_x
+    column = _grid(mean_x + covariance / (variance + 0.5) * (time - mean_time), 16)
+    row = _grid((by_row * ys).sum() / total, 16)
+    across = (by_column * (xs - column[:, None]).abs()).sum() / total
+    down = (by_row * (ys - row).abs()).sum() / total
     return column, row, across, down
 
 
 def _tents(middle: Tensor, distance: Tensor, size: int) -> Tensor:
-    """(...), (...) pixels -> (..., cells, size) linear weights of pixels in cells `distance` apart around `middle`."""
+    """(...) pixels -> (..., cells, size) linear weights of pixels in cells `distance` apart around `middle`."""
     offsets = torch.arange(CELLS, dtype=middle.dtype, device=middle.device) - (CELLS - 1) / 2
     places = torch.arange(size, dtype=middle.dtype, device=middle.device)
-    centres = middle[..., None] + offsets * distance[..., None]
-    weights = 1 - (places - centres[..., None]).abs() / distance[..., None, None]
-    return _grid(weights.clamp(min=0), 256)
+    centres = middle[..., None] + offsets * distance
+    return _grid((1 - (places - centres[..., None]).abs() / distance).clamp(min=0), 256)
 
 
-def _pool(maps: Tensor, rows: Tensor, columns: Tensor, shot: Tensor) -> Tensor:
-    """(N, L, bins, h, w), (N, 1, rows, h), (N, L, columns, w), (N, L) -> (N, L, bins, rows, columns) float64 sums."""
-    clips, length, bins, height, _ = maps.shape
-    across = torch.matmul(maps.double().flatten(2, 3), columns.transpose(2, 3))
-    across = across.reshape(clips, length, bins, height, CELLS).transpose(2, 3).flatten(3)
-    cells = torch.matmul(rows, across).reshape(clips, length, CELLS, bins, CELLS).transpose(2, 3)
-    return cells * shot[:, :, None, None, None]
+def _pool(maps: list[Tensor], rows: Tensor, columns: Tensor, shot: Tensor) -> Tensor:
+    """Maps (L, bins, h, w), (rows, h), (L, columns, w), (L,) -> (L, all bins, rows, columns) float64 sums."""
+    pooled = []
+    for part in maps:
+        length, bins, height, _ = part.shape
+        across = torch.bmm(part.double().flatten(1, 2), columns.transpose(1, 2)).reshape(length, bins, height, CELLS)
+        pooled.append(torch.matmul(rows, across))
+    return torch.cat(pooled, dim=1) * shot[:, None, None, None]
 
 
 def _representatives(mirror: list[int]) -> tuple[list[int], list[int]]:
