@@ -102,7 +102,7 @@ def test_other_settings_make_another_store(folder, tmp_path):
             ["--fps", "30"],
             ["--flow", "dis:fast"],
             ["--streams", "rgb"],
-            ["--stride", "4"],
+            ["--stride", "5"],
         )
     }
     assert len(stores) == 6

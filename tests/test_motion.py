@@ -87,6 +87,15 @@ def test_any_size_of_picture(stream, shape):
     assert np.isfinite(features).all()
 
 
+@pytest.mark.parametrize("stream", STREAMS)
+@pytest.mark.parametrize("length", [1, 2, 3, 40])
+def test_any_length_of_clip(stream, length):
+    backbone = create_backbone("motion", stream)
+    features = backbone.extract(frames(stream, 1, length=length, width=80))
+    assert features.shape == (1, backbone.dim)
+    assert np.isfinite(features).all()
+
+
 def test_silent_clips_give_zeros_but_for_the_standing_still():
     flow = create_backbone("motion", "flow").extract(np.zeros((1, SPAN, 48, 64, 2), np.float32))[0]
     assert np.isfinite(flow).all()

@@ -1,6 +1,7 @@
 """The command line: parse, call one stage, print one result. stdout is the result, stderr the progress."""
 
 import importlib
+import os
 
 import click
 
@@ -58,3 +59,6 @@ def main() -> None:
 
     Start with `wtal demo`, or with your own: `wtal run videos/ --labels labels.csv`.
     """
+    # Before torch is loaded: threads that wait give their core back, or a machine that has other work to do as well
+    # makes small operations ten times slower.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")

@@ -12,6 +12,7 @@ from torch import Tensor
 from wtal.data.batch import SnippetBatch
 
 Arrays = Mapping[str, NDArray[Any]]
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -23,33 +24,32 @@ class LabelledVideo:
     labels: NDArray[np.float32]
 
 
+_SOFT = 0.5
+"""Share of the typical deviation that `soft` adds to each dimension's own."""
+_CLIP = 5.0
+"""Scaled values beyond this many deviations are cut by `soft`."""
+
+
 @dataclass(frozen=True)
 class Scaler:
-    """Scales (T, D) features of each stream: (x - shift) * gain, or unit length where `unit`."""
+    """Scales (T, D) features of each stream: (x - shift) * gain, cut at +-`limit`; or to unit length where `unit`."""
 
     shift: dict[str, Tensor]
     gain: dict[str, Tensor]
+    limit: float = 0.0
     unit: bool = False
 
     @classmethod
     def fit(cls, kind: str, videos: Sequence[LabelledVideo]) -> "Scaler":
-        """The scaler of a kind (`none`, `standard`, `l2`), measured on `videos`; never on others."""
-        if kind != "standard":
+        """The scaler of a kind (`none`, `standard`, `soft`, `l2`), measured on `videos`; never on others."""
+        if kind in ("none", "l2"):
             return cls({}, {}, unit=kind == "l2")
-        count, total, square = 0, {}, {}  # type: ignore[var-annotated]
-        for video in videos:
-            arrays = {name: np.asarray(value, dtype=np.float64) for name, value in video.load().items()}
-            count += len(next(iter(arrays.values())))
-            for name, value in arrays.items():
-                total[name] = total.get(name, 0.0) + value.sum(axis=0)
-                square[name] = square.get(name, 0.0) + (value**2).sum(axis=0)
-        mean = {name: value / max(count, 1) for name, value in total.items()}
-        deviation = {name: np.sqrt(np.maximum(square[name] / max(count, 1) - mean[name] ** 2, 0.0)) for name in total}
-        # A dimension that never moves carries nothing: it becomes zero, not noise blown up.
-        gain = {name: np.where(d > 1e-6, 1.0 / np.maximum(d, 1e-6), 0.0) for name, d in deviation.items()}
+        moments = _moments(videos)
+        gain = {name: _soft_gain(d) if kind == "soft" else _gain(d) for name, (_, d) in moments.items()}
         return cls(
-            {name: torch.tensor(value, dtype=torch.float32) for name, value in mean.items()},
+            {name: torch.tensor(mean, dtype=torch.float32) for name, (mean, _) in moments.items()},
             {name: torch.tensor(value, dtype=torch.float32) for name, value in gain.items()},
+            limit=_CLIP if kind == "soft" else 0.0,
         )
 
     def __call__(self, features: Arrays) -> dict[str, Tensor]:
@@ -60,17 +60,43 @@ class Scaler:
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint."""
-        return {"shift": self.shift, "gain": self.gain, "unit": self.unit}
+        return {"shift": self.shift, "gain": self.gain, "limit": self.limit, "unit": self.unit}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> "Scaler":
         """What `state` saved."""
-        return cls(dict(state["shift"]), dict(state["gain"]), bool(state["unit"]))
+        return cls(dict(state["shift"]), dict(state["gain"]), float(state["limit"]), bool(state["unit"]))
 
     def _scale(self, name: str, x: Tensor) -> Tensor:
         if self.unit:
             return torch.nn.functional.normalize(x, dim=-1)
-        return (x - self.shift[name]) * self.gain[name] if name in self.shift else x
+        scaled = (x - self.shift[name]) * self.gain[name] if name in self.shift else x
+        return scaled.clamp(-self.limit, self.limit) if self.limit else scaled
+
+
+def _moments(videos: Sequence[LabelledVideo]) -> dict[str, tuple[Floats, Floats]]:
+    """Stream -> mean and standard deviation of each dimension over all snippets."""
+    sums: dict[str, tuple[int, Floats, Floats]] = {}
+    for video in videos:
+        for name, value in video.load().items():
+            x = np.asarray(value, dtype=np.float64)
+            count, total, square = sums.get(name, (0, np.zeros(x.shape[1]), np.zeros(x.shape[1])))
+            sums[name] = (count + len(x), total + x.sum(axis=0), square + (x**2).sum(axis=0))
+    return {
+        name: (total / count, np.sqrt(np.maximum(square / count - (total / count) ** 2, 0.0)))
+        for name, (count, total, square) in sums.items()
+    }
+
+
+def _gain(deviation: Floats) -> Floats:
+    # A dimension that never moves carries nothing: it becomes zero, not noise blown up.
+    return np.where(deviation > 1e-6, 1.0 / np.maximum(deviation, 1e-6), 0.0)
+
+
+def _soft_gain(deviation: Floats) -> Floats:
+    """Dimensions that hardly move stay small: their noise is not lifted to the height of the others."""
+    typical = float(np.sqrt(np.mean(deviation**2)))
+    return np.full_like(deviation, 0.0) if typical == 0 else 1.0 / (deviation + _SOFT * typical)
 
 
 def perturb_indices(length: int, wanted: int, rng: np.random.Generator) -> NDArray[np.int64]:

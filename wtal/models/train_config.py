@@ -32,8 +32,9 @@ class TrainConfig(Config):
     """`perturb`: one snippet at random from each of `sample_length` equal strata; `full`: whole videos, padded."""
     sample_length: Positive = 750
     """Snippets of a training video under `perturb`."""
-    scaling: Literal["none", "standard", "l2"] = "none"
-    """Of features: as they are; each dimension to mean 0 and deviation 1 over the training videos; or unit length."""
+    scaling: Literal["none", "standard", "soft", "l2"] = "none"
+    """Of features: as they are; each dimension to mean 0 and deviation 1 over the training videos; the same, but those
+    that hardly move stay small; or each vector to unit length."""
     noise: float = Field(0.0, ge=0)
     """Standard deviation of noise added to scaled features in training."""
     average_from: float = Field(1.0, ge=0, le=1)

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from wtal.extractors.demo_video import render_collection
+from wtal.extractors.demo_video import VIDEOS, render_collection
 from wtal.pipeline.extract import Machine
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.recipe import load_recipe
@@ -16,7 +16,7 @@ CHALLENGE = "hacs"
 def demo(folder: Path, seeds: tuple[int, ...] = (0,), device: str = "cpu", reporter: Reporter = SILENT) -> RunResult:
     """Render, extract, train, detect, evaluate, and write a HACS file, all below `folder`."""
     jobs = os.cpu_count() or 1
-    with reporter.task("render", 0, "video") as task:
+    with reporter.task("render", sum(VIDEOS.values()), "video") as task:
         annotations = render_collection(folder, progress=lambda done, total: task.advance(1 if done else 0), jobs=jobs)
     options = RunOptions(seeds, challenge=CHALLENGE, machine=Machine(device=device))
     return run(

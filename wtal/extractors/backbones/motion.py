@@ -51,7 +51,7 @@ from wtal.extractors.backbone import Backbone, FrameSize, WeightsSource
 
 STREAMS = ("rgb", "flow")
 FLOW = "dis"
-STRIDE = 4
+STRIDE = 8
 WEIGHTS: dict[str, Any] = {}
 
 SPAN = 24
@@ -308,6 +308,8 @@ def _median_slope(points: Tensor, places: Tensor) -> Tensor:
 
 def _cuts(change: Tensor, least: float, ratio: float, noise: float) -> Tensor:
     """(L,) change from frame to frame -> (L,) True where it is an isolated spike."""
+    if len(change) == 0:
+        return change > least
     around = functional.pad(change, (NEIGHBOURS, NEIGHBOURS)).unfold(0, 2 * NEIGHBOURS + 1, 1).clone()
     around[:, NEIGHBOURS] = 0
     return (change > least) & (change > ratio * (around.amax(1) + noise))
