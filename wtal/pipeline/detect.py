@@ -46,7 +46,9 @@ def detect(
     special = recipe.localize != default or use_labels
     name = f"detections-{digest([recipe.localize.plain(), use_labels])}" if special else "detections"
     made = {"localize": recipe.localize.plain(), "use_labels": use_labels, **stamps(run)}
-    return write_detections(found, folder / "detections" / f"{name}.json", _external_data(run), made)
+    path = folder / "detections" / f"{name}.json"
+    write_detections(found, path.with_suffix(".csv"))
+    return write_detections(found, path, _external_data(run), made)
 
 
 def localize_all(

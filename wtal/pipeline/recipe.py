@@ -91,7 +91,12 @@ def load_recipe(name: str, assignments: Iterable[str] = ()) -> Recipe:
         path = RECIPES / f"{name}.toml"
         if not path.is_file():
             raise ConfigError(f"there is no recipe {name!r}; {suggest(name, recipe_names())}")
-    return Recipe.parse(override(read_toml(path), assignments), f"recipe {name}")
+    values, assignments = read_toml(path), list(assignments)
+    head = values.get("head")
+    if isinstance(head, dict) and override({"head": head}, assignments)["head"].get("name") != head.get("name"):
+        # The recipe's settings are those of its own head; another starts from its own defaults.
+        values = {**values, "head": {}}
+    return Recipe.parse(override(values, assignments), f"recipe {name}")
 
 
 def recipe_names() -> list[str]:

@@ -7,7 +7,6 @@ from typing import Any
 
 from wtal.data.annotations import coverage, read_annotations, write_annotations
 from wtal.data.dataset import Dataset, VideoRecord
-from wtal.data.detections import read_detections, write_detections
 from wtal.data.files import write_atomic
 from wtal.data.store import FeatureStore
 from wtal.errors import UsageError
@@ -18,7 +17,7 @@ from wtal.pipeline.extract import ExtractResult, Machine, extract
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.recipe import Recipe
 from wtal.pipeline.submit import submit
-from wtal.pipeline.train import TrainInputs, file_digest, refuse_early, train
+from wtal.pipeline.train import TrainInputs, file_digest, resolve_early, train
 from wtal.pipeline.workspace import Workspace
 
 
@@ -70,7 +69,7 @@ def run(
     Raises:
         UsageError: when nothing can be trained on.
     """
-    refuse_early(recipe)
+    recipe = resolve_early(recipe)
     dataset = read_annotations(annotations)
     recipe = fit_subsets(recipe, dataset, reporter)
     kept = _keep(annotations, dataset, workspace)
@@ -81,7 +80,7 @@ def run(
     inputs = TrainInputs(extracted.store, kept)
     runs = train(inputs, recipe, options.seeds, workspace, device, reporter)
     detections = [detect(folder, (), options.use_labels, device, reporter) for folder in runs]
-    tables = [write_detections(read_detections(path), path.with_suffix(".csv")) for path in detections]
+    tables = [path.with_suffix(".csv") for path in detections]
     truth = _has_truth(dataset, recipe.evaluate.test_subset)
     evaluations = [one for folder in runs for one in evaluate_run(folder, None, None, None)] if truth else []
     result = RunResult(extracted, runs, detections, tables, evaluations)

@@ -74,6 +74,8 @@ def to_text(described: dict[str, Any]) -> str:
     """The same for a person: totals first, then a line a video with what was odd about it."""
     if described["kind"] == "store":
         return _store_text(described)
+    if described["kind"] == "run":
+        return "\n\n".join(_run_text(seed) for seed in described["seeds"])
     lines = []
     for key, value in described.items():
         shown = value if not isinstance(value, dict | list) else _short(value)
@@ -85,6 +87,22 @@ def _short(value: dict[str, Any] | list[Any]) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key}: {_short(part) if isinstance(part, dict) else part}" for key, part in value.items())
     return "; ".join(_short(part) if isinstance(part, dict) else str(part) for part in value) or "none"
+
+
+def _run_text(seed: dict[str, Any]) -> str:
+    recipe, rules = seed["recipe"], seed["recipe"]["evaluate"]
+    head = ", ".join(f"{key} {value}" for key, value in recipe["head"].items() if key != "name")
+    lines = [
+        f"run        {seed['path']} ({'finished' if seed['finished'] else 'not finished'})",
+        f"head       {recipe['head']['name']}: {head}",
+        f"features   {seed['features'].get('backbone', '?')}, {seed['store']}",
+        f"weights    {', '.join(f'{name}: {one}' for name, one in weights_of(seed['features']).items())}",
+        f"labels     {seed['annotations']}, {len(seed['classes'])} classes",
+        f"subsets    {rules['train_subset']} trains, {rules['test_subset']} is reported",
+        f"chosen on  {rules['select_subset'] or 'nothing: the last step'}",
+        *(f"{name:<10} {_short(recipe[name])}" for name in ("train", "localize")),
+    ]
+    return "\n".join([*lines, "tuned with segments"] if seed["tuned_with_segments"] else lines)
 
 
 def _store_text(described: dict[str, Any]) -> str:

@@ -51,7 +51,7 @@ def train(
         UsageError: when a subset does not exist, or the subset that selects holds reported videos.
         WtalError: when no video has both features and labels.
     """
-    refuse_early(recipe)
+    recipe = resolve_early(recipe)
     store, dataset = FeatureStore.open(inputs.store), read_annotations(inputs.annotations)
     videos = labelled_videos(store, dataset, recipe.evaluate.train_subset, reporter)
     chosen = _selection_videos(dataset, recipe)
@@ -68,15 +68,16 @@ def train(
     return folders
 
 
-def refuse_early(recipe: Recipe) -> None:
-    """Refuse now what would only be met after hours of extraction or training.
+def resolve_early(recipe: Recipe) -> Recipe:
+    """The recipe with every setting of its head spelled out; refuses now what would only be met after hours.
 
     Raises:
         UsageError: when there is no such head.
         ConfigError: when a setting of the head, or the list of thresholds, is refused.
     """
-    HEADS.load(recipe.head_name).Config.parse(recipe.head_settings, f"head {recipe.head_name}")
     parse_tious(recipe.evaluate.tiou)
+    settings = HEADS.load(recipe.head_name).Config.parse(recipe.head_settings, f"head {recipe.head_name}")
+    return recipe.model_copy(update={"head": {"name": recipe.head_name, **settings.plain()}})
 
 
 def labelled_videos(
