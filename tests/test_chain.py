@@ -3,6 +3,8 @@
 import csv
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -171,6 +173,51 @@ def test_a_fold_may_choose_and_the_outputs_say_so(workspace):
     assert "hold a fold out" in wtal("train", "--workspace", workspace, *QUICK, *overlap, code=2).stderr
     reported = ("--set", "evaluate.select_subset=validation")
     assert "validation" in wtal("train", "--workspace", workspace, *QUICK, *reported, code=2).stderr
+
+
+KILLER = """
+import os, random, signal, sys, time
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+import wtal.models.trainer
+from wtal.pipeline.detect import detect
+from wtal.pipeline.recipe import load_recipe
+from wtal.pipeline.train import TrainInputs, train
+from wtal.pipeline.workspace import Workspace
+
+store, annotations, whole, cut = map(Path, sys.argv[1:])
+recipe = load_recipe("collection", ["train.steps=40", "train.checkpoint_every=2"])
+
+def start(workspace):
+    child = os.fork()
+    if child == 0:
+        detect(train(TrainInputs(store, annotations), recipe, [0], Workspace(workspace))[0])
+        os._exit(0)
+    return child
+
+begun = time.monotonic()
+assert os.waitpid(start(whole), 0)[1] == 0
+length = time.monotonic() - begun
+for kill in range(10):
+    child = start(cut)
+    time.sleep(random.uniform(0, length / 2))
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+assert [os.waitpid(child, 0)[1] for child in [start(cut), start(cut)]] == [0, 0]
+"""
+
+
+def test_kill_9_of_training_and_detection_changes_no_byte(demo, tmp_path):
+    """Killed ten times and then run twice at once: parameters and detections equal an uninterrupted run's."""
+    folder, made = demo
+    command = [sys.executable, "-c", KILLER, made["store"], folder / "annotations.json", tmp_path / "a", tmp_path / "b"]
+    done = subprocess.run([str(c) for c in command], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    left, right = (next((tmp_path / name / "runs").glob("*/seed-0")) for name in "ab")
+    assert all(torch.equal(value, state(right)[key]) for key, value in state(left).items())
+    for name in ("detections/detections.json", "detections/detections.csv", "finished.json", "activations/index.json"):
+        assert (left / name).read_bytes() == (right / name).read_bytes(), name
 
 
 def test_a_list_of_labels_is_enough(demo, tmp_path):

@@ -170,6 +170,16 @@ def test_kill_9_and_two_at_once_lose_and_change_nothing(folder, tmp_path):
     assert not (tmp_path / "cut" / "parts").exists()
 
 
+def test_a_reader_that_hangs_is_named_and_the_batch_goes_on(folder, tmp_path):
+    """No reader can answer within a microsecond: each video is given up in its turn, none stops the call."""
+    result = wtal("extract", folder, "--workspace", tmp_path, "--time-limit", "0.000001", code=3)
+    store = FeatureStore.open(result.stdout.strip())
+    assert set(store.failures) == {"long", "middle", "short", "still"}
+    assert all("gave no frame for" in reason for reason in store.failures.values())
+    wtal("extract", folder, "--workspace", tmp_path)
+    assert FeatureStore.open(store.path).failures == {}
+
+
 def test_ids_are_as_short_as_they_can_be(tmp_path):
     for name in ("a/clip.mp4", "b/clip.mp4", "b/other.mp4", "b/other.mkv", ".hidden/x.mp4", "c/readme.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
