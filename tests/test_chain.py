@@ -11,6 +11,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from tests.videos import constant, write_video
 from wtal.cli import main
 from wtal.data.annotations import read_annotations
 from wtal.data.detections import read_detections
@@ -238,6 +239,91 @@ def test_a_list_of_labels_is_enough(demo, tmp_path):
     assert set(read_detections(Path(answer["detections"][0]))) == set(FeatureStore.open(made["store"]).ids)
 
 
+def run_again(demo, workspace, *extra, code=0):
+    folder, _ = demo
+    call = ("run", folder / "videos", "--annotations", folder / "annotations.json", "--workspace", workspace, *QUICK)
+    result = wtal(*call, *extra, "--json", code=code)
+    return json.loads(result.stdout) if code == 0 else result
+
+
+def test_a_second_run_follows_what_it_is_told(demo, workspace):
+    """The head is trained once; localization, thresholds and the reported subset are those of each call."""
+    first = run_again(demo, workspace)
+    fewer = run_again(demo, workspace, "--set", "localize.max_detections=1", "--set", "evaluate.tiou=0.5")
+    assert fewer["runs"] == first["runs"]
+    assert list(fewer["mAP"]) == ["0.5"]
+    assert all(len(found) <= 1 for found in read_detections(Path(fewer["detections"][0])).values())
+    assert fewer["detections"] != first["detections"]
+    trained = run_again(demo, workspace, "--test-subset", "training")
+    assert trained["runs"] == first["runs"]
+    assert trained["mAP"] != first["mAP"]
+    both = run_again(demo, workspace, "--test-subset", "training,validation")
+    assert both["mAP"] not in (trained["mAP"], first["mAP"])
+    refused = run_again(demo, workspace, "--test-subset", "valdation", code=2)
+    assert "did you mean 'validation'" in refused.stderr
+
+
+def test_labels_narrow_the_whole_run(demo, workspace):
+    folder, _ = demo
+    plain, narrowed = run_again(demo, workspace), run_again(demo, workspace, "--use-labels", "--challenge", "hacs")
+    assert narrowed["runs"] == plain["runs"]
+    dataset = read_annotations(folder / "annotations.json")
+    for name, entries in json.loads(Path(narrowed["submission"]).read_text())["results"].items():
+        assert {entry["label"] for entry in entries} <= set(dataset.videos[name].labels)
+    judged = json.loads(
+        wtal("evaluate", narrowed["detections"][0], "--annotations", folder / "annotations.json", "--json").stdout
+    )
+    assert judged["mAP"] == {tiou: row["mean"] for tiou, row in narrowed["mAP"].items()}
+
+
+def test_new_training_videos_make_a_new_run_and_other_collections_stay_out(demo, workspace):
+    folder, _ = demo
+    some = sorted((folder / "videos").glob("training_0[0-7]*.mp4"))
+    call = ("run", "--annotations", folder / "annotations.json", "--workspace", workspace, *QUICK, "--json")
+    call = (*call, "--test-subset", "training")
+    first = json.loads(wtal(*call, *some[:6]).stdout)
+    assert set(read_detections(Path(first["detections"][0]))) == {path.stem for path in some[:6]}
+    second = json.loads(wtal(*call, *some).stdout)
+    assert first["runs"] != second["runs"]
+    assert json.loads(wtal(*call, *some[:6]).stdout)["runs"] == first["runs"]
+
+
+def test_a_run_that_was_chosen_on_a_fold_is_localized_again(workspace):
+    fold = ("--set", "evaluate.train_subset=training@!0/4", "--set", "evaluate.select_subset=training@0/4")
+    run = wtal("train", "--workspace", workspace, *QUICK, *fold, "--set", "train.select_every=3").stdout.strip()
+    own = wtal("detect", run).stdout.strip()
+    assert wtal("detect", run, "--set", "localize.nms_tiou=0.2").stdout.strip() != own
+    assert "tuned with segments" in wtal("evaluate", run).stdout
+    assert json.loads(wtal("evaluate", run, "--json").stdout)["tuned_with_segments"] is True
+    assert "takes --set localize.KEY=VALUE alone" in wtal("detect", run, "--set", "train.steps=3", code=2).stderr
+
+
+def test_a_detection_file_is_submitted_by_subset(demo, tmp_path):
+    folder, made = demo
+    truth = ("--annotations", folder / "annotations.json", "--subset", "validation")
+    out = tmp_path / "file.json"
+    wtal("submit", "--challenge", "hacs", made["detections"][0], *truth, "--out", out)
+    assert json.loads(out.read_text())["results"] == json.loads(Path(made["submission"]).read_text())["results"]
+    only = tmp_path / "only.json"
+    wtal("submit", "--challenge", "hacs", made["runs"][0], "--out", only, "--results-only")
+    assert set(json.loads(only.read_text())) == {"results"}
+
+
+def test_videos_without_a_snippet_are_detected_as_empty(tmp_path):
+    """Under the papers' tail policy a video shorter than one stride has no snippet: it has no detections either."""
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    for name, count in (("short", 5), ("long", 60), ("longer", 80)):
+        write_video(videos / f"{name}.mp4", constant(25, count))
+    labels = tmp_path / "labels.csv"
+    labels.write_text("video,label\nlong,blink\nlonger,wave\nshort,wave\n")
+    call = ("run", videos, "--labels", labels, "--workspace", tmp_path / "ws", *QUICK, "--json")
+    made = json.loads(wtal(*call, "--set", "extract.tail=drop", "--set", "extract.stride=16").stdout)
+    found = read_detections(Path(made["detections"][0]))
+    assert found["short"] == []
+    assert set(found) == {"short", "long", "longer"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
@@ -245,6 +331,9 @@ def test_a_list_of_labels_is_enough(demo, tmp_path):
         (("run", "VIDEOS", "--annotations", "absent.json"), 1, "no annotations at absent.json"),
         (("run", "VIDEOS", "--annotations", "TRUTH", "--train-subset", "trainig"), 2, "did you mean 'training'"),
         (("run", "VIDEOS", "--annotations", "TRUTH", "--set", "head.widht=3"), 1, "did you mean 'width'"),
+        (("run", "VIDEOS", "--annotations", "TRUTH", "--set", "head=3"), 1, "recipe collection"),
+        (("run", "VIDEOS", "--annotations", "TRUTH", "--set", "head.width=3.5"), 1, "width"),
+        (("run", "VIDEOS", "--annotations", "TRUTH", "--test-subset", "valdation"), 2, "did you mean 'validation'"),
         (("run", "VIDEOS", "--annotations", "TRUTH", "--seeds", "0,0"), 2, "each once"),
         (("run", "VIDEOS", "--annotations", "TRUTH", "--recipe", "colection"), 1, "did you mean 'collection'"),
         (("evaluate", "absent"), 2, "nothing at absent"),

@@ -16,7 +16,7 @@ from wtal.registry import suggest
 class Config(BaseModel):
     """Base of every configuration: frozen, unknown keys refused, comparable by content."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, coerce_numbers_to_str=True)
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], where: str = "") -> Self:

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from wtal.cli._console import Command, ConsoleReporter, device_option, json_option, pick_device
+from wtal.cli.extract import finish
 from wtal.cli.run import show_result
 from wtal.cli.train import parse_seeds
 
@@ -30,3 +31,4 @@ def command(out: Path, seeds: str, device: str, as_json: bool) -> None:
 
     result = demo(out, parse_seeds(seeds), pick_device(device), ConsoleReporter())
     show_result(result, as_json)
+    finish(result.extracted)

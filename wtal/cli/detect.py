@@ -14,7 +14,7 @@ from wtal.cli._console import (
     set_option,
     workspace_option,
 )
-from wtal.pipeline.detect import detect
+from wtal.pipeline.detect import detect, localize_settings
 from wtal.pipeline.workspace import Workspace, seed_folders
 
 
@@ -35,7 +35,12 @@ def command(
     """
     folders = seed_folders(run or Workspace(workspace).newest_run())
     reporter = ConsoleReporter()
-    files = [detect(folder, assignments, use_labels, pick_device(device), reporter) for folder in folders]
+    files = [
+        detect(
+            folder, localize_settings(folder, assignments), use_labels, device=pick_device(device), reporter=reporter
+        )
+        for folder in folders
+    ]
     if as_json:
         print_json({"detections": [str(file) for file in files]})
     else:

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import click
 
-from wtal.cli._console import Command, json_option, map_table, print_json
+from wtal.cli._console import TUNED, Command, ConsoleReporter, json_option, map_table, print_json
 from wtal.errors import UsageError
-from wtal.pipeline.evaluate import evaluate_file, evaluate_run, over_seeds
+from wtal.pipeline.evaluate import evaluate_file, evaluate_seed, over_seeds
 from wtal.pipeline.recipe import EvaluateConfig
+from wtal.pipeline.workspace import read_run, seed_folders
 
 _DEFAULT = EvaluateConfig()
 
@@ -23,18 +24,24 @@ def command(source: Path, annotations: Path | None, subset: str | None, tiou: st
     if not source.exists():
         raise UsageError(f"there is nothing at {source}; name a run's folder or a detection file")
     if source.is_dir():
-        results = evaluate_run(source, annotations, subset, tiou)
+        seeds = seed_folders(source)
+        results = [evaluate_seed(folder, None, annotations, subset, tiou) for folder in seeds]
+        tuned = any(read_run(folder)["tuned_with_segments"] for folder in seeds)
     elif annotations is None:
         raise UsageError(f"--annotations is needed to judge the file {source}")
     else:
-        results = [evaluate_file(source, annotations, subset or _DEFAULT.test_subset, tiou or _DEFAULT.tiou)]
+        wanted = (subset or _DEFAULT.test_subset, tiou or _DEFAULT.tiou)
+        results, tuned = [evaluate_file(source, annotations, *wanted, reporter=ConsoleReporter())], False
     for note in dict.fromkeys(note for result in results for note in result.notes):
         click.echo(note, err=True)
     if as_json:
-        print_json(results[0].to_json() if len(results) == 1 else {"mAP": over_seeds(results)})
+        table = results[0].to_json() if len(results) == 1 else {"mAP": over_seeds(results)}
+        print_json(table | ({"tuned_with_segments": True} if tuned else {}))
         return
     rows = {"mAP": {tiou: row["mean"] for tiou, row in over_seeds(results).items()}}
     if len(results) == 1:
         rows |= results[0].to_json()["ap"]
     click.echo(map_table("percent", rows))
+    if tuned:
+        click.echo(TUNED)
     click.echo(f"average {100 * sum(rows['mAP'].values()) / len(rows['mAP']):.2f}")

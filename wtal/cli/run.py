@@ -6,6 +6,7 @@ from statistics import fmean
 import click
 
 from wtal.cli._console import (
+    TUNED,
     Command,
     ConsoleReporter,
     device_option,
@@ -23,6 +24,7 @@ from wtal.pipeline.evaluate import over_seeds
 from wtal.pipeline.extract import Machine
 from wtal.pipeline.recipe import load_recipe
 from wtal.pipeline.run import RunOptions, RunResult, run
+from wtal.pipeline.train import resolve_early
 from wtal.pipeline.workspace import Workspace
 from wtal.registry import BACKBONES, CHALLENGES, HEADS
 
@@ -72,7 +74,7 @@ def command(
         raise UsageError("give either --annotations FILE or --labels FILE: something must say what the videos show")
     resolved = load_recipe(recipe, [*_assignments(shortcuts), *assignments])
     if dry_run:
-        print_json(resolved.plain())
+        print_json(resolve_early(resolved).plain())
         return
     options = RunOptions(
         parse_seeds(seeds), weights, use_labels, challenge or "", Machine(jobs=jobs, device=pick_device(device))
@@ -110,7 +112,8 @@ def show_result(result: RunResult, as_json: bool) -> None:
         else:
             rows |= result.evaluations[0].to_json()["ap"]
         click.echo(map_table("percent", rows))
-        click.echo(f"average {100 * fmean(rows['mAP'].values()):.2f}\n")
+        click.echo(f"average {100 * fmean(rows['mAP'].values()):.2f}")
+        click.echo(f"{TUNED}\n" if result.tuned_with_segments else "")
     click.echo(f"features    {result.extracted.store}")
     for run_folder, detections, table_file in zip(result.runs, result.detections, result.tables, strict=True):
         click.echo(f"run         {run_folder}\ndetections  {detections}\n            {table_file}")

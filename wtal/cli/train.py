@@ -16,7 +16,7 @@ from wtal.cli._console import (
 )
 from wtal.errors import UsageError
 from wtal.pipeline.recipe import load_recipe
-from wtal.pipeline.train import TrainInputs, train
+from wtal.pipeline.train import TrainInputs, resolve_early, train
 from wtal.pipeline.workspace import Workspace
 
 
@@ -48,7 +48,7 @@ def command(
     """
     resolved = load_recipe(recipe, assignments)
     if dry_run:
-        print_json(resolved.plain())
+        print_json(resolve_early(resolved).plain())
         return
     place = Workspace(workspace)
     inputs = TrainInputs(store or place.only_store(), annotations or place.only_annotations())

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from wtal.config import digest
 from wtal.data.segments import Annotation
 from wtal.errors import UsageError
 from wtal.registry import suggest
@@ -67,6 +68,15 @@ class Dataset:
         index, count = _fold(fold.removeprefix("!"), expression)
         inside = set(range(index, len(videos), count))
         return [video for i, video in enumerate(videos) if (i in inside) != fold.startswith("!")]
+
+
+def content_digest(dataset: Dataset, length: int = 12) -> str:
+    """Hex digest of what a dataset says: classes, videos, subsets, labels, segments; not of the file that said it."""
+    videos = [
+        [v.id, v.duration, v.subset, list(v.labels), [[a.start, a.end, a.label] for a in v.annotations]]
+        for v in sorted(dataset.videos.values(), key=lambda v: v.id)
+    ]
+    return digest([list(dataset.classes), videos], length)
 
 
 def _fold(text: str, expression: str) -> tuple[int, int]:

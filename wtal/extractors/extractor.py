@@ -106,7 +106,7 @@ class Extractor:
     def readable(self) -> str:
         """The part of a store's name that a person can read, e.g. `i3d-rgb_imagenet-flow_imagenet-16x16@25`."""
         streams = "" if len(self.backbones) > 1 else f"-{next(iter(self.backbones))}"
-        tags = dict.fromkeys(_tag(source) for _, source in self.spec.weights)
+        tags = dict.fromkeys(_tag(source) for name, source in self.spec.weights if name in self.backbones)
         weights = "".join(f"-{tag}" for tag in tags)
         rate = str(self.spec.fps).replace("/", ":")
         return f"{self.spec.backbone}{weights}{streams}-{self.span}x{self.stride}@{rate}"

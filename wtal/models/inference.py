@@ -1,6 +1,5 @@
 """A trained head over one whole video at a time."""
 
-import numpy as np
 import torch
 
 from wtal.data.batch import SnippetBatch
@@ -12,10 +11,7 @@ from wtal.models.localize import Activations
 
 @torch.inference_mode()
 def activate(head: Head, scaler: Scaler, video: VideoFeatures, device: str = "cpu") -> Activations:
-    """Features of a video -> its class activations (T, C or C + 1), attention (T,) and video scores (C,)."""
-    if video.grid.num_snippets == 0:
-        zeros = np.zeros((0, head.num_classes), dtype=np.float32)
-        return Activations(zeros, None, np.zeros(head.num_classes, dtype=np.float32))
+    """Features of T > 0 snippets -> class activations (T, C or C + 1), attention (T,) and video scores (C,)."""
     batch = SnippetBatch.collate([scaler(video.streams)]).to(device)
     output = head(batch)
     attention = None if output.attention is None else output.attention[0].float().cpu().numpy()

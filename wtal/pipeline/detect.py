@@ -1,71 +1,95 @@
 """A run -> detections. Activations are kept, so localization can be done again in seconds and without the head."""
 
-from collections.abc import Sequence
+import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wtal.config import digest, override
 from wtal.data.annotations import read_annotations
 from wtal.data.dataset import match_ids
 from wtal.data.detections import write_detections
+from wtal.data.locks import locked
 from wtal.data.segments import Detection
 from wtal.data.store import FeatureStore
 from wtal.data.store_writer import StoreWriter
+from wtal.errors import UsageError
 from wtal.models.localize import Activations, LocalizeConfig, localize
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.recipe import Recipe
 from wtal.pipeline.train import resolve
 from wtal.pipeline.workspace import read_run
 
+Scores = NDArray[np.float32]
+
 
 def detect(
     folder: Path,
-    assignments: Sequence[str] = (),
+    config: LocalizeConfig | None = None,
     use_labels: bool = False,
+    only: frozenset[str] | None = None,
     device: str = "cpu",
     reporter: Reporter = SILENT,
 ) -> Path:
-    """Detect in every video of the run's store; returns the detections' JSON, with a CSV beside it.
+    """Detect in every video of the run's store, or in `only` some; returns the detections' JSON, a CSV beside it.
 
-    `assignments` are `localize.*` overrides; with any, or with `use_labels`, the files carry a digest in their name,
-    so that the run's own detections stay. `use_labels` narrows each labelled video to its own classes.
+    With a `config` that is not the run's own, or with `use_labels`, the files carry a digest in their name, so that
+    the run's own detections stay. `use_labels` narrows each labelled video to its own classes.
 
     Raises:
         WtalError: when the run is not finished or its store has gone.
-        ConfigError: when an override is refused.
     """
     run = read_run(folder)
-    recipe = Recipe.parse(override(run["recipe"], assignments), str(folder / "run.json"))
+    own = Recipe.parse(run["recipe"], str(folder / "run.json")).localize
+    config = config or own
     store = FeatureStore.open(resolve(folder, run["store"]))
-    activations = _activations(folder, run, recipe, store, device, reporter)
+    keys = [key for key in store.ids if only is None or key in only]
     allowed = _labels(folder, run, store) if use_labels else {}
-    found = localize_all(activations, tuple(run["classes"]), recipe.localize, allowed)
-    default = Recipe.parse(run["recipe"]).localize
-    special = recipe.localize != default or use_labels
-    name = f"detections-{digest([recipe.localize.plain(), use_labels])}" if special else "detections"
-    made = {"localize": recipe.localize.plain(), "use_labels": use_labels, **stamps(run)}
+    activations = _activations(folder, run, store, keys, device, reporter)
+    found = localize_all(activations, keys, run["classes"], config, allowed)
+    name = f"detections-{digest([config.plain(), use_labels])}" if config != own or use_labels else "detections"
+    made = {"localize": config.plain(), "use_labels": use_labels, **stamps(run)}
     path = folder / "detections" / f"{name}.json"
     write_detections(found, path.with_suffix(".csv"))
     return write_detections(found, path, _external_data(run), made)
 
 
+def localize_settings(folder: Path, assignments: Sequence[str]) -> LocalizeConfig:
+    """A run's localization with `localize.key=value` overrides.
+
+    Raises:
+        UsageError: when an override is of another section: the head is trained already.
+        ConfigError: when a key or a value is refused.
+    """
+    others = [assignment for assignment in assignments if not assignment.startswith("localize.")]
+    if others:
+        raise UsageError(f"a trained run takes --set localize.KEY=VALUE alone, got {others[0]}; train another run")
+    return Recipe.parse(override(read_run(folder)["recipe"], assignments), str(folder / "run.json")).localize
+
+
 def localize_all(
     activations: FeatureStore,
-    classes: tuple[str, ...],
+    keys: Sequence[str],
+    classes: Sequence[str],
     config: LocalizeConfig,
-    allowed: dict[str, frozenset[str]] | None = None,
+    allowed: Mapping[str, frozenset[str]],
 ) -> dict[str, list[Detection]]:
-    """Stored activations -> detections of each video; `allowed` narrows the classes of the videos that it names."""
-    found = {}
-    for key in activations.ids:
-        video = activations[key]
-        scores = np.array(video.info["video_scores"], dtype=np.float32)
+    """Stored activations -> detections of each video in `keys`; `allowed` narrows the classes of those it names.
+
+    A video without snippets, too short for its store's tail policy, has no activations and no detections.
+    """
+    found: dict[str, list[Detection]] = {}
+    for key in keys:
+        found[key] = []
+        if key not in activations:
+            continue
+        video, names = activations[key], allowed.get(key)
+        scores = _narrow(np.array(video.info["video_scores"], dtype=np.float32), classes, names)
         attention = video.streams["attention"][:, 0] if "attention" in video.streams else None
-        narrowed = _narrow(scores, classes, (allowed or {}).get(key))
-        made = localize(Activations(video.streams["cas"], attention, narrowed), video.grid, classes, config)
-        names = (allowed or {}).get(key)
+        made = localize(Activations(video.streams["cas"], attention, scores), video.grid, tuple(classes), config)
         found[key] = [one for one in made if names is None or one.label in names]
     return found
 
@@ -89,26 +113,44 @@ def _external_data(run: dict[str, Any]) -> str:
     return f"{run['features']['backbone']} features, weights {', '.join(f'{k}: {v}' for k, v in learned.items())}"
 
 
-def _narrow(
-    scores: np.ndarray[Any, np.dtype[np.float32]], classes: tuple[str, ...], names: frozenset[str] | None
-) -> np.ndarray[Any, np.dtype[np.float32]]:
+def _narrow(scores: Scores, classes: Sequence[str], names: frozenset[str] | None) -> Scores:
     """Video scores with the classes that a video is known not to show set to zero."""
     if names is None:
         return scores
-    return np.where([name in names for name in classes], np.maximum(scores, np.finfo(np.float32).tiny), 0.0).astype(
-        np.float32
-    )
+    shown = np.array([name in names for name in classes])
+    return np.where(shown, np.maximum(scores, np.finfo(np.float32).tiny), np.float32(0))
 
 
 def _activations(
-    folder: Path, run: dict[str, Any], recipe: Recipe, store: FeatureStore, device: str, reporter: Reporter
+    folder: Path, run: dict[str, Any], store: FeatureStore, keys: Sequence[str], device: str, reporter: Reporter
 ) -> FeatureStore:
-    """The run's activations for every video of the store, computing only those that are missing."""
+    """The run's activations, computing those of `keys` that are missing. A second process waits for the first."""
+    recipe = Recipe.parse(run["recipe"], str(folder / "run.json"))
     learned = {key: run[key] for key in ("seed", "features", "classes")} | {"recipe": recipe.training_identity()}
-    writer = StoreWriter.open(folder / "activations", {"run": digest(learned, 16)})
-    missing = [key for key in store.ids if not writer.done(key)]
-    if not missing:
+    target, identity = folder / "activations", {"run": digest(learned, 16)}
+    with locked(folder / ".lock"):
+        writer = StoreWriter.open(target, identity)
+        if any(writer.fingerprint(key) not in (None, store.fingerprint(key)) for key in keys):
+            reporter.say(f"{store.path} was extracted anew from other files; activations are made anew")
+            shutil.rmtree(target)
+            writer = StoreWriter.open(target, identity)
+        missing = [key for key in keys if not writer.done(key) and store.grid(key).num_snippets > 0]
+        if missing:
+            _activate(writer, folder, run, recipe, store, missing, device, reporter)
         return writer.publish()
+
+
+def _activate(
+    writer: StoreWriter,
+    folder: Path,
+    run: dict[str, Any],
+    recipe: Recipe,
+    store: FeatureStore,
+    keys: Sequence[str],
+    device: str,
+    reporter: Reporter,
+) -> None:
+    """Run the trained head over `keys` of the store."""
     from wtal.models.head import create_head
     from wtal.models.inference import activate
     from wtal.models.trainer import load_trained
@@ -116,16 +158,15 @@ def _activations(
     head = create_head(recipe.head_name, len(run["classes"]), run["feature_dims"], **recipe.head_settings)
     trained = load_trained(head, folder, recipe.train.steps)
     trained.head.to(device)
-    with reporter.task("detect", len(missing), "video") as task:
-        for key in missing:
+    with reporter.task("detect", len(keys), "video") as task:
+        for key in keys:
             made = activate(trained.head, trained.scaler, store[key], device)
             streams = {"cas": made.cas}
             if made.attention is not None:
                 streams["attention"] = made.attention[:, None]
             scores = [float(score) for score in made.video_scores]
-            writer.write(key, store.grid(key), streams, {"video_scores": scores})
+            writer.write(key, store.grid(key), streams, {"video_scores": scores}, store.fingerprint(key))
             task.advance()
-    return writer.publish()
 
 
 def _labels(folder: Path, run: dict[str, Any], store: FeatureStore) -> dict[str, frozenset[str]]:

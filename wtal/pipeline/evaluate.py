@@ -9,14 +9,23 @@ from wtal.data.detections import align_ids, read_detections
 from wtal.errors import UsageError
 from wtal.eval import Evaluation, evaluate_detections
 from wtal.eval.detection import parse_tious
+from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.train import resolve
-from wtal.pipeline.workspace import read_run, seed_folders
+from wtal.pipeline.workspace import read_run
 
 
-def evaluate_file(detections: Path, annotations: Path, subset: str, tious: str, strangers: bool = True) -> Evaluation:
+def evaluate_file(
+    detections: Path,
+    annotations: Path,
+    subset: str,
+    tious: str,
+    strangers: bool = True,
+    reporter: Reporter = SILENT,
+) -> Evaluation:
     """Judge one detection file on one subset.
 
-    Ids match with or without a `v_` before them. Detections in videos of other subsets are not looked at; those in
+    Ids match with or without a `v_` before them. Detections in videos that the annotations put into other subsets are
+    not looked at, and their number is said (the original script would count them as false positives); those in
     videos that the annotations do not know are false positives, as officially, unless `strangers` is False.
 
     Raises:
@@ -28,25 +37,44 @@ def evaluate_file(detections: Path, annotations: Path, subset: str, tious: str, 
     if not any(truth.values()):
         raise UsageError(f"subset {subset!r} of {annotations} has no segments to judge with")
     found = align_ids(read_detections(detections), dataset.videos)
+    elsewhere = sum(1 for name in found if name in dataset.videos and name not in truth)
+    if elsewhere:
+        reporter.say(f"not judged: {elsewhere} videos of {detections} that are in other subsets than {subset!r}")
     # What the annotations put into another subset is not judged here; what they do not know at all is.
     judged = {name: found[name] for name in found if name in truth or (strangers and name not in dataset.videos)}
     return evaluate_detections(truth, judged, parse_tious(tious))
 
 
-def evaluate_run(run: Path, annotations: Path | None, subset: str | None, tious: str | None) -> list[Evaluation]:
-    """Judge each seed of a run on the subset that its recipe reports, or on another."""
-    results = []
-    for folder in seed_folders(run):
-        described = read_run(folder)
-        rules = described["recipe"]["evaluate"]
-        detections = folder / "detections" / "detections.json"
-        if not detections.is_file():
-            raise UsageError(f"{folder} has no detections yet; run: wtal detect {folder}")
-        truth = annotations or resolve(folder, described["annotations"])
-        reported = subset or rules["test_subset"]
-        # The store may hold unlabelled videos beside the collection: nobody knows whether a find there is false.
-        results.append(evaluate_file(detections, truth, reported, tious or rules["tiou"], strangers=False))
-    return results
+def evaluate_seed(
+    folder: Path,
+    detections: Path | None = None,
+    annotations: Path | None = None,
+    subset: str | None = None,
+    tious: str | None = None,
+) -> Evaluation:
+    """Judge one seed of a run: its own detections, annotations, reported subset and thresholds, or others.
+
+    Raises:
+        UsageError: when it has no detections yet.
+    """
+    described = read_run(folder)
+    rules = described["recipe"]["evaluate"]
+    file = detections or own_detections(folder)
+    truth = annotations or resolve(folder, described["annotations"])
+    # The store may hold unlabelled videos beside the collection: nobody knows whether a find there is false.
+    return evaluate_file(file, truth, subset or rules["test_subset"], tious or rules["tiou"], strangers=False)
+
+
+def own_detections(folder: Path) -> Path:
+    """The detections of one seed by its own recipe.
+
+    Raises:
+        UsageError: when there are none yet.
+    """
+    path = folder / "detections" / "detections.json"
+    if not path.is_file():
+        raise UsageError(f"{folder} has no detections yet; run: wtal detect {folder}")
+    return path
 
 
 def over_seeds(evaluations: list[Evaluation]) -> dict[str, dict[str, Any]]:

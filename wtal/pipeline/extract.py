@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from wtal.extractors.extractor import Extractor, ExtractorSpec
 
 
+_IDLE_SECONDS = 10
+"""After so long without work a worker process ends: also when its parent was killed."""
+
+
 @dataclass(frozen=True)
 class ExtractResult:
     """The store, the videos asked for, and why some of them are not in it (id -> reason)."""
@@ -141,7 +145,7 @@ def _work(
     import joblib
 
     spec = replace(extractor.spec, threads=max(1, extractor.threads // jobs))
-    parallel = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")
+    parallel = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered", idle_worker_timeout=_IDLE_SECONDS)
     yield from parallel(joblib.delayed(_in_worker)(target, spec, video) for video in videos)
 
 

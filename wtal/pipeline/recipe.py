@@ -13,6 +13,7 @@ from wtal.models.train_config import TrainConfig
 from wtal.registry import suggest
 
 RECIPES = Path(__file__).parents[1] / "recipes"
+_DEFAULT_HEAD = "basnet"
 
 
 class ExtractConfig(Config):
@@ -57,7 +58,7 @@ class Recipe(Config):
     source: str = ""
     """Where the values come from."""
     extract: ExtractConfig = ExtractConfig()
-    head: dict[str, Any] = Field(default_factory=lambda: {"name": "basnet"})
+    head: dict[str, Any] = Field(default_factory=lambda: {"name": _DEFAULT_HEAD})
     train: TrainConfig = TrainConfig()
     localize: LocalizeConfig = LocalizeConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
@@ -65,7 +66,7 @@ class Recipe(Config):
     @property
     def head_name(self) -> str:
         """Name of the head's leaf."""
-        return str(self.head.get("name", "basnet"))
+        return str(self.head.get("name", _DEFAULT_HEAD))
 
     @property
     def head_settings(self) -> dict[str, Any]:
@@ -92,11 +93,16 @@ def load_recipe(name: str, assignments: Iterable[str] = ()) -> Recipe:
         if not path.is_file():
             raise ConfigError(f"there is no recipe {name!r}; {suggest(name, recipe_names())}")
     values, assignments = read_toml(path), list(assignments)
-    head = values.get("head")
-    if isinstance(head, dict) and override({"head": head}, assignments)["head"].get("name") != head.get("name"):
+    changed = override(values, assignments)
+    if _head_name(changed) != _head_name(values):
         # The recipe's settings are those of its own head; another starts from its own defaults.
-        values = {**values, "head": {}}
-    return Recipe.parse(override(values, assignments), f"recipe {name}")
+        changed = override({**values, "head": {}}, assignments)
+    return Recipe.parse(changed, f"recipe {name}")
+
+
+def _head_name(values: dict[str, Any]) -> str:
+    head = values.get("head")
+    return str(head.get("name", _DEFAULT_HEAD)) if isinstance(head, dict) else ""
 
 
 def recipe_names() -> list[str]:
@@ -104,8 +110,8 @@ def recipe_names() -> list[str]:
     return sorted(str(path.relative_to(RECIPES).with_suffix("")) for path in RECIPES.rglob("*.toml"))
 
 
-def run_name(recipe: Recipe, store_name: str, annotations_digest: str) -> str:
+def run_name(recipe: Recipe, store_name: str, data_digest: str) -> str:
     """Readable part and digest of all that can change what is learned."""
-    identity = {**recipe.training_identity(), "store": store_name, "annotations": annotations_digest}
+    identity = {**recipe.training_identity(), "store": store_name, "data": data_digest}
     backbone = store_name.rpartition("-")[0] or store_name
     return f"{recipe.head_name}-{backbone}-{digest(identity)}"

@@ -6,18 +6,17 @@ from pathlib import Path
 from typing import Any
 
 from wtal.data.annotations import coverage, read_annotations, write_annotations
-from wtal.data.dataset import Dataset, VideoRecord
+from wtal.data.dataset import Dataset, content_digest
 from wtal.data.files import write_atomic
-from wtal.data.store import FeatureStore
 from wtal.errors import UsageError
 from wtal.eval import Evaluation
 from wtal.pipeline.detect import detect
-from wtal.pipeline.evaluate import evaluate_run, over_seeds
+from wtal.pipeline.evaluate import evaluate_seed, over_seeds
 from wtal.pipeline.extract import ExtractResult, Machine, extract
 from wtal.pipeline.progress import SILENT, Reporter
-from wtal.pipeline.recipe import Recipe
+from wtal.pipeline.recipe import EvaluateConfig, Recipe
 from wtal.pipeline.submit import submit
-from wtal.pipeline.train import TrainInputs, file_digest, resolve_early, train
+from wtal.pipeline.train import TrainInputs, resolve_early, train
 from wtal.pipeline.workspace import Workspace
 
 
@@ -30,10 +29,12 @@ class RunResult:
     detections: list[Path]
     tables: list[Path]
     evaluations: list[Evaluation] = field(default_factory=list)
+    tuned_with_segments: bool = False
     submission: Path | None = None
 
     def to_json(self) -> dict[str, Any]:
         """What `--json` prints."""
+        tuned = {"tuned_with_segments": True} if self.tuned_with_segments else {}
         return {
             "mAP": over_seeds(self.evaluations) if self.evaluations else {},
             "detections": [str(path) for path in self.detections],
@@ -42,6 +43,7 @@ class RunResult:
             "store": str(self.extracted.store),
             "failures": self.extracted.failures,
             "submission": None if self.submission is None else str(self.submission),
+            **tuned,
         }
 
 
@@ -74,49 +76,60 @@ def run(
     recipe = fit_subsets(recipe, dataset, reporter)
     kept = _keep(annotations, dataset, workspace)
     extracted = extract(videos, recipe.extract, workspace, options.weights, machine=options.machine, reporter=reporter)
-    for note in (*dataset.notes, *coverage(dataset, FeatureStore.open(extracted.store).ids)):
+    # The store may hold other collections too, and another file under the id of one that failed here.
+    only = frozenset(video.id for video in extracted.videos) - extracted.failures.keys()
+    for note in (*dataset.notes, *coverage(dataset, only)):
         reporter.say(note)
-    device = options.machine.device
-    inputs = TrainInputs(extracted.store, kept)
-    runs = train(inputs, recipe, options.seeds, workspace, device, reporter)
-    detections = [detect(folder, (), options.use_labels, device, reporter) for folder in runs]
+    device, rules = options.machine.device, recipe.evaluate
+    runs = train(TrainInputs(extracted.store, kept, only), recipe, options.seeds, workspace, device, reporter)
+    detections = [detect(seed, recipe.localize, options.use_labels, only, device, reporter) for seed in runs]
+    judged = zip(runs, detections, strict=True) if has_truth(dataset, rules.test_subset) else ()
+    evaluations = [evaluate_seed(seed, file, kept, rules.test_subset, rules.tiou) for seed, file in judged]
     tables = [path.with_suffix(".csv") for path in detections]
-    truth = _has_truth(dataset, recipe.evaluate.test_subset)
-    evaluations = [one for folder in runs for one in evaluate_run(folder, None, None, None)] if truth else []
-    result = RunResult(extracted, runs, detections, tables, evaluations)
+    result = RunResult(extracted, runs, detections, tables, evaluations, bool(rules.select_subset))
     if not options.challenge:
         return result
-    return replace(result, submission=submit(runs[0], options.challenge, workspace).path)
+    made = submit(
+        runs[0], options.challenge, workspace, annotations=kept, subset=rules.test_subset, detections=detections[0]
+    )
+    for line in made.warnings:
+        reporter.say(line)
+    return replace(result, submission=made.path)
 
 
 def fit_subsets(recipe: Recipe, dataset: Dataset, reporter: Reporter = SILENT) -> Recipe:
     """The recipe with subsets that the annotations have: a plain list of labels has one, which trains.
 
     Raises:
-        UsageError: when the training subset is missing, or has no label.
+        UsageError: when a subset that was asked for is missing, or the one that trains has no label.
     """
     rules = recipe.evaluate
     if not any(video.labels for video in dataset.select(rules.train_subset)):
         raise UsageError(f"no video of subset {rules.train_subset!r} has a label; name another with --train-subset")
-    if rules.test_subset.partition("@")[0] in ("*", *dataset.subsets):
+    asked_for = rules.test_subset != EvaluateConfig().test_subset
+    if asked_for or rules.test_subset in dataset.subsets:
+        dataset.select(rules.test_subset)
         return recipe
     reporter.say(
-        f"there is no subset {rules.test_subset!r} to report on; figures, if any, are of {rules.train_subset!r}"
+        f"there is no subset {rules.test_subset!r}: figures, if any, are of {rules.train_subset!r}, which trains"
     )
-    return recipe.model_copy(update={"evaluate": rules.model_copy(update={"test_subset": rules.train_subset})})
+    reported = rules.model_copy(update={"test_subset": rules.train_subset})
+    return recipe.model_copy(update={"evaluate": reported})
 
 
 def _keep(annotations: Path, dataset: Dataset, workspace: Workspace) -> Path:
     """A copy of the annotations in the workspace, so that later commands find them; a folder becomes one file."""
-    name = annotations.resolve().stem
-    target = workspace.annotations / f"{name}-{file_digest(annotations)}{annotations.suffix or '.json'}"
-    if target.exists() or annotations.resolve().parent == workspace.annotations.resolve():
-        return target if target.exists() else annotations
+    if annotations.resolve().parent == workspace.annotations.resolve():
+        return annotations
+    suffix = ".json" if annotations.is_dir() else annotations.suffix
+    target = workspace.annotations / f"{annotations.resolve().stem}-{content_digest(dataset)}{suffix}"
+    if target.exists():
+        return target
     if annotations.is_dir():
         return write_annotations(dataset, target)
     return write_atomic(target, annotations.read_bytes())
 
 
-def _has_truth(dataset: Dataset, subset: str) -> bool:
-    records: list[VideoRecord] = dataset.select(subset)
-    return any(video.annotations for video in records)
+def has_truth(dataset: Dataset, subset: str) -> bool:
+    """Whether any video of a subset has segments to judge with."""
+    return any(video.annotations for video in dataset.select(subset))

@@ -7,12 +7,13 @@ from typing import Any
 
 from wtal.data.annotations import read_annotations
 from wtal.data.dataset import Dataset, match_ids
-from wtal.data.detections import read_detections
+from wtal.data.detections import align_ids, read_detections
 from wtal.data.files import read_json, write_json
 from wtal.data.segments import Detection
 from wtal.data.store import FeatureStore
 from wtal.errors import UsageError, WtalError
 from wtal.eval.submission import Report, build_submission, check_submission
+from wtal.pipeline.evaluate import own_detections
 from wtal.pipeline.train import resolve
 from wtal.pipeline.workspace import Workspace, read_run, seed_folders
 
@@ -45,14 +46,18 @@ def submit(
     annotations: Path | None = None,
     subset: str | None = None,
     results_only: bool = False,
+    detections: Path | None = None,
 ) -> Submission:
-    """Write the challenge's JSON for one seed of a run, or for a detection file.
+    """Write the challenge's JSON for one seed of a run (its own detections, or others of it), or for a detection file.
 
     Raises:
         UsageError: when the run has several seeds.
         WtalError: when the challenge would refuse the file; nothing is written then.
     """
-    given = _from_run(source, annotations, subset) if source.is_dir() else _from_file(source, annotations, subset)
+    if source.is_dir():
+        given = _from_run(source, annotations, subset, detections)
+    else:
+        given = _from_file(source, annotations, subset)
     external = {"used": bool(given.details), "details": given.details}
     content = build_submission(given.detections, challenge, given.durations, external, results_only)
     report = check_submission(content, challenge, given.dataset, given.subset, results_only)
@@ -74,15 +79,13 @@ def check(file: Path, challenge: str, annotations: Path | None, subset: str | No
     return check_submission(file, challenge, read_annotations(annotations) if annotations else None, subset)
 
 
-def _from_run(run: Path, annotations: Path | None, subset: str | None) -> _Source:
+def _from_run(run: Path, annotations: Path | None, subset: str | None, detections: Path | None) -> _Source:
     seeds = seed_folders(run)
     if len(seeds) > 1:
         raise UsageError(f"{run} has {len(seeds)} seeds; submit one of them: {', '.join(map(str, seeds))}")
     folder = seeds[0]
     described = read_run(folder)
-    file = folder / "detections" / "detections.json"
-    if not file.is_file():
-        raise UsageError(f"{folder} has no detections yet; run: wtal detect {folder}")
+    file = detections or own_detections(folder)
     dataset = read_annotations(annotations or resolve(folder, described["annotations"]))
     subset = subset or described["recipe"]["evaluate"]["test_subset"]
     store = FeatureStore.open(resolve(folder, described["store"]))
@@ -92,7 +95,7 @@ def _from_run(run: Path, annotations: Path | None, subset: str | None) -> _Sourc
         name: records[name].duration or store.grid(key).duration for name, key in match_ids(records, store.ids).items()
     }
     chosen = {name: found[key] for name, key in match_ids(records, found).items()}
-    return _Source(f"{run.parent.name}-{folder.name}", chosen, dataset, subset, durations, _details(file))
+    return _Source(f"{folder.resolve().parent.name}-{folder.name}", chosen, dataset, subset, durations, _details(file))
 
 
 def _from_file(file: Path, annotations: Path | None, subset: str | None) -> _Source:
@@ -102,8 +105,11 @@ def _from_file(file: Path, annotations: Path | None, subset: str | None) -> _Sou
     if annotations is None:
         return _Source(file.stem, found, None, subset, {}, _details(file))
     dataset = read_annotations(annotations)
-    records = {video.id: video.duration for video in dataset.select(subset or "*")}
-    return _Source(file.stem, found, dataset, subset, dict(records), _details(file))
+    durations = {video.id: video.duration for video in dataset.select(subset or "*")}
+    aligned = align_ids(found, dataset.videos)
+    # What the annotations put into another subset is not submitted; what they do not know is refused by the check.
+    chosen = {name: one for name, one in aligned.items() if name in durations or name not in dataset.videos}
+    return _Source(file.stem, chosen, dataset, subset, durations, _details(file))
 
 
 def _details(file: Path) -> str:

@@ -1,6 +1,5 @@
 """Features and video-level labels -> runs, one a seed. Annotations of time stop at this door."""
 
-import hashlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from wtal.config import digest
 from wtal.data.annotations import read_annotations
-from wtal.data.dataset import Dataset, VideoRecord, match_ids
+from wtal.data.dataset import Dataset, VideoRecord, content_digest, match_ids
 from wtal.data.files import write_json
 from wtal.data.store import FeatureStore
 from wtal.errors import UsageError, WtalError
@@ -31,10 +31,11 @@ _SELECTION_TIOU = 0.5
 
 @dataclass(frozen=True)
 class TrainInputs:
-    """Where features and labels come from."""
+    """Where features and labels come from; `only` narrows the store to some of its videos."""
 
     store: Path
     annotations: Path
+    only: frozenset[str] | None = None
 
 
 def train(
@@ -53,9 +54,13 @@ def train(
     """
     recipe = resolve_early(recipe)
     store, dataset = FeatureStore.open(inputs.store), read_annotations(inputs.annotations)
-    videos = labelled_videos(store, dataset, recipe.evaluate.train_subset, reporter)
+    keys = [key for key in store.ids if inputs.only is None or key in inputs.only]
+    videos = labelled_videos(store, dataset, recipe.evaluate.train_subset, keys, reporter)
     chosen = _selection_videos(dataset, recipe)
-    root = workspace.runs / run_name(recipe, inputs.store.name, file_digest(inputs.annotations))
+    if not videos:
+        raise WtalError(f"no video of {recipe.evaluate.train_subset!r} has both labels and features in {inputs.store}")
+    data = _data_digest(store, dataset, keys, {video.id for video in videos} | {video.id for video in chosen})
+    root = workspace.runs / run_name(recipe, inputs.store.name, data)
     folders = []
     for seed in seeds:
         folder = root / f"seed-{seed}"
@@ -80,14 +85,23 @@ def resolve_early(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"head": {"name": recipe.head_name, **settings.plain()}})
 
 
+def _data_digest(store: FeatureStore, dataset: Dataset, keys: Sequence[str], used: set[str]) -> str:
+    """Digest of what is learned from: the annotations, and the source file of every video that is used.
+
+    A video that is added, replaced or labelled anew makes another run; nothing is silently reused.
+    """
+    files = {name: store.fingerprint(key) for name, key in match_ids(sorted(used), keys).items()}
+    return digest([content_digest(dataset), files], 12)
+
+
 def labelled_videos(
-    store: FeatureStore, dataset: Dataset, subset: str, reporter: Reporter = SILENT
+    store: FeatureStore, dataset: Dataset, subset: str, keys: Sequence[str], reporter: Reporter = SILENT
 ) -> "list[LabelledVideo]":
-    """Videos of a subset that have both labels and features; what is missing is said."""
+    """Videos of a subset that have both labels and, among `keys` of the store, features; what is missing is said."""
     from wtal.models.inputs import LabelledVideo
 
     records = {video.id: video.labels for video in dataset.select(subset)}
-    present = match_ids(records, store.ids)
+    present = match_ids(records, keys)
     usable = {name: key for name, key in present.items() if records[name] and store.grid(key).num_snippets > 0}
     if len(usable) < len(records):
         without = sum(1 for labels in records.values() if not labels)
@@ -106,17 +120,6 @@ def labelled_videos(
 
 def _loader(store: FeatureStore, key: str) -> Callable[[], dict[str, Any]]:
     return lambda: store[key].streams
-
-
-def file_digest(path: Path) -> str:
-    """Digest of a file's bytes, or of a folder's files; empty folders have one too."""
-    total = hashlib.sha256()
-    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-        if file.is_file():
-            total.update(file.name.encode())
-            # A folder of videos is known by its names: reading gigabytes would tell nothing more about labels.
-            total.update(b"" if path.is_dir() else file.read_bytes())
-    return total.hexdigest()[:12]
 
 
 def _selection_videos(dataset: Dataset, recipe: Recipe) -> list[VideoRecord]:

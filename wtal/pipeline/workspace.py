@@ -8,6 +8,8 @@ from typing import Any
 
 from wtal.errors import UsageError, WtalError
 
+_RUN_KEYS = {"recipe", "seed", "store", "annotations", "features", "feature_dims", "classes", "tuned_with_segments"}
+
 
 def default_workspace() -> Path:
     """`$WTAL_WORKSPACE`, or `./workspace`."""
@@ -89,10 +91,11 @@ def seed_folders(run: Path) -> list[Path]:
     """
     if (run / "run.json").is_file():
         return [run]
-    seeds = sorted(run.glob("seed-*/run.json"), key=lambda path: int(path.parent.name.removeprefix("seed-")))
-    if not seeds:
+    seeds = {path.parent.name.removeprefix("seed-"): path.parent for path in run.glob("seed-*/run.json")}
+    numbered = sorted((int(number), folder) for number, folder in seeds.items() if number.isdecimal())
+    if not numbered:
         raise UsageError(f"{run} is no run: it holds neither run.json nor seed-*/run.json")
-    return [path.parent for path in seeds]
+    return [folder for _, folder in numbered]
 
 
 def read_run(folder: Path) -> dict[str, Any]:
@@ -103,10 +106,14 @@ def read_run(folder: Path) -> dict[str, Any]:
     """
     path = folder / "run.json"
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise WtalError(f"{path} cannot be read as a run: {error}") from None
-    return content
+    missing = _RUN_KEYS - content.keys() if isinstance(content, dict) else _RUN_KEYS
+    if missing:
+        raise WtalError(f"{path} is no run: it lacks {', '.join(sorted(missing))}; train it again")
+    described: dict[str, Any] = content
+    return described
 
 
 def relative(path: Path, start: Path) -> str:
