@@ -22,7 +22,7 @@ from wtal.cli.train import parse_seeds
 from wtal.errors import UsageError
 from wtal.pipeline.evaluate import over_seeds
 from wtal.pipeline.extract import Machine
-from wtal.pipeline.recipe import load_recipe
+from wtal.pipeline.recipe import DEFAULT_RECIPE, load_recipe
 from wtal.pipeline.run import RunOptions, RunResult, run
 from wtal.pipeline.train import resolve_early
 from wtal.pipeline.workspace import Workspace
@@ -33,7 +33,9 @@ from wtal.registry import BACKBONES, CHALLENGES, HEADS
 @click.argument("videos", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="VIDEOS...")
 @click.option("--annotations", type=click.Path(path_type=Path), help="Annotation file; its times only judge.")
 @click.option("--labels", type=click.Path(path_type=Path), help="CSV of video,label[,start,end], or a folder a class.")
-@click.option("--recipe", default="collection", show_default=True, help="TOML file, or a name of `wtal list recipes`.")
+@click.option(
+    "--recipe", default=DEFAULT_RECIPE, show_default=True, help="TOML file, or a name of `wtal list recipes`."
+)
 @click.option("--head", type=click.Choice(HEADS.names()), help="Default: the recipe's.")
 @click.option("--backbone", help=f"{', '.join(BACKBONES.names())}. Default: the recipe's.")
 @click.option("--weights", multiple=True, metavar="[STREAM=]PATH|NAME|random:SEED", help="As for extract.")

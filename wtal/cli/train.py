@@ -15,13 +15,13 @@ from wtal.cli._console import (
     workspace_option,
 )
 from wtal.errors import UsageError
-from wtal.pipeline.recipe import load_recipe
+from wtal.pipeline.recipe import DEFAULT_RECIPE, load_recipe
 from wtal.pipeline.train import TrainInputs, resolve_early, train
 from wtal.pipeline.workspace import Workspace
 
 
 @click.command("train", cls=Command, short_help="Features and video-level labels -> a trained localization head.")
-@click.argument("recipe", default="collection")
+@click.argument("recipe", default=DEFAULT_RECIPE)
 @click.option("--store", type=click.Path(path_type=Path), help="Feature store. Default: the workspace's only one.")
 @click.option("--annotations", type=click.Path(path_type=Path), help="Labels. Default: the workspace's only file.")
 @click.option("--seeds", default="0", show_default=True, metavar="0,1,2", help="One run a seed.")

@@ -6,7 +6,7 @@ from pathlib import Path
 from wtal.extractors.demo_video import VIDEOS, render_collection
 from wtal.pipeline.extract import Machine
 from wtal.pipeline.progress import SILENT, Reporter
-from wtal.pipeline.recipe import load_recipe
+from wtal.pipeline.recipe import DEFAULT_RECIPE, load_recipe
 from wtal.pipeline.run import RunOptions, RunResult, run
 from wtal.pipeline.workspace import Workspace
 
@@ -20,5 +20,10 @@ def demo(folder: Path, seeds: tuple[int, ...] = (0,), device: str = "cpu", repor
         annotations = render_collection(folder, progress=lambda done, total: task.advance(1 if done else 0), jobs=jobs)
     options = RunOptions(seeds, challenge=CHALLENGE, machine=Machine(device=device))
     return run(
-        [folder / "videos"], annotations, load_recipe("demo"), Workspace(folder / "workspace"), options, reporter
+        [folder / "videos"],
+        annotations,
+        load_recipe(DEFAULT_RECIPE),
+        Workspace(folder / "workspace"),
+        options,
+        reporter,
     )

@@ -13,6 +13,8 @@ from wtal.models.train_config import TrainConfig
 from wtal.registry import suggest
 
 RECIPES = Path(__file__).parents[1] / "recipes"
+DEFAULT_RECIPE = "collection"
+"""For a person's own videos."""
 _DEFAULT_HEAD = "basnet"
 
 
