@@ -31,7 +31,7 @@ from wtal.extractors.scale import FrameSize, scale, scaled_size
 from wtal.extractors.video import read
 from wtal.registry import READERS
 
-SIZES = ("320x240", "640x360", "1280x720")
+SIZES = ("320x240", "640x360", "1280x720", "1920x1080")
 REFERENCE = "pyav"
 _SIZE = FrameSize(short_side=256, enlarge=True)
 

@@ -9,9 +9,9 @@ import inspect
 import itertools
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
@@ -116,13 +116,18 @@ def _toml(value: Any) -> str:
 
 
 def _values(field: FieldInfo) -> str:
-    limits = [
+    return " ".join([_kind(field.annotation), *_limits(field.metadata)])
+
+
+def _limits(metadata: Iterable[Any]) -> list[str]:
+    """The limits in words; those of a list's items stand inside a `FieldInfo` of their own."""
+    parts = [part for one in metadata for part in (one.metadata if isinstance(one, FieldInfo) else [one])]
+    return [
         words.format(f"{getattr(limit, kind):g}")
-        for limit in field.metadata
+        for limit in parts
         for kind, words in _LIMITS.items()
         if getattr(limit, kind, None) is not None
     ]
-    return " ".join([_kind(field.annotation), *limits])
 
 
 def _kind(annotation: Any) -> str:
@@ -132,8 +137,9 @@ def _kind(annotation: Any) -> str:
     if origin in (Union, types.UnionType):
         return " or ".join(map(_kind, inside))
     if origin is tuple:
-        kind = _kind(inside[0])
-        return f"list of {kind}s" if Ellipsis in inside else f"list of {len(inside)} {kind}s"
+        item, *metadata = get_args(inside[0]) if get_origin(inside[0]) is Annotated else (inside[0],)
+        count = "" if Ellipsis in inside else f"{len(inside)} "
+        return " ".join([f"list of {count}{_kind(item)}s", *_limits(metadata)])
     return _WORDS.get(getattr(annotation, "__name__", ""), str(annotation))
 
 

@@ -8,7 +8,7 @@ import torch
 
 from tests.conftest import SHARED, needs_shared, reference_normal, reference_weights
 from wtal.data.batch import SnippetBatch
-from wtal.errors import WeightsError
+from wtal.errors import ConfigError, WeightsError
 from wtal.models import create_head, load_author_checkpoint
 
 
@@ -69,3 +69,20 @@ def test_the_classification_term_is_the_authors_at_20_classes_and_no_weaker_at_2
     for name in ("loss_base", "loss_supp"):
         assert left[name].item() == pytest.approx(ratio * right[name].item(), rel=1e-5)
     assert left["loss_norm"].item() == pytest.approx(right["loss_norm"].item(), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("width", 0),
+        ("filter_width", -4),
+        ("top_k_ratio", 0),
+        ("dropout", 2),
+        ("dropout", -0.1),
+        ("input_dropout", 1.5),
+        ("attention_weight", -1e-4),
+    ],
+)
+def test_values_that_no_network_can_have_are_refused_in_one_line(key, value):
+    with pytest.raises(ConfigError, match=rf"{key}: Input should be .* got {value}$"):
+        create_head("basnet", 3, {"rgb": 6}, **{key: value})

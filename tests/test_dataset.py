@@ -4,11 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wtal.data.annotations import coverage, ground_truth
+from wtal.data.annotations import coverage
 from wtal.data.assemble import DatasetBuilder
 from wtal.data.dataset import bare_id, match_ids
 from wtal.data.files import read_json, write_atomic, write_json
-from wtal.data.segments import Annotation
 from wtal.errors import FormatError, UsageError
 
 
@@ -129,10 +128,6 @@ def test_coverage_names_what_is_missing_on_either_side():
     missing, extra = coverage(dataset, ["v0", "v1", "v2", "v3", "v4", "w", "z"])
     assert missing == "annotated videos that are not there: 2 (v5, v6)"
     assert extra == "videos that the annotations do not name: 1 (z)"
-
-
-def test_ground_truth_is_the_annotations_of_a_subset():
-    assert ground_truth(small_dataset(), "validation") == {"w": (Annotation(0, 1, "run"),)}
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import SHARED, needs_shared
-from wtal.data.annotations import ground_truth, read_annotations
+from wtal.data.annotations import read_annotations
 from wtal.data.detections import read_detections
 from wtal.data.segments import Annotation, Detection
 from wtal.errors import UsageError
@@ -202,7 +202,8 @@ def test_the_json_form():
 @pytest.mark.parametrize(("kind", "tious"), [("thumos", "0.1:0.9:0.1"), ("anet", "0.5:0.95:0.05")])
 def test_parity_with_the_original(number, tolerance, kind, tious):
     folder = SHARED / "reference/evaluation"
-    truth = ground_truth(read_annotations(SHARED / "data/annotations/thumos14/gt.json"), "test")
+    dataset = read_annotations(SHARED / "data/annotations/thumos14/gt.json")
+    truth = {video.id: video.annotations for video in dataset.select("test")}
     result = evaluate_detections(truth, read_detections(folder / f"thumos_pred_{number}.json"), parse_tious(tious))
     expected = json.loads((folder / f"thumos_expected_{kind}_{number}.json").read_text())
     assert set(result.ap) == set(expected["ap"])

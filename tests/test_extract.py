@@ -15,8 +15,6 @@ from tests.conftest import SHARED, needs_shared
 from tests.videos import constant, write_video
 from wtal.cli import main
 from wtal.data.store import FeatureStore
-from wtal.errors import UsageError
-from wtal.pipeline.videos import find_videos
 
 
 def wtal(*arguments, code=0):
@@ -121,7 +119,7 @@ def test_jobs_do_not_change_a_bit(folder, tmp_path):
     assert files_of(Path(one)) == files_of(Path(two))
 
 
-KILLER = """
+START = """
 import os, random, signal, sys, time
 from pathlib import Path
 import torch
@@ -142,32 +140,50 @@ videos, whole, cut = sys.argv[1:]
 begun = time.monotonic()
 assert os.waitpid(start(videos, whole), 0)[1] == 0
 length = time.monotonic() - begun
+"""
+
+KILLED = """
 for kill in range(10):
     child = start(videos, cut)
     time.sleep(random.uniform(0, length))
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
-# Two at once, to the end.
+assert os.waitpid(start(videos, cut), 0)[1] == 0
+"""
+
+TOGETHER = """
 children = [start(videos, cut), start(videos, cut)]
 assert [os.waitpid(child, 0)[1] for child in children] == [0, 0]
 """
 
 
-def test_kill_9_and_two_at_once_lose_and_change_nothing(folder, tmp_path):
+def whole_and_cut(script, folder, tmp_path):
+    """Two stores of the same videos: one made in peace, the other as `script` does it."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", KILLER, str(folder), str(tmp_path / "whole"), str(tmp_path / "cut")]
+    command = [sys.executable, "-c", START + script, str(folder), str(tmp_path / "whole"), str(tmp_path / "cut")]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert files_of(tmp_path / "cut").keys() == files_of(tmp_path / "whole").keys()
-    left, right = FeatureStore.open(tmp_path / "whole"), FeatureStore.open(tmp_path / "cut")
-    assert left.ids == right.ids
+    assert not (tmp_path / "cut" / "parts").exists()
+    return tmp_path / "whole", tmp_path / "cut"
+
+
+def test_kill_9_at_random_moments_changes_no_byte(folder, tmp_path):
+    whole, cut = whole_and_cut(KILLED, folder, tmp_path)
+    assert files_of(cut) == files_of(whole)
+
+
+def test_two_at_once_lose_nothing_and_double_nothing(folder, tmp_path):
+    """Who is quicker decides in which shard a video lies; what is there does not depend on it."""
+    left, right = map(FeatureStore.open, whole_and_cut(TOGETHER, folder, tmp_path))
+    assert left.ids == right.ids == ("long", "middle", "short", "still")
+    assert right.failures == {}
     for name in left.ids:
         assert left.info(name) == right.info(name)
         for stream, features in left[name].streams.items():
             assert features.tobytes() == right[name].streams[stream].tobytes()
-    if len(list((tmp_path / "cut").glob("*.npy"))) == len(list((tmp_path / "whole").glob("*.npy"))):
-        assert files_of(tmp_path / "cut") == files_of(tmp_path / "whole")
-    assert not (tmp_path / "cut" / "parts").exists()
+    for stream in left.dims:
+        rows = [sum(len(np.load(file)) for file in store.path.glob(f"{stream}*.npy")) for store in (left, right)]
+        assert rows[0] == rows[1] == sum(left.grid(name).num_snippets for name in left.ids)
 
 
 def test_a_reader_that_hangs_is_named_and_the_batch_goes_on(folder, tmp_path):
@@ -180,17 +196,25 @@ def test_a_reader_that_hangs_is_named_and_the_batch_goes_on(folder, tmp_path):
     assert FeatureStore.open(store.path).failures == {}
 
 
-def test_ids_are_as_short_as_they_can_be(tmp_path):
-    for name in ("a/clip.mp4", "b/clip.mp4", "b/other.mp4", "b/other.mkv", ".hidden/x.mp4", "c/readme.txt"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    assert [v.id for v in find_videos([tmp_path])] == ["a/clip", "b/clip", "b/other.mkv", "b/other.mp4"]
-    assert [v.id for v in find_videos([tmp_path / "a" / "clip.mp4"])] == ["clip"]
-    assert [v.id for v in find_videos([tmp_path / "a", tmp_path / "a" / "clip.mp4"])] == ["clip"]
-    with pytest.raises(UsageError, match="no videos"):
-        find_videos([tmp_path / "c"])
-    with pytest.raises(UsageError, match="nothing at"):
-        find_videos([tmp_path / "absent"])
+def test_a_broken_link_and_a_lone_sound_track_are_named_as_failures(folder, tmp_path):
+    (folder / "gone.mp4").symlink_to(tmp_path / "nowhere.mp4")
+    (folder / "short.mp4.audio.mp3").write_bytes(b"ID3")
+    (folder / "short.mp4.part").write_bytes(b"half a download")
+    result = wtal("extract", folder, "--workspace", tmp_path / "ws", code=3)
+    failures = FeatureStore.open(result.stdout.strip()).failures
+    assert set(failures) == {"gone", "short.mp4.audio"}
+    assert failures["gone"] == "the file does not exist"
+
+
+def test_a_name_that_is_not_utf_8_is_extracted_shown_and_listed(tmp_path):
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    write_video(videos / "good.mp4", constant(25, 10)).rename(videos / os.fsdecode(b"bad\xff.mp4"))
+    store = wtal("extract", videos, "--workspace", tmp_path / "ws").stdout.strip()
+    assert FeatureStore.open(store).ids == ("bad\ufffd",)
+    assert "bad\ufffd" in wtal("show", store, "--json").stdout
+    listed = wtal("extract", videos, "--workspace", tmp_path / "ws", "--dry-run").stdout
+    assert listed == f"bad\ufffd\t{videos}/bad\ufffd.mp4\n"
 
 
 @pytest.mark.parametrize(
@@ -202,6 +226,7 @@ def test_ids_are_as_short_as_they_can_be(tmp_path):
         (["--streams", "rgb,depth"], 2, "no stream 'depth'"),
         (["--fps", "zero"], 1, "positive number or fraction"),
         (["--weights", "some.pt"], 1, "motion"),
+        (["--device", "banana"], 2, "--device is auto, cpu, cuda or cuda:N, got 'banana'"),
         (["--backbone", "i3d", "--weights", "absent.pt"], 1, "absent.pt"),
         (["--backbone", "i3d", "--weights", "random:x"], 2, "random:SEED"),
     ],

@@ -35,7 +35,7 @@ FILES = {
 TABLES = {
     "plain": "video,label,start,end,duration\na,run,1.5,2.5,9\na,jump,3,4,9\n",
     "semicolon": "Video;Label;Start;End;Duration\r\na;run;1,5;2,5;9\r\n\r\na;jump;3;4;9\r\n",
-    "tab": 'label\tvideo\tstart\tend\tduration\n"run"\ta.mp4\t1.5\t2.5\t9\njump\tclips/a.MP4\t3\t4\t\n',
+    "tab": 'label\tvideo\tstart\tend\tduration\n"run"\tclips/a.MP4\t1.5\t2.5\t9\njump\tclips/a.MP4\t3\t4\t\n',
 }
 
 
@@ -193,21 +193,24 @@ def test_wrong_tables_are_named_by_their_line(table, message, tmp_path):
 
 
 def test_a_folder_with_one_sub_folder_a_class(tmp_path):
-    for name in ("run/a.mp4", "run/b.AVI", "run/notes.txt", "jump/c.mkv", "jump/a.mp4", "loose.mp4", ".git/x.mp4"):
+    names = ("run/a.mp4", "run/b.AVI", "run/notes.txt", "jump/c.mkv", "jump/a.mp4", "loose.mp4", "run/x/deep.mp4")
+    for name in (*names, ".git/x.mp4"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"")
     dataset = read_annotations(tmp_path)
     assert {video.id: video.labels for video in dataset.videos.values()} == {
-        "a": ("jump", "run"),
+        "jump/a": ("jump",),
+        "run/a": ("run",),
         "b": ("run",),
         "c": ("jump",),
     }
-    assert dataset.subsets == {"training": 3}
+    assert dataset.subsets == {"training": 4}
     assert dataset.notes == (
+        "videos whose name others have too, so that their id has the folder: 2 (jump/a, run/a)",
         "files that are no videos, passed over: 1 (run/notes.txt)",
-        "videos of one name in several places, taken for one video: 1 (jump/a.mp4 = run/a.mp4)",
-        "videos beside the sub-folders, without a label and passed over: 1 (loose.mp4)",
-        "videos with labels but no segments: 3 (a, c, b)",
+        "videos beside the sub-folders, without a label and passed over: 1 (loose)",
+        "videos further below the sub-folders, without a label and passed over: 1 (deep)",
+        "videos with labels but no segments: 4 (first: jump/a, c, run/a)",
     )
 
 

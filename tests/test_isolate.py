@@ -17,7 +17,7 @@ from tests.conftest import SHARED, needs_shared
 from tests.videos import constant, number_in, write_video
 from wtal.errors import UsageError, VideoError
 from wtal.extractors import _reader_process
-from wtal.extractors.isolate import ReaderProcess, open_video
+from wtal.extractors.isolate import ReaderProcess
 from wtal.extractors.probe import probe
 from wtal.extractors.sampling import Sampler
 from wtal.extractors.scale import FrameSize, scale, scaled_size
@@ -137,7 +137,7 @@ def test_bug_in_the_process_is_named(process, video, monkeypatch):
 
 @needs_decord
 def test_auto_that_fails_says_so_before_anything_is_mixed(process, tmp_path):
-    path = write_video(tmp_path / "large.mp4", constant(25, 60), size=(1280, 720), options={"g": "10", "bf": "0"})
+    path = write_video(tmp_path / "large.mp4", constant(25, 60), size=(1920, 1080), options={"g": "10", "bf": "0"})
     data = bytearray(path.read_bytes())
     data[len(data) // 2 : len(data) // 2 + 3000] = b"\xff" * 3000
     path.write_bytes(data)
@@ -167,9 +167,10 @@ def test_no_torch_and_no_main_guard(tmp_path, video):
         import os, sys
         from fractions import Fraction
         from pathlib import Path
-        from wtal.extractors.isolate import open_video
+        from wtal.extractors.isolate import ReaderProcess
         from wtal.extractors.scale import FrameSize
-        with open_video(Path({str(video)!r}), Fraction(25), FrameSize(96, False)) as opened:
+        path, size = Path({str(video)!r}), FrameSize(96, False)
+        with ReaderProcess() as process, process.open(path, Fraction(25), size) as opened:
             print(sum(len(chunk) for chunk in opened), "torch" in sys.modules)
         """)
     )
@@ -214,7 +215,7 @@ def _runs(pid: int) -> bool:
 
 
 def test_requests_and_summaries_travel(process, video):
-    with open_video(video, RATE, SIZE) as opened:
+    with process.open(video, RATE, SIZE) as opened:
         list(opened)
     assert pickle.loads(pickle.dumps(opened.summary)) == opened.summary
     assert opened.summary.to_json()["reader"] == "pyav"

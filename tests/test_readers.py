@@ -207,19 +207,19 @@ def test_files_that_are_no_videos(tmp_path):
 
 
 def test_auto_is_decord_only_where_it_is_right(tmp_path):
-    large = probe(write_video(tmp_path / "large.mp4", constant(25, 3), size=(1280, 720)))
+    large = probe(write_video(tmp_path / "large.mp4", constant(25, 3), size=(1920, 1080)))
     assert choose(large, "auto")[0] == ("pyav" if READERS.load("decord").why_not() else "decord")
     obstacles = {
         "container": {"container": "mpegts"},
         "codec": {"codec": "av1"},
         "8 bit": {"pixel_format": "yuv420p10le"},
-        "odd": {"width": 1281},
+        "odd": {"width": 1921},
         "rotation": {"rotation": 90},
         "edit list": {"edited": True},
         "several": {"video_streams": 2},
         "start": {"start": Fraction(1, 25)},
         "duration": {"duration": None},
-        "1280x720": {"width": 640},
+        "1920x1080": {"width": 640},
     }
     for words, change in obstacles.items():
         name, why = choose(replace(large, **change), "auto")

@@ -26,7 +26,7 @@ def dataset():
     builder = DatasetBuilder()
     for video_id, subset in (("abc", "validation"), ("v_def", "validation"), ("ghi", "training")):
         builder.add_video(video_id, subset, 10.0)
-        builder.add_segment(video_id, "clap", 1, 2)
+        builder.add_segment(video_id, "Ballet", 1, 2)
     return builder.build()
 
 
@@ -146,7 +146,7 @@ def test_classifications_are_refused_as_such():
 
 
 def test_with_annotations_their_classes_ids_and_durations_rule(dataset):
-    def entry(end, label="clap"):
+    def entry(end, label="Ballet"):
         return [{"label": label, "score": 1, "segment": [0, end]}]
 
     good = {**GOOD, "results": {"abc": entry(10), "def": []}}
@@ -173,6 +173,21 @@ def test_with_annotations_their_classes_ids_and_durations_rule(dataset):
         check_submission(good, "hacs", dataset, "test")
     with pytest.raises(UsageError, match="name the file too"):
         check_submission(good, "hacs", None, "validation")
+
+
+def test_classes_of_a_collection_of_ones_own_are_a_warning():
+    builder = DatasetBuilder()
+    labels = [f"own {i}" for i in range(7)] + ["Ballet"]
+    for label in labels:
+        builder.add_video("abc", "validation", 10.0)
+        builder.add_segment("abc", label, 1, 2)
+    entries = [{"label": label, "score": 1, "segment": [0, 1]} for label in labels * 2]
+    report = check_submission({**GOOD, "results": {"abc": entries}}, "hacs", builder.build())
+    assert report.ok
+    assert report.warnings == (
+        "labels that the challenge's own list lacks, which its server would refuse: 7 "
+        "(first: 'own 0', 'own 1', 'own 2', 'own 3', 'own 4')",
+    )
 
 
 def test_a_file_that_is_not_json_is_an_error_of_the_report(tmp_path):

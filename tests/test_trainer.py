@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tests.planted import CLASSES, STREAMS, WIDTH, planted_videos
-from wtal.errors import WeightsError, WtalError
+from wtal.errors import ConfigError, WeightsError, WtalError
 from wtal.models import create_head
 from wtal.models.inputs import LabelledVideo, Scaler, perturb_indices
 from wtal.models.train_config import TrainConfig
@@ -24,9 +24,9 @@ def videos():
     return [LabelledVideo(v.id, lambda v=v: v.streams, v.labels) for v in planted_videos(9, seed=4)]
 
 
-def head():
+def head(**settings):
     torch.manual_seed(0)
-    return create_head("basnet", len(CLASSES), dict.fromkeys(STREAMS, WIDTH), width=16, filter_width=8)
+    return create_head("basnet", len(CLASSES), dict.fromkeys(STREAMS, WIDTH), width=16, filter_width=8, **settings)
 
 
 def train(folder, stop_after=None, **settings):
@@ -123,13 +123,30 @@ def newest_checkpoint_name(folder):
     return max((p.name for p in folder.glob("checkpoint-*.pt")), default="")
 
 
-def test_accumulation_is_the_mean_over_all_videos(tmp_path):
-    one = train(tmp_path / "one", steps=1, sampling="full", batch_size=6)
-    parts = train(tmp_path / "parts", steps=1, sampling="full", batch_size=6, accumulate=3)
-    # Dropout draws other masks for other shapes, so only the first, deterministic quantities can be compared.
-    assert one.step == parts.step == 1
-    lines = [json.loads((tmp_path / name / "log.jsonl").read_text().splitlines()[-1]) for name in ("one", "parts")]
-    assert lines[0]["loss_norm"] == pytest.approx(lines[1]["loss_norm"], rel=1e-4)
+@pytest.mark.parametrize("sampling", ["full", "perturb"])
+def test_accumulation_is_the_mean_over_all_videos(tmp_path, sampling):
+    """Seven videos at once, or in parts of three, two and two: the same terms and the same gradient, not Adam's sign."""
+
+    def one_step(accumulate):
+        settings = {**BASE, "steps": 1, "batch_size": 7, "sampling": sampling, "log_every": 1, "accumulate": accumulate}
+        folder = tmp_path / str(accumulate)
+        trained = Trainer(head(dropout=0.0), videos(), TrainConfig(**settings), 3, folder).run()
+        gradients = {name: parameter.grad for name, parameter in trained.head.named_parameters()}
+        return gradients, json.loads((folder / "log.jsonl").read_text())
+
+    (whole, terms), (parts, terms_of_parts) = one_step(1), one_step(3)
+    for name, gradient in whole.items():
+        assert gradient.abs().max() > 0
+        scale = gradient.abs().max().item()
+        torch.testing.assert_close(parts[name], gradient, rtol=1e-5, atol=1e-5 * scale)
+    for name in ("loss", "loss_base", "loss_supp", "loss_norm"):
+        assert terms_of_parts[name] == pytest.approx(terms[name], rel=1e-5), name
+
+
+@pytest.mark.parametrize("betas", [[0.9, 1.0], [-0.1, 0.9], [2, 0.9]])
+def test_decays_outside_0_to_1_are_refused_in_one_line(betas):
+    with pytest.raises(ConfigError, match=r"^train: betas\.[01]: Input should be .* got [-0-9.]+$"):
+        TrainConfig.parse({"betas": betas}, "train")
 
 
 def test_seeds_differ(tmp_path):

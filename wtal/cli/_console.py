@@ -1,10 +1,14 @@
 """What all commands share: errors in one line, progress on stderr, results on stdout."""
 
 import json
+import math
 import os
+import re
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,7 +18,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.progress import Task as RichTask
 from rich.text import Text
 
-from wtal.errors import WtalError
+from wtal.data.video_ids import readable
+from wtal.errors import UsageError, WtalError
 from wtal.pipeline.progress import Reporter, Task
 from wtal.pipeline.workspace import default_workspace
 
@@ -73,34 +78,51 @@ class _Bar(Task):
 
 
 class _Lines(Task):
-    """For logs: a line whenever another tenth is done."""
+    """For logs: a line with rate and time left whenever another tenth is done."""
 
     def __init__(self, console: Console, name: str, total: int, unit: str) -> None:
-        self.console, self.name, self.total, self.unit, self.done = console, name, total, unit, 0
+        self.console, self.name, self.total, self.unit = console, name, total, unit
+        self.done = self.before = 0
+        self.started = time.monotonic()
 
     def advance(self, count: int = 1, note: str = "") -> None:
-        before, self.done = self.done, self.done + count
-        if self.done * 10 // max(self.total, 1) > before * 10 // max(self.total, 1):
-            self.console.print(f"{self.name}: {self.done}/{self.total} {self.unit}s {note}".rstrip(), highlight=False)
+        if not self.done:
+            self.before = count - 1  # units that an earlier call has done count for no speed
+        last, self.done = self.done, self.done + count
+        if self.done * 10 // max(self.total, 1) > last * 10 // max(self.total, 1):
+            line = f"{self.name}: {self.done}/{self.total} {self.unit}s{self._speed()} {note}".rstrip()
+            self.console.print(line, soft_wrap=True)
+
+    def _speed(self) -> str:
+        seconds = max(time.monotonic() - self.started, 1e-6)
+        rate = (self.done - self.before) / seconds
+        if rate <= 0:
+            return ""
+        left = timedelta(seconds=math.ceil(max(self.total - self.done, 0) / rate))
+        return f", {rate:.1f} {self.unit}/s, {left} left"
 
 
 class ConsoleReporter(Reporter):
     """Bars with rate and time left on a terminal, a line a tenth elsewhere; all on stderr."""
 
     def __init__(self) -> None:
-        self.console = Console(stderr=True)
+        self.console = Console(stderr=True, markup=False, emoji=False, highlight=False)
 
     @contextmanager
     def task(self, name: str, total: int, unit: str) -> Iterator[Task]:
         if not self.console.is_terminal:
             yield _Lines(self.console, name, total, unit)
             return
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
-        with Progress(*columns, TextColumn("{task.fields[note]}", style="dim"), console=self.console) as progress:
+        title, note = (
+            TextColumn("{task.description}", markup=False),
+            TextColumn("{task.fields[note]}", "dim", markup=False),
+        )
+        columns = (title, BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn(), note)
+        with Progress(*columns, console=self.console) as progress:
             yield _Bar(progress, progress.add_task(name, total=total, unit=unit, note=""))
 
     def say(self, text: str) -> None:
-        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        self.console.print(text, soft_wrap=True)
 
 
 def _remember(ctx: click.Context, param: click.Parameter, value: Path) -> Path:
@@ -149,20 +171,29 @@ def pick_device(wanted: str) -> str:
     """`auto` is CUDA where torch sees it.
 
     Raises:
-        WtalError: when a CUDA device is asked for and there is none.
+        UsageError: when `wanted` is none of auto, cpu, cuda and cuda:N.
+        WtalError: when a CUDA device is asked for that is not there.
     """
+    if not re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?", wanted):
+        raise UsageError(f"--device is auto, cpu, cuda or cuda:N, got {wanted!r}")
     import torch
 
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if wanted == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if wanted.startswith("cuda") and not torch.cuda.is_available():
+        return "cuda" if count else "cpu"
+    if wanted == "cpu":
+        return wanted
+    if not count:
         raise WtalError(f"--device {wanted}: torch sees no CUDA device here; use --device cpu")
-    return wanted
+    number = int(wanted.partition(":")[2] or 0)
+    if number >= count:
+        raise WtalError(f"--device {wanted}: the CUDA devices here are cuda:0 to cuda:{count - 1}; name one of them")
+    return f"cuda:{number}" if ":" in wanted else wanted
 
 
 def print_json(value: Any) -> None:
     """The result of a command, on stdout."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    click.echo(readable(json.dumps(value, indent=2, ensure_ascii=False)))
 
 
 def map_table(title: str, columns: dict[str, dict[str, float]]) -> str:

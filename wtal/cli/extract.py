@@ -15,6 +15,7 @@ from wtal.cli._console import (
     print_json,
     workspace_option,
 )
+from wtal.data.video_ids import readable
 from wtal.pipeline.extract import ExtractResult, Machine, extract
 from wtal.pipeline.recipe import ExtractConfig
 from wtal.pipeline.videos import find_videos
@@ -83,7 +84,7 @@ def command(
     config = ExtractConfig.parse({**values, "streams": tuple(filter(None, streams.split(",")))}, "extract")
     if dry_run:
         for video in find_videos(paths):
-            click.echo(f"{video.id}\t{video.path}")
+            click.echo(f"{video.id}\t{readable(str(video.path))}")
         return
     machine = Machine(jobs, pick_device(device), time_limit)
     result = extract(paths, config, Workspace(workspace), weights, out, machine, ConsoleReporter())

@@ -1,12 +1,11 @@
 """Annotation files of any known format in, ActivityNet JSON out, and what a store lacks of them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from wtal.data.dataset import Dataset, VideoRecord, match_ids
 from wtal.data.files import read_head, write_json
-from wtal.data.segments import Annotation
 from wtal.data.tally import Tally
 from wtal.errors import FormatError
 from wtal.registry import DATASETS
@@ -51,15 +50,6 @@ def write_annotations(dataset: Dataset, path: Path) -> Path:
     return write_json(
         path, {"version": "wtal", "taxonomy": [], "classes": list(dataset.classes), "database": database}, indent=1
     )
-
-
-def ground_truth(dataset: Dataset, subset: str = "*") -> dict[str, Sequence[Annotation]]:
-    """Video id -> annotations (seconds) of the videos of a subset, for the judge.
-
-    Raises:
-        UsageError: when no such subset exists.
-    """
-    return {video.id: video.annotations for video in dataset.select(subset)}
 
 
 def coverage(dataset: Dataset, present_ids: Iterable[str]) -> tuple[str, ...]:

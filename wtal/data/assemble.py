@@ -21,30 +21,6 @@ from wtal.errors import FormatError
 UNNAMED_SUBSET = "unspecified"
 """Subset of the videos of a file that names none."""
 
-VIDEO_SUFFIXES = frozenset(
-    {
-        ".3gp",
-        ".asf",
-        ".avi",
-        ".flv",
-        ".m2ts",
-        ".m4v",
-        ".mkv",
-        ".mov",
-        ".mp4",
-        ".mpeg",
-        ".mpg",
-        ".mts",
-        ".ogv",
-        ".ts",
-        ".vob",
-        ".webm",
-        ".wmv",
-        ".y4m",
-    }
-)
-"""Endings, in lower case, by which a file name is taken for a video's."""
-
 
 def number(value: object, where: str) -> float:
     """A number, or a text that spells one -> float; it may be NaN or infinite.

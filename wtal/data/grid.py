@@ -60,11 +60,6 @@ class SnippetGrid:
         """Seconds that the frames cover."""
         return float(self.frames / self.fps)
 
-    @property
-    def seconds_per_snippet(self) -> float:
-        """Seconds from one snippet's start to the next one's."""
-        return float(self.stride / self.fps)
-
     def to_segment(self, first: int, last: int, scale: int = 1) -> Segment:
         """Snippets first..last, both included, as seconds; the end never runs past the last frame.
 

@@ -88,7 +88,8 @@ def check_submission(
     """Check a submission, a file or its JSON value, against the rules of a challenge.
 
     With a `dataset`, labels must be its classes, ids those of its `subset` (all of it, when None), and segments must
-    end with their video; without one, labels must be the challenge's. `results_only` lets a file hold `results` alone,
+    end with their video; labels that the challenge's own list lacks are a warning then, for collections of one's own.
+    Without a dataset, labels must be the challenge's. `results_only` lets a file hold `results` alone,
     whatever the challenge says about that.
 
     Raises:
@@ -103,7 +104,7 @@ def check_submission(
         return Report((str(error),), (), 0, 0)
     if not isinstance(content, Mapping) or not isinstance(content.get("results"), Mapping):
         return Report(("there is no 'results' object: video id -> list of detections",), (), 0, 0)
-    check = _Check(rules.classes if dataset is None else frozenset(dataset.classes))
+    check = _Check(rules.classes, None if dataset is None else frozenset(dataset.classes))
     _check_head(check, content, results_only or rules.results_only)
     _check_ids(check, content["results"], dataset, subset)
     durations = _durations(content["results"], dataset)
@@ -169,8 +170,9 @@ def _check_ids(check: "_Check", results: Mapping[str, Any], dataset: Dataset | N
 class _Check:
     """Gathers what is wrong and what is odd, a line for each kind and the first offenders by name."""
 
-    def __init__(self, classes: frozenset[str]) -> None:
-        self._classes = classes
+    def __init__(self, official: frozenset[str], own: frozenset[str] | None) -> None:
+        self._classes, self._official = official if own is None else own, official
+        self._unofficial: set[str] = set()
         self._errors, self._warnings = Tally(OFFENDERS), Tally(OFFENDERS)
         self._detections = self._without_segment = 0
 
@@ -206,6 +208,9 @@ class _Check:
         label, score, segment = entry.get("label"), entry.get("score"), entry.get("segment")
         if not isinstance(label, str) or label not in self._classes:
             self.refuse("labels that are no class of the challenge", f"{where} {label!r}")
+        elif label not in self._official and label not in self._unofficial:
+            self._unofficial.add(label)
+            self.warn("labels that the challenge's own list lacks, which its server would refuse", repr(label))
         if not is_number(score):
             self.refuse("scores that are not finite numbers", f"{where} {score!r}")
         if segment is None:

@@ -14,7 +14,7 @@ from wtal.registry import READERS
 REFERENCE = "pyav"
 _FAST = "decord"
 _RULE = 1
-_LEAST_PIXELS = 1280 * 720
+_LEAST_PIXELS = 1920 * 1080
 _CONTAINERS = frozenset({"mov", "mp4", "matroska"})
 _CODECS = frozenset({"h264", "hevc"})
 _PIXEL_FORMATS = frozenset({"yuv420p", "yuvj420p"})
@@ -36,7 +36,7 @@ _OBSTACLES: tuple[tuple[str, Callable[[VideoInfo], bool]], ...] = (
     ("a start that is not 0", lambda info: info.start != 0),
     # Truncated files have no duration or do not open.
     ("no declared duration", lambda info: not info.duration),
-    ("pictures below 1280x720, where it is slower", lambda info: info.width * info.height < _LEAST_PIXELS),
+    ("pictures below 1920x1080, where it is no faster", lambda info: info.width * info.height < _LEAST_PIXELS),
 )
 
 

@@ -46,7 +46,7 @@ class ExtractorSpec:
     weights: tuple[tuple[str, str], ...] = ()
     device: str = "cpu"
     threads: int = 0
-    batch: int = 8
+    batch: int = 4
     time_limit: float = 60.0
 
 

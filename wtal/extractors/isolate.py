@@ -223,12 +223,3 @@ class _Child:
             if pipe is not None:
                 with contextlib.suppress(BrokenPipeError):
                     pipe.close()
-
-
-@contextlib.contextmanager
-def open_video(
-    path: Path, fps: Fraction, size: FrameSize, reader: str = "auto", time_limit: float = 60.0
-) -> Iterator[IsolatedVideo]:
-    """One video, decoded in a process of its own that ends with the block; as `ReaderProcess.open`."""
-    with ReaderProcess() as process, process.open(path, fps, size, reader, time_limit) as video:
-        yield video

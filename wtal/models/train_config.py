@@ -7,6 +7,7 @@ from pydantic import Field
 from wtal.config import Config
 
 Positive = Annotated[int, Field(ge=1)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 class TrainConfig(Config):
@@ -22,7 +23,7 @@ class TrainConfig(Config):
     """Of Adam."""
     weight_decay: float = Field(5e-4, ge=0)
     """L2, as Adam applies it; decoupled with `optimizer = "adamw"`."""
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Decay, Decay] = (0.9, 0.999)
     """Of Adam: decay of the running means of the gradient and of its square."""
     optimizer: Literal["adam", "adamw"] = "adam"
     """Where weight decay is part of the gradient, or apart from it."""

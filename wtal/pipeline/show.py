@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from wtal.data.annotations import read_annotations
-from wtal.data.assemble import VIDEO_SUFFIXES
 from wtal.data.detections import read_detections
 from wtal.data.store import FeatureStore
 from wtal.data.store import describe as describe_store
+from wtal.data.video_ids import VIDEO_SUFFIXES
 from wtal.errors import FormatError, UsageError
 from wtal.pipeline.detect import weights_of
 from wtal.pipeline.workspace import read_run, seed_folders

@@ -1,15 +1,18 @@
 """A table `video,label[,start,end][,subset][,duration]`, one label or one segment a row.
 
 A row without `start` and `end` says that the video shows the label somewhere; a row without a label names a video that
-has none. `video` is an id or a file name, whose ending is cut. The delimiter is a comma, a semicolon or a tabulator;
+has none. `video` is an id, or a file name or path, whose id is the name without the ending; where files of several
+paths have one name, it is the path without the ending. The delimiter is a comma, a semicolon or a tabulator;
 the header is needed, its columns in any order. Seconds; the subset is `training` unless the column says otherwise.
 """
 
+from collections.abc import Iterable
 from pathlib import Path, PurePath
 
-from wtal.data.assemble import VIDEO_SUFFIXES, DatasetBuilder
+from wtal.data.assemble import DatasetBuilder
 from wtal.data.dataset import Dataset
 from wtal.data.table import is_table, parse_number, read_table
+from wtal.data.video_ids import is_video_name, short_ids
 from wtal.errors import FormatError
 
 DEFAULT_SUBSET = "training"
@@ -35,15 +38,15 @@ def read(path: Path) -> Dataset:
     builder = DatasetBuilder()
     for column in sorted(set(table.columns) - {*_NEEDED, *_OPTIONAL}):
         builder.note("columns that are not used", column or "one without a name")
+    ids = _ids(row["video"] for _, row in table.rows)
     for line, row in table.rows:
-        _add_row(builder, row, f"{path}: line {line}")
+        _add_row(builder, ids[row["video"]], row, f"{path}: line {line}")
     return builder.build()
 
 
-def _add_row(builder: DatasetBuilder, row: dict[str, str], where: str) -> None:
-    video_id, label = _video_id(row["video"]), row["label"]
+def _add_row(builder: DatasetBuilder, video_id: str, row: dict[str, str], where: str) -> None:
+    label, duration = row["label"], row.get("duration", "")
     start, end = row.get("start", ""), row.get("end", "")
-    duration = row.get("duration", "")
     if not video_id:
         raise FormatError(f"{where}: the video has no name")
     if bool(start) != bool(end) or (start and not label):
@@ -57,6 +60,8 @@ def _add_row(builder: DatasetBuilder, row: dict[str, str], where: str) -> None:
         builder.add_label(video_id, label)
 
 
-def _video_id(cell: str) -> str:
-    name = PurePath(cell)
-    return name.stem if name.suffix.lower() in VIDEO_SUFFIXES else cell
+def _ids(cells: Iterable[str]) -> dict[str, str]:
+    """Cell -> id: of a file by the rule of all files, of anything else the cell itself."""
+    paths = {cell: PurePath(cell) for cell in cells}
+    ids = short_ids({path: PurePath(path.anchor) for path in paths.values() if is_video_name(path)})
+    return {cell: ids.get(path, cell) for cell, path in paths.items()}

@@ -1,15 +1,16 @@
 """A folder with one sub-folder a class: each video in it shows the class of its sub-folder.
 
-The id of a video is its file name without the ending. A video of the same name in two sub-folders is one video with
-two labels. All are in the subset `training`. Hidden files and folders are passed over; other files than videos, and
-videos beside the sub-folders, are counted and reported.
+The id of a video is its file name without the ending. Videos of one name in several sub-folders are several videos,
+and their ids have the sub-folder too: `run/001`. All are in the subset `training`. Hidden files and folders are passed
+over; other files than videos, and videos beside or further below the sub-folders, are counted and reported.
 """
 
 from collections.abc import Iterator
 from pathlib import Path
 
-from wtal.data.assemble import VIDEO_SUFFIXES, DatasetBuilder
+from wtal.data.assemble import DatasetBuilder
 from wtal.data.dataset import Dataset
+from wtal.data.video_ids import is_video_file, readable, short_ids, videos_below
 from wtal.errors import FormatError
 
 DEFAULT_SUBSET = "training"
@@ -17,7 +18,7 @@ DEFAULT_SUBSET = "training"
 
 def sniff(path: Path) -> bool:
     """Whether it is a folder with a video in a sub-folder."""
-    return path.is_dir() and any(_is_video(file) for folder in _folders(path) for file in _files(folder))
+    return path.is_dir() and any(is_video_file(file) for folder in _folders(path) for file in _entries(folder))
 
 
 def read(path: Path) -> Dataset:
@@ -28,33 +29,30 @@ def read(path: Path) -> Dataset:
     """
     if not path.is_dir():
         raise FormatError(f"{path}: wanted a folder with one sub-folder a class; there is no folder")
-    builder, places = DatasetBuilder(), dict[str, list[str]]()
-    for folder in _folders(path):
-        for file in _files(folder):
-            if _is_video(file):
-                builder.add_video(file.stem, DEFAULT_SUBSET)
-                builder.add_label(file.stem, folder.name)
-                places.setdefault(file.stem, []).append(f"{folder.name}/{file.name}")
-            else:
-                builder.note("files that are no videos, passed over", f"{folder.name}/{file.name}")
-    for names in places.values():
-        if len(names) > 1:
-            builder.note("videos of one name in several places, taken for one video", " = ".join(names))
-    for file in _files(path):
-        if _is_video(file):
-            builder.note("videos beside the sub-folders, without a label and passed over", file.name)
-    if not places:
+    root, builder = path.absolute(), DatasetBuilder()
+    files = [file for folder in _folders(root) for file in _entries(folder)]
+    shown = [file for file in files if is_video_file(file)]
+    if not shown:
         raise FormatError(f"{path}: wanted sub-folders with videos, one a class; there is no video in them")
+    # Videos without a label count too where names are compared: a search for videos below this folder finds them.
+    ids = short_ids(dict.fromkeys([*shown, *videos_below(root)], root))
+    for file in shown:
+        builder.add_video(ids[file], DEFAULT_SUBSET)
+        builder.add_label(ids[file], readable(file.parent.name))
+        if ids[file] != readable(file.stem):
+            builder.note("videos whose name others have too, so that their id has the folder", ids[file])
+    for file in files:
+        if file not in ids and file.is_file():
+            builder.note("files that are no videos, passed over", readable(file.relative_to(root).as_posix()))
+    for file in sorted(ids.keys() - set(shown)):
+        where = "beside" if file.parent == root else "further below"
+        builder.note(f"videos {where} the sub-folders, without a label and passed over", ids[file])
     return builder.build()
 
 
 def _folders(path: Path) -> Iterator[Path]:
-    return (entry for entry in sorted(path.iterdir()) if entry.is_dir() and not entry.name.startswith("."))
+    return (entry for entry in _entries(path) if entry.is_dir())
 
 
-def _files(path: Path) -> Iterator[Path]:
-    return (entry for entry in sorted(path.iterdir()) if entry.is_file() and not entry.name.startswith("."))
-
-
-def _is_video(path: Path) -> bool:
-    return path.suffix.lower() in VIDEO_SUFFIXES
+def _entries(path: Path) -> Iterator[Path]:
+    return (entry for entry in sorted(path.iterdir()) if not entry.name.startswith("."))

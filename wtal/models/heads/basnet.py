@@ -21,6 +21,7 @@ Differences from the authors' code, which `authors=True` runs instead:
 from collections.abc import Mapping
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from wtal import config
@@ -34,17 +35,17 @@ _THUMOS_SNIPPETS = 750
 class Config(config.Config):
     """Defaults are the paper's, section 4.2 and its public code, unless said otherwise."""
 
-    filter_width: int = 512
+    filter_width: int = Field(512, ge=1)
     """Channels of the filter's first convolution."""
-    width: int = 2048
+    width: int = Field(2048, ge=1)
     """Channels of the classifier's convolutions."""
-    top_k_ratio: int = 8
+    top_k_ratio: int = Field(8, ge=1)
     """k = max(1, T // ratio) snippets make a class's video score."""
-    dropout: float = 0.7
+    dropout: float = Field(0.7, ge=0, lt=1)
     """Before the last convolution."""
-    input_dropout: float = 0.0
+    input_dropout: float = Field(0.0, ge=0, lt=1)
     """On the features, channels of the whole video at once; ours, for small collections. The paper has none."""
-    attention_weight: float = 1e-4
+    attention_weight: float = Field(1e-4, ge=0)
     """alpha, on the L1 norm of 750 foreground weights."""
 
 

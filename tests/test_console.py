@@ -1,0 +1,96 @@
+"""What all commands share: progress that survives any id, and devices in plain words."""
+
+import io
+import re
+
+import pytest
+import torch
+from rich.console import Console
+
+from wtal.cli import _console
+from wtal.cli._console import ConsoleReporter, pick_device
+from wtal.errors import UsageError, WtalError
+
+ODD = "s[/q/b [red]x :smile: " + "long" * 40
+
+
+class Clock:
+    """Seconds that pass only when told to."""
+
+    def __init__(self):
+        self.now = 100.0
+
+    def monotonic(self):
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(_console.time, "monotonic", clock.monotonic)
+    return clock
+
+
+def test_lines_have_rate_and_time_left(capsys, clock):
+    with ConsoleReporter().task("extract", 20, "video") as task:
+        for _ in range(20):
+            clock.now += 30
+            task.advance(note="a")
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 10
+    assert lines[0] == "extract: 2/20 videos, 0.0 video/s, 0:09:00 left a"
+    assert lines[-1] == "extract: 20/20 videos, 0.0 video/s, 0:00:00 left a"
+
+
+def test_what_an_earlier_call_did_counts_for_no_speed(capsys, clock):
+    with ConsoleReporter().task("train", 1000, "step") as task:
+        clock.now += 0.5
+        task.advance(501)
+        for _ in range(99):
+            clock.now += 0.5
+            task.advance()
+    assert capsys.readouterr().err.splitlines() == [
+        "train: 501/1000 steps, 2.0 step/s, 0:04:10 left",
+        "train: 600/1000 steps, 2.0 step/s, 0:03:20 left",
+    ]
+
+
+def test_ids_with_brackets_are_printed_as_they_are(capsys):
+    reporter = ConsoleReporter()
+    with reporter.task(ODD, 1, "video") as task:
+        task.advance(note=ODD)
+    reporter.say(ODD)
+    line, said = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"{ODD}: 1/1 videos, ")
+    assert line.endswith(ODD)
+    assert said == ODD
+
+
+def test_ids_with_brackets_fit_into_a_bar():
+    reporter = ConsoleReporter()
+    screen = io.StringIO()
+    reporter.console = Console(file=screen, force_terminal=True, width=200)
+    with reporter.task("extract s[/q/b", 1, "video") as task:
+        task.advance(note="t[/q/b")
+    shown = re.sub("\x1b[^a-zA-Z]*[a-zA-Z]", "", screen.getvalue())
+    assert "extract s[/q/b" in shown
+    assert "t[/q/b" in shown
+    assert "1/1" in shown
+
+
+@pytest.mark.parametrize("wanted", ["banana", "cuda:x", "cuda:", "cuda:-1", "mps", "CPU", "", "cuda:\u0663"])
+def test_devices_that_are_none_are_refused_in_one_line(wanted):
+    with pytest.raises(UsageError, match=r"^--device is auto, cpu, cuda or cuda:N, got '"):
+        pick_device(wanted)
+
+
+def test_devices_that_are_not_there_are_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert [pick_device(name) for name in ("auto", "cpu", "cuda", "cuda:1")] == ["cuda", "cpu", "cuda", "cuda:1"]
+    with pytest.raises(WtalError, match="--device cuda:7: the CUDA devices here are cuda:0 to cuda:1"):
+        pick_device("cuda:7")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert [pick_device(name) for name in ("auto", "cpu")] == ["cpu", "cpu"]
+    with pytest.raises(WtalError, match="torch sees no CUDA device here"):
+        pick_device("cuda:0")

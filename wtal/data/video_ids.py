@@ -1,0 +1,92 @@
+"""Which files are videos, and the id that each has: one rule for folders, tables and the command line."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from pathlib import Path, PurePath
+from typing import TypeVar
+
+VIDEO_SUFFIXES = frozenset(
+    {
+        ".3gp",
+        ".asf",
+        ".avi",
+        ".flv",
+        ".m2ts",
+        ".m4v",
+        ".mkv",
+        ".mov",
+        ".mp4",
+        ".mpeg",
+        ".mpg",
+        ".mts",
+        ".ogv",
+        ".ts",
+        ".vob",
+        ".webm",
+        ".wmv",
+        ".y4m",
+    }
+)
+"""Endings, in lower case, by which a file name is taken for a video's."""
+
+_SOUND_SUFFIXES = frozenset({".aac", ".ac3", ".flac", ".m4a", ".mka", ".mp3", ".oga", ".ogg", ".opus", ".wav"})
+_UNDECODABLE = re.compile("[\ud800-\udfff]")
+
+AnyPath = TypeVar("AnyPath", bound=PurePath)
+
+
+def is_video_name(path: PurePath) -> bool:
+    """Whether a name ends as a video's does, or as a sound track's that was cut from one: `x.mp4`, `x.mp4.audio.mp3`.
+
+    The sound track holds no picture: it is taken so that it is named as a failure, and not passed over in silence.
+    """
+    *before, last = ("", *(suffix.lower() for suffix in path.suffixes))
+    return last in VIDEO_SUFFIXES or (last in _SOUND_SUFFIXES and not VIDEO_SUFFIXES.isdisjoint(before))
+
+
+def is_video_file(path: Path) -> bool:
+    """Whether there is a file, or a link that leads nowhere, with a video's name."""
+    return is_video_name(path) and (path.is_file() or (path.is_symlink() and not path.exists()))
+
+
+def videos_below(folder: Path) -> list[Path]:
+    """Absolute paths of the videos in a folder and all below it, sorted; what is hidden is passed over."""
+    folder = folder.absolute()
+    return [file for file in sorted(folder.rglob("*")) if not _hidden(file.relative_to(folder)) and is_video_file(file)]
+
+
+def readable(text: str) -> str:
+    """A file name as text that can be written anywhere: each byte that is not UTF-8 becomes U+FFFD."""
+    return _UNDECODABLE.sub("\ufffd", text)
+
+
+def short_ids(files: Mapping[AnyPath, PurePath]) -> dict[AnyPath, str]:
+    """File -> id, for files with the folder that each was found below; no two ids are equal.
+
+    An id is the file name without its last suffix. Where several share it, it is the path below the folder without the
+    suffix, and with it where that is still shared; for files of one path below several folders, the whole path.
+    """
+    forms = {path: _forms(path, root) for path, root in files.items()}
+    length = dict.fromkeys(forms, 0)
+    while True:
+        holders = defaultdict(list)
+        for path, of_path in forms.items():
+            holders[of_path[length[path]]].append(path)
+        shared = [paths for paths in holders.values() if len(paths) > 1]
+        if not shared:
+            return {path: of_path[length[path]] for path, of_path in forms.items()}
+        for paths in shared:
+            shortest = min(length[path] for path in paths)
+            length.update({path: shortest + 1 for path in paths if length[path] == shortest})
+
+
+def _forms(path: PurePath, root: PurePath) -> tuple[str, ...]:
+    """The ids that a file may have, from the shortest to one that no other path can have."""
+    below = path.relative_to(root)
+    texts: Iterable[str] = (path.stem, below.with_suffix("").as_posix(), below.as_posix(), path.as_posix())
+    return (*map(readable, texts), path.as_posix().encode("unicode_escape").decode("ascii"))
+
+
+def _hidden(path: PurePath) -> bool:
+    return any(part.startswith(".") for part in path.parts)
