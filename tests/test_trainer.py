@@ -125,7 +125,7 @@ def newest_checkpoint_name(folder):
 
 @pytest.mark.parametrize("sampling", ["full", "perturb"])
 def test_accumulation_is_the_mean_over_all_videos(tmp_path, sampling):
-    """Seven videos at once, or in parts of three, two and two: the same terms and the same gradient, not Adam's sign."""
+    """Seven videos at once, or in parts of three, two and two: the same terms and the same gradient."""
 
     def one_step(accumulate):
         settings = {**BASE, "steps": 1, "batch_size": 7, "sampling": sampling, "log_every": 1, "accumulate": accumulate}
