@@ -90,7 +90,8 @@ class Trainer:
             return self._run(on_step)
 
     def _run(self, on_step: Callable[[Progress], None] | None) -> Trained:
-        for torn in self.folder.glob(".*.tmp"):
+        # What a killed run was writing under this lock; other files of the folder are written without it.
+        for torn in (*self.folder.glob(".checkpoint-*.tmp"), *self.folder.glob(".log.jsonl.*.tmp")):
             torn.unlink()
         self._resume()
         with _Log(self.folder, self.step) as log:
