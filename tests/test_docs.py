@@ -154,7 +154,7 @@ def test_links_lead_somewhere(page):
 def test_pages_are_plain(page):
     words = text_of(page)
     assert words.startswith("# ")
-    for word in ("/home/", "/work/", "TODO", "FIXME", "../shared"):
+    for word in ("/home/", "/Users/", "TODO", "FIXME", "../shared"):
         assert word not in words, word
 
 
