@@ -38,8 +38,8 @@ def test_lines_have_rate_and_time_left(capsys, clock):
             task.advance(note="a")
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 10
-    assert lines[0] == "extract: 2/20 videos, 0.0 video/s, 0:09:00 left a"
-    assert lines[-1] == "extract: 20/20 videos, 0.0 video/s, 0:00:00 left a"
+    assert lines[0] == "extract: 2/20 videos, 0.033 video/s, 0:09:00 left a"
+    assert lines[-1] == "extract: 20/20 videos, 0.033 video/s, 0:00:00 left a"
 
 
 def test_what_an_earlier_call_did_counts_for_no_speed(capsys, clock):

@@ -66,7 +66,11 @@ class _Rate(ProgressColumn):
 
     def render(self, task: RichTask) -> Text:
         unit = task.fields["unit"]
-        return Text(f"{task.speed:.1f} {unit}/s" if task.speed else f"- {unit}/s", style="dim")
+        return Text(_per_second(task.speed, unit) if task.speed else f"- {unit}/s", style="dim")
+
+
+def _per_second(rate: float, unit: str) -> str:
+    return f"{rate:.{1 if rate >= 1 else 3}f} {unit}/s"
 
 
 class _Bar(Task):
@@ -99,7 +103,7 @@ class _Lines(Task):
         if rate <= 0:
             return ""
         left = timedelta(seconds=math.ceil(max(self.total - self.done, 0) / rate))
-        return f", {rate:.1f} {self.unit}/s, {left} left"
+        return f", {_per_second(rate, self.unit)}, {left} left"
 
 
 class ConsoleReporter(Reporter):
