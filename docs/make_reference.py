@@ -18,7 +18,7 @@ from pydantic.fields import FieldInfo
 from wtal.config import Config
 from wtal.models.localize import LocalizeConfig
 from wtal.models.train_config import TrainConfig
-from wtal.pipeline.recipe import EvaluateConfig, ExtractConfig, Recipe
+from wtal.pipeline.recipe import EvaluateConfig, ExtractConfig, Recipe, ReportedConfig
 from wtal.registry import HEADS
 
 PAGE = Path(__file__).with_name("recipes.md")
@@ -30,6 +30,7 @@ _SECTIONS: dict[str, type[Config]] = {
     "train": TrainConfig,
     "localize": LocalizeConfig,
     "evaluate": EvaluateConfig,
+    "reported": ReportedConfig,
 }
 _LIMITS = {"ge": "from {}", "gt": "above {}", "le": "to {}", "lt": "below {}"}
 _WORDS = {"str": "text", "int": "whole number", "float": "number", "bool": "true, false"}

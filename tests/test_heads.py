@@ -13,6 +13,7 @@ from wtal.data.store import VideoFeatures
 from wtal.errors import ConfigError, UsageError, WeightsError
 from wtal.eval import evaluate_detections
 from wtal.models import create_head, load_author_checkpoint
+from wtal.models.head import HeadOutput
 from wtal.models.inference import activate
 from wtal.models.inputs import LabelledVideo
 from wtal.models.localize import LocalizeConfig, localize
@@ -23,6 +24,9 @@ from wtal.registry import HEADS
 DIMS = dict.fromkeys(STREAMS, WIDTH)
 # Widths that make a head narrow; a head whose settings are missing here runs at the paper's.
 NARROW = {"basnet": {"width": 32, "filter_width": 16}}
+# What the planted test needs beside its defaults, for a head that trains or detects in a way of its own.
+PLANTED_TRAIN = {}
+PLANTED_LOCALIZE = {}
 
 heads = pytest.mark.parametrize("name", HEADS.names())
 
@@ -87,6 +91,69 @@ def test_a_batch_is_its_videos(name):
 
 
 @heads
+@pytest.mark.parametrize("authors", [False, True])
+def test_a_batch_trains_as_the_loop_over_its_videos(name, authors):
+    """Loss and gradients of a padded batch are the mean of those of its videos, one after the other."""
+    head, batch = make(name, authors).eval(), batch_of([14, 9, 21, 14, 30, 1])
+    if authors:  # as their code does, which pads by sampling every video to one length
+        batch = batch_of([21] * 6)
+    batch = SnippetBatch(batch.streams, batch.mask, torch.eye(len(CLASSES))[[0, 0, 1, 1, 2, 2]])
+    together = gradients(head, [batch])
+    alone = [part(batch, i) for i in range(len(batch.mask))]
+    looped = gradients(head, alone) if not head.pairs else gradients_over_outputs(head, alone, batch)
+    assert together.keys() == looped.keys()
+    for key in together:
+        torch.testing.assert_close(
+            together[key], looped[key], rtol=1e-4, atol=1e-6, msg=lambda m, key=key: f"{key}: {m}"
+        )
+
+
+def part(batch, i):
+    """The i-th video alone, without its padding."""
+    length = int(batch.mask[i].sum())
+    streams = {name: x[i : i + 1, :length] for name, x in batch.streams.items()}
+    return SnippetBatch(streams, batch.mask[i : i + 1, :length], batch.labels[i : i + 1])
+
+
+def gradients(head, batches):
+    """Loss and gradients of every parameter, the mean over batches."""
+    head.zero_grad()
+    losses = [torch.stack(list(head.loss(head(batch), batch).values())).sum() for batch in batches]
+    (torch.stack(losses).sum() / len(batches)).backward()
+    found = {key: p.grad.clone() for key, p in head.named_parameters()}
+    return {"loss": torch.stack(losses).mean().detach(), **found}
+
+
+def gradients_over_outputs(head, alone, batch):
+    """The same for a loss that ties videos together: each goes through the head alone, the loss sees them all."""
+    head.zero_grad()
+    loss = torch.stack(list(head.loss(stacked([head(one) for one in alone], batch), batch).values())).sum()
+    loss.backward()
+    return {"loss": loss.detach(), **{key: p.grad.clone() for key, p in head.named_parameters()}}
+
+
+def stacked(outputs, batch):
+    """Outputs of single videos -> that of their batch."""
+    longest = batch.mask.shape[1]
+
+    def join(values):
+        over_time = values[0].ndim > 1 and [v.shape[1] for v in values] == batch.lengths.tolist()
+        padded = [
+            torch.cat([v, v.new_zeros(1, longest - v.shape[1], *v.shape[2:])], 1) if over_time else v for v in values
+        ]
+        return torch.cat(padded)
+
+    first = outputs[0]
+    return HeadOutput(
+        join([o.cas for o in outputs]),
+        None if first.attention is None else join([o.attention for o in outputs]),
+        join([o.video_scores for o in outputs]),
+        {key: join([o.extras[key] for o in outputs]) for key in first.extras},
+        {key: stacked([o.streams[key] for o in outputs], batch) for key in first.streams},
+    )
+
+
+@heads
 def test_equal_seeds_make_equal_heads_and_steps(name):
     losses = []
     for _ in range(2):
@@ -130,7 +197,9 @@ def test_an_unknown_head_is_answered_with_the_nearest():
 @heads
 def test_planted_actions_are_found(name, tmp_path):
     train, held_out = planted_videos(24, seed=1), planted_videos(16, seed=2)
-    config = TrainConfig(steps=200, batch_size=8, learning_rate=2e-3, sampling="full", checkpoint_every=200)
+    settings = {"steps": 200, "batch_size": 8, "learning_rate": 2e-3, "sampling": "full", "checkpoint_every": 200}
+    config = TrainConfig(**settings | PLANTED_TRAIN.get(name, {}))
+    localization = LocalizeConfig(**{"threshold_stop": 0.9, "threshold_step": 0.05} | PLANTED_LOCALIZE.get(name, {}))
     videos = [LabelledVideo(v.id, lambda v=v: v.streams, v.labels) for v in train]
     trained = Trainer(make(name), videos, config, 0, tmp_path).run()
     detections = {}
@@ -139,7 +208,7 @@ def test_planted_actions_are_found(name, tmp_path):
         grid = SnippetGrid(Fraction(25), length * 25 // 2, Fraction(25, 2), 12)
         assert grid.num_snippets == length
         made = activate(trained.head, trained.scaler, VideoFeatures(video.id, grid, video.streams, {}))
-        detections[video.id] = localize(made, grid, CLASSES, LocalizeConfig(threshold_stop=0.9, threshold_step=0.05))
+        detections[video.id] = localize(made, grid, CLASSES, localization)
     truth = {video.id: video.annotations for video in held_out}
     found = evaluate_detections(truth, detections, [0.5]).average
     assert found > 0.9, f"{name}: mAP@0.5 is {found:.3f} on planted actions"

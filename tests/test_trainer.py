@@ -177,7 +177,7 @@ def test_selection_keeps_the_best_step_and_survives_a_stop(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "cut", stop_after=21)
     same(whole.head.state_dict(), run(tmp_path / "cut").head.state_dict())
-    same(whole.head.state_dict(), load_trained(head(), tmp_path / "cut", 24).head.state_dict())
+    same(whole.head.state_dict(), load_trained(head(), tmp_path / "cut").head.state_dict())
 
 
 def test_a_folder_of_another_run_is_refused(tmp_path):
@@ -198,7 +198,7 @@ def test_an_unfinished_run_is_not_used(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path, stop_after=9)
     with pytest.raises(WtalError, match="step 8 of 24"):
-        load_trained(head(), tmp_path, 24)
+        load_trained(head(), tmp_path)
 
 
 def test_no_videos_and_a_loss_that_explodes(tmp_path):

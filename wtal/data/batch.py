@@ -76,6 +76,10 @@ class SnippetBatch:
         """(B, T, sum of D): the streams side by side, rgb first, then flow."""
         return torch.cat([self.streams[name] for name in stream_order(self.streams)], dim=-1)
 
+    def only(self, stream: str) -> "SnippetBatch":
+        """The batch with one of its streams."""
+        return replace(self, streams={stream: self.streams[stream]})
+
     def to(self, device: torch.device | str) -> "SnippetBatch":
         """The batch on another device."""
         return replace(

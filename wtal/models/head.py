@@ -6,7 +6,7 @@ A leaf of `heads/` holds `Config` (a `wtal.config.Config`, defaults beside their
     from_authors(state_dict, num_classes) -> Head        # keys as the authors' own code saves them
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,18 +25,38 @@ class HeadOutput:
     `cas`: (B, T, C + 1) class activation sequence, logits, background last; a head without a background class gives
     (B, T, C) and says so. `attention`: (B, T) in [0, 1], None where the method has none. `video_scores`: (B, C)
     probabilities without background. `extras`: whatever else the loss or a reader of the paper wants, by name.
+    `streams`: what each stream's own model says, where a head has one a stream.
     """
 
     cas: Tensor
     attention: Tensor | None
     video_scores: Tensor
     extras: dict[str, Tensor] = field(default_factory=dict)
+    streams: "dict[str, HeadOutput]" = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Where training stands: `step` of `steps` are done, in `epoch` (the first is 0)."""
+
+    step: int
+    steps: int
+    epoch: int
+
+    @property
+    def share(self) -> float:
+        """Of the run that is done, in [0, 1]."""
+        return self.step / self.steps
 
 
 class Head(nn.Module):
     """A localization head. What stands in padded snippets never changes the others."""
 
     num_classes: int
+    pairs: int = 0
+    """So many pairs of videos that share a class stand first in each training batch: (0, 1), (2, 3), ..."""
+    stages: int = 1
+    """Equal parts that training falls into; the parameters at the end of each are kept."""
 
     def forward(self, batch: SnippetBatch) -> HeadOutput:
         """Features of B videos -> class activations, attention and video scores."""
@@ -46,10 +66,42 @@ class Head(nn.Module):
         """Weighted terms by name, each a scalar; the trainer sums them and logs the same names."""
         raise NotImplementedError
 
+    def begin_step(self, moment: Moment, videos: Callable[[], Iterator[SnippetBatch]]) -> None:
+        """Called before each training step, for losses that change on the way and for memories.
+
+        `videos()` gives every training video once, whole and scaled, one a batch, always in one order. What a head
+        keeps from here on lies in its buffers, so that a resumed run goes on with it.
+        """
+
+    def end_stage(self, stage: int) -> None:
+        """Called after the last step of each stage, counted from 0, before its parameters are kept."""
+
+    def finish(self) -> None:
+        """Called after the last stage's parameters were kept: what is left in the head now is the run's result."""
+
     def __call__(self, batch: SnippetBatch) -> HeadOutput:  # typed: nn.Module's own returns Any
         """Run `forward`."""
         output: HeadOutput = super().__call__(batch)
         return output
+
+
+class EmbeddingHead(Head):
+    """A head in two halves, so that another method can work on the features between them."""
+
+    embedding: int
+    """Width E of what `embed` gives."""
+
+    def embed(self, batch: SnippetBatch) -> Tensor:
+        """Features of B videos -> (B, T, E), zero where padded."""
+        raise NotImplementedError
+
+    def respond(self, x: Tensor, batch: SnippetBatch) -> HeadOutput:
+        """Embedded features (B, T, E) of the batch's videos -> class activations, attention and video scores."""
+        raise NotImplementedError
+
+    def forward(self, batch: SnippetBatch) -> HeadOutput:
+        """Both halves."""
+        return self.respond(self.embed(batch), batch)
 
 
 def create_head(
@@ -99,10 +151,3 @@ def load_renamed(head: nn.Module, state_dict: Mapping[str, Tensor], names: Mappi
         raise WeightsError(f"not a checkpoint of {what}: {'; '.join(problems[:5])}")
     head.load_state_dict({name: torch.as_tensor(plain[key]) for key, name in names.items()})
 
-
-def masked_topk_mean(values: Tensor, mask: Tensor, ratio: int) -> Tensor:
-    """(B, T, C), (B, T) -> (B, C): mean of the max(1, length // ratio) largest values of each class over time."""
-    counts = torch.clamp(mask.sum(dim=1) // ratio, min=1)
-    ordered = values.masked_fill(~mask[..., None], -torch.inf).topk(int(counts.max()), dim=1).values
-    kept = torch.arange(ordered.shape[1], device=values.device)[None, :] < counts[:, None]
-    return ordered.masked_fill(~kept[..., None], 0.0).sum(dim=1) / counts[:, None]

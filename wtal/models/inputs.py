@@ -108,6 +108,18 @@ def perturb_indices(length: int, wanted: int, rng: np.random.Generator) -> NDArr
     return np.minimum(position.astype(np.int64), length - 1)
 
 
+def choose_pairs(classwise: Sequence[Sequence[int]], pairs: int, rng: np.random.Generator) -> list[int]:
+    """Videos of each class -> 2 * `pairs` video indices, (0, 1), (2, 3), ... of one class each (W-TALC, ECCV 2018).
+
+    Classes are drawn without repetition while there are enough, videos of a pair differ. Empty where no class is
+    shared by two videos.
+    """
+    if not classwise or not pairs:
+        return []
+    chosen = rng.choice(len(classwise), size=pairs, replace=len(classwise) < pairs)
+    return [int(video) for c in chosen for video in rng.choice(classwise[c], size=2, replace=False)]
+
+
 def training_batch(
     videos: Sequence[LabelledVideo], scaler: Scaler, sample_length: int | None, noise: float, rng: np.random.Generator
 ) -> SnippetBatch:

@@ -15,6 +15,8 @@ class TrainConfig(Config):
 
     steps: Positive = 1500
     """Optimizer steps."""
+    epochs: int = Field(0, ge=0)
+    """Passes over the training videos, in place of `steps`; 0 takes `steps`."""
     batch_size: Positive = 16
     """Videos in a step."""
     accumulate: Positive = 1

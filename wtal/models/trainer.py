@@ -9,7 +9,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +19,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from wtal.data.batch import SnippetBatch
 from wtal.data.files import write_atomic
 from wtal.data.locks import locked
-from wtal.errors import WeightsError, WtalError
-from wtal.models.head import Head
-from wtal.models.inputs import LabelledVideo, Scaler, training_batch
+from wtal.errors import ConfigError, UsageError, WeightsError, WtalError
+from wtal.models.head import Head, Moment
+from wtal.models.inputs import LabelledVideo, Scaler, choose_pairs, training_batch
 from wtal.models.train_config import TrainConfig
 
 _PRECISION = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -72,6 +73,9 @@ class Trainer:
         self.device = torch.device(device)
         self.head = head.to(self.device)
         self.scaler = Scaler.fit(config.scaling, self.videos)
+        self.steps = steps_of(config, len(self.videos))
+        _check(self.head, config, self.steps)
+        self.classwise = _videos_of_classes(self.videos) if head.pairs else []
         self.optimizer = _optimizer(self.head, config)
         # fp16 underflows without loss scaling; bf16 and fp32 do not.
         self.grad_scaler = torch.amp.GradScaler(self.device.type, enabled=config.precision == "fp16")
@@ -91,35 +95,38 @@ class Trainer:
 
     def _run(self, on_step: Callable[[Progress], None] | None) -> Trained:
         # What a killed run was writing under this lock; other files of the folder are written without it.
-        for torn in (*self.folder.glob(".checkpoint-*.tmp"), *self.folder.glob(".log.jsonl.*.tmp")):
+        for torn in (*self.folder.glob(".checkpoint-*.tmp"), *self.folder.glob(".stage-*.tmp"), *self.folder.glob(".log.jsonl.*.tmp")):
             torn.unlink()
         self._resume()
         with _Log(self.folder, self.step) as log:
-            while self.step < self.config.steps:
+            while self.step < self.steps:
                 started = time.monotonic()
                 terms = self._one_step()
                 self._average()
+                self._end_stage()
                 score = self._select()
                 loss = sum(terms.values())
                 if not math.isfinite(loss):
                     raise WtalError(f"the loss is {loss} at step {self.step}; lower train.learning_rate")
-                if self.step % self.config.log_every == 0 or score is not None or self.step == self.config.steps:
+                if self.step % self.config.log_every == 0 or score is not None or self.step == self.steps:
                     rate = self.optimizer.param_groups[0]["lr"]
                     log.write(self.step, {"loss": loss, **terms, "learning_rate": rate}, score, started)
-                if self.step % self.config.checkpoint_every == 0 or self.step == self.config.steps:
+                if self.step % self.config.checkpoint_every == 0 or self.step == self.steps:
                     log.flush()
                     self._save()
                 if on_step is not None:
-                    on_step(Progress(self.step, self.config.steps, loss, score))
+                    on_step(Progress(self.step, self.steps, loss, score))
         return self._chosen()
 
     def _one_step(self) -> dict[str, float]:
         """One optimizer step; returns the weighted terms of the loss."""
-        self.head.train()
         torch.manual_seed(_mix(self.seed, self.step))
         rng = np.random.default_rng([self.seed, self.step, 1])
         for group in self.optimizer.param_groups:
             group["lr"] = self._learning_rate()
+        epoch = self.step * self.config.batch_size // len(self.videos)
+        self.head.begin_step(Moment(self.step, self.steps, epoch), self._whole_videos)
+        self.head.train()
         self.optimizer.zero_grad(set_to_none=True)
         videos = [self.videos[i] for i in self._indices()]
         parts = [part for part in np.array_split(np.arange(len(videos)), self.config.accumulate) if len(part)]
@@ -149,19 +156,29 @@ class Trainer:
         return {name: value.item() * share for name, value in terms.items()}
 
     def _indices(self) -> list[int]:
-        """The videos of this step: consecutive places in an endless row of shuffles, one shuffle an epoch."""
-        count, size = len(self.videos), self.config.batch_size
+        """The videos of this step: pairs of one class where the head wants them, then consecutive places in an endless
+        row of shuffles, one shuffle an epoch."""
+        rng = np.random.default_rng([self.seed, self.step, 3])
+        first = choose_pairs(self.classwise, self.head.pairs, rng)
+        count, size = len(self.videos), self.config.batch_size - 2 * self.head.pairs
+        size += 2 * self.head.pairs - len(first)
         places = range(self.step * size, (self.step + 1) * size)
         shuffles = {
             epoch: np.random.default_rng([self.seed, epoch, 0]).permutation(count)
             for epoch in {place // count for place in places}
         }
-        return [int(shuffles[place // count][place % count]) for place in places]
+        return first + [int(shuffles[place // count][place % count]) for place in places]
+
+    def _whole_videos(self) -> Iterator[SnippetBatch]:
+        """Every training video, one a batch, scaled as in training, without noise."""
+        rng = np.random.default_rng(0)
+        for video in self.videos:
+            yield training_batch([video], self.scaler, None, 0.0, rng).to(self.device)
 
     def _learning_rate(self) -> float:
         if self.config.schedule == "constant":
             return self.config.learning_rate
-        return self.config.learning_rate * 0.5 * (1 + math.cos(math.pi * self.step / self.config.steps))
+        return self.config.learning_rate * 0.5 * (1 + math.cos(math.pi * self.step / self.steps))
 
     def _autocast(self) -> AbstractContextManager[Any]:
         if self.config.precision == "fp32":
@@ -169,15 +186,28 @@ class Trainer:
         return torch.autocast(self.device.type, dtype=_PRECISION[self.config.precision])
 
     def _average(self) -> None:
-        if self.step <= self.config.average_from * self.config.steps:
+        if self.step <= self.config.average_from * self.steps:
             return
         self.averaged += 1
         for name, value in self.head.state_dict().items():
             mean = self.average.setdefault(name, torch.zeros_like(value))
             mean += ((value - mean) / self.averaged).to(mean.dtype)
 
+    def _end_stage(self) -> None:
+        """Keep the parameters where a stage ends; the head may work on them before, and after the last."""
+        ends = [self.steps * (stage + 1) // self.head.stages for stage in range(self.head.stages)]
+        if self.step not in ends:
+            return
+        stage = ends.index(self.step)
+        self.head.end_stage(stage)
+        if self.head.stages > 1:
+            kept = {"step": self.step, "head": self.head.state_dict(), "scaler": self.scaler.state()}
+            write_atomic(self.folder / f"stage-{stage}.pt", lambda file: torch.save(kept, file))
+        if self.step == self.steps:
+            self.head.finish()
+
     def _select(self) -> float | None:
-        due = self.step % self.config.select_every == 0 or self.step == self.config.steps
+        due = self.step % self.config.select_every == 0 or self.step == self.steps
         if self.select is None or not due:
             return None
         score = self.select(self.head.eval(), self.scaler)
@@ -198,6 +228,7 @@ class Trainer:
         """Write the checkpoint of this step, then remove the older ones."""
         state = {
             "step": self.step,
+            "steps": self.steps,
             "seed": self.seed,
             "config": self.config.plain(),
             "head": self.head.state_dict(),
@@ -218,7 +249,8 @@ class Trainer:
         state = newest_checkpoint(self.folder)
         if state is None:
             return
-        if state["config"] != self.config.plain() or state["seed"] != self.seed:
+        mine = (self.config.plain(), self.steps, self.seed)
+        if (state["config"], state["steps"], state["seed"]) != mine:
             raise WtalError(f"{self.folder} holds a run of another configuration; give this run a folder of its own")
         self.step = state["step"]
         self.head.load_state_dict(state["head"])
@@ -272,22 +304,27 @@ def newest_checkpoint(folder: Path) -> dict[str, Any] | None:
     files = sorted(folder.glob("checkpoint-*.pt"))
     if not files:
         return None
+    return _load(files[-1])
+
+
+def _load(path: Path) -> dict[str, Any]:
     try:
-        state: dict[str, Any] = torch.load(files[-1], map_location="cpu", weights_only=True)
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, ValueError, OSError) as error:
-        raise WeightsError(f"{files[-1]} is damaged ({error}); remove it to train again") from None
+        raise WeightsError(f"{path} is damaged ({error}); remove it to train again") from None
     return state
 
 
-def load_trained(head: Head, folder: Path, steps: int) -> Trained:
+def load_trained(head: Head, folder: Path) -> Trained:
     """The parameters that a finished run chose: its best, its average, or its last.
 
     Raises:
         WtalError: when the run has not finished.
     """
     state = newest_checkpoint(folder)
-    if state is None or state["step"] < steps:
-        raise WtalError(f"{folder} is not finished: step {0 if state is None else state['step']} of {steps}")
+    if state is None or state["step"] < state["steps"]:
+        done = "no step is done" if state is None else f"step {state['step']} of {state['steps']}"
+        raise WtalError(f"{folder} is not finished: {done}; train it again, it goes on where it was")
     score, step, parameters = None, state["step"], state["head"]
     if state["best"] is not None:
         score, step, parameters = state["best"]
@@ -295,6 +332,46 @@ def load_trained(head: Head, folder: Path, steps: int) -> Trained:
         parameters = state["average"]
     head.load_state_dict(parameters)
     return Trained(head.eval(), Scaler.from_state(state["scaler"]), step, score)
+
+
+def load_stage(head: Head, folder: Path, stage: int) -> Trained:
+    """The parameters at the end of a stage of training, counted from 0.
+
+    Raises:
+        UsageError: when the run has kept no such stage.
+    """
+    path = folder / f"stage-{stage}.pt"
+    if not path.is_file():
+        kept = sorted(file.stem.removeprefix("stage-") for file in folder.glob("stage-*.pt"))
+        raise UsageError(f"{folder} has kept no stage {stage}; it has {', '.join(kept) or 'none'}")
+    state = _load(path)
+    head.load_state_dict(state["head"])
+    return Trained(head.eval(), Scaler.from_state(state["scaler"]), state["step"], None)
+
+
+def steps_of(config: TrainConfig, videos: int) -> int:
+    """Optimizer steps of a run over so many training videos."""
+    return config.epochs * math.ceil(videos / config.batch_size) if config.epochs else config.steps
+
+
+def _check(head: Head, config: TrainConfig, steps: int) -> None:
+    """Refuse what would only be met on the way.
+
+    Raises:
+        ConfigError: when stages or pairs do not fit the run.
+    """
+    if steps < head.stages:
+        raise ConfigError(f"this head trains in {head.stages} stages, and {steps} steps are fewer; raise train.steps")
+    if 2 * head.pairs > config.batch_size:
+        raise ConfigError(f"head.pairs = {head.pairs} needs train.batch_size >= {2 * head.pairs}")
+    if head.pairs and config.accumulate > 1:
+        raise ConfigError("train.accumulate would tear the pairs of this head apart; set it to 1")
+
+
+def _videos_of_classes(videos: Sequence[LabelledVideo]) -> list[list[int]]:
+    """Per class that two videos or more show: the indices of these."""
+    table = np.stack([video.labels for video in videos]) > 0
+    return [np.flatnonzero(column).tolist() for column in table.T if column.sum() > 1]
 
 
 def _optimizer(head: Head, config: TrainConfig) -> torch.optim.Optimizer:

@@ -156,7 +156,7 @@ def _activate(
     from wtal.models.trainer import load_trained
 
     head = create_head(recipe.head_name, len(run["classes"]), run["feature_dims"], **recipe.head_settings)
-    trained = load_trained(head, folder, recipe.train.steps)
+    trained = load_trained(head, folder)
     trained.head.to(device)
     with reporter.task("detect", len(keys), "video") as task:
         for key in keys:

@@ -12,6 +12,7 @@ from wtal.models.localize import LocalizeConfig
 from wtal.models.train_config import TrainConfig
 from wtal.registry import suggest
 
+_BASES = "bases"
 RECIPES = Path(__file__).parents[1] / "recipes"
 DEFAULT_RECIPE = "collection"
 """For a person's own videos."""
@@ -52,6 +53,19 @@ class EvaluateConfig(Config):
     """start:stop:step, stop included, or a list with commas."""
 
 
+class ReportedConfig(Config):
+    """A published result to compare with."""
+
+    source: str = ""
+    """Where it is printed."""
+    features: str = ""
+    """What it was reached with."""
+    protocol: str = ""
+    """How it was judged."""
+    mAP: dict[str, float] = Field(default_factory=dict)
+    """Percent at a tiou, or averaged over a range of tious: {"0.5" = 33.4, "0.1:0.7" = 42.2}."""
+
+
 class Recipe(Config):
     """A whole experiment. `head` holds `name` and that head's own settings."""
 
@@ -64,6 +78,7 @@ class Recipe(Config):
     train: TrainConfig = TrainConfig()
     localize: LocalizeConfig = LocalizeConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
+    reported: ReportedConfig = ReportedConfig()
 
     @property
     def head_name(self) -> str:
@@ -89,17 +104,53 @@ def load_recipe(name: str, assignments: Iterable[str] = ()) -> Recipe:
     Raises:
         ConfigError: when there is no such recipe, or a key or a value in it is refused.
     """
-    path = Path(name)
-    if not path.suffix:
-        path = RECIPES / f"{name}.toml"
-        if not path.is_file():
-            raise ConfigError(f"there is no recipe {name!r}; {suggest(name, recipe_names())}")
-    values, assignments = read_toml(path), list(assignments)
+    values, assignments = _with_base(recipe_path(name), ()), list(assignments)
     changed = override(values, assignments)
     if _head_name(changed) != _head_name(values):
         # The recipe's settings are those of its own head; another starts from its own defaults.
         changed = override({**values, "head": {}}, assignments)
     return Recipe.parse(changed, f"recipe {name}")
+
+
+def recipe_path(name: str) -> Path:
+    """The file of a recipe that is named by its path, or by its name among those that come with the package.
+
+    Raises:
+        ConfigError: when the package has no such recipe.
+    """
+    path = Path(name)
+    if path.suffix == ".toml":
+        return path
+    path = RECIPES / f"{name}.toml"
+    if not path.is_file():
+        raise ConfigError(f"there is no recipe {name!r}; {suggest(name, recipe_names())}")
+    return path
+
+
+def _with_base(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
+    """The content of a recipe, laid over its `base`: another recipe, by path from its own folder or by name."""
+    if path in above:
+        raise ConfigError(f"recipes stand on one another in a circle: {', '.join(map(str, (*above, path)))}")
+    values = read_toml(path)
+    base = values.pop("base", "")
+    if not isinstance(base, str):
+        raise ConfigError(f"{path}: base is the name of a recipe, got {base!r}")
+    if not base:
+        return values
+    below = _with_base(path.parent / base if base.endswith(".toml") else recipe_path(base), (*above, path))
+    if "head" in values and _head_name(values) != _head_name(below):
+        below.pop("head", None)
+    below.pop("reported", None)
+    return _laid_over(below, values)
+
+
+def _laid_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """`above` where it says something, `below` elsewhere; sections are merged key by key."""
+    result = dict(below)
+    for key, value in above.items():
+        section = result.get(key)
+        result[key] = {**section, **value} if isinstance(value, dict) and isinstance(section, dict) else value
+    return result
 
 
 def _head_name(values: dict[str, Any]) -> str:
@@ -109,7 +160,8 @@ def _head_name(values: dict[str, Any]) -> str:
 
 def recipe_names() -> list[str]:
     """Recipes that come with the package."""
-    return sorted(str(path.relative_to(RECIPES).with_suffix("")) for path in RECIPES.rglob("*.toml"))
+    paths = (path.relative_to(RECIPES) for path in RECIPES.rglob("*.toml"))
+    return sorted(path.as_posix().removesuffix(".toml") for path in paths if path.parts[0] != _BASES)
 
 
 def run_name(recipe: Recipe, store_name: str, data_digest: str) -> str:

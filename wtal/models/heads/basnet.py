@@ -15,7 +15,7 @@ Differences from the authors' code, which `authors=True` runs instead:
   divided by the 21 classes of THUMOS14: the same term at 20 classes, and no weaker at 200.
 - Their |a|_1 is a sum over T = 750 sampled snippets. Here it is the mean over real snippets times 750: the same at
   750, and independent of a video's length.
-- Their k is (padded length) // 8; here it counts real snippets, and padding is kept zero between the convolutions.
+- Their k is (padded length) // 8, and padding is computed on; here k counts real snippets, and there is no padding.
 """
 
 from collections.abc import Mapping
@@ -23,12 +23,14 @@ from collections.abc import Mapping
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn.functional import leaky_relu
 
 from wtal import config
 from wtal.data.batch import SnippetBatch
-from wtal.models.head import Head, HeadOutput, load_renamed, masked_topk_mean
+from wtal.models.head import Head, HeadOutput, load_renamed
+from wtal.models.losses import THUMOS_CLASSES, binary_cross_entropy, labels_of, with_background
+from wtal.models.temporal import TemporalConv, masked_topk_mean, pack, unpack
 
-_THUMOS_CLASSES = 20
 _THUMOS_SNIPPETS = 750
 
 
@@ -57,11 +59,11 @@ class BasNet(Head):
         self.num_classes = num_classes
         self.config = config
         self.authors = authors
-        self.filter_in = nn.Conv1d(in_features, config.filter_width, 1)
-        self.filter_out = nn.Conv1d(config.filter_width, 1, 1)
-        self.cas_in = nn.Conv1d(in_features, config.width, 3, padding=1)
-        self.cas_mid = nn.Conv1d(config.width, config.width, 3, padding=1)
-        self.cas_out = nn.Conv1d(config.width, num_classes + 1, 1, bias=False)
+        self.filter_in = TemporalConv(in_features, config.filter_width)
+        self.filter_out = TemporalConv(config.filter_width, 1)
+        self.cas_in = TemporalConv(in_features, config.width, 3)
+        self.cas_mid = TemporalConv(config.width, config.width, 3)
+        self.cas_out = TemporalConv(config.width, num_classes + 1, bias=False)
         self.dropout = nn.Dropout(config.dropout)
         self.input_dropout = nn.Dropout1d(config.input_dropout)
 
@@ -70,14 +72,18 @@ class BasNet(Head):
 
         `extras`: cas_base (B, T, C + 1), score_base and score_supp (B, C + 1), background last.
         """
-        x = self.input_dropout(batch.features().transpose(1, 2))
-        foreground = self._filter(x) * batch.mask
-        cas_base = self._classify(x, batch.mask)
-        cas_supp = self._classify(x * foreground[:, None], batch.mask)
-        score_base, score_supp = self._score(cas_base, batch), self._score(cas_supp, batch)
+        # The authors' code computes on padding as on snippets.
+        mask = torch.ones_like(batch.mask) if self.authors else batch.mask
+        x = pack(self.input_dropout(batch.features().transpose(1, 2)).transpose(1, 2), mask)
+        foreground = torch.sigmoid(self.filter_out(leaky_relu(self.filter_in(x, mask)), mask))
+        cas_base = unpack(self._classify(x, mask), mask)
+        cas_supp = unpack(self._classify(x * foreground, mask), mask)
+        score_base, score_supp = (
+            masked_topk_mean(cas, mask, self.config.top_k_ratio).softmax(dim=-1) for cas in (cas_base, cas_supp)
+        )
         return HeadOutput(
             cas=cas_supp,
-            attention=foreground,
+            attention=unpack(foreground, mask).squeeze(-1) * batch.mask,
             video_scores=score_supp[:, : self.num_classes],
             extras={"cas_base": cas_base, "score_base": score_base, "score_supp": score_supp},
         )
@@ -85,41 +91,23 @@ class BasNet(Head):
     def loss(self, output: HeadOutput, batch: SnippetBatch) -> dict[str, Tensor]:
         """`loss_base` (background present), `loss_supp` (background absent), `loss_norm` (few foreground snippets)."""
         assert output.attention is not None
-        labels = _labels(batch)
         norm = output.attention.sum(dim=1)
         if not self.authors:
             norm = norm / batch.lengths * _THUMOS_SNIPPETS
         return {
-            "loss_base": self._cross_entropy(output.extras["score_base"], labels, background=1.0),
-            "loss_supp": self._cross_entropy(output.extras["score_supp"], labels, background=0.0),
+            "loss_base": self._cross_entropy(output.extras["score_base"], with_background(labels_of(batch), 1.0)),
+            "loss_supp": self._cross_entropy(output.extras["score_supp"], with_background(labels_of(batch), 0.0)),
             "loss_norm": self.config.attention_weight * norm.mean(),
         }
 
-    def _filter(self, x: Tensor) -> Tensor:
-        """(B, D, T) -> (B, T) foreground weights in (0, 1)."""
-        hidden = nn.functional.leaky_relu(self.filter_in(x))
-        return torch.sigmoid(self.filter_out(hidden)).squeeze(1)
-
     def _classify(self, x: Tensor, mask: Tensor) -> Tensor:
-        """(B, D, T), (B, T) -> (B, T, C + 1), zero where padded."""
-        valid = mask[:, None]
-        x = nn.functional.leaky_relu(self.cas_in(x)) * valid
-        x = nn.functional.leaky_relu(self.cas_mid(x)) * valid
-        cas: Tensor = self.cas_out(self.dropout(x)) * valid
-        return cas.transpose(1, 2)
+        """Rows (N, D) -> (N, C + 1)."""
+        x = leaky_relu(self.cas_mid(leaky_relu(self.cas_in(x, mask)), mask))
+        cas: Tensor = self.cas_out(self.dropout(x), mask)
+        return cas
 
-    def _score(self, cas: Tensor, batch: SnippetBatch) -> Tensor:
-        """(B, T, C + 1) -> (B, C + 1) softmax of the top-k mean."""
-        mask = torch.ones_like(batch.mask) if self.authors else batch.mask
-        return masked_topk_mean(cas, mask, self.config.top_k_ratio).softmax(dim=-1)
-
-    def _cross_entropy(self, scores: Tensor, labels: Tensor, background: float) -> Tensor:
-        """(B, C + 1), (B, C) -> scalar binary cross entropy against labels that sum to one."""
-        target = torch.cat([labels, torch.full_like(labels[:, :1], background)], dim=1)
-        target = target / target.sum(dim=1, keepdim=True).clamp(min=1e-9)
-        with torch.autocast(scores.device.type, enabled=False):
-            entropy = nn.functional.binary_cross_entropy(scores.float(), target.float(), reduction="none")
-        return entropy.mean() if self.authors else entropy.sum(dim=1).mean() / (_THUMOS_CLASSES + 1)
+    def _cross_entropy(self, scores: Tensor, target: Tensor) -> Tensor:
+        return binary_cross_entropy(scores, target, THUMOS_CLASSES + 1, self.authors)
 
 
 def create(num_classes: int, feature_dims: dict[str, int], config: Config, authors: bool) -> BasNet:
@@ -147,8 +135,3 @@ def from_authors(state_dict: Mapping[str, Tensor], num_classes: int) -> BasNet:
     load_renamed(head, plain, names, "BaS-Net")
     return head
 
-
-def _labels(batch: SnippetBatch) -> Tensor:
-    if batch.labels is None:
-        raise ValueError("the loss needs labels (B, C), the batch has none")
-    return batch.labels

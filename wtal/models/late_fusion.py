@@ -1,0 +1,72 @@
+"""One model a stream, sharing nothing, their answers fused: how two-stream methods train and detect (late fusion)."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from wtal.data.batch import SnippetBatch
+from wtal.errors import UsageError
+from wtal.models.head import Head, HeadOutput, Moment
+
+Fuse = Callable[[Mapping[str, HeadOutput]], HeadOutput]
+
+
+class LateFusion(Head):
+    """Trains `parts`, stream -> its model, side by side; `fuse` makes one answer of theirs.
+
+    Each part's own answer is in `HeadOutput.streams`. Loss terms are named TERM_STREAM.
+    """
+
+    def __init__(self, parts: Mapping[str, Head], fuse: Fuse) -> None:
+        super().__init__()
+        first = next(iter(parts.values()))
+        self.num_classes, self.pairs, self.stages = first.num_classes, first.pairs, first.stages
+        self.parts = nn.ModuleDict(parts)
+        self.fuse = fuse
+
+    def forward(self, batch: SnippetBatch) -> HeadOutput:
+        """Every stream's model, then the fusion.
+
+        Raises:
+            UsageError: when the batch lacks a stream.
+        """
+        missing = [name for name in self.parts if name not in batch.streams]
+        if missing:
+            raise UsageError(f"this head has a model for {', '.join(self.parts)}; the features lack {missing[0]!r}")
+        outputs: dict[str, HeadOutput] = {name: part(batch.only(name)) for name, part in self.parts.items()}
+        return replace(self.fuse(outputs), streams=outputs)
+
+    def loss(self, output: HeadOutput, batch: SnippetBatch) -> dict[str, Tensor]:
+        """The terms of every stream's model."""
+        return {
+            f"{term}_{name}": value
+            for name, part in self._parts()
+            for term, value in part.loss(output.streams[name], batch.only(name)).items()
+        }
+
+    def begin_step(self, moment: Moment, videos: Callable[[], Iterator[SnippetBatch]]) -> None:
+        """Hand it on, each part seeing its own stream."""
+        for name, part in self._parts():
+            part.begin_step(moment, lambda name=name: (batch.only(name) for batch in videos()))  # type: ignore[misc]
+
+    def end_stage(self, stage: int) -> None:
+        """Hand it on."""
+        for _, part in self._parts():
+            part.end_stage(stage)
+
+    def finish(self) -> None:
+        """Hand it on."""
+        for _, part in self._parts():
+            part.finish()
+
+    def _parts(self) -> list[tuple[str, Head]]:
+        return [(name, part) for name, part in self.parts.items() if isinstance(part, Head)]
+
+
+def weighted_mean(values: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+    """Stream -> tensor, stream -> weight -> their mean; a stream that has no weight counts 1."""
+    shares = {name: weights.get(name, 1.0) for name in values}
+    stacked = torch.stack([value * (shares[name] / sum(shares.values())) for name, value in values.items()])
+    return stacked.sum(dim=0)

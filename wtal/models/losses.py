@@ -1,0 +1,78 @@
+"""Terms of the loss that several papers share: cross entropy against video-level labels, and contrast of pairs."""
+
+import torch
+from torch import Tensor
+
+from wtal.data.batch import SnippetBatch
+from wtal.models.temporal import masked_softmax
+
+THUMOS_CLASSES = 20
+"""Of THUMOS14, on which the papers' loss weights were chosen."""
+_MARGIN = 0.5
+
+
+def labels_of(batch: SnippetBatch) -> Tensor:
+    """(B, C) multi-hot labels.
+
+    Raises:
+        ValueError: when the batch has none.
+    """
+    if batch.labels is None:
+        raise ValueError("the loss needs labels (B, C), the batch has none")
+    return batch.labels
+
+
+def with_background(labels: Tensor, background: float) -> Tensor:
+    """(B, C) -> (B, C + 1): the background's label behind the others, then each row summing to one (or to zero)."""
+    return normalized(torch.cat([labels, torch.full_like(labels[:, :1], background)], dim=1))
+
+
+def normalized(labels: Tensor) -> Tensor:
+    """(B, C) -> (B, C): each row summing to one; a row without labels stays zero."""
+    return labels / labels.sum(dim=1, keepdim=True).clamp(min=1e-8)
+
+
+def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+    """(B, C), (B, C) -> scalar: -sum over classes of target * log softmax, the mean over videos."""
+    return -(target * logits.float().log_softmax(dim=-1)).sum(dim=-1).mean()
+
+
+def binary_cross_entropy(scores: Tensor, target: Tensor, classes: int, authors: bool = False) -> Tensor:
+    """(B, C) probabilities, (B, C) -> scalar: binary cross entropy of each class, the mean over videos.
+
+    The authors of BaS-Net and UM take the mean over classes, so that its gradient fades as classes are added (at 200
+    it is ten times weaker than at the 20 it was tuned on, against the same other terms). Here it is the sum over
+    classes divided by `classes`, their number where the method was tuned: the same term there, no weaker elsewhere.
+    """
+    with torch.autocast(scores.device.type, enabled=False):
+        entropy = torch.nn.functional.binary_cross_entropy(scores.float(), target.float(), reduction="none")
+    return entropy.mean() if authors else entropy.sum(dim=-1).mean() / classes
+
+
+def co_activity(features: Tensor, cas: Tensor, batch: SnippetBatch, pairs: int) -> Tensor:
+    """(B, T, D), (B, T, C) -> scalar: features of a class's moments agree between two videos that share it.
+
+    For each of the first `pairs` pairs of videos (0, 1), (2, 3), ... and each class that both have: with the attention
+    softmax over time of its activations, high- and low-attention features are pulled together and pushed apart by a
+    margin of 0.5 in cosine distance; the mean over shared classes, summed over pairs and divided by their number.
+    Source: W-TALC (ECCV 2018), equations 5 to 8. 0 where nothing is shared.
+    """
+    labels = labels_of(batch)
+    count = min(pairs, len(labels) // 2)
+    if count == 0:
+        return cas.sum() * 0.0
+    first, second = slice(0, 2 * count, 2), slice(1, 2 * count, 2)
+    attention = masked_softmax(cas[: 2 * count, :, : labels.shape[1]].float(), batch.mask[: 2 * count])
+    values = features[: 2 * count].float()
+    high = torch.einsum("btc,btd->bcd", attention, values)
+    rest = (batch.lengths[: 2 * count] - 1).clamp(min=1)[:, None, None]
+    low = ((values * batch.mask[: 2 * count, :, None]).sum(dim=1)[:, None] - high) / rest
+    agree = _distance(high[first], high[second])
+    apart = torch.relu(agree - _distance(high[first], low[second]) + _MARGIN)
+    apart = 0.5 * (apart + torch.relu(agree - _distance(high[second], low[first]) + _MARGIN))
+    shared = labels[first] * labels[second]
+    return ((apart * shared).sum(dim=1) / shared.sum(dim=1).clamp(min=1)).sum() / count
+
+
+def _distance(one: Tensor, other: Tensor) -> Tensor:
+    return 1.0 - torch.nn.functional.cosine_similarity(one, other, dim=-1)
