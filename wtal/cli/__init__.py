@@ -15,6 +15,7 @@ COMMANDS = {
     "train": "Features and video-level labels -> a trained localization head.",
     "detect": "A trained head -> class activations -> detections.",
     "evaluate": "Detections and annotations -> mAP.",
+    "compare": "Many heads and seeds -> one table beside the published rows.",
     "submit": "Detections -> a checked challenge file.",
     "list": "What there is to choose from.",
     "show": "What a store, a run or a file holds.",

@@ -10,7 +10,7 @@ from wtal.pipeline.inventory import KINDS, inventory
 @click.argument("kind", type=click.Choice(KINDS))
 @json_option
 def command(kind: str, as_json: bool) -> None:
-    """Name all heads, backbones, readers, flows, datasets, challenges, recipes or weights, with a line on each."""
+    """Name all there is of a kind, with a line on each."""
     found = inventory(kind)
     if as_json:
         print_json(found)

@@ -150,4 +150,3 @@ def load_renamed(head: nn.Module, state_dict: Mapping[str, Tensor], names: Mappi
     if problems:
         raise WeightsError(f"not a checkpoint of {what}: {'; '.join(problems[:5])}")
     head.load_state_dict({name: torch.as_tensor(plain[key]) for key, name in names.items()})
-

@@ -95,7 +95,11 @@ class Trainer:
 
     def _run(self, on_step: Callable[[Progress], None] | None) -> Trained:
         # What a killed run was writing under this lock; other files of the folder are written without it.
-        for torn in (*self.folder.glob(".checkpoint-*.tmp"), *self.folder.glob(".stage-*.tmp"), *self.folder.glob(".log.jsonl.*.tmp")):
+        for torn in (
+            *self.folder.glob(".checkpoint-*.tmp"),
+            *self.folder.glob(".stage-*.tmp"),
+            *self.folder.glob(".log.jsonl.*.tmp"),
+        ):
             torn.unlink()
         self._resume()
         with _Log(self.folder, self.step) as log:
@@ -156,8 +160,10 @@ class Trainer:
         return {name: value.item() * share for name, value in terms.items()}
 
     def _indices(self) -> list[int]:
-        """The videos of this step: pairs of one class where the head wants them, then consecutive places in an endless
-        row of shuffles, one shuffle an epoch."""
+        """The videos of this step: pairs of one class where the head wants them, then the next ones.
+
+        These are consecutive places in an endless row of shuffles, one shuffle an epoch.
+        """
         rng = np.random.default_rng([self.seed, self.step, 3])
         first = choose_pairs(self.classwise, self.head.pairs, rng)
         count, size = len(self.videos), self.config.batch_size - 2 * self.head.pairs

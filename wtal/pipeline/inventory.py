@@ -4,6 +4,7 @@ from collections.abc import Callable
 from types import ModuleType
 
 from wtal.config import read_toml
+from wtal.pipeline.ablation import ablation_names, load_ablation
 from wtal.pipeline.recipe import RECIPES, recipe_names
 from wtal.registry import BACKBONES, CHALLENGES, DATASETS, FLOWS, HEADS, READERS, Registry
 
@@ -15,13 +16,15 @@ _REGISTRIES: dict[str, Registry] = {
     "datasets": DATASETS,
     "challenges": CHALLENGES,
 }
-KINDS = (*_REGISTRIES, "recipes", "weights")
+KINDS = (*_REGISTRIES, "recipes", "ablations", "weights")
 
 
 def inventory(kind: str) -> dict[str, str]:
     """Name -> one line, of a kind in `KINDS`."""
     if kind == "recipes":
         return {name: read_toml(RECIPES / f"{name}.toml").get("title", "") for name in recipe_names()}
+    if kind == "ablations":
+        return {name: load_ablation(name).title for name in ablation_names()}
     if kind == "weights":
         return _weights()
     registry = _REGISTRIES[kind]

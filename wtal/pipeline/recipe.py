@@ -62,7 +62,7 @@ class ReportedConfig(Config):
     """What it was reached with."""
     protocol: str = ""
     """How it was judged."""
-    mAP: dict[str, float] = Field(default_factory=dict)
+    mAP: dict[str, float] = Field(default_factory=dict)  # noqa: N815 (the name that the field writes)
     """Percent at a tiou, or averaged over a range of tious: {"0.5" = 33.4, "0.1:0.7" = 42.2}."""
 
 

@@ -134,4 +134,3 @@ def from_authors(state_dict: Mapping[str, Tensor], num_classes: int) -> BasNet:
     head = BasNet(num_classes, shape[1], widths, authors=True)
     load_renamed(head, plain, names, "BaS-Net")
     return head
-

@@ -1,0 +1,273 @@
+"""`wtal compare`: rows that are trained once, figures beside the papers', and what must not be compared."""
+
+import csv
+import io
+import json
+import re
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from torch import nn
+
+from tests.planted import CLASSES, STREAMS, WIDTH, planted_videos
+from wtal.cli import main
+from wtal.data.files import write_json
+from wtal.data.grid import SnippetGrid
+from wtal.data.store_writer import StoreWriter
+from wtal.errors import ConfigError, UsageError
+from wtal.models import create_head
+from wtal.models.cost import cost
+from wtal.pipeline.ablation import ablation_names, load_ablation, recipe_of
+from wtal.pipeline.recipe import RECIPES, load_recipe, recipe_names
+from wtal.pipeline.train import resolve_early
+from wtal.pipeline.workspace import Workspace
+
+NARROW = """
+title = "narrow"
+[head]
+name = "basnet"
+width = 16
+filter_width = 8
+[train]
+steps = {steps}
+batch_size = 4
+learning_rate = 3e-3
+sampling = "full"
+[localize]
+threshold_stop = 0.9
+[evaluate]
+tiou = "0.1:0.7:0.1"
+[reported]
+source = "A paper, Table 1"
+features = "I3D"
+mAP = {{ "0.5" = 27.0, "0.1:0.5" = 40.0 }}
+"""
+TABLE = """
+title = "A paper, Table 2"
+source = "A paper, Table 2 on its data"
+set = ["train.steps=6"]
+[[rows]]
+name = "whole"
+reported = { "0.5" = 27.0 }
+[[rows]]
+name = "without the norm"
+set = ["head.attention_weight=0"]
+[[rows]]
+name = "another recipe"
+recipe = "longer"
+"""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A workspace with planted features; recipes `short.toml` and `longer.toml`, and a table of three rows."""
+    root = tmp_path_factory.mktemp("compare")
+    workspace = Workspace(root / "workspace")
+    writer = StoreWriter.open(workspace.features / "planted-12x12@25-000000", {"backbone": "planted"})
+    database = {}
+    for number, video in enumerate(planted_videos(12, seed=0)):
+        grid = SnippetGrid(Fraction(25), 12 * len(video.streams["rgb"]), Fraction(12), 12)
+        writer.write(video.id, grid, video.streams, {"reader": "none"})
+        seconds = [{"label": a.label, "segment": [a.start, a.end]} for a in video.annotations]
+        database[video.id] = {"subset": "training" if number < 8 else "validation", "annotations": seconds}
+    writer.publish()
+    write_json(workspace.annotations / "planted.json", {"database": database})
+    (root / "short.toml").write_text(NARROW.format(steps=6))
+    (root / "longer.toml").write_text(NARROW.format(steps=8))
+    (root / "table.toml").write_text(TABLE)
+    return root
+
+
+def call(place, *arguments):
+    return CliRunner().invoke(main, ["compare", *map(str, arguments), "--workspace", str(place / "workspace")])
+
+
+def test_two_recipes_two_seeds_one_table(place):
+    result = call(place, place / "short.toml", place / "longer.toml", "--seeds", "0,1", "--json")
+    assert result.exit_code == 0, result.output
+    table = json.loads(result.stdout)
+    assert table["comparable"]
+    assert [len(row["runs"]) for row in table["rows"]] == [2, 2]
+    for row in table["rows"]:
+        assert set(row["mAP"]) == {"0.1", "0.2", "0.3", "0.4", "0.5", "0.6", "0.7", "0.1:0.7", "0.1:0.5"}
+        found = {key: value["seeds"] for key, value in row["mAP"].items()}
+        for seed in (0, 1):
+            five = [found[f"0.{i}"][seed] for i in range(1, 6)]
+            assert found["0.1:0.5"][seed] == pytest.approx(np.mean(five))
+        assert row["mAP"]["0.5"]["mean"] == pytest.approx(np.mean(found["0.5"]))
+        assert row["mAP"]["0.5"]["spread"] == pytest.approx(np.std(found["0.5"], ddof=1))
+        assert row["reported"] == {"0.5": 27.0, "0.1:0.5": 40.0}
+        assert row["train_seconds"] > 0
+    assert any("not comparable with reported rows" in remark for remark in table["remarks"])
+
+
+def test_what_is_trained_is_taken_up(place):
+    first = call(place, place / "short.toml", "--json")
+    runs = sorted((place / "workspace/runs").glob("*/seed-*/checkpoint-*.pt"))
+    times = [path.stat().st_mtime_ns for path in runs]
+    second = call(place, place / "short.toml", "--json")
+    assert first.stdout == second.stdout
+    assert [path.stat().st_mtime_ns for path in runs] == times
+
+
+def test_the_forms_of_a_table_say_the_same(place):
+    arguments = (place / "short.toml", "--seeds", "0,1")
+    table = json.loads(call(place, *arguments, "--json").stdout)
+    (wanted,) = table["rows"]
+    mean = f"{100 * wanted['mAP']['0.5']['mean']:.1f} ±{100 * wanted['mAP']['0.5']['spread']:.1f}"
+    text = call(place, *arguments).stdout
+    assert mean in text
+    assert re.search(r"^  reported .* 27 ", text, re.MULTILINE)
+    markdown = call(place, *arguments, "--format", "markdown").stdout
+    assert mean in markdown
+    rows = [line for line in markdown.splitlines() if line.startswith("|")]
+    assert len({line.count("|") for line in rows}) == 1
+    (row,) = csv.DictReader(io.StringIO(call(place, *arguments, "--format", "csv").stdout))
+    assert float(row["mAP@0.5"]) == wanted["mAP"]["0.5"]["mean"]
+    assert float(row["reported@0.5"]) == 27.0
+    assert int(row["parameters"]) == wanted["parameters"]
+
+
+def test_an_ablation_makes_its_rows(place):
+    result = call(place, place / "short.toml", "--ablation", place / "table.toml", "--json")
+    assert result.exit_code == 0, result.output
+    table = json.loads(result.stdout)
+    assert table["title"] == "A paper, Table 2"
+    assert [row["name"] for row in table["rows"]] == ["whole", "without the norm", "another recipe"]
+    assert [bool(row["reported"]) for row in table["rows"]] == [True, False, False]
+    recipes = [json.loads((folder / "run.json").read_text())["recipe"] for folder in runs_of(table)]
+    assert [recipe["head"]["attention_weight"] for recipe in recipes] == [1e-4, 0, 1e-4]
+    assert [recipe["train"]["steps"] for recipe in recipes] == [6, 6, 6]
+
+
+def runs_of(table):
+    return [Path(row["runs"][0]) for row in table["rows"]]
+
+
+def test_different_protocols_are_not_called_comparable(place):
+    other = place / "other.toml"
+    other.write_text(NARROW.format(steps=6).replace('tiou = "0.1:0.7:0.1"', 'tiou = "0.5"\ntest_subset = "training"'))
+    table = json.loads(call(place, place / "short.toml", other, "--json").stdout)
+    assert not table["comparable"]
+    assert sum(remark.startswith("not comparable: ") for remark in table["remarks"]) == 2
+    assert "not comparable: protocols differ" in call(place, place / "short.toml", other).stdout
+
+
+def test_a_row_that_fails_does_not_stop_the_others(place):
+    broken = place / "broken.toml"
+    broken.write_text(NARROW.format(steps=6) + '\n[extract]\nbackbone = "motion"\n')
+    broken.write_text(broken.read_text().replace("learning_rate = 3e-3", "learning_rate = 1e30"))
+    result = call(place, broken, place / "short.toml", "--format", "csv")
+    assert result.exit_code == 3
+    first, second = csv.DictReader(io.StringIO(result.stdout))
+    assert "learning_rate" in first["failure"]
+    assert second["failure"] == ""
+    assert float(second["mAP@0.5"]) >= 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words", "code"),
+    [
+        (["nonsense"], "no recipe 'nonsense'", 1),
+        (["collection", "--ablation", "tscn.tabel1a"], "no ablation 'tscn.tabel1a'", 2),
+        (["collection", "--set", "head.widht=3"], "widht", 1),
+        (["collection", "--seeds", "x"], "--seeds takes whole numbers", 2),
+    ],
+)
+def test_what_is_refused(place, arguments, words, code):
+    result = call(place, *arguments)
+    assert result.exit_code == code
+    assert words in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_a_store_is_chosen_by_its_backbone(place, tmp_path):
+    from wtal.pipeline.compare import store_of
+
+    workspace = Workspace(tmp_path)
+    recipe = load_recipe("collection")
+    with pytest.raises(UsageError, match="0 stores"):
+        store_of(workspace, recipe)
+    grid = SnippetGrid(Fraction(25), 24, Fraction(12), 12)
+    for backbone in ("motion", "i3d"):
+        writer = StoreWriter.open(workspace.features / f"{backbone}-x", {"backbone": backbone})
+        writer.write("a", grid, {"rgb": np.zeros((2, 3), np.float32)}, {"reader": "none"})
+        writer.publish()
+    assert store_of(workspace, recipe).name == "motion-x"
+
+
+def test_the_cost_of_a_head_by_hand():
+    width, classes, snippets = 16, len(CLASSES), 100
+    head = create_head("basnet", classes, dict.fromkeys(STREAMS, WIDTH), width=width, filter_width=8)
+    inside = 2 * WIDTH
+    weights = inside * width * 3 + width * width * 3 + width * (classes + 1)
+    filters = inside * 8 + 8
+    made = cost(head, dict.fromkeys(STREAMS, WIDTH), snippets)
+    assert made.parameters == weights + 2 * width + filters + 8 + 1
+    # The taps that reach beyond the ends are not computed: one snippet less for each of the two outer ones.
+    tapped = inside * width * (3 * snippets - 2) + width * width * (3 * snippets - 2)
+    assert made.macs == 2 * (tapped + width * (classes + 1) * snippets) + filters * snippets
+
+
+def test_recurrent_layers_are_counted():
+    class Recurrent(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.lstm = nn.LSTM(WIDTH, 5, batch_first=True)
+
+        def forward(self, batch):
+            return self.lstm(batch.streams["rgb"])
+
+    made = cost(Recurrent(), {"rgb": WIDTH}, 10)
+    assert made.macs == 10 * 4 * 5 * (WIDTH + 5)
+    assert made.parameters == 4 * 5 * (WIDTH + 5 + 2)
+    assert torch.is_grad_enabled()
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_recipe_is_accepted(name):
+    recipe = resolve_early(load_recipe(name))
+    assert recipe.title
+    assert recipe.source
+    if "/" in name:
+        assert recipe.head_name == name.rpartition("/")[2]
+
+
+@pytest.mark.parametrize("name", ablation_names())
+def test_every_row_of_every_ablation_is_accepted(name):
+    table = load_ablation(name)
+    head = name.partition(".")[0]
+    assert len({row.name for row in table.rows}) == len(table.rows)
+    for dataset in ("thumos14", "kth"):
+        made = [resolve_early(recipe_of(table, row, f"{dataset}/{head}")) for row in table.rows]
+        settings = [
+            (m.head, m.train.plain(), m.localize.plain(), row.stage) for m, row in zip(made, table.rows, strict=True)
+        ]
+        for i, one in enumerate(settings):
+            assert one not in settings[:i], f"row {table.rows[i].name!r} of {name} is the same as another"
+
+
+def test_recipes_stand_on_recipes(tmp_path):
+    (tmp_path / "low.toml").write_text(
+        'title = "low"\n[head]\nname = "basnet"\nwidth = 8\n[train]\nsteps = 5\nnoise = 0.1\n'
+    )
+    (tmp_path / "high.toml").write_text('base = "low.toml"\n[train]\nsteps = 6\n')
+    high = load_recipe(str(tmp_path / "high.toml"))
+    assert (high.title, high.head, high.train.steps, high.train.noise) == (
+        "low",
+        {"name": "basnet", "width": 8},
+        6,
+        0.1,
+    )
+    (tmp_path / "low.toml").write_text('base = "high.toml"\n')
+    with pytest.raises(ConfigError, match="circle"):
+        load_recipe(str(tmp_path / "high.toml"))
+    (tmp_path / "low.toml").write_text("base = 3\n")
+    with pytest.raises(ConfigError, match="base is the name of a recipe, got 3"):
+        load_recipe(str(tmp_path / "low.toml"))
+    assert not [name for name in recipe_names() if name.startswith("bases")]
+    assert (RECIPES / "bases").is_dir()

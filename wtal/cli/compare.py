@@ -1,0 +1,73 @@
+"""`wtal compare`."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from wtal.cli._console import (
+    FINISHED_WITH_FAILURES,
+    Command,
+    ConsoleReporter,
+    device_option,
+    json_option,
+    pick_device,
+    print_json,
+    set_option,
+    workspace_option,
+)
+from wtal.cli.train import parse_seeds
+from wtal.pipeline.ablation import load_ablation
+from wtal.pipeline.compare import compare, entries, to_json
+from wtal.pipeline.compare_table import FORMATS, csv_table, markdown_table, text_table
+from wtal.pipeline.workspace import Workspace
+
+_TABLES = {"text": text_table, "markdown": markdown_table, "csv": csv_table}
+
+
+@click.command("compare", cls=Command, short_help="Many heads and seeds -> one table beside the published rows.")
+@click.argument("recipes", nargs=-1, required=True, metavar="RECIPES...")
+@click.option("--ablation", metavar="NAME", help="A paper's table, such as tscn.table1a (`wtal list ablations`).")
+@click.option("--store", type=click.Path(path_type=Path), help="Feature store. Default: the workspace's fitting one.")
+@click.option("--annotations", type=click.Path(path_type=Path), help="Labels. Default: the workspace's only file.")
+@click.option("--seeds", default="0", show_default=True, metavar="0,1,2", help="Each row is trained once a seed.")
+@click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True, help="Of the table.")
+@set_option
+@device_option
+@workspace_option
+@json_option
+def command(
+    recipes: tuple[str, ...],
+    ablation: str | None,
+    store: Path | None,
+    annotations: Path | None,
+    seeds: str,
+    form: str,
+    assignments: tuple[str, ...],
+    device: str,
+    workspace: Path,
+    as_json: bool,
+) -> None:
+    """Train, detect and judge every recipe, and print one table.
+
+    What is done already is taken up, so a call that was stopped goes on where it was. With --ablation each row of
+    that table is made on each recipe. A row that fails says why and does not stop the others.
+    """
+    table = load_ablation(ablation) if ablation else None
+    place = Workspace(workspace)
+    made = compare(
+        entries(recipes, table, assignments),
+        parse_seeds(seeds),
+        annotations or place.only_annotations(),
+        place,
+        store,
+        table.title if table else "",
+        pick_device(device),
+        ConsoleReporter(),
+    )
+    if as_json or form == "json":
+        print_json(to_json(made))
+    else:
+        click.echo(_TABLES[form](made))
+    if any(row.failure for row in made.rows):
+        sys.exit(FINISHED_WITH_FAILURES)

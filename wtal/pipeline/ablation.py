@@ -1,0 +1,78 @@
+"""Tables and figures of the papers as data: which settings make each row, and what was printed there."""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from wtal.config import Config, read_toml
+from wtal.errors import ConfigError, UsageError
+from wtal.pipeline.recipe import Recipe, load_recipe
+from wtal.registry import suggest
+
+ABLATIONS = Path(__file__).parents[1] / "ablations"
+
+
+class RowConfig(Config):
+    """One row of a table."""
+
+    name: str
+    """As the table writes it."""
+    set: tuple[str, ...] = ()
+    """Overrides of the recipe, `section.key=value`."""
+    recipe: str = ""
+    """Another recipe, beside the one that the table is made on."""
+    stage: int | None = Field(None, ge=0)
+    """A kept stage of training in place of its end."""
+    reported: dict[str, float] = Field(default_factory=dict)
+    """Percent at a tiou, or averaged over a range of tious."""
+
+
+class Ablation(Config):
+    """One table."""
+
+    title: str
+    """One line."""
+    source: str
+    """Where it is printed, on which data."""
+    set: tuple[str, ...] = ()
+    """Overrides under every row."""
+    rows: tuple[RowConfig, ...] = Field(min_length=1)
+    """In the paper's order."""
+
+
+def ablation_names() -> list[str]:
+    """Tables that come with the package."""
+    return sorted(path.name.removesuffix(".toml") for path in ABLATIONS.glob("*.toml"))
+
+
+def load_ablation(name: str) -> Ablation:
+    """A table by name, or by the path of a `.toml` file.
+
+    Raises:
+        UsageError: when the package has no such table.
+        ConfigError: when the file is refused.
+    """
+    path = Path(name) if name.endswith(".toml") else ABLATIONS / f"{name}.toml"
+    if not path.is_file():
+        raise UsageError(f"there is no ablation {name!r}; {suggest(name, ablation_names())}")
+    return Ablation.parse(read_toml(path), f"ablation {name}")
+
+
+def recipe_of(table: Ablation, row: RowConfig, recipe: str, assignments: tuple[str, ...] = ()) -> Recipe:
+    """The recipe of one row: the given one or its neighbour, then the table's settings, the row's, the caller's.
+
+    Raises:
+        ConfigError: when the recipe or a setting is refused; the message names the row.
+    """
+    try:
+        return load_recipe(_beside(recipe, row.recipe), (*table.set, *row.set, *assignments))
+    except ConfigError as error:
+        raise ConfigError(f"row {row.name!r}: {error}") from None
+
+
+def _beside(recipe: str, other: str) -> str:
+    """The name or path of recipe `other` in the folder of `recipe`."""
+    if not other:
+        return recipe
+    folder, slash, last = recipe.rpartition("/")
+    return f"{folder}{slash}{other}{'.toml' if last.endswith('.toml') else ''}"

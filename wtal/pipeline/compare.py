@@ -1,0 +1,276 @@
+"""Many recipes and seeds -> one table: trained or resumed, detected, judged, beside the papers' rows."""
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from wtal.config import digest
+from wtal.data.annotations import read_annotations
+from wtal.data.dataset import match_ids
+from wtal.data.store import FeatureStore
+from wtal.errors import UsageError, WtalError
+from wtal.eval.detection import tiou_key
+from wtal.pipeline.ablation import Ablation, recipe_of
+from wtal.pipeline.detect import detect, weights_of
+from wtal.pipeline.evaluate import evaluate_seed
+from wtal.pipeline.progress import SILENT, Reporter
+from wtal.pipeline.recipe import Recipe, load_recipe
+from wtal.pipeline.train import TrainInputs, resolve_early, train
+from wtal.pipeline.workspace import Workspace, read_run
+
+_SNIPPETS = 100
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row to be made: a recipe, or a stage of its training; `reported` in percent, `source` of these."""
+
+    name: str
+    recipe: Recipe
+    stage: int | None = None
+    reported: dict[str, float] = field(default_factory=dict)
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What two rows must share for their figures to be compared."""
+
+    features: str
+    videos: str
+    protocols: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """What came of an entry. `values`: "0.5" or "0.1:0.7" -> one fraction a seed. `seconds`: of training, per seed."""
+
+    entry: Entry
+    runs: tuple[Path, ...] = ()
+    conditions: Conditions | None = None
+    values: dict[str, list[float]] = field(default_factory=dict)
+    parameters: int = 0
+    macs: int = 0
+    seconds: float = 0.0
+    failure: str = ""
+    notes: tuple[str, ...] = ()
+
+    def mean(self, key: str) -> float:
+        """Over seeds."""
+        return fmean(self.values[key])
+
+    def spread(self, key: str) -> float:
+        """Standard deviation over seeds; 0 for one seed."""
+        return stdev(self.values[key]) if len(self.values[key]) > 1 else 0.0
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The rows, the columns that they share, and why figures in them must not be compared."""
+
+    title: str
+    seeds: tuple[int, ...]
+    rows: tuple[Row, ...]
+
+    @property
+    def keys(self) -> list[str]:
+        """Columns: thresholds, then averages."""
+        keys = dict.fromkeys(key for row in self.rows for key in row.values)
+        return sorted(keys, key=lambda key: (":" in key, [float(part) for part in key.split(":")]))
+
+    @property
+    def differences(self) -> list[str]:
+        """One sentence for each condition that rows do not share; none where all figures can be compared."""
+        known = [row.conditions for row in self.rows if row.conditions is not None]
+        found = []
+        for what in ("features", "videos", "protocols"):
+            values = sorted({getattr(conditions, what) for conditions in known})
+            if len(values) > 1:
+                found.append(f"not comparable: {what} differ: {'; '.join(values)}")
+        return found
+
+    @property
+    def remarks(self) -> list[str]:
+        """What a reader must know of the figures: differences, and how far the papers' rows can be compared."""
+        notes = dict.fromkeys(note for row in self.rows for note in row.notes)
+        return [*self.differences, *notes]
+
+
+def entries(recipes: Sequence[str], ablation: Ablation | None, assignments: Iterable[str] = ()) -> list[Entry]:
+    """Recipes by name or path -> an entry each; with an ablation, an entry for each of its rows on each recipe.
+
+    Raises:
+        ConfigError: when a recipe, a row or a setting is refused.
+    """
+    assignments = tuple(assignments)
+    found = []
+    for name in recipes:
+        if ablation is None:
+            recipe = load_recipe(name, assignments)
+            found.append(Entry(name, recipe, None, recipe.reported.mAP, recipe.reported.source))
+            continue
+        for row in ablation.rows:
+            title = row.name if len(recipes) == 1 else f"{name}: {row.name}"
+            recipe = recipe_of(ablation, row, name, assignments)
+            found.append(Entry(title, recipe, row.stage, row.reported, ablation.source))
+    for entry in found:
+        resolve_early(entry.recipe)
+    return found
+
+
+def compare(
+    wanted: Sequence[Entry],
+    seeds: Sequence[int],
+    annotations: Path,
+    workspace: Workspace,
+    store: Path | None = None,
+    title: str = "",
+    device: str = "cpu",
+    reporter: Reporter = SILENT,
+) -> Comparison:
+    """Make every row; what is trained, detected or half done already is taken up. A row that fails says why.
+
+    Raises:
+        UsageError: when a store must be named.
+    """
+    rows = []
+    for entry in wanted:
+        place = store or store_of(workspace, entry.recipe)
+        try:
+            rows.append(_row(entry, seeds, TrainInputs(place, annotations), workspace, device, reporter))
+        except WtalError as error:
+            reporter.say(f"{entry.name} failed: {error}")
+            rows.append(Row(entry, failure=" ".join(str(error).split())))
+    return Comparison(title, tuple(seeds), tuple(rows))
+
+
+def store_of(workspace: Workspace, recipe: Recipe) -> Path:
+    """The workspace's only store, or its only one of the recipe's backbone.
+
+    Raises:
+        UsageError: when there is none, or several.
+    """
+    stores = sorted(path.parent for path in workspace.features.glob("*/index.json"))
+    if len(stores) == 1:
+        return stores[0]
+    wanted = recipe.extract.backbone
+    fitting = [path for path in stores if FeatureStore.open(path).identity.get("backbone") == wanted]
+    if len(fitting) == 1:
+        return fitting[0]
+    raise UsageError(
+        f"{workspace.features} holds {len(stores)} stores, {len(fitting)} of backbone {wanted!r}; name one with --store"
+    )
+
+
+def _row(
+    entry: Entry, seeds: Sequence[int], inputs: TrainInputs, workspace: Workspace, device: str, reporter: Reporter
+) -> Row:
+    folders = train(inputs, entry.recipe, seeds, workspace, device, reporter)
+    store, dataset = FeatureStore.open(inputs.store), read_annotations(inputs.annotations)
+    subset = entry.recipe.evaluate.test_subset
+    present = match_ids([video.id for video in dataset.select(subset)], store.ids)
+    values: dict[str, list[float]] = {}
+    for folder in folders:
+        file = detect(folder, entry.recipe.localize, False, frozenset(present.values()), device, reporter)
+        judged = evaluate_seed(folder, file, inputs.annotations, subset, entry.recipe.evaluate.tiou)
+        for key, value in _figures(judged.mAP, entry.reported).items():
+            values.setdefault(key, []).append(value)
+    parameters, macs = _cost(entry.recipe, folders[0])
+    videos = sorted(present)
+    return Row(
+        entry,
+        tuple(folders),
+        Conditions(
+            f"{inputs.store.name} ({digest(store.identity)})",
+            f"{len(videos)} of {subset!r} ({digest(videos)})",
+            f"tiou {entry.recipe.evaluate.tiou}",
+        ),
+        values,
+        parameters,
+        macs,
+        fmean(_seconds(folder) for folder in folders),
+        notes=_notes(entry, store),
+    )
+
+
+def _figures(by_tiou: dict[float, float], reported: Iterable[str]) -> dict[str, float]:
+    """Figures: mAP at each threshold, over all, and over each range that the paper reports and the thresholds cover."""
+    found = {tiou_key(tiou): value for tiou, value in by_tiou.items()}
+    if len(by_tiou) > 1:
+        tious = sorted(by_tiou)
+        found[f"{tiou_key(tious[0])}:{tiou_key(tious[-1])}"] = fmean(by_tiou.values())
+    for key in reported:
+        low, colon, high = key.partition(":")
+        if colon and low in found and high in found:
+            inside = [value for tiou, value in by_tiou.items() if float(low) - 1e-9 <= tiou <= float(high) + 1e-9]
+            found[key] = fmean(inside)
+    return found
+
+
+def _cost(recipe: Recipe, folder: Path) -> tuple[int, int]:
+    from wtal.models.cost import cost
+    from wtal.models.head import create_head
+
+    run = read_run(folder)
+    head = create_head(recipe.head_name, len(run["classes"]), run["feature_dims"], **recipe.head_settings)
+    made = cost(head, run["feature_dims"], _SNIPPETS)
+    return made.parameters, made.macs
+
+
+def _seconds(folder: Path) -> float:
+    """Training time of one seed: the mean of the logged steps times their number."""
+    path = folder / "log.jsonl"
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
+    return fmean(line["seconds"] for line in lines) * lines[-1]["step"] if lines else math.nan
+
+
+def _notes(entry: Entry, store: FeatureStore) -> tuple[str, ...]:
+    notes = []
+    if any(name.startswith("random") for name in weights_of(store.identity).values()):
+        notes.append(f"features of random weights: {store.path.name}")
+    if not entry.reported:
+        return tuple(notes)
+    printed = entry.recipe.reported
+    with_features = f", features {printed.features}" if printed.features else ""
+    notes.append(f"reported rows are printed in {entry.source}{with_features}")
+    backbone = store.identity.get("backbone", "")
+    if backbone != entry.recipe.extract.backbone or not printed.mAP:
+        notes.append(
+            f"not comparable with reported rows: these figures are of {store.path.name} on "
+            f"{entry.recipe.evaluate.test_subset!r}, not of the paper's features and videos"
+        )
+    return tuple(notes)
+
+
+def to_json(comparison: Comparison) -> dict[str, Any]:
+    """Everything, fractions for ours and percent for what is reported."""
+    return {
+        "title": comparison.title,
+        "seeds": list(comparison.seeds),
+        "comparable": not comparison.differences,
+        "remarks": comparison.remarks,
+        "rows": [_row_json(row) for row in comparison.rows],
+    }
+
+
+def _row_json(row: Row) -> dict[str, Any]:
+    if row.failure:
+        return {"name": row.entry.name, "failure": row.failure}
+    return {
+        "name": row.entry.name,
+        "head": row.entry.recipe.head_name,
+        "stage": row.entry.stage,
+        "runs": [str(run) for run in row.runs],
+        "conditions": vars(row.conditions),
+        "mAP": {
+            key: {"mean": row.mean(key), "spread": row.spread(key), "seeds": row.values[key]} for key in row.values
+        },
+        "parameters": row.parameters,
+        "macs": row.macs,
+        "train_seconds": row.seconds,
+        "reported": row.entry.reported,
+    }

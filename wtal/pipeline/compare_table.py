@@ -1,0 +1,100 @@
+"""A comparison as text, Markdown or CSV."""
+
+import csv
+import io
+import math
+
+from wtal.pipeline.compare import Comparison, Row
+
+FORMATS = ("text", "markdown", "csv", "json")
+
+
+def text_table(comparison: Comparison) -> str:
+    """Aligned columns, percent, mean and spread over seeds; the reported row below each; then the remarks."""
+    lines = [_header(comparison), *_lines(comparison)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    shown = [
+        "  ".join(cell.ljust(width) if i == 0 else cell.rjust(width) for i, (cell, width) in enumerate(cells)).rstrip()
+        for cells in ([*zip(line, widths, strict=True)] for line in lines)
+    ]
+    return "\n".join([*_title(comparison), *shown, *comparison.remarks])
+
+
+def markdown_table(comparison: Comparison) -> str:
+    """The same as a Markdown table."""
+    header, lines = _header(comparison), _lines(comparison)
+    rows = [header, ["---", *["---:"] * (len(header) - 1)], *lines]
+    table = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    remarks = [f"- {remark}" for remark in comparison.remarks]
+    return "\n".join([*(f"**{line}**\n" for line in _title(comparison)), *table, *([""] if remarks else []), *remarks])
+
+
+def csv_table(comparison: Comparison) -> str:
+    """A line a row: fractions with all their digits, spreads in columns of their own, what is reported in percent."""
+    keys = comparison.keys
+    reported = sorted({key for row in comparison.rows for key in row.entry.reported})
+    columns = ["name", "head", "stage", "seeds"]
+    columns += [f"mAP@{key}" for key in keys] + [f"spread@{key}" for key in keys]
+    columns += ["parameters", "macs", "train_seconds", *(f"reported@{key}" for key in reported), "failure"]
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(columns)
+    for row in comparison.rows:
+        stage = "" if row.entry.stage is None else row.entry.stage
+        cells: list[object] = [row.entry.name, row.entry.recipe.head_name, stage, len(comparison.seeds)]
+        cells += [row.mean(key) if key in row.values else "" for key in keys]
+        cells += [row.spread(key) if key in row.values else "" for key in keys]
+        cells += ["", "", ""] if row.failure else [row.parameters, row.macs, f"{row.seconds:.2f}"]
+        writer.writerow([*cells, *(row.entry.reported.get(key, "") for key in reported), row.failure])
+    return out.getvalue().rstrip("\n")
+
+
+def _title(comparison: Comparison) -> list[str]:
+    seeds = ", ".join(map(str, comparison.seeds))
+    what = f"mAP in percent, mean ± standard deviation over seeds {seeds}"
+    if len(comparison.seeds) == 1:
+        what = f"mAP in percent, seed {seeds}"
+    return [f"{comparison.title}: {what}" if comparison.title else what]
+
+
+def _header(comparison: Comparison) -> list[str]:
+    return ["", *(f"@{key}" for key in comparison.keys), "parameters", "MACs/100", "train s"]
+
+
+def _lines(comparison: Comparison) -> list[list[str]]:
+    lines = []
+    for row in comparison.rows:
+        lines.append(_line(row, comparison.keys))
+        if row.entry.reported:
+            cells = [_percent(row.entry.reported.get(key)) for key in comparison.keys]
+            lines.append(["  reported", *cells, "", "", ""])
+    return lines
+
+
+def _line(row: Row, keys: list[str]) -> list[str]:
+    if row.failure:
+        return [f"{row.entry.name}: failed, {row.failure}", *[""] * (len(keys) + 3)]
+    cells = [_cell(row, key) for key in keys]
+    return [row.entry.name, *cells, _large(row.parameters), _large(row.macs), _rounded(row.seconds)]
+
+
+def _cell(row: Row, key: str) -> str:
+    if key not in row.values:
+        return ""
+    mean = f"{100 * row.mean(key):.1f}"
+    return mean if len(row.values[key]) == 1 else f"{mean} ±{100 * row.spread(key):.1f}"
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{value:g}"
+
+
+def _large(count: int) -> str:
+    for factor, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if count >= factor:
+            return f"{count / factor:.2f} {letter}"
+    return str(count)
+
+
+def _rounded(seconds: float) -> str:
+    return "" if math.isnan(seconds) else f"{seconds:.0f}"
