@@ -29,7 +29,7 @@ from wtal import config
 from wtal.data.batch import SnippetBatch
 from wtal.models.head import Head, HeadOutput, load_renamed
 from wtal.models.losses import THUMOS_CLASSES, binary_cross_entropy, labels_of, with_background
-from wtal.models.temporal import TemporalConv, masked_topk_mean, pack, unpack
+from wtal.models.temporal import Dropout, TemporalConv, masked_topk_mean, pack, unpack
 
 _THUMOS_SNIPPETS = 750
 
@@ -64,7 +64,7 @@ class BasNet(Head):
         self.cas_in = TemporalConv(in_features, config.width, 3)
         self.cas_mid = TemporalConv(config.width, config.width, 3)
         self.cas_out = TemporalConv(config.width, num_classes + 1, bias=False)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.input_dropout = nn.Dropout1d(config.input_dropout)
 
     def forward(self, batch: SnippetBatch) -> HeadOutput:

@@ -1,0 +1,122 @@
+"""Training steps of every head: all videos of a step at once, against one video after the other.
+
+All ways train the same head on the same videos (random features, lengths spread evenly) with the same optimizer, on
+the mean of the videos' losses. The loop is what authors run who do not batch videos of different length, with torch's
+own convolutions; `loop of our layers` has those of the batch. Heads are taken at their papers' widths on features of
+2 x 1024, and narrow on features of 2 x 64. Terms that tie videos together are part of the batch only, so that the
+loops have less to do.
+"""
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks._report import arguments, report
+from benchmarks._turns import rates, rows, take_turns
+from wtal.data.batch import SnippetBatch
+from wtal.models import create_head
+from wtal.models.head import Head
+from wtal.models.temporal import Dropout, TemporalConv
+from wtal.registry import HEADS
+
+WIDE, NARROW = 1024, 64
+CLASSES = 20
+SETTINGS: dict[str, dict[str, Any]] = {
+    "basnet": {"width": 128, "filter_width": 128},
+}
+"""Head -> what makes it 128 wide inside."""
+_MEASURE = "videos_per_s"
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Steps of each head both ways, in turns, at both widths."""
+    parser = arguments(__doc__)
+    parser.add_argument("--heads", nargs="+", default=HEADS.names(), help="heads to train")
+    parser.add_argument("--videos", type=int, default=10, help="of a step")
+    parser.add_argument("--lengths", type=int, nargs=2, default=(150, 450), help="snippets, shortest and longest")
+    parser.add_argument("--widths", nargs="+", default=("paper", "128"), help="paper, 128 or both")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--repeat", type=int, default=3, help="repetitions")
+    options = parser.parse_args(argv)
+    lengths = torch.linspace(*map(float, options.lengths), options.videos).long().tolist()
+    found, ratios = [], {}
+    for width in options.widths:
+        for name in options.heads:
+            times = take_turns(tasks(name, width, lengths, options.device), options.repeat)
+            speeds = rates(times, options.videos)
+            found += rows(f"width {width}", times, options.videos, _MEASURE)
+            for loop in ("loop", "loop of our layers"):
+                ratio = speeds[f"{name} batch"] / speeds[f"{name} {loop}"]
+                ratios[f"{name} batch / {loop}, width {width}"] = round(ratio, 2)
+    report("heads", found, ratios, options.out)
+
+
+def tasks(name: str, width: str, lengths: Sequence[int], device: str) -> dict[str, Callable[[], object]]:
+    """A head's step each way, by name."""
+    dim, settings = (WIDE, {}) if width == "paper" else (NARROW, SETTINGS.get(name, {}))
+    torch.manual_seed(0)
+    head = create_head(name, CLASSES, {"rgb": dim, "flow": dim}, **settings).to(device).train()
+    optimizer = torch.optim.Adam(head.parameters(), lr=1e-4)
+    # Bounded below by zero, as features behind a rectifier are.
+    videos: list[Mapping[str, Tensor]] = [
+        {stream: torch.rand(n, dim, device=device) for stream in ("rgb", "flow")} for n in lengths
+    ]
+    labels = torch.eye(CLASSES, device=device)[torch.arange(len(lengths)) // 2 % CLASSES]
+    return {
+        f"{name} batch": partial(step_of_batch, head, optimizer, videos, labels),
+        f"{name} loop": partial(with_torchs_convolutions, step_of_loop, head, optimizer, videos, labels),
+        f"{name} loop of our layers": partial(step_of_loop, head, optimizer, videos, labels),
+    }
+
+
+def step_of_batch(
+    head: Head, optimizer: torch.optim.Optimizer, videos: Sequence[Mapping[str, Tensor]], labels: Tensor
+) -> None:
+    """One optimizer step on all videos at once."""
+    optimizer.zero_grad(set_to_none=True)
+    _backward(head, SnippetBatch.collate(videos, labels).to(labels.device), 1.0)
+    _finish(optimizer, labels)
+
+
+def step_of_loop(
+    head: Head, optimizer: torch.optim.Optimizer, videos: Sequence[Mapping[str, Tensor]], labels: Tensor
+) -> None:
+    """One optimizer step on the same videos, one after the other."""
+    optimizer.zero_grad(set_to_none=True)
+    for i, video in enumerate(videos):
+        batch = SnippetBatch.collate([video], labels[i : i + 1]).to(labels.device)
+        _backward(head, batch, 1.0 / len(videos))
+    _finish(optimizer, labels)
+
+
+def with_torchs_convolutions(step: Callable[..., None], *arguments: Any) -> None:
+    """A step over single videos in which convolutions and dropout are torch's own."""
+    ours = TemporalConv.forward, Dropout.forward
+    TemporalConv.forward, Dropout.forward = _torchs_convolution, nn.Dropout.forward  # type: ignore[method-assign]
+    try:
+        step(*arguments)
+    finally:
+        TemporalConv.forward, Dropout.forward = ours  # type: ignore[method-assign]
+
+
+def _torchs_convolution(layer: TemporalConv, rows: Tensor, mask: Tensor) -> Tensor:
+    return nn.functional.conv1d(rows.t()[None], layer.weight, layer.bias, padding=layer.padding)[0].t()
+
+
+def _backward(head: Head, batch: SnippetBatch, share: float) -> None:
+    loss = torch.stack(list(head.loss(head(batch), batch).values())).sum() * share
+    loss.backward()  # type: ignore[no-untyped-call]
+
+
+def _finish(optimizer: torch.optim.Optimizer, labels: Tensor) -> None:
+    optimizer.step()
+    if labels.is_cuda:
+        torch.cuda.synchronize()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
