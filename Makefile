@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test check format bench clean
+.PHONY: setup demo test check format bench experiments clean
 .DEFAULT_GOAL := setup
 
 # Rebuilt only when the pins or the package's own requirements change; a second call starts at once.
@@ -35,6 +35,10 @@ format: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks
+
+# Hours on two cores; a stopped call goes on where it was.
+experiments: $(STAMP)
+	$(BIN)/python -m experiments
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .hypothesis

@@ -23,6 +23,7 @@ QUICK = {
         "--repeat",
         "1",
     ],
+    "heads": ["--heads", "basnet", "--videos", "3", "--lengths", "10", "20", "--widths", "128", "--repeat", "1"],
 }
 """Benchmarks in the order in which they run -> options with which each is over in seconds, to see that it works."""
 

@@ -4,20 +4,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import benchmarks
-from benchmarks import _naive, make_table
+from benchmarks import _naive, heads, make_table
 from benchmarks.__main__ import QUICK
 from benchmarks._turns import rates, take_turns
 from benchmarks.decode import check
 from wtal.errors import FormatError, VideoError
 
 FOLDER = Path(benchmarks.__file__).parent
-MEASURED = {"store": "ms_per_read", "decode": "frames_per_s", "backbones": "snippets_per_s"}
+MEASURED = {"store": "ms_per_read", "decode": "frames_per_s", "backbones": "snippets_per_s", "heads": "videos_per_s"}
 TINY = {
     "store": ["--videos", "3", "--dim", "8", "--reads", "5", "--repeat", "1"],
     "decode": ["--sizes", "64x48", "96x64", "--frames", "6", "--repeat", "1"],
     "backbones": ["--sizes", "64x48", "--snippets", "2", "--batches", "1", "2", "--i3d-size", "40x32", "--repeat", "1"],
+    "heads": ["--heads", "basnet", "--videos", "3", "--lengths", "5", "9", "--widths", "128", "--repeat", "1"],
 }
 
 
@@ -83,12 +85,8 @@ def test_naive_peers_are_descriptors():
 
 def test_page(results):
     text = make_table.page([make_table.load(path) for path in results.values()])
-    assert [line for line in text.splitlines() if line.startswith("#")] == [
-        "# Benchmarks",
-        "## store",
-        "## decode",
-        "## backbones",
-    ]
+    headings = [line for line in text.splitlines() if line.startswith("#")]
+    assert headings == ["# Benchmarks", *(f"## {name}" for name in TINY)]
     assert "| ratio | 64x48 | 96x64 |" in text
     assert "CPU cores" in text
     assert "Milliseconds to read one video at random" in text
@@ -109,3 +107,16 @@ def test_page_refuses_what_does_not_fit(results, tmp_path):
             make_table.load(other)
     with pytest.raises(SystemExit, match="is no benchmark's result"):
         make_table.main([str(tmp_path / "missing.json")])
+
+
+@pytest.mark.parametrize("way", ["basnet loop", "basnet loop of our layers"])
+def test_every_way_to_train_a_head_does_the_same_work(way):
+    """`heads` times the same step: its loops leave the gradients of the batch."""
+    found = []
+    for name in ("basnet batch", way):
+        step = heads.tasks("basnet", "128", [5, 9, 7], "cpu")[name]
+        head = next(part for part in step.args if isinstance(part, torch.nn.Module)).eval()
+        step()
+        found.append({key: parameter.grad for key, parameter in head.named_parameters()})
+    for key, gradient in found[0].items():
+        torch.testing.assert_close(gradient, found[1][key], rtol=1e-4, atol=1e-6)
