@@ -27,6 +27,9 @@ WIDE, NARROW = 1024, 64
 CLASSES = 20
 SETTINGS: dict[str, dict[str, Any]] = {
     "basnet": {"width": 128, "filter_width": 128},
+    "lgbm": {"width": 128, "attention_width": 128},
+    "um": {"width": 128},
+    "rskp": {"width": 128},
 }
 """Head -> what makes it 128 wide inside."""
 _MEASURE = "videos_per_s"

@@ -37,13 +37,14 @@ _WORDS = {"str": "text", "int": "whole number", "float": "number", "bool": "true
 
 
 def meanings(config: type[Config]) -> dict[str, str]:
-    """Key -> the text below it in the class's source, on one line; keys without one are missing."""
-    tree = ast.parse(inspect.getsource(config))
-    body = next(node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)).body
+    """Key -> the text below it in the source of its class, on one line; keys without one are missing."""
     found = {}
-    for field, after in itertools.pairwise(body):
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and (text := _text(after)):
-            found[field.target.id] = " ".join(text.split())
+    for part in reversed([part for part in config.__mro__ if issubclass(part, Config)]):
+        tree = ast.parse(inspect.getsource(part))
+        body = next(node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)).body
+        for field, after in itertools.pairwise(body):
+            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and (text := _text(after)):
+                found[field.target.id] = " ".join(text.split())
     return found
 
 

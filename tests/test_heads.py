@@ -23,10 +23,34 @@ from wtal.registry import HEADS
 
 DIMS = dict.fromkeys(STREAMS, WIDTH)
 # Widths that make a head narrow; a head whose settings are missing here runs at the paper's.
-NARROW = {"basnet": {"width": 32, "filter_width": 16}}
+NARROW = {
+    "stpn": {"attention_width": 16},
+    "bm": {"attention_width": 16},
+    "wtalc": {"width": 64},
+    "basnet": {"width": 32, "filter_width": 16},
+    "lgbm": {"width": 32, "attention_width": 16},
+    "um": {"width": 64},
+    "facnet": {"width": 128, "dropout": 0.0},
+    "rskp": {"width": 128, "scale": 10.0},
+}
 # What the planted test needs beside its defaults, for a head that trains or detects in a way of its own.
-PLANTED_TRAIN = {}
-PLANTED_LOCALIZE = {}
+PLANTED_TRAIN = {"lgbm": {"steps": 400}}
+PLANTED_LOCALIZE = {
+    "facnet": {"activation": "softmax", "class_threshold": 0.1, "threshold_start": 0.1},
+    "lgbm": {"signal": "product", "activation": "softmax"},
+    "um": {"signal": "product", "activation": "softmax", "class_threshold": 0.1},
+    "rskp": {
+        "signal": "product",
+        "activation": "softmax",
+        "range": "none",
+        "threshold_start": 0.001,
+        "threshold_stop": 0.1,
+        "threshold_step": 0.005,
+        "class_threshold": 0.1,
+        "video_weight": 0.0,
+        "nms_tiou": 0.5,
+    },
+}
 
 heads = pytest.mark.parametrize("name", HEADS.names())
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -70,3 +71,31 @@ def weighted_mean(values: Mapping[str, Tensor], weights: Mapping[str, float]) ->
     shares = {name: weights.get(name, 1.0) for name in values}
     stacked = torch.stack([value * (shares[name] / sum(shares.values())) for name, value in values.items()])
     return stacked.sum(dim=0)
+
+
+def fuse_probabilities(outputs: Mapping[str, HeadOutput], weights: Mapping[str, float] | None = None) -> HeadOutput:
+    """Streams' answers -> one: weighted means of class probabilities (softmax of `cas`), attention and video scores.
+
+    `cas` are the logarithms of the means, so that their softmax gives the means back.
+    """
+    shares = weights or {}
+    some = next(iter(outputs.values()))
+    probabilities = weighted_mean({name: one.cas.float().softmax(dim=-1) for name, one in outputs.items()}, shares)
+    attention = {name: one.attention for name, one in outputs.items() if one.attention is not None}
+    return HeadOutput(
+        cas=probabilities.clamp(min=torch.finfo(torch.float32).tiny).log(),
+        attention=None if some.attention is None else weighted_mean(attention, shares),
+        video_scores=weighted_mean({name: one.video_scores for name, one in outputs.items()}, shares),
+    )
+
+
+def one_a_stream(parts: Mapping[str, Head], fuse: Fuse) -> Head:
+    """Stream -> its model -> all of them fused, or the only one as it is."""
+    return LateFusion(parts, fuse) if len(parts) > 1 else next(iter(parts.values()))
+
+
+def of_streams(state: Mapping[str, Any], make: Callable[[Mapping[str, Tensor]], Head], fuse: Fuse) -> Head:
+    """A state dict, or stream -> state dict -> the model that `make` makes of it, or one a stream, fused."""
+    if state and all(isinstance(value, Mapping) for value in state.values()):
+        return one_a_stream({name: make(value) for name, value in state.items()}, fuse)
+    return make(state)

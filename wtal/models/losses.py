@@ -49,13 +49,14 @@ def binary_cross_entropy(scores: Tensor, target: Tensor, classes: int, authors: 
     return entropy.mean() if authors else entropy.sum(dim=-1).mean() / classes
 
 
-def co_activity(features: Tensor, cas: Tensor, batch: SnippetBatch, pairs: int) -> Tensor:
+def co_activity(features: Tensor, cas: Tensor, batch: SnippetBatch, pairs: int, authors: bool = False) -> Tensor:
     """(B, T, D), (B, T, C) -> scalar: features of a class's moments agree between two videos that share it.
 
     For each of the first `pairs` pairs of videos (0, 1), (2, 3), ... and each class that both have: with the attention
     softmax over time of its activations, high- and low-attention features are pulled together and pushed apart by a
     margin of 0.5 in cosine distance; the mean over shared classes, summed over pairs and divided by their number.
-    Source: W-TALC (ECCV 2018), equations 5 to 8. 0 where nothing is shared.
+    Source: W-TALC (ECCV 2018), equations 5 to 8. 0 where nothing is shared. The authors divide the sum over pairs and
+    shared classes by the number of these, so that pairs which share more count more.
     """
     labels = labels_of(batch)
     count = min(pairs, len(labels) // 2)
@@ -71,6 +72,8 @@ def co_activity(features: Tensor, cas: Tensor, batch: SnippetBatch, pairs: int) 
     apart = torch.relu(agree - _distance(high[first], low[second]) + _MARGIN)
     apart = 0.5 * (apart + torch.relu(agree - _distance(high[second], low[first]) + _MARGIN))
     shared = labels[first] * labels[second]
+    if authors:
+        return (apart * shared).sum() / shared.sum().clamp(min=1)
     return ((apart * shared).sum(dim=1) / shared.sum(dim=1).clamp(min=1)).sum() / count
 
 

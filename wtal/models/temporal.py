@@ -17,7 +17,7 @@ def pack(x: Tensor, mask: Tensor) -> Tensor:
 
 def unpack(rows: Tensor, mask: Tensor) -> Tensor:
     """(N, D), mask (B, T) -> (B, T, D), zero where padded."""
-    padded = rows.new_zeros((mask.numel(), rows.shape[-1])).index_copy(0, _places(mask), rows)
+    padded = rows.new_zeros((mask.numel(), rows.shape[-1])).index_copy_(0, _places(mask), rows)
     return padded.reshape(*mask.shape, -1)
 
 
@@ -115,6 +115,23 @@ def masked_softmax(logits: Tensor, mask: Tensor) -> Tensor:
     """(B, T, ...), (B, T) -> the same shape: softmax over the real snippets of each video, 0 where padded."""
     weights = mask.reshape(*mask.shape, *[1] * (logits.ndim - 2))
     return logits.masked_fill(~weights, -torch.inf).softmax(dim=1).masked_fill(~weights, 0.0)
+
+
+def masked_smooth(values: Tensor, mask: Tensor, sigma: float) -> Tensor:
+    """(B, T, C), (B, T) -> (B, T, C): a Gaussian over time of deviation `sigma` snippets, 0 where padded.
+
+    It is cut at 4 deviations, and scaled up where it reaches beyond a video's ends.
+    """
+    values = values.masked_fill(~mask[..., None], 0.0)
+    reach = int(4.0 * sigma + 0.5)
+    if reach == 0:
+        return values
+    steps = torch.arange(-reach, reach + 1, device=values.device, dtype=values.dtype)
+    kernel = torch.exp(-0.5 * (steps / sigma) ** 2)[None, None]
+    signals = torch.cat([values, mask[..., None].to(values.dtype)], dim=-1).transpose(1, 2)
+    spread = nn.functional.conv1d(signals.reshape(-1, 1, mask.shape[1]), kernel, padding=reach)
+    smooth = spread.reshape(signals.shape).transpose(1, 2)
+    return smooth[..., :-1].masked_fill(~mask[..., None], 0.0) / smooth[..., -1:].masked_fill(~mask[..., None], 1.0)
 
 
 def masked_range(values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:

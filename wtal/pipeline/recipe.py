@@ -108,7 +108,7 @@ def load_recipe(name: str, assignments: Iterable[str] = ()) -> Recipe:
     changed = override(values, assignments)
     if _head_name(changed) != _head_name(values):
         # The recipe's settings are those of its own head; another starts from its own defaults.
-        changed = override({**values, "head": {}}, assignments)
+        changed = override({**values, "head": _laid_on(changed["head"], values.get("head", {}))}, assignments)
     return Recipe.parse(changed, f"recipe {name}")
 
 
@@ -151,6 +151,13 @@ def _laid_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
         section = result.get(key)
         result[key] = {**section, **value} if isinstance(value, dict) and isinstance(section, dict) else value
     return result
+
+
+def _laid_on(head: Any, own: dict[str, Any]) -> dict[str, Any]:
+    """What a head that works on the recipe's own one knows of that: its settings. Nothing for any other head."""
+    if not isinstance(head, dict) or "base" not in head or head["base"] != own.get("name"):
+        return {}
+    return {"base_settings": {key: value for key, value in own.items() if key != "name"}}
 
 
 def _head_name(values: dict[str, Any]) -> str:

@@ -1,0 +1,14 @@
+"""Run every experiment, going on where the last call stopped: `python -m experiments [options]`."""
+
+import sys
+
+from experiments import kth, planted
+from experiments._run import arguments
+from wtal.registry import HEADS
+
+if __name__ == "__main__":
+    parser = arguments(__doc__)
+    parser.set_defaults(heads=HEADS.names(), tables=kth.TABLES)
+    options = parser.parse_args(sys.argv[1:])
+    planted.run(options)
+    kth.run(options)

@@ -1,0 +1,50 @@
+"""What every experiment shares: where data and work lie, and how its tables are kept."""
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from wtal.cli._console import ConsoleReporter
+from wtal.cli.train import parse_seeds
+from wtal.data.files import write_atomic, write_json
+from wtal.pipeline.compare import Comparison, to_json
+from wtal.pipeline.compare_table import markdown_table
+
+RESULTS = Path(__file__).with_name("results")
+
+
+def arguments(description: str | None) -> argparse.ArgumentParser:
+    """A parser with the options that all experiments share."""
+    root = Path(__file__).parents[1]
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--data", type=Path, default=root / "../shared/data", help="the reference data")
+    parser.add_argument("--workspace", type=Path, default=root / "workspace-experiments", help="stores and runs")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder for the tables")
+    parser.add_argument("--seeds", type=parse_seeds, default=(0, 1, 2), metavar="0,1,2", help="one run a seed")
+    parser.set_defaults(reporter=ConsoleReporter())
+    return parser
+
+
+def keep(made: Comparison, name: str, out: Path, ceiling: Mapping[str, float] | None = None) -> None:
+    """Write a comparison as `NAME.json` and `NAME.md`; `ceiling` is a last row: tiou -> fraction."""
+    write_json(out / f"{name}.json", _without_paths(made) | ({"ceiling": dict(ceiling)} if ceiling else {}))
+    text = markdown_table(made)
+    if ceiling:
+        last = [f"{100 * ceiling[key]:.1f}" if key in ceiling else "" for key in made.keys]
+        row = "| " + " | ".join(["a perfect snippet mask", *last, "", "", ""]) + " |"
+        lines = text.splitlines()
+        end = max(i for i, line in enumerate(lines) if line.startswith("|"))
+        text = "\n".join([*lines[: end + 1], row, *lines[end + 1 :]])
+    write_atomic(out / f"{name}.md", (text + "\n").encode())
+    print(text, file=sys.stdout, flush=True)
+
+
+def _without_paths(made: Comparison) -> dict[str, object]:
+    """The table without what differs from machine to machine."""
+    table = json.loads(json.dumps(to_json(made)))
+    for row in table["rows"]:
+        row.pop("runs", None)
+        row["name"] = Path(row["name"]).stem
+    return dict(table)

@@ -1,0 +1,124 @@
+"""A whole video seen from each of its snippets: recurrence, self-attention, or the mean; exact for each length.
+
+Every operation takes rows (N, D) and the mask (B, T) that they were packed by, and gives rows (N, E).
+"""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import leaky_relu, scaled_dot_product_attention
+
+from wtal.models.temporal import TemporalConv, masked_mean, pack, unpack
+
+GlobalOperation = Literal["lstm", "nonlocal", "pool", "none"]
+_STRETCHES = 8
+"""Of time, at most, in which videos of different length go through a recurrence."""
+
+
+class BidirectionalLstm(nn.Module):
+    """An LSTM from each end of a video; a row is what both have seen when they meet in it.
+
+    Padding stands behind the snippets, so that it comes too late to change them; for the way back each video is turned
+    round within its own length. Torch's packed sequences do the same; on a CPU their gradient is five times as slow.
+    """
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__()
+        self.onward = nn.LSTM(in_features, out_features // 2, batch_first=True)
+        self.back = nn.LSTM(in_features, out_features // 2, batch_first=True)
+
+    def forward(self, rows: Tensor, mask: Tensor) -> Tensor:
+        """Run both."""
+        turned = _turned(mask)
+        with torch.autocast(rows.device.type, enabled=False):
+            rows = rows.float()
+            onward = _recur(self.onward, rows, mask)
+            # Turning round is its own inverse.
+            back = _recur(self.back, rows[turned], mask)[turned]
+        return torch.cat([onward, back], dim=-1)
+
+
+class NonLocal(nn.Module):
+    """Self-attention of one head over a video (Wang et al., CVPR 2018: embedded Gaussian), at half the width.
+
+    Without the residual of that paper: the operation that stands beside this one keeps the snippet itself. The keys
+    have no bias, which the softmax would not see.
+    """
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__()
+        inner = out_features // 2
+        self.query = TemporalConv(in_features, inner)
+        self.key = TemporalConv(in_features, inner, bias=False)
+        self.value = TemporalConv(in_features, inner)
+        self.out = TemporalConv(inner, out_features)
+
+    def forward(self, rows: Tensor, mask: Tensor) -> Tensor:
+        """Every snippet asks all of its video."""
+        query, key, value = (unpack(layer(rows, mask), mask) for layer in (self.query, self.key, self.value))
+        answer = scaled_dot_product_attention(query, key, value, attn_mask=mask[:, None, :])
+        out: Tensor = self.out(pack(answer, mask), mask)
+        return out
+
+
+class GlobalPool(nn.Module):
+    """The mean over a video, projected, beside each of its snippets."""
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__()
+        self.out = nn.Linear(in_features, out_features)
+
+    def forward(self, rows: Tensor, mask: Tensor) -> Tensor:
+        """The same row for all snippets of a video."""
+        whole = leaky_relu(self.out(masked_mean(unpack(rows, mask), mask)))
+        return whole.repeat_interleave(mask.sum(dim=1), dim=0)
+
+
+class LocalGlobal(nn.Module):
+    """A convolution over three snippets and a global operation, in parallel on the same rows, side by side.
+
+    `out_features` is the width of each of the two; `width` that of both. The global side is multiplied by a learned
+    number, at first `gain`.
+    """
+
+    def __init__(self, in_features: int, out_features: int, operation: GlobalOperation, gain: float) -> None:
+        super().__init__()
+        self.local = TemporalConv(in_features, out_features, 3)
+        self.width = out_features
+        self.whole: nn.Module | None = None
+        if operation != "none":
+            self.whole = _OPERATIONS[operation](in_features, out_features)
+            self.gain = nn.Parameter(torch.tensor(gain))
+            self.width = 2 * out_features
+
+    def forward(self, rows: Tensor, mask: Tensor) -> Tensor:
+        """Run both."""
+        local = leaky_relu(self.local(rows, mask))
+        return local if self.whole is None else torch.cat([local, self.gain * self.whole(rows, mask)], dim=-1)
+
+
+_OPERATIONS = {"lstm": BidirectionalLstm, "nonlocal": NonLocal, "pool": GlobalPool}
+
+
+def _recur(lstm: nn.LSTM, rows: Tensor, mask: Tensor) -> Tensor:
+    """(N, D), (B, T) -> (N, E), in a few stretches of time, each with the videos that reach into it."""
+    lengths, order = mask.sum(dim=1).sort(descending=True, stable=True)
+    x, ends = unpack(rows, mask)[order], sorted(set(lengths[:: -(-len(lengths) // _STRETCHES)].tolist()))
+    parts, start, state = [], 0, None
+    for end in ends:
+        alive = int((lengths > start).sum())
+        if state is not None:
+            state = state[0][:, :alive].contiguous(), state[1][:, :alive].contiguous()
+        part, state = lstm(x[:alive, start:end], state)
+        parts.append(nn.functional.pad(part, (0, 0, 0, 0, 0, len(x) - alive)))
+        start = end
+    return pack(torch.cat(parts, dim=1)[order.argsort()], mask[:, : ends[-1]])
+
+
+def _turned(mask: Tensor) -> Tensor:
+    """(B, T) -> (N,): the row that takes each row's place when every video runs backwards."""
+    lengths = mask.sum(dim=1)
+    ends = lengths.cumsum(dim=0)
+    both = (2 * ends - lengths - 1).repeat_interleave(lengths)
+    return both - torch.arange(len(both), device=mask.device)

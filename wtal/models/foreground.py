@@ -1,0 +1,51 @@
+"""FAC-Net's class-wise foreground classification branch (ICCV 2021, section 3.3), on its own, for other heads.
+
+A head's activations tell which snippets show a class. Softmax over time makes class-wise attention of them, at several
+temperatures; the features that each class attends to must look like foreground where the video has the class, and like
+nothing in particular where it has not. So the action tells what the foreground is (the paper's Table 5 adds this branch
+to STPN, BM, W-TALC and UM).
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from wtal.models.losses import cross_entropy, normalized, with_background
+from wtal.models.similarity import cosine
+from wtal.models.temporal import masked_softmax
+
+TEMPERATURES = (1.0, 2.0, 5.0)
+"""Of the hybrid attention; section 4.2 and Table 4."""
+_VIDEO_SCALE = 10.0
+
+
+def attended(x: Tensor, scores: Tensor, mask: Tensor, temperatures: Sequence[float]) -> list[Tensor]:
+    """(B, T, E), scores (B, T, C), (B, T) -> for each temperature (B, C, E): means of the snippets of high score.
+
+    Weights are the softmax over time of temperature * score (equation 2, and the hybrid attention of section 3.6).
+    """
+    attention = torch.cat([masked_softmax(temperature * scores, mask) for temperature in temperatures], dim=-1)
+    return list(torch.split(attention.transpose(1, 2).to(x.dtype) @ x, scores.shape[-1], dim=1))
+
+
+class ClasswiseForeground(nn.Module):
+    """The branch: one learned vector, the foreground's."""
+
+    def __init__(
+        self, embedding: int, temperatures: Sequence[float] = TEMPERATURES, scale: float = _VIDEO_SCALE
+    ) -> None:
+        super().__init__()
+        self.temperatures, self.scale = tuple(temperatures), scale
+        self.center = nn.Parameter(torch.empty(1, embedding))
+        nn.init.xavier_uniform_(self.center)
+
+    def forward(self, x: Tensor, cas: Tensor, mask: Tensor) -> Tensor:
+        """Features (B, T, E), activations (B, T, C or C + 1), (B, T) -> logits (B, C or C + 1) of being foreground."""
+        features = attended(x, cas, mask, self.temperatures)
+        return self.scale * torch.stack([cosine(one, self.center)[..., 0] for one in features]).mean(dim=0)
+
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """(B, C or C + 1), labels (B, C) -> scalar: cross entropy; a background class behind the others is absent."""
+        has_background = logits.shape[1] > labels.shape[1]
+        return cross_entropy(logits, with_background(labels, 0.0) if has_background else normalized(labels))

@@ -1,0 +1,157 @@
+"""BM: weakly-supervised action localization with Background Modeling (Nguyen, Ramanan, Fowlkes; ICCV 2019).
+
+An attention a_t in (0, 1) pools each video twice, by a into its foreground and by 1 - a into its background:
+
+    x_fg = 1/T sum_t a_t x_t            x_bg = 1/T sum_t (1 - a_t) x_t
+
+One classifier over the C classes and background sees both, and every snippet (p_t). The loss has the terms
+
+    cls_fore    cross entropy of x_fg against the video's labels
+    cls_back    cross entropy of x_bg against the background class, alpha
+    guide       self-guided attention, beta: 1/T sum_t |a_t - G p_t[y]| + |a_t - G (1 - p_t[background])|, where G is
+                a Gaussian over time and p_t teaches only; of several labels y the most probable one in each snippet
+    cluster     x_fg and x_bg are told apart by two learned prototypes, gamma
+
+each with its own weight; a term whose weight is 0 is not there. One model a stream. `cas` (B, T, C + 1), background
+last, are the logits of p_t: detections come from attention times softmax of `cas`. Two streams are fused by weighted
+means of class probabilities and of attention. `embedding` puts a linear layer, ReLU and dropout before it all;
+`foreground_weight` adds FAC-Net's class-wise foreground branch (ICCV 2021, Table 5).
+
+There is no code by the authors: `from_authors` refuses, and `authors=True` changes nothing. What the paper leaves open
+is taken from its re-use in DGAM (CVPR 2020): the Gaussian's width, several labels. At the ends of a video the Gaussian
+is cut and scaled up, which is ours.
+"""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from wtal import config
+from wtal.data.batch import SnippetBatch
+from wtal.errors import WeightsError
+from wtal.models.attention import SnippetAttention, SnippetEmbedding, linear
+from wtal.models.foreground import ClasswiseForeground
+from wtal.models.head import EmbeddingHead, Head, HeadOutput
+from wtal.models.late_fusion import fuse_probabilities, one_a_stream
+from wtal.models.losses import cross_entropy, labels_of, with_background
+from wtal.models.temporal import masked_mean, masked_smooth, pack, unpack
+
+
+class Config(config.Config):
+    """Defaults are the paper's, unless said otherwise."""
+
+    embedding: int = Field(0, ge=0)
+    """Width of a layer before the network, which is not there at 0, as in the paper."""
+    dropout: float = Field(0.5, ge=0, lt=1)
+    """Behind that layer; FAC-Net's."""
+    input_dropout: float = Field(0.0, ge=0, lt=1)
+    """On the input, channels of the whole video at once; ours, for small collections. The paper has none."""
+    attention_width: int = Field(256, ge=1)
+    """Of the hidden layer of the attention."""
+    background_weight: float = Field(0.1, ge=0)
+    """alpha, of the background's classification."""
+    guide_weight: float = Field(0.1, ge=0)
+    """beta, of the self-guided attention."""
+    cluster_weight: float = Field(0.1, ge=0)
+    """gamma, of the prototypes of foreground and background."""
+    guide_sigma: float = Field(1.0, ge=0)
+    """Standard deviation, in snippets, of the Gaussian over the activations that guide the attention; DGAM."""
+    rgb_weight: float = Field(0.5, gt=0, lt=1)
+    """Of rgb where it is fused with flow; ours. DGAM has 0.35."""
+    foreground_weight: float = Field(0.0, ge=0)
+    """Of the class-wise foreground branch of FAC-Net, which is not there at 0."""
+
+
+class Bm(EmbeddingHead):
+    """The model of one stream; background is a class, the last."""
+
+    def __init__(self, num_classes: int, in_features: int, config: Config) -> None:
+        super().__init__()
+        self.num_classes, self.config = num_classes, config
+        self.features = SnippetEmbedding(in_features, config.embedding, config.dropout, config.input_dropout)
+        self.embedding = self.features.width
+        self.attention = SnippetAttention(self.embedding, config.attention_width)
+        self.classifier = linear(self.embedding, num_classes + 1)
+        self.prototypes = linear(self.embedding, 2, bias=False) if config.cluster_weight else None
+        self.foreground = ClasswiseForeground(self.embedding) if config.foreground_weight else None
+
+    def embed(self, batch: SnippetBatch) -> Tensor:
+        """(B, T, D) -> (B, T, E); without an embedding the features themselves."""
+        x: Tensor = self.features(batch)
+        return x
+
+    def respond(self, x: Tensor, batch: SnippetBatch) -> HeadOutput:
+        """(B, T, E) -> `cas` (B, T, C + 1), `attention` (B, T), `video_scores` (B, C).
+
+        `extras`: fg_logits and bg_logits (B, C + 1); fg_cluster and bg_cluster (B, 2), how near each is to the
+        prototypes of foreground and of background; fore_logits (B, C + 1) of the foreground branch; what is there.
+        """
+        mask, rows = batch.mask, pack(x, batch.mask)
+        attention = unpack(self.attention(rows), mask)
+        cas = unpack(self.classifier(rows).float(), mask)
+        pooled = _pooled(x, attention, mask)
+        logits = self.classifier(pooled).float()
+        extras = {"fg_logits": logits[:, 0], "bg_logits": logits[:, 1]}
+        if self.prototypes is not None:
+            near = self.prototypes(pooled).float()
+            extras |= {"fg_cluster": near[:, 0], "bg_cluster": near[:, 1]}
+        if self.foreground is not None:
+            extras["fore_logits"] = self.foreground(x, cas, mask)
+        scores = extras["fg_logits"].softmax(dim=-1)[:, : self.num_classes]
+        return HeadOutput(cas, attention.squeeze(-1), scores, extras)
+
+    def loss(self, output: HeadOutput, batch: SnippetBatch) -> dict[str, Tensor]:
+        """`cls_fore`, `cls_back`, `guide`, `cluster` and `foreground` (the branch), as they have a weight."""
+        settings, labels, extras = self.config, labels_of(batch), output.extras
+        terms = {"cls_fore": cross_entropy(extras["fg_logits"], with_background(labels, 0.0))}
+        if settings.background_weight:
+            background = with_background(torch.zeros_like(labels), 1.0)
+            terms["cls_back"] = settings.background_weight * cross_entropy(extras["bg_logits"], background)
+        if settings.guide_weight:
+            terms["guide"] = settings.guide_weight * self._guide(output, labels, batch.mask)
+        if self.prototypes is not None:
+            first, second = (torch.eye(2, device=labels.device)[side].expand(len(labels), 2) for side in (0, 1))
+            cluster = cross_entropy(extras["fg_cluster"], first) + cross_entropy(extras["bg_cluster"], second)
+            terms["cluster"] = settings.cluster_weight * cluster
+        if self.foreground is not None:
+            branch = self.foreground.loss(extras["fore_logits"], labels)
+            terms["foreground"] = settings.foreground_weight * branch
+        return terms
+
+    def _guide(self, output: HeadOutput, labels: Tensor, mask: Tensor) -> Tensor:
+        """Attention (B, T) against the smoothed probabilities of the labels' classes and of all classes."""
+        assert output.attention is not None
+        shares = output.cas.detach().float().softmax(dim=-1)
+        labelled = (shares[..., : self.num_classes] * labels[:, None]).amax(dim=-1)
+        guides = torch.stack([labelled, 1.0 - shares[..., -1]], dim=-1)
+        apart = (output.attention[..., None] - masked_smooth(guides, mask, self.config.guide_sigma)).abs()
+        return masked_mean(apart.sum(dim=-1), mask).mean()
+
+
+def _pooled(x: Tensor, attention: Tensor, mask: Tensor) -> Tensor:
+    """(B, T, E), (B, T, 1), (B, T) -> (B, 2, E): foreground and background, each divided by the number of snippets."""
+    weights = torch.cat([attention, 1.0 - attention], dim=-1).masked_fill(~mask[..., None], 0.0)
+    shares = weights / mask.sum(dim=1).clamp(min=1)[:, None, None]
+    return shares.transpose(1, 2).to(x.dtype) @ x
+
+
+def create(num_classes: int, feature_dims: dict[str, int], config: Config, authors: bool) -> Head:
+    """A BM a stream, fused; of one stream the model alone."""
+    weights = {"rgb": config.rgb_weight, "flow": 1.0 - config.rgb_weight}
+    parts = {name: Bm(num_classes, dim, config) for name, dim in feature_dims.items()}
+    return one_a_stream(parts, partial(fuse_probabilities, weights=weights))
+
+
+def from_authors(state_dict: Mapping[str, Any], num_classes: int) -> Head:
+    """Refused: there is no authors' code.
+
+    Raises:
+        WeightsError: always.
+    """
+    raise WeightsError(
+        f"bm has no authors' code, so no checkpoint of theirs; got the keys {', '.join(state_dict)[:80]}"
+    )

@@ -1,0 +1,401 @@
+"""RSKP: Representative Snippet Knowledge Propagation (Huang, Wang, Li; CVPR 2022 and its supplement).
+
+Snippets F are embedded and summed up by a few representative ones (EM attention, equations 1 to 3). These are
+propagated into F along a bipartite random walk (equations 4 to 6, by the exact low-rank form of
+`wtal.models.random_walk`): once those of the video itself (intra-video branch F^a), once those of the video's classes
+out of a memory bank (inter-video branch F^e, from half of the run on). One classification head, FAC-Net's without its
+class-wise foreground branch and with sigmoid attention, sees F, F^a and F^e; the activations of the latter two are
+online pseudo labels of the first (equation 7). The loss (equation 8) has the terms
+
+    cls_fore   class-agnostic attention head against the labels, all branches
+    cls_back   multiple-instance head against labels and background, all branches, gamma = 0.2
+    att        mean of the lowest less mean of the highest foreground scores, main branch, beta = 0.1
+    spl        cross entropy of the main branch's activations against the fused others', alpha
+
+`base` puts another method in the place of the network (Table 6): any head whose `embed` and `respond` are apart. Its
+own terms are imposed on every branch but for `main_terms`, its logits are fused instead of probabilities, and
+`temperature` wants to be 1, as the code's belongs to the scale of its own network.
+
+Where code and paper part, the defaults are the code's, which made the numbers: pseudo labels and activations are
+sharpened by a temperature of 0.2, alpha falls from 1 to 0.5 when the memory comes in, the multiple-instance head
+aggregates features with sigmoid attention (`mil = "scores"` is the supplement's), means start from Xavier's uniform
+distribution (`mu_init = "orthogonal"` is the paper's).
+
+Differences from the authors' code, which `authors=True` runs instead:
+
+- A batch with labels is answered by the main branch in evaluation too, as their training code does; without
+  `authors`, and for batches without labels, evaluation fuses main and intra-video branch: softmax of `cas` is then
+  0.6 of the one's and 0.4 of the other's class probabilities.
+- Slots of the memory that hold nothing (fewer means than slots in a class's videos) take part as zeros in theirs.
+
+In neither mode: their memory is updated after each video; here the videos of a step retrieve, then they are stored, all
+at once. A video that finds nothing in the memory has its intra-video branch for an inter-video one.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from wtal.data.batch import SnippetBatch
+from wtal.errors import ConfigError
+from wtal.models.buckets import in_parts
+from wtal.models.cosine_network import CosineNetwork, NetworkConfig
+from wtal.models.head import EmbeddingHead, Head, HeadOutput, Moment, create_head, load_renamed
+from wtal.models.losses import labels_of
+from wtal.models.memory_bank import ClassMemory, Memory, VideoMemory
+from wtal.models.random_walk import Form, Means, Walk, among_snippets
+from wtal.models.representatives import Representatives, Summary, extremes
+from wtal.models.temporal import masked_mean
+
+
+class Config(NetworkConfig):
+    """Defaults are the authors' code's for THUMOS14, and the paper's where no other source is named.
+
+    Those of the own network come first, from `NetworkConfig`.
+    """
+
+    branches: Literal["main", "intra", "all"] = "all"
+    """What is trained: the main branch alone, with the intra-video branch, with the memory's inter-video branch."""
+    summary: Literal[Summary, "snippets"] = "em"
+    """Representative snippets: means of EM attention, learned starts or fixed ones (Table 4, without BP); snippets of
+    the highest class scores; centres of a clustering; or all the snippets (Table 3)."""
+    n_mu: int = Field(8, ge=1)
+    """Representative snippets of a video; supplement, section 3."""
+    mu_init: Literal["xavier", "orthogonal"] = "xavier"
+    """Of the means that EM starts from: code, or section 3.1."""
+    em_iterations: int = Field(2, ge=1)
+    """Of EM attention; section 3.1."""
+    em_scale: float = Field(5.0, gt=0)
+    """lambda, sharpness of the affinities."""
+    extremes: int = Field(0, ge=0)
+    """Only so many representative snippets of the highest, and as many of the lowest foreground scores are used; 0 uses
+    all. Supplement, Table 2, which does not say how many."""
+    region: Literal["whole", "foreground", "background"] = "whole"
+    """Part of the snippets' features that is summed up and updated; supplement, Table 2."""
+
+    propagation: Form = "closed"
+    """Equation 6, by a K x K or a T x T solve; `walk_steps` of equations 4 and 5, or of those with fixed means; Z M
+    alone; or equation 6 on the class scores instead of the features (Table 5)."""
+    w: float = Field(0.5, ge=0, lt=1)
+    """Of what is propagated, against the snippets' own."""
+    walk_steps: int = Field(1, ge=1)
+    """Of the iterated forms (Figure 5)."""
+
+    distill: Literal["scores", "l1", "l2"] = "scores"
+    """What pseudo labels are: class activations, or the updated features, by L1 or L2 distance; supplement, Table 3."""
+    temperature: float = Field(0.2, gt=0)
+    """Both activations are divided by it; code. The paper has none, which is 1."""
+    pseudo_weight: float = Field(1.0, ge=0)
+    """alpha, of the pseudo labels, before the memory comes in."""
+    memory_pseudo_weight: float = Field(0.5, ge=0)
+    """alpha from then on; code. It stays 1 in the paper."""
+    intra_weight: float = Field(1.0, ge=0)
+    """Of the classification terms of the intra-video branch; 0 is Table 5, without them."""
+    inter_weight: float = Field(0.5, ge=0)
+    """Of those of the inter-video branch; code."""
+    inter_share: float = Field(0.2, ge=0, le=1)
+    """Of the inter-video branch in the pseudo labels, and in what is fused beside the main branch; code."""
+
+    memory: Literal["class", "video"] = "class"
+    """A table of the best means of each class, or of the means of every video (supplement, Table 2)."""
+    memory_slots: int = Field(5, ge=1)
+    """Means a class; supplement, section 3."""
+    memory_videos: int = Field(256, ge=1)
+    """Rows of the table of videos, at least as many as training videos; ours, THUMOS14 has 200."""
+    memory_momentum: float = Field(0.999, ge=0, le=1)
+    """Of the table of videos; MoCo's, to which the supplement refers."""
+    memory_fusion: Literal["late", "concat"] = "late"
+    """A branch of its own for the memory's means, or one branch for them and the video's own (supplement, Table 3)."""
+    warmup: float = Field(0.5, ge=0, le=1)
+    """Share of the run before the memory comes in: 100 of 200 epochs; section 4.2."""
+
+    test_branches: Literal["main", "intra", "all"] = "intra"
+    """What is fused in evaluation; `all` takes the predicted classes to the memory (supplement, Table 4)."""
+    test_main: float = Field(0.6, ge=0, le=1)
+    """Weight of the main branch in evaluation; code. The authors give 0.8 for ActivityNet."""
+    test_class_threshold: float = Field(0.1, ge=0, le=1)
+    """Classes of at least this score are predicted, and the best; section 4.2."""
+
+    base: str = ""
+    """Another head in the place of RSKP's own network: stpn, bm, um, facnet (Table 6). Empty is its own."""
+    base_settings: dict[str, Any] = Field(default_factory=dict)
+    """Of that head."""
+    main_terms: tuple[str, ...] = ("att",)
+    """Terms of the network's loss that the main branch alone has, as section 4.4 says of Table 6."""
+
+
+class Rskp(Head):
+    """A network, representative snippets, their propagation, and a memory of them.
+
+    `memory.features` (C, S, E), `memory.scores` (C, S) and `memory.filled` () are buffers, and may be set.
+    """
+
+    def __init__(self, num_classes: int, base: EmbeddingHead, config: Config, authors: bool) -> None:
+        super().__init__()
+        self.num_classes, self.config, self.authors = num_classes, config, authors
+        self.pairs, self.stages = base.pairs, base.stages
+        self.base = base
+        self.walk = Walk(config.propagation, config.w, config.em_scale, config.walk_steps)
+        self.representatives = _representatives(base.embedding, config)
+        self.memory = _memory(num_classes, base.embedding, config, authors)
+
+    def forward(self, batch: SnippetBatch) -> HeadOutput:
+        """(B, T, D) -> `cas`, `attention` and `video_scores` as the base has them, fused in evaluation.
+
+        `extras`: what each branch says, o_*, m_* and r_*: cas, att, scores and the base's own extras; mu (B, K, E),
+        mu_present (B, K) and mu_pred (B, K, C + 1), representative snippets and their classes, where there are labels.
+        """
+        # The authors of another head may compute on padding: it stays where it is.
+        output = self._answer(batch) if self.authors else in_parts(self._answer, batch, self.base.embedding)
+        if self.training and batch.labels is not None and self.memory is not None and self.memory.is_filled:
+            own = Means(output.extras["mu"], output.extras["mu_present"])
+            self.memory.store(own, output.extras["mu_pred"], batch.labels, batch)
+        return output
+
+    def loss(self, output: HeadOutput, batch: SnippetBatch) -> dict[str, Tensor]:
+        """The base's terms, each summed over branches, and `spl`, the pseudo labels."""
+        config = self.config
+        updated = config.propagation != "scores"
+        weights = {"o": 1.0, "m": updated * config.intra_weight, "r": updated * config.inter_weight}
+        terms: dict[str, Tensor] = {}
+        for name, weight in weights.items():
+            if not weight or f"{name}_cas" not in output.extras:
+                continue
+            for term, value in self.base.loss(_unnamed(name, output), batch).items():
+                if name == "o" or term not in config.main_terms:
+                    terms[term] = terms[term] + weight * value if term in terms else weight * value
+        filled = self.memory is not None and self.memory.is_filled
+        pseudo = config.memory_pseudo_weight if filled else config.pseudo_weight
+        if pseudo and "m_cas" in output.extras:
+            terms["spl"] = pseudo * masked_mean(self._disagreement(output.extras), batch.mask).mean()
+        return terms
+
+    def begin_step(self, moment: Moment, videos: Callable[[], Iterator[SnippetBatch]]) -> None:
+        """Where the warm-up ends, fill the memory with the representative snippets of all training videos."""
+        self.base.begin_step(moment, videos)
+        if self.memory is None or self.memory.is_filled or moment.share < self.config.warmup:
+            return
+        self.eval()
+        with torch.no_grad():
+            for batch in videos():
+                x = self.base.embed(batch)
+                own = self._represent(x, self.base.respond(x, batch), batch)
+                self.memory.store(own, self._recognize(own, batch), labels_of(batch), batch)
+        self.memory.filled.fill_(1.0)
+
+    def end_stage(self, stage: int) -> None:
+        """Hand it on."""
+        self.base.end_stage(stage)
+
+    def finish(self) -> None:
+        """Hand it on."""
+        self.base.finish()
+
+    def _answer(self, batch: SnippetBatch) -> HeadOutput:
+        """What `forward` answers."""
+        x = self.base.embed(batch)
+        main = self.base.respond(x, batch)
+        if self.config.branches == "main":
+            return replace(main, extras=_named("o", main))
+        own = self._represent(x, main, batch)
+        branches = {"o": main, **self._branches(x, own, main, batch)}
+        cas, scores = self._say(branches, x, own, batch)
+        extras = {key: value for name, branch in branches.items() for key, value in _named(name, branch).items()}
+        if batch.labels is not None and self.representatives is not None:
+            extras |= {"mu": own.features, "mu_present": own.present, "mu_pred": self._recognize(own, batch)}
+        return HeadOutput(cas, main.attention, scores, extras)
+
+    def _represent(self, x: Tensor, main: HeadOutput, batch: SnippetBatch) -> Means:
+        """(B, T, E) -> the representative snippets of each video."""
+        if self.representatives is None:
+            return Means(x, batch.mask)
+        evidence = main.cas.softmax(dim=-1)[..., : self.num_classes].amax(dim=-1)
+        means: Means = self.representatives(self._part(x, main), batch.mask, evidence)
+        if not self.config.extremes:
+            return means
+        return extremes(means, self._foreground(self._respond_to(means, batch)), self.config.extremes)
+
+    def _branches(self, x: Tensor, own: Means, main: HeadOutput, batch: SnippetBatch) -> dict[str, HeadOutput]:
+        """The branches beside the main one."""
+        known = None if batch.labels is None else self._recall(own, batch.labels, batch)
+        if known is None or self.config.memory_fusion == "concat":
+            return {"m": self._walked(x, known or own, main, batch)}
+        return {"m": self._walked(x, own, main, batch), "r": self._walked(x, known, main, batch)}
+
+    def _recall(self, own: Means, labels: Tensor, batch: SnippetBatch) -> Means | None:
+        """Labels (B, C) -> what the memory knows of them, a video's own means where that is nothing; None unfilled."""
+        if self.memory is None or not self.memory.is_filled:
+            return None
+        found = self.memory.retrieve(labels, batch)
+        beside = ~found.present.any(dim=1, keepdim=True) | (self.config.memory_fusion == "concat")
+        return found.beside(own._replace(present=own.present & beside))
+
+    def _walked(self, x: Tensor, means: Means, main: HeadOutput, batch: SnippetBatch) -> HeadOutput:
+        """(B, T, E) -> what the base says of it once `means` are propagated into it."""
+        config = self.config
+        if config.propagation == "scores":
+            of_means = self._respond_to(means, batch).cas
+            return replace(main, cas=self.walk.of_scores(main.cas, of_means, x, means, batch.mask))
+        part = self._part(x, main)
+        if self.representatives is None:
+            walked = among_snippets(part, batch.mask, config.em_scale, config.w)
+        else:
+            walked = self.walk(part, means, batch.mask)
+        walked = walked if part is x else walked + (x - part)
+        said = self.base.respond(walked, batch)
+        if config.distill == "scores":
+            return said
+        # The mean over features is ours: the supplement does not say how the distances are scaled.
+        apart = (x - walked.detach()).abs() if config.distill == "l1" else (x - walked.detach()).square()
+        return replace(said, extras={**said.extras, "apart": apart.mean(dim=-1)})
+
+    def _part(self, x: Tensor, main: HeadOutput) -> Tensor:
+        """(B, T, E) -> the share of it that is summed up and updated."""
+        if self.config.region == "whole":
+            return x
+        foreground = self._foreground(main)[..., None]
+        return x * (foreground if self.config.region == "foreground" else 1.0 - foreground)
+
+    def _foreground(self, said: HeadOutput) -> Tensor:
+        if said.attention is None:
+            raise ConfigError(
+                f"head.base = {self.config.base!r} has no attention; leave head.region and extremes alone"
+            )
+        return said.attention
+
+    @torch.no_grad()
+    def _respond_to(self, means: Means, batch: SnippetBatch) -> HeadOutput:
+        """What the base says of means, as if they were the snippets of a video; no gradient."""
+        return self.base.respond(means.features.detach(), replace(batch, streams={}, mask=means.present))
+
+    def _recognize(self, means: Means, batch: SnippetBatch) -> Tensor:
+        """K means -> (B, K, C + 1) class probabilities."""
+        return self._respond_to(means, batch).cas.float().softmax(dim=-1)
+
+    def _say(
+        self, branches: dict[str, HeadOutput], x: Tensor, own: Means, batch: SnippetBatch
+    ) -> tuple[Tensor, Tensor]:
+        """`cas` and `video_scores`: the main branch's in training, fused in evaluation."""
+        config, main, intra = self.config, branches["o"], branches["m"]
+        if self.training or config.test_branches == "main":
+            return main.cas, main.video_scores
+        parts = [(config.test_main, main), (1 - config.test_main, intra)]
+        if config.test_branches == "all":
+            scores = self._fuse(parts)[1]
+            foretold = (scores >= config.test_class_threshold) | (scores == scores.amax(dim=1, keepdim=True))
+            recalled = self._recall(own, foretold, batch)
+            if recalled is not None:
+                inter, share = self._walked(x, recalled, main, batch), (1 - config.test_main) * config.inter_share
+                parts[1:] = [(1 - config.test_main - share, intra), (share, inter)]
+        cas, scores = self._fuse(parts)
+        return (main.cas if self.authors and batch.labels is not None else cas), scores
+
+    def _fuse(self, parts: list[tuple[float, HeadOutput]]) -> tuple[Tensor, Tensor]:
+        """Weighted answers -> `cas` and `video_scores`; with the own network softmax of `cas` is their mean."""
+        kept = [(weight, part) for weight, part in parts if weight > 0]
+        scores = torch.stack([weight * part.video_scores for weight, part in kept]).sum(dim=0)
+        if self.config.base:
+            return torch.stack([weight * part.cas for weight, part in kept]).sum(dim=0), scores
+        logs = [part.cas.float().log_softmax(dim=-1) + math.log(weight) for weight, part in kept]
+        return torch.stack(logs).logsumexp(dim=0), scores
+
+    def _disagreement(self, extras: dict[str, Tensor]) -> Tensor:
+        """(B, T) of the main branch with what the others say: cross entropy, or distance of features."""
+        if self.config.distill != "scores":
+            return extras["m_apart"]
+        teacher, temperature = extras["m_cas"], self.config.temperature
+        if "r_cas" in extras:
+            teacher = torch.lerp(teacher, extras["r_cas"], self.config.inter_share)
+        target = (teacher.detach().float() / temperature).softmax(dim=-1)
+        return -(target * (extras["o_cas"].float() / temperature).log_softmax(dim=-1)).sum(dim=-1)
+
+
+def create(num_classes: int, feature_dims: dict[str, int], config: Config, authors: bool) -> Rskp:
+    """RSKP over the streams side by side, on its own network or on another head.
+
+    Raises:
+        ConfigError: when settings do not go together, or the other head has no embedding.
+    """
+    width = sum(feature_dims.values())
+    base: Head = CosineNetwork(num_classes, width, config)
+    if config.base:
+        base = create_head(config.base, num_classes, {"features": width}, authors=authors, **config.base_settings)
+    if not isinstance(base, EmbeddingHead):
+        raise ConfigError(f"head.base = {config.base!r} has no embedding to work on; take stpn, bm, um or facnet")
+    _check(config)
+    return Rskp(num_classes, base, config, authors)
+
+
+def from_authors(state_dict: Mapping[str, Tensor], num_classes: int) -> Rskp:
+    """RSKP from the authors' checkpoint; the widths are read off its tensors. The memory is not in it, and is empty."""
+    names = {
+        "mu": "representatives.mu",
+        "ac_center": "base.actions",
+        "fg_center": "base.foreground",
+        "feature_embedding.0.weight": "base.linear.weight",
+        "feature_embedding.0.bias": "base.linear.bias",
+    }
+    plain = {key.removeprefix("module."): value for key, value in state_dict.items()}
+    width, features = _shape(plain, "feature_embedding.0.weight", (Config().width, 2048))
+    config = Config(width=width, n_mu=_shape(plain, "mu", (Config().n_mu, width))[0])
+    head = Rskp(num_classes, CosineNetwork(num_classes, features, config), config, authors=True)
+    buffers = dict(head.named_buffers())
+    load_renamed(head, {**plain, **buffers}, {**names, **{key: key for key in buffers}}, "RSKP")
+    return head
+
+
+def _representatives(width: int, config: Config) -> Representatives | None:
+    if config.branches == "main" or config.summary == "snippets":
+        return None
+    # The means reach the loss through the classification terms of the updated features alone.
+    learned = config.summary == "em" and config.propagation != "scores" and config.intra_weight > 0
+    return Representatives(
+        config.summary, config.n_mu, width, config.em_iterations, config.em_scale, config.mu_init, learned
+    )
+
+
+def _memory(num_classes: int, width: int, config: Config, authors: bool) -> Memory | None:
+    if config.branches != "all":
+        return None
+    if config.memory == "class":
+        return ClassMemory(num_classes, config.memory_slots, width, empty_slots=authors)
+    count = min(config.n_mu, 2 * config.extremes or config.n_mu)
+    return VideoMemory(num_classes, config.memory_videos, count, width, config.memory_momentum)
+
+
+def _check(config: Config) -> None:
+    """Refuse settings that do not go together.
+
+    Raises:
+        ConfigError: for the first.
+    """
+    if config.branches == "all" and config.summary == "snippets":
+        raise ConfigError("head.summary = 'snippets' leaves nothing to remember; set head.branches = 'intra'")
+    if config.branches == "all" and config.memory == "video" and config.summary not in ("em", "em_fixed"):
+        raise ConfigError(
+            "head.memory = 'video' wants as many means of every video; set head.summary to em or em_fixed"
+        )
+    if config.propagation == "scores" and (config.distill != "scores" or config.region != "whole"):
+        raise ConfigError("head.propagation = 'scores' updates no features; leave head.distill and head.region alone")
+
+
+def _named(name: str, branch: HeadOutput) -> dict[str, Tensor]:
+    """What a branch says -> extras of the whole."""
+    found = {"cas": branch.cas, "att": branch.attention, "scores": branch.video_scores, **branch.extras}
+    return {f"{name}_{key}": value for key, value in found.items() if value is not None}
+
+
+def _unnamed(name: str, output: HeadOutput) -> HeadOutput:
+    """The way back."""
+    found = {key.removeprefix(f"{name}_"): x for key, x in output.extras.items() if key.startswith(f"{name}_")}
+    return HeadOutput(found.pop("cas"), found.pop("att", None), found.pop("scores"), found)
+
+
+def _shape(state: Mapping[str, Tensor], key: str, otherwise: tuple[int, int]) -> tuple[int, int]:
+    found = state.get(key)
+    return (found.shape[0], found.shape[1]) if found is not None and found.ndim == 2 and found.numel() else otherwise

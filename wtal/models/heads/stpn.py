@@ -1,0 +1,153 @@
+"""STPN: Sparse Temporal Pooling Network (Nguyen, Liu, Prasad, Han; CVPR 2018, arXiv 1712.05080).
+
+Two layers give every snippet an attention a_t in (0, 1). A video is the mean over time of its features times their
+attention, not divided by the sum of the attention; one linear layer and a sigmoid a class recognize it:
+
+    L = L_cls + beta * |a|_1            sigmoid cross entropy, and few attended snippets (equations 1 to 4)
+
+One model a stream. `cas` (B, T, C), without background, are the activations w_c x_t (the T-CAM, equation 5): detections
+come from attention times sigmoid of `cas` (equation 6; `localize.activation = "sigmoid"`, `signal = "product"`), and
+their scores from a mix of both streams' T-CAM (equation 7). Two streams are fused by the mean of these sigmoids, which
+is what sigmoid of `cas` gives then; the authors pool the detections of both instead (`localize.streams = "union"`).
+
+`embedding` puts a linear layer, ReLU and dropout before it all ("STPN + embedding" of FAC-Net's Table 5 and RSKP's
+Table 6); `foreground_weight` adds FAC-Net's class-wise foreground branch (ICCV 2021, Table 5).
+
+There is no code by the authors. `from_authors` reads what the public reproduction saves (bellos1203/STPN, TensorFlow):
+its variables by name, those of its optimizer included. Differences from it, which `authors=True` runs instead:
+
+- Its cross entropy is the mean over the C classes, so that its gradient fades as classes are added. Here it is the sum,
+  divided by the 20 classes of THUMOS14: the same there, and no weaker at 200.
+- Its |a|_1 is a sum over T = 400 sampled snippets. Here it is the mean over real snippets times 400: the same at 400,
+  and independent of a video's length.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
+
+from wtal import config
+from wtal.data.batch import SnippetBatch
+from wtal.models.attention import SnippetAttention, SnippetEmbedding, linear
+from wtal.models.foreground import ClasswiseForeground
+from wtal.models.head import EmbeddingHead, Head, HeadOutput, load_renamed
+from wtal.models.late_fusion import of_streams, one_a_stream, weighted_mean
+from wtal.models.losses import THUMOS_CLASSES, labels_of
+from wtal.models.temporal import masked_mean, pack, unpack
+
+_THUMOS_SNIPPETS = 400
+_SLOTS = ("/Adam", "/Adam_1", "beta1_power", "beta2_power")
+"""What TensorFlow's optimizer saves beside the variables."""
+
+
+class Config(config.Config):
+    """Defaults are the paper's, section 4.2, unless said otherwise."""
+
+    embedding: int = Field(0, ge=0)
+    """Width of a layer before the network, which is not there at 0, as in the paper."""
+    dropout: float = Field(0.5, ge=0, lt=1)
+    """Behind that layer; FAC-Net's."""
+    input_dropout: float = Field(0.0, ge=0, lt=1)
+    """On the input, channels of the whole video at once; ours, for small collections. The paper has none."""
+    attention_width: int = Field(256, ge=1)
+    """Of the hidden layer of the attention."""
+    sparsity_weight: float = Field(1e-4, ge=0)
+    """beta, on the L1 norm of 400 attentions."""
+    foreground_weight: float = Field(0.0, ge=0)
+    """Of the class-wise foreground branch of FAC-Net, which is not there at 0."""
+
+
+class Stpn(EmbeddingHead):
+    """The model of one stream; `cas` (B, T, C) are logits of independent sigmoids, without background."""
+
+    def __init__(self, num_classes: int, in_features: int, config: Config, authors: bool) -> None:
+        super().__init__()
+        self.num_classes, self.config, self.authors = num_classes, config, authors
+        self.features = SnippetEmbedding(in_features, config.embedding, config.dropout, config.input_dropout)
+        self.embedding = self.features.width
+        self.attention = SnippetAttention(self.embedding, config.attention_width)
+        self.classifier = linear(self.embedding, num_classes)
+        self.foreground = ClasswiseForeground(self.embedding) if config.foreground_weight else None
+
+    def embed(self, batch: SnippetBatch) -> Tensor:
+        """(B, T, D) -> (B, T, E); without an embedding the features themselves."""
+        x: Tensor = self.features(batch)
+        return x
+
+    def respond(self, x: Tensor, batch: SnippetBatch) -> HeadOutput:
+        """(B, T, E) -> `cas` (B, T, C), `attention` (B, T), `video_scores` (B, C).
+
+        `extras`: logits (B, C) of the videos; fore_logits (B, C) of the foreground branch where it is there.
+        """
+        mask, rows = batch.mask, pack(x, batch.mask)
+        attention = unpack(self.attention(rows), mask)
+        cas = unpack(nn.functional.linear(rows, self.classifier.weight).float(), mask)
+        # The classifier of the mean of features is the mean of the classified features.
+        logits = masked_mean(attention * cas, mask) + self.classifier.bias
+        extras = {"logits": logits}
+        if self.foreground is not None:
+            extras["fore_logits"] = self.foreground(x, cas, mask)
+        return HeadOutput(cas, attention.squeeze(-1), logits.sigmoid(), extras)
+
+    def loss(self, output: HeadOutput, batch: SnippetBatch) -> dict[str, Tensor]:
+        """`cls` (labels), `sparsity` (few attended snippets) and `foreground` (the branch), as they have a weight."""
+        assert output.attention is not None
+        settings, labels = self.config, labels_of(batch)
+        entropy = binary_cross_entropy_with_logits(output.extras["logits"].float(), labels.float(), reduction="none")
+        terms = {"cls": entropy.mean() if self.authors else entropy.sum(dim=-1).mean() / THUMOS_CLASSES}
+        if settings.sparsity_weight:
+            norm = output.attention.sum(dim=1)
+            if not self.authors:
+                norm = norm / batch.lengths * _THUMOS_SNIPPETS
+            terms["sparsity"] = settings.sparsity_weight * norm.mean()
+        if self.foreground is not None:
+            branch = self.foreground.loss(output.extras["fore_logits"], labels)
+            terms["foreground"] = settings.foreground_weight * branch
+        return terms
+
+
+def fuse(outputs: Mapping[str, HeadOutput]) -> HeadOutput:
+    """Streams' answers -> one: means of sigmoid of `cas`, of attention and of video scores; `cas` are logits again."""
+    cas = torch.stack([one.cas.float() for one in outputs.values()])
+    present, absent = (logsigmoid(sign * cas).logsumexp(dim=0) for sign in (1.0, -1.0))
+    attention = {name: one.attention for name, one in outputs.items() if one.attention is not None}
+    return HeadOutput(
+        cas=present - absent,
+        attention=weighted_mean(attention, {}),
+        video_scores=weighted_mean({name: one.video_scores for name, one in outputs.items()}, {}),
+    )
+
+
+def create(num_classes: int, feature_dims: dict[str, int], config: Config, authors: bool) -> Head:
+    """An STPN a stream, fused; of one stream the model alone."""
+    return one_a_stream({name: Stpn(num_classes, dim, config, authors) for name, dim in feature_dims.items()}, fuse)
+
+
+def from_authors(state_dict: Mapping[str, Any], num_classes: int) -> Head:
+    """One stream's variables of the public reproduction, or stream -> variables; the widths are read off them."""
+    return of_streams(state_dict, lambda state: _from_authors(state, num_classes), fuse)
+
+
+def _from_authors(state_dict: Mapping[str, Any], num_classes: int) -> Stpn:
+    names = {
+        f"{theirs}/{'kernel' if kind == 'weight' else 'bias'}": f"{ours}.{kind}"
+        for theirs, ours in (
+            ("Attention/dense", "attention.first"),
+            ("Attention/dense_1", "attention.second"),
+            ("Classification/class_weight", "classifier"),
+        )
+        for kind in ("weight", "bias")
+    }
+    plain = {key.removesuffix(":0"): torch.as_tensor(value) for key, value in state_dict.items()}
+    plain = {key: value for key, value in plain.items() if not key.endswith(_SLOTS)}
+    # TensorFlow's matrices are (in, out).
+    plain = {key: value.t() if key.endswith("/kernel") and value.ndim == 2 else value for key, value in plain.items()}
+    hidden = plain.get("Attention/dense/kernel")
+    width, features = hidden.shape if hidden is not None and hidden.ndim == 2 and hidden.numel() else (256, 1024)
+    head = Stpn(num_classes, features, Config(attention_width=width), authors=True)
+    load_renamed(head, plain, names, "STPN's public reproduction")
+    return head

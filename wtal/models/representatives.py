@@ -1,0 +1,140 @@
+"""Representative snippets: the few vectors that sum up a video's snippets (RSKP, CVPR 2022, section 3.1).
+
+EM attention alternates between memberships of snippets in means (equation 2) and the means of these memberships
+(equation 3). The other summaries are those of the paper's Tables 3 and 4; clusterings are scikit-learn's, made without
+gradient and one video after the other.
+"""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from wtal.errors import UsageError
+from wtal.models.random_walk import Means, affinity, memberships
+
+Summary = Literal["em", "em_fixed", "discriminative", "k_means", "agglomerative", "spectral"]
+Labels = NDArray[np.integer[Any]]
+
+
+class Representatives(nn.Module):
+    """(B, T, E) snippets -> (B, K, E) means.
+
+    `mu`: (K, E) means that EM starts from: a parameter where it is `learned`, otherwise a buffer; absent from
+    summaries that start from nothing.
+    """
+
+    def __init__(
+        self,
+        kind: Summary,
+        count: int,
+        width: int,
+        iterations: int,
+        sharpness: float,
+        init: Literal["xavier", "orthogonal"],
+        learned: bool,
+    ) -> None:
+        super().__init__()
+        self.kind, self.count, self.iterations, self.sharpness = kind, count, iterations, sharpness
+        if kind not in ("em", "em_fixed"):
+            return
+        start = torch.empty(count, width)
+        (nn.init.xavier_uniform_ if init == "xavier" else nn.init.orthogonal_)(start)
+        if learned:
+            self.mu = nn.Parameter(start)
+        else:
+            self.register_buffer("mu", start)
+
+    def forward(self, x: Tensor, mask: Tensor, evidence: Tensor) -> Means:
+        """(B, T, E), mask (B, T), evidence (B, T) of an action -> K means a video, the present ones first."""
+        if self.kind in ("em", "em_fixed"):
+            return em_attention(x, self.mu, mask, self.iterations, self.sharpness)
+        if self.kind == "discriminative":
+            return most_evident(x, mask, evidence, self.count)
+        return clustered(x, mask, self.count, _CLUSTERINGS[self.kind], self.sharpness)
+
+
+def em_attention(x: Tensor, start: Tensor, mask: Tensor, iterations: int, sharpness: float) -> Means:
+    """(B, T, E), (K, E), mask (B, T) -> K means a video: so many rounds of equations 2 and 3."""
+    features = start.expand(len(x), -1, -1)
+    means = Means(features, torch.ones(features.shape[:2], dtype=torch.bool, device=x.device))
+    for _ in range(iterations):
+        means = means._replace(features=memberships(affinity(x, means, mask, sharpness)) @ x)
+    return means
+
+
+def most_evident(x: Tensor, mask: Tensor, evidence: Tensor, count: int) -> Means:
+    """(B, T, E), (B, T), (B, T) -> the `count` snippets of most evidence."""
+    places = evidence.masked_fill(~mask, -torch.inf).topk(min(count, x.shape[1]), dim=1).indices
+    return Means(x.gather(1, places[..., None].expand(-1, -1, x.shape[-1])), mask.gather(1, places))
+
+
+def extremes(means: Means, foreground: Tensor, count: int) -> Means:
+    """K means, their foreground scores (B, K) -> the `count` highest and lowest; all, where there are no more."""
+    if means.features.shape[1] <= 2 * count:
+        return means
+    high = foreground.masked_fill(~means.present, -torch.inf).topk(count, dim=1)
+    low = foreground.masked_fill(~means.present, torch.inf).topk(count, dim=1, largest=False)
+    places = torch.cat([high.indices, low.indices], dim=1)
+    features = means.features.gather(1, places[..., None].expand(-1, -1, means.features.shape[-1]))
+    return Means(features, means.present.gather(1, places))
+
+
+def clustered(x: Tensor, mask: Tensor, count: int, cluster: "Clustering", sharpness: float) -> Means:
+    """(B, T, E), (B, T) -> the means of `count` clusters of each video, without gradient.
+
+    Raises:
+        UsageError: when scikit-learn is not installed.
+    """
+    means, present = x.new_zeros(len(x), count, x.shape[-1]), mask.new_zeros(len(x), count)
+    for i, length in enumerate(mask.sum(dim=1).tolist()):
+        snippets = x[i, :length].detach().float()
+        wanted = min(count, length)
+        labels = cluster(snippets, wanted, sharpness) if wanted > 1 else np.zeros(length, dtype=np.int64)
+        found = torch.from_numpy(np.unique(labels, return_inverse=True)[1]).to(x.device)
+        belongs = torch.nn.functional.one_hot(found, count).to(snippets.dtype)
+        sizes = belongs.sum(dim=0)
+        means[i] = (belongs.T @ snippets / sizes.clamp(min=1)[:, None]).to(x.dtype)
+        present[i] = sizes > 0
+    return Means(means, present)
+
+
+def _k_means(snippets: Tensor, count: int, _: float) -> Labels:
+    found: Labels = _sklearn().KMeans(count, n_init=1, random_state=0).fit_predict(snippets.cpu().numpy())
+    return found
+
+
+def _agglomerative(snippets: Tensor, count: int, _: float) -> Labels:
+    found: Labels = _sklearn().AgglomerativeClustering(count).fit_predict(snippets.cpu().numpy())
+    return found
+
+
+def _spectral(snippets: Tensor, count: int, sharpness: float) -> Labels:
+    """On the affinities that EM attention has, exp(sharpness * cosine)."""
+    unit = torch.nn.functional.normalize(snippets, dim=-1)
+    affinities = (sharpness * (unit @ unit.T).clamp(-1, 1) - sharpness).exp().cpu().double().numpy()
+    # Dense and exact where there are hardly more snippets than clusters; nothing random is drawn when labels are read.
+    kind = _sklearn().SpectralClustering(
+        count, affinity="precomputed", assign_labels="cluster_qr", random_state=0, eigen_solver="arpack"
+    )
+    found: Labels = kind.fit_predict(affinities) if count < len(affinities) else np.arange(count)
+    return found
+
+
+def _sklearn() -> Any:
+    try:
+        from sklearn import cluster
+    except ModuleNotFoundError:
+        raise UsageError("clusterings of snippets need scikit-learn; pip install scikit-learn") from None
+    return cluster
+
+
+Clustering = Callable[[Tensor, int, float], Labels]
+_CLUSTERINGS: dict[str, Clustering] = {
+    "k_means": _k_means,
+    "agglomerative": _agglomerative,
+    "spectral": _spectral,
+}
