@@ -24,18 +24,21 @@ from wtal.registry import HEADS
 DIMS = dict.fromkeys(STREAMS, WIDTH)
 # Widths that make a head narrow; a head whose settings are missing here runs at the paper's.
 NARROW = {
-    "stpn": {"attention_width": 16},
+    "stpn": {"attention_width": 16, "sparsity_weight": 1e-5},
     "bm": {"attention_width": 16},
     "wtalc": {"width": 64},
     "basnet": {"width": 32, "filter_width": 16},
     "lgbm": {"width": 32, "attention_width": 16},
     "um": {"width": 64},
+    "co2net": {"width": 64, "attention_width": 16},
     "facnet": {"width": 128, "dropout": 0.0},
     "rskp": {"width": 128, "scale": 10.0},
 }
 # What the planted test needs beside its defaults, for a head that trains or detects in a way of its own.
-PLANTED_TRAIN = {"lgbm": {"steps": 400}}
+PLANTED_TRAIN = {"stpn": {"learning_rate": 1e-2}, "lgbm": {"steps": 400}}
 PLANTED_LOCALIZE = {
+    "stpn": {"signal": "product", "activation": "sigmoid"},
+    "bm": {"signal": "product", "activation": "softmax", "class_threshold": 0.1},
     "facnet": {"activation": "softmax", "class_threshold": 0.1, "threshold_start": 0.1},
     "lgbm": {"signal": "product", "activation": "softmax"},
     "um": {"signal": "product", "activation": "softmax", "class_threshold": 0.1},

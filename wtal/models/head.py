@@ -6,6 +6,7 @@ A leaf of `heads/` holds `Config` (a `wtal.config.Config`, defaults beside their
     from_authors(state_dict, num_classes) -> Head        # keys as the authors' own code saves them
 """
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from wtal.data.batch import SnippetBatch
-from wtal.errors import WeightsError
+from wtal.errors import UsageError, WeightsError
 from wtal.registry import HEADS
 
 
@@ -121,14 +122,21 @@ def create_head(
     return head
 
 
-def load_author_checkpoint(name: str, state_dict: Mapping[str, Any], num_classes: int) -> Head:
+def load_author_checkpoint(name: str, state_dict: Mapping[str, Any], num_classes: int, **settings: Any) -> Head:
     """A head from the authors' own state dict, in eval mode; implies `authors=True`.
 
+    A head with a model a stream takes stream -> state dict too. `settings` are what tensors cannot tell, where a
+    leaf's `from_authors` asks for it.
+
     Raises:
-        UsageError: when there is no such head.
+        UsageError: when there is no such head, or it takes no such setting.
         WeightsError: when a key is missing, left over, or of another shape; the message names them.
     """
-    head: Head = HEADS.load(name).from_authors(state_dict, num_classes)
+    load = HEADS.load(name).from_authors
+    unknown = [key for key in settings if key not in inspect.signature(load).parameters]
+    if unknown:
+        raise UsageError(f"an authors' checkpoint of {name} takes no setting {unknown[0]!r}")
+    head: Head = load(state_dict, num_classes, **settings)
     return head.eval()
 
 

@@ -40,7 +40,7 @@ from wtal.models.temporal import Dropout, TemporalConv, masked_topk_mean, pack, 
 
 
 class Config(config.Config):
-    """Defaults are the paper's, section 4.2 and its public code, unless said otherwise."""
+    """Defaults are those of the public code, and so the paper's, unless said otherwise."""
 
     width: int = Field(2048, ge=1)
     """Channels of the features."""
