@@ -31,12 +31,14 @@ NARROW = {
     "lgbm": {"width": 32, "attention_width": 16},
     "um": {"width": 64},
     "co2net": {"width": 64, "attention_width": 16},
+    "tscn": {"width": 64},
     "facnet": {"width": 128, "dropout": 0.0},
     "rskp": {"width": 128, "scale": 10.0},
 }
 # What the planted test needs beside its defaults, for a head that trains or detects in a way of its own.
-PLANTED_TRAIN = {"stpn": {"learning_rate": 1e-2}, "lgbm": {"steps": 400}}
+PLANTED_TRAIN = {"tscn": {"learning_rate": 5e-4, "steps": 400}, "stpn": {"learning_rate": 1e-2}, "lgbm": {"steps": 400}}
 PLANTED_LOCALIZE = {
+    "tscn": {"signal": "product", "activation": "softmax", "range": "none", "class_threshold": 0.1},
     "stpn": {"signal": "product", "activation": "sigmoid"},
     "bm": {"signal": "product", "activation": "softmax", "class_threshold": 0.1},
     "facnet": {"activation": "softmax", "class_threshold": 0.1, "threshold_start": 0.1},

@@ -31,6 +31,7 @@ def test_forward_and_losses_equal_the_authors():
     output = head(batch)
     expected = torch.from_numpy(ours.arrays["cas"])[mask]
     assert_equal({"cas": output.cas[mask]}, {"cas": expected.numpy()})
+    assert_equal({"cas": output.cas}, ours.arrays)  # theirs computes on padding
     losses = head.loss(output, batch)
     assert_losses(losses, ours.facts["losses"], {"mil": 0.5, "casl": 0.5})
     assert sum(value.item() for value in losses.values()) == pytest.approx(ours.facts["losses"]["total"], rel=1e-5)
@@ -74,3 +75,55 @@ def test_the_add_on_is_there_when_it_has_a_weight():
     target = batch.labels
     wanted = -(target * output.extras["foreground"].log_softmax(-1)).sum(-1).mean()
     torch.testing.assert_close(loss["foreground"], 0.3 * wanted)
+
+
+def uneven_pairs():
+    """Four videos of different length: the first two share one class, the others two."""
+    generator = torch.Generator().manual_seed(0)
+    videos = [{"rgb": torch.rand(n, 8, generator=generator)} for n in (9, 12, 5, 7)]
+    return SnippetBatch.collate(videos, torch.tensor([[1, 0, 0], [1, 0, 0], [0, 1, 1], [0, 1, 1]]).float())
+
+
+def co_activities(output, batch):
+    """The co-activity of each pair and each class that it shares, by the definition."""
+    found = []
+    for i in range(0, len(batch.mask), 2):
+        sides = []
+        for j in (i, i + 1):
+            n = int(batch.mask[j].sum())
+            x, attention = output.extras["features"][j, :n], output.cas[j, :n].softmax(dim=0)
+            sides.append((x.T @ attention, x.T @ ((1 - attention) / (n - 1))))
+        (high, low), (other_high, other_low) = sides
+        pairs = ((high, other_high), (high, other_low), (other_high, low))
+        agree, *apart = (1 - torch.nn.functional.cosine_similarity(a, b, dim=0) for a, b in pairs)
+        terms = 0.5 * sum(torch.relu(agree - one + 0.5) for one in apart)
+        found.append(terms[(batch.labels[i] * batch.labels[i + 1]).bool()])
+    return found
+
+
+def test_pairs_that_share_more_classes_count_more_to_the_authors_alone():
+    batch, ours = uneven_pairs(), make()
+    theirs = make(authors=True)
+    output = ours(batch)
+    first, second = co_activities(output, batch)
+    assert (len(first), len(second)) == (1, 2)
+    torch.testing.assert_close(ours.loss(output, batch)["casl"], 0.5 * (first.mean() + second.mean()) / 2)
+    together = torch.cat(co_activities(theirs(batch), batch)).mean()
+    torch.testing.assert_close(theirs.loss(theirs(batch), batch)["casl"], 0.5 * together)
+
+
+def test_padding_enters_no_loss_of_the_authors():
+    batch, head = uneven_pairs(), make(authors=True)
+    rest = torch.where(batch.mask[..., None], batch.streams["rgb"], torch.full((8,), 3.0))
+    other = SnippetBatch({"rgb": rest}, batch.mask, batch.labels)
+    left, right = head(batch), head(other)
+    assert not torch.allclose(left.cas, right.cas)
+    torch.testing.assert_close(head.loss(left, batch), head.loss(right, other))
+
+
+def test_a_video_is_scored_by_its_highest_eighth_rounded_up():
+    batch = uneven_pairs()
+    output = make()(batch)
+    for i, length in enumerate(batch.lengths.tolist()):
+        highest = output.cas[i, :length].topk(-(-length // 8), dim=0).values.mean(dim=0)
+        torch.testing.assert_close(output.video_scores[i], highest.softmax(dim=0))

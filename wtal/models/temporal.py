@@ -73,11 +73,12 @@ class _Taps(torch.autograd.Function):
         return result
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor | None, None]:
-        """The gradients of rows, weight and bias."""
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, Tensor | None, None]:
+        """The gradients of rows, weight and bias; that of rows only where it is wanted, which features do not."""
         rows, weight = ctx.saved_tensors
         reach = weight.shape[2] // 2
-        of_rows, of_weight = gradient @ weight[:, :, reach], torch.zeros_like(weight)
+        of_rows = gradient @ weight[:, :, reach] if ctx.needs_input_grad[0] else None
+        of_weight = torch.zeros_like(weight)
         of_weight[:, :, reach] = gradient.t() @ rows
         for shift, border in ctx.borders.items():
             for tap, out, into in (
@@ -85,7 +86,8 @@ class _Taps(torch.autograd.Function):
                 (reach + shift, slice(None, -shift), slice(shift, None)),
             ):
                 part, seen = gradient[out], rows[into]
-                of_rows[into] += (part @ weight[:, :, tap]).index_fill_(0, border, 0.0)
+                if of_rows is not None:
+                    of_rows[into] += (part @ weight[:, :, tap]).index_fill_(0, border, 0.0)
                 of_weight[:, :, tap] = part.t() @ seen - part[border].t() @ seen[border]
         return of_rows, of_weight, gradient.sum(dim=0) if ctx.has_bias else None, None
 

@@ -11,8 +11,8 @@ and an attention is taken from the enhanced features of each. Both are fused, cl
 
 L_mil is the cross entropy of top-k means, the background present in the first and absent in the second; L_contrastive
 W-TALC's co-activity of pairs of videos that share a class; L_mutual makes each stream's attention a teacher of the
-other's; L_norm asks for few attended snippets, L_guide (the paper's L_oppo) for an attention that is the opposite of the
-background's probability. Detections come from `cas` times the attention; so do the video scores.
+other's; L_norm asks for few attended snippets, L_guide (the paper's L_oppo) for an attention that is the opposite of
+the background's probability. Detections come from `cas` times the attention; so do the video scores.
 
 On ActivityNet activations and attentions are averaged over 13 snippets (`pooling = 13`).
 
@@ -20,8 +20,8 @@ Differences from the authors' code, which `authors=True` runs instead:
 
 - Their dropout stands between the attention's last layer and its sigmoid: half of the snippets have an attention of 0.5
   at every step of training. Here it stands before the last layer.
-- Their k, means and pooling count padding; here they count real snippets, and a pooling window at the ends of a video is
-  divided by the snippets that it holds.
+- Their k, means and pooling count padding; here they count real snippets, and a pooling window at the ends of a video
+  is divided by the snippets that it holds.
 - Their labels are divided by their number plus 1e-4; here they sum to one.
 - Their state dict holds a layer `feat_encoder` that nothing uses; its shape is checked before it is left out.
 """

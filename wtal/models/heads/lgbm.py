@@ -79,7 +79,7 @@ class LgbmNet(Head):
         self.cas_mid = TemporalConv(self.cas_in.width, config.width, 3)
         self.cas_out = TemporalConv(config.width, num_classes + 1, bias=False)
         self.dropout = Dropout(config.dropout)
-        self.input_dropout = nn.Dropout1d(config.input_dropout)
+        self.input_dropout = nn.Dropout1d(config.input_dropout) if config.input_dropout else nn.Identity()
 
     def forward(self, batch: SnippetBatch) -> HeadOutput:
         """(B, T, D) -> `cas` (B, T, C + 1) and `video_scores` (B, C) of the suppressed branch, `attention` (B, T).

@@ -76,7 +76,7 @@ class Um(EmbeddingHead):
         self.conv = TemporalConv(in_features, config.width, 3)
         self.classifier = TemporalConv(config.width, num_classes, bias=False)
         self.dropout = Dropout(config.dropout)
-        self.input_dropout = nn.Dropout1d(config.input_dropout)
+        self.input_dropout = nn.Dropout1d(config.input_dropout) if config.input_dropout else nn.Identity()
         self.selection_dropout = nn.Dropout(config.selection_dropout)
         self.foreground = ClasswiseForeground(config.width) if config.foreground_weight else None
 
@@ -84,7 +84,7 @@ class Um(EmbeddingHead):
         """Features of B videos -> (B, T, E), not negative."""
         mask = self._mask(batch)
         x = pack(self.input_dropout(batch.features().transpose(1, 2)).transpose(1, 2), mask)
-        return unpack(torch.relu(self.conv(x, mask)), mask)
+        return unpack(torch.relu_(self.conv(x, mask)), mask)
 
     def respond(self, x: Tensor, batch: SnippetBatch) -> HeadOutput:
         """(B, T, E) -> `cas` (B, T, C), log probabilities; `attention` (B, T); `video_scores` (B, C).
@@ -97,12 +97,13 @@ class Um(EmbeddingHead):
         activations = unpack(rows, mask).float()
         norm = x.float().norm(dim=-1)
         action, background = self._selected(norm.detach(), mask)
+        features = torch.stack([action, background], dim=1) @ x.float()
         scores = masked_topk_mean(activations, mask, self.config.action_ratio)
         extras = {
-            "score_bkg": _mean_over(background, activations).softmax(dim=-1),
+            "score_bkg": (background[:, None] @ activations)[:, 0].softmax(dim=-1),
             "feat_norm": norm,
-            "feat_act": _mean_over(action, x.float()),
-            "feat_bkg": _mean_over(background, x.float()),
+            "feat_act": features[:, 0],
+            "feat_bkg": features[:, 1],
         }
         if self.foreground is not None:
             extras["fore_logits"] = self.foreground(x, activations, mask)
@@ -149,11 +150,6 @@ class Um(EmbeddingHead):
             counts = (mask.sum(dim=1, keepdim=True) // ratio).clamp(min=1)
             sides.append((rank < counts) / counts)
         return sides[0], sides[1]
-
-
-def _mean_over(weights: Tensor, values: Tensor) -> Tensor:
-    """(B, T), (B, T, E) -> (B, E)."""
-    return torch.einsum("bt,bte->be", weights, values)
 
 
 def _between(values: Tensor, low: Tensor, high: Tensor) -> Tensor:

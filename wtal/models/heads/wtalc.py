@@ -12,9 +12,19 @@ features where it is not (equations 5 to 8, `wtal.models.losses.co_activity`). T
 `cas` are logits (B, T, C), without background; there is no attention. FAC-Net's class-wise foreground branch is an
 add-on (ICCV 2021, Table 5).
 
-Difference from the authors' code: they sample or zero-pad every video to one length, but take k and the co-activity
-from real snippets alone, as here; their state dict holds a layer `fc1` that nothing uses, whose shape is checked before
-it is left out. `authors=True` changes nothing.
+Detections come from `cas` alone: classes whose mean of the top T / 8 activations is positive, above the middle between
+their least and largest activation, scored by their largest activation and 0.7 of the class's mean
+(`localize.class_from = "cas"`, `inner = "max"`).
+
+Differences from the authors' code, which `authors=True` runs instead:
+
+- It divides the sum of L_casl over all pairs and shared classes by their number, so that a pair that shares two classes
+  counts twice. Here each pair counts once.
+- It sets videos to one length and computes on their padding, so that `cas` is not 0 there; k and the co-activity are
+  of real snippets alone, as here.
+
+A batch in which no pair shares a class has no L_casl; theirs divides by zero. Their state dict holds a layer `fc1` that
+nothing uses, whose shape is checked before it is left out.
 """
 
 from collections.abc import Mapping
@@ -56,9 +66,9 @@ class Config(config.Config):
 class WTalc(EmbeddingHead):
     """`cas` (B, T, C) are logits, without background."""
 
-    def __init__(self, num_classes: int, in_features: int, config: Config) -> None:
+    def __init__(self, num_classes: int, in_features: int, config: Config, authors: bool) -> None:
         super().__init__()
-        self.num_classes, self.config, self.embedding = num_classes, config, config.width
+        self.num_classes, self.config, self.embedding, self.authors = num_classes, config, config.width, authors
         self.pairs = config.pairs if config.casl_weight else 0
         self.fc = nn.Linear(in_features, config.width)
         self.classifier = nn.Linear(config.width, num_classes)
@@ -72,12 +82,13 @@ class WTalc(EmbeddingHead):
 
     def embed(self, batch: SnippetBatch) -> Tensor:
         """(B, T, D) -> (B, T, E)."""
-        x = self.input_dropout(batch.features().transpose(1, 2)).transpose(1, 2)
-        return unpack(self.dropout(torch.relu(self.fc(pack(x, batch.mask)))), batch.mask)
+        mask, x = self._computed(batch), self.input_dropout(batch.features().transpose(1, 2)).transpose(1, 2)
+        return unpack(self.dropout(torch.relu(self.fc(pack(x, mask)))), mask)
 
     def respond(self, x: Tensor, batch: SnippetBatch) -> HeadOutput:
         """(B, T, E) -> `cas` (B, T, C), `video_scores` (B, C); `extras`: scores (B, C), before softmax, and x."""
-        cas = unpack(self.classifier(pack(x, batch.mask)), batch.mask)
+        mask = self._computed(batch)
+        cas = unpack(self.classifier(pack(x, mask)), mask)
         scores = masked_topk_mean(cas, batch.mask, self.config.top_k_ratio, rounding="up")
         extras = {"scores": scores, "features": x}
         if self.config.foreground_weight:
@@ -91,29 +102,35 @@ class WTalc(EmbeddingHead):
         if settings.mil_weight:
             terms["mil"] = settings.mil_weight * cross_entropy(output.extras["scores"], normalized(labels))
         if self.pairs:
-            together = co_activity(output.extras["features"], output.cas, batch, self.pairs)
+            together = co_activity(output.extras["features"], output.cas, batch, self.pairs, self.authors)
             terms["casl"] = settings.casl_weight * together
         if settings.foreground_weight:
             loss = self.foreground.loss(output.extras["foreground"], labels)
             terms["foreground"] = settings.foreground_weight * loss
         return terms
 
+    def _computed(self, batch: SnippetBatch) -> Tensor:
+        """(B, T): the snippets that layers run on; the authors' padding too."""
+        return torch.ones_like(batch.mask) if self.authors else batch.mask
+
 
 def create(num_classes: int, feature_dims: dict[str, int], config: Config, authors: bool) -> WTalc:
     """A W-TALC over the streams side by side."""
-    return WTalc(num_classes, sum(feature_dims.values()), config)
+    return WTalc(num_classes, sum(feature_dims.values()), config, authors)
 
 
 def from_authors(state_dict: Mapping[str, Tensor], num_classes: int) -> WTalc:
     """A W-TALC from the authors' checkpoint; the widths are read off its tensors."""
     plain = {key.removeprefix("module."): value for key, value in state_dict.items()}
     first = plain.get("fc.weight")
-    width, in_features = first.shape if first is not None and first.ndim == 2 else (Config().width, 2048)
+    width, in_features = (
+        first.shape if first is not None and first.ndim == 2 and first.numel() else (Config().width, 2048)
+    )
     unused = {"fc1.weight": (width, width), "fc1.bias": (width,)}
     for key, shape in unused.items():
         if key in plain and tuple(plain[key].shape) != shape:
             raise WeightsError(f"not a checkpoint of W-TALC: {key} is {tuple(plain[key].shape)}, wanted {shape}")
-    head = WTalc(num_classes, in_features, Config(width=width))
+    head = WTalc(num_classes, in_features, Config(width=width), authors=True)
     names = {f"{layer}.{kind}": f"{layer}.{kind}" for layer in ("fc", "classifier") for kind in ("weight", "bias")}
     load_renamed(head, {key: value for key, value in plain.items() if key not in unused}, names, "W-TALC")
     return head

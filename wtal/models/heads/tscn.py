@@ -1,0 +1,257 @@
+"""TSCN for HACS: two-stream consensus by pseudo ground truth (Zhai, Wang, Doermann, Yuan; HACS 2021, arXiv 2106.10829).
+
+Each stream has a base model of its own: a convolution over three snippets embeds, one layer gives an attention a_t, one
+classifies. The mean of the snippets that are attended to, x_fg, is classified by a softmax over the C classes (there is
+no background class), and so is every snippet (the T-CAM s_t). A base model learns from
+
+    L_base = L_cls + 0.1 L_smooth + 0.1 L_norm + 0.1 L_dist + 0.1 L_guide
+
+L_smooth: attention of neighbours is alike; L_norm: the lowest attentions fall, the highest rise; L_dist: x_fg and
+x_bg, the mean of what is not attended to, differ in direction; L_guide: the T-CAM follows the attention, its teacher.
+
+Then the streams teach each other. Both attentions, fused with weight beta = 0.6 for rgb, say which snippets are action
+(a > 0.5); this pseudo ground truth G of the last iteration's model supervises both attentions in the next,
+
+    L_total = L_cls + 0.1 L_dist + 0.1 L_guide + 0.01 L_pseudo         L_pseudo: binary cross entropy of a against G
+
+for four more iterations of ten epochs. Each iteration is a stage of training whose parameters are kept; the head ends
+with a running average of theirs. G is made anew for the snippets of a batch, by the parameters of the last iteration.
+
+`cas` (B, T, C) are logarithms of the fused T-CAM, without background, so that its softmax gives the T-CAM back;
+`streams` has each stream's own answer.
+
+There is no public code. Chosen here, where the paper is silent: ReLU after the convolution; x_bg weighs by 1 - a (as in
+the authors' ECCV paper); cross entropy is summed over classes, whose mean would fade as classes are added; parameters
+go on from one iteration to the next; "successive weight 0.2" is the weight of the newer parameters in the average (0.8
+is the mean teacher's reading, `average_weight`). `authors=True` changes nothing.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.functional import binary_cross_entropy as entropy_of
+from torch.nn.functional import cosine_similarity, dropout
+
+from wtal import config
+from wtal.data.batch import SnippetBatch, stream_order
+from wtal.errors import UsageError, WeightsError
+from wtal.models.head import Head, HeadOutput
+from wtal.models.late_fusion import weighted_mean
+from wtal.models.losses import binary_cross_entropy, labels_of, normalized
+from wtal.models.temporal import TemporalConv, masked_mean, masked_topk_mean, pack, unpack
+
+_SMALL = 1e-8
+
+
+class Config(config.Config):
+    """Defaults are the paper's, section 3.1, unless said otherwise."""
+
+    width: int = Field(0, ge=0)
+    """Of the embedding; 0 is as wide as the stream's features, as in the paper."""
+    dropout: float = Field(0.0, ge=0, lt=1)
+    """On the embedding; ours, for small collections. The paper names none."""
+    input_dropout: float = Field(0.0, ge=0, lt=1)
+    """On the features, channels of the whole video at once; ours, for small collections. The paper names none."""
+    smooth_weight: float = Field(0.1, ge=0)
+    """lambda_1, of the smooth term (Table 1)."""
+    norm_weight: float = Field(0.1, ge=0)
+    """lambda_2, of the normalization term (Table 1)."""
+    dist_weight: float = Field(0.1, ge=0)
+    """lambda_3, of the distinctness term (Table 1)."""
+    guide_weight: float = Field(0.1, ge=0)
+    """lambda_4, of the guide term (Table 1)."""
+    pseudo_weight: float = Field(0.01, ge=0)
+    """lambda_5, of the pseudo ground truth."""
+    norm_ratio: int = Field(8, ge=1)
+    """k: the normalization term looks at the max(1, T // k) lowest and highest attentions."""
+    margin: float = Field(0.5, ge=-1, le=1)
+    """m, of the distinctness term: the cosine of x_fg and x_bg below which it is content."""
+    rgb_share: float = Field(0.6, ge=0, le=1)
+    """beta, weight of rgb against flow in every fusion; other streams weigh alike."""
+    pseudo_threshold: float = Field(0.5, ge=0, le=1)
+    """theta: a fused attention above it is action."""
+    iterations: int = Field(5, ge=1)
+    """The base model's, and those that refine it (Table 2); 1 is the base model alone."""
+    average_weight: float = Field(0.2, ge=0, le=1)
+    """Of an iteration's parameters in the running average; 1 ends with the last iteration's."""
+
+
+class BaseModel(nn.Module):
+    """The model of one stream."""
+
+    def __init__(self, num_classes: int, in_features: int, config: Config) -> None:
+        super().__init__()
+        width = config.width or in_features
+        self.config = config
+        self.embed = TemporalConv(in_features, width, 3)
+        self.attend = nn.Linear(width, 1)
+        self.classify = nn.Linear(width, num_classes)
+
+    def forward(self, x: Tensor, mask: Tensor, training: bool) -> HeadOutput:
+        """(B, T, D), (B, T) -> `cas` (B, T, C) logits, `attention`, `video_scores`; `extras`: x_fg and x_bg (B, E)."""
+        if training and self.config.input_dropout:
+            kept = torch.ones_like(x[:, :1])
+            x = x * dropout(kept, self.config.input_dropout)
+        rows = torch.relu(self.embed(pack(x, mask), mask))
+        rows = dropout(rows, self.config.dropout, training)
+        features = unpack(rows, mask)
+        attention = unpack(torch.sigmoid(self.attend(rows)), mask)[..., 0]
+        x_fg = _weighted(features, attention)
+        return HeadOutput(
+            cas=unpack(self.classify(rows), mask),
+            attention=attention,
+            video_scores=self.classify(x_fg).softmax(dim=-1),
+            extras={"x_fg": x_fg, "x_bg": _weighted(features, (1.0 - attention) * mask)},
+        )
+
+
+class Tscn(Head):
+    """One base model a stream, and the teacher and the average of all of them as buffers."""
+
+    iteration: Tensor
+
+    def __init__(self, num_classes: int, feature_dims: Mapping[str, int], config: Config) -> None:
+        super().__init__()
+        self.num_classes, self.config, self.stages = num_classes, config, config.iterations
+        self.base = nn.ModuleDict(
+            {s: BaseModel(num_classes, feature_dims[s], config) for s in stream_order(feature_dims)}
+        )
+        self.shares = _shares(list(self.base), config.rgb_share)
+        self.register_buffer("iteration", torch.zeros((), dtype=torch.long))
+        if config.iterations > 1:
+            for copy in ("teacher", "average"):
+                for name, parameter in self.base.named_parameters():
+                    self.register_buffer(_buffer(copy, name), torch.zeros_like(parameter))
+
+    def forward(self, batch: SnippetBatch) -> HeadOutput:
+        """(B, T, D) of each stream -> fused `cas` (B, T, C), `attention` (B, T), `video_scores` (B, C).
+
+        Raises:
+            UsageError: when the batch lacks a stream.
+        """
+        missing = [name for name in self.base if name not in batch.streams]
+        if missing:
+            raise UsageError(f"this head has a model for {', '.join(self.base)}; the features lack {missing[0]!r}")
+        outputs = {s: model(batch.streams[s], batch.mask, self.training) for s, model in self.base.items()}
+        tcam = weighted_mean({s: one.cas.float().softmax(dim=-1) for s, one in outputs.items()}, self.shares)
+        return HeadOutput(
+            cas=tcam.clamp(min=torch.finfo(tcam.dtype).tiny).log(),
+            attention=_fused({s: one.attention for s, one in outputs.items()}, self.shares),
+            video_scores=weighted_mean({s: one.video_scores for s, one in outputs.items()}, self.shares),
+            streams=outputs,
+        )
+
+    def loss(self, output: HeadOutput, batch: SnippetBatch) -> dict[str, Tensor]:
+        """`cls`, `smooth`, `norm`, `dist`, `guide` of each stream; `pseudo` for two of them once refinement begins."""
+        refining = int(self.iteration) > 0 and self.config.iterations > 1
+        truth = self._pseudo_ground_truth(batch) if refining and self.config.pseudo_weight else None
+        terms = {}
+        for stream, one in output.streams.items():
+            for name, (weight, value) in self._terms(one, batch, truth, refining).items():
+                terms[f"{name}_{stream}"] = weight * value
+        return terms
+
+    @torch.no_grad()
+    def end_stage(self, stage: int) -> None:
+        """The parameters become the next iteration's teacher, and enter the average."""
+        self.iteration.fill_(stage + 1)
+        if self.config.iterations == 1:
+            return
+        weight = self.config.average_weight if stage else 1.0
+        for name, parameter in self.base.named_parameters():
+            self.get_buffer(_buffer("teacher", name)).copy_(parameter)
+            self.get_buffer(_buffer("average", name)).lerp_(parameter, weight)
+
+    @torch.no_grad()
+    def finish(self) -> None:
+        """The average takes the place of the last iteration's parameters."""
+        if self.config.iterations > 1:
+            for name, parameter in self.base.named_parameters():
+                parameter.copy_(self.get_buffer(_buffer("average", name)))
+
+    @torch.no_grad()
+    def _pseudo_ground_truth(self, batch: SnippetBatch) -> Tensor:
+        """(B, T) of zeros and ones: where the last iteration's fused attention is high."""
+        attention = {}
+        for stream, model in self.base.items():
+            names = [name for name, _ in model.named_parameters()]
+            state = {name: self.get_buffer(_buffer("teacher", f"{stream}.{name}")) for name in names}
+            attention[stream] = functional_call(model, state, (batch.streams[stream], batch.mask, False)).attention
+        return (_fused(attention, self.shares) > self.config.pseudo_threshold).float()
+
+    def _terms(
+        self, output: HeadOutput, batch: SnippetBatch, truth: Tensor | None, refining: bool
+    ) -> dict[str, tuple[float, Tensor]]:
+        """One stream's terms with their weights."""
+        assert output.attention is not None
+        settings, mask, labels, attention = self.config, batch.mask, labels_of(batch), output.attention.float()
+        terms = {"cls": (1.0, binary_cross_entropy(output.video_scores, normalized(labels), classes=1))}
+        if settings.smooth_weight and not refining:
+            terms["smooth"] = (settings.smooth_weight, _smooth(attention, mask).mean())
+        if settings.norm_weight and not refining:
+            low, high = (
+                masked_topk_mean(attention[..., None], mask, settings.norm_ratio, lowest=b) for b in (True, False)
+            )
+            terms["norm"] = (settings.norm_weight, (low - high).mean())
+        if settings.dist_weight:
+            alike = cosine_similarity(output.extras["x_fg"].float(), output.extras["x_bg"].float(), dim=-1)
+            terms["dist"] = (settings.dist_weight, torch.relu(alike - settings.margin).mean())
+        if settings.guide_weight:
+            terms["guide"] = (settings.guide_weight, _guide(output.cas, attention.detach(), mask, labels).mean())
+        if truth is not None:
+            each = entropy_of(attention.clamp(0.0, 1.0), truth, reduction="none")
+            terms["pseudo"] = (settings.pseudo_weight, masked_mean(each, mask).mean())
+        return terms
+
+
+def _smooth(attention: Tensor, mask: Tensor) -> Tensor:
+    """(B, T), (B, T) -> (B,): twice the mean step from a snippet to the next, each step counted from both sides."""
+    steps = (attention[:, 1:] - attention[:, :-1]).abs() * mask[:, 1:]
+    return 2.0 * steps.sum(dim=1) / (mask.sum(dim=1) - 1).clamp(min=1)
+
+
+def _guide(cas: Tensor, attention: Tensor, mask: Tensor, labels: Tensor) -> Tensor:
+    """(B, T, C), (B, T), (B, T), (B, C) -> (B,): distance of the T-CAM's labelled classes from the attention.
+
+    Of several labels the highest activation counts; a video without labels has no distance.
+    """
+    shown = cas.float().softmax(dim=-1).masked_fill(labels[:, None] == 0, 0.0).amax(dim=-1)
+    return masked_mean((attention - shown).abs(), mask) * (labels.sum(dim=1) > 0)
+
+
+def _weighted(features: Tensor, weights: Tensor) -> Tensor:
+    """(B, T, E), (B, T) -> (B, E): weighted mean over time."""
+    total = weights.sum(dim=1, keepdim=True).clamp(min=_SMALL)
+    return torch.einsum("bt,bte->be", weights / total, features)
+
+
+def _fused(attention: Mapping[str, Tensor | None], shares: Mapping[str, float]) -> Tensor:
+    return weighted_mean({s: one for s, one in attention.items() if one is not None}, shares)
+
+
+def _shares(streams: list[str], rgb: float) -> dict[str, float]:
+    """Weights of the streams: beta and 1 - beta for rgb and flow, alike for any others."""
+    return {"rgb": rgb, "flow": 1.0 - rgb} if set(streams) == {"rgb", "flow"} else dict.fromkeys(streams, 1.0)
+
+
+def _buffer(copy: str, name: str) -> str:
+    return f"{copy}_{name.replace('.', '_')}"
+
+
+def create(num_classes: int, feature_dims: dict[str, int], config: Config, authors: bool) -> Tscn:
+    """A base model for each stream."""
+    return Tscn(num_classes, feature_dims, config)
+
+
+def from_authors(state_dict: Mapping[str, Tensor], num_classes: int) -> Tscn:
+    """Refused: the authors have published no code and no checkpoint.
+
+    Raises:
+        WeightsError: always, naming some of the keys that came.
+    """
+    raise WeightsError(
+        f"tscn has no authors' checkpoint to load, none is public; got {', '.join(list(state_dict)[:3])}"
+    )
