@@ -27,7 +27,7 @@ WIDE, NARROW = 1024, 64
 CLASSES = 20
 SETTINGS: dict[str, dict[str, Any]] = {
     "basnet": {"width": 128, "filter_width": 128},
-    "lgbm": {"width": 128, "attention_width": 128},
+    "lgbm": {"width": 128, "attention_width": 32},
     "um": {"width": 128},
     "rskp": {"width": 128},
 }

@@ -6,7 +6,7 @@ import click
 
 from wtal.cli._console import TUNED, Command, ConsoleReporter, json_option, map_table, print_json
 from wtal.errors import UsageError
-from wtal.pipeline.evaluate import evaluate_file, evaluate_seed, over_seeds
+from wtal.pipeline.evaluate import evaluate_file, evaluate_seed, over_seeds, own_detections
 from wtal.pipeline.recipe import EvaluateConfig
 from wtal.pipeline.workspace import read_run, seed_folders
 
@@ -18,15 +18,29 @@ _DEFAULT = EvaluateConfig()
 @click.option("--annotations", type=click.Path(path_type=Path), help="Ground truth. Default: the run's own.")
 @click.option("--subset", help=f"Videos to judge. Default: the run's, or {_DEFAULT.test_subset}.")
 @click.option("--tiou", help=f"start:stop:step or a list. Default: the run's, or {_DEFAULT.tiou}.")
+@click.option("--streams", metavar="NAME", help="Of a run: what `wtal detect --streams NAME` found.")
+@click.option("--stage", type=click.IntRange(0), help="Of a run: what `wtal detect --stage N` found.")
 @json_option
-def command(source: Path, annotations: Path | None, subset: str | None, tiou: str | None, as_json: bool) -> None:
+def command(
+    source: Path,
+    annotations: Path | None,
+    subset: str | None,
+    tiou: str | None,
+    streams: str | None,
+    stage: int | None,
+    as_json: bool,
+) -> None:
     """Judge detections by the official ActivityNet definition of mAP."""
     if not source.exists():
         raise UsageError(f"there is nothing at {source}; name a run's folder or a detection file")
     if source.is_dir():
         seeds = seed_folders(source)
-        results = [evaluate_seed(folder, None, annotations, subset, tiou) for folder in seeds]
+        files = [own_detections(folder, streams, stage) for folder in seeds]
+        pairs = zip(seeds, files, strict=True)
+        results = [evaluate_seed(folder, file, annotations, subset, tiou) for folder, file in pairs]
         tuned = any(read_run(folder)["tuned_with_segments"] for folder in seeds)
+    elif streams is not None or stage is not None:
+        raise UsageError(f"--streams and --stage are of a run's folder, {source} is a file")
     elif annotations is None:
         raise UsageError(f"--annotations is needed to judge the file {source}")
     else:

@@ -4,7 +4,7 @@ import torch
 
 from wtal.data.batch import SnippetBatch
 from wtal.data.store import VideoFeatures
-from wtal.models.head import Head
+from wtal.models.head import Head, HeadOutput
 from wtal.models.inputs import Scaler
 from wtal.models.localize import Activations
 
@@ -13,6 +13,14 @@ from wtal.models.localize import Activations
 def activate(head: Head, scaler: Scaler, video: VideoFeatures, device: str = "cpu") -> Activations:
     """Features of T > 0 snippets -> class activations (T, C or C + 1), attention (T,) and video scores (C,)."""
     batch = SnippetBatch.collate([scaler(video.streams)]).to(device)
-    output = head(batch)
-    attention = None if output.attention is None else output.attention[0].float().cpu().numpy()
-    return Activations(output.cas[0].float().cpu().numpy(), attention, output.video_scores[0].float().cpu().numpy())
+    return _activations(head(batch))
+
+
+def _activations(output: HeadOutput) -> Activations:
+    """Of the one video of a batch, and of each stream where a head has a model a stream."""
+    return Activations(
+        cas=output.cas[0].float().cpu().numpy(),
+        attention=None if output.attention is None else output.attention[0].float().cpu().numpy(),
+        video_scores=output.video_scores[0].float().cpu().numpy(),
+        streams={name: _activations(one) for name, one in output.streams.items()},
+    )

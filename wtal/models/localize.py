@@ -1,10 +1,13 @@
 """Class activations to detections: threshold, group, score by outer-inner contrast, suppress. No torch.
 
+The steps are in `proposals` and `suppression`; here is what they are told, and which signals they see.
+
 Positions count on the activations' own time axis, upsampled by `upsample`; `SnippetGrid` alone turns them into
 seconds.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -14,14 +17,25 @@ from pydantic import Field
 from wtal.config import Config
 from wtal.data.grid import SnippetGrid
 from wtal.data.segments import Detection
+from wtal.errors import UsageError
+from wtal.models.proposals import Array, Runs, outer_inner, runs_above, upsample, watershed
+from wtal.models.suppression import nms, soft_nms
 
-Array = NDArray[np.float64]
-Runs = NDArray[np.int64]
+FUSED, UNION = "fused", "union"
 
 
 class LocalizeConfig(Config):
     """Defaults follow BaS-Net (AAAI 2020) where not said otherwise."""
 
+    streams: str = FUSED
+    """Of heads with a model a stream: `fused` is their common answer, the name of a stream its own alone, `union` finds
+    in each and pools what was found (STPN, CVPR 2018; FAC-Net's code)."""
+    stream_weights: dict[str, float] = Field(default_factory=dict)
+    """Of scores under `union`; FAC-Net's code: 0.1 for rgb, so that detections of flow come first. Others have 1."""
+    stream_mix: float = Field(1.0, ge=0, le=1)
+    """Under `union`: weight of a stream's own class activations in its scores, the rest the others'. STPN: 0.5."""
+    union_tiou: float = Field(0.9, ge=0, le=1)
+    """Hard suppression of the pool under `union`. FAC-Net's code: 0.9."""
     signal: Literal["cas", "attention", "product"] = "cas"
     """What is thresholded: a class's activation, the attention, or their product."""
     score_signal: Literal["signal", "cas", "attention", "product"] = "signal"
@@ -40,14 +54,32 @@ class LocalizeConfig(Config):
     """End of the thresholds, itself excluded."""
     threshold_step: float = Field(0.025, gt=0)
     """From one threshold to the next."""
+    second_signal: Literal["none", "cas", "attention", "product"] = "none"
+    """A second signal whose runs are proposals too, scored as the others (UM, AAAI 2021: the attention)."""
+    second_start: float = 0.0
+    """Lowest threshold of the second signal."""
+    second_stop: float = 1.0
+    """End of its thresholds, itself excluded."""
+    second_step: float = Field(0.025, gt=0)
+    """From one of them to the next."""
+    grouping: Literal["runs", "watershed"] = "runs"
+    """What is above a threshold becomes proposals as it is, or joined over gaps too (SSN, ICCV 2017; LGBM-Net)."""
+    tolerances: tuple[float, ...] = Field((0.0, 0.1, 0.2, 0.3), min_length=1)
+    """Of `watershed`: shares of a proposal that may lie below the threshold; 0 is the runs alone."""
     min_length: int = Field(1, ge=1)
     """Shortest run kept, in upsampled positions."""
     class_threshold: float = 0.25
     """Classes with a lower video score are left out."""
     max_classes: int = Field(0, ge=0)
     """At most this many classes a video, the best; 0 is no limit."""
+    class_from: Literal["video_scores", "cas"] = "video_scores"
+    """What a class's score is: the head's, or the mean of its highest logits over time (W-TALC, ECCV 2018)."""
+    class_top_ratio: int = Field(8, ge=1)
+    """Under `cas`: of T snippets the max(1, T // ratio) highest count."""
     fallback: bool = True
     """Keep the best class where none reaches the threshold. BaS-Net's code drops such a video."""
+    inner: Literal["mean", "max"] = "mean"
+    """What counts inside a proposal. W-TALC: max."""
     inflation: float = Field(0.25, ge=0)
     """The outer region reaches this share of the proposal's length beyond each end."""
     outer_weight: float = 1.0
@@ -58,6 +90,8 @@ class LocalizeConfig(Config):
     """The whole score is multiplied by the video score to this power; ours, 0 leaves it alone."""
     suppression: Literal["hard", "soft"] = "hard"
     """Of proposals of one class that overlap: the worse are removed, or their scores lowered."""
+    overlap: Literal["tiou", "lower"] = "tiou"
+    """Intersection over union, or over the length of the worse proposal (code of FAC-Net and RSKP)."""
     nms_tiou: float = Field(0.7, ge=0, le=1)
     """Hard suppression removes what overlaps a better proposal by more."""
     soft_sigma: float = Field(0.3, gt=0)
@@ -70,40 +104,87 @@ class LocalizeConfig(Config):
 class Activations:
     """What a head said of one video, kept so that localization can be done again without it.
 
-    `cas`: (T, C) or (T, C + 1) logits, background last. `attention`: (T,) or None. `video_scores`: (C,).
+    `cas`: (T, C) or (T, C + 1) logits, background last. `attention`: (T,) or None. `video_scores`: (C,). `streams`:
+    the same of each stream, where a head has a model a stream.
     """
 
     cas: NDArray[np.float32]
     attention: NDArray[np.float32] | None
     video_scores: NDArray[np.float32]
+    streams: "dict[str, Activations]" = field(default_factory=dict)
 
 
 def localize(
     activations: Activations, grid: SnippetGrid, classes: tuple[str, ...], config: LocalizeConfig
 ) -> list[Detection]:
-    """Detections of one video in seconds, best first; ties keep the order of classes and times."""
+    """Detections of one video in seconds, best first; ties keep the order of classes and times.
+
+    Raises:
+        UsageError: when the head has no stream of the name that `config.streams` wants.
+    """
     if len(activations.cas) == 0:
         return []
-    signals = _Signals(activations, config)
-    kept = select_classes(activations.video_scores, config)
+    sources = _sources(activations, config)
+    scores = [_class_scores(source, config) for source, _, _ in sources]
+    signals = [_Signals(source, others, config) for source, others, _ in sources]
+    kept = [select_classes(one, config) for one in scores]
     found = []
-    for index in kept:
-        runs, scores = _proposals(signals, index, float(activations.video_scores[index]), config)
-        borders = grid.seconds(runs.reshape(-1), config.upsample).reshape(-1, 2)
-        chosen, scores = _suppress(borders, scores, config)
+    for index in sorted({index for indices in kept for index in indices}):
+        pool = []
+        for k, (_, _, weight) in enumerate(sources):
+            if index in kept[k]:
+                runs, values = _proposals(signals[k], index, float(scores[k][index]), config)
+                borders = grid.seconds(runs.reshape(-1), config.upsample).reshape(-1, 2)
+                chosen, values = _suppress(borders, values, config)
+                pool.append((borders[chosen], values * weight))
+        borders, values = (np.concatenate(parts) for parts in zip(*pool, strict=True))
+        if len(pool) > 1:
+            chosen = nms(borders, values, config.union_tiou, config.overlap)
+            borders, values = borders[chosen], values[chosen]
         found += [
             Detection(float(start), float(end), classes[index], float(score))
-            for (start, end), score in zip(borders[chosen], scores, strict=True)
+            for (start, end), score in zip(borders, values, strict=True)
             if end > start
         ]
     return sorted(found, key=lambda detection: -detection.score)[: config.max_detections]
+
+
+def _sources(
+    activations: Activations, config: LocalizeConfig
+) -> list[tuple[Activations, Sequence[Activations], float]]:
+    """What is looked at alone, the streams beside it, and the weight of its scores."""
+    streams = activations.streams
+    if config.streams == FUSED or (config.streams == UNION and not streams):
+        return [(activations, (), 1.0)]
+    if config.streams == UNION:
+        return [
+            (one, [other for key, other in streams.items() if key != name], config.stream_weights.get(name, 1.0))
+            for name, one in streams.items()
+        ]
+    if config.streams not in streams:
+        names = ", ".join((*streams, FUSED, UNION))
+        raise UsageError(
+            f"the head has no answer of stream {config.streams!r} alone; localize.streams is one of {names}"
+        )
+    return [(streams[config.streams], (), 1.0)]
+
+
+def _class_scores(activations: Activations, config: LocalizeConfig) -> NDArray[np.floating[Any]]:
+    """(C,): what classes are chosen by, and what is added to their proposals' scores."""
+    if config.class_from == "video_scores":
+        return activations.video_scores
+    count = max(1, len(activations.cas) // config.class_top_ratio)
+    classes = activations.cas[:, : len(activations.video_scores)].astype(np.float64)
+    means: Array = np.sort(classes, axis=0)[-count:].mean(axis=0)
+    # A class that the video is known not to show has a score of zero, and keeps out.
+    return np.where(activations.video_scores > 0, means, -np.inf)
 
 
 def select_classes(video_scores: NDArray[np.floating[Any]], config: LocalizeConfig) -> list[int]:
     """(C,) video scores -> indices of the classes to look for, rising."""
     order = np.argsort(-video_scores, kind="stable")
     kept = [int(i) for i in order if video_scores[i] >= config.class_threshold]
-    if not kept and config.fallback and len(order):
+    if not kept and config.fallback and len(order) and np.isfinite(video_scores[order[0]]):
         kept = [int(order[0])]
     return sorted(kept[: config.max_classes] if config.max_classes else kept)
 
@@ -111,106 +192,60 @@ def select_classes(video_scores: NDArray[np.floating[Any]], config: LocalizeConf
 class _Signals:
     """The signals of one video on the upsampled axis, each made once."""
 
-    def __init__(self, activations: Activations, config: LocalizeConfig) -> None:
+    def __init__(self, activations: Activations, others: Sequence[Activations], config: LocalizeConfig) -> None:
         count = len(activations.video_scores)
-        cas = _smooth(_activate(activations.cas.astype(np.float64), config.activation)[:, :count], config.smooth)
+        cas = _classes(activations, config)
+        mixed = cas
+        if others and config.stream_mix < 1:
+            rest = np.mean([_classes(other, config) for other in others], axis=0)
+            mixed = config.stream_mix * cas + (1 - config.stream_mix) * rest
         attention = np.ones(len(cas)) if activations.attention is None else activations.attention.astype(np.float64)
-        attention = _smooth(attention[:, None], config.smooth)
-        made = {"cas": cas, "attention": np.repeat(attention, count, axis=1), "product": cas * attention}
-        scored = config.signal if config.score_signal == "signal" else config.score_signal
-        self.signal = upsample(_stretch(made[config.signal], config.range), config.upsample)
-        self.score = upsample(_stretch(made[scored], config.range), config.upsample)
+        attention = np.repeat(_smooth(attention[:, None], config.smooth), count, axis=1)
+        made = {"cas": cas, "attention": attention, "product": cas * attention}
+        scored = {"cas": mixed, "attention": attention, "product": mixed * attention}
+        wanted = config.signal if config.score_signal == "signal" else config.score_signal
+        self.signal = self._prepare(made[config.signal], config)
+        self.score = self._prepare(scored[wanted], config)
+        self.second = None if config.second_signal == "none" else self._prepare(made[config.second_signal], config)
+
+    def _prepare(self, values: Array, config: LocalizeConfig) -> Array:
+        return upsample(_stretch(values, config.range), config.upsample)
 
 
-def _proposals(signals: _Signals, index: int, video_score: float, config: LocalizeConfig) -> tuple[Runs, Array]:
-    """Runs (P, 2) [first, last + 1) of one class over all thresholds, each once, and their scores (P,)."""
-    thresholds = np.arange(config.threshold_start, config.threshold_stop - 1e-9, config.threshold_step)
-    runs = runs_above(signals.signal[:, index], thresholds)
+def _classes(activations: Activations, config: LocalizeConfig) -> Array:
+    """(T, C) activated and smoothed class activations, without background."""
+    activated = _activate(activations.cas.astype(np.float64), config.activation)
+    return _smooth(activated[:, : len(activations.video_scores)], config.smooth)
+
+
+def _proposals(signals: _Signals, index: int, class_score: float, config: LocalizeConfig) -> tuple[Runs, Array]:
+    """Segments (P, 2) [first, last + 1) of one class over all thresholds, each once, and their scores (P,)."""
+    runs = _grouped(
+        signals.signal[:, index], config, config.threshold_start, config.threshold_stop, config.threshold_step
+    )
+    if signals.second is not None:
+        more = _grouped(signals.second[:, index], config, config.second_start, config.second_stop, config.second_step)
+        runs = np.unique(np.concatenate([runs, more]), axis=0)
     runs = runs[runs[:, 1] - runs[:, 0] >= config.min_length]
-    scores = outer_inner(signals.score[:, index], runs, config.inflation, config.outer_weight)
-    scores = scores + config.video_weight * video_score
+    scores = outer_inner(signals.score[:, index], runs, config.inflation, config.outer_weight, config.inner)
+    scores = scores + config.video_weight * class_score
     if config.video_power:
-        scores = scores * video_score**config.video_power
+        scores = scores * class_score**config.video_power
     return runs, scores
+
+
+def _grouped(signal: Array, config: LocalizeConfig, start: float, stop: float, step: float) -> Runs:
+    thresholds = np.arange(start, stop - 1e-9, step)
+    if config.grouping == "watershed":
+        return watershed(signal, thresholds, config.tolerances)
+    return runs_above(signal, thresholds)
 
 
 def _suppress(borders: Array, scores: Array, config: LocalizeConfig) -> tuple[NDArray[np.int64], Array]:
     if config.suppression == "hard":
-        kept = nms(borders, scores, config.nms_tiou)
+        kept = nms(borders, scores, config.nms_tiou, config.overlap)
         return kept, scores[kept]
-    return soft_nms(borders, scores, config.soft_sigma, config.max_detections)
-
-
-def upsample(values: Array, factor: int) -> Array:
-    """(T, C) -> (T * factor, C), linear between the snippets' middles, constant beyond the first and the last."""
-    if factor == 1:
-        return values
-    positions = np.clip((np.arange(len(values) * factor) + 0.5) / factor - 0.5, 0, len(values) - 1)
-    left = np.minimum(positions.astype(np.int64), len(values) - 1)
-    right = np.minimum(left + 1, len(values) - 1)
-    share = (positions - left)[:, None]
-    result: Array = values[left] * (1 - share) + values[right] * share
-    return result
-
-
-def runs_above(signal: Array, thresholds: Array) -> Runs:
-    """(T,), (K,) -> (P, 2): the maximal runs [first, last + 1) above each threshold, without repeats, by start."""
-    mask = np.zeros((len(thresholds), len(signal) + 2), dtype=np.int8)
-    mask[:, 1:-1] = signal[None, :] > thresholds[:, None]
-    change = np.diff(mask, axis=1)
-    first, last = np.nonzero(change == 1), np.nonzero(change == -1)
-    return np.unique(np.stack([first[1], last[1]], axis=1), axis=0).astype(np.int64)
-
-
-def outer_inner(signal: Array, runs: Runs, inflation: float, outer_weight: float) -> Array:
-    """(T,), (P, 2) -> (P,): mean inside less `outer_weight` times the mean of both rings around (AutoLoc, ECCV 2018).
-
-    A ring is `inflation` of the run's length, at least one position, cut at the ends of the signal; where nothing is
-    left outside, the outer mean is 0.
-    """
-    if len(runs) == 0:
-        return np.zeros(0)
-    total = np.concatenate([[0.0], np.cumsum(signal)])
-    start, end = runs[:, 0], runs[:, 1]
-    length = end - start
-    ring = np.maximum(1, (inflation * length).astype(np.int64)) if inflation > 0 else np.zeros_like(length)
-    low, high = np.maximum(start - ring, 0), np.minimum(end + ring, len(signal))
-    inner = total[end] - total[start]
-    outside = (high - low) - length
-    outer = (total[high] - total[low] - inner) / np.maximum(outside, 1)
-    result: Array = inner / length - outer_weight * np.where(outside > 0, outer, 0.0)
-    return result
-
-
-def nms(borders: Array, scores: Array, tiou: float) -> NDArray[np.int64]:
-    """(P, 2) seconds, (P,) -> indices kept, best first: each removes the worse ones that overlap it by more."""
-    alive = np.argsort(-scores, kind="stable")
-    kept = []
-    while len(alive):
-        best, rest = alive[0], alive[1:]
-        kept.append(best)
-        alive = rest[_tiou_with(borders[best], borders[rest]) <= tiou]
-    return np.array(kept, dtype=np.int64)
-
-
-def soft_nms(borders: Array, scores: Array, sigma: float, keep: int) -> tuple[NDArray[np.int64], Array]:
-    """(P, 2), (P,) -> indices and decayed scores, best first, at most `keep` (Gaussian form of Bodla et al.)."""
-    scores, alive = scores.astype(np.float64).copy(), np.ones(len(scores), dtype=bool)
-    kept: list[int] = []
-    while alive.any() and len(kept) < keep:
-        best = int(np.argmax(np.where(alive, scores, -np.inf)))
-        kept.append(best)
-        alive[best] = False
-        scores[alive] *= np.exp(-(_tiou_with(borders[best], borders[alive]) ** 2) / sigma)
-    order = np.array(kept, dtype=np.int64)
-    return order, scores[order]
-
-
-def _tiou_with(one: Array, others: Array) -> Array:
-    intersection = np.clip(np.minimum(one[1], others[:, 1]) - np.maximum(one[0], others[:, 0]), 0, None)
-    union = (one[1] - one[0]) + (others[:, 1] - others[:, 0]) - intersection
-    result: Array = np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)
-    return result
+    return soft_nms(borders, scores, config.soft_sigma, config.max_detections, config.overlap)
 
 
 def _activate(logits: Array, kind: str) -> Array:

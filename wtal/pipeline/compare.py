@@ -19,7 +19,7 @@ from wtal.pipeline.detect import detect, weights_of
 from wtal.pipeline.evaluate import evaluate_seed
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.recipe import Recipe, load_recipe
-from wtal.pipeline.train import TrainInputs, resolve_early, train
+from wtal.pipeline.train import TrainInputs, make_head, resolve_early, train
 from wtal.pipeline.workspace import Workspace, read_run
 
 _SNIPPETS = 100
@@ -175,7 +175,7 @@ def _row(
     present = match_ids([video.id for video in dataset.select(subset)], store.ids)
     values: dict[str, list[float]] = {}
     for folder in folders:
-        file = detect(folder, entry.recipe.localize, False, frozenset(present.values()), device, reporter)
+        file = detect(folder, entry.recipe.localize, False, frozenset(present.values()), device, reporter, entry.stage)
         judged = evaluate_seed(folder, file, inputs.annotations, subset, entry.recipe.evaluate.tiou)
         for key, value in _figures(judged.mAP, entry.reported).items():
             values.setdefault(key, []).append(value)
@@ -213,11 +213,9 @@ def _figures(by_tiou: dict[float, float], reported: Iterable[str]) -> dict[str, 
 
 def _cost(recipe: Recipe, folder: Path) -> tuple[int, int]:
     from wtal.models.cost import cost
-    from wtal.models.head import create_head
 
     run = read_run(folder)
-    head = create_head(recipe.head_name, len(run["classes"]), run["feature_dims"], **recipe.head_settings)
-    made = cost(head, run["feature_dims"], _SNIPPETS)
+    made = cost(make_head(recipe, len(run["classes"]), run["feature_dims"]), run["feature_dims"], _SNIPPETS)
     return made.parameters, made.macs
 
 

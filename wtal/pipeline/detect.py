@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,13 @@ from wtal.data.dataset import match_ids
 from wtal.data.detections import write_detections
 from wtal.data.locks import locked
 from wtal.data.segments import Detection
-from wtal.data.store import FeatureStore
+from wtal.data.store import FeatureStore, VideoFeatures
 from wtal.data.store_writer import StoreWriter
 from wtal.errors import UsageError
 from wtal.models.localize import Activations, LocalizeConfig, localize
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.recipe import Recipe
-from wtal.pipeline.train import resolve
+from wtal.pipeline.train import make_head, resolve
 from wtal.pipeline.workspace import read_run
 
 Scores = NDArray[np.float32]
@@ -33,14 +34,17 @@ def detect(
     only: frozenset[str] | None = None,
     device: str = "cpu",
     reporter: Reporter = SILENT,
+    stage: int | None = None,
 ) -> Path:
     """Detect in every video of the run's store, or in `only` some; returns the detections' JSON, a CSV beside it.
 
     With a `config` that is not the run's own, or with `use_labels`, the files carry a digest in their name, so that
-    the run's own detections stay. `use_labels` narrows each labelled video to its own classes.
+    the run's own detections stay. `use_labels` narrows each labelled video to its own classes. `stage` takes the
+    parameters at the end of one of the stages that the head was trained in.
 
     Raises:
         WtalError: when the run is not finished or its store has gone.
+        UsageError: when the run has kept no such stage, or the head has no such stream.
     """
     run = read_run(folder)
     own = Recipe.parse(run["recipe"], str(folder / "run.json")).localize
@@ -48,13 +52,25 @@ def detect(
     store = FeatureStore.open(resolve(folder, run["store"]))
     keys = [key for key in store.ids if only is None or key in only]
     allowed = _labels(folder, run, store) if use_labels else {}
-    activations = _activations(folder, run, store, keys, device, reporter)
+    activations = _activations(folder, run, store, keys, device, reporter, stage)
     found = localize_all(activations, keys, run["classes"], config, allowed)
-    name = f"detections-{digest([config.plain(), use_labels])}" if config != own or use_labels else "detections"
-    made = {"localize": config.plain(), "use_labels": use_labels, **stamps(run)}
-    path = folder / "detections" / f"{name}.json"
+    path = detections_of(folder, None if config == own else config, use_labels, stage)
+    kept = {} if stage is None else {"stage": stage}
+    made = {"localize": config.plain(), "use_labels": use_labels, **kept, **stamps(run)}
     write_detections(found, path.with_suffix(".csv"))
     return write_detections(found, path, _external_data(run), made)
+
+
+def detections_of(
+    folder: Path, config: LocalizeConfig | None = None, use_labels: bool = False, stage: int | None = None
+) -> Path:
+    """Where `detect` writes; `config` is None for the run's own localization."""
+    own = Recipe.parse(read_run(folder)["recipe"], str(folder / "run.json")).localize
+    other = (config is not None and config != own) or use_labels
+    marks = ([] if stage is None else [f"stage-{stage}"]) + (
+        [digest([(config or own).plain(), use_labels])] if other else []
+    )
+    return folder / "detections" / f"{'-'.join(['detections', *marks])}.json"
 
 
 def localize_settings(folder: Path, assignments: Sequence[str]) -> LocalizeConfig:
@@ -87,11 +103,24 @@ def localize_all(
         if key not in activations:
             continue
         video, names = activations[key], allowed.get(key)
-        scores = _narrow(np.array(video.info["video_scores"], dtype=np.float32), classes, names)
-        attention = video.streams["attention"][:, 0] if "attention" in video.streams else None
-        made = localize(Activations(video.streams["cas"], attention, scores), video.grid, tuple(classes), config)
+        made = localize(_read(video, classes, names), video.grid, tuple(classes), config)
         found[key] = [one for one in made if names is None or one.label in names]
     return found
+
+
+def _read(video: VideoFeatures, classes: Sequence[str], names: frozenset[str] | None) -> Activations:
+    """What a head said of a video, and of each stream, as `_activate` has stored it."""
+
+    def one(stream: str, scores: Sequence[float]) -> Activations:
+        attention = video.streams.get(f"attention{stream}")
+        return Activations(
+            video.streams[f"cas{stream}"],
+            None if attention is None else attention[:, 0],
+            _narrow(np.array(scores, dtype=np.float32), classes, names),
+        )
+
+    alone = {name: one(f"_{name}", scores) for name, scores in video.info.get("stream_scores", {}).items()}
+    return replace(one("", video.info["video_scores"]), streams=alone)
 
 
 def stamps(run: dict[str, Any]) -> dict[str, Any]:
@@ -122,12 +151,21 @@ def _narrow(scores: Scores, classes: Sequence[str], names: frozenset[str] | None
 
 
 def _activations(
-    folder: Path, run: dict[str, Any], store: FeatureStore, keys: Sequence[str], device: str, reporter: Reporter
+    folder: Path,
+    run: dict[str, Any],
+    store: FeatureStore,
+    keys: Sequence[str],
+    device: str,
+    reporter: Reporter,
+    stage: int | None,
 ) -> FeatureStore:
     """The run's activations, computing those of `keys` that are missing. A second process waits for the first."""
     recipe = Recipe.parse(run["recipe"], str(folder / "run.json"))
     learned = {key: run[key] for key in ("seed", "features", "classes")} | {"recipe": recipe.training_identity()}
-    target, identity = folder / "activations", {"run": digest(learned, 16)}
+    target = folder / "activations"
+    identity: dict[str, Any] = {"run": digest(learned, 16)}
+    if stage is not None:
+        target, identity = folder / f"activations-stage-{stage}", identity | {"stage": stage}
     with locked(folder / ".lock"):
         writer = StoreWriter.open(target, identity)
         if any(writer.fingerprint(key) not in (None, store.fingerprint(key)) for key in keys):
@@ -136,7 +174,7 @@ def _activations(
             writer = StoreWriter.open(target, identity)
         missing = [key for key in keys if not writer.done(key) and store.grid(key).num_snippets > 0]
         if missing:
-            _activate(writer, folder, run, recipe, store, missing, device, reporter)
+            _activate(writer, folder, run, recipe, store, missing, device, reporter, stage)
         return writer.publish()
 
 
@@ -149,24 +187,35 @@ def _activate(
     keys: Sequence[str],
     device: str,
     reporter: Reporter,
+    stage: int | None,
 ) -> None:
     """Run the trained head over `keys` of the store."""
-    from wtal.models.head import create_head
     from wtal.models.inference import activate
-    from wtal.models.trainer import load_trained
+    from wtal.models.trainer import load_stage, load_trained
 
-    head = create_head(recipe.head_name, len(run["classes"]), run["feature_dims"], **recipe.head_settings)
-    trained = load_trained(head, folder)
+    head = make_head(recipe, len(run["classes"]), run["feature_dims"])
+    trained = load_trained(head, folder) if stage is None else load_stage(head, folder, stage)
     trained.head.to(device)
     with reporter.task("detect", len(keys), "video") as task:
         for key in keys:
             made = activate(trained.head, trained.scaler, store[key], device)
-            streams = {"cas": made.cas}
-            if made.attention is not None:
-                streams["attention"] = made.attention[:, None]
-            scores = [float(score) for score in made.video_scores]
-            writer.write(key, store.grid(key), streams, {"video_scores": scores}, store.fingerprint(key))
+            writer.write(key, store.grid(key), _arrays(made), _scores(made), store.fingerprint(key))
             task.advance()
+
+
+def _arrays(made: Activations, suffix: str = "") -> dict[str, NDArray[np.float32]]:
+    """Activations as the streams of a store: cas and attention, and cas_rgb, attention_rgb, ... of each stream."""
+    found = {f"cas{suffix}": made.cas}
+    if made.attention is not None:
+        found[f"attention{suffix}"] = made.attention[:, None]
+    for name, one in made.streams.items():
+        found |= _arrays(one, f"_{name}")
+    return found
+
+
+def _scores(made: Activations) -> dict[str, Any]:
+    alone = {name: one.video_scores.tolist() for name, one in made.streams.items()}
+    return {"video_scores": made.video_scores.tolist(), **({"stream_scores": alone} if alone else {})}
 
 
 def _labels(folder: Path, run: dict[str, Any], store: FeatureStore) -> dict[str, frozenset[str]]:

@@ -9,6 +9,7 @@ from wtal.data.detections import align_ids, read_detections
 from wtal.errors import UsageError
 from wtal.eval import Evaluation, evaluate_detections
 from wtal.eval.detection import parse_tious
+from wtal.pipeline.detect import detections_of, localize_settings
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.train import resolve
 from wtal.pipeline.workspace import read_run
@@ -65,15 +66,17 @@ def evaluate_seed(
     return evaluate_file(file, truth, subset or rules["test_subset"], tious or rules["tiou"], strangers=False)
 
 
-def own_detections(folder: Path) -> Path:
-    """The detections of one seed by its own recipe.
+def own_detections(folder: Path, streams: str | None = None, stage: int | None = None) -> Path:
+    """The detections of one seed by its own recipe, or by that with other streams, or of a stage of its training.
 
     Raises:
         UsageError: when there are none yet.
     """
-    path = folder / "detections" / "detections.json"
+    config = localize_settings(folder, [] if streams is None else [f'localize.streams="{streams}"'])
+    path = detections_of(folder, config, False, stage)
     if not path.is_file():
-        raise UsageError(f"{folder} has no detections yet; run: wtal detect {folder}")
+        options = ("" if streams is None else f" --streams {streams}") + ("" if stage is None else f" --stage {stage}")
+        raise UsageError(f"{folder} has no such detections yet; run: wtal detect {folder}{options}")
     return path
 
 

@@ -13,6 +13,7 @@ from wtal.models.train_config import TrainConfig
 from wtal.registry import suggest
 
 _BASES = "bases"
+_AUTHORS = "authors"
 RECIPES = Path(__file__).parents[1] / "recipes"
 DEFAULT_RECIPE = "collection"
 """For a person's own videos."""
@@ -67,7 +68,7 @@ class ReportedConfig(Config):
 
 
 class Recipe(Config):
-    """A whole experiment. `head` holds `name` and that head's own settings."""
+    """A whole experiment. `head` holds `name`, that head's own settings, and `authors`, whether it runs as theirs."""
 
     title: str = ""
     """One line, which `wtal list recipes` prints."""
@@ -88,7 +89,12 @@ class Recipe(Config):
     @property
     def head_settings(self) -> dict[str, Any]:
         """The head's own settings."""
-        return {key: value for key, value in self.head.items() if key != "name"}
+        return {key: value for key, value in self.head.items() if key not in ("name", _AUTHORS)}
+
+    @property
+    def head_authors(self) -> bool:
+        """Whether the head is what its authors' code runs, quirks included."""
+        return bool(self.head.get(_AUTHORS, False))
 
     def training_identity(self) -> dict[str, Any]:
         """All that can change what is learned: two runs of equal identity may be resumed into one another."""

@@ -1,7 +1,7 @@
 """Features and video-level labels -> runs, one a seed. Annotations of time stop at this door."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from wtal.data.annotations import read_annotations
 from wtal.data.dataset import Dataset, VideoRecord, content_digest, match_ids
 from wtal.data.files import write_json
 from wtal.data.store import FeatureStore
-from wtal.errors import UsageError, WtalError
+from wtal.errors import ConfigError, UsageError, WtalError
 from wtal.eval import evaluate_detections
 from wtal.eval.detection import parse_tious
 from wtal.models.localize import localize
@@ -81,8 +81,19 @@ def resolve_early(recipe: Recipe) -> Recipe:
         ConfigError: when a setting of the head, or the list of thresholds, is refused.
     """
     parse_tious(recipe.evaluate.tiou)
+    if not isinstance(recipe.head.get("authors", False), bool):
+        raise ConfigError(f"head.authors is true or false, got {recipe.head['authors']!r}")
     settings = HEADS.load(recipe.head_name).Config.parse(recipe.head_settings, f"head {recipe.head_name}")
-    return recipe.model_copy(update={"head": {"name": recipe.head_name, **settings.plain()}})
+    theirs = {"authors": True} if recipe.head_authors else {}
+    return recipe.model_copy(update={"head": {"name": recipe.head_name, **theirs, **settings.plain()}})
+
+
+def make_head(recipe: Recipe, num_classes: int, feature_dims: Mapping[str, int]) -> "Head":
+    """A recipe's head, freshly initialised."""
+    from wtal.models.head import create_head
+
+    settings = recipe.head_settings
+    return create_head(recipe.head_name, num_classes, feature_dims, authors=recipe.head_authors, **settings)
 
 
 def _data_digest(store: FeatureStore, dataset: Dataset, keys: Sequence[str], used: set[str]) -> str:
@@ -167,11 +178,10 @@ def _train_one(
 ) -> None:
     import torch
 
-    from wtal.models.head import create_head
     from wtal.models.trainer import Trainer
 
     torch.manual_seed(seed)
-    head = create_head(recipe.head_name, len(dataset.classes), store.dims, **recipe.head_settings)
+    head = make_head(recipe, len(dataset.classes), store.dims)
     select = _selector(store, dataset, chosen, recipe, device) if chosen else None
     trainer = Trainer(head, videos, recipe.train, seed, folder, device, select)
     with reporter.task(f"train {recipe.head_name} seed {seed}", recipe.train.steps, "step") as task:

@@ -14,7 +14,8 @@ In training one random choice of snippets, the same for both, decides which of t
 shortest. `cas` is the log softmax over the C classes: (B, T, C), without background. `attention` is the probability of
 foreground: lengths between those of the mean shortest (0) and of the mean longest (1) snippets. Detections come from
 their product and, as a second set of proposals, from the attention alone. FAC-Net's class-wise foreground branch is an
-add-on (ICCV 2021, Table 5).
+add-on (ICCV 2021, Table 5); it attends by `cas`. By the raw activations it would raise those of absent classes in the
+background, which no background class takes here, and with them their video scores.
 
 Differences from the authors' code, which `authors=True` runs instead:
 
@@ -94,7 +95,7 @@ class Um(EmbeddingHead):
         """
         mask = self._mask(batch)
         rows: Tensor = self.classifier(self.dropout(pack(x, mask)), mask)
-        activations = unpack(rows, mask).float()
+        activations, cas = unpack(rows.float(), mask), unpack(rows.float().log_softmax(dim=-1), mask)
         norm = x.float().norm(dim=-1)
         action, background = self._selected(norm.detach(), mask)
         features = torch.stack([action, background], dim=1) @ x.float()
@@ -106,9 +107,9 @@ class Um(EmbeddingHead):
             "feat_bkg": features[:, 1],
         }
         if self.foreground is not None:
-            extras["fore_logits"] = self.foreground(x, activations, mask)
+            extras["fore_logits"] = self.foreground(x, cas, mask)
         return HeadOutput(
-            cas=unpack(rows.float().log_softmax(dim=-1), mask),
+            cas=cas,
             attention=_between(norm, (background * norm).sum(dim=1), (action * norm).sum(dim=1)) * batch.mask,
             video_scores=scores.softmax(dim=-1),
             extras=extras,
