@@ -12,6 +12,9 @@ COMMANDS = {
     "run": "Videos and labels in, detections out: the whole chain in one call.",
     "demo": "The whole chain on a small collection that it renders itself.",
     "extract": "Videos -> snippet features in a store.",
+    "import-features": "Published features -> a store.",
+    "import-checkpoint": "A head as its authors' code saved it -> a run.",
+    "merge": "Stores of streams at different rates -> one store on a common grid.",
     "train": "Features and video-level labels -> a trained localization head.",
     "detect": "A trained head -> class activations -> detections.",
     "evaluate": "Detections and annotations -> mAP.",
@@ -34,7 +37,7 @@ class Commands(click.Group):
         """The command, imported; None where there is none."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f"wtal.cli.{cmd_name}").command
+        command: click.Command = importlib.import_module(f"wtal.cli.{cmd_name.replace('-', '_')}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

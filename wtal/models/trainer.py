@@ -321,6 +321,26 @@ def _load(path: Path) -> dict[str, Any]:
     return state
 
 
+def write_finished(head: Head, folder: Path) -> Path:
+    """The checkpoint of a run that was trained elsewhere, on features as they are; returns its path."""
+    state = {
+        "step": 0,
+        "steps": 0,
+        "seed": 0,
+        "config": {},
+        "head": head.state_dict(),
+        "optimizer": {},
+        "grad_scaler": {},
+        "average": {},
+        "averaged": 0,
+        "best": None,
+        "scaler": Scaler({}, {}).state(),
+    }
+    path = folder / "checkpoint-00000000.pt"
+    write_atomic(path, lambda file: torch.save(state, file))
+    return path
+
+
 def load_trained(head: Head, folder: Path) -> Trained:
     """The parameters that a finished run chose: its best, its average, or its last.
 

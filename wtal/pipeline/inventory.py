@@ -6,7 +6,7 @@ from types import ModuleType
 from wtal.config import read_toml
 from wtal.pipeline.ablation import ablation_names, load_ablation
 from wtal.pipeline.recipe import RECIPES, recipe_names
-from wtal.registry import BACKBONES, CHALLENGES, DATASETS, FLOWS, HEADS, READERS, Registry
+from wtal.registry import BACKBONES, CHALLENGES, DATASETS, FLOWS, HEADS, LAYOUTS, READERS, Registry
 
 _REGISTRIES: dict[str, Registry] = {
     "heads": HEADS,
@@ -14,6 +14,7 @@ _REGISTRIES: dict[str, Registry] = {
     "readers": READERS,
     "flows": FLOWS,
     "datasets": DATASETS,
+    "layouts": LAYOUTS,
     "challenges": CHALLENGES,
 }
 KINDS = (*_REGISTRIES, "recipes", "ablations", "weights")

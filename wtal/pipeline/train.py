@@ -68,7 +68,7 @@ def train(
         if (folder / "finished.json").is_file():
             reporter.say(f"{folder} is trained already")
             continue
-        write_json(folder / "run.json", _describe(inputs, store, dataset, recipe, seed, folder))
+        write_json(folder / "run.json", describe(inputs, store, dataset, recipe, seed, folder))
         _train_one(folder, store, dataset, videos, chosen, recipe, seed, device, reporter)
     return folders
 
@@ -149,9 +149,10 @@ def _selection_videos(dataset: Dataset, recipe: Recipe) -> list[VideoRecord]:
     return chosen
 
 
-def _describe(
+def describe(
     inputs: TrainInputs, store: FeatureStore, dataset: Dataset, recipe: Recipe, seed: int, folder: Path
 ) -> dict[str, Any]:
+    """What the `run.json` of a seed's folder says."""
     return {
         "format": 1,
         "recipe": recipe.plain(),

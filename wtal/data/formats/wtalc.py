@@ -7,38 +7,31 @@ missing, and so may `labels_all`. Names are byte strings. The class order is tha
 The labels of a video are those of `labels_all` and of its segments together: in the published THUMOS14 arrays
 `labels_all` lacks classes that 21 videos have segments of.
 
-Object arrays are pickles, and a pickle can run any code. These are read with an unpickler that knows arrays, lists,
-numbers and texts only. Source: https://github.com/sujoyp/wtalc-pytorch.
+Object arrays are read without running what is in them, see `wtal.data.object_arrays`. Source: https://github.com/sujoyp/wtalc-pytorch.
 """
 
-import pickle
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wtal.data.assemble import DatasetBuilder, number
 from wtal.data.dataset import Dataset
+from wtal.data.object_arrays import read_array
 from wtal.errors import FormatError
 
 _ARRAYS = ("videoname", "subset", "classlist", "labels", "segments")
-
-_RECONSTRUCT = np.ndarray(0).__reduce__()[0]
-_SCALAR = np.float64(0).__reduce__()[0]
-_ALLOWED: dict[tuple[str, str], Any] = {
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
-    ("numpy.core.multiarray", "_reconstruct"): _RECONSTRUCT,
-    ("numpy._core.multiarray", "_reconstruct"): _RECONSTRUCT,
-    ("numpy.core.multiarray", "scalar"): _SCALAR,
-    ("numpy._core.multiarray", "scalar"): _SCALAR,
-}
 
 
 def sniff(path: Path) -> bool:
     """Whether it is a folder with the arrays that are always there."""
     return all((path / f"{name}.npy").is_file() for name in _ARRAYS)
+
+
+def video_names(path: Path) -> list[str]:
+    """The videos in the order of the arrays, which joint feature files share."""
+    return [_text(name, f"{path}: videoname[{i}]") for i, name in enumerate(read_array(path / "videoname.npy"))]
 
 
 def read(path: Path) -> Dataset:
@@ -47,7 +40,7 @@ def read(path: Path) -> Dataset:
     Raises:
         FormatError: when an array is missing, is unsafe, or does not fit the others.
     """
-    names, subsets, classes, labels, segments = (_read_array(path / f"{name}.npy") for name in _ARRAYS)
+    names, subsets, classes, labels, segments = (read_array(path / f"{name}.npy") for name in _ARRAYS)
     video_labels = _read_if_there(path / "labels_all.npy", labels)
     durations = _read_if_there(path / "duration.npy", np.full(len(names), None)).reshape(-1)
     for name, array in zip(("subset", "labels", "segments"), (subsets, labels, segments), strict=True):
@@ -81,47 +74,7 @@ def _check_length(path: Path, name: str, array: NDArray[Any], videos: int) -> No
 
 
 def _read_if_there(path: Path, default: NDArray[Any]) -> NDArray[Any]:
-    return _read_array(path) if path.is_file() else default
-
-
-def _read_array(path: Path) -> NDArray[Any]:
-    try:
-        with path.open("rb") as file:
-            return _parse(file)
-    except OSError as error:
-        raise FormatError(f"cannot read {path}: {error.strerror}") from None
-    except _Refused as error:
-        raise FormatError(f"{path} is not read: {error}, and loading that could run code") from None
-    except (ValueError, TypeError, IndexError, KeyError, AttributeError, EOFError, pickle.UnpicklingError) as error:
-        raise FormatError(f"{path} is not a readable .npy file: {error}") from None
-
-
-def _parse(file: BinaryIO) -> NDArray[Any]:
-    version = np.lib.format.read_magic(file)
-    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    _, _, dtype = read_header(file)
-    if dtype.hasobject:
-        array = _Unpickler(file, encoding="bytes").load()
-        if not isinstance(array, np.ndarray):
-            raise ValueError(f"it holds a {type(array).__name__}, not an array")
-        return array
-    file.seek(0)
-    array = np.load(file, allow_pickle=False)
-    return np.asarray(array)
-
-
-class _Refused(pickle.UnpicklingError):
-    """The pickle asks for something that is not on the list."""
-
-
-class _Unpickler(pickle.Unpickler):
-    """Knows arrays, their element types and numpy numbers; all else that a pickle may name is refused."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        try:
-            return _ALLOWED[module, name]
-        except KeyError:
-            raise _Refused(f"it asks for {module}.{name}") from None
+    return read_array(path) if path.is_file() else default
 
 
 def _plain(value: Any) -> Any:

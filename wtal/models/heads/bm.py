@@ -2,7 +2,7 @@
 
 An attention a_t in (0, 1) pools each video twice, by a into its foreground and by 1 - a into its background:
 
-    x_fg = 1/T sum_t a_t x_t            x_bg = 1/T sum_t (1 - a_t) x_t
+    x_fg = sum_t a_t x_t / (1 + sum_t a_t)            x_bg = sum_t (1 - a_t) x_t / sum_t (1 - a_t)
 
 One classifier over the C classes and background sees both, and every snippet (p_t). The loss has the terms
 
@@ -17,14 +17,15 @@ last, are the logits of p_t: detections come from attention times softmax of `ca
 means of class probabilities and of attention. `embedding` puts a linear layer, ReLU and dropout before it all;
 `foreground_weight` adds FAC-Net's class-wise foreground branch (ICCV 2021, Table 5).
 
-There is no code by the authors: `from_authors` refuses, and `authors=True` changes nothing. What the paper leaves open
-is taken from its re-use in DGAM (CVPR 2020): the Gaussian's width, several labels. At the ends of a video the Gaussian
-is cut and scaled up, which is ours.
+There is no code by the authors: `from_authors` refuses, and `authors=True` changes nothing. The paper divides both sums
+by the number of snippets, T (`pooling = "snippets"`): then a background of next to nothing costs little, and a stream's
+attention may end as 1 everywhere, or as 0. The sums above are those of its re-use in DGAM (CVPR 2020), as are the
+Gaussian's width and how several labels guide. At the ends of a video the Gaussian is cut and scaled up, which is ours.
 """
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -40,6 +41,8 @@ from wtal.models.late_fusion import fuse_probabilities, one_a_stream
 from wtal.models.losses import cross_entropy, labels_of, with_background
 from wtal.models.temporal import masked_mean, masked_smooth, pack, unpack
 
+_TINY = 1e-6
+
 
 class Config(config.Config):
     """Defaults are the paper's, unless said otherwise."""
@@ -52,6 +55,8 @@ class Config(config.Config):
     """On the input, channels of the whole video at once; ours, for small collections. The paper has none."""
     attention_width: int = Field(256, ge=1)
     """Of the hidden layer of the attention."""
+    pooling: Literal["attention", "snippets"] = "attention"
+    """What the pooled sums are divided by: the sums of their weights, which is DGAM's, or the number of snippets."""
     background_weight: float = Field(0.1, ge=0)
     """alpha, of the background's classification."""
     guide_weight: float = Field(0.1, ge=0)
@@ -93,7 +98,7 @@ class Bm(EmbeddingHead):
         mask, rows = batch.mask, pack(x, batch.mask)
         attention = unpack(self.attention(rows), mask)
         cas = unpack(self.classifier(rows).float(), mask)
-        pooled = _pooled(x, attention, mask)
+        pooled = self._pooled(x, attention, mask)
         logits = self.classifier(pooled).float()
         extras = {"fg_logits": logits[:, 0], "bg_logits": logits[:, 1]}
         if self.prototypes is not None:
@@ -122,6 +127,15 @@ class Bm(EmbeddingHead):
             terms["foreground"] = settings.foreground_weight * branch
         return terms
 
+    def _pooled(self, x: Tensor, attention: Tensor, mask: Tensor) -> Tensor:
+        """(B, T, E), (B, T, 1), (B, T) -> (B, 2, E): foreground and background."""
+        weights = torch.cat([attention, 1.0 - attention], dim=-1).masked_fill(~mask[..., None], 0.0)
+        if self.config.pooling == "attention":
+            total = weights.sum(dim=1, keepdim=True) + weights.new_tensor([1.0, _TINY])
+        else:
+            total = mask.sum(dim=1).clamp(min=1)[:, None, None]
+        return (weights / total).transpose(1, 2).to(x.dtype) @ x
+
     def _guide(self, output: HeadOutput, labels: Tensor, mask: Tensor) -> Tensor:
         """Attention (B, T) against the smoothed probabilities of the labels' classes and of all classes."""
         assert output.attention is not None
@@ -130,13 +144,6 @@ class Bm(EmbeddingHead):
         guides = torch.stack([labelled, 1.0 - shares[..., -1]], dim=-1)
         apart = (output.attention[..., None] - masked_smooth(guides, mask, self.config.guide_sigma)).abs()
         return masked_mean(apart.sum(dim=-1), mask).mean()
-
-
-def _pooled(x: Tensor, attention: Tensor, mask: Tensor) -> Tensor:
-    """(B, T, E), (B, T, 1), (B, T) -> (B, 2, E): foreground and background, each divided by the number of snippets."""
-    weights = torch.cat([attention, 1.0 - attention], dim=-1).masked_fill(~mask[..., None], 0.0)
-    shares = weights / mask.sum(dim=1).clamp(min=1)[:, None, None]
-    return shares.transpose(1, 2).to(x.dtype) @ x
 
 
 def create(num_classes: int, feature_dims: dict[str, int], config: Config, authors: bool) -> Head:

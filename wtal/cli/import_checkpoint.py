@@ -1,0 +1,58 @@
+"""`wtal import-checkpoint`."""
+
+from pathlib import Path
+
+import click
+
+from wtal.cli._console import Command, json_option, print_json, workspace_option
+from wtal.errors import UsageError
+from wtal.pipeline.import_checkpoint import import_checkpoint
+from wtal.pipeline.train import TrainInputs
+from wtal.pipeline.workspace import Workspace
+from wtal.registry import HEADS
+
+
+@click.command("import-checkpoint", cls=Command, short_help="A head as its authors' code saved it -> a run.")
+@click.argument("file", required=False, type=click.Path(path_type=Path))
+@click.option("--head", type=click.Choice(HEADS.names()), required=True, help="Whose checkpoint it is.")
+@click.option("--stream", "streams", multiple=True, metavar="NAME=FILE", help="One file a stream, in place of FILE.")
+@click.option("--store", type=click.Path(path_type=Path), help="Feature store. Default: the workspace's only one.")
+@click.option("--annotations", type=click.Path(path_type=Path), help="Labels. Default: the workspace's only file.")
+@click.option("--recipe", default="", metavar="NAME", help="Localization and protocol. Default: thumos14/HEAD.")
+@workspace_option
+@json_option
+def command(
+    file: Path | None,
+    head: str,
+    streams: tuple[str, ...],
+    store: Path | None,
+    annotations: Path | None,
+    recipe: str,
+    workspace: Path,
+    as_json: bool,
+) -> None:
+    """Make a finished run of a checkpoint in its authors' key layout, and print its folder.
+
+    Every key is used or refused by name; no pickled code is executed. The annotations' class list must be in the
+    checkpoint's order. Then: wtal detect RUN, wtal evaluate RUN.
+    """
+    place = Workspace(workspace)
+    inputs = TrainInputs(store or place.only_store(), annotations or place.only_annotations())
+    folder = import_checkpoint(head, _files(file, streams), inputs, place, recipe)
+    if as_json:
+        print_json({"run": str(folder)})
+    else:
+        click.echo(str(folder))
+
+
+def _files(file: Path | None, streams: tuple[str, ...]) -> dict[str, Path]:
+    """FILE or the `--stream`s -> stream (or nothing) -> path."""
+    if (file is None) == (not streams):
+        raise UsageError("name one FILE, or one --stream NAME=FILE for each stream")
+    named = {"": file} if file is not None else {}
+    for text in streams:
+        name, equals, path = text.partition("=")
+        if not name or not equals or not path or name in named:
+            raise UsageError(f"--stream takes NAME=FILE, each name once; got {text!r}")
+        named[name] = Path(path)
+    return named

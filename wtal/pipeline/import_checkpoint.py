@@ -1,0 +1,86 @@
+"""A head as its authors' code saved it -> a finished run, which can detect and be judged."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wtal.config import digest
+from wtal.data.annotations import read_annotations
+from wtal.data.files import write_json
+from wtal.data.store import FeatureStore
+from wtal.errors import UsageError, WeightsError
+from wtal.pipeline.recipe import Recipe, load_recipe, recipe_names
+from wtal.pipeline.train import TrainInputs, describe, make_head, resolve_early
+from wtal.pipeline.workspace import Workspace
+
+if TYPE_CHECKING:
+    from wtal.models.head import Head
+
+
+def import_checkpoint(
+    head: str, files: Mapping[str, Path], inputs: TrainInputs, workspace: Workspace, recipe: str = ""
+) -> Path:
+    """Files of one head, {"": file} or stream -> file -> the folder of a run's only seed.
+
+    The run localizes and is judged by `recipe`, by default the one of THUMOS14 for this head. Its classes are those of
+    the annotations, whose number and order must be the checkpoint's: the tensors cannot tell.
+
+    Raises:
+        UsageError: when the streams do not fit the store.
+        WeightsError: when a file is no checkpoint of the head, needs code to be run, or does not fit the store.
+    """
+    from wtal.extractors.weights import read_checkpoint
+    from wtal.models.head import load_author_checkpoint
+    from wtal.models.trainer import write_finished
+
+    store, dataset = FeatureStore.open(inputs.store), read_annotations(inputs.annotations)
+    states = {stream: read_checkpoint(path) for stream, path in files.items()}
+    state: Mapping[str, Any] = states.get("", states)
+    loaded = load_author_checkpoint(head, state, len(dataset.classes))
+    described = _recipe(head, loaded, recipe)
+    fresh = make_head(described, len(dataset.classes), store.dims)
+    _copy(loaded, fresh, files, store)
+    made = {name: _sha256(path) for name, path in files.items()}
+    name = f"{head}-imported-{digest([made, described.plain(), store.identity, list(dataset.classes)])}"
+    folder = workspace.runs / name / "seed-0"
+    described_run = describe(inputs, store, dataset, described, 0, folder)
+    write_json(folder / "run.json", {**described_run, "imported": made})
+    write_finished(fresh, folder)
+    write_json(folder / "finished.json", {"step": 0, "selection_score": None})
+    return folder
+
+
+def _recipe(head: str, loaded: "Head", name: str) -> Recipe:
+    """A recipe of this head with the settings that its checkpoint has."""
+    if not name:
+        name = f"thumos14/{head}" if f"thumos14/{head}" in recipe_names() else ""
+    base = load_recipe(name) if name else Recipe()
+    if name and base.head_name != head:
+        raise UsageError(f"recipe {name!r} is of {base.head_name}, the checkpoint is read as {head}")
+    first = next((part for part in loaded.modules() if hasattr(part, "config")), None)
+    settings = first.config.plain() if first is not None else {}  # type: ignore[operator, union-attr]
+    return resolve_early(base.model_copy(update={"head": {"name": head, "authors": True, **settings}}))
+
+
+def _copy(loaded: "Head", fresh: "Head", files: Mapping[str, Path], store: FeatureStore) -> None:
+    state, own = loaded.state_dict(), fresh.state_dict()
+    if state.keys() != own.keys():
+        got = "one stream" if "" in files else f"the streams {', '.join(files)}"
+        raise UsageError(
+            f"the checkpoint is of {got}, {store.path} has {', '.join(store.dims)}; "
+            "name a file a stream: --stream rgb=FILE --stream flow=FILE"
+        )
+    for key, value in state.items():
+        if value.shape != own[key].shape:
+            dims = ", ".join(f"{name} {dim}" for name, dim in store.dims.items())
+            raise WeightsError(
+                f"the checkpoint does not fit the features ({dims}): {key} is {tuple(value.shape)}, "
+                f"wanted {tuple(own[key].shape)}"
+            )
+    fresh.load_state_dict(state)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
