@@ -13,9 +13,17 @@ from numpy.typing import NDArray
 
 from wtal.errors import FormatError
 
+def _latin1(text: str, encoding: str) -> bytes:
+    """What Python 3 writes for bytes in old pickles: an encoding of text, of which only this one is known."""
+    if encoding != "latin1":
+        raise pickle.UnpicklingError(f"it asks for the encoding {encoding!r}")
+    return text.encode("latin1")
+
+
 _RECONSTRUCT = np.ndarray(0).__reduce__()[0]
 _SCALAR = np.float64(0).__reduce__()[0]
 _ALLOWED: dict[tuple[str, str], Any] = {
+    ("_codecs", "encode"): _latin1,
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
     ("numpy.core.multiarray", "_reconstruct"): _RECONSTRUCT,

@@ -1,0 +1,284 @@
+"""Published features and authors' checkpoints into a workspace; stores of different rates on one grid."""
+
+import json
+import pickle
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+from tests.planted import CLASSES, WIDTH, planted_videos
+from wtal.cli import main
+from wtal.data.grid import SnippetGrid
+from wtal.data.merge import resampled
+from wtal.data.store import FeatureStore
+from wtal.data.store_writer import StoreWriter
+from wtal.models import create_head
+
+RATE = 16 / 25
+
+
+def call(*arguments):
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def objects(rows):
+    array = np.empty(len(rows), dtype=object)
+    array[:] = rows
+    return array
+
+
+@pytest.fixture
+def published(tmp_path):
+    """Planted videos as W-TALC publishes them: `features.npy` and a folder of annotation arrays."""
+    folder = tmp_path / "annotations"
+    folder.mkdir()
+    videos = planted_videos(6, seed=0, seconds_per_snippet=RATE)
+    lists = {
+        "labels_all": [[CLASSES[i] for i in np.flatnonzero(video.labels)] for video in videos],
+        "labels": [[one.label for one in video.annotations] for video in videos],
+        "segments": [[[one.start, one.end] for one in video.annotations] for video in videos],
+    }
+    for name, rows in lists.items():
+        np.save(folder / f"{name}.npy", objects(rows), allow_pickle=True)
+    np.save(folder / "videoname.npy", np.array([video.id.encode() for video in videos]))
+    np.save(folder / "subset.npy", np.array([b"validation"] * 4 + [b"test"] * 2))
+    np.save(folder / "classlist.npy", np.array([name.encode() for name in CLASSES]))
+    joint = [np.concatenate([video.streams["rgb"], video.streams["flow"]], axis=1) for video in videos]
+    np.save(tmp_path / "features.npy", objects(joint), allow_pickle=True)
+    return tmp_path, videos
+
+
+def import_features(place, *arguments):
+    return call(
+        "import-features",
+        place / "features.npy",
+        "--annotations",
+        place / "annotations",
+        "--workspace",
+        place / "workspace",
+        *arguments,
+    )
+
+
+def test_joint_features_become_a_store_with_their_rate(published):
+    place, videos = published
+    result = import_features(place)
+    assert result.exit_code == 0, result.output
+    store = FeatureStore.open(result.stdout.strip())
+    assert set(store.ids) == {video.id for video in videos}
+    for video in videos:
+        found = store[video.id]
+        for stream, values in video.streams.items():
+            assert np.array_equal(found.streams[stream], values)
+        grid = found.grid
+        assert grid.num_snippets == len(video.streams["rgb"])
+        assert grid.to_segment(3, 4).start == pytest.approx(3 * RATE)
+        assert grid.to_segment(3, 4).end == pytest.approx(5 * RATE)
+    again = import_features(place)
+    assert again.stdout == result.stdout
+
+
+def test_columns_and_rates_can_be_named(published):
+    place, _ = published
+    result = import_features(place, "--dims", f"rgb=10,flow={2 * WIDTH - 10}", "--fps", "30", "--stride", "4")
+    store = FeatureStore.open(result.stdout.strip())
+    assert store.dims == {"rgb": 10, "flow": 2 * WIDTH - 10}
+    assert store.grid(store.ids[0]).to_segment(0, 0).end == pytest.approx(4 / 30)
+
+
+def test_what_cannot_be_used_is_named_and_the_rest_imported(published):
+    place, videos = published
+    joint = np.load(place / "features.npy", allow_pickle=True)
+    joint[1] = np.zeros((0, 2 * WIDTH), np.float32)
+    joint[2] = np.full((3, 2 * WIDTH), np.nan)
+    np.save(place / "features.npy", joint, allow_pickle=True)
+    result = import_features(place)
+    assert result.exit_code == 0, result.output
+    store = FeatureStore.open(result.stdout.strip())
+    assert len(store.ids) == 4
+    failures = json.loads((store.path / "failures.json").read_text())
+    assert "no row" in failures[videos[1].id]
+    assert "not finite" in failures[videos[2].id]
+
+
+class Evil:
+    def __reduce__(self):
+        return print, ("code was run",)
+
+
+@pytest.mark.parametrize(
+    ("change", "arguments", "words"),
+    [
+        (lambda joint: joint[:5], (), "has 5 videos"),
+        (lambda joint: objects([np.zeros(3)] * 6), (), "wanted (T, D)"),
+        (lambda joint: objects([Evil()] * 6), (), "could run code"),
+        (lambda joint: joint, ("--dims", "rgb=3"), "64 columns"),
+        (lambda joint: joint, ("--dims", "rgb"), "NAME=WIDTH"),
+        (lambda joint: joint, ("--fps", "0"), "positive"),
+    ],
+)
+def test_what_is_no_joint_file_is_refused(published, capsys, change, arguments, words):
+    place, _ = published
+    changed = change(np.load(place / "features.npy", allow_pickle=True))
+    with (place / "features.npy").open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(changed))
+        pickle.dump(changed, file, protocol=2)
+    result = import_features(place, *arguments)
+    assert result.exit_code in (1, 2)
+    assert words in result.stderr
+    assert "code was run" not in result.output
+
+
+def checkpoint(place, width=16, dim=2 * WIDTH, classes=3):
+    torch.manual_seed(0)
+    head = create_head("basnet", classes, {"both": dim}, width=width, filter_width=8)
+    names = {
+        "filter_in": "filter_module.conv_1.0",
+        "filter_out": "filter_module.conv_2.0",
+        "cas_in": "cas_module.conv_1.0",
+        "cas_mid": "cas_module.conv_2.0",
+        "cas_out": "cas_module.conv_3.0",
+    }
+    state = {}
+    for key, value in head.state_dict().items():
+        layer, _, kind = key.rpartition(".")
+        state[f"module.{names[layer]}.{kind}"] = value
+    path = place / "basnet.pt"
+    torch.save({"state_dict": state}, path)
+    return path, head
+
+
+def import_checkpoint(place, *arguments):
+    return call(
+        "import-checkpoint", *arguments, "--annotations", place / "annotations", "--workspace", place / "workspace"
+    )
+
+
+def test_an_authors_checkpoint_becomes_a_run(published):
+    place, _ = published
+    import_features(place)
+    path, _ = checkpoint(place)
+    result = import_checkpoint(place, "--head", "basnet", path)
+    assert result.exit_code == 0, result.output
+    run = result.stdout.strip()
+    described = json.loads((place / run / "run.json").read_text())
+    assert described["recipe"]["head"]["authors"] is True
+    assert described["recipe"]["head"]["width"] == 16
+    assert described["recipe"]["evaluate"]["test_subset"] == "test"
+    assert call("detect", run).exit_code == 0
+    judged = call("evaluate", run, "--json")
+    assert judged.exit_code == 0, judged.output
+    assert 0 <= json.loads(judged.stdout)["average"] <= 1
+    assert import_checkpoint(place, "--head", "basnet", path).stdout.strip() == run
+
+
+def test_a_model_a_stream_takes_a_file_a_stream(published):
+    place, _ = published
+    import_features(place)
+    files = []
+    for stream in ("rgb", "flow"):
+        torch.manual_seed(len(stream))
+        head = create_head("facnet", 3, {stream: WIDTH}, width=WIDTH)
+        keys = {
+            "actions": "ac_center",
+            "foreground": "fg_center",
+            "first.weight": "feature_embedding.process.0.weight",
+            "first.bias": "feature_embedding.process.0.bias",
+            "second.weight": "feature_embedding.process.3.weight",
+            "second.bias": "feature_embedding.process.3.bias",
+        }
+        path = place / f"{stream}.pt"
+        torch.save({keys[name]: value for name, value in head.state_dict().items()}, path)
+        files += ["--stream", f"{stream}={path}"]
+    result = import_checkpoint(place, "--head", "facnet", *files)
+    assert result.exit_code == 0, result.output
+    run = result.stdout.strip()
+    for streams in ("fused", "union", "rgb"):
+        assert call("detect", run, "--streams", streams).exit_code == 0
+        assert call("evaluate", run, "--streams", streams).exit_code == 0
+    alone = import_checkpoint(place, "--head", "facnet", files[1].partition("=")[2])
+    assert alone.exit_code == 2
+    assert "name a file a stream" in alone.stderr
+
+
+@pytest.mark.parametrize(
+    ("made", "head", "words"),
+    [
+        ({"dim": 10}, "basnet", "does not fit the features"),
+        ({"classes": 4}, "basnet", "cas_module.conv_3.0.weight is (5,"),
+        ({}, "rskp", "not a checkpoint of RSKP"),
+        ({}, "tscn", "no authors' checkpoint"),
+    ],
+)
+def test_checkpoints_that_do_not_fit_are_refused(published, made, head, words):
+    place, _ = published
+    import_features(place)
+    path, _ = checkpoint(place, **made)
+    result = import_checkpoint(place, "--head", head, path)
+    assert result.exit_code in (1, 2)
+    assert words in result.stderr
+    assert not list((place / "workspace").glob("runs/*/seed-*/finished.json"))
+
+
+def test_a_checkpoint_that_holds_code_is_not_run(published):
+    place, _ = published
+    import_features(place)
+    torch.save({"state_dict": Evil()}, place / "evil.pt")
+    result = import_checkpoint(place, "--head", "basnet", place / "evil.pt")
+    assert result.exit_code == 1
+    assert "run its code" in result.stderr
+    assert "code was run" not in result.output
+
+
+def write_store(path, stream, fps, stride, seconds, dim, backbone, ids=("a", "b")):
+    writer = StoreWriter.open(path, {"backbone": backbone})
+    for video in ids:
+        grid = SnippetGrid(Fraction(fps), int(seconds * fps), Fraction(stride), stride)
+        values = np.repeat(grid.centers()[:, None], dim, axis=1).astype(np.float32)
+        writer.write(video, grid, {stream: values}, {"reader": "none"}, "mark")
+    return writer.publish().path
+
+
+def test_streams_of_two_rates_meet_on_one_grid(tmp_path):
+    """Features that say what second they are of still say so on the other's grid."""
+    rgb = write_store(tmp_path / "rgb", "rgb", 2, 1, 30, 3, "official", ids=("a", "b", "c"))
+    flow = write_store(tmp_path / "flow", "flow", 25, 16, 30, 2, "i3d")
+    for place, wanted in (("1", rgb), ("2", flow)):
+        result = call("merge", rgb, flow, "--grid", place, "--workspace", tmp_path / "workspace")
+        assert result.exit_code == 0, result.output
+        assert "left out, not in every store: 1 videos (first: c)" in result.stderr
+        merged, target = FeatureStore.open(result.stdout.strip()), FeatureStore.open(wanted)
+        assert set(merged.ids) == {"a", "b"}
+        assert merged.dims == {"rgb": 3, "flow": 2}
+        grid = merged.grid("a")
+        assert grid == target.grid("a")
+        seconds = grid.centers()[1:-1]
+        for values in merged["a"].streams.values():
+            np.testing.assert_allclose(values[1:-1, 0], seconds, atol=1e-5)
+        own = next(iter(target.dims))
+        assert np.array_equal(merged["a"].streams[own], target["a"].streams[own])
+
+
+def test_what_cannot_be_merged_is_refused(tmp_path):
+    one = write_store(tmp_path / "one", "rgb", 2, 1, 10, 3, "x")
+    same = write_store(tmp_path / "same", "rgb", 4, 1, 10, 3, "y")
+    other = write_store(tmp_path / "other", "flow", 2, 1, 10, 3, "y", ids=("z",))
+    for stores, words in (((one,), "two stores or more"), ((one, same), "stream 'rgb'"), ((one, other), "no video")):
+        result = call("merge", *stores, "--workspace", tmp_path / "workspace")
+        assert result.exit_code == 2
+        assert words in result.stderr
+    assert call("merge", one, other, "--grid", "3", "--workspace", tmp_path).exit_code == 2
+
+
+@pytest.mark.parametrize("frames", [1, 2, 40])
+def test_resampling_keeps_the_ends_and_short_videos(frames):
+    grid, target = SnippetGrid(Fraction(2), frames, Fraction(1), 1), SnippetGrid(Fraction(25), 60, Fraction(16), 16)
+    values = np.arange(frames, dtype=np.float32)[:, None]
+    found = resampled(values, grid, target)
+    assert found.shape == (target.num_snippets, 1)
+    assert found.dtype == np.float32
+    assert values.min() <= found.min() <= found.max() <= values.max()
+    assert resampled(values, grid, grid) is values
