@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from wtal.pipeline.import_features import import_features
 
 from experiments._run import arguments, keep
 from wtal.data.annotations import read_annotations
@@ -25,6 +24,7 @@ from wtal.eval import evaluate_detections
 from wtal.eval.detection import parse_tious
 from wtal.models.localize import Activations, LocalizeConfig, localize
 from wtal.pipeline.compare import Comparison, compare, entries
+from wtal.pipeline.import_features import import_features
 from wtal.pipeline.workspace import Workspace
 from wtal.registry import HEADS
 
@@ -32,16 +32,30 @@ RECIPES = Path(__file__).with_name("planted")
 SUBSETS = {"train": "validation", "training": "validation", "validation": "validation", "test": "test"}
 """A subset's name in either label file -> THUMOS14's own: the validation videos train, the test videos are judged."""
 COMMON = (
-    "localize.signal=product",
-    "localize.activation=softmax",
+    "localize.streams=fused",
     "localize.range=class",
     "localize.upsample=8",
     "localize.min_length=1",
     "localize.threshold_start=0.1",
-    "localize.threshold_stop=0.9",
+    "localize.threshold_stop=0.95",
     "localize.threshold_step=0.1",
+    "localize.second_signal=none",
+    "localize.grouping=runs",
+    "localize.class_from=video_scores",
+    "localize.class_threshold=0.1",
+    "localize.max_classes=0",
+    "localize.inner=mean",
+    "localize.inflation=0.25",
+    "localize.outer_weight=1.0",
+    "localize.video_weight=0.2",
+    "localize.suppression=hard",
+    "localize.overlap=tiou",
+    "localize.nms_tiou=0.5",
 )
 """One localization for all heads, beside each paper's own."""
+SIGNALS = {"facnet": ("cas", "softmax"), "stpn": ("product", "sigmoid"), "wtalc": ("cas", "none")}
+"""What is thresholded and scored in it: class probabilities times attention, but that FAC-Net has no attention, STPN's
+classes are independent of one another, and W-TALC has neither attention nor a class of background."""
 _ARRAYS = ("videoname", "subset", "labels", "labels_all", "segments", "duration")
 _RATE = Fraction(25, 16)
 _WIDTH = 64
@@ -62,13 +76,22 @@ def run(options: argparse.Namespace) -> None:
     place = Workspace(options.workspace / "planted")
     annotations, features = plant(options.data / "annotations", place.root / "source")
     store = import_features(features, annotations, place)
-    recipes = [str(RECIPES / f"{head}.toml") for head in options.heads]
-    for name, settings in (("planted-common", COMMON), ("planted-own", ())):
-        title = "Planted THUMOS14, " + ("one localization for all" if settings else "each paper's own localization")
-        made = compare(
-            entries(recipes, None, settings), options.seeds, annotations, place, store, title, reporter=options.reporter
-        )
+    for name, common in (("planted-common", True), ("planted-own", False)):
+        title = "Planted THUMOS14, " + ("one localization for all" if common else "each paper's own localization")
+        rows = [
+            row
+            for head in options.heads
+            for row in entries([str(RECIPES / f"{head}.toml")], None, common_of(head) if common else ())
+        ]
+        made = compare(rows, options.seeds, annotations, place, store, title, reporter=options.reporter)
         keep(made, name, options.out, perfect(annotations, store, made))
+
+
+def common_of(head: str) -> tuple[str, ...]:
+    """The common localization, on a head's own signal."""
+    signal, activation = SIGNALS.get(head, ("product", "softmax"))
+    own = (f"localize.signal={signal}", "localize.score_signal=signal", f"localize.activation={activation}")
+    return (*COMMON, *own)
 
 
 def plant(source: Path, target: Path) -> tuple[Path, Path]:
@@ -115,7 +138,7 @@ def _direction(rng: np.random.Generator) -> NDArray[np.float64]:
     streams = []
     for _ in range(2):
         stream = np.zeros(_WIDTH)
-        stream[rng.choice(_WIDTH, _DIRECTIONS, replace=False)] = rng.uniform(0.5, 1.5, _DIRECTIONS)
+        stream[rng.choice(_WIDTH, _DIRECTIONS, replace=False)] = rng.uniform(1.0, 3.0, _DIRECTIONS)
         streams.append(stream)
     return np.concatenate(streams)
 
@@ -145,7 +168,7 @@ def perfect(annotations: Path, store: Path, made: Comparison) -> Mapping[str, fl
     """The mAP that a head would reach which knows exactly which snippets show what, through the common localization."""
     dataset, features = read_annotations(annotations), FeatureStore.open(store)
     settings = {key: value for key, _, value in (one.removeprefix("localize.").partition("=") for one in COMMON)}
-    config = LocalizeConfig.parse(settings | {"activation": "none"})
+    config = LocalizeConfig.parse(settings)
     rules = made.rows[0].entry.recipe.evaluate
     records = {video.id: video for video in dataset.select(rules.test_subset)}
     found = {}
