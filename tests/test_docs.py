@@ -29,6 +29,7 @@ from wtal.data.store import FeatureStore
 from wtal.data.store_writer import StoreWriter
 from wtal.eval.submission import check_submission
 from wtal.extractors import create_backbone
+from wtal.pipeline.ablation import Ablation
 from wtal.pipeline.detect import detect
 from wtal.pipeline.extract import extract
 from wtal.pipeline.inventory import inventory
@@ -121,7 +122,7 @@ def parse_command(words: list[str]) -> None:
     assert command is not None, f"there is no command {name}"
     parsed = command.make_context(name, list(rest)).params
     Recipe.parse(override({}, parsed.get("assignments") or ()))
-    recipe = parsed.get("recipe", "collection")
+    recipe = parsed.get("recipe") or "collection"
     assert recipe.endswith(".toml") or recipe in inventory("recipes")
 
 
@@ -192,6 +193,8 @@ def test_toml_in_the_pages_is_taken(page):
         if "project" in values:
             groups = values["project"]["entry-points"]
             assert set(groups) <= {f"wtal.{registry.kind}s" for registry in REGISTRIES}
+        elif "rows" in values:
+            Ablation.parse(values, page)
         else:
             Recipe.parse(values, page)
 

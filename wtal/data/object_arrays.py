@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from wtal.errors import FormatError
 
+
 def _latin1(text: str, encoding: str) -> bytes:
     """What Python 3 writes for bytes in old pickles: an encoding of text, of which only this one is known."""
     if encoding != "latin1":
