@@ -35,7 +35,9 @@ def by_the_equations(head, x, labels, sigma):
     with torch.no_grad():
         x = torch.as_tensor(x)
         attention = head.attention(x)[:, 0]
-        foreground, background = (attention[:, None] * x).mean(dim=0), ((1 - attention)[:, None] * x).mean(dim=0)
+        rest = 1 - attention
+        foreground = (attention[:, None] * x).sum(dim=0) / (1 + attention.sum())
+        background = (rest[:, None] * x).sum(dim=0) / (rest.sum() + 1e-6)
         p_fg, p_bg, p = (head.classifier(one).softmax(dim=-1) for one in (foreground, background, x))
         near = (foreground @ head.prototypes.weight.T, background @ head.prototypes.weight.T)
     labelled = smooth(p[:, :3][:, labels.bool()].amax(dim=1).numpy(), sigma)

@@ -25,7 +25,13 @@ def test_the_low_rank_form_equals_the_solve(w, means):
     assert (left[~mask] == 0).all()
 
 
-def test_the_low_rank_form_equals_the_solve_in_single_precision_and_in_gradients():
+@pytest.mark.parametrize("toggled", [False, True])
+def test_the_low_rank_form_equals_the_solve_in_single_precision_and_in_gradients(toggled):
+    """Also after the number of threads has changed, as extraction changes it."""
+    before = torch.get_num_threads()
+    if toggled:
+        torch.set_num_threads(1)
+        torch.set_num_threads(before)
     x, found, mask = scene((300, 211), width=32, dtype=torch.float32)
     results = []
     for form in (closed_form, direct):

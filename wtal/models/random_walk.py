@@ -29,6 +29,10 @@ from wtal.models.similarity import cosine
 Form = Literal["closed", "direct", "iterated", "alternated", "single", "scores"]
 
 
+_SMALL = 64
+"""Up to so many equations, systems are solved as a batch."""
+
+
 class Means(NamedTuple):
     """Means of B videos: `features` (B, K, E), and which are `present`, (B, K)."""
 
@@ -135,8 +139,12 @@ def among_snippets(x: Tensor, mask: Tensor, sharpness: float, w: float) -> Tenso
 
 def _solve(matrix: Tensor, right: Tensor) -> Tensor:
     """(B, T, T), (B, T, E) -> (B, T, E)."""
-    solved: Tensor = torch.linalg.solve(_single(matrix), _single(right))
-    return solved
+    matrix, right = _single(matrix), _single(right)
+    if matrix.shape[-1] <= _SMALL or not len(matrix):
+        solved: Tensor = torch.linalg.solve(matrix, right)
+        return solved
+    # Large ones one by one: torch's solve of a batch on a CPU loses digits once the number of threads has changed.
+    return torch.stack([torch.linalg.solve(one, values) for one, values in zip(matrix, right, strict=True)])
 
 
 def _single(x: Tensor) -> Tensor:
