@@ -26,6 +26,12 @@ from wtal.registry import HEADS
 WIDE, NARROW = 1024, 64
 CLASSES = 20
 SETTINGS: dict[str, dict[str, Any]] = {
+    "bm": {"embedding": 128, "attention_width": 128},
+    "co2net": {"width": 128, "attention_width": 128},
+    "facnet": {"width": 128},
+    "stpn": {"embedding": 128, "attention_width": 128},
+    "tscn": {"width": 128},
+    "wtalc": {"width": 128},
     "basnet": {"width": 128, "filter_width": 128},
     "lgbm": {"width": 128, "attention_width": 32},
     "um": {"width": 128},
