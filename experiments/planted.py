@@ -75,7 +75,7 @@ def run(options: argparse.Namespace) -> None:
     """The table with the common localization, and the one with the papers' own."""
     place = Workspace(options.workspace / "planted")
     annotations, features = plant(options.data / "annotations", place.root / "source")
-    store = import_features(features, annotations, place)
+    store = import_features(features, annotations, place).store
     for name, common in (("planted-common", True), ("planted-own", False)):
         title = "Planted THUMOS14, " + ("one localization for all" if common else "each paper's own localization")
         rows = [

@@ -55,8 +55,8 @@ def test_a_checkpoint_that_does_not_fit_is_refused_by_name():
         load_author_checkpoint("basnet", weights, num_classes=20)
 
 
-@pytest.mark.parametrize(("classes", "ratio"), [(20, 1.0), (200, 201 / 21)])
-def test_the_classification_term_is_the_authors_at_20_classes_and_no_weaker_at_200(classes, ratio):
+@pytest.mark.parametrize(("classes", "ratio"), [(4, 1.0), (20, 1.0), (200, 201 / 21)])
+def test_the_classification_term_is_the_authors_up_to_20_classes_and_no_weaker_at_200(classes, ratio):
     torch.manual_seed(0)
     narrow = {"width": 8, "filter_width": 4}
     features = torch.rand(2, 750, 6)

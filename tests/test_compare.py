@@ -17,12 +17,15 @@ from tests.planted import CLASSES, STREAMS, WIDTH, planted_videos
 from wtal.cli import main
 from wtal.data.files import write_json
 from wtal.data.grid import SnippetGrid
+from wtal.data.store import FeatureStore
 from wtal.data.store_writer import StoreWriter
 from wtal.errors import ConfigError, UsageError
 from wtal.models import create_head
 from wtal.models.cost import cost
-from wtal.pipeline.ablation import ablation_names, load_ablation, recipe_of
+from wtal.pipeline.ablation import ablation_names, load_ablation, printed_in, recipe_of
+from wtal.pipeline.compare import entries
 from wtal.pipeline.recipe import RECIPES, load_recipe, recipe_names
+from wtal.pipeline.reported import Printed
 from wtal.pipeline.train import resolve_early
 from wtal.pipeline.workspace import Workspace
 
@@ -271,3 +274,68 @@ def test_recipes_stand_on_recipes(tmp_path):
         load_recipe(str(tmp_path / "low.toml"))
     assert not [name for name in recipe_names() if name.startswith("bases")]
     assert (RECIPES / "bases").is_dir()
+
+
+PRINTED = Printed({"0.5": 27.0}, "A paper", "I3D", "its protocol", "i3d", 200, 20)
+
+
+@pytest.mark.parametrize(
+    ("identity", "videos", "classes", "difference"),
+    [
+        ({"backbone": "motion"}, 200, 20, "features of motion, theirs of i3d"),
+        ({"backbone": "i3d"}, 24, 20, "24 videos, theirs 200"),
+        ({"backbone": "i3d"}, 198, 4, "4 classes, theirs 20"),
+        ({"backbone": "i3d", "weights": {"rgb": {"weights": {"random": "0"}}}}, 200, 20, "weights are random 0"),
+    ],
+)
+def test_what_differs_from_the_paper_is_named(tmp_path, identity, videos, classes, difference):
+    _, last = PRINTED.remarks(store_with(tmp_path, identity), videos, classes)
+    assert last == f"not comparable with reported rows: {difference}"
+
+
+def test_what_may_stand_beside_the_paper(tmp_path):
+    (only,) = PRINTED.remarks(store_with(tmp_path / "own", {"backbone": "i3d"}), 198, 20)
+    assert only == "reported rows are printed in A paper (I3D, its protocol)"
+    imported = store_with(tmp_path / "other", {"backbone": "i3d", "layout": "wtalc_joint"})
+    assert PRINTED.remarks(imported, 198, 20)[1].startswith("comparable with reported rows only if the imported")
+    assert "not written down" in Printed({"0.5": 27.0}, "A paper").remarks(imported, 198, 20)[1]
+    assert not Printed({}).remarks(imported, 198, 20)
+
+
+def store_with(folder, identity):
+    writer = StoreWriter.open(folder / "store", identity)
+    writer.write("a", SnippetGrid(Fraction(25), 24, Fraction(12), 12), {"rgb": np.zeros((2, 3), np.float32)}, {})
+    return FeatureStore.open(writer.publish().path)
+
+
+@pytest.mark.parametrize("name", ablation_names())
+def test_every_table_says_what_its_figures_stand_on(name):
+    table = load_ablation(name)
+    made = [printed_in(table, row) for row in table.rows]
+    if any(printed.mAP for printed in made):
+        assert all(one.backbone and one.features and one.videos and one.classes for one in made)
+
+
+def test_every_reported_row_of_a_recipe_says_what_it_stands_on():
+    for name in recipe_names():
+        (entry,) = entries([name], None)
+        if entry.printed.mAP:
+            assert entry.printed.videos, name
+            assert entry.printed.classes, name
+            assert entry.printed.features, name
+
+
+@pytest.mark.parametrize("option", ["--annotations", "--store"])
+def test_a_path_that_is_not_there_is_told_at_once(place, option):
+    result = call(place, place / "short.toml", option, place / "nothing")
+    assert result.exit_code in (1, 2)
+    assert str(place / "nothing") in result.stderr
+    assert not result.stdout
+
+
+def test_ranges_and_thresholds_of_the_papers_are_columns_of_every_row(place):
+    wide = place / "wide.toml"
+    wide.write_text(NARROW.format(steps=6).replace('"0.1:0.5" = 40.0', '"0.2:0.4" = 41.0, "0.95" = 1.0'))
+    table = json.loads(call(place, place / "short.toml", wide, "--json").stdout)
+    assert all({"0.1:0.5", "0.2:0.4"} <= set(row["mAP"]) for row in table["rows"])
+    assert "@0.95" in call(place, wide).stdout

@@ -138,3 +138,12 @@ def test_the_branch_as_an_add_on(classes):
     loss.backward()
     assert cas.grad.abs().sum() > 0
     assert branch.center.grad.abs().sum() > 0
+
+
+def test_dropout_follows_both_layers():
+    head = make(width=256, dropout=0.5)
+    x = head.train().embed(batch_of())
+    dropped = (x == 0).float().mean()
+    kept = (head.eval().embed(batch_of()) == 0).float().mean()
+    # Half of what ReLU leaves.
+    assert dropped == pytest.approx(float(kept + 0.5 * (1 - kept)), abs=0.06)

@@ -96,7 +96,7 @@ def test_what_cannot_be_used_is_named_and_the_rest_imported(published):
     joint[2] = np.full((3, 2 * WIDTH), np.nan)
     np.save(place / "features.npy", joint, allow_pickle=True)
     result = import_features(place)
-    assert result.exit_code == 0, result.output
+    assert result.exit_code == 3, result.output
     store = FeatureStore.open(result.stdout.strip())
     assert len(store.ids) == 4
     failures = json.loads((store.path / "failures.json").read_text())

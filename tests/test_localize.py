@@ -147,3 +147,34 @@ def test_every_setting_gives_finite_ordered_detections(snippets, signal, suppres
             found = localize(made, grid_of(snippets), CLASSES, config)
             assert all(np.isfinite(d.score) for d in found)
             assert [d.score for d in found] == sorted((d.score for d in found), reverse=True)
+
+
+def test_what_is_scored_may_keep_its_own_scale():
+    cas = np.zeros((12, 1), dtype=np.float32)
+    cas[4:8] = 9.0
+    activations = Activations(cas, None, np.array([0.5], dtype=np.float32))
+    settings = {"threshold_start": 0.5, "threshold_stop": 0.6, "upsample": 1, "inner": "max", "outer_weight": 0.0}
+    found = {
+        score_range: localize(
+            activations, grid_of(12), ("dive",), LocalizeConfig(**settings, video_weight=0.7, score_range=score_range)
+        )
+        for score_range in ("same", "none")
+    }
+    assert [one.score for one in found["none"]] == [pytest.approx(9.35)]
+    assert [one.score for one in found["same"]] == [pytest.approx(1.35)]
+    assert [(one.start, one.end) for one in found["none"]] == [(one.start, one.end) for one in found["same"]]
+
+
+def test_factors_may_be_upsampled_before_their_product():
+    cas = np.array([[0.0], [1.0], [0.0]], dtype=np.float32)
+    attention = np.array([0.0, 1.0, 0.0], dtype=np.float32)
+    activations = Activations(cas, attention, np.ones(1, dtype=np.float32))
+    # Half way up to the middle, one is linear and the other its square.
+    ends = {}
+    for first in (False, True):
+        config = LocalizeConfig(
+            signal="product", range="none", upsample=8, threshold_start=0.3, threshold_stop=0.4, upsample_factors=first
+        )
+        (ends[first],) = localize(activations, grid_of(3), ("dive",), config)
+    assert ends[True].start > ends[False].start
+    assert ends[True].end < ends[False].end

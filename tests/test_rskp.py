@@ -15,7 +15,6 @@ from wtal.models.inputs import LabelledVideo
 from wtal.models.train_config import TrainConfig
 from wtal.models.trainer import Trainer
 from wtal.pipeline.recipe import load_recipe
-from wtal.registry import HEADS
 
 WEIGHTS = {"cls_fore": 1.0, "cls_back": 0.2, "att": 0.1, "spl": 1.0}
 NARROW = {"width": 16, "n_mu": 4}
@@ -116,7 +115,9 @@ def test_evaluation_fuses_and_training_does_not():
     torch.testing.assert_close(trained.cas, trained.extras["o_cas"])
     mixed = 0.6 * tested.extras["o_cas"].softmax(-1) + 0.4 * tested.extras["m_cas"].softmax(-1)
     torch.testing.assert_close(tested.cas.softmax(-1), mixed)
-    torch.testing.assert_close(tested.video_scores, 0.6 * tested.extras["o_scores"] + 0.4 * tested.extras["m_scores"])
+    torch.testing.assert_close(
+        tested.video_scores, 0.6 * tested.extras["o_video_scores"] + 0.4 * tested.extras["m_video_scores"]
+    )
 
 
 def fill(head, batches):
@@ -364,6 +365,8 @@ def test_test_branches():
         ({"summary": "k_means", "memory": "video"}, "set head.summary to em or em_fixed"),
         ({"propagation": "scores", "distill": "l1"}, "updates no features"),
         ({"base": "basnet"}, "take stpn, bm, um or facnet"),
+        ({"base": "facnet", "region": "foreground"}, "'facnet' has no attention"),
+        ({"base": "wtalc", "extremes": 1}, "'wtalc' has no attention"),
         ({"base": "nothing"}, "there is no head 'nothing'"),
         ({"w": 1.0}, "w: Input should be less than 1"),
         ({"n_mu": 0}, "n_mu: Input should be greater"),
@@ -374,19 +377,9 @@ def test_settings_that_do_not_go_together_are_refused(settings, message):
         head_of(**settings)
 
 
-BASES = {
-    "stpn": {},
-    "bm": {},
-    "um": {},
-    "facnet": {},
-}
-
-
-@pytest.mark.parametrize("base", BASES)
+@pytest.mark.parametrize("base", ["stpn", "bm", "um", "facnet"])
 @pytest.mark.parametrize("authors", [False, True])
 def test_it_is_laid_on_other_heads(base, authors):
-    if base not in HEADS.names():
-        pytest.skip(f"there is no head {base}")
     batch = batch_of((20, 20, 20) if authors else (20, 13, 9))
     head = head_of(authors=authors, base=base, temperature=1.0, main_terms=())
     own = head.base.loss(head.base.eval()(batch), batch)
@@ -427,7 +420,7 @@ def test_parts_of_like_length_are_the_batch(monkeypatch):
     assert (one, many) == (1, 4)
     torch.testing.assert_close(left.cas * batch.mask[..., None], right.cas * batch.mask[..., None])
     assert left.extras.keys() == right.extras.keys()
-    for name in ("mu", "m_ca", "r_scores", "o_att"):
+    for name in ("mu", "m_ca", "r_video_scores", "o_att"):
         torch.testing.assert_close(left.extras[name], right.extras[name])
     torch.testing.assert_close(terms, others)
     for mine, theirs in zip(head.parameters(), other.parameters(), strict=True):
@@ -467,3 +460,28 @@ def test_a_recipe_laid_on_anothers_head_keeps_its_settings(tmp_path):
     assert recipe.train.steps == 7
     assert load_recipe(str(tmp_path / "um.toml"), [head[0]]).head_settings == {}
     assert load_recipe(str(tmp_path / "um.toml"), [head[0], "head.base=bm"]).head_settings == {"base": "bm"}
+
+
+def test_it_is_laid_on_a_head_whose_extras_have_names_of_its_own():
+    torch.manual_seed(0)
+    head = create_head("rskp", 3, DIMS, base="wtalc", base_settings={"width": 16, "pairs": 0}, n_mu=4)
+    output = head.train()(batch_of())
+    terms = head.loss(output, batch_of())
+    assert all(torch.isfinite(term) for term in terms.values())
+    assert "spl" in terms
+
+
+def test_too_few_rows_for_the_videos_are_told_before_the_first_step():
+    head = head_of(memory="video", memory_videos=2)
+    with pytest.raises(ConfigError, match="memory_videos = 2 is fewer than the training videos"):
+        head.begin_step(Moment(0, 10, 0), lambda: iter([batch_of()]))
+
+
+def test_the_main_branch_alone_costs_least():
+    from wtal.models.cost import cost
+
+    macs = []
+    for branches in ("main", "intra", "all"):
+        head = fill(head_of(test_branches=branches), [batch_of()])
+        macs.append(cost(head, DIMS).macs)
+    assert macs[0] < macs[1] < macs[2]

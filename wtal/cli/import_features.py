@@ -1,10 +1,18 @@
 """`wtal import-features`."""
 
+import sys
 from pathlib import Path
 
 import click
 
-from wtal.cli._console import Command, ConsoleReporter, json_option, print_json, workspace_option
+from wtal.cli._console import (
+    FINISHED_WITH_FAILURES,
+    Command,
+    ConsoleReporter,
+    json_option,
+    print_json,
+    workspace_option,
+)
 from wtal.errors import UsageError
 from wtal.pipeline.import_features import DEFAULT_LAYOUT, import_features
 from wtal.pipeline.workspace import Workspace
@@ -34,16 +42,19 @@ def command(
 ) -> None:
     """Put a published file of features into a store of the workspace, and print its folder.
 
-    Object arrays are read without executing pickled code. An interrupted import goes on where it was.
+    Object arrays are read without executing pickled code. An interrupted import goes on where it was. Exits with 3 when
+    some videos could not be imported.
     """
     reporter, place = ConsoleReporter(), Workspace(workspace)
-    store = import_features(
+    made = import_features(
         features, annotations, place, layout, backbone, fps, stride, parse_dims(dims), reporter=reporter
     )
     if as_json:
-        print_json({"store": str(store)})
+        print_json({"store": str(made.store), "failures": made.failures})
     else:
-        click.echo(str(store))
+        click.echo(str(made.store))
+    if made.failures:
+        sys.exit(FINISHED_WITH_FAILURES)
 
 
 def parse_dims(text: str) -> dict[str, int]:

@@ -91,6 +91,8 @@ class EmbeddingHead(Head):
 
     embedding: int
     """Width E of what `embed` gives."""
+    attends: bool = True
+    """Whether answers have an attention."""
 
     def embed(self, batch: SnippetBatch) -> Tensor:
         """Features of B videos -> (B, T, E), zero where padded."""

@@ -44,10 +44,14 @@ class LocalizeConfig(Config):
     """Applied to the class logits over classes (softmax) or each alone (sigmoid)."""
     range: Literal["none", "video", "class"] = "class"
     """Signals are stretched to [0, 1] by the extremes of each class in a video, or of the whole video."""
+    score_range: Literal["same", "none", "video", "class"] = "same"
+    """The same of what a proposal is scored on; `same` is what `range` says. W-TALC scores raw activations: none."""
     smooth: float = Field(0.0, ge=0)
     """Standard deviation, in snippets, of a Gaussian over the activations; ours, 0 leaves them alone."""
     upsample: int = Field(8, ge=1)
     """Linear interpolation to this many positions a snippet. BaS-Net: 24; beyond 8 results no longer move."""
+    upsample_factors: bool = False
+    """Upsample the two factors of `product` before they are multiplied, not their product (TSCN, HACS 2021)."""
     threshold_start: float = 0.0
     """Lowest threshold of the signal."""
     threshold_stop: float = 0.25
@@ -201,15 +205,27 @@ class _Signals:
             mixed = config.stream_mix * cas + (1 - config.stream_mix) * rest
         attention = np.ones(len(cas)) if activations.attention is None else activations.attention.astype(np.float64)
         attention = np.repeat(_smooth(attention[:, None], config.smooth), count, axis=1)
-        made = {"cas": cas, "attention": attention, "product": cas * attention}
-        scored = {"cas": mixed, "attention": attention, "product": mixed * attention}
+        made = {"cas": [cas], "attention": [attention], "product": [cas, attention]}
+        scored = made | {"cas": [mixed], "product": [mixed, attention]}
         wanted = config.signal if config.score_signal == "signal" else config.score_signal
-        self.signal = self._prepare(made[config.signal], config)
-        self.score = self._prepare(scored[wanted], config)
-        self.second = None if config.second_signal == "none" else self._prepare(made[config.second_signal], config)
+        score_range = config.range if config.score_range == "same" else config.score_range
+        self.signal = _prepare(made[config.signal], config.range, config)
+        self.score = _prepare(scored[wanted], score_range, config)
+        self.second = (
+            None if config.second_signal == "none" else _prepare(made[config.second_signal], config.range, config)
+        )
 
-    def _prepare(self, values: Array, config: LocalizeConfig) -> Array:
-        return upsample(_stretch(values, config.range), config.upsample)
+
+def _prepare(factors: list[Array], kind: str, config: LocalizeConfig) -> Array:
+    """Factors (T, C) -> their product, stretched and upsampled."""
+    if config.upsample_factors:
+        return _stretch(_product([upsample(factor, config.upsample) for factor in factors]), kind)
+    return upsample(_stretch(_product(factors), kind), config.upsample)
+
+
+def _product(factors: list[Array]) -> Array:
+    product: Array = np.prod(factors, axis=0)
+    return product
 
 
 def _classes(activations: Activations, config: LocalizeConfig) -> Array:

@@ -41,12 +41,17 @@ def binary_cross_entropy(scores: Tensor, target: Tensor, classes: int, authors: 
     """(B, C) probabilities, (B, C) -> scalar: binary cross entropy of each class, the mean over videos.
 
     The authors of BaS-Net and UM take the mean over classes, so that its gradient fades as classes are added (at 200
-    it is ten times weaker than at the 20 it was tuned on, against the same other terms). Here it is the sum over
-    classes divided by `classes`, their number where the method was tuned: the same term there, no weaker elsewhere.
+    it is ten times weaker than at the 20 it was tuned on, against the same other terms). Here the sum over classes is
+    divided by no more than `classes`, their number where the method was tuned: the mean up to there, no weaker beyond.
     """
     with torch.autocast(scores.device.type, enabled=False):
         entropy = torch.nn.functional.binary_cross_entropy(scores.float(), target.float(), reduction="none")
-    return entropy.mean() if authors else entropy.sum(dim=-1).mean() / classes
+    return entropy.mean() if authors else over_classes(entropy, classes)
+
+
+def over_classes(entropy: Tensor, classes: int) -> Tensor:
+    """(B, C) -> scalar: the sum over classes divided by C or `classes`, whichever is less; the mean over videos."""
+    return entropy.sum(dim=-1).mean() / min(entropy.shape[-1], classes)
 
 
 def co_activity(features: Tensor, cas: Tensor, batch: SnippetBatch, pairs: int, authors: bool = False) -> Tensor:

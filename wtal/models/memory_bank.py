@@ -5,6 +5,7 @@ has been filled once; until then it gives nothing.
 """
 
 import zlib
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
@@ -102,8 +103,7 @@ class VideoMemory(Memory):
         keys, momentum = self._keys(batch), self.momentum
         if not self.is_filled:
             momentum = 0.0
-            for key in keys.tolist():
-                self._admit(key)
+            self.admit(batch.ids)
         known, rows = self._rows(keys)
         moved = momentum * self.features[rows] + (1 - momentum) * means.features.float()
         self.features[rows[known]] = moved[known]
@@ -120,13 +120,18 @@ class VideoMemory(Memory):
         chosen = self.features[drawn.indices]
         return Means(chosen, (drawn.values > 0)[:, None].expand(-1, chosen.shape[1]))
 
-    def _admit(self, key: int) -> None:
-        if bool((self.keys == key).any()):
-            return
-        free = (self.keys < 0).nonzero()
-        if not len(free):
+    def admit(self, names: Iterable[str]) -> None:
+        """Give each video that has no row yet one.
+
+        Raises:
+            ConfigError: when there are more videos than rows.
+        """
+        known = set(self.keys.tolist())
+        wanted = [key for key in dict.fromkeys(map(_key, names)) if key not in known]
+        free = (self.keys < 0).nonzero()[:, 0]
+        if len(wanted) > len(free):
             raise ConfigError(f"head.memory_videos = {len(self.keys)} is fewer than the training videos; raise it")
-        self.keys[free[0]] = key
+        self.keys[free[: len(wanted)]] = torch.tensor(wanted, dtype=torch.int64, device=self.keys.device)
 
     def _rows(self, keys: Tensor) -> tuple[Tensor, Tensor]:
         """(B,) -> whether each is known, (B,), and its row, (B,)."""
@@ -134,4 +139,8 @@ class VideoMemory(Memory):
         return same.any(dim=1), same.int().argmax(dim=1)
 
     def _keys(self, batch: SnippetBatch) -> Tensor:
-        return torch.tensor([zlib.crc32(name.encode()) for name in batch.ids], device=self.keys.device)
+        return torch.tensor([_key(name) for name in batch.ids], device=self.keys.device)
+
+
+def _key(name: str) -> int:
+    return zlib.crc32(name.encode())

@@ -6,7 +6,8 @@ from pydantic import Field
 
 from wtal.config import Config, read_toml
 from wtal.errors import ConfigError, UsageError
-from wtal.pipeline.recipe import Recipe, load_recipe
+from wtal.pipeline.recipe import EvaluateConfig, Recipe, load_recipe
+from wtal.pipeline.reported import Printed
 from wtal.registry import suggest
 
 ABLATIONS = Path(__file__).parents[1] / "ablations"
@@ -34,6 +35,12 @@ class Ablation(Config):
     """One line."""
     source: str
     """Where it is printed, on which data."""
+    data: str = ""
+    """Recipe of that data, such as `bases/thumos14`."""
+    features: str = ""
+    """What it was reached with."""
+    backbone: str = ""
+    """Its name here."""
     set: tuple[str, ...] = ()
     """Overrides under every row."""
     rows: tuple[RowConfig, ...] = Field(min_length=1)
@@ -68,6 +75,17 @@ def recipe_of(table: Ablation, row: RowConfig, recipe: str, assignments: tuple[s
         return load_recipe(_beside(recipe, row.recipe), (*table.set, *row.set, *assignments))
     except ConfigError as error:
         raise ConfigError(f"row {row.name!r}: {error}") from None
+
+
+def printed_in(table: Ablation, row: RowConfig) -> Printed:
+    """What the table prints of a row, and what that stands on.
+
+    Raises:
+        ConfigError: when `data` names no recipe.
+    """
+    rules = load_recipe(table.data).evaluate if table.data else EvaluateConfig()
+    videos, classes = rules.published_videos, rules.published_classes
+    return Printed(row.reported, table.source, table.features, "", table.backbone, videos, classes)
 
 
 def _beside(recipe: str, other: str) -> str:

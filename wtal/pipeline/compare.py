@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean, stdev
@@ -14,12 +14,13 @@ from wtal.data.dataset import match_ids
 from wtal.data.store import FeatureStore
 from wtal.errors import UsageError, WtalError
 from wtal.eval.detection import tiou_key
-from wtal.pipeline.ablation import Ablation, recipe_of
-from wtal.pipeline.detect import detect, weights_of
+from wtal.pipeline.ablation import Ablation, printed_in, recipe_of
+from wtal.pipeline.detect import detect, trained_head, weights_of
 from wtal.pipeline.evaluate import evaluate_seed
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.recipe import Recipe, load_recipe
-from wtal.pipeline.train import TrainInputs, make_head, resolve_early, train
+from wtal.pipeline.reported import Printed
+from wtal.pipeline.train import TrainInputs, resolve_early, train
 from wtal.pipeline.workspace import Workspace, read_run
 
 _SNIPPETS = 100
@@ -27,13 +28,12 @@ _SNIPPETS = 100
 
 @dataclass(frozen=True)
 class Entry:
-    """One row to be made: a recipe, or a stage of its training; `reported` in percent, `source` of these."""
+    """One row to be made: a recipe, or a stage of its training, and what a paper prints of it."""
 
     name: str
     recipe: Recipe
+    printed: Printed
     stage: int | None = None
-    reported: dict[str, float] = field(default_factory=dict)
-    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,8 @@ class Comparison:
 
     @property
     def keys(self) -> list[str]:
-        """Columns: thresholds, then averages."""
-        keys = dict.fromkeys(key for row in self.rows for key in row.values)
+        """Columns: thresholds, then averages; ours and the papers'."""
+        keys = dict.fromkeys(key for row in self.rows for key in (*row.values, *row.entry.printed.mAP))
         return sorted(keys, key=lambda key: (":" in key, [float(part) for part in key.split(":")]))
 
     @property
@@ -111,12 +111,12 @@ def entries(recipes: Sequence[str], ablation: Ablation | None, assignments: Iter
     for name in recipes:
         if ablation is None:
             recipe = load_recipe(name, assignments)
-            found.append(Entry(name, recipe, None, recipe.reported.mAP, recipe.reported.source))
+            found.append(Entry(name, recipe, _printed(recipe)))
             continue
         for row in ablation.rows:
             title = row.name if len(recipes) == 1 else f"{name}: {row.name}"
             recipe = recipe_of(ablation, row, name, assignments)
-            found.append(Entry(title, recipe, row.stage, row.reported, ablation.source))
+            found.append(Entry(title, recipe, printed_in(ablation, row), row.stage))
     for entry in found:
         resolve_early(entry.recipe)
     return found
@@ -136,12 +136,19 @@ def compare(
 
     Raises:
         UsageError: when a store must be named.
+        StoreError: when a store cannot be read.
+        FormatError: when the annotations cannot be read.
     """
+    read_annotations(annotations)
+    places = [store or store_of(workspace, entry.recipe) for entry in wanted]
+    for place in dict.fromkeys(places):
+        FeatureStore.open(place)
+    ranges = {key for entry in wanted for key in entry.printed.mAP if ":" in key}
     rows = []
-    for entry in wanted:
-        place = store or store_of(workspace, entry.recipe)
+    for entry, place in zip(wanted, places, strict=True):
         try:
-            rows.append(_row(entry, seeds, TrainInputs(place, annotations), workspace, device, reporter))
+            inputs = TrainInputs(place, annotations)
+            rows.append(_row(entry, seeds, inputs, workspace, ranges, device, reporter))
         except WtalError as error:
             reporter.say(f"{entry.name} failed: {error}")
             rows.append(Row(entry, failure=" ".join(str(error).split())))
@@ -167,7 +174,13 @@ def store_of(workspace: Workspace, recipe: Recipe) -> Path:
 
 
 def _row(
-    entry: Entry, seeds: Sequence[int], inputs: TrainInputs, workspace: Workspace, device: str, reporter: Reporter
+    entry: Entry,
+    seeds: Sequence[int],
+    inputs: TrainInputs,
+    workspace: Workspace,
+    ranges: Collection[str],
+    device: str,
+    reporter: Reporter,
 ) -> Row:
     folders = train(inputs, entry.recipe, seeds, workspace, device, reporter)
     store, dataset = FeatureStore.open(inputs.store), read_annotations(inputs.annotations)
@@ -177,9 +190,9 @@ def _row(
     for folder in folders:
         file = detect(folder, entry.recipe.localize, False, frozenset(present.values()), device, reporter, entry.stage)
         judged = evaluate_seed(folder, file, inputs.annotations, subset, entry.recipe.evaluate.tiou)
-        for key, value in _figures(judged.mAP, entry.reported).items():
+        for key, value in _figures(judged.mAP, ranges).items():
             values.setdefault(key, []).append(value)
-    parameters, macs = _cost(entry.recipe, folders[0])
+    parameters, macs = _cost(folders[0])
     videos = sorted(present)
     return Row(
         entry,
@@ -193,29 +206,31 @@ def _row(
         parameters,
         macs,
         fmean(_seconds(folder) for folder in folders),
-        notes=_notes(entry, store),
+        notes=_notes(entry, store, len(videos), len(dataset.classes)),
     )
 
 
-def _figures(by_tiou: dict[float, float], reported: Iterable[str]) -> dict[str, float]:
-    """Figures: mAP at each threshold, over all, and over each range that the paper reports and the thresholds cover."""
+def _figures(by_tiou: dict[float, float], ranges: Iterable[str]) -> dict[str, float]:
+    """Figures: mAP at each threshold, over all, and over each of the ranges that the thresholds cover."""
     found = {tiou_key(tiou): value for tiou, value in by_tiou.items()}
     if len(by_tiou) > 1:
         tious = sorted(by_tiou)
         found[f"{tiou_key(tious[0])}:{tiou_key(tious[-1])}"] = fmean(by_tiou.values())
-    for key in reported:
-        low, colon, high = key.partition(":")
-        if colon and low in found and high in found:
+    for key in ranges:
+        low, _, high = key.partition(":")
+        if low in found and high in found:
             inside = [value for tiou, value in by_tiou.items() if float(low) - 1e-9 <= tiou <= float(high) + 1e-9]
             found[key] = fmean(inside)
     return found
 
 
-def _cost(recipe: Recipe, folder: Path) -> tuple[int, int]:
+def _cost(folder: Path) -> tuple[int, int]:
+    """Of the trained head: what it remembers of training may cost at test."""
     from wtal.models.cost import cost
 
     run = read_run(folder)
-    made = cost(make_head(recipe, len(run["classes"]), run["feature_dims"]), run["feature_dims"], _SNIPPETS)
+    head = trained_head(folder, run, Recipe.parse(run["recipe"])).head
+    made = cost(head, run["feature_dims"], _SNIPPETS)
     return made.parameters, made.macs
 
 
@@ -226,22 +241,19 @@ def _seconds(folder: Path) -> float:
     return fmean(line["seconds"] for line in lines) * lines[-1]["step"] if lines else math.nan
 
 
-def _notes(entry: Entry, store: FeatureStore) -> tuple[str, ...]:
+def _notes(entry: Entry, store: FeatureStore, videos: int, classes: int) -> tuple[str, ...]:
     notes = []
     if any(name.startswith("random") for name in weights_of(store.identity).values()):
         notes.append(f"features of random weights: {store.path.name}")
-    if not entry.reported:
-        return tuple(notes)
-    printed = entry.recipe.reported
-    with_features = f", features {printed.features}" if printed.features else ""
-    notes.append(f"reported rows are printed in {entry.source}{with_features}")
-    backbone = store.identity.get("backbone", "")
-    if backbone != entry.recipe.extract.backbone or not printed.mAP:
-        notes.append(
-            f"not comparable with reported rows: these figures are of {store.path.name} on "
-            f"{entry.recipe.evaluate.test_subset!r}, not of the paper's features and videos"
-        )
-    return tuple(notes)
+    return (*notes, *entry.printed.remarks(store, videos, classes))
+
+
+def _printed(recipe: Recipe) -> Printed:
+    """What a recipe's own paper prints."""
+    one, rules = recipe.reported, recipe.evaluate
+    backbone = one.backbone or recipe.extract.backbone
+    videos, classes = rules.published_videos, rules.published_classes
+    return Printed(one.mAP, one.source, one.features, one.protocol, backbone, videos, classes)
 
 
 def to_json(comparison: Comparison) -> dict[str, Any]:
@@ -270,5 +282,5 @@ def _row_json(row: Row) -> dict[str, Any]:
         "parameters": row.parameters,
         "macs": row.macs,
         "train_seconds": row.seconds,
-        "reported": row.entry.reported,
+        "reported": dict(row.entry.printed.mAP),
     }

@@ -32,7 +32,7 @@ def markdown_table(comparison: Comparison) -> str:
 def csv_table(comparison: Comparison) -> str:
     """A line a row: fractions with all their digits, spreads in columns of their own, what is reported in percent."""
     keys = comparison.keys
-    reported = sorted({key for row in comparison.rows for key in row.entry.reported})
+    reported = sorted({key for row in comparison.rows for key in row.entry.printed.mAP})
     columns = ["name", "head", "stage", "seeds"]
     columns += [f"mAP@{key}" for key in keys] + [f"spread@{key}" for key in keys]
     columns += ["parameters", "macs", "train_seconds", *(f"reported@{key}" for key in reported), "failure"]
@@ -45,7 +45,7 @@ def csv_table(comparison: Comparison) -> str:
         cells += [row.mean(key) if key in row.values else "" for key in keys]
         cells += [row.spread(key) if key in row.values else "" for key in keys]
         cells += ["", "", ""] if row.failure else [row.parameters, row.macs, f"{row.seconds:.2f}"]
-        writer.writerow([*cells, *(row.entry.reported.get(key, "") for key in reported), row.failure])
+        writer.writerow([*cells, *(row.entry.printed.mAP.get(key, "") for key in reported), row.failure])
     return out.getvalue().rstrip("\n")
 
 
@@ -65,8 +65,8 @@ def _lines(comparison: Comparison) -> list[list[str]]:
     lines = []
     for row in comparison.rows:
         lines.append(_line(row, comparison.keys))
-        if row.entry.reported:
-            cells = [_percent(row.entry.reported.get(key)) for key in comparison.keys]
+        if row.entry.printed.mAP:
+            cells = [_percent(row.entry.printed.mAP.get(key)) for key in comparison.keys]
             lines.append(["  reported", *cells, "", "", ""])
     return lines
 

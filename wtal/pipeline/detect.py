@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,9 @@ from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.recipe import Recipe
 from wtal.pipeline.train import make_head, resolve
 from wtal.pipeline.workspace import read_run
+
+if TYPE_CHECKING:
+    from wtal.models.trainer import Trained
 
 Scores = NDArray[np.float32]
 
@@ -191,16 +194,27 @@ def _activate(
 ) -> None:
     """Run the trained head over `keys` of the store."""
     from wtal.models.inference import activate
-    from wtal.models.trainer import load_stage, load_trained
 
-    head = make_head(recipe, len(run["classes"]), run["feature_dims"])
-    trained = load_trained(head, folder) if stage is None else load_stage(head, folder, stage)
+    trained = trained_head(folder, run, recipe, stage)
     trained.head.to(device)
     with reporter.task("detect", len(keys), "video") as task:
         for key in keys:
             made = activate(trained.head, trained.scaler, store[key], device)
             writer.write(key, store.grid(key), _arrays(made), _scores(made), store.fingerprint(key))
             task.advance()
+
+
+def trained_head(folder: Path, run: dict[str, Any], recipe: Recipe, stage: int | None = None) -> "Trained":
+    """A run's head with the parameters that it ended with, or had at the end of a stage of training.
+
+    Raises:
+        WtalError: when the run is not finished.
+        UsageError: when it has kept no such stage.
+    """
+    from wtal.models.trainer import load_stage, load_trained
+
+    head = make_head(recipe, len(run["classes"]), run["feature_dims"])
+    return load_trained(head, folder) if stage is None else load_stage(head, folder, stage)
 
 
 def _arrays(made: Activations, suffix: str = "") -> dict[str, NDArray[np.float32]]:

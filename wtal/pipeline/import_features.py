@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,14 @@ from wtal.registry import LAYOUTS
 DEFAULT_LAYOUT = "wtalc_joint"
 
 
+@dataclass(frozen=True)
+class Imported:
+    """The store's folder, and video -> why it could not be imported."""
+
+    store: Path
+    failures: Mapping[str, str]
+
+
 def import_features(
     features: Path,
     annotations: Path,
@@ -30,8 +39,8 @@ def import_features(
     stride: str = "",
     dims: Mapping[str, int] | None = None,
     reporter: Reporter = SILENT,
-) -> Path:
-    """A file of features and the annotations that name its videos -> a store in the workspace; returns its folder.
+) -> Imported:
+    """A file of features and the annotations that name its videos -> a store in the workspace.
 
     `fps` and `stride` (frames of a row) are the layout's own where they are empty; `dims` splits the columns into
     streams. Videos without a row, or with numbers that are not finite, are recorded as failures.
@@ -76,7 +85,7 @@ def import_features(
         raise UsageError(f"{features} holds no video")
     for video, reason in failed.items():
         reporter.say(f"not imported: {video}: {reason}")
-    return writer.publish().path
+    return Imported(writer.publish().path, failed)
 
 
 def _names(annotations: Path) -> list[str]:

@@ -52,6 +52,10 @@ class EvaluateConfig(Config):
     """A subset whose segments may choose the step; never the reported one. Empty keeps the last step."""
     tiou: str = "0.1:0.9:0.1"
     """start:stop:step, stop included, or a list with commas."""
+    published_videos: int = Field(0, ge=0)
+    """Videos of the reported subset in its publication, which printed figures stand on; 0 where that is not known."""
+    published_classes: int = Field(0, ge=0)
+    """Classes there, likewise."""
 
 
 class ReportedConfig(Config):
@@ -61,6 +65,8 @@ class ReportedConfig(Config):
     """Where it is printed."""
     features: str = ""
     """What it was reached with."""
+    backbone: str = ""
+    """Its name here; empty is `extract.backbone`."""
     protocol: str = ""
     """How it was judged."""
     mAP: dict[str, float] = Field(default_factory=dict)  # noqa: N815 (the name that the field writes)

@@ -185,7 +185,7 @@ def _train_one(
     head = make_head(recipe, len(dataset.classes), store.dims)
     select = _selector(store, dataset, chosen, recipe, device) if chosen else None
     trainer = Trainer(head, videos, recipe.train, seed, folder, device, select)
-    with reporter.task(f"train {recipe.head_name} seed {seed}", recipe.train.steps, "step") as task:
+    with reporter.task(f"train {recipe.head_name} seed {seed}", trainer.steps, "step") as task:
         done = 0
 
         def on_step(progress: Any) -> None:

@@ -11,8 +11,8 @@ with binary cross entropy against labels that sum to one, background included.
 Differences from the authors' code, which `authors=True` runs instead:
 
 - Their cross entropy is the mean over the C + 1 classes, so that its gradient fades as classes are added (at 200
-  classes it is ten times weaker than at the 20 it was tuned on, against the same attention term). Here it is the sum,
-  divided by the 21 classes of THUMOS14: the same term at 20 classes, and no weaker at 200.
+  classes it is ten times weaker than at the 20 it was tuned on, against the same attention term). Here no
+  more than the 21 classes of THUMOS14 divide the sum: the mean up to there, and no weaker at 200.
 - Their |a|_1 is a sum over T = 750 sampled snippets. Here it is the mean over real snippets times 750: the same at
   750, and independent of a video's length.
 - Their k is (padded length) // 8, and padding is computed on; here k counts real snippets, and there is no padding.

@@ -17,7 +17,7 @@ The authors fuse detections instead, those of flow before those of rgb: that is 
 weight of 0.1 for rgb.
 
 Where code and paper part, the defaults are the code's, which made the numbers: layers of the embedding see one snippet
-(convolutions over time in the paper), dropout follows the first ReLU, the foreground centre starts as the opposite of
+(convolutions over time in the paper), dropout follows each ReLU, the foreground centre starts as the opposite of
 the background's, and scores of videos are scaled by 10 instead of delta (`video_scale = 5` is the paper's).
 
 Difference from the authors' code: gradients are averaged over the videos of a batch instead of summed, which Adam does
@@ -47,7 +47,7 @@ class Config(config.Config):
     width: int = Field(1024, ge=1)
     """Of both layers of the embedding."""
     dropout: float = Field(0.5, ge=0, lt=1)
-    """Between them."""
+    """Behind each of them."""
     delta: float = Field(5.0, gt=0)
     """Scale of the cosine similarities of snippets."""
     video_scale: float = Field(10.0, gt=0)
@@ -66,6 +66,8 @@ class Config(config.Config):
 
 class FacNet(EmbeddingHead):
     """The model of one stream. Video scores are those of CA, or of CW or MIL where it is missing."""
+
+    attends = False
 
     def __init__(self, num_classes: int, in_features: int, config: Config) -> None:
         super().__init__()
@@ -87,7 +89,7 @@ class FacNet(EmbeddingHead):
     def embed(self, batch: SnippetBatch) -> Tensor:
         """(B, T, D) -> (B, T, E), not negative."""
         rows = torch.relu(self.first(pack(batch.features(), batch.mask)))
-        return unpack(torch.relu(self.second(self.dropout(rows))), batch.mask)
+        return unpack(self.dropout(torch.relu(self.second(self.dropout(rows)))), batch.mask)
 
     def respond(self, x: Tensor, batch: SnippetBatch) -> HeadOutput:
         """(B, T, E) -> `cas` (B, T, C + 1), or (B, T, C) without a background class; `video_scores` (B, C).

@@ -178,6 +178,9 @@ class Rskp(Head):
     def begin_step(self, moment: Moment, videos: Callable[[], Iterator[SnippetBatch]]) -> None:
         """Where the warm-up ends, fill the memory with the representative snippets of all training videos."""
         self.base.begin_step(moment, videos)
+        if moment.step == 0 and isinstance(self.memory, VideoMemory):
+            # Not half of the run later.
+            self.memory.admit(key for batch in videos() for key in batch.ids)
         if self.memory is None or self.memory.is_filled or moment.share < self.config.warmup:
             return
         self.eval()
@@ -200,7 +203,8 @@ class Rskp(Head):
         """What `forward` answers."""
         x = self.base.embed(batch)
         main = self.base.respond(x, batch)
-        if self.config.branches == "main":
+        alone = not self.training and self.config.test_branches == "main"
+        if alone or self.config.branches == "main":
             return replace(main, extras=_named("o", main))
         own = self._represent(x, main, batch)
         branches = {"o": main, **self._branches(x, own, main, batch)}
@@ -262,10 +266,7 @@ class Rskp(Head):
         return x * (foreground if self.config.region == "foreground" else 1.0 - foreground)
 
     def _foreground(self, said: HeadOutput) -> Tensor:
-        if said.attention is None:
-            raise ConfigError(
-                f"head.base = {self.config.base!r} has no attention; leave head.region and extremes alone"
-            )
+        assert said.attention is not None
         return said.attention
 
     @torch.no_grad()
@@ -282,7 +283,7 @@ class Rskp(Head):
     ) -> tuple[Tensor, Tensor]:
         """`cas` and `video_scores`: the main branch's in training, fused in evaluation."""
         config, main, intra = self.config, branches["o"], branches["m"]
-        if self.training or config.test_branches == "main":
+        if self.training:
             return main.cas, main.video_scores
         parts = [(config.test_main, main), (1 - config.test_main, intra)]
         if config.test_branches == "all":
@@ -327,6 +328,8 @@ def create(num_classes: int, feature_dims: dict[str, int], config: Config, autho
         base = create_head(config.base, num_classes, {"features": width}, authors=authors, **config.base_settings)
     if not isinstance(base, EmbeddingHead):
         raise ConfigError(f"head.base = {config.base!r} has no embedding to work on; take stpn, bm, um or facnet")
+    if not base.attends and (config.extremes or config.region != "whole"):
+        raise ConfigError(f"head.base = {config.base!r} has no attention; leave head.region and head.extremes alone")
     _check(config)
     return Rskp(num_classes, base, config, authors)
 
@@ -386,14 +389,14 @@ def _check(config: Config) -> None:
 
 def _named(name: str, branch: HeadOutput) -> dict[str, Tensor]:
     """What a branch says -> extras of the whole."""
-    found = {"cas": branch.cas, "att": branch.attention, "scores": branch.video_scores, **branch.extras}
+    found = {"cas": branch.cas, "att": branch.attention, "video_scores": branch.video_scores, **branch.extras}
     return {f"{name}_{key}": value for key, value in found.items() if value is not None}
 
 
 def _unnamed(name: str, output: HeadOutput) -> HeadOutput:
     """The way back."""
     found = {key.removeprefix(f"{name}_"): x for key, x in output.extras.items() if key.startswith(f"{name}_")}
-    return HeadOutput(found.pop("cas"), found.pop("att", None), found.pop("scores"), found)
+    return HeadOutput(found.pop("cas"), found.pop("att", None), found.pop("video_scores"), found)
 
 
 def _shape(state: Mapping[str, Tensor], key: str, otherwise: tuple[int, int]) -> tuple[int, int]:

@@ -16,8 +16,8 @@ Table 6); `foreground_weight` adds FAC-Net's class-wise foreground branch (ICCV 
 There is no code by the authors. `from_authors` reads what the public reproduction saves (bellos1203/STPN, TensorFlow):
 its variables by name, those of its optimizer included. Differences from it, which `authors=True` runs instead:
 
-- Its cross entropy is the mean over the C classes, so that its gradient fades as classes are added. Here it is the sum,
-  divided by the 20 classes of THUMOS14: the same there, and no weaker at 200.
+- Its cross entropy is the mean over the C classes, so that its gradient fades as classes are added. Here no more than
+  the 20 classes of THUMOS14 divide the sum: the mean up to there, and no weaker at 200.
 - Its |a|_1 is a sum over T = 400 sampled snippets. Here it is the mean over real snippets times 400: the same at 400,
   and independent of a video's length.
 """
@@ -36,7 +36,7 @@ from wtal.models.attention import SnippetAttention, SnippetEmbedding, linear
 from wtal.models.foreground import ClasswiseForeground
 from wtal.models.head import EmbeddingHead, Head, HeadOutput, load_renamed
 from wtal.models.late_fusion import of_streams, one_a_stream, weighted_mean
-from wtal.models.losses import THUMOS_CLASSES, labels_of
+from wtal.models.losses import THUMOS_CLASSES, labels_of, over_classes
 from wtal.models.temporal import masked_mean, pack, unpack
 
 _THUMOS_SNIPPETS = 400
@@ -98,7 +98,7 @@ class Stpn(EmbeddingHead):
         assert output.attention is not None
         settings, labels = self.config, labels_of(batch)
         entropy = binary_cross_entropy_with_logits(output.extras["logits"].float(), labels.float(), reduction="none")
-        terms = {"cls": entropy.mean() if self.authors else entropy.sum(dim=-1).mean() / THUMOS_CLASSES}
+        terms = {"cls": entropy.mean() if self.authors else over_classes(entropy, THUMOS_CLASSES)}
         if settings.sparsity_weight:
             norm = output.attention.sum(dim=1)
             if not self.authors:

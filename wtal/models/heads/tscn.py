@@ -47,7 +47,7 @@ _SMALL = 1e-8
 
 
 class Config(config.Config):
-    """Defaults are the paper's, section 3.1, unless said otherwise."""
+    """Defaults are the paper's, section 2.1, unless said otherwise."""
 
     width: int = Field(0, ge=0)
     """Of the embedding; 0 is as wide as the stream's features, as in the paper."""

@@ -19,8 +19,8 @@ background, which no background class takes here, and with them their video scor
 
 Differences from the authors' code, which `authors=True` runs instead:
 
-- Their cross entropies are means over the C classes, so that their gradients fade as classes are added. Here they are
-  sums, divided by the 20 classes of THUMOS14: the same terms there, and no weaker at 200.
+- Their cross entropies are means over the C classes, so that their gradients fade as classes are added. Here no more
+  than the 20 classes of THUMOS14 divide the sums: means up to there, and no weaker at 200.
 - Where the random choice keeps too few snippets, they fill up with any of the others. Here the longest (shortest) of
   the others follow, so that a short video never learns from its background as if it were action.
 - Their T is the padded length, and padding is computed on; here T counts real snippets, and there is no padding.

@@ -66,6 +66,8 @@ class Config(config.Config):
 class WTalc(EmbeddingHead):
     """`cas` (B, T, C) are logits, without background."""
 
+    attends = False
+
     def __init__(self, num_classes: int, in_features: int, config: Config, authors: bool) -> None:
         super().__init__()
         self.num_classes, self.config, self.embedding, self.authors = num_classes, config, config.width, authors
