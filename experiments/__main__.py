@@ -4,6 +4,7 @@ import sys
 
 from experiments import kth, planted
 from experiments._run import arguments
+from experiments._tables import refresh
 from wtal.registry import HEADS
 
 if __name__ == "__main__":
@@ -12,3 +13,5 @@ if __name__ == "__main__":
     options = parser.parse_args(sys.argv[1:])
     planted.run(options)
     kth.run(options)
+    for name in refresh(options.out):
+        options.reporter.say(f"docs/experiments.md has a place for {name}, which was not made")

@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from wtal.cli._console import ConsoleReporter
@@ -29,6 +30,7 @@ def arguments(description: str | None) -> argparse.ArgumentParser:
 
 def keep(made: Comparison, name: str, out: Path, ceiling: Mapping[str, float] | None = None) -> None:
     """Write a comparison as `NAME.json` and `NAME.md`; `ceiling` is a last row: tiou -> fraction."""
+    made = _plainly_named(made)
     write_json(out / f"{name}.json", _without_paths(made) | ({"ceiling": dict(ceiling)} if ceiling else {}))
     text = markdown_table(made)
     if ceiling:
@@ -41,10 +43,16 @@ def keep(made: Comparison, name: str, out: Path, ceiling: Mapping[str, float] | 
     print(text, file=sys.stdout, flush=True)
 
 
+def _plainly_named(made: Comparison) -> Comparison:
+    """The table with recipes by name where they were named by path."""
+    names = [row.entry.name.removesuffix(".toml").rpartition("/")[2] for row in made.rows]
+    rows = [replace(row, entry=replace(row.entry, name=name)) for row, name in zip(made.rows, names, strict=True)]
+    return replace(made, rows=tuple(rows))
+
+
 def _without_paths(made: Comparison) -> dict[str, object]:
     """The table without what differs from machine to machine."""
     table = json.loads(json.dumps(to_json(made)))
     for row in table["rows"]:
         row.pop("runs", None)
-        row["name"] = Path(row["name"]).stem
     return dict(table)

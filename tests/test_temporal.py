@@ -89,7 +89,8 @@ def test_cross_entropies_by_hand():
     torch.testing.assert_close(cross_entropy(logits, target), wanted)
     scores = logits.softmax(1)
     each = -(target * scores.log() + (1 - target) * (1 - scores).log())
-    torch.testing.assert_close(binary_cross_entropy(scores, target, 20), each.sum() / 20)
+    torch.testing.assert_close(binary_cross_entropy(scores, target, 20), each.sum() / 2)
+    torch.testing.assert_close(binary_cross_entropy(scores, target, 1), each.sum())
     torch.testing.assert_close(binary_cross_entropy(scores, target, 20, authors=True), each.mean())
 
 

@@ -44,14 +44,26 @@ class TemporalConv(nn.Conv1d):
 
 
 class Dropout(nn.Dropout):
-    """`torch.nn.Dropout`, on a CPU at half its cost: its mask is made of uniform numbers, not of Bernoulli's."""
+    """`torch.nn.Dropout`, on a CPU at a fraction of its cost: four numbers are drawn at once, as 16 bits each.
+
+    The share that is dropped is the nearest multiple of 2^-16, and what is kept is scaled by the exact rest.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         """Zero a share of the numbers at random in training, and scale the others up."""
         if not self.training or self.p == 0 or x.device.type != "cpu":
             return super().forward(x)
-        kept = torch.rand(x.shape) >= self.p
-        return x * kept.to(x.dtype).mul_(1.0 / (1.0 - self.p))
+        dropped = min(round(self.p * 2**16), 2**16 - 1)
+        words = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
+        kept = words.view(torch.int16)[: x.numel()].view(x.shape) >= dropped - 2**15
+        return x * kept.to(x.dtype).mul_(1.0 / (1.0 - dropped / 2**16))
+
+
+def _add_product(result: Tensor, rows: Tensor, matrix: Tensor, border: Tensor) -> None:
+    """result (N, E) += rows (N, D) @ matrix (D, E), but for the rows at `border`."""
+    kept = result[border]
+    result.addmm_(rows.to(result.dtype), matrix.to(result.dtype))
+    result[border] = kept
 
 
 class _Taps(torch.autograd.Function):
@@ -64,10 +76,8 @@ class _Taps(torch.autograd.Function):
         result = nn.functional.linear(rows, weight[:, :, reach], bias)
         borders = {shift: _borders(mask, shift) for shift in range(1, min(reach, len(rows) - 1) + 1)}
         for shift, border in borders.items():
-            before = rows[:-shift] @ weight[:, :, reach - shift].t()
-            after = rows[shift:] @ weight[:, :, reach + shift].t()
-            result[shift:] += before.index_fill_(0, border, 0.0)
-            result[:-shift] += after.index_fill_(0, border, 0.0)
+            _add_product(result[shift:], rows[:-shift], weight[:, :, reach - shift].t(), border)
+            _add_product(result[:-shift], rows[shift:], weight[:, :, reach + shift].t(), border)
         ctx.save_for_backward(rows, weight)
         ctx.borders, ctx.has_bias = borders, bias is not None
         return result
@@ -87,7 +97,7 @@ class _Taps(torch.autograd.Function):
             ):
                 part, seen = gradient[out], rows[into]
                 if of_rows is not None:
-                    of_rows[into] += (part @ weight[:, :, tap]).index_fill_(0, border, 0.0)
+                    _add_product(of_rows[into], part, weight[:, :, tap], border)
                 of_weight[:, :, tap] = part.t() @ seen - part[border].t() @ seen[border]
         return of_rows, of_weight, gradient.sum(dim=0) if ctx.has_bias else None, None
 
