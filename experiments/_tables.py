@@ -6,7 +6,7 @@ from pathlib import Path
 from wtal.data.files import write_atomic
 
 PAGE = Path(__file__).parents[1] / "docs" / "experiments.md"
-_PLACE = re.compile(r"(<!-- table: (\S+) -->\n).*?(\n<!-- end -->)", re.DOTALL)
+_PLACE = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def refresh(results: Path, page: Path = PAGE) -> list[str]:
@@ -18,7 +18,7 @@ def refresh(results: Path, page: Path = PAGE) -> list[str]:
         if not path.is_file():
             missing.append(place[2])
             return place[0]
-        return f"{place[1]}\n{path.read_text(encoding='utf-8').strip()}\n{place[3]}"
+        return f"{place[1]}\n{path.read_text(encoding='utf-8').strip()}\n\n{place[3]}"
 
     write_atomic(page, _PLACE.sub(table, page.read_text(encoding="utf-8")).encode())
     return missing
