@@ -61,7 +61,7 @@ _STEM = "Conv3d_1a_7x7.conv3d.weight"
 _CLASSES = 400
 
 
-def create(stream: str, weights: WeightsSource = None) -> "InceptionI3D":
+def create(stream: str, weights: WeightsSource = None, variant: str = "") -> "InceptionI3D":
     """I3D for `stream` ("rgb" | "flow"); `weights` as in `wtal.extractors.create_backbone`.
 
     Raises:
@@ -165,6 +165,7 @@ class InceptionI3D(Backbone):
     dim = 1024
     span = 16
     size = FrameSize(short_side=256, enlarge=True)
+    crop = CROP
 
     def __init__(self, stream: str, classes: int = _CLASSES) -> None:
         super().__init__()
