@@ -6,7 +6,7 @@ between its snippets by default), `WEIGHTS` (name -> `Weights`, empty where it h
 first: a user writes `csn:ir152`. `VARIANTS = ANY` leaves it to the leaf what stands behind the colon (`hf:NAME`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,12 +53,43 @@ class Backbone(nn.Module):
         """(N, C, L, H, W) preprocessed -> (N, D)."""
         raise NotImplementedError
 
+    def extract(self, frames: NDArray[Any], crops: int = 1) -> NDArray[np.float32]:
+        """(N, L, H, W, 3) uint8 RGB or (N, L, H, W, 2) float32 flow -> (N, D), on the device of the parameters.
+
+        With 10 `crops` it is the mean over `ten_crops`, one after the other.
+        """
+        if crops == 1:
+            return self._extract(frames)
+        views = [self._extract(view) for view in ten_crops(frames, self.crop, self.stream == "flow")]
+        return np.asarray(np.mean(views, axis=0), dtype=np.float32)
+
     @torch.inference_mode()
-    def extract(self, frames: NDArray[Any]) -> NDArray[np.float32]:
-        """(N, L, H, W, 3) uint8 RGB or (N, L, H, W, 2) float32 flow -> (N, D), on the device of the parameters."""
+    def _extract(self, frames: NDArray[Any]) -> NDArray[np.float32]:
         device = next((parameter.device for parameter in self.parameters()), torch.device("cpu"))
         features: Tensor = self(self.preprocess(frames).to(device))
         return features.float().cpu().numpy()
+
+
+CROPS = (1, 10)
+"""How many pictures are cut out of a frame: the centre, or four corners and the centre, and these mirrored."""
+
+
+def ten_crops(frames: NDArray[Any], side: int, is_flow: bool) -> Iterator[NDArray[Any]]:
+    """(N, L, H, W, C) -> ten (N, L, side, side, C): the corners and the centre, then each mirrored.
+
+    A mirrored flow points the other way across. A frame's side under `side` stays whole.
+    """
+    height, width = frames.shape[2:4]
+    below, beside = max(height - side, 0), max(width - side, 0)
+    corners = [(0, 0), (0, beside), (below, 0), (below, beside), (round(below / 2), round(beside / 2))]
+    for mirrored in (False, True):
+        for top, left in corners:
+            view = frames[:, :, top : top + side, left : left + side]
+            if mirrored:
+                view = view[:, :, :, ::-1]
+                if is_flow:
+                    view = view * np.array([-1, 1], dtype=frames.dtype)
+            yield view
 
 
 def create_backbone(name: str, stream: str, weights: WeightsSource = None) -> Backbone:
@@ -76,6 +107,16 @@ def create_backbone(name: str, stream: str, weights: WeightsSource = None) -> Ba
         raise UsageError(f"backbone {name} has no stream {stream!r}; {suggest(stream, module.STREAMS)}")
     backbone: Backbone = module.create(stream, weights, variant_of(name))
     return backbone.eval()
+
+
+def full_name(name: str) -> str:
+    """A backbone's name with its variant, where it has several: `csn` is `csn:r101`.
+
+    Raises:
+        UsageError: when there is no such backbone or variant.
+    """
+    variant = variant_of(name)
+    return f"{name.partition(':')[0]}:{variant}" if variant else name
 
 
 def variant_of(name: str) -> str:

@@ -15,6 +15,7 @@ from urllib.parse import urlparse
 import torch
 from torch import Tensor, nn
 
+from wtal.data.files import write_atomic
 from wtal.errors import UsageError, WeightsError
 from wtal.extractors.backbone import WeightsSource
 from wtal.extractors.download import download
@@ -90,8 +91,8 @@ def load_weights(
     """The tensors that `source` names, and their identity {"sha256": of keys, shapes, types and values}.
 
     `source` is a path, a mapping of tensors, a name from `available`, or None for the first of `available` that is
-    for `stream` and `variant`. Named weights are looked for in `folder` (default `weights_folder()`) and downloaded if missing.
-    Wrappers as {"state_dict": ..} are opened and `module.` and `backbone.` are taken off the keys, so the identity
+    for `stream` and `variant`. Named weights are looked for in `folder` (default `weights_folder()`) and downloaded if
+    missing. Wrappers as {"state_dict": ..} are opened and `module.` and `backbone.` are taken off the keys, so the identity
     is the same for the same numbers, however they came.
 
     Raises:
@@ -217,19 +218,43 @@ def fetch(weights: Weights, folder: Path) -> Path:
     """The checked file of `weights` in `folder`; downloaded, or resumed, if it is missing.
 
     The transfer goes to `NAME.part`, which is kept when it breaks off; the file appears under its name only whole and
-    with the right hash.
+    with the right hash. Where no hash is published, that of the first file is kept beside it, and later ones must have
+    it too.
 
     Raises:
         WeightsError: when it cannot be downloaded (with the url and the place to put the file) or has another hash.
     """
     path = folder / weights.filename
     if not path.exists() and weights.by_hand:
-        raise WeightsError(f"{weights.filename} must be fetched by hand: take it from {weights.url} and put it at {path}")
+        raise WeightsError(
+            f"{weights.filename} must be fetched by hand: take it from {weights.url} and put it at {path}"
+        )
     if path.exists():
         _check(path, weights, "delete it, and it is downloaded anew")
     else:
         download(weights.url, path, lambda part: _check(part, weights, "nothing was kept; try again"))
+    if weights.sha256 is None and weights.git_blob is None:
+        _pin(path)
     return path
+
+
+def pin_of(path: Path) -> Path:
+    """Where the hash of the first file is kept that came without a published one."""
+    return path.with_name(f"{path.name}.sha256")
+
+
+def _pin(path: Path) -> None:
+    """Keep a file's hash, or raise where another one was kept."""
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    pin = pin_of(path)
+    if not pin.exists():
+        write_atomic(pin, f"{found}\n".encode())
+    elif (wanted := pin.read_text(encoding="utf-8").strip()) != found:
+        raise WeightsError(
+            f"{path} has SHA-256 {found}, the first one had {wanted}; take the first file back, or delete {pin} if this "
+            "is the right one"
+        )
 
 
 def _name(source: str | Path | None, available: Mapping[str, Weights], stream: str, variant: str) -> str | None:

@@ -37,6 +37,8 @@ class ExtractConfig(Config):
     """Frames from one snippet to the next; 0 takes the backbone's own."""
     tail: Literal["pad", "drop"] = "pad"
     """Frames after the last full snippet: filled up with the last frame, or dropped as the papers do."""
+    crops: Literal[1, 10] = 1
+    """Pictures cut out of a frame: the centre, or ten whose features are averaged."""
     dtype: Literal["float32", "float16"] = "float32"
     """Of the stored features."""
 
