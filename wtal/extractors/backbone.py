@@ -2,8 +2,8 @@
 
 A leaf of `backbones/` holds `STREAMS` (the streams that it has), `FLOW` (its default flow method), `STRIDE` (frames
 between its snippets by default), `WEIGHTS` (name -> `Weights`, empty where it has none to load) and
-`create(stream, weights, variant) -> Backbone`. Where it comes in several sizes or forms, `VARIANTS` names them, the default
-first: a user writes `csn:ir152`. `VARIANTS = ANY` leaves it to the leaf what stands behind the colon (`hf:NAME`).
+`create(stream, weights, variant) -> Backbone`. Where it comes in several sizes or forms, `VARIANTS` names them, the
+default first: a user writes `csn:ir152`. `VARIANTS = ANY` leaves it to the leaf what stands behind the colon.
 """
 
 from collections.abc import Iterator, Mapping

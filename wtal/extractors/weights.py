@@ -44,9 +44,9 @@ class Weights:
     `url` and `source` (the page that publishes it), `licence`, `trained_on`, and `accuracy` in percent as published.
     `sha256` is the hex digest of the file, or the first digits where no more is published; `git_blob` its object name
     in a git repository (SHA-1 of "blob", size and bytes), which checks the file where `sha256` is None. Where
-    both are None, `unchecked` says why. `by_hand` says that the url is a page that a person must take the file from, and
-    `file` what it is called there. `convert` turns the published keys and tensors into ours; it must use every key, and
-    what it leaves is refused by `load_strict`.
+    both are None, `unchecked` says why. `by_hand` says that the url is a page that a person must take the file from,
+    and `file` what it is called there. `convert` turns the published keys and tensors into ours; it must use every
+    key, and what it leaves is refused by `load_strict`.
 
     Raises:
         ValueError: when there is neither a hash nor a reason.
@@ -92,8 +92,8 @@ def load_weights(
 
     `source` is a path, a mapping of tensors, a name from `available`, or None for the first of `available` that is
     for `stream` and `variant`. Named weights are looked for in `folder` (default `weights_folder()`) and downloaded if
-    missing. Wrappers as {"state_dict": ..} are opened and `module.` and `backbone.` are taken off the keys, so the identity
-    is the same for the same numbers, however they came.
+    missing. Wrappers as {"state_dict": ..} are opened and `module.` and `backbone.` are taken off the keys, so the
+    identity is the same for the same numbers, however they came.
 
     Raises:
         WeightsError: when the weights are missing, damaged, unsafe, or for the other stream.
@@ -252,8 +252,8 @@ def _pin(path: Path) -> None:
         write_atomic(pin, f"{found}\n".encode())
     elif (wanted := pin.read_text(encoding="utf-8").strip()) != found:
         raise WeightsError(
-            f"{path} has SHA-256 {found}, the first one had {wanted}; take the first file back, or delete {pin} if this "
-            "is the right one"
+            f"{path} has SHA-256 {found}, the first one had {wanted}; take the first file back, or delete {pin} if "
+            "this one is right"
         )
 
 
