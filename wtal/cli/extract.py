@@ -60,6 +60,20 @@ _DEFAULT = ExtractConfig()
 @click.option(
     "--dtype", type=click.Choice(["float32", "float16"]), default=_DEFAULT.dtype, show_default=True, help="Of features."
 )
+@click.option(
+    "--runtime",
+    type=click.Choice(["torch", "openvino"]),
+    default=_DEFAULT.runtime,
+    show_default=True,
+    help="What runs a network: openvino is an extra, for CPUs.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "bfloat16", "float16"]),
+    default=_DEFAULT.precision,
+    show_default=True,
+    help="Of a network's arithmetic, by torch.",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Store folder. Default: one in the workspace.")
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Videos at once.")
 @click.option(

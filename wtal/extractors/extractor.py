@@ -21,6 +21,7 @@ from wtal.extractors.backbone import CROPS, Backbone, create_backbone, full_name
 from wtal.extractors.choose import REFERENCE, reader_identity
 from wtal.extractors.isolate import IsolatedVideo, ReaderProcess
 from wtal.extractors.optical_flow import FlowMethod, create_flow
+from wtal.extractors.runtime import FLOAT32, TORCH, run_by
 from wtal.extractors.snippets import Flows, Windows
 from wtal.extractors.video import ReaderFailed, VideoSummary
 from wtal.registry import BACKBONES, suggest
@@ -33,7 +34,8 @@ class ExtractorSpec:
     """All that says how features are made; picklable, so that it can travel to workers.
 
     Empty `streams`, empty `flow` and zero `stride` take the backbone's own. `weights` holds (stream, source) pairs.
-    `time_limit` is how many seconds a reader may go without a frame; `crops` as in `Backbone.extract`.
+    `time_limit` is how many seconds a reader may go without a frame; `crops` as in `Backbone.extract`;
+    `runtime` and `precision` as in `wtal.extractors.runtime`.
     """
 
     backbone: str
@@ -50,6 +52,8 @@ class ExtractorSpec:
     batch: int = 4
     time_limit: float = 60.0
     crops: int = 1
+    runtime: str = TORCH
+    precision: str = FLOAT32
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,10 @@ class Extractor:
         _refuse_unknown_streams(names, spec.weights, tuple(module.STREAMS))
         weights = dict(spec.weights)
         self.backbones: dict[str, Backbone] = {
-            name: create_backbone(spec.backbone, name, weights.get(name)).to(spec.device) for name in names
+            name: run_by(
+                create_backbone(spec.backbone, name, weights.get(name)), spec.runtime, spec.precision, spec.device
+            )
+            for name in names
         }
         _refuse_crops(spec, self.backbones)
         first = next(iter(self.backbones.values()))

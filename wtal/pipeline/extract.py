@@ -150,6 +150,8 @@ def make_spec(config: ExtractConfig, weights: Sequence[str], machine: Machine) -
         device=machine.device,
         time_limit=machine.time_limit,
         crops=config.crops,
+        runtime=config.runtime,
+        precision=config.precision,
     )
 
 

@@ -119,7 +119,7 @@ def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
 
 def _pad_same(x: Tensor, kernel: tuple[int, int, int], stride: tuple[int, int, int]) -> Tensor:
     """(N, C, L, H, W) -> the same with zeros around, for `kernel` and `stride` over (L, H, W)."""
-    pads = [same_padding(*axis) for axis in zip(x.shape[2:], kernel, stride, strict=True)]
+    pads = [same_padding(int(size), *axis) for size, *axis in zip(x.shape[2:], kernel, stride, strict=True)]
     flat = [cells for pair in reversed(pads) for cells in pair]
     return F.pad(x, flat) if any(flat) else x
 
@@ -236,7 +236,7 @@ class InceptionI3D(Backbone):
         for name, layer in self.named_children():
             if name != "logits":
                 x = layer(x)
-        window = [min(length, limit) for length, limit in zip(x.shape[2:], (2, 7, 7), strict=True)]
+        window = [min(int(length), limit) for length, limit in zip(x.shape[2:], (2, 7, 7), strict=True)]
         return F.avg_pool3d(x, window, stride=1)
 
     def forward(self, clips: Tensor) -> Tensor:
