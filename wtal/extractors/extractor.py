@@ -100,7 +100,7 @@ class Extractor:
     def identity(self) -> dict[str, Any]:
         """JSON: all that can change a number of the features."""
         return {
-            "backbone": self.spec.backbone,
+            "backbone": self._name,
             "weights": {name: backbone.identity for name, backbone in self.backbones.items()},
             "flow": None if self.flow is None else self.flow.identity,
             "reader": reader_identity(self.spec.reader),
@@ -120,9 +120,15 @@ class Extractor:
         tags = dict.fromkeys(_tag(source) for name, source in self.spec.weights if name in self.backbones)
         weights = "".join(f"-{tag}" for tag in tags)
         rate = str(self.spec.fps).replace("/", ":")
-        name = "".join(c if c.isalnum() or c in "._" else "-" for c in self.spec.backbone)
+        name = "".join(c if c.isalnum() or c in "._" else "-" for c in self._name)
         crops = f"-{self.spec.crops}crops" if self.spec.crops > 1 else ""
         return f"{name}{weights}{streams}{crops}-{self.span}x{self.stride}@{rate}"
+
+    @property
+    def _name(self) -> str:
+        """The backbone's name; one that is a folder goes by the folder's own name, wherever that lies."""
+        leaf, colon, variant = self.spec.backbone.partition(":")
+        return f"{leaf}{colon}{Path(variant).name if Path(variant).is_dir() else variant}"
 
     @property
     def frames(self) -> tuple[Any, ...]:
