@@ -33,7 +33,7 @@ _SECTIONS: dict[str, type[Config]] = {
     "reported": ReportedConfig,
 }
 _LIMITS = {"ge": "from {}", "gt": "above {}", "le": "to {}", "lt": "below {}"}
-_WORDS = {"str": "text", "int": "whole number", "float": "number", "bool": "true, false"}
+_WORDS = {"str": "text", "int": "whole number", "float": "number", "bool": "true, false", "Any": "value"}
 
 
 def meanings(config: type[Config]) -> dict[str, str]:
@@ -138,6 +138,8 @@ def _kind(annotation: Any) -> str:
         return ", ".join(f"`{_toml(value)}`" for value in inside)
     if origin in (Union, types.UnionType):
         return " or ".join(map(_kind, inside))
+    if origin is dict:
+        return f"table of {_kind(inside[1])}s"
     if origin is tuple:
         item, *metadata = get_args(inside[0]) if get_origin(inside[0]) is Annotated else (inside[0],)
         count = "" if Ellipsis in inside else f"{len(inside)} "

@@ -24,7 +24,7 @@ from wtal.registry import HEADS
 DIMS = dict.fromkeys(STREAMS, WIDTH)
 # Widths that make a head narrow; a head whose settings are missing here runs at the paper's.
 NARROW = {
-    "stpn": {"attention_width": 16, "sparsity_weight": 1e-5},
+    "stpn": {"embedding": 32, "attention_width": 16},
     "bm": {"attention_width": 16},
     "wtalc": {"width": 64},
     "basnet": {"width": 32, "filter_width": 16},
@@ -36,8 +36,10 @@ NARROW = {
     "rskp": {"width": 128, "scale": 10.0},
 }
 # What the planted test needs beside its defaults, for a head that trains or detects in a way of its own.
-PLANTED_TRAIN = {"tscn": {"learning_rate": 5e-4, "steps": 400}, "stpn": {"learning_rate": 1e-2}, "lgbm": {"steps": 400}}
+PLANTED_TRAIN = {"tscn": {"learning_rate": 5e-4, "steps": 400}, "lgbm": {"steps": 400}}
 PLANTED_LOCALIZE = {
+    "basnet": {"signal": "product", "activation": "softmax"},
+    "wtalc": {"class_threshold": 0.1},
     "tscn": {"signal": "product", "activation": "softmax", "range": "none", "class_threshold": 0.1},
     "stpn": {"signal": "product", "activation": "sigmoid"},
     "bm": {"signal": "product", "activation": "softmax", "class_threshold": 0.1},

@@ -5,6 +5,7 @@ import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -64,6 +65,19 @@ def test_paths_and_mappings_with_any_wrapper_are_the_same(tmp_path, prefix, wrap
 
 def test_old_file_formats_are_read(tmp_path):
     assert same(read_checkpoint(saved(tmp_path / "old.pt", _use_new_zipfile_serialization=False)))
+
+
+def test_arrays_of_numpy_are_read_and_objects_are_not(tmp_path):
+    path = tmp_path / "a.npz"
+    np.savez(path, **{"Attention/dense/kernel": np.arange(6.0, dtype=np.float32).reshape(2, 3)})
+    state = read_checkpoint(path)
+    assert torch.equal(state["Attention/dense/kernel"], torch.arange(6.0).reshape(2, 3))
+    np.savez(path, a=np.array([{}], dtype=object))
+    with pytest.raises(WeightsError, match="truncated, damaged, or no checkpoint"):
+        read_checkpoint(path)
+    path.write_bytes(path.read_bytes()[:40])
+    with pytest.raises(WeightsError, match="truncated, damaged, or no checkpoint"):
+        read_checkpoint(path)
 
 
 def test_safetensors_are_read(tmp_path):

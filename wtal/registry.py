@@ -11,14 +11,16 @@ from types import ModuleType
 from wtal.errors import UsageError
 
 _ROOT = Path(__file__).parent
+_MANY, _FEW = 30, 10
 
 
 def suggest(name: str, choices: Iterable[str]) -> str:
-    """A half sentence: the nearest match if there is one, and all the choices."""
+    """A half sentence: the nearest match if there is one, and the choices, of many the first few."""
     choices = sorted(choices)
     near = difflib.get_close_matches(name, choices, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    return f"{hint}choices: {', '.join(choices) or 'none'}"
+    shown = choices if len(choices) <= _MANY else [*choices[:_FEW], f"... ({len(choices)} in all)"]
+    return f"{hint}choices: {', '.join(shown) or 'none'}"
 
 
 @dataclass(frozen=True)

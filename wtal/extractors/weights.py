@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
+from zipfile import BadZipFile
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -25,7 +27,7 @@ State = dict[str, Tensor]
 
 _WRAPPERS = ("state_dict", "model_state", "model_state_dict")
 _PREFIXES = ("module.", "backbone.")
-_SUFFIXES = (".pt", ".pth", ".pyth", ".ckpt", ".bin", ".tar", ".safetensors")
+_SUFFIXES = (".pt", ".pth", ".pyth", ".ckpt", ".bin", ".tar", ".safetensors", ".npz")
 _SAFETENSORS_TYPES = {
     "F64": torch.float64,
     "F32": torch.float32,
@@ -188,7 +190,7 @@ def state_digest(state: Mapping[str, Tensor]) -> str:
 
 
 def read_checkpoint(path: Path) -> State:
-    """The tensors in a checkpoint (PyTorch's formats, or .safetensors), on the CPU; no code in the file is run.
+    """The tensors in a checkpoint (PyTorch's formats, .safetensors or .npz), on the CPU; no code in the file is run.
 
     Raises:
         WeightsError: when the file is missing, empty, damaged, unsafe, or holds no mapping of tensors.
@@ -198,6 +200,9 @@ def read_checkpoint(path: Path) -> State:
     try:
         if path.suffix == ".safetensors":
             found: object = _read_safetensors(path)
+        elif path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as arrays:
+                found = {name: torch.from_numpy(np.array(arrays[name])) for name in arrays.files}
         else:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", UserWarning)
@@ -209,7 +214,7 @@ def read_checkpoint(path: Path) -> State:
             f"{path} holds {code[1]} beside tensors, and to read that is to run its code; if you trust the file, keep "
             "its tensors alone with torch.load(.., weights_only=False) and torch.save(state_dict, ..)"
         ) from None
-    except (RuntimeError, EOFError, ValueError, LookupError, AttributeError, TypeError, OSError):
+    except (RuntimeError, EOFError, ValueError, LookupError, AttributeError, TypeError, OSError, BadZipFile):
         raise damaged from None
     return _tensors(found, str(path))
 

@@ -60,9 +60,9 @@ class Dropout(nn.Dropout):
 
 
 def _add_product(result: Tensor, rows: Tensor, matrix: Tensor, border: Tensor) -> None:
-    """result (N, E) += rows (N, D) @ matrix (D, E), but for the rows at `border`."""
+    """(N, E) += (N, D) @ (D, E), but for the rows at `border`, which stay as they are."""
     kept = result[border]
-    result.addmm_(rows.to(result.dtype), matrix.to(result.dtype))
+    torch.addmm(result, rows.to(result.dtype), matrix.to(result.dtype), out=result)
     result[border] = kept
 
 
