@@ -1,6 +1,7 @@
 """Inception-I3D: the authors' numbers, the published checkpoint layout, preprocessing."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -88,6 +89,46 @@ def test_forward_is_the_mean_of_the_map():
 )
 def test_same_padding(size, kernel, stride, expected):
     assert i3d.same_padding(size, kernel, stride) == expected
+
+
+OTHER_NAMES = [
+    (r"\.b0\.", ".branch_0."),
+    (r"\.b(\d)a\.", r".branch_\1.0."),
+    (r"\.b([12])b\.", r".branch_\1.1."),
+    (r"\.b3b\.", ".branch_3.1."),
+    (r"\.bn\.", ".batch3d."),
+    (r"^Mixed", "mixed"),
+    (r"^Conv3d", "conv3d"),
+    (r"^logits", "conv3d_0c_1x1"),
+]
+
+
+def other_layout(state):
+    """The same numbers under the names of kinetics_i3d_pytorch."""
+    renamed = {}
+    for key, value in state.items():
+        for ours, theirs in OTHER_NAMES:
+            key = re.sub(ours, theirs, key)
+        renamed[key] = value
+    return renamed
+
+
+def test_a_checkpoint_in_the_other_layout(published, tmp_path):
+    theirs = other_layout(published)
+    assert {"mixed_3b.branch_1.1.batch3d.weight", "mixed_5c.branch_3.1.conv3d.weight"} <= theirs.keys()
+    torch.save(theirs, tmp_path / "model_rgb.pth")
+    net = create_backbone("i3d", stream="rgb", weights=tmp_path / "model_rgb.pth")
+    ours = create_backbone("i3d", stream="rgb", weights=published)
+    assert all(torch.equal(net.state_dict()[key], value) for key, value in published.items())
+    assert net.identity["batch_norm_eps"] == 1e-5
+    assert "batch_norm_eps" not in ours.identity
+    with torch.inference_mode():
+        first = ours.Conv3d_1a_7x7(clip())
+        scale = published["Conv3d_1a_7x7.bn.weight"]
+        assert not torch.equal(net.Conv3d_1a_7x7(clip()), first)
+        assert len(scale) == first.shape[1]
+    del theirs["mixed_4f.branch_2.0.conv3d.weight"]
+    assert "1 missing (Mixed_4f.b2a.conv3d.weight)" in refusal({**theirs, "mixed_9z.branch_0.x": torch.zeros(1)})
 
 
 def test_a_checkpoint_in_the_published_layout(published, tmp_path):

@@ -20,6 +20,7 @@ COMMANDS = {
     "evaluate": "Detections and annotations -> mAP.",
     "compare": "Many heads and seeds -> one table beside the published rows.",
     "submit": "Detections -> a checked challenge file.",
+    "weights": "Published checkpoints: fetched, or checked.",
     "list": "What there is to choose from.",
     "show": "What a store, a run or a file holds.",
     "doctor": "What this machine has: readers, flow, GPU, weights, disk.",

@@ -16,7 +16,7 @@ from wtal.cli._console import (
     workspace_option,
 )
 from wtal.data.video_ids import readable
-from wtal.pipeline.extract import ExtractResult, Machine, extract
+from wtal.pipeline.extract import ExtractResult, Machine, extract_all
 from wtal.pipeline.recipe import ExtractConfig
 from wtal.pipeline.videos import find_videos
 from wtal.pipeline.workspace import Workspace
@@ -27,12 +27,23 @@ _DEFAULT = ExtractConfig()
 
 @click.command("extract", cls=Command, short_help="Videos -> snippet features in a store.")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PATH...")
-@click.option("--backbone", default=_DEFAULT.backbone, show_default=True, help=f"{', '.join(BACKBONES.names())}.")
+@click.option(
+    "--backbone",
+    "backbones",
+    multiple=True,
+    default=(_DEFAULT.backbone,),
+    show_default=True,
+    metavar="NAME[:VARIANT]",
+    help=f"{', '.join(BACKBONES.names())}; repeated, one pass fills a store for each.",
+)
 @click.option(
     "--weights",
     multiple=True,
-    metavar="[STREAM=]PATH|NAME|random:SEED",
+    metavar="[BACKBONE/][STREAM=]PATH|NAME|random:SEED",
     help="Checkpoint of a stream, or of all; may be repeated. Default: the backbone's published one.",
+)
+@click.option(
+    "--crops", type=click.Choice([1, 10]), default=_DEFAULT.crops, show_default=True, help="Centre, or ten averaged."
 )
 @click.option("--streams", default="", metavar="rgb,flow", help="Streams to extract. Default: all of the backbone's.")
 @click.option("--flow", default="", help=f"{', '.join(FLOWS.names())}; NAME:IMPLEMENTATION. Default: the backbone's.")
@@ -48,6 +59,20 @@ _DEFAULT = ExtractConfig()
 )
 @click.option(
     "--dtype", type=click.Choice(["float32", "float16"]), default=_DEFAULT.dtype, show_default=True, help="Of features."
+)
+@click.option(
+    "--runtime",
+    type=click.Choice(["torch", "openvino"]),
+    default=_DEFAULT.runtime,
+    show_default=True,
+    help="What runs a network: openvino is an extra, for CPUs.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "bfloat16", "float16"]),
+    default=_DEFAULT.precision,
+    show_default=True,
+    help="Of a network's arithmetic, by torch.",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Store folder. Default: one in the workspace.")
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Videos at once.")
@@ -65,6 +90,7 @@ _DEFAULT = ExtractConfig()
 @json_option
 def command(
     paths: tuple[Path, ...],
+    backbones: tuple[str, ...],
     weights: tuple[str, ...],
     streams: str,
     out: Path | None,
@@ -76,29 +102,32 @@ def command(
     as_json: bool,
     **values: object,
 ) -> None:
-    """Decode, optical flow, snippet features: videos -> a store, whose path is printed.
+    """Decode, optical flow, snippet features: videos -> a store for each backbone, whose paths are printed.
 
     Folders are searched for videos. What the store holds already is left alone; an interrupted call goes on where it
     was. Exits with 3 when some videos failed; failures.json in the store says why.
     """
-    config = ExtractConfig.parse({**values, "streams": tuple(filter(None, streams.split(",")))}, "extract")
+    chosen = {**values, "streams": tuple(filter(None, streams.split(",")))}
+    wanted = [(ExtractConfig.parse({**chosen, "backbone": name}, "extract"), weights) for name in backbones]
     if dry_run:
         for video in find_videos(paths):
             click.echo(f"{video.id}\t{readable(str(video.path))}")
         return
     machine = Machine(jobs, pick_device(device), time_limit)
-    result = extract(paths, config, Workspace(workspace), weights, out, machine, ConsoleReporter())
+    results = extract_all(paths, wanted, Workspace(workspace), out, machine, ConsoleReporter())
+    made = [{"store": str(one.store), "videos": len(one.videos), "failures": one.failures} for one in results]
     if as_json:
-        print_json({"store": str(result.store), "videos": len(result.videos), "failures": result.failures})
+        print_json(made[0] if len(made) == 1 else {"stores": made})
     else:
-        click.echo(result.store)
-    finish(result)
+        for one in results:
+            click.echo(one.store)
+    finish(*results)
 
 
-def finish(result: ExtractResult) -> None:
+def finish(*results: ExtractResult) -> None:
     """Exit with 3, and say so, when videos failed."""
-    if result.failures:
-        click.echo(
-            f"{len(result.failures)} of {len(result.videos)} videos failed; {result.store / 'failures.json'}", err=True
-        )
+    failed = [one for one in results if one.failures]
+    for one in failed:
+        click.echo(f"{len(one.failures)} of {len(one.videos)} videos failed; {one.store / 'failures.json'}", err=True)
+    if failed:
         sys.exit(FINISHED_WITH_FAILURES)

@@ -1,11 +1,12 @@
-"""One video file -> snippet features: one decode pass feeds flow and every stream of a backbone."""
+"""One video file -> snippet features: one decode pass feeds flow and every stream of one backbone, or of several."""
 
 import contextlib
+import json
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,13 @@ from numpy.typing import NDArray
 
 from wtal.data.grid import SnippetGrid, TailPolicy
 from wtal.errors import UsageError, VideoError
-from wtal.extractors.backbone import Backbone, create_backbone
+from wtal.extractors.backbone import CROPS, Backbone, create_backbone, full_name
 from wtal.extractors.choose import REFERENCE, reader_identity
-from wtal.extractors.isolate import ReaderProcess
+from wtal.extractors.isolate import IsolatedVideo, ReaderProcess
 from wtal.extractors.optical_flow import FlowMethod, create_flow
+from wtal.extractors.runtime import FLOAT32, TORCH, run_by
 from wtal.extractors.snippets import Flows, Windows
-from wtal.extractors.video import ReaderFailed
+from wtal.extractors.video import ReaderFailed, VideoSummary
 from wtal.registry import BACKBONES, suggest
 
 RGB, FLOW = "rgb", "flow"
@@ -32,7 +34,8 @@ class ExtractorSpec:
     """All that says how features are made; picklable, so that it can travel to workers.
 
     Empty `streams`, empty `flow` and zero `stride` take the backbone's own. `weights` holds (stream, source) pairs.
-    `time_limit` is how many seconds a reader may go without a frame.
+    `time_limit` is how many seconds a reader may go without a frame; `crops` as in `Backbone.extract`;
+    `runtime` and `precision` as in `wtal.extractors.runtime`.
     """
 
     backbone: str
@@ -48,6 +51,9 @@ class ExtractorSpec:
     threads: int = 0
     batch: int = 4
     time_limit: float = 60.0
+    crops: int = 1
+    runtime: str = TORCH
+    precision: str = FLOAT32
 
 
 @dataclass(frozen=True)
@@ -68,14 +74,18 @@ class Extractor:
     """
 
     def __init__(self, spec: ExtractorSpec) -> None:
-        self.spec = spec
+        self.spec = spec = replace(spec, backbone=full_name(spec.backbone))
         module = BACKBONES.load(spec.backbone)
         names = spec.streams or tuple(module.STREAMS)
         _refuse_unknown_streams(names, spec.weights, tuple(module.STREAMS))
         weights = dict(spec.weights)
         self.backbones: dict[str, Backbone] = {
-            name: create_backbone(spec.backbone, name, weights.get(name)).to(spec.device) for name in names
+            name: run_by(
+                create_backbone(spec.backbone, name, weights.get(name)), spec.runtime, spec.precision, spec.device
+            )
+            for name in names
         }
+        _refuse_crops(spec, self.backbones)
         first = next(iter(self.backbones.values()))
         self.span, self.size = first.span, first.size
         self.stride = spec.stride or int(module.STRIDE)
@@ -90,7 +100,7 @@ class Extractor:
     def identity(self) -> dict[str, Any]:
         """JSON: all that can change a number of the features."""
         return {
-            "backbone": self.spec.backbone,
+            "backbone": self._name,
             "weights": {name: backbone.identity for name, backbone in self.backbones.items()},
             "flow": None if self.flow is None else self.flow.identity,
             "reader": reader_identity(self.spec.reader),
@@ -100,6 +110,7 @@ class Extractor:
             "tail": self.spec.tail,
             "size": {"short_side": self.size.short_side, "enlarge": self.size.enlarge},
             "dtype": self.spec.dtype,
+            **({"crops": self.spec.crops} if self.spec.crops > 1 else {}),
         }
 
     @property
@@ -109,7 +120,20 @@ class Extractor:
         tags = dict.fromkeys(_tag(source) for name, source in self.spec.weights if name in self.backbones)
         weights = "".join(f"-{tag}" for tag in tags)
         rate = str(self.spec.fps).replace("/", ":")
-        return f"{self.spec.backbone}{weights}{streams}-{self.span}x{self.stride}@{rate}"
+        name = "".join(c if c.isalnum() or c in "._" else "-" for c in self._name)
+        crops = f"-{self.spec.crops}crops" if self.spec.crops > 1 else ""
+        return f"{name}{weights}{streams}{crops}-{self.span}x{self.stride}@{rate}"
+
+    @property
+    def _name(self) -> str:
+        """The backbone's name; one that is a folder goes by the folder's own name, wherever that lies."""
+        leaf, colon, variant = self.spec.backbone.partition(":")
+        return f"{leaf}{colon}{Path(variant).name if Path(variant).is_dir() else variant}"
+
+    @property
+    def frames(self) -> tuple[Any, ...]:
+        """What extractors must have in common to see the same frames: rate, size, reader and its time limit."""
+        return self.spec.fps, self.size, self.spec.reader, self.spec.time_limit
 
     def __call__(self, path: Path) -> Extracted:
         """Features of one file.
@@ -120,19 +144,18 @@ class Extractor:
         Raises:
             VideoError: when it cannot be read, or its reader hangs or dies.
         """
-        try:
-            return self._read(path, self.spec.reader, None)
-        except ReaderFailed as error:
-            return self._read(path, REFERENCE, str(error))
+        return extract_together([self], path)[0]
 
-    def _read(self, path: Path, reader: str, why: str | None) -> Extracted:
-        limit = self.spec.time_limit
-        with (
-            ThreadPoolExecutor(self.threads) as pool,
-            self._reader.open(path, self.spec.fps, self.size, reader, limit, why) as video,
-        ):
-            features = self._features(video, pool)
-            summary = video.summary
+    def open(self, path: Path, reader: str, why: str | None) -> IsolatedVideo:
+        """The frames of a file, by `reader`; `why` says why it is not the one that was asked for."""
+        return self._reader.open(path, self.spec.fps, self.size, reader, self.spec.time_limit, why)
+
+    def made(self, features: dict[str, NDArray[Any]], summary: VideoSummary) -> Extracted:
+        """Features of a whole video, checked against its grid.
+
+        Raises:
+            VideoError: when they are not finite, or not as many as the grid has snippets.
+        """
         grid = SnippetGrid(self.spec.fps, summary.frames, Fraction(self.stride), self.span, self.spec.tail)
         for name, array in features.items():
             if not np.isfinite(array).all():
@@ -145,20 +168,62 @@ class Extractor:
         """End the reader process."""
         self._reader.close()
 
-    def _features(self, chunks: Iterable[NDArray[np.uint8]], pool: Executor) -> dict[str, NDArray[Any]]:
-        """Chunks of frames (n, H, W, 3) -> {stream: (T, D)}."""
-        streams = {name: _Stream(backbone, self, pool) for name, backbone in self.backbones.items()}
-        flows = Flows([self.flow.new() for _ in range(self.threads)], pool) if self.flow else None
-        inside = 1 if all(backbone.side_by_side for backbone in self.backbones.values()) else self.threads
-        with _torch_threads(inside):
-            for frames in chunks:
-                if RGB in streams:
-                    streams[RGB].push(frames)
-                if flows is not None:
-                    streams[FLOW].push(flows.push(frames))
-            if flows is not None:
-                streams[FLOW].push(flows.finish())
-            return {name: stream.finish() for name, stream in streams.items()}
+
+def extract_together(extractors: Sequence[Extractor], path: Path) -> list[Extracted]:
+    """Features of one file by several extractors that see the same frames (`Extractor.frames`), in one pass.
+
+    Flow is computed once for those that have the same method.
+
+    Raises:
+        VideoError: as of one extractor.
+    """
+    try:
+        return _read(extractors, path, extractors[0].spec.reader, None)
+    except ReaderFailed as error:
+        return _read(extractors, path, REFERENCE, str(error))
+
+
+def _read(extractors: Sequence[Extractor], path: Path, reader: str, why: str | None) -> list[Extracted]:
+    first = extractors[0]
+    with ThreadPoolExecutor(first.threads) as pool, first.open(path, reader, why) as video:
+        features = _features(extractors, video, pool)
+        summary = video.summary
+    return [one.made(streams, summary) for one, streams in zip(extractors, features, strict=True)]
+
+
+def _features(
+    extractors: Sequence[Extractor], chunks: Iterable[NDArray[np.uint8]], pool: Executor
+) -> list[dict[str, NDArray[Any]]]:
+    """Chunks of frames (n, H, W, 3) -> {stream: (T, D)} of each extractor."""
+    threads = extractors[0].threads
+    methods = {_flow_key(one): one.flow for one in extractors}
+    flows = {key: Flows([flow.new() for _ in range(threads)], pool) for key, flow in methods.items() if flow}
+    passes = [{name: _Stream(net, one, pool) for name, net in one.backbones.items()} for one in extractors]
+    alone = all(net.side_by_side for one in extractors for net in one.backbones.values())
+    with _torch_threads(1 if alone else threads):
+        for frames in chunks:
+            _push(extractors, passes, {RGB: frames}, {key: flow.push(frames) for key, flow in flows.items()})
+        _push(extractors, passes, {}, {key: flow.finish() for key, flow in flows.items()})
+        return [{name: stream.finish() for name, stream in streams.items()} for streams in passes]
+
+
+def _push(
+    extractors: Sequence[Extractor],
+    passes: Sequence[dict[str, "_Stream"]],
+    chunks: Mapping[str, NDArray[Any]],
+    flows: Mapping[str, NDArray[Any]],
+) -> None:
+    """Hand frames to every stream of them, and the flows of each method to the streams of it."""
+    for one, streams in zip(extractors, passes, strict=True):
+        for name, stream in streams.items():
+            if name == FLOW:
+                stream.push(flows[_flow_key(one)])
+            elif name in chunks:
+                stream.push(chunks[name])
+
+
+def _flow_key(extractor: Extractor) -> str:
+    return json.dumps(extractor.flow.identity, sort_keys=True) if extractor.flow else ""
 
 
 class _Stream:
@@ -166,6 +231,7 @@ class _Stream:
 
     def __init__(self, backbone: Backbone, extractor: Extractor, pool: Executor) -> None:
         spec = extractor.spec
+        self.crops = spec.crops
         self.backbone, self.dtype, self.pool = backbone, np.dtype(spec.dtype), pool
         self.windows = Windows(extractor.stride, backbone.span, spec.tail, spec.batch)
         self.ahead = 2 * extractor.threads if backbone.side_by_side else 0
@@ -184,15 +250,22 @@ class _Stream:
 
     def _take(self, clips: NDArray[Any]) -> None:
         if self.ahead:
-            self.waiting.append(self.pool.submit(self.backbone.extract, clips))
+            self.waiting.append(self.pool.submit(self.backbone.extract, clips, self.crops))
             self._settle(self.ahead)
         else:
-            self.rows.append(self.backbone.extract(clips).astype(self.dtype))
+            self.rows.append(self.backbone.extract(clips, self.crops).astype(self.dtype))
 
     def _settle(self, left: int) -> None:
         """Wait, in order, until at most `left` batches are open."""
         while len(self.waiting) > left:
             self.rows.append(self.waiting.popleft().result().astype(self.dtype))
+
+
+def _refuse_crops(spec: ExtractorSpec, backbones: Mapping[str, Backbone]) -> None:
+    if spec.crops not in CROPS:
+        raise UsageError(f"crops are {' or '.join(map(str, CROPS))}, got {spec.crops}")
+    if spec.crops > 1 and not all(backbone.crop for backbone in backbones.values()):
+        raise UsageError(f"backbone {spec.backbone} sees whole pictures; leave --crops at 1")
 
 
 def _tag(source: str) -> str:
@@ -219,13 +292,25 @@ def _refuse_unknown_streams(
             raise UsageError(f"the backbone has no stream {name!r}; {suggest(name, known)}")
 
 
-def split_weights(given: Mapping[str, str] | tuple[str, ...], streams: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
-    """`[STREAM=]SOURCE` options -> (stream, source) pairs; a source without a stream is for all of them."""
+def weights_of_streams(given: Iterable[str], backbone: str, streams: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """`[BACKBONE/][STREAM=]SOURCE` and `BACKBONE=SOURCE` options -> (stream, source) pairs of one backbone.
+
+    A source without a stream is for all streams, one without a backbone for all backbones; what is of another backbone
+    is left out. BACKBONE is its name with or without the variant.
+    """
     pairs: dict[str, str] = {}
+    names = {backbone, backbone.partition(":")[0]}
     for text in given:
-        stream, equals, source = text.partition("=")
-        if equals and stream in streams:
+        key, equals, source = text.partition("=")
+        owner, slash, stream = key.rpartition("/")
+        if equals and key in names:
+            pairs.update(dict.fromkeys(streams, source))
+        elif equals and stream in streams and (not slash or owner in names):
             pairs[stream] = source
-        else:
+        elif not (equals and _names_a_backbone(owner or key)):
             pairs.update(dict.fromkeys(streams, text))
     return tuple(sorted(pairs.items()))
+
+
+def _names_a_backbone(text: str) -> bool:
+    return text.partition(":")[0] in BACKBONES.names()

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from wtal.data.files import write_atomic
 from wtal.errors import UsageError, WeightsError
 from wtal.extractors.backbone import WeightsSource
 from wtal.extractors.download import download
@@ -40,12 +41,13 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True)
 class Weights:
-    """One published checkpoint of one stream ("rgb" | "flow").
+    """One published checkpoint of one stream ("rgb" | "flow"), of one variant of its backbone.
 
     `url` and `source` (the page that publishes it), `licence`, `trained_on`, and `accuracy` in percent as published.
     `sha256` is the hex digest of the file, or the first digits where no more is published; `git_blob` its object name
     in a git repository (SHA-1 of "blob", size and bytes), which checks the file where `sha256` is None. Where
-    both are None, `unchecked` says why. `convert` turns the published keys and tensors into ours; it must use every
+    both are None, `unchecked` says why. `by_hand` says that the url is a page that a person must take the file from,
+    and `file` what it is called there. `convert` turns the published keys and tensors into ours; it must use every
     key, and what it leaves is refused by `load_strict`.
 
     Raises:
@@ -62,6 +64,9 @@ class Weights:
     git_blob: str | None = None
     unchecked: str = ""
     convert: Callable[[State], State] | None = None
+    variant: str = ""
+    file: str = ""
+    by_hand: bool = False
 
     def __post_init__(self) -> None:
         if not (self.sha256 or self.git_blob or self.unchecked):
@@ -70,7 +75,7 @@ class Weights:
     @property
     def filename(self) -> str:
         """The last part of the url: the name under which the file lies in the weights folder."""
-        return Path(urlparse(self.url).path).name
+        return self.file or Path(urlparse(self.url).path).name
 
 
 def weights_folder() -> Path:
@@ -79,26 +84,35 @@ def weights_folder() -> Path:
 
 
 def load_weights(
-    source: WeightsSource, available: Mapping[str, Weights], stream: str, folder: Path | None = None
+    source: WeightsSource,
+    available: Mapping[str, Weights],
+    stream: str,
+    folder: Path | None = None,
+    variant: str = "",
 ) -> tuple[State, dict[str, Any]]:
     """The tensors that `source` names, and their identity {"sha256": of keys, shapes, types and values}.
 
     `source` is a path, a mapping of tensors, a name from `available`, or None for the first of `available` that is
-    for `stream`. Named weights are looked for in `folder` (default `weights_folder()`) and downloaded if missing.
-    Wrappers as {"state_dict": ..} are opened and `module.` and `backbone.` are taken off the keys, so the identity
-    is the same for the same numbers, however they came.
+    for `stream` and `variant`. Named weights are looked for in `folder` (default `weights_folder()`) and downloaded if
+    missing. Wrappers as {"state_dict": ..} are opened and `module.` and `backbone.` are taken off the keys, so the
+    identity is the same for the same numbers, however they came.
 
     Raises:
         WeightsError: when the weights are missing, damaged, unsafe, or for the other stream.
     """
     if isinstance(source, Mapping):
         state = _tensors(source, "the given mapping")
-    elif (name := _name(source, available, stream)) is not None:
+    elif (name := _name(source, available, stream, variant)) is not None:
         weights = available[name]
         if weights.stream != stream:
             others = [other for other, found in available.items() if found.stream == stream]
             raise WeightsError(
                 f"weights {name} are for stream {weights.stream}, stream {stream} was wanted; {suggest(name, others)}"
+            )
+        if weights.variant != variant:
+            others = [other for other, found in available.items() if found.variant == variant]
+            raise WeightsError(
+                f"weights {name} are for {weights.variant}, {variant} was wanted; {suggest(name, others)}"
             )
         state = read_checkpoint(fetch(weights, folder or weights_folder()))
         state = weights.convert(state) if weights.convert else state
@@ -209,26 +223,53 @@ def fetch(weights: Weights, folder: Path) -> Path:
     """The checked file of `weights` in `folder`; downloaded, or resumed, if it is missing.
 
     The transfer goes to `NAME.part`, which is kept when it breaks off; the file appears under its name only whole and
-    with the right hash.
+    with the right hash. Where no hash is published, that of the first file is kept beside it, and later ones must have
+    it too.
 
     Raises:
         WeightsError: when it cannot be downloaded (with the url and the place to put the file) or has another hash.
     """
     path = folder / weights.filename
+    if not path.exists() and weights.by_hand:
+        raise WeightsError(
+            f"{weights.filename} must be fetched by hand: take it from {weights.url} and put it at {path}"
+        )
     if path.exists():
         _check(path, weights, "delete it, and it is downloaded anew")
     else:
         download(weights.url, path, lambda part: _check(part, weights, "nothing was kept; try again"))
+    if weights.sha256 is None and weights.git_blob is None:
+        _pin(path)
     return path
 
 
-def _name(source: str | Path | None, available: Mapping[str, Weights], stream: str) -> str | None:
+def pin_of(path: Path) -> Path:
+    """Where the hash of the first file is kept that came without a published one."""
+    return path.with_name(f"{path.name}.sha256")
+
+
+def _pin(path: Path) -> None:
+    """Keep a file's hash, or raise where another one was kept."""
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    pin = pin_of(path)
+    if not pin.exists():
+        write_atomic(pin, f"{found}\n".encode())
+    elif (wanted := pin.read_text(encoding="utf-8").strip()) != found:
+        raise WeightsError(
+            f"{path} has SHA-256 {found}, the first one had {wanted}; take the first file back, or delete {pin} if "
+            "this one is right"
+        )
+
+
+def _name(source: str | Path | None, available: Mapping[str, Weights], stream: str, variant: str) -> str | None:
     """The key of `available` that `source` means; None where it is a path."""
     if source is None:
         for name, weights in available.items():
-            if weights.stream == stream:
+            if weights.stream == stream and weights.variant == variant:
                 return name
-        raise WeightsError(f"there are no published weights for stream {stream}; give a path or random:SEED")
+        what = " of ".join(part for part in (f"stream {stream}", variant) if part)
+        raise WeightsError(f"there are no published weights for {what}; give a path or random:SEED")
     if isinstance(source, Path):
         return None
     if source in available:

@@ -9,8 +9,9 @@ from pathlib import Path
 import wtal
 from wtal.errors import UsageError, WtalError
 from wtal.extractors.optical_flow import create_flow
+from wtal.pipeline.weights import place, published_weights
 from wtal.pipeline.workspace import Workspace
-from wtal.registry import BACKBONES, FLOWS, READERS
+from wtal.registry import FLOWS, READERS
 
 _PACKAGES = ("torch", "numpy", "av", "opencv-contrib-python-headless", "decord", "joblib", "pydantic", "tensorboard")
 
@@ -72,16 +73,13 @@ def _chosen(name: str) -> str:
 
 
 def _weights() -> dict[str, str]:
-    from wtal.extractors.weights import weights_folder
-
-    folder = weights_folder()
     found = {}
-    for name in BACKBONES.names():
-        for key, weights in BACKBONES.load(name).WEIGHTS.items():
-            path = folder / weights.filename
-            found[f"{name}:{key}"] = (
-                f"present, {path}" if path.is_file() else f"absent; fetched from {weights.url} when used"
-            )
+    for name, weights in published_weights().items():
+        path = place(weights)
+        how = (
+            f"to be fetched by hand from {weights.url}" if weights.by_hand else f"fetched from {weights.url} when used"
+        )
+        found[name] = f"present, {path}" if path.is_file() else f"absent; {how}"
     return found
 
 

@@ -1,7 +1,8 @@
-"""Videos -> a feature store: resumable a video at a time, safe beside itself, whole at the end."""
+"""Videos -> feature stores: resumable a video at a time, safe beside itself, whole at the end."""
 
 import functools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from wtal.config import digest
 from wtal.data.store_writer import StoreWriter, file_fingerprint
-from wtal.errors import ConfigError, VideoError
+from wtal.errors import ConfigError, UsageError, VideoError
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.recipe import ExtractConfig
 from wtal.pipeline.videos import VideoFile, find_videos
@@ -58,30 +59,66 @@ def extract(
         WeightsError: when weights are missing or do not fit.
         StoreError: when `out` holds something else.
     """
+    return extract_all(paths, [(config, weights)], workspace, out, machine, reporter)[0]
+
+
+def extract_all(
+    paths: Sequence[Path],
+    wanted: Sequence[tuple[ExtractConfig, Sequence[str]]],
+    workspace: Workspace,
+    out: Path | None = None,
+    machine: Machine = Machine(),  # noqa: B008 - frozen
+    reporter: Reporter = SILENT,
+) -> list[ExtractResult]:
+    """A store for each configuration and its weights, in their order; what sees the same frames is read once.
+
+    Raises:
+        UsageError: when a path or a name does not exist, or `out` is to hold several stores.
+        WeightsError: when weights are missing or do not fit.
+        StoreError: when `out` holds something else.
+    """
     from wtal.extractors.extractor import Extractor
 
+    if out is not None and len(wanted) > 1:
+        raise UsageError(f"one folder cannot hold {len(wanted)} stores; leave --out, or name one --backbone")
     videos = find_videos(paths)
-    spec = make_spec(config, weights, machine)
-    extractor = Extractor(spec)
+    extractors = [Extractor(make_spec(config, weights, machine)) for config, weights in wanted]
     try:
-        target = out or workspace.features / f"{extractor.readable}-{digest(extractor.identity)}"
-        writer = StoreWriter.open(target, extractor.identity)
-        failures = _clashes(writer, videos)
-        for name, reason in failures.items():
+        stores = [out or workspace.features / f"{one.readable}-{digest(one.identity)}" for one in extractors]
+        if len(set(stores)) < len(stores):
+            raise UsageError("a backbone is named twice with the same weights; name each once")
+        writers = [StoreWriter.open(store, one.identity) for store, one in zip(stores, extractors, strict=True)]
+        failures = [_clashes(writer, videos) for writer in writers]
+        for name, reason in {name: reason for found in failures for name, reason in found.items()}.items():
             reporter.say(f"failed: {name}: {reason}")
-        todo = [video for video in videos if video.id not in failures and not writer.done(video.id)]
-        if len(todo) < len(videos) - len(failures):
-            reporter.say(f"{len(videos) - len(failures) - len(todo)} of {len(videos)} videos are in {target} already")
-        with reporter.task(f"extract {config.backbone}", len(todo), "video") as task:
-            for video, reason in _work(target, extractor, todo, machine.jobs):
-                if reason:
-                    failures[video.id] = reason
+        todo = [
+            video for video in videos if not all(_settled(video, *one) for one in zip(writers, failures, strict=True))
+        ]
+        if len(todo) < len(videos) - len(failures[0]):
+            done = len(videos) - len(failures[0]) - len(todo)
+            reporter.say(f"{done} of {len(videos)} videos are in {', '.join(map(str, stores))} already")
+        names = ", ".join(config.backbone for config, _ in wanted)
+        with reporter.task(f"extract {names}", len(todo), "video") as task:
+            for video, reasons in _work(stores, extractors, todo, machine.jobs):
+                for found, reason in zip(failures, reasons, strict=True):
+                    if reason:
+                        found.setdefault(video.id, reason)
+                for reason in dict.fromkeys(filter(None, reasons)):
                     reporter.say(f"failed: {video.id}: {reason}")
                 task.advance(note=video.id)
-        writer.publish()
+        for writer in writers:
+            writer.publish()
     finally:
-        extractor.close()
-    return ExtractResult(target, tuple(videos), dict(sorted(failures.items())))
+        for one in extractors:
+            one.close()
+    return [
+        ExtractResult(store, tuple(videos), dict(sorted(found.items())))
+        for store, found in zip(stores, failures, strict=True)
+    ]
+
+
+def _settled(video: VideoFile, writer: StoreWriter, failures: Mapping[str, str]) -> bool:
+    return video.id in failures or writer.done(video.id)
 
 
 def make_spec(config: ExtractConfig, weights: Sequence[str], machine: Machine) -> "ExtractorSpec":
@@ -90,7 +127,8 @@ def make_spec(config: ExtractConfig, weights: Sequence[str], machine: Machine) -
     Raises:
         ConfigError: when fps is not a positive number or fraction.
     """
-    from wtal.extractors.extractor import ExtractorSpec, split_weights
+    from wtal.extractors.backbone import full_name
+    from wtal.extractors.extractor import ExtractorSpec, weights_of_streams
 
     try:
         fps = Fraction(config.fps)
@@ -108,9 +146,12 @@ def make_spec(config: ExtractConfig, weights: Sequence[str], machine: Machine) -
         tail=config.tail,
         reader=config.reader,
         dtype=config.dtype,
-        weights=split_weights(tuple(weights), streams),
+        weights=weights_of_streams(weights, full_name(config.backbone), streams),
         device=machine.device,
         time_limit=machine.time_limit,
+        crops=config.crops,
+        runtime=config.runtime,
+        precision=config.precision,
     )
 
 
@@ -127,30 +168,32 @@ def _clashes(writer: StoreWriter, videos: Iterable[VideoFile]) -> dict[str, str]
 
 
 def _work(
-    target: Path, extractor: "Extractor", videos: Sequence[VideoFile], jobs: int
-) -> Iterator[tuple[VideoFile, str]]:
-    """(video, reason it failed or "") in order of finishing; each video is in the store's parts when it comes."""
+    stores: Sequence[Path], extractors: Sequence["Extractor"], videos: Sequence[VideoFile], jobs: int
+) -> Iterator[tuple[VideoFile, list[str]]]:
+    """(video, why it failed for each store, or "") in order of finishing; it is in the stores' parts when it comes."""
     if jobs == 1 or len(videos) < 2:
         # What another process has claimed is left to it first, and waited for at the end.
         later = []
         for video in videos:
-            reason = _one(target, extractor, video, wait=False)
-            if reason is None:
+            reasons = _one(stores, extractors, video, wait=False)
+            if reasons is None:
                 later.append(video)
             else:
-                yield video, reason
+                yield video, reasons
         for video in later:
-            yield video, _one(target, extractor, video, wait=True) or ""
+            yield video, _one(stores, extractors, video, wait=True) or []
         return
     import joblib
 
-    spec = replace(extractor.spec, threads=max(1, extractor.threads // jobs))
+    specs = [replace(one.spec, threads=max(1, one.threads // jobs)) for one in extractors]
     parallel = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered", idle_worker_timeout=_IDLE_SECONDS)
-    yield from parallel(joblib.delayed(_in_worker)(target, spec, video) for video in videos)
+    yield from parallel(joblib.delayed(_in_worker)(stores, specs, video) for video in videos)
 
 
-def _in_worker(target: Path, spec: "ExtractorSpec", video: VideoFile) -> tuple[VideoFile, str]:
-    return video, _one(target, _worker_extractor(spec), video, wait=True) or ""
+def _in_worker(
+    stores: Sequence[Path], specs: Sequence["ExtractorSpec"], video: VideoFile
+) -> tuple[VideoFile, list[str]]:
+    return video, _one(stores, [_worker_extractor(spec) for spec in specs], video, wait=True) or []
 
 
 @functools.cache
@@ -161,17 +204,28 @@ def _worker_extractor(spec: "ExtractorSpec") -> "Extractor":
     return Extractor(spec)
 
 
-def _one(target: Path, extractor: "Extractor", video: VideoFile, wait: bool) -> str | None:
-    """Extract one video into the store: "" when it is in, the reason when it failed, None when another has it."""
-    writer = StoreWriter.open(target, extractor.identity)
-    with writer.claim(video.id, wait=wait) as mine:
-        if not mine:
-            return "" if writer.done(video.id) else None
-        try:
-            made = extractor(video.path)
-        except VideoError as error:
-            writer.fail(video.id, str(error))
-            return str(error)
-        info = {"file": video.path.name, **made.info}
-        writer.write(video.id, made.grid, made.streams, info, file_fingerprint(video.path))
-    return ""
+def _one(stores: Sequence[Path], extractors: Sequence["Extractor"], video: VideoFile, wait: bool) -> list[str] | None:
+    """Extract one video into every store: "" where it is in, the reason where it failed; None when another has it."""
+    from wtal.extractors.extractor import extract_together
+
+    writers = [StoreWriter.open(store, one.identity) for store, one in zip(stores, extractors, strict=True)]
+    reasons = [""] * len(stores)
+    with ExitStack() as claims:
+        # In an order that is everybody's: two that wait for each other's stores would wait for ever.
+        order = sorted(range(len(stores)), key=lambda i: stores[i])
+        todo = [i for i in order if claims.enter_context(writers[i].claim(video.id, wait=wait))]
+        if not all(i in todo or writers[i].done(video.id) for i in order):
+            return None
+        for frames in dict.fromkeys(extractors[i].frames for i in todo):
+            same = [i for i in todo if extractors[i].frames == frames]
+            try:
+                made = extract_together([extractors[i] for i in same], video.path)
+            except VideoError as error:
+                for i in same:
+                    reasons[i] = str(error)
+                    writers[i].fail(video.id, reasons[i])
+                continue
+            for i, one in zip(same, made, strict=True):
+                info = {"file": video.path.name, **one.info}
+                writers[i].write(video.id, one.grid, one.streams, info, file_fingerprint(video.path))
+    return reasons

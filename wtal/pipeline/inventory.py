@@ -6,6 +6,7 @@ from types import ModuleType
 from wtal.config import read_toml
 from wtal.pipeline.ablation import ablation_names, load_ablation
 from wtal.pipeline.recipe import RECIPES, recipe_names
+from wtal.pipeline.weights import place, published_weights
 from wtal.registry import BACKBONES, CHALLENGES, DATASETS, FLOWS, HEADS, LAYOUTS, READERS, Registry
 
 _REGISTRIES: dict[str, Registry] = {
@@ -28,6 +29,8 @@ def inventory(kind: str) -> dict[str, str]:
         return {name: load_ablation(name).title for name in ablation_names()}
     if kind == "weights":
         return _weights()
+    if kind == "backbones":
+        return _backbones()
     registry = _REGISTRIES[kind]
     return {name: _line(registry.load(name)) for name in registry.names()}
 
@@ -42,7 +45,19 @@ def _line(module: ModuleType) -> str:
 
 def _weights() -> dict[str, str]:
     return {
-        f"{name}:{key}": f"{weights.licence}; {weights.url}"
-        for name in BACKBONES.names()
-        for key, weights in BACKBONES.load(name).WEIGHTS.items()
+        name: f"{'present' if place(one).is_file() else 'absent '}  {one.trained_on}; {one.licence}; {one.url}"
+        for name, one in published_weights().items()
     }
+
+
+def _backbones() -> dict[str, str]:
+    found = {}
+    for name in BACKBONES.names():
+        module = BACKBONES.load(name)
+        here = sum(place(one).is_file() for one in module.WEIGHTS.values())
+        parts = [_line(module), f"streams {', '.join(module.STREAMS)}", getattr(module, "INPUT", "")]
+        if variants := getattr(module, "VARIANTS", ()):
+            parts.append(f"variants {', '.join(variants)}")
+        parts.append(f"{here} of {len(module.WEIGHTS)} weights present" if module.WEIGHTS else "")
+        found[name] = "; ".join(filter(None, parts))
+    return found

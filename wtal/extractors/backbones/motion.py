@@ -209,7 +209,7 @@ class GrayMotion(Motion):
         return _pool([oriented, oriented * _grid(moving, 16)[:, None]], rows, columns, shot), shot
 
 
-def create(stream: str, weights: WeightsSource) -> Backbone:
+def create(stream: str, weights: WeightsSource, variant: str = "") -> Backbone:
     """The descriptor of one stream.
 
     Raises:

@@ -1,0 +1,353 @@
+"""All backbones: the contract, crops, variants, several in one pass, times on one grid, published weights."""
+
+import json
+import re
+import sys
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from torch import nn
+
+from tests.videos import constant, write_video
+from wtal.cli import main
+from wtal.data.store import FeatureStore
+from wtal.errors import UsageError, WeightsError
+from wtal.extractors import create_backbone
+from wtal.extractors.backbone import FrameSize, ten_crops
+from wtal.extractors.extractor import Extractor, ExtractorSpec, weights_of_streams
+from wtal.extractors.runtime import run_by
+from wtal.extractors.weights import Weights, pin_of
+from wtal.pipeline.weights import published_weights
+from wtal.registry import BACKBONES
+
+TOY = '''
+"""A toy: the mean colour of a clip's centre."""
+import numpy as np
+import torch
+from wtal.extractors.backbone import Backbone, FrameSize
+
+STREAMS = ("rgb",)
+FLOW = ""
+STRIDE = 4
+VARIANTS = ("plain", "loud")
+WEIGHTS = {}
+
+
+class Toy(Backbone):
+    stream, dim, span, crop = "rgb", 3, 8, 8
+    size = FrameSize(short_side=16, enlarge=True)
+
+    def __init__(self, variant):
+        super().__init__()
+        self.gain = 2.0 if variant == "loud" else 1.0
+        self.identity = {"backbone": "toy", "gain": self.gain}
+
+    def preprocess(self, frames):
+        top, left = ((side - 8) // 2 for side in frames.shape[2:4])
+        cut = np.ascontiguousarray(frames[:, :, top : top + 8, left : left + 8].transpose(0, 4, 1, 2, 3))
+        return self.gain * torch.from_numpy(cut).float()
+
+    def feature_map(self, clips):
+        return clips
+
+    def forward(self, clips):
+        return clips.mean(dim=(2, 3, 4))
+
+
+def create(stream, weights=None, variant=""):
+    return Toy(variant)
+'''
+
+
+def wtal(*arguments, code=0):
+    result = CliRunner().invoke(main, [str(a) for a in arguments])
+    assert result.exit_code == code, result.output + str(result.exception)
+    return result
+
+
+@pytest.fixture
+def toy(tmp_path, monkeypatch):
+    """A backbone that is one new file, put into the package's folder for the time of a test."""
+    package = sys.modules["wtal.extractors.backbones"]
+    (tmp_path / "leaf").mkdir()
+    (tmp_path / "leaf" / "toy.py").write_text(TOY)
+    monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path / "leaf")])
+    own = type(BACKBONES)._own
+    monkeypatch.setattr(type(BACKBONES), "_own", lambda self: own(self) | ({"toy"} if self is BACKBONES else set()))
+    yield
+    sys.modules.pop("wtal.extractors.backbones.toy", None)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    for name, count in (("one", 1), ("long", 50)):
+        write_video(videos / f"{name}.mp4", constant(25, count))
+    return videos
+
+
+def test_a_backbone_is_one_new_file(toy, folder, tmp_path):
+    assert "toy" in BACKBONES.names()
+    line = re.search(r"^toy .*$", wtal("list", "backbones").stdout, re.MULTILINE)[0]
+    assert "The mean colour" in line or "the mean colour" in line
+    assert "variants plain, loud" in line
+    out = wtal("extract", folder, "--backbone", "toy:loud", "--workspace", tmp_path / "ws").stdout.strip()
+    store = FeatureStore.open(out)
+    assert store.identity["backbone"] == "toy:loud"
+    assert store["long"].streams["rgb"].shape == (13, 3)
+    refused = wtal("extract", folder, "--backbone", "toy:quiet", "--workspace", tmp_path / "ws", code=2)
+    assert "no variant 'quiet'" in refused.stderr
+
+
+def test_a_default_variant_is_the_same_store(toy, folder, tmp_path):
+    named, bare = (
+        wtal("extract", folder, "--backbone", name, "--workspace", tmp_path / "ws").stdout
+        for name in ("toy:plain", "toy")
+    )
+    assert named == bare
+
+
+def test_several_backbones_from_one_pass_are_those_of_their_own(toy, folder, tmp_path):
+    call = ("extract", folder, "--streams", "rgb")
+    both = wtal(*call, "--backbone", "toy", "--backbone", "toy:loud", "--workspace", tmp_path / "both").stdout.split()
+    assert len(both) == 2
+    for name, path in zip(("toy", "toy:loud"), both, strict=True):
+        alone = FeatureStore.open(wtal(*call, "--backbone", name, "--workspace", tmp_path / "one").stdout.strip())
+        found = FeatureStore.open(path)
+        assert found.identity == alone.identity
+        for video in ("one", "long"):
+            assert np.array_equal(found[video].streams["rgb"], alone[video].streams["rgb"])
+
+
+def test_one_pass_decodes_once(toy, folder, tmp_path, monkeypatch):
+    from wtal.extractors.extractor import Extractor
+
+    opened, own = [], Extractor.open
+    monkeypatch.setattr(Extractor, "open", lambda self, path, *rest: opened.append(path) or own(self, path, *rest))
+    names = ("--backbone", "toy", "--backbone", "toy:loud")
+    wtal("extract", folder, *names, "--workspace", tmp_path / "ws")
+    assert len(opened) == 2
+    wtal("extract", folder, *names, "--backbone", "motion", "--streams", "rgb", "--workspace", tmp_path / "ws")
+    assert len(opened) == 4
+
+
+def test_a_bad_video_fails_in_every_store(toy, folder, tmp_path):
+    (folder / "bad.mp4").write_text("no video")
+    names = ("--backbone", "toy", "--backbone", "toy:loud")
+    result = wtal("extract", folder, *names, "--workspace", tmp_path / "ws", "--json", code=3)
+    for one in json.loads(result.stdout)["stores"]:
+        assert set(one["failures"]) == {"bad"}
+        assert set(FeatureStore.open(one["store"]).ids) == {"one", "long"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--backbone", "toy", "--backbone", "toy"), "named twice"),
+        (("--backbone", "toy", "--backbone", "toy:loud", "--out", "x"), "one folder cannot hold 2 stores"),
+        (("--backbone", "motion", "--crops", "10"), "leave --crops at 1"),
+    ],
+)
+def test_what_cannot_be_done_is_said_before_anything_is_read(toy, folder, tmp_path, arguments, words):
+    result = wtal("extract", folder, *arguments, "--workspace", tmp_path / "ws", code=2)
+    assert words in result.stderr
+
+
+def test_ten_crops_by_hand():
+    frames = np.arange(2 * 4 * 6).reshape(1, 1, 8, 6, 1)
+    views = list(ten_crops(frames, 4, is_flow=False))
+    assert [view.shape for view in views] == [(1, 1, 4, 4, 1)] * 10
+    firsts = [int(view[0, 0, 0, 0, 0]) for view in views[:5]]
+    assert firsts == [0, 2, 24, 26, 13]
+    for plain, mirrored in zip(views[:5], views[5:], strict=True):
+        assert np.array_equal(mirrored, plain[:, :, :, ::-1])
+    small = list(ten_crops(frames, 7, is_flow=False))
+    assert {view.shape for view in small} == {(1, 1, 7, 6, 1)}
+
+
+def test_mirrored_flow_points_the_other_way():
+    flow = np.random.default_rng(0).normal(size=(1, 2, 5, 5, 2)).astype(np.float32)
+    *_, last = ten_crops(flow, 5, is_flow=True)
+    assert np.array_equal(last, flow[:, :, :, ::-1] * [-1, 1])
+    assert last.dtype == np.float32
+
+
+def test_features_of_ten_crops_are_their_mean(toy):
+    net = create_backbone("toy", "rgb")
+    frames = np.random.default_rng(0).integers(0, 256, (2, 8, 16, 20, 3), dtype=np.uint8)
+    each = [net.extract(np.ascontiguousarray(view)) for view in ten_crops(frames, 8, is_flow=False)]
+    np.testing.assert_allclose(net.extract(frames, 10), np.mean(each, axis=0), rtol=1e-6)
+    assert not np.allclose(net.extract(frames, 10), net.extract(frames))
+
+
+def test_weights_find_their_backbone_and_stream():
+    both = ("rgb", "flow")
+    assert weights_of_streams(["random:0"], "i3d", both) == (("flow", "random:0"), ("rgb", "random:0"))
+    assert weights_of_streams(["rgb=a.pt", "flow=b.pt"], "i3d", both) == (("flow", "b.pt"), ("rgb", "a.pt"))
+    given = ["csn=c.pt", "i3d/rgb=a.pt", "random:1"]
+    assert weights_of_streams(given, "csn:r101", ("rgb",)) == (("rgb", "random:1"),)
+    assert weights_of_streams(given[:2], "csn:r101", ("rgb",)) == (("rgb", "c.pt"),)
+    assert weights_of_streams(["csn:ir152=c.pt"], "csn:r101", ("rgb",)) == ()
+    assert weights_of_streams(given[:2], "i3d", both) == (("rgb", "a.pt"),)
+    assert weights_of_streams(["runs/a=b/w.pt"], "i3d", ("rgb",)) == (("rgb", "runs/a=b/w.pt"),)
+
+
+@pytest.mark.parametrize("name", BACKBONES.names())
+def test_every_leaf_says_what_it_is(name):
+    module = BACKBONES.load(name)
+    assert module.__doc__
+    assert set(module.STREAMS) <= {"rgb", "flow"}
+    assert module.STRIDE > 0
+    assert isinstance(module.WEIGHTS, dict)
+    with pytest.raises(UsageError):
+        create_backbone(name, "smell", "random:0")
+
+
+@pytest.mark.parametrize("name", published_weights())
+def test_every_published_checkpoint_is_described(name):
+    backbone, _, _ = name.partition(":")
+    module, weights = BACKBONES.load(backbone), published_weights()[name]
+    assert isinstance(weights, Weights)
+    assert weights.stream in module.STREAMS
+    assert weights.variant in (getattr(module, "VARIANTS", ()) or ("",))
+    assert weights.url.startswith("https://")
+    assert weights.source.startswith("https://")
+    assert weights.licence
+    assert weights.trained_on
+    assert weights.filename.endswith((".pt", ".pth", ".pyth", ".tar", ".safetensors"))
+    assert all(0 < percent < 100 for percent in weights.accuracy.values())
+    if weights.sha256:
+        assert re.fullmatch("[0-9a-f]{8,64}", weights.sha256)
+    if not (weights.sha256 or weights.git_blob):
+        assert weights.unchecked
+
+
+def test_the_first_file_without_a_published_hash_is_pinned(tmp_path, monkeypatch):
+    name, weights = next((k, w) for k, w in published_weights().items() if not (w.sha256 or w.git_blob))
+    monkeypatch.setenv("WTAL_WORKSPACE", str(tmp_path))
+    path = tmp_path / "weights" / weights.filename
+    missing = wtal("weights", "check", name, code=1)
+    assert f"run: wtal weights fetch {name}" in missing.stderr
+    path.parent.mkdir()
+    path.write_bytes(b"one")
+    assert wtal("weights", "check", name).stdout.strip() == str(path)
+    assert pin_of(path).is_file()
+    assert "present" in re.search(rf"^{re.escape(name)} .*$", wtal("list", "weights").stdout, re.MULTILINE)[0]
+    path.write_bytes(b"two")
+    refused = wtal("weights", "check", name, code=1)
+    assert "the first one had" in refused.stderr
+
+
+def test_files_that_a_person_must_fetch_are_named_with_page_and_place(tmp_path, monkeypatch):
+    name, weights = next((k, w) for k, w in published_weights().items() if w.by_hand)
+    monkeypatch.setenv("WTAL_WORKSPACE", str(tmp_path))
+    result = wtal("weights", "fetch", name, code=1)
+    assert weights.url in result.stderr
+    assert str(tmp_path / "weights" / weights.filename) in result.stderr
+    assert "no weights 'x:y'" in wtal("weights", "fetch", "x:y", code=2).stderr
+
+
+def test_weights_of_another_variant_are_refused():
+    with pytest.raises(WeightsError, match="are for r50, r101 was wanted"):
+        create_backbone("slowfast:r101", "rgb", "slowfast_8x8_r50")
+
+
+def test_random_weights_of_a_network_are_its_seed(toy):
+    one, other = (create_backbone("i3d", "rgb", f"random:{seed}") for seed in (0, 1))
+    assert isinstance(one, nn.Module)
+    assert not torch.equal(next(one.parameters()), next(other.parameters()))
+
+
+NETWORKS = {
+    "i3d": "i3d",
+    "slowfast": "slowfast:r50",
+    "csn": "csn:r101",
+    "tdn": "tdn:r50-8",
+    "vivit": "vivit",
+    "torchvision": "torchvision:r3d_18",
+}
+
+
+def test_each_network_is_among_those_that_are_tried():
+    assert set(NETWORKS) | {"motion", "hf"} == set(BACKBONES.names())
+
+
+def white_from(path, second):
+    """Six seconds of 80 x 64 pixels at 25 fps: black, and a moving pattern from `second` on."""
+    import av
+
+    rng = np.random.default_rng(0)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 80, 64, "yuv420p"
+        for number in range(150):
+            image = np.zeros((64, 80, 3), np.uint8)
+            if number >= second * 25:
+                image[:] = rng.integers(0, 256, (8, 10, 1), dtype=np.uint8).repeat(8, 0).repeat(8, 1)
+            for packet in stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")):
+                container.mux(packet)
+        for packet in stream.encode():
+            container.mux(packet)
+    return path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NETWORKS.values())
+def test_what_changes_at_a_second_changes_at_its_snippet(name, tmp_path):
+    """The change is at 3.2 s: snippet 5 of 16 frames at 25 fps begins there, whatever the window."""
+    video = white_from(tmp_path / "change.mp4", 3.2)
+    net = create_backbone(name, "rgb", "random:0")
+    spec = ExtractorSpec(name, streams=("rgb",), weights=(("rgb", "random:0"),), batch=2)
+    extractor = Extractor(spec)
+    # Small pictures: the place in time is what is tested.
+    extractor.size = FrameSize(short_side=64, enlarge=False)
+    try:
+        made = extractor(video)
+    finally:
+        extractor.close()
+    assert made.grid.num_snippets == 10
+    assert made.grid.to_segment(5, 5).start == pytest.approx(3.2)
+    features = made.streams["rgb"]
+    # Windows that lie on one side of the change see that side alone; those in between move from one to the other.
+    reach = -(-(net.span - 16) // 32)
+    black, moved = features[0], np.linalg.norm(features - features[0], axis=1)
+    assert np.linalg.norm(black) > 0
+    scale = moved.max()
+    assert (moved[: 5 - reach] < 0.02 * scale).all()
+    assert (moved[5 + reach :] > 0.1 * scale).all()
+    assert moved[5] > moved[4]
+
+
+@pytest.mark.parametrize("precision", ["bfloat16"])
+def test_another_precision_moves_the_last_digits_alone(precision):
+    net = create_backbone("i3d", "rgb", "random:0")
+    frames = np.random.default_rng(0).integers(0, 256, (1, 16, 64, 64, 3), dtype=np.uint8)
+    mixed = run_by(net, precision=precision)
+    assert mixed.identity["precision"] == precision
+    assert cosine(mixed.extract(frames), net.extract(frames)) > 0.9999
+
+
+def test_openvino_moves_the_last_digits_alone():
+    pytest.importorskip("openvino", reason="needs the extra openvino")
+    net = create_backbone("i3d", "rgb", "random:0")
+    frames = np.random.default_rng(0).integers(0, 256, (3, 16, 64, 64, 3), dtype=np.uint8)
+    compiled = run_by(net, "openvino")
+    assert compiled.identity["runtime"].startswith("openvino ")
+    found = compiled.extract(frames)
+    assert cosine(found, net.extract(frames)) > 0.9999
+    np.testing.assert_allclose(compiled.extract(frames[1:2]), found[1:2], rtol=1e-4, atol=1e-6)
+    assert compiled.extract(frames[:, :, :48]).shape == (3, 1024)
+
+
+def cosine(one, other):
+    return np.min((one * other).sum(axis=1) / np.linalg.norm(one, axis=1) / np.linalg.norm(other, axis=1))
+
+
+def test_runtimes_that_do_not_fit_are_refused():
+    with pytest.raises(UsageError, match="is no network"):
+        run_by(create_backbone("motion", "rgb"), "openvino")
+    with pytest.raises(UsageError, match="leave one of them out"):
+        run_by(create_backbone("i3d", "rgb", "random:0"), "openvino", "bfloat16")

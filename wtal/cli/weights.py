@@ -1,0 +1,26 @@
+"""`wtal weights`."""
+
+import click
+
+from wtal.cli._console import Command, json_option, print_json
+from wtal.pipeline.weights import check_weights, fetch_weights
+
+_ACTIONS = {"fetch": fetch_weights, "check": check_weights}
+
+
+@click.command("weights", cls=Command, short_help="Published checkpoints: fetched, or checked.")
+@click.argument("action", type=click.Choice(list(_ACTIONS)))
+@click.argument("names", nargs=-1, required=True, metavar="BACKBONE:NAME...")
+@json_option
+def command(action: str, names: tuple[str, ...], as_json: bool) -> None:
+    """Fetch published checkpoints, or check those that are there, and print where they lie.
+
+    `wtal list weights` names them. `fetch` downloads into the workspace's folder of weights and resumes a transfer that
+    broke off; what only a person can fetch is named with its page and its place. `check` downloads nothing, and holds
+    each file against its published hash, or against that of the first file that came.
+    """
+    found = {name: str(_ACTIONS[action](name)) for name in names}
+    if as_json:
+        print_json(found)
+    else:
+        click.echo("\n".join(found.values()))

@@ -1,0 +1,355 @@
+"""Channel-separated networks (CSN) on RGB: 32 frames of a window of 64 -> 2048 numbers.
+
+Tran, Wang, Torresani and Feiszli, "Video Classification with Channel-Separated Convolutional Networks" (ICCV 2019).
+A residual network whose 3x3x3 convolutions see one channel each (depthwise), so that channels meet in 1x1x1
+convolutions alone. In the interaction-reduced form (ir, paper, figure 2c) the depthwise convolution stands alone in the
+middle of the bottleneck; in the interaction-preserved form (ip, figure 2b) a 1x1x1 convolution goes before it.
+
+`r101` is pytorchvideo's CSN-101 (interaction-reduced), `ir152` and `ip152` are the CSN-152 of the authors' VMZ, which
+mmaction2 trains and converts, too. The blocks are pytorchvideo's, and the keys of our weights those of its `.pyth`
+files; the 152 layers differ from those of `r101` in the epsilon of their batch normalisation, 1e-3. The feature is what
+the classifier is applied to, before dropout: the average of the last map.
+
+Mean and deviation of the pixels belong to the weights. Weights in mmaction2's layout were trained with ImageNet's, but
+for those that mmaction2 converted from VMZ, which it calls `vmz_*`; handed over as a mapping, where there is no file
+name, they cannot be told apart, and ImageNet's are taken. `identity` says which.
+
+One deviation: where the last map is smaller than the (4, 7, 7) pool of `r101` (clips of under 25 frames or of under 193
+pixels), it is averaged whole, where the original fails.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from wtal.errors import require
+from wtal.extractors.backbone import Backbone, FrameSize, WeightsSource
+from wtal.extractors.torchvision_guard import EXTRA, ready
+from wtal.extractors.weights import State, Weights, load_strict, load_weights, random_seed, randomise
+
+STREAMS = ("rgb",)
+FLOW = ""
+STRIDE = 16
+VARIANTS = ("r101", "ir152", "ip152")
+
+_OPENMMLAB = "https://download.openmmlab.com/mmaction"
+_MMACTION2 = "https://github.com/open-mmlab/mmaction2/tree/main/configs/recognition/csn"
+_RELEASE = "https://github.com/bjuncek/VMZ/releases/download/test_models"
+_VMZ = "https://github.com/facebookresearch/VMZ/blob/main/c2/tutorials/model_zoo.md"
+_IG65M = "IG-65M, then Kinetics-400"
+_SPORTS1M = "Sports-1M, then Kinetics-400"
+
+
+def _of_mmaction2(variant: str, url: str, trained_on: str, top1: float, top5: float) -> Weights:
+    """A checkpoint of mmaction2; the end of its name is the start of its SHA-256."""
+    return Weights(
+        stream="rgb",
+        variant=variant,
+        url=f"{_OPENMMLAB}/{url}",
+        licence="Apache-2.0",
+        source=_MMACTION2,
+        trained_on=trained_on,
+        accuracy={"Kinetics-400 val top-1": top1, "Kinetics-400 val top-5": top5},
+        sha256=url.removesuffix(".pth").rpartition("-")[2],
+    )
+
+
+def _of_vmz(variant: str, file: str, trained_on: str, top1: float, top5: float) -> Weights:
+    """A checkpoint of VMZ; the accuracy is that of the Caffe2 model that it was converted from."""
+    return Weights(
+        stream="rgb",
+        variant=variant,
+        url=f"{_RELEASE}/{file}",
+        licence="Apache-2.0",
+        source=_VMZ,
+        trained_on=trained_on,
+        accuracy={"Kinetics-400 val top-1": top1, "Kinetics-400 val top-5": top5},
+        unchecked="no hash is published",
+    )
+
+
+_IR = "ircsn_ig65m-pretrained-r152_8xb12-32x2x1-58e_kinetics400-rgb"
+_IR_FROZEN = "ircsn_ig65m-pretrained-r152-bnfrozen_8xb12-32x2x1-58e_kinetics400-rgb"
+
+WEIGHTS = {
+    "csn_32x2_r101": Weights(
+        stream="rgb",
+        variant="r101",
+        url="https://dl.fbaipublicfiles.com/pytorchvideo/model_zoo/kinetics/CSN_32x2_R101.pyth",
+        licence="Apache-2.0",
+        source="https://github.com/facebookresearch/pytorchvideo/blob/main/docs/source/model_zoo.md",
+        trained_on="Kinetics-400",
+        accuracy={"Kinetics-400 val top-1": 77.00, "Kinetics-400 val top-5": 92.90},
+        unchecked="no hash is published",
+    ),
+    "ircsn_ig65m": _of_mmaction2(
+        "ir152", f"v1.0/recognition/csn/{_IR}/{_IR}_20220811-c7a3cc5b.pth", _IG65M, 82.87, 95.90
+    ),
+    "ircsn_ig65m_bnfrozen": _of_mmaction2(
+        "ir152", f"v1.0/recognition/csn/{_IR_FROZEN}/{_IR_FROZEN}_20220811-7d1dacde.pth", _IG65M, 82.84, 95.92
+    ),
+    "ircsn_k400": _of_mmaction2(
+        "ir152",
+        "recognition/csn/vmz/vmz_ircsn_from_scratch_r152_32x2x1_180e_kinetics400_rgb_20210617-5c933ae1.pth",
+        "Kinetics-400",
+        76.53,
+        92.28,
+    ),
+    "vmz_ircsn_ig65m": _of_vmz("ir152", "irCSN_152_ft_kinetics_from_ig65m_f126851907.pth", _IG65M, 82.6, 95.3),
+    "vmz_ircsn_sports1m": _of_vmz("ir152", "irCSN_152_ft_kinetics_from_Sports1M_f101599884.pth", _SPORTS1M, 78.2, 93.0),
+    "ipcsn_ig65m": _of_mmaction2(
+        "ip152",
+        "recognition/csn/vmz/vmz_ipcsn_ig65m_pretrained_r152_32x2x1_58e_kinetics400_rgb_20210617-c3be9793.pth",
+        _IG65M,
+        82.68,
+        95.69,
+    ),
+    "ipcsn_k400": _of_mmaction2(
+        "ip152",
+        "recognition/csn/vmz/vmz_ipcsn_from_scratch_r152_32x2x1_180e_kinetics400_rgb_20210617-d565828d.pth",
+        "Kinetics-400",
+        77.80,
+        93.10,
+    ),
+    "vmz_ipcsn_ig65m": _of_vmz("ip152", "ipCSN_152_ft_kinetics_from_ig65m_f133090949.pth", _IG65M, 82.5, 95.3),
+    "vmz_ipcsn_sports1m": _of_vmz("ip152", "ipCSN_152_ft_kinetics_from_Sports1M_f111279053.pth", _SPORTS1M, 78.8, 93.5),
+}
+
+FRAMES = 32
+FRAME_STEP = 2
+"""Frames of the window from one that the network sees to the next."""
+CROP = 224
+
+_DEPTHS = {"r101": 101, "ir152": 152, "ip152": 152}
+_CLASSES = 400
+_CLASSIFIER_BIAS = "blocks.5.proj.bias"
+_STAGES = 5
+"""Blocks before the head: the stem and four residual stages."""
+_R101_POOL = (4, 7, 7)
+_VMZ_EPSILON = 1e-3
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """What is done to pixels from 0 to 1, RGB: (x - mean) / std."""
+
+    source: str
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+PYTORCHVIDEO = Pixels("pytorchvideo", (0.45, 0.45, 0.45), (0.225, 0.225, 0.225))
+IMAGENET = Pixels("mmaction2 (ImageNet)", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+VMZ = Pixels("VMZ", (0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989))
+
+_BLOCK = re.compile(r"layer(\d)\.(\d+)\.")
+_OURS_OUTSIDE = ("blocks.0.conv.", "blocks.0.norm.", "blocks.5.proj.")
+_OUTSIDE = {"mmaction2": ("conv1.conv.", "conv1.bn.", "cls_head.fc_cls."), "vmz": ("stem.0.", "stem.1.", "fc.")}
+"""Starts of the keys outside of the residual blocks: convolution and normalisation of the stem, classifier."""
+_MIDDLE = ("branch2.conv_b.", "branch2.norm_b.")
+_WIDE_MIDDLE = ("branch2.conv_b.0.", "branch2.conv_b.1.", "branch2.conv_b.2.", "branch2.norm_b.")
+_OURS_MIDDLE = {"ir152": _MIDDLE, "ip152": _WIDE_MIDDLE}
+_THEIR_MIDDLE = {
+    ("mmaction2", "ir152"): ("conv2.0.conv.", "conv2.0.bn."),
+    ("mmaction2", "ip152"): ("conv2.0.conv.", "conv2.0.bn.", "conv2.1.conv.", "conv2.1.bn."),
+    ("vmz", "ir152"): ("conv2.0.", "conv2.1."),
+    ("vmz", "ip152"): ("conv2.0.0.", "conv2.0.1.", "conv2.0.2.", "conv2.1."),
+}
+"""Starts of the keys of a block's middle: ip has a 1x1x1 convolution and its normalisation before the depthwise one."""
+_OURS_AROUND = {
+    "conv1": ("branch2.conv_a.", "branch2.norm_a."),
+    "conv3": ("branch2.conv_c.", "branch2.norm_c."),
+    "downsample": ("branch1_conv.", "branch1_norm."),
+}
+_PARTS = {"mmaction2": ("conv", "bn"), "vmz": ("0", "1")}
+
+
+def create(stream: str, weights: WeightsSource = None, variant: str = "") -> "CSN":
+    """CSN `variant` (one of `VARIANTS`); `weights` as in `wtal.extractors.create_backbone`.
+
+    Raises:
+        MissingExtraError: when pytorchvideo is not installed.
+        WeightsError: when the weights are missing, damaged, or do not fit.
+    """
+    variant = variant or VARIANTS[0]
+    if (seed := random_seed(weights)) is not None:
+        model = CSN(variant, PYTORCHVIDEO if variant == "r101" else VMZ)
+        model.identity["weights"] = randomise(model, seed)
+        _share_variance(model)
+        return model
+    state, identity = load_weights(weights, WEIGHTS, stream, variant=variant)
+    layout = layout_of(state)
+    state = rename(state, layout, variant)
+    bias = state.get(_CLASSIFIER_BIAS)
+    pixels = _pixels(layout, weights, variant)
+    model = CSN(variant, pixels, len(bias) if bias is not None and bias.ndim else _CLASSES)
+    load_strict(model, state, f"csn {variant} weights in the layout of {layout}")
+    model.identity["weights"] = identity
+    return model
+
+
+def layout_of(state: Mapping[str, Tensor]) -> str:
+    """Whose names the keys are: "mmaction2", "vmz", or "pytorchvideo", whose are ours."""
+    if any(key.startswith("blocks.") for key in state):
+        return "pytorchvideo"
+    for layout, starts in _OUTSIDE.items():
+        if any(key.startswith(starts) for key in state):
+            return layout
+    return "pytorchvideo"
+
+
+def rename(state: State, layout: str, variant: str) -> State:
+    """The state of a CSN-152 in a published layout -> under our keys; keys that the layout lacks stay as they are."""
+    if layout not in _OUTSIDE or variant not in _OURS_MIDDLE:
+        return state
+    outside = dict(zip(_OUTSIDE[layout], _OURS_OUTSIDE, strict=True))
+    inside = dict(zip(_THEIR_MIDDLE[layout, variant], _OURS_MIDDLE[variant], strict=True))
+    for theirs, ours in _OURS_AROUND.items():
+        inside |= {f"{theirs}.{part}.": start for part, start in zip(_PARTS[layout], ours, strict=True)}
+
+    def renamed(key: str) -> str:
+        if block := _BLOCK.match(key):
+            start, key = f"blocks.{block[1]}.res_blocks.{block[2]}.", key[block.end() :]
+            return start + _with_other_start(key, inside) if key.startswith(tuple(inside)) else block[0] + key
+        return _with_other_start(key, outside)
+
+    return {renamed(key): value for key, value in state.items()}
+
+
+class CSN(Backbone):
+    """CSN up to its average pool, with the published classifier beside it.
+
+    `feature_map` gives (N, 2048, t, h, w); `forward` its mean, (N, 2048); `classify` class scores.
+    """
+
+    stream = "rgb"
+    dim = 2048
+    span = FRAMES * FRAME_STEP
+    size = FrameSize(short_side=256, enlarge=True)
+    crop = CROP
+
+    def __init__(self, variant: str, pixels: Pixels, classes: int = _CLASSES) -> None:
+        super().__init__()
+        self.variant, self.pixels = variant, pixels
+        self.identity: dict[str, Any] = {
+            "backbone": "csn",
+            "variant": variant,
+            "stream": self.stream,
+            "preprocessing": _preprocessing(pixels),
+        }
+        ready()
+        library = require("pytorchvideo.models.csn", EXTRA)
+        bottleneck = require("pytorchvideo.models.resnet", EXTRA).create_bottleneck_block
+        self.blocks: nn.ModuleList = library.create_csn(
+            model_depth=_DEPTHS[variant],
+            model_num_class=classes,
+            stem_pool=nn.MaxPool3d,
+            bottleneck=_interaction_preserved(bottleneck) if variant == "ip152" else bottleneck,
+            head_pool_kernel_size=_R101_POOL,
+        ).blocks
+        if variant != "r101":
+            for module in self.modules():
+                if isinstance(module, nn.BatchNorm3d):
+                    module.eps = _VMZ_EPSILON
+
+    def preprocess(self, frames: NDArray[Any]) -> Tensor:
+        """(N, 64, H, W, 3) uint8 RGB -> (N, 3, 32, 224, 224): every second frame, (x / 255 - mean) / std.
+
+        The centre of the picture is cut out; a side under 224 pixels stays whole.
+        """
+        seen = _centre_crop(frames[:, ::FRAME_STEP])
+        x = torch.from_numpy(np.ascontiguousarray(seen.transpose(0, 4, 1, 2, 3))).float()
+        mean, std = (torch.tensor(values).reshape(3, 1, 1, 1) for values in (self.pixels.mean, self.pixels.std))
+        return x.div_(255).sub_(mean).div_(std)
+
+    def feature_map(self, clips: Tensor) -> Tensor:
+        """(N, 3, L, H, W) preprocessed -> (N, 2048, t, h, w) before the last averaging.
+
+        For 32 x 224 x 224 that is 4 x 7 x 7; 1 x 1 x 1 for `r101`, whose pool comes before.
+        """
+        x = clips
+        for stage in self.blocks[:_STAGES]:
+            x = stage(x)
+        if self.variant == "r101":
+            x = F.avg_pool3d(x, [min(sides) for sides in zip(x.shape[2:], _R101_POOL, strict=True)], stride=1)
+        return x
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """(N, 3, L, H, W) preprocessed -> (N, 2048), the mean of the feature map."""
+        return self.feature_map(clips).mean(dim=(2, 3, 4))
+
+    def classify(self, clips: Tensor) -> Tensor:
+        """(N, 3, L, H, W) preprocessed -> (N, classes) logits."""
+        head: Any = self.blocks[-1]
+        logits: Tensor = head.proj(self(clips))
+        return logits
+
+
+def _interaction_preserved(create_bottleneck: Callable[..., Any]) -> Callable[..., Any]:
+    """The maker of a bottleneck, with a 1x1x1 convolution and its normalisation before the depthwise convolution."""
+
+    def create_wide(**config: Any) -> Any:
+        block, width = create_bottleneck(**config), config["dim_inner"]
+        block.conv_b = nn.Sequential(nn.Conv3d(width, width, 1, bias=False), nn.BatchNorm3d(width), block.conv_b)
+        return block
+
+    return create_wide
+
+
+def _with_other_start(key: str, starts: Mapping[str, str]) -> str:
+    for theirs, ours in starts.items():
+        if key.startswith(theirs):
+            return ours + key.removeprefix(theirs)
+    return key
+
+
+def _pixels(layout: str, weights: WeightsSource, variant: str) -> Pixels:
+    """What the weights were trained with; the name of the file tells what mmaction2 converted from VMZ."""
+    if layout == "mmaction2":
+        return VMZ if _file_name(weights, variant).startswith("vmz_") else IMAGENET
+    return VMZ if layout == "vmz" else PYTORCHVIDEO
+
+
+def _file_name(weights: WeightsSource, variant: str) -> str:
+    """The file that `load_weights` takes; empty where there is none."""
+    if isinstance(weights, Mapping):
+        return ""
+    if weights is None:
+        return next(found.filename for found in WEIGHTS.values() if found.variant == variant)
+    named = WEIGHTS.get(str(weights))
+    return named.filename if named else Path(weights).name
+
+
+def _centre_crop(frames: NDArray[Any]) -> NDArray[Any]:
+    """(N, L, H, W, 3) -> (N, L, 224, 224, 3), a view; half margins are rounded to even."""
+    top, left = (max(round((length - CROP) / 2), 0) for length in frames.shape[2:4])
+    return frames[:, :, top : top + CROP, left : left + CROP]
+
+
+@torch.no_grad()
+def _share_variance(model: nn.Module) -> None:
+    """Let all residual branches together add as much variance as one would, so that random features stay in range."""
+    ends = [parameter for name, parameter in model.named_parameters() if name.endswith("norm_c.weight")]
+    for scale in ends:
+        scale.fill_(len(ends) ** -0.5)
+
+
+def _preprocessing(pixels: Pixels) -> dict[str, Any]:
+    return {
+        "short_side": CSN.size.short_side,
+        "crop": CROP,
+        "values": f"(x / 255 - mean) / std of {pixels.source}",
+        "mean": list(pixels.mean),
+        "std": list(pixels.std),
+        "colours": "RGB",
+        "frames": f"{FRAMES}x{FRAME_STEP}",
+        "tap": "average pool, before dropout",
+    }

@@ -1,0 +1,468 @@
+"""Any video encoder of the transformers library, `hf:NAME`: a clip -> as many numbers as its tokens have.
+
+NAME is a model of huggingface.co (`hf:MCG-NJU/videomae-base`) or a folder with its files: `config.json`, one of
+`video_preprocessor_config.json` and `preprocessor_config.json`, and `model.safetensors`, whole or in shards. Only
+tensors are read: no pickled file of a folder is opened and no code that comes with a model is run. Whatever
+transformers knows as a model for videos will do, above all
+
+- VideoMAE: Tong et al., "VideoMAE: Masked Autoencoders are Data-Efficient Learners for Self-Supervised Video
+  Pre-Training" (NeurIPS 2022);
+- V-JEPA 2: Assran et al., "V-JEPA 2: Self-Supervised Video Models Enable Understanding, Prediction and Planning"
+  (arXiv 2506.09985); its predictor is loaded and not run;
+- TimeSformer: Bertasius et al., "Is Space-Time Attention All You Need for Video Understanding?" (ICML 2021);
+- ViViT: Arnab et al., "ViViT: A Video Vision Transformer" (ICCV 2021), model 1, joint attention.
+
+The feature is the class token of the last hidden state where the model has one (TimeSformer, ViViT), else the mean of
+its tokens (VideoMAE, V-JEPA 2), before everything that a checkpoint lays on top: heads are left out by name. What
+VideoMAE fine-tuned for classes normalises after the mean (`fc_norm`) belongs to its head.
+
+Size, crop, values and resampling are those of the preprocessor's file, the number of frames is the model's. How far
+apart frames lie is written nowhere: they are spread over a window of 64 frames of the store, which for VideoMAE (16 x
+4) and ViViT (32 x 2) is what the papers train with; TimeSformer's 8 come closer together than its 8 x 32. Pictures are
+always cut to the side of the network, also where the file asks for no crop. They are resized in floating point and
+rounded, so that no value depends on the processor; transformers interpolates whole numbers where the processor can,
+which is at most 1 of 255 apart.
+"""
+
+import contextlib
+import hashlib
+import inspect
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from wtal.errors import UsageError, WeightsError, require
+from wtal.extractors.backbone import ANY, Backbone, FrameSize, WeightsSource
+from wtal.extractors.torchvision_guard import EXTRA, ready
+from wtal.extractors.weights import State, Weights, load_weights, random_seed, randomise, read_checkpoint
+
+STREAMS = ("rgb",)
+FLOW = ""
+STRIDE = 16
+VARIANTS = ANY
+WEIGHTS: dict[str, Weights] = {}
+
+WINDOW = 64
+"""Frames of the store that a model's frames are spread over, where it has no more of its own."""
+
+_SHORT_SIDE = 256
+_CONFIG = "config.json"
+_SETTINGS = ("video_preprocessor_config.json", "preprocessor_config.json")
+_NESTED_SETTINGS = "processor_config.json"
+_TENSORS, _SHARDS = "model.safetensors", "model.safetensors.index.json"
+_FILES = [_CONFIG, _NESTED_SETTINGS, *_SETTINGS]
+_HUB_NAME = re.compile(r"\w[\w.-]*(/[\w.-]+)?")
+_HEADS = ("classifier", "fc_norm", "pooler", "decoder", "encoder_to_decoder", "mask_token")
+"""First parts of the keys of classifiers and of what is used for pre-training alone."""
+_CLASS_TOKENS = ("cls_token", "class_token")
+_RESAMPLING = {0: "nearest", 2: "bilinear", 3: "bicubic"}
+_VALUES = {"image_mean": (0.0, 0.0, 0.0), "image_std": (1.0, 1.0, 1.0)}
+"""Keys of the preprocessor's file, and what stands for them where it does not normalise."""
+_DESCRIPTIONS = (
+    "architectures",
+    "dtype",
+    "id2label",
+    "label2id",
+    "torch_dtype",
+    "transformers_version",
+    "problem_type",
+)
+"""Entries of a configuration that change no feature, beside those that begin with an underscore."""
+
+
+def create(stream: str, weights: WeightsSource = None, variant: str = "") -> "VideoEncoder":
+    """The encoder that `variant` names, for `stream` "rgb".
+
+    `weights` as in `wtal.extractors.create_backbone`, but None takes those that lie beside the configuration.
+
+    Raises:
+        UsageError: when there is no name.
+        WeightsError: when files are missing and cannot be fetched, do not fit, or belong to no video encoder.
+        MissingExtraError: when transformers is not installed.
+    """
+    if not variant:
+        raise UsageError("hf needs a model: hf:NAME, its name on huggingface.co or the folder of its files")
+    if find_spec("torchvision") is not None:
+        ready()
+    folder = _folder(variant, with_tensors=weights is None)
+    config = _config(folder)
+    made = _network_class(config, variant)
+    pictures = _pictures(folder, config)
+    if (seed := random_seed(weights)) is not None:
+        network = _built(made, config, seed, variant)
+        identity = randomise(network, seed)
+    else:
+        source = _tensors(folder) if weights is None else weights
+        state, identity = load_weights(source, WEIGHTS, stream, variant=variant)
+        network = _loaded(made, config, state, variant)
+    model = VideoEncoder(variant, network, pictures)
+    model.identity |= {"config": _digest(_read_json(folder / _CONFIG)), "weights": identity}
+    return model
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """How a preprocessor's file wants pictures, all in RGB.
+
+    Resized to `resize` (the shorter side, or (height, width), in pixels; None: not at all), cut to a square of `crop`
+    pixels out of the centre, x -> x * `factor` - `offset`, less `mean`, divided by `std`.
+    """
+
+    resize: int | tuple[int, int] | None
+    crop: int
+    mode: str
+    factor: float
+    offset: float
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @property
+    def whole(self) -> int:
+        """The crop in pixels of frames whose shorter side is 256."""
+        short = min(self.resize) if isinstance(self.resize, tuple) else self.resize or _SHORT_SIDE
+        return min(round(_SHORT_SIDE * self.crop / short), _SHORT_SIDE)
+
+    def target(self, height: int, width: int) -> tuple[int, int]:
+        """The size that a picture gets before the crop; no side is left shorter than the crop."""
+        if height == width == self.whole:
+            return self.crop, self.crop
+        if isinstance(self.resize, tuple):
+            return max(self.resize[0], self.crop), max(self.resize[1], self.crop)
+        short = max(self.resize or min(height, width), self.crop)
+        return short * height // min(height, width), short * width // min(height, width)
+
+    def __call__(self, pictures: Tensor) -> Tensor:
+        """(L, 3, H, W) uint8 -> (L, 3, crop, crop) float32."""
+        size = (pictures.shape[2], pictures.shape[3])
+        if (target := self.target(*size)) != size:
+            smooth = {} if self.mode == "nearest" else {"antialias": True}
+            pictures = F.interpolate(pictures.float(), target, mode=self.mode, **smooth).round_().clamp_(0, 255)
+        top, left = ((length - self.crop) // 2 for length in target)
+        x = pictures[:, :, top : top + self.crop, left : left + self.crop].float()
+        mean, std = (torch.tensor(values)[:, None, None] for values in (self.mean, self.std))
+        return (x * self.factor - self.offset).sub_(mean).div_(std)
+
+
+class VideoEncoder(Backbone):
+    """A video encoder of transformers without its head.
+
+    `feature_map` gives the tokens of the last hidden state, (N, D, tokens), or the class token alone, (N, D, 1), where
+    there is one; `forward` its mean, (N, D). `crop` counts the pixels of frames as they come, `pictures.crop` those
+    that the network sees.
+    """
+
+    stream = "rgb"
+    size = FrameSize(short_side=_SHORT_SIDE, enlarge=True)
+
+    def __init__(self, name: str, network: nn.Module, pictures: Pictures) -> None:
+        super().__init__()
+        self.network: Any = network
+        self.pictures = pictures
+        config: Any = network.config
+        self.dim, self.crop = int(config.hidden_size), pictures.whole
+        self.frames = _frames(config)
+        self.step = max(1, WINDOW // self.frames)
+        self.span = self.frames * self.step
+        self.class_token = any(key.rpartition(".")[2] in _CLASS_TOKENS for key in dict(network.named_parameters()))
+        # The predictor of V-JEPA 2 says what hidden patches are like: of no use to features.
+        takes = inspect.signature(network.forward).parameters
+        self._extra = {"skip_predictor": True} if "skip_predictor" in takes else {}
+        self.identity: dict[str, Any] = {
+            "backbone": "hf",
+            "variant": Path(name).expanduser().resolve().name,
+            "model": config.model_type,
+            "preprocessing": {
+                "short_side": self.size.short_side,
+                "resize": pictures.resize,
+                "resampling": pictures.mode,
+                "crop": pictures.crop,
+                "values": f"(x * {pictures.factor} - {pictures.offset} - {list(pictures.mean)}) / {list(pictures.std)}",
+                "colours": "RGB",
+                "frames": f"{self.frames} x {self.step}",
+            },
+            "tap": "class token" if self.class_token else "mean of the tokens",
+        }
+
+    def preprocess(self, frames: NDArray[Any]) -> Tensor:
+        """(N, span, H, W, 3) uint8 RGB -> (N, 3, frames, side, side) float32, normalised; of any size H x W.
+
+        Every `step`-th frame is seen, those in the middle of the window. Pictures of `crop` x `crop` are crops already:
+        they are scaled to what the network sees and not cut again.
+        """
+        seen = frames[:, (self.step - 1) // 2 :: self.step].transpose(0, 1, 4, 2, 3)
+        clips = torch.empty((*seen.shape[:3], self.pictures.crop, self.pictures.crop))
+        for clip, pictures in zip(clips, seen, strict=True):
+            clip.copy_(self.pictures(torch.from_numpy(np.ascontiguousarray(pictures))))
+        return clips.transpose(1, 2)
+
+    def feature_map(self, clips: Tensor) -> Tensor:
+        """(N, 3, L, H, W) preprocessed -> (N, D, tokens), or (N, D, 1) where there is a class token."""
+        inputs = {self.network.main_input_name: clips.transpose(1, 2)}
+        tokens: Tensor = self.network(**inputs, **self._extra).last_hidden_state
+        return (tokens[:, :1] if self.class_token else tokens).transpose(1, 2)
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """(N, 3, L, H, W) preprocessed -> (N, D)."""
+        return self.feature_map(clips).mean(dim=2)
+
+
+def _folder(name: str, with_tensors: bool) -> Path:
+    """Where the files of `name` lie: itself, or the hub's cache, into which they are downloaded if they are missing.
+
+    Raises:
+        WeightsError: when there is no such folder and the files cannot be downloaded.
+    """
+    if (folder := Path(name).expanduser()).is_dir():
+        return folder
+    if not _HUB_NAME.fullmatch(name):
+        raise WeightsError(f"hf:{name} is no folder and no name of a model on huggingface.co")
+    hub: Any = require("huggingface_hub", EXTRA)
+    files = [*_FILES, "model*.safetensors", _SHARDS] if with_tensors else _FILES
+    with contextlib.suppress(OSError, ValueError):
+        cached = Path(hub.snapshot_download(name, allow_patterns=files, local_files_only=True))
+        if (cached / _CONFIG).exists() and (not with_tensors or _has_tensors(cached)):
+            return cached
+    try:
+        return Path(hub.snapshot_download(name, allow_patterns=files))
+    except Exception as error:
+        raise WeightsError(
+            f"hf:{name} is no folder, not in the cache {hub.constants.HF_HUB_CACHE} and cannot be downloaded "
+            f"({_first_line(error)}); take {_CONFIG}, the preprocessor's json and {_TENSORS} (or its shards and their "
+            f"index) from https://huggingface.co/{name}/tree/main, put them into one folder and say hf:FOLDER"
+        ) from error
+
+
+def _config(folder: Path) -> Any:
+    """The configuration in `folder`, as transformers reads it without running code that lies beside it."""
+    transformers: Any = require("transformers", EXTRA)
+    path = folder / _CONFIG
+    if not path.is_file():
+        raise WeightsError(f"{folder} has no {_CONFIG}, wanted the files of a model of transformers")
+    try:
+        return transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    except Exception as error:
+        raise WeightsError(
+            f"{path} is of no model that transformers {transformers.__version__} knows ({_first_line(error)}); "
+            "code that comes with a model is not run"
+        ) from error
+
+
+def _network_class(config: Any, name: str) -> Any:
+    """The class of the bare encoder, whose input is a video.
+
+    Raises:
+        WeightsError: when the configuration is not that of a video encoder.
+    """
+    transformers: Any = require("transformers", EXTRA)
+    known = type(config) in transformers.MODEL_MAPPING
+    found = transformers.MODEL_MAPPING[type(config)] if known else None
+    takes_pictures = getattr(found, "main_input_name", "") in ("pixel_values", "pixel_values_videos")
+    if not takes_pictures or not _frames(config) or not hasattr(config, "hidden_size"):
+        raise WeightsError(
+            f"hf:{name} is a {config.model_type}, wanted an encoder of videos, whose configuration has num_frames or "
+            "frames_per_clip and hidden_size"
+        )
+    return found
+
+
+def _options(made: Any) -> dict[str, Any]:
+    """What the encoder is built with: without the layer that would pool its tokens, where it has one."""
+    pools = "add_pooling_layer" in inspect.signature(made.__init__).parameters
+    return {"add_pooling_layer": False} if pools else {}
+
+
+def _built(made: Any, config: Any, seed: int, name: str) -> nn.Module:
+    """The encoder as transformers makes it, its random numbers from `seed`; those of the caller stay as they were."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        try:
+            network: nn.Module = made(config, **_options(made))
+        except (RuntimeError, ValueError, ImportError) as error:
+            raise WeightsError(f"hf:{name} cannot be built as its {_CONFIG} says ({_first_line(error)})") from error
+    return network
+
+
+def _loaded(made: Any, config: Any, state: State, name: str) -> nn.Module:
+    """The encoder with `state`, in any of the layouts that transformers reads; heads are left out.
+
+    Raises:
+        WeightsError: naming the first five keys that are missing, unknown, or of another shape.
+    """
+    prefix = f"{made.base_model_prefix}."
+    kept = {key: value for key, value in state.items() if key.removeprefix(prefix).partition(".")[0] not in _HEADS}
+    what = f"hf {name} weights"
+    with _quiet():
+        try:
+            network: nn.Module
+            network, info = made.from_pretrained(
+                None,
+                config=config,
+                state_dict=kept,
+                dtype=torch.float32,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
+                **_options(made),
+            )
+        except (RuntimeError, ValueError, ImportError) as error:
+            raise WeightsError(f"{what}: they do not load into what {_CONFIG} says ({_first_line(error)})") from error
+    shaped = [f"{key} {list(found)}, wanted {list(wanted)}" for key, found, wanted in info["mismatched_keys"]]
+    kinds = (("missing", info["missing_keys"]), ("unknown", info["unexpected_keys"]), ("other shape", shaped))
+    if problems := [_first_five(label, sorted(keys)) for label, keys in kinds if keys]:
+        raise WeightsError(f"{what}: the keys do not fit: {'; '.join(problems)}")
+    return network
+
+
+def _has_tensors(folder: Path) -> bool:
+    if (folder / _TENSORS).exists():
+        return True
+    return (folder / _SHARDS).exists() and all((folder / name).exists() for name in _shards(folder))
+
+
+def _shards(folder: Path) -> list[str]:
+    """Names of the files that the index of `folder` lists."""
+    places = _read_json(folder / _SHARDS).get("weight_map")
+    if not isinstance(places, dict) or not all(isinstance(name, str) for name in places.values()):
+        raise WeightsError(f"{folder / _SHARDS} has no weight_map from keys to files")
+    return sorted(set(places.values()))
+
+
+def _tensors(folder: Path) -> State:
+    """The tensors of the safetensors in `folder`.
+
+    Raises:
+        WeightsError: when there are none, or a shard is missing.
+    """
+    if (folder / _TENSORS).exists():
+        return read_checkpoint(folder / _TENSORS)
+    if not (folder / _SHARDS).exists():
+        raise WeightsError(
+            f"{folder} has no {_TENSORS}; of another file give the path as weights: its tensors alone are read, and "
+            "what would run code is refused"
+        )
+    state: State = {}
+    for name in _shards(folder):
+        state.update(read_checkpoint(folder / name))
+    return state
+
+
+def _pictures(folder: Path, config: Any) -> Pictures:
+    """How the preprocessor's file in `folder` wants pictures.
+
+    Raises:
+        WeightsError: when there is no such file, or it lacks or misstates something.
+    """
+    path, settings = _settings(folder)
+    side = _square(getattr(config, "image_size", None) or getattr(config, "crop_size", None))
+    crop = _square(settings.get("crop_size")) or side
+    if not crop or (side and crop != side):
+        raise WeightsError(f"{path} cuts pictures to {settings.get('crop_size')}, the model of {_CONFIG} takes {side}")
+    size = settings.get("size")
+    resize = _resize(size) if settings.get("do_resize", True) else None
+    mode = _RESAMPLING.get(settings.get("resample", 2))
+    normal = settings.get("do_normalize", True)
+    mean, std = (_triple(settings.get(key)) if normal else at_rest for key, at_rest in _VALUES.items())
+    for wrong, key in ((resize == 0, "size"), (not mode, "resample"), (not mean, "image_mean"), (not std, "image_std")):
+        if wrong:
+            raise WeightsError(f"{path} has {key} {settings.get(key)!r}, which says not how pictures are prepared")
+    rescales = settings.get("do_rescale", True)
+    # Those of ViViT shift values to [-1, 1] first, whether they say so or not.
+    shifts = rescales and settings.get("offset", config.model_type == "vivit")
+    factor = settings.get("rescale_factor", 1 / 127.5 if shifts else 1 / 255) if rescales else 1.0
+    return Pictures(resize, crop, str(mode), float(factor), float(shifts), mean, std)
+
+
+def _settings(folder: Path) -> tuple[Path, dict[str, Any]]:
+    """The preprocessor's file in `folder` and what it says; the later layouts of transformers come first."""
+    nested = folder / _NESTED_SETTINGS
+    if nested.exists() and isinstance(found := _read_json(nested).get("video_processor"), dict):
+        return nested, found
+    for name in _SETTINGS:
+        if (path := folder / name).exists():
+            return path, _read_json(path)
+    raise WeightsError(
+        f"{folder} has neither {' nor '.join(_SETTINGS)}, wanted the size and values that the model was trained with"
+    )
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{path} cannot be read: {_first_line(error)}") from None
+    if not isinstance(found, dict):
+        raise WeightsError(f"{path} holds a {type(found).__name__}, wanted a mapping")
+    return found
+
+
+def _square(size: Any) -> int:
+    """The side that a number, {"height": .., "width": ..} or a pair says; 0 where that is no square."""
+    if isinstance(size, dict):
+        size = (size.get("height"), size.get("width"))
+    if isinstance(size, list | tuple):
+        size = size[0] if len(size) == 2 and size[0] == size[1] else 0
+    return size if isinstance(size, int) and size > 0 else 0
+
+
+def _resize(size: Any) -> int | tuple[int, int]:
+    """The shorter side, or (height, width), that a preprocessor's `size` says; 0 where it says neither."""
+    if isinstance(size, dict) and "shortest_edge" in size:
+        return _square(size["shortest_edge"])
+    if isinstance(size, dict):
+        height, width = _square(size.get("height")), _square(size.get("width"))
+        return (height, width) if height and width else 0
+    return _square(size)
+
+
+def _triple(values: Any) -> tuple[float, ...]:
+    """One number for each colour, or one for all; empty where it is neither."""
+    if isinstance(values, int | float):
+        values = [values] * 3
+    fits = isinstance(values, list) and len(values) == 3 and all(isinstance(value, int | float) for value in values)
+    return tuple(float(value) for value in values) if fits else ()
+
+
+def _frames(config: Any) -> int:
+    """Frames of a clip; 0 where the configuration is not that of a model for videos."""
+    found = getattr(config, "num_frames", None) or getattr(config, "frames_per_clip", None)
+    return found if isinstance(found, int) else 0
+
+
+def _digest(settings: dict[str, Any]) -> str:
+    """Hex SHA-256 of all in a configuration that can change a feature."""
+    entries = {key: value for key, value in settings.items() if key not in _DESCRIPTIONS and not key.startswith("_")}
+    return hashlib.sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+def _first_five(label: str, keys: list[str]) -> str:
+    more = f" and {len(keys) - 5} more" if len(keys) > 5 else ""
+    return f"{len(keys)} {label} ({', '.join(keys[:5])}{more})"
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the progress bar and the report that transformers writes on loading: what is wrong is raised instead."""
+    transformers: Any = require("transformers", EXTRA)
+    log = transformers.utils.logging
+    verbosity, bars = log.get_verbosity(), log.is_progress_bar_enabled()
+    log.set_verbosity_error()
+    log.disable_progress_bar()
+    try:
+        yield
+    finally:
+        log.set_verbosity(verbosity)
+        if bars:
+            log.enable_progress_bar()

@@ -1,0 +1,202 @@
+"""SlowFast 8x8 on RGB: 32 frames of a window of 64 -> 2304 numbers.
+
+Feichtenhofer, Fan, Malik and He, "SlowFast Networks for Video Recognition" (ICCV 2019), as built by pytorchvideo; the
+keys of our weights are those of the `.pyth` files that pytorchvideo publishes. The Fast pathway sees every second frame
+of the window, the Slow pathway every fourth of those, and lateral convolutions lead from Fast to Slow. The feature is
+what the classifier is applied to, before dropout: the average pools of both pathways, 2048 Slow and 256 Fast channels
+one behind the other.
+
+The lateral convolutions of ResNet-50 are 7 frames long, those of ResNet-101 5, as published. No weights are published
+for ResNet-152; it is built like ResNet-101, unless the lateral convolutions of the given weights are of another length.
+
+One deviation: where a pathway's last map is smaller than its pool (clips of under 32 frames or of under 193 pixels),
+it is averaged whole, where the original fails.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from wtal.errors import require
+from wtal.extractors.backbone import Backbone, FrameSize, WeightsSource
+from wtal.extractors.torchvision_guard import EXTRA, ready
+from wtal.extractors.weights import State, Weights, load_strict, load_weights, random_seed, randomise
+
+STREAMS = ("rgb",)
+FLOW = ""
+STRIDE = 16
+VARIANTS = ("r101", "r50", "r152")
+
+_ZOO = "https://dl.fbaipublicfiles.com/pytorchvideo/model_zoo/kinetics"
+_SOURCE = "https://github.com/facebookresearch/pytorchvideo/blob/main/docs/source/model_zoo.md"
+
+WEIGHTS = {
+    "slowfast_8x8_r101": Weights(
+        stream="rgb",
+        variant="r101",
+        url=f"{_ZOO}/SLOWFAST_8x8_R101.pyth",
+        licence="Apache-2.0",
+        source=_SOURCE,
+        trained_on="Kinetics-400",
+        accuracy={"Kinetics-400 val top-1": 77.90, "Kinetics-400 val top-5": 93.27},
+        unchecked="no hash is published",
+    ),
+    "slowfast_8x8_r50": Weights(
+        stream="rgb",
+        variant="r50",
+        url=f"{_ZOO}/SLOWFAST_8x8_R50.pyth",
+        licence="Apache-2.0",
+        source=_SOURCE,
+        trained_on="Kinetics-400",
+        accuracy={"Kinetics-400 val top-1": 76.94, "Kinetics-400 val top-5": 92.69},
+        unchecked="no hash is published",
+    ),
+}
+
+FRAMES = 32
+"""Frames that the Fast pathway sees."""
+FRAME_STEP = 2
+"""Frames of the window from one that the Fast pathway sees to the next."""
+ALPHA = 4
+"""Fast frames to one Slow frame (paper, section 3.1)."""
+CROP = 256
+MEAN, STD = 0.45, 0.225
+"""Of every colour, on pixels from 0 to 1."""
+
+_DEPTHS = {"r50": 50, "r101": 101, "r152": 152}
+_LATERAL_FRAMES = {"r50": 7, "r101": 5, "r152": 5}
+_LATERAL = "blocks.0.multipathway_fusion.conv_fast_to_slow.weight"
+_CLASSES = 400
+_CLASSIFIER_BIAS = "blocks.6.proj.bias"
+_STAGES = 5
+"""Blocks before the pools: the stems and four residual stages, of both pathways."""
+_POOLS = ((FRAMES // ALPHA, 7, 7), (FRAMES, 7, 7))
+"""Windows of the average pools over the last map, Slow and Fast."""
+
+
+def create(stream: str, weights: WeightsSource = None, variant: str = "") -> "SlowFast":
+    """SlowFast `variant` (one of `VARIANTS`); `weights` as in `wtal.extractors.create_backbone`.
+
+    Raises:
+        MissingExtraError: when pytorchvideo is not installed.
+        WeightsError: when the weights are missing, damaged, or do not fit.
+    """
+    variant = variant or VARIANTS[0]
+    if (seed := random_seed(weights)) is not None:
+        model = SlowFast(variant)
+        model.identity["weights"] = randomise(model, seed)
+        _share_variance(model)
+        return model
+    state, identity = load_weights(weights, WEIGHTS, stream, variant=variant)
+    model = SlowFast(variant, _classes(state), _lateral_frames(state, variant))
+    load_strict(model, state, f"slowfast {variant} weights")
+    model.identity["weights"] = identity
+    return model
+
+
+class SlowFast(Backbone):
+    """SlowFast up to its pools, with the published classifier beside it.
+
+    `feature_map` gives (N, 2304, t, h, w), Slow channels first; `forward` its mean, (N, 2304); `classify` class scores.
+    """
+
+    stream = "rgb"
+    dim = 2304
+    span = FRAMES * FRAME_STEP
+    size = FrameSize(short_side=256, enlarge=True)
+    crop = CROP
+
+    def __init__(self, variant: str, classes: int = _CLASSES, lateral_frames: int = 0) -> None:
+        super().__init__()
+        self.identity: dict[str, Any] = {
+            "backbone": "slowfast",
+            "variant": variant,
+            "stream": self.stream,
+            "preprocessing": _preprocessing(),
+        }
+        ready()
+        library = require("pytorchvideo.models.slowfast", EXTRA)
+        self.blocks: nn.ModuleList = library.create_slowfast(
+            model_depth=_DEPTHS[variant],
+            model_num_class=classes,
+            slowfast_fusion_conv_kernel_size=(lateral_frames or _LATERAL_FRAMES[variant], 1, 1),
+        ).blocks
+
+    def preprocess(self, frames: NDArray[Any]) -> Tensor:
+        """(N, 64, H, W, 3) uint8 RGB -> (N, 3, 32, 256, 256): every second frame, (x / 255 - 0.45) / 0.225.
+
+        The centre of the picture is cut out; a side under 256 pixels stays whole.
+        """
+        seen = _centre_crop(frames[:, ::FRAME_STEP])
+        x = torch.from_numpy(np.ascontiguousarray(seen.transpose(0, 4, 1, 2, 3))).float()
+        return x.div_(255).sub_(MEAN).div_(STD)
+
+    def feature_map(self, clips: Tensor) -> Tensor:
+        """(N, 3, L, H, W) preprocessed -> (N, 2304, t, h, w) after the pools: 1 x 2 x 2 for 32 x 256 x 256.
+
+        L is a multiple of 4.
+        """
+        pathways = [clips[:, :, slow_frames(clips.shape[2]).to(clips.device)], clips]
+        for stage in self.blocks[:_STAGES]:
+            pathways = stage(pathways)
+        return torch.cat([_average(x, pool) for x, pool in zip(pathways, _POOLS, strict=True)], dim=1)
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """(N, 3, L, H, W) preprocessed -> (N, 2304), the mean of the feature map."""
+        return self.feature_map(clips).mean(dim=(2, 3, 4))
+
+    def classify(self, clips: Tensor) -> Tensor:
+        """(N, 3, L, H, W) preprocessed -> (N, classes) logits."""
+        head: Any = self.blocks[-1]
+        logits: Tensor = head.proj(self(clips))
+        return logits
+
+
+def slow_frames(length: int) -> Tensor:
+    """Which of `length` Fast frames the Slow pathway sees: a quarter of them, from the first to the last."""
+    return torch.linspace(0, length - 1, length // ALPHA).long()
+
+
+def _average(x: Tensor, window: tuple[int, ...]) -> Tensor:
+    """(N, C, t, h, w) -> averages under a window that moves by 1, no greater than the map."""
+    return F.avg_pool3d(x, [min(sides) for sides in zip(x.shape[2:], window, strict=True)], stride=1)
+
+
+def _centre_crop(frames: NDArray[Any]) -> NDArray[Any]:
+    """(N, L, H, W, 3) -> (N, L, 256, 256, 3), a view; half margins are rounded to even."""
+    top, left = (max(round((length - CROP) / 2), 0) for length in frames.shape[2:4])
+    return frames[:, :, top : top + CROP, left : left + CROP]
+
+
+def _classes(state: State) -> int:
+    bias = state.get(_CLASSIFIER_BIAS)
+    return len(bias) if bias is not None and bias.ndim else _CLASSES
+
+
+def _lateral_frames(state: State, variant: str) -> int:
+    """Length of the lateral convolutions; what is published for r50 and r101 is not up to the weights."""
+    kernel = state.get(_LATERAL)
+    return kernel.shape[2] if variant == "r152" and kernel is not None and kernel.ndim == 5 else 0
+
+
+@torch.no_grad()
+def _share_variance(model: nn.Module) -> None:
+    """Let all residual branches together add as much variance as one would, so that random features stay in range."""
+    ends = [parameter for name, parameter in model.named_parameters() if name.endswith("norm_c.weight")]
+    for scale in ends:
+        scale.fill_(len(ends) ** -0.5)
+
+
+def _preprocessing() -> dict[str, Any]:
+    return {
+        "short_side": SlowFast.size.short_side,
+        "crop": CROP,
+        "values": f"(x / 255 - {MEAN}) / {STD}",
+        "colours": "RGB",
+        "frames": f"{FRAMES}x{FRAME_STEP}, slow {FRAMES // ALPHA}",
+        "tap": "average pools of both pathways, before dropout",
+    }

@@ -1,0 +1,303 @@
+"""ViViT-B/16x2 with factorised encoder: 32 frames, every second of 64 -> 768 numbers.
+
+Arnab et al., "ViViT: A Video Vision Transformer" (ICCV 2021), model 2 (section 3.3): a clip is cut into tubelets of 2 x
+16 x 16 (section 3.2), a spatial encoder of 12 layers sums up those of one moment in its class token, and a temporal
+encoder of 4 layers the 16 moments in its own. That last token, after its normalisation, is the feature. The names of
+the modules are the keys of the checkpoints that github.com/alibaba-mmai-research/TAdaConv publishes, without
+`backbone.`, and so are the details that the paper leaves open: layers normalise before (epsilon 1e-6), moments have
+position embeddings too.
+
+A checkpoint tells by the shape of its position embeddings which crop and how many frames it was trained with, and gets
+them: 224 pixels and 32 frames here, 320 pixels for EPIC-KITCHENS, whose two classifiers (verbs, nouns) are kept. For
+clips of another size or length (smaller pictures given to `preprocess`) the embeddings are interpolated linearly over
+the grid of patches and over time, as the publishers do; pictures need not be square for that, unlike theirs.
+
+Two deviations. The publishers scale the shorter side to the crop for their tests and train on crops out of 256 to 320
+pixels; here it is 256, as for the other backbones, so that all share one pass over the video. Their networks see 30
+frames a second; what they see here is up to whoever extracts.
+"""
+
+from collections.abc import Mapping
+from math import isqrt
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from wtal.errors import WeightsError
+from wtal.extractors.backbone import Backbone, FrameSize, WeightsSource
+from wtal.extractors.weights import State, Weights, load_strict, load_weights, random_seed, randomise
+
+STREAMS = ("rgb",)
+FLOW = ""
+STRIDE = 16
+VARIANTS = ("b16x2",)
+
+WEIGHTS = {
+    "vivit_k400": Weights(
+        stream="rgb",
+        variant="b16x2",
+        url="https://drive.google.com/file/d/1xD4uij9DmZojnl1xuWBa-gwm5hUZxDc7/view",
+        file="vivit_fac_enc_b16x2_k400_32x224x224_7935_public.pyth",
+        by_hand=True,
+        unchecked="no hash is published",
+        licence="not stated beside the weights",
+        source="https://github.com/alibaba-mmai-research/TAdaConv/blob/main/MODEL_ZOO.md",
+        trained_on="ImageNet-21k, then Kinetics-400",
+        accuracy={"Kinetics-400 top-1": 79.4, "Kinetics-400 top-5": 94.0},
+    ),
+}
+
+TUBELET, PATCH = 2, 16
+"""Frames and pixels of a tubelet: the "16x2" of the name."""
+FRAME_STEP = 2
+"""Every second frame of the window is seen."""
+MEAN, STD = 0.45, 0.225
+
+_DIM, _HEADS, _HIDDEN = 768, 12, 3072
+_EPSILON = 1e-6
+_SIDE, _MOMENTS = 14, 16
+_SHORT_SIDE = 256
+_CLASSIFIERS = ("linear", "linear1", "linear2")
+_CLASSES = 400
+
+
+def create(stream: str, weights: WeightsSource = None, variant: str = "") -> "ViViT":
+    """ViViT for `stream` "rgb"; `weights` as in `wtal.extractors.create_backbone`.
+
+    Raises:
+        WeightsError: when the weights are missing, damaged, or do not fit.
+    """
+    if (seed := random_seed(weights)) is not None:
+        model = ViViT({"linear": _CLASSES})
+        model.identity["weights"] = randomise(model, seed)
+        return model
+    state, identity = load_weights(weights, WEIGHTS, stream, variant=variant or VARIANTS[0])
+    model = ViViT(_classifiers(state), _side(state), _moments(state))
+    load_strict(model, state, "vivit weights")
+    model.identity["weights"] = identity
+    return model
+
+
+def stretch(embeddings: Tensor, old: tuple[int, ...], new: tuple[int, ...]) -> Tensor:
+    """(1, 1 + cells of `old`, D) -> (1, 1 + cells of `new`, D): the class token's own, then a grid interpolated.
+
+    Grids have one axis (time) or two (rows and columns); the centres of cells are what lies on one another.
+    """
+    if old == new:
+        return embeddings
+    token, cells = embeddings[:, :1], embeddings[:, 1:]
+    grid = cells.transpose(1, 2).reshape(1, -1, *old)
+    grid = F.interpolate(grid, new, mode="linear" if len(new) == 1 else "bilinear", align_corners=False)
+    return torch.cat((token, grid.flatten(2).transpose(1, 2)), dim=1)
+
+
+class TubeletEmbedding(nn.Module):
+    """Linear map of each tubelet (section 3.2): (N, 3, L, H, W) -> (N, D, ceil(L / 2), H // 16, W // 16).
+
+    An odd last frame is held for another one, so that a clip of a single frame is a tubelet.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        shape = (TUBELET, PATCH, PATCH)
+        self.conv1 = nn.Conv3d(3, _DIM, shape, shape)
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """As the class says."""
+        if clips.shape[2] % TUBELET:
+            clips = torch.cat((clips, clips[:, :, -1:]), dim=2)
+        tubelets: Tensor = self.conv1(clips)
+        return tubelets
+
+
+class Attention(nn.Module):
+    """Self-attention of 12 heads: (N, tokens, D) -> the same."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.to_qkv = nn.Linear(_DIM, 3 * _DIM)
+        self.proj = nn.Linear(_DIM, _DIM)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As the class says; scores are divided by the root of a head's width."""
+        queries, keys, values = self.to_qkv(x).reshape(*x.shape[:2], 3, _HEADS, -1).permute(2, 0, 3, 1, 4)
+        heads = F.scaled_dot_product_attention(queries, keys, values)
+        mixed: Tensor = self.proj(heads.transpose(1, 2).flatten(2))
+        return mixed
+
+
+class FeedForward(nn.Module):
+    """Two linear maps around GELU: (N, tokens, D) -> the same."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        # The third place is the dropout of training; it keeps the published number of the second map.
+        self.net = nn.Sequential(nn.Linear(_DIM, _HIDDEN), nn.GELU(), nn.Identity(), nn.Linear(_HIDDEN, _DIM))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As the class says."""
+        mapped: Tensor = self.net(x)
+        return mapped
+
+
+class Layer(nn.Module):
+    """A transformer layer that normalises before attention and before the maps (equations 4 and 5)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(_DIM, eps=_EPSILON)
+        self.attn = Attention()
+        self.norm_ffn = nn.LayerNorm(_DIM, eps=_EPSILON)
+        self.ffn = FeedForward()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, tokens, D) -> the same."""
+        x = x + self.attn(self.norm(x))
+        mapped: Tensor = self.ffn(self.norm_ffn(x))
+        return x + mapped
+
+
+class ViViT(Backbone):
+    """ViViT with factorised encoder up to its temporal class token, with the published classifiers beside it.
+
+    `classifiers` (name -> number of classes) may be empty. `side` (patches) and `moments` (tubelets in time) are what
+    the position embeddings are for; `crop`, `span` and `size` follow from them.
+    """
+
+    stream = "rgb"
+    dim = _DIM
+    span = _MOMENTS * TUBELET * FRAME_STEP
+    size = FrameSize(short_side=_SHORT_SIDE, enlarge=True)
+    crop = _SIDE * PATCH
+
+    def __init__(
+        self,
+        classifiers: Mapping[str, int],
+        side: int = _SIDE,
+        moments: int = _MOMENTS,
+        depth: int = 12,
+        temporal_depth: int = 4,
+    ) -> None:
+        super().__init__()
+        self.side, self.moments = side, moments
+        self.span = moments * TUBELET * FRAME_STEP
+        self.crop = side * PATCH
+        self.size = FrameSize(short_side=max(_SHORT_SIDE, self.crop), enlarge=True)
+        self.identity: dict[str, Any] = {
+            "backbone": "vivit",
+            "variant": VARIANTS[0],
+            "preprocessing": {
+                "short_side": self.size.short_side,
+                "crop": self.crop,
+                "values": f"(x / 255 - {MEAN}) / {STD}",
+                "colours": "RGB",
+                "frames": f"{moments * TUBELET} x {FRAME_STEP}",
+                "tap": "temporal class token after norm_out",
+            },
+        }
+        self.pos_embd = nn.Parameter(torch.zeros(1, 1 + side * side, _DIM))
+        self.temp_embd = nn.Parameter(torch.zeros(1, 1 + moments, _DIM))
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, _DIM))
+        self.cls_token_out = nn.Parameter(torch.zeros(1, 1, _DIM))
+        self.stem = TubeletEmbedding()
+        self.layers = nn.Sequential(*(Layer() for _ in range(depth)))
+        self.norm = nn.LayerNorm(_DIM, eps=_EPSILON)
+        self.layers_temporal = nn.Sequential(*(Layer() for _ in range(temporal_depth)))
+        self.norm_out = nn.LayerNorm(_DIM, eps=_EPSILON)
+        self.head = nn.ModuleDict({name: nn.Linear(_DIM, classes) for name, classes in classifiers.items()})
+
+    def preprocess(self, frames: NDArray[Any]) -> Tensor:
+        """(N, span, H, W, 3) uint8 RGB -> (N, 3, span / 2, 224, 224) float32, less the mean, in standard deviations.
+
+        Every second frame, from the first on, and the centre of the picture. A side under 224 pixels is cut to whole
+        patches; one under 16 pixels is continued with its border to 16.
+        """
+        seen = frames[:, ::FRAME_STEP]
+        for axis in (2, 3):
+            seen = _centre(seen, axis, self.crop)
+        x = torch.from_numpy(np.ascontiguousarray(seen.transpose(0, 4, 1, 2, 3))).float()
+        return x.div_(255).sub_(MEAN).div_(STD)
+
+    def moments_of(self, clips: Tensor) -> Tensor:
+        """(N, 3, L, H, W) preprocessed -> (N, t, 768): the spatial encoder's class token of each moment."""
+        tubelets = self.stem(clips)
+        rows, columns = tubelets.shape[3:]
+        patches = tubelets.permute(0, 2, 3, 4, 1).flatten(2, 3)
+        tokens = _behind(self.cls_token, patches.flatten(0, 1))
+        tokens = tokens + stretch(self.pos_embd, (self.side, self.side), (rows, columns))
+        found: Tensor = self.norm(self.layers(tokens)[:, 0])
+        return found.reshape(*patches.shape[:2], -1)
+
+    def feature_map(self, clips: Tensor) -> Tensor:
+        """(N, 3, L, H, W) preprocessed -> (N, 768, 1): the class token is one cell for the whole clip."""
+        moments = self.moments_of(clips)
+        tokens = _behind(self.cls_token_out, moments)
+        tokens = tokens + stretch(self.temp_embd, (self.moments,), (moments.shape[1],))
+        feature: Tensor = self.norm_out(self.layers_temporal(tokens)[:, 0])
+        return feature[..., None]
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """(N, 3, L, H, W) preprocessed -> (N, 768)."""
+        return self.feature_map(clips)[..., 0]
+
+    def classify(self, clips: Tensor) -> Tensor:
+        """(N, 3, L, H, W) preprocessed -> (N, classes) logits; of several classifiers side by side.
+
+        Raises:
+            WeightsError: when the weights came without a classifier.
+        """
+        if not self.head:
+            raise WeightsError("these vivit weights hold no classifier (head.linear); they give features alone")
+        feature = self(clips)
+        return torch.cat([linear(feature) for linear in self.head.values()], dim=1)
+
+
+def _behind(token: Tensor, others: Tensor) -> Tensor:
+    """(1, 1, D) and (N, tokens, D) -> (N, 1 + tokens, D)."""
+    return torch.cat((token.expand(len(others), -1, -1), others), dim=1)
+
+
+def _centre(frames: NDArray[Any], axis: int, crop: int) -> NDArray[Any]:
+    """The middle `crop` pixels along `axis`; where there are fewer, the whole patches that fit, at least one."""
+    pixels = frames.shape[axis]
+    if pixels < PATCH:
+        around = [(0, 0)] * frames.ndim
+        around[axis] = ((PATCH - pixels) // 2, (PATCH - pixels + 1) // 2)
+        return np.pad(frames, around, mode="edge")
+    kept = min(crop, pixels - pixels % PATCH)
+    first = (pixels - kept) // 2
+    return frames[(slice(None),) * axis + (slice(first, first + kept),)]
+
+
+def _classifiers(state: State) -> dict[str, int]:
+    """Name -> number of classes of the classifiers in `state`; other keys under `head.` are left to be refused."""
+    found = {}
+    for name in _CLASSIFIERS:
+        tensors = [state[key] for key in (f"head.{name}.bias", f"head.{name}.weight") if key in state]
+        if tensors:
+            found[name] = len(tensors[0]) if tensors[0].ndim else _CLASSES
+    return found
+
+
+def _side(state: State) -> int:
+    """Patches along a side, by the position embeddings in `state`; those of 224 pixels where they fit no square."""
+    cells = _cells(state, "pos_embd")
+    side = isqrt(cells)
+    return side if side and side * side == cells else _SIDE
+
+
+def _moments(state: State) -> int:
+    """Tubelets in time, by the position embeddings in `state`; those of 32 frames where there are none."""
+    return _cells(state, "temp_embd") or _MOMENTS
+
+
+def _cells(state: State, key: str) -> int:
+    """Position embeddings under `key` besides the class token's; 0 where they are missing or have another shape."""
+    embeddings = state.get(key)
+    if embeddings is None or embeddings.ndim != 3 or embeddings.shape[::2] != (1, _DIM):
+        return 0
+    return max(embeddings.shape[1] - 1, 0)

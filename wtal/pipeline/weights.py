@@ -1,0 +1,51 @@
+"""Published checkpoints of all backbones: by name, where they lie, fetched and checked."""
+
+from pathlib import Path
+
+from wtal.errors import UsageError, WeightsError
+from wtal.extractors.weights import Weights, fetch, weights_folder
+from wtal.registry import BACKBONES, suggest
+
+
+def published_weights() -> dict[str, Weights]:
+    """`BACKBONE:NAME` -> what is published under it."""
+    return {
+        f"{backbone}:{name}": weights
+        for backbone in BACKBONES.names()
+        for name, weights in BACKBONES.load(backbone).WEIGHTS.items()
+    }
+
+
+def place(weights: Weights) -> Path:
+    """Where the file lies, or belongs."""
+    return weights_folder() / weights.filename
+
+
+def fetch_weights(name: str) -> Path:
+    """Download the checkpoint `BACKBONE:NAME`, or take up where a transfer stopped; the checked file.
+
+    Raises:
+        UsageError: when there is none of that name.
+        WeightsError: when it cannot be had, or has another hash.
+    """
+    return fetch(_named(name), weights_folder())
+
+
+def check_weights(name: str) -> Path:
+    """The file of `BACKBONE:NAME`, read whole and held against its hash; nothing is downloaded.
+
+    Raises:
+        UsageError: when there is none of that name.
+        WeightsError: when the file is missing, or has another hash.
+    """
+    weights = _named(name)
+    if not place(weights).is_file():
+        raise WeightsError(f"{name} is not at {place(weights)}; run: wtal weights fetch {name}")
+    return fetch(weights, weights_folder())
+
+
+def _named(name: str) -> Weights:
+    known = published_weights()
+    if name not in known:
+        raise UsageError(f"there are no weights {name!r}; {suggest(name, known)}")
+    return known[name]
