@@ -19,6 +19,7 @@ MEASURED = {
     "decode": "frames_per_s",
     "backbones": "snippets_per_s",
     "heads": "videos_per_s",
+    "networks": "snippets_per_s",
     "random_walk": "walks_per_s",
 }
 TINY = {
@@ -26,6 +27,7 @@ TINY = {
     "decode": ["--sizes", "64x48", "96x64", "--frames", "6", "--repeat", "1"],
     "backbones": ["--sizes", "64x48", "--snippets", "2", "--batches", "1", "2", "--i3d-size", "40x32", "--repeat", "1"],
     "heads": ["--heads", "basnet", "--videos", "3", "--lengths", "5", "9", "--widths", "128", "--repeat", "1"],
+    "networks": ["--networks", "i3d", "--ways", "eager", "channels last", "--size", "40x32", "--repeat", "1"],
     "random_walk": ["--lengths", "5", "9", "--width", "6", "--means", "3", "--repeat", "1"],
 }
 
