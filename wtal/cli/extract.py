@@ -1,7 +1,9 @@
 """`wtal extract`."""
 
+import json
 import sys
 from pathlib import Path
+from typing import get_args
 
 import click
 
@@ -16,7 +18,9 @@ from wtal.cli._console import (
     workspace_option,
 )
 from wtal.data.video_ids import readable
-from wtal.pipeline.extract import ExtractResult, Machine, extract_all
+from wtal.data.files import write_atomic
+from wtal.pipeline.extract import ExtractResult, extract_all
+from wtal.pipeline.fan_out import Engine, Machine
 from wtal.pipeline.recipe import ExtractConfig
 from wtal.pipeline.videos import find_videos
 from wtal.pipeline.workspace import Workspace
@@ -75,7 +79,17 @@ _DEFAULT = ExtractConfig()
     help="Of a network's arithmetic, by torch.",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Store folder. Default: one in the workspace.")
-@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Videos at once.")
+@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Processes that share the videos.")
+@click.option("--decoders", type=click.IntRange(0), default=0, help="Videos in flight in a process. Default: two.")
+@click.option(
+    "--engine",
+    type=click.Choice(get_args(Engine)),
+    default=Machine.engine,
+    show_default=True,
+    help="Where processes run: on this machine, or on a cluster that exists.",
+)
+@click.option("--cluster", default="", metavar="ADDRESS", help="Of dask's scheduler, or of ray (auto finds a local one).")
+@click.option("--profile", type=click.Path(path_type=Path), help="Write what each stage did to this JSON file.")
 @click.option(
     "--time-limit",
     type=click.FloatRange(0, min_open=True),
@@ -95,6 +109,10 @@ def command(
     streams: str,
     out: Path | None,
     jobs: int,
+    decoders: int,
+    engine: Engine,
+    cluster: str,
+    profile: Path | None,
     time_limit: float,
     dry_run: bool,
     device: str,
@@ -113,8 +131,13 @@ def command(
         for video in find_videos(paths):
             click.echo(f"{video.id}\t{readable(str(video.path))}")
         return
-    machine = Machine(jobs, pick_device(device), time_limit)
+    machine = Machine(jobs, pick_device(device), time_limit, decoders, engine, cluster)
     results = extract_all(paths, wanted, Workspace(workspace), out, machine, ConsoleReporter())
+    spent = results[0].profile
+    if spent.stages:
+        click.echo("\n".join(spent.lines()), err=True)
+    if profile:
+        write_atomic(profile, json.dumps(spent.to_json(), indent=2).encode())
     made = [{"store": str(one.store), "videos": len(one.videos), "failures": one.failures} for one in results]
     if as_json:
         print_json(made[0] if len(made) == 1 else {"stores": made})

@@ -21,7 +21,7 @@ from wtal.cli.extract import finish
 from wtal.cli.train import parse_seeds
 from wtal.errors import UsageError
 from wtal.pipeline.evaluate import over_seeds
-from wtal.pipeline.extract import Machine
+from wtal.pipeline.fan_out import Machine
 from wtal.pipeline.recipe import DEFAULT_RECIPE, load_recipe
 from wtal.pipeline.run import RunOptions, RunResult, run
 from wtal.pipeline.train import resolve_early

@@ -1,7 +1,7 @@
 """The process that decodes videos for another one, which may kill it (`isolate.py`); it imports no torch.
 
 Requests come in on stdin and messages go out on stdout, each one a pickle: `Opened` once per video, then `Beat`s and
-chunks of frames, at last a `VideoSummary`; or in place of any of these the error that ends the video. The pipe holds
+chunks of frames, at last `Worked` and a `VideoSummary`; or in place of any of these the error that ends the video. The pipe holds
 little, so that decoding waits for the one who takes the chunks. The process ends when stdin does.
 """
 
@@ -55,6 +55,13 @@ class Opened:
 
 
 @dataclass(frozen=True)
+class Worked:
+    """Seconds spent on decoding and scaling, not on waiting for the one who takes the chunks."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Beat:
     """Frames keep coming, though no chunk is full yet."""
 
@@ -95,8 +102,12 @@ def _serve(request: Request, send: Send) -> None:
         send(opened)
         frames = _all_or_nothing(read(info, reader), reader) if opened.can_retry else read(info, reader)
         sampler = Sampler(_beating(frames, send), info, request.fps)
+        seconds, start = 0.0, time.perf_counter()
         for chunk in _chunks(sampler, request.size):
+            seconds += time.perf_counter() - start
             send(chunk)
+            start = time.perf_counter()
+        send(Worked(seconds))
         send(sampler.summary(reader, why))
     except WtalError as error:
         send(error)

@@ -1,11 +1,7 @@
-"""One video file -> snippet features: one decode pass feeds flow and every stream of one backbone, or of several."""
+"""What extracts features: a backbone for each stream, a flow method, a reader; `line.py` has them work on files."""
 
-import contextlib
-import json
 import os
-from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
@@ -18,15 +14,14 @@ from numpy.typing import NDArray
 from wtal.data.grid import SnippetGrid, TailPolicy
 from wtal.errors import UsageError, VideoError
 from wtal.extractors.backbone import CROPS, Backbone, create_backbone, full_name
-from wtal.extractors.choose import REFERENCE, reader_identity
+from wtal.extractors.choose import reader_identity
 from wtal.extractors.isolate import IsolatedVideo, ReaderProcess
 from wtal.extractors.optical_flow import FlowMethod, create_flow
 from wtal.extractors.runtime import FLOAT32, TORCH, run_by
-from wtal.extractors.snippets import Flows, Windows
-from wtal.extractors.video import ReaderFailed, VideoSummary
+from wtal.extractors.video import VideoSummary
 from wtal.registry import BACKBONES, suggest
 
-RGB, FLOW = "rgb", "flow"
+FLOW = "flow"
 
 
 @dataclass(frozen=True)
@@ -34,6 +29,8 @@ class ExtractorSpec:
     """All that says how features are made; picklable, so that it can travel to workers.
 
     Empty `streams`, empty `flow` and zero `stride` take the backbone's own. `weights` holds (stream, source) pairs.
+    `device` is one of torch's, or several with commas between them, each of which gets a copy of the backbones.
+    `threads` is how many work side by side (0: one a core, the cores divided by `share`, the extractors on this machine).
     `time_limit` is how many seconds a reader may go without a frame; `crops` as in `Backbone.extract`;
     `runtime` and `precision` as in `wtal.extractors.runtime`.
     """
@@ -49,6 +46,7 @@ class ExtractorSpec:
     weights: tuple[tuple[str, str], ...] = ()
     device: str = "cpu"
     threads: int = 0
+    share: int = 1
     batch: int = 4
     time_limit: float = 60.0
     crops: int = 1
@@ -66,7 +64,7 @@ class Extracted:
 
 
 class Extractor:
-    """A backbone for each stream, a flow method and a reader process, kept over many videos.
+    """A backbone for each stream and device, and a flow method, kept over many videos.
 
     Raises:
         UsageError: when a name in the spec is unknown.
@@ -79,19 +77,20 @@ class Extractor:
         names = spec.streams or tuple(module.STREAMS)
         _refuse_unknown_streams(names, spec.weights, tuple(module.STREAMS))
         weights = dict(spec.weights)
-        self.backbones: dict[str, Backbone] = {
-            name: run_by(
-                create_backbone(spec.backbone, name, weights.get(name)), spec.runtime, spec.precision, spec.device
-            )
+        self.replicas: dict[str, list[Backbone]] = {
+            name: [
+                run_by(create_backbone(spec.backbone, name, weights.get(name)), spec.runtime, spec.precision, device)
+                for device in spec.device.split(",")
+            ]
             for name in names
         }
+        self.backbones = {name: replicas[0] for name, replicas in self.replicas.items()}
         _refuse_crops(spec, self.backbones)
         first = next(iter(self.backbones.values()))
         self.span, self.size = first.span, first.size
         self.stride = spec.stride or int(module.STRIDE)
         self.flow: FlowMethod | None = create_flow(spec.flow or module.FLOW) if FLOW in names else None
-        self.threads = spec.threads or os.cpu_count() or 1
-        self._reader = ReaderProcess()
+        self.threads = spec.threads or max(1, (os.cpu_count() or 1) // spec.share)
         if spec.device.startswith("cuda"):
             # TF32 moves features by a thousandth against the CPU: speed is not worth other numbers.
             torch.backends.cudnn.allow_tf32 = False
@@ -100,7 +99,7 @@ class Extractor:
     def identity(self) -> dict[str, Any]:
         """JSON: all that can change a number of the features."""
         return {
-            "backbone": self._name,
+            "backbone": self.name,
             "weights": {name: backbone.identity for name, backbone in self.backbones.items()},
             "flow": None if self.flow is None else self.flow.identity,
             "reader": reader_identity(self.spec.reader),
@@ -120,12 +119,12 @@ class Extractor:
         tags = dict.fromkeys(_tag(source) for name, source in self.spec.weights if name in self.backbones)
         weights = "".join(f"-{tag}" for tag in tags)
         rate = str(self.spec.fps).replace("/", ":")
-        name = "".join(c if c.isalnum() or c in "._" else "-" for c in self._name)
+        name = "".join(c if c.isalnum() or c in "._" else "-" for c in self.name)
         crops = f"-{self.spec.crops}crops" if self.spec.crops > 1 else ""
         return f"{name}{weights}{streams}{crops}-{self.span}x{self.stride}@{rate}"
 
     @property
-    def _name(self) -> str:
+    def name(self) -> str:
         """The backbone's name; one that is a folder goes by the folder's own name, wherever that lies."""
         leaf, colon, variant = self.spec.backbone.partition(":")
         return f"{leaf}{colon}{Path(variant).name if Path(variant).is_dir() else variant}"
@@ -135,20 +134,17 @@ class Extractor:
         """What extractors must have in common to see the same frames: rate, size, reader and its time limit."""
         return self.spec.fps, self.size, self.spec.reader, self.spec.time_limit
 
-    def __call__(self, path: Path) -> Extracted:
-        """Features of one file.
+    @property
+    def joins(self) -> bool:
+        """Whether snippets of several videos run in one batch: on a GPU, which wants full ones.
 
-        Where `auto` chose a reader that then fails, the file is read again from its start by the reference, and
-        `info` says so: no video mixes two readers.
-
-        Raises:
-            VideoError: when it cannot be read, or its reader hangs or dies.
+        On a CPU, where a batch is worth little, a video's numbers never depend on its company.
         """
-        return extract_together([self], path)[0]
+        return self.spec.device != "cpu"
 
-    def open(self, path: Path, reader: str, why: str | None) -> IsolatedVideo:
+    def open(self, process: ReaderProcess, path: Path, reader: str, why: str | None) -> IsolatedVideo:
         """The frames of a file, by `reader`; `why` says why it is not the one that was asked for."""
-        return self._reader.open(path, self.spec.fps, self.size, reader, self.spec.time_limit, why)
+        return process.open(path, self.spec.fps, self.size, reader, self.spec.time_limit, why)
 
     def made(self, features: dict[str, NDArray[Any]], summary: VideoSummary) -> Extracted:
         """Features of a whole video, checked against its grid.
@@ -164,102 +160,6 @@ class Extractor:
                 raise VideoError(f"stream {name} has {len(array)} snippets, the grid {grid.num_snippets}")
         return Extracted(grid, features, summary.to_json())
 
-    def close(self) -> None:
-        """End the reader process."""
-        self._reader.close()
-
-
-def extract_together(extractors: Sequence[Extractor], path: Path) -> list[Extracted]:
-    """Features of one file by several extractors that see the same frames (`Extractor.frames`), in one pass.
-
-    Flow is computed once for those that have the same method.
-
-    Raises:
-        VideoError: as of one extractor.
-    """
-    try:
-        return _read(extractors, path, extractors[0].spec.reader, None)
-    except ReaderFailed as error:
-        return _read(extractors, path, REFERENCE, str(error))
-
-
-def _read(extractors: Sequence[Extractor], path: Path, reader: str, why: str | None) -> list[Extracted]:
-    first = extractors[0]
-    with ThreadPoolExecutor(first.threads) as pool, first.open(path, reader, why) as video:
-        features = _features(extractors, video, pool)
-        summary = video.summary
-    return [one.made(streams, summary) for one, streams in zip(extractors, features, strict=True)]
-
-
-def _features(
-    extractors: Sequence[Extractor], chunks: Iterable[NDArray[np.uint8]], pool: Executor
-) -> list[dict[str, NDArray[Any]]]:
-    """Chunks of frames (n, H, W, 3) -> {stream: (T, D)} of each extractor."""
-    threads = extractors[0].threads
-    methods = {_flow_key(one): one.flow for one in extractors}
-    flows = {key: Flows([flow.new() for _ in range(threads)], pool) for key, flow in methods.items() if flow}
-    passes = [{name: _Stream(net, one, pool) for name, net in one.backbones.items()} for one in extractors]
-    alone = all(net.side_by_side for one in extractors for net in one.backbones.values())
-    with _torch_threads(1 if alone else threads):
-        for frames in chunks:
-            _push(extractors, passes, {RGB: frames}, {key: flow.push(frames) for key, flow in flows.items()})
-        _push(extractors, passes, {}, {key: flow.finish() for key, flow in flows.items()})
-        return [{name: stream.finish() for name, stream in streams.items()} for streams in passes]
-
-
-def _push(
-    extractors: Sequence[Extractor],
-    passes: Sequence[dict[str, "_Stream"]],
-    chunks: Mapping[str, NDArray[Any]],
-    flows: Mapping[str, NDArray[Any]],
-) -> None:
-    """Hand frames to every stream of them, and the flows of each method to the streams of it."""
-    for one, streams in zip(extractors, passes, strict=True):
-        for name, stream in streams.items():
-            if name == FLOW:
-                stream.push(flows[_flow_key(one)])
-            elif name in chunks:
-                stream.push(chunks[name])
-
-
-def _flow_key(extractor: Extractor) -> str:
-    return json.dumps(extractor.flow.identity, sort_keys=True) if extractor.flow else ""
-
-
-class _Stream:
-    """One stream's frames or flows on their way through windows and backbone; at most `ahead` batches wait."""
-
-    def __init__(self, backbone: Backbone, extractor: Extractor, pool: Executor) -> None:
-        spec = extractor.spec
-        self.crops = spec.crops
-        self.backbone, self.dtype, self.pool = backbone, np.dtype(spec.dtype), pool
-        self.windows = Windows(extractor.stride, backbone.span, spec.tail, spec.batch)
-        self.ahead = 2 * extractor.threads if backbone.side_by_side else 0
-        self.waiting: deque[Future[NDArray[Any]]] = deque()
-        self.rows: list[NDArray[Any]] = []
-
-    def push(self, frames: NDArray[Any]) -> None:
-        for _, clips in self.windows.push(frames):
-            self._take(clips)
-
-    def finish(self) -> NDArray[Any]:
-        for _, clips in self.windows.finish():
-            self._take(clips)
-        self._settle(0)
-        return np.concatenate(self.rows) if self.rows else np.zeros((0, self.backbone.dim), self.dtype)
-
-    def _take(self, clips: NDArray[Any]) -> None:
-        if self.ahead:
-            self.waiting.append(self.pool.submit(self.backbone.extract, clips, self.crops))
-            self._settle(self.ahead)
-        else:
-            self.rows.append(self.backbone.extract(clips, self.crops).astype(self.dtype))
-
-    def _settle(self, left: int) -> None:
-        """Wait, in order, until at most `left` batches are open."""
-        while len(self.waiting) > left:
-            self.rows.append(self.waiting.popleft().result().astype(self.dtype))
-
 
 def _refuse_crops(spec: ExtractorSpec, backbones: Mapping[str, Backbone]) -> None:
     if spec.crops not in CROPS:
@@ -272,16 +172,6 @@ def _tag(source: str) -> str:
     """Weights in a store's name: the file's name, or `random0`."""
     name = source.replace(":", "") if source.startswith("random:") else Path(source).stem
     return "".join(c if c.isalnum() or c in "._" else "_" for c in name)
-
-
-@contextlib.contextmanager
-def _torch_threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _refuse_unknown_streams(

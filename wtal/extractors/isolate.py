@@ -17,7 +17,7 @@ from typing import Any, Self
 import numpy as np
 
 from wtal.errors import VideoError, WtalError
-from wtal.extractors._reader_process import Beat, Opened, Request
+from wtal.extractors._reader_process import Beat, Opened, Request, Worked
 from wtal.extractors.scale import FrameSize
 from wtal.extractors.video import Image, ReaderFailed, VideoInfo, VideoSummary
 
@@ -98,6 +98,8 @@ class IsolatedVideo:
         self._can_retry = False
         self._name = "the reader process"
         self._summary: VideoSummary | None = None
+        self.seconds = 0.0
+        """Decoding and scaling took so long, known with the summary."""
 
     @property
     def summary(self) -> VideoSummary:
@@ -116,6 +118,8 @@ class IsolatedVideo:
             if isinstance(message, VideoSummary):
                 self._summary = message if self._why is None else replace(message, why=self._why)
                 self._busy = False
+            elif isinstance(message, Worked):
+                self.seconds = message.seconds
             elif isinstance(message, np.ndarray):
                 yield message
 

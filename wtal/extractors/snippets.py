@@ -1,22 +1,18 @@
 """Frames that come in chunks, to the windows of the snippets: one pass, bounded memory, the end unknown until it comes.
 
-`Flows` turns chunks of frames into chunks of optical flow, pair by pair across chunk and snippet borders. `Windows`
-cuts a sequence of frames, or of flows, into the windows of `SnippetGrid.window`. Both yield the same arrays however
-the frames were cut into chunks and however many threads worked.
+`Windows` cuts a sequence of frames, or of flows, into the windows of `SnippetGrid.window`: the same arrays however the
+frames were cut into chunks.
 """
 
 from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor
+from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from wtal.data.grid import SnippetGrid, TailPolicy
-from wtal.extractors.optical_flow import PairFlow
 
 Batch = tuple[int, NDArray[Any]]
 
@@ -89,54 +85,3 @@ class Windows:
         while self._base < start and len(self._frames) > 1:
             self._frames.popleft()
             self._base += 1
-
-
-class Flows:
-    """Chunks (n, H, W, 3) uint8 RGB of one sequence -> chunks (m, H, W, 2) float32 of its optical flow, in pixels.
-
-    Flow j goes from frame j to frame j + 1; the last is repeated, so that N frames have N flows, and a sequence of
-    one frame has zero flow. `engines` share the pairs of a chunk, each in one task of `pool`: one engine never
-    works for two threads at once, and the flow of a pair does not depend on which engine made it.
-
-    Raises:
-        ValueError: when there is no engine.
-    """
-
-    def __init__(self, engines: Sequence[PairFlow], pool: Executor) -> None:
-        if not engines:
-            raise ValueError("optical flow needs at least one engine, got none")
-        self._engines = list(engines)
-        self._pool = pool
-        self._frame: NDArray[np.uint8] | None = None
-        self._last: NDArray[np.float32] | None = None
-
-    def push(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(n, H, W, 3) uint8 RGB, the next frames -> (m, H, W, 2): the flows that end in one of them."""
-        grays = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY).astype(np.uint8, copy=False) for frame in frames]
-        if self._frame is not None:
-            grays.insert(0, self._frame)
-        flows = pair_flows(grays, self._engines, self._pool)
-        if grays:
-            self._frame = grays[-1]
-        if len(flows):
-            self._last = flows[-1].copy()
-        return flows
-
-    def finish(self) -> NDArray[np.float32]:
-        """The flow that stands in for the last frame's: (1, H, W, 2), or (0, 0, 0, 2) where no frame was pushed."""
-        if self._frame is None:
-            return np.empty((0, 0, 0, 2), np.float32)
-        return np.zeros((1, *self._frame.shape, 2), np.float32) if self._last is None else self._last[None]
-
-
-def pair_flows(grays: Sequence[NDArray[np.uint8]], engines: Sequence[PairFlow], pool: Executor) -> NDArray[np.float32]:
-    """Frames n x (H, W) uint8 -> (n - 1, H, W, 2) float32 pixels, from each frame to the next."""
-    height, width = grays[0].shape if grays else (0, 0)
-    flows = np.empty((max(0, len(grays) - 1), height, width, 2), np.float32)
-
-    def work(worker: int) -> None:
-        for j in range(worker, len(flows), len(engines)):
-            flows[j] = engines[worker](grays[j], grays[j + 1])
-
-    list(pool.map(work, range(min(len(engines), len(flows)))))
-    return flows

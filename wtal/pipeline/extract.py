@@ -1,16 +1,16 @@
 """Videos -> feature stores: resumable a video at a time, safe beside itself, whole at the end."""
 
-import functools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wtal.config import digest
 from wtal.data.store_writer import StoreWriter, file_fingerprint
-from wtal.errors import ConfigError, UsageError, VideoError
+from wtal.errors import ConfigError, UsageError
+from wtal.pipeline.fan_out import Machine, spread
+from wtal.pipeline.profile import Profile, Stopwatch
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.recipe import ExtractConfig
 from wtal.pipeline.videos import VideoFile, find_videos
@@ -18,29 +18,17 @@ from wtal.pipeline.workspace import Workspace
 from wtal.registry import BACKBONES
 
 if TYPE_CHECKING:
-    from wtal.extractors.extractor import Extractor, ExtractorSpec
-
-
-_IDLE_SECONDS = 10
-"""After so long without work a worker process ends: also when its parent was killed."""
+    from wtal.extractors.extractor import ExtractorSpec
 
 
 @dataclass(frozen=True)
 class ExtractResult:
-    """The store, the videos asked for, and why some of them are not in it (id -> reason)."""
+    """The store, the videos asked for, why some of them are not in it (id -> reason), and where the call's time went."""
 
     store: Path
     videos: tuple[VideoFile, ...]
     failures: dict[str, str]
-
-
-@dataclass(frozen=True)
-class Machine:
-    """How the work is spread: `jobs` videos at once, on `device`; `time_limit` seconds for a reader without a frame."""
-
-    jobs: int = 1
-    device: str = "cpu"
-    time_limit: float = 60.0
+    profile: Profile
 
 
 def extract(
@@ -83,36 +71,36 @@ def extract_all(
         raise UsageError(f"one folder cannot hold {len(wanted)} stores; leave --out, or name one --backbone")
     videos = find_videos(paths)
     extractors = [Extractor(make_spec(config, weights, machine)) for config, weights in wanted]
-    try:
-        stores = [out or workspace.features / f"{one.readable}-{digest(one.identity)}" for one in extractors]
-        if len(set(stores)) < len(stores):
-            raise UsageError("a backbone is named twice with the same weights; name each once")
-        writers = [StoreWriter.open(store, one.identity) for store, one in zip(stores, extractors, strict=True)]
-        failures = [_clashes(writer, videos) for writer in writers]
-        for name, reason in {name: reason for found in failures for name, reason in found.items()}.items():
-            reporter.say(f"failed: {name}: {reason}")
-        todo = [
-            video for video in videos if not all(_settled(video, *one) for one in zip(writers, failures, strict=True))
-        ]
-        if len(todo) < len(videos) - len(failures[0]):
-            done = len(videos) - len(failures[0]) - len(todo)
-            reporter.say(f"{done} of {len(videos)} videos are in {', '.join(map(str, stores))} already")
-        names = ", ".join(config.backbone for config, _ in wanted)
-        with reporter.task(f"extract {names}", len(todo), "video") as task:
-            for video, reasons in _work(stores, extractors, todo, machine.jobs):
-                for found, reason in zip(failures, reasons, strict=True):
-                    if reason:
-                        found.setdefault(video.id, reason)
-                for reason in dict.fromkeys(filter(None, reasons)):
-                    reporter.say(f"failed: {video.id}: {reason}")
-                task.advance(note=video.id)
-        for writer in writers:
-            writer.publish()
-    finally:
-        for one in extractors:
-            one.close()
+    stores = [out or workspace.features / f"{one.readable}-{digest(one.identity)}" for one in extractors]
+    if len(set(stores)) < len(stores):
+        raise UsageError("a backbone is named twice with the same weights; name each once")
+    writers = [StoreWriter.open(store, one.identity) for store, one in zip(stores, extractors, strict=True)]
+    failures = [_clashes(writer, videos) for writer in writers]
+    for name, reason in {name: reason for found in failures for name, reason in found.items()}.items():
+        reporter.say(f"failed: {name}: {reason}")
+    todo = [
+        video for video in videos if not all(_settled(video, *one) for one in zip(writers, failures, strict=True))
+    ]
+    if len(todo) < len(videos) - len(failures[0]):
+        done = len(videos) - len(failures[0]) - len(todo)
+        reporter.say(f"{done} of {len(videos)} videos are in {', '.join(map(str, stores))} already")
+    clock = Stopwatch()
+    names = ", ".join(config.backbone for config, _ in wanted)
+    with reporter.task(f"extract {names}", len(todo), "video") as task:
+        for outcome in spread(stores, extractors, todo, machine):
+            name = outcome.video.id
+            for found, reason in zip(failures, outcome.reasons, strict=True):
+                if reason:
+                    found.setdefault(name, reason)
+            for reason in dict.fromkeys(filter(None, outcome.reasons)):
+                reporter.say(f"failed: {name}: {reason}")
+            clock.add(outcome.spent)
+            task.advance(note=name)
+    for writer in writers:
+        writer.publish()
+    profile = clock.profile(len(todo))
     return [
-        ExtractResult(store, tuple(videos), dict(sorted(found.items())))
+        ExtractResult(store, tuple(videos), dict(sorted(found.items())), profile)
         for store, found in zip(stores, failures, strict=True)
     ]
 
@@ -165,67 +153,3 @@ def _clashes(writer: StoreWriter, videos: Iterable[VideoFile]) -> dict[str, str]
                 f"the store holds another file under this id; rename {video.path.name} or use another store"
             )
     return clashes
-
-
-def _work(
-    stores: Sequence[Path], extractors: Sequence["Extractor"], videos: Sequence[VideoFile], jobs: int
-) -> Iterator[tuple[VideoFile, list[str]]]:
-    """(video, why it failed for each store, or "") in order of finishing; it is in the stores' parts when it comes."""
-    if jobs == 1 or len(videos) < 2:
-        # What another process has claimed is left to it first, and waited for at the end.
-        later = []
-        for video in videos:
-            reasons = _one(stores, extractors, video, wait=False)
-            if reasons is None:
-                later.append(video)
-            else:
-                yield video, reasons
-        for video in later:
-            yield video, _one(stores, extractors, video, wait=True) or []
-        return
-    import joblib
-
-    specs = [replace(one.spec, threads=max(1, one.threads // jobs)) for one in extractors]
-    parallel = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered", idle_worker_timeout=_IDLE_SECONDS)
-    yield from parallel(joblib.delayed(_in_worker)(stores, specs, video) for video in videos)
-
-
-def _in_worker(
-    stores: Sequence[Path], specs: Sequence["ExtractorSpec"], video: VideoFile
-) -> tuple[VideoFile, list[str]]:
-    return video, _one(stores, [_worker_extractor(spec) for spec in specs], video, wait=True) or []
-
-
-@functools.cache
-def _worker_extractor(spec: "ExtractorSpec") -> "Extractor":
-    """A worker's extractor, kept over its videos."""
-    from wtal.extractors.extractor import Extractor
-
-    return Extractor(spec)
-
-
-def _one(stores: Sequence[Path], extractors: Sequence["Extractor"], video: VideoFile, wait: bool) -> list[str] | None:
-    """Extract one video into every store: "" where it is in, the reason where it failed; None when another has it."""
-    from wtal.extractors.extractor import extract_together
-
-    writers = [StoreWriter.open(store, one.identity) for store, one in zip(stores, extractors, strict=True)]
-    reasons = [""] * len(stores)
-    with ExitStack() as claims:
-        # In an order that is everybody's: two that wait for each other's stores would wait for ever.
-        order = sorted(range(len(stores)), key=lambda i: stores[i])
-        todo = [i for i in order if claims.enter_context(writers[i].claim(video.id, wait=wait))]
-        if not all(i in todo or writers[i].done(video.id) for i in order):
-            return None
-        for frames in dict.fromkeys(extractors[i].frames for i in todo):
-            same = [i for i in todo if extractors[i].frames == frames]
-            try:
-                made = extract_together([extractors[i] for i in same], video.path)
-            except VideoError as error:
-                for i in same:
-                    reasons[i] = str(error)
-                    writers[i].fail(video.id, reasons[i])
-                continue
-            for i, one in zip(same, made, strict=True):
-                info = {"file": video.path.name, **one.info}
-                writers[i].write(video.id, one.grid, one.streams, info, file_fingerprint(video.path))
-    return reasons

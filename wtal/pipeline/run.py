@@ -12,7 +12,8 @@ from wtal.errors import UsageError
 from wtal.eval import Evaluation
 from wtal.pipeline.detect import detect
 from wtal.pipeline.evaluate import evaluate_seed, over_seeds
-from wtal.pipeline.extract import ExtractResult, Machine, extract
+from wtal.pipeline.extract import ExtractResult, extract
+from wtal.pipeline.fan_out import Machine
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.recipe import EvaluateConfig, Recipe
 from wtal.pipeline.submit import submit

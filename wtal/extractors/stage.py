@@ -1,0 +1,138 @@
+"""A stage of extraction that all videos in flight share: a queue, and threads that work it off."""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError, Future
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wtal.extractors.timetable import TimeTable
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class _Order:
+    arrays: tuple[Array, ...]
+    done: Future[Array] = field(default_factory=Future)
+
+    @property
+    def rows(self) -> int:
+        return len(self.arrays[0])
+
+    @property
+    def form(self) -> tuple[Any, ...]:
+        return tuple((array.shape[1:], array.dtype) for array in self.arrays)
+
+
+class Stage:
+    """One worker thread for each of `functions`, which take arrays of n rows each and give an array of n rows.
+
+    With `joined` set, what several videos ordered runs together, as soon as a worker is free and up to so many rows:
+    a device that is behind gets full batches, one that waits for its input is not made to wait for more. Without it
+    every order runs as it came, so that a video's numbers never depend on its company. `waiting` rows may be queued;
+    then `submit` blocks, and what comes before the stage waits with it. `begin` runs once in each worker's thread.
+
+    Raises:
+        ValueError: when there is no function.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        unit: str,
+        functions: Sequence[Callable[..., Array]],
+        times: TimeTable,
+        joined: int = 0,
+        waiting: int | None = None,
+        begin: Callable[[], None] = lambda: None,
+    ) -> None:
+        if not functions:
+            raise ValueError(f"stage {name} needs at least one worker, got none")
+        self._name, self._unit, self._times = name, unit, times
+        self._joined, self._waiting, self._begin = joined, waiting, begin
+        self._orders: deque[_Order] = deque()
+        self._changed = threading.Condition()
+        self._closed = False
+        self._workers = [
+            threading.Thread(target=self._work, args=(function,), name=name, daemon=True) for function in functions
+        ]
+        for worker in self._workers:
+            worker.start()
+
+    def submit(self, *arrays: Array) -> Future[Array]:
+        """Arrays of n rows -> what the function makes of them, n rows, when it is done.
+
+        Raises:
+            CancelledError: when the stage is closed.
+        """
+        order = _Order(arrays)
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or self._has_room(order.rows))
+            if self._closed:
+                raise CancelledError
+            self._orders.append(order)
+            self._changed.notify_all()
+        return order.done
+
+    def close(self) -> None:
+        """Finish what is running, cancel what waits."""
+        with self._changed:
+            self._closed = True
+            for order in self._orders:
+                order.done.cancel()
+            self._orders.clear()
+            self._changed.notify_all()
+        for worker in self._workers:
+            worker.join()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _has_room(self, rows: int) -> bool:
+        return self._waiting is None or not self._orders or sum(o.rows for o in self._orders) + rows <= self._waiting
+
+    def _work(self, function: Callable[..., Array]) -> None:
+        self._begin()
+        while orders := self._take():
+            try:
+                with self._times.busy(self._name, sum(order.rows for order in orders), self._unit):
+                    made = function(*_side_by_side([order.arrays for order in orders]))
+            except BaseException as error:  # noqa: BLE001 - it belongs to those who ordered
+                for order in orders:
+                    order.done.set_exception(error)
+                continue
+            start = 0
+            for order in orders:
+                order.done.set_result(made[start : start + order.rows])
+                start += order.rows
+
+    def _take(self) -> list[_Order]:
+        """The next orders that run together; none when the stage is closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or bool(self._orders))
+            if self._closed:
+                return []
+            orders = [self._orders.popleft()]
+            rows = orders[0].rows
+            while self._orders and rows + self._orders[0].rows <= self._joined:
+                if self._orders[0].form != orders[0].form:
+                    break
+                rows += self._orders[0].rows
+                orders.append(self._orders.popleft())
+            self._changed.notify_all()
+            return orders
+
+
+def _side_by_side(orders: Sequence[tuple[Array, ...]]) -> tuple[Array, ...]:
+    return orders[0] if len(orders) == 1 else tuple(np.concatenate(arrays) for arrays in zip(*orders, strict=True))

@@ -1,0 +1,53 @@
+"""Where the time of extraction goes: how long each stage worked, and on how much."""
+
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """Of one stage: seconds at work, summed over its workers, and what it got through."""
+
+    seconds: float = 0.0
+    units: int = 0
+    unit: str = ""
+
+    def __add__(self, other: "Spent") -> "Spent":
+        return Spent(self.seconds + other.seconds, self.units + other.units, self.unit or other.unit)
+
+    def __sub__(self, other: "Spent") -> "Spent":
+        return Spent(self.seconds - other.seconds, self.units - other.units, self.unit)
+
+
+class TimeTable:
+    """Stages in the order in which they first worked; safe to add to from any thread."""
+
+    def __init__(self) -> None:
+        self._stages: dict[str, Spent] = {}
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def busy(self, stage: str, units: int = 0, unit: str = "") -> Iterator[None]:
+        """The block is work of `stage`, on so many units; work that fails counts too."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.add(stage, Spent(time.perf_counter() - start, units, unit))
+
+    def add(self, stage: str, spent: Spent) -> None:
+        """More work of `stage`."""
+        with self._lock:
+            self._stages[stage] = self._stages.get(stage, Spent()) + spent
+
+    def stages(self) -> dict[str, Spent]:
+        """A copy of what is known now."""
+        with self._lock:
+            return dict(self._stages)
+
+    def since(self, before: Mapping[str, Spent]) -> dict[str, Spent]:
+        """What came after `before` was taken by `stages`."""
+        return {name: spent - before.get(name, Spent()) for name, spent in self.stages().items()}

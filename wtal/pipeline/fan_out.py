@@ -1,0 +1,225 @@
+"""Videos spread over threads of this process, processes of this machine, or a cluster that exists.
+
+Whoever extracts a video writes it into the stores himself, under a claim, so that nothing is lost or doubled when he
+dies: the video is then given to another one. Machines of a cluster must see videos and stores under the same paths.
+"""
+
+import functools
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from wtal.data.store_writer import StoreWriter, file_fingerprint
+from wtal.errors import UsageError, VideoError, WtalError, require
+from wtal.pipeline.videos import VideoFile
+
+if TYPE_CHECKING:
+    from wtal.extractors.extractor import Extractor, ExtractorSpec
+    from wtal.extractors.line import Line
+    from wtal.extractors.timetable import Spent
+
+Item = TypeVar("Item")
+Made = TypeVar("Made")
+Engine = Literal["loky", "dask", "ray"]
+STORE = "store"
+_IDLE_SECONDS = 10
+"""After so long without work a worker process ends: also when its parent was killed."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """How the work is spread.
+
+    `device` is one of torch's, or several with commas between them; `time_limit` the seconds for a reader without a frame;
+    `decoders` the videos in flight in each process (0: two, or one a process where there are several). `jobs` processes
+    share the videos: this one alone, or with several joblib's `engine`, of which dask and ray run on the cluster at
+    the address `cluster`, on all of its workers where `jobs` is 1.
+    """
+
+    jobs: int = 1
+    device: str = "cpu"
+    time_limit: float = 60.0
+    decoders: int = 0
+    engine: Engine = "loky"
+    cluster: str = ""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A video that is dealt with: why it failed for each store, or "", and what the stages did since the last one."""
+
+    video: VideoFile
+    reasons: list[str]
+    spent: "dict[str, Spent]"
+
+
+def spread(
+    stores: Sequence[Path], extractors: "Sequence[Extractor]", videos: Sequence[VideoFile], machine: Machine
+) -> Iterator[Outcome]:
+    """Extract every video into every store; they come in order of finishing, and are in the stores' parts by then.
+
+    Raises:
+        UsageError: when the engine and the other options do not go together.
+        WtalError: when the cluster cannot be reached.
+    """
+    if machine.engine == "loky" and (machine.jobs == 1 or len(videos) < 2):
+        return _here(stores, extractors, videos, machine.decoders or 2)
+    return _elsewhere([store.absolute() for store in stores], [one.spec for one in extractors], videos, machine)
+
+
+def _here(
+    stores: Sequence[Path], extractors: "Sequence[Extractor]", videos: Sequence[VideoFile], decoders: int
+) -> Iterator[Outcome]:
+    """In threads of this process; what another process has claimed is left to it first, and waited for at the end."""
+    from wtal.extractors.line import Line
+
+    with ThreadPoolExecutor(decoders) as pool, Line(extractors) as line:
+        later, before = [], line.times.stages()
+        for waiting in (False, True):
+            work = functools.partial(_one, stores, line, wait=waiting)
+            for video, reasons in _in_flight(pool, decoders, work, later if waiting else videos):
+                if reasons is None and not waiting:
+                    later.append(video)
+                    continue
+                yield Outcome(video, reasons or [""] * len(stores), line.times.since(before))
+                before = line.times.stages()
+
+
+def _in_flight(
+    pool: ThreadPoolExecutor, count: int, work: Callable[[Item], Made], items: Iterable[Item]
+) -> Iterator[tuple[Item, Made]]:
+    """(item, what work makes of it) in order of finishing, `count` of them at a time."""
+    flying: dict[Future[Made], Item] = {}
+    for item in items:
+        flying[pool.submit(work, item)] = item
+        if len(flying) == count:
+            yield from _landed(flying)
+    while flying:
+        yield from _landed(flying)
+
+
+def _landed(flying: dict[Future[Made], Item]) -> Iterator[tuple[Item, Made]]:
+    for done in wait(flying, return_when=FIRST_COMPLETED).done:
+        yield flying.pop(done), done.result()
+
+
+def _elsewhere(
+    stores: Sequence[Path], specs: "Sequence[ExtractorSpec]", videos: Sequence[VideoFile], machine: Machine
+) -> Iterator[Outcome]:
+    """In other processes, of this machine or of a cluster."""
+    import joblib
+
+    with _ENGINES[machine.engine](machine) as (jobs, share):
+        shared = tuple(replace(spec, share=share) for spec in specs)
+        parallel = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered", idle_worker_timeout=_IDLE_SECONDS)
+        yield from parallel(joblib.delayed(_in_worker)(tuple(stores), shared, video) for video in videos)
+
+
+def _in_worker(stores: Sequence[Path], specs: "tuple[ExtractorSpec, ...]", video: VideoFile) -> Outcome:
+    with _BUILDING:
+        line = _workers_line(specs)
+    before = line.times.stages()
+    reasons = _one(stores, line, video, wait=True)
+    return Outcome(video, reasons or [""] * len(stores), line.times.since(before))
+
+
+_BUILDING = threading.Lock()
+
+
+@functools.cache
+def _workers_line(specs: "tuple[ExtractorSpec, ...]") -> "Line":
+    """A worker's extractors, kept over its videos."""
+    from wtal.extractors.extractor import Extractor
+    from wtal.extractors.line import Line
+
+    return Line([Extractor(spec) for spec in specs])
+
+
+def _one(stores: Sequence[Path], line: "Line", video: VideoFile, wait: bool) -> list[str] | None:
+    """Extract one video into every store: "" where it is in, the reason where it failed; None when another has it."""
+    extractors = line.extractors
+    writers = [StoreWriter.open(store, one.identity) for store, one in zip(stores, extractors, strict=True)]
+    reasons = [""] * len(stores)
+    with ExitStack() as claims:
+        # In an order that is everybody's: two that wait for each other's stores would wait for ever.
+        order = sorted(range(len(stores)), key=lambda i: stores[i])
+        todo = [i for i in order if claims.enter_context(writers[i].claim(video.id, wait=wait))]
+        if not all(i in todo or writers[i].done(video.id) for i in order):
+            return None
+        for frames in dict.fromkeys(extractors[i].frames for i in todo):
+            same = [i for i in todo if extractors[i].frames == frames]
+            try:
+                made = line.run(video.path, same)
+            except VideoError as error:
+                for i in same:
+                    reasons[i] = str(error)
+                    writers[i].fail(video.id, reasons[i])
+                continue
+            with line.times.busy(STORE, len(made), "videos"):
+                for i, one in zip(same, made, strict=True):
+                    info = {"file": video.path.name, **one.info}
+                    writers[i].write(video.id, one.grid, one.streams, info, file_fingerprint(video.path))
+    return reasons
+
+
+@contextmanager
+def _loky(machine: Machine) -> Iterator[tuple[int, int]]:
+    if machine.cluster:
+        raise UsageError("--cluster is an address for --engine dask or ray; name one of them")
+    yield machine.jobs, machine.jobs
+
+
+@contextmanager
+def _dask(machine: Machine) -> Iterator[tuple[int, int]]:
+    import joblib
+
+    distributed = require("distributed", "dask")
+    if not machine.cluster:
+        raise UsageError("--engine dask runs on a cluster that exists: give its scheduler's address by --cluster")
+    try:
+        client = distributed.Client(machine.cluster, timeout=_REACH_SECONDS, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise WtalError(f"no dask scheduler answers at {machine.cluster}: {error}") from None
+    with client:
+        workers: dict[str, Any] = client.scheduler_info(n_workers=-1)["workers"]
+        if not workers:
+            raise WtalError(f"the dask cluster at {machine.cluster} has no workers; start some")
+        slots: dict[str, int] = {}
+        for worker in workers.values():
+            slots[worker["host"]] = slots.get(worker["host"], 0) + worker["nthreads"]
+        jobs = machine.jobs if machine.jobs > 1 else sum(slots.values())
+        with joblib.parallel_config(backend="dask", client=client):
+            yield jobs, max(slots.values())
+
+
+@contextmanager
+def _ray(machine: Machine) -> Iterator[tuple[int, int]]:
+    import joblib
+
+    ray = require("ray", "ray")
+    from ray.util.joblib import register_ray
+
+    if not machine.cluster:
+        raise UsageError("--engine ray runs on a cluster that exists: give its address by --cluster, or auto")
+    began = not ray.is_initialized()
+    try:
+        ray.init(address=machine.cluster, ignore_reinit_error=True, log_to_driver=False)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise WtalError(f"no ray cluster answers at {machine.cluster}: {error}") from None
+    try:
+        nodes = max(1, sum(node["Alive"] for node in ray.nodes()))
+        jobs = machine.jobs if machine.jobs > 1 else max(1, int(ray.cluster_resources().get("CPU", 1)))
+        register_ray()
+        with joblib.parallel_config(backend="ray"):
+            yield jobs, -(-jobs // nodes)
+    finally:
+        if began:
+            ray.shutdown()
+
+
+_REACH_SECONDS = 10
+_ENGINES: dict[str, Callable[[Machine], Any]] = {"loky": _loky, "dask": _dask, "ray": _ray}
