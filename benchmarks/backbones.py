@@ -123,7 +123,7 @@ def flows(frames: NDArray[np.uint8], method: FlowMethod) -> NDArray[np.float32]:
     """(n, H, W, 3) uint8 RGB -> (n, H, W, 2) float32 flow in pixels, with one engine a core."""
     threads = os.cpu_count() or 1
     with ThreadPoolExecutor(threads) as pool:
-        maker = Flows([method.new() for _ in range(threads)], pool)
+        maker = Flows(method.engines(threads), pool, method.pairs)
         return np.concatenate([maker.push(frames), maker.finish()])
 
 

@@ -91,29 +91,35 @@ class Difference:
 
     def __init__(self):
         self.busy = False
+        self.seen = []
 
     def __call__(self, first, second):
         assert not self.busy, "one engine in two threads"
         self.busy = True
-        flow = np.stack([second.astype(np.float32) - first, second.astype(np.float32)], axis=2)
+        flow = np.stack([second.astype(np.float32) - first, second.astype(np.float32)], axis=3)
+        self.seen.append(len(flow))
         self.busy = False
         return flow
 
 
-def flow_of(frames, engines, sizes):
+def flow_of(frames, engines, sizes, pairs=1):
     with ThreadPoolExecutor(4) as pool:
-        flows = Flows(engines, pool)
+        flows = Flows(engines, pool, pairs)
         return np.concatenate([*(flows.push(chunk) for chunk in chunks(frames, sizes)), flows.finish()])
 
 
 @pytest.mark.parametrize("sizes", [[1], [3, 1, 7], [100]])
 @pytest.mark.parametrize("workers", [1, 2, 4])
-def test_flow_goes_from_each_frame_to_the_next_across_chunks(sizes, workers):
+@pytest.mark.parametrize("pairs", [1, 5, 64])
+def test_flow_goes_from_each_frame_to_the_next_across_chunks(sizes, workers, pairs):
     frames = np.random.default_rng(0).integers(0, 255, (23, 5, 4, 3), np.uint8)
     gray = np.stack([cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]).astype(np.float32)
-    flow = flow_of(frames, [Difference() for _ in range(workers)], sizes)
+    engines = [Difference() for _ in range(workers)]
+    flow = flow_of(frames, engines, sizes, pairs)
     expected = np.stack([gray[1:] - gray[:-1], gray[1:]], axis=3)
     np.testing.assert_array_equal(flow, np.concatenate([expected, expected[-1:]]))
+    seen = sorted(count for engine in engines for count in engine.seen)
+    assert seen == sorted([pairs] * (22 // pairs) + [22 % pairs] * bool(22 % pairs))
 
 
 def test_one_frame_has_zero_flow_and_no_frame_has_none():
@@ -123,6 +129,8 @@ def test_one_frame_has_zero_flow_and_no_frame_has_none():
         assert Flows([Difference()], pool).finish().shape == (0, 0, 0, 2)
         with pytest.raises(ValueError, match="engine"):
             Flows([], pool)
+        with pytest.raises(ValueError, match="at least one pair"):
+            Flows([Difference()], pool, 0)
 
 
 def test_real_flow_does_not_depend_on_the_number_of_engines():
@@ -131,7 +139,7 @@ def test_real_flow_does_not_depend_on_the_number_of_engines():
 
     def engine():
         dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-        return lambda first, second: dis.calc(first, second, None)
+        return lambda first, second: np.stack([dis.calc(*pair, None) for pair in zip(first, second, strict=True)])
 
     one = flow_of(frames, [engine()], [4])
     three = flow_of(frames, [engine() for _ in range(3)], [9])

@@ -89,7 +89,7 @@ class Extractor:
         first = next(iter(self.backbones.values()))
         self.span, self.size = first.span, first.size
         self.stride = spec.stride or int(module.STRIDE)
-        self.flow: FlowMethod | None = create_flow(spec.flow or module.FLOW) if FLOW in names else None
+        self.flow: FlowMethod | None = create_flow(spec.flow or module.FLOW, spec.device) if FLOW in names else None
         self.threads = spec.threads or os.cpu_count() or 1
         self._reader = ReaderProcess()
         if spec.device.startswith("cuda"):
@@ -197,7 +197,7 @@ def _features(
     """Chunks of frames (n, H, W, 3) -> {stream: (T, D)} of each extractor."""
     threads = extractors[0].threads
     methods = {_flow_key(one): one.flow for one in extractors}
-    flows = {key: Flows([flow.new() for _ in range(threads)], pool) for key, flow in methods.items() if flow}
+    flows = {key: Flows(flow.engines(threads), pool, flow.pairs) for key, flow in methods.items() if flow}
     passes = [{name: _Stream(net, one, pool) for name, net in one.backbones.items()} for one in extractors]
     alone = all(net.side_by_side for one in extractors for net in one.backbones.values())
     with _torch_threads(1 if alone else threads):

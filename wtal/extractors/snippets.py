@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wtal.data.grid import SnippetGrid, TailPolicy
-from wtal.extractors.optical_flow import PairFlow
+from wtal.extractors.optical_flow import FlowEngine
 
 Batch = tuple[int, NDArray[Any]]
 
@@ -95,48 +95,67 @@ class Flows:
     """Chunks (n, H, W, 3) uint8 RGB of one sequence -> chunks (m, H, W, 2) float32 of its optical flow, in pixels.
 
     Flow j goes from frame j to frame j + 1; the last is repeated, so that N frames have N flows, and a sequence of
-    one frame has zero flow. `engines` share the pairs of a chunk, each in one task of `pool`: one engine never
-    works for two threads at once, and the flow of a pair does not depend on which engine made it.
+    one frame has zero flow. `engines` share the pairs, each in one task of `pool`: one engine never works for two
+    threads at once, and the flow of a pair does not depend on which engine made it, nor on the pairs beside it. An
+    engine is given `pairs` pairs at once; frames wait until there are so many, or until the end.
 
     Raises:
-        ValueError: when there is no engine.
+        ValueError: when there is no engine, or `pairs` is not positive.
     """
 
-    def __init__(self, engines: Sequence[PairFlow], pool: Executor) -> None:
+    def __init__(self, engines: Sequence[FlowEngine], pool: Executor, pairs: int = 1) -> None:
         if not engines:
             raise ValueError("optical flow needs at least one engine, got none")
+        if pairs < 1:
+            raise ValueError(f"an engine takes at least one pair, got {pairs}")
         self._engines = list(engines)
         self._pool = pool
-        self._frame: NDArray[np.uint8] | None = None
+        self._pairs = pairs
+        self._grays: list[NDArray[np.uint8]] = []
         self._last: NDArray[np.float32] | None = None
 
     def push(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(n, H, W, 3) uint8 RGB, the next frames -> (m, H, W, 2): the flows that end in one of them."""
-        grays = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY).astype(np.uint8, copy=False) for frame in frames]
-        if self._frame is not None:
-            grays.insert(0, self._frame)
-        flows = pair_flows(grays, self._engines, self._pool)
-        if grays:
-            self._frame = grays[-1]
+        """(n, H, W, 3) uint8 RGB, the next frames -> (m, H, W, 2): the flows that follow on those given before."""
+        self._grays += [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY).astype(np.uint8, copy=False) for frame in frames]
+        waiting = max(0, len(self._grays) - 1)
+        return self._take(waiting - waiting % self._pairs)
+
+    def finish(self) -> NDArray[np.float32]:
+        """The flows that still wait, and the one that stands in for the last frame's: (m, H, W, 2).
+
+        (0, 0, 0, 2) where no frame was pushed.
+        """
+        if not self._grays:
+            return np.empty((0, 0, 0, 2), np.float32)
+        flows = self._take(len(self._grays) - 1)
+        last = np.zeros((*self._grays[-1].shape, 2), np.float32) if self._last is None else self._last
+        return np.concatenate([flows, last[None]])
+
+    def _take(self, count: int) -> NDArray[np.float32]:
+        """The flows of the first `count` pairs; the frame that the next pair begins with stays."""
+        flows = pair_flows(self._grays[: count + 1], self._engines, self._pool, self._pairs)
+        self._grays = self._grays[count:]
         if len(flows):
             self._last = flows[-1].copy()
         return flows
 
-    def finish(self) -> NDArray[np.float32]:
-        """The flow that stands in for the last frame's: (1, H, W, 2), or (0, 0, 0, 2) where no frame was pushed."""
-        if self._frame is None:
-            return np.empty((0, 0, 0, 2), np.float32)
-        return np.zeros((1, *self._frame.shape, 2), np.float32) if self._last is None else self._last[None]
 
-
-def pair_flows(grays: Sequence[NDArray[np.uint8]], engines: Sequence[PairFlow], pool: Executor) -> NDArray[np.float32]:
+def pair_flows(
+    grays: Sequence[NDArray[np.uint8]], engines: Sequence[FlowEngine], pool: Executor, pairs: int = 1
+) -> NDArray[np.float32]:
     """Frames n x (H, W) uint8 -> (n - 1, H, W, 2) float32 pixels, from each frame to the next."""
     height, width = grays[0].shape if grays else (0, 0)
     flows = np.empty((max(0, len(grays) - 1), height, width, 2), np.float32)
+    if not len(flows):
+        return flows
+    stack = np.stack(grays)
+    starts = iter(range(0, len(flows), pairs))
 
-    def work(worker: int) -> None:
-        for j in range(worker, len(flows), len(engines)):
-            flows[j] = engines[worker](grays[j], grays[j + 1])
+    def work(engine: FlowEngine) -> None:
+        # Pairs take unlike times: who is free takes the next ones.
+        for start in starts:
+            part = slice(start, min(start + pairs, len(flows)))
+            flows[part] = engine(stack[:-1][part], stack[1:][part])
 
-    list(pool.map(work, range(min(len(engines), len(flows)))))
+    list(pool.map(work, engines[: -(-len(flows) // pairs)]))
     return flows
