@@ -13,7 +13,6 @@ Clips are as many frames long as the backbone's own span.
 import os
 import sys
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -28,7 +27,8 @@ from benchmarks._turns import rates, rows, take_turns
 from wtal.extractors import create_backbone
 from wtal.extractors.backbone import Backbone
 from wtal.extractors.optical_flow import FlowMethod, create_flow
-from wtal.extractors.snippets import Flows, Windows
+from wtal.extractors.snippets import Windows
+from wtal.extractors.streams import flows_of
 from wtal.registry import BACKBONES
 
 SIZES = ("160x120", "340x256")
@@ -82,7 +82,7 @@ def motion_tasks(frames: NDArray[np.uint8], stride: int, method: FlowMethod) -> 
     """Frames (n, H, W, 3) -> what is to be timed on them and their flow, by name."""
     rgb, flow = (create_backbone("motion", stream) for stream in ("rgb", "flow"))
     clips = windows(frames, stride, rgb.span)
-    flow_clips = windows(flows(frames, method), stride, flow.span)
+    flow_clips = windows(flows_of(frames, method, os.cpu_count() or 1), stride, flow.span)
     return {
         "motion rgb": partial(rgb.extract, clips),
         "motion rgb on one thread": partial(on_one_thread, rgb, clips),
@@ -119,17 +119,9 @@ def windows(frames: NDArray[Any], stride: int, span: int) -> NDArray[Any]:
     return np.concatenate([clips for _, clips in [*cutter.push(frames), *cutter.finish()]])
 
 
-def flows(frames: NDArray[np.uint8], method: FlowMethod) -> NDArray[np.float32]:
-    """(n, H, W, 3) uint8 RGB -> (n, H, W, 2) float32 flow in pixels, with one engine a core."""
-    threads = os.cpu_count() or 1
-    with ThreadPoolExecutor(threads) as pool:
-        maker = Flows([method.new() for _ in range(threads)], pool)
-        return np.concatenate([maker.push(frames), maker.finish()])
-
-
 def from_frames(backbone: Backbone, frames: NDArray[np.uint8], stride: int, method: FlowMethod) -> NDArray[np.float32]:
     """(n, H, W, 3) uint8 RGB -> (n / stride, D) features of its flow."""
-    return backbone.extract(windows(flows(frames, method), stride, backbone.span))
+    return backbone.extract(windows(flows_of(frames, method, os.cpu_count() or 1), stride, backbone.span))
 
 
 def on_one_thread(backbone: Backbone, clips: NDArray[Any]) -> NDArray[np.float32]:

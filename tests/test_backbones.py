@@ -17,6 +17,7 @@ from wtal.errors import UsageError, WeightsError
 from wtal.extractors import create_backbone
 from wtal.extractors.backbone import FrameSize, ten_crops
 from wtal.extractors.extractor import Extractor, ExtractorSpec, weights_of_streams
+from wtal.extractors.line import Line
 from wtal.extractors.runtime import run_by
 from wtal.extractors.weights import Weights, pin_of
 from wtal.pipeline.weights import published_weights
@@ -126,7 +127,7 @@ def test_one_pass_decodes_once(toy, folder, tmp_path, monkeypatch):
     from wtal.extractors.extractor import Extractor
 
     opened, own = [], Extractor.open
-    monkeypatch.setattr(Extractor, "open", lambda self, path, *rest: opened.append(path) or own(self, path, *rest))
+    monkeypatch.setattr(Extractor, "open", lambda self, *rest: opened.append(rest) or own(self, *rest))
     names = ("--backbone", "toy", "--backbone", "toy:loud")
     wtal("extract", folder, *names, "--workspace", tmp_path / "ws")
     assert len(opened) == 2
@@ -304,10 +305,8 @@ def test_what_changes_at_a_second_changes_at_its_snippet(name, tmp_path):
     extractor = Extractor(spec)
     # Small pictures: the place in time is what is tested.
     extractor.size = FrameSize(short_side=64, enlarge=False)
-    try:
-        made = extractor(video)
-    finally:
-        extractor.close()
+    with Line([extractor]) as line:
+        made = line.run(video)[0]
     assert made.grid.num_snippets == 10
     assert made.grid.to_segment(5, 5).start == pytest.approx(3.2)
     features = made.streams["rgb"]

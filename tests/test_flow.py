@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from wtal.errors import UsageError, WtalError
-from wtal.extractors.flow import dis, tvl1
+from wtal.extractors import tvl1_contrib, tvl1_opencv_cuda
+from wtal.extractors.flow import dis
 from wtal.extractors.optical_flow import create_flow, extend_edges
+from wtal.extractors.tvl1 import MIN_SIDE, Parameters, pyramid
 from wtal.registry import FLOWS
 
 METHODS = ["tvl1:opencv-contrib", "dis:medium", "dis:fast", "dis:ultrafast"]
@@ -29,6 +31,12 @@ def texture(height, width, seed=0, blur=2.0):
     return cv2.normalize(smooth, None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8)
 
 
+def flow_of(method, first, second):
+    """(H, W), (H, W) -> (H, W, 2), by a method's name or by an engine."""
+    engine = create_flow(method).new() if isinstance(method, str) else method
+    return engine(first[None], second[None])[0]
+
+
 def moved(height, width, dx, dy):
     """A picture, and the same with its content moved dx to the right and dy down."""
     canvas = texture(height + 20, width + 20)
@@ -37,7 +45,7 @@ def moved(height, width, dx, dy):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_a_texture_that_moves_gives_its_motion(name):
-    flow = create_flow(name).new()(*moved(96, 128, 3, -1))
+    flow = flow_of(name, *moved(96, 128, 3, -1))
     assert flow.shape == (96, 128, 2)
     assert flow.dtype == np.float32
     interior = flow[16:-16, 16:-16]
@@ -49,7 +57,7 @@ def test_a_texture_that_moves_gives_its_motion(name):
 @pytest.mark.parametrize("name", METHODS)
 def test_a_still_picture_has_no_flow(name):
     picture = texture(64, 80)
-    assert np.abs(create_flow(name).new()(picture, picture)).max() < 1e-3
+    assert np.abs(flow_of(name, picture, picture)).max() < 1e-3
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -57,12 +65,14 @@ def test_same_bits_for_any_thread_count_engine_and_order(name):
     first, second = texture(48, 57), texture(48, 57, seed=1)
     method = create_flow(name)
     cv2.setNumThreads(1)
-    expected = method.new()(first, second)
+    expected = flow_of(method.new(), first, second)
     engine = method.new()
     for threads in (2, 8):
         cv2.setNumThreads(threads)
-        engine(texture(8, 8), texture(8, 8, seed=2))
-        assert engine(first, second).tobytes() == expected.tobytes()
+        flow_of(engine, texture(8, 8), texture(8, 8, seed=2))
+        assert flow_of(engine, first, second).tobytes() == expected.tobytes()
+        stack = engine(np.stack([second, first, first]), np.stack([first, second, first]))
+        assert stack[1].tobytes() == expected.tobytes()
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -70,12 +80,12 @@ def test_every_size_works(name):
     engine = create_flow(name).new()
     for height, width in TINY:
         first, second = moved(height, width, 1, 0)
-        flow = engine(first, second)
+        flow = flow_of(engine, first, second)
         assert flow.shape == (height, width, 2)
         assert flow.flags.c_contiguous
         assert np.isfinite(flow).all(), (height, width)
         assert np.abs(flow).max() < 100, (height, width)
-        assert np.abs(engine(first, first)).max() < 1e-3, (height, width)
+        assert np.abs(flow_of(engine, first, first)).max() < 1e-3, (height, width)
 
 
 def test_a_small_picture_is_extended_by_its_edges():
@@ -83,12 +93,13 @@ def test_a_small_picture_is_extended_by_its_edges():
     assert extend_edges(picture, 3).tolist() == [[1, 2, 2], [3, 4, 4], [3, 4, 4]]
     assert extend_edges(picture.T, 1).flags.c_contiguous
     assert extend_edges(np.zeros((2, 9), np.uint8), 4).shape == (4, 9)
+    assert extend_edges(picture[None], 3).tolist() == [[[1, 2, 2], [3, 4, 4], [3, 4, 4]]]
 
 
 def test_no_scale_is_lost_at_the_smallest_sides():
     algorithm = cv2.optflow.DualTVL1OpticalFlow_create()
-    algorithm.calc(texture(tvl1.MIN_SIDE, tvl1.MIN_SIDE), texture(tvl1.MIN_SIDE, tvl1.MIN_SIDE, seed=1), None)
-    assert algorithm.getScalesNumber() == 5
+    algorithm.calc(texture(MIN_SIDE, MIN_SIDE), texture(MIN_SIDE, MIN_SIDE, seed=1), None)
+    assert algorithm.getScalesNumber() == len(pyramid(MIN_SIDE, MIN_SIDE, Parameters())) == 5
     for preset in ("medium", "fast", "ultrafast"):
         side = dis.create(preset).identity["min_side"]
         algorithm = cv2.DISOpticalFlow.create(dis._PRESETS[preset])
@@ -98,7 +109,7 @@ def test_no_scale_is_lost_at_the_smallest_sides():
 
 
 def test_the_parameters_are_those_of_opencv():
-    ours, default = tvl1._ContribEngine()._algorithm, cv2.optflow.DualTVL1OpticalFlow_create()
+    ours, default = tvl1_contrib.Engine(Parameters())._algorithm, cv2.optflow.DualTVL1OpticalFlow_create()
     getters = [name for name in dir(default) if name.startswith("get") and name != "getDefaultName"]
     assert len(getters) == 12
     assert all(getattr(ours, name)() == getattr(default, name)() for name in getters)
@@ -120,7 +131,7 @@ def test_a_method_can_be_sent_to_a_worker(name):
     copy = pickle.loads(pickle.dumps(method))
     assert copy == method
     first, second = moved(50, 50, 1, 1)
-    assert (copy.new()(first, second) == method.new()(first, second)).all()
+    assert (flow_of(copy.new(), first, second) == flow_of(method.new(), first, second)).all()
 
 
 def test_unknown_names_are_refused_with_a_suggestion():
@@ -137,10 +148,10 @@ def test_an_implementation_that_cannot_run_says_why(monkeypatch):
     monkeypatch.delattr(cv2.cuda, "OpticalFlowDual_TVL1_create", raising=False)
     with pytest.raises(WtalError, match="tvl1:opencv-cuda cannot run here: this OpenCV build has no CUDA"):
         create_flow("tvl1:opencv-cuda")
-    assert create_flow("tvl1").implementation == "opencv-contrib"
+    assert create_flow("tvl1", "cuda").implementation == "opencv-contrib"
     monkeypatch.delattr(cv2, "optflow")
     with pytest.raises(WtalError, match=r"opencv-cuda cannot run here.*opencv-contrib cannot run here: .*contrib"):
-        create_flow("tvl1")
+        create_flow("tvl1", "cuda")
 
 
 def test_cuda_is_taken_where_there_is_one(monkeypatch):
@@ -169,11 +180,11 @@ def test_cuda_is_taken_where_there_is_one(monkeypatch):
         OpticalFlowDual_TVL1_create=Algorithm, getCudaEnabledDeviceCount=lambda: 1, GpuMat=Matrix
     )
     monkeypatch.setattr(cv2, "cuda", stand_in)
-    method = create_flow("tvl1")
+    method = create_flow("tvl1", "cuda:0")
     assert method.implementation == "opencv-cuda"
-    assert method.identity["parameters"]["iterations"] == 300
-    assert method.new()(*moved(50, 70, 1, 0)).shape == (50, 70, 2)
-    assert method.new()(*moved(4, 4, 1, 0)).shape == (4, 4, 2)
+    assert create_flow("tvl1").implementation != "opencv-cuda"
+    assert flow_of(method.new(), *moved(4, 4, 1, 0)).shape == (4, 4, 2)
+    assert flow_of(method.new(), *moved(50, 70, 1, 0)).shape == (50, 70, 2)
     assert (settings["setTau"], settings["setNumScales"], settings["setNumIterations"]) == (0.25, 5, 300)
     stand_in.getCudaEnabledDeviceCount = lambda: 0
     with pytest.raises(WtalError, match="OpenCV sees no CUDA device"):
@@ -182,7 +193,7 @@ def test_cuda_is_taken_where_there_is_one(monkeypatch):
 
 @pytest.mark.gpu
 def test_opencv_cuda_agrees_with_the_known_motion(cuda):
-    if tvl1._why_not_cuda() is not None:
+    if tvl1_opencv_cuda.why_not("cuda") is not None:
         pytest.skip("this OpenCV build has no CUDA optical flow")
-    flow = create_flow("tvl1:opencv-cuda").new()(*moved(96, 128, 3, -1))
+    flow = flow_of("tvl1:opencv-cuda", *moved(96, 128, 3, -1))
     assert np.abs(np.median(flow[16:-16, 16:-16], axis=(0, 1)) - (3, -1)).max() < 0.1

@@ -1,16 +1,14 @@
 """Chunks of frames to windows of snippets, against the definition."""
 
-from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 
-import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wtal.data.grid import SnippetGrid
-from wtal.extractors.snippets import Flows, Windows
+from wtal.extractors.snippets import Windows
 
 
 def brute_force(frames, stride, span, tail):
@@ -84,55 +82,3 @@ def test_windows_refuse_what_is_not_positive():
         Windows(8, 16, batch=0)
     with pytest.raises(ValueError, match="positive"):
         Windows(0, 16)
-
-
-class Difference:
-    """A flow engine that can be told apart by its input: (second - first, second)."""
-
-    def __init__(self):
-        self.busy = False
-
-    def __call__(self, first, second):
-        assert not self.busy, "one engine in two threads"
-        self.busy = True
-        flow = np.stack([second.astype(np.float32) - first, second.astype(np.float32)], axis=2)
-        self.busy = False
-        return flow
-
-
-def flow_of(frames, engines, sizes):
-    with ThreadPoolExecutor(4) as pool:
-        flows = Flows(engines, pool)
-        return np.concatenate([*(flows.push(chunk) for chunk in chunks(frames, sizes)), flows.finish()])
-
-
-@pytest.mark.parametrize("sizes", [[1], [3, 1, 7], [100]])
-@pytest.mark.parametrize("workers", [1, 2, 4])
-def test_flow_goes_from_each_frame_to_the_next_across_chunks(sizes, workers):
-    frames = np.random.default_rng(0).integers(0, 255, (23, 5, 4, 3), np.uint8)
-    gray = np.stack([cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]).astype(np.float32)
-    flow = flow_of(frames, [Difference() for _ in range(workers)], sizes)
-    expected = np.stack([gray[1:] - gray[:-1], gray[1:]], axis=3)
-    np.testing.assert_array_equal(flow, np.concatenate([expected, expected[-1:]]))
-
-
-def test_one_frame_has_zero_flow_and_no_frame_has_none():
-    frames = np.full((1, 3, 2, 3), 7, np.uint8)
-    np.testing.assert_array_equal(flow_of(frames, [Difference()], [1]), np.zeros((1, 3, 2, 2), np.float32))
-    with ThreadPoolExecutor(1) as pool:
-        assert Flows([Difference()], pool).finish().shape == (0, 0, 0, 2)
-        with pytest.raises(ValueError, match="engine"):
-            Flows([], pool)
-
-
-def test_real_flow_does_not_depend_on_the_number_of_engines():
-    texture = cv2.GaussianBlur(np.random.default_rng(1).integers(0, 255, (80, 100, 3), np.uint8), (0, 0), 2)
-    frames = np.stack([np.roll(texture, (j, 2 * j), axis=(0, 1)) for j in range(9)])
-
-    def engine():
-        dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-        return lambda first, second: dis.calc(first, second, None)
-
-    one = flow_of(frames, [engine()], [4])
-    three = flow_of(frames, [engine() for _ in range(3)], [9])
-    np.testing.assert_array_equal(one, three)

@@ -1,4 +1,7 @@
-"""A folder of modules, looked up by file name: a new leaf is one new file and nothing else."""
+"""A folder of modules, looked up by file name: a new leaf is one new file and nothing else.
+
+A dash in a name is an underscore in the file's: `tvl1-fast` lies in `tvl1_fast.py`.
+"""
 
 import difflib
 import importlib
@@ -45,7 +48,7 @@ class Registry:
         """
         leaf = name.partition(":")[0]
         if leaf in self._own():
-            return importlib.import_module(f"{self.package}.{leaf}")
+            return importlib.import_module(f"{self.package}.{leaf.replace('-', '_')}")
         for point in entry_points(group=f"wtal.{self.kind}s", name=leaf):
             module: ModuleType = point.load()
             return module
@@ -53,7 +56,8 @@ class Registry:
 
     def _own(self) -> set[str]:
         folder = _ROOT.joinpath(*self.package.split(".")[1:])
-        return {path.stem for path in folder.glob("*.py") if not path.stem.startswith("_")}
+        stems = {path.stem for path in folder.glob("*.py")}
+        return {stem.replace("_", "-") for stem in stems if not stem.startswith("_")}
 
 
 HEADS = Registry("head", "wtal.models.heads")

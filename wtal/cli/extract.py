@@ -17,8 +17,8 @@ from wtal.cli._console import (
     print_json,
     workspace_option,
 )
-from wtal.data.video_ids import readable
 from wtal.data.files import write_atomic
+from wtal.data.video_ids import readable
 from wtal.pipeline.extract import ExtractResult, extract_all
 from wtal.pipeline.fan_out import Engine, Machine
 from wtal.pipeline.recipe import ExtractConfig
@@ -88,7 +88,9 @@ _DEFAULT = ExtractConfig()
     show_default=True,
     help="Where processes run: on this machine, or on a cluster that exists.",
 )
-@click.option("--cluster", default="", metavar="ADDRESS", help="Of dask's scheduler, or of ray (auto finds a local one).")
+@click.option(
+    "--cluster", default="", metavar="ADDRESS", help="Of dask's scheduler, or of ray (auto finds a local one)."
+)
 @click.option("--profile", type=click.Path(path_type=Path), help="Write what each stage did to this JSON file.")
 @click.option(
     "--time-limit",

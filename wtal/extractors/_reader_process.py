@@ -1,8 +1,8 @@
 """The process that decodes videos for another one, which may kill it (`isolate.py`); it imports no torch.
 
 Requests come in on stdin and messages go out on stdout, each one a pickle: `Opened` once per video, then `Beat`s and
-chunks of frames, at last `Worked` and a `VideoSummary`; or in place of any of these the error that ends the video. The pipe holds
-little, so that decoding waits for the one who takes the chunks. The process ends when stdin does.
+chunks of frames, at last `Worked` and a `VideoSummary`; or in place of any of these the error that ends the video.
+The pipe holds little, so that decoding waits for the one who takes the chunks. The process ends when stdin does.
 """
 
 import os

@@ -18,6 +18,7 @@ from wtal.extractors.choose import reader_identity
 from wtal.extractors.isolate import IsolatedVideo, ReaderProcess
 from wtal.extractors.optical_flow import FlowMethod, create_flow
 from wtal.extractors.runtime import FLOAT32, TORCH, run_by
+from wtal.extractors.snippets import Windows
 from wtal.extractors.video import VideoSummary
 from wtal.registry import BACKBONES, suggest
 
@@ -30,7 +31,7 @@ class ExtractorSpec:
 
     Empty `streams`, empty `flow` and zero `stride` take the backbone's own. `weights` holds (stream, source) pairs.
     `device` is one of torch's, or several with commas between them, each of which gets a copy of the backbones.
-    `threads` is how many work side by side (0: one a core, the cores divided by `share`, the extractors on this machine).
+    `threads` is how many work side by side (0: one a core; the cores are divided by `share`, who work on this machine).
     `time_limit` is how many seconds a reader may go without a frame; `crops` as in `Backbone.extract`;
     `runtime` and `precision` as in `wtal.extractors.runtime`.
     """
@@ -77,10 +78,11 @@ class Extractor:
         names = spec.streams or tuple(module.STREAMS)
         _refuse_unknown_streams(names, spec.weights, tuple(module.STREAMS))
         weights = dict(spec.weights)
+        self.devices = spec.device.split(",")
         self.replicas: dict[str, list[Backbone]] = {
             name: [
                 run_by(create_backbone(spec.backbone, name, weights.get(name)), spec.runtime, spec.precision, device)
-                for device in spec.device.split(",")
+                for device in self.devices
             ]
             for name in names
         }
@@ -89,7 +91,9 @@ class Extractor:
         first = next(iter(self.backbones.values()))
         self.span, self.size = first.span, first.size
         self.stride = spec.stride or int(module.STRIDE)
-        self.flow: FlowMethod | None = create_flow(spec.flow or module.FLOW) if FLOW in names else None
+        flow = spec.flow or module.FLOW
+        self.flows: list[FlowMethod] = [create_flow(flow, device) for device in self.devices] if FLOW in names else []
+        self.flow = self.flows[0] if self.flows else None
         self.threads = spec.threads or max(1, (os.cpu_count() or 1) // spec.share)
         if spec.device.startswith("cuda"):
             # TF32 moves features by a thousandth against the CPU: speed is not worth other numbers.
@@ -141,6 +145,11 @@ class Extractor:
         On a CPU, where a batch is worth little, a video's numbers never depend on its company.
         """
         return self.spec.device != "cpu"
+
+    def cut(self, stream: str) -> tuple[Windows, int, str]:
+        """For one video's stream: what cuts it into clips; and the dimension and type of its features."""
+        backbone = self.backbones[stream]
+        return Windows(self.stride, backbone.span, self.spec.tail, self.spec.batch), backbone.dim, self.spec.dtype
 
     def open(self, process: ReaderProcess, path: Path, reader: str, why: str | None) -> IsolatedVideo:
         """The frames of a file, by `reader`; `why` says why it is not the one that was asked for."""

@@ -65,6 +65,11 @@ class Stage:
         for worker in self._workers:
             worker.start()
 
+    @property
+    def joins(self) -> bool:
+        """Whether orders may run together."""
+        return self._joined > 0
+
     def submit(self, *arrays: Array) -> Future[Array]:
         """Arrays of n rows -> what the function makes of them, n rows, when it is done.
 

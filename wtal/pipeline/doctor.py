@@ -13,7 +13,17 @@ from wtal.pipeline.weights import place, published_weights
 from wtal.pipeline.workspace import Workspace
 from wtal.registry import FLOWS, READERS
 
-_PACKAGES = ("torch", "numpy", "av", "opencv-contrib-python-headless", "decord", "joblib", "pydantic", "tensorboard")
+_PACKAGES = (
+    "torch",
+    "numpy",
+    "av",
+    "opencv-contrib-python-headless",
+    "decord",
+    "numba",
+    "joblib",
+    "pydantic",
+    "tensorboard",
+)
 
 
 def examine(workspace: Workspace) -> dict[str, dict[str, str]]:
@@ -51,13 +61,16 @@ def _version(package: str) -> str:
 
 
 def _flows() -> dict[str, str]:
-    """Every implementation of every method; the one that a bare name takes is marked."""
+    """Every implementation of every method; the one that a bare name takes on this machine's best device is marked."""
+    import torch
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     found = {}
     for name in FLOWS.names():
-        chosen = _chosen(name)
+        chosen = _chosen(name, device)
         for implementation in FLOWS.load(name).IMPLEMENTATIONS:
             try:
-                create_flow(f"{name}:{implementation}")
+                create_flow(f"{name}:{implementation}", device)
             except (UsageError, WtalError) as error:
                 found[f"{name}:{implementation}"] = str(error)
             else:
@@ -65,9 +78,9 @@ def _flows() -> dict[str, str]:
     return found
 
 
-def _chosen(name: str) -> str:
+def _chosen(name: str, device: str) -> str:
     try:
-        return create_flow(name).implementation
+        return create_flow(name, device).implementation
     except WtalError as error:
         return str(error)
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ExtractResult:
-    """The store, the videos asked for, why some of them are not in it (id -> reason), and where the call's time went."""
+    """The store, the videos asked for, why some are not in it (id -> reason), and where the call's time went."""
 
     store: Path
     videos: tuple[VideoFile, ...]
@@ -78,9 +78,7 @@ def extract_all(
     failures = [_clashes(writer, videos) for writer in writers]
     for name, reason in {name: reason for found in failures for name, reason in found.items()}.items():
         reporter.say(f"failed: {name}: {reason}")
-    todo = [
-        video for video in videos if not all(_settled(video, *one) for one in zip(writers, failures, strict=True))
-    ]
+    todo = [video for video in videos if not all(_settled(video, *one) for one in zip(writers, failures, strict=True))]
     if len(todo) < len(videos) - len(failures[0]):
         done = len(videos) - len(failures[0]) - len(todo)
         reporter.say(f"{done} of {len(videos)} videos are in {', '.join(map(str, stores))} already")

@@ -34,10 +34,10 @@ _IDLE_SECONDS = 10
 class Machine:
     """How the work is spread.
 
-    `device` is one of torch's, or several with commas between them; `time_limit` the seconds for a reader without a frame;
-    `decoders` the videos in flight in each process (0: two, or one a process where there are several). `jobs` processes
-    share the videos: this one alone, or with several joblib's `engine`, of which dask and ray run on the cluster at
-    the address `cluster`, on all of its workers where `jobs` is 1.
+    `device` is one of torch's, or several with commas between them; `time_limit` the seconds for a reader without a
+    frame; `decoders` the videos in flight in this process (0: two). `jobs` processes share the videos: this one alone,
+    or several of joblib's `engine`, each with one in flight; dask and ray run on the cluster at the address `cluster`,
+    on all of its workers where `jobs` is 1.
     """
 
     jobs: int = 1
@@ -78,7 +78,8 @@ def _here(
     from wtal.extractors.line import Line
 
     with ThreadPoolExecutor(decoders) as pool, Line(extractors) as line:
-        later, before = [], line.times.stages()
+        later: list[VideoFile] = []
+        before = line.times.stages()
         for waiting in (False, True):
             work = functools.partial(_one, stores, line, wait=waiting)
             for video, reasons in _in_flight(pool, decoders, work, later if waiting else videos):
@@ -213,7 +214,7 @@ def _ray(machine: Machine) -> Iterator[tuple[int, int]]:
     try:
         nodes = max(1, sum(node["Alive"] for node in ray.nodes()))
         jobs = machine.jobs if machine.jobs > 1 else max(1, int(ray.cluster_resources().get("CPU", 1)))
-        register_ray()
+        register_ray()  # type: ignore[no-untyped-call]
         with joblib.parallel_config(backend="ray"):
             yield jobs, -(-jobs // nodes)
     finally:

@@ -18,7 +18,7 @@ from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.workspace import Workspace
 from wtal.registry import LAYOUTS
 
-DEFAULT_LAYOUT = "wtalc_joint"
+DEFAULT_LAYOUT = "wtalc-joint"
 
 
 @dataclass(frozen=True)

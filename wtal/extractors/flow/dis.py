@@ -22,7 +22,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from wtal.extractors.optical_flow import FlowField, FlowMethod, Gray, Implementation, extend_edges, resolve_flow
+from wtal.extractors.optical_flow import CPU, FlowFields, FlowMethod, Grays, Implementation, extend_edges, resolve_flow
 
 _PRESETS = {
     "medium": cv2.DISOPTICAL_FLOW_PRESET_MEDIUM,
@@ -31,26 +31,30 @@ _PRESETS = {
 }
 
 
-def create(implementation: str | None = None) -> FlowMethod:
+def create(implementation: str | None = None, device: str = CPU) -> FlowMethod:
     """DIS flow with the preset `implementation` ("medium" | "fast" | "ultrafast"); None is medium.
+
+    It is computed on the CPU, whatever the device.
 
     Raises:
         UsageError: when there is no such preset.
     """
-    return resolve_flow("dis", implementation, IMPLEMENTATIONS)
+    return resolve_flow("dis", implementation, IMPLEMENTATIONS, device)
 
 
 class _Engine:
-    def __init__(self, preset: int) -> None:
+    def __init__(self, preset: int, device: str = CPU) -> None:
         self._algorithm = cv2.DISOpticalFlow.create(preset)
         self._min_side = _min_side(self._algorithm)
 
-    def __call__(self, first: Gray, second: Gray) -> FlowField:
-        """(H, W), (H, W) uint8 -> (H, W, 2) float32 pixels."""
-        height, width = first.shape
-        first, second = extend_edges(first, self._min_side), extend_edges(second, self._min_side)
-        flow = self._algorithm.calc(first, second, None)  # type: ignore[call-overload]
-        return np.ascontiguousarray(flow[:height, :width], dtype=np.float32)
+    def __call__(self, first: Grays, second: Grays) -> FlowFields:
+        """(N, H, W), (N, H, W) uint8 -> (N, H, W, 2) float32 pixels."""
+        count, height, width = first.shape
+        flows = np.empty((count, height, width, 2), np.float32)
+        pairs = zip(extend_edges(first, self._min_side), extend_edges(second, self._min_side), strict=True)
+        for flow, pair in zip(flows, pairs, strict=True):
+            flow[:] = self._algorithm.calc(*pair, None)[:height, :width]  # type: ignore[call-overload]
+        return flows
 
 
 def _min_side(algorithm: cv2.DISOpticalFlow) -> int:
@@ -80,7 +84,7 @@ def _identity(preset: int) -> dict[str, Any]:
     return {"opencv": cv2.__version__, "min_side": _min_side(algorithm), "parameters": parameters}
 
 
-def _always() -> None:
+def _always(device: str) -> None:
     return None
 
 

@@ -1,0 +1,219 @@
+"""Stages that videos share, and one video's way through them."""
+
+import threading
+import time
+from concurrent.futures import CancelledError
+
+import cv2
+import numpy as np
+import pytest
+
+from wtal.extractors.optical_flow import create_flow
+from wtal.extractors.snippets import Windows
+from wtal.extractors.stage import Stage
+from wtal.extractors.streams import Features, Flow, flows_of
+from wtal.extractors.timetable import Spent, TimeTable
+
+
+def chunks(frames, sizes):
+    """The frames in chunks of the given sizes, over and over."""
+    start, turn = 0, 0
+    while start < len(frames):
+        size = sizes[turn % len(sizes)]
+        yield frames[start : start + size]
+        start, turn = start + size, turn + 1
+
+
+class Difference:
+    """A flow engine that can be told apart by its input: (second - first, second)."""
+
+    def __init__(self):
+        self.busy = False
+        self.seen = []
+
+    def __call__(self, first, second):
+        assert not self.busy, "one engine in two threads"
+        self.busy = True
+        flow = np.stack([second.astype(np.float32) - first, second.astype(np.float32)], axis=3)
+        self.seen.append(len(flow))
+        self.busy = False
+        return flow
+
+
+class Kept:
+    """Takes flows, and keeps them."""
+
+    def __init__(self):
+        self.flows, self.ended = [], False
+
+    def push(self, frames):
+        self.flows.append(frames)
+
+    def end(self):
+        self.ended = True
+
+
+def flow_of(frames, engines, sizes, joined=0):
+    times, kept = TimeTable(), Kept()
+    with Stage("flow", "pairs", engines, times, joined) as stage:
+        flow = Flow(stage, times, [kept])
+        for chunk in chunks(frames, sizes):
+            flow.push(chunk)
+        flow.finish()
+    assert kept.ended
+    return np.concatenate(kept.flows) if kept.flows else None
+
+
+@pytest.mark.parametrize("sizes", [[1], [3, 1, 7], [100]])
+@pytest.mark.parametrize("workers", [1, 2, 4])
+@pytest.mark.parametrize("joined", [0, 5, 64])
+def test_flow_goes_from_each_frame_to_the_next_across_chunks(sizes, workers, joined):
+    frames = np.random.default_rng(0).integers(0, 255, (23, 5, 4, 3), np.uint8)
+    gray = np.stack([cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]).astype(np.float32)
+    engines = [Difference() for _ in range(workers)]
+    flow = flow_of(frames, engines, sizes, joined)
+    expected = np.stack([gray[1:] - gray[:-1], gray[1:]], axis=3)
+    np.testing.assert_array_equal(flow, np.concatenate([expected, expected[-1:]]))
+    seen = [count for engine in engines for count in engine.seen]
+    assert sum(seen) == 22
+    assert joined or set(seen) == {1}
+
+
+def test_one_frame_has_zero_flow_and_no_frame_has_none():
+    frames = np.full((1, 3, 2, 3), 7, np.uint8)
+    np.testing.assert_array_equal(flow_of(frames, [Difference()], [1]), np.zeros((1, 3, 2, 2), np.float32))
+    assert flow_of(frames[:0], [Difference()], [1]) is None
+
+
+def test_real_flow_does_not_depend_on_the_number_of_engines():
+    texture = cv2.GaussianBlur(np.random.default_rng(1).integers(0, 255, (80, 100, 3), np.uint8), (0, 0), 2)
+    frames = np.stack([np.roll(texture, (j, 2 * j), axis=(0, 1)) for j in range(9)])
+    method = create_flow("dis")
+    one = flow_of(frames, method.engines(1), [4])
+    np.testing.assert_array_equal(one, flow_of(frames, method.engines(3), [9]))
+    np.testing.assert_array_equal(one, flows_of(frames, method, 2))
+
+
+def test_a_stage_joins_what_waits_up_to_its_limit_and_only_what_is_alike():
+    """The first order holds the worker up, so that all others wait when it comes to them."""
+    began, go, seen = threading.Event(), threading.Event(), []
+
+    def double(rows):
+        seen.append(rows.shape)
+        began.set()
+        go.wait(10)
+        return 2 * rows
+
+    times = TimeTable()
+    with Stage("double", "rows", [double], times, joined=4) as stage:
+        first = stage.submit(np.zeros((1, 2)))
+        assert began.wait(10)
+        made = [
+            stage.submit(np.full((rows, wide), value))
+            for value, (rows, wide) in enumerate([(2, 2), (2, 2), (1, 2), (1, 3), (6, 3)])
+        ]
+        go.set()
+        assert first.result(10).shape == (1, 2)
+        for value, future in enumerate(made):
+            assert (future.result(10) == 2 * value).all()
+    assert seen == [(1, 2), (4, 2), (1, 2), (1, 3), (6, 3)]
+    assert times.stages()["double"].units == 13
+
+
+def test_a_stage_that_joins_nothing_runs_every_order_as_it_came():
+    seen = []
+    with Stage("s", "rows", [lambda rows: seen.append(len(rows)) or rows], TimeTable()) as stage:
+        for done in [stage.submit(np.zeros((n, 1))) for n in (3, 1, 2)]:
+            done.result(10)
+    assert seen == [3, 1, 2]
+
+
+def test_submit_waits_while_the_queue_is_full():
+    go = threading.Event()
+    stage = Stage("slow", "rows", [lambda rows: go.wait(10) and rows], TimeTable(), waiting=2)
+    through = []
+
+    def feed():
+        for number in range(6):
+            stage.submit(np.zeros((1, 1)))
+            through.append(number)
+
+    feeder = threading.Thread(target=feed)
+    feeder.start()
+    deadline = time.monotonic() + 10
+    while len(through) < 3 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.05)
+    assert len(through) == 3  # one at work, two in the queue
+    go.set()
+    feeder.join(10)
+    stage.close()
+    assert len(through) == 6
+
+
+def test_an_error_goes_to_those_who_ordered_and_the_stage_goes_on():
+    def picky(rows):
+        if rows.sum() > 1:
+            raise ValueError("too much")
+        return rows
+
+    with Stage("picky", "rows", [picky], TimeTable()) as stage:
+        bad, good = stage.submit(np.full((1, 1), 2)), stage.submit(np.ones((1, 1)))
+        with pytest.raises(ValueError, match="too much"):
+            bad.result(10)
+        assert good.result(10) == 1
+
+
+def test_a_closed_stage_cancels_what_waits():
+    began, go = threading.Event(), threading.Event()
+
+    def slow(rows):
+        began.set()
+        go.wait(10)
+        return rows
+
+    stage = Stage("slow", "rows", [slow], TimeTable())
+    running, waiting = stage.submit(np.zeros((1, 1))), stage.submit(np.zeros((1, 1)))
+    began.wait(10)
+    closer = threading.Thread(target=stage.close)
+    closer.start()
+    with pytest.raises(CancelledError):
+        waiting.result(10)
+    go.set()
+    closer.join(10)
+    assert running.result(10).shape == (1, 1)
+    with pytest.raises(CancelledError):
+        stage.submit(np.zeros((1, 1)))
+    with pytest.raises(ValueError, match="worker"):
+        Stage("none", "rows", [], TimeTable())
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_features_come_in_order_whoever_makes_them(workers):
+    def mean(clips):
+        time.sleep(float(clips[0, 0, 0]) % 3 / 500)
+        return clips.mean(axis=(1, 2))[:, None].astype(np.float32)
+
+    frames = np.arange(40, dtype=np.float64)[:, None]
+    times = TimeTable()
+    with Stage("mean", "snippets", [mean] * workers, times, waiting=2) as stage:
+        features = Features(stage, Windows(4, 4, batch=2), 1, "float16")
+        for chunk in chunks(frames, [7]):
+            features.push(chunk)
+        features.end()
+        found = features.features()
+    np.testing.assert_array_equal(found[:, 0], frames.reshape(10, 4).mean(axis=1))
+    assert found.dtype == np.float16
+    assert times.stages()["mean"].units == 10
+
+
+def test_a_timetable_adds_up_and_tells_what_is_new():
+    times = TimeTable()
+    times.add("a", Spent(1.0, 2, "frames"))
+    before = times.stages()
+    with times.busy("a", 3), times.busy("b", 1, "pairs"):
+        pass
+    new = times.since(before)
+    assert (new["a"].units, new["a"].unit, new["b"].units) == (3, "frames", 1)
+    assert times.stages()["a"].units == 5
+    assert 0 <= new["a"].seconds < 1

@@ -1,0 +1,130 @@
+"""One video's frames on their way: to optical flow, to the clips of its snippets, to features.
+
+Both yield the same arrays however the frames were cut into chunks and however many threads worked.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from wtal.extractors.optical_flow import FlowMethod
+from wtal.extractors.snippets import Windows
+from wtal.extractors.stage import Stage
+from wtal.extractors.timetable import TimeTable
+
+COLOUR = "colour"
+_CHUNKS_AHEAD = 2
+"""Of a video's frames whose flow is not there yet."""
+
+
+class Taker(Protocol):
+    """Who takes flows as they come."""
+
+    def push(self, frames: NDArray[Any]) -> None:
+        """(n, H, W, 2), the next ones."""
+        ...
+
+    def end(self) -> None:
+        """No more come."""
+        ...
+
+
+def flows_of(frames: NDArray[np.uint8], method: FlowMethod, threads: int) -> NDArray[np.float32]:
+    """A whole video at once: (N, H, W, 3) uint8 RGB -> (N, H, W, 2) float32 flow in pixels, as extraction makes it."""
+    times, kept = TimeTable(), _Kept()
+    with Stage(
+        "flow", "pairs", method.engines(threads), times, joined=method.pairs if method.pairs > 1 else 0
+    ) as stage:
+        flow = Flow(stage, times, [kept])
+        flow.push(frames)
+        flow.finish()
+    return np.concatenate(kept.flows)
+
+
+class _Kept:
+    """A taker that keeps what comes."""
+
+    def __init__(self) -> None:
+        self.flows: list[NDArray[Any]] = []
+
+    def push(self, frames: NDArray[Any]) -> None:
+        self.flows.append(frames)
+
+    def end(self) -> None:
+        pass
+
+
+class Features:
+    """One stream of one video for one backbone: frames or flows in, clips to its stage, features out."""
+
+    def __init__(self, stage: Stage, windows: Windows, dim: int, dtype: str) -> None:
+        self._stage, self._windows, self._dim, self._dtype = stage, windows, dim, np.dtype(dtype)
+        self._rows: list[Future[NDArray[Any]]] = []
+
+    def push(self, frames: NDArray[Any]) -> None:
+        """(n, H, W, C), the next frames or flows; it waits while the backbone is behind."""
+        self._rows += [self._stage.submit(clips) for _, clips in self._windows.push(frames)]
+
+    def end(self) -> None:
+        """No more frames come."""
+        self._rows += [self._stage.submit(clips) for _, clips in self._windows.finish()]
+
+    def features(self) -> NDArray[Any]:
+        """(T, D), when they are there."""
+        rows = [row.result().astype(self._dtype) for row in self._rows]
+        return np.concatenate(rows) if rows else np.zeros((0, self._dim), self._dtype)
+
+
+class Flow:
+    """One video's optical flow by one method, for all who take it.
+
+    Flow j goes from frame j to frame j + 1, across chunks and snippets; the last is repeated, so that N frames have N
+    flows, and a video of one frame has zero flow.
+    """
+
+    def __init__(self, stage: Stage, times: TimeTable, takers: Sequence[Taker]) -> None:
+        self.takers = takers
+        self._stage, self._times = stage, times
+        self._before: NDArray[np.uint8] | None = None
+        self._pending: deque[list[Future[NDArray[Any]]]] = deque()
+        self._last: NDArray[Any] | None = None
+
+    def push(self, frames: NDArray[np.uint8]) -> None:
+        """(n, H, W, 3) uint8 RGB, the next frames; it waits while too many of those before have no flow yet."""
+        with self._times.busy(COLOUR, len(frames), "frames"):
+            grays = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
+        line = grays if self._before is None else [self._before, *grays]
+        if len(line) > 1:
+            self._pending.append(self._order(np.stack(line)))
+        self._before = line[-1] if line else None
+        self._settle(_CHUNKS_AHEAD)
+
+    def finish(self) -> None:
+        """No more frames come: the last flow stands in for the last frame's."""
+        self._settle(0)
+        if self._before is not None:
+            self._give(np.zeros((1, *self._before.shape, 2), np.float32) if self._last is None else self._last)
+        for taker in self.takers:
+            taker.end()
+
+    def _order(self, line: NDArray[np.uint8]) -> list[Future[NDArray[Any]]]:
+        """Frames (n + 1, H, W) -> their n flows to come: one order a pair for workers side by side, or all at once."""
+        if self._stage.joins:
+            return [self._stage.submit(line[:-1], line[1:])]
+        return [self._stage.submit(line[j : j + 1], line[j + 1 : j + 2]) for j in range(len(line) - 1)]
+
+    def _settle(self, left: int) -> None:
+        """Hand on flows, in order, until at most `left` chunks wait for theirs."""
+        while len(self._pending) > left:
+            flows = np.concatenate([flow.result() for flow in self._pending.popleft()])
+            self._last = flows[-1:].copy()
+            self._give(flows)
+
+    def _give(self, flows: NDArray[Any]) -> None:
+        for taker in self.takers:
+            taker.push(flows)
