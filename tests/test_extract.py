@@ -213,8 +213,8 @@ def test_a_name_that_is_not_utf_8_is_extracted_shown_and_listed(tmp_path):
     store = wtal("extract", videos, "--workspace", tmp_path / "ws").stdout.strip()
     assert FeatureStore.open(store).ids == ("bad\ufffd",)
     assert "bad\ufffd" in wtal("show", store, "--json").stdout
-    listed = wtal("extract", videos, "--workspace", tmp_path / "ws", "--dry-run").stdout
-    assert listed == f"bad\ufffd\t{videos}/bad\ufffd.mp4\n"
+    listed = wtal("extract", videos, "--workspace", tmp_path / "ws", "--dry-run", "--json").stdout
+    assert [video["id"] for video in json.loads(listed)["videos"]] == ["bad\ufffd"]
 
 
 @pytest.mark.parametrize(

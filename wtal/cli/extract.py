@@ -18,11 +18,10 @@ from wtal.cli._console import (
     workspace_option,
 )
 from wtal.data.files import write_atomic
-from wtal.data.video_ids import readable
 from wtal.pipeline.extract import ExtractResult, extract_all
 from wtal.pipeline.fan_out import Engine, Machine
+from wtal.pipeline.plan import plan, words
 from wtal.pipeline.recipe import ExtractConfig
-from wtal.pipeline.videos import find_videos
 from wtal.pipeline.workspace import Workspace
 from wtal.registry import BACKBONES, FLOWS, READERS
 
@@ -100,7 +99,9 @@ _DEFAULT = ExtractConfig()
     metavar="SECONDS",
     help="A reader that gives no frame for so long is stopped, and the video named a failure.",
 )
-@click.option("--dry-run", is_flag=True, help="Name the videos and do nothing.")
+@click.option(
+    "--dry-run", is_flag=True, help="Say what there is to do, and after ten seconds of trial how long it takes here."
+)
 @device_option
 @workspace_option
 @json_option
@@ -129,11 +130,11 @@ def command(
     """
     chosen = {**values, "streams": tuple(filter(None, streams.split(",")))}
     wanted = [(ExtractConfig.parse({**chosen, "backbone": name}, "extract"), weights) for name in backbones]
-    if dry_run:
-        for video in find_videos(paths):
-            click.echo(f"{video.id}\t{readable(str(video.path))}")
-        return
     machine = Machine(jobs, pick_device(device), time_limit, decoders, engine, cluster)
+    if dry_run:
+        planned = plan(paths, wanted, Workspace(workspace), out, machine, reporter=ConsoleReporter())
+        print_json(planned.to_json()) if as_json else click.echo("\n".join(words(planned)))
+        return
     results = extract_all(paths, wanted, Workspace(workspace), out, machine, ConsoleReporter())
     spent = results[0].profile
     if spent.stages:

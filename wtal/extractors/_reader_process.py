@@ -36,12 +36,16 @@ Send = Callable[[Any], None]
 
 @dataclass(frozen=True)
 class Request:
-    """One video to decode: to `fps` frames per second, scaled to `size`, with the reader or rule `reader`."""
+    """One video to decode: to `fps` frames per second, scaled to `size`, with the reader or rule `reader`.
+
+    With `frames` False it is only to be opened.
+    """
 
     path: Path
     fps: Fraction
     size: FrameSize
     reader: str
+    frames: bool = True
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,8 @@ def _serve(request: Request, send: Send) -> None:
         reader, why = choose(info, request.reader)
         opened = Opened(info, reader, why, can_retry=reader not in (request.reader, "pyav"))
         send(opened)
+        if not request.frames:
+            return
         frames = _all_or_nothing(read(info, reader), reader) if opened.can_retry else read(info, reader)
         sampler = Sampler(_beating(frames, send), info, request.fps)
         seconds, start = 0.0, time.perf_counter()

@@ -54,10 +54,25 @@ class ReaderProcess:
             ReaderFailed: when the reader that `auto` chose does not open the file.
             VideoError: when the file cannot be read, or the process hangs or dies.
         """
+        return self._ask(Request(path, fps, size, reader), time_limit, why)
+
+    def headers(self, path: Path, time_limit: float = 60.0) -> VideoInfo:
+        """What the headers of a file say.
+
+        Raises:
+            VideoError: when it cannot be opened, or the process hangs or dies.
+        """
+        video = self._ask(
+            Request(path, Fraction(1), FrameSize(1, enlarge=False), "auto", frames=False), time_limit, None
+        )
+        video._busy = False
+        return video.info
+
+    def _ask(self, request: Request, time_limit: float, why: str | None) -> "IsolatedVideo":
         self._child = self._child or _Child()
         video = IsolatedVideo(self, self._child, time_limit, why)
         try:
-            video._start(Request(path, fps, size, reader))
+            video._start(request)
         except WtalError:
             video.close()
             raise

@@ -5,8 +5,10 @@ and backbones are stages that all videos in flight share. Every step waits for t
 chunks of frames behind the reader, a backbone a few clips behind flow. So memory does not grow with a video's length.
 """
 
+import contextlib
 import json
 import queue
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
@@ -18,6 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from wtal.errors import VideoError
 from wtal.extractors.backbone import Backbone
 from wtal.extractors.choose import REFERENCE
 from wtal.extractors.extractor import FLOW, Extracted, Extractor
@@ -25,7 +28,7 @@ from wtal.extractors.isolate import IsolatedVideo, ReaderProcess
 from wtal.extractors.stage import Stage
 from wtal.extractors.streams import Features, Flow
 from wtal.extractors.timetable import Spent, TimeTable
-from wtal.extractors.video import ReaderFailed
+from wtal.extractors.video import ReaderFailed, VideoInfo
 
 DECODE, FLOWS = "decode and size", "flow"
 
@@ -66,6 +69,39 @@ class Line:
             return self._read(path, numbers, self.extractors[numbers[0]].spec.reader, None)
         except ReaderFailed as error:
             return self._read(path, numbers, REFERENCE, str(error))
+
+    def headers(self, path: Path) -> VideoInfo:
+        """What the headers of a file say, without decoding it.
+
+        Raises:
+            VideoError: when the file cannot be opened.
+        """
+        with self._reader_process() as process:
+            return process.headers(path, self.extractors[0].spec.time_limit)
+
+    def rehearse(self, path: Path, seconds: float) -> int:
+        """Extract from one file for about so many seconds, for the clock alone; returns how many frames it got through.
+
+        A file that cannot be read to that point counts as far as it went.
+        """
+        first, count = self.extractors[0], 0
+        end = time.perf_counter() + seconds
+
+        def some(video: IsolatedVideo) -> Iterator[NDArray[np.uint8]]:
+            nonlocal count
+            for frames in video:
+                count += len(frames)
+                yield frames
+                if time.perf_counter() > end:
+                    return
+
+        with (
+            contextlib.suppress(VideoError),
+            self._reader_process() as process,
+            first.open(process, path, first.spec.reader, None) as video,
+        ):
+            self._features(range(len(self.extractors)), some(video))
+        return count
 
     def close(self) -> None:
         """Stop what is in flight, and end all reader processes."""

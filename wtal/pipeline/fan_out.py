@@ -5,6 +5,7 @@ dies: the video is then given to another one. Machines of a cluster must see vid
 """
 
 import functools
+import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from wtal.data.store_writer import StoreWriter, file_fingerprint
 from wtal.errors import UsageError, VideoError, WtalError, require
 from wtal.pipeline.videos import VideoFile
+from wtal.registry import BACKBONES
 
 if TYPE_CHECKING:
     from wtal.extractors.extractor import Extractor, ExtractorSpec
@@ -26,6 +28,7 @@ Item = TypeVar("Item")
 Made = TypeVar("Made")
 Engine = Literal["loky", "dask", "ray"]
 STORE = "store"
+_HOME = "WTAL_WORKSPACE"
 _IDLE_SECONDS = 10
 """After so long without work a worker process ends: also when its parent was killed."""
 
@@ -111,16 +114,35 @@ def _landed(flying: dict[Future[Made], Item]) -> Iterator[tuple[Item, Made]]:
 def _elsewhere(
     stores: Sequence[Path], specs: "Sequence[ExtractorSpec]", videos: Sequence[VideoFile], machine: Machine
 ) -> Iterator[Outcome]:
-    """In other processes, of this machine or of a cluster."""
+    """In other processes, here or on a cluster; an engine says how many share a machine, and joblib's settings."""
     import joblib
 
-    with _ENGINES[machine.engine](machine) as (jobs, share):
-        shared = tuple(replace(spec, share=share) for spec in specs)
-        parallel = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered", idle_worker_timeout=_IDLE_SECONDS)
-        yield from parallel(joblib.delayed(_in_worker)(tuple(stores), shared, video) for video in videos)
+    with _ENGINES[machine.engine](machine) as (share, settings):
+        shared = tuple(replace(_anywhere(spec), share=share) for spec in specs)
+        home = str(Path(os.environ.get(_HOME) or "workspace").absolute())
+        parallel = joblib.Parallel(**settings)
+        yield from parallel(joblib.delayed(_in_worker)(tuple(stores), shared, home, video) for video in videos)
 
 
-def _in_worker(stores: Sequence[Path], specs: "tuple[ExtractorSpec, ...]", video: VideoFile) -> Outcome:
+def _anywhere(spec: "ExtractorSpec") -> "ExtractorSpec":
+    """The same, its files and folders named so that they are found from any working directory."""
+    from wtal.extractors.backbone import ANY
+
+    module = BACKBONES.load(spec.backbone)
+    leaf, colon, variant = spec.backbone.partition(":")
+    if getattr(module, "VARIANTS", ()) is ANY:
+        variant = _absolute(variant)
+    weights = tuple((stream, name if name in module.WEIGHTS else _absolute(name)) for stream, name in spec.weights)
+    return replace(spec, backbone=f"{leaf}{colon}{variant}", weights=weights)
+
+
+def _absolute(name: str) -> str:
+    return str(Path(name).absolute()) if name and Path(name).exists() else name
+
+
+def _in_worker(stores: Sequence[Path], specs: "tuple[ExtractorSpec, ...]", home: str, video: VideoFile) -> Outcome:
+    """`home` is the workspace, which weights are kept in too."""
+    os.environ[_HOME] = home
     with _BUILDING:
         line = _workers_line(specs)
     before = line.times.stages()
@@ -167,15 +189,18 @@ def _one(stores: Sequence[Path], line: "Line", video: VideoFile, wait: bool) -> 
     return reasons
 
 
+_AS_THEY_COME = {"return_as": "generator_unordered"}
+
+
 @contextmanager
-def _loky(machine: Machine) -> Iterator[tuple[int, int]]:
+def _loky(machine: Machine) -> Iterator[tuple[int, dict[str, Any]]]:
     if machine.cluster:
         raise UsageError("--cluster is an address for --engine dask or ray; name one of them")
-    yield machine.jobs, machine.jobs
+    yield machine.jobs, {"n_jobs": machine.jobs, "idle_worker_timeout": _IDLE_SECONDS} | _AS_THEY_COME
 
 
 @contextmanager
-def _dask(machine: Machine) -> Iterator[tuple[int, int]]:
+def _dask(machine: Machine) -> Iterator[tuple[int, dict[str, Any]]]:
     import joblib
 
     distributed = require("distributed", "dask")
@@ -194,11 +219,11 @@ def _dask(machine: Machine) -> Iterator[tuple[int, int]]:
             slots[worker["host"]] = slots.get(worker["host"], 0) + worker["nthreads"]
         jobs = machine.jobs if machine.jobs > 1 else sum(slots.values())
         with joblib.parallel_config(backend="dask", client=client):
-            yield jobs, max(slots.values())
+            yield max(slots.values()), {"n_jobs": jobs} | _AS_THEY_COME
 
 
 @contextmanager
-def _ray(machine: Machine) -> Iterator[tuple[int, int]]:
+def _ray(machine: Machine) -> Iterator[tuple[int, dict[str, Any]]]:
     import joblib
 
     ray = require("ray", "ray")
@@ -216,7 +241,8 @@ def _ray(machine: Machine) -> Iterator[tuple[int, int]]:
         jobs = machine.jobs if machine.jobs > 1 else max(1, int(ray.cluster_resources().get("CPU", 1)))
         register_ray()  # type: ignore[no-untyped-call]
         with joblib.parallel_config(backend="ray"):
-            yield jobs, -(-jobs // nodes)
+            # Ray's backend tells of all videos at once, at the end; they are in the stores before.
+            yield -(-jobs // nodes), {"n_jobs": jobs}
     finally:
         if began:
             ray.shutdown()

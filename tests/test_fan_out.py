@@ -1,0 +1,187 @@
+"""One call of extraction on a cluster, in stages that overlap, planned before and timed after."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.videos import constant, write_video
+from wtal.data.store import FeatureStore
+
+COUNT = 8
+CLUSTER = """
+import sys
+from distributed import LocalCluster
+if __name__ == "__main__":
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, host="127.0.0.1") as cluster:
+        print(cluster.scheduler_address, flush=True)
+        print(*(worker.pid for worker in cluster.workers.values()), flush=True)
+        sys.stdin.read()
+"""
+
+
+def wtal(*arguments, **options):
+    return subprocess.run(
+        [sys.executable, "-m", "wtal", *map(str, arguments)], capture_output=True, text=True, timeout=300, **options
+    )
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("videos")
+    for number in range(COUNT):
+        write_video(folder / f"v{number}.mp4", constant(25, 30 + 25 * number))
+    (folder / "empty.mp4").touch()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def plain(videos, tmp_path_factory):
+    """The store and the stderr of one call in one process."""
+    done = wtal("extract", videos, "--workspace", tmp_path_factory.mktemp("plain"))
+    assert done.returncode == 3, done.stderr
+    return Path(done.stdout.strip()), done.stderr
+
+
+@pytest.fixture
+def dask():
+    with subprocess.Popen(
+        [sys.executable, "-c", CLUSTER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as cluster:
+        address, pids = cluster.stdout.readline().strip(), cluster.stdout.readline().split()
+        yield address, [int(pid) for pid in pids]
+        cluster.stdin.close()
+
+
+def content(store):
+    """File name -> bytes, of all that is published."""
+    return {path.name: path.read_bytes() for path in Path(store).iterdir() if path.is_file() and path.name != ".lock"}
+
+
+def test_threads_processes_and_decoders_make_the_same_store(videos, plain, tmp_path):
+    for number, options in enumerate((["--decoders", "1"], ["--decoders", "5"], ["--jobs", "2"])):
+        done = wtal("extract", videos, "--workspace", tmp_path / str(number), *options)
+        assert done.returncode == 3, done.stderr
+        assert content(done.stdout.strip()) == content(plain[0])
+
+
+@pytest.mark.slow
+def test_dask_makes_the_same_store(videos, plain, dask, tmp_path):
+    done = wtal("extract", videos, "--workspace", "ws", "--engine", "dask", "--cluster", dask[0], cwd=tmp_path)
+    assert done.returncode == 3, done.stderr
+    assert content(tmp_path / done.stdout.strip()) == content(plain[0])
+
+
+@pytest.mark.slow
+def test_a_dask_worker_that_is_killed_loses_and_doubles_nothing(videos, plain, dask, tmp_path):
+    address, pids = dask
+    call = [sys.executable, "-m", "wtal", "extract", videos, "--workspace", tmp_path, "--engine", "dask"]
+    with subprocess.Popen(
+        [*call, "--cluster", address], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as running:
+        deadline = time.monotonic() + 120
+        while not list(tmp_path.glob("features/*/parts/*.part")):
+            assert running.poll() is None, running.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        os.kill(pids[0], signal.SIGKILL)
+        out, err = running.communicate(timeout=240)
+    assert running.returncode == 3, err
+    assert content(out.strip()) == content(plain[0])
+
+
+@pytest.mark.slow
+def test_ray_makes_the_same_store(videos, plain, tmp_path):
+    script = """
+import sys
+import ray
+ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+print(ray.get_runtime_context().gcs_address, flush=True)
+sys.stdin.read()
+"""
+    environment = os.environ | {"RAY_AUTH_MODE": "disabled"}
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    ) as cluster:
+        address = cluster.stdout.readline().strip()
+        options = ("--engine", "ray", "--cluster", address)
+        done = wtal("extract", videos, "--workspace", tmp_path, *options, env=environment)
+        cluster.stdin.close()
+    assert done.returncode == 3, done.stderr
+    assert content(done.stdout.strip()) == content(plain[0])
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        (["--engine", "dask"], 2, "--cluster"),
+        (["--engine", "ray"], 2, "--cluster"),
+        (["--cluster", "tcp://127.0.0.1:1", "--jobs", "2"], 2, "--engine dask or ray"),
+        (["--engine", "dusk"], 2, "'dusk'"),
+    ],
+)
+def test_engines_that_cannot_run_are_refused_in_a_line(videos, tmp_path, options, code, said):
+    done = wtal("extract", videos, "--workspace", tmp_path, *options)
+    assert done.returncode == code
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_a_scheduler_that_does_not_answer_is_named(videos, tmp_path):
+    done = wtal("extract", videos, "--workspace", tmp_path, "--engine", "dask", "--cluster", "tcp://127.0.0.1:9")
+    assert done.returncode == 1
+    assert "no dask scheduler answers at tcp://127.0.0.1:9" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_time_table_counts_what_was_done(videos, tmp_path):
+    done = wtal("extract", videos, "--workspace", tmp_path / "ws", "--profile", tmp_path / "p.json")
+    profile = json.loads((tmp_path / "p.json").read_text())
+    store = FeatureStore.open(done.stdout.strip())
+    grids = [store[name].grid for name in store.ids]
+    stages = profile["stages"]
+    assert profile["videos"] == COUNT + 1
+    assert stages["decode and size"]["units"] == sum(grid.frames for grid in grids)
+    assert stages["flow"]["units"] == sum(grid.frames - 1 for grid in grids)
+    for stream in ("rgb", "flow"):
+        assert stages[f"motion {stream}"]["units"] == sum(grid.num_snippets for grid in grids)
+    assert stages["store"]["units"] == COUNT
+    assert all(stage["seconds"] > 0 for stage in stages.values())
+    assert profile["busy"] == pytest.approx(sum(stage["seconds"] for stage in stages.values()))
+    assert "together" in done.stderr
+    again = wtal("extract", videos, "--workspace", tmp_path / "ws")
+    assert "together" not in again.stderr or "0 frames" not in again.stderr
+
+
+def test_a_plan_says_what_extraction_then_does_and_writes_nothing(videos, plain, tmp_path):
+    done = wtal("extract", videos, "--workspace", tmp_path / "ws", "--dry-run", "--json")
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "ws").exists()
+    plan = json.loads(done.stdout)
+    store = FeatureStore.open(plain[0])
+    snippets = sum(store[name].grid.num_snippets for name in store.ids)
+    assert plan["stores"] == [
+        {
+            "path": str(tmp_path / "ws" / "features" / plain[0].name),
+            "snippets": snippets,
+            "bytes": sum(array.nbytes for name in store.ids for array in store[name].streams.values()),
+        }
+    ]
+    assert [video["id"] for video in plan["videos"]] == ["empty", *(f"v{n}" for n in range(COUNT))]
+    assert plan["videos"][0]["problem"] == "the file is empty (0 bytes)"
+    assert plan["seconds"] == pytest.approx(sum(30 + 25 * n for n in range(COUNT)) / 25)
+    assert plan["rate"] > 0
+    assert plan["needed_seconds"] == pytest.approx(plan["seconds"] / plan["rate"])
+
+
+def test_a_plan_leaves_out_what_is_done(videos, plain):
+    done = wtal("extract", videos, "--workspace", plain[0].parents[1], "--dry-run")
+    assert f"videos    {COUNT + 1}, {COUNT} of them extracted already" in done.stdout
+    assert "empty: the file is empty" in done.stdout
+    assert "nothing to extract" in done.stdout
