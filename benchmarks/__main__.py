@@ -23,6 +23,7 @@ QUICK = {
         "--repeat",
         "1",
     ],
+    "extraction": ["--rendered", "1", "--seconds", "1", "--repeat", "1"],
     "heads": ["--heads", "basnet", "--videos", "3", "--lengths", "10", "20", "--widths", "128", "--repeat", "1"],
     "networks": ["--networks", "torchvision:s3d", "--ways", "eager", "bfloat16", "--size", "40x32", "--repeat", "1"],
     "random_walk": ["--lengths", "20", "40", "--width", "32", "--repeat", "1"],

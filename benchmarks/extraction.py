@@ -1,0 +1,163 @@
+"""Extraction of a folder of videos with `motion`: what it is worth that its stages work at the same time.
+
+`overlapping` is `wtal extract` with its defaults, in one process; `one video in flight` the same with one decoder.
+`one stage at a time` decodes each video whole, then makes all of its flow, then each stream's features, with the same
+stages and as many threads, and keeps everything in memory between. `busy / wall` is what the stages of `overlapping`
+worked, over what went by. `jobs 1` and `jobs 2` are the command with so many processes, start included. `older` is the
+command of another checkout (`--older FOLDER`, run by this interpreter). Without `--videos` a small collection is
+rendered. `peak` is the memory of one long video above that of a process that has imported the same and does nothing.
+"""
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks._report import arguments, report
+from benchmarks._scene import moving_frames
+from benchmarks._turns import take_turns
+from wtal.extractors.extractor import FLOW, Extractor, ExtractorSpec
+from wtal.extractors.isolate import ReaderProcess
+from wtal.extractors.optical_flow import create_flow
+from wtal.extractors.stage import Stage
+from wtal.extractors.streams import Features, flows_of
+from wtal.extractors.timetable import TimeTable
+from wtal.pipeline.extract import extract_all
+from wtal.pipeline.fan_out import Machine
+from wtal.pipeline.recipe import ExtractConfig
+from wtal.pipeline.videos import find_videos
+from wtal.pipeline.workspace import Workspace
+
+_IDLE = (
+    "import torch, cv2, av, wtal.extractors.line, resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Time the ways in turns, each into an empty workspace."""
+    parser = arguments(__doc__)
+    parser.add_argument("--videos", type=Path, help="folder of videos")
+    parser.add_argument("--rendered", type=int, default=6, help="videos to render without --videos")
+    parser.add_argument("--seconds", type=float, default=12, help="of each rendered video")
+    parser.add_argument("--older", type=Path, help="checkout of another version")
+    parser.add_argument("--long", type=float, default=0, help="minutes of one more video, rendered, to measure memory")
+    parser.add_argument("--repeat", type=int, default=3, help="repetitions")
+    options = parser.parse_args(argv)
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        videos = options.videos or render_all(place / "videos", options.rendered, options.seconds)
+        found, ratios = compare(videos, place, options.older, options.repeat)
+        if options.long:
+            peak = memory(render(place / "long.mp4", options.long * 60), place)
+            found.append({"task": f"peak, {options.long:g} minutes", "size": "320x240", "s": round(peak), "unit": "MB"})
+    report("extraction", found, ratios, options.out)
+
+
+def compare(
+    videos: Path, place: Path, older: Path | None, repeat: int
+) -> tuple[list[dict[str, Any]], dict[str, float]]:
+    """Rows of seconds, and ratios of them."""
+    profiles: list[float] = []
+    tasks: dict[str, Callable[[], object]] = {
+        "overlapping": partial(extraction, videos, place, 0, profiles),
+        "one video in flight": partial(extraction, videos, place, 1, []),
+        "one stage at a time": partial(one_stage_at_a_time, videos),
+        "jobs 1": partial(command, videos, place, ["--jobs", "1"]),
+        "jobs 2": partial(command, videos, place, ["--jobs", "2"]),
+    }
+    if older:
+        tasks["older"] = partial(command, videos, place, [], older)
+    times = take_turns(tasks, repeat)
+    seconds = {name: statistics.median(values) for name, values in times.items()}
+    found = [
+        {"task": name, "size": str(len(find_videos([videos]))) + " videos", "s": round(value, 1), "unit": "s"}
+        for name, value in seconds.items()
+    ]
+    ratios = {
+        "one stage at a time / overlapping": seconds["one stage at a time"] / seconds["overlapping"],
+        "one video in flight / overlapping": seconds["one video in flight"] / seconds["overlapping"],
+        "busy / wall": statistics.median(profiles),
+        "jobs 1 / jobs 2": seconds["jobs 1"] / seconds["jobs 2"],
+    }
+    if older:
+        ratios["older / jobs 1"] = seconds["older"] / seconds["jobs 1"]
+    return found, {name: round(value, 2) for name, value in ratios.items()}
+
+
+def extraction(videos: Path, place: Path, decoders: int, profiles: list[float]) -> None:
+    """All videos into a new store; what the stages worked over what went by is appended to `profiles`."""
+    with tempfile.TemporaryDirectory(dir=place) as folder:
+        machine = Machine(decoders=decoders)
+        profile = extract_all([videos], [(ExtractConfig(), ())], Workspace(Path(folder)), machine=machine)[0].profile
+    profiles.append(profile.busy / profile.seconds)
+
+
+def one_stage_at_a_time(videos: Path) -> None:
+    """The same features, each stage beginning when the one before it has ended."""
+    extractor = Extractor(ExtractorSpec("motion"))
+    method, threads, times = create_flow(str(extractor.flows[0].name)), os.cpu_count() or 1, TimeTable()
+    with ReaderProcess() as process:
+        for video in find_videos([videos]):
+            with extractor.open(process, video.path, "auto", None) as opened:
+                frames = np.concatenate(list(opened))
+            inputs = {"rgb": frames, FLOW: flows_of(frames, method, threads)}
+            for stream, backbone in extractor.backbones.items():
+                with Stage(stream, "snippets", [backbone.extract] * threads, times) as stage:
+                    features = Features(stage, *extractor.cut(stream))
+                    features.push(inputs[stream])
+                    features.end()
+                    features.features()
+
+
+def command(videos: Path, place: Path, options: Sequence[str], checkout: Path | None = None) -> None:
+    """`wtal extract`, of this version or of another."""
+    with tempfile.TemporaryDirectory(dir=place) as folder:
+        call = [sys.executable, "-m", "wtal", "extract", str(videos), "--workspace", folder, *options]
+        environment = os.environ | {"PYTHONPATH": str(checkout)} if checkout else None
+        subprocess.run(call, check=True, capture_output=True, env=environment)
+
+
+def memory(video: Path, place: Path) -> float:
+    """MB that extraction of one video takes at most, above an idle process."""
+    idle = int(subprocess.run([sys.executable, "-c", _IDLE], check=True, capture_output=True, text=True).stdout)
+    call = [sys.executable, "-m", "wtal", "extract", str(video), "--workspace", str(place / "memory")]
+    process = subprocess.Popen(call, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    if code := os.waitstatus_to_exitcode(status):
+        sys.exit(f"extraction of {video} ended with exit code {code}")
+    return (usage.ru_maxrss - idle) / 1024
+
+
+def render_all(folder: Path, count: int, seconds: float) -> Path:
+    """A folder with `count` videos."""
+    folder.mkdir()
+    for number in range(count):
+        render(folder / f"video-{number}.mp4", seconds)
+    return folder
+
+
+def render(path: Path, seconds: float) -> Path:
+    """320x240, 25 frames a second; what moves repeats after 200 frames."""
+    import av
+
+    pictures = list(moving_frames(200, 320, 240))
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"preset": "ultrafast"})
+        stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
+        for number in range(round(25 * seconds)):
+            for packet in stream.encode(av.VideoFrame.from_ndarray(pictures[number % len(pictures)])):
+                container.mux(packet)
+        for packet in stream.encode():
+            container.mux(packet)
+    return path
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
