@@ -95,7 +95,7 @@ def extraction(videos: Path, place: Path, decoders: int, profiles: list[float]) 
     """All videos into a new store; what the stages worked over what went by is appended to `profiles`."""
     with tempfile.TemporaryDirectory(dir=place) as folder:
         machine = Machine(decoders=decoders)
-        profile = extract_all([videos], [(ExtractConfig(), ())], Workspace(Path(folder)), machine=machine)[0].profile
+        profile = extract_all([videos], [ExtractConfig()], Workspace(Path(folder)), machine=machine)[0].profile
     profiles.append(profile.busy / profile.seconds)
 
 

@@ -16,7 +16,7 @@ from wtal.data.store import FeatureStore
 from wtal.errors import UsageError, WeightsError
 from wtal.extractors import create_backbone
 from wtal.extractors.backbone import FrameSize, ten_crops
-from wtal.extractors.extractor import Extractor, ExtractorSpec, weights_of_streams
+from wtal.extractors.extractor import Extractor, ExtractorSpec
 from wtal.extractors.line import Line
 from wtal.extractors.runtime import run_by
 from wtal.extractors.weights import Weights, pin_of
@@ -182,18 +182,6 @@ def test_features_of_ten_crops_are_their_mean(toy):
     each = [net.extract(np.ascontiguousarray(view)) for view in ten_crops(frames, 8, is_flow=False)]
     np.testing.assert_allclose(net.extract(frames, 10), np.mean(each, axis=0), rtol=1e-6)
     assert not np.allclose(net.extract(frames, 10), net.extract(frames))
-
-
-def test_weights_find_their_backbone_and_stream():
-    both = ("rgb", "flow")
-    assert weights_of_streams(["random:0"], "i3d", both) == (("flow", "random:0"), ("rgb", "random:0"))
-    assert weights_of_streams(["rgb=a.pt", "flow=b.pt"], "i3d", both) == (("flow", "b.pt"), ("rgb", "a.pt"))
-    given = ["csn=c.pt", "i3d/rgb=a.pt", "random:1"]
-    assert weights_of_streams(given, "csn:r101", ("rgb",)) == (("rgb", "random:1"),)
-    assert weights_of_streams(given[:2], "csn:r101", ("rgb",)) == (("rgb", "c.pt"),)
-    assert weights_of_streams(["csn:ir152=c.pt"], "csn:r101", ("rgb",)) == ()
-    assert weights_of_streams(given[:2], "i3d", both) == (("rgb", "a.pt"),)
-    assert weights_of_streams(["runs/a=b/w.pt"], "i3d", ("rgb",)) == (("rgb", "runs/a=b/w.pt"),)
 
 
 @pytest.mark.parametrize("name", BACKBONES.names())

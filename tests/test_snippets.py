@@ -53,28 +53,29 @@ def test_windows_equal_the_grid(count, stride, span, tail, batch, sizes):
     assert all(len(clips) <= batch for _, clips in batches)
     got = np.concatenate([clips for _, clips in batches]) if batches else expected[:0]
     np.testing.assert_array_equal(got, expected)
-    assert kept <= span + 2 * stride
+    assert kept <= span + (batch + 1) * stride
 
 
-def test_windows_come_as_soon_as_they_are_complete():
-    windows = Windows(stride=4, span=8)
-    frames = np.zeros((6, 1, 1, 3), np.uint8)
-    (batch,) = windows.push(frames)
+def test_windows_come_as_soon_as_a_batch_of_them_is_complete():
+    windows = Windows(stride=4, span=8, batch=2)
+    frames = np.zeros((9, 1, 1, 3), np.uint8)
+    assert list(windows.push(frames)) == []
+    (batch,) = windows.push(frames[:1])
     assert batch[0] == 0
-    assert batch[1].shape == (1, 8, 1, 1, 3)
+    assert batch[1].shape == (2, 8, 1, 1, 3)
     assert batch[1].dtype == np.uint8
-    assert list(windows.push(frames[:3])) == []
-    assert [first for first, _ in windows.push(frames[:1])] == [1]
+    assert [(first, len(clips)) for first, clips in windows.push(frames[:8])] == [(2, 2)]
+    assert [(first, len(clips)) for first, clips in windows.finish()] == [(4, 1)]
 
 
 def test_memory_does_not_grow_with_the_video():
-    windows = Windows(stride=8, span=16)
+    windows = Windows(stride=8, span=16, batch=4)
     most = 0
     for _ in range(200):
         list(windows.push(np.zeros((10, 2, 2, 1), np.uint8)))
         most = max(most, windows.kept)
     assert windows.count == 2000
-    assert most <= 24
+    assert most <= 16 + 4 * 8
 
 
 def test_windows_refuse_what_is_not_positive():

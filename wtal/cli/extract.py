@@ -129,13 +129,13 @@ def command(
     was. Exits with 3 when some videos failed; failures.json in the store says why.
     """
     chosen = {**values, "streams": tuple(filter(None, streams.split(",")))}
-    wanted = [(ExtractConfig.parse({**chosen, "backbone": name}, "extract"), weights) for name in backbones]
+    configs = [ExtractConfig.parse({**chosen, "backbone": name}, "extract") for name in backbones]
     machine = Machine(jobs, pick_device(device), time_limit, decoders, engine, cluster)
     if dry_run:
-        planned = plan(paths, wanted, Workspace(workspace), out, machine, reporter=ConsoleReporter())
+        planned = plan(paths, configs, Workspace(workspace), weights, out, machine, reporter=ConsoleReporter())
         print_json(planned.to_json()) if as_json else click.echo("\n".join(words(planned)))
         return
-    results = extract_all(paths, wanted, Workspace(workspace), out, machine, ConsoleReporter())
+    results = extract_all(paths, configs, Workspace(workspace), weights, out, machine, ConsoleReporter())
     spent = results[0].profile
     if spent.stages:
         click.echo("\n".join(spent.lines()), err=True)

@@ -1,15 +1,18 @@
 """`wtal list`."""
 
+from pathlib import Path
+
 import click
 
-from wtal.cli._console import Command, json_option, print_json
+from wtal.cli._console import Command, json_option, print_json, workspace_option
 from wtal.pipeline.inventory import KINDS, inventory
 
 
 @click.command("list", cls=Command, short_help="What there is to choose from.")
 @click.argument("kind", type=click.Choice(KINDS))
+@workspace_option
 @json_option
-def command(kind: str, as_json: bool) -> None:
+def command(kind: str, workspace: Path, as_json: bool) -> None:
     """Name all there is of a kind, with a line on each."""
     found = inventory(kind)
     if as_json:

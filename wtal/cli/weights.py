@@ -1,8 +1,10 @@
 """`wtal weights`."""
 
+from pathlib import Path
+
 import click
 
-from wtal.cli._console import Command, json_option, print_json
+from wtal.cli._console import Command, json_option, print_json, workspace_option
 from wtal.pipeline.weights import check_weights, fetch_weights
 
 _ACTIONS = {"fetch": fetch_weights, "check": check_weights}
@@ -11,8 +13,9 @@ _ACTIONS = {"fetch": fetch_weights, "check": check_weights}
 @click.command("weights", cls=Command, short_help="Published checkpoints: fetched, or checked.")
 @click.argument("action", type=click.Choice(list(_ACTIONS)))
 @click.argument("names", nargs=-1, required=True, metavar="BACKBONE:NAME...")
+@workspace_option
 @json_option
-def command(action: str, names: tuple[str, ...], as_json: bool) -> None:
+def command(action: str, names: tuple[str, ...], workspace: Path, as_json: bool) -> None:
     """Fetch published checkpoints, or check those that are there, and print where they lie.
 
     `wtal list weights` names them. `fetch` downloads into the workspace's folder of weights and resumes a transfer that

@@ -1,7 +1,7 @@
 """What extracts features: a backbone for each stream, a flow method, a reader; `line.py` has them work on files."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
@@ -164,9 +164,9 @@ class Extractor:
         grid = SnippetGrid(self.spec.fps, summary.frames, Fraction(self.stride), self.span, self.spec.tail)
         for name, array in features.items():
             if not np.isfinite(array).all():
-                raise VideoError(f"stream {name} has features that are not finite; is the checkpoint sound?")
+                raise VideoError(f"{self.name} {name} has features that are not finite; is the checkpoint sound?")
             if len(array) != grid.num_snippets:
-                raise VideoError(f"stream {name} has {len(array)} snippets, the grid {grid.num_snippets}")
+                raise VideoError(f"{self.name} {name} has {len(array)} snippets, the grid {grid.num_snippets}")
         return Extracted(grid, features, summary.to_json())
 
 
@@ -189,27 +189,3 @@ def _refuse_unknown_streams(
     for name in (*names, *(stream for stream, _ in weights)):
         if name not in known:
             raise UsageError(f"the backbone has no stream {name!r}; {suggest(name, known)}")
-
-
-def weights_of_streams(given: Iterable[str], backbone: str, streams: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
-    """`[BACKBONE/][STREAM=]SOURCE` and `BACKBONE=SOURCE` options -> (stream, source) pairs of one backbone.
-
-    A source without a stream is for all streams, one without a backbone for all backbones; what is of another backbone
-    is left out. BACKBONE is its name with or without the variant.
-    """
-    pairs: dict[str, str] = {}
-    names = {backbone, backbone.partition(":")[0]}
-    for text in given:
-        key, equals, source = text.partition("=")
-        owner, slash, stream = key.rpartition("/")
-        if equals and key in names:
-            pairs.update(dict.fromkeys(streams, source))
-        elif equals and stream in streams and (not slash or owner in names):
-            pairs[stream] = source
-        elif not (equals and _names_a_backbone(owner or key)):
-            pairs.update(dict.fromkeys(streams, text))
-    return tuple(sorted(pairs.items()))
-
-
-def _names_a_backbone(text: str) -> bool:
-    return text.partition(":")[0] in BACKBONES.names()

@@ -28,7 +28,7 @@ from wtal.extractors.isolate import IsolatedVideo, ReaderProcess
 from wtal.extractors.stage import Stage
 from wtal.extractors.streams import Features, Flow
 from wtal.extractors.timetable import Spent, TimeTable
-from wtal.extractors.video import ReaderFailed, VideoInfo
+from wtal.extractors.video import ReaderFailed, VideoInfo, VideoSummary
 
 DECODE, FLOWS = "decode and size", "flow"
 
@@ -54,8 +54,10 @@ class Line:
             for stream in one.backbones
         }
 
-    def run(self, path: Path, wanted: Sequence[int] = ()) -> list[Extracted]:
+    def run(self, path: Path, wanted: Sequence[int] = ()) -> list[Extracted | VideoError]:
         """Features of one file by the extractors of these numbers (none: all), which see the same frames.
+
+        An error in place of features is of that extractor alone.
 
         Where `auto` chose a reader that then fails, the file is read again from its start by the reference, and
         `info` says so: no video mixes two readers.
@@ -120,12 +122,12 @@ class Line:
     ) -> None:
         self.close()
 
-    def _read(self, path: Path, numbers: Sequence[int], reader: str, why: str | None) -> list[Extracted]:
+    def _read(self, path: Path, numbers: Sequence[int], reader: str, why: str | None) -> list[Extracted | VideoError]:
         extractors = [self.extractors[number] for number in numbers]
         with self._reader_process() as process, extractors[0].open(process, path, reader, why) as video:
             features = self._features(numbers, self._frames(video))
             summary = video.summary
-        return [one.made(streams, summary) for one, streams in zip(extractors, features, strict=True)]
+        return [_made(one, streams, summary) for one, streams in zip(extractors, features, strict=True)]
 
     def _frames(self, video: IsolatedVideo) -> Iterator[NDArray[np.uint8]]:
         count = 0
@@ -194,6 +196,13 @@ class Line:
             waiting=spec.batch * len(workers),
             begin=lambda: torch.set_num_threads(threads),
         )
+
+
+def _made(extractor: Extractor, streams: dict[str, NDArray[Any]], summary: VideoSummary) -> Extracted | VideoError:
+    try:
+        return extractor.made(streams, summary)
+    except VideoError as error:
+        return error
 
 
 def _flow_key(extractor: Extractor) -> str:

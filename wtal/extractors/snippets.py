@@ -51,17 +51,15 @@ class Windows:
         return len(self._frames)
 
     def push(self, frames: NDArray[Any]) -> Iterator[Batch]:
-        """(n, H, W, C), the next frames -> batches of the windows that are complete with them; consume them all."""
+        """(n, H, W, C), the next frames -> full batches of windows that are complete with them; consume them all."""
         for frame in frames:
             # A copy, so that one kept frame does not hold the memory of its whole chunk.
             self._frames.append(frame.copy())
             if self._complete() >= self._snippet + self._batch:
                 yield self._take(self._snippet + self._batch)
-        if (complete := self._complete()) > self._snippet:
-            yield self._take(complete)
 
     def finish(self) -> Iterator[Batch]:
-        """Batches of the windows that reach past the last frame; nothing may be pushed afterwards."""
+        """Batches of the windows that are left; nothing may be pushed afterwards."""
         total = -(-self.count // self._stride) if self._grid.tail == "pad" else self.count // self._stride
         while self._snippet < total:
             yield self._take(min(total, self._snippet + self._batch))

@@ -113,6 +113,8 @@ class Stage:
             try:
                 with self._times.busy(self._name, sum(order.rows for order in orders), self._unit):
                     made = function(*_side_by_side([order.arrays for order in orders]))
+                if len(made) != (rows := sum(order.rows for order in orders)):
+                    raise RuntimeError(f"stage {self._name} got {rows} {self._unit} and gave {len(made)}")
             except BaseException as error:  # noqa: BLE001 - it belongs to those who ordered
                 for order in orders:
                     order.done.set_exception(error)

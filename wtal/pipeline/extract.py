@@ -18,7 +18,9 @@ from wtal.pipeline.workspace import Workspace
 from wtal.registry import BACKBONES
 
 if TYPE_CHECKING:
-    from wtal.extractors.extractor import ExtractorSpec
+    from wtal.extractors.extractor import Extractor, ExtractorSpec
+
+_BATCH_OF_A_GPU = 16
 
 
 @dataclass(frozen=True)
@@ -47,33 +49,27 @@ def extract(
         WeightsError: when weights are missing or do not fit.
         StoreError: when `out` holds something else.
     """
-    return extract_all(paths, [(config, weights)], workspace, out, machine, reporter)[0]
+    return extract_all(paths, [config], workspace, weights, out, machine, reporter)[0]
 
 
 def extract_all(
     paths: Sequence[Path],
-    wanted: Sequence[tuple[ExtractConfig, Sequence[str]]],
+    configs: Sequence[ExtractConfig],
     workspace: Workspace,
+    weights: Sequence[str] = (),
     out: Path | None = None,
     machine: Machine = Machine(),  # noqa: B008 - frozen
     reporter: Reporter = SILENT,
 ) -> list[ExtractResult]:
-    """A store for each configuration and its weights, in their order; what sees the same frames is read once.
+    """A store for each configuration, in their order; what sees the same frames is read once.
 
     Raises:
-        UsageError: when a path or a name does not exist, or `out` is to hold several stores.
+        UsageError: when a path or a name does not exist, `out` is to hold several stores, or weights are for nobody.
         WeightsError: when weights are missing or do not fit.
         StoreError: when `out` holds something else.
     """
-    from wtal.extractors.extractor import Extractor
-
-    if out is not None and len(wanted) > 1:
-        raise UsageError(f"one folder cannot hold {len(wanted)} stores; leave --out, or name one --backbone")
     videos = find_videos(paths)
-    extractors = [Extractor(make_spec(config, weights, machine)) for config, weights in wanted]
-    stores = [out or workspace.features / f"{one.readable}-{digest(one.identity)}" for one in extractors]
-    if len(set(stores)) < len(stores):
-        raise UsageError("a backbone is named twice with the same weights; name each once")
+    extractors, stores = prepare(configs, workspace, weights, out, machine)
     writers = [StoreWriter.open(store, one.identity) for store, one in zip(stores, extractors, strict=True)]
     failures = [_clashes(writer, videos) for writer in writers]
     for name, reason in {name: reason for found in failures for name, reason in found.items()}.items():
@@ -83,7 +79,7 @@ def extract_all(
         done = len(videos) - len(failures[0]) - len(todo)
         reporter.say(f"{done} of {len(videos)} videos are in {', '.join(map(str, stores))} already")
     clock = Stopwatch()
-    names = ", ".join(config.backbone for config, _ in wanted)
+    names = ", ".join(config.backbone for config in configs)
     with reporter.task(f"extract {names}", len(todo), "video") as task:
         for outcome in spread(stores, extractors, todo, machine):
             name = outcome.video.id
@@ -107,14 +103,39 @@ def _settled(video: VideoFile, writer: StoreWriter, failures: Mapping[str, str])
     return video.id in failures or writer.done(video.id)
 
 
-def make_spec(config: ExtractConfig, weights: Sequence[str], machine: Machine) -> "ExtractorSpec":
-    """The extractor that a configuration describes.
+def prepare(
+    configs: Sequence[ExtractConfig], workspace: Workspace, weights: Sequence[str], out: Path | None, machine: Machine
+) -> "tuple[list[Extractor], list[Path]]":
+    """Extractors for configurations, and the stores that they fill; nothing is written.
+
+    Raises:
+        UsageError: when a name does not exist, `out` is to hold several stores, or weights are for nobody.
+        WeightsError: when weights are missing or do not fit.
+    """
+    from wtal.extractors.backbone import full_name
+    from wtal.extractors.extractor import Extractor
+    from wtal.extractors.weights_options import share_out
+
+    if out is not None and len(configs) > 1:
+        raise UsageError(f"one folder cannot hold {len(configs)} stores; leave --out, or name one --backbone")
+    names = [full_name(config.backbone) for config in configs]
+    shares = share_out(weights, {name: BACKBONES.load(name).STREAMS for name in names})
+    extractors = [
+        Extractor(make_spec(config, shares[name], machine)) for config, name in zip(configs, names, strict=True)
+    ]
+    stores = [out or workspace.features / f"{one.readable}-{digest(one.identity)}" for one in extractors]
+    if len(set(stores)) < len(stores):
+        raise UsageError("a backbone is named twice with the same settings; name each once")
+    return extractors, stores
+
+
+def make_spec(config: ExtractConfig, weights: tuple[tuple[str, str], ...], machine: Machine) -> "ExtractorSpec":
+    """The extractor that a configuration and (stream, source) pairs of weights describe.
 
     Raises:
         ConfigError: when fps is not a positive number or fraction.
     """
-    from wtal.extractors.backbone import full_name
-    from wtal.extractors.extractor import ExtractorSpec, weights_of_streams
+    from wtal.extractors.extractor import ExtractorSpec
 
     try:
         fps = Fraction(config.fps)
@@ -122,7 +143,6 @@ def make_spec(config: ExtractConfig, weights: Sequence[str], machine: Machine) -
         fps = Fraction(0)
     if fps <= 0:
         raise ConfigError(f"extract.fps is a positive number or fraction such as 25 or 30000/1001, got {config.fps!r}")
-    streams = tuple(BACKBONES.load(config.backbone).STREAMS)
     return ExtractorSpec(
         backbone=config.backbone,
         streams=config.streams,
@@ -132,8 +152,9 @@ def make_spec(config: ExtractConfig, weights: Sequence[str], machine: Machine) -
         tail=config.tail,
         reader=config.reader,
         dtype=config.dtype,
-        weights=weights_of_streams(weights, full_name(config.backbone), streams),
+        weights=weights,
         device=machine.device,
+        batch=_BATCH_OF_A_GPU if machine.device.startswith("cuda") else ExtractorSpec.batch,
         time_limit=machine.time_limit,
         crops=config.crops,
         runtime=config.runtime,

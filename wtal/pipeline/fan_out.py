@@ -178,14 +178,15 @@ def _one(stores: Sequence[Path], line: "Line", video: VideoFile, wait: bool) -> 
             try:
                 made = line.run(video.path, same)
             except VideoError as error:
-                for i in same:
-                    reasons[i] = str(error)
-                    writers[i].fail(video.id, reasons[i])
-                continue
-            with line.times.busy(STORE, len(made), "videos"):
+                made = [error] * len(same)
+            with line.times.busy(STORE, sum(not isinstance(one, VideoError) for one in made), "videos"):
                 for i, one in zip(same, made, strict=True):
-                    info = {"file": video.path.name, **one.info}
-                    writers[i].write(video.id, one.grid, one.streams, info, file_fingerprint(video.path))
+                    if isinstance(one, VideoError):
+                        reasons[i] = str(one)
+                        writers[i].fail(video.id, reasons[i])
+                    else:
+                        info = {"file": video.path.name, **one.info}
+                        writers[i].write(video.id, one.grid, one.streams, info, file_fingerprint(video.path))
     return reasons
 
 

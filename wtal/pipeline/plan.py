@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from wtal.config import digest
 from wtal.data.grid import SnippetGrid, frame_count
 from wtal.data.store_writer import StoreWriter
 from wtal.errors import VideoError
-from wtal.pipeline.extract import make_spec
+from wtal.pipeline.extract import prepare
 from wtal.pipeline.fan_out import Machine
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.recipe import ExtractConfig
@@ -80,8 +79,9 @@ class Plan:
 
 def plan(
     paths: Sequence[Path],
-    wanted: Sequence[tuple[ExtractConfig, Sequence[str]]],
+    configs: Sequence[ExtractConfig],
     workspace: Workspace,
+    weights: Sequence[str] = (),
     out: Path | None = None,
     machine: Machine = Machine(),  # noqa: B008 - frozen
     trial: float = TRIAL_SECONDS,
@@ -93,11 +93,9 @@ def plan(
         UsageError: when a path or a name does not exist.
         WeightsError: when weights are missing or do not fit.
     """
-    from wtal.extractors.extractor import Extractor
     from wtal.extractors.line import Line
 
-    extractors = [Extractor(make_spec(config, weights, machine)) for config, weights in wanted]
-    stores = [out or workspace.features / f"{one.readable}-{digest(one.identity)}" for one in extractors]
+    extractors, stores = prepare(configs, workspace, weights, out, machine)
     files = find_videos(paths)
     writers = [
         StoreWriter.open(path, one.identity)

@@ -1,0 +1,65 @@
+"""What a person says of weights, for the streams of the backbones of one call."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from wtal.errors import UsageError
+from wtal.registry import BACKBONES, suggest
+
+STREAMS = ("rgb", "flow")
+Pairs = tuple[tuple[str, str], ...]
+
+
+def share_out(given: Sequence[str], backbones: Mapping[str, Sequence[str]]) -> dict[str, Pairs]:
+    """Options -> (stream, source) pairs of each backbone; `backbones` maps full names to streams.
+
+    An option is `SOURCE` for all, `STREAM=SOURCE`, `BACKBONE=SOURCE` or `BACKBONE/STREAM=SOURCE`; the latest form in
+    this order that fits a stream is its source. BACKBONE is a name with or without the variant. What is a file is a
+    source, whatever its name looks like.
+
+    Raises:
+        UsageError: when an option is for nobody here, or two that differ are for the same.
+    """
+    found: dict[tuple[str, str], tuple[int, str]] = {}
+    for text in given:
+        rank, source, takers = _read(text, backbones)
+        if not takers:
+            names = ", ".join(f"{name} ({', '.join(streams)})" for name, streams in backbones.items())
+            raise UsageError(f"--weights {text} is for none of the backbones of this call: {names}")
+        for taker in takers:
+            known, other = found.get(taker, (-1, ""))
+            if rank == known and other != source:
+                raise UsageError(f"--weights names two for {' '.join(taker)}: {other} and {source}; leave one out")
+            if rank >= known:
+                found[taker] = rank, source
+    return {
+        name: tuple((stream, found[name, stream][1]) for stream in sorted(streams) if (name, stream) in found)
+        for name, streams in backbones.items()
+    }
+
+
+def _read(text: str, backbones: Mapping[str, Sequence[str]]) -> tuple[int, str, list[tuple[str, str]]]:
+    """An option -> how specific it is, its source, and the (backbone, stream) that it is for."""
+    everybody = [(name, stream) for name, streams in backbones.items() for stream in streams]
+    key, equals, source = text.partition("=")
+    if not equals or Path(text).exists():
+        return 0, text, everybody
+    if key in STREAMS:
+        return 1, source, [taker for taker in everybody if taker[1] == key]
+    owner, slash, stream = key.rpartition("/")
+    if slash and any(_is(name, owner) for name in backbones):
+        for name, streams in backbones.items():
+            if _is(name, owner) and stream not in streams:
+                raise UsageError(f"--weights {text}: {name} has no stream {stream!r}; {suggest(stream, streams)}")
+        return 3, source, [taker for taker in everybody if _is(taker[0], owner) and taker[1] == stream]
+    if _is_backbone(key) or (_is_backbone(owner) and stream in STREAMS):
+        return 2, source, [taker for taker in everybody if _is(taker[0], key)]
+    return 0, text, everybody
+
+
+def _is(name: str, said: str) -> bool:
+    return said in (name, name.partition(":")[0])
+
+
+def _is_backbone(text: str) -> bool:
+    return text.partition(":")[0] in BACKBONES.names()
