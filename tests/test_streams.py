@@ -2,15 +2,22 @@
 
 import threading
 import time
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
 
 import cv2
 import numpy as np
 import pytest
 
+from tests.videos import constant, write_video
+from wtal.errors import VideoError
+from wtal.extractors.backbone import FrameSize
+from wtal.extractors.extractor import Extractor, ExtractorSpec
+from wtal.extractors.line import Line
 from wtal.extractors.optical_flow import create_flow
 from wtal.extractors.snippets import Windows
-from wtal.extractors.stage import Stage
+from wtal.extractors.stage import Cores, Stage
 from wtal.extractors.streams import Features, Flow, flows_of
 from wtal.extractors.timetable import Spent, TimeTable
 
@@ -217,3 +224,88 @@ def test_a_timetable_adds_up_and_tells_what_is_new():
     assert (new["a"].units, new["a"].unit, new["b"].units) == (3, "frames", 1)
     assert times.stages()["a"].units == 5
     assert 0 <= new["a"].seconds < 1
+
+
+def test_no_more_is_at_work_than_there_are_cores():
+    cores, lock = Cores(3), threading.Lock()
+    held, most = 0, 0
+
+    def work(rows, needs):
+        nonlocal held, most
+        with lock:
+            held += needs
+            most = max(most, held)
+        time.sleep(0.005)
+        with lock:
+            held -= needs
+        return rows
+
+    times = TimeTable()
+    narrow = Stage("narrow", "rows", [lambda rows: work(rows, 1)] * 4, times, cores=cores)
+    wide = Stage("wide", "rows", [lambda rows: work(rows, 3)] * 2, times, cores=cores, needs=9)
+    with narrow, wide:
+        orders = [stage.submit(np.zeros((1, 1))) for _ in range(10) for stage in (narrow, wide)]
+        for order in orders:
+            order.result(10)
+    assert most == 3
+
+
+def test_a_stage_that_gives_too_few_rows_says_so():
+    with (
+        Stage("short", "rows", [lambda rows: rows[:1]], TimeTable()) as stage,
+        pytest.raises(RuntimeError, match="short got 2 rows and gave 1"),
+    ):
+        stage.submit(np.zeros((2, 1))).result(10)
+
+
+def test_several_devices_share_the_snippets_of_all_videos(tmp_path, monkeypatch):
+    """Two copies of a network, on two devices that are the CPU here: same numbers, batches of several videos."""
+    videos = [write_video(tmp_path / f"{n}.mp4", constant(25, 16), size=(48, 40)) for n in range(6)]
+    spec = ExtractorSpec("i3d", streams=("rgb",), weights=(("rgb", "random:0"),), batch=3, threads=1)
+    alone, both = Extractor(spec), Extractor(replace(spec, device="cpu,cpu"))
+    for one in (alone, both):
+        one.size = FrameSize(short_side=40, enlarge=False)
+    seen, go = [], threading.Event()
+
+    def counted(own, clips, crops):
+        go.wait(60)
+        seen.append(len(clips))
+        return own(clips, crops)
+
+    for replica in both.replicas["rgb"]:
+        monkeypatch.setattr(replica, "extract", partial(counted, replica.extract))
+    with Line([alone]) as line:
+        expected = [line.run(video)[0] for video in videos]
+    with Line([both]) as line, ThreadPoolExecutor(6) as pool:
+        found = pool.map(lambda video: line.run(video)[0], videos)
+        time.sleep(1)
+        go.set()
+        for one, other in zip(found, expected, strict=True):
+            np.testing.assert_allclose(one.streams["rgb"], other.streams["rgb"], rtol=1e-4, atol=1e-6)
+    assert len(both.replicas["rgb"]) == 2
+    assert sum(seen) == 6
+    assert max(seen) > 1
+
+
+def test_what_fails_in_one_extractor_leaves_the_others_alone(tmp_path):
+    video = write_video(tmp_path / "v.mp4", constant(25, 20), size=(48, 40))
+    good, bad = Extractor(ExtractorSpec("motion", streams=("rgb",))), Extractor(ExtractorSpec("motion"))
+    for one in (good, bad):
+        assert one.frames == good.frames
+    bad.backbones["rgb"].extract = lambda clips, crops=1: np.full((len(clips), bad.backbones["rgb"].dim), np.nan)
+    with Line([good, bad]) as line:
+        first, second = line.run(video)
+    assert np.isfinite(first.streams["rgb"]).all()
+    assert isinstance(second, VideoError)
+    assert str(second).startswith("motion rgb has features that are not finite")
+
+
+def test_a_line_that_is_closed_calls_off_what_is_in_flight(tmp_path):
+    video = write_video(tmp_path / "v.mp4", constant(25, 500), size=(320, 240))
+    line = Line([Extractor(ExtractorSpec("motion"))])
+    with ThreadPoolExecutor(1) as pool:
+        flying = pool.submit(line.run, video)
+        time.sleep(1.0)
+        line.close()
+        with pytest.raises(CancelledError):
+            flying.result(60)

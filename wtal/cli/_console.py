@@ -171,15 +171,17 @@ def set_option(function: Function) -> Function:
     return option(function)
 
 
-def pick_device(wanted: str) -> str:
-    """`auto` is CUDA where torch sees it.
+def pick_device(wanted: str, several: bool = False) -> str:
+    """`auto` is CUDA where torch sees it; with `several`, CUDA devices may be named with commas between them.
 
     Raises:
         UsageError: when `wanted` is none of auto, cpu, cuda and cuda:N.
         WtalError: when a CUDA device is asked for that is not there.
     """
-    if not re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?", wanted):
-        raise UsageError(f"--device is auto, cpu, cuda or cuda:N, got {wanted!r}")
+    form = r"auto|cpu|cuda(:[0-9]+)?" + (r"|cuda:[0-9]+(,cuda:[0-9]+)+" if several else "")
+    if not re.fullmatch(form, wanted):
+        more = ", or cuda:0,cuda:1 and so on" if several else ""
+        raise UsageError(f"--device is auto, cpu, cuda or cuda:N{more}, got {wanted!r}")
     import torch
 
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -189,10 +191,11 @@ def pick_device(wanted: str) -> str:
         return wanted
     if not count:
         raise WtalError(f"--device {wanted}: torch sees no CUDA device here; use --device cpu")
-    number = int(wanted.partition(":")[2] or 0)
-    if number >= count:
-        raise WtalError(f"--device {wanted}: the CUDA devices here are cuda:0 to cuda:{count - 1}; name one of them")
-    return f"cuda:{number}" if ":" in wanted else wanted
+    devices = [f"cuda:{int(name.partition(':')[2])}" if ":" in name else name for name in wanted.split(",")]
+    for name in devices:
+        if int(name.partition(":")[2] or 0) >= count:
+            raise WtalError(f"--device {name}: the CUDA devices here are cuda:0 to cuda:{count - 1}; name one of them")
+    return ",".join(dict.fromkeys(devices))
 
 
 def print_json(value: Any) -> None:

@@ -130,7 +130,7 @@ def command(
     """
     chosen = {**values, "streams": tuple(filter(None, streams.split(",")))}
     configs = [ExtractConfig.parse({**chosen, "backbone": name}, "extract") for name in backbones]
-    machine = Machine(jobs, pick_device(device), time_limit, decoders, engine, cluster)
+    machine = Machine(jobs, pick_device(device, several=True), time_limit, decoders, engine, cluster)
     if dry_run:
         planned = plan(paths, configs, Workspace(workspace), weights, out, machine, reporter=ConsoleReporter())
         print_json(planned.to_json()) if as_json else click.echo("\n".join(words(planned)))

@@ -25,7 +25,7 @@ from wtal.extractors.backbone import Backbone
 from wtal.extractors.choose import REFERENCE
 from wtal.extractors.extractor import FLOW, Extracted, Extractor
 from wtal.extractors.isolate import IsolatedVideo, ReaderProcess
-from wtal.extractors.stage import Stage
+from wtal.extractors.stage import Cores, Stage
 from wtal.extractors.streams import Features, Flow
 from wtal.extractors.timetable import Spent, TimeTable
 from wtal.extractors.video import ReaderFailed, VideoInfo, VideoSummary
@@ -45,6 +45,7 @@ class Line:
         self._idle: queue.SimpleQueue[ReaderProcess] = queue.SimpleQueue()
         self._readers: list[ReaderProcess] = []
         self._closed = False
+        self._cores = Cores(self.extractors[0].threads)
         self._torch_threads = torch.get_num_threads()
         with_flow = {_flow_key(one): one for one in extractors if one.flows}
         self._flows = {key: self._flow_stage(one) for key, one in with_flow.items()}
@@ -181,7 +182,9 @@ class Line:
         many = max(method.pairs for method in extractor.flows)
         methods = extractor.flows if many > 1 else extractor.flows[:1]
         engines = [engine for method in methods for engine in method.engines(extractor.threads)]
-        return Stage(FLOWS, "pairs", engines, self.times, joined=many if many > 1 else 0)
+        if many > 1:
+            return Stage(FLOWS, "pairs", engines, self.times, joined=many)
+        return Stage(FLOWS, "pairs", engines, self.times, cores=self._cores)
 
     def _backbone_stage(self, extractor: Extractor, stream: str) -> Stage:
         spec, replicas = extractor.spec, extractor.replicas[stream]
@@ -194,6 +197,8 @@ class Line:
             self.times,
             joined=spec.batch if extractor.joins else 0,
             waiting=spec.batch * len(workers),
+            cores=None if extractor.joins else self._cores,
+            needs=threads,
             begin=lambda: torch.set_num_threads(threads),
         )
 

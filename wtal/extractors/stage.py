@@ -1,9 +1,10 @@
-"""A stage of extraction that all videos in flight share: a queue, and threads that work it off."""
+"""A stage of extraction that all videos in flight share: a queue, and threads that work it off on so many cores."""
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
@@ -30,13 +31,41 @@ class _Order:
         return tuple((array.shape[1:], array.dtype) for array in self.arrays)
 
 
+class Cores:
+    """The cores that stages on a CPU share, so that no more is at work than there are; first come, first served."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self._free = count
+        self._line: deque[object] = deque()
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def hold(self, count: int) -> Iterator[None]:
+        """Wait for so many of them (all of them at most), and have them for the block."""
+        mine, count = object(), min(count, self.count)
+        with self._changed:
+            self._line.append(mine)
+            self._changed.wait_for(lambda: self._line[0] is mine and self._free >= count)
+            self._line.popleft()
+            self._free -= count
+            self._changed.notify_all()
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._free += count
+                self._changed.notify_all()
+
+
 class Stage:
     """One worker thread for each of `functions`, which take arrays of n rows each and give an array of n rows.
 
     With `joined` set, what several videos ordered runs together, as soon as a worker is free and up to so many rows:
     a device that is behind gets full batches, one that waits for its input is not made to wait for more. Without it
     every order runs as it came, so that a video's numbers never depend on its company. `waiting` rows may be queued;
-    then `submit` blocks, and what comes before the stage waits with it. `begin` runs once in each worker's thread.
+    then `submit` blocks, and what comes before the stage waits with it. A worker holds `needs` of the `cores` while it
+    works. `begin` runs once in each worker's thread.
 
     Raises:
         ValueError: when there is no function.
@@ -50,12 +79,15 @@ class Stage:
         times: TimeTable,
         joined: int = 0,
         waiting: int | None = None,
+        cores: Cores | None = None,
+        needs: int = 1,
         begin: Callable[[], None] = lambda: None,
     ) -> None:
         if not functions:
             raise ValueError(f"stage {name} needs at least one worker, got none")
         self._name, self._unit, self._times = name, unit, times
         self._joined, self._waiting, self._begin = joined, waiting, begin
+        self._cores, self._needs = cores, needs
         self._orders: deque[_Order] = deque()
         self._changed = threading.Condition()
         self._closed = False
@@ -111,10 +143,7 @@ class Stage:
         self._begin()
         while orders := self._take():
             try:
-                with self._times.busy(self._name, sum(order.rows for order in orders), self._unit):
-                    made = function(*_side_by_side([order.arrays for order in orders]))
-                if len(made) != (rows := sum(order.rows for order in orders)):
-                    raise RuntimeError(f"stage {self._name} got {rows} {self._unit} and gave {len(made)}")
+                made = self._run(function, orders)
             except BaseException as error:  # noqa: BLE001 - it belongs to those who ordered
                 for order in orders:
                     order.done.set_exception(error)
@@ -123,6 +152,18 @@ class Stage:
             for order in orders:
                 order.done.set_result(made[start : start + order.rows])
                 start += order.rows
+
+    def _run(self, function: Callable[..., Array], orders: Sequence[_Order]) -> Array:
+        rows = sum(order.rows for order in orders)
+        arrays = _side_by_side([order.arrays for order in orders])
+        with (
+            self._cores.hold(self._needs) if self._cores else nullcontext(),
+            self._times.busy(self._name, rows, self._unit),
+        ):
+            made = function(*arrays)
+        if len(made) != rows:
+            raise RuntimeError(f"stage {self._name} got {rows} {self._unit} and gave {len(made)}")
+        return made
 
     def _take(self) -> list[_Order]:
         """The next orders that run together; none when the stage is closed."""
