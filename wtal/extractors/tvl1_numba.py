@@ -163,8 +163,9 @@ def _pyramid(picture: Grays, sizes: Sizes, grow: np.float32) -> Floats:
     for i in range(picture.shape[0]):
         for j in range(picture.shape[1]):
             levels[0, i, j] = picture[i, j]
+    step = float(grow)
     for level in range(1, len(sizes)):
-        _resize(levels[level - 1], sizes[level - 1], levels[level], sizes[level], grow, grow, _ONE)
+        _resize(levels[level - 1], sizes[level - 1], levels[level], sizes[level], step, step, _ONE)
     return levels
 
 
@@ -312,7 +313,8 @@ def _iterate_row(state: Floats, row: int, h: int, w: int, mask: Floats, numbers:
             at = here + x
             u, v = load(state, at + _U * pitch), load(state, at + _V * pitch)
             _update_dual(state, at, pitch, u, v, load(mask, x), numbers)
-    return lane(fold(change, 1), 0)
+    total: np.float32 = lane(fold(change, 1), 0)
+    return total
 
 
 @part
