@@ -64,7 +64,7 @@ def _literal_builtin(function: Callable[..., Any]) -> Any:
 
 class _Floats16(types.Type):
     def __init__(self) -> None:
-        super().__init__(name="Floats16")  # type: ignore[no-untyped-call]
+        super().__init__(name="Floats16")
 
 
 FLOATS16 = _Floats16()
@@ -73,7 +73,7 @@ FLOATS16 = _Floats16()
 @register_model(_Floats16)
 class _Model(models.PrimitiveModel):
     def __init__(self, manager: Any, kind: Any) -> None:
-        super().__init__(manager, kind, _FLOATS)
+        super().__init__(manager, kind, _FLOATS)  # type: ignore[no-untyped-call]
 
 
 @_builtin
