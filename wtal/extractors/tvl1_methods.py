@@ -15,6 +15,7 @@ from wtal.extractors.tvl1 import MIN_SIDE, Parameters
 def implementations(parameters: Parameters) -> dict[str, Implementation]:
     """Name -> how it computes TV-L1 with these parameters; the best on a device stands before the others there."""
     return {
+        "numba": _module("tvl1_numba", parameters),
         "opencv-contrib": _module("tvl1_contrib", parameters),
         "opencv-cuda": _module("tvl1_opencv_cuda", parameters, (CUDA,)),
     }
