@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.videos import constant, write_video
@@ -68,6 +69,23 @@ def test_threads_processes_and_decoders_make_the_same_store(videos, plain, tmp_p
         done = wtal("extract", videos, "--workspace", tmp_path / str(number), *options)
         assert done.returncode == 3, done.stderr
         assert content(done.stdout.strip()) == content(plain[0])
+
+
+@pytest.mark.slow
+def test_two_processes_make_a_networks_features_to_the_last_digits(tmp_path):
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    for number in range(2):
+        write_video(folder / f"v{number}.mp4", constant(25, 16))
+    options = ("--backbone", "i3d", "--streams", "rgb", "--weights", "random:0", "--runtime", "torch")
+    found = []
+    for jobs in ("1", "2"):
+        done = wtal("extract", folder, *options, "--jobs", jobs, "--workspace", tmp_path / jobs)
+        assert done.returncode == 0, done.stderr
+        found.append(FeatureStore.open(done.stdout.strip()))
+    for video in ("v0", "v1"):
+        one, two = (store[video].streams["rgb"] for store in found)
+        np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-5 * np.abs(one).max())
 
 
 @pytest.mark.slow
