@@ -7,8 +7,8 @@ moves by less than epsilon. Sums are taken in another order, so that the flow is
 What makes it fast is how the pixels lie in memory. All that an iteration reads and writes of a row (flow, dual
 variables, the linearized pictures) stands side by side in one array, and one sweep over the rows does both halves of an
 iteration: the flow of a row, then the dual variables of the row above, which by then has its new flow on both sides.
-Zeros around each row stand in for what lies outside, so that no pixel is a special case. Denormals, which slow a
-processor down by up to a hundred times and which dual variables run into on still pictures, are flushed to zero.
+Zeros around each row stand in for what lies outside, so that no pixel is a special case. Denormals, which flow and dual
+variables run into on still pictures and which slow processors down, are flushed to zero.
 
 Each step does the same in the same order whatever the processor, the number of threads and the pairs beside it.
 """
@@ -46,6 +46,9 @@ Sizes = NDArray[np.int64]
 _FIELDS = 10
 _U, _V, _P11, _P12, _P21, _P22, _IX, _IY, _RHO, _INVERSE = range(_FIELDS)
 """Of a row: flow, theta times its dual variables, gradient of the warped picture, residual, 1 / gradient squared."""
+
+_SCHEME = 1
+"""To be raised with every change here that changes a number."""
 
 _CHANNELS = 4
 _MARGIN = 4
@@ -105,8 +108,8 @@ def why_not(device: str) -> str | None:
 
 
 def version() -> dict[str, Any]:
-    """What of the library belongs into a store's identity."""
-    return {"numba": installed("numba")}
+    """What of library and code belongs into a store's identity."""
+    return {"numba": installed("numba"), "scheme": _SCHEME}
 
 
 @cache
