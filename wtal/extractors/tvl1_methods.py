@@ -15,7 +15,9 @@ from wtal.extractors.tvl1 import MIN_SIDE, Parameters
 def implementations(parameters: Parameters) -> dict[str, Implementation]:
     """Name -> how it computes TV-L1 with these parameters; the best on a device stands before the others there."""
     return {
+        "triton": _module("tvl1_triton", parameters, (CUDA,), pairs=256),
         "opencv-contrib": _module("tvl1_contrib", parameters),
+        "torch": _module("tvl1_torch", parameters, pairs=16),
         "opencv-cuda": _module("tvl1_opencv_cuda", parameters, (CUDA,)),
     }
 

@@ -11,10 +11,9 @@ with the auxiliary v, which splits it into two problems that have closed solutio
 is warped anew along u, and the whole runs from coarse to fine (Sanchez Perez et al., IPOL 2013, algorithm 1, with
 OpenCV's median filter between rounds).
 
-Three things are not as in OpenCV: it warps at positions rounded to 1/32 pixel, here they are exact; the threshold on
-rho divides by |grad I1|^2, which is at least the machine's epsilon here; and flow below 1e-12 pixels is taken as 0,
-since denormal numbers make a CPU slow. Each pair has its own stopping rule, and sums have a fixed order, so that a
-pair's flow depends neither on its batch nor on threads.
+Two things are not as in OpenCV: the threshold on rho divides by |grad I1|^2, which is at least the machine's epsilon
+here; and flow below 1e-12 pixels is taken as 0, since denormal numbers make a CPU slow. Each pair has its own stopping
+rule, and sums have a fixed order, so that a pair's flow depends neither on its batch nor on threads.
 """
 
 from typing import Any, NamedTuple
@@ -29,8 +28,10 @@ from wtal.extractors.tvl1 import MIN_SIDE, Parameters, pyramid
 
 _LEAST = 1e-12
 """Pixels: flow below it is 0."""
-_CUBIC = -0.75
+CUBIC = -0.75
 """Sharpness of bicubic interpolation, as OpenCV has it."""
+PLACES = 32
+"""Between two pixels, of bicubic interpolation: positions are rounded to them, as OpenCV does it."""
 
 
 class Engine:
@@ -172,7 +173,7 @@ def _ascend(dual: Tensor, flow: Tensor, parameters: Parameters) -> Tensor:
     step = parameters.tau / parameters.theta
     gradient = forward_gradient(flow)
     length = (gradient[:, :, 0] ** 2 + gradient[:, :, 1] ** 2).sqrt()
-    return (dual + gradient * step) / (1 + length * step)[:, :, None]
+    return (dual + gradient * step) * (1 / (1 + length * step))[:, :, None]
 
 
 def forward_gradient(values: Tensor) -> Tensor:
@@ -216,6 +217,7 @@ def warp(pictures: Tensor, flow: Tensor) -> Tensor:
 
 def _cubic_taps(place: Tensor, length: int) -> list[tuple[Tensor, Tensor]]:
     """The four samples round every place, and their weights: 0 for a sample that is not there."""
+    place = (place * PLACES + 0.5).floor() / PLACES
     start = place.floor()
     part = place - start
     taps = []
@@ -228,8 +230,8 @@ def _cubic_taps(place: Tensor, length: int) -> list[tuple[Tensor, Tensor]]:
 
 def _cubic(distance: Tensor) -> Tensor:
     """Keys's weight of a sample that is `distance` away, which is 2 at most."""
-    near = ((_CUBIC + 2) * distance - (_CUBIC + 3)) * distance * distance + 1
-    far = ((_CUBIC * distance - 5 * _CUBIC) * distance + 8 * _CUBIC) * distance - 4 * _CUBIC
+    near = ((CUBIC + 2) * distance - (CUBIC + 3)) * distance * distance + 1
+    far = ((CUBIC * distance - 5 * CUBIC) * distance + 8 * CUBIC) * distance - 4 * CUBIC
     return torch.where(distance <= 1, near, far)
 
 
