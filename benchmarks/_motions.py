@@ -48,6 +48,9 @@ MOTIONS = {
     "all at once": Motion((1.8, -1.1), turn=1.5, zoom=0.98, disc=0.4, disc_shift=(5.5, 2.5)),
 }
 
+SMALL = "small"
+"""Names of motions by a pixel or so end with it."""
+
 
 def pairs(width: int, height: int, seed: int = 0) -> Iterator[tuple[str, Gray, Gray, Floats]]:
     """(name, first (H, W), second (H, W), displacement (H, W, 2) in pixels) of every motion."""

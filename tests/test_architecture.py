@@ -83,9 +83,16 @@ def test_leaves_do_not_import_each_other(leaf):
                 assert module != f"{package}.{other}", f"{path}:{line} imports its sibling {other}"
 
 
-@pytest.mark.parametrize("code", ["import wtal", "from wtal.cli import main; main(['--help'], standalone_mode=False)"])
-def test_help_needs_neither_torch_nor_cv2(code):
-    check = f"{code}\nimport sys\nassert not {{'torch', 'cv2'}} & set(sys.modules), 'imported'"
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import wtal",
+        "from wtal.cli import main; main(['--help'], standalone_mode=False)",
+        "from wtal.registry import FLOWS; FLOWS.names()",
+    ],
+)
+def test_help_needs_neither_torch_nor_cv2_nor_numba(code):
+    check = f"{code}\nimport sys\nassert not {{'torch', 'cv2', 'numba'}} & set(sys.modules), 'imported'"
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 

@@ -43,12 +43,12 @@ def part(function: Function) -> Function:
     return _compiled(function, forceinline=True)
 
 
-def _compiled(function: Function, **options: bool) -> Function:
-    options = {"nogil": True, "cache": True, **options}
+def _compiled(function: Function, **options: Any) -> Function:
+    options = {"nogil": True, "error_model": "numpy", **options}
     try:
-        made: Function = njit(error_model="numpy", **options)(function)
+        made: Function = njit(cache=True, **options)(function)
     except RuntimeError:
-        made = njit(error_model="numpy", **(options | {"cache": False}))(function)
+        made = njit(**options)(function)
     return made
 
 
@@ -62,7 +62,7 @@ def _literal_builtin(function: Callable[..., Any]) -> Any:
     return intrinsic(prefer_literal=True)(function)
 
 
-class _Floats16(types.Type):  # type: ignore[misc]
+class _Floats16(types.Type):
     def __init__(self) -> None:
         super().__init__(name="Floats16")
 
@@ -71,9 +71,9 @@ FLOATS16 = _Floats16()
 
 
 @register_model(_Floats16)
-class _Model(models.PrimitiveModel):  # type: ignore[misc]
+class _Model(models.PrimitiveModel):
     def __init__(self, manager: Any, kind: Any) -> None:
-        super().__init__(manager, kind, _FLOATS)
+        super().__init__(manager, kind, _FLOATS)  # type: ignore[no-untyped-call]
 
 
 @_builtin

@@ -63,7 +63,7 @@ class _Numbers(NamedTuple):
     ratio: np.float32
     threshold: np.float32
     epsilon: np.float32
-    grow: np.float32
+    grow: float
     warps: int
     outer: int
     inner: int
@@ -81,7 +81,7 @@ class Engine:
             ratio=_F(one.tau / one.theta),
             threshold=_F(one.lambda_ * one.theta),
             epsilon=_F(one.epsilon),
-            grow=_F(1 / one.scale_step),
+            grow=1 / one.scale_step,
             warps=one.warps,
             outer=one.outer_iterations,
             inner=one.inner_iterations,
@@ -142,7 +142,7 @@ def flow_of_pair(first: Grays, second: Grays, sizes: Sizes, weights: Floats, num
         if level < levels - 1:
             a, b = sizes[level + 1]
             for axis in range(2):
-                _resize(coarser[axis], sizes[level + 1], here[axis], sizes[level], a / h, b / w, numbers.grow)
+                _resize(coarser[axis], sizes[level + 1], here[axis], sizes[level], a / h, b / w, _F(numbers.grow))
         mask[: w - 1], mask[w - 1 :] = _ONE, _ZERO
         state[: _length(h, w)] = _ZERO
         _put(here, h, w, state)
@@ -157,14 +157,14 @@ def flow_of_pair(first: Grays, second: Grays, sizes: Sizes, weights: Floats, num
 
 
 @kernel
-def _pyramid(picture: Grays, sizes: Sizes, grow: np.float32) -> Floats:
+def _pyramid(picture: Grays, sizes: Sizes, step: float) -> Floats:
     """(H, W) uint8 -> (levels, H, W), each level in its upper left corner."""
     levels = np.empty((len(sizes), sizes[0, 0], sizes[0, 1]), np.float32)
     for i in range(picture.shape[0]):
         for j in range(picture.shape[1]):
             levels[0, i, j] = picture[i, j]
     for level in range(1, len(sizes)):
-        _resize(levels[level - 1], sizes[level - 1], levels[level], sizes[level], grow, grow, _ONE)
+        _resize(levels[level - 1], sizes[level - 1], levels[level], sizes[level], step, step, _ONE)
     return levels
 
 
@@ -312,7 +312,8 @@ def _iterate_row(state: Floats, row: int, h: int, w: int, mask: Floats, numbers:
             at = here + x
             u, v = load(state, at + _U * pitch), load(state, at + _V * pitch)
             _update_dual(state, at, pitch, u, v, load(mask, x), numbers)
-    return lane(fold(change, 1), 0)
+    total: np.float32 = lane(fold(change, 1), 0)
+    return total
 
 
 @part

@@ -137,7 +137,7 @@ def _minimize(slope: Tensor, rest: Tensor, flow: Tensor, dual: Tensor, parameter
     """
     done_flow, done_dual = torch.empty_like(flow), torch.empty_like(dual)
     pairs = torch.arange(len(flow), device=flow.device)
-    limit = parameters.epsilon**2 * rest[0].numel()
+    limit = parameters.epsilon**2 * rest.shape[1:].numel()
     inverse = 1 / (slope[:, 0] ** 2 + slope[:, 1] ** 2).clamp(min=torch.finfo(torch.float32).eps)
     for iteration in range(parameters.outer_iterations * parameters.inner_iterations):
         if iteration % parameters.inner_iterations == 0:

@@ -43,13 +43,15 @@ class Engine:
 
     def __call__(self, first: Grays, second: Grays) -> FlowFields:
         """(N, H, W), (N, H, W) uint8 -> (N, H, W, 2) float32 pixels."""
-        height, width = first.shape[1:]
-        flows = np.empty((*first.shape, 2), np.float32)
-        stacks = [torch.from_numpy(extend_edges(stack, MIN_SIDE)) for stack in (first, second)]
-        most = max(1, _MOST_PIXELS // stacks[0][:1].numel())
-        for result, *parts in zip(torch.from_numpy(flows).split(most), *(stack.split(most) for stack in stacks)):
-            flow, _ = tvl1(*(part.to(self._device) for part in parts), self._parameters)
-            result.copy_(flow[:, :, :height, :width].permute(0, 2, 3, 1))
+        count, height, width = first.shape
+        flows = np.empty((count, height, width, 2), np.float32)
+        first, second = extend_edges(first, MIN_SIDE), extend_edges(second, MIN_SIDE)
+        most = max(1, _MOST_PIXELS // (first.shape[1] * first.shape[2]))
+        for start in range(0, count, most):
+            one, two = (torch.from_numpy(each[start : start + most]).to(self._device) for each in (first, second))
+            flow, _ = tvl1(one, two, self._parameters)
+            found = flow[:, :, :height, :width].permute(0, 2, 3, 1)
+            flows[start : start + most] = found.contiguous().cpu().numpy()
         return flows
 
 
