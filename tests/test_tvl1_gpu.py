@@ -164,6 +164,49 @@ def test_torch_can_be_chosen_by_name():
     assert method.new()(*(np.empty((0, 10, 12), np.uint8),) * 2).shape == (0, 10, 12, 2)
 
 
+class Hopper:
+    """A stand-in for Triton's driver, with which kernels are compiled for a card that is not here."""
+
+    def get_current_target(self):
+        return pytest.importorskip("triton.backends.compiler").GPUTarget("cuda", 90, 32)
+
+    def get_current_device(self):
+        return 0
+
+    def get_current_stream(self, device):
+        return 0
+
+    def get_active_torch_device(self):
+        return torch.device("cpu")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(torch.cuda.is_available(), reason="on a card the kernels do not only compile, they run")
+def test_kernels_are_compiled_once_for_all_sizes_and_fit_a_card(monkeypatch, tmp_path):
+    triton = pytest.importorskip("triton", minversion="3.3")
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    compiled = {}
+
+    def compile_only(kernel, grid):
+        def launch(*values, **options):
+            binary = kernel.warmup(*values, grid=grid, **options)
+            compiled.setdefault(kernel.fn.__name__, {})[binary.hash] = binary
+
+        return launch
+
+    monkeypatch.setattr(triton.runtime.driver, "_active", Hopper())
+    monkeypatch.setattr(triton.runtime.JITFunction, "__getitem__", compile_only)
+    for count, height, width in ((1, 50, 70), (3, 64, 320)):
+        stack = torch.zeros(count, height, width, dtype=torch.uint8)
+        tvl1_triton.tvl1(stack, stack, Parameters(scales=2, warps=1, outer_iterations=1))
+    assert {name: len(variants) for name, variants in compiled.items()} == dict.fromkeys(
+        ("interpolate", "linearize", "median", "iterate", "decide"), 1
+    )
+    (iterate,) = compiled["iterate"].values()
+    assert iterate.asm["ptx"].count("bar.sync") < 20
+    assert iterate.metadata.shared <= 32 * 64 * 4
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("kept", [{"warps": 1, "scales": 1}, {}])
 def test_the_card_agrees_with_the_cpu(cuda, kept):
