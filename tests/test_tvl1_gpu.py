@@ -58,9 +58,12 @@ def interpreted(tmp_path_factory):
 
 @pytest.mark.parametrize("name", CASES)
 def test_the_kernels_compute_what_torch_computes(name, interpreted):
+    """To 1e-4 pixels, but for the odd place that another rounding puts into the next 1/32 pixel."""
     first, second = (torch.from_numpy(stack) for stack in pictures())
     expected = tvl1_torch.tvl1(first, second, CASES[name][0])
-    assert np.abs(interpreted[f"{name} batch"] - expected.numpy()).max() < 1e-4
+    apart = np.abs(interpreted[f"{name} batch"] - expected.numpy())
+    assert np.quantile(apart, 0.999) < 1e-4
+    assert apart.max() < 1 / 32
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -78,10 +81,10 @@ def test_pairs_end_by_their_own_rule_and_within_chunks(interpreted):
     assert any((interpreted[f"{name} batch iterations"] % chunk).any() for name, chunk in chunks.items() if chunk > 1)
 
 
-@pytest.mark.parametrize("kept", [{}, {"median": 3, "inner_iterations": 10}])
+@pytest.mark.parametrize("kept", [{}, {"median": 3, "inner_iterations": 10}, {"scales": 3}])
 def test_a_warp_is_that_of_opencv(kept):
-    """To rounding; from the second warp on, places that are rounded to 1/32 pixel make more of it."""
-    parameters = replace(Parameters(), scales=1, warps=1, outer_iterations=2, **kept)
+    """To rounding; from the second warp on, places that are rounded to 1/32 pixel can make more of it."""
+    parameters = replace(Parameters(scales=1, warps=1, outer_iterations=2), **kept)
     first, second = pictures(motions=((1, 0), (0, -1)))
     ours = tvl1_torch.Engine(parameters)(first, second)
     assert lengths(ours, tvl1_contrib.Engine(parameters)(first, second)).max() < 1e-4
@@ -131,8 +134,9 @@ def test_the_median_is_that_of_opencv(side):
 
 
 def test_warping_is_that_of_opencv():
+    """Also at places halfway between two of the 32 that there are."""
     picture = texture(40, 50).astype(np.float32)
-    flow = 4 * torch.randn(2, 40, 50, generator=torch.Generator().manual_seed(0))
+    flow = (256 * torch.randn(2, 40, 50, generator=torch.Generator().manual_seed(0))).round() / 64
     columns, rows = (
         places.astype(np.float32) + by.numpy()
         for places, by in zip(np.meshgrid(np.arange(50), np.arange(40)), flow, strict=True)

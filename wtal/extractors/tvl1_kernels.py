@@ -52,8 +52,7 @@ def linearize(
     flow += (tl.load(flow_side + pair) * pairs + pair) * 2 * area
     across = tl.load(flow + pixel, mask=inside, other=0.0)
     down = tl.load(flow + area + pixel, mask=inside, other=0.0)
-    x = tl.floor((pixel % width + across) * PLACES + 0.5) / PLACES
-    y = tl.floor((pixel // width + down) * PLACES + 0.5) / PLACES
+    x, y = _rounded((pixel % width + across) * PLACES) / PLACES, _rounded((pixel // width + down) * PLACES) / PLACES
     start_x, start_y = tl.floor(x), tl.floor(y)
     part_x, part_y = x - start_x, y - start_y
     first_x = tl.minimum(tl.maximum(start_x, -4.0), width + 4.0).to(tl.int32) - 1
@@ -77,11 +76,17 @@ def linearize(
             grey += weight * tl.load(second + line + at_x, mask=here, other=0.0)
             slope_x += weight * (0.5 * (right - left))
             slope_y += weight * (0.5 * (below - above))
-    rest = grey - tl.load(first + pair * area + pixel, mask=inside, other=0.0) - slope_x * across - slope_y * down
+    rest = grey - slope_x * across - slope_y * down - tl.load(first + pair * area + pixel, mask=inside, other=0.0)
     data += pair * 3 * area + pixel
     tl.store(data, slope_x, mask=inside)
     tl.store(data + area, slope_y, mask=inside)
     tl.store(data + 2 * area, rest, mask=inside)
+
+
+@triton.jit
+def _rounded(values):
+    """To the nearest whole number, halves to even ones: between 2^23 and 2^24 float32 has whole numbers alone."""
+    return (values + 12582912.0) - 12582912.0
 
 
 @triton.jit
@@ -175,7 +180,7 @@ def iterate(
     inverse = 1.0 / tl.maximum(slope_x * slope_x + slope_y * slope_y, 1.1920929e-07)
     errors += pair * CHUNK * tl.num_programs(0) + tile
     for number in range(count):
-        follow = (rest + slope_x * u1 + slope_y * u2) * inverse
+        follow = (rest + (slope_x * u1 + slope_y * u2)) * inverse
         follow = tl.minimum(tl.maximum(follow, -bound), bound)
         new1 = u1 - slope_x * follow + theta * _divergence(p11, p12, x, y, HEIGHT, WIDTH)
         new2 = u2 - slope_y * follow + theta * _divergence(p21, p22, x, y, HEIGHT, WIDTH)

@@ -125,7 +125,7 @@ def _refine(first: Tensor, second: Tensor, flow: Tensor, parameters: Parameters)
     for _ in range(parameters.warps):
         warped = warp(pictures, flow)
         slope = warped[:, 1:]
-        rest = warped[:, 0] - first - slope[:, 0] * flow[:, 0] - slope[:, 1] * flow[:, 1]
+        rest = warped[:, 0] - slope[:, 0] * flow[:, 0] - slope[:, 1] * flow[:, 1] - first
         flow, dual = _minimize(slope, rest, flow, dual, parameters)
     return flow
 
@@ -158,7 +158,7 @@ def _minimize(slope: Tensor, rest: Tensor, flow: Tensor, dual: Tensor, parameter
 
 def _follow(flow: Tensor, slope: Tensor, rest: Tensor, inverse: Tensor, parameters: Parameters) -> Tensor:
     """v: the flow, moved along the picture's slope until rho is 0, and no further than lambda theta |slope|."""
-    rho = rest + slope[:, 0] * flow[:, 0] + slope[:, 1] * flow[:, 1]
+    rho = rest + (slope[:, 0] * flow[:, 0] + slope[:, 1] * flow[:, 1])
     bound = parameters.lambda_ * parameters.theta
     return flow - slope * (rho * inverse).clamp(-bound, bound)[:, None]
 
@@ -217,7 +217,7 @@ def warp(pictures: Tensor, flow: Tensor) -> Tensor:
 
 def _cubic_taps(place: Tensor, length: int) -> list[tuple[Tensor, Tensor]]:
     """The four samples round every place, and their weights: 0 for a sample that is not there."""
-    place = (place * PLACES + 0.5).floor() / PLACES
+    place = (place * PLACES).round() / PLACES
     start = place.floor()
     part = place - start
     taps = []
