@@ -143,7 +143,7 @@ def test_flow_gpu_counts_bytes_and_instructions():
     iterations = torch.tensor([[3, 6], [30, 30]])
     parameters = Parameters(warps=1)
     moved, issued = flow_gpu.work(iterations, [(10, 20), (5, 10)], parameters)
-    assert issued == 100 * (9 * 200 + 60 * 50)
+    assert issued == 102 * (9 * 200 + 60 * 50)
     assert moved == 4 * ((3 * 200 + 20 * 50) * 15 + 2 * (200 + 50) * 11)
 
 
