@@ -2,17 +2,19 @@
 
 The pairs are pictures that a formula moved (`benchmarks/_motions.py`): translation, rotation, zoom and a disc before
 the ground, by little and by much. `error` is the mean over all of them of the mean distance between the flow and the
-truth, occluded and leaving pixels included; `small_error` is that of the small motions alone.
+truth, occluded and leaving pixels included; `small_error` is that of the small motions alone. `cpu_ms` are milliseconds
+of all cores together that a pair took in the quickest repetition, which other work on the machine moves least.
 
 `tvl1`, `tvl1-fast` and `dis` work as extraction does, a pair a core. OpenCV's `DualTVL1OpticalFlow` has its default
 parameters, once with its own threads on one pair after the other and once a pair a core; ratios are to the better of
 the two. The rows below them are TV-L1 by numba with other parameters: scales x scale step, warps, outer x inner
-iterations, side of the median. From them `tvl1-fast` was chosen: the quickest whose error and small error are both at
-most 1.05 of OpenCV's.
+iterations, side of the median. `tvl1-fast` was chosen from them: error and small error at most 1.05 of OpenCV's.
 """
 
+import math
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -64,8 +66,9 @@ def measure(size: str, settings: Sequence[str], repeat: int) -> Result:
     width, height = map(int, size.split("x"))
     names, first, second, truth = (list(column) for column in zip(*pairs(width, height), strict=True))
     made: dict[str, Flows] = {}
+    seconds: dict[str, float] = {}
     tasks = {
-        name: partial(_keep, made, name, task)
+        name: partial(_keep, made, seconds, name, task)
         for name, task in ways(np.stack(first), np.stack(second), settings).items()
     }
     times = take_turns(tasks, repeat)
@@ -73,13 +76,20 @@ def measure(size: str, settings: Sequence[str], repeat: int) -> Result:
     errors = {name: [endpoint_error(*pair) for pair in zip(flows, truth, strict=True)] for name, flows in made.items()}
     means = {name: (float(np.mean(each)), _mean_of_small(names, each)) for name, each in errors.items()}
     found = [
-        {**row, "error": round(means[row["task"]][0], 4), "small_error": round(means[row["task"]][1], 4)}
+        {
+            **row,
+            "cpu_ms": round(1000 * seconds[row["task"]] / len(names), 2),
+            "error": round(means[row["task"]][0], 4),
+            "small_error": round(means[row["task"]][1], 4),
+        }
         for row in rows(size, times, len(names), "pairs_per_s")
     ]
     base = max(OPENCV, key=lambda name: speeds[name])
     ratios = {}
     for name in METHODS:
         ratios[f"{name} / OpenCV, {size}"] = round(speeds[name] / speeds[base], 2)
+        least = min(seconds[one] for one in OPENCV)
+        ratios[f"cpu time of OpenCV / of {name}, {size}"] = round(least / seconds[name], 2)
         ratios[f"error of {name} / of OpenCV, {size}"] = round(means[name][0] / means[base][0], 3)
         ratios[f"small error of {name} / of OpenCV, {size}"] = round(means[name][1] / means[base][1], 3)
     return found, ratios
@@ -141,8 +151,11 @@ def with_threads(count: int, task: Callable[[], Flows]) -> Flows:
         cv2.setNumThreads(before)
 
 
-def _keep(made: dict[str, Flows], name: str, task: Callable[[], Flows]) -> None:
+def _keep(made: dict[str, Flows], seconds: dict[str, float], name: str, task: Callable[[], Flows]) -> None:
+    """Run a task; its result and the least of its processor times stay."""
+    start = time.process_time()
     made[name] = task()
+    seconds[name] = min(seconds.get(name, math.inf), time.process_time() - start)
 
 
 def _mean_of_small(names: Sequence[str], errors: Sequence[float]) -> float:

@@ -20,6 +20,7 @@ MEASURED = {
     "decode": "frames_per_s",
     "backbones": "snippets_per_s",
     "flow": "pairs_per_s",
+    "flow_limits": "us_per_iteration",
     "heads": "videos_per_s",
     "random_walk": "walks_per_s",
 }
@@ -28,6 +29,7 @@ TINY = {
     "decode": ["--sizes", "64x48", "96x64", "--frames", "6", "--repeat", "1"],
     "backbones": ["--sizes", "64x48", "--snippets", "2", "--batches", "1", "2", "--i3d-size", "40x32", "--repeat", "1"],
     "flow": ["--sizes", "64x48", "--settings", "4x0.5 w1 1x10 m3", "--repeat", "1"],
+    "flow_limits": ["--sizes", "64x48", "--iterations", "2", "--repeat", "1"],
     "heads": ["--heads", "basnet", "--videos", "3", "--lengths", "5", "9", "--widths", "128", "--repeat", "1"],
     "random_walk": ["--lengths", "5", "9", "--width", "6", "--means", "3", "--repeat", "1"],
 }

@@ -1,5 +1,10 @@
 """TV-L1 by numba: its parts against OpenCV's and numpy's, the whole against OpenCV's and against known motion."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import av
 import cv2
 import numpy as np
@@ -26,6 +31,8 @@ from wtal.extractors.simd import (
 )
 from wtal.extractors.simd_median import medians
 from wtal.extractors.tvl1 import Parameters, pyramid
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def noise(*shape, seed=0):
@@ -236,9 +243,30 @@ def test_what_stands_still_has_no_denormals():
     assert not ((flow != 0) & (np.abs(flow) < np.finfo(np.float32).tiny)).any()
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(not simd.FLUSHES, reason="not an x86 processor")
+def test_same_bits_with_narrow_registers(tmp_path):
+    """Compiled for the least of x86 processors, four pixels at once, as for this one."""
+    code = """
+import hashlib
+from benchmarks._motions import MOTIONS, pair
+from wtal.extractors.optical_flow import create_flow
+first, second, _ = pair(MOTIONS["occlusion, large"], 96, 80, 0)
+print(hashlib.sha256(create_flow("tvl1:numba").new()(first[None], second[None]).tobytes()).hexdigest())
+"""
+    least_of_all = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": "+sse2", "NUMBA_CACHE_DIR": str(tmp_path)}
+    found = [
+        subprocess.run(
+            [sys.executable, "-c", code], env=os.environ | more, cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout
+        for more in ({}, least_of_all)
+    ]
+    assert found[0] == found[1]
+
+
 def real_frames(count, width, height):
     """Grey pictures (count, height, width) of a real video, one after the other."""
-    path = SHARED / "data" / "activitynet" / "women_long_jump.mp4"
+    path = SHARED / "data" / "activitynet" / "v_GGSY1Qvo990.mp4"
     if not path.is_file():
         pytest.skip("the real videos are not here")
     with av.open(str(path)) as container:

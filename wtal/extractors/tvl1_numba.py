@@ -47,6 +47,9 @@ _FIELDS = 10
 _U, _V, _P11, _P12, _P21, _P22, _IX, _IY, _RHO, _INVERSE = range(_FIELDS)
 """Of a row: flow, theta times its dual variables, gradient of the warped picture, residual, 1 / gradient squared."""
 
+_SCHEME = 1
+"""To be raised with every change here that changes a number."""
+
 _CHANNELS = 4
 _MARGIN = 4
 _BITS = 5
@@ -105,8 +108,8 @@ def why_not(device: str) -> str | None:
 
 
 def version() -> dict[str, Any]:
-    """What of the library belongs into a store's identity."""
-    return {"numba": installed("numba")}
+    """What of library and code belongs into a store's identity."""
+    return {"numba": installed("numba"), "scheme": _SCHEME}
 
 
 @cache
