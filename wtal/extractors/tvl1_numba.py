@@ -7,8 +7,8 @@ moves by less than epsilon. Sums are taken in another order, so that the flow is
 What makes it fast is how the pixels lie in memory. All that an iteration reads and writes of a row (flow, dual
 variables, the linearized pictures) stands side by side in one array, and one sweep over the rows does both halves of an
 iteration: the flow of a row, then the dual variables of the row above, which by then has its new flow on both sides.
-Zeros around each row stand in for what lies outside, so that no pixel is a special case. Denormals, which slow a
-processor down by up to a hundred times and which dual variables run into on still pictures, are flushed to zero.
+Zeros around each row stand in for what lies outside, so that no pixel is a special case. Denormals, which flow and dual
+variables run into on still pictures and which slow processors down, are flushed to zero.
 
 Each step does the same in the same order whatever the processor, the number of threads and the pairs beside it.
 """
