@@ -6,6 +6,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
 RESULTS = Path(__file__).parent / "results"
 QUICK = {
     "store": ["--videos", "20", "--dim", "64", "--reads", "50", "--repeat", "1"],
@@ -31,6 +33,8 @@ QUICK = {
     "random_walk": ["--lengths", "20", "40", "--width", "32", "--repeat", "1"],
 }
 """Benchmarks in the order in which they run -> options with which each is over in seconds, to see that it works."""
+QUICK_ON_CUDA = {"flow_gpu": ["--sizes", "160x120", "--batches", "1", "4", "--repeat", "1"]}
+"""Those that need a CUDA device; without one they are left out."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -39,7 +43,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help="tiny sizes, one repetition: the numbers mean nothing")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder for the results (default %(default)s)")
     options = parser.parse_args(argv)
-    for name, quick in QUICK.items():
+    for name, quick in (QUICK | QUICK_ON_CUDA).items():
+        if name in QUICK_ON_CUDA and not torch.cuda.is_available():
+            print(f"benchmark {name} is left out: torch sees no CUDA device", file=sys.stderr)
+            continue
         print(f"benchmark {name} ...", file=sys.stderr, flush=True)
         path = options.out / f"{name}.json"
         command = [sys.executable, "-m", f"benchmarks.{name}", "--out", str(path), *(quick if options.quick else [])]

@@ -7,11 +7,12 @@ import pytest
 import torch
 
 import benchmarks
-from benchmarks import _naive, heads, make_table
-from benchmarks.__main__ import QUICK
+from benchmarks import _naive, flow_gpu, heads, make_table
+from benchmarks.__main__ import QUICK, QUICK_ON_CUDA
 from benchmarks._turns import rates, take_turns
 from benchmarks.decode import check
 from wtal.errors import FormatError, VideoError
+from wtal.extractors.tvl1 import Parameters
 
 FOLDER = Path(benchmarks.__file__).parent
 MEASURED = {
@@ -51,7 +52,8 @@ def results(tmp_path_factory):
 
 def test_every_benchmark_is_run_by_the_command():
     found = {path.stem for path in FOLDER.glob("*.py") if not path.stem.startswith("_")} - {"make_table"}
-    assert found == set(QUICK) == set(TINY)
+    assert found == set(QUICK) | set(QUICK_ON_CUDA)
+    assert set(QUICK) == set(TINY)
 
 
 @pytest.mark.parametrize("name", TINY)
@@ -135,3 +137,25 @@ def test_every_way_to_train_a_head_does_the_same_work(way):
         found.append({key: parameter.grad for key, parameter in head.named_parameters()})
     for key, gradient in found[0].items():
         torch.testing.assert_close(gradient, found[1][key], rtol=1e-4, atol=1e-6)
+
+
+def test_flow_gpu_says_that_it_needs_a_card(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SystemExit, match="flow_gpu needs a CUDA device and Triton: torch sees no CUDA device"):
+        flow_gpu.main([])
+
+
+def test_flow_gpu_counts_bytes_and_instructions():
+    iterations = torch.tensor([[3, 6], [30, 30]])
+    parameters = Parameters(warps=1)
+    moved, issued = flow_gpu.work(iterations, [(10, 20), (5, 10)], parameters)
+    assert issued == 102 * (9 * 200 + 60 * 50)
+    assert moved == 4 * ((3 * 200 + 20 * 50) * 15 + 2 * (200 + 50) * 11)
+
+
+@pytest.mark.gpu
+def test_flow_gpu_measures_a_card(cuda, tmp_path):
+    flow_gpu.main([*QUICK_ON_CUDA["flow_gpu"], "--out", str(tmp_path / "flow_gpu.json")])
+    result = json.loads((tmp_path / "flow_gpu.json").read_text())
+    assert all(row["pairs_per_s"] > 0 for row in result["rows"])
+    assert all(ratio > 0 for ratio in result["ratios"].values())

@@ -1,0 +1,34 @@
+"""The Triton engine in the interpreter, in a process of its own: `python -m tests.interpreted_tvl1 OUT.npz`.
+
+Triton takes its interpreter or its compiler when it is imported, for the whole process. OUT holds flow and iterations
+of every one of `CASES`, of the batch and of its last pair alone.
+"""
+
+import os
+import sys
+
+import numpy as np
+
+from tests.test_tvl1_gpu import CASES, pictures
+
+
+def main() -> None:
+    os.environ["TRITON_INTERPRET"] = "1"
+    import torch
+
+    from wtal.extractors import tvl1_triton
+    from wtal.extractors.tvl1_triton import Tile, tvl1
+
+    tvl1_triton._BLOCK = 1024
+    found = {}
+    for name, (parameters, side) in CASES.items():
+        first, second = (torch.from_numpy(stack) for stack in pictures())
+        tile = Tile(side, side, warps=1)
+        for part, which in (("batch", slice(None)), ("alone", slice(-1, None))):
+            flow, spent = tvl1(first[which], second[which], parameters, tile)
+            found[f"{name} {part}"], found[f"{name} {part} iterations"] = flow.numpy(), spent.numpy()
+    np.savez(sys.argv[1], **found)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,265 @@
+"""TV-L1 optical flow in plain torch, a batch of pairs at once: the readable one, on any device.
+
+The energy of a pair (Zach, Pock and Bischof 2007, equation 5) weighs the total variation of the flow u against the
+brightness that changes along it,
+
+    sum |grad u1| + |grad u2| + |u - v|^2 / (2 theta) + lambda |rho(v)|,
+    rho(v) = I1(x + u0) + (v - u0) . grad I1(x + u0) - I0,
+
+with the auxiliary v, which splits it into two problems that have closed solutions: a threshold on rho gives v from u
+(`_follow`), a step of the dual variables p gives u from v (`_smooth`). They take turns until u no longer moves, then I1
+is warped anew along u, and the whole runs from coarse to fine (Sanchez Perez et al., IPOL 2013, algorithm 1, with
+OpenCV's median filter between rounds).
+
+Two things are not as in OpenCV: the threshold on rho divides by |grad I1|^2, which is at least the machine's epsilon
+here; and flow below 1e-12 pixels is taken as 0, since denormal numbers make a CPU slow. Each pair has its own stopping
+rule, and sums have a fixed order, so that a pair's flow depends neither on its batch nor on threads.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from wtal.extractors.optical_flow import CPU, FlowFields, Grays, extend_edges
+from wtal.extractors.tvl1 import MIN_SIDE, Parameters, pyramid
+
+_LEAST = 1e-12
+"""Pixels: flow below it is 0."""
+CUBIC = -0.75
+"""Sharpness of bicubic interpolation, as OpenCV has it."""
+PLACES = 32
+"""Between two pixels, of bicubic interpolation: positions are rounded to them, as OpenCV does it."""
+
+
+class Engine:
+    """Of one device; it keeps nothing between calls."""
+
+    def __init__(self, parameters: Parameters, device: str = CPU) -> None:
+        self._parameters, self._device = parameters, device
+
+    def __call__(self, first: Grays, second: Grays) -> FlowFields:
+        """(N, H, W), (N, H, W) uint8 -> (N, H, W, 2) float32 pixels."""
+        height, width = first.shape[1:]
+        pictures = [torch.from_numpy(extend_edges(stack, MIN_SIDE)).to(self._device) for stack in (first, second)]
+        flow = tvl1(pictures[0], pictures[1], self._parameters)
+        found: FlowFields = flow[:, :, :height, :width].permute(0, 2, 3, 1).contiguous().cpu().numpy()
+        return found
+
+
+def why_not(device: str) -> str | None:
+    """None where torch can use the device."""
+    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
+        return "torch sees no CUDA device"
+    return None
+
+
+def version() -> dict[str, Any]:
+    """What of the library belongs into a store's identity."""
+    return {"torch": torch.__version__}
+
+
+@torch.inference_mode()
+def tvl1(first: Tensor, second: Tensor, parameters: Parameters) -> Tensor:
+    """(N, H, W), (N, H, W) grey values to 255 -> (N, 2, H, W) pixels, x before y."""
+    sizes = pyramid(first.shape[1], first.shape[2], parameters)
+    firsts, seconds = (shrink(pictures.float(), sizes, parameters.scale_step) for pictures in (first, second))
+    flow = firsts[-1].new_zeros(len(first), 2, *sizes[-1])
+    for level in reversed(range(len(sizes))):
+        if flow.shape[2:] != sizes[level]:
+            flow = enlarge(flow, sizes[level]) * (1 / parameters.scale_step)
+        flow = _refine(firsts[level], seconds[level], flow, parameters)
+    return flow
+
+
+def shrink(pictures: Tensor, sizes: list[tuple[int, int]], step: float) -> list[Tensor]:
+    """(N, H, W) -> (N, *size) for every one of `sizes`, each from the one before it."""
+    levels = [pictures]
+    for height, width in sizes[1:]:
+        last = levels[-1]
+        rows, columns = (Taps.of(*pair, 1 / step) for pair in zip(last.shape[1:], (height, width), strict=True))
+        levels.append(_interpolate(last, rows, columns))
+    return levels
+
+
+def enlarge(flow: Tensor, size: tuple[int, int]) -> Tensor:
+    """(N, 2, h, w) -> (N, 2, H, W), the values unchanged."""
+    rows, columns = (Taps.of(*pair, pair[0] / pair[1]) for pair in zip(flow.shape[2:], size, strict=True))
+    return _interpolate(flow, rows, columns)
+
+
+class Taps(NamedTuple):
+    """Linear interpolation along an axis: of samples `lower` and `upper`, (n,) int64, by `weight` of the upper one."""
+
+    lower: Tensor
+    upper: Tensor
+    weight: Tensor
+
+    @classmethod
+    def of(cls, length: int, wanted: int, step: float) -> "Taps":
+        """`wanted` samples, `step` of the `length` that there are apart; beyond the ends stand the end samples."""
+        place = ((np.arange(wanted) + 0.5) * step - 0.5).astype(np.float32).clip(0, length - 1)
+        lower = np.floor(place).astype(np.int64)
+        taps = lower, (lower + 1).clip(max=length - 1), place - lower.astype(np.float32)
+        return cls(*(torch.from_numpy(values) for values in taps))
+
+    def to(self, device: torch.device) -> "Taps":
+        """The same on another device."""
+        return Taps(*(values.to(device) for values in self))
+
+
+def _interpolate(pictures: Tensor, rows: Taps, columns: Taps) -> Tensor:
+    rows, columns = rows.to(pictures.device), columns.to(pictures.device)
+    left, right = pictures[..., columns.lower], pictures[..., columns.upper]
+    wide = left * (1 - columns.weight) + right * columns.weight
+    above, below = wide[..., rows.lower, :], wide[..., rows.upper, :]
+    return above * (1 - rows.weight)[:, None] + below * rows.weight[:, None]
+
+
+def _refine(first: Tensor, second: Tensor, flow: Tensor, parameters: Parameters) -> Tensor:
+    """(N, H, W), (N, H, W), (N, 2, H, W) -> (N, 2, H, W): every warp of a level, with the dual variables kept."""
+    dual = flow.new_zeros(len(flow), 2, 2, *flow.shape[2:])
+    pictures = torch.cat((second[:, None], central_gradient(second)), 1)
+    for _ in range(parameters.warps):
+        warped = warp(pictures, flow)
+        slope = warped[:, 1:]
+        rest = warped[:, 0] - slope[:, 0] * flow[:, 0] - slope[:, 1] * flow[:, 1] - first
+        flow, dual = _minimize(slope, rest, flow, dual, parameters)
+    return flow
+
+
+def _minimize(slope: Tensor, rest: Tensor, flow: Tensor, dual: Tensor, parameters: Parameters) -> tuple[Tensor, Tensor]:
+    """Rounds of a warp: (N, 2, H, W), (N, H, W), flow (N, 2, H, W), dual (N, 2, 2, H, W) -> flow and dual.
+
+    A pair that is done leaves the batch.
+    """
+    done_flow, done_dual = torch.empty_like(flow), torch.empty_like(dual)
+    pairs = torch.arange(len(flow), device=flow.device)
+    limit = parameters.epsilon**2 * rest.shape[1:].numel()
+    inverse = 1 / (slope[:, 0] ** 2 + slope[:, 1] ** 2).clamp(min=torch.finfo(torch.float32).eps)
+    for iteration in range(parameters.outer_iterations * parameters.inner_iterations):
+        if iteration % parameters.inner_iterations == 0:
+            flow = median(flow, parameters.median)
+        before = flow
+        flow = _smooth(_follow(flow, slope, rest, inverse, parameters), dual, parameters)
+        dual = _ascend(dual, flow, parameters)
+        going = _total((flow - before) ** 2) > limit
+        if not going.all():
+            done_flow[pairs[~going]], done_dual[pairs[~going]] = flow[~going], dual[~going]
+            pairs, flow, dual = pairs[going], flow[going], dual[going]
+            slope, rest, inverse = slope[going], rest[going], inverse[going]
+            if not len(pairs):
+                break
+    done_flow[pairs], done_dual[pairs] = flow, dual
+    return done_flow, done_dual
+
+
+def _follow(flow: Tensor, slope: Tensor, rest: Tensor, inverse: Tensor, parameters: Parameters) -> Tensor:
+    """v: the flow, moved along the picture's slope until rho is 0, and no further than lambda theta |slope|."""
+    rho = rest + (slope[:, 0] * flow[:, 0] + slope[:, 1] * flow[:, 1])
+    bound = parameters.lambda_ * parameters.theta
+    return flow - slope * (rho * inverse).clamp(-bound, bound)[:, None]
+
+
+def _smooth(follower: Tensor, dual: Tensor, parameters: Parameters) -> Tensor:
+    """u, from v and the dual variables."""
+    return functional.hardshrink(follower + divergence(dual) * parameters.theta, _LEAST)
+
+
+def _ascend(dual: Tensor, flow: Tensor, parameters: Parameters) -> Tensor:
+    """Dual variables p, after a step along the gradient of u, (N, 2 of the flow, 2 directions, H, W)."""
+    step = parameters.tau / parameters.theta
+    gradient = forward_gradient(flow)
+    length = (gradient[:, :, 0] ** 2 + gradient[:, :, 1] ** 2).sqrt()
+    return (dual + gradient * step) * (1 / (1 + length * step))[:, :, None]
+
+
+def forward_gradient(values: Tensor) -> Tensor:
+    """(..., H, W) -> (..., 2, H, W): the next sample less this one, along x and y; 0 in the last column, row."""
+    gradient = values.new_zeros(*values.shape[:-2], 2, *values.shape[-2:])
+    gradient[..., 0, :, :-1] = values[..., :, 1:] - values[..., :, :-1]
+    gradient[..., 1, :-1, :] = values[..., 1:, :] - values[..., :-1, :]
+    return gradient
+
+
+def divergence(vectors: Tensor) -> Tensor:
+    """(..., 2, H, W) -> (..., H, W): this sample less the one before it, x and y added; 0 stands before the first."""
+    along, down = vectors[..., 0, :, :], vectors[..., 1, :, :]
+    total = along + down
+    total[..., :, 1:] -= along[..., :, :-1]
+    total[..., 1:, :] -= down[..., :-1, :]
+    return total
+
+
+def central_gradient(pictures: Tensor) -> Tensor:
+    """(N, H, W) -> (N, 2, H, W): half the difference of the neighbours; beyond the border stands the border."""
+    wide = functional.pad(pictures[:, None], (1, 1, 1, 1), mode="replicate")[:, 0]
+    along, down = wide[:, 1:-1, 2:] - wide[:, 1:-1, :-2], wide[:, 2:, 1:-1] - wide[:, :-2, 1:-1]
+    return torch.stack((along, down), 1) * 0.5
+
+
+def warp(pictures: Tensor, flow: Tensor) -> Tensor:
+    """(N, C, H, W) at x + flow (N, 2, H, W) -> (N, C, H, W): bicubic; beyond the border stands 0."""
+    count, channels, height, width = pictures.shape
+    x = torch.arange(width, device=flow.device) + flow[:, 0]
+    y = torch.arange(height, device=flow.device)[:, None] + flow[:, 1]
+    rows, columns = _cubic_taps(y, height), _cubic_taps(x, width)
+    flat, result = pictures.flatten(2), torch.zeros_like(pictures)
+    for row, row_weight in rows:
+        for column, column_weight in columns:
+            place = (row * width + column).flatten(1)[:, None].expand(-1, channels, -1)
+            samples = flat.gather(2, place).view(count, channels, height, width)
+            result += samples * (row_weight * column_weight)[:, None]
+    return result
+
+
+def _cubic_taps(place: Tensor, length: int) -> list[tuple[Tensor, Tensor]]:
+    """The four samples round every place, and their weights: 0 for a sample that is not there."""
+    place = (place * PLACES).round() / PLACES
+    start = place.floor()
+    part = place - start
+    taps = []
+    for offset in (-1, 0, 1, 2):
+        sample = start + offset
+        weight = _cubic((part - offset).abs()) * ((sample >= 0) & (sample < length))
+        taps.append((sample.clamp(0, length - 1).long(), weight))
+    return taps
+
+
+def _cubic(distance: Tensor) -> Tensor:
+    """Keys's weight of a sample that is `distance` away, which is 2 at most."""
+    near = ((CUBIC + 2) * distance - (CUBIC + 3)) * distance * distance + 1
+    far = ((CUBIC * distance - 5 * CUBIC) * distance + 8 * CUBIC) * distance - 4 * CUBIC
+    return torch.where(distance <= 1, near, far)
+
+
+def median(flow: Tensor, side: int) -> Tensor:
+    """(N, 2, H, W) -> (N, 2, H, W): of side x side samples; beyond the border stands the border."""
+    if side == 1:
+        return flow
+    reach = side // 2
+    wide = functional.pad(flow, (reach,) * 4, mode="replicate")
+    height, width = flow.shape[2:]
+    waiting = [wide[:, :, y : y + height, x : x + width] for y in range(side) for x in range(side)]
+    kept, waiting = waiting[: side**2 // 2 + 2], waiting[side**2 // 2 + 2 :]
+    while waiting:
+        kept = [*_without_extremes(kept), waiting.pop()]
+    return _without_extremes(kept)[0]
+
+
+def _without_extremes(values: list[Tensor]) -> list[Tensor]:
+    """All but the least and the greatest: among half of all values and two more, neither can be the median."""
+    least, *others = values
+    for number, value in enumerate(others):
+        least, others[number] = torch.minimum(least, value), torch.maximum(least, value)
+    greatest, *rest = others
+    for number, value in enumerate(rest):
+        rest[number], greatest = torch.minimum(greatest, value), torch.maximum(greatest, value)
+    return rest
+
+
+def _total(values: Tensor) -> Tensor:
+    """(N, 2, H, W) -> (N,), in an order that neither the batch nor threads change: along rows, then over rows."""
+    return values.sum(3).flatten(1).sum(1)
