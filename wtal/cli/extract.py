@@ -79,7 +79,12 @@ _DEFAULT = ExtractConfig()
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Store folder. Default: one in the workspace.")
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Processes that share the videos.")
-@click.option("--decoders", type=click.IntRange(0), default=0, help="Videos in flight in a process. Default: two.")
+@click.option(
+    "--decoders",
+    type=click.IntRange(0),
+    default=0,
+    help="Videos in flight in a process. Default: two, with a GPU half the cores.",
+)
 @click.option(
     "--engine",
     type=click.Choice(get_args(Engine)),

@@ -86,7 +86,7 @@ class Stage:
         if not functions:
             raise ValueError(f"stage {name} needs at least one worker, got none")
         self._name, self._unit, self._times = name, unit, times
-        self._joined, self._waiting, self._begin = joined, waiting, begin
+        self.joined, self._waiting, self._begin = joined, waiting, begin
         self._cores, self._needs = cores, needs
         self._orders: deque[_Order] = deque()
         self._changed = threading.Condition()
@@ -96,11 +96,6 @@ class Stage:
         ]
         for worker in self._workers:
             worker.start()
-
-    @property
-    def joins(self) -> bool:
-        """Whether orders may run together."""
-        return self._joined > 0
 
     def submit(self, *arrays: Array) -> Future[Array]:
         """Arrays of n rows -> what the function makes of them, n rows, when it is done.
@@ -173,7 +168,7 @@ class Stage:
                 return []
             orders = [self._orders.popleft()]
             rows = orders[0].rows
-            while self._orders and rows + self._orders[0].rows <= self._joined:
+            while self._orders and rows + self._orders[0].rows <= self.joined:
                 if self._orders[0].form != orders[0].form:
                     break
                 rows += self._orders[0].rows

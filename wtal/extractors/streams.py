@@ -18,8 +18,8 @@ from wtal.extractors.stage import Stage
 from wtal.extractors.timetable import TimeTable
 
 COLOUR = "colour"
-_CHUNKS_AHEAD = 2
-"""Of a video's frames whose flow is not there yet."""
+_PAIRS_AHEAD = 64
+"""Of a video, whose flow is not there yet; or as many as its stage runs together, where those are more."""
 
 
 class Taker(Protocol):
@@ -92,6 +92,7 @@ class Flow:
         self._stage, self._times = stage, times
         self._before: NDArray[np.uint8] | None = None
         self._pending: deque[list[Future[NDArray[Any]]]] = deque()
+        self._waiting = 0
         self._last: NDArray[Any] | None = None
 
     def push(self, frames: NDArray[np.uint8]) -> None:
@@ -101,8 +102,9 @@ class Flow:
         line = grays if self._before is None else [self._before, *grays]
         if len(line) > 1:
             self._pending.append(self._order(np.stack(line)))
+            self._waiting += len(line) - 1
         self._before = line[-1] if line else None
-        self._settle(_CHUNKS_AHEAD)
+        self._settle(max(_PAIRS_AHEAD, self._stage.joined))
 
     def finish(self) -> None:
         """No more frames come: the last flow stands in for the last frame's."""
@@ -114,14 +116,15 @@ class Flow:
 
     def _order(self, line: NDArray[np.uint8]) -> list[Future[NDArray[Any]]]:
         """Frames (n + 1, H, W) -> their n flows to come: one order a pair for workers side by side, or all at once."""
-        if self._stage.joins:
+        if self._stage.joined:
             return [self._stage.submit(line[:-1], line[1:])]
         return [self._stage.submit(line[j : j + 1], line[j + 1 : j + 2]) for j in range(len(line) - 1)]
 
     def _settle(self, left: int) -> None:
-        """Hand on flows, in order, until at most `left` chunks wait for theirs."""
-        while len(self._pending) > left:
+        """Hand on flows, in order, until at most `left` pairs wait for theirs."""
+        while self._waiting > left:
             flows = np.concatenate([flow.result() for flow in self._pending.popleft()])
+            self._waiting -= len(flows)
             self._last = flows[-1:].copy()
             self._give(flows)
 

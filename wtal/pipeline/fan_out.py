@@ -38,7 +38,7 @@ class Machine:
     """How the work is spread.
 
     `device` is one of torch's, or several with commas between them; `time_limit` the seconds for a reader without a
-    frame; `decoders` the videos in flight in this process (0: two). `jobs` processes share the videos: this one alone,
+    frame; `decoders` the videos in flight in this process (0: two, for a GPU half as many as cores). `jobs` processes share the videos: this one alone,
     or several of joblib's `engine`, each with one in flight; dask and ray run on the cluster at the address `cluster`,
     on all of its workers where `jobs` is 1.
     """
@@ -49,6 +49,11 @@ class Machine:
     decoders: int = 0
     engine: Engine = "loky"
     cluster: str = ""
+
+    @property
+    def in_flight(self) -> int:
+        """Videos in flight in this process."""
+        return self.decoders or (2 if self.device == "cpu" else max(2, (os.cpu_count() or 1) // 2))
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,7 @@ def spread(
         WtalError: when the cluster cannot be reached.
     """
     if machine.engine == "loky" and (machine.jobs == 1 or len(videos) < 2):
-        return _here(stores, extractors, videos, machine.decoders or 2)
+        return _here(stores, extractors, videos, machine.in_flight)
     return _elsewhere([store.absolute() for store in stores], [one.spec for one in extractors], videos, machine)
 
 

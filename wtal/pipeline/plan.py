@@ -107,7 +107,7 @@ def plan(
             _look(line, file, len(writers) == len(stores) and all(writer.done(file.id) for writer in writers))
             for file in files
         ]
-        rate = _try(line, _sample(videos), trial, machine.decoders or 2, reporter)
+        rate = _try(line, _sample(videos), trial, machine.in_flight, reporter)
     todo = [video for video in videos if not video.done]
     planned = [_store(path, one, todo) for path, one in zip(stores, extractors, strict=True)]
     return Plan(tuple(videos), tuple(planned), _free(stores[0]), rate)
