@@ -38,9 +38,9 @@ class Machine:
     """How the work is spread.
 
     `device` is one of torch's, or several with commas between them; `time_limit` the seconds for a reader without a
-    frame; `decoders` the videos in flight in this process (0: two, for a GPU half as many as cores). `jobs` processes share the videos: this one alone,
-    or several of joblib's `engine`, each with one in flight; dask and ray run on the cluster at the address `cluster`,
-    on all of its workers where `jobs` is 1.
+    frame; `decoders` the videos in flight in this process (0: two, for a GPU half as many as cores). `jobs` processes
+    share the videos: this one alone, or several of joblib's `engine`, each with one in flight; dask and ray run on the
+    cluster at the address `cluster`, on all of its workers where `jobs` is 1.
     """
 
     jobs: int = 1
