@@ -18,7 +18,6 @@ from wtal.extractors import create_backbone
 from wtal.extractors.backbone import FrameSize, ten_crops
 from wtal.extractors.extractor import Extractor, ExtractorSpec, weights_of_streams
 from wtal.extractors.line import Line
-from wtal.extractors.runtime import run_by
 from wtal.extractors.weights import Weights, pin_of
 from wtal.pipeline.weights import published_weights
 from wtal.registry import BACKBONES
@@ -318,35 +317,3 @@ def test_what_changes_at_a_second_changes_at_its_snippet(name, tmp_path):
     assert (moved[: 5 - reach] < 0.02 * scale).all()
     assert (moved[5 + reach :] > 0.1 * scale).all()
     assert moved[5] > moved[4]
-
-
-@pytest.mark.parametrize("precision", ["bfloat16"])
-def test_another_precision_moves_the_last_digits_alone(precision):
-    net = create_backbone("i3d", "rgb", "random:0")
-    frames = np.random.default_rng(0).integers(0, 256, (1, 16, 64, 64, 3), dtype=np.uint8)
-    mixed = run_by(net, precision=precision)
-    assert mixed.identity["precision"] == precision
-    assert cosine(mixed.extract(frames), net.extract(frames)) > 0.9999
-
-
-def test_openvino_moves_the_last_digits_alone():
-    pytest.importorskip("openvino", reason="needs the extra openvino")
-    net = create_backbone("i3d", "rgb", "random:0")
-    frames = np.random.default_rng(0).integers(0, 256, (3, 16, 64, 64, 3), dtype=np.uint8)
-    compiled = run_by(net, "openvino")
-    assert compiled.identity["runtime"].startswith("openvino ")
-    found = compiled.extract(frames)
-    assert cosine(found, net.extract(frames)) > 0.9999
-    np.testing.assert_allclose(compiled.extract(frames[1:2]), found[1:2], rtol=1e-4, atol=1e-6)
-    assert compiled.extract(frames[:, :, :48]).shape == (3, 1024)
-
-
-def cosine(one, other):
-    return np.min((one * other).sum(axis=1) / np.linalg.norm(one, axis=1) / np.linalg.norm(other, axis=1))
-
-
-def test_runtimes_that_do_not_fit_are_refused():
-    with pytest.raises(UsageError, match="is no network"):
-        run_by(create_backbone("motion", "rgb"), "openvino")
-    with pytest.raises(UsageError, match="leave one of them out"):
-        run_by(create_backbone("i3d", "rgb", "random:0"), "openvino", "bfloat16")

@@ -140,7 +140,7 @@ class SlowFast(Backbone):
 
         L is a multiple of 4.
         """
-        pathways = [clips[:, :, slow_frames(clips.shape[2]).to(clips.device)], clips]
+        pathways = [clips[:, :, slow_frames(clips.shape[2])], clips]
         for stage in self.blocks[:_STAGES]:
             pathways = stage(pathways)
         return torch.cat([_average(x, pool) for x, pool in zip(pathways, _POOLS, strict=True)], dim=1)
@@ -156,9 +156,13 @@ class SlowFast(Backbone):
         return logits
 
 
-def slow_frames(length: int) -> Tensor:
-    """Which of `length` Fast frames the Slow pathway sees: a quarter of them, from the first to the last."""
-    return torch.linspace(0, length - 1, length // ALPHA).long()
+def slow_frames(length: int) -> list[int]:
+    """Which of `length` Fast frames the Slow pathway sees: a quarter of them, from the first to the last.
+
+    In whole numbers, so that every runtime sees the same. The library's rounding differs from 95 frames on.
+    """
+    count = int(length) // ALPHA
+    return [k * (int(length) - 1) // max(count - 1, 1) for k in range(count)]
 
 
 def _average(x: Tensor, window: tuple[int, ...]) -> Tensor:

@@ -258,7 +258,7 @@ class ViViT(Backbone):
 
 def _behind(token: Tensor, others: Tensor) -> Tensor:
     """(1, 1, D) and (N, tokens, D) -> (N, 1 + tokens, D)."""
-    return torch.cat((token.expand(len(others), -1, -1), others), dim=1)
+    return torch.cat((token.expand(others.shape[0], -1, -1), others), dim=1)
 
 
 def _centre(frames: NDArray[Any], axis: int, crop: int) -> NDArray[Any]:
