@@ -71,7 +71,7 @@ _PARTS = {
     "batch3d.": "bn.",
 }
 """Names inside a layer: kinetics_i3d_pytorch's -> pytorch-i3d's."""
-_OTHER_STEM = "conv3d_1a_7x7.conv3d.weight"
+_LAYERS, _OTHER_LAYERS = ("Conv3d_", "Mixed_"), ("conv3d_", "mixed_")
 _OTHER_EPS = 1e-5
 
 
@@ -86,8 +86,8 @@ def create(stream: str, weights: WeightsSource = None, variant: str = "") -> "In
         model.identity["weights"] = randomise(model, seed)
         return model
     state, identity = load_weights(weights, WEIGHTS, stream)
-    others = _OTHER_STEM in state
-    renamed = {_our_key(key): value for key, value in state.items()} if others else state
+    others = _is_the_other_layout(state)
+    renamed = _renamed(state) if others else state
     _refuse_other_stream(renamed, stream)
     bias = renamed.get("logits.conv3d.bias")
     model = InceptionI3D(stream, len(bias) if bias is not None and bias.ndim else _CLASSES)
@@ -101,10 +101,27 @@ def create(stream: str, weights: WeightsSource = None, variant: str = "") -> "In
     return model
 
 
+def _is_the_other_layout(state: State) -> bool:
+    """Whether most layers are called as in kinetics_i3d_pytorch: in small letters."""
+    return sum(key.startswith(_OTHER_LAYERS) - key.startswith(_LAYERS) for key in state) > 0
+
+
+def _renamed(state: State) -> State:
+    """The keys of kinetics_i3d_pytorch -> ours.
+
+    A key that would fall together with another keeps its name, and so is refused as unknown.
+    """
+    ours: State = {}
+    for key, value in state.items():
+        name = _our_key(key)
+        ours[key if name != key and (name in state or name in ours) else name] = value
+    return ours
+
+
 def _our_key(key: str) -> str:
     """A key of kinetics_i3d_pytorch as pytorch-i3d names it; any other key as it is."""
     layer, dot, rest = key.partition(".")
-    if not (dot and layer.startswith(("conv3d_", "mixed_"))):
+    if not (dot and layer.startswith(_OTHER_LAYERS)):
         return key
     for theirs, ours in _PARTS.items():
         rest = rest.replace(theirs, ours)
