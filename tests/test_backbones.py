@@ -233,12 +233,17 @@ def test_the_first_file_without_a_published_hash_is_pinned(tmp_path, monkeypatch
     assert f"run: wtal weights fetch {name}" in missing.stderr
     path.parent.mkdir()
     path.write_bytes(b"one")
+    for action in ("check", "fetch"):
+        assert f"fetch it again: delete {path}" in wtal("weights", action, name, code=1).stderr
+    torch.save({"a": torch.zeros(1)}, path)
     assert wtal("weights", "check", name).stdout.strip() == str(path)
+    assert not pin_of(path).exists()
+    assert wtal("weights", "fetch", name).stdout.strip() == str(path)
     assert pin_of(path).is_file()
     assert "present" in re.search(rf"^{re.escape(name)} .*$", wtal("list", "weights").stdout, re.MULTILINE)[0]
-    path.write_bytes(b"two")
-    refused = wtal("weights", "check", name, code=1)
-    assert "the first one had" in refused.stderr
+    torch.save({"a": torch.ones(1)}, path)
+    for action in ("check", "fetch"):
+        assert "the first one had" in wtal("weights", action, name, code=1).stderr
 
 
 def test_files_that_a_person_must_fetch_are_named_with_page_and_place(tmp_path, monkeypatch):

@@ -7,6 +7,7 @@ default first: a user writes `csn:ir152`. `VARIANTS = ANY` leaves it to the leaf
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,19 @@ from wtal.registry import BACKBONES, suggest
 
 ANY = None
 """`VARIANTS` of a leaf that takes whatever stands behind the colon."""
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """What networks are given of a picture's values: (x - mean) / std, of each colour from 0 to 1, in RGB order.
+
+    Of flow: of its two components, in pixels.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
 WeightsSource = str | Path | Mapping[str, Tensor] | None
 
 

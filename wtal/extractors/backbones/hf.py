@@ -43,8 +43,9 @@ from torch.nn import functional as F
 
 from wtal.errors import UsageError, WeightsError, require
 from wtal.extractors.backbone import ANY, Backbone, FrameSize, WeightsSource
+from wtal.extractors.checkpoint import State, read_checkpoint
 from wtal.extractors.torchvision_guard import EXTRA, ready
-from wtal.extractors.weights import State, Weights, load_weights, random_seed, randomise, read_checkpoint
+from wtal.extractors.weights import Weights, load_weights, random_seed, randomise
 
 STREAMS = ("rgb",)
 FLOW = ""

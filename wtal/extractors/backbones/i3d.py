@@ -23,7 +23,8 @@ from torch.nn import functional as F
 
 from wtal.errors import WeightsError
 from wtal.extractors.backbone import Backbone, FrameSize, WeightsSource
-from wtal.extractors.weights import State, Weights, load_strict, load_weights, random_seed, randomise
+from wtal.extractors.checkpoint import State
+from wtal.extractors.weights import Weights, load_strict, load_weights, random_seed, randomise
 
 STREAMS = ("rgb", "flow")
 FLOW = "tvl1"

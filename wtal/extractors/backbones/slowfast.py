@@ -23,8 +23,9 @@ from torch.nn import functional as F
 
 from wtal.errors import require
 from wtal.extractors.backbone import Backbone, FrameSize, WeightsSource
+from wtal.extractors.checkpoint import State
 from wtal.extractors.torchvision_guard import EXTRA, ready
-from wtal.extractors.weights import State, Weights, load_strict, load_weights, random_seed, randomise
+from wtal.extractors.weights import Weights, load_strict, load_weights, random_seed, randomise
 
 STREAMS = ("rgb",)
 FLOW = ""

@@ -30,7 +30,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wtal.extractors.backbone import Backbone, FrameSize, WeightsSource
-from wtal.extractors.weights import State, Weights, load_strict, load_weights, random_seed, randomise
+from wtal.extractors.checkpoint import State
+from wtal.extractors.weights import Weights, load_strict, load_weights, random_seed, randomise
 
 STREAMS = ("rgb",)
 FLOW = ""

@@ -29,7 +29,8 @@ from torch.nn import functional as F
 
 from wtal.errors import WeightsError
 from wtal.extractors.backbone import Backbone, FrameSize, WeightsSource
-from wtal.extractors.weights import State, Weights, load_strict, load_weights, random_seed, randomise
+from wtal.extractors.checkpoint import State
+from wtal.extractors.weights import Weights, load_strict, load_weights, random_seed, randomise
 
 STREAMS = ("rgb",)
 FLOW = ""
@@ -48,6 +49,22 @@ WEIGHTS = {
         source="https://github.com/alibaba-mmai-research/TAdaConv/blob/main/MODEL_ZOO.md",
         trained_on="ImageNet-21k, then Kinetics-400",
         accuracy={"Kinetics-400 top-1": 79.4, "Kinetics-400 top-5": 94.0},
+    ),
+    "vivit_epic": Weights(
+        stream="rgb",
+        variant="b16x2",
+        url="https://drive.google.com/file/d/1ELvwZYeqdsPmDcX1v7_RbFqbQnvHt9sB/view",
+        file="vivit_fac_enc_b16x2_k700_epic_32x320x320.pyth",
+        by_hand=True,
+        unchecked="no hash is published",
+        licence="not stated beside the weights",
+        source="https://github.com/alibaba-mmai-research/TAdaConv/blob/main/MODEL_ZOO.md",
+        trained_on="Kinetics-700, then EPIC-KITCHENS-100 at 320 pixels",
+        accuracy={
+            "EPIC-KITCHENS-100 action top-1": 46.3,
+            "EPIC-KITCHENS-100 verb top-1": 67.4,
+            "EPIC-KITCHENS-100 noun top-1": 58.9,
+        },
     ),
 }
 
