@@ -5,9 +5,11 @@ import importlib.util
 from pathlib import Path
 
 import pytest
+from torch import nn
 
 from wtal.extractors.backbone import ANY
 from wtal.extractors.backbones import csn, slowfast, tdn, vivit
+from wtal.extractors.torchvision_guard import ready
 from wtal.registry import BACKBONES
 
 SIDE = 32
@@ -26,14 +28,14 @@ def every_name() -> list[str]:
     """`LEAF`, or `LEAF:VARIANT` for each of its variants; of a leaf that takes any, `LEAF:FAMILY`."""
     found = []
     for leaf in BACKBONES.names():
-        variants = FAMILIES if _takes_any(leaf) else getattr(BACKBONES.load(leaf), "VARIANTS", ())
+        variants = FAMILIES if takes_any(leaf) else getattr(BACKBONES.load(leaf), "VARIANTS", ())
         found += [f"{leaf}:{variant}" for variant in variants] or [leaf]
     return found
 
 
 def first_names() -> list[str]:
     """Of every leaf its first variant; of a leaf that takes any, all families."""
-    return [name for name in every_name() if _takes_any(name) or _is_first(name)]
+    return [name for name in every_name() if takes_any(name) or _is_first(name)]
 
 
 def made(name: str, folder: Path) -> str:
@@ -42,7 +44,12 @@ def made(name: str, folder: Path) -> str:
     for library in _EXTRAS.get(leaf, ()):
         if importlib.util.find_spec(library) is None:
             pytest.skip(f"needs {library}")
-    return f"{leaf}:{tiny_encoder(folder / variant, variant)}" if _takes_any(leaf) else name
+    return f"{leaf}:{tiny_encoder(folder / variant, variant)}" if takes_any(leaf) else name
+
+
+def takes_any(name: str) -> bool:
+    """Whether a leaf takes whatever stands behind the colon."""
+    return getattr(BACKBONES.load(name), "VARIANTS", ()) is ANY
 
 
 def shrink(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,12 +61,35 @@ def shrink(monkeypatch: pytest.MonkeyPatch) -> None:
     for depth in tdn.DEPTHS:
         monkeypatch.setitem(tdn.DEPTHS, depth, (1, 1, 1, 1))
     monkeypatch.setattr(vivit, "ViViT", functools.partial(vivit.ViViT, depth=2, temporal_depth=1))
+    if importlib.util.find_spec("torchvision") is not None:
+        ready()
+        from torchvision.models import video
+
+        monkeypatch.setattr(video, "mvit_v2_s", small_mvit)
+
+
+def small_mvit(num_classes: int) -> nn.Module:
+    """torchvision's MViT in three blocks, for clips of 8 x 64 x 64."""
+    from torchvision.models.video.mvit import MSBlockConfig, MViT
+
+    def block(channels: int, out: int, stride_q: int, stride_kv: int) -> MSBlockConfig:
+        strides = [1, stride_q, stride_q], [1, stride_kv, stride_kv]
+        return MSBlockConfig(2, channels, out, [3, 3, 3], [3, 3, 3], *strides)
+
+    return MViT(
+        spatial_size=(64, 64),
+        temporal_size=8,
+        block_setting=[block(96, 96, 1, 8), block(96, 768, 2, 4), block(768, 768, 1, 4)],
+        residual_pool=True,
+        residual_with_cls_embed=False,
+        rel_pos_embed=True,
+        proj_after_attn=True,
+        num_classes=num_classes,
+    )
 
 
 def tiny_encoder(folder: Path, family: str, frames: int = 16) -> Path:
     """A folder with an encoder of transformers of two narrow layers, as `save_pretrained` leaves it."""
-    from wtal.extractors.torchvision_guard import ready
-
     ready()
     import transformers
 
@@ -80,10 +110,6 @@ def tiny_encoder(folder: Path, family: str, frames: int = 16) -> Path:
     crop = {"height": SIDE, "width": SIDE}
     getattr(transformers, processor)(size={"shortest_edge": 36}, crop_size=crop).save_pretrained(folder)
     return folder
-
-
-def _takes_any(name: str) -> bool:
-    return getattr(BACKBONES.load(name), "VARIANTS", ()) is ANY
 
 
 def _is_first(name: str) -> bool:

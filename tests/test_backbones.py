@@ -10,6 +10,7 @@ import torch
 from click.testing import CliRunner
 from torch import nn
 
+from tests.test_backbone_contract import contract
 from tests.videos import constant, write_video
 from wtal.cli import main
 from wtal.data.store import FeatureStore
@@ -26,7 +27,7 @@ TOY = '''
 """A toy: the mean colour of a clip's centre."""
 import numpy as np
 import torch
-from wtal.extractors.backbone import Backbone, FrameSize
+from wtal.extractors.backbone import Backbone, Description, FrameSize, Pixels
 
 STREAMS = ("rgb",)
 FLOW = ""
@@ -41,11 +42,12 @@ class Toy(Backbone):
 
     def __init__(self, variant):
         super().__init__()
-        self.gain = 2.0 if variant == "loud" else 1.0
-        self.identity = {"backbone": "toy", "gain": self.gain}
+        self.about = describe("rgb", variant)
+        self.gain = 1 / (255 * self.about.pixels.std[0])
+        self.identity = {"backbone": "toy", "preprocessing": self.about.to_json()}
 
     def preprocess(self, frames):
-        top, left = ((side - 8) // 2 for side in frames.shape[2:4])
+        top, left = (max(round((side - 8) / 2), 0) for side in frames.shape[2:4])
         cut = np.ascontiguousarray(frames[:, :, top : top + 8, left : left + 8].transpose(0, 4, 1, 2, 3))
         return self.gain * torch.from_numpy(cut).float()
 
@@ -54,6 +56,11 @@ class Toy(Backbone):
 
     def forward(self, clips):
         return clips.mean(dim=(2, 3, 4))
+
+
+def describe(stream, variant):
+    std = (0.5 if variant == "loud" else 1.0,) * 3
+    return Description(3, 8, 8, 1, Toy.size, 8, 8, Pixels((0.0,) * 3, std), "mean of the pixels")
 
 
 def create(stream, weights=None, variant=""):
@@ -94,6 +101,13 @@ def test_a_backbone_is_one_new_file(toy, folder, tmp_path):
     line = re.search(r"^toy .*$", wtal("list", "backbones").stdout, re.MULTILINE)[0]
     assert "The mean colour" in line or "the mean colour" in line
     assert "variants plain, loud" in line
+    lines = wtal("list", "backbones").stdout
+    assert "    plain: 3 numbers of 8 frames; 16 px -> 8 x 8; RGB (x - 0) / 1; mean of the pixels" in lines
+    seen = json.loads(wtal("list", "backbones", "--json").stdout)["toy"]["sees"]
+    assert (seen["loud"]["dim"], seen["loud"]["std"]) == (3, [0.5] * 3)
+    assert "toy" in wtal("extract", "--help").stdout
+    for name in ("toy", "toy:loud"):
+        contract(name, "rgb")
     out = wtal("extract", folder, "--backbone", "toy:loud", "--workspace", tmp_path / "ws").stdout.strip()
     store = FeatureStore.open(out)
     assert store.identity["backbone"] == "toy:loud"

@@ -268,11 +268,12 @@ def test_extract_takes_frames_and_gives_features():
 
 
 @pytest.mark.gpu
-def test_the_gpu_agrees_with_the_cpu(cuda):
+def test_the_gpu_agrees_with_the_cpu(cuda, monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     net = create_backbone("i3d", stream="rgb", weights="random:0")
     frames = np.random.default_rng(0).integers(0, 256, (2, 16, 224, 224, 3), np.uint8)
     on_cpu = net.extract(frames)
-    assert error(net.to(cuda).extract(frames), on_cpu) < 2e-2
+    assert error(net.to(cuda).extract(frames), on_cpu) < 1e-3
 
 
 def test_weights_are_documented():

@@ -4,6 +4,7 @@ Either is part of a store's identity, as it moves the last digits of the feature
 """
 
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -49,12 +50,16 @@ class _Run(Backbone):
         self.network = network
         self.stream, self.dim, self.span = network.stream, network.dim, network.span
         self.size, self.crop, self.side_by_side = network.size, network.crop, network.side_by_side
-        self.identity = {**network.identity, **how}
+        self.identity, self.about = {**network.identity, **how}, network.about
         self.eval()
 
     def preprocess(self, frames: NDArray[Any]) -> Tensor:
         """The network's own."""
         return self.network.preprocess(frames)
+
+    def preprocess_ten(self, frames: NDArray[Any]) -> Iterator[Tensor]:
+        """The network's own."""
+        return self.network.preprocess_ten(frames)
 
     def feature_map(self, clips: Tensor) -> Tensor:
         """The network's own, by torch, in float32."""

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -157,8 +157,12 @@ def randomise(model: nn.Module, seed: int) -> dict[str, Any]:
     return {"random": seed}
 
 
-def load_strict(model: nn.Module, state: Mapping[str, Tensor], what: str) -> None:
+def load_strict(
+    model: nn.Module, state: Mapping[str, Tensor], what: str, as_in_file: Callable[[str], str] = str
+) -> None:
     """Copy `state` into `model`; every key of both must be used. `what` names the weights in a refusal.
+
+    Where keys were renamed, `as_in_file` gives the name that a key of the model has in the file, for refusals.
 
     Only BatchNorm's `num_batches_tracked`, which old checkpoints lack and inference does not use, may be absent.
 
@@ -166,10 +170,10 @@ def load_strict(model: nn.Module, state: Mapping[str, Tensor], what: str) -> Non
         WeightsError: naming the first five keys that are missing, unknown, or of another shape.
     """
     wanted = model.state_dict()
-    missing = [key for key in wanted if key not in state and not key.endswith("num_batches_tracked")]
-    unknown = [key for key in state if key not in wanted]
+    missing = [as_in_file(key) for key in wanted if key not in state and not key.endswith("num_batches_tracked")]
+    unknown = [as_in_file(key) for key in state if key not in wanted]
     shaped = [
-        f"{key} {list(state[key].shape)}, wanted {list(wanted[key].shape)}"
+        f"{as_in_file(key)} {list(state[key].shape)}, wanted {list(wanted[key].shape)}"
         for key in wanted
         if key in state and state[key].shape != wanted[key].shape
     ]

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wtal.errors import WeightsError
-from wtal.extractors.backbone import Backbone, FrameSize, WeightsSource
+from wtal.extractors.backbone import Backbone, Description, FrameSize, Pixels, WeightsSource
 from wtal.extractors.checkpoint import State
 from wtal.extractors.weights import Weights, load_strict, load_weights, random_seed, randomise
 
@@ -100,6 +100,24 @@ def create(stream: str, weights: WeightsSource = None, variant: str = "") -> "In
                 layer.eps = _OTHER_EPS
         model.identity["batch_norm_eps"] = _OTHER_EPS
     return model
+
+
+def describe(stream: str, variant: str = "") -> Description:
+    """What I3D sees of `stream`."""
+    half, bound = (0.5,) * 3, (FLOW_BOUND,) * 2
+    return Description(
+        dim=InceptionI3D.dim,
+        span=InceptionI3D.span,
+        frames=InceptionI3D.span,
+        step=1,
+        size=InceptionI3D.size,
+        crop=CROP,
+        side=CROP,
+        pixels=Pixels(half, half) if stream == "rgb" else Pixels((0.0, 0.0), bound),
+        tap="average pool",
+        colours="RGB" if stream == "rgb" else "flow across and down",
+        note="" if stream == "rgb" else f"clipped to {FLOW_BOUND:g} px before",
+    )
 
 
 def _is_the_other_layout(state: State) -> bool:
@@ -219,7 +237,8 @@ class InceptionI3D(Backbone):
     def __init__(self, stream: str, classes: int = _CLASSES) -> None:
         super().__init__()
         self.stream = stream
-        self.identity: dict[str, Any] = {"backbone": "i3d", "stream": stream, "preprocessing": _preprocessing(stream)}
+        self.about = describe(stream)
+        self.identity: dict[str, Any] = {"backbone": "i3d", "stream": stream, "preprocessing": self.about.to_json()}
         self.Conv3d_1a_7x7 = ConvBlock(_CHANNELS[stream], 64, 7, 2)
         self.MaxPool3d_2a_3x3 = MaxPool((1, 3, 3), (1, 2, 2))
         self.Conv3d_2b_1x1 = ConvBlock(64, 64, 1)
@@ -271,11 +290,6 @@ def _centre_crop(frames: NDArray[Any]) -> NDArray[Any]:
     """(N, L, H, W, C) -> (N, L, 224, 224, C), a view; half margins are rounded to even, as in the original."""
     top, left = (max(round((length - CROP) / 2), 0) for length in frames.shape[2:4])
     return frames[:, :, top : top + CROP, left : left + CROP]
-
-
-def _preprocessing(stream: str) -> dict[str, Any]:
-    values = {"rgb": "x / 255 * 2 - 1", "flow": f"clip to +-{FLOW_BOUND:g} px / {FLOW_BOUND:g}"}
-    return {"short_side": InceptionI3D.size.short_side, "crop": CROP, "values": values[stream]}
 
 
 def _refuse_other_stream(state: State, stream: str) -> None:

@@ -13,6 +13,7 @@ One deviation: where a pathway's last map is smaller than its pool (clips of und
 it is averaged whole, where the original fails.
 """
 
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wtal.errors import require
-from wtal.extractors.backbone import Backbone, FrameSize, WeightsSource
+from wtal.extractors.backbone import Backbone, Description, FrameSize, Pixels, WeightsSource
 from wtal.extractors.checkpoint import State
 from wtal.extractors.torchvision_guard import EXTRA, ready
 from wtal.extractors.weights import Weights, load_strict, load_weights, random_seed, randomise
@@ -99,6 +100,22 @@ def create(stream: str, weights: WeightsSource = None, variant: str = "") -> "Sl
     return model
 
 
+def describe(stream: str, variant: str = "") -> Description:
+    """What SlowFast sees, the same in all variants."""
+    return Description(
+        dim=SlowFast.dim,
+        span=SlowFast.span,
+        frames=FRAMES,
+        step=FRAME_STEP,
+        size=SlowFast.size,
+        crop=CROP,
+        side=CROP,
+        pixels=Pixels((MEAN,) * 3, (STD,) * 3),
+        tap="average pools of both pathways, before dropout",
+        note=f"the slow pathway sees {FRAMES // ALPHA} of them",
+    )
+
+
 class SlowFast(Backbone):
     """SlowFast up to its pools, with the published classifier beside it.
 
@@ -113,14 +130,16 @@ class SlowFast(Backbone):
 
     def __init__(self, variant: str, classes: int = _CLASSES, lateral_frames: int = 0) -> None:
         super().__init__()
+        self.about = describe(self.stream, variant)
+        ready()
+        library = require("pytorchvideo.models.slowfast", EXTRA)
         self.identity: dict[str, Any] = {
             "backbone": "slowfast",
             "variant": variant,
             "stream": self.stream,
-            "preprocessing": _preprocessing(),
+            "preprocessing": self.about.to_json(),
+            "library": f"pytorchvideo {version('pytorchvideo')}",
         }
-        ready()
-        library = require("pytorchvideo.models.slowfast", EXTRA)
         self.blocks: nn.ModuleList = library.create_slowfast(
             model_depth=_DEPTHS[variant],
             model_num_class=classes,
@@ -194,14 +213,3 @@ def _share_variance(model: nn.Module) -> None:
     ends = [parameter for name, parameter in model.named_parameters() if name.endswith("norm_c.weight")]
     for scale in ends:
         scale.fill_(len(ends) ** -0.5)
-
-
-def _preprocessing() -> dict[str, Any]:
-    return {
-        "short_side": SlowFast.size.short_side,
-        "crop": CROP,
-        "values": f"(x / 255 - {MEAN}) / {STD}",
-        "colours": "RGB",
-        "frames": f"{FRAMES}x{FRAME_STEP}, slow {FRAMES // ALPHA}",
-        "tap": "average pools of both pathways, before dropout",
-    }
