@@ -16,9 +16,8 @@ from wtal.cli import main
 from wtal.data.store import FeatureStore
 from wtal.errors import UsageError, WeightsError
 from wtal.extractors import create_backbone
-from wtal.extractors.backbone import FrameSize, ten_crops
-from wtal.extractors.extractor import Extractor, ExtractorSpec, weights_of_streams
-from wtal.extractors.line import Line
+from wtal.extractors.backbone import ten_crops
+from wtal.extractors.extractor import Extractor, weights_of_streams
 from wtal.extractors.weights import Weights, pin_of
 from wtal.pipeline.weights import published_weights
 from wtal.registry import BACKBONES
@@ -137,8 +136,6 @@ def test_several_backbones_from_one_pass_are_those_of_their_own(toy, folder, tmp
 
 
 def test_one_pass_decodes_once(toy, folder, tmp_path, monkeypatch):
-    from wtal.extractors.extractor import Extractor
-
     opened, own = [], Extractor.open
     monkeypatch.setattr(Extractor, "open", lambda self, *rest: opened.append(rest) or own(self, *rest))
     names = ("--backbone", "toy", "--backbone", "toy:loud")
@@ -278,61 +275,3 @@ def test_random_weights_of_a_network_are_its_seed(toy):
     one, other = (create_backbone("i3d", "rgb", f"random:{seed}") for seed in (0, 1))
     assert isinstance(one, nn.Module)
     assert not torch.equal(next(one.parameters()), next(other.parameters()))
-
-
-NETWORKS = {
-    "i3d": "i3d",
-    "slowfast": "slowfast:r50",
-    "csn": "csn:r101",
-    "tdn": "tdn:r50-8",
-    "vivit": "vivit",
-    "torchvision": "torchvision:r3d_18",
-}
-
-
-def test_each_network_is_among_those_that_are_tried():
-    assert set(NETWORKS) | {"motion", "hf"} == set(BACKBONES.names())
-
-
-def white_from(path, second):
-    """Six seconds of 80 x 64 pixels at 25 fps: black, and a moving pattern from `second` on."""
-    import av
-
-    rng = np.random.default_rng(0)
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=25)
-        stream.width, stream.height, stream.pix_fmt = 80, 64, "yuv420p"
-        for number in range(150):
-            image = np.zeros((64, 80, 3), np.uint8)
-            if number >= second * 25:
-                image[:] = rng.integers(0, 256, (8, 10, 1), dtype=np.uint8).repeat(8, 0).repeat(8, 1)
-            for packet in stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")):
-                container.mux(packet)
-        for packet in stream.encode():
-            container.mux(packet)
-    return path
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", NETWORKS.values())
-def test_what_changes_at_a_second_changes_at_its_snippet(name, tmp_path):
-    """The change is at 3.2 s: snippet 5 of 16 frames at 25 fps begins there, whatever the window."""
-    video = white_from(tmp_path / "change.mp4", 3.2)
-    net = create_backbone(name, "rgb", "random:0")
-    spec = ExtractorSpec(name, streams=("rgb",), weights=(("rgb", "random:0"),), batch=2)
-    extractor = Extractor(spec)
-    # Small pictures: the place in time is what is tested.
-    extractor.size = FrameSize(short_side=64, enlarge=False)
-    with Line([extractor]) as line:
-        made = line.run(video)[0]
-    assert made.grid.num_snippets == 10
-    assert made.grid.to_segment(5, 5).start == pytest.approx(3.2)
-    features = made.streams["rgb"]
-    # Windows that lie on one side of the change see that side alone; those in between move from one to the other.
-    reach = -(-(net.span - 16) // 32)
-    black, moved = features[0], np.linalg.norm(features - features[0], axis=1)
-    assert np.linalg.norm(black) > 0
-    scale = moved.max()
-    assert (moved[: 5 - reach] < 0.02 * scale).all()
-    assert (moved[5 + reach :] > 0.1 * scale).all()
-    assert moved[5] > moved[4]
