@@ -13,6 +13,7 @@ from tests.conftest import reference_normal
 from wtal.errors import UsageError, WeightsError
 from wtal.extractors import create_backbone
 from wtal.extractors.backbones import hf
+from wtal.extractors.extractor import Extractor, ExtractorSpec
 from wtal.extractors.torchvision_guard import ready
 from wtal.extractors.weights import randomise
 
@@ -518,3 +519,16 @@ def test_the_gpu_agrees_with_the_cpu(cuda, family, tmp_path):
     frames = pictures(2, net.span, 64, 64, 3)
     on_cpu = net.extract(frames)
     assert np.abs(net.to(cuda).extract(frames) - on_cpu).max() / np.abs(on_cpu).max() < 2e-2
+
+
+@pytest.mark.parametrize("way", ["whole", ".", "../tiny", "~/tiny"])
+def test_a_folder_gives_the_store_its_own_name_however_it_is_called(way, tmp_path, monkeypatch):
+    folder = tmp_path / "tiny"
+    write(folder, "videomae")
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    called = str(folder) if way == "whole" else way
+    extractor = Extractor(ExtractorSpec(f"hf:{called}"))
+    assert extractor.name == "hf:tiny"
+    assert extractor.readable.startswith("hf-tiny-rgb-64x16@25")
+    assert extractor.identity["weights"]["rgb"]["variant"] == "tiny"
