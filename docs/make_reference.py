@@ -1,7 +1,8 @@
-"""Writes the tables of `docs/recipes.md` anew, from the configuration classes: `python docs/make_reference.py`.
+"""Writes the tables of `docs/recipes.md` and `docs/backbones.md` anew: `python docs/make_reference.py`.
 
-A key's meaning is the text below it in the source, its default and its limits are those of the class. Nothing in the
-tables is written by hand, and a test holds the committed page to what this prints.
+Recipes: a key's meaning is the text below it in the source of its configuration class, its default and its limits are
+those of the class. Backbones: what their `describe` says. Nothing in the tables is written by hand, and a test holds
+the committed pages to what this prints.
 """
 
 import ast
@@ -9,19 +10,19 @@ import inspect
 import itertools
 import sys
 import types
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
 from wtal.config import Config
+from wtal.extractors.backbone import Description, described
 from wtal.models.localize import LocalizeConfig
 from wtal.models.train_config import TrainConfig
 from wtal.pipeline.recipe import EvaluateConfig, ExtractConfig, Recipe, ReportedConfig
-from wtal.registry import HEADS
+from wtal.registry import BACKBONES, HEADS
 
-PAGE = Path(__file__).with_name("recipes.md")
 BEGIN = "<!-- tables: written by docs/make_reference.py -->"
 END = "<!-- end of tables -->"
 
@@ -74,17 +75,40 @@ def reference() -> str:
     return "\n\n".join(parts)
 
 
-def page() -> str:
-    """The page with its tables made anew, the rest as it is.
+def backbones() -> str:
+    """What each backbone sees, a row for all the variants and streams that see the same."""
+    rows = []
+    for name in BACKBONES.names():
+        module = BACKBONES.load(name)
+        if not module.__name__.startswith("wtal."):
+            continue
+        alike: dict[Description, list[str]] = {}
+        for which, about in described(name).items():
+            alike.setdefault(about, []).append(f"`{which}`")
+        if not alike:
+            rows.append([f"`{name}`", f"any: `{name}:NAME`", "the model's", "", "", ""])
+        for about, which in alike.items():
+            frames, pictures, values = about.frames_in_words, about.sides_in_words, about.values_in_words
+            feature = "; ".join(filter(None, (about.tap, about.note)))
+            rows.append([f"`{name}`", ", ".join(which), str(about.dim), frames, f"{pictures}; {values}", feature])
+    head = ["name", "variants, the default first, or streams", "dimension", "frames", "pictures", "the feature"]
+    return "\n".join(f"| {' | '.join(map(_cell, row))} |" for row in (head, ["---"] * len(head), *rows))
+
+
+TABLES: dict[str, Callable[[], str]] = {"recipes.md": reference, "backbones.md": backbones}
+
+
+def page(name: str) -> str:
+    """A page of `TABLES` with its tables made anew, the rest as it is.
 
     Raises:
         ValueError: when the page lacks one of the two marks.
     """
-    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
+    before, _, rest = Path(__file__).with_name(name).read_text(encoding="utf-8").partition(BEGIN)
     _, mark, after = rest.partition(END)
     if not mark:
-        raise ValueError(f"{PAGE.name} needs the lines {BEGIN} and {END}")
-    return f"{before}{BEGIN}\n\n{reference()}\n\n{END}{after}"
+        raise ValueError(f"{name} needs the lines {BEGIN} and {END}")
+    return f"{before}{BEGIN}\n\n{TABLES[name]()}\n\n{END}{after}"
 
 
 def _heads() -> Iterator[str]:
@@ -157,7 +181,8 @@ def _cell(text: str) -> str:
 
 
 if __name__ == "__main__":
-    made = page()
-    changed = made != PAGE.read_text(encoding="utf-8")
-    PAGE.write_text(made, encoding="utf-8")
-    print(f"{PAGE}: {'written anew' if changed else 'was up to date'}", file=sys.stderr)
+    for name in TABLES:
+        path, made = Path(__file__).with_name(name), page(name)
+        changed = made != path.read_text(encoding="utf-8")
+        path.write_text(made, encoding="utf-8")
+        print(f"{path}: {'written anew' if changed else 'was up to date'}", file=sys.stderr)

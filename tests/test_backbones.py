@@ -10,15 +10,14 @@ import torch
 from click.testing import CliRunner
 from torch import nn
 
+from tests.test_backbone_contract import contract
 from tests.videos import constant, write_video
 from wtal.cli import main
 from wtal.data.store import FeatureStore
 from wtal.errors import UsageError, WeightsError
 from wtal.extractors import create_backbone
-from wtal.extractors.backbone import FrameSize, ten_crops
-from wtal.extractors.extractor import Extractor, ExtractorSpec
-from wtal.extractors.line import Line
-from wtal.extractors.runtime import run_by
+from wtal.extractors.backbone import ten_crops
+from wtal.extractors.extractor import Extractor
 from wtal.extractors.weights import Weights, pin_of
 from wtal.pipeline.weights import published_weights
 from wtal.registry import BACKBONES
@@ -27,7 +26,7 @@ TOY = '''
 """A toy: the mean colour of a clip's centre."""
 import numpy as np
 import torch
-from wtal.extractors.backbone import Backbone, FrameSize
+from wtal.extractors.backbone import Backbone, Description, FrameSize, Pixels
 
 STREAMS = ("rgb",)
 FLOW = ""
@@ -42,11 +41,12 @@ class Toy(Backbone):
 
     def __init__(self, variant):
         super().__init__()
-        self.gain = 2.0 if variant == "loud" else 1.0
-        self.identity = {"backbone": "toy", "gain": self.gain}
+        self.about = describe("rgb", variant)
+        self.gain = 1 / (255 * self.about.pixels.std[0])
+        self.identity = {"backbone": "toy", "preprocessing": self.about.to_json()}
 
     def preprocess(self, frames):
-        top, left = ((side - 8) // 2 for side in frames.shape[2:4])
+        top, left = (max(round((side - 8) / 2), 0) for side in frames.shape[2:4])
         cut = np.ascontiguousarray(frames[:, :, top : top + 8, left : left + 8].transpose(0, 4, 1, 2, 3))
         return self.gain * torch.from_numpy(cut).float()
 
@@ -55,6 +55,11 @@ class Toy(Backbone):
 
     def forward(self, clips):
         return clips.mean(dim=(2, 3, 4))
+
+
+def describe(stream, variant):
+    std = (0.5 if variant == "loud" else 1.0,) * 3
+    return Description(3, 8, 8, 1, Toy.size, 8, 8, Pixels((0.0,) * 3, std), "mean of the pixels")
 
 
 def create(stream, weights=None, variant=""):
@@ -95,6 +100,13 @@ def test_a_backbone_is_one_new_file(toy, folder, tmp_path):
     line = re.search(r"^toy .*$", wtal("list", "backbones").stdout, re.MULTILINE)[0]
     assert "The mean colour" in line or "the mean colour" in line
     assert "variants plain, loud" in line
+    lines = wtal("list", "backbones").stdout
+    assert "    plain: 3 numbers of 8 frames; 16 px -> 8 x 8; RGB (x - 0) / 1; mean of the pixels" in lines
+    seen = json.loads(wtal("list", "backbones", "--json").stdout)["toy"]["sees"]
+    assert (seen["loud"]["dim"], seen["loud"]["std"]) == (3, [0.5] * 3)
+    assert "toy" in wtal("extract", "--help").stdout
+    for name in ("toy", "toy:loud"):
+        contract(name, "rgb")
     out = wtal("extract", folder, "--backbone", "toy:loud", "--workspace", tmp_path / "ws").stdout.strip()
     store = FeatureStore.open(out)
     assert store.identity["backbone"] == "toy:loud"
@@ -124,8 +136,6 @@ def test_several_backbones_from_one_pass_are_those_of_their_own(toy, folder, tmp
 
 
 def test_one_pass_decodes_once(toy, folder, tmp_path, monkeypatch):
-    from wtal.extractors.extractor import Extractor
-
     opened, own = [], Extractor.open
     monkeypatch.setattr(Extractor, "open", lambda self, *rest: opened.append(rest) or own(self, *rest))
     names = ("--backbone", "toy", "--backbone", "toy:loud")
@@ -222,12 +232,17 @@ def test_the_first_file_without_a_published_hash_is_pinned(tmp_path, monkeypatch
     assert f"run: wtal weights fetch {name}" in missing.stderr
     path.parent.mkdir()
     path.write_bytes(b"one")
+    for action in ("check", "fetch"):
+        assert f"fetch it again: delete {path}" in wtal("weights", action, name, code=1).stderr
+    torch.save({"a": torch.zeros(1)}, path)
     assert wtal("weights", "check", name).stdout.strip() == str(path)
+    assert not pin_of(path).exists()
+    assert wtal("weights", "fetch", name).stdout.strip() == str(path)
     assert pin_of(path).is_file()
     assert "present" in re.search(rf"^{re.escape(name)} .*$", wtal("list", "weights").stdout, re.MULTILINE)[0]
-    path.write_bytes(b"two")
-    refused = wtal("weights", "check", name, code=1)
-    assert "the first one had" in refused.stderr
+    torch.save({"a": torch.ones(1)}, path)
+    for action in ("check", "fetch"):
+        assert "the first one had" in wtal("weights", action, name, code=1).stderr
 
 
 def test_files_that_a_person_must_fetch_are_named_with_page_and_place(tmp_path, monkeypatch):
@@ -248,93 +263,3 @@ def test_random_weights_of_a_network_are_its_seed(toy):
     one, other = (create_backbone("i3d", "rgb", f"random:{seed}") for seed in (0, 1))
     assert isinstance(one, nn.Module)
     assert not torch.equal(next(one.parameters()), next(other.parameters()))
-
-
-NETWORKS = {
-    "i3d": "i3d",
-    "slowfast": "slowfast:r50",
-    "csn": "csn:r101",
-    "tdn": "tdn:r50-8",
-    "vivit": "vivit",
-    "torchvision": "torchvision:r3d_18",
-}
-
-
-def test_each_network_is_among_those_that_are_tried():
-    assert set(NETWORKS) | {"motion", "hf"} == set(BACKBONES.names())
-
-
-def white_from(path, second):
-    """Six seconds of 80 x 64 pixels at 25 fps: black, and a moving pattern from `second` on."""
-    import av
-
-    rng = np.random.default_rng(0)
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=25)
-        stream.width, stream.height, stream.pix_fmt = 80, 64, "yuv420p"
-        for number in range(150):
-            image = np.zeros((64, 80, 3), np.uint8)
-            if number >= second * 25:
-                image[:] = rng.integers(0, 256, (8, 10, 1), dtype=np.uint8).repeat(8, 0).repeat(8, 1)
-            for packet in stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")):
-                container.mux(packet)
-        for packet in stream.encode():
-            container.mux(packet)
-    return path
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", NETWORKS.values())
-def test_what_changes_at_a_second_changes_at_its_snippet(name, tmp_path):
-    """The change is at 3.2 s: snippet 5 of 16 frames at 25 fps begins there, whatever the window."""
-    video = white_from(tmp_path / "change.mp4", 3.2)
-    net = create_backbone(name, "rgb", "random:0")
-    spec = ExtractorSpec(name, streams=("rgb",), weights=(("rgb", "random:0"),), batch=2)
-    extractor = Extractor(spec)
-    # Small pictures: the place in time is what is tested.
-    extractor.size = FrameSize(short_side=64, enlarge=False)
-    with Line([extractor]) as line:
-        made = line.run(video)[0]
-    assert made.grid.num_snippets == 10
-    assert made.grid.to_segment(5, 5).start == pytest.approx(3.2)
-    features = made.streams["rgb"]
-    # Windows that lie on one side of the change see that side alone; those in between move from one to the other.
-    reach = -(-(net.span - 16) // 32)
-    black, moved = features[0], np.linalg.norm(features - features[0], axis=1)
-    assert np.linalg.norm(black) > 0
-    scale = moved.max()
-    assert (moved[: 5 - reach] < 0.02 * scale).all()
-    assert (moved[5 + reach :] > 0.1 * scale).all()
-    assert moved[5] > moved[4]
-
-
-@pytest.mark.parametrize("precision", ["bfloat16"])
-def test_another_precision_moves_the_last_digits_alone(precision):
-    net = create_backbone("i3d", "rgb", "random:0")
-    frames = np.random.default_rng(0).integers(0, 256, (1, 16, 64, 64, 3), dtype=np.uint8)
-    mixed = run_by(net, precision=precision)
-    assert mixed.identity["precision"] == precision
-    assert cosine(mixed.extract(frames), net.extract(frames)) > 0.9999
-
-
-def test_openvino_moves_the_last_digits_alone():
-    pytest.importorskip("openvino", reason="needs the extra openvino")
-    net = create_backbone("i3d", "rgb", "random:0")
-    frames = np.random.default_rng(0).integers(0, 256, (3, 16, 64, 64, 3), dtype=np.uint8)
-    compiled = run_by(net, "openvino")
-    assert compiled.identity["runtime"].startswith("openvino ")
-    found = compiled.extract(frames)
-    assert cosine(found, net.extract(frames)) > 0.9999
-    np.testing.assert_allclose(compiled.extract(frames[1:2]), found[1:2], rtol=1e-4, atol=1e-6)
-    assert compiled.extract(frames[:, :, :48]).shape == (3, 1024)
-
-
-def cosine(one, other):
-    return np.min((one * other).sum(axis=1) / np.linalg.norm(one, axis=1) / np.linalg.norm(other, axis=1))
-
-
-def test_runtimes_that_do_not_fit_are_refused():
-    with pytest.raises(UsageError, match="is no network"):
-        run_by(create_backbone("motion", "rgb"), "openvino")
-    with pytest.raises(UsageError, match="leave one of them out"):
-        run_by(create_backbone("i3d", "rgb", "random:0"), "openvino", "bfloat16")

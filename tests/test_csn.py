@@ -1,7 +1,10 @@
 """CSN: the libraries' own numbers, the published layouts, preprocessing."""
 
+import dataclasses
+import hashlib
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -191,49 +194,56 @@ def test_152_is_equal_to_the_networks_of_vmz(published, tmp_path):
         assert create_backbone(f"csn:{variant}", "rgb", given).identity == loaded.identity
     assert from_vmz.identity["weights"] != from_mmaction2.identity["weights"]
     assert from_vmz.identity["preprocessing"]["mean"] == [0.43216, 0.394666, 0.37645]
-    assert from_vmz.identity["preprocessing"]["values"] == "(x / 255 - mean) / std of VMZ"
     assert from_mmaction2.identity["preprocessing"]["std"] == [0.229, 0.224, 0.225]
-    assert from_mmaction2.identity["preprocessing"]["values"] == "(x / 255 - mean) / std of mmaction2 (ImageNet)"
 
 
-def test_what_mmaction2_converted_from_vmz_keeps_its_pixels(published, tmp_path, monkeypatch):
+def test_pixels_are_those_of_the_published_file_whatever_it_is_called(published, tmp_path, monkeypatch):
     variant, _, state = published
     mode = variant[:2]
-    path = tmp_path / f"vmz_{mode}csn_from_scratch.pth"
+    path = tmp_path / "vmz_no_published_name.pth"
     torch.save(state, path)
-    net = create_backbone(f"csn:{variant}", "rgb", path)
-    assert net.pixels == csn.VMZ
+    with pytest.warns(UserWarning, match="say imagenet:PATH or vmz:PATH to choose"):
+        assert create_backbone(f"csn:{variant}", "rgb", path).pixels == csn.IMAGENET
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
     monkeypatch.setenv("WTAL_WORKSPACE", str(tmp_path))
-    monkeypatch.setattr("wtal.extractors.weights._check", lambda *_: None)
     (tmp_path / "weights").mkdir()
-    for name, pixels in (
-        (f"{mode}csn_k400", csn.VMZ),
-        (f"{mode}csn_ig65m", csn.IMAGENET if mode == "ir" else csn.VMZ),
-        (None, csn.IMAGENET if mode == "ir" else csn.VMZ),
-    ):
-        if name:
-            torch.save(state, tmp_path / "weights" / csn.WEIGHTS[name].filename)
-        found = create_backbone(f"csn:{variant}", "rgb", name)
-        assert found.pixels == pixels
-        assert found.identity["weights"] == net.identity["weights"]
+    for name, pixels in ((f"{mode}csn_k400", csn.VMZ), (f"{mode}csn_ig65m", csn.IMAGENET)):
+        entry = csn.WEIGHTS[name]
+        assert entry.pixels == pixels
+        shutil.copy(path, tmp_path / "weights" / entry.filename)
+        with monkeypatch.context() as known:
+            known.setitem(csn.WEIGHTS, name, dataclasses.replace(entry, sha256=digest[:8]))
+            for weights in (name, path, str(path)):
+                assert create_backbone(f"csn:{variant}", "rgb", weights).pixels == pixels
+
+
+@pytest.mark.parametrize(("choice", "pixels"), [("vmz", csn.VMZ), ("imagenet", csn.IMAGENET)])
+def test_pixels_are_chosen_by_name(published, tmp_path, recwarn, choice, pixels):
+    variant, _, state = published
+    path = tmp_path / "a.pth"
+    torch.save(state, path)
+    net = create_backbone(f"csn:{variant}", "rgb", f"{choice}:{path}")
+    assert net.pixels == pixels
+    assert net.identity["preprocessing"]["mean"] == list(pixels.mean)
+    assert not [one for one in recwarn if "csn weights" in str(one.message)]
+    assert "there are no weights at" in refusal(f"{choice}:{tmp_path / 'absent.pth'}", variant)
 
 
 def test_wrong_weights_are_refused_by_name(published):
     variant, library, state = published
     stem = "layer2.7.conv3.0.weight"
-    ours = "blocks.2.res_blocks.7.branch2.conv_c.weight"
     vmz = library.state_dict()
     start = f"csn {variant} weights in the layout of"
     without = {key: value for key, value in vmz.items() if key != stem}
-    assert f"{start} vmz: the keys do not fit: 1 missing ({ours})" in refusal(without, variant)
+    assert f"{start} vmz: the keys do not fit: 1 missing ({stem})" in refusal(without, variant)
     assert "1 unknown (layer2.7.conv4.weight)" in refusal({**vmz, "layer2.7.conv4.weight": torch.zeros(1)}, variant)
-    assert f"1 other shape ({ours} [3], wanted [512, 128, 1, 1, 1])" in refusal({**vmz, stem: torch.zeros(3)}, variant)
+    assert f"1 other shape ({stem} [3], wanted [512, 128, 1, 1, 1])" in refusal({**vmz, stem: torch.zeros(3)}, variant)
     key = "backbone.layer1.0.conv2.0.bn.bias"
     without = {name: value for name, value in state.items() if name != key}
-    assert f"{start} mmaction2: the keys do not fit: 1 missing (blocks.1.res_blocks.0." in refusal(without, variant)
+    assert f"{start} mmaction2: the keys do not fit: 1 missing (layer1.0.conv2.0.bn.bias)" in refusal(without, variant)
     assert "1 unknown (neck.bias)" in refusal({**state, "neck.bias": torch.zeros(1)}, variant)
     message = refusal({**state, "cls_head.fc_cls.weight": torch.zeros(CLASSES, 9)}, variant)
-    assert f"blocks.5.proj.weight [{CLASSES}, 9], wanted [{CLASSES}, 2048]" in message
+    assert f"cls_head.fc_cls.weight [{CLASSES}, 9], wanted [{CLASSES}, 2048]" in message
     other = "ip152" if variant == "ir152" else "ir152"
     for given in (vmz, state):
         assert f"csn {other} weights" in refusal(given, other)
@@ -281,7 +291,7 @@ def nets():
 
 @pytest.mark.parametrize(
     ("variant", "mean", "std"),
-    [("r101", (0.45,) * 3, (0.225,) * 3), ("ir152", (0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989))],
+    [("r101", (0.45,) * 3, (0.225,) * 3), ("ir152", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))],
 )
 def test_frames_are_taken_cut_and_scaled(nets, variant, mean, std):
     net = nets[variant]

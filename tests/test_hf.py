@@ -12,8 +12,8 @@ import torch
 from tests.conftest import reference_normal
 from wtal.errors import UsageError, WeightsError
 from wtal.extractors import create_backbone
-from wtal.extractors.backbone import ten_crops
 from wtal.extractors.backbones import hf
+from wtal.extractors.extractor import Extractor, ExtractorSpec
 from wtal.extractors.torchvision_guard import ready
 from wtal.extractors.weights import randomise
 
@@ -262,20 +262,19 @@ def test_frames_to_features(family, tmp_path):
     assert (hf.STREAMS, hf.FLOW, hf.STRIDE, hf.VARIANTS) == (("rgb",), "", 16, None)
 
 
-@pytest.mark.parametrize(("short", "crop"), [(32, 256), (36, 228), (64, 128)])
-def test_one_of_ten_crops_is_not_cut_again(short, crop, tmp_path):
+@pytest.mark.parametrize(
+    ("size", "crop"), [({"shortest_edge": 32}, 256), ({"shortest_edge": 36}, 228), ({"height": 36, "width": 64}, 228)]
+)
+def test_ten_crops_are_of_the_picture_that_one_crop_is_of(size, crop, tmp_path):
     write(tmp_path, "videomae")
-    edit(tmp_path / "video_preprocessor_config.json", size={"shortest_edge": short})
+    edit(tmp_path / "video_preprocessor_config.json", size=size)
     net = load(tmp_path)
     assert net.crop == crop
-    frames = np.zeros((1, net.span, 256, 300, 3), np.uint8)
-    frames[:, :, :, : 2 * crop // SIDE] = 255
-    clips = net.preprocess(next(ten_crops(frames, net.crop, is_flow=False)))
-    assert clips.shape == (1, 3, 4, SIDE, SIDE)
-    values = clips[0, :, 0, 5].T * torch.tensor(net.pictures.std) + torch.tensor(net.pictures.mean)
-    assert (values[0] == 1).all()
-    assert (values[1] > 0.7).all()
-    assert values[3:].abs().max() < 0.01
+    frames = pictures(1, net.span, 256, 303, 3)
+    views = list(net.preprocess_ten(frames))
+    assert [view.shape for view in views] == [(1, 3, 4, SIDE, SIDE)] * 10
+    assert torch.equal(views[4], net.preprocess(frames))
+    assert torch.equal(views[9], net.preprocess(frames).flip(4))
     assert net.extract(frames, crops=10).shape == (1, 16)
 
 
@@ -445,6 +444,23 @@ def test_a_model_in_the_hubs_cache(cache, tmp_path):
     assert "model.safetensors" in refusal("some/tiny")
 
 
+def test_a_model_that_is_half_in_the_cache_is_completed(tmp_path, monkeypatch):
+    """Configuration and tensors were fetched, the preprocessor's file was not."""
+    import huggingface_hub
+
+    write(tmp_path / "half", "videomae", processor=False)
+    write(tmp_path / "whole", "videomae")
+    asked = []
+
+    def snapshot(name, *, allow_patterns, local_files_only=False):
+        asked.append(local_files_only)
+        return str(tmp_path / ("half" if local_files_only else "whole"))
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
+    assert load("some/tiny").dim == 16
+    assert asked == [True, False]
+
+
 def test_a_model_that_cannot_be_fetched(cache):
     message = refusal("some/tiny")
     assert f"hf:some/tiny is no folder, not in the cache {cache} and cannot be downloaded (" in message
@@ -503,3 +519,16 @@ def test_the_gpu_agrees_with_the_cpu(cuda, family, tmp_path):
     frames = pictures(2, net.span, 64, 64, 3)
     on_cpu = net.extract(frames)
     assert np.abs(net.to(cuda).extract(frames) - on_cpu).max() / np.abs(on_cpu).max() < 2e-2
+
+
+@pytest.mark.parametrize("way", ["whole", ".", "../tiny", "~/tiny"])
+def test_a_folder_gives_the_store_its_own_name_however_it_is_called(way, tmp_path, monkeypatch):
+    folder = tmp_path / "tiny"
+    write(folder, "videomae")
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    called = str(folder) if way == "whole" else way
+    extractor = Extractor(ExtractorSpec(f"hf:{called}"))
+    assert extractor.name == "hf:tiny"
+    assert extractor.readable.startswith("hf-tiny-rgb-64x16@25")
+    assert extractor.identity["weights"]["rgb"]["variant"] == "tiny"

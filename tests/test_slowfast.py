@@ -114,7 +114,9 @@ def test_equal_to_the_library_at_the_published_size(small):
 
 
 def test_the_slow_pathway_sees_a_quarter_from_the_first_to_the_last():
-    assert slowfast.slow_frames(32).tolist() == [0, 4, 8, 13, 17, 22, 26, 31]
+    assert slowfast.slow_frames(32) == [0, 4, 8, 13, 17, 22, 26, 31]
+    for length in range(95):
+        assert slowfast.slow_frames(length) == torch.linspace(0, length - 1, length // 4).long().tolist()
 
 
 def test_a_checkpoint_in_the_published_layout(small, tmp_path):
@@ -218,8 +220,10 @@ def test_identity_says_what_the_network_sees(small):
     identity = create_backbone("slowfast", "rgb", "random:0").identity
     assert json.loads(json.dumps(identity)) == identity
     assert identity["variant"] == "r101"
-    assert identity["preprocessing"]["values"] == "(x / 255 - 0.45) / 0.225"
-    assert identity["preprocessing"]["frames"] == "32x2, slow 8"
+    seen = identity["preprocessing"]
+    assert (seen["mean"], seen["std"], seen["frames"], seen["step"]) == ([0.45] * 3, [0.225] * 3, 32, 2)
+    assert "slow pathway sees 8" in seen["note"]
+    assert identity["library"].startswith("pytorchvideo 0.")
 
 
 def test_torchvision_can_be_imported_even_after_it_failed():

@@ -155,7 +155,8 @@ def test_a_checkpoint_with_verbs_and_nouns_of_another_size_and_length(shallow):
     state = layout(vivit.ViViT({"linear1": 97, "linear2": 300}, side=20, moments=2))
     net = made(state)
     assert (net.crop, net.span, net.size.short_side) == (320, 8, 320)
-    assert net.identity["preprocessing"]["frames"] == "4 x 2"
+    assert (net.about.frames, net.about.step) == (4, 2)
+    assert net.identity["preprocessing"] == net.about.to_json()
     with torch.inference_mode():
         scores, feature = net.classify(clip()), net(clip())
         for name, part in (("linear1", scores[:, :97]), ("linear2", scores[:, 97:])):
@@ -238,7 +239,7 @@ def test_small_and_odd_pictures(shallow):
     frames = np.random.default_rng(0).integers(0, 256, (2, 5, 50, 67, 3), np.uint8)
     clips = net.preprocess(frames)
     assert clips.shape == (2, 3, 3, 48, 64)
-    assert np.abs(clips.numpy() * 0.225 + 0.45 - frames[:, ::2, 1:49, 1:65].transpose(0, 4, 1, 2, 3) / 255).max() < 1e-6
+    assert np.abs(clips.numpy() * 0.225 + 0.45 - frames[:, ::2, 1:49, 2:66].transpose(0, 4, 1, 2, 3) / 255).max() < 1e-6
     tiny = net.preprocess(frames[:, :1, :9, :16])
     assert tiny.shape == (2, 3, 1, 16, 16)
     assert torch.equal(tiny[..., :4, :], tiny[..., 3:4, :].expand(-1, -1, -1, 4, -1))
@@ -272,8 +273,9 @@ def test_its_facts_are_documented():
 
 
 @pytest.mark.gpu
-def test_the_gpu_agrees_with_the_cpu(cuda, shallow):
+def test_the_gpu_agrees_with_the_cpu(cuda, monkeypatch, shallow):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     net = made("random:0")
     frames = np.random.default_rng(0).integers(0, 256, (2, 8, 64, 64, 3), np.uint8)
     on_cpu = net.extract(frames)
-    assert error(net.to(cuda).extract(frames), on_cpu) < 2e-2
+    assert error(net.to(cuda).extract(frames), on_cpu) < 1e-3

@@ -1,9 +1,13 @@
 """Weights: downloaded or found, checked, read without running code, fitted strictly."""
 
+import contextlib
 import hashlib
 import json
+import pickle
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,14 +15,18 @@ import torch
 from torch import nn
 
 from wtal.errors import UsageError, WeightsError
+from wtal.extractors.checkpoint import _SAFETENSORS_TYPES, read_checkpoint
 from wtal.extractors.weights import (
     Weights,
+    fetch,
     load_strict,
     load_weights,
+    pin_of,
+    published_as,
     random_seed,
     randomise,
-    read_checkpoint,
     state_digest,
+    verify,
     weights_folder,
 )
 
@@ -80,9 +88,8 @@ def test_arrays_of_numpy_are_read_and_objects_are_not(tmp_path):
         read_checkpoint(path)
 
 
-def test_safetensors_are_read(tmp_path):
-    tensors = {**STATE, "half": torch.tensor([1.5, -2.0], dtype=torch.bfloat16), "count": torch.tensor(7)}
-    types = {torch.float32: "F32", torch.bfloat16: "BF16", torch.int64: "I64"}
+def write_safetensors(path, tensors):
+    types = {kind: name for name, kind in _SAFETENSORS_TYPES.items()}
     header, values = {"__metadata__": {"format": "pt"}}, b""
     for key, tensor in tensors.items():
         data = tensor.reshape(-1).view(torch.uint8).numpy().tobytes()
@@ -90,12 +97,31 @@ def test_safetensors_are_read(tmp_path):
         header[key] = {"dtype": types[tensor.dtype], "shape": list(tensor.shape), "data_offsets": ends}
         values += data
     text = json.dumps(header).encode()
-    path = tmp_path / "a.safetensors"
     path.write_bytes(len(text).to_bytes(8, "little") + text + values)
-    state = read_checkpoint(path)
-    assert all(torch.equal(state[key], tensors[key]) and state[key].dtype == tensors[key].dtype for key in tensors)
-    path.write_bytes(path.read_bytes()[:-3])
-    assert "truncated" in refusal(path)
+    return path
+
+
+@pytest.mark.parametrize("kind", _SAFETENSORS_TYPES.values(), ids=str)
+def test_safetensors_are_read(tmp_path, kind):
+    tensors = {**STATE, "other": torch.tensor([[0], [1]]).to(kind), "count": torch.tensor(7)}
+    state = read_checkpoint(write_safetensors(tmp_path / "a.safetensors", tensors))
+    for key, tensor in tensors.items():
+        assert state[key].dtype == tensor.dtype
+        assert state[key].shape == tensor.shape
+        assert torch.equal(*(found.reshape(-1).view(torch.uint8) for found in (state[key], tensor)))
+    assert len(load_weights(state, {}, "rgb")[1]["sha256"]) == 64
+
+
+def test_safetensors_of_a_type_to_come_are_named(tmp_path):
+    path = write_safetensors(tmp_path / "a.safetensors", STATE)
+    path.write_bytes(path.read_bytes().replace(b'"F32"', b'"F4x"', 1))
+    assert "holds 'conv.weight' of type F4x, which is not known here" in refusal(path)
+
+
+def test_safetensors_with_more_than_they_say_are_refused(tmp_path):
+    path = write_safetensors(tmp_path / "a.safetensors", STATE)
+    path.write_bytes(path.read_bytes() + b"\0\0\0\0")
+    assert "damaged" in refusal(path)
 
 
 def test_the_digest_depends_on_names_shapes_types_and_values():
@@ -114,16 +140,75 @@ def test_the_digest_depends_on_names_shapes_types_and_values():
 # What is refused, each in one line.
 
 
-def test_damaged_files_are_refused(tmp_path):
-    for options in ({}, {"_use_new_zipfile_serialization": False}):
-        whole = saved(tmp_path / "whole.pt", **options).read_bytes()
-        for length in (1, 10, 100, len(whole) // 2, len(whole) - 10):
-            part = tmp_path / "part.pt"
-            part.write_bytes(whole[:length])
-            assert refusal(part).endswith("part.pt is truncated, damaged, or no checkpoint; fetch it again")
+def file_of(path, layout):
+    """A small file in one of the layouts that are read."""
+    if layout == "safetensors":
+        return write_safetensors(path.with_suffix(".safetensors"), STATE)
+    if layout == "npz":
+        np.savez(path.with_suffix(".npz"), **{key: value.numpy() for key, value in STATE.items()})
+        return path.with_suffix(".npz")
+    return saved(path.with_suffix(".pt"), _use_new_zipfile_serialization=layout == "zip")
+
+
+@pytest.mark.parametrize("layout", ["zip", "legacy", "npz", "safetensors"])
+def test_files_that_were_cut_short_anywhere_are_refused(tmp_path, layout):
+    path = file_of(tmp_path / "a", layout)
+    whole = path.read_bytes()
+    assert same(read_checkpoint(path))
+    for length in range(1, len(whole)):
+        path.write_bytes(whole[:length])
+        with pytest.raises(WeightsError, match=r"is truncated, damaged, or no checkpoint; fetch it again$"):
+            read_checkpoint(path)
+
+
+@pytest.mark.parametrize("layout", ["zip", "legacy", "npz", "safetensors"])
+def test_files_with_a_changed_byte_are_read_or_refused(tmp_path, layout):
+    path = file_of(tmp_path / "a", layout)
+    whole = path.read_bytes()
+    rng = np.random.default_rng(0)
+    for place in range(len(whole)):
+        changed = bytearray(whole)
+        changed[place] ^= int(rng.integers(1, 256))
+        path.write_bytes(changed)
+        with contextlib.suppress(WeightsError):
+            read_checkpoint(path)
+
+
+def test_what_is_no_file_of_any_layout_is_refused(tmp_path):
     for content in (b"hello world", b"\0" * 1000, bytes(range(256)) * 4):
-        part.write_bytes(content)
-        assert "truncated, damaged, or no checkpoint" in refusal(part)
+        for suffix in (".pt", ".npz", ".safetensors"):
+            path = tmp_path / f"a{suffix}"
+            path.write_bytes(content)
+            assert "truncated, damaged, or no checkpoint" in refusal(path)
+
+
+def test_names_that_no_file_can_have_are_refused():
+    for name in ("x" * 300, f"{'x' * 300}.pt", "a\0b.pt"):
+        refusal(name)
+        refusal(Path(name))
+    assert published_as("x" * 300 + ".pt", {}, "rgb") is None
+
+
+def test_tensors_that_are_not_plain_are_named(tmp_path):
+    others = (torch.eye(2).to_sparse(), torch.empty(2, device="meta"))
+    for other in others:
+        assert "tensor under 'odd', wanted plain ones" in refusal({**STATE, "odd": other})
+    assert "tensor under 'odd'" in refusal(saved(tmp_path / "a.pt", {**STATE, "odd": others[0]}))
+    wave = torch.tensor([1 + 2j])
+    assert state_digest({"a": wave.conj()}) == state_digest({"a": wave.conj().resolve_conj()})
+
+
+@pytest.mark.parametrize("rival", ["model_ema_state", "state_dict", "ema"])
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_weights_beside_weights_are_refused(rival, prefix):
+    """Which of them is meant, the last step's or their average, no file says."""
+    found = {"model_state": STATE, rival: {prefix + key: value + 1 for key, value in STATE.items()}}
+    message = refusal(found)
+    assert "holds weights under" in message
+    assert rival in message
+    assert "model_state" in message
+    beside = {"model_state": STATE, "optimizer": {"state": {0: STATE}}, "best": torch.zeros(1), "other": {"x": 1}}
+    assert same(load_weights(beside, {}, "rgb")[0])
 
 
 def test_what_is_no_checkpoint_is_named(tmp_path):
@@ -156,6 +241,10 @@ def test_code_in_a_file_is_not_run(tmp_path):
     message = refusal(saved(tmp_path / "a.pt", {**STATE, "x": Code()}))
     assert "holds exec beside tensors" in message
     assert "torch.save(state_dict, ..)" in message
+    old = saved(tmp_path / "old.pt", {**STATE, "x": Code()}, _use_new_zipfile_serialization=False)
+    assert "holds exec beside tensors" in refusal(old)
+    (tmp_path / "bare.bin").write_bytes(pickle.dumps(Code(), protocol=2))
+    assert "holds exec beside tensors" in refusal(tmp_path / "bare.bin")
 
 
 def test_names_are_looked_up(tmp_path):
@@ -167,12 +256,6 @@ def test_names_are_looked_up(tmp_path):
     assert "are for stream rgb, stream flow was wanted; " in refusal("small_rgb", available, "flow")
     assert "no published weights for stream rgb" in refusal(None, {})
     assert "there are no weights at nowhere.pt" in refusal("nowhere.pt", available)
-
-
-def test_published_keys_are_converted(tmp_path):
-    weights = published("x/a.pt", convert=lambda state: {f"new.{key}": value for key, value in state.items()})
-    saved(tmp_path / "a.pt")
-    assert list(load_weights("a", {"a": weights}, "rgb", tmp_path)[0]) == ["new.conv.weight", "new.conv.bias"]
 
 
 def test_weights_without_a_hash_say_why():
@@ -238,7 +321,8 @@ class Server(ThreadingHTTPServer):
     def __init__(self, data):
         super().__init__(("127.0.0.1", 0), Handler)
         self.data, self.ranges, self.type, self.cuts = data, True, "application/octet-stream", []
-        self.asked = []
+        self.asked, self.conditions = [], []
+        self.tag, self.length, self.shift, self.slow = None, None, 0, 0.0
 
     @property
     def url(self):
@@ -253,7 +337,11 @@ class Handler(BaseHTTPRequestHandler):
         if self.path != "/weights/small.pt":
             self.send_error(404)
             return
-        start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and server.ranges else 0
+        condition = self.headers.get("If-Range")
+        server.conditions.append(condition)
+        ranges = server.ranges and condition in (None, server.tag)
+        start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and ranges else 0
+        time.sleep(server.slow)
         if start >= len(server.data):
             self.send_response(416)
             self.send_header("Content-Range", f"bytes */{len(server.data)}")
@@ -263,7 +351,13 @@ class Handler(BaseHTTPRequestHandler):
         body = server.data[start:]
         self.send_response(206 if start else 200)
         self.send_header("Content-Type", server.type)
-        self.send_header("Content-Length", str(len(body)))
+        if server.length != "none":
+            self.send_header("Content-Length", server.length or str(len(body)))
+        if start:
+            first, last = start + server.shift, len(server.data) - 1
+            self.send_header("Content-Range", f"bytes {first}-{last}/{len(server.data)}")
+        if server.tag:
+            self.send_header("ETag", server.tag)
         self.end_headers()
         self.wfile.write(body[: server.cuts.pop(0)] if server.cuts else body)
 
@@ -375,3 +469,104 @@ def test_two_at_once_transfer_the_file_once(server, tmp_path):
 def test_a_folder_that_cannot_be_written_is_named(server, tmp_path):
     (tmp_path / "w").write_text("a file")
     assert "cannot write" in refusal("small", {"small": published(server.url)}, folder=tmp_path / "w")
+
+
+def test_a_file_that_changed_between_two_transfers_begins_anew(server, tmp_path):
+    old, server.tag, server.cuts = server.data, '"one"', [100, 0]
+    available = {"small": published(server.url)}
+    assert "run again to resume" in refusal("small", available, folder=tmp_path)
+    server.data, server.tag = old[:-1] + b"x", '"two"'
+    assert same(load_weights("small", available, "rgb", tmp_path)[0])
+    assert server.conditions[-1] == '"one"'
+    assert (tmp_path / "small.pt").read_bytes() == server.data
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["origin.pt", "small.pt", "small.pt.sha256"]
+
+
+def test_the_same_file_is_resumed_by_its_tag(server, tmp_path):
+    server.tag, server.cuts = '"one"', [100]
+    assert same(load_weights("small", {"small": published(server.url)}, "rgb", tmp_path)[0])
+    assert (server.asked, server.conditions) == ([None, "bytes=100-"], [None, '"one"'])
+
+
+def test_a_rest_that_begins_elsewhere_is_not_taken(server, tmp_path):
+    server.shift, server.cuts = 7, [100]
+    assert same(load_weights("small", {"small": published(server.url)}, "rgb", tmp_path)[0])
+    assert server.asked == [None, "bytes=100-", None]
+
+
+def test_a_length_that_is_no_number_is_none(server, tmp_path):
+    server.length = "abc"
+    assert same(load_weights("small", {"small": published(server.url)}, "rgb", tmp_path)[0])
+
+
+@pytest.mark.parametrize("case", ["half", "page", "other part"])
+def test_without_a_hash_only_a_checkpoint_is_kept(server, tmp_path, case):
+    folder, whole = tmp_path / "w", server.data
+    folder.mkdir()
+    server.length = "none"
+    if case == "half":
+        server.data = whole[: len(whole) // 2]
+    elif case == "page":
+        server.data = b"<!DOCTYPE html><html>log in, please</html>"
+    else:
+        (folder / "small.pt.part").write_bytes(b"other bytes" * 20)
+    message = refusal("small", {"small": published(server.url)}, folder=folder)
+    assert f"what came from {server.url} is of no use, nothing was kept" in message
+    assert list(folder.iterdir()) == []
+    server.data = whole
+    assert same(load_weights("small", {"small": published(server.url)}, "rgb", folder)[0])
+    assert pin_of(folder / "small.pt").exists()
+
+
+def test_a_page_that_was_put_by_hand_is_not_pinned(tmp_path):
+    path, weights = tmp_path / "small.pt", published("https://x/view", file="small.pt", by_hand=True)
+    path.write_bytes(b"<html>log in</html>")
+    message = refusal("small", {"small": weights}, folder=tmp_path)
+    assert "is a web page" in message
+    assert message.endswith(f"delete {path} (and small.pt.sha256 beside it, if it is there)")
+    assert not pin_of(path).exists()
+    saved(path)
+    assert same(load_weights("small", {"small": weights}, "rgb", tmp_path)[0])
+
+
+def test_a_damaged_file_is_found_whatever_was_pinned(tmp_path):
+    path, weights = saved(tmp_path / "small.pt"), published("http://x/small.pt")
+    assert verify(weights, path) == path
+    assert not pin_of(path).exists()
+    path.write_bytes(path.read_bytes()[:-50])
+    pin_of(path).write_text(hashlib.sha256(path.read_bytes()).hexdigest())
+    for found in (lambda: verify(weights, path), lambda: fetch(weights, tmp_path)):
+        with pytest.raises(
+            WeightsError, match=r"damaged, or no checkpoint; fetch it again: delete .*small\.pt\.sha256"
+        ):
+            found()
+
+
+def test_a_file_is_known_by_its_published_hash(tmp_path):
+    path = saved(tmp_path / "another name.pt")
+    for changes in hashes(path.read_bytes()):
+        available = {
+            "other": published("http://x/a.pt", sha256="0" * 8),
+            "small": published("http://x/b.pt", **changes),
+        }
+        assert published_as(path, available, "rgb") is available["small"]
+        assert published_as("small", available, "rgb") is available["small"]
+    assert published_as(path, {"unhashed": published("http://x/a.pt")}, "rgb") is None
+    assert published_as(STATE, {}, "rgb") is None
+
+
+def test_each_of_several_hears_of_the_wrong_hash(server, tmp_path):
+    server.slow = 0.2
+    available = {"small": published(server.url, sha256="0" * 64)}
+    messages = []
+    threads = [
+        threading.Thread(target=lambda: messages.append(refusal("small", available, folder=tmp_path / "w")))
+        for _ in range(3)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(messages) == 3
+    assert all(f"wanted {'0' * 64}; nothing was kept" in message for message in messages)
+    assert list((tmp_path / "w").iterdir()) == []

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from wtal.cli._console import Command, json_option, print_json, workspace_option
-from wtal.pipeline.inventory import KINDS, inventory
+from wtal.pipeline.inventory import KINDS, details, inventory
 
 
 @click.command("list", cls=Command, short_help="What there is to choose from.")
@@ -14,10 +14,10 @@ from wtal.pipeline.inventory import KINDS, inventory
 @json_option
 def command(kind: str, workspace: Path, as_json: bool) -> None:
     """Name all there is of a kind, with a line on each."""
-    found = inventory(kind)
     if as_json:
-        print_json(found)
+        print_json(details(kind))
         return
+    found = inventory(kind)
     width = max((len(name) for name in found), default=0)
     for name, line in found.items():
         click.echo(f"{name:<{width}}  {line}")

@@ -4,9 +4,11 @@ A leaf of `backbones/` holds `STREAMS` (the streams that it has), `FLOW` (its de
 between its snippets by default), `WEIGHTS` (name -> `Weights`, empty where it has none to load) and
 `create(stream, weights, variant) -> Backbone`. Where it comes in several sizes or forms, `VARIANTS` names them, the
 default first: a user writes `csn:ir152`. `VARIANTS = ANY` leaves it to the leaf what stands behind the colon.
+`describe(stream, variant) -> Description` says what it sees, before any weights are there; lists and pages show it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,91 @@ from wtal.registry import BACKBONES, suggest
 
 ANY = None
 """`VARIANTS` of a leaf that takes whatever stands behind the colon."""
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """What networks are given of a picture's values: (x - mean) / std, of each colour from 0 to 1, in RGB order.
+
+    Of flow: of its two components, in pixels.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a backbone sees, and where its feature is taken.
+
+    `dim` numbers come of `frames` frames, every `step`-th of a window of `span`. Frames are scaled to `size`, then by
+    the backbone to `resize` (the shorter side, or (height, width), in pixels; None: not again); of that the centre is
+    cut out, `side` pixels a side, which are `crop` pixels of the frames as they come (0 and 0: they are taken whole).
+    `pixels` are what is done to their values, None where it is more than that; `colours` the channels in their order.
+    `tap` is where the feature is taken, `note` whatever else there is to say.
+    """
+
+    dim: int
+    span: int
+    frames: int
+    step: int
+    size: FrameSize
+    crop: int
+    side: int
+    pixels: Pixels | None
+    tap: str
+    resize: int | tuple[int, int] | None = None
+    colours: str = "RGB"
+    note: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it as JSON types; a store's identity has it."""
+        values = asdict(self)
+        size, pixels = values.pop("size"), values.pop("pixels") or {"mean": (), "std": ()}
+        found = {**values, **size, "mean": list(pixels["mean"]), "std": list(pixels["std"])}
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in found.items()}
+
+    def __str__(self) -> str:
+        """One line, e.g. `1024 numbers of 16 frames; 256 px -> 224 x 224; RGB (x - 0.5) / 0.5; average pool`."""
+        parts = (
+            f"{self.dim} numbers of {self.frames_in_words}",
+            self.sides_in_words,
+            self.values_in_words,
+            self.tap,
+            self.note,
+        )
+        return "; ".join(filter(None, parts))
+
+    @property
+    def frames_in_words(self) -> str:
+        """As `32 frames, one in 2 of 64`."""
+        step = f", one in {self.step}" if self.step > 1 else ""
+        window = f" of {self.span}" if self.span != self.frames else ""
+        return f"{self.frames} frames{step}{window}"
+
+    @property
+    def sides_in_words(self) -> str:
+        """As `256 px -> 128 x 171 -> 112 x 112`: the shorter side, or (height, width), from step to step."""
+        sides = [f"{self.size.short_side} px" if self.size.enlarge else f"at most {self.size.short_side} px"]
+        if self.resize:
+            sides.append(str(self.resize) if isinstance(self.resize, int) else "{} x {}".format(*self.resize))
+        if self.side:
+            sides.append(f"{self.side} x {self.side}")
+        return " -> ".join(sides)
+
+    @property
+    def values_in_words(self) -> str:
+        """As `RGB (x - 0.45) / 0.225`."""
+        if self.pixels is None:
+            return self.colours
+        return f"{self.colours} (x - {_alike(self.pixels.mean)}) / {_alike(self.pixels.std)}"
+
+
+def _alike(values: tuple[float, ...]) -> str:
+    """One number where all are the same."""
+    return f"{values[0]:g}" if len(set(values)) == 1 else f"[{', '.join(f'{value:g}' for value in values)}]"
+
+
 WeightsSource = str | Path | Mapping[str, Tensor] | None
 
 
@@ -29,7 +116,8 @@ class Backbone(nn.Module):
 
     Class attributes of a leaf: `stream` ("rgb" | "flow"), `dim` (D), `span` (L, frames of a clip), `size` (how frames
     are scaled before they come to `preprocess`), `crop` (pixels, side of the square that `preprocess` cuts out of the
-    centre; 0 where it takes frames whole), `identity` (JSON: all that can change its numbers, weights included).
+    centre; 0 where it takes frames whole), `identity` (JSON: all that can change its numbers, weights included),
+    `about` (the same and more in words; None where nobody says).
     """
 
     stream: str
@@ -38,12 +126,18 @@ class Backbone(nn.Module):
     size: FrameSize
     crop: int = 0
     identity: dict[str, Any]
+    about: Description | None = None
     side_by_side: bool = False
     """On a CPU: batches of clips in threads side by side, rather than threads inside each operation on one batch."""
 
     def preprocess(self, frames: NDArray[Any]) -> Tensor:
         """(N, L, H, W, 3) uint8 RGB, or (N, L, H, W, 2) float32 flow in pixels -> (N, C, L, H', W') float32."""
         raise NotImplementedError
+
+    def preprocess_ten(self, frames: NDArray[Any]) -> Iterator[Tensor]:
+        """As `preprocess`, for each of `ten_crops` in place of the centre."""
+        for view in ten_crops(frames, self.crop, self.stream == "flow"):
+            yield self.preprocess(view)
 
     def feature_map(self, clips: Tensor) -> Tensor:
         """(N, C, L, H, W) preprocessed -> (N, D, ...): the features before the last averaging."""
@@ -59,14 +153,14 @@ class Backbone(nn.Module):
         With 10 `crops` it is the mean over `ten_crops`, one after the other.
         """
         if crops == 1:
-            return self._extract(frames)
-        views = [self._extract(view) for view in ten_crops(frames, self.crop, self.stream == "flow")]
+            return self._features(self.preprocess(frames))
+        views = [self._features(clips) for clips in self.preprocess_ten(frames)]
         return np.asarray(np.mean(views, axis=0), dtype=np.float32)
 
     @torch.inference_mode()
-    def _extract(self, frames: NDArray[Any]) -> NDArray[np.float32]:
+    def _features(self, clips: Tensor) -> NDArray[np.float32]:
         device = next((parameter.device for parameter in self.parameters()), torch.device("cpu"))
-        features: Tensor = self(self.preprocess(frames).to(device))
+        features: Tensor = self(clips.to(device))
         return features.float().cpu().numpy()
 
 
@@ -74,14 +168,17 @@ CROPS = (1, 10)
 """How many pictures are cut out of a frame: the centre, or four corners and the centre, and these mirrored."""
 
 
-def ten_crops(frames: NDArray[Any], side: int, is_flow: bool) -> Iterator[NDArray[Any]]:
+def ten_crops(
+    frames: NDArray[Any], side: int, is_flow: bool, rounded: Callable[[float], int] = round
+) -> Iterator[NDArray[Any]]:
     """(N, L, H, W, C) -> ten (N, L, side, side, C): the corners and the centre, then each mirrored.
 
-    A mirrored flow points the other way across. A frame's side under `side` stays whole.
+    A mirrored flow points the other way across. A frame's side under `side` stays whole. Half margins of the centre
+    are `rounded`, to even.
     """
     height, width = frames.shape[2:4]
     below, beside = max(height - side, 0), max(width - side, 0)
-    corners = [(0, 0), (0, beside), (below, 0), (below, beside), (round(below / 2), round(beside / 2))]
+    corners = [(0, 0), (0, beside), (below, 0), (below, beside), (rounded(below / 2), rounded(beside / 2))]
     for mirrored in (False, True):
         for top, left in corners:
             view = frames[:, :, top : top + side, left : left + side]
@@ -107,6 +204,27 @@ def create_backbone(name: str, stream: str, weights: WeightsSource = None) -> Ba
         raise UsageError(f"backbone {name} has no stream {stream!r}; {suggest(stream, module.STREAMS)}")
     backbone: Backbone = module.create(stream, weights, variant_of(name))
     return backbone.eval()
+
+
+def described(name: str) -> dict[str, Description]:
+    """`VARIANT`, `STREAM` or, where there are several of both, `VARIANT STREAM` -> what leaf `name` sees.
+
+    Empty where the leaf does not say.
+
+    Raises:
+        UsageError: when there is no such backbone.
+    """
+    module = BACKBONES.load(name)
+    variants: tuple[str, ...] | None = getattr(module, "VARIANTS", ())
+    describe: Callable[[str, str], Description] | None = getattr(module, "describe", None)
+    if describe is None or variants is ANY:
+        return {}
+    streams: tuple[str, ...] = tuple(module.STREAMS)
+    return {
+        f"{variant} {stream if len(streams) > 1 or not variant else ''}".strip(): describe(stream, variant)
+        for variant in variants or ("",)
+        for stream in streams
+    }
 
 
 def full_name(name: str) -> str:

@@ -2,9 +2,11 @@
 
 import fcntl
 import os
+import re
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from email.message import Message
 from http.client import HTTPException
 from pathlib import Path
 from typing import BinaryIO
@@ -19,14 +21,17 @@ _TIMEOUT = 30.0
 """Seconds without a byte after which a download is given up."""
 _ATTEMPTS = 5
 """Transfers that may break off, each after some progress, before a download is given up."""
+_NUMBER = re.compile("[0-9]+")
+_RANGE = re.compile(r"bytes ([0-9]+)-[0-9]+/([0-9]+|\*)")
 
 
 def download(url: str, path: Path, check: Callable[[Path], None]) -> None:
     """Bring the file at `url` to `path`, with a bar on stderr.
 
     The bytes go to `path` with `.part` behind it, which is kept when the transfer breaks off, and continued where the
-    server can. Once whole it goes through `check`, which raises when it is not the right file; then it is deleted.
-    Of two processes that want the same file, one waits for the other.
+    server can and the file there is still the same one: its tag is kept in `.part.tag`. Once whole it goes through
+    `check`, which raises when it is not the right file; then it is deleted. Of two processes that want the same file,
+    one waits for the other.
 
     Raises:
         WeightsError: when it cannot be downloaded, with the url and the place to put the file.
@@ -34,87 +39,131 @@ def download(url: str, path: Path, check: Callable[[Path], None]) -> None:
     part = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("a+b") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            if not path.exists():
-                _transfer_all(url, file, path)
-                _publish(file, part, path, check)
+        while not path.exists():
+            with part.open("a+b") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                # Whom we waited for may have published or deleted what we opened.
+                if _is_at(file, part):
+                    _Transfer(url, path, part, file).finish(check)
     except OSError as error:
         raise WeightsError(f"cannot write {part}: {error.strerror or error}") from None
 
 
-def _publish(file: BinaryIO, part: Path, path: Path, check: Callable[[Path], None]) -> None:
-    """Check the whole partial file, and give it its name."""
-    file.flush()
-    os.fsync(file.fileno())
-    try:
-        check(part)
-    except WeightsError:
-        part.unlink()
-        raise
-    part.replace(path)
+def _is_at(file: BinaryIO, path: Path) -> bool:
+    return path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat())
 
 
-def _transfer_all(url: str, file: BinaryIO, path: Path) -> None:
-    """Transfer `url` behind what `file` holds already, again from there where a transfer breaks off with progress."""
-    for _ in range(_ATTEMPTS):
-        before = file.seek(0, os.SEEK_END)
+def _extent(status: int, headers: Message) -> tuple[int, int | None]:
+    """Where a response begins in the file, -1 where it does not say; and the length of the file, if it says that."""
+    start, total = 0, "*"
+    if status == 206:
+        if (found := _RANGE.fullmatch(headers.get("Content-Range", ""))) is None:
+            return -1, None
+        start, total = int(found[1]), found[2]
+    if _NUMBER.fullmatch(total):
+        return start, int(total)
+    length = headers.get("Content-Length", "")
+    return start, start + int(length) if _NUMBER.fullmatch(length) else None
+
+
+class _Transfer:
+    """What is missing of one file, behind what lies in its open and locked `.part`."""
+
+    def __init__(self, url: str, path: Path, part: Path, file: BinaryIO) -> None:
+        self._url, self._path, self._part, self._file = url, path, part, file
+        self._tag = part.with_name(part.name + ".tag")
+
+    def finish(self, check: Callable[[Path], None]) -> None:
+        """Transfer the rest, check the whole, and give it its name."""
+        if self._path.exists():
+            self._part.unlink()
+            return
+        self._all()
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._tag.unlink(missing_ok=True)
         try:
-            if _transfer(url, file):
-                return
-            reason = "the transfer broke off; the part that came is kept, run again to resume"
+            check(self._part)
+        except WeightsError:
+            self._part.unlink()
+            raise
+        self._part.replace(self._path)
+
+    def _all(self) -> None:
+        """Again from where a transfer broke off, as long as each makes progress."""
+        for _ in range(_ATTEMPTS):
+            before = self._have()
+            try:
+                if self._once(before):
+                    return
+                reason = "the transfer broke off; the part that came is kept, run again to resume"
+            except urllib.error.HTTPError as error:
+                raise self._unavailable(f"HTTP {error.code} {error.reason}") from None
+            except urllib.error.URLError as error:
+                reason = str(error.reason)
+            except (HTTPException, OSError) as error:
+                reason = str(error) or type(error).__name__
+            if self._have() == before:
+                break
+        raise self._unavailable(reason)
+
+    def _once(self, have: int) -> bool:
+        """One request for what is missing behind `have` bytes; True once the file is whole."""
+        try:
+            response = urllib.request.urlopen(self._request(have), timeout=_TIMEOUT)
         except urllib.error.HTTPError as error:
-            raise _unavailable(url, path, f"HTTP {error.code} {error.reason}") from None
-        except urllib.error.URLError as error:
-            reason = str(error.reason)
-        except (HTTPException, OSError) as error:
-            reason = str(error) or type(error).__name__
-        if file.seek(0, os.SEEK_END) == before:
-            break
-    raise _unavailable(url, path, reason)
+            if error.code == 416 and have:
+                return self._is_whole(error.headers.get("Content-Range"), have)
+            raise
+        with response:
+            if response.headers.get_content_type() == "text/html":
+                raise urllib.error.URLError("a web page came instead of the file")
+            start, total = _extent(response.status, response.headers)
+            if start not in (0, have):
+                self._file.truncate(0)
+                return False
+            self._file.truncate(start)
+            self._remember(response.headers.get("ETag") or response.headers.get("Last-Modified") or "")
+            self._copy(response, start, total)
+        return total is None or self._have() == total
 
+    def _request(self, have: int) -> urllib.request.Request:
+        """For the bytes from `have` on, if the file is still the one that they began with; for all where it is not."""
+        headers = {"User-Agent": "wtal"}
+        if have:
+            headers["Range"] = f"bytes={have}-"
+            if self._tag.exists():
+                headers["If-Range"] = self._tag.read_text(encoding="utf-8")
+        return urllib.request.Request(self._url, headers=headers)
 
-def _unavailable(url: str, path: Path, reason: str) -> WeightsError:
-    return WeightsError(f"cannot download {url} ({reason}); put the file at {path}")
+    def _remember(self, tag: str) -> None:
+        """Keep what tells the server's file from others; a weak tag tells nothing about its bytes."""
+        if tag and not tag.startswith("W/"):
+            self._tag.write_text(tag, encoding="utf-8")
+        else:
+            self._tag.unlink(missing_ok=True)
 
+    def _is_whole(self, content_range: str | None, have: int) -> bool:
+        """After "range not satisfiable": whether the file has all its bytes; one that has too many starts anew."""
+        if content_range == f"bytes */{have}":
+            return True
+        self._file.truncate(0)
+        return False
 
-def _transfer(url: str, file: BinaryIO) -> bool:
-    """One request for what is missing behind the end of `file`; True once the file is whole."""
-    have = file.seek(0, os.SEEK_END)
-    request = urllib.request.Request(
-        url, headers={"User-Agent": "wtal"} | ({"Range": f"bytes={have}-"} if have else {})
-    )
-    try:
-        response = urllib.request.urlopen(request, timeout=_TIMEOUT)
-    except urllib.error.HTTPError as error:
-        if error.code == 416 and have:
-            return _is_whole(error.headers.get("Content-Range"), file, have)
-        raise
-    with response:
-        if response.headers.get_content_type() == "text/html":
-            raise urllib.error.URLError("a web page came instead of the file")
-        if have and response.status != 206:
-            file.truncate(0)
-            have = 0
-        length = response.headers.get("Content-Length")
-        total = have + int(length) if length else None
-        _copy(response, file, have, total, url.rpartition("/")[2])
-    return total is None or file.seek(0, os.SEEK_END) == total
+    def _have(self) -> int:
+        return self._file.seek(0, os.SEEK_END)
 
+    def _unavailable(self, reason: str) -> WeightsError:
+        if not self._have():
+            self._tag.unlink(missing_ok=True)
+        return WeightsError(f"cannot download {self._url} ({reason}); put the file at {self._path}")
 
-def _is_whole(content_range: str | None, file: BinaryIO, have: int) -> bool:
-    """After "range not satisfiable": whether the file has all its bytes; a file that has too many starts anew."""
-    if content_range == f"bytes */{have}":
-        return True
-    file.truncate(0)
-    return False
-
-
-def _copy(response: BinaryIO, file: BinaryIO, have: int, total: int | None, name: str) -> None:
-    """Append the rest of a response to `file`, with a bar on stderr."""
-    columns = (TextColumn(name), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(name, total=total, completed=have)
-        while chunk := response.read(_CHUNK):
-            file.write(chunk)
-            bar.advance(task, len(chunk))
+    def _copy(self, response: BinaryIO, have: int, total: int | None) -> None:
+        """Append the rest of a response to the file, with a bar on stderr."""
+        name = self._url.rpartition("/")[2]
+        columns = (TextColumn(name), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task(name, total=total, completed=have)
+            while chunk := response.read(_CHUNK):
+                self._file.write(chunk)
+                bar.advance(task, len(chunk))

@@ -129,9 +129,10 @@ class Extractor:
 
     @property
     def name(self) -> str:
-        """The backbone's name; one that is a folder goes by the folder's own name, wherever that lies."""
+        """The backbone's name; one that is a folder goes by the folder's own name, wherever and however that lies."""
         leaf, colon, variant = self.spec.backbone.partition(":")
-        return f"{leaf}{colon}{Path(variant).name if Path(variant).is_dir() else variant}"
+        folder = Path(variant).expanduser()
+        return f"{leaf}{colon}{folder.resolve().name if variant and folder.is_dir() else variant}"
 
     @property
     def frames(self) -> tuple[Any, ...]:

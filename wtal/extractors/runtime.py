@@ -4,6 +4,7 @@ Either is part of a store's identity, as it moves the last digits of the feature
 """
 
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,9 @@ from wtal.extractors.backbone import Backbone
 TORCH, OPENVINO = "torch", "openvino"
 FLOAT32 = "float32"
 _PRECISIONS = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+_LARGEST_ERROR = 1e-3
+"""Of what OpenVINO compiled, relative to the largest value; what was right on trial stays below 1e-5."""
+_BY_TORCH = "it cannot run this network as it is: leave --runtime at torch"
 
 
 def run_by(network: Backbone, runtime: str = TORCH, precision: str = FLOAT32, device: str = "cpu") -> Backbone:
@@ -46,12 +50,16 @@ class _Run(Backbone):
         self.network = network
         self.stream, self.dim, self.span = network.stream, network.dim, network.span
         self.size, self.crop, self.side_by_side = network.size, network.crop, network.side_by_side
-        self.identity = {**network.identity, **how}
+        self.identity, self.about = {**network.identity, **how}, network.about
         self.eval()
 
     def preprocess(self, frames: NDArray[Any]) -> Tensor:
         """The network's own."""
         return self.network.preprocess(frames)
+
+    def preprocess_ten(self, frames: NDArray[Any]) -> Iterator[Tensor]:
+        """The network's own."""
+        return self.network.preprocess_ten(frames)
 
     def feature_map(self, clips: Tensor) -> Tensor:
         """The network's own, by torch, in float32."""
@@ -73,7 +81,13 @@ class Mixed(_Run):
 
 
 class OpenVino(_Run):
-    """A network compiled by OpenVINO, once for each size of clip; any number of clips at once."""
+    """A network compiled by OpenVINO, once for each size of clip; any number of clips at once.
+
+    What was compiled is held against the network itself once, on another number of clips, before it is used.
+
+    Raises:
+        UsageError: in `forward`, when the two differ.
+    """
 
     def __init__(self, network: Backbone) -> None:
         self._openvino = require("openvino", "openvino")
@@ -86,13 +100,29 @@ class OpenVino(_Run):
         size = tuple(clips.shape[1:])
         if size not in self._compiled:
             self._compiled[size] = self._compile(clips)
-        features = self._compiled[size](np.ascontiguousarray(clips.numpy()))[0]
-        return torch.from_numpy(np.array(features))
+        return self._run(self._compiled[size], clips)
 
     def _compile(self, clips: Tensor) -> Any:
         with warnings.catch_warnings():
-            # Sizes are constants of what is compiled, as they should be: another size is compiled anew.
+            # Sizes are constants of what is compiled, as they should be: another size is compiled anew. What else may
+            # have become one by mistake shows in `_refuse_another_network`.
             warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
             model = self._openvino.convert_model(self.network, example_input=clips, input=[[-1, *clips.shape[1:]]])
         settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
-        return self._openvino.Core().compile_model(model, "CPU", settings)
+        compiled = self._openvino.Core().compile_model(model, "CPU", settings)
+        self._refuse_another_network(compiled, clips)
+        return compiled
+
+    def _run(self, compiled: Any, clips: Tensor) -> Tensor:
+        features = torch.from_numpy(np.array(compiled(np.ascontiguousarray(clips.numpy()))[0]))
+        if len(features) != len(clips):
+            raise UsageError(f"OpenVINO gives {len(features)} features for {len(clips)} clips; {_BY_TORCH}")
+        return features
+
+    def _refuse_another_network(self, compiled: Any, clips: Tensor) -> None:
+        """Raise where what was compiled differs from the network on a number of clips that it was not traced with."""
+        forwards_and_back = [clips[:1], clips[:1].flip(2)] * 2
+        others = torch.cat(forwards_and_back[: 3 if len(clips) == 2 else 2])
+        wanted, found = self.network(others), self._run(compiled, others)
+        if (found - wanted).abs().max() > _LARGEST_ERROR * wanted.abs().max():
+            raise UsageError(f"OpenVINO gives other features than the network itself; {_BY_TORCH}")

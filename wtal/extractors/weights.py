@@ -1,41 +1,24 @@
-"""Published weights: found or downloaded, checked, read without running any code of theirs, fitted strictly."""
+"""Published weights: found or downloaded, checked, fitted strictly."""
 
 import hashlib
-import json
 import os
-import pickle
-import re
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
-from zipfile import BadZipFile
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from wtal.data.files import write_atomic
 from wtal.errors import UsageError, WeightsError
-from wtal.extractors.backbone import WeightsSource
+from wtal.extractors.backbone import Pixels, WeightsSource
+from wtal.extractors.checkpoint import State, is_file, read_checkpoint, tensors_of
 from wtal.extractors.download import download
 from wtal.registry import suggest
 
-State = dict[str, Tensor]
-
-_WRAPPERS = ("state_dict", "model_state", "model_state_dict")
-_PREFIXES = ("module.", "backbone.")
 _SUFFIXES = (".pt", ".pth", ".pyth", ".ckpt", ".bin", ".tar", ".safetensors", ".npz")
-_SAFETENSORS_TYPES = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "I64": torch.int64,
-    "I32": torch.int32,
-}
 _CHUNK = 1 << 20
 
 
@@ -47,8 +30,8 @@ class Weights:
     `sha256` is the hex digest of the file, or the first digits where no more is published; `git_blob` its object name
     in a git repository (SHA-1 of "blob", size and bytes), which checks the file where `sha256` is None. Where
     both are None, `unchecked` says why. `by_hand` says that the url is a page that a person must take the file from,
-    and `file` what it is called there. `convert` turns the published keys and tensors into ours; it must use every
-    key, and what it leaves is refused by `load_strict`.
+    and `file` what it is called there. `pixels` are those that it was trained with, where a backbone's entries differ
+    in that.
 
     Raises:
         ValueError: when there is neither a hash nor a reason.
@@ -63,14 +46,21 @@ class Weights:
     sha256: str | None = None
     git_blob: str | None = None
     unchecked: str = ""
-    convert: Callable[[State], State] | None = None
     variant: str = ""
     file: str = ""
     by_hand: bool = False
+    pixels: Pixels | None = None
 
     def __post_init__(self) -> None:
         if not (self.sha256 or self.git_blob or self.unchecked):
             raise ValueError(f"weights from {self.url} need sha256, git_blob, or the reason why there is none")
+
+    @property
+    def published(self) -> tuple[str, str] | None:
+        """Kind and digits of the published hash; None where there is none."""
+        if self.sha256:
+            return "SHA-256", self.sha256
+        return ("git object name", self.git_blob) if self.git_blob else None
 
     @property
     def filename(self) -> str:
@@ -94,14 +84,14 @@ def load_weights(
 
     `source` is a path, a mapping of tensors, a name from `available`, or None for the first of `available` that is
     for `stream` and `variant`. Named weights are looked for in `folder` (default `weights_folder()`) and downloaded if
-    missing. Wrappers as {"state_dict": ..} are opened and `module.` and `backbone.` are taken off the keys, so the
-    identity is the same for the same numbers, however they came.
+    missing. Wrappers are opened and prefixes taken off the keys as `checkpoint.tensors_of` says; the identity is of
+    what is left, under the names of the file. So the same numbers in another layout have another identity.
 
     Raises:
         WeightsError: when the weights are missing, damaged, unsafe, or for the other stream.
     """
     if isinstance(source, Mapping):
-        state = _tensors(source, "the given mapping")
+        state = tensors_of(source, "the given mapping")
     elif (name := _name(source, available, stream, variant)) is not None:
         weights = available[name]
         if weights.stream != stream:
@@ -115,10 +105,24 @@ def load_weights(
                 f"weights {name} are for {weights.variant}, {variant} was wanted; {suggest(name, others)}"
             )
         state = read_checkpoint(fetch(weights, folder or weights_folder()))
-        state = weights.convert(state) if weights.convert else state
     else:
         state = read_checkpoint(Path(str(source)).expanduser())
     return state, {"sha256": state_digest(state)}
+
+
+def published_as(
+    source: WeightsSource, available: Mapping[str, Weights], stream: str, variant: str = ""
+) -> Weights | None:
+    """The entry of `available` that `source` names, or whose published hash the file at `source` has; else None."""
+    if isinstance(source, Mapping):
+        return None
+    if (name := _name(source, available, stream, variant)) is not None:
+        return available[name]
+    path = Path(str(source)).expanduser()
+    if not is_file(path):
+        return None
+    hashes = _hashes(path)
+    return next((entry for entry in available.values() if entry.published and not _difference(entry, hashes)), None)
 
 
 def random_seed(source: WeightsSource) -> int | None:
@@ -153,8 +157,12 @@ def randomise(model: nn.Module, seed: int) -> dict[str, Any]:
     return {"random": seed}
 
 
-def load_strict(model: nn.Module, state: Mapping[str, Tensor], what: str) -> None:
+def load_strict(
+    model: nn.Module, state: Mapping[str, Tensor], what: str, as_in_file: Callable[[str], str] = str
+) -> None:
     """Copy `state` into `model`; every key of both must be used. `what` names the weights in a refusal.
+
+    Where keys were renamed, `as_in_file` gives the name that a key of the model has in the file, for refusals.
 
     Only BatchNorm's `num_batches_tracked`, which old checkpoints lack and inference does not use, may be absent.
 
@@ -162,10 +170,10 @@ def load_strict(model: nn.Module, state: Mapping[str, Tensor], what: str) -> Non
         WeightsError: naming the first five keys that are missing, unknown, or of another shape.
     """
     wanted = model.state_dict()
-    missing = [key for key in wanted if key not in state and not key.endswith("num_batches_tracked")]
-    unknown = [key for key in state if key not in wanted]
+    missing = [as_in_file(key) for key in wanted if key not in state and not key.endswith("num_batches_tracked")]
+    unknown = [as_in_file(key) for key in state if key not in wanted]
     shaped = [
-        f"{key} {list(state[key].shape)}, wanted {list(wanted[key].shape)}"
+        f"{as_in_file(key)} {list(state[key].shape)}, wanted {list(wanted[key].shape)}"
         for key in wanted
         if key in state and state[key].shape != wanted[key].shape
     ]
@@ -183,63 +191,52 @@ def state_digest(state: Mapping[str, Tensor]) -> str:
     """Hex SHA-256 of keys, types, shapes and values, in the order of the keys' names."""
     found = hashlib.sha256()
     for key in sorted(state):
-        tensor = state[key].detach().cpu().contiguous()
+        tensor = state[key].detach().cpu().resolve_conj().resolve_neg().contiguous()
         found.update(f"{key} {tensor.dtype} {list(tensor.shape)}\n".encode())
         found.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return found.hexdigest()
-
-
-def read_checkpoint(path: Path) -> State:
-    """The tensors in a checkpoint (PyTorch's formats, .safetensors or .npz), on the CPU; no code in the file is run.
-
-    Raises:
-        WeightsError: when the file is missing, empty, damaged, unsafe, or holds no mapping of tensors.
-    """
-    _refuse_non_checkpoint(path)
-    damaged = WeightsError(f"{path} is truncated, damaged, or no checkpoint; fetch it again")
-    try:
-        if path.suffix == ".safetensors":
-            found: object = _read_safetensors(path)
-        elif path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as arrays:
-                found = {name: torch.from_numpy(np.array(arrays[name])) for name in arrays.files}
-        else:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", UserWarning)
-                found = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if (code := re.search(r"GLOBAL (\S+)", str(error))) is None:
-            raise damaged from None
-        raise WeightsError(
-            f"{path} holds {code[1]} beside tensors, and to read that is to run its code; if you trust the file, keep "
-            "its tensors alone with torch.load(.., weights_only=False) and torch.save(state_dict, ..)"
-        ) from None
-    except (RuntimeError, EOFError, ValueError, LookupError, AttributeError, TypeError, OSError, BadZipFile):
-        raise damaged from None
-    return _tensors(found, str(path))
 
 
 def fetch(weights: Weights, folder: Path) -> Path:
     """The checked file of `weights` in `folder`; downloaded, or resumed, if it is missing.
 
     The transfer goes to `NAME.part`, which is kept when it breaks off; the file appears under its name only whole and
-    with the right hash. Where no hash is published, that of the first file is kept beside it, and later ones must have
-    it too.
+    with the right hash. Where no hash is published, it must be a checkpoint; the hash of the first one is then kept
+    beside it, and later ones must have it too.
 
     Raises:
-        WeightsError: when it cannot be downloaded (with the url and the place to put the file) or has another hash.
+        WeightsError: when it cannot be downloaded (with the url and the place to put the file), has another hash, or
+            is no checkpoint.
     """
     path = folder / weights.filename
     if not path.exists() and weights.by_hand:
         raise WeightsError(
             f"{weights.filename} must be fetched by hand: take it from {weights.url} and put it at {path}"
         )
-    if path.exists():
-        _check(path, weights, "delete it, and it is downloaded anew")
-    else:
-        download(weights.url, path, lambda part: _check(part, weights, "nothing was kept; try again"))
-    if weights.sha256 is None and weights.git_blob is None:
-        _pin(path)
+    if not path.exists():
+        download(weights.url, path, lambda part: _refuse_part(part, weights))
+    verify(weights, path)
+    if weights.published is None and not pin_of(path).exists():
+        write_atomic(pin_of(path), f"{_hashes(path)['SHA-256']}\n".encode())
+    return path
+
+
+def verify(weights: Weights, path: Path) -> Path:
+    """The file at `path`, once it was read whole and is what `weights` say. Nothing is written or downloaded.
+
+    Raises:
+        WeightsError: when it has not the published hash; or, where none is published, not that of the first file, or is
+            no checkpoint.
+    """
+    hashes = _hashes(path)
+    if difference := _difference(weights, hashes):
+        raise WeightsError(f"{path} {difference}; delete it, and it is downloaded anew")
+    if weights.published is None:
+        _refuse_another_than_the_first(path, hashes["SHA-256"])
+        try:
+            read_checkpoint(path)
+        except WeightsError as error:
+            raise WeightsError(f"{error}: delete {path} (and {pin_of(path).name} beside it, if it is there)") from None
     return path
 
 
@@ -248,18 +245,43 @@ def pin_of(path: Path) -> Path:
     return path.with_name(f"{path.name}.sha256")
 
 
-def _pin(path: Path) -> None:
-    """Keep a file's hash, or raise where another one was kept."""
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+def _refuse_part(part: Path, weights: Weights) -> None:
+    """Raise where what was downloaded has not the published hash, or, where none is published, is no checkpoint."""
+    if difference := _difference(weights, _hashes(part)):
+        raise WeightsError(f"{part} {difference}; nothing was kept; try again")
+    if weights.published is None:
+        try:
+            read_checkpoint(part)
+        except WeightsError as error:
+            raise WeightsError(f"what came from {weights.url} is of no use, nothing was kept: {error}") from None
+
+
+def _refuse_another_than_the_first(path: Path, found: str) -> None:
     pin = pin_of(path)
-    if not pin.exists():
-        write_atomic(pin, f"{found}\n".encode())
-    elif (wanted := pin.read_text(encoding="utf-8").strip()) != found:
+    if pin.exists() and (wanted := pin.read_text(encoding="utf-8").strip()) != found:
         raise WeightsError(
             f"{path} has SHA-256 {found}, the first one had {wanted}; take the first file back, or delete {pin} if "
             "this one is right"
         )
+
+
+def _hashes(path: Path) -> dict[str, str]:
+    """Kind -> hex digest of a file."""
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        git_blob = hashlib.sha1(f"blob {file.tell()}\0".encode(), usedforsecurity=False)
+        file.seek(0)
+        while chunk := file.read(_CHUNK):
+            git_blob.update(chunk)
+    return {"SHA-256": sha256, "git object name": git_blob.hexdigest()}
+
+
+def _difference(weights: Weights, hashes: Mapping[str, str]) -> str:
+    """What differs from the published hash; empty where nothing does, or none is published."""
+    kind, wanted = weights.published or ("SHA-256", "")
+    if hashes[kind].startswith(wanted.lower()):
+        return ""
+    return f"from {weights.url} has {kind} {hashes[kind]}, wanted {wanted}"
 
 
 def _name(source: str | Path | None, available: Mapping[str, Weights], stream: str, variant: str) -> str | None:
@@ -274,86 +296,11 @@ def _name(source: str | Path | None, available: Mapping[str, Weights], stream: s
         return None
     if source in available:
         return source
-    if os.sep in source or source.endswith(_SUFFIXES) or Path(source).exists():
+    if os.sep in source or source.endswith(_SUFFIXES) or is_file(Path(source)):
         return None
     raise WeightsError(f"weights {source!r} are no file and no known name; {suggest(source, available)}")
-
-
-def _tensors(found: object, what: str) -> State:
-    """Open wrappers, take prefixes off the keys, and refuse everything but tensors."""
-    if not isinstance(found, Mapping):
-        raise WeightsError(f"{what} holds a {type(found).__name__}, wanted a mapping from names to tensors")
-    for wrapper in _WRAPPERS:
-        if isinstance(found.get(wrapper), Mapping):
-            return _tensors(found[wrapper], what)
-    state: State = {}
-    for key, value in found.items():
-        if not isinstance(key, str) or not isinstance(value, Tensor):
-            raise WeightsError(f"{what} holds a {type(value).__name__} under {key!r}, wanted tensors under names")
-        short = _without_prefix(key)
-        if short in state:
-            raise WeightsError(f"{what} holds {short!r} twice, with and without a prefix")
-        state[short] = value
-    if not state:
-        raise WeightsError(f"{what} holds no tensors")
-    return state
-
-
-def _read_safetensors(path: Path) -> State:
-    """The tensors of a safetensors file: length of the header (8 bytes), header (JSON), values."""
-    data = bytearray(path.read_bytes())
-    start = 8 + int.from_bytes(data[:8], "little")
-    header = json.loads(data[8:start])
-    header.pop("__metadata__", None)
-    state = {}
-    for key, entry in header.items():
-        first, last = entry["data_offsets"]
-        values = torch.frombuffer(data, dtype=torch.uint8)[start + first : start + last].clone()
-        state[key] = values.view(_SAFETENSORS_TYPES[entry["dtype"]]).reshape(entry["shape"])
-    return state
-
-
-def _without_prefix(key: str) -> str:
-    while key.startswith(_PREFIXES):
-        key = key.partition(".")[2]
-    return key
 
 
 def _first_five(label: str, keys: list[str]) -> str:
     more = f" and {len(keys) - 5} more" if len(keys) > 5 else ""
     return f"{len(keys)} {label} ({', '.join(keys[:5])}{more})"
-
-
-def _refuse_non_checkpoint(path: Path) -> None:
-    """Raise for what is plainly no checkpoint, in words that say what it is."""
-    if not path.exists():
-        raise WeightsError(f"there are no weights at {path}")
-    if not path.is_file():
-        raise WeightsError(f"{path} is not a file, wanted a checkpoint")
-    try:
-        with path.open("rb") as file:
-            start = file.read(64).lstrip()
-    except OSError as error:
-        raise WeightsError(f"{path} cannot be read: {error.strerror}") from None
-    if path.stat().st_size == 0:
-        raise WeightsError(f"{path} is empty, wanted a checkpoint; fetch it again")
-    if start.startswith((b"<!", b"<html", b"<HTML", b"<?xml")):
-        raise WeightsError(f"{path} is a web page, wanted a checkpoint; fetch it from the address of the raw file")
-    if start.startswith(b"version https://git-lfs"):
-        raise WeightsError(f"{path} is a Git LFS pointer, wanted a checkpoint; run: git lfs pull")
-
-
-def _check(path: Path, weights: Weights, advice: str) -> None:
-    """Raise where the hash of a file is not the published one."""
-    if weights.sha256 is not None:
-        kind, wanted, found = "SHA-256", weights.sha256, hashlib.sha256()
-    elif weights.git_blob is not None:
-        kind, wanted, found = "git object name", weights.git_blob, hashlib.sha1(usedforsecurity=False)
-        found.update(f"blob {path.stat().st_size}\0".encode())
-    else:
-        return
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            found.update(chunk)
-    if not found.hexdigest().startswith(wanted.lower()):
-        raise WeightsError(f"{path} from {weights.url} has {kind} {found.hexdigest()}, wanted {wanted}; {advice}")

@@ -30,7 +30,7 @@ def import_checkpoint(
         UsageError: when the streams do not fit the store.
         WeightsError: when a file is no checkpoint of the head, needs code to be run, or does not fit the store.
     """
-    from wtal.extractors.weights import read_checkpoint
+    from wtal.extractors.checkpoint import read_checkpoint
     from wtal.models.head import load_author_checkpoint
     from wtal.models.trainer import write_finished
 

@@ -1,9 +1,11 @@
-"""What there is to choose from, read off the registries: name -> one line."""
+"""What there is to choose from, read off the registries: name -> one line, for backbones also what they see."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import ModuleType
+from typing import Any
 
 from wtal.config import read_toml
+from wtal.extractors.backbone import described
 from wtal.pipeline.ablation import ablation_names, load_ablation
 from wtal.pipeline.recipe import RECIPES, recipe_names
 from wtal.pipeline.weights import place, published_weights
@@ -22,7 +24,7 @@ KINDS = (*_REGISTRIES, "recipes", "ablations", "weights")
 
 
 def inventory(kind: str) -> dict[str, str]:
-    """Name -> one line, of a kind in `KINDS`."""
+    """Name -> one line, of a kind in `KINDS`; of backbones more lines, on what they see."""
     if kind == "recipes":
         return {name: read_toml(RECIPES / f"{name}.toml").get("title", "") for name in recipe_names()}
     if kind == "ablations":
@@ -33,6 +35,22 @@ def inventory(kind: str) -> dict[str, str]:
         return _backbones()
     registry = _REGISTRIES[kind]
     return {name: _line(registry.load(name)) for name in registry.names()}
+
+
+def details(kind: str) -> dict[str, Any]:
+    """Name -> what `inventory` says; of backbones {"about": that line, "sees": variant and stream -> its description}.
+
+    Names and values are JSON types.
+    """
+    if kind != "backbones":
+        return dict(inventory(kind))
+    return {
+        name: {
+            "about": line.partition("\n")[0],
+            "sees": {which: about.to_json() for which, about in described(name).items()},
+        }
+        for name, line in inventory(kind).items()
+    }
 
 
 def _line(module: ModuleType) -> str:
@@ -55,9 +73,18 @@ def _backbones() -> dict[str, str]:
     for name in BACKBONES.names():
         module = BACKBONES.load(name)
         here = sum(place(one).is_file() for one in module.WEIGHTS.values())
-        parts = [_line(module), f"streams {', '.join(module.STREAMS)}", getattr(module, "INPUT", "")]
+        parts = [_line(module), f"streams {', '.join(module.STREAMS)}"]
         if variants := getattr(module, "VARIANTS", ()):
             parts.append(f"variants {', '.join(variants)}")
         parts.append(f"{here} of {len(module.WEIGHTS)} weights present" if module.WEIGHTS else "")
-        found[name] = "; ".join(filter(None, parts))
+        found[name] = "\n".join(["; ".join(filter(None, parts)), *_inputs(name)])
     return found
+
+
+def _inputs(name: str) -> Iterator[str]:
+    """What a backbone sees: a line for all the variants and streams that see the same."""
+    alike: dict[str, list[str]] = {}
+    for which, about in described(name).items():
+        alike.setdefault(str(about), []).append(which)
+    for line, whiches in alike.items():
+        yield f"    {', '.join(whiches)}: {line}"

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from wtal.errors import UsageError, WeightsError
-from wtal.extractors.weights import Weights, fetch, weights_folder
+from wtal.extractors.weights import Weights, fetch, verify, weights_folder
 from wtal.registry import BACKBONES, suggest
 
 
@@ -32,16 +32,16 @@ def fetch_weights(name: str) -> Path:
 
 
 def check_weights(name: str) -> Path:
-    """The file of `BACKBONE:NAME`, read whole and held against its hash; nothing is downloaded.
+    """The file of `BACKBONE:NAME`, read whole and held against its hash; nothing is downloaded or written.
 
     Raises:
         UsageError: when there is none of that name.
-        WeightsError: when the file is missing, or has another hash.
+        WeightsError: when the file is missing, has another hash, or is no checkpoint.
     """
     weights = _named(name)
     if not place(weights).is_file():
         raise WeightsError(f"{name} is not at {place(weights)}; run: wtal weights fetch {name}")
-    return fetch(weights, weights_folder())
+    return verify(weights, place(weights))
 
 
 def _named(name: str) -> Weights:

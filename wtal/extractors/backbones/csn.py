@@ -10,18 +10,21 @@ mmaction2 trains and converts, too. The blocks are pytorchvideo's, and the keys 
 files; the 152 layers differ from those of `r101` in the epsilon of their batch normalisation, 1e-3. The feature is what
 the classifier is applied to, before dropout: the average of the last map.
 
-Mean and deviation of the pixels belong to the weights. Weights in mmaction2's layout were trained with ImageNet's, but
-for those that mmaction2 converted from VMZ, which it calls `vmz_*`; handed over as a mapping, where there is no file
-name, they cannot be told apart, and ImageNet's are taken. `identity` says which.
+Mean and deviation of the pixels belong to the weights: they stand in `WEIGHTS`, and a file whose hash stands there is
+known by it under any name. Of other weights the layout decides: VMZ's and pytorchvideo's are those of VMZ and
+pytorchvideo. mmaction2's layout holds two kinds, which no tensor tells apart: trained with ImageNet's values, as its
+configurations do where they say nothing, or with VMZ's. ImageNet's are taken, with a warning; `vmz:PATH` and
+`imagenet:PATH` say which are meant. `identity` names the values.
 
 One deviation: where the last map is smaller than the (4, 7, 7) pool of `r101` (clips of under 25 frames or of under 193
 pixels), it is averaged whole, where the original fails.
 """
 
 import re
+import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import replace
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -31,14 +34,25 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wtal.errors import require
-from wtal.extractors.backbone import Backbone, FrameSize, WeightsSource
+from wtal.extractors.backbone import Backbone, Description, FrameSize, Pixels, WeightsSource
 from wtal.extractors.torchvision_guard import EXTRA, ready
-from wtal.extractors.weights import State, Weights, load_strict, load_weights, random_seed, randomise
+from wtal.extractors.weights import (
+    Weights,
+    load_strict,
+    load_weights,
+    published_as,
+    random_seed,
+    randomise,
+)
 
 STREAMS = ("rgb",)
 FLOW = ""
 STRIDE = 16
 VARIANTS = ("r101", "ir152", "ip152")
+
+PYTORCHVIDEO = Pixels((0.45, 0.45, 0.45), (0.225, 0.225, 0.225))
+IMAGENET = Pixels((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+VMZ = Pixels((0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989))
 
 _OPENMMLAB = "https://download.openmmlab.com/mmaction"
 _MMACTION2 = "https://github.com/open-mmlab/mmaction2/tree/main/configs/recognition/csn"
@@ -48,8 +62,13 @@ _IG65M = "IG-65M, then Kinetics-400"
 _SPORTS1M = "Sports-1M, then Kinetics-400"
 
 
-def _of_mmaction2(variant: str, url: str, trained_on: str, top1: float, top5: float) -> Weights:
-    """A checkpoint of mmaction2; the end of its name is the start of its SHA-256."""
+def _of_mmaction2(
+    variant: str, url: str, trained_on: str, top1: float, top5: float, pixels: Pixels = IMAGENET
+) -> Weights:
+    """A checkpoint of mmaction2; the end of its name is the start of its SHA-256.
+
+    `pixels` are those of its configuration there, not of what the file is called.
+    """
     return Weights(
         stream="rgb",
         variant=variant,
@@ -59,6 +78,7 @@ def _of_mmaction2(variant: str, url: str, trained_on: str, top1: float, top5: fl
         trained_on=trained_on,
         accuracy={"Kinetics-400 val top-1": top1, "Kinetics-400 val top-5": top5},
         sha256=url.removesuffix(".pth").rpartition("-")[2],
+        pixels=pixels,
     )
 
 
@@ -73,6 +93,7 @@ def _of_vmz(variant: str, file: str, trained_on: str, top1: float, top5: float) 
         trained_on=trained_on,
         accuracy={"Kinetics-400 val top-1": top1, "Kinetics-400 val top-5": top5},
         unchecked="no hash is published",
+        pixels=VMZ,
     )
 
 
@@ -89,6 +110,7 @@ WEIGHTS = {
         trained_on="Kinetics-400",
         accuracy={"Kinetics-400 val top-1": 77.00, "Kinetics-400 val top-5": 92.90},
         unchecked="no hash is published",
+        pixels=PYTORCHVIDEO,
     ),
     "ircsn_ig65m": _of_mmaction2(
         "ir152", f"v1.0/recognition/csn/{_IR}/{_IR}_20220811-c7a3cc5b.pth", _IG65M, 82.87, 95.90
@@ -102,6 +124,7 @@ WEIGHTS = {
         "Kinetics-400",
         76.53,
         92.28,
+        VMZ,
     ),
     "vmz_ircsn_ig65m": _of_vmz("ir152", "irCSN_152_ft_kinetics_from_ig65m_f126851907.pth", _IG65M, 82.6, 95.3),
     "vmz_ircsn_sports1m": _of_vmz("ir152", "irCSN_152_ft_kinetics_from_Sports1M_f101599884.pth", _SPORTS1M, 78.2, 93.0),
@@ -118,6 +141,7 @@ WEIGHTS = {
         "Kinetics-400",
         77.80,
         93.10,
+        VMZ,
     ),
     "vmz_ipcsn_ig65m": _of_vmz("ip152", "ipCSN_152_ft_kinetics_from_ig65m_f133090949.pth", _IG65M, 82.5, 95.3),
     "vmz_ipcsn_sports1m": _of_vmz("ip152", "ipCSN_152_ft_kinetics_from_Sports1M_f111279053.pth", _SPORTS1M, 78.8, 93.5),
@@ -137,20 +161,8 @@ _R101_POOL = (4, 7, 7)
 _VMZ_EPSILON = 1e-3
 
 
-@dataclass(frozen=True)
-class Pixels:
-    """What is done to pixels from 0 to 1, RGB: (x - mean) / std."""
-
-    source: str
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-
-
-PYTORCHVIDEO = Pixels("pytorchvideo", (0.45, 0.45, 0.45), (0.225, 0.225, 0.225))
-IMAGENET = Pixels("mmaction2 (ImageNet)", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-VMZ = Pixels("VMZ", (0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989))
-
-_BLOCK = re.compile(r"layer(\d)\.(\d+)\.")
+_CHOICES = {"pytorchvideo": PYTORCHVIDEO, "imagenet": IMAGENET, "vmz": VMZ}
+_BLOCK, _OUR_BLOCK = re.compile(r"layer(\d)\.(\d+)\."), re.compile(r"blocks\.(\d)\.res_blocks\.(\d+)\.")
 _OURS_OUTSIDE = ("blocks.0.conv.", "blocks.0.norm.", "blocks.5.proj.")
 _OUTSIDE = {"mmaction2": ("conv1.conv.", "conv1.bn.", "cls_head.fc_cls."), "vmz": ("stem.0.", "stem.1.", "fc.")}
 """Starts of the keys outside of the residual blocks: convolution and normalisation of the stem, classifier."""
@@ -181,17 +193,19 @@ def create(stream: str, weights: WeightsSource = None, variant: str = "") -> "CS
     """
     variant = variant or VARIANTS[0]
     if (seed := random_seed(weights)) is not None:
-        model = CSN(variant, PYTORCHVIDEO if variant == "r101" else VMZ)
+        model = CSN(variant, describe(stream, variant).pixels or PYTORCHVIDEO)
         model.identity["weights"] = randomise(model, seed)
         _share_variance(model)
         return model
+    pixels, weights = _chosen(weights)
     state, identity = load_weights(weights, WEIGHTS, stream, variant=variant)
     layout = layout_of(state)
-    state = rename(state, layout, variant)
+    pixels = pixels or _pixels(layout, weights, stream, variant)
+    state = {renamed(key, layout, variant): value for key, value in state.items()}
     bias = state.get(_CLASSIFIER_BIAS)
-    pixels = _pixels(layout, weights, variant)
     model = CSN(variant, pixels, len(bias) if bias is not None and bias.ndim else _CLASSES)
-    load_strict(model, state, f"csn {variant} weights in the layout of {layout}")
+    what = f"csn {variant} weights in the layout of {layout}"
+    load_strict(model, state, what, lambda key: renamed(key, layout, variant, to_ours=False))
     model.identity["weights"] = identity
     return model
 
@@ -206,22 +220,38 @@ def layout_of(state: Mapping[str, Tensor]) -> str:
     return "pytorchvideo"
 
 
-def rename(state: State, layout: str, variant: str) -> State:
-    """The state of a CSN-152 in a published layout -> under our keys; keys that the layout lacks stay as they are."""
+def renamed(key: str, layout: str, variant: str, to_ours: bool = True) -> str:
+    """A key of a CSN-152 in a published layout -> ours, or back; one that the layout lacks stays as it is."""
     if layout not in _OUTSIDE or variant not in _OURS_MIDDLE:
-        return state
+        return key
     outside = dict(zip(_OUTSIDE[layout], _OURS_OUTSIDE, strict=True))
     inside = dict(zip(_THEIR_MIDDLE[layout, variant], _OURS_MIDDLE[variant], strict=True))
     for theirs, ours in _OURS_AROUND.items():
         inside |= {f"{theirs}.{part}.": start for part, start in zip(_PARTS[layout], ours, strict=True)}
-
-    def renamed(key: str) -> str:
-        if block := _BLOCK.match(key):
-            start, key = f"blocks.{block[1]}.res_blocks.{block[2]}.", key[block.end() :]
-            return start + _with_other_start(key, inside) if key.startswith(tuple(inside)) else block[0] + key
+    block, other = _BLOCK, "blocks.{}.res_blocks.{}."
+    if not to_ours:
+        outside, inside = _turned(outside), _turned(inside)
+        block, other = _OUR_BLOCK, "layer{}.{}."
+    if (found := block.match(key)) is None:
         return _with_other_start(key, outside)
+    rest = key[found.end() :]
+    return other.format(*found.groups()) + _with_other_start(rest, inside) if rest.startswith(tuple(inside)) else key
 
-    return {renamed(key): value for key, value in state.items()}
+
+def describe(stream: str, variant: str = "") -> Description:
+    """What CSN sees; its pixels are those of the first published weights of `variant`."""
+    variant = variant or VARIANTS[0]
+    return Description(
+        dim=CSN.dim,
+        span=CSN.span,
+        frames=FRAMES,
+        step=FRAME_STEP,
+        size=CSN.size,
+        crop=CROP,
+        side=CROP,
+        pixels=next(entry.pixels for entry in WEIGHTS.values() if entry.variant == variant),
+        tap="average pool, before dropout",
+    )
 
 
 class CSN(Backbone):
@@ -239,15 +269,17 @@ class CSN(Backbone):
     def __init__(self, variant: str, pixels: Pixels, classes: int = _CLASSES) -> None:
         super().__init__()
         self.variant, self.pixels = variant, pixels
+        self.about = replace(describe(self.stream, variant), pixels=pixels)
+        ready()
+        library = require("pytorchvideo.models.csn", EXTRA)
+        bottleneck = require("pytorchvideo.models.resnet", EXTRA).create_bottleneck_block
         self.identity: dict[str, Any] = {
             "backbone": "csn",
             "variant": variant,
             "stream": self.stream,
-            "preprocessing": _preprocessing(pixels),
+            "preprocessing": self.about.to_json(),
+            "library": f"pytorchvideo {version('pytorchvideo')}",
         }
-        ready()
-        library = require("pytorchvideo.models.csn", EXTRA)
-        bottleneck = require("pytorchvideo.models.resnet", EXTRA).create_bottleneck_block
         self.blocks: nn.ModuleList = library.create_csn(
             model_depth=_DEPTHS[variant],
             model_num_class=classes,
@@ -304,6 +336,10 @@ def _interaction_preserved(create_bottleneck: Callable[..., Any]) -> Callable[..
     return create_wide
 
 
+def _turned(starts: Mapping[str, str]) -> dict[str, str]:
+    return {ours: theirs for theirs, ours in starts.items()}
+
+
 def _with_other_start(key: str, starts: Mapping[str, str]) -> str:
     for theirs, ours in starts.items():
         if key.startswith(theirs):
@@ -311,21 +347,23 @@ def _with_other_start(key: str, starts: Mapping[str, str]) -> str:
     return key
 
 
-def _pixels(layout: str, weights: WeightsSource, variant: str) -> Pixels:
-    """What the weights were trained with; the name of the file tells what mmaction2 converted from VMZ."""
+def _chosen(weights: WeightsSource) -> tuple[Pixels | None, WeightsSource]:
+    """`vmz:PATH` -> VMZ's values and PATH; other weights as they are."""
+    choice, colon, path = weights.partition(":") if isinstance(weights, str) else ("", "", "")
+    return (_CHOICES[choice], path) if colon and choice in _CHOICES else (None, weights)
+
+
+def _pixels(layout: str, weights: WeightsSource, stream: str, variant: str) -> Pixels:
+    """What the weights were trained with, as the entry of `WEIGHTS` or their layout says."""
+    if (entry := published_as(weights, WEIGHTS, stream, variant)) and entry.pixels:
+        return entry.pixels
     if layout == "mmaction2":
-        return VMZ if _file_name(weights, variant).startswith("vmz_") else IMAGENET
-    return VMZ if layout == "vmz" else PYTORCHVIDEO
-
-
-def _file_name(weights: WeightsSource, variant: str) -> str:
-    """The file that `load_weights` takes; empty where there is none."""
-    if isinstance(weights, Mapping):
-        return ""
-    if weights is None:
-        return next(found.filename for found in WEIGHTS.values() if found.variant == variant)
-    named = WEIGHTS.get(str(weights))
-    return named.filename if named else Path(weights).name
+        warnings.warn(
+            "csn weights in mmaction2's layout that are no published file: ImageNet's pixel values are taken; say "
+            "imagenet:PATH or vmz:PATH to choose",
+            stacklevel=3,
+        )
+    return {"mmaction2": IMAGENET, "vmz": VMZ}.get(layout, PYTORCHVIDEO)
 
 
 def _centre_crop(frames: NDArray[Any]) -> NDArray[Any]:
@@ -340,16 +378,3 @@ def _share_variance(model: nn.Module) -> None:
     ends = [parameter for name, parameter in model.named_parameters() if name.endswith("norm_c.weight")]
     for scale in ends:
         scale.fill_(len(ends) ** -0.5)
-
-
-def _preprocessing(pixels: Pixels) -> dict[str, Any]:
-    return {
-        "short_side": CSN.size.short_side,
-        "crop": CROP,
-        "values": f"(x / 255 - mean) / std of {pixels.source}",
-        "mean": list(pixels.mean),
-        "std": list(pixels.std),
-        "colours": "RGB",
-        "frames": f"{FRAMES}x{FRAME_STEP}",
-        "tap": "average pool, before dropout",
-    }

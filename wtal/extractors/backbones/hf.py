@@ -31,6 +31,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -42,9 +43,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wtal.errors import UsageError, WeightsError, require
-from wtal.extractors.backbone import ANY, Backbone, FrameSize, WeightsSource
+from wtal.extractors.backbone import ANY, Backbone, Description, FrameSize, Pixels, WeightsSource, ten_crops
+from wtal.extractors.checkpoint import State, read_checkpoint
 from wtal.extractors.torchvision_guard import EXTRA, ready
-from wtal.extractors.weights import State, Weights, load_weights, random_seed, randomise, read_checkpoint
+from wtal.extractors.weights import Weights, load_weights, random_seed, randomise
 
 STREAMS = ("rgb",)
 FLOW = ""
@@ -134,22 +136,39 @@ class Pictures:
 
     def target(self, height: int, width: int) -> tuple[int, int]:
         """The size that a picture gets before the crop; no side is left shorter than the crop."""
-        if height == width == self.whole:
-            return self.crop, self.crop
         if isinstance(self.resize, tuple):
             return max(self.resize[0], self.crop), max(self.resize[1], self.crop)
         short = max(self.resize or min(height, width), self.crop)
         return short * height // min(height, width), short * width // min(height, width)
 
-    def __call__(self, pictures: Tensor) -> Tensor:
-        """(L, 3, H, W) uint8 -> (L, 3, crop, crop) float32."""
-        size = (pictures.shape[2], pictures.shape[3])
-        if (target := self.target(*size)) != size:
-            smooth = {} if self.mode == "nearest" else {"antialias": True}
-            pictures = F.interpolate(pictures.float(), target, mode=self.mode, **smooth).round_().clamp_(0, 255)
-        top, left = ((length - self.crop) // 2 for length in target)
-        x = pictures[:, :, top : top + self.crop, left : left + self.crop].float()
-        mean, std = (torch.tensor(values)[:, None, None] for values in (self.mean, self.std))
+    @property
+    def pixels(self) -> Pixels:
+        """The same arithmetic on values from 0 to 1."""
+        whole = 255 * self.factor
+        return Pixels(tuple((self.offset + mean) / whole for mean in self.mean), tuple(std / whole for std in self.std))
+
+    def resized(self, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """(N, L, H, W, 3) -> (N, L, H', W', 3): as large as before the crop."""
+        size = (frames.shape[2], frames.shape[3])
+        if (target := self.target(*size)) == size:
+            return frames
+        smooth = {} if self.mode == "nearest" else {"antialias": True}
+        resized = np.empty((*frames.shape[:2], *target, 3), np.uint8)
+        for clip, pictures in zip(resized, frames, strict=True):
+            x = torch.from_numpy(np.ascontiguousarray(pictures.transpose(0, 3, 1, 2))).float()
+            x = F.interpolate(x, target, mode=self.mode, **smooth).round_().clamp_(0, 255)
+            clip[:] = x.permute(0, 2, 3, 1).numpy()
+        return resized
+
+    def cut(self, pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """(N, L, H', W', 3) -> (N, L, crop, crop, 3), the centre; half margins are rounded down, as in the library."""
+        top, left = ((length - self.crop) // 2 for length in pictures.shape[2:4])
+        return pictures[:, :, top : top + self.crop, left : left + self.crop]
+
+    def normalised(self, pictures: NDArray[np.uint8]) -> Tensor:
+        """(N, L, crop, crop, 3) uint8 -> (N, 3, L, crop, crop) float32."""
+        x = torch.from_numpy(np.ascontiguousarray(pictures.transpose(0, 4, 1, 2, 3))).float()
+        mean, std = (torch.tensor(values)[:, None, None, None] for values in (self.mean, self.std))
         return (x * self.factor - self.offset).sub_(mean).div_(std)
 
 
@@ -177,33 +196,39 @@ class VideoEncoder(Backbone):
         # The predictor of V-JEPA 2 says what hidden patches are like: of no use to features.
         takes = inspect.signature(network.forward).parameters
         self._extra = {"skip_predictor": True} if "skip_predictor" in takes else {}
+        self.about = Description(
+            dim=self.dim,
+            span=self.span,
+            frames=self.frames,
+            step=self.step,
+            size=self.size,
+            crop=self.crop,
+            side=pictures.crop,
+            pixels=pictures.pixels,
+            tap="class token" if self.class_token else "mean of the tokens",
+            resize=pictures.resize,
+            note=f"resampling {pictures.mode}",
+        )
         self.identity: dict[str, Any] = {
             "backbone": "hf",
             "variant": Path(name).expanduser().resolve().name,
             "model": config.model_type,
-            "preprocessing": {
-                "short_side": self.size.short_side,
-                "resize": pictures.resize,
-                "resampling": pictures.mode,
-                "crop": pictures.crop,
-                "values": f"(x * {pictures.factor} - {pictures.offset} - {list(pictures.mean)}) / {list(pictures.std)}",
-                "colours": "RGB",
-                "frames": f"{self.frames} x {self.step}",
-            },
-            "tap": "class token" if self.class_token else "mean of the tokens",
+            "preprocessing": self.about.to_json(),
+            "library": f"transformers {version('transformers')}",
         }
 
     def preprocess(self, frames: NDArray[Any]) -> Tensor:
         """(N, span, H, W, 3) uint8 RGB -> (N, 3, frames, side, side) float32, normalised; of any size H x W.
 
-        Every `step`-th frame is seen, those in the middle of the window. Pictures of `crop` x `crop` are crops already:
-        they are scaled to what the network sees and not cut again.
+        Every `step`-th frame is seen, those in the middle of the window.
         """
-        seen = frames[:, (self.step - 1) // 2 :: self.step].transpose(0, 1, 4, 2, 3)
-        clips = torch.empty((*seen.shape[:3], self.pictures.crop, self.pictures.crop))
-        for clip, pictures in zip(clips, seen, strict=True):
-            clip.copy_(self.pictures(torch.from_numpy(np.ascontiguousarray(pictures))))
-        return clips.transpose(1, 2)
+        return self.pictures.normalised(self.pictures.cut(self.pictures.resized(self._seen(frames))))
+
+    def preprocess_ten(self, frames: NDArray[Any]) -> Iterator[Tensor]:
+        """As `preprocess`, for each of `ten_crops` of the resized pictures."""
+        resized = self.pictures.resized(self._seen(frames))
+        for view in ten_crops(resized, self.pictures.crop, is_flow=False, rounded=int):
+            yield self.pictures.normalised(view)
 
     def feature_map(self, clips: Tensor) -> Tensor:
         """(N, 3, L, H, W) preprocessed -> (N, D, tokens), or (N, D, 1) where there is a class token."""
@@ -214,6 +239,9 @@ class VideoEncoder(Backbone):
     def forward(self, clips: Tensor) -> Tensor:
         """(N, 3, L, H, W) preprocessed -> (N, D)."""
         return self.feature_map(clips).mean(dim=2)
+
+    def _seen(self, frames: NDArray[Any]) -> NDArray[Any]:
+        return frames[:, (self.step - 1) // 2 :: self.step]
 
 
 def _folder(name: str, with_tensors: bool) -> Path:
@@ -230,7 +258,7 @@ def _folder(name: str, with_tensors: bool) -> Path:
     files = [*_FILES, "model*.safetensors", _SHARDS] if with_tensors else _FILES
     with contextlib.suppress(OSError, ValueError):
         cached = Path(hub.snapshot_download(name, allow_patterns=files, local_files_only=True))
-        if (cached / _CONFIG).exists() and (not with_tensors or _has_tensors(cached)):
+        if _has_settings(cached) and (not with_tensors or _has_tensors(cached)):
             return cached
     try:
         return Path(hub.snapshot_download(name, allow_patterns=files))
@@ -320,6 +348,11 @@ def _loaded(made: Any, config: Any, state: State, name: str) -> nn.Module:
     if problems := [_first_five(label, sorted(keys)) for label, keys in kinds if keys]:
         raise WeightsError(f"{what}: the keys do not fit: {'; '.join(problems)}")
     return network
+
+
+def _has_settings(folder: Path) -> bool:
+    """Whether the configuration is there, and a file that may be the preprocessor's."""
+    return (folder / _CONFIG).exists() and any((folder / name).exists() for name in (_NESTED_SETTINGS, *_SETTINGS))
 
 
 def _has_tensors(folder: Path) -> bool:

@@ -22,8 +22,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wtal.errors import WeightsError
-from wtal.extractors.backbone import Backbone, FrameSize, WeightsSource
-from wtal.extractors.weights import State, Weights, load_strict, load_weights, random_seed, randomise
+from wtal.extractors.backbone import Backbone, Description, FrameSize, Pixels, WeightsSource
+from wtal.extractors.checkpoint import State
+from wtal.extractors.weights import Weights, load_strict, load_weights, random_seed, randomise
 
 STREAMS = ("rgb", "flow")
 FLOW = "tvl1"
@@ -71,7 +72,7 @@ _PARTS = {
     "batch3d.": "bn.",
 }
 """Names inside a layer: kinetics_i3d_pytorch's -> pytorch-i3d's."""
-_OTHER_STEM = "conv3d_1a_7x7.conv3d.weight"
+_LAYERS, _OTHER_LAYERS = ("Conv3d_", "Mixed_"), ("conv3d_", "mixed_")
 _OTHER_EPS = 1e-5
 
 
@@ -86,8 +87,8 @@ def create(stream: str, weights: WeightsSource = None, variant: str = "") -> "In
         model.identity["weights"] = randomise(model, seed)
         return model
     state, identity = load_weights(weights, WEIGHTS, stream)
-    others = _OTHER_STEM in state
-    renamed = {_our_key(key): value for key, value in state.items()} if others else state
+    others = _is_the_other_layout(state)
+    renamed = _renamed(state) if others else state
     _refuse_other_stream(renamed, stream)
     bias = renamed.get("logits.conv3d.bias")
     model = InceptionI3D(stream, len(bias) if bias is not None and bias.ndim else _CLASSES)
@@ -101,10 +102,45 @@ def create(stream: str, weights: WeightsSource = None, variant: str = "") -> "In
     return model
 
 
+def describe(stream: str, variant: str = "") -> Description:
+    """What I3D sees of `stream`."""
+    half, bound = (0.5,) * 3, (FLOW_BOUND,) * 2
+    return Description(
+        dim=InceptionI3D.dim,
+        span=InceptionI3D.span,
+        frames=InceptionI3D.span,
+        step=1,
+        size=InceptionI3D.size,
+        crop=CROP,
+        side=CROP,
+        pixels=Pixels(half, half) if stream == "rgb" else Pixels((0.0, 0.0), bound),
+        tap="average pool",
+        colours="RGB" if stream == "rgb" else "flow across and down",
+        note="" if stream == "rgb" else f"clipped to {FLOW_BOUND:g} px before",
+    )
+
+
+def _is_the_other_layout(state: State) -> bool:
+    """Whether most layers are called as in kinetics_i3d_pytorch: in small letters."""
+    return sum(key.startswith(_OTHER_LAYERS) - key.startswith(_LAYERS) for key in state) > 0
+
+
+def _renamed(state: State) -> State:
+    """The keys of kinetics_i3d_pytorch -> ours.
+
+    A key that would fall together with another keeps its name, and so is refused as unknown.
+    """
+    ours: State = {}
+    for key, value in state.items():
+        name = _our_key(key)
+        ours[key if name != key and (name in state or name in ours) else name] = value
+    return ours
+
+
 def _our_key(key: str) -> str:
     """A key of kinetics_i3d_pytorch as pytorch-i3d names it; any other key as it is."""
     layer, dot, rest = key.partition(".")
-    if not (dot and layer.startswith(("conv3d_", "mixed_"))):
+    if not (dot and layer.startswith(_OTHER_LAYERS)):
         return key
     for theirs, ours in _PARTS.items():
         rest = rest.replace(theirs, ours)
@@ -201,7 +237,8 @@ class InceptionI3D(Backbone):
     def __init__(self, stream: str, classes: int = _CLASSES) -> None:
         super().__init__()
         self.stream = stream
-        self.identity: dict[str, Any] = {"backbone": "i3d", "stream": stream, "preprocessing": _preprocessing(stream)}
+        self.about = describe(stream)
+        self.identity: dict[str, Any] = {"backbone": "i3d", "stream": stream, "preprocessing": self.about.to_json()}
         self.Conv3d_1a_7x7 = ConvBlock(_CHANNELS[stream], 64, 7, 2)
         self.MaxPool3d_2a_3x3 = MaxPool((1, 3, 3), (1, 2, 2))
         self.Conv3d_2b_1x1 = ConvBlock(64, 64, 1)
@@ -253,11 +290,6 @@ def _centre_crop(frames: NDArray[Any]) -> NDArray[Any]:
     """(N, L, H, W, C) -> (N, L, 224, 224, C), a view; half margins are rounded to even, as in the original."""
     top, left = (max(round((length - CROP) / 2), 0) for length in frames.shape[2:4])
     return frames[:, :, top : top + CROP, left : left + CROP]
-
-
-def _preprocessing(stream: str) -> dict[str, Any]:
-    values = {"rgb": "x / 255 * 2 - 1", "flow": f"clip to +-{FLOW_BOUND:g} px / {FLOW_BOUND:g}"}
-    return {"short_side": InceptionI3D.size.short_side, "crop": CROP, "values": values[stream]}
 
 
 def _refuse_other_stream(state: State, stream: str) -> None:

@@ -47,7 +47,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from wtal.errors import WeightsError
-from wtal.extractors.backbone import Backbone, FrameSize, WeightsSource
+from wtal.extractors.backbone import Backbone, Description, FrameSize, WeightsSource
 
 STREAMS = ("rgb", "flow")
 FLOW = "dis"
@@ -104,6 +104,19 @@ class Motion(Backbone):
         self._folds = [_representatives(mirror) for mirror in self.mirrors]
         self._sizes = [len(part) for fold in self._folds for part in fold]
         self.dim = sum(self._sizes)
+        self.about = Description(
+            dim=self.dim,
+            span=SPAN,
+            frames=SPAN,
+            step=1,
+            size=self.size,
+            crop=0,
+            side=0,
+            pixels=None,
+            tap="square roots of normalised histograms",
+            colours="grey" if self.stream == "rgb" else "flow across and down",
+            note=f"reduced to about {SIDE} px",
+        )
         common = {"span": SPAN, "step": STEP, "cells": CELLS, "points": POINTS, "side": SIDE, "neighbours": NEIGHBOURS}
         self.identity = {
             "backbone": "motion",
@@ -227,6 +240,11 @@ def create(stream: str, weights: WeightsSource, variant: str = "") -> Backbone:
         spreads=FLOW_SPREADS,
         cell=list(FLOW_CELL),
     )
+
+
+def describe(stream: str, variant: str = "") -> Description | None:
+    """What the descriptor sees of `stream`."""
+    return create(stream, None).about
 
 
 def _grid(values: Tensor, steps: int) -> Tensor:

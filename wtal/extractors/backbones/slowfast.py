@@ -13,6 +13,7 @@ One deviation: where a pathway's last map is smaller than its pool (clips of und
 it is averaged whole, where the original fails.
 """
 
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -22,9 +23,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wtal.errors import require
-from wtal.extractors.backbone import Backbone, FrameSize, WeightsSource
+from wtal.extractors.backbone import Backbone, Description, FrameSize, Pixels, WeightsSource
+from wtal.extractors.checkpoint import State
 from wtal.extractors.torchvision_guard import EXTRA, ready
-from wtal.extractors.weights import State, Weights, load_strict, load_weights, random_seed, randomise
+from wtal.extractors.weights import Weights, load_strict, load_weights, random_seed, randomise
 
 STREAMS = ("rgb",)
 FLOW = ""
@@ -98,6 +100,22 @@ def create(stream: str, weights: WeightsSource = None, variant: str = "") -> "Sl
     return model
 
 
+def describe(stream: str, variant: str = "") -> Description:
+    """What SlowFast sees, the same in all variants."""
+    return Description(
+        dim=SlowFast.dim,
+        span=SlowFast.span,
+        frames=FRAMES,
+        step=FRAME_STEP,
+        size=SlowFast.size,
+        crop=CROP,
+        side=CROP,
+        pixels=Pixels((MEAN,) * 3, (STD,) * 3),
+        tap="average pools of both pathways, before dropout",
+        note=f"the slow pathway sees {FRAMES // ALPHA} of them",
+    )
+
+
 class SlowFast(Backbone):
     """SlowFast up to its pools, with the published classifier beside it.
 
@@ -112,14 +130,16 @@ class SlowFast(Backbone):
 
     def __init__(self, variant: str, classes: int = _CLASSES, lateral_frames: int = 0) -> None:
         super().__init__()
+        self.about = describe(self.stream, variant)
+        ready()
+        library = require("pytorchvideo.models.slowfast", EXTRA)
         self.identity: dict[str, Any] = {
             "backbone": "slowfast",
             "variant": variant,
             "stream": self.stream,
-            "preprocessing": _preprocessing(),
+            "preprocessing": self.about.to_json(),
+            "library": f"pytorchvideo {version('pytorchvideo')}",
         }
-        ready()
-        library = require("pytorchvideo.models.slowfast", EXTRA)
         self.blocks: nn.ModuleList = library.create_slowfast(
             model_depth=_DEPTHS[variant],
             model_num_class=classes,
@@ -140,7 +160,7 @@ class SlowFast(Backbone):
 
         L is a multiple of 4.
         """
-        pathways = [clips[:, :, slow_frames(clips.shape[2]).to(clips.device)], clips]
+        pathways = [clips[:, :, slow_frames(clips.shape[2])], clips]
         for stage in self.blocks[:_STAGES]:
             pathways = stage(pathways)
         return torch.cat([_average(x, pool) for x, pool in zip(pathways, _POOLS, strict=True)], dim=1)
@@ -156,9 +176,13 @@ class SlowFast(Backbone):
         return logits
 
 
-def slow_frames(length: int) -> Tensor:
-    """Which of `length` Fast frames the Slow pathway sees: a quarter of them, from the first to the last."""
-    return torch.linspace(0, length - 1, length // ALPHA).long()
+def slow_frames(length: int) -> list[int]:
+    """Which of `length` Fast frames the Slow pathway sees: a quarter of them, from the first to the last.
+
+    In whole numbers, so that every runtime sees the same. The library's rounding differs from 95 frames on.
+    """
+    count = int(length) // ALPHA
+    return [k * (int(length) - 1) // max(count - 1, 1) for k in range(count)]
 
 
 def _average(x: Tensor, window: tuple[int, ...]) -> Tensor:
@@ -189,14 +213,3 @@ def _share_variance(model: nn.Module) -> None:
     ends = [parameter for name, parameter in model.named_parameters() if name.endswith("norm_c.weight")]
     for scale in ends:
         scale.fill_(len(ends) ** -0.5)
-
-
-def _preprocessing() -> dict[str, Any]:
-    return {
-        "short_side": SlowFast.size.short_side,
-        "crop": CROP,
-        "values": f"(x / 255 - {MEAN}) / {STD}",
-        "colours": "RGB",
-        "frames": f"{FRAMES}x{FRAME_STEP}, slow {FRAMES // ALPHA}",
-        "tap": "average pools of both pathways, before dropout",
-    }

@@ -29,8 +29,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wtal.extractors.backbone import Backbone, FrameSize, WeightsSource
-from wtal.extractors.weights import State, Weights, load_strict, load_weights, random_seed, randomise
+from wtal.extractors.backbone import Backbone, Description, FrameSize, Pixels, WeightsSource
+from wtal.extractors.checkpoint import State
+from wtal.extractors.weights import Weights, load_strict, load_weights, random_seed, randomise
 
 STREAMS = ("rgb",)
 FLOW = ""
@@ -99,6 +100,23 @@ def create(stream: str, weights: WeightsSource = None, variant: str = "") -> "TD
     load_strict(model, state, f"tdn {variant} weights")
     model.identity["weights"] = identity
     return model
+
+
+def describe(stream: str, variant: str = "") -> Description:
+    """What TDN sees, by the number of segments in `variant`."""
+    segments = int((variant or VARIANTS[0]).partition("-")[2])
+    return Description(
+        dim=TDN.dim,
+        span=segments * SEGMENT,
+        frames=segments * FRAMES,
+        step=1,
+        size=TDN.size,
+        crop=CROP,
+        side=CROP,
+        pixels=Pixels(MEAN, STD),
+        tap="average pool over space and segments, before dropout and the last layer",
+        note=f"{segments} segments of {SEGMENT} frames, the middle {FRAMES} of each",
+    )
 
 
 def from_published(state: Mapping[str, Tensor]) -> State:
@@ -224,13 +242,13 @@ class TDN(Backbone):
     def __init__(self, depth: str, segments: int, classes: int = _CLASSES) -> None:
         super().__init__()
         self.segments = segments
-        self.span = segments * SEGMENT
+        self.about = describe(self.stream, f"{depth}-{segments}")
+        self.span = self.about.span
         self.identity: dict[str, Any] = {
             "backbone": "tdn",
             "variant": f"{depth}-{segments}",
             "stream": self.stream,
-            "preprocessing": self._preprocessing(),
-            "tap": "average pool over space and segments, before dropout and the last layer",
+            "preprocessing": self.about.to_json(),
         }
         blocks = DEPTHS[depth]
         self.conv1, self.bn1 = nn.Conv2d(3, 64, 7, 2, 3), nn.BatchNorm2d(64)
@@ -288,15 +306,6 @@ class TDN(Backbone):
         """Both (M, C, .., ..) -> their weighted sum, of the size of `picture`."""
         share = PICTURE_SHARE[self.segments]
         return share * picture + (1 - share) * _enlarge(motion, picture)
-
-    def _preprocessing(self) -> dict[str, Any]:
-        return {
-            "short_side": self.size.short_side,
-            "crop": CROP,
-            "colours": "RGB",
-            "values": f"(x / 255 - {list(MEAN)}) / {list(STD)}",
-            "frames": f"{self.segments} segments of {SEGMENT}, the middle {FRAMES} of each",
-        }
 
 
 def _stage(channels: int, width: int, blocks: int, stride: int = 1, segments: int | None = None) -> nn.Sequential:

@@ -12,7 +12,7 @@
 
 Networks, keys and preprocessing are torchvision's own. Pictures come with a shorter side of 256 pixels; the residual
 networks and S3D stretch them to 128 x 171 and 256 x 256, whatever their aspect, bilinear without antialiasing; then the
-centre is cut out. The feature is what comes before the dropout and the last layer.
+centre is cut out, or each of ten crops. The feature is what comes before the dropout and the last layer.
 
 The step between frames is what the weights were trained with (15 frames a second, MViT 7.5), brought near 25 or 30
 frames a second. Two deviations: S3D, trained on 64 frames, sees 32, so that no window is longer than 64 frames of the
@@ -20,8 +20,9 @@ store; and where its last map is smaller than the (2, 7, 7) window of its pool, 
 fails. MViT alone takes clips of one size only.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -31,9 +32,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wtal.errors import require
-from wtal.extractors.backbone import Backbone, FrameSize, WeightsSource
+from wtal.extractors.backbone import Backbone, Description, FrameSize, Pixels, WeightsSource, ten_crops
+from wtal.extractors.checkpoint import State
 from wtal.extractors.torchvision_guard import EXTRA, ready
-from wtal.extractors.weights import State, Weights, load_strict, load_weights, random_seed, randomise
+from wtal.extractors.weights import Weights, load_strict, load_weights, random_seed, randomise
 
 STREAMS = ("rgb",)
 FLOW = ""
@@ -216,6 +218,23 @@ def create(stream: str, weights: WeightsSource = None, variant: str = "") -> "To
     return model
 
 
+def describe(stream: str, variant: str = "") -> Description:
+    """What the network `variant` sees."""
+    form = _FORMS[variant or VARIANTS[0]]
+    return Description(
+        dim=form.dim,
+        span=form.frames * form.step,
+        frames=form.frames,
+        step=form.step,
+        size=TorchvisionVideo.size,
+        crop=_CROP,
+        side=form.crop,
+        pixels=Pixels(*form.values),
+        tap=form.tapped,
+        resize=form.resize,
+    )
+
+
 class TorchvisionVideo(Backbone):
     """A video network of torchvision, whole; its feature is taken before the last layer.
 
@@ -231,35 +250,29 @@ class TorchvisionVideo(Backbone):
     def __init__(self, variant: str, network: nn.Module) -> None:
         super().__init__()
         self.form = _FORMS[variant]
-        self.dim = self.form.dim
-        self.span = self.form.frames * self.form.step
+        self.about = describe(self.stream, variant)
+        self.dim, self.span = self.about.dim, self.about.span
         self.network = network
         self.identity: dict[str, Any] = {
             "backbone": "torchvision",
             "variant": variant,
-            "preprocessing": {
-                "short_side": self.size.short_side,
-                "resize": self.form.resize,
-                "crop": self.form.crop,
-                "values": f"(x / 255 - {list(self.form.values[0])}) / {list(self.form.values[1])}",
-                "colours": "RGB",
-                "frames": f"{self.form.frames} x {self.form.step}",
-            },
-            "tap": self.form.tapped,
+            "preprocessing": self.about.to_json(),
+            "library": f"torchvision {version('torchvision')}",
         }
 
     def preprocess(self, frames: NDArray[Any]) -> Tensor:
         """(N, span, H, W, 3) uint8 RGB -> (N, 3, span / step, side, side) float32, normalised; of any size H x W.
 
-        Every `step`-th frame is seen, those in the middle of the window. Pictures of 224 x 224 are crops already: they
-        are scaled to what the network sees and not cut again.
+        Every `step`-th frame is seen, those in the middle of the window; half margins are rounded to even.
         """
-        seen = frames[:, (self.form.step - 1) // 2 :: self.form.step].transpose(0, 1, 4, 2, 3)
-        clips = torch.empty((*seen.shape[:3], self.form.crop, self.form.crop))
-        for clip, pictures in zip(clips, seen, strict=True):
-            clip.copy_(self._cut(torch.from_numpy(np.ascontiguousarray(pictures))))
-        mean, std = (torch.tensor(values)[:, None, None] for values in self.form.values)
-        return clips.div_(255).sub_(mean).div_(std).transpose(1, 2)
+        pictures, side = self._resized(frames), self.form.crop
+        top, left = (round((length - side) / 2) for length in pictures.shape[2:4])
+        return self._normalised(pictures[:, :, top : top + side, left : left + side])
+
+    def preprocess_ten(self, frames: NDArray[Any]) -> Iterator[Tensor]:
+        """As `preprocess`, for each of `ten_crops` of the resized pictures."""
+        for view in ten_crops(self._resized(frames), self.form.crop, is_flow=False):
+            yield self._normalised(view)
 
     def feature_map(self, clips: Tensor) -> Tensor:
         """(N, 3, L, H, W) preprocessed -> (N, D, t, h, w), for MViT (N, D, 1): what the feature is the mean of."""
@@ -277,17 +290,27 @@ class TorchvisionVideo(Backbone):
         scores: Tensor = last(features[..., None, None, None] if self.form.tap is _s3d_map else features)
         return scores.flatten(1)
 
-    def _cut(self, pictures: Tensor) -> Tensor:
-        """(L, 3, H, W) uint8 -> (L, 3, side, side): the centre of the resized pictures, half margins to even."""
-        size, side = tuple(pictures.shape[2:]), self.form.crop
-        target = (side, side) if size == (_CROP, _CROP) else _resized(size, self.form.resize)
-        if target != size:
-            pictures = F.interpolate(pictures.float(), target, mode="bilinear", align_corners=False).round_()
-        top, left = (round((length - side) / 2) for length in target)
-        return pictures[:, :, top : top + side, left : left + side]
+    def _resized(self, frames: NDArray[Any]) -> NDArray[np.uint8]:
+        """(N, span, H, W, 3) uint8 -> (N, L, H', W', 3) uint8: frames that are seen, as large as before the crop."""
+        seen = frames[:, (self.form.step - 1) // 2 :: self.form.step]
+        size = seen.shape[2:4]
+        if (target := _target(size, self.form.resize)) == size:
+            return seen
+        resized = np.empty((*seen.shape[:2], *target, 3), np.uint8)
+        for whole, pictures in zip(resized, seen, strict=True):
+            x = torch.from_numpy(np.ascontiguousarray(pictures.transpose(0, 3, 1, 2))).float()
+            x = F.interpolate(x, target, mode="bilinear", align_corners=False).round_()
+            whole[:] = x.permute(0, 2, 3, 1).numpy()
+        return resized
+
+    def _normalised(self, pictures: NDArray[np.uint8]) -> Tensor:
+        """(N, L, side, side, 3) uint8 -> (N, 3, L, side, side) float32."""
+        x = torch.from_numpy(np.ascontiguousarray(pictures.transpose(0, 4, 1, 2, 3))).float()
+        mean, std = (torch.tensor(values)[:, None, None, None] for values in self.form.values)
+        return x.div_(255).sub_(mean).div_(std)
 
 
-def _resized(size: tuple[int, ...], wanted: int | tuple[int, int]) -> tuple[int, ...]:
+def _target(size: tuple[int, ...], wanted: int | tuple[int, int]) -> tuple[int, ...]:
     """(H, W) -> `wanted`, or with its shorter side `wanted` and the longer in proportion, rounded down."""
     if not isinstance(wanted, int):
         return wanted

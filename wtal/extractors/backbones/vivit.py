@@ -28,8 +28,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wtal.errors import WeightsError
-from wtal.extractors.backbone import Backbone, FrameSize, WeightsSource
-from wtal.extractors.weights import State, Weights, load_strict, load_weights, random_seed, randomise
+from wtal.extractors.backbone import Backbone, Description, FrameSize, Pixels, WeightsSource
+from wtal.extractors.checkpoint import State
+from wtal.extractors.weights import Weights, load_strict, load_weights, random_seed, randomise
 
 STREAMS = ("rgb",)
 FLOW = ""
@@ -48,6 +49,22 @@ WEIGHTS = {
         source="https://github.com/alibaba-mmai-research/TAdaConv/blob/main/MODEL_ZOO.md",
         trained_on="ImageNet-21k, then Kinetics-400",
         accuracy={"Kinetics-400 top-1": 79.4, "Kinetics-400 top-5": 94.0},
+    ),
+    "vivit_epic": Weights(
+        stream="rgb",
+        variant="b16x2",
+        url="https://drive.google.com/file/d/1ELvwZYeqdsPmDcX1v7_RbFqbQnvHt9sB/view",
+        file="vivit_fac_enc_b16x2_k700_epic_32x320x320.pyth",
+        by_hand=True,
+        unchecked="no hash is published",
+        licence="not stated beside the weights",
+        source="https://github.com/alibaba-mmai-research/TAdaConv/blob/main/MODEL_ZOO.md",
+        trained_on="Kinetics-700, then EPIC-KITCHENS-100 at 320 pixels",
+        accuracy={
+            "EPIC-KITCHENS-100 action top-1": 46.3,
+            "EPIC-KITCHENS-100 verb top-1": 67.4,
+            "EPIC-KITCHENS-100 noun top-1": 58.9,
+        },
     ),
 }
 
@@ -80,6 +97,22 @@ def create(stream: str, weights: WeightsSource = None, variant: str = "") -> "Vi
     load_strict(model, state, "vivit weights")
     model.identity["weights"] = identity
     return model
+
+
+def describe(stream: str, variant: str = "", side: int = _SIDE, moments: int = _MOMENTS) -> Description:
+    """What ViViT sees, with position embeddings for `side` patches a side and `moments` tubelets in time."""
+    crop = side * PATCH
+    return Description(
+        dim=_DIM,
+        span=moments * TUBELET * FRAME_STEP,
+        frames=moments * TUBELET,
+        step=FRAME_STEP,
+        size=FrameSize(short_side=max(_SHORT_SIDE, crop), enlarge=True),
+        crop=crop,
+        side=crop,
+        pixels=Pixels((MEAN,) * 3, (STD,) * 3),
+        tap="temporal class token after norm_out",
+    )
 
 
 def stretch(embeddings: Tensor, old: tuple[int, ...], new: tuple[int, ...]) -> Tensor:
@@ -184,20 +217,12 @@ class ViViT(Backbone):
     ) -> None:
         super().__init__()
         self.side, self.moments = side, moments
-        self.span = moments * TUBELET * FRAME_STEP
-        self.crop = side * PATCH
-        self.size = FrameSize(short_side=max(_SHORT_SIDE, self.crop), enlarge=True)
+        self.about = describe(self.stream, VARIANTS[0], side, moments)
+        self.span, self.crop, self.size = self.about.span, self.about.crop, self.about.size
         self.identity: dict[str, Any] = {
             "backbone": "vivit",
             "variant": VARIANTS[0],
-            "preprocessing": {
-                "short_side": self.size.short_side,
-                "crop": self.crop,
-                "values": f"(x / 255 - {MEAN}) / {STD}",
-                "colours": "RGB",
-                "frames": f"{moments * TUBELET} x {FRAME_STEP}",
-                "tap": "temporal class token after norm_out",
-            },
+            "preprocessing": self.about.to_json(),
         }
         self.pos_embd = nn.Parameter(torch.zeros(1, 1 + side * side, _DIM))
         self.temp_embd = nn.Parameter(torch.zeros(1, 1 + moments, _DIM))
@@ -258,18 +283,21 @@ class ViViT(Backbone):
 
 def _behind(token: Tensor, others: Tensor) -> Tensor:
     """(1, 1, D) and (N, tokens, D) -> (N, 1 + tokens, D)."""
-    return torch.cat((token.expand(len(others), -1, -1), others), dim=1)
+    return torch.cat((token.expand(others.shape[0], -1, -1), others), dim=1)
 
 
 def _centre(frames: NDArray[Any], axis: int, crop: int) -> NDArray[Any]:
-    """The middle `crop` pixels along `axis`; where there are fewer, the whole patches that fit, at least one."""
+    """The middle `crop` pixels along `axis`; where there are fewer, the whole patches that fit, at least one.
+
+    Half margins are rounded to even, as in the other networks and in the centre one of ten crops.
+    """
     pixels = frames.shape[axis]
     if pixels < PATCH:
         around = [(0, 0)] * frames.ndim
         around[axis] = ((PATCH - pixels) // 2, (PATCH - pixels + 1) // 2)
         return np.pad(frames, around, mode="edge")
     kept = min(crop, pixels - pixels % PATCH)
-    first = (pixels - kept) // 2
+    first = round((pixels - kept) / 2)
     return frames[(slice(None),) * axis + (slice(first, first + kept),)]
 
 

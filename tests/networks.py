@@ -1,0 +1,117 @@
+"""All backbones with all their variants, in as few layers as their leaves allow, for tests that walk over them."""
+
+import functools
+import importlib.util
+from pathlib import Path
+
+import pytest
+from torch import nn
+
+from wtal.extractors.backbone import ANY
+from wtal.extractors.backbones import csn, slowfast, tdn, vivit
+from wtal.extractors.torchvision_guard import ready
+from wtal.registry import BACKBONES
+
+SIDE = 32
+"""Pixels: side of the pictures that the encoders of `tiny_encoder` take."""
+FAMILIES = ("timesformer", "videomae", "vivit", "vjepa2")
+"""Encoders of transformers that `tiny_encoder` makes; they stand for the variants of `hf`, which takes any."""
+_EXTRAS = {
+    "slowfast": ("pytorchvideo", "torchvision"),
+    "csn": ("pytorchvideo", "torchvision"),
+    "torchvision": ("torchvision",),
+    "hf": ("transformers", "torchvision"),
+}
+
+
+def every_name() -> list[str]:
+    """`LEAF`, or `LEAF:VARIANT` for each of its variants; of a leaf that takes any, `LEAF:FAMILY`."""
+    found = []
+    for leaf in BACKBONES.names():
+        variants = FAMILIES if takes_any(leaf) else getattr(BACKBONES.load(leaf), "VARIANTS", ())
+        found += [f"{leaf}:{variant}" for variant in variants] or [leaf]
+    return found
+
+
+def first_names() -> list[str]:
+    """Of every leaf its first variant; of a leaf that takes any, all families."""
+    return [name for name in every_name() if takes_any(name) or _is_first(name)]
+
+
+def made(name: str, folder: Path) -> str:
+    """What `create_backbone` takes; a FAMILY becomes a tiny encoder in `folder`. Skips what lacks its extra."""
+    leaf, _, variant = name.partition(":")
+    for library in _EXTRAS.get(leaf, ()):
+        if importlib.util.find_spec(library) is None:
+            pytest.skip(f"needs {library}")
+    return f"{leaf}:{tiny_encoder(folder / variant, variant)}" if takes_any(leaf) else name
+
+
+def takes_any(name: str) -> bool:
+    """Whether a leaf takes whatever stands behind the colon."""
+    return getattr(BACKBONES.load(name), "VARIANTS", ()) is ANY
+
+
+def shrink(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fewer layers in the networks of wtal for the time of a test; what is seen and what comes out stay as they are."""
+    for variant in slowfast.VARIANTS:
+        monkeypatch.setitem(slowfast._DEPTHS, variant, 18)
+    for variant in csn.VARIANTS:
+        monkeypatch.setitem(csn._DEPTHS, variant, 50)
+    for depth in tdn.DEPTHS:
+        monkeypatch.setitem(tdn.DEPTHS, depth, (1, 1, 1, 1))
+    monkeypatch.setattr(vivit, "ViViT", functools.partial(vivit.ViViT, depth=2, temporal_depth=1))
+    if importlib.util.find_spec("torchvision") is not None:
+        ready()
+        from torchvision.models import video
+
+        monkeypatch.setattr(video, "mvit_v2_s", small_mvit)
+
+
+def small_mvit(num_classes: int) -> nn.Module:
+    """torchvision's MViT in three blocks, for clips of 8 x 64 x 64."""
+    from torchvision.models.video.mvit import MSBlockConfig, MViT
+
+    def block(channels: int, out: int, stride_q: int, stride_kv: int) -> MSBlockConfig:
+        strides = [1, stride_q, stride_q], [1, stride_kv, stride_kv]
+        return MSBlockConfig(2, channels, out, [3, 3, 3], [3, 3, 3], *strides)
+
+    return MViT(
+        spatial_size=(64, 64),
+        temporal_size=8,
+        block_setting=[block(96, 96, 1, 8), block(96, 768, 2, 4), block(768, 768, 1, 4)],
+        residual_pool=True,
+        residual_with_cls_embed=False,
+        rel_pos_embed=True,
+        proj_after_attn=True,
+        num_classes=num_classes,
+    )
+
+
+def tiny_encoder(folder: Path, family: str, frames: int = 16) -> Path:
+    """A folder with an encoder of transformers of two narrow layers, as `save_pretrained` leaves it."""
+    ready()
+    import transformers
+
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    seen = {"image_size": SIDE, "num_frames": frames}
+    config, encoder, processor = {
+        "timesformer": ("TimesformerConfig", "TimesformerModel", "TimesformerVideoProcessor"),
+        "videomae": ("VideoMAEConfig", "VideoMAEModel", "VideoMAEVideoProcessor"),
+        "vivit": ("VivitConfig", "VivitModel", "VivitVideoProcessor"),
+        "vjepa2": ("VJEPA2Config", "VJEPA2Model", "VJEPA2VideoProcessor"),
+    }[family]
+    if family == "vjepa2":
+        predictor = {"pred_hidden_size": 24, "pred_num_attention_heads": 2, "pred_num_hidden_layers": 1}
+        sizes |= {"hidden_size": 24, "mlp_ratio": 2, **predictor}
+        seen = {"crop_size": SIDE, "frames_per_clip": frames}
+    network = getattr(transformers, encoder)(getattr(transformers, config)(**sizes, **seen))
+    network.save_pretrained(folder)
+    crop = {"height": SIDE, "width": SIDE}
+    getattr(transformers, processor)(size={"shortest_edge": 36}, crop_size=crop).save_pretrained(folder)
+    return folder
+
+
+def _is_first(name: str) -> bool:
+    leaf, _, variant = name.partition(":")
+    return not variant or variant == BACKBONES.load(leaf).VARIANTS[0]

@@ -1,0 +1,220 @@
+"""Checkpoint files: their tensors, read without running any code of theirs."""
+
+import json
+import pickle
+import pickletools
+import re
+import struct
+import tarfile
+import warnings
+import zipfile
+import zlib
+from collections import deque
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wtal.errors import WeightsError
+
+State = dict[str, Tensor]
+
+_WRAPPERS = ("state_dict", "model_state", "model_state_dict")
+_PREFIXES = ("module.", "backbone.")
+_PICKLES = 4
+"""With which PyTorch's old files begin: two numbers, the system, the tensors without their values."""
+_PART = ".part"
+_SAFETENSORS_TYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "C64": torch.complex64,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U64": torch.uint64,
+    "U32": torch.uint32,
+    "U16": torch.uint16,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+_DAMAGE = (
+    RuntimeError,
+    EOFError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    TypeError,
+    OSError,
+    ArithmeticError,
+    AssertionError,
+    ImportError,
+    MemoryError,
+    SyntaxError,
+    struct.error,
+    zlib.error,
+    tarfile.TarError,
+    zipfile.BadZipFile,
+)
+"""What the readers of all formats were seen to raise on files that were cut short or changed."""
+
+
+def read_checkpoint(path: Path) -> State:
+    """The tensors in a checkpoint (PyTorch's formats, .safetensors or .npz), on the CPU; no code in the file is run.
+
+    A transfer's `NAME.part` is read as what NAME says that it is. See `tensors_of` for wrappers and prefixes.
+
+    Raises:
+        WeightsError: when the file is missing, empty, damaged, unsafe, or holds no mapping of tensors.
+    """
+    _refuse_non_checkpoint(path)
+    damaged = WeightsError(f"{path} is truncated, damaged, or no checkpoint; fetch it again")
+    kind = Path(path.name.removesuffix(_PART)).suffix
+    try:
+        if kind == ".safetensors":
+            found: object = _read_safetensors(path)
+        elif kind == ".npz":
+            with np.load(path, allow_pickle=False) as arrays:
+                found = {name: torch.from_numpy(np.array(arrays[name])) for name in arrays.files}
+        else:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)
+                found = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if (code := re.search(r"GLOBAL (\S+)", str(error))) is None or _is_cut_short(path):
+            raise damaged from None
+        raise WeightsError(
+            f"{path} holds {code[1]} beside tensors, and to read that is to run its code; if you trust the file, keep "
+            "its tensors alone with torch.load(.., weights_only=False) and torch.save(state_dict, ..)"
+        ) from None
+    except _DAMAGE:
+        raise damaged from None
+    return tensors_of(found, str(path))
+
+
+def tensors_of(found: object, what: str) -> State:
+    """What a checkpoint holds -> its tensors under their names. `what` names it in a refusal.
+
+    Wrappers as {"state_dict": ..} are opened, and what lies beside the weights (the epoch, the optimizer's state) is
+    left; `module.` and `backbone.` are taken off the keys.
+
+    Raises:
+        WeightsError: when it holds no mapping of plain tensors, two keys that fall together, or weights twice, as those
+            of the last step beside their running average.
+    """
+    if not isinstance(found, Mapping):
+        raise WeightsError(f"{what} holds a {type(found).__name__}, wanted a mapping from names to tensors")
+    for wrapper in _WRAPPERS:
+        if isinstance(found.get(wrapper), Mapping):
+            _refuse_rivals(found, wrapper, what)
+            return tensors_of(found[wrapper], what)
+    state: State = {}
+    for key, value in found.items():
+        if not isinstance(key, str) or not isinstance(value, Tensor):
+            raise WeightsError(f"{what} holds a {type(value).__name__} under {key!r}, wanted tensors under names")
+        if value.layout != torch.strided or value.is_quantized or value.is_meta:
+            raise WeightsError(f"{what} holds a sparse, quantized or empty tensor under {key!r}, wanted plain ones")
+        short = _without_prefix(key)
+        if short in state:
+            raise WeightsError(f"{what} holds {short!r} twice, with and without a prefix")
+        state[short] = value
+    if not state:
+        raise WeightsError(f"{what} holds no tensors")
+    return state
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a file; also for names that no file can have."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def _refuse_rivals(found: Mapping[Any, Any], wrapper: str, what: str) -> None:
+    """Raise where another entry than `wrapper` has weights under the same names: which are meant is not ours to say."""
+    keys = _names(found[wrapper])
+    rivals = [str(name) for name, entry in found.items() if name != wrapper and keys & _names(entry)]
+    if rivals:
+        raise WeightsError(
+            f"{what} holds weights under {wrapper} and under {', '.join(rivals)}; keep those that are meant: "
+            f"torch.save(torch.load(..)[{wrapper!r}], ..), or another of these names"
+        )
+
+
+def _names(entry: object) -> set[str]:
+    """Names of the tensors in a mapping of tensors alone, without their prefixes; of anything else none."""
+    if not isinstance(entry, Mapping) or not all(isinstance(value, Tensor) for value in entry.values()):
+        return set()
+    return {_without_prefix(str(key)) for key in entry}
+
+
+def _is_cut_short(path: Path) -> bool:
+    """Whether a file that begins with pickles ends within one of them: the names that it holds are then half ones."""
+    if zipfile.is_zipfile(path):
+        return False
+    with path.open("rb") as file:
+        try:
+            for _ in range(_PICKLES):
+                if file.peek(1):
+                    deque(pickletools.genops(file), maxlen=0)
+        except ValueError:
+            return True
+    return False
+
+
+def _read_safetensors(path: Path) -> State:
+    """The tensors of a safetensors file: length of the header (8 bytes), header (JSON), values.
+
+    Raises:
+        WeightsError: when a tensor is of a type that is not known here.
+        ValueError: when the header does not cover the file.
+    """
+    data = bytearray(path.read_bytes())
+    start = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:start])
+    header.pop("__metadata__", None)
+    if start + max((entry["data_offsets"][1] for entry in header.values()), default=0) != len(data):
+        raise ValueError("the header does not cover the file")
+    values = torch.frombuffer(data, dtype=torch.uint8)
+    state = {}
+    for key, entry in header.items():
+        first, last = entry["data_offsets"]
+        if (kind := _SAFETENSORS_TYPES.get(entry["dtype"])) is None:
+            raise WeightsError(f"{path} holds {key!r} of type {entry['dtype']}, which is not known here")
+        state[key] = values[start + first : start + last].clone().view(kind).reshape(entry["shape"])
+    return state
+
+
+def _without_prefix(key: str) -> str:
+    while key.startswith(_PREFIXES):
+        key = key.partition(".")[2]
+    return key
+
+
+def _refuse_non_checkpoint(path: Path) -> None:
+    """Raise for what is plainly no checkpoint, in words that say what it is."""
+    try:
+        if not path.exists():
+            raise WeightsError(f"there are no weights at {path}")
+        if not path.is_file():
+            raise WeightsError(f"{path} is not a file, wanted a checkpoint")
+        with path.open("rb") as file:
+            start = file.read(64)
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read: {error.strerror}") from None
+    except ValueError:
+        raise WeightsError(f"{str(path)!r} is no name of a file") from None
+    if not start:
+        raise WeightsError(f"{path} is empty, wanted a checkpoint; fetch it again")
+    if start.lstrip().lower().startswith((b"<!", b"<html", b"<?xml")):
+        raise WeightsError(f"{path} is a web page, wanted a checkpoint; fetch it from the address of the raw file")
+    if start.startswith(b"version https://git-lfs"):
+        raise WeightsError(f"{path} is a Git LFS pointer, wanted a checkpoint; run: git lfs pull")
