@@ -1,0 +1,156 @@
+"""Detections and annotations -> a ranking of true and false positives, by the rules of a protocol."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wtal.data.segments import Annotation, Detection, Segment
+from wtal.errors import UsageError
+from wtal.eval.columns import UNKNOWN, Columns, Ints, ScoredColumns, codes, columns, scored_columns
+from wtal.eval.matching import Pairs, find_pairs, settle
+from wtal.eval.precision import Ranking
+from wtal.eval.protocols import Protocol
+
+Annotated = Mapping[str, Sequence[Annotation]]
+Detected = Mapping[str, Sequence[Detection]]
+Ranges = Mapping[str, Sequence[Segment]]
+Mask = NDArray[np.bool_]
+
+_ANY = np.nextafter(0.0, 1.0)
+"""The least overlap that there is."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A ranking; `classes` and `videos` name its codes. `ignored`, `strangers`: as in `wtal.eval.Evaluation`."""
+
+    ranking: Ranking
+    classes: tuple[str, ...]
+    videos: tuple[str, ...]
+    ignored: dict[str, int]
+    strangers: int
+    remarks: tuple[str, ...]
+
+
+def judge(
+    annotations: Annotated,
+    detections: Detected,
+    tious: Sequence[float],
+    protocol: Protocol,
+    ambiguous: Ranges,
+    videos: Iterable[str] = (),
+) -> Judged:
+    """Call each detection (seconds, by video id) a true or a false positive at each threshold.
+
+    `ambiguous` are ranges in which annotators could not tell. `videos` are further ids that shall have codes.
+
+    Raises:
+        UsageError: when there is no annotation, or a score is not finite.
+    """
+    classes = sorted({annotation.label for annotation in chain.from_iterable(annotations.values())})
+    if not classes:
+        raise UsageError("there is no annotation to score against: choose a subset that has segments")
+    names = sorted({*annotations, *detections, *videos})
+    video_codes, label_codes = codes(names), codes(classes)
+    truth = columns(annotations, video_codes, label_codes)
+    truth = replace(truth, times=protocol.times(truth.times))
+    found = scored_columns(detections, video_codes, label_codes)
+    _check_scores(found)
+    ignored = _unknown_labels(found, detections)
+    found = found.take(found.label != UNKNOWN)
+    strangers = found.video[~_among(found.video, [video_codes[name] for name in annotations])]
+    if protocol.annotated_videos_only:
+        found = found.take(_among(found.video, truth.video))
+    found = _ranked(replace(found, times=protocol.times(found.times)), protocol)
+    touched = _touching(found, ambiguous, video_codes, protocol)
+    remarks = _remarks(protocol, ambiguous, int(touched.sum()))
+    if protocol.ambiguous == "dropped":
+        found, touched = found.take(~touched), touched[~touched]
+    hits = _hits(found, truth, tious, protocol)
+    counted = hits | ~touched if touched.any() else None
+    remarks += _silent_classes(found, classes) if protocol.snippets else ()
+    where = (truth.label, truth.video)
+    ranking = Ranking(found.video, found.label, hits, counted, where, len(classes), protocol.interpolated)
+    return Judged(ranking, tuple(classes), tuple(names), ignored, len(strangers), remarks)
+
+
+def _check_scores(found: ScoredColumns) -> None:
+    wrong = found.score[~np.isfinite(found.score)]
+    if len(wrong):
+        raise UsageError(f"scores are finite, got {wrong[0]}")
+
+
+def _unknown_labels(found: ScoredColumns, detections: Detected) -> dict[str, int]:
+    """Label -> how many detections have it, of labels that are no class."""
+    places = np.flatnonzero(found.label == UNKNOWN)
+    if not len(places):
+        return {}
+    flat = list(chain.from_iterable(detections.values()))
+    return dict(Counter(flat[place].label for place in places.tolist()))
+
+
+def _among(values: Ints, wanted: Sequence[int] | Ints) -> Mask:
+    """Codes (N,) -> (N,) whether each is one of those wanted."""
+    wanted = np.asarray(wanted, np.intp)
+    marked = np.zeros(1 + max(values.max(initial=0), wanted.max(initial=0)), bool)
+    marked[wanted] = True
+    return np.asarray(marked[values])
+
+
+def _ranked(found: ScoredColumns, protocol: Protocol) -> ScoredColumns:
+    """By class, then by descending score, then in the order that the protocol has for equal scores."""
+    keys = (found.video, -found.score, found.label) if protocol.by_name else (-found.score, found.label)
+    return found.take(np.lexsort(keys))
+
+
+def _touching(found: ScoredColumns, ambiguous: Ranges, video_codes: Mapping[str, int], protocol: Protocol) -> Mask:
+    """(N,) whether a detection overlaps an ambiguous range of its video, where the protocol asks for that."""
+    touched = np.zeros(len(found), bool)
+    if protocol.ambiguous == "ignored":
+        return touched
+    ranges = columns({name: ambiguous[name] for name in ambiguous if name in video_codes}, video_codes, None)
+    ranges = replace(ranges, times=protocol.times(ranges.times))
+    anything = Columns(found.video, np.zeros_like(found.label), found.times)
+    touched[find_pairs(anything, ranges, protocol.overlap, _ANY).detection] = True
+    return touched
+
+
+def _hits(found: ScoredColumns, truth: Columns, tious: Sequence[float], protocol: Protocol) -> Mask:
+    """N ranked detections, M annotations, K thresholds -> (K, N) true positives."""
+    hits = np.zeros((len(tious), len(found)), bool)
+    pairs = find_pairs(found, truth, protocol.overlap, min(tious))
+    pairs = pairs.take(_preference(pairs, protocol))
+    for row, tiou in zip(hits, tious, strict=True):
+        fitting = pairs.take(pairs.overlap > tiou if protocol.strict else pairs.overlap >= tiou)
+        sides = (fitting.detection, fitting.annotation)
+        row[fitting.detection[settle(*(sides if protocol.turns == "detections" else sides[::-1]))]] = True
+    return hits
+
+
+def _preference(pairs: Pairs, protocol: Protocol) -> Ints:
+    """The order of the pairs: by who chooses, then by what is preferred."""
+    if protocol.turns == "annotations":
+        return np.lexsort((pairs.detection, -pairs.overlap, pairs.annotation))
+    if protocol.choice == "first":
+        return np.lexsort((pairs.annotation, pairs.detection))
+    return np.lexsort((-pairs.annotation if protocol.later_wins else pairs.annotation, -pairs.overlap, pairs.detection))
+
+
+def _remarks(protocol: Protocol, ambiguous: Ranges, touched: int) -> tuple[str, ...]:
+    if protocol.ambiguous == "ignored":
+        return ()
+    if not any(ambiguous.values()):
+        return ("the protocol leaves ambiguous ranges out of account, and none are known: figures may be lower",)
+    verb = "left out" if protocol.ambiguous == "dropped" else "not counted where no annotation took them"
+    return (f"detections that touch an ambiguous range, {verb}: {touched}",) if touched else ()
+
+
+def _silent_classes(found: ScoredColumns, classes: Sequence[str]) -> tuple[str, ...]:
+    silent = [label for i, label in enumerate(classes) if not np.any(found.label == i)]
+    if not silent:
+        return ()
+    return (f"classes without a detection: {len(silent)} (first: {silent[0]!r}); the original would report mAP 0",)
