@@ -26,11 +26,10 @@ _ANY = np.nextafter(0.0, 1.0)
 
 @dataclass(frozen=True)
 class Judged:
-    """A ranking; `classes` and `videos` name its codes. `ignored`, `strangers`: as in `wtal.eval.Evaluation`."""
+    """A ranking; `classes` name its labels. `ignored`, `strangers`, `remarks`: as in `wtal.eval.Evaluation`."""
 
     ranking: Ranking
     classes: tuple[str, ...]
-    videos: tuple[str, ...]
     ignored: dict[str, int]
     strangers: int
     remarks: tuple[str, ...]
@@ -57,25 +56,37 @@ def judge(
     names = sorted({*annotations, *detections, *videos})
     video_codes, label_codes = codes(names), codes(classes)
     truth = columns(annotations, video_codes, label_codes)
-    truth = replace(truth, times=protocol.times(truth.times))
     found = scored_columns(detections, video_codes, label_codes)
     _check_scores(found)
     ignored = _unknown_labels(found, detections)
     found = found.take(found.label != UNKNOWN)
-    strangers = found.video[~_among(found.video, [video_codes[name] for name in annotations])]
+    strangers = np.count_nonzero(~_among(found.video, [video_codes[name] for name in annotations]))
     if protocol.annotated_videos_only:
         found = found.take(_among(found.video, truth.video))
+    truth = replace(truth, times=protocol.times(truth.times))
     found = _ranked(replace(found, times=protocol.times(found.times)), protocol)
     touched = _touching(found, ambiguous, video_codes, protocol)
     remarks = _remarks(protocol, ambiguous, int(touched.sum()))
     if protocol.ambiguous == "dropped":
         found, touched = found.take(~touched), touched[~touched]
+    if protocol.snippets:
+        remarks += _silent_classes(found, classes)
+    ranking = _ranking(found, truth, touched, tious, protocol, (len(classes), len(names)))
+    return Judged(ranking, tuple(classes), ignored, int(strangers), remarks)
+
+
+def _ranking(
+    found: ScoredColumns,
+    truth: Columns,
+    forgiven: Mask,
+    tious: Sequence[float],
+    protocol: Protocol,
+    sizes: tuple[int, int],
+) -> Ranking:
+    """N ranked detections, M annotations; forgiven (N,) are those that do not count unless matched."""
     hits = _hits(found, truth, tious, protocol)
-    counted = hits | ~touched if touched.any() else None
-    remarks += _silent_classes(found, classes) if protocol.snippets else ()
-    where = (truth.label, truth.video)
-    ranking = Ranking(found.video, found.label, hits, counted, where, len(classes), protocol.interpolated)
-    return Judged(ranking, tuple(classes), tuple(names), ignored, len(strangers), remarks)
+    counted = hits | ~forgiven if forgiven.any() else None
+    return Ranking(found.video, found.label, hits, counted, (truth.label, truth.video), *sizes, protocol.interpolated)
 
 
 def _check_scores(found: ScoredColumns) -> None:

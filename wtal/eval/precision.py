@@ -14,7 +14,7 @@ class Ranking:
     """N detections by class, then by descending score, and which of them are true positives at K thresholds.
 
     `video` and `label` are (N,), `hits` is (K, N). `counted` is (K, N), or None where every detection counts. `truth`
-    are the M annotations' labels and videos, (M,) each. Labels are below `classes`, C.
+    are the M annotations' labels and videos, (M,) each. Labels are below `classes`, C, and videos below `videos`, V.
     """
 
     video: Ints
@@ -23,6 +23,7 @@ class Ranking:
     counted: NDArray[np.bool_] | None
     truth: tuple[Ints, Ints]
     classes: int
+    videos: int
     interpolated: bool
 
     def average_precision(self, weights: Ints | None = None) -> Floats:
