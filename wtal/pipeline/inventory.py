@@ -4,6 +4,7 @@ from collections.abc import Callable
 from types import ModuleType
 
 from wtal.config import read_toml
+from wtal.eval.protocols import PROTOCOLS
 from wtal.pipeline.ablation import ablation_names, load_ablation
 from wtal.pipeline.recipe import RECIPES, recipe_names
 from wtal.pipeline.weights import place, published_weights
@@ -18,7 +19,7 @@ _REGISTRIES: dict[str, Registry] = {
     "layouts": LAYOUTS,
     "challenges": CHALLENGES,
 }
-KINDS = (*_REGISTRIES, "recipes", "ablations", "weights")
+KINDS = (*_REGISTRIES, "protocols", "recipes", "ablations", "weights")
 
 
 def inventory(kind: str) -> dict[str, str]:
@@ -27,6 +28,8 @@ def inventory(kind: str) -> dict[str, str]:
         return {name: read_toml(RECIPES / f"{name}.toml").get("title", "") for name in recipe_names()}
     if kind == "ablations":
         return {name: load_ablation(name).title for name in ablation_names()}
+    if kind == "protocols":
+        return {name: protocol.title for name, protocol in PROTOCOLS.items()}
     if kind == "weights":
         return _weights()
     if kind == "backbones":
