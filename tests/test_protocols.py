@@ -215,7 +215,7 @@ def test_rounds_settle_as_one_after_the_other_does(pairs, order):
     chooser, chosen = (
         (np.array(side, np.intp) for side in zip(*pairs, strict=True)) if pairs else np.empty((2, 0), np.intp)
     )
-    assert settle(chooser, chosen).tolist() == sorted(expected)
+    assert sorted(settle(chooser, chosen).tolist()) == sorted(expected)
 
 
 def test_what_tells_the_protocols_apart():

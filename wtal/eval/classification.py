@@ -83,8 +83,8 @@ def _ranking(
     table = np.array(rows, np.intp).reshape(-1, 3)
     video, label, shown = table[np.lexsort((-score, table[:, 1]))].T
     truth = np.array([(label_codes[one], video_codes[name]) for name, found in labels.items() for one in set(found)])
-    sizes = len(classes), len(video_codes)
-    return Ranking(video, label, shown[None] > 0, None, (truth[:, 0], truth[:, 1]), *sizes, interpolated)
+    hits, sizes = np.flatnonzero(shown), (len(classes), len(video_codes))
+    return Ranking(video, label, (0 * hits, hits), 1, None, (truth[:, 0], truth[:, 1]), *sizes, interpolated)
 
 
 def _hit_at(k: int, labels: Mapping[str, Collection[str]], scores: Scores) -> float:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from wtal.data.segments import Annotation, Detection, Segment
 from wtal.errors import UsageError
-from wtal.eval.columns import UNKNOWN, Columns, Ints, ScoredColumns, codes, columns, scored_columns
+from wtal.eval.columns import UNKNOWN, Columns, Ints, ScoredColumns, codes, columns, scored_columns, stable_order
 from wtal.eval.matching import Pairs, find_pairs, settle
 from wtal.eval.precision import Ranking
 from wtal.eval.protocols import Protocol
@@ -19,6 +19,10 @@ Annotated = Mapping[str, Sequence[Annotation]]
 Detected = Mapping[str, Sequence[Detection]]
 Ranges = Mapping[str, Sequence[Segment]]
 Mask = NDArray[np.bool_]
+Hits = tuple[Ints, Ints]
+
+_AT_ONCE = 1 << 22
+"""Pairs times thresholds that are settled together: it bounds the memory."""
 
 _ANY = np.nextafter(0.0, 1.0)
 """The least overlap that there is."""
@@ -85,8 +89,9 @@ def _ranking(
 ) -> Ranking:
     """N ranked detections, M annotations; forgiven (N,) are those that do not count unless matched."""
     hits = _hits(found, truth, tious, protocol)
-    counted = hits | ~forgiven if forgiven.any() else None
-    return Ranking(found.video, found.label, hits, counted, (truth.label, truth.video), *sizes, protocol.interpolated)
+    excused = forgiven if forgiven.any() else None
+    where = (truth.label, truth.video)
+    return Ranking(found.video, found.label, hits, len(tious), excused, where, *sizes, protocol.interpolated)
 
 
 def _check_scores(found: ScoredColumns) -> None:
@@ -114,8 +119,9 @@ def _among(values: Ints, wanted: Sequence[int] | Ints) -> Mask:
 
 def _ranked(found: ScoredColumns, protocol: Protocol) -> ScoredColumns:
     """By class, then by descending score, then in the order that the protocol has for equal scores."""
-    keys = (found.video, -found.score, found.label) if protocol.by_name else (-found.score, found.label)
-    return found.take(np.lexsort(keys))
+    if protocol.by_name:
+        found = found.take(np.argsort(found.video, kind="stable"))
+    return found.take(stable_order(-found.score, found.label))
 
 
 def _touching(found: ScoredColumns, ambiguous: Ranges, video_codes: Mapping[str, int], protocol: Protocol) -> Mask:
@@ -130,25 +136,44 @@ def _touching(found: ScoredColumns, ambiguous: Ranges, video_codes: Mapping[str,
     return touched
 
 
-def _hits(found: ScoredColumns, truth: Columns, tious: Sequence[float], protocol: Protocol) -> Mask:
-    """N ranked detections, M annotations, K thresholds -> (K, N) true positives."""
-    hits = np.zeros((len(tious), len(found)), bool)
+def _hits(found: ScoredColumns, truth: Columns, tious: Sequence[float], protocol: Protocol) -> Hits:
+    """N ranked detections, M annotations, thresholds -> true positives: threshold and detection of each, by place."""
     pairs = find_pairs(found, truth, protocol.overlap, min(tious))
     pairs = pairs.take(_preference(pairs, protocol))
-    for row, tiou in zip(hits, tious, strict=True):
-        fitting = pairs.take(pairs.overlap > tiou if protocol.strict else pairs.overlap >= tiou)
-        sides = (fitting.detection, fitting.annotation)
-        row[fitting.detection[settle(*(sides if protocol.turns == "detections" else sides[::-1]))]] = True
-    return hits
+    thresholds = np.array(tious)[:, None]
+    together = max(1, _AT_ONCE // max(1, len(pairs.overlap)))
+    parts = []
+    for first in range(0, len(tious), together):
+        some = thresholds[first : first + together]
+        row, place = _nonzero(pairs.overlap > some if protocol.strict else pairs.overlap >= some)
+        sides = (row * len(found) + pairs.detection[place], row * len(truth) + pairs.annotation[place])
+        hit = np.zeros((len(some), len(found)), bool)
+        hit.ravel()[sides[0][settle(*(sides if protocol.turns == "detections" else sides[::-1]))]] = True
+        row, place = _nonzero(hit)
+        parts.append((row + first, place))
+    threshold, place = (np.concatenate(side) for side in zip(*parts, strict=True))
+    return threshold, place
+
+
+def _nonzero(mask: Mask) -> Hits:
+    """(K, N) -> rows and columns of what is true, as `numpy.nonzero` has them, and sooner where the rows are few."""
+    row = np.repeat(np.arange(len(mask)), np.count_nonzero(mask, axis=1))
+    return row, np.flatnonzero(mask) - row * mask.shape[1]
 
 
 def _preference(pairs: Pairs, protocol: Protocol) -> Ints:
     """The order of the pairs: by who chooses, then by what is preferred."""
     if protocol.turns == "annotations":
-        return np.lexsort((pairs.detection, -pairs.overlap, pairs.annotation))
-    if protocol.choice == "first":
-        return np.lexsort((pairs.annotation, pairs.detection))
-    return np.lexsort((-pairs.annotation if protocol.later_wins else pairs.annotation, -pairs.overlap, pairs.detection))
+        return stable_order(pairs.detection, -pairs.overlap, pairs.annotation)
+    # Pairs come by detection: only those of a detection that has several are to be put in order.
+    again = pairs.detection[1:] == pairs.detection[:-1]
+    several = np.flatnonzero(np.append(again, False) | np.insert(again, 0, False))
+    annotation, overlap = pairs.annotation[several], pairs.overlap[several]
+    later = annotation.max(initial=0) - annotation if protocol.later_wins else annotation
+    keys = (annotation,) if protocol.choice == "first" else (later, -overlap)
+    order = np.arange(len(pairs.detection))
+    order[several] = several[stable_order(*keys, pairs.detection[several])]
+    return order
 
 
 def _remarks(protocol: Protocol, ambiguous: Ranges, touched: int) -> tuple[str, ...]:

@@ -80,7 +80,7 @@ def _neighbours(detections: Columns, annotations: Columns) -> tuple[Ints, Ints, 
 def settle(chooser: Ints, chosen: Ints) -> Ints:
     """Pairs (P,), ordered by chooser (the first in order chooses first), then by preference -> places of the matches.
 
-    Each chooser takes the most preferred that no earlier chooser has taken.
+    Each chooser takes the most preferred that no earlier chooser has taken. The places are in no order.
     """
     if not len(chooser):
         return np.zeros(0, np.intp)
@@ -99,5 +99,4 @@ def settle(chooser: Ints, chosen: Ints) -> Ints:
         asking = np.concatenate([asking[~won], displaced])
         place[asking] += 1
         asking = asking[place[asking] < last[asking]]
-    taken = holder[holder != nobody]
-    return np.sort(place[taken])
+    return np.asarray(place[holder[holder != nobody]])
