@@ -30,6 +30,7 @@ QUICK = {
     "flow_limits": ["--sizes", "160x120", "--iterations", "2", "--repeat", "1"],
     "heads": ["--heads", "basnet", "--videos", "3", "--lengths", "10", "20", "--widths", "128", "--repeat", "1"],
     "networks": ["--networks", "torchvision:s3d", "--ways", "eager", "bfloat16", "--size", "40x32", "--repeat", "1"],
+    "judge": ["--detections", "300", "600", "--whole", "300", "--sample", "100", "--repeat", "1"],
     "random_walk": ["--lengths", "20", "40", "--width", "32", "--repeat", "1"],
 }
 """Benchmarks in the order in which they run -> options with which each is over in seconds, to see that it works."""

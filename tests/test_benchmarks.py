@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import benchmarks
-from benchmarks import _naive, flow_gpu, heads, make_table
+from benchmarks import _naive, flow_gpu, heads, judge, make_table
 from benchmarks.__main__ import QUICK, QUICK_ON_CUDA
 from benchmarks._turns import rates, take_turns
 from benchmarks.decode import check
@@ -24,6 +24,7 @@ MEASURED = {
     "flow_limits": "us_per_iteration",
     "heads": "videos_per_s",
     "networks": "snippets_per_s",
+    "judge": "detections_per_s",
     "random_walk": "walks_per_s",
 }
 TINY = {
@@ -35,6 +36,7 @@ TINY = {
     "flow_limits": ["--sizes", "64x48", "--iterations", "2", "--repeat", "1"],
     "heads": ["--heads", "basnet", "--videos", "3", "--lengths", "5", "9", "--widths", "128", "--repeat", "1"],
     "networks": ["--networks", "i3d", "--ways", "eager", "channels last", "--size", "40x32", "--repeat", "1"],
+    "judge": ["--detections", "60", "200", "--whole", "60", "--sample", "30", "--repeat", "1"],
     "random_walk": ["--lengths", "5", "9", "--width", "6", "--means", "3", "--repeat", "1"],
 }
 
@@ -72,6 +74,12 @@ def test_decode_has_every_reader_at_every_size(results):
     rows = json.loads(results["decode"].read_text())["rows"]
     tasks = [{row["task"] for row in rows if row["size"] == size} for size in ("64x48", "96x64")]
     assert tasks[0] == tasks[1] >= {"pyav", "opencv", "pyav isolated", "opencv isolated", "pyav alone", "opencv alone"}
+
+
+def test_the_judge_refuses_a_peer_that_disagrees():
+    judge.check({"wtal": {"run": [0.5], "jump": [1.0]}, "sampled": {"run": [0.5]}})
+    with pytest.raises(ValueError, match="other and wtal are 5"):
+        judge.check({"wtal": {"run": [0.5]}, "other": {"run": [1.0]}})
 
 
 def test_decode_refuses_a_way_that_loses_frames():

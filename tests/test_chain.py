@@ -102,6 +102,9 @@ def test_evaluating_the_run_the_file_and_the_table_agree(demo):
     assert list(file["mAP"]) == [f"0.{i}" for i in range(1, 10)]
     table = json.loads(wtal("evaluate", made["tables"][0], *truth, "--json").stdout)
     assert table["mAP"] == run["mAP"]
+    labels = json.loads(wtal("evaluate", made["runs"][0], "--task", "classification", "--json").stdout)
+    assert labels["mAP"] > 0.5
+    assert "the head's own" in wtal("evaluate", made["runs"][0], "--task", "classification").stdout
 
 
 def test_localization_is_done_again_without_the_head(demo):

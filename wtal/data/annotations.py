@@ -72,7 +72,8 @@ def _entry(video: VideoRecord) -> dict[str, Any]:
     shown = {annotation.label for annotation in video.annotations}
     whole = [{"label": label} for label in video.labels if label not in shown]
     duration = {} if video.duration is None else {"duration": video.duration}
-    return {"subset": video.subset, **duration, "annotations": segments + whole}
+    unsure = {"ambiguous": [[r.start, r.end] for r in video.ambiguous]} if video.ambiguous else {}
+    return {"subset": video.subset, **duration, "annotations": segments + whole, **unsure}
 
 
 def _looks(path: Path) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 from wtal.data.dataset import Dataset, VideoRecord
 from wtal.data.files import read_json
-from wtal.data.segments import Annotation
+from wtal.data.segments import Annotation, Segment
 from wtal.data.tally import Tally
 from wtal.errors import FormatError
 
@@ -53,6 +53,7 @@ class _Video:
     duration: float | None
     labels: set[str] = field(default_factory=set)
     annotations: list[Annotation] = field(default_factory=list)
+    ambiguous: list[Segment] = field(default_factory=list)
 
 
 class DatasetBuilder:
@@ -103,6 +104,13 @@ class DatasetBuilder:
         else:
             self._videos[video_id].annotations.append(Annotation(start, end, label))
 
+    def add_ambiguous(self, video_id: str, start: float, end: float) -> None:
+        """Say that in a video that was added nobody can tell from `start` to `end` (seconds) what is shown."""
+        if math.isfinite(start) and math.isfinite(end) and start <= end:
+            self._videos[video_id].ambiguous.append(Segment(start, end))
+        else:
+            self.note("ambiguous ranges without finite start <= end, left out", video_id)
+
     def build(self) -> Dataset:
         """The dataset, its videos in the order in which they were added."""
         labels = {label for video in self._videos.values() for label in video.labels}
@@ -121,6 +129,7 @@ class DatasetBuilder:
                 video.subset,
                 tuple(sorted(video.labels, key=order.__getitem__)),
                 tuple(video.annotations),
+                tuple(video.ambiguous),
             )
             for video_id, video in self._videos.items()
         }
@@ -148,7 +157,8 @@ def read_database(path: Path) -> Dataset:
     """Read the JSON layout that ActivityNet, HACS and THUMOS14 share: `database`, or its content alone.
 
     An entry has `annotations` (each a `label`, and a `segment` of two numbers or texts that spell them; without a
-    segment it is a label of the whole video), and may have `subset` and `duration` or `duration_second`.
+    segment it is a label of the whole video), and may have `subset`, `duration` or `duration_second`, and `ambiguous`
+    (ranges of two numbers).
 
     The class list is `classes` where the file has it, else the leaves of a `taxonomy`, else all labels, sorted.
 
@@ -184,6 +194,11 @@ def _add_entry(builder: DatasetBuilder, video_id: str, entry: Any, where: str) -
         raise FormatError(f"{where}.annotations: wanted a list, got {type(annotations).__name__}")
     for i, annotation in enumerate(annotations):
         _add_annotation(builder, video_id, annotation, f"{where}.annotations[{i}]")
+    ambiguous = entry.get("ambiguous", [])
+    if not isinstance(ambiguous, list):
+        raise FormatError(f"{where}.ambiguous: wanted a list, got {type(ambiguous).__name__}")
+    for i, segment in enumerate(ambiguous):
+        builder.add_ambiguous(video_id, *_times(segment, f"{where}.ambiguous[{i}]"))
 
 
 def _add_annotation(builder: DatasetBuilder, video_id: str, annotation: Any, where: str) -> None:
@@ -192,11 +207,14 @@ def _add_annotation(builder: DatasetBuilder, video_id: str, annotation: Any, whe
     label, segment = text(annotation.get("label"), f"{where}.label"), annotation.get("segment")
     if segment is None:
         builder.add_label(video_id, label)
-    elif isinstance(segment, list) and len(segment) == 2:
-        start, end = (number(value, f"{where}.segment[{i}]") for i, value in enumerate(segment))
-        builder.add_segment(video_id, label, start, end)
     else:
-        raise FormatError(f"{where}.segment: wanted [start, end] in seconds, got {segment!r}")
+        builder.add_segment(video_id, label, *_times(segment, f"{where}.segment"))
+
+
+def _times(segment: Any, where: str) -> tuple[float, float]:
+    if not (isinstance(segment, list) and len(segment) == 2):
+        raise FormatError(f"{where}: wanted [start, end] in seconds, got {segment!r}")
+    return number(segment[0], f"{where}[0]"), number(segment[1], f"{where}[1]")
 
 
 def _fixed_classes(content: Mapping[str, Any], path: Path) -> list[str] | None:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from wtal.config import digest
-from wtal.data.segments import Annotation
+from wtal.data.segments import Annotation, Segment
 from wtal.errors import UsageError
 from wtal.registry import suggest
 
@@ -17,7 +17,7 @@ class VideoRecord:
     """One video of a dataset.
 
     `duration` is in seconds, None where the file does not say. `labels` are the classes shown, in class order;
-    they hold every class of `annotations`.
+    they hold every class of `annotations`. `ambiguous` are the ranges in which annotators could not tell, of any class.
     """
 
     id: str
@@ -25,6 +25,7 @@ class VideoRecord:
     subset: str
     labels: tuple[str, ...]
     annotations: tuple[Annotation, ...] = ()
+    ambiguous: tuple[Segment, ...] = ()
 
 
 @dataclass(frozen=True)

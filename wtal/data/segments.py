@@ -59,13 +59,20 @@ def as_array(segments: Sequence[Segment]) -> NDArray[np.float64]:
     return np.array([(s.start, s.end) for s in segments], dtype=np.float64).reshape(-1, 2)
 
 
-def tiou_matrix(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(N, 2), (M, 2) seconds -> (N, M) temporal intersection over union; two equal segments of no length have 1."""
-    start = np.maximum(first[:, None, 0], second[None, :, 0])
-    end = np.minimum(first[:, None, 1], second[None, :, 1])
+def tiou_pairs(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(..., 2), (..., 2) seconds that broadcast -> (...) temporal intersection over union of each pair.
+
+    Two equal segments of no length have 1.
+    """
+    start = np.maximum(first[..., 0], second[..., 0])
+    end = np.minimum(first[..., 1], second[..., 1])
     intersection = np.clip(end - start, 0.0, None)
-    lengths = (first[:, 1] - first[:, 0])[:, None] + (second[:, 1] - second[:, 0])[None, :]
-    union = lengths - intersection
-    same = np.equal(first[:, None, 0], second[None, :, 0]).astype(np.float64)  # what holds where neither has a length
+    union = (first[..., 1] - first[..., 0]) + (second[..., 1] - second[..., 0]) - intersection
+    same = np.equal(first[..., 0], second[..., 0]).astype(np.float64)  # what holds where neither has a length
     result: NDArray[np.float64] = np.divide(intersection, union, out=same, where=union > 0)
     return result
+
+
+def tiou_matrix(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(N, 2), (M, 2) seconds -> (N, M) temporal intersection over union, as `tiou_pairs` has it."""
+    return tiou_pairs(first[:, None], second[None, :])

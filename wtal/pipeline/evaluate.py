@@ -1,49 +1,97 @@
 """Detections and annotations -> the judge's figures."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from wtal.data.ambiguous import read_ambiguous
 from wtal.data.annotations import read_annotations
+from wtal.data.dataset import Dataset, VideoRecord, match_ids
 from wtal.data.detections import align_ids, read_detections
+from wtal.data.segments import Annotation, Detection, Segment
 from wtal.errors import UsageError
 from wtal.eval import Evaluation, evaluate_detections
 from wtal.eval.detection import parse_tious
+from wtal.eval.protocols import DEFAULT_PROTOCOL, find_protocol
 from wtal.pipeline.detect import detections_of, localize_settings
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.train import resolve
 from wtal.pipeline.workspace import read_run
 
 
-def evaluate_file(
-    detections: Path,
-    annotations: Path,
-    subset: str,
-    tious: str,
-    strangers: bool = True,
-    reporter: Reporter = SILENT,
-) -> Evaluation:
-    """Judge one detection file on one subset.
+@dataclass(frozen=True)
+class GroundTruth:
+    """The videos of one subset: what detections are judged against."""
 
-    Ids match with or without a `v_` before them. Detections in videos that the annotations put into other subsets are
-    not looked at, and their number is said (the original script would count them as false positives); those in
-    videos that the annotations do not know are false positives, as officially, unless `strangers` is False.
+    file: Path
+    subset: str
+    dataset: Dataset
+    records: tuple[VideoRecord, ...]
+    ambiguous: dict[str, Sequence[Segment]]
+
+    @property
+    def annotations(self) -> dict[str, Sequence[Annotation]]:
+        """Video id -> its annotations."""
+        return {video.id: video.annotations for video in self.records}
+
+    def judged(self, file: Path, strangers: bool = True, reporter: Reporter = SILENT) -> dict[str, Sequence[Detection]]:
+        """The detections of a file that are judged, by the ids of the annotations.
+
+        Ids match with or without a `v_` before them. Detections in videos that the annotations put into other subsets
+        are not looked at, and their number is said (the original script would count them as false positives); those
+        in videos that the annotations do not know are false positives, as officially, unless `strangers` is False.
+        """
+        found = align_ids(read_detections(file), self.dataset.videos)
+        here = {video.id for video in self.records}
+        elsewhere = sum(1 for name in found if name in self.dataset.videos and name not in here)
+        if elsewhere:
+            reporter.say(f"not judged: {elsewhere} videos of {file} that are in other subsets than {self.subset!r}")
+        # What the annotations put into another subset is not judged here; what they do not know at all is.
+        wanted = {name for name in found if name in here or (strangers and name not in self.dataset.videos)}
+        return {name: segments for name, segments in found.items() if name in wanted}
+
+
+def read_ground_truth(annotations: Path, subset: str, ambiguous: Path | None = None) -> GroundTruth:
+    """The annotations of a subset; `ambiguous` is a file of ranges beside those that the annotations have themselves.
 
     Raises:
         UsageError: when the subset does not exist or has no annotation of time.
     """
     dataset = read_annotations(annotations)
-    records = dataset.select(subset)
-    truth = {video.id: video.annotations for video in records}
-    if not any(truth.values()):
+    records = tuple(dataset.select(subset))
+    if not any(video.annotations for video in records):
         raise UsageError(f"subset {subset!r} of {annotations} has no segments to judge with")
-    found = align_ids(read_detections(detections), dataset.videos)
-    elsewhere = sum(1 for name in found if name in dataset.videos and name not in truth)
-    if elsewhere:
-        reporter.say(f"not judged: {elsewhere} videos of {detections} that are in other subsets than {subset!r}")
-    # What the annotations put into another subset is not judged here; what they do not know at all is.
-    judged = {name: found[name] for name in found if name in truth or (strangers and name not in dataset.videos)}
-    return evaluate_detections(truth, judged, parse_tious(tious))
+    ranges: dict[str, Sequence[Segment]] = {video.id: video.ambiguous for video in records if video.ambiguous}
+    if ambiguous is not None:
+        ranges |= _renamed(read_ambiguous(ambiguous), [video.id for video in records])
+    return GroundTruth(annotations, subset, dataset, records, ranges)
+
+
+def _renamed(ranges: Mapping[str, Sequence[Segment]], wanted: Sequence[str]) -> dict[str, Sequence[Segment]]:
+    return {name: ranges[theirs] for name, theirs in match_ids(wanted, ranges).items()}
+
+
+def evaluate_file(
+    detections: Path,
+    annotations: Path,
+    subset: str,
+    tious: str | None = None,
+    strangers: bool = True,
+    reporter: Reporter = SILENT,
+    protocol: str = DEFAULT_PROTOCOL,
+    ambiguous: Path | None = None,
+) -> Evaluation:
+    """Judge one detection file on one subset, as `GroundTruth.judged` has it; `tious` None are the protocol's.
+
+    Raises:
+        UsageError: when the subset does not exist or has no annotation of time.
+    """
+    truth = read_ground_truth(annotations, subset, ambiguous)
+    thresholds = parse_tious(find_protocol(protocol).tious if tious is None else tious)
+    found = truth.judged(detections, strangers, reporter)
+    return evaluate_detections(truth.annotations, found, thresholds, protocol, truth.ambiguous)
 
 
 def evaluate_seed(
@@ -52,8 +100,12 @@ def evaluate_seed(
     annotations: Path | None = None,
     subset: str | None = None,
     tious: str | None = None,
+    protocol: str | None = None,
+    ambiguous: Path | None = None,
 ) -> Evaluation:
     """Judge one seed of a run: its own detections, annotations, reported subset and thresholds, or others.
+
+    A `protocol` that is named has its own thresholds, unless others are given.
 
     Raises:
         UsageError: when it has no detections yet.
@@ -63,7 +115,16 @@ def evaluate_seed(
     file = detections or own_detections(folder)
     truth = annotations or resolve(folder, described["annotations"])
     # The store may hold unlabelled videos beside the collection: nobody knows whether a find there is false.
-    return evaluate_file(file, truth, subset or rules["test_subset"], tious or rules["tiou"], strangers=False)
+    wanted = tious or (rules["tiou"] if protocol is None else None)
+    return evaluate_file(
+        file,
+        truth,
+        subset or rules["test_subset"],
+        wanted,
+        strangers=False,
+        protocol=protocol or DEFAULT_PROTOCOL,
+        ambiguous=ambiguous,
+    )
 
 
 def own_detections(folder: Path, streams: str | None = None, stage: int | None = None) -> Path:

@@ -5,6 +5,7 @@ from types import ModuleType
 from typing import Any
 
 from wtal.config import read_toml
+from wtal.eval.protocols import PROTOCOLS
 from wtal.extractors.backbone import described
 from wtal.pipeline.ablation import ablation_names, load_ablation
 from wtal.pipeline.recipe import RECIPES, recipe_names
@@ -20,7 +21,7 @@ _REGISTRIES: dict[str, Registry] = {
     "layouts": LAYOUTS,
     "challenges": CHALLENGES,
 }
-KINDS = (*_REGISTRIES, "recipes", "ablations", "weights")
+KINDS = (*_REGISTRIES, "protocols", "recipes", "ablations", "weights")
 
 
 def inventory(kind: str) -> dict[str, str]:
@@ -29,6 +30,8 @@ def inventory(kind: str) -> dict[str, str]:
         return {name: read_toml(RECIPES / f"{name}.toml").get("title", "") for name in recipe_names()}
     if kind == "ablations":
         return {name: load_ablation(name).title for name in ablation_names()}
+    if kind == "protocols":
+        return {name: protocol.title for name, protocol in PROTOCOLS.items()}
     if kind == "weights":
         return _weights()
     if kind == "backbones":

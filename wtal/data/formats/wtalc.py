@@ -7,6 +7,8 @@ missing, and so may `labels_all`. Names are byte strings. The class order is tha
 The labels of a video are those of `labels_all` and of its segments together: in the published THUMOS14 arrays
 `labels_all` lacks classes that 21 videos have segments of.
 
+Where `Ambiguous_test.txt` lies beside them, its ranges are the videos' `ambiguous` ones.
+
 Object arrays are read without running what is in them, see `wtal.data.object_arrays`. Source: https://github.com/sujoyp/wtalc-pytorch.
 """
 
@@ -16,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wtal.data.ambiguous import FILE_NAME, read_ambiguous
 from wtal.data.assemble import DatasetBuilder, number
 from wtal.data.dataset import Dataset
 from wtal.data.object_arrays import read_array
@@ -55,6 +58,8 @@ def read(path: Path) -> Dataset:
         for label in video_labels[i]:
             builder.add_label(video_id, _text(label, f"{path}: labels_all[{i}]"))
         _add_segments(builder, video_id, labels[i], segments[i], f"{path}: {video_id}")
+    if (path / FILE_NAME).is_file():
+        _add_ambiguous(builder, path / FILE_NAME, set(video_names(path)))
     return builder.build()
 
 
@@ -66,6 +71,15 @@ def _add_segments(builder: DatasetBuilder, video_id: str, labels: Any, segments:
             raise FormatError(f"{where}: wanted a segment [start, end], got {segment!r}")
         start, end = (number(_plain(value), where) for value in segment)
         builder.add_segment(video_id, _text(label, where), start, end)
+
+
+def _add_ambiguous(builder: DatasetBuilder, path: Path, known: set[str]) -> None:
+    for video_id, ranges in read_ambiguous(path).items():
+        for one in ranges:
+            if video_id in known:
+                builder.add_ambiguous(video_id, one.start, one.end)
+            else:
+                builder.note("ambiguous ranges of videos that the arrays lack", video_id)
 
 
 def _check_length(path: Path, name: str, array: NDArray[Any], videos: int) -> None:

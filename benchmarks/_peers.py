@@ -1,0 +1,139 @@
+"""The judge's peers, written anew: the official evaluator's way of working, on data frames, and plain loops.
+
+Both give ActivityNet's average precision of every class at every threshold, {class: [AP, ...]}.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from wtal.data.segments import Annotation, Detection
+
+Truth = Mapping[str, Sequence[Annotation]]
+Found = Mapping[str, Sequence[Detection]]
+Precision = dict[str, list[float]]
+
+
+def plain_loops(truth: Truth, found: Found, tious: Sequence[float]) -> Precision:
+    """Class by class, threshold by threshold, each detection by descending score against its video's annotations."""
+    annotations: dict[str, dict[str, list[Annotation]]] = {}
+    for video, segments in truth.items():
+        for segment in segments:
+            annotations.setdefault(segment.label, {}).setdefault(video, []).append(segment)
+    detections: dict[str, list[tuple[str, Detection]]] = {label: [] for label in annotations}
+    for video, answers in found.items():
+        for answer in answers:
+            if answer.label in detections:
+                detections[answer.label].append((video, answer))
+    return {label: _class_in_loops(annotations[label], detections[label], tious) for label in annotations}
+
+
+def _class_in_loops(
+    truth: Mapping[str, Sequence[Annotation]], found: list[tuple[str, Detection]], tious: Sequence[float]
+) -> list[float]:
+    ranked = sorted(found, key=lambda pair: -pair[1].score)
+    count = sum(map(len, truth.values()))
+    return [_area(_hits_in_loops(truth, ranked, tiou), count) for tiou in tious]
+
+
+def _hits_in_loops(
+    truth: Mapping[str, Sequence[Annotation]], ranked: list[tuple[str, Detection]], tiou: float
+) -> list[bool]:
+    taken: set[tuple[str, int]] = set()
+    hits = []
+    for video, detection in ranked:
+        best, choice = 0.0, None
+        for i, annotation in enumerate(truth.get(video, ())):
+            shared = min(annotation.end, detection.end) - max(annotation.start, detection.start)
+            if shared > 0 and (video, i) not in taken:
+                union = (annotation.end - annotation.start) + (detection.end - detection.start) - shared
+                if shared / union >= max(tiou, best):
+                    best, choice = shared / union, i
+        hits.append(choice is not None)
+        if choice is not None:
+            taken.add((video, choice))
+    return hits
+
+
+def _area(flags: Sequence[bool], positives: int) -> float:
+    precision, count = [], 0
+    for place, hit in enumerate(flags, 1):
+        count += hit
+        precision.append(count / place)
+    best, total = 0.0, 0.0
+    for value, hit in zip(reversed(precision), reversed(flags), strict=True):
+        best = max(best, value)
+        total += best if hit else 0.0
+    return total / positives
+
+
+def frames(truth: Truth, found: Found) -> tuple[Any, Any]:
+    """Annotations and detections as data frames, as the official evaluator holds them."""
+    import pandas as pd
+
+    rows = [(v, a.start, a.end, a.label) for v, segments in truth.items() for a in segments]
+    answers = [(v, d.start, d.end, d.label, d.score) for v, segments in found.items() for d in segments]
+    names = ["video-id", "t-start", "t-end", "label"]
+    return pd.DataFrame(rows, columns=names), pd.DataFrame(answers, columns=[*names, "score"])
+
+
+def data_frames(truth: Any, found: Any, tious: Sequence[float]) -> Precision:
+    """The official order of work: a group a class, a row a detection, a group of its video, a look-up a candidate."""
+    by_label, found_by_label = truth.groupby("label"), found.groupby("label")
+    return {
+        label: _class_in_frames(
+            by_label.get_group(label).reset_index(drop=True),
+            found_by_label.get_group(label).reset_index(drop=True),
+            np.asarray(tious),
+        )
+        if label in found_by_label.groups
+        else [0.0] * len(tious)
+        for label in by_label.groups
+    }
+
+
+def _class_in_frames(truth: Any, found: Any, tious: Any) -> list[float]:
+    order = found["score"].values.argsort()[::-1]
+    found = found.loc[order].reset_index(drop=True)
+    lock = np.full((len(tious), len(truth)), -1.0)
+    hits, misses = np.zeros((2, len(tious), len(found)))
+    by_video = truth.groupby("video-id")
+    for i, row in found.iterrows():
+        try:
+            here = by_video.get_group(row["video-id"])
+        except KeyError:
+            misses[:, i] = 1
+            continue
+        here = here.reset_index()
+        overlaps = _tiou(row[["t-start", "t-end"]].values, here[["t-start", "t-end"]].values)
+        ranked = overlaps.argsort()[::-1]
+        for k, tiou in enumerate(tious):
+            for j in ranked:
+                if overlaps[j] < tiou:
+                    misses[k, i] = 1
+                    break
+                if lock[k, here.loc[j]["index"]] >= 0:
+                    continue
+                hits[k, i] = 1
+                lock[k, here.loc[j]["index"]] = i
+                break
+            if not hits[k, i] and not misses[k, i]:
+                misses[k, i] = 1
+    hits, misses = np.cumsum(hits, axis=1), np.cumsum(misses, axis=1)
+    pairs = zip(hits / (hits + misses), hits / len(truth), strict=True)
+    return [_interpolated(precision, recall) for precision, recall in pairs]
+
+
+def _tiou(segment: Any, others: Any) -> Any:
+    shared = (np.minimum(segment[1], others[:, 1]) - np.maximum(segment[0], others[:, 0])).clip(0)
+    union = (others[:, 1] - others[:, 0]) + (segment[1] - segment[0]) - shared
+    return shared.astype(float) / union
+
+
+def _interpolated(precision: Any, recall: Any) -> float:
+    precision, recall = np.hstack([[0], precision, [0]]), np.hstack([[0], recall, [1]])
+    for i in range(len(precision) - 1)[::-1]:
+        precision[i] = max(precision[i], precision[i + 1])
+    steps = np.where(recall[1:] != recall[:-1])[0] + 1
+    return float(np.sum((recall[steps] - recall[steps - 1]) * precision[steps]))

@@ -1,0 +1,52 @@
+"""Video-level scores as ActivityNet's classification files have them.
+
+`{"results": {video id: [{"label": .., "score": ..}]}}`: a detection file without segments.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from wtal.data.detections import is_number
+from wtal.data.files import read_json
+from wtal.errors import FormatError
+
+
+def read_classifications(path: Path) -> dict[str, dict[str, float]]:
+    """Video id -> label -> score, in the file's order; of a label that is there twice, the highest.
+
+    Raises:
+        FormatError: naming the place in the file that is not as described, segments among them.
+    """
+    content = read_json(path)
+    if not isinstance(content, dict) or not isinstance(content.get("results"), dict):
+        raise FormatError(f"{path}: wanted an object with 'results': video id -> list of labels with scores")
+    found: dict[str, dict[str, float]] = {}
+    for video_id, entries in content["results"].items():
+        where = f"{path}: results.{video_id}"
+        if not isinstance(entries, list):
+            raise FormatError(f"{where}: wanted a list, got {type(entries).__name__}")
+        scores = found.setdefault(video_id, {})
+        for i, entry in enumerate(entries):
+            label, score = _label_and_score(entry, f"{where}[{i}]")
+            scores[label] = max(score, scores.get(label, score))
+    return found
+
+
+def holds_classifications(path: Path) -> bool:
+    """Whether a file is JSON results of which none has a segment, and some have a label."""
+    content = read_json(path) if path.suffix.lower() == ".json" else None
+    results = content.get("results") if isinstance(content, dict) else None
+    lists = [entries for entries in results.values() if isinstance(entries, list)] if isinstance(results, dict) else []
+    entries = [entry for one in lists for entry in one if isinstance(entry, dict)]
+    return bool(entries) and all("segment" not in entry for entry in entries)
+
+
+def _label_and_score(entry: Any, where: str) -> tuple[str, float]:
+    if not isinstance(entry, dict) or "segment" in entry:
+        raise FormatError(f"{where}: wanted an object with label and score, without a segment, got {entry!r}")
+    label, score = entry.get("label"), entry.get("score")
+    if not isinstance(label, str):
+        raise FormatError(f"{where}.label: wanted a text, got {label!r}")
+    if not is_number(score):
+        raise FormatError(f"{where}.score: wanted a finite number, got {score!r}")
+    return label, float(entry["score"])

@@ -1,0 +1,150 @@
+"""How sure a difference between two detection files is: a paired bootstrap over videos.
+
+The videos are drawn anew, as many as there are, with replacement, and both files are judged on the same draw; a video
+that is drawn twice is two videos. From many draws come intervals of each file's figures and of their difference, and
+how often the first file is the better one. A draw without any annotation is drawn again; a class that a draw has no
+annotation of is left out of its mean. Videos are all that either file or the ground truth names. Equal seeds give equal
+figures. What was true or false is settled once: only ranks and counts change from draw to draw, so that a draw costs
+milliseconds.
+
+The intervals are percentiles. They say how the figures would vary with other videos of the same kind, not with other
+seeds of training.
+
+Source: B. Efron, R. Tibshirani, An Introduction to the Bootstrap (1993), chapter 13.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from wtal.data.segments import Annotation, Detection, Segment
+from wtal.errors import UsageError
+from wtal.eval.columns import Floats, Ints
+from wtal.eval.judge import judge
+from wtal.eval.precision import Ranking
+from wtal.eval.protocols import DEFAULT_PROTOCOL, find_protocol
+from wtal.eval.thresholds import check_tious, covered_ranges, parse_tious, tiou_key
+
+AVERAGE = "average"
+DRAWS = 1000
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure on all videos, and the interval of its draws."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Both files' mAP, that of the first less that of the second, and the share of draws in which the first is ahead.
+
+    Draws that are even count half.
+    """
+
+    first: Estimate
+    second: Estimate
+    difference: Estimate
+    ahead: float
+
+
+@dataclass(frozen=True)
+class PairedBootstrap:
+    """`figures`: threshold, range (`0.1:0.7`) or `average` -> what was found."""
+
+    figures: dict[str, Difference]
+    draws: int
+    seed: int
+    confidence: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, in fractions; intervals are `[low, high]`."""
+        found = {
+            key: {
+                **{name: vars(getattr(one, name)) for name in ("first", "second", "difference")},
+                "ahead": one.ahead,
+            }
+            for key, one in self.figures.items()
+        }
+        return {"mAP": found, "draws": self.draws, "seed": self.seed, "confidence": self.confidence}
+
+
+def compare_detections(
+    annotations: Mapping[str, Sequence[Annotation]],
+    first: Mapping[str, Sequence[Detection]],
+    second: Mapping[str, Sequence[Detection]],
+    tious: Sequence[float] | None = None,
+    protocol: str = DEFAULT_PROTOCOL,
+    ambiguous: Mapping[str, Sequence[Segment]] | None = None,
+    draws: int = DRAWS,
+    seed: int = 0,
+    confidence: float = CONFIDENCE,
+) -> PairedBootstrap:
+    """Judge two files on the same draws of videos; the other values are those of `wtal.eval.evaluate_detections`.
+
+    Raises:
+        UsageError: as there, or when there is no draw or `confidence` is not between 0 and 1.
+    """
+    if draws < 1 or not 0 < confidence < 1:
+        raise UsageError(f"wanted at least one draw and a confidence between 0 and 1, got {draws} and {confidence}")
+    rules = find_protocol(protocol)
+    thresholds = parse_tious(rules.tious) if tious is None else check_tious(tious)
+    videos = {*first, *second}
+    rankings = [
+        judge(annotations, found, thresholds, rules, ambiguous or {}, videos).ranking for found in (first, second)
+    ]
+    means = _means(thresholds)
+    whole = np.array([_figures(ranking, None, means) for ranking in rankings])
+    drawn = np.array(
+        [[_figures(one, weights, means) for one in rankings] for weights in _weights(rankings[0], draws, seed)]
+    )
+    return PairedBootstrap(_differences([*means], whole, drawn, confidence), draws, seed, confidence)
+
+
+def _means(tious: Sequence[float]) -> dict[str, list[int]]:
+    """Name of a figure -> the thresholds, by place, that it is the mean over."""
+    places = {tiou: i for i, tiou in enumerate(tious)}
+    ranges = {name: [places[tiou] for tiou in inside] for name, inside in covered_ranges(tious).items()}
+    return {**{tiou_key(tiou): [i] for tiou, i in places.items()}, **ranges, AVERAGE: [*places.values()]}
+
+
+def _figures(ranking: Ranking, weights: Ints | None, means: Mapping[str, list[int]]) -> list[float]:
+    by_tiou = np.nanmean(ranking.average_precision(weights), axis=1)
+    return [float(by_tiou[places].mean()) for places in means.values()]
+
+
+def _weights(ranking: Ranking, draws: int, seed: int) -> Iterator[Ints]:
+    """How often each video is drawn, (V,)."""
+    _, annotated = ranking.truth
+    videos, rng = ranking.videos, np.random.Generator(np.random.PCG64(seed))
+    for _ in range(draws):
+        weights = np.zeros(videos, np.intp)
+        while not weights[annotated].any():
+            weights = np.bincount(rng.integers(videos, size=videos), minlength=videos)
+        yield weights
+
+
+def _differences(names: Sequence[str], whole: Floats, drawn: Floats, confidence: float) -> dict[str, Difference]:
+    """Figures (2, F) on all videos and (draws, 2, F) on those drawn -> by name."""
+    found = {}
+    for i, name in enumerate(names):
+        values, gap = drawn[:, :, i], drawn[:, 0, i] - drawn[:, 1, i]
+        ahead = float(np.mean(gap > 0) + np.mean(gap == 0) / 2)
+        found[name] = Difference(
+            _estimate(whole[0, i], values[:, 0], confidence),
+            _estimate(whole[1, i], values[:, 1], confidence),
+            _estimate(whole[0, i] - whole[1, i], gap, confidence),
+            ahead,
+        )
+    return found
+
+
+def _estimate(value: float, draws: Floats, confidence: float) -> Estimate:
+    low, high = np.quantile(draws, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Estimate(float(value), float(low), float(high))

@@ -1,0 +1,94 @@
+"""Mean average precision of video-level scores, and how often a right label is among the best k.
+
+For each class the videos are ranked by descending score, and average precision is over those that show it. A video
+that a class has no score for is not retrieved. Interpolated precision is ActivityNet's, the other is what the
+weakly-supervised papers report. Equal scores: the order of the input holds. Labels that no video shows are left out.
+
+Sources: Evaluation/eval_classification.py of https://github.com/activitynet/ActivityNet, classificationMAP.py of
+https://github.com/sujoyp/wtalc-pytorch. Deviation: the former hands recall and precision to its interpolation the wrong
+way round.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from wtal.data.segments import Detection
+from wtal.errors import UsageError
+from wtal.eval.columns import codes
+from wtal.eval.precision import Ranking
+
+Scores = Mapping[str, Mapping[str, float]]
+_BEST = (1, 3, 5)
+
+
+@dataclass(frozen=True)
+class LabelEvaluation:
+    """`ap` is class -> average precision; `hit_at` is k -> share of labelled videos with a right label among k."""
+
+    ap: dict[str, float]
+    hit_at: dict[int, float]
+
+    @property
+    def mAP(self) -> float:  # noqa: N802 (the name that the field writes)
+        """Mean over the classes that a video shows."""
+        return float(np.mean(list(self.ap.values())))
+
+    def to_json(self) -> dict[str, Any]:
+        """`{"mAP": .., "hit@": {"1": ..}, "ap": {class: ..}}`, in fractions."""
+        return {"mAP": self.mAP, "hit@": {str(k): value for k, value in self.hit_at.items()}, "ap": self.ap}
+
+
+def evaluate_labels(
+    labels: Mapping[str, Collection[str]], scores: Scores, interpolated: bool = True
+) -> LabelEvaluation:
+    """Labels by video id, and for each video label -> score.
+
+    Raises:
+        UsageError: when no video has a label, or a score is not finite.
+    """
+    classes = sorted({label for shown in labels.values() for label in shown})
+    if not classes:
+        raise UsageError("there is no label to score against: choose a subset that has labels")
+    ranking = _ranking(classes, labels, scores, interpolated)
+    ap = dict(zip(classes, ranking.average_precision()[0].tolist(), strict=True))
+    return LabelEvaluation(ap, {k: _hit_at(k, labels, scores) for k in _BEST})
+
+
+def best_scores(detections: Mapping[str, Sequence[Detection]]) -> dict[str, dict[str, float]]:
+    """Video-level scores of detections: of each label the highest."""
+    found: dict[str, dict[str, float]] = {}
+    for video, segments in detections.items():
+        best = found.setdefault(video, {})
+        for one in segments:
+            best[one.label] = max(one.score, best.get(one.label, one.score))
+    return found
+
+
+def _ranking(
+    classes: Sequence[str], labels: Mapping[str, Collection[str]], scores: Scores, interpolated: bool
+) -> Ranking:
+    video_codes, label_codes = codes(sorted({*labels, *scores})), codes(classes)
+    rows = [
+        (video_codes[video], label_codes[label], label in labels.get(video, ()))
+        for video, found in scores.items()
+        for label in found
+        if label in label_codes
+    ]
+    score = np.array([one for found in scores.values() for label, one in found.items() if label in label_codes])
+    if not np.isfinite(score).all():
+        raise UsageError(f"scores are finite, got {score[~np.isfinite(score)][0]}")
+    table = np.array(rows, np.intp).reshape(-1, 3)
+    video, label, shown = table[np.lexsort((-score, table[:, 1]))].T
+    truth = np.array([(label_codes[one], video_codes[name]) for name, found in labels.items() for one in set(found)])
+    hits, sizes = np.flatnonzero(shown), (len(classes), len(video_codes))
+    return Ranking(video, label, (0 * hits, hits), 1, None, (truth[:, 0], truth[:, 1]), *sizes, interpolated)
+
+
+def _hit_at(k: int, labels: Mapping[str, Collection[str]], scores: Scores) -> float:
+    """Share of the videos with a label that have one of theirs among their k best."""
+    labelled = {video: set(shown) for video, shown in labels.items() if shown}
+    best = {video: sorted(scores.get(video, {}).items(), key=lambda pair: -pair[1])[:k] for video in labelled}
+    return sum(any(label in labelled[video] for label, _ in best[video]) for video in labelled) / len(labelled)

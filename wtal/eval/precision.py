@@ -1,0 +1,89 @@
+"""Average precision of ranked detections, for all classes and thresholds at once, with or without weights of videos."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wtal.eval.columns import Floats, Ints
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """N detections by class, then by descending score, and which of them are true positives at K thresholds.
+
+    `video` and `label` are (N,): below `videos`, V, and `classes`, C. `hits` are the threshold and the place of every
+    true positive, (T,) each, by threshold and place. `excused` (N,) are those that do not count where they are no true
+    positive; None where there are none. `truth` are the M annotations' labels and videos, (M,) each.
+    """
+
+    video: Ints
+    label: Ints
+    hits: tuple[Ints, Ints]
+    thresholds: int
+    excused: NDArray[np.bool_] | None
+    truth: tuple[Ints, Ints]
+    classes: int
+    videos: int
+    interpolated: bool
+
+    def average_precision(self, weights: Ints | None = None) -> Floats:
+        """How often each video is there (V,), all of them once where None -> average precision (K, C).
+
+        A video that is there w times is w videos with equal detections and annotations, ranked one after the other.
+        Classes without an annotation in the videos that are there have NaN.
+        """
+        threshold, place = self.hits
+        segment, before = threshold * self.classes + self.label[place], self._before(weights)
+        copy: Ints | int = 0
+        if weights is not None:
+            times = weights[self.video[place]]
+            row = np.repeat(np.arange(len(place)), times)
+            copy = np.arange(len(row)) - (np.cumsum(times) - times)[row]
+            segment, before = segment[row], before[row]
+        bounds = _bounds(segment)
+        hits = np.arange(len(segment)) - np.repeat(bounds[:-1], np.diff(bounds)) + 1
+        precision = hits / (before + copy + 1)
+        if self.interpolated:
+            _make_monotone(precision, bounds)
+        total = np.bincount(segment, precision, self.thresholds * self.classes).reshape(-1, self.classes)
+        positives = self._positives(weights)
+        return np.asarray(np.divide(total, positives, out=np.full(total.shape, np.nan), where=positives > 0))
+
+    def _before(self, weights: Ints | None) -> Ints:
+        """How many detections that count stand before each true positive in its class."""
+        threshold, place = self.hits
+        first = np.searchsorted(self.label, np.arange(self.classes))[self.label[place]]
+        if weights is None and self.excused is None:
+            return place - first
+        each = np.ones(len(self.video), np.intp) if weights is None else weights[self.video]
+        if self.excused is None:
+            return _running(each, place) - _running(each, first)
+        # Those that are excused do not count, but for those that are true positives themselves.
+        count = np.where(self.excused, 0, each)
+        matched = np.where(self.excused, each, 0)[place]
+        start = np.searchsorted(threshold * len(self.label) + place, threshold * len(self.label) + first)
+        everyone = np.arange(len(place))
+        before = _running(count, place) - _running(count, first)
+        return before + _running(matched, everyone) - _running(matched, start)
+
+    def _positives(self, weights: Ints | None) -> Floats:
+        labels, videos = self.truth
+        return np.bincount(labels, None if weights is None else weights[videos], self.classes).astype(np.float64)
+
+
+def _running(values: Ints, place: Ints) -> Ints:
+    """Values (N,) and places (T,) -> (T,) the sum of all values before each place."""
+    return np.asarray((np.cumsum(values) - values)[place])
+
+
+def _bounds(segment: Ints) -> Ints:
+    """(T,) where each stretch of equal values begins, and T; empty where T is 0."""
+    return np.flatnonzero(np.diff(segment, prepend=-1, append=-1))
+
+
+def _make_monotone(precision: Floats, bounds: Ints) -> None:
+    """(T,) in stretches between `bounds`: each value becomes the highest of those from it to its stretch's end."""
+    for first, last in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
+        stretch = precision[first:last][::-1]
+        np.maximum.accumulate(stretch, out=stretch)

@@ -1,0 +1,120 @@
+"""Average recall at an average number of proposals (AR@AN), and the area under its curve, by ActivityNet's definition.
+
+Classes do not matter: every detection is a proposal. An annotation is recalled if any of the proposals that are looked
+at reaches the threshold; one proposal may recall several. Of each video the best-scored are looked at, the same share
+of its proposals everywhere, so that the number of them is met on average over videos, not in each. Recall is over all
+annotations, and its average over the thresholds. The area is that under average recall between one hundredth of the
+most proposals and all of them, as a fraction of the latter.
+
+Equal scores: the order of the input holds (the original has that of an unstable sort, backwards).
+
+Source: Evaluation/eval_proposal.py of https://github.com/activitynet/ActivityNet.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from wtal.data.segments import Annotation, Detection, tiou_pairs
+from wtal.errors import UsageError
+from wtal.eval.columns import Columns, Floats, Ints, ScoredColumns, codes, columns, scored_columns
+from wtal.eval.matching import find_pairs
+from wtal.eval.thresholds import check_tious, parse_tious, tiou_key
+
+PROPOSAL_TIOUS = "0.5:0.95:0.05"
+MOST_PROPOSALS = 100.0
+"""A video, on average: the challenge's."""
+
+_SHOWN = (1, 5, 10, 50, 100)
+_STEPS = 100
+
+
+@dataclass(frozen=True)
+class ProposalEvaluation:
+    """`numbers` (S,): average numbers of proposals; `recall` (K, S): at each of K thresholds; all fractions."""
+
+    tious: tuple[float, ...]
+    numbers: Floats
+    recall: Floats
+
+    @property
+    def average_recall(self) -> Floats:
+        """(S,) over the thresholds."""
+        return np.asarray(self.recall.mean(axis=0))
+
+    @property
+    def area(self) -> float:
+        """Under average recall against the number of proposals, as a fraction of their greatest number."""
+        heights, steps = self.average_recall, np.diff(self.numbers)
+        return float(((heights[1:] + heights[:-1]) / 2 * steps).sum() / self.numbers[-1])
+
+    @property
+    def at(self) -> dict[int, float]:
+        """AR@AN: 1, 5, 10, 50, 100 where the curve has them -> average recall."""
+        where = {shown: np.flatnonzero(np.isclose(self.numbers, shown)) for shown in _SHOWN}
+        return {shown: float(self.average_recall[found[0]]) for shown, found in where.items() if len(found)}
+
+    def to_json(self) -> dict[str, Any]:
+        """`{"AR": {"1": ..}, "area": .., "recall": {"0.5": {"1": ..}}}`, in fractions."""
+        places = {shown: int(np.flatnonzero(np.isclose(self.numbers, shown))[0]) for shown in self.at}
+        return {
+            "AR": {str(shown): value for shown, value in self.at.items()},
+            "area": self.area,
+            "recall": {
+                tiou_key(tiou): {str(shown): float(row[place]) for shown, place in places.items()}
+                for tiou, row in zip(self.tious, self.recall, strict=True)
+            },
+        }
+
+
+def evaluate_proposals(
+    annotations: Mapping[str, Sequence[Annotation]],
+    detections: Mapping[str, Sequence[Detection]],
+    tious: Sequence[float] | None = None,
+    most: float | None = MOST_PROPOSALS,
+) -> ProposalEvaluation:
+    """Recall of detections as proposals, in seconds by video id.
+
+    `most` is the greatest average number a video; None takes as many as there are.
+
+    Raises:
+        UsageError: when there is no annotation, or a threshold is outside (0, 1].
+    """
+    thresholds = parse_tious(PROPOSAL_TIOUS) if tious is None else check_tious(tious)
+    annotated = {video: found for video, found in annotations.items() if found}
+    if not annotated:
+        raise UsageError("there is no annotation to score against: choose a subset that has segments")
+    video_codes = codes([*annotated])
+    truth = columns(annotated, video_codes, None)
+    there = {video: found for video, found in detections.items() if video in annotated}
+    proposals = scored_columns(there, video_codes, None)
+    all_of_them = sum(map(len, detections.values()))
+    wanted = most * len(annotated) if most else max(all_of_them, 1)
+    found, rank, kept = _best_ranked(proposals, wanted / max(all_of_them, 1), len(annotated))
+    share = np.arange(1, _STEPS + 1) / _STEPS * (wanted / max(kept.sum(), 1))
+    limits = np.minimum((kept[:, None] * share).astype(np.intp), kept[:, None])[truth.video]
+    first = _first_hits(found, rank, truth, thresholds)
+    recall = np.array([(row[:, None] < limits).mean(axis=0) for row in first])
+    return ProposalEvaluation(thresholds, np.arange(1, _STEPS + 1) / _STEPS * (wanted / len(annotated)), recall)
+
+
+def _best_ranked(proposals: ScoredColumns, share: float, videos: int) -> tuple[ScoredColumns, Ints, Ints]:
+    """The best of each video, their ranks in it from 0, and how many each video keeps, (V,)."""
+    ranked = proposals.take(np.lexsort((-proposals.score, proposals.video)))
+    count = np.bincount(ranked.video, minlength=videos)
+    rank = np.arange(len(ranked)) - np.repeat(np.cumsum(count) - count, count)
+    kept = np.minimum((count * share).astype(np.intp), count)
+    inside = rank < kept[ranked.video]
+    return ranked.take(inside), rank[inside], kept
+
+
+def _first_hits(found: ScoredColumns, rank: Ints, truth: Columns, tious: Sequence[float]) -> Ints:
+    """(K, M): the rank of the best proposal that recalls each annotation; the number of proposals where none does."""
+    first = np.full((len(tious), len(truth)), len(found))
+    pairs = find_pairs(found, truth, tiou_pairs, min(tious))
+    for row, tiou in zip(first, tious, strict=True):
+        fitting = pairs.take(pairs.overlap >= tiou)
+        np.minimum.at(row, fitting.annotation, rank[fitting.detection])
+    return first

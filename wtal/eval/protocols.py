@@ -1,0 +1,149 @@
+"""The ways in which the field judges detections, side by side: `PROTOCOLS` is the whole table.
+
+All rank the detections of a class by descending score, call each a true or a false positive at each threshold of tIoU,
+and average precision over the annotations of the class, then over the classes that have one. They differ in this:
+
+activitynet
+    By detection: each, best score first, takes the annotation of highest tIoU that reaches the threshold and is still
+    free. Precision is interpolated: made monotone from the right. Every detection counts, in any video. HACS too.
+    Source: Evaluation/eval_detection.py of https://github.com/activitynet/ActivityNet.
+thumos14
+    The same, in official seconds, at the thresholds that papers print for THUMOS14.
+thumos14-kit
+    By annotation: in the order of the file, each takes the free detection of highest overlap, whatever its score, if
+    it is above the threshold (not at it). Overlap is the intersection over the time from the first start to the last
+    end. A detection that no annotation took and that touches an ambiguous range counts neither way. Precision is not
+    interpolated. Equal scores: videos by name.
+    Source: TH14evalDet_Updated.m, the updated evaluation kit of https://www.crcv.ucf.edu/THUMOS14.
+snippet
+    W-TALC's: times are rounded to snippets of 16 frames at 25 a second; each detection takes the first annotation of
+    the file that reaches the threshold and is free, not the best one; precision is not interpolated; detections that
+    touch an ambiguous range are left out, and so are those in videos without annotations.
+    Source: detectionMAP.py of https://github.com/sujoyp/wtalc-pytorch.
+snippet-best
+    FAC-Net's and RSKP's: as `snippet`, but the best annotation is taken and precision is interpolated.
+    Source: evaluation/detectionMAP.py of https://github.com/LeonHLJ/RSKP.
+
+Figures of two protocols differ by up to about two points of mAP and are never comparable.
+
+Deviations. The two of snippets give mAP 0 as soon as one class has no detection at all: here that class has 0, and
+`Evaluation.notes` says so. They round halves to the even snippet, as Python 3 does (the first of them ran on 2, too).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wtal.data.segments import tiou_pairs
+from wtal.errors import UsageError
+from wtal.registry import suggest
+
+Array = NDArray[np.float64]
+
+DEFAULT_PROTOCOL = "activitynet"
+_SNIPPETS_PER_SECOND = 25 / 16
+"""Of the features that the W-TALC family shares; the rounding is part of what its figures mean."""
+
+
+def span_overlap(first: Array, second: Array) -> Array:
+    """(..., 2), (..., 2) seconds -> (...) intersection over the time from the first start to the last end."""
+    intersection = np.minimum(first[..., 1], second[..., 1]) - np.maximum(first[..., 0], second[..., 0])
+    whole = np.maximum(first[..., 1], second[..., 1]) - np.minimum(first[..., 0], second[..., 0])
+    return np.asarray(np.divide(intersection, whole, out=np.zeros_like(whole), where=intersection > 0))
+
+
+def set_overlap(first: Array, second: Array) -> Array:
+    """(..., 2), (..., 2) whole snippets -> (...) shared ones over all of both; 0 where neither holds one."""
+    held = np.maximum(first[..., 1], second[..., 1]) > np.minimum(first[..., 0], second[..., 0])
+    return np.where(held, tiou_pairs(first, second), 0.0)
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """One way to judge; a line of the table above."""
+
+    title: str
+    """One line."""
+    tious: str
+    """Its thresholds, as `--tiou` takes them."""
+    overlap: Callable[[Array, Array], Array] = tiou_pairs
+    """(..., 2), (..., 2) -> (...) in [0, 1]."""
+    turns: Literal["detections", "annotations"] = "detections"
+    """Who chooses: detections by descending score, or annotations in the order of the file."""
+    choice: Literal["best", "first"] = "best"
+    """What is chosen among the free ones that fit: that of highest overlap, or the first."""
+    later_wins: bool = False
+    """Which of two equal overlaps is the best: the later one of the file, or the earlier."""
+    strict: bool = False
+    """Whether an overlap must be above the threshold; else the threshold itself is enough."""
+    snippets: bool = False
+    """Whether times are rounded to snippets first."""
+    interpolated: bool = True
+    """Whether precision is made monotone from the right."""
+    ambiguous: Literal["ignored", "forgiven", "dropped"] = "ignored"
+    """What becomes of detections that touch an ambiguous range: nothing; not counted unless matched; never counted."""
+    annotated_videos_only: bool = False
+    """Whether detections in videos without annotations are left out; else they are false positives."""
+    by_name: bool = False
+    """Whether videos are in the order of their names, where scores are equal; else in the order of the input."""
+
+    def times(self, segments: Array) -> Array:
+        """(N, 2) seconds -> (N, 2) in the unit that is judged in."""
+        return np.rint(segments * _SNIPPETS_PER_SECOND) if self.snippets else segments
+
+
+_THUMOS14 = "0.1:0.9:0.1"
+
+PROTOCOLS = {
+    "activitynet": Protocol(
+        "ActivityNet's and HACS's official definition: 0.5 to 0.95", "0.5:0.95:0.05", later_wins=True
+    ),
+    "thumos14": Protocol(
+        "the same definition in official seconds: 0.1 to 0.9, means over 0.1:0.5, 0.3:0.7, 0.1:0.7 too",
+        _THUMOS14,
+        later_wins=True,
+    ),
+    "thumos14-kit": Protocol(
+        "THUMOS14's own kit: annotations choose, strict threshold, ambiguous ranges, no interpolation",
+        _THUMOS14,
+        overlap=span_overlap,
+        turns="annotations",
+        strict=True,
+        interpolated=False,
+        ambiguous="forgiven",
+        by_name=True,
+    ),
+    "snippet": Protocol(
+        "W-TALC's: rounded to snippets, the first annotation that fits, no interpolation",
+        _THUMOS14,
+        overlap=set_overlap,
+        choice="first",
+        snippets=True,
+        interpolated=False,
+        ambiguous="dropped",
+        annotated_videos_only=True,
+    ),
+    "snippet-best": Protocol(
+        "FAC-Net's and RSKP's: rounded to snippets, the best annotation, interpolated",
+        _THUMOS14,
+        overlap=set_overlap,
+        snippets=True,
+        ambiguous="dropped",
+        annotated_videos_only=True,
+    ),
+}
+"""By name."""
+
+
+def find_protocol(name: str) -> Protocol:
+    """The protocol of that name.
+
+    Raises:
+        UsageError: with the nearest match, when there is none.
+    """
+    if name not in PROTOCOLS:
+        raise UsageError(f"there is no protocol {name!r}; {suggest(name, PROTOCOLS)}")
+    return PROTOCOLS[name]

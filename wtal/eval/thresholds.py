@@ -1,0 +1,57 @@
+"""Thresholds of temporal intersection over union (tIoU): how they are written, and over which of them one averages."""
+
+from collections.abc import Sequence
+from decimal import Decimal, InvalidOperation
+
+from wtal.errors import UsageError
+
+RANGES = ("0.1:0.5:0.1", "0.3:0.7:0.1", "0.1:0.7:0.1", "0.1:0.9:0.1", "0.5:0.95:0.05")
+"""Thresholds that papers average over: the first four on THUMOS14, the last on ActivityNet and HACS."""
+
+_MOST = 1000
+
+
+def parse_tious(text: str) -> tuple[float, ...]:
+    """`0.5,0.75` or `0.1:0.9:0.1` (both ends included), or a mixture -> thresholds, exact to the written decimals.
+
+    Raises:
+        UsageError: when the text is malformed or a threshold is outside (0, 1].
+    """
+    try:
+        return check_tious([float(value) for part in text.split(",") for value in _range(part)])
+    except (InvalidOperation, ValueError):
+        raise UsageError(f"thresholds are written 0.5,0.75 or 0.1:0.9:0.1 (from:to:step), got {text!r}") from None
+
+
+def check_tious(tious: Sequence[float]) -> tuple[float, ...]:
+    """Thresholds, each once, in their order.
+
+    Raises:
+        UsageError: when there is none, or one outside (0, 1].
+    """
+    thresholds = tuple(float(tiou) for tiou in tious)
+    if not thresholds or not all(0 < tiou <= 1 for tiou in thresholds):
+        raise UsageError(f"thresholds of tIoU lie in (0, 1] and there is at least one, got {list(thresholds)}")
+    return tuple(dict.fromkeys(thresholds))
+
+
+def tiou_key(tiou: float) -> str:
+    """A threshold as a JSON key: `0.1`, `0.15`, `0.95`, whatever the rounding of its sums was."""
+    return f"{tiou:.6g}"
+
+
+def covered_ranges(tious: Sequence[float]) -> dict[str, tuple[float, ...]]:
+    """Those of `RANGES` that the thresholds cover: `0.1:0.7` -> its thresholds."""
+    given = {tiou_key(tiou): tiou for tiou in tious}
+    wanted = {text.rpartition(":")[0]: [tiou_key(tiou) for tiou in parse_tious(text)] for text in RANGES}
+    return {name: tuple(given[key] for key in keys) for name, keys in wanted.items() if given.keys() >= set(keys)}
+
+
+def _range(part: str) -> list[Decimal]:
+    first, *rest = (Decimal(value.strip()) for value in part.split(":"))
+    if not rest:
+        return [first]
+    last, step = rest  # too many or too few values raise ValueError
+    if not (step > 0 and first <= last and (last - first) / step < _MOST):
+        raise ValueError(part)
+    return [first + i * step for i in range(int((last - first) / step) + 1)]

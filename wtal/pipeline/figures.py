@@ -1,0 +1,68 @@
+"""The judge's figures as a table: for people, for Markdown, for a spreadsheet."""
+
+import csv
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+FORMATS = ("text", "markdown", "csv", "json")
+
+Rows = Mapping[str, Mapping[str, float]]
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Row -> column -> fraction; a row may lack columns.
+
+    `below` are columns that text prints as lines under the table, of the first row only. `notes` are sentences on what
+    was left out; they go to stderr, and into Markdown.
+    """
+
+    rows: Rows
+    below: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    title: str = ""
+
+    @property
+    def columns(self) -> list[str]:
+        """In the order of their first appearance."""
+        return list(dict.fromkeys(column for row in self.rows.values() for column in row))
+
+
+def text_table(figures: Figures) -> str:
+    """Aligned columns in percent, then a line for each figure below."""
+    columns = [column for column in figures.columns if column not in figures.below]
+    name = max(len("percent"), *map(len, figures.rows))
+    widths = [max(6, len(column)) for column in columns]
+    lines = [["percent", *columns], *([row, *_percent(cells, columns)] for row, cells in figures.rows.items())]
+    table = [
+        "  ".join([first.ljust(name), *(cell.rjust(width) for cell, width in zip(rest, widths, strict=True))]).rstrip()
+        for first, *rest in lines
+    ]
+    title = [figures.title] if figures.title else []
+    top = next(iter(figures.rows.values()))
+    return "\n".join([*title, *table, *(f"{column} {100 * top[column]:.2f}" for column in figures.below)])
+
+
+def markdown_table(figures: Figures) -> str:
+    """A Markdown table in percent; notes as a list under it."""
+    columns = figures.columns
+    lines = [["percent", *columns], ["---", *("---:" for _ in columns)]]
+    lines += [[row.replace("|", "\\|"), *_percent(cells, columns)] for row, cells in figures.rows.items()]
+    title = [f"{figures.title}\n"] if figures.title else []
+    notes = ["", *(f"- {note}" for note in figures.notes)] if figures.notes else []
+    return "\n".join([*title, *(f"| {' | '.join(line)} |" for line in lines), *notes])
+
+
+def csv_table(figures: Figures) -> str:
+    """A line a row: fractions with all their digits, empty cells where there is no figure."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["name", *figures.columns])
+    for row, cells in figures.rows.items():
+        writer.writerow([row, *(cells.get(column, "") for column in figures.columns)])
+    return out.getvalue().rstrip("\n")
+
+
+def _percent(cells: Mapping[str, float], columns: list[str]) -> list[str]:
+    return [f"{100 * cells[column]:.2f}" if column in cells else "" for column in columns]
