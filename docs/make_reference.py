@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from wtal.config import Config
-from wtal.models.localize import LocalizeConfig
+from wtal.models.localize_config import LocalizeConfig
 from wtal.models.train_config import TrainConfig
 from wtal.pipeline.recipe import EvaluateConfig, ExtractConfig, Recipe, ReportedConfig
 from wtal.registry import HEADS

@@ -16,7 +16,7 @@ from wtal.data.store import FeatureStore
 from wtal.errors import ConfigError, UsageError, WtalError
 from wtal.eval import evaluate_detections
 from wtal.eval.detection import parse_tious
-from wtal.models.localize import localize
+from wtal.models.localize import localize_many
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.recipe import Recipe, run_name
 from wtal.pipeline.workspace import Workspace, relative
@@ -162,7 +162,7 @@ def describe(
         "features": store.identity,
         "feature_dims": store.dims,
         "classes": list(dataset.classes),
-        "tuned_with_segments": bool(recipe.evaluate.select_subset),
+        "tuned_with_segments": bool(recipe.evaluate.select_subset) or recipe.localize.tuned_with_segments,
     }
 
 
@@ -209,12 +209,8 @@ def _selector(
         raise WtalError(f"no video of select_subset {recipe.evaluate.select_subset!r} has features")
 
     def score(head: "Head", scaler: "Scaler") -> float:
-        detections = {
-            name: localize(
-                activate(head, scaler, store[key], device), store.grid(key), dataset.classes, recipe.localize
-            )
-            for name, key in present.items()
-        }
+        videos = ((activate(head, scaler, store[key], device), store.grid(key)) for key in present.values())
+        detections = dict(zip(present, localize_many(videos, dataset.classes, recipe.localize), strict=True))
         truth = {video.id: video.annotations for video in chosen if video.id in present}
         return evaluate_detections(truth, detections, [_SELECTION_TIOU]).average
 
