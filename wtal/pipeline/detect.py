@@ -56,7 +56,7 @@ def detect(
     store = FeatureStore.open(resolve(folder, run["store"]))
     keys = [key for key in store.ids if only is None or key in only]
     allowed = _labels(folder, run, store) if use_labels else {}
-    activations = _activations(folder, run, store, keys, device, reporter, stage)
+    activations = activations_of(folder, run, store, keys, device, reporter, stage)
     found = localize_all(activations, keys, run["classes"], config, allowed)
     path = detections_of(folder, None if config == own else config, use_labels, stage)
     kept = {} if stage is None else {"stage": stage}
@@ -157,7 +157,7 @@ def _narrow(scores: Scores, classes: Sequence[str], names: frozenset[str] | None
     return np.where(shown, np.maximum(scores, np.finfo(np.float32).tiny), np.float32(0))
 
 
-def _activations(
+def activations_of(
     folder: Path,
     run: dict[str, Any],
     store: FeatureStore,

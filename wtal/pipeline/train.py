@@ -139,14 +139,18 @@ def _selection_videos(dataset: Dataset, recipe: Recipe) -> list[VideoRecord]:
     chosen = dataset.select(recipe.evaluate.select_subset)
     for name in ("train_subset", "test_subset"):
         subset = getattr(recipe.evaluate, name)
-        known = {part.partition("@")[0].strip() for part in subset.split(",")} <= {"*", *dataset.subsets}
-        shared = {video.id for video in chosen} & {video.id for video in dataset.select(subset)} if known else set()
-        if shared:
+        if shared := shared_videos(dataset, chosen, subset):
             raise UsageError(
                 f"{len(shared)} videos of select_subset {recipe.evaluate.select_subset!r} are also in {name} "
                 f"{subset!r}; hold a fold out: train_subset='training@!0/4', select_subset='training@0/4'"
             )
     return chosen
+
+
+def shared_videos(dataset: Dataset, videos: Sequence[VideoRecord], subset: str) -> set[str]:
+    """Ids of those `videos` that are in a subset too; none where the annotations do not know the subset."""
+    known = {part.partition("@")[0].strip() for part in subset.split(",")} <= {"*", *dataset.subsets}
+    return {video.id for video in videos} & {video.id for video in dataset.select(subset)} if known else set()
 
 
 def describe(
