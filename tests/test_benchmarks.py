@@ -26,6 +26,7 @@ MEASURED = {
     "networks": "snippets_per_s",
     "judge": "detections_per_s",
     "random_walk": "walks_per_s",
+    "localization": "videos_per_s",
 }
 TINY = {
     "store": ["--videos", "3", "--dim", "8", "--reads", "5", "--repeat", "1"],
@@ -38,6 +39,7 @@ TINY = {
     "networks": ["--networks", "i3d", "--ways", "eager", "channels last", "--size", "40x32", "--repeat", "1"],
     "judge": ["--detections", "60", "200", "--whole", "60", "--sample", "30", "--repeat", "1"],
     "random_walk": ["--lengths", "5", "9", "--width", "6", "--means", "3", "--repeat", "1"],
+    "localization": ["--videos", "3", "--snippets", "60", "--classes", "2", "--loop-videos", "2", "--repeat", "1"],
 }
 
 

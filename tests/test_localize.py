@@ -13,6 +13,7 @@ from wtal.models.localize import (
     Activations,
     LocalizeConfig,
     localize,
+    localize_many,
     nms,
     outer_inner,
     runs_above,
@@ -178,3 +179,66 @@ def test_factors_may_be_upsampled_before_their_product():
         (ends[first],) = localize(activations, grid_of(3), ("dive",), config)
     assert ends[True].start > ends[False].start
     assert ends[True].end < ends[False].end
+
+
+def random_video(rng, snippets, streams):
+    cas = (2 * rng.standard_normal((snippets, 4))).astype(np.float32)
+    alone = {name: random_video(rng, snippets, ())[0] for name in streams}
+    attention = rng.random(snippets).astype(np.float32)
+    return Activations(np.round(cas), attention, rng.random(3).astype(np.float32), alone), grid_of(max(snippets, 1))
+
+
+CHOICES = {
+    "signal": ["cas", "attention", "product"],
+    "score_signal": ["signal", "cas"],
+    "activation": ["none", "softmax"],
+    "range": ["none", "video", "class"],
+    "upsample": [1, 3],
+    "upsample_factors": [False, True],
+    "threshold_stop": [0.11, 0.95],
+    "second_signal": ["none", "attention"],
+    "grouping": ["runs", "watershed"],
+    "class_threshold": [0.0, 0.5],
+    "suppression": ["hard", "soft", "linear", "fusion"],
+    "overlap": ["tiou", "lower"],
+    "streams": ["fused", "union"],
+    "max_detections": [3, 200],
+    "quirks": [(), ("zero-below", "uneven-rings", "plus-second"), ("extra-snippet", "plus-snippet", "first-position")],
+}
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.fixed_dictionaries({key: st.sampled_from(values) for key, values in CHOICES.items()}), st.integers(0, 99))
+def test_many_videos_at_once_are_each_as_alone(values, seed):
+    rng = np.random.default_rng(seed)
+    videos = [
+        random_video(rng, int(rng.integers(0, 25)), ("rgb", "flow") if rng.random() < 0.5 else ()) for _ in range(4)
+    ]
+    config, classes = LocalizeConfig(**values), ("dive", "jump", "run")
+    alone = [localize(*video, classes, config) for video in videos]
+    assert list(localize_many(videos, classes, config)) == alone
+    assert all(len(found) <= config.max_detections for found in alone)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 99), st.integers(1, 9), st.sampled_from([0.0, 0.3, 0.7]))
+def test_the_best_are_the_best_of_all(seed, most, tiou_limit):
+    """Where few are wanted not all proposals are looked at, and the same come of it."""
+    videos = [random_video(np.random.default_rng(seed + i), 40, ()) for i in range(3)]
+    config = {"threshold_stop": 0.95, "class_threshold": 0.0, "nms_tiou": tiou_limit, "upsample": 1}
+    every = localize_many(videos, ("a", "b", "c"), LocalizeConfig(**config, max_detections=10**6))
+    few = localize_many(videos, ("a", "b", "c"), LocalizeConfig(**config, max_detections=most))
+    assert [found[:most] for found in every] == list(few)
+
+
+@given(
+    st.fractions(1, 120, max_denominator=1001),
+    st.integers(1, 10**6),
+    st.fractions(1, 64, max_denominator=77),
+    st.lists(st.integers(0, 10**6)),
+    st.integers(1, 24),
+)
+def test_seconds_of_many_positions_are_exact(fps, frames, stride, positions, scale):
+    grid = SnippetGrid(fps, frames, stride, 16)
+    found = grid.seconds(np.array(positions, dtype=np.int64), scale)
+    assert found.tolist() == [grid.to_segment(position, position, scale).start for position in positions]

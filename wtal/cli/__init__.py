@@ -17,6 +17,7 @@ COMMANDS = {
     "merge": "Stores of streams at different rates -> one store on a common grid.",
     "train": "Features and video-level labels -> a trained localization head.",
     "detect": "A trained head -> class activations -> detections.",
+    "tune": "A run's localization, searched on videos that are not reported.",
     "evaluate": "Detections and annotations -> mAP.",
     "compare": "Many heads and seeds -> one table beside the published rows.",
     "submit": "Detections -> a checked challenge file.",

@@ -26,7 +26,7 @@ from wtal.pipeline.workspace import default_workspace
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 FINISHED_WITH_FAILURES = 3
-TUNED = "tuned with segments: some of the annotated times chose the step that is used"
+TUNED = "tuned with segments: some of the annotated times chose the step or the settings that are used"
 
 
 class Command(click.Command):

@@ -13,6 +13,9 @@ from wtal.errors import FormatError
 
 TailPolicy = Literal["pad", "drop"]
 
+_EXACT = 2**53
+"""Floats hold every whole number below."""
+
 
 def frame_count(fps: Fraction, shown_seconds: Fraction) -> int:
     """Frames at rate `fps` in a video that is shown for `shown_seconds`: at least one."""
@@ -72,7 +75,14 @@ class SnippetGrid:
 
         The vectorised form of `to_segment`: a run first..last has the borders first and last + 1.
         """
-        return np.array([self._second(int(position), scale) for position in positions], dtype=np.float64)
+        step, end = self.stride / (scale * self.fps), Fraction(self.frames) / self.fps
+        parts = math.lcm(step.denominator, end.denominator)
+        each, most = int(step * parts), int(end * parts)
+        if max(int(positions.max(initial=0)) * each, most, parts) >= _EXACT:
+            return np.array([self._second(int(position), scale) for position in positions], dtype=np.float64)
+        # The quotient of two whole numbers that floats hold exactly is the nearest float, as that of a fraction is.
+        seconds: NDArray[np.float64] = np.clip(positions * each, 0, most) / parts
+        return seconds
 
     def snippet_at(self, second: float) -> int:
         """Index of the snippet that shows `second`, cut to the grid.

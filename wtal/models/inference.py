@@ -6,7 +6,7 @@ from wtal.data.batch import SnippetBatch
 from wtal.data.store import VideoFeatures
 from wtal.models.head import Head, HeadOutput
 from wtal.models.inputs import Scaler
-from wtal.models.localize import Activations
+from wtal.models.signals import Activations
 
 
 @torch.inference_mode()

@@ -1,34 +1,199 @@
-"""One signal over time -> segments that stand out of it. Positions count on the signal's own axis. No torch."""
+"""Signals over time -> segments that stand out of them. Positions count on the signals' own axis. No torch.
+
+Many signals are looked at in one go: `Columns` lays them end to end, and runs are pairs of positions in that row.
+"""
 
 from collections.abc import Sequence
-from typing import Literal
+from dataclasses import dataclass
+from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
-Runs = NDArray[np.int64]
+Ints = NDArray[np.int64]
+Runs = Ints
+"""(P, 2): [first, last + 1)."""
 
 
-def upsample(values: Array, factor: int) -> Array:
-    """(T, C) -> (T * factor, C), linear between the snippets' middles, constant beyond the first and the last."""
-    if factor == 1:
-        return values
-    positions = np.clip((np.arange(len(values) * factor) + 0.5) / factor - 0.5, 0, len(values) - 1)
-    left = np.minimum(positions.astype(np.int64), len(values) - 1)
-    right = np.minimum(left + 1, len(values) - 1)
-    share = (positions - left)[:, None]
-    result: Array = values[left] * (1 - share) + values[right] * share
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """G signals laid end to end, each with a position of -inf after it.
+
+    `values`: (N,). `first`, `length`: (G,) where each begins and how long it is. `blocks`: (position, signals, length)
+    of those that came in one array.
+    """
+
+    values: Array
+    first: Ints
+    length: Ints
+    blocks: tuple[tuple[int, int, int], ...]
+
+    @classmethod
+    def of(cls, signals: Sequence[Array]) -> Self:
+        """Arrays (T, n), T of each its own."""
+        shapes = [(signal.shape[1], len(signal)) for signal in signals]
+        sizes = [count * (length + 1) for count, length in shapes]
+        starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+        values = np.full(int(starts[-1]), -np.inf)
+        blocks = tuple((int(start), *shape) for start, shape in zip(starts, shapes, strict=False))
+        for signal, block in zip(signals, blocks, strict=True):
+            _view(values, block)[:, :-1] = signal.T
+        first = [start + np.arange(count) * (length + 1) for start, count, length in blocks]
+        lengths = [np.full(count, length) for _, count, length in blocks]
+        none = np.zeros(0, dtype=np.int64)
+        return cls(values, np.concatenate([none, *first]), np.concatenate([none, *lengths]), blocks)
+
+    def column(self, positions: Ints) -> Ints:
+        """(P,) -> (P,): the column that each lies in."""
+        return np.searchsorted(self.first, positions, side="right") - 1
+
+    def above(self, threshold: float) -> Self:
+        """The same with 0 in place of what is not above the threshold."""
+        values = np.where(self.values > threshold, self.values, 0.0)
+        return type(self)(values, self.first, self.length, self.blocks)
+
+    def totals(self) -> Array:
+        """(N,): at each position the sum of what lies before it in its column."""
+        totals = np.zeros(len(self.values))
+        for block in self.blocks:
+            np.cumsum(_view(self.values, block)[:, :-1], axis=1, out=_view(totals, block)[:, 1:])
+        return totals
+
+
+def _view(values: Array, block: tuple[int, int, int]) -> Array:
+    """(n, T + 1): the columns of one block, each with the position after it."""
+    start, count, length = block
+    return values[start : start + count * (length + 1)].reshape(count, length + 1)
+
+
+def crossings(columns: Columns, thresholds: Array) -> tuple[Ints, Ints, NDArray[np.int16]]:
+    """(K,) rising thresholds -> the maximal runs above each: starts, ends and thresholds (P,), by start, then by end.
+
+    A run begins wherever a signal rises past a threshold and ends where it next falls back: each position's number of
+    thresholds below it says all there is to know.
+    """
+    levels = np.searchsorted(thresholds, columns.values)
+    change = np.diff(levels, prepend=0)  # the row ends below all thresholds, so `rises - 1` may wrap round to there
+    rises, falls = np.flatnonzero(change > 0), np.flatnonzero(change < 0)
+    starts, opened = _each(rises, levels[rises - 1], levels[rises])
+    ends, closed = _each(falls, levels[falls], levels[falls - 1])
+    paired = np.empty_like(starts)
+    paired[np.argsort(opened, kind="stable")] = ends[np.argsort(closed, kind="stable")]
+    return starts, paired, opened
+
+
+def _each(positions: Ints, low: Ints, high: Ints) -> tuple[Ints, NDArray[np.int16]]:
+    """Positions, each with the thresholds [low, high) that are crossed there, highest first -> one row a crossing."""
+    count = high - low
+    before = np.cumsum(count) - count
+    steps = np.arange(int(count.sum())) - np.repeat(before, count)
+    return np.repeat(positions, count), (np.repeat(high, count) - 1 - steps).astype(np.int16)
+
+
+def maximal_runs(columns: Columns, thresholds: Array) -> Runs:
+    """The runs above any of (K,) rising thresholds, (P, 2), without repeats, by start, then by end."""
+    starts, ends, _ = crossings(columns, thresholds)
+    # The same run above several thresholds comes in a row: runs with one start only grow.
+    new = np.ones(len(starts), dtype=bool)
+    new[1:] = (starts[1:] != starts[:-1]) | (ends[1:] != ends[:-1])
+    return np.stack([starts[new], ends[new]], axis=1)
+
+
+def grouped_runs(columns: Columns, thresholds: Array, tolerances: Sequence[float]) -> Runs:
+    """`watershed` of many signals: (K,) rising thresholds -> (P, 2), without repeats, by start, then by end."""
+    starts, ends, level = crossings(columns, thresholds)
+    order = np.argsort(level, kind="stable")
+    basins = np.stack([starts, ends], axis=1)[order]
+    column = columns.column(basins[:, 0])
+    group = level[order].astype(np.int64) * len(columns.first) + column
+    place = basins - columns.first[column][:, None]
+    # Below the threshold lies what is before a border and in no basin.
+    length = basins[:, 1] - basins[:, 0]
+    until = np.cumsum(length)
+    opens = np.searchsorted(group, group)
+    covered = until - (until - length)[opens] if len(group) else until
+    found = [np.zeros((0, 2), dtype=np.int64)]
+    for tolerance in tolerances:
+        # Rounded, so that a share of exactly the tolerance counts as within it.
+        forwards = np.round(place[:, 0] - (covered - length) - tolerance * place[:, 0], 9)
+        backwards = np.round(place[:, 1] - covered - tolerance * place[:, 1], 9)
+        last = _reach(forwards, group)
+        first = len(group) - 1 - _reach(-backwards[::-1], group[::-1])[::-1]
+        found.append(np.stack([basins[:, 0], basins[last, 1]], axis=1))
+        found.append(np.stack([basins[first, 0], basins[:, 1]], axis=1))
+    return distinct(np.concatenate(found))
+
+
+def _reach(heights: Array, group: Ints) -> Ints:
+    """(P,) -> (P,): the last of the rows after each that are of its group and not above it, without a gap."""
+    last = np.arange(len(heights))
+    going = last
+    while len(going):
+        after = last[going] + 1
+        inside = after < len(heights)
+        going, after = going[inside], after[inside]
+        further = (group[after] == group[going]) & (heights[after] <= heights[going])
+        going = going[further]
+        last[going] += 1
+    return last
+
+
+def distinct(runs: Runs) -> Runs:
+    """(P, 2) -> without repeats, by start, then by end."""
+    if len(runs) == 0:
+        return runs
+    width = int(runs.max()) + 1
+    keys = np.unique(runs[:, 0] * width + runs[:, 1])
+    return np.stack(np.divmod(keys, width), axis=1)
+
+
+def contrast(
+    columns: Columns,
+    runs: Runs,
+    inflation: float,
+    outer_weight: float,
+    inner: Literal["mean", "max"] = "mean",
+    uneven: bool = False,
+    extra: int = 0,
+) -> Array:
+    """(P, 2) -> (P,): what is inside less `outer_weight` times the mean of both rings (AutoLoc, ECCV 2018).
+
+    Inside counts the `mean` or the `max`. A ring is `inflation` of the run's length, at least one position, cut at the
+    ends of the signal; where nothing is left outside, the outer mean is 0. What BaS-Net's code and its followers' do:
+    `uneven` rounds the ring before a run up and the one after it down, to none at worst. FAC-Net's and RSKP's: inside
+    are `extra` positions more, and that many at the signal's end are never outside.
+    """
+    if len(runs) == 0:
+        return np.zeros(0)
+    total = columns.totals()
+    column = columns.column(runs[:, 0])
+    begin, stop = columns.first[column], columns.first[column] + columns.length[column]
+    start, end = runs[:, 0], np.minimum(runs[:, 1] + extra, stop)
+    before, after = _rings(runs[:, 1] - runs[:, 0], inflation, uneven)
+    low, high = np.maximum(start - before, begin), np.maximum(np.minimum(runs[:, 1] + extra + after, stop - extra), end)
+    inside = total[end] - total[start]
+    outside = (high - low) - (end - start)
+    outer = (total[high] - total[low] - inside) / np.maximum(outside, 1)
+    best: Array = inside / (end - start)
+    if inner == "max":
+        best = np.maximum.reduceat(columns.values, np.stack([start, end], axis=1).reshape(-1))[::2]
+    result: Array = best - outer_weight * np.where(outside > 0, outer, 0.0)
     return result
+
+
+def _rings(length: Ints, inflation: float, uneven: bool) -> tuple[Ints, Ints]:
+    """(P,) lengths -> (P,) of the rings before and after."""
+    share = inflation * length
+    if uneven:
+        return np.ceil(share).astype(np.int64), share.astype(np.int64)
+    ring = np.maximum(1, share.astype(np.int64)) if inflation > 0 else np.zeros_like(length)
+    return ring, ring
 
 
 def runs_above(signal: Array, thresholds: Array) -> Runs:
     """(T,), (K,) -> (P, 2): the maximal runs [first, last + 1) above each threshold, without repeats, by start."""
-    mask = np.zeros((len(thresholds), len(signal) + 2), dtype=np.int8)
-    mask[:, 1:-1] = signal[None, :] > thresholds[:, None]
-    change = np.diff(mask, axis=1)
-    first, last = np.nonzero(change == 1), np.nonzero(change == -1)
-    return np.unique(np.stack([first[1], last[1]], axis=1), axis=0).astype(np.int64)
+    return maximal_runs(Columns.of([signal[:, None]]), np.sort(thresholds))
 
 
 def watershed(signal: Array, thresholds: Array, tolerances: Sequence[float]) -> Runs:
@@ -38,50 +203,11 @@ def watershed(signal: Array, thresholds: Array, tolerances: Sequence[float]) -> 
     not above the threshold stays within a tolerance; and the same backwards from each end. A tolerance of 0 leaves the
     runs as they are. Source: temporal actionness grouping (Zhao et al., SSN, ICCV 2017), as its public code does it.
     """
-    found = [np.zeros((0, 2), dtype=np.int64)]
-    for threshold in thresholds:
-        above = signal > threshold
-        basins = runs_above(signal, np.array([threshold]))
-        if len(basins) == 0:
-            continue
-        below = np.concatenate([[0], np.cumsum(~above)])
-        found += [_joined(basins, below, tolerance) for tolerance in tolerances]
-    return np.unique(np.concatenate(found), axis=0)
-
-
-def _joined(basins: Runs, below: NDArray[np.int64], tolerance: float) -> Runs:
-    """Basins (K, 2) and the count of positions below the threshold (T + 1,) -> boxes (2 K, 2), forwards, backwards."""
-    start, end = basins[:, 0], basins[:, 1]
-    order, last = np.arange(len(basins)), len(basins) - 1
-    # Rounded, so that a share of exactly the tolerance counts as within it.
-    forwards, backwards = (np.round(below[at] - tolerance * at, 9) for at in (start, end))
-    stops = (forwards[None, :] > forwards[:, None]) & (order[None, :] > order[:, None])
-    until = np.where(stops.any(axis=1), stops.argmax(axis=1) - 1, last)
-    stops = (backwards[None, :] < backwards[:, None]) & (order[None, :] < order[:, None])
-    since = np.where(stops.any(axis=1), last - stops[:, ::-1].argmax(axis=1) + 1, 0)
-    return np.concatenate([np.stack([start, end[until]], axis=1), np.stack([start[since], end], axis=1)])
+    return grouped_runs(Columns.of([signal[:, None]]), np.sort(thresholds), tolerances)
 
 
 def outer_inner(
     signal: Array, runs: Runs, inflation: float, outer_weight: float, inner: Literal["mean", "max"] = "mean"
 ) -> Array:
-    """(T,), (P, 2) -> (P,): what is inside less `outer_weight` times the mean of both rings (AutoLoc, ECCV 2018).
-
-    Inside counts the `mean` or the `max`. A ring is `inflation` of the run's length, at least one position, cut at the
-    ends of the signal; where nothing is left outside, the outer mean is 0.
-    """
-    if len(runs) == 0:
-        return np.zeros(0)
-    total = np.concatenate([[0.0], np.cumsum(signal)])
-    start, end = runs[:, 0], runs[:, 1]
-    length = end - start
-    ring = np.maximum(1, (inflation * length).astype(np.int64)) if inflation > 0 else np.zeros_like(length)
-    low, high = np.maximum(start - ring, 0), np.minimum(end + ring, len(signal))
-    inside = total[end] - total[start]
-    outside = (high - low) - length
-    outer = (total[high] - total[low] - inside) / np.maximum(outside, 1)
-    best: Array = inside / length
-    if inner == "max":
-        best = np.maximum.reduceat(np.append(signal, -np.inf), runs.reshape(-1))[::2]
-    result: Array = best - outer_weight * np.where(outside > 0, outer, 0.0)
-    return result
+    """(T,), (P, 2) -> (P,): `contrast` of one signal."""
+    return contrast(Columns.of([signal[:, None]]), runs, inflation, outer_weight, inner)

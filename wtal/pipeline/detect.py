@@ -9,18 +9,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wtal.config import digest, override
+from wtal.config import digest
 from wtal.data.annotations import read_annotations
 from wtal.data.dataset import match_ids
 from wtal.data.detections import write_detections
+from wtal.data.grid import SnippetGrid
 from wtal.data.locks import locked
 from wtal.data.segments import Detection
 from wtal.data.store import FeatureStore, VideoFeatures
 from wtal.data.store_writer import StoreWriter
 from wtal.errors import UsageError
-from wtal.models.localize import Activations, LocalizeConfig, localize
+from wtal.models.localize import Activations, LocalizeConfig, localize_many
 from wtal.pipeline.progress import SILENT, Reporter
-from wtal.pipeline.recipe import Recipe
+from wtal.pipeline.recipe import Recipe, with_assignments
 from wtal.pipeline.train import make_head, resolve
 from wtal.pipeline.workspace import read_run
 
@@ -55,11 +56,12 @@ def detect(
     store = FeatureStore.open(resolve(folder, run["store"]))
     keys = [key for key in store.ids if only is None or key in only]
     allowed = _labels(folder, run, store) if use_labels else {}
-    activations = _activations(folder, run, store, keys, device, reporter, stage)
+    activations = activations_of(folder, run, store, keys, device, reporter, stage)
     found = localize_all(activations, keys, run["classes"], config, allowed)
     path = detections_of(folder, None if config == own else config, use_labels, stage)
     kept = {} if stage is None else {"stage": stage}
     made = {"localize": config.plain(), "use_labels": use_labels, **kept, **stamps(run)}
+    made["tuned_with_segments"] = made["tuned_with_segments"] or config.tuned_with_segments
     write_detections(found, path.with_suffix(".csv"))
     return write_detections(found, path, _external_data(run), made)
 
@@ -86,7 +88,7 @@ def localize_settings(folder: Path, assignments: Sequence[str]) -> LocalizeConfi
     others = [assignment for assignment in assignments if not assignment.startswith("localize.")]
     if others:
         raise UsageError(f"a trained run takes --set localize.KEY=VALUE alone, got {others[0]}; train another run")
-    return Recipe.parse(override(read_run(folder)["recipe"], assignments), str(folder / "run.json")).localize
+    return Recipe.parse(with_assignments(read_run(folder)["recipe"], assignments), str(folder / "run.json")).localize
 
 
 def localize_all(
@@ -100,19 +102,21 @@ def localize_all(
 
     A video without snippets, too short for its store's tail policy, has no activations and no detections.
     """
-    found: dict[str, list[Detection]] = {}
-    for key in keys:
-        found[key] = []
-        if key not in activations:
-            continue
-        video, names = activations[key], allowed.get(key)
-        made = localize(_read(video, classes, names), video.grid, tuple(classes), config)
-        found[key] = [one for one in made if names is None or one.label in names]
+    present = [key for key in keys if key in activations]
+    videos = (read_activations(activations[key], classes, allowed.get(key)) for key in present)
+    found: dict[str, list[Detection]] = {key: [] for key in keys}
+    for key, made in zip(present, localize_many(videos, tuple(classes), config), strict=True):
+        found[key] = [one for one in made if key not in allowed or one.label in allowed[key]]
     return found
 
 
-def _read(video: VideoFeatures, classes: Sequence[str], names: frozenset[str] | None) -> Activations:
-    """What a head said of a video, and of each stream, as `_activate` has stored it."""
+def read_activations(
+    video: VideoFeatures, classes: Sequence[str], names: frozenset[str] | None = None
+) -> tuple[Activations, SnippetGrid]:
+    """What a head said of a video, and of each stream, as `_activate` has stored it; with the video's clock.
+
+    With `names`, the scores of all other classes are zero.
+    """
 
     def one(stream: str, scores: Sequence[float]) -> Activations:
         attention = video.streams.get(f"attention{stream}")
@@ -123,7 +127,7 @@ def _read(video: VideoFeatures, classes: Sequence[str], names: frozenset[str] | 
         )
 
     alone = {name: one(f"_{name}", scores) for name, scores in video.info.get("stream_scores", {}).items()}
-    return replace(one("", video.info["video_scores"]), streams=alone)
+    return replace(one("", video.info["video_scores"]), streams=alone), video.grid
 
 
 def stamps(run: dict[str, Any]) -> dict[str, Any]:
@@ -153,7 +157,7 @@ def _narrow(scores: Scores, classes: Sequence[str], names: frozenset[str] | None
     return np.where(shown, np.maximum(scores, np.finfo(np.float32).tiny), np.float32(0))
 
 
-def _activations(
+def activations_of(
     folder: Path,
     run: dict[str, Any],
     store: FeatureStore,

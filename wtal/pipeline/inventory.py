@@ -7,6 +7,7 @@ from typing import Any
 from wtal.config import read_toml
 from wtal.eval.protocols import PROTOCOLS
 from wtal.extractors.backbone import described
+from wtal.models.presets import preset_names, preset_path
 from wtal.pipeline.ablation import ablation_names, load_ablation
 from wtal.pipeline.recipe import RECIPES, recipe_names
 from wtal.pipeline.weights import place, published_weights
@@ -21,13 +22,15 @@ _REGISTRIES: dict[str, Registry] = {
     "layouts": LAYOUTS,
     "challenges": CHALLENGES,
 }
-KINDS = (*_REGISTRIES, "protocols", "recipes", "ablations", "weights")
+KINDS = (*_REGISTRIES, "protocols", "recipes", "presets", "ablations", "weights")
 
 
 def inventory(kind: str) -> dict[str, str]:
     """Name -> one line, of a kind in `KINDS`; of backbones more lines, on what they see."""
     if kind == "recipes":
         return {name: read_toml(RECIPES / f"{name}.toml").get("title", "") for name in recipe_names()}
+    if kind == "presets":
+        return {name: read_toml(preset_path(name)).get("title", "") for name in preset_names()}
     if kind == "ablations":
         return {name: load_ablation(name).title for name in ablation_names()}
     if kind == "protocols":

@@ -1,6 +1,6 @@
 """One experiment: how features are made, which head, how it is trained, localized and judged."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -8,7 +8,7 @@ from pydantic import Field
 
 from wtal.config import Config, digest, override, read_toml
 from wtal.errors import ConfigError
-from wtal.models.localize import LocalizeConfig
+from wtal.models.localize_config import LocalizeConfig
 from wtal.models.train_config import TrainConfig
 from wtal.registry import suggest
 
@@ -123,11 +123,24 @@ def load_recipe(name: str, assignments: Iterable[str] = ()) -> Recipe:
         ConfigError: when there is no such recipe, or a key or a value in it is refused.
     """
     values, assignments = _with_base(recipe_path(name), ()), list(assignments)
-    changed = override(values, assignments)
+    changed = with_assignments(values, assignments)
     if _head_name(changed) != _head_name(values):
         # The recipe's settings are those of its own head; another starts from its own defaults.
-        changed = override({**values, "head": _laid_on(changed["head"], values.get("head", {}))}, assignments)
+        values = {**values, "head": _laid_on(changed["head"], values.get("head", {}))}
+        changed = with_assignments(values, assignments)
     return Recipe.parse(changed, f"recipe {name}")
+
+
+def with_assignments(values: Mapping[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
+    """A copy of a recipe's values with `--set` overrides applied; a preset starts the localization anew.
+
+    Raises:
+        ConfigError: when an override is malformed.
+    """
+    assignments = list(assignments)
+    if any(assignment.partition("=")[0].strip() == "localize.preset" for assignment in assignments):
+        values = {key: value for key, value in values.items() if key != "localize"}
+    return override(values, assignments)
 
 
 def recipe_path(name: str) -> Path:
@@ -150,6 +163,7 @@ def _with_base(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
     if path in above:
         raise ConfigError(f"recipes stand on one another in a circle: {', '.join(map(str, (*above, path)))}")
     values = read_toml(path)
+    _place_preset(values, path.parent)
     base = values.pop("base", "")
     if not isinstance(base, str):
         raise ConfigError(f"{path}: base is the name of a recipe, got {base!r}")
@@ -158,8 +172,17 @@ def _with_base(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
     below = _with_base(path.parent / base if base.endswith(".toml") else recipe_path(base), (*above, path))
     if "head" in values and _head_name(values) != _head_name(below):
         below.pop("head", None)
+    if "preset" in values.get("localize", {}):
+        below.pop("localize", None)
     below.pop("reported", None)
     return _laid_over(below, values)
+
+
+def _place_preset(values: dict[str, Any], folder: Path) -> None:
+    """A preset that a recipe names by path is looked for from the recipe's own folder."""
+    section = values.get("localize")
+    if isinstance(section, dict) and str(section.get("preset", "")).endswith(".toml"):
+        values["localize"] = {**section, "preset": str(folder / section["preset"])}
 
 
 def _laid_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from wtal.data.store import FeatureStore
 from wtal.errors import ConfigError, UsageError, WtalError
 from wtal.eval import evaluate_detections
 from wtal.eval.detection import parse_tious
-from wtal.models.localize import localize
+from wtal.models.localize import localize_many
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.recipe import Recipe, run_name
 from wtal.pipeline.workspace import Workspace, relative
@@ -139,14 +139,18 @@ def _selection_videos(dataset: Dataset, recipe: Recipe) -> list[VideoRecord]:
     chosen = dataset.select(recipe.evaluate.select_subset)
     for name in ("train_subset", "test_subset"):
         subset = getattr(recipe.evaluate, name)
-        known = {part.partition("@")[0].strip() for part in subset.split(",")} <= {"*", *dataset.subsets}
-        shared = {video.id for video in chosen} & {video.id for video in dataset.select(subset)} if known else set()
-        if shared:
+        if shared := shared_videos(dataset, chosen, subset):
             raise UsageError(
                 f"{len(shared)} videos of select_subset {recipe.evaluate.select_subset!r} are also in {name} "
                 f"{subset!r}; hold a fold out: train_subset='training@!0/4', select_subset='training@0/4'"
             )
     return chosen
+
+
+def shared_videos(dataset: Dataset, videos: Sequence[VideoRecord], subset: str) -> set[str]:
+    """Ids of those `videos` that are in a subset too; none where the annotations do not know the subset."""
+    known = {part.partition("@")[0].strip() for part in subset.split(",")} <= {"*", *dataset.subsets}
+    return {video.id for video in videos} & {video.id for video in dataset.select(subset)} if known else set()
 
 
 def describe(
@@ -162,7 +166,7 @@ def describe(
         "features": store.identity,
         "feature_dims": store.dims,
         "classes": list(dataset.classes),
-        "tuned_with_segments": bool(recipe.evaluate.select_subset),
+        "tuned_with_segments": bool(recipe.evaluate.select_subset) or recipe.localize.tuned_with_segments,
     }
 
 
@@ -209,12 +213,8 @@ def _selector(
         raise WtalError(f"no video of select_subset {recipe.evaluate.select_subset!r} has features")
 
     def score(head: "Head", scaler: "Scaler") -> float:
-        detections = {
-            name: localize(
-                activate(head, scaler, store[key], device), store.grid(key), dataset.classes, recipe.localize
-            )
-            for name, key in present.items()
-        }
+        videos = ((activate(head, scaler, store[key], device), store.grid(key)) for key in present.values())
+        detections = dict(zip(present, localize_many(videos, dataset.classes, recipe.localize), strict=True))
         truth = {video.id: video.annotations for video in chosen if video.id in present}
         return evaluate_detections(truth, detections, [_SELECTION_TIOU]).average
 

@@ -1,0 +1,95 @@
+"""`wtal tune`."""
+
+from pathlib import Path
+
+import click
+
+from wtal.cli._console import (
+    TUNED,
+    Command,
+    ConsoleReporter,
+    device_option,
+    json_option,
+    pick_device,
+    print_json,
+    set_option,
+    workspace_option,
+)
+from wtal.pipeline.tune import SPACE, Method, Tuned, parse_space, tune
+from wtal.pipeline.workspace import Workspace
+
+
+@click.command("tune", cls=Command, short_help="A run's localization, searched on videos that are not reported.")
+@click.argument("run", required=False, type=click.Path(path_type=Path))
+@click.option("--subset", default="", help="Videos whose segments choose. Default: what selected the step, or trained.")
+@click.option(
+    "--over",
+    multiple=True,
+    metavar="KEY[=V1,V2]",
+    help=f"A key of [localize] and what to try; may be repeated. Default: {', '.join(SPACE)}.",
+)
+@click.option(
+    "--method", type=click.Choice(["coordinate", "grid"]), default="coordinate", show_default=True, help="Of search."
+)
+@click.option("--tiou", default="", help="mAP is the mean over these: start:stop:step or a list. Default: the run's.")
+@click.option("--annotations", type=click.Path(path_type=Path), help="Ground truth. Default: the run's own.")
+@click.option("--out", type=click.Path(path_type=Path), help="The preset to write. Default: tuned-DIGEST.toml in RUN.")
+@set_option
+@device_option
+@workspace_option
+@json_option
+def command(
+    run: Path | None,
+    subset: str,
+    over: tuple[str, ...],
+    method: Method,
+    tiou: str,
+    annotations: Path | None,
+    out: Path | None,
+    assignments: tuple[str, ...],
+    device: str,
+    workspace: Path,
+    as_json: bool,
+) -> None:
+    """Search how a trained head's activations become detections, and write the best as a preset.
+
+    RUN is a run (all its seeds count) or one of its seeds; without it, the newest finished one. Segments of a subset
+    choose, never those of the reported one. Use what is found with --set localize.preset=FILE.
+    """
+    place = run or Workspace(workspace).newest_run()
+    made = tune(
+        place,
+        parse_space(over),
+        method,
+        subset,
+        annotations,
+        tiou,
+        assignments,
+        out,
+        pick_device(device),
+        ConsoleReporter(),
+    )
+    if as_json:
+        print_json(_json(made))
+        return
+    for key, value in made.best.items():
+        click.echo(f"{key:<16} {made.before[key]} -> {value}")
+    click.echo(
+        f"mAP {100 * made.score_before:.2f} -> {100 * made.score:.2f} percent on {made.videos} videos of "
+        f"{made.subset}, {made.tried} settings tried\n{TUNED}\n{made.file}"
+    )
+
+
+def _json(made: Tuned) -> dict[str, object]:
+    """Fractions, as everywhere in JSON."""
+    return {
+        "file": str(made.file),
+        "subset": made.subset,
+        "videos": made.videos,
+        "tried": made.tried,
+        "before": made.before,
+        "best": made.best,
+        "mAP_before": made.score_before,
+        "mAP": made.score,
+        "tuned_with_segments": True,
+    }
