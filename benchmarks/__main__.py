@@ -26,6 +26,7 @@ QUICK = {
     "heads": ["--heads", "basnet", "--videos", "3", "--lengths", "10", "20", "--widths", "128", "--repeat", "1"],
     "networks": ["--networks", "torchvision:s3d", "--ways", "eager", "bfloat16", "--size", "40x32", "--repeat", "1"],
     "random_walk": ["--lengths", "20", "40", "--width", "32", "--repeat", "1"],
+    "submission": ["--videos", "60", "--detections", "6000", "--repeat", "1"],
 }
 """Benchmarks in the order in which they run -> options with which each is over in seconds, to see that it works."""
 

@@ -21,6 +21,7 @@ MEASURED = {
     "heads": "videos_per_s",
     "networks": "snippets_per_s",
     "random_walk": "walks_per_s",
+    "submission": "detections_per_s",
 }
 TINY = {
     "store": ["--videos", "3", "--dim", "8", "--reads", "5", "--repeat", "1"],
@@ -29,6 +30,7 @@ TINY = {
     "heads": ["--heads", "basnet", "--videos", "3", "--lengths", "5", "9", "--widths", "128", "--repeat", "1"],
     "networks": ["--networks", "i3d", "--ways", "eager", "channels last", "--size", "40x32", "--repeat", "1"],
     "random_walk": ["--lengths", "5", "9", "--width", "6", "--means", "3", "--repeat", "1"],
+    "submission": ["--videos", "3", "--detections", "30", "--repeat", "1"],
 }
 
 

@@ -27,7 +27,7 @@ from wtal.data.files import write_json
 from wtal.data.grid import SnippetGrid
 from wtal.data.store import FeatureStore
 from wtal.data.store_writer import StoreWriter
-from wtal.eval.submission import check_submission
+from wtal.eval.submission_check import check_submission
 from wtal.extractors import create_backbone
 from wtal.pipeline.ablation import Ablation
 from wtal.pipeline.detect import detect
