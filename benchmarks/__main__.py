@@ -33,6 +33,7 @@ QUICK = {
     "judge": ["--detections", "300", "600", "--whole", "300", "--sample", "100", "--repeat", "1"],
     "random_walk": ["--lengths", "20", "40", "--width", "32", "--repeat", "1"],
     "localization": ["--videos", "4", "--snippets", "200", "--classes", "3", "--loop-videos", "2", "--repeat", "1"],
+    "submission": ["--videos", "60", "--detections", "6000", "--repeat", "1"],
 }
 """Benchmarks in the order in which they run -> options with which each is over in seconds, to see that it works."""
 QUICK_ON_CUDA = {"flow_gpu": ["--sizes", "160x120", "--batches", "1", "4", "--repeat", "1"]}

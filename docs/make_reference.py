@@ -18,7 +18,6 @@ from pydantic.fields import FieldInfo
 
 from wtal.config import Config
 from wtal.extractors.backbone import Description, described
-from wtal.models.localize import LocalizeConfig
 from wtal.models.localize_config import LocalizeConfig
 from wtal.models.train_config import TrainConfig
 from wtal.pipeline.recipe import EvaluateConfig, ExtractConfig, Recipe, ReportedConfig

@@ -24,7 +24,15 @@ MAY_IMPORT = {
     "errors": set(),
 }
 ONLY_IN_EXTRACTORS = {"cv2", "decord", "av", "pytorchvideo"}
-LEAVES = ("models/heads", "extractors/readers", "extractors/flow", "extractors/backbones", "data/formats")
+LEAVES = (
+    "models/heads",
+    "extractors/readers",
+    "extractors/flow",
+    "extractors/backbones",
+    "data/formats",
+    "data/layouts",
+    "eval/challenges",
+)
 
 
 def imports(path: Path) -> list[tuple[int, str]]:

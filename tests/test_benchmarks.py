@@ -27,6 +27,7 @@ MEASURED = {
     "judge": "detections_per_s",
     "random_walk": "walks_per_s",
     "localization": "videos_per_s",
+    "submission": "detections_per_s",
 }
 TINY = {
     "store": ["--videos", "3", "--dim", "8", "--reads", "5", "--repeat", "1"],
@@ -40,6 +41,7 @@ TINY = {
     "judge": ["--detections", "60", "200", "--whole", "60", "--sample", "30", "--repeat", "1"],
     "random_walk": ["--lengths", "5", "9", "--width", "6", "--means", "3", "--repeat", "1"],
     "localization": ["--videos", "3", "--snippets", "60", "--classes", "2", "--loop-videos", "2", "--repeat", "1"],
+    "submission": ["--videos", "3", "--detections", "30", "--repeat", "1"],
 }
 
 

@@ -296,7 +296,7 @@ def test_what_differs_from_the_paper_is_named(tmp_path, identity, videos, classe
 def test_what_may_stand_beside_the_paper(tmp_path):
     (only,) = PRINTED.remarks(store_with(tmp_path / "own", {"backbone": "i3d"}), 198, 20)
     assert only == "reported rows are printed in A paper (I3D, its protocol)"
-    imported = store_with(tmp_path / "other", {"backbone": "i3d", "layout": "wtalc_joint"})
+    imported = store_with(tmp_path / "other", {"backbone": "i3d", "layout": "wtalc-joint"})
     assert PRINTED.remarks(imported, 198, 20)[1].startswith("comparable with reported rows only if the imported")
     assert "not written down" in Printed({"0.5": 27.0}, "A paper").remarks(imported, 198, 20)[1]
     assert not Printed({}).remarks(imported, 198, 20)

@@ -25,9 +25,10 @@ from wtal.data.annotations import guess_format, read_annotations
 from wtal.data.detections import read_detections
 from wtal.data.files import write_json
 from wtal.data.grid import SnippetGrid
+from wtal.data.layout_note import Note
 from wtal.data.store import FeatureStore
 from wtal.data.store_writer import StoreWriter
-from wtal.eval.submission import check_submission
+from wtal.eval.submission_check import check_submission
 from wtal.extractors import create_backbone
 from wtal.pipeline.ablation import Ablation
 from wtal.pipeline.detect import detect
@@ -36,11 +37,11 @@ from wtal.pipeline.inventory import inventory
 from wtal.pipeline.recipe import ExtractConfig, Recipe
 from wtal.pipeline.train import TrainInputs, train
 from wtal.pipeline.workspace import Workspace
-from wtal.registry import BACKBONES, CHALLENGES, DATASETS, FLOWS, HEADS, READERS
+from wtal.registry import BACKBONES, CHALLENGES, DATASETS, FLOWS, HEADS, LAYOUTS, READERS
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = {path.name: path for path in (*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md")))}
-REGISTRIES = (BACKBONES, CHALLENGES, DATASETS, FLOWS, HEADS, READERS)
+REGISTRIES = (BACKBONES, CHALLENGES, DATASETS, FLOWS, HEADS, LAYOUTS, READERS)
 
 every_page = pytest.mark.parametrize("page", PAGES)
 
@@ -306,6 +307,20 @@ def test_the_annotation_examples_are_read(name, tmp_path):
 def test_every_annotation_format_has_its_heading():
     headings = re.findall(r"^### (\w+)$", text_of("formats.md"), re.MULTILINE)
     assert set(DATASETS.names()) <= set(headings)
+
+
+def test_layouts_that_are_explained_exist_and_every_key_of_the_note_is_explained(tmp_path):
+    page = text_of("formats.md")
+    (section,) = re.findall(r"^## Features of other programs$(.*?)^## ", page, re.MULTILINE | re.DOTALL)
+    named = re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
+    assert len(named) > 3
+    assert set(named) <= set(LAYOUTS.names())
+    Note("x", "y", {}, {"rgb": (1, "float32")}, {"a": ("a", SnippetGrid(Fraction(25), 16, Fraction(16), 16))}).write(
+        tmp_path
+    )
+    content = json.loads((tmp_path / "wtal.json").read_text())
+    keys = [*content, *content["streams"][0], *content["videos"]["a"]]
+    assert [key for key in keys if f"`{key}`" not in page and key != "name"] == []
 
 
 def test_the_detection_examples_are_read(tmp_path):

@@ -1,17 +1,26 @@
 import copy
+import io
 import json
 import math
+from dataclasses import replace
 
+import numpy as np
 import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.conftest import SHARED, needs_shared
+from wtal.cli import main
 from wtal.data.annotations import read_annotations
 from wtal.data.assemble import DatasetBuilder
+from wtal.data.json_stream import JsonStream
 from wtal.data.segments import Detection
-from wtal.errors import UsageError
+from wtal.errors import FormatError, UsageError
 from wtal.eval.challenges import Challenge, load_challenge
 from wtal.eval.detection import parse_tious
-from wtal.eval.submission import build_submission, check_submission
+from wtal.eval.submission import build_submission, submission_head, submission_results, write_submission
+from wtal.eval.submission_check import check_submission
 from wtal.registry import CHALLENGES
 
 GOOD = {
@@ -138,6 +147,220 @@ def test_oddities_that_pass_are_warnings():
     )
 
 
+def test_a_file_and_its_value_are_checked_alike(tmp_path):
+    contents = [
+        GOOD,
+        with_entry(label="Flying", score="1"),
+        {"results": GOOD["results"]},
+        {**GOOD, "results": {"abc": 3, "v_def": [3, {}, {"segment": None}]}, "comment": {"a": [1]}},
+        {**GOOD, "results": {}},
+        {**GOOD, "results": None},
+        [GOOD],
+        3,
+    ]
+    for number, content in enumerate(contents):
+        path = tmp_path / f"{number}.json"
+        path.write_text(json.dumps(content), encoding="utf-16" if number % 2 else "utf-8-sig")
+        for name in CHALLENGES.names():
+            assert check_submission(path, name) == check_submission(content, name)
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("", "is not JSON: Expecting value: line 1 column 1"),
+        ('{"results": {"abc": [', "is not JSON: Expecting value: line 1 column 22"),
+        ('{"results":\n {"abc": [{"label": "Archery"} {}]}}', "is not JSON: Expecting ',' or ']': line 2 column 32"),
+        ('{"results": {"abc": []}}\n}', "is not JSON: Extra data: line 2 column 1"),
+        ('{"results": {abc: []}}', "Expecting property name enclosed in double quotes: line 1 column 14"),
+        ('{"results": {"abc": [{"score": 1' + "0" * 5000 + "}]}}", "too many digits: line 1 column 22"),
+        ('{"results": {"abc": [' + "[" * 100_000, "nested too deeply: line 1 column 22"),
+        ('{"results": {"abc": ["' + "a" * 100, "Unterminated string starting at: line 1 column 22"),
+        ('{"database": {}}', "'database' is of annotations"),
+        ('{"version": "x"}', "there is no 'results' object"),
+    ],
+)
+def test_what_is_no_submission_is_named_with_its_place(tmp_path, text, error):
+    path = tmp_path / "a.json"
+    path.write_text(text)
+    (found,) = check_submission(path, "hacs").errors
+    assert error in found
+    assert "\n" not in found
+    path.write_bytes(b'{"results": {"abc\xff": []}}')
+    assert "is not UTF-8 text" in check_submission(path, "hacs").errors[0]
+
+
+def test_what_is_there_twice_is_refused(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text(
+        '{"version": "1", "results": {"abc": [], "abc": []}, "external_data": {"used": false, "details": ""}}'
+    )
+    assert check_submission(path, "hacs").errors == ("videos that are there twice: 1 (abc)",)
+    path.write_text('{"version": "1", "version": "2", "results": {}, "external_data": {"used": false, "details": ""}}')
+    assert check_submission(path, "hacs").errors == ("keys that are there twice: 1 ('version')",)
+
+
+def test_odd_texts_are_shown_in_one_short_line():
+    entry = {"label": "a" * 1000 + "\n", "score": 10**400, "segment": [0, 1]}
+    report = check_submission({**GOOD, "results": {"a\nb\ud800": [entry]}}, "hacs")
+    assert len(report.errors) == 2
+    for line in report.errors:
+        assert line.isprintable()
+        assert len(line) < 250
+        assert "results.a\\nb\\ud800[0]" in line
+
+
+def test_missing_videos_are_counted(dataset):
+    value = {**GOOD, "results": {"abc": [{"label": "Ballet", "score": 1, "segment": [0, 1]}] * 3}}
+    report = check_submission(value, "hacs", dataset, "validation")
+    assert (report.expected, report.missing, report.most) == (2, 1, 3)
+    assert report.to_text().splitlines()[-1] == (
+        "3 detections in 1 videos (at most 3 in one, 1 of 2 expected videos missing): would be accepted"
+    )
+    assert check_submission(value, "hacs", dataset).missing == 2
+    assert check_submission(GOOD, "hacs").missing is None
+
+
+def test_a_cap_of_the_challenge_holds_for_building_and_checking(monkeypatch):
+    found = {"a": [Detection(i, i + 1, "Archery", i / 10) for i in range(5)]}
+    kept = build_submission(found, "hacs", {}, most=2)["results"]["a"]
+    assert [entry["score"] for entry in kept] == [0.4, 0.3]
+    whole = build_submission(found, "hacs", {})
+    assert check_submission(whole, "hacs").ok
+    capped = replace(load_challenge("hacs"), max_per_video=4)
+    monkeypatch.setattr("wtal.eval.submission_check.load_challenge", lambda name: capped)
+    monkeypatch.setattr("wtal.eval.submission.load_challenge", lambda name: capped)
+    assert check_submission(whole, "hacs").errors == ("videos with more than 4 detections: 1 (a)",)
+    assert [len(build_submission(found, "hacs", {}, most=most)["results"]["a"]) for most in (None, 3, 9)] == [4, 3, 4]
+
+
+segments = st.tuples(st.floats(-5, 40), st.floats(0, 20)).map(lambda pair: (pair[0], pair[0] + pair[1]))
+
+
+@given(st.lists(st.tuples(segments, st.floats(-1e6, 1e6, width=32))), st.floats(0.1, 30))
+def test_rounding_stays_inside_the_video_and_near(found, duration):
+    detections = [Detection(*segment, "Archery", score) for segment, score in found]
+    value = build_submission({"a": detections}, "hacs", {"a": duration})
+    entries = value["results"]["a"]
+    cut = [(max(d.start, 0.0), min(d.end, duration), d.score) for d in sorted(detections, key=lambda d: -d.score)]
+    cut = [one for one in cut if one[0] < one[1]]
+    assert len(entries) == len(cut)
+    for entry, (start, end, score) in zip(entries, cut, strict=True):
+        assert entry["segment"] == pytest.approx([start, end], abs=0.00051)
+        assert np.float32(entry["score"]) == np.float32(score)
+    builder = DatasetBuilder(["Archery"])
+    builder.add_video("a", "testing", duration)
+    report = check_submission(value, "hacs", builder.build())
+    assert (report.errors, report.warnings) == ((), ())
+
+
+def test_what_is_written_is_what_is_built():
+    found = {"v_b": [Detection(0, 1.23456, "Archery", 1 / 3)], "a\ud800": [], "c": []}
+    for detections in (found, {}):
+        for results_only in (False, True):
+            value = build_submission(detections, "hacs", {}, results_only=results_only)
+            file = io.BytesIO()
+            head = submission_head("hacs", {"used": False, "details": ""}, results_only)
+            write_submission(file, head, submission_results(detections, "hacs", {}))
+            assert json.loads(file.getvalue()) == value
+            assert list(json.loads(file.getvalue())) == list(value)
+
+
+def write_detections(path, external=None):
+    entry = {"label": "Archery", "score": 0.5, "segment": [1, 2]}
+    content = {"results": {"v_abc": [entry]}} | ({} if external is None else {"external_data": external})
+    path.write_text(json.dumps(content))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("external", "arguments", "stated", "asked"),
+    [
+        (None, [], {"used": False, "details": ""}, True),
+        (None, ["--external-data", "none"], {"used": False, "details": ""}, False),
+        (None, ["--external-data", "Kinetics-400"], {"used": True, "details": "Kinetics-400"}, False),
+        ({"used": False, "details": "a trial"}, [], {"used": False, "details": "a trial"}, False),
+        ({"used": True, "details": "Kinetics"}, [], {"used": True, "details": "Kinetics"}, False),
+        ({"used": True, "details": "Kinetics"}, ["--external-data", "none"], {"used": False, "details": ""}, False),
+    ],
+)
+def test_external_data_is_what_is_known_or_stated(tmp_path, external, arguments, stated, asked):
+    file, out = write_detections(tmp_path / "found.json", external), tmp_path / "out.json"
+    result = CliRunner().invoke(main, ["submit", str(file), "--challenge", "hacs", "--out", str(out), *arguments])
+    assert result.exit_code == 0, result.output
+    assert json.loads(out.read_text())["external_data"] == stated
+    assert ("state it: --external-data" in result.stderr) is asked
+
+
+def test_what_would_be_refused_is_not_written(tmp_path):
+    file = tmp_path / "found.json"
+    file.write_text(json.dumps({"results": {"abc": [{"label": "Flying", "score": 0.5, "segment": [1, 2]}]}}))
+    out = tmp_path / "out" / "out.json"
+    result = CliRunner().invoke(main, ["submit", str(file), "--challenge", "hacs", "--out", str(out)])
+    assert result.exit_code == 1
+    assert "'Flying'" in result.stderr
+    assert list(out.parent.iterdir()) == []
+    assert CliRunner().invoke(main, ["submit", str(file)]).exit_code == 2
+
+
+def test_a_file_may_state_its_challenge(tmp_path):
+    path = tmp_path / "a.json"
+    for content, code, said in (
+        (GOOD, 0, "would be accepted"),
+        ({"results": {}, "version": "HACS v1.1.1", "external_data": {}}, 1, "would be refused"),
+        ({"results": {"abc": 3}, "version": "mine"}, 2, "name one: --challenge activitynet|hacs"),
+        ({"results": {}}, 2, "states no version"),
+    ):
+        path.write_text(json.dumps(content))
+        result = CliRunner().invoke(main, ["submit", "--check", str(path)])
+        assert (result.exit_code, said in result.output) == (code, True), result.output
+    path.write_text("{")
+    assert CliRunner().invoke(main, ["submit", "--check", str(path)]).exit_code == 1
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 5, 64])
+@given(
+    value=st.recursive(
+        st.none() | st.floats(allow_nan=False) | st.integers() | st.text(),
+        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+        max_leaves=12,
+    ),
+    cut=st.integers(0, 60),
+    put=st.sampled_from(["", ",", "]", "}", '"', "x", "1", " "]),
+)
+def test_a_stream_reads_and_refuses_what_json_does(chunk, value, cut, put):
+    text = json.dumps(value, indent=1)
+    assert walk(JsonStream(io.StringIO(text), "it", chunk)) == value
+    broken = text[:cut] + put + text[cut + 1 :]
+    try:
+        wanted = json.loads(broken)
+    except ValueError:
+        with pytest.raises(FormatError, match=r"^it is not JSON: .* line"):
+            walk(JsonStream(io.StringIO(broken), "it", chunk))
+    else:
+        assert walk(JsonStream(io.StringIO(broken), "it", chunk)) == wanted
+
+
+def walk(stream):
+    def enter():
+        if stream.peek() == "{":
+            return {key: enter() for key in stream.members()}
+        return list(stream.items()) if stream.peek() == "[" else stream.value()
+
+    value = enter()
+    stream.end()
+    return value
+
+
+def test_a_stream_holds_a_buffer_and_refuses_a_value_without_end(monkeypatch):
+    monkeypatch.setattr("wtal.data.json_stream.LIMIT", 1000)
+    stream = JsonStream(io.StringIO("[" + "[1, 2], " * 10_000 + "0]"), "it", 64)
+    assert sum(1 for _ in stream.items()) == 10_001
+    assert len(stream._text) < 1000
+    with pytest.raises(FormatError, match="a value is longer than"):
+        JsonStream(io.StringIO('"' + "a" * 10_000), "it", 64).value()
+
+
 def test_classifications_are_refused_as_such():
     content = {**GOOD, "results": {f"a{i}": [{"label": "Archery", "score": 1.0}] for i in range(3)}}
     assert check_submission(content, "hacs").errors == (
@@ -213,3 +436,48 @@ def test_the_samples_of_activitynet(name):
 def test_the_class_list_is_that_of_the_annotations():
     annotations = read_annotations(SHARED / "data/annotations/activitynet-1.3-bsn.json")
     assert set(annotations.classes) == load_challenge("activitynet").classes
+
+
+@needs_shared
+def test_the_sample_runs_past_its_videos_by_little():
+    """Held against durations that end 0.5 s before its segments it is taken; against less it is refused."""
+    path = SHARED / "data/predictions/activitynet_sample/sample_detection_prediction.json"
+    content = json.loads(path.read_text())
+    for margin, ok in ((0.5, True), (0.51, False)):
+        builder = DatasetBuilder(sorted(load_challenge("activitynet").classes))
+        for video_id, entries in content["results"].items():
+            end = max((entry["segment"][1] for entry in entries), default=1)
+            builder.add_video(f"v_{video_id}", "validation", max(end - margin, 0))
+        report = check_submission(path, "activitynet", builder.build(), "validation")
+        assert report.ok is ok
+        assert report.missing == 0
+        assert any(line.startswith("segments of no length: 3") for line in report.warnings)
+        late = report.warnings if ok else report.errors
+        assert any(line.startswith("segments that end ") and "results." in line for line in late)
+
+
+@needs_shared
+def test_the_sample_against_bsns_list_of_videos():
+    """Which lacks 198 of the validation videos, and cuts one video 0.85 s before the sample's segment ends."""
+    annotations = read_annotations(SHARED / "data/annotations/activitynet-1.3-bsn.json")
+    path = SHARED / "data/predictions/activitynet_sample/sample_detection_prediction.json"
+    unknown, late = check_submission(path, "activitynet", annotations).errors
+    assert unknown.startswith("ids that the annotations do not know: 198 (first: yHaTlDD-qHA,")
+    assert late.startswith("segments that end more than 0.5 s after their video: 1 (results.m--b-Ltjm_Y[0]")
+
+
+@needs_shared
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [
+        ("scnn/detections_tiou0.5.json", "labels that are no class of the challenge"),
+        ("scnn/thumos14_test_annotations.json", "there is no 'results' object"),
+        ("scnn/expected.json", "there is no 'results' object"),
+        ("mmaction2_eval/eval_localization/result.json", "missing keys"),
+        ("mmaction2_eval/eval_detection/pred.csv", "is not JSON"),
+        ("mmaction2_eval/eval_detection/proposal.pkl", "is not UTF-8 text"),
+    ],
+)
+def test_other_files_are_refused_by_name(name, error):
+    report = check_submission(SHARED / "data/predictions" / name, "activitynet")
+    assert report.errors[0].find(error) >= 0, report.errors

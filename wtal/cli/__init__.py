@@ -13,6 +13,7 @@ COMMANDS = {
     "demo": "The whole chain on a small collection that it renders itself.",
     "extract": "Videos -> snippet features in a store.",
     "import-features": "Published features -> a store.",
+    "export-features": "A store -> feature files in a published layout.",
     "import-checkpoint": "A head as its authors' code saved it -> a run.",
     "merge": "Stores of streams at different rates -> one store on a common grid.",
     "train": "Features and video-level labels -> a trained localization head.",

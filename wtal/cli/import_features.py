@@ -14,25 +14,25 @@ from wtal.cli._console import (
     workspace_option,
 )
 from wtal.errors import UsageError
-from wtal.pipeline.import_features import DEFAULT_LAYOUT, import_features
+from wtal.pipeline.import_features import import_features
 from wtal.pipeline.workspace import Workspace
 from wtal.registry import LAYOUTS
 
 
 @click.command("import-features", cls=Command, short_help="Published features -> a store.")
 @click.argument("features", type=click.Path(path_type=Path))
-@click.option("--annotations", type=click.Path(path_type=Path), required=True, help="Labels that name the videos.")
-@click.option("--layout", type=click.Choice(LAYOUTS.names()), default=DEFAULT_LAYOUT, show_default=True, help="Of it.")
-@click.option("--backbone", default="i3d", show_default=True, metavar="NAME", help="What the features were made with.")
+@click.option("--annotations", type=click.Path(path_type=Path), help="Names of the videos, or how long they are.")
+@click.option("--layout", type=click.Choice(LAYOUTS.names()), help="Of the files. Default: what they look like.")
+@click.option("--backbone", default="", metavar="NAME", help="What made the features. Default: the layout's own.")
 @click.option("--fps", default="", metavar="RATE", help="Frames per second. Default: the layout's own.")
 @click.option("--stride", default="", metavar="FRAMES", help="Frames of a row. Default: the layout's own.")
-@click.option("--dims", default="", metavar="rgb=D,flow=D", help="Columns of each stream. Default: two halves.")
+@click.option("--dims", default="", metavar="rgb=D,flow=D", help="Columns of each stream. Default: the layout's.")
 @workspace_option
 @json_option
 def command(
     features: Path,
-    annotations: Path,
-    layout: str,
+    annotations: Path | None,
+    layout: str | None,
     backbone: str,
     fps: str,
     stride: str,
@@ -40,14 +40,14 @@ def command(
     workspace: Path,
     as_json: bool,
 ) -> None:
-    """Put a published file of features into a store of the workspace, and print its folder.
+    """Put published features, a file or a folder, into a store of the workspace, and print its folder.
 
-    Object arrays are read without executing pickled code. An interrupted import goes on where it was. Exits with 3 when
-    some videos could not be imported.
+    Object arrays are read without executing pickled code. An interrupted import goes on where it was. What `wtal
+    export-features` wrote keeps ids and grids. Exits with 3 when some videos could not be imported.
     """
     reporter, place = ConsoleReporter(), Workspace(workspace)
     made = import_features(
-        features, annotations, place, layout, backbone, fps, stride, parse_dims(dims), reporter=reporter
+        features, annotations, place, layout or "", backbone, fps, stride, parse_dims(dims), reporter=reporter
     )
     if as_json:
         print_json({"store": str(made.store), "failures": made.failures})

@@ -6,6 +6,8 @@ from pathlib import Path
 import click
 
 from wtal.cli._console import Command, json_option, print_json, workspace_option
+from wtal.data.video_ids import readable
+from wtal.errors import UsageError
 from wtal.pipeline.submit import check, submit
 from wtal.pipeline.workspace import Workspace
 from wtal.registry import CHALLENGES
@@ -13,41 +15,58 @@ from wtal.registry import CHALLENGES
 
 @click.command("submit", cls=Command, short_help="Detections -> a checked challenge file.")
 @click.argument("source", required=False, type=click.Path(path_type=Path), metavar="[RUN|FILE]")
-@click.option("--challenge", required=True, type=click.Choice(CHALLENGES.names()), help="Whose rules to follow.")
+@click.option("--challenge", type=click.Choice(CHALLENGES.names()), help="Whose rules to follow.")
 @click.option("--out", type=click.Path(path_type=Path), help="File to write. Default: one in the workspace.")
 @click.option("--check", "to_check", type=click.Path(path_type=Path), help="Check this file, write nothing.")
 @click.option("--annotations", type=click.Path(path_type=Path), help="Annotation file that knows videos and classes.")
 @click.option("--subset", help="Subset that is submitted. Default: the run's reported one.")
 @click.option("--results-only", is_flag=True, help="Write `results` alone, without version and external_data.")
+@click.option("--external-data", default="", metavar="TEXT", help="What other data went in; `none` for none.")
+@click.option("--max-per-video", type=click.IntRange(1), metavar="N", help="Keep the N best of a video. Default: all.")
 @workspace_option
 @json_option
 def command(
     source: Path | None,
-    challenge: str,
+    challenge: str | None,
     out: Path | None,
     to_check: Path | None,
     annotations: Path | None,
     subset: str | None,
     results_only: bool,
+    external_data: str,
+    max_per_video: int | None,
     workspace: Path,
     as_json: bool,
 ) -> None:
     """Write the challenge's JSON and print its path, or check one that exists.
 
     Without RUN the newest finished run is taken, and named on stderr. What the challenge would refuse is refused
-    here, with the first offenders named.
+    here, with the first offenders named. A file that is checked may state its challenge itself, by its version.
     """
     if to_check is not None:
         report = check(to_check, challenge, annotations, subset)
         if as_json:
             print_json(report.to_json())
         else:
-            click.echo(report.to_text())
+            click.echo(readable(report.to_text()))
         sys.exit(0 if report.ok else 1)
+    if challenge is None:
+        raise UsageError(f"name the challenge: --challenge {'|'.join(CHALLENGES.names())}")
     if source is None:
         source = Workspace(workspace).newest_run()
         click.echo(f"submitting the newest finished run, {source}", err=True)
-    made = submit(source, challenge, Workspace(workspace), out, annotations, subset, results_only)
+    place = Workspace(workspace)
+    made = submit(
+        source,
+        challenge,
+        place,
+        out,
+        annotations,
+        subset,
+        results_only,
+        external_data=external_data,
+        most=max_per_video,
+    )
     for line in made.warnings:
         click.echo(line, err=True)
     if as_json:

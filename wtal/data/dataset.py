@@ -1,7 +1,7 @@
 """Videos, their labels and (for the judge only) their annotations, whatever file they came from."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 
 from wtal.config import digest
@@ -98,6 +98,11 @@ def bare_id(name: str) -> str:
 def match_ids(wanted: Iterable[str], present: Iterable[str]) -> dict[str, str]:
     """Ids of a dataset -> ids of a store, where a store has them: equal, or equal but for a `v_` before either."""
     stored = set(present)
-    forms = {name: (name, f"v_{name}", name.removeprefix("v_")) for name in wanted}
-    found = {name: next((form for form in tried if form in stored), None) for name, tried in forms.items()}
+    found = {name: match_id(name, stored) for name in wanted}
     return {name: match for name, match in found.items() if match is not None}
+
+
+def match_id(name: str, present: Container[str]) -> str | None:
+    """The id among `present` that is equal to `name`, or equal but for a `v_` before either; None where none is."""
+    forms = (name, f"v_{name}", name.removeprefix("v_"))
+    return next((form for form in forms if form in present), None)

@@ -7,6 +7,7 @@ JSON: `{"version": .., "results": {video id: [{"label": .., "score": .., "segmen
 import csv
 import io
 import math
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,7 @@ def to_json(detection: Detection) -> dict[str, Any]:
 
 def is_number(value: object) -> bool:
     """Whether a JSON value is a finite number: neither true, a text, NaN nor infinite."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def align_ids(

@@ -64,7 +64,7 @@ def read_json(path: Path) -> Any:
     """
     try:
         return json.loads(read_text(path))
-    except json.JSONDecodeError as error:
+    except ValueError as error:  # of numbers with thousands of digits too
         raise FormatError(f"{path} is not JSON: {error}") from None
     except RecursionError:
         raise FormatError(f"{path} is not JSON of a kind that can be read: it is nested too deeply") from None
@@ -92,9 +92,13 @@ def read_head(path: Path, size: int = 1 << 20) -> str:
         return _decode(file.read(size), "replace")
 
 
+def encoding_of(head: bytes) -> str:
+    """How a text is encoded whose first bytes are these: UTF-16 where it says so, else UTF-8."""
+    return "utf-16" if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+
+
 def _decode(content: bytes, errors: str) -> str:
-    utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    return content.decode("utf-16" if utf16 else "utf-8-sig", errors)
+    return content.decode(encoding_of(content), errors)
 
 
 def _sync_folder(folder: Path) -> None:

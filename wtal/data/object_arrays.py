@@ -1,10 +1,15 @@
 """`.npy` files whose elements are Python objects, read without running what is in them.
 
-Object arrays are pickles, and a pickle can run any code. These are read with an unpickler that knows arrays, lists,
-numbers and texts only.
+Object arrays are pickles, and a pickle can run any code. These are read with an unpickler that knows lists, numbers,
+texts and stand-ins for arrays: numpy's own classes crash on damaged pickles, the stand-ins hold what they are given
+against their shape and type before they become arrays.
 """
 
+import math
+import os
 import pickle
+import re
+import tokenize
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -13,25 +18,21 @@ from numpy.typing import NDArray
 
 from wtal.errors import FormatError
 
-
-def _latin1(text: str, encoding: str) -> bytes:
-    """What Python 3 writes for bytes in old pickles: an encoding of text, of which only this one is known."""
-    if encoding != "latin1":
-        raise pickle.UnpicklingError(f"it asks for the encoding {encoding!r}")
-    return text.encode("latin1")
-
-
-_RECONSTRUCT = np.ndarray(0).__reduce__()[0]
-_SCALAR = np.float64(0).__reduce__()[0]
-_ALLOWED: dict[tuple[str, str], Any] = {
-    ("_codecs", "encode"): _latin1,
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
-    ("numpy.core.multiarray", "_reconstruct"): _RECONSTRUCT,
-    ("numpy._core.multiarray", "_reconstruct"): _RECONSTRUCT,
-    ("numpy.core.multiarray", "scalar"): _SCALAR,
-    ("numpy._core.multiarray", "scalar"): _SCALAR,
-}
+_BROKEN = (
+    ValueError,
+    TypeError,
+    IndexError,
+    KeyError,
+    AttributeError,
+    EOFError,
+    OverflowError,
+    MemoryError,
+    RecursionError,
+    SyntaxError,
+    tokenize.TokenError,
+    pickle.UnpicklingError,
+)
+"""What numpy and pickle raise for damaged files."""
 
 
 def read_array(path: Path) -> NDArray[Any]:
@@ -46,20 +47,47 @@ def read_array(path: Path) -> NDArray[Any]:
     except OSError as error:
         raise FormatError(f"cannot read {path}: {error.strerror}") from None
     except _Refused as error:
-        raise FormatError(f"{path} is not read: {error}, and loading that could run code") from None
-    except (ValueError, TypeError, IndexError, KeyError, AttributeError, EOFError, pickle.UnpicklingError) as error:
+        raise FormatError(
+            f"{path} is not read: {error}, and loading that could run code; "
+            "where you trust it, load it yourself and save each array as a plain .npy file"
+        ) from None
+    except _BROKEN as error:
         raise FormatError(f"{path} is not a readable .npy file: {error}") from None
 
 
-def _parse(file: BinaryIO) -> NDArray[Any]:
+def read_shape(path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and element type of a `.npy` file, from its head alone.
+
+    Raises:
+        FormatError: when it has no such head.
+    """
+    try:
+        with path.open("rb") as file:
+            return _head(file)
+    except OSError as error:
+        raise FormatError(f"cannot read {path}: {error.strerror}") from None
+    except _BROKEN as error:
+        raise FormatError(f"{path} is not a readable .npy file: {error}") from None
+
+
+def _head(file: BinaryIO) -> tuple[tuple[int, ...], np.dtype[Any]]:
     version = np.lib.format.read_magic(file)
     read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    _, _, dtype = read_header(file)
+    shape, _, dtype = read_header(file)
+    return tuple(shape), dtype
+
+
+def _parse(file: BinaryIO) -> NDArray[Any]:
+    shape, dtype = _head(file)
     if dtype.hasobject:
-        array = _Unpickler(file, encoding="bytes").load()
+        array = _plain(_Unpickler(file, encoding="bytes").load())
         if not isinstance(array, np.ndarray):
             raise ValueError(f"it holds a {type(array).__name__}, not an array")
         return array
+    wanted, start = math.prod(shape) * dtype.itemsize, file.tell()
+    found = file.seek(0, os.SEEK_END) - start
+    if found < wanted:
+        raise ValueError(f"it is cut off: {found} bytes of {shape} {dtype}, which take {wanted}")
     file.seek(0)
     array = np.load(file, allow_pickle=False)
     return np.asarray(array)
@@ -69,8 +97,80 @@ class _Refused(pickle.UnpicklingError):
     """The pickle asks for something that is not on the list."""
 
 
+class _Dtype:
+    """Stands for `numpy.dtype`: a plain number, a text, or an object."""
+
+    def __init__(self, code: Any, *_: Any) -> None:
+        name = code.decode("ascii") if isinstance(code, bytes) else str(code)
+        if not re.fullmatch(r"[biufcSUO][0-9]{0,9}|[?]", name):
+            raise pickle.UnpicklingError(f"it has elements of type {name!r}")
+        self.value = np.dtype("O" if name[0] == "O" else name)
+
+    def __setstate__(self, state: Any) -> None:
+        if state[1] in (">", b">"):
+            self.value = self.value.newbyteorder(">")
+
+
+class _Array:
+    """Stands for `numpy.ndarray`, which numpy makes empty and fills afterwards."""
+
+    value: NDArray[Any]
+
+    def __init__(self, *_: Any) -> None:
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        _, shape, dtype, fortran, content = state
+        shape, count = tuple(map(int, shape)), math.prod(shape)
+        if dtype.value.hasobject:
+            if not isinstance(content, list) or len(content) != count:
+                raise pickle.UnpicklingError(f"an array of {count} objects has others")
+            flat = np.empty(count, dtype=object)
+            for i, one in enumerate(content):
+                flat[i] = _plain(one)
+        else:
+            if not isinstance(content, bytes) or len(content) != count * dtype.value.itemsize:
+                raise pickle.UnpicklingError(f"an array {shape} of {dtype.value} has other bytes")
+            flat = np.frombuffer(bytearray(content), dtype.value)
+        self.value = flat.reshape(shape, order="F" if fortran else "C")
+
+
+def _plain(value: Any) -> Any:
+    """A value with arrays in place of what stands for them."""
+    if isinstance(value, _Array):
+        return value.value
+    if isinstance(value, list | tuple):
+        return type(value)(_plain(one) for one in value)
+    return value
+
+
+def _scalar(dtype: _Dtype, content: bytes) -> Any:
+    """What numpy writes for a single number or text."""
+    if dtype.value.hasobject or len(content) != dtype.value.itemsize:
+        raise pickle.UnpicklingError(f"a {dtype.value} has other bytes")
+    return np.frombuffer(content, dtype.value)[0]
+
+
+def _latin1(text: str, encoding: str) -> bytes:
+    """What Python 3 writes for bytes in old pickles: an encoding of text, of which only this one is known."""
+    if encoding != "latin1":
+        raise pickle.UnpicklingError(f"it asks for the encoding {encoding!r}")
+    return text.encode("latin1")
+
+
+_ALLOWED: dict[tuple[str, str], Any] = {
+    ("_codecs", "encode"): _latin1,
+    ("numpy", "ndarray"): "ndarray",  # named as what is to be made, never called
+    ("numpy", "dtype"): _Dtype,
+    ("numpy.core.multiarray", "_reconstruct"): _Array,
+    ("numpy._core.multiarray", "_reconstruct"): _Array,
+    ("numpy.core.multiarray", "scalar"): _scalar,
+    ("numpy._core.multiarray", "scalar"): _scalar,
+}
+
+
 class _Unpickler(pickle.Unpickler):
-    """Knows arrays, their element types and numpy numbers; all else that a pickle may name is refused."""
+    """Knows stand-ins for arrays, their element types and numpy numbers; all else that a pickle may name is refused."""
 
     def find_class(self, module: str, name: str) -> Any:
         try:

@@ -1,24 +1,34 @@
-"""Published features -> a store, each with its rate and grid."""
+"""Published features -> a store, each video on the grid of its layout, its annotations, or the exporter's note."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from wtal.config import digest
+from wtal.data.annotations import read_annotations
 from wtal.data.grid import SnippetGrid
-from wtal.data.store_writer import StoreWriter
-from wtal.errors import UsageError
+from wtal.data.layout import Item, Streams, guess_layout
+from wtal.data.layout_note import Note
+from wtal.data.row_clock import RowClock
+from wtal.data.store_writer import StoreWriter, file_fingerprint
+from wtal.errors import FormatError, UsageError
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.workspace import Workspace
 from wtal.registry import LAYOUTS
 
-DEFAULT_LAYOUT = "wtalc-joint"
+SAMPLE = 20
+"""Videos whose length is held against the annotations before any is imported."""
+
+APART = 1.15
+"""How far rows and durations may differ, as a ratio, over the sample: rates of published sets differ by more."""
+
+Specs = Mapping[str, tuple[int, str]]
+"""Stream -> (D, type)."""
 
 
 @dataclass(frozen=True)
@@ -31,84 +41,171 @@ class Imported:
 
 def import_features(
     features: Path,
-    annotations: Path,
+    annotations: Path | None,
     workspace: Workspace,
-    layout: str = DEFAULT_LAYOUT,
-    backbone: str = "i3d",
+    layout: str = "",
+    backbone: str = "",
     fps: str = "",
     stride: str = "",
     dims: Mapping[str, int] | None = None,
     reporter: Reporter = SILENT,
 ) -> Imported:
-    """A file of features and the annotations that name its videos -> a store in the workspace.
+    """Published features, a file or a folder -> a store in the workspace.
 
-    `fps` and `stride` (frames of a row) are the layout's own where they are empty; `dims` splits the columns into
-    streams. Videos without a row, or with numbers that are not finite, are recorded as failures.
+    Without `layout` it is found by the files. `fps` and `stride` (frames of a row) are, where they are empty, those of
+    each video where `wtal` exported them, else the layout's own; `dims` splits the columns into streams. Videos that
+    cannot be read, have no row, or hold numbers that are not finite are recorded as failures. An interrupted import
+    goes on where it was.
 
     Raises:
-        UsageError: when a path does not exist, the layout is unknown, or a rate is none.
-        FormatError: when the file is not of this layout.
+        UsageError: when a path does not exist, the layout is unknown or in doubt, a rate is none, or rows of the
+            layout's rate cannot be of videos as long as the annotations say.
+        FormatError: when the files are not of this layout, or no video can be imported.
     """
     for path in (features, annotations):
-        if not path.exists():
+        if path is not None and not path.exists():
             raise UsageError(f"there is nothing at {path}")
-    module = LAYOUTS.load(layout)
-    rate, step = _positive("fps", fps or module.FPS), _positive("stride", stride or module.STRIDE)
-    source = _sha256(features)
-    identity: dict[str, Any] = {
-        "backbone": backbone,
-        "layout": layout,
-        "source": source,
-        "names": digest([str(name) for name in _names(annotations)], 16),
-        "fps": str(rate),
-        "stride": str(step),
-        "dims": dict(dims or {}),
+    note = Note.read(features)
+    name = layout or (note.layout if note else guess_layout(features))
+    module = LAYOUTS.load(name)
+    if note and note.layout != name:
+        note = None
+    known = dims or ({stream: dim for stream, (dim, _) in note.streams.items()} if note else {})
+    items = module.read(features, annotations, known)
+    clock = RowClock.make((module.FPS, module.STRIDE), note, _durations(annotations), fps, stride)
+    _hold_against_durations(items, clock, features, told=bool(fps or stride), reporter=reporter)
+    marks = _marks(items)
+    maker = backbone or (note.backbone if note else module.BACKBONE)
+    identity = {
+        "backbone": maker,
+        "layout": name,
+        "source": digest(marks, 64),
+        **clock.identity([item.name for item in items]),
+        "dims": dict(known),
     }
-    target = workspace.features / f"{backbone}-imported-{step}x{step}@{rate}-{digest(identity)}"
-    writer, failed = None, {}
-    with reporter.task("import", len(_names(annotations)), "video") as task:
-        for video, streams in module.read(features, annotations, dims or {}):
-            if writer is None:
-                learned = {name: {"weights": {"imported": source[:16]}} for name in streams}
-                writer = StoreWriter.open(target, {**identity, "weights": learned})
-            reason = _problem(streams)
-            if reason:
-                failed[video] = reason
-                writer.fail(video, reason)
-            elif not writer.done(video):
-                rows = len(next(iter(streams.values())))
-                # The rows are all that is known of a video's length: what they cover, no more.
-                grid = SnippetGrid(rate, int(rows * step), step, max(1, int(step)), "drop")
-                writer.write(video, grid, streams, {"reader": f"imported {layout}"}, source[:16])
-            task.advance()
+    target = workspace.features / f"{maker}-imported-{clock.readable}-{digest(identity)}"
+    return _fill(target, identity, items, clock, marks, reporter)
+
+
+def _durations(annotations: Path | None) -> dict[str, float]:
+    if annotations is None:
+        return {}
+    videos = read_annotations(annotations).videos.values()
+    return {video.id: video.duration for video in videos if video.duration}
+
+
+def _hold_against_durations(
+    items: Sequence[Item], clock: RowClock, features: Path, told: bool, reporter: Reporter
+) -> None:
+    """Refuse a layout's rate that cannot be that of these files: it would put every second elsewhere."""
+    rows = {}
+    for item in [one for one in items if clock.rate and clock.duration(one.name)][:SAMPLE]:
+        with suppress(FormatError):  # said when its turn comes
+            rows[item.name] = len(next(iter(item.load().values())))
+    covered, shown = clock.covered(rows)
+    if not covered or 1 / APART <= covered / shown <= APART:
+        return
+    text = f"rows cover {covered:.1f} s of videos that last {shown:.1f} s"
+    if not told:
+        raise UsageError(f"{features}: at the layout's rate {text}; name the rate of this set: --fps and --stride")
+    reporter.say(text)
+
+
+def _marks(items: Sequence[Item]) -> dict[str, str]:
+    """What tells the files of each video from others of the same names; one file of all is read whole."""
+    files = {item.files for item in items}
+    if len(files) == 1:
+        whole = digest([_sha256(file) for file in next(iter(files))], 32)
+        return {item.name: whole for item in items}
+    return {item.name: digest([file_fingerprint(file) for file in item.files], 32) for item in items}
+
+
+def _fill(
+    target: Path,
+    identity: Mapping[str, Any],
+    items: Sequence[Item],
+    clock: RowClock,
+    marks: Mapping[str, str],
+    reporter: Reporter,
+) -> Imported:
+    """Write what can be used; the first such video says which streams all have."""
+    writer: StoreWriter | None = None
+    failed: dict[str, str] = {}
+    expected: Specs = {}
+    with reporter.task("import", len(items), "video") as task:
+        for item in items:
+            video = clock.video_id(item.name)
+            if writer is None or not writer.done(video):
+                try:
+                    streams, notes = _read(item, clock.note, expected)
+                    grid = _grid(clock, item.name, streams)
+                except FormatError as error:
+                    failed[video] = str(error)
+                    reporter.say(f"not imported: {video}: {error}")
+                else:
+                    expected = expected or _specs(streams)
+                    learned = _weights(streams, clock.note, identity["source"])
+                    writer = writer or StoreWriter.open(target, {**identity, "weights": learned})
+                    if not writer.done(video):
+                        info = {"reader": f"imported {identity['layout']}", **({"notes": notes} if notes else {})}
+                        writer.write(video, grid, streams, info, marks[item.name])
+            task.advance(note=video)
     if writer is None:
-        raise UsageError(f"{features} holds no video")
+        raise FormatError(f"no video could be imported; {'; '.join(f'{k}: {v}' for k, v in list(failed.items())[:1])}")
     for video, reason in failed.items():
-        reporter.say(f"not imported: {video}: {reason}")
-    return Imported(writer.publish().path, failed)
+        writer.fail(video, reason)
+    return Imported(writer.publish().path, dict(sorted(failed.items())))
 
 
-def _names(annotations: Path) -> list[str]:
-    from wtal.data.formats.wtalc import video_names
+def _read(item: Item, note: Note | None, expected: Specs) -> tuple[Streams, list[str]]:
+    """The streams of a video in the types that they were exported with, and what is to be said of it.
 
-    return video_names(annotations)
+    Raises:
+        FormatError: when they cannot be used.
+    """
+    streams, notes = item.load(), []
+    lengths = {len(values) for values in streams.values()}
+    if max(lengths) - min(lengths) == 1:
+        streams = {name: values[: min(lengths)] for name, values in streams.items()}
+        notes = ["a stream had a row more than the other; it was cut"]
+    elif len(lengths) > 1:
+        raise FormatError(f"its streams have {' and '.join(f'{len(v)} rows of {k}' for k, v in streams.items())}")
+    kept = note.streams if note else {}
+    streams = {k: v.astype(kept[k][1], copy=False) if k in kept else v for k, v in streams.items()}
+    _refuse_unusable(streams, expected)
+    return streams, notes
 
 
-def _problem(streams: Mapping[str, NDArray[np.float32]]) -> str:
+def _refuse_unusable(streams: Streams, expected: Specs) -> None:
     if not len(next(iter(streams.values()))):
-        return "it has no row of features"
-    broken = [name for name, values in streams.items() if not np.isfinite(values).all()]
-    return f"{broken[0]} holds numbers that are not finite" if broken else ""
+        raise FormatError("it has no row of features")
+    for name, values in streams.items():
+        if not np.isfinite(values).all():
+            raise FormatError(f"{name} holds numbers that are not finite")
+    if expected and _specs(streams) != expected:
+        raise FormatError(f"it has {_said(_specs(streams))}, those before {_said(expected)}")
 
 
-def _positive(what: str, text: str) -> Fraction:
-    try:
-        value = Fraction(text)
-    except (ValueError, ZeroDivisionError):
-        value = Fraction(0)
-    if value <= 0:
-        raise UsageError(f"--{what} is a positive number or fraction, got {text!r}")
-    return value
+def _grid(clock: RowClock, name: str, streams: Streams) -> SnippetGrid:
+    rows = len(next(iter(streams.values())))
+    grid = clock.grid(name, rows)
+    if rows != grid.num_snippets:
+        raise FormatError(f"it has {rows} rows, the exporter's note says {grid.num_snippets}")
+    return grid
+
+
+def _specs(streams: Streams) -> Specs:
+    return {name: (values.shape[1], str(values.dtype)) for name, values in sorted(streams.items())}
+
+
+def _said(specs: Specs) -> str:
+    return ", ".join(f"{name} {dim} x {dtype}" for name, (dim, dtype) in specs.items())
+
+
+def _weights(streams: Streams, note: Note | None, source: str) -> dict[str, Any]:
+    """Stream -> what its features were learned from: what the exporter knew, else the files themselves."""
+    exported = note.weights if note else {}
+    return {name: exported.get(name, {"weights": {"imported": source[:16]}}) for name in sorted(streams)}
 
 
 def _sha256(path: Path) -> str:

@@ -8,14 +8,22 @@ from typing import Any
 from wtal.data.annotations import read_annotations
 from wtal.data.dataset import Dataset, match_ids
 from wtal.data.detections import align_ids, read_detections
-from wtal.data.files import read_json, write_json
+from wtal.data.files import atomic_file, read_json
 from wtal.data.segments import Detection
 from wtal.data.store import FeatureStore
 from wtal.errors import UsageError, WtalError
-from wtal.eval.submission import Report, build_submission, check_submission
+from wtal.eval.challenges import load_challenge
+from wtal.eval.submission import NO_EXTERNAL_DATA, submission_head, submission_results, write_submission
+from wtal.eval.submission_check import Report, check_submission, read_version
 from wtal.pipeline.evaluate import own_detections
 from wtal.pipeline.train import resolve
 from wtal.pipeline.workspace import Workspace, read_run, seed_folders
+from wtal.registry import CHALLENGES
+
+_UNKNOWN = (
+    "external_data says that no other data was used, and the detections do not say; "
+    "state it: --external-data TEXT, or --external-data none"
+)
 
 
 @dataclass(frozen=True)
@@ -28,14 +36,14 @@ class Submission:
 
 @dataclass(frozen=True)
 class _Source:
-    """Detections, and what is known of them."""
+    """Detections, and what is known of them; `external` is None where nobody says what data went into them."""
 
     name: str
     detections: Mapping[str, Sequence[Detection]]
     dataset: Dataset | None
     subset: str | None
     durations: dict[str, float | None]
-    details: str
+    external: dict[str, Any] | None
 
 
 def submit(
@@ -47,8 +55,13 @@ def submit(
     subset: str | None = None,
     results_only: bool = False,
     detections: Path | None = None,
+    external_data: str = "",
+    most: int | None = None,
 ) -> Submission:
     """Write the challenge's JSON for one seed of a run (its own detections, or others of it), or for a detection file.
+
+    `external_data` says what other data went in, `none` that none did; without it the detections' own word is taken.
+    `most` keeps that many of a video's detections, the best. The bytes that are checked are those that are published.
 
     Raises:
         UsageError: when the run has several seeds.
@@ -58,25 +71,46 @@ def submit(
         given = _from_run(source, annotations, subset, detections)
     else:
         given = _from_file(source, annotations, subset)
-    external = {"used": bool(given.details), "details": given.details}
-    content = build_submission(given.detections, challenge, given.durations, external, results_only)
-    report = check_submission(content, challenge, given.dataset, given.subset, results_only)
-    if not report.ok:
-        raise WtalError(f"{challenge} would refuse this: {'; '.join(report.errors)}")
+    external = _stated(external_data) or given.external
+    head = submission_head(challenge, external or NO_EXTERNAL_DATA, results_only)
     path = out or workspace.submissions / f"{challenge}-{given.name}.json"
-    write_json(path, content, indent=None)
-    return Submission(path, report.warnings)
+    with atomic_file(path) as file:
+        write_submission(file, head, submission_results(given.detections, challenge, given.durations, most))
+        file.flush()
+        report = check_submission(Path(file.name), challenge, given.dataset, given.subset, results_only)
+        if not report.ok:
+            raise WtalError(f"{challenge} would refuse this: {'; '.join(report.errors)}")
+    unknown = () if external or results_only else (_UNKNOWN,)
+    return Submission(path, report.warnings + unknown)
 
 
-def check(file: Path, challenge: str, annotations: Path | None, subset: str | None) -> Report:
-    """Check a file, of ours or not.
+def check(file: Path, challenge: str | None, annotations: Path | None, subset: str | None) -> Report:
+    """Check a file, of ours or not; without a challenge's name by the rules of the one whose `version` it states.
 
     Raises:
-        UsageError: when the file is not there.
+        UsageError: when the file is not there, or states no challenge's version and none is named.
     """
     if not file.is_file():
         raise UsageError(f"there is no file {file} to check")
-    return check_submission(file, challenge, read_annotations(annotations) if annotations else None, subset)
+    dataset = read_annotations(annotations) if annotations else None
+    return check_submission(file, challenge or stated_challenge(file), dataset, subset)
+
+
+def stated_challenge(file: Path) -> str:
+    """The challenge whose `version` a file states.
+
+    Raises:
+        UsageError: when it states none.
+        FormatError: when it is not JSON.
+    """
+    version = read_version(file)
+    named = [name for name in CHALLENGES.names() if load_challenge(name).version == version]
+    if len(named) != 1:
+        said = f"states the version {version!r}" if isinstance(version, str) else "states no version"
+        raise UsageError(
+            f"{file} {said}, which is no challenge's; name one: --challenge {'|'.join(CHALLENGES.names())}"
+        )
+    return named[0]
 
 
 def _from_run(run: Path, annotations: Path | None, subset: str | None, detections: Path | None) -> _Source:
@@ -95,7 +129,7 @@ def _from_run(run: Path, annotations: Path | None, subset: str | None, detection
         name: records[name].duration or store.grid(key).duration for name, key in match_ids(records, store.ids).items()
     }
     chosen = {name: found[key] for name, key in match_ids(records, found).items()}
-    return _Source(f"{folder.resolve().parent.name}-{folder.name}", chosen, dataset, subset, durations, _details(file))
+    return _Source(f"{folder.resolve().parent.name}-{folder.name}", chosen, dataset, subset, durations, _external(file))
 
 
 def _from_file(file: Path, annotations: Path | None, subset: str | None) -> _Source:
@@ -103,18 +137,25 @@ def _from_file(file: Path, annotations: Path | None, subset: str | None) -> _Sou
         raise UsageError(f"there is nothing at {file}; name a run's folder or a detection file")
     found = read_detections(file)
     if annotations is None:
-        return _Source(file.stem, found, None, subset, {}, _details(file))
+        return _Source(file.stem, found, None, subset, {}, _external(file))
     dataset = read_annotations(annotations)
     durations = {video.id: video.duration for video in dataset.select(subset or "*")}
     aligned = align_ids(found, dataset.videos)
     # What the annotations put into another subset is not submitted; what they do not know is refused by the check.
     chosen = {name: one for name, one in aligned.items() if name in durations or name not in dataset.videos}
-    return _Source(file.stem, chosen, dataset, subset, durations, _details(file))
+    return _Source(file.stem, chosen, dataset, subset, durations, _external(file))
 
 
-def _details(file: Path) -> str:
-    """What the detection file says of the data that its features were learned from."""
+def _external(file: Path) -> dict[str, Any] | None:
+    """What the detection file says of the data that went into it; None where it does not."""
     content: Any = read_json(file) if file.suffix.lower() == ".json" else {}
     external = content.get("external_data") if isinstance(content, dict) else None
-    details = external.get("details") if isinstance(external, dict) else None
-    return str(details) if details else ""
+    if not isinstance(external, dict) or not isinstance(external.get("used"), bool):
+        return None
+    return {"used": external["used"], "details": str(external.get("details") or "")}
+
+
+def _stated(text: str) -> dict[str, Any] | None:
+    if not text:
+        return None
+    return dict(NO_EXTERNAL_DATA) if text == "none" else {"used": True, "details": text}

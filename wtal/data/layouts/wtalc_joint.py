@@ -1,58 +1,87 @@
 """W-TALC's joint features: one `.npy` of (T, D) arrays, rgb before flow, in the order of its annotation arrays.
 
 The file is an object array of N arrays (T_i, D), or a plain array (N, T, D); the ids are those of `videoname.npy` in
-the annotation folder. A row is 16 frames at 25 frames per second of THUMOS14 and ActivityNet 1.2, columns 0 to 1023 are
-rgb and 1024 to 2047 flow. `extracted_fps.npy` beside the annotations says 10 and is to be ignored, as its author says.
+the annotation folder, or beside the file. A row is 16 frames at 25 frames per second of THUMOS14 and ActivityNet 1.2,
+columns 0 to 1023 are rgb and 1024 to 2047 flow. `extracted_fps.npy` beside the annotations says 10 and is to be
+ignored, as its author says. Exported are `features.npy` and `videoname.npy`; numpy from 1.26 on reads them.
 Source: https://github.com/sujoyp/wtalc-pytorch.
 """
 
-from collections.abc import Iterator, Mapping
+import pickle
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 
+from wtal.data.files import write_atomic
 from wtal.data.formats.wtalc import video_names
-from wtal.data.object_arrays import read_array
+from wtal.data.layout import Exported, Item, Streams, as_rows, halves, joined, split
+from wtal.data.object_arrays import read_array, read_shape
 from wtal.errors import FormatError
 
 FPS, STRIDE = "25", "16"
-"""Of the published files: frames per second, frames of a row."""
+BACKBONE = "i3d"
+
+FEATURES = "features.npy"
 
 
-def read(
-    features: Path, annotations: Path, dims: Mapping[str, int]
-) -> Iterator[tuple[str, dict[str, NDArray[np.float32]]]]:
-    """(video, {stream: (T, D)}) for each video in the order of the file; without `dims` two halves, rgb and flow.
+def sniff(path: Path) -> bool:
+    """Whether it is a `.npy` file of objects or of three dimensions, or a folder with `features.npy` of that kind."""
+    file = path / FEATURES if path.is_dir() else path
+    if file.suffix.lower() != ".npy" or not file.is_file():
+        return False
+    try:
+        shape, dtype = read_shape(file)
+    except FormatError:
+        return False
+    return dtype.hasobject or len(shape) == 3
+
+
+def read(path: Path, annotations: Path | None, dims: Mapping[str, int]) -> list[Item]:
+    """The videos in the order of the file; without `dims` the columns are two halves, rgb and flow.
 
     Raises:
-        FormatError: when a file is damaged, or the two do not fit each other or `dims`.
+        FormatError: when a file is damaged, or the two do not fit each other.
     """
-    names, arrays = video_names(annotations), read_array(features)
-    if len(arrays) != len(names):
-        raise FormatError(f"{features} has {len(arrays)} videos, {annotations / 'videoname.npy'} names {len(names)}")
-    for name, value in zip(names, arrays, strict=True):
-        rows = _rows(value, f"{features}: {name}")
-        yield name, _split(rows, dict(dims) or _halves(rows.shape[1], f"{features}: {name}"), f"{features}: {name}")
+    file = path / FEATURES if path.is_dir() else path
+    folder = annotations or file.parent
+    if not (folder / "videoname.npy").is_file():
+        raise FormatError(f"{folder} has no videoname.npy, which names the videos of {file}: --annotations FOLDER")
+    names, arrays = video_names(folder), read_array(file)
+    if arrays.ndim not in (1, 3) or len(arrays) != len(names):
+        found = f"{len(arrays)} videos" if arrays.ndim in (1, 3) else f"the shape {arrays.shape}"
+        raise FormatError(f"{file} has {found}, {folder / 'videoname.npy'} names {len(names)}")
+    return [Item(name, (file,), partial(_load, arrays, i, dims, f"{file}: {name}")) for i, name in enumerate(names)]
 
 
-def _rows(value: Any, where: str) -> NDArray[np.float32]:
-    rows = np.asarray(value)
-    if rows.ndim != 2 or rows.dtype.kind not in "fiu":
-        raise FormatError(f"{where}: wanted (T, D) numbers, got an array {rows.shape} of {rows.dtype}")
-    return rows.astype(np.float32, copy=False)
+def write(folder: Path, videos: Sequence[Exported]) -> None:
+    """The joint file and the names of its videos; memory holds a video at a time."""
+    np.save(folder / "videoname.npy", np.array([video.name.encode() for video in videos]))
+    rows = np.empty(len(videos), dtype=object)
+    rows[:] = [_Rows(video) for video in videos]
+    write_atomic(folder / FEATURES, partial(_dump, rows))
 
 
-def _halves(width: int, where: str) -> dict[str, int]:
-    if width % 2:
-        raise FormatError(f"{where}: {width} columns cannot be halved into rgb and flow; name them: --dims rgb={width}")
-    return {"rgb": width // 2, "flow": width // 2}
+def _load(arrays: Any, index: int, dims: Mapping[str, int], where: str) -> Streams:
+    rows = as_rows(arrays[index], where)
+    return split(rows, dims or halves(rows.shape[1], where), where)
 
 
-def _split(rows: NDArray[np.float32], dims: Mapping[str, int], where: str) -> dict[str, NDArray[np.float32]]:
-    if sum(dims.values()) != rows.shape[1]:
-        asked = ", ".join(f"{name}={dim}" for name, dim in dims.items())
-        raise FormatError(f"{where}: {rows.shape[1]} columns, and --dims {asked} are {sum(dims.values())}")
-    ends = np.cumsum(list(dims.values()))[:-1]
-    return dict(zip(dims, np.split(rows, ends, axis=1), strict=True))
+class _Rows:
+    """The joined rows of a video, read when they are pickled; what is pickled is the array alone."""
+
+    def __init__(self, video: Exported) -> None:
+        self.video = video
+
+    def __reduce__(self) -> Any:
+        return joined(self.video.load()).__reduce__()
+
+
+def _dump(rows: Any, file: BinaryIO) -> None:
+    header = {"descr": "|O", "fortran_order": False, "shape": rows.shape}
+    np.lib.format.write_array_header_1_0(file, header)
+    pickler = pickle.Pickler(file, protocol=3)
+    pickler.fast = True  # no memo: it would keep every array
+    pickler.dump(rows)

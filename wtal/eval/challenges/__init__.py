@@ -12,7 +12,8 @@ class Challenge:
 
     `version` is what a file says under that key. `results_only` tells whether the challenge also takes a file that
     holds nothing but `results`. `class_list` names the file in `wtal/eval/classes` with the class names, `tious` the
-    thresholds of the ranking.
+    thresholds of the ranking. `max_per_video` is how many detections of a video the server takes, None where its pages
+    name no such number.
     """
 
     title: str
@@ -21,6 +22,7 @@ class Challenge:
     class_list: str
     results_only: bool
     tious: str = "0.5:0.95:0.05"
+    max_per_video: int | None = None
 
     @property
     def classes(self) -> frozenset[str]:

@@ -1,0 +1,29 @@
+"""`wtal export-features`."""
+
+from pathlib import Path
+
+import click
+
+from wtal.cli._console import Command, ConsoleReporter, json_option, print_json
+from wtal.pipeline.export_features import export_features
+from wtal.registry import LAYOUTS
+
+
+@click.command("export-features", cls=Command, short_help="A store -> feature files in a published layout.")
+@click.argument("store", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--layout", type=click.Choice(LAYOUTS.names()), required=True, help="Of the files.")
+@click.option("--streams", default="", metavar="rgb,flow", help="Streams to write. Default: all.")
+@click.option("--annotations", type=click.Path(path_type=Path), help="Subsets, for layouts with a folder a subset.")
+@json_option
+def command(store: Path, out: Path, layout: str, streams: str, annotations: Path | None, as_json: bool) -> None:
+    """Write the features of STORE into the new folder OUT as other programs read them, and print it.
+
+    `wtal import-features OUT` has all of it back, bit for bit: ids and grids are kept in `wtal.json` beside the files.
+    """
+    chosen = [name.strip() for name in streams.split(",") if name.strip()]
+    folder = export_features(store, layout, out, chosen, annotations, ConsoleReporter())
+    if as_json:
+        print_json({"folder": str(folder)})
+    else:
+        click.echo(str(folder))

@@ -1,0 +1,151 @@
+"""JSON files larger than memory: walked from value to value, never held whole.
+
+A file of many small values under a few large ones, as detections are, takes a buffer of a few MiB however long it is.
+"""
+
+import io
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+from wtal.data.files import encoding_of
+from wtal.errors import FormatError
+
+CHUNK = 1 << 20
+"""Characters that are read at once."""
+
+LIMIT = 1 << 25
+"""Characters that one value may have where it is taken whole: no file of the field comes near it."""
+
+_MARGIN = 8
+"""Characters at the buffer's end in which a number or a word may be cut in two."""
+
+_SPACE = re.compile(r"[ \t\n\r]*")
+_DECODER = json.JSONDecoder()
+
+
+class JsonStream:
+    """A JSON text that is read forwards: `members` and `items` go into what comes next, `value` takes it whole.
+
+    Whoever is given a member takes its value before the next one is asked for. All raise FormatError, with line and
+    column, where the text is not JSON.
+    """
+
+    def __init__(self, file: TextIO, name: str, chunk: int = CHUNK) -> None:
+        self._file, self._name, self._chunk = file, name, chunk
+        self._text, self._at, self._ended = "", 0, False
+        self._lines = self._columns = 0  # before the buffer
+
+    @classmethod
+    @contextmanager
+    def open(cls, path: Path, chunk: int = CHUNK) -> "Iterator[JsonStream]":
+        """The text of a file in UTF-8 or UTF-16.
+
+        Raises:
+            FormatError: when the file cannot be read, is no such text, or is not JSON.
+        """
+        try:
+            with path.open("rb") as raw:
+                encoding = encoding_of(raw.read(4))
+                raw.seek(0)
+                yield cls(io.TextIOWrapper(raw, encoding, newline=""), str(path), chunk)
+        except OSError as error:
+            raise FormatError(f"cannot read {path}: {error.strerror}") from None
+        except UnicodeError:
+            raise FormatError(f"{path} is not UTF-8 text; save it as UTF-8") from None
+
+    def peek(self) -> str:
+        """The first character of what comes next, `{` of an object and `[` of an array; empty at the end."""
+        while True:
+            space = _SPACE.match(self._text, self._at)
+            self._at = space.end() if space else self._at
+            if self._at < len(self._text) or not self._fill(self._chunk):
+                return self._text[self._at : self._at + 1]
+
+    def value(self) -> Any:
+        """The next value, whole."""
+        size = self._chunk
+        while True:
+            self.peek()
+            value, end, problem = _scanned(self._text, self._at)
+            inside = end + _MARGIN <= len(self._text) and "Unterminated" not in problem
+            if not problem and (inside or self._ended):
+                self._at = end
+                return value
+            if problem and (inside or self._ended):
+                raise self._error(problem, end)
+            self._fill(size)
+            size *= 2
+
+    def members(self) -> Iterator[str]:
+        """The keys of the object that comes next."""
+        self._take("{")
+        if self.peek() == "}":
+            self._at += 1
+            return
+        while True:
+            if self.peek() != '"':
+                raise self._error("Expecting property name enclosed in double quotes", self._at)
+            key: str = self.value()
+            self._take(":")
+            yield key
+            if self._take(",}") == "}":
+                return
+
+    def items(self) -> Iterator[Any]:
+        """The values of the array that comes next."""
+        self._take("[")
+        if self.peek() == "]":
+            self._at += 1
+            return
+        while True:
+            yield self.value()
+            if self._take(",]") == "]":
+                return
+
+    def end(self) -> None:
+        """Refuse whatever stands behind the last value."""
+        if self.peek():
+            raise self._error("Extra data", self._at)
+
+    def _take(self, wanted: str) -> str:
+        found = self.peek()
+        if not found or found not in wanted:
+            raise self._error(f"Expecting {' or '.join(map(repr, wanted))}", self._at)
+        self._at += 1
+        return found
+
+    def _fill(self, size: int) -> bool:
+        """Drop what was taken and read on; False at the file's end."""
+        if len(self._text) - self._at > LIMIT:
+            raise self._error(f"a value is longer than {LIMIT >> 20} Mi characters", self._at)
+        more = "" if self._ended else self._file.read(size)
+        if more:
+            self._lines, self._columns = self._place(self._at)
+            self._text, self._at = self._text[self._at :] + more, 0
+        self._ended = not more
+        return bool(more)
+
+    def _place(self, position: int) -> tuple[int, int]:
+        """Lines, and characters of the last one, before a position in the buffer."""
+        lines, last = self._text.count("\n", 0, position), self._text.rfind("\n", 0, position)
+        return self._lines + lines, position - last - 1 if lines else self._columns + position
+
+    def _error(self, problem: str, position: int) -> FormatError:
+        line, column = self._place(position)
+        return FormatError(f"{self._name} is not JSON: {problem}: line {line + 1} column {column + 1}")
+
+
+def _scanned(text: str, at: int) -> tuple[Any, int, str]:
+    """(value, its end, "") of the value at a position; (None, where, what is wrong) where there is none."""
+    try:
+        return *_DECODER.raw_decode(text, at), ""
+    except json.JSONDecodeError as error:
+        return None, error.pos, error.msg
+    except RecursionError:
+        return None, at, "it is nested too deeply"
+    except ValueError:
+        return None, at, "a number has too many digits"

@@ -1,0 +1,187 @@
+"""What layouts of published features share: files found and grouped into videos, rows read, columns split."""
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePath
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wtal.data.object_arrays import read_array
+from wtal.data.store import Features
+from wtal.data.video_ids import short_ids
+from wtal.errors import FormatError, UsageError
+from wtal.registry import LAYOUTS
+
+STREAM_FOLDERS = {"rgb": "rgb", "spatial": "rgb", "flow": "flow", "temporal": "flow"}
+"""Name of a folder, in lower case -> the stream that lies in it."""
+
+Streams = dict[str, Features]
+Rows = Callable[[Path], Features]
+Widths = Callable[[int, str], Mapping[str, int]]
+"""(number of columns, where) -> stream -> D; raises FormatError where nobody knows."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One video of a published set: its name there, the files it lies in, and how to read them.
+
+    `load` gives {stream: (T, D)} and raises FormatError where a file is not as the layout wants it.
+    """
+
+    name: str
+    files: tuple[Path, ...]
+    load: Callable[[], Streams]
+
+
+@dataclass(frozen=True)
+class Exported:
+    """One video on its way out: its name there, its subset (empty where nobody says), and how to get {stream: (T, D)}.
+
+    The streams come in the order in which a layout joins them.
+    """
+
+    name: str
+    subset: str
+    load: Callable[[], Streams]
+
+
+def guess_layout(path: Path) -> str:
+    """Name of the one layout that the files at `path` look like.
+
+    Raises:
+        UsageError: when there is none, or more than one.
+    """
+    fitting = [name for name in LAYOUTS.names() if LAYOUTS.load(name).sniff(path)]
+    if len(fitting) == 1:
+        return fitting[0]
+    known = " or ".join(fitting) if fitting else f"none of {', '.join(LAYOUTS.names())}"
+    raise UsageError(f"{path} looks like {known}; name its layout: --layout NAME")
+
+
+def find(path: Path, suffix: str) -> list[Path]:
+    """The files with an ending in a folder and all below it, sorted, hidden ones passed over; or the file itself."""
+    if path.is_file():
+        return [path] if path.suffix.lower() == suffix else []
+    files = (file for file in sorted(path.rglob("*")) if file.suffix.lower() == suffix and file.is_file())
+    return [file for file in files if not any(part.startswith(".") for part in file.relative_to(path).parts)]
+
+
+def per_video(path: Path, suffix: str, rows: Rows, widths: Widths, dims: Mapping[str, int]) -> list[Item]:
+    """A file a video, or one a stream and video: below `rgb/` and `flow/`, or with `_rgb` and `_flow` behind its name.
+
+    `rows` reads one file, `widths` splits the columns where a file has all streams. The streams of `dims`, where they
+    have other names, are known by these.
+
+    Raises:
+        FormatError: when there is no file with the ending, or two of one video and stream.
+    """
+    root = path if path.is_dir() else path.parent
+    groups: dict[PurePath, dict[str, Path]] = defaultdict(dict)
+    for file in find(path, suffix):
+        stream, place = _stream_of(file.relative_to(root), {**STREAM_FOLDERS, **{name: name for name in dims}})
+        if groups[root / place].setdefault(stream, file) != file:
+            raise FormatError(
+                f"{file} and {groups[root / place][stream]} are of one video and stream; keep one of them"
+            )
+    if not groups:
+        raise FormatError(f"{path} holds no {suffix} file")
+    streams = sorted({stream for files in groups.values() for stream in files})
+    names = short_ids(dict.fromkeys(groups, root))
+    load = partial(_load, rows=rows, streams=streams, widths=widths)
+    return [Item(names[at], tuple(groups[at].values()), partial(load, groups[at])) for at in groups]
+
+
+def split(rows: Features, dims: Mapping[str, int], where: str) -> Streams:
+    """(T, sum of D) -> {stream: (T, D)}, the columns in the order of `dims`.
+
+    Raises:
+        FormatError: when the widths do not add up.
+    """
+    if sum(dims.values()) != rows.shape[1]:
+        asked = ", ".join(f"{name}={dim}" for name, dim in dims.items())
+        raise FormatError(f"{where}: {rows.shape[1]} columns, and --dims {asked} are {sum(dims.values())}")
+    ends = np.cumsum(list(dims.values()))[:-1]
+    return dict(zip(dims, np.split(rows, ends, axis=1), strict=True))
+
+
+def halves(width: int, where: str) -> dict[str, int]:
+    """Widths of rgb and flow where a row is one and then the other.
+
+    Raises:
+        FormatError: when it cannot be halved.
+    """
+    if width % 2:
+        raise FormatError(f"{where}: {width} columns cannot be halved into rgb and flow; name them: --dims rgb={width}")
+    return {"rgb": width // 2, "flow": width // 2}
+
+
+def named(dims: Mapping[str, int], width: int, where: str) -> Mapping[str, int]:
+    """The widths that the user named.
+
+    Raises:
+        FormatError: when none are.
+    """
+    if not dims:
+        raise FormatError(f"{where}: {width} columns of streams that nobody names; name them: --dims rgb=D,flow=D")
+    return dims
+
+
+def joined(streams: Streams) -> Features:
+    """{stream: (T, D)} -> (T, sum of D), in their order."""
+    return np.concatenate(list(streams.values()), axis=1)
+
+
+def as_rows(value: Any, where: str) -> Features:
+    """(T, D) numbers as float16 or float32; of other types as float32.
+
+    Raises:
+        FormatError: when they are no such numbers.
+    """
+    rows: NDArray[Any] = np.asarray(value)
+    if rows.ndim != 2 or rows.dtype.kind not in "fiu" or not rows.shape[1]:
+        raise FormatError(f"{where}: wanted (T, D) numbers, got an array {rows.shape} of {rows.dtype}")
+    native = rows.dtype.newbyteorder("=")
+    kept = native if native in (np.float16, np.float32) else np.dtype(np.float32)
+    with np.errstate(over="ignore"):  # what becomes infinite is refused as that
+        return rows.astype(kept, copy=False)
+
+
+def npy_rows(path: Path) -> Features:
+    """The (T, D) numbers of a plain `.npy` file.
+
+    Raises:
+        FormatError: when it holds something else.
+    """
+    return as_rows(read_array(path), str(path))
+
+
+def file_name(video_id: str) -> str:
+    """A file name for any id, without its ending; ids of letters, digits and common signs are their own."""
+    name = quote(video_id, safe=" !#$&'()+,;=@[]{}~", errors="backslashreplace")
+    name = re.sub(r"[_-](?=(rgb|flow)$)", lambda mark: f"%{ord(mark[0]):X}", name, flags=re.IGNORECASE)
+    return f"%2E{name[1:]}" if name.startswith(".") else name
+
+
+def _stream_of(place: PurePath, folders: Mapping[str, str]) -> tuple[str, PurePath]:
+    """The stream that a file belongs to (empty where its path does not say), and its path without that word."""
+    for i, part in enumerate(place.parts[:-1]):
+        if part.lower() in folders:
+            return folders[part.lower()], PurePath(*place.parts[:i], *place.parts[i + 1 :])
+    match = re.fullmatch(r"(.+)[_-](rgb|flow)", place.stem, re.IGNORECASE)
+    return (match[2].lower(), place.with_name(f"{match[1]}{place.suffix}")) if match else ("", place)
+
+
+def _load(files: Mapping[str, Path], rows: Rows, streams: Iterable[str], widths: Widths) -> Streams:
+    missing = [name for name in streams if name not in files]
+    if missing:
+        raise FormatError(f"there is no file of its {missing[0] or 'streams together'}")
+    if "" not in files:
+        return {name: rows(files[name]) for name in sorted(files, reverse=True)}
+    values, where = rows(files[""]), str(files[""])
+    return split(values, widths(values.shape[1], where), where)

@@ -1,0 +1,57 @@
+"""HACS's own features: rgb alone, two rows a second, `training/<id>.npy`, `validation/<id>.npy`, `testing/<id>.npy`.
+
+Row i is around second (i + 0.5) / 2, whatever the rate of the video; 2048 columns of one network that the page calls
+I3D. Ids are those of YouTube, without `v_`. Source: http://hacs.csail.mit.edu (hacs_segments_features.zip).
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from wtal.data.dataset import bare_id
+from wtal.data.files import write_atomic
+from wtal.data.layout import Exported, Item, file_name, find, npy_rows, per_video
+from wtal.errors import FormatError, UsageError
+
+FPS, STRIDE = "2", "1"
+BACKBONE = "hacs-i3d"
+
+_SUBSETS = ("training", "validation", "testing")
+_ID = 11  # characters of a YouTube id
+
+
+def sniff(path: Path) -> bool:
+    """Whether there are `.npy` files in folders of the three subsets and nowhere else, named by YouTube ids."""
+    files = find(path, ".npy") if path.is_dir() else []
+    return bool(files) and all(file.parent.name in _SUBSETS and len(file.stem) == _ID for file in files)
+
+
+def read(path: Path, annotations: Path | None, dims: Mapping[str, int]) -> list[Item]:
+    """The videos, sorted by their paths; all columns are rgb.
+
+    Raises:
+        FormatError: when there is no `.npy` file, or streams are named.
+    """
+    if set(dims) - {"rgb"}:
+        raise FormatError(f"{path}: HACS's features are rgb alone; leave --dims")
+    return per_video(path, ".npy", npy_rows, lambda width, where: dims or {"rgb": width}, dims)
+
+
+def name_of(video_id: str) -> str:
+    """The name of a video's file: its id without `v_`."""
+    return file_name(bare_id(video_id))
+
+
+def write(folder: Path, videos: Sequence[Exported]) -> None:
+    """`SUBSET/NAME.npy`, or `NAME.npy` where nobody says the subset.
+
+    Raises:
+        UsageError: when a video has other streams than rgb.
+    """
+    for video in videos:
+        streams = video.load()
+        if set(streams) != {"rgb"}:
+            raise UsageError(f"HACS's layout has rgb alone, the store {', '.join(streams)}; add --streams rgb")
+        write_atomic(folder / video.subset / f"{video.name}.npy", partial(np.save, arr=streams["rgb"]))

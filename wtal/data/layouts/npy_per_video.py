@@ -1,0 +1,57 @@
+"""A plain `.npy` file (T, D) a video: `v_<id>.npy`, or below `rgb/` and `flow/`, or `<id>_rgb.npy` and `<id>_flow.npy`.
+
+The I3D features of ActivityNet that ACM-Net and ActionFormer published are `v_<id>.npy` of 2048 columns, rgb before
+flow; those of THUMOS14 that BaS-Net, UM and CoLA published are `{train,test}/{rgb,flow}/<id>.npy` of 1024. A row is 16
+frames at 25 frames per second of both; other sets have other rates, which are to be named. Files may lie in further
+folders, such as a subset's. Whole rows of another width than 2048 need `--dims`. Exported are folders of streams.
+Source: https://github.com/Pilhyeon/BaSNet-pytorch, https://github.com/happyharrycn/actionformer_release.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from wtal.data.files import write_atomic
+from wtal.data.layout import Exported, Item, find, halves, named, npy_rows, per_video
+from wtal.data.object_arrays import read_shape
+from wtal.errors import FormatError
+
+FPS, STRIDE = "25", "16"
+BACKBONE = "i3d"
+
+_JOINED = 2048
+
+
+def sniff(path: Path) -> bool:
+    """Whether the first `.npy` file has two dimensions, and neither HACS's subsets nor W-TALC's names are there."""
+    files = find(path, ".npy")
+    if not files or any(file.name == "videoname.npy" for file in files):
+        return False
+    folders = {part for file in files for part in file.relative_to(path).parts[:-1]}
+    try:
+        shape, dtype = read_shape(files[0])
+    except FormatError:
+        return False
+    return len(shape) == 2 and not dtype.hasobject and folders.isdisjoint({"training", "validation", "testing"})
+
+
+def read(path: Path, annotations: Path | None, dims: Mapping[str, int]) -> list[Item]:
+    """The videos, sorted by their paths.
+
+    Raises:
+        FormatError: when there is no `.npy` file.
+    """
+    return per_video(path, ".npy", npy_rows, partial(_widths, dims), dims)
+
+
+def write(folder: Path, videos: Sequence[Exported]) -> None:
+    """`STREAM/NAME.npy`, a file a stream and video."""
+    for video in videos:
+        for stream, values in video.load().items():
+            write_atomic(folder / stream / f"{video.name}.npy", partial(np.save, arr=values))
+
+
+def _widths(dims: Mapping[str, int], width: int, where: str) -> Mapping[str, int]:
+    return halves(width, where) if width == _JOINED and not dims else named(dims, width, where)

@@ -1,0 +1,111 @@
+"""A store -> feature files in a published layout, for other people's code."""
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+
+from wtal.data.annotations import read_annotations
+from wtal.data.dataset import match_ids
+from wtal.data.layout import Exported, Streams, file_name
+from wtal.data.layout_note import Note
+from wtal.data.store import FeatureStore
+from wtal.errors import UsageError
+from wtal.pipeline.progress import SILENT, Reporter, Task
+from wtal.registry import LAYOUTS
+
+_FIRST = ("rgb", "flow")
+"""Streams that are joined before others, in this order."""
+
+
+def export_features(
+    store: Path,
+    layout: str,
+    out: Path,
+    streams: Sequence[str] = (),
+    annotations: Path | None = None,
+    reporter: Reporter = SILENT,
+) -> Path:
+    """Write the streams of a store (all, or those named) into the new folder `out`; returns it.
+
+    The folder appears when it is whole. `annotations` name the subset of a video, for layouts with a folder for each.
+    Importing the folder gives the same features, ids and grids, bit for bit.
+
+    Raises:
+        UsageError: when the folder is there and not empty, a stream is unknown, or the layout cannot hold the streams.
+    """
+    opened, module = FeatureStore.open(store), LAYOUTS.load(layout)
+    chosen = _chosen(opened, streams)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError(f"{out} is there already; name a new or an empty folder")
+    names = _names(opened, getattr(module, "name_of", file_name))
+    subsets = _subsets(annotations, opened)
+    _say_other_rate(opened, (module.FPS, module.STRIDE), layout, reporter)
+    unfinished = out.with_name(f".{out.name}.tmp")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    with reporter.task("export", len(opened), "video") as task:
+        videos = [
+            Exported(name, subsets.get(video, ""), partial(_load, opened, video, chosen, task))
+            for name, video in names.items()
+        ]
+        module.write(unfinished, videos)
+    _note(opened, layout, chosen, names).write(unfinished)
+    unfinished.rename(out)
+    return out
+
+
+def _chosen(store: FeatureStore, streams: Sequence[str]) -> tuple[str, ...]:
+    if not len(store):
+        raise UsageError(f"{store.path} holds no video")
+    unknown = [name for name in streams if name not in store.dims]
+    if unknown:
+        raise UsageError(f"{store.path} has no stream {unknown[0]!r}; it has {', '.join(store.dims)}")
+    first = [name for name in _FIRST if name in store.dims]
+    return tuple(streams) or (*first, *(name for name in store.dims if name not in first))
+
+
+def _names(store: FeatureStore, name_of: Callable[[str], str]) -> dict[str, str]:
+    """Name in the files -> id."""
+    names: dict[str, str] = {}
+    for video in store.ids:
+        if names.setdefault(name_of(video), video) != video:
+            raise UsageError(
+                f"{names[name_of(video)]!r} and {video!r} are one video in this layout; export one of them"
+            )
+    return names
+
+
+def _subsets(annotations: Path | None, store: FeatureStore) -> Mapping[str, str]:
+    if annotations is None:
+        return {}
+    videos = read_annotations(annotations).videos
+    return {key: file_name(videos[name].subset) for name, key in match_ids(videos, store.ids).items()}
+
+
+def _say_other_rate(store: FeatureStore, own: tuple[str, str], layout: str, reporter: Reporter) -> None:
+    """Other programs take the rate of a layout for granted; they are to be told another."""
+    if not all(own):
+        return
+    wanted = Fraction(own[1]) / Fraction(own[0])
+    grids = [store.grid(video) for video in store.ids]
+    others = sorted({grid.stride / grid.fps for grid in grids} - {wanted})
+    if others:
+        reporter.say(
+            f"rows are {float(others[0]):g} s apart in this store; programs that read {layout} take "
+            f"{float(wanted):g} s: tell them (wtal itself reads wtal.json)"
+        )
+
+
+def _load(store: FeatureStore, video: str, streams: Sequence[str], task: Task) -> Streams:
+    task.advance(note=video)
+    found = store[video].streams
+    return {name: found[name] for name in streams}
+
+
+def _note(store: FeatureStore, layout: str, streams: Sequence[str], names: Mapping[str, str]) -> Note:
+    weights = {name: value for name, value in store.identity.get("weights", {}).items() if name in streams}
+    specs = {name: (store.dims[name], store.dtypes[name]) for name in streams}
+    grids = {name: (video, store.grid(video)) for name, video in names.items()}
+    return Note(layout, str(store.identity.get("backbone", "unknown")), weights, specs, grids)
