@@ -65,6 +65,8 @@ def test_wrong_presets_are_refused_in_words(tmp_path):
         LocalizeConfig(preset="rskb")
     with pytest.raises(ConfigError, match="a name or a path"):
         LocalizeConfig.parse({"preset": 3})
+    with pytest.raises(ConfigError, match="no localization preset at"):
+        LocalizeConfig(preset=str(tmp_path / "missing.toml"))
     path = tmp_path / "empty.toml"
     path.write_text("title = 'nothing'\n")
     with pytest.raises(ConfigError, match=r"no \[localize\] section"):

@@ -103,6 +103,16 @@ def test_the_highest_inside(run):
     assert score == signal[slice(*run)].max()
 
 
+def test_thresholds_may_be_listed_and_proposals_scored_on_their_sum():
+    made = activations([(2, 6, 0.3), (8, 11, 0.6), (14, 16, 0.9)])
+    config = {"inner": "total", "max_detections": 9}
+    assert found(made, thresholds=(0.8, 0.5), **config) == [
+        (8.0, 11.0, pytest.approx(1.8)),
+        (14.0, 16.0, pytest.approx(1.8)),
+    ]
+    assert found(made, **config) == found(made, thresholds=(0.5,), **config)
+
+
 def test_a_second_signal_proposes_too_and_is_scored_as_the_first():
     attention = np.zeros(20)
     attention[10:15] = 1.0

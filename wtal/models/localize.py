@@ -224,7 +224,9 @@ def _proposals(parts: Sequence[_Part], config: LocalizeConfig) -> tuple[Columns,
     scored = columns
     if any(part.signals.scored is not part.signals.first for part in parts):
         scored = Columns.of([part.signals.scored for part in parts])
-    thresholds = np.arange(config.threshold_start, config.threshold_stop - 1e-9, config.threshold_step)
+    thresholds = np.unique(np.array(config.thresholds))
+    if not config.thresholds:
+        thresholds = np.arange(config.threshold_start, config.threshold_stop - 1e-9, config.threshold_step)
     if "zero-below" in config.quirks:
         *borders, level = crossings(columns, thresholds)
         runs = np.stack(borders, axis=1)

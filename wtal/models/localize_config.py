@@ -61,6 +61,8 @@ class LocalizeConfig(Config):
     """End of the thresholds, itself excluded."""
     threshold_step: float = Field(0.025, gt=0)
     """From one threshold to the next."""
+    thresholds: tuple[float, ...] = ()
+    """The thresholds themselves, where they are not evenly spaced; in place of start, stop and step."""
     second_signal: Literal["none", "cas", "attention", "product"] = "none"
     """A second signal whose runs are proposals too, scored as the others (UM, AAAI 2021: the attention)."""
     second_start: float = 0.0
@@ -85,8 +87,8 @@ class LocalizeConfig(Config):
     """Under `cas`: of T snippets the max(1, T // ratio) highest count."""
     fallback: bool = True
     """Keep the best class where none reaches the threshold. BaS-Net's code drops such a video."""
-    inner: Literal["mean", "max"] = "mean"
-    """What counts inside a proposal. W-TALC: max."""
+    inner: Literal["mean", "max", "total"] = "mean"
+    """What counts inside a proposal. W-TALC: max; SSN: total, their sum."""
     inflation: float = Field(0.25, ge=0)
     """The outer region reaches this share of the proposal's length beyond each end."""
     outer_weight: float = 1.0

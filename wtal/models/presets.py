@@ -21,9 +21,11 @@ def preset_path(name: str) -> Path:
     """The file of a preset that is named by its path, or by its name among those that come with the package.
 
     Raises:
-        ConfigError: when the package has no such preset.
+        ConfigError: when there is no such file, or the package has no such preset.
     """
     if name.endswith(".toml"):
+        if not Path(name).is_file():
+            raise ConfigError(f"there is no localization preset at {name}")
         return Path(name)
     names = preset_names()
     if name not in names:

@@ -14,6 +14,7 @@ Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Runs = Ints
 """(P, 2): [first, last + 1)."""
+Inner = Literal["mean", "max", "total"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,16 +154,16 @@ def contrast(
     runs: Runs,
     inflation: float,
     outer_weight: float,
-    inner: Literal["mean", "max"] = "mean",
+    inner: Inner = "mean",
     uneven: bool = False,
     extra: int = 0,
 ) -> Array:
     """(P, 2) -> (P,): what is inside less `outer_weight` times the mean of both rings (AutoLoc, ECCV 2018).
 
-    Inside counts the `mean` or the `max`. A ring is `inflation` of the run's length, at least one position, cut at the
-    ends of the signal; where nothing is left outside, the outer mean is 0. What BaS-Net's code and its followers' do:
-    `uneven` rounds the ring before a run up and the one after it down, to none at worst. FAC-Net's and RSKP's: inside
-    are `extra` positions more, and that many at the signal's end are never outside.
+    Inside counts the `mean`, the `max` or the `total`. A ring is `inflation` of the run's length, at least one
+    position, cut at the ends of the signal; where nothing is left outside, the outer mean is 0. What the code of
+    BaS-Net and its followers does: `uneven` rounds the ring before a run up and the one after it down, to none at
+    worst. That of RSKP: inside are `extra` positions more, and that many at the signal's end are never outside.
     """
     if len(runs) == 0:
         return np.zeros(0)
@@ -175,7 +176,7 @@ def contrast(
     inside = total[end] - total[start]
     outside = (high - low) - (end - start)
     outer = (total[high] - total[low] - inside) / np.maximum(outside, 1)
-    best: Array = inside / (end - start)
+    best: Array = inside if inner == "total" else inside / (end - start)
     if inner == "max":
         best = np.maximum.reduceat(columns.values, np.stack([start, end], axis=1).reshape(-1))[::2]
     result: Array = best - outer_weight * np.where(outside > 0, outer, 0.0)
@@ -206,8 +207,6 @@ def watershed(signal: Array, thresholds: Array, tolerances: Sequence[float]) -> 
     return grouped_runs(Columns.of([signal[:, None]]), np.sort(thresholds), tolerances)
 
 
-def outer_inner(
-    signal: Array, runs: Runs, inflation: float, outer_weight: float, inner: Literal["mean", "max"] = "mean"
-) -> Array:
+def outer_inner(signal: Array, runs: Runs, inflation: float, outer_weight: float, inner: Inner = "mean") -> Array:
     """(T,), (P, 2) -> (P,): `contrast` of one signal."""
     return contrast(Columns.of([signal[:, None]]), runs, inflation, outer_weight, inner)
