@@ -312,7 +312,7 @@ def test_every_annotation_format_has_its_heading():
 def test_layouts_that_are_explained_exist_and_every_key_of_the_note_is_explained(tmp_path):
     page = text_of("formats.md")
     (section,) = re.findall(r"^## Features of other programs$(.*?)^## ", page, re.MULTILINE | re.DOTALL)
-    named = re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
+    named = re.findall(r"^\| `([\w-]+)` \|", section, re.MULTILINE)
     assert len(named) > 3
     assert set(named) <= set(LAYOUTS.names())
     Note("x", "y", {}, {"rgb": (1, "float32")}, {"a": ("a", SnippetGrid(Fraction(25), 16, Fraction(16), 16))}).write(
