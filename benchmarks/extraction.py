@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from benchmarks._report import arguments, report
 from benchmarks._scene import moving_frames
@@ -109,11 +110,17 @@ def one_stage_at_a_time(videos: Path) -> None:
                 frames = np.concatenate(list(opened))
             inputs = {"rgb": frames, FLOW: flows_of(frames, method, threads)}
             for stream, backbone in extractor.backbones.items():
-                with Stage(stream, "snippets", [backbone.extract] * threads, times) as stage:
+                with Stage(stream, "snippets", [backbone.extract] * threads, times, begin=one_thread) as stage:
                     features = Features(stage, *extractor.cut(stream))
                     features.push(inputs[stream])
                     features.end()
                     features.features()
+
+
+def one_thread() -> None:
+    """Torch held to one thread in this one, as extraction holds it where clips go side by side."""
+    torch.get_num_threads()
+    torch.set_num_threads(1)
 
 
 def command(videos: Path, place: Path, options: Sequence[str], checkout: Path | None = None) -> None:

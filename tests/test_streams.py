@@ -9,6 +9,7 @@ from functools import partial
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from tests.videos import constant, write_video
 from wtal.errors import VideoError
@@ -309,3 +310,46 @@ def test_a_line_that_is_closed_calls_off_what_is_in_flight(tmp_path):
         line.close()
         with pytest.raises(CancelledError):
             flying.result(60)
+
+
+def test_each_stage_has_its_own_number_of_torch_threads_whoever_began_last(tmp_path):
+    """Motion takes one in each of its threads, a network all; in either order."""
+    video = write_video(tmp_path / "v.mp4", constant(25, 16), size=(48, 40))
+    specs = [
+        ExtractorSpec("motion", streams=("rgb",), threads=3),
+        ExtractorSpec("i3d", streams=("rgb",), weights=(("rgb", "random:0"),), threads=3),
+    ]
+    for order in (specs, specs[::-1]):
+        extractors = [Extractor(spec) for spec in order]
+        seen = {}
+        for one in extractors:
+            one.size = FrameSize(short_side=40, enlarge=False)
+            backbone, own = one.backbones["rgb"], one.backbones["rgb"].extract
+
+            def counted(clips, crops, name=one.name, own=own, seen=seen):
+                seen[name] = torch.get_num_threads()
+                return own(clips, crops)
+
+            backbone.extract = counted
+        with Line(extractors) as line:
+            for numbers in line.groups():
+                line.run(video, numbers)
+        assert seen == {"motion": 1, "i3d": 3}
+
+
+def test_an_engine_that_fails_costs_the_video_and_no_more(tmp_path):
+    videos = [write_video(tmp_path / f"{n}.mp4", constant(25, 20), size=(48, 40)) for n in range(2)]
+    extractor = Extractor(ExtractorSpec("motion", streams=("rgb",)))
+    own, turns = extractor.backbones["rgb"].extract, []
+
+    def fails_once(clips, crops):
+        turns.append(len(clips))
+        if len(turns) == 1:
+            raise RuntimeError("out of\nmemory")
+        return own(clips, crops)
+
+    extractor.backbones["rgb"].extract = fails_once
+    with Line([extractor]) as line:
+        with pytest.raises(VideoError, match="RuntimeError: out of memory"):
+            line.run(videos[0])
+        assert len(line.run(videos[1])[0].streams["rgb"]) == 3

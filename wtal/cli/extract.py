@@ -1,6 +1,7 @@
 """`wtal extract`."""
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import get_args
@@ -18,6 +19,7 @@ from wtal.cli._console import (
     workspace_option,
 )
 from wtal.data.files import write_atomic
+from wtal.errors import UsageError
 from wtal.pipeline.extract import ExtractResult, extract_all
 from wtal.pipeline.fan_out import Engine, Machine
 from wtal.pipeline.plan import plan, words
@@ -136,6 +138,9 @@ def command(
     chosen = {**values, "streams": tuple(filter(None, streams.split(",")))}
     configs = [ExtractConfig.parse({**chosen, "backbone": name}, "extract") for name in backbones]
     machine = Machine(jobs, pick_device(device, several=True), time_limit, decoders, engine, cluster)
+    if profile and (dry_run or not os.access(profile.absolute().parent, os.W_OK)):
+        why = "there is none with --dry-run" if dry_run else f"{profile.absolute().parent} cannot be written to"
+        raise UsageError(f"--profile {profile}: {why}")
     if dry_run:
         planned = plan(paths, configs, Workspace(workspace), weights, out, machine, reporter=ConsoleReporter())
         print_json(planned.to_json()) if as_json else click.echo("\n".join(words(planned)))

@@ -25,6 +25,11 @@ from wtal.registry import BACKBONES, suggest
 FLOW = "flow"
 
 
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 @dataclass(frozen=True)
 class ExtractorSpec:
     """All that says how features are made; picklable, so that it can travel to workers.
@@ -94,7 +99,7 @@ class Extractor:
         flow = spec.flow or module.FLOW
         self.flows: list[FlowMethod] = [create_flow(flow, device) for device in self.devices] if FLOW in names else []
         self.flow = self.flows[0] if self.flows else None
-        self.threads = spec.threads or max(1, (os.cpu_count() or 1) // spec.share)
+        self.threads = spec.threads or max(1, cores() // spec.share)
         if spec.device.startswith("cuda"):
             # TF32 moves features by a thousandth against the CPU: speed is not worth other numbers.
             torch.backends.cudnn.allow_tf32 = False
@@ -139,13 +144,12 @@ class Extractor:
         """What extractors must have in common to see the same frames: rate, size, reader and its time limit."""
         return self.spec.fps, self.size, self.spec.reader, self.spec.time_limit
 
-    @property
-    def joins(self) -> bool:
+    def joins(self, stream: str) -> bool:
         """Whether snippets of several videos run in one batch: on a GPU, which wants full ones.
 
         On a CPU, where a batch is worth little, a video's numbers never depend on its company.
         """
-        return self.spec.device != "cpu"
+        return self.spec.device != "cpu" and any(True for _ in self.backbones[stream].parameters())
 
     def cut(self, stream: str) -> tuple[Windows, int, str]:
         """For one video's stream: what cuts it into clips; and the dimension and type of its features."""

@@ -80,9 +80,9 @@ class ReaderProcess:
 
     def close(self) -> None:
         """End the process; a later `open` starts another."""
-        if self._child is not None:
-            self._child.kill()
-            self._child = None
+        child, self._child = self._child, None
+        if child is not None:
+            child.kill()
 
     def __enter__(self) -> Self:
         return self

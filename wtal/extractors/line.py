@@ -12,10 +12,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -72,6 +74,9 @@ class Line:
             return self._read(path, numbers, self.extractors[numbers[0]].spec.reader, None)
         except ReaderFailed as error:
             return self._read(path, numbers, REFERENCE, str(error))
+        except (RuntimeError, ValueError, MemoryError, cv2.error) as error:
+            # Of an engine or a network: it costs this video, and is told as its failure.
+            raise VideoError(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}") from error
 
     def headers(self, path: Path) -> VideoInfo:
         """What the headers of a file say, without decoding it.
@@ -82,12 +87,17 @@ class Line:
         with self._reader_process() as process:
             return process.headers(path, self.extractors[0].spec.time_limit)
 
-    def rehearse(self, path: Path, seconds: float) -> int:
+    def groups(self) -> list[list[int]]:
+        """Numbers of the extractors, those together that see the same frames and so share a pass."""
+        kinds = [one.frames for one in self.extractors]
+        return [[i for i, other in enumerate(kinds) if other == kind] for kind in dict.fromkeys(kinds)]
+
+    def rehearse(self, path: Path, seconds: float, numbers: Sequence[int]) -> int:
         """Extract from one file for about so many seconds, for the clock alone; returns how many frames it got through.
 
-        A file that cannot be read to that point counts as far as it went.
+        `numbers` are of one of the `groups`. A file that cannot be read to that point counts as far as it went.
         """
-        first, count = self.extractors[0], 0
+        first, count = self.extractors[numbers[0]], 0
         end = time.perf_counter() + seconds
 
         def some(video: IsolatedVideo) -> Iterator[NDArray[np.uint8]]:
@@ -103,7 +113,7 @@ class Line:
             self._reader_process() as process,
             first.open(process, path, first.spec.reader, None) as video,
         ):
-            self._features(range(len(self.extractors)), some(video))
+            self._features(numbers, some(video))
         return count
 
     def close(self) -> None:
@@ -183,24 +193,32 @@ class Line:
         methods = extractor.flows if many > 1 else extractor.flows[:1]
         engines = [engine for method in methods for engine in method.engines(extractor.threads)]
         if many > 1:
-            return Stage(FLOWS, "pairs", engines, self.times, joined=many)
+            begin = partial(_threads_of_torch, extractor.threads)
+            return Stage(FLOWS, "pairs", engines, self.times, joined=many, begin=begin)
         return Stage(FLOWS, "pairs", engines, self.times, cores=self._cores)
 
     def _backbone_stage(self, extractor: Extractor, stream: str) -> Stage:
-        spec, replicas = extractor.spec, extractor.replicas[stream]
+        spec, replicas, joins = extractor.spec, extractor.replicas[stream], extractor.joins(stream)
         threads = 1 if replicas[0].side_by_side else extractor.threads
-        workers = replicas * (extractor.threads if replicas[0].side_by_side else 1)
+        # What has no parameters stays on the CPU, whatever the device: one copy is enough there.
+        workers = replicas if joins else replicas[:1] * (extractor.threads if replicas[0].side_by_side else 1)
         return Stage(
             f"{extractor.name} {stream}",
             "snippets",
             [_extraction(replica, spec.crops) for replica in workers],
             self.times,
-            joined=spec.batch if extractor.joins else 0,
+            joined=spec.batch if joins else 0,
             waiting=spec.batch * len(workers),
-            cores=None if extractor.joins else self._cores,
+            cores=None if joins else self._cores,
             needs=threads,
-            begin=lambda: torch.set_num_threads(threads),
+            begin=lambda: _threads_of_torch(threads),
         )
+
+
+def _threads_of_torch(count: int) -> None:
+    """For this thread, which asks first: a thread that has not takes the number of whoever set one last."""
+    torch.get_num_threads()
+    torch.set_num_threads(count)
 
 
 def _made(extractor: Extractor, streams: dict[str, NDArray[Any]], summary: VideoSummary) -> Extracted | VideoError:

@@ -166,8 +166,14 @@ def _clashes(writer: StoreWriter, videos: Iterable[VideoFile]) -> dict[str, str]
     """Videos whose id the store gives to another file."""
     clashes = {}
     for video in videos:
-        known = writer.fingerprint(video.id)
-        if known and known != file_fingerprint(video.path):
+        if not (known := writer.fingerprint(video.id)):
+            continue
+        try:
+            other = known != file_fingerprint(video.path)
+        except OSError as error:
+            clashes[video.id] = f"the file cannot be read any more: {error.strerror}"
+            continue
+        if other:
             clashes[video.id] = (
                 f"the store holds another file under this id; rename {video.path.name} or use another store"
             )

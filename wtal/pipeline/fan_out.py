@@ -7,10 +7,12 @@ dies: the video is then given to another one. Machines of a cluster must see vid
 import functools
 import os
 import threading
+import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -29,6 +31,7 @@ Made = TypeVar("Made")
 Engine = Literal["loky", "dask", "ray"]
 STORE = "store"
 _HOME = "WTAL_WORKSPACE"
+_PATIENCE_SECONDS = 0.5
 _IDLE_SECONDS = 10
 """After so long without work a worker process ends: also when its parent was killed."""
 
@@ -40,7 +43,7 @@ class Machine:
     `device` is one of torch's, or several with commas between them; `time_limit` the seconds for a reader without a
     frame; `decoders` the videos in flight in this process (0: two, for a GPU half as many as cores). `jobs` processes
     share the videos: this one alone, or several of joblib's `engine`, each with one in flight; dask and ray run on the
-    cluster at the address `cluster`, on all of its workers where `jobs` is 1.
+    cluster at the address `cluster`, dask on all of its workers, ray too where `jobs` is 1.
     """
 
     jobs: int = 1
@@ -53,7 +56,9 @@ class Machine:
     @property
     def in_flight(self) -> int:
         """Videos in flight in this process."""
-        return self.decoders or (2 if self.device == "cpu" else max(2, (os.cpu_count() or 1) // 2))
+        from wtal.extractors.extractor import cores
+
+        return self.decoders or (2 if self.device == "cpu" else max(2, cores() // 2))
 
 
 @dataclass(frozen=True)
@@ -74,9 +79,20 @@ def spread(
         UsageError: when the engine and the other options do not go together.
         WtalError: when the cluster cannot be reached.
     """
+    _refuse(machine)
     if machine.engine == "loky" and (machine.jobs == 1 or len(videos) < 2):
         return _here(stores, extractors, videos, machine.in_flight)
     return _elsewhere([store.absolute() for store in stores], [one.spec for one in extractors], videos, machine)
+
+
+def _refuse(machine: Machine) -> None:
+    """Options that would do nothing."""
+    if machine.engine == "loky" and machine.cluster:
+        raise UsageError("--cluster is an address for --engine dask or ray; name one of them")
+    if machine.engine == "dask" and machine.jobs > 1:
+        raise UsageError("--engine dask uses all workers of its cluster; leave --jobs out")
+    if machine.decoders and (machine.jobs > 1 or machine.engine != "loky"):
+        raise UsageError("--decoders is for one process; with --jobs or a cluster each has one video in flight")
 
 
 def _here(
@@ -86,16 +102,18 @@ def _here(
     from wtal.extractors.line import Line
 
     with ThreadPoolExecutor(decoders) as pool, Line(extractors) as line:
-        later: list[VideoFile] = []
-        before = line.times.stages()
-        for waiting in (False, True):
-            work = functools.partial(_one, stores, line, wait=waiting)
-            for video, reasons in _in_flight(pool, decoders, work, later if waiting else videos):
-                if reasons is None and not waiting:
+        before, left = line.times.stages(), list(videos)
+        while left:
+            later: list[VideoFile] = []
+            for video, reasons in _in_flight(pool, decoders, functools.partial(_one, stores, line, wait=False), left):
+                if reasons is None:
                     later.append(video)
                     continue
-                yield Outcome(video, reasons or [""] * len(stores), line.times.since(before))
+                yield Outcome(video, reasons, line.times.since(before))
                 before = line.times.stages()
+            if len(later) == len(left):
+                time.sleep(_PATIENCE_SECONDS)
+            left = later
 
 
 def _in_flight(
@@ -148,23 +166,50 @@ def _absolute(name: str) -> str:
 def _in_worker(stores: Sequence[Path], specs: "tuple[ExtractorSpec, ...]", home: str, video: VideoFile) -> Outcome:
     """`home` is the workspace, which weights are kept in too."""
     os.environ[_HOME] = home
-    with _BUILDING:
-        line = _workers_line(specs)
-    before = line.times.stages()
-    reasons = _one(stores, line, video, wait=True)
-    return Outcome(video, reasons or [""] * len(stores), line.times.since(before))
+    with _use(specs) as desk:
+        reasons = _one(stores, desk.line, video, wait=True)
+        return Outcome(video, reasons or [""] * len(stores), desk.new())
 
 
-_BUILDING = threading.Lock()
+@dataclass
+class _Desk:
+    """A worker's extractors, kept over its videos, and what of their work has been told."""
+
+    line: "Line"
+    users: int = 0
+    told: "dict[str, Spent]" = field(default_factory=dict)
+
+    def new(self) -> "dict[str, Spent]":
+        """What the stages did since it was asked last; several threads of a worker never tell of the same."""
+        with _DESKS_CHANGE:
+            now = self.line.times.stages()
+            new = self.line.times.since(self.told)
+            self.told = now
+            return new
 
 
-@functools.cache
-def _workers_line(specs: "tuple[ExtractorSpec, ...]") -> "Line":
-    """A worker's extractors, kept over its videos."""
+_DESKS: "dict[tuple[ExtractorSpec, ...], _Desk]" = {}
+_DESKS_CHANGE = threading.RLock()
+
+
+@contextmanager
+def _use(specs: "tuple[ExtractorSpec, ...]") -> Iterator[_Desk]:
+    """The worker's extractors for these specs; those of other specs that nobody uses any more are closed."""
     from wtal.extractors.extractor import Extractor
     from wtal.extractors.line import Line
 
-    return Line([Extractor(spec) for spec in specs])
+    with _DESKS_CHANGE:
+        if specs not in _DESKS:
+            for other in [other for other, desk in _DESKS.items() if not desk.users]:
+                _DESKS.pop(other).line.close()
+            _DESKS[specs] = _Desk(Line([Extractor(spec) for spec in specs]))
+        desk = _DESKS[specs]
+        desk.users += 1
+    try:
+        yield desk
+    finally:
+        with _DESKS_CHANGE:
+            desk.users -= 1
 
 
 def _one(stores: Sequence[Path], line: "Line", video: VideoFile, wait: bool) -> list[str] | None:
@@ -182,6 +227,9 @@ def _one(stores: Sequence[Path], line: "Line", video: VideoFile, wait: bool) -> 
             same = [i for i in todo if extractors[i].frames == frames]
             try:
                 made = line.run(video.path, same)
+                fingerprint = file_fingerprint(video.path)
+            except OSError as error:
+                made = [VideoError(f"the file cannot be read any more: {error.strerror}")] * len(same)
             except VideoError as error:
                 made = [error] * len(same)
             with line.times.busy(STORE, sum(not isinstance(one, VideoError) for one in made), "videos"):
@@ -191,7 +239,7 @@ def _one(stores: Sequence[Path], line: "Line", video: VideoFile, wait: bool) -> 
                         writers[i].fail(video.id, reasons[i])
                     else:
                         info = {"file": video.path.name, **one.info}
-                        writers[i].write(video.id, one.grid, one.streams, info, file_fingerprint(video.path))
+                        writers[i].write(video.id, one.grid, one.streams, info, fingerprint)
     return reasons
 
 
@@ -200,8 +248,6 @@ _AS_THEY_COME = {"return_as": "generator_unordered"}
 
 @contextmanager
 def _loky(machine: Machine) -> Iterator[tuple[int, dict[str, Any]]]:
-    if machine.cluster:
-        raise UsageError("--cluster is an address for --engine dask or ray; name one of them")
     yield machine.jobs, {"n_jobs": machine.jobs, "idle_worker_timeout": _IDLE_SECONDS} | _AS_THEY_COME
 
 
@@ -220,12 +266,9 @@ def _dask(machine: Machine) -> Iterator[tuple[int, dict[str, Any]]]:
         workers: dict[str, Any] = client.scheduler_info(n_workers=-1)["workers"]
         if not workers:
             raise WtalError(f"the dask cluster at {machine.cluster} has no workers; start some")
-        slots: dict[str, int] = {}
-        for worker in workers.values():
-            slots[worker["host"]] = slots.get(worker["host"], 0) + worker["nthreads"]
-        jobs = machine.jobs if machine.jobs > 1 else sum(slots.values())
+        processes = Counter(worker["host"] for worker in workers.values())
         with joblib.parallel_config(backend="dask", client=client):
-            yield max(slots.values()), {"n_jobs": jobs} | _AS_THEY_COME
+            yield max(processes.values()), {"n_jobs": -1} | _AS_THEY_COME
 
 
 @contextmanager

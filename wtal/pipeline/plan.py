@@ -132,27 +132,37 @@ def _sample(videos: Sequence[PlannedVideo]) -> list[Path]:
 
 
 def _try(line: "Line", sample: Sequence[Path], trial: float, decoders: int, reporter: Reporter) -> float | None:
-    """Seconds of video a second, with as many videos in flight as there will be; every video of the sample in turn."""
+    """Seconds of video a second, with as many videos in flight as there will be; every video of the sample in turn.
+
+    What does not see the same frames is tried by itself, as it is extracted. It takes longer than `trial` where what
+    was begun does: a clip of a large network may take seconds.
+    """
     if not sample:
         return None
     fps = line.extractors[0].spec.fps
-    with reporter.task("try", len(sample), "video") as task:
+    with reporter.task("try", len(sample) * len(line.groups()), "video") as task:
         # What is compiled or loaded on first use is not counted.
-        line.rehearse(sample[0], 0.5)
         turns = [sample[i % len(sample)] for i in range(max(len(sample), decoders))]
-        share = trial * decoders / len(turns)
-        start, frames, lock = time.perf_counter(), 0, threading.Lock()
+        groups = line.groups()
+        share = trial * decoders / len(turns) / len(groups)
+        cost = 0.0
+        for numbers in groups:
+            line.rehearse(sample[0], 0.1, numbers)
+            start, frames, lock = time.perf_counter(), 0, threading.Lock()
 
-        def go(path: Path) -> None:
-            nonlocal frames
-            seen = line.rehearse(path, share)
-            with lock:
-                frames += seen
-            task.advance()
+            def go(path: Path) -> None:
+                nonlocal frames
+                seen = line.rehearse(path, share, numbers)  # noqa: B023 - it ends within this round
+                with lock:  # noqa: B023
+                    frames += seen
+                task.advance()
 
-        with ThreadPoolExecutor(decoders) as pool:
-            list(pool.map(go, turns))
-        return float(frames / fps) / (time.perf_counter() - start) if frames else None
+            with ThreadPoolExecutor(decoders) as pool:
+                list(pool.map(go, turns))
+            if not frames:
+                return None
+            cost += (time.perf_counter() - start) / float(frames / fps)
+        return 1 / cost
 
 
 def _store(path: Path, extractor: "Extractor", todo: Sequence[PlannedVideo]) -> PlannedStore:
