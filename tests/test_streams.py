@@ -221,7 +221,8 @@ def test_a_timetable_adds_up_and_tells_what_is_new():
     before = times.stages()
     with times.busy("a", 3), times.busy("b", 1, "pairs"):
         pass
-    new = times.since(before)
+    new, now = times.since(before)
+    assert now == times.stages()
     assert (new["a"].units, new["a"].unit, new["b"].units) == (3, "frames", 1)
     assert times.stages()["a"].units == 5
     assert 0 <= new["a"].seconds < 1

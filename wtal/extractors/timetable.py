@@ -48,6 +48,7 @@ class TimeTable:
         with self._lock:
             return dict(self._stages)
 
-    def since(self, before: Mapping[str, Spent]) -> dict[str, Spent]:
-        """What came after `before` was taken by `stages`."""
-        return {name: spent - before.get(name, Spent()) for name, spent in self.stages().items()}
+    def since(self, before: Mapping[str, Spent]) -> tuple[dict[str, Spent], dict[str, Spent]]:
+        """What came after `before` was known, and what is known now: the `before` of the next call."""
+        now = self.stages()
+        return {name: spent - before.get(name, Spent()) for name, spent in now.items()}, now

@@ -109,8 +109,8 @@ def _here(
                 if reasons is None:
                     later.append(video)
                     continue
-                yield Outcome(video, reasons, line.times.since(before))
-                before = line.times.stages()
+                spent, before = line.times.since(before)
+                yield Outcome(video, reasons, spent)
             if len(later) == len(left):
                 time.sleep(_PATIENCE_SECONDS)
             left = later
@@ -182,9 +182,7 @@ class _Desk:
     def new(self) -> "dict[str, Spent]":
         """What the stages did since it was asked last; several threads of a worker never tell of the same."""
         with _DESKS_CHANGE:
-            now = self.line.times.stages()
-            new = self.line.times.since(self.told)
-            self.told = now
+            new, self.told = self.line.times.since(self.told)
             return new
 
 
