@@ -63,10 +63,12 @@ def page(results: Sequence[Mapping[str, Any]]) -> str:
     Raises:
         FormatError: when the results come from different machines.
     """
-    machine = results[0]["machine"]
-    for result in results:
-        if result["machine"] != machine:
+    libraries: dict[str, str] = {}
+    for machine in (result["machine"] for result in results):
+        same = all(libraries.setdefault(name, version) == version for name, version in machine["libraries"].items())
+        if not same or {**machine, "libraries": None} != {**results[0]["machine"], "libraries": None}:
             raise FormatError("the results are not of one machine and its libraries: run `make bench` again")
+    machine = {**results[0]["machine"], "libraries": libraries}
     return "\n".join([_HEAD.format(machine=describe(machine)), *(section(result) for result in results)])
 
 

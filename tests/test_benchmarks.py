@@ -171,3 +171,12 @@ def test_flow_gpu_measures_a_card(cuda, tmp_path):
     result = json.loads((tmp_path / "flow_gpu.json").read_text())
     assert all(row["pairs_per_s"] > 0 for row in result["rows"])
     assert all(ratio > 0 for ratio in result["ratios"].values())
+
+
+def test_a_library_that_one_result_names_and_another_does_not_keeps_them_together(results):
+    one, other = (json.loads(results[name].read_text()) for name in ("store", "random_walk"))
+    other["machine"]["libraries"]["extra"] = "1.0"
+    assert "extra 1.0" in make_table.page([one, other])
+    other["machine"]["libraries"]["numpy"] = "0.1"
+    with pytest.raises(FormatError, match="not of one machine"):
+        make_table.page([one, other])
