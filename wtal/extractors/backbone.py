@@ -189,6 +189,12 @@ def ten_crops(
             yield view
 
 
+def centre_crop(frames: NDArray[Any], side: int) -> NDArray[Any]:
+    """(N, L, H, W, C) -> (N, L, side, side, C), a view: the centre one of `ten_crops`."""
+    top, left = (max(round((length - side) / 2), 0) for length in frames.shape[2:4])
+    return frames[:, :, top : top + side, left : left + side]
+
+
 def create_backbone(name: str, stream: str, weights: WeightsSource = None) -> Backbone:
     """The backbone `name`, or `name:variant`, for one stream, in eval mode.
 

@@ -157,6 +157,17 @@ def randomise(model: nn.Module, seed: int) -> dict[str, Any]:
     return {"random": seed}
 
 
+@torch.no_grad()
+def share_variance(model: nn.Module, ends: str) -> None:
+    """Let all residual branches together add as much variance as one would, so that random features stay in range.
+
+    The scales that end a branch are those whose names end in `ends`.
+    """
+    scales = [parameter for name, parameter in model.named_parameters() if name.endswith(ends)]
+    for scale in scales:
+        scale.fill_(len(scales) ** -0.5)
+
+
 def load_strict(
     model: nn.Module, state: Mapping[str, Tensor], what: str, as_in_file: Callable[[str], str] = str
 ) -> None:

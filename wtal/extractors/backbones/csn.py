@@ -34,7 +34,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wtal.errors import require
-from wtal.extractors.backbone import Backbone, Description, FrameSize, Pixels, WeightsSource
+from wtal.extractors.backbone import Backbone, Description, FrameSize, Pixels, WeightsSource, centre_crop
 from wtal.extractors.torchvision_guard import EXTRA, ready
 from wtal.extractors.weights import (
     Weights,
@@ -43,6 +43,7 @@ from wtal.extractors.weights import (
     published_as,
     random_seed,
     randomise,
+    share_variance,
 )
 
 STREAMS = ("rgb",)
@@ -195,7 +196,7 @@ def create(stream: str, weights: WeightsSource = None, variant: str = "") -> "CS
     if (seed := random_seed(weights)) is not None:
         model = CSN(variant, describe(stream, variant).pixels or PYTORCHVIDEO)
         model.identity["weights"] = randomise(model, seed)
-        _share_variance(model)
+        share_variance(model, "norm_c.weight")
         return model
     pixels, weights = _chosen(weights)
     state, identity = load_weights(weights, WEIGHTS, stream, variant=variant)
@@ -297,7 +298,7 @@ class CSN(Backbone):
 
         The centre of the picture is cut out; a side under 224 pixels stays whole.
         """
-        seen = _centre_crop(frames[:, ::FRAME_STEP])
+        seen = centre_crop(frames[:, ::FRAME_STEP], CROP)
         x = torch.from_numpy(np.ascontiguousarray(seen.transpose(0, 4, 1, 2, 3))).float()
         mean, std = (torch.tensor(values).reshape(3, 1, 1, 1) for values in (self.pixels.mean, self.pixels.std))
         return x.div_(255).sub_(mean).div_(std)
@@ -364,17 +365,3 @@ def _pixels(layout: str, weights: WeightsSource, stream: str, variant: str) -> P
             stacklevel=3,
         )
     return {"mmaction2": IMAGENET, "vmz": VMZ}.get(layout, PYTORCHVIDEO)
-
-
-def _centre_crop(frames: NDArray[Any]) -> NDArray[Any]:
-    """(N, L, H, W, 3) -> (N, L, 224, 224, 3), a view; half margins are rounded to even."""
-    top, left = (max(round((length - CROP) / 2), 0) for length in frames.shape[2:4])
-    return frames[:, :, top : top + CROP, left : left + CROP]
-
-
-@torch.no_grad()
-def _share_variance(model: nn.Module) -> None:
-    """Let all residual branches together add as much variance as one would, so that random features stay in range."""
-    ends = [parameter for name, parameter in model.named_parameters() if name.endswith("norm_c.weight")]
-    for scale in ends:
-        scale.fill_(len(ends) ** -0.5)

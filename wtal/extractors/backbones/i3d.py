@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wtal.errors import WeightsError
-from wtal.extractors.backbone import Backbone, Description, FrameSize, Pixels, WeightsSource
+from wtal.extractors.backbone import Backbone, Description, FrameSize, Pixels, WeightsSource, centre_crop
 from wtal.extractors.checkpoint import State
 from wtal.extractors.weights import Weights, load_strict, load_weights, random_seed, randomise
 
@@ -262,7 +262,7 @@ class InceptionI3D(Backbone):
 
         The centre of the picture is cut out; a side under 224 pixels stays whole.
         """
-        x = torch.from_numpy(np.ascontiguousarray(_centre_crop(frames).transpose(0, 4, 1, 2, 3))).float()
+        x = torch.from_numpy(np.ascontiguousarray(centre_crop(frames, CROP).transpose(0, 4, 1, 2, 3))).float()
         if self.stream == "rgb":
             return x.div_(255).mul_(2).sub_(1)
         return x.clamp(-FLOW_BOUND, FLOW_BOUND).div_(FLOW_BOUND)
@@ -284,12 +284,6 @@ class InceptionI3D(Backbone):
         """(N, C, L, H, W) preprocessed -> (N, classes) logits, the mean over the feature map."""
         scores: Tensor = self.logits(self.feature_map(clips))
         return scores.mean(dim=(2, 3, 4))
-
-
-def _centre_crop(frames: NDArray[Any]) -> NDArray[Any]:
-    """(N, L, H, W, C) -> (N, L, 224, 224, C), a view; half margins are rounded to even, as in the original."""
-    top, left = (max(round((length - CROP) / 2), 0) for length in frames.shape[2:4])
-    return frames[:, :, top : top + CROP, left : left + CROP]
 
 
 def _refuse_other_stream(state: State, stream: str) -> None:

@@ -23,10 +23,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wtal.errors import require
-from wtal.extractors.backbone import Backbone, Description, FrameSize, Pixels, WeightsSource
+from wtal.extractors.backbone import Backbone, Description, FrameSize, Pixels, WeightsSource, centre_crop
 from wtal.extractors.checkpoint import State
 from wtal.extractors.torchvision_guard import EXTRA, ready
-from wtal.extractors.weights import Weights, load_strict, load_weights, random_seed, randomise
+from wtal.extractors.weights import Weights, load_strict, load_weights, random_seed, randomise, share_variance
 
 STREAMS = ("rgb",)
 FLOW = ""
@@ -91,7 +91,7 @@ def create(stream: str, weights: WeightsSource = None, variant: str = "") -> "Sl
     if (seed := random_seed(weights)) is not None:
         model = SlowFast(variant)
         model.identity["weights"] = randomise(model, seed)
-        _share_variance(model)
+        share_variance(model, "norm_c.weight")
         return model
     state, identity = load_weights(weights, WEIGHTS, stream, variant=variant)
     model = SlowFast(variant, _classes(state), _lateral_frames(state, variant))
@@ -151,7 +151,7 @@ class SlowFast(Backbone):
 
         The centre of the picture is cut out; a side under 256 pixels stays whole.
         """
-        seen = _centre_crop(frames[:, ::FRAME_STEP])
+        seen = centre_crop(frames[:, ::FRAME_STEP], CROP)
         x = torch.from_numpy(np.ascontiguousarray(seen.transpose(0, 4, 1, 2, 3))).float()
         return x.div_(255).sub_(MEAN).div_(STD)
 
@@ -190,12 +190,6 @@ def _average(x: Tensor, window: tuple[int, ...]) -> Tensor:
     return F.avg_pool3d(x, [min(sides) for sides in zip(x.shape[2:], window, strict=True)], stride=1)
 
 
-def _centre_crop(frames: NDArray[Any]) -> NDArray[Any]:
-    """(N, L, H, W, 3) -> (N, L, 256, 256, 3), a view; half margins are rounded to even."""
-    top, left = (max(round((length - CROP) / 2), 0) for length in frames.shape[2:4])
-    return frames[:, :, top : top + CROP, left : left + CROP]
-
-
 def _classes(state: State) -> int:
     bias = state.get(_CLASSIFIER_BIAS)
     return len(bias) if bias is not None and bias.ndim else _CLASSES
@@ -205,11 +199,3 @@ def _lateral_frames(state: State, variant: str) -> int:
     """Length of the lateral convolutions; what is published for r50 and r101 is not up to the weights."""
     kernel = state.get(_LATERAL)
     return kernel.shape[2] if variant == "r152" and kernel is not None and kernel.ndim == 5 else 0
-
-
-@torch.no_grad()
-def _share_variance(model: nn.Module) -> None:
-    """Let all residual branches together add as much variance as one would, so that random features stay in range."""
-    ends = [parameter for name, parameter in model.named_parameters() if name.endswith("norm_c.weight")]
-    for scale in ends:
-        scale.fill_(len(ends) ** -0.5)
