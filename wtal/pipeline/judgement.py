@@ -8,7 +8,7 @@ from typing import Any
 
 from wtal.data.classifications import holds_classifications, read_classifications
 from wtal.data.dataset import match_ids
-from wtal.data.detections import read_detections
+from wtal.data.detections import read_detections, read_made
 from wtal.data.segments import Detection
 from wtal.data.store import FeatureStore
 from wtal.errors import UsageError
@@ -18,6 +18,7 @@ from wtal.eval.classification import best_scores
 from wtal.eval.detection import parse_tious, tiou_key
 from wtal.eval.protocols import DEFAULT_PROTOCOL, find_protocol
 from wtal.eval.thresholds import covered_ranges
+from wtal.pipeline.detect import stamps
 from wtal.pipeline.evaluate import GroundTruth, over_seeds, own_detections, read_ground_truth
 from wtal.pipeline.figures import Figures
 from wtal.pipeline.progress import SILENT, Reporter
@@ -43,16 +44,21 @@ class Question:
 
 @dataclass(frozen=True)
 class Answer:
-    """Figures as a table and as JSON types, and whether annotated times took part in training."""
+    """Figures as a table and as JSON types, and what must be said beside them.
+
+    `tuned`: annotated times took part in training or in the settings. `random`: streams of features whose weights were
+    random.
+    """
 
     figures: Figures
     value: dict[str, Any]
     tuned: bool = False
+    random: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Source:
-    """A detection file, and the rules of the run that it is of."""
+    """A detection file, the rules of the run that it is of, and what the run or the file says of itself."""
 
     name: str
     file: Path
@@ -60,7 +66,19 @@ class Source:
     annotations: Path
     subset: str
     tious: str
-    tuned: bool
+    stamps: Mapping[str, Any]
+
+    @property
+    def tuned(self) -> bool:
+        """Whether annotated times took part."""
+        return self.stamps.get("tuned_with_segments") is True
+
+    @property
+    def random(self) -> tuple[str, ...]:
+        """Streams of features whose weights were random."""
+        weights = self.stamps.get("weights")
+        said = weights.items() if isinstance(weights, dict) else ()
+        return tuple(stream for stream, one in said if str(one).startswith("random"))
 
 
 def sources(path: Path, question: Question) -> list[Source]:
@@ -79,7 +97,7 @@ def sources(path: Path, question: Question) -> list[Source]:
         raise UsageError(f"--annotations is needed to judge the file {path}")
     rules = EvaluateConfig()
     subset = question.subset or rules.test_subset
-    return [Source(path.name, path, None, question.annotations, subset, rules.tiou, False)]
+    return [Source(path.name, path, None, question.annotations, subset, rules.tiou, read_made(path))]
 
 
 def _of_run(folder: Path, question: Question) -> Source:
@@ -92,7 +110,7 @@ def _of_run(folder: Path, question: Question) -> Source:
         question.annotations or resolve(folder, run["annotations"]),
         question.subset or rules["test_subset"],
         rules["tiou"],
-        run["tuned_with_segments"],
+        stamps(run),
     )
 
 
@@ -104,11 +122,10 @@ def ask_detection(path: Path, question: Question, reporter: Reporter = SILENT) -
         evaluate_detections(truth.annotations, _judged(one, truth, reporter), tious, protocol, truth.ambiguous)
         for one in found
     ]
-    tuned = any(one.tuned for one in found)
     value = results[0].to_json() if len(results) == 1 else {"mAP": over_seeds(results)}
     notes = tuple(dict.fromkeys(note for result in results for note in result.notes))
     figures = Figures(_detection_rows(results, [one.name for one in found]), _averages(tious), notes)
-    return Answer(figures, {"protocol": protocol, **value, **({"tuned_with_segments": True} if tuned else {})}, tuned)
+    return _answer(figures, {"protocol": protocol, **value}, found)
 
 
 def ask_against(
@@ -128,8 +145,7 @@ def ask_against(
         for key, one in made.figures.items()
     }
     title = f"A is {path}, B is {other}; {made.confidence:.0%} intervals of {draws} draws of videos, seed {seed}"
-    tuned = first.tuned or second.tuned
-    return Answer(Figures(rows, title=title), {"protocol": protocol, **made.to_json()}, tuned)
+    return _answer(Figures(rows, title=title), {"protocol": protocol, **made.to_json()}, [first, second])
 
 
 def ask_proposals(path: Path, question: Question, reporter: Reporter = SILENT) -> Answer:
@@ -142,7 +158,7 @@ def ask_proposals(path: Path, question: Question, reporter: Reporter = SILENT) -
     rows = {"AR": {**named, "area": made.area}}
     for tiou, at in made.to_json()["recall"].items():
         rows[f"recall@{tiou}"] = {f"AN {number}": value for number, value in at.items()}
-    return Answer(Figures(rows, ("area",)), made.to_json(), source.tuned)
+    return _answer(Figures(rows, ("area",)), made.to_json(), [source])
 
 
 def ask_classification(path: Path, question: Question, reporter: Reporter = SILENT) -> Answer:
@@ -160,7 +176,15 @@ def ask_classification(path: Path, question: Question, reporter: Reporter = SILE
     made = evaluate_labels(labels, here, protocol.interpolated)
     hits = {f"hit@{k}": value for k, value in made.hit_at.items()}
     rows = {"mAP": {"AP": made.mAP, **hits}, **{label: {"AP": value} for label, value in made.ap.items()}}
-    return Answer(Figures(rows, tuple(hits), title=f"scores are {whose}"), made.to_json(), source.tuned)
+    return _answer(Figures(rows, tuple(hits), title=f"scores are {whose}"), made.to_json(), [source])
+
+
+def _answer(figures: Figures, value: dict[str, Any], found: Sequence[Source]) -> Answer:
+    """An answer that repeats what the runs and files it is made of say of themselves."""
+    tuned = any(one.tuned for one in found)
+    random = tuple(dict.fromkeys(stream for one in found for stream in one.random))
+    said = {"tuned_with_segments": tuned, "random_weights": list(random)}
+    return Answer(figures, value | {key: one for key, one in said.items() if one}, tuned, random)
 
 
 def _rules(source: Source, question: Question) -> tuple[GroundTruth, tuple[float, ...], str]:
