@@ -102,12 +102,26 @@ def _localization(members: Sequence[Member], by: By, assignments: Sequence[str])
 
 
 def _identity(members: Sequence[Member], marks: Sequence[str], by: By, own: LocalizeConfig) -> dict[str, Any]:
-    """All that can change the detections."""
+    """All that can change the detections, and what is said of them."""
     parts = [
-        {"head": member.recipe.head_name, "seed": member.run["seed"], "weight": member.weight, "mark": mark}
+        {
+            "head": member.recipe.head_name,
+            "seed": member.run["seed"],
+            "weight": member.weight,
+            "mark": mark,
+            "localize": digest(member.localize.plain()),
+            "tuned_with_segments": member.run["tuned_with_segments"],
+        }
         for member, mark in zip(members, marks, strict=True)
     ]
-    return {"by": by, "classes": members[0].run["classes"], "localize": own.plain(), "members": parts}
+    rules = joined_rules(members).plain()
+    return {
+        "by": by,
+        "classes": members[0].run["classes"],
+        "localize": own.plain(),
+        "evaluate": rules,
+        "members": parts,
+    }
 
 
 def _place(out: str, workspace: Workspace, members: Sequence[Member], mark: str) -> Path:
@@ -161,7 +175,7 @@ def _describe(folder: Path, identity: dict[str, Any], members: Sequence[Member],
             "title": f"Ensemble by {by} of {', '.join(part['head'] for part in named)}",
             "head": {"name": "ensemble"},
             "localize": own.plain(),
-            "evaluate": joined_rules(members).plain(),
+            "evaluate": identity["evaluate"],
         },
         "seed": None,
         "store": ACTIVATIONS if by == "activations" else relative(resolve(first.folder, first.run["store"]), folder, 1),
