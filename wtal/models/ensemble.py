@@ -79,9 +79,10 @@ def mean_activations(answers: Sequence[Answer]) -> tuple[Activations, SnippetGri
 
 def _mean(weighted: Sequence[tuple[float, NDArray[np.floating]]]) -> NDArray[np.float32]:
     total = sum(weight for weight, _ in weighted)
-    parts = [(weight / total) * values.astype(np.float64) for weight, values in weighted]
-    mean: NDArray[np.float32] = np.sum(parts, axis=0).astype(np.float32)
-    return mean
+    mean = np.zeros(weighted[0][1].shape)
+    for weight, values in weighted:
+        mean += (weight / total) * values.astype(np.float64)
+    return mean.astype(np.float32)
 
 
 def typical_best(found: Sequence[Sequence[Detection]]) -> float:
