@@ -197,7 +197,7 @@ def test_buckets_equal_their_definitions_written_plainly(scene, table):
             for i, bucket in enumerate(buckets):
                 inside = [pair for pair, place in zip(flat, kinds[name].bucket, strict=True) if place == i]
                 values, missed = [], len(inside)
-                for label, (wanted, rows) in matches.items():
+                for wanted, rows in matches.values():
                     # Equal annotations of one video lie in one bucket.
                     here = {j for j, pair in enumerate(wanted) if pair in inside}
                     flags = [match is not None for _, _, match in rows if match is None or match in here]
@@ -274,11 +274,11 @@ def test_buckets_of_the_source():
     truth = {"a": [Annotation(0, 30, "run"), Annotation(0, 30.5, "run"), Annotation(0, 120, "jump")], "b": []}
     length, coverage, instances = characteristics(truth, {"a": 100.0}, "activitynet")
     assert length.bucket.tolist() == [0, 1, 2]
-    assert length.ranges == ("up to 30 s", "30 to 60 s", "60 to 120 s", "120 to 180 s", "above 180 s")
+    assert length.ranges == ("≤30", "30–60", "60–120", "120–180", ">180")
     assert coverage.bucket.tolist() == [1, 1, 4]
-    assert coverage.ranges[1] == "20 to 40%"
+    assert coverage.ranges[1] == "20–40"
     assert instances.bucket.tolist() == [1, 1, 0]
-    assert (instances.names, instances.ranges[-1]) == (("XS", "S", "M", "L"), "above 8")
+    assert (instances.names, instances.ranges) == (("XS", "S", "M", "L"), ("1", "2–4", "5–8", ">8"))
     assert characteristics(truth, {"a": 100.0}, "thumos14")[0].bucket.tolist() == [4, 4, 4]
     assert [one.name for one in characteristics(truth, {}, "thumos14")] == ["length", "instances"]
     some = {"a": truth["a"][:1], "b": [Annotation(0, 1, "run")]}

@@ -22,7 +22,7 @@ from wtal.registry import suggest
 
 NAMES = ("XS", "S", "M", "L", "XL")
 UNITS = {"length": "s", "coverage": "%", "instances": ""}
-"""Characteristic -> its unit."""
+"""Characteristic -> the unit of its ranges."""
 
 _FIFTHS = "fifths"
 _EDGES = {
@@ -51,13 +51,15 @@ class Characteristic:
 
     @property
     def ranges(self) -> tuple[str, ...]:
-        """What each bucket holds, in words."""
-        scale, unit = (100, "%") if self.name == "coverage" else (1, f" {UNITS[self.name]}".rstrip())
-        texts = [f"{edge * scale:.4g}" for edge in self.edges]
+        """What each bucket holds, without the unit: `≤3`, `3–6`, ..., `>18`."""
+        texts = [f"{edge * (100 if self.name == 'coverage' else 1):.3g}" for edge in self.edges]
         if not texts:
             return ("all",)
-        inner = [f"{low} to {high}{unit}" for low, high in pairwise(texts)]
-        return (f"up to {texts[0]}{unit}", *inner, f"above {texts[-1]}{unit}")
+        if self.name == "instances":
+            lows = ["1", *(f"{edge + 1:.3g}" for edge in self.edges)]
+            inner = [low if low == high else f"{low}–{high}" for low, high in zip(lows, texts, strict=False)]
+            return (*inner, f">{texts[-1]}")
+        return (f"≤{texts[0]}", *(f"{low}–{high}" for low, high in pairwise(texts)), f">{texts[-1]}")
 
 
 def characteristics(
