@@ -21,6 +21,7 @@ COMMANDS = {
     "ensemble": "Several runs -> one: means of activations, or fused detections.",
     "tune": "A run's localization, searched on videos that are not reported.",
     "evaluate": "Detections and annotations -> mAP.",
+    "diagnose": "Detections and annotations -> a page of errors and their costs.",
     "compare": "Many heads and seeds -> one table beside the published rows.",
     "submit": "Detections -> a checked challenge file.",
     "weights": "Published checkpoints: fetched, or checked.",

@@ -18,6 +18,8 @@ from wtal.pipeline.judgement import (
     ask_proposals,
 )
 from wtal.pipeline.recipe import EvaluateConfig
+from wtal.report.page import write_pictures
+from wtal.report.style import drawable
 
 _DEFAULT = EvaluateConfig()
 _ASK = dict(zip(TASKS, (ask_detection, ask_proposals, ask_classification), strict=True))
@@ -37,6 +39,7 @@ _TABLES = {"text": text_table, "markdown": markdown_table, "csv": csv_table}
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of --against: of the resamples.")
 @click.option("--streams", metavar="NAME", help="Of a run: what `wtal detect --streams NAME` found.")
 @click.option("--stage", type=click.IntRange(0), help="Of a run: what `wtal detect --stage N` found.")
+@click.option("--plots", type=click.Path(path_type=Path), metavar="FOLDER", help="Draw the figures into it, as PNG.")
 @click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True, help="Of the table.")
 @json_option
 def command(
@@ -52,6 +55,7 @@ def command(
     seed: int,
     streams: str | None,
     stage: int | None,
+    plots: Path | None,
     form: str,
     as_json: bool,
 ) -> None:
@@ -62,6 +66,10 @@ def command(
     """
     question = Question(annotations, subset, tiou, protocol, ambiguous, streams, stage)
     reporter = ConsoleReporter()
+    if plots is not None:
+        if against is not None or task == TASKS[2]:
+            raise UsageError("--plots draws detections and proposals, neither --against nor classification")
+        drawable()
     if against is None:
         answer = _ASK[task](source, question, reporter)
     elif task == TASKS[0]:
@@ -70,6 +78,8 @@ def command(
         raise UsageError(f"--against compares detections, not {task}")
     for note in answer.figures.notes:
         click.echo(note, err=True)
+    for path in write_pictures(answer.draw(), plots) if plots is not None else ():
+        click.echo(f"drawn: {path}", err=True)
     if as_json or form == "json":
         print_json(answer.value)
         return

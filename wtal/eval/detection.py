@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from wtal.data.segments import Annotation, Detection, Segment
-from wtal.eval.judge import judge
+from wtal.eval.judge import Judged, judge
 from wtal.eval.protocols import DEFAULT_PROTOCOL, find_protocol
 from wtal.eval.thresholds import check_tious, covered_ranges, parse_tious, tiou_key
 
@@ -108,7 +108,11 @@ def evaluate_detections(
     """
     rules = find_protocol(protocol)
     thresholds = parse_tious(rules.tious) if tious is None else check_tious(tious)
-    found = judge(annotations, detections, thresholds, rules, ambiguous or {})
+    return evaluation_of(judge(annotations, detections, thresholds, rules, ambiguous or {}), thresholds, protocol)
+
+
+def evaluation_of(found: Judged, thresholds: Sequence[float], protocol: str) -> Evaluation:
+    """What was judged at these thresholds, by that protocol, in figures."""
     values = found.ranking.average_precision().T.tolist()
     ap = {label: dict(zip(thresholds, row, strict=True)) for label, row in zip(found.classes, values, strict=True)}
-    return Evaluation(thresholds, ap, found.ignored, found.strangers, protocol, found.remarks)
+    return Evaluation(tuple(thresholds), ap, found.ignored, found.strangers, protocol, found.remarks)

@@ -30,10 +30,18 @@ _ANY = np.nextafter(0.0, 1.0)
 
 @dataclass(frozen=True)
 class Judged:
-    """A ranking; `classes` name its labels. `ignored`, `strangers`, `remarks`: as in `wtal.eval.Evaluation`."""
+    """A ranking of `found` (N,), judged against `truth` (M,); `classes` and `videos` name the codes of both.
+
+    Times are in the unit that is judged in. `taken` (T,) is the annotation of each of the ranking's true positives.
+    `ignored`, `strangers`, `remarks`: as in `wtal.eval.Evaluation`.
+    """
 
     ranking: Ranking
+    found: ScoredColumns
+    truth: Columns
+    taken: Ints
     classes: tuple[str, ...]
+    videos: tuple[str, ...]
     ignored: dict[str, int]
     strangers: int
     remarks: tuple[str, ...]
@@ -75,23 +83,11 @@ def judge(
         found, touched = found.take(~touched), touched[~touched]
     if protocol.snippets:
         remarks += _silent_classes(found, classes)
-    ranking = _ranking(found, truth, touched, tious, protocol, (len(classes), len(names)))
-    return Judged(ranking, tuple(classes), ignored, int(strangers), remarks)
-
-
-def _ranking(
-    found: ScoredColumns,
-    truth: Columns,
-    forgiven: Mask,
-    tious: Sequence[float],
-    protocol: Protocol,
-    sizes: tuple[int, int],
-) -> Ranking:
-    """N ranked detections, M annotations; forgiven (N,) are those that do not count unless matched."""
-    hits = _hits(found, truth, tious, protocol)
-    excused = forgiven if forgiven.any() else None
-    where = (truth.label, truth.video)
-    return Ranking(found.video, found.label, hits, len(tious), excused, where, *sizes, protocol.interpolated)
+    hits, taken = _hits(found, truth, tious, protocol)
+    excused = touched if touched.any() else None  # they do not count unless matched
+    where, sizes = (truth.label, truth.video), (len(classes), len(names))
+    ranking = Ranking(found.video, found.label, hits, len(tious), excused, where, *sizes, protocol.interpolated)
+    return Judged(ranking, found, truth, taken, tuple(classes), tuple(names), ignored, int(strangers), remarks)
 
 
 def _check_scores(found: ScoredColumns) -> None:
@@ -136,8 +132,11 @@ def _touching(found: ScoredColumns, ambiguous: Ranges, video_codes: Mapping[str,
     return touched
 
 
-def _hits(found: ScoredColumns, truth: Columns, tious: Sequence[float], protocol: Protocol) -> Hits:
-    """N ranked detections, M annotations, thresholds -> true positives: threshold and detection of each, by place."""
+def _hits(found: ScoredColumns, truth: Columns, tious: Sequence[float], protocol: Protocol) -> tuple[Hits, Ints]:
+    """N ranked detections, M annotations, thresholds -> true positives, by place, and the annotation of each.
+
+    Of a true positive there are the threshold and the detection.
+    """
     pairs = find_pairs(found, truth, protocol.overlap, min(tious))
     pairs = pairs.take(_preference(pairs, protocol))
     thresholds = np.array(tious)[:, None]
@@ -147,12 +146,13 @@ def _hits(found: ScoredColumns, truth: Columns, tious: Sequence[float], protocol
         some = thresholds[first : first + together]
         row, place = _nonzero(pairs.overlap > some if protocol.strict else pairs.overlap >= some)
         sides = (row * len(found) + pairs.detection[place], row * len(truth) + pairs.annotation[place])
-        hit = np.zeros((len(some), len(found)), bool)
-        hit.ravel()[sides[0][settle(*(sides if protocol.turns == "detections" else sides[::-1]))]] = True
-        row, place = _nonzero(hit)
-        parts.append((row + first, place))
-    threshold, place = (np.concatenate(side) for side in zip(*parts, strict=True))
-    return threshold, place
+        settled = settle(*(sides if protocol.turns == "detections" else sides[::-1]))
+        taken = np.full((len(some), len(found)), UNKNOWN, np.int32)
+        taken.ravel()[sides[0][settled]] = pairs.annotation[place[settled]]
+        row, place = _nonzero(taken != UNKNOWN)
+        parts.append((row + first, place, taken[row, place]))
+    threshold, place, annotation = (np.concatenate(side) for side in zip(*parts, strict=True))
+    return (threshold, place), annotation
 
 
 def _nonzero(mask: Mask) -> Hits:

@@ -33,21 +33,34 @@ class Ranking:
         A video that is there w times is w videos with equal detections and annotations, ranked one after the other.
         Classes without an annotation in the videos that are there have NaN.
         """
-        threshold, place = self.hits
-        segment, before = threshold * self.classes + self.label[place], self._before(weights)
+        place, segment, before = self.hits[1], self.segment, self._before(weights)
         copy: Ints | int = 0
         if weights is not None:
             times = weights[self.video[place]]
             row = np.repeat(np.arange(len(place)), times)
             copy = np.arange(len(row)) - (np.cumsum(times) - times)[row]
             segment, before = segment[row], before[row]
-        bounds = _bounds(segment)
-        hits = np.arange(len(segment)) - np.repeat(bounds[:-1], np.diff(bounds)) + 1
-        precision = hits / (before + copy + 1)
+        precision = ordinals(segment) / (before + copy + 1)
+        return self.mean_precision(precision, segment, self._positives(weights))
+
+    @property
+    def segment(self) -> Ints:
+        """(T,) threshold and class of each true positive in one number, in rising order."""
+        threshold, place = self.hits
+        return threshold * self.classes + self.label[place]
+
+    def false_before(self) -> Ints:
+        """(T,) how many false positives that count are ranked before each true positive, in its class."""
+        return self._before(None) + 1 - ordinals(self.segment)
+
+    def mean_precision(self, precision: Floats, segment: Ints, positives: Floats) -> Floats:
+        """Precision (T,) at true positives in stretches of equal `segment`, annotations a class (C,) -> AP (K, C).
+
+        It is made monotone here, in its place, where the ranking is interpolated. Classes without annotations have NaN.
+        """
         if self.interpolated:
-            _make_monotone(precision, bounds)
+            make_monotone(precision, segment)
         total = np.bincount(segment, precision, self.thresholds * self.classes).reshape(-1, self.classes)
-        positives = self._positives(weights)
         return np.asarray(np.divide(total, positives, out=np.full(total.shape, np.nan), where=positives > 0))
 
     def _before(self, weights: Ints | None) -> Ints:
@@ -77,13 +90,20 @@ def _running(values: Ints, place: Ints) -> Ints:
     return np.asarray((np.cumsum(values) - values)[place])
 
 
-def _bounds(segment: Ints) -> Ints:
-    """(T,) where each stretch of equal values begins, and T; empty where T is 0."""
-    return np.flatnonzero(np.diff(segment, prepend=-1, append=-1))
+def ordinals(segment: Ints) -> Ints:
+    """(T,) in stretches of equal values -> (T,) the place of each in its stretch, from 1."""
+    bounds = _bounds(segment)
+    return np.asarray(np.arange(len(segment)) - np.repeat(bounds[:-1], np.diff(bounds)) + 1)
 
 
-def _make_monotone(precision: Floats, bounds: Ints) -> None:
-    """(T,) in stretches between `bounds`: each value becomes the highest of those from it to its stretch's end."""
+def make_monotone(precision: Floats, segment: Ints) -> None:
+    """(T,) in stretches of equal `segment`: each value becomes the highest of those from it to its stretch's end."""
+    bounds = _bounds(segment)
     for first, last in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
         stretch = precision[first:last][::-1]
         np.maximum.accumulate(stretch, out=stretch)
+
+
+def _bounds(segment: Ints) -> Ints:
+    """(T,) where each stretch of equal values begins, and T; empty where T is 0."""
+    return np.flatnonzero(np.diff(segment, prepend=-1, append=-1))

@@ -1,6 +1,6 @@
 """What `wtal evaluate` answers: detections, proposals or video-level labels of runs and files, and pairs of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -15,6 +15,7 @@ from wtal.errors import UsageError
 from wtal.eval import Evaluation, compare_detections, evaluate_detections, evaluate_labels, evaluate_proposals
 from wtal.eval.bootstrap import AVERAGE
 from wtal.eval.classification import best_scores
+from wtal.eval.curves import precision_recall
 from wtal.eval.detection import parse_tious, tiou_key
 from wtal.eval.protocols import DEFAULT_PROTOCOL, find_protocol
 from wtal.eval.thresholds import covered_ranges
@@ -25,6 +26,8 @@ from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.recipe import EvaluateConfig
 from wtal.pipeline.train import resolve
 from wtal.pipeline.workspace import read_run, seed_folders
+from wtal.report.judge import few_tious, precision_by_tiou, precision_recall_curves, recall_by_proposals
+from wtal.report.page import Picture
 
 TASKS = ("detection", "proposals", "classification")
 
@@ -44,7 +47,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Answer:
-    """Figures as a table and as JSON types, and what must be said beside them.
+    """Figures as a table and as JSON types, what must be said beside them, and their pictures.
 
     `tuned`: annotated times took part in training or in the settings. `random`: streams of features whose weights were
     random.
@@ -53,6 +56,7 @@ class Answer:
     figures: Figures
     value: dict[str, Any]
     tuned: bool = False
+    draw: Callable[[], tuple[Picture, ...]] = tuple
     random: tuple[str, ...] = ()
 
 
@@ -117,15 +121,23 @@ def _of_run(folder: Path, question: Question) -> Source:
 def ask_detection(path: Path, question: Question, reporter: Reporter = SILENT) -> Answer:
     """Mean average precision at each threshold, and of each class; of a run with several seeds, of each seed."""
     found = sources(path, question)
-    truth, tious, protocol = _rules(found[0], question)
-    results = [
-        evaluate_detections(truth.annotations, _judged(one, truth, reporter), tious, protocol, truth.ambiguous)
-        for one in found
-    ]
+    truth, tious, protocol = rules_of(found[0], question)
+    judged = [judged_of(one, truth, reporter) for one in found]
+    results = [evaluate_detections(truth.annotations, one, tious, protocol, truth.ambiguous) for one in judged]
     value = results[0].to_json() if len(results) == 1 else {"mAP": over_seeds(results)}
     notes = tuple(dict.fromkeys(note for result in results for note in result.notes))
     figures = Figures(_detection_rows(results, [one.name for one in found]), _averages(tious), notes)
-    return _answer(figures, {"protocol": protocol, **value}, found)
+
+    def draw() -> tuple[Picture, ...]:
+        by_tiou = precision_by_tiou({one.name: result.mAP for one, result in zip(found, results, strict=True)})
+        if len(found) > 1:
+            reporter.say("precision-recall curves are of one seed: name one of them")
+            return (by_tiou,)
+        some = few_tious(tious)
+        curves = precision_recall(truth.annotations, judged[0], some, protocol, truth.ambiguous)
+        return (by_tiou, precision_recall_curves(curves, some))
+
+    return _answer(figures, {"protocol": protocol, **value}, found, draw)
 
 
 def ask_against(
@@ -136,9 +148,9 @@ def ask_against(
     Raises:
         UsageError: when either is a run of several seeds.
     """
-    first, second = _only(path, question), _only(other, question)
-    truth, tious, protocol = _rules(first, question)
-    ours, theirs = (_judged(one, truth, reporter) for one in (first, second))
+    first, second = only_source(path, question), only_source(other, question)
+    truth, tious, protocol = rules_of(first, question)
+    ours, theirs = (judged_of(one, truth, reporter) for one in (first, second))
     made = compare_detections(truth.annotations, ours, theirs, tious, protocol, truth.ambiguous, draws, seed)
     rows = {
         (f"@{key}" if ":" not in key and key != AVERAGE else key): _columns(vars(one))
@@ -150,15 +162,15 @@ def ask_against(
 
 def ask_proposals(path: Path, question: Question, reporter: Reporter = SILENT) -> Answer:
     """Average recall at average numbers of proposals, whatever their class."""
-    source = _only(path, question)
+    source = only_source(path, question)
     truth = read_ground_truth(source.annotations, source.subset)
     tious = None if question.tious is None else parse_tious(question.tious)
-    made = evaluate_proposals(truth.annotations, _judged(source, truth, reporter), tious)
+    made = evaluate_proposals(truth.annotations, judged_of(source, truth, reporter), tious)
     named = {f"AN {number}": value for number, value in made.at.items()}
     rows = {"AR": {**named, "area": made.area}}
     for tiou, at in made.to_json()["recall"].items():
         rows[f"recall@{tiou}"] = {f"AN {number}": value for number, value in at.items()}
-    return _answer(Figures(rows, ("area",)), made.to_json(), [source])
+    return _answer(Figures(rows, ("area",)), made.to_json(), [source], lambda: (recall_by_proposals(made),))
 
 
 def ask_classification(path: Path, question: Question, reporter: Reporter = SILENT) -> Answer:
@@ -166,7 +178,7 @@ def ask_classification(path: Path, question: Question, reporter: Reporter = SILE
 
     They are a run's own, those of a classification file, or of a detection file the best score of each label.
     """
-    source = _only(path, question)
+    source = only_source(path, question)
     truth = read_ground_truth(source.annotations, source.subset)
     protocol = find_protocol(question.protocol or DEFAULT_PROTOCOL)
     scores, whose = _scores(source, question)
@@ -179,27 +191,38 @@ def ask_classification(path: Path, question: Question, reporter: Reporter = SILE
     return _answer(Figures(rows, tuple(hits), title=f"scores are {whose}"), made.to_json(), [source])
 
 
-def _answer(figures: Figures, value: dict[str, Any], found: Sequence[Source]) -> Answer:
+def _answer(
+    figures: Figures,
+    value: dict[str, Any],
+    found: Sequence[Source],
+    draw: Callable[[], tuple[Picture, ...]] = tuple,
+) -> Answer:
     """An answer that repeats what the runs and files it is made of say of themselves."""
     tuned = any(one.tuned for one in found)
     random = tuple(dict.fromkeys(stream for one in found for stream in one.random))
     said = {"tuned_with_segments": tuned, "random_weights": list(random)}
-    return Answer(figures, value | {key: one for key, one in said.items() if one}, tuned, random)
+    return Answer(figures, value | {key: one for key, one in said.items() if one}, tuned, draw, random)
 
 
-def _rules(source: Source, question: Question) -> tuple[GroundTruth, tuple[float, ...], str]:
+def rules_of(source: Source, question: Question) -> tuple[GroundTruth, tuple[float, ...], str]:
     """Ground truth, thresholds and protocol; a protocol that is named brings its own thresholds."""
     own = source.tious if question.protocol is None else find_protocol(question.protocol).tious
     truth = read_ground_truth(source.annotations, source.subset, question.ambiguous)
     return truth, parse_tious(question.tious or own), question.protocol or DEFAULT_PROTOCOL
 
 
-def _judged(source: Source, truth: GroundTruth, reporter: Reporter) -> Mapping[str, Sequence[Detection]]:
+def judged_of(source: Source, truth: GroundTruth, reporter: Reporter) -> dict[str, Sequence[Detection]]:
+    """The detections that are judged, by the ids of the annotations."""
     # A run's store may hold unlabelled videos beside the collection: nobody knows whether a find there is false.
     return truth.judged(source.file, strangers=source.folder is None, reporter=reporter)
 
 
-def _only(path: Path, question: Question) -> Source:
+def only_source(path: Path, question: Question) -> Source:
+    """The one detection file of a run with one seed, or the file itself.
+
+    Raises:
+        UsageError: as `sources`, or when the run has several seeds.
+    """
     found = sources(path, question)
     if len(found) > 1:
         raise UsageError(f"{path} has {len(found)} seeds; name one of them, such as {path / 'seed-0'}")

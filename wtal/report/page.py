@@ -1,8 +1,19 @@
-"""What a page is made of: sections of text, tables and pictures."""
+"""What a page is made of: sections of text, tables and pictures; and the page itself.
 
-from collections.abc import Mapping
+The page is one HTML file with its pictures in it: no script, no font, nothing from elsewhere, so that it can be sent to
+somebody. It follows the reader's choice of light or dark. Pictures lie beside it as PNG, too.
+"""
+
+import base64
+import io
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from wtal.data.files import write_atomic
+from wtal.report.style import DPI
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,3 +44,104 @@ class Section:
     text: str = ""
     tables: tuple[Table, ...] = ()
     pictures: tuple[Picture, ...] = ()
+
+
+@dataclass(frozen=True)
+class Page:
+    """A title, what a reader must know first (`warnings`), what was looked at (`facts`), and the sections."""
+
+    title: str
+    sections: tuple[Section, ...]
+    facts: Mapping[str, str]
+    warnings: tuple[str, ...] = ()
+
+
+def write_page(page: Page, folder: Path) -> Path:
+    """Write `index.html` and the PNG of every picture into `folder`; the path of the former, which is written last.
+
+    Raises:
+        ValueError: when two pictures have one name.
+    """
+    pictures = [picture for section in page.sections for picture in section.pictures]
+    drawn = _drawn(pictures)
+    for name, content in drawn.items():
+        write_atomic(folder / f"{name}.png", content)
+    return write_atomic(folder / "index.html", to_html(page, drawn).encode())
+
+
+def write_pictures(pictures: Iterable[Picture], folder: Path) -> list[Path]:
+    """Write each picture into `folder` as NAME.png; the paths.
+
+    Raises:
+        ValueError: when two pictures have one name.
+    """
+    return [write_atomic(folder / f"{name}.png", content) for name, content in _drawn(pictures).items()]
+
+
+def _drawn(pictures: Iterable[Picture]) -> dict[str, bytes]:
+    found: dict[str, bytes] = {}
+    for picture in pictures:
+        if picture.name in found:
+            raise ValueError(f"two pictures are named {picture.name!r}")
+        found[picture.name] = png(picture)
+    return found
+
+
+def png(picture: Picture) -> bytes:
+    """The picture's PNG; equal pictures have equal bytes."""
+    file = io.BytesIO()
+    picture.figure.savefig(file, format="png", dpi=DPI, metadata={"Software": None})
+    return file.getvalue()
+
+
+def to_html(page: Page, drawn: Mapping[str, bytes]) -> str:
+    """The page as text; `drawn` is name of a picture -> its PNG."""
+    style = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
+    links = "".join(f'<a href="#s{i}">{escape(one.title)}</a>' for i, one in enumerate(page.sections))
+    facts = "".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in page.facts.items())
+    return "\n".join(
+        [
+            '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
+            '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            f"<title>{escape(page.title)}</title>\n<style>\n{style}</style>\n</head>\n<body>",
+            f"<h1>{escape(page.title)}</h1>",
+            *(f'<p class="warning" role="note">{escape(text)}</p>' for text in page.warnings),
+            f"<dl>{facts}</dl>",
+            f"<nav>{links}</nav>",
+            *(_section(section, f"s{i}", drawn) for i, section in enumerate(page.sections)),
+            "<footer>Written by wtal.</footer>\n</body>\n</html>\n",
+        ]
+    )
+
+
+def _section(section: Section, anchor: str, drawn: Mapping[str, bytes]) -> str:
+    paragraphs = [text.strip() for text in section.text.split("\n\n") if text.strip()]
+    parts = [
+        f'<section id="{anchor}">\n<h2>{escape(section.title)}</h2>',
+        *(f"<p>{escape(text)}</p>" for text in paragraphs),
+        *(_picture(picture, drawn[picture.name]) for picture in section.pictures),
+        *(_table(table) for table in section.tables),
+        "</section>",
+    ]
+    return "\n".join(parts)
+
+
+def _picture(picture: Picture, content: bytes) -> str:
+    source = f"data:image/png;base64,{base64.b64encode(content).decode()}"
+    image = f'<img alt="{escape(picture.name)}" src="{source}">'
+    return f"<figure>{image}<figcaption>{escape(picture.caption)}</figcaption></figure>"
+
+
+def _table(table: Table) -> str:
+    columns = list(dict.fromkeys(column for row in table.rows.values() for column in row))
+    head = "".join(f'<th scope="col">{escape(column)}</th>' for column in columns)
+    body = "\n".join(
+        f'<tr><th scope="row">{escape(name)}</th>'
+        + "".join(f"<td>{escape(row.get(column, ''))}</td>" for column in columns)
+        + "</tr>"
+        for name, row in table.rows.items()
+    )
+    return (
+        f'<div class="table"><table>\n<caption>{escape(table.caption)}</caption>\n'
+        f"<thead><tr><td></td>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table></div>"
+    )

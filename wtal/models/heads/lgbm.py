@@ -89,9 +89,10 @@ class LgbmNet(Head):
         mask = batch.mask
         x = pack(self.input_dropout(batch.features().transpose(1, 2)).transpose(1, 2), mask)
         foreground = self._foreground(x, mask)
-        # One pass for both branches: a recurrence takes as long for twice the videos.
+        # One pass for both branches, which see the same features under other weights.
         both = torch.cat([mask, mask])
-        cas = unpack(self._classify(torch.cat([x, x * foreground]), both), both)
+        weights = torch.stack([torch.ones_like(foreground), foreground]).squeeze(-1)
+        cas = unpack(self._classify(self.cas_in.of_scaled(x, weights, mask), both), both)
         scores = masked_topk_mean(cas, both, self.config.top_k_ratio).softmax(dim=-1)
         (cas_base, cas_supp), (score_base, score_supp) = cas.chunk(2), scores.chunk(2)
         return HeadOutput(
@@ -127,8 +128,8 @@ class LgbmNet(Head):
         return torch.sigmoid(self.attention_out(merged, mask))
 
     def _classify(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Rows (N, D) -> (N, C + 1)."""
-        merged = leaky_relu(self.cas_mid(self.cas_in(x, mask), mask))
+        """Rows (N, 2 E) -> (N, C + 1)."""
+        merged = leaky_relu(self.cas_mid(x, mask))
         cas: Tensor = self.cas_out(self.dropout(merged), mask)
         return cas
 

@@ -1,0 +1,103 @@
+"""What annotations are like: their length, how much of their video they cover, how many of their class it has.
+
+Each characteristic has buckets from XS to XL. Two tables of edges are those of the source, for ActivityNet (and HACS)
+and for THUMOS14; `fifths` puts about as many annotations into each bucket as into the others, for any collection. A
+value on an edge lies in the lower bucket. What covers more than its video lies in the highest.
+
+Source: H. Alwassel et al., Diagnosing Error in Temporal Action Detectors (ECCV 2018), section 3, and the edges for
+THUMOS14 of https://github.com/HumamAlwassel/DETAD. Context and annotators' agreement, which need annotations of their
+own, are left out.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from wtal.data.segments import Annotation
+from wtal.errors import UsageError
+from wtal.eval.columns import Floats, Ints
+from wtal.registry import suggest
+
+NAMES = ("XS", "S", "M", "L", "XL")
+UNITS = {"length": "s", "coverage": "%", "instances": ""}
+"""Characteristic -> the unit of its ranges."""
+
+_FIFTHS = "fifths"
+_EDGES = {
+    "activitynet": {"length": (30, 60, 120, 180), "coverage": (0.2, 0.4, 0.6, 0.8), "instances": (1, 4, 8)},
+    "thumos14": {"length": (3, 6, 12, 18), "coverage": (0.02, 0.04, 0.06, 0.08), "instances": (1, 40, 80)},
+}
+BUCKETS = (*_EDGES, _FIFTHS)
+"""Names of the tables."""
+
+
+@dataclass(frozen=True)
+class Characteristic:
+    """The buckets of one characteristic, by their upper edges but the last, and that of each annotation (M,).
+
+    An annotation whose value nobody knows (a video without a duration) has -1.
+    """
+
+    name: str
+    edges: tuple[float, ...]
+    bucket: Ints
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """XS, S, ..."""
+        return NAMES[: len(self.edges) + 1]
+
+    @property
+    def ranges(self) -> tuple[str, ...]:
+        """What each bucket holds, without the unit: `≤3`, `3–6`, ..., `>18`."""
+        texts = [f"{edge * (100 if self.name == 'coverage' else 1):.3g}" for edge in self.edges]
+        if not texts:
+            return ("all",)
+        if self.name == "instances":
+            lows = ["1", *(f"{edge + 1:.3g}" for edge in self.edges)]
+            inner = [low if low == high else f"{low}–{high}" for low, high in zip(lows, texts, strict=False)]
+            return (*inner, f">{texts[-1]}")
+        return (f"≤{texts[0]}", *(f"{low}–{high}" for low, high in pairwise(texts)), f">{texts[-1]}")
+
+
+def characteristics(
+    annotations: Mapping[str, Sequence[Annotation]], durations: Mapping[str, float | None], table: str
+) -> tuple[Characteristic, ...]:
+    """Annotations in seconds and durations by video id -> each characteristic that is known of any of them.
+
+    Raises:
+        UsageError: when there is no such table of edges.
+    """
+    if table not in BUCKETS:
+        raise UsageError(f"there are no buckets {table!r}; {suggest(table, BUCKETS)}")
+    values = _values(annotations, durations)
+    known = {name: found for name, found in values.items() if np.isfinite(found).any()}
+    return tuple(_divide(name, found, _edges(name, found, table)) for name, found in known.items())
+
+
+def _values(
+    annotations: Mapping[str, Sequence[Annotation]], durations: Mapping[str, float | None]
+) -> dict[str, Floats]:
+    """Characteristic -> (M,) in the order of the input; NaN where it is not known."""
+    rows = []
+    for video, found in annotations.items():
+        labels = [one.label for one in found]
+        whole = durations.get(video) or np.nan
+        rows += [(one.duration, one.duration / whole, labels.count(one.label)) for one in found]
+    columns = np.array(rows, np.float64).reshape(-1, len(UNITS)).T
+    return dict(zip(UNITS, columns, strict=True))
+
+
+def _edges(name: str, values: Floats, table: str) -> tuple[float, ...]:
+    if table != _FIFTHS:
+        return _EDGES[table][name]
+    known = values[np.isfinite(values)]
+    cuts = np.unique(np.quantile(known, [0.2, 0.4, 0.6, 0.8], method="inverted_cdf"))
+    return tuple(cuts[cuts < known.max()].tolist())
+
+
+def _divide(name: str, values: Floats, edges: tuple[float, ...]) -> Characteristic:
+    bucket = np.searchsorted(edges, values, "left")
+    return Characteristic(name, edges, np.where(np.isfinite(values), bucket, -1))

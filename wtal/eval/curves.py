@@ -1,0 +1,60 @@
+"""Precision against recall of every class."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from wtal.data.segments import Segment
+from wtal.eval.columns import Floats
+from wtal.eval.judge import Annotated, Detected, Judged, judge
+from wtal.eval.precision import make_monotone, ordinals
+from wtal.eval.protocols import DEFAULT_PROTOCOL, find_protocol
+from wtal.eval.thresholds import check_tious
+
+
+@dataclass(frozen=True)
+class Curve:
+    """At each of T true positives, best score first: recall (T,) rising, and precision (T,) as AP averages it."""
+
+    recall: Floats
+    precision: Floats
+    annotations: int
+
+    @property
+    def ap(self) -> float:
+        """The average precision that the curve encloses."""
+        return float(self.precision.sum() / self.annotations)
+
+
+def precision_recall(
+    annotations: Annotated,
+    detections: Detected,
+    tious: Sequence[float],
+    protocol: str = DEFAULT_PROTOCOL,
+    ambiguous: Mapping[str, Sequence[Segment]] | None = None,
+) -> dict[str, tuple[Curve, ...]]:
+    """Class -> its curve at each threshold; the values are those of `wtal.eval.evaluate_detections`.
+
+    Raises:
+        UsageError: as there.
+    """
+    thresholds = check_tious(tious)
+    return curves(judge(annotations, detections, thresholds, find_protocol(protocol), ambiguous or {}))
+
+
+def curves(judged: Judged) -> dict[str, tuple[Curve, ...]]:
+    """Class -> its curve at each threshold that was judged at."""
+    ranking = judged.ranking
+    segment, hits = ranking.segment, ordinals(ranking.segment)
+    precision = hits / (hits + ranking.false_before())
+    if ranking.interpolated:
+        make_monotone(precision, segment)
+    truth = np.bincount(ranking.truth[0], minlength=ranking.classes)
+    ends = np.searchsorted(segment, np.arange(ranking.thresholds * ranking.classes + 1))
+
+    def one(k: int, label: int) -> Curve:
+        here = slice(*ends[k * ranking.classes + label :][:2].tolist())
+        return Curve(hits[here] / truth[label], precision[here], int(truth[label]))
+
+    return {name: tuple(one(k, label) for k in range(ranking.thresholds)) for label, name in enumerate(judged.classes)}

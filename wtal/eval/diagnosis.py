@@ -1,0 +1,199 @@
+"""Why a detection file scores what it scores: its errors, what they cost, and which annotations they befall.
+
+Three questions, by the rules of any protocol and at each of its thresholds:
+
+- What are the false positives (`wtal.eval.outcomes`), among the best-scored G, 2G, ... 10G detections of each class
+  with G annotations, and among all; and what would mAP gain without each kind (`wtal.eval.removal`)?
+- How does precision depend on what an annotation is like (`wtal.eval.characteristics`)? Average precision depends on
+  how many annotations there are, so buckets are compared by the normalized one (AP_N): precision is R N / (R N + FP),
+  with recall R, false positives FP before the true one, and the same N for all, the mean number of annotations a
+  class. A bucket's counts its own annotations, detections that took one of them, and all false positives.
+- Which annotations are missed? `missed` are those that no detection took; `late` those whose detection comes where the
+  normalized precision of its class is at most 0.05.
+
+Source: H. Alwassel et al., Diagnosing Error in Temporal Action Detectors (ECCV 2018). Deviations from their program: of
+equal overlaps one with the own class decides; at several thresholds each is looked at by itself (theirs drops from a
+bucket what a lower threshold matched to another one); gains are of the protocol's own mAP, so that they add up with it;
+their false negatives are `missed` and `late` together; N is not rounded.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wtal.data.segments import Segment
+from wtal.eval.characteristics import Characteristic, characteristics
+from wtal.eval.columns import Floats, Ints
+from wtal.eval.detection import Evaluation, evaluation_of
+from wtal.eval.judge import Annotated, Detected, Judged, judge
+from wtal.eval.outcomes import ERRORS, OUTCOMES, by_rank, outcomes
+from wtal.eval.precision import ordinals
+from wtal.eval.protocols import DEFAULT_PROTOCOL, find_protocol
+from wtal.eval.removal import Removal, false_before, removal
+from wtal.eval.thresholds import check_tious, parse_tious, tiou_key
+
+SLICES = 10
+LATE = 0.05
+"""Normalized precision; the program of the source has it for false negatives."""
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """Some annotations that are alike: how many, and fractions (K,) at each threshold; NaN where there are none."""
+
+    name: str
+    range: str
+    annotations: int
+    normalized: Floats
+    missed: Floats
+    late: Floats
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What was found at K thresholds; all but the counts are fractions.
+
+    `counts` (K, 11, 7) are detections by slice of rank, as `by_rank` has them, and by place in `OUTCOMES`. `normalized`
+    (K,) is mAP_N of all annotations, `missed` and `late` (K,) are their shares. `characteristics` is name -> buckets.
+    """
+
+    evaluation: Evaluation
+    annotations: int
+    counts: Ints
+    removal: Removal
+    normalized: Floats
+    missed: Floats
+    late: Floats
+    characteristics: dict[str, tuple[Bucket, ...]]
+
+    @property
+    def tious(self) -> tuple[float, ...]:
+        """The thresholds."""
+        return self.evaluation.tious
+
+    def among_best(self, times: int | None = None) -> Ints:
+        """(K, 7) outcomes of the best-scored `times` G detections of each class, or of all."""
+        return np.asarray(self.counts[:, :times].sum(axis=1))
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, by threshold."""
+        return {
+            **self.evaluation.to_json(),
+            "annotations": self.annotations,
+            "diagnosis": {tiou_key(tiou): self._at(k) for k, tiou in enumerate(self.tious)},
+        }
+
+    def _at(self, k: int) -> dict[str, Any]:
+        cost = self.removal
+        tops = {**{f"{times}G": self.among_best(times) for times in range(1, SLICES + 1)}, "all": self.among_best()}
+        return {
+            "mAP": float(cost.mean_ap[k]),
+            "recall": float(cost.recall[k]),
+            "detections": {name: _named(OUTCOMES, counts[k].tolist()) for name, counts in tops.items()},
+            "gain_alone": _named(ERRORS, cost.alone[k].tolist()),
+            "gain_shared": {**_named(ERRORS, cost.shared[k].tolist()), "missed": float(1 - cost.recall[k])},
+            "mAP_N": float(self.normalized[k]),
+            "missed": float(self.missed[k]),
+            "late": float(self.late[k]),
+            "by": {name: {b.name: _bucket_json(b, k) for b in found} for name, found in self.characteristics.items()},
+        }
+
+
+def diagnose_detections(
+    annotations: Annotated,
+    detections: Detected,
+    tious: Sequence[float] | None = None,
+    protocol: str = DEFAULT_PROTOCOL,
+    ambiguous: Mapping[str, Sequence[Segment]] | None = None,
+    durations: Mapping[str, float | None] | None = None,
+    buckets: str = "activitynet",
+) -> Diagnosis:
+    """Diagnose detections against annotations (seconds, by video id); values are those of `evaluate_detections`.
+
+    `durations` are seconds by video id, None where nobody knows; `buckets` names a table of `characteristics`.
+
+    Raises:
+        UsageError: as `evaluate_detections`, or when there is no such table.
+    """
+    rules = find_protocol(protocol)
+    thresholds = parse_tious(rules.tious) if tious is None else check_tious(tious)
+    judged = judge(annotations, detections, thresholds, rules, ambiguous or {})
+    return diagnosis_of(judged, thresholds, protocol, characteristics(annotations, durations or {}, buckets))
+
+
+def diagnosis_of(judged: Judged, tious: Sequence[float], protocol: str, found: Sequence[Characteristic]) -> Diagnosis:
+    """The same of what is judged already; the characteristics are those of its annotations, in their order."""
+    codes = outcomes(judged, tious, find_protocol(protocol))
+    before = false_before(judged.ranking, codes)
+    whole = _Whole.of(judged, before.sum(axis=0))
+    normalized, missed, late = whole.figures(np.ones(len(judged.truth), bool))
+    return Diagnosis(
+        evaluation_of(judged, tious, protocol),
+        len(judged.truth),
+        by_rank(codes, judged, SLICES),
+        removal(judged.ranking, before),
+        normalized,
+        missed,
+        late,
+        {one.name: _buckets(whole, one) for one in found},
+    )
+
+
+@dataclass(frozen=True)
+class _Whole:
+    """What was judged, how many false positives come before each true one (T,), and which of these come late (T,)."""
+
+    judged: Judged
+    before: Ints
+    late: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, judged: Judged, before: Ints) -> "_Whole":
+        whole = cls(judged, before, np.zeros(len(before), bool))
+        everything = np.arange(len(before))
+        return replace(whole, late=whole.precision(everything, whole.positives(judged.truth.label)) <= LATE)
+
+    def positives(self, labels: Ints) -> Floats:
+        """Labels of annotations -> (C,) how many each class has."""
+        return np.bincount(labels, minlength=self.judged.ranking.classes).astype(np.float64)
+
+    def precision(self, chosen: Ints, positives: Floats) -> Floats:
+        """Normalized precision at the true positives in these places, where the classes have so many annotations."""
+        ranking, truth = self.judged.ranking, self.judged.truth
+        segment = ranking.segment[chosen]
+        found = ordinals(segment) / positives[segment % ranking.classes] * (len(truth) / ranking.classes)
+        return np.asarray(found / (found + self.before[chosen]))
+
+    def figures(self, inside: NDArray[np.bool_]) -> tuple[Floats, Floats, Floats]:
+        """Annotations (M,) to look at -> (K,), (K,), (K,) their mAP_N, the share missed, and the share found late."""
+        ranking, count = self.judged.ranking, np.count_nonzero(inside)
+        if not count:
+            return (np.full(ranking.thresholds, np.nan),) * 3
+        chosen = np.flatnonzero(inside[self.judged.taken])
+        positives = self.positives(self.judged.truth.label[inside])
+        by_class = ranking.mean_precision(self.precision(chosen, positives), ranking.segment[chosen], positives)
+        threshold = ranking.hits[0]
+        taken = np.bincount(threshold[chosen], minlength=ranking.thresholds)
+        late = np.bincount(threshold[chosen[self.late[chosen]]], minlength=ranking.thresholds)
+        return np.nanmean(by_class, axis=1), 1 - taken / count, late / count
+
+
+def _buckets(whole: _Whole, one: Characteristic) -> tuple[Bucket, ...]:
+    masks = [one.bucket == i for i in range(len(one.names))]
+    return tuple(
+        Bucket(name, text, int(np.count_nonzero(inside)), *whole.figures(inside))
+        for name, text, inside in zip(one.names, one.ranges, masks, strict=True)
+    )
+
+
+def _bucket_json(one: Bucket, k: int) -> dict[str, Any]:
+    figures = {"mAP_N": one.normalized[k], "missed": one.missed[k], "late": one.late[k]}
+    known = {name: float(value) for name, value in figures.items()} if one.annotations else {}
+    return {"range": one.range, "annotations": one.annotations, **known}
+
+
+def _named(names: Sequence[str], values: Sequence[Any]) -> dict[str, Any]:
+    return dict(zip(names, values, strict=True))

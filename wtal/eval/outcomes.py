@@ -1,0 +1,83 @@
+"""What became of each detection: a true positive, or which kind of false positive.
+
+A false positive is told by the annotation of its video that it overlaps most, of whatever class; of equal overlaps one
+of its own class. Where that overlap reaches the threshold, it is a `duplicate` (own class: another detection has taken
+the annotation) or has the `wrong label`; where it reaches 0.1, an error of `localization` (own class) or `confusion`
+(another one); else it found `background`. A detection that a protocol excuses (an ambiguous range) is `not counted`.
+
+Source: H. Alwassel et al., Diagnosing Error in Temporal Action Detectors (ECCV 2018), section 3.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wtal.eval.columns import Columns, Floats, Ints
+from wtal.eval.judge import Judged
+from wtal.eval.matching import find_pairs
+from wtal.eval.protocols import Protocol
+
+ERRORS = ("duplicate", "wrong label", "localization", "confusion", "background")
+OUTCOMES = ("true positive", *ERRORS, "not counted")
+"""By code."""
+
+NEAR = 0.1
+"""The overlap from which a false positive has to do with an annotation."""
+
+_TRUE, _DUPLICATE, _WRONG_LABEL, _LOCALIZATION, _CONFUSION, _BACKGROUND, _NOT_COUNTED = range(len(OUTCOMES))
+
+Codes = NDArray[np.int8]
+
+
+def outcomes(judged: Judged, tious: Sequence[float], protocol: Protocol) -> Codes:
+    """N ranked detections, judged at K thresholds -> (K, N) places in `OUTCOMES`."""
+    ranking = judged.ranking
+    own, other = _best_overlaps(judged.found, judged.truth, protocol.overlap, min(NEAR, *tious))
+    theirs, best = own >= other, np.maximum(own, other)
+    far = np.where(best < NEAR, _BACKGROUND, np.where(theirs, _LOCALIZATION, _CONFUSION))
+    near = np.where(theirs, _DUPLICATE, _WRONG_LABEL)
+    codes = np.empty((len(tious), len(best)), np.int8)
+    for row, tiou in zip(codes, tious, strict=True):
+        row[:] = np.where(best > tiou if protocol.strict else best >= tiou, near, far)
+    if ranking.excused is not None:
+        codes[:, ranking.excused] = _NOT_COUNTED
+    codes[ranking.hits] = _TRUE
+    return codes
+
+
+def _best_overlaps(
+    found: Columns, truth: Columns, overlap: Callable[[Floats, Floats], Floats], least: float
+) -> tuple[Floats, Floats]:
+    """(N,), (N,): the most that each detection overlaps an annotation of its own class, and one of another class.
+
+    What is below `least` may be 0.
+    """
+    pairs = find_pairs(_unlabelled(found), _unlabelled(truth), overlap, least)
+    same = found.label[pairs.detection] == truth.label[pairs.annotation]
+    sides = []
+    for chosen in (same, ~same):
+        best = np.zeros(len(found))
+        np.maximum.at(best, pairs.detection[chosen], pairs.overlap[chosen])
+        sides.append(best)
+    return sides[0], sides[1]
+
+
+def _unlabelled(segments: Columns) -> Columns:
+    return replace(segments, label=np.zeros_like(segments.label))
+
+
+def by_rank(codes: Codes, judged: Judged, slices: int) -> Ints:
+    """(K, N) -> (K, slices + 1, outcomes): how many of each kind are among the best-scored of their class.
+
+    Slice k holds ranks k * G to (k + 1) * G - 1, where G is the number of annotations of the class; the last slice
+    holds all that come after.
+    """
+    label, classes = judged.ranking.label, judged.ranking.classes
+    truth = np.bincount(judged.truth.label, minlength=classes)
+    rank = np.arange(len(label)) - np.searchsorted(label, np.arange(classes))[label]
+    place = np.minimum(rank // truth[label], slices) * len(OUTCOMES)
+    size = (slices + 1) * len(OUTCOMES)
+    counts = [np.bincount(place + row, minlength=size) for row in codes]
+    return np.array(counts).reshape(-1, slices + 1, len(OUTCOMES))

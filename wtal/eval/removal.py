@@ -1,0 +1,76 @@
+"""What each kind of false positive costs: mean average precision as if it were not there.
+
+No false positive holds an annotation that another detection could have, so leaving some out changes no match: only how
+many false positives come before each true one. Removing all of them makes average precision the recall.
+
+`alone` is what mAP gains where one kind goes and the others stay, as Alwassel et al. report it. These gains do not sum
+to that of all kinds, since a true positive is late for several reasons at once. `shared` does: each kind's gain on
+average over all orders in which the kinds can go (Shapley's value), so that mAP, the shares and the recall that is
+missing make up 1 exactly.
+"""
+
+from dataclasses import dataclass
+from math import factorial
+
+import numpy as np
+
+from wtal.eval.columns import Floats, Ints
+from wtal.eval.outcomes import ERRORS, Codes
+from wtal.eval.precision import Ranking, ordinals
+
+_KINDS = len(ERRORS)
+_EVERY = (1 << _KINDS) - 1
+
+
+@dataclass(frozen=True)
+class Removal:
+    """At K thresholds, as fractions: mAP (K,), gains of each kind (K, 5) in two ways, mean recall of classes (K,)."""
+
+    mean_ap: Floats
+    alone: Floats
+    shared: Floats
+    recall: Floats
+
+
+def false_before(ranking: Ranking, codes: Codes) -> Ints:
+    """(K, N) -> (5, T): how many false positives of each kind are ranked before each true positive, in its class."""
+    threshold, place = ranking.hits
+    first = np.searchsorted(ranking.label, np.arange(ranking.classes))[ranking.label[place]]
+    rows = np.searchsorted(threshold, np.arange(ranking.thresholds + 1))
+    before = np.empty((_KINDS, len(place)), np.intp)
+    for k in range(ranking.thresholds):
+        here = slice(rows[k], rows[k + 1])
+        for kind in range(_KINDS):
+            running = np.cumsum(codes[k] == kind + 1)  # no true positive is counted in it
+            start = first[here]
+            before[kind, here] = running[place[here]] - np.where(start > 0, running[start - 1], 0)
+    return before
+
+
+def removal(ranking: Ranking, before: Ints) -> Removal:
+    """What every kind of error costs; `before` (5, T) is that of `false_before`."""
+    value = np.array([_mean_ap(ranking, before, kinds) for kinds in range(_EVERY + 1)])
+    alone = np.stack([value[1 << kind] - value[0] for kind in range(_KINDS)], axis=1)
+    shared = np.stack([_shapley(value, kind) for kind in range(_KINDS)], axis=1)
+    return Removal(value[0], alone, shared, value[_EVERY])
+
+
+def _mean_ap(ranking: Ranking, before: Ints, removed: int) -> Floats:
+    """(K,) without the kinds whose bits are set."""
+    kept = [kind for kind in range(_KINDS) if not removed >> kind & 1]
+    segment = ranking.segment
+    hits = ordinals(segment)
+    positives = np.bincount(ranking.truth[0], minlength=ranking.classes).astype(np.float64)
+    by_class = ranking.mean_precision(hits / (hits + before[kept].sum(axis=0)), segment, positives)
+    return np.array([row.mean() for row in by_class])
+
+
+def _shapley(value: Floats, kind: int) -> Floats:
+    """(32, K) mAP without each set of kinds -> (K,) the gain of one kind, averaged over all orders."""
+    bit, total = 1 << kind, np.zeros(value.shape[1])
+    for others in range(_EVERY + 1):
+        if not others & bit:
+            size = others.bit_count()
+            weight = factorial(size) * factorial(_KINDS - size - 1) / factorial(_KINDS)
+            total += weight * (value[others | bit] - value[others])
+    return total
