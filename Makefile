@@ -21,8 +21,9 @@ setup: $(STAMP)
 demo: $(STAMP)
 	@start=$$(date +%s); $(BIN)/wtal demo; status=$$?; echo "the demo took $$(( $$(date +%s) - start )) s"; exit $$status
 
+# A file of tests at a time on each core, one thread each.
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .
