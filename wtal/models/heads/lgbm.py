@@ -91,7 +91,8 @@ class LgbmNet(Head):
         foreground = self._foreground(x, mask)
         # One pass for both branches: a recurrence takes as long for twice the videos.
         both = torch.cat([mask, mask])
-        cas = unpack(self._classify(torch.cat([x, x * foreground]), both), both)
+        rows = leaky_relu(self.cas_mid(self.cas_in(torch.cat([x, x * foreground]), both), both))
+        cas = unpack(self.cas_out(self.dropout(rows), both), both)
         scores = masked_topk_mean(cas, both, self.config.top_k_ratio).softmax(dim=-1)
         (cas_base, cas_supp), (score_base, score_supp) = cas.chunk(2), scores.chunk(2)
         return HeadOutput(
@@ -99,6 +100,7 @@ class LgbmNet(Head):
             attention=unpack(foreground, mask).squeeze(-1),
             video_scores=score_supp[:, : self.num_classes],
             extras={"cas_base": cas_base, "score_base": score_base, "score_supp": score_supp},
+            embedding=None if self.training else unpack(rows.chunk(2)[1], mask),
         )
 
     def loss(self, output: HeadOutput, batch: SnippetBatch) -> dict[str, Tensor]:
@@ -125,12 +127,6 @@ class LgbmNet(Head):
         """Rows (N, D) -> (N, 1) in (0, 1)."""
         merged = leaky_relu(self.attention_mid(self.attention_in(x, mask), mask))
         return torch.sigmoid(self.attention_out(merged, mask))
-
-    def _classify(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Rows (N, D) -> (N, C + 1)."""
-        merged = leaky_relu(self.cas_mid(self.cas_in(x, mask), mask))
-        cas: Tensor = self.cas_out(self.dropout(merged), mask)
-        return cas
 
 
 def create(num_classes: int, feature_dims: dict[str, int], config: Config, authors: bool) -> LgbmNet:
