@@ -52,7 +52,6 @@ from wtal.models.random_walk import Form, Means, Walk, among_snippets
 from wtal.models.representatives import Representatives, Summary, extremes
 from wtal.models.temporal import masked_mean
 
-
 _BRANCHES = {"o": "main branch", "m": "intra-video branch", "r": "inter-video branch"}
 
 
