@@ -10,11 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wtal.data.dataset import VideoRecord, match_ids
-from wtal.data.grid import SnippetGrid
 from wtal.data.store import FeatureStore, VideoFeatures
 from wtal.errors import UsageError
 from wtal.eval.per_video import Verdict, judge_videos
-from wtal.models.signals import Activations
 from wtal.pipeline.detect import activations_folder, localize_settings, read_activations, trained_head
 from wtal.pipeline.judgement import Question, Source, judged_of, only_source, rules_of
 from wtal.pipeline.progress import SILENT, Reporter
@@ -22,6 +20,7 @@ from wtal.pipeline.recipe import Recipe
 from wtal.pipeline.train import resolve
 from wtal.pipeline.workspace import read_run
 from wtal.registry import suggest
+from wtal.report.activations import Case
 
 if TYPE_CHECKING:
     from wtal.models.localize_config import LocalizeConfig
@@ -81,9 +80,10 @@ class Observed:
         """Id of an annotated video -> its id in the store, of those that have activations."""
         return match_ids(self.records, self.activations.ids)
 
-    def said(self, video: str) -> tuple[Activations, SnippetGrid]:
-        """The stored activations of one of the `keys`."""
-        return read_activations(self.activations[self.keys[video]], self.classes)
+    def case(self, role: str, video: str) -> Case:
+        """One of the `keys`, and why it is shown."""
+        said, grid = read_activations(self.activations[self.keys[video]], self.classes)
+        return Case(role, video, self.verdicts[video], said, grid)
 
     def scores(self, video: str) -> dict[str, float]:
         """Class -> video score of one of the `keys`."""

@@ -13,7 +13,7 @@ from wtal.pipeline.judgement import Question
 from wtal.pipeline.observed import Observed, chosen, observe, ranked_videos
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.snippet_pictures import embedding_section
-from wtal.report.activations import class_colours, video_picture
+from wtal.report.activations import video_picture
 from wtal.report.failures import missed_annotations, surest_false_positives, worst_videos
 from wtal.report.page import Picture, Section
 from wtal.report.pseudo_labels import pseudo_label_picture
@@ -90,46 +90,27 @@ def _failures(observed: Observed, shown: Mapping[str, str]) -> Section:
         missed_annotations(here, scores, observed.at),
     )
     text = (
-        "Average precision of a video is that of all its detections in one ranking, whatever their class, the mean over "
-        "the thresholds of tIoU. It tells which videos are worth a look, and is not comparable with mAP."
+        "Average precision of a video is that of all its detections in one ranking, whatever their class, the mean "
+        "over the thresholds of tIoU. It tells which videos are worth a look, and is not comparable with mAP."
     )
     return Section("Failure cases", text, tuple(table for table in tables if table.rows), pictures)
 
 
 def _picture(observed: Observed, name: str, role: str, video: str) -> Picture:
-    verdict, said = observed.verdicts[video], observed.said(video)
-    return video_picture(name, role, video, verdict, said, observed.classes, observed.localize, observed.at)
+    return video_picture(name, observed.case(role, video), observed.classes, observed.localize, observed.at)
 
 
 def _pseudo_labels(observed: Observed, shown: Mapping[str, str]) -> Section:
-    """What snippets were taught, by the parameters at the end of each stage of training, where it has several."""
-    head = observed.trained(None).head
-    stages: dict[str, int | None] = (
-        {f"iteration {k + 1}": k for k in range(head.stages)} if head.stages > 1 else {"": None}
-    )
+    """What snippets are taught, by the parameters at the end of each stage of training, where it has several."""
+    count = observed.trained(None).head.stages
+    stages: dict[str, int | None] = {f"iteration {k + 1}": k for k in range(count)} if count > 1 else {"": None}
     trained = {name: observed.trained(stage) for name, stage in stages.items()}
     pictures = []
     for role, video in shown.items():
         made = {name: observed.ask(one, video).pseudo_labels for name, one in trained.items()}
         if any(made.values()):
-            caption = (
-                f"{role}: {video}. What its snippets would be taught were it a training video, and what that is made "
-                "of; the head was told the video's labels. Behind lie the annotations, which it was not told."
-            ) + (" What the parameters of an iteration make is taught in the next." if head.stages > 1 else "")
-            colours = class_colours(observed.classes, observed.records[video].labels)
-            grid = observed.said(video)[1]
-            pictures.append(
-                pseudo_label_picture(
-                    f"pseudo-labels-{_slug(role)}",
-                    caption,
-                    video,
-                    observed.verdicts[video],
-                    grid,
-                    made,
-                    observed.classes,
-                    colours,
-                )
-            )
+            name, case = f"pseudo-labels-{_slug(role)}", observed.case(role, video)
+            pictures.append(pseudo_label_picture(name, case, made, observed.classes))
     return Section("Pseudo labels", "", (), tuple(pictures))
 
 

@@ -59,8 +59,8 @@ def embedding_section(
 
 _TEXT = (
     "Every dot is a snippet as the head embeds it before it is classified; t-SNE puts those beside one another whose "
-    "vectors have nearly the same direction. Distances between groups, and their sizes, mean little. A snippet is "
-    "foreground, and has a class, where its middle lies in an annotation; of several classes the first annotated counts."
+    "vectors have nearly the same direction. Distances between groups, and their sizes, mean little. A snippet "
+    "is foreground, and has a class, where its middle lies in an annotation; of several the first counts."
 )
 
 
@@ -70,8 +70,8 @@ def _caption(observed: Observed, names: Sequence[str], points: Points, stars: in
     drawn = "all of them" if whole else f"drawn at random, as many of each video, of {there} snippets"
     known = f" Stars: the {stars} representative snippets of the memory, by class." if stars else ""
     return (
-        f"{len(points.label)} snippets of {len(names)} of {len(observed.keys)} videos, {drawn} (seed {seed}). Left: the "
-        f"ground truth's foreground and background. Right: its classes.{known}"
+        f"{len(points.label)} snippets of {len(names)} of {len(observed.keys)} videos, {drawn} (seed {seed}). Left: "
+        f"the ground truth's foreground and background. Right: its classes.{known}"
     )
 
 
@@ -156,8 +156,9 @@ def _table(points: Mapping[str, Points]) -> Table:
             "foreground": str(int((one.label != BACKGROUND).sum())),
         }
     caption = (
-        "How well the embedding itself, not the plane, keeps foreground and background apart: how often a snippet and "
-        "its nearest one of another video (by cosine) are both foreground or both background, and how often any two are."
+        "How well the embedding itself, not the plane, keeps foreground and background apart: how often a snippet "
+        "and its nearest one of another video (by cosine) are both foreground or both background, and how often any "
+        "two are."
     )
     return Table(caption, rows)
 

@@ -1,6 +1,7 @@
 """What a head said of one video, snippet by snippet, against the ground truth and the detections made of it."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,10 +20,21 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PALETTE = (BLUE, RED, GREEN, PINK, ORANGE, SKY, YELLOW)
-_CLASSES, _LEAST, _MOST = 5, 5, 15
+_CLASSES, _LEAST, _MOST = 5, 5, 50
 """Classes drawn, and detections: at least, and at most."""
 PART_LINES = ("--", ":", "-.")
 """Of what belongs to one stream each."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A video that is shown, and why: its verdict, and what the head said of it on its clock."""
+
+    role: str
+    video: str
+    verdict: Verdict
+    activations: Activations
+    grid: SnippetGrid
 
 
 def class_colours(classes: Sequence[str], shown: Sequence[str]) -> dict[str, str]:
@@ -31,36 +43,23 @@ def class_colours(classes: Sequence[str], shown: Sequence[str]) -> dict[str, str
     return dict(zip(names, PALETTE, strict=False))
 
 
-def video_picture(
-    name: str,
-    role: str,
-    video: str,
-    verdict: Verdict,
-    said: tuple[Activations, SnippetGrid],
-    classes: Sequence[str],
-    config: LocalizeConfig,
-    at: float,
-) -> Picture:
+def video_picture(name: str, case: Case, classes: Sequence[str], config: LocalizeConfig, at: float) -> Picture:
     """Annotations, detections, class activations and attention of a video, over seconds.
 
-    `config` is the localization that the detections came from, `at` the tIoU that the verdict is at, `role` why this
-    video is shown.
+    `config` is the localization that the detections came from, `at` the tIoU that the verdict is at.
     """
-    shown = classes_shown(verdict, classes)
-    colours = class_colours(classes, shown)
-    best = best_detections(verdict)
+    verdict, best = case.verdict, best_detections(case.verdict)
     caption = (
-        f"{role}: {video}, average precision {_number(verdict.ap)}, {sum(verdict.found)} of {len(verdict.annotations)} "
-        f"annotations found at tIoU {tiou_key(at)}. Filled detections are true positives, hollow ones false, with "
-        f"their scores; the {len(best)} best of {len(verdict.detections)}. Class activations as localization "
-        f"takes them ({config.activation}). Behind them lie the annotations."
+        f"{case.role}: {case.video}, average precision {_number(verdict.ap)}, {sum(verdict.found)} of "
+        f"{len(verdict.annotations)} annotations found at tIoU {tiou_key(at)}. Filled detections are true positives, "
+        f"hollow ones false, with their scores; the {len(best)} best of {len(verdict.detections)}. Class activations "
+        f"as localization takes them ({config.activation}). Behind them lie the annotations."
     )
-    figure = _figure(video, verdict, said, shown, colours, classes, config)
-    return Picture(name, caption, figure)
+    return Picture(name, caption, _figure(case, classes, config))
 
 
 def best_detections(verdict: Verdict) -> list[tuple[Any, str]]:
-    """The best-scored detections with their outcomes: twice as many as annotations, 5 to 15."""
+    """The best-scored detections with their outcomes: twice as many as annotations, 5 to 50."""
     count = min(max(_LEAST, 2 * len(verdict.annotations)), _MOST)
     return [*zip(verdict.detections, verdict.outcomes, strict=True)][:count]
 
@@ -81,31 +80,24 @@ def edges_of(grid: SnippetGrid) -> NDArray[np.float64]:
     return grid.seconds(np.arange(grid.num_snippets + 1))
 
 
-def _figure(
-    video: str,
-    verdict: Verdict,
-    said: tuple[Activations, SnippetGrid],
-    shown: Sequence[str],
-    colours: Mapping[str, str],
-    classes: Sequence[str],
-    config: LocalizeConfig,
-) -> "Figure":
-    activations, grid = said
-    truth = annotation_bars(verdict, colours)
+def _figure(case: Case, classes: Sequence[str], config: LocalizeConfig) -> "Figure":
+    shown = classes_shown(case.verdict, classes)
+    colours = class_colours(classes, shown)
+    truth = annotation_bars(case.verdict, colours)
     found = [
         Bar(one, colours.get(one.label, GREY), f"{one.score:.2f}", hollow=outcome != "true positive")
-        for one, outcome in best_detections(verdict)
+        for one, outcome in best_detections(case.verdict)
     ]
-    edges, columns = edges_of(grid), {name: [*classes].index(name) for name in shown}
+    edges, columns = edges_of(case.grid), {name: [*classes].index(name) for name in shown}
     tracks: list[Track] = [Bars("annotations", truth), Bars("detections", found)]
-    for stream, one in {"": activations, **_streams(activations)}.items():
+    for stream, one in {"": case.activations, **_streams(case.activations)}.items():
         values = class_activations(one, config)
         curves = [Curve(edges, values[:, column], colours[name]) for name, column in columns.items()]
         tracks.append(Curves(f"cas, {stream}" if stream else "cas", curves, unit=config.activation != "none"))
-    if attention := _attention(activations, edges):
+    if attention := _attention(case.activations, edges):
         tracks.append(Curves("attention", attention))
-    tracks.append(Words("video scores", _scores(activations, classes)))
-    return timeline(grid.duration, tracks, video, {name: colours[name] for name in shown}, truth)
+    tracks.append(Words("video scores", _scores(case.activations, classes)))
+    return timeline(case.grid.duration, tracks, case.video, {name: colours[name] for name in shown}, truth)
 
 
 def _attention(activations: Activations, edges: NDArray[np.float64]) -> list[Curve]:

@@ -32,7 +32,7 @@ _COLUMNS = 3
 
 @dataclass(frozen=True)
 class Points:
-    """N embedded snippets: `vectors` (N, E), the places of the classes that they show, `label` (N,), and of their videos."""
+    """N embedded snippets: `vectors` (N, E), the class that each shows, `label` (N,), and its video, both by number."""
 
     vectors: NDArray[np.float32]
     label: Ints
@@ -56,12 +56,14 @@ def tsne(vectors: NDArray[np.float32], seed: int) -> Floats:
     Raises:
         MissingExtraError: when scikit-learn is not installed.
     """
-    manifold = require("sklearn.manifold", "report")
+    require("sklearn", "report")
+    from sklearn.manifold import TSNE
+
     if len(vectors) < 4:
         return np.stack([np.arange(len(vectors)), np.zeros(len(vectors))], axis=1).astype(np.float64)
     reduced = _reduced(_unit(vectors))
     perplexity = min(_PERPLEXITY, len(vectors) ** 0.5)
-    made: Floats = manifold.TSNE(2, perplexity=perplexity, init="pca", random_state=seed).fit_transform(reduced)
+    made: Floats = TSNE(2, perplexity=perplexity, init="pca", random_state=seed).fit_transform(reduced)
     return made
 
 

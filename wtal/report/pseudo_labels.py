@@ -5,9 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from wtal.data.grid import SnippetGrid
-from wtal.eval.per_video import Verdict
-from wtal.report.activations import PART_LINES, annotation_bars, edges_of
+from wtal.report.activations import PART_LINES, Case, annotation_bars, class_colours, edges_of
 from wtal.report.page import Picture
 from wtal.report.style import GREY, INK
 from wtal.report.timeline import Bars, Curve, Curves, Track, timeline
@@ -16,33 +14,31 @@ Array = NDArray[np.float32]
 
 
 def pseudo_label_picture(
-    name: str,
-    caption: str,
-    video: str,
-    verdict: Verdict,
-    grid: SnippetGrid,
-    stages: Mapping[str, Mapping[str, Array]],
-    classes: Sequence[str],
-    colours: Mapping[str, str],
+    name: str, case: Case, stages: Mapping[str, Mapping[str, Array]], classes: Sequence[str]
 ) -> Picture:
     """Stage -> name -> values: class probabilities (T, C) or more, a track each; action (T,), a track for all of them.
 
     Of classes those that the video shows are drawn; of action the last is the pseudo label, and lies behind.
     """
-    truth, edges = annotation_bars(verdict, colours), edges_of(grid)
-    shown = {name: colours[name] for name in dict.fromkeys(one.label for one in verdict.annotations) if name in colours}
+    labels = list(dict.fromkeys(one.label for one in case.verdict.annotations if one.label in classes))
+    colours = class_colours(classes, labels)
+    shown = {label: colours[label] for label in labels if label in colours}
+    truth, edges = annotation_bars(case.verdict, colours), edges_of(case.grid)
     tracks: list[Track] = [Bars("annotations", truth)]
     for number, (stage, made) in enumerate(stages.items()):
-        tracks += [
-            Curves(
-                f"{stage} {what}".strip(), [Curve(edges, values[:, classes.index(one)], shown[one]) for one in shown]
-            )
-            for what, values in made.items()
-            if values.ndim == 2
-        ]
+        for what, values in made.items():
+            if values.ndim == 2:
+                curves = [Curve(edges, values[:, classes.index(label)], shown[label]) for label in shown]
+                tracks.append(Curves(f"{stage} {what}".strip(), curves))
         if action := {what: values for what, values in made.items() if values.ndim == 1}:
             tracks.append(Curves(stage, _action(edges, action, named=number == 0)))
-    return Picture(name, caption, timeline(grid.duration, tracks, video, shown, truth))
+    caption = (
+        f"{case.role}: {case.video}. What its snippets would be taught were it a training video, and what that is made "
+        "of; the head was told the video's labels. Behind lie the annotations, which it was not told."
+    )
+    if len(stages) > 1:
+        caption += " What the parameters at the end of an iteration make is taught in the next."
+    return Picture(name, caption, timeline(case.grid.duration, tracks, case.video, shown, truth))
 
 
 def _action(edges: NDArray[np.float64], made: Mapping[str, Array], named: bool) -> list[Curve]:
