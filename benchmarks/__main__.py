@@ -31,6 +31,7 @@ QUICK = {
     "heads": ["--heads", "basnet", "--videos", "3", "--lengths", "10", "20", "--widths", "128", "--repeat", "1"],
     "networks": ["--networks", "torchvision:s3d", "--ways", "eager", "bfloat16", "--size", "40x32", "--repeat", "1"],
     "judge": ["--detections", "300", "600", "--whole", "300", "--sample", "100", "--repeat", "1"],
+    "diagnosis": ["--detections", "300", "600", "--whole", "300", "--sample", "100", "--repeat", "1"],
     "random_walk": ["--lengths", "20", "40", "--width", "32", "--repeat", "1"],
     "localization": ["--videos", "4", "--snippets", "200", "--classes", "3", "--loop-videos", "2", "--repeat", "1"],
     "submission": ["--videos", "60", "--detections", "6000", "--repeat", "1"],

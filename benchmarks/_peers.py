@@ -34,12 +34,13 @@ def _class_in_loops(
 ) -> list[float]:
     ranked = sorted(found, key=lambda pair: -pair[1].score)
     count = sum(map(len, truth.values()))
-    return [_area(_hits_in_loops(truth, ranked, tiou), count) for tiou in tious]
+    return [area(hits_in_loops(truth, ranked, tiou), count) for tiou in tious]
 
 
-def _hits_in_loops(
-    truth: Mapping[str, Sequence[Annotation]], ranked: list[tuple[str, Detection]], tiou: float
+def hits_in_loops(
+    truth: Mapping[str, Sequence[Annotation]], ranked: Sequence[tuple[str, Detection]], tiou: float
 ) -> list[bool]:
+    """Annotations of one class by video, its detections best first -> which of these are true positives."""
     taken: set[tuple[str, int]] = set()
     hits = []
     for video, detection in ranked:
@@ -56,7 +57,8 @@ def _hits_in_loops(
     return hits
 
 
-def _area(flags: Sequence[bool], positives: int) -> float:
+def area(flags: Sequence[bool], positives: int) -> float:
+    """Interpolated average precision of a ranking."""
     precision, count = [], 0
     for place, hit in enumerate(flags, 1):
         count += hit

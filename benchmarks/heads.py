@@ -104,16 +104,24 @@ def step_of_loop(
 
 def with_torchs_convolutions(step: Callable[..., None], *arguments: Any) -> None:
     """A step over single videos in which convolutions and dropout are torch's own."""
-    ours = TemporalConv.forward, Dropout.forward
-    TemporalConv.forward, Dropout.forward = _torchs_convolution, nn.Dropout.forward  # type: ignore[method-assign]
+    ours = TemporalConv.forward, TemporalConv.of_scaled, Dropout.forward
+    _layers(_torchs_convolution, _torchs_convolution_of_scaled, nn.Dropout.forward)
     try:
         step(*arguments)
     finally:
-        TemporalConv.forward, Dropout.forward = ours  # type: ignore[method-assign]
+        _layers(*ours)
+
+
+def _layers(convolution: Any, of_scaled: Any, dropout: Any) -> None:
+    TemporalConv.forward, TemporalConv.of_scaled, Dropout.forward = convolution, of_scaled, dropout  # type: ignore[method-assign]
 
 
 def _torchs_convolution(layer: TemporalConv, rows: Tensor, mask: Tensor) -> Tensor:
     return nn.functional.conv1d(rows.t()[None], layer.weight, layer.bias, padding=layer.padding)[0].t()
+
+
+def _torchs_convolution_of_scaled(layer: TemporalConv, rows: Tensor, scales: Tensor, mask: Tensor) -> Tensor:
+    return torch.cat([_torchs_convolution(layer, scale[:, None] * rows, mask) for scale in scales])
 
 
 def _backward(head: Head, batch: SnippetBatch, share: float) -> None:

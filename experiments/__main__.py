@@ -2,9 +2,9 @@
 
 import sys
 
-from experiments import kth, planted
+from experiments import ensembles, kth, planted
 from experiments._run import arguments
-from experiments._tables import refresh
+from experiments._tables import ENSEMBLES, PAGE, refresh
 from wtal.registry import HEADS
 
 if __name__ == "__main__":
@@ -13,5 +13,7 @@ if __name__ == "__main__":
     options = parser.parse_args(sys.argv[1:])
     planted.run(options)
     kth.run(options)
-    for name in refresh(options.out):
-        options.reporter.say(f"docs/experiments.md has a place for {name}, which was not made")
+    ensembles.run(options)
+    for page in (PAGE, ENSEMBLES):
+        for name in refresh(options.out, page):
+            options.reporter.say(f"docs/{page.name} has a place for {name}, which was not made")

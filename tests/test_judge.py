@@ -270,6 +270,40 @@ def test_the_command_compares_and_judges_other_tasks(files):
     assert call(*given, "--task", "proposals", "--against", files / "poor.json").exit_code == 2
 
 
+STAMPS = {"tuned_with_segments": True, "weights": {"rgb": "random 3", "flow": "none"}}
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+def test_what_a_file_says_of_itself_is_repeated(files, indent):
+    content = json.loads((files / "good.json").read_text())
+    (files / "stamped.json").write_text(json.dumps({**content, "wtal": STAMPS}, indent=indent))
+    truth = ("--annotations", files / "truth.json")
+    for more in ((), ("--task", "proposals"), ("--task", "classification"), ("--against", files / "poor.json")):
+        text = call(files / "stamped.json", *truth, *more).stdout
+        assert "tuned with segments" in text
+        assert text.splitlines()[-1] == "a dry run: features were made with random weights: rgb"
+        value = json.loads(call(files / "stamped.json", *truth, *more, "--json").stdout)
+        assert (value["tuned_with_segments"], value["random_weights"]) == (True, ["rgb"])
+    assert "tuned with segments" in call(files / "good.json", *truth, "--against", files / "stamped.json").stdout
+    csv_form = call(files / "stamped.json", *truth, "--format", "csv")
+    assert "tuned" not in csv_form.stdout
+    assert "tuned" in csv_form.stderr
+
+
+def test_a_file_that_says_nothing_is_not_taken_at_its_word(files):
+    truth = ("--annotations", files / "truth.json")
+    content = json.loads((files / "good.json").read_text())
+    sober = {"tuned_with_segments": False, "weights": {"rgb": "sha256 12", "flow": "none"}}
+    forms = {"good": content, "sober": {**content, "wtal": sober}, "odd": {**content, "wtal": ["tuned_with_segments"]}}
+    forms["named"] = {"results": {**content["results"], "wtal": []}}
+    for name, form in forms.items():
+        (files / f"{name}.json").write_text(json.dumps(form))
+        made = call(files / f"{name}.json", *truth)
+        assert made.exit_code == 0
+        assert "tuned" not in made.output
+        assert "random" not in made.output
+
+
 def test_the_command_takes_ambiguous_ranges_and_video_level_scores(files):
     (files / "unsure.txt").write_text("video-00 0 90\n")
     given = ("--annotations", files / "truth.json", "--protocol", "snippet", "--ambiguous", files / "unsure.txt")

@@ -7,7 +7,7 @@ from wtal.data.batch import SnippetBatch
 from wtal.errors import ConfigError, WeightsError
 from wtal.models import context, create_head, load_author_checkpoint
 from wtal.models.context import BidirectionalLstm, LocalGlobal
-from wtal.models.temporal import pack, unpack
+from wtal.models.temporal import unpack
 
 NARROW = {"width": 16, "attention_width": 8}
 OPERATIONS = ("lstm", "nonlocal", "pool", "none")
@@ -161,11 +161,3 @@ def test_there_is_no_authors_code():
 def test_values_that_no_network_can_have_are_refused_in_one_line(key, value):
     with pytest.raises(ConfigError, match=rf"{key}: Input should be"):
         create_head("lgbm", 3, {"rgb": 6}, **{key: value})
-
-
-def test_rows_of_one_video_come_back_in_their_order():
-    mask = torch.arange(6) < torch.tensor([6, 2, 1])[:, None]
-    turned = context._turned(mask)
-    assert turned.tolist() == [5, 4, 3, 2, 1, 0, 7, 6, 8]
-    rows = torch.arange(9.0)[:, None]
-    assert torch.equal(pack(unpack(rows[turned][turned], mask), mask), rows)

@@ -22,6 +22,7 @@ from wtal.models.memory_bank import ClassMemory, VideoMemory
 from wtal.models.random_walk import Means
 from wtal.models.signals import Activations
 from wtal.pipeline.detect import detect
+from wtal.pipeline.ensemble import ensemble
 from wtal.pipeline.judgement import Question
 from wtal.pipeline.observed import chosen, observe, ranked_videos
 from wtal.pipeline.recipe import Recipe
@@ -339,6 +340,17 @@ def test_a_head_without_pseudo_labels_has_no_such_section_and_pictures_leave_no_
     sections = run_sections(runs["basnet"])
     assert {path: path.stat().st_mtime_ns for path in runs["basnet"].rglob("*")} == before
     assert [one.title for one in sections] == ["Activations in single videos", "Failure cases", "Embedded snippets"]
+
+
+@pytest.mark.parametrize(
+    ("by", "titles"), [("activations", ["Activations in single videos", "Failure cases"]), ("detections", [])]
+)
+def test_an_ensemble_has_no_head_to_ask(runs, by, titles):
+    workspace = Workspace(runs["basnet"].parents[2])
+    made = ensemble(
+        [runs["basnet"], runs["tscn"]], workspace, by, assignments=["localize.activation=none"] if titles else []
+    )
+    assert [one.title for one in run_sections(made.folder)] == titles
 
 
 def test_snippets_are_drawn_evenly_and_alike(runs):

@@ -47,6 +47,20 @@ def test_a_convolution_is_torchs_own_on_each_video(kernel, bias):
     torch.testing.assert_close(ours(pack(x, mask), mask), wanted, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("kernel", [1, 3, 7])
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_convolution_of_scaled_rows_is_that_of_each_scaling(kernel, bias):
+    x, mask, _ = padded()
+    rows, conv = pack(x, mask).requires_grad_(), TemporalConv(3, 4, kernel, bias)
+    scales = torch.rand(2, len(rows), generator=torch.Generator().manual_seed(2)).requires_grad_()
+    each = torch.cat([conv(scale[:, None] * rows, mask) for scale in scales])
+    together = conv.of_scaled(rows, scales, mask)
+    torch.testing.assert_close(together, each, rtol=1e-5, atol=1e-6)
+    inputs = (rows, scales, *conv.parameters())
+    wanted, got = (torch.autograd.grad((result**3).sum(), inputs) for result in (each, together))
+    torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-5)
+
+
 def test_even_kernels_have_no_middle():
     with pytest.raises(ValueError, match="odd"):
         TemporalConv(3, 4, 2)

@@ -51,9 +51,10 @@ def same(left, right):
         {},
         {"sampling": "full", "scaling": "standard", "schedule": "cosine", "noise": 0.1},
         {"optimizer": "adamw", "accumulate": 2, "clip_norm": 1.0, "average_from": 0.5, "scaling": "l2"},
+        {"average_from": 0.0, "average_decay": 0.8},
         {"precision": "bf16"},
     ],
-    ids=["paper", "collection", "averaged", "bf16"],
+    ids=["paper", "collection", "averaged", "ema", "bf16"],
 )
 def test_a_stopped_run_ends_like_an_uninterrupted_one(tmp_path, settings):
     whole = train(tmp_path / "whole", **settings)
@@ -178,6 +179,63 @@ def test_selection_keeps_the_best_step_and_survives_a_stop(tmp_path):
         run(tmp_path / "cut", stop_after=21)
     same(whole.head.state_dict(), run(tmp_path / "cut").head.state_dict())
     same(whole.head.state_dict(), load_trained(head(), tmp_path / "cut").head.state_dict())
+
+
+def parameters_of_each_step(folder, **settings):
+    """The parameters after each step, and those that the run ends with."""
+    trainer = Trainer(head(), videos(), TrainConfig(**{**BASE, **settings}), 3, folder)
+    seen = []
+    trained = trainer.run(lambda _: seen.append({k: v.clone() for k, v in trainer.head.state_dict().items()}))
+    return seen, trained.head.state_dict()
+
+
+def test_an_exponential_average_is_that_by_hand(tmp_path):
+    """The plain mean of the first four steps, then a quarter of each newer one."""
+    seen, ended = parameters_of_each_step(tmp_path, steps=7, average_from=0.0, average_decay=0.75)
+    for name, value in ended.items():
+        wanted = sum(step[name].double() for step in seen[:4]) / 4
+        for step in seen[4:]:
+            wanted = 0.75 * wanted + 0.25 * step[name].double()
+        torch.testing.assert_close(value.double(), wanted, rtol=1e-5, atol=1e-7)
+    same(ended, load_trained(head(), tmp_path).head.state_dict())
+
+
+def test_without_decay_the_average_is_the_mean(tmp_path):
+    seen, ended = parameters_of_each_step(tmp_path, steps=8, average_from=0.5)
+    for name, value in ended.items():
+        wanted = sum(step[name].double() for step in seen[4:]) / 4
+        torch.testing.assert_close(value.double(), wanted, rtol=1e-5, atol=1e-7)
+
+
+def test_what_is_averaged_is_what_is_selected(tmp_path):
+    """Scores are of the average, the head goes on from its own parameters, and the best average is kept."""
+    scored = []
+
+    def select(head, scaler):
+        scored.append({k: v.clone() for k, v in head.state_dict().items()})
+        return -float(len(scored))
+
+    settings = {**BASE, "steps": 6, "select_every": 3, "average_from": 0.0, "average_decay": 0.5}
+    trained = Trainer(head(), videos(), TrainConfig(**settings), 3, tmp_path / "selected", select=select).run()
+    seen, ended = parameters_of_each_step(tmp_path / "plain", steps=6, average_from=0.0, average_decay=0.5)
+    assert trained.step == 3
+    for name, value in trained.head.state_dict().items():
+        wanted = 0.25 * seen[0][name] + 0.25 * seen[1][name] + 0.5 * seen[2][name]
+        torch.testing.assert_close(value, wanted, rtol=1e-5, atol=1e-7)
+    same(scored[1], ended)
+
+
+def test_runs_from_before_the_decay_keep_their_identity():
+    assert "average_decay" not in TrainConfig().plain()
+    assert TrainConfig(average_decay=0.9).plain()["average_decay"] == 0.9
+    assert TrainConfig.parse(TrainConfig(average_decay=0.9).plain()).average_decay == 0.9
+
+
+def test_heads_that_average_their_stages_are_not_averaged_again(tmp_path):
+    torch.manual_seed(0)
+    staged = create_head("tscn", len(CLASSES), dict.fromkeys(STREAMS, WIDTH), width=8)
+    with pytest.raises(ConfigError, match=r"averages these itself; set train\.average_from to 1"):
+        Trainer(staged, videos(), TrainConfig(**BASE, average_from=0.5), 3, tmp_path)
 
 
 def test_a_folder_of_another_run_is_refused(tmp_path):

@@ -18,6 +18,7 @@ COMMANDS = {
     "merge": "Stores of streams at different rates -> one store on a common grid.",
     "train": "Features and video-level labels -> a trained localization head.",
     "detect": "A trained head -> class activations -> detections.",
+    "ensemble": "Several runs -> one: means of activations, or fused detections.",
     "tune": "A run's localization, searched on videos that are not reported.",
     "evaluate": "Detections and annotations -> mAP.",
     "diagnose": "Detections and annotations -> a page of errors and their costs.",

@@ -27,6 +27,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 FINISHED_WITH_FAILURES = 3
 TUNED = "tuned with segments: some of the annotated times chose the step or the settings that are used"
+RANDOM = "a dry run: features were made with random weights"
 
 
 class Command(click.Command):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from wtal.cli._console import TUNED, Command, ConsoleReporter, json_option, print_json
+from wtal.cli._console import RANDOM, TUNED, Command, ConsoleReporter, json_option, print_json
 from wtal.errors import UsageError
 from wtal.eval.bootstrap import DRAWS
 from wtal.eval.protocols import PROTOCOLS
@@ -86,3 +86,5 @@ def command(
     click.echo(_TABLES[form](answer.figures))
     if answer.tuned:
         click.echo(TUNED, err=form == "csv")
+    if answer.random:
+        click.echo(f"{RANDOM}: {', '.join(answer.random)}", err=form == "csv")

@@ -6,6 +6,7 @@ JSON: `{"version": .., "results": {video id: [{"label": .., "score": .., "segmen
 
 import csv
 import io
+import json
 import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,6 +18,9 @@ from wtal.data.files import read_json, write_atomic, write_json
 from wtal.data.segments import Detection
 from wtal.data.table import is_table, parse_number, read_table
 from wtal.errors import FormatError
+
+_TAIL = 1 << 16
+"""Bytes at the end of a file in which it says how it came about."""
 
 COLUMNS = ("video", "label", "start", "end", "score")
 """Columns of the table, in order."""
@@ -53,6 +57,23 @@ def write_detections(
     external = {"used": bool(details), "details": details}
     content = {"version": "wtal", "results": results, "external_data": external, "wtal": dict(made or {})}
     return write_json(path, content, indent=None)
+
+
+def read_made(path: Path) -> dict[str, Any]:
+    """How a file's detections came about, as `write_detections` wrote it behind them; empty where it does not say.
+
+    Only the end of the file is read, however long it is.
+    """
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - _TAIL))
+        tail = file.read().decode("utf-8", "replace")
+    _, key, rest = tail.rpartition('"wtal":')
+    try:
+        made, end = json.JSONDecoder().raw_decode(rest.lstrip()) if key else ({}, 0)
+    except ValueError:
+        return {}
+    closed = rest.lstrip()[end:].split() == ["}"]
+    return made if closed and isinstance(made, dict) else {}
 
 
 def to_json(detection: Detection) -> dict[str, Any]:

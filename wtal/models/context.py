@@ -3,6 +3,7 @@
 Every operation takes rows (N, D) and the mask (B, T) that they were packed by, and gives rows (N, E).
 """
 
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -12,7 +13,7 @@ from torch.nn.functional import leaky_relu, scaled_dot_product_attention
 from wtal.models.temporal import TemporalConv, masked_mean, pack, unpack
 
 GlobalOperation = Literal["lstm", "nonlocal", "pool", "none"]
-_STRETCHES = 8
+_STRETCHES = 4
 """Of time, at most, in which videos of different length go through a recurrence."""
 
 
@@ -25,17 +26,13 @@ class BidirectionalLstm(nn.Module):
 
     def __init__(self, in_features: int, out_features: int) -> None:
         super().__init__()
-        self.onward = nn.LSTM(in_features, out_features // 2, batch_first=True)
-        self.back = nn.LSTM(in_features, out_features // 2, batch_first=True)
+        self.onward = nn.LSTM(in_features, out_features // 2)
+        self.back = nn.LSTM(in_features, out_features // 2)
 
     def forward(self, rows: Tensor, mask: Tensor) -> Tensor:
         """Run both."""
-        turned = _turned(mask)
         with torch.autocast(rows.device.type, enabled=False):
-            rows = rows.float()
-            onward = _recur(self.onward, rows, mask)
-            # Turning round is its own inverse.
-            back = _recur(self.back, rows[turned], mask)[turned]
+            onward, back = (_recur(lstm, rows.float(), mask, lstm is self.back) for lstm in (self.onward, self.back))
         return torch.cat([onward, back], dim=-1)
 
 
@@ -94,31 +91,39 @@ class LocalGlobal(nn.Module):
 
     def forward(self, rows: Tensor, mask: Tensor) -> Tensor:
         """Run both."""
-        local = leaky_relu(self.local(rows, mask))
+        return self._beside(self.local(rows, mask), rows, mask)
+
+    def of_scaled(self, rows: Tensor, scales: Tensor, mask: Tensor) -> Tensor:
+        """(N, D), (S, N), (B, T) -> (S * N, width): what `forward` makes of S scalings of the same rows."""
+        scaled = (scales[..., None] * rows).flatten(0, 1)
+        return self._beside(self.local.of_scaled(rows, scales, mask), scaled, mask.repeat(len(scales), 1))
+
+    def _beside(self, local: Tensor, rows: Tensor, mask: Tensor) -> Tensor:
+        local = leaky_relu(local)
         return local if self.whole is None else torch.cat([local, self.gain * self.whole(rows, mask)], dim=-1)
 
 
 _OPERATIONS = {"lstm": BidirectionalLstm, "nonlocal": NonLocal, "pool": GlobalPool}
 
 
-def _recur(lstm: nn.LSTM, rows: Tensor, mask: Tensor) -> Tensor:
+def _recur(lstm: nn.LSTM, rows: Tensor, mask: Tensor, backwards: bool) -> Tensor:
     """(N, D), (B, T) -> (N, E), in a few stretches of time, each with the videos that reach into it."""
     lengths, order = mask.sum(dim=1).sort(descending=True, stable=True)
-    x, ends = unpack(rows, mask)[order], sorted(set(lengths[:: -(-len(lengths) // _STRETCHES)].tolist()))
-    parts, start, state = [], 0, None
-    for end in ends:
+    last = mask.sum(dim=1).cumsum(dim=0)[order] - 1
+    ends = sorted(set(lengths[:: -(-len(lengths) // _STRETCHES)].tolist()))
+    parts, seen, state = [], [], None
+    for start, end in pairwise([0, *ends]):
         alive = int((lengths > start).sum())
         if state is not None:
             state = state[0][:, :alive].contiguous(), state[1][:, :alive].contiguous()
-        part, state = lstm(x[:alive, start:end], state)
-        parts.append(nn.functional.pad(part, (0, 0, 0, 0, 0, len(x) - alive)))
-        start = end
-    return pack(torch.cat(parts, dim=1)[order.argsort()], mask[:, : ends[-1]])
-
-
-def _turned(mask: Tensor) -> Tensor:
-    """(B, T) -> (N,): the row that takes each row's place when every video runs backwards."""
-    lengths = mask.sum(dim=1)
-    ends = lengths.cumsum(dim=0)
-    both = (2 * ends - lengths - 1).repeat_interleave(lengths)
-    return both - torch.arange(len(both), device=mask.device)
+        passed = torch.arange(start, end, device=rows.device)[:, None].expand(-1, alive)
+        left = lengths[:alive] - 1 - passed
+        row = last[:alive] - (passed if backwards else left)
+        # Behind a video's end any row will do.
+        taken = rows.index_select(0, row.clamp(0, len(rows) - 1).flatten())
+        part, state = lstm(taken.reshape(*row.shape, -1), state)
+        parts.append(part.flatten(0, 1))
+        seen.append(row.masked_fill(left < 0, -1).flatten())
+    visits = torch.cat(seen)
+    real = (visits >= 0).nonzero()[:, 0]
+    return torch.cat(parts).index_select(0, torch.empty_like(visits[real]).index_copy_(0, visits[real], real))

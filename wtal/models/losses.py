@@ -69,10 +69,10 @@ def co_activity(features: Tensor, cas: Tensor, batch: SnippetBatch, pairs: int, 
         return cas.sum() * 0.0
     first, second = slice(0, 2 * count, 2), slice(1, 2 * count, 2)
     attention = masked_softmax(cas[: 2 * count, :, : labels.shape[1]].float(), batch.mask[: 2 * count])
-    values = features[: 2 * count].float()
-    high = torch.einsum("btc,btd->bcd", attention, values)
-    rest = (batch.lengths[: 2 * count] - 1).clamp(min=1)[:, None, None]
-    low = ((values * batch.mask[: 2 * count, :, None]).sum(dim=1)[:, None] - high) / rest
+    weights = torch.cat([attention, batch.mask[: 2 * count, :, None].float()], dim=-1)
+    sums = torch.einsum("btc,btd->bcd", weights, features[: 2 * count].float())
+    high, rest = sums[:, :-1], (batch.lengths[: 2 * count] - 1).clamp(min=1)[:, None, None]
+    low = (sums[:, -1:] - high) / rest
     agree = _distance(high[first], high[second])
     apart = torch.relu(agree - _distance(high[first], low[second]) + _MARGIN)
     apart = 0.5 * (apart + torch.relu(agree - _distance(high[second], low[first]) + _MARGIN))

@@ -89,7 +89,7 @@ def _prepare(factors: list[Array], kind: str, columns: NDArray[np.int64], config
     floor = "relu-range" in config.quirks
     if config.upsample_factors:
         factors = [upsample(factor, config.upsample, start) for factor in factors]
-    made = _columns(_stretch(reduce(np.multiply, factors), kind, floor), columns)
+    made = _columns(stretch(reduce(np.multiply, factors), kind, floor), columns)
     return made if config.upsample_factors else upsample(made, config.upsample, start)
 
 
@@ -119,11 +119,12 @@ def upsample(values: Array, factor: int, from_first: bool = False) -> Array:
 
 def class_activations(activations: Activations, config: LocalizeConfig) -> Array:
     """(T, C) activated and smoothed class activations, without background."""
-    activated = _activate(activations.cas.astype(np.float64), config.activation)
+    activated = squash(activations.cas.astype(np.float64), config.activation)
     return _smooth(activated[:, : len(activations.video_scores)], config.smooth)
 
 
-def _activate(logits: Array, kind: str) -> Array:
+def squash(logits: Array, kind: str) -> Array:
+    """(T, C) logits -> probabilities by `softmax` over classes, by `sigmoid`, or as they are (`none`)."""
     if kind == "softmax":
         shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
         softmax: Array = shifted / shifted.sum(axis=1, keepdims=True)
@@ -131,7 +132,7 @@ def _activate(logits: Array, kind: str) -> Array:
     return 1.0 / (1.0 + np.exp(-np.clip(logits, -60, 60))) if kind == "sigmoid" else logits
 
 
-def _stretch(values: Array, kind: str, floor: bool = False) -> Array:
+def stretch(values: Array, kind: str, floor: bool = False) -> Array:
     """(T, C) -> (T, C) in [0, 1] by the extremes of each class or of all; constant signals become 0.
 
     With `floor`, extremes below 0 count as 0.

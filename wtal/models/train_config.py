@@ -1,8 +1,8 @@
 """What a training run may be told; apart from the trainer, so that help texts need no torch."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from wtal.config import Config
 
@@ -42,6 +42,9 @@ class TrainConfig(Config):
     """Standard deviation of noise added to scaled features in training."""
     average_from: float = Field(1.0, ge=0, le=1)
     """Parameters are averaged over the steps after this share of the run; 1 keeps the last step's."""
+    average_decay: float = Field(1.0, gt=0, le=1)
+    """Of that average: the n-th step of it weighs max(1/n, 1 - decay). 1 is the plain mean of all steps; 0.99, say, an
+    exponential moving average (EMA) over the last hundred or so, which is their plain mean until there are so many."""
     clip_norm: float = Field(0.0, ge=0)
     """Largest norm of a step's gradient; 0 leaves it alone."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
@@ -52,3 +55,9 @@ class TrainConfig(Config):
     """Steps between lines of `log.jsonl`."""
     select_every: Positive = 100
     """Steps between scores on the subset that selects, where one is named."""
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A key that came later is left out at its default: runs that were made before it keep their identity."""
+        values: dict[str, Any] = plain(self)
+        return {key: value for key, value in values.items() if (key, value) != ("average_decay", 1.0)}

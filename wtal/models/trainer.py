@@ -5,9 +5,7 @@ and the step's number alone, so a checkpoint of parameters and optimizer state i
 """
 
 import contextlib
-import json
 import math
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -26,6 +24,7 @@ from wtal.errors import ConfigError, UsageError, WeightsError, WtalError
 from wtal.models.head import Head, Moment
 from wtal.models.inputs import LabelledVideo, Scaler, choose_pairs, training_batch
 from wtal.models.train_config import TrainConfig
+from wtal.models.train_log import TrainLog
 
 _PRECISION = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -54,7 +53,7 @@ class Trainer:
     """One head, one seed, one folder of checkpoints.
 
     `select(head, scaler)` scores the head on a subset that is not the reported one; the best score's parameters are
-    kept. Without it the last step's are.
+    kept. Without it the last step's are. Where parameters are averaged, the average is what is scored and kept.
     """
 
     def __init__(
@@ -102,7 +101,7 @@ class Trainer:
         ):
             torn.unlink()
         self._resume()
-        with _Log(self.folder, self.step) as log:
+        with TrainLog(self.folder, self.step) as log:
             while self.step < self.steps:
                 started = time.monotonic()
                 terms = self._one_step()
@@ -192,12 +191,18 @@ class Trainer:
         return torch.autocast(self.device.type, dtype=_PRECISION[self.config.precision])
 
     def _average(self) -> None:
+        """Take this step's parameters into the average; what is counted, not measured, is the newest."""
         if self.step <= self.config.average_from * self.steps:
             return
         self.averaged += 1
+        forgets = 1 - self.config.average_decay
+        divisor = min(float(self.averaged), 1 / forgets) if forgets else self.averaged
         for name, value in self.head.state_dict().items():
+            if not value.is_floating_point():
+                self.average[name] = value.clone()
+                continue
             mean = self.average.setdefault(name, torch.zeros_like(value))
-            mean += ((value - mean) / self.averaged).to(mean.dtype)
+            mean += (value - mean) / divisor
 
     def _end_stage(self) -> None:
         """Keep the parameters where a stage ends; the head may work on them before, and after the last."""
@@ -216,10 +221,22 @@ class Trainer:
         due = self.step % self.config.select_every == 0 or self.step == self.steps
         if self.select is None or not due:
             return None
-        score = self.select(self.head.eval(), self.scaler)
-        if self.best is None or score > self.best[0]:
-            self.best = (score, self.step, {k: v.detach().clone() for k, v in self.head.state_dict().items()})
+        with self._with_average() as state:
+            score = self.select(self.head.eval(), self.scaler)
+            if self.best is None or score > self.best[0]:
+                self.best = (score, self.step, {name: value.detach().clone() for name, value in state.items()})
         return score
+
+    @contextlib.contextmanager
+    def _with_average(self) -> Iterator[dict[str, Tensor]]:
+        """The head with what the run would end with now: the average, or its parameters as they are."""
+        if not self.averaged:
+            yield self.head.state_dict()
+            return
+        own = {name: value.clone() for name, value in self.head.state_dict().items()}
+        self.head.load_state_dict(self.average)
+        yield self.average
+        self.head.load_state_dict(own)
 
     def _chosen(self) -> Trained:
         step, score = self.step, None
@@ -266,39 +283,6 @@ class Trainer:
         self.averaged = state["averaged"]
         self.best = None if state["best"] is None else tuple(state["best"])
         self.scaler = Scaler.from_state(state["scaler"])
-
-
-class _Log:
-    """`log.jsonl`, and TensorBoard where it is installed. Lines of steps that will be run again are dropped first."""
-
-    def __init__(self, folder: Path, step: int) -> None:
-        path = folder / "log.jsonl"
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
-        write_atomic(path, lambda file: file.write("".join(kept).encode()))
-        self.file = path.open("a", encoding="utf-8")
-        self.board = _tensorboard(folder, step)
-
-    def __enter__(self) -> "_Log":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.file.close()
-        if self.board is not None:
-            self.board.close()
-
-    def write(self, step: int, values: dict[str, float], score: float | None, started: float) -> None:
-        if score is not None:
-            values = {**values, "score": score}
-        line = {"step": step, **values, "seconds": round(time.monotonic() - started, 4)}
-        self.file.write(json.dumps(line) + "\n")
-        if self.board is not None:
-            for name, value in values.items():
-                self.board.add_scalar(name, value, step)
-
-    def flush(self) -> None:
-        self.file.flush()
-        os.fsync(self.file.fileno())
 
 
 def newest_checkpoint(folder: Path) -> dict[str, Any] | None:
@@ -384,8 +368,10 @@ def _check(head: Head, config: TrainConfig, steps: int) -> None:
     """Refuse what would only be met on the way.
 
     Raises:
-        ConfigError: when stages or pairs do not fit the run.
+        ConfigError: when stages, pairs or averages do not fit the run.
     """
+    if head.stages > 1 and config.average_from < 1:
+        raise ConfigError("this head trains in stages, and averages these itself; set train.average_from to 1")
     if steps < head.stages:
         raise ConfigError(f"this head trains in {head.stages} stages, and {steps} steps are fewer; raise train.steps")
     if 2 * head.pairs > config.batch_size:
@@ -403,14 +389,6 @@ def _videos_of_classes(videos: Sequence[LabelledVideo]) -> list[list[int]]:
 def _optimizer(head: Head, config: TrainConfig) -> torch.optim.Optimizer:
     kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
     return kind(head.parameters(), lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay)
-
-
-def _tensorboard(folder: Path, step: int) -> Any | None:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ModuleNotFoundError:
-        return None
-    return SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
 
 
 def _mix(seed: int, step: int) -> int:

@@ -20,6 +20,7 @@ from wtal.data.store import FeatureStore, VideoFeatures
 from wtal.data.store_writer import StoreWriter
 from wtal.errors import UsageError
 from wtal.models.localize import Activations, LocalizeConfig, localize_many
+from wtal.pipeline.ensemble_folder import ensemble_by, fused, open_means, pooled_ids, refuse_unfit
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.recipe import Recipe, with_assignments
 from wtal.pipeline.train import make_head, resolve
@@ -48,16 +49,24 @@ def detect(
 
     Raises:
         WtalError: when the run is not finished or its store has gone.
-        UsageError: when the run has kept no such stage, or the head has no such stream.
+        UsageError: when the run has kept no such stage, or the head has no such stream, or an ensemble cannot be
+            localized like that.
     """
     run = read_run(folder)
     own = Recipe.parse(run["recipe"], str(folder / "run.json")).localize
     config = config or own
-    store = FeatureStore.open(resolve(folder, run["store"]))
-    keys = [key for key in store.ids if only is None or key in only]
-    allowed = _labels(folder, run, store) if use_labels else {}
-    activations = activations_of(folder, run, store, keys, device, reporter, stage)
-    found = localize_all(activations, keys, run["classes"], config, allowed)
+    if ensemble_by(run) and stage is not None:
+        raise UsageError(f"{folder} is an ensemble, it has no stages")
+    if ensemble_by(run) == "detections":
+        allowed = _labels(folder, run, pooled_ids(folder, run)) if use_labels else {}
+        found = fused(folder, run, own, config, allowed)
+        found = {key: one for key, one in found.items() if only is None or key in only}
+    else:
+        store = open_means(folder, run) if ensemble_by(run) else FeatureStore.open(resolve(folder, run["store"]))
+        keys = [key for key in store.ids if only is None or key in only]
+        allowed = _labels(folder, run, store.ids) if use_labels else {}
+        activations = activations_of(folder, run, store, keys, device, reporter, stage)
+        found = localize_all(activations, keys, run["classes"], config, allowed)
     path = detections_of(folder, None if config == own else config, use_labels, stage)
     kept = {} if stage is None else {"stage": stage}
     made = {"localize": config.plain(), "use_labels": use_labels, **kept, **stamps(run)}
@@ -85,10 +94,19 @@ def localize_settings(folder: Path, assignments: Sequence[str]) -> LocalizeConfi
         UsageError: when an override is of another section: the head is trained already.
         ConfigError: when a key or a value is refused.
     """
+    refuse_other_sections(assignments)
+    return Recipe.parse(with_assignments(read_run(folder)["recipe"], assignments), str(folder / "run.json")).localize
+
+
+def refuse_other_sections(assignments: Sequence[str]) -> None:
+    """Refuse overrides of what is trained already.
+
+    Raises:
+        UsageError: naming the first.
+    """
     others = [assignment for assignment in assignments if not assignment.startswith("localize.")]
     if others:
         raise UsageError(f"a trained run takes --set localize.KEY=VALUE alone, got {others[0]}; train another run")
-    return Recipe.parse(with_assignments(read_run(folder)["recipe"], assignments), str(folder / "run.json")).localize
 
 
 def localize_all(
@@ -101,7 +119,12 @@ def localize_all(
     """Stored activations -> detections of each video in `keys`; `allowed` narrows the classes of those it names.
 
     A video without snippets, too short for its store's tail policy, has no activations and no detections.
+
+    Raises:
+        UsageError: when the activations are an ensemble's, and the configuration wants a head's.
     """
+    if "ensemble" in activations.identity:
+        refuse_unfit(config)
     present = [key for key in keys if key in activations]
     videos = (read_activations(activations[key], classes, allowed.get(key)) for key in present)
     found: dict[str, list[Detection]] = {key: [] for key in keys}
@@ -171,11 +194,19 @@ def activations_of(
     reporter: Reporter,
     stage: int | None,
 ) -> FeatureStore:
-    """The run's activations, computing those of `keys` that are missing. A second process waits for the first."""
+    """The run's activations, computing those of `keys` that are missing. A second process waits for the first.
+
+    Where none is missing nothing is written, so that a read-only run does.
+    """
+    if ensemble_by(run):
+        return open_means(folder, run)
     recipe = Recipe.parse(run["recipe"], str(folder / "run.json"))
     learned = {key: run[key] for key in ("seed", "features", "classes")} | {"recipe": recipe.training_identity()}
     target = activations_folder(folder, stage)
     identity: dict[str, Any] = {"run": digest(learned, 16), **({} if stage is None else {"stage": stage})}
+    kept = _complete(target, identity, store, keys)
+    if kept is not None:
+        return kept
     with locked(folder / ".lock"):
         writer = StoreWriter.open(target, identity)
         if any(writer.fingerprint(key) not in (None, store.fingerprint(key)) for key in keys):
@@ -186,6 +217,20 @@ def activations_of(
         if missing:
             _activate(writer, folder, run, recipe, store, missing, device, reporter, stage)
         return writer.publish()
+
+
+def _complete(
+    target: Path, identity: Mapping[str, Any], store: FeatureStore, keys: Sequence[str]
+) -> FeatureStore | None:
+    """The published activations of all of `keys`; None where any is missing, or of another file."""
+    if not (target / "index.json").is_file():
+        return None
+    kept = FeatureStore.open(target)
+    there = all(
+        kept.fingerprint(key) == store.fingerprint(key) if key in kept else store.grid(key).num_snippets == 0
+        for key in keys
+    )
+    return kept if there and kept.identity == identity else None
 
 
 def _activate(
@@ -239,7 +284,7 @@ def _scores(made: Activations) -> dict[str, Any]:
     return {"video_scores": made.video_scores.tolist(), **({"stream_scores": alone} if alone else {})}
 
 
-def _labels(folder: Path, run: dict[str, Any], store: FeatureStore) -> dict[str, frozenset[str]]:
+def _labels(folder: Path, run: dict[str, Any], keys: Sequence[str]) -> dict[str, frozenset[str]]:
     dataset = read_annotations(resolve(folder, run["annotations"]))
-    present = match_ids(dataset.videos, store.ids)
+    present = match_ids(dataset.videos, keys)
     return {key: frozenset(dataset.videos[name].labels) for name, key in present.items() if dataset.videos[name].labels}

@@ -8,7 +8,7 @@ from typing import Any
 
 from wtal.data.classifications import holds_classifications, read_classifications
 from wtal.data.dataset import match_ids
-from wtal.data.detections import read_detections
+from wtal.data.detections import read_detections, read_made
 from wtal.data.segments import Detection
 from wtal.data.store import FeatureStore
 from wtal.errors import UsageError
@@ -19,6 +19,7 @@ from wtal.eval.curves import precision_recall
 from wtal.eval.detection import parse_tious, tiou_key
 from wtal.eval.protocols import DEFAULT_PROTOCOL, find_protocol
 from wtal.eval.thresholds import covered_ranges
+from wtal.pipeline.detect import stamps
 from wtal.pipeline.evaluate import GroundTruth, over_seeds, own_detections, read_ground_truth
 from wtal.pipeline.figures import Figures
 from wtal.pipeline.progress import SILENT, Reporter
@@ -46,17 +47,22 @@ class Question:
 
 @dataclass(frozen=True)
 class Answer:
-    """Figures as a table and as JSON types, whether annotated times took part in training, and its pictures."""
+    """Figures as a table and as JSON types, what must be said beside them, and their pictures.
+
+    `tuned`: annotated times took part in training or in the settings. `random`: streams of features whose weights were
+    random.
+    """
 
     figures: Figures
     value: dict[str, Any]
     tuned: bool = False
     draw: Callable[[], tuple[Picture, ...]] = tuple
+    random: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Source:
-    """A detection file, and the rules of the run that it is of."""
+    """A detection file, the rules of the run that it is of, and what the run or the file says of itself."""
 
     name: str
     file: Path
@@ -64,7 +70,19 @@ class Source:
     annotations: Path
     subset: str
     tious: str
-    tuned: bool
+    stamps: Mapping[str, Any]
+
+    @property
+    def tuned(self) -> bool:
+        """Whether annotated times took part."""
+        return self.stamps.get("tuned_with_segments") is True
+
+    @property
+    def random(self) -> tuple[str, ...]:
+        """Streams of features whose weights were random."""
+        weights = self.stamps.get("weights")
+        said = weights.items() if isinstance(weights, dict) else ()
+        return tuple(stream for stream, one in said if str(one).startswith("random"))
 
 
 def sources(path: Path, question: Question) -> list[Source]:
@@ -83,7 +101,7 @@ def sources(path: Path, question: Question) -> list[Source]:
         raise UsageError(f"--annotations is needed to judge the file {path}")
     rules = EvaluateConfig()
     subset = question.subset or rules.test_subset
-    return [Source(path.name, path, None, question.annotations, subset, rules.tiou, False)]
+    return [Source(path.name, path, None, question.annotations, subset, rules.tiou, read_made(path))]
 
 
 def _of_run(folder: Path, question: Question) -> Source:
@@ -96,7 +114,7 @@ def _of_run(folder: Path, question: Question) -> Source:
         question.annotations or resolve(folder, run["annotations"]),
         question.subset or rules["test_subset"],
         rules["tiou"],
-        run["tuned_with_segments"],
+        stamps(run),
     )
 
 
@@ -106,11 +124,9 @@ def ask_detection(path: Path, question: Question, reporter: Reporter = SILENT) -
     truth, tious, protocol = rules_of(found[0], question)
     judged = [judged_of(one, truth, reporter) for one in found]
     results = [evaluate_detections(truth.annotations, one, tious, protocol, truth.ambiguous) for one in judged]
-    tuned = any(one.tuned for one in found)
     value = results[0].to_json() if len(results) == 1 else {"mAP": over_seeds(results)}
     notes = tuple(dict.fromkeys(note for result in results for note in result.notes))
     figures = Figures(_detection_rows(results, [one.name for one in found]), _averages(tious), notes)
-    stamp = {"tuned_with_segments": True} if tuned else {}
 
     def draw() -> tuple[Picture, ...]:
         by_tiou = precision_by_tiou({one.name: result.mAP for one, result in zip(found, results, strict=True)})
@@ -121,7 +137,7 @@ def ask_detection(path: Path, question: Question, reporter: Reporter = SILENT) -
         curves = precision_recall(truth.annotations, judged[0], some, protocol, truth.ambiguous)
         return (by_tiou, precision_recall_curves(curves, some))
 
-    return Answer(figures, {"protocol": protocol, **value, **stamp}, tuned, draw)
+    return _answer(figures, {"protocol": protocol, **value}, found, draw)
 
 
 def ask_against(
@@ -141,8 +157,7 @@ def ask_against(
         for key, one in made.figures.items()
     }
     title = f"A is {path}, B is {other}; {made.confidence:.0%} intervals of {draws} draws of videos, seed {seed}"
-    tuned = first.tuned or second.tuned
-    return Answer(Figures(rows, title=title), {"protocol": protocol, **made.to_json()}, tuned)
+    return _answer(Figures(rows, title=title), {"protocol": protocol, **made.to_json()}, [first, second])
 
 
 def ask_proposals(path: Path, question: Question, reporter: Reporter = SILENT) -> Answer:
@@ -155,7 +170,7 @@ def ask_proposals(path: Path, question: Question, reporter: Reporter = SILENT) -
     rows = {"AR": {**named, "area": made.area}}
     for tiou, at in made.to_json()["recall"].items():
         rows[f"recall@{tiou}"] = {f"AN {number}": value for number, value in at.items()}
-    return Answer(Figures(rows, ("area",)), made.to_json(), source.tuned, lambda: (recall_by_proposals(made),))
+    return _answer(Figures(rows, ("area",)), made.to_json(), [source], lambda: (recall_by_proposals(made),))
 
 
 def ask_classification(path: Path, question: Question, reporter: Reporter = SILENT) -> Answer:
@@ -173,7 +188,20 @@ def ask_classification(path: Path, question: Question, reporter: Reporter = SILE
     made = evaluate_labels(labels, here, protocol.interpolated)
     hits = {f"hit@{k}": value for k, value in made.hit_at.items()}
     rows = {"mAP": {"AP": made.mAP, **hits}, **{label: {"AP": value} for label, value in made.ap.items()}}
-    return Answer(Figures(rows, tuple(hits), title=f"scores are {whose}"), made.to_json(), source.tuned)
+    return _answer(Figures(rows, tuple(hits), title=f"scores are {whose}"), made.to_json(), [source])
+
+
+def _answer(
+    figures: Figures,
+    value: dict[str, Any],
+    found: Sequence[Source],
+    draw: Callable[[], tuple[Picture, ...]] = tuple,
+) -> Answer:
+    """An answer that repeats what the runs and files it is made of say of themselves."""
+    tuned = any(one.tuned for one in found)
+    random = tuple(dict.fromkeys(stream for one in found for stream in one.random))
+    said = {"tuned_with_segments": tuned, "random_weights": list(random)}
+    return Answer(figures, value | {key: one for key, one in said.items() if one}, tuned, draw, random)
 
 
 def rules_of(source: Source, question: Question) -> tuple[GroundTruth, tuple[float, ...], str]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from wtal.errors import WtalError
+from wtal.pipeline.ensemble_folder import ensemble_by
 from wtal.pipeline.judgement import Question
 from wtal.pipeline.observed import Observed, chosen, observe, ranked_videos
 from wtal.pipeline.progress import SILENT, Reporter
@@ -35,7 +36,8 @@ def run_sections(
 
     `videos` are shown, by default the best, the median and the worst. `question` says what is judged, `at` the tIoU at
     which a detection is a true positive, `seed` that of t-SNE and of the snippets drawn for it. What cannot be drawn
-    (the features have gone, scikit-learn is not installed) has a section that says why. Nothing is written.
+    (the features have gone, scikit-learn is not installed) has a section that says why. An ensemble has no head to ask,
+    one by detections has nothing at all. Nothing is written.
 
     Raises:
         UsageError: when the folder is no single seed of a run with detections, or a video is unknown.
@@ -44,10 +46,15 @@ def run_sections(
     """
     drawable()
     observed = observe(folder, question or Question(), at, reporter)
+    made_by = ensemble_by(observed.run)
+    if made_by == "detections":
+        return []
     shown = chosen(observed, videos)
+    seen = [_activations(observed, shown), _failures(observed, shown)]
+    if made_by == "activations":
+        return seen
     return [
-        _activations(observed, shown),
-        _failures(observed, shown),
+        *seen,
         _drawn("Embedded snippets", lambda: embedding_section(observed, shown, seed)),
         *_found(_drawn("Pseudo labels", lambda: _pseudo_labels(observed, shown))),
     ]

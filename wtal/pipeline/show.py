@@ -91,18 +91,30 @@ def _short(value: dict[str, Any] | list[Any]) -> str:
 
 def _run_text(seed: dict[str, Any]) -> str:
     recipe, rules = seed["recipe"], seed["recipe"]["evaluate"]
-    head = ", ".join(f"{key} {value}" for key, value in recipe["head"].items() if key != "name")
+    joined = seed.get("ensemble")
     lines = [
         f"run        {seed['path']} ({'finished' if seed['finished'] else 'not finished'})",
-        f"head       {recipe['head']['name']}: {head}",
+        *(_members(joined) if joined else [f"head       {recipe['head']['name']}: {_settings(recipe['head'])}"]),
         f"features   {seed['features'].get('backbone', '?')}, {seed['store']}",
         f"weights    {', '.join(f'{name}: {one}' for name, one in weights_of(seed['features']).items())}",
         f"labels     {seed['annotations']}, {len(seed['classes'])} classes",
         f"subsets    {rules['train_subset']} trains, {rules['test_subset']} is reported",
         f"chosen on  {rules['select_subset'] or 'nothing: the last step'}",
-        *(f"{name:<10} {_short(recipe[name])}" for name in ("train", "localize")),
+        *(f"{name:<10} {_short(recipe[name])}" for name in ("train", "localize") if name in recipe),
     ]
     return "\n".join([*lines, "tuned with segments"] if seed["tuned_with_segments"] else lines)
+
+
+def _settings(head: dict[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in head.items() if key != "name")
+
+
+def _members(joined: dict[str, Any]) -> list[str]:
+    members = joined["members"]
+    return [
+        f"ensemble   of {len(members)}, by {joined['by']}",
+        *(f"  {one['weight']:.3f} of {one['head']}, {one['run']}" for one in members),
+    ]
 
 
 def _store_text(described: dict[str, Any]) -> str:

@@ -15,6 +15,7 @@ from wtal.errors import UsageError, WtalError
 from wtal.eval.challenges import load_challenge
 from wtal.eval.submission import NO_EXTERNAL_DATA, submission_head, submission_results, write_submission
 from wtal.eval.submission_check import Report, check_submission, read_version
+from wtal.pipeline.ensemble_folder import ensemble_by
 from wtal.pipeline.evaluate import own_detections
 from wtal.pipeline.train import resolve
 from wtal.pipeline.workspace import Workspace, read_run, seed_folders
@@ -129,7 +130,9 @@ def _from_run(run: Path, annotations: Path | None, subset: str | None, detection
         name: records[name].duration or store.grid(key).duration for name, key in match_ids(records, store.ids).items()
     }
     chosen = {name: found[key] for name, key in match_ids(records, found).items()}
-    return _Source(f"{folder.resolve().parent.name}-{folder.name}", chosen, dataset, subset, durations, _external(file))
+    place = folder.resolve()
+    name = place.name if ensemble_by(described) else f"{place.parent.name}-{place.name}"
+    return _Source(name, chosen, dataset, subset, durations, _external(file))
 
 
 def _from_file(file: Path, annotations: Path | None, subset: str | None) -> _Source:

@@ -116,7 +116,11 @@ def read_run(folder: Path) -> dict[str, Any]:
     return described
 
 
-def relative(path: Path, start: Path) -> str:
-    """`path` relative to `start` where it lies below the same workspace, so that workspaces can be moved."""
+def relative(path: Path, start: Path, depth: int = 2) -> str:
+    """`path` relative to `start` where it lies below the same workspace, so that workspaces can be moved.
+
+    `depth` is how many folders `start` lies below the workspace, less one: a seed's folder 2, an ensemble's 1.
+    """
     path, start = path.resolve(), start.resolve()
-    return os.path.relpath(path, start) if start.parents[2] in path.parents else str(path)
+    root = start.parents[min(depth, len(start.parents) - 1)]
+    return os.path.relpath(path, start) if root in path.parents else str(path)

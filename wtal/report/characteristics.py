@@ -75,12 +75,13 @@ def _dress(
             write(axes, length + 0.025 * top, place, f"{length:.1f}", ha="left", bbox=around)
     axes.axvline(whole, color=RED, linewidth=1.4, linestyle="--", zorder=2.5)
     axes.set_xlim(0, 1.25 * top)
+    if top > 60:
+        axes.set_xticks([0, 25, 50, 75, 100])
     axes.set_ylim(len(buckets) - 0.4, -0.6)
     axes.set_yticks(range(len(buckets)), [f"{one.name}   {one.range}   ({one.annotations})" for one in buckets])
     axes.grid(visible=False, axis="y")
     axes.grid(axis="x", color=GRID, linewidth=0.8)
-    unit = f" ({UNITS[name]})" if UNITS[name] else " of the class in the video"
-    label(axes, title=f"{name}{unit}")
+    label(axes, title=f"{name} ({UNITS[name]})" if UNITS[name] else f"{name} in the video")
 
 
 def _table(found: Diagnosis, k: int, what: str, value: Callable[[Bucket], Floats]) -> Table:

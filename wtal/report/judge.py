@@ -94,7 +94,7 @@ def _panel(axes: "Axes", name: str, found: Sequence[Curve], tious: Sequence[floa
     axes.set_ylim(-3, 107)
     axes.set_xticks([0, 50, 100])
     axes.set_yticks([0, 50, 100])
-    axes.set_title(_short(name), fontsize=8.5, color=INK, loc="left", pad=3)
+    axes.set_title(_short(name), fontsize=8.5, color=INK, loc="left", pad=3, parse_math=False)
     mean = 100 * fmean(curve.ap for curve in found)
     axes.set_title(f"{mean:.1f}", fontsize=8.5, color=FAINT, loc="right", pad=3)
 

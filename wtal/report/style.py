@@ -52,8 +52,10 @@ def canvas(rows: int = 1, columns: int = 1, height: float = 3.4, **options: Any)
     """
     drawable()
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    figure = Figure((WIDTH, height), layout="constrained", facecolor="white")
+    layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.06)
+    figure = Figure((WIDTH, height), layout=layout, facecolor="white")
     axes = [*figure.subplots(rows, columns, squeeze=False, **options).flat]
     for one in axes:
         _plain(one)

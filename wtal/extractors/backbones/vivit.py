@@ -258,11 +258,15 @@ class ViViT(Backbone):
         return found.reshape(*patches.shape[:2], -1)
 
     def feature_map(self, clips: Tensor) -> Tensor:
-        """(N, 3, L, H, W) preprocessed -> (N, 768, 1): the class token is one cell for the whole clip."""
-        moments = self.moments_of(clips)
-        tokens = _behind(self.cls_token_out, moments)
-        tokens = tokens + stretch(self.temp_embd, (self.moments,), (moments.shape[1],))
-        feature: Tensor = self.norm_out(self.layers_temporal(tokens)[:, 0])
+        """(N, 3, L, H, W) preprocessed -> (N, 768, 1): the class token is one cell for the whole clip.
+
+        Where the spatial encoder runs at less than float32, the temporal one, which costs a hundredth of it, does not.
+        """
+        moments = self.moments_of(clips).float()
+        with torch.autocast(clips.device.type, enabled=False):
+            tokens = _behind(self.cls_token_out, moments)
+            tokens = tokens + stretch(self.temp_embd, (self.moments,), (moments.shape[1],))
+            feature: Tensor = self.norm_out(self.layers_temporal(tokens)[:, 0])
         return feature[..., None]
 
     def forward(self, clips: Tensor) -> Tensor:

@@ -89,9 +89,10 @@ class LgbmNet(Head):
         mask = batch.mask
         x = pack(self.input_dropout(batch.features().transpose(1, 2)).transpose(1, 2), mask)
         foreground = self._foreground(x, mask)
-        # One pass for both branches: a recurrence takes as long for twice the videos.
+        # One pass for both branches, which see the same features under other weights.
         both = torch.cat([mask, mask])
-        rows = leaky_relu(self.cas_mid(self.cas_in(torch.cat([x, x * foreground]), both), both))
+        weights = torch.stack([torch.ones_like(foreground), foreground]).squeeze(-1)
+        rows = leaky_relu(self.cas_mid(self.cas_in.of_scaled(x, weights, mask), both))
         cas = unpack(self.cas_out(self.dropout(rows), both), both)
         scores = masked_topk_mean(cas, both, self.config.top_k_ratio).softmax(dim=-1)
         (cas_base, cas_supp), (score_base, score_supp) = cas.chunk(2), scores.chunk(2)

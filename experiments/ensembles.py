@@ -1,0 +1,112 @@
+"""Ensembles of the heads that `experiments.kth` has trained: three heads a seed, and three seeds a head.
+
+Weights are equal, nothing is chosen. A mean looks for a class from a lower score on than its members, so every row has
+figures of both: with the class thresholds of the recipes, and with a third of them.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from experiments._run import arguments
+from wtal.data.files import write_atomic, write_json
+from wtal.models.localize_config import LocalizeConfig
+from wtal.pipeline.detect import detect, localize_settings
+from wtal.pipeline.ensemble import ensemble
+from wtal.pipeline.ensemble_folder import By
+from wtal.pipeline.evaluate import evaluate_seed
+from wtal.pipeline.recipe import load_recipe
+from wtal.pipeline.train import TrainInputs, train
+from wtal.pipeline.workspace import Workspace
+
+HEADS = ("basnet+stpn+rskp", "basnet+stpn+bm", "tscn+facnet+stpn", "facnet+co2net+um", "facnet+co2net+wtalc")
+"""The three best, and a head that is nearly as good in place of one; then ever weaker ones."""
+SEEDS = ("basnet", "co2net", "um")
+NAME = "kth-ensembles"
+
+Pair = tuple[float, float]
+"""mAP in percent at a tiou of 0.5, and averaged over 0.1:0.9."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Train what is not trained yet, put together, judge."""
+    run(arguments(__doc__).parse_args(argv))
+
+
+def run(options: argparse.Namespace) -> None:
+    """The table, as JSON and as Markdown."""
+    place = Workspace(options.workspace / "kth")
+    inputs = TrainInputs(place.only_store(), options.data / "kth-untrimmed" / "annotations.json")
+    names = dict.fromkeys(name for heads in (*HEADS, *SEEDS) for name in heads.split("+"))
+    runs = {name: train(inputs, load_recipe(f"kth/{name}"), options.seeds, place) for name in names}
+    for folders in runs.values():
+        for folder in folders:
+            detect(folder)
+    rows = dict(_rows(runs, place))
+    write_json(options.out / f"{NAME}.json", rows)
+    text = "\n".join(_lines(rows)) + "\n"
+    write_atomic(options.out / f"{NAME}.md", text.encode())
+    print(text, flush=True)
+
+
+def _rows(runs: dict[str, list[Path]], place: Workspace) -> Iterator[tuple[str, dict[str, list[Pair]]]]:
+    """Row -> class thresholds -> a pair of figures for each seed, or for the one ensemble of all of them."""
+    for name, folders in runs.items():
+        yield name, _figures(folders, lambda own: own.class_threshold / 3)
+    for heads in HEADS:
+        members = list(zip(*(runs[name] for name in heads.split("+")), strict=True))
+        yield from _both(heads, members, [runs[heads.split("+")[0]][0]] * len(members), place)
+    for name in SEEDS:
+        yield from _both(f"{len(runs[name])} seeds of {name}", [tuple(runs[name])], runs[name][:1], place)
+
+
+def _both(
+    name: str, groups: Sequence[tuple[Path, ...]], firsts: Sequence[Path], place: Workspace
+) -> Iterator[tuple[str, dict[str, list[Pair]]]]:
+    made = {by: [ensemble(group, place, by).folder for group in groups] for by in _WAYS}
+    threshold = localize_settings(firsts[0], []).class_threshold
+    figures = _figures(made["activations"], lambda own: threshold)
+    yield f"{name}, by activations", {"own": figures["third"], "third": figures["own"]}
+    yield f"{name}, by detections", {"own": _figures(made["detections"], None)["own"]}
+
+
+_WAYS: tuple[By, ...] = ("activations", "detections")
+
+
+def _figures(folders: Sequence[Path], threshold: Callable[[LocalizeConfig], float] | None) -> dict[str, list[Pair]]:
+    """Figures of the folders' own detections, and (`third`) with another class threshold."""
+    found: dict[str, list[Pair]] = {"own": [_judged(folder) for folder in folders]}
+    if threshold is not None:
+        found["third"] = []
+        for folder in folders:
+            own = localize_settings(folder, [])
+            found["third"].append(
+                _judged(folder, detect(folder, own.model_copy(update={"class_threshold": threshold(own)})))
+            )
+    return found
+
+
+def _judged(folder: Path, detections: Path | None = None) -> Pair:
+    made = evaluate_seed(folder, detections)
+    return 100 * made.mAP[0.5], 100 * made.average
+
+
+def _lines(rows: dict[str, dict[str, list[Pair]]]) -> Iterator[str]:
+    yield "| | @0.5 | @0.1:0.9 | a third: @0.5 | a third: @0.1:0.9 |"
+    yield "| --- | ---: | ---: | ---: | ---: |"
+    for name, figures in rows.items():
+        cells = [_cell([pair[i] for pair in figures.get(key, [])]) for key in ("own", "third") for i in (0, 1)]
+        yield f"| {name} | {' | '.join(cells)} |"
+
+
+def _cell(values: Sequence[Any]) -> str:
+    if len(values) < 2:
+        return f"{values[0]:.1f}" if values else ""
+    return f"{fmean(values):.1f} ±{stdev(values):.1f}"
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

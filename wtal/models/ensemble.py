@@ -1,0 +1,150 @@
+"""What several heads said of one video -> one answer: means of activations, or detections that are fused. No torch.
+
+Heads mean different things by what they answer. Before anything is averaged it is made comparable:
+
+- Class activations are squashed as the head's own localization squashes them (softmax over classes, or sigmoid), and
+  are probabilities then. Logits that it takes as they are have no scale of their own; they are stretched to [0, 1] by
+  their extremes in the video, of each class alone where its localization stretches by class, else of all. Background
+  goes: its share is in what a softmax leaves to the classes. A head without a class of background never says that
+  there is no action; that is left to the others, and to the attention.
+- Attention is in [0, 1] with every head. One that has none has no say in its mean.
+- Video scores are probabilities with every head.
+- Scores of detections have no common scale; their order and their ratios are kept, and each member's are divided by
+  what its best detection in a video typically (in the median video) scores.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wtal.data.grid import SnippetGrid
+from wtal.data.merge import resampled
+from wtal.data.segments import Detection, as_array, tiou_matrix
+from wtal.errors import UsageError
+from wtal.models.localize_config import FUSED, UNION, LocalizeConfig
+from wtal.models.signals import Activations, squash, stretch
+from wtal.models.suppression import suppress
+
+FUSING = ("suppression", "overlap", "nms_tiou", "soft_sigma", "max_detections")
+"""Keys of localization that tell how detections are fused."""
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Comparable activations of one member, its clock and its weight."""
+
+    activations: Activations
+    grid: SnippetGrid
+    weight: float
+
+
+def comparable(activations: Activations, config: LocalizeConfig) -> Activations:
+    """Activations (T, C or C + 1) as stored -> (T, C) in [0, 1], by the head's own localization.
+
+    Where that looks at one stream alone, so does this; where it pools what streams find, their common answer is taken.
+
+    Raises:
+        UsageError: when the head has no stream of that name.
+    """
+    if config.streams not in (FUSED, UNION):
+        if config.streams not in activations.streams:
+            raise UsageError(f"a member has no stream {config.streams!r}, which its localization looks at")
+        activations = activations.streams[config.streams]
+    cas = squash(activations.cas.astype(np.float64), config.activation)[:, : len(activations.video_scores)]
+    if config.activation == "none" and len(cas):
+        cas = stretch(cas, "class" if config.range == "class" else "video")
+    return Activations(cas.astype(np.float32), activations.attention, activations.video_scores)
+
+
+def mean_activations(answers: Sequence[Answer]) -> tuple[Activations, SnippetGrid]:
+    """Weighted means, on the finest of the grids (the first of equals): linear between the middles of snippets."""
+    grid = min((one.grid for one in answers), key=lambda one: one.stride / one.fps)
+    attention = [
+        (one.weight, resampled(one.activations.attention[:, None], one.grid, grid)[:, 0])
+        for one in answers
+        if one.activations.attention is not None
+    ]
+    made = Activations(
+        cas=_mean([(one.weight, resampled(one.activations.cas, one.grid, grid)) for one in answers]),
+        attention=_mean(attention) if attention else None,
+        video_scores=_mean([(one.weight, one.activations.video_scores) for one in answers]),
+    )
+    return made, grid
+
+
+def _mean(weighted: Sequence[tuple[float, NDArray[np.floating]]]) -> NDArray[np.float32]:
+    total = sum(weight for weight, _ in weighted)
+    mean = np.zeros(weighted[0][1].shape)
+    for weight, values in weighted:
+        mean += (weight / total) * values.astype(np.float64)
+    return mean.astype(np.float32)
+
+
+def typical_best(found: Sequence[Sequence[Detection]]) -> float:
+    """Detections of each video -> the median of the videos' best scores; 1 where that is not above 0."""
+    best = [max(one.score for one in video) for video in found if video]
+    middle = median(best) if best else 1.0
+    return middle if middle > 0 else 1.0
+
+
+def fuse(found: Sequence[Sequence[Detection]], weights: Sequence[float], config: LocalizeConfig) -> list[Detection]:
+    """One video's detections by each member, on comparable scores -> one list, best first.
+
+    All are pooled, their scores times their member's weight (1 on average), and suppressed label by label as `config`
+    says. Under `fusion`, which moves borders to the mean of those that agree, the score is a mean over members too: of
+    each its best detection of that label that overlaps the better one by more than `nms_tiou`, 0 where it has none.
+    What several members found comes before what one alone is sure of.
+    """
+    pool = [(member, one) for member, some in enumerate(found) for one in some]
+    if not pool:
+        return []
+    names = sorted({one.label for _, one in pool})
+    label = np.array([names.index(one.label) for _, one in pool])
+    member = np.array([number for number, _ in pool])
+    shares = np.array(weights, dtype=np.float64) / np.mean(weights)
+    borders, plain = as_array([one for _, one in pool]), np.array([one.score for _, one in pool], dtype=np.float64)
+    scores = plain * shares[member]
+    kept = suppress(
+        borders,
+        scores,
+        label,
+        config.suppression,
+        config.nms_tiou,
+        config.soft_sigma,
+        config.max_detections,
+        config.overlap,
+    )
+    values = kept.scores
+    if config.suppression == "fusion":
+        values = _agreed(borders, scores, label, member, kept.indices, config.nms_tiou, len(found))
+    order = np.lexsort((-kept.scores, -values))[: config.max_detections]
+    rows = zip(kept.borders[order].tolist(), label[kept.indices[order]], values[order].tolist(), strict=True)
+    return [Detection(start, end, names[index], score) for (start, end), index, score in rows]
+
+
+def _agreed(
+    borders: Array,
+    scores: Array,
+    label: NDArray[np.int64],
+    member: NDArray[np.int64],
+    kept: NDArray[np.int64],
+    most: float,
+    count: int,
+) -> Array:
+    """Of the `kept` (K,) of a pool (P, 2): the mean over members of their best that supports it.
+
+    A detection supports, of those kept with its label, the one that it overlaps most, if by more than `most`.
+    """
+    overlap = np.where(label[kept][:, None] == label[None], tiou_matrix(borders[kept], borders), -1.0)
+    chosen = overlap.argmax(axis=0)
+    supports = overlap[chosen, np.arange(len(label))] > most
+    supports[kept], chosen[kept] = True, np.arange(len(kept))
+    best = np.zeros((len(kept), count))
+    np.maximum.at(best, (chosen[supports], member[supports]), scores[supports])
+    agreed: Array = best.mean(axis=1)
+    return agreed

@@ -1,0 +1,174 @@
+"""Who is in an ensemble, whether they go together, and how their classes and videos are matched."""
+
+import hashlib
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wtal.config import digest
+from wtal.data.annotations import read_annotations
+from wtal.data.dataset import content_digest, match_ids
+from wtal.data.store import FeatureStore
+from wtal.data.store_writer import file_fingerprint
+from wtal.errors import UsageError, WtalError
+from wtal.models.localize_config import LocalizeConfig
+from wtal.pipeline.recipe import EvaluateConfig, Recipe
+from wtal.pipeline.train import resolve
+from wtal.pipeline.workspace import read_run, seed_folders
+
+
+@dataclass(frozen=True)
+class Member:
+    """One seed of a run (or an ensemble), and its weight."""
+
+    folder: Path
+    run: dict[str, Any]
+    weight: float
+
+    @property
+    def recipe(self) -> Recipe:
+        """What it was made by."""
+        return Recipe.parse(self.run["recipe"], str(self.folder / "run.json"))
+
+    @property
+    def localize(self) -> LocalizeConfig:
+        """How it makes detections of activations."""
+        return self.recipe.localize
+
+    @property
+    def rules(self) -> EvaluateConfig:
+        """Its subsets."""
+        return self.recipe.evaluate
+
+    def columns(self, classes: Sequence[str]) -> list[int]:
+        """Where each of the `classes` stands in the member's own list."""
+        return [self.run["classes"].index(name) for name in classes]
+
+
+def gather(runs: Sequence[Path], weights: Sequence[float]) -> list[Member]:
+    """The seeds of all runs; a run's weight is shared by its seeds, and all weights together are 1.
+
+    Raises:
+        UsageError: when something is no run, is named twice, or they do not go together.
+        WtalError: when one is not finished.
+    """
+    if weights and len(weights) != len(runs):
+        raise UsageError(f"--weights wants one for each of the {len(runs)} runs, got {len(weights)}")
+    if any(not math.isfinite(weight) or weight <= 0 for weight in weights):
+        raise UsageError(f"--weights are numbers above 0, got {', '.join(f'{weight:g}' for weight in weights)}")
+    total = sum(weights) or len(runs)
+    members = []
+    for path, weight in zip(runs, weights or [1.0] * len(runs), strict=True):
+        folders = _finished(path)
+        members += [Member(folder, read_run(folder), weight / total / len(folders)) for folder in folders]
+    places = [member.folder.resolve() for member in members]
+    twice = [place for number, place in enumerate(places) if place in places[:number]]
+    if twice:
+        raise UsageError(f"{twice[0]} is named twice; give it more weight with --weights")
+    if len(members) < 2:
+        raise UsageError(f"an ensemble has two members or more, got {len(members)}: {', '.join(map(str, runs))}")
+    _refuse_strangers(members)
+    return members
+
+
+def _finished(path: Path) -> list[Path]:
+    if not path.exists():
+        raise UsageError(f"there is no run at {path}")
+    folders = seed_folders(path)
+    for folder in folders:
+        if not (folder / "finished.json").is_file():
+            raise WtalError(f"{folder} is not finished; train it to its end first, it goes on where it was")
+    return folders
+
+
+def _refuse_strangers(members: Sequence[Member]) -> None:
+    """Refuse members of other classes, another reported subset or other annotations than the first's."""
+    first = members[0]
+    digests: dict[Path, str] = {}
+    for member in members:
+        lacks = [name for name in first.run["classes"] if name not in member.run["classes"]]
+        more = [name for name in member.run["classes"] if name not in first.run["classes"]]
+        if lacks or more:
+            said = [f"it {verb} {', '.join(names[:3])}" for verb, names in (("lacks", lacks), ("adds", more)) if names]
+            raise UsageError(f"{member.folder} has other classes than {first.folder}: {' and '.join(said)}")
+        subsets = [one.rules.test_subset for one in (first, member)]
+        if subsets[0] != subsets[1]:
+            raise UsageError(
+                f"{member.folder} reports subset {subsets[1]!r}, {first.folder} {subsets[0]!r}: what one has trained "
+                "on another would report"
+            )
+        file = resolve(member.folder, member.run["annotations"])
+        if file not in digests:
+            digests[file] = content_digest(read_annotations(file))
+        if digests[file] != digests[resolve(first.folder, first.run["annotations"])]:
+            raise UsageError(
+                f"{member.folder} was trained with other annotations than {first.folder}: what one has trained on "
+                "another might report"
+            )
+
+
+def joined_rules(members: Sequence[Member]) -> EvaluateConfig:
+    """The first's rules; what trained or selected is what trained or selected any member."""
+
+    def joined(names: Iterable[str]) -> str:
+        return ",".join(dict.fromkeys(part.strip() for name in names if name for part in name.split(",")))
+
+    trained = joined(member.rules.train_subset for member in members)
+    selected = joined(member.rules.select_subset for member in members)
+    return members[0].rules.model_copy(update={"train_subset": trained, "select_subset": selected})
+
+
+def joined_features(members: Sequence[Member]) -> dict[str, Any]:
+    """What the features of all members were made by, in the form of a store's identity."""
+    stores = {digest(member.run["features"]): member for member in members}
+    if len(stores) == 1:
+        return dict(members[0].run["features"])
+    backbones = dict.fromkeys(str(member.run["features"].get("backbone", "unknown")) for member in stores.values())
+    weights = {
+        f"{stream} of {_store_name(member)}": one
+        for member in stores.values()
+        for stream, one in member.run["features"].get("weights", {}).items()
+    }
+    parts = [member.run["features"] for member in stores.values()]
+    return {"backbone": "+".join(backbones), "weights": weights, "ensemble": parts}
+
+
+def _store_name(member: Member) -> str:
+    return Path(member.run["store"]).name
+
+
+def common_ids(members: Sequence[Iterable[str]]) -> list[dict[str, str]]:
+    """Video ids of each member -> of each, common id -> its own; ids may differ by a `v_`, the first's form counts."""
+    known: list[str] = []
+    found = []
+    for ids in members:
+        own = list(ids)
+        matched = match_ids(known, own)
+        rest = [key for key in own if key not in set(matched.values())]
+        known += rest
+        found.append(matched | {key: key for key in rest})
+    return found
+
+
+def mark_of_store(store: FeatureStore) -> str:
+    """A digest of a store's index, and of size and ends of its shards."""
+    files = sorted(path for path in store.path.iterdir() if path.suffix == ".npy")
+    return digest([_sha256(store.path / "index.json"), *([path.name, file_fingerprint(path)] for path in files)], 16)
+
+
+def mark_of_file(path: Path) -> str:
+    """A digest of a file's content."""
+    return _sha256(path)[:16]
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def lacking(members: Sequence[Mapping[str, str]]) -> list[str]:
+    """Videos that are not in all members."""
+    every = set().union(*members)
+    return sorted(key for key in every if any(key not in one for one in members))
