@@ -98,7 +98,10 @@ def _failures(observed: Observed, shown: Mapping[str, str]) -> Section:
     )
     text = (
         "Average precision of a video is that of all its detections in one ranking, whatever their class, the mean "
-        "over the thresholds of tIoU. It tells which videos are worth a look, and is not comparable with mAP."
+        "over the thresholds of tIoU. It tells which videos are worth a look, and is not comparable with mAP.\n\n"
+        "Where all annotations of a video are found and nothing false is ranked before them, the rest is lost at "
+        "higher thresholds: they are placed loosely. Nearest is the mean over annotations of the tIoU with the nearest "
+        "detection of their class. A missed annotation whose class has a low video score may not have been looked for."
     )
     return Section("Failure cases", text, tuple(table for table in tables if table.rows), pictures)
 

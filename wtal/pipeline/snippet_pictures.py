@@ -60,7 +60,9 @@ def embedding_section(
 _TEXT = (
     "Every dot is a snippet as the head embeds it before it is classified; t-SNE puts those beside one another whose "
     "vectors have nearly the same direction. Distances between groups, and their sizes, mean little. A snippet "
-    "is foreground, and has a class, where its middle lies in an annotation; of several the first counts."
+    "is foreground, and has a class, where its middle lies in an annotation; of several the first counts.\n\n"
+    "The table tells how well the embedding itself, not the plane, keeps them apart: how often a snippet and its "
+    "nearest one of another video, by cosine, are both foreground or both background, and how often any two are."
 )
 
 
@@ -155,12 +157,7 @@ def _table(points: Mapping[str, Points]) -> Table:
             "snippets": str(len(one.label)),
             "foreground": str(int((one.label != BACKGROUND).sum())),
         }
-    caption = (
-        "How well the embedding itself, not the plane, keeps foreground and background apart: how often a snippet "
-        "and its nearest one of another video (by cosine) are both foreground or both background, and how often any "
-        "two are."
-    )
-    return Table(caption, rows)
+    return Table("How often two snippets are both foreground or both background", rows)
 
 
 def _some(names: Sequence[str], most: int, rng: np.random.Generator) -> list[str]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from wtal.errors import require
 from wtal.report.page import Picture
-from wtal.report.style import GREY, INK, canvas
+from wtal.report.style import GREY, GRID, INK, canvas
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -166,11 +166,11 @@ def _stars(axes: "Axes", places: Floats, stars: Stars, classes: Sequence[str], c
 
 
 def _bare(axes: "Axes", title: str) -> None:
-    """No ticks: the axes of t-SNE mean nothing."""
+    """A frame without ticks: the axes of t-SNE mean nothing."""
     axes.set_xticks([])
     axes.set_yticks([])
     axes.grid(visible=False)
-    axes.spines[["left", "bottom"]].set_visible(False)
+    axes.spines[:].set(visible=True, color=GRID)
     axes.set_title(title, fontsize=9, color=INK, loc="left", fontweight="bold")
 
 

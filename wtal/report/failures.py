@@ -17,11 +17,7 @@ def worst_videos(verdicts: Verdicts, at: float, most: int = _ROWS) -> Table:
     """The videos of the lowest average precision, lowest first."""
     ranked = sorted((name for name in verdicts if verdicts[name].ap is not None), key=lambda name: _ap(verdicts[name]))
     rows = {name: _video(verdicts[name]) for name in ranked[:most]}
-    caption = (
-        f"Videos of the lowest average precision (percent). Found, missed and false at tIoU {tiou_key(at)}; where all "
-        "is found and nothing false comes before it, higher thresholds are missed: placed loosely. Nearest: the mean "
-        "over annotations of the tIoU with the nearest detection of their class."
-    )
+    caption = f"Videos of the lowest average precision (percent); found, missed and false at tIoU {tiou_key(at)}"
     return Table(caption, rows)
 
 
@@ -39,9 +35,7 @@ def surest_false_positives(verdicts: Verdicts, at: float, most: int = _ROWS) -> 
         }
         for place, (one, kind, name) in enumerate(ranked, 1)
     }
-    caption = (
-        f"False positives of the highest scores at tIoU {tiou_key(at)}, and the annotation that each overlaps most."
-    )
+    caption = f"False positives of the highest scores at tIoU {tiou_key(at)}"
     return Table(caption, rows)
 
 
@@ -66,10 +60,7 @@ def missed_annotations(
         }
         for place, (one, name) in enumerate(ranked, 1)
     }
-    caption = (
-        f"Annotations that no detection found at tIoU {tiou_key(at)}, {len(ranked)} of {len(missed)}, farthest "
-        "first. Where the class has a low video score, localization may not have looked for it."
-    )
+    caption = f"Annotations that no detection found at tIoU {tiou_key(at)}, {len(ranked)} of {len(missed)}"
     return Table(caption, rows)
 
 

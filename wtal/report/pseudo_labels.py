@@ -33,8 +33,8 @@ def pseudo_label_picture(
         if action := {what: values for what, values in made.items() if values.ndim == 1}:
             tracks.append(Curves(stage, _action(edges, action, named=number == 0)))
     caption = (
-        f"{case.role}: {case.video}. What its snippets would be taught were it a training video, and what that is made "
-        "of; the head was told the video's labels. Behind lie the annotations, which it was not told."
+        f"{case.role.capitalize()}: {case.video}. What its snippets would be taught were it a training video, and what "
+        "that is made of; the head was told the video's labels. Behind lie the annotations, which it was not told."
     )
     if len(stages) > 1:
         caption += " What the parameters at the end of an iteration make is taught in the next."
