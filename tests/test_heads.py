@@ -112,6 +112,21 @@ def test_padding_never_changes_the_rest(name):
 
 
 @heads
+@pytest.mark.parametrize("authors", [False, True])
+def test_every_snippet_has_an_embedding(name, authors):
+    head = make(name, authors).eval()
+    alone, padded = head(batch_of([12])).embeddings, head(batch_of([12, 40] if not authors else [12, 12])).embeddings
+    assert alone
+    assert alone.keys() == padded.keys()
+    assert set(alone) in ({""}, set(STREAMS))
+    for key, x in alone.items():
+        assert x.shape[:2] == (1, 12)
+        assert x.shape[2] > 1
+        assert x[0].std(dim=0).sum() > 0
+        torch.testing.assert_close(x[0], padded[key][0, :12], rtol=1e-5, atol=1e-6)
+
+
+@heads
 def test_a_batch_is_its_videos(name):
     head, batch = make(name).eval(), batch_of([15, 15, 15])
     together = head(batch)

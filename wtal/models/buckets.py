@@ -73,6 +73,7 @@ def merged(outputs: Sequence[HeadOutput], parts: Sequence[Tensor]) -> HeadOutput
         None if first.attention is None else join([one.attention for one in outputs if one.attention is not None]),
         join([output.video_scores for output in outputs]),
         {name: join([output.extras[name] for output in outputs]) for name in first.extras},
+        embedding=None if first.embedding is None else join([x.embedding for x in outputs if x.embedding is not None]),
     )
 
 

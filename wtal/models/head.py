@@ -8,7 +8,7 @@ A leaf of `heads/` holds `Config` (a `wtal.config.Config`, defaults beside their
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -26,7 +26,8 @@ class HeadOutput:
     `cas`: (B, T, C + 1) class activation sequence, logits, background last; a head without a background class gives
     (B, T, C) and says so. `attention`: (B, T) in [0, 1], None where the method has none. `video_scores`: (B, C)
     probabilities without background. `extras`: whatever else the loss or a reader of the paper wants, by name.
-    `streams`: what each stream's own model says, where a head has one a stream.
+    `streams`: what each stream's own model says, where a head has one a stream. `embedding`: (B, T, E), the features
+    that are classified, in evaluation at least; None where each of the `streams` has its own.
     """
 
     cas: Tensor
@@ -34,6 +35,14 @@ class HeadOutput:
     video_scores: Tensor
     extras: dict[str, Tensor] = field(default_factory=dict)
     streams: "dict[str, HeadOutput]" = field(default_factory=dict)
+    embedding: Tensor | None = None
+
+    @property
+    def embeddings(self) -> dict[str, Tensor]:
+        """Stream -> its embedding; or the one that a head has for all its input, under an empty name."""
+        if self.embedding is not None:
+            return {"": self.embedding}
+        return {name: one.embedding for name, one in self.streams.items() if one.embedding is not None}
 
 
 @dataclass(frozen=True)
@@ -66,6 +75,14 @@ class Head(nn.Module):
     def loss(self, output: HeadOutput, batch: SnippetBatch) -> dict[str, Tensor]:
         """Weighted terms by name, each a scalar; the trainer sums them and logs the same names."""
         raise NotImplementedError
+
+    def pseudo_labels(self, output: HeadOutput, batch: SnippetBatch) -> dict[str, Tensor]:
+        """What snippets would be taught, and what that is made of, for a reader: by name, in the order to be read.
+
+        Each is (B, T, C) or (B, T, C + 1), class probabilities, or (B, T) in [0, 1], action; the pseudo labels come
+        last. Methods without them, and batches without the labels that they want, have none.
+        """
+        return {}
 
     def begin_step(self, moment: Moment, videos: Callable[[], Iterator[SnippetBatch]]) -> None:
         """Called before each training step, for losses that change on the way and for memories.
@@ -104,7 +121,8 @@ class EmbeddingHead(Head):
 
     def forward(self, batch: SnippetBatch) -> HeadOutput:
         """Both halves."""
-        return self.respond(self.embed(batch), batch)
+        x = self.embed(batch)
+        return replace(self.respond(x, batch), embedding=x)
 
 
 def create_head(

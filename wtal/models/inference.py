@@ -1,6 +1,7 @@
 """A trained head over one whole video at a time."""
 
 import torch
+from torch import Tensor
 
 from wtal.data.batch import SnippetBatch
 from wtal.data.store import VideoFeatures
@@ -9,11 +10,19 @@ from wtal.models.inputs import Scaler
 from wtal.models.signals import Activations
 
 
-@torch.inference_mode()
 def activate(head: Head, scaler: Scaler, video: VideoFeatures, device: str = "cpu") -> Activations:
     """Features of T > 0 snippets -> class activations (T, C or C + 1), attention (T,) and video scores (C,)."""
-    batch = SnippetBatch.collate([scaler(video.streams)]).to(device)
-    return _activations(head(batch))
+    return _activations(ask(head, scaler, video, device=device)[0])
+
+
+@torch.inference_mode()
+def ask(
+    head: Head, scaler: Scaler, video: VideoFeatures, labels: Tensor | None = None, device: str = "cpu"
+) -> tuple[HeadOutput, SnippetBatch]:
+    """Features of T > 0 snippets, labels (C,) where the head shall know them -> its whole answer, and to what."""
+    known, ids = (None, ()) if labels is None else (labels[None], (video.id,))
+    batch = SnippetBatch.collate([scaler(video.streams)], known, ids).to(device)
+    return head(batch), batch
 
 
 def _activations(output: HeadOutput) -> Activations:

@@ -38,6 +38,10 @@ class Memory(nn.Module):
         """Labels (B, C), known or foretold -> means for each video, of which none may be present."""
         raise NotImplementedError
 
+    def kept(self) -> tuple[Tensor, Tensor]:
+        """All N means that it holds, (N, E), and the class of each, (N,)."""
+        raise NotImplementedError
+
 
 class ClassMemory(Memory):
     """`features` (C, S, E): the S best-scored means of each class; `scores` (C, S) theirs, 0 where a slot is empty.
@@ -73,6 +77,11 @@ class ClassMemory(Memory):
         taken, classes = (labels > 0).float().topk(most, dim=1)
         held = (self.scores[classes] > 0) | self.empty_slots
         return Means(self.features[classes].flatten(1, 2), (held & (taken > 0)[..., None]).flatten(1))
+
+    def kept(self) -> tuple[Tensor, Tensor]:
+        """Class after class."""
+        classes, slots = (self.scores > 0).nonzero(as_tuple=True)
+        return self.features[classes, slots], classes
 
 
 class VideoMemory(Memory):
@@ -132,6 +141,12 @@ class VideoMemory(Memory):
         if len(wanted) > len(free):
             raise ConfigError(f"head.memory_videos = {len(self.keys)} is fewer than the training videos; raise it")
         self.keys[free[: len(wanted)]] = torch.tensor(wanted, dtype=torch.int64, device=self.keys.device)
+
+    def kept(self) -> tuple[Tensor, Tensor]:
+        """Video after video; of several labels the first counts."""
+        rows = (self.labels.sum(dim=1) > 0).nonzero()[:, 0]
+        classes = self.labels[rows].argmax(dim=1).repeat_interleave(self.features.shape[1])
+        return self.features[rows].flatten(0, 1), classes
 
     def _rows(self, keys: Tensor) -> tuple[Tensor, Tensor]:
         """(B,) -> whether each is known, (B,), and its row, (B,)."""

@@ -62,7 +62,7 @@ def signals_of(
     activations: Activations, others: Sequence[Activations], kept: Sequence[int], config: LocalizeConfig
 ) -> Signals:
     """The signals of the `kept` classes; `others` are the streams beside this one, which may share in its scores."""
-    cas = _classes(activations, config)
+    cas = class_activations(activations, config)
     attention = np.ones(len(cas)) if activations.attention is None else activations.attention.astype(np.float64)
     attention = _smooth(attention[:, None], config.smooth)
     factors = {"cas": [cas], "attention": [attention], "product": [cas, attention]}
@@ -77,7 +77,7 @@ def signals_of(
     if (wanted, scored_range) == (config.signal, config.range) and not mixes:
         return Signals(first, second, first)
     if mixes:
-        rest = np.mean([_classes(other, config) for other in others], axis=0)
+        rest = np.mean([class_activations(other, config) for other in others], axis=0)
         mixed = config.stream_mix * cas + (1 - config.stream_mix) * rest
         factors |= {"cas": [mixed], "product": [mixed, attention]}
     return Signals(first, second, _prepare(factors[wanted], scored_range, columns, config))
@@ -117,7 +117,7 @@ def upsample(values: Array, factor: int, from_first: bool = False) -> Array:
     return result
 
 
-def _classes(activations: Activations, config: LocalizeConfig) -> Array:
+def class_activations(activations: Activations, config: LocalizeConfig) -> Array:
     """(T, C) activated and smoothed class activations, without background."""
     activated = squash(activations.cas.astype(np.float64), config.activation)
     return _smooth(activated[:, : len(activations.video_scores)], config.smooth)

@@ -180,6 +180,11 @@ def _narrow(scores: Scores, classes: Sequence[str], names: frozenset[str] | None
     return np.where(shown, np.maximum(scores, np.finfo(np.float32).tiny), np.float32(0))
 
 
+def activations_folder(folder: Path, stage: int | None = None) -> Path:
+    """Where the activations of a run lie, or those of a stage of its training."""
+    return folder / ("activations" if stage is None else f"activations-stage-{stage}")
+
+
 def activations_of(
     folder: Path,
     run: dict[str, Any],
@@ -197,10 +202,8 @@ def activations_of(
         return open_means(folder, run)
     recipe = Recipe.parse(run["recipe"], str(folder / "run.json"))
     learned = {key: run[key] for key in ("seed", "features", "classes")} | {"recipe": recipe.training_identity()}
-    target = folder / "activations"
-    identity: dict[str, Any] = {"run": digest(learned, 16)}
-    if stage is not None:
-        target, identity = folder / f"activations-stage-{stage}", identity | {"stage": stage}
+    target = activations_folder(folder, stage)
+    identity: dict[str, Any] = {"run": digest(learned, 16), **({} if stage is None else {"stage": stage})}
     kept = _complete(target, identity, store, keys)
     if kept is not None:
         return kept

@@ -76,8 +76,8 @@ class BasNet(Head):
         mask = torch.ones_like(batch.mask) if self.authors else batch.mask
         x = pack(self.input_dropout(batch.features().transpose(1, 2)).transpose(1, 2), mask)
         foreground = torch.sigmoid(self.filter_out(leaky_relu(self.filter_in(x, mask)), mask))
-        cas_base = unpack(self._classify(x, mask), mask)
-        cas_supp = unpack(self._classify(x * foreground, mask), mask)
+        base, suppressed = self._embed(x, mask), self._embed(x * foreground, mask)
+        cas_base, cas_supp = (unpack(self.cas_out(self.dropout(rows), mask), mask) for rows in (base, suppressed))
         score_base, score_supp = (
             masked_topk_mean(cas, mask, self.config.top_k_ratio).softmax(dim=-1) for cas in (cas_base, cas_supp)
         )
@@ -86,6 +86,7 @@ class BasNet(Head):
             attention=unpack(foreground, mask).squeeze(-1) * batch.mask,
             video_scores=score_supp[:, : self.num_classes],
             extras={"cas_base": cas_base, "score_base": score_base, "score_supp": score_supp},
+            embedding=None if self.training else unpack(suppressed, mask),
         )
 
     def loss(self, output: HeadOutput, batch: SnippetBatch) -> dict[str, Tensor]:
@@ -100,11 +101,9 @@ class BasNet(Head):
             "loss_norm": self.config.attention_weight * norm.mean(),
         }
 
-    def _classify(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Rows (N, D) -> (N, C + 1)."""
-        x = leaky_relu(self.cas_mid(leaky_relu(self.cas_in(x, mask)), mask))
-        cas: Tensor = self.cas_out(self.dropout(x), mask)
-        return cas
+    def _embed(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Rows (N, D) -> (N, E)."""
+        return leaky_relu(self.cas_mid(leaky_relu(self.cas_in(x, mask)), mask))
 
     def _cross_entropy(self, scores: Tensor, target: Tensor) -> Tensor:
         return binary_cross_entropy(scores, target, THUMOS_CLASSES + 1, self.authors)

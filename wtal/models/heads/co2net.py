@@ -190,6 +190,7 @@ class Co2Net(Head):
                 "cas_supp": attention[..., None] * (cas - lowest) + lowest,
                 "features": unpack(features, mask),
             },
+            embedding=None if self.training else unpack(hidden, mask),
         )
 
     def loss(self, output: HeadOutput, batch: SnippetBatch) -> dict[str, Tensor]:

@@ -92,7 +92,8 @@ class LgbmNet(Head):
         # One pass for both branches, which see the same features under other weights.
         both = torch.cat([mask, mask])
         weights = torch.stack([torch.ones_like(foreground), foreground]).squeeze(-1)
-        cas = unpack(self._classify(self.cas_in.of_scaled(x, weights, mask), both), both)
+        rows = leaky_relu(self.cas_mid(self.cas_in.of_scaled(x, weights, mask), both))
+        cas = unpack(self.cas_out(self.dropout(rows), both), both)
         scores = masked_topk_mean(cas, both, self.config.top_k_ratio).softmax(dim=-1)
         (cas_base, cas_supp), (score_base, score_supp) = cas.chunk(2), scores.chunk(2)
         return HeadOutput(
@@ -100,6 +101,7 @@ class LgbmNet(Head):
             attention=unpack(foreground, mask).squeeze(-1),
             video_scores=score_supp[:, : self.num_classes],
             extras={"cas_base": cas_base, "score_base": score_base, "score_supp": score_supp},
+            embedding=None if self.training else unpack(rows.chunk(2)[1], mask),
         )
 
     def loss(self, output: HeadOutput, batch: SnippetBatch) -> dict[str, Tensor]:
@@ -126,12 +128,6 @@ class LgbmNet(Head):
         """Rows (N, D) -> (N, 1) in (0, 1)."""
         merged = leaky_relu(self.attention_mid(self.attention_in(x, mask), mask))
         return torch.sigmoid(self.attention_out(merged, mask))
-
-    def _classify(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Rows (N, 2 E) -> (N, C + 1)."""
-        merged = leaky_relu(self.cas_mid(x, mask))
-        cas: Tensor = self.cas_out(self.dropout(merged), mask)
-        return cas
 
 
 def create(num_classes: int, feature_dims: dict[str, int], config: Config, authors: bool) -> LgbmNet:

@@ -52,6 +52,8 @@ from wtal.models.random_walk import Form, Means, Walk, among_snippets
 from wtal.models.representatives import Representatives, Summary, extremes
 from wtal.models.temporal import masked_mean
 
+_BRANCHES = {"o": "main branch", "m": "intra-video branch", "r": "inter-video branch"}
+
 
 class Config(NetworkConfig):
     """Defaults are the authors' code's for THUMOS14, and the paper's where no other source is named.
@@ -175,6 +177,14 @@ class Rskp(Head):
             terms["spl"] = pseudo * masked_mean(self._disagreement(output.extras), batch.mask).mean()
         return terms
 
+    def pseudo_labels(self, output: HeadOutput, batch: SnippetBatch) -> dict[str, Tensor]:
+        """(B, T, C + 1) of each branch, and of equation 7; where the batch has labels and scores are distilled."""
+        if self.config.distill != "scores" or batch.labels is None or "m_cas" not in output.extras:
+            return {}
+        said = {_BRANCHES[name]: output.extras.get(f"{name}_cas") for name in _BRANCHES}
+        shown = {name: cas.float().softmax(dim=-1) for name, cas in said.items() if cas is not None}
+        return shown | {"pseudo label": self._teacher(output.extras)}
+
     def begin_step(self, moment: Moment, videos: Callable[[], Iterator[SnippetBatch]]) -> None:
         """Where the warm-up ends, fill the memory with the representative snippets of all training videos."""
         self.base.begin_step(moment, videos)
@@ -205,14 +215,14 @@ class Rskp(Head):
         main = self.base.respond(x, batch)
         alone = not self.training and self.config.test_branches == "main"
         if alone or self.config.branches == "main":
-            return replace(main, extras=_named("o", main))
+            return replace(main, extras=_named("o", main), embedding=None if self.training else x)
         own = self._represent(x, main, batch)
         branches = {"o": main, **self._branches(x, own, main, batch)}
         cas, scores = self._say(branches, x, own, batch)
         extras = {key: value for name, branch in branches.items() for key, value in _named(name, branch).items()}
         if batch.labels is not None and self.representatives is not None:
             extras |= {"mu": own.features, "mu_present": own.present, "mu_pred": self._recognize(own, batch)}
-        return HeadOutput(cas, main.attention, scores, extras)
+        return HeadOutput(cas, main.attention, scores, extras, embedding=None if self.training else x)
 
     def _represent(self, x: Tensor, main: HeadOutput, batch: SnippetBatch) -> Means:
         """(B, T, E) -> the representative snippets of each video."""
@@ -309,11 +319,15 @@ class Rskp(Head):
         """(B, T) of the main branch with what the others say: cross entropy, or distance of features."""
         if self.config.distill != "scores":
             return extras["m_apart"]
-        teacher, temperature = extras["m_cas"], self.config.temperature
+        said = (extras["o_cas"].float() / self.config.temperature).log_softmax(dim=-1)
+        return -(self._teacher(extras) * said).sum(dim=-1)
+
+    def _teacher(self, extras: dict[str, Tensor]) -> Tensor:
+        """(B, T, C + 1), equation 7: the class probabilities of the other branches."""
+        teacher = extras["m_cas"]
         if "r_cas" in extras:
             teacher = torch.lerp(teacher, extras["r_cas"], self.config.inter_share)
-        target = (teacher.detach().float() / temperature).softmax(dim=-1)
-        return -(target * (extras["o_cas"].float() / temperature).log_softmax(dim=-1)).sum(dim=-1)
+        return (teacher.detach().float() / self.config.temperature).softmax(dim=-1)
 
 
 def create(num_classes: int, feature_dims: dict[str, int], config: Config, authors: bool) -> Rskp:

@@ -105,6 +105,7 @@ class BaseModel(nn.Module):
             attention=attention,
             video_scores=self.classify(x_fg).softmax(dim=-1),
             extras={"x_fg": x_fg, "x_bg": _weighted(features, (1.0 - attention) * mask)},
+            embedding=features,
         )
 
 
@@ -153,6 +154,14 @@ class Tscn(Head):
             for name, (weight, value) in self._terms(one, batch, truth, refining).items():
                 terms[f"{name}_{stream}"] = weight * value
         return terms
+
+    def pseudo_labels(self, output: HeadOutput, batch: SnippetBatch) -> dict[str, Tensor]:
+        """Attention (B, T) of each stream, their fusion, and the pseudo ground truth that the next iteration gets."""
+        if int(self.iteration) == 0 or self.config.iterations == 1:
+            return {}
+        made = {f"attention, {s}": one.attention for s, one in output.streams.items()} | {"fused": output.attention}
+        shown = {name: values for name, values in made.items() if values is not None}
+        return shown | {"pseudo ground truth": self._pseudo_ground_truth(batch)}
 
     @torch.no_grad()
     def end_stage(self, stage: int) -> None:

@@ -1,0 +1,128 @@
+"""What a run's head sees in single videos, in pictures: the sections of a page on it.
+
+Class activations against the ground truth (FAC-Net, Figures 5 to 7), failure cases (RSKP's supplement, Figure 5),
+embedded snippets (FAC-Net, Figure 8; RSKP's supplement, Figures 6 and 7), pseudo labels (RSKP, Figure 6; supplement,
+Figure 4).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from wtal.errors import WtalError
+from wtal.pipeline.ensemble_folder import ensemble_by
+from wtal.pipeline.judgement import Question
+from wtal.pipeline.observed import Observed, chosen, observe, ranked_videos
+from wtal.pipeline.progress import SILENT, Reporter
+from wtal.pipeline.snippet_pictures import embedding_section
+from wtal.report.activations import video_picture
+from wtal.report.failures import missed_annotations, surest_false_positives, worst_videos
+from wtal.report.page import Picture, Section
+from wtal.report.pseudo_labels import pseudo_label_picture
+from wtal.report.style import drawable
+
+_FAILURES = 3
+"""Pictures of failure cases, beside the worst video."""
+
+
+def run_sections(
+    folder: Path,
+    videos: Sequence[str] = (),
+    seed: int = 0,
+    question: Question | None = None,
+    at: float = 0.5,
+    reporter: Reporter = SILENT,
+) -> list[Section]:
+    """Sections on one seed of a run: activations, failure cases, embedded snippets, pseudo labels.
+
+    `videos` are shown, by default the best, the median and the worst. `question` says what is judged, `at` the tIoU at
+    which a detection is a true positive, `seed` that of t-SNE and of the snippets drawn for it. What cannot be drawn
+    (the features have gone, scikit-learn is not installed) has a section that says why. An ensemble has no head to ask,
+    one by detections has nothing at all. Nothing is written.
+
+    Raises:
+        UsageError: when the folder is no single seed of a run with detections, or a video is unknown.
+        StoreError: when the run's activations have gone.
+        MissingExtraError: when matplotlib is not installed.
+    """
+    drawable()
+    observed = observe(folder, question or Question(), at, reporter)
+    made_by = ensemble_by(observed.run)
+    if made_by == "detections":
+        return []
+    shown = chosen(observed, videos)
+    seen = [_activations(observed, shown), _failures(observed, shown)]
+    if made_by == "activations":
+        return seen
+    return [
+        *seen,
+        _drawn("Embedded snippets", lambda: embedding_section(observed, shown, seed)),
+        *_found(_drawn("Pseudo labels", lambda: _pseudo_labels(observed, shown))),
+    ]
+
+
+def _drawn(title: str, draw: Callable[[], Section]) -> Section:
+    try:
+        return draw()
+    except WtalError as error:
+        return Section(title, f"Not drawn: {error}")
+
+
+def _found(section: Section) -> list[Section]:
+    return [section] if section.pictures or section.text else []
+
+
+def _activations(observed: Observed, shown: Mapping[str, str]) -> Section:
+    text = (
+        "What the head said of single videos, snippet by snippet, below the ground truth and the detections made of it "
+        "in the same seconds. Times are annotated for this comparison alone; the head never saw them."
+    )
+    pictures = tuple(_picture(observed, f"activations-{_slug(role)}", role, video) for role, video in shown.items())
+    return Section("Activations in single videos", text, (), pictures)
+
+
+def _failures(observed: Observed, shown: Mapping[str, str]) -> Section:
+    """The worst videos, the surest false positives, what was missed; pictures of videos that are not shown yet."""
+    here = {name: verdict for name, verdict in observed.verdicts.items() if name in observed.keys}
+    wrong = {name: max((one.score for one, _ in found.wrong), default=float("-inf")) for name, found in here.items()}
+    surest = [name for name in sorted(wrong, key=lambda name: -wrong[name])[:1] if here[name].wrong]
+    failed = [name for name in ranked_videos(observed) if (here[name].ap or 0.0) < 1.0]
+    cases = dict.fromkeys(failed[:_FAILURES], "low average precision")
+    cases |= dict.fromkeys(surest, "the surest false positive")
+    rest = [(role, name) for name, role in cases.items() if name not in shown.values()]
+    pictures = tuple(_picture(observed, f"failure-{i}", role, name) for i, (role, name) in enumerate(rest, 1))
+    scores = {name: observed.scores(name) for name in here}
+    tables = (
+        worst_videos(here, observed.at),
+        surest_false_positives(here, observed.at),
+        missed_annotations(here, scores, observed.at),
+    )
+    text = (
+        "Average precision of a video is that of all its detections in one ranking, whatever their class, the mean "
+        "over the thresholds of tIoU. It tells which videos are worth a look, and is not comparable with mAP.\n\n"
+        "Where all annotations of a video are found and nothing false is ranked before them, the rest is lost at "
+        "higher thresholds: they are placed loosely. Nearest is the mean over annotations of the tIoU with the nearest "
+        "detection of their class. A missed annotation whose class has a low video score may not have been looked for."
+    )
+    return Section("Failure cases", text, tuple(table for table in tables if table.rows), pictures)
+
+
+def _picture(observed: Observed, name: str, role: str, video: str) -> Picture:
+    return video_picture(name, observed.case(role, video), observed.classes, observed.localize, observed.at)
+
+
+def _pseudo_labels(observed: Observed, shown: Mapping[str, str]) -> Section:
+    """What snippets are taught, by the parameters at the end of each stage of training, where it has several."""
+    count = observed.trained(None).head.stages
+    stages: dict[str, int | None] = {f"iteration {k + 1}": k for k in range(count)} if count > 1 else {"": None}
+    trained = {name: observed.trained(stage) for name, stage in stages.items()}
+    pictures = []
+    for role, video in shown.items():
+        made = {name: observed.ask(one, video).pseudo_labels for name, one in trained.items()}
+        if any(made.values()):
+            name, case = f"pseudo-labels-{_slug(role)}", observed.case(role, video)
+            pictures.append(pseudo_label_picture(name, case, made, observed.classes))
+    return Section("Pseudo labels", "", (), tuple(pictures))
+
+
+def _slug(role: str) -> str:
+    return role.replace(" ", "-")

@@ -1,0 +1,166 @@
+"""The snippets of a run's videos as its head embeds them, with the representative ones that it may have."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wtal.pipeline.observed import Answer, Observed
+from wtal.report.activations import class_colours
+from wtal.report.embeddings import (
+    BACKGROUND,
+    NO_STARS,
+    Points,
+    Stars,
+    collection_picture,
+    neighbours_alike,
+    videos_picture,
+)
+from wtal.report.page import Picture, Section, Table
+
+if TYPE_CHECKING:
+    from wtal.models.head import Head
+
+_VIDEOS, _SNIPPETS = 100, 2000
+"""At most so many of them are drawn."""
+
+
+def embedding_section(
+    observed: Observed, shown: Mapping[str, str], seed: int, videos: int = _VIDEOS, snippets: int = _SNIPPETS
+) -> Section:
+    """t-SNE of the snippets of all videos, and where the head has representative ones, of the shown videos alone.
+
+    Of more than `videos` videos as many are drawn at random, and of each as many snippets that there are at most
+    `snippets` together; both by `seed`.
+
+    Raises:
+        WtalError: when the features have gone, or scikit-learn is not installed.
+    """
+    trained = observed.trained(observed.question.stage)
+    rng = np.random.default_rng(seed)
+    names = _some(sorted(observed.keys), videos, rng)
+    answers = {name: observed.ask(trained, name) for name in names}
+    if not any(answer.embeddings for answer in answers.values()):
+        return Section("Embedded snippets", "The head does not say how it embeds snippets.")
+    each = _share([len(next(iter(answer.embeddings.values()))) for answer in answers.values()], snippets)
+    streams = next(iter(answers.values())).embeddings
+    points = {stream: _sampled(observed, answers, stream, each, np.random.default_rng(seed)) for stream in streams}
+    known = _memory(trained.head)
+    colours = _colours(observed, next(iter(points.values())))
+    caption = _caption(observed, names, next(iter(points.values())), len(known.label), seed)
+    starred = {stream: (one, known) for stream, one in points.items()}
+    pictures = [collection_picture("embeddings", caption, starred, observed.classes, colours, seed)]
+    own = {video: observed.ask(trained, video) for video in shown.values()}
+    if own and all(answer.means is not None for answer in own.values()):
+        pictures.append(_own_means(observed, own, seed))
+    return Section("Embedded snippets", _TEXT, (_table(points),), tuple(pictures))
+
+
+_TEXT = (
+    "Every dot is a snippet as the head embeds it before it is classified; t-SNE puts those beside one another whose "
+    "vectors have nearly the same direction. Distances between groups, and their sizes, mean little. A snippet "
+    "is foreground, and has a class, where its middle lies in an annotation; of several the first counts.\n\n"
+    "The table tells how well the embedding itself, not the plane, keeps them apart: how often a snippet and its "
+    "nearest one of another video, by cosine, are both foreground or both background, and how often any two are."
+)
+
+
+def _caption(observed: Observed, names: Sequence[str], points: Points, stars: int, seed: int) -> str:
+    there = sum(observed.activations.grid(observed.keys[name]).num_snippets for name in names)
+    whole = len(names) == len(observed.keys) and there == len(points.label)
+    drawn = "all of them" if whole else f"drawn at random, as many of each video, of {there} snippets"
+    known = f" Stars: the {stars} representative snippets of the memory, by class." if stars else ""
+    return (
+        f"{len(points.label)} snippets of {len(names)} of {len(observed.keys)} videos, {drawn} (seed {seed}). Left: "
+        f"the ground truth's foreground and background. Right: its classes.{known}"
+    )
+
+
+def _own_means(observed: Observed, own: Mapping[str, Answer], seed: int) -> Picture:
+    """Each shown video, and the representative snippets that were made of it."""
+    panels = {}
+    for video, answer in own.items():
+        points = _sampled(
+            observed, {video: answer}, next(iter(answer.embeddings)), _SNIPPETS, np.random.default_rng(seed)
+        )
+        assert answer.means is not None
+        assert answer.mean_labels is not None
+        background = answer.mean_labels >= len(observed.classes)
+        panels[video] = points, Stars(answer.means, np.where(background, BACKGROUND, answer.mean_labels))
+    caption = (
+        "The snippets of single videos, coloured by the ground truth, and stars: the representative snippets that the "
+        "head sums each of them up with, coloured by the class that it takes them for (pale: background)."
+    )
+    there = [observed.classes[label] for _, stars in panels.values() for label in stars.label.tolist() if label >= 0]
+    shown = [label for video in own for label in observed.records[video].labels]
+    colours = class_colours(observed.classes, list(dict.fromkeys([*shown, *there])))
+    return videos_picture("representatives", caption, panels, observed.classes, colours, seed)
+
+
+def _colours(observed: Observed, points: Points) -> dict[str, str]:
+    """Of many classes the most frequent have one."""
+    counts = np.bincount(points.label[points.label != BACKGROUND], minlength=len(observed.classes))
+    order = np.argsort(-counts, kind="stable")
+    return class_colours(observed.classes, [observed.classes[i] for i in order])
+
+
+def _sampled(
+    observed: Observed, answers: Mapping[str, Answer], stream: str, each: int, rng: np.random.Generator
+) -> Points:
+    """At most `each` snippets of every video, in order of time."""
+    vectors, labels, videos = [], [], []
+    for number, (name, answer) in enumerate(answers.items()):
+        x = answer.embeddings[stream]
+        places = np.sort(rng.choice(len(x), min(each, len(x)), replace=False))
+        vectors.append(x[places])
+        labels.append(_labels(observed, name)[places])
+        videos.append(np.full(len(places), number))
+    return Points(np.concatenate(vectors), np.concatenate(labels), np.concatenate(videos))
+
+
+def _share(lengths: Sequence[int], most: int) -> int:
+    """So many snippets of each video, or all that it has, make at most `most`; at least one."""
+    counts, best = np.array(lengths), 1
+    while best < counts.max(initial=0) and np.minimum(counts, best + 1).sum() <= most:
+        best += 1
+    return best
+
+
+def _labels(observed: Observed, video: str) -> NDArray[np.int64]:
+    """(T,) the class that each snippet's middle shows, or the background."""
+    grid = observed.activations.grid(observed.keys[video])
+    labels = np.full(grid.num_snippets, BACKGROUND)
+    for one in reversed(observed.records[video].annotations):
+        labels[grid.mask([one])] = observed.classes.index(one.label) if one.label in observed.classes else BACKGROUND
+    return labels
+
+
+def _memory(head: "Head") -> Stars:
+    """The representative snippets that a head keeps of other videos."""
+    from wtal.models.memory_bank import Memory
+
+    memory = getattr(head, "memory", None)
+    if not isinstance(memory, Memory) or not memory.is_filled:
+        return NO_STARS
+    vectors, labels = memory.kept()
+    return Stars(vectors.float().cpu().numpy(), labels.cpu().numpy())
+
+
+def _table(points: Mapping[str, Points]) -> Table:
+    rows = {}
+    for stream, one in points.items():
+        alike, chance = neighbours_alike(one)
+        rows[stream or "all streams"] = {
+            "nearest of another video": f"{100 * alike:.1f} %",
+            "any of another video": f"{100 * chance:.1f} %",
+            "snippets": str(len(one.label)),
+            "foreground": str(int((one.label != BACKGROUND).sum())),
+        }
+    return Table("How often two snippets are both foreground or both background", rows)
+
+
+def _some(names: Sequence[str], most: int, rng: np.random.Generator) -> list[str]:
+    if len(names) <= most:
+        return list(names)
+    return [names[i] for i in np.sort(rng.choice(len(names), most, replace=False))]

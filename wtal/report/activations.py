@@ -1,0 +1,127 @@
+"""What a head said of one video, snippet by snippet, against the ground truth and the detections made of it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wtal.data.grid import SnippetGrid
+from wtal.eval.per_video import Verdict
+from wtal.eval.thresholds import tiou_key
+from wtal.models.localize_config import LocalizeConfig
+from wtal.models.signals import Activations, class_activations
+from wtal.report.page import Picture
+from wtal.report.style import BLUE, GREEN, GREY, INK, ORANGE, PINK, RED, SKY, YELLOW
+from wtal.report.timeline import Bar, Bars, Curve, Curves, Track, Words, timeline
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PALETTE = (BLUE, RED, GREEN, PINK, ORANGE, SKY, YELLOW)
+_CLASSES, _LEAST, _MOST = 5, 5, 50
+"""Classes drawn, and detections: at least, and at most."""
+PART_LINES = ("--", ":", "-.")
+"""Of what belongs to one stream each."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A video that is shown, and why: its verdict, and what the head said of it on its clock."""
+
+    role: str
+    video: str
+    verdict: Verdict
+    activations: Activations
+    grid: SnippetGrid
+
+
+def class_colours(classes: Sequence[str], shown: Sequence[str]) -> dict[str, str]:
+    """Class -> its colour: of few classes always the same one, of many the first seven that are `shown` have one."""
+    names = classes if len(classes) <= len(PALETTE) else shown
+    return dict(zip(names, PALETTE, strict=False))
+
+
+def video_picture(name: str, case: Case, classes: Sequence[str], config: LocalizeConfig, at: float) -> Picture:
+    """Annotations, detections, class activations and attention of a video, over seconds.
+
+    `config` is the localization that the detections came from, `at` the tIoU that the verdict is at.
+    """
+    verdict, best = case.verdict, best_detections(case.verdict)
+    caption = (
+        f"{case.role.capitalize()}: {case.video}, average precision {_number(verdict.ap)}, {sum(verdict.found)} of "
+        f"{len(verdict.annotations)} annotations found at tIoU {tiou_key(at)}. Filled detections are true positives, "
+        f"hollow ones false, with their scores; the {len(best)} best of {len(verdict.detections)}. Class activations "
+        f"as localization takes them ({config.activation}). Behind them lie the annotations."
+    )
+    return Picture(name, caption, _figure(case, classes, config))
+
+
+def best_detections(verdict: Verdict) -> list[tuple[Any, str]]:
+    """The best-scored detections with their outcomes: twice as many as annotations, 5 to 50."""
+    count = min(max(_LEAST, 2 * len(verdict.annotations)), _MOST)
+    return [*zip(verdict.detections, verdict.outcomes, strict=True)][:count]
+
+
+def classes_shown(verdict: Verdict, classes: Sequence[str]) -> list[str]:
+    """Annotated classes, then those of the best detections, as many as can be told apart."""
+    names = [one.label for one in (*verdict.annotations, *(one for one, _ in best_detections(verdict)))]
+    return [name for name in dict.fromkeys(names) if name in classes][:_CLASSES]
+
+
+def annotation_bars(verdict: Verdict, colours: Mapping[str, str]) -> list[Bar]:
+    """The ground truth, coloured by class."""
+    return [Bar(one, colours.get(one.label, GREY)) for one in verdict.annotations]
+
+
+def edges_of(grid: SnippetGrid) -> NDArray[np.float64]:
+    """(T + 1,) seconds between which the snippets lie."""
+    return grid.seconds(np.arange(grid.num_snippets + 1))
+
+
+def _figure(case: Case, classes: Sequence[str], config: LocalizeConfig) -> "Figure":
+    shown = classes_shown(case.verdict, classes)
+    colours = class_colours(classes, shown)
+    truth = annotation_bars(case.verdict, colours)
+    found = [
+        Bar(one, colours.get(one.label, GREY), f"{one.score:.2f}", hollow=outcome != "true positive")
+        for one, outcome in best_detections(case.verdict)
+    ]
+    edges, columns = edges_of(case.grid), {name: [*classes].index(name) for name in shown}
+    tracks: list[Track] = [Bars("annotations", truth), Bars("detections", found)]
+    for stream, one in {"": case.activations, **_streams(case.activations)}.items():
+        values = class_activations(one, config)
+        curves = [Curve(edges, values[:, column], colours[name]) for name, column in columns.items()]
+        tracks.append(Curves(f"cas, {stream}" if stream else "cas", curves, unit=config.activation != "none"))
+    if attention := _attention(case.activations, edges):
+        tracks.append(Curves("attention", attention))
+    tracks.append(Words("video scores", _scores(case.activations, classes)))
+    return timeline(case.grid.duration, tracks, case.video, {name: colours[name] for name in shown}, truth)
+
+
+def _attention(activations: Activations, edges: NDArray[np.float64]) -> list[Curve]:
+    """Of the head, and dashed of each stream."""
+    alone = {name: one.attention for name, one in _streams(activations).items() if one.attention is not None}
+    lines = dict(zip(alone, PART_LINES, strict=False))
+    made = [Curve(edges, alone[name], GREY, line, name) for name, line in lines.items()]
+    if activations.attention is not None:
+        made.append(Curve(edges, activations.attention, INK, name="fused" if alone else ""))
+    return made
+
+
+def _streams(activations: Activations) -> dict[str, Activations]:
+    """Rgb first, as heads have it."""
+    return {
+        name: activations.streams[name] for name in sorted(activations.streams, key=lambda name: (name != "rgb", name))
+    }
+
+
+def _scores(activations: Activations, classes: Sequence[str], most: int = 3) -> str:
+    """The video scores in words, the best of them."""
+    order = np.argsort(-activations.video_scores, kind="stable")[:most]
+    return ",  ".join(f"{classes[i]} {activations.video_scores[i]:.2f}" for i in order)
+
+
+def _number(ap: float | None) -> str:
+    return "unknown" if ap is None else f"{100 * ap:.1f} %"
