@@ -14,8 +14,7 @@ from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import cv2
 import numpy as np
@@ -25,6 +24,7 @@ from numpy.typing import NDArray
 from wtal.errors import VideoError
 from wtal.extractors.backbone import Backbone
 from wtal.extractors.choose import REFERENCE
+from wtal.extractors.closing import Closing
 from wtal.extractors.extractor import FLOW, Extracted, Extractor
 from wtal.extractors.isolate import IsolatedVideo, ReaderProcess
 from wtal.extractors.stage import Cores, Stage
@@ -35,7 +35,7 @@ from wtal.extractors.video import ReaderFailed, VideoInfo, VideoSummary
 DECODE, FLOWS = "decode and size", "flow"
 
 
-class Line:
+class Line(Closing):
     """Extractors that share their flow engines and reader processes, kept over many videos.
 
     `run` may be called from several threads at once, one video each. `times` says what every stage did.
@@ -124,14 +124,6 @@ class Line:
         for stage in (*self._flows.values(), *self._backbones.values()):
             stage.close()
         torch.set_num_threads(self._torch_threads)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _read(self, path: Path, numbers: Sequence[int], reader: str, why: str | None) -> list[Extracted | VideoError]:
         extractors = [self.extractors[number] for number in numbers]
