@@ -1,12 +1,12 @@
 """What extracts features: a backbone for each stream, a flow method, a reader; `line.py` has them work on files."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -25,18 +25,13 @@ from wtal.registry import BACKBONES, suggest
 FLOW = "flow"
 
 
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 @dataclass(frozen=True)
 class ExtractorSpec:
     """All that says how features are made; picklable, so that it can travel to workers.
 
     Empty `streams`, empty `flow` and zero `stride` take the backbone's own. `weights` holds (stream, source) pairs.
     `device` is one of torch's, or several with commas between them, each of which gets a copy of the backbones.
-    `threads` is how many work side by side (0: one a core; the cores are divided by `share`, who work on this machine).
+    `threads` is how many work side by side (0: one a core that this process may use; the cores are divided by `share`, who work on this machine).
     `time_limit` is how many seconds a reader may go without a frame; `crops` as in `Backbone.extract`;
     `runtime` and `precision` as in `wtal.extractors.runtime`.
     """
@@ -99,7 +94,7 @@ class Extractor:
         flow = spec.flow or module.FLOW
         self.flows: list[FlowMethod] = [create_flow(flow, device) for device in self.devices] if FLOW in names else []
         self.flow = self.flows[0] if self.flows else None
-        self.threads = spec.threads or max(1, cores() // spec.share)
+        self.threads = spec.threads or max(1, int(joblib.cpu_count()) // spec.share)
         if spec.device.startswith("cuda"):
             # TF32 moves features by a thousandth against the CPU: speed is not worth other numbers.
             torch.backends.cudnn.allow_tf32 = False
