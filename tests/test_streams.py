@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.videos import constant, write_video
+from tests.videos import chunks, constant, write_video
 from wtal.errors import VideoError
 from wtal.extractors.backbone import FrameSize
 from wtal.extractors.extractor import Extractor, ExtractorSpec
@@ -21,15 +21,6 @@ from wtal.extractors.snippets import Windows
 from wtal.extractors.stage import Cores, Stage
 from wtal.extractors.streams import Features, Flow, flows_of
 from wtal.extractors.timetable import Spent, TimeTable
-
-
-def chunks(frames, sizes):
-    """The frames in chunks of the given sizes, over and over."""
-    start, turn = 0, 0
-    while start < len(frames):
-        size = sizes[turn % len(sizes)]
-        yield frames[start : start + size]
-        start, turn = start + size, turn + 1
 
 
 class Difference:

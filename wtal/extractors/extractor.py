@@ -31,7 +31,8 @@ class ExtractorSpec:
 
     Empty `streams`, empty `flow` and zero `stride` take the backbone's own. `weights` holds (stream, source) pairs.
     `device` is one of torch's, or several with commas between them, each of which gets a copy of the backbones.
-    `threads` is how many work side by side (0: one a core that this process may use; the cores are divided by `share`, who work on this machine).
+    `threads` is how many work side by side (0: one a core that this process may use, of which each of `share` processes
+    on this machine takes its part).
     `time_limit` is how many seconds a reader may go without a frame; `crops` as in `Backbone.extract`;
     `runtime` and `precision` as in `wtal.extractors.runtime`.
     """
