@@ -271,7 +271,9 @@ def test_several_devices_share_the_snippets_of_all_videos(tmp_path, monkeypatch)
         expected = [line.run(video)[0] for video in videos]
     with Line([both]) as line, ThreadPoolExecutor(6) as pool:
         found = pool.map(lambda video: line.run(video)[0], videos)
-        time.sleep(1)
+        deadline = time.monotonic() + 60
+        while len(line._backbones[0, "rgb"]._orders) < 4 and time.monotonic() < deadline:
+            time.sleep(0.01)
         go.set()
         for one, other in zip(found, expected, strict=True):
             np.testing.assert_allclose(one.streams["rgb"], other.streams["rgb"], rtol=1e-4, atol=1e-6)
@@ -324,7 +326,7 @@ def test_each_stage_has_its_own_number_of_torch_threads_whoever_began_last(tmp_p
 
             backbone.extract = counted
         with Line(extractors) as line:
-            for numbers in line.groups():
+            for numbers in line.groups(range(2)):
                 line.run(video, numbers)
         assert seen == {"motion": 1, "i3d": 3}
 
@@ -345,3 +347,37 @@ def test_an_engine_that_fails_costs_the_video_and_no_more(tmp_path):
         with pytest.raises(VideoError, match="RuntimeError: out of memory"):
             line.run(videos[0])
         assert len(line.run(videos[1])[0].streams["rgb"]) == 3
+
+
+def test_a_line_that_cannot_start_leaves_nothing_running():
+    """The second of two stages has nobody to do its work."""
+    before = set(threading.enumerate()), torch.get_num_threads(), cv2.getNumThreads()
+    extractor = Extractor(ExtractorSpec("motion"))
+    extractor.replicas["flow"] = []
+    with pytest.raises(IndexError):
+        Line([extractor])
+    assert (set(threading.enumerate()), torch.get_num_threads(), cv2.getNumThreads()) == before
+
+
+def test_one_pair_keeps_opencv_to_one_core_while_a_line_is_open():
+    before = cv2.getNumThreads()
+    with Line([Extractor(ExtractorSpec("motion", streams=("rgb",)))]):
+        assert cv2.getNumThreads() == 1
+    assert cv2.getNumThreads() == before
+
+
+def test_the_time_table_knows_of_decoding_before_a_video_ends(tmp_path):
+    video = write_video(tmp_path / "v.mp4", constant(25, 200), size=(64, 48))
+    extractor = Extractor(ExtractorSpec("motion", streams=("rgb",)))
+    seen, own = [], extractor.backbones["rgb"].extract
+    with Line([extractor]) as line:
+
+        def look(clips, crops):
+            seen.append(line.times.stages()["decode and size"])
+            return own(clips, crops)
+
+        extractor.backbones["rgb"].extract = look
+        line.run(video)
+        whole = line.times.stages()["decode and size"]
+    assert 0 < seen[0].units < whole.units == 200
+    assert 0 < seen[0].seconds <= whole.seconds

@@ -140,6 +140,10 @@ class Extractor:
         """What extractors must have in common to see the same frames: rate, size, reader and its time limit."""
         return self.spec.fps, self.size, self.spec.reader, self.spec.time_limit
 
+    def stage(self, stream: str) -> str:
+        """What a time table calls the work of a stream's backbone."""
+        return f"{self.name} {stream}"
+
     def joins(self, stream: str) -> bool:
         """Whether snippets of several videos run in one batch: on a GPU, which wants full ones.
 

@@ -106,7 +106,7 @@ class IsolatedVideo(Closing):
         self._name = "the reader process"
         self._summary: VideoSummary | None = None
         self.seconds = 0.0
-        """Decoding and scaling took so long, known with the summary."""
+        """Decoding and scaling took so long for the chunks that have come."""
 
     @property
     def summary(self) -> VideoSummary:

@@ -5,13 +5,11 @@ and backbones are stages that all videos in flight share. Every step waits for t
 chunks of frames behind the reader, a backbone a few clips behind flow. So memory does not grow with a video's length.
 """
 
-import contextlib
 import json
 import queue
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,26 +34,30 @@ DECODE, FLOWS = "decode and size", "flow"
 
 
 class Line(Closing):
-    """Extractors that share their flow engines and reader processes, kept over many videos.
+    """Extractors that share their flow engines and reader processes, kept over many videos, until it is closed.
 
     `run` may be called from several threads at once, one video each. `times` says what every stage did.
     """
 
-    def __init__(self, extractors: Sequence[Extractor], times: TimeTable | None = None) -> None:
+    def __init__(self, extractors: Sequence[Extractor]) -> None:
         self.extractors = list(extractors)
-        self.times = times or TimeTable()
+        self.times = TimeTable()
         self._idle: queue.SimpleQueue[ReaderProcess] = queue.SimpleQueue()
         self._readers: list[ReaderProcess] = []
         self._closed = False
         self._cores = Cores(self.extractors[0].threads)
-        self._torch_threads = torch.get_num_threads()
         with_flow = {_flow_key(one): one for one in extractors if one.flows}
-        self._flows = {key: self._flow_stage(one) for key, one in with_flow.items()}
-        self._backbones = {
-            (number, stream): self._backbone_stage(one, stream)
-            for number, one in enumerate(extractors)
-            for stream in one.backbones
-        }
+        with ExitStack() as opened:
+            opened.enter_context(_threads_as_before())
+            # Pairs and clips go side by side already; within one of them OpenCV takes no second core.
+            cv2.setNumThreads(1)
+            self._flows = {key: opened.enter_context(self._flow_stage(one)) for key, one in with_flow.items()}
+            self._backbones = {
+                (number, stream): opened.enter_context(self._backbone_stage(one, stream))
+                for number, one in enumerate(extractors)
+                for stream in one.backbones
+            }
+            self._stages = opened.pop_all()
 
     def run(self, path: Path, wanted: Sequence[int] = ()) -> list[Extracted | VideoError]:
         """Features of one file by the extractors of these numbers (none: all), which see the same frames.
@@ -87,43 +89,17 @@ class Line(Closing):
         with self._reader_process() as process:
             return process.headers(path, self.extractors[0].spec.time_limit)
 
-    def groups(self) -> list[list[int]]:
-        """Numbers of the extractors, those together that see the same frames and so share a pass."""
-        kinds = [one.frames for one in self.extractors]
-        return [[i for i, other in enumerate(kinds) if other == kind] for kind in dict.fromkeys(kinds)]
-
-    def rehearse(self, path: Path, seconds: float, numbers: Sequence[int]) -> int:
-        """Extract from one file for about so many seconds, for the clock alone; returns how many frames it got through.
-
-        `numbers` are of one of the `groups`. A file that cannot be read to that point counts as far as it went.
-        """
-        first, count = self.extractors[numbers[0]], 0
-        end = time.perf_counter() + seconds
-
-        def some(video: IsolatedVideo) -> Iterator[NDArray[np.uint8]]:
-            nonlocal count
-            for frames in video:
-                count += len(frames)
-                yield frames
-                if time.perf_counter() > end:
-                    return
-
-        with (
-            contextlib.suppress(VideoError),
-            self._reader_process() as process,
-            first.open(process, path, first.spec.reader, None) as video,
-        ):
-            self._features(numbers, some(video))
-        return count
+    def groups(self, numbers: Sequence[int]) -> list[list[int]]:
+        """Numbers of extractors, those together that see the same frames and so share a pass."""
+        kinds = dict.fromkeys(self.extractors[number].frames for number in numbers)
+        return [[number for number in numbers if self.extractors[number].frames == kind] for kind in kinds]
 
     def close(self) -> None:
         """Stop what is in flight, and end all reader processes."""
         self._closed = True
         for reader in self._readers:
             reader.close()
-        for stage in (*self._flows.values(), *self._backbones.values()):
-            stage.close()
-        torch.set_num_threads(self._torch_threads)
+        self._stages.close()
 
     def _read(self, path: Path, numbers: Sequence[int], reader: str, why: str | None) -> list[Extracted | VideoError]:
         extractors = [self.extractors[number] for number in numbers]
@@ -133,11 +109,11 @@ class Line(Closing):
         return [_made(one, streams, summary) for one, streams in zip(extractors, features, strict=True)]
 
     def _frames(self, video: IsolatedVideo) -> Iterator[NDArray[np.uint8]]:
-        count = 0
+        told = 0.0
         for frames in video:
-            count += len(frames)
+            self.times.add(DECODE, Spent(video.seconds - told, len(frames), "frames"))
+            told = video.seconds
             yield frames
-        self.times.add(DECODE, Spent(video.seconds, count, "frames"))
 
     def _features(self, numbers: Sequence[int], chunks: Iterator[NDArray[np.uint8]]) -> list[dict[str, NDArray[Any]]]:
         """Chunks of frames (n, H, W, 3) -> {stream: (T, D)} of each extractor."""
@@ -166,6 +142,8 @@ class Line(Closing):
     @contextmanager
     def _reader_process(self) -> Iterator[ReaderProcess]:
         """A reader process that nobody else uses now."""
+        if self._closed:
+            raise CancelledError
         try:
             process = self._idle.get_nowait()
         except queue.Empty:
@@ -195,7 +173,7 @@ class Line(Closing):
         # What has no parameters stays on the CPU, whatever the device: one copy is enough there.
         workers = replicas if joins else replicas[:1] * (extractor.threads if replicas[0].side_by_side else 1)
         return Stage(
-            f"{extractor.name} {stream}",
+            extractor.stage(stream),
             "snippets",
             [_extraction(replica, spec.crops) for replica in workers],
             self.times,
@@ -205,6 +183,17 @@ class Line(Closing):
             needs=threads,
             begin=lambda: _threads_of_torch(threads),
         )
+
+
+@contextmanager
+def _threads_as_before() -> Iterator[None]:
+    """After the block torch and OpenCV have the numbers of threads that they had before it."""
+    before = torch.get_num_threads(), cv2.getNumThreads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        cv2.setNumThreads(before[1])
 
 
 def _threads_of_torch(count: int) -> None:

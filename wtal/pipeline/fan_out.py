@@ -22,7 +22,7 @@ from wtal.pipeline.videos import VideoFile
 from wtal.registry import BACKBONES
 
 if TYPE_CHECKING:
-    from wtal.extractors.extractor import Extractor, ExtractorSpec
+    from wtal.extractors.extractor import Extracted, Extractor, ExtractorSpec
     from wtal.extractors.line import Line
     from wtal.extractors.timetable import Spent
 
@@ -223,15 +223,8 @@ def _one(stores: Sequence[Path], line: "Line", video: VideoFile, wait: bool) -> 
         todo = [i for i in order if claims.enter_context(writers[i].claim(video.id, wait=wait))]
         if not all(i in todo or writers[i].done(video.id) for i in order):
             return None
-        for frames in dict.fromkeys(extractors[i].frames for i in todo):
-            same = [i for i in todo if extractors[i].frames == frames]
-            try:
-                made = line.run(video.path, same)
-                fingerprint = file_fingerprint(video.path)
-            except OSError as error:
-                made = [VideoError(f"the file cannot be read any more: {error.strerror}")] * len(same)
-            except VideoError as error:
-                made = [error] * len(same)
+        for same in line.groups(todo):
+            made, fingerprint = _extracted(line, video, same)
             with line.times.busy(STORE, sum(not isinstance(one, VideoError) for one in made), "videos"):
                 for i, one in zip(same, made, strict=True):
                     if isinstance(one, VideoError):
@@ -241,6 +234,16 @@ def _one(stores: Sequence[Path], line: "Line", video: VideoFile, wait: bool) -> 
                         info = {"file": video.path.name, **one.info}
                         writers[i].write(video.id, one.grid, one.streams, info, fingerprint)
     return reasons
+
+
+def _extracted(line: "Line", video: VideoFile, numbers: Sequence[int]) -> "tuple[list[Extracted | VideoError], str]":
+    """What the extractors of these numbers make of a video, and the mark of its file."""
+    try:
+        return line.run(video.path, numbers), file_fingerprint(video.path)
+    except OSError as error:
+        return [VideoError(f"the file cannot be read any more: {error.strerror}")] * len(numbers), ""
+    except VideoError as error:
+        return [error] * len(numbers), ""
 
 
 _AS_THEY_COME = {"return_as": "generator_unordered"}
