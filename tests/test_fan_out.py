@@ -194,6 +194,7 @@ def test_a_plan_says_what_extraction_then_does_and_writes_nothing(videos, plain,
     assert plan["stores"] == [
         {
             "path": str(tmp_path / "ws" / "features" / plain[0].name),
+            "videos": COUNT,
             "snippets": snippets,
             "bytes": sum(array.nbytes for name in store.ids for array in store[name].streams.values()),
         }
@@ -203,6 +204,7 @@ def test_a_plan_says_what_extraction_then_does_and_writes_nothing(videos, plain,
     assert plan["seconds"] == pytest.approx(sum(30 + 25 * n for n in range(COUNT)) / 25)
     assert plan["rate"] > 0
     assert plan["needed_seconds"] == pytest.approx(plan["seconds"] / plan["rate"])
+    assert not plan["cluster"]
 
 
 def test_a_plan_leaves_out_what_is_done(videos, plain):

@@ -82,6 +82,22 @@ class StoreWriter:
         _refuse_other_identity(writer.path, writer._index().identity, identity)
         return writer
 
+    @classmethod
+    def find(cls, path: str | Path, identity: Mapping[str, Any]) -> "StoreWriter | None":
+        """The store that `open` would go on with, None where it would make one; nothing is written or locked.
+
+        Raises:
+            StoreError: when the folder holds a store of another identity or other files.
+        """
+        writer = cls(Path(path))
+        if not writer.path.is_dir():
+            return None
+        _refuse_other_files(writer.path)
+        if not (writer.path / INDEX).exists():
+            return None
+        _refuse_other_identity(writer.path, writer._index().identity, identity)
+        return writer
+
     def state(self, video: str) -> State:
         """How far a video is: published, written (in a part), failed, or new."""
         # A part goes only after the index has its video: in this order, no moment shows neither.
