@@ -1,6 +1,7 @@
 """A plan of extraction: what each store lacks, and how a trial's work becomes an estimate."""
 
 import time
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from wtal.pipeline.extract import extract_all
 from wtal.pipeline.fan_out import Machine
 from wtal.pipeline.plan import plan, words
 from wtal.pipeline.recipe import ExtractConfig
-from wtal.pipeline.trial import Picture, Rates, load, measure
+from wtal.pipeline.trial import Picture, Rates, _rates, _Tried, load, measure
 from wtal.pipeline.workspace import Workspace
 
 I3D = ExtractorSpec("i3d", weights=(("rgb", "random:0"), ("flow", "random:0")), flow="dis", threads=1, batch=2)
@@ -91,8 +92,8 @@ def test_an_estimate_adds_what_stages_do_and_divides_by_how_many_work_at_a_time(
     assert rates.seconds({"decode": 10, "net": 10, "never tried": 10}) == pytest.approx(10)
 
 
-def test_a_trial_of_a_slow_network_ends_with_its_first_batch(tmp_path, monkeypatch):
-    """Of ten batches of each video the first ends the trial; what is at work is waited for, the rest called off."""
+def test_a_trial_of_a_slow_network_ends_with_its_first_clips(tmp_path, monkeypatch):
+    """Of the twenty clips of each of two videos in flight: one to warm up, one to measure."""
     video = write_video(tmp_path / "v.mp4", constant(25, 320), size=(48, 40))
     extractor = Extractor(replace(I3D, streams=("rgb",), weights=I3D.weights[:1]))
     extractor.size = FrameSize(40, enlarge=False)
@@ -105,9 +106,16 @@ def test_a_trial_of_a_slow_network_ends_with_its_first_batch(tmp_path, monkeypat
 
     monkeypatch.setattr(extractor.backbones["rgb"], "extract", slow)
     rates = measure([extractor], [Picture(video, 48, 40)], 2, 0.1)
-    assert 1 <= len(batches) <= 3
-    assert rates.work["i3d rgb"] >= 0.25
+    assert batches == [1, 1] * 2
+    assert rates.work["i3d rgb"] >= 0.5
     assert rates.together > 0
+
+
+def test_what_a_short_trial_did_not_come_to_is_taken_from_the_first_clips():
+    first = _Tried(Counter({"decode": 3.0, "net": 8.0}), Counter({"decode": 6.0, "net": 2.0}), 4.0)
+    other = _Tried(Counter({"decode": 1.0}), Counter({"decode": 10.0}), 0.5)
+    assert _rates(first, [other, _Tried(Counter(), Counter(), 0.0)]) == Rates({"decode": 0.1, "net": 4.0}, 2.0)
+    assert _rates(first, []) == Rates({"decode": 0.5, "net": 4.0}, 2.75)
 
 
 def test_a_trial_of_what_cannot_be_read_gives_nothing(tmp_path):

@@ -80,6 +80,16 @@ class Line(Closing):
             # Of an engine or a network: it costs this video, and is told as its failure.
             raise VideoError(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}") from error
 
+    def rehearse(self, path: Path, frames: int) -> None:
+        """Extract from the first so many frames of a file, which all extractors see alike, for the clock alone.
+
+        Raises:
+            VideoError: when the file cannot be read so far.
+        """
+        first = self.extractors[0]
+        with self._reader_process() as process, first.open(process, path, first.spec.reader, None) as video:
+            self._features(range(len(self.extractors)), _first(self._frames(video), frames))
+
     def headers(self, path: Path) -> VideoInfo:
         """What the headers of a file say, without decoding it.
 
@@ -200,6 +210,15 @@ def _threads_of_torch(count: int) -> None:
     """For this thread, which asks first: a thread that has not takes the number of whoever set one last."""
     torch.get_num_threads()
     torch.set_num_threads(count)
+
+
+def _first(chunks: Iterator[NDArray[np.uint8]], count: int) -> Iterator[NDArray[np.uint8]]:
+    """Chunks (n, H, W, 3) up to so many frames."""
+    for chunk in chunks:
+        yield chunk[:count]
+        count -= len(chunk)
+        if count <= 0:
+            return
 
 
 def _made(extractor: Extractor, streams: dict[str, NDArray[Any]], summary: VideoSummary) -> Extracted | VideoError:

@@ -1,15 +1,15 @@
 """What the stages of extraction take here, tried for a few seconds, and what that comes to for other videos.
 
-A trial keeps as many videos in flight as there will be, and is called off when its time is over and every backbone has
-done something. What each stage was at work for, by its units and, where it depends on them, pixels, is its rate; how
-many stages were at work at a time turns their work into time that goes by. So work that was begun counts as far as it
-came, and a video counts by its pictures' size, not by the sizes that happened to be tried.
+A trial keeps as many videos in flight as there will be, and is called off when its time is over. What each stage was
+at work for, by its units and, where it depends on them, pixels, is its rate; how many stages were at work at a time
+turns their work into time that goes by. So work that was begun counts as far as it came, and a video counts by its
+pictures' size, not by the sizes that happened to be tried.
 """
 
-import threading
+import math
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -84,18 +84,18 @@ def measure(
 ) -> Rates | None:
     """Try extractors that see the same frames on videos of the sample, in turn, for about so many seconds in all.
 
-    The first try ends as soon as every backbone has done a batch, however long that takes. What is compiled or loaded
-    on first use is in it: it counts only where it leaves too little time for others. None where nothing can be read.
+    First come two rounds of a clip by each backbone, however long those take: one to warm up, as what is compiled or
+    loaded on first use is not counted, one for the stages that the rest of the time is too short for. None where
+    nothing can be read.
     """
     start = time.perf_counter()
-    first = _try(extractors, sample[0], decoders, 0)
-    tried = [] if time.perf_counter() - start < seconds / 2 else [first]
+    _, first = (_try(extractors, sample[0], decoders, _first_clips) for _ in range(2))
+    tried: list[_Tried] = []
     for number, picture in enumerate(sample):
         left = start + seconds - time.perf_counter()
-        if tried and left <= 0:
-            break
-        tried.append(_try(extractors, picture, decoders, left / (len(sample) - number)))
-    return _rates(tried)
+        if left > 0:
+            tried.append(_try(extractors, picture, decoders, _again_and_again, left / (len(sample) - number)))
+    return _rates(first, tried)
 
 
 @dataclass(frozen=True)
@@ -107,31 +107,34 @@ class _Tried:
     seconds: float
 
 
-def _rates(tried: Sequence[_Tried]) -> Rates | None:
-    worked, done = Counter[str](), Counter[str]()
-    for one in tried:
+def _rates(first: _Tried, others: Sequence[_Tried]) -> Rates | None:
+    seconds, worked, done = 0.0, Counter[str](), Counter[str]()
+    for one in [one for one in others if one.done] or [first]:
+        seconds += one.seconds
         worked.update(one.worked)
         done.update(one.done)
     if not done:
         return None
-    together = worked.total() / sum(one.seconds for one in tried)
-    return Rates({stage: worked[stage] / done[stage] for stage in done}, together)
+    work = {stage: first.worked[stage] / first.done[stage] for stage in first.done}
+    return Rates(work | {stage: worked[stage] / done[stage] for stage in done}, worked.total() / seconds)
 
 
-def _try(extractors: "Sequence[Extractor]", picture: Picture, decoders: int, seconds: float) -> _Tried:
-    """Extract from a video, again and again, until the time is over and every backbone has done something."""
+def _try(
+    extractors: "Sequence[Extractor]",
+    picture: Picture,
+    decoders: int,
+    go: "Callable[[Line, Path], None]",
+    seconds: float = math.inf,
+) -> _Tried:
+    """Have so many videos in flight until they are through, or until the time is over since the first frames came."""
     from wtal.extractors.line import DECODE, Line
 
-    backbones = [one.stage(stream) for one in extractors for stream in one.backbones]
     with Line(extractors) as line, ThreadPoolExecutor(decoders) as pool:
-        through = threading.Event()
-        flying = [pool.submit(_go_on, line, picture.path, through) for _ in range(decoders)]
+        flying = [pool.submit(go, line, picture.path) for _ in range(decoders)]
         start = None
         while not all(one.done() for one in flying):
-            stages = line.times.stages()
-            start = start or (time.perf_counter() if DECODE in stages else None)
-            began = through.is_set() or all(stage in stages for stage in backbones)
-            if start and began and time.perf_counter() - start > seconds:
+            start = start or (time.perf_counter() if DECODE in line.times.stages() else None)
+            if start and time.perf_counter() - start > seconds:
                 break
             time.sleep(_LOOK_SECONDS)
         line.close()
@@ -144,9 +147,14 @@ def _try(extractors: "Sequence[Extractor]", picture: Picture, decoders: int, sec
     )
 
 
-def _go_on(line: "Line", path: Path, through: threading.Event) -> None:
-    """Until the line is closed, or the file turns out not to be readable; `through` says that it was read once."""
+def _first_clips(line: "Line", path: Path) -> None:
+    """A snippet by each backbone."""
+    with suppress(VideoError):
+        line.rehearse(path, max(one.stride for one in line.extractors))
+
+
+def _again_and_again(line: "Line", path: Path) -> None:
+    """Until the line is closed, or the file turns out not to be readable."""
     with suppress(VideoError, CancelledError):
         while True:
             line.run(path)
-            through.set()
