@@ -14,6 +14,7 @@ from wtal.extractors.extractor import Extractor, ExtractorSpec
 from wtal.pipeline.extract import extract_all
 from wtal.pipeline.fan_out import Machine
 from wtal.pipeline.plan import plan, words
+from wtal.pipeline.progress import Reporter
 from wtal.pipeline.recipe import ExtractConfig
 from wtal.pipeline.trial import Picture, Rates, _rates, _Tried, load, measure
 from wtal.pipeline.workspace import Workspace
@@ -122,3 +123,28 @@ def test_a_trial_of_what_cannot_be_read_gives_nothing(tmp_path):
     broken = tmp_path / "v.mp4"
     broken.write_bytes(b"no video")
     assert measure([Extractor(ExtractorSpec("motion", streams=("rgb",)))], [Picture(broken, 4, 4)], 2, 0.1) is None
+
+
+def test_a_store_that_begins_since_flow_is_computed_otherwise_says_so(folder, tmp_path, monkeypatch):
+    """On a machine where the bare name is another implementation, and where a library is another version."""
+    workspace, said = Workspace(tmp_path / "ws"), []
+    monkeypatch.setattr(Reporter, "say", lambda self, text: said.append(text))
+    extract_all([folder / "v0.mp4"], [ExtractConfig(flow="dis:fast")], workspace)
+    first = next(workspace.features.iterdir()).name
+    assert first.startswith("motion-dis.fast-24x8@25-")
+    assert not said
+    (note,) = plan([folder], [ExtractConfig()], workspace, trial=0.1).notes
+    assert note.endswith(
+        f" begins beside {first}: flow is dis:fast there, dis:medium here; "
+        "--flow dis:fast goes on with that one, where it can run"
+    )
+    extract_all([folder / "v0.mp4"], [ExtractConfig()], workspace)
+    assert said.pop() == note
+    monkeypatch.setattr("cv2.__version__", "9.9")
+    extract_all([folder / "v0.mp4"], [ExtractConfig(flow="dis:fast")], workspace)
+    assert f"begins beside {first}: of dis:fast, opencv is " in said[0]
+    assert said.pop().endswith("'9.9' here")
+    extract_all([folder / "v0.mp4"], [ExtractConfig(flow="dis:fast", stride=4)], workspace)
+    extract_all([folder / "v1.mp4"], [ExtractConfig(flow="dis:fast")], workspace)
+    extract_all([folder / "v0.mp4"], [ExtractConfig(flow="dis:ultrafast")], workspace)
+    assert not [line for line in said if "begins" in line]

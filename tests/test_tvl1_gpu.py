@@ -163,6 +163,7 @@ def test_triton_says_where_it_cannot_run(monkeypatch):
 def test_torch_can_be_chosen_by_name():
     method = create_flow("tvl1:torch")
     assert (method.implementation, method.identity["torch"]) == ("torch", torch.__version__)
+    assert method.identity["scheme"] >= 1
     flow = method.new()(*pictures(10, 12, ((0, 0),)))
     assert (flow.shape, flow.dtype, flow.any()) == ((1, 10, 12, 2), np.float32, False)
     assert method.new()(*(np.empty((0, 10, 12), np.uint8),) * 2).shape == (0, 10, 12, 2)

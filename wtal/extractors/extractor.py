@@ -119,14 +119,15 @@ class Extractor:
 
     @property
     def readable(self) -> str:
-        """The part of a store's name that a person can read, e.g. `i3d-rgb_imagenet-flow_imagenet-16x16@25`."""
+        """The part of a store's name that a person can read, e.g. `i3d-rgb_imagenet-tvl1.numba-16x16@25`."""
         streams = "" if len(self.backbones) > 1 else f"-{next(iter(self.backbones))}"
         tags = dict.fromkeys(_tag(source) for name, source in self.spec.weights if name in self.backbones)
         weights = "".join(f"-{tag}" for tag in tags)
         rate = str(self.spec.fps).replace("/", ":")
         name = "".join(c if c.isalnum() or c in "._" else "-" for c in self.name)
         crops = f"-{self.spec.crops}crops" if self.spec.crops > 1 else ""
-        return f"{name}{weights}{streams}{crops}-{self.span}x{self.stride}@{rate}"
+        flow = f"-{self.flow.name}.{self.flow.implementation}" if self.flow else ""
+        return f"{name}{weights}{streams}{crops}{flow}-{self.span}x{self.stride}@{rate}"
 
     @property
     def name(self) -> str:

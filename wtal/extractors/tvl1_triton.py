@@ -23,6 +23,8 @@ from wtal.extractors.optical_flow import CUDA, FlowFields, Grays, extend_edges
 from wtal.extractors.tvl1 import MIN_SIDE, Parameters, pyramid
 from wtal.extractors.tvl1_torch import CUBIC, PLACES, Taps
 
+_SCHEME = 1
+"""To be raised with every change, here or in the kernels, that changes a number."""
 _LONGEST_CHUNK = 3
 """Iterations: a longer chunk saves memory traffic, and wastes more where a pair ends within it and at tiles' rims."""
 _MOST_PIXELS = 256 * 340 * 256
@@ -71,8 +73,8 @@ def why_not(device: str) -> str | None:
 
 
 def version() -> dict[str, Any]:
-    """What of the libraries belongs into a store's identity."""
-    return {"torch": torch.__version__, "triton": metadata.version("triton")}
+    """What of libraries and code belongs into a store's identity."""
+    return {"torch": torch.__version__, "triton": metadata.version("triton"), "scheme": _SCHEME}
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import numpy as np
 from wtal.data.grid import frame_count
 from wtal.data.store_writer import StoreWriter
 from wtal.errors import VideoError
-from wtal.pipeline.extract import prepare
+from wtal.pipeline.extract import other_flows, prepare
 from wtal.pipeline.fan_out import Machine
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.recipe import ExtractConfig
@@ -56,7 +56,8 @@ class PlannedStore:
 class Plan:
     """`needed` is how many seconds it will take here, None where there is nothing to try.
 
-    With `cluster` that is what this machine alone would take: of the machines of a cluster nothing is known.
+    With `cluster` that is what this machine alone would take: of the machines of a cluster nothing is known. `notes`
+    are lines on stores that begin beside others.
     """
 
     videos: tuple[PlannedVideo, ...]
@@ -64,6 +65,7 @@ class Plan:
     free_bytes: int
     needed: float | None
     cluster: bool
+    notes: tuple[str, ...]
 
     @property
     def seconds(self) -> float:
@@ -115,7 +117,8 @@ def plan(
         _store(path, one, [each.video for each in work if number in each.missing])
         for number, (path, one) in enumerate(zip(stores, extractors, strict=True))
     ]
-    return Plan(tuple(videos), tuple(planned), _free(stores[0]), needed, machine.engine != "loky")
+    notes = tuple(other_flows(extractors, stores))
+    return Plan(tuple(videos), tuple(planned), _free(stores[0]), needed, machine.engine != "loky", notes)
 
 
 @dataclass(frozen=True)
@@ -205,6 +208,7 @@ def words(planned: Plan) -> list[str]:
     for store in planned.stores:
         to_come = f"{store.snippets:,} snippets of {store.videos:,} videos, {size(store.bytes)}, to come"
         lines.append(f"store     {store.path}: {to_come}")
+    lines += [f"          {note}" for note in planned.notes]
     lines.append(f"disk      {size(planned.free_bytes)} free")
     if planned.rate is None or planned.needed is None:
         lines.append("time      nothing to extract")
