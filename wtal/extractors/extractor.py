@@ -1,6 +1,6 @@
 """What extracts features: a backbone for each stream, a flow method, a reader; `line.py` has them work on files."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
@@ -151,6 +151,25 @@ class Extractor:
         On a CPU, where a batch is worth little, a video's numbers never depend on its company.
         """
         return self.spec.device != "cpu" and any(True for _ in self.backbones[stream].parameters())
+
+    def prepare(self, stream: str) -> Callable[[NDArray[Any]], NDArray[Any]]:
+        """What a video's thread does to clips before they wait for the backbone: on a GPU, all but the network.
+
+        So clips of videos of any size go into one batch, and the device does not wait for pictures to be cut. Ten
+        crops are too large for that, and a CPU has nothing to gain.
+        """
+        if not self._apart(stream):
+            return lambda clips: clips
+        return lambda clips: self.backbones[stream].preprocess(clips).contiguous().numpy()
+
+    def work(self, stream: str, backbone: Backbone) -> Callable[[NDArray[Any]], NDArray[Any]]:
+        """What is left for a copy of the stream's backbone: prepared clips -> features."""
+        if not self._apart(stream):
+            return lambda clips: backbone.extract(clips, self.spec.crops)
+        return lambda clips: backbone.features(torch.from_numpy(clips))
+
+    def _apart(self, stream: str) -> bool:
+        return self.joins(stream) and self.spec.crops == 1
 
     def cut(self, stream: str) -> tuple[Windows, int, str]:
         """For one video's stream: what cuts it into clips; and the dimension and type of its features."""

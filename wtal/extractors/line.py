@@ -7,7 +7,8 @@ chunks of frames behind the reader, a backbone a few clips behind flow. So memor
 
 import json
 import queue
-from collections.abc import Callable, Iterator, Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -20,7 +21,6 @@ import torch
 from numpy.typing import NDArray
 
 from wtal.errors import VideoError
-from wtal.extractors.backbone import Backbone
 from wtal.extractors.choose import REFERENCE
 from wtal.extractors.closing import Closing
 from wtal.extractors.extractor import FLOW, Extracted, Extractor
@@ -45,6 +45,7 @@ class Line(Closing):
         self._idle: queue.SimpleQueue[ReaderProcess] = queue.SimpleQueue()
         self._readers: list[ReaderProcess] = []
         self._closed = False
+        self._in_flight, self._change = 0, threading.Lock()
         self._cores = Cores(self.extractors[0].threads)
         with_flow = {_flow_key(one): one for one in extractors if one.flows}
         with ExitStack() as opened:
@@ -129,14 +130,23 @@ class Line(Closing):
         """Chunks of frames (n, H, W, 3) -> {stream: (T, D)} of each extractor."""
         makers = {
             number: {
-                stream: Features(self._backbones[number, stream], *self.extractors[number].cut(stream))
+                stream: Features(
+                    self._backbones[number, stream],
+                    *self.extractors[number].cut(stream),
+                    self.extractors[number].prepare(stream),
+                )
                 for stream in self.extractors[number].backbones
             }
             for number in numbers
         }
         pixels = [streams[name] for streams in makers.values() for name in streams if name != FLOW]
         flows = {
-            key: Flow(stage, self.times, [makers[n][FLOW] for n in numbers if _flow_key(self.extractors[n]) == key])
+            key: Flow(
+                stage,
+                self.times,
+                [makers[n][FLOW] for n in numbers if _flow_key(self.extractors[n]) == key],
+                lambda: self._in_flight,
+            )
             for key, stage in self._flows.items()
         }
         used = [flow for flow in flows.values() if flow.takers]
@@ -159,6 +169,7 @@ class Line(Closing):
         except queue.Empty:
             process = ReaderProcess()
             self._readers.append(process)
+        self._count(1)
         try:
             yield process
         except Exception:
@@ -166,7 +177,12 @@ class Line(Closing):
                 raise CancelledError from None
             raise
         finally:
+            self._count(-1)
             self._idle.put(process)
+
+    def _count(self, more: int) -> None:
+        with self._change:
+            self._in_flight += more
 
     def _flow_stage(self, extractor: Extractor) -> Stage:
         many = max(method.pairs for method in extractor.flows)
@@ -185,7 +201,7 @@ class Line(Closing):
         return Stage(
             extractor.stage(stream),
             "snippets",
-            [_extraction(replica, spec.crops) for replica in workers],
+            [extractor.work(stream, replica) for replica in workers],
             self.times,
             joined=spec.batch if joins else 0,
             waiting=spec.batch * len(workers),
@@ -230,7 +246,3 @@ def _made(extractor: Extractor, streams: dict[str, NDArray[Any]], summary: Video
 
 def _flow_key(extractor: Extractor) -> str:
     return json.dumps(extractor.flow.identity, sort_keys=True) if extractor.flow else ""
-
-
-def _extraction(backbone: Backbone, crops: int) -> Callable[[NDArray[Any]], NDArray[Any]]:
-    return lambda clips: backbone.extract(clips, crops)
