@@ -10,6 +10,8 @@ The kernels are in `tvl1_kernels`, which is imported when an engine is made: Tri
 CUDA. In Triton's interpreter they run on the CPU too, for tests.
 """
 
+import os
+import shutil
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from importlib import metadata
@@ -33,6 +35,10 @@ _BLOCK = 256
 """Pixels of a program that has no tile."""
 _OLDEST = (3, 3)
 """Of Triton: older ones lack `gather` and tuples."""
+_LEAST_CAPABILITY = (7, 0)
+"""Of cards that Triton compiles for."""
+_COMPILERS = ("gcc", "clang")
+"""Which Triton looks for, to compile what launches its kernels."""
 _OPTIONS = {"enable_fp_fusion": True}
 """For the compiler: said, because its default is about to change."""
 
@@ -58,18 +64,26 @@ class Engine:
 
 
 def why_not(device: str) -> str | None:
-    """None where there is a CUDA device, and Triton beside torch."""
+    """None where there is a CUDA device that Triton compiles for, Triton beside torch, and a C compiler for it."""
     if torch.device(device).type != CUDA:
         return f"Triton runs on CUDA devices, not on {device}"
     if not torch.cuda.is_available():
         return "torch sees no CUDA device"
+    if (capability := torch.cuda.get_device_capability(device)) < _LEAST_CAPABILITY:
+        return f"Triton needs compute capability {_words(_LEAST_CAPABILITY)}, {device} has {_words(capability)}"
+    if not os.environ.get("CC") and not any(map(shutil.which, _COMPILERS)):
+        return f"Triton needs a C compiler ({' or '.join(_COMPILERS)}, or the one that CC names)"
     try:
         found = metadata.version("triton")
     except metadata.PackageNotFoundError:
         return "Triton is not installed"
     if tuple(map(int, found.split(".")[:2])) < _OLDEST:
-        return f"Triton {found} is older than {_OLDEST[0]}.{_OLDEST[1]}"
+        return f"Triton {found} is older than {_words(_OLDEST)}"
     return None
+
+
+def _words(numbers: tuple[int, int]) -> str:
+    return f"{numbers[0]}.{numbers[1]}"
 
 
 def version() -> dict[str, Any]:
