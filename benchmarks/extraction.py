@@ -5,7 +5,8 @@
 stages and as many threads, and keeps everything in memory between. `busy / wall` is what the stages of `overlapping`
 worked, over what went by. `jobs 1` and `jobs 2` are the command with so many processes, start included. `older` is the
 command of another checkout (`--older FOLDER`, run by this interpreter). Without `--videos` a small collection is
-rendered. `peak` is the memory of one long video above that of a process that has imported the same and does nothing.
+rendered. `peak` is the memory of one long video, its reader process included, above that of a process that has imported
+the same and does nothing; `slope` is by how much it grew a minute of video from a tenth of that length to all of it.
 """
 
 import os
@@ -21,6 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks._memory import followed
 from benchmarks._report import arguments, report
 from benchmarks._scene import moving_frames
 from benchmarks._turns import take_turns
@@ -36,9 +38,7 @@ from wtal.pipeline.recipe import ExtractConfig
 from wtal.pipeline.videos import find_videos
 from wtal.pipeline.workspace import Workspace
 
-_IDLE = (
-    "import torch, cv2, av, wtal.extractors.line, resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
-)
+_IDLE = "import torch, cv2, av, time, wtal.extractors.line; time.sleep(2)"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -56,8 +56,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         videos = options.videos or render_all(place / "videos", options.rendered, options.seconds)
         found, ratios = compare(videos, place, options.older, options.repeat)
         if options.long:
-            peak = memory(render(place / "long.mp4", options.long * 60), place)
-            found.append({"task": f"peak, {options.long:g} minutes", "size": "320x240", "s": round(peak), "unit": "MB"})
+            found += growth(place, options.long)
     report("extraction", found, ratios, options.out)
 
 
@@ -131,15 +130,21 @@ def command(videos: Path, place: Path, options: Sequence[str], checkout: Path | 
         subprocess.run(call, check=True, capture_output=True, env=environment)
 
 
+def growth(place: Path, minutes: float) -> list[dict[str, Any]]:
+    """Rows: the peak for a video of so many minutes, and by how much it grew a minute from a tenth of them."""
+    idle = max(used for _, used in followed([sys.executable, "-c", _IDLE]))
+    peaks = [memory(render(place / f"{part:g}.mp4", part * 60), place) - idle for part in (minutes / 10, minutes)]
+    slope = (peaks[1] - peaks[0]) / (0.9 * minutes)
+    return [
+        {"task": f"peak, {minutes:g} minutes", "size": "320x240", "s": round(peaks[1]), "unit": "MB"},
+        {"task": f"slope, {minutes:g} minutes", "size": "320x240", "s": round(slope, 2), "unit": "MB / minute"},
+    ]
+
+
 def memory(video: Path, place: Path) -> float:
-    """MB that extraction of one video takes at most, above an idle process."""
-    idle = int(subprocess.run([sys.executable, "-c", _IDLE], check=True, capture_output=True, text=True).stdout)
+    """MB that extraction of one video takes at most, all of its processes together."""
     call = [sys.executable, "-m", "wtal", "extract", str(video), "--workspace", str(place / "memory")]
-    process = subprocess.Popen(call, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    if code := os.waitstatus_to_exitcode(status):
-        sys.exit(f"extraction of {video} ended with exit code {code}")
-    return (usage.ru_maxrss - idle) / 1024
+    return max(used for _, used in followed(call))
 
 
 def render_all(folder: Path, count: int, seconds: float) -> Path:

@@ -1,5 +1,7 @@
 import importlib
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ import torch
 import benchmarks
 from benchmarks import _naive, flow_gpu, heads, judge, make_table
 from benchmarks.__main__ import QUICK, QUICK_ON_CUDA
+from benchmarks._memory import followed
 from benchmarks._turns import rates, take_turns
 from benchmarks.decode import check
 from wtal.errors import FormatError, VideoError
@@ -21,6 +24,7 @@ MEASURED = {
     "backbones": "snippets_per_s",
     "extraction": "s",
     "flow": "pairs_per_s",
+    "flow_quality": "motion_mean",
     "flow_limits": "us_per_iteration",
     "heads": "videos_per_s",
     "networks": "snippets_per_s",
@@ -36,6 +40,7 @@ TINY = {
     "backbones": ["--sizes", "64x48", "--snippets", "2", "--batches", "1", "2", "--i3d-size", "40x32", "--repeat", "1"],
     "extraction": ["--rendered", "1", "--seconds", "0.5", "--repeat", "1"],
     "flow": ["--sizes", "64x48", "--settings", "4x0.5 w1 1x10 m3", "--repeat", "1"],
+    "flow_quality": ["--size", "48x40", "--clips", "2", "--settings", "2x0.5 w1 1x5 m3"],
     "flow_limits": ["--sizes", "64x48", "--iterations", "2", "--repeat", "1"],
     "heads": ["--heads", "basnet", "--videos", "3", "--lengths", "5", "9", "--widths", "128", "--repeat", "1"],
     "networks": ["--networks", "i3d", "--ways", "eager", "channels last", "--size", "40x32", "--repeat", "1"],
@@ -151,6 +156,15 @@ def test_every_way_to_train_a_head_does_the_same_work(way):
         found.append({key: parameter.grad for key, parameter in head.named_parameters()})
     for key, gradient in found[0].items():
         torch.testing.assert_close(gradient, found[1][key], rtol=1e-4, atol=1e-6)
+
+
+def test_memory_of_a_command_is_that_of_its_children_too():
+    child = "import time; block = b'x' * (200 << 20); time.sleep(1)"
+    code = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
+    assert 200 < max(used for _, used in followed([sys.executable, "-c", code])) < 400
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        followed([sys.executable, "-c", "raise SystemExit('no')"])
+    assert caught.value.stderr == "no\n"
 
 
 def test_flow_gpu_says_that_it_needs_a_card(monkeypatch):

@@ -207,15 +207,22 @@ def test_cuda_is_taken_where_there_is_one(monkeypatch):
             return result
 
     settings = {}
+    chosen = []
     stand_in = types.SimpleNamespace(
-        OpticalFlowDual_TVL1_create=Algorithm, getCudaEnabledDeviceCount=lambda: 1, GpuMat=Matrix
+        OpticalFlowDual_TVL1_create=Algorithm,
+        getCudaEnabledDeviceCount=lambda: 2,
+        GpuMat=Matrix,
+        setDevice=chosen.append,
     )
     monkeypatch.setattr(cv2, "cuda", stand_in)
-    method = create_flow("tvl1", "cuda:0")
+    method = create_flow("tvl1", "cuda:1")
     assert method.implementation == "opencv-cuda"
+    with pytest.raises(WtalError, match="OpenCV sees 2 CUDA devices, and no cuda:2"):
+        create_flow("tvl1:opencv-cuda", "cuda:2")
     assert create_flow("tvl1").implementation != "opencv-cuda"
     assert flow_of(method.new(), *moved(4, 4, 1, 0)).shape == (4, 4, 2)
     assert flow_of(method.new(), *moved(50, 70, 1, 0)).shape == (50, 70, 2)
+    assert chosen == [1] * 4  # two engines are made, each is called once
     assert (settings["setTau"], settings["setNumScales"], settings["setNumIterations"]) == (0.25, 5, 300)
     stand_in.getCudaEnabledDeviceCount = lambda: 0
     with pytest.raises(WtalError, match="OpenCV sees no CUDA device"):

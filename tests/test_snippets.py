@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.videos import chunks
 from wtal.data.grid import SnippetGrid
 from wtal.extractors.snippets import Windows
 
@@ -15,15 +16,6 @@ def brute_force(frames, stride, span, tail):
     grid = SnippetGrid(Fraction(25), len(frames), Fraction(stride), span, tail)
     windows = [frames[np.clip(np.array(grid.window(i)), 0, len(frames) - 1)] for i in range(grid.num_snippets)]
     return np.stack(windows) if windows else np.empty((0, span, *frames.shape[1:]), frames.dtype)
-
-
-def chunks(frames, sizes):
-    """The frames in chunks of the given sizes, over and over."""
-    start, turn = 0, 0
-    while start < len(frames):
-        size = sizes[turn % len(sizes)]
-        yield frames[start : start + size]
-        start, turn = start + size, turn + 1
 
 
 def stream(frames, windows, sizes):

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from tests.videos import constant, write_video
+from tests.videos import chunks, constant, write_video
 from wtal.errors import VideoError
 from wtal.extractors.backbone import FrameSize
+from wtal.extractors.backbones import i3d
 from wtal.extractors.extractor import Extractor, ExtractorSpec
 from wtal.extractors.line import Line
 from wtal.extractors.optical_flow import create_flow
@@ -21,15 +22,6 @@ from wtal.extractors.snippets import Windows
 from wtal.extractors.stage import Cores, Stage
 from wtal.extractors.streams import Features, Flow, flows_of
 from wtal.extractors.timetable import Spent, TimeTable
-
-
-def chunks(frames, sizes):
-    """The frames in chunks of the given sizes, over and over."""
-    start, turn = 0, 0
-    while start < len(frames):
-        size = sizes[turn % len(sizes)]
-        yield frames[start : start + size]
-        start, turn = start + size, turn + 1
 
 
 class Difference:
@@ -260,33 +252,71 @@ def test_a_stage_that_gives_too_few_rows_says_so():
         stage.submit(np.zeros((2, 1))).result(10)
 
 
-def test_several_devices_share_the_snippets_of_all_videos(tmp_path, monkeypatch):
+def test_several_devices_share_the_snippets_of_all_videos_whatever_their_size(tmp_path, monkeypatch):
     """Two copies of a network, on two devices that are the CPU here: same numbers, batches of several videos."""
-    videos = [write_video(tmp_path / f"{n}.mp4", constant(25, 16), size=(48, 40)) for n in range(6)]
+    monkeypatch.setattr(i3d, "CROP", 32)
+    videos = [write_video(tmp_path / f"{n}.mp4", constant(25, 16), size=((48, 40), (64, 40))[n % 2]) for n in range(6)]
     spec = ExtractorSpec("i3d", streams=("rgb",), weights=(("rgb", "random:0"),), batch=3, threads=1)
     alone, both = Extractor(spec), Extractor(replace(spec, device="cpu,cpu"))
     for one in (alone, both):
         one.size = FrameSize(short_side=40, enlarge=False)
     seen, go = [], threading.Event()
 
-    def counted(own, clips, crops):
+    def counted(own, clips):
         go.wait(60)
         seen.append(len(clips))
-        return own(clips, crops)
+        return own(clips)
 
     for replica in both.replicas["rgb"]:
-        monkeypatch.setattr(replica, "extract", partial(counted, replica.extract))
+        monkeypatch.setattr(replica, "features", partial(counted, replica.features))
     with Line([alone]) as line:
         expected = [line.run(video)[0] for video in videos]
     with Line([both]) as line, ThreadPoolExecutor(6) as pool:
         found = pool.map(lambda video: line.run(video)[0], videos)
-        time.sleep(1)
+        deadline = time.monotonic() + 60
+        while len(line._backbones[0, "rgb"]._orders) < 4 and time.monotonic() < deadline:
+            time.sleep(0.01)
         go.set()
         for one, other in zip(found, expected, strict=True):
             np.testing.assert_allclose(one.streams["rgb"], other.streams["rgb"], rtol=1e-4, atol=1e-6)
     assert len(both.replicas["rgb"]) == 2
-    assert sum(seen) == 6
-    assert max(seen) > 1
+    assert sorted(seen) == [1, 1, 1, 3]
+
+
+def test_ten_crops_and_what_runs_on_a_cpu_come_to_the_stage_as_frames():
+    clips = np.zeros((1, 16, 300, 280, 3), np.uint8)
+    spec = ExtractorSpec("i3d", streams=("rgb",), weights=(("rgb", "random:0"),), threads=1)
+    for one, shape in (
+        (spec, clips.shape),
+        (replace(spec, device="cpu,cpu", crops=10), clips.shape),
+        (replace(spec, device="cpu,cpu"), (1, 3, 16, 224, 224)),
+    ):
+        assert Extractor(one).prepare("rgb")(clips).shape == shape
+
+
+@pytest.mark.parametrize(("share", "most"), [(1, 128), (4, 32), (100, 1)])
+def test_videos_in_flight_share_the_pairs_that_may_be_ahead(share, most):
+    go, times, kept = threading.Event(), TimeTable(), Kept()
+    frames = np.zeros((1, 4, 4, 3), np.uint8)
+
+    def held(first, second):
+        go.wait(60)
+        return np.zeros((*first.shape, 2), np.float32)
+
+    with Stage("flow", "pairs", [held], times) as stage:
+        flow = Flow(stage, times, [kept], lambda: share)
+        feeder = threading.Thread(target=lambda: [flow.push(frames) for _ in range(200)])
+        feeder.start()
+        deadline = time.monotonic() + 60
+        while len(stage._orders) < most and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(0.05)
+        # One pair more is ordered, and at work; then the video waits.
+        assert len(stage._orders) == most
+        go.set()
+        feeder.join(60)
+        flow.finish()
+    assert sum(map(len, kept.flows)) == 200
 
 
 def test_what_fails_in_one_extractor_leaves_the_others_alone(tmp_path):
@@ -333,7 +363,7 @@ def test_each_stage_has_its_own_number_of_torch_threads_whoever_began_last(tmp_p
 
             backbone.extract = counted
         with Line(extractors) as line:
-            for numbers in line.groups():
+            for numbers in line.groups(range(2)):
                 line.run(video, numbers)
         assert seen == {"motion": 1, "i3d": 3}
 
@@ -354,3 +384,37 @@ def test_an_engine_that_fails_costs_the_video_and_no_more(tmp_path):
         with pytest.raises(VideoError, match="RuntimeError: out of memory"):
             line.run(videos[0])
         assert len(line.run(videos[1])[0].streams["rgb"]) == 3
+
+
+def test_a_line_that_cannot_start_leaves_nothing_running():
+    """The second of two stages has nobody to do its work."""
+    before = set(threading.enumerate()), torch.get_num_threads(), cv2.getNumThreads()
+    extractor = Extractor(ExtractorSpec("motion"))
+    extractor.replicas["flow"] = []
+    with pytest.raises(IndexError):
+        Line([extractor])
+    assert (set(threading.enumerate()), torch.get_num_threads(), cv2.getNumThreads()) == before
+
+
+def test_one_pair_keeps_opencv_to_one_core_while_a_line_is_open():
+    before = cv2.getNumThreads()
+    with Line([Extractor(ExtractorSpec("motion", streams=("rgb",)))]):
+        assert cv2.getNumThreads() == 1
+    assert cv2.getNumThreads() == before
+
+
+def test_the_time_table_knows_of_decoding_before_a_video_ends(tmp_path):
+    video = write_video(tmp_path / "v.mp4", constant(25, 200), size=(64, 48))
+    extractor = Extractor(ExtractorSpec("motion", streams=("rgb",)))
+    seen, own = [], extractor.backbones["rgb"].extract
+    with Line([extractor]) as line:
+
+        def look(clips, crops):
+            seen.append(line.times.stages()["decode and size"])
+            return own(clips, crops)
+
+        extractor.backbones["rgb"].extract = look
+        line.run(video)
+        whole = line.times.stages()["decode and size"]
+    assert 0 < seen[0].units < whole.units == 200
+    assert 0 < seen[0].seconds <= whole.seconds

@@ -154,15 +154,23 @@ def test_flow_far_outside_the_picture_is_harmless():
 def test_triton_says_where_it_cannot_run(monkeypatch):
     assert tvl1_triton.why_not("cpu") == "Triton runs on CUDA devices, not on cpu"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
     monkeypatch.setattr(tvl1_triton.metadata, "version", lambda name: "3.2.0")
+    monkeypatch.setenv("CC", "cc")
     assert tvl1_triton.why_not("cuda:1") == "Triton 3.2.0 is older than 3.3"
     monkeypatch.setattr(tvl1_triton.metadata, "version", lambda name: "3.10.1+git")
     assert tvl1_triton.why_not("cuda") is None
+    monkeypatch.delenv("CC")
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert tvl1_triton.why_not("cuda") == "Triton needs a C compiler (gcc or clang, or the one that CC names)"
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (6, 1))
+    assert tvl1_triton.why_not("cuda:0") == "Triton needs compute capability 7.0, cuda:0 has 6.1"
 
 
 def test_torch_can_be_chosen_by_name():
     method = create_flow("tvl1:torch")
     assert (method.implementation, method.identity["torch"]) == ("torch", torch.__version__)
+    assert method.identity["scheme"] >= 1
     flow = method.new()(*pictures(10, 12, ((0, 0),)))
     assert (flow.shape, flow.dtype, flow.any()) == ((1, 10, 12, 2), np.float32, False)
     assert method.new()(*(np.empty((0, 10, 12), np.uint8),) * 2).shape == (0, 10, 12, 2)
@@ -245,3 +253,14 @@ def test_on_the_card_flow_depends_on_the_pair_alone(cuda):
 @pytest.mark.gpu
 def test_triton_is_the_choice_for_a_card(cuda):
     assert create_flow("tvl1", cuda).implementation == "triton"
+
+
+@pytest.mark.gpu
+def test_on_the_card_flow_is_numbas(cuda):
+    """With OpenCV's parameters; what the two round otherwise, further warps make more of."""
+    first, second = pictures(130, 170, ((3, -1), (0, 0), (1, 2), (-4, 2)))
+    on_card, compiled = (
+        create_flow(f"tvl1:{name}", device).new()(first, second)
+        for name, device in (("triton", cuda), ("numba", "cpu"))
+    )
+    assert lengths(on_card, compiled).mean() < 0.02

@@ -107,3 +107,12 @@ def _encode(container, stream, times, first_number) -> None:
         frame.pts, frame.time_base, frame.duration = round(time / unit), unit, round((end - time) / unit)
         container.mux(stream.encode(frame))
     container.mux(stream.encode())
+
+
+def chunks(frames, sizes):
+    """The frames in chunks of the given sizes, over and over."""
+    start, turn = 0, 0
+    while start < len(frames):
+        size = sizes[turn % len(sizes)]
+        yield frames[start : start + size]
+        start, turn = start + size, turn + 1

@@ -5,9 +5,10 @@ from pathlib import Path
 import click
 
 from wtal.cli._console import Command, ConsoleReporter, json_option, print_json
+from wtal.errors import UsageError
 from wtal.eval.characteristics import BUCKETS
 from wtal.eval.protocols import PROTOCOLS
-from wtal.pipeline.diagnose import diagnose
+from wtal.pipeline.diagnose import Show, diagnose
 from wtal.pipeline.figures import text_table
 from wtal.pipeline.judgement import Question
 from wtal.pipeline.recipe import EvaluateConfig
@@ -27,6 +28,9 @@ _DEFAULT = EvaluateConfig()
 @click.option("--out", type=click.Path(path_type=Path), help="Folder. Default: RUN/report, or FILE's name and -report.")
 @click.option("--streams", metavar="NAME", help="Of a run: what `wtal detect --streams NAME` found.")
 @click.option("--stage", type=click.IntRange(0), help="Of a run: what `wtal detect --stage N` found.")
+@click.option("--videos", metavar="ID,ID,...", help="Of a run: videos to draw. Default: best, median and worst.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the embedded snippets.")
+@click.option("--errors-only", is_flag=True, help="Of a run: no pictures of videos, features and pseudo labels.")
 @json_option
 def command(
     source: Path,
@@ -40,15 +44,22 @@ def command(
     out: Path | None,
     streams: str | None,
     stage: int | None,
+    videos: str | None,
+    seed: int,
+    errors_only: bool,
     as_json: bool,
 ) -> None:
     """Tell why detections score what they score, on a page of its own: index.html, and its pictures as PNG.
 
     False positives by kind and what each kind costs in mAP, how long, short, few and many annotations fare, what is
-    missed, and the judge's curves. What stands on the page is in diagnosis.json too.
+    missed, and the judge's curves. What stands on the page is in diagnosis.json too. Of a run also what its head sees:
+    activations against annotations, failure cases, embedded snippets, pseudo labels; for these its features are read.
     """
     question = Question(annotations, subset, tiou, protocol, ambiguous, streams, stage)
-    made = diagnose(source, question, at, buckets, out, ConsoleReporter())
+    if errors_only and videos:
+        raise UsageError("--videos is of the pictures that --errors-only leaves out")
+    show = None if errors_only else Show(tuple(part for part in (videos or "").split(",") if part), seed)
+    made = diagnose(source, question, at, buckets, out, show, ConsoleReporter())
     for note in made.figures.notes:
         click.echo(note, err=True)
     if as_json:

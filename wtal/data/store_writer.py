@@ -82,6 +82,22 @@ class StoreWriter:
         _refuse_other_identity(writer.path, writer._index().identity, identity)
         return writer
 
+    @classmethod
+    def find(cls, path: str | Path, identity: Mapping[str, Any]) -> "StoreWriter | None":
+        """The store that `open` would go on with, None where it would make one; nothing is written or locked.
+
+        Raises:
+            StoreError: when the folder holds a store of another identity or other files.
+        """
+        writer = cls(Path(path))
+        if not writer.path.is_dir():
+            return None
+        _refuse_other_files(writer.path)
+        if not (writer.path / INDEX).exists():
+            return None
+        _refuse_other_identity(writer.path, writer._index().identity, identity)
+        return writer
+
     def state(self, video: str) -> State:
         """How far a video is: published, written (in a part), failed, or new."""
         # A part goes only after the index has its video: in this order, no moment shows neither.
@@ -306,16 +322,16 @@ def _is_temporary(path: Path) -> bool:
 
 
 def _refuse_other_identity(folder: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    difference = _difference(found, json.loads(to_text(dict(wanted))))
-    if difference is not None:
-        raise StoreError(f"{folder} was made by another extractor ({difference}); name another folder")
+    where = difference(found, json.loads(to_text(dict(wanted))))
+    if where is not None:
+        raise StoreError(f"{folder} was made by another extractor ({where}); name another folder")
 
 
-def _difference(found: Any, wanted: Any, key: str = "identity") -> str | None:
+def difference(found: Any, wanted: Any, key: str = "identity") -> str | None:
     """The first place where two JSON values differ, in words; None where they are equal."""
     if isinstance(found, dict) and isinstance(wanted, dict):
-        inner = (_difference(found.get(name), wanted.get(name), name) for name in sorted(found.keys() | wanted.keys()))
-        return next((difference for difference in inner if difference is not None), None)
+        inner = (difference(found.get(name), wanted.get(name), name) for name in sorted(found.keys() | wanted.keys()))
+        return next((words for words in inner if words is not None), None)
     return None if found == wanted else f"{key} is {found!r} there, {wanted!r} here"
 
 

@@ -1,7 +1,8 @@
 """The process that decodes videos for another one, which may kill it (`isolate.py`); it imports no torch.
 
 Requests come in on stdin and messages go out on stdout, each one a pickle: `Opened` once per video, then `Beat`s and
-chunks of frames, at last `Worked` and a `VideoSummary`; or in place of any of these the error that ends the video.
+chunks of frames, `Worked` before each, at last a `VideoSummary`; or in place of any of these the error that ends the
+video.
 The pipe holds little, so that decoding waits for the one who takes the chunks. The process ends when stdin does.
 """
 
@@ -18,6 +19,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
 from wtal.errors import VideoError, WtalError
@@ -60,7 +62,7 @@ class Opened:
 
 @dataclass(frozen=True)
 class Worked:
-    """Seconds spent on decoding and scaling, not on waiting for the one who takes the chunks."""
+    """Seconds spent on decoding and scaling so far, not on waiting for the one who takes the chunks."""
 
     seconds: float
 
@@ -73,6 +75,8 @@ class Beat:
 def main() -> None:
     """Serve requests until stdin ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Several videos are decoded side by side; OpenCV, which scales, takes no second core for one of them.
+    cv2.setNumThreads(1)
     stream = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     requests: queue.SimpleQueue[Request] = queue.SimpleQueue()
@@ -111,9 +115,9 @@ def _serve(request: Request, send: Send) -> None:
         seconds, start = 0.0, time.perf_counter()
         for chunk in _chunks(sampler, request.size):
             seconds += time.perf_counter() - start
+            send(Worked(seconds))
             send(chunk)
             start = time.perf_counter()
-        send(Worked(seconds))
         send(sampler.summary(reader, why))
     except WtalError as error:
         send(error)

@@ -153,14 +153,20 @@ class Backbone(nn.Module):
         With 10 `crops` it is the mean over `ten_crops`, one after the other.
         """
         if crops == 1:
-            return self._features(self.preprocess(frames))
-        views = [self._features(clips) for clips in self.preprocess_ten(frames)]
+            return self.features(self.preprocess(frames))
+        views = [self.features(clips) for clips in self.preprocess_ten(frames)]
         return np.asarray(np.mean(views, axis=0), dtype=np.float32)
 
     @torch.inference_mode()
-    def _features(self, clips: Tensor) -> NDArray[np.float32]:
+    def features(self, clips: Tensor) -> NDArray[np.float32]:
+        """(N, C, L, H, W) preprocessed, anywhere -> (N, D), computed on the device of the parameters.
+
+        Clips go to a CUDA device from pinned memory, while the host goes on.
+        """
         device = next((parameter.device for parameter in self.parameters()), torch.device("cpu"))
-        features: Tensor = self(clips.to(device))
+        if device.type == "cuda" and clips.device.type == "cpu":
+            clips = clips.pin_memory()
+        features: Tensor = self(clips.to(device, non_blocking=True))
         return features.float().cpu().numpy()
 
 

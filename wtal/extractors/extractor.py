@@ -1,12 +1,12 @@
 """What extracts features: a backbone for each stream, a flow method, a reader; `line.py` has them work on files."""
 
-import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -25,18 +25,14 @@ from wtal.registry import BACKBONES, suggest
 FLOW = "flow"
 
 
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 @dataclass(frozen=True)
 class ExtractorSpec:
     """All that says how features are made; picklable, so that it can travel to workers.
 
     Empty `streams`, empty `flow` and zero `stride` take the backbone's own. `weights` holds (stream, source) pairs.
     `device` is one of torch's, or several with commas between them, each of which gets a copy of the backbones.
-    `threads` is how many work side by side (0: one a core; the cores are divided by `share`, who work on this machine).
+    `threads` is how many work side by side (0: one a core that this process may use, of which each of `share` processes
+    on this machine takes its part).
     `time_limit` is how many seconds a reader may go without a frame; `crops` as in `Backbone.extract`;
     `runtime` and `precision` as in `wtal.extractors.runtime`.
     """
@@ -99,7 +95,7 @@ class Extractor:
         flow = spec.flow or module.FLOW
         self.flows: list[FlowMethod] = [create_flow(flow, device) for device in self.devices] if FLOW in names else []
         self.flow = self.flows[0] if self.flows else None
-        self.threads = spec.threads or max(1, cores() // spec.share)
+        self.threads = spec.threads or max(1, int(joblib.cpu_count()) // spec.share)
         if spec.device.startswith("cuda"):
             # TF32 moves features by a thousandth against the CPU: speed is not worth other numbers.
             torch.backends.cudnn.allow_tf32 = False
@@ -123,14 +119,15 @@ class Extractor:
 
     @property
     def readable(self) -> str:
-        """The part of a store's name that a person can read, e.g. `i3d-rgb_imagenet-flow_imagenet-16x16@25`."""
+        """The part of a store's name that a person can read, e.g. `i3d-rgb_imagenet-tvl1.numba-16x16@25`."""
         streams = "" if len(self.backbones) > 1 else f"-{next(iter(self.backbones))}"
         tags = dict.fromkeys(_tag(source) for name, source in self.spec.weights if name in self.backbones)
         weights = "".join(f"-{tag}" for tag in tags)
         rate = str(self.spec.fps).replace("/", ":")
         name = "".join(c if c.isalnum() or c in "._" else "-" for c in self.name)
         crops = f"-{self.spec.crops}crops" if self.spec.crops > 1 else ""
-        return f"{name}{weights}{streams}{crops}-{self.span}x{self.stride}@{rate}"
+        flow = f"-{self.flow.name}.{self.flow.implementation}" if self.flow else ""
+        return f"{name}{weights}{streams}{crops}{flow}-{self.span}x{self.stride}@{rate}"
 
     @property
     def name(self) -> str:
@@ -144,12 +141,35 @@ class Extractor:
         """What extractors must have in common to see the same frames: rate, size, reader and its time limit."""
         return self.spec.fps, self.size, self.spec.reader, self.spec.time_limit
 
+    def stage(self, stream: str) -> str:
+        """What a time table calls the work of a stream's backbone."""
+        return f"{self.name} {stream}"
+
     def joins(self, stream: str) -> bool:
         """Whether snippets of several videos run in one batch: on a GPU, which wants full ones.
 
         On a CPU, where a batch is worth little, a video's numbers never depend on its company.
         """
         return self.spec.device != "cpu" and any(True for _ in self.backbones[stream].parameters())
+
+    def prepare(self, stream: str) -> Callable[[NDArray[Any]], NDArray[Any]]:
+        """What a video's thread does to clips before they wait for the backbone: on a GPU, all but the network.
+
+        So clips of videos of any size go into one batch, and the device does not wait for pictures to be cut. Ten
+        crops are too large for that, and a CPU has nothing to gain.
+        """
+        if not self._apart(stream):
+            return lambda clips: clips
+        return lambda clips: self.backbones[stream].preprocess(clips).contiguous().numpy()
+
+    def work(self, stream: str, backbone: Backbone) -> Callable[[NDArray[Any]], NDArray[Any]]:
+        """What is left for a copy of the stream's backbone: prepared clips -> features."""
+        if not self._apart(stream):
+            return lambda clips: backbone.extract(clips, self.spec.crops)
+        return lambda clips: backbone.features(torch.from_numpy(clips))
+
+    def _apart(self, stream: str) -> bool:
+        return self.joins(stream) and self.spec.crops == 1
 
     def cut(self, stream: str) -> tuple[Windows, int, str]:
         """For one video's stream: what cuts it into clips; and the dimension and type of its features."""

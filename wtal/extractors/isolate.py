@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
 from wtal.errors import VideoError, WtalError
 from wtal.extractors._reader_process import Beat, Opened, Request, Worked
+from wtal.extractors.closing import Closing
 from wtal.extractors.scale import FrameSize
 from wtal.extractors.video import Image, ReaderFailed, VideoInfo, VideoSummary
 
@@ -25,7 +25,7 @@ _PROGRAM = "import sys; sys.path[:] = sys.argv[1:]; from wtal.extractors._reader
 _PIPE_BYTES = 1 << 20
 
 
-class ReaderProcess:
+class ReaderProcess(Closing):
     """A process that decodes one video after another; made on first use, and anew after it was killed.
 
     It is started as a plain program, never forked, so that scripts without a `__main__` guard can use it. It ends
@@ -84,16 +84,8 @@ class ReaderProcess:
         if child is not None:
             child.kill()
 
-    def __enter__(self) -> Self:
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-class IsolatedVideo:
+class IsolatedVideo(Closing):
     """Iterate once for chunks (n, H, W, 3) uint8 RGB, at most 32 frames or 16 MiB (or one frame); then `summary`.
 
     `info` is what the headers say, `reader` who decodes. Closing before the end kills the reader process, which is
@@ -114,7 +106,7 @@ class IsolatedVideo:
         self._name = "the reader process"
         self._summary: VideoSummary | None = None
         self.seconds = 0.0
-        """Decoding and scaling took so long, known with the summary."""
+        """Decoding and scaling took so long for the chunks that have come."""
 
     @property
     def summary(self) -> VideoSummary:
@@ -143,14 +135,6 @@ class IsolatedVideo:
         if self._busy:
             self._busy = False
             self._owner.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _start(self, request: Request) -> None:
         self._child.send(request)

@@ -5,17 +5,15 @@ and backbones are stages that all videos in flight share. Every step waits for t
 chunks of frames behind the reader, a backbone a few clips behind flow. So memory does not grow with a video's length.
 """
 
-import contextlib
 import json
 import queue
-import time
-from collections.abc import Callable, Iterator, Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import cv2
 import numpy as np
@@ -23,8 +21,8 @@ import torch
 from numpy.typing import NDArray
 
 from wtal.errors import VideoError
-from wtal.extractors.backbone import Backbone
 from wtal.extractors.choose import REFERENCE
+from wtal.extractors.closing import Closing
 from wtal.extractors.extractor import FLOW, Extracted, Extractor
 from wtal.extractors.isolate import IsolatedVideo, ReaderProcess
 from wtal.extractors.stage import Cores, Stage
@@ -35,27 +33,32 @@ from wtal.extractors.video import ReaderFailed, VideoInfo, VideoSummary
 DECODE, FLOWS = "decode and size", "flow"
 
 
-class Line:
-    """Extractors that share their flow engines and reader processes, kept over many videos.
+class Line(Closing):
+    """Extractors that share their flow engines and reader processes, kept over many videos, until it is closed.
 
     `run` may be called from several threads at once, one video each. `times` says what every stage did.
     """
 
-    def __init__(self, extractors: Sequence[Extractor], times: TimeTable | None = None) -> None:
+    def __init__(self, extractors: Sequence[Extractor]) -> None:
         self.extractors = list(extractors)
-        self.times = times or TimeTable()
+        self.times = TimeTable()
         self._idle: queue.SimpleQueue[ReaderProcess] = queue.SimpleQueue()
         self._readers: list[ReaderProcess] = []
         self._closed = False
+        self._in_flight, self._change = 0, threading.Lock()
         self._cores = Cores(self.extractors[0].threads)
-        self._torch_threads = torch.get_num_threads()
         with_flow = {_flow_key(one): one for one in extractors if one.flows}
-        self._flows = {key: self._flow_stage(one) for key, one in with_flow.items()}
-        self._backbones = {
-            (number, stream): self._backbone_stage(one, stream)
-            for number, one in enumerate(extractors)
-            for stream in one.backbones
-        }
+        with ExitStack() as opened:
+            opened.enter_context(_threads_as_before())
+            # Pairs and clips go side by side already; within one of them OpenCV takes no second core.
+            cv2.setNumThreads(1)
+            self._flows = {key: opened.enter_context(self._flow_stage(one)) for key, one in with_flow.items()}
+            self._backbones = {
+                (number, stream): opened.enter_context(self._backbone_stage(one, stream))
+                for number, one in enumerate(extractors)
+                for stream in one.backbones
+            }
+            self._stages = opened.pop_all()
 
     def run(self, path: Path, wanted: Sequence[int] = ()) -> list[Extracted | VideoError]:
         """Features of one file by the extractors of these numbers (none: all), which see the same frames.
@@ -78,6 +81,16 @@ class Line:
             # Of an engine or a network: it costs this video, and is told as its failure.
             raise VideoError(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}") from error
 
+    def rehearse(self, path: Path, frames: int) -> None:
+        """Extract from the first so many frames of a file, which all extractors see alike, for the clock alone.
+
+        Raises:
+            VideoError: when the file cannot be read so far.
+        """
+        first = self.extractors[0]
+        with self._reader_process() as process, first.open(process, path, first.spec.reader, None) as video:
+            self._features(range(len(self.extractors)), _first(self._frames(video), frames))
+
     def headers(self, path: Path) -> VideoInfo:
         """What the headers of a file say, without decoding it.
 
@@ -87,51 +100,17 @@ class Line:
         with self._reader_process() as process:
             return process.headers(path, self.extractors[0].spec.time_limit)
 
-    def groups(self) -> list[list[int]]:
-        """Numbers of the extractors, those together that see the same frames and so share a pass."""
-        kinds = [one.frames for one in self.extractors]
-        return [[i for i, other in enumerate(kinds) if other == kind] for kind in dict.fromkeys(kinds)]
-
-    def rehearse(self, path: Path, seconds: float, numbers: Sequence[int]) -> int:
-        """Extract from one file for about so many seconds, for the clock alone; returns how many frames it got through.
-
-        `numbers` are of one of the `groups`. A file that cannot be read to that point counts as far as it went.
-        """
-        first, count = self.extractors[numbers[0]], 0
-        end = time.perf_counter() + seconds
-
-        def some(video: IsolatedVideo) -> Iterator[NDArray[np.uint8]]:
-            nonlocal count
-            for frames in video:
-                count += len(frames)
-                yield frames
-                if time.perf_counter() > end:
-                    return
-
-        with (
-            contextlib.suppress(VideoError),
-            self._reader_process() as process,
-            first.open(process, path, first.spec.reader, None) as video,
-        ):
-            self._features(numbers, some(video))
-        return count
+    def groups(self, numbers: Sequence[int]) -> list[list[int]]:
+        """Numbers of extractors, those together that see the same frames and so share a pass."""
+        kinds = dict.fromkeys(self.extractors[number].frames for number in numbers)
+        return [[number for number in numbers if self.extractors[number].frames == kind] for kind in kinds]
 
     def close(self) -> None:
         """Stop what is in flight, and end all reader processes."""
         self._closed = True
         for reader in self._readers:
             reader.close()
-        for stage in (*self._flows.values(), *self._backbones.values()):
-            stage.close()
-        torch.set_num_threads(self._torch_threads)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+        self._stages.close()
 
     def _read(self, path: Path, numbers: Sequence[int], reader: str, why: str | None) -> list[Extracted | VideoError]:
         extractors = [self.extractors[number] for number in numbers]
@@ -141,24 +120,33 @@ class Line:
         return [_made(one, streams, summary) for one, streams in zip(extractors, features, strict=True)]
 
     def _frames(self, video: IsolatedVideo) -> Iterator[NDArray[np.uint8]]:
-        count = 0
+        told = 0.0
         for frames in video:
-            count += len(frames)
+            self.times.add(DECODE, Spent(video.seconds - told, len(frames), "frames"))
+            told = video.seconds
             yield frames
-        self.times.add(DECODE, Spent(video.seconds, count, "frames"))
 
     def _features(self, numbers: Sequence[int], chunks: Iterator[NDArray[np.uint8]]) -> list[dict[str, NDArray[Any]]]:
         """Chunks of frames (n, H, W, 3) -> {stream: (T, D)} of each extractor."""
         makers = {
             number: {
-                stream: Features(self._backbones[number, stream], *self.extractors[number].cut(stream))
+                stream: Features(
+                    self._backbones[number, stream],
+                    *self.extractors[number].cut(stream),
+                    self.extractors[number].prepare(stream),
+                )
                 for stream in self.extractors[number].backbones
             }
             for number in numbers
         }
         pixels = [streams[name] for streams in makers.values() for name in streams if name != FLOW]
         flows = {
-            key: Flow(stage, self.times, [makers[n][FLOW] for n in numbers if _flow_key(self.extractors[n]) == key])
+            key: Flow(
+                stage,
+                self.times,
+                [makers[n][FLOW] for n in numbers if _flow_key(self.extractors[n]) == key],
+                lambda: self._in_flight,
+            )
             for key, stage in self._flows.items()
         }
         used = [flow for flow in flows.values() if flow.takers]
@@ -174,11 +162,14 @@ class Line:
     @contextmanager
     def _reader_process(self) -> Iterator[ReaderProcess]:
         """A reader process that nobody else uses now."""
+        if self._closed:
+            raise CancelledError
         try:
             process = self._idle.get_nowait()
         except queue.Empty:
             process = ReaderProcess()
             self._readers.append(process)
+        self._count(1)
         try:
             yield process
         except Exception:
@@ -186,7 +177,12 @@ class Line:
                 raise CancelledError from None
             raise
         finally:
+            self._count(-1)
             self._idle.put(process)
+
+    def _count(self, more: int) -> None:
+        with self._change:
+            self._in_flight += more
 
     def _flow_stage(self, extractor: Extractor) -> Stage:
         many = max(method.pairs for method in extractor.flows)
@@ -203,9 +199,9 @@ class Line:
         # What has no parameters stays on the CPU, whatever the device: one copy is enough there.
         workers = replicas if joins else replicas[:1] * (extractor.threads if replicas[0].side_by_side else 1)
         return Stage(
-            f"{extractor.name} {stream}",
+            extractor.stage(stream),
             "snippets",
-            [_extraction(replica, spec.crops) for replica in workers],
+            [extractor.work(stream, replica) for replica in workers],
             self.times,
             joined=spec.batch if joins else 0,
             waiting=spec.batch * len(workers),
@@ -215,10 +211,30 @@ class Line:
         )
 
 
+@contextmanager
+def _threads_as_before() -> Iterator[None]:
+    """After the block torch and OpenCV have the numbers of threads that they had before it."""
+    before = torch.get_num_threads(), cv2.getNumThreads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        cv2.setNumThreads(before[1])
+
+
 def _threads_of_torch(count: int) -> None:
     """For this thread, which asks first: a thread that has not takes the number of whoever set one last."""
     torch.get_num_threads()
     torch.set_num_threads(count)
+
+
+def _first(chunks: Iterator[NDArray[np.uint8]], count: int) -> Iterator[NDArray[np.uint8]]:
+    """Chunks (n, H, W, 3) up to so many frames."""
+    for chunk in chunks:
+        yield chunk[:count]
+        count -= len(chunk)
+        if count <= 0:
+            return
 
 
 def _made(extractor: Extractor, streams: dict[str, NDArray[Any]], summary: VideoSummary) -> Extracted | VideoError:
@@ -230,7 +246,3 @@ def _made(extractor: Extractor, streams: dict[str, NDArray[Any]], summary: Video
 
 def _flow_key(extractor: Extractor) -> str:
     return json.dumps(extractor.flow.identity, sort_keys=True) if extractor.flow else ""
-
-
-def _extraction(backbone: Backbone, crops: int) -> Callable[[NDArray[Any]], NDArray[Any]]:
-    return lambda clips: backbone.extract(clips, crops)

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from wtal.extractors.closing import Closing
 from wtal.extractors.timetable import TimeTable
 
 Array = NDArray[Any]
@@ -58,7 +58,7 @@ class Cores:
                 self._changed.notify_all()
 
 
-class Stage:
+class Stage(Closing):
     """One worker thread for each of `functions`, which take arrays of n rows each and give an array of n rows.
 
     With `joined` set, what several videos ordered runs together, as soon as a worker is free and up to so many rows:
@@ -122,14 +122,6 @@ class Stage:
             self._changed.notify_all()
         for worker in self._workers:
             worker.join()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _has_room(self, rows: int) -> bool:
         return self._waiting is None or not self._orders or sum(o.rows for o in self._orders) + rows <= self._waiting

@@ -4,7 +4,7 @@ Both yield the same arrays however the frames were cut into chunks and however m
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, Protocol
 
@@ -18,8 +18,8 @@ from wtal.extractors.stage import Stage
 from wtal.extractors.timetable import TimeTable
 
 COLOUR = "colour"
-_PAIRS_AHEAD = 64
-"""Of a video, whose flow is not there yet; or as many as its stage runs together, where those are more."""
+_PAIRS_AHEAD = 128
+"""Of all videos in flight, whose flow is not there yet; or twice what their stage runs together, where that is more."""
 
 
 class Taker(Protocol):
@@ -60,19 +60,30 @@ class _Kept:
 
 
 class Features:
-    """One stream of one video for one backbone: frames or flows in, clips to its stage, features out."""
+    """One stream of one video for one backbone: frames or flows in, clips to its stage, features out.
 
-    def __init__(self, stage: Stage, windows: Windows, dim: int, dtype: str) -> None:
+    Clips go through `prepare` in this video's thread, before they wait for the stage.
+    """
+
+    def __init__(
+        self,
+        stage: Stage,
+        windows: Windows,
+        dim: int,
+        dtype: str,
+        prepare: Callable[[NDArray[Any]], NDArray[Any]] = lambda clips: clips,
+    ) -> None:
         self._stage, self._windows, self._dim, self._dtype = stage, windows, dim, np.dtype(dtype)
+        self._prepare = prepare
         self._rows: list[Future[NDArray[Any]]] = []
 
     def push(self, frames: NDArray[Any]) -> None:
         """(n, H, W, C), the next frames or flows; it waits while the backbone is behind."""
-        self._rows += [self._stage.submit(clips) for _, clips in self._windows.push(frames)]
+        self._rows += [self._stage.submit(self._prepare(clips)) for _, clips in self._windows.push(frames)]
 
     def end(self) -> None:
         """No more frames come."""
-        self._rows += [self._stage.submit(clips) for _, clips in self._windows.finish()]
+        self._rows += [self._stage.submit(self._prepare(clips)) for _, clips in self._windows.finish()]
 
     def features(self) -> NDArray[Any]:
         """(T, D), when they are there."""
@@ -84,11 +95,14 @@ class Flow:
     """One video's optical flow by one method, for all who take it.
 
     Flow j goes from frame j to frame j + 1, across chunks and snippets; the last is repeated, so that N frames have N
-    flows, and a video of one frame has zero flow.
+    flows, and a video of one frame has zero flow. `share` says how many videos there are now that share the pairs which
+    may be ahead.
     """
 
-    def __init__(self, stage: Stage, times: TimeTable, takers: Sequence[Taker]) -> None:
-        self.takers = takers
+    def __init__(
+        self, stage: Stage, times: TimeTable, takers: Sequence[Taker], share: Callable[[], int] = lambda: 1
+    ) -> None:
+        self.takers, self._share = takers, share
         self._stage, self._times = stage, times
         self._before: NDArray[np.uint8] | None = None
         self._pending: deque[list[Future[NDArray[Any]]]] = deque()
@@ -104,7 +118,7 @@ class Flow:
             self._pending.append(self._order(np.stack(line)))
             self._waiting += len(line) - 1
         self._before = line[-1] if line else None
-        self._settle(max(_PAIRS_AHEAD, self._stage.joined))
+        self._settle(max(_PAIRS_AHEAD, 2 * self._stage.joined) // max(1, self._share()))
 
     def finish(self) -> None:
         """No more frames come: the last flow stands in for the last frame's."""

@@ -48,7 +48,11 @@ _U, _V, _P11, _P12, _P21, _P22, _IX, _IY, _RHO, _INVERSE = range(_FIELDS)
 """Of a row: flow, theta times its dual variables, gradient of the warped picture, residual, 1 / gradient squared."""
 
 _SCHEME = 1
-"""To be raised with every change here that changes a number."""
+"""To be raised with every change that changes a number, here or in `simd` and `simd_median`.
+
+numba looks at a kernel's own file alone to know whether the machine code that it kept is still right: raised here, what
+comes of the other two is compiled anew too.
+"""
 
 _CHANNELS = 4
 _MARGIN = 4

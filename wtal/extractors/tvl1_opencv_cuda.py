@@ -16,9 +16,11 @@ from wtal.extractors.tvl1 import MIN_SIDE, Parameters, pyramid
 
 
 class Engine:
-    """Of OpenCV's first card."""
+    """Of one card, for one thread at a time."""
 
     def __init__(self, parameters: Parameters, device: str = CUDA) -> None:
+        self._card = _card(device)
+        cv2.cuda.setDevice(self._card)
         algorithm = cv2.cuda.OpticalFlowDual_TVL1_create()  # type: ignore[attr-defined]
         algorithm.setTau(parameters.tau)
         algorithm.setLambda(parameters.lambda_)
@@ -33,6 +35,8 @@ class Engine:
 
     def __call__(self, first: Grays, second: Grays) -> FlowFields:
         """(N, H, W), (N, H, W) uint8 -> (N, H, W, 2) float32 pixels."""
+        # The card is chosen for each thread, and engines work in others than they are made in.
+        cv2.cuda.setDevice(self._card)
         count, height, width = first.shape
         flows = np.empty((count, height, width, 2), np.float32)
         first, second = extend_edges(first, MIN_SIDE), extend_edges(second, MIN_SIDE)
@@ -45,10 +49,17 @@ class Engine:
 
 
 def why_not(device: str) -> str | None:
-    """None where this OpenCV has TV-L1 on CUDA, and sees a card."""
+    """None where this OpenCV has TV-L1 on CUDA, and sees the card; for the CPU it takes the first one."""
     if getattr(cv2.cuda, "OpticalFlowDual_TVL1_create", None) is None:
         return "this OpenCV build has no CUDA optical flow"
-    return None if cv2.cuda.getCudaEnabledDeviceCount() else "OpenCV sees no CUDA device"
+    if not (cards := cv2.cuda.getCudaEnabledDeviceCount()):
+        return "OpenCV sees no CUDA device"
+    return None if _card(device) < cards else f"OpenCV sees {cards} CUDA devices, and no {device}"
+
+
+def _card(device: str) -> int:
+    """The number of "cuda:1"; 0 where none is named."""
+    return int(device.partition(":")[2] or 0)
 
 
 def version() -> dict[str, Any]:

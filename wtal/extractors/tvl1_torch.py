@@ -26,6 +26,8 @@ from torch.nn import functional
 from wtal.extractors.optical_flow import CPU, FlowFields, Grays, extend_edges
 from wtal.extractors.tvl1 import MIN_SIDE, Parameters, pyramid
 
+_SCHEME = 1
+"""To be raised with every change here that changes a number."""
 _LEAST = 1e-12
 """Pixels: flow below it is 0."""
 CUBIC = -0.75
@@ -57,8 +59,8 @@ def why_not(device: str) -> str | None:
 
 
 def version() -> dict[str, Any]:
-    """What of the library belongs into a store's identity."""
-    return {"torch": torch.__version__}
+    """What of library and code belongs into a store's identity."""
+    return {"torch": torch.__version__, "scheme": _SCHEME}
 
 
 @torch.inference_mode()

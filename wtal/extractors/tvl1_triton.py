@@ -10,6 +10,8 @@ The kernels are in `tvl1_kernels`, which is imported when an engine is made: Tri
 CUDA. In Triton's interpreter they run on the CPU too, for tests.
 """
 
+import os
+import shutil
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from importlib import metadata
@@ -23,6 +25,8 @@ from wtal.extractors.optical_flow import CUDA, FlowFields, Grays, extend_edges
 from wtal.extractors.tvl1 import MIN_SIDE, Parameters, pyramid
 from wtal.extractors.tvl1_torch import CUBIC, PLACES, Taps
 
+_SCHEME = 1
+"""To be raised with every change, here or in the kernels, that changes a number."""
 _LONGEST_CHUNK = 3
 """Iterations: a longer chunk saves memory traffic, and wastes more where a pair ends within it and at tiles' rims."""
 _MOST_PIXELS = 256 * 340 * 256
@@ -31,6 +35,10 @@ _BLOCK = 256
 """Pixels of a program that has no tile."""
 _OLDEST = (3, 3)
 """Of Triton: older ones lack `gather` and tuples."""
+_LEAST_CAPABILITY = (7, 0)
+"""Of cards that Triton compiles for."""
+_COMPILERS = ("gcc", "clang")
+"""Which Triton looks for, to compile what launches its kernels."""
 _OPTIONS = {"enable_fp_fusion": True}
 """For the compiler: said, because its default is about to change."""
 
@@ -56,23 +64,31 @@ class Engine:
 
 
 def why_not(device: str) -> str | None:
-    """None where there is a CUDA device, and Triton beside torch."""
+    """None where there is a CUDA device that Triton compiles for, Triton beside torch, and a C compiler for it."""
     if torch.device(device).type != CUDA:
         return f"Triton runs on CUDA devices, not on {device}"
     if not torch.cuda.is_available():
         return "torch sees no CUDA device"
+    if (capability := torch.cuda.get_device_capability(device)) < _LEAST_CAPABILITY:
+        return f"Triton needs compute capability {_words(_LEAST_CAPABILITY)}, {device} has {_words(capability)}"
+    if not os.environ.get("CC") and not any(map(shutil.which, _COMPILERS)):
+        return f"Triton needs a C compiler ({' or '.join(_COMPILERS)}, or the one that CC names)"
     try:
         found = metadata.version("triton")
     except metadata.PackageNotFoundError:
         return "Triton is not installed"
     if tuple(map(int, found.split(".")[:2])) < _OLDEST:
-        return f"Triton {found} is older than {_OLDEST[0]}.{_OLDEST[1]}"
+        return f"Triton {found} is older than {_words(_OLDEST)}"
     return None
 
 
+def _words(numbers: tuple[int, int]) -> str:
+    return f"{numbers[0]}.{numbers[1]}"
+
+
 def version() -> dict[str, Any]:
-    """What of the libraries belongs into a store's identity."""
-    return {"torch": torch.__version__, "triton": metadata.version("triton")}
+    """What of libraries and code belongs into a store's identity."""
+    return {"torch": torch.__version__, "triton": metadata.version("triton"), "scheme": _SCHEME}
 
 
 @dataclass(frozen=True)

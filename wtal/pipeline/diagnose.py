@@ -22,6 +22,7 @@ from wtal.pipeline.evaluate import GroundTruth
 from wtal.pipeline.figures import Figures
 from wtal.pipeline.judgement import Question, Source, judged_of, only_source, rules_of
 from wtal.pipeline.progress import SILENT, Reporter
+from wtal.pipeline.run_pictures import run_sections
 from wtal.report.characteristics import characteristic_sections
 from wtal.report.errors import error_sections
 from wtal.report.judge import few_tious, precision_by_tiou, precision_recall_curves, recall_by_proposals
@@ -29,6 +30,14 @@ from wtal.report.page import Page, Section, Table, write_page
 from wtal.report.style import drawable
 
 _CROWDED = 0.9
+
+
+@dataclass(frozen=True)
+class Show:
+    """What to draw of a run's head: these videos, or the best, the median and the worst; and the seed of t-SNE."""
+
+    videos: tuple[str, ...] = ()
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -62,19 +71,24 @@ def diagnose(
     at: float | None = None,
     buckets: str | None = None,
     out: Path | None = None,
+    show: Show | None = None,
     reporter: Reporter = SILENT,
 ) -> Report:
     """Write `index.html`, its pictures and `diagnosis.json` into `out`, by default beside what is diagnosed.
 
     `at` is the threshold that most figures are at, by default the nearest to 0.5. `buckets` names the edges that
-    annotations are divided by, by default those of the protocol's collection.
+    annotations are divided by, by default those of the protocol's collection. `show` is what a run's head sees in
+    single videos; None, or a file, has none of that.
 
     Raises:
-        UsageError: when a run has several seeds, `at` is none of the thresholds, or `out` is a file.
+        UsageError: when a run has several seeds, `at` is none of the thresholds, `out` is a file, or `show` names a
+            video that is not judged, or videos of a file.
         MissingExtraError: when matplotlib is not installed.
     """
     drawable()
     source = only_source(path, question)
+    if source.folder is None and show is not None and show.videos:
+        raise UsageError(f"--videos draws what a run's head sees, {path} is a file")
     folder = out or _beside(source)
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"--out is a folder, {folder} is a file")
@@ -85,6 +99,7 @@ def diagnose(
         *error_sections(found.diagnosis, k),
         *characteristic_sections(found.diagnosis, k),
         _proposals(found),
+        *_seen(found, question, found.diagnosis.tious[k], show, reporter),
     )
     value = _value(found)
     write_json(folder / "diagnosis.json", value)
@@ -141,6 +156,12 @@ def _proposals(found: _Found) -> Section:
     rows = {"AR": {f"{number} a video": _percent(value) for number, value in found.proposals.at.items()}}
     table = Table("Average recall (%) at average numbers of proposals", rows)
     return Section("Recall of proposals", "", (table,), (recall_by_proposals(found.proposals),))
+
+
+def _seen(found: _Found, question: Question, at: float, show: Show | None, reporter: Reporter) -> list[Section]:
+    if show is None or found.source.folder is None:
+        return []
+    return run_sections(found.source.folder, show.videos, show.seed, question, at, reporter)
 
 
 def _percent(fraction: float) -> str:

@@ -1,13 +1,15 @@
 """Videos -> feature stores: resumable a video at a time, safe beside itself, whole at the end."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from wtal.config import digest
-from wtal.data.store_writer import StoreWriter, file_fingerprint
+from wtal.data.store_index import INDEX, read_index
+from wtal.data.store_writer import StoreWriter, difference, file_fingerprint
 from wtal.errors import ConfigError, UsageError
 from wtal.pipeline.fan_out import Machine, spread
 from wtal.pipeline.profile import Profile, Stopwatch
@@ -70,6 +72,8 @@ def extract_all(
     """
     videos = find_videos(paths)
     extractors, stores = prepare(configs, workspace, weights, out, machine)
+    for line in other_flows(extractors, stores):
+        reporter.say(line)
     writers = [StoreWriter.open(store, one.identity) for store, one in zip(stores, extractors, strict=True)]
     failures = [_clashes(writer, videos) for writer in writers]
     for name, reason in {name: reason for found in failures for name, reason in found.items()}.items():
@@ -127,6 +131,35 @@ def prepare(
     if len(set(stores)) < len(stores):
         raise UsageError("a backbone is named twice with the same settings; name each once")
     return extractors, stores
+
+
+def other_flows(extractors: "Sequence[Extractor]", stores: Sequence[Path]) -> list[str]:
+    """A line for each store that is not there, while one beside it differs only in how the same flow is computed.
+
+    An implementation that was asked for by name is no surprise.
+    """
+    lines = []
+    for extractor, store in zip(extractors, stores, strict=True):
+        if (store / INDEX).exists() or extractor.flow is None:
+            continue
+        beside = sorted(path.parent for path in store.parent.glob(f"{store.name.partition('-')[0]}*/{INDEX}"))
+        found = {other.name: _differs(read_index(other).identity, extractor) for other in beside}
+        lines += [f"{store.name} begins beside {name}: {how}" for name, how in found.items() if how][:1]
+    return lines
+
+
+def _differs(identity: Mapping[str, Any], extractor: "Extractor") -> str:
+    """From the identity of a store, if only in how the same flow is computed: in words."""
+    there, here = identity.get("flow"), extractor.identity["flow"]
+    alike = {**identity, "flow": None} == json.loads(json.dumps({**extractor.identity, "flow": None}))
+    if not alike or not there or there["name"] != here["name"]:
+        return ""
+    flow, other = (f"{one['name']}:{one['implementation']}" for one in (here, there))
+    if flow == other:
+        return f"of {flow}, {difference(there, here)}"
+    if ":" in extractor.spec.flow:
+        return ""
+    return f"flow is {other} there, {flow} here; --flow {other} goes on with that one, where it can run"
 
 
 def make_spec(config: ExtractConfig, weights: tuple[tuple[str, str], ...], machine: Machine) -> "ExtractorSpec":

@@ -22,7 +22,7 @@ from wtal.pipeline.videos import VideoFile
 from wtal.registry import BACKBONES
 
 if TYPE_CHECKING:
-    from wtal.extractors.extractor import Extractor, ExtractorSpec
+    from wtal.extractors.extractor import Extracted, Extractor, ExtractorSpec
     from wtal.extractors.line import Line
     from wtal.extractors.timetable import Spent
 
@@ -44,6 +44,9 @@ class Machine:
     frame; `decoders` the videos in flight in this process (0: two, for a GPU half as many as cores). `jobs` processes
     share the videos: this one alone, or several of joblib's `engine`, each with one in flight; dask and ray run on the
     cluster at the address `cluster`, dask on all of its workers, ray too where `jobs` is 1.
+
+    Raises:
+        UsageError: when options do not go together, so that one of them would do nothing.
     """
 
     jobs: int = 1
@@ -53,12 +56,23 @@ class Machine:
     engine: Engine = "loky"
     cluster: str = ""
 
+    def __post_init__(self) -> None:
+        if self.cluster and self.engine == "loky":
+            raise UsageError("--cluster is an address for --engine dask or ray; name one of them")
+        if self.engine != "loky" and not self.cluster:
+            address = "its scheduler's address" if self.engine == "dask" else "its address, or auto,"
+            raise UsageError(f"--engine {self.engine} runs on a cluster that exists: give {address} by --cluster")
+        if self.engine == "dask" and self.jobs > 1:
+            raise UsageError("--engine dask uses all workers of its cluster; leave --jobs out")
+        if self.decoders and (self.jobs > 1 or self.engine != "loky"):
+            raise UsageError("--decoders is for one process; with --jobs or a cluster each has one video in flight")
+
     @property
     def in_flight(self) -> int:
         """Videos in flight in this process."""
-        from wtal.extractors.extractor import cores
+        import joblib
 
-        return self.decoders or (2 if self.device == "cpu" else max(2, cores() // 2))
+        return self.decoders or (2 if self.device == "cpu" else max(2, int(joblib.cpu_count()) // 2))
 
 
 @dataclass(frozen=True)
@@ -76,23 +90,11 @@ def spread(
     """Extract every video into every store; they come in order of finishing, and are in the stores' parts by then.
 
     Raises:
-        UsageError: when the engine and the other options do not go together.
         WtalError: when the cluster cannot be reached.
     """
-    _refuse(machine)
     if machine.engine == "loky" and (machine.jobs == 1 or len(videos) < 2):
         return _here(stores, extractors, videos, machine.in_flight)
     return _elsewhere([store.absolute() for store in stores], [one.spec for one in extractors], videos, machine)
-
-
-def _refuse(machine: Machine) -> None:
-    """Options that would do nothing."""
-    if machine.engine == "loky" and machine.cluster:
-        raise UsageError("--cluster is an address for --engine dask or ray; name one of them")
-    if machine.engine == "dask" and machine.jobs > 1:
-        raise UsageError("--engine dask uses all workers of its cluster; leave --jobs out")
-    if machine.decoders and (machine.jobs > 1 or machine.engine != "loky"):
-        raise UsageError("--decoders is for one process; with --jobs or a cluster each has one video in flight")
 
 
 def _here(
@@ -221,15 +223,8 @@ def _one(stores: Sequence[Path], line: "Line", video: VideoFile, wait: bool) -> 
         todo = [i for i in order if claims.enter_context(writers[i].claim(video.id, wait=wait))]
         if not all(i in todo or writers[i].done(video.id) for i in order):
             return None
-        for frames in dict.fromkeys(extractors[i].frames for i in todo):
-            same = [i for i in todo if extractors[i].frames == frames]
-            try:
-                made = line.run(video.path, same)
-                fingerprint = file_fingerprint(video.path)
-            except OSError as error:
-                made = [VideoError(f"the file cannot be read any more: {error.strerror}")] * len(same)
-            except VideoError as error:
-                made = [error] * len(same)
+        for same in line.groups(todo):
+            made, fingerprint = _extracted(line, video, same)
             with line.times.busy(STORE, sum(not isinstance(one, VideoError) for one in made), "videos"):
                 for i, one in zip(same, made, strict=True):
                     if isinstance(one, VideoError):
@@ -239,6 +234,16 @@ def _one(stores: Sequence[Path], line: "Line", video: VideoFile, wait: bool) -> 
                         info = {"file": video.path.name, **one.info}
                         writers[i].write(video.id, one.grid, one.streams, info, fingerprint)
     return reasons
+
+
+def _extracted(line: "Line", video: VideoFile, numbers: Sequence[int]) -> "tuple[list[Extracted | VideoError], str]":
+    """What the extractors of these numbers make of a video, and the mark of its file."""
+    try:
+        return line.run(video.path, numbers), file_fingerprint(video.path)
+    except OSError as error:
+        return [VideoError(f"the file cannot be read any more: {error.strerror}")] * len(numbers), ""
+    except VideoError as error:
+        return [error] * len(numbers), ""
 
 
 _AS_THEY_COME = {"return_as": "generator_unordered"}
@@ -254,8 +259,6 @@ def _dask(machine: Machine) -> Iterator[tuple[int, dict[str, Any]]]:
     import joblib
 
     distributed = require("distributed", "dask")
-    if not machine.cluster:
-        raise UsageError("--engine dask runs on a cluster that exists: give its scheduler's address by --cluster")
     try:
         client = distributed.Client(machine.cluster, timeout=_REACH_SECONDS, set_as_default=False)
     except (OSError, ValueError) as error:
@@ -276,8 +279,6 @@ def _ray(machine: Machine) -> Iterator[tuple[int, dict[str, Any]]]:
     ray = require("ray", "ray")
     from ray.util.joblib import register_ray
 
-    if not machine.cluster:
-        raise UsageError("--engine ray runs on a cluster that exists: give its address by --cluster, or auto")
     began = not ray.is_initialized()
     try:
         ray.init(address=machine.cluster, ignore_reinit_error=True, log_to_driver=False)

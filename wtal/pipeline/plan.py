@@ -2,10 +2,7 @@
 
 import math
 import shutil
-import threading
-import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -13,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from wtal.data.grid import SnippetGrid, frame_count
+from wtal.data.grid import frame_count
 from wtal.data.store_writer import StoreWriter
 from wtal.errors import VideoError
-from wtal.pipeline.extract import prepare
+from wtal.pipeline.extract import other_flows, prepare
 from wtal.pipeline.fan_out import Machine
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.recipe import ExtractConfig
+from wtal.pipeline.trial import Picture, grid, load, measure
 from wtal.pipeline.videos import VideoFile, find_videos
 from wtal.pipeline.workspace import Workspace
 
@@ -46,21 +44,28 @@ class PlannedVideo:
 
 @dataclass(frozen=True)
 class PlannedStore:
-    """A store to be filled: snippets and bytes of features that are to come."""
+    """A store to be filled: videos, snippets and bytes of features that are to come."""
 
     path: str
+    videos: int
     snippets: int
     bytes: int
 
 
 @dataclass(frozen=True)
 class Plan:
-    """`rate` is how many seconds of video a second gets through here, None where there is nothing to try."""
+    """`needed` is how many seconds it will take here, None where there is nothing to try.
+
+    With `cluster` that is what this machine alone would take: of the machines of a cluster nothing is known. `notes`
+    are lines on stores that begin beside others.
+    """
 
     videos: tuple[PlannedVideo, ...]
     stores: tuple[PlannedStore, ...]
     free_bytes: int
-    rate: float | None
+    needed: float | None
+    cluster: bool
+    notes: tuple[str, ...]
 
     @property
     def seconds(self) -> float:
@@ -68,13 +73,14 @@ class Plan:
         return sum(video.seconds or 0 for video in self.videos if not video.done)
 
     @property
-    def needed(self) -> float | None:
-        """Seconds that it will take here."""
-        return None if self.rate is None else self.seconds / self.rate
+    def rate(self) -> float | None:
+        """Seconds of video that a second gets through."""
+        return self.seconds / self.needed if self.needed else None
 
     def to_json(self) -> dict[str, Any]:
         """All of it as JSON types."""
-        return asdict(self) | {"seconds": self.seconds, "needed_seconds": self.needed}
+        values = asdict(self)
+        return values | {"needed_seconds": values.pop("needed"), "seconds": self.seconds, "rate": self.rate}
 
 
 def plan(
@@ -87,30 +93,44 @@ def plan(
     trial: float = TRIAL_SECONDS,
     reporter: Reporter = SILENT,
 ) -> Plan:
-    """Read the headers, and try extraction on up to five videos, small to large, for `trial` seconds; write nothing.
+    """Read the headers, and try extraction on up to five videos, for about `trial` seconds; write nothing.
 
     Raises:
         UsageError: when a path or a name does not exist.
         WeightsError: when weights are missing or do not fit.
+        StoreError: when a folder holds something else than the store that would be filled.
     """
     from wtal.extractors.line import Line
 
     extractors, stores = prepare(configs, workspace, weights, out, machine)
-    files = find_videos(paths)
-    writers = [
-        StoreWriter.open(path, one.identity)
-        for path, one in zip(stores, extractors, strict=True)
-        if (path / "index.json").is_file()
-    ]
+    found = [StoreWriter.find(path, one.identity) for path, one in zip(stores, extractors, strict=True)]
+    videos, lacking = [], []
     with Line(extractors) as line:
-        videos = [
-            _look(line, file, len(writers) == len(stores) and all(writer.done(file.id) for writer in writers))
-            for file in files
-        ]
-        rate = _try(line, _sample(videos), trial, machine.in_flight, reporter)
-    todo = [video for video in videos if not video.done]
-    planned = [_store(path, one, todo) for path, one in zip(stores, extractors, strict=True)]
-    return Plan(tuple(videos), tuple(planned), _free(stores[0]), rate)
+        for file in find_videos(paths):
+            missing = [number for number, store in enumerate(found) if store is None or not store.done(file.id)]
+            videos.append(_look(line, file, not missing))
+            lacking.append(missing)
+        work = [_Work(video, missing) for video, missing in zip(videos, lacking, strict=True) if not video.problem]
+        groups = line.groups(sorted({number for one in work for number in one.missing}))
+    needed = _needed(extractors, groups, work, trial, machine, reporter)
+    planned = [
+        _store(path, one, [each.video for each in work if number in each.missing])
+        for number, (path, one) in enumerate(zip(stores, extractors, strict=True))
+    ]
+    notes = tuple(other_flows(extractors, stores))
+    return Plan(tuple(videos), tuple(planned), _free(stores[0]), needed, machine.engine != "loky", notes)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """A video, and the numbers of the stores that lack it."""
+
+    video: PlannedVideo
+    missing: list[int]
+
+    @property
+    def picture(self) -> Picture:
+        return Picture(Path(self.video.path), self.video.width, self.video.height)
 
 
 def _look(line: "Line", file: VideoFile, done: bool) -> PlannedVideo:
@@ -122,56 +142,52 @@ def _look(line: "Line", file: VideoFile, done: bool) -> PlannedVideo:
     return PlannedVideo(file.id, str(file.path), seconds, info.width, info.height, done, "")
 
 
-def _sample(videos: Sequence[PlannedVideo]) -> list[Path]:
-    """Videos that are to be extracted, evenly from the smallest pictures to the largest."""
-    usable = sorted(
-        (video for video in videos if not video.done and not video.problem), key=lambda v: (v.width * v.height, v.id)
-    )
-    places = [round(i * (len(usable) - 1) / (_SAMPLE - 1)) for i in range(_SAMPLE)] if usable else []
-    return [Path(usable[place].path) for place in dict.fromkeys(places)]
+def _needed(
+    extractors: "Sequence[Extractor]",
+    groups: Sequence[Sequence[int]],
+    work: Sequence[_Work],
+    trial: float,
+    machine: Machine,
+    reporter: Reporter,
+) -> float | None:
+    """Seconds for all of it. What does not see the same frames is tried by itself, as it is extracted.
 
-
-def _try(line: "Line", sample: Sequence[Path], trial: float, decoders: int, reporter: Reporter) -> float | None:
-    """Seconds of video a second, with as many videos in flight as there will be; every video of the sample in turn.
-
-    What does not see the same frames is tried by itself, as it is extracted. It takes longer than `trial` where what
-    was begun does: a clip of a large network may take seconds.
+    Processes are tried as so many videos in flight in this one.
     """
-    if not sample:
-        return None
-    fps = line.extractors[0].spec.fps
-    with reporter.task("try", len(sample) * len(line.groups()), "video") as task:
-        # What is compiled or loaded on first use is not counted.
-        turns = [sample[i % len(sample)] for i in range(max(len(sample), decoders))]
-        groups = line.groups()
-        share = trial * decoders / len(turns) / len(groups)
-        cost = 0.0
-        for numbers in groups:
-            line.rehearse(sample[0], 0.1, numbers)
-            start, frames, lock = time.perf_counter(), 0, threading.Lock()
-
-            def go(path: Path) -> None:
-                nonlocal frames
-                seen = line.rehearse(path, share, numbers)  # noqa: B023 - it ends within this round
-                with lock:  # noqa: B023
-                    frames += seen
-                task.advance()
-
-            with ThreadPoolExecutor(decoders) as pool:
-                list(pool.map(go, turns))
-            if not frames:
+    seconds = 0.0
+    in_flight = machine.jobs if machine.jobs > 1 else machine.in_flight
+    with reporter.task("try", len(groups), "pass") as task:
+        for group in groups:
+            mine = [_Work(one.video, [n for n in one.missing if n in group]) for one in work]
+            mine = [one for one in mine if one.missing]
+            everybody = [extractors[number] for number in group]
+            rates = measure(everybody, _sample(mine), in_flight, trial / len(groups))
+            if rates is None:
                 return None
-            cost += (time.perf_counter() - start) / float(frames / fps)
-        return 1 / cost
+            for one in mine:
+                wanted = [extractors[number] for number in one.missing]
+                seconds += rates.seconds(load(wanted, one.picture, _frames(wanted[0], one.video)))
+            task.advance()
+    return seconds if groups else None
+
+
+def _sample(work: Sequence[_Work]) -> list[Picture]:
+    """Videos evenly from the smallest pictures to the largest; the middle first, as time may not do for all."""
+    pictures = [one.picture for one in sorted(work, key=lambda one: (one.video.width * one.video.height, one.video.id))]
+    middle = (len(pictures) - 1) / 2
+    places = dict.fromkeys(round(i * (len(pictures) - 1) / (_SAMPLE - 1)) for i in range(_SAMPLE))
+    return [pictures[place] for place in sorted(places, key=lambda place: abs(place - middle))]
+
+
+def _frames(extractor: "Extractor", video: PlannedVideo) -> int:
+    """That the extractor will see; 0 where the header does not say how long the video is."""
+    return frame_count(extractor.spec.fps, Fraction(video.seconds)) if video.seconds else 0
 
 
 def _store(path: Path, extractor: "Extractor", todo: Sequence[PlannedVideo]) -> PlannedStore:
-    spec = extractor.spec
-    counts = [frame_count(spec.fps, Fraction(video.seconds)) for video in todo if video.seconds]
-    grids = [SnippetGrid(spec.fps, count, Fraction(extractor.stride), extractor.span, spec.tail) for count in counts]
-    snippets = sum(grid.num_snippets for grid in grids)
+    snippets = sum(grid(extractor, frames).num_snippets for video in todo if (frames := _frames(extractor, video)))
     width = sum(backbone.dim for backbone in extractor.backbones.values())
-    return PlannedStore(str(path), snippets, snippets * width * np.dtype(spec.dtype).itemsize)
+    return PlannedStore(str(path), len(todo), snippets, snippets * width * np.dtype(extractor.spec.dtype).itemsize)
 
 
 def _free(path: Path) -> int:
@@ -190,12 +206,15 @@ def words(planned: Plan) -> list[str]:
         lines.append(f"          {unknown:,} do not declare their length; they are not in what follows")
     lines.append(f"length    {hours(planned.seconds)} to extract")
     for store in planned.stores:
-        lines.append(f"store     {store.path}: {store.snippets:,} snippets, {size(store.bytes)} to come")
+        to_come = f"{store.snippets:,} snippets of {store.videos:,} videos, {size(store.bytes)}, to come"
+        lines.append(f"store     {store.path}: {to_come}")
+    lines += [f"          {note}" for note in planned.notes]
     lines.append(f"disk      {size(planned.free_bytes)} free")
     if planned.rate is None or planned.needed is None:
         lines.append("time      nothing to extract")
     else:
-        lines.append(f"time      about {hours(planned.needed)} here, {planned.rate:.2g} times real time by trial")
+        where = "on this machine alone, the cluster was not tried" if planned.cluster else "here"
+        lines.append(f"time      about {hours(planned.needed)} {where}, {planned.rate:.2g} times real time by trial")
     return lines
 
 

@@ -1,0 +1,150 @@
+"""A plan of extraction: what each store lacks, and how a trial's work becomes an estimate."""
+
+import time
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.videos import constant, write_video
+from wtal.data import store_writer
+from wtal.extractors.backbone import FrameSize
+from wtal.extractors.extractor import Extractor, ExtractorSpec
+from wtal.pipeline.extract import extract_all
+from wtal.pipeline.fan_out import Machine
+from wtal.pipeline.plan import plan, words
+from wtal.pipeline.progress import Reporter
+from wtal.pipeline.recipe import ExtractConfig
+from wtal.pipeline.trial import Picture, Rates, _rates, _Tried, load, measure
+from wtal.pipeline.workspace import Workspace
+
+I3D = ExtractorSpec("i3d", weights=(("rgb", "random:0"), ("flow", "random:0")), flow="dis", threads=1, batch=2)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    for number in range(3):
+        write_video(videos / f"v{number}.mp4", constant(25, 20 + 10 * number), size=(64, 48))
+    return videos
+
+
+def test_a_video_is_to_come_in_the_stores_that_lack_it_and_an_existing_store_is_only_read(
+    folder, tmp_path, monkeypatch
+):
+    rgb, both, workspace = ExtractConfig(streams=("rgb",)), ExtractConfig(), Workspace(tmp_path / "ws")
+    extract_all([folder / "v0.mp4"], [rgb, both], workspace)
+    extract_all([folder], [rgb], workspace)
+
+    def refuse(*arguments, **options):
+        raise AssertionError("a plan locks nothing")
+
+    monkeypatch.setattr(store_writer, "locked", refuse)
+    monkeypatch.setattr(store_writer.Lock, "acquire", refuse)
+    found = plan([folder], [rgb, both], workspace, trial=0.2)
+    assert [video.done for video in found.videos] == [True, False, False]
+    assert [store.videos for store in found.stores] == [0, 2]
+    assert found.stores[0].snippets == 0
+    assert found.stores[1].snippets == -(-30 // 8) + -(-40 // 8)
+    assert found.seconds == pytest.approx(70 / 25)
+    assert found.needed > 0
+    assert any("0 snippets of 0 videos" in line for line in words(found))
+
+
+def test_a_plan_for_a_cluster_says_that_the_cluster_was_not_tried(folder, tmp_path):
+    machine = Machine(engine="dask", cluster="tcp://127.0.0.1:1")
+    found = plan([folder], [ExtractConfig(streams=("rgb",))], Workspace(tmp_path), machine=machine, trial=0.1)
+    assert found.to_json()["cluster"]
+    assert "on this machine alone, the cluster was not tried" in words(found)[-1]
+
+
+def test_a_trial_has_as_many_videos_in_flight_as_there_will_be_processes(folder, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr("wtal.pipeline.plan.measure", lambda extractors, sample, many, seconds: seen.append(many))
+    for machine in (Machine(), Machine(decoders=5), Machine(jobs=3)):
+        assert plan([folder], [ExtractConfig()], Workspace(tmp_path), machine=machine).needed is None
+    assert seen == [2, 5, 3]
+
+
+def test_work_goes_by_pixels_but_for_what_sees_a_crop():
+    """Pictures of four times the pixels: four times the decoding and flow, as many snippets of I3D."""
+    extractor = Extractor(I3D)
+    extractor.size = FrameSize(1000, enlarge=False)
+    small, large = (load([extractor], Picture(Path("x"), side, side), 40) for side in (100, 200))
+    assert set(small) == {"decode and size", "colour", "flow", "i3d rgb", "i3d flow"}
+    assert {stage: large[stage] / small[stage] for stage in small} == {
+        "decode and size": 4,
+        "colour": 4,
+        "flow": 4,
+        "i3d rgb": 1,
+        "i3d flow": 1,
+    }
+    assert small["i3d rgb"] == 3
+    extractor.size = FrameSize(50, enlarge=False)
+    scaled = load([extractor], Picture(Path("x"), 100, 200), 40)
+    assert (scaled["decode and size"], scaled["flow"]) == (40 * 100 * 200, 40 * 50 * 100)
+
+
+def test_an_estimate_adds_what_stages_do_and_divides_by_how_many_work_at_a_time():
+    rates = Rates({"decode": 0.5, "net": 2.0}, together=2.5)
+    assert rates.seconds({"decode": 10, "net": 10}) == pytest.approx(10)
+    assert rates.seconds({"decode": 10, "net": 10, "never tried": 10}) == pytest.approx(10)
+
+
+def test_a_trial_of_a_slow_network_ends_with_its_first_clips(tmp_path, monkeypatch):
+    """Of the twenty clips of each of two videos in flight: one to warm up, one to measure."""
+    video = write_video(tmp_path / "v.mp4", constant(25, 320), size=(48, 40))
+    extractor = Extractor(replace(I3D, streams=("rgb",), weights=I3D.weights[:1]))
+    extractor.size = FrameSize(40, enlarge=False)
+    batches = []
+
+    def slow(clips, crops):
+        batches.append(len(clips))
+        time.sleep(0.5)
+        return clips[:, 0, 0, 0, :1].repeat(1024, axis=1)
+
+    monkeypatch.setattr(extractor.backbones["rgb"], "extract", slow)
+    rates = measure([extractor], [Picture(video, 48, 40)], 2, 0.1)
+    assert batches == [1, 1] * 2
+    assert rates.work["i3d rgb"] >= 0.5
+    assert rates.together > 0
+
+
+def test_what_a_short_trial_did_not_come_to_is_taken_from_the_first_clips():
+    first = _Tried(Counter({"decode": 3.0, "net": 8.0}), Counter({"decode": 6.0, "net": 2.0}), 4.0)
+    other = _Tried(Counter({"decode": 1.0}), Counter({"decode": 10.0}), 0.5)
+    assert _rates(first, [other, _Tried(Counter(), Counter(), 0.0)]) == Rates({"decode": 0.1, "net": 4.0}, 2.0)
+    assert _rates(first, []) == Rates({"decode": 0.5, "net": 4.0}, 2.75)
+
+
+def test_a_trial_of_what_cannot_be_read_gives_nothing(tmp_path):
+    broken = tmp_path / "v.mp4"
+    broken.write_bytes(b"no video")
+    assert measure([Extractor(ExtractorSpec("motion", streams=("rgb",)))], [Picture(broken, 4, 4)], 2, 0.1) is None
+
+
+def test_a_store_that_begins_since_flow_is_computed_otherwise_says_so(folder, tmp_path, monkeypatch):
+    """On a machine where the bare name is another implementation, and where a library is another version."""
+    workspace, said = Workspace(tmp_path / "ws"), []
+    monkeypatch.setattr(Reporter, "say", lambda self, text: said.append(text))
+    extract_all([folder / "v0.mp4"], [ExtractConfig(flow="dis:fast")], workspace)
+    first = next(workspace.features.iterdir()).name
+    assert first.startswith("motion-dis.fast-24x8@25-")
+    assert not said
+    (note,) = plan([folder], [ExtractConfig()], workspace, trial=0.1).notes
+    assert note.endswith(
+        f" begins beside {first}: flow is dis:fast there, dis:medium here; "
+        "--flow dis:fast goes on with that one, where it can run"
+    )
+    extract_all([folder / "v0.mp4"], [ExtractConfig()], workspace)
+    assert said.pop() == note
+    monkeypatch.setattr("cv2.__version__", "9.9")
+    extract_all([folder / "v0.mp4"], [ExtractConfig(flow="dis:fast")], workspace)
+    assert f"begins beside {first}: of dis:fast, opencv is " in said[0]
+    assert said.pop().endswith("'9.9' here")
+    extract_all([folder / "v0.mp4"], [ExtractConfig(flow="dis:fast", stride=4)], workspace)
+    extract_all([folder / "v1.mp4"], [ExtractConfig(flow="dis:fast")], workspace)
+    extract_all([folder / "v0.mp4"], [ExtractConfig(flow="dis:ultrafast")], workspace)
+    assert not [line for line in said if "begins" in line]
