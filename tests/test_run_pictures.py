@@ -4,12 +4,15 @@ import subprocess
 import sys
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 
 from tests.planted import planted_videos
+from wtal.cli import main
 from wtal.data.files import write_json
 from wtal.data.grid import SnippetGrid
 from wtal.data.segments import Annotation, Detection, Segment
@@ -378,6 +381,26 @@ def test_unknown_videos_and_files_are_refused(runs, tmp_path):
     question = Question(annotations=runs["basnet"].parents[2] / "annotations" / "planted.json")
     with pytest.raises(UsageError, match="a run's folder"):
         run_sections(file, question=question)
+
+
+def test_the_page_of_a_run_shows_them(runs, tmp_path):
+    name = min(observe(runs["basnet"], Question(), 0.5).keys)
+    call = partial(CliRunner().invoke, main)
+    given = ["diagnose", str(runs["basnet"]), "--out", str(tmp_path / "page")]
+    said = call([*given, "--videos", name])
+    assert said.exit_code == 0, said.output
+    page = (tmp_path / "page" / "index.html").read_text()
+    assert f"Video 1: {name}" in page
+    assert (tmp_path / "page" / "activations-video-1.png").exists()
+    assert "Embedded snippets" in page
+    assert call([*given, "--errors-only"]).exit_code == 0
+    assert "Embedded snippets" not in (tmp_path / "page" / "index.html").read_text()
+    for extra, message in ((["--videos", "other"], "no activations of 'other'"), (["--errors-only"], "leaves out")):
+        refused = call([*given, "--videos", name, *extra])
+        assert (refused.exit_code, message in refused.stderr) == (2, True), refused.stderr
+    file = next((runs["basnet"] / "detections").glob("*.json"))
+    refused = call(["diagnose", str(file), "--annotations", str(tmp_path / "truth.json"), "--videos", name])
+    assert (refused.exit_code, "is a file" in refused.stderr) == (2, True), refused.stderr
 
 
 def test_the_entry_needs_neither_torch_nor_matplotlib_before_it_is_called():
