@@ -13,6 +13,7 @@ import torch
 
 from tests.videos import chunks, constant, write_video
 from wtal.errors import VideoError
+from wtal.extractors import memory
 from wtal.extractors.backbone import FrameSize
 from wtal.extractors.backbones import i3d
 from wtal.extractors.extractor import Extractor, ExtractorSpec
@@ -278,7 +279,7 @@ def test_several_devices_share_the_snippets_of_all_videos_whatever_their_size(tm
             time.sleep(0.01)
         go.set()
         for one, other in zip(found, expected, strict=True):
-            np.testing.assert_allclose(one.streams["rgb"], other.streams["rgb"], rtol=1e-4, atol=1e-6)
+            np.testing.assert_allclose(one.streams["rgb"], other.streams["rgb"], rtol=1e-4, atol=1e-5)
     assert len(both.replicas["rgb"]) == 2
     assert sorted(seen) == [1, 1, 1, 3]
 
@@ -418,3 +419,17 @@ def test_the_time_table_knows_of_decoding_before_a_video_ends(tmp_path):
         whole = line.times.stages()["decode and size"]
     assert 0 < seen[0].units < whole.units == 200
     assert 0 < seen[0].seconds <= whole.seconds
+
+
+def test_free_memory_is_given_back_every_ten_seconds(monkeypatch):
+    calls, clock = [], [100.0]
+    monkeypatch.setattr(memory.time, "monotonic", lambda: clock[0])
+    trim = memory.Trimmer()
+    trim._trim = calls.append
+    for now in (105.0, 110.5, 111.0, 120.6):
+        clock[0] = now
+        trim()
+    assert len(calls) == 2
+    trim._trim = None
+    clock[0] = 200.0
+    trim()

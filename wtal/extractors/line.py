@@ -25,6 +25,7 @@ from wtal.extractors.choose import REFERENCE
 from wtal.extractors.closing import Closing
 from wtal.extractors.extractor import FLOW, Extracted, Extractor
 from wtal.extractors.isolate import IsolatedVideo, ReaderProcess
+from wtal.extractors.memory import Trimmer
 from wtal.extractors.stage import Cores, Stage
 from wtal.extractors.streams import Features, Flow
 from wtal.extractors.timetable import Spent, TimeTable
@@ -45,6 +46,7 @@ class Line(Closing):
         self._idle: queue.SimpleQueue[ReaderProcess] = queue.SimpleQueue()
         self._readers: list[ReaderProcess] = []
         self._closed = False
+        self._trim = Trimmer()
         self._in_flight, self._change = 0, threading.Lock()
         self._cores = Cores(self.extractors[0].threads)
         with_flow = {_flow_key(one): one for one in extractors if one.flows}
@@ -124,6 +126,7 @@ class Line(Closing):
         for frames in video:
             self.times.add(DECODE, Spent(video.seconds - told, len(frames), "frames"))
             told = video.seconds
+            self._trim()
             yield frames
 
     def _features(self, numbers: Sequence[int], chunks: Iterator[NDArray[np.uint8]]) -> list[dict[str, NDArray[Any]]]:
