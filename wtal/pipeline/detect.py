@@ -21,7 +21,7 @@ from wtal.data.store_writer import StoreWriter
 from wtal.errors import UsageError
 from wtal.models.localize import Activations, LocalizeConfig, localize_many
 from wtal.pipeline.progress import SILENT, Reporter
-from wtal.pipeline.recipe import Recipe, with_assignments
+from wtal.pipeline.recipe import Recipe, training_identity, with_assignments
 from wtal.pipeline.train import make_head, resolve
 from wtal.pipeline.workspace import read_run
 
@@ -168,7 +168,7 @@ def activations_of(
 ) -> FeatureStore:
     """The run's activations, computing those of `keys` that are missing. A second process waits for the first."""
     recipe = Recipe.parse(run["recipe"], str(folder / "run.json"))
-    learned = {key: run[key] for key in ("seed", "features", "classes")} | {"recipe": recipe.training_identity()}
+    learned = {key: run[key] for key in ("seed", "features", "classes")} | {"recipe": training_identity(run["recipe"])}
     target = folder / "activations"
     identity: dict[str, Any] = {"run": digest(learned, 16)}
     if stage is not None:
