@@ -197,6 +197,15 @@ def test_the_json_form():
     assert json.loads(json.dumps(value)) == {"mAP": scores, "average": 1.0, "ap": {"run": scores}}
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("protocol", ["activitynet", "thumos14-kit"])
+def test_segments_at_the_end_of_all_numbers_hide_no_other(protocol):
+    truth = {name: [Annotation(2, 4, "run"), Annotation(6, 9, "jump")] for name in "abc"}
+    far = [Detection(1, 1e308, "run", 2), Detection(-1e308, 1e308, "jump", 1)]
+    found = {name: [*far, Detection(2, 4, "run", 3), Detection(6, 9, "jump", 3)] for name in "ab"}
+    assert evaluate_detections(truth, found, [0.5], protocol).average == pytest.approx(2 / 3)
+
+
 @needs_shared
 @pytest.mark.parametrize(("number", "tolerance"), [(0, 1e-9), (1, 5e-6)])
 @pytest.mark.parametrize(("kind", "tious"), [("thumos", "0.1:0.9:0.1"), ("anet", "0.5:0.95:0.05")])

@@ -62,7 +62,7 @@ def export(store, layout, out):
     """Export all streams, or rgb alone where the layout wants that."""
     result = CliRunner().invoke(main, ["export-features", str(store.path), str(out), "--layout", layout])
     if result.exit_code == 2 and "--streams rgb" in result.stderr:
-        assert not out.exists()
+        assert not [*out.parent.glob(f"*{out.name}*")]
         result = call("export-features", store.path, out, "--layout", layout, "--streams", "rgb")
     assert result.exit_code == 0, result.output
     return result
@@ -135,7 +135,7 @@ def test_published_values_come_back_through_every_layout(layout, tmp_path):
 
 
 @EVERY
-def test_an_import_and_an_export_are_refused_in_one_line(layout, tmp_path):
+def test_an_import_and_an_export_are_refused_in_one_line(layout, tmp_path, monkeypatch):
     store = write_store(tmp_path / "store", ("rgb",), ("float32",), ids=("one", "two"))
     out = tmp_path / "out"
     out.mkdir()
@@ -147,6 +147,9 @@ def test_an_import_and_an_export_are_refused_in_one_line(layout, tmp_path):
     assert "no feature store" in call("export-features", tmp_path, tmp_path / "o", "--layout", layout, code=1).stderr
     empty = tmp_path / "empty"
     empty.mkdir()
+    monkeypatch.chdir(empty)
+    assert "name a new" in call("export-features", store.path, ".", "--layout", layout, code=2).stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "out", "store"]
     rate = ("--fps", "25", "--stride", "16")
     said = call("import-features", empty, "--layout", layout, *rate, "--workspace", tmp_path, code=1).stderr
     assert str(empty) in said
@@ -398,21 +401,22 @@ def test_a_damaged_note_is_named(layout, tmp_path):
     call("export-features", store.path, tmp_path / "out", "--layout", layout)
     note = tmp_path / "out" / "wtal.json"
     content = json.loads(note.read_text())
+    two = content["videos"]["two"]
     for change, code, said in (
         ("{", 1, "is not JSON"),
         ("{}", 1, "no note of exported features that this wtal reads"),
         (json.dumps({**content, "streams": [{}]}), 1, "is damaged"),
         (json.dumps({**content, "layout": "thumos"}), 2, "there is no layout 'thumos'"),
         (json.dumps({**content, "videos": {"two": content["videos"]["two"]}}), 3, "does not know it"),
-        (
-            json.dumps({**content, "videos": {**content["videos"], "one": content["videos"]["two"]}}),
-            3,
-            "the exporter's note says",
-        ),
+        (json.dumps({**content, "videos": {"one": {**two, "id": "one"}, "two": two}}), 3, "the exporter's note says"),
+        (json.dumps({**content, "videos": {"one": two, "two": two}}), 1, "two videos have one id"),
+        (json.dumps({**content, "streams": [{**content["streams"][0], "dtype": "object"}]}), 1, "is damaged"),
+        (json.dumps({**content, "backbone": "../../elsewhere"}), 2, "a backbone is a plain name"),
     ):
         note.write_text(change)
         result = call("import-features", tmp_path / "out", "--workspace", tmp_path / "ws", code=code)
         assert said in result.stderr
+    assert not (tmp_path / "elsewhere").exists()
 
 
 def test_joint_files_are_found_and_checked(tmp_path):
@@ -423,6 +427,7 @@ def test_joint_files_are_found_and_checked(tmp_path):
     assert [rows.shape[1] for rows in joint] == [7, 7]
     assert np.load(out / "videoname.npy").tolist() == [b"one", b"two"]
     (out / "wtal.json").unlink()
+    (tmp_path / "truth.json").write_text(json.dumps({"database": {"three": {"subset": "training", "annotations": []}}}))
     alone = out / "features.npy"
     dims = ("--dims", "rgb=3,flow=4", "--workspace", tmp_path / "ws")
     found = FeatureStore.open(call("import-features", alone, *dims).stdout.strip())
@@ -430,6 +435,11 @@ def test_joint_files_are_found_and_checked(tmp_path):
         for stream in ("rgb", "flow"):
             assert np.array_equal(found[video].streams[stream], store[video].streams[stream])
     assert found.grid("one").stride / found.grid("one").fps == Fraction(16, 25)
+    assert call("import-features", alone, "--annotations", tmp_path / "truth.json", *dims).stdout.strip() == str(
+        found.path
+    )
+    twice = call("import-features", alone, "--dims", "rgb=3,rgb=4", "--workspace", tmp_path / "ws", code=2)
+    assert "each name once" in twice.stderr
     shutil.move(out / "videoname.npy", tmp_path / "videoname.npy")
     assert "has no videoname.npy" in call("import-features", alone, *dims, code=1).stderr
     assert call("import-features", alone, "--annotations", tmp_path, *dims, code=1)

@@ -14,6 +14,7 @@ from wtal.data.grid import SnippetGrid
 from wtal.data.store_writer import StoreWriter
 from wtal.errors import ConfigError, UsageError
 from wtal.models.localize_config import LocalizeConfig
+from wtal.pipeline.recipe import Recipe
 from wtal.pipeline.tune import SPACE, parse_space
 from wtal.pipeline.workspace import Workspace
 
@@ -150,3 +151,16 @@ def test_what_is_tried():
     ):
         with pytest.raises(error):
             parse_space([wrong])
+
+
+def test_activations_are_those_of_a_run_whatever_settings_came_later(run, monkeypatch):
+    """A run of an older version knows nothing of the keys of a newer one; its activations are kept."""
+    call("detect", run)
+    plain = Recipe.plain
+
+    def newer(recipe):
+        values = plain(recipe)
+        return {**values, "extract": {**values["extract"], "newer": 1}}
+
+    monkeypatch.setattr(Recipe, "plain", newer)
+    call("detect", run, "--set", "localize.nms_tiou=0.5")

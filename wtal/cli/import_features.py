@@ -61,12 +61,12 @@ def parse_dims(text: str) -> dict[str, int]:
     """`rgb=1024,flow=1024` -> stream -> width.
 
     Raises:
-        UsageError: when a part is not NAME=WIDTH.
+        UsageError: when a part is not NAME=WIDTH, or a name is there twice.
     """
     found = {}
     for part in filter(None, text.split(",")):
         name, equals, width = part.partition("=")
-        if not (name.strip() and equals and width.strip().isdecimal() and int(width)):
-            raise UsageError(f"--dims takes NAME=WIDTH with commas, such as rgb=1024,flow=1024; got {text!r}")
+        if not (name.strip() and equals and width.strip().isdecimal() and int(width)) or name.strip() in found:
+            raise UsageError(f"--dims takes NAME=WIDTH with commas, each name once: rgb=1024,flow=1024; got {text!r}")
         found[name.strip()] = int(width)
     return found

@@ -42,6 +42,10 @@ class Note:
         try:
             streams = {one["name"]: (int(one["dim"]), str(one["dtype"])) for one in content["streams"]}
             videos = {k: (str(v["id"]), SnippetGrid.from_json(v["grid"])) for k, v in content["videos"].items()}
+            if len({video for video, _ in videos.values()}) < len(videos):
+                raise ValueError("two videos have one id")
+            if not {dtype for _, dtype in streams.values()} <= {"float16", "float32"}:
+                raise ValueError("features are float16 or float32")
             return cls(content["layout"], content["backbone"], dict(content["weights"]), streams, videos)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise FormatError(f"{path} is damaged ({error}); export the features again") from None

@@ -36,7 +36,8 @@ def find_pairs(
     detections: Columns, annotations: Columns, overlap: Callable[[Floats, Floats], Floats], least: float
 ) -> Pairs:
     """All pairs of one video and label that overlap by at least `least`, which is above 0; by detection."""
-    found = [pairs.take(pairs.overlap >= least) for pairs in _all_pairs(detections, annotations, overlap)]
+    with np.errstate(over="ignore"):  # an infinite length overlaps by nothing
+        found = [pairs.take(pairs.overlap >= least) for pairs in _all_pairs(detections, annotations, overlap)]
     return Pairs(
         np.concatenate([pairs.detection for pairs in found]),
         np.concatenate([pairs.annotation for pairs in found]),
@@ -65,12 +66,13 @@ def _neighbours(detections: Columns, annotations: Columns) -> tuple[Ints, Ints, 
     All videos and labels are laid behind one another on one line of time, so that one search finds the annotations
     that begin before the detection ends, and those before which none ends after it begins.
     """
-    times = np.concatenate([detections.times, annotations.times])
-    origin = times.min(initial=0.0)
-    width = 2 * (times.max(initial=0.0) - origin) + 1
+    # Where a detection leaves all annotations behind does not matter, be it at the end of all numbers.
+    origin, end = annotations.times.min(initial=0.0), annotations.times.max(initial=0.0)
+    inside = np.clip(detections.times, origin, end)
+    width = 2 * (end - origin) + 1
     labels = 1 + max(detections.label.max(initial=0), annotations.label.max(initial=0))
     theirs = ((annotations.video * labels + annotations.label) * width)[:, None] + (annotations.times - origin)
-    ours = ((detections.video * labels + detections.label) * width)[:, None] + (detections.times - origin)
+    ours = ((detections.video * labels + detections.label) * width)[:, None] + (inside - origin)
     rounding = 4 * np.spacing(max(theirs.max(initial=0.0), ours.max(initial=0.0)))
     order = np.argsort(theirs[:, 0], kind="stable")
     first = np.searchsorted(np.maximum.accumulate(theirs[order, 1]), ours[:, 0] - rounding, "left")

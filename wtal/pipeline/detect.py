@@ -22,7 +22,7 @@ from wtal.errors import UsageError
 from wtal.models.localize import Activations, LocalizeConfig, localize_many
 from wtal.pipeline.ensemble_folder import ensemble_by, fused, open_means, pooled_ids, refuse_unfit
 from wtal.pipeline.progress import SILENT, Reporter
-from wtal.pipeline.recipe import Recipe, with_assignments
+from wtal.pipeline.recipe import Recipe, training_identity, with_assignments
 from wtal.pipeline.train import make_head, resolve
 from wtal.pipeline.workspace import read_run
 
@@ -201,7 +201,7 @@ def activations_of(
     if ensemble_by(run):
         return open_means(folder, run)
     recipe = Recipe.parse(run["recipe"], str(folder / "run.json"))
-    learned = {key: run[key] for key in ("seed", "features", "classes")} | {"recipe": recipe.training_identity()}
+    learned = {key: run[key] for key in ("seed", "features", "classes")} | {"recipe": training_identity(run["recipe"])}
     target = activations_folder(folder, stage)
     identity: dict[str, Any] = {"run": digest(learned, 16), **({} if stage is None else {"stage": stage})}
     kept = _complete(target, identity, store, keys)

@@ -1,7 +1,8 @@
 """A store -> feature files in a published layout, for other people's code."""
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -37,23 +38,33 @@ def export_features(
     """
     opened, module = FeatureStore.open(store), LAYOUTS.load(layout)
     chosen = _chosen(opened, streams)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if not out.name or (out.exists() and (not out.is_dir() or any(out.iterdir()))):
         raise UsageError(f"{out} is there already; name a new or an empty folder")
     names = _names(opened, getattr(module, "name_of", file_name))
     subsets = _subsets(annotations, opened)
     _say_other_rate(opened, (module.FPS, module.STRIDE), layout, reporter)
-    unfinished = out.with_name(f".{out.name}.tmp")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
-    with reporter.task("export", len(opened), "video") as task:
+    with _published(out) as unfinished, reporter.task("export", len(opened), "video") as task:
         videos = [
             Exported(name, subsets.get(video, ""), partial(_load, opened, video, chosen, task))
             for name, video in names.items()
         ]
         module.write(unfinished, videos)
-    _note(opened, layout, chosen, names).write(unfinished)
-    unfinished.rename(out)
+        _note(opened, layout, chosen, names).write(unfinished)
     return out
+
+
+@contextmanager
+def _published(out: Path) -> Iterator[Path]:
+    """A folder to write into; it takes the name `out` when the block ends well, and leaves nothing otherwise."""
+    unfinished = out.with_name(f".{out.name}.tmp")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    try:
+        yield unfinished
+        unfinished.rename(out)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
 
 
 def _chosen(store: FeatureStore, streams: Sequence[str]) -> tuple[str, ...]:

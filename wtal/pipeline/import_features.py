@@ -58,8 +58,8 @@ def import_features(
     goes on where it was.
 
     Raises:
-        UsageError: when a path does not exist, the layout is unknown or in doubt, a rate is none, or rows of the
-            layout's rate cannot be of videos as long as the annotations say.
+        UsageError: when a path does not exist, the layout is unknown or in doubt, a rate or a name is none, or rows of
+            the layout's rate cannot be of videos as long as the annotations say.
         FormatError: when the files are not of this layout, or no video can be imported.
     """
     for path in (features, annotations):
@@ -75,7 +75,7 @@ def import_features(
     clock = RowClock.make((module.FPS, module.STRIDE), note, _durations(annotations), fps, stride)
     _hold_against_durations(items, clock, features, told=bool(fps or stride), reporter=reporter)
     marks = _marks(items)
-    maker = backbone or (note.backbone if note else module.BACKBONE)
+    maker = _plain(backbone or (note.backbone if note else module.BACKBONE))
     identity = {
         "backbone": maker,
         "layout": name,
@@ -85,6 +85,17 @@ def import_features(
     }
     target = workspace.features / f"{maker}-imported-{clock.readable}-{digest(identity)}"
     return _fill(target, identity, items, clock, marks, reporter)
+
+
+def _plain(backbone: str) -> str:
+    """A name that leads into no other folder.
+
+    Raises:
+        UsageError: when it does.
+    """
+    if Path(backbone).name != backbone:
+        raise UsageError(f"a backbone is a plain name, got {backbone!r}; name another: --backbone NAME")
+    return backbone
 
 
 def _durations(annotations: Path | None) -> dict[str, float]:

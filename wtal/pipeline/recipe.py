@@ -110,10 +110,18 @@ class Recipe(Config):
 
     def training_identity(self) -> dict[str, Any]:
         """All that can change what is learned: two runs of equal identity may be resumed into one another."""
-        plain = self.plain()
-        judged = {key: plain["evaluate"][key] for key in ("train_subset", "select_subset")}
-        selects = {"localize": plain["localize"]} if self.evaluate.select_subset else {}
-        return {"extract": plain["extract"], "head": plain["head"], "train": plain["train"], **judged, **selects}
+        return training_identity(self.plain())
+
+
+def training_identity(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """`Recipe.training_identity` of a recipe's plain values, such as a run has kept.
+
+    What a run has kept knows nothing of keys that came later, and so stays the run's own.
+    """
+    rules = plain["evaluate"]
+    judged = {key: rules[key] for key in ("train_subset", "select_subset")}
+    selects = {"localize": plain["localize"]} if rules["select_subset"] else {}
+    return {"extract": plain["extract"], "head": plain["head"], "train": plain["train"], **judged, **selects}
 
 
 def load_recipe(name: str, assignments: Iterable[str] = ()) -> Recipe:

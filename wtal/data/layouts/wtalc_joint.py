@@ -46,7 +46,7 @@ def read(path: Path, annotations: Path | None, dims: Mapping[str, int]) -> list[
         FormatError: when a file is damaged, or the two do not fit each other.
     """
     file = path / FEATURES if path.is_dir() else path
-    folder = annotations or file.parent
+    folder = annotations if annotations and annotations.is_dir() else file.parent
     if not (folder / "videoname.npy").is_file():
         raise FormatError(f"{folder} has no videoname.npy, which names the videos of {file}: --annotations FOLDER")
     names, arrays = video_names(folder), read_array(file)
