@@ -240,6 +240,12 @@ def test_every_recipe_is_accepted(name):
         assert recipe.head_name == name.rpartition("/")[2]
 
 
+@pytest.mark.parametrize("name", [name for name in recipe_names() if "/" in name])
+def test_a_recipe_is_judged_on_the_collection_of_its_folder(name):
+    collection = name.partition("/")[0]
+    assert load_recipe(name).evaluate == load_recipe(f"bases/{collection}").evaluate
+
+
 @pytest.mark.parametrize("name", ablation_names())
 def test_every_row_of_every_ablation_is_accepted(name):
     table = load_ablation(name)
