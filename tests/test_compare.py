@@ -148,6 +148,14 @@ def test_an_ablation_makes_its_rows(place):
     assert [recipe["train"]["steps"] for recipe in recipes] == [6, 6, 6]
 
 
+def test_what_makes_a_row_what_it_is_cannot_be_overridden(place):
+    arguments = (place / "short.toml", "--ablation", place / "table.toml")
+    result = call(place, *arguments, "--set", "head.attention_weight=0.5")
+    assert result.exit_code == 2
+    assert "row 'without the norm' sets head.attention_weight itself" in result.stderr
+    assert entries([str(place / "short.toml")], load_ablation(str(place / "table.toml")), ["train.steps=7"])
+
+
 def runs_of(table):
     return [Path(row["runs"][0]) for row in table["rows"]]
 
@@ -159,6 +167,12 @@ def test_different_protocols_are_not_called_comparable(place):
     assert not table["comparable"]
     assert sum(remark.startswith("not comparable: ") for remark in table["remarks"]) == 2
     assert "not comparable: protocols differ" in call(place, place / "short.toml", other).stdout
+    rows = [*csv.DictReader(io.StringIO(call(place, place / "short.toml", other, "--format", "csv").stdout))]
+    assert [row["comparable"] for row in rows] == ["false", "false"]
+    assert rows[0]["features"] == rows[1]["features"]
+    assert rows[0]["videos"] != rows[1]["videos"]
+    assert rows[0]["protocols"] != rows[1]["protocols"]
+    assert "not comparable with reported rows" in rows[0]["remarks"]
 
 
 def test_a_row_that_fails_does_not_stop_the_others(place):

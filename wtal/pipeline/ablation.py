@@ -73,8 +73,11 @@ def recipe_of(table: Ablation, row: RowConfig, recipe: str, assignments: tuple[s
     """The recipe of one row: the given one or its neighbour, then the table's settings, the row's, the caller's.
 
     Raises:
+        UsageError: when the caller sets what the row is about: it would not be the row of that name any more.
         ConfigError: when the recipe or a setting is refused; the message names the row.
     """
+    for key in {_key(one) for one in assignments} & {_key(one) for one in row.set}:
+        raise UsageError(f"row {row.name!r} sets {key} itself; leave --set {key} out")
     try:
         return load_recipe(_beside(recipe, row.recipe), (*table.set, *row.set, *assignments))
     except ConfigError as error:
@@ -113,6 +116,10 @@ def printed(
         return made
     flow = extract.flow or BACKBONES.load(named).FLOW
     return replace(made, fps=extract.fps, stride=extract.stride, flow=flow)
+
+
+def _key(assignment: str) -> str:
+    return assignment.partition("=")[0].strip()
 
 
 def _beside(recipe: str, other: str) -> str:
