@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from wtal.models.cost import cost
 from wtal.pipeline.ablation import ablation_names, load_ablation, printed_in, recipe_of
 from wtal.pipeline.compare import entries
 from wtal.pipeline.recipe import RECIPES, load_recipe, recipe_names
-from wtal.pipeline.reported import Printed
+from wtal.pipeline.reported import Printed, is_of
 from wtal.pipeline.train import resolve_early
 from wtal.pipeline.workspace import Workspace
 
@@ -147,6 +148,14 @@ def test_an_ablation_makes_its_rows(place):
     assert [recipe["train"]["steps"] for recipe in recipes] == [6, 6, 6]
 
 
+def test_what_makes_a_row_what_it_is_cannot_be_overridden(place):
+    arguments = (place / "short.toml", "--ablation", place / "table.toml")
+    result = call(place, *arguments, "--set", "head.attention_weight=0.5")
+    assert result.exit_code == 2
+    assert "row 'without the norm' sets head.attention_weight itself" in result.stderr
+    assert entries([str(place / "short.toml")], load_ablation(str(place / "table.toml")), ["train.steps=7"])
+
+
 def runs_of(table):
     return [Path(row["runs"][0]) for row in table["rows"]]
 
@@ -158,6 +167,12 @@ def test_different_protocols_are_not_called_comparable(place):
     assert not table["comparable"]
     assert sum(remark.startswith("not comparable: ") for remark in table["remarks"]) == 2
     assert "not comparable: protocols differ" in call(place, place / "short.toml", other).stdout
+    rows = [*csv.DictReader(io.StringIO(call(place, place / "short.toml", other, "--format", "csv").stdout))]
+    assert [row["comparable"] for row in rows] == ["false", "false"]
+    assert rows[0]["features"] == rows[1]["features"]
+    assert rows[0]["videos"] != rows[1]["videos"]
+    assert rows[0]["protocols"] != rows[1]["protocols"]
+    assert "not comparable with reported rows" in rows[0]["remarks"]
 
 
 def test_a_row_that_fails_does_not_stop_the_others(place):
@@ -240,6 +255,12 @@ def test_every_recipe_is_accepted(name):
         assert recipe.head_name == name.rpartition("/")[2]
 
 
+@pytest.mark.parametrize("name", [name for name in recipe_names() if "/" in name])
+def test_a_recipe_is_judged_on_the_collection_of_its_folder(name):
+    collection = name.partition("/")[0]
+    assert load_recipe(name).evaluate == load_recipe(f"bases/{collection}").evaluate
+
+
 @pytest.mark.parametrize("name", ablation_names())
 def test_every_row_of_every_ablation_is_accepted(name):
     table = load_ablation(name)
@@ -276,7 +297,9 @@ def test_recipes_stand_on_recipes(tmp_path):
     assert (RECIPES / "bases").is_dir()
 
 
-PRINTED = Printed({"0.5": 27.0}, "A paper", "I3D", "its protocol", "i3d", 200, 20)
+PRINTED = Printed(
+    {"0.5": 27.0}, "A paper", "I3D", "its protocol", "i3d", 200, 20, "thumos14", fps="25", stride=16, flow="tvl1"
+)
 
 
 @pytest.mark.parametrize(
@@ -286,6 +309,10 @@ PRINTED = Printed({"0.5": 27.0}, "A paper", "I3D", "its protocol", "i3d", 200, 2
         ({"backbone": "i3d"}, 24, 20, "24 videos, theirs 200"),
         ({"backbone": "i3d"}, 198, 4, "4 classes, theirs 20"),
         ({"backbone": "i3d", "weights": {"rgb": {"weights": {"random": "0"}}}}, 200, 20, "weights are random 0"),
+        ({"backbone": "i3d", "fps": "30"}, 200, 20, "features at 30 frames a second, theirs at 25"),
+        ({"backbone": "i3d", "stride": 8}, 200, 20, "features every 8 frames, theirs every 16"),
+        ({"backbone": "i3d", "flow": {"name": "dis"}}, 200, 20, "optical flow of dis, theirs of tvl1"),
+        ({"backbone": "slowfast:r101"}, 200, 20, "features of slowfast:r101, theirs of i3d"),
     ],
 )
 def test_what_differs_from_the_paper_is_named(tmp_path, identity, videos, classes, difference):
@@ -300,6 +327,41 @@ def test_what_may_stand_beside_the_paper(tmp_path):
     assert PRINTED.remarks(imported, 198, 20)[1].startswith("comparable with reported rows only if the imported")
     assert "not written down" in Printed({"0.5": 27.0}, "A paper").remarks(imported, 198, 20)[1]
     assert not Printed({}).remarks(imported, 198, 20)
+
+
+@pytest.mark.parametrize(
+    ("rules", "difference"),
+    [
+        ("snippet-best", "judged by the rules of activitynet, theirs by those of snippet-best"),
+        ("", "judged by the rules of activitynet, theirs by others or nobody says which"),
+    ],
+)
+def test_figures_of_another_protocol_are_not_called_comparable(tmp_path, rules, difference):
+    store = store_with(tmp_path, {"backbone": "i3d", "fps": "25", "stride": 16, "flow": {"name": "tvl1"}})
+    assert replace(PRINTED, rules=rules).remarks(store, 200, 20)[1].endswith(f"rows: {difference}")
+    assert len(replace(PRINTED, rules="activitynet").remarks(store, 200, 20)) == 1
+    with pytest.raises(UsageError, match="no protocol 'snipet'"):
+        replace(PRINTED, rules="snipet")
+
+
+@pytest.mark.parametrize(
+    ("backbone", "wanted", "same"),
+    [
+        ("csn:r101", "csn", True),
+        ("slowfast:r101", "slowfast:r152", False),
+        ("i3d+hacs-i3d", "hacs-i3d+i3d", True),
+        ("i3d", "hacs-i3d+i3d", False),
+    ],
+)
+def test_a_backbone_without_its_variant_is_any_of_them(backbone, wanted, same):
+    assert is_of(backbone, wanted) is same
+
+
+def test_the_rate_of_a_papers_features_is_that_of_its_recipe():
+    (entry,) = entries(["thumos14/stpn"], None)
+    assert (entry.printed.fps, entry.printed.stride, entry.printed.flow) == ("10", 16, "tvl1")
+    (entry,) = entries(["hacs/lgbm"], None)
+    assert (entry.printed.backbone, entry.printed.fps, entry.printed.stride) == ("csn", "", 0)
 
 
 def store_with(folder, identity):

@@ -235,6 +235,16 @@ def test_unknown_settings_and_foreign_checkpoints_are_refused(name):
         load_author_checkpoint(name, {"nonsense": torch.zeros(1)}, num_classes=3)
 
 
+@pytest.mark.parametrize("name", ["basnet", "co2net", "facnet", "rskp", "um", "wtalc"])
+def test_keys_that_fall_together_and_values_that_are_no_tensors_are_refused(name):
+    with pytest.raises(WeightsError, match=r"mu is there twice, with and without module\."):
+        load_author_checkpoint(name, {"mu": torch.zeros(1), "module.mu": torch.ones(1)}, num_classes=3)
+    with pytest.raises(WeightsError, match="epoch is of type int, wanted a tensor"):
+        load_author_checkpoint(name, {"epoch": 3}, num_classes=3)
+    with pytest.raises(WeightsError, match="mu is empty"):
+        load_author_checkpoint(name, {"mu": torch.zeros(0)}, num_classes=3)
+
+
 def test_an_unknown_head_is_answered_with_the_nearest():
     with pytest.raises(UsageError, match="did you mean 'basnet'"):
         create_head("basnett", 3, DIMS)

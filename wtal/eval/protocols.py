@@ -31,7 +31,7 @@ Deviations. The two of snippets give mAP 0 as soon as one class has no detection
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -147,3 +147,13 @@ def find_protocol(name: str) -> Protocol:
     if name not in PROTOCOLS:
         raise UsageError(f"there is no protocol {name!r}; {suggest(name, PROTOCOLS)}")
     return PROTOCOLS[name]
+
+
+def alike(first: str, second: str) -> bool:
+    """Whether two protocols judge in one way, whatever thresholds they name.
+
+    Raises:
+        UsageError: when there is none of a name.
+    """
+    one, other = (replace(find_protocol(name), title="", tious="") for name in (first, second))
+    return one == other

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -160,14 +161,32 @@ def load_author_checkpoint(name: str, state_dict: Mapping[str, Any], num_classes
     return head.eval()
 
 
+def plain_keys(state_dict: Mapping[str, Any], what: str) -> dict[str, Tensor]:
+    """Key -> tensor, without the `module.` of several GPUs; arrays of numpy become tensors.
+
+    Raises:
+        WeightsError: when two keys are one without it, or a value is no tensor, or an empty one.
+    """
+    plain: dict[str, Tensor] = {}
+    for key, value in state_dict.items():
+        name = str(key).removeprefix("module.")
+        if name in plain:
+            raise WeightsError(f"not a checkpoint of {what}: {name} is there twice, with and without module.")
+        if not isinstance(value, Tensor | np.ndarray):
+            raise WeightsError(f"not a checkpoint of {what}: {name} is of type {type(value).__name__}, wanted a tensor")
+        plain[name] = torch.as_tensor(value)
+        if not plain[name].numel():
+            raise WeightsError(f"not a checkpoint of {what}: {name} is empty")
+    return plain
+
+
 def load_renamed(head: nn.Module, state_dict: Mapping[str, Tensor], names: Mapping[str, str], what: str) -> None:
     """Load `state_dict` into `head`, whose parameter `names[key]` is called `key` in the file.
 
     Raises:
         WeightsError: for the first keys that are missing, left over, or mis-shaped.
     """
-    plain = {key.removeprefix("module."): value for key, value in state_dict.items()}
-    own = head.state_dict()
+    plain, own = plain_keys(state_dict, what), head.state_dict()
     problems = [f"unknown {key}" for key in plain if key not in names]
     problems += [f"missing {key}" for key in names if key not in plain]
     problems += [
@@ -177,4 +196,4 @@ def load_renamed(head: nn.Module, state_dict: Mapping[str, Tensor], names: Mappi
     ]
     if problems:
         raise WeightsError(f"not a checkpoint of {what}: {'; '.join(problems[:5])}")
-    head.load_state_dict({name: torch.as_tensor(plain[key]) for key, name in names.items()})
+    head.load_state_dict({name: plain[key] for key, name in names.items()})

@@ -1,14 +1,16 @@
 """Tables and figures of the papers as data: which settings make each row, and what was printed there."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import Field
 
 from wtal.config import Config, read_toml
 from wtal.errors import ConfigError, UsageError
-from wtal.pipeline.recipe import EvaluateConfig, Recipe, load_recipe
+from wtal.pipeline.recipe import Recipe, load_recipe
 from wtal.pipeline.reported import Printed
-from wtal.registry import suggest
+from wtal.registry import BACKBONES, suggest
 
 ABLATIONS = Path(__file__).parents[1] / "ablations"
 
@@ -41,6 +43,8 @@ class Ablation(Config):
     """What it was reached with."""
     backbone: str = ""
     """Its name here."""
+    rules: str = ""
+    """How it was judged: the one of `wtal list protocols`; empty where it is none of them, or not known."""
     set: tuple[str, ...] = ()
     """Overrides under every row."""
     rows: tuple[RowConfig, ...] = Field(min_length=1)
@@ -69,8 +73,11 @@ def recipe_of(table: Ablation, row: RowConfig, recipe: str, assignments: tuple[s
     """The recipe of one row: the given one or its neighbour, then the table's settings, the row's, the caller's.
 
     Raises:
+        UsageError: when the caller sets what the row is about: it would not be the row of that name any more.
         ConfigError: when the recipe or a setting is refused; the message names the row.
     """
+    for key in {_key(one) for one in assignments} & {_key(one) for one in row.set}:
+        raise UsageError(f"row {row.name!r} sets {key} itself; leave --set {key} out")
     try:
         return load_recipe(_beside(recipe, row.recipe), (*table.set, *row.set, *assignments))
     except ConfigError as error:
@@ -82,10 +89,37 @@ def printed_in(table: Ablation, row: RowConfig) -> Printed:
 
     Raises:
         ConfigError: when `data` names no recipe.
+        UsageError: when `rules` names no protocol.
     """
-    rules = load_recipe(table.data).evaluate if table.data else EvaluateConfig()
-    videos, classes = rules.published_videos, rules.published_classes
-    return Printed(row.reported, table.source, table.features, "", table.backbone, videos, classes)
+    data = load_recipe(table.data) if table.data else Recipe()
+    return printed(data, row.reported, table.source, table.features, table.backbone, table.rules)
+
+
+def printed(
+    data: Recipe,
+    figures: Mapping[str, float],
+    source: str,
+    features: str,
+    backbone: str,
+    rules: str,
+    protocol: str = "",
+) -> Printed:
+    """Figures printed on the data of a recipe. Features of another backbone than its own have a rate of their own.
+
+    Raises:
+        UsageError: when `rules` names no protocol.
+    """
+    extract, judged = data.extract, data.evaluate
+    named = backbone or extract.backbone
+    made = Printed(figures, source, features, protocol, named, judged.published_videos, judged.published_classes, rules)
+    if named != extract.backbone:
+        return made
+    flow = extract.flow or BACKBONES.load(named).FLOW
+    return replace(made, fps=extract.fps, stride=extract.stride, flow=flow)
+
+
+def _key(assignment: str) -> str:
+    return assignment.partition("=")[0].strip()
 
 
 def _beside(recipe: str, other: str) -> str:

@@ -14,12 +14,12 @@ from wtal.data.dataset import match_ids
 from wtal.data.store import FeatureStore
 from wtal.errors import UsageError, WtalError
 from wtal.eval.detection import tiou_key
-from wtal.pipeline.ablation import Ablation, printed_in, recipe_of
+from wtal.pipeline.ablation import Ablation, printed, printed_in, recipe_of
 from wtal.pipeline.detect import detect, trained_head, weights_of
 from wtal.pipeline.evaluate import evaluate_seed
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.recipe import Recipe, load_recipe
-from wtal.pipeline.reported import Printed
+from wtal.pipeline.reported import Printed, is_of
 from wtal.pipeline.train import TrainInputs, resolve_early, train
 from wtal.pipeline.workspace import Workspace, read_run
 
@@ -165,7 +165,7 @@ def store_of(workspace: Workspace, recipe: Recipe) -> Path:
     if len(stores) == 1:
         return stores[0]
     wanted = recipe.extract.backbone
-    fitting = [path for path in stores if FeatureStore.open(path).identity.get("backbone") == wanted]
+    fitting = [path for path in stores if is_of(str(FeatureStore.open(path).identity.get("backbone")), wanted)]
     if len(fitting) == 1:
         return fitting[0]
     raise UsageError(
@@ -250,10 +250,8 @@ def _notes(entry: Entry, store: FeatureStore, videos: int, classes: int) -> tupl
 
 def _printed(recipe: Recipe) -> Printed:
     """What a recipe's own paper prints."""
-    one, rules = recipe.reported, recipe.evaluate
-    backbone = one.backbone or recipe.extract.backbone
-    videos, classes = rules.published_videos, rules.published_classes
-    return Printed(one.mAP, one.source, one.features, one.protocol, backbone, videos, classes)
+    one = recipe.reported
+    return printed(recipe, one.mAP, one.source, one.features, one.backbone, one.rules, one.protocol)
 
 
 def to_json(comparison: Comparison) -> dict[str, Any]:

@@ -30,12 +30,16 @@ def markdown_table(comparison: Comparison) -> str:
 
 
 def csv_table(comparison: Comparison) -> str:
-    """A line a row: fractions with all their digits, spreads in columns of their own, what is reported in percent."""
+    """A line a row: fractions with all their digits, spreads in columns of their own, what is reported in percent.
+
+    What each row stands on, and `comparable`, whether that is the same in all; `remarks` is the rest that must be said.
+    """
     keys = comparison.keys
     reported = sorted({key for row in comparison.rows for key in row.entry.printed.mAP})
     columns = ["name", "head", "stage", "seeds"]
     columns += [f"mAP@{key}" for key in keys] + [f"spread@{key}" for key in keys]
-    columns += ["parameters", "macs", "train_seconds", *(f"reported@{key}" for key in reported), "failure"]
+    columns += ["parameters", "macs", "train_seconds", *(f"reported@{key}" for key in reported)]
+    columns += ["features", "videos", "protocols", "comparable", "remarks", "failure"]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(columns)
@@ -45,7 +49,11 @@ def csv_table(comparison: Comparison) -> str:
         cells += [row.mean(key) if key in row.values else "" for key in keys]
         cells += [row.spread(key) if key in row.values else "" for key in keys]
         cells += ["", "", ""] if row.failure else [row.parameters, row.macs, f"{row.seconds:.2f}"]
-        writer.writerow([*cells, *(row.entry.printed.mAP.get(key, "") for key in reported), row.failure])
+        cells += [row.entry.printed.mAP.get(key, "") for key in reported]
+        stands_on = row.conditions
+        cells += [stands_on.features, stands_on.videos, stands_on.protocols] if stands_on else ["", "", ""]
+        comparable = "false" if comparison.differences else "true"
+        writer.writerow([*cells, comparable, " | ".join(row.notes), row.failure])
     return out.getvalue().rstrip("\n")
 
 

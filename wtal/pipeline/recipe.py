@@ -75,6 +75,8 @@ class ReportedConfig(Config):
     """Its name here; empty is `extract.backbone`."""
     protocol: str = ""
     """How it was judged."""
+    rules: str = ""
+    """The one of `wtal list protocols` that this is; empty where it is none of them, or not known."""
     mAP: dict[str, float] = Field(default_factory=dict)  # noqa: N815 (the name that the field writes)
     """Percent at a tiou, or averaged over a range of tious: {"0.5" = 33.4, "0.1:0.7" = 42.2}."""
 

@@ -1,9 +1,12 @@
-"""Whether figures made here may stand beside what a paper prints: features, videos and classes must be the same."""
+"""Whether figures made here may stand beside printed ones: same features, videos, classes and protocol."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
 
 from wtal.data.store import FeatureStore
+from wtal.eval.protocols import DEFAULT_PROTOCOL, alike, find_protocol
 from wtal.pipeline.detect import weights_of
 
 _LEFT_OUT = 0.02
@@ -14,8 +17,12 @@ _LEFT_OUT = 0.02
 class Printed:
     """Figures of a paper: `mAP` in percent by tiou or range, and what they stand on.
 
-    `backbone` made the features, `videos` is the number of the subset's, `classes` of the collection's; empty and 0
+    `backbone` made the features, at `fps` frames a second, `stride` frames apart, out of the optical flow of `flow`.
+    `videos` is the number of the subset's, `classes` of the collection's, `rules` the protocol's name here. Empty and 0
     where nobody wrote them down.
+
+    Raises:
+        UsageError: when there is no such protocol.
     """
 
     mAP: Mapping[str, float]  # noqa: N815 (the name that the field writes)
@@ -25,6 +32,14 @@ class Printed:
     backbone: str = ""
     videos: int = 0
     classes: int = 0
+    rules: str = ""
+    fps: str = ""
+    stride: int = 0
+    flow: str = ""
+
+    def __post_init__(self) -> None:
+        if self.rules:
+            find_protocol(self.rules)
 
     def remarks(self, store: FeatureStore, videos: int, classes: int) -> list[str]:
         """What a reader must know who compares figures of `videos` videos and `classes` classes with these."""
@@ -42,9 +57,7 @@ class Printed:
     def _differences(self, store: FeatureStore, videos: int, classes: int) -> list[str]:
         if not (self.backbone and self.videos and self.classes):
             return ["the paper's features, videos and classes are not written down beside them"]
-        found, backbone = [], store.identity.get("backbone", "")
-        if backbone != self.backbone:
-            found.append(f"features of {backbone}, theirs of {self.backbone}")
+        found = [*self._of_features(store.identity)]
         found += [
             f"weights are {w}" for w in sorted(set(weights_of(store.identity).values())) if w.startswith("random")
         ]
@@ -52,4 +65,33 @@ class Printed:
             found.append(f"{videos} videos, theirs {self.videos}")
         if classes != self.classes:
             found.append(f"{classes} classes, theirs {self.classes}")
+        if not self.rules:
+            found.append(f"judged by the rules of {DEFAULT_PROTOCOL}, theirs by others or nobody says which")
+        elif not alike(self.rules, DEFAULT_PROTOCOL):
+            found.append(f"judged by the rules of {DEFAULT_PROTOCOL}, theirs by those of {self.rules}")
         return found
+
+    def _of_features(self, identity: Mapping[str, Any]) -> Iterator[str]:
+        """Backbone, rate and flow, where they differ; what an imported or merged store does not know is not held."""
+        backbone = str(identity.get("backbone", ""))
+        if not is_of(backbone, self.backbone):
+            yield f"features of {backbone}, theirs of {self.backbone}"
+            return
+        if self.fps and "fps" in identity and Fraction(identity["fps"]) != Fraction(self.fps):
+            yield f"features at {identity['fps']} frames a second, theirs at {self.fps}"
+        if self.stride and "stride" in identity and Fraction(identity["stride"]) != self.stride:
+            yield f"features every {identity['stride']} frames, theirs every {self.stride}"
+        flow = identity.get("flow")
+        if self.flow and flow and flow["name"] != self.flow:
+            yield f"optical flow of {flow['name']}, theirs of {self.flow}"
+
+
+def is_of(backbone: str, wanted: str) -> bool:
+    """Whether a store's backbone is the wanted one, which may leave its variant open: `csn:r101` is `csn`.
+
+    Of a merged store it is one with several names, whose order says nothing.
+    """
+    ours, theirs = sorted(backbone.split("+")), sorted(wanted.split("+"))
+    return len(ours) == len(theirs) and all(
+        one == other or one.startswith(f"{other}:") for one, other in zip(ours, theirs, strict=True)
+    )

@@ -27,7 +27,7 @@ from torch.nn.functional import leaky_relu
 
 from wtal import config
 from wtal.data.batch import SnippetBatch
-from wtal.models.head import Head, HeadOutput, load_renamed
+from wtal.models.head import Head, HeadOutput, load_renamed, plain_keys
 from wtal.models.losses import THUMOS_CLASSES, binary_cross_entropy, labels_of, with_background
 from wtal.models.temporal import Dropout, TemporalConv, masked_topk_mean, pack, unpack
 
@@ -126,10 +126,12 @@ def from_authors(state_dict: Mapping[str, Tensor], num_classes: int) -> BasNet:
         )
         for kind in ("weight", "bias")
     } | {"cas_module.conv_3.0.weight": "cas_out.weight"}
-    plain = {key.removeprefix("module."): value for key, value in state_dict.items()}
+    plain = plain_keys(state_dict, "BaS-Net")
     first, hidden = plain.get("cas_module.conv_1.0.weight"), plain.get("filter_module.conv_1.0.weight")
     shape = first.shape if first is not None and first.ndim == 3 else (Config().width, 2048, 3)
-    widths = Config(width=shape[0], filter_width=len(hidden) if hidden is not None else Config().filter_width)
+    widths = Config(
+        width=shape[0], filter_width=len(hidden) if hidden is not None and hidden.ndim else Config().filter_width
+    )
     head = BasNet(num_classes, shape[1], widths, authors=True)
     load_renamed(head, plain, names, "BaS-Net")
     return head

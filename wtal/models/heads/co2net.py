@@ -37,7 +37,7 @@ from torch.nn.functional import leaky_relu
 from wtal import config
 from wtal.data.batch import SnippetBatch, stream_order
 from wtal.errors import UsageError, WeightsError
-from wtal.models.head import Head, HeadOutput, load_renamed
+from wtal.models.head import Head, HeadOutput, load_renamed, plain_keys
 from wtal.models.losses import co_activity, cross_entropy, labels_of, with_background
 from wtal.models.temporal import Dropout, TemporalConv, masked_mean, masked_topk_mean, pack, unpack
 
@@ -283,7 +283,7 @@ def from_authors(
     Their two forms share one layout. Without `pooling` and `top_k_ratio` it is the form of ActivityNet (13 and 5) for
     100 or 200 classes, which are ActivityNet's, and that of THUMOS14 (1 and 7) for any other number.
     """
-    plain = {key.removeprefix("module."): value for key, value in state_dict.items()}
+    plain = plain_keys(state_dict, "CO2-Net")
     width, unused = _width(plain), {"feat_encoder.0.weight", "feat_encoder.0.bias"}
     wanted = {"feat_encoder.0.weight": (width, width, 3), "feat_encoder.0.bias": (width,)}
     for key in unused & plain.keys():

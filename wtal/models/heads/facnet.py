@@ -34,7 +34,7 @@ from torch import Tensor, nn
 from wtal import config
 from wtal.data.batch import SnippetBatch
 from wtal.models.foreground import TEMPERATURES, attended
-from wtal.models.head import EmbeddingHead, Head, HeadOutput, load_renamed
+from wtal.models.head import EmbeddingHead, Head, HeadOutput, load_renamed, plain_keys
 from wtal.models.late_fusion import fuse_probabilities, of_streams, one_a_stream
 from wtal.models.losses import cross_entropy, labels_of, normalized, with_background
 from wtal.models.similarity import cosine
@@ -149,7 +149,7 @@ def _from_authors(state_dict: Mapping[str, Tensor], num_classes: int) -> FacNet:
         **{f"feature_embedding.process.0.{kind}": f"first.{kind}" for kind in ("weight", "bias")},
         **{f"feature_embedding.process.3.{kind}": f"second.{kind}" for kind in ("weight", "bias")},
     }
-    plain = {key.removeprefix("module."): value for key, value in state_dict.items()}
+    plain = plain_keys(state_dict, "FAC-Net")
     first = plain.get("feature_embedding.process.0.weight")
     width, in_features = first.shape if first is not None and first.ndim == 2 else (Config().width, 1024)
     head = FacNet(num_classes, in_features, Config(width=width))

@@ -45,7 +45,7 @@ from wtal.data.batch import SnippetBatch
 from wtal.errors import ConfigError
 from wtal.models.buckets import in_parts
 from wtal.models.cosine_network import CosineNetwork, NetworkConfig
-from wtal.models.head import EmbeddingHead, Head, HeadOutput, Moment, create_head, load_renamed
+from wtal.models.head import EmbeddingHead, Head, HeadOutput, Moment, create_head, load_renamed, plain_keys
 from wtal.models.losses import labels_of
 from wtal.models.memory_bank import ClassMemory, Memory, VideoMemory
 from wtal.models.random_walk import Form, Means, Walk, among_snippets
@@ -357,7 +357,7 @@ def from_authors(state_dict: Mapping[str, Tensor], num_classes: int) -> Rskp:
         "feature_embedding.0.weight": "base.linear.weight",
         "feature_embedding.0.bias": "base.linear.bias",
     }
-    plain = {key.removeprefix("module."): value for key, value in state_dict.items()}
+    plain = plain_keys(state_dict, "RSKP")
     width, features = _shape(plain, "feature_embedding.0.weight", (Config().width, 2048))
     config = Config(width=width, n_mu=_shape(plain, "mu", (Config().n_mu, width))[0])
     head = Rskp(num_classes, CosineNetwork(num_classes, features, config), config, authors=True)

@@ -35,7 +35,7 @@ from torch import Tensor, nn
 from wtal import config
 from wtal.data.batch import SnippetBatch
 from wtal.models.foreground import ClasswiseForeground
-from wtal.models.head import EmbeddingHead, HeadOutput, load_renamed
+from wtal.models.head import EmbeddingHead, HeadOutput, load_renamed, plain_keys
 from wtal.models.losses import THUMOS_CLASSES, binary_cross_entropy, labels_of, normalized
 from wtal.models.temporal import Dropout, TemporalConv, masked_topk_mean, pack, unpack
 
@@ -171,7 +171,7 @@ def from_authors(state_dict: Mapping[str, Tensor], num_classes: int) -> Um:
         "cas_module.conv.0.bias": "conv.bias",
         "cas_module.classifier.0.weight": "classifier.weight",
     }
-    plain = {key.removeprefix("module."): value for key, value in state_dict.items()}
+    plain = plain_keys(state_dict, "UM")
     first = plain.get("cas_module.conv.0.weight")
     shape = first.shape if first is not None and first.ndim == 3 else (Config().width, 2048, 3)
     head = Um(num_classes, shape[1], Config(width=shape[0]), authors=True)

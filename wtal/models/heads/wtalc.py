@@ -37,7 +37,7 @@ from wtal import config
 from wtal.data.batch import SnippetBatch
 from wtal.errors import WeightsError
 from wtal.models.foreground import ClasswiseForeground
-from wtal.models.head import EmbeddingHead, HeadOutput, load_renamed
+from wtal.models.head import EmbeddingHead, HeadOutput, load_renamed, plain_keys
 from wtal.models.losses import co_activity, cross_entropy, labels_of, normalized
 from wtal.models.temporal import Dropout, masked_topk_mean, pack, unpack
 
@@ -123,7 +123,7 @@ def create(num_classes: int, feature_dims: dict[str, int], config: Config, autho
 
 def from_authors(state_dict: Mapping[str, Tensor], num_classes: int) -> WTalc:
     """A W-TALC from the authors' checkpoint; the widths are read off its tensors."""
-    plain = {key.removeprefix("module."): value for key, value in state_dict.items()}
+    plain = plain_keys(state_dict, "W-TALC")
     first = plain.get("fc.weight")
     width, in_features = (
         first.shape if first is not None and first.ndim == 2 and first.numel() else (Config().width, 2048)
