@@ -341,6 +341,13 @@ def test_a_stream_reads_and_refuses_what_json_does(chunk, value, cut, put):
         assert walk(JsonStream(io.StringIO(broken), "it", chunk)) == wanted
 
 
+@pytest.mark.parametrize("chunk", range(1, 10))
+@pytest.mark.parametrize("word", ["-Infinity", "Infinity", "false", "-1.5e+300", '"\\ud83d\\ude00"'])
+def test_a_word_may_be_cut_anywhere(word, chunk):
+    assert walk(JsonStream(io.StringIO(f"[{word}, {word}]"), "it", chunk)) == [json.loads(word)] * 2
+    assert walk(JsonStream(io.StringIO(word), "it", chunk)) == json.loads(word)
+
+
 def walk(stream):
     def enter():
         if stream.peek() == "{":
