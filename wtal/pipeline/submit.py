@@ -7,8 +7,8 @@ from typing import Any
 
 from wtal.data.annotations import read_annotations
 from wtal.data.dataset import Dataset, match_ids
-from wtal.data.detections import align_ids, read_detections
-from wtal.data.files import atomic_file, read_json
+from wtal.data.detections import align_ids, read_results
+from wtal.data.files import atomic_file
 from wtal.data.segments import Detection
 from wtal.data.store import FeatureStore
 from wtal.errors import UsageError, WtalError
@@ -123,33 +123,32 @@ def _from_run(run: Path, annotations: Path | None, subset: str | None, detection
     dataset = read_annotations(annotations or resolve(folder, described["annotations"]))
     subset = subset or described["recipe"]["evaluate"]["test_subset"]
     store = FeatureStore.open(resolve(folder, described["store"]))
-    found = read_detections(file)
+    found, rest = read_results(file)
     records = {video.id: video for video in dataset.select(subset)}
     durations: dict[str, float | None] = {
         name: records[name].duration or store.grid(key).duration for name, key in match_ids(records, store.ids).items()
     }
     chosen = {name: found[key] for name, key in match_ids(records, found).items()}
-    return _Source(f"{folder.resolve().parent.name}-{folder.name}", chosen, dataset, subset, durations, _external(file))
+    return _Source(f"{folder.resolve().parent.name}-{folder.name}", chosen, dataset, subset, durations, _external(rest))
 
 
 def _from_file(file: Path, annotations: Path | None, subset: str | None) -> _Source:
     if not file.is_file():
         raise UsageError(f"there is nothing at {file}; name a run's folder or a detection file")
-    found = read_detections(file)
+    found, rest = read_results(file)
     if annotations is None:
-        return _Source(file.stem, found, None, subset, {}, _external(file))
+        return _Source(file.stem, found, None, subset, {}, _external(rest))
     dataset = read_annotations(annotations)
     durations = {video.id: video.duration for video in dataset.select(subset or "*")}
     aligned = align_ids(found, dataset.videos)
     # What the annotations put into another subset is not submitted; what they do not know is refused by the check.
     chosen = {name: one for name, one in aligned.items() if name in durations or name not in dataset.videos}
-    return _Source(file.stem, chosen, dataset, subset, durations, _external(file))
+    return _Source(file.stem, chosen, dataset, subset, durations, _external(rest))
 
 
-def _external(file: Path) -> dict[str, Any] | None:
-    """What the detection file says of the data that went into it; None where it does not."""
-    content: Any = read_json(file) if file.suffix.lower() == ".json" else {}
-    external = content.get("external_data") if isinstance(content, dict) else None
+def _external(rest: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What a detection file says, beside its results, of the data that went into it; None where it does not."""
+    external = rest.get("external_data")
     if not isinstance(external, dict) or not isinstance(external.get("used"), bool):
         return None
     return {"used": external["used"], "details": str(external.get("details") or "")}
