@@ -13,7 +13,7 @@ from wtal.data.segments import Detection
 from wtal.data.store import FeatureStore
 from wtal.errors import UsageError, WtalError
 from wtal.eval.challenges import load_challenge
-from wtal.eval.submission import NO_EXTERNAL_DATA, submission_head, submission_results, write_submission
+from wtal.eval.submission import NO_EXTERNAL_DATA, most_per_video, submission_head, submission_results, write_submission
 from wtal.eval.submission_check import Report, check_submission, read_version
 from wtal.pipeline.evaluate import own_detections
 from wtal.pipeline.train import resolve
@@ -81,7 +81,10 @@ def submit(
         if not report.ok:
             raise WtalError(f"{challenge} would refuse this: {'; '.join(report.errors)}")
     unknown = () if external or results_only else (_UNKNOWN,)
-    return Submission(path, report.warnings + unknown)
+    cap = most_per_video(challenge, most)
+    lost = sum(len(found[:cap]) for found in given.detections.values()) - report.detections
+    outside = (f"detections outside of their video or of no length, left out: {lost}",) if lost else ()
+    return Submission(path, report.warnings + outside + unknown)
 
 
 def check(file: Path, challenge: str | None, annotations: Path | None, subset: str | None) -> Report:
