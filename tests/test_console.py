@@ -5,6 +5,7 @@ import re
 
 import pytest
 import torch
+from click.testing import CliRunner
 from rich.console import Console
 
 from wtal.cli import _console
@@ -94,3 +95,11 @@ def test_devices_that_are_not_there_are_refused(monkeypatch):
     assert [pick_device(name) for name in ("auto", "cpu")] == ["cpu", "cpu"]
     with pytest.raises(WtalError, match="torch sees no CUDA device here"):
         pick_device("cuda:0")
+
+
+def test_too_little_memory_is_one_line():
+    def fill():
+        raise MemoryError("Unable to allocate 55 GiB")
+
+    result = CliRunner().invoke(_console.Command("fill", callback=fill))
+    assert (result.exit_code, result.stderr) == (1, "wtal: there is not enough memory: Unable to allocate 55 GiB\n")

@@ -279,6 +279,8 @@ def test_detections_take_the_ids_of_the_ground_truth():
     ("results", "message"),
     [
         ("[]", "wanted an object with 'results'"),
+        ('{"a": [], "b": [], "a": []}', "results.a is there twice"),
+        ('{"a": []}, "results": {}', "'results' is there twice"),
         ('{"a": 3}', "results.a: wanted a list of detections, got int"),
         ('{"a": [3]}', r"results.a\[0\]: wanted an object"),
         ('{"a": [{"label": "x", "score": 1}]}', r"results.a\[0\].segment: there is none; .* classifications"),

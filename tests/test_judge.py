@@ -268,6 +268,9 @@ def test_the_command_compares_and_judges_other_tasks(files):
     assert json.loads(call(*given, "--task", "classification", "--json").stdout)["mAP"] == 1
     assert "the highest of each label's detections" in call(*given, "--task", "classification").stdout
     assert call(*given, "--task", "proposals", "--against", files / "poor.json").exit_code == 2
+    for task, option in (("proposals", "--protocol=snippet"), ("classification", "--tiou=0.5")):
+        useless = call(*given, "--task", task, option)
+        assert (useless.exit_code, option.partition("=")[0] in useless.stderr) == (2, True)
 
 
 STAMPS = {"tuned_with_segments": True, "weights": {"rgb": "random 3", "flow": "none"}}

@@ -138,3 +138,18 @@ def test_rskps_code():
         [(d.label, v, d.start * 25 / 16, d.end * 25 / 16, d.score) for v, ds in enumerate(found) for d in ds],
         [(label, *row) for label, rows in facts["detections"].items() for row in rows],
     )
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"outer_weight": float("nan")}, "outer_weight: .*finite"),
+        ({"thresholds": [0.1, float("inf")]}, "thresholds.1: .*finite"),
+        ({"stream_weights": {"rgb": float("inf")}}, "stream_weights.rgb: .*finite"),
+        ({"threshold_step": 1e-9}, "more than 10000 thresholds"),
+        ({"second_step": 1e-9}, "more than 10000 thresholds"),
+    ],
+)
+def test_numbers_that_no_localization_can_use_are_refused(values, said):
+    with pytest.raises(ConfigError, match=said):
+        LocalizeConfig.parse(values)

@@ -303,6 +303,31 @@ def test_what_would_be_refused_is_not_written(tmp_path):
     assert CliRunner().invoke(main, ["submit", str(file)]).exit_code == 2
 
 
+@pytest.mark.parametrize(("most", "lost"), [((), 2), (("--max-per-video", "2"), 1), (("--max-per-video", "1"), 0)])
+def test_what_lies_outside_of_its_video_is_left_out_and_counted(tmp_path, most, lost):
+    segments = ([5, 8], [20, 30], [3, 3])
+    entries = [{"label": "Archery", "score": 1 - i / 10, "segment": one} for i, one in enumerate(segments)]
+    (tmp_path / "found.json").write_text(json.dumps({"results": {"abc": entries}}))
+    known = {"subset": "testing", "duration": 10.0, "annotations": [{"label": "Archery", "segment": [1, 2]}]}
+    (tmp_path / "truth.json").write_text(json.dumps({"database": {"abc": known}}))
+    given = ("submit", tmp_path / "found.json", "--annotations", tmp_path / "truth.json", *most)
+    result = CliRunner().invoke(main, [*map(str, given), "--challenge", "hacs", "--out", str(tmp_path / "out.json")])
+    assert result.exit_code == 0, result.output
+    assert len(json.loads((tmp_path / "out.json").read_text())["results"]["abc"]) == 1
+    assert (f"left out: {lost}" in result.stderr) is bool(lost)
+    assert ("left out" in result.stderr) is bool(lost)
+
+
+def test_a_check_writes_nothing_and_a_folder_is_no_file(tmp_path):
+    file = write_detections(tmp_path / "found.json")
+    for arguments in ([file], ["--out", tmp_path / "o.json"], ["--max-per-video", 3], ["--results-only"]):
+        result = CliRunner().invoke(main, ["submit", "--check", str(file), *map(str, arguments)])
+        assert (result.exit_code, "writes none" in result.stderr) == (2, True)
+    result = CliRunner().invoke(main, ["submit", str(file), "--challenge", "hacs", "--out", str(tmp_path)])
+    assert (result.exit_code, result.stderr) == (1, f"wtal: Is a directory: {tmp_path}\n")
+    assert list(tmp_path.iterdir()) == [file]
+
+
 def test_a_file_may_state_its_challenge(tmp_path):
     path = tmp_path / "a.json"
     for content, code, said in (
@@ -339,6 +364,13 @@ def test_a_stream_reads_and_refuses_what_json_does(chunk, value, cut, put):
             walk(JsonStream(io.StringIO(broken), "it", chunk))
     else:
         assert walk(JsonStream(io.StringIO(broken), "it", chunk)) == wanted
+
+
+@pytest.mark.parametrize("chunk", range(1, 10))
+@pytest.mark.parametrize("word", ["-Infinity", "Infinity", "false", "-1.5e+300", '"\\ud83d\\ude00"'])
+def test_a_word_may_be_cut_anywhere(word, chunk):
+    assert walk(JsonStream(io.StringIO(f"[{word}, {word}]"), "it", chunk)) == [json.loads(word)] * 2
+    assert walk(JsonStream(io.StringIO(word), "it", chunk)) == json.loads(word)
 
 
 def walk(stream):

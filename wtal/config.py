@@ -14,9 +14,11 @@ from wtal.registry import suggest
 
 
 class Config(BaseModel):
-    """Base of every configuration: frozen, unknown keys refused, comparable by content."""
+    """Base of every configuration: frozen, unknown keys refused, numbers finite, comparable by content."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, coerce_numbers_to_str=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_default=True, coerce_numbers_to_str=True, allow_inf_nan=False
+    )
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], where: str = "") -> Self:

@@ -55,6 +55,10 @@ class Command(click.Command):
             if "--debug" in sys.argv:
                 raise
             _fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}", 1)
+        except MemoryError as error:
+            if "--debug" in sys.argv:
+                raise
+            _fail(f"there is not enough memory: {error}", 1)
 
 
 def _fail(message: str, code: int) -> None:

@@ -44,6 +44,8 @@ def command(
     here, with the first offenders named. A file that is checked may state its challenge itself, by its version.
     """
     if to_check is not None:
+        if source or out or external_data or max_per_video or results_only:
+            raise UsageError("--check looks at the file as it is and writes none: leave what is for writing one")
         report = check(to_check, challenge, annotations, subset)
         if as_json:
             print_json(report.to_json())

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from wtal.data.dataset import match_ids
-from wtal.data.files import read_json, write_atomic, write_json
+from wtal.data.files import write_atomic, write_json
+from wtal.data.json_stream import JsonStream
 from wtal.data.segments import Detection
 from wtal.data.table import is_table, parse_number, read_table
 from wtal.errors import FormatError
@@ -32,15 +33,19 @@ def read_detections(path: Path) -> dict[str, list[Detection]]:
     Raises:
         FormatError: naming the place in the file (`results.VIDEO[3].segment`) that is not as described.
     """
+    return read_results(path)[0]
+
+
+def read_results(path: Path) -> tuple[dict[str, list[Detection]], dict[str, Any]]:
+    """The same, and what else the file says, by key; a table says nothing else.
+
+    Raises:
+        FormatError: as `read_detections`.
+    """
     if is_table(path, COLUMNS):
-        return _read_table(path)
-    content = read_json(path)
-    if not isinstance(content, dict) or not isinstance(content.get("results"), dict):
-        raise FormatError(f"{path}: wanted an object with 'results': video id -> list of detections{_hint(content)}")
-    return {
-        video_id: _parse_video(entries, f"{path}: results.{video_id}")
-        for video_id, entries in content["results"].items()
-    }
+        return _read_table(path), {}
+    with JsonStream.open(path) as stream:
+        return _read_json(stream, str(path))
 
 
 def write_detections(
@@ -98,6 +103,34 @@ def align_ids(
     return {renamed.get(video_id, video_id): found for video_id, found in detections.items()}
 
 
+def _read_json(stream: JsonStream, where: str) -> tuple[dict[str, list[Detection]], dict[str, Any]]:
+    found: dict[str, list[Detection]] | None = None
+    rest: dict[str, Any] = {}
+    if stream.peek() != "{":
+        stream.value()
+    else:
+        for key in stream.members():
+            if key != "results" or stream.peek() != "{":
+                rest[key] = stream.value()
+            elif found is None:
+                found = _parse_videos(stream, where)
+            else:
+                raise FormatError(f"{where}: 'results' is there twice; keep one of them")
+    stream.end()
+    if found is None:
+        raise FormatError(f"{where}: wanted an object with 'results': video id -> list of detections{_hint(rest)}")
+    return found, rest
+
+
+def _parse_videos(stream: JsonStream, where: str) -> dict[str, list[Detection]]:
+    found: dict[str, list[Detection]] = {}
+    for video_id in stream.members():
+        if video_id in found:
+            raise FormatError(f"{where}: results.{video_id} is there twice; keep one of them")
+        found[video_id] = _parse_video(stream.value(), f"{where}: results.{video_id}")
+    return found
+
+
 def _parse_video(entries: Any, where: str) -> list[Detection]:
     if not isinstance(entries, list):
         raise FormatError(f"{where}: wanted a list of detections, got {type(entries).__name__}")
@@ -141,5 +174,5 @@ def _write_table(detections: Mapping[str, Sequence[Detection]], path: Path) -> P
     return write_atomic(path, text.getvalue().encode())
 
 
-def _hint(content: Any) -> str:
-    return "; it looks like annotations" if isinstance(content, dict) and "database" in content else ""
+def _hint(rest: Mapping[str, Any]) -> str:
+    return "; it looks like annotations" if "database" in rest else ""

@@ -4,6 +4,7 @@ What is written gets a temporary name in the same folder, is flushed to the disk
 """
 
 import codecs
+import errno
 import json
 import os
 import uuid
@@ -21,7 +22,12 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
 
     A reader of `path` sees the old bytes or all of the new ones, also after a crash: the bytes reach the disk before
     the rename does. Missing folders above `path` are made.
+
+    Raises:
+        IsADirectoryError: when `path` is a folder; nothing is written then.
     """
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
     try:

@@ -20,8 +20,8 @@ CHUNK = 1 << 20
 LIMIT = 1 << 25
 """Characters that one value may have where it is taken whole: no file of the field comes near it."""
 
-_MARGIN = 8
-"""Characters at the buffer's end in which a number or a word may be cut in two."""
+_MARGIN = len("-Infinity")
+"""Characters at the buffer's end in which a number or a word may be cut in two: as many as the longest word has."""
 
 _SPACE = re.compile(r"[ \t\n\r]*")
 _DECODER = json.JSONDecoder()

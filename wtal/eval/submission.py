@@ -62,7 +62,7 @@ def submission_results(
     Raises:
         UsageError: as `build_submission`.
     """
-    caps = [cap for cap in (most, load_challenge(challenge).max_per_video) if cap is not None]
+    cap = most_per_video(challenge, most)
     matches, seen = match_ids(detections, durations), set()
     for video_id in sorted(detections):
         name = bare_id(video_id)
@@ -70,7 +70,12 @@ def submission_results(
             raise UsageError(f"two videos are {name!r} without 'v_'; give each video one id")
         seen.add(name)
         duration = durations[matches[video_id]] if video_id in matches else None
-        yield name, _entries(video_id, detections[video_id], duration)[: min(caps, default=None)]
+        yield name, _entries(video_id, detections[video_id], duration)[:cap]
+
+
+def most_per_video(challenge: str, most: int | None = None) -> int | None:
+    """How many detections of a video a submission holds: at most `most`, and what the challenge takes; None is all."""
+    return min((cap for cap in (most, load_challenge(challenge).max_per_video) if cap is not None), default=None)
 
 
 def write_submission(file: BinaryIO, head: Mapping[str, Any], results: Iterable[tuple[str, list[Entry]]]) -> None:

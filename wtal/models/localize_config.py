@@ -1,7 +1,7 @@
 """What localization is told: how activations become detections. A preset is laid under what is said."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -22,6 +22,9 @@ Quirk = Literal[
 ]
 
 FUSED, UNION = "fused", "union"
+
+_MOST_THRESHOLDS = 10_000
+"""More of them move nothing, and a step that is too small would fill the memory."""
 
 
 class LocalizeConfig(Config):
@@ -130,3 +133,11 @@ class LocalizeConfig(Config):
             raise ConfigError(f"localize.preset is a name or a path, got {values['preset']!r}")
         own = {key: value for key, value in values.items() if key != "preset"}
         return {**read_preset(values["preset"]), **own}
+
+    @model_validator(mode="after")
+    def _not_too_many(self) -> Self:
+        for name in ("threshold", "second"):
+            start, stop, step = (getattr(self, f"{name}_{part}") for part in ("start", "stop", "step"))
+            if stop - start > _MOST_THRESHOLDS * step:
+                raise ConfigError(f"localize.{name}_step {step} makes more than {_MOST_THRESHOLDS} thresholds")
+        return self

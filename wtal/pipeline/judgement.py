@@ -161,7 +161,12 @@ def ask_against(
 
 
 def ask_proposals(path: Path, question: Question, reporter: Reporter = SILENT) -> Answer:
-    """Average recall at average numbers of proposals, whatever their class."""
+    """Average recall at average numbers of proposals, whatever their class.
+
+    Raises:
+        UsageError: when a protocol is named, or ranges that only protocols look at.
+    """
+    _leave("proposals", {"--protocol": question.protocol, "--ambiguous": question.ambiguous})
     source = only_source(path, question)
     truth = read_ground_truth(source.annotations, source.subset)
     tious = None if question.tious is None else parse_tious(question.tious)
@@ -177,7 +182,11 @@ def ask_classification(path: Path, question: Question, reporter: Reporter = SILE
     """Mean average precision of video-level scores.
 
     They are a run's own, those of a classification file, or of a detection file the best score of each label.
+
+    Raises:
+        UsageError: when thresholds or ranges of time are named.
     """
+    _leave("classification", {"--tiou": question.tious, "--ambiguous": question.ambiguous})
     source = only_source(path, question)
     truth = read_ground_truth(source.annotations, source.subset)
     protocol = find_protocol(question.protocol or DEFAULT_PROTOCOL)
@@ -202,6 +211,13 @@ def _answer(
     random = tuple(dict.fromkeys(stream for one in found for stream in one.random))
     said = {"tuned_with_segments": tuned, "random_weights": list(random)}
     return Answer(figures, value | {key: one for key, one in said.items() if one}, tuned, draw, random)
+
+
+def _leave(task: str, options: Mapping[str, object]) -> None:
+    """Refuse options that would change nothing."""
+    named = [option for option, value in options.items() if value is not None]
+    if named:
+        raise UsageError(f"--task {task} has a definition of its own, to which {named[0]} is nothing; leave it")
 
 
 def rules_of(source: Source, question: Question) -> tuple[GroundTruth, tuple[float, ...], str]:

@@ -7,13 +7,13 @@ from typing import Any
 
 from wtal.data.annotations import read_annotations
 from wtal.data.dataset import Dataset, match_ids
-from wtal.data.detections import align_ids, read_detections
-from wtal.data.files import atomic_file, read_json
+from wtal.data.detections import align_ids, read_results
+from wtal.data.files import atomic_file
 from wtal.data.segments import Detection
 from wtal.data.store import FeatureStore
 from wtal.errors import UsageError, WtalError
 from wtal.eval.challenges import load_challenge
-from wtal.eval.submission import NO_EXTERNAL_DATA, submission_head, submission_results, write_submission
+from wtal.eval.submission import NO_EXTERNAL_DATA, most_per_video, submission_head, submission_results, write_submission
 from wtal.eval.submission_check import Report, check_submission, read_version
 from wtal.pipeline.ensemble_folder import ensemble_by
 from wtal.pipeline.evaluate import own_detections
@@ -82,7 +82,10 @@ def submit(
         if not report.ok:
             raise WtalError(f"{challenge} would refuse this: {'; '.join(report.errors)}")
     unknown = () if external or results_only else (_UNKNOWN,)
-    return Submission(path, report.warnings + unknown)
+    cap = most_per_video(challenge, most)
+    lost = sum(len(found[:cap]) for found in given.detections.values()) - report.detections
+    outside = (f"detections outside of their video or of no length, left out: {lost}",) if lost else ()
+    return Submission(path, report.warnings + outside + unknown)
 
 
 def check(file: Path, challenge: str | None, annotations: Path | None, subset: str | None) -> Report:
@@ -124,7 +127,7 @@ def _from_run(run: Path, annotations: Path | None, subset: str | None, detection
     dataset = read_annotations(annotations or resolve(folder, described["annotations"]))
     subset = subset or described["recipe"]["evaluate"]["test_subset"]
     store = FeatureStore.open(resolve(folder, described["store"]))
-    found = read_detections(file)
+    found, rest = read_results(file)
     records = {video.id: video for video in dataset.select(subset)}
     durations: dict[str, float | None] = {
         name: records[name].duration or store.grid(key).duration for name, key in match_ids(records, store.ids).items()
@@ -132,27 +135,26 @@ def _from_run(run: Path, annotations: Path | None, subset: str | None, detection
     chosen = {name: found[key] for name, key in match_ids(records, found).items()}
     place = folder.resolve()
     name = place.name if ensemble_by(described) else f"{place.parent.name}-{place.name}"
-    return _Source(name, chosen, dataset, subset, durations, _external(file))
+    return _Source(name, chosen, dataset, subset, durations, _external(rest))
 
 
 def _from_file(file: Path, annotations: Path | None, subset: str | None) -> _Source:
     if not file.is_file():
         raise UsageError(f"there is nothing at {file}; name a run's folder or a detection file")
-    found = read_detections(file)
+    found, rest = read_results(file)
     if annotations is None:
-        return _Source(file.stem, found, None, subset, {}, _external(file))
+        return _Source(file.stem, found, None, subset, {}, _external(rest))
     dataset = read_annotations(annotations)
     durations = {video.id: video.duration for video in dataset.select(subset or "*")}
     aligned = align_ids(found, dataset.videos)
     # What the annotations put into another subset is not submitted; what they do not know is refused by the check.
     chosen = {name: one for name, one in aligned.items() if name in durations or name not in dataset.videos}
-    return _Source(file.stem, chosen, dataset, subset, durations, _external(file))
+    return _Source(file.stem, chosen, dataset, subset, durations, _external(rest))
 
 
-def _external(file: Path) -> dict[str, Any] | None:
-    """What the detection file says of the data that went into it; None where it does not."""
-    content: Any = read_json(file) if file.suffix.lower() == ".json" else {}
-    external = content.get("external_data") if isinstance(content, dict) else None
+def _external(rest: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What a detection file says, beside its results, of the data that went into it; None where it does not."""
+    external = rest.get("external_data")
     if not isinstance(external, dict) or not isinstance(external.get("used"), bool):
         return None
     return {"used": external["used"], "details": str(external.get("details") or "")}
