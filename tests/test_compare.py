@@ -338,6 +338,8 @@ def test_what_may_stand_beside_the_paper(tmp_path):
     assert PRINTED.remarks(imported, 198, 20)[1].startswith("comparable with reported rows only if the imported")
     assert "not written down" in Printed({"0.5": 27.0}, "A paper").remarks(imported, 198, 20)[1]
     assert not Printed({}).remarks(imported, 198, 20)
+    own = store_with(tmp_path / "third", {"backbone": "i3d", "fps": "15", "stride": 8})
+    assert "only if the features are at the paper's rate" in replace(PRINTED, fps="", stride=0).remarks(own, 198, 20)[1]
 
 
 @pytest.mark.parametrize(
