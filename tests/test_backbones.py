@@ -224,6 +224,17 @@ def test_every_published_checkpoint_is_described(name):
         assert weights.unchecked
 
 
+def test_the_list_of_weights_has_all_that_is_known_as_values(tmp_path, monkeypatch):
+    monkeypatch.setenv("WTAL_WORKSPACE", str(tmp_path))
+    listed = json.loads(wtal("list", "weights", "--json").stdout)
+    assert listed.keys() == published_weights().keys()
+    found, weights = listed["slowfast:slowfast_8x8_r101"], published_weights()["slowfast:slowfast_8x8_r101"]
+    assert (found["url"], found["licence"], found["source"]) == (weights.url, weights.licence, weights.source)
+    assert found["accuracy"] == dict(weights.accuracy)
+    assert found["path"] == str(tmp_path / "weights" / weights.filename)
+    assert found["present"] is False
+
+
 def test_the_first_file_without_a_published_hash_is_pinned(tmp_path, monkeypatch):
     name, weights = next((k, w) for k, w in published_weights().items() if not (w.sha256 or w.git_blob))
     monkeypatch.setenv("WTAL_WORKSPACE", str(tmp_path))

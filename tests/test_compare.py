@@ -261,6 +261,17 @@ def test_a_recipe_is_judged_on_the_collection_of_its_folder(name):
     assert load_recipe(name).evaluate == load_recipe(f"bases/{collection}").evaluate
 
 
+@pytest.mark.parametrize("name", [name for name in recipe_names() if "/" in name])
+def test_every_value_of_a_recipe_has_its_source_beside_it(name):
+    section, said, bare = "", False, []
+    for line in (RECIPES / f"{name}.toml").read_text(encoding="utf-8").splitlines():
+        if line.startswith("["):
+            section, said = line[1 : line.index("]")], "#" in line
+        elif section in ("extract", "head", "train", "localize") and "=" in line and not said and "#" not in line:
+            bare.append(line)
+    assert [line for line in bare if not line.startswith(("name", "preset"))] == []
+
+
 @pytest.mark.parametrize("name", ablation_names())
 def test_every_row_of_every_ablation_is_accepted(name):
     table = load_ablation(name)
@@ -327,6 +338,8 @@ def test_what_may_stand_beside_the_paper(tmp_path):
     assert PRINTED.remarks(imported, 198, 20)[1].startswith("comparable with reported rows only if the imported")
     assert "not written down" in Printed({"0.5": 27.0}, "A paper").remarks(imported, 198, 20)[1]
     assert not Printed({}).remarks(imported, 198, 20)
+    own = store_with(tmp_path / "third", {"backbone": "i3d", "fps": "15", "stride": 8})
+    assert "only if the features are at the paper's rate" in replace(PRINTED, fps="", stride=0).remarks(own, 198, 20)[1]
 
 
 @pytest.mark.parametrize(

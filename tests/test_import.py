@@ -175,6 +175,20 @@ def test_an_authors_checkpoint_becomes_a_run(published):
     assert import_checkpoint(place, "--head", "basnet", path).stdout.strip() == run
 
 
+def test_what_tensors_cannot_tell_is_the_recipes(published):
+    place, _ = published
+    import_features(place)
+    keys = {"mu": (4, 16), "ac_center": (4, 16), "fg_center": (1, 16)}
+    keys |= {"feature_embedding.0.weight": (16, 2 * WIDTH), "feature_embedding.0.bias": (16,)}
+    torch.save({key: torch.rand(shape) for key, shape in keys.items()}, place / "rskp.pt")
+    for recipe, scale, share in (("activitynet-1.3/rskp", 10.0, 0.8), ("thumos14/rskp", 20.0, 0.6)):
+        result = import_checkpoint(place, "--head", "rskp", place / "rskp.pt", "--recipe", recipe)
+        assert result.exit_code == 0, result.output
+        head = json.loads((place / result.stdout.strip() / "run.json").read_text())["recipe"]["head"]
+        assert (head["scale"], head["test_main"]) == (scale, share)
+        assert (head["width"], head["n_mu"]) == (16, 4)
+
+
 def test_a_model_a_stream_takes_a_file_a_stream(published):
     place, _ = published
     import_features(place)

@@ -247,6 +247,22 @@ def test_code_in_a_file_is_not_run(tmp_path):
     assert "holds exec beside tensors" in refusal(tmp_path / "bare.bin")
 
 
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_a_plain_pickle_is_refused_with_the_way_to_convert_it(tmp_path, protocol):
+    path = tmp_path / "model.pkl"
+    for found in ({"a": np.zeros((300, 300))}, {"a": 1}):
+        path.write_bytes(pickle.dumps(found, protocol))
+        with pytest.raises(WeightsError, match=r"alone with pickle\.load\(..\) and torch\.save"):
+            read_checkpoint(path)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_later_pickle_protocol_is_refused_with_the_way_to_convert_it(tmp_path, zipped):
+    path = saved(tmp_path / "a.pt", STATE, pickle_protocol=4, _use_new_zipfile_serialization=zipped)
+    assert "later pickle protocol" in refusal(path)
+    assert "torch.load(.., weights_only=False)" in refusal(path)
+
+
 def test_names_are_looked_up(tmp_path):
     available = {"small_rgb": published("http://127.0.0.1:9/small.pt"), "small_flow": published("x/y", stream="flow")}
     saved(tmp_path / "small.pt")

@@ -18,7 +18,7 @@ from wtal.registry import HEADS
 @click.option("--stream", "streams", multiple=True, metavar="NAME=FILE", help="One file a stream, in place of FILE.")
 @click.option("--store", type=click.Path(path_type=Path), help="Feature store. Default: the workspace's only one.")
 @click.option("--annotations", type=click.Path(path_type=Path), help="Labels. Default: the workspace's only file.")
-@click.option("--recipe", default="", metavar="NAME", help="Localization and protocol. Default: thumos14/HEAD.")
+@click.option("--recipe", default="", metavar="NAME", help="What tensors cannot tell. Default: thumos14/HEAD.")
 @workspace_option
 @json_option
 def command(
@@ -34,7 +34,8 @@ def command(
     """Make a finished run of a checkpoint in its authors' key layout, and print its folder.
 
     Every key is used or refused by name; no pickled code is executed. The annotations' class list must be in the
-    checkpoint's order. Then: wtal detect RUN, wtal evaluate RUN.
+    checkpoint's order. What tensors cannot tell (scales, localization, protocol) is the recipe's. Then: wtal detect
+    RUN, wtal evaluate RUN.
     """
     place = Workspace(workspace)
     inputs = TrainInputs(store or place.only_store(), annotations or place.only_annotations())

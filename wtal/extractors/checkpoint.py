@@ -26,6 +26,8 @@ _WRAPPERS = ("state_dict", "model_state", "model_state_dict")
 _PREFIXES = ("module.", "backbone.")
 _PICKLES = 4
 """With which PyTorch's old files begin: two numbers, the system, the tensors without their values."""
+_MAGIC = torch.serialization.MAGIC_NUMBER
+"""The first of them."""
 _PART = ".part"
 _SAFETENSORS_TYPES = {
     "F64": torch.float64,
@@ -88,14 +90,16 @@ def read_checkpoint(path: Path) -> State:
                 warnings.simplefilter("ignore", UserWarning)
                 found = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        if "Unsupported operand" in str(error) and not _is_cut_short(path):
+            what = f"{path} is of a later pickle protocol, which is not read without running its code"
+            raise WeightsError(f"{what}; {_way_to_convert(path)}") from None
         if (code := re.search(r"GLOBAL (\S+)", str(error))) is None or _is_cut_short(path):
-            raise damaged from None
+            raise _pickle_or(damaged, path) from None
         raise WeightsError(
-            f"{path} holds {code[1]} beside tensors, and to read that is to run its code; if you trust the file, keep "
-            "its tensors alone with torch.load(.., weights_only=False) and torch.save(state_dict, ..)"
+            f"{path} holds {code[1]} beside tensors, and to read that is to run its code; {_way_to_convert(path)}"
         ) from None
     except _DAMAGE:
-        raise damaged from None
+        raise _pickle_or(damaged, path) from None
     return tensors_of(found, str(path))
 
 
@@ -165,9 +169,40 @@ def _is_cut_short(path: Path) -> bool:
             for _ in range(_PICKLES):
                 if file.peek(1):
                     deque(pickletools.genops(file), maxlen=0)
-        except ValueError:
+        except _DAMAGE:
             return True
     return False
+
+
+def _pickle_or(damaged: WeightsError, path: Path) -> WeightsError:
+    if not _is_plain_pickle(path):
+        return damaged
+    return WeightsError(f"{path} is a pickle, and to read that may be to run its code; {_way_to_convert(path)}")
+
+
+def _way_to_convert(path: Path) -> str:
+    if _is_plain_pickle(path):
+        return (
+            "if you trust the file, keep its tensors alone with pickle.load(..) and "
+            "torch.save({key: torch.as_tensor(value) for key, value in found.items()}, ..)"
+        )
+    return (
+        "if you trust the file, keep its tensors alone with torch.load(.., weights_only=False) and "
+        "torch.save(state_dict, ..)"
+    )
+
+
+def _is_plain_pickle(path: Path) -> bool:
+    """Whether a file is one pickle and nothing behind it, as Caffe2's models are; PyTorch's old ones are several."""
+    with path.open("rb") as file:
+        if file.read(1) != pickle.PROTO:
+            return False
+        file.seek(0)
+        try:
+            of_torch = any(value == _MAGIC for _, value, _ in pickletools.genops(file))
+        except _DAMAGE:
+            return False
+        return not of_torch and not file.read(1)
 
 
 def _read_safetensors(path: Path) -> State:

@@ -154,11 +154,16 @@ def load_author_checkpoint(name: str, state_dict: Mapping[str, Any], num_classes
         WeightsError: when a key is missing, left over, or of another shape; the message names them.
     """
     load = HEADS.load(name).from_authors
-    unknown = [key for key in settings if key not in inspect.signature(load).parameters]
+    unknown = [key for key in settings if key not in author_settings(name)]
     if unknown:
         raise UsageError(f"an authors' checkpoint of {name} takes no setting {unknown[0]!r}")
     head: Head = load(state_dict, num_classes, **settings)
     return head.eval()
+
+
+def author_settings(name: str) -> set[str]:
+    """What a leaf's `from_authors` must be told beside the tensors, or guesses."""
+    return {*inspect.signature(HEADS.load(name).from_authors).parameters} - {"state_dict", "num_classes"}
 
 
 def plain_keys(state_dict: Mapping[str, Any], what: str) -> dict[str, Tensor]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wtal.config import digest
+from wtal.config import Config, digest
 from wtal.data.annotations import read_annotations
 from wtal.data.files import write_json
 from wtal.data.store import FeatureStore
@@ -23,22 +23,25 @@ def import_checkpoint(
 ) -> Path:
     """Files of one head, {"": file} or stream -> file -> the folder of a run's only seed.
 
-    The run localizes and is judged by `recipe`, by default the one of THUMOS14 for this head. Its classes are those of
-    the annotations, whose number and order must be the checkpoint's: the tensors cannot tell.
+    The run localizes and is judged by `recipe`, by default the one of THUMOS14 for this head; what the tensors cannot
+    tell of the head, such as a scale, is that recipe's, too. Its classes are those of the annotations, whose number and
+    order must be the checkpoint's.
 
     Raises:
         UsageError: when the streams do not fit the store.
         WeightsError: when a file is no checkpoint of the head, needs code to be run, or does not fit the store.
     """
     from wtal.extractors.checkpoint import read_checkpoint
-    from wtal.models.head import load_author_checkpoint
+    from wtal.models.head import author_settings, load_author_checkpoint
     from wtal.models.trainer import write_finished
 
     store, dataset = FeatureStore.open(inputs.store), read_annotations(inputs.annotations)
     states = {stream: read_checkpoint(path) for stream, path in files.items()}
     state: Mapping[str, Any] = states.get("", states)
-    loaded = load_author_checkpoint(head, state, len(dataset.classes))
-    described = _recipe(head, loaded, recipe)
+    base = _base(head, recipe)
+    told = {key: base.head_settings[key] for key in author_settings(head) & base.head_settings.keys()} if recipe else {}
+    loaded = load_author_checkpoint(head, state, len(dataset.classes), **told)
+    described = _recipe(loaded, base)
     fresh = make_head(described, len(dataset.classes), store.dims)
     _copy(loaded, fresh, files, store)
     made = {name: _sha256(path) for name, path in files.items()}
@@ -51,16 +54,23 @@ def import_checkpoint(
     return folder
 
 
-def _recipe(head: str, loaded: "Head", name: str) -> Recipe:
-    """A recipe of this head with the settings that its checkpoint has."""
-    if not name:
-        name = f"thumos14/{head}" if f"thumos14/{head}" in recipe_names() else ""
-    base = load_recipe(name) if name else Recipe()
-    if name and base.head_name != head:
-        raise UsageError(f"recipe {name!r} is of {base.head_name}, the checkpoint is read as {head}")
+def _base(head: str, name: str) -> Recipe:
+    """The named recipe, or the one of THUMOS14; a bare one for a head that has none."""
+    if not name and f"thumos14/{head}" not in recipe_names():
+        return Recipe(head={"name": head})
+    found = load_recipe(name or f"thumos14/{head}")
+    if found.head_name != head:
+        raise UsageError(f"recipe {name!r} is of {found.head_name}, the checkpoint is read as {head}")
+    return found
+
+
+def _recipe(loaded: "Head", base: Recipe) -> Recipe:
+    """The recipe with what was read off the checkpoint: the settings that its loader named."""
     first = next((part for part in loaded.modules() if hasattr(part, "config")), None)
-    settings = first.config.plain() if first is not None else {}  # type: ignore[operator, union-attr]
-    return resolve_early(base.model_copy(update={"head": {"name": head, "authors": True, **settings}}))
+    config: Config = first.config if first is not None else Config()  # type: ignore[assignment]
+    read = {key: value for key, value in config.plain().items() if key in config.model_fields_set}
+    settings = {"name": base.head_name, "authors": True, **base.head_settings, **read}
+    return resolve_early(base.model_copy(update={"head": settings}))
 
 
 def _copy(loaded: "Head", fresh: "Head", files: Mapping[str, Path], store: FeatureStore) -> None:

@@ -1,12 +1,14 @@
 """What there is to choose from, read off the registries: name -> one line, for backbones also what they see."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from types import ModuleType
 from typing import Any
 
 from wtal.config import read_toml
 from wtal.eval.protocols import PROTOCOLS
 from wtal.extractors.backbone import described
+from wtal.extractors.weights import Weights
 from wtal.models.presets import preset_names, preset_path
 from wtal.pipeline.ablation import ablation_names, load_ablation
 from wtal.pipeline.recipe import RECIPES, recipe_names
@@ -46,8 +48,10 @@ def inventory(kind: str) -> dict[str, str]:
 def details(kind: str) -> dict[str, Any]:
     """Name -> what `inventory` says; of backbones {"about": that line, "sees": variant and stream -> its description}.
 
-    Names and values are JSON types.
+    Of weights all that is known of a checkpoint, and where its file lies or belongs. Names and values are JSON types.
     """
+    if kind == "weights":
+        return {name: _checkpoint(one) for name, one in published_weights().items()}
     if kind != "backbones":
         return dict(inventory(kind))
     return {
@@ -72,6 +76,12 @@ def _weights() -> dict[str, str]:
         name: f"{'present' if place(one).is_file() else 'absent '}  {one.trained_on}; {one.licence}; {one.url}"
         for name, one in published_weights().items()
     }
+
+
+def _checkpoint(one: Weights) -> dict[str, Any]:
+    known = {field.name: getattr(one, field.name) for field in fields(one) if field.name not in ("pixels", "file")}
+    path = place(one)
+    return {**known, "accuracy": dict(one.accuracy), "path": str(path), "present": path.is_file()}
 
 
 def _backbones() -> dict[str, str]:

@@ -52,6 +52,10 @@ class Printed:
             return [*found, f"not comparable with reported rows: {'; '.join(differences)}"]
         if "layout" in store.identity:
             found.append("comparable with reported rows only if the imported features are the paper's")
+        elif not self.fps:
+            found.append(
+                "comparable with reported rows only if the features are at the paper's rate, which nobody says"
+            )
         return found
 
     def _differences(self, store: FeatureStore, videos: int, classes: int) -> list[str]:
