@@ -82,8 +82,10 @@ def toy(tmp_path, monkeypatch):
     monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path / "leaf")])
     own = type(BACKBONES)._own
     monkeypatch.setattr(type(BACKBONES), "_own", lambda self: own(self) | ({"toy"} if self is BACKBONES else set()))
+    sys.modules.pop("wtal.cli.extract", None)  # its help names the backbones that were there when it was imported
     yield
-    sys.modules.pop("wtal.extractors.backbones.toy", None)
+    for name in ("wtal.cli.extract", "wtal.extractors.backbones.toy"):
+        sys.modules.pop(name, None)
 
 
 @pytest.fixture

@@ -264,8 +264,8 @@ def test_several_devices_share_the_snippets_of_all_videos_whatever_their_size(tm
     seen, go = [], threading.Event()
 
     def counted(own, clips):
-        go.wait(60)
         seen.append(len(clips))
+        go.wait(60)
         return own(clips)
 
     for replica in both.replicas["rgb"]:
@@ -275,13 +275,14 @@ def test_several_devices_share_the_snippets_of_all_videos_whatever_their_size(tm
     with Line([both]) as line, ThreadPoolExecutor(6) as pool:
         found = pool.map(lambda video: line.run(video)[0], videos)
         deadline = time.monotonic() + 60
-        while len(line._backbones[0, "rgb"]._orders) < 4 and time.monotonic() < deadline:
+        while sum(seen) + len(line._backbones[0, "rgb"]._orders) < 6 and time.monotonic() < deadline:
             time.sleep(0.01)
         go.set()
         for one, other in zip(found, expected, strict=True):
             np.testing.assert_allclose(one.streams["rgb"], other.streams["rgb"], rtol=1e-4, atol=1e-5)
     assert len(both.replicas["rgb"]) == 2
-    assert sorted(seen) == [1, 1, 1, 3]
+    assert sum(seen) == 6
+    assert max(seen) > 1
 
 
 def test_ten_crops_and_what_runs_on_a_cpu_come_to_the_stage_as_frames():
