@@ -218,6 +218,7 @@ def test_every_published_checkpoint_is_described(name):
     assert weights.source.startswith("https://")
     assert weights.licence
     assert weights.trained_on
+    assert weights.layout
     assert weights.filename.endswith((".pt", ".pth", ".pyth", ".tar", ".safetensors"))
     assert all(0 < percent < 100 for percent in weights.accuracy.values())
     if weights.sha256:

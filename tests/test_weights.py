@@ -34,7 +34,14 @@ STATE = {"conv.weight": torch.arange(24.0).reshape(2, 3, 4), "conv.bias": torch.
 
 
 def published(url, **changes):
-    values = {"stream": "rgb", "url": url, "licence": "MIT", "source": "a test", "trained_on": "nothing"}
+    values = {
+        "stream": "rgb",
+        "url": url,
+        "licence": "MIT",
+        "source": "a test",
+        "trained_on": "nothing",
+        "layout": "ours",
+    }
     return Weights(**{**values, "unchecked": "the test gives no hash", **changes})
 
 

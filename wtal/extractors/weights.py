@@ -27,6 +27,7 @@ class Weights:
     """One published checkpoint of one stream ("rgb" | "flow"), of one variant of its backbone.
 
     `url` and `source` (the page that publishes it), `licence`, `trained_on`, and `accuracy` in percent as published.
+    `layout` names the code whose keys the file has, which the backbone's `create` converts to its own.
     `sha256` is the hex digest of the file, or the first digits where no more is published; `git_blob` its object name
     in a git repository (SHA-1 of "blob", size and bytes), which checks the file where `sha256` is None. Where
     both are None, `unchecked` says why. `by_hand` says that the url is a page that a person must take the file from,
@@ -42,6 +43,7 @@ class Weights:
     licence: str
     source: str
     trained_on: str
+    layout: str
     accuracy: Mapping[str, float] = field(default_factory=dict)
     sha256: str | None = None
     git_blob: str | None = None

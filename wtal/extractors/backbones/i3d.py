@@ -41,6 +41,7 @@ WEIGHTS = {
         licence="Apache-2.0",
         source=_REPOSITORY,
         trained_on="ImageNet, then Kinetics-400",
+        layout="pytorch-i3d",
         accuracy={"Kinetics-400 test top-1": 71.1, "Kinetics-400 test top-5": 89.3},
     ),
     "flow_imagenet": Weights(
@@ -50,6 +51,7 @@ WEIGHTS = {
         licence="Apache-2.0",
         source=_REPOSITORY,
         trained_on="ImageNet, then Kinetics-400",
+        layout="pytorch-i3d",
         accuracy={"Kinetics-400 test top-1": 63.4, "Kinetics-400 test top-5": 84.9},
     ),
 }

@@ -66,6 +66,7 @@ def _published(variant: str, folder: str, top1: float, top5: float) -> Weights:
         licence="Apache-2.0",
         source="https://github.com/MCG-NJU/TDN",
         trained_on="ImageNet, then Kinetics-400",
+        layout="TDN",
         accuracy={"Kinetics-400 top-1 (30 views)": top1, "Kinetics-400 top-5 (30 views)": top5},
         unchecked="no hash is published",
         variant=variant,

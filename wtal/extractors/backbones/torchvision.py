@@ -64,6 +64,7 @@ def _published(
         licence=licence,
         source=f"{_PAGES}.{variant}.html",
         trained_on=trained_on,
+        layout="torchvision",
         accuracy={f"{_KINETICS} top-1": top1, f"{_KINETICS} top-5": top5},
     )
 

@@ -48,6 +48,7 @@ WEIGHTS = {
         licence="not stated beside the weights",
         source="https://github.com/alibaba-mmai-research/TAdaConv/blob/main/MODEL_ZOO.md",
         trained_on="ImageNet-21k, then Kinetics-400",
+        layout="TAdaConv",
         accuracy={"Kinetics-400 top-1": 79.4, "Kinetics-400 top-5": 94.0},
     ),
     "vivit_epic": Weights(
@@ -60,6 +61,7 @@ WEIGHTS = {
         licence="not stated beside the weights",
         source="https://github.com/alibaba-mmai-research/TAdaConv/blob/main/MODEL_ZOO.md",
         trained_on="Kinetics-700, then EPIC-KITCHENS-100 at 320 pixels",
+        layout="TAdaConv",
         accuracy={
             "EPIC-KITCHENS-100 action top-1": 46.3,
             "EPIC-KITCHENS-100 verb top-1": 67.4,
