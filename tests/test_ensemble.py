@@ -150,6 +150,14 @@ def test_what_several_found_comes_first_and_is_where_they_agree():
     assert len(fuse([one, two], [1, 1], config.model_copy(update={"max_detections": 2}))) == 2
 
 
+def test_what_suppression_takes_for_overlap_is_support_too():
+    found = [[Detection(0, 10, "run", 0.9)], [Detection(2, 5, "run", 0.8)]]
+    (one,) = fuse(found, [1, 1], LocalizeConfig(suppression="fusion", nms_tiou=0.5, overlap="lower"))
+    assert one.score == pytest.approx((0.9 + 0.8) / 2)
+    apart = fuse(found, [1, 1], LocalizeConfig(suppression="fusion", nms_tiou=0.5))
+    assert [round(one.score, 6) for one in apart] == [0.45, 0.4]
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_hard_fusion_is_suppression_of_the_pool(seed):
     rng = np.random.default_rng(seed)

@@ -58,7 +58,9 @@ def command(
     question = Question(annotations, subset, tiou, protocol, ambiguous, streams, stage)
     if errors_only and videos:
         raise UsageError("--videos is of the pictures that --errors-only leaves out")
-    show = None if errors_only else Show(tuple(part for part in (videos or "").split(",") if part), seed)
+    show = (
+        None if errors_only else Show(tuple(part.strip() for part in (videos or "").split(",") if part.strip()), seed)
+    )
     made = diagnose(source, question, at, buckets, out, show, ConsoleReporter())
     for note in made.figures.notes:
         click.echo(note, err=True)

@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 
 from wtal.data.grid import SnippetGrid
 from wtal.data.merge import resampled
-from wtal.data.segments import Detection, as_array, tiou_matrix
+from wtal.data.segments import Detection, as_array
 from wtal.errors import UsageError
 from wtal.models.localize_config import FUSED, UNION, LocalizeConfig
 from wtal.models.signals import Activations, squash, stretch
-from wtal.models.suppression import suppress
+from wtal.models.suppression import overlaps, suppress
 
 FUSING = ("suppression", "overlap", "nms_tiou", "soft_sigma", "max_detections")
 """Keys of localization that tell how detections are fused."""
@@ -121,7 +121,7 @@ def fuse(found: Sequence[Sequence[Detection]], weights: Sequence[float], config:
     )
     values = kept.scores
     if config.suppression == "fusion":
-        values = _agreed(borders, scores, label, member, kept.indices, config.nms_tiou, len(found))
+        values = _agreed(borders, scores, label, member, kept.indices, config, len(found))
     order = np.lexsort((-kept.scores, -values))[: config.max_detections]
     rows = zip(kept.borders[order].tolist(), label[kept.indices[order]], values[order].tolist(), strict=True)
     return [Detection(start, end, names[index], score) for (start, end), index, score in rows]
@@ -133,16 +133,18 @@ def _agreed(
     label: NDArray[np.int64],
     member: NDArray[np.int64],
     kept: NDArray[np.int64],
-    most: float,
+    config: LocalizeConfig,
     count: int,
 ) -> Array:
     """Of the `kept` (K,) of a pool (P, 2): the mean over members of their best that supports it.
 
-    A detection supports, of those kept with its label, the one that it overlaps most, if by more than `most`.
+    A detection supports, of those kept with its label, the one that it overlaps most, if by more than `nms_tiou`;
+    overlap is what suppression takes it for.
     """
-    overlap = np.where(label[kept][:, None] == label[None], tiou_matrix(borders[kept], borders), -1.0)
+    shared = np.stack([overlaps(one, borders, config.overlap) for one in borders[kept]])
+    overlap = np.where(label[kept][:, None] == label[None], shared, -1.0)
     chosen = overlap.argmax(axis=0)
-    supports = overlap[chosen, np.arange(len(label))] > most
+    supports = overlap[chosen, np.arange(len(label))] > config.nms_tiou
     supports[kept], chosen[kept] = True, np.arange(len(kept))
     best = np.zeros((len(kept), count))
     np.maximum.at(best, (chosen[supports], member[supports]), scores[supports])

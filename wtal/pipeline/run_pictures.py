@@ -8,7 +8,7 @@ Figure 4).
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from wtal.errors import WtalError
+from wtal.errors import UsageError, WtalError
 from wtal.pipeline.ensemble_folder import ensemble_by
 from wtal.pipeline.judgement import Question
 from wtal.pipeline.observed import Observed, chosen, observe, ranked_videos
@@ -48,6 +48,8 @@ def run_sections(
     observed = observe(folder, question or Question(), at, reporter)
     made_by = ensemble_by(observed.run)
     if made_by == "detections":
+        if videos:
+            raise UsageError(f"videos are drawn from activations; {folder} is an ensemble by detections, it has none")
         return []
     shown = chosen(observed, videos)
     seen = [_activations(observed, shown), _failures(observed, shown)]
@@ -98,7 +100,8 @@ def _failures(observed: Observed, shown: Mapping[str, str]) -> Section:
     )
     text = (
         "Average precision of a video is that of all its detections in one ranking, whatever their class, the mean "
-        "over the thresholds of tIoU. It tells which videos are worth a look, and is not comparable with mAP.\n\n"
+        "over the thresholds of tIoU. It tells which videos are worth a look, and is not comparable with mAP. "
+        "Single videos are judged by ActivityNet's rules, whatever the protocol; ambiguous ranges count.\n\n"
         "Where all annotations of a video are found and nothing false is ranked before them, the rest is lost at "
         "higher thresholds: they are placed loosely. Nearest is the mean over annotations of the tIoU with the nearest "
         "detection of their class. A missed annotation whose class has a low video score may not have been looked for."
