@@ -154,6 +154,8 @@ def test_what_suppression_takes_for_overlap_is_support_too():
     found = [[Detection(0, 10, "run", 0.9)], [Detection(2, 5, "run", 0.8)]]
     (one,) = fuse(found, [1, 1], LocalizeConfig(suppression="fusion", nms_tiou=0.5, overlap="lower"))
     assert one.score == pytest.approx((0.9 + 0.8) / 2)
+    below = [[Detection(0, 10, "run", -0.4)], [Detection(0, 10, "run", -0.6)]]
+    assert fuse(below, [1, 1], LocalizeConfig(suppression="fusion", nms_tiou=0.5))[0].score == pytest.approx(-0.5)
     apart = fuse(found, [1, 1], LocalizeConfig(suppression="fusion", nms_tiou=0.5))
     assert [round(one.score, 6) for one in apart] == [0.45, 0.4]
 

@@ -146,7 +146,7 @@ def _agreed(
     chosen = overlap.argmax(axis=0)
     supports = overlap[chosen, np.arange(len(label))] > config.nms_tiou
     supports[kept], chosen[kept] = True, np.arange(len(kept))
-    best = np.zeros((len(kept), count))
+    best = np.full((len(kept), count), -np.inf)
     np.maximum.at(best, (chosen[supports], member[supports]), scores[supports])
-    agreed: Array = best.mean(axis=1)
+    agreed: Array = np.where(np.isinf(best), 0.0, best).mean(axis=1)
     return agreed
