@@ -5,6 +5,7 @@ What is written gets a temporary name in the same folder, is flushed to the disk
 
 import codecs
 import errno
+import hashlib
 import json
 import os
 import uuid
@@ -88,6 +89,12 @@ def read_text(path: Path) -> str:
         raise FormatError(f"cannot read {path}: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise FormatError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
+
+
+def file_sha256(path: Path) -> str:
+    """The hex digest of a file's content, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_head(path: Path, size: int = 1 << 20) -> str:

@@ -1,6 +1,5 @@
 """Who is in an ensemble, whether they go together, and how their classes and videos are matched."""
 
-import hashlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Any
 from wtal.config import digest
 from wtal.data.annotations import read_annotations
 from wtal.data.dataset import content_digest, match_ids
+from wtal.data.files import file_sha256
 from wtal.data.store import FeatureStore
 from wtal.data.store_writer import file_fingerprint
 from wtal.errors import UsageError, WtalError
@@ -155,17 +155,14 @@ def common_ids(members: Sequence[Iterable[str]]) -> list[dict[str, str]]:
 def mark_of_store(store: FeatureStore) -> str:
     """A digest of a store's index, and of size and ends of its shards."""
     files = sorted(path for path in store.path.iterdir() if path.suffix == ".npy")
-    return digest([_sha256(store.path / "index.json"), *([path.name, file_fingerprint(path)] for path in files)], 16)
+    return digest(
+        [file_sha256(store.path / "index.json"), *([path.name, file_fingerprint(path)] for path in files)], 16
+    )
 
 
 def mark_of_file(path: Path) -> str:
     """A digest of a file's content."""
-    return _sha256(path)[:16]
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return file_sha256(path)[:16]
 
 
 def lacking(members: Sequence[Mapping[str, str]]) -> list[str]:

@@ -1,13 +1,12 @@
 """A head as its authors' code saved it -> a finished run, which can detect and be judged."""
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wtal.config import Config, digest
 from wtal.data.annotations import read_annotations
-from wtal.data.files import write_json
+from wtal.data.files import file_sha256, write_json
 from wtal.data.store import FeatureStore
 from wtal.errors import UsageError, WeightsError
 from wtal.pipeline.recipe import Recipe, load_recipe, recipe_names
@@ -44,7 +43,7 @@ def import_checkpoint(
     described = _recipe(loaded, base)
     fresh = make_head(described, len(dataset.classes), store.dims)
     _copy(loaded, fresh, files, store)
-    made = {name: _sha256(path) for name, path in files.items()}
+    made = {name: file_sha256(path) for name, path in files.items()}
     name = f"{head}-imported-{digest([made, described.plain(), store.identity, list(dataset.classes)])}"
     folder = workspace.runs / name / "seed-0"
     described_run = describe(inputs, store, dataset, described, 0, folder)
@@ -89,8 +88,3 @@ def _copy(loaded: "Head", fresh: "Head", files: Mapping[str, Path], store: Featu
                 f"wanted {tuple(own[key].shape)}"
             )
     fresh.load_state_dict(state)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

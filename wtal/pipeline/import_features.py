@@ -1,6 +1,5 @@
 """Published features -> a store, each video on the grid of its layout, its annotations, or the exporter's note."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ import numpy as np
 
 from wtal.config import digest
 from wtal.data.annotations import read_annotations
+from wtal.data.files import file_sha256
 from wtal.data.grid import SnippetGrid
 from wtal.data.layout import Item, Streams, guess_layout
 from wtal.data.layout_note import Note
@@ -126,7 +126,7 @@ def _marks(items: Sequence[Item]) -> dict[str, str]:
     """What tells the files of each video from others of the same names; one file of all is read whole."""
     files = {item.files for item in items}
     if len(files) == 1:
-        whole = digest([_sha256(file) for file in next(iter(files))], 32)
+        whole = digest([file_sha256(file) for file in next(iter(files))], 32)
         return {item.name: whole for item in items}
     return {item.name: digest([file_fingerprint(file) for file in item.files], 32) for item in items}
 
@@ -217,8 +217,3 @@ def _weights(streams: Streams, note: Note | None, source: str) -> dict[str, Any]
     """Stream -> what its features were learned from: what the exporter knew, else the files themselves."""
     exported = note.weights if note else {}
     return {name: exported.get(name, {"weights": {"imported": source[:16]}}) for name in sorted(streams)}
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
