@@ -14,6 +14,7 @@ from benchmarks.__main__ import QUICK, QUICK_ON_CUDA
 from benchmarks._memory import followed
 from benchmarks._turns import rates, take_turns
 from benchmarks.decode import check
+from wtal import models
 from wtal.errors import FormatError, VideoError
 from wtal.extractors.tvl1 import Parameters
 
@@ -145,15 +146,22 @@ def test_page_refuses_what_does_not_fit(results, tmp_path):
         make_table.main([str(tmp_path / "missing.json")])
 
 
-@pytest.mark.parametrize("way", ["basnet loop", "basnet loop of our layers"])
-def test_every_way_to_train_a_head_does_the_same_work(way):
-    """`heads` times the same step: its loops leave the gradients of the batch."""
-    found = []
-    for name in ("basnet batch", way):
-        step = heads.tasks("basnet", "128", [5, 9, 7], "cpu")[name]
-        head = next(part for part in step.args if isinstance(part, torch.nn.Module)).eval()
+@pytest.mark.parametrize("name", ["basnet", "wtalc"])
+@pytest.mark.parametrize("way", ["loop", "loop of our layers"])
+def test_every_way_to_train_a_head_does_the_same_work(monkeypatch, name, way):
+    """`heads` times the same step: its loops leave the gradients of the batch, also where the loss ties videos."""
+    made, found = [], []
+
+    def create_head(*arguments, **settings):
+        made.append(models.create_head(*arguments, **settings))
+        return made[-1]
+
+    monkeypatch.setattr(heads, "create_head", create_head)
+    for one in ("batch", way):
+        step = heads.tasks(name, "128", [5, 9, 7], "cpu", 1)[f"{name} {one}"]
+        made[-1].eval()
         step()
-        found.append({key: parameter.grad for key, parameter in head.named_parameters()})
+        found.append({key: parameter.grad for key, parameter in made[-1].named_parameters()})
     for key, gradient in found[0].items():
         torch.testing.assert_close(gradient, found[1][key], rtol=1e-4, atol=1e-6)
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.heads import stacked
 from tests.planted import CLASSES, STREAMS, WIDTH, planted_videos
 from wtal.data.batch import SnippetBatch
 from wtal.data.grid import SnippetGrid
@@ -13,7 +14,6 @@ from wtal.data.store import VideoFeatures
 from wtal.errors import ConfigError, UsageError, WeightsError
 from wtal.eval import evaluate_detections
 from wtal.models import create_head, load_author_checkpoint
-from wtal.models.head import HeadOutput
 from wtal.models.inference import activate
 from wtal.models.inputs import LabelledVideo
 from wtal.models.localize import LocalizeConfig, localize
@@ -36,7 +36,7 @@ NARROW = {
     "rskp": {"width": 128, "scale": 10.0},
 }
 # What the planted test needs beside its defaults, for a head that trains or detects in a way of its own.
-PLANTED_TRAIN = {"tscn": {"learning_rate": 5e-4, "steps": 400}, "lgbm": {"steps": 400}}
+PLANTED_TRAIN = {"tscn": {"learning_rate": 5e-4, "steps": 400}, "lgbm": {"learning_rate": 1e-3, "steps": 400}}
 PLANTED_LOCALIZE = {
     "basnet": {"signal": "product", "activation": "softmax"},
     "wtalc": {"class_threshold": 0.1},
@@ -44,7 +44,7 @@ PLANTED_LOCALIZE = {
     "stpn": {"signal": "product", "activation": "sigmoid"},
     "bm": {"signal": "product", "activation": "softmax", "class_threshold": 0.1},
     "facnet": {"activation": "softmax", "class_threshold": 0.1, "threshold_start": 0.1},
-    "lgbm": {"signal": "product", "activation": "softmax"},
+    "lgbm": {"signal": "product", "activation": "softmax", "class_threshold": 0.1},
     "um": {"signal": "product", "activation": "softmax", "class_threshold": 0.1},
     "rskp": {
         "signal": "product",
@@ -176,27 +176,6 @@ def gradients_over_outputs(head, alone, batch):
     loss = torch.stack(list(head.loss(stacked([head(one) for one in alone], batch), batch).values())).sum()
     loss.backward()
     return {"loss": loss.detach(), **{key: p.grad.clone() for key, p in head.named_parameters()}}
-
-
-def stacked(outputs, batch):
-    """Outputs of single videos -> that of their batch."""
-    longest = batch.mask.shape[1]
-
-    def join(values):
-        over_time = values[0].ndim > 1 and [v.shape[1] for v in values] == batch.lengths.tolist()
-        padded = [
-            torch.cat([v, v.new_zeros(1, longest - v.shape[1], *v.shape[2:])], 1) if over_time else v for v in values
-        ]
-        return torch.cat(padded)
-
-    first = outputs[0]
-    return HeadOutput(
-        join([o.cas for o in outputs]),
-        None if first.attention is None else join([o.attention for o in outputs]),
-        join([o.video_scores for o in outputs]),
-        {key: join([o.extras[key] for o in outputs]) for key in first.extras},
-        {key: stacked([o.streams[key] for o in outputs], batch) for key in first.streams},
-    )
 
 
 @heads

@@ -23,6 +23,7 @@ from wtal.data.locks import locked
 from wtal.errors import ConfigError, UsageError, WeightsError, WtalError
 from wtal.models.head import Head, Moment
 from wtal.models.inputs import LabelledVideo, Scaler, choose_pairs, training_batch
+from wtal.models.memory import freed_memory_kept
 from wtal.models.train_config import TrainConfig
 from wtal.models.train_log import TrainLog
 
@@ -89,7 +90,7 @@ class Trainer:
         A second process on the same folder waits for the first, and then finds its work done.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        with locked(self.folder / ".lock"):
+        with locked(self.folder / ".lock"), freed_memory_kept():
             return self._run(on_step)
 
     def _run(self, on_step: Callable[[Progress], None] | None) -> Trained:
