@@ -59,6 +59,11 @@ class SnippetGrid:
         return math.ceil(count) if self.tail == "pad" else math.floor(count)
 
     @property
+    def period(self) -> Fraction:
+        """Seconds from one snippet to the next."""
+        return self.stride / self.fps
+
+    @property
     def duration(self) -> float:
         """Seconds that the frames cover."""
         return float(self.frames / self.fps)
@@ -75,7 +80,7 @@ class SnippetGrid:
 
         The vectorised form of `to_segment`: a run first..last has the borders first and last + 1.
         """
-        step, end = self.stride / (scale * self.fps), Fraction(self.frames) / self.fps
+        step, end = self.period / scale, Fraction(self.frames) / self.fps
         parts = math.lcm(step.denominator, end.denominator)
         each, most = int(step * parts), int(end * parts)
         if max(int(positions.max(initial=0)) * each, most, parts) >= _EXACT:

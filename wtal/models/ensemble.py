@@ -63,7 +63,7 @@ def comparable(activations: Activations, config: LocalizeConfig) -> Activations:
 
 def mean_activations(answers: Sequence[Answer]) -> tuple[Activations, SnippetGrid]:
     """Weighted means, on the finest of the grids (the first of equals): linear between the middles of snippets."""
-    grid = min((one.grid for one in answers), key=lambda one: one.stride / one.fps)
+    grid = min((one.grid for one in answers), key=lambda one: one.period)
     attention = [
         (one.weight, resampled(one.activations.attention[:, None], one.grid, grid)[:, 0])
         for one in answers

@@ -280,7 +280,7 @@ def _seconds(places: Runs, video: Ints, grids: Sequence[SnippetGrid], config: Lo
 def _plus(grids: Sequence[SnippetGrid], video: Ints, config: LocalizeConfig) -> Array | None:
     """(P,) seconds that suppression adds to lengths, where it does."""
     if "plus-snippet" in config.quirks:
-        return np.array([float(grid.stride / grid.fps) for grid in grids])[video]
+        return np.array([float(grid.period) for grid in grids])[video]
     return np.ones(len(video)) if "plus-second" in config.quirks else None
 
 

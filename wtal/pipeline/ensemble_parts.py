@@ -100,7 +100,7 @@ def _say_lengths(stores: Sequence[FeatureStore], ids: Sequence[Mapping[str, str]
     for key in sorted(set().union(*ids)):
         grids = [store.grid(names[key]) for store, names in zip(stores, ids, strict=True) if key in names]
         seconds = [grid.duration for grid in grids]
-        if max(seconds) - min(seconds) > max(float(grid.stride / grid.fps) for grid in grids):
+        if max(seconds) - min(seconds) > max(float(grid.period) for grid in grids):
             odd.append(f"{key} of {min(seconds):.2f} and {max(seconds):.2f} s")
     if odd:
         reporter.say(f"{len(odd)} videos are not of one length with all members (first: {', '.join(odd[:3])})")

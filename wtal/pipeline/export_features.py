@@ -101,7 +101,7 @@ def _say_other_rate(store: FeatureStore, own: tuple[str, str], layout: str, repo
         return
     wanted = Fraction(own[1]) / Fraction(own[0])
     grids = [store.grid(video) for video in store.ids]
-    others = sorted({grid.stride / grid.fps for grid in grids} - {wanted})
+    others = sorted({grid.period for grid in grids} - {wanted})
     if others:
         reporter.say(
             f"rows are {float(others[0]):g} s apart in this store; programs that read {layout} take "
