@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from wtal.data.detections import COLUMNS
-from wtal.data.files import read_json, write_json
+from wtal.data.detections import read_made
+from wtal.data.files import write_json
 from wtal.data.segments import Detection
-from wtal.data.table import is_table
 from wtal.errors import UsageError
 from wtal.eval import Diagnosis, diagnose_detections, evaluate_proposals
 from wtal.eval.curves import Curve, precision_recall
@@ -205,15 +204,10 @@ def _remarks(found: _Found) -> list[str]:
 
 def _stamps(source: Source) -> tuple[str, ...]:
     """What a detection file says of itself that a reader must know."""
-    content = {} if is_table(source.file, COLUMNS) else read_json(source.file)
-    made = content.get("wtal") if isinstance(content, dict) else None
-    made = made if isinstance(made, dict) else {}
-    weights = made.get("weights")
-    weights = weights if isinstance(weights, dict) else {}
-    drawn = [stream for stream, name in weights.items() if str(name).startswith("random")]
-    stamps = []
-    if drawn:
-        stamps.append(f"random weights: the features of {', '.join(drawn)} come from an untrained network")
+    made, stamps = read_made(source.file), []
+    if source.random:
+        streams = ", ".join(source.random)
+        stamps.append(f"random weights: the features of {streams} come from an untrained network")
     if source.tuned or made.get("tuned_with_segments"):
         stamps.append("tuned with segments: some of the annotated times chose the step or the settings that are used")
     if made.get("use_labels"):

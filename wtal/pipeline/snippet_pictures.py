@@ -51,7 +51,7 @@ def embedding_section(
     caption = _caption(observed, names, next(iter(points.values())), len(known.label), seed)
     starred = {stream: (one, known) for stream, one in points.items()}
     pictures = [collection_picture("embeddings", caption, starred, observed.classes, colours, seed)]
-    own = {video: observed.ask(trained, video) for video in shown.values()}
+    own = {video: answers.get(video) or observed.ask(trained, video) for video in shown.values()}
     if own and all(answer.means is not None for answer in own.values()):
         pictures.append(_own_means(observed, own, seed))
     return Section("Embedded snippets", _TEXT, (_table(points),), tuple(pictures))
