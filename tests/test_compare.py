@@ -118,6 +118,30 @@ def test_what_is_trained_is_taken_up(place):
     assert [path.stat().st_mtime_ns for path in runs] == times
 
 
+def test_all_rows_are_judged_by_the_protocol_that_is_named(place, tmp_path):
+    recipe = place / "short.toml"
+    usual = json.loads(call(place, recipe, "--json").stdout)
+    result = call(place, recipe, "--protocol", "snippet-best", "--json")
+    assert result.exit_code == 0, result.output
+    (row,), (before,) = json.loads(result.stdout)["rows"], usual["rows"]
+    assert row["runs"] == before["runs"]
+    assert row["conditions"]["protocols"] == "snippet-best, tiou 0.1:0.7:0.1"
+    asked = ["evaluate", row["runs"][0], "--protocol", "snippet-best", "--tiou", "0.5", "--json"]
+    alone = json.loads(CliRunner().invoke(main, asked).stdout)
+    assert row["mAP"]["0.5"]["mean"] == pytest.approx(alone["mAP"]["0.5"])
+    ranges = tmp_path / "ambiguous.txt"
+    ranges.write_text("video-08 0 1000\n")
+    dropped = call(place, recipe, "--protocol", "snippet-best", "--ambiguous", ranges, "--json")
+    assert json.loads(dropped.stdout)["rows"][0]["mAP"] != row["mAP"]
+    unknown = call(place, recipe, "--protocol", "snippet-bets")
+    assert unknown.exit_code == 2
+    assert "did you mean 'snippet-best'" in unknown.output
+    ranges.write_text("video-08 0\n")
+    broken = call(place, recipe, "--ambiguous", ranges)
+    assert (broken.exit_code, broken.stdout) == (1, "")
+    assert str(ranges) in broken.stderr
+
+
 def test_the_forms_of_a_table_say_the_same(place):
     arguments = (place / "short.toml", "--seeds", "0,1")
     table = json.loads(call(place, *arguments, "--json").stdout)
@@ -353,6 +377,7 @@ def test_figures_of_another_protocol_are_not_called_comparable(tmp_path, rules, 
     store = store_with(tmp_path, {"backbone": "i3d", "fps": "25", "stride": 16, "flow": {"name": "tvl1"}})
     assert replace(PRINTED, rules=rules).remarks(store, 200, 20)[1].endswith(f"rows: {difference}")
     assert len(replace(PRINTED, rules="activitynet").remarks(store, 200, 20)) == 1
+    assert len(replace(PRINTED, rules="snippet-best").remarks(store, 200, 20, "snippet-best")) == 1
     with pytest.raises(UsageError, match="no protocol 'snipet'"):
         replace(PRINTED, rules="snipet")
 

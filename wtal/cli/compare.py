@@ -17,11 +17,13 @@ from wtal.cli._console import (
     workspace_option,
 )
 from wtal.cli.train import parse_seeds
+from wtal.eval.protocols import DEFAULT_PROTOCOL, PROTOCOLS
 from wtal.pipeline.ablation import load_ablation
-from wtal.pipeline.compare import compare, entries, to_json
+from wtal.pipeline.compare import Rules, compare, entries, to_json
 from wtal.pipeline.compare_table import FORMATS, csv_table, markdown_table, text_table
 from wtal.pipeline.workspace import Workspace
 
+_PROTOCOLS = f"Judges every row: {', '.join(PROTOCOLS)}."
 _TABLES = {"text": text_table, "markdown": markdown_table, "csv": csv_table}
 
 
@@ -31,6 +33,8 @@ _TABLES = {"text": text_table, "markdown": markdown_table, "csv": csv_table}
 @click.option("--store", type=click.Path(path_type=Path), help="Feature store. Default: the workspace's fitting one.")
 @click.option("--annotations", type=click.Path(path_type=Path), help="Labels. Default: the workspace's only file.")
 @click.option("--seeds", default="0", show_default=True, metavar="0,1,2", help="Each row is trained once a seed.")
+@click.option("--protocol", default=DEFAULT_PROTOCOL, show_default=True, metavar="NAME", help=_PROTOCOLS)
+@click.option("--ambiguous", type=click.Path(path_type=Path), help="Ranges `video start end` that nobody can tell.")
 @click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True, help="Of the table.")
 @set_option
 @device_option
@@ -42,6 +46,8 @@ def command(
     store: Path | None,
     annotations: Path | None,
     seeds: str,
+    protocol: str,
+    ambiguous: Path | None,
     form: str,
     assignments: tuple[str, ...],
     device: str,
@@ -63,6 +69,7 @@ def command(
         store,
         table.title if table else "",
         pick_device(device),
+        Rules(protocol, ambiguous),
         ConsoleReporter(),
     )
     if as_json or form == "json":

@@ -9,11 +9,13 @@ from statistics import fmean, stdev
 from typing import Any
 
 from wtal.config import digest
+from wtal.data.ambiguous import read_ambiguous
 from wtal.data.annotations import read_annotations
 from wtal.data.dataset import match_ids
 from wtal.data.store import FeatureStore
 from wtal.errors import UsageError, WtalError
 from wtal.eval.detection import tiou_key
+from wtal.eval.protocols import DEFAULT_PROTOCOL, find_protocol
 from wtal.pipeline.ablation import Ablation, printed, printed_in, recipe_of
 from wtal.pipeline.detect import detect, trained_head, weights_of
 from wtal.pipeline.evaluate import evaluate_seed
@@ -34,6 +36,14 @@ class Entry:
     recipe: Recipe
     printed: Printed
     stage: int | None = None
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How all rows are judged: a protocol, and the file of ambiguous ranges for those that look at them."""
+
+    protocol: str = DEFAULT_PROTOCOL
+    ambiguous: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -130,16 +140,23 @@ def compare(
     store: Path | None = None,
     title: str = "",
     device: str = "cpu",
+    rules: Rules | None = None,
     reporter: Reporter = SILENT,
 ) -> Comparison:
     """Make every row; what is trained, detected or half done already is taken up. A row that fails says why.
 
+    All are judged by the same `rules`, by default ActivityNet's, each at its own recipe's thresholds.
+
     Raises:
-        UsageError: when a store must be named.
+        UsageError: when a store must be named, or there is no such protocol.
         StoreError: when a store cannot be read.
         FormatError: when the annotations cannot be read.
     """
+    rules = rules or Rules()
+    find_protocol(rules.protocol)
     read_annotations(annotations)
+    if rules.ambiguous is not None:
+        read_ambiguous(rules.ambiguous)
     places = [store or store_of(workspace, entry.recipe) for entry in wanted]
     for place in dict.fromkeys(places):
         FeatureStore.open(place)
@@ -148,7 +165,7 @@ def compare(
     for entry, place in zip(wanted, places, strict=True):
         try:
             inputs = TrainInputs(place, annotations)
-            rows.append(_row(entry, seeds, inputs, workspace, ranges, device, reporter))
+            rows.append(_row(entry, seeds, inputs, workspace, rules, ranges, device, reporter))
         except WtalError as error:
             reporter.say(f"{entry.name} failed: {error}")
             rows.append(Row(entry, failure=" ".join(str(error).split())))
@@ -178,18 +195,21 @@ def _row(
     seeds: Sequence[int],
     inputs: TrainInputs,
     workspace: Workspace,
+    rules: Rules,
     ranges: Collection[str],
     device: str,
     reporter: Reporter,
 ) -> Row:
     folders = train(inputs, entry.recipe, seeds, workspace, device, reporter)
     store, dataset = FeatureStore.open(inputs.store), read_annotations(inputs.annotations)
-    subset = entry.recipe.evaluate.test_subset
+    subset, tious = entry.recipe.evaluate.test_subset, entry.recipe.evaluate.tiou
     present = match_ids([video.id for video in dataset.select(subset)], store.ids)
     values: dict[str, list[float]] = {}
+    said: dict[str, None] = {}
     for folder in folders:
         file = detect(folder, entry.recipe.localize, False, frozenset(present.values()), device, reporter, entry.stage)
-        judged = evaluate_seed(folder, file, inputs.annotations, subset, entry.recipe.evaluate.tiou)
+        judged = evaluate_seed(folder, file, inputs.annotations, subset, tious, rules.protocol, rules.ambiguous)
+        said |= dict.fromkeys(judged.notes)
         for key, value in _figures(judged.mAP, ranges).items():
             values.setdefault(key, []).append(value)
     parameters, macs = _cost(folders[0])
@@ -200,13 +220,13 @@ def _row(
         Conditions(
             f"{inputs.store.name} ({digest(store.identity)})",
             f"{len(videos)} of {subset!r} ({digest(videos)})",
-            f"tiou {entry.recipe.evaluate.tiou}",
+            f"{rules.protocol}, tiou {tious}",
         ),
         values,
         parameters,
         macs,
         fmean(_seconds(folder) for folder in folders),
-        notes=_notes(entry, store, len(videos), len(dataset.classes)),
+        notes=(*said, *_notes(entry, store, len(videos), len(dataset.classes), rules.protocol)),
     )
 
 
@@ -241,11 +261,11 @@ def _seconds(folder: Path) -> float:
     return fmean(line["seconds"] for line in lines) * lines[-1]["step"] if lines else math.nan
 
 
-def _notes(entry: Entry, store: FeatureStore, videos: int, classes: int) -> tuple[str, ...]:
+def _notes(entry: Entry, store: FeatureStore, videos: int, classes: int, protocol: str) -> tuple[str, ...]:
     notes = []
     if any(name.startswith("random") for name in weights_of(store.identity).values()):
         notes.append(f"features of random weights: {store.path.name}")
-    return (*notes, *entry.printed.remarks(store, videos, classes))
+    return (*notes, *entry.printed.remarks(store, videos, classes, protocol))
 
 
 def _printed(recipe: Recipe) -> Printed:

@@ -41,13 +41,13 @@ class Printed:
         if self.rules:
             find_protocol(self.rules)
 
-    def remarks(self, store: FeatureStore, videos: int, classes: int) -> list[str]:
+    def remarks(self, store: FeatureStore, videos: int, classes: int, protocol: str = DEFAULT_PROTOCOL) -> list[str]:
         """What a reader must know who compares figures of `videos` videos and `classes` classes with these."""
         if not self.mAP:
             return []
         stands_on = ", ".join(part for part in (self.features, self.protocol) if part)
         found = [f"reported rows are printed in {self.source}" + (f" ({stands_on})" if stands_on else "")]
-        differences = self._differences(store, videos, classes)
+        differences = self._differences(store, videos, classes, protocol)
         if differences:
             return [*found, f"not comparable with reported rows: {'; '.join(differences)}"]
         if "layout" in store.identity:
@@ -58,7 +58,7 @@ class Printed:
             )
         return found
 
-    def _differences(self, store: FeatureStore, videos: int, classes: int) -> list[str]:
+    def _differences(self, store: FeatureStore, videos: int, classes: int, protocol: str) -> list[str]:
         if not (self.backbone and self.videos and self.classes):
             return ["the paper's features, videos and classes are not written down beside them"]
         found = [*self._of_features(store.identity)]
@@ -70,9 +70,9 @@ class Printed:
         if classes != self.classes:
             found.append(f"{classes} classes, theirs {self.classes}")
         if not self.rules:
-            found.append(f"judged by the rules of {DEFAULT_PROTOCOL}, theirs by others or nobody says which")
-        elif not alike(self.rules, DEFAULT_PROTOCOL):
-            found.append(f"judged by the rules of {DEFAULT_PROTOCOL}, theirs by those of {self.rules}")
+            found.append(f"judged by the rules of {protocol}, theirs by others or nobody says which")
+        elif not alike(self.rules, protocol):
+            found.append(f"judged by the rules of {protocol}, theirs by those of {self.rules}")
         return found
 
     def _of_features(self, identity: Mapping[str, Any]) -> Iterator[str]:
