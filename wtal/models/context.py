@@ -4,7 +4,7 @@ Every operation takes rows (N, D) and the mask (B, T) that they were packed by, 
 """
 
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -108,22 +108,54 @@ _OPERATIONS = {"lstm": BidirectionalLstm, "nonlocal": NonLocal, "pool": GlobalPo
 
 def _recur(lstm: nn.LSTM, rows: Tensor, mask: Tensor, backwards: bool) -> Tensor:
     """(N, D), (B, T) -> (N, E), in a few stretches of time, each with the videos that reach into it."""
+    visits, sizes = _visits(mask, backwards)
+    real = (visits >= 0).nonzero()[:, 0]
+    places = torch.empty_like(real).index_copy_(0, visits[real], real)
+    taken: Tensor = _Rearranged.apply(rows, visits, places)  # type: ignore[no-untyped-call]
+    parts, state = [], None
+    for part, (steps, alive) in zip(torch.split(taken, [steps * alive for steps, alive in sizes]), sizes, strict=True):
+        if state is not None:
+            state = state[0][:, :alive].contiguous(), state[1][:, :alive].contiguous()
+        seen, state = lstm(part.reshape(steps, alive, -1), state)
+        parts.append(seen.flatten(0, 1))
+    back: Tensor = _Rearranged.apply(torch.cat(parts), places, visits)  # type: ignore[no-untyped-call]
+    return back
+
+
+def _visits(mask: Tensor, backwards: bool) -> tuple[Tensor, list[tuple[int, int]]]:
+    """The rows in the order in which a recurrence takes them, -1 behind a video's end; and steps x videos a stretch."""
     lengths, order = mask.sum(dim=1).sort(descending=True, stable=True)
     last = mask.sum(dim=1).cumsum(dim=0)[order] - 1
     ends = sorted(set(lengths[:: -(-len(lengths) // _STRETCHES)].tolist()))
-    parts, seen, state = [], [], None
+    visits, sizes = [], []
     for start, end in pairwise([0, *ends]):
         alive = int((lengths > start).sum())
-        if state is not None:
-            state = state[0][:, :alive].contiguous(), state[1][:, :alive].contiguous()
-        passed = torch.arange(start, end, device=rows.device)[:, None].expand(-1, alive)
+        passed = torch.arange(start, end, device=mask.device)[:, None].expand(-1, alive)
         left = lengths[:alive] - 1 - passed
         row = last[:alive] - (passed if backwards else left)
-        # Behind a video's end any row will do.
-        taken = rows.index_select(0, row.clamp(0, len(rows) - 1).flatten())
-        part, state = lstm(taken.reshape(*row.shape, -1), state)
-        parts.append(part.flatten(0, 1))
-        seen.append(row.masked_fill(left < 0, -1).flatten())
-    visits = torch.cat(seen)
-    real = (visits >= 0).nonzero()[:, 0]
-    return torch.cat(parts).index_select(0, torch.empty_like(visits[real]).index_copy_(0, visits[real], real))
+        visits.append(row.masked_fill(left < 0, -1).flatten())
+        sizes.append((end - start, alive))
+    return torch.cat(visits), sizes
+
+
+class _Rearranged(torch.autograd.Function):
+    """(N, D), (M,), (N,) -> (M, D): row `there[m]` at m, zeros where that is negative; `back` says where each row went.
+
+    No row is taken twice, so that the gradient is the other way round the same: quicker than adding up.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, there: Tensor, back: Tensor) -> Tensor:
+        """Move them."""
+        ctx.save_for_backward(there, back)
+        return _moved(rows, there)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, None, None]:
+        """Move the gradient back."""
+        return _moved(gradient, ctx.saved_tensors[1]) if ctx.needs_input_grad[0] else None, None, None
+
+
+def _moved(rows: Tensor, there: Tensor) -> Tensor:
+    moved = rows.index_select(0, there.clamp(min=0))
+    return moved.index_fill_(0, (there < 0).nonzero()[:, 0], 0.0)
