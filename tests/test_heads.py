@@ -214,6 +214,18 @@ def test_unknown_settings_and_foreign_checkpoints_are_refused(name):
         load_author_checkpoint(name, {"nonsense": torch.zeros(1)}, num_classes=3)
 
 
+@heads
+def test_a_head_without_classes_or_features_is_refused(name):
+    for classes in (0, -1):
+        with pytest.raises(UsageError, match=f"at least one class, got {classes}"):
+            create_head(name, classes, DIMS)
+        with pytest.raises(UsageError, match=f"at least one class, got {classes}"):
+            load_author_checkpoint(name, {}, classes)
+    for dims in ({}, {"rgb": 0}):
+        with pytest.raises(UsageError, match="at least one stream of features"):
+            create_head(name, 3, dims)
+
+
 @pytest.mark.parametrize("name", ["basnet", "co2net", "facnet", "rskp", "um", "wtalc"])
 def test_keys_that_fall_together_and_values_that_are_no_tensors_are_refused(name):
     with pytest.raises(WeightsError, match=r"mu is there twice, with and without module\."):

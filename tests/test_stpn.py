@@ -77,6 +77,15 @@ def test_a_checkpoint_that_does_not_fit_is_refused_by_name():
         load_author_checkpoint("stpn", variables(), num_classes=5)
 
 
+def test_a_variable_that_is_there_twice_and_one_that_is_no_array_are_refused():
+    values = variables()
+    values["Attention/dense/bias:0"] = values["Attention/dense/bias"] + 1
+    with pytest.raises(WeightsError, match="Attention/dense/bias is there twice, with and without :0"):
+        load_author_checkpoint("stpn", values, num_classes=3)
+    with pytest.raises(WeightsError, match="epoch is of type int, wanted a tensor"):
+        load_author_checkpoint("stpn", {"epoch": 3}, num_classes=3)
+
+
 @pytest.mark.parametrize(("classes", "ratio"), [(20, 1.0), (200, 10.0)])
 def test_terms_are_the_reproductions_at_20_classes_and_400_snippets(classes, ratio):
     batch = batch_of((400, 400), classes=classes)

@@ -135,10 +135,13 @@ def create_head(
     docstring lists the differences. `config` holds the head's own settings.
 
     Raises:
-        UsageError: when there is no such head.
+        UsageError: when there is no such head, no class, or no stream of features.
         ConfigError: when a setting is unknown or does not fit.
     """
     module = HEADS.load(name)
+    _some_classes(num_classes)
+    if not feature_dims or min(feature_dims.values()) < 1:
+        raise UsageError(f"a head needs at least one stream of features, got {dict(feature_dims)}")
     head: Head = module.create(num_classes, dict(feature_dims), module.Config.parse(config, f"head {name}"), authors)
     return head
 
@@ -150,10 +153,11 @@ def load_author_checkpoint(name: str, state_dict: Mapping[str, Any], num_classes
     leaf's `from_authors` asks for it.
 
     Raises:
-        UsageError: when there is no such head, or it takes no such setting.
+        UsageError: when there is no such head, no class, or it takes no such setting.
         WeightsError: when a key is missing, left over, or of another shape; the message names them.
     """
     load = HEADS.load(name).from_authors
+    _some_classes(num_classes)
     unknown = [key for key in settings if key not in author_settings(name)]
     if unknown:
         raise UsageError(f"an authors' checkpoint of {name} takes no setting {unknown[0]!r}")
@@ -161,22 +165,28 @@ def load_author_checkpoint(name: str, state_dict: Mapping[str, Any], num_classes
     return head.eval()
 
 
+def _some_classes(count: int) -> None:
+    if count < 1:
+        raise UsageError(f"a head needs at least one class, got {count}")
+
+
 def author_settings(name: str) -> set[str]:
     """What a leaf's `from_authors` must be told beside the tensors, or guesses."""
     return {*inspect.signature(HEADS.load(name).from_authors).parameters} - {"state_dict", "num_classes"}
 
 
-def plain_keys(state_dict: Mapping[str, Any], what: str) -> dict[str, Tensor]:
-    """Key -> tensor, without the `module.` of several GPUs; arrays of numpy become tensors.
+def plain_keys(state_dict: Mapping[str, Any], what: str, ending: str = "") -> dict[str, Tensor]:
+    """Key -> tensor, without the `module.` of several GPUs and without `ending`; arrays of numpy become tensors.
 
     Raises:
-        WeightsError: when two keys are one without it, or a value is no tensor, or an empty one.
+        WeightsError: when two keys are one without them, or a value is no tensor, or an empty one.
     """
     plain: dict[str, Tensor] = {}
     for key, value in state_dict.items():
-        name = str(key).removeprefix("module.")
+        name = str(key).removeprefix("module.").removesuffix(ending)
         if name in plain:
-            raise WeightsError(f"not a checkpoint of {what}: {name} is there twice, with and without module.")
+            twice = f"{name} is there twice, with and without {ending or 'module.'}"
+            raise WeightsError(f"not a checkpoint of {what}: {twice}")
         if not isinstance(value, Tensor | np.ndarray):
             raise WeightsError(f"not a checkpoint of {what}: {name} is of type {type(value).__name__}, wanted a tensor")
         plain[name] = torch.as_tensor(value)

@@ -34,12 +34,13 @@ from wtal import config
 from wtal.data.batch import SnippetBatch
 from wtal.models.attention import SnippetAttention, SnippetEmbedding, linear
 from wtal.models.foreground import ClasswiseForeground
-from wtal.models.head import EmbeddingHead, Head, HeadOutput, load_renamed
+from wtal.models.head import EmbeddingHead, Head, HeadOutput, load_renamed, plain_keys
 from wtal.models.late_fusion import of_streams, one_a_stream, weighted_mean
 from wtal.models.losses import THUMOS_CLASSES, labels_of, over_classes
 from wtal.models.temporal import masked_mean, pack, unpack
 
 _THUMOS_SNIPPETS = 400
+_WHAT = "STPN's public reproduction"
 _SLOTS = ("/Adam", "/Adam_1", "beta1_power", "beta2_power")
 """What TensorFlow's optimizer saves beside the variables."""
 
@@ -142,12 +143,12 @@ def _from_authors(state_dict: Mapping[str, Any], num_classes: int) -> Stpn:
         )
         for kind in ("weight", "bias")
     }
-    plain = {key.removesuffix(":0"): torch.as_tensor(value) for key, value in state_dict.items()}
-    plain = {key: value for key, value in plain.items() if not key.endswith(_SLOTS)}
+    kept = {key: value for key, value in state_dict.items() if not str(key).removesuffix(":0").endswith(_SLOTS)}
+    plain = plain_keys(kept, _WHAT, ":0")
     # TensorFlow's matrices are (in, out).
     plain = {key: value.t() if key.endswith("/kernel") and value.ndim == 2 else value for key, value in plain.items()}
     hidden = plain.get("Attention/dense/kernel")
     width, features = hidden.shape if hidden is not None and hidden.ndim == 2 and hidden.numel() else (256, 1024)
     head = Stpn(num_classes, features, Config(attention_width=width), authors=True)
-    load_renamed(head, plain, names, "STPN's public reproduction")
+    load_renamed(head, plain, names, _WHAT)
     return head
