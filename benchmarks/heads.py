@@ -9,14 +9,16 @@ and narrow on features of 2 x 64, where a turn is ten steps. All ways keep what 
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from multiprocessing import get_context
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from benchmarks._report import arguments, report
-from benchmarks._turns import rates, rows, take_turns
+from benchmarks._turns import Times, rates, rows, take_turns
 from wtal.data.batch import SnippetBatch
 from wtal.models import create_head
 from wtal.models.head import Head, HeadOutput
@@ -58,14 +60,21 @@ def main(argv: Sequence[str] | None = None) -> None:
     for width in options.widths:
         for name in options.heads:
             steps = 1 if width == "paper" else _STEPS
-            with freed_memory_kept():
-                times = take_turns(tasks(name, width, lengths, options.device, steps), options.repeat)
+            # A process each, as in training: what earlier heads left behind does not count.
+            with ProcessPoolExecutor(1, get_context("spawn")) as alone:
+                times = alone.submit(measured, name, width, lengths, options.device, steps, options.repeat).result()
             speeds = rates(times, steps * options.videos)
             found += rows(f"width {width}", times, steps * options.videos, _MEASURE)
             for loop in ("loop", "loop of our layers"):
                 ratio = speeds[f"{name} batch"] / speeds[f"{name} {loop}"]
                 ratios[f"{name} batch / {loop}, width {width}"] = round(ratio, 2)
     report("heads", found, ratios, options.out)
+
+
+def measured(name: str, width: str, lengths: Sequence[int], device: str, steps: int, repeat: int) -> Times:
+    """Seconds of each way."""
+    with freed_memory_kept():
+        return take_turns(tasks(name, width, lengths, device, steps), repeat)
 
 
 def tasks(name: str, width: str, lengths: Sequence[int], device: str, steps: int) -> dict[str, Callable[[], object]]:

@@ -5,9 +5,10 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# Numbers of glibc's mallopt: from how many free bytes on the heap shrinks, and how many blocks may lie outside of it.
-_TRIM_THRESHOLD, _MMAP_MAX = -1, -4
-_NEVER, _USUAL = {_TRIM_THRESHOLD: 2**31 - 1, _MMAP_MAX: 0}, {_TRIM_THRESHOLD: 2**26, _MMAP_MAX: 2**16}
+# Numbers of glibc's mallopt: from how many free bytes on the heap shrinks, and from what size on a block lies outside.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+_KEEP = {_TRIM_THRESHOLD: 2**31 - 1, _MMAP_THRESHOLD: 2**24}
+_USUAL = {_TRIM_THRESHOLD: 2**26, _MMAP_THRESHOLD: 2**25}
 
 
 @contextmanager
@@ -15,14 +16,15 @@ def freed_memory_kept() -> Iterator[None]:
     """Within, the process keeps what it frees; at the end all that is free goes back to the system.
 
     A step on a CPU makes and frees tensors of megabytes. glibc gives each of them back at once, and the system clears
-    pages for the next one, which is up to half of the time of a narrow head's step. Libraries of other systems are
-    left as they are.
+    pages for the next one, which is up to half of the time of a narrow head's step. Tensors above 16 MiB go back as
+    before: what is computed on them takes far longer, and holes of that size would double the memory. Libraries of
+    other systems are left as they are.
     """
     library = ctypes.CDLL(None) if os.name == "posix" else None
     if library is None or not hasattr(library, "mallopt"):
         yield
         return
-    for option, value in _NEVER.items():
+    for option, value in _KEEP.items():
         library.mallopt(option, value)
     try:
         yield
