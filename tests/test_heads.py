@@ -36,7 +36,11 @@ NARROW = {
     "rskp": {"width": 128, "scale": 10.0},
 }
 # What the planted test needs beside its defaults, for a head that trains or detects in a way of its own.
-PLANTED_TRAIN = {"tscn": {"learning_rate": 5e-4, "steps": 400}, "lgbm": {"learning_rate": 1e-3, "steps": 400}}
+PLANTED_TRAIN = {
+    "bm": {"learning_rate": 5e-4, "steps": 500},
+    "tscn": {"learning_rate": 5e-4, "steps": 400},
+    "lgbm": {"learning_rate": 1e-3, "steps": 400},
+}
 PLANTED_LOCALIZE = {
     "basnet": {"signal": "product", "activation": "softmax"},
     "wtalc": {"class_threshold": 0.1},
