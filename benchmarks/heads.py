@@ -151,7 +151,12 @@ def _layers(convolution: Any, of_scaled: Any, dropout: Any) -> None:
 
 
 def _torchs_convolution(layer: TemporalConv, rows: Tensor, mask: Tensor) -> Tensor:
-    return nn.functional.conv1d(rows.t()[None], layer.weight, layer.bias, padding=layer.padding)[0].t()
+    # A head may have one video twice in a call: a branch each.
+    videos = [
+        nn.functional.conv1d(video.t()[None], layer.weight, layer.bias, padding=layer.padding)[0].t()
+        for video in rows.split(mask.sum(dim=1).tolist())
+    ]
+    return videos[0] if len(videos) == 1 else torch.cat(videos)
 
 
 def _torchs_convolution_of_scaled(layer: TemporalConv, rows: Tensor, scales: Tensor, mask: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from benchmarks.decode import check
 from wtal import models
 from wtal.errors import FormatError, VideoError
 from wtal.extractors.tvl1 import Parameters
+from wtal.registry import HEADS
 
 FOLDER = Path(benchmarks.__file__).parent
 MEASURED = {
@@ -146,7 +147,7 @@ def test_page_refuses_what_does_not_fit(results, tmp_path):
         make_table.main([str(tmp_path / "missing.json")])
 
 
-@pytest.mark.parametrize("name", ["basnet", "wtalc"])
+@pytest.mark.parametrize("name", HEADS.names())
 @pytest.mark.parametrize("way", ["loop", "loop of our layers"])
 def test_every_way_to_train_a_head_does_the_same_work(monkeypatch, name, way):
     """`heads` times the same step: its loops leave the gradients of the batch, also where the loss ties videos."""
