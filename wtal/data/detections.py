@@ -67,8 +67,24 @@ def write_detections(
 def read_made(path: Path) -> dict[str, Any]:
     """How a file's detections came about, as `write_detections` wrote it behind them; empty where it does not say.
 
-    Only the end of the file is read, however long it is.
+    Of a file of ours only the end is read, however long it is; of one that says it elsewhere, all.
+
+    Raises:
+        FormatError: when such a file cannot be read.
     """
+    made = _made_at_end(path)
+    if made or is_table(path, COLUMNS) or not _mentions(path, '"wtal"'):
+        return made
+    said = read_results(path)[1].get("wtal")
+    return said if isinstance(said, dict) else {}
+
+
+def _mentions(path: Path, word: str) -> bool:
+    content = path.read_bytes()
+    return any(word.encode(encoding) in content for encoding in ("utf-8", "utf-16-le", "utf-16-be"))
+
+
+def _made_at_end(path: Path) -> dict[str, Any]:
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - _TAIL))
         tail = file.read().decode("utf-8", "replace")
