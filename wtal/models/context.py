@@ -157,5 +157,4 @@ class _Rearranged(torch.autograd.Function):
 
 
 def _moved(rows: Tensor, there: Tensor) -> Tensor:
-    moved = rows.index_select(0, there.clamp(min=0))
-    return moved.index_fill_(0, (there < 0).nonzero()[:, 0], 0.0)
+    return rows.index_select(0, there.clamp(min=0)).masked_fill_((there < 0)[:, None], 0.0)

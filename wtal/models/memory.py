@@ -4,6 +4,7 @@ import ctypes
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 # Numbers of glibc's mallopt: from how many free bytes on the heap shrinks, and from what size on a block lies outside.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
@@ -15,13 +16,13 @@ _USUAL = {_TRIM_THRESHOLD: 2**26, _MMAP_THRESHOLD: 2**25}
 def freed_memory_kept() -> Iterator[None]:
     """Within, the process keeps what it frees; at the end all that is free goes back to the system.
 
-    A step on a CPU makes and frees tensors of megabytes. glibc gives each of them back at once, and the system clears
-    pages for the next one, which is up to half of the time of a narrow head's step. Tensors above 16 MiB go back as
-    before: what is computed on them takes far longer, and holes of that size would double the memory. Libraries of
-    other systems are left as they are.
+    A step on a CPU makes and frees tensors of megabytes. glibc gives much of them back, and the system clears pages for
+    the next ones, which is up to half of the time of a narrow head's step. Tensors of 16 MiB and more do go back: what
+    is computed on them takes far longer, and holes of that size would double the memory. Afterwards glibc's thresholds
+    are the highest that it would have come to by itself. Libraries of other systems are left as they are.
     """
-    library = ctypes.CDLL(None) if os.name == "posix" else None
-    if library is None or not hasattr(library, "mallopt"):
+    library: Any = ctypes.CDLL(None) if os.name == "posix" else None
+    if not (hasattr(library, "mallopt") and hasattr(library, "malloc_trim")):
         yield
         return
     for option, value in _KEEP.items():
