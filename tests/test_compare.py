@@ -131,13 +131,22 @@ def test_all_rows_are_judged_by_the_protocol_that_is_named(place, tmp_path):
     assert row["mAP"]["0.5"]["mean"] == pytest.approx(alone["mAP"]["0.5"])
     ranges = tmp_path / "ambiguous.txt"
     ranges.write_text("video-08 0 1000\n")
-    dropped = call(place, recipe, "--protocol", "snippet-best", "--ambiguous", ranges, "--json")
-    assert json.loads(dropped.stdout)["rows"][0]["mAP"] != row["mAP"]
+    dropped = json.loads(call(place, recipe, "--protocol", "snippet-best", "--ambiguous", ranges, "--json").stdout)
+    assert dropped["rows"][0]["mAP"] != row["mAP"]
+    assert re.fullmatch(
+        r"snippet-best with ambiguous\.txt \(\w{12}\), tiou .*", dropped["rows"][0]["conditions"]["protocols"]
+    )
+    assert any(re.match(r".*short\.toml, seed-0: detections that touch an", one) for one in dropped["remarks"])
+    idle = call(place, recipe, "--ambiguous", ranges)
+    assert (idle.exit_code, idle.stdout) == (2, "")
+    assert (
+        "nothing to the protocol 'activitynet'; --protocol is one of thumos14-kit, snippet, snippet-best" in idle.stderr
+    )
     unknown = call(place, recipe, "--protocol", "snippet-bets")
     assert unknown.exit_code == 2
     assert "did you mean 'snippet-best'" in unknown.output
     ranges.write_text("video-08 0\n")
-    broken = call(place, recipe, "--ambiguous", ranges)
+    broken = call(place, recipe, "--protocol", "snippet", "--ambiguous", ranges)
     assert (broken.exit_code, broken.stdout) == (1, "")
     assert str(ranges) in broken.stderr
 

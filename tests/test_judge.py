@@ -15,6 +15,7 @@ from wtal.cli import main
 from wtal.data.ambiguous import read_ambiguous
 from wtal.data.annotations import read_annotations, write_annotations
 from wtal.data.classifications import holds_classifications, read_classifications
+from wtal.data.detections import read_made
 from wtal.data.segments import Annotation, Detection, Segment, tiou
 from wtal.errors import FormatError, UsageError
 from wtal.eval import compare_detections, evaluate_detections, evaluate_labels, evaluate_proposals
@@ -312,11 +313,26 @@ def test_the_command_takes_ambiguous_ranges_and_video_level_scores(files):
     given = ("--annotations", files / "truth.json", "--protocol", "snippet", "--ambiguous", files / "unsure.txt")
     judged = call(files / "good.json", *given)
     assert "left out: 2" in judged.stderr
+    idle = call(files / "good.json", *given[:2], *given[4:])
+    assert idle.exit_code == 2
+    assert "--ambiguous is nothing to the protocol 'activitynet'" in idle.stderr
     scores = {f"video-{i:02d}": [{"label": ("run", "jump")[i % 2], "score": 1}] for i in range(12)}
     (files / "scores.json").write_text(json.dumps({"results": scores}))
     made = call(files / "scores.json", "--annotations", files / "truth.json", "--task", "classification")
     assert "those of the file" in made.stdout
     assert "mAP      100.00" in made.stdout
+
+
+@pytest.mark.parametrize("form", ["at the end", "first", "spaced", "UTF-16"])
+def test_what_a_file_says_of_itself_is_read_wherever_it_stands(tmp_path, form):
+    made, results = {"tuned_with_segments": True, "weights": {"rgb": "random:3"}}, {"results": {"a": []}}
+    content = {"wtal": made, **results} if form == "first" else {**results, "wtal": made}
+    text = json.dumps(content, separators=(",", " : ") if form == "spaced" else None)
+    path = tmp_path / "found.json"
+    path.write_text(text, encoding="utf-16" if form == "UTF-16" else "utf-8")
+    assert read_made(path) == made
+    path.write_text('{"results": {"wtal": []}}')
+    assert read_made(path) == {}
 
 
 @needs_shared

@@ -23,7 +23,7 @@ from wtal.pipeline.compare import Rules, compare, entries, to_json
 from wtal.pipeline.compare_table import FORMATS, csv_table, markdown_table, text_table
 from wtal.pipeline.workspace import Workspace
 
-_PROTOCOLS = f"Judges every row: {', '.join(PROTOCOLS)}."
+_PROTOCOLS = f"Judges every row, at its recipe's thresholds: {', '.join(PROTOCOLS)}."
 _TABLES = {"text": text_table, "markdown": markdown_table, "csv": csv_table}
 
 

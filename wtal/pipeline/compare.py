@@ -12,13 +12,14 @@ from wtal.config import digest
 from wtal.data.ambiguous import read_ambiguous
 from wtal.data.annotations import read_annotations
 from wtal.data.dataset import match_ids
+from wtal.data.files import file_sha256
 from wtal.data.store import FeatureStore
 from wtal.errors import UsageError, WtalError
 from wtal.eval.detection import tiou_key
-from wtal.eval.protocols import DEFAULT_PROTOCOL, find_protocol
+from wtal.eval.protocols import DEFAULT_PROTOCOL
 from wtal.pipeline.ablation import Ablation, printed, printed_in, recipe_of
 from wtal.pipeline.detect import detect, trained_head, weights_of
-from wtal.pipeline.evaluate import evaluate_seed
+from wtal.pipeline.evaluate import evaluate_seed, looks_at_ranges
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.recipe import Recipe, load_recipe
 from wtal.pipeline.reported import Printed, is_of
@@ -44,6 +45,12 @@ class Rules:
 
     protocol: str = DEFAULT_PROTOCOL
     ambiguous: Path | None = None
+
+    def __str__(self) -> str:
+        """The protocol, and which ranges it was given."""
+        if self.ambiguous is None:
+            return self.protocol
+        return f"{self.protocol} with {self.ambiguous.name} ({file_sha256(self.ambiguous)[:12]})"
 
 
 @dataclass(frozen=True)
@@ -148,12 +155,12 @@ def compare(
     All are judged by the same `rules`, by default ActivityNet's, each at its own recipe's thresholds.
 
     Raises:
-        UsageError: when a store must be named, or there is no such protocol.
+        UsageError: when a store must be named, there is no such protocol, or it looks at no ranges.
         StoreError: when a store cannot be read.
         FormatError: when the annotations cannot be read.
     """
     rules = rules or Rules()
-    find_protocol(rules.protocol)
+    looks_at_ranges(rules.protocol, rules.ambiguous)
     read_annotations(annotations)
     if rules.ambiguous is not None:
         read_ambiguous(rules.ambiguous)
@@ -205,11 +212,11 @@ def _row(
     subset, tious = entry.recipe.evaluate.test_subset, entry.recipe.evaluate.tiou
     present = match_ids([video.id for video in dataset.select(subset)], store.ids)
     values: dict[str, list[float]] = {}
-    said: dict[str, None] = {}
+    said: list[str] = []
     for folder in folders:
         file = detect(folder, entry.recipe.localize, False, frozenset(present.values()), device, reporter, entry.stage)
         judged = evaluate_seed(folder, file, inputs.annotations, subset, tious, rules.protocol, rules.ambiguous)
-        said |= dict.fromkeys(judged.notes)
+        said += [f"{entry.name}, {folder.name}: {note}" for note in judged.notes]
         for key, value in _figures(judged.mAP, ranges).items():
             values.setdefault(key, []).append(value)
     parameters, macs = _cost(folders[0])
@@ -220,7 +227,7 @@ def _row(
         Conditions(
             f"{inputs.store.name} ({digest(store.identity)})",
             f"{len(videos)} of {subset!r} ({digest(videos)})",
-            f"{rules.protocol}, tiou {tious}",
+            f"{rules}, tiou {tious}",
         ),
         values,
         parameters,

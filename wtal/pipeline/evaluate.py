@@ -14,7 +14,7 @@ from wtal.data.segments import Annotation, Detection, Segment
 from wtal.errors import UsageError
 from wtal.eval import Evaluation, evaluate_detections
 from wtal.eval.detection import parse_tious
-from wtal.eval.protocols import DEFAULT_PROTOCOL, find_protocol
+from wtal.eval.protocols import DEFAULT_PROTOCOL, PROTOCOLS, find_protocol
 from wtal.pipeline.detect import detections_of, localize_settings
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.train import resolve
@@ -67,6 +67,17 @@ def read_ground_truth(annotations: Path, subset: str, ambiguous: Path | None = N
     if ambiguous is not None:
         ranges |= _renamed(read_ambiguous(ambiguous), [video.id for video in records])
     return GroundTruth(annotations, subset, dataset, records, ranges)
+
+
+def looks_at_ranges(protocol: str, ambiguous: Path | None) -> None:
+    """Refuse a file of ambiguous ranges that would change nothing.
+
+    Raises:
+        UsageError: when the protocol does not look at them, or there is none of that name.
+    """
+    if find_protocol(protocol).ambiguous == "ignored" and ambiguous is not None:
+        others = ", ".join(name for name, one in PROTOCOLS.items() if one.ambiguous != "ignored")
+        raise UsageError(f"--ambiguous is nothing to the protocol {protocol!r}; --protocol is one of {others}")
 
 
 def _renamed(ranges: Mapping[str, Sequence[Segment]], wanted: Sequence[str]) -> dict[str, Sequence[Segment]]:
