@@ -15,13 +15,12 @@ from numpy.typing import NDArray
 
 from benchmarks._peers import Found, Truth, area, hits_in_loops
 from benchmarks._report import arguments, report
-from benchmarks._turns import rates, rows, take_turns
-from benchmarks.judge import COUNTS, Scene, judge, memory, sample, scene
+from benchmarks._turns import take_turns
+from benchmarks.judge import COUNTS, Scene, judge, sample, scene, told
 from wtal.data.segments import Annotation, Detection, tiou
 from wtal.eval import Diagnosis, diagnose_detections
 from wtal.eval.outcomes import ERRORS, NEAR, OUTCOMES
 
-_MEASURE = "detections_per_s"
 _ACCURACY = 1e-9
 
 Priced = tuple[NDArray[np.intp], NDArray[np.float64]]
@@ -47,13 +46,10 @@ def main(argv: Sequence[str] | None = None) -> None:
             "mAP alone": partial(judge, whole, 1),
         }
         times = take_turns(tasks, options.repeat)
-        size, speeds = f"{count} detections", {}
-        for name in tasks:
-            amount = part.count if name == "plain loops" else whole.count
-            speeds |= rates({name: times[name]}, amount)
-            found += [row | {"process_mib": memory()} for row in rows(size, {name: times[name]}, amount, _MEASURE)]
-        for name in [*tasks][1:]:
-            ratios[f"wtal / {name}, {size}"] = round(speeds["wtal"] / speeds[name], 2)
+        amounts = {name: part.count if name == "plain loops" else whole.count for name in tasks}
+        rows_here, ratios_here = told(f"{count} detections", times, amounts, digits=2)
+        found += rows_here
+        ratios |= ratios_here
     report("diagnosis", found, ratios, options.out)
 
 
