@@ -19,7 +19,7 @@ from wtal.eval.detection import tiou_key
 from wtal.eval.protocols import DEFAULT_PROTOCOL
 from wtal.pipeline.ablation import Ablation, printed, printed_in, recipe_of
 from wtal.pipeline.detect import detect, trained_head, weights_of
-from wtal.pipeline.evaluate import evaluate_seed, looks_at_ranges
+from wtal.pipeline.evaluate import check_ambiguous, evaluate_seed
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.recipe import Recipe, load_recipe
 from wtal.pipeline.reported import Printed, is_of
@@ -46,8 +46,8 @@ class Rules:
     protocol: str = DEFAULT_PROTOCOL
     ambiguous: Path | None = None
 
-    def __str__(self) -> str:
-        """The protocol, and which ranges it was given."""
+    def describe(self) -> str:
+        """The protocol, and which ranges it was given; reads their file."""
         if self.ambiguous is None:
             return self.protocol
         return f"{self.protocol} with {self.ambiguous.name} ({file_sha256(self.ambiguous)[:12]})"
@@ -160,7 +160,7 @@ def compare(
         FormatError: when the annotations cannot be read.
     """
     rules = rules or Rules()
-    looks_at_ranges(rules.protocol, rules.ambiguous)
+    check_ambiguous(rules.protocol, rules.ambiguous)
     read_annotations(annotations)
     if rules.ambiguous is not None:
         read_ambiguous(rules.ambiguous)
@@ -227,7 +227,7 @@ def _row(
         Conditions(
             f"{inputs.store.name} ({digest(store.identity)})",
             f"{len(videos)} of {subset!r} ({digest(videos)})",
-            f"{rules}, tiou {tious}",
+            f"{rules.describe()}, tiou {tious}",
         ),
         values,
         parameters,

@@ -204,7 +204,8 @@ def _remarks(found: _Found) -> list[str]:
 
 def _stamps(source: Source) -> tuple[str, ...]:
     """What a detection file says of itself that a reader must know."""
-    made, stamps = read_made(source.file), []
+    # A run's record says what went into it, the end of its file also how it was detected; a file has been asked.
+    made, stamps = source.stamps if source.folder is None else read_made(source.file), []
     if source.random:
         streams = ", ".join(source.random)
         stamps.append(f"random weights: the features of {streams} come from an untrained network")

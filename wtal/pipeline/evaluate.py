@@ -69,7 +69,7 @@ def read_ground_truth(annotations: Path, subset: str, ambiguous: Path | None = N
     return GroundTruth(annotations, subset, dataset, records, ranges)
 
 
-def looks_at_ranges(protocol: str, ambiguous: Path | None) -> None:
+def check_ambiguous(protocol: str, ambiguous: Path | None) -> None:
     """Refuse a file of ambiguous ranges that would change nothing.
 
     Raises:

@@ -20,7 +20,7 @@ from wtal.eval.detection import parse_tious, tiou_key
 from wtal.eval.protocols import DEFAULT_PROTOCOL, find_protocol
 from wtal.eval.thresholds import covered_ranges
 from wtal.pipeline.detect import stamps
-from wtal.pipeline.evaluate import GroundTruth, looks_at_ranges, over_seeds, own_detections, read_ground_truth
+from wtal.pipeline.evaluate import GroundTruth, check_ambiguous, over_seeds, own_detections, read_ground_truth
 from wtal.pipeline.figures import Figures
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.recipe import EvaluateConfig
@@ -222,7 +222,7 @@ def _leave(task: str, options: Mapping[str, object]) -> None:
 
 def rules_of(source: Source, question: Question) -> tuple[GroundTruth, tuple[float, ...], str]:
     """Ground truth, thresholds and protocol; a protocol that is named brings its own thresholds."""
-    looks_at_ranges(question.protocol or DEFAULT_PROTOCOL, question.ambiguous)
+    check_ambiguous(question.protocol or DEFAULT_PROTOCOL, question.ambiguous)
     own = source.tious if question.protocol is None else find_protocol(question.protocol).tious
     truth = read_ground_truth(source.annotations, source.subset, question.ambiguous)
     return truth, parse_tious(question.tious or own), question.protocol or DEFAULT_PROTOCOL
