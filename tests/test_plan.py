@@ -11,12 +11,13 @@ from tests.videos import constant, write_video
 from wtal.data import store_writer
 from wtal.extractors.backbone import FrameSize
 from wtal.extractors.extractor import Extractor, ExtractorSpec
+from wtal.extractors.timetable import Spent, TimeTable
 from wtal.pipeline.extract import extract_all
 from wtal.pipeline.fan_out import Machine
 from wtal.pipeline.plan import plan, words
 from wtal.pipeline.progress import Reporter
 from wtal.pipeline.recipe import ExtractConfig
-from wtal.pipeline.trial import Picture, Rates, _rates, _Tried, load, measure
+from wtal.pipeline.trial import Picture, Rates, _rates, _Tried, _try, load, measure
 from wtal.pipeline.workspace import Workspace
 
 I3D = ExtractorSpec("i3d", weights=(("rgb", "random:0"), ("flow", "random:0")), flow="dis", threads=1, batch=2)
@@ -117,6 +118,34 @@ def test_what_a_short_trial_did_not_come_to_is_taken_from_the_first_clips():
     other = _Tried(Counter({"decode": 1.0}), Counter({"decode": 10.0}), 0.5)
     assert _rates(first, [other, _Tried(Counter(), Counter(), 0.0)]) == Rates({"decode": 0.1, "net": 4.0}, 2.0)
     assert _rates(first, []) == Rates({"decode": 0.5, "net": 4.0}, 2.75)
+
+
+def test_a_trial_that_is_over_at_once_still_took_time():
+    """As that of a short video by a fast backbone may be, before anybody looked."""
+    tried = _try(
+        [Extractor(ExtractorSpec("motion", streams=("rgb",)))],
+        Picture(Path("x"), 4, 4),
+        1,
+        lambda line, path: line.times.add("decode and size", Spent(1e-3, 5, "frames")),
+    )
+    assert tried.done == Counter({"decode and size": 5 * 4 * 4})
+    assert tried.seconds >= 1e-3 - 1e-9
+    assert _rates(tried, []).together == pytest.approx(1)
+
+
+def test_time_goes_by_from_the_first_work_to_the_last(monkeypatch):
+    clock = [100.0]
+    monkeypatch.setattr("wtal.extractors.timetable.time.perf_counter", lambda: clock[0])
+    times = TimeTable()
+    assert times.elapsed == 0
+    times.add("a", Spent(2.0))
+    assert times.elapsed == 2
+    clock[0] = 101.0
+    times.add("b", Spent(5.0))
+    assert times.elapsed == 5
+    clock[0] = 110.0
+    times.add("a", Spent(1.0))
+    assert times.elapsed == 14
 
 
 def test_a_trial_of_what_cannot_be_read_gives_nothing(tmp_path):

@@ -1,5 +1,6 @@
 """Where the time of extraction goes: how long each stage worked, and on how much."""
 
+import math
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -27,6 +28,7 @@ class TimeTable:
 
     def __init__(self) -> None:
         self._stages: dict[str, Spent] = {}
+        self._began = self._ended = math.inf
         self._lock = threading.Lock()
 
     @contextmanager
@@ -39,9 +41,17 @@ class TimeTable:
             self.add(stage, Spent(time.perf_counter() - start, units, unit))
 
     def add(self, stage: str, spent: Spent) -> None:
-        """More work of `stage`."""
+        """More work of `stage`, which ends now."""
         with self._lock:
+            self._ended = time.perf_counter()
+            self._began = min(self._began, self._ended - spent.seconds)
             self._stages[stage] = self._stages.get(stage, Spent()) + spent
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds that went by from the beginning of the first work to the end of the last; 0 before any."""
+        with self._lock:
+            return self._ended - self._began if self._stages else 0.0
 
     def stages(self) -> dict[str, Spent]:
         """A copy of what is known now."""

@@ -10,7 +10,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import CancelledError, ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -100,7 +100,7 @@ def measure(
 
 @dataclass(frozen=True)
 class _Tried:
-    """Of one trial: seconds at work and load done by stage, and seconds that went by."""
+    """Of one trial: seconds at work and load done by stage, and seconds that went by meanwhile."""
 
     worked: Counter[str]
     done: Counter[str]
@@ -127,23 +127,21 @@ def _try(
     seconds: float = math.inf,
 ) -> _Tried:
     """Have so many videos in flight until they are through, or until the time is over since the first frames came."""
-    from wtal.extractors.line import DECODE, Line
+    from wtal.extractors.line import Line
 
     with Line(extractors) as line, ThreadPoolExecutor(decoders) as pool:
         flying = [pool.submit(go, line, picture.path) for _ in range(decoders)]
         start = None
-        while not all(one.done() for one in flying):
-            start = start or (time.perf_counter() if DECODE in line.times.stages() else None)
+        while wait(flying, _LOOK_SECONDS).not_done:
+            start = start or (time.perf_counter() if line.times.stages() else None)
             if start and time.perf_counter() - start > seconds:
                 break
-            time.sleep(_LOOK_SECONDS)
         line.close()
-        end = time.perf_counter()
     sizes, stages = _sizes(extractors, picture), line.times.stages()
     return _Tried(
         Counter({stage: spent.seconds for stage, spent in stages.items()}),
         Counter({stage: spent.units * sizes[stage] for stage, spent in stages.items() if spent.units}),
-        end - (start or end),
+        line.times.elapsed,
     )
 
 
