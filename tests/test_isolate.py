@@ -90,14 +90,14 @@ def test_why_of_the_caller_is_noted(process, video):
 
 
 def test_hanging_reader_is_killed_in_time(process, long_video, video):
-    with process.open(long_video, RATE, FrameSize(480, enlarge=False), "pyav", time_limit=1.0) as opened:
+    with process.open(long_video, RATE, FrameSize(480, enlarge=False), "pyav", time_limit=3.0) as opened:
         chunks = iter(opened)
         next(chunks)
-        os.kill(pid_of(process), signal.SIGSTOP)
-        start = time.monotonic()
-        with pytest.raises(VideoError, match="reader pyav gave no frame for 1 s"):
+        stopped = pid_of(process)
+        os.kill(stopped, signal.SIGSTOP)
+        with pytest.raises(VideoError, match="reader pyav gave no frame for 3 s"):
             list(chunks)
-        assert time.monotonic() - start < 5
+        assert not _runs(stopped)
     with process.open(video, RATE, SIZE) as opened:
         assert sum(map(len, opened)) == 75
 
@@ -150,14 +150,21 @@ def test_auto_that_fails_says_so_before_anything_is_mixed(process, tmp_path):
 
 def test_decoding_waits_for_the_consumer(process, long_video):
     with process.open(long_video, RATE, FrameSize(480, enlarge=False), "pyav") as opened:
-        next(iter(opened))
+        chunks = iter(opened)
+        first = len(next(chunks))
         stat = Path(f"/proc/{pid_of(process)}/stat")
         if not stat.exists():
             pytest.skip("needs /proc")
-        time.sleep(0.5)
-        before = stat.read_text().split()[13]
-        time.sleep(0.3)
-        assert int(stat.read_text().split()[13]) - int(before) <= 1
+
+        def used():
+            return int(stat.read_text().split()[13])
+
+        before, at_rest = -1, used()
+        while at_rest > before:
+            time.sleep(0.3)
+            before, at_rest = at_rest, used()
+        assert first + sum(map(len, chunks)) == 200
+        assert used() > at_rest
 
 
 def test_no_torch_and_no_main_guard(tmp_path, video):
@@ -199,7 +206,7 @@ def test_process_dies_with_its_parent(tmp_path, long_video):
     ) as parent:
         child = int(parent.stdout.readline())
         parent.kill()
-    for _ in range(100):
+    for _ in range(600):
         if not _runs(child):
             return
         time.sleep(0.05)

@@ -102,21 +102,21 @@ def test_a_stage_joins_what_waits_up_to_its_limit_and_only_what_is_alike():
     def double(rows):
         seen.append(rows.shape)
         began.set()
-        go.wait(10)
+        go.wait(60)
         return 2 * rows
 
     times = TimeTable()
     with Stage("double", "rows", [double], times, joined=4) as stage:
         first = stage.submit(np.zeros((1, 2)))
-        assert began.wait(10)
+        assert began.wait(60)
         made = [
             stage.submit(np.full((rows, wide), value))
             for value, (rows, wide) in enumerate([(2, 2), (2, 2), (1, 2), (1, 3), (6, 3)])
         ]
         go.set()
-        assert first.result(10).shape == (1, 2)
+        assert first.result(60).shape == (1, 2)
         for value, future in enumerate(made):
-            assert (future.result(10) == 2 * value).all()
+            assert (future.result(60) == 2 * value).all()
     assert seen == [(1, 2), (4, 2), (1, 2), (1, 3), (6, 3)]
     assert times.stages()["double"].units == 13
 
@@ -125,13 +125,13 @@ def test_a_stage_that_joins_nothing_runs_every_order_as_it_came():
     seen = []
     with Stage("s", "rows", [lambda rows: seen.append(len(rows)) or rows], TimeTable()) as stage:
         for done in [stage.submit(np.zeros((n, 1))) for n in (3, 1, 2)]:
-            done.result(10)
+            done.result(60)
     assert seen == [3, 1, 2]
 
 
 def test_submit_waits_while_the_queue_is_full():
     go = threading.Event()
-    stage = Stage("slow", "rows", [lambda rows: go.wait(10) and rows], TimeTable(), waiting=2)
+    stage = Stage("slow", "rows", [lambda rows: go.wait(60) and rows], TimeTable(), waiting=2)
     through = []
 
     def feed():
@@ -141,13 +141,13 @@ def test_submit_waits_while_the_queue_is_full():
 
     feeder = threading.Thread(target=feed)
     feeder.start()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while len(through) < 3 and time.monotonic() < deadline:
         time.sleep(0.01)
     time.sleep(0.05)
     assert len(through) == 3  # one at work, two in the queue
     go.set()
-    feeder.join(10)
+    feeder.join(60)
     stage.close()
     assert len(through) == 6
 
@@ -161,8 +161,8 @@ def test_an_error_goes_to_those_who_ordered_and_the_stage_goes_on():
     with Stage("picky", "rows", [picky], TimeTable()) as stage:
         bad, good = stage.submit(np.full((1, 1), 2)), stage.submit(np.ones((1, 1)))
         with pytest.raises(ValueError, match="too much"):
-            bad.result(10)
-        assert good.result(10) == 1
+            bad.result(60)
+        assert good.result(60) == 1
 
 
 def test_a_closed_stage_cancels_what_waits():
@@ -170,19 +170,19 @@ def test_a_closed_stage_cancels_what_waits():
 
     def slow(rows):
         began.set()
-        go.wait(10)
+        go.wait(60)
         return rows
 
     stage = Stage("slow", "rows", [slow], TimeTable())
     running, waiting = stage.submit(np.zeros((1, 1))), stage.submit(np.zeros((1, 1)))
-    began.wait(10)
+    began.wait(60)
     closer = threading.Thread(target=stage.close)
     closer.start()
     with pytest.raises(CancelledError):
-        waiting.result(10)
+        waiting.result(60)
     go.set()
-    closer.join(10)
-    assert running.result(10).shape == (1, 1)
+    closer.join(60)
+    assert running.result(60).shape == (1, 1)
     with pytest.raises(CancelledError):
         stage.submit(np.zeros((1, 1)))
     with pytest.raises(ValueError, match="worker"):
@@ -241,7 +241,7 @@ def test_no_more_is_at_work_than_there_are_cores():
     with narrow, wide:
         orders = [stage.submit(np.zeros((1, 1))) for _ in range(10) for stage in (narrow, wide)]
         for order in orders:
-            order.result(10)
+            order.result(60)
     assert most == 3
 
 
@@ -250,7 +250,7 @@ def test_a_stage_that_gives_too_few_rows_says_so():
         Stage("short", "rows", [lambda rows: rows[:1]], TimeTable()) as stage,
         pytest.raises(RuntimeError, match="short got 2 rows and gave 1"),
     ):
-        stage.submit(np.zeros((2, 1))).result(10)
+        stage.submit(np.zeros((2, 1))).result(60)
 
 
 def test_several_devices_share_the_snippets_of_all_videos_whatever_their_size(tmp_path, monkeypatch):
@@ -298,10 +298,11 @@ def test_ten_crops_and_what_runs_on_a_cpu_come_to_the_stage_as_frames():
 
 @pytest.mark.parametrize(("share", "most"), [(1, 128), (4, 32), (100, 1)])
 def test_videos_in_flight_share_the_pairs_that_may_be_ahead(share, most):
-    go, times, kept = threading.Event(), TimeTable(), Kept()
+    began, go, times, kept = threading.Event(), threading.Event(), TimeTable(), Kept()
     frames = np.zeros((1, 4, 4, 3), np.uint8)
 
     def held(first, second):
+        began.set()
         go.wait(60)
         return np.zeros((*first.shape, 2), np.float32)
 
@@ -309,6 +310,7 @@ def test_videos_in_flight_share_the_pairs_that_may_be_ahead(share, most):
         flow = Flow(stage, times, [kept], lambda: share)
         feeder = threading.Thread(target=lambda: [flow.push(frames) for _ in range(200)])
         feeder.start()
+        assert began.wait(60)
         deadline = time.monotonic() + 60
         while len(stage._orders) < most and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -339,7 +341,8 @@ def test_a_line_that_is_closed_calls_off_what_is_in_flight(tmp_path):
     line = Line([Extractor(ExtractorSpec("motion"))])
     with ThreadPoolExecutor(1) as pool:
         flying = pool.submit(line.run, video)
-        time.sleep(1.0)
+        while not line.times.stages() and not flying.done():
+            time.sleep(0.01)
         line.close()
         with pytest.raises(CancelledError):
             flying.result(60)
