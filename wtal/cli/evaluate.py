@@ -5,9 +5,9 @@ from pathlib import Path
 import click
 
 from wtal.cli._console import RANDOM, TUNED, Command, ConsoleReporter, json_option, print_json
+from wtal.cli._question import question_options
 from wtal.errors import UsageError
 from wtal.eval.bootstrap import DRAWS
-from wtal.eval.protocols import PROTOCOLS
 from wtal.pipeline.figures import FORMATS, csv_table, markdown_table, text_table
 from wtal.pipeline.judgement import (
     TASKS,
@@ -17,44 +17,30 @@ from wtal.pipeline.judgement import (
     ask_detection,
     ask_proposals,
 )
-from wtal.pipeline.recipe import EvaluateConfig
 from wtal.report.page import write_pictures
 from wtal.report.style import drawable
 
-_DEFAULT = EvaluateConfig()
 _ASK = dict(zip(TASKS, (ask_detection, ask_proposals, ask_classification), strict=True))
 _TABLES = {"text": text_table, "markdown": markdown_table, "csv": csv_table}
 
 
 @click.command("evaluate", cls=Command, short_help="Detections and annotations -> mAP.")
 @click.argument("source", type=click.Path(path_type=Path), metavar="RUN|FILE")
-@click.option("--annotations", type=click.Path(path_type=Path), help="Ground truth. Default: the run's own.")
-@click.option("--subset", help=f"Videos to judge. Default: the run's, or {_DEFAULT.test_subset}.")
-@click.option("--tiou", help=f"start:stop:step or a list. Default: the protocol's, the run's, or {_DEFAULT.tiou}.")
-@click.option("--protocol", metavar="NAME", help=f"{', '.join(PROTOCOLS)}. Default: ActivityNet's rules.")
-@click.option("--ambiguous", type=click.Path(path_type=Path), help="Ranges `video start end` that nobody can tell.")
+@question_options
 @click.option("--task", type=click.Choice(TASKS), default=TASKS[0], show_default=True, help="What is judged.")
 @click.option("--against", type=click.Path(path_type=Path), metavar="RUN|FILE", help="Compare with intervals.")
 @click.option("--draws", type=click.IntRange(1), default=DRAWS, show_default=True, help="Of --against: resamples.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of --against: of the resamples.")
-@click.option("--streams", metavar="NAME", help="Of a run: what `wtal detect --streams NAME` found.")
-@click.option("--stage", type=click.IntRange(0), help="Of a run: what `wtal detect --stage N` found.")
 @click.option("--plots", type=click.Path(path_type=Path), metavar="FOLDER", help="Draw the figures into it, as PNG.")
 @click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True, help="Of the table.")
 @json_option
 def command(
     source: Path,
-    annotations: Path | None,
-    subset: str | None,
-    tiou: str | None,
-    protocol: str | None,
-    ambiguous: Path | None,
+    question: Question,
     task: str,
     against: Path | None,
     draws: int,
     seed: int,
-    streams: str | None,
-    stage: int | None,
     plots: Path | None,
     form: str,
     as_json: bool,
@@ -64,7 +50,6 @@ def command(
     `wtal list protocols` tells the protocols apart. --against compares two files on the same resampled videos;
     --task judges detections as class-agnostic proposals, or the scores of whole videos.
     """
-    question = Question(annotations, subset, tiou, protocol, ambiguous, streams, stage)
     reporter = ConsoleReporter()
     if plots is not None:
         if against is not None or task == TASKS[2]:

@@ -1,5 +1,6 @@
 """What a person says of weights, for the streams of the backbones of one call."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -7,6 +8,7 @@ from wtal.errors import UsageError
 from wtal.registry import BACKBONES, suggest
 
 STREAMS = ("rgb", "flow")
+_A_WORD = re.compile(rf"[\w-]+(/({'|'.join(STREAMS)}))?")
 Pairs = tuple[tuple[str, str], ...]
 
 
@@ -18,7 +20,7 @@ def share_out(given: Sequence[str], backbones: Mapping[str, Sequence[str]]) -> d
     source, whatever its name looks like.
 
     Raises:
-        UsageError: when an option is for nobody here, or two that differ are for the same.
+        UsageError: when an option is for nobody here or nobody at all, or two that differ are for the same.
     """
     found: dict[tuple[str, str], tuple[int, str]] = {}
     for text in given:
@@ -54,6 +56,9 @@ def _read(text: str, backbones: Mapping[str, Sequence[str]]) -> tuple[int, str, 
         return 3, source, [taker for taker in everybody if _is(taker[0], owner) and taker[1] == stream]
     if _is_backbone(key) or (_is_backbone(owner) and stream in STREAMS):
         return 2, source, [taker for taker in everybody if _is(taker[0], key)]
+    if _A_WORD.fullmatch(key):
+        hint = suggest(key, [*STREAMS, *BACKBONES.names()])
+        raise UsageError(f"--weights {text}: {key} is neither a stream nor a backbone, {text} no file; {hint}")
     return 0, text, everybody
 
 

@@ -106,10 +106,12 @@ def tune(
     goes through the keys, keeping what is better, until a round finds nothing; `grid` tries all combinations.
 
     Raises:
-        UsageError: when a video of the subset is a reported one, or none of them has segments.
+        UsageError: when a video of the subset is a reported one, or none of them has segments, or `out` is a folder.
         WtalError: when no video of the subset has features.
         ConfigError: when a setting is refused.
     """
+    if out is not None and out.is_dir():
+        raise UsageError(f"--out is the preset's file, {out} is a folder; say --out {out / 'tuned.toml'}")
     folders = seed_folders(run)
     own = localize_settings(folders[0], assignments)
     rules = Recipe.parse(read_run(folders[0])["recipe"], str(run)).evaluate

@@ -1,0 +1,48 @@
+"""The options that say what is to be judged, shared by the commands that judge."""
+
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+
+from wtal.eval.protocols import PROTOCOLS
+from wtal.pipeline.judgement import Question
+from wtal.pipeline.recipe import EvaluateConfig
+
+_DEFAULT = EvaluateConfig()
+_JUDGED = (
+    click.option("--annotations", type=click.Path(path_type=Path), help="Ground truth. Default: the run's own."),
+    click.option("--subset", help=f"Videos to judge. Default: the run's, or {_DEFAULT.test_subset}."),
+    click.option(
+        "--tiou",
+        "tious",
+        help=f"start:stop:step or a list. Default: the protocol's, the run's, or {_DEFAULT.tiou}.",
+    ),
+    click.option("--protocol", metavar="NAME", help=f"{', '.join(PROTOCOLS)}. Default: ActivityNet's rules."),
+    click.option("--ambiguous", type=click.Path(path_type=Path), help="Ranges `video start end` that nobody can tell."),
+    click.option("--streams", metavar="NAME", help="Of a run: what `wtal detect --streams NAME` found."),
+    click.option("--stage", type=click.IntRange(0), help="Of a run: what `wtal detect --stage N` found."),
+)
+
+
+def question_options(function: Callable[..., None]) -> Callable[..., None]:
+    """`--annotations`, `--subset`, `--tiou`, `--protocol`, `--ambiguous`, `--streams`, `--stage` -> `question`."""
+
+    @wraps(function)
+    def asked(
+        annotations: Path | None,
+        subset: str | None,
+        tious: str | None,
+        protocol: str | None,
+        ambiguous: Path | None,
+        streams: str | None,
+        stage: int | None,
+        **others: Any,
+    ) -> None:
+        function(question=Question(annotations, subset, tious, protocol, ambiguous, streams, stage), **others)
+
+    for option in reversed(_JUDGED):
+        option(asked)
+    return asked
