@@ -34,15 +34,15 @@ def rows(size: str, times: Times, amount: int, measure: str) -> list[dict[str, A
     `spread_percent` is the distance from the fastest repetition to the slowest, of the median.
     """
     return [
-        {"task": name, "size": size, measure: _short(rate), "spread_percent": round(100 * _spread(times[name]))}
+        {"task": name, "size": size, measure: short(rate), "spread_percent": round(100 * _spread(times[name]))}
         for name, rate in rates(times, amount).items()
     ]
 
 
-def _spread(values: Sequence[float]) -> float:
-    return (max(values) - min(values)) / statistics.median(values)
-
-
-def _short(value: float) -> float:
+def short(value: float) -> float:
     """Three digits of a number, all of them before the point."""
     return round(value) if value >= 100 else float(f"{value:.3g}")
+
+
+def _spread(values: Sequence[float]) -> float:
+    return (max(values) - min(values)) / statistics.median(values)

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from benchmarks import _naive
 from benchmarks._report import arguments, report
 from benchmarks._scene import moving_frames
-from benchmarks._turns import rates, rows, take_turns
+from benchmarks._turns import rates, rows, short, take_turns
 from wtal.extractors import create_backbone
 from wtal.extractors.backbone import Backbone
 from wtal.extractors.optical_flow import FlowMethod, create_flow
@@ -74,7 +74,7 @@ def measure_motion(sizes: Sequence[str], snippets: int, repeat: int) -> Result:
         times = take_turns(motion_tasks(frames, stride, method), repeat)
         found += rows(size, times, snippets, _MEASURE)
         speeds = rates(times, snippets)
-        ratios |= {f"{name} / {base}, {size}": round(speeds[name] / speeds[base], 2) for name, base in _RATIOS}
+        ratios |= {f"{name} / {base}, {size}": short(speeds[name] / speeds[base]) for name, base in _RATIOS}
     return found, ratios
 
 
@@ -108,7 +108,7 @@ def measure_i3d(size: str, batches: Sequence[int], repeat: int) -> Result:
     speeds = rates(times, count)
     base, *others = speeds
     ratios = {
-        f"{name} / {base.removeprefix('i3d rgb ')}, {size}": round(speeds[name] / speeds[base], 2) for name in others
+        f"{name} / {base.removeprefix('i3d rgb ')}, {size}": short(speeds[name] / speeds[base]) for name in others
     }
     return rows(size, times, count, _MEASURE), ratios
 

@@ -22,7 +22,7 @@ import numpy as np
 
 from benchmarks._report import arguments, report
 from benchmarks._scene import FPS, Image, moving_frames, write_h264
-from benchmarks._turns import rates, rows, take_turns
+from benchmarks._turns import rates, rows, short, take_turns
 from wtal.errors import VideoError
 from wtal.extractors.isolate import ReaderProcess
 from wtal.extractors.probe import probe
@@ -75,7 +75,7 @@ def compare(speeds: Mapping[str, float]) -> dict[str, float]:
     """Every way against the reference in this process, and every reader against its library alone."""
     pairs = [(name, REFERENCE) for name in speeds if name != REFERENCE]
     pairs += [(name, f"{name} alone") for name in speeds if f"{name} alone" in speeds]
-    return {f"{name} / {base}": round(speeds[name] / speeds[base], 2) for name, base in pairs}
+    return {f"{name} / {base}": short(speeds[name] / speeds[base]) for name, base in pairs}
 
 
 def ways(path: Path, target: tuple[int, int], process: ReaderProcess) -> dict[str, Count]:

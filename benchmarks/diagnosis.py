@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         }
         times = take_turns(tasks, options.repeat)
         amounts = {name: part.count if name == "plain loops" else whole.count for name in tasks}
-        rows_here, ratios_here = told(f"{count} detections", times, amounts, digits=2)
+        rows_here, ratios_here = told(f"{count} detections", times, amounts)
         found += rows_here
         ratios |= ratios_here
     report("diagnosis", found, ratios, options.out)

@@ -25,7 +25,7 @@ import torch
 from benchmarks._memory import followed
 from benchmarks._report import arguments, report
 from benchmarks._scene import moving_frames
-from benchmarks._turns import take_turns
+from benchmarks._turns import short, take_turns
 from wtal.extractors.extractor import FLOW, Extractor, ExtractorSpec
 from wtal.extractors.isolate import ReaderProcess
 from wtal.extractors.optical_flow import create_flow
@@ -77,7 +77,7 @@ def compare(
     times = take_turns(tasks, repeat)
     seconds = {name: statistics.median(values) for name, values in times.items()}
     found = [
-        {"task": name, "size": str(len(find_videos([videos]))) + " videos", "s": round(value, 1), "unit": "s"}
+        {"task": name, "size": str(len(find_videos([videos]))) + " videos", "s": short(value), "unit": "s"}
         for name, value in seconds.items()
     ]
     ratios = {
@@ -88,7 +88,7 @@ def compare(
     }
     if older:
         ratios["older / jobs 1"] = seconds["older"] / seconds["jobs 1"]
-    return found, {name: round(value, 2) for name, value in ratios.items()}
+    return found, {name: short(value) for name, value in ratios.items()}
 
 
 def extraction(videos: Path, place: Path, decoders: int, profiles: list[float]) -> None:

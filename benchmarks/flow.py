@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from benchmarks._motions import SMALL, endpoint_error, pairs
 from benchmarks._report import arguments, report
-from benchmarks._turns import rates, rows, take_turns
+from benchmarks._turns import rates, rows, short, take_turns
 from wtal.extractors import tvl1_numba
 from wtal.extractors.optical_flow import FlowEngine, create_flow
 from wtal.extractors.tvl1 import Parameters
@@ -87,9 +87,9 @@ def measure(size: str, settings: Sequence[str], repeat: int) -> Result:
     base = max(OPENCV, key=lambda name: speeds[name])
     ratios = {}
     for name in METHODS:
-        ratios[f"{name} / OpenCV, {size}"] = round(speeds[name] / speeds[base], 2)
+        ratios[f"{name} / OpenCV, {size}"] = short(speeds[name] / speeds[base])
         least = min(seconds[one] for one in OPENCV)
-        ratios[f"cpu time of OpenCV / of {name}, {size}"] = round(least / seconds[name], 2)
+        ratios[f"cpu time of OpenCV / of {name}, {size}"] = short(least / seconds[name])
         ratios[f"error of {name} / of OpenCV, {size}"] = round(means[name][0] / means[base][0], 3)
         ratios[f"small error of {name} / of OpenCV, {size}"] = round(means[name][1] / means[base][1], 3)
     return found, ratios

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from benchmarks._motions import pairs
 from benchmarks._report import arguments, report
-from benchmarks._turns import rates, rows, take_turns
+from benchmarks._turns import rates, rows, short, take_turns
 from wtal.extractors.tvl1 import Parameters, pyramid
 from wtal.extractors.tvl1_triton import Engine, chunk, tvl1, why_not
 
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             name = f"{size}, batch {batch}"
             found += rows(name, times, batch, _MEASURE)
             for task, speed in rates(times, batch).items():
-                ratios |= {f"{task} / bound of {what}, {name}": _short(speed / most) for what, most in limits.items()}
+                ratios |= {f"{task} / bound of {what}, {name}": short(speed / most) for what, most in limits.items()}
     report("flow_gpu", found, ratios, options.out)
 
 
@@ -120,10 +120,6 @@ def _awaited(task: Callable[[], Any]) -> Any:
     result = task()
     torch.cuda.synchronize()
     return result
-
-
-def _short(value: float) -> float:
-    return float(f"{value:.3g}")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks._report import arguments, report
-from benchmarks._turns import rates, take_turns
+from benchmarks._turns import rates, short, take_turns
 from wtal.extractors import tvl1_numba
 from wtal.extractors.simd import (
     LANES,
@@ -55,13 +55,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     for size in options.sizes:
         width, height = map(int, size.split("x"))
         times = measure(width, height, options.iterations, options.repeat)
-        found += [{"task": name, "size": size, "us_per_iteration": round(value, 2)} for name, value in times.items()]
+        found += [{"task": name, "size": size, "us_per_iteration": short(value)} for name, value in times.items()]
         ratios |= {
-            f"iteration / {name}, {size}": round(times["iteration"] / times[name], 2)
+            f"iteration / {name}, {size}": short(times["iteration"] / times[name])
             for name in ("memory alone", "arithmetic alone")
         }
-        ratios[f"denormals kept / flushed, {size}"] = round(
-            times["still picture, denormals kept"] / times["still picture"], 2
+        ratios[f"denormals kept / flushed, {size}"] = short(
+            times["still picture, denormals kept"] / times["still picture"]
         )
     report("flow_limits", found, ratios, options.out)
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks._report import arguments, report
-from benchmarks._turns import Times, rates, rows, take_turns
+from benchmarks._turns import Times, rates, rows, short, take_turns
 from wtal.data.batch import SnippetBatch
 from wtal.models import create_head
 from wtal.models.head import Head, HeadOutput
@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             found += rows(f"width {width}", times, steps * options.videos, _MEASURE)
             for loop in ("loop", "loop of our layers"):
                 ratio = speeds[f"{name} batch"] / speeds[f"{name} {loop}"]
-                ratios[f"{name} batch / {loop}, width {width}"] = round(ratio, 2)
+                ratios[f"{name} batch / {loop}, width {width}"] = short(ratio)
     report("heads", found, ratios, options.out)
 
 

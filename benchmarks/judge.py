@@ -21,7 +21,7 @@ import numpy as np
 
 from benchmarks._peers import Found, Precision, Truth, data_frames, frames, plain_loops
 from benchmarks._report import arguments, report
-from benchmarks._turns import Times, rates, rows, take_turns
+from benchmarks._turns import Times, rates, rows, short, take_turns
 from wtal.data.segments import Annotation, Detection
 from wtal.eval import evaluate_detections
 from wtal.eval.thresholds import parse_tious
@@ -66,15 +66,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         times = take_turns({name: partial(keep, kept, name, task) for name, task in tasks.items()}, options.repeat)
         check(kept)
         amounts = {name: whole.count * rounds if name == "wtal" else part.count for name in tasks}
-        rows_here, ratios_here = told(f"{count} detections", times, amounts, digits=1)
+        rows_here, ratios_here = told(f"{count} detections", times, amounts)
         found += rows_here
         ratios |= ratios_here
     report("judge", found, ratios, options.out)
 
 
-def told(
-    size: str, times: Times, amounts: Mapping[str, int], digits: int
-) -> tuple[list[dict[str, Any]], dict[str, float]]:
+def told(size: str, times: Times, amounts: Mapping[str, int]) -> tuple[list[dict[str, Any]], dict[str, float]]:
     """A row a task, which got through so many detections in a turn; and the first one's speed over each other's."""
     speeds: dict[str, float] = {}
     found: list[dict[str, Any]] = []
@@ -83,7 +81,7 @@ def told(
         speeds |= rates(one, amount)
         found += [row | {"process_mib": memory()} for row in rows(size, one, amount, _MEASURE)]
     first, *others = amounts
-    return found, {f"{first} / {name}, {size}": round(speeds[first] / speeds[name], digits) for name in others}
+    return found, {f"{first} / {name}, {size}": short(speeds[first] / speeds[name]) for name in others}
 
 
 def scene(count: int) -> Scene:

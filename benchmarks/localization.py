@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmarks._loops import Settings, localize_class
 from benchmarks._report import arguments, report
-from benchmarks._turns import rates, rows, take_turns
+from benchmarks._turns import rates, rows, short, take_turns
 from wtal.data.grid import SnippetGrid
 from wtal.data.segments import Detection
 from wtal.models.localize import (
@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         found += rows(size, {name: times[name]}, len(these), _MEASURE)
         speeds |= rates({name: times[name]}, len(these))
     ratios = {
-        f"all at once / {name}, {size}": round(speeds["all at once"] / speeds[name], 1)
+        f"all at once / {name}, {size}": short(speeds["all at once"] / speeds[name])
         for name in ("loops", "a class at a time")
     }
     report("localization", found, ratios, options.out)

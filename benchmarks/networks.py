@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks._report import arguments, report
 from benchmarks._scene import moving_frames
-from benchmarks._turns import rates, rows, take_turns
+from benchmarks._turns import rates, rows, short, take_turns
 from wtal.extractors import create_backbone
 from wtal.extractors.backbone import Backbone
 from wtal.extractors.runtime import OPENVINO, run_by
@@ -83,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             if options.peak:
                 row["share_of_peak_percent"] = round(100 * speeds[row["task"]] * work / (options.peak * 1e12), 1)
             found.append(row)
-        ratios |= {f"{way} / eager, {name}": round(speeds[way] / speeds["eager"], 2) for way in ways[1:]}
+        ratios |= {f"{way} / eager, {name}": short(speeds[way] / speeds["eager"]) for way in ways[1:]}
     report("networks", found, ratios, options.out)
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from benchmarks._report import arguments, report
-from benchmarks._turns import rates, rows, take_turns
+from benchmarks._turns import rates, rows, short, take_turns
 from wtal.models.random_walk import Means, affinity, closed_form, direct
 
 LENGTHS = (100, 200, 500, 1000, 2000, 5000)
@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         found += rows(size, times, 1, _MEASURE)
         for way in ("forward", "forward and backward"):
             ratio = speeds[f"low rank {way}"] / speeds[f"T x T solve {way}"]
-            ratios[f"low rank / T x T solve, {way}, {size}"] = round(ratio, 2)
+            ratios[f"low rank / T x T solve, {way}, {size}"] = short(ratio)
     report("random_walk", found, ratios, options.out)
 
 

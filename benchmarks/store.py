@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks._report import arguments, report
+from benchmarks._turns import short
 from wtal.data.grid import SnippetGrid
 from wtal.data.store import FeatureStore
 from wtal.data.store_writer import StoreWriter
@@ -37,8 +38,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         videos, readers = fill(Path(folder), options.videos, options.dim)
         times = measure(readers, videos, options.reads, options.repeat)
     medians = {name: statistics.median(values) for name, values in times.items()}
-    rows = [{"layout": name, "ms_per_read": round(1e3 * medians[name], 4)} for name in medians]
-    ratios = {f"{name} / store": round(medians[name] / medians["store"], 2) for name in medians if name != "store"}
+    rows = [{"layout": name, "ms_per_read": short(1e3 * medians[name])} for name in medians]
+    ratios = {f"{name} / store": short(medians[name] / medians["store"]) for name in medians if name != "store"}
     report("store", rows, ratios, options.out)
 
 

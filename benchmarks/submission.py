@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks._report import arguments, report
-from benchmarks._turns import rates, rows, take_turns
+from benchmarks._turns import rates, rows, short, take_turns
 from wtal.data.annotations import read_annotations, write_annotations
 from wtal.data.assemble import DatasetBuilder
 from wtal.data.dataset import Dataset
@@ -55,8 +55,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     ]
     speeds = rates(times, options.detections)
     ratios = {
-        f"checked / loaded, {size}": round(speeds["checked"] / speeds["loaded"], 2),
-        f"peak MiB checked / peak MiB loaded, {size}": round(peaks["checked"] / peaks["loaded"], 2),
+        f"checked / loaded, {size}": short(speeds["checked"] / speeds["loaded"]),
+        f"peak MiB checked / peak MiB loaded, {size}": short(peaks["checked"] / peaks["loaded"]),
     }
     report("submission", lines, ratios, options.out)
 
