@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-settings.register_profile("wtal", deadline=None)  # no test asserts a time
+settings.register_profile("explore", deadline=None)  # no test asserts a time
+settings.register_profile("wtal", settings.get_profile("explore"), derandomize=True)  # what fails is the change's fault
 settings.load_profile("wtal")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
