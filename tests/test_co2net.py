@@ -1,7 +1,10 @@
 """CO2-Net against its authors' numbers in both forms, its repairs, and the switches of its tables."""
 
+from dataclasses import replace
+
 import pytest
 import torch
+from torch.nn.functional import cosine_similarity
 
 from tests.authors import assert_equal, assert_losses, reference
 from tests.conftest import needs_shared
@@ -60,6 +63,9 @@ def test_checkpoints_that_do_not_fit_are_refused_by_name():
     weights = reference("co2net_thumos").weights
     with pytest.raises(WeightsError, match=r"feat_encoder\.0\.bias is \(3,\), wanted \(2048,\)"):
         load_author_checkpoint("co2net", {**weights, "feat_encoder.0.bias": torch.zeros(3)}, num_classes=20)
+    narrow = {key: value for key, value in weights.items() if key != "fusion.0.weight"}
+    with pytest.raises(WeightsError, match=r"missing fusion\.0\.weight"):
+        load_author_checkpoint("co2net", narrow | {"feat_encoder.0.bias": torch.zeros(3)}, num_classes=20)
     weights["more"] = weights.pop("fAttn.attention.5.bias")
     with pytest.raises(WeightsError, match=r"unknown more; missing fAttn\.attention\.5\.bias"):
         load_author_checkpoint("co2net", weights, num_classes=20)
@@ -124,6 +130,26 @@ def test_dropout_never_leaves_an_attention_of_one_half():
     share = (theirs(batch).extras["v_atn"] == 0.5).float().mean()
     assert share > 0.3
     assert (right(batch).extras["v_atn"] == 0.5).float().mean() < 0.1
+
+
+def test_co_activity_is_the_authors_where_pairs_share_several_classes():
+    """Theirs is the mean over all that pairs share: a pair of two classes counts twice."""
+    labels = torch.tensor([[1, 1, 0], [1, 1, 0], [0, 0, 1], [0, 1, 1], [1, 0, 0], [0, 1, 0.0]])
+    batch = replace(batch_of((12,) * 6), labels=labels)
+    theirs, ours = make(authors=True), make()
+    output = theirs(batch)
+    attention, x = output.extras["cas_supp"].softmax(dim=1), output.extras["features"]
+    total, count = 0.0, 0
+    for i in (0, 2, 4):
+        for c in torch.nonzero(labels[i] * labels[i + 1])[:, 0].tolist():
+            high = [attention[j, :, c] @ x[j] for j in (i, i + 1)]
+            low = [(1 - attention[j, :, c]) / 11 @ x[j] for j in (i, i + 1)]
+            apart = [1 - cosine_similarity(a, b, dim=0) for a, b in (high, (high[0], low[1]), (high[1], low[0]))]
+            total += sum(0.5 * torch.relu(apart[0] - one + 0.5).item() for one in apart[1:])
+            count += 1
+    assert count == 3
+    assert theirs.loss(output, batch)["contrastive"].item() == pytest.approx(total / count, rel=1e-5)
+    assert ours.loss(output, batch)["contrastive"].item() != pytest.approx(total / count, rel=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ Differences from the authors' code, which `authors=True` runs instead:
 - Their cross entropy is the mean over the C + 1 classes, so that its gradient fades as classes are added (at 200
   classes it is ten times weaker than at the 20 it was tuned on, against the same attention term). Here no
   more than the 21 classes of THUMOS14 divide the sum: the mean up to there, and no weaker at 200.
-- Their |a|_1 is a sum over T = 750 sampled snippets. Here it is the mean over real snippets times 750: the same at
-  750, and independent of a video's length.
+- Their |a|_1 is a sum over T = 750 sampled snippets, padding included. Here it is the mean over real snippets times
+  750: the same at 750, and independent of a video's length.
 - Their k is (padded length) // 8, and padding is computed on; here k counts real snippets, and there is no padding.
 """
 
@@ -70,12 +70,14 @@ class BasNet(Head):
     def forward(self, batch: SnippetBatch) -> HeadOutput:
         """(B, T, D) -> `cas` (B, T, C + 1) and `video_scores` (B, C) of the suppression branch, `attention` (B, T).
 
-        `extras`: cas_base (B, T, C + 1), score_base and score_supp (B, C + 1), background last.
+        `extras`: cas_base (B, T, C + 1), score_base and score_supp (B, C + 1), background last; weights (B, T), the
+        attention with what the authors' code computes on padding.
         """
         # The authors' code computes on padding as on snippets.
         mask = torch.ones_like(batch.mask) if self.authors else batch.mask
         x = pack(self.input_dropout(batch.features().transpose(1, 2)).transpose(1, 2), mask)
         foreground = torch.sigmoid(self.filter_out(leaky_relu(self.filter_in(x, mask)), mask))
+        weights = unpack(foreground, mask).squeeze(-1)
         base, suppressed = self._embed(x, mask), self._embed(x * foreground, mask)
         cas_base, cas_supp = (unpack(self.cas_out(self.dropout(rows), mask), mask) for rows in (base, suppressed))
         score_base, score_supp = (
@@ -83,16 +85,15 @@ class BasNet(Head):
         )
         return HeadOutput(
             cas=cas_supp,
-            attention=unpack(foreground, mask).squeeze(-1) * batch.mask,
+            attention=weights * batch.mask,
             video_scores=score_supp[:, : self.num_classes],
-            extras={"cas_base": cas_base, "score_base": score_base, "score_supp": score_supp},
+            extras={"cas_base": cas_base, "score_base": score_base, "score_supp": score_supp, "weights": weights},
             embedding=None if self.training else unpack(suppressed, mask),
         )
 
     def loss(self, output: HeadOutput, batch: SnippetBatch) -> dict[str, Tensor]:
         """`loss_base` (background present), `loss_supp` (background absent), `loss_norm` (few foreground snippets)."""
-        assert output.attention is not None
-        norm = output.attention.sum(dim=1)
+        norm = output.extras["weights"].sum(dim=1)
         if not self.authors:
             norm = norm / batch.lengths * _THUMOS_SNIPPETS
         return {

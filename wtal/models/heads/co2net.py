@@ -20,13 +20,16 @@ Differences from the authors' code, which `authors=True` runs instead:
 
 - Their dropout stands between the attention's last layer and its sigmoid: half of the snippets have an attention of 0.5
   at every step of training. Here it stands before the last layer.
-- Their k, means and pooling count padding; here they count real snippets, and a pooling window at the ends of a video
-  is divided by the snippets that it holds.
+- Their k, means, pooling and co-activity count padding; here they count real snippets, and a pooling window at the ends
+  of a video is divided by the snippets that it holds.
+- Their co-activity is the mean over all that pairs share, so that pairs of more shared classes count more; here it is
+  the mean over pairs of the means over what each shares.
 - Their labels are divided by their number plus 1e-4; here they sum to one.
 - Their state dict holds a layer `feat_encoder` that nothing uses; its shape is checked before it is left out.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -195,16 +198,16 @@ class Co2Net(Head):
 
     def loss(self, output: HeadOutput, batch: SnippetBatch) -> dict[str, Tensor]:
         """`mil_orig`, and with a weight `mil_supp`, `contrastive`, `mutual`, `norm` and `guide`."""
-        assert output.attention is not None
         settings, extras = self.config, output.extras
         mask = torch.ones_like(batch.mask) if self.authors else batch.mask
-        three = [output.attention, extras["v_atn"], extras["f_atn"]]
-        rgb, flow = three[1:]
+        rgb, flow = extras["v_atn"], extras["f_atn"]
+        three = [(rgb + flow) / 2, rgb, flow]
         terms = {"mil_orig": self._mil(output.cas, mask, batch, 1.0)}
         if settings.supp_weight:
             terms["mil_supp"] = settings.supp_weight * self._mil(extras["cas_supp"], mask, batch, 0.0)
         if self.pairs:
-            together = co_activity(extras["features"], extras["cas_supp"], batch, self.pairs)
+            seen = replace(batch, mask=mask)
+            together = co_activity(extras["features"], extras["cas_supp"], seen, self.pairs, self.authors)
             terms["contrastive"] = settings.contrastive_weight * together
         if settings.mutual_weight:
             apart = 0.5 * (rgb - flow.detach()) ** 2 + 0.5 * (flow - rgb.detach()) ** 2
@@ -286,7 +289,7 @@ def from_authors(
     plain = plain_keys(state_dict, "CO2-Net")
     width, unused = _width(plain), {"feat_encoder.0.weight", "feat_encoder.0.bias"}
     wanted = {"feat_encoder.0.weight": (width, width, 3), "feat_encoder.0.bias": (width,)}
-    for key in unused & plain.keys():
+    for key in unused & plain.keys() if "fusion.0.weight" in plain else ():
         if tuple(plain[key].shape) != wanted[key]:
             raise WeightsError(f"not a checkpoint of CO2-Net: {key} is {tuple(plain[key].shape)}, wanted {wanted[key]}")
     hidden = plain.get("vAttn.attention.0.weight")

@@ -23,13 +23,14 @@ distribution (`mu_init = "orthogonal"` is the paper's).
 
 Differences from the authors' code, which `authors=True` runs instead:
 
-- A batch with labels is answered by the main branch in evaluation too, as their training code does; without
-  `authors`, and for batches without labels, evaluation fuses main and intra-video branch: softmax of `cas` is then
-  0.6 of the one's and 0.4 of the other's class probabilities.
+- `cas` of a batch with labels is the main branch's in evaluation too, as in their training code; without `authors`,
+  and for batches without labels, evaluation fuses main and intra-video branch: softmax of `cas` is then 0.6 of the
+  one's and 0.4 of the other's class probabilities. `video_scores` are fused so in either mode.
 - Slots of the memory that hold nothing (fewer means than slots in a class's videos) take part as zeros in theirs.
 
 In neither mode: their memory is updated after each video; here the videos of a step retrieve, then they are stored, all
-at once. A video that finds nothing in the memory has its intra-video branch for an inter-video one.
+at once. Theirs is filled after the epoch of index 100 of 200, here after the share `warmup` of the steps. A video that
+finds nothing in the memory has its intra-video branch for an inter-video one.
 """
 
 import math

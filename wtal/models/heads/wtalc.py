@@ -129,7 +129,7 @@ def from_authors(state_dict: Mapping[str, Tensor], num_classes: int) -> WTalc:
         first.shape if first is not None and first.ndim == 2 and first.numel() else (Config().width, 2048)
     )
     unused = {"fc1.weight": (width, width), "fc1.bias": (width,)}
-    for key, shape in unused.items():
+    for key, shape in unused.items() if first is not None else ():
         if key in plain and tuple(plain[key].shape) != shape:
             raise WeightsError(f"not a checkpoint of W-TALC: {key} is {tuple(plain[key].shape)}, wanted {shape}")
     head = WTalc(num_classes, in_features, Config(width=width), authors=True)
