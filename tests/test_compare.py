@@ -107,6 +107,7 @@ def test_two_recipes_two_seeds_one_table(place):
         assert row["reported"] == {"0.5": 27.0, "0.1:0.5": 40.0}
         assert row["train_seconds"] > 0
     assert any("not comparable with reported rows" in remark for remark in table["remarks"])
+    assert all(row["reported_comparable"] is False for row in table["rows"] if row["reported"])
 
 
 def test_what_is_trained_is_taken_up(place):
@@ -202,6 +203,7 @@ def test_different_protocols_are_not_called_comparable(place):
     assert "not comparable: protocols differ" in call(place, place / "short.toml", other).stdout
     rows = [*csv.DictReader(io.StringIO(call(place, place / "short.toml", other, "--format", "csv").stdout))]
     assert [row["comparable"] for row in rows] == ["false", "false"]
+    assert [row["reported_comparable"] for row in rows] == ["false", "false"]
     assert rows[0]["features"] == rows[1]["features"]
     assert rows[0]["videos"] != rows[1]["videos"]
     assert rows[0]["protocols"] != rows[1]["protocols"]
@@ -341,6 +343,16 @@ def test_recipes_stand_on_recipes(tmp_path):
     assert (RECIPES / "bases").is_dir()
 
 
+def test_a_path_of_the_packages_own_recipes_is_theirs_unless_a_file_is_here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert load_recipe("recipes/kth/basnet.toml") == load_recipe("kth/basnet")
+    with pytest.raises(ConfigError, match=r"no recipe at recipes/kth/nobody\.toml"):
+        load_recipe("recipes/kth/nobody.toml")
+    (tmp_path / "recipes" / "kth").mkdir(parents=True)
+    (tmp_path / "recipes" / "kth" / "basnet.toml").write_text('[head]\nname = "stpn"\n')
+    assert load_recipe("recipes/kth/basnet.toml").head_name == "stpn"
+
+
 PRINTED = Printed(
     {"0.5": 27.0}, "A paper", "I3D", "its protocol", "i3d", 200, 20, "thumos14", fps="25", stride=16, flow="tvl1"
 )
@@ -362,6 +374,7 @@ PRINTED = Printed(
 def test_what_differs_from_the_paper_is_named(tmp_path, identity, videos, classes, difference):
     _, last = PRINTED.remarks(store_with(tmp_path, identity), videos, classes)
     assert last == f"not comparable with reported rows: {difference}"
+    assert PRINTED.comparable(store_with(tmp_path / "again", identity), videos, classes) is False
 
 
 def test_what_may_stand_beside_the_paper(tmp_path):
@@ -369,8 +382,10 @@ def test_what_may_stand_beside_the_paper(tmp_path):
     assert only == "reported rows are printed in A paper (I3D, its protocol)"
     imported = store_with(tmp_path / "other", {"backbone": "i3d", "layout": "wtalc-joint"})
     assert PRINTED.remarks(imported, 198, 20)[1].startswith("comparable with reported rows only if the imported")
+    assert PRINTED.comparable(imported, 198, 20) is None
     assert "not written down" in Printed({"0.5": 27.0}, "A paper").remarks(imported, 198, 20)[1]
     assert not Printed({}).remarks(imported, 198, 20)
+    assert Printed({}).comparable(imported, 198, 20) is None
     own = store_with(tmp_path / "third", {"backbone": "i3d", "fps": "15", "stride": 8})
     assert "only if the features are at the paper's rate" in replace(PRINTED, fps="", stride=0).remarks(own, 198, 20)[1]
 
@@ -385,6 +400,8 @@ def test_what_may_stand_beside_the_paper(tmp_path):
 def test_figures_of_another_protocol_are_not_called_comparable(tmp_path, rules, difference):
     store = store_with(tmp_path, {"backbone": "i3d", "fps": "25", "stride": 16, "flow": {"name": "tvl1"}})
     assert replace(PRINTED, rules=rules).remarks(store, 200, 20)[1].endswith(f"rows: {difference}")
+    assert replace(PRINTED, rules=rules).comparable(store, 200, 20) is False
+    assert replace(PRINTED, rules="activitynet").comparable(store, 200, 20) is True
     assert len(replace(PRINTED, rules="activitynet").remarks(store, 200, 20)) == 1
     assert len(replace(PRINTED, rules="snippet-best").remarks(store, 200, 20, "snippet-best")) == 1
     with pytest.raises(UsageError, match="no protocol 'snipet'"):

@@ -237,6 +237,28 @@ def test_checkpoints_that_do_not_fit_are_refused(published, made, head, words):
     assert not list((place / "workspace").glob("runs/*/seed-*/finished.json"))
 
 
+def test_without_features_and_labels_a_checkpoint_is_checked(published):
+    place, _ = published
+    path, head = checkpoint(place)
+    empty = ("--workspace", place / "empty")
+    result = call("import-checkpoint", "--head", "basnet", path, *empty, "--json")
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)
+    assert (told["run"], told["head"], told["classes"]) == (None, "basnet", 3)
+    assert told["parameters"] == sum(parameter.numel() for parameter in head.parameters())
+    assert told["settings"]["width"] == 16
+    said = call("import-checkpoint", "--head", "basnet", path, *empty).stdout
+    assert said.startswith("basnet: 3 classes, ")
+    assert "--store and --annotations" in said
+    state = torch.load(path)["state_dict"]
+    torch.save(state | {"more": torch.zeros(2)}, path)
+    refused = call("import-checkpoint", "--head", "basnet", path, *empty)
+    assert refused.exit_code == 1
+    assert refused.stderr == "wtal: not a checkpoint of BaS-Net: unknown more\n"
+    assert call("import-checkpoint", "--head", "tscn", path, *empty).exit_code == 1
+    assert "no feature store" in import_checkpoint(place, "--head", "basnet", path).stderr
+
+
 def test_a_checkpoint_that_holds_code_is_not_run(published):
     place, _ = published
     import_features(place)

@@ -6,7 +6,7 @@ import click
 
 from wtal.cli._console import Command, json_option, print_json, workspace_option
 from wtal.errors import UsageError
-from wtal.pipeline.import_checkpoint import import_checkpoint
+from wtal.pipeline.import_checkpoint import Checked, check_checkpoint, import_checkpoint
 from wtal.pipeline.train import TrainInputs
 from wtal.pipeline.workspace import Workspace
 from wtal.registry import HEADS
@@ -35,15 +35,30 @@ def command(
 
     Every key is used or refused by name; no pickled code is executed. The annotations' class list must be in the
     checkpoint's order. What tensors cannot tell (scales, localization, protocol) is the recipe's. Then: wtal detect
-    RUN, wtal evaluate RUN.
+    RUN, wtal evaluate RUN. Where there are neither features nor labels to make a run with, the file is read and
+    checked alike, and what it holds is told.
     """
     place = Workspace(workspace)
+    if store is None and annotations is None and place.is_empty:
+        _tell(check_checkpoint(head, _files(file, streams), recipe), as_json)
+        return
     inputs = TrainInputs(store or place.only_store(), annotations or place.only_annotations())
     folder = import_checkpoint(head, _files(file, streams), inputs, place, recipe)
     if as_json:
         print_json({"run": str(folder)})
     else:
         click.echo(str(folder))
+
+
+def _tell(found: Checked, as_json: bool) -> None:
+    if as_json:
+        print_json({"run": None, **vars(found)})
+        return
+    settings = ", ".join(f"{key} {value}" for key, value in found.settings.items())
+    click.echo(
+        f"{found.head}: {found.classes} classes, {found.parameters:,} parameters; {settings}\n"
+        "every key was used; a run is made of it with --store and --annotations"
+    )
 
 
 def _files(file: Path | None, streams: tuple[str, ...]) -> dict[str, Path]:

@@ -64,7 +64,10 @@ class Conditions:
 
 @dataclass(frozen=True)
 class Row:
-    """What came of an entry. `values`: "0.5" or "0.1:0.7" -> one fraction a seed. `seconds`: of training, per seed."""
+    """What came of an entry. `values`: "0.5" or "0.1:0.7" -> one fraction a seed. `seconds`: of training, per seed.
+
+    `like_printed`: whether its figures may stand beside the printed ones; None where nobody can tell or nothing is.
+    """
 
     entry: Entry
     runs: tuple[Path, ...] = ()
@@ -75,6 +78,7 @@ class Row:
     seconds: float = 0.0
     failure: str = ""
     notes: tuple[str, ...] = ()
+    like_printed: bool | None = None
 
     def mean(self, key: str) -> float:
         """Over seeds."""
@@ -221,6 +225,7 @@ def _row(
             values.setdefault(key, []).append(value)
     parameters, macs = _cost(folders[0])
     videos = sorted(present)
+    judged_on = store, len(videos), len(dataset.classes), rules.protocol
     return Row(
         entry,
         tuple(folders),
@@ -233,7 +238,8 @@ def _row(
         parameters,
         macs,
         fmean(_seconds(folder) for folder in folders),
-        notes=(*said, *_notes(entry, store, len(videos), len(dataset.classes), rules.protocol)),
+        notes=(*said, *_random(store), *entry.printed.remarks(*judged_on)),
+        like_printed=entry.printed.comparable(*judged_on),
     )
 
 
@@ -268,11 +274,9 @@ def _seconds(folder: Path) -> float:
     return fmean(line["seconds"] for line in lines) * lines[-1]["step"] if lines else math.nan
 
 
-def _notes(entry: Entry, store: FeatureStore, videos: int, classes: int, protocol: str) -> tuple[str, ...]:
-    notes = []
-    if any(name.startswith("random") for name in weights_of(store.identity).values()):
-        notes.append(f"features of random weights: {store.path.name}")
-    return (*notes, *entry.printed.remarks(store, videos, classes, protocol))
+def _random(store: FeatureStore) -> list[str]:
+    named = any(name.startswith("random") for name in weights_of(store.identity).values())
+    return [f"features of random weights: {store.path.name}"] if named else []
 
 
 def _printed(recipe: Recipe) -> Printed:
@@ -308,4 +312,5 @@ def _row_json(row: Row) -> dict[str, Any]:
         "macs": row.macs,
         "train_seconds": row.seconds,
         "reported": dict(row.entry.printed.mAP),
+        "reported_comparable": row.like_printed,
     }

@@ -32,14 +32,15 @@ def markdown_table(comparison: Comparison) -> str:
 def csv_table(comparison: Comparison) -> str:
     """A line a row: fractions with all their digits, spreads in columns of their own, what is reported in percent.
 
-    What each row stands on, and `comparable`, whether that is the same in all; `remarks` is the rest that must be said.
+    What each row stands on, and `comparable`, whether that is the same in all; `reported_comparable`, whether its
+    figures may stand beside the reported ones, empty where nobody can tell; `remarks` is the rest that must be said.
     """
     keys = comparison.keys
     reported = sorted({key for row in comparison.rows for key in row.entry.printed.mAP})
     columns = ["name", "head", "stage", "seeds"]
     columns += [f"mAP@{key}" for key in keys] + [f"spread@{key}" for key in keys]
     columns += ["parameters", "macs", "train_seconds", *(f"reported@{key}" for key in reported)]
-    columns += ["features", "videos", "protocols", "comparable", "remarks", "failure"]
+    columns += ["features", "videos", "protocols", "comparable", "reported_comparable", "remarks", "failure"]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(columns)
@@ -52,9 +53,13 @@ def csv_table(comparison: Comparison) -> str:
         cells += [row.entry.printed.mAP.get(key, "") for key in reported]
         stands_on = row.conditions
         cells += [stands_on.features, stands_on.videos, stands_on.protocols] if stands_on else ["", "", ""]
-        comparable = "false" if comparison.differences else "true"
-        writer.writerow([*cells, comparable, " | ".join(row.notes), row.failure])
+        cells += [_word(not comparison.differences), _word(row.like_printed), " | ".join(row.notes), row.failure]
+        writer.writerow(cells)
     return out.getvalue().rstrip("\n")
+
+
+def _word(answer: bool | None) -> str:
+    return "" if answer is None else str(answer).lower()
 
 
 def _title(comparison: Comparison) -> list[str]:

@@ -1,6 +1,7 @@
 """A head as its authors' code saved it -> a finished run, which can detect and be judged."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,43 @@ from wtal.pipeline.train import TrainInputs, describe, make_head, resolve_early
 from wtal.pipeline.workspace import Workspace
 
 if TYPE_CHECKING:
+    from wtal.extractors.checkpoint import State
     from wtal.models.head import Head
+
+_MOST_CLASSES = 1000
+"""That a number read off a tensor is taken for."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What the tensors of a checkpoint tell: classes without background, parameters, the settings read off them."""
+
+    head: str
+    classes: int
+    parameters: int
+    settings: dict[str, Any]
+
+
+def check_checkpoint(head: str, files: Mapping[str, Path], recipe: str = "") -> Checked:
+    """Files of one head as in `import_checkpoint`, read without features and labels: every key, and every shape.
+
+    Raises:
+        UsageError: when there is no such head or recipe.
+        WeightsError: when a file is no checkpoint of the head, whatever the number of classes, or needs code to be run.
+    """
+    states, base = _read(files), _base(head, recipe)
+    sizes = {size for state in states.values() for value in state.values() for size in getattr(value, "shape", ())}
+    refused: list[WeightsError] = []
+    for classes in sorted({count for size in sizes for count in (size - 1, size) if 0 < count <= _MOST_CLASSES}):
+        try:
+            loaded = _load(head, states, classes, base, recipe)
+        except WeightsError as error:
+            refused.append(error)
+        else:
+            count = sum(parameter.numel() for parameter in loaded.parameters())
+            return Checked(head, classes, count, _settings(loaded))
+    # The number that fits best leaves least to complain of.
+    raise min(refused, key=lambda error: len(str(error)), default=WeightsError(f"{head}: no tensor has a shape"))
 
 
 def import_checkpoint(
@@ -30,16 +67,11 @@ def import_checkpoint(
         UsageError: when the streams do not fit the store.
         WeightsError: when a file is no checkpoint of the head, needs code to be run, or does not fit the store.
     """
-    from wtal.extractors.checkpoint import read_checkpoint
-    from wtal.models.head import author_settings, load_author_checkpoint
     from wtal.models.trainer import write_finished
 
     store, dataset = FeatureStore.open(inputs.store), read_annotations(inputs.annotations)
-    states = {stream: read_checkpoint(path) for stream, path in files.items()}
-    state: Mapping[str, Any] = states.get("", states)
     base = _base(head, recipe)
-    told = {key: base.head_settings[key] for key in author_settings(head) & base.head_settings.keys()} if recipe else {}
-    loaded = load_author_checkpoint(head, state, len(dataset.classes), **told)
+    loaded = _load(head, _read(files), len(dataset.classes), base, recipe)
     described = _recipe(loaded, base)
     fresh = make_head(described, len(dataset.classes), store.dims)
     _copy(loaded, fresh, files, store)
@@ -53,6 +85,20 @@ def import_checkpoint(
     return folder
 
 
+def _read(files: Mapping[str, Path]) -> dict[str, "State"]:
+    from wtal.extractors.checkpoint import read_checkpoint
+
+    return {stream: read_checkpoint(path) for stream, path in files.items()}
+
+
+def _load(head: str, states: Mapping[str, "State"], classes: int, base: Recipe, recipe: str) -> "Head":
+    from wtal.models.head import author_settings, load_author_checkpoint
+
+    told = {key: base.head_settings[key] for key in author_settings(head) & base.head_settings.keys()} if recipe else {}
+    state: Mapping[str, Any] = states.get("", states)
+    return load_author_checkpoint(head, state, classes, **told)
+
+
 def _base(head: str, name: str) -> Recipe:
     """The named recipe, or the one of THUMOS14; a bare one for a head that has none."""
     if not name and f"thumos14/{head}" not in recipe_names():
@@ -64,12 +110,16 @@ def _base(head: str, name: str) -> Recipe:
 
 
 def _recipe(loaded: "Head", base: Recipe) -> Recipe:
-    """The recipe with what was read off the checkpoint: the settings that its loader named."""
+    """The recipe with what was read off the checkpoint."""
+    settings = {"name": base.head_name, "authors": True, **base.head_settings, **_settings(loaded)}
+    return resolve_early(base.model_copy(update={"head": settings}))
+
+
+def _settings(loaded: "Head") -> dict[str, Any]:
+    """Those that the checkpoint's loader named."""
     first = next((part for part in loaded.modules() if hasattr(part, "config")), None)
     config: Config = first.config if first is not None else Config()  # type: ignore[assignment]
-    read = {key: value for key, value in config.plain().items() if key in config.model_fields_set}
-    settings = {"name": base.head_name, "authors": True, **base.head_settings, **read}
-    return resolve_early(base.model_copy(update={"head": settings}))
+    return {key: value for key, value in config.plain().items() if key in config.model_fields_set}
 
 
 def _copy(loaded: "Head", fresh: "Head", files: Mapping[str, Path], store: FeatureStore) -> None:

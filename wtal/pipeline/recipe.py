@@ -156,12 +156,15 @@ def with_assignments(values: Mapping[str, Any], assignments: Iterable[str]) -> d
 def recipe_path(name: str) -> Path:
     """The file of a recipe that is named by its path, or by its name among those that come with the package.
 
+    `recipes/kth/basnet.toml` is the package's own wherever one stands, unless such a file is here.
+
     Raises:
         ConfigError: when the package has no such recipe.
     """
     path = Path(name)
     if path.suffix == ".toml":
-        return path
+        own = RECIPES.parent / path
+        return own if path.parts[0] == RECIPES.name and not path.exists() and own.is_file() else path
     path = RECIPES / f"{name}.toml"
     if not path.is_file():
         raise ConfigError(f"there is no recipe {name!r}; {suggest(name, recipe_names())}")

@@ -50,13 +50,24 @@ class Printed:
         differences = self._differences(store, videos, classes, protocol)
         if differences:
             return [*found, f"not comparable with reported rows: {'; '.join(differences)}"]
+        condition = self._condition(store)
+        return [*found, f"comparable with reported rows only if {condition}"] if condition else found
+
+    def comparable(
+        self, store: FeatureStore, videos: int, classes: int, protocol: str = DEFAULT_PROTOCOL
+    ) -> bool | None:
+        """Whether such figures may stand beside these; None where nobody can tell, or nothing is printed."""
+        if not self.mAP:
+            return None
+        if self._differences(store, videos, classes, protocol):
+            return False
+        return None if self._condition(store) else True
+
+    def _condition(self, store: FeatureStore) -> str:
+        """What would have to be so and cannot be seen."""
         if "layout" in store.identity:
-            found.append("comparable with reported rows only if the imported features are the paper's")
-        elif not self.fps:
-            found.append(
-                "comparable with reported rows only if the features are at the paper's rate, which nobody says"
-            )
-        return found
+            return "the imported features are the paper's"
+        return "" if self.fps else "the features are at the paper's rate, which nobody says"
 
     def _differences(self, store: FeatureStore, videos: int, classes: int, protocol: str) -> list[str]:
         if not (self.backbone and self.videos and self.classes):

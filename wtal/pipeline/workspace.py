@@ -42,14 +42,18 @@ class Workspace:
         """Challenge files."""
         return self.root / "submissions"
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is neither a feature store nor an annotation file."""
+        return not (self._stores() or self._annotation_files())
+
     def only_store(self) -> Path:
         """The one feature store.
 
         Raises:
             UsageError: when there is none, or more than one; the message lists them.
         """
-        stores = [path.parent for path in self.features.glob("*/index.json")]
-        return _only("feature store", stores, "run `wtal extract` first", "--store")
+        return _only("feature store", self._stores(), "run `wtal extract` first", "--store")
 
     def only_annotations(self) -> Path:
         """The one annotation file.
@@ -57,8 +61,7 @@ class Workspace:
         Raises:
             UsageError: when there is none, or more than one; the message lists them.
         """
-        found = [path for path in self.annotations.glob("*") if not path.name.startswith(".")]
-        return _only("annotation file", found, f"put one into {self.annotations}", "--annotations")
+        return _only("annotation file", self._annotation_files(), f"put one into {self.annotations}", "--annotations")
 
     def newest_run(self) -> Path:
         """The finished run that ended last.
@@ -71,6 +74,12 @@ class Workspace:
             raise UsageError(f"{self.runs} holds no finished run; run `wtal train` first, or name a run")
         newest = max(finished.values())
         return _only("newest finished run", [run for run, when in finished.items() if when == newest], "", "RUN")
+
+    def _stores(self) -> list[Path]:
+        return [path.parent for path in self.features.glob("*/index.json")]
+
+    def _annotation_files(self) -> list[Path]:
+        return [path for path in self.annotations.glob("*") if not path.name.startswith(".")]
 
 
 def _only(what: str, found: list[Path], hint: str, option: str) -> Path:

@@ -342,7 +342,9 @@ def create(num_classes: int, feature_dims: dict[str, int], config: Config, autho
     if config.base:
         base = create_head(config.base, num_classes, {"features": width}, authors=authors, **config.base_settings)
     if not isinstance(base, EmbeddingHead):
-        raise ConfigError(f"head.base = {config.base!r} has no embedding to work on; take stpn, bm, um or facnet")
+        raise ConfigError(
+            f"head.base = {config.base!r} has no embedding to work on; take stpn, bm, um, facnet or wtalc"
+        )
     if not base.attends and (config.extremes or config.region != "whole"):
         raise ConfigError(f"head.base = {config.base!r} has no attention; leave head.region and head.extremes alone")
     _check(config)
