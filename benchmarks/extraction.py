@@ -38,6 +38,8 @@ from wtal.pipeline.recipe import ExtractConfig
 from wtal.pipeline.videos import find_videos
 from wtal.pipeline.workspace import Workspace
 
+_HERE = Path(__file__).parents[1]
+_LONG = 160, 120
 _IDLE = "import torch, cv2, av, time, wtal.extractors.line; time.sleep(2)"
 
 
@@ -49,19 +51,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--seconds", type=float, default=12, help="of each rendered video")
     parser.add_argument("--older", type=Path, help="checkout of another version")
     parser.add_argument("--long", type=float, default=0, help="minutes of one more video, rendered, to measure memory")
+    parser.add_argument("--name", default="", help="of the collection in --videos, for the table")
     parser.add_argument("--repeat", type=int, default=3, help="repetitions")
     options = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         videos = options.videos or render_all(place / "videos", options.rendered, options.seconds)
-        found, ratios = compare(videos, place, options.older, options.repeat)
+        found, ratios = compare(videos, place, options.older, options.repeat, options.name)
         if options.long:
             found += growth(place, options.long)
     report("extraction", found, ratios, options.out)
 
 
 def compare(
-    videos: Path, place: Path, older: Path | None, repeat: int
+    videos: Path, place: Path, older: Path | None, repeat: int, name: str = ""
 ) -> tuple[list[dict[str, Any]], dict[str, float]]:
     """Rows of seconds, and ratios of them."""
     profiles: list[float] = []
@@ -76,10 +79,8 @@ def compare(
         tasks["older"] = partial(command, videos, place, [], older)
     times = take_turns(tasks, repeat)
     seconds = {name: statistics.median(values) for name, values in times.items()}
-    found = [
-        {"task": name, "size": str(len(find_videos([videos]))) + " videos", "s": short(value), "unit": "s"}
-        for name, value in seconds.items()
-    ]
+    size = f"{name}, {len(find_videos([videos]))} videos" if name else f"{len(find_videos([videos]))} videos"
+    found = [{"task": task, "size": size, "s": short(value), "unit": "s"} for task, value in seconds.items()]
     ratios = {
         "one stage at a time / overlapping": seconds["one stage at a time"] / seconds["overlapping"],
         "one video in flight / overlapping": seconds["one video in flight"] / seconds["overlapping"],
@@ -125,19 +126,20 @@ def one_thread() -> None:
 def command(videos: Path, place: Path, options: Sequence[str], checkout: Path | None = None) -> None:
     """`wtal extract`, of this version or of another."""
     with tempfile.TemporaryDirectory(dir=place) as folder:
-        call = [sys.executable, "-m", "wtal", "extract", str(videos), "--workspace", folder, *options]
-        environment = os.environ | {"PYTHONPATH": str(checkout)} if checkout else None
+        call = [sys.executable, "-P", "-m", "wtal", "extract", str(videos), "--workspace", folder, *options]
+        environment = os.environ | {"PYTHONPATH": str((checkout or _HERE).resolve())}
         subprocess.run(call, check=True, capture_output=True, env=environment)
 
 
 def growth(place: Path, minutes: float) -> list[dict[str, Any]]:
     """Rows: the peak for a video of so many minutes, and by how much it grew a minute from a tenth of them."""
     idle = max(used for _, used in followed([sys.executable, "-c", _IDLE]))
-    peaks = [memory(render(place / f"{part:g}.mp4", part * 60), place) - idle for part in (minutes / 10, minutes)]
+    size, parts = "x".join(map(str, _LONG)), (minutes / 10, minutes)
+    peaks = [memory(render(place / f"{part:g}.mp4", part * 60, _LONG), place) - idle for part in parts]
     slope = (peaks[1] - peaks[0]) / (0.9 * minutes)
     return [
-        {"task": f"peak, {minutes:g} minutes", "size": "320x240", "s": round(peaks[1]), "unit": "MB"},
-        {"task": f"slope, {minutes:g} minutes", "size": "320x240", "s": round(slope, 2), "unit": "MB / minute"},
+        {"task": f"peak, {minutes:g} minutes", "size": size, "s": round(peaks[1]), "unit": "MB"},
+        {"task": f"slope, {minutes:g} minutes", "size": size, "s": round(slope, 2), "unit": "MB / minute"},
     ]
 
 
@@ -155,14 +157,14 @@ def render_all(folder: Path, count: int, seconds: float) -> Path:
     return folder
 
 
-def render(path: Path, seconds: float) -> Path:
-    """320x240, 25 frames a second; what moves repeats after 200 frames."""
+def render(path: Path, seconds: float, size: tuple[int, int] = (320, 240)) -> Path:
+    """25 frames a second; what moves repeats after 200 frames."""
     import av
 
-    pictures = list(moving_frames(200, 320, 240))
+    pictures = list(moving_frames(200, *size))
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=25, options={"preset": "ultrafast"})
-        stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
+        (stream.width, stream.height), stream.pix_fmt = size, "yuv420p"
         for number in range(round(25 * seconds)):
             for packet in stream.encode(av.VideoFrame.from_ndarray(pictures[number % len(pictures)])):
                 container.mux(packet)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import benchmarks
-from benchmarks import _naive, flow_gpu, heads, judge, make_table
+from benchmarks import _naive, extraction, flow_gpu, heads, judge, make_table
 from benchmarks.__main__ import QUICK, QUICK_ON_CUDA
 from benchmarks._memory import followed
 from benchmarks._turns import rates, take_turns
@@ -174,6 +174,16 @@ def test_memory_of_a_command_is_that_of_its_children_too():
     with pytest.raises(subprocess.CalledProcessError) as caught:
         followed([sys.executable, "-c", "raise SystemExit('no')"])
     assert caught.value.stderr == "no\n"
+
+
+def test_another_version_is_run_from_its_own_checkout(tmp_path, monkeypatch):
+    """Whatever checkout the benchmark itself is called from."""
+    monkeypatch.chdir(FOLDER.parent)
+    (tmp_path / "wtal").mkdir()
+    (tmp_path / "wtal" / "__main__.py").write_text("raise SystemExit(7)\n")
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        extraction.command(tmp_path / "videos", tmp_path, [], tmp_path)
+    assert caught.value.returncode == 7
 
 
 def test_flow_gpu_says_that_it_needs_a_card(monkeypatch):
