@@ -8,6 +8,7 @@ import torch
 
 from benchmarks.heads import stacked
 from tests.planted import CLASSES, STREAMS, WIDTH, planted_videos
+from wtal import models
 from wtal.data.batch import SnippetBatch
 from wtal.data.grid import SnippetGrid
 from wtal.data.store import VideoFeatures
@@ -238,6 +239,12 @@ def test_keys_that_fall_together_and_values_that_are_no_tensors_are_refused(name
         load_author_checkpoint(name, {"epoch": 3}, num_classes=3)
     with pytest.raises(WeightsError, match="mu is empty"):
         load_author_checkpoint(name, {"mu": torch.zeros(0)}, num_classes=3)
+
+
+def test_a_batch_is_made_beside_the_head_that_takes_it():
+    assert models.SnippetBatch is SnippetBatch
+    with pytest.raises(AttributeError):
+        models.Snippets  # noqa: B018
 
 
 def test_an_unknown_head_is_answered_with_the_nearest():
