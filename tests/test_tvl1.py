@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import av
@@ -209,6 +210,18 @@ def test_tvl1_errs_as_opencvs_does():
         found, other = (engine(one.first[None], one.second[None])[0] for engine in (ours, opencv))
         assert endpoint_error(found, one.truth) < 1.05 * endpoint_error(other, one.truth) + 0.005, one.motion
         assert endpoint_error(found, other) < 0.1, one.motion
+
+
+@pytest.mark.slow
+def test_tvl1_fast_errs_no_more_than_opencvs_defaults():
+    """Over all motions, over the small ones, and over these with every texture of the same weight."""
+    names = {"fast": "tvl1-fast:numba", flow.OPENCV[0]: "tvl1:opencv-contrib"}
+    tasks = {key: partial(flow.flows_of, create_flow(name).engines(2)) for key, name in names.items()}
+    errors = flow.errors_of(tasks, list(pairs(170, 128)))
+    fast, opencv = errors["fast"], errors[flow.OPENCV[0]]
+    assert fast["error"] < 1.05 * opencv["error"]
+    assert fast["small_error"] < 1.05 * opencv["small_error"]
+    assert fast["by_texture"] < 1.05
 
 
 def test_errors_are_told_by_texture():
