@@ -1,13 +1,15 @@
 """Pairs of pictures with a known displacement of every pixel: what optical flow is measured on.
 
-A texture of several coarsenesses with edges in it is moved by a formula, four times as large as the pictures and
-reduced to them; then each picture gets noise of its own and is rounded to whole grey levels. The displacement of a
-pixel of the first picture is exact, also where the second one hides it or ends.
+Each motion is made with each texture, four times as large as the pictures and reduced to them, and photographed
+without noise and with noise, each picture's its own, in whole grey levels. The displacement of a pixel of the first
+picture is exact, also where the second one hides it or ends. How well a method does depends on the texture by far more
+than parameters change it: none of them alone says how good these are.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -18,7 +20,6 @@ Floats = NDArray[np.float32]
 
 _FINE = 4
 _AROUND = 48
-_NOISE = 1.5
 
 
 @dataclass(frozen=True)
@@ -51,27 +52,52 @@ MOTIONS = {
 SMALL = "small"
 """Names of motions by a pixel or so end with it."""
 
-
-def pairs(width: int, height: int, seed: int = 0) -> Iterator[tuple[str, Gray, Gray, Floats]]:
-    """(name, first (H, W), second (H, W), displacement (H, W, 2) in pixels) of every motion."""
-    for number, (name, motion) in enumerate(MOTIONS.items()):
-        yield name, *pair(motion, width, height, 100 * seed + number)
+NOISES = (0.0, 2.0)
+"""Standard deviations, in grey levels."""
 
 
-def pair(motion: Motion, width: int, height: int, seed: int) -> tuple[Gray, Gray, Floats]:
-    """First and second picture, and the displacement from one to the other."""
-    rng = np.random.default_rng(seed)
-    ground, disc = _texture(rng, width, height), _texture(rng, width, height)
+class Pair(NamedTuple):
+    """Two pictures (H, W) and the displacement (H, W, 2) from the first to the second, in pixels; names of the rest."""
+
+    motion: str
+    texture: str
+    noise: float
+    first: Gray
+    second: Gray
+    truth: Floats
+
+
+def pairs(width: int, height: int, seed: int = 0, textures: Sequence[str] | None = None) -> Iterator[Pair]:
+    """Every motion with every noise and each of the textures; None takes all."""
+    for number, motion in enumerate(MOTIONS):
+        for texture in textures or TEXTURES:
+            for noise in NOISES:
+                yield pair(motion, texture, noise, width, height, 100 * seed + number)
+
+
+def sample(width: int, height: int, seed: int = 0) -> Iterator[Pair]:
+    """Every motion once; textures and noises take turns."""
+    textures = [*TEXTURES]
+    for number, motion in enumerate(MOTIONS):
+        texture, noise = textures[number % len(textures)], NOISES[number % len(NOISES)]
+        yield pair(motion, texture, noise, width, height, 100 * seed + number)
+
+
+def pair(motion: str, texture: str, noise: float, width: int, height: int, seed: int) -> Pair:
+    """One of them."""
+    rng = np.random.default_rng((seed, [*TEXTURES].index(texture)))
+    how, size = MOTIONS[motion], (_FINE * (width + 2 * _AROUND), _FINE * (height + 2 * _AROUND))
+    ground, disc = (TEXTURES[texture](rng, size) for _ in range(2))
     x, y = np.meshgrid(np.arange(width), np.arange(height))
-    matrix = _matrix(motion, width, height)
+    matrix = _matrix(how, width, height)
     flow = np.stack([x, y], axis=2) @ (matrix[:, :2] - np.eye(2)).T + matrix[:, 2]
-    flow[_inside_disc(x, y, motion, width, height)] = motion.disc_shift
+    flow[_inside_disc(x, y, how, width, height)] = how.disc_shift
 
-    shift = np.array([[1, 0, motion.disc_shift[0]], [0, 1, motion.disc_shift[1]]])
+    shift = np.array([[1, 0, how.disc_shift[0]], [0, 1, how.disc_shift[1]]])
     still = np.eye(2, 3)
-    first = _picture(ground, disc, still, still, motion, width, height)
-    second = _picture(ground, disc, matrix, shift, motion, width, height)
-    return _photographed(first, rng), _photographed(second, rng), flow.astype(np.float32)
+    first = _photographed(_picture(ground, disc, still, still, how, width, height), noise, rng)
+    second = _photographed(_picture(ground, disc, matrix, shift, how, width, height), noise, rng)
+    return Pair(motion, texture, noise, first, second, flow.astype(np.float32))
 
 
 def endpoint_error(flow: Floats, truth: Floats) -> float:
@@ -125,13 +151,23 @@ def _read(texture: Floats, x: NDArray[Any], y: NDArray[Any]) -> Floats:
     return np.asarray(cv2.remap(texture, columns, rows, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT), np.float32)
 
 
-def _texture(rng: np.random.Generator, width: int, height: int) -> Floats:
-    """Noise of several coarsenesses in grey levels, and patches with sharp edges, wider than the picture."""
-    size = (_FINE * (width + 2 * _AROUND), _FINE * (height + 2 * _AROUND))
+def _photographed(picture: Floats, noise: float, rng: np.random.Generator) -> Gray:
+    return (picture + rng.normal(0, noise, picture.shape)).round().clip(0, 255).astype(np.uint8)
+
+
+def _spots(rng: np.random.Generator, size: tuple[int, int], cells: Sequence[tuple[float, float]]) -> Floats:
+    """(W, H) -> (H, W) in grey levels: noise so many pixels wide, of so much contrast, one above the other."""
     texture = np.full(size[::-1], 128, np.float32)
-    for cell, contrast in ((64, 30), (16, 20), (4, 12)):
-        coarse = rng.normal(0, contrast, (height // cell + 4, width // cell + 4)).astype(np.float32)
+    for cell, contrast in cells:
+        columns, rows = (int(side / (cell * _FINE)) + 2 for side in size)
+        coarse = rng.normal(0, contrast, (rows, columns)).astype(np.float32)
         texture += cv2.resize(coarse, size, interpolation=cv2.INTER_CUBIC)
+    return texture
+
+
+def _mixed(rng: np.random.Generator, size: tuple[int, int]) -> Floats:
+    """Spots of several widths, and patches with sharp edges before them."""
+    texture = _spots(rng, size, ((48, 30), (14, 20), (4, 12)))
     for _ in range(40):
         centre, axes = rng.uniform((0, 0), size), rng.uniform(4, 30, 2) * _FINE
         patch = np.zeros_like(texture)
@@ -140,5 +176,26 @@ def _texture(rng: np.random.Generator, width: int, height: int) -> Floats:
     return texture
 
 
-def _photographed(picture: Floats, rng: np.random.Generator) -> Gray:
-    return (picture + rng.normal(0, _NOISE, picture.shape)).round().clip(0, 255).astype(np.uint8)
+def _natural(rng: np.random.Generator, size: tuple[int, int]) -> Floats:
+    """Amplitudes that fall with the frequency, as those of photographs do."""
+    waves = np.fft.rfft2(rng.standard_normal(size[::-1]))
+    frequency = np.hypot(np.fft.fftfreq(size[1])[:, None], np.fft.rfftfreq(size[0]))
+    picture = np.fft.irfft2(waves / np.maximum(frequency, 1 / max(size)), size[::-1])
+    return np.asarray(128 + 35 * (picture - picture.mean()) / picture.std(), np.float32)
+
+
+def _blocks(rng: np.random.Generator, size: tuple[int, int]) -> Floats:
+    """Squares of 12 pixels, each of one grey: edges, and nothing between them."""
+    columns, rows = (side // (12 * _FINE) + 1 for side in size)
+    greys = rng.uniform(0, 255, (rows, columns)).astype(np.float32)
+    return np.kron(greys, np.ones((12 * _FINE, 12 * _FINE), np.float32))[: size[1], : size[0]]
+
+
+TEXTURES: dict[str, Callable[[np.random.Generator, tuple[int, int]], Floats]] = {
+    "mixed": _mixed,
+    "fine": partial(_spots, cells=((2.5, 45),)),
+    "coarse": partial(_spots, cells=((16, 50),)),
+    "natural": _natural,
+    "blocks": _blocks,
+}
+"""What a surface looks like, larger than the picture."""

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks._motions import pairs
+from benchmarks._motions import sample
 from benchmarks._report import arguments, report
 from benchmarks._turns import rates, rows, short, take_turns
 from wtal.extractors.tvl1 import Parameters, pyramid
@@ -57,9 +57,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def pictures(width: int, height: int, count: int) -> Pair:
     """(count, H, W) first and second pictures: the motions of the benchmark `flow`, again and again."""
-    _, first, second, _ = zip(*pairs(width, height), strict=True)
-    which = np.arange(count) % len(first)
-    return np.stack(first)[which], np.stack(second)[which]
+    found = list(sample(width, height))
+    which = np.arange(count) % len(found)
+    return np.stack([one.first for one in found])[which], np.stack([one.second for one in found])[which]
 
 
 def tasks(first: np.ndarray, second: np.ndarray) -> dict[str, Callable[[], object]]:

@@ -1,17 +1,18 @@
-"""TV-L1 optical flow with parameters for speed, raw displacements in pixels: as exact as `tvl1`, four times as fast.
+"""TV-L1 optical flow with parameters for speed, raw displacements in pixels: nearly as exact as `tvl1`, twice as fast.
 
-The pyramid halves a picture where OpenCV's takes a fifth away, so it reaches further down in as many levels and finds
-larger motions; two warps a level and one round of iterations in each do the rest. They were chosen from a measured
-table, by `benchmarks/flow.py`: the endpoint error on known motion is at most 1.05 of that of OpenCV's defaults, over
-all motions and over the small ones alone (docs/flow.md). Where OpenCV's defaults miss a large motion, the two differ.
-The method and the implementations are those of `tvl1`.
+With OpenCV's median filter, they are the cheapest of a measured table (`benchmarks/flow.py`, docs/flow.md) whose
+endpoint error on known motion is at most 1.05 of that of OpenCV's defaults, over all motions, and over the small ones
+with each of five textures. The pyramid takes three tenths of a side away where OpenCV's takes a fifth, so it costs less
+and reaches larger motions; a third warp of thirty iterations is what small motions need. Pyramids that halve the
+picture are quicker still, but lose small motions on some textures. Where OpenCV's defaults miss a large motion, the
+two differ. The method and the implementations are those of `tvl1`.
 """
 
 from wtal.extractors.optical_flow import CPU, FlowMethod, resolve_flow
 from wtal.extractors.tvl1 import Parameters
 from wtal.extractors.tvl1_methods import implementations
 
-PARAMETERS = Parameters(scales=5, scale_step=0.5, warps=2, outer_iterations=1, inner_iterations=30)
+PARAMETERS = Parameters(scales=5, scale_step=0.7, warps=3, outer_iterations=1, inner_iterations=30)
 IMPLEMENTATIONS = implementations(PARAMETERS)
 
 
