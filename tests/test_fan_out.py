@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -214,6 +215,30 @@ def test_a_scheduler_that_does_not_answer_is_named(videos, tmp_path):
     assert done.returncode == 1
     assert "no dask scheduler answers at tcp://127.0.0.1:9" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:9", "ray://127.0.0.1:9", "127.0.0.1:port"])
+def test_a_ray_cluster_that_does_not_answer_is_named(videos, tmp_path, monkeypatch, address):
+    """Before ray is asked, which would try for minutes."""
+    ray = pytest.importorskip("ray")
+
+    def refuse(**options):
+        raise AssertionError("ray was asked")
+
+    monkeypatch.setattr(ray, "init", refuse)
+    call = ["extract", str(videos), "--workspace", str(tmp_path), "--engine", "ray", "--cluster", address]
+    done = CliRunner().invoke(main, call)
+    assert done.exit_code == 1
+    assert f"wtal: no ray cluster answers at {address}: " in done.stderr
+
+
+def test_a_listener_is_let_through_and_words_are_left_to_ray():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        for address in (f"127.0.0.1:{port}", f"ray://127.0.0.1:{port}", "auto", "local"):
+            fan_out._knock(address)
+    with pytest.raises(OSError, match="refused"):
+        fan_out._knock(f"127.0.0.1:{port}")
 
 
 def test_the_time_table_counts_what_was_done(videos, tmp_path):

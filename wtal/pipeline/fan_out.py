@@ -7,6 +7,7 @@ must see videos and stores under the same paths.
 
 import functools
 import os
+import socket
 import sys
 import threading
 import time
@@ -17,6 +18,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, redire
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from urllib.parse import urlsplit
 
 from wtal.data.store_writer import StoreWriter, file_fingerprint
 from wtal.errors import UsageError, VideoError, WtalError, require
@@ -358,8 +360,9 @@ def _ray(machine: Machine, videos: int) -> Iterator[_Pool]:
     died = (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError, ray.exceptions.NodeDiedError)
     began = not ray.is_initialized()
     try:
+        _knock(machine.cluster)
         ray.init(address=machine.cluster, ignore_reinit_error=True, log_to_driver=False)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise WtalError(f"no ray cluster answers at {machine.cluster}: {error}") from None
     try:
         nodes = max(1, sum(node["Alive"] for node in ray.nodes()))
@@ -371,6 +374,18 @@ def _ray(machine: Machine, videos: int) -> Iterator[_Pool]:
     finally:
         if began:
             ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Nothing where somebody listens at HOST:PORT or ray://HOST:PORT, or it is a word of ray's such as auto.
+
+    Raises:
+        OSError: when nobody does; ray itself would try for minutes.
+        ValueError: when what stands after the colon is no port.
+    """
+    where = urlsplit(address if "://" in address else f"//{address}")
+    if where.hostname and where.port:
+        socket.create_connection((where.hostname, where.port), _REACH_SECONDS).close()
 
 
 _REACH_SECONDS = 10
