@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.videos import constant, write_video
+from wtal.cli._console import ConsoleReporter
 from wtal.data import store_writer
 from wtal.extractors.backbone import FrameSize
 from wtal.extractors.extractor import Extractor, ExtractorSpec
@@ -106,6 +107,13 @@ def test_a_pass_that_is_for_endless_videos_alone_is_not_tried(folder, endless, t
     monkeypatch.setattr("wtal.pipeline.plan.measure", tried)
     assert plan([folder, endless], [fast, slow], workspace).needed > 0
     assert seen == [(["25"], 3)]
+
+
+def test_trials_are_counted_in_words(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("wtal.pipeline.plan.measure", lambda *arguments: Rates({"decode and size": 1e-6}, 1))
+    configs = [ExtractConfig(streams=("rgb",), fps=fps) for fps in ("25", "10")]
+    plan([folder], configs, Workspace(tmp_path), reporter=ConsoleReporter())
+    assert "try: 2/2 trials," in capsys.readouterr().err
 
 
 def test_what_cannot_be_read_by_trial_takes_nobody_knows_how_long(folder, tmp_path, monkeypatch):

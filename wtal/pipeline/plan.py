@@ -165,7 +165,7 @@ def _needed(
         return None
     seconds = 0.0
     in_flight = machine.jobs if machine.jobs > 1 else machine.in_flight
-    with reporter.task("try", len(groups), "pass") as task:
+    with reporter.task("try", len(groups), "trial") as task:
         for group in groups:
             mine = [_Work(one.video, [n for n in one.missing if n in group]) for one in known]
             mine = [one for one in mine if one.missing]
