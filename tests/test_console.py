@@ -8,7 +8,7 @@ import torch
 from click.testing import CliRunner
 from rich.console import Console
 
-from wtal.cli import _console
+from wtal.cli import _console, main
 from wtal.cli._console import ConsoleReporter, pick_device
 from wtal.errors import UsageError, WtalError
 
@@ -95,6 +95,12 @@ def test_devices_that_are_not_there_are_refused(monkeypatch):
     assert [pick_device(name) for name in ("auto", "cpu")] == ["cpu", "cpu"]
     with pytest.raises(WtalError, match="torch sees no CUDA device here"):
         pick_device("cuda:0")
+
+
+@pytest.mark.parametrize(("command", "several"), [("extract", True), ("train", False)])
+def test_help_names_several_devices_where_they_may_be(command, several):
+    words = " ".join(CliRunner().invoke(main, [command, "--help"]).stdout.split())
+    assert ("cuda:0,cuda:1" in words) == several
 
 
 def test_too_little_memory_is_one_line():

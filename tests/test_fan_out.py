@@ -3,9 +3,11 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,9 @@ from benchmarks._memory import followed
 from tests.videos import constant, write_video
 from wtal.cli import main
 from wtal.data.store import FeatureStore
+from wtal.data.store_index import read_failures
 from wtal.extractors.extractor import Extractor, ExtractorSpec
+from wtal.pipeline import fan_out
 from wtal.pipeline.fan_out import Machine
 
 COUNT = 8
@@ -29,6 +33,23 @@ if __name__ == "__main__":
         print(*(worker.pid for worker in cluster.workers.values()), flush=True)
         sys.stdin.read()
 """
+RAY = """
+import sys
+import ray
+ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+print(ray.get_runtime_context().gcs_address, flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def started(cluster):
+    """The address of a cluster that is there for the block."""
+    with subprocess.Popen(
+        [sys.executable, "-c", cluster], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as it:
+        yield it.stdout.readline().strip()
+        it.stdin.close()
 
 
 def wtal(*arguments, **options):
@@ -93,6 +114,27 @@ def test_two_processes_make_a_networks_features_to_the_last_digits(tmp_path):
         np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-5 * np.abs(one).max())
 
 
+def killed_by_one(stores, specs, home, video):
+    """In place of the work of a process: a video takes it along."""
+    if video.id == "v2":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return fan_out._in_worker(stores, specs, home, video)
+
+
+def test_a_video_that_kills_its_process_is_a_failure_and_the_others_are_in(videos, tmp_path, monkeypatch):
+    """So it is in a call to come, where nothing else is left to do."""
+    files = [str(videos / f"{name}.mp4") for name in ("v0", "v1", "v2")]
+    call = ["extract", *files, "--workspace", str(tmp_path), "--jobs", "2"]
+    monkeypatch.setattr(fan_out, "_in_worker", killed_by_one)
+    done = CliRunner().invoke(main, call)
+    assert done.exit_code == 3, done.stderr
+    assert done.stderr.count("failed: v2: its process was killed (out of memory?)") == 1
+    store = FeatureStore.open(done.stdout.strip())
+    assert store.ids == ("v0", "v1")
+    assert set(read_failures(store.path)) == {"v2"}
+    assert CliRunner().invoke(main, call).exit_code == 3
+
+
 @pytest.mark.slow
 def test_dask_makes_the_same_store(videos, plain, dask, tmp_path):
     done = wtal("extract", videos, "--workspace", "ws", "--engine", "dask", "--cluster", dask[0], cwd=tmp_path)
@@ -119,24 +161,31 @@ def test_a_dask_worker_that_is_killed_loses_and_doubles_nothing(videos, plain, d
 
 
 @pytest.mark.slow
-def test_ray_makes_the_same_store(videos, plain, tmp_path):
-    script = """
-import sys
-import ray
-ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-print(ray.get_runtime_context().gcs_address, flush=True)
-sys.stdin.read()
-"""
-    environment = os.environ | {"RAY_AUTH_MODE": "disabled"}
-    with subprocess.Popen(
-        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-    ) as cluster:
-        address = cluster.stdout.readline().strip()
-        options = ("--engine", "ray", "--cluster", address)
-        done = wtal("extract", videos, "--workspace", tmp_path, *options, env=environment)
-        cluster.stdin.close()
+def test_a_video_that_kills_its_dask_workers_is_a_failure(videos, tmp_path, monkeypatch):
+    monkeypatch.setattr(fan_out, "_in_worker", killed_by_one)
+    monkeypatch.setenv("DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES", "0")
+    with started(CLUSTER) as address:
+        options = ["--workspace", str(tmp_path), "--engine", "dask", "--cluster", address]
+        done = CliRunner().invoke(main, ["extract", *(str(videos / f"v{n}.mp4") for n in range(3)), *options])
+    assert done.exit_code == 3, done.stderr
+    assert done.stderr.count("failed: v2: its process was killed (out of memory?)") == 1
+    assert FeatureStore.open(done.stdout.strip()).ids == ("v0", "v1")
+
+
+@pytest.mark.slow
+def test_ray_makes_the_same_store_but_for_a_video_that_kills_its_process(videos, plain, tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    with started(RAY) as address:
+        options = ["--engine", "ray", "--cluster", address]
+        done = wtal("extract", videos, "--workspace", tmp_path / "all", *options)
+        monkeypatch.setattr(fan_out, "_in_worker", killed_by_one)
+        call = ["extract", *(str(videos / f"v{n}.mp4") for n in range(3)), "--workspace", str(tmp_path / "some")]
+        killed = CliRunner().invoke(main, [*call, *options])
     assert done.returncode == 3, done.stderr
     assert content(done.stdout.strip()) == content(plain[0])
+    assert killed.exit_code == 3, killed.stderr
+    assert killed.stderr.count("failed: v2: its process was killed (out of memory?)") == 1
+    assert FeatureStore.open(killed.stdout.strip()).ids == ("v0", "v1")
 
 
 @pytest.mark.parametrize(
@@ -166,6 +215,30 @@ def test_a_scheduler_that_does_not_answer_is_named(videos, tmp_path):
     assert done.returncode == 1
     assert "no dask scheduler answers at tcp://127.0.0.1:9" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:9", "ray://127.0.0.1:9", "127.0.0.1:port"])
+def test_a_ray_cluster_that_does_not_answer_is_named(videos, tmp_path, monkeypatch, address):
+    """Before ray is asked, which would try for minutes."""
+    ray = pytest.importorskip("ray")
+
+    def refuse(**options):
+        raise AssertionError("ray was asked")
+
+    monkeypatch.setattr(ray, "init", refuse)
+    call = ["extract", str(videos), "--workspace", str(tmp_path), "--engine", "ray", "--cluster", address]
+    done = CliRunner().invoke(main, call)
+    assert done.exit_code == 1
+    assert f"wtal: no ray cluster answers at {address}: " in done.stderr
+
+
+def test_a_listener_is_let_through_and_words_are_left_to_ray():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        for address in (f"127.0.0.1:{port}", f"ray://127.0.0.1:{port}", "auto", "local"):
+            fan_out._knock(address)
+    with pytest.raises(OSError, match="refused"):
+        fan_out._knock(f"127.0.0.1:{port}")
 
 
 def test_the_time_table_counts_what_was_done(videos, tmp_path):

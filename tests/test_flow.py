@@ -148,6 +148,9 @@ def test_unknown_names_are_refused_with_a_suggestion():
         create_flow("dis:mediun")
     with pytest.raises(UsageError, match="did you mean 'opencv-cuda'"):
         create_flow("tvl1:opencv-cud")
+    for name, choice in (("tvl1:", "numba"), ("dis:", "medium")):
+        with pytest.raises(UsageError, match=f"has no implementation ''; choices: .*{choice}"):
+            create_flow(name)
     with pytest.raises(UsageError, match="did you mean 'tvl1'"):
         create_flow("tvl2")
 

@@ -3,14 +3,17 @@
 import time
 from collections import Counter
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
 
 from tests.videos import constant, write_video
+from wtal.cli._console import ConsoleReporter
 from wtal.data import store_writer
 from wtal.extractors.backbone import FrameSize
 from wtal.extractors.extractor import Extractor, ExtractorSpec
+from wtal.extractors.line import Line
 from wtal.extractors.timetable import Spent, TimeTable
 from wtal.pipeline.extract import extract_all
 from wtal.pipeline.fan_out import Machine
@@ -52,6 +55,71 @@ def test_a_video_is_to_come_in_the_stores_that_lack_it_and_an_existing_store_is_
     assert found.seconds == pytest.approx(70 / 25)
     assert found.needed > 0
     assert any("0 snippets of 0 videos" in line for line in words(found))
+
+
+@pytest.fixture
+def endless(tmp_path):
+    """A video whose header does not say how long it is, as that of a live stream."""
+    options = {"codec": "libvpx", "size": (96, 64), "mux": {"live": "1"}}
+    return write_video(tmp_path / "endless.webm", constant(25, 30), **options)
+
+
+def test_videos_that_do_not_declare_their_length_are_counted_and_left_out(folder, endless, tmp_path):
+    workspace, config = Workspace(tmp_path / "ws"), ExtractConfig(streams=("rgb",))
+    found = plan([folder, endless], [config], workspace, trial=0.1)
+    assert [video.seconds for video in found.videos] == [None, *(pytest.approx((20 + 10 * n) / 25) for n in range(3))]
+    assert found.seconds == pytest.approx(90 / 25)
+    assert found.stores[0].snippets == sum(-(-frames // 8) for frames in (20, 30, 40))
+    assert found.needed > 0
+    assert "          1 do not declare their length; they are not in what follows" in words(found)
+
+
+def test_where_no_length_is_known_the_time_is_not_known(endless, tmp_path):
+    """And where all is extracted it is 0, of an endless video too."""
+    workspace, configs = Workspace(tmp_path / "ws"), [ExtractConfig(streams=("rgb",)), ExtractConfig(fps="10")]
+    found = plan([endless], configs, workspace, trial=0.1)
+    assert words(found)[-1] == "time      not known: no video to extract declares its length"
+    assert (found.to_json()["needed_seconds"], found.to_json()["rate"]) == (None, None)
+    extract_all([endless], configs, workspace)
+    found = plan([endless], configs, workspace)
+    assert words(found)[-1] == "time      nothing to extract"
+    assert (found.to_json()["needed_seconds"], found.to_json()["rate"]) == (0, None)
+
+
+def test_a_video_of_no_seconds_declares_no_length(folder, tmp_path, monkeypatch):
+    headers = Line.headers
+    monkeypatch.setattr(Line, "headers", lambda self, path: replace(headers(self, path), duration=Fraction(0)))
+    found = plan([folder], [ExtractConfig(streams=("rgb",))], Workspace(tmp_path))
+    assert [video.seconds for video in found.videos] == [None] * 3
+    assert found.needed is None
+
+
+def test_a_pass_that_is_for_endless_videos_alone_is_not_tried(folder, endless, tmp_path, monkeypatch):
+    """The others are in its store already."""
+    seen, workspace = [], Workspace(tmp_path / "ws")
+    fast, slow = ExtractConfig(streams=("rgb",)), ExtractConfig(streams=("rgb",), fps="10")
+    extract_all([folder], [slow], workspace)
+
+    def tried(extractors, sample, many, seconds):
+        seen.append(([str(one.spec.fps) for one in extractors], len(sample)))
+        return Rates({"decode and size": 1e-6}, 1)
+
+    monkeypatch.setattr("wtal.pipeline.plan.measure", tried)
+    assert plan([folder, endless], [fast, slow], workspace).needed > 0
+    assert seen == [(["25"], 3)]
+
+
+def test_trials_are_counted_in_words(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("wtal.pipeline.plan.measure", lambda *arguments: Rates({"decode and size": 1e-6}, 1))
+    configs = [ExtractConfig(streams=("rgb",), fps=fps) for fps in ("25", "10")]
+    plan([folder], configs, Workspace(tmp_path), reporter=ConsoleReporter())
+    assert "try: 2/2 trials," in capsys.readouterr().err
+
+
+def test_what_cannot_be_read_by_trial_takes_nobody_knows_how_long(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("wtal.pipeline.plan.measure", lambda *arguments: None)
+    found = plan([folder], [ExtractConfig()], Workspace(tmp_path))
+    assert words(found)[-1] == "time      not known: those that were tried cannot be read"
 
 
 def test_a_plan_for_a_cluster_says_that_the_cluster_was_not_tried(folder, tmp_path):

@@ -165,6 +165,22 @@ def test_an_error_goes_to_those_who_ordered_and_the_stage_goes_on():
         assert good.result(60) == 1
 
 
+def test_a_worker_that_cannot_begin_tells_those_who_ordered_and_begins_anew():
+    said = [MemoryError("too many threads"), RuntimeError("not yet")]
+
+    def begin():
+        if said:
+            raise said.pop(0)
+
+    with Stage("late", "rows", [lambda rows: rows], TimeTable(), begin=begin) as stage:
+        orders = [stage.submit(np.full((1, 1), number)) for number in range(4)]
+        with pytest.raises(MemoryError, match="too many threads"):
+            orders[0].result(60)
+        with pytest.raises(RuntimeError, match="not yet"):
+            orders[1].result(60)
+        assert [int(order.result(60)[0, 0]) for order in orders[2:]] == [2, 3]
+
+
 def test_a_closed_stage_cancels_what_waits():
     began, go = threading.Event(), threading.Event()
 

@@ -160,8 +160,16 @@ def json_option(function: Function) -> Function:
 
 def device_option(function: Function) -> Function:
     """`--device`."""
-    option = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
-    return option(function)
+    return _device("auto, cpu, cuda or cuda:N.")(function)
+
+
+def devices_option(function: Function) -> Function:
+    """`--device`, of which several may be named."""
+    return _device("auto, cpu, cuda, cuda:N, or several such as cuda:0,cuda:1.")(function)
+
+
+def _device(words: str) -> Callable[[Function], Function]:
+    return click.option("--device", default="auto", show_default=True, help=words)
 
 
 def set_option(function: Function) -> Function:

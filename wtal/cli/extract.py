@@ -12,7 +12,7 @@ from wtal.cli._console import (
     FINISHED_WITH_FAILURES,
     Command,
     ConsoleReporter,
-    device_option,
+    devices_option,
     json_option,
     pick_device,
     print_json,
@@ -109,7 +109,7 @@ _DEFAULT = ExtractConfig()
 @click.option(
     "--dry-run", is_flag=True, help="Say what there is to do, and after ten seconds of trial how long it takes here."
 )
-@device_option
+@devices_option
 @workspace_option
 @json_option
 def command(

@@ -87,7 +87,7 @@ def resolve_flow(name: str, wanted: str | None, table: Mapping[str, Implementati
     if wanted is not None and wanted not in table:
         raise UsageError(f"flow {name} has no implementation {wanted!r}; {suggest(wanted, table)}")
     reasons = {}
-    for implementation in [wanted] if wanted else _in_order(table, device.partition(":")[0]):
+    for implementation in [wanted] if wanted is not None else _in_order(table, device.partition(":")[0]):
         found = table[implementation]
         if (reason := found.why_not(device)) is None:
             identity = {"name": name, "implementation": implementation, **found.identity()}
@@ -118,6 +118,6 @@ def create_flow(name: str, device: str = CPU) -> FlowMethod:
         UsageError: when there is no such method or implementation.
         WtalError: when the implementation cannot run on this machine.
     """
-    implementation = name.partition(":")[2] or None
-    method: FlowMethod = FLOWS.load(name).create(implementation, device)
+    _, colon, implementation = name.partition(":")
+    method: FlowMethod = FLOWS.load(name).create(implementation if colon else None, device)
     return method

@@ -65,7 +65,8 @@ class Stage(Closing):
     a device that is behind gets full batches, one that waits for its input is not made to wait for more. Without it
     every order runs as it came, so that a video's numbers never depend on its company. `waiting` rows may be queued;
     then `submit` blocks, and what comes before the stage waits with it. A worker holds `needs` of the `cores` while it
-    works. `begin` runs once in each worker's thread.
+    works. `begin` runs in each worker's thread before its first order; where it fails, so does the order, and the next
+    one begins anew.
 
     Raises:
         ValueError: when there is no function.
@@ -127,9 +128,12 @@ class Stage(Closing):
         return self._waiting is None or not self._orders or sum(o.rows for o in self._orders) + rows <= self._waiting
 
     def _work(self, function: Callable[..., Array]) -> None:
-        self._begin()
+        begun = False
         while orders := self._take():
             try:
+                if not begun:
+                    self._begin()
+                begun = True
                 made = self._run(function, orders)
             except BaseException as error:  # noqa: BLE001 - it belongs to those who ordered
                 for order in orders:

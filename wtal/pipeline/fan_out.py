@@ -1,20 +1,24 @@
 """Videos spread over threads of this process, processes of this machine, or a cluster that exists.
 
 Whoever extracts a video writes it into the stores himself, under a claim, so that nothing is lost or doubled when he
-dies: the video is then given to another one. Machines of a cluster must see videos and stores under the same paths.
+dies: the video is then given to another one, and is told as a failure where that one dies too. Machines of a cluster
+must see videos and stores under the same paths.
 """
 
 import functools
 import os
+import socket
+import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack, contextmanager
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager, ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from urllib.parse import urlsplit
 
 from wtal.data.store_writer import StoreWriter, file_fingerprint
 from wtal.errors import UsageError, VideoError, WtalError, require
@@ -34,6 +38,7 @@ _HOME = "WTAL_WORKSPACE"
 _PATIENCE_SECONDS = 0.5
 _IDLE_SECONDS = 10
 """After so long without work a worker process ends: also when its parent was killed."""
+_KILLED = "its process was killed (out of memory?)"
 
 
 @dataclass(frozen=True)
@@ -92,9 +97,9 @@ def spread(
     Raises:
         WtalError: when the cluster cannot be reached.
     """
-    if machine.engine == "loky" and (machine.jobs == 1 or len(videos) < 2):
+    if not videos or (machine.engine == "loky" and machine.jobs == 1):
         return _here(stores, extractors, videos, machine.in_flight)
-    return _elsewhere([store.absolute() for store in stores], [one.spec for one in extractors], videos, machine)
+    return _elsewhere([store.absolute() for store in stores], extractors, videos, machine)
 
 
 def _here(
@@ -105,9 +110,11 @@ def _here(
 
     with ThreadPoolExecutor(decoders) as pool, Line(extractors) as line:
         before, left = line.times.stages(), list(videos)
+        submit = functools.partial(pool.submit, functools.partial(_one, stores, line, wait=False))
         while left:
             later: list[VideoFile] = []
-            for video, reasons in _in_flight(pool, decoders, functools.partial(_one, stores, line, wait=False), left):
+            for video, done in _in_flight(submit, decoders, left):
+                reasons = done.result()
                 if reasons is None:
                     later.append(video)
                     continue
@@ -119,34 +126,61 @@ def _here(
 
 
 def _in_flight(
-    pool: ThreadPoolExecutor, count: int, work: Callable[[Item], Made], items: Iterable[Item]
-) -> Iterator[tuple[Item, Made]]:
-    """(item, what work makes of it) in order of finishing, `count` of them at a time."""
+    submit: Callable[[Item], Future[Made]], count: int, items: Iterable[Item]
+) -> Iterator[tuple[Item, Future[Made]]]:
+    """(item, what came of it) in order of finishing, `count` of them at a time."""
     flying: dict[Future[Made], Item] = {}
     for item in items:
-        flying[pool.submit(work, item)] = item
+        flying[submit(item)] = item
         if len(flying) == count:
             yield from _landed(flying)
     while flying:
         yield from _landed(flying)
 
 
-def _landed(flying: dict[Future[Made], Item]) -> Iterator[tuple[Item, Made]]:
+def _landed(flying: dict[Future[Made], Item]) -> Iterator[tuple[Item, Future[Made]]]:
     for done in wait(flying, return_when=FIRST_COMPLETED).done:
-        yield flying.pop(done), done.result()
+        yield flying.pop(done), done
 
 
 def _elsewhere(
-    stores: Sequence[Path], specs: "Sequence[ExtractorSpec]", videos: Sequence[VideoFile], machine: Machine
+    stores: Sequence[Path], extractors: "Sequence[Extractor]", videos: Sequence[VideoFile], machine: Machine
 ) -> Iterator[Outcome]:
-    """In other processes, here or on a cluster; an engine says how many share a machine, and joblib's settings."""
-    import joblib
+    """In other processes, here or on a cluster. Where some die, each video that they had is tried again by itself."""
+    died = []
+    for video, outcome in _given_out(stores, extractors, videos, machine):
+        if outcome:
+            yield outcome
+        else:
+            died.append(video)
+    for video in died:
+        for _, outcome in _given_out(stores, extractors, [video], machine):
+            yield outcome or _killed(stores, extractors, video)
 
-    with _ENGINES[machine.engine](machine) as (share, settings):
-        shared = tuple(replace(_anywhere(spec), share=share) for spec in specs)
+
+def _given_out(
+    stores: Sequence[Path], extractors: "Sequence[Extractor]", videos: Sequence[VideoFile], machine: Machine
+) -> Iterator[tuple[VideoFile, Outcome | None]]:
+    """Videos in order of finishing, each with its outcome, or None where its process, or one beside it, was killed."""
+    with _ENGINES[machine.engine](machine, len(videos)) as pool:
+        specs = tuple(replace(_anywhere(one.spec), share=pool.share) for one in extractors)
         home = str(Path(os.environ.get(_HOME) or "workspace").absolute())
-        parallel = joblib.Parallel(**settings)
-        yield from parallel(joblib.delayed(_in_worker)(tuple(stores), shared, home, video) for video in videos)
+        submit = functools.partial(pool.submit, tuple(stores), specs, home)
+        for video, done in _in_flight(submit, pool.together, videos):
+            if done.cancelled():
+                raise WtalError(f"the cluster at {machine.cluster} is gone; start it and call again to go on")
+            yield video, None if isinstance(done.exception(), pool.killed) else done.result()
+
+
+def _killed(stores: Sequence[Path], extractors: "Sequence[Extractor]", video: VideoFile) -> Outcome:
+    """The failure of a video whose process was killed, told to the stores that lack it."""
+    reasons = []
+    for store, one in zip(stores, extractors, strict=True):
+        writer = StoreWriter.open(store, one.identity)
+        reasons.append("" if writer.done(video.id) else _KILLED)
+        if reasons[-1]:
+            writer.fail(video.id, _KILLED)
+    return Outcome(video, reasons, {})
 
 
 def _anywhere(spec: "ExtractorSpec") -> "ExtractorSpec":
@@ -246,18 +280,65 @@ def _extracted(line: "Line", video: VideoFile, numbers: Sequence[int]) -> "tuple
         return [error] * len(numbers), ""
 
 
-_AS_THEY_COME = {"return_as": "generator_unordered"}
+@dataclass(frozen=True)
+class _Pool:
+    """Processes, `share` of them on a machine, that `submit` gives the arguments of `_in_worker` to.
+
+    They take `together` videos at a time. An error among `killed` comes of a video whose process died.
+    """
+
+    share: int
+    together: int
+    submit: Callable[..., Future[Outcome]]
+    killed: tuple[type[Exception], ...]
+
+
+class _Processes:
+    """joblib's, on this machine. When one is killed all end, with what they were at; others take what comes then."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._executor = self._new()
+
+    def submit(self, *arguments: Any) -> Future[Outcome]:
+        """To a process that is free."""
+        try:
+            done: Future[Outcome] = self._executor.submit(_in_worker, *arguments)
+        except BrokenExecutor:
+            self._executor = self._new()
+            done = self._executor.submit(_in_worker, *arguments)
+        return done
+
+    def close(self, kill: bool) -> None:
+        """End them, with `kill` whatever they are at."""
+        self._executor.shutdown(wait=True, kill_workers=kill)
+
+    def _new(self) -> Any:
+        import joblib
+        from joblib.externals.loky import ProcessPoolExecutor
+
+        threads = str(max(1, joblib.cpu_count() // self._count))
+        limits = {f"{name}_NUM_THREADS": os.environ.get(f"{name}_NUM_THREADS", threads) for name in _LIBRARIES}
+        return ProcessPoolExecutor(self._count, timeout=_IDLE_SECONDS, env=limits)
+
+
+_LIBRARIES = ("OMP", "OPENBLAS", "MKL", "BLIS", "NUMBA", "NUMEXPR")
+"""That read from the environment how many threads they take, once, in the first moment of a process."""
 
 
 @contextmanager
-def _loky(machine: Machine) -> Iterator[tuple[int, dict[str, Any]]]:
-    yield machine.jobs, {"n_jobs": machine.jobs, "idle_worker_timeout": _IDLE_SECONDS} | _AS_THEY_COME
+def _loky(machine: Machine, videos: int) -> Iterator[_Pool]:
+    jobs = min(machine.jobs, videos)
+    processes, through = _Processes(jobs), False
+    try:
+        yield _Pool(jobs, jobs, processes.submit, (BrokenExecutor,))
+        through = True
+    finally:
+        processes.close(kill=not through)
 
 
 @contextmanager
-def _dask(machine: Machine) -> Iterator[tuple[int, dict[str, Any]]]:
-    import joblib
-
+def _dask(machine: Machine, videos: int) -> Iterator[_Pool]:
     distributed = require("distributed", "dask")
     try:
         client = distributed.Client(machine.cluster, timeout=_REACH_SECONDS, set_as_default=False)
@@ -268,33 +349,45 @@ def _dask(machine: Machine) -> Iterator[tuple[int, dict[str, Any]]]:
         if not workers:
             raise WtalError(f"the dask cluster at {machine.cluster} has no workers; start some")
         processes = Counter(worker["host"] for worker in workers.values())
-        with joblib.parallel_config(backend="dask", client=client):
-            yield max(processes.values()), {"n_jobs": -1} | _AS_THEY_COME
+        together = sum(worker["nthreads"] for worker in workers.values())
+        submit = functools.partial(client.get_executor(pure=False).submit, _in_worker)
+        yield _Pool(max(processes.values()), together, submit, (distributed.KilledWorker,))
 
 
 @contextmanager
-def _ray(machine: Machine) -> Iterator[tuple[int, dict[str, Any]]]:
-    import joblib
-
+def _ray(machine: Machine, videos: int) -> Iterator[_Pool]:
     ray = require("ray", "ray")
-    from ray.util.joblib import register_ray
-
+    died = (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError, ray.exceptions.NodeDiedError)
     began = not ray.is_initialized()
     try:
+        _knock(machine.cluster)
         ray.init(address=machine.cluster, ignore_reinit_error=True, log_to_driver=False)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise WtalError(f"no ray cluster answers at {machine.cluster}: {error}") from None
     try:
         nodes = max(1, sum(node["Alive"] for node in ray.nodes()))
         jobs = machine.jobs if machine.jobs > 1 else max(1, int(ray.cluster_resources().get("CPU", 1)))
-        register_ray()  # type: ignore[no-untyped-call]
-        with joblib.parallel_config(backend="ray"):
-            # Ray's backend tells of all videos at once, at the end; they are in the stores before.
-            yield -(-jobs // nodes), {"n_jobs": jobs}
+        task = ray.remote(max_retries=0)(_in_worker)
+        # Ray tells of workers that died on stdout, where only results belong.
+        with redirect_stdout(sys.stderr):
+            yield _Pool(-(-jobs // nodes), jobs, lambda *arguments: task.remote(*arguments).future(), died)
     finally:
         if began:
             ray.shutdown()
 
 
+def _knock(address: str) -> None:
+    """Nothing where somebody listens at HOST:PORT or ray://HOST:PORT, or it is a word of ray's such as auto.
+
+    Raises:
+        OSError: when nobody does; ray itself would try for minutes.
+        ValueError: when what stands after the colon is no port.
+    """
+    where = urlsplit(address if "://" in address else f"//{address}")
+    if where.hostname and where.port:
+        socket.create_connection((where.hostname, where.port), _REACH_SECONDS).close()
+
+
 _REACH_SECONDS = 10
-_ENGINES: dict[str, Callable[[Machine], Any]] = {"loky": _loky, "dask": _dask, "ray": _ray}
+_Started = Callable[[Machine, int], AbstractContextManager[_Pool]]
+_ENGINES: dict[str, _Started] = {"loky": _loky, "dask": _dask, "ray": _ray}

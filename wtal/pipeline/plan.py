@@ -54,10 +54,11 @@ class PlannedStore:
 
 @dataclass(frozen=True)
 class Plan:
-    """`needed` is how many seconds it will take here, None where there is nothing to try.
+    """`needed` is how many seconds it will take here, 0 where there is nothing to extract, None where it is not known.
 
-    With `cluster` that is what this machine alone would take: of the machines of a cluster nothing is known. `notes`
-    are lines on stores that begin beside others.
+    It is not known where no video to extract declares its length, or none that does can be read. With `cluster` it is
+    what this machine alone would take: of the machines of a cluster nothing is known. `notes` are lines on stores that
+    begin beside others.
     """
 
     videos: tuple[PlannedVideo, ...]
@@ -111,7 +112,7 @@ def plan(
             videos.append(_look(line, file, not missing))
             lacking.append(missing)
         work = [_Work(video, missing) for video, missing in zip(videos, lacking, strict=True) if not video.problem]
-        groups = line.groups(sorted({number for one in work for number in one.missing}))
+        groups = line.groups(sorted({number for one in work if one.known for number in one.missing}))
     needed = _needed(extractors, groups, work, trial, machine, reporter)
     planned = [
         _store(path, one, [each.video for each in work if number in each.missing])
@@ -129,6 +130,11 @@ class _Work:
     missing: list[int]
 
     @property
+    def known(self) -> bool:
+        """That there is something to extract, and how long it is."""
+        return bool(self.missing) and self.video.seconds is not None
+
+    @property
     def picture(self) -> Picture:
         return Picture(Path(self.video.path), self.video.width, self.video.height)
 
@@ -138,7 +144,7 @@ def _look(line: "Line", file: VideoFile, done: bool) -> PlannedVideo:
         info = line.headers(file.path)
     except VideoError as error:
         return PlannedVideo(file.id, str(file.path), None, 0, 0, done, str(error))
-    seconds = None if info.duration is None else float(info.duration)
+    seconds = float(info.duration) if info.duration and info.duration > 0 else None
     return PlannedVideo(file.id, str(file.path), seconds, info.width, info.height, done, "")
 
 
@@ -150,15 +156,18 @@ def _needed(
     machine: Machine,
     reporter: Reporter,
 ) -> float | None:
-    """Seconds for all of it. What does not see the same frames is tried by itself, as it is extracted.
+    """Seconds for all of it, None where nobody knows. What does not see the same frames is tried by itself.
 
-    Processes are tried as so many videos in flight in this one.
+    Processes are tried as so many videos in flight in this one; videos that do not declare their length are left out.
     """
+    known = [one for one in work if one.known]
+    if not known and any(one.missing for one in work):
+        return None
     seconds = 0.0
     in_flight = machine.jobs if machine.jobs > 1 else machine.in_flight
-    with reporter.task("try", len(groups), "pass") as task:
+    with reporter.task("try", len(groups), "trial") as task:
         for group in groups:
-            mine = [_Work(one.video, [n for n in one.missing if n in group]) for one in work]
+            mine = [_Work(one.video, [n for n in one.missing if n in group]) for one in known]
             mine = [one for one in mine if one.missing]
             everybody = [extractors[number] for number in group]
             rates = measure(everybody, _sample(mine), in_flight, trial / len(groups))
@@ -168,7 +177,7 @@ def _needed(
                 wanted = [extractors[number] for number in one.missing]
                 seconds += rates.seconds(load(wanted, one.picture, _frames(wanted[0], one.video)))
             task.advance()
-    return seconds if groups else None
+    return seconds
 
 
 def _sample(work: Sequence[_Work]) -> list[Picture]:
@@ -210,12 +219,18 @@ def words(planned: Plan) -> list[str]:
         lines.append(f"store     {store.path}: {to_come}")
     lines += [f"          {note}" for note in planned.notes]
     lines.append(f"disk      {size(planned.free_bytes)} free")
-    if planned.rate is None or planned.needed is None:
-        lines.append("time      nothing to extract")
-    else:
-        where = "on this machine alone, the cluster was not tried" if planned.cluster else "here"
-        lines.append(f"time      about {hours(planned.needed)} {where}, {planned.rate:.2g} times real time by trial")
+    lines.append(f"time      {_time(planned)}")
     return lines
+
+
+def _time(planned: Plan) -> str:
+    if planned.needed is None:
+        why = "those that were tried cannot be read" if planned.seconds else "no video to extract declares its length"
+        return f"not known: {why}"
+    if planned.rate is None:
+        return "nothing to extract"
+    where = "on this machine alone, the cluster was not tried" if planned.cluster else "here"
+    return f"about {hours(planned.needed)} {where}, {planned.rate:.2g} times real time by trial"
 
 
 def hours(seconds: float) -> str:
