@@ -26,31 +26,29 @@ DIMS = dict.fromkeys(STREAMS, WIDTH)
 # Widths that make a head narrow; a head whose settings are missing here runs at the paper's.
 NARROW = {
     "stpn": {"embedding": 32, "attention_width": 16},
-    "bm": {"attention_width": 16},
+    "bm": {"embedding": 32, "attention_width": 16},
     "wtalc": {"width": 64},
     "basnet": {"width": 32, "filter_width": 16},
-    "lgbm": {"width": 32, "attention_width": 16},
+    "lgbm": {"width": 32, "attention_width": 16, "dropout": 0.3},
     "um": {"width": 64},
     "co2net": {"width": 64, "attention_width": 16},
     "tscn": {"width": 64},
-    "facnet": {"width": 128, "dropout": 0.0},
+    # At the paper's weights one branch teaches nearly alone here, and may take a class for background.
+    "facnet": {"width": 64, "ca_weight": 1.0, "mil_weight": 1.0},
     "rskp": {"width": 128, "scale": 10.0},
 }
 # What the planted test needs beside its defaults, for a head that trains or detects in a way of its own.
 PLANTED_TRAIN = {
-    "bm": {"learning_rate": 5e-4, "steps": 500},
-    "tscn": {"learning_rate": 5e-4, "steps": 400},
-    "lgbm": {"learning_rate": 1e-3, "steps": 400},
+    "facnet": {"scaling": "standard"},
+    "tscn": {"learning_rate": 1e-3},
+    "lgbm": {"steps": 250},
 }
 PLANTED_LOCALIZE = {
     "basnet": {"signal": "product", "activation": "softmax"},
-    "wtalc": {"class_threshold": 0.1},
-    "tscn": {"signal": "product", "activation": "softmax", "range": "none", "class_threshold": 0.1},
-    "stpn": {"signal": "product", "activation": "sigmoid"},
-    "bm": {"signal": "product", "activation": "softmax", "class_threshold": 0.1},
-    "facnet": {"activation": "softmax", "class_threshold": 0.1, "threshold_start": 0.1},
-    "lgbm": {"signal": "product", "activation": "softmax", "class_threshold": 0.1},
-    "um": {"signal": "product", "activation": "softmax", "class_threshold": 0.1},
+    "bm": {"signal": "product", "activation": "softmax"},
+    "co2net": {"activation": "softmax"},
+    "facnet": {"activation": "softmax", "threshold_start": 0.1},
+    "lgbm": {"signal": "product", "activation": "softmax", "nms_tiou": 0.5},
     "rskp": {
         "signal": "product",
         "activation": "softmax",
@@ -58,10 +56,12 @@ PLANTED_LOCALIZE = {
         "threshold_start": 0.001,
         "threshold_stop": 0.1,
         "threshold_step": 0.005,
-        "class_threshold": 0.1,
         "video_weight": 0.0,
         "nms_tiou": 0.5,
     },
+    "stpn": {"signal": "product", "activation": "sigmoid"},
+    "tscn": {"signal": "product", "activation": "softmax", "range": "none"},
+    "um": {"signal": "product", "activation": "softmax"},
 }
 
 heads = pytest.mark.parametrize("name", HEADS.names())
@@ -253,13 +253,16 @@ def test_an_unknown_head_is_answered_with_the_nearest():
 
 
 @heads
-def test_planted_actions_are_found(name, tmp_path):
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_planted_actions_are_found(name, seed, tmp_path):
     train, held_out = planted_videos(24, seed=1), planted_videos(16, seed=2)
     settings = {"steps": 200, "batch_size": 8, "learning_rate": 2e-3, "sampling": "full", "checkpoint_every": 200}
     config = TrainConfig(**settings | PLANTED_TRAIN.get(name, {}))
-    localization = LocalizeConfig(**{"threshold_stop": 0.9, "threshold_step": 0.05} | PLANTED_LOCALIZE.get(name, {}))
+    # Every class is looked for: of two in one video, a softmax may leave the lesser next to nothing.
+    found_by = {"threshold_stop": 0.9, "threshold_step": 0.05, "class_threshold": 0.0}
+    localization = LocalizeConfig(**found_by | PLANTED_LOCALIZE.get(name, {}))
     videos = [LabelledVideo(v.id, lambda v=v: v.streams, v.labels) for v in train]
-    trained = Trainer(make(name), videos, config, 0, tmp_path).run()
+    trained = Trainer(make(name, seed=seed), videos, config, seed, tmp_path).run()
     detections = {}
     for video in held_out:
         length = len(video.streams["rgb"])
