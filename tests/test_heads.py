@@ -40,6 +40,7 @@ NARROW = {
 # What the planted test needs beside its defaults, for a head that trains or detects in a way of its own.
 PLANTED_TRAIN = {
     "facnet": {"scaling": "standard"},
+    "rskp": {"scaling": "standard"},
     "tscn": {"learning_rate": 1e-3},
     "lgbm": {"steps": 250},
 }
