@@ -70,6 +70,7 @@ def test_videos_that_do_not_declare_their_length_are_counted_and_left_out(folder
     assert [video.seconds for video in found.videos] == [None, *(pytest.approx((20 + 10 * n) / 25) for n in range(3))]
     assert found.seconds == pytest.approx(90 / 25)
     assert found.stores[0].snippets == sum(-(-frames // 8) for frames in (20, 30, 40))
+    assert found.stores[0].videos == 3
     assert found.needed > 0
     assert "          1 do not declare their length; they are not in what follows" in words(found)
 

@@ -44,7 +44,7 @@ class PlannedVideo:
 
 @dataclass(frozen=True)
 class PlannedStore:
-    """A store to be filled: videos, snippets and bytes of features that are to come."""
+    """A store to be filled: videos of declared length, snippets and bytes of features that are to come."""
 
     path: str
     videos: int
@@ -194,9 +194,10 @@ def _frames(extractor: "Extractor", video: PlannedVideo) -> int:
 
 
 def _store(path: Path, extractor: "Extractor", todo: Sequence[PlannedVideo]) -> PlannedStore:
-    snippets = sum(grid(extractor, frames).num_snippets for video in todo if (frames := _frames(extractor, video)))
+    snippets = [grid(extractor, frames).num_snippets for video in todo if (frames := _frames(extractor, video))]
     width = sum(backbone.dim for backbone in extractor.backbones.values())
-    return PlannedStore(str(path), len(todo), snippets, snippets * width * np.dtype(extractor.spec.dtype).itemsize)
+    row = width * np.dtype(extractor.spec.dtype).itemsize
+    return PlannedStore(str(path), len(snippets), sum(snippets), sum(snippets) * row)
 
 
 def _free(path: Path) -> int:
