@@ -364,7 +364,7 @@ def test_test_branches():
         ({"summary": "snippets"}, "leaves nothing to remember"),
         ({"summary": "k_means", "memory": "video"}, "set head.summary to em or em_fixed"),
         ({"propagation": "scores", "distill": "l1"}, "updates no features"),
-        ({"base": "basnet"}, "take stpn, bm, um or facnet"),
+        ({"base": "basnet"}, "take stpn, bm, um, facnet or wtalc"),
         ({"base": "facnet", "region": "foreground"}, "'facnet' has no attention"),
         ({"base": "wtalc", "extremes": 1}, "'wtalc' has no attention"),
         ({"base": "nothing"}, "there is no head 'nothing'"),

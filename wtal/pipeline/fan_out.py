@@ -359,21 +359,19 @@ def _ray(machine: Machine, videos: int) -> Iterator[_Pool]:
     ray = require("ray", "ray")
     died = (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError, ray.exceptions.NodeDiedError)
     began = not ray.is_initialized()
-    try:
-        _knock(machine.cluster)
-        ray.init(address=machine.cluster, ignore_reinit_error=True, log_to_driver=False)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise WtalError(f"no ray cluster answers at {machine.cluster}: {error}") from None
-    try:
+    # Until it is shut down, ray may tell at any moment of workers that died: on stdout, where only results belong.
+    with redirect_stdout(sys.stderr), ExitStack() as ended:
+        try:
+            _knock(machine.cluster)
+            ray.init(address=machine.cluster, ignore_reinit_error=True, log_to_driver=False)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise WtalError(f"no ray cluster answers at {machine.cluster}: {error}") from None
+        if began:
+            ended.callback(ray.shutdown)
         nodes = max(1, sum(node["Alive"] for node in ray.nodes()))
         jobs = machine.jobs if machine.jobs > 1 else max(1, int(ray.cluster_resources().get("CPU", 1)))
         task = ray.remote(max_retries=0)(_in_worker)
-        # Ray tells of workers that died on stdout, where only results belong.
-        with redirect_stdout(sys.stderr):
-            yield _Pool(-(-jobs // nodes), jobs, lambda *arguments: task.remote(*arguments).future(), died)
-    finally:
-        if began:
-            ray.shutdown()
+        yield _Pool(-(-jobs // nodes), jobs, lambda *arguments: task.remote(*arguments).future(), died)
 
 
 def _knock(address: str) -> None:
