@@ -26,9 +26,9 @@ from benchmarks._scene import moving_frames
 from benchmarks._turns import rates, rows, short, take_turns
 from wtal.extractors import create_backbone
 from wtal.extractors.backbone import Backbone
+from wtal.extractors.execution.video_pass import flows_of
+from wtal.extractors.execution.windows import Windows
 from wtal.extractors.optical_flow import FlowMethod, create_flow
-from wtal.extractors.snippets import Windows
-from wtal.extractors.streams import flows_of
 from wtal.registry import BACKBONES
 
 SIZES = ("160x120", "340x256")

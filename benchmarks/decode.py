@@ -24,11 +24,11 @@ from benchmarks._report import arguments, report
 from benchmarks._scene import FPS, Image, moving_frames, write_h264
 from benchmarks._turns import rates, rows, short, take_turns
 from wtal.errors import VideoError
-from wtal.extractors.isolate import ReaderProcess
-from wtal.extractors.probe import probe
-from wtal.extractors.sampling import Sampler
-from wtal.extractors.scale import FrameSize, scale, scaled_size
-from wtal.extractors.video import read
+from wtal.extractors.decoding.frame_size import FrameSize, scale, scaled_size
+from wtal.extractors.decoding.isolated import ReaderProcess
+from wtal.extractors.decoding.probe import probe
+from wtal.extractors.decoding.reader import read
+from wtal.extractors.decoding.resample import Sampler
 from wtal.registry import READERS
 
 SIZES = ("320x240", "640x360", "1280x720", "1920x1080")

@@ -26,21 +26,21 @@ from benchmarks._memory import followed
 from benchmarks._report import arguments, report
 from benchmarks._scene import moving_frames
 from benchmarks._turns import short, take_turns
-from wtal.extractors.extractor import FLOW, Extractor, ExtractorSpec
-from wtal.extractors.isolate import ReaderProcess
+from wtal.extractors.decoding.isolated import ReaderProcess
+from wtal.extractors.execution.extractor import FLOW, Extractor, ExtractorSpec
+from wtal.extractors.execution.stage_times import TimeTable
+from wtal.extractors.execution.video_pass import Features, flows_of
+from wtal.extractors.execution.worker_stage import Stage
 from wtal.extractors.optical_flow import create_flow
-from wtal.extractors.stage import Stage
-from wtal.extractors.streams import Features, flows_of
-from wtal.extractors.timetable import TimeTable
-from wtal.pipeline.extract import extract_all
-from wtal.pipeline.fan_out import Machine
+from wtal.pipeline.extraction.extract import extract_all
+from wtal.pipeline.extraction.spread import Machine
+from wtal.pipeline.extraction.videos import find_videos
 from wtal.pipeline.recipe import ExtractConfig
-from wtal.pipeline.videos import find_videos
 from wtal.pipeline.workspace import Workspace
 
 _HERE = Path(__file__).parents[1]
 _LONG = 160, 120
-_IDLE = "import torch, cv2, av, time, wtal.extractors.line; time.sleep(2)"
+_IDLE = "import torch, cv2, av, time, wtal.extractors.execution.assembly_line; time.sleep(2)"
 
 
 def main(argv: Sequence[str] | None = None) -> None:

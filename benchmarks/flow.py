@@ -32,9 +32,9 @@ from numpy.typing import NDArray
 from benchmarks._motions import SMALL, TEXTURES, Pair, endpoint_error, pairs, sample
 from benchmarks._report import arguments, report
 from benchmarks._turns import rates, rows, short, take_turns
-from wtal.extractors import tvl1_numba
 from wtal.extractors.optical_flow import FlowEngine, create_flow
-from wtal.extractors.tvl1 import Parameters
+from wtal.extractors.tvl1 import numba_engine
+from wtal.extractors.tvl1.parameters import Parameters
 
 SIZES = ("340x256",)
 METHODS = ("tvl1", "tvl1-fast", "dis")
@@ -138,7 +138,7 @@ def ways(settings: Sequence[str]) -> dict[str, Way]:
         OPENCV[1]: partial(with_threads, 1, contrib.engines(cores)),
     }
     return tasks | {
-        name: partial(flows_of, [tvl1_numba.Engine(parameters(name)) for _ in range(cores)]) for name in settings
+        name: partial(flows_of, [numba_engine.Engine(parameters(name)) for _ in range(cores)]) for name in settings
     }
 
 

@@ -19,8 +19,8 @@ from torch import Tensor
 from benchmarks._motions import sample
 from benchmarks._report import arguments, report
 from benchmarks._turns import rates, rows, short, take_turns
-from wtal.extractors.tvl1 import Parameters, pyramid
-from wtal.extractors.tvl1_triton import Engine, chunk, tvl1, why_not
+from wtal.extractors.tvl1.parameters import Parameters, pyramid
+from wtal.extractors.tvl1.triton_engine import Engine, chunk, tvl1, why_not
 
 SIZES = ("340x256",)
 BATCHES = (1, 16, 256)

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from benchmarks._report import arguments, report
 from benchmarks._turns import rates, short, take_turns
-from wtal.extractors import tvl1_numba
-from wtal.extractors.simd import (
+from wtal.extractors.tvl1 import numba_engine
+from wtal.extractors.tvl1.numba_simd import (
     LANES,
     Vector,
     fill,
@@ -32,7 +32,7 @@ from wtal.extractors.simd import (
     root,
     store,
 )
-from wtal.extractors.tvl1 import Parameters
+from wtal.extractors.tvl1.parameters import Parameters
 
 Floats = NDArray[np.float32]
 
@@ -69,9 +69,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 def measure(width: int, height: int, iterations: int, repeat: int) -> dict[str, float]:
     """Microseconds an iteration, by task."""
     moving, resting = _state(width, height, 1.0), _state(width, height, 1e-38)
-    mask = np.zeros(tvl1_numba._pitch(width), np.float32)
+    mask = np.zeros(numba_engine._pitch(width), np.float32)
     mask[: width - 1] = 1
-    numbers = tvl1_numba.Engine(Parameters())._numbers
+    numbers = numba_engine.Engine(Parameters())._numbers
     run = partial(_iterations, mask=mask, height=height, width=width, numbers=numbers, count=iterations)
     tasks = {
         "iteration": partial(run, moving.copy(), flush=True),
@@ -94,12 +94,12 @@ def measure(width: int, height: int, iterations: int, repeat: int) -> dict[str, 
 
 def _state(width: int, height: int, scale: float) -> Floats:
     """Random flow, dual variables and pictures; zeros around them."""
-    state = np.zeros(tvl1_numba._length(height, width), np.float32)
+    state = np.zeros(numba_engine._length(height, width), np.float32)
     rng = np.random.default_rng(0)
     for field in range(0, _FIELDS, 2):
         for row in range(height):
             for one in (field, field + 1):
-                at = tvl1_numba._start(row, width) + one * tvl1_numba._pitch(width)
+                at = numba_engine._start(row, width) + one * numba_engine._pitch(width)
                 state[at : at + width] = scale * rng.normal(0, 1, width)
     return state
 
@@ -114,18 +114,18 @@ def _iterations(state: Floats, mask: Floats, height: int, width: int, numbers: A
     if not flush:
         restore(before)
     for _ in range(count):
-        tvl1_numba._iterate(state, height, width, mask, numbers)
+        numba_engine._iterate(state, height, width, mask, numbers)
     restore(before)
 
 
 @kernel
 def _sweeps(state: Floats, height: int, width: int, count: int) -> np.float32:
-    pitch = tvl1_numba._pitch(width)
+    pitch = numba_engine._pitch(width)
     total = fill(np.float32(0))
     for _ in range(count):
         for row in range(height):
             for x in range(0, width, LANES):
-                at = tvl1_numba._start(row, width) + x
+                at = numba_engine._start(row, width) + x
                 for field in range(_CHANGED, _FIELDS):
                     total = total + load(state, at + field * pitch)
                 for field in range(_CHANGED):

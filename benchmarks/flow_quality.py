@@ -24,10 +24,11 @@ from benchmarks._motions import endpoint_error
 from benchmarks._report import arguments, report
 from benchmarks._scene import moving_frames
 from benchmarks.flow import parameters
-from wtal.extractors import create_backbone, tvl1_numba
+from wtal.extractors import create_backbone
 from wtal.extractors.backbone import Backbone
+from wtal.extractors.decoding.frame_size import FrameSize, scale, scaled_size
 from wtal.extractors.optical_flow import create_flow
-from wtal.extractors.scale import FrameSize, scale, scaled_size
+from wtal.extractors.tvl1 import numba_engine
 
 METHODS = ("tvl1", "tvl1-fast", "dis")
 SETTINGS = (
@@ -95,7 +96,7 @@ def ways(clips: Sequence[Grays], settings: Sequence[str]) -> dict[str, list[Flow
     """Name -> the flow of every clip, (L - 1, H, W, 2); OpenCV's default first."""
     opencv = create_flow("tvl1:opencv-contrib").new()
     engines: dict[str, Callable[[Grays, Grays], Flows]] = {name: create_flow(name).new() for name in METHODS}
-    engines |= {name: tvl1_numba.Engine(parameters(name)) for name in settings}
+    engines |= {name: numba_engine.Engine(parameters(name)) for name in settings}
     reference = [opencv(clip[:-1], clip[1:]) for clip in clips]
     noisy = [_noisy(clip, seed) for seed, clip in enumerate(clips)]
     return {

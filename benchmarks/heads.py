@@ -20,10 +20,10 @@ from torch import Tensor, nn
 from benchmarks._report import arguments, report
 from benchmarks._turns import Times, rates, rows, short, take_turns
 from wtal.data.batch import SnippetBatch
+from wtal.heap import freed_memory_kept
 from wtal.models import create_head
 from wtal.models.head import Head, HeadOutput
-from wtal.models.memory import freed_memory_kept
-from wtal.models.temporal import Dropout, TemporalConv
+from wtal.models.layers.temporal import Dropout, TemporalConv
 from wtal.registry import HEADS
 
 WIDE, NARROW = 1024, 64

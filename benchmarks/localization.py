@@ -17,7 +17,7 @@ from benchmarks._report import arguments, report
 from benchmarks._turns import rates, rows, short, take_turns
 from wtal.data.grid import SnippetGrid
 from wtal.data.segments import Detection
-from wtal.models.localize import (
+from wtal.models.localization.localize import (
     Activations,
     LocalizeConfig,
     localize_many,
@@ -25,7 +25,7 @@ from wtal.models.localize import (
     outer_inner,
     runs_above,
 )
-from wtal.models.signals import signals_of
+from wtal.models.localization.signals import signals_of
 
 Video = tuple[Activations, SnippetGrid]
 

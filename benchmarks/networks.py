@@ -20,8 +20,8 @@ from benchmarks._scene import moving_frames
 from benchmarks._turns import rates, rows, short, take_turns
 from wtal.extractors import create_backbone
 from wtal.extractors.backbone import Backbone
+from wtal.extractors.decoding.frame_size import scaled_size
 from wtal.extractors.runtime import OPENVINO, run_by
-from wtal.extractors.scale import scaled_size
 
 NETWORKS = (
     "i3d",

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from benchmarks._report import arguments, report
 from benchmarks._turns import rates, rows, short, take_turns
-from wtal.models.random_walk import Means, affinity, closed_form, direct
+from wtal.models.layers.random_walk import Means, affinity, closed_form, direct
 
 LENGTHS = (100, 200, 500, 1000, 2000, 5000)
 W, SHARPNESS = 0.5, 5.0

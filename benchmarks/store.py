@@ -20,7 +20,7 @@ from benchmarks._report import arguments, report
 from benchmarks._turns import short
 from wtal.data.grid import SnippetGrid
 from wtal.data.store import FeatureStore
-from wtal.data.store_writer import StoreWriter
+from wtal.data.store.writer import StoreWriter
 
 Streams = dict[str, NDArray[Any]]
 Read = Callable[[str], Streams]

@@ -18,8 +18,8 @@ from pydantic.fields import FieldInfo
 
 from wtal.config import Config
 from wtal.extractors.backbone import Description, described
-from wtal.models.localize_config import LocalizeConfig
-from wtal.models.train_config import TrainConfig
+from wtal.models.localization.config import LocalizeConfig
+from wtal.models.training.config import TrainConfig
 from wtal.pipeline.recipe import EvaluateConfig, ExtractConfig, Recipe, ReportedConfig
 from wtal.registry import BACKBONES, HEADS
 

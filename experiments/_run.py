@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from wtal.cli._console import ConsoleReporter
-from wtal.cli.train import parse_seeds
+from wtal.commands._console import ConsoleReporter
+from wtal.commands.train import parse_seeds
 from wtal.data.files import write_atomic, write_json
-from wtal.pipeline.compare import Comparison, to_json
-from wtal.pipeline.compare_table import markdown_table
+from wtal.pipeline.comparison.compare import Comparison, to_json
+from wtal.pipeline.comparison.table import markdown_table
 
 RESULTS = Path(__file__).with_name("results")
 

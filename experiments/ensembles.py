@@ -13,11 +13,11 @@ from typing import Any
 
 from experiments._run import arguments
 from wtal.data.files import write_atomic, write_json
-from wtal.models.localize_config import LocalizeConfig
+from wtal.models.localization.config import LocalizeConfig
 from wtal.pipeline.detect import detect, localize_settings
-from wtal.pipeline.ensemble import ensemble
-from wtal.pipeline.ensemble_folder import By
-from wtal.pipeline.evaluate import evaluate_seed
+from wtal.pipeline.ensemble_run import By
+from wtal.pipeline.ensembles.ensemble import ensemble
+from wtal.pipeline.judging.ground_truth import evaluate_seed
 from wtal.pipeline.recipe import load_recipe
 from wtal.pipeline.train import TrainInputs, train
 from wtal.pipeline.workspace import Workspace

@@ -9,9 +9,9 @@ import sys
 from collections.abc import Sequence
 
 from experiments._run import arguments, keep
-from wtal.pipeline.ablation import load_ablation
-from wtal.pipeline.compare import compare, entries
-from wtal.pipeline.extract import extract
+from wtal.pipeline.comparison.ablation import load_ablation
+from wtal.pipeline.comparison.compare import compare, entries
+from wtal.pipeline.extraction.extract import extract
 from wtal.pipeline.recipe import load_recipe
 from wtal.pipeline.workspace import Workspace
 from wtal.registry import HEADS

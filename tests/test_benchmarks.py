@@ -16,7 +16,7 @@ from benchmarks._turns import rates, take_turns
 from benchmarks.decode import check
 from wtal import models
 from wtal.errors import FormatError, VideoError
-from wtal.extractors.tvl1 import Parameters
+from wtal.extractors.tvl1.parameters import Parameters
 from wtal.registry import HEADS
 
 FOLDER = Path(benchmarks.__file__).parent

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 import torch
 
-from tests import test_heads as contract
-from tests.planted import CLASSES, planted_videos
-from tests.videos import constant, write_video
+from tests.models.heads import test_heads as contract
+from tests.support.planted import CLASSES, planted_videos
+from tests.support.videos import constant, write_video
 from wtal.cli import COMMANDS, main
 from wtal.config import Config, override
 from wtal.data.annotations import guess_format, read_annotations
@@ -27,13 +27,13 @@ from wtal.data.files import write_json
 from wtal.data.grid import SnippetGrid
 from wtal.data.layout_note import Note
 from wtal.data.store import FeatureStore
-from wtal.data.store_writer import StoreWriter
+from wtal.data.store.writer import StoreWriter
 from wtal.eval.submission_check import check_submission
 from wtal.extractors import create_backbone
-from wtal.pipeline.ablation import Ablation
+from wtal.pipeline.comparison.ablation import Ablation
 from wtal.pipeline.detect import detect
-from wtal.pipeline.extract import extract
-from wtal.pipeline.inventory import inventory
+from wtal.pipeline.extraction.extract import extract
+from wtal.pipeline.inspection.inventory import inventory
 from wtal.pipeline.recipe import ExtractConfig, Recipe
 from wtal.pipeline.train import TrainInputs, train
 from wtal.pipeline.workspace import Workspace
@@ -381,7 +381,7 @@ def test_every_key_of_the_files_is_explained(run_folder):
 def test_every_key_of_an_extracted_video_is_explained():
     summary = next(
         node
-        for node in ast.walk(ast.parse((ROOT / "wtal/extractors/video.py").read_text()))
+        for node in ast.walk(ast.parse((ROOT / "wtal/extractors/decoding/reader.py").read_text()))
         if isinstance(node, ast.FunctionDef) and node.name == "to_json"
     )
     keys = [key.value for node in ast.walk(summary) if isinstance(node, ast.Dict) for key in node.keys]
@@ -399,7 +399,7 @@ def reasons() -> list[tuple[str, str]]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.args):
                 continue
-            if node.func.id in ("VideoError", "VideoBroken", "ReaderFailed") and path.stem != "demo_video":
+            if node.func.id in ("VideoError", "VideoBroken", "ReaderFailed") and path.parent.name != "demo":
                 parts = [n.value for n in ast.walk(node.args[0]) if isinstance(n, ast.Constant)]
                 fixed = max((part.strip(" :;(),") for part in parts if isinstance(part, str)), key=len, default="")
                 if len(fixed) > 5:

@@ -9,14 +9,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from wtal.models.memory import freed_memory_kept
+from wtal.heap import freed_memory_kept
 
 # In a process of its own: what other tests left behind would serve its steps.
 STEPS = """
 import json, resource
 from pathlib import Path
 import torch
-from wtal.models.memory import freed_memory_kept
+from wtal.heap import freed_memory_kept
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

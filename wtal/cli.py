@@ -42,7 +42,7 @@ class Commands(click.Group):
         """The command, imported; None where there is none."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f"wtal.cli.{cmd_name.replace('-', '_')}").command
+        command: click.Command = importlib.import_module(f"wtal.commands.{cmd_name.replace('-', '_')}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

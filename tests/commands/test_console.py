@@ -8,8 +8,9 @@ import torch
 from click.testing import CliRunner
 from rich.console import Console
 
-from wtal.cli import _console, main
-from wtal.cli._console import ConsoleReporter, pick_device
+from wtal.cli import main
+from wtal.commands import _console
+from wtal.commands._console import ConsoleReporter, pick_device
 from wtal.errors import UsageError, WtalError
 
 ODD = "s[/q/b [red]x :smile: " + "long" * 40

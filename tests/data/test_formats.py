@@ -4,7 +4,7 @@ import pickle
 import numpy as np
 import pytest
 
-from tests.conftest import SHARED, needs_shared
+from tests.support.reference import SHARED, needs_shared
 from wtal.data.annotations import guess_format, read_annotations, write_annotations
 from wtal.data.detections import align_ids, read_detections, write_detections
 from wtal.data.segments import Annotation, Detection

@@ -20,13 +20,12 @@ from hypothesis import strategies as st
 from benchmarks import store as benchmark
 from wtal.data.grid import SnippetGrid
 from wtal.data.store import FeatureStore, describe, store_name
-from wtal.data.store_part import key_of
-from wtal.data.store_writer import StoreWriter, file_fingerprint
+from wtal.data.store.part import key_of
+from wtal.data.store.writer import StoreWriter, file_fingerprint
 from wtal.errors import StoreError
 
 IDENTITY = {"backbone": "i3d", "stride": 16, "flow": {"name": "tvl1", "warps": 5}}
 VIDEOS = ["zebra", "a/b c", "-dash", "Übung", "x" * 400, "short"]
-REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 def grid_of(snippets: int, tail: str = "pad") -> SnippetGrid:

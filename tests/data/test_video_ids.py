@@ -2,17 +2,18 @@
 
 import os
 import re
-from pathlib import Path, PurePath
+from pathlib import PurePath
 
 import pytest
 
+from tests.support.reference import REPOSITORY
 from wtal.data.annotations import read_annotations, write_annotations
 from wtal.data.dataset import match_ids
 from wtal.data.detections import read_detections, write_detections
 from wtal.data.segments import Detection
 from wtal.data.video_ids import is_video_name, readable, short_ids
 from wtal.errors import UsageError
-from wtal.pipeline.videos import find_videos
+from wtal.pipeline.extraction.videos import find_videos
 
 
 def make(folder, *names):
@@ -144,7 +145,7 @@ def test_names_that_are_not_utf_8_can_be_written(tmp_path):
 
 def test_the_example_of_the_documentation(tmp_path):
     """What docs/formats.md says of the ids of its folder is what the reader makes of it."""
-    page = (Path(__file__).parents[1] / "docs" / "formats.md").read_text(encoding="utf-8")
+    page = (REPOSITORY / "docs" / "formats.md").read_text(encoding="utf-8")
     section = page.partition("### folder")[2].partition("### wtalc")[0]
     rows = [
         re.split(r"\s{2,}", line.strip()) for line in section.partition("```text\n")[2].split("```")[0].splitlines()

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.conftest import SHARED, needs_shared
+from tests.support.reference import SHARED, needs_shared
 from wtal.data.annotations import read_annotations
 from wtal.data.detections import read_detections
 from wtal.data.segments import Annotation, Detection, Segment

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.conftest import SHARED, needs_shared
+from tests.support.reference import SHARED, needs_shared
 from wtal.cli import main
 from wtal.data.ambiguous import read_ambiguous
 from wtal.data.annotations import read_annotations, write_annotations
@@ -20,7 +20,7 @@ from wtal.data.segments import Annotation, Detection, Segment, tiou
 from wtal.errors import FormatError, UsageError
 from wtal.eval import compare_detections, evaluate_detections, evaluate_labels, evaluate_proposals
 from wtal.eval.classification import best_scores
-from wtal.pipeline.figures import Figures, csv_table, markdown_table, text_table
+from wtal.pipeline.judging.tables import Figures, csv_table, markdown_table, text_table
 
 spans = st.tuples(st.integers(0, 40), st.integers(1, 20)).map(lambda pair: (pair[0], pair[0] + pair[1]))
 truths = st.dictionaries(

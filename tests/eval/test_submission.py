@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.conftest import SHARED, needs_shared
+from tests.support.reference import SHARED, needs_shared
 from wtal.cli import main
 from wtal.data.annotations import read_annotations
 from wtal.data.assemble import DatasetBuilder

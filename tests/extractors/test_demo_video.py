@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from wtal.errors import UsageError
-from wtal.extractors import demo_scene, demo_video
-from wtal.extractors.demo_video import ACTIONS, VIDEOS, render_collection
+from wtal.extractors.demo import scene as demo_scene
+from wtal.extractors.demo import video as demo_video
+from wtal.extractors.demo.video import ACTIONS, VIDEOS, render_collection
 
 COUNTS = {"training": 7, "validation": 2, "testing": 1}
 

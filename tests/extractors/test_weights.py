@@ -15,7 +15,6 @@ import torch
 from torch import nn
 
 from wtal.errors import UsageError, WeightsError
-from wtal.extractors.checkpoint import _SAFETENSORS_TYPES, read_checkpoint
 from wtal.extractors.weights import (
     Weights,
     fetch,
@@ -25,10 +24,11 @@ from wtal.extractors.weights import (
     published_as,
     random_seed,
     randomise,
-    state_digest,
     verify,
     weights_folder,
 )
+from wtal.extractors.weights.checkpoint import _SAFETENSORS_TYPES, read_checkpoint
+from wtal.extractors.weights.published import state_digest
 
 STATE = {"conv.weight": torch.arange(24.0).reshape(2, 3, 4), "conv.bias": torch.tensor([0.5, -1.0])}
 

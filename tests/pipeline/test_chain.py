@@ -11,12 +11,12 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from tests.videos import constant, write_video
+from tests.support.videos import constant, write_video
 from wtal.cli import main
 from wtal.data.annotations import read_annotations
 from wtal.data.detections import read_detections
 from wtal.data.store import FeatureStore
-from wtal.models.trainer import newest_checkpoint
+from wtal.models.training.trainer import newest_checkpoint
 
 QUICK = ("--set", "train.steps=6", "--set", "train.checkpoint_every=3")
 
@@ -184,7 +184,7 @@ import os, random, signal, sys, time
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
-import wtal.models.trainer
+import wtal.models.training.trainer
 from wtal.pipeline.detect import detect
 from wtal.pipeline.recipe import load_recipe
 from wtal.pipeline.train import TrainInputs, train

@@ -14,19 +14,19 @@ import torch
 from click.testing import CliRunner
 from torch import nn
 
-from tests.planted import CLASSES, STREAMS, WIDTH, planted_videos
+from tests.support.planted import CLASSES, STREAMS, WIDTH, planted_videos
 from wtal.cli import main
 from wtal.data.files import write_json
 from wtal.data.grid import SnippetGrid
 from wtal.data.store import FeatureStore
-from wtal.data.store_writer import StoreWriter
+from wtal.data.store.writer import StoreWriter
 from wtal.errors import ConfigError, UsageError
 from wtal.models import create_head
 from wtal.models.cost import cost
-from wtal.pipeline.ablation import ablation_names, load_ablation, printed_in, recipe_of
-from wtal.pipeline.compare import entries
+from wtal.pipeline.comparison.ablation import ablation_names, load_ablation, printed_in, recipe_of
+from wtal.pipeline.comparison.compare import entries
+from wtal.pipeline.comparison.reported import Printed, is_of
 from wtal.pipeline.recipe import RECIPES, load_recipe, recipe_names
-from wtal.pipeline.reported import Printed, is_of
 from wtal.pipeline.train import resolve_early
 from wtal.pipeline.workspace import Workspace
 
@@ -239,7 +239,7 @@ def test_what_is_refused(place, arguments, words, code):
 
 
 def test_a_store_is_chosen_by_its_backbone(place, tmp_path):
-    from wtal.pipeline.compare import store_of
+    from wtal.pipeline.comparison.compare import store_of
 
     workspace = Workspace(tmp_path)
     recipe = load_recipe("collection")

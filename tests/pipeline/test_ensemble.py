@@ -11,19 +11,20 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from tests.planted import planted_videos
+from tests.support.planted import planted_videos
+from tests.support.reference import REPOSITORY
 from wtal.cli import main
 from wtal.data.detections import read_detections
 from wtal.data.files import write_json
 from wtal.data.grid import SnippetGrid
-from wtal.data.merge import resampled
 from wtal.data.segments import Detection, as_array
 from wtal.data.store import FeatureStore
-from wtal.data.store_writer import StoreWriter
-from wtal.models.ensemble import Answer, comparable, fuse, mean_activations, typical_best
-from wtal.models.localize import Activations, nms
-from wtal.models.localize_config import LocalizeConfig
-from wtal.pipeline.ensemble_members import common_ids
+from wtal.data.store.resample import resampled
+from wtal.data.store.writer import StoreWriter
+from wtal.models.localization.config import LocalizeConfig
+from wtal.models.localization.ensemble import Answer, comparable, fuse, mean_activations, typical_best
+from wtal.models.localization.localize import Activations, nms
+from wtal.pipeline.ensembles.members import common_ids
 from wtal.pipeline.workspace import Workspace
 
 NAMES = {"dive": "Springboard diving", "jump": "High jump", "throw": "Javelin throw"}
@@ -484,8 +485,8 @@ def test_where_nothing_can_be_written_there_is_one_line(made, tmp_path):
 SLOW = """
 import sys, time
 from pathlib import Path
-from wtal.pipeline import ensemble_parts
-from wtal.pipeline.ensemble import ensemble
+from wtal.pipeline.ensembles import parts as ensemble_parts
+from wtal.pipeline.ensembles.ensemble import ensemble
 from wtal.pipeline.workspace import Workspace
 
 write, pause = ensemble_parts._write_mean, float(sys.argv[1])
@@ -500,7 +501,7 @@ ensemble([Path(one) for one in sys.argv[4:]], Workspace(Path(sys.argv[2])), out=
 
 def start(pause, root, out, *runs):
     command = [sys.executable, "-c", SLOW, str(pause), str(root.root), out, *map(str, runs)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1])
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY)
 
 
 def contents(folder):

@@ -11,26 +11,26 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from tests.planted import planted_videos
+from tests.support.planted import planted_videos
 from wtal.cli import main
 from wtal.data.files import write_json
 from wtal.data.grid import SnippetGrid
 from wtal.data.segments import Annotation, Detection, Segment
-from wtal.data.store_writer import StoreWriter
+from wtal.data.store.writer import StoreWriter
 from wtal.errors import UsageError
 from wtal.eval import evaluate_detections
 from wtal.eval.per_video import Verdict, judge_videos, nearest
-from wtal.models.localize_config import LocalizeConfig
-from wtal.models.memory_bank import ClassMemory, VideoMemory
-from wtal.models.random_walk import Means
-from wtal.models.signals import Activations
+from wtal.models.layers.memory_bank import ClassMemory, VideoMemory
+from wtal.models.layers.random_walk import Means
+from wtal.models.localization.config import LocalizeConfig
+from wtal.models.localization.signals import Activations
 from wtal.pipeline.detect import detect
-from wtal.pipeline.ensemble import ensemble
-from wtal.pipeline.judgement import Question
-from wtal.pipeline.observed import chosen, observe, ranked_videos
+from wtal.pipeline.ensembles.ensemble import ensemble
+from wtal.pipeline.judging.evaluate import Question
+from wtal.pipeline.judging.observed import chosen, observe, ranked_videos
+from wtal.pipeline.judging.run_pictures import run_sections
+from wtal.pipeline.judging.snippet_pictures import embedding_section
 from wtal.pipeline.recipe import Recipe
-from wtal.pipeline.run_pictures import run_sections
-from wtal.pipeline.snippet_pictures import embedding_section
 from wtal.pipeline.train import TrainInputs, train
 from wtal.pipeline.workspace import Workspace
 from wtal.report.activations import PALETTE, Case, class_colours, video_picture
@@ -404,5 +404,8 @@ def test_the_page_of_a_run_shows_them(runs, tmp_path):
 
 
 def test_the_entry_needs_neither_torch_nor_matplotlib_before_it_is_called():
-    check = "import wtal.pipeline.run_pictures, sys; assert not {'torch', 'matplotlib', 'sklearn'} & set(sys.modules)"
+    check = (
+        "import wtal.pipeline.judging.run_pictures, sys\n"
+        "assert not {'torch', 'matplotlib', 'sklearn'} & set(sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0

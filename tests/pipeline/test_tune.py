@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from tests.planted import planted_videos
+from tests.support.planted import planted_videos
 from wtal.cli import main
 from wtal.data.files import write_json
 from wtal.data.grid import SnippetGrid
-from wtal.data.store_writer import StoreWriter
+from wtal.data.store.writer import StoreWriter
 from wtal.errors import ConfigError, UsageError
-from wtal.models.localize_config import LocalizeConfig
+from wtal.models.localization.config import LocalizeConfig
 from wtal.pipeline.recipe import Recipe
 from wtal.pipeline.tune import SPACE, parse_space
 from wtal.pipeline.workspace import Workspace

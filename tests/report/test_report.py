@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from tests.conftest import SHARED, needs_shared
+from tests.support.reference import SHARED, needs_shared
 from wtal.cli import main
 from wtal.data.segments import Annotation, Detection
 from wtal.errors import MissingExtraError
@@ -138,7 +138,7 @@ def test_pictures_leave_the_process_as_it_was():
     before = {key: matplotlib.rcParams[key] for key in matplotlib.rcParams if key != "backend"}
     png(picture())
     assert {key: matplotlib.rcParams[key] for key in before} == before
-    check = "from tests.test_report import *; png(picture()); assert 'matplotlib.pyplot' not in sys.modules"
+    check = "from tests.report.test_report import *; png(picture()); assert 'matplotlib.pyplot' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
 
 

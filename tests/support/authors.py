@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.conftest import SHARED, reference_normal, reference_weights
+from tests.support.reference import SHARED, reference_normal, reference_weights
 
 
 def reference(name):

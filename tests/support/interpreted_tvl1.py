@@ -1,4 +1,4 @@
-"""The Triton engine in the interpreter, in a process of its own: `python -m tests.interpreted_tvl1 OUT.npz`.
+"""The Triton engine in the interpreter, in a process of its own: `python -m tests.support.interpreted_tvl1 OUT.npz`.
 
 Triton takes its interpreter or its compiler when it is imported, for the whole process. OUT holds flow and iterations
 of every one of `CASES`, of the batch and of its last pair alone.
@@ -9,17 +9,17 @@ import sys
 
 import numpy as np
 
-from tests.test_tvl1_gpu import CASES, pictures
+from tests.extractors.flow.test_tvl1_gpu import CASES, pictures
 
 
 def main() -> None:
     os.environ["TRITON_INTERPRET"] = "1"
     import torch
 
-    from wtal.extractors import tvl1_triton
-    from wtal.extractors.tvl1_triton import Tile, tvl1
+    from wtal.extractors.tvl1 import triton_engine
+    from wtal.extractors.tvl1.triton_engine import Tile, tvl1
 
-    tvl1_triton._BLOCK = 1024
+    triton_engine._BLOCK = 1024
     found = {}
     for name, (parameters, side) in CASES.items():
         first, second = (torch.from_numpy(stack) for stack in pictures())

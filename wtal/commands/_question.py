@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from wtal.eval.protocols import PROTOCOLS
-from wtal.pipeline.judgement import Question
+from wtal.pipeline.judging.evaluate import Question
 from wtal.pipeline.recipe import EvaluateConfig
 
 _DEFAULT = EvaluateConfig()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from wtal.cli._console import (
+from wtal.commands._console import (
     FINISHED_WITH_FAILURES,
     Command,
     ConsoleReporter,
@@ -16,11 +16,11 @@ from wtal.cli._console import (
     set_option,
     workspace_option,
 )
-from wtal.cli.train import parse_seeds
+from wtal.commands.train import parse_seeds
 from wtal.eval.protocols import DEFAULT_PROTOCOL, PROTOCOLS
-from wtal.pipeline.ablation import load_ablation
-from wtal.pipeline.compare import Rules, compare, entries, to_json
-from wtal.pipeline.compare_table import FORMATS, csv_table, markdown_table, text_table
+from wtal.pipeline.comparison.ablation import load_ablation
+from wtal.pipeline.comparison.compare import Rules, compare, entries, to_json
+from wtal.pipeline.comparison.table import FORMATS, csv_table, markdown_table, text_table
 from wtal.pipeline.workspace import Workspace
 
 _PROTOCOLS = f"Judges every row, at its recipe's thresholds: {', '.join(PROTOCOLS)}."

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from wtal.cli._console import (
+from wtal.commands._console import (
     Command,
     ConsoleReporter,
     device_option,

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import click
 
-from wtal.cli._console import Command, ConsoleReporter, json_option, print_json
-from wtal.cli._question import question_options
+from wtal.commands._console import Command, ConsoleReporter, json_option, print_json
+from wtal.commands._question import question_options
 from wtal.errors import UsageError
 from wtal.eval.characteristics import BUCKETS
-from wtal.pipeline.diagnose import Show, diagnose
-from wtal.pipeline.figures import text_table
-from wtal.pipeline.judgement import Question
+from wtal.pipeline.judging.diagnose import Show, diagnose
+from wtal.pipeline.judging.evaluate import Question
+from wtal.pipeline.judging.tables import text_table
 
 
 @click.command("diagnose", cls=Command, short_help="Detections and annotations -> a page of errors and their costs.")

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import click
 
-from wtal.cli._console import Command, json_option, print_json, workspace_option
-from wtal.pipeline.doctor import examine
+from wtal.commands._console import Command, json_option, print_json, workspace_option
+from wtal.pipeline.inspection.doctor import examine
 from wtal.pipeline.workspace import Workspace
 
 

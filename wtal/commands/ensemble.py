@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from wtal.cli._console import (
+from wtal.commands._console import (
     Command,
     ConsoleReporter,
     device_option,
@@ -15,8 +15,8 @@ from wtal.cli._console import (
     workspace_option,
 )
 from wtal.errors import UsageError
-from wtal.pipeline.ensemble import ensemble
-from wtal.pipeline.ensemble_folder import By
+from wtal.pipeline.ensemble_run import By
+from wtal.pipeline.ensembles.ensemble import ensemble
 from wtal.pipeline.workspace import Workspace
 
 

@@ -4,12 +4,11 @@ from pathlib import Path
 
 import click
 
-from wtal.cli._console import RANDOM, TUNED, Command, ConsoleReporter, json_option, print_json
-from wtal.cli._question import question_options
+from wtal.commands._console import RANDOM, TUNED, Command, ConsoleReporter, json_option, print_json
+from wtal.commands._question import question_options
 from wtal.errors import UsageError
 from wtal.eval.bootstrap import DRAWS
-from wtal.pipeline.figures import FORMATS, csv_table, markdown_table, text_table
-from wtal.pipeline.judgement import (
+from wtal.pipeline.judging.evaluate import (
     TASKS,
     Question,
     ask_against,
@@ -17,6 +16,7 @@ from wtal.pipeline.judgement import (
     ask_detection,
     ask_proposals,
 )
+from wtal.pipeline.judging.tables import FORMATS, csv_table, markdown_table, text_table
 from wtal.report.page import write_pictures
 from wtal.report.style import drawable
 

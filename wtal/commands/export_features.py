@@ -4,8 +4,8 @@ from pathlib import Path
 
 import click
 
-from wtal.cli._console import Command, ConsoleReporter, json_option, print_json
-from wtal.pipeline.export_features import export_features
+from wtal.commands._console import Command, ConsoleReporter, json_option, print_json
+from wtal.pipeline.exchange.export_features import export_features
 from wtal.registry import LAYOUTS
 
 

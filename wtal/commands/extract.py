@@ -8,7 +8,7 @@ from typing import get_args
 
 import click
 
-from wtal.cli._console import (
+from wtal.commands._console import (
     FINISHED_WITH_FAILURES,
     Command,
     ConsoleReporter,
@@ -20,9 +20,9 @@ from wtal.cli._console import (
 )
 from wtal.data.files import write_atomic
 from wtal.errors import UsageError
-from wtal.pipeline.extract import ExtractResult, extract_all
-from wtal.pipeline.fan_out import Engine, Machine
-from wtal.pipeline.plan import plan, words
+from wtal.pipeline.extraction.extract import ExtractResult, extract_all
+from wtal.pipeline.extraction.plan import plan, words
+from wtal.pipeline.extraction.spread import Engine, Machine
 from wtal.pipeline.recipe import ExtractConfig
 from wtal.pipeline.workspace import Workspace
 from wtal.registry import BACKBONES, FLOWS, READERS

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import click
 
-from wtal.cli._console import Command, json_option, print_json, workspace_option
+from wtal.commands._console import Command, json_option, print_json, workspace_option
 from wtal.errors import UsageError
-from wtal.pipeline.import_checkpoint import Checked, check_checkpoint, import_checkpoint
+from wtal.pipeline.exchange.import_checkpoint import Checked, check_checkpoint, import_checkpoint
 from wtal.pipeline.train import TrainInputs
 from wtal.pipeline.workspace import Workspace
 from wtal.registry import HEADS

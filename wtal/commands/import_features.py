@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from wtal.cli._console import (
+from wtal.commands._console import (
     FINISHED_WITH_FAILURES,
     Command,
     ConsoleReporter,
@@ -14,7 +14,7 @@ from wtal.cli._console import (
     workspace_option,
 )
 from wtal.errors import UsageError
-from wtal.pipeline.import_features import import_features
+from wtal.pipeline.exchange.import_features import import_features
 from wtal.pipeline.workspace import Workspace
 from wtal.registry import LAYOUTS
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import click
 
-from wtal.cli._console import Command, json_option, print_json, workspace_option
-from wtal.pipeline.inventory import KINDS, details, inventory
+from wtal.commands._console import Command, json_option, print_json, workspace_option
+from wtal.pipeline.inspection.inventory import KINDS, details, inventory
 
 
 @click.command("list", cls=Command, short_help="What there is to choose from.")

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import click
 
-from wtal.cli._console import Command, ConsoleReporter, json_option, print_json, workspace_option
+from wtal.commands._console import Command, ConsoleReporter, json_option, print_json, workspace_option
 from wtal.errors import UsageError
-from wtal.pipeline.merge import merge
+from wtal.pipeline.exchange.merge import merge
 from wtal.pipeline.workspace import Workspace
 
 

@@ -5,7 +5,7 @@ from statistics import fmean
 
 import click
 
-from wtal.cli._console import (
+from wtal.commands._console import (
     TUNED,
     Command,
     ConsoleReporter,
@@ -17,13 +17,13 @@ from wtal.cli._console import (
     set_option,
     workspace_option,
 )
-from wtal.cli.extract import finish
-from wtal.cli.train import parse_seeds
+from wtal.commands.extract import finish
+from wtal.commands.train import parse_seeds
 from wtal.errors import UsageError
-from wtal.pipeline.evaluate import over_seeds
-from wtal.pipeline.fan_out import Machine
+from wtal.pipeline.chain import RunOptions, RunResult, run
+from wtal.pipeline.extraction.spread import Machine
+from wtal.pipeline.judging.ground_truth import over_seeds
 from wtal.pipeline.recipe import DEFAULT_RECIPE, load_recipe
-from wtal.pipeline.run import RunOptions, RunResult, run
 from wtal.pipeline.train import resolve_early
 from wtal.pipeline.workspace import Workspace
 from wtal.registry import BACKBONES, CHALLENGES, HEADS

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import click
 
-from wtal.cli._console import Command, json_option, print_json
-from wtal.pipeline.show import describe, to_text
+from wtal.commands._console import Command, json_option, print_json
+from wtal.pipeline.inspection.show import describe, to_text
 
 
 @click.command("show", cls=Command, short_help="What a store, a run or a file holds.")

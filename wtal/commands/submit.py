@@ -5,10 +5,10 @@ from pathlib import Path
 
 import click
 
-from wtal.cli._console import Command, json_option, print_json, workspace_option
+from wtal.commands._console import Command, json_option, print_json, workspace_option
 from wtal.data.video_ids import readable
 from wtal.errors import UsageError
-from wtal.pipeline.submit import check, submit
+from wtal.pipeline.exchange.submit import check, submit
 from wtal.pipeline.workspace import Workspace
 from wtal.registry import CHALLENGES
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import click
 
-from wtal.cli._console import Command, json_option, print_json, workspace_option
-from wtal.pipeline.weights import check_weights, fetch_weights
+from wtal.commands._console import Command, json_option, print_json, workspace_option
+from wtal.pipeline.inspection.weights import check_weights, fetch_weights
 
 _ACTIONS = {"fetch": fetch_weights, "check": check_weights}
 

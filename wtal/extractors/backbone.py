@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from wtal.errors import UsageError
-from wtal.extractors.scale import FrameSize as FrameSize
+from wtal.extractors.decoding.frame_size import FrameSize as FrameSize
 from wtal.registry import BACKBONES, suggest
 
 ANY = None

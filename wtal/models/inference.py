@@ -6,8 +6,8 @@ from torch import Tensor
 from wtal.data.batch import SnippetBatch
 from wtal.data.store import VideoFeatures
 from wtal.models.head import Head, HeadOutput
-from wtal.models.inputs import Scaler
-from wtal.models.signals import Activations
+from wtal.models.localization.signals import Activations
+from wtal.models.training.inputs import Scaler
 
 
 def activate(head: Head, scaler: Scaler, video: VideoFeatures, device: str = "cpu") -> Activations:

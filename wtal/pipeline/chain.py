@@ -11,12 +11,12 @@ from wtal.data.files import write_atomic
 from wtal.errors import UsageError
 from wtal.eval import Evaluation
 from wtal.pipeline.detect import detect
-from wtal.pipeline.evaluate import evaluate_seed, over_seeds
-from wtal.pipeline.extract import ExtractResult, extract
-from wtal.pipeline.fan_out import Machine
+from wtal.pipeline.exchange.submit import submit
+from wtal.pipeline.extraction.extract import ExtractResult, extract
+from wtal.pipeline.extraction.spread import Machine
+from wtal.pipeline.judging.ground_truth import evaluate_seed, over_seeds
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.recipe import EvaluateConfig, Recipe
-from wtal.pipeline.submit import submit
 from wtal.pipeline.train import TrainInputs, resolve_early, train
 from wtal.pipeline.workspace import Workspace
 

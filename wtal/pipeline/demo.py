@@ -3,11 +3,11 @@
 import os
 from pathlib import Path
 
-from wtal.extractors.demo_video import VIDEOS, render_collection
-from wtal.pipeline.fan_out import Machine
+from wtal.extractors.demo.video import VIDEOS, render_collection
+from wtal.pipeline.chain import RunOptions, RunResult, run
+from wtal.pipeline.extraction.spread import Machine
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.recipe import DEFAULT_RECIPE, load_recipe
-from wtal.pipeline.run import RunOptions, RunResult, run
 from wtal.pipeline.workspace import Workspace
 
 CHALLENGE = "hacs"

@@ -17,17 +17,17 @@ from wtal.data.grid import SnippetGrid
 from wtal.data.locks import locked
 from wtal.data.segments import Detection
 from wtal.data.store import FeatureStore, VideoFeatures
-from wtal.data.store_writer import StoreWriter
+from wtal.data.store.writer import StoreWriter
 from wtal.errors import UsageError
-from wtal.models.localize import Activations, LocalizeConfig, localize_many
-from wtal.pipeline.ensemble_folder import ensemble_by, fused, open_means, pooled_ids, refuse_unfit
+from wtal.models.localization.localize import Activations, LocalizeConfig, localize_many
+from wtal.pipeline.ensemble_run import ensemble_by, fused, open_means, pooled_ids, refuse_unfit
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.recipe import Recipe, training_identity, with_assignments
 from wtal.pipeline.train import make_head, resolve
 from wtal.pipeline.workspace import read_run
 
 if TYPE_CHECKING:
-    from wtal.models.trainer import Trained
+    from wtal.models.training.trainer import Trained
 
 Scores = NDArray[np.float32]
 
@@ -263,7 +263,7 @@ def trained_head(folder: Path, run: dict[str, Any], recipe: Recipe, stage: int |
         WtalError: when the run is not finished.
         UsageError: when it has kept no such stage.
     """
-    from wtal.models.trainer import load_stage, load_trained
+    from wtal.models.training.trainer import load_stage, load_trained
 
     head = make_head(recipe, len(run["classes"]), run["feature_dims"])
     return load_trained(head, folder) if stage is None else load_stage(head, folder, stage)

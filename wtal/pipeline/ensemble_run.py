@@ -8,8 +8,8 @@ from wtal.data.detections import read_detections, write_detections
 from wtal.data.segments import Detection
 from wtal.data.store import FeatureStore
 from wtal.errors import UsageError, WtalError
-from wtal.models.ensemble import FUSING, fuse
-from wtal.models.localize_config import LocalizeConfig
+from wtal.models.localization.config import LocalizeConfig
+from wtal.models.localization.ensemble import FUSING, fuse
 
 By = Literal["activations", "detections"]
 Found = Mapping[str, Sequence[Detection]]

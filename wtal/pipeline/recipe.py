@@ -8,8 +8,8 @@ from pydantic import Field
 
 from wtal.config import Config, digest, override, read_toml
 from wtal.errors import ConfigError
-from wtal.models.localize_config import LocalizeConfig
-from wtal.models.train_config import TrainConfig
+from wtal.models.localization.config import LocalizeConfig
+from wtal.models.training.config import TrainConfig
 from wtal.registry import suggest
 
 _BASES = "bases"

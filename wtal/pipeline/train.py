@@ -16,7 +16,7 @@ from wtal.data.store import FeatureStore
 from wtal.errors import ConfigError, UsageError, WtalError
 from wtal.eval import evaluate_detections
 from wtal.eval.detection import parse_tious
-from wtal.models.localize import localize_many
+from wtal.models.localization.localize import localize_many
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.recipe import Recipe, run_name
 from wtal.pipeline.workspace import Workspace, relative
@@ -24,7 +24,7 @@ from wtal.registry import HEADS
 
 if TYPE_CHECKING:
     from wtal.models.head import Head
-    from wtal.models.inputs import LabelledVideo, Scaler
+    from wtal.models.training.inputs import LabelledVideo, Scaler
 
 _SELECTION_TIOU = 0.5
 
@@ -109,7 +109,7 @@ def labelled_videos(
     store: FeatureStore, dataset: Dataset, subset: str, keys: Sequence[str], reporter: Reporter = SILENT
 ) -> "list[LabelledVideo]":
     """Videos of a subset that have both labels and, among `keys` of the store, features; what is missing is said."""
-    from wtal.models.inputs import LabelledVideo
+    from wtal.models.training.inputs import LabelledVideo
 
     records = {video.id: video.labels for video in dataset.select(subset)}
     present = match_ids(records, keys)
@@ -183,7 +183,7 @@ def _train_one(
 ) -> None:
     import torch
 
-    from wtal.models.trainer import Trainer
+    from wtal.models.training.trainer import Trainer
 
     torch.manual_seed(seed)
     head = make_head(recipe, len(dataset.classes), store.dims)

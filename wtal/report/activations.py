@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from wtal.data.grid import SnippetGrid
 from wtal.eval.per_video import Verdict
 from wtal.eval.thresholds import tiou_key
-from wtal.models.localize_config import LocalizeConfig
-from wtal.models.signals import Activations, class_activations
+from wtal.models.localization.config import LocalizeConfig
+from wtal.models.localization.signals import Activations, class_activations
 from wtal.report.page import Picture
 from wtal.report.style import BLUE, GREEN, GREY, INK, ORANGE, PINK, RED, SKY, YELLOW
 from wtal.report.timeline import Bar, Bars, Curve, Curves, Track, Words, timeline

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.networks import every_name, made, shrink, takes_any
+from tests.support.networks import every_name, made, shrink, takes_any
 from wtal.extractors import create_backbone
 from wtal.extractors.backbone import described, variant_of
 from wtal.registry import BACKBONES

@@ -6,11 +6,11 @@ import av
 import numpy as np
 import pytest
 
-from tests.conftest import SHARED, needs_shared
-from tests.networks import first_names, made, shrink
+from tests.support.networks import first_names, made, shrink
+from tests.support.reference import SHARED, needs_shared
 from wtal.extractors.backbone import FrameSize
-from wtal.extractors.extractor import Extractor, ExtractorSpec
-from wtal.extractors.line import Line
+from wtal.extractors.execution.assembly_line import Line
+from wtal.extractors.execution.extractor import Extractor, ExtractorSpec
 
 NETWORKS = [name for name in first_names() if not name.startswith(("motion", "torchvision"))] + ["torchvision:mc3_18"]
 """Of torchvision's the quickest, as it stretches all pictures to the same size."""

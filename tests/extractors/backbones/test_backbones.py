@@ -10,16 +10,16 @@ import torch
 from click.testing import CliRunner
 from torch import nn
 
-from tests.test_backbone_contract import contract
-from tests.videos import constant, write_video
+from tests.extractors.backbones.test_backbone_contract import contract
+from tests.support.videos import constant, write_video
 from wtal.cli import main
 from wtal.data.store import FeatureStore
 from wtal.errors import UsageError, WeightsError
 from wtal.extractors import create_backbone
 from wtal.extractors.backbone import ten_crops
-from wtal.extractors.extractor import Extractor
+from wtal.extractors.execution.extractor import Extractor
 from wtal.extractors.weights import Weights, pin_of
-from wtal.pipeline.weights import published_weights
+from wtal.pipeline.inspection.weights import published_weights
 from wtal.registry import BACKBONES
 
 TOY = '''
@@ -82,9 +82,9 @@ def toy(tmp_path, monkeypatch):
     monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path / "leaf")])
     own = type(BACKBONES)._own
     monkeypatch.setattr(type(BACKBONES), "_own", lambda self: own(self) | ({"toy"} if self is BACKBONES else set()))
-    sys.modules.pop("wtal.cli.extract", None)  # its help names the backbones that were there when it was imported
+    sys.modules.pop("wtal.commands.extract", None)  # its help names the backbones that were there when it was imported
     yield
-    for name in ("wtal.cli.extract", "wtal.extractors.backbones.toy"):
+    for name in ("wtal.commands.extract", "wtal.extractors.backbones.toy"):
         sys.modules.pop(name, None)
 
 

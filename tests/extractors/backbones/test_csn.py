@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.conftest import reference_weights
+from tests.support.reference import reference_weights
 from wtal.errors import UsageError, WeightsError
 from wtal.extractors import create_backbone
 from wtal.extractors.backbones import csn

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from tests.conftest import reference_normal
+from tests.support.reference import reference_normal
 from wtal.errors import UsageError, WeightsError
 from wtal.extractors import create_backbone
 from wtal.extractors.backbones import hf
-from wtal.extractors.extractor import Extractor, ExtractorSpec
+from wtal.extractors.execution.extractor import Extractor, ExtractorSpec
 from wtal.extractors.torchvision_guard import ready
 from wtal.extractors.weights import randomise
 

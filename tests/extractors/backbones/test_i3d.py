@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from tests.conftest import SHARED, needs_shared, reference_normal, reference_weights
+from tests.support.reference import SHARED, needs_shared, reference_normal, reference_weights
 from wtal.errors import UsageError, WeightsError
 from wtal.extractors import create_backbone
 from wtal.extractors.backbones import i3d

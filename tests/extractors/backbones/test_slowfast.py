@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.conftest import reference_weights
+from tests.support.reference import reference_weights
 from wtal.errors import MissingExtraError, UsageError, WeightsError
 from wtal.extractors import create_backbone, torchvision_guard
 from wtal.extractors.backbones import slowfast

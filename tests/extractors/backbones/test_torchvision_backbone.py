@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.conftest import reference_normal
-from tests.networks import small_mvit
+from tests.support.networks import small_mvit
+from tests.support.reference import reference_normal
 from wtal.errors import UsageError, WeightsError
 from wtal.extractors import create_backbone
 from wtal.extractors.backbones import torchvision as leaf

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.conftest import SHARED, needs_shared, reference_normal, reference_weights
+from tests.support.reference import SHARED, needs_shared, reference_normal, reference_weights
 from wtal.errors import UsageError, WeightsError
 from wtal.extractors import create_backbone
 from wtal.extractors.backbones import vivit

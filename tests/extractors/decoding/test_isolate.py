@@ -13,15 +13,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.conftest import SHARED, needs_shared
-from tests.videos import constant, number_in, write_video
+from tests.support.reference import REPOSITORY, SHARED, needs_shared
+from tests.support.videos import constant, number_in, write_video
 from wtal.errors import UsageError, VideoError
-from wtal.extractors import _reader_process
-from wtal.extractors.isolate import ReaderProcess
-from wtal.extractors.probe import probe
-from wtal.extractors.sampling import Sampler
-from wtal.extractors.scale import FrameSize, scale, scaled_size
-from wtal.extractors.video import ReaderFailed, read
+from wtal.extractors.decoding import reader_process
+from wtal.extractors.decoding.frame_size import FrameSize, scale, scaled_size
+from wtal.extractors.decoding.isolated import ReaderProcess
+from wtal.extractors.decoding.probe import probe
+from wtal.extractors.decoding.reader import ReaderFailed, read
+from wtal.extractors.decoding.resample import Sampler
 from wtal.registry import READERS
 
 SIZE = FrameSize(96, enlarge=True)
@@ -111,9 +111,9 @@ def test_transport_streams_go_to_the_reference(process, tmp_path):
 
 
 def test_signs_of_life_between_chunks(video, monkeypatch):
-    monkeypatch.setattr(_reader_process, "_BEAT_SECONDS", -1.0)
+    monkeypatch.setattr(reader_process, "_BEAT_SECONDS", -1.0)
     sent = []
-    _reader_process._serve(_reader_process.Request(video, Fraction(1), SIZE, "pyav"), sent.append)
+    reader_process._serve(reader_process.Request(video, Fraction(1), SIZE, "pyav"), sent.append)
     kinds = [type(message).__name__ for message in sent]
     assert kinds == ["Opened", *["Beat"] * 90, "Worked", "ndarray", "VideoSummary"]
 
@@ -130,7 +130,7 @@ def test_crash_names_the_signal(process, long_video, number, name):
 
 def test_bug_in_the_process_is_named(process, video, monkeypatch):
     process.close()
-    monkeypatch.setattr("wtal.extractors.isolate._PROGRAM", "raise RuntimeError('some bug')")
+    monkeypatch.setattr("wtal.extractors.decoding.isolated._PROGRAM", "raise RuntimeError('some bug')")
     with pytest.raises(VideoError, match="reader process ended with exit code 1: RuntimeError: some bug"):
         process.open(video, RATE, SIZE)
 
@@ -174,14 +174,14 @@ def test_no_torch_and_no_main_guard(tmp_path, video):
         import os, sys
         from fractions import Fraction
         from pathlib import Path
-        from wtal.extractors.isolate import ReaderProcess
-        from wtal.extractors.scale import FrameSize
+        from wtal.extractors.decoding.isolated import ReaderProcess
+        from wtal.extractors.decoding.frame_size import FrameSize
         path, size = Path({str(video)!r}), FrameSize(96, False)
         with ReaderProcess() as process, process.open(path, Fraction(25), size) as opened:
             print(sum(len(chunk) for chunk in opened), "torch" in sys.modules)
         """)
     )
-    root = Path(__file__).parents[1]
+    root = REPOSITORY
     result = subprocess.run(
         [sys.executable, str(script)], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(root)}
     )
@@ -193,17 +193,15 @@ def test_process_dies_with_its_parent(tmp_path, long_video):
         import os, sys, time
         from fractions import Fraction
         from pathlib import Path
-        from wtal.extractors.isolate import ReaderProcess
-        from wtal.extractors.scale import FrameSize
+        from wtal.extractors.decoding.isolated import ReaderProcess
+        from wtal.extractors.decoding.frame_size import FrameSize
         process = ReaderProcess()
         opened = process.open(Path({str(long_video)!r}), Fraction(25), FrameSize(480, False), "pyav")
         next(iter(opened))
         print(process._child.pid, flush=True)
         time.sleep(60)
         """)
-    with subprocess.Popen(
-        [sys.executable, "-c", script], stdout=subprocess.PIPE, cwd=Path(__file__).parents[1]
-    ) as parent:
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, cwd=REPOSITORY) as parent:
         child = int(parent.stdout.readline())
         parent.kill()
     for _ in range(600):

@@ -9,13 +9,13 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.conftest import SHARED, needs_shared
-from tests.videos import constant, number_in, write_changing_size, write_two_streams, write_video
+from tests.support.reference import SHARED, needs_shared
+from tests.support.videos import constant, number_in, write_changing_size, write_two_streams, write_video
 from wtal.errors import UsageError, VideoError
-from wtal.extractors.choose import choose, reader_identity
-from wtal.extractors.probe import probe
-from wtal.extractors.sampling import Sampler
-from wtal.extractors.video import VideoBroken, load_reader, read
+from wtal.extractors.decoding.probe import probe
+from wtal.extractors.decoding.reader import VideoBroken, load_reader, read
+from wtal.extractors.decoding.reader_choice import choose, reader_identity
+from wtal.extractors.decoding.resample import Sampler
 from wtal.registry import READERS
 
 ODD = SHARED / "data" / "odd"

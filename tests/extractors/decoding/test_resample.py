@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from wtal.data.grid import frame_count
 from wtal.errors import VideoError
-from wtal.extractors.sampling import Sampler
-from wtal.extractors.scale import FrameSize, scale, scaled_size
-from wtal.extractors.video import TimedFrame, VideoBroken, VideoInfo
+from wtal.extractors.decoding.frame_size import FrameSize, scale, scaled_size
+from wtal.extractors.decoding.reader import TimedFrame, VideoBroken, VideoInfo
+from wtal.extractors.decoding.resample import Sampler
 
 INFO = VideoInfo(
     path=Path("x.mp4"),

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.networks import first_names, made, shrink
+from tests.support.networks import first_names, made, shrink
 from wtal.errors import UsageError
 from wtal.extractors import create_backbone
 from wtal.extractors.backbone import Backbone, FrameSize

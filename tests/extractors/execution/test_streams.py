@@ -11,18 +11,18 @@ import numpy as np
 import pytest
 import torch
 
-from tests.videos import chunks, constant, write_video
+from tests.support.videos import chunks, constant, write_video
+from wtal import heap as memory
 from wtal.errors import VideoError
-from wtal.extractors import memory
 from wtal.extractors.backbone import FrameSize
 from wtal.extractors.backbones import i3d
-from wtal.extractors.extractor import Extractor, ExtractorSpec
-from wtal.extractors.line import Line
+from wtal.extractors.execution.assembly_line import Line
+from wtal.extractors.execution.extractor import Extractor, ExtractorSpec
+from wtal.extractors.execution.stage_times import Spent, TimeTable
+from wtal.extractors.execution.video_pass import Features, Flow, flows_of
+from wtal.extractors.execution.windows import Windows
+from wtal.extractors.execution.worker_stage import Cores, Stage
 from wtal.extractors.optical_flow import create_flow
-from wtal.extractors.snippets import Windows
-from wtal.extractors.stage import Cores, Stage
-from wtal.extractors.streams import Features, Flow, flows_of
-from wtal.extractors.timetable import Spent, TimeTable
 
 
 class Difference:

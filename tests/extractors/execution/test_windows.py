@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.videos import chunks
+from tests.support.videos import chunks
 from wtal.data.grid import SnippetGrid
-from wtal.extractors.snippets import Windows
+from wtal.extractors.execution.windows import Windows
 
 
 def brute_force(frames, stride, span, tail):

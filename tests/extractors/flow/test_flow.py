@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from wtal.errors import UsageError, WtalError
-from wtal.extractors import tvl1_contrib, tvl1_opencv_cuda
 from wtal.extractors.flow import dis
 from wtal.extractors.optical_flow import Implementation, create_flow, extend_edges, resolve_flow
-from wtal.extractors.tvl1 import MIN_SIDE, Parameters, pyramid
+from wtal.extractors.tvl1 import opencv_cpu, opencv_cuda
+from wtal.extractors.tvl1.parameters import MIN_SIDE, Parameters, pyramid
 from wtal.registry import FLOWS
 
 METHODS = [
@@ -117,7 +117,7 @@ def test_no_scale_is_lost_at_the_smallest_sides():
 
 
 def test_the_parameters_are_those_of_opencv():
-    ours, default = tvl1_contrib.Engine(Parameters())._algorithm, cv2.optflow.DualTVL1OpticalFlow_create()
+    ours, default = opencv_cpu.Engine(Parameters())._algorithm, cv2.optflow.DualTVL1OpticalFlow_create()
     getters = [name for name in dir(default) if name.startswith("get") and name != "getDefaultName"]
     assert len(getters) == 12
     assert all(getattr(ours, name)() == getattr(default, name)() for name in getters)
@@ -234,7 +234,7 @@ def test_cuda_is_taken_where_there_is_one(monkeypatch):
 
 @pytest.mark.gpu
 def test_opencv_cuda_agrees_with_the_known_motion(cuda):
-    if tvl1_opencv_cuda.why_not("cuda") is not None:
+    if opencv_cuda.why_not("cuda") is not None:
         pytest.skip("this OpenCV build has no CUDA optical flow")
     flow = flow_of("tvl1:opencv-cuda", *moved(96, 128, 3, -1))
     assert np.abs(np.median(flow[16:-16, 16:-16], axis=(0, 1)) - (3, -1)).max() < 0.1

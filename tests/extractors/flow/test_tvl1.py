@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 from functools import partial
-from pathlib import Path
 
 import av
 import cv2
@@ -14,10 +13,12 @@ from numba import njit
 
 from benchmarks import flow
 from benchmarks._motions import MOTIONS, NOISES, SMALL, TEXTURES, endpoint_error, pair, pairs, sample
-from tests.conftest import SHARED
-from wtal.extractors import create_backbone, simd, tvl1_numba
+from tests.support.reference import REPOSITORY, SHARED
+from wtal.extractors import create_backbone
 from wtal.extractors.optical_flow import create_flow
-from wtal.extractors.simd import (
+from wtal.extractors.tvl1 import numba_engine, numba_simd
+from wtal.extractors.tvl1.numba_median import medians
+from wtal.extractors.tvl1.numba_simd import (
     LANES,
     fill,
     flush_denormals,
@@ -31,10 +32,7 @@ from wtal.extractors.simd import (
     root,
     store,
 )
-from wtal.extractors.simd_median import medians
-from wtal.extractors.tvl1 import Parameters, pyramid
-
-ROOT = Path(__file__).resolve().parents[1]
+from wtal.extractors.tvl1.parameters import Parameters, pyramid
 
 
 def noise(*shape, seed=0):
@@ -67,7 +65,7 @@ def test_sixteen_numbers_at_once_are_sixteen_numbers():
     assert total == pytest.approx(x.sum(), rel=1e-5)
 
 
-@pytest.mark.skipif(not simd.FLUSHES, reason="not an x86 processor")
+@pytest.mark.skipif(not numba_simd.FLUSHES, reason="not an x86 processor")
 def test_denormals_are_flushed_between_the_two_calls():
     @njit
     def halves(values, flush):
@@ -91,7 +89,7 @@ def test_a_kernel_is_compiled_where_nothing_can_be_written(monkeypatch):
             raise RuntimeError("cannot cache function")
         return njit(**options)
 
-    monkeypatch.setattr(simd, "njit", refuse)
+    monkeypatch.setattr(numba_simd, "njit", refuse)
 
     @kernel
     def double(value):
@@ -104,14 +102,14 @@ def test_a_kernel_is_compiled_where_nothing_can_be_written(monkeypatch):
 @pytest.mark.parametrize(("height", "width"), [(2, 3), (16, 16), (17, 30), (40, 65)])
 def test_the_median_filter_is_opencvs(height, width, size):
     flow = noise(2, height, width)
-    state = np.zeros(tvl1_numba._length(height, width), np.float32)
-    tvl1_numba._put(flow, height, width, state)
+    state = np.zeros(numba_engine._length(height, width), np.float32)
+    numba_engine._put(flow, height, width, state)
     before = state.reshape(-1).copy()
-    tvl1_numba._median(state, height, width, size)
+    numba_engine._median(state, height, width, size)
     found = np.empty_like(flow)
-    tvl1_numba._get(state, height, width, found)
+    numba_engine._get(state, height, width, found)
     np.testing.assert_array_equal(found, [cv2.medianBlur(plane, size) for plane in flow])
-    tvl1_numba._put(flow, height, width, state)
+    numba_engine._put(flow, height, width, state)
     np.testing.assert_array_equal(state, before, err_msg="the zeros around the flow are gone")
 
 
@@ -130,7 +128,7 @@ def test_levels_of_the_pyramid_are_opencvs(height, width, step):
     picture = np.random.default_rng(0).integers(0, 256, (height, width)).astype(np.uint8)
     parameters = Parameters(scales=3, scale_step=step)
     sizes = np.array(pyramid(height, width, parameters))
-    levels = tvl1_numba._pyramid(picture, sizes, 1 / step)
+    levels = numba_engine._pyramid(picture, sizes, 1 / step)
     expected = picture.astype(np.float32)
     for level, (h, w) in zip(levels, sizes, strict=True):
         assert expected.shape == (h, w)
@@ -144,11 +142,11 @@ def test_a_picture_is_warped_as_opencv_does_it():
     flow = 8 * noise(2, height, width)
     flow[:, :3, :3] = 1e6
     flow[:, -3:, -3:] = -1e6
-    state = np.zeros(tvl1_numba._length(height, width), np.float32)
+    state = np.zeros(numba_engine._length(height, width), np.float32)
     image = np.empty((height + 8) * (width + 8) * 4, np.float32)
-    tvl1_numba._put(flow, height, width, state)
-    tvl1_numba._with_gradients(second, height, width, image)
-    tvl1_numba._warp(first, image, height, width, tvl1_numba._cubic_weights(), state)
+    numba_engine._put(flow, height, width, state)
+    numba_engine._with_gradients(second, height, width, image)
+    numba_engine._warp(first, image, height, width, numba_engine._cubic_weights(), state)
     found = fields(state, height, width)
 
     around = np.pad(second, 1, mode="edge")
@@ -168,7 +166,7 @@ def test_a_picture_is_warped_as_opencv_does_it():
 
 def fields(state, height, width):
     """What a state holds of each row's pixels: (10, H, W)."""
-    pitch = tvl1_numba._pitch(width)
+    pitch = numba_engine._pitch(width)
     rows = state[: (height + 1) * 10 * pitch].reshape(height + 1, 10, pitch)
     return rows[1:, :, LANES : LANES + width].transpose(1, 0, 2)
 
@@ -176,15 +174,15 @@ def fields(state, height, width):
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (2, 33), (30, 16), (25, 40)])
 def test_an_iteration_is_the_papers(height, width):
     """In numpy, array by array, in float64: threshold, divergence, then the dual step on forward differences."""
-    state = np.zeros(tvl1_numba._length(height, width), np.float32)
+    state = np.zeros(numba_engine._length(height, width), np.float32)
     start = noise(10, height, width)
     start[2, :, -1] = start[4, :, -1] = start[3, -1] = start[5, -1] = 0
     start[9] = 1 / (start[6] ** 2 + start[7] ** 2)
     fields(state, height, width)[:] = start
-    numbers = tvl1_numba.Engine(Parameters())._numbers
-    mask = np.zeros(tvl1_numba._pitch(width), np.float32)
+    numbers = numba_engine.Engine(Parameters())._numbers
+    mask = np.zeros(numba_engine._pitch(width), np.float32)
     mask[: width - 1] = 1
-    change = tvl1_numba._iterate(state, height, width, mask, numbers)
+    change = numba_engine._iterate(state, height, width, mask, numbers)
 
     u, v, p11, p12, p21, p22, ix, iy, rho, inverse = start.astype(np.float64)
     tau, theta, limit = 0.25, 0.3, 0.15 * 0.3
@@ -272,7 +270,7 @@ def test_what_stands_still_has_no_denormals():
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not simd.FLUSHES, reason="not an x86 processor")
+@pytest.mark.skipif(not numba_simd.FLUSHES, reason="not an x86 processor")
 def test_same_bits_with_narrow_registers(tmp_path):
     """Compiled for the least of x86 processors, four pixels at once, as for this one."""
     code = """
@@ -285,7 +283,12 @@ print(hashlib.sha256(create_flow("tvl1:numba").new()(first[None], second[None]).
     least_of_all = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": "+sse2", "NUMBA_CACHE_DIR": str(tmp_path)}
     found = [
         subprocess.run(
-            [sys.executable, "-c", code], env=os.environ | more, cwd=ROOT, capture_output=True, text=True, check=True
+            [sys.executable, "-c", code],
+            env=os.environ | more,
+            cwd=REPOSITORY,
+            capture_output=True,
+            text=True,
+            check=True,
         ).stdout
         for more in ({}, least_of_all)
     ]

@@ -7,7 +7,7 @@ import torch
 from wtal.data.batch import SnippetBatch
 from wtal.errors import ConfigError, WeightsError
 from wtal.models import create_head, load_author_checkpoint
-from wtal.models.temporal import masked_smooth
+from wtal.models.layers.temporal import masked_smooth
 
 NARROW = {"attention_width": 4}
 

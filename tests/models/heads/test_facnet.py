@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from tests.authors import assert_equal, assert_losses, reference
-from tests.conftest import needs_shared
+from tests.support.authors import assert_equal, assert_losses, reference
+from tests.support.reference import needs_shared
 from wtal.data.batch import SnippetBatch
 from wtal.errors import ConfigError, WeightsError
 from wtal.models import create_head, load_author_checkpoint
-from wtal.models.foreground import ClasswiseForeground, attended
-from wtal.models.losses import with_background
+from wtal.models.layers.foreground import ClasswiseForeground, attended
+from wtal.models.layers.losses import with_background
 
 NARROW = {"width": 16}
 WEIGHTS = {"cw": 1.0, "ca": 0.1, "mil": 0.1}

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from benchmarks.heads import stacked
-from tests.planted import CLASSES, STREAMS, WIDTH, planted_videos
+from tests.support.planted import CLASSES, STREAMS, WIDTH, planted_videos
 from wtal import models
 from wtal.data.batch import SnippetBatch
 from wtal.data.grid import SnippetGrid
@@ -16,10 +16,10 @@ from wtal.errors import ConfigError, UsageError, WeightsError
 from wtal.eval import evaluate_detections
 from wtal.models import create_head, load_author_checkpoint
 from wtal.models.inference import activate
-from wtal.models.inputs import LabelledVideo
-from wtal.models.localize import LocalizeConfig, localize
-from wtal.models.train_config import TrainConfig
-from wtal.models.trainer import Trainer
+from wtal.models.localization.localize import LocalizeConfig, localize
+from wtal.models.training.config import TrainConfig
+from wtal.models.training.inputs import LabelledVideo
+from wtal.models.training.trainer import Trainer
 from wtal.registry import HEADS
 
 DIMS = dict.fromkeys(STREAMS, WIDTH)

@@ -5,9 +5,10 @@ import torch
 
 from wtal.data.batch import SnippetBatch
 from wtal.errors import ConfigError, WeightsError
-from wtal.models import context, create_head, load_author_checkpoint
-from wtal.models.context import BidirectionalLstm, LocalGlobal
-from wtal.models.temporal import unpack
+from wtal.models import create_head, load_author_checkpoint
+from wtal.models.layers import context
+from wtal.models.layers.context import BidirectionalLstm, LocalGlobal
+from wtal.models.layers.temporal import unpack
 
 NARROW = {"width": 16, "attention_width": 8}
 OPERATIONS = ("lstm", "nonlocal", "pool", "none")

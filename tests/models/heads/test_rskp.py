@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from tests.conftest import SHARED, needs_shared, reference_normal, reference_weights
+from tests.support.reference import SHARED, needs_shared, reference_normal, reference_weights
 from wtal.data.batch import SnippetBatch
 from wtal.errors import ConfigError, WeightsError, WtalError
-from wtal.models import buckets, create_head, load_author_checkpoint
+from wtal.models import create_head, load_author_checkpoint
 from wtal.models.head import HeadOutput, Moment
-from wtal.models.inputs import LabelledVideo
-from wtal.models.train_config import TrainConfig
-from wtal.models.trainer import Trainer
+from wtal.models.layers import buckets
+from wtal.models.training.config import TrainConfig
+from wtal.models.training.inputs import LabelledVideo
+from wtal.models.training.trainer import Trainer
 from wtal.pipeline.recipe import load_recipe
 
 WEIGHTS = {"cls_fore": 1.0, "cls_back": 0.2, "att": 0.1, "spl": 1.0}

@@ -7,7 +7,7 @@ import torch
 from wtal.data.batch import SnippetBatch
 from wtal.errors import ConfigError, WeightsError
 from wtal.models import create_head, load_author_checkpoint
-from wtal.models.late_fusion import LateFusion
+from wtal.models.layers.late_fusion import LateFusion
 
 NARROW = {"attention_width": 4}
 SHAPES = {

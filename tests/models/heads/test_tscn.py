@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from tests.planted import STREAMS, WIDTH, planted_videos
+from tests.support.planted import STREAMS, WIDTH, planted_videos
 from wtal.data.batch import SnippetBatch
 from wtal.errors import UsageError, WeightsError
 from wtal.models import create_head, load_author_checkpoint
-from wtal.models.inputs import LabelledVideo
-from wtal.models.train_config import TrainConfig
-from wtal.models.trainer import Trainer, load_stage
+from wtal.models.training.config import TrainConfig
+from wtal.models.training.inputs import LabelledVideo
+from wtal.models.training.trainer import Trainer, load_stage
 
 DIMS = dict.fromkeys(STREAMS, WIDTH)
 TERMS = ("cls", "smooth", "norm", "dist", "guide")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.conftest import SHARED, needs_shared, reference_normal, reference_weights
+from tests.support.reference import SHARED, needs_shared, reference_normal, reference_weights
 from wtal.data.batch import SnippetBatch
 from wtal.errors import ConfigError, WeightsError
 from wtal.models import create_head, load_author_checkpoint

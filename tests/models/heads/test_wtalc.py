@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from tests.authors import assert_equal, assert_losses, reference
-from tests.conftest import needs_shared
+from tests.support.authors import assert_equal, assert_losses, reference
+from tests.support.reference import needs_shared
 from wtal.data.batch import SnippetBatch
 from wtal.errors import WeightsError
 from wtal.models import create_head, load_author_checkpoint

@@ -3,8 +3,17 @@
 import pytest
 import torch
 
-from wtal.models.random_walk import Means, Walk, affinity, among_snippets, closed_form, direct, iterated, memberships
-from wtal.models.similarity import cosine
+from wtal.models.layers.random_walk import (
+    Means,
+    Walk,
+    affinity,
+    among_snippets,
+    closed_form,
+    direct,
+    iterated,
+    memberships,
+)
+from wtal.models.layers.similarity import cosine
 
 
 def scene(lengths=(40, 17, 1), means=8, width=12, seed=0, dtype=torch.float64):

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from wtal.data.batch import SnippetBatch
-from wtal.models.losses import binary_cross_entropy, co_activity, cross_entropy, with_background
-from wtal.models.temporal import (
+from wtal.models.layers.losses import binary_cross_entropy, co_activity, cross_entropy, with_background
+from wtal.models.layers.temporal import (
     TemporalConv,
     masked_mean,
     masked_range,

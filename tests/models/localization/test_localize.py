@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from wtal.data.grid import SnippetGrid
 from wtal.data.segments import Segment, tiou
-from wtal.models.localize import (
+from wtal.models.localization.localize import (
     Activations,
     LocalizeConfig,
     localize,

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from wtal.data.grid import SnippetGrid
 from wtal.errors import ConfigError, UsageError
-from wtal.models.localize import Activations, LocalizeConfig, localize
-from wtal.models.proposals import outer_inner, runs_above, watershed
-from wtal.models.suppression import nms, overlaps
+from wtal.models.localization.localize import Activations, LocalizeConfig, localize
+from wtal.models.localization.proposals import outer_inner, runs_above, watershed
+from wtal.models.localization.suppression import nms, overlaps
 
 CLASSES = ("dive", "jump")
 GRID = SnippetGrid(Fraction(1), 20, Fraction(1), 1)

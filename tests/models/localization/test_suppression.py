@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wtal.models.suppression import suppress
+from wtal.models.localization.suppression import suppress
 
 borders_of = st.tuples(st.integers(0, 60), st.integers(1, 30)).map(lambda one: (one[0] / 2, (one[0] + one[1]) / 2))
 rows = st.lists(st.tuples(borders_of, st.integers(-3, 12), st.integers(0, 3)), max_size=40)

@@ -4,18 +4,18 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from tests.planted import CLASSES, STREAMS, WIDTH, planted_videos
+from tests.support.planted import CLASSES, STREAMS, WIDTH, planted_videos
+from tests.support.reference import REPOSITORY
 from wtal.errors import ConfigError, WeightsError, WtalError
 from wtal.models import create_head
-from wtal.models.inputs import LabelledVideo, Scaler, perturb_indices
-from wtal.models.train_config import TrainConfig
-from wtal.models.trainer import Trainer, load_trained, newest_checkpoint
+from wtal.models.training.config import TrainConfig
+from wtal.models.training.inputs import LabelledVideo, Scaler, perturb_indices
+from wtal.models.training.trainer import Trainer, load_trained, newest_checkpoint
 
 BASE = {"steps": 24, "batch_size": 4, "learning_rate": 1e-3, "sample_length": 30, "checkpoint_every": 4, "log_every": 2}
 
@@ -80,7 +80,7 @@ import os, random, signal, sys, time
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
-from tests.test_trainer import newest_checkpoint_name, train
+from tests.models.training.test_trainer import newest_checkpoint_name, train
 
 def start(folder):
     child = os.fork()  # nothing has run in this process that a fork could harm, and torch need not be loaded again
@@ -108,7 +108,7 @@ print(kills)
 
 def test_kill_9_at_random_moments_changes_nothing(tmp_path):
     """The process itself is killed, again and again, wherever it may be: also while it writes a checkpoint."""
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1]), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", KILLER, str(tmp_path / "whole"), str(tmp_path / "cut")]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch import nn
 
-from tests.planted import CLASSES, STREAMS, WIDTH, planted_videos
+from tests.support.planted import CLASSES, STREAMS, WIDTH, planted_videos
 from wtal.errors import ConfigError, UsageError
 from wtal.models.head import Head, HeadOutput
-from wtal.models.inputs import LabelledVideo, Scaler, choose_pairs, training_batch
-from wtal.models.late_fusion import LateFusion, weighted_mean
-from wtal.models.train_config import TrainConfig
-from wtal.models.trainer import Trainer, load_stage, load_trained, newest_checkpoint, steps_of
+from wtal.models.layers.late_fusion import LateFusion, weighted_mean
+from wtal.models.training.config import TrainConfig
+from wtal.models.training.inputs import LabelledVideo, Scaler, choose_pairs, training_batch
+from wtal.models.training.trainer import Trainer, load_stage, load_trained, newest_checkpoint, steps_of
 
 BASE = {"steps": 12, "batch_size": 4, "learning_rate": 1e-2, "sampling": "full", "checkpoint_every": 5}
 

@@ -9,12 +9,12 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from tests.planted import CLASSES, WIDTH, planted_videos
+from tests.support.planted import CLASSES, WIDTH, planted_videos
 from wtal.cli import main
 from wtal.data.grid import SnippetGrid
-from wtal.data.merge import resampled
 from wtal.data.store import FeatureStore
-from wtal.data.store_writer import StoreWriter
+from wtal.data.store.resample import resampled
+from wtal.data.store.writer import StoreWriter
 from wtal.models import create_head
 
 RATE = 16 / 25

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from tests.conftest import SHARED, needs_shared
-from tests.videos import constant, write_video
+from tests.support.reference import SHARED, needs_shared
+from tests.support.videos import constant, write_video
 from wtal.cli import main
 from wtal.data.store import FeatureStore
 
@@ -124,8 +124,8 @@ import os, random, signal, sys, time
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
-import wtal.extractors.extractor
-from wtal.pipeline.extract import extract
+import wtal.extractors.execution.extractor
+from wtal.pipeline.extraction.extract import extract
 from wtal.pipeline.recipe import ExtractConfig
 from wtal.pipeline.workspace import Workspace
 

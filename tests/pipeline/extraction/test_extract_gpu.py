@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.videos import constant, write_video
-from wtal.extractors.extractor import Extractor, ExtractorSpec
-from wtal.extractors.line import Line
+from tests.support.videos import constant, write_video
+from wtal.extractors.execution.assembly_line import Line
+from wtal.extractors.execution.extractor import Extractor, ExtractorSpec
 
 pytestmark = pytest.mark.gpu
 SPEC = ExtractorSpec("i3d", weights=(("rgb", "random:0"), ("flow", "random:0")), flow="tvl1-fast", batch=8)

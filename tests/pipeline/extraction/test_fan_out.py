@@ -15,13 +15,13 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks._memory import followed
-from tests.videos import constant, write_video
+from tests.support.videos import constant, write_video
 from wtal.cli import main
 from wtal.data.store import FeatureStore
-from wtal.data.store_index import read_failures
-from wtal.extractors.extractor import Extractor, ExtractorSpec
-from wtal.pipeline import fan_out
-from wtal.pipeline.fan_out import Machine
+from wtal.data.store.index import read_failures
+from wtal.extractors.execution.extractor import Extractor, ExtractorSpec
+from wtal.pipeline.extraction import spread as fan_out
+from wtal.pipeline.extraction.spread import Machine
 
 COUNT = 8
 CLUSTER = """

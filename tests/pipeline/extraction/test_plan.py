@@ -8,19 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.videos import constant, write_video
-from wtal.cli._console import ConsoleReporter
-from wtal.data import store_writer
+from tests.support.videos import constant, write_video
+from wtal.commands._console import ConsoleReporter
+from wtal.data.store import writer as store_writer
 from wtal.extractors.backbone import FrameSize
-from wtal.extractors.extractor import Extractor, ExtractorSpec
-from wtal.extractors.line import Line
-from wtal.extractors.timetable import Spent, TimeTable
-from wtal.pipeline.extract import extract_all
-from wtal.pipeline.fan_out import Machine
-from wtal.pipeline.plan import plan, words
+from wtal.extractors.execution.assembly_line import Line
+from wtal.extractors.execution.extractor import Extractor, ExtractorSpec
+from wtal.extractors.execution.stage_times import Spent, TimeTable
+from wtal.pipeline.extraction.extract import extract_all
+from wtal.pipeline.extraction.plan import plan, words
+from wtal.pipeline.extraction.spread import Machine
+from wtal.pipeline.extraction.trial import Picture, Rates, _rates, _Tried, _try, load, measure
 from wtal.pipeline.progress import Reporter
 from wtal.pipeline.recipe import ExtractConfig
-from wtal.pipeline.trial import Picture, Rates, _rates, _Tried, _try, load, measure
 from wtal.pipeline.workspace import Workspace
 
 I3D = ExtractorSpec("i3d", weights=(("rgb", "random:0"), ("flow", "random:0")), flow="dis", threads=1, batch=2)
@@ -105,20 +105,20 @@ def test_a_pass_that_is_for_endless_videos_alone_is_not_tried(folder, endless, t
         seen.append(([str(one.spec.fps) for one in extractors], len(sample)))
         return Rates({"decode and size": 1e-6}, 1)
 
-    monkeypatch.setattr("wtal.pipeline.plan.measure", tried)
+    monkeypatch.setattr("wtal.pipeline.extraction.plan.measure", tried)
     assert plan([folder, endless], [fast, slow], workspace).needed > 0
     assert seen == [(["25"], 3)]
 
 
 def test_trials_are_counted_in_words(folder, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("wtal.pipeline.plan.measure", lambda *arguments: Rates({"decode and size": 1e-6}, 1))
+    monkeypatch.setattr("wtal.pipeline.extraction.plan.measure", lambda *arguments: Rates({"decode and size": 1e-6}, 1))
     configs = [ExtractConfig(streams=("rgb",), fps=fps) for fps in ("25", "10")]
     plan([folder], configs, Workspace(tmp_path), reporter=ConsoleReporter())
     assert "try: 2/2 trials," in capsys.readouterr().err
 
 
 def test_what_cannot_be_read_by_trial_takes_nobody_knows_how_long(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr("wtal.pipeline.plan.measure", lambda *arguments: None)
+    monkeypatch.setattr("wtal.pipeline.extraction.plan.measure", lambda *arguments: None)
     found = plan([folder], [ExtractConfig()], Workspace(tmp_path))
     assert words(found)[-1] == "time      not known: those that were tried cannot be read"
 
@@ -132,7 +132,9 @@ def test_a_plan_for_a_cluster_says_that_the_cluster_was_not_tried(folder, tmp_pa
 
 def test_a_trial_has_as_many_videos_in_flight_as_there_will_be_processes(folder, tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr("wtal.pipeline.plan.measure", lambda extractors, sample, many, seconds: seen.append(many))
+    monkeypatch.setattr(
+        "wtal.pipeline.extraction.plan.measure", lambda extractors, sample, many, seconds: seen.append(many)
+    )
     for machine in (Machine(), Machine(decoders=5), Machine(jobs=3)):
         assert plan([folder], [ExtractConfig()], Workspace(tmp_path), machine=machine).needed is None
     assert seen == [2, 5, 3]
@@ -204,7 +206,7 @@ def test_a_trial_that_is_over_at_once_still_took_time():
 
 def test_time_goes_by_from_the_first_work_to_the_last(monkeypatch):
     clock = [100.0]
-    monkeypatch.setattr("wtal.extractors.timetable.time.perf_counter", lambda: clock[0])
+    monkeypatch.setattr("wtal.extractors.execution.stage_times.time.perf_counter", lambda: clock[0])
     times = TimeTable()
     assert times.elapsed == 0
     times.add("a", Spent(2.0))

@@ -3,7 +3,7 @@
 import pytest
 
 from wtal.errors import UsageError
-from wtal.extractors.weights_options import share_out
+from wtal.pipeline.extraction.weights_options import share_out
 
 BOTH = ("rgb", "flow")
 I3D = {"i3d": BOTH}

@@ -13,7 +13,7 @@ import numpy as np
 from wtal.data.files import write_atomic
 from wtal.data.grid import SnippetGrid
 from wtal.data.store import Features
-from wtal.data.store_index import StreamSpec, to_text
+from wtal.data.store.index import StreamSpec, to_text
 from wtal.errors import StoreError
 
 SUFFIX = ".part"

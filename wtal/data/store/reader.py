@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from wtal.config import digest
 from wtal.data.grid import SnippetGrid
-from wtal.data.store_index import Entry, Index, check_shard, read_failures, read_index, shard_name
+from wtal.data.store.index import Entry, Index, check_shard, read_failures, read_index, shard_name
 from wtal.errors import StoreError
 from wtal.registry import suggest
 

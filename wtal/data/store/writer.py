@@ -17,12 +17,12 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
 
-from wtal.data import store_part
 from wtal.data.files import atomic_file
 from wtal.data.grid import SnippetGrid
 from wtal.data.locks import Lock, locked
 from wtal.data.store import Features, FeatureStore
-from wtal.data.store_index import (
+from wtal.data.store import part as store_part
+from wtal.data.store.index import (
     FAILURES,
     INDEX,
     Entry,
@@ -36,7 +36,7 @@ from wtal.data.store_index import (
     write_failures,
     write_header,
 )
-from wtal.data.store_part import Part, key_of
+from wtal.data.store.part import Part, key_of
 from wtal.errors import StoreError
 
 State = Literal["new", "failed", "written", "published"]

@@ -44,9 +44,9 @@ from torch.nn import functional as F
 
 from wtal.errors import UsageError, WeightsError, require
 from wtal.extractors.backbone import ANY, Backbone, Description, FrameSize, Pixels, WeightsSource, ten_crops
-from wtal.extractors.checkpoint import State, read_checkpoint
 from wtal.extractors.torchvision_guard import EXTRA, ready
 from wtal.extractors.weights import Weights, load_weights, random_seed, randomise
+from wtal.extractors.weights.checkpoint import State, read_checkpoint
 
 STREAMS = ("rgb",)
 FLOW = ""

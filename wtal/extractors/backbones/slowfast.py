@@ -24,9 +24,9 @@ from torch.nn import functional as F
 
 from wtal.errors import require
 from wtal.extractors.backbone import Backbone, Description, FrameSize, Pixels, WeightsSource, centre_crop
-from wtal.extractors.checkpoint import State
 from wtal.extractors.torchvision_guard import EXTRA, ready
 from wtal.extractors.weights import Weights, load_strict, load_weights, random_seed, randomise, share_variance
+from wtal.extractors.weights.checkpoint import State
 
 STREAMS = ("rgb",)
 FLOW = ""

@@ -33,9 +33,9 @@ from torch.nn import functional as F
 
 from wtal.errors import require
 from wtal.extractors.backbone import Backbone, Description, FrameSize, Pixels, WeightsSource, ten_crops
-from wtal.extractors.checkpoint import State
 from wtal.extractors.torchvision_guard import EXTRA, ready
 from wtal.extractors.weights import Weights, load_strict, load_weights, random_seed, randomise
+from wtal.extractors.weights.checkpoint import State
 
 STREAMS = ("rgb",)
 FLOW = ""

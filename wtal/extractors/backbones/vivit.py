@@ -29,8 +29,8 @@ from torch.nn import functional as F
 
 from wtal.errors import WeightsError
 from wtal.extractors.backbone import Backbone, Description, FrameSize, Pixels, WeightsSource
-from wtal.extractors.checkpoint import State
 from wtal.extractors.weights import Weights, load_strict, load_weights, random_seed, randomise
+from wtal.extractors.weights.checkpoint import State
 
 STREAMS = ("rgb",)
 FLOW = ""

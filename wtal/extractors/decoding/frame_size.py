@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from wtal.extractors.video import Image
+from wtal.extractors.decoding.reader import Image
 
 
 @dataclass(frozen=True, slots=True)

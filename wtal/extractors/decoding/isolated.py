@@ -11,18 +11,31 @@ from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from wtal.errors import VideoError, WtalError
-from wtal.extractors._reader_process import Beat, Opened, Request, Worked
-from wtal.extractors.closing import Closing
-from wtal.extractors.scale import FrameSize
-from wtal.extractors.video import Image, ReaderFailed, VideoInfo, VideoSummary
+from wtal.extractors.decoding.frame_size import FrameSize
+from wtal.extractors.decoding.reader import Image, ReaderFailed, VideoInfo, VideoSummary
+from wtal.extractors.decoding.reader_process import Beat, Opened, Request, Worked
 
-_PROGRAM = "import sys; sys.path[:] = sys.argv[1:]; from wtal.extractors._reader_process import main; main()"
+_PROGRAM = "import sys; sys.path[:] = sys.argv[1:]; from wtal.extractors.decoding.reader_process import main; main()"
 _PIPE_BYTES = 1 << 20
+
+
+class Closing:
+    """`with` ends in `close`."""
+
+    def close(self) -> None:
+        """Give back what is held; a second call does nothing."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
 
 class ReaderProcess(Closing):

@@ -9,7 +9,7 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from wtal.errors import VideoError
-from wtal.extractors.video import VideoInfo
+from wtal.extractors.decoding.reader import VideoInfo
 
 # Only plain files may be opened, also by a file that names others (a playlist).
 OPTIONS = {"protocol_whitelist": "file"}

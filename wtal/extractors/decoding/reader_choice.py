@@ -8,7 +8,7 @@ behaviour that was seen.
 from collections.abc import Callable
 from typing import Any
 
-from wtal.extractors.video import VideoInfo, load_reader
+from wtal.extractors.decoding.reader import VideoInfo, load_reader
 from wtal.registry import READERS
 
 REFERENCE = "pyav"

@@ -23,11 +23,11 @@ import cv2
 import numpy as np
 
 from wtal.errors import VideoError, WtalError
-from wtal.extractors.choose import choose
-from wtal.extractors.probe import probe
-from wtal.extractors.sampling import Sampler
-from wtal.extractors.scale import FrameSize, scale, scaled_size
-from wtal.extractors.video import Image, ReaderFailed, TimedFrame, VideoInfo, read
+from wtal.extractors.decoding.frame_size import FrameSize, scale, scaled_size
+from wtal.extractors.decoding.probe import probe
+from wtal.extractors.decoding.reader import Image, ReaderFailed, TimedFrame, VideoInfo, read
+from wtal.extractors.decoding.reader_choice import choose
+from wtal.extractors.decoding.resample import Sampler
 
 _CHUNK_FRAMES = 32
 _CHUNK_BYTES = 16 << 20

@@ -5,7 +5,7 @@ from fractions import Fraction
 
 from wtal.data.grid import frame_count
 from wtal.errors import VideoError
-from wtal.extractors.video import Image, TimedFrame, VideoBroken, VideoInfo, VideoSummary
+from wtal.extractors.decoding.reader import Image, TimedFrame, VideoBroken, VideoInfo, VideoSummary
 
 _JUMP_BACK = Fraction(1)
 _JUMP_FORWARD = Fraction(10)

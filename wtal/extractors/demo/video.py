@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from wtal.config import digest
 from wtal.errors import UsageError, VideoError
-from wtal.extractors.demo_scene import ACTIONS, HEIGHT, WIDTH, Floats, Image, Part, draw, make_scene
+from wtal.extractors.demo.scene import ACTIONS, HEIGHT, WIDTH, Floats, Image, Part, draw, make_scene
 
 Progress = Callable[[int, int], None]
 

@@ -21,15 +21,14 @@ import torch
 from numpy.typing import NDArray
 
 from wtal.errors import VideoError
-from wtal.extractors.choose import REFERENCE
-from wtal.extractors.closing import Closing
-from wtal.extractors.extractor import FLOW, Extracted, Extractor
-from wtal.extractors.isolate import IsolatedVideo, ReaderProcess
-from wtal.extractors.memory import Trimmer
-from wtal.extractors.stage import Cores, Stage
-from wtal.extractors.streams import Features, Flow
-from wtal.extractors.timetable import Spent, TimeTable
-from wtal.extractors.video import ReaderFailed, VideoInfo, VideoSummary
+from wtal.extractors.decoding.isolated import Closing, IsolatedVideo, ReaderProcess
+from wtal.extractors.decoding.reader import ReaderFailed, VideoInfo, VideoSummary
+from wtal.extractors.decoding.reader_choice import REFERENCE
+from wtal.extractors.execution.extractor import FLOW, Extracted, Extractor
+from wtal.extractors.execution.stage_times import Spent, TimeTable
+from wtal.extractors.execution.video_pass import Features, Flow
+from wtal.extractors.execution.worker_stage import Cores, Stage
+from wtal.heap import Trimmer
 
 DECODE, FLOWS = "decode and size", "flow"
 

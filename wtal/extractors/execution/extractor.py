@@ -1,4 +1,4 @@
-"""What extracts features: a backbone for each stream, a flow method, a reader; `line.py` has them work on files."""
+"""The extractor: a backbone for each stream, a flow method, a reader; `assembly_line.py` has them work on files."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from wtal.data.grid import SnippetGrid, TailPolicy
 from wtal.errors import UsageError, VideoError
 from wtal.extractors.backbone import CROPS, Backbone, create_backbone, full_name
-from wtal.extractors.choose import reader_identity
-from wtal.extractors.isolate import IsolatedVideo, ReaderProcess
+from wtal.extractors.decoding.isolated import IsolatedVideo, ReaderProcess
+from wtal.extractors.decoding.reader import VideoSummary
+from wtal.extractors.decoding.reader_choice import reader_identity
+from wtal.extractors.execution.windows import Windows
 from wtal.extractors.optical_flow import FlowMethod, create_flow
 from wtal.extractors.runtime import FLOAT32, TORCH, run_by
-from wtal.extractors.snippets import Windows
-from wtal.extractors.video import VideoSummary
 from wtal.registry import BACKBONES, suggest
 
 FLOW = "flow"

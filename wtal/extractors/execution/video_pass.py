@@ -12,10 +12,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from wtal.extractors.execution.stage_times import TimeTable
+from wtal.extractors.execution.windows import Windows
+from wtal.extractors.execution.worker_stage import Stage
 from wtal.extractors.optical_flow import FlowMethod
-from wtal.extractors.snippets import Windows
-from wtal.extractors.stage import Stage
-from wtal.extractors.timetable import TimeTable
 
 COLOUR = "colour"
 _PAIRS_AHEAD = 128

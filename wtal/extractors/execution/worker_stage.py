@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wtal.extractors.closing import Closing
-from wtal.extractors.timetable import TimeTable
+from wtal.extractors.decoding.isolated import Closing
+from wtal.extractors.execution.stage_times import TimeTable
 
 Array = NDArray[Any]
 

@@ -9,8 +9,8 @@ two differ. The method and the implementations are those of `tvl1`.
 """
 
 from wtal.extractors.optical_flow import CPU, FlowMethod, resolve_flow
-from wtal.extractors.tvl1 import Parameters
-from wtal.extractors.tvl1_methods import implementations
+from wtal.extractors.tvl1.implementations import implementations
+from wtal.extractors.tvl1.parameters import Parameters
 
 PARAMETERS = Parameters(scales=5, scale_step=0.7, warps=3, outer_iterations=1, inner_iterations=30)
 IMPLEMENTATIONS = implementations(PARAMETERS)

@@ -16,8 +16,8 @@ import numpy as np
 from av.packet import Packet
 
 from wtal.errors import VideoError, require
-from wtal.extractors.probe import OPTIONS
-from wtal.extractors.video import TimedFrame, VideoInfo
+from wtal.extractors.decoding.probe import OPTIONS
+from wtal.extractors.decoding.reader import TimedFrame, VideoInfo
 
 # Codec -> byte of the header with the width of the lengths; mask, shift and value of a parameter set's type.
 _UNIT_TYPES = {"h264": (4, 31, 0, 7), "hevc": (21, 63, 1, 33)}

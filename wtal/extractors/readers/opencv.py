@@ -11,7 +11,7 @@ from fractions import Fraction
 import cv2
 
 from wtal.errors import VideoError
-from wtal.extractors.video import Image, TimedFrame, VideoInfo, upright
+from wtal.extractors.decoding.reader import Image, TimedFrame, VideoInfo, upright
 
 
 def version() -> str:

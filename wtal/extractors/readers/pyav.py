@@ -17,8 +17,8 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
 from wtal.errors import VideoError
-from wtal.extractors.probe import OPTIONS
-from wtal.extractors.video import Image, TimedFrame, VideoBroken, VideoInfo, upright
+from wtal.extractors.decoding.probe import OPTIONS
+from wtal.extractors.decoding.reader import Image, TimedFrame, VideoBroken, VideoInfo, upright
 
 # A fixed number: what a damaged stream decodes to depends on it, and must not depend on the machine.
 _THREADS = 4

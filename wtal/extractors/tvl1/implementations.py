@@ -9,22 +9,22 @@ from functools import partial
 from typing import Any
 
 from wtal.extractors.optical_flow import CPU, CUDA, FlowEngine, Implementation
-from wtal.extractors.tvl1 import MIN_SIDE, Parameters
+from wtal.extractors.tvl1.parameters import MIN_SIDE, Parameters
 
 
 def implementations(parameters: Parameters) -> dict[str, Implementation]:
     """Name -> how it computes TV-L1 with these parameters; the best on a device stands before the others there."""
     return {
-        "triton": _module("tvl1_triton", parameters, (CUDA,), pairs=256),
-        "numba": _module("tvl1_numba", parameters),
-        "opencv-contrib": _module("tvl1_contrib", parameters),
-        "torch": _module("tvl1_torch", parameters, pairs=16),
-        "opencv-cuda": _module("tvl1_opencv_cuda", parameters, (CUDA,)),
+        "triton": _module("triton_engine", parameters, (CUDA,), pairs=256),
+        "numba": _module("numba_engine", parameters),
+        "opencv-contrib": _module("opencv_cpu", parameters),
+        "torch": _module("torch_engine", parameters, pairs=16),
+        "opencv-cuda": _module("opencv_cuda", parameters, (CUDA,)),
     }
 
 
 def _module(name: str, parameters: Parameters, kinds: tuple[str, ...] = (CPU,), pairs: int = 1) -> Implementation:
-    path = f"wtal.extractors.{name}"
+    path = f"wtal.extractors.tvl1.{name}"
     return Implementation(
         why_not=partial(_why_not, path),
         identity=partial(_identity, path, parameters),

@@ -21,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wtal.extractors.optical_flow import CPU, FlowFields, Grays, extend_edges
-from wtal.extractors.simd import (
+from wtal.extractors.tvl1.numba_median import AROUND, medians
+from wtal.extractors.tvl1.numba_simd import (
     LANES,
     Vector,
     fill,
@@ -37,8 +38,7 @@ from wtal.extractors.simd import (
     root,
     store,
 )
-from wtal.extractors.simd_median import AROUND, medians
-from wtal.extractors.tvl1 import MIN_SIDE, Parameters, pyramid
+from wtal.extractors.tvl1.parameters import MIN_SIDE, Parameters, pyramid
 
 Floats = NDArray[np.float32]
 Sizes = NDArray[np.int64]
@@ -48,7 +48,7 @@ _U, _V, _P11, _P12, _P21, _P22, _IX, _IY, _RHO, _INVERSE = range(_FIELDS)
 """Of a row: flow, theta times its dual variables, gradient of the warped picture, residual, 1 / gradient squared."""
 
 _SCHEME = 1
-"""To be raised with every change that changes a number, here or in `simd` and `simd_median`.
+"""To be raised with every change that changes a number, here or in `numba_simd` and `numba_median`.
 
 numba looks at a kernel's own file alone to know whether the machine code that it kept is still right: raised here, what
 comes of the other two is compiled anew too.

@@ -8,7 +8,7 @@ and the most of some until three are left.
 import numpy as np
 from numpy.typing import NDArray
 
-from wtal.extractors.simd import LANES, Vector, kernel, least, load, most, part, store
+from wtal.extractors.tvl1.numba_simd import LANES, Vector, kernel, least, load, most, part, store
 
 Floats = NDArray[np.float32]
 AROUND = 2

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from wtal.extractors.optical_flow import CPU, FlowFields, Grays, extend_edges
-from wtal.extractors.tvl1 import MIN_SIDE, Parameters, pyramid
+from wtal.extractors.tvl1.parameters import MIN_SIDE, Parameters, pyramid
 
 
 class Engine:

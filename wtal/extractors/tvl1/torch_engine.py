@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from wtal.extractors.optical_flow import CPU, FlowFields, Grays, extend_edges
-from wtal.extractors.tvl1 import MIN_SIDE, Parameters, pyramid
+from wtal.extractors.tvl1.parameters import MIN_SIDE, Parameters, pyramid
 
 _SCHEME = 1
 """To be raised with every change here that changes a number."""

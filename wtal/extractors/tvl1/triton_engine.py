@@ -1,4 +1,4 @@
-"""TV-L1 optical flow in Triton kernels, a batch of pairs at once: `tvl1_torch` again, at the speed of the card.
+"""TV-L1 optical flow in Triton kernels, a batch of pairs at once: `torch_engine` again, at the speed of the card.
 
 An iteration needs little arithmetic and many numbers, so `iterate` runs a chunk of several on a tile that stays in
 registers, and pictures, flow and dual variables cross the card's memory once a chunk. Where the stopping rule fells a
@@ -6,7 +6,7 @@ pair in mid-chunk, the chunk is run again as far as the iteration that it named 
 iterations that it would make alone. The rule is applied on the card; the host asks once a round whether any pair still
 runs.
 
-The kernels are in `tvl1_kernels`, which is imported when an engine is made: Triton comes with torch where that has
+The kernels are in `triton_kernels`, which is imported when an engine is made: Triton comes with torch where that has
 CUDA. In Triton's interpreter they run on the CPU too, for tests.
 """
 
@@ -22,8 +22,8 @@ import torch
 from torch import Tensor
 
 from wtal.extractors.optical_flow import CUDA, FlowFields, Grays, extend_edges
-from wtal.extractors.tvl1 import MIN_SIDE, Parameters, pyramid
-from wtal.extractors.tvl1_torch import CUBIC, PLACES, Taps
+from wtal.extractors.tvl1.parameters import MIN_SIDE, Parameters, pyramid
+from wtal.extractors.tvl1.torch_engine import CUBIC, PLACES, Taps
 
 _SCHEME = 1
 """To be raised with every change, here or in the kernels, that changes a number."""
@@ -140,9 +140,9 @@ class _Level:
     """
 
     def __init__(self, first: Tensor, second: Tensor, flow: Tensor, parameters: Parameters, tile: Tile) -> None:
-        from wtal.extractors import tvl1_kernels
+        from wtal.extractors.tvl1 import triton_kernels
 
-        self._kernels, self._parameters, self._tile = tvl1_kernels, parameters, tile
+        self._kernels, self._parameters, self._tile = triton_kernels, parameters, tile
         self._first, self._second = first, second
         self._pairs, self._height, self._width = first.shape
         self._chunk = chunk(parameters.inner_iterations)
@@ -227,12 +227,12 @@ def _enlarge(flow: Tensor, size: tuple[int, int], factor: float) -> Tensor:
 
 def _interpolate(pictures: Tensor, rows: Taps, columns: Taps, factor: float) -> Tensor:
     """(M, h, w) -> (M, H, W)."""
-    from wtal.extractors import tvl1_kernels
+    from wtal.extractors.tvl1 import triton_kernels
 
     height, width = len(rows.weight), len(columns.weight)
     result = pictures.new_empty(len(pictures), height, width)
     rows, columns = rows.to(pictures.device), columns.to(pictures.device)
-    tvl1_kernels.interpolate[(-(-height * width // _BLOCK), len(pictures))](
+    triton_kernels.interpolate[(-(-height * width // _BLOCK), len(pictures))](
         pictures, result, *rows, *columns, *pictures.shape[1:], height, width, factor, _BLOCK, **_OPTIONS
     )
     return result

@@ -1,4 +1,4 @@
-"""Triton kernels of TV-L1 optical flow: the steps of `tvl1_torch`, each in one pass over the pictures.
+"""Triton kernels of TV-L1 optical flow: the steps of `torch_engine`, each in one pass over the pictures.
 
 Every kernel has a program a pair and block or tile of pixels. Pictures lie row by row; of `flow`, (2 sides, N, 2, H,
 W), and `dual`, (2, N, 4, H, W), one side is read while the other is written, and `flow_side` and `dual_side`, (N,),

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from wtal.data.files import write_atomic
 from wtal.errors import UsageError, WeightsError
 from wtal.extractors.backbone import Pixels, WeightsSource
-from wtal.extractors.checkpoint import State, is_file, read_checkpoint, tensors_of
-from wtal.extractors.download import download
+from wtal.extractors.weights.checkpoint import State, is_file, read_checkpoint, tensors_of
+from wtal.extractors.weights.download import download
 from wtal.registry import suggest
 
 _SUFFIXES = (".pt", ".pth", ".pyth", ".ckpt", ".bin", ".tar", ".safetensors", ".npz")

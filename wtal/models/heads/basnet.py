@@ -28,8 +28,8 @@ from torch.nn.functional import leaky_relu
 from wtal import config
 from wtal.data.batch import SnippetBatch
 from wtal.models.head import Head, HeadOutput, load_renamed, plain_keys
-from wtal.models.losses import THUMOS_CLASSES, binary_cross_entropy, labels_of, with_background
-from wtal.models.temporal import Dropout, TemporalConv, masked_topk_mean, pack, unpack
+from wtal.models.layers.losses import THUMOS_CLASSES, binary_cross_entropy, labels_of, with_background
+from wtal.models.layers.temporal import Dropout, TemporalConv, masked_topk_mean, pack, unpack
 
 _THUMOS_SNIPPETS = 750
 

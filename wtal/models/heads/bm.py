@@ -34,12 +34,12 @@ from torch import Tensor
 from wtal import config
 from wtal.data.batch import SnippetBatch
 from wtal.errors import WeightsError
-from wtal.models.attention import SnippetAttention, SnippetEmbedding, linear
-from wtal.models.foreground import ClasswiseForeground
 from wtal.models.head import EmbeddingHead, Head, HeadOutput
-from wtal.models.late_fusion import fuse_probabilities, one_a_stream
-from wtal.models.losses import cross_entropy, labels_of, with_background
-from wtal.models.temporal import masked_mean, masked_smooth, pack, unpack
+from wtal.models.layers.attention import SnippetAttention, SnippetEmbedding, linear
+from wtal.models.layers.foreground import ClasswiseForeground
+from wtal.models.layers.late_fusion import fuse_probabilities, one_a_stream
+from wtal.models.layers.losses import cross_entropy, labels_of, with_background
+from wtal.models.layers.temporal import masked_mean, masked_smooth, pack, unpack
 
 _TINY = 1e-6
 

@@ -41,8 +41,8 @@ from wtal import config
 from wtal.data.batch import SnippetBatch, stream_order
 from wtal.errors import UsageError, WeightsError
 from wtal.models.head import Head, HeadOutput, load_renamed, plain_keys
-from wtal.models.losses import co_activity, cross_entropy, labels_of, with_background
-from wtal.models.temporal import Dropout, TemporalConv, masked_mean, masked_topk_mean, pack, unpack
+from wtal.models.layers.losses import co_activity, cross_entropy, labels_of, with_background
+from wtal.models.layers.temporal import Dropout, TemporalConv, masked_mean, masked_topk_mean, pack, unpack
 
 _SLOPE = 0.2
 _ACTIVITYNET = (100, 200)

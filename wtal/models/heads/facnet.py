@@ -33,12 +33,12 @@ from torch import Tensor, nn
 
 from wtal import config
 from wtal.data.batch import SnippetBatch
-from wtal.models.foreground import TEMPERATURES, attended
 from wtal.models.head import EmbeddingHead, Head, HeadOutput, load_renamed, plain_keys
-from wtal.models.late_fusion import fuse_probabilities, of_streams, one_a_stream
-from wtal.models.losses import cross_entropy, labels_of, normalized, with_background
-from wtal.models.similarity import cosine
-from wtal.models.temporal import Dropout, masked_softmax, pack, unpack
+from wtal.models.layers.foreground import TEMPERATURES, attended
+from wtal.models.layers.late_fusion import fuse_probabilities, of_streams, one_a_stream
+from wtal.models.layers.losses import cross_entropy, labels_of, normalized, with_background
+from wtal.models.layers.similarity import cosine
+from wtal.models.layers.temporal import Dropout, masked_softmax, pack, unpack
 
 
 class Config(config.Config):

@@ -32,10 +32,10 @@ from torch.nn.functional import leaky_relu
 from wtal import config
 from wtal.data.batch import SnippetBatch
 from wtal.errors import WeightsError
-from wtal.models.context import GlobalOperation, LocalGlobal
 from wtal.models.head import Head, HeadOutput
-from wtal.models.losses import THUMOS_CLASSES, binary_cross_entropy, labels_of, with_background
-from wtal.models.temporal import Dropout, TemporalConv, masked_mean, masked_topk_mean, pack, unpack
+from wtal.models.layers.context import GlobalOperation, LocalGlobal
+from wtal.models.layers.losses import THUMOS_CLASSES, binary_cross_entropy, labels_of, with_background
+from wtal.models.layers.temporal import Dropout, TemporalConv, masked_mean, masked_topk_mean, pack, unpack
 
 _THUMOS_SNIPPETS = 750
 

@@ -2,10 +2,10 @@
 
 Snippets F are embedded and summed up by a few representative ones (EM attention, equations 1 to 3). These are
 propagated into F along a bipartite random walk (equations 4 to 6, by the exact low-rank form of
-`wtal.models.random_walk`): once those of the video itself (intra-video branch F^a), once those of the video's classes
-out of a memory bank (inter-video branch F^e, from half of the run on). One classification head, FAC-Net's without its
-class-wise foreground branch and with sigmoid attention, sees F, F^a and F^e; the activations of the latter two are
-online pseudo labels of the first (equation 7). The loss (equation 8) has the terms
+`wtal.models.layers.random_walk`): once those of the video itself (intra-video branch F^a), once those of the video's
+classes out of a memory bank (inter-video branch F^e, from half of the run on). One classification head, FAC-Net's
+without its class-wise foreground branch and with sigmoid attention, sees F, F^a and F^e; the activations of the latter
+two are online pseudo labels of the first (equation 7). The loss (equation 8) has the terms
 
     cls_fore   class-agnostic attention head against the labels, all branches
     cls_back   multiple-instance head against labels and background, all branches, gamma = 0.2
@@ -44,14 +44,14 @@ from torch import Tensor
 
 from wtal.data.batch import SnippetBatch
 from wtal.errors import ConfigError
-from wtal.models.buckets import in_parts
-from wtal.models.cosine_network import CosineNetwork, NetworkConfig
 from wtal.models.head import EmbeddingHead, Head, HeadOutput, Moment, create_head, load_renamed, plain_keys
-from wtal.models.losses import labels_of
-from wtal.models.memory_bank import ClassMemory, Memory, VideoMemory
-from wtal.models.random_walk import Form, Means, Walk, among_snippets
-from wtal.models.representatives import Representatives, Summary, extremes
-from wtal.models.temporal import masked_mean
+from wtal.models.layers.buckets import in_parts
+from wtal.models.layers.cosine_network import CosineNetwork, NetworkConfig
+from wtal.models.layers.losses import labels_of
+from wtal.models.layers.memory_bank import ClassMemory, Memory, VideoMemory
+from wtal.models.layers.random_walk import Form, Means, Walk, among_snippets
+from wtal.models.layers.representatives import Representatives, Summary, extremes
+from wtal.models.layers.temporal import masked_mean
 
 _BRANCHES = {"o": "main branch", "m": "intra-video branch", "r": "inter-video branch"}
 

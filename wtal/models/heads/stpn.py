@@ -32,12 +32,12 @@ from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
 
 from wtal import config
 from wtal.data.batch import SnippetBatch
-from wtal.models.attention import SnippetAttention, SnippetEmbedding, linear
-from wtal.models.foreground import ClasswiseForeground
 from wtal.models.head import EmbeddingHead, Head, HeadOutput, load_renamed, plain_keys
-from wtal.models.late_fusion import of_streams, one_a_stream, weighted_mean
-from wtal.models.losses import THUMOS_CLASSES, labels_of, over_classes
-from wtal.models.temporal import masked_mean, pack, unpack
+from wtal.models.layers.attention import SnippetAttention, SnippetEmbedding, linear
+from wtal.models.layers.foreground import ClasswiseForeground
+from wtal.models.layers.late_fusion import of_streams, one_a_stream, weighted_mean
+from wtal.models.layers.losses import THUMOS_CLASSES, labels_of, over_classes
+from wtal.models.layers.temporal import masked_mean, pack, unpack
 
 _THUMOS_SNIPPETS = 400
 _WHAT = "STPN's public reproduction"

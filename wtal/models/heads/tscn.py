@@ -39,9 +39,9 @@ from wtal import config
 from wtal.data.batch import SnippetBatch, stream_order
 from wtal.errors import UsageError, WeightsError
 from wtal.models.head import Head, HeadOutput
-from wtal.models.late_fusion import weighted_mean
-from wtal.models.losses import binary_cross_entropy, labels_of, normalized
-from wtal.models.temporal import TemporalConv, masked_mean, masked_topk_mean, pack, unpack
+from wtal.models.layers.late_fusion import weighted_mean
+from wtal.models.layers.losses import binary_cross_entropy, labels_of, normalized
+from wtal.models.layers.temporal import TemporalConv, masked_mean, masked_topk_mean, pack, unpack
 
 _SMALL = 1e-8
 

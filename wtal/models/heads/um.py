@@ -34,10 +34,10 @@ from torch import Tensor, nn
 
 from wtal import config
 from wtal.data.batch import SnippetBatch
-from wtal.models.foreground import ClasswiseForeground
 from wtal.models.head import EmbeddingHead, HeadOutput, load_renamed, plain_keys
-from wtal.models.losses import THUMOS_CLASSES, binary_cross_entropy, labels_of, normalized
-from wtal.models.temporal import Dropout, TemporalConv, masked_topk_mean, pack, unpack
+from wtal.models.layers.foreground import ClasswiseForeground
+from wtal.models.layers.losses import THUMOS_CLASSES, binary_cross_entropy, labels_of, normalized
+from wtal.models.layers.temporal import Dropout, TemporalConv, masked_topk_mean, pack, unpack
 
 
 class Config(config.Config):

@@ -7,7 +7,8 @@ activations (equation 2), and
 
 L_mil is the cross entropy of the softmax of these scores (equations 3 and 4), L_casl the co-activity similarity of
 pairs of videos that share a class: their features where the class is active are pulled together, away from their
-features where it is not (equations 5 to 8, `wtal.models.losses.co_activity`). Three such pairs stand first in a batch.
+features where it is not (equations 5 to 8, `wtal.models.layers.losses.co_activity`). Three such pairs
+stand first in a batch.
 
 `cas` are logits (B, T, C), without background; there is no attention. FAC-Net's class-wise foreground branch is an
 add-on (ICCV 2021, Table 5).
@@ -36,10 +37,10 @@ from torch import Tensor, nn
 from wtal import config
 from wtal.data.batch import SnippetBatch
 from wtal.errors import WeightsError
-from wtal.models.foreground import ClasswiseForeground
 from wtal.models.head import EmbeddingHead, HeadOutput, load_renamed, plain_keys
-from wtal.models.losses import co_activity, cross_entropy, labels_of, normalized
-from wtal.models.temporal import Dropout, masked_topk_mean, pack, unpack
+from wtal.models.layers.foreground import ClasswiseForeground
+from wtal.models.layers.losses import co_activity, cross_entropy, labels_of, normalized
+from wtal.models.layers.temporal import Dropout, masked_topk_mean, pack, unpack
 
 
 class Config(config.Config):

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from wtal.data.batch import SnippetBatch
-from wtal.models.temporal import Dropout, pack, unpack
+from wtal.models.layers.temporal import Dropout, pack, unpack
 
 
 class SnippetEmbedding(nn.Module):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu, scaled_dot_product_attention
 
-from wtal.models.temporal import TemporalConv, masked_mean, pack, unpack
+from wtal.models.layers.temporal import TemporalConv, masked_mean, pack, unpack
 
 GlobalOperation = Literal["lstm", "nonlocal", "pool", "none"]
 _STRETCHES = 4

@@ -15,9 +15,9 @@ from torch.nn.functional import cosine_similarity, relu
 from wtal import config
 from wtal.data.batch import SnippetBatch
 from wtal.models.head import EmbeddingHead, HeadOutput
-from wtal.models.losses import cross_entropy, labels_of, with_background
-from wtal.models.similarity import cosine
-from wtal.models.temporal import Dropout, masked_softmax, masked_topk_mean, pack, unpack
+from wtal.models.layers.losses import cross_entropy, labels_of, with_background
+from wtal.models.layers.similarity import cosine
+from wtal.models.layers.temporal import Dropout, masked_softmax, masked_topk_mean, pack, unpack
 
 
 class NetworkConfig(config.Config):

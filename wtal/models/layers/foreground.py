@@ -11,9 +11,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from wtal.models.losses import cross_entropy, normalized, with_background
-from wtal.models.similarity import cosine
-from wtal.models.temporal import masked_softmax
+from wtal.models.layers.losses import cross_entropy, normalized, with_background
+from wtal.models.layers.similarity import cosine
+from wtal.models.layers.temporal import masked_softmax
 
 TEMPERATURES = (1.0, 2.0, 5.0)
 """Of the hybrid attention; section 4.2 and Table 4."""

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from wtal.data.batch import SnippetBatch
-from wtal.models.temporal import masked_softmax
+from wtal.models.layers.temporal import masked_softmax
 
 THUMOS_CLASSES = 20
 """Of THUMOS14, on which the papers' loss weights were chosen."""

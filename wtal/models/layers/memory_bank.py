@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from wtal.data.batch import SnippetBatch
 from wtal.errors import ConfigError
-from wtal.models.random_walk import Means
+from wtal.models.layers.random_walk import Means
 
 
 class Memory(nn.Module):

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from wtal.models.similarity import cosine
+from wtal.models.layers.similarity import cosine
 
 Form = Literal["closed", "direct", "iterated", "alternated", "single", "scores"]
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from wtal.errors import UsageError
-from wtal.models.random_walk import Means, affinity, memberships
+from wtal.models.layers.random_walk import Means, affinity, memberships
 
 Summary = Literal["em", "em_fixed", "discriminative", "k_means", "agglomerative", "spectral"]
 Labels = NDArray[np.integer[Any]]

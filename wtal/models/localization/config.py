@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from wtal.config import Config
 from wtal.errors import ConfigError
-from wtal.models.presets import read_preset
+from wtal.models.localization.presets import read_preset
 
 Quirk = Literal[
     "relu-range",

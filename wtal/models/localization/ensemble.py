@@ -21,12 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wtal.data.grid import SnippetGrid
-from wtal.data.merge import resampled
 from wtal.data.segments import Detection, as_array
+from wtal.data.store.resample import resampled
 from wtal.errors import UsageError
-from wtal.models.localize_config import FUSED, UNION, LocalizeConfig
-from wtal.models.signals import Activations, squash, stretch
-from wtal.models.suppression import overlaps, suppress
+from wtal.models.localization.config import FUSED, UNION, LocalizeConfig
+from wtal.models.localization.signals import Activations, squash, stretch
+from wtal.models.localization.suppression import overlaps, suppress
 
 FUSING = ("suppression", "overlap", "nms_tiou", "soft_sigma", "max_detections")
 """Keys of localization that tell how detections are fused."""

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from wtal.data.grid import SnippetGrid
 from wtal.data.segments import Detection
 from wtal.errors import UsageError
-from wtal.models.localize_config import FUSED, UNION, LocalizeConfig
-from wtal.models.proposals import (
+from wtal.models.localization.config import FUSED, UNION, LocalizeConfig
+from wtal.models.localization.proposals import (
     Columns,
     Runs,
     contrast,
@@ -31,8 +31,8 @@ from wtal.models.proposals import (
     runs_above,
     watershed,
 )
-from wtal.models.signals import Activations, Signals, class_scores, select_classes, signals_of, upsample
-from wtal.models.suppression import nms, soft_nms, suppress
+from wtal.models.localization.signals import Activations, Signals, class_scores, select_classes, signals_of, upsample
+from wtal.models.localization.suppression import nms, soft_nms, suppress
 
 __all__ = [
     "Activations",

@@ -7,7 +7,7 @@ from wtal.config import read_toml
 from wtal.errors import ConfigError
 from wtal.registry import suggest
 
-PRESETS = Path(__file__).parents[1] / "presets"
+PRESETS = Path(__file__).parents[2] / "presets"
 """Names are paths below it: `basnet`, and `authors:basnet` for what the authors' code does besides."""
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wtal.models.localize_config import LocalizeConfig
+from wtal.models.localization.config import LocalizeConfig
 
 Array = NDArray[np.float64]
 

@@ -21,11 +21,11 @@ from wtal.data.batch import SnippetBatch
 from wtal.data.files import write_atomic
 from wtal.data.locks import locked
 from wtal.errors import ConfigError, UsageError, WeightsError, WtalError
+from wtal.heap import freed_memory_kept
 from wtal.models.head import Head, Moment
-from wtal.models.inputs import LabelledVideo, Scaler, choose_pairs, training_batch
-from wtal.models.memory import freed_memory_kept
-from wtal.models.train_config import TrainConfig
-from wtal.models.train_log import TrainLog
+from wtal.models.training.config import TrainConfig
+from wtal.models.training.inputs import LabelledVideo, Scaler, choose_pairs, training_batch
+from wtal.models.training.log import TrainLog
 
 _PRECISION = {"bf16": torch.bfloat16, "fp16": torch.float16}
 

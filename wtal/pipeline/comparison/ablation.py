@@ -8,11 +8,11 @@ from pydantic import Field
 
 from wtal.config import Config, read_toml
 from wtal.errors import ConfigError, UsageError
+from wtal.pipeline.comparison.reported import Printed
 from wtal.pipeline.recipe import Recipe, load_recipe
-from wtal.pipeline.reported import Printed
 from wtal.registry import BACKBONES, suggest
 
-ABLATIONS = Path(__file__).parents[1] / "ablations"
+ABLATIONS = Path(__file__).parents[2] / "ablations"
 
 
 class RowConfig(Config):

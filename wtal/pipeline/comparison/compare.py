@@ -17,12 +17,12 @@ from wtal.data.store import FeatureStore
 from wtal.errors import UsageError, WtalError
 from wtal.eval.detection import tiou_key
 from wtal.eval.protocols import DEFAULT_PROTOCOL
-from wtal.pipeline.ablation import Ablation, printed, printed_in, recipe_of
+from wtal.pipeline.comparison.ablation import Ablation, printed, printed_in, recipe_of
+from wtal.pipeline.comparison.reported import Printed, is_of
 from wtal.pipeline.detect import detect, trained_head, weights_of
-from wtal.pipeline.evaluate import check_ambiguous, evaluate_seed
+from wtal.pipeline.judging.ground_truth import check_ambiguous, evaluate_seed
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.recipe import Recipe, load_recipe
-from wtal.pipeline.reported import Printed, is_of
 from wtal.pipeline.train import TrainInputs, resolve_early, train
 from wtal.pipeline.workspace import Workspace, read_run
 

@@ -4,7 +4,7 @@ import csv
 import io
 import math
 
-from wtal.pipeline.compare import Comparison, Row
+from wtal.pipeline.comparison.compare import Comparison, Row
 
 FORMATS = ("text", "markdown", "csv", "json")
 

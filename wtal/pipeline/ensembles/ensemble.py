@@ -1,8 +1,8 @@
 """Several runs -> one: an ensemble, in a folder that other commands take as a run.
 
 Members may be seeds of one recipe, different heads, and heads on different features and grids. What their answers mean
-and how they are made comparable is in `wtal.models.ensemble`. Nothing of a member is copied but what is averaged or
-fused: an ensemble stays as it is when members go.
+and how they are made comparable is in `wtal.models.localization.ensemble`. Nothing of a member is copied but what is
+averaged or fused: an ensemble stays as it is when members go.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,11 +14,11 @@ from wtal.config import digest
 from wtal.data.files import write_json
 from wtal.data.locks import locked
 from wtal.errors import UsageError
-from wtal.models.localize_config import FUSED, LocalizeConfig
+from wtal.models.localization.config import FUSED, LocalizeConfig
 from wtal.pipeline.detect import detect, detections_of, refuse_other_sections
-from wtal.pipeline.ensemble_folder import ACTIVATIONS, By, refuse_unfit, refuse_unfused
-from wtal.pipeline.ensemble_members import Member, gather, joined_features, joined_rules, lacking
-from wtal.pipeline.ensemble_parts import Parts, means, pool
+from wtal.pipeline.ensemble_run import ACTIVATIONS, By, refuse_unfit, refuse_unfused
+from wtal.pipeline.ensembles.members import Member, gather, joined_features, joined_rules, lacking
+from wtal.pipeline.ensembles.parts import Parts, means, pool
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.recipe import Recipe, with_assignments
 from wtal.pipeline.train import resolve

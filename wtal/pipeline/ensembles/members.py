@@ -11,9 +11,9 @@ from wtal.data.annotations import read_annotations
 from wtal.data.dataset import content_digest, match_ids
 from wtal.data.files import file_sha256
 from wtal.data.store import FeatureStore
-from wtal.data.store_writer import file_fingerprint
+from wtal.data.store.writer import file_fingerprint
 from wtal.errors import UsageError, WtalError
-from wtal.models.localize_config import LocalizeConfig
+from wtal.models.localization.config import LocalizeConfig
 from wtal.pipeline.recipe import EvaluateConfig, Recipe
 from wtal.pipeline.train import resolve
 from wtal.pipeline.workspace import read_run, seed_folders

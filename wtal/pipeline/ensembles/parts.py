@@ -10,12 +10,12 @@ import numpy as np
 from wtal.config import digest
 from wtal.data.detections import read_detections
 from wtal.data.store import FeatureStore
-from wtal.data.store_writer import StoreWriter
-from wtal.models.ensemble import Answer, comparable, mean_activations, typical_best
-from wtal.models.localize import Activations
+from wtal.data.store.writer import StoreWriter
+from wtal.models.localization.ensemble import Answer, comparable, mean_activations, typical_best
+from wtal.models.localization.localize import Activations
 from wtal.pipeline.detect import activations_of, detect, detections_of, read_activations
-from wtal.pipeline.ensemble_folder import ACTIVATIONS, ensemble_by, open_means, write_pool
-from wtal.pipeline.ensemble_members import Member, common_ids, mark_of_file, mark_of_store
+from wtal.pipeline.ensemble_run import ACTIVATIONS, ensemble_by, open_means, write_pool
+from wtal.pipeline.ensembles.members import Member, common_ids, mark_of_file, mark_of_store
 from wtal.pipeline.progress import Reporter
 from wtal.pipeline.train import resolve
 

@@ -15,7 +15,7 @@ from wtal.pipeline.train import TrainInputs, describe, make_head, resolve_early
 from wtal.pipeline.workspace import Workspace
 
 if TYPE_CHECKING:
-    from wtal.extractors.checkpoint import State
+    from wtal.extractors.weights.checkpoint import State
     from wtal.models.head import Head
 
 _MOST_CLASSES = 1000
@@ -67,7 +67,7 @@ def import_checkpoint(
         UsageError: when the streams do not fit the store.
         WeightsError: when a file is no checkpoint of the head, needs code to be run, or does not fit the store.
     """
-    from wtal.models.trainer import write_finished
+    from wtal.models.training.trainer import write_finished
 
     store, dataset = FeatureStore.open(inputs.store), read_annotations(inputs.annotations)
     base = _base(head, recipe)
@@ -86,7 +86,7 @@ def import_checkpoint(
 
 
 def _read(files: Mapping[str, Path]) -> dict[str, "State"]:
-    from wtal.extractors.checkpoint import read_checkpoint
+    from wtal.extractors.weights.checkpoint import read_checkpoint
 
     return {stream: read_checkpoint(path) for stream, path in files.items()}
 

@@ -15,7 +15,7 @@ from wtal.data.grid import SnippetGrid
 from wtal.data.layout import Item, Streams, guess_layout
 from wtal.data.layout_note import Note
 from wtal.data.row_clock import RowClock
-from wtal.data.store_writer import StoreWriter, file_fingerprint
+from wtal.data.store.writer import StoreWriter, file_fingerprint
 from wtal.errors import FormatError, UsageError
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.workspace import Workspace

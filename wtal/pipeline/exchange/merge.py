@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from wtal.config import digest
-from wtal.data.merge import resampled
 from wtal.data.store import FeatureStore
-from wtal.data.store_writer import StoreWriter
+from wtal.data.store.resample import resampled
+from wtal.data.store.writer import StoreWriter
 from wtal.errors import UsageError
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.workspace import Workspace

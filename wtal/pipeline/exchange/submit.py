@@ -15,8 +15,8 @@ from wtal.errors import UsageError, WtalError
 from wtal.eval.challenges import load_challenge
 from wtal.eval.submission import NO_EXTERNAL_DATA, most_per_video, submission_head, submission_results, write_submission
 from wtal.eval.submission_check import Report, check_submission, read_version
-from wtal.pipeline.ensemble_folder import ensemble_by
-from wtal.pipeline.evaluate import own_detections
+from wtal.pipeline.ensemble_run import ensemble_by
+from wtal.pipeline.judging.ground_truth import own_detections
 from wtal.pipeline.train import resolve
 from wtal.pipeline.workspace import Workspace, read_run, seed_folders
 from wtal.registry import CHALLENGES

@@ -8,19 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wtal.config import digest
-from wtal.data.store_index import INDEX, read_index
-from wtal.data.store_writer import StoreWriter, difference, file_fingerprint
+from wtal.data.store.index import INDEX, read_index
+from wtal.data.store.writer import StoreWriter, difference, file_fingerprint
 from wtal.errors import ConfigError, UsageError
-from wtal.pipeline.fan_out import Machine, spread
-from wtal.pipeline.profile import Profile, Stopwatch
+from wtal.pipeline.extraction.profile import Profile, Stopwatch
+from wtal.pipeline.extraction.spread import Machine, spread
+from wtal.pipeline.extraction.videos import VideoFile, find_videos
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.recipe import ExtractConfig
-from wtal.pipeline.videos import VideoFile, find_videos
 from wtal.pipeline.workspace import Workspace
 from wtal.registry import BACKBONES
 
 if TYPE_CHECKING:
-    from wtal.extractors.extractor import Extractor, ExtractorSpec
+    from wtal.extractors.execution.extractor import Extractor, ExtractorSpec
 
 _BATCH_OF_A_GPU = 16
 
@@ -117,8 +117,8 @@ def prepare(
         WeightsError: when weights are missing or do not fit.
     """
     from wtal.extractors.backbone import full_name
-    from wtal.extractors.extractor import Extractor
-    from wtal.extractors.weights_options import share_out
+    from wtal.extractors.execution.extractor import Extractor
+    from wtal.pipeline.extraction.weights_options import share_out
 
     if out is not None and len(configs) > 1:
         raise UsageError(f"one folder cannot hold {len(configs)} stores; leave --out, or name one --backbone")
@@ -168,7 +168,7 @@ def make_spec(config: ExtractConfig, weights: tuple[tuple[str, str], ...], machi
     Raises:
         ConfigError: when fps is not a positive number or fraction.
     """
-    from wtal.extractors.extractor import ExtractorSpec
+    from wtal.extractors.execution.extractor import ExtractorSpec
 
     try:
         fps = Fraction(config.fps)

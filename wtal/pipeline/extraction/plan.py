@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from wtal.data.grid import frame_count
-from wtal.data.store_writer import StoreWriter
+from wtal.data.store.writer import StoreWriter
 from wtal.errors import VideoError
-from wtal.pipeline.extract import other_flows, prepare
-from wtal.pipeline.fan_out import Machine
+from wtal.pipeline.extraction.extract import other_flows, prepare
+from wtal.pipeline.extraction.spread import Machine
+from wtal.pipeline.extraction.trial import Picture, grid, load, measure
+from wtal.pipeline.extraction.videos import VideoFile, find_videos
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.recipe import ExtractConfig
-from wtal.pipeline.trial import Picture, grid, load, measure
-from wtal.pipeline.videos import VideoFile, find_videos
 from wtal.pipeline.workspace import Workspace
 
 if TYPE_CHECKING:
-    from wtal.extractors.extractor import Extractor
-    from wtal.extractors.line import Line
+    from wtal.extractors.execution.assembly_line import Line
+    from wtal.extractors.execution.extractor import Extractor
 
 TRIAL_SECONDS = 10.0
 _SAMPLE = 5
@@ -101,7 +101,7 @@ def plan(
         WeightsError: when weights are missing or do not fit.
         StoreError: when a folder holds something else than the store that would be filled.
     """
-    from wtal.extractors.line import Line
+    from wtal.extractors.execution.assembly_line import Line
 
     extractors, stores = prepare(configs, workspace, weights, out, machine)
     found = [StoreWriter.find(path, one.identity) for path, one in zip(stores, extractors, strict=True)]

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from wtal.extractors.timetable import Spent
+    from wtal.extractors.execution.stage_times import Spent
 
 
 @dataclass(frozen=True)

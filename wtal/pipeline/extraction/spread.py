@@ -20,15 +20,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
-from wtal.data.store_writer import StoreWriter, file_fingerprint
+from wtal.data.store.writer import StoreWriter, file_fingerprint
 from wtal.errors import UsageError, VideoError, WtalError, require
-from wtal.pipeline.videos import VideoFile
+from wtal.pipeline.extraction.videos import VideoFile
 from wtal.registry import BACKBONES
 
 if TYPE_CHECKING:
-    from wtal.extractors.extractor import Extracted, Extractor, ExtractorSpec
-    from wtal.extractors.line import Line
-    from wtal.extractors.timetable import Spent
+    from wtal.extractors.execution.assembly_line import Line
+    from wtal.extractors.execution.extractor import Extracted, Extractor, ExtractorSpec
+    from wtal.extractors.execution.stage_times import Spent
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")
@@ -106,7 +106,7 @@ def _here(
     stores: Sequence[Path], extractors: "Sequence[Extractor]", videos: Sequence[VideoFile], decoders: int
 ) -> Iterator[Outcome]:
     """In threads of this process; what another process has claimed is left to it first, and waited for at the end."""
-    from wtal.extractors.line import Line
+    from wtal.extractors.execution.assembly_line import Line
 
     with ThreadPoolExecutor(decoders) as pool, Line(extractors) as line:
         before, left = line.times.stages(), list(videos)
@@ -229,8 +229,8 @@ _DESKS_CHANGE = threading.RLock()
 @contextmanager
 def _use(specs: "tuple[ExtractorSpec, ...]") -> Iterator[_Desk]:
     """The worker's extractors for these specs; those of other specs that nobody uses any more are closed."""
-    from wtal.extractors.extractor import Extractor
-    from wtal.extractors.line import Line
+    from wtal.extractors.execution.assembly_line import Line
+    from wtal.extractors.execution.extractor import Extractor
 
     with _DESKS_CHANGE:
         if specs not in _DESKS:

@@ -21,8 +21,8 @@ from wtal.data.grid import SnippetGrid
 from wtal.errors import VideoError
 
 if TYPE_CHECKING:
-    from wtal.extractors.extractor import Extractor
-    from wtal.extractors.line import Line
+    from wtal.extractors.execution.assembly_line import Line
+    from wtal.extractors.execution.extractor import Extractor
 
 _LOOK_SECONDS = 0.02
 
@@ -50,8 +50,8 @@ class Rates:
 
 def load(extractors: "Sequence[Extractor]", picture: Picture, frames: int) -> dict[str, float]:
     """What each stage has to do for so many frames of a video: its units, times pixels where it depends on them."""
-    from wtal.extractors.line import DECODE, FLOWS
-    from wtal.extractors.streams import COLOUR
+    from wtal.extractors.execution.assembly_line import DECODE, FLOWS
+    from wtal.extractors.execution.video_pass import COLOUR
 
     flows = {str(one.flow.identity) for one in extractors if one.flow}
     units = Counter({DECODE: frames, COLOUR: len(flows) * frames, FLOWS: len(flows) * frames})
@@ -62,9 +62,9 @@ def load(extractors: "Sequence[Extractor]", picture: Picture, frames: int) -> di
 
 def _sizes(extractors: "Sequence[Extractor]", picture: Picture) -> dict[str, int]:
     """How much a unit of each stage is: pixels of the file for the reader, scaled for the others; 1 for a crop."""
-    from wtal.extractors.line import DECODE, FLOWS
-    from wtal.extractors.scale import scaled_size
-    from wtal.extractors.streams import COLOUR
+    from wtal.extractors.decoding.frame_size import scaled_size
+    from wtal.extractors.execution.assembly_line import DECODE, FLOWS
+    from wtal.extractors.execution.video_pass import COLOUR
 
     width, height = scaled_size(picture.width, picture.height, extractors[0].size)
     sizes = {DECODE: picture.width * picture.height, COLOUR: width * height, FLOWS: width * height}
@@ -127,7 +127,7 @@ def _try(
     seconds: float = math.inf,
 ) -> _Tried:
     """Have so many videos in flight until they are through, or until the time is over since the first frames came."""
-    from wtal.extractors.line import Line
+    from wtal.extractors.execution.assembly_line import Line
 
     with Line(extractors) as line, ThreadPoolExecutor(decoders) as pool:
         flying = [pool.submit(go, line, picture.path) for _ in range(decoders)]

@@ -9,7 +9,7 @@ from pathlib import Path
 import wtal
 from wtal.errors import UsageError, WtalError
 from wtal.extractors.optical_flow import create_flow
-from wtal.pipeline.weights import place, published_weights
+from wtal.pipeline.inspection.weights import place, published_weights
 from wtal.pipeline.workspace import Workspace
 from wtal.registry import FLOWS, READERS
 

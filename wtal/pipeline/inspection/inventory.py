@@ -9,10 +9,10 @@ from wtal.config import read_toml
 from wtal.eval.protocols import PROTOCOLS
 from wtal.extractors.backbone import described
 from wtal.extractors.weights import Weights
-from wtal.models.presets import preset_names, preset_path
-from wtal.pipeline.ablation import ablation_names, load_ablation
+from wtal.models.localization.presets import preset_names, preset_path
+from wtal.pipeline.comparison.ablation import ablation_names, load_ablation
+from wtal.pipeline.inspection.weights import place, published_weights
 from wtal.pipeline.recipe import RECIPES, recipe_names
-from wtal.pipeline.weights import place, published_weights
 from wtal.registry import BACKBONES, CHALLENGES, DATASETS, FLOWS, HEADS, LAYOUTS, READERS, Registry
 
 _REGISTRIES: dict[str, Registry] = {

@@ -61,7 +61,7 @@ def _detections(path: Path) -> dict[str, Any]:
 
 
 def _video(path: Path) -> dict[str, Any]:
-    from wtal.extractors.probe import probe
+    from wtal.extractors.decoding.probe import probe
 
     info = probe(path)
     names = ("container", "codec", "pixel_format", "width", "height", "rotation", "rate", "start", "duration", "frames")

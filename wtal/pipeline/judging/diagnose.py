@@ -17,11 +17,11 @@ from wtal.eval.outcomes import ERRORS
 from wtal.eval.proposals import ProposalEvaluation
 from wtal.eval.protocols import find_protocol
 from wtal.eval.thresholds import tiou_key
-from wtal.pipeline.evaluate import GroundTruth
-from wtal.pipeline.figures import Figures
-from wtal.pipeline.judgement import Question, Source, judged_of, only_source, rules_of
+from wtal.pipeline.judging.evaluate import Question, Source, judged_of, only_source, rules_of
+from wtal.pipeline.judging.ground_truth import GroundTruth
+from wtal.pipeline.judging.run_pictures import run_sections
+from wtal.pipeline.judging.tables import Figures
 from wtal.pipeline.progress import SILENT, Reporter
-from wtal.pipeline.run_pictures import run_sections
 from wtal.report.characteristics import characteristic_sections
 from wtal.report.errors import error_sections
 from wtal.report.judge import few_tious, precision_by_tiou, precision_recall_curves, recall_by_proposals

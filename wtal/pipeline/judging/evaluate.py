@@ -20,8 +20,14 @@ from wtal.eval.detection import parse_tious, tiou_key
 from wtal.eval.protocols import DEFAULT_PROTOCOL, find_protocol
 from wtal.eval.thresholds import covered_ranges
 from wtal.pipeline.detect import stamps
-from wtal.pipeline.evaluate import GroundTruth, check_ambiguous, over_seeds, own_detections, read_ground_truth
-from wtal.pipeline.figures import Figures
+from wtal.pipeline.judging.ground_truth import (
+    GroundTruth,
+    check_ambiguous,
+    over_seeds,
+    own_detections,
+    read_ground_truth,
+)
+from wtal.pipeline.judging.tables import Figures
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.recipe import EvaluateConfig
 from wtal.pipeline.train import resolve

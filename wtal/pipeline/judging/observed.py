@@ -14,7 +14,7 @@ from wtal.data.store import FeatureStore, VideoFeatures
 from wtal.errors import UsageError
 from wtal.eval.per_video import Verdict, judge_videos
 from wtal.pipeline.detect import activations_folder, localize_settings, read_activations, trained_head
-from wtal.pipeline.judgement import Question, Source, judged_of, only_source, rules_of
+from wtal.pipeline.judging.evaluate import Question, Source, judged_of, only_source, rules_of
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.recipe import Recipe
 from wtal.pipeline.train import resolve
@@ -23,8 +23,8 @@ from wtal.registry import suggest
 from wtal.report.activations import Case
 
 if TYPE_CHECKING:
-    from wtal.models.localize_config import LocalizeConfig
-    from wtal.models.trainer import Trained
+    from wtal.models.localization.config import LocalizeConfig
+    from wtal.models.training.trainer import Trained
 
 Arrays = dict[str, NDArray[np.float32]]
 

@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from wtal.errors import UsageError, WtalError
-from wtal.pipeline.ensemble_folder import ensemble_by
-from wtal.pipeline.judgement import Question
-from wtal.pipeline.observed import Observed, chosen, observe, ranked_videos
+from wtal.pipeline.ensemble_run import ensemble_by
+from wtal.pipeline.judging.evaluate import Question
+from wtal.pipeline.judging.observed import Observed, chosen, observe, ranked_videos
+from wtal.pipeline.judging.snippet_pictures import embedding_section
 from wtal.pipeline.progress import SILENT, Reporter
-from wtal.pipeline.snippet_pictures import embedding_section
 from wtal.report.activations import video_picture
 from wtal.report.failures import missed_annotations, surest_false_positives, worst_videos
 from wtal.report.page import Picture, Section

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from wtal.pipeline.observed import Answer, Observed
+from wtal.pipeline.judging.observed import Answer, Observed
 from wtal.report.activations import class_colours
 from wtal.report.embeddings import (
     BACKGROUND,
@@ -138,7 +138,7 @@ def _labels(observed: Observed, video: str) -> NDArray[np.int64]:
 
 def _memory(head: "Head") -> Stars:
     """The representative snippets that a head keeps of other videos."""
-    from wtal.models.memory_bank import Memory
+    from wtal.models.layers.memory_bank import Memory
 
     memory = getattr(head, "memory", None)
     if not isinstance(memory, Memory) or not memory.is_filled:

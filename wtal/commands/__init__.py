@@ -1,0 +1,1 @@
+"""The commands of `wtal`, one file each; the file's name is the command's."""

@@ -1,0 +1,1 @@
+"""The collection that `wtal demo` renders."""

@@ -1,0 +1,1 @@
+"""Class activations to detections: signals, proposals, scores, suppression."""

@@ -1,0 +1,1 @@
+"""Training: inputs, settings, the trainer and its log."""

@@ -1,0 +1,1 @@
+"""Many heads and seeds in one table, beside published rows."""

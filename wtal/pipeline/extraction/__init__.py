@@ -1,0 +1,1 @@
+"""Videos to a feature store: planning, spreading over workers, timing."""

@@ -1,0 +1,1 @@
+"""What there is: a store, a run or a file; this machine; leaves and weights."""
