@@ -9,12 +9,12 @@ import sys
 from collections.abc import Sequence
 
 from experiments._run import arguments, keep
+from wtal.models.heads import HEADS
 from wtal.pipeline.comparison.ablation import load_ablation
 from wtal.pipeline.comparison.compare import compare, entries
 from wtal.pipeline.extraction.extract import extract
 from wtal.pipeline.recipe import load_recipe
 from wtal.pipeline.workspace import Workspace
-from wtal.registry import HEADS
 
 TABLES = ("tscn.table1a", "tscn.table2", "rskp.table3", "rskp.table6")
 """Tables of the papers, made on this collection."""

@@ -22,11 +22,11 @@ from wtal.data.store import FeatureStore
 from wtal.errors import UsageError
 from wtal.eval import evaluate_detections
 from wtal.eval.detection import parse_tious
+from wtal.models.heads import HEADS
 from wtal.models.localization.localize import Activations, LocalizeConfig, localize
 from wtal.pipeline.comparison.compare import Comparison, compare, entries
 from wtal.pipeline.exchange.import_features import import_features
 from wtal.pipeline.workspace import Workspace
-from wtal.registry import HEADS
 
 RECIPES = Path(__file__).with_name("planted")
 SUBSETS = {"train": "validation", "training": "validation", "validation": "validation", "test": "test"}

@@ -133,7 +133,7 @@ def test_leaves_do_not_import_each_other(leaf):
     [
         "import wtal",
         "from wtal.cli import main; main(['--help'], standalone_mode=False)",
-        "from wtal.registry import FLOWS; FLOWS.names()",
+        "from wtal.extractors.flow import FLOWS; FLOWS.names()",
     ],
 )
 def test_help_needs_neither_torch_nor_cv2_nor_numba(code):

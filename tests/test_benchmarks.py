@@ -17,7 +17,7 @@ from benchmarks.decode import check
 from wtal import models
 from wtal.errors import FormatError, VideoError
 from wtal.extractors.tvl1.parameters import Parameters
-from wtal.registry import HEADS
+from wtal.models.heads import HEADS
 
 FOLDER = Path(benchmarks.__file__).parent
 MEASURED = {

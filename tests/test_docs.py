@@ -24,12 +24,19 @@ from wtal.config import Config, override
 from wtal.data.annotations import guess_format, read_annotations
 from wtal.data.detections import read_detections
 from wtal.data.files import write_json
+from wtal.data.formats import DATASETS
 from wtal.data.grid import SnippetGrid
 from wtal.data.layout_note import Note
+from wtal.data.layouts import LAYOUTS
 from wtal.data.store import FeatureStore
 from wtal.data.store.writer import StoreWriter
+from wtal.eval.challenges import CHALLENGES
 from wtal.eval.submission_check import check_submission
 from wtal.extractors import create_backbone
+from wtal.extractors.backbones import BACKBONES
+from wtal.extractors.flow import FLOWS
+from wtal.extractors.readers import READERS
+from wtal.models.heads import HEADS
 from wtal.pipeline.comparison.ablation import Ablation
 from wtal.pipeline.detect import detect
 from wtal.pipeline.extraction.extract import extract
@@ -37,7 +44,6 @@ from wtal.pipeline.inspection.inventory import inventory
 from wtal.pipeline.recipe import ExtractConfig, Recipe
 from wtal.pipeline.train import TrainInputs, train
 from wtal.pipeline.workspace import Workspace
-from wtal.registry import BACKBONES, CHALLENGES, DATASETS, FLOWS, HEADS, LAYOUTS, READERS
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = {path.name: path for path in (*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md")))}

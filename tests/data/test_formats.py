@@ -7,9 +7,9 @@ import pytest
 from tests.support.reference import SHARED, needs_shared
 from wtal.data.annotations import guess_format, read_annotations, write_annotations
 from wtal.data.detections import align_ids, read_detections, write_detections
+from wtal.data.formats import DATASETS
 from wtal.data.segments import Annotation, Detection
 from wtal.errors import FormatError, UsageError
-from wtal.registry import DATASETS
 
 RUN = [{"label": "run", "segment": [1.5, 2.5]}, {"label": "jump", "segment": [3, 4]}]
 FILES = {

@@ -13,12 +13,12 @@ from tests.support.reference import SHARED, needs_shared
 from wtal.cli import main
 from wtal.data.grid import SnippetGrid
 from wtal.data.layout import file_name, guess_layout
+from wtal.data.layouts import LAYOUTS
 from wtal.data.object_arrays import read_array
 from wtal.data.store import FeatureStore
 from wtal.data.store.writer import StoreWriter
 from wtal.errors import FormatError, UsageError
 from wtal.pipeline.inspection.inventory import inventory
-from wtal.registry import LAYOUTS
 
 IDS = ("v_abcdefghijk", "a b", "run/001", "run_001", "x_rgb", "100%", "ü.v2", ".hidden", "b-flow")
 EVERY = pytest.mark.parametrize("layout", LAYOUTS.names())

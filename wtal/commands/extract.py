@@ -20,12 +20,14 @@ from wtal.commands._console import (
 )
 from wtal.data.files import write_atomic
 from wtal.errors import UsageError
+from wtal.extractors.backbones import BACKBONES
+from wtal.extractors.flow import FLOWS
+from wtal.extractors.readers import READERS
 from wtal.pipeline.extraction.extract import ExtractResult, extract_all
 from wtal.pipeline.extraction.plan import plan, words
 from wtal.pipeline.extraction.spread import Engine, Machine
 from wtal.pipeline.recipe import ExtractConfig
 from wtal.pipeline.workspace import Workspace
-from wtal.registry import BACKBONES, FLOWS, READERS
 
 _DEFAULT = ExtractConfig()
 

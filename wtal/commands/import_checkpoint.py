@@ -6,10 +6,10 @@ import click
 
 from wtal.commands._console import Command, json_option, print_json, workspace_option
 from wtal.errors import UsageError
+from wtal.models.heads import HEADS
 from wtal.pipeline.exchange.import_checkpoint import Checked, check_checkpoint, import_checkpoint
 from wtal.pipeline.train import TrainInputs
 from wtal.pipeline.workspace import Workspace
-from wtal.registry import HEADS
 
 
 @click.command("import-checkpoint", cls=Command, short_help="A head as its authors' code saved it -> a run.")

@@ -13,10 +13,10 @@ from wtal.commands._console import (
     print_json,
     workspace_option,
 )
+from wtal.data.layouts import LAYOUTS
 from wtal.errors import UsageError
 from wtal.pipeline.exchange.import_features import import_features
 from wtal.pipeline.workspace import Workspace
-from wtal.registry import LAYOUTS
 
 
 @click.command("import-features", cls=Command, short_help="Published features -> a store.")

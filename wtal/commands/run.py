@@ -20,13 +20,15 @@ from wtal.commands._console import (
 from wtal.commands.extract import finish
 from wtal.commands.train import parse_seeds
 from wtal.errors import UsageError
+from wtal.eval.challenges import CHALLENGES
+from wtal.extractors.backbones import BACKBONES
+from wtal.models.heads import HEADS
 from wtal.pipeline.chain import RunOptions, RunResult, run
 from wtal.pipeline.extraction.spread import Machine
 from wtal.pipeline.judging.ground_truth import over_seeds
 from wtal.pipeline.recipe import DEFAULT_RECIPE, load_recipe
 from wtal.pipeline.train import resolve_early
 from wtal.pipeline.workspace import Workspace
-from wtal.registry import BACKBONES, CHALLENGES, HEADS
 
 
 @click.command("run", cls=Command, short_help="Videos and labels in, detections out: the whole chain in one call.")

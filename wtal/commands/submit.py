@@ -8,9 +8,9 @@ import click
 from wtal.commands._console import Command, json_option, print_json, workspace_option
 from wtal.data.video_ids import readable
 from wtal.errors import UsageError
+from wtal.eval.challenges import CHALLENGES
 from wtal.pipeline.exchange.submit import check, submit
 from wtal.pipeline.workspace import Workspace
-from wtal.registry import CHALLENGES
 
 
 @click.command("submit", cls=Command, short_help="Detections -> a checked challenge file.")

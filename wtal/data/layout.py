@@ -12,11 +12,11 @@ from urllib.parse import quote
 import numpy as np
 from numpy.typing import NDArray
 
+from wtal.data.layouts import LAYOUTS
 from wtal.data.object_arrays import read_array
 from wtal.data.store import Features
 from wtal.data.video_ids import short_ids
 from wtal.errors import FormatError, UsageError
-from wtal.registry import LAYOUTS
 
 STREAM_FOLDERS = {"rgb": "rgb", "spatial": "rgb", "flow": "flow", "temporal": "flow"}
 """Name of a folder, in lower case -> the stream that lies in it."""

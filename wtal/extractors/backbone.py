@@ -1,10 +1,6 @@
-"""Clips to feature vectors: the contract of `backbones/`.
+"""Clips to feature vectors: `Backbone`, what one sees, and how one is made by name.
 
-A leaf of `backbones/` holds `STREAMS` (the streams that it has), `FLOW` (its default flow method), `STRIDE` (frames
-between its snippets by default), `WEIGHTS` (name -> `Weights`, empty where it has none to load) and
-`create(stream, weights, variant) -> Backbone`. Where it comes in several sizes or forms, `VARIANTS` names them, the
-default first: a user writes `csn:ir152`. `VARIANTS = ANY` leaves it to the leaf what stands behind the colon.
-`describe(stream, variant) -> Description` says what it sees, before any weights are there; lists and pages show it.
+`wtal.extractors.backbones.BackboneLeaf` says what a backbone's file holds.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -18,8 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from wtal.errors import UsageError
+from wtal.extractors.backbones import BACKBONES, HasDescription, HasVariants
 from wtal.extractors.decoding.frame_size import FrameSize as FrameSize
-from wtal.registry import BACKBONES, suggest
+from wtal.registry import suggest
 
 ANY = None
 """`VARIANTS` of a leaf that takes whatever stands behind the colon."""
@@ -214,8 +211,7 @@ def create_backbone(name: str, stream: str, weights: WeightsSource = None) -> Ba
     module = BACKBONES.load(name)
     if stream not in module.STREAMS:
         raise UsageError(f"backbone {name} has no stream {stream!r}; {suggest(stream, module.STREAMS)}")
-    backbone: Backbone = module.create(stream, weights, variant_of(name))
-    return backbone.eval()
+    return module.create(stream, weights, variant_of(name)).eval()
 
 
 def described(name: str) -> dict[str, Description]:
@@ -226,16 +222,14 @@ def described(name: str) -> dict[str, Description]:
     Raises:
         UsageError: when there is no such backbone.
     """
-    module = BACKBONES.load(name)
-    variants: tuple[str, ...] | None = getattr(module, "VARIANTS", ())
-    describe: Callable[[str, str], Description] | None = getattr(module, "describe", None)
-    if describe is None or variants is ANY:
+    module, variants = BACKBONES.load(name), _variants(name)
+    if not isinstance(module, HasDescription) or variants is ANY:
         return {}
-    streams: tuple[str, ...] = tuple(module.STREAMS)
+    several = len(module.STREAMS) > 1
     return {
-        f"{variant} {stream if len(streams) > 1 or not variant else ''}".strip(): describe(stream, variant)
+        f"{variant} {stream if several or not variant else ''}".strip(): module.describe(stream, variant)
         for variant in variants or ("",)
-        for stream in streams
+        for stream in module.STREAMS
     }
 
 
@@ -255,10 +249,15 @@ def variant_of(name: str) -> str:
     Raises:
         UsageError: when there is no such backbone or variant.
     """
-    variants: tuple[str, ...] | None = getattr(BACKBONES.load(name), "VARIANTS", ())
+    variants = _variants(name)
     leaf, _, variant = name.partition(":")
     if variants is ANY or (not variant and not variants):
         return variant
     if variant and variant not in variants:
         raise UsageError(f"backbone {leaf} has no variant {variant!r}; {suggest(variant, variants)}")
     return variant or variants[0]
+
+
+def _variants(name: str) -> tuple[str, ...] | None:
+    module = BACKBONES.load(name)
+    return module.VARIANTS if isinstance(module, HasVariants) else ()

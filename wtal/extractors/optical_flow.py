@@ -1,8 +1,6 @@
-"""Optical flow between frames: the contract of `flow/`.
+"""Optical flow between frames: methods, their implementations, and which of these a machine takes.
 
-A leaf of `flow/` holds `create(implementation: str | None, device: str) -> FlowMethod`. `wtal` names a method `tvl1`
-or `tvl1:opencv-contrib`; without the part behind the colon the leaf takes the best implementation that this machine
-has for the device, and the resolved name and parameters go into the store's identity.
+`wtal.extractors.flow.FlowLeaf` says what a method's file holds.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wtal.errors import UsageError, WtalError
-from wtal.registry import FLOWS, suggest
+from wtal.extractors.flow import FLOWS
+from wtal.registry import suggest
 
 Grays = NDArray[np.uint8]
 FlowFields = NDArray[np.float32]
@@ -119,5 +118,4 @@ def create_flow(name: str, device: str = CPU) -> FlowMethod:
         WtalError: when the implementation cannot run on this machine.
     """
     _, colon, implementation = name.partition(":")
-    method: FlowMethod = FLOWS.load(name).create(implementation if colon else None, device)
-    return method
+    return FLOWS.load(name).create(implementation if colon else None, device)

@@ -1,9 +1,6 @@
-"""Snippet features to class activations: the contract of `heads/`, and how a head is made.
+"""Snippet features to class activations: `Head`, and how one is made by name.
 
-A leaf of `heads/` holds `Config` (a `wtal.config.Config`, defaults beside their source), a `Head`, and
-
-    create(num_classes, feature_dims, config, authors) -> Head
-    from_authors(state_dict, num_classes) -> Head        # keys as the authors' own code saves them
+`wtal.models.heads.HeadLeaf` says what a head's file holds.
 """
 
 import inspect
@@ -17,7 +14,7 @@ from torch import Tensor, nn
 
 from wtal.data.batch import SnippetBatch
 from wtal.errors import UsageError, WeightsError
-from wtal.registry import HEADS
+from wtal.models.heads import HEADS
 
 
 @dataclass(frozen=True)
@@ -142,8 +139,7 @@ def create_head(
     _some_classes(num_classes)
     if not feature_dims or min(feature_dims.values()) < 1:
         raise UsageError(f"a head needs at least one stream of features, got {dict(feature_dims)}")
-    head: Head = module.create(num_classes, dict(feature_dims), module.Config.parse(config, f"head {name}"), authors)
-    return head
+    return module.create(num_classes, dict(feature_dims), module.Config.parse(config, f"head {name}"), authors)
 
 
 def load_author_checkpoint(name: str, state_dict: Mapping[str, Any], num_classes: int, **settings: Any) -> Head:
@@ -156,13 +152,12 @@ def load_author_checkpoint(name: str, state_dict: Mapping[str, Any], num_classes
         UsageError: when there is no such head, no class, or it takes no such setting.
         WeightsError: when a key is missing, left over, or of another shape; the message names them.
     """
-    load = HEADS.load(name).from_authors
+    load: Callable[..., Head] = HEADS.load(name).from_authors
     _some_classes(num_classes)
     unknown = [key for key in settings if key not in author_settings(name)]
     if unknown:
         raise UsageError(f"an authors' checkpoint of {name} takes no setting {unknown[0]!r}")
-    head: Head = load(state_dict, num_classes, **settings)
-    return head.eval()
+    return load(state_dict, num_classes, **settings).eval()
 
 
 def _some_classes(count: int) -> None:

@@ -16,11 +16,11 @@ from wtal.data.store import FeatureStore
 from wtal.errors import ConfigError, UsageError, WtalError
 from wtal.eval import evaluate_detections
 from wtal.eval.detection import parse_tious
+from wtal.models.heads import HEADS
 from wtal.models.localization.localize import localize_many
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.recipe import Recipe, run_name
 from wtal.pipeline.workspace import Workspace, relative
-from wtal.registry import HEADS
 
 if TYPE_CHECKING:
     from wtal.models.head import Head

@@ -10,7 +10,7 @@ import torch
 from tests.support.networks import every_name, made, shrink, takes_any
 from wtal.extractors import create_backbone
 from wtal.extractors.backbone import described, variant_of
-from wtal.registry import BACKBONES
+from wtal.extractors.backbones import BACKBONES
 
 BIG = ("torchvision:swin3d_s", "torchvision:swin3d_b")
 """Left out: `torchvision:swin3d_t` is the same code with fewer layers, and theirs take seconds each to build."""

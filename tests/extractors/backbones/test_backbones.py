@@ -17,10 +17,10 @@ from wtal.data.store import FeatureStore
 from wtal.errors import UsageError, WeightsError
 from wtal.extractors import create_backbone
 from wtal.extractors.backbone import ten_crops
+from wtal.extractors.backbones import BACKBONES
 from wtal.extractors.execution.extractor import Extractor
 from wtal.extractors.weights import Weights, pin_of
 from wtal.pipeline.inspection.weights import published_weights
-from wtal.registry import BACKBONES
 
 TOY = '''
 """A toy: the mean colour of a clip's centre."""

@@ -22,7 +22,7 @@ from wtal.extractors.decoding.isolated import ReaderProcess
 from wtal.extractors.decoding.probe import probe
 from wtal.extractors.decoding.reader import ReaderFailed, read
 from wtal.extractors.decoding.resample import Sampler
-from wtal.registry import READERS
+from wtal.extractors.readers import READERS
 
 SIZE = FrameSize(96, enlarge=True)
 RATE = Fraction(25)

@@ -16,7 +16,7 @@ from wtal.extractors.decoding.probe import probe
 from wtal.extractors.decoding.reader import VideoBroken, load_reader, read
 from wtal.extractors.decoding.reader_choice import choose, reader_identity
 from wtal.extractors.decoding.resample import Sampler
-from wtal.registry import READERS
+from wtal.extractors.readers import READERS
 
 ODD = SHARED / "data" / "odd"
 QUIET = {"x265-params": "log-level=none"}

@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 
 from wtal.errors import UsageError, WtalError
-from wtal.extractors.flow import dis
+from wtal.extractors.flow import FLOWS, dis
 from wtal.extractors.optical_flow import Implementation, create_flow, extend_edges, resolve_flow
 from wtal.extractors.tvl1 import opencv_cpu, opencv_cuda
 from wtal.extractors.tvl1.parameters import MIN_SIDE, Parameters, pyramid
-from wtal.registry import FLOWS
 
 METHODS = [
     "tvl1:numba",

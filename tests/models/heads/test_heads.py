@@ -15,12 +15,12 @@ from wtal.data.store import VideoFeatures
 from wtal.errors import ConfigError, UsageError, WeightsError
 from wtal.eval import evaluate_detections
 from wtal.models import create_head, load_author_checkpoint
+from wtal.models.heads import HEADS
 from wtal.models.inference import activate
 from wtal.models.localization.localize import LocalizeConfig, localize
 from wtal.models.training.config import TrainConfig
 from wtal.models.training.inputs import LabelledVideo
 from wtal.models.training.trainer import Trainer
-from wtal.registry import HEADS
 
 DIMS = dict.fromkeys(STREAMS, WIDTH)
 # Widths that make a head narrow; a head whose settings are missing here runs at the paper's.

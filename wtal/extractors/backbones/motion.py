@@ -96,6 +96,7 @@ class Motion(Backbone):
     span = SPAN
     size = FrameSize(256, enlarge=False)
     side_by_side = True
+    about: Description
     mirrors: tuple[list[int], ...]
     """For each block of bins, the bin that each bin becomes in a mirror."""
 
@@ -222,7 +223,7 @@ class GrayMotion(Motion):
         return _pool([oriented, oriented * _grid(moving, 16)[:, None]], rows, columns, shot), shot
 
 
-def create(stream: str, weights: WeightsSource, variant: str = "") -> Backbone:
+def create(stream: str, weights: WeightsSource = None, variant: str = "") -> Motion:
     """The descriptor of one stream.
 
     Raises:
@@ -242,9 +243,9 @@ def create(stream: str, weights: WeightsSource, variant: str = "") -> Backbone:
     )
 
 
-def describe(stream: str, variant: str = "") -> Description | None:
-    """What the descriptor sees of `stream`."""
-    return create(stream, None).about
+def describe(stream: str, variant: str = "") -> Description:
+    """Return what the descriptor sees of `stream`."""
+    return create(stream).about
 
 
 def _grid(values: Tensor, steps: int) -> Tensor:

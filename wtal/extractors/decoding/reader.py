@@ -1,23 +1,16 @@
-"""What a reader says about a file, and what it yields: the contract of `readers/`.
-
-A leaf of `readers/` holds `version() -> str` (of the library that decodes), `why_not() -> str | None` (None where it
-can be used here, else the reason in a few words) and `frames(info) -> Iterator[TimedFrame]`, sequential, in shown
-order, upright (rotation applied), at native size. It raises `VideoError` when the file cannot be read at all, and
-`VideoBroken`, after the last frame that could be had, when parts of the file could not be decoded.
-"""
+"""What a reader says about a file, and what it yields; `wtal.extractors.readers.ReaderLeaf` is the contract."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wtal.errors import VideoError
-from wtal.registry import READERS
+from wtal.extractors.readers import READERS, ReaderLeaf
 
 Image = NDArray[np.uint8]
 
@@ -125,7 +118,7 @@ def upright(image: Image, rotation: int) -> Image:
     return np.ascontiguousarray(np.rot90(image, rotation // 90)) if rotation else image
 
 
-def load_reader(name: str) -> ModuleType:
+def load_reader(name: str) -> ReaderLeaf:
     """The leaf `name` of `readers/`.
 
     Raises:
@@ -140,5 +133,4 @@ def load_reader(name: str) -> ModuleType:
 
 def read(info: VideoInfo, reader: str) -> Iterator[TimedFrame]:
     """Frames of the file with one reader, by name."""
-    frames: Iterator[TimedFrame] = load_reader(reader).frames(info)
-    return frames
+    return load_reader(reader).frames(info)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from wtal.extractors.decoding.reader import VideoInfo, load_reader
-from wtal.registry import READERS
+from wtal.extractors.readers import READERS
 
 REFERENCE = "pyav"
 _FAST = "decord"
@@ -71,5 +71,4 @@ def reader_identity(wanted: str) -> dict[str, Any]:
 
 
 def _why_not_fast() -> str | None:
-    reason: str | None = READERS.load(_FAST).why_not()
-    return reason
+    return READERS.load(_FAST).why_not()

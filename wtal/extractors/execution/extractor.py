@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 from wtal.data.grid import SnippetGrid, TailPolicy
 from wtal.errors import UsageError, VideoError
 from wtal.extractors.backbone import CROPS, Backbone, create_backbone, full_name
+from wtal.extractors.backbones import BACKBONES
 from wtal.extractors.decoding.isolated import IsolatedVideo, ReaderProcess
 from wtal.extractors.decoding.reader import VideoSummary
 from wtal.extractors.decoding.reader_choice import reader_identity
 from wtal.extractors.execution.windows import Windows
 from wtal.extractors.optical_flow import FlowMethod, create_flow
 from wtal.extractors.runtime import FLOAT32, TORCH, run_by
-from wtal.registry import BACKBONES, suggest
+from wtal.registry import suggest
 
 FLOW = "flow"
 
@@ -76,8 +77,8 @@ class Extractor:
     def __init__(self, spec: ExtractorSpec) -> None:
         self.spec = spec = replace(spec, backbone=full_name(spec.backbone))
         module = BACKBONES.load(spec.backbone)
-        names = spec.streams or tuple(module.STREAMS)
-        _refuse_unknown_streams(names, spec.weights, tuple(module.STREAMS))
+        names = spec.streams or module.STREAMS
+        _refuse_unknown_streams(names, spec.weights, module.STREAMS)
         weights = dict(spec.weights)
         self.devices = spec.device.split(",")
         self.replicas: dict[str, list[Backbone]] = {
@@ -91,7 +92,7 @@ class Extractor:
         _refuse_crops(spec, self.backbones)
         first = next(iter(self.backbones.values()))
         self.span, self.size = first.span, first.size
-        self.stride = spec.stride or int(module.STRIDE)
+        self.stride = spec.stride or module.STRIDE
         flow = spec.flow or module.FLOW
         self.flows: list[FlowMethod] = [create_flow(flow, device) for device in self.devices] if FLOW in names else []
         self.flow = self.flows[0] if self.flows else None

@@ -8,9 +8,10 @@ from pydantic import Field
 
 from wtal.config import Config, read_toml
 from wtal.errors import ConfigError, UsageError
+from wtal.extractors.backbones import BACKBONES
 from wtal.pipeline.comparison.reported import Printed
 from wtal.pipeline.recipe import Recipe, load_recipe
-from wtal.registry import BACKBONES, suggest
+from wtal.registry import suggest
 
 ABLATIONS = Path(__file__).parents[2] / "ablations"
 

@@ -11,10 +11,10 @@ from wtal.data.annotations import read_annotations
 from wtal.data.dataset import match_ids
 from wtal.data.layout import Exported, Streams, file_name
 from wtal.data.layout_note import Note
+from wtal.data.layouts import LAYOUTS, NamesVideos
 from wtal.data.store import FeatureStore
 from wtal.errors import UsageError
 from wtal.pipeline.progress import SILENT, Reporter, Task
-from wtal.registry import LAYOUTS
 
 _FIRST = ("rgb", "flow")
 """Streams that are joined before others, in this order."""
@@ -40,7 +40,7 @@ def export_features(
     chosen = _chosen(opened, streams)
     if not out.name or (out.exists() and (not out.is_dir() or any(out.iterdir()))):
         raise UsageError(f"{out} is there already; name a new or an empty folder")
-    names = _names(opened, getattr(module, "name_of", file_name))
+    names = _names(opened, module.name_of if isinstance(module, NamesVideos) else file_name)
     subsets = _subsets(annotations, opened)
     _say_other_rate(opened, (module.FPS, module.STRIDE), layout, reporter)
     with _published(out) as unfinished, reporter.task("export", len(opened), "video") as task:

@@ -14,12 +14,12 @@ from wtal.data.files import file_sha256
 from wtal.data.grid import SnippetGrid
 from wtal.data.layout import Item, Streams, guess_layout
 from wtal.data.layout_note import Note
+from wtal.data.layouts import LAYOUTS
 from wtal.data.row_clock import RowClock
 from wtal.data.store.writer import StoreWriter, file_fingerprint
 from wtal.errors import FormatError, UsageError
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.workspace import Workspace
-from wtal.registry import LAYOUTS
 
 SAMPLE = 20
 """Videos whose length is held against the annotations before any is imported."""

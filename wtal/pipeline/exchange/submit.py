@@ -12,14 +12,13 @@ from wtal.data.files import atomic_file
 from wtal.data.segments import Detection
 from wtal.data.store import FeatureStore
 from wtal.errors import UsageError, WtalError
-from wtal.eval.challenges import load_challenge
+from wtal.eval.challenges import CHALLENGES, load_challenge
 from wtal.eval.submission import NO_EXTERNAL_DATA, most_per_video, submission_head, submission_results, write_submission
 from wtal.eval.submission_check import Report, check_submission, read_version
 from wtal.pipeline.ensemble_run import ensemble_by
 from wtal.pipeline.judging.ground_truth import own_detections
 from wtal.pipeline.train import resolve
 from wtal.pipeline.workspace import Workspace, read_run, seed_folders
-from wtal.registry import CHALLENGES
 
 _UNKNOWN = (
     "external_data says that no other data was used, and the detections do not say; "

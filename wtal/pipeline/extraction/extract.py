@@ -11,13 +11,13 @@ from wtal.config import digest
 from wtal.data.store.index import INDEX, read_index
 from wtal.data.store.writer import StoreWriter, difference, file_fingerprint
 from wtal.errors import ConfigError, UsageError
+from wtal.extractors.backbones import BACKBONES
 from wtal.pipeline.extraction.profile import Profile, Stopwatch
 from wtal.pipeline.extraction.spread import Machine, spread
 from wtal.pipeline.extraction.videos import VideoFile, find_videos
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.recipe import ExtractConfig
 from wtal.pipeline.workspace import Workspace
-from wtal.registry import BACKBONES
 
 if TYPE_CHECKING:
     from wtal.extractors.execution.extractor import Extractor, ExtractorSpec

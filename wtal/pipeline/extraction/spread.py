@@ -22,8 +22,8 @@ from urllib.parse import urlsplit
 
 from wtal.data.store.writer import StoreWriter, file_fingerprint
 from wtal.errors import UsageError, VideoError, WtalError, require
+from wtal.extractors.backbones import BACKBONES
 from wtal.pipeline.extraction.videos import VideoFile
-from wtal.registry import BACKBONES
 
 if TYPE_CHECKING:
     from wtal.extractors.execution.assembly_line import Line

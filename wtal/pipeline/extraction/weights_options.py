@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from wtal.errors import UsageError
-from wtal.registry import BACKBONES, suggest
+from wtal.extractors.backbones import BACKBONES
+from wtal.registry import suggest
 
 STREAMS = ("rgb", "flow")
 _A_WORD = re.compile(rf"[\w-]+(/({'|'.join(STREAMS)}))?")

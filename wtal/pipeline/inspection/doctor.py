@@ -8,10 +8,11 @@ from pathlib import Path
 
 import wtal
 from wtal.errors import UsageError, WtalError
+from wtal.extractors.flow import FLOWS
 from wtal.extractors.optical_flow import create_flow
+from wtal.extractors.readers import READERS
 from wtal.pipeline.inspection.weights import place, published_weights
 from wtal.pipeline.workspace import Workspace
-from wtal.registry import FLOWS, READERS
 
 _PACKAGES = (
     "torch",

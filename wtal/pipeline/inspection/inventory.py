@@ -2,20 +2,26 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import fields
-from types import ModuleType
 from typing import Any
 
 from wtal.config import read_toml
+from wtal.data.formats import DATASETS
+from wtal.data.layouts import LAYOUTS
+from wtal.eval.challenges import CHALLENGES
 from wtal.eval.protocols import PROTOCOLS
 from wtal.extractors.backbone import described
+from wtal.extractors.backbones import BACKBONES
+from wtal.extractors.flow import FLOWS
+from wtal.extractors.readers import READERS
 from wtal.extractors.weights import Weights
+from wtal.models.heads import HEADS
 from wtal.models.localization.presets import preset_names, preset_path
 from wtal.pipeline.comparison.ablation import ablation_names, load_ablation
 from wtal.pipeline.inspection.weights import place, published_weights
 from wtal.pipeline.recipe import RECIPES, recipe_names
-from wtal.registry import BACKBONES, CHALLENGES, DATASETS, FLOWS, HEADS, LAYOUTS, READERS, Registry
+from wtal.registry import Registry
 
-_REGISTRIES: dict[str, Registry] = {
+_REGISTRIES: dict[str, Registry[object]] = {
     "heads": HEADS,
     "backbones": BACKBONES,
     "readers": READERS,
@@ -63,7 +69,7 @@ def details(kind: str) -> dict[str, Any]:
     }
 
 
-def _line(module: ModuleType) -> str:
+def _line(module: object) -> str:
     """The first sentence of a leaf's docstring, and why it cannot be used here where it says so."""
     line = (module.__doc__ or "").strip().partition("\n")[0]
     why_not: Callable[[], str | None] | None = getattr(module, "why_not", None)

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from wtal.errors import UsageError, WeightsError
+from wtal.extractors.backbones import BACKBONES
 from wtal.extractors.weights import Weights, fetch, verify, weights_folder
-from wtal.registry import BACKBONES, suggest
+from wtal.registry import suggest
 
 
 def published_weights() -> dict[str, Weights]:
