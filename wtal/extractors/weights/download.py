@@ -57,9 +57,9 @@ def _extent(status: int, headers: Message) -> tuple[int, int | None]:
     """Where a response begins in the file, -1 where it does not say; and the length of the file, if it says that."""
     start, total = 0, "*"
     if status == 206:
-        if (found := _RANGE.fullmatch(headers.get("Content-Range", ""))) is None:
+        if (extent := _RANGE.fullmatch(headers.get("Content-Range", ""))) is None:
             return -1, None
-        start, total = int(found[1]), found[2]
+        start, total = int(extent[1]), extent[2]
     if _NUMBER.fullmatch(total):
         return start, int(total)
     length = headers.get("Content-Length", "")
