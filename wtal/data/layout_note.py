@@ -40,7 +40,7 @@ class Note:
         if not isinstance(content, dict) or (content.get("format"), content.get("version")) != (FORMAT, VERSION):
             raise FormatError(f"{path} is no note of exported features that this wtal reads; export them again")
         try:
-            streams = {one["name"]: (int(one["dim"]), str(one["dtype"])) for one in content["streams"]}
+            streams = {stream["name"]: (int(stream["dim"]), str(stream["dtype"])) for stream in content["streams"]}
             videos = {k: (str(v["id"]), SnippetGrid.from_json(v["grid"])) for k, v in content["videos"].items()}
             if len({video for video, _ in videos.values()}) < len(videos):
                 raise ValueError("two videos have one id")

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from wtal.errors import UsageError
 from wtal.extractors.backbones import BACKBONES, HasDescription, HasVariants
-from wtal.extractors.decoding.frame_size import FrameSize as FrameSize
+from wtal.extractors.decoding.frame_size import FrameSize
 from wtal.registry import suggest
 
 ANY = None
@@ -61,8 +61,8 @@ class Description:
         """All of it as JSON types; a store's identity has it."""
         values = asdict(self)
         size, pixels = values.pop("size"), values.pop("pixels") or {"mean": (), "std": ()}
-        found = {**values, **size, "mean": list(pixels["mean"]), "std": list(pixels["std"])}
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in found.items()}
+        entries = {**values, **size, "mean": list(pixels["mean"]), "std": list(pixels["std"])}
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in entries.items()}
 
     def __str__(self) -> str:
         """One line, e.g. `1024 numbers of 16 frames; 256 px -> 224 x 224; RGB (x - 0.5) / 0.5; average pool`."""

@@ -87,10 +87,10 @@ def resolve_flow(name: str, wanted: str | None, table: Mapping[str, Implementati
         raise UsageError(f"flow {name} has no implementation {wanted!r}; {suggest(wanted, table)}")
     reasons = {}
     for implementation in [wanted] if wanted is not None else _in_order(table, device.partition(":")[0]):
-        found = table[implementation]
-        if (reason := found.why_not(device)) is None:
-            identity = {"name": name, "implementation": implementation, **found.identity()}
-            return FlowMethod(name, implementation, identity, partial(found.engine, device), found.pairs)
+        entry = table[implementation]
+        if (reason := entry.why_not(device)) is None:
+            identity = {"name": name, "implementation": implementation, **entry.identity()}
+            return FlowMethod(name, implementation, identity, partial(entry.engine, device), entry.pairs)
         reasons[implementation] = reason
     raise WtalError("; ".join(f"flow {name}:{key} cannot run here: {reason}" for key, reason in reasons.items()))
 
@@ -98,7 +98,7 @@ def resolve_flow(name: str, wanted: str | None, table: Mapping[str, Implementati
 def _in_order(table: Mapping[str, Implementation], kind: str) -> list[str]:
     """Names of the table: those at home on `kind`, then, unless that is the CPU, those of the CPU."""
     kinds = dict.fromkeys([kind, CPU])
-    return list(dict.fromkeys(name for each in kinds for name, one in table.items() if each in one.kinds))
+    return list(dict.fromkeys(name for each in kinds for name, entry in table.items() if each in entry.kinds))
 
 
 def extend_edges(images: Grays, side: int) -> Grays:

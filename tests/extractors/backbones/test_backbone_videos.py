@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.networks import first_names, made, shrink
 from tests.support.reference import SHARED, needs_shared
-from wtal.extractors.backbone import FrameSize
+from wtal.extractors.decoding.frame_size import FrameSize
 from wtal.extractors.execution.assembly_line import Line
 from wtal.extractors.execution.extractor import Extractor, ExtractorSpec
 

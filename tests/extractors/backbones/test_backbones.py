@@ -26,7 +26,8 @@ TOY = '''
 """A toy: the mean colour of a clip's centre."""
 import numpy as np
 import torch
-from wtal.extractors.backbone import Backbone, Description, FrameSize, Pixels
+from wtal.extractors.backbone import Backbone, Description, Pixels
+from wtal.extractors.decoding.frame_size import FrameSize
 
 STREAMS = ("rgb",)
 FLOW = ""

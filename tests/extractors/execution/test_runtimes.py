@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from tests.support.networks import first_names, made, shrink
 from wtal.errors import UsageError
 from wtal.extractors import create_backbone
-from wtal.extractors.backbone import Backbone, FrameSize
+from wtal.extractors.backbone import Backbone
+from wtal.extractors.decoding.frame_size import FrameSize
 from wtal.extractors.runtime import run_by
 
 NETWORKS = [name for name in first_names() if not name.startswith(("motion", "torchvision"))] + ["torchvision:r3d_18"]

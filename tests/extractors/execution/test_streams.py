@@ -14,8 +14,8 @@ import torch
 from tests.support.videos import chunks, constant, write_video
 from wtal import heap as memory
 from wtal.errors import VideoError
-from wtal.extractors.backbone import FrameSize
 from wtal.extractors.backbones import i3d
+from wtal.extractors.decoding.frame_size import FrameSize
 from wtal.extractors.execution.assembly_line import Line
 from wtal.extractors.execution.extractor import Extractor, ExtractorSpec
 from wtal.extractors.execution.stage_times import Spent, TimeTable

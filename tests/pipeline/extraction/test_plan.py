@@ -11,7 +11,7 @@ import pytest
 from tests.support.videos import constant, write_video
 from wtal.commands._console import ConsoleReporter
 from wtal.data.store import writer as store_writer
-from wtal.extractors.backbone import FrameSize
+from wtal.extractors.decoding.frame_size import FrameSize
 from wtal.extractors.execution.assembly_line import Line
 from wtal.extractors.execution.extractor import Extractor, ExtractorSpec
 from wtal.extractors.execution.stage_times import Spent, TimeTable

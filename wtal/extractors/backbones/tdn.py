@@ -29,7 +29,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wtal.extractors.backbone import Backbone, Description, FrameSize, Pixels, WeightsSource
+from wtal.extractors.backbone import Backbone, Description, Pixels, WeightsSource
+from wtal.extractors.decoding.frame_size import FrameSize
 from wtal.extractors.weights import Weights, load_strict, load_weights, random_seed, randomise
 from wtal.extractors.weights.checkpoint import State
 

@@ -115,6 +115,6 @@ def _require_agreement(reader: Any, shown: _Shown) -> None:
     if len(reader) != len(shown):
         raise VideoError(f"decord sees {len(reader)} frames, the file has {len(shown)}: use --reader pyav")
     times = np.array([float(time) for time, _ in shown])
-    found = np.asarray(reader.get_frame_timestamp(np.arange(len(shown)))[:, 0], dtype=np.float64)
-    if not np.allclose(found - found[0], times - times[0], rtol=1e-6, atol=2e-3):
+    decoded = np.asarray(reader.get_frame_timestamp(np.arange(len(shown)))[:, 0], dtype=np.float64)
+    if not np.allclose(decoded - decoded[0], times - times[0], rtol=1e-6, atol=2e-3):
         raise VideoError("decord's timestamps are not those of the file: use --reader pyav")

@@ -38,8 +38,8 @@ class Engine:
         flows = np.empty((count, height, width, 2), np.float32)
         first, second = extend_edges(first, MIN_SIDE), extend_edges(second, MIN_SIDE)
         self._algorithm.setScalesNumber(len(pyramid(first.shape[1], first.shape[2], self._parameters)))
-        for flow, one, two in zip(flows, first, second, strict=True):
-            flow[:] = self._algorithm.calc(one, two, None)[:height, :width]
+        for flow, previous, following in zip(flows, first, second, strict=True):
+            flow[:] = self._algorithm.calc(previous, following, None)[:height, :width]
         return flows
 
 

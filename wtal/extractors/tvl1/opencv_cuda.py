@@ -41,9 +41,9 @@ class Engine:
         flows = np.empty((count, height, width, 2), np.float32)
         first, second = extend_edges(first, MIN_SIDE), extend_edges(second, MIN_SIDE)
         self._algorithm.setNumScales(len(pyramid(first.shape[1], first.shape[2], self._parameters)))
-        for flow, one, two in zip(flows, first, second, strict=True):
-            self._first.upload(one)
-            self._second.upload(two)
+        for flow, previous, following in zip(flows, first, second, strict=True):
+            self._first.upload(previous)
+            self._second.upload(following)
             flow[:] = self._algorithm.calc(self._first, self._second, None).download()[:height, :width]
         return flows
 
