@@ -1,4 +1,4 @@
-"""What layouts of published features share: files found and grouped into videos, rows read, columns split."""
+"""Common parts of the layouts of published features: files grouped into videos, rows read, columns split."""
 
 import re
 from collections import defaultdict

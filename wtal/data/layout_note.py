@@ -1,4 +1,4 @@
-"""What the exporter of features leaves beside them: `wtal.json`, with id, grid and streams of every video.
+"""Note that the exporter of features leaves beside them: `wtal.json`, with id, grid and streams of every video.
 
 Other programs pass it over; an import of the folder has all of the store back by it. Published sets have none, and get
 the rate of their layout.
@@ -18,7 +18,7 @@ FORMAT, VERSION = "wtal exported features", 1
 
 @dataclass(frozen=True)
 class Note:
-    """What `wtal.json` says: layout, backbone, weights, stream -> (D, type) in order, name -> (id, grid)."""
+    """Content of `wtal.json`: layout, backbone, weights, stream -> (D, type) in order, name -> (id, grid)."""
 
     layout: str
     backbone: str

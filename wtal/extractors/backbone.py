@@ -24,7 +24,7 @@ ANY = None
 
 @dataclass(frozen=True)
 class Pixels:
-    """What networks are given of a picture's values: (x - mean) / std, of each colour from 0 to 1, in RGB order.
+    """Values of a picture as networks are given them: (x - mean) / std, of each colour from 0 to 1, in RGB order.
 
     Of flow: of its two components, in pixels.
     """
@@ -35,7 +35,7 @@ class Pixels:
 
 @dataclass(frozen=True)
 class Description:
-    """What a backbone sees, and where its feature is taken.
+    """Input of a backbone, and where its feature is taken.
 
     `dim` numbers come of `frames` frames, every `step`-th of a window of `span`. Frames are scaled to `size`, then by
     the backbone to `resize` (the shorter side, or (height, width), in pixels; None: not again); of that the centre is
@@ -77,14 +77,14 @@ class Description:
 
     @property
     def frames_in_words(self) -> str:
-        """As `32 frames, one in 2 of 64`."""
+        """Frames in words, e.g. `32 frames, one in 2 of 64`."""
         step = f", one in {self.step}" if self.step > 1 else ""
         window = f" of {self.span}" if self.span != self.frames else ""
         return f"{self.frames} frames{step}{window}"
 
     @property
     def sides_in_words(self) -> str:
-        """As `256 px -> 128 x 171 -> 112 x 112`: the shorter side, or (height, width), from step to step."""
+        """Sides from step to step, e.g. `256 px -> 128 x 171 -> 112 x 112`: the shorter one, or (height, width)."""
         sides = [f"{self.size.short_side} px" if self.size.enlarge else f"at most {self.size.short_side} px"]
         if self.resize:
             sides.append(str(self.resize) if isinstance(self.resize, int) else "{} x {}".format(*self.resize))
@@ -94,7 +94,7 @@ class Description:
 
     @property
     def values_in_words(self) -> str:
-        """As `RGB (x - 0.45) / 0.225`."""
+        """Channels and their values, e.g. `RGB (x - 0.45) / 0.225`."""
         if self.pixels is None:
             return self.colours
         return f"{self.colours} (x - {_alike(self.pixels.mean)}) / {_alike(self.pixels.std)}"
@@ -132,7 +132,7 @@ class Backbone(nn.Module):
         raise NotImplementedError
 
     def preprocess_ten(self, frames: NDArray[Any]) -> Iterator[Tensor]:
-        """As `preprocess`, for each of `ten_crops` in place of the centre."""
+        """Preprocess as `preprocess` does, for each of `ten_crops` in place of the centre."""
         for view in ten_crops(frames, self.crop, self.stream == "flow"):
             yield self.preprocess(view)
 
@@ -244,7 +244,7 @@ def full_name(name: str) -> str:
 
 
 def variant_of(name: str) -> str:
-    """What stands behind the colon of a backbone's name, or its leaf's first variant; empty where it has none.
+    """Return what stands behind the colon of a backbone's name, or its first variant; empty where it has none.
 
     Raises:
         UsageError: when there is no such backbone or variant.

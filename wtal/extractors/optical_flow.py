@@ -53,7 +53,7 @@ class FlowMethod:
         return self.engine()
 
     def engines(self, threads: int) -> list[FlowEngine]:
-        """As many fresh engines as `threads` can keep busy."""
+        """Make as many fresh engines as `threads` can keep busy."""
         return [self.engine() for _ in range(threads if self.pairs == 1 else 1)]
 
 

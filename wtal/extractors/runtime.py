@@ -1,4 +1,4 @@
-"""What runs a backbone: torch, at a precision of its own, or OpenVINO, which is the quicker on a CPU.
+"""Runtimes of a backbone: torch, at a precision of its own, or OpenVINO, which is the quicker on a CPU.
 
 Either is part of a store's identity, as it moves the last digits of the features (a test bounds by how much).
 """

@@ -11,7 +11,7 @@ import pytest
 
 from wtal.extractors.tvl1 import numba_engine, numba_simd
 
-NOTED = (1, "11d7c2e8901fbbe2bc7f5bad1b82fa280985d641152f1064a6764ef698b5cd0b")
+NOTED = (1, "aed8f448f761d0e8bc3e091ae08be9b6797efebbca720e413d619e9673f0b2d1")
 """The scheme, and the digest of the sources that compute it."""
 
 MEDIANS = """

@@ -28,7 +28,7 @@ _ARRAYS = ("videoname", "subset", "classlist", "labels", "segments")
 
 
 def sniff(path: Path) -> bool:
-    """Whether it is a folder with the arrays that are always there."""
+    """Return whether it is a folder with the arrays that are always there."""
     return all((path / f"{name}.npy").is_file() for name in _ARRAYS)
 
 

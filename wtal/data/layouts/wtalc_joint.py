@@ -28,7 +28,7 @@ FEATURES = "features.npy"
 
 
 def sniff(path: Path) -> bool:
-    """Whether it is a `.npy` file of objects or of three dimensions, or a folder with `features.npy` of that kind."""
+    """Return whether it is a `.npy` file of objects or of three dimensions, or a folder with such a `features.npy`."""
     file = path / FEATURES if path.is_dir() else path
     if file.suffix.lower() != ".npy" or not file.is_file():
         return False

@@ -244,7 +244,7 @@ def renamed(key: str, layout: str, variant: str, to_ours: bool = True) -> str:
 
 
 def describe(stream: str, variant: str = "") -> Description:
-    """What CSN sees; its pixels are those of the first published weights of `variant`."""
+    """Describe what CSN sees; its pixels are those of the first published weights of `variant`."""
     variant = variant or VARIANTS[0]
     return Description(
         dim=CSN.dim,
@@ -359,7 +359,7 @@ def _chosen(weights: WeightsSource) -> tuple[Pixels | None, WeightsSource]:
 
 
 def _pixels(layout: str, weights: WeightsSource, stream: str, variant: str) -> Pixels:
-    """What the weights were trained with, as the entry of `WEIGHTS` or their layout says."""
+    """Return the pixel values that the weights were trained with, as the entry of `WEIGHTS` or their layout says."""
     if (entry := published_as(weights, WEIGHTS, stream, variant)) and entry.pixels:
         return entry.pixels
     if layout == "mmaction2":

@@ -67,7 +67,7 @@ _VALUES = {"image_mean": (0.0, 0.0, 0.0), "image_std": (1.0, 1.0, 1.0)}
 
 @dataclass(frozen=True)
 class Pictures:
-    """How a preprocessor's file wants pictures, all in RGB.
+    """Preparation of pictures as a preprocessor's file wants it, all in RGB.
 
     Resized to `resize` (the shorter side, or (height, width), in pixels; None: not at all), cut to a square of `crop`
     pixels out of the centre, x -> x * `factor` - `offset`, less `mean`, divided by `std`.
@@ -178,7 +178,7 @@ class VideoEncoder(Backbone):
         return self.pictures.normalised(self.pictures.cut(self.pictures.resized(self._seen(frames))))
 
     def preprocess_ten(self, frames: NDArray[Any]) -> Iterator[Tensor]:
-        """As `preprocess`, for each of `ten_crops` of the resized pictures."""
+        """Preprocess as `preprocess` does, for each of `ten_crops` of the resized pictures."""
         resized = self.pictures.resized(self._seen(frames))
         for view in ten_crops(resized, self.pictures.crop, is_flow=False, rounded=int):
             yield self.pictures.normalised(view)
@@ -261,7 +261,7 @@ def _network_class(config: Any, name: str) -> Any:
 
 
 def _options(network_class: Any) -> dict[str, Any]:
-    """What the encoder is built with: without the layer that would pool its tokens, where it has one."""
+    """Return the options that the encoder is built with: it pools no tokens, where it has a layer for that."""
     pools = "add_pooling_layer" in inspect.signature(network_class.__init__).parameters
     return {"add_pooling_layer": False} if pools else {}
 
@@ -307,7 +307,7 @@ def _loaded(network_class: Any, config: Any, state: State, name: str) -> nn.Modu
 
 
 def _pictures(folder: ModelFolder, config: Any) -> Pictures:
-    """How the preprocessor's file in `folder` wants pictures.
+    """Read how the preprocessor's file in `folder` wants pictures.
 
     Raises:
         WeightsError: when there is no such file, or it lacks or misstates something.

@@ -106,7 +106,7 @@ def create(stream: str, weights: WeightsSource = None, variant: str = "") -> "In
 
 
 def describe(stream: str, variant: str = "") -> Description:
-    """What I3D sees of `stream`."""
+    """Describe what I3D sees of `stream`."""
     half, bound = (0.5,) * 3, (FLOW_BOUND,) * 2
     return Description(
         dim=InceptionI3D.dim,
@@ -124,7 +124,7 @@ def describe(stream: str, variant: str = "") -> Description:
 
 
 def _is_the_other_layout(state: State) -> bool:
-    """Whether most layers are called as in kinetics_i3d_pytorch: in small letters."""
+    """Return whether most layers are called as in kinetics_i3d_pytorch: in small letters."""
     return sum(key.startswith(_OTHER_LAYERS) - key.startswith(_LAYERS) for key in state) > 0
 
 
@@ -174,7 +174,7 @@ class ConvBlock(nn.Module):
         self.bn = nn.BatchNorm3d(out, eps=1e-3)
 
     def forward(self, x: Tensor) -> Tensor:
-        """As the class says."""
+        """Compute what the class says."""
         if self.stride != (1, 1, 1):
             x = _pad_same(x, self.kernel, self.stride)
         return F.relu(self.bn(self.conv3d(x)), inplace=True)
@@ -188,7 +188,7 @@ class Classifier(nn.Module):
         self.conv3d = nn.Conv3d(channels, classes, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """As the class says."""
+        """Compute what the class says."""
         scores: Tensor = self.conv3d(x)
         return scores
 
@@ -201,7 +201,7 @@ class MaxPool(nn.Module):
         self.kernel, self.stride = kernel, stride
 
     def forward(self, x: Tensor) -> Tensor:
-        """As the class says; x is at least 0."""
+        """Compute what the class says; x is at least 0."""
         return F.max_pool3d(_pad_same(x, self.kernel, self.stride), self.kernel, self.stride)
 
 
@@ -220,7 +220,7 @@ class InceptionBlock(nn.Module):
         self.b3b = ConvBlock(channels, b3, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """As the class says."""
+        """Compute what the class says."""
         branches = (self.b0(x), self.b1b(self.b1a(x)), self.b2b(self.b2a(x)), self.b3b(self.b3a(x)))
         return torch.cat(branches, dim=1)
 

@@ -104,7 +104,7 @@ def create(stream: str, weights: WeightsSource = None, variant: str = "") -> "Sl
 
 
 def describe(stream: str, variant: str = "") -> Description:
-    """What SlowFast sees, the same in all variants."""
+    """Describe what SlowFast sees, the same in all variants."""
     return Description(
         dim=SlowFast.dim,
         span=SlowFast.span,

@@ -221,7 +221,7 @@ def create(stream: str, weights: WeightsSource = None, variant: str = "") -> "To
 
 
 def describe(stream: str, variant: str = "") -> Description:
-    """What the network `variant` sees."""
+    """Describe what the network `variant` sees."""
     form = _FORMS[variant or VARIANTS[0]]
     return Description(
         dim=form.dim,
@@ -272,7 +272,7 @@ class TorchvisionVideo(Backbone):
         return self._normalised(pictures[:, :, top : top + side, left : left + side])
 
     def preprocess_ten(self, frames: NDArray[Any]) -> Iterator[Tensor]:
-        """As `preprocess`, for each of `ten_crops` of the resized pictures."""
+        """Preprocess as `preprocess` does, for each of `ten_crops` of the resized pictures."""
         for view in ten_crops(self._resized(frames), self.form.crop, is_flow=False):
             yield self._normalised(view)
 

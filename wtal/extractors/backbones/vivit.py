@@ -103,7 +103,7 @@ def create(stream: str, weights: WeightsSource = None, variant: str = "") -> "Vi
 
 
 def describe(stream: str, variant: str = "", side: int = _SIDE, moments: int = _MOMENTS) -> Description:
-    """What ViViT sees, with position embeddings for `side` patches a side and `moments` tubelets in time."""
+    """Describe what ViViT sees, its position embeddings being for `side` x `side` patches and `moments` tubelets."""
     crop = side * PATCH
     return Description(
         dim=_DIM,
@@ -143,7 +143,7 @@ class TubeletEmbedding(nn.Module):
         self.conv1 = nn.Conv3d(3, _DIM, shape, shape)
 
     def forward(self, clips: Tensor) -> Tensor:
-        """As the class says."""
+        """Compute what the class says."""
         if clips.shape[2] % TUBELET:
             clips = torch.cat((clips, clips[:, :, -1:]), dim=2)
         tubelets: Tensor = self.conv1(clips)
@@ -159,7 +159,7 @@ class SelfAttention(nn.Module):
         self.proj = nn.Linear(_DIM, _DIM)
 
     def forward(self, x: Tensor) -> Tensor:
-        """As the class says; scores are divided by the root of a head's width."""
+        """Compute what the class says; scores are divided by the root of a head's width."""
         queries, keys, values = self.to_qkv(x).reshape(*x.shape[:2], 3, _HEADS, -1).permute(2, 0, 3, 1, 4)
         heads = F.scaled_dot_product_attention(queries, keys, values)
         mixed: Tensor = self.proj(heads.transpose(1, 2).flatten(2))
@@ -175,7 +175,7 @@ class FeedForward(nn.Module):
         self.net = nn.Sequential(nn.Linear(_DIM, _HIDDEN), nn.GELU(), nn.Identity(), nn.Linear(_HIDDEN, _DIM))
 
     def forward(self, x: Tensor) -> Tensor:
-        """As the class says."""
+        """Compute what the class says."""
         mapped: Tensor = self.net(x)
         return mapped
 

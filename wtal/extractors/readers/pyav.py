@@ -63,7 +63,7 @@ def _rgb(convert: VideoReformatter, frame: VideoFrame) -> Image:
 
 
 class _Damage:
-    """What could not be decoded, and the first reason."""
+    """Damage of a file: packets that could not be decoded, and the first reason."""
 
     def __init__(self) -> None:
         self.packets = 0

@@ -74,7 +74,7 @@ class _Numbers(NamedTuple):
 
 
 class Engine:
-    """Of one thread."""
+    """TV-L1 engine for a single thread."""
 
     def __init__(self, parameters: Parameters, device: str = CPU) -> None:
         self._parameters = parameters
@@ -107,7 +107,7 @@ def why_not(device: str) -> str | None:
 
 
 def version() -> dict[str, Any]:
-    """What of library and code belongs into a store's identity."""
+    """Return what of library and code belongs in a store's identity."""
     return {"numba": installed("numba"), "scheme": _SCHEME}
 
 

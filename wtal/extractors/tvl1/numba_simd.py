@@ -25,7 +25,7 @@ Vector = Any
 
 LANES = 16
 FLUSHES = platform.machine().lower() in ("x86_64", "amd64")
-"""Whether `flush_denormals` can do what it says."""
+"""Return whether `flush_denormals` can do what it says."""
 
 SOURCES = tuple(Path(__file__).with_name(f"numba_{name}.py") for name in ("engine", "median", "simd"))
 """The files whose code ends up in each other's kernels."""
@@ -63,7 +63,7 @@ def _compiled(function: Function, **options: Any) -> Function:
 
 
 def _builtin(function: Callable[..., Any]) -> Any:
-    """What LLVM does in one instruction, or in few."""
+    """Intrinsic that LLVM does in one instruction, or in few."""
     return intrinsic(function)
 
 

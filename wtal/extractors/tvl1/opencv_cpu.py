@@ -16,7 +16,7 @@ from wtal.extractors.tvl1.parameters import MIN_SIDE, Parameters, pyramid
 
 
 class Engine:
-    """Of one thread."""
+    """TV-L1 engine for a single thread."""
 
     def __init__(self, parameters: Parameters, device: str = CPU) -> None:
         algorithm = cv2.optflow.DualTVL1OpticalFlow_create()  # type: ignore[attr-defined]
@@ -51,5 +51,5 @@ def why_not(device: str) -> str | None:
 
 
 def version() -> dict[str, Any]:
-    """What of the library belongs into a store's identity."""
+    """Return what of the library belongs in a store's identity."""
     return {"opencv": cv2.__version__}

@@ -16,7 +16,7 @@ from wtal.extractors.tvl1.parameters import MIN_SIDE, Parameters, pyramid
 
 
 class Engine:
-    """Of one card, for one thread at a time."""
+    """TV-L1 engine for one card, and one thread at a time."""
 
     def __init__(self, parameters: Parameters, device: str = CUDA) -> None:
         self._card = _card(device)
@@ -63,5 +63,5 @@ def _card(device: str) -> int:
 
 
 def version() -> dict[str, Any]:
-    """What of the library belongs into a store's identity."""
+    """Return what of the library belongs in a store's identity."""
     return {"opencv": cv2.__version__}

@@ -37,7 +37,7 @@ PLACES = 32
 
 
 class Engine:
-    """Of one device; it keeps nothing between calls."""
+    """TV-L1 engine for one device; it keeps nothing between calls."""
 
     def __init__(self, parameters: Parameters, device: str = CPU) -> None:
         self._parameters, self._device = parameters, device
@@ -59,7 +59,7 @@ def why_not(device: str) -> str | None:
 
 
 def version() -> dict[str, Any]:
-    """What of library and code belongs into a store's identity."""
+    """Return what of library and code belongs in a store's identity."""
     return {"torch": torch.__version__, "scheme": _SCHEME}
 
 

@@ -44,7 +44,7 @@ _OPTIONS = {"enable_fp_fusion": True}
 
 
 class Engine:
-    """Of one CUDA device; it keeps nothing between calls, and takes no more pairs at once than fit in a few GB."""
+    """TV-L1 engine for a CUDA device; it keeps nothing between calls, and takes only pairs that fit in a few GB."""
 
     def __init__(self, parameters: Parameters, device: str = CUDA) -> None:
         self._parameters, self._device = parameters, torch.device(device)
@@ -87,13 +87,13 @@ def _dotted(numbers: tuple[int, int]) -> str:
 
 
 def version() -> dict[str, Any]:
-    """What of libraries and code belongs into a store's identity."""
+    """Return what of libraries and code belongs in a store's identity."""
     return {"torch": torch.__version__, "triton": metadata.version("triton"), "scheme": _SCHEME}
 
 
 @dataclass(frozen=True)
 class Tile:
-    """Of `iterate`: its sides in pixels, powers of 2; warps that share it; registers of a thread.
+    """Tile of `iterate`: its sides in pixels, powers of 2; warps that share it; registers of a thread.
 
     With these defaults two tiles fit on a multiprocessor, and a thread has 4 pixels.
     """

@@ -226,7 +226,7 @@ def decide(
     steps, flow_side, dual_side, spent, errors, tiles, most, limit,
     CHUNK: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """What a pair does after `iterate`: go on, end here, or end at an earlier iteration of the chunk.
+    """Decide what a pair does after `iterate`: go on, end here, or end at an earlier iteration of the chunk.
 
     For the last of these the chunk is run again from where it began, which is still there, as far as that iteration.
     """

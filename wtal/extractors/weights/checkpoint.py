@@ -104,7 +104,7 @@ def read_checkpoint(path: Path) -> State:
 
 
 def tensors_of(content: object, what: str) -> State:
-    """What a checkpoint holds -> its tensors under their names. `what` names it in a refusal.
+    """Return the tensors of what a checkpoint holds, under their names. `what` names it in a refusal.
 
     Wrappers as {"state_dict": ..} are opened, and what lies beside the weights (the epoch, the optimizer's state) is
     left; `module.` and `backbone.` are taken off the keys.
@@ -135,7 +135,7 @@ def tensors_of(content: object, what: str) -> State:
 
 
 def is_file(path: Path) -> bool:
-    """Whether there is a file; also for names that no file can have."""
+    """Return whether there is a file; also for names that no file can have."""
     try:
         return path.is_file()
     except (OSError, ValueError):
@@ -161,7 +161,7 @@ def _names(entry: object) -> set[str]:
 
 
 def _is_cut_short(path: Path) -> bool:
-    """Whether a file that begins with pickles ends within one of them: the names that it holds are then half ones."""
+    """Return whether a file that begins with pickles ends within one of them: its names are then half ones."""
     if zipfile.is_zipfile(path):
         return False
     with path.open("rb") as file:
@@ -193,7 +193,7 @@ def _way_to_convert(path: Path) -> str:
 
 
 def _is_plain_pickle(path: Path) -> bool:
-    """Whether a file is one pickle and nothing behind it, as Caffe2's models are; PyTorch's old ones are several."""
+    """Return whether a file is one pickle alone, as Caffe2's models are; PyTorch's old ones are several."""
     with path.open("rb") as file:
         if file.read(1) != pickle.PROTO:
             return False

@@ -67,7 +67,7 @@ def _extent(status: int, headers: Message) -> tuple[int, int | None]:
 
 
 class _Transfer:
-    """What is missing of one file, behind what lies in its open and locked `.part`."""
+    """Transfer of what is missing of one file, behind what lies in its open and locked `.part`."""
 
     def __init__(self, url: str, path: Path, part: Path, file: BinaryIO) -> None:
         self._url, self._path, self._part, self._file = url, path, part, file

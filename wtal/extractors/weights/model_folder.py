@@ -64,12 +64,12 @@ class ModelFolder:
 
     @property
     def has_settings(self) -> bool:
-        """Whether the configuration is there, and a file that may be the preprocessor's."""
+        """True where the configuration is there, and a file that may be the preprocessor's."""
         return (self.path / CONFIG).exists() and any((self.path / n).exists() for n in (_NESTED_SETTINGS, *_SETTINGS))
 
     @property
     def has_tensors(self) -> bool:
-        """Whether the safetensors are there, whole or in all their shards."""
+        """True where the safetensors are there, whole or in all their shards."""
         if (self.path / _TENSORS).exists():
             return True
         return (self.path / _SHARDS).exists() and all((self.path / name).exists() for name in self._shards())

@@ -295,7 +295,7 @@ def _hashes(path: Path) -> dict[str, str]:
 
 
 def _difference(weights: Weights, hashes: Mapping[str, str]) -> str:
-    """What differs from the published hash; empty where nothing does, or none is published."""
+    """Return what differs from the published hash; empty where nothing does, or none is published."""
     kind, wanted = weights.published or ("SHA-256", "")
     if hashes[kind].startswith(wanted.lower()):
         return ""
