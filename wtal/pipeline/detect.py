@@ -19,7 +19,9 @@ from wtal.data.segments import Detection
 from wtal.data.store import FeatureStore, VideoFeatures
 from wtal.data.store.writer import StoreWriter
 from wtal.errors import UsageError
-from wtal.models.localization.localize import Activations, LocalizeConfig, localize_many
+from wtal.models.localization.config import LocalizeConfig
+from wtal.models.localization.localize import localize_many
+from wtal.models.localization.signals import Activations
 from wtal.pipeline.ensemble_run import ensemble_by, fused, open_means, pooled_ids, refuse_unfit
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.recipe import Recipe, training_identity, with_assignments
