@@ -21,7 +21,7 @@ from wtal.data.dataset import Dataset, match_ids
 from wtal.data.store import FeatureStore
 from wtal.errors import UsageError
 from wtal.eval import evaluate_detections
-from wtal.eval.detection import parse_tious
+from wtal.eval.thresholds import parse_tious
 from wtal.models.localization.config import LocalizeConfig
 from wtal.models.localization.localize import localize
 from wtal.models.localization.signals import Activations
