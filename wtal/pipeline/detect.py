@@ -29,7 +29,7 @@ from wtal.pipeline.train import make_head, resolve
 from wtal.pipeline.workspace import read_run
 
 if TYPE_CHECKING:
-    from wtal.models.training.trainer import Trained
+    from wtal.models.training.checkpoint import Trained
 
 Scores = NDArray[np.float32]
 
@@ -265,7 +265,7 @@ def trained_head(folder: Path, run: dict[str, Any], recipe: Recipe, stage: int |
         WtalError: when the run is not finished.
         UsageError: when it has kept no such stage.
     """
-    from wtal.models.training.trainer import load_stage, load_trained
+    from wtal.models.training.checkpoint import load_stage, load_trained
 
     head = make_head(recipe, len(run["classes"]), run["feature_dims"])
     return load_trained(head, folder) if stage is None else load_stage(head, folder, stage)

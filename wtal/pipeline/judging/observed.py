@@ -24,7 +24,7 @@ from wtal.report.activations import Case
 
 if TYPE_CHECKING:
     from wtal.models.localization.config import LocalizeConfig
-    from wtal.models.training.trainer import Trained
+    from wtal.models.training.checkpoint import Trained
 
 Arrays = dict[str, NDArray[np.float32]]
 
