@@ -21,9 +21,11 @@ from wtal.data.dataset import Dataset, match_ids
 from wtal.data.store import FeatureStore
 from wtal.errors import UsageError
 from wtal.eval import evaluate_detections
-from wtal.eval.detection import parse_tious
+from wtal.eval.thresholds import parse_tious
 from wtal.models.heads import HEADS
-from wtal.models.localization.localize import Activations, LocalizeConfig, localize
+from wtal.models.localization.config import LocalizeConfig
+from wtal.models.localization.localize import localize
+from wtal.models.localization.signals import Activations
 from wtal.pipeline.comparison.compare import Comparison, compare, entries
 from wtal.pipeline.exchange.import_features import import_features
 from wtal.pipeline.workspace import Workspace

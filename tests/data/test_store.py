@@ -18,8 +18,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from benchmarks import store as benchmark
+from wtal.config import digest
 from wtal.data.grid import SnippetGrid
-from wtal.data.store import FeatureStore, describe, store_name
+from wtal.data.store import FeatureStore, describe
 from wtal.data.store.part import key_of
 from wtal.data.store.writer import StoreWriter, file_fingerprint
 from wtal.errors import StoreError
@@ -516,8 +517,8 @@ def test_describe(tmp_path: Path) -> None:
 
 
 def test_names_and_fingerprints(tmp_path: Path) -> None:
-    assert store_name("i3d-16x16@25", IDENTITY) == store_name("i3d-16x16@25", dict(reversed(IDENTITY.items())))
-    assert store_name("i3d", IDENTITY) != store_name("i3d", {**IDENTITY, "stride": 8})
+    assert digest(IDENTITY) == digest(dict(reversed(IDENTITY.items())))
+    assert digest(IDENTITY) != digest({**IDENTITY, "stride": 8})
     file = tmp_path / "video"
     file.write_bytes(b"0123456789" * 10)
     first = file_fingerprint(file, ends=8)

@@ -51,7 +51,7 @@ def test_recall_as_other_evaluators_have_it():
     many = {"v1": proposals(*((i, i + 1, 1 / (i + 1)) for i in range(100)))}
     made = evaluate_proposals(one, many, most=None)
     assert made.area == pytest.approx(0.99)
-    assert made.at == {1: 1, 5: 1, 10: 1, 50: 1, 100: 1}
+    assert made.recall_at == {1: 1, 5: 1, 10: 1, 50: 1, 100: 1}
 
 
 @settings(max_examples=60, deadline=None)

@@ -18,9 +18,9 @@ from wtal.data.json_stream import JsonStream
 from wtal.data.segments import Detection
 from wtal.errors import FormatError, UsageError
 from wtal.eval.challenges import CHALLENGES, Challenge, load_challenge
-from wtal.eval.detection import parse_tious
 from wtal.eval.submission import build_submission, submission_head, submission_results, write_submission
 from wtal.eval.submission_check import check_submission
+from wtal.eval.thresholds import parse_tious
 
 GOOD = {
     "version": "VERSION 1.3",

@@ -16,7 +16,7 @@ from wtal.cli import main
 from wtal.data.annotations import read_annotations
 from wtal.data.detections import read_detections
 from wtal.data.store import FeatureStore
-from wtal.models.training.trainer import newest_checkpoint
+from wtal.models.training.checkpoint import Checkpoint
 
 QUICK = ("--set", "train.steps=6", "--set", "train.checkpoint_every=3")
 
@@ -44,7 +44,7 @@ def workspace(demo, tmp_path):
 
 
 def state(run):
-    return newest_checkpoint(Path(run))["head"]
+    return Checkpoint.newest(Path(run)).head
 
 
 def test_the_demo_learns_to_find_its_actions(demo):

@@ -22,8 +22,9 @@ from wtal.data.store import FeatureStore
 from wtal.data.store.resample import resampled
 from wtal.data.store.writer import StoreWriter
 from wtal.models.localization.config import LocalizeConfig
-from wtal.models.localization.ensemble import Answer, comparable, fuse, mean_activations, typical_best
-from wtal.models.localization.localize import Activations, nms
+from wtal.models.localization.ensemble import MemberActivations, comparable, fuse, mean_activations, typical_best
+from wtal.models.localization.signals import Activations
+from wtal.models.localization.suppression import nms
 from wtal.pipeline.ensembles.members import common_ids
 from wtal.pipeline.workspace import Workspace
 
@@ -109,7 +110,11 @@ def test_means_are_those_by_hand_on_the_finest_grid():
         activations(1, coarse.num_snippets, background=False),
     )
     silent = activations(2, coarse.num_snippets, background=False, attention=False)
-    answers = [Answer(two, coarse, 0.5), Answer(one, fine, 0.25), Answer(silent, coarse, 0.25)]
+    answers = [
+        MemberActivations(two, coarse, 0.5),
+        MemberActivations(one, fine, 0.25),
+        MemberActivations(silent, coarse, 0.25),
+    ]
     made, grid = mean_activations(answers)
     assert grid == fine
 
@@ -122,12 +127,12 @@ def test_means_are_those_by_hand_on_the_finest_grid():
     np.testing.assert_allclose(made.attention, (2 * there(two.attention) + one.attention) / 3, atol=1e-6)
     scores = 0.5 * two.video_scores + 0.25 * one.video_scores + 0.25 * silent.video_scores
     np.testing.assert_allclose(made.video_scores, scores, atol=1e-6)
-    assert mean_activations([Answer(silent, coarse, 1.0)])[0].attention is None
+    assert mean_activations([MemberActivations(silent, coarse, 1.0)])[0].attention is None
 
 
 def test_the_mean_of_equals_is_each_of_them():
     grid, said = SnippetGrid(25, 80, 16, 16), activations(3, 5, background=False)
-    made, _ = mean_activations([Answer(said, grid, 1 / 3)] * 3)
+    made, _ = mean_activations([MemberActivations(said, grid, 1 / 3)] * 3)
     np.testing.assert_allclose(made.cas, said.cas, rtol=1e-6)
 
 

@@ -99,7 +99,7 @@ def test_average_precision_of_a_video_ranks_all_its_classes_together():
     assert list(made) == ["a", "b", "c"]
     # At 0.5 hits at ranks 1 and 3 of two annotations; at 0.95 the first alone.
     assert made["a"].ap == pytest.approx(((1 + 2 / 3) / 2 + 1 / 2) / 2)
-    assert made["a"].found == (True, True)
+    assert made["a"].recalled == (True, True)
     assert made["a"].outcomes == ("true positive", "background", "true positive")
     assert [one.score for one in made["a"].detections] == [0.9, 0.8, 0.7]
     assert (made["b"].ap, made["b"].missed) == (0.0, (Annotation(0, 4, "run"),))
@@ -119,7 +119,7 @@ def test_with_one_class_a_video_is_judged_as_a_file_of_its_own():
     for name in truth:
         alone = evaluate_detections({name: truth[name]}, {name: found[name]}, (0.3, 0.5, 0.7))
         assert made[name].ap == pytest.approx(alone.average)
-        assert sum(made[name].found) == made[name].outcomes.count("true positive")
+        assert sum(made[name].recalled) == made[name].outcomes.count("true positive")
 
 
 def test_the_nearest_of_a_class():

@@ -24,8 +24,6 @@ from wtal.eval.judge import Judged, judge
 from wtal.eval.protocols import DEFAULT_PROTOCOL, find_protocol
 from wtal.eval.thresholds import check_tious, covered_ranges, parse_tious, tiou_key
 
-__all__ = ["Evaluation", "evaluate_detections", "parse_tious", "tiou_key"]
-
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -111,8 +109,8 @@ def evaluate_detections(
     return evaluation_of(judge(annotations, detections, thresholds, rules, ambiguous or {}), thresholds, protocol)
 
 
-def evaluation_of(found: Judged, thresholds: Sequence[float], protocol: str) -> Evaluation:
+def evaluation_of(judged: Judged, thresholds: Sequence[float], protocol: str) -> Evaluation:
     """What was judged at these thresholds, by that protocol, in figures."""
-    values = found.ranking.average_precision().T.tolist()
-    ap = {label: dict(zip(thresholds, row, strict=True)) for label, row in zip(found.classes, values, strict=True)}
-    return Evaluation(tuple(thresholds), ap, found.ignored, found.strangers, protocol, found.remarks)
+    values = judged.ranking.average_precision().T.tolist()
+    ap = {label: dict(zip(thresholds, row, strict=True)) for label, row in zip(judged.classes, values, strict=True)}
+    return Evaluation(tuple(thresholds), ap, judged.ignored, judged.strangers, protocol, judged.remarks)

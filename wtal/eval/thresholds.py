@@ -43,8 +43,8 @@ def tiou_key(tiou: float) -> str:
 def covered_ranges(tious: Sequence[float]) -> dict[str, tuple[float, ...]]:
     """Those of `RANGES` that the thresholds cover: `0.1:0.7` -> its thresholds."""
     given = {tiou_key(tiou): tiou for tiou in tious}
-    wanted = {text.rpartition(":")[0]: [tiou_key(tiou) for tiou in parse_tious(text)] for text in RANGES}
-    return {name: tuple(given[key] for key in keys) for name, keys in wanted.items() if given.keys() >= set(keys)}
+    ranges = {text.rpartition(":")[0]: [tiou_key(tiou) for tiou in parse_tious(text)] for text in RANGES}
+    return {name: tuple(given[key] for key in keys) for name, keys in ranges.items() if given.keys() >= set(keys)}
 
 
 def _range(part: str) -> list[Decimal]:

@@ -19,7 +19,9 @@ from wtal.data.segments import Detection
 from wtal.data.store import FeatureStore, VideoFeatures
 from wtal.data.store.writer import StoreWriter
 from wtal.errors import UsageError
-from wtal.models.localization.localize import Activations, LocalizeConfig, localize_many
+from wtal.models.localization.config import LocalizeConfig
+from wtal.models.localization.localize import localize_many
+from wtal.models.localization.signals import Activations
 from wtal.pipeline.ensemble_run import ensemble_by, fused, open_means, pooled_ids, refuse_unfit
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.recipe import Recipe, training_identity, with_assignments
@@ -27,7 +29,7 @@ from wtal.pipeline.train import make_head, resolve
 from wtal.pipeline.workspace import read_run
 
 if TYPE_CHECKING:
-    from wtal.models.training.trainer import Trained
+    from wtal.models.training.checkpoint import Trained
 
 Scores = NDArray[np.float32]
 
@@ -263,7 +265,7 @@ def trained_head(folder: Path, run: dict[str, Any], recipe: Recipe, stage: int |
         WtalError: when the run is not finished.
         UsageError: when it has kept no such stage.
     """
-    from wtal.models.training.trainer import load_stage, load_trained
+    from wtal.models.training.checkpoint import load_stage, load_trained
 
     head = make_head(recipe, len(run["classes"]), run["feature_dims"])
     return load_trained(head, folder) if stage is None else load_stage(head, folder, stage)

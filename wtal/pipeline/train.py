@@ -15,7 +15,7 @@ from wtal.data.files import write_json
 from wtal.data.store import FeatureStore
 from wtal.errors import ConfigError, UsageError, WtalError
 from wtal.eval import evaluate_detections
-from wtal.eval.detection import parse_tious
+from wtal.eval.thresholds import parse_tious
 from wtal.models.heads import HEADS
 from wtal.models.localization.localize import localize_many
 from wtal.pipeline.progress import SILENT, Reporter

@@ -17,8 +17,8 @@ from wtal.data.segments import Annotation
 from wtal.data.store import FeatureStore
 from wtal.errors import UsageError, WtalError
 from wtal.eval import evaluate_detections
-from wtal.eval.detection import parse_tious
-from wtal.models.localization.localize import LocalizeConfig
+from wtal.eval.thresholds import parse_tious
+from wtal.models.localization.config import LocalizeConfig
 from wtal.pipeline.detect import activations_of, localize_all, localize_settings
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.recipe import EvaluateConfig, Recipe

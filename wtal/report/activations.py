@@ -50,7 +50,7 @@ def video_picture(name: str, case: Case, classes: Sequence[str], config: Localiz
     """
     verdict, best = case.verdict, best_detections(case.verdict)
     caption = (
-        f"{case.role.capitalize()}: {case.video}, average precision {_number(verdict.ap)}, {sum(verdict.found)} of "
+        f"{case.role.capitalize()}: {case.video}, average precision {_number(verdict.ap)}, {sum(verdict.recalled)} of "
         f"{len(verdict.annotations)} annotations found at tIoU {tiou_key(at)}. Filled detections are true positives, "
         f"hollow ones false, with their scores; the {len(best)} best of {len(verdict.detections)}. Class activations "
         f"as localization takes them ({config.activation}). Behind them lie the annotations."

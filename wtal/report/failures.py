@@ -68,7 +68,7 @@ def _video(verdict: Verdict) -> dict[str, str]:
     near = [nearest(one, verdict.detections, own=True)[0] for one in verdict.annotations]
     return {
         "AP": f"{100 * _ap(verdict):.1f}",
-        "found": f"{sum(verdict.found)} of {len(verdict.annotations)}",
+        "found": f"{sum(verdict.recalled)} of {len(verdict.annotations)}",
         "nearest": f"{sum(near) / max(1, len(near)):.2f}",
         "what went wrong": _wrong(verdict),
     }

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from wtal.eval.curves import Curve
+from wtal.eval.curves import PrecisionRecallCurve
 from wtal.eval.proposals import ProposalEvaluation
 from wtal.eval.thresholds import tiou_key
 from wtal.report.page import Picture
@@ -57,7 +57,7 @@ def precision_by_tiou(found: Mapping[str, Mapping[float, float]]) -> Picture:
     return Picture("map-by-tiou", f"Mean average precision at each threshold of tIoU{seeds}.", figure)
 
 
-def precision_recall_curves(curves: Mapping[str, Sequence[Curve]], tious: Sequence[float]) -> Picture:
+def precision_recall_curves(curves: Mapping[str, Sequence[PrecisionRecallCurve]], tious: Sequence[float]) -> Picture:
     """Class -> its curve at each of the thresholds (three at most): every class, or of many the best and the worst."""
     ranked = sorted(curves, key=lambda name: -fmean(curve.ap for curve in curves[name]))
     chosen = ranked if len(ranked) <= _PANELS else [*ranked[: _PANELS // 2], *ranked[-_PANELS // 2 :]]
@@ -81,7 +81,7 @@ def precision_recall_curves(curves: Mapping[str, Sequence[Curve]], tious: Sequen
     return Picture("precision-recall", caption, figure)
 
 
-def _panel(axes: "Axes", name: str, found: Sequence[Curve], tious: Sequence[float]) -> None:
+def _panel(axes: "Axes", name: str, found: Sequence[PrecisionRecallCurve], tious: Sequence[float]) -> None:
     for tiou, curve, (colour, width) in zip(tious, found, _LINES, strict=False):
         recall, precision = np.r_[0, curve.recall], np.r_[curve.precision[:1], curve.precision]
         if not len(curve.recall):

@@ -17,7 +17,8 @@ from wtal.eval import evaluate_detections
 from wtal.models import create_head, load_author_checkpoint
 from wtal.models.heads import HEADS
 from wtal.models.inference import activate
-from wtal.models.localization.localize import LocalizeConfig, localize
+from wtal.models.localization.config import LocalizeConfig
+from wtal.models.localization.localize import localize
 from wtal.models.training.config import TrainConfig
 from wtal.models.training.inputs import LabelledVideo
 from wtal.models.training.trainer import Trainer

@@ -162,14 +162,6 @@ def masked_smooth(values: Tensor, mask: Tensor, sigma: float) -> Tensor:
     return smooth[..., :-1].masked_fill(~mask[..., None], 0.0) / smooth[..., -1:].masked_fill(~mask[..., None], 1.0)
 
 
-def masked_range(values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """(B, T, ...), (B, T) -> minimum and maximum over real snippets, each (B, 1, ...)."""
-    padding = ~mask.reshape(*mask.shape, *[1] * (values.ndim - 2))
-    low = values.masked_fill(padding, torch.inf).amin(dim=1, keepdim=True)
-    high = values.masked_fill(padding, -torch.inf).amax(dim=1, keepdim=True)
-    return low, high
-
-
 def _places(mask: Tensor) -> Tensor:
     return mask.reshape(-1).nonzero()[:, 0]
 

@@ -15,8 +15,8 @@ from wtal.data.dataset import match_ids
 from wtal.data.files import file_sha256
 from wtal.data.store import FeatureStore
 from wtal.errors import UsageError, WtalError
-from wtal.eval.detection import tiou_key
 from wtal.eval.protocols import DEFAULT_PROTOCOL
+from wtal.eval.thresholds import tiou_key
 from wtal.pipeline.comparison.ablation import Ablation, printed, printed_in, recipe_of
 from wtal.pipeline.comparison.reported import Printed, is_of
 from wtal.pipeline.detect import detect, trained_head, weights_of

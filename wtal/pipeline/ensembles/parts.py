@@ -11,8 +11,8 @@ from wtal.config import digest
 from wtal.data.detections import read_detections
 from wtal.data.store import FeatureStore
 from wtal.data.store.writer import StoreWriter
-from wtal.models.localization.ensemble import Answer, comparable, mean_activations, typical_best
-from wtal.models.localization.localize import Activations
+from wtal.models.localization.ensemble import MemberActivations, comparable, mean_activations, typical_best
+from wtal.models.localization.signals import Activations
 from wtal.pipeline.detect import activations_of, detect, detections_of, read_activations
 from wtal.pipeline.ensemble_run import ACTIVATIONS, ensemble_by, open_means, write_pool
 from wtal.pipeline.ensembles.members import Member, common_ids, mark_of_file, mark_of_store
@@ -85,13 +85,13 @@ def _write_mean(
     writer.write(key, grid, streams, {"video_scores": mean.video_scores.tolist()}, digest(marks, 16))
 
 
-def _answer(member: Member, made: FeatureStore, name: str, classes: Sequence[str]) -> Answer:
+def _answer(member: Member, made: FeatureStore, name: str, classes: Sequence[str]) -> MemberActivations:
     """What a member says of a video, comparable and in the common order of classes."""
     said, grid = read_activations(made[name], member.run["classes"])
     said = said if ensemble_by(member.run) else comparable(said, member.localize)
     columns = member.columns(classes)
     said = Activations(said.cas[:, columns], said.attention, said.video_scores[columns])
-    return Answer(said, grid, member.weight)
+    return MemberActivations(said, grid, member.weight)
 
 
 def _say_lengths(stores: Sequence[FeatureStore], ids: Sequence[Mapping[str, str]], reporter: Reporter) -> None:

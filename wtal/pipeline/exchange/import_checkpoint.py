@@ -67,7 +67,7 @@ def import_checkpoint(
         UsageError: when the streams do not fit the store.
         WeightsError: when a file is no checkpoint of the head, needs code to be run, or does not fit the store.
     """
-    from wtal.models.training.trainer import write_finished
+    from wtal.models.training.checkpoint import write_finished
 
     store, dataset = FeatureStore.open(inputs.store), read_annotations(inputs.annotations)
     base = _base(head, recipe)

@@ -14,7 +14,7 @@ from wtal.data.store import FeatureStore
 from wtal.errors import UsageError, WtalError
 from wtal.eval.challenges import CHALLENGES, load_challenge
 from wtal.eval.submission import NO_EXTERNAL_DATA, most_per_video, submission_head, submission_results, write_submission
-from wtal.eval.submission_check import Report, check_submission, read_version
+from wtal.eval.submission_check import SubmissionReport, check_submission, read_version
 from wtal.pipeline.ensemble_run import ensemble_by
 from wtal.pipeline.judging.ground_truth import own_detections
 from wtal.pipeline.train import resolve
@@ -87,7 +87,7 @@ def submit(
     return Submission(path, report.warnings + outside + unknown)
 
 
-def check(file: Path, challenge: str | None, annotations: Path | None, subset: str | None) -> Report:
+def check(file: Path, challenge: str | None, annotations: Path | None, subset: str | None) -> SubmissionReport:
     """Check a file, of ours or not; without a challenge's name by the rules of the one whose `version` it states.
 
     Raises:

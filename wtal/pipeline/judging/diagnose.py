@@ -12,7 +12,7 @@ from wtal.data.files import write_json
 from wtal.data.segments import Detection
 from wtal.errors import UsageError
 from wtal.eval import Diagnosis, diagnose_detections, evaluate_proposals
-from wtal.eval.curves import Curve, precision_recall
+from wtal.eval.curves import PrecisionRecallCurve, precision_recall
 from wtal.eval.outcomes import ERRORS
 from wtal.eval.proposals import ProposalEvaluation
 from wtal.eval.protocols import find_protocol
@@ -60,7 +60,7 @@ class _Found:
     detections: Mapping[str, Sequence[Detection]]
     diagnosis: Diagnosis
     proposals: ProposalEvaluation
-    curves: dict[str, tuple[Curve, ...]]
+    curves: dict[str, tuple[PrecisionRecallCurve, ...]]
     stamps: tuple[str, ...]
 
 
@@ -152,7 +152,7 @@ def _precision(found: _Found) -> Section:
 
 
 def _proposals(found: _Found) -> Section:
-    rows = {"AR": {f"{number} a video": _percent(value) for number, value in found.proposals.at.items()}}
+    rows = {"AR": {f"{number} a video": _percent(value) for number, value in found.proposals.recall_at.items()}}
     table = Table("Average recall (%) at average numbers of proposals", rows)
     return Section("Recall of proposals", "", (table,), (recall_by_proposals(found.proposals),))
 

@@ -16,9 +16,8 @@ from wtal.eval import Evaluation, compare_detections, evaluate_detections, evalu
 from wtal.eval.bootstrap import AVERAGE
 from wtal.eval.classification import best_scores
 from wtal.eval.curves import precision_recall
-from wtal.eval.detection import parse_tious, tiou_key
 from wtal.eval.protocols import DEFAULT_PROTOCOL, find_protocol
-from wtal.eval.thresholds import covered_ranges
+from wtal.eval.thresholds import covered_ranges, parse_tious, tiou_key
 from wtal.pipeline.detect import stamps
 from wtal.pipeline.judging.ground_truth import (
     GroundTruth,
@@ -177,7 +176,7 @@ def ask_proposals(path: Path, question: Question, reporter: Reporter = SILENT) -
     truth = read_ground_truth(source.annotations, source.subset)
     tious = None if question.tious is None else parse_tious(question.tious)
     made = evaluate_proposals(truth.annotations, judged_of(source, truth, reporter), tious)
-    named = {f"AN {number}": value for number, value in made.at.items()}
+    named = {f"AN {number}": value for number, value in made.recall_at.items()}
     rows = {"AR": {**named, "area": made.area}}
     for tiou, at in made.to_json()["recall"].items():
         rows[f"recall@{tiou}"] = {f"AN {number}": value for number, value in at.items()}

@@ -13,8 +13,8 @@ from wtal.data.detections import align_ids, read_detections
 from wtal.data.segments import Annotation, Detection, Segment
 from wtal.errors import UsageError
 from wtal.eval import Evaluation, evaluate_detections
-from wtal.eval.detection import parse_tious
 from wtal.eval.protocols import DEFAULT_PROTOCOL, PROTOCOLS, find_protocol
+from wtal.eval.thresholds import parse_tious
 from wtal.pipeline.detect import detections_of, localize_settings
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.train import resolve

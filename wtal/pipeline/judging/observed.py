@@ -24,7 +24,7 @@ from wtal.report.activations import Case
 
 if TYPE_CHECKING:
     from wtal.models.localization.config import LocalizeConfig
-    from wtal.models.training.trainer import Trained
+    from wtal.models.training.checkpoint import Trained
 
 Arrays = dict[str, NDArray[np.float32]]
 
@@ -122,10 +122,11 @@ class Observed:
         with torch.inference_mode():
             taught = trained.head.pseudo_labels(output, batch)
         means, labels_of_means = None, None
-        if "mu" in output.extras:
-            present = output.extras["mu_present"][0]
-            means = output.extras["mu"][0][present].float().numpy()
-            labels_of_means = output.extras["mu_pred"][0][present].argmax(dim=-1).numpy()
+        representatives = trained.head.representative_snippets(output)
+        if representatives is not None:
+            present = representatives.present[0]
+            means = representatives.features[0][present].float().numpy()
+            labels_of_means = representatives.classes[0][present].argmax(dim=-1).numpy()
         embeddings = {name: output.embeddings[name] for name in stream_order(output.embeddings)}
         return Answer(_first(embeddings), _first(taught), means, labels_of_means)
 
