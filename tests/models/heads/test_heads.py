@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.heads import stacked
+from tests.support.outputs import stacked
 from tests.support.planted import CLASSES, STREAMS, WIDTH, planted_videos
 from wtal import models
 from wtal.data.batch import SnippetBatch
@@ -179,7 +179,9 @@ def gradients(head, batches):
 def gradients_over_outputs(head, alone, batch):
     """The same for a loss that ties videos together: each goes through the head alone, the loss sees them all."""
     head.zero_grad()
-    loss = torch.stack(list(head.loss(stacked([head(one) for one in alone], batch), batch).values())).sum()
+    loss = torch.stack(
+        list(head.loss(stacked([head(one) for one in alone], batch.lengths.tolist()), batch).values())
+    ).sum()
     loss.backward()
     return {"loss": loss.detach(), **{key: p.grad.clone() for key, p in head.named_parameters()}}
 
