@@ -89,7 +89,7 @@ def test_pictures_leave_the_process_as_it_was():
     before = {key: matplotlib.rcParams[key] for key in matplotlib.rcParams if key != "backend"}
     png(picture())
     assert {key: matplotlib.rcParams[key] for key in before} == before
-    check = "from tests.report.test_report import *; png(picture()); assert 'matplotlib.pyplot' not in sys.modules"
+    check = "from tests.report.test_page import *; png(picture()); assert 'matplotlib.pyplot' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
 
 
