@@ -2,7 +2,7 @@ import importlib
 import json
 import subprocess
 import sys
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import cv2
@@ -59,15 +59,21 @@ TINY = {
 }
 
 
+LONG = {"extraction", "judge", "networks", "flow_quality", "heads", "flow"}
+"""Those that take seconds even so."""
+
+
 @pytest.fixture(scope="module")
-def results(tmp_path_factory):
-    """Benchmark -> the JSON file that its own command wrote."""
+def result_of(tmp_path_factory):
+    """Name of a benchmark -> the JSON file that its own command wrote."""
     folder = tmp_path_factory.mktemp("results")
-    paths = {}
-    for name, options in TINY.items():
-        paths[name] = folder / f"{name}.json"
-        importlib.import_module(f"benchmarks.{name}").main([*options, "--out", str(paths[name])])
-    return paths
+
+    @cache
+    def run(name):
+        importlib.import_module(f"benchmarks.{name}").main([*TINY[name], "--out", str(folder / f"{name}.json")])
+        return folder / f"{name}.json"
+
+    return run
 
 
 def test_every_benchmark_is_run_by_the_command():
@@ -76,9 +82,9 @@ def test_every_benchmark_is_run_by_the_command():
     assert set(QUICK) == set(TINY)
 
 
-@pytest.mark.parametrize("name", TINY)
-def test_result(results, name):
-    result = json.loads(results[name].read_text())
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] if n in LONG else []) for n in TINY])
+def test_result(result_of, name):
+    result = json.loads(result_of(name).read_text())
     assert set(result) == {"what", "machine", "rows", "ratios"}
     assert result["what"] == name
     assert {"cpus", "system", "python", "libraries"} <= set(result["machine"])
@@ -88,8 +94,8 @@ def test_result(results, name):
     assert all(" / " in pair and ratio > 0 for pair, ratio in result["ratios"].items())
 
 
-def test_decode_has_every_reader_at_every_size(results):
-    rows = json.loads(results["decode"].read_text())["rows"]
+def test_decode_has_every_reader_at_every_size(result_of):
+    rows = json.loads(result_of("decode").read_text())["rows"]
     tasks = [{row["task"] for row in rows if row["size"] == size} for size in ("64x48", "96x64")]
     assert tasks[0] == tasks[1] >= {"pyav", "opencv", "pyav isolated", "opencv isolated", "pyav alone", "opencv alone"}
 
@@ -126,8 +132,9 @@ def test_naive_peers_are_descriptors():
     assert not _naive.hog(np.zeros((1, 6, 20, 30, 3), np.uint8)).any()
 
 
-def test_page(results):
-    text = make_table.page([make_table.load(path) for path in results.values()])
+@pytest.mark.slow
+def test_page(result_of):
+    text = make_table.page([make_table.load(result_of(name)) for name in TINY])
     headings = [line for line in text.splitlines() if line.startswith("#")]
     assert headings == ["# Benchmarks", *(f"## {name}" for name in TINY)]
     assert "| ratio | 64x48 | 96x64 |" in text
@@ -138,8 +145,8 @@ def test_page(results):
             assert len({line.count("|") for line in block.splitlines()}) == 1
 
 
-def test_page_refuses_what_does_not_fit(results, tmp_path):
-    first, second = make_table.load(results["store"]), make_table.load(results["decode"])
+def test_page_refuses_what_does_not_fit(result_of, tmp_path):
+    first, second = make_table.load(result_of("store")), make_table.load(result_of("decode"))
     second["machine"] = second["machine"] | {"cpus": 1000}
     with pytest.raises(FormatError, match="not of one machine"):
         make_table.page([first, second])
@@ -213,8 +220,8 @@ def test_flow_gpu_measures_a_card(cuda, tmp_path):
     assert all(ratio > 0 for ratio in result["ratios"].values())
 
 
-def test_a_library_that_one_result_names_and_another_does_not_keeps_them_together(results):
-    one, other = (json.loads(results[name].read_text()) for name in ("store", "random_walk"))
+def test_a_library_that_one_result_names_and_another_does_not_keeps_them_together(result_of):
+    one, other = (json.loads(result_of(name).read_text()) for name in ("store", "random_walk"))
     other["machine"]["libraries"]["extra"] = "1.0"
     assert "extra 1.0" in make_table.page([one, other])
     other["machine"]["libraries"]["numpy"] = "0.1"
