@@ -5,6 +5,8 @@ import os
 import pytest
 from hypothesis import settings
 
+pytest.register_assert_rewrite("tests.support")
+
 settings.register_profile("explore", deadline=None)  # no test asserts a time
 settings.register_profile("wtal", settings.get_profile("explore"), derandomize=True)  # what fails is the change's fault
 settings.load_profile("wtal")

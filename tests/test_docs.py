@@ -78,9 +78,6 @@ def load_script(name: str):
     return module
 
 
-# Help
-
-
 def test_the_table_of_commands_is_what_the_commands_say():
     commands = {name: main.get_command(click.Context(main), name) for name in COMMANDS}
     assert {name: command.short_help for name, command in commands.items()} == COMMANDS
@@ -96,9 +93,6 @@ def test_every_option_has_help(name):
     assert command.help
     assert "Usage:" in command.get_help(context)
     assert {"--json", "--debug", "--help"} <= {word for p in command.get_params(context) for word in p.opts}
-
-
-# Commands in the pages
 
 
 def test_there_are_commands_in_the_pages():
@@ -137,9 +131,6 @@ def extras() -> set[str]:
     return set(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"])
 
 
-# Links
-
-
 def anchor(heading: str) -> str:
     """A heading's anchor, as GitHub makes it."""
     return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
@@ -168,9 +159,6 @@ def test_pages_are_plain(page):
 
 def test_the_picture_is_small():
     assert (ROOT / "docs" / "images" / "demo.png").stat().st_size < 200 * 1024
-
-
-# Recipes
 
 
 @pytest.mark.parametrize("page", ["recipes.md", "backbones.md"])
@@ -213,9 +201,6 @@ def test_toml_in_the_pages_is_taken(page):
 def test_the_entry_points_that_are_named_exist():
     named = set(re.findall(r"`(wtal\.\w+s)`", text_of("CONTRIBUTING.md")))
     assert named == {f"wtal.{registry.kind}s" for registry in REGISTRIES}
-
-
-# Examples
 
 
 @dataclass(frozen=True)
@@ -294,9 +279,6 @@ def test_other_python_in_the_pages_imports_what_exists(page):
     for code in blocks(page, "python"):
         imports = [node for node in ast.parse(code).body if isinstance(node, ast.Import | ast.ImportFrom)]
         exec(compile(ast.Module(imports, []), page, "exec"), {})
-
-
-# Formats
 
 
 @pytest.mark.parametrize("name", ["activitynet", "hacs", "thumos", "csv"])
@@ -393,9 +375,6 @@ def test_every_key_of_an_extracted_video_is_explained():
     keys = [key.value for node in ast.walk(summary) if isinstance(node, ast.Dict) for key in node.keys]
     assert len(keys) > 5
     assert [key for key in keys if f"`{key}`" not in text_of("formats.md")] == []
-
-
-# Failures
 
 
 def reasons() -> list[tuple[str, str]]:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from benchmarks._memory import followed
+from tests.support.memory import peak_mb
 from tests.support.videos import constant, write_video
 from wtal.cli import main
 from wtal.data.store import FeatureStore
@@ -295,7 +295,7 @@ def test_memory_does_not_grow_with_a_video(tmp_path):
     for minutes in (2, 10):
         video = write_video(tmp_path / f"{minutes}.mp4", constant(25, 1500 * minutes))
         call = [sys.executable, "-m", "wtal", "extract", str(video), "--workspace", str(tmp_path), "--flow", "dis"]
-        peaks[minutes] = max(used for _, used in followed(call))
+        peaks[minutes] = peak_mb(call)
     assert (peaks[10] - peaks[2]) / 8 < 5, peaks
 
 

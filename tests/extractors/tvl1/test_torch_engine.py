@@ -10,34 +10,12 @@ import numpy as np
 import pytest
 import torch
 
+from tests.support.interpreted_tvl1 import CASES
+from tests.support.pictures import pictures, texture
 from tests.support.reference import REPOSITORY
 from wtal.extractors.optical_flow import create_flow
 from wtal.extractors.tvl1 import opencv_cpu, torch_engine, triton_engine
 from wtal.extractors.tvl1.parameters import Parameters, pyramid
-
-SHORT = Parameters(scales=2, warps=1, outer_iterations=2, inner_iterations=6, epsilon=0.1)
-CASES = {
-    "one tile, chunks of three": (SHORT, 64),
-    "many tiles, chunks of two": (replace(SHORT, scales=1, inner_iterations=4, median=3, warps=2), 32),
-    "chunks of one, no filter": (replace(SHORT, scales=1, inner_iterations=5, median=1), 64),
-}
-"""Name -> parameters, and the side of a tile."""
-
-
-def texture(height, width, seed=0, blur=2.0):
-    noise = np.random.default_rng(seed).standard_normal((height, width)).astype(np.float32)
-    return cv2.normalize(cv2.GaussianBlur(noise, (0, 0), blur), None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8)
-
-
-def pictures(height=48, width=40, motions=((3, -1), (0, 0), (1, 2))):
-    """Two stacks: textures, and the same with their content moved by whole pixels."""
-    pairs = []
-    for seed, (dx, dy) in enumerate(motions):
-        canvas = texture(height + 20, width + 20, seed)
-        moved = canvas[10 - dy : 10 - dy + height, 10 - dx : 10 - dx + width]
-        pairs.append((canvas[10 : 10 + height, 10 : 10 + width], moved))
-    first, second = zip(*pairs, strict=True)
-    return np.stack(first), np.stack(second)
 
 
 def lengths(left, right):

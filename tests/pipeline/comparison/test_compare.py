@@ -4,29 +4,22 @@ import csv
 import io
 import json
 import re
-from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from click.testing import CliRunner
-from torch import nn
 
-from tests.support.planted import CLASSES, STREAMS, WIDTH, planted_videos
+from tests.support.planted import planted_videos
 from wtal.cli import main
 from wtal.data.files import write_json
 from wtal.data.grid import SnippetGrid
-from wtal.data.store import FeatureStore
 from wtal.data.store.writer import StoreWriter
-from wtal.errors import ConfigError, UsageError
-from wtal.models import create_head
-from wtal.models.cost import cost
-from wtal.pipeline.comparison.ablation import ablation_names, load_ablation, printed_in, recipe_of
+from wtal.errors import UsageError
+from wtal.pipeline.comparison.ablation import ablation_names, load_ablation, recipe_of
 from wtal.pipeline.comparison.compare import entries
-from wtal.pipeline.comparison.reported import Printed, is_of
-from wtal.pipeline.recipe import RECIPES, load_recipe, recipe_names
+from wtal.pipeline.recipe import load_recipe
 from wtal.pipeline.train import resolve_early
 from wtal.pipeline.workspace import Workspace
 
@@ -253,60 +246,6 @@ def test_a_store_is_chosen_by_its_backbone(place, tmp_path):
     assert store_of(workspace, recipe).name == "motion-x"
 
 
-def test_the_cost_of_a_head_by_hand():
-    width, classes, snippets = 16, len(CLASSES), 100
-    head = create_head("basnet", classes, dict.fromkeys(STREAMS, WIDTH), width=width, filter_width=8)
-    inside = 2 * WIDTH
-    weights = inside * width * 3 + width * width * 3 + width * (classes + 1)
-    filters = inside * 8 + 8
-    made = cost(head, dict.fromkeys(STREAMS, WIDTH), snippets)
-    assert made.parameters == weights + 2 * width + filters + 8 + 1
-    # The taps that reach beyond the ends are not computed: one snippet less for each of the two outer ones.
-    tapped = inside * width * (3 * snippets - 2) + width * width * (3 * snippets - 2)
-    assert made.macs == 2 * (tapped + width * (classes + 1) * snippets) + filters * snippets
-
-
-def test_recurrent_layers_are_counted():
-    class Recurrent(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.lstm = nn.LSTM(WIDTH, 5, batch_first=True)
-
-        def forward(self, batch):
-            return self.lstm(batch.streams["rgb"])
-
-    made = cost(Recurrent(), {"rgb": WIDTH}, 10)
-    assert made.macs == 10 * 4 * 5 * (WIDTH + 5)
-    assert made.parameters == 4 * 5 * (WIDTH + 5 + 2)
-    assert torch.is_grad_enabled()
-
-
-@pytest.mark.parametrize("name", recipe_names())
-def test_every_recipe_is_accepted(name):
-    recipe = resolve_early(load_recipe(name))
-    assert recipe.title
-    assert recipe.source
-    if "/" in name:
-        assert recipe.head_name == name.rpartition("/")[2]
-
-
-@pytest.mark.parametrize("name", [name for name in recipe_names() if "/" in name])
-def test_a_recipe_is_judged_on_the_collection_of_its_folder(name):
-    collection = name.partition("/")[0]
-    assert load_recipe(name).evaluate == load_recipe(f"bases/{collection}").evaluate
-
-
-@pytest.mark.parametrize("name", [name for name in recipe_names() if "/" in name])
-def test_every_value_of_a_recipe_has_its_source_beside_it(name):
-    section, said, bare = "", False, []
-    for line in (RECIPES / f"{name}.toml").read_text(encoding="utf-8").splitlines():
-        if line.startswith("["):
-            section, said = line[1 : line.index("]")], "#" in line
-        elif section in ("extract", "head", "train", "localize") and "=" in line and not said and "#" not in line:
-            bare.append(line)
-    assert [line for line in bare if not line.startswith(("name", "preset"))] == []
-
-
 @pytest.mark.parametrize("name", ablation_names())
 def test_every_row_of_every_ablation_is_accepted(name):
     table = load_ablation(name)
@@ -319,136 +258,6 @@ def test_every_row_of_every_ablation_is_accepted(name):
         ]
         for i, one in enumerate(settings):
             assert one not in settings[:i], f"row {table.rows[i].name!r} of {name} is the same as another"
-
-
-def test_recipes_stand_on_recipes(tmp_path):
-    (tmp_path / "low.toml").write_text(
-        'title = "low"\n[head]\nname = "basnet"\nwidth = 8\n[train]\nsteps = 5\nnoise = 0.1\n'
-    )
-    (tmp_path / "high.toml").write_text('base = "low.toml"\n[train]\nsteps = 6\n')
-    high = load_recipe(str(tmp_path / "high.toml"))
-    assert (high.title, high.head, high.train.steps, high.train.noise) == (
-        "low",
-        {"name": "basnet", "width": 8},
-        6,
-        0.1,
-    )
-    (tmp_path / "low.toml").write_text('base = "high.toml"\n')
-    with pytest.raises(ConfigError, match="circle"):
-        load_recipe(str(tmp_path / "high.toml"))
-    (tmp_path / "low.toml").write_text("base = 3\n")
-    with pytest.raises(ConfigError, match="base is the name of a recipe, got 3"):
-        load_recipe(str(tmp_path / "low.toml"))
-    assert not [name for name in recipe_names() if name.startswith("bases")]
-    assert (RECIPES / "bases").is_dir()
-
-
-def test_a_path_of_the_packages_own_recipes_is_theirs_unless_a_file_is_here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert load_recipe("recipes/kth/basnet.toml") == load_recipe("kth/basnet")
-    with pytest.raises(ConfigError, match=r"no recipe at recipes/kth/nobody\.toml"):
-        load_recipe("recipes/kth/nobody.toml")
-    (tmp_path / "recipes" / "kth").mkdir(parents=True)
-    (tmp_path / "recipes" / "kth" / "basnet.toml").write_text('[head]\nname = "stpn"\n')
-    assert load_recipe("recipes/kth/basnet.toml").head_name == "stpn"
-
-
-PRINTED = Printed(
-    {"0.5": 27.0}, "A paper", "I3D", "its protocol", "i3d", 200, 20, "thumos14", fps="25", stride=16, flow="tvl1"
-)
-
-
-@pytest.mark.parametrize(
-    ("identity", "videos", "classes", "difference"),
-    [
-        ({"backbone": "motion"}, 200, 20, "features of motion, theirs of i3d"),
-        ({"backbone": "i3d"}, 24, 20, "24 videos, theirs 200"),
-        ({"backbone": "i3d"}, 198, 4, "4 classes, theirs 20"),
-        ({"backbone": "i3d", "weights": {"rgb": {"weights": {"random": "0"}}}}, 200, 20, "weights are random 0"),
-        ({"backbone": "i3d", "fps": "30"}, 200, 20, "features at 30 frames a second, theirs at 25"),
-        ({"backbone": "i3d", "stride": 8}, 200, 20, "features every 8 frames, theirs every 16"),
-        ({"backbone": "i3d", "flow": {"name": "dis"}}, 200, 20, "optical flow of dis, theirs of tvl1"),
-        ({"backbone": "slowfast:r101"}, 200, 20, "features of slowfast:r101, theirs of i3d"),
-    ],
-)
-def test_what_differs_from_the_paper_is_named(tmp_path, identity, videos, classes, difference):
-    _, last = PRINTED.remarks(store_with(tmp_path, identity), videos, classes)
-    assert last == f"not comparable with reported rows: {difference}"
-    assert PRINTED.comparable(store_with(tmp_path / "again", identity), videos, classes) is False
-
-
-def test_what_may_stand_beside_the_paper(tmp_path):
-    (only,) = PRINTED.remarks(store_with(tmp_path / "own", {"backbone": "i3d"}), 198, 20)
-    assert only == "reported rows are printed in A paper (I3D, its protocol)"
-    imported = store_with(tmp_path / "other", {"backbone": "i3d", "layout": "wtalc-joint"})
-    assert PRINTED.remarks(imported, 198, 20)[1].startswith("comparable with reported rows only if the imported")
-    assert PRINTED.comparable(imported, 198, 20) is None
-    assert "not written down" in Printed({"0.5": 27.0}, "A paper").remarks(imported, 198, 20)[1]
-    assert not Printed({}).remarks(imported, 198, 20)
-    assert Printed({}).comparable(imported, 198, 20) is None
-    own = store_with(tmp_path / "third", {"backbone": "i3d", "fps": "15", "stride": 8})
-    assert "only if the features are at the paper's rate" in replace(PRINTED, fps="", stride=0).remarks(own, 198, 20)[1]
-
-
-@pytest.mark.parametrize(
-    ("rules", "difference"),
-    [
-        ("snippet-best", "judged by the rules of activitynet, theirs by those of snippet-best"),
-        ("", "judged by the rules of activitynet, theirs by others or nobody says which"),
-    ],
-)
-def test_figures_of_another_protocol_are_not_called_comparable(tmp_path, rules, difference):
-    store = store_with(tmp_path, {"backbone": "i3d", "fps": "25", "stride": 16, "flow": {"name": "tvl1"}})
-    assert replace(PRINTED, rules=rules).remarks(store, 200, 20)[1].endswith(f"rows: {difference}")
-    assert replace(PRINTED, rules=rules).comparable(store, 200, 20) is False
-    assert replace(PRINTED, rules="activitynet").comparable(store, 200, 20) is True
-    assert len(replace(PRINTED, rules="activitynet").remarks(store, 200, 20)) == 1
-    assert len(replace(PRINTED, rules="snippet-best").remarks(store, 200, 20, "snippet-best")) == 1
-    with pytest.raises(UsageError, match="no protocol 'snipet'"):
-        replace(PRINTED, rules="snipet")
-
-
-@pytest.mark.parametrize(
-    ("backbone", "wanted", "same"),
-    [
-        ("csn:r101", "csn", True),
-        ("slowfast:r101", "slowfast:r152", False),
-        ("i3d+hacs-i3d", "hacs-i3d+i3d", True),
-        ("i3d", "hacs-i3d+i3d", False),
-    ],
-)
-def test_a_backbone_without_its_variant_is_any_of_them(backbone, wanted, same):
-    assert is_of(backbone, wanted) is same
-
-
-def test_the_rate_of_a_papers_features_is_that_of_its_recipe():
-    (entry,) = entries(["thumos14/stpn"], None)
-    assert (entry.printed.fps, entry.printed.stride, entry.printed.flow) == ("10", 16, "tvl1")
-    (entry,) = entries(["hacs/lgbm"], None)
-    assert (entry.printed.backbone, entry.printed.fps, entry.printed.stride) == ("csn", "", 0)
-
-
-def store_with(folder, identity):
-    writer = StoreWriter.open(folder / "store", identity)
-    writer.write("a", SnippetGrid(Fraction(25), 24, Fraction(12), 12), {"rgb": np.zeros((2, 3), np.float32)}, {})
-    return FeatureStore.open(writer.publish().path)
-
-
-@pytest.mark.parametrize("name", ablation_names())
-def test_every_table_says_what_its_figures_stand_on(name):
-    table = load_ablation(name)
-    made = [printed_in(table, row) for row in table.rows]
-    if any(printed.mAP for printed in made):
-        assert all(one.backbone and one.features and one.videos and one.classes for one in made)
-
-
-def test_every_reported_row_of_a_recipe_says_what_it_stands_on():
-    for name in recipe_names():
-        (entry,) = entries([name], None)
-        if entry.printed.mAP:
-            assert entry.printed.videos, name
-            assert entry.printed.classes, name
-            assert entry.printed.features, name
 
 
 @pytest.mark.parametrize("option", ["--annotations", "--store"])

@@ -18,10 +18,10 @@ from wtal.extractors.backbones import i3d
 from wtal.extractors.decoding.frame_size import FrameSize
 from wtal.extractors.execution.assembly_line import Line
 from wtal.extractors.execution.extractor import Extractor, ExtractorSpec
-from wtal.extractors.execution.stage_times import Spent, TimeTable
+from wtal.extractors.execution.stage_times import TimeTable
 from wtal.extractors.execution.video_pass import Features, Flow, flows_of
 from wtal.extractors.execution.windows import Windows
-from wtal.extractors.execution.worker_stage import Cores, Stage
+from wtal.extractors.execution.worker_stage import Stage
 from wtal.extractors.optical_flow import create_flow
 
 
@@ -95,116 +95,6 @@ def test_real_flow_does_not_depend_on_the_number_of_engines():
     np.testing.assert_array_equal(one, flows_of(frames, method, 2))
 
 
-def test_a_stage_joins_what_waits_up_to_its_limit_and_only_what_is_alike():
-    """The first order holds the worker up, so that all others wait when it comes to them."""
-    began, go, seen = threading.Event(), threading.Event(), []
-
-    def double(rows):
-        seen.append(rows.shape)
-        began.set()
-        go.wait(60)
-        return 2 * rows
-
-    times = TimeTable()
-    with Stage("double", "rows", [double], times, joined=4) as stage:
-        first = stage.submit(np.zeros((1, 2)))
-        assert began.wait(60)
-        made = [
-            stage.submit(np.full((rows, wide), value))
-            for value, (rows, wide) in enumerate([(2, 2), (2, 2), (1, 2), (1, 3), (6, 3)])
-        ]
-        go.set()
-        assert first.result(60).shape == (1, 2)
-        for value, future in enumerate(made):
-            assert (future.result(60) == 2 * value).all()
-    assert seen == [(1, 2), (4, 2), (1, 2), (1, 3), (6, 3)]
-    assert times.stages()["double"].units == 13
-
-
-def test_a_stage_that_joins_nothing_runs_every_order_as_it_came():
-    seen = []
-    with Stage("s", "rows", [lambda rows: seen.append(len(rows)) or rows], TimeTable()) as stage:
-        for done in [stage.submit(np.zeros((n, 1))) for n in (3, 1, 2)]:
-            done.result(60)
-    assert seen == [3, 1, 2]
-
-
-def test_submit_waits_while_the_queue_is_full():
-    go = threading.Event()
-    stage = Stage("slow", "rows", [lambda rows: go.wait(60) and rows], TimeTable(), waiting=2)
-    through = []
-
-    def feed():
-        for number in range(6):
-            stage.submit(np.zeros((1, 1)))
-            through.append(number)
-
-    feeder = threading.Thread(target=feed)
-    feeder.start()
-    deadline = time.monotonic() + 60
-    while len(through) < 3 and time.monotonic() < deadline:
-        time.sleep(0.01)
-    time.sleep(0.05)
-    assert len(through) == 3  # one at work, two in the queue
-    go.set()
-    feeder.join(60)
-    stage.close()
-    assert len(through) == 6
-
-
-def test_an_error_goes_to_those_who_ordered_and_the_stage_goes_on():
-    def picky(rows):
-        if rows.sum() > 1:
-            raise ValueError("too much")
-        return rows
-
-    with Stage("picky", "rows", [picky], TimeTable()) as stage:
-        bad, good = stage.submit(np.full((1, 1), 2)), stage.submit(np.ones((1, 1)))
-        with pytest.raises(ValueError, match="too much"):
-            bad.result(60)
-        assert good.result(60) == 1
-
-
-def test_a_worker_that_cannot_begin_tells_those_who_ordered_and_begins_anew():
-    said = [MemoryError("too many threads"), RuntimeError("not yet")]
-
-    def begin():
-        if said:
-            raise said.pop(0)
-
-    with Stage("late", "rows", [lambda rows: rows], TimeTable(), begin=begin) as stage:
-        orders = [stage.submit(np.full((1, 1), number)) for number in range(4)]
-        with pytest.raises(MemoryError, match="too many threads"):
-            orders[0].result(60)
-        with pytest.raises(RuntimeError, match="not yet"):
-            orders[1].result(60)
-        assert [int(order.result(60)[0, 0]) for order in orders[2:]] == [2, 3]
-
-
-def test_a_closed_stage_cancels_what_waits():
-    began, go = threading.Event(), threading.Event()
-
-    def slow(rows):
-        began.set()
-        go.wait(60)
-        return rows
-
-    stage = Stage("slow", "rows", [slow], TimeTable())
-    running, waiting = stage.submit(np.zeros((1, 1))), stage.submit(np.zeros((1, 1)))
-    began.wait(60)
-    closer = threading.Thread(target=stage.close)
-    closer.start()
-    with pytest.raises(CancelledError):
-        waiting.result(60)
-    go.set()
-    closer.join(60)
-    assert running.result(60).shape == (1, 1)
-    with pytest.raises(CancelledError):
-        stage.submit(np.zeros((1, 1)))
-    with pytest.raises(ValueError, match="worker"):
-        Stage("none", "rows", [], TimeTable())
-
-
 @pytest.mark.parametrize("workers", [1, 3])
 def test_features_come_in_order_whoever_makes_them(workers):
     def mean(clips):
@@ -222,51 +112,6 @@ def test_features_come_in_order_whoever_makes_them(workers):
     np.testing.assert_array_equal(found[:, 0], frames.reshape(10, 4).mean(axis=1))
     assert found.dtype == np.float16
     assert times.stages()["mean"].units == 10
-
-
-def test_a_timetable_adds_up_and_tells_what_is_new():
-    times = TimeTable()
-    times.add("a", Spent(1.0, 2, "frames"))
-    before = times.stages()
-    with times.busy("a", 3), times.busy("b", 1, "pairs"):
-        pass
-    new, now = times.since(before)
-    assert now == times.stages()
-    assert (new["a"].units, new["a"].unit, new["b"].units) == (3, "frames", 1)
-    assert times.stages()["a"].units == 5
-    assert 0 <= new["a"].seconds < 1
-
-
-def test_no_more_is_at_work_than_there_are_cores():
-    cores, lock = Cores(3), threading.Lock()
-    held, most = 0, 0
-
-    def work(rows, needs):
-        nonlocal held, most
-        with lock:
-            held += needs
-            most = max(most, held)
-        time.sleep(0.005)
-        with lock:
-            held -= needs
-        return rows
-
-    times = TimeTable()
-    narrow = Stage("narrow", "rows", [lambda rows: work(rows, 1)] * 4, times, cores=cores)
-    wide = Stage("wide", "rows", [lambda rows: work(rows, 3)] * 2, times, cores=cores, needs=9)
-    with narrow, wide:
-        orders = [stage.submit(np.zeros((1, 1))) for _ in range(10) for stage in (narrow, wide)]
-        for order in orders:
-            order.result(60)
-    assert most == 3
-
-
-def test_a_stage_that_gives_too_few_rows_says_so():
-    with (
-        Stage("short", "rows", [lambda rows: rows[:1]], TimeTable()) as stage,
-        pytest.raises(RuntimeError, match="short got 2 rows and gave 1"),
-    ):
-        stage.submit(np.zeros((2, 1))).result(60)
 
 
 def test_several_devices_share_the_snippets_of_all_videos_whatever_their_size(tmp_path, monkeypatch):

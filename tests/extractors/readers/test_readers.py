@@ -1,6 +1,5 @@
 """One suite over all readers: frame k is frame k, at its own time, upright; and what `probe` and `choose` say."""
 
-from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,10 +10,9 @@ import pytest
 
 from tests.support.reference import SHARED, needs_shared
 from tests.support.videos import constant, number_in, write_changing_size, write_two_streams, write_video
-from wtal.errors import UsageError, VideoError
+from wtal.errors import VideoError
 from wtal.extractors.decoding.probe import probe
 from wtal.extractors.decoding.reader import VideoBroken, load_reader, read
-from wtal.extractors.decoding.reader_choice import choose, reader_identity
 from wtal.extractors.decoding.resample import Sampler
 from wtal.extractors.readers import READERS
 
@@ -205,36 +203,6 @@ def test_files_that_are_no_videos(tmp_path):
     for name, reason in reasons.items():
         with pytest.raises(VideoError, match=reason):
             probe(tmp_path / name)
-
-
-def test_auto_is_decord_only_where_it_is_right(tmp_path):
-    large = probe(write_video(tmp_path / "large.mp4", constant(25, 3), size=(1920, 1080)))
-    assert choose(large, "auto")[0] == ("pyav" if READERS.load("decord").why_not() else "decord")
-    obstacles = {
-        "container": {"container": "mpegts"},
-        "codec": {"codec": "av1"},
-        "8 bit": {"pixel_format": "yuv420p10le"},
-        "odd": {"width": 1921},
-        "rotation": {"rotation": 90},
-        "edit list": {"edited": True},
-        "several": {"video_streams": 2},
-        "start": {"start": Fraction(1, 25)},
-        "duration": {"duration": None},
-        "1920x1080": {"width": 640},
-    }
-    for words, change in obstacles.items():
-        name, why = choose(replace(large, **change), "auto")
-        assert name == "pyav"
-        assert words in why
-
-
-def test_choice_by_name(tmp_path):
-    info = probe(write_video(tmp_path / "x.mp4", constant(25, 2)))
-    assert choose(info, "opencv") == ("opencv", "asked for")
-    with pytest.raises(UsageError, match="did you mean 'decord'"):
-        choose(info, "decor")
-    assert reader_identity("pyav")["versions"].keys() == {"pyav"}
-    assert "pyav" in reader_identity("auto")["versions"]
 
 
 # decoded frames, N at 25 fps
