@@ -348,9 +348,9 @@ def run_folder(tmp_path_factory):
     store = writer.publish()
     annotations = write_json(root.annotations / "planted.json", {"database": database})
     settings = {"head": {"name": "basnet", "width": 8, "filter_width": 8}, "train": {"steps": 4, "log_every": 2}}
-    (folder,) = train(TrainInputs(store.path, annotations), Recipe.parse(settings), (0,), root)
-    detect(folder)
-    return folder
+    (run,) = train(TrainInputs(store.path, annotations), Recipe.parse(settings), (0,), root)
+    detect(run)
+    return run.folder
 
 
 def test_every_key_of_the_files_is_explained(run_folder):

@@ -24,7 +24,7 @@ from wtal.errors import ConfigError, UsageError
 from wtal.models import create_head
 from wtal.models.cost import cost
 from wtal.pipeline.comparison.ablation import ablation_names, load_ablation, printed_in, recipe_of
-from wtal.pipeline.comparison.compare import entries
+from wtal.pipeline.comparison.compare import planned_rows
 from wtal.pipeline.comparison.reported import Printed, is_of
 from wtal.pipeline.recipe import RECIPES, load_recipe, recipe_names
 from wtal.pipeline.train import resolve_early
@@ -187,7 +187,7 @@ def test_what_makes_a_row_what_it_is_cannot_be_overridden(place):
     result = call(place, *arguments, "--set", "head.attention_weight=0.5")
     assert result.exit_code == 2
     assert "row 'without the norm' sets head.attention_weight itself" in result.stderr
-    assert entries([str(place / "short.toml")], load_ablation(str(place / "table.toml")), ["train.steps=7"])
+    assert planned_rows([str(place / "short.toml")], load_ablation(str(place / "table.toml")), ["train.steps=7"])
 
 
 def runs_of(table):
@@ -422,10 +422,10 @@ def test_a_backbone_without_its_variant_is_any_of_them(backbone, wanted, same):
 
 
 def test_the_rate_of_a_papers_features_is_that_of_its_recipe():
-    (entry,) = entries(["thumos14/stpn"], None)
-    assert (entry.printed.fps, entry.printed.stride, entry.printed.flow) == ("10", 16, "tvl1")
-    (entry,) = entries(["hacs/lgbm"], None)
-    assert (entry.printed.backbone, entry.printed.fps, entry.printed.stride) == ("csn", "", 0)
+    (plan,) = planned_rows(["thumos14/stpn"], None)
+    assert (plan.printed.fps, plan.printed.stride, plan.printed.flow) == ("10", 16, "tvl1")
+    (plan,) = planned_rows(["hacs/lgbm"], None)
+    assert (plan.printed.backbone, plan.printed.fps, plan.printed.stride) == ("csn", "", 0)
 
 
 def store_with(folder, identity):
@@ -444,11 +444,11 @@ def test_every_table_says_what_its_figures_stand_on(name):
 
 def test_every_reported_row_of_a_recipe_says_what_it_stands_on():
     for name in recipe_names():
-        (entry,) = entries([name], None)
-        if entry.printed.mAP:
-            assert entry.printed.videos, name
-            assert entry.printed.classes, name
-            assert entry.printed.features, name
+        (plan,) = planned_rows([name], None)
+        if plan.printed.mAP:
+            assert plan.printed.videos, name
+            assert plan.printed.classes, name
+            assert plan.printed.features, name
 
 
 @pytest.mark.parametrize("option", ["--annotations", "--store"])

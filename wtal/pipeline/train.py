@@ -1,6 +1,5 @@
-"""Features and video-level labels -> runs, one a seed. Annotations of time stop at this door."""
+"""Features and video-level labels -> runs, one per seed. Annotations of time stop at this door."""
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from wtal.eval.detection import parse_tious
 from wtal.models.localization.localize import localize_many
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.recipe import Recipe, run_name
+from wtal.pipeline.runs import Run
 from wtal.pipeline.workspace import Workspace, relative
 from wtal.registry import HEADS
 
@@ -45,8 +45,8 @@ def train(
     workspace: Workspace,
     device: str = "cpu",
     reporter: Reporter = SILENT,
-) -> list[Path]:
-    """Train one head a seed, resuming what is half done and leaving what is done; returns the seeds' folders.
+) -> list[Run]:
+    """Train one head per seed, resuming what is half done and leaving what is done; return the seeds' runs.
 
     Raises:
         UsageError: when a subset does not exist, or the subset that selects holds reported videos.
@@ -61,16 +61,14 @@ def train(
         raise WtalError(f"no video of {recipe.evaluate.train_subset!r} has both labels and features in {inputs.store}")
     data = _data_digest(store, dataset, keys, {video.id for video in videos} | {video.id for video in chosen})
     root = workspace.runs / run_name(recipe, inputs.store.name, data)
-    folders = []
-    for seed in seeds:
-        folder = root / f"seed-{seed}"
-        folders.append(folder)
+    folders = [root / f"seed-{seed}" for seed in seeds]
+    for seed, folder in zip(seeds, folders, strict=True):
         if (folder / "finished.json").is_file():
             reporter.say(f"{folder} is trained already")
             continue
         write_json(folder / "run.json", describe(inputs, store, dataset, recipe, seed, folder))
         _train_one(folder, store, dataset, videos, chosen, recipe, seed, device, reporter)
-    return folders
+    return [Run.open(folder) for folder in folders]
 
 
 def resolve_early(recipe: Recipe) -> Recipe:
@@ -84,8 +82,8 @@ def resolve_early(recipe: Recipe) -> Recipe:
     if not isinstance(recipe.head.get("authors", False), bool):
         raise ConfigError(f"head.authors is true or false, got {recipe.head['authors']!r}")
     settings = HEADS.load(recipe.head_name).Config.parse(recipe.head_settings, f"head {recipe.head_name}")
-    theirs = {"authors": True} if recipe.head_authors else {}
-    return recipe.model_copy(update={"head": {"name": recipe.head_name, **theirs, **settings.plain()}})
+    authors = {"authors": True} if recipe.head_authors else {}
+    return recipe.model_copy(update={"head": {"name": recipe.head_name, **authors, **settings.plain()}})
 
 
 def make_head(recipe: Recipe, num_classes: int, feature_dims: Mapping[str, int]) -> "Head":
@@ -219,11 +217,3 @@ def _selector(
         return evaluate_detections(truth, detections, [_SELECTION_TIOU]).average
 
     return score
-
-
-def resolve(folder: Path, text: str) -> Path:
-    """A path that `run.json` holds, seen from its folder."""
-    path = Path(os.path.normpath(folder / text))
-    if not path.exists():
-        raise WtalError(f"{folder / 'run.json'} names {text}, which is not there; name another with an option")
-    return path

@@ -111,11 +111,11 @@ def printed(
     """
     extract, judged = data.extract, data.evaluate
     named = backbone or extract.backbone
-    made = Printed(figures, source, features, protocol, named, judged.published_videos, judged.published_classes, rules)
+    row = Printed(figures, source, features, protocol, named, judged.published_videos, judged.published_classes, rules)
     if named != extract.backbone:
-        return made
+        return row
     flow = extract.flow or BACKBONES.load(named).FLOW
-    return replace(made, fps=extract.fps, stride=extract.stride, flow=flow)
+    return replace(row, fps=extract.fps, stride=extract.stride, flow=flow)
 
 
 def _key(assignment: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from wtal.data.store import FeatureStore
 from wtal.eval.protocols import DEFAULT_PROTOCOL, alike, find_protocol
-from wtal.pipeline.detect import weights_of
+from wtal.pipeline.runs import weights_of
 
 _LEFT_OUT = 0.02
 """Share of a subset's videos that papers leave out, or have beside it, without a word."""

@@ -75,11 +75,11 @@ def import_checkpoint(
     described = _recipe(loaded, base)
     fresh = make_head(described, len(dataset.classes), store.dims)
     _copy(loaded, fresh, files, store)
-    made = {name: file_sha256(path) for name, path in files.items()}
-    name = f"{head}-imported-{digest([made, described.plain(), store.identity, list(dataset.classes)])}"
+    hashes = {name: file_sha256(path) for name, path in files.items()}
+    name = f"{head}-imported-{digest([hashes, described.plain(), store.identity, list(dataset.classes)])}"
     folder = workspace.runs / name / "seed-0"
     described_run = describe(inputs, store, dataset, described, 0, folder)
-    write_json(folder / "run.json", {**described_run, "imported": made})
+    write_json(folder / "run.json", {**described_run, "imported": hashes})
     write_finished(fresh, folder)
     write_json(folder / "finished.json", {"step": 0, "selection_score": None})
     return folder
@@ -94,19 +94,21 @@ def _read(files: Mapping[str, Path]) -> dict[str, "State"]:
 def _load(head: str, states: Mapping[str, "State"], classes: int, base: Recipe, recipe: str) -> "Head":
     from wtal.models.head import author_settings, load_author_checkpoint
 
-    told = {key: base.head_settings[key] for key in author_settings(head) & base.head_settings.keys()} if recipe else {}
+    settings = (
+        {key: base.head_settings[key] for key in author_settings(head) & base.head_settings.keys()} if recipe else {}
+    )
     state: Mapping[str, Any] = states.get("", states)
-    return load_author_checkpoint(head, state, classes, **told)
+    return load_author_checkpoint(head, state, classes, **settings)
 
 
 def _base(head: str, name: str) -> Recipe:
     """The named recipe, or the one of THUMOS14; a bare one for a head that has none."""
     if not name and f"thumos14/{head}" not in recipe_names():
         return Recipe(head={"name": head})
-    found = load_recipe(name or f"thumos14/{head}")
-    if found.head_name != head:
-        raise UsageError(f"recipe {name!r} is of {found.head_name}, the checkpoint is read as {head}")
-    return found
+    base = load_recipe(name or f"thumos14/{head}")
+    if base.head_name != head:
+        raise UsageError(f"recipe {name!r} is of {base.head_name}, the checkpoint is read as {head}")
+    return base
 
 
 def _recipe(loaded: "Head", base: Recipe) -> Recipe:
