@@ -24,8 +24,8 @@ _JUDGED = (
     click.option(
         "--ambiguous", type=click.Path(path_type=Path), help="File of ambiguous ranges, one `video start end` per line."
     ),
-    click.option("--streams", metavar="NAME", help="Of a run: what `wtal detect --streams NAME` found."),
-    click.option("--stage", type=click.IntRange(0), help="Of a run: what `wtal detect --stage N` found."),
+    click.option("--streams", metavar="NAME", help="Runs only: judge the detections of `wtal detect --streams NAME`."),
+    click.option("--stage", type=click.IntRange(0), help="Runs only: judge the detections of `wtal detect --stage N`."),
 )
 
 

@@ -19,9 +19,9 @@ from wtal.pipeline.judging.tables import text_table
 @click.option("--at", type=float, metavar="TIOU", help="Threshold of most figures. Default: the nearest to 0.5.")
 @click.option("--buckets", type=click.Choice(BUCKETS), help="Edges of XS to XL. Default: the protocol's collection.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder. Default: RUN/report, or FILE's name and -report.")
-@click.option("--videos", metavar="ID,ID,...", help="Of a run: videos to draw. Default: best, median and worst.")
+@click.option("--videos", metavar="ID,ID,...", help="Runs only: videos to draw. Default: best, median and worst.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the embedded snippets.")
-@click.option("--errors-only", is_flag=True, help="Of a run: no pictures of videos, features and pseudo labels.")
+@click.option("--errors-only", is_flag=True, help="Runs only: no pictures of videos, features and pseudo labels.")
 @json_option
 def command(
     source: Path,

@@ -63,23 +63,23 @@ class Run:
 
     @property
     def ensemble(self) -> By | None:
-        """How the ensemble was put together; None for a head's own run."""
+        """Kind of ensemble; None for a head's own run."""
         by: By | None = self.record.get("ensemble", {}).get("by")
         return by
 
     @property
     def finished(self) -> bool:
-        """Whether the training, or the making of the ensemble, has ended."""
+        """True once the training, or the making of the ensemble, has ended."""
         return (self.folder / "finished.json").is_file()
 
     @property
     def tuned_with_segments(self) -> bool:
-        """Whether annotated times chose the step or the localization."""
+        """True where annotated times chose the step or the localization."""
         return bool(self.record["tuned_with_segments"])
 
     @property
     def stamps(self) -> dict[str, Any]:
-        """What every output of the run states: the weights behind its features, and a choice made with segments."""
+        """Statements in every output of the run: the weights behind its features, and a choice made with segments."""
         return {"weights": weights_of(self.features), "tuned_with_segments": self.record["tuned_with_segments"]}
 
     def store_folder(self) -> Path:
@@ -145,9 +145,7 @@ class Run:
         if path.is_file():
             return path
         options = ("" if streams is None else f" --streams {streams}") + ("" if stage is None else f" --stage {stage}")
-        raise UsageError(
-            f"{self.folder} has no such detections yet; run: wtal detect {self.folder}{options}",
-        )
+        raise UsageError(f"{self.folder} has no such detections yet; run: wtal detect {self.folder}{options}")
 
     def activations_folder(self, stage: int | None = None) -> Path:
         """Return the folder of the run's class activations, or of those at the end of a stage of its training."""

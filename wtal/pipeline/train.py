@@ -31,7 +31,7 @@ _SELECTION_TIOU = 0.5
 
 @dataclass(frozen=True)
 class TrainInputs:
-    """Where features and labels come from; `only` narrows the store to some of its videos."""
+    """Sources of features and labels; `only` narrows the store to some of its videos."""
 
     store: Path
     annotations: Path
@@ -72,7 +72,7 @@ def train(
 
 
 def resolve_early(recipe: Recipe) -> Recipe:
-    """The recipe with every setting of its head spelled out; refuses now what would only be met after hours.
+    """Spell out every setting of a recipe's head; refuse now what would only fail after hours.
 
     Raises:
         UsageError: when there is no such head.
@@ -87,7 +87,7 @@ def resolve_early(recipe: Recipe) -> Recipe:
 
 
 def make_head(recipe: Recipe, num_classes: int, feature_dims: Mapping[str, int]) -> "Head":
-    """A recipe's head, freshly initialised."""
+    """Create a recipe's head, freshly initialised."""
     from wtal.models.head import create_head
 
     settings = recipe.head_settings
@@ -106,7 +106,7 @@ def _data_digest(store: FeatureStore, dataset: Dataset, keys: Sequence[str], use
 def labelled_videos(
     store: FeatureStore, dataset: Dataset, subset: str, keys: Sequence[str], reporter: Reporter = SILENT
 ) -> "list[LabelledVideo]":
-    """Videos of a subset that have both labels and, among `keys` of the store, features; what is missing is said."""
+    """Return the videos of a subset with labels and, among `keys` of the store, features; report what is missing."""
     from wtal.models.training.inputs import LabelledVideo
 
     records = {video.id: video.labels for video in dataset.select(subset)}
@@ -146,7 +146,7 @@ def _selection_videos(dataset: Dataset, recipe: Recipe) -> list[VideoRecord]:
 
 
 def shared_videos(dataset: Dataset, videos: Sequence[VideoRecord], subset: str) -> set[str]:
-    """Ids of those `videos` that are in a subset too; none where the annotations do not know the subset."""
+    """Return ids of those `videos` that are in a subset too; none where the annotations lack the subset."""
     known = {part.partition("@")[0].strip() for part in subset.split(",")} <= {"*", *dataset.subsets}
     return {video.id for video in videos} & {video.id for video in dataset.select(subset)} if known else set()
 
@@ -154,7 +154,7 @@ def shared_videos(dataset: Dataset, videos: Sequence[VideoRecord], subset: str) 
 def describe(
     inputs: TrainInputs, store: FeatureStore, dataset: Dataset, recipe: Recipe, seed: int, folder: Path
 ) -> dict[str, Any]:
-    """What the `run.json` of a seed's folder says."""
+    """Return the content of a seed's `run.json`."""
     return {
         "format": 1,
         "recipe": recipe.plain(),

@@ -59,7 +59,7 @@ class Tuned:
 
 
 def parse_space(texts: Sequence[str]) -> Space:
-    """`key=value,value` or a bare key of `SPACE` -> what to try of each; without any, all of `SPACE`.
+    """Parse `key=value,value`, or a bare key of `SPACE`, as values to try; without any, return all of `SPACE`.
 
     Raises:
         UsageError: when a bare key has no values of its own, or a key none at all.
@@ -79,7 +79,7 @@ def parse_space(texts: Sequence[str]) -> Space:
 
 
 def _listed(key: str, text: str) -> tuple[Any, ...]:
-    """Values between commas, or a TOML array of them."""
+    """Parse values between commas, or a TOML array of them."""
     whole = override({}, [f"{key}={text}"])[key]
     if isinstance(whole, list):
         return tuple(whole)

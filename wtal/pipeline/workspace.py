@@ -1,4 +1,4 @@
-"""The folder that everything is kept in, and what a bare command means in it."""
+"""Workspace: the folder of all files, and the defaults that bare commands take from it."""
 
 import os
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from wtal.errors import UsageError
 
 
 def default_workspace() -> Path:
-    """`$WTAL_WORKSPACE`, or `./workspace`."""
+    """Return `$WTAL_WORKSPACE`, or `./workspace`."""
     return Path(os.environ.get("WTAL_WORKSPACE") or "workspace")
 
 
@@ -40,11 +40,11 @@ class Workspace:
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is neither a feature store nor an annotation file."""
+        """True where there is neither a feature store nor an annotation file."""
         return not (self._stores() or self._annotation_files())
 
     def only_store(self) -> Path:
-        """The one feature store.
+        """Return the only feature store.
 
         Raises:
             UsageError: when there is none, or more than one; the message lists them.
@@ -52,7 +52,7 @@ class Workspace:
         return _only("feature store", self._stores(), "run `wtal extract` first", "--store")
 
     def only_annotations(self) -> Path:
-        """The one annotation file.
+        """Return the only annotation file.
 
         Raises:
             UsageError: when there is none, or more than one; the message lists them.
@@ -60,7 +60,7 @@ class Workspace:
         return _only("annotation file", self._annotation_files(), f"put one into {self.annotations}", "--annotations")
 
     def newest_run(self) -> Path:
-        """The finished run that ended last.
+        """Return the finished run that ended last.
 
         Raises:
             UsageError: when none is finished, or the newest two cannot be told apart.
@@ -88,7 +88,7 @@ def _only(what: str, candidates: list[Path], hint: str, option: str) -> Path:
 
 
 def relative(path: Path, start: Path, depth: int = 2) -> str:
-    """`path` relative to `start` where it lies below the same workspace, so that workspaces can be moved.
+    """Return `path` relative to `start` where it is below the same workspace, so that workspaces can be moved.
 
     `depth` is how many folders `start` lies below the workspace, less one: a seed's folder 2, an ensemble's 1.
     """

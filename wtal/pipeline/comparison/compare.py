@@ -107,7 +107,7 @@ class Comparison:
 
     @property
     def remarks(self) -> list[str]:
-        """What a reader must know of the figures: differences, and how far the papers' rows can be compared."""
+        """Notes for a reader of the figures: differences, and how far the papers' rows can be compared."""
         notes = dict.fromkeys(note for row in self.rows for note in row.notes)
         return [*self.differences, *notes]
 
@@ -177,7 +177,7 @@ def compare(
 
 
 def store_of(workspace: Workspace, recipe: Recipe) -> Path:
-    """The workspace's only store, or its only one of the recipe's backbone.
+    """Return the workspace's only store, or its only one of the recipe's backbone.
 
     Raises:
         UsageError: when there is none, or several.

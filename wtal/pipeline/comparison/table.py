@@ -10,7 +10,7 @@ FORMATS = ("text", "markdown", "csv", "json")
 
 
 def text_table(comparison: Comparison) -> str:
-    """Aligned columns, percent, mean and spread over seeds; the reported row below each; then the remarks."""
+    """Align columns: percent, mean and spread over seeds; the reported row below each; then the remarks."""
     lines = [_header(comparison), *_lines(comparison)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     shown = [
@@ -21,7 +21,7 @@ def text_table(comparison: Comparison) -> str:
 
 
 def markdown_table(comparison: Comparison) -> str:
-    """The same as a Markdown table."""
+    """Format the same as a Markdown table."""
     header, lines = _header(comparison), _lines(comparison)
     rows = [header, ["---", *["---:"] * (len(header) - 1)], *lines]
     table = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
@@ -30,7 +30,7 @@ def markdown_table(comparison: Comparison) -> str:
 
 
 def csv_table(comparison: Comparison) -> str:
-    """A line a row: fractions with all their digits, spreads in columns of their own, what is reported in percent.
+    """Write one line per row: fractions with all their digits, spreads in their own columns, reported ones in percent.
 
     What each row stands on, and `comparable`, whether that is the same in all; `reported_comparable`, whether its
     figures may stand beside the reported ones, empty where nobody can tell; `remarks` is the rest that must be said.

@@ -98,7 +98,7 @@ def check(file: Path, challenge: str | None, annotations: Path | None, subset: s
 
 
 def stated_challenge(file: Path) -> str:
-    """The challenge whose `version` a file states.
+    """Return the challenge whose `version` a file states.
 
     Raises:
         UsageError: when it states none.

@@ -43,7 +43,7 @@ class Judgement:
 
     @property
     def tuned(self) -> bool:
-        """Whether annotated times took part in training or in the settings."""
+        """True where annotated times took part in training or in the settings."""
         return any(source.tuned for source in self.sources)
 
     @property

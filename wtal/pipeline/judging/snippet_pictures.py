@@ -99,7 +99,7 @@ def _own_means(observed: Observed, own: Mapping[str, Internals], seed: int) -> P
 
 
 def _colours(observed: Observed, points: Points) -> dict[str, str]:
-    """Of many classes the most frequent have one."""
+    """Assign colours to classes; of many, the most frequent have one."""
     counts = np.bincount(points.label[points.label != BACKGROUND], minlength=len(observed.classes))
     order = np.argsort(-counts, kind="stable")
     return class_colours(observed.classes, [observed.classes[i] for i in order])
@@ -108,7 +108,7 @@ def _colours(observed: Observed, points: Points) -> dict[str, str]:
 def _sampled(
     observed: Observed, answers: Mapping[str, Internals], stream: str, each: int, rng: np.random.Generator
 ) -> Points:
-    """At most `each` snippets of every video, in order of time."""
+    """Draw at most `each` snippets of every video, in order of time."""
     vectors, labels, videos = [], [], []
     for number, (name, answer) in enumerate(answers.items()):
         x = answer.embeddings[stream]
@@ -138,7 +138,7 @@ def _labels(observed: Observed, video: str) -> NDArray[np.int64]:
 
 
 def _memory(head: "Head") -> Stars:
-    """The representative snippets that a head keeps of other videos."""
+    """Return the representative snippets that a head keeps of other videos."""
     from wtal.models.layers.memory_bank import Memory
 
     memory = getattr(head, "memory", None)

@@ -38,7 +38,7 @@ class Source:
 
     @property
     def tuned(self) -> bool:
-        """Whether annotated times took part in training or in the settings."""
+        """True where annotated times took part in training or in the settings."""
         return self.stamps.get("tuned_with_segments") is True
 
     @property
