@@ -336,9 +336,9 @@ def run_folder(tmp_path_factory):
     store = writer.publish()
     annotations = write_json(root.annotations / "planted.json", {"database": database})
     settings = {"head": {"name": "basnet", "width": 8, "filter_width": 8}, "train": {"steps": 4, "log_every": 2}}
-    (folder,) = train(TrainInputs(store.path, annotations), Recipe.parse(settings), (0,), root)
-    detect(folder)
-    return folder
+    (run,) = train(TrainInputs(store.path, annotations), Recipe.parse(settings), (0,), root)
+    detect(run)
+    return run.folder
 
 
 def test_every_key_of_the_files_is_explained(run_folder):
@@ -399,3 +399,25 @@ def test_there_are_reasons():
 @pytest.mark.parametrize(("place", "reason"), reasons())
 def test_every_reason_is_explained(place, reason):
     assert reason in " ".join(text_of("failures.md").split()), f"{place} gives a reason that failures.md lacks"
+
+
+def features_that_are_not_finite(monkeypatch):
+    net = type(create_backbone("motion", "rgb"))
+    monkeypatch.setattr(net, "extract", lambda self, clips, crops=1: np.full((len(clips), self.dim), np.nan))
+
+
+def a_grid_of_more_snippets(monkeypatch):
+    def longer(fps, frames, *others):
+        return SnippetGrid(fps, frames + 100, *others)
+
+    monkeypatch.setattr("wtal.extractors.execution.extractor.SnippetGrid", longer)
+
+
+@pytest.mark.parametrize("damage", [features_that_are_not_finite, a_grid_of_more_snippets])
+def test_wrong_features_are_explained_word_for_word(damage, tmp_path, monkeypatch):
+    video = write_video(tmp_path / "v.mp4", constant(25, 40))
+    damage(monkeypatch)
+    config = ExtractConfig(backbone="motion", streams=("rgb",))
+    reason = extract([video], config, Workspace(tmp_path / "workspace")).failures["v"]
+    rows = re.findall(r"^\| `([^`]+)` \|", text_of("failures.md"), re.MULTILINE)
+    assert re.sub(r"\d+", "N", reason) in [re.sub(r"\d+", "N", row) for row in rows]

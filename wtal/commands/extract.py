@@ -97,7 +97,10 @@ _DEFAULT = ExtractConfig()
     help="Where processes run: on this machine, or on a cluster that exists.",
 )
 @click.option(
-    "--cluster", default="", metavar="ADDRESS", help="Of dask's scheduler, or of ray (auto finds a local one)."
+    "--cluster",
+    default="",
+    metavar="ADDRESS",
+    help="Address of the dask scheduler or ray head; `auto` finds a local ray.",
 )
 @click.option("--profile", type=click.Path(path_type=Path), help="Write what each stage did to this JSON file.")
 @click.option(
@@ -106,7 +109,7 @@ _DEFAULT = ExtractConfig()
     default=Machine.time_limit,
     show_default=True,
     metavar="SECONDS",
-    help="A reader that gives no frame for so long is stopped, and the video named a failure.",
+    help="Stop a reader that yields no frame for this long, and record the video as failed.",
 )
 @click.option(
     "--dry-run", is_flag=True, help="Say what there is to do, and after ten seconds of trial how long it takes here."
@@ -153,19 +156,22 @@ def command(
         click.echo("\n".join(spent.lines()), err=True)
     if profile:
         write_atomic(profile, json.dumps(spent.to_json(), indent=2).encode())
-    made = [{"store": str(one.store), "videos": len(one.videos), "failures": one.failures} for one in results]
+    stores = [
+        {"store": str(result.store), "videos": len(result.videos), "failures": result.failures} for result in results
+    ]
     if as_json:
-        print_json(made[0] if len(made) == 1 else {"stores": made})
+        print_json(stores[0] if len(stores) == 1 else {"stores": stores})
     else:
-        for one in results:
-            click.echo(one.store)
+        for result in results:
+            click.echo(result.store)
     finish(*results)
 
 
 def finish(*results: ExtractResult) -> None:
     """Exit with 3, and say so, when videos failed."""
-    failed = [one for one in results if one.failures]
-    for one in failed:
-        click.echo(f"{len(one.failures)} of {len(one.videos)} videos failed; {one.store / 'failures.json'}", err=True)
+    failed = [result for result in results if result.failures]
+    for result in failed:
+        count = f"{len(result.failures)} of {len(result.videos)} videos failed"
+        click.echo(f"{count}; {result.store / 'failures.json'}", err=True)
     if failed:
         sys.exit(FINISHED_WITH_FAILURES)

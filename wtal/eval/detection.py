@@ -22,7 +22,7 @@ import numpy as np
 from wtal.data.segments import Annotation, Detection, Segment
 from wtal.eval.judge import Judged, judge
 from wtal.eval.protocols import DEFAULT_PROTOCOL, find_protocol
-from wtal.eval.thresholds import check_tious, covered_ranges, parse_tious, tiou_key
+from wtal.eval.thresholds import check_tious, covered_ranges, mean_over, parse_tious, tiou_key
 
 
 @dataclass(frozen=True)
@@ -50,14 +50,13 @@ class Evaluation:
     @property
     def average(self) -> float:
         """Mean of mAP over the thresholds."""
-        return float(np.mean(list(self.mAP.values())))
+        return mean_over(self.mAP, self.tious)
 
     @property
     def averages(self) -> dict[str, float]:
         """`0.1:0.7` -> mean of mAP from 0.1 to 0.7, for each range that papers print and the thresholds cover."""
         by_tiou = self.mAP
-        ranges = covered_ranges(self.tious)
-        return {name: float(np.mean([by_tiou[tiou] for tiou in tious])) for name, tious in ranges.items()}
+        return {name: mean_over(by_tiou, tious) for name, tious in covered_ranges(self.tious).items()}
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from wtal.data.grid import SnippetGrid
 from wtal.data.store.writer import StoreWriter
 from wtal.errors import UsageError
 from wtal.pipeline.comparison.ablation import ablation_names, load_ablation, recipe_of
-from wtal.pipeline.comparison.compare import entries
+from wtal.pipeline.comparison.compare import planned_rows
 from wtal.pipeline.recipe import load_recipe
 from wtal.pipeline.train import resolve_early
 from wtal.pipeline.workspace import Workspace
@@ -180,7 +180,7 @@ def test_what_makes_a_row_what_it_is_cannot_be_overridden(place):
     result = call(place, *arguments, "--set", "head.attention_weight=0.5")
     assert result.exit_code == 2
     assert "row 'without the norm' sets head.attention_weight itself" in result.stderr
-    assert entries([str(place / "short.toml")], load_ablation(str(place / "table.toml")), ["train.steps=7"])
+    assert planned_rows([str(place / "short.toml")], load_ablation(str(place / "table.toml")), ["train.steps=7"])
 
 
 def runs_of(table):

@@ -11,7 +11,7 @@ from wtal.data.store import FeatureStore
 from wtal.data.store.writer import StoreWriter
 from wtal.errors import UsageError
 from wtal.pipeline.comparison.ablation import ablation_names, load_ablation, printed_in
-from wtal.pipeline.comparison.compare import entries
+from wtal.pipeline.comparison.compare import planned_rows
 from wtal.pipeline.comparison.reported import Printed, is_of
 from wtal.pipeline.recipe import recipe_names
 
@@ -84,10 +84,10 @@ def test_a_backbone_without_its_variant_is_any_of_them(backbone, wanted, same):
 
 
 def test_the_rate_of_a_papers_features_is_that_of_its_recipe():
-    (entry,) = entries(["thumos14/stpn"], None)
-    assert (entry.printed.fps, entry.printed.stride, entry.printed.flow) == ("10", 16, "tvl1")
-    (entry,) = entries(["hacs/lgbm"], None)
-    assert (entry.printed.backbone, entry.printed.fps, entry.printed.stride) == ("csn", "", 0)
+    (plan,) = planned_rows(["thumos14/stpn"], None)
+    assert (plan.printed.fps, plan.printed.stride, plan.printed.flow) == ("10", 16, "tvl1")
+    (plan,) = planned_rows(["hacs/lgbm"], None)
+    assert (plan.printed.backbone, plan.printed.fps, plan.printed.stride) == ("csn", "", 0)
 
 
 def store_with(folder, identity):
@@ -106,8 +106,8 @@ def test_every_table_says_what_its_figures_stand_on(name):
 
 def test_every_reported_row_of_a_recipe_says_what_it_stands_on():
     for name in recipe_names():
-        (entry,) = entries([name], None)
-        if entry.printed.mAP:
-            assert entry.printed.videos, name
-            assert entry.printed.classes, name
-            assert entry.printed.features, name
+        (plan,) = planned_rows([name], None)
+        if plan.printed.mAP:
+            assert plan.printed.videos, name
+            assert plan.printed.classes, name
+            assert plan.printed.features, name

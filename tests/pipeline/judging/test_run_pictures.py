@@ -18,11 +18,13 @@ from wtal.data.store.writer import StoreWriter
 from wtal.errors import UsageError
 from wtal.pipeline.detect import detect
 from wtal.pipeline.ensembles.ensemble import ensemble
-from wtal.pipeline.judging.evaluate import Question
+from wtal.pipeline.judging.ground_truth import rules_of
 from wtal.pipeline.judging.observed import chosen, observe, ranked_videos
 from wtal.pipeline.judging.run_pictures import run_sections
 from wtal.pipeline.judging.snippet_pictures import embedding_section
+from wtal.pipeline.judging.sources import Question, only_source, source_of
 from wtal.pipeline.recipe import Recipe
+from wtal.pipeline.runs import open_runs
 from wtal.pipeline.train import TrainInputs, train
 from wtal.pipeline.workspace import Workspace
 from wtal.report.page import png
@@ -56,6 +58,14 @@ def runs(tmp_path_factory):
     return made
 
 
+def observed_of(run):
+    """A run's own detections, judged video by video at a tIoU of 0.5."""
+    question = Question()
+    source = source_of(run, question)
+    rules = rules_of(source, question)
+    return observe(source, rules, rules.truth.judged(source), question, 0.5)
+
+
 def pictures(sections):
     return {picture.name: picture for section in sections for picture in section.pictures}
 
@@ -71,7 +81,7 @@ def test_sections_of_a_run_with_representative_snippets(runs):
     made = pictures(sections)
     assert {"activations-best", "activations-median", "activations-worst", "embeddings", "representatives"} <= {*made}
     assert len(made) == sum(len(one.pictures) for one in sections)
-    observed = observe(runs["rskp"], Question(), 0.5)
+    observed = observed_of(runs["rskp"])
     ap = {name: verdict.ap for name, verdict in observed.verdicts.items()}
     shown = chosen(observed, ())
     assert ap[shown["worst"]] == min(ap.values())
@@ -90,7 +100,7 @@ def test_sections_of_a_run_with_representative_snippets(runs):
 
 
 def test_an_answer_is_the_heads_with_the_labels(runs):
-    observed = observe(runs["rskp"], Question(), 0.5)
+    observed = observed_of(runs["rskp"])
     trained, video = observed.trained(None), next(iter(observed.keys))
     answer = observed.ask(trained, video)
     length = observed.case("", video).grid.num_snippets
@@ -118,7 +128,7 @@ def test_refinement_shows_the_pseudo_ground_truth_of_each_iteration(runs):
         "rgb: foreground and background",
         "flow: foreground and background",
     ]
-    observed = observe(runs["tscn"], Question(), 0.5)
+    observed = observed_of(runs["tscn"])
     for stage in (0, 1):
         taught = observed.ask(observed.trained(stage), "video-07").pseudo_labels
         assert list(taught) == ["attention, rgb", "attention, flow", "fused", "pseudo ground truth"]
@@ -126,9 +136,9 @@ def test_refinement_shows_the_pseudo_ground_truth_of_each_iteration(runs):
 
 
 def test_a_head_without_pseudo_labels_has_no_such_section_and_pictures_leave_no_trace(runs):
-    before = {path: path.stat().st_mtime_ns for path in runs["basnet"].rglob("*")}
+    before = {path: path.stat().st_mtime_ns for path in runs["basnet"].folder.rglob("*")}
     sections = run_sections(runs["basnet"])
-    assert {path: path.stat().st_mtime_ns for path in runs["basnet"].rglob("*")} == before
+    assert {path: path.stat().st_mtime_ns for path in runs["basnet"].folder.rglob("*")} == before
     assert [one.title for one in sections] == ["Activations in single videos", "Failure cases", "Embedded snippets"]
 
 
@@ -136,15 +146,18 @@ def test_a_head_without_pseudo_labels_has_no_such_section_and_pictures_leave_no_
     ("by", "titles"), [("activations", ["Activations in single videos", "Failure cases"]), ("detections", [])]
 )
 def test_an_ensemble_has_no_head_to_ask(runs, by, titles):
-    workspace = Workspace(runs["basnet"].parents[2])
+    workspace = Workspace(runs["basnet"].folder.parents[2])
     made = ensemble(
-        [runs["basnet"], runs["tscn"]], workspace, by, assignments=["localize.activation=none"] if titles else []
+        [runs["basnet"].folder, runs["tscn"].folder],
+        workspace,
+        by,
+        assignments=["localize.activation=none"] if titles else [],
     )
-    assert [one.title for one in run_sections(made.folder)] == titles
+    assert [one.title for one in run_sections(made.run)] == titles
 
 
 def test_snippets_are_drawn_evenly_and_alike(runs):
-    observed = observe(runs["basnet"], Question(), 0.5)
+    observed = observed_of(runs["basnet"])
     once, again = (embedding_section(observed, {}, 3, videos=4, snippets=50) for _ in range(2))
     assert once.tables == again.tables
     assert once.tables[0].rows["all streams"]["snippets"] == "48"
@@ -164,16 +177,18 @@ def test_what_cannot_be_drawn_says_why(runs, monkeypatch):
 def test_unknown_videos_and_files_are_refused(runs, tmp_path):
     with pytest.raises(UsageError, match="'video-77' in the subset"):
         run_sections(runs["basnet"], videos=["video-77"])
-    file = runs["basnet"] / "detections" / "detections.json"
-    question = Question(annotations=runs["basnet"].parents[2] / "annotations" / "planted.json")
+    file = runs["basnet"].folder / "detections" / "detections.json"
+    question = Question(annotations=runs["basnet"].folder.parents[2] / "annotations" / "planted.json")
     with pytest.raises(UsageError, match="a run's folder"):
-        run_sections(file, question=question)
+        observe(only_source(file, question), rules_of(only_source(file, question), question), {}, question, 0.5)
+    with pytest.raises(UsageError, match="a run's folder"):
+        open_runs(file)
 
 
 def test_the_page_of_a_run_shows_them(runs, tmp_path):
-    name = min(observe(runs["basnet"], Question(), 0.5).keys)
+    name = min(observed_of(runs["basnet"]).keys)
     call = partial(CliRunner().invoke, main)
-    given = ["diagnose", str(runs["basnet"]), "--out", str(tmp_path / "page")]
+    given = ["diagnose", str(runs["basnet"].folder), "--out", str(tmp_path / "page")]
     said = call([*given, "--videos", name])
     assert said.exit_code == 0, said.output
     page = (tmp_path / "page" / "index.html").read_text()
@@ -185,7 +200,7 @@ def test_the_page_of_a_run_shows_them(runs, tmp_path):
     for extra, message in ((["--videos", "other"], "no activations of 'other'"), (["--errors-only"], "leaves out")):
         refused = call([*given, "--videos", name, *extra])
         assert (refused.exit_code, message in refused.stderr) == (2, True), refused.stderr
-    file = next((runs["basnet"] / "detections").glob("*.json"))
+    file = next((runs["basnet"].folder / "detections").glob("*.json"))
     refused = call(["diagnose", str(file), "--annotations", str(tmp_path / "truth.json"), "--videos", name])
     assert (refused.exit_code, "is a file" in refused.stderr) == (2, True), refused.stderr
 
