@@ -65,11 +65,11 @@ def _points(diagnosis: Diagnosis) -> Section:
 
 
 def _false_positives(diagnosis: Diagnosis, k: int) -> Section:
-    threshold = f"tIoU {tiou_key(diagnosis.tious[k])}"
+    tiou = f"tIoU {tiou_key(diagnosis.tious[k])}"
     text = (
-        f"At {threshold}. A false positive is named by the annotation of its video that it overlaps most. It is a "
-        "duplicate (own class, reaches the threshold, but another detection has taken the annotation), a wrong label "
-        f"(another class, reaches the threshold), an error of localization (own class, tIoU from {NEAR} on), a confusion "
+        f"At {tiou}. A false positive is named by the annotation of its video that it overlaps most. It is a duplicate "
+        "(own class, reaches the threshold, but another detection has taken the annotation), a wrong label (another "
+        f"class, reaches the threshold), an error of localization (own class, tIoU from {NEAR} on), a confusion "
         f"(another class, likewise), or background (below {NEAR}). G is the number of annotations of a class; its "
         "best-scored G detections are the first bar, the next G the second."
     )
@@ -78,7 +78,7 @@ def _false_positives(diagnosis: Diagnosis, k: int) -> Section:
     listed = [i for i, _ in enumerate(OUTCOMES) if counts["all"][i] or i < len(OUTCOMES) - 1]
     rows = {OUTCOMES[i]: {name: f"{row[i]}" for name, row in counts.items()} for i in listed}
     rows["detections"] = {name: f"{row.sum()}" for name, row in counts.items()}
-    table = Table(f"Detections at {threshold}, among the best-scored of each class", rows)
+    table = Table(f"Detections at {tiou}, among the best-scored of each class", rows)
     return Section("False positives", text, (table,), (_ranks(diagnosis, k), _gains(diagnosis, k)))
 
 
