@@ -15,7 +15,7 @@ def test_average_precision_of_a_video_ranks_all_its_classes_together():
         "c": [Detection(0, 1, "run", 0.5)],
         "elsewhere": [Detection(0, 1, "run", 0.5)],
     }
-    made = judge_videos(truth, found, (0.5, 0.95), at=0.5)
+    made = judge_videos(truth, found, (0.5, 0.95), tiou=0.5)
     assert list(made) == ["a", "b", "c"]
     # At 0.5 hits at ranks 1 and 3 of two annotations; at 0.95 the first alone.
     assert made["a"].ap == pytest.approx(((1 + 2 / 3) / 2 + 1 / 2) / 2)
@@ -35,7 +35,7 @@ def test_with_one_class_a_video_is_judged_as_a_file_of_its_own():
         truth[name] = [Annotation(float(s), float(s + 4), "run") for s in starts]
         near = [(s + rng.normal(0, 1), s + 4 + rng.normal(0, 1)) for s in starts for _ in range(3)]
         found[name] = [Detection(*sorted((max(0, s), max(0, e))), "run", float(rng.random())) for s, e in near]
-    made = judge_videos(truth, found, (0.3, 0.5, 0.7), at=0.5)
+    made = judge_videos(truth, found, (0.3, 0.5, 0.7), tiou=0.5)
     for name in truth:
         alone = evaluate_detections({name: truth[name]}, {name: found[name]}, (0.3, 0.5, 0.7))
         assert made[name].ap == pytest.approx(alone.average)

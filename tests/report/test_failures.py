@@ -15,7 +15,7 @@ def test_the_nearest_of_a_class():
 def test_tables_of_failures():
     truth = {"a": [Annotation(0, 10, "run"), Annotation(20, 30, "jump")], "b": [Annotation(0, 4, "run")]}
     found = {"a": [Detection(40, 50, "run", 0.9), Detection(0, 9, "run", 0.5)], "b": [Detection(0, 4, "run", 0.4)]}
-    verdicts = judge_videos(truth, found, (0.5,), at=0.5)
+    verdicts = judge_videos(truth, found, (0.5,), tiou=0.5)
     worst = worst_videos(verdicts, 0.5).rows
     assert list(worst) == ["a", "b"]
     assert worst["a"]["what went wrong"] == "misses 1 jump; ranks false before true: 1 background"

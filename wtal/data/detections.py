@@ -58,7 +58,7 @@ def write_detections(
     """
     if path.suffix.lower() == ".csv":
         return _write_table(detections, path)
-    results = {video_id: [to_json(detection) for detection in found] for video_id, found in detections.items()}
+    results = {video_id: [to_json(detection) for detection in segments] for video_id, segments in detections.items()}
     external = {"used": bool(details), "details": details}
     content = {"version": "wtal", "results": results, "external_data": external, "wtal": dict(made or {})}
     return write_json(path, content, indent=None)
@@ -75,8 +75,8 @@ def read_made(path: Path) -> dict[str, Any]:
     made = _made_at_end(path)
     if made or is_table(path, COLUMNS) or not _mentions(path, '"wtal"'):
         return made
-    said = read_results(path)[1].get("wtal")
-    return said if isinstance(said, dict) else {}
+    origin = read_results(path)[1].get("wtal")
+    return origin if isinstance(origin, dict) else {}
 
 
 def _mentions(path: Path, word: str) -> bool:
@@ -115,12 +115,12 @@ def align_ids(
     detections: Mapping[str, Sequence[Detection]], video_ids: Iterable[str]
 ) -> dict[str, Sequence[Detection]]:
     """The detections under the ids of `video_ids`, where these differ by a `v_` only; others keep their own."""
-    renamed = {found: wanted for wanted, found in match_ids(video_ids, detections).items()}
-    return {renamed.get(video_id, video_id): found for video_id, found in detections.items()}
+    renamed = {own_id: video_id for video_id, own_id in match_ids(video_ids, detections).items()}
+    return {renamed.get(video_id, video_id): segments for video_id, segments in detections.items()}
 
 
 def _read_json(stream: JsonStream, where: str) -> tuple[dict[str, list[Detection]], dict[str, Any]]:
-    found: dict[str, list[Detection]] | None = None
+    results: dict[str, list[Detection]] | None = None
     rest: dict[str, Any] = {}
     if stream.peek() != "{":
         stream.value()
@@ -128,23 +128,23 @@ def _read_json(stream: JsonStream, where: str) -> tuple[dict[str, list[Detection
         for key in stream.members():
             if key != "results" or stream.peek() != "{":
                 rest[key] = stream.value()
-            elif found is None:
-                found = _parse_videos(stream, where)
+            elif results is None:
+                results = _parse_videos(stream, where)
             else:
                 raise FormatError(f"{where}: 'results' is there twice; keep one of them")
     stream.end()
-    if found is None:
+    if results is None:
         raise FormatError(f"{where}: wanted an object with 'results': video id -> list of detections{_hint(rest)}")
-    return found, rest
+    return results, rest
 
 
 def _parse_videos(stream: JsonStream, where: str) -> dict[str, list[Detection]]:
-    found: dict[str, list[Detection]] = {}
+    results: dict[str, list[Detection]] = {}
     for video_id in stream.members():
-        if video_id in found:
+        if video_id in results:
             raise FormatError(f"{where}: results.{video_id} is there twice; keep one of them")
-        found[video_id] = _parse_video(stream.value(), f"{where}: results.{video_id}")
-    return found
+        results[video_id] = _parse_video(stream.value(), f"{where}: results.{video_id}")
+    return results
 
 
 def _parse_video(entries: Any, where: str) -> list[Detection]:
@@ -185,8 +185,8 @@ def _write_table(detections: Mapping[str, Sequence[Detection]], path: Path) -> P
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
-    for video_id, found in detections.items():
-        writer.writerows((video_id, d.label, float(d.start), float(d.end), float(d.score)) for d in found)
+    for video_id, segments in detections.items():
+        writer.writerows((video_id, d.label, float(d.start), float(d.end), float(d.score)) for d in segments)
     return write_atomic(path, text.getvalue().encode())
 
 

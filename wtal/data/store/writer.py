@@ -39,7 +39,7 @@ from wtal.data.store.index import (
 from wtal.data.store.part import Part, key_of
 from wtal.errors import StoreError
 
-State = Literal["new", "failed", "written", "published"]
+VideoState = Literal["new", "failed", "written", "published"]
 SHARD_BYTES = 2**30
 
 _LOCK = ".lock"
@@ -98,7 +98,7 @@ class StoreWriter:
         _refuse_other_identity(writer.path, writer._index().identity, identity)
         return writer
 
-    def state(self, video: str) -> State:
+    def state(self, video: str) -> VideoState:
         """How far a video is: published, written (in a part), failed, or new."""
         # A part goes only after the index has its video: in this order, no moment shows neither.
         if self._part(video).exists():
@@ -209,8 +209,8 @@ class StoreWriter:
         for shard in _pack(parts, sum(spec.row_bytes for spec in streams.values()), self._shard_bytes):
             offset = 0
             for part in shard:
-                place = (len(shards), offset, part.rows)
-                videos[part.video] = Entry(part.grid, *place, part.info, part.fingerprint)
+                location = (len(shards), offset, part.rows)
+                videos[part.video] = Entry(part.grid, *location, part.info, part.fingerprint)
                 offset += part.rows
             self._write_shard(len(shards), offset, streams, shard)
             shards.append(offset)

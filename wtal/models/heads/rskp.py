@@ -59,7 +59,7 @@ from wtal.models.layers.buckets import in_parts
 from wtal.models.layers.cosine_network import CosineNetwork, NetworkConfig
 from wtal.models.layers.losses import labels_of
 from wtal.models.layers.memory_bank import ClassMemory, Memory, VideoMemory
-from wtal.models.layers.random_walk import Form, Means, Walk, among_snippets
+from wtal.models.layers.random_walk import Means, Propagation, Walk, among_snippets
 from wtal.models.layers.representatives import Representatives, Summary, extremes
 from wtal.models.layers.temporal import masked_mean
 
@@ -90,7 +90,7 @@ class Config(NetworkConfig):
     all. Supplement, Table 2, which does not say how many."""
     region: Literal["whole", "foreground", "background"] = "whole"
     """Part of the snippets' features that is summed up and updated; supplement, Table 2."""
-    propagation: Form = "closed"
+    propagation: Propagation = "closed"
     """Equation 6, by a K x K or a T x T solve; `walk_steps` of equations 4 and 5, or of those with fixed means; Z M
     alone; or equation 6 on the class scores instead of the features (Table 5)."""
     w: float = Field(0.5, ge=0, lt=1)

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 def pack(x: Tensor, mask: Tensor) -> Tensor:
     """(B, T, D), mask (B, T) -> (N, D): the real snippets, video after video."""
-    return x.reshape(-1, x.shape[-1]).index_select(0, _places(mask))
+    return x.reshape(-1, x.shape[-1]).index_select(0, _real_rows(mask))
 
 
 def unpack(rows: Tensor, mask: Tensor) -> Tensor:
     """(N, D), mask (B, T) -> (B, T, D), zero where padded."""
-    padded = rows.new_zeros((mask.numel(), rows.shape[-1])).index_copy_(0, _places(mask), rows)
+    padded = rows.new_zeros((mask.numel(), rows.shape[-1])).index_copy_(0, _real_rows(mask), rows)
     return padded.reshape(*mask.shape, -1)
 
 
@@ -39,7 +39,7 @@ class TemporalConv(nn.Conv1d):
             kind = torch.get_autocast_dtype(device)
             parameters = tuple(None if one is None else one.to(kind) for one in parameters)  # type: ignore[assignment]
         with torch.autocast(device, enabled=False):
-            result: Tensor = _Taps.apply(*parameters, mask)  # type: ignore[no-untyped-call]
+            result: Tensor = _TapConvolution.apply(*parameters, mask)  # type: ignore[no-untyped-call]
         return result
 
     def of_scaled(self, rows: Tensor, scales: Tensor, mask: Tensor) -> Tensor:
@@ -82,7 +82,7 @@ def _add_product(result: Tensor, rows: Tensor, matrix: Tensor, border: Tensor) -
     result[border] = kept
 
 
-class _Taps(torch.autograd.Function):
+class _TapConvolution(torch.autograd.Function):
     """One matrix product a tap of the kernel, added in place: on a CPU quicker than torch's own convolution."""
 
     @staticmethod
@@ -162,7 +162,7 @@ def masked_smooth(values: Tensor, mask: Tensor, sigma: float) -> Tensor:
     return smooth[..., :-1].masked_fill(~mask[..., None], 0.0) / smooth[..., -1:].masked_fill(~mask[..., None], 1.0)
 
 
-def _places(mask: Tensor) -> Tensor:
+def _real_rows(mask: Tensor) -> Tensor:
     return mask.reshape(-1).nonzero()[:, 0]
 
 

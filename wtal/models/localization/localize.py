@@ -64,7 +64,7 @@ def localize_many(
         UsageError: when the head has no stream of the name that `config.streams` wants.
     """
     grids: list[SnippetGrid] = []
-    sources: list[_Source] = []
+    sources: list[_StreamSignals] = []
     size = 0
     for activations, grid in videos:
         video_sources = _sources(activations, len(grids), config)
@@ -78,7 +78,7 @@ def localize_many(
 
 
 @dataclass(frozen=True, slots=True)
-class _Source:
+class _StreamSignals:
     """One video in one stream, or in the streams' fused answer, with the n classes that are looked for in it.
 
     `classes` and their `class_scores` (n,); `weight`, of the scores of its detections; `signals`, n columns of them.
@@ -127,7 +127,7 @@ class _Candidates:
         return np.asarray(self.borders[:, 1] > self.borders[:, 0])
 
 
-def _sources(activations: Activations, video: int, config: LocalizeConfig) -> list[_Source]:
+def _sources(activations: Activations, video: int, config: LocalizeConfig) -> list[_StreamSignals]:
     """Prepare all that is looked at of one video; a source in which no class is looked for is left out."""
     if len(activations.cas) == 0:
         return []
@@ -137,7 +137,7 @@ def _sources(activations: Activations, video: int, config: LocalizeConfig) -> li
         classes = select_classes(scores, config)
         if classes:
             added = np.ones(len(classes)) if "score-one" in config.quirks else scores[classes].astype(np.float64)
-            sources.append(_Source(video, classes, added, weight, signals_of(stream, siblings, classes, config)))
+            sources.append(_StreamSignals(video, classes, added, weight, signals_of(stream, siblings, classes, config)))
     return sources
 
 
@@ -166,7 +166,7 @@ def _streams(
 
 
 def _localize_together(
-    grids: Sequence[SnippetGrid], sources: Sequence[_Source], classes: tuple[str, ...], config: LocalizeConfig
+    grids: Sequence[SnippetGrid], sources: Sequence[_StreamSignals], classes: tuple[str, ...], config: LocalizeConfig
 ) -> Iterator[list[Detection]]:
     """Yield the detections of each of V videos, given by their grids and sources."""
     if not sources:
@@ -183,7 +183,7 @@ def _localize_together(
     yield from _detections(candidates, column_class, len(grids), classes, config)
 
 
-def _proposals(sources: Sequence[_Source], column_video: Ints, config: LocalizeConfig) -> _Proposals:
+def _proposals(sources: Sequence[_StreamSignals], column_video: Ints, config: LocalizeConfig) -> _Proposals:
     """Return the runs of all sources over all thresholds, scored by their contrast and their class's score."""
     columns = SignalColumns.of([source.signals.first for source in sources])
     scored_columns = columns
@@ -203,7 +203,7 @@ def _proposals(sources: Sequence[_Source], column_video: Ints, config: LocalizeC
     return _Proposals(runs - columns.first[column][:, None], scores, column, column_video[column])
 
 
-def _all_runs(columns: SignalColumns, sources: Sequence[_Source], config: LocalizeConfig) -> Runs:
+def _all_runs(columns: SignalColumns, sources: Sequence[_StreamSignals], config: LocalizeConfig) -> Runs:
     """(P, 2) positions in `columns`: the runs of the first signals and of the second, without repeats, long enough."""
     runs = _grouped(columns, _thresholds(config), config)
     second_signals = [source.signals.second for source in sources if source.signals.second is not None]
@@ -329,7 +329,7 @@ def _added_length(video: Ints, grids: Sequence[SnippetGrid], config: LocalizeCon
 
 
 def _pool_streams(
-    candidates: _Candidates, sources: Sequence[_Source], column_group: Ints, config: LocalizeConfig
+    candidates: _Candidates, sources: Sequence[_StreamSignals], column_group: Ints, config: LocalizeConfig
 ) -> _Candidates:
     """Weight scores by their streams, and suppress again where several streams answer for one class of a video.
 

@@ -12,7 +12,7 @@ from wtal.errors import UsageError, WeightsError, WtalError
 from wtal.models.head import Head
 from wtal.models.training.inputs import Scaler
 
-State = dict[str, Any]
+StateDict = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -38,13 +38,13 @@ class Checkpoint:
     steps: int
     seed: int
     config: dict[str, Any]
-    head: State
-    optimizer: State = field(default_factory=dict)
-    grad_scaler: State = field(default_factory=dict)
+    head: StateDict
+    optimizer: StateDict = field(default_factory=dict)
+    grad_scaler: StateDict = field(default_factory=dict)
     average: dict[str, Tensor] = field(default_factory=dict)
     averaged: int = 0
     best: list[Any] | None = None
-    scaler: State
+    scaler: StateDict
 
     @classmethod
     def finished(cls, head: Head) -> Self:
@@ -67,7 +67,7 @@ class Checkpoint:
         _save({field.name: getattr(self, field.name) for field in fields(self)}, path)
         return path
 
-    def chosen(self) -> tuple[float | None, int, State]:
+    def chosen(self) -> tuple[float | None, int, StateDict]:
         """Return what the run ends with, as score, step and parameters: its best, its average, or its last."""
         if self.best is not None:
             score, step, parameters = self.best
@@ -129,13 +129,13 @@ def load_stage(head: Head, folder: Path, stage: int) -> Trained:
     return Trained(head.eval(), Scaler.from_state(state["scaler"]), state["step"], None)
 
 
-def _save(state: State, path: Path) -> None:
+def _save(state: StateDict, path: Path) -> None:
     write_atomic(path, lambda file: torch.save(state, file))
 
 
-def _load(path: Path) -> State:
+def _load(path: Path) -> StateDict:
     try:
-        state: State = torch.load(path, map_location="cpu", weights_only=True)
+        state: StateDict = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, ValueError, OSError) as error:
         raise WeightsError(f"{path} is damaged ({error}); remove it to train again") from None
     return state
