@@ -21,9 +21,8 @@ setup: $(STAMP)
 demo: $(STAMP)
 	@start=$$(date +%s); $(BIN)/wtal demo; status=$$?; echo "the demo took $$(( $$(date +%s) - start )) s"; exit $$status
 
-# Each core runs its own part of the tests, one thread each, and takes from the others' when it is done: files stay
-# together, and with them what their tests share.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal --durations 10
+# A file of tests at a time on each core, one thread each, in the order of tests/conftest.py.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder --durations 10
 
 test: $(STAMP)
 	$(PYTEST) -m "not slow"

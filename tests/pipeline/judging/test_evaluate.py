@@ -42,13 +42,21 @@ def test_what_a_file_says_of_itself_is_repeated(files, indent):
     content = json.loads((files / "good.json").read_text())
     (files / "stamped.json").write_text(json.dumps({**content, "wtal": STAMPS}, indent=indent))
     truth = ("--annotations", files / "truth.json")
-    for more in ((), ("--task", "proposals"), ("--task", "classification"), ("--against", files / "poor.json")):
+    for more in (
+        (),
+        ("--task", "proposals"),
+        ("--task", "classification"),
+        ("--against", files / "poor.json", "--draws", 20),
+    ):
         text = call(files / "stamped.json", *truth, *more).stdout
         assert "tuned with segments" in text
         assert text.splitlines()[-1] == "a dry run: features were made with random weights: rgb"
         value = json.loads(call(files / "stamped.json", *truth, *more, "--json").stdout)
         assert (value["tuned_with_segments"], value["random_weights"]) == (True, ["rgb"])
-    assert "tuned with segments" in call(files / "good.json", *truth, "--against", files / "stamped.json").stdout
+    assert (
+        "tuned with segments"
+        in call(files / "good.json", *truth, "--against", files / "stamped.json", "--draws", 20).stdout
+    )
     csv_form = call(files / "stamped.json", *truth, "--format", "csv")
     assert "tuned" not in csv_form.stdout
     assert "tuned" in csv_form.stderr
