@@ -27,20 +27,20 @@ from benchmarks._report import arguments, report
 from benchmarks._scene import moving_frames
 from benchmarks._turns import short, take_turns
 from wtal.extractors.decoding.isolated import ReaderProcess
+from wtal.extractors.execution.config import ExtractConfig
 from wtal.extractors.execution.extractor import FLOW, Extractor, ExtractorSpec
 from wtal.extractors.execution.stage_times import TimeTable
-from wtal.extractors.execution.video_pass import Features, flows_of
+from wtal.extractors.execution.video_pass import StreamFeatures, flows_of
 from wtal.extractors.execution.worker_stage import Stage
 from wtal.extractors.optical_flow import create_flow
 from wtal.pipeline.extraction.extract import extract_all
-from wtal.pipeline.extraction.spread import Machine
+from wtal.pipeline.extraction.machine import Machine
 from wtal.pipeline.extraction.videos import find_videos
-from wtal.pipeline.recipe import ExtractConfig
 from wtal.pipeline.workspace import Workspace
 
 _HERE = Path(__file__).parents[1]
 _LONG = 160, 120
-_IDLE = "import torch, cv2, av, time, wtal.extractors.execution.assembly_line; time.sleep(2)"
+_IDLE = "import torch, cv2, av, time, wtal.extractors.execution.extraction_line; time.sleep(2)"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -102,19 +102,19 @@ def extraction(videos: Path, place: Path, decoders: int, profiles: list[float]) 
 
 def one_stage_at_a_time(videos: Path) -> None:
     """The same features, each stage beginning when the one before it has ended."""
-    extractor = Extractor(ExtractorSpec("motion"))
+    extractor = Extractor(ExtractorSpec(ExtractConfig()))
     method, threads, times = create_flow(str(extractor.flows[0].name)), os.cpu_count() or 1, TimeTable()
     with ReaderProcess() as process:
         for video in find_videos([videos]):
-            with extractor.open(process, video.path, "auto", None) as opened:
+            with extractor.source.open(process, video.path, "auto", None) as opened:
                 frames = np.concatenate(list(opened))
             inputs = {"rgb": frames, FLOW: flows_of(frames, method, threads)}
-            for stream, backbone in extractor.backbones.items():
-                with Stage(stream, "snippets", [backbone.extract] * threads, times, begin=one_thread) as stage:
-                    features = Features(stage, *extractor.cut(stream))
+            for stream, job in extractor.jobs().items():
+                with Stage(stream, "snippets", job.workers, times, begin=one_thread) as stage:
+                    features = StreamFeatures(stage, job)
                     features.push(inputs[stream])
                     features.end()
-                    features.features()
+                    features.result()
 
 
 def one_thread() -> None:

@@ -18,9 +18,10 @@ from pydantic.fields import FieldInfo
 
 from wtal.config import Config
 from wtal.extractors.backbone import Description, described
+from wtal.extractors.execution.config import ExtractConfig
 from wtal.models.localization.config import LocalizeConfig
 from wtal.models.training.config import TrainConfig
-from wtal.pipeline.recipe import EvaluateConfig, ExtractConfig, Recipe, ReportedConfig
+from wtal.pipeline.recipe import EvaluateConfig, Recipe, ReportedConfig
 from wtal.registry import BACKBONES, HEADS
 
 BEGIN = "<!-- tables: written by docs/make_reference.py -->"

@@ -30,11 +30,12 @@ from wtal.data.store import FeatureStore
 from wtal.data.store.writer import StoreWriter
 from wtal.eval.submission_check import check_submission
 from wtal.extractors import create_backbone
+from wtal.extractors.execution.config import ExtractConfig
 from wtal.pipeline.comparison.ablation import Ablation
 from wtal.pipeline.detect import detect
 from wtal.pipeline.extraction.extract import extract
 from wtal.pipeline.inspection.inventory import inventory
-from wtal.pipeline.recipe import ExtractConfig, Recipe
+from wtal.pipeline.recipe import Recipe
 from wtal.pipeline.train import TrainInputs, train
 from wtal.pipeline.workspace import Workspace
 from wtal.registry import BACKBONES, CHALLENGES, DATASETS, FLOWS, HEADS, LAYOUTS, READERS

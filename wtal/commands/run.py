@@ -21,7 +21,7 @@ from wtal.commands.extract import finish
 from wtal.commands.train import parse_seeds
 from wtal.errors import UsageError
 from wtal.pipeline.chain import RunOptions, RunResult, run
-from wtal.pipeline.extraction.spread import Machine
+from wtal.pipeline.extraction.machine import Machine
 from wtal.pipeline.judging.ground_truth import over_seeds
 from wtal.pipeline.recipe import DEFAULT_RECIPE, load_recipe
 from wtal.pipeline.train import resolve_early

@@ -13,7 +13,7 @@ from wtal.eval import Evaluation
 from wtal.pipeline.detect import detect
 from wtal.pipeline.exchange.submit import submit
 from wtal.pipeline.extraction.extract import ExtractResult, extract
-from wtal.pipeline.extraction.spread import Machine
+from wtal.pipeline.extraction.machine import Machine
 from wtal.pipeline.judging.ground_truth import evaluate_seed, over_seeds
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.recipe import EvaluateConfig, Recipe
