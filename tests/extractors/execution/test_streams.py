@@ -321,7 +321,7 @@ def test_ten_crops_and_what_runs_on_a_cpu_come_to_the_stage_as_frames():
         assert Extractor(one).jobs()["rgb"].prepare(clips).shape == shape
 
 
-@pytest.mark.parametrize(("share", "most"), [(1, 64), (4, 16), (100, 1)])
+@pytest.mark.parametrize(("share", "most"), [(1, 32), (4, 8), (100, 1)])
 def test_videos_in_flight_share_the_pairs_that_may_be_ahead(share, most):
     began, go, times, kept = threading.Event(), threading.Event(), TimeTable(), Kept()
     frames = np.zeros((1, 4, 4, 3), np.uint8)

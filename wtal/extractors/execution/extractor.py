@@ -202,7 +202,7 @@ class Extractor:
             prepare=_preprocess(first) if apart else lambda clips: clips,
             threads=1 if first.side_by_side else self.threads,
             joined=batch if joins else 0,
-            waiting=batch * len(replicas),
+            waiting=batch * (len(replicas) if joins else 1),
         )
 
 

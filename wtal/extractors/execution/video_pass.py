@@ -19,8 +19,10 @@ from wtal.extractors.execution.worker_stage import Stage
 from wtal.extractors.optical_flow import FlowMethod
 
 COLOUR = "colour"
-_PAIRS_AHEAD = 64
-"""Pairs whose flow may be pending, for all videos in flight together; or twice what their stage joins, if more."""
+_PAIRS_AHEAD = 32
+"""Pairs whose flow may be pending on a CPU, for all videos in flight together."""
+_PAIRS_AHEAD_OF_A_DEVICE = 128
+"""The same on a device, or twice what its stage joins, if more."""
 
 
 class FrameSink(Protocol):
@@ -81,7 +83,7 @@ class VideoFlow:
         """Take the next frames, (n, H, W, 3) uint8 RGB; waits while too many pairs before them are pending."""
         if len(frames):
             self._submit(self._grays(frames))
-        self._hand_on(max(1, max(_PAIRS_AHEAD, 2 * self._stage.joined) // max(1, self._in_flight())))
+        self._hand_on(max(1, self._pairs_ahead() // max(1, self._in_flight())))
 
     def end(self) -> None:
         """Hand on what is pending; the last flow stands in for the last frame's."""
@@ -110,6 +112,10 @@ class VideoFlow:
         orders = [self._stage.submit(grays[start:stop], grays[start + 1 : stop + 1]) for start, stop in pairwise(ends)]
         self._pending.append(orders)
         self._pairs_pending += pairs
+
+    def _pairs_ahead(self) -> int:
+        joined = self._stage.joined
+        return max(_PAIRS_AHEAD_OF_A_DEVICE, 2 * joined) if joined else _PAIRS_AHEAD
 
     def _hand_on(self, limit: int) -> None:
         """Hand on flow, in order, until at most `limit` pairs are pending."""

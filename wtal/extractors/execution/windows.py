@@ -73,10 +73,10 @@ class Windows:
     def _take(self, stop: int) -> Batch:
         first, last = self._snippet, self.count - 1
         index = np.array([self._grid.window(i) for i in range(first, stop)]).clip(0, last) - self._base
-        kept = np.stack([self._frames[i] for i in range(int(index.min()), int(index.max()) + 1)])
+        frames = [self._frames[i] for i in index.ravel()]
         self._snippet = stop
         self._forget(self._grid.window(stop).start)
-        return first, kept[index - index.min()]
+        return first, np.stack(frames).reshape(*index.shape, *frames[0].shape)
 
     def _forget(self, start: int) -> None:
         # The last frame stays, as it may have to stand in for those that never come.
