@@ -34,6 +34,7 @@ from wtal.eval.challenges import CHALLENGES
 from wtal.eval.submission_check import check_submission
 from wtal.extractors import create_backbone
 from wtal.extractors.backbones import BACKBONES
+from wtal.extractors.execution.config import ExtractConfig
 from wtal.extractors.flow import FLOWS
 from wtal.extractors.readers import READERS
 from wtal.models.heads import HEADS
@@ -41,7 +42,7 @@ from wtal.pipeline.comparison.ablation import Ablation
 from wtal.pipeline.detect import detect
 from wtal.pipeline.extraction.extract import extract
 from wtal.pipeline.inspection.inventory import inventory
-from wtal.pipeline.recipe import ExtractConfig, Recipe
+from wtal.pipeline.recipe import Recipe
 from wtal.pipeline.train import TrainInputs, train
 from wtal.pipeline.workspace import Workspace
 

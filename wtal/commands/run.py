@@ -21,7 +21,7 @@ from wtal.eval.challenges import CHALLENGES
 from wtal.extractors.backbones import BACKBONES
 from wtal.models.heads import HEADS
 from wtal.pipeline.chain import RunOptions, RunResult, run
-from wtal.pipeline.extraction.spread import Machine
+from wtal.pipeline.extraction.machine import Machine
 from wtal.pipeline.judging.tables import text_table
 from wtal.pipeline.recipe import DEFAULT_RECIPE, load_recipe
 from wtal.pipeline.runs import TUNED

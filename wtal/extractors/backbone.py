@@ -167,10 +167,6 @@ class Backbone(nn.Module):
         return features.float().cpu().numpy()
 
 
-CROPS = (1, 10)
-"""How many pictures are cut out of a frame: the centre, or four corners and the centre, and these mirrored."""
-
-
 def ten_crops(
     frames: NDArray[Any], side: int, is_flow: bool, rounded: Callable[[float], int] = round
 ) -> Iterator[NDArray[Any]]:

@@ -12,7 +12,7 @@ from wtal.errors import UsageError
 from wtal.pipeline.detect import detect
 from wtal.pipeline.exchange.submit import submit
 from wtal.pipeline.extraction.extract import ExtractResult, extract
-from wtal.pipeline.extraction.spread import Machine
+from wtal.pipeline.extraction.machine import Machine
 from wtal.pipeline.judging.evaluate import DetectionJudgement, evaluate, over_seeds
 from wtal.pipeline.judging.sources import Question, source_of
 from wtal.pipeline.progress import SILENT, Reporter

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from wtal.extractors.demo.video import VIDEOS, render_collection
 from wtal.pipeline.chain import RunOptions, RunResult, run
-from wtal.pipeline.extraction.spread import Machine
+from wtal.pipeline.extraction.machine import Machine
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.recipe import DEFAULT_RECIPE, load_recipe
 from wtal.pipeline.workspace import Workspace

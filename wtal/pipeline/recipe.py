@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field
 
 from wtal.config import Config, digest, override, read_toml
 from wtal.errors import ConfigError
+from wtal.extractors.execution.config import ExtractConfig
 from wtal.models.localization.config import LocalizeConfig
 from wtal.models.training.config import TrainConfig
 from wtal.registry import suggest
@@ -18,33 +19,6 @@ RECIPES = Path(__file__).parents[1] / "recipes"
 DEFAULT_RECIPE = "collection"
 """For a person's own videos."""
 _DEFAULT_HEAD = "basnet"
-
-
-class ExtractConfig(Config):
-    """How snippets become features."""
-
-    backbone: str = "motion"
-    """A backbone of `wtal list backbones`."""
-    streams: tuple[str, ...] = ()
-    """rgb, flow; empty takes all that the backbone has."""
-    flow: str = ""
-    """An optical flow method of `wtal list flows`; empty takes the backbone's own."""
-    reader: str = "auto"
-    """A reader of `wtal list readers`, or auto."""
-    fps: str = "25"
-    """Frames per second that videos are resampled to, as a number or a fraction."""
-    stride: int = Field(0, ge=0)
-    """Frames from one snippet to the next; 0 takes the backbone's own."""
-    tail: Literal["pad", "drop"] = "pad"
-    """Frames after the last full snippet: filled up with the last frame, or dropped as the papers do."""
-    runtime: Literal["torch", "openvino"] = "torch"
-    """What runs a network; openvino is the quicker on a CPU, and an extra."""
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Of a network's arithmetic, by torch; stored features have `dtype`."""
-    crops: Literal[1, 10] = 1
-    """Pictures cut out of a frame: the centre, or ten whose features are averaged."""
-    dtype: Literal["float32", "float16"] = "float32"
-    """Of the stored features."""
 
 
 class EvaluateConfig(Config):

@@ -27,6 +27,7 @@ from tests.support.encoders import (
     write,
 )
 from wtal.extractors.backbones import hf
+from wtal.extractors.execution.config import ExtractConfig
 from wtal.extractors.execution.extractor import Extractor, ExtractorSpec
 
 
@@ -215,7 +216,7 @@ def test_a_folder_gives_the_store_its_own_name_however_it_is_called(way, tmp_pat
     monkeypatch.chdir(folder)
     monkeypatch.setenv("HOME", str(tmp_path))
     called = str(folder) if way == "whole" else way
-    extractor = Extractor(ExtractorSpec(f"hf:{called}"))
+    extractor = Extractor(ExtractorSpec(ExtractConfig(backbone=f"hf:{called}")))
     assert extractor.name == "hf:tiny"
     assert extractor.readable.startswith("hf-tiny-rgb-64x16@25")
     assert extractor.identity["weights"]["rgb"]["variant"] == "tiny"

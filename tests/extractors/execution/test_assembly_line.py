@@ -16,10 +16,12 @@ from wtal import heap as memory
 from wtal.errors import VideoError
 from wtal.extractors.backbones import i3d
 from wtal.extractors.decoding.frame_size import FrameSize
-from wtal.extractors.execution.assembly_line import Line
+from wtal.extractors.execution.config import ExtractConfig
+from wtal.extractors.execution.extraction_line import ExtractionLine
 from wtal.extractors.execution.extractor import Extractor, ExtractorSpec
+from wtal.extractors.execution.jobs import StreamJob
 from wtal.extractors.execution.stage_times import TimeTable
-from wtal.extractors.execution.video_pass import Features, Flow, flows_of
+from wtal.extractors.execution.video_pass import StreamFeatures, VideoFlow, flows_of
 from wtal.extractors.execution.windows import Windows
 from wtal.extractors.execution.worker_stage import Stage
 from wtal.extractors.optical_flow import create_flow
@@ -57,10 +59,10 @@ class Kept:
 def flow_of(frames, engines, sizes, joined=0):
     times, kept = TimeTable(), Kept()
     with Stage("flow", "pairs", engines, times, joined) as stage:
-        flow = Flow(stage, times, [kept])
+        flow = VideoFlow(stage, times, [kept])
         for chunk in chunks(frames, sizes):
             flow.push(chunk)
-        flow.finish()
+        flow.end()
     assert kept.ended
     return np.concatenate(kept.flows) if kept.flows else None
 
@@ -77,7 +79,8 @@ def test_flow_goes_from_each_frame_to_the_next_across_chunks(sizes, workers, joi
     np.testing.assert_array_equal(flow, np.concatenate([expected, expected[-1:]]))
     seen = [count for engine in engines for count in engine.seen]
     assert sum(seen) == 22
-    assert joined or set(seen) == {1}
+    assert joined or max(seen) <= -(-max(sizes) // workers)
+    assert joined or sizes != [100] or len(seen) == workers
 
 
 def test_one_frame_has_zero_flow_and_no_frame_has_none():
@@ -104,11 +107,12 @@ def test_features_come_in_order_whoever_makes_them(workers):
     frames = np.arange(40, dtype=np.float64)[:, None]
     times = TimeTable()
     with Stage("mean", "snippets", [mean] * workers, times, waiting=2) as stage:
-        features = Features(stage, Windows(4, 4, batch=2), 1, "float16")
+        job = StreamJob("mean", partial(Windows, 4, 4, batch=2), 1, "float16", (mean,))
+        features = StreamFeatures(stage, job)
         for chunk in chunks(frames, [7]):
             features.push(chunk)
         features.end()
-        found = features.features()
+        found = features.result()
     np.testing.assert_array_equal(found[:, 0], frames.reshape(10, 4).mean(axis=1))
     assert found.dtype == np.float16
     assert times.stages()["mean"].units == 10
@@ -118,7 +122,9 @@ def test_several_devices_share_the_snippets_of_all_videos_whatever_their_size(tm
     """Two copies of a network, on two devices that are the CPU here: same numbers, batches of several videos."""
     monkeypatch.setattr(i3d, "CROP", 32)
     videos = [write_video(tmp_path / f"{n}.mp4", constant(25, 16), size=((48, 40), (64, 40))[n % 2]) for n in range(6)]
-    spec = ExtractorSpec("i3d", streams=("rgb",), weights=(("rgb", "random:0"),), batch=3, threads=1)
+    spec = ExtractorSpec(
+        ExtractConfig(backbone="i3d", streams=("rgb",)), weights=(("rgb", "random:0"),), batch=3, threads=1
+    )
     alone, both = Extractor(spec), Extractor(replace(spec, device="cpu,cpu"))
     for one in (alone, both):
         one.size = FrameSize(short_side=40, enlarge=False)
@@ -131,9 +137,9 @@ def test_several_devices_share_the_snippets_of_all_videos_whatever_their_size(tm
 
     for replica in both.replicas["rgb"]:
         monkeypatch.setattr(replica, "features", partial(counted, replica.features))
-    with Line([alone]) as line:
+    with ExtractionLine([alone]) as line:
         expected = [line.run(video)[0] for video in videos]
-    with Line([both]) as line, ThreadPoolExecutor(6) as pool:
+    with ExtractionLine([both]) as line, ThreadPoolExecutor(6) as pool:
         found = pool.map(lambda video: line.run(video)[0], videos)
         deadline = time.monotonic() + 60
         while sum(seen) + len(line._backbones[0, "rgb"]._orders) < 6 and time.monotonic() < deadline:
@@ -148,16 +154,17 @@ def test_several_devices_share_the_snippets_of_all_videos_whatever_their_size(tm
 
 def test_ten_crops_and_what_runs_on_a_cpu_come_to_the_stage_as_frames():
     clips = np.zeros((1, 16, 300, 280, 3), np.uint8)
-    spec = ExtractorSpec("i3d", streams=("rgb",), weights=(("rgb", "random:0"),), threads=1)
+    ten = ExtractConfig(backbone="i3d", streams=("rgb",), crops=10)
+    spec = ExtractorSpec(ExtractConfig(backbone="i3d", streams=("rgb",)), weights=(("rgb", "random:0"),), threads=1)
     for one, shape in (
         (spec, clips.shape),
-        (replace(spec, device="cpu,cpu", crops=10), clips.shape),
+        (replace(spec, config=ten, device="cpu,cpu"), clips.shape),
         (replace(spec, device="cpu,cpu"), (1, 3, 16, 224, 224)),
     ):
-        assert Extractor(one).prepare("rgb")(clips).shape == shape
+        assert Extractor(one).jobs()["rgb"].prepare(clips).shape == shape
 
 
-@pytest.mark.parametrize(("share", "most"), [(1, 128), (4, 32), (100, 1)])
+@pytest.mark.parametrize(("share", "most"), [(1, 32), (4, 8), (100, 1)])
 def test_videos_in_flight_share_the_pairs_that_may_be_ahead(share, most):
     began, go, times, kept = threading.Event(), threading.Event(), TimeTable(), Kept()
     frames = np.zeros((1, 4, 4, 3), np.uint8)
@@ -168,7 +175,7 @@ def test_videos_in_flight_share_the_pairs_that_may_be_ahead(share, most):
         return np.zeros((*first.shape, 2), np.float32)
 
     with Stage("flow", "pairs", [held], times) as stage:
-        flow = Flow(stage, times, [kept], lambda: share)
+        flow = VideoFlow(stage, times, [kept], lambda: share)
         feeder = threading.Thread(target=lambda: [flow.push(frames) for _ in range(200)])
         feeder.start()
         assert began.wait(60)
@@ -180,17 +187,17 @@ def test_videos_in_flight_share_the_pairs_that_may_be_ahead(share, most):
         assert len(stage._orders) == most
         go.set()
         feeder.join(60)
-        flow.finish()
+        flow.end()
     assert sum(map(len, kept.flows)) == 200
 
 
 def test_what_fails_in_one_extractor_leaves_the_others_alone(tmp_path):
     video = write_video(tmp_path / "v.mp4", constant(25, 20), size=(48, 40))
-    good, bad = Extractor(ExtractorSpec("motion", streams=("rgb",))), Extractor(ExtractorSpec("motion"))
+    good, bad = Extractor(ExtractorSpec(ExtractConfig(streams=("rgb",)))), Extractor(ExtractorSpec(ExtractConfig()))
     for one in (good, bad):
-        assert one.frames == good.frames
+        assert one.source == good.source
     bad.backbones["rgb"].extract = lambda clips, crops=1: np.full((len(clips), bad.backbones["rgb"].dim), np.nan)
-    with Line([good, bad]) as line:
+    with ExtractionLine([good, bad]) as line:
         first, second = line.run(video)
     assert np.isfinite(first.streams["rgb"]).all()
     assert isinstance(second, VideoError)
@@ -199,7 +206,7 @@ def test_what_fails_in_one_extractor_leaves_the_others_alone(tmp_path):
 
 def test_a_line_that_is_closed_calls_off_what_is_in_flight(tmp_path):
     video = write_video(tmp_path / "v.mp4", constant(25, 500), size=(320, 240))
-    line = Line([Extractor(ExtractorSpec("motion"))])
+    line = ExtractionLine([Extractor(ExtractorSpec(ExtractConfig()))])
     with ThreadPoolExecutor(1) as pool:
         flying = pool.submit(line.run, video)
         while not line.times.stages() and not flying.done():
@@ -213,8 +220,8 @@ def test_each_stage_has_its_own_number_of_torch_threads_whoever_began_last(tmp_p
     """Motion takes one in each of its threads, a network all; in either order."""
     video = write_video(tmp_path / "v.mp4", constant(25, 16), size=(48, 40))
     specs = [
-        ExtractorSpec("motion", streams=("rgb",), threads=3),
-        ExtractorSpec("i3d", streams=("rgb",), weights=(("rgb", "random:0"),), threads=3),
+        ExtractorSpec(ExtractConfig(streams=("rgb",)), threads=3),
+        ExtractorSpec(ExtractConfig(backbone="i3d", streams=("rgb",)), weights=(("rgb", "random:0"),), threads=3),
     ]
     for order in (specs, specs[::-1]):
         extractors = [Extractor(spec) for spec in order]
@@ -228,7 +235,7 @@ def test_each_stage_has_its_own_number_of_torch_threads_whoever_began_last(tmp_p
                 return own(clips, crops)
 
             backbone.extract = counted
-        with Line(extractors) as line:
+        with ExtractionLine(extractors) as line:
             for numbers in line.groups(range(2)):
                 line.run(video, numbers)
         assert seen == {"motion": 1, "i3d": 3}
@@ -236,7 +243,7 @@ def test_each_stage_has_its_own_number_of_torch_threads_whoever_began_last(tmp_p
 
 def test_an_engine_that_fails_costs_the_video_and_no_more(tmp_path):
     videos = [write_video(tmp_path / f"{n}.mp4", constant(25, 20), size=(48, 40)) for n in range(2)]
-    extractor = Extractor(ExtractorSpec("motion", streams=("rgb",)))
+    extractor = Extractor(ExtractorSpec(ExtractConfig(streams=("rgb",))))
     own, turns = extractor.backbones["rgb"].extract, []
 
     def fails_once(clips, crops):
@@ -246,7 +253,7 @@ def test_an_engine_that_fails_costs_the_video_and_no_more(tmp_path):
         return own(clips, crops)
 
     extractor.backbones["rgb"].extract = fails_once
-    with Line([extractor]) as line:
+    with ExtractionLine([extractor]) as line:
         with pytest.raises(VideoError, match="RuntimeError: out of memory"):
             line.run(videos[0])
         assert len(line.run(videos[1])[0].streams["rgb"]) == 3
@@ -255,25 +262,26 @@ def test_an_engine_that_fails_costs_the_video_and_no_more(tmp_path):
 def test_a_line_that_cannot_start_leaves_nothing_running():
     """The second of two stages has nobody to do its work."""
     before = set(threading.enumerate()), torch.get_num_threads(), cv2.getNumThreads()
-    extractor = Extractor(ExtractorSpec("motion"))
-    extractor.replicas["flow"] = []
-    with pytest.raises(IndexError):
-        Line([extractor])
+    extractor = Extractor(ExtractorSpec(ExtractConfig()))
+    jobs = extractor.jobs()
+    extractor.jobs = lambda: {"rgb": jobs["rgb"], "flow": replace(jobs["flow"], workers=())}
+    with pytest.raises(ValueError, match="needs at least one worker"):
+        ExtractionLine([extractor])
     assert (set(threading.enumerate()), torch.get_num_threads(), cv2.getNumThreads()) == before
 
 
 def test_one_pair_keeps_opencv_to_one_core_while_a_line_is_open():
     before = cv2.getNumThreads()
-    with Line([Extractor(ExtractorSpec("motion", streams=("rgb",)))]):
+    with ExtractionLine([Extractor(ExtractorSpec(ExtractConfig(streams=("rgb",))))]):
         assert cv2.getNumThreads() == 1
     assert cv2.getNumThreads() == before
 
 
 def test_the_time_table_knows_of_decoding_before_a_video_ends(tmp_path):
     video = write_video(tmp_path / "v.mp4", constant(25, 200), size=(64, 48))
-    extractor = Extractor(ExtractorSpec("motion", streams=("rgb",)))
+    extractor = Extractor(ExtractorSpec(ExtractConfig(streams=("rgb",))))
     seen, own = [], extractor.backbones["rgb"].extract
-    with Line([extractor]) as line:
+    with ExtractionLine([extractor]) as line:
 
         def look(clips, crops):
             seen.append(line.times.stages()["decode and size"])

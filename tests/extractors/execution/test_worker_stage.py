@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from wtal.extractors.execution.stage_times import TimeTable
-from wtal.extractors.execution.worker_stage import Cores, Stage
+from wtal.extractors.execution.worker_stage import Stage
 
 
 def test_a_stage_joins_what_waits_up_to_its_limit_and_only_what_is_alike():
@@ -122,7 +122,7 @@ def test_a_closed_stage_cancels_what_waits():
 
 
 def test_no_more_is_at_work_than_there_are_cores():
-    cores, lock = Cores(3), threading.Lock()
+    lock = threading.Lock()
     held, most = 0, 0
 
     def work(rows, needs):
@@ -136,9 +136,11 @@ def test_no_more_is_at_work_than_there_are_cores():
         return rows
 
     times = TimeTable()
-    narrow = Stage("narrow", "rows", [lambda rows: work(rows, 1)] * 4, times, cores=cores)
-    wide = Stage("wide", "rows", [lambda rows: work(rows, 3)] * 2, times, cores=cores, needs=9)
-    with narrow, wide:
+    with (
+        Crew(3) as cores,
+        Stage("narrow", "rows", [lambda rows: work(rows, 1)] * 4, times, crew=cores) as narrow,
+        Stage("wide", "rows", [lambda rows: work(rows, 3)] * 2, times, crew=cores, needs=9) as wide,
+    ):
         orders = [stage.submit(np.zeros((1, 1))) for _ in range(10) for stage in (narrow, wide)]
         for order in orders:
             order.result(60)

@@ -125,8 +125,8 @@ from pathlib import Path
 import torch
 torch.set_num_threads(1)
 import wtal.extractors.execution.extractor
+from wtal.extractors.execution.config import ExtractConfig
 from wtal.pipeline.extraction.extract import extract
-from wtal.pipeline.recipe import ExtractConfig
 from wtal.pipeline.workspace import Workspace
 
 def start(videos, out):

@@ -13,6 +13,8 @@ from wtal.errors import VideoError
 from wtal.extractors.readers import READERS, ReaderLeaf
 
 Image = NDArray[np.uint8]
+TIME_LIMIT = 60.0
+"""Seconds that a reader may take for its next frame, unless other settings are made."""
 
 
 class VideoBroken(VideoError):  # noqa: N818 - the name says what happened
@@ -42,7 +44,7 @@ class TimedFrame:
 
 @dataclass(frozen=True, slots=True)
 class VideoInfo:
-    """What the headers of a file say, before any frame is decoded.
+    """The headers of a file, read before any frame is decoded.
 
     `width`, `height` are in stored pixels, before `rotation` (degrees counter-clockwise that the picture must be
     turned by to stand upright: 0, 90, 180, 270). `rate` is the average frame rate and `duration` the declared seconds
@@ -81,11 +83,11 @@ class VideoInfo:
 
 @dataclass(frozen=True, slots=True)
 class VideoSummary:
-    """What decoding found, known once the last frame has come.
+    """A report on the decoding of a file, complete once the last frame has come.
 
     `frames` is N at the target rate; `decoded` counts the source frames; `start` is the container time of second 0;
     `shortfall` the seconds by which the file ended before its declared duration (0 where it did not, or where none
-    is declared); `notes` are sentences on what was odd. `reader` is the leaf that decoded and `why` the rule that
+    is declared); `notes` are sentences on oddities. `reader` is the leaf that decoded and `why` the rule that
     chose it.
     """
 

@@ -19,9 +19,10 @@ from tests.support.videos import constant, write_video
 from wtal.cli import main
 from wtal.data.store import FeatureStore
 from wtal.data.store.index import read_failures
+from wtal.extractors.execution.config import ExtractConfig
 from wtal.extractors.execution.extractor import Extractor, ExtractorSpec
-from wtal.pipeline.extraction import spread as fan_out
-from wtal.pipeline.extraction.spread import Machine
+from wtal.pipeline.extraction import engines, worker
+from wtal.pipeline.extraction.machine import Machine
 
 COUNT = 8
 CLUSTER = """
@@ -118,14 +119,14 @@ def killed_by_one(stores, specs, home, video):
     """In place of the work of a process: a video takes it along."""
     if video.id == "v2":
         os.kill(os.getpid(), signal.SIGKILL)
-    return fan_out._in_worker(stores, specs, home, video)
+    return worker.extract_in_worker(stores, specs, home, video)
 
 
 def test_a_video_that_kills_its_process_is_a_failure_and_the_others_are_in(videos, tmp_path, monkeypatch):
     """So it is in a call to come, where nothing else is left to do."""
     files = [str(videos / f"{name}.mp4") for name in ("v0", "v1", "v2")]
     call = ["extract", *files, "--workspace", str(tmp_path), "--jobs", "2"]
-    monkeypatch.setattr(fan_out, "_in_worker", killed_by_one)
+    monkeypatch.setattr(worker, "extract_in_worker", killed_by_one)
     done = CliRunner().invoke(main, call)
     assert done.exit_code == 3, done.stderr
     assert done.stderr.count("failed: v2: its process was killed (out of memory?)") == 1
@@ -162,7 +163,7 @@ def test_a_dask_worker_that_is_killed_loses_and_doubles_nothing(videos, plain, d
 
 @pytest.mark.slow
 def test_a_video_that_kills_its_dask_workers_is_a_failure(videos, tmp_path, monkeypatch):
-    monkeypatch.setattr(fan_out, "_in_worker", killed_by_one)
+    monkeypatch.setattr(worker, "extract_in_worker", killed_by_one)
     monkeypatch.setenv("DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES", "0")
     with started(CLUSTER) as address:
         options = ["--workspace", str(tmp_path), "--engine", "dask", "--cluster", address]
@@ -178,7 +179,7 @@ def test_ray_makes_the_same_store_but_for_a_video_that_kills_its_process(videos,
     with started(RAY) as address:
         options = ["--engine", "ray", "--cluster", address]
         done = wtal("extract", videos, "--workspace", tmp_path / "all", *options)
-        monkeypatch.setattr(fan_out, "_in_worker", killed_by_one)
+        monkeypatch.setattr(worker, "extract_in_worker", killed_by_one)
         call = ["extract", *(str(videos / f"v{n}.mp4") for n in range(3)), "--workspace", str(tmp_path / "some")]
         killed = CliRunner().invoke(main, [*call, *options])
     assert done.returncode == 3, done.stderr
@@ -236,9 +237,9 @@ def test_a_listener_is_let_through_and_words_are_left_to_ray():
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         for address in (f"127.0.0.1:{port}", f"ray://127.0.0.1:{port}", "auto", "local"):
-            fan_out._knock(address)
+            engines._require_listener(address)
     with pytest.raises(OSError, match="refused"):
-        fan_out._knock(f"127.0.0.1:{port}")
+        engines._require_listener(f"127.0.0.1:{port}")
 
 
 def test_the_time_table_counts_what_was_done(videos, tmp_path):
@@ -255,7 +256,7 @@ def test_the_time_table_counts_what_was_done(videos, tmp_path):
     assert stages["store"]["units"] == COUNT
     assert all(stage["seconds"] > 0 for stage in stages.values())
     assert profile["busy"] == pytest.approx(sum(stage["seconds"] for stage in stages.values()))
-    assert "together" in done.stderr
+    assert "\ntotal " in done.stderr
 
 
 def test_a_plan_says_what_extraction_then_does_and_writes_nothing(videos, plain, tmp_path):
@@ -302,5 +303,5 @@ def test_memory_does_not_grow_with_a_video(tmp_path):
 def test_a_network_gets_the_cores_that_a_container_leaves(monkeypatch):
     """joblib knows the limits of a container too, which the list of processors does not show."""
     monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
-    assert Extractor(ExtractorSpec("motion")).threads == 1
+    assert Extractor(ExtractorSpec(ExtractConfig())).threads == 1
     assert Machine(device="cuda").in_flight == 2
