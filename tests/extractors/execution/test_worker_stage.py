@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from wtal.extractors.execution.stage_times import TimeTable
-from wtal.extractors.execution.worker_stage import Stage
+from wtal.extractors.execution.worker_stage import Crew, Stage
 
 
 def test_a_stage_joins_what_waits_up_to_its_limit_and_only_what_is_alike():
