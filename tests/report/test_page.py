@@ -15,7 +15,7 @@ from wtal.eval.curves import precision_recall
 from wtal.report.characteristics import characteristic_sections
 from wtal.report.errors import error_sections
 from wtal.report.judge import few_tious, precision_by_tiou, precision_recall_curves, recall_by_proposals
-from wtal.report.page import Page, Picture, Section, Table, png, write_page, write_pictures
+from wtal.report.page import Page, PageTable, Picture, Section, png, write_page, write_pictures
 from wtal.report.style import canvas, drawable, pale
 
 
@@ -31,7 +31,7 @@ def picture(name="line", caption="how to read it"):
 
 
 def test_a_page_is_one_file_that_needs_nothing_from_elsewhere(tmp_path):
-    table = Table("a table", {"a<b": {"x": "1", "y": "<2>"}, "c": {"y": "3"}})
+    table = PageTable("a table", {"a<b": {"x": "1", "y": "<2>"}, "c": {"y": "3"}})
     sections = (Section("First & last", "One.\n\nTwo <i>.", (table,), (picture(),)), Section("Empty"))
     page = Page("A <title>", sections, {"file": "a&b.json"}, ("random <weights>",))
     path = write_page(page, tmp_path / "new" / "folder")

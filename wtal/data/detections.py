@@ -49,18 +49,21 @@ def read_results(path: Path) -> tuple[dict[str, list[Detection]], dict[str, Any]
 
 
 def write_detections(
-    detections: Mapping[str, Sequence[Detection]], path: Path, details: str = "", made: Mapping[str, Any] | None = None
+    detections: Mapping[str, Sequence[Detection]],
+    path: Path,
+    details: str = "",
+    origin: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write detections (seconds), as a table where the name ends in `.csv`, else as results JSON; `path`.
 
     A table has no row for a video without detections, and so forgets it; JSON keeps it. `details` says what data
-    beside the collection went into them, and `made` (JSON types) how they came about, under the key `wtal`.
+    beside the collection went into them, and `origin` (JSON types) how they came about, under the key `wtal`.
     """
     if path.suffix.lower() == ".csv":
         return _write_table(detections, path)
     results = {video_id: [to_json(detection) for detection in segments] for video_id, segments in detections.items()}
     external = {"used": bool(details), "details": details}
-    content = {"version": "wtal", "results": results, "external_data": external, "wtal": dict(made or {})}
+    content = {"version": "wtal", "results": results, "external_data": external, "wtal": dict(origin or {})}
     return write_json(path, content, indent=None)
 
 
@@ -72,11 +75,11 @@ def read_made(path: Path) -> dict[str, Any]:
     Raises:
         FormatError: when such a file cannot be read.
     """
-    made = _made_at_end(path)
-    if made or is_table(path, COLUMNS) or not _mentions(path, '"wtal"'):
-        return made
-    origin = read_results(path)[1].get("wtal")
-    return origin if isinstance(origin, dict) else {}
+    origin = _origin_at_end(path)
+    if origin or is_table(path, COLUMNS) or not _mentions(path, '"wtal"'):
+        return origin
+    elsewhere = read_results(path)[1].get("wtal")
+    return elsewhere if isinstance(elsewhere, dict) else {}
 
 
 def _mentions(path: Path, word: str) -> bool:
@@ -84,17 +87,17 @@ def _mentions(path: Path, word: str) -> bool:
     return any(word.encode(encoding) in content for encoding in ("utf-8", "utf-16-le", "utf-16-be"))
 
 
-def _made_at_end(path: Path) -> dict[str, Any]:
+def _origin_at_end(path: Path) -> dict[str, Any]:
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - _TAIL))
         tail = file.read().decode("utf-8", "replace")
     _, key, rest = tail.rpartition('"wtal":')
     try:
-        made, end = json.JSONDecoder().raw_decode(rest.lstrip()) if key else ({}, 0)
+        origin, end = json.JSONDecoder().raw_decode(rest.lstrip()) if key else ({}, 0)
     except ValueError:
         return {}
     closed = rest.lstrip()[end:].split() == ["}"]
-    return made if closed and isinstance(made, dict) else {}
+    return origin if closed and isinstance(origin, dict) else {}
 
 
 def to_json(detection: Detection) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from wtal.eval.characteristics import UNITS
 from wtal.eval.columns import Floats
 from wtal.eval.diagnosis import LATE, Bucket, Diagnosis
 from wtal.eval.thresholds import tiou_key
-from wtal.report.page import Picture, Section, Table
+from wtal.report.page import PageTable, Picture, Section
 from wtal.report.style import BLUE, GREY, GRID, INK, ORANGE, RED, canvas, label, write
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def _dress(
     label(axes, title=f"{name} ({UNITS[name]})" if UNITS[name] else f"{name} in the video")
 
 
-def _table(diagnosis: Diagnosis, k: int, column: str, value: Callable[[Bucket], Floats]) -> Table:
+def _table(diagnosis: Diagnosis, k: int, column: str, value: Callable[[Bucket], Floats]) -> PageTable:
     """A row a characteristic and bucket."""
     rows = {
         f"{name} {bucket.name}": {
@@ -97,4 +97,4 @@ def _table(diagnosis: Diagnosis, k: int, column: str, value: Callable[[Bucket], 
         for name, buckets in diagnosis.characteristics.items()
         for bucket in buckets
     }
-    return Table(f"By bucket, at tIoU {tiou_key(diagnosis.tious[k])}", rows)
+    return PageTable(f"By bucket, at tIoU {tiou_key(diagnosis.tious[k])}", rows)

@@ -5,7 +5,7 @@ import numpy as np
 from wtal.eval.diagnosis import SLICES, Diagnosis
 from wtal.eval.outcomes import ERRORS, NEAR, OUTCOMES
 from wtal.eval.thresholds import tiou_key
-from wtal.report.page import Picture, Section, Table
+from wtal.report.page import PageTable, Picture, Section
 from wtal.report.style import (
     BLUE,
     GREEN,
@@ -60,7 +60,7 @@ def _points(diagnosis: Diagnosis) -> Section:
         "among the kinds: the gain of removing one, averaged over all orders in which they can be removed. So the "
         "rows of a column sum to 100."
     )
-    table = Table("Percent of mAP, by threshold", rows)
+    table = PageTable("Percent of mAP, by threshold", rows)
     return Section("Where the points go", text, (table,), (Picture("points", caption, figure),))
 
 
@@ -78,7 +78,7 @@ def _false_positives(diagnosis: Diagnosis, k: int) -> Section:
     listed = [i for i, _ in enumerate(OUTCOMES) if counts["all"][i] or i < len(OUTCOMES) - 1]
     rows = {OUTCOMES[i]: {name: f"{row[i]}" for name, row in counts.items()} for i in listed}
     rows["detections"] = {name: f"{row.sum()}" for name, row in counts.items()}
-    table = Table(f"Detections at {tiou}, among the best-scored of each class", rows)
+    table = PageTable(f"Detections at {tiou}, among the best-scored of each class", rows)
     return Section("False positives", text, (table,), (_ranks(diagnosis, k), _gains(diagnosis, k)))
 
 

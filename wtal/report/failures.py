@@ -6,22 +6,22 @@ from collections.abc import Mapping
 from wtal.data.segments import Annotation, Detection
 from wtal.eval.per_video import Verdict, nearest
 from wtal.eval.thresholds import tiou_key
-from wtal.report.page import Table
+from wtal.report.page import PageTable
 
 Verdicts = Mapping[str, Verdict]
 
 _ROWS = 10
 
 
-def worst_videos(verdicts: Verdicts, tiou: float, most: int = _ROWS) -> Table:
+def worst_videos(verdicts: Verdicts, tiou: float, most: int = _ROWS) -> PageTable:
     """The videos of the lowest average precision, lowest first."""
     ranked = sorted((name for name in verdicts if verdicts[name].ap is not None), key=lambda name: _ap(verdicts[name]))
     rows = {name: _video(verdicts[name]) for name in ranked[:most]}
     caption = f"Videos of the lowest average precision (percent); found, missed and false at tIoU {tiou_key(tiou)}"
-    return Table(caption, rows)
+    return PageTable(caption, rows)
 
 
-def surest_false_positives(verdicts: Verdicts, tiou: float, most: int = _ROWS) -> Table:
+def surest_false_positives(verdicts: Verdicts, tiou: float, most: int = _ROWS) -> PageTable:
     """The false positives of the highest scores, all videos together."""
     wrong = [(detection, kind, name) for name, verdict in verdicts.items() for detection, kind in verdict.wrong]
     ranked = sorted(wrong, key=lambda row: -row[0].score)[:most]
@@ -36,12 +36,12 @@ def surest_false_positives(verdicts: Verdicts, tiou: float, most: int = _ROWS) -
         for rank, (detection, kind, name) in enumerate(ranked, 1)
     }
     caption = f"False positives of the highest scores at tIoU {tiou_key(tiou)}"
-    return Table(caption, rows)
+    return PageTable(caption, rows)
 
 
 def missed_annotations(
     verdicts: Verdicts, scores: Mapping[str, Mapping[str, float]], tiou: float, most: int = _ROWS
-) -> Table:
+) -> PageTable:
     """The annotations that no detection took: those first that no detection of their class comes near.
 
     `scores` are video -> class -> video score: where it is low, the class was not looked for.
@@ -61,7 +61,7 @@ def missed_annotations(
         for rank, (annotation, name) in enumerate(ranked, 1)
     }
     caption = f"Annotations that no detection found at tIoU {tiou_key(tiou)}, {len(ranked)} of {len(missed)}"
-    return Table(caption, rows)
+    return PageTable(caption, rows)
 
 
 def _video(verdict: Verdict) -> dict[str, str]:

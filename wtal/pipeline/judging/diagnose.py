@@ -27,7 +27,7 @@ from wtal.pipeline.runs import TUNED
 from wtal.report.characteristics import characteristic_sections
 from wtal.report.errors import error_sections
 from wtal.report.judge import few_tious, precision_by_tiou, precision_recall_curves, recall_by_proposals
-from wtal.report.page import Page, Section, Table, write_page
+from wtal.report.page import Page, PageTable, Section, write_page
 from wtal.report.style import drawable
 
 _CROWDED = 0.9
@@ -144,8 +144,10 @@ def _precision(judged: _Judged) -> Section:
     evaluation = judged.diagnosis.evaluation
     means = {name or "all": mean for name, mean in averages(evaluation.mAP).items()}
     tables = (
-        Table("Percent, by threshold of tIoU", {"mAP": {tiou_key(t): _percent(v) for t, v in evaluation.mAP.items()}}),
-        Table("Percent, mean over thresholds", {"mAP": {name: _percent(value) for name, value in means.items()}}),
+        PageTable(
+            "Percent, by threshold of tIoU", {"mAP": {tiou_key(t): _percent(v) for t, v in evaluation.mAP.items()}}
+        ),
+        PageTable("Percent, mean over thresholds", {"mAP": {name: _percent(value) for name, value in means.items()}}),
     )
     by_tiou = precision_by_tiou({judged.source.name: evaluation.mAP})
     curves = precision_recall_curves(judged.curves, few_tious(evaluation.tious))
@@ -154,7 +156,7 @@ def _precision(judged: _Judged) -> Section:
 
 def _proposals(judged: _Judged) -> Section:
     rows = {"AR": {f"{number} a video": _percent(value) for number, value in judged.proposals.recall_at.items()}}
-    table = Table("Average recall (%) at average numbers of proposals", rows)
+    table = PageTable("Average recall (%) at average numbers of proposals", rows)
     return Section("Recall of proposals", "", (table,), (recall_by_proposals(judged.proposals),))
 
 

@@ -17,7 +17,7 @@ from wtal.report.embeddings import (
     neighbours_alike,
     videos_picture,
 )
-from wtal.report.page import Picture, Section, Table
+from wtal.report.page import PageTable, Picture, Section
 
 if TYPE_CHECKING:
     from wtal.models.head import Head
@@ -144,11 +144,11 @@ def _memory(head: "Head") -> Stars:
     memory = getattr(head, "memory", None)
     if not isinstance(memory, Memory) or not memory.is_filled:
         return NO_STARS
-    vectors, labels = memory.kept()
+    vectors, labels = memory.entries()
     return Stars(vectors.float().cpu().numpy(), labels.cpu().numpy())
 
 
-def _table(points: Mapping[str, Points]) -> Table:
+def _table(points: Mapping[str, Points]) -> PageTable:
     rows = {}
     for stream, cloud in points.items():
         alike, chance = neighbours_alike(cloud)
@@ -158,7 +158,7 @@ def _table(points: Mapping[str, Points]) -> Table:
             "snippets": str(len(cloud.label)),
             "foreground": str(int((cloud.label != BACKGROUND).sum())),
         }
-    return Table("How often two snippets are both foreground or both background", rows)
+    return PageTable("How often two snippets are both foreground or both background", rows)
 
 
 def _some(names: Sequence[str], most: int, rng: np.random.Generator) -> list[str]:
