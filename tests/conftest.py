@@ -16,7 +16,7 @@ LONGEST = (
     "pipeline/test_chain.py",
     "models/heads/test_heads.py",
     "test_benchmarks.py",
-    "pipeline/extraction/test_fan_out.py",
+    "pipeline/extraction/test_spread.py",
     "pipeline/ensembles/test_ensemble.py",
     "pipeline/judging/test_run_pictures.py",
     "extractors/backbones/test_backbone_contract.py",

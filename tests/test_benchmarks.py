@@ -240,6 +240,7 @@ def test_the_benchmark_reports_rows_ratios_and_the_machine(tmp_path: Path, capsy
     assert result["machine"]["libraries"]["numpy"] == np.__version__
 
 
+@pytest.mark.slow
 def test_tvl1_errs_as_opencvs_does():
     """Mean endpoint error within 5 %, on known motion; and the two flows lie near each other."""
     ours, opencv = (create_flow(f"tvl1:{name}").new() for name in ("numba", "opencv-contrib"))

@@ -17,7 +17,7 @@ NETWORKS = [name for name in first_names() if not name.startswith(("motion", "to
 BATCHES = (2, 3, 1)
 
 
-@pytest.fixture(params=NETWORKS)
+@pytest.fixture(params=[NETWORKS[0], *(pytest.param(name, marks=pytest.mark.slow) for name in NETWORKS[1:])])
 def net(request, tmp_path, monkeypatch):
     shrink(monkeypatch)
     return create_backbone(made(request.param, tmp_path), "rgb", "random:0")
@@ -57,6 +57,7 @@ def test_openvino_moves_the_last_digits_alone(net):
         np.testing.assert_allclose(found, wanted[:count], rtol=1e-4, atol=1e-4 * np.abs(wanted).max())
 
 
+@pytest.mark.slow
 def test_openvino_compiles_once_more_for_another_size(tmp_path, monkeypatch):
     pytest.importorskip("openvino", reason="needs the extra openvino")
     shrink(monkeypatch)

@@ -48,7 +48,7 @@ def change(tmp_path_factory):
     return two_pictures(tmp_path_factory.mktemp("videos") / "change.mp4")
 
 
-@pytest.mark.parametrize("name", [*NETWORKS, LONGEST])
+@pytest.mark.parametrize("name", [*NETWORKS, pytest.param(LONGEST, marks=pytest.mark.slow)])
 def test_what_changes_at_a_second_changes_at_its_snippet(name, change, tmp_path, monkeypatch):
     """A window that ends before the change gives the first picture's feature bit by bit, the next one another.
 
@@ -85,6 +85,7 @@ def start_of(source, path, seconds):
     return path
 
 
+@pytest.mark.slow
 @needs_shared
 @pytest.mark.shared
 def test_real_and_odd_files_have_one_grid_in_all_networks(tmp_path, monkeypatch):

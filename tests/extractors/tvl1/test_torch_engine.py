@@ -34,6 +34,7 @@ def interpreted(tmp_path_factory):
     return np.load(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_the_kernels_compute_what_torch_computes(name, interpreted):
     """To 1e-4 pixels, but for the odd place that another rounding puts into the next 1/32 pixel."""
@@ -44,6 +45,7 @@ def test_the_kernels_compute_what_torch_computes(name, interpreted):
     assert apart.max() < 1 / 32
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_a_pair_in_a_batch_is_that_pair_alone(name, interpreted):
     assert interpreted[f"{name} batch"][-1:].tobytes() == interpreted[f"{name} alone"].tobytes()
@@ -51,6 +53,7 @@ def test_a_pair_in_a_batch_is_that_pair_alone(name, interpreted):
     assert (iterations[:, -1:] == interpreted[f"{name} alone iterations"]).all()
 
 
+@pytest.mark.slow
 def test_pairs_end_by_their_own_rule_and_within_chunks(interpreted):
     iterations = np.concatenate([interpreted[f"{name} batch iterations"] for name in CASES])
     assert (iterations[:, 1] < iterations[:, 0]).all()

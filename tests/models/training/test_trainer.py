@@ -107,6 +107,7 @@ print(kills)
 """
 
 
+@pytest.mark.slow
 def test_kill_9_at_random_moments_changes_nothing(tmp_path):
     """The process itself is killed, again and again, wherever it may be: also while it writes a checkpoint."""
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}

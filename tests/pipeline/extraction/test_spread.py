@@ -91,6 +91,7 @@ def content(store):
     return {path.name: path.read_bytes() for path in Path(store).iterdir() if path.is_file() and path.name != ".lock"}
 
 
+@pytest.mark.slow
 def test_threads_processes_and_decoders_make_the_same_store(videos, plain, tmp_path):
     for number, options in enumerate((["--decoders", "1"], ["--decoders", "5"], ["--jobs", "2"])):
         done = wtal("extract", videos, "--workspace", tmp_path / str(number), *options)
@@ -122,6 +123,7 @@ def killed_by_one(stores, specs, home, video):
     return worker.extract_in_worker(stores, specs, home, video)
 
 
+@pytest.mark.slow
 def test_a_video_that_kills_its_process_is_a_failure_and_the_others_are_in(videos, tmp_path, monkeypatch):
     """So it is in a call to come, where nothing else is left to do."""
     files = [str(videos / f"{name}.mp4") for name in ("v0", "v1", "v2")]
