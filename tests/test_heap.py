@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from wtal.heap import freed_memory_kept
+from wtal.heap import freed_memory_kept, share_arenas
 
 # In a process of its own: what other tests left behind would serve its steps.
 STEPS = """
@@ -51,3 +51,16 @@ def test_libraries_without_these_options_are_left_alone(monkeypatch):
         with freed_memory_kept():
             pass
     assert not calls
+
+
+@pytest.mark.parametrize(("threads", "arenas"), [(1, 1), (2, 1), (16, 8)])
+def test_two_threads_share_an_arena(threads, arenas, monkeypatch):
+    calls = []
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: SimpleNamespace(mallopt=lambda *given: calls.append(given)))
+    share_arenas(threads)
+    assert calls == [(-8, arenas)]
+
+
+def test_a_library_without_arenas_is_left_alone(monkeypatch):
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: object())
+    assert share_arenas(2) is None

@@ -26,7 +26,7 @@ from wtal.extractors.execution.jobs import FlowJob, StreamJob
 from wtal.extractors.execution.stage_times import Spent, TimeTable
 from wtal.extractors.execution.video_pass import FrameSink, StreamFeatures, VideoFlow
 from wtal.extractors.execution.worker_stage import Crew, Stage
-from wtal.heap import Trimmer
+from wtal.heap import Trimmer, share_arenas
 
 DECODE, FLOWS = "decode and size", "flow"
 
@@ -41,6 +41,7 @@ class ExtractionLine(AbstractContextManager["ExtractionLine"]):
         self.extractors = list(extractors)
         self.times = TimeTable()
         self._readers = ReaderPool()
+        share_arenas(self.extractors[0].threads)
         self._trim = Trimmer()
         self._jobs = [extractor.jobs() for extractor in extractors]
         self._flow_jobs = [extractor.flow_job() for extractor in extractors]
