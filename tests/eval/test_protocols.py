@@ -15,7 +15,7 @@ from wtal.errors import UsageError
 from wtal.eval import evaluate_detections, matching
 from wtal.eval.matching import settle
 from wtal.eval.protocols import PROTOCOLS
-from wtal.eval.thresholds import covered_ranges, parse_tious
+from wtal.eval.thresholds import averages, covered_ranges, parse_tious
 
 TIOUS = (0.1, 0.5, 0.75)
 VIDEOS = "abcd"
@@ -259,6 +259,11 @@ def test_thresholds_and_averages():
     assert len(parse_tious(PROTOCOLS["activitynet"].tious)) == 10
     assert [*covered_ranges(parse_tious("0.1:0.9:0.1"))] == ["0.1:0.5", "0.3:0.7", "0.1:0.7", "0.1:0.9"]
     assert covered_ranges((0.5, 0.75)) == {}
+    assert covered_ranges((0.2, 0.3, 0.5), ["0.2:0.5", "0.3:0.5", "0.3:0.6"]) == {
+        "0.2:0.5": (0.2, 0.3, 0.5),
+        "0.3:0.5": (0.3, 0.5),
+    }
+    assert averages({0.2: 0.5, 0.3: 0.25}, ["0.2:0.3"]) == {"0.2:0.3": 0.375}
     truth = {"a": [Annotation(0, 10, "run")]}
     result = evaluate_detections(truth, {"a": [Detection(0, 6, "run", 1)]}, None, "thumos14")
     assert result.averages == {

@@ -15,8 +15,9 @@ from wtal.data.store.writer import StoreWriter
 from wtal.errors import ConfigError, UsageError, WtalError
 from wtal.models.localization.config import LocalizeConfig
 from wtal.pipeline.detect import detect
+from wtal.pipeline.exchange.submit import submit
 from wtal.pipeline.recipe import Recipe
-from wtal.pipeline.runs import Run, open_runs
+from wtal.pipeline.runs import Run, open_run, open_runs
 from wtal.pipeline.train import TrainInputs, train
 from wtal.pipeline.workspace import Workspace
 
@@ -51,8 +52,6 @@ def call(*arguments, code=0):
     return result
 
 
-# Opened once
-
 _OPENED: list[str] = []
 
 
@@ -66,7 +65,7 @@ sys.addaudithook(_watch)
 
 @pytest.fixture
 def counted(monkeypatch):
-    """Runs a command; returns how often each `run.json` was opened, and how often a recipe was parsed."""
+    """Does something; returns how often each `run.json` was opened, and how often a recipe was parsed."""
     parsed = []
     parse = Recipe.parse.__func__
 
@@ -74,14 +73,14 @@ def counted(monkeypatch):
         parsed.append(where)
         return parse(cls, values, where)
 
-    def run(*arguments):
+    def watched(deed, *arguments):
         monkeypatch.setattr(Recipe, "parse", classmethod(counting))
         _OPENED.clear()
         parsed.clear()
-        call(*arguments)
+        deed(*arguments)
         return {path: _OPENED.count(path) for path in _OPENED}, len(parsed)
 
-    return run
+    return watched
 
 
 @pytest.mark.parametrize(
@@ -101,18 +100,31 @@ def counted(monkeypatch):
 def test_a_run_is_read_and_its_recipe_parsed_once_per_command(runs, counted, command, tmp_path):
     folder = runs[0].folder
     where = {"diagnose": ("--out", tmp_path), "submit": ("--out", tmp_path / "hacs.json")}.get(command[0], ())
-    assert counted(command[0], folder, *command[1:], *where) == ({str(folder / "run.json"): 1}, 1)
+    assert counted(call, command[0], folder, *command[1:], *where) == ({str(folder / "run.json"): 1}, 1)
 
 
 @pytest.mark.parametrize("command", [("detect",), ("evaluate",), ("tune", "--over", "nms_tiou=0.4")], ids=" ".join)
 def test_every_seed_is_read_once(runs, counted, command, tmp_path):
     where = ("--out", tmp_path / "own.toml") if command[0] == "tune" else ()
-    opened, parsed = counted(command[0], runs[0].folder.parent, *command[1:], *where)
+    opened, parsed = counted(call, command[0], runs[0].folder.parent, *command[1:], *where)
     assert opened == {str(run.folder / "run.json"): 1 for run in runs}
     assert parsed <= 2
 
 
-# Blamed rightly
+def test_a_run_that_is_open_is_submitted_without_being_read_again(runs, counted, tmp_path):
+    run = Run.open(runs[0].folder)
+    assert counted(submit, run, "hacs", Workspace(tmp_path)) == ({}, 1)
+    (written,) = (tmp_path / "submissions").iterdir()
+    named = tmp_path / "named.json"
+    call("submit", run.folder, "--challenge", "hacs", "--out", named)
+    assert written.read_bytes() == named.read_bytes()
+
+
+def test_one_of_several_seeds_is_submitted(runs, tmp_path):
+    folder = runs[0].folder.parent
+    refused = call("submit", folder, "--challenge", "hacs", "--out", tmp_path / "hacs.json", code=2).stderr
+    assert f"{folder} has 2 seeds; name one of them: {runs[0].folder}, {runs[1].folder}" in refused
+    assert open_run(runs[1].folder).seed == 1
 
 
 def test_a_typo_in_an_override_is_blamed_on_the_override(runs):
@@ -138,14 +150,16 @@ def test_a_damaged_recipe_is_blamed_on_its_run(runs, tmp_path):
         Run.open(tmp_path).localize()
 
 
-# Opened
-
-
 def test_a_run_has_what_its_record_says(runs):
     run = runs[0]
+    record = json.loads((run.folder / "run.json").read_text())
     assert (run.ensemble, run.finished, run.tuned_with_segments) == (None, True, False)
-    assert run.classes == tuple(run.record["classes"]) == run.annotations().classes
-    assert run.store().dims == run.record["feature_dims"]
+    assert (run.ensemble_digest, run.member_weights) == (None, ())
+    assert run.classes == tuple(record["classes"]) == run.annotations().classes
+    assert run.store().dims == record["feature_dims"] == run.feature_dims
+    assert run.store_name == run.store_folder().name == run.store().path.name
+    assert [each.seed for each in runs] == [0, 1]
+    assert run.to_json() == {"path": str(run.folder), "finished": True, **record}
     assert run.recipe.head_name == "basnet"
     assert run.detections() == run.detections_file() == run.folder / "detections" / "detections.json"
     assert run.detections_file(run.localize()) == run.detections_file()
@@ -173,15 +187,13 @@ def test_what_is_no_run_is_refused(runs, tmp_path):
         runs[0].detections(streams="rgb")
 
 
-# Printed
-
-
 def test_show_prints_what_differs_from_the_defaults(runs):
     lines = call("show", runs[0].folder).stdout.splitlines()
     assert "train      steps: 4, batch_size: 4" in lines
     assert "localize   activation: softmax, threshold_step: 0.1" in lines
     (seed,) = json.loads(call("show", runs[0].folder, "--json").stdout)["seeds"]
-    assert seed["recipe"] == runs[0].record["recipe"]
+    assert seed == runs[0].to_json()
+    assert seed["recipe"] == json.loads((runs[0].folder / "run.json").read_text())["recipe"]
 
 
 def test_the_average_over_all_thresholds_is_printed_once(runs):

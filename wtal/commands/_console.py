@@ -26,7 +26,6 @@ from wtal.pipeline.workspace import default_workspace
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 FINISHED_WITH_FAILURES = 3
-RANDOM = "a dry run: features were made with random weights"
 
 
 class Command(click.Command):

@@ -4,27 +4,26 @@ from pathlib import Path
 
 import click
 
-from wtal.commands._console import RANDOM, Command, ConsoleReporter, json_option, print_json
+from wtal.commands._console import Command, ConsoleReporter, json_option, print_json
+from wtal.commands._judgement import print_figures, print_notes
 from wtal.commands._question import question_options
 from wtal.errors import UsageError
 from wtal.eval.bootstrap import DRAWS
 from wtal.pipeline.judging.evaluate import (
     TASKS,
     Judgement,
-    compare,
+    compare_sources,
     evaluate,
     judge_labels,
     judge_proposals,
 )
 from wtal.pipeline.judging.sources import Question, only_source, sources
-from wtal.pipeline.judging.tables import FORMATS, csv_table, markdown_table, text_table
+from wtal.pipeline.judging.tables import FORMATS
 from wtal.pipeline.progress import Reporter
-from wtal.pipeline.runs import TUNED
 from wtal.report.page import write_pictures
 from wtal.report.style import drawable
 
 DETECTION, PROPOSALS, CLASSIFICATION = TASKS
-_TABLES = {"text": text_table, "markdown": markdown_table, "csv": csv_table}
 
 
 @click.command("evaluate", cls=Command, short_help="Detections and annotations -> mAP.")
@@ -71,21 +70,16 @@ def command(
     if against is None:
         judgement = _judged(source, question, task, reporter)
     elif task == DETECTION:
-        judgement = compare(source, against, question, draws, seed, reporter)
+        judgement = compare_sources(source, against, question, draws, seed, reporter)
     else:
         raise UsageError(f"--against compares detections, not {task}")
-    for note in judgement.figures.notes:
-        click.echo(note, err=True)
+    print_notes(judgement)
     for path in write_pictures(judgement.pictures(reporter), plots) if plots is not None else ():
         click.echo(f"drawn: {path}", err=True)
     if as_json or form == "json":
         print_json(judgement.to_json())
         return
-    click.echo(_TABLES[form](judgement.figures))
-    if judgement.tuned:
-        click.echo(TUNED, err=form == "csv")
-    if judgement.random:
-        click.echo(f"{RANDOM}: {', '.join(judgement.random)}", err=form == "csv")
+    print_figures(judgement, form)
 
 
 def _judged(source: Path, question: Question, task: str, reporter: Reporter) -> Judgement:

@@ -26,7 +26,7 @@ from wtal.extractors.execution.config import ExtractConfig
 from wtal.extractors.flow import FLOWS
 from wtal.extractors.readers import READERS
 from wtal.pipeline.extraction.extract import ExtractResult, extract_all
-from wtal.pipeline.extraction.machine import Engine, Machine
+from wtal.pipeline.extraction.machine import Machine, Spreading
 from wtal.pipeline.extraction.plan import plan, plan_lines
 from wtal.pipeline.workspace import Workspace
 
@@ -87,7 +87,7 @@ def setting_option(name: str, names: Sequence[str] = (), metavar: str | None = N
 )
 @click.option(
     "--engine",
-    type=click.Choice(get_args(Engine)),
+    type=click.Choice(get_args(Spreading)),
     default=Machine.engine,
     show_default=True,
     help="Where processes run: on this machine, or on a cluster that exists.",
@@ -121,7 +121,7 @@ def command(
     out: Path | None,
     jobs: int,
     decoders: int,
-    engine: Engine,
+    engine: Spreading,
     cluster: str,
     profile: Path | None,
     time_limit: float,

@@ -14,6 +14,7 @@ from wtal.commands._console import (
     recipe_set_option,
     workspace_option,
 )
+from wtal.commands._judgement import print_figures, print_notes
 from wtal.commands.extract import finish
 from wtal.commands.train import parse_seeds
 from wtal.errors import UsageError
@@ -22,9 +23,7 @@ from wtal.extractors.backbones import BACKBONES
 from wtal.models.heads import HEADS
 from wtal.pipeline.chain import RunOptions, RunResult, run
 from wtal.pipeline.extraction.machine import Machine
-from wtal.pipeline.judging.tables import text_table
 from wtal.pipeline.recipe import DEFAULT_RECIPE, load_recipe
-from wtal.pipeline.runs import TUNED
 from wtal.pipeline.train import resolve_early
 from wtal.pipeline.workspace import Workspace
 
@@ -101,13 +100,15 @@ def _assignments(shortcuts: dict[str, str | None]) -> list[str]:
 
 
 def show_result(result: RunResult, as_json: bool) -> None:
-    """Print the table of `wtal evaluate`, if there is ground truth, and where things are."""
+    """Print the figures as `wtal evaluate` does, if there is ground truth, and where things are."""
+    if result.judgement:
+        print_notes(result.judgement)
     if as_json:
         print_json(result.to_json())
         return
     if result.judgement:
-        click.echo(text_table(result.judgement.figures))
-        click.echo(f"{TUNED}\n" if result.tuned_with_segments else "")
+        print_figures(result.judgement)
+        click.echo()
     click.echo(f"features    {result.extracted.store}")
     for trained, detections, table in zip(result.runs, result.detections, result.tables, strict=True):
         click.echo(f"run         {trained.folder}\ndetections  {detections}\n            {table}")

@@ -10,6 +10,7 @@ from wtal.data.video_ids import readable
 from wtal.errors import UsageError
 from wtal.eval.challenges import CHALLENGES
 from wtal.pipeline.exchange.submit import check, submit
+from wtal.pipeline.runs import open_run
 from wtal.pipeline.workspace import Workspace
 
 
@@ -58,7 +59,7 @@ def command(
         source = Workspace(workspace).newest_run()
         click.echo(f"submitting the newest finished run, {source}", err=True)
     submission = submit(
-        source,
+        open_run(source) if source.is_dir() else source,
         challenge,
         Workspace(workspace),
         out,

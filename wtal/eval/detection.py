@@ -22,7 +22,7 @@ import numpy as np
 from wtal.data.segments import Annotation, Detection, Segment
 from wtal.eval.judge import Judged, judge
 from wtal.eval.protocols import DEFAULT_PROTOCOL, find_protocol
-from wtal.eval.thresholds import check_tious, covered_ranges, mean_over, parse_tious, tiou_key
+from wtal.eval.thresholds import averages, check_tious, mean_over, parse_tious, tiou_key
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,7 @@ class Evaluation:
     @property
     def averages(self) -> dict[str, float]:
         """`0.1:0.7` -> mean of mAP from 0.1 to 0.7, for each range that papers print and the thresholds cover."""
-        by_tiou = self.mAP
-        return {name: mean_over(by_tiou, tious) for name, tious in covered_ranges(self.tious).items()}
+        return averages(self.mAP)
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -42,11 +42,24 @@ def tiou_key(tiou: float) -> str:
     return f"{tiou:.6g}"
 
 
-def covered_ranges(tious: Sequence[float]) -> dict[str, tuple[float, ...]]:
-    """Those of `RANGES` that the thresholds cover: `0.1:0.7` -> its thresholds."""
+def covered_ranges(tious: Sequence[float], others: Iterable[str] = ()) -> dict[str, tuple[float, ...]]:
+    """Return those of `RANGES` that the thresholds cover: `0.1:0.7` -> its thresholds.
+
+    Of the `others`, written likewise, those whose both ends are thresholds: each has all that lie between them.
+    """
     given = {tiou_key(tiou): tiou for tiou in tious}
     ranges = {text.rpartition(":")[0]: [tiou_key(tiou) for tiou in parse_tious(text)] for text in RANGES}
-    return {name: tuple(given[key] for key in keys) for name, keys in ranges.items() if given.keys() >= set(keys)}
+    covered = {name: tuple(given[key] for key in keys) for name, keys in ranges.items() if given.keys() >= set(keys)}
+    for name in others:
+        low, _, high = name.partition(":")
+        if name not in covered and low in given and high in given:
+            covered[name] = tuple(tiou for tiou in tious if given[low] <= tiou <= given[high])
+    return covered
+
+
+def averages(by_tiou: Mapping[float, float], others: Iterable[str] = ()) -> dict[str, float]:
+    """Return the mean of a figure over each of the `covered_ranges` of its thresholds."""
+    return {name: mean_over(by_tiou, inside) for name, inside in covered_ranges([*by_tiou], others).items()}
 
 
 def mean_over(by_tiou: Mapping[float, float], tious: Iterable[float]) -> float:

@@ -17,7 +17,6 @@ from wtal.data.store.writer import StoreWriter
 from wtal.models.localization.signals import Activations
 from wtal.pipeline.ensemble_run import open_means
 from wtal.pipeline.progress import Reporter
-from wtal.pipeline.recipe import training_identity
 from wtal.pipeline.runs import Run
 from wtal.pipeline.train import make_head
 
@@ -41,10 +40,8 @@ def activations_of(
     """
     if run.ensemble:
         return open_means(run)
-    learned = {key: run.record[key] for key in ("seed", "features", "classes")}
-    learned["recipe"] = training_identity(run.record["recipe"])
     target = run.activations_folder(stage)
-    identity: dict[str, Any] = {"run": digest(learned, 16), **({} if stage is None else {"stage": stage})}
+    identity: dict[str, Any] = {"run": digest(run.training_identity, 16), **({} if stage is None else {"stage": stage})}
     complete = _complete(target, identity, store, keys)
     if complete is not None:
         return complete
@@ -104,7 +101,7 @@ def trained_head(run: Run, stage: int | None = None) -> "Trained":
     """
     from wtal.models.training.checkpoint import load_stage, load_trained
 
-    head = make_head(run.recipe, len(run.classes), run.record["feature_dims"])
+    head = make_head(run.recipe, len(run.classes), run.feature_dims)
     return load_trained(head, run.folder) if stage is None else load_stage(head, run.folder, stage)
 
 

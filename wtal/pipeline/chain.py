@@ -31,8 +31,12 @@ class RunResult:
     detections: list[Path]
     tables: list[Path]
     judgement: DetectionJudgement | None = None
-    tuned_with_segments: bool = False
     submission: Path | None = None
+
+    @property
+    def tuned_with_segments(self) -> bool:
+        """True where annotated times chose the step or the localization of any run."""
+        return any(run.tuned_with_segments for run in self.runs)
 
     def to_json(self) -> dict[str, Any]:
         """Return what `--json` prints."""
@@ -91,11 +95,11 @@ def run(
         sources = [source_of(seed, question, file) for seed, file in zip(runs, detections, strict=True)]
         judgement = evaluate(sources, question)
     tables = [path.with_suffix(".csv") for path in detections]
-    result = RunResult(extracted, runs, detections, tables, judgement, bool(rules.select_subset))
+    result = RunResult(extracted, runs, detections, tables, judgement)
     if not options.challenge:
         return result
     submission = submit(
-        runs[0].folder,
+        runs[0],
         options.challenge,
         workspace,
         annotations=own,

@@ -43,12 +43,13 @@ def fused(run: Run, config: LocalizeConfig, allowed: Mapping[str, frozenset[str]
     """
     _refuse_unfinished(run)
     refuse_unfused(config, run.recipe.localize)
-    weights = [member["weight"] for member in run.record["ensemble"]["members"]]
     members = _read_pool(run)
     detections: dict[str, list[Detection]] = {}
     for key in sorted(set().union(*members)):
         labels = allowed.get(key)
-        present = [(weight, member[key]) for weight, member in zip(weights, members, strict=True) if key in member]
+        present = [
+            (weight, member[key]) for weight, member in zip(run.member_weights, members, strict=True) if key in member
+        ]
         shown = [[segment for segment in pool if labels is None or segment.label in labels] for _, pool in present]
         detections[key] = fuse(shown, [weight for weight, _ in present], config)
     return detections
@@ -100,7 +101,7 @@ def _refuse_unfinished(run: Run) -> None:
 
 
 def _read_pool(run: Run) -> list[Pooled]:
-    return [read_detections(_pool_file(run.folder, number)) for number in range(len(run.record["ensemble"]["members"]))]
+    return [read_detections(_pool_file(run.folder, number)) for number in range(len(run.member_weights))]
 
 
 def _pool_file(folder: Path, number: int) -> Path:

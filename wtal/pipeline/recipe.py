@@ -22,7 +22,7 @@ _DEFAULT_HEAD = "basnet"
 
 
 class EvaluateConfig(Config):
-    """What is reported."""
+    """Subsets, and the thresholds that are reported."""
 
     train_subset: str = "training"
     """Its labelled videos train."""
@@ -44,11 +44,11 @@ class ReportedConfig(Config):
     source: str = ""
     """Where it is printed."""
     features: str = ""
-    """What it was reached with."""
+    """Features that it was reached with."""
     backbone: str = ""
     """Its name here; empty is `extract.backbone`."""
     protocol: str = ""
-    """How it was judged."""
+    """Rules that it was judged by."""
     rules: str = ""
     """The one of `wtal list protocols` that this is; empty where it is none of them, or not known."""
     mAP: dict[str, float] = Field(default_factory=dict)  # noqa: N815 (the name that the field writes)

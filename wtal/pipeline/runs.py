@@ -14,18 +14,22 @@ from typing import Any, Literal
 from wtal.config import digest
 from wtal.data.annotations import read_annotations
 from wtal.data.dataset import Dataset
+from wtal.data.files import write_json
 from wtal.data.store import FeatureStore
 from wtal.errors import ConfigError, UsageError, WtalError
 from wtal.models.localization.config import LocalizeConfig
-from wtal.pipeline.recipe import Recipe, with_assignments
+from wtal.pipeline.recipe import Recipe, training_identity, with_assignments
 
 By = Literal["activations", "detections"]
-"""How an ensemble is put together."""
+"""Kinds of ensembles: by what is put together."""
 
 TUNED = "tuned with segments: some of the annotated times chose the step or the settings that are used"
 """Printed with every figure that annotated times had a part in."""
 
+ACTIVATIONS = "activations"
+"""Folder of a run's class activations."""
 _RECORD = "run.json"
+_FINISHED = "finished.json"
 _KEYS = {"recipe", "seed", "store", "annotations", "features", "feature_dims", "classes", "tuned_with_segments"}
 
 
@@ -34,7 +38,7 @@ class Run:
     """A run's folder and the content of its `run.json`, read once; its recipe is parsed once, when it is first used."""
 
     folder: Path
-    record: Mapping[str, Any]
+    _record: Mapping[str, Any]
 
     @classmethod
     def open(cls, folder: Path) -> "Run":
@@ -45,42 +49,86 @@ class Run:
         """
         return cls(folder, _read_record(folder / _RECORD))
 
+    @classmethod
+    def write(cls, folder: Path, record: dict[str, Any]) -> "Run":
+        """Write the `run.json` of a folder that is to hold a seed or an ensemble."""
+        write_json(folder / _RECORD, record)
+        return cls(folder, record)
+
+    def finish(self, outcome: dict[str, Any]) -> None:
+        """Write the `finished.json` that tells a whole run from one to be gone on with."""
+        write_json(self.folder / _FINISHED, outcome)
+
     @cached_property
     def recipe(self) -> Recipe:
         """Recipe that the run was made with; an ensemble's has its localization and its subsets."""
-        return Recipe.parse(self.record["recipe"], str(self.folder / _RECORD))
+        return Recipe.parse(self._record["recipe"], str(self.folder / _RECORD))
 
     @property
     def classes(self) -> tuple[str, ...]:
         """Class names, in the order of the head's outputs."""
-        return tuple(self.record["classes"])
+        return tuple(self._record["classes"])
 
     @property
     def features(self) -> Mapping[str, Any]:
         """Identity of the feature store that the run was made with."""
-        features: Mapping[str, Any] = self.record["features"]
+        features: Mapping[str, Any] = self._record["features"]
         return features
+
+    @property
+    def feature_dims(self) -> Mapping[str, int]:
+        """Stream of the features -> its dimensions; empty for an ensemble."""
+        dims: Mapping[str, int] = self._record["feature_dims"]
+        return dims
+
+    @property
+    def seed(self) -> int | None:
+        """Seed of the training; None for an ensemble."""
+        seed: int | None = self._record["seed"]
+        return seed
+
+    @property
+    def training_identity(self) -> dict[str, Any]:
+        """All that its head's activations depend on, beside the features of a video."""
+        own = {key: self._record[key] for key in ("seed", "features", "classes")}
+        return {**own, "recipe": training_identity(self._record["recipe"])}
 
     @property
     def ensemble(self) -> By | None:
         """Kind of ensemble; None for a head's own run."""
-        by: By | None = self.record.get("ensemble", {}).get("by")
+        by: By | None = self._record.get("ensemble", {}).get("by")
         return by
+
+    @property
+    def ensemble_digest(self) -> str | None:
+        """Digest of an ensemble's members, weights and localization; None for a head's own run."""
+        mark: str | None = self._record.get("ensemble", {}).get("digest")
+        return mark
+
+    @property
+    def member_weights(self) -> tuple[float, ...]:
+        """Weight of each member of an ensemble; empty for a head's own run."""
+        return tuple(member["weight"] for member in self._record.get("ensemble", {}).get("members", ()))
 
     @property
     def finished(self) -> bool:
         """True once the training, or the making of the ensemble, has ended."""
-        return (self.folder / "finished.json").is_file()
+        return is_finished(self.folder)
 
     @property
     def tuned_with_segments(self) -> bool:
         """True where annotated times chose the step or the localization."""
-        return bool(self.record["tuned_with_segments"])
+        return bool(self._record["tuned_with_segments"])
 
     @property
     def stamps(self) -> dict[str, Any]:
         """Statements in every output of the run: the weights behind its features, and a choice made with segments."""
-        return {"weights": weights_of(self.features), "tuned_with_segments": self.record["tuned_with_segments"]}
+        return {"weights": weights_of(self.features), "tuned_with_segments": self._record["tuned_with_segments"]}
+
+    @property
+    def store_name(self) -> str:
+        """Name of the folder of its feature store, which may have gone."""
+        return Path(self._record["store"]).name
 
     def store_folder(self) -> Path:
         """Return the folder of the run's feature store.
@@ -122,7 +170,7 @@ class Run:
             ConfigError: when a key or a value is refused; the message names the override.
         """
         own = self.recipe.localize
-        return overridden(self.record["recipe"], assignments) if assignments else own
+        return overridden(self._record["recipe"], assignments) if assignments else own
 
     def detections_file(
         self, config: LocalizeConfig | None = None, use_labels: bool = False, stage: int | None = None
@@ -149,10 +197,14 @@ class Run:
 
     def activations_folder(self, stage: int | None = None) -> Path:
         """Return the folder of the run's class activations, or of those at the end of a stage of its training."""
-        return self.folder / ("activations" if stage is None else f"activations-stage-{stage}")
+        return self.folder / (ACTIVATIONS if stage is None else f"{ACTIVATIONS}-stage-{stage}")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the folder, whether it is finished, and the content of `run.json`."""
+        return {"path": str(self.folder), "finished": self.finished, **self._record}
 
     def _resolved(self, key: str) -> Path:
-        text = self.record[key]
+        text = self._record[key]
         path = Path(os.path.normpath(self.folder / text))
         if not path.exists():
             raise WtalError(f"{self.folder / _RECORD} names {text}, which is not there; name another with an option")
@@ -169,15 +221,43 @@ def open_runs(folder: Path) -> list[Run]:
     return [Run.open(seed) for seed in _seed_folders(folder)]
 
 
+def open_run(folder: Path) -> Run:
+    """Open the only run in a folder.
+
+    Raises:
+        UsageError: when the folder holds no run, or several seeds of one.
+        WtalError: when its `run.json` is damaged.
+    """
+    folders = _seed_folders(folder)
+    if len(folders) > 1:
+        raise UsageError(f"{folder} has {len(folders)} seeds; name one of them: {', '.join(map(str, folders))}")
+    return Run.open(folders[0])
+
+
+def is_run(folder: Path) -> bool:
+    """Return whether a folder is that of a seed or of an ensemble, finished or not."""
+    return (folder / _RECORD).is_file()
+
+
+def is_finished(folder: Path) -> bool:
+    """Return whether a folder holds a finished run."""
+    return (folder / _FINISHED).is_file()
+
+
+def finish_times(runs: Path) -> dict[Path, int]:
+    """Return the folders of finished seeds below a workspace's `runs`, each with the nanosecond at which it ended."""
+    return {path.parent: path.stat().st_mtime_ns for path in runs.glob(f"*/seed-*/{_FINISHED}")}
+
+
 def holds_run(folder: Path) -> bool:
     """Return whether a folder holds a run, or seeds of one."""
-    return (folder / _RECORD).is_file() or any(folder.glob(f"seed-*/{_RECORD}"))
+    return is_run(folder) or any(folder.glob(f"seed-*/{_RECORD}"))
 
 
 def _seed_folders(folder: Path) -> list[Path]:
     if folder.is_file():
         raise UsageError(f"{folder} is no run: it is a file, wanted is a run's folder")
-    if (folder / _RECORD).is_file():
+    if is_run(folder):
         return [folder]
     seeds = {path.parent.name.removeprefix("seed-"): path.parent for path in folder.glob(f"seed-*/{_RECORD}")}
     numbered = sorted((int(number), seed) for number, seed in seeds.items() if number.isdecimal())

@@ -10,7 +10,6 @@ import numpy as np
 from wtal.config import digest
 from wtal.data.annotations import read_annotations
 from wtal.data.dataset import Dataset, VideoRecord, content_digest, match_ids
-from wtal.data.files import write_json
 from wtal.data.store import FeatureStore
 from wtal.errors import ConfigError, UsageError, WtalError
 from wtal.eval import evaluate_detections
@@ -19,7 +18,7 @@ from wtal.models.heads import HEADS
 from wtal.models.localization.localize import localize_many
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.recipe import Recipe, run_name
-from wtal.pipeline.runs import Run
+from wtal.pipeline.runs import Run, is_finished
 from wtal.pipeline.workspace import Workspace, relative
 
 if TYPE_CHECKING:
@@ -63,11 +62,11 @@ def train(
     root = workspace.runs / run_name(recipe, inputs.store.name, data)
     folders = [root / f"seed-{seed}" for seed in seeds]
     for seed, folder in zip(seeds, folders, strict=True):
-        if (folder / "finished.json").is_file():
+        if is_finished(folder):
             reporter.say(f"{folder} is trained already")
             continue
-        write_json(folder / "run.json", describe(inputs, store, dataset, recipe, seed, folder))
-        _train_one(folder, store, dataset, videos, chosen, recipe, seed, device, reporter)
+        run = Run.write(folder, describe(inputs, store, dataset, recipe, seed, folder))
+        _train_one(run, store, dataset, videos, chosen, recipe, seed, device, reporter)
     return [Run.open(folder) for folder in folders]
 
 
@@ -169,7 +168,7 @@ def describe(
 
 
 def _train_one(
-    folder: Path,
+    run: Run,
     store: FeatureStore,
     dataset: Dataset,
     videos: "list[LabelledVideo]",
@@ -186,7 +185,7 @@ def _train_one(
     torch.manual_seed(seed)
     head = make_head(recipe, len(dataset.classes), store.dims)
     select = _selector(store, dataset, chosen, recipe, device) if chosen else None
-    trainer = Trainer(head, videos, recipe.train, seed, folder, device, select)
+    trainer = Trainer(head, videos, recipe.train, seed, run.folder, device, select)
     with reporter.task(f"train {recipe.head_name} seed {seed}", trainer.steps, "step") as task:
         done = 0
 
@@ -197,7 +196,7 @@ def _train_one(
             done = progress.step
 
         trained = trainer.run(on_step)
-    write_json(folder / "finished.json", {"step": trained.step, "selection_score": trained.score})
+    run.finish({"step": trained.step, "selection_score": trained.score})
 
 
 def _selector(

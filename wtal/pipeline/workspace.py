@@ -65,7 +65,10 @@ class Workspace:
         Raises:
             UsageError: when none is finished, or the newest two cannot be told apart.
         """
-        finished = {path.parent: path.stat().st_mtime_ns for path in self.runs.glob("*/seed-*/finished.json")}
+        # Late: every command imports this file, and few of them a run with all that it needs.
+        from wtal.pipeline.runs import finish_times
+
+        finished = finish_times(self.runs)
         if not finished:
             raise UsageError(f"{self.runs} holds no finished run; run `wtal train` first, or name a run")
         newest = max(finished.values())

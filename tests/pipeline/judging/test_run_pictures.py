@@ -20,7 +20,7 @@ from wtal.pipeline.detect import detect
 from wtal.pipeline.ensembles.ensemble import ensemble
 from wtal.pipeline.judging.ground_truth import rules_of
 from wtal.pipeline.judging.observed import chosen, observe, ranked_videos
-from wtal.pipeline.judging.run_pictures import run_sections
+from wtal.pipeline.judging.run_pictures import observed_sections
 from wtal.pipeline.judging.snippet_pictures import embedding_section
 from wtal.pipeline.judging.sources import Question, only_source, source_of
 from wtal.pipeline.recipe import Recipe
@@ -66,12 +66,17 @@ def observed_of(run):
     return observe(source, rules, rules.truth.judged(source), question, 0.5)
 
 
+def sections_of(run, videos=()):
+    """The sections on a run, judged as `observed_of` does."""
+    return observed_sections(observed_of(run), videos)
+
+
 def pictures(sections):
     return {picture.name: picture for section in sections for picture in section.pictures}
 
 
 def test_sections_of_a_run_with_representative_snippets(runs):
-    sections = run_sections(runs["rskp"])
+    sections = sections_of(runs["rskp"])
     assert [one.title for one in sections] == [
         "Activations in single videos",
         "Failure cases",
@@ -115,7 +120,7 @@ def test_an_answer_is_the_heads_with_the_labels(runs):
 
 
 def test_refinement_shows_the_pseudo_ground_truth_of_each_iteration(runs):
-    sections = run_sections(runs["tscn"], videos=["video-07"])
+    sections = sections_of(runs["tscn"], videos=["video-07"])
     made = pictures(sections)
     assert {name for name in made if not name.startswith("failure")} == {
         "activations-video-1",
@@ -137,7 +142,7 @@ def test_refinement_shows_the_pseudo_ground_truth_of_each_iteration(runs):
 
 def test_a_head_without_pseudo_labels_has_no_such_section_and_pictures_leave_no_trace(runs):
     before = {path: path.stat().st_mtime_ns for path in runs["basnet"].folder.rglob("*")}
-    sections = run_sections(runs["basnet"])
+    sections = sections_of(runs["basnet"])
     assert {path: path.stat().st_mtime_ns for path in runs["basnet"].folder.rglob("*")} == before
     assert [one.title for one in sections] == ["Activations in single videos", "Failure cases", "Embedded snippets"]
 
@@ -153,7 +158,7 @@ def test_an_ensemble_has_no_head_to_ask(runs, by, titles):
         by,
         assignments=["localize.activation=none"] if titles else [],
     )
-    assert [one.title for one in run_sections(made.run)] == titles
+    assert [one.title for one in sections_of(made.run)] == titles
 
 
 def test_snippets_are_drawn_evenly_and_alike(runs):
@@ -169,14 +174,14 @@ def test_snippets_are_drawn_evenly_and_alike(runs):
 
 def test_what_cannot_be_drawn_says_why(runs, monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn", None)
-    section = next(one for one in run_sections(runs["basnet"]) if one.title == "Embedded snippets")
+    section = next(one for one in sections_of(runs["basnet"]) if one.title == "Embedded snippets")
     assert section.text.startswith("Not drawn: sklearn is not installed")
     assert not section.pictures
 
 
 def test_unknown_videos_and_files_are_refused(runs, tmp_path):
     with pytest.raises(UsageError, match="'video-77' in the subset"):
-        run_sections(runs["basnet"], videos=["video-77"])
+        sections_of(runs["basnet"], videos=["video-77"])
     file = runs["basnet"].folder / "detections" / "detections.json"
     question = Question(annotations=runs["basnet"].folder.parents[2] / "annotations" / "planted.json")
     with pytest.raises(UsageError, match="a run's folder"):

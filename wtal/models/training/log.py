@@ -8,12 +8,15 @@ from typing import Any
 
 from wtal.data.files import write_atomic
 
+LOG = "log.jsonl"
+"""Name of the log in a run's folder: a line of JSON per step."""
+
 
 class TrainLog:
     """`log.jsonl`, and TensorBoard where it is installed. Lines of steps that will be run again are dropped first."""
 
     def __init__(self, folder: Path, step: int) -> None:
-        path = folder / "log.jsonl"
+        path = folder / LOG
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
         lasting = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
         write_atomic(path, lambda file: file.write("".join(lasting).encode()))

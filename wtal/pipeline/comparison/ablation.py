@@ -20,7 +20,7 @@ class RowConfig(Config):
     """One row of a table."""
 
     name: str
-    """As the table writes it."""
+    """Name that the table gives it."""
     set: tuple[str, ...] = ()
     """Overrides of the recipe, `section.key=value`."""
     recipe: str = ""
@@ -41,11 +41,11 @@ class Ablation(Config):
     data: str = ""
     """Recipe of that data, such as `bases/thumos14`."""
     features: str = ""
-    """What it was reached with."""
+    """Features that it was reached with."""
     backbone: str = ""
     """Its name here."""
     rules: str = ""
-    """How it was judged: the one of `wtal list protocols`; empty where it is none of them, or not known."""
+    """Protocol that judged it, as `wtal list protocols` names it; empty where it is none of them, or not known."""
     set: tuple[str, ...] = ()
     """Overrides under every row."""
     rows: tuple[RowConfig, ...] = Field(min_length=1)

@@ -17,7 +17,8 @@ from wtal.data.store import FeatureStore
 from wtal.errors import UsageError, WtalError
 from wtal.eval import Evaluation
 from wtal.eval.protocols import DEFAULT_PROTOCOL
-from wtal.eval.thresholds import mean_over, tiou_key
+from wtal.eval.thresholds import averages, tiou_key
+from wtal.models.training.log import LOG
 from wtal.pipeline.activations import trained_head
 from wtal.pipeline.comparison.ablation import Ablation, printed, printed_in, recipe_of
 from wtal.pipeline.comparison.reported import Printed, is_of
@@ -258,25 +259,21 @@ def _figures(evaluation: Evaluation, ranges: Iterable[str]) -> dict[str, float]:
     if len(by_tiou) > 1:
         tious = sorted(by_tiou)
         figures[f"{tiou_key(tious[0])}:{tiou_key(tious[-1])}"] = evaluation.average
-    for key in ranges:
-        low, _, high = key.partition(":")
-        if low in figures and high in figures:
-            inside = [tiou for tiou in by_tiou if float(low) - 1e-9 <= tiou <= float(high) + 1e-9]
-            figures[key] = mean_over(by_tiou, inside)
-    return figures
+    means = averages(by_tiou, ranges)
+    return figures | {name: means[name] for name in ranges if name in means}
 
 
 def _cost(run: Run) -> tuple[int, int]:
     """Count parameters and operations of the trained head: what it remembers of training may cost at test."""
     from wtal.models.cost import cost
 
-    counted = cost(trained_head(run).head, run.record["feature_dims"], _SNIPPETS)
+    counted = cost(trained_head(run).head, run.feature_dims, _SNIPPETS)
     return counted.parameters, counted.macs
 
 
 def _seconds(folder: Path) -> float:
     """Training time of one seed: the mean of the logged steps times their number."""
-    path = folder / "log.jsonl"
+    path = folder / LOG
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
     return fmean(line["seconds"] for line in lines) * lines[-1]["step"] if lines else math.nan
 

@@ -46,12 +46,12 @@ class Printed:
         if not self.mAP:
             return []
         stands_on = ", ".join(part for part in (self.features, self.protocol) if part)
-        found = [f"reported rows are printed in {self.source}" + (f" ({stands_on})" if stands_on else "")]
+        notes = [f"reported rows are printed in {self.source}" + (f" ({stands_on})" if stands_on else "")]
         differences = self._differences(store, videos, classes, protocol)
         if differences:
-            return [*found, f"not comparable with reported rows: {'; '.join(differences)}"]
+            return [*notes, f"not comparable with reported rows: {'; '.join(differences)}"]
         condition = self._condition(store)
-        return [*found, f"comparable with reported rows only if {condition}"] if condition else found
+        return [*notes, f"comparable with reported rows only if {condition}"] if condition else notes
 
     def comparable(
         self, store: FeatureStore, videos: int, classes: int, protocol: str = DEFAULT_PROTOCOL

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from wtal.config import digest
-from wtal.data.files import write_json
 from wtal.data.locks import locked
 from wtal.errors import UsageError
 from wtal.models.localization.config import FUSED, LocalizeConfig
@@ -20,7 +19,7 @@ from wtal.pipeline.ensemble_run import refuse_unfit, refuse_unfused
 from wtal.pipeline.ensembles.members import Member, gather, joined_features, joined_rules, lacking
 from wtal.pipeline.ensembles.parts import ActivationParts, DetectionParts, EnsembleParts
 from wtal.pipeline.progress import SILENT, Reporter
-from wtal.pipeline.runs import By, Run, overridden
+from wtal.pipeline.runs import ACTIVATIONS, By, Run, is_run, overridden
 from wtal.pipeline.workspace import Workspace, relative
 
 _NAMED = 4
@@ -105,7 +104,7 @@ def _identity(members: Sequence[Member], marks: Sequence[str], by: By, own: Loca
     parts = [
         {
             "head": member.run.recipe.head_name,
-            "seed": member.run.record["seed"],
+            "seed": member.run.seed,
             "weight": member.weight,
             "mark": mark,
             "localize": digest(member.localize.plain()),
@@ -138,13 +137,13 @@ def _is_made(folder: Path, identity: Mapping[str, Any]) -> bool:
     Raises:
         UsageError: when the folder holds anything else.
     """
-    if not (folder / "run.json").is_file():
+    if not is_run(folder):
         others = [path.name for path in folder.iterdir() if not path.name.startswith(".")] if folder.is_dir() else []
         if others:
             raise UsageError(f"{folder} is no ensemble and holds other files ({min(others)}); name another with --out")
         return False
     run = Run.open(folder)
-    if run.record.get("ensemble", {}).get("digest") != digest(identity, 16):
+    if run.ensemble_digest != digest(identity, 16):
         raise UsageError(
             f"{folder} holds another run, or an ensemble of other members, weights or localization, or of what they "
             "were before; name another with --out, or remove it"
@@ -159,9 +158,9 @@ def _make(
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder / ".lock"):
         if not _is_made(folder, identity):
-            write_json(folder / "run.json", _describe(folder, identity, members, own))
-            parts.fill(folder, {"digest": digest(identity, 16)})
-            write_json(folder / "finished.json", {"members": len(members)})
+            run = Run.write(folder, _describe(folder, identity, members, own))
+            parts.fill(run, {"digest": digest(identity, 16)})
+            run.finish({"members": len(members)})
 
 
 def _describe(folder: Path, identity: dict[str, Any], members: Sequence[Member], own: LocalizeConfig) -> dict[str, Any]:
@@ -180,7 +179,7 @@ def _describe(folder: Path, identity: dict[str, Any], members: Sequence[Member],
             "evaluate": identity["evaluate"],
         },
         "seed": None,
-        "store": "activations" if by == "activations" else relative(first.run.store_folder(), folder, 1),
+        "store": ACTIVATIONS if by == "activations" else relative(first.run.store_folder(), folder, 1),
         "annotations": relative(first.run.annotations_file(), folder, 1),
         "features": joined_features(members),
         "feature_dims": {},

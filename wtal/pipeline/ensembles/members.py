@@ -126,16 +126,12 @@ def joined_features(members: Sequence[Member]) -> dict[str, Any]:
         return dict(members[0].run.features)
     backbones = dict.fromkeys(str(member.run.features.get("backbone", "unknown")) for member in stores.values())
     learned = {
-        f"{stream} of {_store_name(member)}": weights
+        f"{stream} of {member.run.store_name}": weights
         for member in stores.values()
         for stream, weights in member.run.features.get("weights", {}).items()
     }
     parts = [member.run.features for member in stores.values()]
     return {"backbone": "+".join(backbones), "weights": learned, "ensemble": parts}
-
-
-def _store_name(member: Member) -> str:
-    return Path(member.run.record["store"]).name
 
 
 def common_ids(members: Sequence[Iterable[str]]) -> list[dict[str, str]]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,6 +18,7 @@ from wtal.pipeline.detect import detect
 from wtal.pipeline.ensemble_run import open_means, write_pool
 from wtal.pipeline.ensembles.members import Member, common_ids, mark_of_file, mark_of_store
 from wtal.pipeline.progress import Reporter
+from wtal.pipeline.runs import Run
 
 
 class EnsembleParts(Protocol):
@@ -27,7 +27,7 @@ class EnsembleParts(Protocol):
     marks: list[str]
     ids: list[dict[str, str]]
 
-    def fill(self, folder: Path, identity: Mapping[str, Any]) -> None:
+    def fill(self, run: Run, identity: Mapping[str, Any]) -> None:
         """Write them into an ensemble's folder."""
 
 
@@ -49,9 +49,9 @@ class ActivationParts(EnsembleParts):
         self.marks = [mark_of_store(opened.activations) for opened in self.opened]
         self.ids = common_ids([opened.store.ids for opened in self.opened])
 
-    def fill(self, folder: Path, identity: Mapping[str, Any]) -> None:
+    def fill(self, run: Run, identity: Mapping[str, Any]) -> None:
         """Write the means as the ensemble's activations."""
-        writer = StoreWriter.open(folder / "activations", {"ensemble": dict(identity)})
+        writer = StoreWriter.open(run.activations_folder(), {"ensemble": dict(identity)})
         attends = any("attention" in opened.activations.dims for opened in self.opened)
         classes = self.opened[0].member.run.classes
         everything = sorted(set().union(*self.ids))
@@ -137,11 +137,11 @@ class DetectionParts(EnsembleParts):
         self.marks = [mark_of_file(file) for file in files]
         self.ids = common_ids(self.detections)
 
-    def fill(self, folder: Path, identity: Mapping[str, Any]) -> None:
+    def fill(self, run: Run, identity: Mapping[str, Any]) -> None:
         """Write the pool of the ensemble, one file per member."""
         shared = sorted(set.intersection(*(set(names) for names in self.ids)))
         pool: list[dict[str, list[Detection]]] = []
         for own, names in zip(self.detections, self.ids, strict=True):
             scale = typical_best([own[names[key]] for key in shared])
             pool.append({key: [replace(d, score=d.score / scale) for d in own[name]] for key, name in names.items()})
-        write_pool(folder, pool)
+        write_pool(run.folder, pool)

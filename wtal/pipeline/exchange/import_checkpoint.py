@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from wtal.config import Config, digest
 from wtal.data.annotations import read_annotations
-from wtal.data.files import file_sha256, write_json
+from wtal.data.files import file_sha256
 from wtal.data.store import FeatureStore
 from wtal.errors import UsageError, WeightsError
 from wtal.pipeline.recipe import Recipe, load_recipe, recipe_names
+from wtal.pipeline.runs import Run
 from wtal.pipeline.train import TrainInputs, describe, make_head, resolve_early
 from wtal.pipeline.workspace import Workspace
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from wtal.models.head import Head
 
 _MOST_CLASSES = 1000
-"""That a number read off a tensor is taken for."""
+"""Largest number read off a tensor that may be the number of classes."""
 
 
 @dataclass(frozen=True)
@@ -79,9 +80,9 @@ def import_checkpoint(
     name = f"{head}-imported-{digest([hashes, described.plain(), store.identity, list(dataset.classes)])}"
     folder = workspace.runs / name / "seed-0"
     described_run = describe(inputs, store, dataset, described, 0, folder)
-    write_json(folder / "run.json", {**described_run, "imported": hashes})
+    run = Run.write(folder, {**described_run, "imported": hashes})
     write_finished(fresh, folder)
-    write_json(folder / "finished.json", {"step": 0, "selection_score": None})
+    run.finish({"step": 0, "selection_score": None})
     return folder
 
 

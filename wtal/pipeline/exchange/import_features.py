@@ -25,7 +25,7 @@ SAMPLE = 20
 """Videos whose length is held against the annotations before any is imported."""
 
 APART = 1.15
-"""How far rows and durations may differ, as a ratio, over the sample: rates of published sets differ by more."""
+"""Ratio by which rows and durations may differ over the sample: rates of published sets differ by more."""
 
 Specs = Mapping[str, tuple[int, str]]
 """Stream -> (D, type)."""

@@ -14,7 +14,7 @@ from wtal.errors import UsageError, WtalError
 from wtal.eval.challenges import CHALLENGES, load_challenge
 from wtal.eval.submission import NO_EXTERNAL_DATA, most_per_video, submission_head, submission_results, write_submission
 from wtal.eval.submission_check import SubmissionReport, check_submission, read_version
-from wtal.pipeline.runs import open_runs
+from wtal.pipeline.runs import Run
 from wtal.pipeline.workspace import Workspace
 
 _UNKNOWN = (
@@ -44,7 +44,7 @@ class _Entries:
 
 
 def submit(
-    source: Path,
+    source: Run | Path,
     challenge: str,
     workspace: Workspace,
     out: Path | None = None,
@@ -55,16 +55,16 @@ def submit(
     external_data: str = "",
     most: int | None = None,
 ) -> Submission:
-    """Write the challenge's JSON for one seed of a run (its own detections, or others of it), or for a detection file.
+    """Write the challenge's JSON for a run (its own detections, or others of it), or for a detection file.
 
     `external_data` says what other data went in, `none` that none did; without it the detections' own word is taken.
     `most` keeps that many of a video's detections, the best. The bytes that are checked are those that are published.
 
     Raises:
-        UsageError: when the run has several seeds.
+        UsageError: when the run has no detections yet, or the file is not there.
         WtalError: when the challenge would refuse the file; nothing is written then.
     """
-    if source.is_dir():
+    if isinstance(source, Run):
         entries = _from_run(source, annotations, subset, detections)
     else:
         entries = _from_file(source, annotations, subset)
@@ -113,12 +113,7 @@ def stated_challenge(file: Path) -> str:
     return named[0]
 
 
-def _from_run(folder: Path, annotations: Path | None, subset: str | None, detections: Path | None) -> _Entries:
-    seeds = open_runs(folder)
-    if len(seeds) > 1:
-        named = ", ".join(str(seed.folder) for seed in seeds)
-        raise UsageError(f"{folder} has {len(seeds)} seeds; submit one of them: {named}")
-    run = seeds[0]
+def _from_run(run: Run, annotations: Path | None, subset: str | None, detections: Path | None) -> _Entries:
     file = detections or run.detections()
     dataset = read_annotations(annotations or run.annotations_file())
     subset = subset or run.recipe.evaluate.test_subset

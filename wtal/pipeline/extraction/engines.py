@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from wtal.errors import WtalError, require
 from wtal.pipeline.extraction import worker
-from wtal.pipeline.extraction.machine import Engine, Machine
+from wtal.pipeline.extraction.machine import Machine, Spreading
 from wtal.pipeline.extraction.worker import Outcome
 
 _IDLE_SECONDS = 10
@@ -135,7 +135,7 @@ def _require_listener(address: str) -> None:
         socket.create_connection((url.hostname, url.port), _REACH_SECONDS).close()
 
 
-_STARTERS: dict[Engine, Callable[[Machine, int], AbstractContextManager[Pool]]] = {
+_STARTERS: dict[Spreading, Callable[[Machine, int], AbstractContextManager[Pool]]] = {
     "loky": _loky,
     "dask": _dask,
     "ray": _ray,

@@ -1,4 +1,4 @@
-"""How the work of extraction is spread: videos in flight, processes, devices, a cluster."""
+"""Spread of the work of extraction: videos in flight, processes, devices, a cluster."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -6,12 +6,13 @@ from typing import Literal
 from wtal.errors import UsageError
 from wtal.extractors.decoding.reader import TIME_LIMIT
 
-Engine = Literal["loky", "dask", "ray"]
+Spreading = Literal["loky", "dask", "ray"]
+"""Library that spreads videos over processes: those of this machine, or of a cluster that exists."""
 
 
 @dataclass(frozen=True)
 class Machine:
-    """How the work is spread.
+    """Settings that say where the work is done, and how much of it at a time.
 
     `device` is one of torch's, or several with commas between them; `time_limit` is how many seconds a reader may
     take for its next frame; `decoders` is the number of videos in flight in this process (0: one, with a GPU half as
@@ -27,7 +28,7 @@ class Machine:
     device: str = "cpu"
     time_limit: float = TIME_LIMIT
     decoders: int = 0
-    engine: Engine = "loky"
+    engine: Spreading = "loky"
     cluster: str = ""
 
     def __post_init__(self) -> None:

@@ -132,7 +132,7 @@ class _Work:
 
     @property
     def known(self) -> bool:
-        """Whether there is something to extract, of known length."""
+        """True where there is something to extract, of known length."""
         return bool(self.missing) and self.video.seconds is not None
 
     @property

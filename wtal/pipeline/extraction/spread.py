@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from wtal.data.store.writer import StoreWriter
 from wtal.errors import WtalError
-from wtal.extractors.backbones import BACKBONES
+from wtal.extractors.backbones import BACKBONES, HasVariants
 from wtal.pipeline.extraction.engines import start_pool
 from wtal.pipeline.extraction.machine import Machine
 from wtal.pipeline.extraction.videos import VideoFile
@@ -131,7 +131,7 @@ def _from_anywhere(spec: "ExtractorSpec") -> "ExtractorSpec":
     name = spec.config.backbone
     module = BACKBONES.load(name)
     leaf, colon, variant = name.partition(":")
-    if getattr(module, "VARIANTS", ()) is ANY:
+    if isinstance(module, HasVariants) and module.VARIANTS is ANY:
         variant = _absolute(variant)
     config = spec.config.model_copy(update={"backbone": f"{leaf}{colon}{variant}"})
     weights = tuple(

@@ -26,18 +26,18 @@ def find_videos(paths: Sequence[Path]) -> list[VideoFile]:
     Raises:
         UsageError: when a path does not exist, or nothing in all of them looks like a video.
     """
-    found = list(dict.fromkeys(pair for path in paths for pair in _below(path)))
-    if not found:
+    rooted = list(dict.fromkeys(pair for path in paths for pair in _below(path)))
+    if not rooted:
         raise UsageError(f"no videos in {', '.join(map(str, paths))}; videos end in .mp4, .mkv, .mov, .webm, .avi, ...")
     unique: dict[Path, Path] = {}
-    for path, root in found:
+    for path, root in rooted:
         unique.setdefault(path, root)
     ids = short_ids(unique)
     return sorted((VideoFile(ids[path], path) for path in unique), key=lambda video: video.id)
 
 
 def _below(path: Path) -> Iterable[tuple[Path, Path]]:
-    """(file, folder that its long id starts below)."""
+    """Return (file, folder that its long id starts below) of all video files at or below a path."""
     if path.is_dir():
         return [(file, path.absolute()) for file in videos_below(path)]
     if not path.exists():

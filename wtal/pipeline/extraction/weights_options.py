@@ -1,4 +1,4 @@
-"""What a person says of weights, for the streams of the backbones of one call."""
+"""Options that name weights, for the streams of the backbones of one call."""
 
 import re
 from collections.abc import Mapping, Sequence

@@ -1,6 +1,6 @@
 """Choices that the registries offer: name -> one line, for backbones also what they see."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any
 
@@ -10,9 +10,9 @@ from wtal.data.layouts import LAYOUTS
 from wtal.eval.challenges import CHALLENGES
 from wtal.eval.protocols import PROTOCOLS
 from wtal.extractors.backbone import described
-from wtal.extractors.backbones import BACKBONES
+from wtal.extractors.backbones import BACKBONES, HasVariants
 from wtal.extractors.flow import FLOWS
-from wtal.extractors.readers import READERS
+from wtal.extractors.readers import READERS, ReaderLeaf
 from wtal.extractors.weights import Weights
 from wtal.models.heads import HEADS
 from wtal.models.localization.presets import preset_names, preset_path
@@ -47,6 +47,8 @@ def inventory(kind: str) -> dict[str, str]:
         return _weights()
     if kind == "backbones":
         return _backbones()
+    if kind == "readers":
+        return {name: _reader_line(READERS.load(name)) for name in READERS.names()}
     registry = _REGISTRIES[kind]
     return {name: _line(registry.load(name)) for name in registry.names()}
 
@@ -71,11 +73,14 @@ def details(kind: str) -> dict[str, Any]:
 
 
 def _line(module: object) -> str:
-    """Return the first sentence of a leaf's docstring, and why it cannot be used here where it says so."""
-    line = (module.__doc__ or "").strip().partition("\n")[0]
-    why_not: Callable[[], str | None] | None = getattr(module, "why_not", None)
-    reason = why_not() if why_not else None
-    return f"{line} (not usable here: {reason})" if reason else line
+    """Return the first line of a leaf's docstring."""
+    return (module.__doc__ or "").strip().partition("\n")[0]
+
+
+def _reader_line(module: ReaderLeaf) -> str:
+    """Return the first line of a reader's docstring, and why it cannot be used here where it says so."""
+    reason = module.why_not()
+    return f"{_line(module)} (not usable here: {reason})" if reason else _line(module)
 
 
 def _weights() -> dict[str, str]:
@@ -103,8 +108,8 @@ def _backbones() -> dict[str, str]:
         module = BACKBONES.load(name)
         present = sum(weights_file(weights).is_file() for weights in module.WEIGHTS.values())
         parts = [_line(module), f"streams {', '.join(module.STREAMS)}"]
-        if variants := getattr(module, "VARIANTS", ()):
-            parts.append(f"variants {', '.join(variants)}")
+        if isinstance(module, HasVariants) and module.VARIANTS:
+            parts.append(f"variants {', '.join(module.VARIANTS)}")
         parts.append(f"{present} of {len(module.WEIGHTS)} weights present" if module.WEIGHTS else "")
         texts[name] = "\n".join(["; ".join(filter(None, parts)), *_inputs(name)])
     return texts

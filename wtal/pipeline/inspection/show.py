@@ -11,7 +11,7 @@ from wtal.data.video_ids import VIDEO_SUFFIXES
 from wtal.errors import FormatError, UsageError
 from wtal.models.localization.config import LocalizeConfig
 from wtal.models.training.config import TrainConfig
-from wtal.pipeline.runs import Run, holds_run, open_runs, weights_of
+from wtal.pipeline.runs import holds_run, open_runs, weights_of
 
 
 def describe(source: Path) -> dict[str, Any]:
@@ -25,7 +25,7 @@ def describe(source: Path) -> dict[str, Any]:
     if (source / "index.json").is_file():
         return {"kind": "store", **describe_store(FeatureStore.open(source))}
     if source.is_dir() and holds_run(source):
-        return {"kind": "run", "path": str(source), "seeds": [_seed(run) for run in open_runs(source)]}
+        return {"kind": "run", "path": str(source), "seeds": [run.to_json() for run in open_runs(source)]}
     if source.suffix.lower() in VIDEO_SUFFIXES:
         return _video(source)
     for read in (_annotations, _detections):
@@ -34,10 +34,6 @@ def describe(source: Path) -> dict[str, Any]:
         except FormatError as error:
             reason = error
     raise UsageError(f"{source} is no store, run, annotation file, detection file or video ({reason})")
-
-
-def _seed(run: Run) -> dict[str, Any]:
-    return {"path": str(run.folder), "finished": run.finished, **run.record}
 
 
 def _annotations(path: Path) -> dict[str, Any]:

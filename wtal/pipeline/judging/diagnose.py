@@ -21,7 +21,7 @@ from wtal.pipeline.judging.ground_truth import Rules, rules_of
 from wtal.pipeline.judging.observed import observe
 from wtal.pipeline.judging.run_pictures import observed_sections
 from wtal.pipeline.judging.sources import Question, Source, only_source
-from wtal.pipeline.judging.tables import Figures, averages
+from wtal.pipeline.judging.tables import Figures, shown_averages
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.runs import TUNED
 from wtal.report.characteristics import characteristic_sections
@@ -142,7 +142,7 @@ def _index_of(tious: Sequence[float], at: float | None) -> int:
 
 def _precision(judged: _Judged) -> Section:
     evaluation = judged.diagnosis.evaluation
-    means = {name or "all": mean for name, mean in averages(evaluation.mAP).items()}
+    means = {name or "all": mean for name, mean in shown_averages(evaluation.mAP).items()}
     tables = (
         PageTable(
             "Percent, by threshold of tIoU", {"mAP": {tiou_key(t): _percent(v) for t, v in evaluation.mAP.items()}}

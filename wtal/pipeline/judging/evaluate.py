@@ -1,7 +1,7 @@
 """The road from detections to mAP, which `wtal evaluate`, `wtal run` and `wtal compare` share; and other figures.
 
-`evaluate` judges the detection files of one or several seeds; `compare` sets two of them side by side; proposals and
-video-level labels have definitions of their own.
+`evaluate` judges the detection files of one or several seeds; `compare_sources` sets two of them side by side;
+proposals and video-level labels have definitions of their own.
 """
 
 from collections.abc import Mapping, Sequence
@@ -113,7 +113,7 @@ def evaluate(sources: Sequence[Source], question: Question, reporter: Reporter =
     return DetectionJudgement(figures, value, tuple(sources), rules, evaluations, judged)
 
 
-def compare(
+def compare_sources(
     path: Path, other: Path, question: Question, draws: int, seed: int, reporter: Reporter = SILENT
 ) -> Judgement:
     """Judge the difference of two detection files, or of two seeds, with bootstrap intervals.

@@ -8,12 +8,8 @@ Figure 4).
 from collections.abc import Callable, Mapping, Sequence
 
 from wtal.errors import UsageError, WtalError
-from wtal.pipeline.judging.ground_truth import rules_of
-from wtal.pipeline.judging.observed import Observed, chosen, observe, ranked_videos
+from wtal.pipeline.judging.observed import Observed, chosen, ranked_videos
 from wtal.pipeline.judging.snippet_pictures import embedding_section
-from wtal.pipeline.judging.sources import Question, source_of
-from wtal.pipeline.progress import SILENT, Reporter
-from wtal.pipeline.runs import Run
 from wtal.report.activations import video_picture
 from wtal.report.failures import missed_annotations, surest_false_positives, worst_videos
 from wtal.report.page import Picture, Section
@@ -24,34 +20,12 @@ _FAILURES = 3
 """Pictures of failure cases, beside the worst video."""
 
 
-def run_sections(
-    run: Run,
-    videos: Sequence[str] = (),
-    seed: int = 0,
-    question: Question | None = None,
-    at: float = 0.5,
-    reporter: Reporter = SILENT,
-) -> list[Section]:
+def observed_sections(observed: Observed, videos: Sequence[str] = (), seed: int = 0) -> list[Section]:
     """Draw the sections on a run: activations, failure cases, embedded snippets, pseudo labels.
 
-    `videos` are shown, by default the best, the median and the worst. `question` says what is judged, `at` the tIoU at
-    which a detection is a true positive, `seed` that of t-SNE and of the snippets drawn for it. What cannot be drawn
-    (the features have gone, scikit-learn is not installed) has a section that says why. An ensemble has no head to ask,
-    one by detections has nothing at all. Nothing is written.
-
-    Raises:
-        UsageError: when the run has no detections, or a video is unknown.
-        StoreError: when the run's activations have gone.
-        MissingExtraError: when matplotlib is not installed.
-    """
-    question = question or Question()
-    source = source_of(run, question)
-    rules = rules_of(source, question)
-    return observed_sections(observe(source, rules, rules.truth.judged(source, reporter), question, at), videos, seed)
-
-
-def observed_sections(observed: Observed, videos: Sequence[str] = (), seed: int = 0) -> list[Section]:
-    """Draw the same of a run whose detections are judged already.
+    `videos` are shown, by default the best, the median and the worst; `seed` is that of t-SNE and of the snippets drawn
+    for it. What cannot be drawn (the features have gone, scikit-learn is not installed) has a section that says why. An
+    ensemble has no head to ask, one by detections has nothing at all. Nothing is written.
 
     Raises:
         UsageError: when a video is unknown.

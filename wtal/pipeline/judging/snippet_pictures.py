@@ -120,7 +120,7 @@ def _sampled(
 
 
 def _share(lengths: Sequence[int], most: int) -> int:
-    """So many snippets of each video, or all that it has, make at most `most`; at least one."""
+    """Return the number of snippets to take of each video, or all that it has, for at most `most`; at least one."""
     counts, best = np.array(lengths), 1
     while best < counts.max(initial=0) and np.minimum(counts, best + 1).sum() <= most:
         best += 1

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from wtal.eval.bootstrap import AVERAGE
-from wtal.eval.thresholds import covered_ranges, mean_over, tiou_key
+from wtal.eval.thresholds import averages, covered_ranges, mean_over, tiou_key
 
 FORMATS = ("text", "markdown", "csv", "json")
 
@@ -35,17 +35,17 @@ class Figures:
 def tiou_row(by_tiou: Mapping[float, float]) -> dict[str, float]:
     """Return the cells of one row: a figure at each threshold, then its means over thresholds."""
     at = {f"@{tiou_key(tiou)}": value for tiou, value in by_tiou.items()}
-    return at | {f"{AVERAGE} {name}".strip(): value for name, value in averages(by_tiou).items()}
+    return at | {f"{AVERAGE} {name}".strip(): value for name, value in shown_averages(by_tiou).items()}
 
 
-def averages(by_tiou: Mapping[float, float]) -> dict[str, float]:
+def shown_averages(by_tiou: Mapping[float, float]) -> dict[str, float]:
     """Return the means that papers print: `0.1:0.7` -> mean over these thresholds.
 
     Where none of these ranges is all thresholds, the mean over all has an empty name.
     """
-    ranges = covered_ranges([*by_tiou])
-    whole = {} if any(len(inside) == len(by_tiou) for inside in ranges.values()) else {"": tuple(by_tiou)}
-    return {name: mean_over(by_tiou, inside) for name, inside in (ranges | whole).items()}
+    means, ranges = averages(by_tiou), covered_ranges([*by_tiou])
+    covers_all = any(len(inside) == len(by_tiou) for inside in ranges.values())
+    return means if covers_all else {**means, "": mean_over(by_tiou, by_tiou)}
 
 
 def text_table(figures: Figures) -> str:
