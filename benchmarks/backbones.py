@@ -24,10 +24,10 @@ from benchmarks import _naive
 from benchmarks._report import arguments, report
 from benchmarks._scene import moving_frames
 from benchmarks._turns import rates, rows, short, take_turns
+from benchmarks._video_flow import flows_of
 from wtal.extractors import create_backbone
 from wtal.extractors.backbone import Backbone
 from wtal.extractors.backbones import BACKBONES
-from wtal.extractors.execution.video_pass import flows_of
 from wtal.extractors.execution.windows import Windows
 from wtal.extractors.optical_flow import FlowMethod, create_flow
 

@@ -26,11 +26,12 @@ from benchmarks._memory import followed
 from benchmarks._report import arguments, report
 from benchmarks._scene import moving_frames
 from benchmarks._turns import short, take_turns
+from benchmarks._video_flow import flows_of
 from wtal.extractors.decoding.isolated import ReaderProcess
 from wtal.extractors.execution.config import ExtractConfig
 from wtal.extractors.execution.extractor import FLOW, Extractor, ExtractorSpec
 from wtal.extractors.execution.stage_times import TimeTable
-from wtal.extractors.execution.video_pass import StreamFeatures, flows_of
+from wtal.extractors.execution.video_pass import StreamFeatures
 from wtal.extractors.execution.worker_stage import Stage
 from wtal.extractors.optical_flow import create_flow
 from wtal.pipeline.extraction.extract import extract_all

@@ -19,7 +19,7 @@ from wtal.data.grid import SnippetGrid
 from wtal.data.segments import Detection
 from wtal.models.localization.config import LocalizeConfig
 from wtal.models.localization.localize import localize_many
-from wtal.models.localization.proposals import outer_inner, runs_above
+from wtal.models.localization.proposals import SignalColumns, contrast, maximal_runs
 from wtal.models.localization.signals import Activations, signals_of
 from wtal.models.localization.suppression import nms
 
@@ -105,8 +105,9 @@ def by_class(videos: Sequence[Video]) -> list[list[Detection]]:
     levels = np.array(thresholds())
 
     def one(signal: np.ndarray, score: float) -> list[tuple[int, int, float]]:
-        found = runs_above(signal, levels)
-        values = outer_inner(signal, found, CONFIG.inflation, CONFIG.outer_weight) + CONFIG.video_weight * score
+        columns = SignalColumns.of([signal[:, None]])
+        found = maximal_runs(columns, levels)
+        values = contrast(columns, found, CONFIG.inflation, CONFIG.outer_weight) + CONFIG.video_weight * score
         kept = nms(found.astype(np.float64), values, CONFIG.nms_tiou)
         return [(int(a), int(b), float(v)) for (a, b), v in zip(found[kept], values[kept], strict=True)]
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import LONGEST
+
 ROOT = Path(__file__).resolve().parents[1] / "wtal"
 FILES = sorted(ROOT.rglob("*.py"))
 TESTS = ROOT.parent / "tests"
@@ -164,6 +166,22 @@ def test_help_needs_neither_torch_nor_cv2_nor_numba(code):
 def test_the_reader_process_needs_no_torch():
     check = "import wtal.extractors.decoding.reader_process, sys; assert 'torch' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
+
+
+def test_the_longest_files_of_tests_exist():
+    assert [name for name in LONGEST if not (TESTS / name).is_file()] == []
+
+
+def test_docstrings_begin_with_a_verb_or_a_noun():
+    """A clause (what it is, how it goes) has to be read to its end before it says anything."""
+    kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    clauses = []
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            text = ast.get_docstring(node) if isinstance(node, kinds) else None
+            if text and text.split()[0] in {"Of", "What", "As", "How", "Whether"}:
+                clauses.append(f"{path.relative_to(ROOT)}: {text.splitlines()[0]}")
+    assert clauses == []
 
 
 def test_no_machine_path_and_no_unfinished_word():

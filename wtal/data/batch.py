@@ -22,7 +22,7 @@ class SnippetBatch:
 
     `streams`: name -> (B, T, D) features, zero where padded. `mask`: (B, T) bool, True where a snippet is real; real
     snippets come first. `labels`: (B, C) multi-hot floats without background, None at inference. `ids` and `grids`
-    have one entry a video, and are empty where the features came without them.
+    have one entry per video, and are empty where the features came without them.
     """
 
     streams: dict[str, Tensor]

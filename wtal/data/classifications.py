@@ -33,7 +33,7 @@ def read_classifications(path: Path) -> dict[str, dict[str, float]]:
 
 
 def holds_classifications(path: Path) -> bool:
-    """Whether a file is JSON results of which none has a segment, and some have a label."""
+    """Tell whether a file is JSON results of which none has a segment, and some have a label."""
     content = read_json(path) if path.suffix.lower() == ".json" else None
     results = content.get("results") if isinstance(content, dict) else None
     lists = [entries for entries in results.values() if isinstance(entries, list)] if isinstance(results, dict) else []

@@ -98,8 +98,8 @@ def bare_id(name: str) -> str:
 def match_ids(wanted: Iterable[str], present: Iterable[str]) -> dict[str, str]:
     """Ids of a dataset -> ids of a store, where a store has them: equal, or equal but for a `v_` before either."""
     stored = set(present)
-    found = {name: match_id(name, stored) for name in wanted}
-    return {name: match for name, match in found.items() if match is not None}
+    matches = {name: match_id(name, stored) for name in wanted}
+    return {name: match for name, match in matches.items() if match is not None}
 
 
 def match_id(name: str, present: Container[str]) -> str | None:

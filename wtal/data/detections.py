@@ -68,7 +68,7 @@ def write_detections(
 
 
 def read_made(path: Path) -> dict[str, Any]:
-    """How a file's detections came about, as `write_detections` wrote it behind them; empty where it does not say.
+    """Read how a file's detections came about, as `write_detections` wrote it; empty where the file does not say.
 
     Of a file of ours only the end is read, however long it is; of one that says it elsewhere, all.
 
@@ -110,7 +110,7 @@ def to_json(detection: Detection) -> dict[str, Any]:
 
 
 def is_number(value: object) -> bool:
-    """Whether a JSON value is a finite number: neither true, a text, NaN nor infinite."""
+    """Tell whether a JSON value is a finite number: neither true, a text, NaN nor infinite."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 

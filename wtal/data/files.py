@@ -106,7 +106,7 @@ def read_head(path: Path, size: int = 1 << 20) -> str:
 
 
 def encoding_of(head: bytes) -> str:
-    """How a text is encoded whose first bytes are these: UTF-16 where it says so, else UTF-8."""
+    """Return the encoding of a text by its first bytes: UTF-16 where they say so, else UTF-8."""
     return "utf-16" if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
 
 

@@ -112,11 +112,11 @@ class JsonStream:
             raise self._error("Extra data", self._at)
 
     def _take(self, wanted: str) -> str:
-        found = self.peek()
-        if not found or found not in wanted:
+        character = self.peek()
+        if not character or character not in wanted:
             raise self._error(f"Expecting {' or '.join(map(repr, wanted))}", self._at)
         self._at += 1
-        return found
+        return character
 
     def _fill(self, size: int) -> bool:
         """Drop what was taken and read on; False at the file's end."""

@@ -73,7 +73,7 @@ def find(path: Path, suffix: str) -> list[Path]:
 
 
 def per_video(path: Path, suffix: str, rows: Rows, widths: Widths, dims: Mapping[str, int]) -> list[Item]:
-    """A file a video, or one a stream and video: below `rgb/` and `flow/`, or with `_rgb` and `_flow` behind its name.
+    """A file per video, or per stream and video: below `rgb/` and `flow/`, or with `_rgb` and `_flow` behind its name.
 
     `rows` reads one file, `widths` splits the columns where a file has all streams. The streams of `dims`, where they
     have other names, are known by these.

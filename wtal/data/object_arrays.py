@@ -126,8 +126,8 @@ class _ArrayStandIn:
             if not isinstance(content, list) or len(content) != count:
                 raise pickle.UnpicklingError(f"an array of {count} objects has others")
             flat = np.empty(count, dtype=object)
-            for i, one in enumerate(content):
-                flat[i] = _plain(one)
+            for i, element in enumerate(content):
+                flat[i] = _plain(element)
         else:
             if not isinstance(content, bytes) or len(content) != count * dtype.value.itemsize:
                 raise pickle.UnpicklingError(f"an array {shape} of {dtype.value} has other bytes")
@@ -145,14 +145,14 @@ def _plain(value: Any) -> Any:
 
 
 def _scalar(dtype: _DtypeStandIn, content: bytes) -> Any:
-    """What numpy writes for a single number or text."""
+    """Read what numpy writes for a single number or text."""
     if dtype.value.hasobject or len(content) != dtype.value.itemsize:
         raise pickle.UnpicklingError(f"a {dtype.value} has other bytes")
     return np.frombuffer(content, dtype.value)[0]
 
 
 def _latin1(text: str, encoding: str) -> bytes:
-    """What Python 3 writes for bytes in old pickles: an encoding of text, of which only this one is known."""
+    """Read what Python 3 writes for bytes in old pickles: a text and its encoding, of which only this one is known."""
     if encoding != "latin1":
         raise pickle.UnpicklingError(f"it asks for the encoding {encoding!r}")
     return text.encode("latin1")

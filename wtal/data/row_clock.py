@@ -1,4 +1,4 @@
-"""How rows of published features become seconds: each set has its own rate, and a wrong one moves every segment."""
+"""Clocks of the rows of published features: each set has its own rate, and a wrong one moves every segment."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from wtal.errors import FormatError, UsageError
 
 @dataclass(frozen=True)
 class RowClock:
-    """How rows become seconds: at a rate, else by the note of the exporter, else spread over the durations."""
+    """A clock of rows, in seconds: at a rate, else by the note of the exporter, else spread over the durations."""
 
     rate: tuple[Fraction, Fraction] | None
     note: Note | None

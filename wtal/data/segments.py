@@ -38,7 +38,7 @@ class Annotation(Segment):
 
 @dataclass(frozen=True, slots=True)
 class Detection(Segment):
-    """What a detector answers: a segment, its class, and a score (higher is surer)."""
+    """Answer of a detector: a segment, its class, and a score (higher is surer)."""
 
     label: str
     score: float

@@ -21,7 +21,7 @@ class Table:
 
 
 def is_table(path: Path, needed: Sequence[str]) -> bool:
-    """Whether the first line of the file is a header that has all the `needed` columns."""
+    """Tell whether the first line of the file is a header that has all the `needed` columns."""
     head = read_head(path, 1 << 16).splitlines()
     return bool(head) and any(set(needed) <= set(_cells(head[0], delimiter)) for delimiter in _DELIMITERS)
 

@@ -37,7 +37,7 @@ AnyPath = TypeVar("AnyPath", bound=PurePath)
 
 
 def is_video_name(path: PurePath) -> bool:
-    """Whether a name ends as a video's does, or as a sound track's that was cut from one: `x.mp4`, `x.mp4.audio.mp3`.
+    """Tell whether a name ends as a video's does, or as that of a sound track cut from one: `x.mp4`, `x.mp4.audio.mp3`.
 
     The sound track holds no picture: it is taken so that it is named as a failure, and not passed over in silence.
     """
@@ -46,7 +46,7 @@ def is_video_name(path: PurePath) -> bool:
 
 
 def is_video_file(path: Path) -> bool:
-    """Whether there is a file, or a link that leads nowhere, with a video's name."""
+    """Tell whether there is a file, or a link that leads nowhere, with a video's name."""
     return is_video_name(path) and (path.is_file() or (path.is_symlink() and not path.exists()))
 
 

@@ -1,4 +1,4 @@
-"""How sure a difference between two detection files is: a paired bootstrap over videos.
+"""Certainty of a difference between two detection files: a paired bootstrap over videos.
 
 The videos are drawn anew, as many as there are, with replacement, and both files are judged on the same draw; a video
 that is drawn twice is two videos. From many draws come intervals of each file's figures and of their difference, and
@@ -121,7 +121,7 @@ def _figures(ranking: Ranking, weights: Ints | None, means: Mapping[str, list[in
 
 
 def _weights(ranking: Ranking, draws: int, seed: int) -> Iterator[Ints]:
-    """How often each video is drawn, (V,)."""
+    """Yield how often each video is drawn, (V,)."""
     _, annotated = ranking.truth
     videos, rng = ranking.videos, np.random.Generator(np.random.PCG64(seed))
     for _ in range(draws):

@@ -1,4 +1,4 @@
-"""What annotations are like: their length, how much of their video they cover, how many of their class it has.
+"""Characteristics of annotations: their length, how much of their video they cover, how many of their class it has.
 
 Each characteristic has buckets from XS to XL. Two tables of edges are those of the source, for ActivityNet (and HACS)
 and for THUMOS14; `fifths` puts about as many annotations into each bucket as into the others, for any collection. A
@@ -51,7 +51,7 @@ class Characteristic:
 
     @property
     def ranges(self) -> tuple[str, ...]:
-        """What each bucket holds, without the unit: `≤3`, `3–6`, ..., `>18`."""
+        """Return the range of each bucket, without the unit: `≤3`, `3–6`, ..., `>18`."""
         texts = [f"{edge * (100 if self.name == 'coverage' else 1):.3g}" for edge in self.edges]
         if not texts:
             return ("all",)

@@ -27,7 +27,7 @@ from wtal.eval.thresholds import averages, check_tious, mean_over, parse_tious, 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What the judge found; all figures are fractions.
+    """Figures of the judge; all of them are fractions.
 
     `ap` is class -> threshold -> average precision, over the classes of the ground truth. `ignored` is label -> number
     of detections that were left out because the ground truth has no such class. `strangers` counts the detections in
@@ -108,7 +108,7 @@ def evaluate_detections(
 
 
 def evaluation_of(judged: Judged, thresholds: Sequence[float], protocol: str) -> Evaluation:
-    """What was judged at these thresholds, by that protocol, in figures."""
+    """Return the figures of what was judged at these thresholds, by that protocol."""
     values = judged.ranking.average_precision().T.tolist()
     ap = {label: dict(zip(thresholds, row, strict=True)) for label, row in zip(judged.classes, values, strict=True)}
     return Evaluation(tuple(thresholds), ap, judged.ignored, judged.strangers, protocol, judged.remarks)

@@ -54,7 +54,7 @@ class Bucket:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What was found at K thresholds; all but the counts are fractions.
+    """Findings at K thresholds; all but the counts are fractions.
 
     `counts` (K, 11, 7) are detections by slice of rank, as `by_rank` has them, and by place in `OUTCOMES`. `normalized`
     (K,) is mAP_N of all annotations, `missed` and `late` (K,) are their shares. `characteristics` is name -> buckets.
@@ -146,7 +146,7 @@ def diagnosis_of(judged: Judged, tious: Sequence[float], protocol: str, known: S
 
 @dataclass(frozen=True)
 class _Reference:
-    """What was judged, how many false positives come before each true one (T,), and which of these come late (T,)."""
+    """The ranking, how many false positives come before each true one (T,), and which of these come late (T,)."""
 
     judged: Judged
     before: Ints

@@ -1,4 +1,4 @@
-"""What became of each detection: a true positive, or which kind of false positive.
+"""Outcome of each detection: a true positive, or which kind of false positive.
 
 A false positive is told by the annotation of its video that it overlaps most, of whatever class; of equal overlaps one
 of its own class. Where that overlap reaches the threshold, it is a `duplicate` (own class: another detection has taken

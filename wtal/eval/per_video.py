@@ -1,4 +1,4 @@
-"""What the judge says of each video: how well its segments are found, what was found wrongly, what was missed.
+"""The judge's verdict on each video: how well its segments are found, what was found wrongly, what was missed.
 
 Average precision of a video is that of all its detections in one ranking, whatever their class: a class that is not
 shown there costs as much as a wrong place. Nobody reports it; it finds the videos that are worth a look.
@@ -35,13 +35,13 @@ class Verdict:
     @property
     def missed(self) -> tuple[Annotation, ...]:
         """Annotations that no detection took."""
-        return tuple(one for one, taken in zip(self.annotations, self.recalled, strict=True) if not taken)
+        return tuple(annotation for annotation, taken in zip(self.annotations, self.recalled, strict=True) if not taken)
 
     @property
     def wrong(self) -> tuple[tuple[Detection, str], ...]:
         """False positives, best first, each with its kind."""
         pairs = zip(self.detections, self.outcomes, strict=True)
-        return tuple((one, kind) for one, kind in pairs if kind not in ("true positive", "not counted"))
+        return tuple((detection, kind) for detection, kind in pairs if kind not in ("true positive", "not counted"))
 
 
 def judge_videos(

@@ -28,7 +28,7 @@ class Ranking:
     interpolated: bool
 
     def average_precision(self, weights: Ints | None = None) -> Floats:
-        """How often each video is there (V,), all of them once where None -> average precision (K, C).
+        """Counts of each video (V,), all of them 1 where None -> average precision (K, C).
 
         A video that is there w times is w videos with equal detections and annotations, ranked one after the other.
         Classes without an annotation in the videos that are there have NaN.
@@ -64,7 +64,7 @@ class Ranking:
         return np.asarray(np.divide(total, positives, out=np.full(total.shape, np.nan), where=positives > 0))
 
     def _before(self, weights: Ints | None) -> Ints:
-        """How many detections that count stand before each true positive in its class."""
+        """Count the detections that count and stand before each true positive in its class."""
         threshold, detection = self.hits
         first = np.searchsorted(self.label, np.arange(self.classes))[self.label[detection]]
         if weights is None and self.excused is None:

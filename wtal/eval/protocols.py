@@ -148,7 +148,7 @@ def find_protocol(name: str) -> Protocol:
 
 
 def alike(first: str, second: str) -> bool:
-    """Whether two protocols judge in one way, whatever thresholds they name.
+    """Tell whether two protocols judge in one way, whatever thresholds they name.
 
     Raises:
         UsageError: when there is none of a name.

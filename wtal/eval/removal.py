@@ -1,4 +1,4 @@
-"""What each kind of false positive costs: mean average precision as if it were not there.
+"""The cost of each kind of false positive: mean average precision as if it were not there.
 
 No false positive holds an annotation that another detection could have, so leaving some out changes no match: only how
 many false positives come before each true one. Removing all of them makes average precision the recall.
@@ -48,7 +48,7 @@ def false_before(ranking: Ranking, codes: OutcomeCodes) -> Ints:
 
 
 def removal(ranking: Ranking, before: Ints) -> Removal:
-    """What every kind of error costs; `before` (5, T) is that of `false_before`."""
+    """Return what every kind of error costs; `before` (5, T) is that of `false_before`."""
     value = np.array([_mean_ap(ranking, before, kinds) for kinds in range(_EVERY + 1)])
     alone = np.stack([value[1 << kind] - value[0] for kind in range(_KINDS)], axis=1)
     shared = np.stack([_shapley(value, kind) for kind in range(_KINDS)], axis=1)

@@ -74,7 +74,7 @@ def submission_results(
 
 
 def most_per_video(challenge: str, most: int | None = None) -> int | None:
-    """How many detections of a video a submission holds: at most `most`, and what the challenge takes; None is all."""
+    """Return the limit of detections per video: `most`, or the challenge's own where that is lower; None is all."""
     return min((cap for cap in (most, load_challenge(challenge).max_per_video) if cap is not None), default=None)
 
 

@@ -1,4 +1,4 @@
-"""Whether a challenge would take a submission: read video by video, every finding counted, the first ones named."""
+"""Check of a submission against its challenge: read video by video, every finding counted, the first ones named."""
 
 import math
 import sys
@@ -30,7 +30,7 @@ _LARGEST = sys.float_info.max
 
 @dataclass(frozen=True)
 class SubmissionReport:
-    """What is wrong with a submission (`errors`) and what is odd about it (`warnings`), a line for each kind.
+    """Faults of a submission (`errors`) and oddities (`warnings`), a line for each kind.
 
     `expected` counts the videos that the annotations want, `missing` those of them that are not there; both are None
     without annotations. `most` is the largest number of detections in a video.
@@ -46,7 +46,7 @@ class SubmissionReport:
 
     @property
     def ok(self) -> bool:
-        """Whether the challenge would take it, as far as can be known here."""
+        """True where the challenge would take it, as far as can be known here."""
         return not self.errors
 
     def to_json(self) -> dict[str, Any]:
@@ -91,7 +91,7 @@ def check_submission(
 
 
 def read_version(path: Path) -> Any:
-    """What a file says under `version`; None where it says nothing.
+    """Return the value that a file has under `version`; None where it says nothing.
 
     Raises:
         FormatError: when it is not JSON.
@@ -152,7 +152,7 @@ class _Ids:
     dataset: Dataset | None
     subset: str | None
     expected: frozenset[str] = frozenset()
-    found: set[str] = field(default_factory=set)
+    seen: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         if self.dataset is not None:
@@ -172,13 +172,13 @@ class _Ids:
         if known is None:
             tally.add(f"ids that are in another subset than {self.subset!r}", printable(name))
         else:
-            self.found.add(known)
+            self.seen.add(known)
         duration = self.dataset.videos[elsewhere].duration
         return math.inf if duration is None else duration
 
     def missing(self) -> list[str]:
         """The expected ids that were not there, sorted."""
-        return sorted(self.expected - self.found)
+        return sorted(self.expected - self.seen)
 
 
 class _Check:
@@ -289,7 +289,7 @@ def printable(text: str) -> str:
 
 
 def _is_sound(entry: Any, classes: frozenset[str], limit: float) -> bool:
-    """Whether nothing at all is to be said of an entry: the quick answer for the many that are as they should be."""
+    """Tell quickly that nothing at all is wrong with an entry, as is so of most."""
     try:
         label, score, (start, end) = entry["label"], entry["score"], entry["segment"]
     except (KeyError, TypeError, ValueError, IndexError):

@@ -1,4 +1,4 @@
-"""What a head costs: its parameters, and the multiplications of one video."""
+"""The cost of a head: its parameters, and the multiplications of one video."""
 
 import warnings
 from collections.abc import Mapping

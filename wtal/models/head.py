@@ -24,7 +24,7 @@ class HeadOutput:
     `cas`: (B, T, C + 1) class activation sequence, logits, background last; a head without a background class gives
     (B, T, C) and says so. `attention`: (B, T) in [0, 1], None where the method has none. `video_scores`: (B, C)
     probabilities without background. `extras`: whatever else the loss or a reader of the paper wants, by name.
-    `streams`: what each stream's own model says, where a head has one a stream. `embedding`: (B, T, E), the features
+    `streams`: what each stream's own model says, where a head has one per stream. `embedding`: (B, T, E), the features
     that are classified, in evaluation at least; None where each of the `streams` has its own.
     """
 
@@ -88,7 +88,7 @@ class Head(nn.Module):
         raise NotImplementedError
 
     def pseudo_labels(self, output: HeadOutput, batch: SnippetBatch) -> dict[str, Tensor]:
-        """What snippets would be taught, and what that is made of, for a reader: by name, in the order to be read.
+        """Return what snippets would be taught, and what that is made of, for a reader: by name, in the order to read.
 
         Each is (B, T, C) or (B, T, C + 1), class probabilities, or (B, T) in [0, 1], action; the pseudo labels come
         last. Methods without them, and batches without the labels that they want, have none.
@@ -99,10 +99,14 @@ class Head(nn.Module):
         """Return the representative snippets behind an answer; None where the method, or this answer, has none."""
         return None
 
+    def remembered_snippets(self) -> tuple[Tensor, Tensor] | None:
+        """Return what is remembered of other videos, (N, E) snippets, and their classes, (N,); None without any."""
+        return None
+
     def begin_step(self, moment: Moment, videos: Callable[[], Iterator[SnippetBatch]]) -> None:
         """Called before each training step, for losses that change on the way and for memories.
 
-        `videos()` gives every training video once, whole and scaled, one a batch, always in one order. What a head
+        `videos()` gives every training video once, whole and scaled, one per batch, always in one order. What a head
         keeps from here on lies in its buffers, so that a resumed run goes on with it.
         """
 
@@ -162,7 +166,7 @@ def create_head(
 def load_author_checkpoint(name: str, state_dict: Mapping[str, Any], num_classes: int, **settings: Any) -> Head:
     """A head from the authors' own state dict, in eval mode; implies `authors=True`.
 
-    A head with a model a stream takes stream -> state dict too. `settings` are what tensors cannot tell, where a
+    A head with a model per stream takes stream -> state dict too. `settings` are what tensors cannot tell, where a
     leaf's `from_authors` asks for it.
 
     Raises:
@@ -183,7 +187,7 @@ def _some_classes(count: int) -> None:
 
 
 def author_settings(name: str) -> set[str]:
-    """What a leaf's `from_authors` must be told beside the tensors, or guesses."""
+    """Names of the settings that a leaf's `from_authors` takes beside the tensors, or guesses."""
     return {*inspect.signature(HEADS.load(name).from_authors).parameters} - {"state_dict", "num_classes"}
 
 

@@ -26,7 +26,7 @@ def ask(
 
 
 def _activations(output: HeadOutput) -> Activations:
-    """Of the one video of a batch, and of each stream where a head has a model a stream."""
+    """Return the answer for the one video of a batch, and for each stream where a head has a model per stream."""
     return Activations(
         cas=output.cas[0].float().cpu().numpy(),
         attention=None if output.attention is None else output.attention[0].float().cpu().numpy(),

@@ -1,4 +1,4 @@
-"""What a head said of one video, snippet by snippet, against the ground truth and the detections made of it."""
+"""A head's answer to one video, snippet by snippet, against the ground truth and the detections made of it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ PALETTE = (BLUE, RED, GREEN, PINK, ORANGE, SKY, YELLOW)
 _CLASSES, _LEAST, _MOST = 5, 5, 50
 """Classes drawn, and detections: at least, and at most."""
 PART_LINES = ("--", ":", "-.")
-"""Of what belongs to one stream each."""
+"""Line styles of what belongs to one stream each."""
 
 
 @dataclass(frozen=True)
@@ -84,14 +84,14 @@ def _figure(case: Case, classes: Sequence[str], config: LocalizeConfig) -> "Figu
     shown = classes_shown(case.verdict, classes)
     colours = class_colours(classes, shown)
     truth = annotation_bars(case.verdict, colours)
-    found = [
-        Bar(one, colours.get(one.label, GREY), f"{one.score:.2f}", hollow=outcome != "true positive")
-        for one, outcome in best_detections(case.verdict)
+    detections = [
+        Bar(detection, colours.get(detection.label, GREY), f"{detection.score:.2f}", hollow=outcome != "true positive")
+        for detection, outcome in best_detections(case.verdict)
     ]
     edges, columns = edges_of(case.grid), {name: [*classes].index(name) for name in shown}
-    tracks: list[Track] = [Bars("annotations", truth), Bars("detections", found)]
-    for stream, one in {"": case.activations, **_streams(case.activations)}.items():
-        values = class_activations(one, config)
+    tracks: list[Track] = [Bars("annotations", truth), Bars("detections", detections)]
+    for stream, answer in {"": case.activations, **_streams(case.activations)}.items():
+        values = class_activations(answer, config)
         curves = [Curve(edges, values[:, column], colours[name]) for name, column in columns.items()]
         tracks.append(Curves(f"cas, {stream}" if stream else "cas", curves, unit=config.activation != "none"))
     if attention := _attention(case.activations, edges):
@@ -101,7 +101,7 @@ def _figure(case: Case, classes: Sequence[str], config: LocalizeConfig) -> "Figu
 
 
 def _attention(activations: Activations, edges: NDArray[np.float64]) -> list[Curve]:
-    """Of the head, and dashed of each stream."""
+    """Return the attention of the head, and dashed that of each stream."""
     alone = {name: answer.attention for name, answer in _streams(activations).items() if answer.attention is not None}
     lines = dict(zip(alone, PART_LINES, strict=False))
     curves = [Curve(edges, alone[name], GREY, line, name) for name, line in lines.items()]

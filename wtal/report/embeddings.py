@@ -68,7 +68,7 @@ def tsne(vectors: NDArray[np.float32], seed: int) -> Floats:
 
 
 def neighbours_alike(points: Points) -> tuple[float, float]:
-    """How often a snippet's nearest one of another video, by cosine, is foreground as it is; how often any one is.
+    """Shares of snippets whose nearest one of another video, by cosine, is foreground as they are; and of any pairs.
 
     It is told in the embedding, not on the plane. (nan, nan) where there are not two videos.
     """
@@ -159,7 +159,7 @@ def _dots(axes: "Axes", places: Floats, colour: str, name: str) -> None:
 def _stars(axes: "Axes", places: Floats, stars: Stars, classes: Sequence[str], colours: Mapping[str, str]) -> None:
     if not len(stars.label):
         return
-    face = [_BEHIND if one == BACKGROUND else colours.get(classes[one], GREY) for one in stars.label.tolist()]
+    face = [_BEHIND if label == BACKGROUND else colours.get(classes[label], GREY) for label in stars.label.tolist()]
     style: dict[str, Any] = {"marker": "*", "edgecolor": INK, "linewidth": 0.9, "zorder": 3}
     axes.scatter(places[:, 0], places[:, 1], s=130, c=face, **style)
     axes.scatter([], [], s=80, c="white", label="representative", **style)
@@ -174,10 +174,10 @@ def _bare(axes: "Axes", title: str) -> None:
     axes.set_title(title, fontsize=9, color=INK, loc="left", fontweight="bold")
 
 
-def _legend(where: Any, shown: Mapping[str, Any], most: int, **place: Any) -> None:
+def _legend(where: Any, shown: Mapping[str, Any], most: int, **position: Any) -> None:
     columns = min(most, max(1, len(shown)))
     style: dict[str, Any] = {"frameon": False, "fontsize": 8, "labelcolor": INK, "markerscale": 1.3}
-    where.legend([*shown.values()], [*shown], ncols=columns, **style, **place)
+    where.legend([*shown.values()], [*shown], ncols=columns, **style, **position)
 
 
 def _unit(vectors: NDArray[np.float32]) -> Floats:

@@ -54,7 +54,7 @@ def _points(diagnosis: Diagnosis) -> Section:
         "Each bar is 100 %: from below, the mAP that was reached, what each kind of false positive costs, and "
         "the recall that no detection reaches."
     )
-    rows = {name: dict(zip(keys, map(_one, values), strict=True)) for name, values in layers.items()}
+    rows = {name: dict(zip(keys, map(_decimal, values), strict=True)) for name, values in layers.items()}
     text = (
         "Without any false positive, average precision would be the recall. What lies between is shared out "
         "among the kinds: the gain of removing one, averaged over all orders in which they can be removed. So the "
@@ -118,5 +118,5 @@ def _gains(diagnosis: Diagnosis, k: int) -> Picture:
     return Picture("gains", caption, figure)
 
 
-def _one(value: float) -> str:
+def _decimal(value: float) -> str:
     return f"{value:.1f}"

@@ -1,4 +1,4 @@
-"""What a page is made of: sections of text, tables and pictures; and the page itself.
+"""The parts of a page: sections of text, tables and pictures; and the page itself.
 
 The page is one HTML file with its pictures in it: no script, no font, nothing from elsewhere, so that it can be sent to
 somebody. It follows the reader's choice of light or dark. Pictures lie beside it as PNG, too.
@@ -79,12 +79,12 @@ def write_pictures(pictures: Iterable[Picture], folder: Path) -> list[Path]:
 
 
 def _drawn(pictures: Iterable[Picture]) -> dict[str, bytes]:
-    found: dict[str, bytes] = {}
+    drawn: dict[str, bytes] = {}
     for picture in pictures:
-        if picture.name in found:
+        if picture.name in drawn:
             raise ValueError(f"two pictures are named {picture.name!r}")
-        found[picture.name] = png(picture)
-    return found
+        drawn[picture.name] = png(picture)
+    return drawn
 
 
 def png(picture: Picture) -> bytes:
@@ -97,7 +97,7 @@ def png(picture: Picture) -> bytes:
 def to_html(page: Page, drawn: Mapping[str, bytes]) -> str:
     """The page as text; `drawn` is name of a picture -> its PNG."""
     style = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
-    links = "".join(f'<a href="#s{i}">{escape(one.title)}</a>' for i, one in enumerate(page.sections))
+    links = "".join(f'<a href="#s{i}">{escape(section.title)}</a>' for i, section in enumerate(page.sections))
     facts = "".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in page.facts.items())
     return "\n".join(
         [

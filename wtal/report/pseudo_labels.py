@@ -1,4 +1,4 @@
-"""What a method teaches snippets in a video, beside what that is made of and the ground truth."""
+"""The pseudo labels that a method gives the snippets of a video, beside what they are made of and the ground truth."""
 
 from collections.abc import Mapping, Sequence
 

@@ -1,4 +1,4 @@
-"""How all pictures look: one size, one face, colours that people with any colour vision tell apart.
+"""The look of all pictures: one size, one face, colours that people with any colour vision tell apart.
 
 Figures are made as objects, without pyplot: nothing is kept open and no setting of the process changes. The colours are
 those of M. Okabe, K. Ito, Color Universal Design (2008). matplotlib is imported when the first figure is made.
@@ -57,8 +57,8 @@ def canvas(rows: int = 1, columns: int = 1, height: float = 3.4, **options: Any)
     layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.06)
     figure = Figure((WIDTH, height), layout=layout, facecolor="white")
     axes = [*figure.subplots(rows, columns, squeeze=False, **options).flat]
-    for one in axes:
-        _plain(one)
+    for panel in axes:
+        _plain(panel)
     return figure, axes
 
 

@@ -79,9 +79,11 @@ def timeline(
 
     `colours` are name -> colour, and become a legend.
     """
-    lanes = {i: lanes_of([bar.segment for bar in one.bars]) for i, one in enumerate(tracks) if isinstance(one, Bars)}
+    lanes = {
+        i: lanes_of([bar.segment for bar in track.bars]) for i, track in enumerate(tracks) if isinstance(track, Bars)
+    }
     heights = [
-        _TRACK if isinstance(one, Curves) else _ROW * max([1, *lanes.get(i, [])]) for i, one in enumerate(tracks)
+        _TRACK if isinstance(track, Curves) else _ROW * max([1, *lanes.get(i, [])]) for i, track in enumerate(tracks)
     ]
     figure, panels = canvas(
         len(tracks), height=sum(heights) + _MARGIN, sharex=True, gridspec_kw={"height_ratios": heights, "hspace": 0.05}

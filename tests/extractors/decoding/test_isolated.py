@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from concurrent.futures import CancelledError
 from fractions import Fraction
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from tests.support.videos import constant, number_in, write_video
 from wtal.errors import UsageError, VideoError
 from wtal.extractors.decoding import reader_process
 from wtal.extractors.decoding.frame_size import FrameSize, scale, scaled_size
-from wtal.extractors.decoding.isolated import ReaderProcess
+from wtal.extractors.decoding.isolated import ReaderPool, ReaderProcess
 from wtal.extractors.decoding.probe import probe
 from wtal.extractors.decoding.reader import ReaderFailed, read
 from wtal.extractors.decoding.resample import Sampler
@@ -174,7 +175,7 @@ def test_no_torch_and_no_main_guard(tmp_path, video):
         import os, sys
         from fractions import Fraction
         from pathlib import Path
-        from wtal.extractors.decoding.isolated import ReaderProcess
+        from wtal.extractors.decoding.isolated import ReaderPool, ReaderProcess
         from wtal.extractors.decoding.frame_size import FrameSize
         path, size = Path({str(video)!r}), FrameSize(96, False)
         with ReaderProcess() as process, process.open(path, Fraction(25), size) as opened:
@@ -193,7 +194,7 @@ def test_process_dies_with_its_parent(tmp_path, long_video):
         import os, sys, time
         from fractions import Fraction
         from pathlib import Path
-        from wtal.extractors.decoding.isolated import ReaderProcess
+        from wtal.extractors.decoding.isolated import ReaderPool, ReaderProcess
         from wtal.extractors.decoding.frame_size import FrameSize
         process = ReaderProcess()
         opened = process.open(Path({str(long_video)!r}), Fraction(25), FrameSize(480, False), "pyav")
@@ -232,3 +233,54 @@ def test_damaged_real_file_through_the_process(process):
         assert sum(map(len, opened)) == 125
     assert opened.summary.decoded == 49
     assert opened.summary.notes == ("1 of 50 packets could not be decoded: Invalid data found when processing input",)
+
+
+@pytest.mark.parametrize("error", [VideoError("dead"), OSError("gone"), ValueError("closed"), RuntimeError("stopped")])
+def test_failures_after_the_pool_was_closed_are_cancellations(error):
+    pool = ReaderPool()
+
+    def fail():
+        with pool.borrow():
+            if closing:
+                pool.close()
+            raise error
+
+    closing = False
+    with pytest.raises(type(error), match=str(error)):
+        fail()
+    closing = True
+    with pytest.raises(CancelledError):
+        fail()
+    with pytest.raises(CancelledError), pool.borrow():
+        raise AssertionError("a closed pool lends nothing")
+
+
+def test_a_pool_that_is_closed_while_a_video_is_opened_cancels_it(video):
+    """Another thread's `close` may take the child away at any time after it was looked up."""
+
+    class Killed:
+        def send(self, request):
+            raise ValueError("write to closed file")
+
+        def kill(self):
+            pass
+
+    class ClosedOnceLookedUp(ReaderProcess):
+        held = Killed()
+
+        @property
+        def _child(self):
+            child, self.held = self.held, None
+            if child is not None:
+                pool.close()
+            return child
+
+        @_child.setter
+        def _child(self, child):
+            pass
+
+    pool = ReaderPool()
+    pool._processes.append(ClosedOnceLookedUp())
+    pool._idle.put(pool._processes[0])
+    with pytest.raises(CancelledError), pool.borrow() as process:
+        process.open(video, RATE, SIZE)

@@ -23,7 +23,7 @@ def stream(frames, windows, sizes):
     batches, kept = [], 0
     for chunk in chunks(frames, sizes):
         batches += windows.push(chunk)
-        kept = max(kept, windows.kept)
+        kept = max(kept, windows.held)
     batches += windows.finish()
     return batches, kept
 
@@ -65,7 +65,7 @@ def test_memory_does_not_grow_with_the_video():
     most = 0
     for _ in range(200):
         list(windows.push(np.zeros((10, 2, 2, 1), np.uint8)))
-        most = max(most, windows.kept)
+        most = max(most, windows.held)
     assert windows.count == 2000
     assert most <= 16 + 4 * 8
 

@@ -147,6 +147,45 @@ def test_no_more_is_at_work_than_there_are_cores():
     assert most == 3
 
 
+def test_a_task_that_raises_is_reported_and_neither_ends_a_thread_nor_takes_cores_along(monkeypatch):
+    errors, finished = [], threading.Event()
+    monkeypatch.setattr(threading, "excepthook", lambda args: errors.append(str(args.exc_value)))
+
+    def fail():
+        raise RuntimeError("a bug")
+
+    with Crew(2) as cores:
+        for _ in range(5):
+            cores.start(fail, needs=2)
+        cores.start(finished.set, needs=2)
+        assert finished.wait(60)
+        assert all(thread.is_alive() for thread in cores._threads)
+    assert errors == ["a bug"] * 5
+
+
+def test_an_order_that_was_cancelled_does_not_keep_the_others_waiting():
+    began, go = threading.Event(), threading.Event()
+
+    def slow(rows):
+        began.set()
+        go.wait(60)
+        return rows
+
+    with Stage("slow", "rows", [slow], TimeTable(), joined=4) as stage:
+        first = stage.submit(np.zeros((1, 1)))
+        assert began.wait(60)
+        cancelled, last = stage.submit(np.ones((1, 1))), stage.submit(np.full((2, 1), 2.0))
+        assert cancelled.cancel()
+        go.set()
+        assert first.result(60).tolist() == [[0.0]]
+        assert last.result(60).tolist() == [[2.0], [2.0]]
+
+
+def test_a_result_that_cannot_be_cut_into_rows_is_an_error_of_the_order():
+    with Stage("odd", "rows", [lambda rows: {0: rows}], TimeTable()) as stage, pytest.raises((KeyError, TypeError)):
+        stage.submit(np.zeros((1, 1))).result(60)
+
+
 def test_a_stage_that_gives_too_few_rows_says_so():
     with (
         Stage("short", "rows", [lambda rows: rows[:1]], TimeTable()) as stage,

@@ -28,9 +28,10 @@ def test_a_change_of_the_sources_is_noted_and_raises_the_scheme_where_a_number_c
     now = (numba_engine._SCHEME, numba_simd.SOURCES_DIGEST)
     names = ", ".join(path.name for path in numba_simd.SOURCES)
     assert now == NOTED, (
-        f"{names} are not those that were noted. Did a number of the flow change (the tests of test_tvl1.py on OpenCV, "
-        f"and a flow before and after, tell)? Then raise _SCHEME in {numba_engine.__file__}, so that stores of the old "
-        f"numbers have another name. In either case note here what is there now: NOTED = {now[0]}, {now[1]!r}"
+        f"{names} are not those that were noted. Did a number of the flow change (test_numba_engine.py, "
+        f"test_torch_engine.py, and a flow before and after, tell)? Then raise _SCHEME in {numba_engine.__file__}, so "
+        f"that stores of the old numbers have another name. In either case note here what is there "
+        f"now: NOTED = {now[0]}, {now[1]!r}"
     )
 
 

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from tests.support.rskp import batch_of, batch_of_one, fill, head_of
+from tests.support.rskp import DIMS, batch_of, batch_of_one, fill, head_of
 from wtal.errors import ConfigError
+from wtal.models import create_head
 from wtal.models.head import Moment
 from wtal.models.training.config import TrainConfig
 from wtal.models.training.inputs import LabelledVideo
@@ -111,3 +112,13 @@ def test_the_memory_of_videos_gives_another_of_the_same_class_and_follows_slowly
     torch.testing.assert_close(head.memory.features, 0.75 * stored + 0.25 * now)
     with pytest.raises(ConfigError, match=r"memory_videos = 2 is fewer than the training videos"):
         fill(head_of(memory="video", memory_videos=2), [batch])
+
+
+def test_a_head_tells_what_it_remembers_once_its_memory_is_filled():
+    head = head_of().eval()
+    assert head.remembered_snippets() is None
+    vectors, classes = fill(head, [batch_of()]).remembered_snippets()
+    assert vectors.shape == (len(classes), 16)
+    assert set(classes.tolist()) == {0, 1, 2}
+    assert head_of(branches="intra").remembered_snippets() is None
+    assert create_head("bm", 3, DIMS).remembered_snippets() is None

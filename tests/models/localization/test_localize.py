@@ -7,13 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.signals import columns_of
 from wtal.data.grid import SnippetGrid
 from wtal.data.segments import Segment, tiou
 from wtal.models.localization.config import LocalizeConfig
 from wtal.models.localization.localize import localize, localize_many
-from wtal.models.localization.proposals import outer_inner, runs_above
+from wtal.models.localization.proposals import contrast, maximal_runs
 from wtal.models.localization.signals import Activations, select_classes, upsample
-from wtal.models.localization.suppression import nms, soft_nms
+from wtal.models.localization.suppression import nms, suppress
 
 CLASSES = ("dive", "jump")
 signals = st.lists(st.floats(0, 1, width=32), min_size=1, max_size=40).map(np.array)
@@ -38,17 +39,18 @@ def naive_runs(signal, thresholds):
 
 @given(signals, st.lists(st.floats(0, 1), min_size=1, max_size=5).map(np.array))
 def test_runs_equal_a_plain_scan(signal, thresholds):
-    assert [tuple(run) for run in runs_above(signal, thresholds)] == naive_runs(signal, thresholds)
+    runs = maximal_runs(columns_of(signal), np.sort(thresholds))
+    assert [tuple(run) for run in runs] == naive_runs(signal, thresholds)
 
 
 @given(signals, st.data())
-def test_outer_inner_equals_its_definition(signal, data):
+def test_contrast_equals_its_definition(signal, data):
     start = data.draw(st.integers(0, len(signal) - 1))
     end = data.draw(st.integers(start + 1, len(signal)))
     ring = max(1, int(0.25 * (end - start)))
     outside = np.concatenate([signal[max(0, start - ring) : start], signal[end : end + ring]])
     expected = signal[start:end].mean() - 0.6 * (outside.mean() if len(outside) else 0.0)
-    found = outer_inner(signal, np.array([[start, end]]), 0.25, 0.6)
+    found = contrast(columns_of(signal), np.array([[start, end]]), 0.25, 0.6)
     assert found[0] == pytest.approx(expected, abs=1e-9)
 
 
@@ -72,7 +74,8 @@ def test_hard_suppression_equals_a_plain_loop_and_is_idempotent(made, limit):
 @given(boxes)
 def test_soft_suppression_keeps_all_and_only_lowers(made):
     borders, scores = made
-    order, decayed = soft_nms(borders, scores, 0.3, max_detections=100)
+    group = np.zeros(len(scores), np.int64)
+    order, _, decayed = suppress(borders, scores, group, "soft", 1.0, soft_sigma=0.3, max_detections=100)
     assert sorted(order) == list(range(len(scores)))
     assert (decayed <= scores[order] + 1e-12).all()
     assert (np.diff(decayed) <= 1e-12).all()

@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.signals import columns_of
 from wtal.data.grid import SnippetGrid
 from wtal.errors import ConfigError, UsageError
 from wtal.models.localization.config import LocalizeConfig
 from wtal.models.localization.localize import localize
-from wtal.models.localization.proposals import outer_inner, runs_above, watershed
+from wtal.models.localization.proposals import contrast, grouped_runs, maximal_runs
 from wtal.models.localization.signals import Activations
 from wtal.models.localization.suppression import nms, overlaps
 
@@ -41,7 +42,7 @@ def slow_watershed(signal, thresholds, tolerances):
     boxes = set()
     for threshold in thresholds:
         above = [value > threshold for value in signal]
-        basins = [tuple(run) for run in runs_above(np.array(signal), np.array([threshold])).tolist()]
+        basins = [tuple(run) for run in maximal_runs(columns_of(signal), np.array([threshold])).tolist()]
         for tolerance in tolerances:
             for i, (start, end) in enumerate(basins):
                 last = end
@@ -66,16 +67,15 @@ def slow_watershed(signal, thresholds, tolerances):
 def test_watershed_is_the_procedure_step_by_step(levels):
     signal, tolerances = np.array(levels) / 4.0, (0.0, 0.2, 0.4, 0.6, 1.0)
     thresholds = np.array([0.1, 0.4, 0.6])
-    assert [tuple(box) for box in watershed(signal, thresholds, tolerances).tolist()] == slow_watershed(
-        signal.tolist(), thresholds, tolerances
-    )
+    boxes = grouped_runs(columns_of(signal), thresholds, tolerances)
+    assert [tuple(box) for box in boxes.tolist()] == slow_watershed(signal.tolist(), thresholds, tolerances)
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.floats(0, 1, width=32), min_size=1, max_size=30))
 def test_without_tolerance_watershed_leaves_runs(values):
-    signal, thresholds = np.array(values), np.array([0.2, 0.5])
-    assert watershed(signal, thresholds, (0.0,)).tolist() == runs_above(signal, thresholds).tolist()
+    columns, thresholds = columns_of(np.array(values)), np.array([0.2, 0.5])
+    assert grouped_runs(columns, thresholds, (0.0,)).tolist() == maximal_runs(columns, thresholds).tolist()
 
 
 def test_watershed_joins_over_a_gap_in_detections():
@@ -93,7 +93,7 @@ def test_a_threshold_below_everything_makes_the_whole_video_one_proposal():
 
 def test_contrast_by_equation_twelve():
     signal = np.array([0.1, 0.2, 0.9, 0.8, 0.7, 0.9, 0.3, 0.1])
-    (score,) = outer_inner(signal, np.array([[2, 6]]), 0.25, 1.0)
+    (score,) = contrast(columns_of(signal), np.array([[2, 6]]), 0.25, 1.0)
     inside = (0.9 + 0.8 + 0.7 + 0.9) / 4
     assert score == pytest.approx(inside - (0.2 + 0.3) / 2)
 
@@ -101,7 +101,7 @@ def test_contrast_by_equation_twelve():
 @pytest.mark.parametrize("run", [(2, 6), (0, 8), (5, 8), (7, 8)])
 def test_the_highest_inside(run):
     signal = np.array([0.1, 0.2, 0.9, 0.8, 0.7, 0.95, 0.3, 0.6])
-    (score,) = outer_inner(signal, np.array([run]), 0.25, 0.0, "max")
+    (score,) = contrast(columns_of(signal), np.array([run]), 0.25, 0.0, "max")
     assert score == signal[slice(*run)].max()
 
 

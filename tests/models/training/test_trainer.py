@@ -13,7 +13,7 @@ from tests.support.planted import CLASSES, STREAMS, WIDTH, planted_videos
 from tests.support.reference import REPOSITORY
 from wtal.errors import ConfigError, WeightsError, WtalError
 from wtal.models import create_head
-from wtal.models.training.checkpoint import Checkpoint, load_trained
+from wtal.models.training.checkpoint import Checkpoint, load_stage, load_trained
 from wtal.models.training.config import TrainConfig
 from wtal.models.training.inputs import LabelledVideo, Scaler, perturb_indices
 from wtal.models.training.trainer import Trainer
@@ -252,6 +252,33 @@ def test_a_damaged_checkpoint_is_named(tmp_path):
     file.write_bytes(file.read_bytes()[:100])
     with pytest.raises(WeightsError, match=r"checkpoint-.*is damaged"):
         Checkpoint.newest(tmp_path)
+
+
+@pytest.mark.parametrize("key", ["steps", "average", "best", "scaler"])
+def test_a_checkpoint_that_lacks_a_key_is_named_with_it(tmp_path, key):
+    path = Checkpoint.finished(head()).write(tmp_path)
+    state = torch.load(path, weights_only=True)
+    torch.save({name: value for name, value in state.items() if name != key}, path)
+    with pytest.raises(WeightsError, match=rf"checkpoint-00000000\.pt .*lacks {key}; ") as caught:
+        Checkpoint.newest(tmp_path)
+    assert "\n" not in str(caught.value)
+    torch.save([1, 2], path)
+    with pytest.raises(WeightsError, match="lacks step, steps, "):
+        Checkpoint.newest(tmp_path)
+
+
+def test_keys_that_a_checkpoint_does_not_know_are_passed_over(tmp_path):
+    path = Checkpoint.finished(head()).write(tmp_path)
+    torch.save({**torch.load(path, weights_only=True), "mood": "good"}, path)
+    assert Checkpoint.newest(tmp_path).steps == 0
+    same(load_trained(head(), tmp_path).head.state_dict(), torch.load(path, weights_only=True)["head"])
+
+
+def test_a_stage_that_lacks_a_key_is_named_with_it(tmp_path):
+    path = tmp_path / "stage-0.pt"
+    torch.save({"step": 1, "scaler": {}}, path)
+    with pytest.raises(WeightsError, match=r"stage-0\.pt .*lacks head; "):
+        load_stage(head(), tmp_path, 0)
 
 
 def test_an_unfinished_run_is_not_used(tmp_path):

@@ -1,4 +1,4 @@
-"""A table a video, as the action scores of CUHK's network are passed around: `v_<id>.csv`, a header, a row a snippet.
+"""A table per video, as action scores of CUHK's network are passed around: `v_<id>.csv`, a header, a row per snippet.
 
 The form that BSN, BMN and G-TAD read (`csv_mean_100`) has 400 columns `f0` to `f399`, 200 of rgb and 200 of flow, and
 100 rows spread evenly over the video, whatever its length: its seconds need the durations of the annotations. BSN

@@ -1,4 +1,4 @@
-"""A plain `.npy` file (T, D) a video: `v_<id>.npy`, or below `rgb/` and `flow/`, or `<id>_rgb.npy` and `<id>_flow.npy`.
+"""One `.npy` file (T, D) per video: `v_<id>.npy`, or below `rgb/` and `flow/`, or `<id>_rgb.npy` and `<id>_flow.npy`.
 
 The I3D features of ActivityNet that ACM-Net and ActionFormer published are `v_<id>.npy` of 2048 columns, rgb before
 flow; those of THUMOS14 that BaS-Net, UM and CoLA published are `{train,test}/{rgb,flow}/<id>.npy` of 1024. A row is 16
@@ -47,7 +47,7 @@ def read(path: Path, annotations: Path | None, dims: Mapping[str, int]) -> list[
 
 
 def write(folder: Path, videos: Sequence[Exported]) -> None:
-    """`STREAM/NAME.npy`, a file a stream and video."""
+    """`STREAM/NAME.npy`, one file per stream and video."""
     for video in videos:
         for stream, values in video.load().items():
             write_atomic(folder / stream / f"{video.name}.npy", partial(np.save, arr=values))

@@ -2,8 +2,8 @@
 
 ```
 STORE/
-  index.json       format version, identity of the extractor, streams, rows of each shard, one line a video
-  rgb-00000.npy    (rows, D) of many videos, stacked; one file a stream and shard
+  index.json       format version, identity of the extractor, streams, rows of each shard, one line per video
+  rgb-00000.npy    (rows, D) of many videos, stacked; one file per stream and shard
   failures.json    video -> reason
 ```
 `index.json` is renamed into place last: what it does not name does not exist. It holds no clock and its keys are
@@ -30,7 +30,7 @@ VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class StreamSpec:
-    """What every video of a store shares in one stream: `dim` values a snippet, of numpy type `dtype`."""
+    """Form that all videos of a store share in one stream: `dim` values per snippet, of numpy type `dtype`."""
 
     dim: int
     dtype: str
@@ -166,7 +166,7 @@ def read_failures(folder: Path) -> dict[str, str]:
 
 
 def write_failures(folder: Path, failures: Mapping[str, str]) -> None:
-    """Publish `failures` in `folder`, one line a video, sorted: whole or not at all."""
+    """Publish `failures` in `folder`, one line per video, sorted: whole or not at all."""
     lines = ",\n".join(f"{to_text(video)}: {to_text(failures[video])}" for video in sorted(failures))
     write_atomic(folder / FAILURES, f"{{\n{lines}\n}}\n".encode())
 
@@ -195,8 +195,8 @@ def check_shard(path: Path, rows: int, spec: StreamSpec) -> None:
         raise StoreError(f"shard {path} is damaged ({error}); restore it or extract again") from None
     if shape != (rows, spec.dim) or fortran or dtype != np.dtype(spec.dtype):
         raise StoreError(f"shard {path} holds {shape} {dtype}, its index says {wanted}; restore it or extract again")
-    if (found := path.stat().st_size) != size:
-        raise StoreError(f"shard {path} has {found} bytes, {wanted} takes {size}; restore it or extract again")
+    if (present := path.stat().st_size) != size:
+        raise StoreError(f"shard {path} has {present} bytes, {wanted} takes {size}; restore it or extract again")
 
 
 def _read_json(path: Path) -> Any:

@@ -1,4 +1,4 @@
-"""One finished video on its way into a store: a file of one JSON line and one `.npy` array a stream."""
+"""One finished video on its way into a store: a file of one JSON line and one `.npy` array per stream."""
 
 import hashlib
 import json
@@ -21,7 +21,7 @@ SUFFIX = ".part"
 
 @dataclass(frozen=True)
 class Part:
-    """What the first line of a part says; the arrays follow in the order of `streams`."""
+    """Content of a part's first line; the arrays follow in the order of `streams`."""
 
     path: Path
     video: str

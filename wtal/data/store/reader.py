@@ -20,7 +20,7 @@ Features = NDArray[np.floating[Any]]
 
 @dataclass(frozen=True)
 class VideoFeatures:
-    """One video: `streams` holds a (T, D) array a stream, T being `grid.num_snippets`.
+    """One video: `streams` holds a (T, D) array per stream, T being `grid.num_snippets`.
 
     From a store they are read-only views of the memory-mapped shard; copy them before changing them. `info` says how
     they came about: the reader, the shortfall, notes.
@@ -70,7 +70,7 @@ class FeatureStore:
 
     @property
     def dims(self) -> dict[str, int]:
-        """Stream -> D, values a snippet; empty while the store is."""
+        """Stream -> D, values per snippet; empty while the store is."""
         return {name: spec.dim for name, spec in sorted(self._index.streams.items())}
 
     @property
@@ -112,7 +112,7 @@ class FeatureStore:
         return SnippetGrid.from_json(self._entry(video).grid)
 
     def info(self, video: str) -> dict[str, Any]:
-        """How one video's features came about; raises StoreError when the store does not hold it."""
+        """Return how one video's features came about; raises StoreError when the store does not hold it."""
         return self._entry(video).info
 
     def fingerprint(self, video: str) -> str:
@@ -142,7 +142,7 @@ class FeatureStore:
 
 
 def describe(store: FeatureStore) -> dict[str, Any]:
-    """What a store holds, as JSON types: identity, totals (seconds, bytes of features), failures, and each video."""
+    """Describe a store in JSON types: identity, totals (seconds, bytes of features), failures, and each video."""
     videos = {video: _describe_video(store, video) for video in store.ids}
     snippets = sum(video["snippets"] for video in videos.values())
     row_bytes = sum(dim * np.dtype(store.dtypes[name]).itemsize for name, dim in store.dims.items())

@@ -99,7 +99,7 @@ class StoreWriter:
         return writer
 
     def state(self, video: str) -> VideoState:
-        """How far a video is: published, written (in a part), failed, or new."""
+        """Return how far a video is: published, written (in a part), failed, or new."""
         # A part goes only after the index has its video: in this order, no moment shows neither.
         if self._part(video).exists():
             return "written"

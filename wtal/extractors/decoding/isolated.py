@@ -71,8 +71,10 @@ class ReaderProcess(AbstractContextManager["ReaderProcess"]):
         return video.info
 
     def _ask(self, request: Request, time_limit: float, why: str | None) -> "IsolatedVideo":
-        self._child = self._child or _Child()
-        video = IsolatedVideo(self, self._child, time_limit, why)
+        child = self._child  # read once: `close` of another thread may take it away
+        if child is None:
+            child = self._child = _Child()
+        video = IsolatedVideo(self, child, time_limit, why)
         try:
             video._start(request)
         except WtalError:
@@ -117,8 +119,8 @@ class ReaderPool:
             self._processes.append(process)
         try:
             yield process
-        except (WtalError, OSError, ValueError):
-            # A process that is ended under its user is seen as a dead reader or a closed pipe.
+        except (WtalError, OSError, ValueError, RuntimeError):
+            # A process that is ended under its user is seen as a dead reader, a closed pipe or a stage that stopped.
             if self._closed:
                 raise CancelledError from None
             raise

@@ -1,4 +1,4 @@
-"""What a reader says about a file, and what it yields; `wtal.extractors.readers.ReaderLeaf` is the contract."""
+"""Types that readers deal in: headers, images, a summary; `wtal.extractors.readers.ReaderLeaf` is the contract."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What the demo's videos show: motions of an actor, distractors, seamless textures, and how they are drawn.
+"""The scenes of the demo's videos: motions of an actor, distractors, seamless textures, and how they are drawn.
 
 A script says when the actor does what; everything else (places, speeds, shapes, colours) comes from one generator.
 """

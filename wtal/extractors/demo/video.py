@@ -97,7 +97,7 @@ class _Clock:
 
 @dataclass(frozen=True)
 class _Plan:
-    """What happens when in one video; its looks are drawn from `entropy` later."""
+    """The course of one video; its looks are drawn from `entropy` later."""
 
     id: str
     subset: str

@@ -11,7 +11,7 @@ from wtal.errors import ConfigError
 
 
 class ExtractConfig(Config):
-    """How snippets become features."""
+    """Settings by which snippets become features."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
@@ -32,7 +32,7 @@ class ExtractConfig(Config):
     runtime: Literal["torch", "openvino"] = "torch"
     """What runs a network; openvino is the quicker on a CPU, and an extra."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Precision of a network's arithmetic, by torch; stored features have `dtype`."""
+    """Precision of a network's arithmetic, by torch; see --dtype for that of the stored features."""
     crops: Literal[1, 10] = 1
     """Pictures cut out of a frame: the centre, or ten whose features are averaged."""
     dtype: Literal["float32", "float16"] = "float32"

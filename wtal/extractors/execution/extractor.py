@@ -52,7 +52,7 @@ class ExtractorSpec:
 
 @dataclass(frozen=True)
 class FrameSource:
-    """How a video's frames are read: extractors with equal sources see the same frames, and share a pass."""
+    """A way to read a video's frames: extractors with equal sources see the same frames, and share a pass."""
 
     fps: Fraction
     size: FrameSize
@@ -149,7 +149,7 @@ class Extractor:
 
     @property
     def source(self) -> FrameSource:
-        """How this extractor's frames are read."""
+        """Return the way in which this extractor's frames are read."""
         return FrameSource(self.rate, self.size, self.config.reader, self.spec.time_limit)
 
     def jobs(self) -> dict[str, StreamJob]:

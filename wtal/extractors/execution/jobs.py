@@ -14,12 +14,12 @@ ClipFunction = Callable[[NDArray[Any]], NDArray[Any]]
 
 @dataclass(frozen=True)
 class StreamJob:
-    """How frames, or flow, of one stream become features.
+    """Work that turns frames, or flow, of one stream into features.
 
     `stage` names the work in timing tables. For each video `windows` makes what cuts its frames into clips, which
     `prepare`, in the video's own thread, makes ready for any of the `workers`: (n, ...) -> (n, D). A worker runs with
-    `threads` threads of torch. `waiting` clips may queue for them; with `joined` above 0 clips of
-    several videos run together, up to so many. Features are stored as `dtype`.
+    `threads` threads of torch. `waiting` clips may queue for them; with `joined` above 0 clips of several videos run
+    together, up to so many. Features are stored as `dtype`.
     """
 
     stage: str
@@ -35,7 +35,7 @@ class StreamJob:
 
 @dataclass(frozen=True)
 class FlowJob:
-    """How frames become optical flow: a method for each device, and threads for one whose engines work side by side.
+    """Work that turns frames into flow: a method for each device, and threads for one whose engines work side by side.
 
     Extractors with equal `key` share the flow.
     """

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from wtal.extractors.execution.jobs import StreamJob
 from wtal.extractors.execution.stage_times import TimeTable
 from wtal.extractors.execution.worker_stage import Stage
-from wtal.extractors.optical_flow import FlowMethod
 
 COLOUR = "colour"
 _PAIRS_AHEAD = 32
@@ -129,27 +128,3 @@ class VideoFlow:
     def _push_on(self, flows: NDArray[Any]) -> None:
         for sink in self._sinks:
             sink.push(flows)
-
-
-def flows_of(frames: NDArray[np.uint8], method: FlowMethod, threads: int) -> NDArray[np.float32]:
-    """Compute the flow of a whole video as extraction does: (N, H, W, 3) uint8 RGB -> (N, H, W, 2) float32 pixels."""
-    times, collected = TimeTable(), _Collected()
-    joined = method.pairs if method.pairs > 1 else 0
-    with Stage("flow", "pairs", method.engines(threads), times, joined) as stage:
-        flow = VideoFlow(stage, times, [collected])
-        flow.push(frames)
-        flow.end()
-    return np.concatenate(collected.flows)
-
-
-class _Collected:
-    """A sink that collects what it takes."""
-
-    def __init__(self) -> None:
-        self.flows: list[NDArray[Any]] = []
-
-    def push(self, frames: NDArray[Any]) -> None:
-        self.flows.append(frames)
-
-    def end(self) -> None:
-        pass

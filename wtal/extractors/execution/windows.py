@@ -46,14 +46,14 @@ class Windows:
         return self._base + len(self._frames)
 
     @property
-    def kept(self) -> int:
+    def held(self) -> int:
         """Frames that are held for windows to come."""
         return len(self._frames)
 
     def push(self, frames: NDArray[Any]) -> Iterator[Batch]:
         """(n, H, W, C), the next frames -> full batches of windows that are complete with them; consume them all."""
         for frame in frames:
-            # A copy, so that one kept frame does not hold the memory of its whole chunk.
+            # A copy, so that one held frame does not hold the memory of its whole chunk.
             self._frames.append(frame.copy())
             if self._complete() >= self._snippet + self._batch:
                 yield self._take(self._snippet + self._batch)

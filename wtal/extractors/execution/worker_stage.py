@@ -1,12 +1,14 @@
 """Stages of extraction that all videos in flight share: queues of orders, and crews of threads that work them off."""
 
 import queue
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -50,7 +52,7 @@ class Crew(AbstractContextManager["Crew"]):
             thread.start()
 
     def start(self, task: Callable[[], None], needs: int = 1) -> None:
-        """Run a task, which must not raise, as soon as `needs` threads (all of them at most) are free."""
+        """Run a task as soon as `needs` threads (all of them at most) are free; an error of it is printed, no more."""
         with self._changed:
             self._tasks.append((min(needs, self.count), task))
             self._changed.notify()
@@ -75,10 +77,14 @@ class Crew(AbstractContextManager["Crew"]):
                 needs, task = self._tasks.popleft()
                 self._free -= needs
                 self._changed.notify()
-            task()
-            with self._changed:
-                self._free += needs
-                self._changed.notify()
+            try:
+                task()
+            except BaseException:  # noqa: BLE001 - a bug of the task: the crew goes on, or the others would wait for ever
+                threading.excepthook(threading.ExceptHookArgs([*sys.exc_info(), threading.current_thread()]))
+            finally:
+                with self._changed:
+                    self._free += needs
+                    self._changed.notify()
 
 
 class Stage(AbstractContextManager["Stage"]):
@@ -170,18 +176,21 @@ class Stage(AbstractContextManager["Stage"]):
                 self._changed.notify_all()
 
     def _finish(self, function: Callable[..., Array], orders: Sequence[_Order]) -> None:
-        """Give each order its rows of the result, or the error."""
+        """Give each order its rows of the result, or the error; nothing to those that were cancelled meanwhile."""
+        orders = [order for order in orders if order.done.set_running_or_notify_cancel()]
+        if not orders:
+            return
         try:
             self._begin()
             result = self._run(function, orders)
+            ends = accumulate(order.rows for order in orders)
+            parts = [result[end - order.rows : end] for order, end in zip(orders, ends, strict=True)]
         except BaseException as error:  # noqa: BLE001 - it is raised where the result is asked for
             for order in orders:
                 order.done.set_exception(error)
             return
-        start = 0
-        for order in orders:
-            order.done.set_result(result[start : start + order.rows])
-            start += order.rows
+        for order, part in zip(orders, parts, strict=True):
+            order.done.set_result(part)
 
     def _run(self, function: Callable[..., Array], orders: Sequence[_Order]) -> Array:
         rows = sum(order.rows for order in orders)

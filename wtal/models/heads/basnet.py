@@ -118,8 +118,8 @@ def create(num_classes: int, feature_dims: dict[str, int], config: Config, autho
 def from_authors(state_dict: Mapping[str, Tensor], num_classes: int) -> BasNet:
     """A BaS-Net from the authors' checkpoint; the widths are read off its tensors."""
     names = {
-        f"{theirs}.0.{kind}": f"{ours}.{kind}"
-        for theirs, ours in (
+        f"{author_name}.0.{kind}": f"{own_name}.{kind}"
+        for author_name, own_name in (
             ("filter_module.conv_1", "filter_in"),
             ("filter_module.conv_2", "filter_out"),
             ("cas_module.conv_1", "cas_in"),

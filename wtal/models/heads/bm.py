@@ -12,9 +12,9 @@ One classifier over the C classes and background sees both, and every snippet (p
                 a Gaussian over time and p_t teaches only; of several labels y the most probable one in each snippet
     cluster     x_fg and x_bg are told apart by two learned prototypes, gamma
 
-each with its own weight; a term whose weight is 0 is not there. One model a stream. `cas` (B, T, C + 1), background
-last, are the logits of p_t: detections come from attention times softmax of `cas`. Two streams are fused by weighted
-means of class probabilities and of attention. `embedding` puts a linear layer, ReLU and dropout before it all;
+each with its own weight; a term whose weight is 0 is not there. One model per stream. `cas` (B, T, C + 1),
+background last, are the logits of p_t: detections come from attention times softmax of `cas`. Two streams are fused by
+weighted means of class probabilities and of attention. `embedding` puts a linear layer, ReLU and dropout before it all;
 `foreground_weight` adds FAC-Net's class-wise foreground branch (ICCV 2021, Table 5).
 
 There is no code by the authors: `from_authors` refuses, and `authors=True` changes nothing. The paper divides both sums
@@ -37,7 +37,7 @@ from wtal.errors import WeightsError
 from wtal.models.head import EmbeddingHead, Head, HeadOutput
 from wtal.models.layers.attention import SnippetAttention, SnippetEmbedding, linear
 from wtal.models.layers.foreground import ClasswiseForeground
-from wtal.models.layers.late_fusion import fuse_probabilities, one_a_stream
+from wtal.models.layers.late_fusion import fuse_probabilities, one_per_stream
 from wtal.models.layers.losses import cross_entropy, labels_of, with_background
 from wtal.models.layers.temporal import masked_mean, masked_smooth, pack, unpack
 
@@ -147,10 +147,10 @@ class Bm(EmbeddingHead):
 
 
 def create(num_classes: int, feature_dims: dict[str, int], config: Config, authors: bool) -> Head:
-    """A BM a stream, fused; of one stream the model alone."""
+    """A BM per stream, fused; of one stream the model alone."""
     weights = {"rgb": config.rgb_weight, "flow": 1.0 - config.rgb_weight}
     parts = {name: Bm(num_classes, dim, config) for name, dim in feature_dims.items()}
-    return one_a_stream(parts, partial(fuse_probabilities, weights=weights))
+    return one_per_stream(parts, partial(fuse_probabilities, weights=weights))
 
 
 def from_authors(state_dict: Mapping[str, Any], num_classes: int) -> Head:

@@ -11,10 +11,10 @@ each at several temperatures of the attention and averaged (hybrid attention, se
 
     L = L_cw + 0.1 L_ca + 0.1 L_mil       cross entropy; background is absent in CW and CA, present in MIL
 
-One model a stream. `cas` are the logits S_a; two streams are fused by the mean of their class probabilities, which is
-what softmax of `cas` gives then. There is no attention of (B, T): detections come from softmax over classes of `cas`.
-The authors fuse detections instead, those of flow before those of rgb: that is `localize.streams = "union"` with a
-weight of 0.1 for rgb.
+One model per stream. `cas` are the logits S_a; two streams are fused by the mean of their class probabilities, which
+is what softmax of `cas` gives then. There is no attention of (B, T): detections come from softmax over classes of
+`cas`. The authors fuse detections instead, those of flow before those of rgb: that is `localize.streams = "union"` with
+a weight of 0.1 for rgb.
 
 Where code and paper part, the defaults are the code's, which made the numbers: layers of the embedding see one snippet
 (convolutions over time in the paper), dropout follows each ReLU, the foreground centre starts as the opposite of
@@ -35,7 +35,7 @@ from wtal import config
 from wtal.data.batch import SnippetBatch
 from wtal.models.head import EmbeddingHead, Head, HeadOutput, load_renamed, plain_keys
 from wtal.models.layers.foreground import TEMPERATURES, attended
-from wtal.models.layers.late_fusion import fuse_probabilities, of_streams, one_a_stream
+from wtal.models.layers.late_fusion import fuse_probabilities, of_streams, one_per_stream
 from wtal.models.layers.losses import cross_entropy, labels_of, normalized, with_background
 from wtal.models.layers.similarity import cosine
 from wtal.models.layers.temporal import Dropout, masked_softmax, pack, unpack
@@ -134,7 +134,7 @@ class FacNet(EmbeddingHead):
 
 def create(num_classes: int, feature_dims: dict[str, int], config: Config, authors: bool) -> Head:
     """A FAC-Net a stream, fused; of one stream the model alone."""
-    return one_a_stream(
+    return one_per_stream(
         {name: FacNet(num_classes, dim, config) for name, dim in feature_dims.items()}, fuse_probabilities
     )
 

@@ -193,17 +193,18 @@ class Rskp(Head):
 
     def representative_snippets(self, output: HeadOutput) -> RepresentativeSnippets | None:
         """Return the videos' own ones; their classes are only known of batches with labels, without which are none."""
-        extras = output.extras
-        if "mu" not in extras:
-            return None
-        return RepresentativeSnippets(extras["mu"], extras["mu_present"], extras["mu_pred"])
+        mu = [output.extras[name] for name in ("mu", "mu_present", "mu_pred") if name in output.extras]
+        return RepresentativeSnippets(*mu) if mu else None
+
+    def remembered_snippets(self) -> tuple[Tensor, Tensor] | None:
+        """Return the means that the memory holds; None without a memory, and until it is filled."""
+        return None if self.memory is None or not self.memory.is_filled else self.memory.entries()
 
     def begin_step(self, moment: Moment, videos: Callable[[], Iterator[SnippetBatch]]) -> None:
         """Where the warm-up ends, fill the memory with the representative snippets of all training videos."""
         self.base.begin_step(moment, videos)
         if moment.step == 0 and isinstance(self.memory, VideoMemory):
-            # Not half of the run later.
-            self.memory.admit(key for batch in videos() for key in batch.ids)
+            self.memory.admit(key for batch in videos() for key in batch.ids)  # not half of the run later
         if self.memory is None or self.memory.is_filled or moment.share < self.config.warmup:
             return
         self.eval()
@@ -223,7 +224,6 @@ class Rskp(Head):
         self.base.finish()
 
     def _answer(self, batch: SnippetBatch) -> HeadOutput:
-        """What `forward` answers."""
         x = self.base.embed(batch)  # (B, T, E)
         main = self.base.respond(x, batch)  # cas (B, T, C + 1), attention (B, T), video_scores (B, C)
         if self.config.branches == "main" or (not self.training and self.config.test_branches == "main"):
@@ -293,7 +293,7 @@ class Rskp(Head):
 
     @torch.no_grad()
     def _respond_to(self, means: Means, batch: SnippetBatch) -> HeadOutput:
-        """What the base says of means, as if they were the snippets of a video; no gradient."""
+        """Return the base's answer to means, as if they were the snippets of a video; no gradient."""
         return self.base.respond(means.features.detach(), replace(batch, streams={}, mask=means.present))
 
     def _recognize(self, means: Means, batch: SnippetBatch) -> Tensor:

@@ -1,14 +1,15 @@
 """STPN: Sparse Temporal Pooling Network (Nguyen, Liu, Prasad, Han; CVPR 2018, arXiv 1712.05080).
 
 Two layers give every snippet an attention a_t in (0, 1). A video is the mean over time of its features times their
-attention, not divided by the sum of the attention; one linear layer and a sigmoid a class recognize it:
+attention, not divided by the sum of the attention; one linear layer and a sigmoid per class recognize it:
 
     L = L_cls + beta * |a|_1            sigmoid cross entropy, and few attended snippets (equations 1 to 4)
 
-One model a stream. `cas` (B, T, C), without background, are the activations w_c x_t (the T-CAM, equation 5): detections
-come from attention times sigmoid of `cas` (equation 6; `localize.activation = "sigmoid"`, `signal = "product"`), and
-their scores from a mix of both streams' T-CAM (equation 7). Two streams are fused by the mean of these sigmoids, which
-is what sigmoid of `cas` gives then; the authors pool the detections of both instead (`localize.streams = "union"`).
+One model per stream. `cas` (B, T, C), without background, are the activations w_c x_t (the T-CAM, equation 5):
+detections come from attention times sigmoid of `cas` (equation 6; `localize.activation = "sigmoid"`,
+`signal = "product"`), and their scores from a mix of both streams' T-CAM (equation 7). Two streams are fused by the
+mean of these sigmoids, which is what sigmoid of `cas` gives then; the authors pool the detections of both instead
+(`localize.streams = "union"`).
 
 `embedding` puts a linear layer, ReLU and dropout before it all ("STPN + embedding" of FAC-Net's Table 5 and RSKP's
 Table 6); `foreground_weight` adds FAC-Net's class-wise foreground branch (ICCV 2021, Table 5).
@@ -35,7 +36,7 @@ from wtal.data.batch import SnippetBatch
 from wtal.models.head import EmbeddingHead, Head, HeadOutput, load_renamed, plain_keys
 from wtal.models.layers.attention import SnippetAttention, SnippetEmbedding, linear
 from wtal.models.layers.foreground import ClasswiseForeground
-from wtal.models.layers.late_fusion import of_streams, one_a_stream, weighted_mean
+from wtal.models.layers.late_fusion import of_streams, one_per_stream, weighted_mean
 from wtal.models.layers.losses import THUMOS_CLASSES, labels_of, over_classes
 from wtal.models.layers.temporal import masked_mean, pack, unpack
 
@@ -124,8 +125,8 @@ def fuse(outputs: Mapping[str, HeadOutput]) -> HeadOutput:
 
 
 def create(num_classes: int, feature_dims: dict[str, int], config: Config, authors: bool) -> Head:
-    """An STPN a stream, fused; of one stream the model alone."""
-    return one_a_stream({name: Stpn(num_classes, dim, config, authors) for name, dim in feature_dims.items()}, fuse)
+    """An STPN per stream, fused; of one stream the model alone."""
+    return one_per_stream({name: Stpn(num_classes, dim, config, authors) for name, dim in feature_dims.items()}, fuse)
 
 
 def from_authors(state_dict: Mapping[str, Any], num_classes: int) -> Head:

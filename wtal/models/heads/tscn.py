@@ -109,7 +109,7 @@ class BaseModel(nn.Module):
 
 
 class Tscn(Head):
-    """One base model a stream, and the teacher and the average of all of them as buffers."""
+    """One base model per stream, and the teacher and the average of all of them as buffers."""
 
     iteration: Tensor
 

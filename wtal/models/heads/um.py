@@ -141,12 +141,12 @@ class Um(EmbeddingHead):
 
     def _selected(self, norm: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """(B, T), (B, T) -> weights (B, T) of the snippets of longest and of shortest features, summing to one each."""
-        kept = self.selection_dropout(torch.ones_like(norm))
+        drawn = self.selection_dropout(torch.ones_like(norm))
         highest = norm.amax(dim=1, keepdim=True)
         sides = []
         for height, ratio in ((norm, self.config.action_ratio), (highest - norm, self.config.background_ratio)):
-            # What was not kept follows behind all that was, in its own order.
-            order = height * kept if self.authors else torch.where(kept > 0, height, height - highest - 1.0)
+            # Snippets that were not drawn follow behind all that were, in their own order.
+            order = height * drawn if self.authors else torch.where(drawn > 0, height, height - highest - 1.0)
             rank = order.masked_fill(~mask, -torch.inf).argsort(dim=1, descending=True, stable=True).argsort(dim=1)
             counts = (mask.sum(dim=1, keepdim=True) // ratio).clamp(min=1)
             sides.append((rank < counts) / counts)

@@ -1,4 +1,4 @@
-"""What STPN and background modeling share: an optional embedding of snippets, and an attention over them."""
+"""Parts that STPN and background modeling share: an optional embedding of snippets, and an attention over them."""
 
 import torch
 from torch import Tensor, nn

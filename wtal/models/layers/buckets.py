@@ -19,7 +19,7 @@ _NUMBERS = 2**21
 
 
 def in_parts(ask: Callable[[SnippetBatch], HeadOutput], batch: SnippetBatch, width: int) -> HeadOutput:
-    """What `ask` says of a batch whose features become `width` wide, made part by part where that is quicker."""
+    """Return `ask`'s answer to a batch whose features become `width` wide, part by part where that is quicker."""
     parts = split(batch, width)
     if len(parts) == 1:
         return ask(batch)
@@ -57,7 +57,7 @@ def part_of(batch: SnippetBatch, indices: Tensor, whole: bool) -> SnippetBatch:
 
 
 def merged(outputs: Sequence[HeadOutput], parts: Sequence[Tensor]) -> HeadOutput:
-    """What a head said of each part -> what it says of the batch, zero where padded.
+    """Join a head's answers to the parts into its answer to the batch, zero where padded.
 
     The first part must have been asked `whole`. Dimensions behind the first in which parts differ are those of time.
     """

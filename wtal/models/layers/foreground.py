@@ -43,7 +43,7 @@ class ClasswiseForeground(nn.Module):
     def forward(self, x: Tensor, cas: Tensor, mask: Tensor) -> Tensor:
         """Features (B, T, E), activations (B, T, C or C + 1), (B, T) -> logits (B, C or C + 1) of being foreground."""
         features = attended(x, cas, mask, self.temperatures)
-        return self.scale * torch.stack([cosine(one, self.center)[..., 0] for one in features]).mean(dim=0)
+        return self.scale * torch.stack([cosine(feature, self.center)[..., 0] for feature in features]).mean(dim=0)
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """(B, C or C + 1), labels (B, C) -> scalar: cross entropy; a background class behind the others is absent."""

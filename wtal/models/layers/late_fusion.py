@@ -1,4 +1,4 @@
-"""One model a stream, sharing nothing, their answers fused: how two-stream methods train and detect (late fusion)."""
+"""One model per stream, sharing nothing, their answers fused: how two-stream methods train and detect (late fusion)."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -91,13 +91,13 @@ def fuse_probabilities(outputs: Mapping[str, HeadOutput], weights: Mapping[str, 
     )
 
 
-def one_a_stream(parts: Mapping[str, Head], fuse: Fuse) -> Head:
+def one_per_stream(parts: Mapping[str, Head], fuse: Fuse) -> Head:
     """Stream -> its model -> all of them fused, or the only one as it is."""
     return LateFusion(parts, fuse) if len(parts) > 1 else next(iter(parts.values()))
 
 
 def of_streams(state: Mapping[str, Any], make: Callable[[Mapping[str, Tensor]], Head], fuse: Fuse) -> Head:
-    """A state dict, or stream -> state dict -> the model that `make` makes of it, or one a stream, fused."""
+    """A state dict, or stream -> state dict -> the model that `make` makes of it, or one per stream, fused."""
     if state and all(isinstance(value, Mapping) for value in state.values()):
-        return one_a_stream({name: make(value) for name, value in state.items()}, fuse)
+        return one_per_stream({name: make(value) for name, value in state.items()}, fuse)
     return make(state)

@@ -82,5 +82,5 @@ def co_activity(features: Tensor, cas: Tensor, batch: SnippetBatch, pairs: int, 
     return ((apart * shared).sum(dim=1) / shared.sum(dim=1).clamp(min=1)).sum() / count
 
 
-def _distance(one: Tensor, other: Tensor) -> Tensor:
-    return 1.0 - torch.nn.functional.cosine_similarity(one, other, dim=-1)
+def _distance(first: Tensor, second: Tensor) -> Tensor:
+    return 1.0 - torch.nn.functional.cosine_similarity(first, second, dim=-1)

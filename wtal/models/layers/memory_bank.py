@@ -16,7 +16,7 @@ from wtal.models.layers.random_walk import Means
 
 
 class Memory(nn.Module):
-    """What both kinds share: a flag, and how they are asked."""
+    """Base of both kinds: a flag, and the calls that they answer."""
 
     filled: Tensor
 
@@ -27,11 +27,11 @@ class Memory(nn.Module):
 
     @property
     def is_filled(self) -> bool:
-        """Whether there is something to retrieve."""
+        """True where there is something to retrieve."""
         return bool(self.filled > 0)
 
     def store(self, means: Means, scores: Tensor, labels: Tensor, batch: SnippetBatch) -> None:
-        """K means a video, their class scores (B, K, C), the videos' labels (B, C): keep what is worth it."""
+        """K means per video, their class scores (B, K, C), the videos' labels (B, C): keep what is worth it."""
         raise NotImplementedError
 
     def retrieve(self, labels: Tensor, batch: SnippetBatch) -> Means:

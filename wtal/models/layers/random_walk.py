@@ -144,7 +144,7 @@ def _solve(matrix: Tensor, right: Tensor) -> Tensor:
         solved: Tensor = torch.linalg.solve(matrix, right)
         return solved
     # Large ones one by one: torch's solve of a batch on a CPU loses digits once the number of threads has changed.
-    return torch.stack([torch.linalg.solve(one, values) for one, values in zip(matrix, right, strict=True)])
+    return torch.stack([torch.linalg.solve(square, values) for square, values in zip(matrix, right, strict=True)])
 
 
 def _single(x: Tensor) -> Tensor:

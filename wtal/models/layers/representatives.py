@@ -49,7 +49,7 @@ class Representatives(nn.Module):
             self.register_buffer("mu", start)
 
     def forward(self, x: Tensor, mask: Tensor, evidence: Tensor) -> Means:
-        """(B, T, E), mask (B, T), evidence (B, T) of an action -> K means a video, the present ones first."""
+        """(B, T, E), mask (B, T), evidence (B, T) of an action -> K means per video, the present ones first."""
         if self.kind in ("em", "em_fixed"):
             return em_attention(x, self.mu, mask, self.iterations, self.sharpness)
         if self.kind == "discriminative":
@@ -58,7 +58,7 @@ class Representatives(nn.Module):
 
 
 def em_attention(x: Tensor, start: Tensor, mask: Tensor, iterations: int, sharpness: float) -> Means:
-    """(B, T, E), (K, E), mask (B, T) -> K means a video: so many rounds of equations 2 and 3."""
+    """(B, T, E), (K, E), mask (B, T) -> K means per video: so many rounds of equations 2 and 3."""
     features = start.expand(len(x), -1, -1)
     means = Means(features, torch.ones(features.shape[:2], dtype=torch.bool, device=x.device))
     for _ in range(iterations):

@@ -36,7 +36,7 @@ class _Cosine(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
-        """Of a / |x|: the gradient of a, less the part along x that only makes it longer."""
+        """The gradient of a / |x|: that of a, less the part along x that only makes it longer."""
         x, units, inverse, similar = ctx.saved_tensors
         (gradient,) = gradients
         of_product = gradient * inverse

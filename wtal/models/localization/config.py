@@ -1,4 +1,4 @@
-"""What localization is told: how activations become detections. A preset is laid under what is said."""
+"""Settings of localization: how activations become detections. A preset is laid under what is said."""
 
 from collections.abc import Mapping
 from typing import Any, Literal, Self
@@ -34,8 +34,8 @@ class LocalizeConfig(Config):
     """Values to start from, in place of the defaults: a name of `wtal list presets`, or the path of a TOML file with a
     `[localize]` section, as `wtal tune` writes it. What is kept are the values, not the name."""
     streams: str = FUSED
-    """Of heads with a model a stream: `fused` is their common answer, the name of a stream its own alone, `union` finds
-    in each and pools what was found (STPN, CVPR 2018; FAC-Net's code)."""
+    """Of heads with a model per stream: `fused` is their common answer, the name of a stream its own alone, `union`
+    finds in each and pools what was found (STPN, CVPR 2018; FAC-Net's code)."""
     stream_weights: dict[str, float] = Field(default_factory=dict)
     """Of scores under `union`; FAC-Net's code: 0.1 for rgb, so that detections of flow come first. Others have 1."""
     stream_mix: float = Field(1.0, ge=0, le=1)

@@ -103,7 +103,13 @@ def maximal_runs(columns: SignalColumns, thresholds: Floats) -> Runs:
 
 
 def grouped_runs(columns: SignalColumns, thresholds: Floats, tolerances: Sequence[float]) -> Runs:
-    """`watershed` of many signals: (K,) rising thresholds -> (P, 2), without repeats, by start, then by end."""
+    """(K,) rising thresholds -> (P, 2): runs above each, joined with their neighbours, without repeats, in order.
+
+    From the start of each run later ones are taken in as long as, up to the next one's start, the share of what is not
+    above the threshold stays within a tolerance; and the same backwards from each end. A tolerance of 0 leaves the
+    runs as they are. Source: temporal actionness grouping, a watershed (Zhao et al., SSN, ICCV 2017), as its public
+    code does it.
+    """
     starts, ends, level = crossings(columns, thresholds)
     order = np.argsort(level, kind="stable")
     basins = np.stack([starts, ends], axis=1)[order]
@@ -193,23 +199,3 @@ def _rings(length: Ints, inflation: float, uneven: bool) -> tuple[Ints, Ints]:
         return np.ceil(share).astype(np.int64), share.astype(np.int64)
     ring = np.maximum(1, share.astype(np.int64)) if inflation > 0 else np.zeros_like(length)
     return ring, ring
-
-
-def runs_above(signal: Floats, thresholds: Floats) -> Runs:
-    """(T,), (K,) -> (P, 2): the maximal runs [first, last + 1) above each threshold, without repeats, by start."""
-    return maximal_runs(SignalColumns.of([signal[:, None]]), np.sort(thresholds))
-
-
-def watershed(signal: Floats, thresholds: Floats, tolerances: Sequence[float]) -> Runs:
-    """(T,), (K,) -> (P, 2): basins [first, last + 1) above each threshold, joined with their neighbours; by start.
-
-    From the start of each basin later ones are taken in as long as, up to the next one's start, the share of what is
-    not above the threshold stays within a tolerance; and the same backwards from each end. A tolerance of 0 leaves the
-    runs as they are. Source: temporal actionness grouping (Zhao et al., SSN, ICCV 2017), as its public code does it.
-    """
-    return grouped_runs(SignalColumns.of([signal[:, None]]), np.sort(thresholds), tolerances)
-
-
-def outer_inner(signal: Floats, runs: Runs, inflation: float, outer_weight: float, inner: Inner = "mean") -> Floats:
-    """(T,), (P, 2) -> (P,): `contrast` of one signal."""
-    return contrast(SignalColumns.of([signal[:, None]]), runs, inflation, outer_weight, inner)

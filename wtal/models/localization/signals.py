@@ -18,7 +18,7 @@ class Activations:
     """A head's answer for one video, stored so that localization can be done again without the head.
 
     `cas`: (T, C) or (T, C + 1) logits, background last. `attention`: (T,) or None. `video_scores`: (C,). `streams`:
-    the same of each stream, where a head has a model a stream.
+    the same of each stream, where a head has a model per stream.
     """
 
     cas: NDArray[np.float32]

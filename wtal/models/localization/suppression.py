@@ -35,9 +35,9 @@ def suppress(
 ) -> Survivors:
     """Borders (P, 2) in seconds, scores (P,) and groups (P,) -> the proposals that are left.
 
-    Two proposals of a group may overlap by up to `nms_tiou`; `soft_sigma` is the width of the Gaussian of `soft`, and
-    `soft` and `linear` keep `max_detections` of a group. `added_length` (P,), in seconds, is added to lengths and
-    intersections.
+    Two proposals of a group may overlap by up to `nms_tiou`; `soft_sigma` is the width of the Gaussian of `soft`
+    (Bodla et al., ICCV 2017), and `soft` and `linear` keep `max_detections` of a group. `added_length` (P,), in
+    seconds, is added to lengths and intersections.
     """
     if added_length is None:
         added_length = np.zeros(len(scores))
@@ -53,15 +53,6 @@ def suppress(
 def nms(borders: Floats, scores: Floats, nms_tiou: float, overlap: Overlap = "tiou") -> Ints:
     """(P, 2) seconds, (P,) -> indices kept, best first: each removes the worse that overlap it by more."""
     return suppress(borders, scores, np.zeros(len(scores), np.int64), "hard", nms_tiou, overlap=overlap).indices
-
-
-def soft_nms(
-    borders: Floats, scores: Floats, soft_sigma: float, max_detections: int, overlap: Overlap = "tiou"
-) -> tuple[Ints, Floats]:
-    """(P, 2), (P,) -> indices and lowered scores, best first, at most `max_detections` (Gaussian; Bodla et al.)."""
-    group = np.zeros(len(scores), np.int64)
-    survivors = suppress(borders, scores, group, "soft", 1.0, soft_sigma, max_detections, overlap)
-    return survivors.indices, survivors.scores
 
 
 def overlaps(better: Floats, worse: Floats, kind: Overlap) -> Floats:

@@ -1,5 +1,6 @@
 """Checkpoints of a training run: what one holds, and the files that a run leaves behind."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
@@ -48,7 +49,7 @@ class Checkpoint:
 
     @classmethod
     def finished(cls, head: Head) -> Self:
-        """State of a run that was trained elsewhere, on features as they are."""
+        """Return the state of a run that was trained elsewhere, on features as they are."""
         return cls(step=0, steps=0, seed=0, config={}, head=head.state_dict(), scaler=Scaler({}, {}).state())
 
     @classmethod
@@ -56,10 +57,10 @@ class Checkpoint:
         """Read the checkpoint of the highest step in `folder`, on the CPU; None where there is none.
 
         Raises:
-            WeightsError: when the file is damaged.
+            WeightsError: when the file is damaged, or lacks a key.
         """
         files = sorted(folder.glob("checkpoint-*.pt"))
-        return cls(**_load(files[-1])) if files else None
+        return cls(**_load(files[-1], [field.name for field in fields(cls)])) if files else None
 
     def write(self, folder: Path) -> Path:
         """Write the file of this step and return its path."""
@@ -119,12 +120,13 @@ def load_stage(head: Head, folder: Path, stage: int) -> Trained:
 
     Raises:
         UsageError: when the run has kept no such stage.
+        WeightsError: when its file is damaged, or lacks a key.
     """
     path = folder / f"stage-{stage}.pt"
     if not path.is_file():
         stages = sorted(file.stem.removeprefix("stage-") for file in folder.glob("stage-*.pt"))
         raise UsageError(f"{folder} has kept no stage {stage}; it has {', '.join(stages) or 'none'}")
-    state = _load(path)
+    state = _load(path, ("step", "head", "scaler"))
     head.load_state_dict(state["head"])
     return Trained(head.eval(), Scaler.from_state(state["scaler"]), state["step"], None)
 
@@ -133,9 +135,15 @@ def _save(state: StateDict, path: Path) -> None:
     write_atomic(path, lambda file: torch.save(state, file))
 
 
-def _load(path: Path) -> StateDict:
+def _load(path: Path, keys: Sequence[str]) -> StateDict:
+    """Read these keys of a file; others are passed over."""
     try:
-        state: StateDict = torch.load(path, map_location="cpu", weights_only=True)
+        state: object = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, ValueError, OSError) as error:
         raise WeightsError(f"{path} is damaged ({error}); remove it to train again") from None
-    return state
+    missing = [key for key in keys if key not in state] if isinstance(state, dict) else [*keys]
+    if missing or not isinstance(state, dict):
+        raise WeightsError(
+            f"{path} is no checkpoint of this program: it lacks {', '.join(missing)}; remove it to train again"
+        )
+    return {key: state[key] for key in keys}

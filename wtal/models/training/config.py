@@ -1,4 +1,4 @@
-"""What a training run may be told; apart from the trainer, so that help texts need no torch."""
+"""Settings of a training run; apart from the trainer, so that help texts need no torch."""
 
 from typing import Annotated, Any, Literal
 

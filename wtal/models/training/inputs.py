@@ -64,7 +64,7 @@ class Scaler:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> "Scaler":
-        """What `state` saved."""
+        """Restore what `state` saved."""
         return cls(dict(state["shift"]), dict(state["gain"]), float(state["limit"]), bool(state["unit"]))
 
     def _scale(self, name: str, x: Tensor) -> Tensor:

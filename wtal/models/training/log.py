@@ -1,4 +1,4 @@
-"""What training leaves behind for people: `log.jsonl`, and TensorBoard where it is installed."""
+"""Logs of training, for people: `log.jsonl`, and TensorBoard where it is installed."""
 
 import json
 import os

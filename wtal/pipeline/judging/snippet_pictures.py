@@ -139,12 +139,10 @@ def _labels(observed: Observed, video: str) -> NDArray[np.int64]:
 
 def _memory(head: "Head") -> Stars:
     """Return the representative snippets that a head keeps of other videos."""
-    from wtal.models.layers.memory_bank import Memory
-
-    memory = getattr(head, "memory", None)
-    if not isinstance(memory, Memory) or not memory.is_filled:
+    remembered = head.remembered_snippets()
+    if remembered is None:
         return NO_STARS
-    vectors, labels = memory.entries()
+    vectors, labels = remembered
     return Stars(vectors.float().cpu().numpy(), labels.cpu().numpy())
 
 

@@ -21,7 +21,7 @@ from wtal.extractors.execution.extraction_line import ExtractionLine
 from wtal.extractors.execution.extractor import Extractor, ExtractorSpec
 from wtal.extractors.execution.jobs import StreamJob
 from wtal.extractors.execution.stage_times import TimeTable
-from wtal.extractors.execution.video_pass import StreamFeatures, VideoFlow, flows_of
+from wtal.extractors.execution.video_pass import StreamFeatures, VideoFlow
 from wtal.extractors.execution.windows import Windows
 from wtal.extractors.execution.worker_stage import Stage
 from wtal.extractors.optical_flow import create_flow
@@ -95,7 +95,7 @@ def test_real_flow_does_not_depend_on_the_number_of_engines():
     method = create_flow("dis")
     one = flow_of(frames, method.engines(1), [4])
     np.testing.assert_array_equal(one, flow_of(frames, method.engines(3), [9]))
-    np.testing.assert_array_equal(one, flows_of(frames, method, 2))
+    np.testing.assert_array_equal(one, flow_of(frames, method.engines(2), [len(frames)]))
 
 
 @pytest.mark.parametrize("workers", [1, 3])
