@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test check format bench experiments clean
+.PHONY: setup demo test test-slow test-all check format bench experiments clean
 .DEFAULT_GOAL := setup
 
 # Rebuilt only when the pins or the package's own requirements change; a second call starts at once.
@@ -21,9 +21,18 @@ setup: $(STAMP)
 demo: $(STAMP)
 	@start=$$(date +%s); $(BIN)/wtal demo; status=$$?; echo "the demo took $$(( $$(date +%s) - start )) s"; exit $$status
 
-# A file of tests at a time on each core, one thread each.
+# A file of tests at a time on each core, one thread each, in the order of tests/conftest.py.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder --durations 10
+
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
+	$(PYTEST) -m "not slow"
+
+# What `test` leaves out, and nothing else.
+test-slow: $(STAMP)
+	$(PYTEST) -m slow
+
+test-all: $(STAMP)
+	$(PYTEST)
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .

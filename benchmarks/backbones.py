@@ -26,10 +26,10 @@ from benchmarks._scene import moving_frames
 from benchmarks._turns import rates, rows, short, take_turns
 from wtal.extractors import create_backbone
 from wtal.extractors.backbone import Backbone
+from wtal.extractors.backbones import BACKBONES
 from wtal.extractors.execution.video_pass import flows_of
 from wtal.extractors.execution.windows import Windows
 from wtal.extractors.optical_flow import FlowMethod, create_flow
-from wtal.registry import BACKBONES
 
 SIZES = ("160x120", "340x256")
 BATCHES = (1, 4, 8)
@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def measure_motion(sizes: Sequence[str], snippets: int, repeat: int) -> Result:
     """Rows and ratios of `motion` and its peers, for `snippets` snippets of frames of `sizes`."""
     module = BACKBONES.load("motion")
-    stride, method = int(module.STRIDE), create_flow(module.FLOW)
+    stride, method = module.STRIDE, create_flow(module.FLOW)
     found: list[dict[str, Any]] = []
     ratios: dict[str, float] = {}
     for size in sizes:

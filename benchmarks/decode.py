@@ -29,7 +29,7 @@ from wtal.extractors.decoding.isolated import ReaderProcess
 from wtal.extractors.decoding.probe import probe
 from wtal.extractors.decoding.reader import read
 from wtal.extractors.decoding.resample import Sampler
-from wtal.registry import READERS
+from wtal.extractors.readers import READERS
 
 SIZES = ("320x240", "640x360", "1280x720", "1920x1080")
 REFERENCE = "pyav"

@@ -1,8 +1,8 @@
-"""Extraction of a folder of videos with `motion`: what it is worth that its stages work at the same time.
+"""Extraction of a folder of videos with `motion`: its default against other ways of spreading the work.
 
-`overlapping` is `wtal extract` with its defaults, in one process; `one video in flight` the same with one decoder.
+`default` is `wtal extract` with its defaults, in one process; `two videos in flight` the same with two decoders.
 `one stage at a time` decodes each video whole, then makes all of its flow, then each stream's features, with the same
-stages and as many threads, and keeps everything in memory between. `busy / wall` is what the stages of `overlapping`
+stages and as many threads, and keeps everything in memory between. `busy / wall` is what the stages of `default`
 worked, over what went by. `jobs 1` and `jobs 2` are the command with so many processes, start included. `older` is the
 command of another checkout (`--older FOLDER`, run by this interpreter). Without `--videos` a small collection is
 rendered. `peak` is the memory of one long video, its reader process included, above that of a process that has imported
@@ -27,20 +27,20 @@ from benchmarks._report import arguments, report
 from benchmarks._scene import moving_frames
 from benchmarks._turns import short, take_turns
 from wtal.extractors.decoding.isolated import ReaderProcess
+from wtal.extractors.execution.config import ExtractConfig
 from wtal.extractors.execution.extractor import FLOW, Extractor, ExtractorSpec
 from wtal.extractors.execution.stage_times import TimeTable
-from wtal.extractors.execution.video_pass import Features, flows_of
+from wtal.extractors.execution.video_pass import StreamFeatures, flows_of
 from wtal.extractors.execution.worker_stage import Stage
 from wtal.extractors.optical_flow import create_flow
 from wtal.pipeline.extraction.extract import extract_all
-from wtal.pipeline.extraction.spread import Machine
+from wtal.pipeline.extraction.machine import Machine
 from wtal.pipeline.extraction.videos import find_videos
-from wtal.pipeline.recipe import ExtractConfig
 from wtal.pipeline.workspace import Workspace
 
 _HERE = Path(__file__).parents[1]
 _LONG = 160, 120
-_IDLE = "import torch, cv2, av, time, wtal.extractors.execution.assembly_line; time.sleep(2)"
+_IDLE = "import torch, cv2, av, time, wtal.extractors.execution.extraction_line; time.sleep(2)"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -55,66 +55,66 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--repeat", type=int, default=3, help="repetitions")
     options = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder)
-        videos = options.videos or render_all(place / "videos", options.rendered, options.seconds)
-        found, ratios = compare(videos, place, options.older, options.repeat, options.name)
+        workspace = Path(folder)
+        videos = options.videos or render_all(workspace / "videos", options.rendered, options.seconds)
+        rows, ratios = compare(videos, workspace, options.older, options.repeat, options.name)
         if options.long:
-            found += growth(place, options.long)
-    report("extraction", found, ratios, options.out)
+            rows += growth(workspace, options.long)
+    report("extraction", rows, ratios, options.out)
 
 
 def compare(
-    videos: Path, place: Path, older: Path | None, repeat: int, name: str = ""
+    videos: Path, folder: Path, older: Path | None, repeat: int, name: str = ""
 ) -> tuple[list[dict[str, Any]], dict[str, float]]:
     """Rows of seconds, and ratios of them."""
     profiles: list[float] = []
     tasks: dict[str, Callable[[], object]] = {
-        "overlapping": partial(extraction, videos, place, 0, profiles),
-        "one video in flight": partial(extraction, videos, place, 1, []),
+        "default": partial(extraction, videos, folder, 0, profiles),
+        "two videos in flight": partial(extraction, videos, folder, 2, []),
         "one stage at a time": partial(one_stage_at_a_time, videos),
-        "jobs 1": partial(command, videos, place, ["--jobs", "1"]),
-        "jobs 2": partial(command, videos, place, ["--jobs", "2"]),
+        "jobs 1": partial(command, videos, folder, ["--jobs", "1"]),
+        "jobs 2": partial(command, videos, folder, ["--jobs", "2"]),
     }
     if older:
-        tasks["older"] = partial(command, videos, place, [], older)
+        tasks["older"] = partial(command, videos, folder, [], older)
     times = take_turns(tasks, repeat)
     seconds = {name: statistics.median(values) for name, values in times.items()}
     size = f"{name}, {len(find_videos([videos]))} videos" if name else f"{len(find_videos([videos]))} videos"
-    found = [{"task": task, "size": size, "s": short(value), "unit": "s"} for task, value in seconds.items()]
+    rows = [{"task": task, "size": size, "s": short(value), "unit": "s"} for task, value in seconds.items()]
     ratios = {
-        "one stage at a time / overlapping": seconds["one stage at a time"] / seconds["overlapping"],
-        "one video in flight / overlapping": seconds["one video in flight"] / seconds["overlapping"],
+        "one stage at a time / default": seconds["one stage at a time"] / seconds["default"],
+        "two videos in flight / default": seconds["two videos in flight"] / seconds["default"],
         "busy / wall": statistics.median(profiles),
         "jobs 1 / jobs 2": seconds["jobs 1"] / seconds["jobs 2"],
     }
     if older:
         ratios["older / jobs 1"] = seconds["older"] / seconds["jobs 1"]
-    return found, {name: short(value) for name, value in ratios.items()}
+    return rows, {name: short(value) for name, value in ratios.items()}
 
 
-def extraction(videos: Path, place: Path, decoders: int, profiles: list[float]) -> None:
+def extraction(videos: Path, folder: Path, decoders: int, profiles: list[float]) -> None:
     """All videos into a new store; what the stages worked over what went by is appended to `profiles`."""
-    with tempfile.TemporaryDirectory(dir=place) as folder:
+    with tempfile.TemporaryDirectory(dir=folder) as workspace:
         machine = Machine(decoders=decoders)
-        profile = extract_all([videos], [ExtractConfig()], Workspace(Path(folder)), machine=machine)[0].profile
+        profile = extract_all([videos], [ExtractConfig()], Workspace(Path(workspace)), machine=machine)[0].profile
     profiles.append(profile.busy / profile.seconds)
 
 
 def one_stage_at_a_time(videos: Path) -> None:
     """The same features, each stage beginning when the one before it has ended."""
-    extractor = Extractor(ExtractorSpec("motion"))
+    extractor = Extractor(ExtractorSpec(ExtractConfig()))
     method, threads, times = create_flow(str(extractor.flows[0].name)), os.cpu_count() or 1, TimeTable()
     with ReaderProcess() as process:
         for video in find_videos([videos]):
-            with extractor.open(process, video.path, "auto", None) as opened:
+            with extractor.source.open(process, video.path, "auto", None) as opened:
                 frames = np.concatenate(list(opened))
             inputs = {"rgb": frames, FLOW: flows_of(frames, method, threads)}
-            for stream, backbone in extractor.backbones.items():
-                with Stage(stream, "snippets", [backbone.extract] * threads, times, begin=one_thread) as stage:
-                    features = Features(stage, *extractor.cut(stream))
+            for stream, job in extractor.jobs().items():
+                with Stage(stream, "snippets", job.workers, times, begin=one_thread) as stage:
+                    features = StreamFeatures(stage, job)
                     features.push(inputs[stream])
                     features.end()
-                    features.features()
+                    features.result()
 
 
 def one_thread() -> None:
@@ -123,19 +123,19 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def command(videos: Path, place: Path, options: Sequence[str], checkout: Path | None = None) -> None:
+def command(videos: Path, folder: Path, options: Sequence[str], checkout: Path | None = None) -> None:
     """`wtal extract`, of this version or of another."""
-    with tempfile.TemporaryDirectory(dir=place) as folder:
-        call = [sys.executable, "-P", "-m", "wtal", "extract", str(videos), "--workspace", folder, *options]
+    with tempfile.TemporaryDirectory(dir=folder) as workspace:
+        call = [sys.executable, "-P", "-m", "wtal", "extract", str(videos), "--workspace", workspace, *options]
         environment = os.environ | {"PYTHONPATH": str((checkout or _HERE).resolve())}
         subprocess.run(call, check=True, capture_output=True, env=environment)
 
 
-def growth(place: Path, minutes: float) -> list[dict[str, Any]]:
+def growth(folder: Path, minutes: float) -> list[dict[str, Any]]:
     """Rows: the peak for a video of so many minutes, and by how much it grew a minute from a tenth of them."""
     idle = max(used for _, used in followed([sys.executable, "-c", _IDLE]))
     size, parts = "x".join(map(str, _LONG)), (minutes / 10, minutes)
-    peaks = [memory(render(place / f"{part:g}.mp4", part * 60, _LONG), place) - idle for part in parts]
+    peaks = [memory(render(folder / f"{part:g}.mp4", part * 60, _LONG), folder) - idle for part in parts]
     slope = (peaks[1] - peaks[0]) / (0.9 * minutes)
     return [
         {"task": f"peak, {minutes:g} minutes", "size": size, "s": round(peaks[1]), "unit": "MB"},
@@ -143,9 +143,9 @@ def growth(place: Path, minutes: float) -> list[dict[str, Any]]:
     ]
 
 
-def memory(video: Path, place: Path) -> float:
+def memory(video: Path, folder: Path) -> float:
     """MB that extraction of one video takes at most, all of its processes together."""
-    call = [sys.executable, "-m", "wtal", "extract", str(video), "--workspace", str(place / "memory")]
+    call = [sys.executable, "-m", "wtal", "extract", str(video), "--workspace", str(folder / "memory")]
     return max(used for _, used in followed(call))
 
 

@@ -23,8 +23,8 @@ from wtal.data.batch import SnippetBatch
 from wtal.heap import freed_memory_kept
 from wtal.models import create_head
 from wtal.models.head import Head, HeadOutput
+from wtal.models.heads import HEADS
 from wtal.models.layers.temporal import Dropout, TemporalConv
-from wtal.registry import HEADS
 
 WIDE, NARROW = 1024, 64
 CLASSES = 20

@@ -17,15 +17,11 @@ from benchmarks._report import arguments, report
 from benchmarks._turns import rates, rows, short, take_turns
 from wtal.data.grid import SnippetGrid
 from wtal.data.segments import Detection
-from wtal.models.localization.localize import (
-    Activations,
-    LocalizeConfig,
-    localize_many,
-    nms,
-    outer_inner,
-    runs_above,
-)
-from wtal.models.localization.signals import signals_of
+from wtal.models.localization.config import LocalizeConfig
+from wtal.models.localization.localize import localize_many
+from wtal.models.localization.proposals import outer_inner, runs_above
+from wtal.models.localization.signals import Activations, signals_of
+from wtal.models.localization.suppression import nms
 
 Video = tuple[Activations, SnippetGrid]
 

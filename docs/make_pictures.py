@@ -20,7 +20,8 @@ from wtal.data.dataset import Dataset, VideoRecord
 from wtal.data.detections import read_detections
 from wtal.data.segments import Detection, Segment, tiou
 from wtal.errors import UsageError, WtalError
-from wtal.pipeline.workspace import Workspace, read_run
+from wtal.pipeline.runs import Run
+from wtal.pipeline.workspace import Workspace
 
 Picture = NDArray[np.uint8]
 Colour = tuple[int, int, int]
@@ -45,9 +46,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=PAGE, help="file to write")
     options = parser.parse_args(argv)
     dataset = read_annotations(options.demo / "annotations.json")
-    run = Workspace(options.demo / "workspace").newest_run()
-    video = choose_video(dataset, read_run(run)["recipe"]["evaluate"]["test_subset"], options.video)
-    found = read_detections(run / "detections" / "detections.json").get(video.id, [])
+    run = Run.open(Workspace(options.demo / "workspace").newest_run())
+    video = choose_video(dataset, run.recipe.evaluate.test_subset, options.video)
+    found = read_detections(run.folder / "detections" / "detections.json").get(video.id, [])
     picture = draw(options.demo / "videos" / f"{video.id}.mp4", video, clearest(found))
     write(picture, options.out)
     print(options.out)

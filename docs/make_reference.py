@@ -18,10 +18,12 @@ from pydantic.fields import FieldInfo
 
 from wtal.config import Config
 from wtal.extractors.backbone import Description, described
+from wtal.extractors.backbones import BACKBONES
+from wtal.extractors.execution.config import ExtractConfig
+from wtal.models.heads import HEADS
 from wtal.models.localization.config import LocalizeConfig
 from wtal.models.training.config import TrainConfig
-from wtal.pipeline.recipe import EvaluateConfig, ExtractConfig, Recipe, ReportedConfig
-from wtal.registry import BACKBONES, HEADS
+from wtal.pipeline.recipe import EvaluateConfig, Recipe, ReportedConfig
 
 BEGIN = "<!-- tables: written by docs/make_reference.py -->"
 END = "<!-- end of tables -->"

@@ -5,7 +5,7 @@ import sys
 from experiments import ensembles, kth, planted
 from experiments._run import arguments
 from experiments._tables import ENSEMBLES, PAGE, refresh
-from wtal.registry import HEADS
+from wtal.models.heads import HEADS
 
 if __name__ == "__main__":
     parser = arguments(__doc__)

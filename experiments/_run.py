@@ -45,8 +45,8 @@ def keep(made: Comparison, name: str, out: Path, ceiling: Mapping[str, float] | 
 
 def _plainly_named(made: Comparison) -> Comparison:
     """The table with recipes by name where they were named by path."""
-    names = [row.entry.name.removesuffix(".toml").rpartition("/")[2] for row in made.rows]
-    rows = [replace(row, entry=replace(row.entry, name=name)) for row, name in zip(made.rows, names, strict=True)]
+    names = [row.plan.name.removesuffix(".toml").rpartition("/")[2] for row in made.rows]
+    rows = [replace(row, plan=replace(row.plan, name=name)) for row, name in zip(made.rows, names, strict=True)]
     return replace(made, rows=tuple(rows))
 
 

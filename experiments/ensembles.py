@@ -14,11 +14,12 @@ from typing import Any
 from experiments._run import arguments
 from wtal.data.files import write_atomic, write_json
 from wtal.models.localization.config import LocalizeConfig
-from wtal.pipeline.detect import detect, localize_settings
-from wtal.pipeline.ensemble_run import By
+from wtal.pipeline.detect import detect
 from wtal.pipeline.ensembles.ensemble import ensemble
-from wtal.pipeline.judging.ground_truth import evaluate_seed
+from wtal.pipeline.judging.evaluate import evaluate
+from wtal.pipeline.judging.sources import Question, source_of
 from wtal.pipeline.recipe import load_recipe
+from wtal.pipeline.runs import By, Run
 from wtal.pipeline.train import TrainInputs, train
 from wtal.pipeline.workspace import Workspace
 
@@ -42,9 +43,9 @@ def run(options: argparse.Namespace) -> None:
     inputs = TrainInputs(place.only_store(), options.data / "kth-untrimmed" / "annotations.json")
     names = dict.fromkeys(name for heads in (*HEADS, *SEEDS) for name in heads.split("+"))
     runs = {name: train(inputs, load_recipe(f"kth/{name}"), options.seeds, place) for name in names}
-    for folders in runs.values():
-        for folder in folders:
-            detect(folder)
+    for seeds in runs.values():
+        for seed in seeds:
+            detect(seed)
     rows = dict(_rows(runs, place))
     write_json(options.out / f"{NAME}.json", rows)
     text = "\n".join(_lines(rows)) + "\n"
@@ -52,10 +53,10 @@ def run(options: argparse.Namespace) -> None:
     print(text, flush=True)
 
 
-def _rows(runs: dict[str, list[Path]], place: Workspace) -> Iterator[tuple[str, dict[str, list[Pair]]]]:
+def _rows(runs: dict[str, list[Run]], place: Workspace) -> Iterator[tuple[str, dict[str, list[Pair]]]]:
     """Row -> class thresholds -> a pair of figures for each seed, or for the one ensemble of all of them."""
-    for name, folders in runs.items():
-        yield name, _figures(folders, lambda own: own.class_threshold / 3)
+    for name, seeds in runs.items():
+        yield name, _figures(seeds, lambda own: own.class_threshold / 3)
     for heads in HEADS:
         members = list(zip(*(runs[name] for name in heads.split("+")), strict=True))
         yield from _both(heads, members, [runs[heads.split("+")[0]][0]] * len(members), place)
@@ -64,10 +65,10 @@ def _rows(runs: dict[str, list[Path]], place: Workspace) -> Iterator[tuple[str, 
 
 
 def _both(
-    name: str, groups: Sequence[tuple[Path, ...]], firsts: Sequence[Path], place: Workspace
+    name: str, groups: Sequence[tuple[Run, ...]], firsts: Sequence[Run], place: Workspace
 ) -> Iterator[tuple[str, dict[str, list[Pair]]]]:
-    made = {by: [ensemble(group, place, by).folder for group in groups] for by in _WAYS}
-    threshold = localize_settings(firsts[0], []).class_threshold
+    made = {by: [ensemble([run.folder for run in group], place, by).run for group in groups] for by in _WAYS}
+    threshold = firsts[0].localize().class_threshold
     figures = _figures(made["activations"], lambda own: threshold)
     yield f"{name}, by activations", {"own": figures["third"], "third": figures["own"]}
     yield f"{name}, by detections", {"own": _figures(made["detections"], None)["own"]}
@@ -76,21 +77,20 @@ def _both(
 _WAYS: tuple[By, ...] = ("activations", "detections")
 
 
-def _figures(folders: Sequence[Path], threshold: Callable[[LocalizeConfig], float] | None) -> dict[str, list[Pair]]:
-    """Figures of the folders' own detections, and (`third`) with another class threshold."""
-    found: dict[str, list[Pair]] = {"own": [_judged(folder) for folder in folders]}
+def _figures(runs: Sequence[Run], threshold: Callable[[LocalizeConfig], float] | None) -> dict[str, list[Pair]]:
+    """Figures of the runs' own detections, and (`third`) with another class threshold."""
+    found: dict[str, list[Pair]] = {"own": [_judged(run) for run in runs]}
     if threshold is not None:
         found["third"] = []
-        for folder in folders:
-            own = localize_settings(folder, [])
-            found["third"].append(
-                _judged(folder, detect(folder, own.model_copy(update={"class_threshold": threshold(own)})))
-            )
+        for run in runs:
+            own = run.localize()
+            found["third"].append(_judged(run, detect(run, own.model_copy(update={"class_threshold": threshold(own)}))))
     return found
 
 
-def _judged(folder: Path, detections: Path | None = None) -> Pair:
-    made = evaluate_seed(folder, detections)
+def _judged(run: Run, detections: Path | None = None) -> Pair:
+    question = Question()
+    (made,) = evaluate([source_of(run, question, detections)], question).evaluations
     return 100 * made.mAP[0.5], 100 * made.average
 
 

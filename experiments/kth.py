@@ -9,12 +9,12 @@ import sys
 from collections.abc import Sequence
 
 from experiments._run import arguments, keep
+from wtal.models.heads import HEADS
 from wtal.pipeline.comparison.ablation import load_ablation
-from wtal.pipeline.comparison.compare import compare, entries
+from wtal.pipeline.comparison.compare import compare, planned_rows
 from wtal.pipeline.extraction.extract import extract
 from wtal.pipeline.recipe import load_recipe
 from wtal.pipeline.workspace import Workspace
-from wtal.registry import HEADS
 
 TABLES = ("tscn.table1a", "tscn.table2", "rskp.table3", "rskp.table6")
 """Tables of the papers, made on this collection."""
@@ -33,11 +33,11 @@ def run(options: argparse.Namespace) -> None:
     place, source = Workspace(options.workspace / "kth"), options.data / "kth-untrimmed"
     first = load_recipe(f"kth/{options.heads[0]}")
     store = extract([source / "videos"], first.extract, place, reporter=options.reporter).store
-    tables = {"kth": entries([f"kth/{head}" for head in options.heads], None)}
+    tables = {"kth": planned_rows([f"kth/{head}" for head in options.heads], None)}
     titles = {"kth": "KTH untrimmed, validation"}
     for name in options.tables:
         table = load_ablation(name)
-        tables[f"kth-{name}"] = entries([f"kth/{name.partition('.')[0]}"], table)
+        tables[f"kth-{name}"] = planned_rows([f"kth/{name.partition('.')[0]}"], table)
         titles[f"kth-{name}"] = f"{table.title}; here on KTH untrimmed, validation"
     for name, rows in tables.items():
         made = compare(

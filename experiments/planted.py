@@ -21,12 +21,14 @@ from wtal.data.dataset import Dataset, match_ids
 from wtal.data.store import FeatureStore
 from wtal.errors import UsageError
 from wtal.eval import evaluate_detections
-from wtal.eval.detection import parse_tious
-from wtal.models.localization.localize import Activations, LocalizeConfig, localize
-from wtal.pipeline.comparison.compare import Comparison, compare, entries
+from wtal.eval.thresholds import parse_tious
+from wtal.models.heads import HEADS
+from wtal.models.localization.config import LocalizeConfig
+from wtal.models.localization.localize import localize
+from wtal.models.localization.signals import Activations
+from wtal.pipeline.comparison.compare import Comparison, compare, planned_rows
 from wtal.pipeline.exchange.import_features import import_features
 from wtal.pipeline.workspace import Workspace
-from wtal.registry import HEADS
 
 RECIPES = Path(__file__).with_name("planted")
 SUBSETS = {"train": "validation", "training": "validation", "validation": "validation", "test": "test"}
@@ -81,7 +83,7 @@ def run(options: argparse.Namespace) -> None:
         rows = [
             row
             for head in options.heads
-            for row in entries([str(RECIPES / f"{head}.toml")], None, common_of(head) if common else ())
+            for row in planned_rows([str(RECIPES / f"{head}.toml")], None, common_of(head) if common else ())
         ]
         made = compare(rows, options.seeds, annotations, place, store, title, reporter=options.reporter)
         keep(made, name, options.out, perfect(annotations, store, made))
@@ -169,7 +171,7 @@ def perfect(annotations: Path, store: Path, made: Comparison) -> Mapping[str, fl
     dataset, features = read_annotations(annotations), FeatureStore.open(store)
     settings = {key: value for key, _, value in (one.removeprefix("localize.").partition("=") for one in COMMON)}
     config = LocalizeConfig.parse(settings)
-    rules = made.rows[0].entry.recipe.evaluate
+    rules = made.rows[0].plan.recipe.evaluate
     records = {video.id: video for video in dataset.select(rules.test_subset)}
     found = {}
     for name, key in match_ids(list(records), features.ids).items():

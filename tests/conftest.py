@@ -1,13 +1,40 @@
-"""Profiles of property tests, and the fixture of a CUDA device."""
+"""Profiles of property tests, the order of the files, and the fixture of a CUDA device."""
 
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+pytest.register_assert_rewrite("tests.support")
+
 settings.register_profile("explore", deadline=None)  # no test asserts a time
 settings.register_profile("wtal", settings.get_profile("explore"), derandomize=True)  # what fails is the change's fault
 settings.load_profile("wtal")
+
+LONGEST = (
+    "pipeline/test_chain.py",
+    "models/heads/test_heads.py",
+    "test_benchmarks.py",
+    "pipeline/extraction/test_spread.py",
+    "pipeline/ensembles/test_ensemble.py",
+    "pipeline/judging/test_run_pictures.py",
+    "extractors/backbones/test_backbone_contract.py",
+    "extractors/backbones/test_backbone_videos.py",
+    "extractors/tvl1/test_torch_engine.py",
+    "extractors/tvl1/test_numba_engine.py",
+    "test_docs.py",
+    "pipeline/extraction/test_extract.py",
+    "models/training/test_trainer.py",
+    "data/store/test_interruptions.py",
+)
+"""Files that take long: where several processes take a file at a time, none of these is to come last."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    order = {name: place for place, name in enumerate(LONGEST)}
+    tests = Path(__file__).parent
+    items.sort(key=lambda item: order.get(item.path.relative_to(tests).as_posix(), len(order)))
 
 
 @pytest.fixture

@@ -10,6 +10,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1] / "wtal"
 FILES = sorted(ROOT.rglob("*.py"))
+TESTS = ROOT.parent / "tests"
+TEST_FILES = sorted(TESTS.rglob("*.py"))
 
 # A room may import the rooms named in its row, and itself.
 BASE = {"config", "registry", "heap", "errors"}
@@ -107,6 +109,23 @@ def test_rooms_are_not_crowded():
         assert len([path for path in FILES if path.parent == folder]) <= 22, folder
 
 
+def test_the_rooms_of_tests_are_those_of_the_package():
+    folders = {path.parent.relative_to(TESTS) for path in TEST_FILES} - {Path("support")}
+    assert [str(folder) for folder in folders if not (ROOT / folder).is_dir()] == []
+
+
+@pytest.mark.parametrize("path", TEST_FILES, ids=lambda p: str(p.relative_to(TESTS)))
+def test_tests_borrow_nothing_from_benchmarks(path):
+    for line, module in imports(path):
+        borrowed = module.split(".")[0] == "benchmarks" and path != TESTS / "test_benchmarks.py"
+        assert not borrowed, f"{path}:{line} imports {module}"
+
+
+@pytest.mark.parametrize("path", TEST_FILES, ids=lambda p: str(p.relative_to(TESTS)))
+def test_no_file_of_tests_is_long(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 450
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_libraries_stay_in_their_rooms(path):
     here = of_file(path)
@@ -133,7 +152,7 @@ def test_leaves_do_not_import_each_other(leaf):
     [
         "import wtal",
         "from wtal.cli import main; main(['--help'], standalone_mode=False)",
-        "from wtal.registry import FLOWS; FLOWS.names()",
+        "from wtal.extractors.flow import FLOWS; FLOWS.names()",
     ],
 )
 def test_help_needs_neither_torch_nor_cv2_nor_numba(code):

@@ -2,22 +2,27 @@ import importlib
 import json
 import subprocess
 import sys
+from functools import cache, partial
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
 import benchmarks
-from benchmarks import _naive, extraction, flow_gpu, heads, judge, make_table
+from benchmarks import _naive, extraction, flow, flow_gpu, heads, judge, make_table
+from benchmarks import store as benchmark
 from benchmarks.__main__ import QUICK, QUICK_ON_CUDA
 from benchmarks._memory import followed
+from benchmarks._motions import MOTIONS, NOISES, SMALL, TEXTURES, endpoint_error, pair, pairs, sample
 from benchmarks._turns import rates, take_turns
 from benchmarks.decode import check
 from wtal import models
 from wtal.errors import FormatError, VideoError
+from wtal.extractors.optical_flow import create_flow
 from wtal.extractors.tvl1.parameters import Parameters
-from wtal.registry import HEADS
+from wtal.models.heads import HEADS
 
 FOLDER = Path(benchmarks.__file__).parent
 MEASURED = {
@@ -54,15 +59,21 @@ TINY = {
 }
 
 
+LONG = {"extraction", "judge", "networks", "flow_quality", "heads", "flow"}
+"""Those that take seconds even so."""
+
+
 @pytest.fixture(scope="module")
-def results(tmp_path_factory):
-    """Benchmark -> the JSON file that its own command wrote."""
+def result_of(tmp_path_factory):
+    """Name of a benchmark -> the JSON file that its own command wrote."""
     folder = tmp_path_factory.mktemp("results")
-    paths = {}
-    for name, options in TINY.items():
-        paths[name] = folder / f"{name}.json"
-        importlib.import_module(f"benchmarks.{name}").main([*options, "--out", str(paths[name])])
-    return paths
+
+    @cache
+    def run(name):
+        importlib.import_module(f"benchmarks.{name}").main([*TINY[name], "--out", str(folder / f"{name}.json")])
+        return folder / f"{name}.json"
+
+    return run
 
 
 def test_every_benchmark_is_run_by_the_command():
@@ -71,9 +82,9 @@ def test_every_benchmark_is_run_by_the_command():
     assert set(QUICK) == set(TINY)
 
 
-@pytest.mark.parametrize("name", TINY)
-def test_result(results, name):
-    result = json.loads(results[name].read_text())
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] if n in LONG else []) for n in TINY])
+def test_result(result_of, name):
+    result = json.loads(result_of(name).read_text())
     assert set(result) == {"what", "machine", "rows", "ratios"}
     assert result["what"] == name
     assert {"cpus", "system", "python", "libraries"} <= set(result["machine"])
@@ -83,8 +94,8 @@ def test_result(results, name):
     assert all(" / " in pair and ratio > 0 for pair, ratio in result["ratios"].items())
 
 
-def test_decode_has_every_reader_at_every_size(results):
-    rows = json.loads(results["decode"].read_text())["rows"]
+def test_decode_has_every_reader_at_every_size(result_of):
+    rows = json.loads(result_of("decode").read_text())["rows"]
     tasks = [{row["task"] for row in rows if row["size"] == size} for size in ("64x48", "96x64")]
     assert tasks[0] == tasks[1] >= {"pyav", "opencv", "pyav isolated", "opencv isolated", "pyav alone", "opencv alone"}
 
@@ -121,8 +132,9 @@ def test_naive_peers_are_descriptors():
     assert not _naive.hog(np.zeros((1, 6, 20, 30, 3), np.uint8)).any()
 
 
-def test_page(results):
-    text = make_table.page([make_table.load(path) for path in results.values()])
+@pytest.mark.slow
+def test_page(result_of):
+    text = make_table.page([make_table.load(result_of(name)) for name in TINY])
     headings = [line for line in text.splitlines() if line.startswith("#")]
     assert headings == ["# Benchmarks", *(f"## {name}" for name in TINY)]
     assert "| ratio | 64x48 | 96x64 |" in text
@@ -133,8 +145,8 @@ def test_page(results):
             assert len({line.count("|") for line in block.splitlines()}) == 1
 
 
-def test_page_refuses_what_does_not_fit(results, tmp_path):
-    first, second = make_table.load(results["store"]), make_table.load(results["decode"])
+def test_page_refuses_what_does_not_fit(result_of, tmp_path):
+    first, second = make_table.load(result_of("store")), make_table.load(result_of("decode"))
     second["machine"] = second["machine"] | {"cpus": 1000}
     with pytest.raises(FormatError, match="not of one machine"):
         make_table.page([first, second])
@@ -208,10 +220,82 @@ def test_flow_gpu_measures_a_card(cuda, tmp_path):
     assert all(ratio > 0 for ratio in result["ratios"].values())
 
 
-def test_a_library_that_one_result_names_and_another_does_not_keeps_them_together(results):
-    one, other = (json.loads(results[name].read_text()) for name in ("store", "random_walk"))
+def test_a_library_that_one_result_names_and_another_does_not_keeps_them_together(result_of):
+    one, other = (json.loads(result_of(name).read_text()) for name in ("store", "random_walk"))
     other["machine"]["libraries"]["extra"] = "1.0"
     assert "extra 1.0" in make_table.page([one, other])
     other["machine"]["libraries"]["numpy"] = "0.1"
     with pytest.raises(FormatError, match="not of one machine"):
         make_table.page([one, other])
+
+
+def test_the_benchmark_reports_rows_ratios_and_the_machine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "below" / "store.json"
+    benchmark.main(["--videos", "3", "--dim", "4", "--reads", "5", "--repeat", "1", "--out", str(out)])
+    result = json.loads(out.read_text())
+    assert json.loads(capsys.readouterr().out) == result
+    assert result["what"] == "store"
+    assert [row["layout"] for row in result["rows"]] == ["store", "npy", "npz"]
+    assert set(result["ratios"]) == {"npy / store", "npz / store"}
+    assert result["machine"]["libraries"]["numpy"] == np.__version__
+
+
+@pytest.mark.slow
+def test_tvl1_errs_as_opencvs_does():
+    """Mean endpoint error within 5 %, on known motion; and the two flows lie near each other."""
+    ours, opencv = (create_flow(f"tvl1:{name}").new() for name in ("numba", "opencv-contrib"))
+    for one in sample(128, 96):
+        found, other = (engine(one.first[None], one.second[None])[0] for engine in (ours, opencv))
+        assert endpoint_error(found, one.truth) < 1.05 * endpoint_error(other, one.truth) + 0.005, one.motion
+        assert endpoint_error(found, other) < 0.1, one.motion
+
+
+@pytest.mark.slow
+def test_tvl1_fast_errs_no_more_than_opencvs_defaults():
+    """At the size that it was chosen at: on small motions without noise, where it is furthest, and on all of them."""
+    names = {"fast": "tvl1-fast:numba", flow.OPENCV[0]: "tvl1:opencv-contrib"}
+    tasks = {key: partial(flow.flows_of, create_flow(name).engines(2)) for key, name in names.items()}
+    small = [(number, motion) for number, motion in enumerate(MOTIONS) if motion.endswith(SMALL)]
+    found = [pair(motion, texture, 0, 340, 256, number) for number, motion in small for texture in TEXTURES]
+    errors = flow.errors_of(tasks, found)
+    assert errors["fast"]["small_error"] < 1.05 * errors[flow.OPENCV[0]]["small_error"]
+    assert errors["fast"]["by_texture"] < 1.05
+    every = list(sample(340, 256))
+    flows = {key: task(*flow.stacked(every)) for key, task in tasks.items()}
+    means = {key: np.mean([*map(endpoint_error, made, [one.truth for one in every])]) for key, made in flows.items()}
+    assert means["fast"] < 1.05 * means[flow.OPENCV[0]]
+
+
+def test_errors_are_told_by_texture():
+    """A way that finds no motion on one texture, and half of it elsewhere, beside one that finds half everywhere."""
+    found = [one for one in pairs(64, 48) if one.motion == "translation, small"]
+    half = np.stack([one.truth / 2 for one in found])
+    still = np.stack([one.truth * (one.texture != "fine") / 2 for one in found])
+    errors = flow.errors_of({flow.OPENCV[0]: lambda *_: half, "still": lambda *_: still}, found)
+    assert errors[flow.OPENCV[0]] == errors[flow.OPENCV[1]]
+    assert errors[flow.OPENCV[0]]["by_texture"] == errors[flow.OPENCV[0]]["worst_texture"] == 1
+    assert errors["still"]["by_texture"] == pytest.approx(6 / 5)
+    assert errors["still"]["worst_texture"] == 2
+    assert errors["still"]["small_error"] == pytest.approx(np.hypot(0.7, 0.4) * 3 / 5, abs=1e-4)
+
+
+def test_known_motions_come_with_every_texture_and_noise():
+    found, few = list(pairs(32, 24)), list(sample(32, 24))
+    assert len({(one.motion, one.texture, one.noise) for one in found}) == len(MOTIONS) * len(TEXTURES) * len(NOISES)
+    assert [one.motion for one in few] == [*MOTIONS]
+    assert {one.texture for one in few} == {*TEXTURES}
+    assert {one.noise for one in few} == {*NOISES}
+    whole = {one[:3]: one for one in found}
+    assert all(np.array_equal(one.first, whole[one[:3]].first) for one in few)
+    assert not np.array_equal(found[0].first, next(pairs(32, 24, seed=1)).first)
+
+
+def test_the_truth_of_a_known_motion():
+    first, second, truth = pair("translation, medium", "mixed", 2, 96, 64, seed=0)[3:]
+    assert first.shape == second.shape == truth.shape[:2] == (64, 96)
+    np.testing.assert_allclose(truth, np.broadcast_to(np.float32((3.3, -1.6)), truth.shape), atol=1e-6)
+    places = np.mgrid[:64, :96].astype(np.float32)
+    back = cv2.remap(second, places[1] + truth[..., 0], places[0] + truth[..., 1], cv2.INTER_CUBIC)
+    inside = (slice(4, -4), slice(4, -8))
+    assert np.abs(back[inside].astype(float) - first[inside]).mean() < 3
+    assert np.abs(second[inside].astype(float) - first[inside]).mean() > 8

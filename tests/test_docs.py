@@ -24,20 +24,27 @@ from wtal.config import Config, override
 from wtal.data.annotations import guess_format, read_annotations
 from wtal.data.detections import read_detections
 from wtal.data.files import write_json
+from wtal.data.formats import DATASETS
 from wtal.data.grid import SnippetGrid
 from wtal.data.layout_note import Note
+from wtal.data.layouts import LAYOUTS
 from wtal.data.store import FeatureStore
 from wtal.data.store.writer import StoreWriter
+from wtal.eval.challenges import CHALLENGES
 from wtal.eval.submission_check import check_submission
 from wtal.extractors import create_backbone
+from wtal.extractors.backbones import BACKBONES
+from wtal.extractors.execution.config import ExtractConfig
+from wtal.extractors.flow import FLOWS
+from wtal.extractors.readers import READERS
+from wtal.models.heads import HEADS
 from wtal.pipeline.comparison.ablation import Ablation
 from wtal.pipeline.detect import detect
 from wtal.pipeline.extraction.extract import extract
 from wtal.pipeline.inspection.inventory import inventory
-from wtal.pipeline.recipe import ExtractConfig, Recipe
+from wtal.pipeline.recipe import Recipe
 from wtal.pipeline.train import TrainInputs, train
 from wtal.pipeline.workspace import Workspace
-from wtal.registry import BACKBONES, CHALLENGES, DATASETS, FLOWS, HEADS, LAYOUTS, READERS
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = {path.name: path for path in (*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md")))}
@@ -72,9 +79,6 @@ def load_script(name: str):
     return module
 
 
-# Help
-
-
 def test_the_table_of_commands_is_what_the_commands_say():
     commands = {name: main.get_command(click.Context(main), name) for name in COMMANDS}
     assert {name: command.short_help for name, command in commands.items()} == COMMANDS
@@ -90,9 +94,6 @@ def test_every_option_has_help(name):
     assert command.help
     assert "Usage:" in command.get_help(context)
     assert {"--json", "--debug", "--help"} <= {word for p in command.get_params(context) for word in p.opts}
-
-
-# Commands in the pages
 
 
 def test_there_are_commands_in_the_pages():
@@ -131,9 +132,6 @@ def extras() -> set[str]:
     return set(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"])
 
 
-# Links
-
-
 def anchor(heading: str) -> str:
     """A heading's anchor, as GitHub makes it."""
     return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
@@ -162,9 +160,6 @@ def test_pages_are_plain(page):
 
 def test_the_picture_is_small():
     assert (ROOT / "docs" / "images" / "demo.png").stat().st_size < 200 * 1024
-
-
-# Recipes
 
 
 @pytest.mark.parametrize("page", ["recipes.md", "backbones.md"])
@@ -207,9 +202,6 @@ def test_toml_in_the_pages_is_taken(page):
 def test_the_entry_points_that_are_named_exist():
     named = set(re.findall(r"`(wtal\.\w+s)`", text_of("CONTRIBUTING.md")))
     assert named == {f"wtal.{registry.kind}s" for registry in REGISTRIES}
-
-
-# Examples
 
 
 @dataclass(frozen=True)
@@ -290,9 +282,6 @@ def test_other_python_in_the_pages_imports_what_exists(page):
         exec(compile(ast.Module(imports, []), page, "exec"), {})
 
 
-# Formats
-
-
 @pytest.mark.parametrize("name", ["activitynet", "hacs", "thumos", "csv"])
 def test_the_annotation_examples_are_read(name, tmp_path):
     (code,) = blocks("formats.md", f"json {name}", f"text {name}")
@@ -348,9 +337,9 @@ def run_folder(tmp_path_factory):
     store = writer.publish()
     annotations = write_json(root.annotations / "planted.json", {"database": database})
     settings = {"head": {"name": "basnet", "width": 8, "filter_width": 8}, "train": {"steps": 4, "log_every": 2}}
-    (folder,) = train(TrainInputs(store.path, annotations), Recipe.parse(settings), (0,), root)
-    detect(folder)
-    return folder
+    (run,) = train(TrainInputs(store.path, annotations), Recipe.parse(settings), (0,), root)
+    detect(run)
+    return run.folder
 
 
 def test_every_key_of_the_files_is_explained(run_folder):
@@ -389,9 +378,6 @@ def test_every_key_of_an_extracted_video_is_explained():
     assert [key for key in keys if f"`{key}`" not in text_of("formats.md")] == []
 
 
-# Failures
-
-
 def reasons() -> list[tuple[str, str]]:
     """(place, longest fixed part) of every reason for a failure that the source writes out."""
     found = []
@@ -414,3 +400,25 @@ def test_there_are_reasons():
 @pytest.mark.parametrize(("place", "reason"), reasons())
 def test_every_reason_is_explained(place, reason):
     assert reason in " ".join(text_of("failures.md").split()), f"{place} gives a reason that failures.md lacks"
+
+
+def features_that_are_not_finite(monkeypatch):
+    net = type(create_backbone("motion", "rgb"))
+    monkeypatch.setattr(net, "extract", lambda self, clips, crops=1: np.full((len(clips), self.dim), np.nan))
+
+
+def a_grid_of_more_snippets(monkeypatch):
+    def longer(fps, frames, *others):
+        return SnippetGrid(fps, frames + 100, *others)
+
+    monkeypatch.setattr("wtal.extractors.execution.extractor.SnippetGrid", longer)
+
+
+@pytest.mark.parametrize("damage", [features_that_are_not_finite, a_grid_of_more_snippets])
+def test_wrong_features_are_explained_word_for_word(damage, tmp_path, monkeypatch):
+    video = write_video(tmp_path / "v.mp4", constant(25, 40))
+    damage(monkeypatch)
+    config = ExtractConfig(backbone="motion", streams=("rgb",))
+    reason = extract([video], config, Workspace(tmp_path / "workspace")).failures["v"]
+    rows = re.findall(r"^\| `([^`]+)` \|", text_of("failures.md"), re.MULTILINE)
+    assert re.sub(r"\d+", "N", reason) in [re.sub(r"\d+", "N", row) for row in rows]

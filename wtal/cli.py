@@ -7,53 +7,68 @@ import click
 
 import wtal
 
-# One line a command, so that `wtal --help` need not import any of them. A test holds them against the commands' own.
-COMMANDS = {
-    "run": "Videos and labels in, detections out: the whole chain in one call.",
-    "demo": "The whole chain on a small collection that it renders itself.",
-    "extract": "Videos -> snippet features in a store.",
-    "import-features": "Published features -> a store.",
-    "export-features": "A store -> feature files in a published layout.",
-    "import-checkpoint": "A head as its authors' code saved it -> a run.",
-    "merge": "Stores of streams at different rates -> one store on a common grid.",
-    "train": "Features and video-level labels -> a trained localization head.",
-    "detect": "A trained head -> class activations -> detections.",
-    "ensemble": "Several runs -> one: means of activations, or fused detections.",
-    "tune": "A run's localization, searched on videos that are not reported.",
-    "evaluate": "Detections and annotations -> mAP.",
-    "diagnose": "Detections and annotations -> a page of errors and their costs.",
-    "compare": "Many heads and seeds -> one table beside the published rows.",
-    "submit": "Detections -> a checked challenge file.",
-    "weights": "Published checkpoints: fetched, or checked.",
-    "list": "What there is to choose from.",
-    "show": "What a store, a run or a file holds.",
-    "doctor": "What this machine has: readers, flow, GPU, weights, disk.",
+# One line per command, so that `wtal --help` need not import any of them. A test compares them with the commands' own.
+SECTIONS = {
+    "Start here": {
+        "run": "Videos and labels in, detections out: the whole chain in one call.",
+        "demo": "The whole chain on a small collection that it renders itself.",
+    },
+    "Data": {
+        "extract": "Videos -> snippet features in a store.",
+        "import-features": "Published features -> a store.",
+        "export-features": "A store -> feature files in a published layout.",
+        "merge": "Stores of streams at different rates -> one store on a common grid.",
+        "weights": "Published checkpoints: fetched, or checked.",
+    },
+    "Train and detect": {
+        "train": "Features and video-level labels -> a trained localization head.",
+        "import-checkpoint": "A head as its authors' code saved it -> a run.",
+        "detect": "A trained head -> class activations -> detections.",
+        "tune": "A run's localization, searched on videos that are not reported.",
+        "ensemble": "Several runs -> one: means of activations, or fused detections.",
+    },
+    "Judge": {
+        "evaluate": "Detections and annotations -> mAP.",
+        "diagnose": "Detections and annotations -> a page of errors and their costs.",
+        "compare": "Many heads and seeds -> one table beside the published rows.",
+        "submit": "Detections -> a checked challenge file.",
+    },
+    "Inspect": {
+        "show": "What a store, a run or a file holds.",
+        "list": "What there is to choose from.",
+        "doctor": "What this machine has: readers, flow, GPU, weights, disk.",
+    },
 }
+"""Commands in the order of use, by the sections of `wtal --help`."""
+
+COMMANDS = {name: line for commands in SECTIONS.values() for name, line in commands.items()}
 
 
 class Commands(click.Group):
     """Commands in the order of use, each imported when it is asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Names, in the order of `COMMANDS`."""
+        """Return the names in the order of `COMMANDS`."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command, imported; None where there is none."""
+        """Import a command; None where there is none of that name."""
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = importlib.import_module(f"wtal.commands.{cmd_name.replace('-', '_')}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The table of commands, from `COMMANDS` alone."""
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+        """Write a table of commands for each section, from `SECTIONS` alone."""
+        width = max(map(len, COMMANDS))
+        for title, commands in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name.ljust(width), line) for name, line in commands.items()])
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As click does, with the nearest command named where there is none of that name."""
+        """Resolve a command as click does; an unknown name is refused with the nearest one."""
         if args and not args[0].startswith("-") and args[0] not in COMMANDS:
             from wtal.registry import suggest
 

@@ -1,17 +1,21 @@
 """A folder of modules, looked up by file name: a new leaf is one new file and nothing else.
 
-A dash in a name is an underscore in the file's: `tvl1-fast` lies in `tvl1_fast.py`.
+A dash in a name is an underscore in the file's: `tvl1-fast` lies in `tvl1_fast.py`. Every folder of leaves declares its
+registry in its `__init__.py`, beside the `Protocol` that says what a leaf of it holds.
 """
 
 import difflib
 import importlib
+import inspect
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
-from types import ModuleType
+from typing import Generic, TypeVar, cast
 
-from wtal.errors import UsageError
+from wtal.errors import UsageError, WtalError
+
+Leaf = TypeVar("Leaf", covariant=True)
 
 _ROOT = Path(__file__).parent
 _MANY, _FEW = 30, 10
@@ -27,31 +31,42 @@ def suggest(name: str, choices: Iterable[str]) -> str:
 
 
 @dataclass(frozen=True)
-class Registry:
+class Registry(Generic[Leaf]):
     """The leaves of one kind: the modules in `package`, and third parties' under the entry point `wtal.<kind>s`.
 
+    `contract` is the protocol that each of them keeps: its properties are values of the module, its methods functions.
     `names` reads the folder and imports nothing, so that help texts stay quick.
     """
 
     kind: str
     package: str
+    contract: type
 
     def names(self) -> list[str]:
-        """Sorted names of all leaves; a name may be asked for with an argument behind a colon."""
+        """Return the sorted names of all leaves; a name may be asked for with an argument behind a colon."""
         return sorted(self._own() | {point.name for point in entry_points(group=f"wtal.{self.kind}s")})
 
-    def load(self, name: str) -> ModuleType:
-        """The module of leaf `name`; what stands behind a colon is left to the caller.
+    def load(self, name: str) -> Leaf:
+        """Import leaf `name` and return its module; what stands behind a colon is left to the caller.
 
         Raises:
             UsageError: with the nearest match, when there is no such leaf.
+            WtalError: when the leaf lacks something that the contract wants.
         """
         leaf = name.partition(":")[0]
+        module = self._import(leaf)
+        if lacking := missing_members(module, self.contract):
+            raise WtalError(
+                f"{self.kind} {leaf!r} has no {lacking[0]}; wanted a module with "
+                f"{', '.join(contract_members(self.contract))}, as {self.package}.{self.contract.__name__} says"
+            )
+        return cast(Leaf, module)
+
+    def _import(self, leaf: str) -> object:
         if leaf in self._own():
             return importlib.import_module(f"{self.package}.{leaf.replace('-', '_')}")
         for point in entry_points(group=f"wtal.{self.kind}s", name=leaf):
-            module: ModuleType = point.load()
-            return module
+            return point.load()
         raise UsageError(f"there is no {self.kind} {leaf!r}; {suggest(leaf, self.names())}")
 
     def _own(self) -> set[str]:
@@ -60,10 +75,24 @@ class Registry:
         return {stem.replace("_", "-") for stem in stems if not stem.startswith("_")}
 
 
-HEADS = Registry("head", "wtal.models.heads")
-BACKBONES = Registry("backbone", "wtal.extractors.backbones")
-READERS = Registry("reader", "wtal.extractors.readers")
-FLOWS = Registry("flow", "wtal.extractors.flow")
-DATASETS = Registry("dataset", "wtal.data.formats")
-LAYOUTS = Registry("layout", "wtal.data.layouts")
-CHALLENGES = Registry("challenge", "wtal.eval.challenges")
+def contract_members(contract: type) -> list[str]:
+    """Return what a protocol wants of a module: `NAME` for a value, `name()` for a function."""
+    members = {name: member for name, member in vars(contract).items() if not name.startswith("_")}
+    values = [name for name, member in members.items() if isinstance(member, property)]
+    return values + [f"{name}()" for name, member in members.items() if inspect.isfunction(member)]
+
+
+def missing_members(module: object, contract: type) -> list[str]:
+    """Return what a module lacks of a protocol, as `contract_members` writes it.
+
+    A value where a function is wanted is lacking too, and a function where a value is.
+    """
+    return [member for member in contract_members(contract) if not _has(module, member)]
+
+
+def _has(module: object, member: str) -> bool:
+    name = member.removesuffix("()")
+    if not hasattr(module, name):
+        return False
+    value = getattr(module, name)
+    return callable(value) if member.endswith("()") else not inspect.isroutine(value)

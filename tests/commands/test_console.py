@@ -8,7 +8,7 @@ import torch
 from click.testing import CliRunner
 from rich.console import Console
 
-from wtal.cli import main
+from wtal.cli import COMMANDS, SECTIONS, main
 from wtal.commands import _console
 from wtal.commands._console import ConsoleReporter, pick_device
 from wtal.errors import UsageError, WtalError
@@ -110,3 +110,29 @@ def test_too_little_memory_is_one_line():
 
     result = CliRunner().invoke(_console.Command("fill", callback=fill))
     assert (result.exit_code, result.stderr) == (1, "wtal: there is not enough memory: Unable to allocate 55 GiB\n")
+
+
+def test_commands_are_grouped_in_the_help():
+    text = CliRunner().invoke(main, ["--help"], terminal_width=100).stdout
+    for title, commands in SECTIONS.items():
+        section = text.partition(f"\n{title}:\n")[2].partition("\n\n")[0].splitlines()
+        assert [line.split()[0] for line in section] == list(commands)
+        assert [line.strip().partition("  ")[2].strip() for line in section] == list(commands.values())
+    assert list(SECTIONS) == ["Start here", "Data", "Train and detect", "Judge", "Inspect"]
+    assert len(COMMANDS) == sum(map(len, SECTIONS.values()))
+
+
+@pytest.mark.parametrize(
+    ("command", "example"),
+    [
+        ("train", "train.steps=500"),
+        ("run", "train.steps=500"),
+        ("compare", "train.steps=500"),
+        ("detect", "localize.nms_tiou=0.4"),
+        ("tune", "localize.nms_tiou=0.4"),
+        ("ensemble", "localize.nms_tiou=0.4"),
+    ],
+)
+def test_the_help_of_set_names_what_the_command_takes(command, example):
+    text = " ".join(CliRunner().invoke(main, [command, "--help"]).stdout.split())
+    assert re.findall(r"e\.g\. (\S+=\S+);", text.partition("--set ")[2]) == [example]

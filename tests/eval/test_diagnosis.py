@@ -219,7 +219,7 @@ def test_the_numbers_add_up_to_the_map(protocol, scene, unsure):
     made = diagnose_detections(truth, found, TIOUS, protocol, unsure)
     assert made.evaluation == judged
     assert made.removal.mean_ap.tolist() == [*judged.mAP.values()]
-    considered = judge(truth, found, TIOUS, find_protocol(protocol), unsure).found
+    considered = judge(truth, found, TIOUS, find_protocol(protocol), unsure).detections
     assert made.among_best().sum(axis=1).tolist() == [len(considered)] * len(TIOUS)
     cost = made.removal
     np.testing.assert_allclose(cost.mean_ap + cost.shared.sum(axis=1), cost.recall, atol=1e-12)
@@ -244,7 +244,7 @@ def test_a_gain_is_what_a_file_without_these_errors_has_more(protocol, scene, un
     rules, tious = find_protocol(protocol), (0.5,)
     judged = judge(truth, apart, tious, rules, unsure)
     (codes,) = outcomes(judged, tious, rules)
-    gone = {*judged.found.score[codes == 1 + ERRORS.index(kind)].tolist()}
+    gone = {*judged.detections.score[codes == 1 + ERRORS.index(kind)].tolist()}
     rest = {video: [one for one in here if one.score not in gone] for video, here in apart.items()}
     gain = diagnose_detections(truth, apart, tious, protocol, unsure).removal.alone[0, ERRORS.index(kind)]
     before, after = (evaluate_detections(truth, one, tious, protocol, unsure).mAP[0.5] for one in (apart, rest))

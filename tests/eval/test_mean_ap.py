@@ -12,7 +12,7 @@ from wtal.data.detections import read_detections
 from wtal.data.segments import Annotation, Detection
 from wtal.errors import UsageError
 from wtal.eval import evaluate_detections
-from wtal.eval.detection import parse_tious, tiou_key
+from wtal.eval.thresholds import parse_tious, tiou_key
 
 TIOUS = (0.1, 0.5, 0.75, 0.95)
 

@@ -6,28 +6,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.reference import SHARED, needs_shared
-from wtal.cli import main
-from wtal.data.annotations import read_annotations
+from tests.support.submissions import GOOD
 from wtal.data.assemble import DatasetBuilder
-from wtal.data.json_stream import JsonStream
 from wtal.data.segments import Detection
-from wtal.errors import FormatError, UsageError
-from wtal.eval.challenges import Challenge, load_challenge
-from wtal.eval.detection import parse_tious
+from wtal.errors import UsageError
+from wtal.eval.challenges import CHALLENGES, load_challenge
 from wtal.eval.submission import build_submission, submission_head, submission_results, write_submission
 from wtal.eval.submission_check import check_submission
-from wtal.registry import CHALLENGES
-
-GOOD = {
-    "version": "VERSION 1.3",
-    "results": {"abc": [{"label": "Archery", "score": 0.5, "segment": [1.0, 2.5]}]},
-    "external_data": {"used": True, "details": "features of a network trained on Kinetics-400"},
-}
 
 
 @pytest.fixture
@@ -43,15 +31,6 @@ def with_entry(**changes):
     content = copy.deepcopy(GOOD)
     content["results"]["abc"][0].update(changes)
     return content
-
-
-@pytest.mark.parametrize("name", CHALLENGES.names())
-def test_every_challenge_keeps_the_contract(name):
-    challenge = load_challenge(name)
-    assert isinstance(challenge, Challenge)
-    assert len(challenge.classes) == 200
-    assert len(parse_tious(challenge.tious)) == 10
-    assert check_submission(GOOD, name).errors == ()
 
 
 @pytest.mark.parametrize("name", CHALLENGES.names())
@@ -266,133 +245,6 @@ def test_what_is_written_is_what_is_built():
             assert list(json.loads(file.getvalue())) == list(value)
 
 
-def write_detections(path, external=None):
-    entry = {"label": "Archery", "score": 0.5, "segment": [1, 2]}
-    content = {"results": {"v_abc": [entry]}} | ({} if external is None else {"external_data": external})
-    path.write_text(json.dumps(content))
-    return path
-
-
-@pytest.mark.parametrize(
-    ("external", "arguments", "stated", "asked"),
-    [
-        (None, [], {"used": False, "details": ""}, True),
-        (None, ["--external-data", "none"], {"used": False, "details": ""}, False),
-        (None, ["--external-data", "Kinetics-400"], {"used": True, "details": "Kinetics-400"}, False),
-        ({"used": False, "details": "a trial"}, [], {"used": False, "details": "a trial"}, False),
-        ({"used": True, "details": "Kinetics"}, [], {"used": True, "details": "Kinetics"}, False),
-        ({"used": True, "details": "Kinetics"}, ["--external-data", "none"], {"used": False, "details": ""}, False),
-    ],
-)
-def test_external_data_is_what_is_known_or_stated(tmp_path, external, arguments, stated, asked):
-    file, out = write_detections(tmp_path / "found.json", external), tmp_path / "out.json"
-    result = CliRunner().invoke(main, ["submit", str(file), "--challenge", "hacs", "--out", str(out), *arguments])
-    assert result.exit_code == 0, result.output
-    assert json.loads(out.read_text())["external_data"] == stated
-    assert ("state it: --external-data" in result.stderr) is asked
-
-
-def test_what_would_be_refused_is_not_written(tmp_path):
-    file = tmp_path / "found.json"
-    file.write_text(json.dumps({"results": {"abc": [{"label": "Flying", "score": 0.5, "segment": [1, 2]}]}}))
-    out = tmp_path / "out" / "out.json"
-    result = CliRunner().invoke(main, ["submit", str(file), "--challenge", "hacs", "--out", str(out)])
-    assert result.exit_code == 1
-    assert "'Flying'" in result.stderr
-    assert list(out.parent.iterdir()) == []
-    assert CliRunner().invoke(main, ["submit", str(file)]).exit_code == 2
-
-
-@pytest.mark.parametrize(("most", "lost"), [((), 2), (("--max-per-video", "2"), 1), (("--max-per-video", "1"), 0)])
-def test_what_lies_outside_of_its_video_is_left_out_and_counted(tmp_path, most, lost):
-    segments = ([5, 8], [20, 30], [3, 3])
-    entries = [{"label": "Archery", "score": 1 - i / 10, "segment": one} for i, one in enumerate(segments)]
-    (tmp_path / "found.json").write_text(json.dumps({"results": {"abc": entries}}))
-    known = {"subset": "testing", "duration": 10.0, "annotations": [{"label": "Archery", "segment": [1, 2]}]}
-    (tmp_path / "truth.json").write_text(json.dumps({"database": {"abc": known}}))
-    given = ("submit", tmp_path / "found.json", "--annotations", tmp_path / "truth.json", *most)
-    result = CliRunner().invoke(main, [*map(str, given), "--challenge", "hacs", "--out", str(tmp_path / "out.json")])
-    assert result.exit_code == 0, result.output
-    assert len(json.loads((tmp_path / "out.json").read_text())["results"]["abc"]) == 1
-    assert (f"left out: {lost}" in result.stderr) is bool(lost)
-    assert ("left out" in result.stderr) is bool(lost)
-
-
-def test_a_check_writes_nothing_and_a_folder_is_no_file(tmp_path):
-    file = write_detections(tmp_path / "found.json")
-    for arguments in ([file], ["--out", tmp_path / "o.json"], ["--max-per-video", 3], ["--results-only"]):
-        result = CliRunner().invoke(main, ["submit", "--check", str(file), *map(str, arguments)])
-        assert (result.exit_code, "writes none" in result.stderr) == (2, True)
-    result = CliRunner().invoke(main, ["submit", str(file), "--challenge", "hacs", "--out", str(tmp_path)])
-    assert (result.exit_code, result.stderr) == (1, f"wtal: Is a directory: {tmp_path}\n")
-    assert list(tmp_path.iterdir()) == [file]
-
-
-def test_a_file_may_state_its_challenge(tmp_path):
-    path = tmp_path / "a.json"
-    for content, code, said in (
-        (GOOD, 0, "would be accepted"),
-        ({"results": {}, "version": "HACS v1.1.1", "external_data": {}}, 1, "would be refused"),
-        ({"results": {"abc": 3}, "version": "mine"}, 2, "name one: --challenge activitynet|hacs"),
-        ({"results": {}}, 2, "states no version"),
-    ):
-        path.write_text(json.dumps(content))
-        result = CliRunner().invoke(main, ["submit", "--check", str(path)])
-        assert (result.exit_code, said in result.output) == (code, True), result.output
-    path.write_text("{")
-    assert CliRunner().invoke(main, ["submit", "--check", str(path)]).exit_code == 1
-
-
-@pytest.mark.parametrize("chunk", [1, 2, 5, 64])
-@given(
-    value=st.recursive(
-        st.none() | st.floats(allow_nan=False) | st.integers() | st.text(),
-        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
-        max_leaves=12,
-    ),
-    cut=st.integers(0, 60),
-    put=st.sampled_from(["", ",", "]", "}", '"', "x", "1", " "]),
-)
-def test_a_stream_reads_and_refuses_what_json_does(chunk, value, cut, put):
-    text = json.dumps(value, indent=1)
-    assert walk(JsonStream(io.StringIO(text), "it", chunk)) == value
-    broken = text[:cut] + put + text[cut + 1 :]
-    try:
-        wanted = json.loads(broken)
-    except ValueError:
-        with pytest.raises(FormatError, match=r"^it is not JSON: .* line"):
-            walk(JsonStream(io.StringIO(broken), "it", chunk))
-    else:
-        assert walk(JsonStream(io.StringIO(broken), "it", chunk)) == wanted
-
-
-@pytest.mark.parametrize("chunk", range(1, 10))
-@pytest.mark.parametrize("word", ["-Infinity", "Infinity", "false", "-1.5e+300", '"\\ud83d\\ude00"'])
-def test_a_word_may_be_cut_anywhere(word, chunk):
-    assert walk(JsonStream(io.StringIO(f"[{word}, {word}]"), "it", chunk)) == [json.loads(word)] * 2
-    assert walk(JsonStream(io.StringIO(word), "it", chunk)) == json.loads(word)
-
-
-def walk(stream):
-    def enter():
-        if stream.peek() == "{":
-            return {key: enter() for key in stream.members()}
-        return list(stream.items()) if stream.peek() == "[" else stream.value()
-
-    value = enter()
-    stream.end()
-    return value
-
-
-def test_a_stream_holds_a_buffer_and_refuses_a_value_without_end(monkeypatch):
-    monkeypatch.setattr("wtal.data.json_stream.LIMIT", 1000)
-    stream = JsonStream(io.StringIO("[" + "[1, 2], " * 10_000 + "0]"), "it", 64)
-    assert sum(1 for _ in stream.items()) == 10_001
-    assert len(stream._text) < 1000
-    with pytest.raises(FormatError, match="a value is longer than"):
-        JsonStream(io.StringIO('"' + "a" * 10_000), "it", 64).value()
-
-
 def test_classifications_are_refused_as_such():
     content = {**GOOD, "results": {f"a{i}": [{"label": "Archery", "score": 1.0}] for i in range(3)}}
     assert check_submission(content, "hacs").errors == (
@@ -451,65 +303,3 @@ def test_a_file_that_is_not_json_is_an_error_of_the_report(tmp_path):
     assert "is not JSON" in check_submission(path, "hacs").errors[0]
     path.write_text(json.dumps(GOOD))
     assert check_submission(path, "hacs").ok
-
-
-@needs_shared
-@pytest.mark.parametrize("name", CHALLENGES.names())
-def test_the_samples_of_activitynet(name):
-    folder = SHARED / "data/predictions/activitynet_sample"
-    detections = check_submission(folder / "sample_detection_prediction.json", name)
-    assert (detections.ok, detections.videos, detections.detections) == (True, 4926, 7654)
-    assert [warning[:25] for warning in detections.warnings] == ["segments of no length: 3 "]
-    classifications = check_submission(folder / "sample_classification_prediction.json", name)
-    assert classifications.errors == ("no entry of 4933 has a segment: this is a classification file, not detections",)
-
-
-@needs_shared
-def test_the_class_list_is_that_of_the_annotations():
-    annotations = read_annotations(SHARED / "data/annotations/activitynet-1.3-bsn.json")
-    assert set(annotations.classes) == load_challenge("activitynet").classes
-
-
-@needs_shared
-def test_the_sample_runs_past_its_videos_by_little():
-    """Held against durations that end 0.5 s before its segments it is taken; against less it is refused."""
-    path = SHARED / "data/predictions/activitynet_sample/sample_detection_prediction.json"
-    content = json.loads(path.read_text())
-    for margin, ok in ((0.5, True), (0.51, False)):
-        builder = DatasetBuilder(sorted(load_challenge("activitynet").classes))
-        for video_id, entries in content["results"].items():
-            end = max((entry["segment"][1] for entry in entries), default=1)
-            builder.add_video(f"v_{video_id}", "validation", max(end - margin, 0))
-        report = check_submission(path, "activitynet", builder.build(), "validation")
-        assert report.ok is ok
-        assert report.missing == 0
-        assert any(line.startswith("segments of no length: 3") for line in report.warnings)
-        late = report.warnings if ok else report.errors
-        assert any(line.startswith("segments that end ") and "results." in line for line in late)
-
-
-@needs_shared
-def test_the_sample_against_bsns_list_of_videos():
-    """Which lacks 198 of the validation videos, and cuts one video 0.85 s before the sample's segment ends."""
-    annotations = read_annotations(SHARED / "data/annotations/activitynet-1.3-bsn.json")
-    path = SHARED / "data/predictions/activitynet_sample/sample_detection_prediction.json"
-    unknown, late = check_submission(path, "activitynet", annotations).errors
-    assert unknown.startswith("ids that the annotations do not know: 198 (first: yHaTlDD-qHA,")
-    assert late.startswith("segments that end more than 0.5 s after their video: 1 (results.m--b-Ltjm_Y[0]")
-
-
-@needs_shared
-@pytest.mark.parametrize(
-    ("name", "error"),
-    [
-        ("scnn/detections_tiou0.5.json", "labels that are no class of the challenge"),
-        ("scnn/thumos14_test_annotations.json", "there is no 'results' object"),
-        ("scnn/expected.json", "there is no 'results' object"),
-        ("mmaction2_eval/eval_localization/result.json", "missing keys"),
-        ("mmaction2_eval/eval_detection/pred.csv", "is not JSON"),
-        ("mmaction2_eval/eval_detection/proposal.pkl", "is not UTF-8 text"),
-    ],
-)
-def test_other_files_are_refused_by_name(name, error):
-    report = check_submission(SHARED / "data/predictions" / name, "activitynet")
-    assert report.errors[0].find(error) >= 0, report.errors

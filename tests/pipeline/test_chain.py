@@ -16,7 +16,7 @@ from wtal.cli import main
 from wtal.data.annotations import read_annotations
 from wtal.data.detections import read_detections
 from wtal.data.store import FeatureStore
-from wtal.models.training.trainer import newest_checkpoint
+from wtal.models.training.checkpoint import Checkpoint
 
 QUICK = ("--set", "train.steps=6", "--set", "train.checkpoint_every=3")
 
@@ -44,9 +44,10 @@ def workspace(demo, tmp_path):
 
 
 def state(run):
-    return newest_checkpoint(Path(run))["head"]
+    return Checkpoint.newest(Path(run)).head
 
 
+@pytest.mark.slow
 def test_the_demo_learns_to_find_its_actions(demo):
     _, made = demo
     assert made["mAP"]["0.5"]["mean"] >= 0.6
@@ -56,6 +57,7 @@ def test_the_demo_learns_to_find_its_actions(demo):
     assert values == sorted(values, reverse=True)
 
 
+@pytest.mark.slow
 def test_a_second_demo_uses_what_is_there_and_says_the_same(demo):
     folder, made = demo
     files = {p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.suffix in (".mp4", ".npy", ".pt")}
@@ -63,6 +65,7 @@ def test_a_second_demo_uses_what_is_there_and_says_the_same(demo):
     assert {p: p.stat().st_mtime_ns for p in files} == files
 
 
+@pytest.mark.slow
 def test_every_video_is_detected_labelled_or_not(demo):
     folder, made = demo
     dataset = read_annotations(folder / "annotations.json")
@@ -75,6 +78,7 @@ def test_every_video_is_detected_labelled_or_not(demo):
     assert set(rows[0]) == {"video", "label", "start", "end", "score"}
 
 
+@pytest.mark.slow
 def test_the_submission_is_what_the_challenge_takes(demo):
     folder, made = demo
     content = json.loads(Path(made["submission"]).read_text())
@@ -91,6 +95,7 @@ def test_the_submission_is_what_the_challenge_takes(demo):
     assert "labels that are no class" in wtal(*call, code=1).stdout
 
 
+@pytest.mark.slow
 def test_evaluating_the_run_the_file_and_the_table_agree(demo):
     folder, made = demo
     run = json.loads(wtal("evaluate", made["runs"][0], "--json").stdout)
@@ -107,6 +112,7 @@ def test_evaluating_the_run_the_file_and_the_table_agree(demo):
     assert "the head's own" in wtal("evaluate", made["runs"][0], "--task", "classification").stdout
 
 
+@pytest.mark.slow
 def test_localization_is_done_again_without_the_head(demo):
     _, made = demo
     run, original = Path(made["runs"][0]), Path(made["detections"][0]).read_bytes()
@@ -126,6 +132,7 @@ def original_of(made):
     return Path(made["detections"][0])
 
 
+@pytest.mark.slow
 def test_labels_narrow_only_when_asked(demo):
     folder, made = demo
     dataset = read_annotations(folder / "annotations.json")
@@ -136,6 +143,7 @@ def test_labels_narrow_only_when_asked(demo):
     assert any(narrowed[video.id] for video in dataset.select("testing"))
 
 
+@pytest.mark.slow
 def test_training_never_sees_times(workspace, tmp_path):
     """Annotations with all times taken away train to the same parameters, bit for bit."""
     annotations = next((workspace / "annotations").iterdir())
@@ -152,6 +160,7 @@ def test_training_never_sees_times(workspace, tmp_path):
     assert all(torch.equal(left[key], right[key]) for key in left)
 
 
+@pytest.mark.slow
 def test_bare_commands_take_the_only_and_the_newest(workspace):
     run = Path(wtal("train", "--workspace", workspace, *QUICK).stdout.strip())
     assert wtal("train", "--workspace", workspace, *QUICK).stdout.strip() == str(run)
@@ -167,6 +176,7 @@ def test_bare_commands_take_the_only_and_the_newest(workspace):
     assert "2 seeds" in wtal("submit", "--challenge", "hacs", run.parent, "--workspace", workspace, code=2).stderr
 
 
+@pytest.mark.slow
 def test_a_fold_may_choose_and_the_outputs_say_so(workspace):
     fold = ("--set", "evaluate.train_subset=training@!0/4", "--set", "evaluate.select_subset=training@0/4")
     run = Path(wtal("train", "--workspace", workspace, *QUICK, *fold, "--set", "train.select_every=2").stdout.strip())
@@ -212,6 +222,7 @@ assert [os.waitpid(child, 0)[1] for child in [start(cut), start(cut)]] == [0, 0]
 """
 
 
+@pytest.mark.slow
 def test_kill_9_of_training_and_detection_changes_no_byte(demo, tmp_path):
     """Killed ten times and then run twice at once: parameters and detections equal an uninterrupted run's."""
     folder, made = demo
@@ -224,6 +235,7 @@ def test_kill_9_of_training_and_detection_changes_no_byte(demo, tmp_path):
         assert (left / name).read_bytes() == (right / name).read_bytes(), name
 
 
+@pytest.mark.slow
 def test_a_list_of_labels_is_enough(demo, tmp_path):
     """A person's folder: some videos tagged, others not, no times anywhere."""
     folder, made = demo
@@ -249,6 +261,7 @@ def run_again(demo, workspace, *extra, code=0):
     return json.loads(result.stdout) if code == 0 else result
 
 
+@pytest.mark.slow
 def test_a_second_run_follows_what_it_is_told(demo, workspace):
     """The head is trained once; localization, thresholds and the reported subset are those of each call."""
     first = run_again(demo, workspace)
@@ -266,6 +279,7 @@ def test_a_second_run_follows_what_it_is_told(demo, workspace):
     assert "did you mean 'validation'" in refused.stderr
 
 
+@pytest.mark.slow
 def test_labels_narrow_the_whole_run(demo, workspace):
     folder, _ = demo
     plain, narrowed = run_again(demo, workspace), run_again(demo, workspace, "--use-labels", "--challenge", "hacs")
@@ -279,6 +293,7 @@ def test_labels_narrow_the_whole_run(demo, workspace):
     assert judged["mAP"] == {tiou: row["mean"] for tiou, row in narrowed["mAP"].items()}
 
 
+@pytest.mark.slow
 def test_new_training_videos_make_a_new_run_and_other_collections_stay_out(demo, workspace):
     folder, _ = demo
     some = sorted((folder / "videos").glob("training_0[0-7]*.mp4"))
@@ -291,6 +306,7 @@ def test_new_training_videos_make_a_new_run_and_other_collections_stay_out(demo,
     assert json.loads(wtal(*call, *some[:6]).stdout)["runs"] == first["runs"]
 
 
+@pytest.mark.slow
 def test_a_run_that_was_chosen_on_a_fold_is_localized_again(workspace):
     fold = ("--set", "evaluate.train_subset=training@!0/4", "--set", "evaluate.select_subset=training@0/4")
     run = wtal("train", "--workspace", workspace, *QUICK, *fold, "--set", "train.select_every=3").stdout.strip()
@@ -301,6 +317,7 @@ def test_a_run_that_was_chosen_on_a_fold_is_localized_again(workspace):
     assert "takes --set localize.KEY=VALUE alone" in wtal("detect", run, "--set", "train.steps=3", code=2).stderr
 
 
+@pytest.mark.slow
 def test_a_detection_file_is_submitted_by_subset(demo, tmp_path):
     folder, made = demo
     truth = ("--annotations", folder / "annotations.json", "--subset", "validation")
@@ -346,6 +363,7 @@ def test_videos_without_a_snippet_are_detected_as_empty(tmp_path):
         (("submit", "--check", "absent", "--challenge", "hacs"), 2, "no file absent"),
     ],
 )
+@pytest.mark.slow
 def test_wrong_calls_are_answered_in_one_line(demo, tmp_path, arguments, code, said):
     folder, _ = demo
     names = {"VIDEOS": folder / "videos", "TRUTH": folder / "annotations.json"}

@@ -167,6 +167,6 @@ def test_activations_are_those_of_a_run_whatever_settings_came_later(run, monkey
 
 
 def test_a_folder_to_write_to_is_refused_before_the_search(run, tmp_path, monkeypatch):
-    monkeypatch.setattr("wtal.pipeline.tune._judge", None)  # what the search would begin with
+    monkeypatch.setattr("wtal.pipeline.tune._scorer", None)  # what the search would begin with
     said = call("tune", run, "--out", tmp_path, code=2).stderr
     assert said == f"wtal: --out is the preset's file, {tmp_path} is a folder; say --out {tmp_path / 'tuned.toml'}\n"

@@ -6,10 +6,20 @@ of every one of `CASES`, of the batch and of its last pair alone.
 
 import os
 import sys
+from dataclasses import replace
 
 import numpy as np
 
-from tests.extractors.flow.test_tvl1_gpu import CASES, pictures
+from tests.support.pictures import pictures
+from wtal.extractors.tvl1.parameters import Parameters
+
+SHORT = Parameters(scales=2, warps=1, outer_iterations=2, inner_iterations=6, epsilon=0.1)
+CASES = {
+    "one tile, chunks of three": (SHORT, 64),
+    "many tiles, chunks of two": (replace(SHORT, scales=1, inner_iterations=4, median=3, warps=2), 32),
+    "chunks of one, no filter": (replace(SHORT, scales=1, inner_iterations=5, median=1), 64),
+}
+"""Name -> parameters, and the side of a tile."""
 
 
 def main() -> None:

@@ -8,9 +8,8 @@ import pytest
 from torch import nn
 
 from wtal.extractors.backbone import ANY
-from wtal.extractors.backbones import csn, slowfast, tdn, vivit
+from wtal.extractors.backbones import BACKBONES, csn, slowfast, tdn, vivit
 from wtal.extractors.torchvision_guard import ready
-from wtal.registry import BACKBONES
 
 SIDE = 32
 """Pixels: side of the pictures that the encoders of `tiny_encoder` take."""

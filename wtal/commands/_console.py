@@ -1,4 +1,4 @@
-"""What all commands share: errors in one line, progress on stderr, results on stdout."""
+"""Parts that all commands share: errors in one line, progress on stderr, results on stdout."""
 
 import json
 import math
@@ -26,7 +26,6 @@ from wtal.pipeline.workspace import default_workspace
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 FINISHED_WITH_FAILURES = 3
-TUNED = "tuned with segments: some of the annotated times chose the step or the settings that are used"
 RANDOM = "a dry run: features were made with random weights"
 
 
@@ -67,7 +66,7 @@ def _fail(message: str, code: int) -> None:
 
 
 class _Rate(ProgressColumn):
-    """Units a second."""
+    """Units per second."""
 
     def render(self, task: RichTask) -> Text:
         unit = task.fields["unit"]
@@ -87,7 +86,7 @@ class _Bar(Task):
 
 
 class _Lines(Task):
-    """For logs: a line with rate and time left whenever another tenth is done."""
+    """Progress in logs: a line with rate and time left whenever another tenth is done."""
 
     def __init__(self, console: Console, name: str, total: int, unit: str) -> None:
         self.console, self.name, self.total, self.unit = console, name, total, unit
@@ -112,7 +111,7 @@ class _Lines(Task):
 
 
 class ConsoleReporter(Reporter):
-    """Bars with rate and time left on a terminal, a line a tenth elsewhere; all on stderr."""
+    """Reporter on stderr: bars with rate and time left on a terminal, a line per tenth elsewhere."""
 
     def __init__(self) -> None:
         self.console = Console(stderr=True, markup=False, emoji=False, highlight=False)
@@ -135,13 +134,13 @@ class ConsoleReporter(Reporter):
 
 
 def _remember(ctx: click.Context, param: click.Parameter, value: Path) -> Path:
-    """Weights are kept in the workspace too, and worker processes look for it in the environment."""
+    """Export the workspace: weights are kept in it too, and worker processes look for it in the environment."""
     os.environ["WTAL_WORKSPACE"] = str(value)
     return value
 
 
 def workspace_option(function: Function) -> Function:
-    """`--workspace`, defaulting to $WTAL_WORKSPACE or ./workspace."""
+    """Add `--workspace`, defaulting to $WTAL_WORKSPACE or ./workspace."""
     option = click.option(
         "--workspace",
         type=click.Path(path_type=Path, file_okay=False),
@@ -154,38 +153,41 @@ def workspace_option(function: Function) -> Function:
 
 
 def json_option(function: Function) -> Function:
-    """`--json`."""
+    """Add `--json`."""
     return click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")(function)
 
 
 def device_option(function: Function) -> Function:
-    """`--device`."""
+    """Add `--device`."""
     return _device("auto, cpu, cuda or cuda:N.")(function)
 
 
 def devices_option(function: Function) -> Function:
-    """`--device`, of which several may be named."""
+    """Add `--device`, of which several may be named."""
     return _device("auto, cpu, cuda, cuda:N, or several such as cuda:0,cuda:1.")(function)
 
 
-def _device(words: str) -> Callable[[Function], Function]:
-    return click.option("--device", default="auto", show_default=True, help=words)
+def _device(text: str) -> Callable[[Function], Function]:
+    return click.option("--device", default="auto", show_default=True, help=text)
 
 
-def set_option(function: Function) -> Function:
-    """`--set section.key=value`, repeatable."""
-    option = click.option(
-        "--set",
-        "assignments",
-        multiple=True,
-        metavar="SECTION.KEY=VALUE",
-        help="Override a value of the recipe, e.g. train.steps=500; may be repeated.",
-    )
-    return option(function)
+def recipe_set_option(function: Function) -> Function:
+    """Add `--set section.key=value`, repeatable, for any value of a recipe."""
+    return _set("SECTION.KEY=VALUE", "a value of the recipe, e.g. train.steps=500")(function)
+
+
+def localize_set_option(function: Function) -> Function:
+    """Add `--set localize.key=value`, repeatable, for the localization of a trained run."""
+    return _set("localize.KEY=VALUE", "a value of the run's localization, e.g. localize.nms_tiou=0.4")(function)
+
+
+def _set(metavar: str, value: str) -> Callable[[Function], Function]:
+    text = f"Override {value}; may be repeated."
+    return click.option("--set", "assignments", multiple=True, metavar=metavar, help=text)
 
 
 def pick_device(wanted: str, several: bool = False) -> str:
-    """`auto` is CUDA where torch sees it; with `several`, CUDA devices may be named with commas between them.
+    """Resolve `--device`: `auto` is CUDA where torch sees it; with `several`, CUDA devices may be listed with commas.
 
     Raises:
         UsageError: when `wanted` is none of auto, cpu, cuda and cuda:N.
@@ -212,15 +214,5 @@ def pick_device(wanted: str, several: bool = False) -> str:
 
 
 def print_json(value: Any) -> None:
-    """The result of a command, on stdout."""
+    """Print the result of a command on stdout."""
     click.echo(readable(json.dumps(value, indent=2, ensure_ascii=False)))
-
-
-def map_table(title: str, columns: dict[str, dict[str, float]]) -> str:
-    """Rows of fractions by threshold -> a text table in percent; `columns` is row name -> {tiou: fraction}."""
-    tious = list(next(iter(columns.values())))
-    width = max(len(title), *(len(name) for name in columns))
-    lines = [f"{title:<{width}}  " + "  ".join(f"@{tiou:<5}" for tiou in tious)]
-    for name, values in columns.items():
-        lines.append(f"{name:<{width}}  " + "  ".join(f"{100 * values[tiou]:6.2f}" for tiou in tious))
-    return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""The options that say what is to be judged, shared by the commands that judge."""
+"""Options that choose what is judged, shared by the commands that judge."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from wtal.eval.protocols import PROTOCOLS
-from wtal.pipeline.judging.evaluate import Question
+from wtal.pipeline.judging.sources import Question
 from wtal.pipeline.recipe import EvaluateConfig
 
 _DEFAULT = EvaluateConfig()
@@ -21,14 +21,16 @@ _JUDGED = (
         help=f"start:stop:step or a list. Default: the protocol's, the run's, or {_DEFAULT.tiou}.",
     ),
     click.option("--protocol", metavar="NAME", help=f"{', '.join(PROTOCOLS)}. Default: ActivityNet's rules."),
-    click.option("--ambiguous", type=click.Path(path_type=Path), help="Ranges `video start end` that nobody can tell."),
-    click.option("--streams", metavar="NAME", help="Of a run: what `wtal detect --streams NAME` found."),
-    click.option("--stage", type=click.IntRange(0), help="Of a run: what `wtal detect --stage N` found."),
+    click.option(
+        "--ambiguous", type=click.Path(path_type=Path), help="File of ambiguous ranges, one `video start end` per line."
+    ),
+    click.option("--streams", metavar="NAME", help="Runs only: judge the detections of `wtal detect --streams NAME`."),
+    click.option("--stage", type=click.IntRange(0), help="Runs only: judge the detections of `wtal detect --stage N`."),
 )
 
 
 def question_options(function: Callable[..., None]) -> Callable[..., None]:
-    """`--annotations`, `--subset`, `--tiou`, `--protocol`, `--ambiguous`, `--streams`, `--stage` -> `question`."""
+    """Add `--annotations`, `--subset`, `--tiou`, `--protocol`, `--ambiguous`, `--streams`, `--stage` -> `question`."""
 
     @wraps(function)
     def asked(

@@ -13,14 +13,15 @@ from wtal.commands._console import (
     json_option,
     pick_device,
     print_json,
-    set_option,
+    recipe_set_option,
     workspace_option,
 )
 from wtal.commands.train import parse_seeds
 from wtal.eval.protocols import DEFAULT_PROTOCOL, PROTOCOLS
 from wtal.pipeline.comparison.ablation import load_ablation
-from wtal.pipeline.comparison.compare import Rules, compare, entries, to_json
+from wtal.pipeline.comparison.compare import compare, planned_rows, to_json
 from wtal.pipeline.comparison.table import FORMATS, csv_table, markdown_table, text_table
+from wtal.pipeline.judging.sources import Question
 from wtal.pipeline.workspace import Workspace
 
 _PROTOCOLS = f"Judges every row, at its recipe's thresholds: {', '.join(PROTOCOLS)}."
@@ -32,11 +33,15 @@ _TABLES = {"text": text_table, "markdown": markdown_table, "csv": csv_table}
 @click.option("--ablation", metavar="NAME", help="A paper's table, such as tscn.table1a (`wtal list ablations`).")
 @click.option("--store", type=click.Path(path_type=Path), help="Feature store. Default: the workspace's fitting one.")
 @click.option("--annotations", type=click.Path(path_type=Path), help="Labels. Default: the workspace's only file.")
-@click.option("--seeds", default="0", show_default=True, metavar="0,1,2", help="Each row is trained once a seed.")
+@click.option("--seeds", default="0", show_default=True, metavar="0,1,2", help="Each row is trained once per seed.")
 @click.option("--protocol", default=DEFAULT_PROTOCOL, show_default=True, metavar="NAME", help=_PROTOCOLS)
-@click.option("--ambiguous", type=click.Path(path_type=Path), help="Ranges `video start end` that nobody can tell.")
-@click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True, help="Of the table.")
-@set_option
+@click.option(
+    "--ambiguous", type=click.Path(path_type=Path), help="File of ambiguous ranges, one `video start end` per line."
+)
+@click.option(
+    "--format", "form", type=click.Choice(FORMATS), default="text", show_default=True, help="Format of the table."
+)
+@recipe_set_option
 @device_option
 @workspace_option
 @json_option
@@ -60,21 +65,21 @@ def command(
     that table is made on each recipe. A row that fails says why and does not stop the others.
     """
     table = load_ablation(ablation) if ablation else None
-    place = Workspace(workspace)
-    made = compare(
-        entries(recipes, table, assignments),
+    root = Workspace(workspace)
+    comparison = compare(
+        planned_rows(recipes, table, assignments),
         parse_seeds(seeds),
-        annotations or place.only_annotations(),
-        place,
+        annotations or root.only_annotations(),
+        root,
         store,
         table.title if table else "",
         pick_device(device),
-        Rules(protocol, ambiguous),
+        Question(protocol=protocol, ambiguous=ambiguous),
         ConsoleReporter(),
     )
     if as_json or form == "json":
-        print_json(to_json(made))
+        print_json(to_json(comparison))
     else:
-        click.echo(_TABLES[form](made))
-    if any(row.failure for row in made.rows):
+        click.echo(_TABLES[form](comparison))
+    if any(row.failure for row in comparison.rows):
         sys.exit(FINISHED_WITH_FAILURES)

@@ -18,7 +18,7 @@ from wtal.commands.train import parse_seeds
     show_default=True,
     help="Folder for its videos and its workspace.",
 )
-@click.option("--seeds", default="0", show_default=True, metavar="0,1,2", help="One run a seed.")
+@click.option("--seeds", default="0", show_default=True, metavar="0,1,2", help="One run per seed.")
 @device_option
 @json_option
 def command(out: Path, seeds: str, device: str, as_json: bool) -> None:

@@ -9,13 +9,14 @@ from wtal.commands._console import (
     ConsoleReporter,
     device_option,
     json_option,
+    localize_set_option,
     pick_device,
     print_json,
-    set_option,
     workspace_option,
 )
-from wtal.pipeline.detect import detect, localize_settings
-from wtal.pipeline.workspace import Workspace, seed_folders
+from wtal.pipeline.detect import detect
+from wtal.pipeline.runs import open_runs
+from wtal.pipeline.workspace import Workspace
 
 
 @click.command("detect", cls=Command, short_help="A trained head -> class activations -> detections.")
@@ -23,7 +24,7 @@ from wtal.pipeline.workspace import Workspace, seed_folders
 @click.option("--use-labels", is_flag=True, help="Look in a labelled video only for its own classes.")
 @click.option("--streams", metavar="NAME", help="fused, union or a stream: short for --set localize.streams=NAME.")
 @click.option("--stage", type=click.IntRange(0), help="Parameters at the end of a stage of training, from 0.")
-@set_option
+@localize_set_option
 @device_option
 @workspace_option
 @json_option
@@ -42,13 +43,10 @@ def command(
     RUN is a run or one of its seeds; without it, the newest finished one. Class activations are kept: localization
     can be done again in seconds with --set localize.KEY=VALUE.
     """
-    folders = seed_folders(run or Workspace(workspace).newest_run())
+    seeds = open_runs(run or Workspace(workspace).newest_run())
     reporter, chosen = ConsoleReporter(), pick_device(device)
     settings = with_streams(assignments, streams)
-    files = [
-        detect(folder, localize_settings(folder, settings), use_labels, None, chosen, reporter, stage)
-        for folder in folders
-    ]
+    files = [detect(seed, seed.localize(settings), use_labels, None, chosen, reporter, stage) for seed in seeds]
     if as_json:
         print_json({"detections": [str(file) for file in files]})
     else:
@@ -56,5 +54,5 @@ def command(
 
 
 def with_streams(assignments: tuple[str, ...], streams: str | None) -> tuple[str, ...]:
-    """Overrides of localization, and what `--streams` is short for."""
+    """Return overrides of localization, and what `--streams` is short for."""
     return assignments if streams is None else (*assignments, f'localize.streams="{streams}"')

@@ -9,7 +9,7 @@ from wtal.commands._question import question_options
 from wtal.errors import UsageError
 from wtal.eval.characteristics import BUCKETS
 from wtal.pipeline.judging.diagnose import Show, diagnose
-from wtal.pipeline.judging.evaluate import Question
+from wtal.pipeline.judging.sources import Question
 from wtal.pipeline.judging.tables import text_table
 
 
@@ -19,9 +19,9 @@ from wtal.pipeline.judging.tables import text_table
 @click.option("--at", type=float, metavar="TIOU", help="Threshold of most figures. Default: the nearest to 0.5.")
 @click.option("--buckets", type=click.Choice(BUCKETS), help="Edges of XS to XL. Default: the protocol's collection.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder. Default: RUN/report, or FILE's name and -report.")
-@click.option("--videos", metavar="ID,ID,...", help="Of a run: videos to draw. Default: best, median and worst.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the embedded snippets.")
-@click.option("--errors-only", is_flag=True, help="Of a run: no pictures of videos, features and pseudo labels.")
+@click.option("--videos", metavar="ID,ID,...", help="Runs only: videos to draw. Default: best, median and worst.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the embedded snippets.")
+@click.option("--errors-only", is_flag=True, help="Runs only: no pictures of videos, features and pseudo labels.")
 @json_option
 def command(
     source: Path,
@@ -45,13 +45,13 @@ def command(
     show = (
         None if errors_only else Show(tuple(part.strip() for part in (videos or "").split(",") if part.strip()), seed)
     )
-    made = diagnose(source, question, at, buckets, out, show, ConsoleReporter())
-    for note in made.figures.notes:
+    diagnosis = diagnose(source, question, at, buckets, out, show, ConsoleReporter())
+    for note in diagnosis.figures.notes:
         click.echo(note, err=True)
     if as_json:
-        print_json(made.value)
+        print_json(diagnosis.value)
         return
-    click.echo(text_table(made.figures))
-    for stamp in made.stamps:
+    click.echo(text_table(diagnosis.figures))
+    for stamp in diagnosis.stamps:
         click.echo(stamp)
-    click.echo(made.page)
+    click.echo(diagnosis.page)

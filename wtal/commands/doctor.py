@@ -13,12 +13,12 @@ from wtal.pipeline.workspace import Workspace
 @workspace_option
 @json_option
 def command(workspace: Path, as_json: bool) -> None:
-    """Say what of wtal can be used on this machine, and why the rest cannot."""
-    found = examine(Workspace(workspace))
+    """Report which parts of wtal can be used on this machine, and why the rest cannot."""
+    report = examine(Workspace(workspace))
     if as_json:
-        print_json(found)
+        print_json(report)
         return
-    for part, lines in found.items():
+    for part, lines in report.items():
         click.echo(part)
         for name, value in lines.items():
             click.echo(f"  {name:<22} {value}")

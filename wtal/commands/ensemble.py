@@ -9,14 +9,14 @@ from wtal.commands._console import (
     ConsoleReporter,
     device_option,
     json_option,
+    localize_set_option,
     pick_device,
     print_json,
-    set_option,
     workspace_option,
 )
 from wtal.errors import UsageError
-from wtal.pipeline.ensemble_run import By
 from wtal.pipeline.ensembles.ensemble import ensemble
+from wtal.pipeline.runs import By
 from wtal.pipeline.workspace import Workspace
 
 
@@ -29,9 +29,9 @@ from wtal.pipeline.workspace import Workspace
     show_default=True,
     help="What is put together.",
 )
-@click.option("--weights", default="", metavar="2,1,1", help="One a run, shared by its seeds. Default: equal.")
+@click.option("--weights", default="", metavar="2,1,1", help="One per run, shared by its seeds. Default: equal.")
 @click.option("--out", default="", metavar="NAME|FOLDER", help="Default: the heads and a digest, among the runs.")
-@set_option
+@localize_set_option
 @device_option
 @workspace_option
 @json_option
@@ -52,22 +52,23 @@ def command(
     the first run's localization with --set localize.KEY=VALUE over it; or each run's own detections are fused.
     """
     shares = parse_weights(weights)
-    made = ensemble(runs, Workspace(workspace), by, shares, out, assignments, pick_device(device), ConsoleReporter())
+    root = Workspace(workspace)
+    joined = ensemble(runs, root, by, shares, out, assignments, pick_device(device), ConsoleReporter())
     if as_json:
         print_json(
             {
-                "run": str(made.folder),
-                "detections": str(made.detections),
-                "members": [str(member) for member in made.members],
-                "lacking": list(made.lacking),
+                "run": str(joined.run.folder),
+                "detections": str(joined.detections),
+                "members": [str(member) for member in joined.members],
+                "lacking": list(joined.lacking),
             }
         )
     else:
-        click.echo(str(made.folder))
+        click.echo(str(joined.run.folder))
 
 
 def parse_weights(text: str) -> tuple[float, ...]:
-    """`2,1,1` -> weights; nothing -> none.
+    """Parse `2,1,1` as weights, and nothing as none.
 
     Raises:
         UsageError: when a part is no number.

@@ -4,35 +4,48 @@ from pathlib import Path
 
 import click
 
-from wtal.commands._console import RANDOM, TUNED, Command, ConsoleReporter, json_option, print_json
+from wtal.commands._console import RANDOM, Command, ConsoleReporter, json_option, print_json
 from wtal.commands._question import question_options
 from wtal.errors import UsageError
 from wtal.eval.bootstrap import DRAWS
 from wtal.pipeline.judging.evaluate import (
     TASKS,
-    Question,
-    ask_against,
-    ask_classification,
-    ask_detection,
-    ask_proposals,
+    Judgement,
+    compare,
+    evaluate,
+    judge_labels,
+    judge_proposals,
 )
+from wtal.pipeline.judging.sources import Question, only_source, sources
 from wtal.pipeline.judging.tables import FORMATS, csv_table, markdown_table, text_table
+from wtal.pipeline.progress import Reporter
+from wtal.pipeline.runs import TUNED
 from wtal.report.page import write_pictures
 from wtal.report.style import drawable
 
-_ASK = dict(zip(TASKS, (ask_detection, ask_proposals, ask_classification), strict=True))
+DETECTION, PROPOSALS, CLASSIFICATION = TASKS
 _TABLES = {"text": text_table, "markdown": markdown_table, "csv": csv_table}
 
 
 @click.command("evaluate", cls=Command, short_help="Detections and annotations -> mAP.")
 @click.argument("source", type=click.Path(path_type=Path), metavar="RUN|FILE")
 @question_options
-@click.option("--task", type=click.Choice(TASKS), default=TASKS[0], show_default=True, help="What is judged.")
+@click.option("--task", type=click.Choice(TASKS), default=DETECTION, show_default=True, help="What is judged.")
 @click.option("--against", type=click.Path(path_type=Path), metavar="RUN|FILE", help="Compare with intervals.")
-@click.option("--draws", type=click.IntRange(1), default=DRAWS, show_default=True, help="Of --against: resamples.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of --against: of the resamples.")
+@click.option(
+    "--draws",
+    type=click.IntRange(1),
+    default=DRAWS,
+    show_default=True,
+    help="Number of bootstrap resamples (with --against).",
+)
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the resamples (with --against)."
+)
 @click.option("--plots", type=click.Path(path_type=Path), metavar="FOLDER", help="Draw the figures into it, as PNG.")
-@click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True, help="Of the table.")
+@click.option(
+    "--format", "form", type=click.Choice(FORMATS), default="text", show_default=True, help="Format of the table."
+)
 @json_option
 def command(
     source: Path,
@@ -52,24 +65,31 @@ def command(
     """
     reporter = ConsoleReporter()
     if plots is not None:
-        if against is not None or task == TASKS[2]:
+        if against is not None or task == CLASSIFICATION:
             raise UsageError("--plots draws detections and proposals, neither --against nor classification")
         drawable()
     if against is None:
-        answer = _ASK[task](source, question, reporter)
-    elif task == TASKS[0]:
-        answer = ask_against(source, against, question, draws, seed, reporter)
+        judgement = _judged(source, question, task, reporter)
+    elif task == DETECTION:
+        judgement = compare(source, against, question, draws, seed, reporter)
     else:
         raise UsageError(f"--against compares detections, not {task}")
-    for note in answer.figures.notes:
+    for note in judgement.figures.notes:
         click.echo(note, err=True)
-    for path in write_pictures(answer.draw(), plots) if plots is not None else ():
+    for path in write_pictures(judgement.pictures(reporter), plots) if plots is not None else ():
         click.echo(f"drawn: {path}", err=True)
     if as_json or form == "json":
-        print_json(answer.value)
+        print_json(judgement.to_json())
         return
-    click.echo(_TABLES[form](answer.figures))
-    if answer.tuned:
+    click.echo(_TABLES[form](judgement.figures))
+    if judgement.tuned:
         click.echo(TUNED, err=form == "csv")
-    if answer.random:
-        click.echo(f"{RANDOM}: {', '.join(answer.random)}", err=form == "csv")
+    if judgement.random:
+        click.echo(f"{RANDOM}: {', '.join(judgement.random)}", err=form == "csv")
+
+
+def _judged(source: Path, question: Question, task: str, reporter: Reporter) -> Judgement:
+    if task == DETECTION:
+        return evaluate(sources(source, question), question, reporter)
+    judge = judge_proposals if task == PROPOSALS else judge_labels
+    return judge(only_source(source, question), question, reporter)

@@ -5,8 +5,8 @@ from pathlib import Path
 import click
 
 from wtal.commands._console import Command, ConsoleReporter, json_option, print_json
+from wtal.data.layouts import LAYOUTS
 from wtal.pipeline.exchange.export_features import export_features
-from wtal.registry import LAYOUTS
 
 
 @click.command("export-features", cls=Command, short_help="A store -> feature files in a published layout.")

@@ -3,8 +3,9 @@
 import json
 import os
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import get_args
+from typing import Any, Literal, get_args, get_origin
 
 import click
 
@@ -20,14 +21,31 @@ from wtal.commands._console import (
 )
 from wtal.data.files import write_atomic
 from wtal.errors import UsageError
+from wtal.extractors.backbones import BACKBONES
+from wtal.extractors.execution.config import ExtractConfig
+from wtal.extractors.flow import FLOWS
+from wtal.extractors.readers import READERS
 from wtal.pipeline.extraction.extract import ExtractResult, extract_all
-from wtal.pipeline.extraction.plan import plan, words
-from wtal.pipeline.extraction.spread import Engine, Machine
-from wtal.pipeline.recipe import ExtractConfig
+from wtal.pipeline.extraction.machine import Engine, Machine
+from wtal.pipeline.extraction.plan import plan, plan_lines
 from wtal.pipeline.workspace import Workspace
-from wtal.registry import BACKBONES, FLOWS, READERS
 
-_DEFAULT = ExtractConfig()
+Function = Callable[..., Any]
+
+
+def setting_option(name: str, names: Sequence[str] = (), metavar: str | None = None) -> Callable[[Function], Function]:
+    """Return the option for a setting of `ExtractConfig`: its default, its choices and its text are the help."""
+    field = ExtractConfig.model_fields[name]
+    choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+    text = f"{field.description} {', '.join(names)}." if names else field.description
+    return click.option(
+        f"--{name}",
+        type=click.Choice(choices) if choices else None,
+        default=field.default,
+        show_default=bool(field.default),
+        metavar=metavar,
+        help=text,
+    )
 
 
 @click.command("extract", cls=Command, short_help="Videos -> snippet features in a store.")
@@ -36,7 +54,7 @@ _DEFAULT = ExtractConfig()
     "--backbone",
     "backbones",
     multiple=True,
-    default=(_DEFAULT.backbone,),
+    default=(ExtractConfig().backbone,),
     show_default=True,
     metavar="NAME[:VARIANT]",
     help=f"{', '.join(BACKBONES.names())}; repeated, one pass fills a store for each.",
@@ -47,45 +65,25 @@ _DEFAULT = ExtractConfig()
     metavar="[BACKBONE/][STREAM=]PATH|NAME|random:SEED",
     help="Checkpoint of a stream, or of all; may be repeated. Default: the backbone's published one.",
 )
-@click.option(
-    "--crops", type=click.Choice([1, 10]), default=_DEFAULT.crops, show_default=True, help="Centre, or ten averaged."
-)
-@click.option("--streams", default="", metavar="rgb,flow", help="Streams to extract. Default: all of the backbone's.")
-@click.option("--flow", default="", help=f"{', '.join(FLOWS.names())}; NAME:IMPLEMENTATION. Default: the backbone's.")
-@click.option("--reader", default=_DEFAULT.reader, show_default=True, help=f"auto, {', '.join(READERS.names())}.")
-@click.option("--fps", default=_DEFAULT.fps, show_default=True, help="Frame rate that videos are resampled to.")
-@click.option("--stride", default=_DEFAULT.stride, help="Frames between snippets. Default: the backbone's.")
-@click.option(
-    "--tail",
-    type=click.Choice(["pad", "drop"]),
-    default=_DEFAULT.tail,
-    show_default=True,
-    help="Frames after the last full snippet: filled up, or dropped as in the papers.",
-)
-@click.option(
-    "--dtype", type=click.Choice(["float32", "float16"]), default=_DEFAULT.dtype, show_default=True, help="Of features."
-)
-@click.option(
-    "--runtime",
-    type=click.Choice(["torch", "openvino"]),
-    default=_DEFAULT.runtime,
-    show_default=True,
-    help="What runs a network: openvino is an extra, for CPUs.",
-)
-@click.option(
-    "--precision",
-    type=click.Choice(["float32", "bfloat16", "float16"]),
-    default=_DEFAULT.precision,
-    show_default=True,
-    help="Of a network's arithmetic, by torch.",
-)
+@setting_option("crops")
+@click.option("--streams", default="", metavar="rgb,flow", help=ExtractConfig.model_fields["streams"].description)
+@setting_option("flow", FLOWS.names(), metavar="NAME[:IMPLEMENTATION]")
+@setting_option("reader", READERS.names())
+@setting_option("fps")
+@setting_option("stride")
+@setting_option("tail")
+@setting_option("dtype")
+@setting_option("runtime")
+@setting_option("precision")
 @click.option("--out", type=click.Path(path_type=Path), help="Store folder. Default: one in the workspace.")
-@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Processes that share the videos.")
+@click.option(
+    "--jobs", type=click.IntRange(1), default=Machine.jobs, show_default=True, help="Processes that share the videos."
+)
 @click.option(
     "--decoders",
     type=click.IntRange(0),
-    default=0,
-    help="Videos in flight in a process. Default: two, with a GPU half the cores.",
+    default=Machine.decoders,
+    help="Videos in flight in this process. Default: one; with a GPU half the number of cores.",
 )
 @click.option(
     "--engine",
@@ -95,19 +93,22 @@ _DEFAULT = ExtractConfig()
     help="Where processes run: on this machine, or on a cluster that exists.",
 )
 @click.option(
-    "--cluster", default="", metavar="ADDRESS", help="Of dask's scheduler, or of ray (auto finds a local one)."
+    "--cluster",
+    default=Machine.cluster,
+    metavar="ADDRESS",
+    help="Address of the dask scheduler or ray head; auto finds a local ray.",
 )
-@click.option("--profile", type=click.Path(path_type=Path), help="Write what each stage did to this JSON file.")
+@click.option("--profile", type=click.Path(path_type=Path), help="Write the timing of each stage to this JSON file.")
 @click.option(
     "--time-limit",
     type=click.FloatRange(0, min_open=True),
     default=Machine.time_limit,
     show_default=True,
     metavar="SECONDS",
-    help="A reader that gives no frame for so long is stopped, and the video named a failure.",
+    help="Stop a reader that yields no frame for this long, and record the video as failed.",
 )
 @click.option(
-    "--dry-run", is_flag=True, help="Say what there is to do, and after ten seconds of trial how long it takes here."
+    "--dry-run", is_flag=True, help="Only print the plan, and the time it takes here by a trial of ten seconds."
 )
 @devices_option
 @workspace_option
@@ -130,10 +131,10 @@ def command(
     as_json: bool,
     **values: object,
 ) -> None:
-    """Decode, optical flow, snippet features: videos -> a store for each backbone, whose paths are printed.
+    """Extract snippet features of videos into a store for each backbone, and print the paths of the stores.
 
-    Folders are searched for videos. What the store holds already is left alone; an interrupted call goes on where it
-    was. Exits with 3 when some videos failed; failures.json in the store says why.
+    Folders are searched for videos. Videos that a store holds already are left alone; an interrupted call continues
+    where it was. Exits with 3 when some videos failed; failures.json in the store says why.
     """
     chosen = {**values, "streams": tuple(filter(None, streams.split(",")))}
     configs = [ExtractConfig.parse({**chosen, "backbone": name}, "extract") for name in backbones]
@@ -143,27 +144,28 @@ def command(
         raise UsageError(f"--profile {profile}: {why}")
     if dry_run:
         planned = plan(paths, configs, Workspace(workspace), weights, out, machine, reporter=ConsoleReporter())
-        print_json(planned.to_json()) if as_json else click.echo("\n".join(words(planned)))
+        print_json(planned.to_json()) if as_json else click.echo("\n".join(plan_lines(planned)))
         return
     results = extract_all(paths, configs, Workspace(workspace), weights, out, machine, ConsoleReporter())
-    spent = results[0].profile
-    if spent.stages:
-        click.echo("\n".join(spent.lines()), err=True)
+    timing = results[0].profile
+    if timing.stages:
+        click.echo("\n".join(timing.lines()), err=True)
     if profile:
-        write_atomic(profile, json.dumps(spent.to_json(), indent=2).encode())
-    made = [{"store": str(one.store), "videos": len(one.videos), "failures": one.failures} for one in results]
+        write_atomic(profile, json.dumps(timing.to_json(), indent=2).encode())
+    stores = [{"store": str(each.store), "videos": len(each.videos), "failures": each.failures} for each in results]
     if as_json:
-        print_json(made[0] if len(made) == 1 else {"stores": made})
+        print_json(stores[0] if len(stores) == 1 else {"stores": stores})
     else:
-        for one in results:
-            click.echo(one.store)
+        for result in results:
+            click.echo(result.store)
     finish(*results)
 
 
 def finish(*results: ExtractResult) -> None:
-    """Exit with 3, and say so, when videos failed."""
-    failed = [one for one in results if one.failures]
-    for one in failed:
-        click.echo(f"{len(one.failures)} of {len(one.videos)} videos failed; {one.store / 'failures.json'}", err=True)
+    """Exit with 3, after a line for each store that lacks videos, when videos failed."""
+    failed = [result for result in results if result.failures]
+    for result in failed:
+        count, path = len(result.failures), result.store / "failures.json"
+        click.echo(f"{count} of {len(result.videos)} videos failed; {path}", err=True)
     if failed:
         sys.exit(FINISHED_WITH_FAILURES)

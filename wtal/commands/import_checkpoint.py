@@ -6,10 +6,10 @@ import click
 
 from wtal.commands._console import Command, json_option, print_json, workspace_option
 from wtal.errors import UsageError
+from wtal.models.heads import HEADS
 from wtal.pipeline.exchange.import_checkpoint import Checked, check_checkpoint, import_checkpoint
 from wtal.pipeline.train import TrainInputs
 from wtal.pipeline.workspace import Workspace
-from wtal.registry import HEADS
 
 
 @click.command("import-checkpoint", cls=Command, short_help="A head as its authors' code saved it -> a run.")
@@ -38,31 +38,31 @@ def command(
     RUN, wtal evaluate RUN. Where there are neither features nor labels to make a run with, the file is read and
     checked alike, and what it holds is told.
     """
-    place = Workspace(workspace)
-    if store is None and annotations is None and place.is_empty:
-        _tell(check_checkpoint(head, _files(file, streams), recipe), as_json)
+    root = Workspace(workspace)
+    if store is None and annotations is None and root.is_empty:
+        _report(check_checkpoint(head, _files(file, streams), recipe), as_json)
         return
-    inputs = TrainInputs(store or place.only_store(), annotations or place.only_annotations())
-    folder = import_checkpoint(head, _files(file, streams), inputs, place, recipe)
+    inputs = TrainInputs(store or root.only_store(), annotations or root.only_annotations())
+    folder = import_checkpoint(head, _files(file, streams), inputs, root, recipe)
     if as_json:
         print_json({"run": str(folder)})
     else:
         click.echo(str(folder))
 
 
-def _tell(found: Checked, as_json: bool) -> None:
+def _report(checked: Checked, as_json: bool) -> None:
     if as_json:
-        print_json({"run": None, **vars(found)})
+        print_json({"run": None, **vars(checked)})
         return
-    settings = ", ".join(f"{key} {value}" for key, value in found.settings.items())
+    settings = ", ".join(f"{key} {value}" for key, value in checked.settings.items())
     click.echo(
-        f"{found.head}: {found.classes} classes, {found.parameters:,} parameters; {settings}\n"
+        f"{checked.head}: {checked.classes} classes, {checked.parameters:,} parameters; {settings}\n"
         "every key was used; a run is made of it with --store and --annotations"
     )
 
 
 def _files(file: Path | None, streams: tuple[str, ...]) -> dict[str, Path]:
-    """FILE or the `--stream`s -> stream (or nothing) -> path."""
+    """Return the path of each stream, or of the only FILE under an empty name."""
     if (file is None) == (not streams):
         raise UsageError("name one FILE, or one --stream NAME=FILE for each stream")
     named = {"": file} if file is not None else {}

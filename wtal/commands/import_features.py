@@ -13,10 +13,10 @@ from wtal.commands._console import (
     print_json,
     workspace_option,
 )
+from wtal.data.layouts import LAYOUTS
 from wtal.errors import UsageError
 from wtal.pipeline.exchange.import_features import import_features
 from wtal.pipeline.workspace import Workspace
-from wtal.registry import LAYOUTS
 
 
 @click.command("import-features", cls=Command, short_help="Published features -> a store.")
@@ -45,28 +45,28 @@ def command(
     Object arrays are read without executing pickled code. An interrupted import goes on where it was. What `wtal
     export-features` wrote keeps ids and grids. Exits with 3 when some videos could not be imported.
     """
-    reporter, place = ConsoleReporter(), Workspace(workspace)
-    made = import_features(
-        features, annotations, place, layout or "", backbone, fps, stride, parse_dims(dims), reporter=reporter
+    reporter, root = ConsoleReporter(), Workspace(workspace)
+    imported = import_features(
+        features, annotations, root, layout or "", backbone, fps, stride, parse_dims(dims), reporter=reporter
     )
     if as_json:
-        print_json({"store": str(made.store), "failures": made.failures})
+        print_json({"store": str(imported.store), "failures": imported.failures})
     else:
-        click.echo(str(made.store))
-    if made.failures:
+        click.echo(str(imported.store))
+    if imported.failures:
         sys.exit(FINISHED_WITH_FAILURES)
 
 
 def parse_dims(text: str) -> dict[str, int]:
-    """`rgb=1024,flow=1024` -> stream -> width.
+    """Parse `rgb=1024,flow=1024` as stream -> width.
 
     Raises:
         UsageError: when a part is not NAME=WIDTH, or a name is there twice.
     """
-    found = {}
+    widths = {}
     for part in filter(None, text.split(",")):
         name, equals, width = part.partition("=")
-        if not (name.strip() and equals and width.strip().isdecimal() and int(width)) or name.strip() in found:
+        if not (name.strip() and equals and width.strip().isdecimal() and int(width)) or name.strip() in widths:
             raise UsageError(f"--dims takes NAME=WIDTH with commas, each name once: rgb=1024,flow=1024; got {text!r}")
-        found[name.strip()] = int(width)
-    return found
+        widths[name.strip()] = int(width)
+    return widths

@@ -17,7 +17,7 @@ def command(kind: str, workspace: Path, as_json: bool) -> None:
     if as_json:
         print_json(details(kind))
         return
-    found = inventory(kind)
-    width = max((len(name) for name in found), default=0)
-    for name, line in found.items():
+    lines = inventory(kind)
+    width = max((len(name) for name in lines), default=0)
+    for name, line in lines.items():
         click.echo(f"{name:<{width}}  {line}")

@@ -1,38 +1,40 @@
 """`wtal run`."""
 
 from pathlib import Path
-from statistics import fmean
 
 import click
 
 from wtal.commands._console import (
-    TUNED,
     Command,
     ConsoleReporter,
     device_option,
     json_option,
-    map_table,
     pick_device,
     print_json,
-    set_option,
+    recipe_set_option,
     workspace_option,
 )
 from wtal.commands.extract import finish
 from wtal.commands.train import parse_seeds
 from wtal.errors import UsageError
+from wtal.eval.challenges import CHALLENGES
+from wtal.extractors.backbones import BACKBONES
+from wtal.models.heads import HEADS
 from wtal.pipeline.chain import RunOptions, RunResult, run
-from wtal.pipeline.extraction.spread import Machine
-from wtal.pipeline.judging.ground_truth import over_seeds
+from wtal.pipeline.extraction.machine import Machine
+from wtal.pipeline.judging.tables import text_table
 from wtal.pipeline.recipe import DEFAULT_RECIPE, load_recipe
+from wtal.pipeline.runs import TUNED
 from wtal.pipeline.train import resolve_early
 from wtal.pipeline.workspace import Workspace
-from wtal.registry import BACKBONES, CHALLENGES, HEADS
 
 
 @click.command("run", cls=Command, short_help="Videos and labels in, detections out: the whole chain in one call.")
 @click.argument("videos", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="VIDEOS...")
 @click.option("--annotations", type=click.Path(path_type=Path), help="Annotation file; its times only judge.")
-@click.option("--labels", type=click.Path(path_type=Path), help="CSV of video,label[,start,end], or a folder a class.")
+@click.option(
+    "--labels", type=click.Path(path_type=Path), help="CSV of video,label[,start,end], or a folder per class."
+)
 @click.option(
     "--recipe", default=DEFAULT_RECIPE, show_default=True, help="TOML file, or a name of `wtal list recipes`."
 )
@@ -42,11 +44,11 @@ from wtal.registry import BACKBONES, CHALLENGES, HEADS
 @click.option("--train-subset", help="Subset whose labelled videos train. Default: the recipe's.")
 @click.option("--test-subset", help="Subset that is reported. Default: the recipe's.")
 @click.option("--use-labels", is_flag=True, help="Look in a labelled video only for its own classes.")
-@click.option("--seeds", default="0", show_default=True, metavar="0,1,2", help="One run a seed.")
+@click.option("--seeds", default="0", show_default=True, metavar="0,1,2", help="One run per seed.")
 @click.option("--challenge", type=click.Choice(CHALLENGES.names()), help="Also write this challenge's file.")
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Videos at once in extraction.")
 @click.option("--dry-run", is_flag=True, help="Print the resolved recipe and do nothing.")
-@set_option
+@recipe_set_option
 @device_option
 @workspace_option
 @json_option
@@ -99,25 +101,15 @@ def _assignments(shortcuts: dict[str, str | None]) -> list[str]:
 
 
 def show_result(result: RunResult, as_json: bool) -> None:
-    """The mAP table, if there is one, and where things are."""
+    """Print the table of `wtal evaluate`, if there is ground truth, and where things are."""
     if as_json:
         print_json(result.to_json())
         return
-    if result.evaluations:
-        table = over_seeds(result.evaluations)
-        rows = {"mAP": {tiou: row["mean"] for tiou, row in table.items()}}
-        if len(result.evaluations) > 1:
-            rows |= {
-                f"seed {run.name.removeprefix('seed-')}": {tiou: row["seeds"][i] for tiou, row in table.items()}
-                for i, run in enumerate(result.runs)
-            }
-        else:
-            rows |= result.evaluations[0].to_json()["ap"]
-        click.echo(map_table("percent", rows))
-        click.echo(f"average {100 * fmean(rows['mAP'].values()):.2f}")
+    if result.judgement:
+        click.echo(text_table(result.judgement.figures))
         click.echo(f"{TUNED}\n" if result.tuned_with_segments else "")
     click.echo(f"features    {result.extracted.store}")
-    for run_folder, detections, table_file in zip(result.runs, result.detections, result.tables, strict=True):
-        click.echo(f"run         {run_folder}\ndetections  {detections}\n            {table_file}")
+    for trained, detections, table in zip(result.runs, result.detections, result.tables, strict=True):
+        click.echo(f"run         {trained.folder}\ndetections  {detections}\n            {table}")
     if result.submission is not None:
         click.echo(f"submission  {result.submission}")

@@ -13,8 +13,8 @@ from wtal.pipeline.inspection.show import describe, to_text
 @json_option
 def command(source: Path, as_json: bool) -> None:
     """Describe a feature store, a run, an annotation file, a detection file or a video."""
-    found = describe(source)
+    description = describe(source)
     if as_json:
-        print_json(found)
+        print_json(description)
     else:
-        click.echo(to_text(found))
+        click.echo(to_text(description))

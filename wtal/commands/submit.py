@@ -8,9 +8,9 @@ import click
 from wtal.commands._console import Command, json_option, print_json, workspace_option
 from wtal.data.video_ids import readable
 from wtal.errors import UsageError
+from wtal.eval.challenges import CHALLENGES
 from wtal.pipeline.exchange.submit import check, submit
 from wtal.pipeline.workspace import Workspace
-from wtal.registry import CHALLENGES
 
 
 @click.command("submit", cls=Command, short_help="Detections -> a checked challenge file.")
@@ -57,11 +57,10 @@ def command(
     if source is None:
         source = Workspace(workspace).newest_run()
         click.echo(f"submitting the newest finished run, {source}", err=True)
-    place = Workspace(workspace)
-    made = submit(
+    submission = submit(
         source,
         challenge,
-        place,
+        Workspace(workspace),
         out,
         annotations,
         subset,
@@ -69,9 +68,9 @@ def command(
         external_data=external_data,
         most=max_per_video,
     )
-    for line in made.warnings:
+    for line in submission.warnings:
         click.echo(line, err=True)
     if as_json:
-        print_json({"submission": str(made.path), "warnings": made.warnings})
+        print_json({"submission": str(submission.path), "warnings": submission.warnings})
     else:
-        click.echo(made.path)
+        click.echo(submission.path)

@@ -11,7 +11,7 @@ from wtal.commands._console import (
     json_option,
     pick_device,
     print_json,
-    set_option,
+    recipe_set_option,
     workspace_option,
 )
 from wtal.errors import UsageError
@@ -24,9 +24,9 @@ from wtal.pipeline.workspace import Workspace
 @click.argument("recipe", default=DEFAULT_RECIPE)
 @click.option("--store", type=click.Path(path_type=Path), help="Feature store. Default: the workspace's only one.")
 @click.option("--annotations", type=click.Path(path_type=Path), help="Labels. Default: the workspace's only file.")
-@click.option("--seeds", default="0", show_default=True, metavar="0,1,2", help="One run a seed.")
+@click.option("--seeds", default="0", show_default=True, metavar="0,1,2", help="One run per seed.")
 @click.option("--dry-run", is_flag=True, help="Print the resolved recipe and do nothing.")
-@set_option
+@recipe_set_option
 @device_option
 @workspace_option
 @json_option
@@ -50,17 +50,18 @@ def command(
     if dry_run:
         print_json(resolve_early(resolved).plain())
         return
-    place = Workspace(workspace)
-    inputs = TrainInputs(store or place.only_store(), annotations or place.only_annotations())
-    folders = train(inputs, resolved, parse_seeds(seeds), place, pick_device(device), ConsoleReporter())
+    root = Workspace(workspace)
+    inputs = TrainInputs(store or root.only_store(), annotations or root.only_annotations())
+    runs = train(inputs, resolved, parse_seeds(seeds), root, pick_device(device), ConsoleReporter())
+    folders = [str(run.folder) for run in runs]
     if as_json:
-        print_json({"runs": [str(folder) for folder in folders]})
+        print_json({"runs": folders})
     else:
-        click.echo("\n".join(map(str, folders)))
+        click.echo("\n".join(folders))
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
-    """`0,1,2` -> seeds.
+    """Parse `0,1,2` as seeds.
 
     Raises:
         UsageError: when a part is no whole number from 0 on, or stands twice.

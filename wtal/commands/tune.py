@@ -5,16 +5,16 @@ from pathlib import Path
 import click
 
 from wtal.commands._console import (
-    TUNED,
     Command,
     ConsoleReporter,
     device_option,
     json_option,
+    localize_set_option,
     pick_device,
     print_json,
-    set_option,
     workspace_option,
 )
+from wtal.pipeline.runs import TUNED
 from wtal.pipeline.tune import SPACE, Method, Tuned, parse_space, tune
 from wtal.pipeline.workspace import Workspace
 
@@ -29,12 +29,16 @@ from wtal.pipeline.workspace import Workspace
     help=f"A key of [localize] and what to try; may be repeated. Default: {', '.join(SPACE)}.",
 )
 @click.option(
-    "--method", type=click.Choice(["coordinate", "grid"]), default="coordinate", show_default=True, help="Of search."
+    "--method",
+    type=click.Choice(["coordinate", "grid"]),
+    default="coordinate",
+    show_default=True,
+    help="Method of search.",
 )
 @click.option("--tiou", default="", help="mAP is the mean over these: start:stop:step or a list. Default: the run's.")
 @click.option("--annotations", type=click.Path(path_type=Path), help="Ground truth. Default: the run's own.")
 @click.option("--out", type=click.Path(path_type=Path), help="The preset to write. Default: tuned-DIGEST.toml in RUN.")
-@set_option
+@localize_set_option
 @device_option
 @workspace_option
 @json_option
@@ -56,9 +60,8 @@ def command(
     RUN is a run (all its seeds count) or one of its seeds; without it, the newest finished one. Segments of a subset
     choose, never those of the reported one. Use what is found with --set localize.preset=FILE.
     """
-    place = run or Workspace(workspace).newest_run()
-    made = tune(
-        place,
+    tuned = tune(
+        run or Workspace(workspace).newest_run(),
         parse_space(over),
         method,
         subset,
@@ -70,26 +73,26 @@ def command(
         ConsoleReporter(),
     )
     if as_json:
-        print_json(_json(made))
+        print_json(_json(tuned))
         return
-    for key, value in made.best.items():
-        click.echo(f"{key:<16} {made.before[key]} -> {value}")
+    for key, value in tuned.best.items():
+        click.echo(f"{key:<16} {tuned.before[key]} -> {value}")
     click.echo(
-        f"mAP {100 * made.score_before:.2f} -> {100 * made.score:.2f} percent on {made.videos} videos of "
-        f"{made.subset}, {made.tried} settings tried\n{TUNED}\n{made.file}"
+        f"mAP {100 * tuned.score_before:.2f} -> {100 * tuned.score:.2f} percent on {tuned.videos} videos of "
+        f"{tuned.subset}, {tuned.tried} settings tried\n{TUNED}\n{tuned.file}"
     )
 
 
-def _json(made: Tuned) -> dict[str, object]:
-    """Fractions, as everywhere in JSON."""
+def _json(tuned: Tuned) -> dict[str, object]:
+    """Return the outcome as JSON types, in fractions."""
     return {
-        "file": str(made.file),
-        "subset": made.subset,
-        "videos": made.videos,
-        "tried": made.tried,
-        "before": made.before,
-        "best": made.best,
-        "mAP_before": made.score_before,
-        "mAP": made.score,
+        "file": str(tuned.file),
+        "subset": tuned.subset,
+        "videos": tuned.videos,
+        "tried": tuned.tried,
+        "before": tuned.before,
+        "best": tuned.best,
+        "mAP_before": tuned.score_before,
+        "mAP": tuned.score,
         "tuned_with_segments": True,
     }

@@ -22,8 +22,8 @@ def command(action: str, names: tuple[str, ...], workspace: Path, as_json: bool)
     broke off; what only a person can fetch is named with its page and its place. `check` downloads nothing, and holds
     each file against its published hash, or against that of the first file that came.
     """
-    found = {name: str(_ACTIONS[action](name)) for name in names}
+    files = {name: str(_ACTIONS[action](name)) for name in names}
     if as_json:
-        print_json(found)
+        print_json(files)
     else:
-        click.echo("\n".join(found.values()))
+        click.echo("\n".join(files.values()))

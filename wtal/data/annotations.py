@@ -6,9 +6,9 @@ from typing import Any
 
 from wtal.data.dataset import Dataset, VideoRecord, match_ids
 from wtal.data.files import read_head, write_json
+from wtal.data.formats import DATASETS
 from wtal.data.tally import Tally
 from wtal.errors import FormatError
-from wtal.registry import DATASETS
 
 
 def read_annotations(path: Path, format: str | None = None) -> Dataset:  # noqa: A002 (the word users know it by)
@@ -20,7 +20,7 @@ def read_annotations(path: Path, format: str | None = None) -> Dataset:  # noqa:
     """
     if not path.exists():
         raise FormatError(f"no annotations at {path}")
-    dataset: Dataset = DATASETS.load(format or guess_format(path)).read(path)
+    dataset = DATASETS.load(format or guess_format(path)).read(path)
     if not dataset.videos:
         raise FormatError(f"{path} names no video")
     return dataset

@@ -20,16 +20,16 @@ def read_classifications(path: Path) -> dict[str, dict[str, float]]:
     content = read_json(path)
     if not isinstance(content, dict) or not isinstance(content.get("results"), dict):
         raise FormatError(f"{path}: wanted an object with 'results': video id -> list of labels with scores")
-    found: dict[str, dict[str, float]] = {}
+    scores_by_video: dict[str, dict[str, float]] = {}
     for video_id, entries in content["results"].items():
         where = f"{path}: results.{video_id}"
         if not isinstance(entries, list):
             raise FormatError(f"{where}: wanted a list, got {type(entries).__name__}")
-        scores = found.setdefault(video_id, {})
+        scores = scores_by_video.setdefault(video_id, {})
         for i, entry in enumerate(entries):
             label, score = _label_and_score(entry, f"{where}[{i}]")
             scores[label] = max(score, scores.get(label, score))
-    return found
+    return scores_by_video
 
 
 def holds_classifications(path: Path) -> bool:
@@ -37,7 +37,7 @@ def holds_classifications(path: Path) -> bool:
     content = read_json(path) if path.suffix.lower() == ".json" else None
     results = content.get("results") if isinstance(content, dict) else None
     lists = [entries for entries in results.values() if isinstance(entries, list)] if isinstance(results, dict) else []
-    entries = [entry for one in lists for entry in one if isinstance(entry, dict)]
+    entries = [entry for entries_of_video in lists for entry in entries_of_video if isinstance(entry, dict)]
     return bool(entries) and all("segment" not in entry for entry in entries)
 
 

@@ -49,18 +49,21 @@ def read_results(path: Path) -> tuple[dict[str, list[Detection]], dict[str, Any]
 
 
 def write_detections(
-    detections: Mapping[str, Sequence[Detection]], path: Path, details: str = "", made: Mapping[str, Any] | None = None
+    detections: Mapping[str, Sequence[Detection]],
+    path: Path,
+    details: str = "",
+    origin: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write detections (seconds), as a table where the name ends in `.csv`, else as results JSON; `path`.
 
     A table has no row for a video without detections, and so forgets it; JSON keeps it. `details` says what data
-    beside the collection went into them, and `made` (JSON types) how they came about, under the key `wtal`.
+    beside the collection went into them, and `origin` (JSON types) how they came about, under the key `wtal`.
     """
     if path.suffix.lower() == ".csv":
         return _write_table(detections, path)
-    results = {video_id: [to_json(detection) for detection in found] for video_id, found in detections.items()}
+    results = {video_id: [to_json(detection) for detection in segments] for video_id, segments in detections.items()}
     external = {"used": bool(details), "details": details}
-    content = {"version": "wtal", "results": results, "external_data": external, "wtal": dict(made or {})}
+    content = {"version": "wtal", "results": results, "external_data": external, "wtal": dict(origin or {})}
     return write_json(path, content, indent=None)
 
 
@@ -72,11 +75,11 @@ def read_made(path: Path) -> dict[str, Any]:
     Raises:
         FormatError: when such a file cannot be read.
     """
-    made = _made_at_end(path)
-    if made or is_table(path, COLUMNS) or not _mentions(path, '"wtal"'):
-        return made
-    said = read_results(path)[1].get("wtal")
-    return said if isinstance(said, dict) else {}
+    origin = _origin_at_end(path)
+    if origin or is_table(path, COLUMNS) or not _mentions(path, '"wtal"'):
+        return origin
+    elsewhere = read_results(path)[1].get("wtal")
+    return elsewhere if isinstance(elsewhere, dict) else {}
 
 
 def _mentions(path: Path, word: str) -> bool:
@@ -84,17 +87,17 @@ def _mentions(path: Path, word: str) -> bool:
     return any(word.encode(encoding) in content for encoding in ("utf-8", "utf-16-le", "utf-16-be"))
 
 
-def _made_at_end(path: Path) -> dict[str, Any]:
+def _origin_at_end(path: Path) -> dict[str, Any]:
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - _TAIL))
         tail = file.read().decode("utf-8", "replace")
     _, key, rest = tail.rpartition('"wtal":')
     try:
-        made, end = json.JSONDecoder().raw_decode(rest.lstrip()) if key else ({}, 0)
+        origin, end = json.JSONDecoder().raw_decode(rest.lstrip()) if key else ({}, 0)
     except ValueError:
         return {}
     closed = rest.lstrip()[end:].split() == ["}"]
-    return made if closed and isinstance(made, dict) else {}
+    return origin if closed and isinstance(origin, dict) else {}
 
 
 def to_json(detection: Detection) -> dict[str, Any]:
@@ -115,12 +118,12 @@ def align_ids(
     detections: Mapping[str, Sequence[Detection]], video_ids: Iterable[str]
 ) -> dict[str, Sequence[Detection]]:
     """The detections under the ids of `video_ids`, where these differ by a `v_` only; others keep their own."""
-    renamed = {found: wanted for wanted, found in match_ids(video_ids, detections).items()}
-    return {renamed.get(video_id, video_id): found for video_id, found in detections.items()}
+    renamed = {own_id: video_id for video_id, own_id in match_ids(video_ids, detections).items()}
+    return {renamed.get(video_id, video_id): segments for video_id, segments in detections.items()}
 
 
 def _read_json(stream: JsonStream, where: str) -> tuple[dict[str, list[Detection]], dict[str, Any]]:
-    found: dict[str, list[Detection]] | None = None
+    results: dict[str, list[Detection]] | None = None
     rest: dict[str, Any] = {}
     if stream.peek() != "{":
         stream.value()
@@ -128,23 +131,23 @@ def _read_json(stream: JsonStream, where: str) -> tuple[dict[str, list[Detection
         for key in stream.members():
             if key != "results" or stream.peek() != "{":
                 rest[key] = stream.value()
-            elif found is None:
-                found = _parse_videos(stream, where)
+            elif results is None:
+                results = _parse_videos(stream, where)
             else:
                 raise FormatError(f"{where}: 'results' is there twice; keep one of them")
     stream.end()
-    if found is None:
+    if results is None:
         raise FormatError(f"{where}: wanted an object with 'results': video id -> list of detections{_hint(rest)}")
-    return found, rest
+    return results, rest
 
 
 def _parse_videos(stream: JsonStream, where: str) -> dict[str, list[Detection]]:
-    found: dict[str, list[Detection]] = {}
+    results: dict[str, list[Detection]] = {}
     for video_id in stream.members():
-        if video_id in found:
+        if video_id in results:
             raise FormatError(f"{where}: results.{video_id} is there twice; keep one of them")
-        found[video_id] = _parse_video(stream.value(), f"{where}: results.{video_id}")
-    return found
+        results[video_id] = _parse_video(stream.value(), f"{where}: results.{video_id}")
+    return results
 
 
 def _parse_video(entries: Any, where: str) -> list[Detection]:
@@ -185,8 +188,8 @@ def _write_table(detections: Mapping[str, Sequence[Detection]], path: Path) -> P
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
-    for video_id, found in detections.items():
-        writer.writerows((video_id, d.label, float(d.start), float(d.end), float(d.score)) for d in found)
+    for video_id, segments in detections.items():
+        writer.writerows((video_id, d.label, float(d.start), float(d.end), float(d.score)) for d in segments)
     return write_atomic(path, text.getvalue().encode())
 
 

@@ -89,17 +89,6 @@ class SnippetGrid:
         seconds: NDArray[np.float64] = np.clip(positions * each, 0, most) / parts
         return seconds
 
-    def snippet_at(self, second: float) -> int:
-        """Index of the snippet that shows `second`, cut to the grid.
-
-        Raises:
-            ValueError: when the grid has no snippet.
-        """
-        if self.num_snippets == 0:
-            raise ValueError("the grid has no snippet")
-        index = math.floor(Fraction(second) * self.fps / self.stride)
-        return min(max(index, 0), self.num_snippets - 1)
-
     def centers(self) -> NDArray[np.float64]:
         """(T,) seconds of the snippets' middles."""
         return np.array([float((Fraction(2 * i + 1, 2) * self.stride) / self.fps) for i in range(self.num_snippets)])

@@ -1,4 +1,4 @@
-"""What layouts of published features share: files found and grouped into videos, rows read, columns split."""
+"""Common parts of the layouts of published features: files grouped into videos, rows read, columns split."""
 
 import re
 from collections import defaultdict
@@ -12,11 +12,11 @@ from urllib.parse import quote
 import numpy as np
 from numpy.typing import NDArray
 
+from wtal.data.layouts import LAYOUTS
 from wtal.data.object_arrays import read_array
 from wtal.data.store import Features
 from wtal.data.video_ids import short_ids
 from wtal.errors import FormatError, UsageError
-from wtal.registry import LAYOUTS
 
 STREAM_FOLDERS = {"rgb": "rgb", "spatial": "rgb", "flow": "flow", "temporal": "flow"}
 """Name of a folder, in lower case -> the stream that lies in it."""
@@ -84,10 +84,10 @@ def per_video(path: Path, suffix: str, rows: Rows, widths: Widths, dims: Mapping
     root = path if path.is_dir() else path.parent
     groups: dict[PurePath, dict[str, Path]] = defaultdict(dict)
     for file in find(path, suffix):
-        stream, place = _stream_of(file.relative_to(root), {**STREAM_FOLDERS, **{name: name for name in dims}})
-        if groups[root / place].setdefault(stream, file) != file:
+        stream, video_path = _stream_of(file.relative_to(root), {**STREAM_FOLDERS, **{name: name for name in dims}})
+        if groups[root / video_path].setdefault(stream, file) != file:
             raise FormatError(
-                f"{file} and {groups[root / place][stream]} are of one video and stream; keep one of them"
+                f"{file} and {groups[root / video_path][stream]} are of one video and stream; keep one of them"
             )
     if not groups:
         raise FormatError(f"{path} holds no {suffix} file")
@@ -147,9 +147,9 @@ def as_rows(value: Any, where: str) -> Features:
     if rows.ndim != 2 or rows.dtype.kind not in "fiu" or not rows.shape[1]:
         raise FormatError(f"{where}: wanted (T, D) numbers, got an array {rows.shape} of {rows.dtype}")
     native = rows.dtype.newbyteorder("=")
-    kept = native if native in (np.float16, np.float32) else np.dtype(np.float32)
+    dtype = native if native in (np.float16, np.float32) else np.dtype(np.float32)
     with np.errstate(over="ignore"):  # what becomes infinite is refused as that
-        return rows.astype(kept, copy=False)
+        return rows.astype(dtype, copy=False)
 
 
 def npy_rows(path: Path) -> Features:
@@ -168,13 +168,13 @@ def file_name(video_id: str) -> str:
     return f"%2E{name[1:]}" if name.startswith(".") else name
 
 
-def _stream_of(place: PurePath, folders: Mapping[str, str]) -> tuple[str, PurePath]:
+def _stream_of(path: PurePath, folders: Mapping[str, str]) -> tuple[str, PurePath]:
     """The stream that a file belongs to (empty where its path does not say), and its path without that word."""
-    for i, part in enumerate(place.parts[:-1]):
+    for i, part in enumerate(path.parts[:-1]):
         if part.lower() in folders:
-            return folders[part.lower()], PurePath(*place.parts[:i], *place.parts[i + 1 :])
-    match = re.fullmatch(r"(.+)[_-](rgb|flow)", place.stem, re.IGNORECASE)
-    return (match[2].lower(), place.with_name(f"{match[1]}{place.suffix}")) if match else ("", place)
+            return folders[part.lower()], PurePath(*path.parts[:i], *path.parts[i + 1 :])
+    match = re.fullmatch(r"(.+)[_-](rgb|flow)", path.stem, re.IGNORECASE)
+    return (match[2].lower(), path.with_name(f"{match[1]}{path.suffix}")) if match else ("", path)
 
 
 def _load(files: Mapping[str, Path], rows: Rows, streams: Iterable[str], widths: Widths) -> Streams:

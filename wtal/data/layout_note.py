@@ -1,4 +1,4 @@
-"""What the exporter of features leaves beside them: `wtal.json`, with id, grid and streams of every video.
+"""Note that the exporter of features leaves beside them: `wtal.json`, with id, grid and streams of every video.
 
 Other programs pass it over; an import of the folder has all of the store back by it. Published sets have none, and get
 the rate of their layout.
@@ -18,7 +18,7 @@ FORMAT, VERSION = "wtal exported features", 1
 
 @dataclass(frozen=True)
 class Note:
-    """What `wtal.json` says: layout, backbone, weights, stream -> (D, type) in order, name -> (id, grid)."""
+    """Content of `wtal.json`: layout, backbone, weights, stream -> (D, type) in order, name -> (id, grid)."""
 
     layout: str
     backbone: str
@@ -40,7 +40,7 @@ class Note:
         if not isinstance(content, dict) or (content.get("format"), content.get("version")) != (FORMAT, VERSION):
             raise FormatError(f"{path} is no note of exported features that this wtal reads; export them again")
         try:
-            streams = {one["name"]: (int(one["dim"]), str(one["dtype"])) for one in content["streams"]}
+            streams = {stream["name"]: (int(stream["dim"]), str(stream["dtype"])) for stream in content["streams"]}
             videos = {k: (str(v["id"]), SnippetGrid.from_json(v["grid"])) for k, v in content["videos"].items()}
             if len({video for video, _ in videos.values()}) < len(videos):
                 raise ValueError("two videos have one id")

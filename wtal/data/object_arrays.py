@@ -84,10 +84,10 @@ def _parse(file: BinaryIO) -> NDArray[Any]:
         if not isinstance(array, np.ndarray):
             raise ValueError(f"it holds a {type(array).__name__}, not an array")
         return array
-    wanted, start = math.prod(shape) * dtype.itemsize, file.tell()
-    found = file.seek(0, os.SEEK_END) - start
-    if found < wanted:
-        raise ValueError(f"it is cut off: {found} bytes of {shape} {dtype}, which take {wanted}")
+    expected, start = math.prod(shape) * dtype.itemsize, file.tell()
+    available = file.seek(0, os.SEEK_END) - start
+    if available < expected:
+        raise ValueError(f"it is cut off: {available} bytes of {shape} {dtype}, which take {expected}")
     file.seek(0)
     array = np.load(file, allow_pickle=False)
     return np.asarray(array)
@@ -97,7 +97,7 @@ class _Refused(pickle.UnpicklingError):
     """The pickle asks for something that is not on the list."""
 
 
-class _Dtype:
+class _DtypeStandIn:
     """Stands for `numpy.dtype`: a plain number, a text, or an object."""
 
     def __init__(self, code: Any, *_: Any) -> None:
@@ -111,7 +111,7 @@ class _Dtype:
             self.value = self.value.newbyteorder(">")
 
 
-class _Array:
+class _ArrayStandIn:
     """Stands for `numpy.ndarray`, which numpy makes empty and fills afterwards."""
 
     value: NDArray[Any]
@@ -137,14 +137,14 @@ class _Array:
 
 def _plain(value: Any) -> Any:
     """A value with arrays in place of what stands for them."""
-    if isinstance(value, _Array):
+    if isinstance(value, _ArrayStandIn):
         return value.value
     if isinstance(value, list | tuple):
-        return type(value)(_plain(one) for one in value)
+        return type(value)(_plain(element) for element in value)
     return value
 
 
-def _scalar(dtype: _Dtype, content: bytes) -> Any:
+def _scalar(dtype: _DtypeStandIn, content: bytes) -> Any:
     """What numpy writes for a single number or text."""
     if dtype.value.hasobject or len(content) != dtype.value.itemsize:
         raise pickle.UnpicklingError(f"a {dtype.value} has other bytes")
@@ -161,9 +161,9 @@ def _latin1(text: str, encoding: str) -> bytes:
 _ALLOWED: dict[tuple[str, str], Any] = {
     ("_codecs", "encode"): _latin1,
     ("numpy", "ndarray"): "ndarray",  # named as what is to be made, never called
-    ("numpy", "dtype"): _Dtype,
-    ("numpy.core.multiarray", "_reconstruct"): _Array,
-    ("numpy._core.multiarray", "_reconstruct"): _Array,
+    ("numpy", "dtype"): _DtypeStandIn,
+    ("numpy.core.multiarray", "_reconstruct"): _ArrayStandIn,
+    ("numpy._core.multiarray", "_reconstruct"): _ArrayStandIn,
     ("numpy.core.multiarray", "scalar"): _scalar,
     ("numpy._core.multiarray", "scalar"): _scalar,
 }

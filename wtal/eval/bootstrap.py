@@ -65,14 +65,14 @@ class PairedBootstrap:
 
     def to_json(self) -> dict[str, Any]:
         """Everything, in fractions; intervals are `[low, high]`."""
-        found = {
+        by_figure = {
             key: {
-                **{name: vars(getattr(one, name)) for name in ("first", "second", "difference")},
-                "ahead": one.ahead,
+                **{name: vars(getattr(difference, name)) for name in ("first", "second", "difference")},
+                "ahead": difference.ahead,
             }
-            for key, one in self.figures.items()
+            for key, difference in self.figures.items()
         }
-        return {"mAP": found, "draws": self.draws, "seed": self.seed, "confidence": self.confidence}
+        return {"mAP": by_figure, "draws": self.draws, "seed": self.seed, "confidence": self.confidence}
 
 
 def compare_detections(
@@ -97,26 +97,27 @@ def compare_detections(
     thresholds = parse_tious(rules.tious) if tious is None else check_tious(tious)
     videos = {*first, *second}
     rankings = [
-        judge(annotations, found, thresholds, rules, ambiguous or {}, videos).ranking for found in (first, second)
+        judge(annotations, detections, thresholds, rules, ambiguous or {}, videos).ranking
+        for detections in (first, second)
     ]
     means = _means(thresholds)
-    whole = np.array([_figures(ranking, None, means) for ranking in rankings])
-    drawn = np.array(
-        [[_figures(one, weights, means) for one in rankings] for weights in _weights(rankings[0], draws, seed)]
+    on_all = np.array([_figures(ranking, None, means) for ranking in rankings])
+    on_draws = np.array(
+        [[_figures(ranking, weights, means) for ranking in rankings] for weights in _weights(rankings[0], draws, seed)]
     )
-    return PairedBootstrap(_differences([*means], whole, drawn, confidence), draws, seed, confidence)
+    return PairedBootstrap(_differences([*means], on_all, on_draws, confidence), draws, seed, confidence)
 
 
 def _means(tious: Sequence[float]) -> dict[str, list[int]]:
     """Name of a figure -> the thresholds, by place, that it is the mean over."""
-    places = {tiou: i for i, tiou in enumerate(tious)}
-    ranges = {name: [places[tiou] for tiou in inside] for name, inside in covered_ranges(tious).items()}
-    return {**{tiou_key(tiou): [i] for tiou, i in places.items()}, **ranges, AVERAGE: [*places.values()]}
+    positions = {tiou: i for i, tiou in enumerate(tious)}
+    ranges = {name: [positions[tiou] for tiou in inside] for name, inside in covered_ranges(tious).items()}
+    return {**{tiou_key(tiou): [i] for tiou, i in positions.items()}, **ranges, AVERAGE: [*positions.values()]}
 
 
 def _figures(ranking: Ranking, weights: Ints | None, means: Mapping[str, list[int]]) -> list[float]:
     by_tiou = np.nanmean(ranking.average_precision(weights), axis=1)
-    return [float(by_tiou[places].mean()) for places in means.values()]
+    return [float(by_tiou[positions].mean()) for positions in means.values()]
 
 
 def _weights(ranking: Ranking, draws: int, seed: int) -> Iterator[Ints]:
@@ -130,19 +131,19 @@ def _weights(ranking: Ranking, draws: int, seed: int) -> Iterator[Ints]:
         yield weights
 
 
-def _differences(names: Sequence[str], whole: Floats, drawn: Floats, confidence: float) -> dict[str, Difference]:
+def _differences(names: Sequence[str], on_all: Floats, on_draws: Floats, confidence: float) -> dict[str, Difference]:
     """Figures (2, F) on all videos and (draws, 2, F) on those drawn -> by name."""
-    found = {}
+    by_name = {}
     for i, name in enumerate(names):
-        values, gap = drawn[:, :, i], drawn[:, 0, i] - drawn[:, 1, i]
+        values, gap = on_draws[:, :, i], on_draws[:, 0, i] - on_draws[:, 1, i]
         ahead = float(np.mean(gap > 0) + np.mean(gap == 0) / 2)
-        found[name] = Difference(
-            _estimate(whole[0, i], values[:, 0], confidence),
-            _estimate(whole[1, i], values[:, 1], confidence),
-            _estimate(whole[0, i] - whole[1, i], gap, confidence),
+        by_name[name] = Difference(
+            _estimate(on_all[0, i], values[:, 0], confidence),
+            _estimate(on_all[1, i], values[:, 1], confidence),
+            _estimate(on_all[0, i] - on_all[1, i], gap, confidence),
             ahead,
         )
-    return found
+    return by_name
 
 
 def _estimate(value: float, draws: Floats, confidence: float) -> Estimate:

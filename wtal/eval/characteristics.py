@@ -73,8 +73,8 @@ def characteristics(
     if table not in BUCKETS:
         raise UsageError(f"there are no buckets {table!r}; {suggest(table, BUCKETS)}")
     values = _values(annotations, durations)
-    known = {name: found for name, found in values.items() if np.isfinite(found).any()}
-    return tuple(_divide(name, found, _edges(name, found, table)) for name, found in known.items())
+    known = {name: numbers for name, numbers in values.items() if np.isfinite(numbers).any()}
+    return tuple(_divide(name, numbers, _edges(name, numbers, table)) for name, numbers in known.items())
 
 
 def _values(
@@ -82,10 +82,13 @@ def _values(
 ) -> dict[str, Floats]:
     """Characteristic -> (M,) in the order of the input; NaN where it is not known."""
     rows = []
-    for video, found in annotations.items():
-        labels = [one.label for one in found]
-        whole = durations.get(video) or np.nan
-        rows += [(one.duration, one.duration / whole, labels.count(one.label)) for one in found]
+    for video, segments in annotations.items():
+        labels = [annotation.label for annotation in segments]
+        duration = durations.get(video) or np.nan
+        rows += [
+            (annotation.duration, annotation.duration / duration, labels.count(annotation.label))
+            for annotation in segments
+        ]
     columns = np.array(rows, np.float64).reshape(-1, len(UNITS)).T
     return dict(zip(UNITS, columns, strict=True))
 

@@ -20,7 +20,7 @@ from wtal.errors import UsageError
 from wtal.eval.columns import codes
 from wtal.eval.precision import Ranking
 
-Scores = Mapping[str, Mapping[str, float]]
+VideoScores = Mapping[str, Mapping[str, float]]
 _BEST = (1, 3, 5)
 
 
@@ -42,14 +42,14 @@ class LabelEvaluation:
 
 
 def evaluate_labels(
-    labels: Mapping[str, Collection[str]], scores: Scores, interpolated: bool = True
+    labels: Mapping[str, Collection[str]], scores: VideoScores, interpolated: bool = True
 ) -> LabelEvaluation:
     """Labels by video id, and for each video label -> score.
 
     Raises:
         UsageError: when no video has a label, or a score is not finite.
     """
-    classes = sorted({label for shown in labels.values() for label in shown})
+    classes = sorted({label for video_labels in labels.values() for label in video_labels})
     if not classes:
         raise UsageError("there is no label to score against: choose a subset that has labels")
     ranking = _ranking(classes, labels, scores, interpolated)
@@ -59,36 +59,44 @@ def evaluate_labels(
 
 def best_scores(detections: Mapping[str, Sequence[Detection]]) -> dict[str, dict[str, float]]:
     """Video-level scores of detections: of each label the highest."""
-    found: dict[str, dict[str, float]] = {}
+    by_video: dict[str, dict[str, float]] = {}
     for video, segments in detections.items():
-        best = found.setdefault(video, {})
-        for one in segments:
-            best[one.label] = max(one.score, best.get(one.label, one.score))
-    return found
+        best = by_video.setdefault(video, {})
+        for detection in segments:
+            best[detection.label] = max(detection.score, best.get(detection.label, detection.score))
+    return by_video
 
 
 def _ranking(
-    classes: Sequence[str], labels: Mapping[str, Collection[str]], scores: Scores, interpolated: bool
+    classes: Sequence[str], labels: Mapping[str, Collection[str]], scores: VideoScores, interpolated: bool
 ) -> Ranking:
     video_codes, label_codes = codes(sorted({*labels, *scores})), codes(classes)
     rows = [
         (video_codes[video], label_codes[label], label in labels.get(video, ()))
-        for video, found in scores.items()
-        for label in found
+        for video, by_label in scores.items()
+        for label in by_label
         if label in label_codes
     ]
-    score = np.array([one for found in scores.values() for label, one in found.items() if label in label_codes])
+    score = np.array(
+        [label_score for by_label in scores.values() for label, label_score in by_label.items() if label in label_codes]
+    )
     if not np.isfinite(score).all():
         raise UsageError(f"scores are finite, got {score[~np.isfinite(score)][0]}")
     table = np.array(rows, np.intp).reshape(-1, 3)
-    video, label, shown = table[np.lexsort((-score, table[:, 1]))].T
-    truth = np.array([(label_codes[one], video_codes[name]) for name, found in labels.items() for one in set(found)])
-    hits, sizes = np.flatnonzero(shown), (len(classes), len(video_codes))
+    video, label, is_shown = table[np.lexsort((-score, table[:, 1]))].T
+    truth = np.array(
+        [
+            (label_codes[label], video_codes[name])
+            for name, video_labels in labels.items()
+            for label in set(video_labels)
+        ]
+    )
+    hits, sizes = np.flatnonzero(is_shown), (len(classes), len(video_codes))
     return Ranking(video, label, (0 * hits, hits), 1, None, (truth[:, 0], truth[:, 1]), *sizes, interpolated)
 
 
-def _hit_at(k: int, labels: Mapping[str, Collection[str]], scores: Scores) -> float:
+def _hit_at(k: int, labels: Mapping[str, Collection[str]], scores: VideoScores) -> float:
     """Share of the videos with a label that have one of theirs among their k best."""
-    labelled = {video: set(shown) for video, shown in labels.items() if shown}
+    labelled = {video: set(video_labels) for video, video_labels in labels.items() if video_labels}
     best = {video: sorted(scores.get(video, {}).items(), key=lambda pair: -pair[1])[:k] for video in labelled}
     return sum(any(label in labelled[video] for label, _ in best[video]) for video in labelled) / len(labelled)

@@ -61,20 +61,20 @@ def scored_columns(
 ) -> ScoredColumns:
     """Detections by video id -> columns, as `columns` has them."""
     flat = list(chain.from_iterable(videos.values()))
-    score = np.fromiter([one.score for one in flat], np.float64, len(flat))
+    score = np.fromiter([detection.score for detection in flat], np.float64, len(flat))
     return ScoredColumns(_videos(videos, video_codes), _labels(flat, label_codes), _times(flat), score)
 
 
 def _videos(videos: Mapping[str, Sequence[Segment]], video_codes: Mapping[str, int]) -> Ints:
     numbers = [video_codes[name] for name in videos]
-    return np.repeat(np.array(numbers, np.intp), [len(found) for found in videos.values()])
+    return np.repeat(np.array(numbers, np.intp), [len(segments) for segments in videos.values()])
 
 
 def _labels(flat: Sequence[Any], label_codes: Mapping[str, int] | None) -> Ints:
     if label_codes is None:
         return np.zeros(len(flat), np.intp)
     known = _Codes(label_codes)
-    return np.fromiter([known[one.label] for one in flat], np.intp, len(flat))
+    return np.fromiter([known[segment.label] for segment in flat], np.intp, len(flat))
 
 
 class _Codes(dict[str, int]):
@@ -84,8 +84,8 @@ class _Codes(dict[str, int]):
 
 def _times(flat: Sequence[Segment]) -> Floats:
     times = np.empty((len(flat), 2))
-    times[:, 0] = np.fromiter([one.start for one in flat], np.float64, len(flat))
-    times[:, 1] = np.fromiter([one.end for one in flat], np.float64, len(flat))
+    times[:, 0] = np.fromiter([segment.start for segment in flat], np.float64, len(flat))
+    times[:, 1] = np.fromiter([segment.end for segment in flat], np.float64, len(flat))
     return times
 
 

@@ -14,7 +14,7 @@ from wtal.eval.thresholds import check_tious
 
 
 @dataclass(frozen=True)
-class Curve:
+class PrecisionRecallCurve:
     """At each of T true positives, best score first: recall (T,) rising, and precision (T,) as AP averages it."""
 
     recall: Floats
@@ -33,7 +33,7 @@ def precision_recall(
     tious: Sequence[float],
     protocol: str = DEFAULT_PROTOCOL,
     ambiguous: Mapping[str, Sequence[Segment]] | None = None,
-) -> dict[str, tuple[Curve, ...]]:
+) -> dict[str, tuple[PrecisionRecallCurve, ...]]:
     """Class -> its curve at each threshold; the values are those of `wtal.eval.evaluate_detections`.
 
     Raises:
@@ -43,7 +43,7 @@ def precision_recall(
     return curves(judge(annotations, detections, thresholds, find_protocol(protocol), ambiguous or {}))
 
 
-def curves(judged: Judged) -> dict[str, tuple[Curve, ...]]:
+def curves(judged: Judged) -> dict[str, tuple[PrecisionRecallCurve, ...]]:
     """Class -> its curve at each threshold that was judged at."""
     ranking = judged.ranking
     segment, hits = ranking.segment, ordinals(ranking.segment)
@@ -53,8 +53,10 @@ def curves(judged: Judged) -> dict[str, tuple[Curve, ...]]:
     truth = np.bincount(ranking.truth[0], minlength=ranking.classes)
     ends = np.searchsorted(segment, np.arange(ranking.thresholds * ranking.classes + 1))
 
-    def one(k: int, label: int) -> Curve:
-        here = slice(*ends[k * ranking.classes + label :][:2].tolist())
-        return Curve(hits[here] / truth[label], precision[here], int(truth[label]))
+    def curve(k: int, label: int) -> PrecisionRecallCurve:
+        stretch = slice(*ends[k * ranking.classes + label :][:2].tolist())
+        return PrecisionRecallCurve(hits[stretch] / truth[label], precision[stretch], int(truth[label]))
 
-    return {name: tuple(one(k, label) for k in range(ranking.thresholds)) for label, name in enumerate(judged.classes)}
+    return {
+        name: tuple(curve(k, label) for k in range(ranking.thresholds)) for label, name in enumerate(judged.classes)
+    }

@@ -22,9 +22,7 @@ import numpy as np
 from wtal.data.segments import Annotation, Detection, Segment
 from wtal.eval.judge import Judged, judge
 from wtal.eval.protocols import DEFAULT_PROTOCOL, find_protocol
-from wtal.eval.thresholds import check_tious, covered_ranges, parse_tious, tiou_key
-
-__all__ = ["Evaluation", "evaluate_detections", "parse_tious", "tiou_key"]
+from wtal.eval.thresholds import check_tious, covered_ranges, mean_over, parse_tious, tiou_key
 
 
 @dataclass(frozen=True)
@@ -52,14 +50,13 @@ class Evaluation:
     @property
     def average(self) -> float:
         """Mean of mAP over the thresholds."""
-        return float(np.mean(list(self.mAP.values())))
+        return mean_over(self.mAP, self.tious)
 
     @property
     def averages(self) -> dict[str, float]:
         """`0.1:0.7` -> mean of mAP from 0.1 to 0.7, for each range that papers print and the thresholds cover."""
         by_tiou = self.mAP
-        ranges = covered_ranges(self.tious)
-        return {name: float(np.mean([by_tiou[tiou] for tiou in tious])) for name, tious in ranges.items()}
+        return {name: mean_over(by_tiou, tious) for name, tious in covered_ranges(self.tious).items()}
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -111,8 +108,8 @@ def evaluate_detections(
     return evaluation_of(judge(annotations, detections, thresholds, rules, ambiguous or {}), thresholds, protocol)
 
 
-def evaluation_of(found: Judged, thresholds: Sequence[float], protocol: str) -> Evaluation:
+def evaluation_of(judged: Judged, thresholds: Sequence[float], protocol: str) -> Evaluation:
     """What was judged at these thresholds, by that protocol, in figures."""
-    values = found.ranking.average_precision().T.tolist()
-    ap = {label: dict(zip(thresholds, row, strict=True)) for label, row in zip(found.classes, values, strict=True)}
-    return Evaluation(tuple(thresholds), ap, found.ignored, found.strangers, protocol, found.remarks)
+    values = judged.ranking.average_precision().T.tolist()
+    ap = {label: dict(zip(thresholds, row, strict=True)) for label, row in zip(judged.classes, values, strict=True)}
+    return Evaluation(tuple(thresholds), ap, judged.ignored, judged.strangers, protocol, judged.remarks)

@@ -83,10 +83,10 @@ class Diagnosis:
         return {
             **self.evaluation.to_json(),
             "annotations": self.annotations,
-            "diagnosis": {tiou_key(tiou): self._at(k) for k, tiou in enumerate(self.tious)},
+            "diagnosis": {tiou_key(tiou): self._at_threshold(k) for k, tiou in enumerate(self.tious)},
         }
 
-    def _at(self, k: int) -> dict[str, Any]:
+    def _at_threshold(self, k: int) -> dict[str, Any]:
         cost = self.removal
         tops = {**{f"{times}G": self.among_best(times) for times in range(1, SLICES + 1)}, "all": self.among_best()}
         return {
@@ -98,7 +98,9 @@ class Diagnosis:
             "mAP_N": float(self.normalized[k]),
             "missed": float(self.missed[k]),
             "late": float(self.late[k]),
-            "by": {name: {b.name: _bucket_json(b, k) for b in found} for name, found in self.characteristics.items()},
+            "by": {
+                name: {b.name: _bucket_json(b, k) for b in buckets} for name, buckets in self.characteristics.items()
+            },
         }
 
 
@@ -124,12 +126,12 @@ def diagnose_detections(
     return diagnosis_of(judged, thresholds, protocol, characteristics(annotations, durations or {}, buckets))
 
 
-def diagnosis_of(judged: Judged, tious: Sequence[float], protocol: str, found: Sequence[Characteristic]) -> Diagnosis:
+def diagnosis_of(judged: Judged, tious: Sequence[float], protocol: str, known: Sequence[Characteristic]) -> Diagnosis:
     """The same of what is judged already; the characteristics are those of its annotations, in their order."""
     codes = outcomes(judged, tious, find_protocol(protocol))
     before = false_before(judged.ranking, codes)
-    whole = _Whole.of(judged, before.sum(axis=0))
-    normalized, missed, late = whole.figures(np.ones(len(judged.truth), bool))
+    reference = _Reference.of(judged, before.sum(axis=0))
+    normalized, missed, late = reference.figures(np.ones(len(judged.truth), bool))
     return Diagnosis(
         evaluation_of(judged, tious, protocol),
         len(judged.truth),
@@ -138,12 +140,12 @@ def diagnosis_of(judged: Judged, tious: Sequence[float], protocol: str, found: S
         normalized,
         missed,
         late,
-        {one.name: _buckets(whole, one) for one in found},
+        {characteristic.name: _buckets(reference, characteristic) for characteristic in known},
     )
 
 
 @dataclass(frozen=True)
-class _Whole:
+class _Reference:
     """What was judged, how many false positives come before each true one (T,), and which of these come late (T,)."""
 
     judged: Judged
@@ -151,10 +153,10 @@ class _Whole:
     late: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, judged: Judged, before: Ints) -> "_Whole":
-        whole = cls(judged, before, np.zeros(len(before), bool))
+    def of(cls, judged: Judged, before: Ints) -> "_Reference":
+        reference = cls(judged, before, np.zeros(len(before), bool))
         everything = np.arange(len(before))
-        return replace(whole, late=whole.precision(everything, whole.positives(judged.truth.label)) <= LATE)
+        return replace(reference, late=reference.precision(everything, reference.positives(judged.truth.label)) <= LATE)
 
     def positives(self, labels: Ints) -> Floats:
         """Labels of annotations -> (C,) how many each class has."""
@@ -164,8 +166,8 @@ class _Whole:
         """Normalized precision at the true positives in these places, where the classes have so many annotations."""
         ranking, truth = self.judged.ranking, self.judged.truth
         segment = ranking.segment[chosen]
-        found = ordinals(segment) / positives[segment % ranking.classes] * (len(truth) / ranking.classes)
-        return np.asarray(found / (found + self.before[chosen]))
+        recall = ordinals(segment) / positives[segment % ranking.classes] * (len(truth) / ranking.classes)
+        return np.asarray(recall / (recall + self.before[chosen]))
 
     def figures(self, inside: NDArray[np.bool_]) -> tuple[Floats, Floats, Floats]:
         """Annotations (M,) to look at -> (K,), (K,), (K,) their mAP_N, the share missed, and the share found late."""
@@ -181,18 +183,18 @@ class _Whole:
         return np.nanmean(by_class, axis=1), 1 - taken / count, late / count
 
 
-def _buckets(whole: _Whole, one: Characteristic) -> tuple[Bucket, ...]:
-    masks = [one.bucket == i for i in range(len(one.names))]
+def _buckets(reference: _Reference, characteristic: Characteristic) -> tuple[Bucket, ...]:
+    masks = [characteristic.bucket == i for i in range(len(characteristic.names))]
     return tuple(
-        Bucket(name, text, int(np.count_nonzero(inside)), *whole.figures(inside))
-        for name, text, inside in zip(one.names, one.ranges, masks, strict=True)
+        Bucket(name, text, int(np.count_nonzero(inside)), *reference.figures(inside))
+        for name, text, inside in zip(characteristic.names, characteristic.ranges, masks, strict=True)
     )
 
 
-def _bucket_json(one: Bucket, k: int) -> dict[str, Any]:
-    figures = {"mAP_N": one.normalized[k], "missed": one.missed[k], "late": one.late[k]}
-    known = {name: float(value) for name, value in figures.items()} if one.annotations else {}
-    return {"range": one.range, "annotations": one.annotations, **known}
+def _bucket_json(bucket: Bucket, k: int) -> dict[str, Any]:
+    figures = {"mAP_N": bucket.normalized[k], "missed": bucket.missed[k], "late": bucket.late[k]}
+    known = {name: float(value) for name, value in figures.items()} if bucket.annotations else {}
+    return {"range": bucket.range, "annotations": bucket.annotations, **known}
 
 
 def _named(names: Sequence[str], values: Sequence[Any]) -> dict[str, Any]:

@@ -1,4 +1,18 @@
-"""Detections and annotations -> a ranking of true and false positives, by the rules of a protocol."""
+"""Judgement of detections against annotations: a ranking of true and false positives, by the rules of a protocol.
+
+Conventions. Segments are half-open and in seconds, or in whole snippets where the protocol rounds. N detections are
+ranked by class, then by descending score; M annotations keep the order of the input; T true positives count over all K
+thresholds. Videos and classes are numbered in the order of their names. Rows of arrays are named after what they index:
+`detection` is a place among the N, `annotation` one among the M, `threshold` one among the K.
+
+The protocols, with the sources of their rules, are in `wtal.eval.protocols`; the matching of all videos, classes and
+thresholds at once is explained in `wtal.eval.matching`, average precision in `wtal.eval.precision`. For the definitions
+written plainly, as one loop over detections or annotations, see `official`, `kit` and `rounded` in
+`tests/eval/test_protocols.py` and `plain_ap` in `tests/eval/test_mean_ap.py`; the tests hold this module to them.
+
+References: F. Caba Heilbron et al., ActivityNet (CVPR 2015), and H. Idrees et al., The THUMOS challenge (CVIU 2017),
+for mean average precision over temporal IoU; D. Gale, L. Shapley, College admissions (1962), for the matching.
+"""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,23 +35,23 @@ Ranges = Mapping[str, Sequence[Segment]]
 Mask = NDArray[np.bool_]
 Hits = tuple[Ints, Ints]
 
-_AT_ONCE = 1 << 22
+_PAIRS_TOGETHER = 1 << 22
 """Pairs times thresholds that are settled together: it bounds the memory."""
 
-_ANY = np.nextafter(0.0, 1.0)
-"""The least overlap that there is."""
+_LEAST_OVERLAP = np.nextafter(0.0, 1.0)
+"""The smallest overlap above 0."""
 
 
 @dataclass(frozen=True)
 class Judged:
-    """A ranking of `found` (N,), judged against `truth` (M,); `classes` and `videos` name the codes of both.
+    """A ranking of `detections` (N,), judged against `truth` (M,); `classes` and `videos` name the codes of both.
 
     Times are in the unit that is judged in. `taken` (T,) is the annotation of each of the ranking's true positives.
     `ignored`, `strangers`, `remarks`: as in `wtal.eval.Evaluation`.
     """
 
     ranking: Ranking
-    found: ScoredColumns
+    detections: ScoredColumns
     truth: Columns
     taken: Ints
     classes: tuple[str, ...]
@@ -68,106 +82,121 @@ def judge(
     names = sorted({*annotations, *detections, *videos})
     video_codes, label_codes = codes(names), codes(classes)
     truth = columns(annotations, video_codes, label_codes)
-    found = scored_columns(detections, video_codes, label_codes)
-    _check_scores(found)
-    ignored = _unknown_labels(found, detections)
-    found = found.take(found.label != UNKNOWN)
-    strangers = np.count_nonzero(~_among(found.video, [video_codes[name] for name in annotations]))
+    unranked = scored_columns(detections, video_codes, label_codes)
+    _check_scores(unranked)
+    ignored = _unknown_labels(unranked, detections)
+    unranked = unranked.take(unranked.label != UNKNOWN)
+    strangers = np.count_nonzero(~_among(unranked.video, [video_codes[name] for name in annotations]))
     if protocol.annotated_videos_only:
-        found = found.take(_among(found.video, truth.video))
+        unranked = unranked.take(_among(unranked.video, truth.video))
     truth = replace(truth, times=protocol.times(truth.times))
-    found = _ranked(replace(found, times=protocol.times(found.times)), protocol)
-    touched = _touching(found, ambiguous, video_codes, protocol)
-    remarks = _remarks(protocol, ambiguous, int(touched.sum()))
+    ranked = _ranked(replace(unranked, times=protocol.times(unranked.times)), protocol)
+    touching = _touching(ranked, ambiguous, video_codes, protocol)  # (N,)
+    remarks = _remarks(protocol, ambiguous, int(touching.sum()))
     if protocol.ambiguous == "dropped":
-        found, touched = found.take(~touched), touched[~touched]
+        ranked, touching = ranked.take(~touching), touching[~touching]
     if protocol.snippets:
-        remarks += _silent_classes(found, classes)
-    hits, taken = _hits(found, truth, tious, protocol)
-    excused = touched if touched.any() else None  # they do not count unless matched
-    where, sizes = (truth.label, truth.video), (len(classes), len(names))
-    ranking = Ranking(found.video, found.label, hits, len(tious), excused, where, *sizes, protocol.interpolated)
-    return Judged(ranking, found, truth, taken, tuple(classes), tuple(names), ignored, int(strangers), remarks)
+        remarks += _silent_classes(ranked, classes)
+    hits, taken = _true_positives(ranked, truth, tious, protocol)
+    ranking = Ranking(
+        video=ranked.video,
+        label=ranked.label,
+        hits=hits,
+        thresholds=len(tious),
+        excused=touching if touching.any() else None,  # they do not count unless matched
+        truth=(truth.label, truth.video),
+        classes=len(classes),
+        videos=len(names),
+        interpolated=protocol.interpolated,
+    )
+    return Judged(ranking, ranked, truth, taken, tuple(classes), tuple(names), ignored, int(strangers), remarks)
 
 
-def _check_scores(found: ScoredColumns) -> None:
-    wrong = found.score[~np.isfinite(found.score)]
-    if len(wrong):
-        raise UsageError(f"scores are finite, got {wrong[0]}")
+def _check_scores(detections: ScoredColumns) -> None:
+    infinite = detections.score[~np.isfinite(detections.score)]
+    if len(infinite):
+        raise UsageError(f"scores are finite, got {infinite[0]}")
 
 
-def _unknown_labels(found: ScoredColumns, detections: Detected) -> dict[str, int]:
-    """Label -> how many detections have it, of labels that are no class."""
-    places = np.flatnonzero(found.label == UNKNOWN)
-    if not len(places):
+def _unknown_labels(columns: ScoredColumns, detections: Detected) -> dict[str, int]:
+    """Count the detections of each label that is no class; `columns` are theirs, in their order."""
+    unknown = np.flatnonzero(columns.label == UNKNOWN)
+    if not len(unknown):
         return {}
     flat = list(chain.from_iterable(detections.values()))
-    return dict(Counter(flat[place].label for place in places.tolist()))
+    return dict(Counter(flat[index].label for index in unknown.tolist()))
 
 
-def _among(values: Ints, wanted: Sequence[int] | Ints) -> Mask:
-    """Codes (N,) -> (N,) whether each is one of those wanted."""
-    wanted = np.asarray(wanted, np.intp)
-    marked = np.zeros(1 + max(values.max(initial=0), wanted.max(initial=0)), bool)
-    marked[wanted] = True
-    return np.asarray(marked[values])
+def _among(values: Ints, members: Sequence[int] | Ints) -> Mask:
+    """Codes (N,) -> mask (N,) of those that are `members`."""
+    members = np.asarray(members, np.intp)
+    is_member = np.zeros(1 + max(values.max(initial=0), members.max(initial=0)), bool)
+    is_member[members] = True
+    return np.asarray(is_member[values])
 
 
-def _ranked(found: ScoredColumns, protocol: Protocol) -> ScoredColumns:
-    """By class, then by descending score, then in the order that the protocol has for equal scores."""
+def _ranked(detections: ScoredColumns, protocol: Protocol) -> ScoredColumns:
+    """Sort by class, then by descending score, then in the order that the protocol has for equal scores."""
     if protocol.by_name:
-        found = found.take(np.argsort(found.video, kind="stable"))
-    return found.take(stable_order(-found.score, found.label))
+        detections = detections.take(np.argsort(detections.video, kind="stable"))
+    return detections.take(stable_order(-detections.score, detections.label))
 
 
-def _touching(found: ScoredColumns, ambiguous: Ranges, video_codes: Mapping[str, int], protocol: Protocol) -> Mask:
-    """(N,) whether a detection overlaps an ambiguous range of its video, where the protocol asks for that."""
-    touched = np.zeros(len(found), bool)
+def _touching(detections: ScoredColumns, ambiguous: Ranges, video_codes: Mapping[str, int], protocol: Protocol) -> Mask:
+    """Mask (N,) of the detections that overlap an ambiguous range of their video, where the protocol looks at these."""
+    touching = np.zeros(len(detections), bool)
     if protocol.ambiguous == "ignored":
-        return touched
+        return touching
     ranges = columns({name: ambiguous[name] for name in ambiguous if name in video_codes}, video_codes, None)
     ranges = replace(ranges, times=protocol.times(ranges.times))
-    anything = Columns(found.video, np.zeros_like(found.label), found.times)
-    touched[find_pairs(anything, ranges, protocol.overlap, _ANY).detection] = True
-    return touched
+    unlabelled = Columns(detections.video, np.zeros_like(detections.label), detections.times)
+    touching[find_pairs(unlabelled, ranges, protocol.overlap, _LEAST_OVERLAP).detection] = True
+    return touching
 
 
-def _hits(found: ScoredColumns, truth: Columns, tious: Sequence[float], protocol: Protocol) -> tuple[Hits, Ints]:
-    """N ranked detections, M annotations, thresholds -> true positives, by place, and the annotation of each.
+def _true_positives(
+    detections: ScoredColumns, truth: Columns, tious: Sequence[float], protocol: Protocol
+) -> tuple[Hits, Ints]:
+    """N ranked detections, M annotations, K thresholds -> the T true positives and the annotation (T,) of each.
 
-    Of a true positive there are the threshold and the detection.
+    A true positive is a threshold (T,) and a detection (T,); they are in order of these.
     """
-    pairs = find_pairs(found, truth, protocol.overlap, min(tious))
+    pairs = find_pairs(detections, truth, protocol.overlap, min(tious))
     pairs = pairs.take(_preference(pairs, protocol))
-    thresholds = np.array(tious)[:, None]
-    together = max(1, _AT_ONCE // max(1, len(pairs.overlap)))
-    parts = []
+    column = np.array(tious)[:, None]  # (K, 1)
+    together = max(1, _PAIRS_TOGETHER // max(1, len(pairs.overlap)))
+    blocks = []
     for first in range(0, len(tious), together):
-        some = thresholds[first : first + together]
-        row, place = _nonzero(pairs.overlap > some if protocol.strict else pairs.overlap >= some)
-        sides = (row * len(found) + pairs.detection[place], row * len(truth) + pairs.annotation[place])
-        settled = settle(*(sides if protocol.turns == "detections" else sides[::-1]))
-        taken = np.full((len(some), len(found)), UNKNOWN, np.int32)
-        taken.ravel()[sides[0][settled]] = pairs.annotation[place[settled]]
-        row, place = _nonzero(taken != UNKNOWN)
-        parts.append((row + first, place, taken[row, place]))
-    threshold, place, annotation = (np.concatenate(side) for side in zip(*parts, strict=True))
-    return (threshold, place), annotation
+        block = column[first : first + together]  # (k, 1)
+        # Candidates for a match: a row of the block and a pair that reaches its threshold, (Q,) each.
+        row, pair = _nonzero(pairs.overlap > block if protocol.strict else pairs.overlap >= block)
+        detection_key = row * len(detections) + pairs.detection[pair]
+        annotation_key = row * len(truth) + pairs.annotation[pair]
+        if protocol.turns == "detections":
+            matched = settle(detection_key, annotation_key)
+        else:
+            matched = settle(annotation_key, detection_key)
+        taken = np.full((len(block), len(detections)), UNKNOWN, np.int32)  # annotation of each detection
+        taken.ravel()[detection_key[matched]] = pairs.annotation[pair[matched]]
+        row, detection = _nonzero(taken != UNKNOWN)
+        blocks.append((row + first, detection, taken[row, detection]))
+    threshold, detection, annotation = (np.concatenate(values) for values in zip(*blocks, strict=True))
+    return (threshold, detection), annotation
 
 
 def _nonzero(mask: Mask) -> Hits:
-    """(K, N) -> rows and columns of what is true, as `numpy.nonzero` has them, and sooner where the rows are few."""
+    """(K, N) -> rows and columns of what is true, as `numpy.nonzero` gives them, but faster when there are few rows."""
     row = np.repeat(np.arange(len(mask)), np.count_nonzero(mask, axis=1))
     return row, np.flatnonzero(mask) - row * mask.shape[1]
 
 
 def _preference(pairs: Pairs, protocol: Protocol) -> Ints:
-    """The order of the pairs: by who chooses, then by what is preferred."""
+    """Order the P pairs by who chooses, then by what is preferred."""
     if protocol.turns == "annotations":
         return stable_order(pairs.detection, -pairs.overlap, pairs.annotation)
     # Pairs come by detection: only those of a detection that has several are to be put in order.
-    again = pairs.detection[1:] == pairs.detection[:-1]
-    several = np.flatnonzero(np.append(again, False) | np.insert(again, 0, False))
+    repeated = pairs.detection[1:] == pairs.detection[:-1]
+    several = np.flatnonzero(np.append(repeated, False) | np.insert(repeated, 0, False))
     annotation, overlap = pairs.annotation[several], pairs.overlap[several]
     later = annotation.max(initial=0) - annotation if protocol.later_wins else annotation
     keys = (annotation,) if protocol.choice == "first" else (later, -overlap)
@@ -176,17 +205,17 @@ def _preference(pairs: Pairs, protocol: Protocol) -> Ints:
     return order
 
 
-def _remarks(protocol: Protocol, ambiguous: Ranges, touched: int) -> tuple[str, ...]:
+def _remarks(protocol: Protocol, ambiguous: Ranges, touching: int) -> tuple[str, ...]:
     if protocol.ambiguous == "ignored":
         return ()
     if not any(ambiguous.values()):
         return ("the protocol leaves ambiguous ranges out of account, and none are known: figures may be lower",)
     verb = "left out" if protocol.ambiguous == "dropped" else "not counted where no annotation took them"
-    return (f"detections that touch an ambiguous range, {verb}: {touched}",) if touched else ()
+    return (f"detections that touch an ambiguous range, {verb}: {touching}",) if touching else ()
 
 
-def _silent_classes(found: ScoredColumns, classes: Sequence[str]) -> tuple[str, ...]:
-    silent = [label for i, label in enumerate(classes) if not np.any(found.label == i)]
+def _silent_classes(detections: ScoredColumns, classes: Sequence[str]) -> tuple[str, ...]:
+    silent = [label for i, label in enumerate(classes) if not np.any(detections.label == i)]
     if not silent:
         return ()
     return (f"classes without a detection: {len(silent)} (first: {silent[0]!r}); the original would report mAP 0",)

@@ -37,11 +37,11 @@ def find_pairs(
 ) -> Pairs:
     """All pairs of one video and label that overlap by at least `least`, which is above 0; by detection."""
     with np.errstate(over="ignore"):  # an infinite length overlaps by nothing
-        found = [pairs.take(pairs.overlap >= least) for pairs in _all_pairs(detections, annotations, overlap)]
+        blocks = [pairs.take(pairs.overlap >= least) for pairs in _all_pairs(detections, annotations, overlap)]
     return Pairs(
-        np.concatenate([pairs.detection for pairs in found]),
-        np.concatenate([pairs.annotation for pairs in found]),
-        np.concatenate([pairs.overlap for pairs in found]),
+        np.concatenate([pairs.detection for pairs in blocks]),
+        np.concatenate([pairs.annotation for pairs in blocks]),
+        np.concatenate([pairs.overlap for pairs in blocks]),
     )
 
 
@@ -55,8 +55,8 @@ def _all_pairs(
     blocks = np.searchsorted(before, np.arange(0, count.sum() + 1, _AT_ONCE))
     for start, stop in zip(blocks, [*blocks[1:], len(count)], strict=True):
         detection = np.repeat(np.arange(start, stop), count[start:stop])
-        here = np.arange(len(detection)) + np.repeat((first - before)[start:stop], count[start:stop])
-        annotation = order[here + before[start : start + 1]]
+        neighbour = np.arange(len(detection)) + np.repeat((first - before)[start:stop], count[start:stop])
+        annotation = order[neighbour + before[start : start + 1]]
         yield Pairs(detection, annotation, overlap(detections.times[detection], annotations.times[annotation]))
 
 
@@ -71,12 +71,14 @@ def _neighbours(detections: Columns, annotations: Columns) -> tuple[Ints, Ints, 
     inside = np.clip(detections.times, origin, end)
     width = 2 * (end - origin) + 1
     labels = 1 + max(detections.label.max(initial=0), annotations.label.max(initial=0))
-    theirs = ((annotations.video * labels + annotations.label) * width)[:, None] + (annotations.times - origin)
-    ours = ((detections.video * labels + detections.label) * width)[:, None] + (inside - origin)
-    rounding = 4 * np.spacing(max(theirs.max(initial=0.0), ours.max(initial=0.0)))
-    order = np.argsort(theirs[:, 0], kind="stable")
-    first = np.searchsorted(np.maximum.accumulate(theirs[order, 1]), ours[:, 0] - rounding, "left")
-    return order, first, np.searchsorted(theirs[order, 0], ours[:, 1] + rounding, "right")
+    annotation_times = ((annotations.video * labels + annotations.label) * width)[:, None] + (
+        annotations.times - origin
+    )
+    detection_times = ((detections.video * labels + detections.label) * width)[:, None] + (inside - origin)
+    rounding = 4 * np.spacing(max(annotation_times.max(initial=0.0), detection_times.max(initial=0.0)))
+    order = np.argsort(annotation_times[:, 0], kind="stable")
+    first = np.searchsorted(np.maximum.accumulate(annotation_times[order, 1]), detection_times[:, 0] - rounding, "left")
+    return order, first, np.searchsorted(annotation_times[order, 0], detection_times[:, 1] + rounding, "right")
 
 
 def settle(chooser: Ints, chosen: Ints) -> Ints:
@@ -86,19 +88,19 @@ def settle(chooser: Ints, chosen: Ints) -> Ints:
     """
     if not len(chooser):
         return np.zeros(0, np.intp)
-    place = np.flatnonzero(np.r_[True, chooser[1:] != chooser[:-1]])  # of the pair that each chooser stands at
-    last = np.r_[place[1:], len(chooser)]
-    nobody = len(place)
+    current = np.flatnonzero(np.r_[True, chooser[1:] != chooser[:-1]])  # of the pair that each chooser stands at
+    last = np.r_[current[1:], len(chooser)]
+    nobody = len(current)
     holder = np.full(chosen.max() + 1, nobody)
     asking = np.arange(nobody)
     while len(asking):
-        asked = chosen[place[asking]]
+        asked = chosen[current[asking]]
         before = holder[asked]
         np.minimum.at(holder, asked, asking)
         now = holder[asked]
         won = now == asking
         displaced = before[won & (before != nobody)]
         asking = np.concatenate([asking[~won], displaced])
-        place[asking] += 1
-        asking = asking[place[asking] < last[asking]]
-    return np.asarray(place[holder[holder != nobody]])
+        current[asking] += 1
+        asking = asking[current[asking] < last[asking]]
+    return np.asarray(current[holder[holder != nobody]])

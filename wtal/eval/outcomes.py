@@ -28,16 +28,16 @@ NEAR = 0.1
 
 _TRUE, _DUPLICATE, _WRONG_LABEL, _LOCALIZATION, _CONFUSION, _BACKGROUND, _NOT_COUNTED = range(len(OUTCOMES))
 
-Codes = NDArray[np.int8]
+OutcomeCodes = NDArray[np.int8]
 
 
-def outcomes(judged: Judged, tious: Sequence[float], protocol: Protocol) -> Codes:
+def outcomes(judged: Judged, tious: Sequence[float], protocol: Protocol) -> OutcomeCodes:
     """N ranked detections, judged at K thresholds -> (K, N) places in `OUTCOMES`."""
     ranking = judged.ranking
-    own, other = _best_overlaps(judged.found, judged.truth, protocol.overlap, min(NEAR, *tious))
-    theirs, best = own >= other, np.maximum(own, other)
-    far = np.where(best < NEAR, _BACKGROUND, np.where(theirs, _LOCALIZATION, _CONFUSION))
-    near = np.where(theirs, _DUPLICATE, _WRONG_LABEL)
+    own, other = _best_overlaps(judged.detections, judged.truth, protocol.overlap, min(NEAR, *tious))
+    same_class, best = own >= other, np.maximum(own, other)
+    far = np.where(best < NEAR, _BACKGROUND, np.where(same_class, _LOCALIZATION, _CONFUSION))
+    near = np.where(same_class, _DUPLICATE, _WRONG_LABEL)
     codes = np.empty((len(tious), len(best)), np.int8)
     for row, tiou in zip(codes, tious, strict=True):
         row[:] = np.where(best > tiou if protocol.strict else best >= tiou, near, far)
@@ -48,18 +48,18 @@ def outcomes(judged: Judged, tious: Sequence[float], protocol: Protocol) -> Code
 
 
 def _best_overlaps(
-    found: Columns, truth: Columns, overlap: Callable[[Floats, Floats], Floats], least: float
+    detections: Columns, truth: Columns, overlap: Callable[[Floats, Floats], Floats], least: float
 ) -> tuple[Floats, Floats]:
     """(N,), (N,): the most that each detection overlaps an annotation of its own class, and one of another class.
 
     What is below `least` may be 0.
     """
-    pairs = find_pairs(_unlabelled(found), _unlabelled(truth), overlap, least)
-    same = found.label[pairs.detection] == truth.label[pairs.annotation]
+    pairs = find_pairs(_unlabelled(detections), _unlabelled(truth), overlap, least)
+    same = detections.label[pairs.detection] == truth.label[pairs.annotation]
     sides = []
-    for chosen in (same, ~same):
-        best = np.zeros(len(found))
-        np.maximum.at(best, pairs.detection[chosen], pairs.overlap[chosen])
+    for selected in (same, ~same):
+        best = np.zeros(len(detections))
+        np.maximum.at(best, pairs.detection[selected], pairs.overlap[selected])
         sides.append(best)
     return sides[0], sides[1]
 
@@ -68,7 +68,7 @@ def _unlabelled(segments: Columns) -> Columns:
     return replace(segments, label=np.zeros_like(segments.label))
 
 
-def by_rank(codes: Codes, judged: Judged, slices: int) -> Ints:
+def by_rank(codes: OutcomeCodes, judged: Judged, slices: int) -> Ints:
     """(K, N) -> (K, slices + 1, outcomes): how many of each kind are among the best-scored of their class.
 
     Slice k holds ranks k * G to (k + 1) * G - 1, where G is the number of annotations of the class; the last slice
@@ -77,7 +77,7 @@ def by_rank(codes: Codes, judged: Judged, slices: int) -> Ints:
     label, classes = judged.ranking.label, judged.ranking.classes
     truth = np.bincount(judged.truth.label, minlength=classes)
     rank = np.arange(len(label)) - np.searchsorted(label, np.arange(classes))[label]
-    place = np.minimum(rank // truth[label], slices) * len(OUTCOMES)
+    cell = np.minimum(rank // truth[label], slices) * len(OUTCOMES)
     size = (slices + 1) * len(OUTCOMES)
-    counts = [np.bincount(place + row, minlength=size) for row in codes]
+    counts = [np.bincount(cell + row, minlength=size) for row in codes]
     return np.array(counts).reshape(-1, slices + 1, len(OUTCOMES))

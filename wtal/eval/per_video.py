@@ -23,19 +23,19 @@ class Verdict:
     """One video: AP over the thresholds (None without annotations), and at one of them what became of its segments.
 
     `outcomes` (N,) are those of `wtal.eval.outcomes.OUTCOMES`, of `detections` (N,) in descending order of score.
-    `found` (M,) says which `annotations` a detection took.
+    `recalled` (M,) says which `annotations` a detection took.
     """
 
     ap: float | None
     annotations: tuple[Annotation, ...]
-    found: tuple[bool, ...]
+    recalled: tuple[bool, ...]
     detections: tuple[Detection, ...]
     outcomes: tuple[str, ...]
 
     @property
     def missed(self) -> tuple[Annotation, ...]:
         """Annotations that no detection took."""
-        return tuple(one for one, taken in zip(self.annotations, self.found, strict=True) if not taken)
+        return tuple(one for one, taken in zip(self.annotations, self.recalled, strict=True) if not taken)
 
     @property
     def wrong(self) -> tuple[tuple[Detection, str], ...]:
@@ -44,37 +44,39 @@ class Verdict:
         return tuple((one, kind) for one, kind in pairs if kind not in ("true positive", "not counted"))
 
 
-def judge_videos(annotations: Annotated, detections: Detected, tious: Sequence[float], at: float) -> dict[str, Verdict]:
+def judge_videos(
+    annotations: Annotated, detections: Detected, tious: Sequence[float], tiou: float
+) -> dict[str, Verdict]:
     """Seconds by video id, by ActivityNet's rules -> video id -> its verdict, of all videos that have annotations' ids.
 
-    Average precision is the mean over `tious`; outcomes are those at the threshold `at`. Detections of classes that no
-    annotation has are left out.
+    Average precision is the mean over `tious`; outcomes are those at the threshold `tiou`. Detections of classes that
+    no annotation has are left out.
 
     Raises:
         UsageError: when there is no annotation at all, or a score is not finite.
     """
     protocol = find_protocol(DEFAULT_PROTOCOL)
-    here = {name: found for name, found in detections.items() if name in annotations}
-    ap = _by_video(judge(annotations, here, tious, protocol, {}))
-    judged = judge(annotations, here, (at,), protocol, {})
-    kinds = outcomes(judged, (at,), protocol)[0]
+    annotated = {name: predicted for name, predicted in detections.items() if name in annotations}
+    ap = _by_video(judge(annotations, annotated, tious, protocol, {}))
+    judged = judge(annotations, annotated, (tiou,), protocol, {})
+    kinds = outcomes(judged, (tiou,), protocol)[0]
     taken = np.zeros(len(judged.truth), bool)
     taken[judged.taken] = True
     rows = _rows(judged)
-    made, first = {}, 0
+    verdicts, first = {}, 0
     for name, segments in annotations.items():
         last = first + len(segments)
         order = rows.get(name, np.zeros(0, np.intp))
-        shown = tuple(OUTCOMES[kind] for kind in kinds[order].tolist())
+        names = tuple(OUTCOMES[kind] for kind in kinds[order].tolist())
         flags = tuple(taken[first:last].tolist())
-        made[name] = Verdict(ap.get(name), tuple(segments), flags, _detections(judged, order), shown)
+        verdicts[name] = Verdict(ap.get(name), tuple(segments), flags, _detections(judged, order), names)
         first = last
-    return made
+    return verdicts
 
 
 def _by_video(judged: Judged) -> dict[str, float]:
     """Video -> average precision of its one ranking, the mean over thresholds; of videos with annotations."""
-    mixed = _of_videos(judged.ranking, judged.found.score, len(judged.videos))
+    mixed = _of_videos(judged.ranking, judged.detections.score, len(judged.videos))
     means = mixed.average_precision().mean(axis=0).tolist()
     return {name: mean for name, mean in zip(judged.videos, means, strict=True) if mean == mean}
 
@@ -82,15 +84,15 @@ def _by_video(judged: Judged) -> dict[str, float]:
 def _of_videos(ranking: Ranking, score: Floats, videos: int) -> Ranking:
     """A ranking by class -> the same detections ranked by video: each is a class of its own."""
     order = stable_order(-score, ranking.video)
-    place = np.empty_like(order)
-    place[order] = np.arange(len(order))
+    position = np.empty_like(order)
+    position[order] = np.arange(len(order))
     threshold, hit = ranking.hits
-    moved = stable_order(place[hit], threshold)
+    moved = stable_order(position[hit], threshold)
     return replace(
         ranking,
         video=ranking.video[order],
         label=ranking.video[order],
-        hits=(threshold[moved], place[hit][moved]),
+        hits=(threshold[moved], position[hit][moved]),
         truth=(ranking.truth[1], ranking.truth[1]),
         classes=videos,
     )
@@ -98,22 +100,22 @@ def _of_videos(ranking: Ranking, score: Floats, videos: int) -> Ranking:
 
 def _rows(judged: Judged) -> Mapping[str, NDArray[np.intp]]:
     """Video -> places of its detections, best first."""
-    order = stable_order(-judged.found.score, judged.found.video)
-    limits = np.searchsorted(judged.found.video[order], np.arange(len(judged.videos) + 1))
+    order = stable_order(-judged.detections.score, judged.detections.video)
+    limits = np.searchsorted(judged.detections.video[order], np.arange(len(judged.videos) + 1))
     return {name: order[limits[i] : limits[i + 1]] for i, name in enumerate(judged.videos)}
 
 
 def _detections(judged: Judged, order: NDArray[np.intp]) -> tuple[Detection, ...]:
-    found = judged.found.take(order)
-    rows = zip(found.times.tolist(), found.label.tolist(), found.score.tolist(), strict=True)
+    chosen = judged.detections.take(order)
+    rows = zip(chosen.times.tolist(), chosen.label.tolist(), chosen.score.tolist(), strict=True)
     return tuple(Detection(start, end, judged.classes[label], score) for (start, end), label, score in rows)
 
 
 def nearest(segment: Annotation | Detection, others: Sequence[Detection | Annotation], own: bool) -> tuple[float, str]:
     """The most that one of `others` of the segment's own class, or of another, overlaps it, and that one's class."""
-    some = [one for one in others if (one.label == segment.label) == own]
-    if not some:
+    candidates = [candidate for candidate in others if (candidate.label == segment.label) == own]
+    if not candidates:
         return 0.0, ""
-    overlap = tiou_matrix(as_array([segment]), as_array(some))[0]
+    overlap = tiou_matrix(as_array([segment]), as_array(candidates))[0]
     best = int(overlap.argmax())
-    return (float(overlap[best]), some[best].label) if overlap[best] > 0 else (0.0, "")
+    return (float(overlap[best]), candidates[best].label) if overlap[best] > 0 else (0.0, "")

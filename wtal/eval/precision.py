@@ -33,11 +33,11 @@ class Ranking:
         A video that is there w times is w videos with equal detections and annotations, ranked one after the other.
         Classes without an annotation in the videos that are there have NaN.
         """
-        place, segment, before = self.hits[1], self.segment, self._before(weights)
+        detection, segment, before = self.hits[1], self.segment, self._before(weights)
         copy: Ints | int = 0
         if weights is not None:
-            times = weights[self.video[place]]
-            row = np.repeat(np.arange(len(place)), times)
+            times = weights[self.video[detection]]
+            row = np.repeat(np.arange(len(detection)), times)
             copy = np.arange(len(row)) - (np.cumsum(times) - times)[row]
             segment, before = segment[row], before[row]
         precision = ordinals(segment) / (before + copy + 1)
@@ -46,8 +46,8 @@ class Ranking:
     @property
     def segment(self) -> Ints:
         """(T,) threshold and class of each true positive in one number, in rising order."""
-        threshold, place = self.hits
-        return threshold * self.classes + self.label[place]
+        threshold, detection = self.hits
+        return threshold * self.classes + self.label[detection]
 
     def false_before(self) -> Ints:
         """(T,) how many false positives that count are ranked before each true positive, in its class."""
@@ -65,19 +65,19 @@ class Ranking:
 
     def _before(self, weights: Ints | None) -> Ints:
         """How many detections that count stand before each true positive in its class."""
-        threshold, place = self.hits
-        first = np.searchsorted(self.label, np.arange(self.classes))[self.label[place]]
+        threshold, detection = self.hits
+        first = np.searchsorted(self.label, np.arange(self.classes))[self.label[detection]]
         if weights is None and self.excused is None:
-            return place - first
+            return detection - first
         each = np.ones(len(self.video), np.intp) if weights is None else weights[self.video]
         if self.excused is None:
-            return _running(each, place) - _running(each, first)
+            return _running(each, detection) - _running(each, first)
         # Those that are excused do not count, but for those that are true positives themselves.
         count = np.where(self.excused, 0, each)
-        matched = np.where(self.excused, each, 0)[place]
-        start = np.searchsorted(threshold * len(self.label) + place, threshold * len(self.label) + first)
-        everyone = np.arange(len(place))
-        before = _running(count, place) - _running(count, first)
+        matched = np.where(self.excused, each, 0)[detection]
+        start = np.searchsorted(threshold * len(self.label) + detection, threshold * len(self.label) + first)
+        everyone = np.arange(len(detection))
+        before = _running(count, detection) - _running(count, first)
         return before + _running(matched, everyone) - _running(matched, start)
 
     def _positives(self, weights: Ints | None) -> Floats:
@@ -85,9 +85,9 @@ class Ranking:
         return np.bincount(labels, None if weights is None else weights[videos], self.classes).astype(np.float64)
 
 
-def _running(values: Ints, place: Ints) -> Ints:
+def _running(values: Ints, position: Ints) -> Ints:
     """Values (N,) and places (T,) -> (T,) the sum of all values before each place."""
-    return np.asarray((np.cumsum(values) - values)[place])
+    return np.asarray((np.cumsum(values) - values)[position])
 
 
 def ordinals(segment: Ints) -> Ints:

@@ -51,19 +51,19 @@ class ProposalEvaluation:
         return float(((heights[1:] + heights[:-1]) / 2 * steps).sum() / self.numbers[-1])
 
     @property
-    def at(self) -> dict[int, float]:
+    def recall_at(self) -> dict[int, float]:
         """AR@AN: 1, 5, 10, 50, 100 where the curve has them -> average recall."""
-        where = {shown: np.flatnonzero(np.isclose(self.numbers, shown)) for shown in _SHOWN}
-        return {shown: float(self.average_recall[found[0]]) for shown, found in where.items() if len(found)}
+        columns = {shown: np.flatnonzero(np.isclose(self.numbers, shown)) for shown in _SHOWN}
+        return {shown: float(self.average_recall[matching[0]]) for shown, matching in columns.items() if len(matching)}
 
     def to_json(self) -> dict[str, Any]:
         """`{"AR": {"1": ..}, "area": .., "recall": {"0.5": {"1": ..}}}`, in fractions."""
-        places = {shown: int(np.flatnonzero(np.isclose(self.numbers, shown))[0]) for shown in self.at}
+        columns = {shown: int(np.flatnonzero(np.isclose(self.numbers, shown))[0]) for shown in self.recall_at}
         return {
-            "AR": {str(shown): value for shown, value in self.at.items()},
+            "AR": {str(shown): value for shown, value in self.recall_at.items()},
             "area": self.area,
             "recall": {
-                tiou_key(tiou): {str(shown): float(row[place]) for shown, place in places.items()}
+                tiou_key(tiou): {str(shown): float(row[column]) for shown, column in columns.items()}
                 for tiou, row in zip(self.tious, self.recall, strict=True)
             },
         }
@@ -83,21 +83,21 @@ def evaluate_proposals(
         UsageError: when there is no annotation, or a threshold is outside (0, 1].
     """
     thresholds = parse_tious(PROPOSAL_TIOUS) if tious is None else check_tious(tious)
-    annotated = {video: found for video, found in annotations.items() if found}
+    annotated = {video: segments for video, segments in annotations.items() if segments}
     if not annotated:
         raise UsageError("there is no annotation to score against: choose a subset that has segments")
     video_codes = codes([*annotated])
     truth = columns(annotated, video_codes, None)
-    there = {video: found for video, found in detections.items() if video in annotated}
-    proposals = scored_columns(there, video_codes, None)
-    all_of_them = sum(map(len, detections.values()))
-    wanted = most * len(annotated) if most else max(all_of_them, 1)
-    found, rank, kept = _best_ranked(proposals, wanted / max(all_of_them, 1), len(annotated))
-    share = np.arange(1, _STEPS + 1) / _STEPS * (wanted / max(kept.sum(), 1))
-    limits = np.minimum((kept[:, None] * share).astype(np.intp), kept[:, None])[truth.video]
-    first = _first_hits(found, rank, truth, thresholds)
+    detected = {video: segments for video, segments in detections.items() if video in annotated}
+    proposals = scored_columns(detected, video_codes, None)
+    total = sum(map(len, detections.values()))
+    limit = most * len(annotated) if most else max(total, 1)
+    segments, rank, counts = _best_ranked(proposals, limit / max(total, 1), len(annotated))
+    share = np.arange(1, _STEPS + 1) / _STEPS * (limit / max(counts.sum(), 1))
+    limits = np.minimum((counts[:, None] * share).astype(np.intp), counts[:, None])[truth.video]
+    first = _first_hits(segments, rank, truth, thresholds)
     recall = np.array([(row[:, None] < limits).mean(axis=0) for row in first])
-    return ProposalEvaluation(thresholds, np.arange(1, _STEPS + 1) / _STEPS * (wanted / len(annotated)), recall)
+    return ProposalEvaluation(thresholds, np.arange(1, _STEPS + 1) / _STEPS * (limit / len(annotated)), recall)
 
 
 def _best_ranked(proposals: ScoredColumns, share: float, videos: int) -> tuple[ScoredColumns, Ints, Ints]:
@@ -105,15 +105,15 @@ def _best_ranked(proposals: ScoredColumns, share: float, videos: int) -> tuple[S
     ranked = proposals.take(np.lexsort((-proposals.score, proposals.video)))
     count = np.bincount(ranked.video, minlength=videos)
     rank = np.arange(len(ranked)) - np.repeat(np.cumsum(count) - count, count)
-    kept = np.minimum((count * share).astype(np.intp), count)
-    inside = rank < kept[ranked.video]
-    return ranked.take(inside), rank[inside], kept
+    keep = np.minimum((count * share).astype(np.intp), count)
+    inside = rank < keep[ranked.video]
+    return ranked.take(inside), rank[inside], keep
 
 
-def _first_hits(found: ScoredColumns, rank: Ints, truth: Columns, tious: Sequence[float]) -> Ints:
+def _first_hits(proposals: ScoredColumns, rank: Ints, truth: Columns, tious: Sequence[float]) -> Ints:
     """(K, M): the rank of the best proposal that recalls each annotation; the number of proposals where none does."""
-    first = np.full((len(tious), len(truth)), len(found))
-    pairs = find_pairs(found, truth, tiou_pairs, min(tious))
+    first = np.full((len(tious), len(truth)), len(proposals))
+    pairs = find_pairs(proposals, truth, tiou_pairs, min(tious))
     for row, tiou in zip(first, tious, strict=True):
         fitting = pairs.take(pairs.overlap >= tiou)
         np.minimum.at(row, fitting.annotation, rank[fitting.detection])

@@ -35,27 +35,25 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from wtal.data.segments import tiou_pairs
 from wtal.errors import UsageError
+from wtal.eval.columns import Floats
 from wtal.registry import suggest
-
-Array = NDArray[np.float64]
 
 DEFAULT_PROTOCOL = "activitynet"
 _SNIPPETS_PER_SECOND = 25 / 16
 """Of the features that the W-TALC family shares; the rounding is part of what its figures mean."""
 
 
-def span_overlap(first: Array, second: Array) -> Array:
+def span_overlap(first: Floats, second: Floats) -> Floats:
     """(..., 2), (..., 2) seconds -> (...) intersection over the time from the first start to the last end."""
     intersection = np.minimum(first[..., 1], second[..., 1]) - np.maximum(first[..., 0], second[..., 0])
-    whole = np.maximum(first[..., 1], second[..., 1]) - np.minimum(first[..., 0], second[..., 0])
-    return np.asarray(np.divide(intersection, whole, out=np.zeros_like(whole), where=intersection > 0))
+    span = np.maximum(first[..., 1], second[..., 1]) - np.minimum(first[..., 0], second[..., 0])
+    return np.asarray(np.divide(intersection, span, out=np.zeros_like(span), where=intersection > 0))
 
 
-def set_overlap(first: Array, second: Array) -> Array:
+def set_overlap(first: Floats, second: Floats) -> Floats:
     """(..., 2), (..., 2) whole snippets -> (...) shared ones over all of both; 0 where neither holds one."""
     held = np.maximum(first[..., 1], second[..., 1]) > np.minimum(first[..., 0], second[..., 0])
     return np.where(held, tiou_pairs(first, second), 0.0)
@@ -69,7 +67,7 @@ class Protocol:
     """One line."""
     tious: str
     """Its thresholds, as `--tiou` takes them."""
-    overlap: Callable[[Array, Array], Array] = tiou_pairs
+    overlap: Callable[[Floats, Floats], Floats] = tiou_pairs
     """(..., 2), (..., 2) -> (...) in [0, 1]."""
     turns: Literal["detections", "annotations"] = "detections"
     """Who chooses: detections by descending score, or annotations in the order of the file."""
@@ -90,7 +88,7 @@ class Protocol:
     by_name: bool = False
     """Whether videos are in the order of their names, where scores are equal; else in the order of the input."""
 
-    def times(self, segments: Array) -> Array:
+    def times(self, segments: Floats) -> Floats:
         """(N, 2) seconds -> (N, 2) in the unit that is judged in."""
         return np.rint(segments * _SNIPPETS_PER_SECOND) if self.snippets else segments
 
@@ -155,5 +153,5 @@ def alike(first: str, second: str) -> bool:
     Raises:
         UsageError: when there is none of a name.
     """
-    one, other = (replace(find_protocol(name), title="", tious="") for name in (first, second))
-    return one == other
+    first_rules, second_rules = (replace(find_protocol(name), title="", tious="") for name in (first, second))
+    return first_rules == second_rules

@@ -15,7 +15,7 @@ from math import factorial
 import numpy as np
 
 from wtal.eval.columns import Floats, Ints
-from wtal.eval.outcomes import ERRORS, Codes
+from wtal.eval.outcomes import ERRORS, OutcomeCodes
 from wtal.eval.precision import Ranking, ordinals
 
 _KINDS = len(ERRORS)
@@ -32,18 +32,18 @@ class Removal:
     recall: Floats
 
 
-def false_before(ranking: Ranking, codes: Codes) -> Ints:
+def false_before(ranking: Ranking, codes: OutcomeCodes) -> Ints:
     """(K, N) -> (5, T): how many false positives of each kind are ranked before each true positive, in its class."""
-    threshold, place = ranking.hits
-    first = np.searchsorted(ranking.label, np.arange(ranking.classes))[ranking.label[place]]
+    threshold, detection = ranking.hits
+    first = np.searchsorted(ranking.label, np.arange(ranking.classes))[ranking.label[detection]]
     rows = np.searchsorted(threshold, np.arange(ranking.thresholds + 1))
-    before = np.empty((_KINDS, len(place)), np.intp)
+    before = np.empty((_KINDS, len(detection)), np.intp)
     for k in range(ranking.thresholds):
-        here = slice(rows[k], rows[k + 1])
+        rows_of_k = slice(rows[k], rows[k + 1])
         for kind in range(_KINDS):
             running = np.cumsum(codes[k] == kind + 1)  # no true positive is counted in it
-            start = first[here]
-            before[kind, here] = running[place[here]] - np.where(start > 0, running[start - 1], 0)
+            start = first[rows_of_k]
+            before[kind, rows_of_k] = running[detection[rows_of_k]] - np.where(start > 0, running[start - 1], 0)
     return before
 
 
@@ -57,11 +57,11 @@ def removal(ranking: Ranking, before: Ints) -> Removal:
 
 def _mean_ap(ranking: Ranking, before: Ints, removed: int) -> Floats:
     """(K,) without the kinds whose bits are set."""
-    kept = [kind for kind in range(_KINDS) if not removed >> kind & 1]
+    remaining = [kind for kind in range(_KINDS) if not removed >> kind & 1]
     segment = ranking.segment
     hits = ordinals(segment)
     positives = np.bincount(ranking.truth[0], minlength=ranking.classes).astype(np.float64)
-    by_class = ranking.mean_precision(hits / (hits + before[kept].sum(axis=0)), segment, positives)
+    by_class = ranking.mean_precision(hits / (hits + before[remaining].sum(axis=0)), segment, positives)
     return np.array([row.mean() for row in by_class])
 
 

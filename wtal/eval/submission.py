@@ -19,7 +19,7 @@ SECOND_DIGITS = 3
 SCORE_DIGITS = 9
 """Significant digits of a score: as many as tell any two single-precision numbers apart."""
 
-Entry = dict[str, Any]
+ResultEntry = dict[str, Any]
 
 
 def build_submission(
@@ -52,7 +52,7 @@ def submission_results(
     challenge: str,
     durations: Mapping[str, float | None],
     most: int | None = None,
-) -> Iterator[tuple[str, list[Entry]]]:
+) -> Iterator[tuple[str, list[ResultEntry]]]:
     """Detections (seconds) by video id -> (id, entries) of the submission, in order of the given ids.
 
     Ids lose their `v_`. Segments are cut to their video, rounded to milliseconds inside of it, and dropped where
@@ -78,7 +78,7 @@ def most_per_video(challenge: str, most: int | None = None) -> int | None:
     return min((cap for cap in (most, load_challenge(challenge).max_per_video) if cap is not None), default=None)
 
 
-def write_submission(file: BinaryIO, head: Mapping[str, Any], results: Iterable[tuple[str, list[Entry]]]) -> None:
+def write_submission(file: BinaryIO, head: Mapping[str, Any], results: Iterable[tuple[str, list[ResultEntry]]]) -> None:
     """Write the JSON value, a video at a time: what `build_submission` makes need never be in memory whole."""
     before = "{"
     for key, value in head.items():
@@ -91,7 +91,7 @@ def write_submission(file: BinaryIO, head: Mapping[str, Any], results: Iterable[
     file.write(b"}\n")
 
 
-def _write_results(file: BinaryIO, results: Iterable[tuple[str, list[Entry]]]) -> None:
+def _write_results(file: BinaryIO, results: Iterable[tuple[str, list[ResultEntry]]]) -> None:
     before = "{"
     for name, entries in results:
         file.write(f"{before}\n{json.dumps(name)}: {json.dumps(entries, allow_nan=False)}".encode())
@@ -99,10 +99,10 @@ def _write_results(file: BinaryIO, results: Iterable[tuple[str, list[Entry]]]) -
     file.write(b"{}" if before == "{" else b"\n}")
 
 
-def _entries(video_id: str, found: Sequence[Detection], duration: float | None) -> list[Entry]:
+def _entries(video_id: str, detections: Sequence[Detection], duration: float | None) -> list[ResultEntry]:
     entries = []
     limit = math.inf if duration is None else duration
-    for detection in sorted(found, key=lambda d: -d.score):
+    for detection in sorted(detections, key=lambda d: -d.score):
         if not math.isfinite(detection.score):
             raise UsageError(f"a submission needs finite scores; video {video_id!r} has {detection.score}")
         start, end = _rounded(max(float(detection.start), 0.0), min(float(detection.end), limit), limit)

@@ -29,7 +29,7 @@ _LARGEST = sys.float_info.max
 
 
 @dataclass(frozen=True)
-class Report:
+class SubmissionReport:
     """What is wrong with a submission (`errors`) and what is odd about it (`warnings`), a line for each kind.
 
     `expected` counts the videos that the annotations want, `missing` those of them that are not there; both are None
@@ -68,7 +68,7 @@ def check_submission(
     dataset: Dataset | None = None,
     subset: str | None = None,
     results_only: bool = False,
-) -> Report:
+) -> SubmissionReport:
     """Check a submission, a file or its JSON value, against the rules of a challenge.
 
     With a `dataset`, labels must be its classes, ids those of its `subset` (all of it, when None), and segments must
@@ -86,7 +86,7 @@ def check_submission(
     try:
         check.run(_from_file(source) if isinstance(source, Path) else _from_value(source))
     except FormatError as error:
-        return Report((str(error),), (), 0, 0)
+        return SubmissionReport((str(error),), (), 0, 0)
     return check.report()
 
 
@@ -137,7 +137,12 @@ def _streamed(stream: JsonStream) -> _Videos:
 def _from_value(content: Any) -> Iterator[tuple[str, Any]]:
     for key, value in content.items() if isinstance(content, Mapping) else ():
         videos = key == "results" and isinstance(value, Mapping)
-        yield key, ((name, one if isinstance(one, list) else None) for name, one in value.items()) if videos else value
+        yield (
+            key,
+            ((name, entries if isinstance(entries, list) else None) for name, entries in value.items())
+            if videos
+            else value,
+        )
 
 
 @dataclass
@@ -156,16 +161,16 @@ class _Ids:
     def check(self, name: str, tally: Tally) -> float:
         """Note what is wrong with one id; the duration of its video in seconds, infinite where nobody knows."""
         if bare_id(name) != name:
-            tally.add("ids that begin with 'v_', which the challenge's do not", shown(name))
+            tally.add("ids that begin with 'v_', which the challenge's do not", printable(name))
         if self.dataset is None:
             return math.inf
         known = match_id(name, self.expected)
         elsewhere = match_id(name, self.dataset.videos)
         if elsewhere is None:
-            tally.add("ids that the annotations do not know", shown(name))
+            tally.add("ids that the annotations do not know", printable(name))
             return math.inf
         if known is None:
-            tally.add(f"ids that are in another subset than {self.subset!r}", shown(name))
+            tally.add(f"ids that are in another subset than {self.subset!r}", printable(name))
         else:
             self.found.add(known)
         duration = self.dataset.videos[elsewhere].duration
@@ -206,39 +211,39 @@ class _Check:
         if not isinstance(self._head.get("results"), Iterator):
             raise FormatError("there is no 'results' object: video id -> list of detections")
 
-    def report(self) -> Report:
+    def report(self) -> SubmissionReport:
         """The findings; classifications are refused as such, without a line about each."""
         head, odd = Tally(OFFENDERS), Tally(OFFENDERS)
         _check_head(self._head, self._results_only, head, odd)
         missing = self._ids.missing()
         part = "the annotations" if self._ids.subset is None else f"subset {self._ids.subset!r}"
         for video_id in missing:
-            odd.add(f"videos of {part} that the submission lacks", shown(video_id))
+            odd.add(f"videos of {part} that the submission lacks", printable(video_id))
         errors = head.sentences() + self._about_ids.sentences() + self._errors.sentences()
         if self._without_segment and self._without_segment == self._detections:
             errors = (f"no entry of {self._detections} has a segment: this is a classification file, not detections",)
         warnings = odd.sentences() + self._warnings.sentences()
         counts = (len(self._seen), self._detections, self._most)
         if self._ids.dataset is None:
-            return Report(errors, warnings, *counts)
-        return Report(errors, warnings, *counts, len(self._ids.expected), len(missing))
+            return SubmissionReport(errors, warnings, *counts)
+        return SubmissionReport(errors, warnings, *counts, len(self._ids.expected), len(missing))
 
     def _video(self, video_id: str, entries: Iterable[Any] | None) -> None:
         if video_id in self._seen:
-            self._about_ids.add("videos that are there twice", shown(video_id))
+            self._about_ids.add("videos that are there twice", printable(video_id))
         self._seen.add(video_id)
         duration = self._ids.check(video_id, self._about_ids)
         if entries is None:
-            self._errors.add("videos without a list of detections", f"results.{shown(video_id)}")
+            self._errors.add("videos without a list of detections", f"results.{printable(video_id)}")
             return
         count, limit = 0, min(duration, _LARGEST)
         for count, entry in enumerate(entries, 1):
             if not _is_sound(entry, self._certain, limit):
-                self._inspect(entry, f"results.{shown(video_id)}[{count - 1}]", duration)
+                self._inspect(entry, f"results.{printable(video_id)}[{count - 1}]", duration)
         self._detections += count
         self._most = max(self._most, count)
         if self._rules.max_per_video is not None and count > self._rules.max_per_video:
-            self._errors.add(f"videos with more than {self._rules.max_per_video} detections", shown(video_id))
+            self._errors.add(f"videos with more than {self._rules.max_per_video} detections", printable(video_id))
 
     def _inspect(self, entry: Any, where: str, duration: float) -> None:
         """Note all that is wrong or odd in one entry."""
@@ -247,20 +252,20 @@ class _Check:
             return
         label, score, segment = entry.get("label"), entry.get("score"), entry.get("segment")
         if not isinstance(label, str) or label not in self._classes:
-            self._errors.add("labels that are no class of the challenge", f"{where} {shown(repr(label))}")
+            self._errors.add("labels that are no class of the challenge", f"{where} {printable(repr(label))}")
         elif label not in self._official and label not in self._unofficial:
             self._unofficial.add(label)
             finding = "labels that the challenge's own list lacks, which its server would refuse"
-            self._warnings.add(finding, shown(repr(label)))
+            self._warnings.add(finding, printable(repr(label)))
         if not is_number(score):
-            self._errors.add("scores that are not finite numbers", f"{where} {shown(repr(score))}")
+            self._errors.add("scores that are not finite numbers", f"{where} {printable(repr(score))}")
         if segment is None:
             self._without_segment += 1
             self._errors.add("detections without a segment", where)
         elif isinstance(segment, list | tuple) and len(segment) == 2 and all(map(is_number, segment)):
             self._segment(segment[0], segment[1], f"{where} {list(segment)}", duration)
         else:
-            self._errors.add("segments that are not two finite numbers", f"{where} {shown(repr(segment))}")
+            self._errors.add("segments that are not two finite numbers", f"{where} {printable(repr(segment))}")
 
     def _segment(self, start: float, end: float, where: str, duration: float) -> None:
         if start < 0:
@@ -277,7 +282,7 @@ class _Check:
             self._warnings.add(finding, f"{where} of {duration} s")
 
 
-def shown(text: str) -> str:
+def printable(text: str) -> str:
     """A text from a file in one line of bearable length."""
     plain = text if text.isprintable() else repr(text)[1:-1]
     return plain if len(plain) <= _SHOWN else f"{plain[:_SHOWN]}..."
@@ -301,11 +306,11 @@ def _check_head(content: Mapping[str, Any], results_only: bool, wrong: Tally, od
         if key not in content:
             wrong.add("missing keys", repr(key))
     if "version" in content and not isinstance(content["version"], str):
-        wrong.add("values of 'version' that are not a text", shown(repr(content["version"])))
+        wrong.add("values of 'version' that are not a text", printable(repr(content["version"])))
     external = content.get("external_data", NO_EXTERNAL_DATA)
     if not isinstance(external, Mapping) or not isinstance(external.get("used"), bool):
-        wrong.add("values of 'external_data' without 'used': true or false", shown(repr(external)))
+        wrong.add("values of 'external_data' without 'used': true or false", printable(repr(external)))
     elif not isinstance(external.get("details"), str) or (external["used"] and not external["details"]):
-        odd.add("values of 'external_data' without 'details'", shown(repr(external)))
+        odd.add("values of 'external_data' without 'details'", printable(repr(external)))
     for key in sorted(set(content) - {"version", "results", "external_data"}, key=str):
-        odd.add("keys that the challenge does not know", shown(repr(key)))
+        odd.add("keys that the challenge does not know", printable(repr(key)))

@@ -1,7 +1,9 @@
 """Thresholds of temporal intersection over union (tIoU): how they are written, and over which of them one averages."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
+
+import numpy as np
 
 from wtal.errors import UsageError
 
@@ -43,8 +45,13 @@ def tiou_key(tiou: float) -> str:
 def covered_ranges(tious: Sequence[float]) -> dict[str, tuple[float, ...]]:
     """Those of `RANGES` that the thresholds cover: `0.1:0.7` -> its thresholds."""
     given = {tiou_key(tiou): tiou for tiou in tious}
-    wanted = {text.rpartition(":")[0]: [tiou_key(tiou) for tiou in parse_tious(text)] for text in RANGES}
-    return {name: tuple(given[key] for key in keys) for name, keys in wanted.items() if given.keys() >= set(keys)}
+    ranges = {text.rpartition(":")[0]: [tiou_key(tiou) for tiou in parse_tious(text)] for text in RANGES}
+    return {name: tuple(given[key] for key in keys) for name, keys in ranges.items() if given.keys() >= set(keys)}
+
+
+def mean_over(by_tiou: Mapping[float, float], tious: Iterable[float]) -> float:
+    """Return the mean of a figure over some of its thresholds."""
+    return float(np.mean([by_tiou[tiou] for tiou in tious]))
 
 
 def _range(part: str) -> list[Decimal]:

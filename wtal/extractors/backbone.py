@@ -1,10 +1,6 @@
-"""Clips to feature vectors: the contract of `backbones/`.
+"""Clips to feature vectors: `Backbone`, what one sees, and how one is made by name.
 
-A leaf of `backbones/` holds `STREAMS` (the streams that it has), `FLOW` (its default flow method), `STRIDE` (frames
-between its snippets by default), `WEIGHTS` (name -> `Weights`, empty where it has none to load) and
-`create(stream, weights, variant) -> Backbone`. Where it comes in several sizes or forms, `VARIANTS` names them, the
-default first: a user writes `csn:ir152`. `VARIANTS = ANY` leaves it to the leaf what stands behind the colon.
-`describe(stream, variant) -> Description` says what it sees, before any weights are there; lists and pages show it.
+`wtal.extractors.backbones.BackboneLeaf` says what a backbone's file holds.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -18,8 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from wtal.errors import UsageError
-from wtal.extractors.decoding.frame_size import FrameSize as FrameSize
-from wtal.registry import BACKBONES, suggest
+from wtal.extractors.backbones import BACKBONES, HasDescription, HasVariants
+from wtal.extractors.decoding.frame_size import FrameSize
+from wtal.registry import suggest
 
 ANY = None
 """`VARIANTS` of a leaf that takes whatever stands behind the colon."""
@@ -27,7 +24,7 @@ ANY = None
 
 @dataclass(frozen=True)
 class Pixels:
-    """What networks are given of a picture's values: (x - mean) / std, of each colour from 0 to 1, in RGB order.
+    """Values of a picture as networks are given them: (x - mean) / std, of each colour from 0 to 1, in RGB order.
 
     Of flow: of its two components, in pixels.
     """
@@ -38,7 +35,7 @@ class Pixels:
 
 @dataclass(frozen=True)
 class Description:
-    """What a backbone sees, and where its feature is taken.
+    """Input of a backbone, and where its feature is taken.
 
     `dim` numbers come of `frames` frames, every `step`-th of a window of `span`. Frames are scaled to `size`, then by
     the backbone to `resize` (the shorter side, or (height, width), in pixels; None: not again); of that the centre is
@@ -64,8 +61,8 @@ class Description:
         """All of it as JSON types; a store's identity has it."""
         values = asdict(self)
         size, pixels = values.pop("size"), values.pop("pixels") or {"mean": (), "std": ()}
-        found = {**values, **size, "mean": list(pixels["mean"]), "std": list(pixels["std"])}
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in found.items()}
+        entries = {**values, **size, "mean": list(pixels["mean"]), "std": list(pixels["std"])}
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in entries.items()}
 
     def __str__(self) -> str:
         """One line, e.g. `1024 numbers of 16 frames; 256 px -> 224 x 224; RGB (x - 0.5) / 0.5; average pool`."""
@@ -80,14 +77,14 @@ class Description:
 
     @property
     def frames_in_words(self) -> str:
-        """As `32 frames, one in 2 of 64`."""
+        """Frames in words, e.g. `32 frames, one in 2 of 64`."""
         step = f", one in {self.step}" if self.step > 1 else ""
         window = f" of {self.span}" if self.span != self.frames else ""
         return f"{self.frames} frames{step}{window}"
 
     @property
     def sides_in_words(self) -> str:
-        """As `256 px -> 128 x 171 -> 112 x 112`: the shorter side, or (height, width), from step to step."""
+        """Sides from step to step, e.g. `256 px -> 128 x 171 -> 112 x 112`: the shorter one, or (height, width)."""
         sides = [f"{self.size.short_side} px" if self.size.enlarge else f"at most {self.size.short_side} px"]
         if self.resize:
             sides.append(str(self.resize) if isinstance(self.resize, int) else "{} x {}".format(*self.resize))
@@ -97,7 +94,7 @@ class Description:
 
     @property
     def values_in_words(self) -> str:
-        """As `RGB (x - 0.45) / 0.225`."""
+        """Channels and their values, e.g. `RGB (x - 0.45) / 0.225`."""
         if self.pixels is None:
             return self.colours
         return f"{self.colours} (x - {_alike(self.pixels.mean)}) / {_alike(self.pixels.std)}"
@@ -135,7 +132,7 @@ class Backbone(nn.Module):
         raise NotImplementedError
 
     def preprocess_ten(self, frames: NDArray[Any]) -> Iterator[Tensor]:
-        """As `preprocess`, for each of `ten_crops` in place of the centre."""
+        """Preprocess as `preprocess` does, for each of `ten_crops` in place of the centre."""
         for view in ten_crops(frames, self.crop, self.stream == "flow"):
             yield self.preprocess(view)
 
@@ -168,10 +165,6 @@ class Backbone(nn.Module):
             clips = clips.pin_memory()
         features: Tensor = self(clips.to(device, non_blocking=True))
         return features.float().cpu().numpy()
-
-
-CROPS = (1, 10)
-"""How many pictures are cut out of a frame: the centre, or four corners and the centre, and these mirrored."""
 
 
 def ten_crops(
@@ -214,8 +207,7 @@ def create_backbone(name: str, stream: str, weights: WeightsSource = None) -> Ba
     module = BACKBONES.load(name)
     if stream not in module.STREAMS:
         raise UsageError(f"backbone {name} has no stream {stream!r}; {suggest(stream, module.STREAMS)}")
-    backbone: Backbone = module.create(stream, weights, variant_of(name))
-    return backbone.eval()
+    return module.create(stream, weights, variant_of(name)).eval()
 
 
 def described(name: str) -> dict[str, Description]:
@@ -226,16 +218,14 @@ def described(name: str) -> dict[str, Description]:
     Raises:
         UsageError: when there is no such backbone.
     """
-    module = BACKBONES.load(name)
-    variants: tuple[str, ...] | None = getattr(module, "VARIANTS", ())
-    describe: Callable[[str, str], Description] | None = getattr(module, "describe", None)
-    if describe is None or variants is ANY:
+    module, variants = BACKBONES.load(name), _variants(name)
+    if not isinstance(module, HasDescription) or variants is ANY:
         return {}
-    streams: tuple[str, ...] = tuple(module.STREAMS)
+    several = len(module.STREAMS) > 1
     return {
-        f"{variant} {stream if len(streams) > 1 or not variant else ''}".strip(): describe(stream, variant)
+        f"{variant} {stream if several or not variant else ''}".strip(): module.describe(stream, variant)
         for variant in variants or ("",)
-        for stream in streams
+        for stream in module.STREAMS
     }
 
 
@@ -250,15 +240,20 @@ def full_name(name: str) -> str:
 
 
 def variant_of(name: str) -> str:
-    """What stands behind the colon of a backbone's name, or its leaf's first variant; empty where it has none.
+    """Return what stands behind the colon of a backbone's name, or its first variant; empty where it has none.
 
     Raises:
         UsageError: when there is no such backbone or variant.
     """
-    variants: tuple[str, ...] | None = getattr(BACKBONES.load(name), "VARIANTS", ())
+    variants = _variants(name)
     leaf, _, variant = name.partition(":")
     if variants is ANY or (not variant and not variants):
         return variant
     if variant and variant not in variants:
         raise UsageError(f"backbone {leaf} has no variant {variant!r}; {suggest(variant, variants)}")
     return variant or variants[0]
+
+
+def _variants(name: str) -> tuple[str, ...] | None:
+    module = BACKBONES.load(name)
+    return module.VARIANTS if isinstance(module, HasVariants) else ()

@@ -1,8 +1,6 @@
-"""Optical flow between frames: the contract of `flow/`.
+"""Optical flow between frames: methods, their implementations, and which of these a machine takes.
 
-A leaf of `flow/` holds `create(implementation: str | None, device: str) -> FlowMethod`. `wtal` names a method `tvl1`
-or `tvl1:opencv-contrib`; without the part behind the colon the leaf takes the best implementation that this machine
-has for the device, and the resolved name and parameters go into the store's identity.
+`wtal.extractors.flow.FlowLeaf` says what a method's file holds.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wtal.errors import UsageError, WtalError
-from wtal.registry import FLOWS, suggest
+from wtal.extractors.flow import FLOWS
+from wtal.registry import suggest
 
 Grays = NDArray[np.uint8]
 FlowFields = NDArray[np.float32]
@@ -54,7 +53,7 @@ class FlowMethod:
         return self.engine()
 
     def engines(self, threads: int) -> list[FlowEngine]:
-        """As many fresh engines as `threads` can keep busy."""
+        """Make as many fresh engines as `threads` can keep busy."""
         return [self.engine() for _ in range(threads if self.pairs == 1 else 1)]
 
 
@@ -88,10 +87,10 @@ def resolve_flow(name: str, wanted: str | None, table: Mapping[str, Implementati
         raise UsageError(f"flow {name} has no implementation {wanted!r}; {suggest(wanted, table)}")
     reasons = {}
     for implementation in [wanted] if wanted is not None else _in_order(table, device.partition(":")[0]):
-        found = table[implementation]
-        if (reason := found.why_not(device)) is None:
-            identity = {"name": name, "implementation": implementation, **found.identity()}
-            return FlowMethod(name, implementation, identity, partial(found.engine, device), found.pairs)
+        entry = table[implementation]
+        if (reason := entry.why_not(device)) is None:
+            identity = {"name": name, "implementation": implementation, **entry.identity()}
+            return FlowMethod(name, implementation, identity, partial(entry.engine, device), entry.pairs)
         reasons[implementation] = reason
     raise WtalError("; ".join(f"flow {name}:{key} cannot run here: {reason}" for key, reason in reasons.items()))
 
@@ -99,7 +98,7 @@ def resolve_flow(name: str, wanted: str | None, table: Mapping[str, Implementati
 def _in_order(table: Mapping[str, Implementation], kind: str) -> list[str]:
     """Names of the table: those at home on `kind`, then, unless that is the CPU, those of the CPU."""
     kinds = dict.fromkeys([kind, CPU])
-    return list(dict.fromkeys(name for each in kinds for name, one in table.items() if each in one.kinds))
+    return list(dict.fromkeys(name for each in kinds for name, entry in table.items() if each in entry.kinds))
 
 
 def extend_edges(images: Grays, side: int) -> Grays:
@@ -119,5 +118,4 @@ def create_flow(name: str, device: str = CPU) -> FlowMethod:
         WtalError: when the implementation cannot run on this machine.
     """
     _, colon, implementation = name.partition(":")
-    method: FlowMethod = FLOWS.load(name).create(implementation if colon else None, device)
-    return method
+    return FLOWS.load(name).create(implementation if colon else None, device)

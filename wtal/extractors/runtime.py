@@ -1,4 +1,4 @@
-"""What runs a backbone: torch, at a precision of its own, or OpenVINO, which is the quicker on a CPU.
+"""Runtimes of a backbone: torch, at a precision of its own, or OpenVINO, which is the quicker on a CPU.
 
 Either is part of a store's identity, as it moves the last digits of the features (a test bounds by how much).
 """
@@ -39,7 +39,7 @@ def run_by(network: Backbone, runtime: str = TORCH, precision: str = FLOAT32, de
         if device != "cpu" or precision != FLOAT32:
             raise UsageError("--runtime openvino is for --device cpu and --precision float32; leave one of them out")
         return OpenVino(network)
-    return Mixed(network, precision).to(device)
+    return MixedPrecision(network, precision).to(device)
 
 
 class _Run(Backbone):
@@ -66,7 +66,7 @@ class _Run(Backbone):
         return self.network.feature_map(clips)
 
 
-class Mixed(_Run):
+class MixedPrecision(_Run):
     """A network under torch's autocast."""
 
     def __init__(self, network: Backbone, precision: str) -> None:
@@ -123,6 +123,6 @@ class OpenVino(_Run):
         """Raise where what was compiled differs from the network on a number of clips that it was not traced with."""
         forwards_and_back = [clips[:1], clips[:1].flip(2)] * 2
         others = torch.cat(forwards_and_back[: 3 if len(clips) == 2 else 2])
-        wanted, found = self.network(others), self._run(compiled, others)
-        if (found - wanted).abs().max() > _LARGEST_ERROR * wanted.abs().max():
+        wanted, compiled_features = self.network(others), self._run(compiled, others)
+        if (compiled_features - wanted).abs().max() > _LARGEST_ERROR * wanted.abs().max():
             raise UsageError(f"OpenVINO gives other features than the network itself; {_BY_TORCH}")

@@ -1,9 +1,6 @@
-"""Snippet features to class activations: the contract of `heads/`, and how a head is made.
+"""Snippet features to class activations: `Head`, and how one is made by name.
 
-A leaf of `heads/` holds `Config` (a `wtal.config.Config`, defaults beside their source), a `Head`, and
-
-    create(num_classes, feature_dims, config, authors) -> Head
-    from_authors(state_dict, num_classes) -> Head        # keys as the authors' own code saves them
+`wtal.models.heads.HeadLeaf` says what a head's file holds.
 """
 
 import inspect
@@ -17,12 +14,12 @@ from torch import Tensor, nn
 
 from wtal.data.batch import SnippetBatch
 from wtal.errors import UsageError, WeightsError
-from wtal.registry import HEADS
+from wtal.models.heads import HEADS
 
 
 @dataclass(frozen=True)
 class HeadOutput:
-    """What every head answers with.
+    """Answer of a head to a batch.
 
     `cas`: (B, T, C + 1) class activation sequence, logits, background last; a head without a background class gives
     (B, T, C) and says so. `attention`: (B, T) in [0, 1], None where the method has none. `video_scores`: (B, C)
@@ -43,7 +40,20 @@ class HeadOutput:
         """Stream -> its embedding; or the one that a head has for all its input, under an empty name."""
         if self.embedding is not None:
             return {"": self.embedding}
-        return {name: one.embedding for name, one in self.streams.items() if one.embedding is not None}
+        return {name: answer.embedding for name, answer in self.streams.items() if answer.embedding is not None}
+
+
+@dataclass(frozen=True)
+class RepresentativeSnippets:
+    """The few vectors that sum up each video's snippets, for a reader.
+
+    `features`: (B, K, E), in the space of the embedding. `present`: (B, K), False where a video has fewer. `classes`:
+    (B, K, C + 1) class probabilities, background last.
+    """
+
+    features: Tensor
+    present: Tensor
+    classes: Tensor
 
 
 @dataclass(frozen=True)
@@ -56,7 +66,7 @@ class Moment:
 
     @property
     def share(self) -> float:
-        """Of the run that is done, in [0, 1]."""
+        """Share of the run that is done, in [0, 1]."""
         return self.step / self.steps
 
 
@@ -84,6 +94,10 @@ class Head(nn.Module):
         last. Methods without them, and batches without the labels that they want, have none.
         """
         return {}
+
+    def representative_snippets(self, output: HeadOutput) -> RepresentativeSnippets | None:
+        """Return the representative snippets behind an answer; None where the method, or this answer, has none."""
+        return None
 
     def begin_step(self, moment: Moment, videos: Callable[[], Iterator[SnippetBatch]]) -> None:
         """Called before each training step, for losses that change on the way and for memories.
@@ -142,8 +156,7 @@ def create_head(
     _some_classes(num_classes)
     if not feature_dims or min(feature_dims.values()) < 1:
         raise UsageError(f"a head needs at least one stream of features, got {dict(feature_dims)}")
-    head: Head = module.create(num_classes, dict(feature_dims), module.Config.parse(config, f"head {name}"), authors)
-    return head
+    return module.create(num_classes, dict(feature_dims), module.Config.parse(config, f"head {name}"), authors)
 
 
 def load_author_checkpoint(name: str, state_dict: Mapping[str, Any], num_classes: int, **settings: Any) -> Head:
@@ -156,13 +169,12 @@ def load_author_checkpoint(name: str, state_dict: Mapping[str, Any], num_classes
         UsageError: when there is no such head, no class, or it takes no such setting.
         WeightsError: when a key is missing, left over, or of another shape; the message names them.
     """
-    load = HEADS.load(name).from_authors
+    load: Callable[..., Head] = HEADS.load(name).from_authors
     _some_classes(num_classes)
     unknown = [key for key in settings if key not in author_settings(name)]
     if unknown:
         raise UsageError(f"an authors' checkpoint of {name} takes no setting {unknown[0]!r}")
-    head: Head = load(state_dict, num_classes, **settings)
-    return head.eval()
+    return load(state_dict, num_classes, **settings).eval()
 
 
 def _some_classes(count: int) -> None:
@@ -193,6 +205,14 @@ def plain_keys(state_dict: Mapping[str, Any], what: str, ending: str = "") -> di
         if not plain[name].numel():
             raise WeightsError(f"not a checkpoint of {what}: {name} is empty")
     return plain
+
+
+def matrix_shape(state: Mapping[str, Tensor], key: str, otherwise: tuple[int, int]) -> tuple[int, int]:
+    """Return the shape of a matrix in a state dict; `otherwise`, where it is missing or no matrix."""
+    tensor = state.get(key)
+    if tensor is None or tensor.ndim != 2 or not tensor.numel():
+        return otherwise
+    return tensor.shape[0], tensor.shape[1]
 
 
 def load_renamed(head: nn.Module, state_dict: Mapping[str, Tensor], names: Mapping[str, str], what: str) -> None:

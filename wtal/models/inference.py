@@ -31,5 +31,5 @@ def _activations(output: HeadOutput) -> Activations:
         cas=output.cas[0].float().cpu().numpy(),
         attention=None if output.attention is None else output.attention[0].float().cpu().numpy(),
         video_scores=output.video_scores[0].float().cpu().numpy(),
-        streams={name: _activations(one) for name, one in output.streams.items()},
+        streams={name: _activations(answer) for name, answer in output.streams.items()},
     )

@@ -9,38 +9,39 @@ from wtal.data.annotations import coverage, read_annotations, write_annotations
 from wtal.data.dataset import Dataset, content_digest
 from wtal.data.files import write_atomic
 from wtal.errors import UsageError
-from wtal.eval import Evaluation
 from wtal.pipeline.detect import detect
 from wtal.pipeline.exchange.submit import submit
 from wtal.pipeline.extraction.extract import ExtractResult, extract
-from wtal.pipeline.extraction.spread import Machine
-from wtal.pipeline.judging.ground_truth import evaluate_seed, over_seeds
+from wtal.pipeline.extraction.machine import Machine
+from wtal.pipeline.judging.evaluate import DetectionJudgement, evaluate, over_seeds
+from wtal.pipeline.judging.sources import Question, source_of
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.recipe import EvaluateConfig, Recipe
+from wtal.pipeline.runs import Run
 from wtal.pipeline.train import TrainInputs, resolve_early, train
 from wtal.pipeline.workspace import Workspace
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """Where everything is; `evaluations` has one entry a seed, none where there is no ground truth."""
+    """Paths of everything that was made; `judgement` has one evaluation per seed, and is None without ground truth."""
 
     extracted: ExtractResult
-    runs: list[Path]
+    runs: list[Run]
     detections: list[Path]
     tables: list[Path]
-    evaluations: list[Evaluation] = field(default_factory=list)
+    judgement: DetectionJudgement | None = None
     tuned_with_segments: bool = False
     submission: Path | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """What `--json` prints."""
+        """Return what `--json` prints."""
         tuned = {"tuned_with_segments": True} if self.tuned_with_segments else {}
         return {
-            "mAP": over_seeds(self.evaluations) if self.evaluations else {},
+            "mAP": over_seeds(self.judgement.evaluations) if self.judgement else {},
             "detections": [str(path) for path in self.detections],
             "tables": [str(path) for path in self.tables],
-            "runs": [str(path) for path in self.runs],
+            "runs": [str(run.folder) for run in self.runs],
             "store": str(self.extracted.store),
             "failures": self.extracted.failures,
             "submission": None if self.submission is None else str(self.submission),
@@ -50,7 +51,7 @@ class RunResult:
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What a whole run may be told beside its recipe."""
+    """Options of the whole chain beside the recipe."""
 
     seeds: tuple[int, ...] = (0,)
     weights: tuple[str, ...] = ()
@@ -75,31 +76,39 @@ def run(
     recipe = resolve_early(recipe)
     dataset = read_annotations(annotations)
     recipe = fit_subsets(recipe, dataset, reporter)
-    kept = _keep(annotations, dataset, workspace)
+    own = _copy(annotations, dataset, workspace)
     extracted = extract(videos, recipe.extract, workspace, options.weights, machine=options.machine, reporter=reporter)
     # The store may hold other collections too, and another file under the id of one that failed here.
     only = frozenset(video.id for video in extracted.videos) - extracted.failures.keys()
     for note in (*dataset.notes, *coverage(dataset, only)):
         reporter.say(note)
     device, rules = options.machine.device, recipe.evaluate
-    runs = train(TrainInputs(extracted.store, kept, only), recipe, options.seeds, workspace, device, reporter)
+    runs = train(TrainInputs(extracted.store, own, only), recipe, options.seeds, workspace, device, reporter)
     detections = [detect(seed, recipe.localize, options.use_labels, only, device, reporter) for seed in runs]
-    judged = zip(runs, detections, strict=True) if has_truth(dataset, rules.test_subset) else ()
-    evaluations = [evaluate_seed(seed, file, kept, rules.test_subset, rules.tiou) for seed, file in judged]
+    judgement = None
+    if has_truth(dataset, rules.test_subset):
+        question = Question(own, rules.test_subset, rules.tiou)
+        sources = [source_of(seed, question, file) for seed, file in zip(runs, detections, strict=True)]
+        judgement = evaluate(sources, question)
     tables = [path.with_suffix(".csv") for path in detections]
-    result = RunResult(extracted, runs, detections, tables, evaluations, bool(rules.select_subset))
+    result = RunResult(extracted, runs, detections, tables, judgement, bool(rules.select_subset))
     if not options.challenge:
         return result
-    made = submit(
-        runs[0], options.challenge, workspace, annotations=kept, subset=rules.test_subset, detections=detections[0]
+    submission = submit(
+        runs[0].folder,
+        options.challenge,
+        workspace,
+        annotations=own,
+        subset=rules.test_subset,
+        detections=detections[0],
     )
-    for line in made.warnings:
+    for line in submission.warnings:
         reporter.say(line)
-    return replace(result, submission=made.path)
+    return replace(result, submission=submission.path)
 
 
 def fit_subsets(recipe: Recipe, dataset: Dataset, reporter: Reporter = SILENT) -> Recipe:
-    """The recipe with subsets that the annotations have: a plain list of labels has one, which trains.
+    """Fit a recipe's subsets to those that the annotations have: a plain list of labels has one, which trains.
 
     Raises:
         UsageError: when a subset that was asked for is missing, or the one that trains has no label.
@@ -118,8 +127,8 @@ def fit_subsets(recipe: Recipe, dataset: Dataset, reporter: Reporter = SILENT) -
     return recipe.model_copy(update={"evaluate": reported})
 
 
-def _keep(annotations: Path, dataset: Dataset, workspace: Workspace) -> Path:
-    """A copy of the annotations in the workspace, so that later commands find them; a folder becomes one file."""
+def _copy(annotations: Path, dataset: Dataset, workspace: Workspace) -> Path:
+    """Copy the annotations into the workspace, so that later commands find them; a folder becomes one file."""
     if annotations.resolve().parent == workspace.annotations.resolve():
         return annotations
     suffix = ".json" if annotations.is_dir() else annotations.suffix
@@ -132,5 +141,5 @@ def _keep(annotations: Path, dataset: Dataset, workspace: Workspace) -> Path:
 
 
 def has_truth(dataset: Dataset, subset: str) -> bool:
-    """Whether any video of a subset has segments to judge with."""
+    """Return whether any video of a subset has segments to judge with."""
     return any(video.annotations for video in dataset.select(subset))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from wtal.extractors.demo.video import VIDEOS, render_collection
 from wtal.pipeline.chain import RunOptions, RunResult, run
-from wtal.pipeline.extraction.spread import Machine
+from wtal.pipeline.extraction.machine import Machine
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.recipe import DEFAULT_RECIPE, load_recipe
 from wtal.pipeline.workspace import Workspace
@@ -19,5 +19,5 @@ def demo(folder: Path, seeds: tuple[int, ...] = (0,), device: str = "cpu", repor
     with reporter.task("render", sum(VIDEOS.values()), "video") as task:
         annotations = render_collection(folder, progress=lambda done, total: task.advance(1 if done else 0), jobs=jobs)
     options = RunOptions(seeds, challenge=CHALLENGE, machine=Machine(device=device))
-    place = Workspace(folder / "workspace")
-    return run([folder / "videos"], annotations, load_recipe(DEFAULT_RECIPE), place, options, reporter)
+    workspace = Workspace(folder / "workspace")
+    return run([folder / "videos"], annotations, load_recipe(DEFAULT_RECIPE), workspace, options, reporter)

@@ -1,8 +1,7 @@
-"""What lies in an ensemble's folder, so that it can be taken as a run: means of activations, or pooled detections."""
+"""Contents of an ensemble's folder, which make it a run: means of activations, or pooled detections."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
 
 from wtal.data.detections import read_detections, write_detections
 from wtal.data.segments import Detection
@@ -10,68 +9,54 @@ from wtal.data.store import FeatureStore
 from wtal.errors import UsageError, WtalError
 from wtal.models.localization.config import LocalizeConfig
 from wtal.models.localization.ensemble import FUSING, fuse
+from wtal.pipeline.runs import Run
 
-By = Literal["activations", "detections"]
-Found = Mapping[str, Sequence[Detection]]
-"""Video -> what one member found there; a video that it does not have is missing."""
-
-ACTIVATIONS = "activations"
+Pooled = Mapping[str, Sequence[Detection]]
+"""Video -> the detections of one member; a video that it does not have is missing."""
 
 
-def ensemble_by(run: Mapping[str, Any]) -> By | None:
-    """How an ensemble was made, by its `run.json`; None for a head's own run."""
-    by: By | None = run.get("ensemble", {}).get("by")
-    return by
-
-
-def open_means(folder: Path, run: Mapping[str, Any]) -> FeatureStore:
-    """The mean activations of an ensemble.
+def open_means(run: Run) -> FeatureStore:
+    """Open the mean activations of an ensemble.
 
     Raises:
         UsageError: when it is one of detections.
         WtalError: when it is not finished.
     """
-    _refuse_unfinished(folder)
-    if ensemble_by(run) != "activations":
-        raise UsageError(f"{folder} is an ensemble by detections, it has no activations; make one --by activations")
-    return FeatureStore.open(folder / ACTIVATIONS)
+    _refuse_unfinished(run)
+    if run.ensemble != "activations":
+        raise UsageError(f"{run.folder} is an ensemble by detections, it has no activations; make one --by activations")
+    return FeatureStore.open(run.activations_folder())
 
 
-def write_pool(folder: Path, members: Sequence[Found]) -> None:
-    """Keep the members' detections, on comparable scores and under common ids."""
-    for number, found in enumerate(members):
-        write_detections(found, _pool_file(folder, number))
+def write_pool(folder: Path, members: Sequence[Pooled]) -> None:
+    """Write the members' detections, on comparable scores and under common ids."""
+    for number, detections in enumerate(members):
+        write_detections(detections, _pool_file(folder, number))
 
 
-def fused(
-    folder: Path,
-    run: Mapping[str, Any],
-    own: LocalizeConfig,
-    config: LocalizeConfig,
-    allowed: Mapping[str, frozenset[str]],
-) -> dict[str, list[Detection]]:
-    """The detections of an ensemble by detections; `allowed` narrows the classes of the videos that it names.
+def fused(run: Run, config: LocalizeConfig, allowed: Mapping[str, frozenset[str]]) -> dict[str, list[Detection]]:
+    """Fuse the detections of an ensemble by detections; `allowed` narrows the classes of the videos that it names.
 
     Raises:
-        UsageError: when the `config` differs from its `own` in what fusion does not look at.
+        UsageError: when the `config` differs from the run's own in what fusion does not look at.
         WtalError: when it is not finished.
     """
-    _refuse_unfinished(folder)
-    refuse_unfused(config, own)
-    weights = [member["weight"] for member in run["ensemble"]["members"]]
-    members = _read_pool(folder, run)
-    found: dict[str, list[Detection]] = {}
+    _refuse_unfinished(run)
+    refuse_unfused(config, run.recipe.localize)
+    weights = [member["weight"] for member in run.record["ensemble"]["members"]]
+    members = _read_pool(run)
+    detections: dict[str, list[Detection]] = {}
     for key in sorted(set().union(*members)):
-        shown = allowed.get(key)
-        here = [(weight, one[key]) for weight, one in zip(weights, members, strict=True) if key in one]
-        kept = [[one for one in some if shown is None or one.label in shown] for _, some in here]
-        found[key] = fuse(kept, [weight for weight, _ in here], config)
-    return found
+        labels = allowed.get(key)
+        present = [(weight, member[key]) for weight, member in zip(weights, members, strict=True) if key in member]
+        shown = [[segment for segment in pool if labels is None or segment.label in labels] for _, pool in present]
+        detections[key] = fuse(shown, [weight for weight, _ in present], config)
+    return detections
 
 
-def pooled_ids(folder: Path, run: Mapping[str, Any]) -> list[str]:
-    """Videos of an ensemble by detections."""
-    return sorted(set().union(*_read_pool(folder, run)))
+def pooled_ids(run: Run) -> list[str]:
+    """Return the videos of an ensemble by detections."""
+    return sorted(set().union(*_read_pool(run)))
 
 
 def refuse_unfused(config: LocalizeConfig, own: LocalizeConfig) -> None:
@@ -107,15 +92,15 @@ def refuse_unfit(config: LocalizeConfig) -> None:
         )
 
 
-def _refuse_unfinished(folder: Path) -> None:
-    if not (folder / "finished.json").is_file():
+def _refuse_unfinished(run: Run) -> None:
+    if not run.finished:
         raise WtalError(
-            f"{folder} is not finished; say `wtal ensemble` with its members again, it goes on where it was"
+            f"{run.folder} is not finished; say `wtal ensemble` with its members again, it goes on where it was"
         )
 
 
-def _read_pool(folder: Path, run: Mapping[str, Any]) -> list[Found]:
-    return [read_detections(_pool_file(folder, number)) for number in range(len(run["ensemble"]["members"]))]
+def _read_pool(run: Run) -> list[Pooled]:
+    return [read_detections(_pool_file(run.folder, number)) for number in range(len(run.record["ensemble"]["members"]))]
 
 
 def _pool_file(folder: Path, number: int) -> Path:

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field
 
 from wtal.config import Config, digest, override, read_toml
 from wtal.errors import ConfigError
+from wtal.extractors.execution.config import ExtractConfig
 from wtal.models.localization.config import LocalizeConfig
 from wtal.models.training.config import TrainConfig
 from wtal.registry import suggest
@@ -18,33 +19,6 @@ RECIPES = Path(__file__).parents[1] / "recipes"
 DEFAULT_RECIPE = "collection"
 """For a person's own videos."""
 _DEFAULT_HEAD = "basnet"
-
-
-class ExtractConfig(Config):
-    """How snippets become features."""
-
-    backbone: str = "motion"
-    """A backbone of `wtal list backbones`."""
-    streams: tuple[str, ...] = ()
-    """rgb, flow; empty takes all that the backbone has."""
-    flow: str = ""
-    """An optical flow method of `wtal list flows`; empty takes the backbone's own."""
-    reader: str = "auto"
-    """A reader of `wtal list readers`, or auto."""
-    fps: str = "25"
-    """Frames per second that videos are resampled to, as a number or a fraction."""
-    stride: int = Field(0, ge=0)
-    """Frames from one snippet to the next; 0 takes the backbone's own."""
-    tail: Literal["pad", "drop"] = "pad"
-    """Frames after the last full snippet: filled up with the last frame, or dropped as the papers do."""
-    runtime: Literal["torch", "openvino"] = "torch"
-    """What runs a network; openvino is the quicker on a CPU, and an extra."""
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Of a network's arithmetic, by torch; stored features have `dtype`."""
-    crops: Literal[1, 10] = 1
-    """Pictures cut out of a frame: the centre, or ten whose features are averaged."""
-    dtype: Literal["float32", "float16"] = "float32"
-    """Of the stored features."""
 
 
 class EvaluateConfig(Config):
@@ -107,16 +81,16 @@ class Recipe(Config):
 
     @property
     def head_authors(self) -> bool:
-        """Whether the head is what its authors' code runs, quirks included."""
+        """True where the head is what its authors' code runs, quirks included."""
         return bool(self.head.get(_AUTHORS, False))
 
     def training_identity(self) -> dict[str, Any]:
-        """All that can change what is learned: two runs of equal identity may be resumed into one another."""
+        """Return all that can change what is learned: runs of equal identity may be resumed into one another."""
         return training_identity(self.plain())
 
 
 def training_identity(plain: Mapping[str, Any]) -> dict[str, Any]:
-    """`Recipe.training_identity` of a recipe's plain values, such as a run has kept.
+    """Return `Recipe.training_identity` of a recipe's plain values, such as a run has kept.
 
     What a run has kept knows nothing of keys that came later, and so stays the run's own.
     """
@@ -127,7 +101,7 @@ def training_identity(plain: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def load_recipe(name: str, assignments: Iterable[str] = ()) -> Recipe:
-    """A recipe by path, or by the name of one that comes with the package, with `--set` overrides applied.
+    """Load a recipe by path, or by the name of one of the package, with `--set` overrides applied.
 
     Raises:
         ConfigError: when there is no such recipe, or a key or a value in it is refused.
@@ -142,7 +116,7 @@ def load_recipe(name: str, assignments: Iterable[str] = ()) -> Recipe:
 
 
 def with_assignments(values: Mapping[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
-    """A copy of a recipe's values with `--set` overrides applied; a preset starts the localization anew.
+    """Return a copy of a recipe's values with `--set` overrides applied; a preset replaces the localization.
 
     Raises:
         ConfigError: when an override is malformed.
@@ -154,7 +128,7 @@ def with_assignments(values: Mapping[str, Any], assignments: Iterable[str]) -> d
 
 
 def recipe_path(name: str) -> Path:
-    """The file of a recipe that is named by its path, or by its name among those that come with the package.
+    """Return the file of a recipe, named by its path or by its name among those of the package.
 
     `recipes/kth/basnet.toml` is the package's own wherever one stands, unless such a file is here.
 
@@ -172,7 +146,7 @@ def recipe_path(name: str) -> Path:
 
 
 def _with_base(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
-    """The content of a recipe, laid over its `base`: another recipe, by path from its own folder or by name."""
+    """Read a recipe, laid over its `base`: another recipe, by path from its own folder or by name."""
     if path in above:
         raise ConfigError(f"recipes stand on one another in a circle: {', '.join(map(str, (*above, path)))}")
     values = read_toml(path)
@@ -192,14 +166,14 @@ def _with_base(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
 
 
 def _place_preset(values: dict[str, Any], folder: Path) -> None:
-    """A preset that a recipe names by path is looked for from the recipe's own folder."""
+    """Resolve a preset that a recipe names by path, from the recipe's own folder."""
     section = values.get("localize")
     if isinstance(section, dict) and str(section.get("preset", "")).endswith(".toml"):
         values["localize"] = {**section, "preset": str(folder / section["preset"])}
 
 
 def _laid_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    """`above` where it says something, `below` elsewhere; sections are merged key by key."""
+    """Lay `above` over `below`; sections are merged key by key."""
     result = dict(below)
     for key, value in above.items():
         section = result.get(key)
@@ -208,7 +182,7 @@ def _laid_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
 
 
 def _laid_on(head: Any, own: dict[str, Any]) -> dict[str, Any]:
-    """What a head that works on the recipe's own one knows of that: its settings. Nothing for any other head."""
+    """Return the settings of the recipe's own head for one that works on it; nothing for any other head."""
     if not isinstance(head, dict) or "base" not in head or head["base"] != own.get("name"):
         return {}
     return {"base_settings": {key: value for key, value in own.items() if key != "name"}}
@@ -220,7 +194,7 @@ def _head_name(values: dict[str, Any]) -> str:
 
 
 def recipe_names() -> list[str]:
-    """Recipes that come with the package."""
+    """List the recipes that come with the package."""
     paths = (path.relative_to(RECIPES) for path in RECIPES.rglob("*.toml"))
     return sorted(path.as_posix().removesuffix(".toml") for path in paths if path.parts[0] != _BASES)
 

@@ -1,6 +1,5 @@
-"""Features and video-level labels -> runs, one a seed. Annotations of time stop at this door."""
+"""Features and video-level labels -> runs, one per seed. Annotations of time stop at this door."""
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +14,13 @@ from wtal.data.files import write_json
 from wtal.data.store import FeatureStore
 from wtal.errors import ConfigError, UsageError, WtalError
 from wtal.eval import evaluate_detections
-from wtal.eval.detection import parse_tious
+from wtal.eval.thresholds import parse_tious
+from wtal.models.heads import HEADS
 from wtal.models.localization.localize import localize_many
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.recipe import Recipe, run_name
+from wtal.pipeline.runs import Run
 from wtal.pipeline.workspace import Workspace, relative
-from wtal.registry import HEADS
 
 if TYPE_CHECKING:
     from wtal.models.head import Head
@@ -31,7 +31,7 @@ _SELECTION_TIOU = 0.5
 
 @dataclass(frozen=True)
 class TrainInputs:
-    """Where features and labels come from; `only` narrows the store to some of its videos."""
+    """Sources of features and labels; `only` narrows the store to some of its videos."""
 
     store: Path
     annotations: Path
@@ -45,8 +45,8 @@ def train(
     workspace: Workspace,
     device: str = "cpu",
     reporter: Reporter = SILENT,
-) -> list[Path]:
-    """Train one head a seed, resuming what is half done and leaving what is done; returns the seeds' folders.
+) -> list[Run]:
+    """Train one head per seed, resuming what is half done and leaving what is done; return the seeds' runs.
 
     Raises:
         UsageError: when a subset does not exist, or the subset that selects holds reported videos.
@@ -61,20 +61,18 @@ def train(
         raise WtalError(f"no video of {recipe.evaluate.train_subset!r} has both labels and features in {inputs.store}")
     data = _data_digest(store, dataset, keys, {video.id for video in videos} | {video.id for video in chosen})
     root = workspace.runs / run_name(recipe, inputs.store.name, data)
-    folders = []
-    for seed in seeds:
-        folder = root / f"seed-{seed}"
-        folders.append(folder)
+    folders = [root / f"seed-{seed}" for seed in seeds]
+    for seed, folder in zip(seeds, folders, strict=True):
         if (folder / "finished.json").is_file():
             reporter.say(f"{folder} is trained already")
             continue
         write_json(folder / "run.json", describe(inputs, store, dataset, recipe, seed, folder))
         _train_one(folder, store, dataset, videos, chosen, recipe, seed, device, reporter)
-    return folders
+    return [Run.open(folder) for folder in folders]
 
 
 def resolve_early(recipe: Recipe) -> Recipe:
-    """The recipe with every setting of its head spelled out; refuses now what would only be met after hours.
+    """Spell out every setting of a recipe's head; refuse now what would only fail after hours.
 
     Raises:
         UsageError: when there is no such head.
@@ -84,12 +82,12 @@ def resolve_early(recipe: Recipe) -> Recipe:
     if not isinstance(recipe.head.get("authors", False), bool):
         raise ConfigError(f"head.authors is true or false, got {recipe.head['authors']!r}")
     settings = HEADS.load(recipe.head_name).Config.parse(recipe.head_settings, f"head {recipe.head_name}")
-    theirs = {"authors": True} if recipe.head_authors else {}
-    return recipe.model_copy(update={"head": {"name": recipe.head_name, **theirs, **settings.plain()}})
+    authors = {"authors": True} if recipe.head_authors else {}
+    return recipe.model_copy(update={"head": {"name": recipe.head_name, **authors, **settings.plain()}})
 
 
 def make_head(recipe: Recipe, num_classes: int, feature_dims: Mapping[str, int]) -> "Head":
-    """A recipe's head, freshly initialised."""
+    """Create a recipe's head, freshly initialised."""
     from wtal.models.head import create_head
 
     settings = recipe.head_settings
@@ -108,7 +106,7 @@ def _data_digest(store: FeatureStore, dataset: Dataset, keys: Sequence[str], use
 def labelled_videos(
     store: FeatureStore, dataset: Dataset, subset: str, keys: Sequence[str], reporter: Reporter = SILENT
 ) -> "list[LabelledVideo]":
-    """Videos of a subset that have both labels and, among `keys` of the store, features; what is missing is said."""
+    """Return the videos of a subset with labels and, among `keys` of the store, features; report what is missing."""
     from wtal.models.training.inputs import LabelledVideo
 
     records = {video.id: video.labels for video in dataset.select(subset)}
@@ -148,7 +146,7 @@ def _selection_videos(dataset: Dataset, recipe: Recipe) -> list[VideoRecord]:
 
 
 def shared_videos(dataset: Dataset, videos: Sequence[VideoRecord], subset: str) -> set[str]:
-    """Ids of those `videos` that are in a subset too; none where the annotations do not know the subset."""
+    """Return ids of those `videos` that are in a subset too; none where the annotations lack the subset."""
     known = {part.partition("@")[0].strip() for part in subset.split(",")} <= {"*", *dataset.subsets}
     return {video.id for video in videos} & {video.id for video in dataset.select(subset)} if known else set()
 
@@ -156,7 +154,7 @@ def shared_videos(dataset: Dataset, videos: Sequence[VideoRecord], subset: str) 
 def describe(
     inputs: TrainInputs, store: FeatureStore, dataset: Dataset, recipe: Recipe, seed: int, folder: Path
 ) -> dict[str, Any]:
-    """What the `run.json` of a seed's folder says."""
+    """Return the content of a seed's `run.json`."""
     return {
         "format": 1,
         "recipe": recipe.plain(),
@@ -219,11 +217,3 @@ def _selector(
         return evaluate_detections(truth, detections, [_SELECTION_TIOU]).average
 
     return score
-
-
-def resolve(folder: Path, text: str) -> Path:
-    """A path that `run.json` holds, seen from its folder."""
-    path = Path(os.path.normpath(folder / text))
-    if not path.exists():
-        raise WtalError(f"{folder / 'run.json'} names {text}, which is not there; name another with an option")
-    return path

@@ -1,4 +1,4 @@
-"""A run's localization, searched on videos that are not the reported ones. Activations are made once and kept."""
+"""Search of a run's localization on videos that are not the reported ones. Activations are computed once."""
 
 import itertools
 import json
@@ -17,13 +17,14 @@ from wtal.data.segments import Annotation
 from wtal.data.store import FeatureStore
 from wtal.errors import UsageError, WtalError
 from wtal.eval import evaluate_detections
-from wtal.eval.detection import parse_tious
-from wtal.models.localization.localize import LocalizeConfig
-from wtal.pipeline.detect import activations_of, localize_all, localize_settings
+from wtal.eval.thresholds import parse_tious
+from wtal.models.localization.config import LocalizeConfig
+from wtal.pipeline.activations import activations_of
+from wtal.pipeline.detect import localize_all
 from wtal.pipeline.progress import SILENT, Reporter
-from wtal.pipeline.recipe import EvaluateConfig, Recipe
-from wtal.pipeline.train import resolve, shared_videos
-from wtal.pipeline.workspace import read_run, seed_folders
+from wtal.pipeline.recipe import EvaluateConfig
+from wtal.pipeline.runs import Run, open_runs
+from wtal.pipeline.train import shared_videos
 
 Method = Literal["coordinate", "grid"]
 Space = dict[str, tuple[Any, ...]]
@@ -37,14 +38,14 @@ SPACE: Space = {
     "video_weight": (0.0, 0.1, 0.2, 0.5),
     "nms_tiou": (0.2, 0.3, 0.4, 0.5, 0.6, 0.7),
 }
-"""What is tried where nothing else is named; ours."""
+"""Values that are tried where nothing else is named; ours."""
 _ROUNDS = 3
-"""Through all keys, as long as the last round found anything."""
+"""Rounds through all keys, as long as the last one improved anything."""
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """What came of a search: the settings that won, what was theirs before, and the mAP (fractions) of both."""
+    """Outcome of a search: the settings that won, their values before, and the mAP (fractions) of both."""
 
     file: Path
     subset: str
@@ -58,7 +59,7 @@ class Tuned:
 
 
 def parse_space(texts: Sequence[str]) -> Space:
-    """`key=value,value` or a bare key of `SPACE` -> what to try of each; without any, all of `SPACE`.
+    """Parse `key=value,value`, or a bare key of `SPACE`, as values to try; without any, return all of `SPACE`.
 
     Raises:
         UsageError: when a bare key has no values of its own, or a key none at all.
@@ -78,7 +79,7 @@ def parse_space(texts: Sequence[str]) -> Space:
 
 
 def _listed(key: str, text: str) -> tuple[Any, ...]:
-    """Values between commas, or a TOML array of them."""
+    """Parse values between commas, or a TOML array of them."""
     whole = override({}, [f"{key}={text}"])[key]
     if isinstance(whole, list):
         return tuple(whole)
@@ -89,7 +90,7 @@ def _listed(key: str, text: str) -> tuple[Any, ...]:
 
 
 def tune(
-    run: Path,
+    folder: Path,
     space: Space,
     method: Method = "coordinate",
     subset: str = "",
@@ -100,10 +101,11 @@ def tune(
     device: str = "cpu",
     reporter: Reporter = SILENT,
 ) -> Tuned:
-    """Search localization settings by the mAP of all seeds on `subset`, and write the best as a preset.
+    """Search localization settings by the mAP of all seeds in a run's `folder`, and write the best as a preset.
 
-    Without a `subset` it is the one that selected the run's step, or else the one that it trained on. `coordinate`
-    goes through the keys, keeping what is better, until a round finds nothing; `grid` tries all combinations.
+    Without a `subset` the videos are of the one that selected the run's step, or else of the one that it trained on.
+    `coordinate` goes through the keys, keeping what is better, until a round finds nothing; `grid` tries all
+    combinations.
 
     Raises:
         UsageError: when a video of the subset is a reported one, or none of them has segments, or `out` is a folder.
@@ -112,11 +114,10 @@ def tune(
     """
     if out is not None and out.is_dir():
         raise UsageError(f"--out is the preset's file, {out} is a folder; say --out {out / 'tuned.toml'}")
-    folders = seed_folders(run)
-    own = localize_settings(folders[0], assignments)
-    rules = Recipe.parse(read_run(folders[0])["recipe"], str(run)).evaluate
+    seeds = open_runs(folder)
+    own, rules = seeds[0].localize(assignments), seeds[0].recipe.evaluate
     subset = subset or rules.select_subset or rules.train_subset
-    score, videos = _judge(folders, subset, rules, annotations, tious or rules.tiou, device, reporter)
+    scorer = _scorer(seeds, subset, rules, annotations, tious or rules.tiou, device, reporter)
     search = _coordinate if method == "coordinate" else _grid
     tried: dict[str, float] = {}
 
@@ -124,34 +125,55 @@ def tune(
         config = _laid_over(own, settings)
         key = digest(config.plain(), 16)
         if key not in tried:
-            tried[key] = score(config)
+            tried[key] = scorer.score(config)
         return tried[key]
 
     before = score_of({})
     best = search(score_of, space, own, reporter)
     config = _laid_over(own, {**best, "tuned_with_segments": True})
-    file = out or run / f"tuned-{digest(config.plain())}.toml"
-    made = Tuned(file, subset, videos, len(tried), _values(own, best), best, before, score_of(best), config)
-    write_atomic(file, _toml(made, method).encode())
-    return made
+    file = out or folder / f"tuned-{digest(config.plain())}.toml"
+    values, videos = _values(own, best), len(scorer.keys)
+    tuned = Tuned(file, subset, videos, len(tried), values, best, before, score_of(best), config)
+    write_atomic(file, _toml(tuned, method).encode())
+    return tuned
 
 
-def _judge(
-    folders: Sequence[Path],
+@dataclass(frozen=True)
+class _Scorer:
+    """Stored activations of all seeds, and what they are judged on; `keys` are the annotations' ids -> the store's."""
+
+    activations: Sequence[FeatureStore]
+    keys: Mapping[str, str]
+    truth: Mapping[str, Sequence[Annotation]]
+    classes: Sequence[str]
+    tious: Sequence[float]
+
+    def score(self, config: LocalizeConfig) -> float:
+        """Return the mAP of a localization, as the mean over seeds."""
+        return fmean(self._score_seed(stored, config) for stored in self.activations)
+
+    def _score_seed(self, stored: FeatureStore, config: LocalizeConfig) -> float:
+        detections = localize_all(stored, list(self.keys.values()), self.classes, config, {})
+        by_name = {name: detections[key] for name, key in self.keys.items()}
+        return evaluate_detections(self.truth, by_name, self.tious).average
+
+
+def _scorer(
+    seeds: Sequence[Run],
     subset: str,
     rules: EvaluateConfig,
     annotations: Path | None,
     tious: str,
     device: str,
     reporter: Reporter,
-) -> tuple[Callable[[LocalizeConfig], float], int]:
-    """What scores a localization, the mean over seeds, and the number of videos that it looks at."""
-    run = read_run(folders[0])
-    dataset = read_annotations(annotations or resolve(folders[0], run["annotations"]))
+) -> _Scorer:
+    """Prepare the videos of a subset that may choose, and the activations of all seeds in them."""
+    run = seeds[0]
+    dataset = read_annotations(annotations or run.annotations_file())
     chosen = dataset.select(subset)
     reported = shared_videos(dataset, chosen, rules.test_subset)
     if annotations is not None:  # another file may call the reported videos otherwise
-        known = read_annotations(resolve(folders[0], run["annotations"]))
+        known = run.annotations()
         others = shared_videos(known, list(known.videos.values()), rules.test_subset)
         reported |= set(match_ids([video.id for video in chosen], sorted(others)))
     if reported:
@@ -159,7 +181,7 @@ def _judge(
             f"{len(reported)} videos of {subset!r} are in the reported subset {rules.test_subset!r}, which chooses "
             f"nothing; name others, as --subset '{rules.train_subset}@0/4'"
         )
-    store = FeatureStore.open(resolve(folders[0], run["store"]))
+    store = run.store()
     present = match_ids([video.id for video in chosen], store.ids)
     truth = {video.id: video.annotations for video in chosen if video.id in present}
     if not present:
@@ -172,42 +194,23 @@ def _judge(
             f"{len(learned)} of {len(chosen)} videos of {subset!r} trained the head, which knows them better than new "
             f"ones; a fold held out of training chooses better: evaluate.train_subset='{rules.train_subset}@!0/4'"
         )
-    keys = list(present.values())
-    stores = [activations_of(folder, read_run(folder), store, keys, device, reporter, None) for folder in folders]
-    wanted = parse_tious(tious)
-
-    def score(config: LocalizeConfig) -> float:
-        return fmean(_one(stored, present, truth, run["classes"], wanted, config) for stored in stores)
-
-    return score, len(present)
-
-
-def _one(
-    stored: FeatureStore,
-    present: Mapping[str, str],
-    truth: Mapping[str, Sequence[Annotation]],
-    classes: Sequence[str],
-    tious: Sequence[float],
-    config: LocalizeConfig,
-) -> float:
-    """The mAP of one seed."""
-    found = localize_all(stored, list(present.values()), classes, config, {})
-    return evaluate_detections(truth, {name: found[key] for name, key in present.items()}, tious).average
+    stored = [activations_of(seed, store, list(present.values()), device, reporter) for seed in seeds]
+    return _Scorer(stored, present, truth, run.classes, parse_tious(tious))
 
 
 def _coordinate(
     score: Callable[[Mapping[str, Any]], float], space: Space, own: LocalizeConfig, reporter: Reporter
 ) -> dict[str, Any]:
-    """One key after the other, what is better is kept; rounds until one finds nothing."""
+    """Try one key after the other, keeping what is better, in rounds until one improves nothing."""
     best: dict[str, Any] = {}
     highest = score(best)
     for number in range(_ROUNDS):
         before = highest
         with reporter.task(f"tune round {number + 1}", sum(map(len, space.values())), "setting") as task:
             for key, value in ((key, value) for key, values in space.items() for value in values):
-                made = score({**best, key: value})
-                if made > highest:
-                    best, highest = {**best, key: value}, made
+                reached = score({**best, key: value})
+                if reached > highest:
+                    best, highest = {**best, key: value}, reached
                 task.advance(1, f"mAP {100 * highest:.2f}")
         if highest == before:
             break
@@ -217,21 +220,21 @@ def _coordinate(
 def _grid(
     score: Callable[[Mapping[str, Any]], float], space: Space, own: LocalizeConfig, reporter: Reporter
 ) -> dict[str, Any]:
-    """All combinations; the first of equals, and nothing where nothing is better than what was."""
+    """Try all combinations; return the first of equals, and nothing where none is better than the run's own."""
     best: dict[str, Any] = {}
     highest = score(best)
     with reporter.task("tune", math.prod(map(len, space.values())), "setting") as task:
         for values in itertools.product(*space.values()):
             settings = dict(zip(space, values, strict=True))
-            made = score(settings)
-            if made > highest:
-                best, highest = settings, made
+            reached = score(settings)
+            if reached > highest:
+                best, highest = settings, reached
             task.advance(1, f"mAP {100 * highest:.2f}")
     return best
 
 
 def _laid_over(own: LocalizeConfig, settings: Mapping[str, Any]) -> LocalizeConfig:
-    """The settings over the run's own; with a preset among them, over that."""
+    """Lay settings over the run's own, or over a preset that is among them."""
     return LocalizeConfig.parse(settings if "preset" in settings else {**own.plain(), **settings}, "tune")
 
 
@@ -239,22 +242,22 @@ def _values(own: LocalizeConfig, best: Mapping[str, Any]) -> dict[str, Any]:
     return {key: own.plain().get(key, "") for key in best}
 
 
-def _toml(made: Tuned, method: Method) -> str:
-    """A preset: all that is not a default, with where it comes from."""
+def _toml(tuned: Tuned, method: Method) -> str:
+    """Format a preset: all that is not a default, and where it comes from."""
     defaults = LocalizeConfig().plain()
-    kept = {key: value for key, value in made.config.plain().items() if value != defaults[key]}
+    changed = {key: value for key, value in tuned.config.plain().items() if value != defaults[key]}
     source = (
-        f"wtal tune, {method} search over {made.tried} settings: mAP {100 * made.score_before:.2f} -> "
-        f"{100 * made.score:.2f} percent on {made.videos} videos of {made.subset}; tuned with segments"
+        f"wtal tune, {method} search over {tuned.tried} settings: mAP {100 * tuned.score_before:.2f} -> "
+        f"{100 * tuned.score:.2f} percent on {tuned.videos} videos of {tuned.subset}; tuned with segments"
     )
-    head = [f"title = {json.dumps('Localization tuned on ' + made.subset)}", f"source = {json.dumps(source)}"]
-    return "\n".join([*head, "", "[localize]", *(f"{key} = {_value(value)}" for key, value in kept.items()), ""])
+    head = [f"title = {json.dumps('Localization tuned on ' + tuned.subset)}", f"source = {json.dumps(source)}"]
+    return "\n".join([*head, "", "[localize]", *(f"{key} = {_value(value)}" for key, value in changed.items()), ""])
 
 
 def _value(value: Any) -> str:
-    """A JSON type as TOML."""
+    """Format a JSON type as TOML."""
     if isinstance(value, dict):
-        return "{ " + ", ".join(f"{json.dumps(key)} = {_value(one)}" for key, one in value.items()) + " }"
+        return "{ " + ", ".join(f"{json.dumps(key)} = {_value(entry)}" for key, entry in value.items()) + " }"
     if isinstance(value, list):
         return "[" + ", ".join(map(_value, value)) + "]"
     return json.dumps(value)

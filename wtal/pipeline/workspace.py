@@ -1,18 +1,14 @@
-"""The folder that everything is kept in, and what a bare command means in it."""
+"""Workspace: the folder of all files, and the defaults that bare commands take from it."""
 
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from wtal.errors import UsageError, WtalError
-
-_RUN_KEYS = {"recipe", "seed", "store", "annotations", "features", "feature_dims", "classes", "tuned_with_segments"}
+from wtal.errors import UsageError
 
 
 def default_workspace() -> Path:
-    """`$WTAL_WORKSPACE`, or `./workspace`."""
+    """Return `$WTAL_WORKSPACE`, or `./workspace`."""
     return Path(os.environ.get("WTAL_WORKSPACE") or "workspace")
 
 
@@ -44,11 +40,11 @@ class Workspace:
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is neither a feature store nor an annotation file."""
+        """True where there is neither a feature store nor an annotation file."""
         return not (self._stores() or self._annotation_files())
 
     def only_store(self) -> Path:
-        """The one feature store.
+        """Return the only feature store.
 
         Raises:
             UsageError: when there is none, or more than one; the message lists them.
@@ -56,7 +52,7 @@ class Workspace:
         return _only("feature store", self._stores(), "run `wtal extract` first", "--store")
 
     def only_annotations(self) -> Path:
-        """The one annotation file.
+        """Return the only annotation file.
 
         Raises:
             UsageError: when there is none, or more than one; the message lists them.
@@ -64,7 +60,7 @@ class Workspace:
         return _only("annotation file", self._annotation_files(), f"put one into {self.annotations}", "--annotations")
 
     def newest_run(self) -> Path:
-        """The finished run that ended last.
+        """Return the finished run that ended last.
 
         Raises:
             UsageError: when none is finished, or the newest two cannot be told apart.
@@ -82,51 +78,17 @@ class Workspace:
         return [path for path in self.annotations.glob("*") if not path.name.startswith(".")]
 
 
-def _only(what: str, found: list[Path], hint: str, option: str) -> Path:
-    if len(found) == 1:
-        return found[0]
-    if not found:
+def _only(what: str, candidates: list[Path], hint: str, option: str) -> Path:
+    if len(candidates) == 1:
+        return candidates[0]
+    if not candidates:
         raise UsageError(f"the workspace has no {what}; {hint}, or name one with {option}")
-    raise UsageError(
-        f"the workspace has {len(found)} {what}s; name one with {option}: {', '.join(map(str, sorted(found)))}"
-    )
-
-
-def seed_folders(run: Path) -> list[Path]:
-    """The seeds of a run: the folder itself if it is one seed, else its seed-* folders in order of seed.
-
-    Raises:
-        UsageError: when the folder is no run.
-    """
-    if (run / "run.json").is_file():
-        return [run]
-    seeds = {path.parent.name.removeprefix("seed-"): path.parent for path in run.glob("seed-*/run.json")}
-    numbered = sorted((int(number), folder) for number, folder in seeds.items() if number.isdecimal())
-    if not numbered:
-        raise UsageError(f"{run} is no run: it holds neither run.json nor seed-*/run.json")
-    return [folder for _, folder in numbered]
-
-
-def read_run(folder: Path) -> dict[str, Any]:
-    """The content of a seed folder's `run.json`.
-
-    Raises:
-        WtalError: when it is missing or damaged.
-    """
-    path = folder / "run.json"
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise WtalError(f"{path} cannot be read as a run: {error}") from None
-    missing = _RUN_KEYS - content.keys() if isinstance(content, dict) else _RUN_KEYS
-    if missing:
-        raise WtalError(f"{path} is no run: it lacks {', '.join(sorted(missing))}; train it again")
-    described: dict[str, Any] = content
-    return described
+    listed = ", ".join(map(str, sorted(candidates)))
+    raise UsageError(f"the workspace has {len(candidates)} {what}s; name one with {option}: {listed}")
 
 
 def relative(path: Path, start: Path, depth: int = 2) -> str:
-    """`path` relative to `start` where it lies below the same workspace, so that workspaces can be moved.
+    """Return `path` relative to `start` where it is below the same workspace, so that workspaces can be moved.
 
     `depth` is how many folders `start` lies below the workspace, less one: a seed's folder 2, an ensemble's 1.
     """

@@ -50,7 +50,7 @@ def video_picture(name: str, case: Case, classes: Sequence[str], config: Localiz
     """
     verdict, best = case.verdict, best_detections(case.verdict)
     caption = (
-        f"{case.role.capitalize()}: {case.video}, average precision {_number(verdict.ap)}, {sum(verdict.found)} of "
+        f"{case.role.capitalize()}: {case.video}, average precision {_number(verdict.ap)}, {sum(verdict.recalled)} of "
         f"{len(verdict.annotations)} annotations found at tIoU {tiou_key(at)}. Filled detections are true positives, "
         f"hollow ones false, with their scores; the {len(best)} best of {len(verdict.detections)}. Class activations "
         f"as localization takes them ({config.activation}). Behind them lie the annotations."
@@ -66,13 +66,13 @@ def best_detections(verdict: Verdict) -> list[tuple[Any, str]]:
 
 def classes_shown(verdict: Verdict, classes: Sequence[str]) -> list[str]:
     """Annotated classes, then those of the best detections, as many as can be told apart."""
-    names = [one.label for one in (*verdict.annotations, *(one for one, _ in best_detections(verdict)))]
+    names = [segment.label for segment in (*verdict.annotations, *(segment for segment, _ in best_detections(verdict)))]
     return [name for name in dict.fromkeys(names) if name in classes][:_CLASSES]
 
 
 def annotation_bars(verdict: Verdict, colours: Mapping[str, str]) -> list[Bar]:
     """The ground truth, coloured by class."""
-    return [Bar(one, colours.get(one.label, GREY)) for one in verdict.annotations]
+    return [Bar(annotation, colours.get(annotation.label, GREY)) for annotation in verdict.annotations]
 
 
 def edges_of(grid: SnippetGrid) -> NDArray[np.float64]:
@@ -102,12 +102,12 @@ def _figure(case: Case, classes: Sequence[str], config: LocalizeConfig) -> "Figu
 
 def _attention(activations: Activations, edges: NDArray[np.float64]) -> list[Curve]:
     """Of the head, and dashed of each stream."""
-    alone = {name: one.attention for name, one in _streams(activations).items() if one.attention is not None}
+    alone = {name: answer.attention for name, answer in _streams(activations).items() if answer.attention is not None}
     lines = dict(zip(alone, PART_LINES, strict=False))
-    made = [Curve(edges, alone[name], GREY, line, name) for name, line in lines.items()]
+    curves = [Curve(edges, alone[name], GREY, line, name) for name, line in lines.items()]
     if activations.attention is not None:
-        made.append(Curve(edges, activations.attention, INK, name="fused" if alone else ""))
-    return made
+        curves.append(Curve(edges, activations.attention, INK, name="fused" if alone else ""))
+    return curves
 
 
 def _streams(activations: Activations) -> dict[str, Activations]:
@@ -117,9 +117,9 @@ def _streams(activations: Activations) -> dict[str, Activations]:
     }
 
 
-def _scores(activations: Activations, classes: Sequence[str], most: int = 3) -> str:
+def _scores(activations: Activations, classes: Sequence[str], count: int = 3) -> str:
     """The video scores in words, the best of them."""
-    order = np.argsort(-activations.video_scores, kind="stable")[:most]
+    order = np.argsort(-activations.video_scores, kind="stable")[:count]
     return ",  ".join(f"{classes[i]} {activations.video_scores[i]:.2f}" for i in order)
 
 

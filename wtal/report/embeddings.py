@@ -63,8 +63,8 @@ def tsne(vectors: NDArray[np.float32], seed: int) -> Floats:
         return np.stack([np.arange(len(vectors)), np.zeros(len(vectors))], axis=1).astype(np.float64)
     reduced = _reduced(_unit(vectors))
     perplexity = min(_PERPLEXITY, len(vectors) ** 0.5)
-    made: Floats = TSNE(2, perplexity=perplexity, init="pca", random_state=seed).fit_transform(reduced)
-    return made
+    positions: Floats = TSNE(2, perplexity=perplexity, init="pca", random_state=seed).fit_transform(reduced)
+    return positions
 
 
 def neighbours_alike(points: Points) -> tuple[float, float]:

@@ -5,7 +5,7 @@ import numpy as np
 from wtal.eval.diagnosis import SLICES, Diagnosis
 from wtal.eval.outcomes import ERRORS, NEAR, OUTCOMES
 from wtal.eval.thresholds import tiou_key
-from wtal.report.page import Picture, Section, Table
+from wtal.report.page import PageTable, Picture, Section
 from wtal.report.style import (
     BLUE,
     GREEN,
@@ -35,16 +35,16 @@ _COLOURS = {
 }
 
 
-def error_sections(found: Diagnosis, k: int) -> tuple[Section, ...]:
+def error_sections(diagnosis: Diagnosis, k: int) -> tuple[Section, ...]:
     """Where the points go at all thresholds; the rest at the `k`-th of them."""
-    return (_points(found), _false_positives(found, k))
+    return (_points(diagnosis), _false_positives(diagnosis, k))
 
 
-def _points(found: Diagnosis) -> Section:
-    cost = found.removal
+def _points(diagnosis: Diagnosis) -> Section:
+    cost = diagnosis.removal
     layers = {"mAP": 100 * cost.mean_ap, **dict(zip(ERRORS, 100 * cost.shared.T, strict=True))}
     layers["missed"] = 100 * (1 - cost.recall)
-    keys = [tiou_key(tiou) for tiou in found.tious]
+    keys = [tiou_key(tiou) for tiou in diagnosis.tious]
     figure, (axes,) = canvas(height=4.2)
     stack(axes, {name: values.tolist() for name, values in layers.items()}, _COLOURS)
     few_ticks(axes, keys)
@@ -60,30 +60,30 @@ def _points(found: Diagnosis) -> Section:
         "among the kinds: the gain of removing one, averaged over all orders in which they can be removed. So the "
         "rows of a column sum to 100."
     )
-    table = Table("Percent of mAP, by threshold", rows)
+    table = PageTable("Percent of mAP, by threshold", rows)
     return Section("Where the points go", text, (table,), (Picture("points", caption, figure),))
 
 
-def _false_positives(found: Diagnosis, k: int) -> Section:
-    here = f"tIoU {tiou_key(found.tious[k])}"
+def _false_positives(diagnosis: Diagnosis, k: int) -> Section:
+    tiou = f"tIoU {tiou_key(diagnosis.tious[k])}"
     text = (
-        f"At {here}. A false positive is named by the annotation of its video that it overlaps most. It is a duplicate "
+        f"At {tiou}. A false positive is named by the annotation of its video that it overlaps most. It is a duplicate "
         "(own class, reaches the threshold, but another detection has taken the annotation), a wrong label (another "
         f"class, reaches the threshold), an error of localization (own class, tIoU from {NEAR} on), a confusion "
         f"(another class, likewise), or background (below {NEAR}). G is the number of annotations of a class; its "
         "best-scored G detections are the first bar, the next G the second."
     )
     tops: dict[str, int | None] = {"1G": 1, "3G": 3, f"{SLICES}G": SLICES, "all": None}
-    counts = {name: found.among_best(times)[k] for name, times in tops.items()}
-    some = [i for i, _ in enumerate(OUTCOMES) if counts["all"][i] or i < len(OUTCOMES) - 1]
-    rows = {OUTCOMES[i]: {name: f"{row[i]}" for name, row in counts.items()} for i in some}
+    counts = {name: diagnosis.among_best(times)[k] for name, times in tops.items()}
+    listed = [i for i, _ in enumerate(OUTCOMES) if counts["all"][i] or i < len(OUTCOMES) - 1]
+    rows = {OUTCOMES[i]: {name: f"{row[i]}" for name, row in counts.items()} for i in listed}
     rows["detections"] = {name: f"{row.sum()}" for name, row in counts.items()}
-    table = Table(f"Detections at {here}, among the best-scored of each class", rows)
-    return Section("False positives", text, (table,), (_ranks(found, k), _gains(found, k)))
+    table = PageTable(f"Detections at {tiou}, among the best-scored of each class", rows)
+    return Section("False positives", text, (table,), (_ranks(diagnosis, k), _gains(diagnosis, k)))
 
 
-def _ranks(found: Diagnosis, k: int) -> Picture:
-    counts = found.counts[k]
+def _ranks(diagnosis: Diagnosis, k: int) -> Picture:
+    counts = diagnosis.counts[k]
     names = [*(f"{i}G" for i in range(1, SLICES + 1)), "rest"]
     last = max((i for i, row in enumerate(counts) if row.sum()), default=0)
     shares = 100 * counts[: last + 1] / np.maximum(counts[: last + 1].sum(axis=1, keepdims=True), 1)
@@ -93,27 +93,27 @@ def _ranks(found: Diagnosis, k: int) -> Picture:
     few_ticks(axes, names[: last + 1])
     axes.set_ylim(0, 100)
     label(axes, "rank by score within a class, in slices of G", "percent of the slice's detections")
-    caption = f"What the detections of each slice of ranks are, at tIoU {tiou_key(found.tious[k])}."
+    caption = f"What the detections of each slice of ranks are, at tIoU {tiou_key(diagnosis.tious[k])}."
     return Picture("errors-by-rank", caption, figure)
 
 
-def _gains(found: Diagnosis, k: int) -> Picture:
-    alone, shared = 100 * found.removal.alone[k], 100 * found.removal.shared[k]
+def _gains(diagnosis: Diagnosis, k: int) -> Picture:
+    alone, shared = 100 * diagnosis.removal.alone[k], 100 * diagnosis.removal.shared[k]
     figure, (axes,) = canvas(height=3.0)
-    places = np.arange(len(ERRORS))
+    positions = np.arange(len(ERRORS))
     colours = [_COLOURS[name] for name in ERRORS]
-    axes.bar(places - 0.2, alone, 0.36, color=colours)
-    axes.bar(places + 0.2, shared, 0.36, color=[pale(colour) for colour in colours])
+    axes.bar(positions - 0.2, alone, 0.36, color=colours)
+    axes.bar(positions + 0.2, shared, 0.36, color=[pale(colour) for colour in colours])
     top = max(1.0, *alone, *shared)
     for side, values in ((-0.2, alone), (0.2, shared)):
-        for place, value in enumerate(values):
-            write(axes, place + side, value + 0.02 * top, f"{value:.1f}", va="bottom")
+        for position, value in enumerate(values):
+            write(axes, position + side, value + 0.02 * top, f"{value:.1f}", va="bottom")
     axes.set_ylim(0, 1.15 * top)
-    axes.set_xticks(places, ERRORS)
+    axes.set_xticks(positions, ERRORS)
     label(axes, "", "points of mAP gained")
     caption = (
-        f"mAP that would be gained at tIoU {tiou_key(found.tious[k])}: full colour, with only these false positives "
-        "removed; pale, their share when all kinds are removed. The pale ones sum to recall less mAP."
+        f"mAP that would be gained at tIoU {tiou_key(diagnosis.tious[k])}: full colour, with only these false "
+        "positives removed; pale, their share when all kinds are removed. The pale ones sum to recall less mAP."
     )
     return Picture("gains", caption, figure)
 

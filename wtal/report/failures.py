@@ -6,86 +6,86 @@ from collections.abc import Mapping
 from wtal.data.segments import Annotation, Detection
 from wtal.eval.per_video import Verdict, nearest
 from wtal.eval.thresholds import tiou_key
-from wtal.report.page import Table
+from wtal.report.page import PageTable
 
 Verdicts = Mapping[str, Verdict]
 
 _ROWS = 10
 
 
-def worst_videos(verdicts: Verdicts, at: float, most: int = _ROWS) -> Table:
+def worst_videos(verdicts: Verdicts, tiou: float, most: int = _ROWS) -> PageTable:
     """The videos of the lowest average precision, lowest first."""
     ranked = sorted((name for name in verdicts if verdicts[name].ap is not None), key=lambda name: _ap(verdicts[name]))
     rows = {name: _video(verdicts[name]) for name in ranked[:most]}
-    caption = f"Videos of the lowest average precision (percent); found, missed and false at tIoU {tiou_key(at)}"
-    return Table(caption, rows)
+    caption = f"Videos of the lowest average precision (percent); found, missed and false at tIoU {tiou_key(tiou)}"
+    return PageTable(caption, rows)
 
 
-def surest_false_positives(verdicts: Verdicts, at: float, most: int = _ROWS) -> Table:
+def surest_false_positives(verdicts: Verdicts, tiou: float, most: int = _ROWS) -> PageTable:
     """The false positives of the highest scores, all videos together."""
-    wrong = [(one, kind, name) for name, found in verdicts.items() for one, kind in found.wrong]
+    wrong = [(detection, kind, name) for name, verdict in verdicts.items() for detection, kind in verdict.wrong]
     ranked = sorted(wrong, key=lambda row: -row[0].score)[:most]
     rows = {
-        f"{place}. {name}": {
-            "class": one.label,
-            "seconds": _seconds(one),
-            "score": f"{one.score:.3f}",
+        f"{rank}. {name}": {
+            "class": detection.label,
+            "seconds": _seconds(detection),
+            "score": f"{detection.score:.3f}",
             "error": kind,
-            "overlaps": _overlaps(one, verdicts[name]),
+            "overlaps": _overlaps(detection, verdicts[name]),
         }
-        for place, (one, kind, name) in enumerate(ranked, 1)
+        for rank, (detection, kind, name) in enumerate(ranked, 1)
     }
-    caption = f"False positives of the highest scores at tIoU {tiou_key(at)}"
-    return Table(caption, rows)
+    caption = f"False positives of the highest scores at tIoU {tiou_key(tiou)}"
+    return PageTable(caption, rows)
 
 
 def missed_annotations(
-    verdicts: Verdicts, scores: Mapping[str, Mapping[str, float]], at: float, most: int = _ROWS
-) -> Table:
+    verdicts: Verdicts, scores: Mapping[str, Mapping[str, float]], tiou: float, most: int = _ROWS
+) -> PageTable:
     """The annotations that no detection took: those first that no detection of their class comes near.
 
     `scores` are video -> class -> video score: where it is low, the class was not looked for.
     """
-    missed = [(one, name) for name, found in verdicts.items() for one in found.missed]
+    missed = [(annotation, name) for name, verdict in verdicts.items() for annotation in verdict.missed]
     near = {row: nearest(row[0], verdicts[row[1]].detections, own=True) for row in missed}
     ranked = sorted(missed, key=lambda row: (near[row][0], -row[0].duration))[:most]
     rows = {
-        f"{place}. {name}": {
-            "class": one.label,
-            "seconds": _seconds(one),
-            "length": f"{one.duration:.1f} s",
-            "video score": f"{scores[name].get(one.label, 0.0):.3f}",
-            "nearest of its class": f"tIoU {near[one, name][0]:.2f}",
-            "nearest of another": _near(nearest(one, verdicts[name].detections, own=False)),
+        f"{rank}. {name}": {
+            "class": annotation.label,
+            "seconds": _seconds(annotation),
+            "length": f"{annotation.duration:.1f} s",
+            "video score": f"{scores[name].get(annotation.label, 0.0):.3f}",
+            "nearest of its class": f"tIoU {near[annotation, name][0]:.2f}",
+            "nearest of another": _near(nearest(annotation, verdicts[name].detections, own=False)),
         }
-        for place, (one, name) in enumerate(ranked, 1)
+        for rank, (annotation, name) in enumerate(ranked, 1)
     }
-    caption = f"Annotations that no detection found at tIoU {tiou_key(at)}, {len(ranked)} of {len(missed)}"
-    return Table(caption, rows)
+    caption = f"Annotations that no detection found at tIoU {tiou_key(tiou)}, {len(ranked)} of {len(missed)}"
+    return PageTable(caption, rows)
 
 
 def _video(verdict: Verdict) -> dict[str, str]:
-    near = [nearest(one, verdict.detections, own=True)[0] for one in verdict.annotations]
+    near = [nearest(annotation, verdict.detections, own=True)[0] for annotation in verdict.annotations]
     return {
         "AP": f"{100 * _ap(verdict):.1f}",
-        "found": f"{sum(verdict.found)} of {len(verdict.annotations)}",
+        "found": f"{sum(verdict.recalled)} of {len(verdict.annotations)}",
         "nearest": f"{sum(near) / max(1, len(near)):.2f}",
         "what went wrong": _wrong(verdict),
     }
 
 
 def _wrong(verdict: Verdict) -> str:
-    missed = _counted(Counter(one.label for one in verdict.missed))
+    missed = _counted(Counter(annotation.label for annotation in verdict.missed))
     before = _counted(Counter(kind for _, kind in _costly(verdict)))
-    parts = [f"misses {missed}" if missed else "", f"ranks false before true: {before}" if before else ""]
+    sentences = [f"misses {missed}" if missed else "", f"ranks false before true: {before}" if before else ""]
     otherwise = "places loosely" if _ap(verdict) < 1 else "nothing"
-    return "; ".join(part for part in parts if part) or otherwise
+    return "; ".join(part for part in sentences if part) or otherwise
 
 
 def _costly(verdict: Verdict) -> list[tuple[Detection, str]]:
     """False positives ranked before the last true one; all where there is none."""
     pairs = [*zip(verdict.detections, verdict.outcomes, strict=True)]
-    true = [place for place, (_, kind) in enumerate(pairs) if kind == "true positive"]
+    true = [rank for rank, (_, kind) in enumerate(pairs) if kind == "true positive"]
     end = true[-1] if true else len(pairs)
     return [pair for pair in pairs[:end] if pair in verdict.wrong]
 
@@ -94,13 +94,13 @@ def _counted(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{number} {name}" for name, number in sorted(counts.items()))
 
 
-def _overlaps(one: Detection, verdict: Verdict) -> str:
-    found = max((nearest(one, verdict.annotations, own) for own in (True, False)), key=lambda pair: pair[0])
-    return _near(found)
+def _overlaps(detection: Detection, verdict: Verdict) -> str:
+    closest = max((nearest(detection, verdict.annotations, own) for own in (True, False)), key=lambda pair: pair[0])
+    return _near(closest)
 
 
-def _near(found: tuple[float, str]) -> str:
-    return f"{found[1]}, tIoU {found[0]:.2f}" if found[1] else "-"
+def _near(closest: tuple[float, str]) -> str:
+    return f"{closest[1]}, tIoU {closest[0]:.2f}" if closest[1] else "-"
 
 
 def _ap(verdict: Verdict) -> float:

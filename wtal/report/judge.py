@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from wtal.eval.curves import Curve
+from wtal.eval.curves import PrecisionRecallCurve
 from wtal.eval.proposals import ProposalEvaluation
 from wtal.eval.thresholds import tiou_key
 from wtal.report.page import Picture
@@ -26,19 +26,19 @@ def few_tious(tious: Sequence[float]) -> tuple[float, ...]:
 
     Where none of these is among them, the first, the middle and the last.
     """
-    usual = [tiou for tiou in tious if any(abs(tiou - one) < 1e-9 for one in _SHOWN)]
+    usual = [tiou for tiou in tious if any(abs(tiou - usual_tiou) < 1e-9 for usual_tiou in _SHOWN)]
     if usual or len(tious) <= len(_LINES):
         return tuple(usual or tious)[: len(_LINES)]
     return (tious[0], tious[len(tious) // 2], tious[-1])
 
 
-def precision_by_tiou(found: Mapping[str, Mapping[float, float]]) -> Picture:
+def precision_by_tiou(by_name: Mapping[str, Mapping[float, float]]) -> Picture:
     """Name of a file or seed -> threshold -> mAP, all at the same thresholds."""
     figure, (axes,) = canvas(height=3.2)
-    tious = [*next(iter(found.values()))]
-    mean = {tiou: fmean(one[tiou] for one in found.values()) for tiou in tious}
-    if len(found) > 1:
-        for by_tiou in found.values():
+    tious = [*next(iter(by_name.values()))]
+    mean = {tiou: fmean(precision[tiou] for precision in by_name.values()) for tiou in tious}
+    if len(by_name) > 1:
+        for by_tiou in by_name.values():
             axes.plot(tious, _percent(by_tiou.values()), color=FAINT, linewidth=0.8, alpha=0.7)
     axes.plot(tious, _percent(mean.values()), color=BLUE, linewidth=2, marker="o", markersize=5)
     for tiou in tious if len(tious) <= 15 else ():
@@ -51,13 +51,13 @@ def precision_by_tiou(found: Mapping[str, Mapping[float, float]]) -> Picture:
             fontsize=8.5,
             color=INK,
         )
-    axes.set_ylim(0, max(5.0, 118 * max(value for one in found.values() for value in one.values())))
+    axes.set_ylim(0, max(5.0, 118 * max(value for precision in by_name.values() for value in precision.values())))
     label(axes, "threshold of tIoU", "mAP (%)")
-    seeds = f"; the thin lines are {len(found)} seeds, the thick one is their mean" if len(found) > 1 else ""
+    seeds = f"; the thin lines are {len(by_name)} seeds, the thick one is their mean" if len(by_name) > 1 else ""
     return Picture("map-by-tiou", f"Mean average precision at each threshold of tIoU{seeds}.", figure)
 
 
-def precision_recall_curves(curves: Mapping[str, Sequence[Curve]], tious: Sequence[float]) -> Picture:
+def precision_recall_curves(curves: Mapping[str, Sequence[PrecisionRecallCurve]], tious: Sequence[float]) -> Picture:
     """Class -> its curve at each of the thresholds (three at most): every class, or of many the best and the worst."""
     ranked = sorted(curves, key=lambda name: -fmean(curve.ap for curve in curves[name]))
     chosen = ranked if len(ranked) <= _PANELS else [*ranked[: _PANELS // 2], *ranked[-_PANELS // 2 :]]
@@ -81,8 +81,8 @@ def precision_recall_curves(curves: Mapping[str, Sequence[Curve]], tious: Sequen
     return Picture("precision-recall", caption, figure)
 
 
-def _panel(axes: "Axes", name: str, found: Sequence[Curve], tious: Sequence[float]) -> None:
-    for tiou, curve, (colour, width) in zip(tious, found, _LINES, strict=False):
+def _panel(axes: "Axes", name: str, curves: Sequence[PrecisionRecallCurve], tious: Sequence[float]) -> None:
+    for tiou, curve, (colour, width) in zip(tious, curves, _LINES, strict=False):
         recall, precision = np.r_[0, curve.recall], np.r_[curve.precision[:1], curve.precision]
         if not len(curve.recall):
             recall = precision = np.zeros(1)
@@ -95,26 +95,26 @@ def _panel(axes: "Axes", name: str, found: Sequence[Curve], tious: Sequence[floa
     axes.set_xticks([0, 50, 100])
     axes.set_yticks([0, 50, 100])
     axes.set_title(_short(name), fontsize=8.5, color=INK, loc="left", pad=3, parse_math=False)
-    mean = 100 * fmean(curve.ap for curve in found)
+    mean = 100 * fmean(curve.ap for curve in curves)
     axes.set_title(f"{mean:.1f}", fontsize=8.5, color=FAINT, loc="right", pad=3)
 
 
-def recall_by_proposals(found: ProposalEvaluation) -> Picture:
+def recall_by_proposals(evaluation: ProposalEvaluation) -> Picture:
     """Average recall against the average number of proposals a video."""
     figure, (axes,) = canvas(height=3.4)
-    axes.plot(found.numbers, 100 * found.average_recall, color=INK, linewidth=2.2, label="average recall")
-    some = few_tious([tiou for tiou in found.tious if tiou in (0.5, 0.75, 0.95)] or found.tious)
-    for tiou, colour in zip(some, (GREEN, BLUE, ORANGE), strict=False):
-        row = found.recall[found.tious.index(tiou)]
-        axes.plot(found.numbers, 100 * row, color=colour, linewidth=1.3, label=f"tIoU {tiou_key(tiou)}")
-    axes.set_xlim(0, found.numbers[-1])
+    axes.plot(evaluation.numbers, 100 * evaluation.average_recall, color=INK, linewidth=2.2, label="average recall")
+    drawn = few_tious([tiou for tiou in evaluation.tious if tiou in (0.5, 0.75, 0.95)] or evaluation.tious)
+    for tiou, colour in zip(drawn, (GREEN, BLUE, ORANGE), strict=False):
+        row = evaluation.recall[evaluation.tious.index(tiou)]
+        axes.plot(evaluation.numbers, 100 * row, color=colour, linewidth=1.3, label=f"tIoU {tiou_key(tiou)}")
+    axes.set_xlim(0, evaluation.numbers[-1])
     axes.set_ylim(0, 103)
     label(axes, "average number of proposals a video", "recall (%)")
     legend(axes)
-    span = f"{tiou_key(found.tious[0])} to {tiou_key(found.tious[-1])}"
+    span = f"{tiou_key(evaluation.tious[0])} to {tiou_key(evaluation.tious[-1])}"
     caption = (
         "Recall of annotations by detections as class-agnostic proposals; the black line is the mean over "
-        f"{len(found.tious)} thresholds from {span}, and {100 * found.area:.1f} % of the area lies under it."
+        f"{len(evaluation.tious)} thresholds from {span}, and {100 * evaluation.area:.1f} % of the area lies under it."
     )
     return Picture("average-recall", caption, figure)
 

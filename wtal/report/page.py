@@ -29,7 +29,7 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Table:
+class PageTable:
     """Row -> column -> what stands there, ready to be read; a row may lack columns."""
 
     caption: str
@@ -42,7 +42,7 @@ class Section:
 
     title: str
     text: str = ""
-    tables: tuple[Table, ...] = ()
+    tables: tuple[PageTable, ...] = ()
     pictures: tuple[Picture, ...] = ()
 
 
@@ -132,7 +132,7 @@ def _picture(picture: Picture, content: bytes) -> str:
     return f"<figure>{image}<figcaption>{escape(picture.caption)}</figcaption></figure>"
 
 
-def _table(table: Table) -> str:
+def _table(table: PageTable) -> str:
     columns = list(dict.fromkeys(column for row in table.rows.values() for column in row))
     head = "".join(f'<th scope="col">{escape(column)}</th>' for column in columns)
     body = "\n".join(

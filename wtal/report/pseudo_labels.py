@@ -10,27 +10,29 @@ from wtal.report.page import Picture
 from wtal.report.style import GREY, INK
 from wtal.report.timeline import Bars, Curve, Curves, Track, timeline
 
-Array = NDArray[np.float32]
+Values = NDArray[np.float32]
 
 
 def pseudo_label_picture(
-    name: str, case: Case, stages: Mapping[str, Mapping[str, Array]], classes: Sequence[str]
+    name: str, case: Case, stages: Mapping[str, Mapping[str, Values]], classes: Sequence[str]
 ) -> Picture:
     """Stage -> name -> values: class probabilities (T, C) or more, a track each; action (T,), a track for all of them.
 
     Of classes those that the video shows are drawn; of action the last is the pseudo label, and lies behind.
     """
-    labels = list(dict.fromkeys(one.label for one in case.verdict.annotations if one.label in classes))
+    labels = list(
+        dict.fromkeys(annotation.label for annotation in case.verdict.annotations if annotation.label in classes)
+    )
     colours = class_colours(classes, labels)
-    shown = {label: colours[label] for label in labels if label in colours}
+    class_colour = {label: colours[label] for label in labels if label in colours}
     truth, edges = annotation_bars(case.verdict, colours), edges_of(case.grid)
     tracks: list[Track] = [Bars("annotations", truth)]
-    for number, (stage, made) in enumerate(stages.items()):
-        for what, values in made.items():
+    for number, (stage, values_by_name) in enumerate(stages.items()):
+        for what, values in values_by_name.items():
             if values.ndim == 2:
-                curves = [Curve(edges, values[:, classes.index(label)], shown[label]) for label in shown]
+                curves = [Curve(edges, values[:, classes.index(label)], class_colour[label]) for label in class_colour]
                 tracks.append(Curves(f"{stage} {what}".strip(), curves))
-        if action := {what: values for what, values in made.items() if values.ndim == 1}:
+        if action := {what: values for what, values in values_by_name.items() if values.ndim == 1}:
             tracks.append(Curves(stage, _action(edges, action, named=number == 0)))
     caption = (
         f"{case.role.capitalize()}: {case.video}. What its snippets would be taught were it a training video, and what "
@@ -38,15 +40,18 @@ def pseudo_label_picture(
     )
     if len(stages) > 1:
         caption += " What the parameters at the end of an iteration make is taught in the next."
-    return Picture(name, caption, timeline(case.grid.duration, tracks, case.video, shown, truth))
+    return Picture(name, caption, timeline(case.grid.duration, tracks, case.video, class_colour, truth))
 
 
-def _action(edges: NDArray[np.float64], made: Mapping[str, Array], named: bool) -> list[Curve]:
+def _action(edges: NDArray[np.float64], action: Mapping[str, Values], named: bool) -> list[Curve]:
     """The pseudo label behind what it is made of, of which the last is the whole of the others."""
-    *parts, whole, last = made if len(made) > 1 else (*made, *made)
-    behind = Curve(edges, made[last], GREY, name=last if named else "", filled=True)
-    lines = {**dict(zip(parts, PART_LINES, strict=False)), whole: "-"}
+    *factors, product, last = action if len(action) > 1 else (*action, *action)
+    behind = Curve(edges, action[last], GREY, name=last if named else "", filled=True)
+    lines = {**dict(zip(factors, PART_LINES, strict=False)), product: "-"}
     return [
         behind,
-        *(Curve(edges, made[one], GREY if one in parts else INK, lines[one], one if named else "") for one in lines),
+        *(
+            Curve(edges, action[key], GREY if key in factors else INK, lines[key], key if named else "")
+            for key in lines
+        ),
     ]

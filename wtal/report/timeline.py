@@ -108,11 +108,11 @@ def lanes_of(segments: Sequence[Segment]) -> list[int]:
     """The first row, counted from 1, that is free for each segment in turn."""
     taken: list[list[Segment]] = []
     rows = []
-    for one in segments:
-        free = (i for i, row in enumerate(taken) if all(one.end <= o.start or o.end <= one.start for o in row))
+    for segment in segments:
+        free = (i for i, row in enumerate(taken) if all(segment.end <= o.start or o.end <= segment.start for o in row))
         row = next(free, len(taken))
         taken += [[]] if row == len(taken) else []
-        taken[row].append(one)
+        taken[row].append(segment)
         rows.append(row + 1)
     return rows
 
@@ -138,23 +138,23 @@ def _plain(axes: "Axes") -> None:
 def _draw_curves(axes: "Axes", track: Curves, shade: Sequence[Bar]) -> None:
     for bar in shade:
         axes.axvspan(bar.segment.start, bar.segment.end, color=pale(bar.colour, 0.2), linewidth=0, zorder=0)
-    for one in track.curves:
-        options: dict[str, Any] = {"linewidth": 1.4, "linestyle": one.line}
-        if one.filled:
+    for curve in track.curves:
+        options: dict[str, Any] = {"linewidth": 1.4, "linestyle": curve.line}
+        if curve.filled:
             options = {"fill": True, "alpha": 0.45}
         axes.stairs(
-            one.values,
-            one.edges,
-            baseline=0 if one.filled else None,
-            color=one.colour,
-            label=one.name or None,
+            curve.values,
+            curve.edges,
+            baseline=0 if curve.filled else None,
+            color=curve.colour,
+            label=curve.name or None,
             **options,
         )
     if track.unit:
         axes.set_ylim(-0.04, 1.04)
         axes.set_yticks([0, 0.5, 1], ["0", "", "1"])
     axes.grid(axis="y", color=GRID, linewidth=0.6)
-    if any(one.name for one in track.curves):
+    if any(curve.name for curve in track.curves):
         axes.legend(
             loc="center left", bbox_to_anchor=(1.005, 0.5), frameon=False, fontsize=8, labelcolor=INK, handlelength=1.6
         )

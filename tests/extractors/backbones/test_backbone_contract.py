@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from tests.support.networks import every_name, made, shrink, takes_any
+from tests.support.networks import every_name, first_names, made, shrink, takes_any
 from wtal.extractors import create_backbone
 from wtal.extractors.backbone import described, variant_of
-from wtal.registry import BACKBONES
+from wtal.extractors.backbones import BACKBONES
 
 BIG = ("torchvision:swin3d_s", "torchvision:swin3d_b")
 """Left out: `torchvision:swin3d_t` is the same code with fewer layers, and theirs take seconds each to build."""
@@ -111,8 +111,10 @@ def ten_crops_are_clips(net):
 
 
 def cases():
+    """All variants; those that are not their leaf's first are slow, of which none is but all together are."""
+    first = first_names()
     return [
-        pytest.param(name, stream, id=f"{name}-{stream}")
+        pytest.param(name, stream, id=f"{name}-{stream}", marks=[] if name in first else pytest.mark.slow)
         for name in every_name()
         if name not in BIG
         for stream in BACKBONES.load(name).STREAMS

@@ -8,8 +8,9 @@ import pytest
 
 from tests.support.networks import first_names, made, shrink
 from tests.support.reference import SHARED, needs_shared
-from wtal.extractors.backbone import FrameSize
-from wtal.extractors.execution.assembly_line import Line
+from wtal.extractors.decoding.frame_size import FrameSize
+from wtal.extractors.execution.config import ExtractConfig
+from wtal.extractors.execution.extraction_line import ExtractionLine
 from wtal.extractors.execution.extractor import Extractor, ExtractorSpec
 
 NETWORKS = [name for name in first_names() if not name.startswith(("motion", "torchvision"))] + ["torchvision:mc3_18"]
@@ -22,7 +23,8 @@ SIZE = FrameSize(short_side=32, enlarge=False)
 
 
 def small(name, folder, batch=4):
-    extractor = Extractor(ExtractorSpec(made(name, folder), ("rgb",), weights=(("rgb", "random:0"),), batch=batch))
+    config = ExtractConfig(backbone=made(name, folder), streams=("rgb",))
+    extractor = Extractor(ExtractorSpec(config, weights=(("rgb", "random:0"),), batch=batch))
     extractor.size = SIZE
     return extractor
 
@@ -46,7 +48,7 @@ def change(tmp_path_factory):
     return two_pictures(tmp_path_factory.mktemp("videos") / "change.mp4")
 
 
-@pytest.mark.parametrize("name", [*NETWORKS, LONGEST])
+@pytest.mark.parametrize("name", [*NETWORKS, pytest.param(LONGEST, marks=pytest.mark.slow)])
 def test_what_changes_at_a_second_changes_at_its_snippet(name, change, tmp_path, monkeypatch):
     """A window that ends before the change gives the first picture's feature bit by bit, the next one another.
 
@@ -54,7 +56,7 @@ def test_what_changes_at_a_second_changes_at_its_snippet(name, change, tmp_path,
     """
     shrink(monkeypatch)
     extractor = small(name, tmp_path, batch=1)
-    with Line([extractor]) as line:
+    with ExtractionLine([extractor]) as line:
         found = line.run(change)[0]
     features, first = found.streams["rgb"], STRIDE // 2 - extractor.span // 2
     windows = [range(STRIDE * i + first, STRIDE * i + first + extractor.span) for i in range(len(features))]
@@ -83,6 +85,7 @@ def start_of(source, path, seconds):
     return path
 
 
+@pytest.mark.slow
 @needs_shared
 @pytest.mark.shared
 def test_real_and_odd_files_have_one_grid_in_all_networks(tmp_path, monkeypatch):
@@ -94,7 +97,7 @@ def test_real_and_odd_files_have_one_grid_in_all_networks(tmp_path, monkeypatch)
     videos = [odd / name for name in names] + [start_of(clip, tmp_path / clip.name, 1.75) for clip in clips]
     extractors = [small(name, tmp_path) for name in NETWORKS]
     i3d = NETWORKS.index("i3d")
-    with Line(extractors) as line:
+    with ExtractionLine(extractors) as line:
         for video in videos:
             found = line.run(video)
             grid = found[i3d].grid

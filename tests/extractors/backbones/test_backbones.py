@@ -17,16 +17,17 @@ from wtal.data.store import FeatureStore
 from wtal.errors import UsageError, WeightsError
 from wtal.extractors import create_backbone
 from wtal.extractors.backbone import ten_crops
-from wtal.extractors.execution.extractor import Extractor
+from wtal.extractors.backbones import BACKBONES
+from wtal.extractors.execution.extractor import FrameSource
 from wtal.extractors.weights import Weights, pin_of
 from wtal.pipeline.inspection.weights import published_weights
-from wtal.registry import BACKBONES
 
 TOY = '''
 """A toy: the mean colour of a clip's centre."""
 import numpy as np
 import torch
-from wtal.extractors.backbone import Backbone, Description, FrameSize, Pixels
+from wtal.extractors.backbone import Backbone, Description, Pixels
+from wtal.extractors.decoding.frame_size import FrameSize
 
 STREAMS = ("rgb",)
 FLOW = ""
@@ -138,8 +139,8 @@ def test_several_backbones_from_one_pass_are_those_of_their_own(toy, folder, tmp
 
 
 def test_one_pass_decodes_once(toy, folder, tmp_path, monkeypatch):
-    opened, own = [], Extractor.open
-    monkeypatch.setattr(Extractor, "open", lambda self, *rest: opened.append(rest) or own(self, *rest))
+    opened, own = [], FrameSource.open
+    monkeypatch.setattr(FrameSource, "open", lambda self, *rest: opened.append(rest) or own(self, *rest))
     names = ("--backbone", "toy", "--backbone", "toy:loud")
     wtal("extract", folder, *names, "--workspace", tmp_path / "ws")
     assert len(opened) == 2

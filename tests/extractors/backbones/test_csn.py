@@ -125,7 +125,7 @@ def before(net, layer, clips):
     return seen[0], given
 
 
-@pytest.fixture(scope="module", params=["ir", "ip"])
+@pytest.fixture(scope="module", params=["ir", pytest.param("ip", marks=pytest.mark.slow)])
 def published(request):
     """(variant, VMZ's network, its state in mmaction2's layout)."""
     net = vmz_net(request.param)

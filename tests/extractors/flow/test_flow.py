@@ -7,12 +7,12 @@ import cv2
 import numpy as np
 import pytest
 
+from tests.support.pictures import texture
 from wtal.errors import UsageError, WtalError
-from wtal.extractors.flow import dis
+from wtal.extractors.flow import FLOWS, dis
 from wtal.extractors.optical_flow import Implementation, create_flow, extend_edges, resolve_flow
 from wtal.extractors.tvl1 import opencv_cpu, opencv_cuda
 from wtal.extractors.tvl1.parameters import MIN_SIDE, Parameters, pyramid
-from wtal.registry import FLOWS
 
 METHODS = [
     "tvl1:numba",
@@ -31,12 +31,6 @@ def _keep_threads():
     threads = cv2.getNumThreads()
     yield
     cv2.setNumThreads(threads)
-
-
-def texture(height, width, seed=0, blur=2.0):
-    noise = np.random.default_rng(seed).standard_normal((height, width)).astype(np.float32)
-    smooth = cv2.GaussianBlur(noise, (0, 0), blur)
-    return cv2.normalize(smooth, None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8)
 
 
 def flow_of(method, first, second):

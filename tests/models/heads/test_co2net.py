@@ -38,13 +38,15 @@ def test_both_forms_equal_the_authors(name, classes):
     batch = SnippetBatch.from_features({"rgb": rgb, "flow": flow}, ours.labels)
     output = head(batch)
     found = {"cas": output.cas, "attn": output.attention}
-    assert_equal(found | {key: output.extras[key] for key in ("v_atn", "f_atn")}, ours.arrays)
+    assert_equal(
+        found | {"v_atn": output.extras["rgb_attention"], "f_atn": output.extras["flow_attention"]}, ours.arrays
+    )
     losses = head.loss(output, batch)
     total = sum(value.item() for value in losses.values())
     assert total == pytest.approx(ours.facts["losses"]["total"], rel=1e-5)
     others = {key: losses.pop(key) for key in ("norm", "guide")}
     assert_losses(losses, ours.facts["losses"], WEIGHTS)
-    mean = (output.attention + output.extras["v_atn"] + output.extras["f_atn"]).mean() / 3
+    mean = (output.attention + output.extras["rgb_attention"] + output.extras["flow_attention"]).mean() / 3
     assert others["norm"].item() == pytest.approx(0.8 * mean.item(), rel=1e-5)
 
 
@@ -103,7 +105,7 @@ def test_gradients_of_mutual_learning_go_to_the_learner():
     head, batch = make(), batch_of()
     output = head(batch)
     head.loss(output, batch)["mutual"].backward()
-    rgb, flow = output.extras["v_atn"], output.extras["f_atn"]
+    rgb, flow = output.extras["rgb_attention"], output.extras["flow_attention"]
     assert head.rgb_attention.third.weight.grad.abs().sum() > 0
     torch.testing.assert_close(((rgb - flow) ** 2).mean(), head.loss(output, batch)["mutual"])
 
@@ -127,9 +129,9 @@ def test_dropout_never_leaves_an_attention_of_one_half():
     batch = batch_of((40,))
     torch.manual_seed(1)
     right, theirs = (make(authors=authors, fusion_dropout=0.0).train() for authors in (False, True))
-    share = (theirs(batch).extras["v_atn"] == 0.5).float().mean()
+    share = (theirs(batch).extras["rgb_attention"] == 0.5).float().mean()
     assert share > 0.3
-    assert (right(batch).extras["v_atn"] == 0.5).float().mean() < 0.1
+    assert (right(batch).extras["rgb_attention"] == 0.5).float().mean() < 0.1
 
 
 def test_co_activity_is_the_authors_where_pairs_share_several_classes():

@@ -7,9 +7,10 @@ from tests.support.planted import STREAMS, WIDTH, planted_videos
 from wtal.data.batch import SnippetBatch
 from wtal.errors import UsageError, WeightsError
 from wtal.models import create_head, load_author_checkpoint
+from wtal.models.training.checkpoint import load_stage
 from wtal.models.training.config import TrainConfig
 from wtal.models.training.inputs import LabelledVideo
-from wtal.models.training.trainer import Trainer, load_stage
+from wtal.models.training.trainer import Trainer
 
 DIMS = dict.fromkeys(STREAMS, WIDTH)
 TERMS = ("cls", "smooth", "norm", "dist", "guide")

@@ -9,18 +9,11 @@ from hypothesis import strategies as st
 
 from wtal.data.grid import SnippetGrid
 from wtal.data.segments import Segment, tiou
-from wtal.models.localization.localize import (
-    Activations,
-    LocalizeConfig,
-    localize,
-    localize_many,
-    nms,
-    outer_inner,
-    runs_above,
-    select_classes,
-    soft_nms,
-    upsample,
-)
+from wtal.models.localization.config import LocalizeConfig
+from wtal.models.localization.localize import localize, localize_many
+from wtal.models.localization.proposals import outer_inner, runs_above
+from wtal.models.localization.signals import Activations, select_classes, upsample
+from wtal.models.localization.suppression import nms, soft_nms
 
 CLASSES = ("dive", "jump")
 signals = st.lists(st.floats(0, 1, width=32), min_size=1, max_size=40).map(np.array)
@@ -79,7 +72,7 @@ def test_hard_suppression_equals_a_plain_loop_and_is_idempotent(made, limit):
 @given(boxes)
 def test_soft_suppression_keeps_all_and_only_lowers(made):
     borders, scores = made
-    order, decayed = soft_nms(borders, scores, 0.3, keep=100)
+    order, decayed = soft_nms(borders, scores, 0.3, max_detections=100)
     assert sorted(order) == list(range(len(scores)))
     assert (decayed <= scores[order] + 1e-12).all()
     assert (np.diff(decayed) <= 1e-12).all()

@@ -10,8 +10,9 @@ from tests.support.reference import SHARED, needs_shared
 from wtal.data.grid import SnippetGrid
 from wtal.errors import ConfigError
 from wtal.models.localization.config import LocalizeConfig
-from wtal.models.localization.localize import Activations, localize_many
+from wtal.models.localization.localize import localize_many
 from wtal.models.localization.presets import PRESETS, preset_names, read_preset
+from wtal.models.localization.signals import Activations
 from wtal.pipeline.recipe import load_recipe, recipe_names
 
 PAPERS = ("basnet", "bm", "co2net", "facnet", "lgbm", "rskp", "stpn", "tscn", "um", "wtalc")

@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 
 from wtal.data.grid import SnippetGrid
 from wtal.errors import ConfigError, UsageError
-from wtal.models.localization.localize import Activations, LocalizeConfig, localize
+from wtal.models.localization.config import LocalizeConfig
+from wtal.models.localization.localize import localize
 from wtal.models.localization.proposals import outer_inner, runs_above, watershed
+from wtal.models.localization.signals import Activations
 from wtal.models.localization.suppression import nms, overlaps
 
 CLASSES = ("dive", "jump")

@@ -77,7 +77,8 @@ def test_removal_equals_a_plain_loop(made, most, kind, how, plus):
     naive = partial(naive_hard, most + (1e-9 if plus else 0), kind, plus, how == "fusion")
     extra = np.full(len(scores), plus) if plus else None
     assert_equals(
-        suppress(borders, scores, group, how, most, overlap=kind, plus=extra), by_group(naive, borders, scores, group)
+        suppress(borders, scores, group, how, most, overlap=kind, added_length=extra),
+        by_group(naive, borders, scores, group),
     )
 
 

@@ -13,9 +13,10 @@ from tests.support.planted import CLASSES, STREAMS, WIDTH, planted_videos
 from tests.support.reference import REPOSITORY
 from wtal.errors import ConfigError, WeightsError, WtalError
 from wtal.models import create_head
+from wtal.models.training.checkpoint import Checkpoint, load_trained
 from wtal.models.training.config import TrainConfig
 from wtal.models.training.inputs import LabelledVideo, Scaler, perturb_indices
-from wtal.models.training.trainer import Trainer, load_trained, newest_checkpoint
+from wtal.models.training.trainer import Trainer
 
 BASE = {"steps": 24, "batch_size": 4, "learning_rate": 1e-3, "sample_length": 30, "checkpoint_every": 4, "log_every": 2}
 
@@ -63,10 +64,10 @@ def test_a_stopped_run_ends_like_an_uninterrupted_one(tmp_path, settings):
             train(tmp_path / "cut", stop_after=stop, **settings)
     resumed = train(tmp_path / "cut", **settings)
     same(whole.head.state_dict(), resumed.head.state_dict())
-    left, right = newest_checkpoint(tmp_path / "whole"), newest_checkpoint(tmp_path / "cut")
-    assert left["step"] == right["step"] == 24
-    for key, state in left["optimizer"]["state"].items():
-        same(state, right["optimizer"]["state"][key])
+    left, right = Checkpoint.newest(tmp_path / "whole"), Checkpoint.newest(tmp_path / "cut")
+    assert left.step == right.step == 24
+    for key, state in left.optimizer["state"].items():
+        same(state, right.optimizer["state"][key])
     logs = [
         [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in (folder / "log.jsonl").open()]
         for folder in (tmp_path / "whole", tmp_path / "cut")
@@ -106,6 +107,7 @@ print(kills)
 """
 
 
+@pytest.mark.slow
 def test_kill_9_at_random_moments_changes_nothing(tmp_path):
     """The process itself is killed, again and again, wherever it may be: also while it writes a checkpoint."""
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
@@ -113,10 +115,10 @@ def test_kill_9_at_random_moments_changes_nothing(tmp_path):
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "10"
-    left, right = newest_checkpoint(tmp_path / "whole"), newest_checkpoint(tmp_path / "cut")
-    same(left["head"], right["head"])
-    for key, state in left["optimizer"]["state"].items():
-        same(state, right["optimizer"]["state"][key])
+    left, right = Checkpoint.newest(tmp_path / "whole"), Checkpoint.newest(tmp_path / "cut")
+    same(left.head, right.head)
+    for key, state in left.optimizer["state"].items():
+        same(state, right.optimizer["state"][key])
     assert [p.name for p in (tmp_path / "cut").glob("checkpoint-*")] == ["checkpoint-00000120.pt"]
 
 
@@ -249,7 +251,7 @@ def test_a_damaged_checkpoint_is_named(tmp_path):
     file = next(tmp_path.glob("checkpoint-*.pt"))
     file.write_bytes(file.read_bytes()[:100])
     with pytest.raises(WeightsError, match=r"checkpoint-.*is damaged"):
-        newest_checkpoint(tmp_path)
+        Checkpoint.newest(tmp_path)
 
 
 def test_an_unfinished_run_is_not_used(tmp_path):

@@ -11,9 +11,10 @@ from tests.support.planted import CLASSES, STREAMS, WIDTH, planted_videos
 from wtal.errors import ConfigError, UsageError
 from wtal.models.head import Head, HeadOutput
 from wtal.models.layers.late_fusion import LateFusion, weighted_mean
+from wtal.models.training.checkpoint import Checkpoint, load_stage, load_trained
 from wtal.models.training.config import TrainConfig
 from wtal.models.training.inputs import LabelledVideo, Scaler, choose_pairs, training_batch
-from wtal.models.training.trainer import Trainer, load_stage, load_trained, newest_checkpoint, steps_of
+from wtal.models.training.trainer import Trainer, steps_of
 
 BASE = {"steps": 12, "batch_size": 4, "learning_rate": 1e-2, "sampling": "full", "checkpoint_every": 5}
 
@@ -145,8 +146,8 @@ def test_epochs_count_passes_over_the_videos(tmp_path):
     assert steps_of(TrainConfig(epochs=5, batch_size=4), 9) == 5 * math.ceil(9 / 4)
     assert steps_of(TrainConfig(steps=7), 9) == 7
     train(tmp_path, Recorder(), epochs=2)
-    state = newest_checkpoint(tmp_path)
-    assert state["step"] == state["steps"] == 6
+    state = Checkpoint.newest(tmp_path)
+    assert state.step == state.steps == 6
 
 
 def test_late_fusion_trains_every_stream_and_hands_hooks_on(tmp_path):

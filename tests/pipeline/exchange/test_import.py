@@ -1,8 +1,7 @@
-"""Published features and authors' checkpoints into a workspace; stores of different rates on one grid."""
+"""Published features and authors' checkpoints into a workspace."""
 
 import json
 import pickle
-from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -11,10 +10,7 @@ from click.testing import CliRunner
 
 from tests.support.planted import CLASSES, WIDTH, planted_videos
 from wtal.cli import main
-from wtal.data.grid import SnippetGrid
 from wtal.data.store import FeatureStore
-from wtal.data.store.resample import resampled
-from wtal.data.store.writer import StoreWriter
 from wtal.models import create_head
 
 RATE = 16 / 25
@@ -267,54 +263,3 @@ def test_a_checkpoint_that_holds_code_is_not_run(published):
     assert result.exit_code == 1
     assert "run its code" in result.stderr
     assert "code was run" not in result.output
-
-
-def write_store(path, stream, fps, stride, seconds, dim, backbone, ids=("a", "b")):
-    writer = StoreWriter.open(path, {"backbone": backbone})
-    for video in ids:
-        grid = SnippetGrid(Fraction(fps), int(seconds * fps), Fraction(stride), stride)
-        values = np.repeat(grid.centers()[:, None], dim, axis=1).astype(np.float32)
-        writer.write(video, grid, {stream: values}, {"reader": "none"}, "mark")
-    return writer.publish().path
-
-
-def test_streams_of_two_rates_meet_on_one_grid(tmp_path):
-    """Features that say what second they are of still say so on the other's grid."""
-    rgb = write_store(tmp_path / "rgb", "rgb", 2, 1, 30, 3, "official", ids=("a", "b", "c"))
-    flow = write_store(tmp_path / "flow", "flow", 25, 16, 30, 2, "i3d")
-    for place, wanted in (("1", rgb), ("2", flow)):
-        result = call("merge", rgb, flow, "--grid", place, "--workspace", tmp_path / "workspace")
-        assert result.exit_code == 0, result.output
-        assert "left out, not in every store: 1 videos (first: c)" in result.stderr
-        merged, target = FeatureStore.open(result.stdout.strip()), FeatureStore.open(wanted)
-        assert set(merged.ids) == {"a", "b"}
-        assert merged.dims == {"rgb": 3, "flow": 2}
-        grid = merged.grid("a")
-        assert grid == target.grid("a")
-        seconds = grid.centers()[1:-1]
-        for values in merged["a"].streams.values():
-            np.testing.assert_allclose(values[1:-1, 0], seconds, atol=1e-5)
-        own = next(iter(target.dims))
-        assert np.array_equal(merged["a"].streams[own], target["a"].streams[own])
-
-
-def test_what_cannot_be_merged_is_refused(tmp_path):
-    one = write_store(tmp_path / "one", "rgb", 2, 1, 10, 3, "x")
-    same = write_store(tmp_path / "same", "rgb", 4, 1, 10, 3, "y")
-    other = write_store(tmp_path / "other", "flow", 2, 1, 10, 3, "y", ids=("z",))
-    for stores, words in (((one,), "two stores or more"), ((one, same), "stream 'rgb'"), ((one, other), "no video")):
-        result = call("merge", *stores, "--workspace", tmp_path / "workspace")
-        assert result.exit_code == 2
-        assert words in result.stderr
-    assert call("merge", one, other, "--grid", "3", "--workspace", tmp_path).exit_code == 2
-
-
-@pytest.mark.parametrize("frames", [1, 2, 40])
-def test_resampling_keeps_the_ends_and_short_videos(frames):
-    grid, target = SnippetGrid(Fraction(2), frames, Fraction(1), 1), SnippetGrid(Fraction(25), 60, Fraction(16), 16)
-    values = np.arange(frames, dtype=np.float32)[:, None]
-    found = resampled(values, grid, target)
-    assert found.shape == (target.num_snippets, 1)
-    assert found.dtype == np.float32
-    assert values.min() <= found.min() <= found.max() <= values.max()
-    assert resampled(values, grid, grid) is values

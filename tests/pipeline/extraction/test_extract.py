@@ -125,8 +125,8 @@ from pathlib import Path
 import torch
 torch.set_num_threads(1)
 import wtal.extractors.execution.extractor
+from wtal.extractors.execution.config import ExtractConfig
 from wtal.pipeline.extraction.extract import extract
-from wtal.pipeline.recipe import ExtractConfig
 from wtal.pipeline.workspace import Workspace
 
 def start(videos, out):
@@ -245,6 +245,7 @@ def test_random_weights_stamp_the_store(folder, tmp_path):
     assert "random" in wtal("show", path).stdout
 
 
+@pytest.mark.slow
 @needs_shared
 def test_every_odd_file_in_one_call(tmp_path):
     """The ActivityNet clips, all odd files and an empty one: failures are named, the rest has the right snippets."""

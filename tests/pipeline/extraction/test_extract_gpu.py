@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 
 from tests.support.videos import constant, write_video
-from wtal.extractors.execution.assembly_line import Line
+from wtal.extractors.execution.config import ExtractConfig
+from wtal.extractors.execution.extraction_line import ExtractionLine
 from wtal.extractors.execution.extractor import Extractor, ExtractorSpec
 
 pytestmark = pytest.mark.gpu
-SPEC = ExtractorSpec("i3d", weights=(("rgb", "random:0"), ("flow", "random:0")), flow="tvl1-fast", batch=8)
+CONFIG = ExtractConfig(backbone="i3d", flow="tvl1-fast")
+SPEC = ExtractorSpec(CONFIG, weights=(("rgb", "random:0"), ("flow", "random:0")), batch=8)
 
 
 @pytest.fixture(scope="module")
@@ -25,13 +27,13 @@ def videos(tmp_path_factory):
 
 
 def extracted(spec, videos):
-    with Line([Extractor(spec)]) as line, ThreadPoolExecutor(len(videos)) as pool:
+    with ExtractionLine([Extractor(spec)]) as line, ThreadPoolExecutor(len(videos)) as pool:
         return [made for (made,) in pool.map(line.run, videos)], line.times.stages()
 
 
 def test_features_are_those_of_the_cpu(cuda, videos):
     """The flow is torch's on both, so that networks and stages alone are compared."""
-    spec = replace(SPEC, flow="tvl1-fast:torch")
+    spec = replace(SPEC, config=CONFIG.model_copy(update={"flow": "tvl1-fast:torch"}))
     (on_cpu, _), (on_card, stages) = (extracted(replace(spec, device=device), videos) for device in ("cpu", cuda))
     assert stages["i3d rgb"].units == stages["i3d flow"].units == 3 + 4
     for one, other in zip(on_cpu, on_card, strict=True):
@@ -45,7 +47,8 @@ def test_features_are_those_of_the_cpu(cuda, videos):
 
 def test_two_videos_of_unequal_size_share_a_batch(cuda, videos):
     """What waits while the first batch is held up runs together."""
-    extractor = Extractor(replace(SPEC, streams=("rgb",), weights=SPEC.weights[:1], device=cuda, batch=2))
+    config = CONFIG.model_copy(update={"streams": ("rgb",)})
+    extractor = Extractor(replace(SPEC, config=config, weights=SPEC.weights[:1], device=cuda, batch=2))
     network = extractor.backbones["rgb"]
     own, seen = network.features, []
 
@@ -54,12 +57,12 @@ def test_two_videos_of_unequal_size_share_a_batch(cuda, videos):
         return own(clips)
 
     network.features = counted
-    with Line([extractor]) as line, ThreadPoolExecutor(2) as pool:
+    with ExtractionLine([extractor]) as line, ThreadPoolExecutor(2) as pool:
         alone = [line.run(video)[0] for video in videos]
         seen.clear()
         stage = line._backbones[0, "rgb"]
         wide, tall = (
-            extractor.prepare("rgb")(np.zeros((1, 16, *size, 3), np.uint8)) for size in ((256, 341), (455, 256))
+            extractor.jobs()["rgb"].prepare(np.zeros((1, 16, *size, 3), np.uint8)) for size in ((256, 341), (455, 256))
         )
         assert wide.shape == tall.shape == (1, 3, 16, 224, 224)
         for order in [stage.submit(each) for each in (wide, tall) * 4]:

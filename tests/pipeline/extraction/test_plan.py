@@ -11,19 +11,21 @@ import pytest
 from tests.support.videos import constant, write_video
 from wtal.commands._console import ConsoleReporter
 from wtal.data.store import writer as store_writer
-from wtal.extractors.backbone import FrameSize
-from wtal.extractors.execution.assembly_line import Line
+from wtal.extractors.decoding.frame_size import FrameSize
+from wtal.extractors.execution.config import ExtractConfig
+from wtal.extractors.execution.extraction_line import ExtractionLine
 from wtal.extractors.execution.extractor import Extractor, ExtractorSpec
 from wtal.extractors.execution.stage_times import Spent, TimeTable
 from wtal.pipeline.extraction.extract import extract_all
-from wtal.pipeline.extraction.plan import plan, words
-from wtal.pipeline.extraction.spread import Machine
-from wtal.pipeline.extraction.trial import Picture, Rates, _rates, _Tried, _try, load, measure
+from wtal.pipeline.extraction.machine import Machine
+from wtal.pipeline.extraction.plan import plan, plan_lines
+from wtal.pipeline.extraction.trial import Rates, SizedFile, _rates, _Trial, _try, load, measure
 from wtal.pipeline.progress import Reporter
-from wtal.pipeline.recipe import ExtractConfig
 from wtal.pipeline.workspace import Workspace
 
-I3D = ExtractorSpec("i3d", weights=(("rgb", "random:0"), ("flow", "random:0")), flow="dis", threads=1, batch=2)
+I3D = ExtractorSpec(
+    ExtractConfig(backbone="i3d", flow="dis"), weights=(("rgb", "random:0"), ("flow", "random:0")), threads=1, batch=2
+)
 
 
 @pytest.fixture
@@ -54,7 +56,7 @@ def test_a_video_is_to_come_in_the_stores_that_lack_it_and_an_existing_store_is_
     assert found.stores[1].snippets == -(-30 // 8) + -(-40 // 8)
     assert found.seconds == pytest.approx(70 / 25)
     assert found.needed > 0
-    assert any("0 snippets of 0 videos" in line for line in words(found))
+    assert any("0 snippets of 0 videos" in line for line in plan_lines(found))
 
 
 @pytest.fixture
@@ -72,24 +74,26 @@ def test_videos_that_do_not_declare_their_length_are_counted_and_left_out(folder
     assert found.stores[0].snippets == sum(-(-frames // 8) for frames in (20, 30, 40))
     assert found.stores[0].videos == 3
     assert found.needed > 0
-    assert "          1 do not declare their length; they are not in what follows" in words(found)
+    assert "          1 do not declare their length; they are not in what follows" in plan_lines(found)
 
 
 def test_where_no_length_is_known_the_time_is_not_known(endless, tmp_path):
     """And where all is extracted it is 0, of an endless video too."""
     workspace, configs = Workspace(tmp_path / "ws"), [ExtractConfig(streams=("rgb",)), ExtractConfig(fps="10")]
     found = plan([endless], configs, workspace, trial=0.1)
-    assert words(found)[-1] == "time      not known: no video to extract declares its length"
+    assert plan_lines(found)[-1] == "time      not known: no video to extract declares its length"
     assert (found.to_json()["needed_seconds"], found.to_json()["rate"]) == (None, None)
     extract_all([endless], configs, workspace)
     found = plan([endless], configs, workspace)
-    assert words(found)[-1] == "time      nothing to extract"
+    assert plan_lines(found)[-1] == "time      nothing to extract"
     assert (found.to_json()["needed_seconds"], found.to_json()["rate"]) == (0, None)
 
 
 def test_a_video_of_no_seconds_declares_no_length(folder, tmp_path, monkeypatch):
-    headers = Line.headers
-    monkeypatch.setattr(Line, "headers", lambda self, path: replace(headers(self, path), duration=Fraction(0)))
+    headers = ExtractionLine.headers
+    monkeypatch.setattr(
+        ExtractionLine, "headers", lambda self, path: replace(headers(self, path), duration=Fraction(0))
+    )
     found = plan([folder], [ExtractConfig(streams=("rgb",))], Workspace(tmp_path))
     assert [video.seconds for video in found.videos] == [None] * 3
     assert found.needed is None
@@ -102,7 +106,7 @@ def test_a_pass_that_is_for_endless_videos_alone_is_not_tried(folder, endless, t
     extract_all([folder], [slow], workspace)
 
     def tried(extractors, sample, many, seconds):
-        seen.append(([str(one.spec.fps) for one in extractors], len(sample)))
+        seen.append(([str(extractor.rate) for extractor in extractors], len(sample)))
         return Rates({"decode and size": 1e-6}, 1)
 
     monkeypatch.setattr("wtal.pipeline.extraction.plan.measure", tried)
@@ -120,14 +124,14 @@ def test_trials_are_counted_in_words(folder, tmp_path, monkeypatch, capsys):
 def test_what_cannot_be_read_by_trial_takes_nobody_knows_how_long(folder, tmp_path, monkeypatch):
     monkeypatch.setattr("wtal.pipeline.extraction.plan.measure", lambda *arguments: None)
     found = plan([folder], [ExtractConfig()], Workspace(tmp_path))
-    assert words(found)[-1] == "time      not known: those that were tried cannot be read"
+    assert plan_lines(found)[-1] == "time      not known: those that were tried cannot be read"
 
 
 def test_a_plan_for_a_cluster_says_that_the_cluster_was_not_tried(folder, tmp_path):
     machine = Machine(engine="dask", cluster="tcp://127.0.0.1:1")
     found = plan([folder], [ExtractConfig(streams=("rgb",))], Workspace(tmp_path), machine=machine, trial=0.1)
     assert found.to_json()["cluster"]
-    assert "on this machine alone, the cluster was not tried" in words(found)[-1]
+    assert "on this machine alone, the cluster was not tried" in plan_lines(found)[-1]
 
 
 def test_a_trial_has_as_many_videos_in_flight_as_there_will_be_processes(folder, tmp_path, monkeypatch):
@@ -137,14 +141,14 @@ def test_a_trial_has_as_many_videos_in_flight_as_there_will_be_processes(folder,
     )
     for machine in (Machine(), Machine(decoders=5), Machine(jobs=3)):
         assert plan([folder], [ExtractConfig()], Workspace(tmp_path), machine=machine).needed is None
-    assert seen == [2, 5, 3]
+    assert seen == [1, 5, 3]
 
 
 def test_work_goes_by_pixels_but_for_what_sees_a_crop():
-    """Pictures of four times the pixels: four times the decoding and flow, as many snippets of I3D."""
+    """SizedFiles of four times the pixels: four times the decoding and flow, as many snippets of I3D."""
     extractor = Extractor(I3D)
     extractor.size = FrameSize(1000, enlarge=False)
-    small, large = (load([extractor], Picture(Path("x"), side, side), 40) for side in (100, 200))
+    small, large = (load([extractor], SizedFile(Path("x"), side, side), 40) for side in (100, 200))
     assert set(small) == {"decode and size", "colour", "flow", "i3d rgb", "i3d flow"}
     assert {stage: large[stage] / small[stage] for stage in small} == {
         "decode and size": 4,
@@ -155,12 +159,12 @@ def test_work_goes_by_pixels_but_for_what_sees_a_crop():
     }
     assert small["i3d rgb"] == 3
     extractor.size = FrameSize(50, enlarge=False)
-    scaled = load([extractor], Picture(Path("x"), 100, 200), 40)
+    scaled = load([extractor], SizedFile(Path("x"), 100, 200), 40)
     assert (scaled["decode and size"], scaled["flow"]) == (40 * 100 * 200, 40 * 50 * 100)
 
 
 def test_an_estimate_adds_what_stages_do_and_divides_by_how_many_work_at_a_time():
-    rates = Rates({"decode": 0.5, "net": 2.0}, together=2.5)
+    rates = Rates({"decode": 0.5, "net": 2.0}, busy_stages=2.5)
     assert rates.seconds({"decode": 10, "net": 10}) == pytest.approx(10)
     assert rates.seconds({"decode": 10, "net": 10, "never tried": 10}) == pytest.approx(10)
 
@@ -168,7 +172,9 @@ def test_an_estimate_adds_what_stages_do_and_divides_by_how_many_work_at_a_time(
 def test_a_trial_of_a_slow_network_ends_with_its_first_clips(tmp_path, monkeypatch):
     """Of the twenty clips of each of two videos in flight: one to warm up, one to measure."""
     video = write_video(tmp_path / "v.mp4", constant(25, 320), size=(48, 40))
-    extractor = Extractor(replace(I3D, streams=("rgb",), weights=I3D.weights[:1]))
+    extractor = Extractor(
+        replace(I3D, config=I3D.config.model_copy(update={"streams": ("rgb",)}), weights=I3D.weights[:1])
+    )
     extractor.size = FrameSize(40, enlarge=False)
     batches = []
 
@@ -178,30 +184,30 @@ def test_a_trial_of_a_slow_network_ends_with_its_first_clips(tmp_path, monkeypat
         return clips[:, 0, 0, 0, :1].repeat(1024, axis=1)
 
     monkeypatch.setattr(extractor.backbones["rgb"], "extract", slow)
-    rates = measure([extractor], [Picture(video, 48, 40)], 2, 0.1)
+    rates = measure([extractor], [SizedFile(video, 48, 40)], 2, 0.1)
     assert batches == [1, 1] * 2
     assert rates.work["i3d rgb"] >= 0.5
-    assert rates.together > 0
+    assert rates.busy_stages > 0
 
 
 def test_what_a_short_trial_did_not_come_to_is_taken_from_the_first_clips():
-    first = _Tried(Counter({"decode": 3.0, "net": 8.0}), Counter({"decode": 6.0, "net": 2.0}), 4.0)
-    other = _Tried(Counter({"decode": 1.0}), Counter({"decode": 10.0}), 0.5)
-    assert _rates(first, [other, _Tried(Counter(), Counter(), 0.0)]) == Rates({"decode": 0.1, "net": 4.0}, 2.0)
+    first = _Trial(Counter({"decode": 3.0, "net": 8.0}), Counter({"decode": 6.0, "net": 2.0}), 4.0)
+    other = _Trial(Counter({"decode": 1.0}), Counter({"decode": 10.0}), 0.5)
+    assert _rates(first, [other, _Trial(Counter(), Counter(), 0.0)]) == Rates({"decode": 0.1, "net": 4.0}, 2.0)
     assert _rates(first, []) == Rates({"decode": 0.5, "net": 4.0}, 2.75)
 
 
 def test_a_trial_that_is_over_at_once_still_took_time():
     """As that of a short video by a fast backbone may be, before anybody looked."""
     tried = _try(
-        [Extractor(ExtractorSpec("motion", streams=("rgb",)))],
-        Picture(Path("x"), 4, 4),
+        [Extractor(ExtractorSpec(ExtractConfig(streams=("rgb",))))],
+        SizedFile(Path("x"), 4, 4),
         1,
         lambda line, path: line.times.add("decode and size", Spent(1e-3, 5, "frames")),
     )
     assert tried.done == Counter({"decode and size": 5 * 4 * 4})
     assert tried.seconds >= 1e-3 - 1e-9
-    assert _rates(tried, []).together == pytest.approx(1)
+    assert _rates(tried, []).busy_stages == pytest.approx(1)
 
 
 def test_time_goes_by_from_the_first_work_to_the_last(monkeypatch):
@@ -222,7 +228,9 @@ def test_time_goes_by_from_the_first_work_to_the_last(monkeypatch):
 def test_a_trial_of_what_cannot_be_read_gives_nothing(tmp_path):
     broken = tmp_path / "v.mp4"
     broken.write_bytes(b"no video")
-    assert measure([Extractor(ExtractorSpec("motion", streams=("rgb",)))], [Picture(broken, 4, 4)], 2, 0.1) is None
+    assert (
+        measure([Extractor(ExtractorSpec(ExtractConfig(streams=("rgb",))))], [SizedFile(broken, 4, 4)], 2, 0.1) is None
+    )
 
 
 def test_a_store_that_begins_since_flow_is_computed_otherwise_says_so(folder, tmp_path, monkeypatch):

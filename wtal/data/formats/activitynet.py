@@ -17,7 +17,7 @@ from wtal.data.files import read_head
 
 
 def sniff(path: Path) -> bool:
-    """Whether the file looks like this: entries with `annotations`, durations and segments as numbers."""
+    """Return whether entries have `annotations`, and durations and segments are numbers."""
     head = read_head(path)
     is_object = head.lstrip().startswith("{") and '"annotations"' in head
     durations_are_texts = re.search(r'"duration"\s*:\s*"', head)

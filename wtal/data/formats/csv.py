@@ -26,7 +26,7 @@ _OPTIONAL = ("start", "end", "subset", "duration", "absent")
 
 
 def sniff(path: Path) -> bool:
-    """Whether the first line is a header with `video` and `label`, and the file is not a table of detections."""
+    """Return whether the first line is a header with `video` and `label`, and the file is not a table of detections."""
     return is_table(path, _NEEDED) and not is_table(path, (*_NEEDED, "score"))
 
 

@@ -21,7 +21,7 @@ NEGATIVE = frozenset({"none", "background", "negative", "negatives"})
 
 
 def sniff(path: Path) -> bool:
-    """Whether it is a folder with a video in a sub-folder."""
+    """Return whether it is a folder with a video in a sub-folder."""
     return path.is_dir() and any(is_video_file(file) for folder in _folders(path) for file in _entries(folder))
 
 

@@ -13,7 +13,7 @@ from wtal.data.files import read_head
 
 
 def sniff(path: Path) -> bool:
-    """Whether the file looks like this: entries with `annotations`, and durations as texts."""
+    """Return whether entries have `annotations`, and durations are texts."""
     head = read_head(path)
     is_object = head.lstrip().startswith("{") and '"annotations"' in head
     return is_object and re.search(r'"duration"\s*:\s*"', head) is not None

@@ -14,7 +14,7 @@ from wtal.data.files import read_head
 
 
 def sniff(path: Path) -> bool:
-    """Whether the file looks like this: entries with `annotations`, segments as texts, durations not as texts."""
+    """Return whether entries have `annotations`, segments are texts, and durations are not."""
     head = read_head(path)
     is_object = head.lstrip().startswith("{") and '"annotations"' in head
     segments_are_texts = re.search(r'"segment"\s*:\s*\[\s*"', head)

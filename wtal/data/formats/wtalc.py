@@ -28,7 +28,7 @@ _ARRAYS = ("videoname", "subset", "classlist", "labels", "segments")
 
 
 def sniff(path: Path) -> bool:
-    """Whether it is a folder with the arrays that are always there."""
+    """Return whether it is a folder with the arrays that are always there."""
     return all((path / f"{name}.npy").is_file() for name in _ARRAYS)
 
 
@@ -75,9 +75,9 @@ def _add_segments(builder: DatasetBuilder, video_id: str, labels: Any, segments:
 
 def _add_ambiguous(builder: DatasetBuilder, path: Path, known: set[str]) -> None:
     for video_id, ranges in read_ambiguous(path).items():
-        for one in ranges:
+        for span in ranges:
             if video_id in known:
-                builder.add_ambiguous(video_id, one.start, one.end)
+                builder.add_ambiguous(video_id, span.start, span.end)
             else:
                 builder.note("ambiguous ranges of videos that the arrays lack", video_id)
 

@@ -27,7 +27,7 @@ _JOINED = 400
 
 
 def sniff(path: Path) -> bool:
-    """Whether it is a folder with `.csv` files in it or below, or one such file."""
+    """Return whether it is a folder with `.csv` files in it or below, or one such file."""
     return bool(find(path, ".csv"))
 
 

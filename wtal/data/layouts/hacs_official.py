@@ -23,7 +23,7 @@ _ID = 11  # characters of a YouTube id
 
 
 def sniff(path: Path) -> bool:
-    """Whether there are `.npy` files in folders of the three subsets and nowhere else, named by YouTube ids."""
+    """Return whether there are `.npy` files in folders of the three subsets and nowhere else, named by YouTube ids."""
     files = find(path, ".npy") if path.is_dir() else []
     return bool(files) and all(file.parent.name in _SUBSETS and len(file.stem) == _ID for file in files)
 

@@ -25,7 +25,7 @@ _JOINED = 2048
 
 
 def sniff(path: Path) -> bool:
-    """Whether the first `.npy` file has two dimensions, and neither HACS's subsets nor W-TALC's names are there."""
+    """Return whether the first `.npy` file has two dimensions, and no name is one of HACS's subsets or W-TALC's."""
     files = find(path, ".npy")
     if not files or any(file.name == "videoname.npy" for file in files):
         return False

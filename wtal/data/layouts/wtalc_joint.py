@@ -28,7 +28,7 @@ FEATURES = "features.npy"
 
 
 def sniff(path: Path) -> bool:
-    """Whether it is a `.npy` file of objects or of three dimensions, or a folder with `features.npy` of that kind."""
+    """Return whether it is a `.npy` file of objects or of three dimensions, or a folder with such a `features.npy`."""
     file = path / FEATURES if path.is_dir() else path
     if file.suffix.lower() != ".npy" or not file.is_file():
         return False
@@ -51,8 +51,8 @@ def read(path: Path, annotations: Path | None, dims: Mapping[str, int]) -> list[
         raise FormatError(f"{folder} has no videoname.npy, which names the videos of {file}: --annotations FOLDER")
     names, arrays = video_names(folder), read_array(file)
     if arrays.ndim not in (1, 3) or len(arrays) != len(names):
-        found = f"{len(arrays)} videos" if arrays.ndim in (1, 3) else f"the shape {arrays.shape}"
-        raise FormatError(f"{file} has {found}, {folder / 'videoname.npy'} names {len(names)}")
+        content = f"{len(arrays)} videos" if arrays.ndim in (1, 3) else f"the shape {arrays.shape}"
+        raise FormatError(f"{file} has {content}, {folder / 'videoname.npy'} names {len(names)}")
     return [Item(name, (file,), partial(_load, arrays, i, dims, f"{file}: {name}")) for i, name in enumerate(names)]
 
 

@@ -141,11 +141,6 @@ class FeatureStore:
         return f"FeatureStore({str(self.path)!r}, {len(self)} videos, {self.dims})"
 
 
-def store_name(readable: str, identity: dict[str, Any]) -> str:
-    """Folder name of a store: a part for people, and a digest of all that can change the numbers."""
-    return f"{readable}-{digest(identity)}"
-
-
 def describe(store: FeatureStore) -> dict[str, Any]:
     """What a store holds, as JSON types: identity, totals (seconds, bytes of features), failures, and each video."""
     videos = {video: _describe_video(store, video) for video in store.ids}

@@ -39,7 +39,7 @@ from wtal.data.store.index import (
 from wtal.data.store.part import Part, key_of
 from wtal.errors import StoreError
 
-State = Literal["new", "failed", "written", "published"]
+VideoState = Literal["new", "failed", "written", "published"]
 SHARD_BYTES = 2**30
 
 _LOCK = ".lock"
@@ -98,7 +98,7 @@ class StoreWriter:
         _refuse_other_identity(writer.path, writer._index().identity, identity)
         return writer
 
-    def state(self, video: str) -> State:
+    def state(self, video: str) -> VideoState:
         """How far a video is: published, written (in a part), failed, or new."""
         # A part goes only after the index has its video: in this order, no moment shows neither.
         if self._part(video).exists():
@@ -209,8 +209,8 @@ class StoreWriter:
         for shard in _pack(parts, sum(spec.row_bytes for spec in streams.values()), self._shard_bytes):
             offset = 0
             for part in shard:
-                place = (len(shards), offset, part.rows)
-                videos[part.video] = Entry(part.grid, *place, part.info, part.fingerprint)
+                location = (len(shards), offset, part.rows)
+                videos[part.video] = Entry(part.grid, *location, part.info, part.fingerprint)
                 offset += part.rows
             self._write_shard(len(shards), offset, streams, shard)
             shards.append(offset)
@@ -321,27 +321,27 @@ def _is_temporary(path: Path) -> bool:
     return path.name.startswith(".") and path.suffix == ".tmp"
 
 
-def _refuse_other_identity(folder: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    where = difference(found, json.loads(to_text(dict(wanted))))
+def _refuse_other_identity(folder: Path, stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    where = difference(stored, json.loads(to_text(dict(wanted))))
     if where is not None:
         raise StoreError(f"{folder} was made by another extractor ({where}); name another folder")
 
 
-def difference(found: Any, wanted: Any, key: str = "identity") -> str | None:
+def difference(stored: Any, wanted: Any, key: str = "identity") -> str | None:
     """The first place where two JSON values differ, in words; None where they are equal."""
-    if isinstance(found, dict) and isinstance(wanted, dict):
-        inner = (difference(found.get(name), wanted.get(name), name) for name in sorted(found.keys() | wanted.keys()))
-        return next((words for words in inner if words is not None), None)
-    return None if found == wanted else f"{key} is {found!r} there, {wanted!r} here"
+    if isinstance(stored, dict) and isinstance(wanted, dict):
+        inner = (difference(stored.get(name), wanted.get(name), name) for name in sorted(stored.keys() | wanted.keys()))
+        return next((line for line in inner if line is not None), None)
+    return None if stored == wanted else f"{key} is {stored!r} there, {wanted!r} here"
 
 
 def _refuse_other_streams(video: str, streams: Mapping[str, StreamSpec], wanted: Mapping[str, StreamSpec]) -> None:
     if streams != wanted:
-        found, expected = (
+        given, expected = (
             ", ".join(f"{name} {spec.dim} x {spec.dtype}" for name, spec in sorted(specs.items()))
             for specs in (streams, wanted)
         )
-        raise StoreError(f"video {video!r} has {found}; the store keeps {expected}")
+        raise StoreError(f"video {video!r} has {given}; the store keeps {expected}")
 
 
 @contextmanager

@@ -1,9 +1,11 @@
-"""One challenge a file: what its server takes. A leaf holds `CHALLENGE`, a `Challenge`."""
+"""One challenge per file: what its server takes. `ChallengeLeaf` says what a file holds."""
+# ruff: noqa: N802 - members are named as modules name them
 
 from dataclasses import dataclass
 from importlib.resources import files
+from typing import Protocol
 
-from wtal.registry import CHALLENGES
+from wtal.registry import Registry
 
 
 @dataclass(frozen=True)
@@ -31,11 +33,21 @@ class Challenge:
         return frozenset(text.splitlines())
 
 
+class ChallengeLeaf(Protocol):
+    """A module of `challenges/`."""
+
+    @property
+    def CHALLENGE(self) -> Challenge:
+        """The rules of its submission file."""
+
+
+CHALLENGES = Registry[ChallengeLeaf]("challenge", __name__, ChallengeLeaf)
+
+
 def load_challenge(name: str) -> Challenge:
-    """The challenge called `name`.
+    """Return the challenge called `name`.
 
     Raises:
         UsageError: with the nearest match, when there is none.
     """
-    challenge: Challenge = CHALLENGES.load(name).CHALLENGE
-    return challenge
+    return CHALLENGES.load(name).CHALLENGE

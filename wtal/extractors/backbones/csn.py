@@ -34,7 +34,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wtal.errors import require
-from wtal.extractors.backbone import Backbone, Description, FrameSize, Pixels, WeightsSource, centre_crop
+from wtal.extractors.backbone import Backbone, Description, Pixels, WeightsSource, centre_crop
+from wtal.extractors.decoding.frame_size import FrameSize
 from wtal.extractors.torchvision_guard import EXTRA, ready
 from wtal.extractors.weights import (
     Weights,
@@ -230,20 +231,20 @@ def renamed(key: str, layout: str, variant: str, to_ours: bool = True) -> str:
         return key
     outside = dict(zip(_OUTSIDE[layout], _OURS_OUTSIDE, strict=True))
     inside = dict(zip(_THEIR_MIDDLE[layout, variant], _OURS_MIDDLE[variant], strict=True))
-    for theirs, ours in _OURS_AROUND.items():
-        inside |= {f"{theirs}.{part}.": start for part, start in zip(_PARTS[layout], ours, strict=True)}
+    for published, ours in _OURS_AROUND.items():
+        inside |= {f"{published}.{part}.": start for part, start in zip(_PARTS[layout], ours, strict=True)}
     block, other = _BLOCK, "blocks.{}.res_blocks.{}."
     if not to_ours:
         outside, inside = _turned(outside), _turned(inside)
         block, other = _OUR_BLOCK, "layer{}.{}."
-    if (found := block.match(key)) is None:
+    if (match := block.match(key)) is None:
         return _with_other_start(key, outside)
-    rest = key[found.end() :]
-    return other.format(*found.groups()) + _with_other_start(rest, inside) if rest.startswith(tuple(inside)) else key
+    rest = key[match.end() :]
+    return other.format(*match.groups()) + _with_other_start(rest, inside) if rest.startswith(tuple(inside)) else key
 
 
 def describe(stream: str, variant: str = "") -> Description:
-    """What CSN sees; its pixels are those of the first published weights of `variant`."""
+    """Describe what CSN sees; its pixels are those of the first published weights of `variant`."""
     variant = variant or VARIANTS[0]
     return Description(
         dim=CSN.dim,
@@ -341,13 +342,13 @@ def _interaction_preserved(create_bottleneck: Callable[..., Any]) -> Callable[..
 
 
 def _turned(starts: Mapping[str, str]) -> dict[str, str]:
-    return {ours: theirs for theirs, ours in starts.items()}
+    return {new: old for old, new in starts.items()}
 
 
 def _with_other_start(key: str, starts: Mapping[str, str]) -> str:
-    for theirs, ours in starts.items():
-        if key.startswith(theirs):
-            return ours + key.removeprefix(theirs)
+    for old, new in starts.items():
+        if key.startswith(old):
+            return new + key.removeprefix(old)
     return key
 
 
@@ -358,7 +359,7 @@ def _chosen(weights: WeightsSource) -> tuple[Pixels | None, WeightsSource]:
 
 
 def _pixels(layout: str, weights: WeightsSource, stream: str, variant: str) -> Pixels:
-    """What the weights were trained with, as the entry of `WEIGHTS` or their layout says."""
+    """Return the pixel values that the weights were trained with, as the entry of `WEIGHTS` or their layout says."""
     if (entry := published_as(weights, WEIGHTS, stream, variant)) and entry.pixels:
         return entry.pixels
     if layout == "mmaction2":

@@ -25,10 +25,7 @@ which is at most 1 of 255 apart.
 """
 
 import contextlib
-import hashlib
 import inspect
-import json
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -43,10 +40,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wtal.errors import UsageError, WeightsError, require
-from wtal.extractors.backbone import ANY, Backbone, Description, FrameSize, Pixels, WeightsSource, ten_crops
+from wtal.extractors.backbone import ANY, Backbone, Description, Pixels, WeightsSource, ten_crops
+from wtal.extractors.decoding.frame_size import FrameSize
 from wtal.extractors.torchvision_guard import EXTRA, ready
-from wtal.extractors.weights import Weights, load_weights, random_seed, randomise
-from wtal.extractors.weights.checkpoint import State, read_checkpoint
+from wtal.extractors.weights import Weights, load_weights, random_seed, randomise, refuse_misfits
+from wtal.extractors.weights.checkpoint import State
+from wtal.extractors.weights.model_folder import CONFIG, ModelFolder, first_line
 
 STREAMS = ("rgb",)
 FLOW = ""
@@ -58,63 +57,17 @@ WINDOW = 64
 """Frames of the store that a model's frames are spread over, where it has no more of its own."""
 
 _SHORT_SIDE = 256
-_CONFIG = "config.json"
-_SETTINGS = ("video_preprocessor_config.json", "preprocessor_config.json")
-_NESTED_SETTINGS = "processor_config.json"
-_TENSORS, _SHARDS = "model.safetensors", "model.safetensors.index.json"
-_FILES = [_CONFIG, _NESTED_SETTINGS, *_SETTINGS]
-_HUB_NAME = re.compile(r"\w[\w.-]*(/[\w.-]+)?")
 _HEADS = ("classifier", "fc_norm", "pooler", "decoder", "encoder_to_decoder", "mask_token")
 """First parts of the keys of classifiers and of what is used for pre-training alone."""
 _CLASS_TOKENS = ("cls_token", "class_token")
 _RESAMPLING = {0: "nearest", 2: "bilinear", 3: "bicubic"}
 _VALUES = {"image_mean": (0.0, 0.0, 0.0), "image_std": (1.0, 1.0, 1.0)}
 """Keys of the preprocessor's file, and what stands for them where it does not normalise."""
-_DESCRIPTIONS = (
-    "architectures",
-    "dtype",
-    "id2label",
-    "label2id",
-    "torch_dtype",
-    "transformers_version",
-    "problem_type",
-)
-"""Entries of a configuration that change no feature, beside those that begin with an underscore."""
-
-
-def create(stream: str, weights: WeightsSource = None, variant: str = "") -> "VideoEncoder":
-    """The encoder that `variant` names, for `stream` "rgb".
-
-    `weights` as in `wtal.extractors.create_backbone`, but None takes those that lie beside the configuration.
-
-    Raises:
-        UsageError: when there is no name.
-        WeightsError: when files are missing and cannot be fetched, do not fit, or belong to no video encoder.
-        MissingExtraError: when transformers is not installed.
-    """
-    if not variant:
-        raise UsageError("hf needs a model: hf:NAME, its name on huggingface.co or the folder of its files")
-    if find_spec("torchvision") is not None:
-        ready()
-    folder = _folder(variant, with_tensors=weights is None)
-    config = _config(folder)
-    made = _network_class(config, variant)
-    pictures = _pictures(folder, config)
-    if (seed := random_seed(weights)) is not None:
-        network = _built(made, config, seed, variant)
-        identity = randomise(network, seed)
-    else:
-        source = _tensors(folder) if weights is None else weights
-        state, identity = load_weights(source, WEIGHTS, stream, variant=variant)
-        network = _loaded(made, config, state, variant)
-    model = VideoEncoder(variant, network, pictures)
-    model.identity |= {"config": _digest(_read_json(folder / _CONFIG)), "weights": identity}
-    return model
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """How a preprocessor's file wants pictures, all in RGB.
+    """Preparation of pictures as a preprocessor's file wants it, all in RGB.
 
     Resized to `resize` (the shorter side, or (height, width), in pixels; None: not at all), cut to a square of `crop`
     pixels out of the centre, x -> x * `factor` - `offset`, less `mean`, divided by `std`.
@@ -225,7 +178,7 @@ class VideoEncoder(Backbone):
         return self.pictures.normalised(self.pictures.cut(self.pictures.resized(self._seen(frames))))
 
     def preprocess_ten(self, frames: NDArray[Any]) -> Iterator[Tensor]:
-        """As `preprocess`, for each of `ten_crops` of the resized pictures."""
+        """Preprocess as `preprocess` does, for each of `ten_crops` of the resized pictures."""
         resized = self.pictures.resized(self._seen(frames))
         for view in ten_crops(resized, self.pictures.crop, is_flow=False, rounded=int):
             yield self.pictures.normalised(view)
@@ -244,43 +197,47 @@ class VideoEncoder(Backbone):
         return frames[:, (self.step - 1) // 2 :: self.step]
 
 
-def _folder(name: str, with_tensors: bool) -> Path:
-    """Where the files of `name` lie: itself, or the hub's cache, into which they are downloaded if they are missing.
+def create(stream: str, weights: WeightsSource = None, variant: str = "") -> VideoEncoder:
+    """Make the encoder that `variant` names, for `stream` "rgb".
+
+    `weights` as in `wtal.extractors.create_backbone`, but None takes those that lie beside the configuration.
 
     Raises:
-        WeightsError: when there is no such folder and the files cannot be downloaded.
+        UsageError: when there is no name.
+        WeightsError: when files are missing and cannot be fetched, do not fit, or belong to no video encoder.
+        MissingExtraError: when transformers is not installed.
     """
-    if (folder := Path(name).expanduser()).is_dir():
-        return folder
-    if not _HUB_NAME.fullmatch(name):
-        raise WeightsError(f"hf:{name} is no folder and no name of a model on huggingface.co")
-    hub: Any = require("huggingface_hub", EXTRA)
-    files = [*_FILES, "model*.safetensors", _SHARDS] if with_tensors else _FILES
-    with contextlib.suppress(OSError, ValueError):
-        cached = Path(hub.snapshot_download(name, allow_patterns=files, local_files_only=True))
-        if _has_settings(cached) and (not with_tensors or _has_tensors(cached)):
-            return cached
-    try:
-        return Path(hub.snapshot_download(name, allow_patterns=files))
-    except Exception as error:
-        raise WeightsError(
-            f"hf:{name} is no folder, not in the cache {hub.constants.HF_HUB_CACHE} and cannot be downloaded "
-            f"({_first_line(error)}); take {_CONFIG}, the preprocessor's json and {_TENSORS} (or its shards and their "
-            f"index) from https://huggingface.co/{name}/tree/main, put them into one folder and say hf:FOLDER"
-        ) from error
+    if not variant:
+        raise UsageError("hf needs a model: hf:NAME, its name on huggingface.co or the folder of its files")
+    if find_spec("torchvision") is not None:
+        ready()
+    folder = ModelFolder.find(variant, with_tensors=weights is None)
+    config = _config(folder.path)
+    network_class = _network_class(config, variant)
+    pictures = _pictures(folder, config)
+    if (seed := random_seed(weights)) is not None:
+        network = _built(network_class, config, seed, variant)
+        identity = randomise(network, seed)
+    else:
+        source = folder.tensors() if weights is None else weights
+        state, identity = load_weights(source, WEIGHTS, stream, variant=variant)
+        network = _loaded(network_class, config, state, variant)
+    model = VideoEncoder(variant, network, pictures)
+    model.identity |= {"config": folder.config_digest(), "weights": identity}
+    return model
 
 
 def _config(folder: Path) -> Any:
     """The configuration in `folder`, as transformers reads it without running code that lies beside it."""
     transformers: Any = require("transformers", EXTRA)
-    path = folder / _CONFIG
+    path = folder / CONFIG
     if not path.is_file():
-        raise WeightsError(f"{folder} has no {_CONFIG}, wanted the files of a model of transformers")
+        raise WeightsError(f"{folder} has no {CONFIG}, wanted the files of a model of transformers")
     try:
         return transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except Exception as error:
         raise WeightsError(
-            f"{path} is of no model that transformers {transformers.__version__} knows ({_first_line(error)}); "
+            f"{path} is of no model that transformers {transformers.__version__} knows ({first_line(error)}); "
             "code that comes with a model is not run"
         ) from error
 
@@ -293,112 +250,73 @@ def _network_class(config: Any, name: str) -> Any:
     """
     transformers: Any = require("transformers", EXTRA)
     known = type(config) in transformers.MODEL_MAPPING
-    found = transformers.MODEL_MAPPING[type(config)] if known else None
-    takes_pictures = getattr(found, "main_input_name", "") in ("pixel_values", "pixel_values_videos")
+    network_class = transformers.MODEL_MAPPING[type(config)] if known else None
+    takes_pictures = getattr(network_class, "main_input_name", "") in ("pixel_values", "pixel_values_videos")
     if not takes_pictures or not _frames(config) or not hasattr(config, "hidden_size"):
         raise WeightsError(
             f"hf:{name} is a {config.model_type}, wanted an encoder of videos, whose configuration has num_frames or "
             "frames_per_clip and hidden_size"
         )
-    return found
+    return network_class
 
 
-def _options(made: Any) -> dict[str, Any]:
-    """What the encoder is built with: without the layer that would pool its tokens, where it has one."""
-    pools = "add_pooling_layer" in inspect.signature(made.__init__).parameters
+def _options(network_class: Any) -> dict[str, Any]:
+    """Return the options that the encoder is built with: it pools no tokens, where it has a layer for that."""
+    pools = "add_pooling_layer" in inspect.signature(network_class.__init__).parameters
     return {"add_pooling_layer": False} if pools else {}
 
 
-def _built(made: Any, config: Any, seed: int, name: str) -> nn.Module:
+def _built(network_class: Any, config: Any, seed: int, name: str) -> nn.Module:
     """The encoder as transformers makes it, its random numbers from `seed`; those of the caller stay as they were."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         try:
-            network: nn.Module = made(config, **_options(made))
+            network: nn.Module = network_class(config, **_options(network_class))
         except (RuntimeError, ValueError, ImportError) as error:
-            raise WeightsError(f"hf:{name} cannot be built as its {_CONFIG} says ({_first_line(error)})") from error
+            raise WeightsError(f"hf:{name} cannot be built as its {CONFIG} says ({first_line(error)})") from error
     return network
 
 
-def _loaded(made: Any, config: Any, state: State, name: str) -> nn.Module:
+def _loaded(network_class: Any, config: Any, state: State, name: str) -> nn.Module:
     """The encoder with `state`, in any of the layouts that transformers reads; heads are left out.
 
     Raises:
         WeightsError: naming the first five keys that are missing, unknown, or of another shape.
     """
-    prefix = f"{made.base_model_prefix}."
-    kept = {key: value for key, value in state.items() if key.removeprefix(prefix).partition(".")[0] not in _HEADS}
+    prefix = f"{network_class.base_model_prefix}."
+    kinds = {key: key.removeprefix(prefix).partition(".")[0] for key in state}
+    encoder_state = {key: value for key, value in state.items() if kinds[key] not in _HEADS}
     what = f"hf {name} weights"
     with _quiet():
         try:
             network: nn.Module
-            network, info = made.from_pretrained(
+            network, info = network_class.from_pretrained(
                 None,
                 config=config,
-                state_dict=kept,
+                state_dict=encoder_state,
                 dtype=torch.float32,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,
-                **_options(made),
+                **_options(network_class),
             )
         except (RuntimeError, ValueError, ImportError) as error:
-            raise WeightsError(f"{what}: they do not load into what {_CONFIG} says ({_first_line(error)})") from error
-    shaped = [f"{key} {list(found)}, wanted {list(wanted)}" for key, found, wanted in info["mismatched_keys"]]
-    kinds = (("missing", info["missing_keys"]), ("unknown", info["unexpected_keys"]), ("other shape", shaped))
-    if problems := [_first_five(label, sorted(keys)) for label, keys in kinds if keys]:
-        raise WeightsError(f"{what}: the keys do not fit: {'; '.join(problems)}")
+            raise WeightsError(f"{what}: they do not load into what {CONFIG} says ({first_line(error)})") from error
+    shaped = [f"{key} {list(shape)}, wanted {list(wanted)}" for key, shape, wanted in info["mismatched_keys"]]
+    refuse_misfits(what, sorted(info["missing_keys"]), sorted(info["unexpected_keys"]), sorted(shaped))
     return network
 
 
-def _has_settings(folder: Path) -> bool:
-    """Whether the configuration is there, and a file that may be the preprocessor's."""
-    return (folder / _CONFIG).exists() and any((folder / name).exists() for name in (_NESTED_SETTINGS, *_SETTINGS))
-
-
-def _has_tensors(folder: Path) -> bool:
-    if (folder / _TENSORS).exists():
-        return True
-    return (folder / _SHARDS).exists() and all((folder / name).exists() for name in _shards(folder))
-
-
-def _shards(folder: Path) -> list[str]:
-    """Names of the files that the index of `folder` lists."""
-    places = _read_json(folder / _SHARDS).get("weight_map")
-    if not isinstance(places, dict) or not all(isinstance(name, str) for name in places.values()):
-        raise WeightsError(f"{folder / _SHARDS} has no weight_map from keys to files")
-    return sorted(set(places.values()))
-
-
-def _tensors(folder: Path) -> State:
-    """The tensors of the safetensors in `folder`.
-
-    Raises:
-        WeightsError: when there are none, or a shard is missing.
-    """
-    if (folder / _TENSORS).exists():
-        return read_checkpoint(folder / _TENSORS)
-    if not (folder / _SHARDS).exists():
-        raise WeightsError(
-            f"{folder} has no {_TENSORS}; of another file give the path as weights: its tensors alone are read, and "
-            "what would run code is refused"
-        )
-    state: State = {}
-    for name in _shards(folder):
-        state.update(read_checkpoint(folder / name))
-    return state
-
-
-def _pictures(folder: Path, config: Any) -> Pictures:
-    """How the preprocessor's file in `folder` wants pictures.
+def _pictures(folder: ModelFolder, config: Any) -> Pictures:
+    """Read how the preprocessor's file in `folder` wants pictures.
 
     Raises:
         WeightsError: when there is no such file, or it lacks or misstates something.
     """
-    path, settings = _settings(folder)
+    path, settings = folder.preprocessor()
     side = _square(getattr(config, "image_size", None) or getattr(config, "crop_size", None))
     crop = _square(settings.get("crop_size")) or side
     if not crop or (side and crop != side):
-        raise WeightsError(f"{path} cuts pictures to {settings.get('crop_size')}, the model of {_CONFIG} takes {side}")
+        raise WeightsError(f"{path} cuts pictures to {settings.get('crop_size')}, the model of {CONFIG} takes {side}")
     size = settings.get("size")
     resize = _resize(size) if settings.get("do_resize", True) else None
     mode = _RESAMPLING.get(settings.get("resample", 2))
@@ -412,29 +330,6 @@ def _pictures(folder: Path, config: Any) -> Pictures:
     shifts = rescales and settings.get("offset", config.model_type == "vivit")
     factor = settings.get("rescale_factor", 1 / 127.5 if shifts else 1 / 255) if rescales else 1.0
     return Pictures(resize, crop, str(mode), float(factor), float(shifts), mean, std)
-
-
-def _settings(folder: Path) -> tuple[Path, dict[str, Any]]:
-    """The preprocessor's file in `folder` and what it says; the later layouts of transformers come first."""
-    nested = folder / _NESTED_SETTINGS
-    if nested.exists() and isinstance(found := _read_json(nested).get("video_processor"), dict):
-        return nested, found
-    for name in _SETTINGS:
-        if (path := folder / name).exists():
-            return path, _read_json(path)
-    raise WeightsError(
-        f"{folder} has neither {' nor '.join(_SETTINGS)}, wanted the size and values that the model was trained with"
-    )
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"{path} cannot be read: {_first_line(error)}") from None
-    if not isinstance(found, dict):
-        raise WeightsError(f"{path} holds a {type(found).__name__}, wanted a mapping")
-    return found
 
 
 def _square(size: Any) -> int:
@@ -466,23 +361,8 @@ def _triple(values: Any) -> tuple[float, ...]:
 
 def _frames(config: Any) -> int:
     """Frames of a clip; 0 where the configuration is not that of a model for videos."""
-    found = getattr(config, "num_frames", None) or getattr(config, "frames_per_clip", None)
-    return found if isinstance(found, int) else 0
-
-
-def _digest(settings: dict[str, Any]) -> str:
-    """Hex SHA-256 of all in a configuration that can change a feature."""
-    entries = {key: value for key, value in settings.items() if key not in _DESCRIPTIONS and not key.startswith("_")}
-    return hashlib.sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__
-
-
-def _first_five(label: str, keys: list[str]) -> str:
-    more = f" and {len(keys) - 5} more" if len(keys) > 5 else ""
-    return f"{len(keys)} {label} ({', '.join(keys[:5])}{more})"
+    frames = getattr(config, "num_frames", None) or getattr(config, "frames_per_clip", None)
+    return frames if isinstance(frames, int) else 0
 
 
 @contextlib.contextmanager

@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wtal.errors import WeightsError
-from wtal.extractors.backbone import Backbone, Description, FrameSize, Pixels, WeightsSource, centre_crop
+from wtal.extractors.backbone import Backbone, Description, Pixels, WeightsSource, centre_crop
+from wtal.extractors.decoding.frame_size import FrameSize
 from wtal.extractors.weights import Weights, load_strict, load_weights, random_seed, randomise
 from wtal.extractors.weights.checkpoint import State
 
@@ -105,7 +106,7 @@ def create(stream: str, weights: WeightsSource = None, variant: str = "") -> "In
 
 
 def describe(stream: str, variant: str = "") -> Description:
-    """What I3D sees of `stream`."""
+    """Describe what I3D sees of `stream`."""
     half, bound = (0.5,) * 3, (FLOW_BOUND,) * 2
     return Description(
         dim=InceptionI3D.dim,
@@ -123,7 +124,7 @@ def describe(stream: str, variant: str = "") -> Description:
 
 
 def _is_the_other_layout(state: State) -> bool:
-    """Whether most layers are called as in kinetics_i3d_pytorch: in small letters."""
+    """Return whether most layers are called as in kinetics_i3d_pytorch: in small letters."""
     return sum(key.startswith(_OTHER_LAYERS) - key.startswith(_LAYERS) for key in state) > 0
 
 
@@ -144,8 +145,8 @@ def _our_key(key: str) -> str:
     layer, dot, rest = key.partition(".")
     if not (dot and layer.startswith(_OTHER_LAYERS)):
         return key
-    for theirs, ours in _PARTS.items():
-        rest = rest.replace(theirs, ours)
+    for other, own in _PARTS.items():
+        rest = rest.replace(other, own)
     return f"{'logits' if layer == 'conv3d_0c_1x1' else layer.capitalize()}.{rest}"
 
 
@@ -173,7 +174,7 @@ class ConvBlock(nn.Module):
         self.bn = nn.BatchNorm3d(out, eps=1e-3)
 
     def forward(self, x: Tensor) -> Tensor:
-        """As the class says."""
+        """Compute what the class says."""
         if self.stride != (1, 1, 1):
             x = _pad_same(x, self.kernel, self.stride)
         return F.relu(self.bn(self.conv3d(x)), inplace=True)
@@ -187,7 +188,7 @@ class Classifier(nn.Module):
         self.conv3d = nn.Conv3d(channels, classes, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """As the class says."""
+        """Compute what the class says."""
         scores: Tensor = self.conv3d(x)
         return scores
 
@@ -200,11 +201,11 @@ class MaxPool(nn.Module):
         self.kernel, self.stride = kernel, stride
 
     def forward(self, x: Tensor) -> Tensor:
-        """As the class says; x is at least 0."""
+        """Compute what the class says; x is at least 0."""
         return F.max_pool3d(_pad_same(x, self.kernel, self.stride), self.kernel, self.stride)
 
 
-class Mixed(nn.Module):
+class InceptionBlock(nn.Module):
     """An Inception block of four branches: (N, C, L, H, W) -> (N, b0 + b1 + b2 + b3, L, H, W).
 
     `b1` and `b2` are (narrow, wide): 1x1x1 to narrow, then 3x3x3 to wide. `b3` pools, then 1x1x1.
@@ -219,7 +220,7 @@ class Mixed(nn.Module):
         self.b3b = ConvBlock(channels, b3, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """As the class says."""
+        """Compute what the class says."""
         branches = (self.b0(x), self.b1b(self.b1a(x)), self.b2b(self.b2a(x)), self.b3b(self.b3a(x)))
         return torch.cat(branches, dim=1)
 
@@ -246,17 +247,17 @@ class InceptionI3D(Backbone):
         self.Conv3d_2b_1x1 = ConvBlock(64, 64, 1)
         self.Conv3d_2c_3x3 = ConvBlock(64, 192, 3)
         self.MaxPool3d_3a_3x3 = MaxPool((1, 3, 3), (1, 2, 2))
-        self.Mixed_3b = Mixed(192, 64, (96, 128), (16, 32), 32)
-        self.Mixed_3c = Mixed(256, 128, (128, 192), (32, 96), 64)
+        self.Mixed_3b = InceptionBlock(192, 64, (96, 128), (16, 32), 32)
+        self.Mixed_3c = InceptionBlock(256, 128, (128, 192), (32, 96), 64)
         self.MaxPool3d_4a_3x3 = MaxPool((3, 3, 3), (2, 2, 2))
-        self.Mixed_4b = Mixed(480, 192, (96, 208), (16, 48), 64)
-        self.Mixed_4c = Mixed(512, 160, (112, 224), (24, 64), 64)
-        self.Mixed_4d = Mixed(512, 128, (128, 256), (24, 64), 64)
-        self.Mixed_4e = Mixed(512, 112, (144, 288), (32, 64), 64)
-        self.Mixed_4f = Mixed(528, 256, (160, 320), (32, 128), 128)
+        self.Mixed_4b = InceptionBlock(480, 192, (96, 208), (16, 48), 64)
+        self.Mixed_4c = InceptionBlock(512, 160, (112, 224), (24, 64), 64)
+        self.Mixed_4d = InceptionBlock(512, 128, (128, 256), (24, 64), 64)
+        self.Mixed_4e = InceptionBlock(512, 112, (144, 288), (32, 64), 64)
+        self.Mixed_4f = InceptionBlock(528, 256, (160, 320), (32, 128), 128)
         self.MaxPool3d_5a_2x2 = MaxPool((2, 2, 2), (2, 2, 2))
-        self.Mixed_5b = Mixed(832, 256, (160, 320), (32, 128), 128)
-        self.Mixed_5c = Mixed(832, 384, (192, 384), (48, 128), 128)
+        self.Mixed_5b = InceptionBlock(832, 256, (160, 320), (32, 128), 128)
+        self.Mixed_5c = InceptionBlock(832, 384, (192, 384), (48, 128), 128)
         self.logits = Classifier(1024, classes)
 
     def preprocess(self, frames: NDArray[Any]) -> Tensor:

@@ -31,11 +31,11 @@ Units. Flow counts in points, 1/120 of the picture's shorter side, so that the s
 Frames and flow are reduced by a whole factor to about 60 pixels on the shorter side.
 
 Exactness. Before every sum the terms are rounded to binary fractions so coarse that float64 adds them without error,
-and only elementary operations are used. So the bits of a feature depend on its clip alone: not on the batch it came
-in, nor on the number of threads.
+and all operations are elementary: the bits of a feature depend on its clip alone, not on its batch or on threads.
 """
 
 import math
+from dataclasses import asdict
 from itertools import pairwise
 from typing import Any
 
@@ -47,7 +47,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from wtal.errors import WeightsError
-from wtal.extractors.backbone import Backbone, Description, FrameSize, WeightsSource
+from wtal.extractors.backbone import Backbone, Description, WeightsSource
+from wtal.extractors.decoding.frame_size import FrameSize
 
 STREAMS = ("rgb", "flow")
 FLOW = "dis"
@@ -96,6 +97,7 @@ class Motion(Backbone):
     span = SPAN
     size = FrameSize(256, enlarge=False)
     side_by_side = True
+    about: Description
     mirrors: tuple[list[int], ...]
     """For each block of bins, the bin that each bin becomes in a mirror."""
 
@@ -117,27 +119,16 @@ class Motion(Backbone):
             colours="grey" if self.stream == "rgb" else "flow across and down",
             note=f"reduced to about {SIDE} px",
         )
+        source = {"backbone": "motion", "version": 1, "stream": self.stream, **asdict(self.size)}
         common = {"span": SPAN, "step": STEP, "cells": CELLS, "points": POINTS, "side": SIDE, "neighbours": NEIGHBOURS}
-        self.identity = {
-            "backbone": "motion",
-            "version": 1,
-            "stream": self.stream,
-            "short_side": self.size.short_side,
-            "enlarge": self.size.enlarge,
-            "smallest_sum": SMALLEST_SUM[self.stream],
-            **common,
-            **constants,
-        }
+        self.identity = {**source, "smallest_sum": SMALLEST_SUM[self.stream], **common, **constants}
 
     def cells(self, clip: Tensor) -> tuple[Tensor, Tensor]:
         """(C, L, h, w) -> (L', bins, rows, columns) float64 sums of every STEP-th frame, (L',) which count."""
         raise NotImplementedError
 
     def feature_map(self, clips: Tensor) -> Tensor:
-        """(N, C, L, h, w) preprocessed -> (N, D, L') histograms of every STEP-th frame, not yet normalised.
-
-        They are zero for frames of another shot than the clip's middle.
-        """
+        """(N, C, L, h, w) preprocessed -> (N, D, L') histograms, not yet normalised, zero outside the middle's shot."""
         return torch.stack([self._fold(self.cells(clip)[0]).T for clip in clips]).float()
 
     def forward(self, clips: Tensor) -> Tensor:
@@ -222,7 +213,7 @@ class GrayMotion(Motion):
         return _pool([oriented, oriented * _grid(moving, 16)[:, None]], rows, columns, shot), shot
 
 
-def create(stream: str, weights: WeightsSource, variant: str = "") -> Backbone:
+def create(stream: str, weights: WeightsSource = None, variant: str = "") -> Motion:
     """The descriptor of one stream.
 
     Raises:
@@ -242,9 +233,9 @@ def create(stream: str, weights: WeightsSource, variant: str = "") -> Backbone:
     )
 
 
-def describe(stream: str, variant: str = "") -> Description | None:
-    """What the descriptor sees of `stream`."""
-    return create(stream, None).about
+def describe(stream: str, variant: str = "") -> Description:
+    """Return what the descriptor sees of `stream`."""
+    return create(stream).about
 
 
 def _grid(values: Tensor, steps: int) -> Tensor:
@@ -269,14 +260,9 @@ def _gradient(frames: Tensor) -> tuple[Tensor, Tensor]:
 def _wedges(x: Tensor, y: Tensor, width: float, count: int) -> Tensor:
     """(L, h, w) vectors -> (L, 2 * count, h, w) cross products with directions `width` apart, 1 one step away."""
     # Coefficients are binary fractions, so that the products are exact.
-    coefficients = [
-        (
-            round(128 * math.sin(k * width) / math.sin(width)) / 128,
-            round(128 * math.cos(k * width) / math.sin(width)) / 128,
-        )
-        for k in range(count)
-    ]
-    half = torch.stack([x * sine - y * cosine for sine, cosine in coefficients], dim=1)
+    turns = [k * width for k in range(count)]
+    sines, cosines = ([round(128 * f(turn) / math.sin(width)) / 128 for turn in turns] for f in (math.sin, math.cos))
+    half = torch.stack([x * sine - y * cosine for sine, cosine in zip(sines, cosines, strict=True)], dim=1)
     return torch.cat([half, -half], dim=1)
 
 
@@ -297,8 +283,8 @@ def _orientations(x: Tensor, y: Tensor) -> Tensor:
 def _speed_bins(speed: Tensor) -> Tensor:
     """(L, h, w) points -> (L, 10, h, w) linear shares of the bins around `SPEEDS`; they sum to one."""
     reached = [((speed - low) / (high - low)).clamp_(0, 1) for low, high in pairwise(SPEEDS)]
-    reached = [torch.ones_like(speed), *reached, torch.zeros_like(speed)]
-    return torch.stack([here - further for here, further in pairwise(reached)], dim=1)
+    steps = pairwise([torch.ones_like(speed), *reached, torch.zeros_like(speed)])
+    return torch.stack([here - further for here, further in steps], dim=1)
 
 
 def _without_camera(flow: Tensor) -> Tensor:
@@ -320,8 +306,7 @@ def _median_slope(points: Tensor, places: Tensor) -> Tensor:
     if half == 0:
         return points.new_zeros(points.shape[:2])
     apart = places[half:] - places[: count - half]
-    slopes = (points[..., half:] - points[..., : count - half]) / apart
-    return slopes.flatten(2).median(2).values
+    return ((points[..., half:] - points[..., : count - half]) / apart).flatten(2).median(2).values
 
 
 def _cuts(change: Tensor, least: float, ratio: float, noise: float) -> Tensor:
@@ -374,14 +359,14 @@ def _body(energy: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """
     time, ys, xs = (torch.arange(n, dtype=energy.dtype, device=energy.device) for n in energy.shape)
     by_column, by_row = energy.sum(1), energy.sum((0, 2))
-    mass, place = by_column.sum(1), (by_column * xs).sum(1)
+    mass, moment = by_column.sum(1), (by_column * xs).sum(1)
     total = mass.sum()
     if total == 0:
         middle = ((energy.new_tensor(energy.shape) - 1) / 2)[1:]
         return middle[1].expand(len(time)), middle[0], total, total
-    mean_time, mean_x = (mass * time).sum() / total, place.sum() / total
+    mean_time, mean_x = (mass * time).sum() / total, moment.sum() / total
     variance = (mass * time * time).sum() / total - mean_time * mean_time
-    covariance = (place * time).sum() / total - mean_time * mean_x
+    covariance = (moment * time).sum() / total - mean_time * mean_x
     column = _grid(mean_x + covariance / (variance + 0.5) * (time - mean_time), 16)
     row = _grid((by_row * ys).sum() / total, 16)
     across = (by_column * (xs - column[:, None]).abs()).sum() / total
@@ -409,11 +394,6 @@ def _pool(maps: list[Tensor], rows: Tensor, columns: Tensor, shot: Tensor) -> Te
 
 def _representatives(mirror: list[int]) -> tuple[list[int], list[int]]:
     """Positions (bin, row, column), flattened, of one of each mirror pair: those of the even part, of the odd part."""
-    even, odd = [], []
-    for position in range(len(mirror) * CELLS * CELLS):
-        place, column = divmod(position, CELLS)
-        bin_, row = divmod(place, CELLS)
-        twin = (mirror[bin_] * CELLS + row) * CELLS + CELLS - 1 - column
-        even += [position] if position <= twin else []
-        odd += [position] if position < twin else []
-    return even, odd
+    positions = np.arange(len(mirror) * CELLS * CELLS).reshape(len(mirror), CELLS, CELLS)
+    twins = positions[mirror, :, ::-1]
+    return positions[positions <= twins].tolist(), positions[positions < twins].tolist()

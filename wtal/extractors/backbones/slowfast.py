@@ -23,7 +23,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wtal.errors import require
-from wtal.extractors.backbone import Backbone, Description, FrameSize, Pixels, WeightsSource, centre_crop
+from wtal.extractors.backbone import Backbone, Description, Pixels, WeightsSource, centre_crop
+from wtal.extractors.decoding.frame_size import FrameSize
 from wtal.extractors.torchvision_guard import EXTRA, ready
 from wtal.extractors.weights import Weights, load_strict, load_weights, random_seed, randomise, share_variance
 from wtal.extractors.weights.checkpoint import State
@@ -103,7 +104,7 @@ def create(stream: str, weights: WeightsSource = None, variant: str = "") -> "Sl
 
 
 def describe(stream: str, variant: str = "") -> Description:
-    """What SlowFast sees, the same in all variants."""
+    """Describe what SlowFast sees, the same in all variants."""
     return Description(
         dim=SlowFast.dim,
         span=SlowFast.span,

@@ -29,7 +29,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wtal.extractors.backbone import Backbone, Description, FrameSize, Pixels, WeightsSource
+from wtal.extractors.backbone import Backbone, Description, Pixels, WeightsSource
+from wtal.extractors.decoding.frame_size import FrameSize
 from wtal.extractors.weights import Weights, load_strict, load_weights, random_seed, randomise
 from wtal.extractors.weights.checkpoint import State
 
@@ -104,7 +105,7 @@ def create(stream: str, weights: WeightsSource = None, variant: str = "") -> "TD
 
 
 def describe(stream: str, variant: str = "") -> Description:
-    """What TDN sees, by the number of segments in `variant`."""
+    """Describe what TDN sees, by the number of segments in `variant`."""
     segments = int((variant or VARIANTS[0]).partition("-")[2])
     return Description(
         dim=TDN.dim,
@@ -168,7 +169,7 @@ class SegmentDifference(nn.Module):
         self.bn3_smallscale4 = nn.BatchNorm2d(narrow)
 
     def forward(self, x: Tensor) -> Tensor:
-        """As the class says."""
+        """Compute what the class says."""
         reduced = self.bn1(self.conv1(x))
         aligned = _by_segments(self.conv2(reduced), self.segments)
         reduced = _by_segments(reduced, self.segments)
@@ -194,7 +195,7 @@ class SegmentMix(nn.Module):
         self.conv = nn.Conv1d(channels, channels, 3, padding=1, groups=channels, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """As the class says; beyond the first and the last segment there are zeros."""
+        """Compute what the class says; beyond the first and the last segment there are zeros."""
         padded = F.pad(_by_segments(x, self.segments), (0,) * 6 + (1, 1))
         previous, this, following = self.conv.weight[:, 0, :, None, None].unbind(1)
         mixed = padded[:, :-2] * previous + padded[:, 1:-1] * this + padded[:, 2:] * following
@@ -221,7 +222,7 @@ class Bottleneck(nn.Module):
             self.downsample = nn.Sequential(nn.Conv2d(channels, 4 * width, 1, stride), nn.BatchNorm2d(4 * width))
 
     def forward(self, x: Tensor) -> Tensor:
-        """As the class says."""
+        """Compute what the class says."""
         branch = self.shift(self.mse(F.relu(self.bn1(self.conv1(x)))))
         branch = F.relu(self.bn2(self.conv2(branch)))
         return F.relu(self.bn3(self.conv3(branch)) + self.downsample(x))

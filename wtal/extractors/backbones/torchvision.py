@@ -32,7 +32,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wtal.errors import require
-from wtal.extractors.backbone import Backbone, Description, FrameSize, Pixels, WeightsSource, ten_crops
+from wtal.extractors.backbone import Backbone, Description, Pixels, WeightsSource, ten_crops
+from wtal.extractors.decoding.frame_size import FrameSize
 from wtal.extractors.torchvision_guard import EXTRA, ready
 from wtal.extractors.weights import Weights, load_strict, load_weights, random_seed, randomise
 from wtal.extractors.weights.checkpoint import State
@@ -220,7 +221,7 @@ def create(stream: str, weights: WeightsSource = None, variant: str = "") -> "To
 
 
 def describe(stream: str, variant: str = "") -> Description:
-    """What the network `variant` sees."""
+    """Describe what the network `variant` sees."""
     form = _FORMS[variant or VARIANTS[0]]
     return Description(
         dim=form.dim,
@@ -271,7 +272,7 @@ class TorchvisionVideo(Backbone):
         return self._normalised(pictures[:, :, top : top + side, left : left + side])
 
     def preprocess_ten(self, frames: NDArray[Any]) -> Iterator[Tensor]:
-        """As `preprocess`, for each of `ten_crops` of the resized pictures."""
+        """Preprocess as `preprocess` does, for each of `ten_crops` of the resized pictures."""
         for view in ten_crops(self._resized(frames), self.form.crop, is_flow=False):
             yield self._normalised(view)
 

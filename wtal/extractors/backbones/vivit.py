@@ -28,7 +28,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wtal.errors import WeightsError
-from wtal.extractors.backbone import Backbone, Description, FrameSize, Pixels, WeightsSource
+from wtal.extractors.backbone import Backbone, Description, Pixels, WeightsSource
+from wtal.extractors.decoding.frame_size import FrameSize
 from wtal.extractors.weights import Weights, load_strict, load_weights, random_seed, randomise
 from wtal.extractors.weights.checkpoint import State
 
@@ -102,7 +103,7 @@ def create(stream: str, weights: WeightsSource = None, variant: str = "") -> "Vi
 
 
 def describe(stream: str, variant: str = "", side: int = _SIDE, moments: int = _MOMENTS) -> Description:
-    """What ViViT sees, with position embeddings for `side` patches a side and `moments` tubelets in time."""
+    """Describe what ViViT sees, its position embeddings being for `side` x `side` patches and `moments` tubelets."""
     crop = side * PATCH
     return Description(
         dim=_DIM,
@@ -142,14 +143,14 @@ class TubeletEmbedding(nn.Module):
         self.conv1 = nn.Conv3d(3, _DIM, shape, shape)
 
     def forward(self, clips: Tensor) -> Tensor:
-        """As the class says."""
+        """Compute what the class says."""
         if clips.shape[2] % TUBELET:
             clips = torch.cat((clips, clips[:, :, -1:]), dim=2)
         tubelets: Tensor = self.conv1(clips)
         return tubelets
 
 
-class Attention(nn.Module):
+class SelfAttention(nn.Module):
     """Self-attention of 12 heads: (N, tokens, D) -> the same."""
 
     def __init__(self) -> None:
@@ -158,7 +159,7 @@ class Attention(nn.Module):
         self.proj = nn.Linear(_DIM, _DIM)
 
     def forward(self, x: Tensor) -> Tensor:
-        """As the class says; scores are divided by the root of a head's width."""
+        """Compute what the class says; scores are divided by the root of a head's width."""
         queries, keys, values = self.to_qkv(x).reshape(*x.shape[:2], 3, _HEADS, -1).permute(2, 0, 3, 1, 4)
         heads = F.scaled_dot_product_attention(queries, keys, values)
         mixed: Tensor = self.proj(heads.transpose(1, 2).flatten(2))
@@ -174,7 +175,7 @@ class FeedForward(nn.Module):
         self.net = nn.Sequential(nn.Linear(_DIM, _HIDDEN), nn.GELU(), nn.Identity(), nn.Linear(_HIDDEN, _DIM))
 
     def forward(self, x: Tensor) -> Tensor:
-        """As the class says."""
+        """Compute what the class says."""
         mapped: Tensor = self.net(x)
         return mapped
 
@@ -185,7 +186,7 @@ class Layer(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(_DIM, eps=_EPSILON)
-        self.attn = Attention()
+        self.attn = SelfAttention()
         self.norm_ffn = nn.LayerNorm(_DIM, eps=_EPSILON)
         self.ffn = FeedForward()
 
@@ -256,8 +257,8 @@ class ViViT(Backbone):
         patches = tubelets.permute(0, 2, 3, 4, 1).flatten(2, 3)
         tokens = _behind(self.cls_token, patches.flatten(0, 1))
         tokens = tokens + stretch(self.pos_embd, (self.side, self.side), (rows, columns))
-        found: Tensor = self.norm(self.layers(tokens)[:, 0])
-        return found.reshape(*patches.shape[:2], -1)
+        class_tokens: Tensor = self.norm(self.layers(tokens)[:, 0])
+        return class_tokens.reshape(*patches.shape[:2], -1)
 
     def feature_map(self, clips: Tensor) -> Tensor:
         """(N, 3, L, H, W) preprocessed -> (N, 768, 1): the class token is one cell for the whole clip.
@@ -302,19 +303,19 @@ def _centre(frames: NDArray[Any], axis: int, crop: int) -> NDArray[Any]:
         around = [(0, 0)] * frames.ndim
         around[axis] = ((PATCH - pixels) // 2, (PATCH - pixels + 1) // 2)
         return np.pad(frames, around, mode="edge")
-    kept = min(crop, pixels - pixels % PATCH)
-    first = round((pixels - kept) / 2)
-    return frames[(slice(None),) * axis + (slice(first, first + kept),)]
+    length = min(crop, pixels - pixels % PATCH)
+    first = round((pixels - length) / 2)
+    return frames[(slice(None),) * axis + (slice(first, first + length),)]
 
 
 def _classifiers(state: State) -> dict[str, int]:
     """Name -> number of classes of the classifiers in `state`; other keys under `head.` are left to be refused."""
-    found = {}
+    classes = {}
     for name in _CLASSIFIERS:
         tensors = [state[key] for key in (f"head.{name}.bias", f"head.{name}.weight") if key in state]
         if tensors:
-            found[name] = len(tensors[0]) if tensors[0].ndim else _CLASSES
-    return found
+            classes[name] = len(tensors[0]) if tensors[0].ndim else _CLASSES
+    return classes
 
 
 def _side(state: State) -> int:

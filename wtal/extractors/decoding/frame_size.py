@@ -1,4 +1,4 @@
-"""The size that frames have before flow and clips are made of them."""
+"""The size that frames are scaled to before flow and clips."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from wtal.extractors.decoding.reader import Image
 
 @dataclass(frozen=True, slots=True)
 class FrameSize:
-    """How frames are scaled before flow and clips: the shorter side to `short_side` pixels, aspect kept.
+    """A rule for scaling frames before flow and clips: the shorter side to `short_side` pixels, aspect kept.
 
     With `enlarge` False smaller frames stay as they are.
     """
@@ -37,5 +37,5 @@ def scale(image: Image, target: tuple[int, int]) -> Image:
     return np.asarray(resized, dtype=np.uint8)
 
 
-def _proportional(side: int, short: int, wanted: int) -> int:
-    return max(1, (2 * side * wanted + short) // (2 * short))
+def _proportional(side: int, short: int, short_side: int) -> int:
+    return max(1, (2 * side * short_side + short) // (2 * short))

@@ -2,47 +2,36 @@
 
 import contextlib
 import pickle
+import queue
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Iterator
+from concurrent.futures import CancelledError
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
 from wtal.errors import VideoError, WtalError
 from wtal.extractors.decoding.frame_size import FrameSize
-from wtal.extractors.decoding.reader import Image, ReaderFailed, VideoInfo, VideoSummary
+from wtal.extractors.decoding.reader import TIME_LIMIT, Image, ReaderFailed, VideoInfo, VideoSummary
 from wtal.extractors.decoding.reader_process import Beat, Opened, Request, Worked
 
 _PROGRAM = "import sys; sys.path[:] = sys.argv[1:]; from wtal.extractors.decoding.reader_process import main; main()"
 _PIPE_BYTES = 1 << 20
 
 
-class Closing:
-    """`with` ends in `close`."""
-
-    def close(self) -> None:
-        """Give back what is held; a second call does nothing."""
-        raise NotImplementedError
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
-
-
-class ReaderProcess(Closing):
-    """A process that decodes one video after another; made on first use, and anew after it was killed.
+class ReaderProcess(AbstractContextManager["ReaderProcess"]):
+    """A process that decodes one video after another; started on first use, and again after it was killed.
 
     It is started as a plain program, never forked, so that scripts without a `__main__` guard can use it. It ends
-    with `close`, and by itself when its parent dies, however that happens. Not to be shared between threads.
+    with `close`, and when its parent dies, however that happens. Not to be shared between threads.
     """
 
     def __init__(self) -> None:
@@ -54,7 +43,7 @@ class ReaderProcess(Closing):
         fps: Fraction,
         size: FrameSize,
         reader: str = "auto",
-        time_limit: float = 60.0,
+        time_limit: float = TIME_LIMIT,
         why: str | None = None,
     ) -> "IsolatedVideo":
         """Start decoding `path` to `fps` frames per second, scaled to `size`; the frames come by iterating.
@@ -69,8 +58,8 @@ class ReaderProcess(Closing):
         """
         return self._ask(Request(path, fps, size, reader), time_limit, why)
 
-    def headers(self, path: Path, time_limit: float = 60.0) -> VideoInfo:
-        """What the headers of a file say.
+    def headers(self, path: Path, time_limit: float = TIME_LIMIT) -> VideoInfo:
+        """Read the headers of a file.
 
         Raises:
             VideoError: when it cannot be opened, or the process hangs or dies.
@@ -97,13 +86,63 @@ class ReaderProcess(Closing):
         if child is not None:
             child.kill()
 
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
-class IsolatedVideo(Closing):
+
+class ReaderPool:
+    """Reader processes for the threads of one process, kept over many videos.
+
+    After `close` whoever still uses one gets CancelledError.
+    """
+
+    def __init__(self) -> None:
+        self._processes: list[ReaderProcess] = []
+        self._idle: queue.SimpleQueue[ReaderProcess] = queue.SimpleQueue()
+        self._closed = False
+
+    @contextmanager
+    def borrow(self) -> Iterator[ReaderProcess]:
+        """Lend a process that no other thread uses now.
+
+        Raises:
+            CancelledError: when the pool is closed, before or meanwhile.
+        """
+        if self._closed:
+            raise CancelledError
+        try:
+            process = self._idle.get_nowait()
+        except queue.Empty:
+            process = ReaderProcess()
+            self._processes.append(process)
+        try:
+            yield process
+        except (WtalError, OSError, ValueError):
+            # A process that is ended under its user is seen as a dead reader or a closed pipe.
+            if self._closed:
+                raise CancelledError from None
+            raise
+        finally:
+            self._idle.put(process)
+
+    def in_use(self) -> int:
+        """Return the number of processes that are lent."""
+        return len(self._processes) - self._idle.qsize()
+
+    def close(self) -> None:
+        """End all processes."""
+        self._closed = True
+        for process in self._processes:
+            process.close()
+
+
+class IsolatedVideo(AbstractContextManager["IsolatedVideo"]):
     """Iterate once for chunks (n, H, W, 3) uint8 RGB, at most 32 frames or 16 MiB (or one frame); then `summary`.
 
-    `info` is what the headers say, `reader` who decodes. Closing before the end kills the reader process, which is
-    replaced for the next video. Iterating raises `ReaderFailed` when the reader that `auto` chose fails: start again
-    with `reader="pyav", why=str(error)`; and `VideoError` when the video cannot be used, the reader hangs or dies.
+    `info` holds the headers, `reader` names the reader that decodes. Closing before the end kills the reader process,
+    which is replaced for the next video. Iterating raises `ReaderFailed` when the reader that `auto` chose fails: start
+    again with `reader="pyav", why=str(error)`; and `VideoError` when the video cannot be used, the reader hangs or
+    dies.
     """
 
     info: VideoInfo
@@ -119,11 +158,11 @@ class IsolatedVideo(Closing):
         self._name = "the reader process"
         self._summary: VideoSummary | None = None
         self.seconds = 0.0
-        """Decoding and scaling took so long for the chunks that have come."""
+        """Time spent on decoding and scaling the chunks that have come."""
 
     @property
     def summary(self) -> VideoSummary:
-        """What decoding found.
+        """The report on the decoding.
 
         Raises:
             ValueError: when not all chunks were taken yet.
@@ -148,6 +187,9 @@ class IsolatedVideo(Closing):
         if self._busy:
             self._busy = False
             self._owner.close()
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
     def _start(self, request: Request) -> None:
         self._child.send(request)
@@ -177,12 +219,12 @@ class _Child:
     """One running reader process and the pipes to it."""
 
     def __init__(self) -> None:
-        self._noise = tempfile.TemporaryFile()  # noqa: SIM115 - closed in kill
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed in kill
         self._process = subprocess.Popen(
             [sys.executable, "-c", _PROGRAM, *sys.path],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=self._noise,
+            stderr=self._stderr,
             pipesize=_PIPE_BYTES,
         )
 
@@ -197,7 +239,7 @@ class _Child:
             self._process.stdin.flush()
 
     def receive(self, time_limit: float) -> Any:
-        """The next message that is more than a sign of life; a clock beside it kills the process when it is late."""
+        """Return the next message that is not just a sign of life; a timer kills the process when it is late."""
         while True:
             message = self._receive_any(time_limit)
             if not isinstance(message, Beat):
@@ -207,12 +249,12 @@ class _Child:
         assert self._process.stdout is not None
         late = threading.Event()
 
-        def end() -> None:
+        def kill() -> None:
             late.set()
             self._process.kill()
 
-        clock = threading.Timer(time_limit, end)
-        clock.start()
+        timer = threading.Timer(time_limit, kill)
+        timer.start()
         try:
             return pickle.load(self._process.stdout)
         except (EOFError, pickle.UnpicklingError):
@@ -220,22 +262,22 @@ class _Child:
                 raise TimeoutError from None
             raise
         finally:
-            clock.cancel()
+            timer.cancel()
 
     def cause_of_death(self) -> str:
-        """Words for how the process ended, after it closed its side of the pipe."""
+        """Describe how the process ended, after it closed its side of the pipe."""
         code = self._process.wait()
         if code < 0:
             name = signal.Signals(-code).name
             return f"was killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
-        self._noise.seek(0)
-        lines = self._noise.read().decode(errors="replace").strip().splitlines()
+        self._stderr.seek(0)
+        lines = self._stderr.read().decode(errors="replace").strip().splitlines()
         return f"ended with exit code {code}: {lines[-1] if lines else 'no message'}"
 
     def kill(self) -> None:
         self._process.kill()
         self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout, self._noise):
+        for pipe in (self._process.stdin, self._process.stdout, self._stderr):
             if pipe is not None:
                 with contextlib.suppress(BrokenPipeError):
                     pipe.close()

@@ -1,4 +1,4 @@
-"""What the headers of a video file say, and why a file is none."""
+"""Read a video's headers, or explain why the file is not a video."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -13,12 +13,12 @@ from wtal.extractors.decoding.reader import VideoInfo
 
 # Only plain files may be opened, also by a file that names others (a playlist).
 OPTIONS = {"protocol_whitelist": "file"}
-_PICTURES = ("image2", "tty")
+_STILL_FORMATS = ("image2", "tty")
 _DEFAULT_BONUS = 5_000_000
 
 
 def probe(path: Path) -> VideoInfo:
-    """The headers of the video at `path`, for the stream that the ffmpeg command would take.
+    """Read the headers of the video at `path`, for the stream that the ffmpeg command would take.
 
     That is the one with most pixels, where being marked as default counts as much as five million of them; cover
     pictures are no video. The rotation is that of the first frame's display matrix, to the nearest right angle.
@@ -51,7 +51,7 @@ def _require_file(path: Path) -> None:
 def _describe(path: Path, container: InputContainer) -> VideoInfo:
     stream = _choose_stream(container)
     start = (stream.start_time or 0) * _time_base(stream)
-    duration, of_file = _declared_duration(container, stream, start)
+    duration, is_whole_file = _declared_duration(container, stream, start)
     context = stream.codec_context
     return VideoInfo(
         path=path,
@@ -64,7 +64,7 @@ def _describe(path: Path, container: InputContainer) -> VideoInfo:
         rate=stream.average_rate or stream.guessed_rate or None,
         start=start,
         duration=duration,
-        duration_of_file=of_file,
+        duration_of_file=is_whole_file,
         frames=stream.frames or None,
         stream=stream.index,
         video_streams=len(_videos(container)),
@@ -83,7 +83,7 @@ def _choose_stream(container: InputContainer) -> VideoStream:
         kinds = sorted({stream.type for stream in container.streams if stream.type})
         pictures = " and a cover picture" if container.streams.video else ""
         raise VideoError(f"no video stream: the file holds {', '.join(set(kinds) - {'video'}) or 'nothing'}{pictures}")
-    if container.format.name in _PICTURES or container.format.name.endswith("_pipe"):
+    if container.format.name in _STILL_FORMATS or container.format.name.endswith("_pipe"):
         raise VideoError(f"a picture or a text, not a video (format {container.format.name})")
     return max(videos, key=_preference)
 

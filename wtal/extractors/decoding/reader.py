@@ -1,25 +1,20 @@
-"""What a reader says about a file, and what it yields: the contract of `readers/`.
-
-A leaf of `readers/` holds `version() -> str` (of the library that decodes), `why_not() -> str | None` (None where it
-can be used here, else the reason in a few words) and `frames(info) -> Iterator[TimedFrame]`, sequential, in shown
-order, upright (rotation applied), at native size. It raises `VideoError` when the file cannot be read at all, and
-`VideoBroken`, after the last frame that could be had, when parts of the file could not be decoded.
-"""
+"""What a reader says about a file, and what it yields; `wtal.extractors.readers.ReaderLeaf` is the contract."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wtal.errors import VideoError
-from wtal.registry import READERS
+from wtal.extractors.readers import READERS, ReaderLeaf
 
 Image = NDArray[np.uint8]
+TIME_LIMIT = 60.0
+"""Seconds that a reader may take for its next frame, unless other settings are made."""
 
 
 class VideoBroken(VideoError):  # noqa: N818 - the name says what happened
@@ -49,7 +44,7 @@ class TimedFrame:
 
 @dataclass(frozen=True, slots=True)
 class VideoInfo:
-    """What the headers of a file say, before any frame is decoded.
+    """The headers of a file, read before any frame is decoded.
 
     `width`, `height` are in stored pixels, before `rotation` (degrees counter-clockwise that the picture must be
     turned by to stand upright: 0, 90, 180, 270). `rate` is the average frame rate and `duration` the declared seconds
@@ -88,11 +83,11 @@ class VideoInfo:
 
 @dataclass(frozen=True, slots=True)
 class VideoSummary:
-    """What decoding found, known once the last frame has come.
+    """A report on the decoding of a file, complete once the last frame has come.
 
     `frames` is N at the target rate; `decoded` counts the source frames; `start` is the container time of second 0;
     `shortfall` the seconds by which the file ended before its declared duration (0 where it did not, or where none
-    is declared); `notes` are sentences on what was odd. `reader` is the leaf that decoded and `why` the rule that
+    is declared); `notes` are sentences on oddities. `reader` is the leaf that decoded and `why` the rule that
     chose it.
     """
 
@@ -125,7 +120,7 @@ def upright(image: Image, rotation: int) -> Image:
     return np.ascontiguousarray(np.rot90(image, rotation // 90)) if rotation else image
 
 
-def load_reader(name: str) -> ModuleType:
+def load_reader(name: str) -> ReaderLeaf:
     """The leaf `name` of `readers/`.
 
     Raises:
@@ -140,5 +135,4 @@ def load_reader(name: str) -> ModuleType:
 
 def read(info: VideoInfo, reader: str) -> Iterator[TimedFrame]:
     """Frames of the file with one reader, by name."""
-    frames: Iterator[TimedFrame] = load_reader(reader).frames(info)
-    return frames
+    return load_reader(reader).frames(info)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from wtal.extractors.decoding.reader import VideoInfo, load_reader
-from wtal.registry import READERS
+from wtal.extractors.readers import READERS
 
 REFERENCE = "pyav"
 _FAST = "decord"
@@ -40,36 +40,35 @@ _OBSTACLES: tuple[tuple[str, Callable[[VideoInfo], bool]], ...] = (
 )
 
 
-def choose(info: VideoInfo, wanted: str) -> tuple[str, str]:
-    """The reader for a file, and why: `wanted` itself, or for `auto` the fastest that is right on the file.
+def choose(info: VideoInfo, policy: str) -> tuple[str, str]:
+    """Return the reader for a file, and why: the one named, or for `auto` the fastest that is right on the file.
 
     Raises:
-        UsageError: when there is no reader `wanted`.
-        VideoError: when `wanted` cannot be used on this machine.
+        UsageError: when there is no reader `policy`.
+        VideoError: when the named reader cannot be used on this machine.
     """
-    if wanted != "auto":
-        load_reader(wanted)
-        return wanted, "asked for"
-    if obstacle := next((words for words, holds in _OBSTACLES if holds(info)), None):
+    if policy != "auto":
+        load_reader(policy)
+        return policy, "asked for"
+    if obstacle := next((reason for reason, applies in _OBSTACLES if applies(info)), None):
         return REFERENCE, f"auto: the reference; not decord because of {obstacle}"
     if reason := _why_not_fast():
         return REFERENCE, f"auto: the reference; decord cannot be used: {reason}"
     return _FAST, "auto: measured right on files of this kind"
 
 
-def reader_identity(wanted: str) -> dict[str, Any]:
-    """JSON: the reader or the rule that was asked for, and the versions of what may decode under it.
+def reader_identity(policy: str) -> dict[str, Any]:
+    """Return as JSON the reader or rule that was asked for, and the versions of the readers that may decode under it.
 
     Raises:
-        UsageError: when there is no reader `wanted`.
-        VideoError: when `wanted` cannot be used on this machine.
+        UsageError: when there is no reader `policy`.
+        VideoError: when the named reader cannot be used on this machine.
     """
-    if wanted != "auto":
-        return {"policy": wanted, "versions": {wanted: load_reader(wanted).version()}}
+    if policy != "auto":
+        return {"policy": policy, "versions": {policy: load_reader(policy).version()}}
     usable = [REFERENCE] if _why_not_fast() else [REFERENCE, _FAST]
     return {"policy": f"auto-{_RULE}", "versions": {name: load_reader(name).version() for name in usable}}
 
 
 def _why_not_fast() -> str | None:
-    reason: str | None = READERS.load(_FAST).why_not()
-    return reason
+    return READERS.load(_FAST).why_not()

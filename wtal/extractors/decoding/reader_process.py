@@ -1,9 +1,8 @@
-"""The process that decodes videos for another one, which may kill it (`isolate.py`); it imports no torch.
+"""The process that decodes videos for another one, which may kill it (`isolated.py`); it imports no torch.
 
 Requests come in on stdin and messages go out on stdout, each one a pickle: `Opened` once per video, then `Beat`s and
 chunks of frames, `Worked` before each, at last a `VideoSummary`; or in place of any of these the error that ends the
-video.
-The pipe holds little, so that decoding waits for the one who takes the chunks. The process ends when stdin does.
+video. The pipe holds little, so that decoding waits for whoever takes the chunks. The process ends when stdin does.
 """
 
 import os
@@ -52,7 +51,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Opened:
-    """What the headers say, which reader decodes and why; `can_retry` where the rule chose a reader that may fail."""
+    """The headers, the reader that decodes and why; `can_retry` where the rule chose a reader that may fail."""
 
     info: VideoInfo
     reader: str
@@ -62,7 +61,7 @@ class Opened:
 
 @dataclass(frozen=True)
 class Worked:
-    """Seconds spent on decoding and scaling so far, not on waiting for the one who takes the chunks."""
+    """Seconds spent on decoding and scaling so far, not on waiting for whoever takes the chunks."""
 
     seconds: float
 
@@ -143,15 +142,15 @@ def _chunks(images: Sampler, size: FrameSize) -> Iterator[Image]:
     """Images of any size -> (n, H, W, 3) uint8 arrays, all in one memory; the first image fixes H and W."""
     chunk = np.empty((0, 0, 0, 3), np.uint8)
     filled = 0
-    before: Image | None = None
+    previous: Image | None = None
     for image in images:
-        if before is None:
+        if previous is None:
             chunk = _empty_chunk(*scaled_size(image.shape[1], image.shape[0], size))
         if filled == len(chunk):
             yield chunk
             filled = 0
-        chunk[filled] = chunk[filled - 1] if image is before else scale(image, (chunk.shape[2], chunk.shape[1]))
-        before = image
+        chunk[filled] = chunk[filled - 1] if image is previous else scale(image, (chunk.shape[2], chunk.shape[1]))
+        previous = image
         filled += 1
     yield chunk[:filled]
 

@@ -59,7 +59,7 @@ class Sampler:
             yield shown
 
     def summary(self, reader: str, why: str) -> VideoSummary:
-        """What was found, after the last image; `reader` decoded, for the reason `why`.
+        """Report on the decoding, after the last image; `reader` decoded, for the reason `why`.
 
         Raises:
             ValueError: when not all images were taken yet.
@@ -80,23 +80,23 @@ class Sampler:
         )
 
     def _timeline(self) -> Iterator[tuple[Fraction, Image]]:
-        """Times that never decrease, and images."""
+        """Yield times that never decrease, and images."""
         time: Fraction | None = None
         offset = Fraction(0)
         for frame in self._until_broken():
-            wanted = frame.time + offset
+            shown_at = frame.time + offset
             if time is None:
-                time = self._first = wanted
-            elif self._jumped(time, wanted):
+                time = self._first = shown_at
+            elif self._jumped(time, shown_at):
                 self._jumps += 1
-                offset += self._end - wanted
+                offset += self._end - shown_at
                 time = self._end
             else:
-                self._backwards += wanted < time
-                time = max(time, wanted)
+                self._backwards += shown_at < time
+                time = max(time, shown_at)
             self._end = time + frame.duration
             self._last_duration = frame.duration
-            self._look_at(frame)
+            self._count(frame)
             yield time, frame.image
 
     def _until_broken(self) -> Iterator[TimedFrame]:
@@ -105,12 +105,12 @@ class Sampler:
         except VideoBroken as error:
             self._notes.append(str(error))
 
-    def _jumped(self, time: Fraction, wanted: Fraction) -> bool:
+    def _jumped(self, time: Fraction, shown_at: Fraction) -> bool:
         declared = self._info.declared_end
-        beyond = declared is not None and wanted > declared + _JUMP_FORWARD
-        return wanted < time - _JUMP_BACK or (beyond and wanted > time + _JUMP_FORWARD)
+        beyond = declared is not None and shown_at > declared + _JUMP_FORWARD
+        return shown_at < time - _JUMP_BACK or (beyond and shown_at > time + _JUMP_FORWARD)
 
-    def _look_at(self, frame: TimedFrame) -> None:
+    def _count(self, frame: TimedFrame) -> None:
         height, width = frame.image.shape[:2]
         self._size = self._size or (width, height)
         self._resized += (width, height) != self._size

@@ -21,7 +21,7 @@ _X, _Y, _ANGLE, _SCALE, _ALPHA = range(5)
 
 
 @dataclass(frozen=True)
-class Part:
+class ScenePart:
     """Frames `first` to `end` (not included), in which the actor does `label`, or nothing where that is None."""
 
     label: str | None
@@ -84,7 +84,7 @@ ACTIONS: Mapping[str, Callable[[np.random.Generator, Floats], Floats]] = Mapping
 """Class name -> motion: generator, (F,) seconds since the action began -> (F, 5) offsets from the actor's place."""
 
 
-def _actor_track(rng: np.random.Generator, parts: Sequence[Part], times: Floats) -> Floats:
+def _actor_track(rng: np.random.Generator, parts: Sequence[ScenePart], times: Floats) -> Floats:
     """(F, 5): the actions at random places, the gaps between them filled so that the actor never jumps in sight."""
     track = _track(len(times))
     angle = rng.uniform(-0.4, 0.4)
@@ -253,7 +253,7 @@ class Scene:
     sprites: list[tuple[Singles, Floats]]
 
 
-def make_scene(rng: np.random.Generator, parts: Sequence[Part], times: Floats) -> Scene:
+def make_scene(rng: np.random.Generator, parts: Sequence[ScenePart], times: Floats) -> Scene:
     """The scene in which the actor does `parts`; `times` (F,) are the seconds at which the frames are shown."""
     hue = rng.uniform(0, 1)
     heading, sway = rng.uniform(0, 2 * np.pi), rng.uniform(0, 0.8) * np.sin(2 * np.pi * times / rng.uniform(6, 12))

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from wtal.config import digest
 from wtal.errors import UsageError, VideoError
-from wtal.extractors.demo.scene import ACTIONS, HEIGHT, WIDTH, Floats, Image, Part, draw, make_scene
+from wtal.extractors.demo.scene import ACTIONS, HEIGHT, WIDTH, Floats, Image, ScenePart, draw, make_scene
 
 Progress = Callable[[int, int], None]
 
@@ -104,7 +104,7 @@ class _Plan:
     labels: tuple[str, ...]
     entropy: tuple[int, ...]
     clock: _Clock
-    parts: tuple[Part, ...]
+    parts: tuple[ScenePart, ...]
 
 
 def _plan_subset(subset: str, count: int, seed: int) -> list[_Plan]:
@@ -135,7 +135,7 @@ def _plan_video(name: str, subset: str, labels: tuple[str, ...], entropy: tuple[
     borders = np.searchsorted(clock.times(), np.cumsum(seconds)[:-1]).tolist()
     names = [None if k % 2 == 0 else shown[k // 2] for k in range(len(seconds))]
     edges = zip(names, [0, *borders], [*borders, clock.frames], strict=True)
-    return _Plan(name, subset, labels, entropy, clock, tuple(Part(*edge) for edge in edges))
+    return _Plan(name, subset, labels, entropy, clock, tuple(ScenePart(*edge) for edge in edges))
 
 
 def _clock(rng: np.random.Generator, number: int, seconds: float) -> _Clock:

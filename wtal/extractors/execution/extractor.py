@@ -1,8 +1,10 @@
-"""The extractor: a backbone for each stream, a flow method, a reader; `assembly_line.py` has them work on files."""
+"""The extractor: a backbone for each stream, a flow method, a reader; `extraction_line.py` has them work on files."""
 
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,49 +13,55 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from wtal.data.grid import SnippetGrid, TailPolicy
+from wtal.data.grid import SnippetGrid
 from wtal.errors import UsageError, VideoError
-from wtal.extractors.backbone import CROPS, Backbone, create_backbone, full_name
+from wtal.extractors.backbone import Backbone, create_backbone, full_name
+from wtal.extractors.backbones import BACKBONES
+from wtal.extractors.decoding.frame_size import FrameSize
 from wtal.extractors.decoding.isolated import IsolatedVideo, ReaderProcess
-from wtal.extractors.decoding.reader import VideoSummary
+from wtal.extractors.decoding.reader import TIME_LIMIT, VideoSummary
 from wtal.extractors.decoding.reader_choice import reader_identity
+from wtal.extractors.execution.config import ExtractConfig
+from wtal.extractors.execution.jobs import ClipFunction, FlowJob, StreamJob
 from wtal.extractors.execution.windows import Windows
 from wtal.extractors.optical_flow import FlowMethod, create_flow
-from wtal.extractors.runtime import FLOAT32, TORCH, run_by
-from wtal.registry import BACKBONES, suggest
+from wtal.extractors.runtime import run_by
+from wtal.registry import suggest
 
 FLOW = "flow"
 
 
 @dataclass(frozen=True)
 class ExtractorSpec:
-    """All that says how features are made; picklable, so that it can travel to workers.
+    """Settings of an extractor, and where it runs; picklable, so that it can travel to workers.
 
-    Empty `streams`, empty `flow` and zero `stride` take the backbone's own. `weights` holds (stream, source) pairs.
-    `device` is one of torch's, or several with commas between them, each of which gets a copy of the backbones.
-    `threads` is how many work side by side (0: one a core that this process may use, of which each of `share` processes
-    on this machine takes its part).
-    `time_limit` is how many seconds a reader may go without a frame; `crops` as in `Backbone.extract`;
-    `runtime` and `precision` as in `wtal.extractors.runtime`.
+    `weights` holds (stream, source) pairs. `device` is one of torch's, or several with commas between them, each of
+    which gets a copy of the backbones. `threads` work side by side (0: one per core that this process may use, of
+    which each of `share` processes on this machine takes its part). `batch` is the number of snippets that a network
+    takes at once; `time_limit` is how many seconds a reader may take for its next frame.
     """
 
-    backbone: str
-    streams: tuple[str, ...] = ()
-    flow: str = ""
-    fps: Fraction = Fraction(25)
-    stride: int = 0
-    tail: TailPolicy = "pad"
-    reader: str = "auto"
-    dtype: str = "float32"
+    config: ExtractConfig
     weights: tuple[tuple[str, str], ...] = ()
     device: str = "cpu"
     threads: int = 0
     share: int = 1
     batch: int = 4
-    time_limit: float = 60.0
-    crops: int = 1
-    runtime: str = TORCH
-    precision: str = FLOAT32
+    time_limit: float = TIME_LIMIT
+
+
+@dataclass(frozen=True)
+class FrameSource:
+    """How a video's frames are read: extractors with equal sources see the same frames, and share a pass."""
+
+    fps: Fraction
+    size: FrameSize
+    reader: str
+    time_limit: float
+
+    def open(self, process: ReaderProcess, path: Path, reader: str, why: str | None) -> IsolatedVideo:
+        """Open the frames of a file with `reader`; `why` says why it is not the one that was asked for."""
+        return process.open(path, self.fps, self.size, reader, self.time_limit, why)
 
 
 @dataclass(frozen=True)
@@ -74,25 +82,28 @@ class Extractor:
     """
 
     def __init__(self, spec: ExtractorSpec) -> None:
-        self.spec = spec = replace(spec, backbone=full_name(spec.backbone))
-        module = BACKBONES.load(spec.backbone)
-        names = spec.streams or tuple(module.STREAMS)
-        _refuse_unknown_streams(names, spec.weights, tuple(module.STREAMS))
+        config = spec.config.model_copy(update={"backbone": full_name(spec.config.backbone)})
+        self.spec, self.config, self.rate = replace(spec, config=config), config, config.rate
+        module = BACKBONES.load(config.backbone)
+        names = config.streams or module.STREAMS
+        _refuse_unknown_streams(names, spec.weights, module.STREAMS)
         weights = dict(spec.weights)
         self.devices = spec.device.split(",")
         self.replicas: dict[str, list[Backbone]] = {
             name: [
-                run_by(create_backbone(spec.backbone, name, weights.get(name)), spec.runtime, spec.precision, device)
+                run_by(
+                    create_backbone(config.backbone, name, weights.get(name)), config.runtime, config.precision, device
+                )
                 for device in self.devices
             ]
             for name in names
         }
         self.backbones = {name: replicas[0] for name, replicas in self.replicas.items()}
-        _refuse_crops(spec, self.backbones)
+        _refuse_crops(config, self.backbones)
         first = next(iter(self.backbones.values()))
         self.span, self.size = first.span, first.size
-        self.stride = spec.stride or int(module.STRIDE)
-        flow = spec.flow or module.FLOW
+        self.stride = config.stride or module.STRIDE
+        flow = config.flow or module.FLOW
         self.flows: list[FlowMethod] = [create_flow(flow, device) for device in self.devices] if FLOW in names else []
         self.flow = self.flows[0] if self.flows else None
         self.threads = spec.threads or max(1, int(joblib.cpu_count()) // spec.share)
@@ -107,14 +118,14 @@ class Extractor:
             "backbone": self.name,
             "weights": {name: backbone.identity for name, backbone in self.backbones.items()},
             "flow": None if self.flow is None else self.flow.identity,
-            "reader": reader_identity(self.spec.reader),
-            "fps": str(self.spec.fps),
+            "reader": reader_identity(self.config.reader),
+            "fps": str(self.rate),
             "stride": self.stride,
             "span": self.span,
-            "tail": self.spec.tail,
+            "tail": self.config.tail,
             "size": {"short_side": self.size.short_side, "enlarge": self.size.enlarge},
-            "dtype": self.spec.dtype,
-            **({"crops": self.spec.crops} if self.spec.crops > 1 else {}),
+            "dtype": self.config.dtype,
+            **({"crops": self.config.crops} if self.config.crops > 1 else {}),
         }
 
     @property
@@ -123,70 +134,45 @@ class Extractor:
         streams = "" if len(self.backbones) > 1 else f"-{next(iter(self.backbones))}"
         tags = dict.fromkeys(_tag(source) for name, source in self.spec.weights if name in self.backbones)
         weights = "".join(f"-{tag}" for tag in tags)
-        rate = str(self.spec.fps).replace("/", ":")
+        rate = str(self.rate).replace("/", ":")
         name = "".join(c if c.isalnum() or c in "._" else "-" for c in self.name)
-        crops = f"-{self.spec.crops}crops" if self.spec.crops > 1 else ""
+        crops = f"-{self.config.crops}crops" if self.config.crops > 1 else ""
         flow = f"-{self.flow.name}.{self.flow.implementation}" if self.flow else ""
         return f"{name}{weights}{streams}{crops}{flow}-{self.span}x{self.stride}@{rate}"
 
     @property
     def name(self) -> str:
-        """The backbone's name; one that is a folder goes by the folder's own name, wherever and however that lies."""
-        leaf, colon, variant = self.spec.backbone.partition(":")
+        """The backbone's name; one that is a folder goes by the folder's own name, wherever it lies."""
+        leaf, colon, variant = self.config.backbone.partition(":")
         folder = Path(variant).expanduser()
         return f"{leaf}{colon}{folder.resolve().name if variant and folder.is_dir() else variant}"
 
     @property
-    def frames(self) -> tuple[Any, ...]:
-        """What extractors must have in common to see the same frames: rate, size, reader and its time limit."""
-        return self.spec.fps, self.size, self.spec.reader, self.spec.time_limit
+    def source(self) -> FrameSource:
+        """How this extractor's frames are read."""
+        return FrameSource(self.rate, self.size, self.config.reader, self.spec.time_limit)
 
-    def stage(self, stream: str) -> str:
-        """What a time table calls the work of a stream's backbone."""
+    def jobs(self) -> dict[str, StreamJob]:
+        """Return the work of each stream."""
+        return {stream: self._job(stream) for stream in self.backbones}
+
+    def flow_job(self) -> FlowJob | None:
+        """Return the work of optical flow, None where no stream sees it."""
+        if self.flow is None:
+            return None
+        return FlowJob(json.dumps(self.flow.identity, sort_keys=True), tuple(self.flows), self.threads)
+
+    def stage_name(self, stream: str) -> str:
+        """Name of a stream's backbone in timing tables."""
         return f"{self.name} {stream}"
 
-    def joins(self, stream: str) -> bool:
-        """Whether snippets of several videos run in one batch: on a GPU, which wants full ones.
-
-        On a CPU, where a batch is worth little, a video's numbers never depend on its company.
-        """
-        return self.spec.device != "cpu" and any(True for _ in self.backbones[stream].parameters())
-
-    def prepare(self, stream: str) -> Callable[[NDArray[Any]], NDArray[Any]]:
-        """What a video's thread does to clips before they wait for the backbone: on a GPU, all but the network.
-
-        So clips of videos of any size go into one batch, and the device does not wait for pictures to be cut. Ten
-        crops are too large for that, and a CPU has nothing to gain.
-        """
-        if not self._apart(stream):
-            return lambda clips: clips
-        return lambda clips: self.backbones[stream].preprocess(clips).contiguous().numpy()
-
-    def work(self, stream: str, backbone: Backbone) -> Callable[[NDArray[Any]], NDArray[Any]]:
-        """What is left for a copy of the stream's backbone: prepared clips -> features."""
-        if not self._apart(stream):
-            return lambda clips: backbone.extract(clips, self.spec.crops)
-        return lambda clips: backbone.features(torch.from_numpy(clips))
-
-    def _apart(self, stream: str) -> bool:
-        return self.joins(stream) and self.spec.crops == 1
-
-    def cut(self, stream: str) -> tuple[Windows, int, str]:
-        """For one video's stream: what cuts it into clips; and the dimension and type of its features."""
-        backbone = self.backbones[stream]
-        return Windows(self.stride, backbone.span, self.spec.tail, self.spec.batch), backbone.dim, self.spec.dtype
-
-    def open(self, process: ReaderProcess, path: Path, reader: str, why: str | None) -> IsolatedVideo:
-        """The frames of a file, by `reader`; `why` says why it is not the one that was asked for."""
-        return process.open(path, self.spec.fps, self.size, reader, self.spec.time_limit, why)
-
-    def made(self, features: dict[str, NDArray[Any]], summary: VideoSummary) -> Extracted:
-        """Features of a whole video, checked against its grid.
+    def assemble(self, features: dict[str, NDArray[Any]], summary: VideoSummary) -> Extracted:
+        """Check the features of a whole video against its grid.
 
         Raises:
             VideoError: when they are not finite, or not as many as the grid has snippets.
         """
-        grid = SnippetGrid(self.spec.fps, summary.frames, Fraction(self.stride), self.span, self.spec.tail)
+        grid = SnippetGrid(self.rate, summary.frames, Fraction(self.stride), self.span, self.config.tail)
         for name, array in features.items():
             if not np.isfinite(array).all():
                 raise VideoError(f"{self.name} {name} has features that are not finite; is the checkpoint sound?")
@@ -194,12 +180,48 @@ class Extractor:
                 raise VideoError(f"{self.name} {name} has {len(array)} snippets, the grid {grid.num_snippets}")
         return Extracted(grid, features, summary.to_json())
 
+    def _job(self, stream: str) -> StreamJob:
+        """On a GPU clips of several videos share a batch, cut and scaled before in the threads of their videos.
 
-def _refuse_crops(spec: ExtractorSpec, backbones: Mapping[str, Backbone]) -> None:
-    if spec.crops not in CROPS:
-        raise UsageError(f"crops are {' or '.join(map(str, CROPS))}, got {spec.crops}")
-    if spec.crops > 1 and not all(backbone.crop for backbone in backbones.values()):
-        raise UsageError(f"backbone {spec.backbone} sees whole pictures; leave --crops at 1")
+        So clips of videos of any size go into one batch, and the device does not wait for pictures to be cut. Ten
+        crops are too large for that. On a CPU, where a batch is worth little, clips of videos are never mixed, so
+        that a video's numbers do not depend on other videos.
+        """
+        replicas = self.replicas[stream]
+        first, batch, crops = replicas[0], self.spec.batch, self.config.crops
+        joins = self.spec.device != "cpu" and any(True for _ in first.parameters())
+        apart = joins and crops == 1
+        if not joins:
+            # A backbone without parameters stays on the CPU, whatever the device: one copy is enough there.
+            replicas = [first] * (self.threads if first.side_by_side else 1)
+        return StreamJob(
+            stage=self.stage_name(stream),
+            windows=partial(Windows, self.stride, first.span, self.config.tail, batch),
+            dim=first.dim,
+            dtype=self.config.dtype,
+            workers=tuple(_prepared_features(replica) if apart else _features(replica, crops) for replica in replicas),
+            prepare=_preprocess(first) if apart else lambda clips: clips,
+            threads=1 if first.side_by_side else self.threads,
+            joined=batch if joins else 0,
+            waiting=batch * (len(replicas) if joins else 1),
+        )
+
+
+def _features(backbone: Backbone, crops: int) -> ClipFunction:
+    return lambda clips: backbone.extract(clips, crops)
+
+
+def _prepared_features(backbone: Backbone) -> ClipFunction:
+    return lambda clips: backbone.features(torch.from_numpy(clips))
+
+
+def _preprocess(backbone: Backbone) -> ClipFunction:
+    return lambda clips: backbone.preprocess(clips).contiguous().numpy()
+
+
+def _refuse_crops(config: ExtractConfig, backbones: Mapping[str, Backbone]) -> None:
+    if config.crops > 1 and not all(backbone.crop for backbone in backbones.values()):
+        raise UsageError(f"backbone {config.backbone} sees whole pictures; leave --crops at 1")
 
 
 def _tag(source: str) -> str:

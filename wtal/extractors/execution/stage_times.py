@@ -1,4 +1,4 @@
-"""Where the time of extraction goes: how long each stage worked, and on how much."""
+"""Timing of extraction: how long each stage was busy, and on how much."""
 
 import math
 import threading
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """Of one stage: seconds at work, summed over its workers, and what it got through."""
+    """Busy seconds of one stage, summed over its workers, and the units it processed."""
 
     seconds: float = 0.0
     units: int = 0
@@ -33,7 +33,7 @@ class TimeTable:
 
     @contextmanager
     def busy(self, stage: str, units: int = 0, unit: str = "") -> Iterator[None]:
-        """The block is work of `stage`, on so many units; work that fails counts too."""
+        """Count the block as work of `stage` on `units`; work that fails counts too."""
         start = time.perf_counter()
         try:
             yield
@@ -41,7 +41,7 @@ class TimeTable:
             self.add(stage, Spent(time.perf_counter() - start, units, unit))
 
     def add(self, stage: str, spent: Spent) -> None:
-        """More work of `stage`, which ends now."""
+        """Add work of `stage`, which ends now."""
         with self._lock:
             self._ended = time.perf_counter()
             self._began = min(self._began, self._ended - spent.seconds)
@@ -49,16 +49,16 @@ class TimeTable:
 
     @property
     def elapsed(self) -> float:
-        """Seconds that went by from the beginning of the first work to the end of the last; 0 before any."""
+        """Seconds from the beginning of the first work to the end of the last; 0 before any."""
         with self._lock:
             return self._ended - self._began if self._stages else 0.0
 
     def stages(self) -> dict[str, Spent]:
-        """A copy of what is known now."""
+        """Return the work of each stage so far."""
         with self._lock:
             return dict(self._stages)
 
     def since(self, before: Mapping[str, Spent]) -> tuple[dict[str, Spent], dict[str, Spent]]:
-        """What came after `before` was known, and what is known now: the `before` of the next call."""
+        """Return the work since `before`, and all work so far: the `before` of the next call."""
         now = self.stages()
         return {name: spent - before.get(name, Spent()) for name, spent in now.items()}, now

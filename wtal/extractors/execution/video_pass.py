@@ -6,48 +6,144 @@ Both yield the same arrays however the frames were cut into chunks and however m
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from itertools import pairwise
 from typing import Any, Protocol
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from wtal.extractors.execution.jobs import StreamJob
 from wtal.extractors.execution.stage_times import TimeTable
-from wtal.extractors.execution.windows import Windows
 from wtal.extractors.execution.worker_stage import Stage
 from wtal.extractors.optical_flow import FlowMethod
 
 COLOUR = "colour"
-_PAIRS_AHEAD = 128
-"""Of all videos in flight, whose flow is not there yet; or twice what their stage runs together, where that is more."""
+_PAIRS_AHEAD = 32
+"""Pairs whose flow may be pending on a CPU, for all videos in flight together."""
+_PAIRS_AHEAD_OF_A_DEVICE = 128
+"""The same on a device, or twice what its stage joins, if more."""
 
 
-class Taker(Protocol):
-    """Who takes flows as they come."""
+class FrameSink(Protocol):
+    """Takes the frames, or the flow, of one video in order."""
 
     def push(self, frames: NDArray[Any]) -> None:
-        """(n, H, W, 2), the next ones."""
+        """Take the next ones, (n, H, W, C)."""
         ...
 
     def end(self) -> None:
-        """No more come."""
+        """Learn that no more come."""
         ...
 
 
+class StreamFeatures:
+    """Features of one stream of one video: frames or flow in, clips to the stage, rows out."""
+
+    def __init__(self, stage: Stage, job: StreamJob) -> None:
+        self._stage, self._job = stage, job
+        self._windows = job.windows()
+        self._rows: list[Future[NDArray[Any]]] = []
+
+    def push(self, frames: NDArray[Any]) -> None:
+        """Take the next frames or flows, (n, H, W, C); waits while the backbone is behind."""
+        self._rows += [self._submit(clips) for _, clips in self._windows.push(frames)]
+
+    def end(self) -> None:
+        """Submit the clips that are left."""
+        self._rows += [self._submit(clips) for _, clips in self._windows.finish()]
+
+    def result(self) -> NDArray[Any]:
+        """Wait for all features, and return them as (T, D)."""
+        rows = [row.result().astype(self._job.dtype) for row in self._rows]
+        return np.concatenate(rows) if rows else np.zeros((0, self._job.dim), self._job.dtype)
+
+    def _submit(self, clips: NDArray[Any]) -> Future[NDArray[Any]]:
+        return self._stage.submit(self._job.prepare(clips))
+
+
+class VideoFlow:
+    """Optical flow of one video by one method, handed on to every stream that sees it.
+
+    Flow j goes from frame j to frame j + 1, across chunks and snippets; the last is repeated, so that N frames have N
+    flows, and a video of one frame has zero flow. `in_flight` returns the number of videos that share the pairs which
+    may be pending.
+    """
+
+    def __init__(
+        self, stage: Stage, times: TimeTable, sinks: Sequence[FrameSink], in_flight: Callable[[], int] = lambda: 1
+    ) -> None:
+        self._stage, self._times, self._sinks, self._in_flight = stage, times, sinks, in_flight
+        self._previous: NDArray[np.uint8] | None = None
+        self._pending: deque[list[Future[NDArray[Any]]]] = deque()
+        self._pairs_pending = 0
+        self._last: NDArray[Any] | None = None
+
+    def push(self, frames: NDArray[np.uint8]) -> None:
+        """Take the next frames, (n, H, W, 3) uint8 RGB; waits while too many pairs before them are pending."""
+        if len(frames):
+            self._submit(self._grays(frames))
+        self._hand_on(max(1, self._pairs_ahead() // max(1, self._in_flight())))
+
+    def end(self) -> None:
+        """Hand on what is pending; the last flow stands in for the last frame's."""
+        self._hand_on(0)
+        if self._previous is not None:
+            zero = np.zeros((1, *self._previous.shape, 2), np.float32)
+            self._push_on(zero if self._last is None else self._last)
+        for sink in self._sinks:
+            sink.end()
+
+    def _grays(self, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """(n, H, W, 3) -> (n, H, W), after the last frame of the chunk before where there is one."""
+        with self._times.busy(COLOUR, len(frames), "frames"):
+            grays = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
+            joined = np.stack(grays if self._previous is None else [self._previous, *grays])
+        self._previous = joined[-1]
+        return joined.astype(np.uint8, copy=False)
+
+    def _submit(self, grays: NDArray[np.uint8]) -> None:
+        """Order the flow between (n + 1, H, W) frames: a part per engine, or all at once where a stage joins."""
+        pairs = len(grays) - 1
+        if not pairs:
+            return
+        parts = 1 if self._stage.joined else min(pairs, self._stage.num_functions)
+        ends = [pairs * part // parts for part in range(parts + 1)]
+        orders = [self._stage.submit(grays[start:stop], grays[start + 1 : stop + 1]) for start, stop in pairwise(ends)]
+        self._pending.append(orders)
+        self._pairs_pending += pairs
+
+    def _pairs_ahead(self) -> int:
+        joined = self._stage.joined
+        return max(_PAIRS_AHEAD_OF_A_DEVICE, 2 * joined) if joined else _PAIRS_AHEAD
+
+    def _hand_on(self, limit: int) -> None:
+        """Hand on flow, in order, until at most `limit` pairs are pending."""
+        while self._pairs_pending > limit:
+            flows = [order.result() for order in self._pending.popleft()]
+            self._pairs_pending -= sum(map(len, flows))
+            self._last = flows[-1][-1:].copy()
+            for flow in flows:
+                self._push_on(flow)
+
+    def _push_on(self, flows: NDArray[Any]) -> None:
+        for sink in self._sinks:
+            sink.push(flows)
+
+
 def flows_of(frames: NDArray[np.uint8], method: FlowMethod, threads: int) -> NDArray[np.float32]:
-    """A whole video at once: (N, H, W, 3) uint8 RGB -> (N, H, W, 2) float32 flow in pixels, as extraction makes it."""
-    times, kept = TimeTable(), _Kept()
-    with Stage(
-        "flow", "pairs", method.engines(threads), times, joined=method.pairs if method.pairs > 1 else 0
-    ) as stage:
-        flow = Flow(stage, times, [kept])
+    """Compute the flow of a whole video as extraction does: (N, H, W, 3) uint8 RGB -> (N, H, W, 2) float32 pixels."""
+    times, collected = TimeTable(), _Collected()
+    joined = method.pairs if method.pairs > 1 else 0
+    with Stage("flow", "pairs", method.engines(threads), times, joined) as stage:
+        flow = VideoFlow(stage, times, [collected])
         flow.push(frames)
-        flow.finish()
-    return np.concatenate(kept.flows)
+        flow.end()
+    return np.concatenate(collected.flows)
 
 
-class _Kept:
-    """A taker that keeps what comes."""
+class _Collected:
+    """A sink that collects what it takes."""
 
     def __init__(self) -> None:
         self.flows: list[NDArray[Any]] = []
@@ -57,91 +153,3 @@ class _Kept:
 
     def end(self) -> None:
         pass
-
-
-class Features:
-    """One stream of one video for one backbone: frames or flows in, clips to its stage, features out.
-
-    Clips go through `prepare` in this video's thread, before they wait for the stage.
-    """
-
-    def __init__(
-        self,
-        stage: Stage,
-        windows: Windows,
-        dim: int,
-        dtype: str,
-        prepare: Callable[[NDArray[Any]], NDArray[Any]] = lambda clips: clips,
-    ) -> None:
-        self._stage, self._windows, self._dim, self._dtype = stage, windows, dim, np.dtype(dtype)
-        self._prepare = prepare
-        self._rows: list[Future[NDArray[Any]]] = []
-
-    def push(self, frames: NDArray[Any]) -> None:
-        """(n, H, W, C), the next frames or flows; it waits while the backbone is behind."""
-        self._rows += [self._stage.submit(self._prepare(clips)) for _, clips in self._windows.push(frames)]
-
-    def end(self) -> None:
-        """No more frames come."""
-        self._rows += [self._stage.submit(self._prepare(clips)) for _, clips in self._windows.finish()]
-
-    def features(self) -> NDArray[Any]:
-        """(T, D), when they are there."""
-        rows = [row.result().astype(self._dtype) for row in self._rows]
-        return np.concatenate(rows) if rows else np.zeros((0, self._dim), self._dtype)
-
-
-class Flow:
-    """One video's optical flow by one method, for all who take it.
-
-    Flow j goes from frame j to frame j + 1, across chunks and snippets; the last is repeated, so that N frames have N
-    flows, and a video of one frame has zero flow. `share` says how many videos there are now that share the pairs which
-    may be ahead.
-    """
-
-    def __init__(
-        self, stage: Stage, times: TimeTable, takers: Sequence[Taker], share: Callable[[], int] = lambda: 1
-    ) -> None:
-        self.takers, self._share = takers, share
-        self._stage, self._times = stage, times
-        self._before: NDArray[np.uint8] | None = None
-        self._pending: deque[list[Future[NDArray[Any]]]] = deque()
-        self._waiting = 0
-        self._last: NDArray[Any] | None = None
-
-    def push(self, frames: NDArray[np.uint8]) -> None:
-        """(n, H, W, 3) uint8 RGB, the next frames; it waits while too many of those before have no flow yet."""
-        with self._times.busy(COLOUR, len(frames), "frames"):
-            grays = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
-        line = grays if self._before is None else [self._before, *grays]
-        if len(line) > 1:
-            self._pending.append(self._order(np.stack(line)))
-            self._waiting += len(line) - 1
-        self._before = line[-1] if line else None
-        self._settle(max(_PAIRS_AHEAD, 2 * self._stage.joined) // max(1, self._share()))
-
-    def finish(self) -> None:
-        """No more frames come: the last flow stands in for the last frame's."""
-        self._settle(0)
-        if self._before is not None:
-            self._give(np.zeros((1, *self._before.shape, 2), np.float32) if self._last is None else self._last)
-        for taker in self.takers:
-            taker.end()
-
-    def _order(self, line: NDArray[np.uint8]) -> list[Future[NDArray[Any]]]:
-        """Frames (n + 1, H, W) -> their n flows to come: one order a pair for workers side by side, or all at once."""
-        if self._stage.joined:
-            return [self._stage.submit(line[:-1], line[1:])]
-        return [self._stage.submit(line[j : j + 1], line[j + 1 : j + 2]) for j in range(len(line) - 1)]
-
-    def _settle(self, left: int) -> None:
-        """Hand on flows, in order, until at most `left` pairs wait for theirs."""
-        while self._waiting > left:
-            flows = np.concatenate([flow.result() for flow in self._pending.popleft()])
-            self._waiting -= len(flows)
-            self._last = flows[-1:].copy()
-            self._give(flows)
-
-    def _give(self, flows: NDArray[Any]) -> None:
-        for taker in self.takers:
-            taker.push(flows)

@@ -1,7 +1,7 @@
-"""Frames that come in chunks, to the windows of the snippets: one pass, bounded memory, the end unknown until it comes.
+"""Cut a stream of frames into snippet windows in one pass and bounded memory.
 
 `Windows` cuts a sequence of frames, or of flows, into the windows of `SnippetGrid.window`: the same arrays however the
-frames were cut into chunks.
+frames came in chunks, and without knowing how many come.
 """
 
 from collections import deque
@@ -32,7 +32,7 @@ class Windows:
     def __init__(self, stride: int, span: int, tail: TailPolicy = "pad", batch: int = 16) -> None:
         if batch < 1:
             raise ValueError(f"a batch holds at least one snippet, got {batch}")
-        # The grid of an endless sequence: it is asked for windows alone.
+        # `window` does not depend on the number of frames, which is not known yet.
         self._grid = SnippetGrid(Fraction(1), 1, Fraction(stride), span, tail)
         self._stride = stride
         self._batch = batch
@@ -73,10 +73,10 @@ class Windows:
     def _take(self, stop: int) -> Batch:
         first, last = self._snippet, self.count - 1
         index = np.array([self._grid.window(i) for i in range(first, stop)]).clip(0, last) - self._base
-        kept = np.stack([self._frames[i] for i in range(int(index.min()), int(index.max()) + 1)])
+        frames = [self._frames[i] for i in index.ravel()]
         self._snippet = stop
         self._forget(self._grid.window(stop).start)
-        return first, kept[index - index.min()]
+        return first, np.stack(frames).reshape(*index.shape, *frames[0].shape)
 
     def _forget(self, start: int) -> None:
         # The last frame stays, as it may have to stand in for those that never come.

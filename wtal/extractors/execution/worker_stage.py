@@ -1,17 +1,17 @@
-"""A stage of extraction that all videos in flight share: a queue, and threads that work it off on so many cores."""
+"""Stages of extraction that all videos in flight share: queues of orders, and crews of threads that work them off."""
 
+import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wtal.extractors.decoding.isolated import Closing
 from wtal.extractors.execution.stage_times import TimeTable
 
 Array = NDArray[Any]
@@ -19,6 +19,8 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class _Order:
+    """Arrays of equally many rows, and the future of their result."""
+
     arrays: tuple[Array, ...]
     done: Future[Array] = field(default_factory=Future)
 
@@ -31,42 +33,63 @@ class _Order:
         return tuple((array.shape[1:], array.dtype) for array in self.arrays)
 
 
-class Cores:
-    """The cores that stages on a CPU share, so that no more is at work than there are; first come, first served."""
+class Crew(AbstractContextManager["Crew"]):
+    """Threads that run tasks, first come, first served. Stages on a CPU share one, with a thread per core.
 
-    def __init__(self, count: int) -> None:
+    A task that runs several threads of its own takes the place of as many, so that no more are busy than there are.
+    """
+
+    def __init__(self, count: int, name: str = "crew") -> None:
         self.count = count
         self._free = count
-        self._line: deque[object] = deque()
+        self._tasks: deque[tuple[int, Callable[[], None]]] = deque()
         self._changed = threading.Condition()
+        self._closed = False
+        self._threads = [threading.Thread(target=self._work, name=name, daemon=True) for _ in range(count)]
+        for thread in self._threads:
+            thread.start()
 
-    @contextmanager
-    def hold(self, count: int) -> Iterator[None]:
-        """Wait for so many of them (all of them at most), and have them for the block."""
-        mine, count = object(), min(count, self.count)
+    def start(self, task: Callable[[], None], needs: int = 1) -> None:
+        """Run a task, which must not raise, as soon as `needs` threads (all of them at most) are free."""
         with self._changed:
-            self._line.append(mine)
-            self._changed.wait_for(lambda: self._line[0] is mine and self._free >= count)
-            self._line.popleft()
-            self._free -= count
+            self._tasks.append((min(needs, self.count), task))
+            self._changed.notify()
+
+    def close(self) -> None:
+        """Finish the tasks that are running, and end the threads."""
+        with self._changed:
+            self._closed = True
             self._changed.notify_all()
-        try:
-            yield
-        finally:
+        for thread in self._threads:
+            thread.join()
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def _work(self) -> None:
+        while True:
             with self._changed:
-                self._free += count
-                self._changed.notify_all()
+                self._changed.wait_for(lambda: self._closed or (self._tasks and self._tasks[0][0] <= self._free))
+                if self._closed:
+                    return
+                needs, task = self._tasks.popleft()
+                self._free -= needs
+                self._changed.notify()
+            task()
+            with self._changed:
+                self._free += needs
+                self._changed.notify()
 
 
-class Stage(Closing):
-    """One worker thread for each of `functions`, which take arrays of n rows each and give an array of n rows.
+class Stage(AbstractContextManager["Stage"]):
+    """A queue of orders for `functions`, which take arrays of n rows each and return an array of n rows.
 
-    With `joined` set, what several videos ordered runs together, as soon as a worker is free and up to so many rows:
-    a device that is behind gets full batches, one that waits for its input is not made to wait for more. Without it
-    every order runs as it came, so that a video's numbers never depend on its company. `waiting` rows may be queued;
-    then `submit` blocks, and what comes before the stage waits with it. A worker holds `needs` of the `cores` while it
-    works. `begin` runs in each worker's thread before its first order; where it fails, so does the order, and the next
-    one begins anew.
+    No function runs twice at a time. With `joined` set, orders of several videos run together, as soon as a function
+    is free and up to so many rows: a device that is behind gets full batches, one that is ahead does not wait for
+    them. Without it every order runs alone, so that a video's numbers never depend on other videos. At most `waiting`
+    rows are queued; then `submit` blocks, and with it the steps before the stage. Orders run on `crew`, of whose
+    threads each takes `needs`, or on one of the stage's own with a thread per function. `begin` runs in the thread
+    before each order; where it fails, so does the order.
 
     Raises:
         ValueError: when there is no function.
@@ -80,26 +103,26 @@ class Stage(Closing):
         times: TimeTable,
         joined: int = 0,
         waiting: int | None = None,
-        cores: Cores | None = None,
+        crew: Crew | None = None,
         needs: int = 1,
         begin: Callable[[], None] = lambda: None,
     ) -> None:
         if not functions:
             raise ValueError(f"stage {name} needs at least one worker, got none")
         self._name, self._unit, self._times = name, unit, times
-        self.joined, self._waiting, self._begin = joined, waiting, begin
-        self._cores, self._needs = cores, needs
+        self.joined, self.num_functions = joined, len(functions)
+        self._waiting, self._begin, self._needs = waiting, begin, needs
+        self._idle: queue.SimpleQueue[Callable[..., Array]] = queue.SimpleQueue()
+        for function in functions:
+            self._idle.put(function)
         self._orders: deque[_Order] = deque()
+        self._running = 0
         self._changed = threading.Condition()
         self._closed = False
-        self._workers = [
-            threading.Thread(target=self._work, args=(function,), name=name, daemon=True) for function in functions
-        ]
-        for worker in self._workers:
-            worker.start()
+        self._crew, self._owns_crew = crew or Crew(len(functions), name), crew is None
 
     def submit(self, *arrays: Array) -> Future[Array]:
-        """Arrays of n rows -> what the function makes of them, n rows, when it is done.
+        """Order the function's result for arrays of n rows; blocks while the queue is full.
 
         Raises:
             CancelledError: when the stage is closed.
@@ -110,57 +133,69 @@ class Stage(Closing):
             if self._closed:
                 raise CancelledError
             self._orders.append(order)
-            self._changed.notify_all()
+        self._crew.start(self._work_off, self._needs)
         return order.done
 
     def close(self) -> None:
-        """Finish what is running, cancel what waits."""
+        """Finish the orders that are running, cancel those that wait."""
         with self._changed:
             self._closed = True
             for order in self._orders:
                 order.done.cancel()
             self._orders.clear()
             self._changed.notify_all()
-        for worker in self._workers:
-            worker.join()
+            self._changed.wait_for(lambda: not self._running)
+        if self._owns_crew:
+            self._crew.close()
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
     def _has_room(self, rows: int) -> bool:
-        return self._waiting is None or not self._orders or sum(o.rows for o in self._orders) + rows <= self._waiting
+        if self._waiting is None or not self._orders:
+            return True
+        return sum(order.rows for order in self._orders) + rows <= self._waiting
 
-    def _work(self, function: Callable[..., Array]) -> None:
-        begun = False
-        while orders := self._take():
-            try:
-                if not begun:
-                    self._begin()
-                begun = True
-                made = self._run(function, orders)
-            except BaseException as error:  # noqa: BLE001 - it belongs to those who ordered
-                for order in orders:
-                    order.done.set_exception(error)
-                continue
-            start = 0
+    def _work_off(self) -> None:
+        """Run the next orders; none are left where those before took them along."""
+        function = self._idle.get()
+        orders = self._take()
+        try:
+            if orders:
+                self._finish(function, orders)
+        finally:
+            self._idle.put(function)
+            with self._changed:
+                self._running -= bool(orders)
+                self._changed.notify_all()
+
+    def _finish(self, function: Callable[..., Array], orders: Sequence[_Order]) -> None:
+        """Give each order its rows of the result, or the error."""
+        try:
+            self._begin()
+            result = self._run(function, orders)
+        except BaseException as error:  # noqa: BLE001 - it is raised where the result is asked for
             for order in orders:
-                order.done.set_result(made[start : start + order.rows])
-                start += order.rows
+                order.done.set_exception(error)
+            return
+        start = 0
+        for order in orders:
+            order.done.set_result(result[start : start + order.rows])
+            start += order.rows
 
     def _run(self, function: Callable[..., Array], orders: Sequence[_Order]) -> Array:
         rows = sum(order.rows for order in orders)
-        arrays = _side_by_side([order.arrays for order in orders])
-        with (
-            self._cores.hold(self._needs) if self._cores else nullcontext(),
-            self._times.busy(self._name, rows, self._unit),
-        ):
-            made = function(*arrays)
-        if len(made) != rows:
-            raise RuntimeError(f"stage {self._name} got {rows} {self._unit} and gave {len(made)}")
-        return made
+        arrays = _concatenated([order.arrays for order in orders])
+        with self._times.busy(self._name, rows, self._unit):
+            result = function(*arrays)
+        if len(result) != rows:
+            raise RuntimeError(f"stage {self._name} got {rows} {self._unit} and gave {len(result)}")
+        return result
 
     def _take(self) -> list[_Order]:
-        """The next orders that run together; none when the stage is closed."""
+        """Take the next orders that run together out of the queue."""
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or bool(self._orders))
-            if self._closed:
+            if not self._orders:
                 return []
             orders = [self._orders.popleft()]
             rows = orders[0].rows
@@ -169,9 +204,10 @@ class Stage(Closing):
                     break
                 rows += self._orders[0].rows
                 orders.append(self._orders.popleft())
+            self._running += 1
             self._changed.notify_all()
             return orders
 
 
-def _side_by_side(orders: Sequence[tuple[Array, ...]]) -> tuple[Array, ...]:
+def _concatenated(orders: Sequence[tuple[Array, ...]]) -> tuple[Array, ...]:
     return orders[0] if len(orders) == 1 else tuple(np.concatenate(arrays) for arrays in zip(*orders, strict=True))

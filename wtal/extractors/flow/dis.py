@@ -42,7 +42,7 @@ def create(implementation: str | None = None, device: str = CPU) -> FlowMethod:
     return resolve_flow("dis", implementation, IMPLEMENTATIONS, device)
 
 
-class _Engine:
+class _DisEngine:
     def __init__(self, preset: int, device: str = CPU) -> None:
         self._algorithm = cv2.DISOpticalFlow.create(preset)
         self._min_side = _min_side(self._algorithm)
@@ -89,6 +89,6 @@ def _always(device: str) -> None:
 
 
 IMPLEMENTATIONS = {
-    name: Implementation(_always, partial(_identity, preset), partial(_Engine, preset))
+    name: Implementation(_always, partial(_identity, preset), partial(_DisEngine, preset))
     for name, preset in _PRESETS.items()
 }

@@ -1,1 +1,30 @@
-"""One video library a file: each turns a file into frames with exact times."""
+"""One video library per file: each turns a file into frames with exact times. `ReaderLeaf` says what a file holds."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Protocol
+
+from wtal.registry import Registry
+
+if TYPE_CHECKING:
+    from wtal.extractors.decoding.reader import TimedFrame, VideoInfo
+
+
+class ReaderLeaf(Protocol):
+    """A module of `readers/`."""
+
+    def version(self) -> str:
+        """Return the version of the library that decodes."""
+
+    def why_not(self) -> str | None:
+        """Return None where it can be used on this machine, else the reason in a few words."""
+
+    def frames(self, info: "VideoInfo") -> "Iterator[TimedFrame]":
+        """Decode frames in sequence, in shown order, upright (rotation applied), at native size.
+
+        Raises:
+            VideoError: when the file cannot be read at all.
+            VideoBroken: after the last frame that could be had, when parts of the file could not be decoded.
+        """
+
+
+READERS = Registry[ReaderLeaf]("reader", __name__, ReaderLeaf)

@@ -1,4 +1,4 @@
-"""decord, read in sequence: a fast path for the files that it is right on (`choose.py` says which).
+"""decord, read in sequence: a fast path for the files that it is right on (`decoding/reader_choice.py` says which).
 
 Its own timestamps are 32-bit floats, and of edit lists and damage it tells nothing. So the packets of the file are
 read first, without decoding: their exact times are the frames' times, and where decord's table of frames disagrees
@@ -92,7 +92,7 @@ def _packet_times(info: VideoInfo) -> _Shown:
 
 
 def _renews_parameters(packet: "Packet[Any]", codec: str) -> bool:
-    """Whether an H.264 or HEVC packet brings a sequence parameter set that the header of the stream lacks.
+    """Return whether an H.264 or HEVC packet brings a sequence parameter set that the stream's header lacks.
 
     In mp4 and Matroska a packet is a row of units, each behind its length (ISO/IEC 14496-15, 5.3.2 and 8.3.2).
     """
@@ -115,6 +115,6 @@ def _require_agreement(reader: Any, shown: _Shown) -> None:
     if len(reader) != len(shown):
         raise VideoError(f"decord sees {len(reader)} frames, the file has {len(shown)}: use --reader pyav")
     times = np.array([float(time) for time, _ in shown])
-    found = np.asarray(reader.get_frame_timestamp(np.arange(len(shown)))[:, 0], dtype=np.float64)
-    if not np.allclose(found - found[0], times - times[0], rtol=1e-6, atol=2e-3):
+    decoded = np.asarray(reader.get_frame_timestamp(np.arange(len(shown)))[:, 0], dtype=np.float64)
+    if not np.allclose(decoded - decoded[0], times - times[0], rtol=1e-6, atol=2e-3):
         raise VideoError("decord's timestamps are not those of the file: use --reader pyav")

@@ -44,8 +44,8 @@ def _shown(capture: cv2.VideoCapture, info: VideoInfo) -> Iterator[tuple[Fractio
     count = 0
     while capture.grab():
         milliseconds = capture.get(cv2.CAP_PROP_POS_MSEC)
-        found, image = capture.retrieve()
-        if found:
+        decoded, image = capture.retrieve()
+        if decoded:
             count += 1
             yield info.start + _snap(milliseconds, info.time_base), upright(_rgb(image), info.rotation)
     if not count:

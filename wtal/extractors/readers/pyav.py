@@ -41,7 +41,7 @@ def frames(info: VideoInfo) -> Iterator[TimedFrame]:
         VideoError: when no frame can be decoded.
         VideoBroken: after the last frame, when reading broke off or packets could not be decoded.
     """
-    clock = _Clock(info)
+    frame_times = _FrameTimes(info)
     damage = _Damage()
     count = 0
     convert = VideoReformatter()
@@ -51,7 +51,7 @@ def frames(info: VideoInfo) -> Iterator[TimedFrame]:
         stream.thread_type = "AUTO"
         stream.codec_context.thread_count = _THREADS
         for frame in _decode(container, stream, damage):
-            time, duration, guessed = clock.place(frame)
+            time, duration, guessed = frame_times.stamp_of(frame)
             count += 1
             yield TimedFrame(time, duration, upright(_rgb(convert, frame), info.rotation), guessed)
     damage.report(count)
@@ -63,7 +63,7 @@ def _rgb(convert: VideoReformatter, frame: VideoFrame) -> Image:
 
 
 class _Damage:
-    """What could not be decoded, and the first reason."""
+    """Damage of a file: packets that could not be decoded, and the first reason."""
 
     def __init__(self) -> None:
         self.packets = 0
@@ -106,7 +106,7 @@ def _packets(container: InputContainer, stream: VideoStream, damage: _Damage) ->
     yield None
 
 
-class _Clock:
+class _FrameTimes:
     """Seconds of frames in shown order; keeps to the kind of timestamp that has run backwards less often."""
 
     def __init__(self, info: VideoInfo) -> None:
@@ -116,7 +116,7 @@ class _Clock:
         self._faults = {"pts": 0, "dts": 0}
         self._next = info.start
 
-    def place(self, frame: VideoFrame) -> tuple[Fraction, Fraction, bool]:
+    def stamp_of(self, frame: VideoFrame) -> tuple[Fraction, Fraction, bool]:
         """Time and duration in seconds, and whether the time had to be guessed."""
         self._judge("pts", frame.pts)
         self._judge("dts", frame.dts)

@@ -1,15 +1,27 @@
 """The implementations of TV-L1, for any parameters: what the leaves `tvl1` and `tvl1-fast` share.
 
-Each is a module beside this one, which is imported when it is asked for, and no sooner. It holds `why_not` and
-`version` (the part of the identity that is the library's), and `Engine(parameters, device)`.
+Each is a module beside this one, an `EngineModule`, which is imported when it is asked for, and no sooner.
 """
 
 import importlib
 from functools import partial
-from typing import Any
+from typing import Any, Protocol, cast
 
 from wtal.extractors.optical_flow import CPU, CUDA, FlowEngine, Implementation
 from wtal.extractors.tvl1.parameters import MIN_SIDE, Parameters
+
+
+class EngineModule(Protocol):
+    """A module that computes TV-L1."""
+
+    def why_not(self, device: str) -> str | None:
+        """Return None where this machine can run it on the device, else the reason in a few words."""
+
+    def version(self) -> dict[str, Any]:
+        """Return what of library and code belongs in a store's identity."""
+
+    def Engine(self, parameters: Parameters, device: str) -> FlowEngine:  # noqa: N802 - a class of the module
+        """Make an engine."""
 
 
 def implementations(parameters: Parameters) -> dict[str, Implementation]:
@@ -35,14 +47,16 @@ def _module(name: str, parameters: Parameters, kinds: tuple[str, ...] = (CPU,), 
 
 
 def _why_not(path: str, device: str) -> str | None:
-    reason: str | None = importlib.import_module(path).why_not(device)
-    return reason
+    return _load(path).why_not(device)
 
 
 def _identity(path: str, parameters: Parameters) -> dict[str, Any]:
-    return {**importlib.import_module(path).version(), "min_side": MIN_SIDE, "parameters": parameters.identity}
+    return {**_load(path).version(), "min_side": MIN_SIDE, "parameters": parameters.identity}
 
 
 def _engine(path: str, parameters: Parameters, device: str) -> FlowEngine:
-    engine: FlowEngine = importlib.import_module(path).Engine(parameters, device)
-    return engine
+    return _load(path).Engine(parameters, device)
+
+
+def _load(path: str) -> EngineModule:
+    return cast(EngineModule, importlib.import_module(path))

@@ -48,11 +48,7 @@ _U, _V, _P11, _P12, _P21, _P22, _IX, _IY, _RHO, _INVERSE = range(_FIELDS)
 """Of a row: flow, theta times its dual variables, gradient of the warped picture, residual, 1 / gradient squared."""
 
 _SCHEME = 1
-"""To be raised with every change that changes a number, here or in `numba_simd` and `numba_median`.
-
-numba looks at a kernel's own file alone to know whether the machine code that it kept is still right: raised here, what
-comes of the other two is compiled anew too.
-"""
+"""Part of a store's identity: raised with every change of a number, here, in `numba_simd` or in `numba_median`."""
 
 _CHANNELS = 4
 _MARGIN = 4
@@ -78,21 +74,20 @@ class _Numbers(NamedTuple):
 
 
 class Engine:
-    """Of one thread."""
+    """TV-L1 engine for a single thread."""
 
     def __init__(self, parameters: Parameters, device: str = CPU) -> None:
-        one = parameters
         self._parameters = parameters
         self._numbers = _Numbers(
-            tau=_F(one.tau),
-            ratio=_F(one.tau / one.theta),
-            threshold=_F(one.lambda_ * one.theta),
-            epsilon=_F(one.epsilon),
-            grow=1 / one.scale_step,
-            warps=one.warps,
-            outer=one.outer_iterations,
-            inner=one.inner_iterations,
-            median=one.median,
+            tau=_F(parameters.tau),
+            ratio=_F(parameters.tau / parameters.theta),
+            threshold=_F(parameters.lambda_ * parameters.theta),
+            epsilon=_F(parameters.epsilon),
+            grow=1 / parameters.scale_step,
+            warps=parameters.warps,
+            outer=parameters.outer_iterations,
+            inner=parameters.inner_iterations,
+            median=parameters.median,
         )
 
     def __call__(self, first: Grays, second: Grays) -> FlowFields:
@@ -101,8 +96,8 @@ class Engine:
         first, second = extend_edges(first, MIN_SIDE), extend_edges(second, MIN_SIDE)
         sizes = np.array(pyramid(first.shape[1], first.shape[2], self._parameters), np.int64)
         flows = np.empty((count, *first.shape[1:], 2), np.float32)
-        for flow, one, two in zip(flows, first, second, strict=True):
-            flow_of_pair(one, two, sizes, _cubic_weights(), self._numbers, flow)
+        for flow, previous, following in zip(flows, first, second, strict=True):
+            flow_of_pair(previous, following, sizes, _cubic_weights(), self._numbers, flow)
         return np.ascontiguousarray(flows[:, :height, :width])
 
 
@@ -112,7 +107,7 @@ def why_not(device: str) -> str | None:
 
 
 def version() -> dict[str, Any]:
-    """What of library and code belongs into a store's identity."""
+    """Return what of library and code belongs in a store's identity."""
     return {"numba": installed("numba"), "scheme": _SCHEME}
 
 
@@ -243,8 +238,8 @@ def _warp(first: Floats, image: Floats, h: int, w: int, weights: Floats, state: 
         at = _start(i, w)
         for j in range(w):
             u, v = state[at + _U * pitch + j], state[at + _V * pitch + j]
-            x = _place(_F(j) + u, w)
-            y = _place(_F(i) + v, h)
+            x = _table_position(_F(j) + u, w)
+            y = _table_position(_F(i) + v, h)
             tap = ((y >> _BITS) - 1 + _MARGIN) * rows + ((x >> _BITS) - 1 + _MARGIN) * _CHANNELS
             down = (y & (_PLACES - 1)) * LANES
             total = load(image, tap) * fill(weights[down])
@@ -261,7 +256,7 @@ def _warp(first: Floats, image: Floats, h: int, w: int, weights: Floats, state: 
 
 
 @part
-def _place(position: np.float32, side: int) -> int:
+def _table_position(position: np.float32, side: int) -> int:
     """In thirty-seconds of a pixel; all that is more than the margin outside is one."""
     return int(np.rint(min(max(position, _F(1 - _MARGIN)), _F(side + 1)) * _F(_PLACES)))
 

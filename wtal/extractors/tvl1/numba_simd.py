@@ -7,9 +7,11 @@ Where a loop over many arrays is left to LLVM it does not vectorize it, as it ca
 Arrays are one-dimensional, float32 and contiguous; indices are not checked.
 """
 
+import hashlib
 import operator
 import platform
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 from llvmlite import ir
@@ -23,7 +25,12 @@ Vector = Any
 
 LANES = 16
 FLUSHES = platform.machine().lower() in ("x86_64", "amd64")
-"""Whether `flush_denormals` can do what it says."""
+"""Return whether `flush_denormals` can do what it says."""
+
+SOURCES = tuple(Path(__file__).with_name(f"numba_{name}.py") for name in ("engine", "median", "simd"))
+"""The files whose code ends up in each other's kernels."""
+SOURCES_DIGEST = hashlib.sha256(b"".join(path.read_bytes() for path in SOURCES)).hexdigest()
+"""Hex SHA-256 of `SOURCES`, which the names of kernels on disk carry."""
 
 _FLOATS = ir.VectorType(ir.FloatType(), LANES)
 _INT = ir.IntType(32)
@@ -45,15 +52,18 @@ def part(function: Function) -> Function:
 
 def _compiled(function: Function, **options: Any) -> Function:
     options = {"nogil": True, "error_model": "numpy", **options}
+    # numba looks for machine code by this name, and takes it as long as the function's own file is unchanged. What is
+    # compiled into it from the other files must count as well.
+    function.__qualname__ += f"_{SOURCES_DIGEST[:12]}"
     try:
-        made: Function = njit(cache=True, **options)(function)
+        compiled: Function = njit(cache=True, **options)(function)
     except RuntimeError:
-        made = njit(**options)(function)
-    return made
+        compiled = njit(**options)(function)
+    return compiled
 
 
 def _builtin(function: Callable[..., Any]) -> Any:
-    """What LLVM does in one instruction, or in few."""
+    """Intrinsic that LLVM does in one instruction, or in few."""
     return intrinsic(function)
 
 

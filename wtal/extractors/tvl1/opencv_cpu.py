@@ -16,7 +16,7 @@ from wtal.extractors.tvl1.parameters import MIN_SIDE, Parameters, pyramid
 
 
 class Engine:
-    """Of one thread."""
+    """TV-L1 engine for a single thread."""
 
     def __init__(self, parameters: Parameters, device: str = CPU) -> None:
         algorithm = cv2.optflow.DualTVL1OpticalFlow_create()  # type: ignore[attr-defined]
@@ -38,8 +38,8 @@ class Engine:
         flows = np.empty((count, height, width, 2), np.float32)
         first, second = extend_edges(first, MIN_SIDE), extend_edges(second, MIN_SIDE)
         self._algorithm.setScalesNumber(len(pyramid(first.shape[1], first.shape[2], self._parameters)))
-        for flow, one, two in zip(flows, first, second, strict=True):
-            flow[:] = self._algorithm.calc(one, two, None)[:height, :width]
+        for flow, previous, following in zip(flows, first, second, strict=True):
+            flow[:] = self._algorithm.calc(previous, following, None)[:height, :width]
         return flows
 
 
@@ -51,5 +51,5 @@ def why_not(device: str) -> str | None:
 
 
 def version() -> dict[str, Any]:
-    """What of the library belongs into a store's identity."""
+    """Return what of the library belongs in a store's identity."""
     return {"opencv": cv2.__version__}

@@ -16,7 +16,7 @@ from wtal.extractors.tvl1.parameters import MIN_SIDE, Parameters, pyramid
 
 
 class Engine:
-    """Of one card, for one thread at a time."""
+    """TV-L1 engine for one card, and one thread at a time."""
 
     def __init__(self, parameters: Parameters, device: str = CUDA) -> None:
         self._card = _card(device)
@@ -41,9 +41,9 @@ class Engine:
         flows = np.empty((count, height, width, 2), np.float32)
         first, second = extend_edges(first, MIN_SIDE), extend_edges(second, MIN_SIDE)
         self._algorithm.setNumScales(len(pyramid(first.shape[1], first.shape[2], self._parameters)))
-        for flow, one, two in zip(flows, first, second, strict=True):
-            self._first.upload(one)
-            self._second.upload(two)
+        for flow, previous, following in zip(flows, first, second, strict=True):
+            self._first.upload(previous)
+            self._second.upload(following)
             flow[:] = self._algorithm.calc(self._first, self._second, None).download()[:height, :width]
         return flows
 
@@ -63,5 +63,5 @@ def _card(device: str) -> int:
 
 
 def version() -> dict[str, Any]:
-    """What of the library belongs into a store's identity."""
+    """Return what of the library belongs in a store's identity."""
     return {"opencv": cv2.__version__}

@@ -13,7 +13,7 @@ _LEAST_LEVEL = 16
 
 @dataclass(frozen=True)
 class Parameters:
-    """Of the energy and of its minimization; the defaults are OpenCV's, in its words where it has some."""
+    """Parameters of the energy and of its minimization; the defaults are OpenCV's, in its words where it has some."""
 
     tau: float = 0.25
     """Step of the dual variables."""

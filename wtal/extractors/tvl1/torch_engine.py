@@ -37,7 +37,7 @@ PLACES = 32
 
 
 class Engine:
-    """Of one device; it keeps nothing between calls."""
+    """TV-L1 engine for one device; it keeps nothing between calls."""
 
     def __init__(self, parameters: Parameters, device: str = CPU) -> None:
         self._parameters, self._device = parameters, device
@@ -47,8 +47,8 @@ class Engine:
         height, width = first.shape[1:]
         pictures = [torch.from_numpy(extend_edges(stack, MIN_SIDE)).to(self._device) for stack in (first, second)]
         flow = tvl1(pictures[0], pictures[1], self._parameters)
-        found: FlowFields = flow[:, :, :height, :width].permute(0, 2, 3, 1).contiguous().cpu().numpy()
-        return found
+        pixels: FlowFields = flow[:, :, :height, :width].permute(0, 2, 3, 1).contiguous().cpu().numpy()
+        return pixels
 
 
 def why_not(device: str) -> str | None:
@@ -59,7 +59,7 @@ def why_not(device: str) -> str | None:
 
 
 def version() -> dict[str, Any]:
-    """What of library and code belongs into a store's identity."""
+    """Return what of library and code belongs in a store's identity."""
     return {"torch": torch.__version__, "scheme": _SCHEME}
 
 
@@ -81,18 +81,18 @@ def shrink(pictures: Tensor, sizes: list[tuple[int, int]], step: float) -> list[
     levels = [pictures]
     for height, width in sizes[1:]:
         last = levels[-1]
-        rows, columns = (Taps.of(*pair, 1 / step) for pair in zip(last.shape[1:], (height, width), strict=True))
+        rows, columns = (AxisTaps.of(*pair, 1 / step) for pair in zip(last.shape[1:], (height, width), strict=True))
         levels.append(_interpolate(last, rows, columns))
     return levels
 
 
 def enlarge(flow: Tensor, size: tuple[int, int]) -> Tensor:
     """(N, 2, h, w) -> (N, 2, H, W), the values unchanged."""
-    rows, columns = (Taps.of(*pair, pair[0] / pair[1]) for pair in zip(flow.shape[2:], size, strict=True))
+    rows, columns = (AxisTaps.of(*pair, pair[0] / pair[1]) for pair in zip(flow.shape[2:], size, strict=True))
     return _interpolate(flow, rows, columns)
 
 
-class Taps(NamedTuple):
+class AxisTaps(NamedTuple):
     """Linear interpolation along an axis: of samples `lower` and `upper`, (n,) int64, by `weight` of the upper one."""
 
     lower: Tensor
@@ -100,19 +100,19 @@ class Taps(NamedTuple):
     weight: Tensor
 
     @classmethod
-    def of(cls, length: int, wanted: int, step: float) -> "Taps":
+    def of(cls, length: int, wanted: int, step: float) -> "AxisTaps":
         """`wanted` samples, `step` of the `length` that there are apart; beyond the ends stand the end samples."""
-        place = ((np.arange(wanted) + 0.5) * step - 0.5).astype(np.float32).clip(0, length - 1)
-        lower = np.floor(place).astype(np.int64)
-        taps = lower, (lower + 1).clip(max=length - 1), place - lower.astype(np.float32)
+        position = ((np.arange(wanted) + 0.5) * step - 0.5).astype(np.float32).clip(0, length - 1)
+        lower = np.floor(position).astype(np.int64)
+        taps = lower, (lower + 1).clip(max=length - 1), position - lower.astype(np.float32)
         return cls(*(torch.from_numpy(values) for values in taps))
 
-    def to(self, device: torch.device) -> "Taps":
+    def to(self, device: torch.device) -> "AxisTaps":
         """The same on another device."""
-        return Taps(*(values.to(device) for values in self))
+        return AxisTaps(*(values.to(device) for values in self))
 
 
-def _interpolate(pictures: Tensor, rows: Taps, columns: Taps) -> Tensor:
+def _interpolate(pictures: Tensor, rows: AxisTaps, columns: AxisTaps) -> Tensor:
     rows, columns = rows.to(pictures.device), columns.to(pictures.device)
     left, right = pictures[..., columns.lower], pictures[..., columns.upper]
     wide = left * (1 - columns.weight) + right * columns.weight
@@ -211,17 +211,17 @@ def warp(pictures: Tensor, flow: Tensor) -> Tensor:
     flat, result = pictures.flatten(2), torch.zeros_like(pictures)
     for row, row_weight in rows:
         for column, column_weight in columns:
-            place = (row * width + column).flatten(1)[:, None].expand(-1, channels, -1)
-            samples = flat.gather(2, place).view(count, channels, height, width)
+            index = (row * width + column).flatten(1)[:, None].expand(-1, channels, -1)
+            samples = flat.gather(2, index).view(count, channels, height, width)
             result += samples * (row_weight * column_weight)[:, None]
     return result
 
 
-def _cubic_taps(place: Tensor, length: int) -> list[tuple[Tensor, Tensor]]:
+def _cubic_taps(position: Tensor, length: int) -> list[tuple[Tensor, Tensor]]:
     """The four samples round every place, and their weights: 0 for a sample that is not there."""
-    place = (place * PLACES).round() / PLACES
-    start = place.floor()
-    part = place - start
+    position = (position * PLACES).round() / PLACES
+    start = position.floor()
+    part = position - start
     taps = []
     for offset in (-1, 0, 1, 2):
         sample = start + offset
@@ -245,10 +245,10 @@ def median(flow: Tensor, side: int) -> Tensor:
     wide = functional.pad(flow, (reach,) * 4, mode="replicate")
     height, width = flow.shape[2:]
     waiting = [wide[:, :, y : y + height, x : x + width] for y in range(side) for x in range(side)]
-    kept, waiting = waiting[: side**2 // 2 + 2], waiting[side**2 // 2 + 2 :]
+    candidates, waiting = waiting[: side**2 // 2 + 2], waiting[side**2 // 2 + 2 :]
     while waiting:
-        kept = [*_without_extremes(kept), waiting.pop()]
-    return _without_extremes(kept)[0]
+        candidates = [*_without_extremes(candidates), waiting.pop()]
+    return _without_extremes(candidates)[0]
 
 
 def _without_extremes(values: list[Tensor]) -> list[Tensor]:

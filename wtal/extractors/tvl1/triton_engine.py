@@ -23,7 +23,7 @@ from torch import Tensor
 
 from wtal.extractors.optical_flow import CUDA, FlowFields, Grays, extend_edges
 from wtal.extractors.tvl1.parameters import MIN_SIDE, Parameters, pyramid
-from wtal.extractors.tvl1.torch_engine import CUBIC, PLACES, Taps
+from wtal.extractors.tvl1.torch_engine import CUBIC, PLACES, AxisTaps
 
 _SCHEME = 1
 """To be raised with every change, here or in the kernels, that changes a number."""
@@ -44,7 +44,7 @@ _OPTIONS = {"enable_fp_fusion": True}
 
 
 class Engine:
-    """Of one CUDA device; it keeps nothing between calls, and takes no more pairs at once than fit in a few GB."""
+    """TV-L1 engine for a CUDA device; it keeps nothing between calls, and takes only pairs that fit in a few GB."""
 
     def __init__(self, parameters: Parameters, device: str = CUDA) -> None:
         self._parameters, self._device = parameters, torch.device(device)
@@ -56,10 +56,10 @@ class Engine:
         first, second = extend_edges(first, MIN_SIDE), extend_edges(second, MIN_SIDE)
         most = max(1, _MOST_PIXELS // (first.shape[1] * first.shape[2]))
         for start in range(0, count, most):
-            one, two = (torch.from_numpy(each[start : start + most]).to(self._device) for each in (first, second))
-            flow, _ = tvl1(one, two, self._parameters)
-            found = flow[:, :, :height, :width].permute(0, 2, 3, 1)
-            flows[start : start + most] = found.contiguous().cpu().numpy()
+            pictures = [torch.from_numpy(stack[start : start + most]).to(self._device) for stack in (first, second)]
+            flow, _ = tvl1(pictures[0], pictures[1], self._parameters)
+            pixels = flow[:, :, :height, :width].permute(0, 2, 3, 1)
+            flows[start : start + most] = pixels.contiguous().cpu().numpy()
         return flows
 
 
@@ -70,30 +70,30 @@ def why_not(device: str) -> str | None:
     if not torch.cuda.is_available():
         return "torch sees no CUDA device"
     if (capability := torch.cuda.get_device_capability(device)) < _LEAST_CAPABILITY:
-        return f"Triton needs compute capability {_words(_LEAST_CAPABILITY)}, {device} has {_words(capability)}"
+        return f"Triton needs compute capability {_dotted(_LEAST_CAPABILITY)}, {device} has {_dotted(capability)}"
     if not os.environ.get("CC") and not any(map(shutil.which, _COMPILERS)):
         return f"Triton needs a C compiler ({' or '.join(_COMPILERS)}, or the one that CC names)"
     try:
-        found = metadata.version("triton")
+        installed = metadata.version("triton")
     except metadata.PackageNotFoundError:
         return "Triton is not installed"
-    if tuple(map(int, found.split(".")[:2])) < _OLDEST:
-        return f"Triton {found} is older than {_words(_OLDEST)}"
+    if tuple(map(int, installed.split(".")[:2])) < _OLDEST:
+        return f"Triton {installed} is older than {_dotted(_OLDEST)}"
     return None
 
 
-def _words(numbers: tuple[int, int]) -> str:
+def _dotted(numbers: tuple[int, int]) -> str:
     return f"{numbers[0]}.{numbers[1]}"
 
 
 def version() -> dict[str, Any]:
-    """What of libraries and code belongs into a store's identity."""
+    """Return what of libraries and code belongs in a store's identity."""
     return {"torch": torch.__version__, "triton": metadata.version("triton"), "scheme": _SCHEME}
 
 
 @dataclass(frozen=True)
 class Tile:
-    """Of `iterate`: its sides in pixels, powers of 2; warps that share it; registers of a thread.
+    """Tile of `iterate`: its sides in pixels, powers of 2; warps that share it; registers of a thread.
 
     With these defaults two tiles fit on a multiprocessor, and a thread has 4 pixels.
     """
@@ -214,18 +214,20 @@ def _shrink(pictures: Tensor, sizes: list[tuple[int, int]], step: float) -> list
     """(N, H, W) -> (N, *size) for every one of `sizes`, each from the one before it."""
     levels = [pictures]
     for height, width in sizes[1:]:
-        rows, columns = (Taps.of(*pair, 1 / step) for pair in zip(levels[-1].shape[1:], (height, width), strict=True))
+        rows, columns = (
+            AxisTaps.of(*pair, 1 / step) for pair in zip(levels[-1].shape[1:], (height, width), strict=True)
+        )
         levels.append(_interpolate(levels[-1], rows, columns, 1.0))
     return levels
 
 
 def _enlarge(flow: Tensor, size: tuple[int, int], factor: float) -> Tensor:
     """(N, 2, h, w) -> (N, 2, H, W), times `factor`."""
-    rows, columns = (Taps.of(*pair, pair[0] / pair[1]) for pair in zip(flow.shape[2:], size, strict=True))
+    rows, columns = (AxisTaps.of(*pair, pair[0] / pair[1]) for pair in zip(flow.shape[2:], size, strict=True))
     return _interpolate(flow.flatten(0, 1), rows, columns, factor).view(len(flow), 2, *size)
 
 
-def _interpolate(pictures: Tensor, rows: Taps, columns: Taps, factor: float) -> Tensor:
+def _interpolate(pictures: Tensor, rows: AxisTaps, columns: AxisTaps, factor: float) -> Tensor:
     """(M, h, w) -> (M, H, W)."""
     from wtal.extractors.tvl1 import triton_kernels
 

@@ -111,14 +111,14 @@ def median(flow, flow_side, steps, pairs, height, width, SIDE: tl.constexpr, CHU
     pixel = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = pixel < area
     y, x = pixel // width, pixel % width
-    kept = ()
+    candidates = ()
     for number in tl.static_range(SIDE * SIDE):
         at_y = tl.minimum(tl.maximum(y + (number // SIDE - SIDE // 2), 0), height - 1)
         at_x = tl.minimum(tl.maximum(x + (number % SIDE - SIDE // 2), 0), width - 1)
-        kept = kept + (tl.load(source + at_y * width + at_x, mask=inside, other=0.0),)
+        candidates = candidates + (tl.load(source + at_y * width + at_x, mask=inside, other=0.0),)
         if number > SIDE * SIDE // 2:
-            kept = _without_extremes(kept, SIDE * SIDE // 2 + 2 - (number - SIDE * SIDE // 2 - 1))
-    tl.store(result + pixel, kept[0], mask=inside)
+            candidates = _without_extremes(candidates, SIDE * SIDE // 2 + 2 - (number - SIDE * SIDE // 2 - 1))
+    tl.store(result + pixel, candidates[0], mask=inside)
 
 
 @triton.jit
@@ -153,8 +153,8 @@ def iterate(
     if (count == 0) | (count > most):
         return
     tile = tl.program_id(0)
-    place = tl.arange(0, HEIGHT * WIDTH)
-    row, column = place // WIDTH, place % WIDTH
+    index = tl.arange(0, HEIGHT * WIDTH)
+    row, column = index // WIDTH, index % WIDTH
     y = tile // tile_columns * (HEIGHT - 2 * CHUNK) - CHUNK + row
     x = tile % tile_columns * (WIDTH - 2 * CHUNK) - CHUNK + column
     there = (y >= 0) & (y < height) & (x >= 0) & (x < width)
@@ -217,8 +217,8 @@ def _ascend(along, down, u, x, y, height, width, step, HEIGHT: tl.constexpr, WID
 @triton.jit
 def _shifted(values, OFFSET: tl.constexpr, COUNT: tl.constexpr):
     """The values OFFSET places further in a tile of COUNT; beyond its ends stand the end ones."""
-    place = tl.arange(0, COUNT) + OFFSET
-    return tl.gather(values, tl.minimum(tl.maximum(place, 0), COUNT - 1), 0)
+    index = tl.arange(0, COUNT) + OFFSET
+    return tl.gather(values, tl.minimum(tl.maximum(index, 0), COUNT - 1), 0)
 
 
 @triton.jit(do_not_specialize=["tiles", "most"])
@@ -226,7 +226,7 @@ def decide(
     steps, flow_side, dual_side, spent, errors, tiles, most, limit,
     CHUNK: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """What a pair does after `iterate`: go on, end here, or end at an earlier iteration of the chunk.
+    """Decide what a pair does after `iterate`: go on, end here, or end at an earlier iteration of the chunk.
 
     For the last of these the chunk is run again from where it began, which is still there, as far as that iteration.
     """

@@ -81,14 +81,14 @@ def read_checkpoint(path: Path) -> State:
     kind = Path(path.name.removesuffix(_PART)).suffix
     try:
         if kind == ".safetensors":
-            found: object = _read_safetensors(path)
+            content: object = _read_safetensors(path)
         elif kind == ".npz":
             with np.load(path, allow_pickle=False) as arrays:
-                found = {name: torch.from_numpy(np.array(arrays[name])) for name in arrays.files}
+                content = {name: torch.from_numpy(np.array(arrays[name])) for name in arrays.files}
         else:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", UserWarning)
-                found = torch.load(path, map_location="cpu", weights_only=True)
+                content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if "Unsupported operand" in str(error) and not _is_cut_short(path):
             what = f"{path} is of a later pickle protocol, which is not read without running its code"
@@ -100,11 +100,11 @@ def read_checkpoint(path: Path) -> State:
         ) from None
     except _DAMAGE:
         raise _pickle_or(damaged, path) from None
-    return tensors_of(found, str(path))
+    return tensors_of(content, str(path))
 
 
-def tensors_of(found: object, what: str) -> State:
-    """What a checkpoint holds -> its tensors under their names. `what` names it in a refusal.
+def tensors_of(content: object, what: str) -> State:
+    """Return the tensors of what a checkpoint holds, under their names. `what` names it in a refusal.
 
     Wrappers as {"state_dict": ..} are opened, and what lies beside the weights (the epoch, the optimizer's state) is
     left; `module.` and `backbone.` are taken off the keys.
@@ -113,14 +113,14 @@ def tensors_of(found: object, what: str) -> State:
         WeightsError: when it holds no mapping of plain tensors, two keys that fall together, or weights twice, as those
             of the last step beside their running average.
     """
-    if not isinstance(found, Mapping):
-        raise WeightsError(f"{what} holds a {type(found).__name__}, wanted a mapping from names to tensors")
+    if not isinstance(content, Mapping):
+        raise WeightsError(f"{what} holds a {type(content).__name__}, wanted a mapping from names to tensors")
     for wrapper in _WRAPPERS:
-        if isinstance(found.get(wrapper), Mapping):
-            _refuse_rivals(found, wrapper, what)
-            return tensors_of(found[wrapper], what)
+        if isinstance(content.get(wrapper), Mapping):
+            _refuse_rivals(content, wrapper, what)
+            return tensors_of(content[wrapper], what)
     state: State = {}
-    for key, value in found.items():
+    for key, value in content.items():
         if not isinstance(key, str) or not isinstance(value, Tensor):
             raise WeightsError(f"{what} holds a {type(value).__name__} under {key!r}, wanted tensors under names")
         if value.layout != torch.strided or value.is_quantized or value.is_meta:
@@ -135,17 +135,17 @@ def tensors_of(found: object, what: str) -> State:
 
 
 def is_file(path: Path) -> bool:
-    """Whether there is a file; also for names that no file can have."""
+    """Return whether there is a file; also for names that no file can have."""
     try:
         return path.is_file()
     except (OSError, ValueError):
         return False
 
 
-def _refuse_rivals(found: Mapping[Any, Any], wrapper: str, what: str) -> None:
+def _refuse_rivals(content: Mapping[Any, Any], wrapper: str, what: str) -> None:
     """Raise where another entry than `wrapper` has weights under the same names: which are meant is not ours to say."""
-    keys = _names(found[wrapper])
-    rivals = [str(name) for name, entry in found.items() if name != wrapper and keys & _names(entry)]
+    keys = _names(content[wrapper])
+    rivals = [str(name) for name, entry in content.items() if name != wrapper and keys & _names(entry)]
     if rivals:
         raise WeightsError(
             f"{what} holds weights under {wrapper} and under {', '.join(rivals)}; keep those that are meant: "
@@ -161,7 +161,7 @@ def _names(entry: object) -> set[str]:
 
 
 def _is_cut_short(path: Path) -> bool:
-    """Whether a file that begins with pickles ends within one of them: the names that it holds are then half ones."""
+    """Return whether a file that begins with pickles ends within one of them: its names are then half ones."""
     if zipfile.is_zipfile(path):
         return False
     with path.open("rb") as file:
@@ -193,7 +193,7 @@ def _way_to_convert(path: Path) -> str:
 
 
 def _is_plain_pickle(path: Path) -> bool:
-    """Whether a file is one pickle and nothing behind it, as Caffe2's models are; PyTorch's old ones are several."""
+    """Return whether a file is one pickle alone, as Caffe2's models are; PyTorch's old ones are several."""
     with path.open("rb") as file:
         if file.read(1) != pickle.PROTO:
             return False

@@ -57,9 +57,9 @@ def _extent(status: int, headers: Message) -> tuple[int, int | None]:
     """Where a response begins in the file, -1 where it does not say; and the length of the file, if it says that."""
     start, total = 0, "*"
     if status == 206:
-        if (found := _RANGE.fullmatch(headers.get("Content-Range", ""))) is None:
+        if (extent := _RANGE.fullmatch(headers.get("Content-Range", ""))) is None:
             return -1, None
-        start, total = int(found[1]), found[2]
+        start, total = int(extent[1]), extent[2]
     if _NUMBER.fullmatch(total):
         return start, int(total)
     length = headers.get("Content-Length", "")
@@ -67,7 +67,7 @@ def _extent(status: int, headers: Message) -> tuple[int, int | None]:
 
 
 class _Transfer:
-    """What is missing of one file, behind what lies in its open and locked `.part`."""
+    """Transfer of what is missing of one file, behind what lies in its open and locked `.part`."""
 
     def __init__(self, url: str, path: Path, part: Path, file: BinaryIO) -> None:
         self._url, self._path, self._part, self._file = url, path, part, file

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -97,12 +97,12 @@ def load_weights(
     elif (name := _name(source, available, stream, variant)) is not None:
         weights = available[name]
         if weights.stream != stream:
-            others = [other for other, found in available.items() if found.stream == stream]
+            others = [other for other, entry in available.items() if entry.stream == stream]
             raise WeightsError(
                 f"weights {name} are for stream {weights.stream}, stream {stream} was wanted; {suggest(name, others)}"
             )
         if weights.variant != variant:
-            others = [other for other, found in available.items() if found.variant == variant]
+            others = [other for other, entry in available.items() if entry.variant == variant]
             raise WeightsError(
                 f"weights {name} are for {weights.variant}, {variant} was wanted; {suggest(name, others)}"
             )
@@ -190,24 +190,29 @@ def load_strict(
         for key in wanted
         if key in state and state[key].shape != wanted[key].shape
     ]
-    problems = [
-        _first_five(label, keys)
-        for label, keys in (("missing", missing), ("unknown", unknown), ("other shape", shaped))
-        if keys
-    ]
-    if problems:
-        raise WeightsError(f"{what}: the keys do not fit: {'; '.join(problems)}")
+    refuse_misfits(what, missing, unknown, shaped)
     model.load_state_dict(dict(state), strict=False)
+
+
+def refuse_misfits(what: str, missing: Sequence[str], unknown: Sequence[str], other_shape: Sequence[str]) -> None:
+    """Raise where keys of the weights `what` do not fit a network.
+
+    Raises:
+        WeightsError: naming the first five of each kind.
+    """
+    kinds = (("missing", missing), ("unknown", unknown), ("other shape", other_shape))
+    if problems := [_first_five(label, keys) for label, keys in kinds if keys]:
+        raise WeightsError(f"{what}: the keys do not fit: {'; '.join(problems)}")
 
 
 def state_digest(state: Mapping[str, Tensor]) -> str:
     """Hex SHA-256 of keys, types, shapes and values, in the order of the keys' names."""
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for key in sorted(state):
         tensor = state[key].detach().cpu().resolve_conj().resolve_neg().contiguous()
-        found.update(f"{key} {tensor.dtype} {list(tensor.shape)}\n".encode())
-        found.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return found.hexdigest()
+        digest.update(f"{key} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def fetch(weights: Weights, folder: Path) -> Path:
@@ -269,11 +274,11 @@ def _refuse_part(part: Path, weights: Weights) -> None:
             raise WeightsError(f"what came from {weights.url} is of no use, nothing was kept: {error}") from None
 
 
-def _refuse_another_than_the_first(path: Path, found: str) -> None:
+def _refuse_another_than_the_first(path: Path, sha256: str) -> None:
     pin = pin_of(path)
-    if pin.exists() and (wanted := pin.read_text(encoding="utf-8").strip()) != found:
+    if pin.exists() and (wanted := pin.read_text(encoding="utf-8").strip()) != sha256:
         raise WeightsError(
-            f"{path} has SHA-256 {found}, the first one had {wanted}; take the first file back, or delete {pin} if "
+            f"{path} has SHA-256 {sha256}, the first one had {wanted}; take the first file back, or delete {pin} if "
             "this one is right"
         )
 
@@ -290,7 +295,7 @@ def _hashes(path: Path) -> dict[str, str]:
 
 
 def _difference(weights: Weights, hashes: Mapping[str, str]) -> str:
-    """What differs from the published hash; empty where nothing does, or none is published."""
+    """Return what differs from the published hash; empty where nothing does, or none is published."""
     kind, wanted = weights.published or ("SHA-256", "")
     if hashes[kind].startswith(wanted.lower()):
         return ""
@@ -314,6 +319,6 @@ def _name(source: str | Path | None, available: Mapping[str, Weights], stream: s
     raise WeightsError(f"weights {source!r} are no file and no known name; {suggest(source, available)}")
 
 
-def _first_five(label: str, keys: list[str]) -> str:
+def _first_five(label: str, keys: Sequence[str]) -> str:
     more = f" and {len(keys) - 5} more" if len(keys) > 5 else ""
     return f"{len(keys)} {label} ({', '.join(keys[:5])}{more})"

@@ -121,7 +121,7 @@ class JointGate(nn.Module):
         return both * torch.sigmoid(self.wide(torch.relu(self.narrow(both, mask)), mask))
 
 
-class Attention(nn.Module):
+class StreamAttention(nn.Module):
     """Three convolutions and a sigmoid."""
 
     def __init__(self, in_features: int, config: Config, authors: bool) -> None:
@@ -152,7 +152,10 @@ class Co2Net(Head):
             self.rgb_gate, self.flow_gate = Gate(rgb, flow, config), Gate(flow, rgb, config)
         if config.fusion == "ssma":
             self.joint_gate = JointGate(rgb + flow, config.attention_width)
-        self.rgb_attention, self.flow_attention = Attention(rgb, config, authors), Attention(flow, config, authors)
+        self.rgb_attention, self.flow_attention = (
+            StreamAttention(rgb, config, authors),
+            StreamAttention(flow, config, authors),
+        )
         self.fusion = TemporalConv(rgb if config.fusion == "add" else rgb + flow, config.width)
         self.hidden = TemporalConv(config.width, config.width, 3)
         self.classifier = TemporalConv(config.width, num_classes + 1)
@@ -166,30 +169,33 @@ class Co2Net(Head):
     def forward(self, batch: SnippetBatch) -> HeadOutput:
         """(B, T, D) of two streams -> `cas` (B, T, C + 1), `attention` (B, T), `video_scores` (B, C).
 
-        `extras`: v_atn and f_atn (B, T), the attention of rgb and of flow; cas_supp (B, T, C + 1); features (B, T, E).
+        `extras`: rgb_attention and flow_attention (B, T); cas_supp (B, T, C + 1); features (B, T, E).
         """
         # The authors' code computes on padding as on snippets.
         mask = torch.ones_like(batch.mask) if self.authors else batch.mask
-        rgb, flow = (self._rows(batch.streams[name], mask) for name in stream_order(batch.streams))
-        rgb, flow = self._enhance(rgb, flow, mask)
+        # Rows are the N real snippets of all videos, one after the other.
+        rgb, flow = (self._rows(batch.streams[name], mask) for name in stream_order(batch.streams))  # (N, D) each
+        rgb, flow = self._enhance(rgb, flow, mask)  # (N, D) each
         attentions = [
             self._pool(attention[..., None], mask)[..., 0]
             for attention in (self.rgb_attention(rgb, mask), self.flow_attention(flow, mask))
-        ]
-        attention = sum(attentions[1:], attentions[0]) / 2
-        fused = rgb + flow if self.config.fusion == "add" else torch.cat([rgb, flow], dim=-1)
-        features = self.dropout(leaky_relu(self.fusion(fused, mask), _SLOPE))
-        hidden = self.dropout(leaky_relu(self.hidden(self.dropout(features), mask), _SLOPE))
-        cas = self._pool(unpack(self.classifier(hidden, mask), mask), mask)
-        lowest = cas.amin(dim=-1, keepdim=True)
-        scores = masked_topk_mean(cas * attention[..., None], mask, self.config.score_ratio).softmax(dim=-1)
+        ]  # (B, T) each
+        attention = sum(attentions[1:], attentions[0]) / 2  # (B, T)
+        joined = rgb + flow if self.config.fusion == "add" else torch.cat([rgb, flow], dim=-1)  # (N, D) or (N, 2D)
+        features = self.dropout(leaky_relu(self.fusion(joined, mask), _SLOPE))  # (N, E)
+        hidden = self.dropout(leaky_relu(self.hidden(self.dropout(features), mask), _SLOPE))  # (N, E)
+        cas = self._pool(unpack(self.classifier(hidden, mask), mask), mask)  # (B, T, C + 1)
+        lowest = cas.amin(dim=-1, keepdim=True)  # (B, T, 1)
+        scores = masked_topk_mean(cas * attention[..., None], mask, self.config.score_ratio).softmax(
+            dim=-1
+        )  # (B, C + 1)
         return HeadOutput(
             cas=cas,
             attention=attention * batch.mask,
             video_scores=scores[:, : self.num_classes],
             extras={
-                "v_atn": attentions[0],
-                "f_atn": attentions[1],
+                "rgb_attention": attentions[0],
+                "flow_attention": attentions[1],
                 "cas_supp": attention[..., None] * (cas - lowest) + lowest,
                 "features": unpack(features, mask),
             },
@@ -200,7 +206,7 @@ class Co2Net(Head):
         """`mil_orig`, and with a weight `mil_supp`, `contrastive`, `mutual`, `norm` and `guide`."""
         settings, extras = self.config, output.extras
         mask = torch.ones_like(batch.mask) if self.authors else batch.mask
-        rgb, flow = extras["v_atn"], extras["f_atn"]
+        rgb, flow = extras["rgb_attention"], extras["flow_attention"]
         three = [(rgb + flow) / 2, rgb, flow]
         terms = {"mil_orig": self._mil(output.cas, mask, batch, 1.0)}
         if settings.supp_weight:
@@ -216,7 +222,7 @@ class Co2Net(Head):
             terms["norm"] = settings.norm_weight * masked_mean(sum(three[1:], three[0]) / 3, mask).mean()
         if settings.guide_weight:
             background = output.cas.softmax(dim=-1)[..., -1]
-            opposite = torch.stack([(1 - one - background).abs() for one in three]).mean(dim=0)
+            opposite = torch.stack([(1 - attention - background).abs() for attention in three]).mean(dim=0)
             terms["guide"] = settings.guide_weight * masked_mean(opposite, mask).mean()
         return terms
 
@@ -288,10 +294,10 @@ def from_authors(
     """
     plain = plain_keys(state_dict, "CO2-Net")
     width, unused = _width(plain), {"feat_encoder.0.weight", "feat_encoder.0.bias"}
-    wanted = {"feat_encoder.0.weight": (width, width, 3), "feat_encoder.0.bias": (width,)}
+    shapes = {"feat_encoder.0.weight": (width, width, 3), "feat_encoder.0.bias": (width,)}
     for key in unused & plain.keys() if "fusion.0.weight" in plain else ():
-        if tuple(plain[key].shape) != wanted[key]:
-            raise WeightsError(f"not a checkpoint of CO2-Net: {key} is {tuple(plain[key].shape)}, wanted {wanted[key]}")
+        if tuple(plain[key].shape) != shapes[key]:
+            raise WeightsError(f"not a checkpoint of CO2-Net: {key} is {tuple(plain[key].shape)}, wanted {shapes[key]}")
     hidden = plain.get("vAttn.attention.0.weight")
     narrow, half = hidden.shape[:2] if hidden is not None and hidden.ndim == 3 else (512, width // 2)
     pooled, ratio = (13, 5) if num_classes in _ACTIVITYNET else (1, 7)
@@ -309,10 +315,12 @@ def _width(plain: Mapping[str, Tensor]) -> int:
 def _names() -> dict[str, str]:
     """The authors' keys -> ours."""
     layers = {"fusion.0": "fusion", "classifier.1": "hidden", "classifier.4": "classifier"}
-    for theirs, ours in (("vAttn", "rgb"), ("fAttn", "flow")):
-        layers |= {f"{theirs}.channel_conv.0": f"{ours}_gate.whole", f"{theirs}.bit_wise_attn.0": f"{ours}_gate.local"}
+    for module, stream in (("vAttn", "rgb"), ("fAttn", "flow")):
         layers |= {
-            f"{theirs}.attention.{place}": f"{ours}_attention.{name}"
-            for place, name in ((0, "first"), (3, "second"), (5, "third"))
+            f"{module}.channel_conv.0": f"{stream}_gate.whole",
+            f"{module}.bit_wise_attn.0": f"{stream}_gate.local",
+            f"{module}.attention.0": f"{stream}_attention.first",
+            f"{module}.attention.3": f"{stream}_attention.second",
+            f"{module}.attention.5": f"{stream}_attention.third",
         }
     return {f"{key}.{kind}": f"{name}.{kind}" for key, name in layers.items() for kind in ("weight", "bias")}

@@ -103,12 +103,14 @@ class FacNet(EmbeddingHead):
         if settings.ca_weight:
             scores = settings.delta * cosine(x, self.foreground)
             features = attended(x, scores, mask, settings.temperatures)
-            logits["ca"] = settings.video_scale * _mean([cosine(one, self.actions)[:, 0] for one in features])
+            logits["ca"] = settings.video_scale * _mean([cosine(x, self.actions)[:, 0] for x in features])
         if settings.cw_weight:
             features = attended(x, cas, mask, settings.temperatures)
-            logits["cw"] = settings.video_scale * _mean([cosine(one, self.foreground)[..., 0] for one in features])
+            logits["cw"] = settings.video_scale * _mean([cosine(x, self.foreground)[..., 0] for x in features])
         if settings.mil_weight or not logits:
-            averaged = [(masked_softmax(one * cas, mask) * cas).sum(dim=1) for one in settings.temperatures]
+            averaged = [
+                (masked_softmax(temperature * cas, mask) * cas).sum(dim=1) for temperature in settings.temperatures
+            ]
             logits["mil"] = settings.video_scale / settings.delta * _mean(averaged)
         scores = next(iter(logits.values())).softmax(dim=-1)[:, : self.num_classes]
         extras = {f"{name}_logits": value for name, value in logits.items()}

@@ -33,7 +33,6 @@ at once. Theirs is filled after the epoch of index 100 of 200, here after the sh
 finds nothing in the memory has its intra-video branch for an inter-video one.
 """
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Literal
@@ -44,12 +43,23 @@ from torch import Tensor
 
 from wtal.data.batch import SnippetBatch
 from wtal.errors import ConfigError
-from wtal.models.head import EmbeddingHead, Head, HeadOutput, Moment, create_head, load_renamed, plain_keys
+from wtal.models.head import (
+    EmbeddingHead,
+    Head,
+    HeadOutput,
+    Moment,
+    RepresentativeSnippets,
+    create_head,
+    load_renamed,
+    matrix_shape,
+    plain_keys,
+)
+from wtal.models.layers.branches import cross_entropy_with, fused, named, teacher, unnamed
 from wtal.models.layers.buckets import in_parts
 from wtal.models.layers.cosine_network import CosineNetwork, NetworkConfig
 from wtal.models.layers.losses import labels_of
 from wtal.models.layers.memory_bank import ClassMemory, Memory, VideoMemory
-from wtal.models.layers.random_walk import Form, Means, Walk, among_snippets
+from wtal.models.layers.random_walk import Means, Propagation, Walk, among_snippets
 from wtal.models.layers.representatives import Representatives, Summary, extremes
 from wtal.models.layers.temporal import masked_mean
 
@@ -80,15 +90,13 @@ class Config(NetworkConfig):
     all. Supplement, Table 2, which does not say how many."""
     region: Literal["whole", "foreground", "background"] = "whole"
     """Part of the snippets' features that is summed up and updated; supplement, Table 2."""
-
-    propagation: Form = "closed"
+    propagation: Propagation = "closed"
     """Equation 6, by a K x K or a T x T solve; `walk_steps` of equations 4 and 5, or of those with fixed means; Z M
     alone; or equation 6 on the class scores instead of the features (Table 5)."""
     w: float = Field(0.5, ge=0, lt=1)
     """Of what is propagated, against the snippets' own."""
     walk_steps: int = Field(1, ge=1)
     """Of the iterated forms (Figure 5)."""
-
     distill: Literal["scores", "l1", "l2"] = "scores"
     """What pseudo labels are: class activations, or the updated features, by L1 or L2 distance; supplement, Table 3."""
     temperature: float = Field(0.2, gt=0)
@@ -103,7 +111,6 @@ class Config(NetworkConfig):
     """Of those of the inter-video branch; code."""
     inter_share: float = Field(0.2, ge=0, le=1)
     """Of the inter-video branch in the pseudo labels, and in what is fused beside the main branch; code."""
-
     memory: Literal["class", "video"] = "class"
     """A table of the best means of each class, or of the means of every video (supplement, Table 2)."""
     memory_slots: int = Field(5, ge=1)
@@ -116,14 +123,12 @@ class Config(NetworkConfig):
     """A branch of its own for the memory's means, or one branch for them and the video's own (supplement, Table 3)."""
     warmup: float = Field(0.5, ge=0, le=1)
     """Share of the run before the memory comes in: 100 of 200 epochs; section 4.2."""
-
     test_branches: Literal["main", "intra", "all"] = "intra"
     """What is fused in evaluation; `all` takes the predicted classes to the memory (supplement, Table 4)."""
     test_main: float = Field(0.6, ge=0, le=1)
     """Weight of the main branch in evaluation; code. The authors give 0.8 for ActivityNet."""
     test_class_threshold: float = Field(0.1, ge=0, le=1)
     """Classes of at least this score are predicted, and the best; section 4.2."""
-
     base: str = ""
     """Another head in the place of RSKP's own network: stpn, bm, um, facnet (Table 6). Empty is its own."""
     base_settings: dict[str, Any] = Field(default_factory=dict)
@@ -169,7 +174,7 @@ class Rskp(Head):
         for name, weight in weights.items():
             if not weight or f"{name}_cas" not in output.extras:
                 continue
-            for term, value in self.base.loss(_unnamed(name, output), batch).items():
+            for term, value in self.base.loss(unnamed(name, output), batch).items():
                 if name == "o" or term not in config.main_terms:
                     terms[term] = terms[term] + weight * value if term in terms else weight * value
         filled = self.memory is not None and self.memory.is_filled
@@ -182,9 +187,16 @@ class Rskp(Head):
         """(B, T, C + 1) of each branch, and of equation 7; where the batch has labels and scores are distilled."""
         if self.config.distill != "scores" or batch.labels is None or "m_cas" not in output.extras:
             return {}
-        said = {_BRANCHES[name]: output.extras.get(f"{name}_cas") for name in _BRANCHES}
-        shown = {name: cas.float().softmax(dim=-1) for name, cas in said.items() if cas is not None}
-        return shown | {"pseudo label": self._teacher(output.extras)}
+        logits = {label: output.extras.get(f"{name}_cas") for name, label in _BRANCHES.items()}
+        by_branch = {label: cas.float().softmax(dim=-1) for label, cas in logits.items() if cas is not None}
+        return by_branch | {"pseudo label": teacher(output.extras, self.config.inter_share, self.config.temperature)}
+
+    def representative_snippets(self, output: HeadOutput) -> RepresentativeSnippets | None:
+        """Return the videos' own ones; their classes are only known of batches with labels, without which are none."""
+        extras = output.extras
+        if "mu" not in extras:
+            return None
+        return RepresentativeSnippets(extras["mu"], extras["mu_present"], extras["mu_pred"])
 
     def begin_step(self, moment: Moment, videos: Callable[[], Iterator[SnippetBatch]]) -> None:
         """Where the warm-up ends, fill the memory with the representative snippets of all training videos."""
@@ -203,24 +215,23 @@ class Rskp(Head):
         self.memory.filled.fill_(1.0)
 
     def end_stage(self, stage: int) -> None:
-        """Hand it on."""
+        """Call the base's."""
         self.base.end_stage(stage)
 
     def finish(self) -> None:
-        """Hand it on."""
+        """Call the base's."""
         self.base.finish()
 
     def _answer(self, batch: SnippetBatch) -> HeadOutput:
         """What `forward` answers."""
-        x = self.base.embed(batch)
-        main = self.base.respond(x, batch)
-        alone = not self.training and self.config.test_branches == "main"
-        if alone or self.config.branches == "main":
-            return replace(main, extras=_named("o", main), embedding=None if self.training else x)
-        own = self._represent(x, main, batch)
+        x = self.base.embed(batch)  # (B, T, E)
+        main = self.base.respond(x, batch)  # cas (B, T, C + 1), attention (B, T), video_scores (B, C)
+        if self.config.branches == "main" or (not self.training and self.config.test_branches == "main"):
+            return replace(main, extras=named("o", main), embedding=None if self.training else x)
+        own = self._represent(x, main, batch)  # features (B, K, E), present (B, K)
         branches = {"o": main, **self._branches(x, own, main, batch)}
-        cas, scores = self._say(branches, x, own, batch)
-        extras = {key: value for name, branch in branches.items() for key, value in _named(name, branch).items()}
+        cas, scores = self._combined(branches, x, own, batch)  # (B, T, C + 1), (B, C)
+        extras = {key: value for name, branch in branches.items() for key, value in named(name, branch).items()}
         if batch.labels is not None and self.representatives is not None:
             extras |= {"mu": own.features, "mu_present": own.present, "mu_pred": self._recognize(own, batch)}
         return HeadOutput(cas, main.attention, scores, extras, embedding=None if self.training else x)
@@ -246,9 +257,9 @@ class Rskp(Head):
         """Labels (B, C) -> what the memory knows of them, a video's own means where that is nothing; None unfilled."""
         if self.memory is None or not self.memory.is_filled:
             return None
-        found = self.memory.retrieve(labels, batch)
-        beside = ~found.present.any(dim=1, keepdim=True) | (self.config.memory_fusion == "concat")
-        return found.beside(own._replace(present=own.present & beside))
+        remembered = self.memory.retrieve(labels, batch)
+        beside = ~remembered.present.any(dim=1, keepdim=True) | (self.config.memory_fusion == "concat")
+        return remembered.beside(own._replace(present=own.present & beside))
 
     def _walked(self, x: Tensor, means: Means, main: HeadOutput, batch: SnippetBatch) -> HeadOutput:
         """(B, T, E) -> what the base says of it once `means` are propagated into it."""
@@ -256,18 +267,18 @@ class Rskp(Head):
         if config.propagation == "scores":
             of_means = self._respond_to(means, batch).cas
             return replace(main, cas=self.walk.of_scores(main.cas, of_means, x, means, batch.mask))
-        part = self._part(x, main)
+        part = self._part(x, main)  # (B, T, E)
         if self.representatives is None:
             walked = among_snippets(part, batch.mask, config.em_scale, config.w)
         else:
-            walked = self.walk(part, means, batch.mask)
+            walked = self.walk(part, means, batch.mask)  # (B, T, E)
         walked = walked if part is x else walked + (x - part)
-        said = self.base.respond(walked, batch)
+        answer = self.base.respond(walked, batch)
         if config.distill == "scores":
-            return said
+            return answer
         # The mean over features is ours: the supplement does not say how the distances are scaled.
         apart = (x - walked.detach()).abs() if config.distill == "l1" else (x - walked.detach()).square()
-        return replace(said, extras={**said.extras, "apart": apart.mean(dim=-1)})
+        return replace(answer, extras={**answer.extras, "apart": apart.mean(dim=-1)})
 
     def _part(self, x: Tensor, main: HeadOutput) -> Tensor:
         """(B, T, E) -> the share of it that is summed up and updated."""
@@ -276,9 +287,9 @@ class Rskp(Head):
         foreground = self._foreground(main)[..., None]
         return x * (foreground if self.config.region == "foreground" else 1.0 - foreground)
 
-    def _foreground(self, said: HeadOutput) -> Tensor:
-        assert said.attention is not None
-        return said.attention
+    def _foreground(self, answer: HeadOutput) -> Tensor:
+        assert answer.attention is not None
+        return answer.attention
 
     @torch.no_grad()
     def _respond_to(self, means: Means, batch: SnippetBatch) -> HeadOutput:
@@ -289,46 +300,30 @@ class Rskp(Head):
         """K means -> (B, K, C + 1) class probabilities."""
         return self._respond_to(means, batch).cas.float().softmax(dim=-1)
 
-    def _say(
+    def _combined(
         self, branches: dict[str, HeadOutput], x: Tensor, own: Means, batch: SnippetBatch
     ) -> tuple[Tensor, Tensor]:
         """`cas` and `video_scores`: the main branch's in training, fused in evaluation."""
         config, main, intra = self.config, branches["o"], branches["m"]
         if self.training:
             return main.cas, main.video_scores
-        parts = [(config.test_main, main), (1 - config.test_main, intra)]
+        weighted, probabilities = [(config.test_main, main), (1 - config.test_main, intra)], not config.base
         if config.test_branches == "all":
-            scores = self._fuse(parts)[1]
-            foretold = (scores >= config.test_class_threshold) | (scores == scores.amax(dim=1, keepdim=True))
-            recalled = self._recall(own, foretold, batch)
+            scores = fused(weighted, probabilities)[1]
+            predicted = (scores >= config.test_class_threshold) | (scores == scores.amax(dim=1, keepdim=True))  # (B, C)
+            recalled = self._recall(own, predicted, batch)
             if recalled is not None:
                 inter, share = self._walked(x, recalled, main, batch), (1 - config.test_main) * config.inter_share
-                parts[1:] = [(1 - config.test_main - share, intra), (share, inter)]
-        cas, scores = self._fuse(parts)
+                weighted[1:] = [(1 - config.test_main - share, intra), (share, inter)]
+        cas, scores = fused(weighted, probabilities)
         return (main.cas if self.authors and batch.labels is not None else cas), scores
-
-    def _fuse(self, parts: list[tuple[float, HeadOutput]]) -> tuple[Tensor, Tensor]:
-        """Weighted answers -> `cas` and `video_scores`; with the own network softmax of `cas` is their mean."""
-        kept = [(weight, part) for weight, part in parts if weight > 0]
-        scores = torch.stack([weight * part.video_scores for weight, part in kept]).sum(dim=0)
-        if self.config.base:
-            return torch.stack([weight * part.cas for weight, part in kept]).sum(dim=0), scores
-        logs = [part.cas.float().log_softmax(dim=-1) + math.log(weight) for weight, part in kept]
-        return torch.stack(logs).logsumexp(dim=0), scores
 
     def _disagreement(self, extras: dict[str, Tensor]) -> Tensor:
         """(B, T) of the main branch with what the others say: cross entropy, or distance of features."""
         if self.config.distill != "scores":
             return extras["m_apart"]
-        said = (extras["o_cas"].float() / self.config.temperature).log_softmax(dim=-1)
-        return -(self._teacher(extras) * said).sum(dim=-1)
-
-    def _teacher(self, extras: dict[str, Tensor]) -> Tensor:
-        """(B, T, C + 1), equation 7: the class probabilities of the other branches."""
-        teacher = extras["m_cas"]
-        if "r_cas" in extras:
-            teacher = torch.lerp(teacher, extras["r_cas"], self.config.inter_share)
-        return (teacher.detach().float() / self.config.temperature).softmax(dim=-1)
+        taught = teacher(extras, self.config.inter_share, self.config.temperature)
+        return cross_entropy_with(taught, extras["o_cas"], self.config.temperature)
 
 
 def create(num_classes: int, feature_dims: dict[str, int], config: Config, authors: bool) -> Rskp:
@@ -361,8 +356,8 @@ def from_authors(state_dict: Mapping[str, Tensor], num_classes: int) -> Rskp:
         "feature_embedding.0.bias": "base.linear.bias",
     }
     plain = plain_keys(state_dict, "RSKP")
-    width, features = _shape(plain, "feature_embedding.0.weight", (Config().width, 2048))
-    config = Config(width=width, n_mu=_shape(plain, "mu", (Config().n_mu, width))[0])
+    width, features = matrix_shape(plain, "feature_embedding.0.weight", (Config().width, 2048))
+    config = Config(width=width, n_mu=matrix_shape(plain, "mu", (Config().n_mu, width))[0])
     head = Rskp(num_classes, CosineNetwork(num_classes, features, config), config, authors=True)
     buffers = dict(head.named_buffers())
     load_renamed(head, {**plain, **buffers}, {**names, **{key: key for key in buffers}}, "RSKP")
@@ -402,20 +397,3 @@ def _check(config: Config) -> None:
         )
     if config.propagation == "scores" and (config.distill != "scores" or config.region != "whole"):
         raise ConfigError("head.propagation = 'scores' updates no features; leave head.distill and head.region alone")
-
-
-def _named(name: str, branch: HeadOutput) -> dict[str, Tensor]:
-    """What a branch says -> extras of the whole."""
-    found = {"cas": branch.cas, "att": branch.attention, "video_scores": branch.video_scores, **branch.extras}
-    return {f"{name}_{key}": value for key, value in found.items() if value is not None}
-
-
-def _unnamed(name: str, output: HeadOutput) -> HeadOutput:
-    """The way back."""
-    found = {key.removeprefix(f"{name}_"): x for key, x in output.extras.items() if key.startswith(f"{name}_")}
-    return HeadOutput(found.pop("cas"), found.pop("att", None), found.pop("video_scores"), found)
-
-
-def _shape(state: Mapping[str, Tensor], key: str, otherwise: tuple[int, int]) -> tuple[int, int]:
-    found = state.get(key)
-    return (found.shape[0], found.shape[1]) if found is not None and found.ndim == 2 and found.numel() else otherwise

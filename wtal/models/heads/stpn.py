@@ -113,13 +113,13 @@ class Stpn(EmbeddingHead):
 
 def fuse(outputs: Mapping[str, HeadOutput]) -> HeadOutput:
     """Streams' answers -> one: means of sigmoid of `cas`, of attention and of video scores; `cas` are logits again."""
-    cas = torch.stack([one.cas.float() for one in outputs.values()])
+    cas = torch.stack([output.cas.float() for output in outputs.values()])
     present, absent = (logsigmoid(sign * cas).logsumexp(dim=0) for sign in (1.0, -1.0))
-    attention = {name: one.attention for name, one in outputs.items() if one.attention is not None}
+    attention = {name: output.attention for name, output in outputs.items() if output.attention is not None}
     return HeadOutput(
         cas=present - absent,
         attention=weighted_mean(attention, {}),
-        video_scores=weighted_mean({name: one.video_scores for name, one in outputs.items()}, {}),
+        video_scores=weighted_mean({name: output.video_scores for name, output in outputs.items()}, {}),
     )
 
 
@@ -135,16 +135,16 @@ def from_authors(state_dict: Mapping[str, Any], num_classes: int) -> Head:
 
 def _from_authors(state_dict: Mapping[str, Any], num_classes: int) -> Stpn:
     names = {
-        f"{theirs}/{'kernel' if kind == 'weight' else 'bias'}": f"{ours}.{kind}"
-        for theirs, ours in (
+        f"{authors}/{'kernel' if kind == 'weight' else 'bias'}": f"{ours}.{kind}"
+        for authors, ours in (
             ("Attention/dense", "attention.first"),
             ("Attention/dense_1", "attention.second"),
             ("Classification/class_weight", "classifier"),
         )
         for kind in ("weight", "bias")
     }
-    kept = {key: value for key, value in state_dict.items() if not str(key).removesuffix(":0").endswith(_SLOTS)}
-    plain = plain_keys(kept, _WHAT, ":0")
+    variables = {key: value for key, value in state_dict.items() if not str(key).removesuffix(":0").endswith(_SLOTS)}
+    plain = plain_keys(variables, _WHAT, ":0")
     # TensorFlow's matrices are (in, out).
     plain = {key: value.t() if key.endswith("/kernel") and value.ndim == 2 else value for key, value in plain.items()}
     hidden = plain.get("Attention/dense/kernel")

@@ -93,13 +93,12 @@ class BaseModel(nn.Module):
     def forward(self, x: Tensor, mask: Tensor, training: bool) -> HeadOutput:
         """(B, T, D), (B, T) -> `cas` (B, T, C) logits, `attention`, `video_scores`; `extras`: x_fg and x_bg (B, E)."""
         if training and self.config.input_dropout:
-            kept = torch.ones_like(x[:, :1])
-            x = x * dropout(kept, self.config.input_dropout)
-        rows = torch.relu(self.embed(pack(x, mask), mask))
+            x = x * dropout(torch.ones_like(x[:, :1]), self.config.input_dropout)  # a channel, of all snippets at once
+        rows = torch.relu(self.embed(pack(x, mask), mask))  # (N, E), the real snippets of all videos
         rows = dropout(rows, self.config.dropout, training)
-        features = unpack(rows, mask)
-        attention = unpack(torch.sigmoid(self.attend(rows)), mask)[..., 0]
-        x_fg = _weighted(features, attention)
+        features = unpack(rows, mask)  # (B, T, E)
+        attention = unpack(torch.sigmoid(self.attend(rows)), mask)[..., 0]  # (B, T)
+        x_fg = _weighted(features, attention)  # (B, E)
         return HeadOutput(
             cas=unpack(self.classify(rows), mask),
             attention=attention,
@@ -137,11 +136,12 @@ class Tscn(Head):
         if missing:
             raise UsageError(f"this head has a model for {', '.join(self.base)}; the features lack {missing[0]!r}")
         outputs = {s: model(batch.streams[s], batch.mask, self.training) for s, model in self.base.items()}
-        tcam = weighted_mean({s: one.cas.float().softmax(dim=-1) for s, one in outputs.items()}, self.shares)
+        probabilities = {s: output.cas.float().softmax(dim=-1) for s, output in outputs.items()}  # (B, T, C) each
+        tcam = weighted_mean(probabilities, self.shares)  # (B, T, C)
         return HeadOutput(
             cas=tcam.clamp(min=torch.finfo(tcam.dtype).tiny).log(),
-            attention=_fused({s: one.attention for s, one in outputs.items()}, self.shares),
-            video_scores=weighted_mean({s: one.video_scores for s, one in outputs.items()}, self.shares),
+            attention=_fused({s: output.attention for s, output in outputs.items()}, self.shares),
+            video_scores=weighted_mean({s: output.video_scores for s, output in outputs.items()}, self.shares),
             streams=outputs,
         )
 
@@ -150,8 +150,8 @@ class Tscn(Head):
         refining = int(self.iteration) > 0 and self.config.iterations > 1
         truth = self._pseudo_ground_truth(batch) if refining and self.config.pseudo_weight else None
         terms = {}
-        for stream, one in output.streams.items():
-            for name, (weight, value) in self._terms(one, batch, truth, refining).items():
+        for stream, answer in output.streams.items():
+            for name, (weight, value) in self._terms(answer, batch, truth, refining).items():
                 terms[f"{name}_{stream}"] = weight * value
         return terms
 
@@ -159,9 +159,10 @@ class Tscn(Head):
         """Attention (B, T) of each stream, their fusion, and the pseudo ground truth that the next iteration gets."""
         if int(self.iteration) == 0 or self.config.iterations == 1:
             return {}
-        made = {f"attention, {s}": one.attention for s, one in output.streams.items()} | {"fused": output.attention}
-        shown = {name: values for name, values in made.items() if values is not None}
-        return shown | {"pseudo ground truth": self._pseudo_ground_truth(batch)}
+        attention = {f"attention, {s}": answer.attention for s, answer in output.streams.items()}
+        attention["fused"] = output.attention
+        present = {name: values for name, values in attention.items() if values is not None}
+        return present | {"pseudo ground truth": self._pseudo_ground_truth(batch)}
 
     @torch.no_grad()
     def end_stage(self, stage: int) -> None:
@@ -227,8 +228,8 @@ def _guide(cas: Tensor, attention: Tensor, mask: Tensor, labels: Tensor) -> Tens
 
     Of several labels the highest activation counts; a video without labels has no distance.
     """
-    shown = cas.float().softmax(dim=-1).masked_fill(labels[:, None] == 0, 0.0).amax(dim=-1)
-    return masked_mean((attention - shown).abs(), mask) * (labels.sum(dim=1) > 0)
+    labelled = cas.float().softmax(dim=-1).masked_fill(labels[:, None] == 0, 0.0).amax(dim=-1)
+    return masked_mean((attention - labelled).abs(), mask) * (labels.sum(dim=1) > 0)
 
 
 def _weighted(features: Tensor, weights: Tensor) -> Tensor:
@@ -238,7 +239,7 @@ def _weighted(features: Tensor, weights: Tensor) -> Tensor:
 
 
 def _fused(attention: Mapping[str, Tensor | None], shares: Mapping[str, float]) -> Tensor:
-    return weighted_mean({s: one for s, one in attention.items() if one is not None}, shares)
+    return weighted_mean({s: values for s, values in attention.items() if values is not None}, shares)
 
 
 def _shares(streams: list[str], rgb: float) -> dict[str, float]:

@@ -36,9 +36,9 @@ def split(batch: SnippetBatch, width: int, numbers: int = _NUMBERS) -> list[Tens
         return [every]
     lengths, order = batch.lengths.sort(descending=True, stable=True)
     starts = [0]
-    for place in range(1, len(lengths)):
-        if (place + 1 - starts[-1]) * int(lengths[starts[-1]]) * width > numbers:
-            starts.append(place)
+    for index in range(1, len(lengths)):
+        if (index + 1 - starts[-1]) * int(lengths[starts[-1]]) * width > numbers:
+            starts.append(index)
     return [order[first:last] for first, last in zip(starts, [*starts[1:], len(order)], strict=True)]
 
 
@@ -70,7 +70,9 @@ def merged(outputs: Sequence[HeadOutput], parts: Sequence[Tensor]) -> HeadOutput
     first = outputs[0]
     return HeadOutput(
         join([output.cas for output in outputs]),
-        None if first.attention is None else join([one.attention for one in outputs if one.attention is not None]),
+        None
+        if first.attention is None
+        else join([output.attention for output in outputs if output.attention is not None]),
         join([output.video_scores for output in outputs]),
         {name: join([output.extras[name] for output in outputs]) for name in first.extras},
         embedding=None if first.embedding is None else join([x.embedding for x in outputs if x.embedding is not None]),
@@ -80,4 +82,4 @@ def merged(outputs: Sequence[HeadOutput], parts: Sequence[Tensor]) -> HeadOutput
 def _padded(value: Tensor, shape: Sequence[int]) -> Tensor:
     """(B, ...) -> (B, *shape), filled up with zeros at the ends."""
     missing = [wanted - size for wanted, size in zip(shape, value.shape[1:], strict=True)]
-    return pad(value, [amount for one in reversed(missing) for amount in (0, one)]) if any(missing) else value
+    return pad(value, [amount for after in reversed(missing) for amount in (0, after)]) if any(missing) else value

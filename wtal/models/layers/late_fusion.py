@@ -80,12 +80,14 @@ def fuse_probabilities(outputs: Mapping[str, HeadOutput], weights: Mapping[str, 
     """
     shares = weights or {}
     some = next(iter(outputs.values()))
-    probabilities = weighted_mean({name: one.cas.float().softmax(dim=-1) for name, one in outputs.items()}, shares)
-    attention = {name: one.attention for name, one in outputs.items() if one.attention is not None}
+    probabilities = weighted_mean(
+        {name: output.cas.float().softmax(dim=-1) for name, output in outputs.items()}, shares
+    )
+    attention = {name: output.attention for name, output in outputs.items() if output.attention is not None}
     return HeadOutput(
         cas=probabilities.clamp(min=torch.finfo(torch.float32).tiny).log(),
         attention=None if some.attention is None else weighted_mean(attention, shares),
-        video_scores=weighted_mean({name: one.video_scores for name, one in outputs.items()}, shares),
+        video_scores=weighted_mean({name: output.video_scores for name, output in outputs.items()}, shares),
     )
 
 

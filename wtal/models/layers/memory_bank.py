@@ -38,7 +38,7 @@ class Memory(nn.Module):
         """Labels (B, C), known or foretold -> means for each video, of which none may be present."""
         raise NotImplementedError
 
-    def kept(self) -> tuple[Tensor, Tensor]:
+    def entries(self) -> tuple[Tensor, Tensor]:
         """All N means that it holds, (N, E), and the class of each, (N,)."""
         raise NotImplementedError
 
@@ -78,7 +78,7 @@ class ClassMemory(Memory):
         held = (self.scores[classes] > 0) | self.empty_slots
         return Means(self.features[classes].flatten(1, 2), (held & (taken > 0)[..., None]).flatten(1))
 
-    def kept(self) -> tuple[Tensor, Tensor]:
+    def entries(self) -> tuple[Tensor, Tensor]:
         """Class after class."""
         classes, slots = (self.scores > 0).nonzero(as_tuple=True)
         return self.features[classes, slots], classes
@@ -142,7 +142,7 @@ class VideoMemory(Memory):
             raise ConfigError(f"head.memory_videos = {len(self.keys)} is fewer than the training videos; raise it")
         self.keys[free[: len(wanted)]] = torch.tensor(wanted, dtype=torch.int64, device=self.keys.device)
 
-    def kept(self) -> tuple[Tensor, Tensor]:
+    def entries(self) -> tuple[Tensor, Tensor]:
         """Video after video; of several labels the first counts."""
         rows = (self.labels.sum(dim=1) > 0).nonzero()[:, 0]
         classes = self.labels[rows].argmax(dim=1).repeat_interleave(self.features.shape[1])

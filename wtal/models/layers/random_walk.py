@@ -26,7 +26,7 @@ from torch.nn.functional import normalize
 
 from wtal.models.layers.similarity import cosine
 
-Form = Literal["closed", "direct", "iterated", "alternated", "single", "scores"]
+Propagation = Literal["closed", "direct", "iterated", "alternated", "single", "scores"]
 
 
 _SMALL = 64
@@ -56,7 +56,7 @@ class Walk:
     Z M alone (`single`). `w` is the weight of what is propagated, `sharpness` that of the affinities.
     """
 
-    form: Form
+    form: Propagation
     w: float
     sharpness: float
     steps: int

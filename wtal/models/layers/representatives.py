@@ -68,8 +68,8 @@ def em_attention(x: Tensor, start: Tensor, mask: Tensor, iterations: int, sharpn
 
 def most_evident(x: Tensor, mask: Tensor, evidence: Tensor, count: int) -> Means:
     """(B, T, E), (B, T), (B, T) -> the `count` snippets of most evidence."""
-    places = evidence.masked_fill(~mask, -torch.inf).topk(min(count, x.shape[1]), dim=1).indices
-    return Means(x.gather(1, places[..., None].expand(-1, -1, x.shape[-1])), mask.gather(1, places))
+    indices = evidence.masked_fill(~mask, -torch.inf).topk(min(count, x.shape[1]), dim=1).indices
+    return Means(x.gather(1, indices[..., None].expand(-1, -1, x.shape[-1])), mask.gather(1, indices))
 
 
 def extremes(means: Means, foreground: Tensor, count: int) -> Means:
@@ -78,9 +78,9 @@ def extremes(means: Means, foreground: Tensor, count: int) -> Means:
         return means
     high = foreground.masked_fill(~means.present, -torch.inf).topk(count, dim=1)
     low = foreground.masked_fill(~means.present, torch.inf).topk(count, dim=1, largest=False)
-    places = torch.cat([high.indices, low.indices], dim=1)
-    features = means.features.gather(1, places[..., None].expand(-1, -1, means.features.shape[-1]))
-    return Means(features, means.present.gather(1, places))
+    indices = torch.cat([high.indices, low.indices], dim=1)
+    features = means.features.gather(1, indices[..., None].expand(-1, -1, means.features.shape[-1]))
+    return Means(features, means.present.gather(1, indices))
 
 
 def clustered(x: Tensor, mask: Tensor, count: int, cluster: "Clustering", sharpness: float) -> Means:
@@ -92,10 +92,10 @@ def clustered(x: Tensor, mask: Tensor, count: int, cluster: "Clustering", sharpn
     means, present = x.new_zeros(len(x), count, x.shape[-1]), mask.new_zeros(len(x), count)
     for i, length in enumerate(mask.sum(dim=1).tolist()):
         snippets = x[i, :length].detach().float()
-        wanted = min(count, length)
-        labels = cluster(snippets, wanted, sharpness) if wanted > 1 else np.zeros(length, dtype=np.int64)
-        found = torch.from_numpy(np.unique(labels, return_inverse=True)[1]).to(x.device)
-        belongs = torch.nn.functional.one_hot(found, count).to(snippets.dtype)
+        clusters = min(count, length)
+        labels = cluster(snippets, clusters, sharpness) if clusters > 1 else np.zeros(length, dtype=np.int64)
+        cluster_of = torch.from_numpy(np.unique(labels, return_inverse=True)[1]).to(x.device)
+        belongs = torch.nn.functional.one_hot(cluster_of, count).to(snippets.dtype)
         sizes = belongs.sum(dim=0)
         means[i] = (belongs.T @ snippets / sizes.clamp(min=1)[:, None]).to(x.dtype)
         present[i] = sizes > 0
@@ -103,13 +103,13 @@ def clustered(x: Tensor, mask: Tensor, count: int, cluster: "Clustering", sharpn
 
 
 def _k_means(snippets: Tensor, count: int, _: float) -> Labels:
-    found: Labels = _sklearn().KMeans(count, n_init=1, random_state=0).fit_predict(snippets.cpu().numpy())
-    return found
+    labels: Labels = _sklearn().KMeans(count, n_init=1, random_state=0).fit_predict(snippets.cpu().numpy())
+    return labels
 
 
 def _agglomerative(snippets: Tensor, count: int, _: float) -> Labels:
-    found: Labels = _sklearn().AgglomerativeClustering(count).fit_predict(snippets.cpu().numpy())
-    return found
+    labels: Labels = _sklearn().AgglomerativeClustering(count).fit_predict(snippets.cpu().numpy())
+    return labels
 
 
 def _spectral(snippets: Tensor, count: int, sharpness: float) -> Labels:
@@ -120,8 +120,8 @@ def _spectral(snippets: Tensor, count: int, sharpness: float) -> Labels:
     kind = _sklearn().SpectralClustering(
         count, affinity="precomputed", assign_labels="cluster_qr", random_state=0, eigen_solver="arpack"
     )
-    found: Labels = kind.fit_predict(affinities) if count < len(affinities) else np.arange(count)
-    return found
+    labels: Labels = kind.fit_predict(affinities) if count < len(affinities) else np.arange(count)
+    return labels
 
 
 def _sklearn() -> Any:

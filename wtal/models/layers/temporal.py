@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 def pack(x: Tensor, mask: Tensor) -> Tensor:
     """(B, T, D), mask (B, T) -> (N, D): the real snippets, video after video."""
-    return x.reshape(-1, x.shape[-1]).index_select(0, _places(mask))
+    return x.reshape(-1, x.shape[-1]).index_select(0, _real_rows(mask))
 
 
 def unpack(rows: Tensor, mask: Tensor) -> Tensor:
     """(N, D), mask (B, T) -> (B, T, D), zero where padded."""
-    padded = rows.new_zeros((mask.numel(), rows.shape[-1])).index_copy_(0, _places(mask), rows)
+    padded = rows.new_zeros((mask.numel(), rows.shape[-1])).index_copy_(0, _real_rows(mask), rows)
     return padded.reshape(*mask.shape, -1)
 
 
@@ -37,9 +37,9 @@ class TemporalConv(nn.Conv1d):
         device, parameters = rows.device.type, (rows, self.weight, self.bias)
         if torch.is_autocast_enabled(device):
             kind = torch.get_autocast_dtype(device)
-            parameters = tuple(None if one is None else one.to(kind) for one in parameters)  # type: ignore[assignment]
+            parameters = tuple(None if value is None else value.to(kind) for value in parameters)  # type: ignore[assignment]
         with torch.autocast(device, enabled=False):
-            result: Tensor = _Taps.apply(*parameters, mask)  # type: ignore[no-untyped-call]
+            result: Tensor = _TapConvolution.apply(*parameters, mask)  # type: ignore[no-untyped-call]
         return result
 
     def of_scaled(self, rows: Tensor, scales: Tensor, mask: Tensor) -> Tensor:
@@ -70,19 +70,19 @@ class Dropout(nn.Dropout):
         if not self.training or self.p == 0 or x.device.type != "cpu":
             return super().forward(x)
         dropped = min(round(self.p * 2**16), 2**16 - 1)
-        words = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
-        kept = words.view(torch.int16)[: x.numel()].view(x.shape) >= dropped - 2**15
-        return x * kept.to(x.dtype).mul_(1.0 / (1.0 - dropped / 2**16))
+        draws = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
+        survives = draws.view(torch.int16)[: x.numel()].view(x.shape) >= dropped - 2**15
+        return x * survives.to(x.dtype).mul_(1.0 / (1.0 - dropped / 2**16))
 
 
 def _add_product(result: Tensor, rows: Tensor, matrix: Tensor, border: Tensor) -> None:
     """(N, E) += (N, D) @ (D, E), but for the rows at `border`, which stay as they are."""
-    kept = result[border]
+    exact = result[border]
     torch.addmm(result, rows.to(result.dtype), matrix.to(result.dtype), out=result)
-    result[border] = kept
+    result[border] = exact
 
 
-class _Taps(torch.autograd.Function):
+class _TapConvolution(torch.autograd.Function):
     """One matrix product a tap of the kernel, added in place: on a CPU quicker than torch's own convolution."""
 
     @staticmethod
@@ -129,8 +129,8 @@ def masked_topk_mean(
     lengths = mask.sum(dim=1)
     counts = torch.clamp((lengths + (ratio - 1 if rounding == "up" else 0)) // ratio, min=1)
     ordered = (sign * values).masked_fill(~mask[..., None], -torch.inf).topk(int(counts.max()), dim=1).values
-    kept = torch.arange(ordered.shape[1], device=values.device)[None, :] < counts[:, None]
-    return sign * ordered.masked_fill(~kept[..., None], 0.0).sum(dim=1) / counts[:, None]
+    among = torch.arange(ordered.shape[1], device=values.device)[None, :] < counts[:, None]
+    return sign * ordered.masked_fill(~among[..., None], 0.0).sum(dim=1) / counts[:, None]
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
@@ -162,15 +162,7 @@ def masked_smooth(values: Tensor, mask: Tensor, sigma: float) -> Tensor:
     return smooth[..., :-1].masked_fill(~mask[..., None], 0.0) / smooth[..., -1:].masked_fill(~mask[..., None], 1.0)
 
 
-def masked_range(values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """(B, T, ...), (B, T) -> minimum and maximum over real snippets, each (B, 1, ...)."""
-    padding = ~mask.reshape(*mask.shape, *[1] * (values.ndim - 2))
-    low = values.masked_fill(padding, torch.inf).amin(dim=1, keepdim=True)
-    high = values.masked_fill(padding, -torch.inf).amax(dim=1, keepdim=True)
-    return low, high
-
-
-def _places(mask: Tensor) -> Tensor:
+def _real_rows(mask: Tensor) -> Tensor:
     return mask.reshape(-1).nonzero()[:, 0]
 
 

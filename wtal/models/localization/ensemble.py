@@ -1,4 +1,4 @@
-"""What several heads said of one video -> one answer: means of activations, or detections that are fused. No torch.
+"""Combination of several heads on one video: means of their activations, or fusion of their detections. No torch.
 
 Heads mean different things by what they answer. Before anything is averaged it is made comparable:
 
@@ -29,13 +29,13 @@ from wtal.models.localization.signals import Activations, squash, stretch
 from wtal.models.localization.suppression import overlaps, suppress
 
 FUSING = ("suppression", "overlap", "nms_tiou", "soft_sigma", "max_detections")
-"""Keys of localization that tell how detections are fused."""
+"""Keys of localization that say how detections are fused."""
 
-Array = NDArray[np.float64]
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Answer:
+class MemberActivations:
     """Comparable activations of one member, its clock and its weight."""
 
     activations: Activations
@@ -61,20 +61,20 @@ def comparable(activations: Activations, config: LocalizeConfig) -> Activations:
     return Activations(cas.astype(np.float32), activations.attention, activations.video_scores)
 
 
-def mean_activations(answers: Sequence[Answer]) -> tuple[Activations, SnippetGrid]:
+def mean_activations(members: Sequence[MemberActivations]) -> tuple[Activations, SnippetGrid]:
     """Weighted means, on the finest of the grids (the first of equals): linear between the middles of snippets."""
-    grid = min((one.grid for one in answers), key=lambda one: one.period)
+    grid = min((member.grid for member in members), key=lambda grid: grid.period)
     attention = [
-        (one.weight, resampled(one.activations.attention[:, None], one.grid, grid)[:, 0])
-        for one in answers
-        if one.activations.attention is not None
+        (member.weight, resampled(member.activations.attention[:, None], member.grid, grid)[:, 0])
+        for member in members
+        if member.activations.attention is not None
     ]
-    made = Activations(
-        cas=_mean([(one.weight, resampled(one.activations.cas, one.grid, grid)) for one in answers]),
+    mean = Activations(
+        cas=_mean([(member.weight, resampled(member.activations.cas, member.grid, grid)) for member in members]),
         attention=_mean(attention) if attention else None,
-        video_scores=_mean([(one.weight, one.activations.video_scores) for one in answers]),
+        video_scores=_mean([(member.weight, member.activations.video_scores) for member in members]),
     )
-    return made, grid
+    return mean, grid
 
 
 def _mean(weighted: Sequence[tuple[float, NDArray[np.floating]]]) -> NDArray[np.float32]:
@@ -85,14 +85,16 @@ def _mean(weighted: Sequence[tuple[float, NDArray[np.floating]]]) -> NDArray[np.
     return mean.astype(np.float32)
 
 
-def typical_best(found: Sequence[Sequence[Detection]]) -> float:
+def typical_best(detections: Sequence[Sequence[Detection]]) -> float:
     """Detections of each video -> the median of the videos' best scores; 1 where that is not above 0."""
-    best = [max(one.score for one in video) for video in found if video]
+    best = [max(detection.score for detection in video) for video in detections if video]
     middle = median(best) if best else 1.0
     return middle if middle > 0 else 1.0
 
 
-def fuse(found: Sequence[Sequence[Detection]], weights: Sequence[float], config: LocalizeConfig) -> list[Detection]:
+def fuse(
+    detections: Sequence[Sequence[Detection]], weights: Sequence[float], config: LocalizeConfig
+) -> list[Detection]:
     """One video's detections by each member, on comparable scores -> one list, best first.
 
     All are pooled, their scores times their member's weight (1 on average), and suppressed label by label as `config`
@@ -100,16 +102,16 @@ def fuse(found: Sequence[Sequence[Detection]], weights: Sequence[float], config:
     each its best detection of that label that overlaps the better one by more than `nms_tiou`, 0 where it has none.
     What several members found comes before what one alone is sure of.
     """
-    pool = [(member, one) for member, some in enumerate(found) for one in some]
+    pool = [detection for by_member in detections for detection in by_member]
     if not pool:
         return []
-    names = sorted({one.label for _, one in pool})
-    label = np.array([names.index(one.label) for _, one in pool])
-    member = np.array([number for number, _ in pool])
+    names = sorted({detection.label for detection in pool})
+    label = np.array([names.index(detection.label) for detection in pool])  # (P,)
+    member = np.array([number for number, by_member in enumerate(detections) for _ in by_member])  # (P,)
     shares = np.array(weights, dtype=np.float64) / np.mean(weights)
-    borders, plain = as_array([one for _, one in pool]), np.array([one.score for _, one in pool], dtype=np.float64)
-    scores = plain * shares[member]
-    kept = suppress(
+    borders = as_array(pool)  # (P, 2)
+    scores = np.array([detection.score for detection in pool], dtype=np.float64) * shares[member]
+    survivors = suppress(
         borders,
         scores,
         label,
@@ -119,34 +121,36 @@ def fuse(found: Sequence[Sequence[Detection]], weights: Sequence[float], config:
         config.max_detections,
         config.overlap,
     )
-    values = kept.scores
+    fused_scores = survivors.scores
     if config.suppression == "fusion":
-        values = _agreed(borders, scores, label, member, kept.indices, config, len(found))
-    order = np.lexsort((-kept.scores, -values))[: config.max_detections]
-    rows = zip(kept.borders[order].tolist(), label[kept.indices[order]], values[order].tolist(), strict=True)
+        fused_scores = _mean_support(borders, scores, label, member, survivors.indices, config, len(detections))
+    order = np.lexsort((-survivors.scores, -fused_scores))[: config.max_detections]
+    rows = zip(
+        survivors.borders[order].tolist(), label[survivors.indices[order]], fused_scores[order].tolist(), strict=True
+    )
     return [Detection(start, end, names[index], score) for (start, end), index, score in rows]
 
 
-def _agreed(
-    borders: Array,
-    scores: Array,
+def _mean_support(
+    borders: Floats,
+    scores: Floats,
     label: NDArray[np.int64],
     member: NDArray[np.int64],
-    kept: NDArray[np.int64],
+    survivors: NDArray[np.int64],
     config: LocalizeConfig,
     count: int,
-) -> Array:
-    """Of the `kept` (K,) of a pool (P, 2): the mean over members of their best that supports it.
+) -> Floats:
+    """Pool (P, 2), `survivors` (K,) of it -> (K,): the mean over `count` members of their best score in support.
 
-    A detection supports, of those kept with its label, the one that it overlaps most, if by more than `nms_tiou`;
-    overlap is what suppression takes it for.
+    A detection supports, of the survivors with its label, the one that it overlaps most, if by more than `nms_tiou`;
+    overlap is measured as in suppression.
     """
-    shared = np.stack([overlaps(one, borders, config.overlap) for one in borders[kept]])
-    overlap = np.where(label[kept][:, None] == label[None], shared, -1.0)
-    chosen = overlap.argmax(axis=0)
-    supports = overlap[chosen, np.arange(len(label))] > config.nms_tiou
-    supports[kept], chosen[kept] = True, np.arange(len(kept))
-    best = np.full((len(kept), count), -np.inf)
-    np.maximum.at(best, (chosen[supports], member[supports]), scores[supports])
-    agreed: Array = np.where(np.isinf(best), 0.0, best).mean(axis=1)
-    return agreed
+    shared = np.stack([overlaps(survivor, borders, config.overlap) for survivor in borders[survivors]])
+    overlap = np.where(label[survivors][:, None] == label[None], shared, -1.0)  # (K, P)
+    supported = overlap.argmax(axis=0)  # (P,) number of the survivor
+    supports = overlap[supported, np.arange(len(label))] > config.nms_tiou  # (P,)
+    supports[survivors], supported[survivors] = True, np.arange(len(survivors))
+    best = np.full((len(survivors), count), -np.inf)
+    np.maximum.at(best, (supported[supports], member[supports]), scores[supports])
+    support: Floats = np.where(np.isinf(best), 0.0, best).mean(axis=1)
+    return support

@@ -1,16 +1,18 @@
 """Class activations to detections: threshold, group, score by outer-inner contrast, suppress. No torch.
 
-The steps are in `signals`, `proposals` and `suppression`, and what they are told in `localize_config`. All classes of
-many videos take each step together.
+The steps are in `signals`, `proposals` and `suppression`, their settings in `config`. All classes of many videos take
+each step together: the signals of a video's selected classes are G columns, laid end to end in `SignalColumns`, and
+arrays of proposals or candidates name the column of each row.
 
 Positions count on the activations' own time axis, upsampled by `upsample`; `SnippetGrid` alone turns them into
 seconds.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,46 +22,32 @@ from wtal.data.segments import Detection
 from wtal.errors import UsageError
 from wtal.models.localization.config import FUSED, UNION, LocalizeConfig
 from wtal.models.localization.proposals import (
-    Columns,
     Runs,
+    SignalColumns,
     contrast,
     crossings,
     distinct,
     grouped_runs,
     maximal_runs,
-    outer_inner,
-    runs_above,
-    watershed,
 )
-from wtal.models.localization.signals import Activations, Signals, class_scores, select_classes, signals_of, upsample
-from wtal.models.localization.suppression import nms, soft_nms, suppress
+from wtal.models.localization.signals import Activations, Signals, class_scores, select_classes, signals_of
+from wtal.models.localization.suppression import suppress
 
-__all__ = [
-    "Activations",
-    "LocalizeConfig",
-    "localize",
-    "localize_many",
-    "nms",
-    "outer_inner",
-    "runs_above",
-    "select_classes",
-    "soft_nms",
-    "upsample",
-    "watershed",
-]
-
-Array = NDArray[np.float64]
+Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-Video = tuple[Activations, SnippetGrid]
+VideoActivations = tuple[Activations, SnippetGrid]
 
-_AT_ONCE = 1 << 17
-"""Positions of all classes that are looked at together: enough to be quick, few enough to stay in caches."""
+_POSITIONS_TOGETHER = 1 << 17
+"""Positions of all classes that are processed together: enough to be quick, few enough to stay in caches."""
+
+_WIDENING = 4
+"""So many times `max_detections` are the best proposals of a video tried first, and so many times more in each try."""
 
 
 def localize(
     activations: Activations, grid: SnippetGrid, classes: tuple[str, ...], config: LocalizeConfig
 ) -> list[Detection]:
-    """Detections of one video in seconds, best first; ties keep the order of classes and times.
+    """Return the detections of one video in seconds, best first; ties keep the order of classes and times.
 
     Raises:
         UsageError: when the head has no stream of the name that `config.streams` wants.
@@ -68,70 +56,106 @@ def localize(
 
 
 def localize_many(
-    videos: Iterable[Video], classes: tuple[str, ...], config: LocalizeConfig
+    videos: Iterable[VideoActivations], classes: tuple[str, ...], config: LocalizeConfig
 ) -> Iterator[list[Detection]]:
-    """The detections of each video in turn, as `localize` finds them, many videos at a time.
+    """Yield the detections of each video in turn, equal to those of `localize`, processing many videos at a time.
 
     Raises:
         UsageError: when the head has no stream of the name that `config.streams` wants.
     """
     grids: list[SnippetGrid] = []
-    parts: list[_Part] = []
+    sources: list[_StreamSignals] = []
     size = 0
     for activations, grid in videos:
-        found = _parts(activations, len(grids), config)
+        video_sources = _sources(activations, len(grids), config)
         grids.append(grid)
-        parts += found
-        size += sum(part.signals.first.size for part in found)
-        if size >= _AT_ONCE:
-            yield from _together(grids, parts, classes, config)
-            grids, parts, size = [], [], 0
-    yield from _together(grids, parts, classes, config)
+        sources += video_sources
+        size += sum(source.signals.first.size for source in video_sources)
+        if size >= _POSITIONS_TOGETHER:
+            yield from _localize_together(grids, sources, classes, config)
+            grids, sources, size = [], [], 0
+    yield from _localize_together(grids, sources, classes, config)
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
-    """What is looked at of one video: all classes that are looked for in it, in one stream or in the common answer."""
+class _StreamSignals:
+    """One video in one stream, or in the streams' fused answer, with the n classes that are looked for in it.
+
+    `classes` and their `class_scores` (n,); `weight`, of the scores of its detections; `signals`, n columns of them.
+    """
 
     video: int
     classes: list[int]
-    scores: Array
+    class_scores: Floats
     weight: float
     signals: Signals
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
-    """Segments in order of `column`s, best first: seconds (P, 2), scores (P,), and columns (P,)."""
+class _Proposals:
+    """P proposals before suppression, in order of columns (and so of videos).
 
-    borders: Array
-    scores: Array
+    `runs` (P, 2), upsampled positions in their own column; `scores`, `column` and `video`, (P,) each.
+    """
+
+    runs: Runs
+    scores: Floats
     column: Ints
+    video: Ints
+
+    def take(self, rows: Ints) -> "_Proposals":
+        """Select the proposals at `rows`, which are rising."""
+        return _Proposals(self.runs[rows], self.scores[rows], self.column[rows], self.video[rows])
 
 
-def _parts(activations: Activations, video: int, config: LocalizeConfig) -> list[_Part]:
+@dataclass(frozen=True, slots=True)
+class _Candidates:
+    """P segments that suppression left: `borders` (P, 2) in seconds, `scores`, `column` and `video`, (P,) each."""
+
+    borders: Floats
+    scores: Floats
+    column: Ints
+    video: Ints
+
+    def take(self, rows: NDArray[Any]) -> "_Candidates":
+        """Select the candidates at `rows`: indices, or a mask."""
+        return _Candidates(self.borders[rows], self.scores[rows], self.column[rows], self.video[rows])
+
+    @property
+    def lasting(self) -> NDArray[np.bool_]:
+        """Mask (P,) of the segments that have a length."""
+        return np.asarray(self.borders[:, 1] > self.borders[:, 0])
+
+
+def _sources(activations: Activations, video: int, config: LocalizeConfig) -> list[_StreamSignals]:
+    """Prepare all that is looked at of one video; a source in which no class is looked for is left out."""
     if len(activations.cas) == 0:
         return []
-    parts = []
-    for source, others, weight in _sources(activations, config):
-        scores = class_scores(source, config)
-        if kept := select_classes(scores, config):
-            values = np.ones(len(kept)) if "score-one" in config.quirks else scores[kept].astype(np.float64)
-            parts.append(_Part(video, kept, values, weight, signals_of(source, others, kept, config)))
-    return parts
+    sources = []
+    for stream, siblings, weight in _streams(activations, config):
+        scores = class_scores(stream, config)
+        classes = select_classes(scores, config)
+        if classes:
+            added = np.ones(len(classes)) if "score-one" in config.quirks else scores[classes].astype(np.float64)
+            sources.append(_StreamSignals(video, classes, added, weight, signals_of(stream, siblings, classes, config)))
+    return sources
 
 
-def _sources(
+def _streams(
     activations: Activations, config: LocalizeConfig
 ) -> list[tuple[Activations, Sequence[Activations], float]]:
-    """What is looked at alone, the streams beside it, and the weight of its scores."""
+    """List what is looked at alone (the fused answer or streams), each with the streams beside it and its weight."""
     streams = activations.streams
     if config.streams == FUSED or (config.streams == UNION and not streams):
         return [(activations, (), 1.0)]
     if config.streams == UNION:
         return [
-            (one, [other for key, other in streams.items() if key != name], config.stream_weights.get(name, 1.0))
-            for name, one in streams.items()
+            (
+                stream,
+                [sibling for other, sibling in streams.items() if other != name],
+                config.stream_weights.get(name, 1.0),
+            )
+            for name, stream in streams.items()
         ]
     if config.streams not in streams:
         names = ", ".join((*streams, FUSED, UNION))
@@ -141,178 +165,202 @@ def _sources(
     return [(streams[config.streams], (), 1.0)]
 
 
-def _together(
-    grids: Sequence[SnippetGrid], parts: Sequence[_Part], classes: tuple[str, ...], config: LocalizeConfig
+def _localize_together(
+    grids: Sequence[SnippetGrid], sources: Sequence[_StreamSignals], classes: tuple[str, ...], config: LocalizeConfig
 ) -> Iterator[list[Detection]]:
-    """Detections of each of the videos whose parts these are."""
-    if not parts:
+    """Yield the detections of each of V videos, given by their grids and sources."""
+    if not sources:
         yield from ([] for _ in grids)
         return
-    video = np.concatenate([np.full(len(part.classes), part.video) for part in parts])
-    label = np.concatenate([np.array(part.classes) for part in parts])
-    found = _pooled(_suppressed(grids, parts, video, config), parts, video * len(classes) + label, config)
-    yield from _detections(found, video[found.column], label[found.column], len(grids), classes, config)
+    column_class = np.concatenate([np.array(source.classes) for source in sources])  # (G,)
+    column_video = np.concatenate([np.full(len(source.classes), source.video) for source in sources])  # (G,)
+    proposals = _proposals(sources, column_video, config)
+    if config.suppression != "hard" or config.streams == UNION:
+        candidates = _suppress(proposals, grids, config)
+    else:
+        candidates = _suppress_best_first(proposals, grids, config)
+    candidates = _pool_streams(candidates, sources, column_video * len(classes) + column_class, config)
+    yield from _detections(candidates, column_class, len(grids), classes, config)
 
 
-def _suppressed(grids: Sequence[SnippetGrid], parts: Sequence[_Part], video: Ints, config: LocalizeConfig) -> _Found:
-    """Of each column, what suppression leaves of its proposals."""
-    class_score = np.concatenate([part.scores for part in parts])
-    columns, runs, scores = _proposals(parts, config)
-    column = columns.column(runs[:, 0])
+def _proposals(sources: Sequence[_StreamSignals], column_video: Ints, config: LocalizeConfig) -> _Proposals:
+    """Return the runs of all sources over all thresholds, scored by their contrast and their class's score."""
+    columns = SignalColumns.of([source.signals.first for source in sources])
+    scored_columns = columns
+    if any(source.signals.scored is not source.signals.first for source in sources):
+        scored_columns = SignalColumns.of([source.signals.scored for source in sources])
+    if "zero-below" in config.quirks:
+        runs, scores = _runs_scored_above_threshold(columns, scored_columns, config)
+    else:
+        runs = _all_runs(columns, sources, config)
+        scores = _contrast(scored_columns, runs, config)
+    column = columns.column(runs[:, 0])  # (P,)
+    class_score = np.concatenate([source.class_scores for source in sources])  # (G,)
     scores = scores + config.video_weight * class_score[column]
     if config.video_power:
+        # Python's power, one by one: numpy's may differ in the last bit.
         scores = scores * np.array([score**config.video_power for score in class_score.tolist()])[column]
-    places = runs - columns.first[column][:, None]
-
-    def suppressed(rows: Ints) -> _Found:
-        at = video[column[rows]]
-        kept = suppress(
-            _seconds(places[rows], at, grids, config),
-            scores[rows],
-            column[rows],
-            config.suppression,
-            config.nms_tiou,
-            config.soft_sigma,
-            config.max_detections,
-            config.overlap,
-            _plus(grids, at, config),
-        )
-        return _Found(kept.borders, kept.scores, column[rows][kept.indices])
-
-    if config.suppression != "hard" or config.streams == UNION:
-        return suppressed(np.arange(len(scores)))
-    limits = np.searchsorted(video[column], np.arange(len(grids) + 1))
-    return _best_first(suppressed, scores, limits, video, config.max_detections)
+    return _Proposals(runs - columns.first[column][:, None], scores, column, column_video[column])
 
 
-def _best_first(suppressed: Callable[[Ints], _Found], scores: Array, limits: Ints, video: Ints, most: int) -> _Found:
-    """Hard suppression where `most` of a video are wanted: its best proposals first, more where they are not enough.
-
-    What becomes of a proposal hangs on better ones alone, so the rest need not be looked at. `limits`: (V + 1,) where
-    the proposals of each video begin.
-    """
-    done: list[_Found] = []
-    open_, looked_at = np.flatnonzero(np.diff(limits)), 4 * most
-    while len(open_):
-        rows = [_highest(scores, limits[one], limits[one + 1], looked_at) for one in open_]
-        found = suppressed(np.concatenate(rows))
-        at = video[found.column]
-        real = found.borders[:, 1] > found.borders[:, 0]
-        enough = np.bincount(at[real], minlength=len(limits))[open_] >= most
-        enough |= np.array([len(some) for some in rows]) == np.diff(limits)[open_]
-        ready = np.isin(at, open_[enough])
-        done.append(_Found(found.borders[ready], found.scores[ready], found.column[ready]))
-        open_, looked_at = open_[~enough], 4 * looked_at
-    column = np.concatenate([np.zeros(0, dtype=np.int64), *(one.column for one in done)])
-    borders = np.concatenate([np.zeros((0, 2)), *(one.borders for one in done)])
-    values = np.concatenate([np.zeros(0), *(one.scores for one in done)])
-    order = np.argsort(column, kind="stable")
-    return _Found(borders[order], values[order], column[order])
-
-
-def _highest(scores: Array, low: int, high: int, count: int) -> Ints:
-    """The rows of the `count` highest of scores[low:high], and of those equal to the last of them; rising."""
-    if high - low <= count:
-        return np.arange(low, high)
-    some = scores[low:high]
-    return low + np.flatnonzero(some >= np.partition(some, -count)[-count])
-
-
-def _proposals(parts: Sequence[_Part], config: LocalizeConfig) -> tuple[Columns, Runs, Array]:
-    """The signals' columns; segments (P, 2) in them over all thresholds, in their order; their contrast (P,)."""
-    columns = Columns.of([part.signals.first for part in parts])
-    scored = columns
-    if any(part.signals.scored is not part.signals.first for part in parts):
-        scored = Columns.of([part.signals.scored for part in parts])
-    thresholds = np.unique(np.array(config.thresholds))
-    if not config.thresholds:
-        thresholds = np.arange(config.threshold_start, config.threshold_stop - 1e-9, config.threshold_step)
-    if "zero-below" in config.quirks:
-        *borders, level = crossings(columns, thresholds)
-        runs = np.stack(borders, axis=1)
-        long = _long(columns, runs, config)
-        runs, level = runs[long], level[long]
-        scores = np.zeros(len(runs))
-        for number, threshold in enumerate(thresholds):
-            at = level == number
-            scores[at] = _contrast(scored.above(threshold), runs[at], config)
-        return columns, runs, scores
-    runs = _grouped(columns, thresholds, config)
-    more = [part.signals.second for part in parts if part.signals.second is not None]
-    if more:
+def _all_runs(columns: SignalColumns, sources: Sequence[_StreamSignals], config: LocalizeConfig) -> Runs:
+    """(P, 2) positions in `columns`: the runs of the first signals and of the second, without repeats, long enough."""
+    runs = _grouped(columns, _thresholds(config), config)
+    second_signals = [source.signals.second for source in sources if source.signals.second is not None]
+    if second_signals:
         thresholds = np.arange(config.second_start, config.second_stop - 1e-9, config.second_step)
-        runs = distinct(np.concatenate([runs, _grouped(Columns.of(more), thresholds, config)]))
-    runs = runs[_long(columns, runs, config)]
-    return columns, runs, _contrast(scored, runs, config)
+        second_runs = _grouped(SignalColumns.of(second_signals), thresholds, config)
+        runs = distinct(np.concatenate([runs, second_runs]))
+    return runs[_long_enough(columns, runs, config)]
 
 
-def _grouped(columns: Columns, thresholds: Array, config: LocalizeConfig) -> Runs:
+def _runs_scored_above_threshold(
+    columns: SignalColumns, scored_columns: SignalColumns, config: LocalizeConfig
+) -> tuple[Runs, Floats]:
+    """(P, 2) positions in `columns`, a run as often as thresholds give it, and their contrast (P,) above each's."""
+    thresholds = _thresholds(config)
+    *borders, level = crossings(columns, thresholds)  # level (P,): number of each run's threshold
+    runs = np.stack(borders, axis=1)
+    long_enough = _long_enough(columns, runs, config)
+    runs, level = runs[long_enough], level[long_enough]
+    scores = np.zeros(len(runs))
+    for number, threshold in enumerate(thresholds):
+        at_threshold = level == number
+        scores[at_threshold] = _contrast(scored_columns.above(threshold), runs[at_threshold], config)
+    return runs, scores
+
+
+def _thresholds(config: LocalizeConfig) -> Floats:
+    """Return the thresholds of the first signal (K,), rising."""
+    if config.thresholds:
+        return np.unique(np.array(config.thresholds))
+    return np.arange(config.threshold_start, config.threshold_stop - 1e-9, config.threshold_step)
+
+
+def _grouped(columns: SignalColumns, thresholds: Floats, config: LocalizeConfig) -> Runs:
     if config.grouping == "watershed":
         return grouped_runs(columns, thresholds, config.tolerances)
     return maximal_runs(columns, thresholds)
 
 
-def _long(columns: Columns, runs: Runs, config: LocalizeConfig) -> NDArray[np.bool_]:
-    """(P, 2) -> (P,) whether a run is long enough."""
+def _long_enough(columns: SignalColumns, runs: Runs, config: LocalizeConfig) -> NDArray[np.bool_]:
+    """(P, 2) -> mask (P,) of the runs that are long enough."""
     length = runs[:, 1] - runs[:, 0]
     if "lost-first" in config.quirks:
         return (length >= config.min_length) & ((length > 1) | ~np.isin(runs[:, 0], columns.first))
     return length >= config.min_length
 
 
-def _contrast(scored: Columns, runs: Runs, config: LocalizeConfig) -> Array:
+def _contrast(scored_columns: SignalColumns, runs: Runs, config: LocalizeConfig) -> Floats:
     uneven, extra = "uneven-rings" in config.quirks, int("extra-snippet" in config.quirks)
-    return contrast(scored, runs, config.inflation, config.outer_weight, config.inner, uneven, extra)
+    return contrast(scored_columns, runs, config.inflation, config.outer_weight, config.inner, uneven, extra)
 
 
-def _seconds(places: Runs, video: Ints, grids: Sequence[SnippetGrid], config: LocalizeConfig) -> Array:
-    """(P, 2) borders in their own columns, in order of videos -> (P, 2) seconds."""
+def _suppress(proposals: _Proposals, grids: Sequence[SnippetGrid], config: LocalizeConfig) -> _Candidates:
+    """Return what suppression leaves of proposals, column by column, best first."""
+    survivors = suppress(
+        _seconds(proposals, grids, config),
+        proposals.scores,
+        proposals.column,
+        config.suppression,
+        config.nms_tiou,
+        config.soft_sigma,
+        config.max_detections,
+        config.overlap,
+        _added_length(proposals.video, grids, config),
+    )
+    column, video = proposals.column[survivors.indices], proposals.video[survivors.indices]
+    return _Candidates(survivors.borders, survivors.scores, column, video)
+
+
+def _suppress_best_first(proposals: _Proposals, grids: Sequence[SnippetGrid], config: LocalizeConfig) -> _Candidates:
+    """Do the same by hard suppression, looking no further than `max_detections` of each video need.
+
+    A proposal's fate depends on better ones alone. So the best proposals of each video are suppressed first, and
+    again with more of them for the videos in which too few are left.
+    """
+    limits = np.searchsorted(proposals.video, np.arange(len(grids) + 1))  # (V + 1,) where each video's rows begin
+    available = np.diff(limits)  # (V,)
+    batches = [_Candidates(np.zeros((0, 2)), np.zeros(0), np.zeros(0, np.int64), np.zeros(0, np.int64))]
+    unfinished = np.flatnonzero(available)  # videos, rising
+    tried = _WIDENING * config.max_detections
+    while len(unfinished):
+        rows = [_highest(proposals.scores, limits[video], limits[video + 1], tried) for video in unfinished]
+        candidates = _suppress(proposals.take(np.concatenate(rows)), grids, config)
+        counts = np.bincount(candidates.video[candidates.lasting], minlength=len(grids))  # (V,)
+        exhausted = np.array([len(video_rows) for video_rows in rows]) == available[unfinished]
+        finished = (counts[unfinished] >= config.max_detections) | exhausted
+        batches.append(candidates.take(np.isin(candidates.video, unfinished[finished])))
+        unfinished, tried = unfinished[~finished], _WIDENING * tried
+    candidates = _Candidates(
+        np.concatenate([batch.borders for batch in batches]),
+        np.concatenate([batch.scores for batch in batches]),
+        np.concatenate([batch.column for batch in batches]),
+        np.concatenate([batch.video for batch in batches]),
+    )
+    return candidates.take(np.argsort(candidates.column, kind="stable"))
+
+
+def _highest(scores: Floats, low: int, high: int, count: int) -> Ints:
+    """Return the rows of the `count` highest of scores[low:high], and of those equal to the last of them; rising."""
+    if high - low <= count:
+        return np.arange(low, high)
+    video_scores = scores[low:high]
+    return low + np.flatnonzero(video_scores >= np.partition(video_scores, -count)[-count])
+
+
+def _seconds(proposals: _Proposals, grids: Sequence[SnippetGrid], config: LocalizeConfig) -> Floats:
+    """Convert the runs of proposals, in order of videos, to borders (P, 2) in seconds."""
     extra = int("extra-snippet" in config.quirks)
-    places = places + np.array([0, extra])
-    borders = np.empty(places.shape)
-    limits = np.searchsorted(video, np.arange(len(grids) + 1))
+    positions = proposals.runs + np.array([0, extra])
+    borders = np.empty(positions.shape)
+    limits = np.searchsorted(proposals.video, np.arange(len(grids) + 1))
     for grid, low, high in zip(grids, limits, limits[1:], strict=False):
         clock = replace(grid, frames=grid.frames + math.ceil(grid.stride)) if extra else grid
-        borders[low:high] = clock.seconds(places[low:high].reshape(-1), config.upsample).reshape(-1, 2)
+        borders[low:high] = clock.seconds(positions[low:high].reshape(-1), config.upsample).reshape(-1, 2)
     return borders
 
 
-def _plus(grids: Sequence[SnippetGrid], video: Ints, config: LocalizeConfig) -> Array | None:
-    """(P,) seconds that suppression adds to lengths, where it does."""
+def _added_length(video: Ints, grids: Sequence[SnippetGrid], config: LocalizeConfig) -> Floats | None:
+    """Videos (P,) -> the seconds (P,) that suppression adds to lengths; None where it adds none."""
     if "plus-snippet" in config.quirks:
         return np.array([float(grid.period) for grid in grids])[video]
     return np.ones(len(video)) if "plus-second" in config.quirks else None
 
 
-def _pooled(found: _Found, parts: Sequence[_Part], classes: Ints, config: LocalizeConfig) -> _Found:
-    """Scores weighted by their streams; what several streams found of one class (G,) in one video is pooled."""
-    weight = np.concatenate([np.full(len(part.classes), part.weight) for part in parts])
-    scores = found.scores * weight[found.column]
-    group = classes[found.column]
-    order = np.argsort(group, kind="stable")
-    found = _Found(found.borders[order], scores[order], found.column[order])
-    _, place, times = np.unique(classes, return_inverse=True, return_counts=True)
-    shared = times[place][found.column] > 1
+def _pool_streams(
+    candidates: _Candidates, sources: Sequence[_StreamSignals], column_group: Ints, config: LocalizeConfig
+) -> _Candidates:
+    """Weight scores by their streams, and suppress again where several streams answer for one class of a video.
+
+    `column_group` (G,) numbers the video and class of each column; the result is in order of these groups.
+    """
+    column_weight = np.concatenate([np.full(len(source.classes), source.weight) for source in sources])  # (G,)
+    weighted = replace(candidates, scores=candidates.scores * column_weight[candidates.column])
+    order = np.argsort(column_group[weighted.column], kind="stable")
+    weighted = weighted.take(order)
+    group = column_group[weighted.column]  # (P,)
+    _, inverse, columns_of_group = np.unique(column_group, return_inverse=True, return_counts=True)
+    shared = columns_of_group[inverse][weighted.column] > 1  # (P,)
     if not shared.any():
-        return found
+        return weighted
     pool = np.flatnonzero(shared)
-    kept = suppress(
-        found.borders[pool], found.scores[pool], group[order][pool], "hard", config.union_tiou, overlap=config.overlap
+    survivors = suppress(
+        weighted.borders[pool], weighted.scores[pool], group[pool], "hard", config.union_tiou, overlap=config.overlap
     )
-    rows = np.concatenate([np.flatnonzero(~shared), pool[kept.indices]])
-    rows = rows[np.argsort(group[order][rows], kind="stable")]
-    return _Found(found.borders[rows], found.scores[rows], found.column[rows])
+    rows = np.concatenate([np.flatnonzero(~shared), pool[survivors.indices]])
+    return weighted.take(rows[np.argsort(group[rows], kind="stable")])
 
 
 def _detections(
-    found: _Found, video: Ints, label: Ints, count: int, classes: tuple[str, ...], config: LocalizeConfig
+    candidates: _Candidates, column_class: Ints, videos: int, classes: tuple[str, ...], config: LocalizeConfig
 ) -> Iterator[list[Detection]]:
-    """Of each video the best, in their order; `found` is in order of videos and classes."""
-    real = np.flatnonzero(found.borders[:, 1] > found.borders[:, 0])
-    order = real[np.lexsort((-found.scores[real], video[real]))]
-    limits = np.searchsorted(video[order], np.arange(count + 1))
+    """Yield the best candidates of each video, best first; `candidates` are in order of videos and classes."""
+    lasting = np.flatnonzero(candidates.lasting)
+    ranked = candidates.take(lasting[np.lexsort((-candidates.scores[lasting], candidates.video[lasting]))])
+    limits = np.searchsorted(ranked.video, np.arange(videos + 1))
     for low, high in pairwise(limits):
-        best = order[low : min(high, low + config.max_detections)]
-        start, end = found.borders[best].T.tolist()
-        rows = zip(start, end, label[best].tolist(), found.scores[best].tolist(), strict=True)
+        best = ranked.take(np.arange(low, min(high, low + config.max_detections)))
+        start, end = best.borders.T.tolist()
+        rows = zip(start, end, column_class[best.column].tolist(), best.scores.tolist(), strict=True)
         yield [Detection(first, last, classes[index], score) for first, last, index, score in rows]

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from wtal.models.localization.config import LocalizeConfig
 
-Array = NDArray[np.float64]
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
 class Activations:
-    """What a head said of one video, kept so that localization can be done again without it.
+    """A head's answer for one video, stored so that localization can be done again without the head.
 
     `cas`: (T, C) or (T, C + 1) logits, background last. `attention`: (T,) or None. `video_scores`: (C,). `streams`:
     the same of each stream, where a head has a model a stream.
@@ -29,20 +29,23 @@ class Activations:
 
 @dataclass(frozen=True, slots=True)
 class Signals:
-    """Of n classes over upsampled time, (T * upsample, n) each: what proposes, what proposes too, what is scored."""
+    """Signals of n classes over upsampled time, (T * upsample, n) each.
 
-    first: Array
-    second: Array | None
-    scored: Array
+    Proposals are runs of `first` above thresholds, and of `second` where there is one; they are scored on `scored`.
+    """
+
+    first: Floats
+    second: Floats | None
+    scored: Floats
 
 
 def class_scores(activations: Activations, config: LocalizeConfig) -> NDArray[np.floating[Any]]:
-    """(C,): what classes are chosen by, and what is added to their proposals' scores."""
+    """Return the scores (C,) by which classes are selected and that are added to those of their proposals."""
     if config.class_from == "video_scores":
         return activations.video_scores
     count = max(1, len(activations.cas) // config.class_top_ratio)
     classes = activations.cas[:, : len(activations.video_scores)].astype(np.float64)
-    means: Array = np.sort(classes, axis=0)[-count:].mean(axis=0)
+    means: Floats = np.sort(classes, axis=0)[-count:].mean(axis=0)
     # A class that the video is known not to show has a score of zero, and keeps out.
     return np.where(activations.video_scores > 0, means, -np.inf)
 
@@ -50,56 +53,56 @@ def class_scores(activations: Activations, config: LocalizeConfig) -> NDArray[np
 def select_classes(scores: NDArray[np.floating[Any]], config: LocalizeConfig) -> list[int]:
     """(C,) scores -> indices of the classes to look for, rising."""
     order = np.argsort(-scores, kind="stable")
-    kept = [int(i) for i in order[scores[order] >= config.class_threshold]]
-    if not kept and config.fallback and len(order) and np.isfinite(scores[order[0]]):
-        kept = [int(order[0])]
-    if kept == [0] and "lost-first" in config.quirks:
+    selected = [int(i) for i in order[scores[order] >= config.class_threshold]]
+    if not selected and config.fallback and len(order) and np.isfinite(scores[order[0]]):
+        selected = [int(order[0])]
+    if selected == [0] and "lost-first" in config.quirks:
         return []
-    return sorted(kept[: config.max_classes] if config.max_classes else kept)
+    return sorted(selected[: config.max_classes] if config.max_classes else selected)
 
 
 def signals_of(
-    activations: Activations, others: Sequence[Activations], kept: Sequence[int], config: LocalizeConfig
+    activations: Activations, siblings: Sequence[Activations], classes: Sequence[int], config: LocalizeConfig
 ) -> Signals:
-    """The signals of the `kept` classes; `others` are the streams beside this one, which may share in its scores."""
-    cas = class_activations(activations, config)
+    """Return the signals of `classes`; `siblings` are the streams beside this one, which may share in its scores."""
+    cas = class_activations(activations, config)  # (T, C)
     attention = np.ones(len(cas)) if activations.attention is None else activations.attention.astype(np.float64)
-    attention = _smooth(attention[:, None], config.smooth)
+    attention = _smooth(attention[:, None], config.smooth)  # (T, 1)
     factors = {"cas": [cas], "attention": [attention], "product": [cas, attention]}
-    wanted = config.signal if config.score_signal == "signal" else config.score_signal
-    scored_range = config.range if config.score_range == "same" else config.score_range
-    mixes = bool(others) and config.stream_mix < 1
-    columns = np.array(kept, dtype=np.int64)
+    score_signal = config.signal if config.score_signal == "signal" else config.score_signal
+    score_range = config.range if config.score_range == "same" else config.score_range
+    mixes = bool(siblings) and config.stream_mix < 1
+    columns = np.array(classes, dtype=np.int64)
     first = _prepare(factors[config.signal], config.range, columns, config)
     second = None
     if config.second_signal != "none":
         second = _prepare(factors[config.second_signal], config.range, columns, config)
-    if (wanted, scored_range) == (config.signal, config.range) and not mixes:
+    if (score_signal, score_range) == (config.signal, config.range) and not mixes:
         return Signals(first, second, first)
     if mixes:
-        rest = np.mean([class_activations(other, config) for other in others], axis=0)
-        mixed = config.stream_mix * cas + (1 - config.stream_mix) * rest
+        sibling_mean = np.mean([class_activations(sibling, config) for sibling in siblings], axis=0)
+        mixed = config.stream_mix * cas + (1 - config.stream_mix) * sibling_mean
         factors |= {"cas": [mixed], "product": [mixed, attention]}
-    return Signals(first, second, _prepare(factors[wanted], scored_range, columns, config))
+    return Signals(first, second, _prepare(factors[score_signal], score_range, columns, config))
 
 
-def _prepare(factors: list[Array], kind: str, columns: NDArray[np.int64], config: LocalizeConfig) -> Array:
-    """Factors (T, C) or (T, 1) -> their product in the `columns`, stretched and upsampled."""
-    start = "first-position" in config.quirks
+def _prepare(factors: list[Floats], kind: str, columns: NDArray[np.int64], config: LocalizeConfig) -> Floats:
+    """Factors (T, C) or (T, 1) -> their product in the `columns`, (T * upsample, n), stretched."""
+    from_first = "first-position" in config.quirks
     floor = "relu-range" in config.quirks
     if config.upsample_factors:
-        factors = [upsample(factor, config.upsample, start) for factor in factors]
-    made = _columns(stretch(reduce(np.multiply, factors), kind, floor), columns)
-    return made if config.upsample_factors else upsample(made, config.upsample, start)
+        factors = [upsample(factor, config.upsample, from_first) for factor in factors]
+    signal = _columns(stretch(reduce(np.multiply, factors), kind, floor), columns)
+    return signal if config.upsample_factors else upsample(signal, config.upsample, from_first)
 
 
-def _columns(values: Array, columns: NDArray[np.int64]) -> Array:
+def _columns(values: Floats, columns: NDArray[np.int64]) -> Floats:
     """(T, C), or (T, 1) that all classes share -> (T, n)."""
-    picked: Array = np.repeat(values, len(columns), axis=1) if values.shape[1] == 1 else values[:, columns]
+    picked: Floats = np.repeat(values, len(columns), axis=1) if values.shape[1] == 1 else values[:, columns]
     return picked
 
 
-def upsample(values: Array, factor: int, from_first: bool = False) -> Array:
+def upsample(values: Floats, factor: int, from_first: bool = False) -> Floats:
     """(T, C) -> (T * factor, C), linear between the snippets' middles, constant beyond the first and the last.
 
     With `from_first` every `factor`-th position is a snippet's own value, from the first position on, and what lies
@@ -113,26 +116,26 @@ def upsample(values: Array, factor: int, from_first: bool = False) -> Array:
     left = np.minimum(positions.astype(np.int64), max(len(values) - (2 if from_first else 1), 0))
     right = np.minimum(left + 1, len(values) - 1)
     share = (positions - left)[:, None]
-    result: Array = values[left] * (1 - share) + values[right] * share
+    result: Floats = values[left] * (1 - share) + values[right] * share
     return result
 
 
-def class_activations(activations: Activations, config: LocalizeConfig) -> Array:
+def class_activations(activations: Activations, config: LocalizeConfig) -> Floats:
     """(T, C) activated and smoothed class activations, without background."""
     activated = squash(activations.cas.astype(np.float64), config.activation)
     return _smooth(activated[:, : len(activations.video_scores)], config.smooth)
 
 
-def squash(logits: Array, kind: str) -> Array:
+def squash(logits: Floats, kind: str) -> Floats:
     """(T, C) logits -> probabilities by `softmax` over classes, by `sigmoid`, or as they are (`none`)."""
     if kind == "softmax":
         shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-        softmax: Array = shifted / shifted.sum(axis=1, keepdims=True)
+        softmax: Floats = shifted / shifted.sum(axis=1, keepdims=True)
         return softmax
     return 1.0 / (1.0 + np.exp(-np.clip(logits, -60, 60))) if kind == "sigmoid" else logits
 
 
-def stretch(values: Array, kind: str, floor: bool = False) -> Array:
+def stretch(values: Floats, kind: str, floor: bool = False) -> Floats:
     """(T, C) -> (T, C) in [0, 1] by the extremes of each class or of all; constant signals become 0.
 
     With `floor`, extremes below 0 count as 0.
@@ -144,11 +147,11 @@ def stretch(values: Array, kind: str, floor: bool = False) -> Array:
     if floor:
         low, high = np.maximum(low, 0), np.maximum(high, 0)
     width = np.broadcast_to(high - low, values.shape)
-    result: Array = np.divide(values - low, width, out=np.zeros_like(values), where=width > 0)
+    result: Floats = np.divide(values - low, width, out=np.zeros_like(values), where=width > 0)
     return result
 
 
-def _smooth(values: Array, sigma: float) -> Array:
+def _smooth(values: Floats, sigma: float) -> Floats:
     """(T, C) -> (T, C) convolved in time with a Gaussian, the ends repeated."""
     if sigma == 0:
         return values

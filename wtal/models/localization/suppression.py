@@ -1,7 +1,7 @@
-"""Of proposals that overlap, the worse ones go, fade or give their borders. Borders are in seconds. No torch.
+"""Suppression of proposals that overlap: the lower-scored are removed, lowered or merged into the better. No torch.
 
-Proposals come in groups (the classes of videos), which do not see one another. All groups go forward together, by one
-best proposal each at a time.
+Borders are in seconds. Proposals come in groups (the classes of videos), which do not see one another. All groups
+advance together, by the best remaining proposal of each.
 """
 
 from typing import Literal, NamedTuple
@@ -9,187 +9,199 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Overlap = Literal["tiou", "lower"]
 
 
-class Kept(NamedTuple):
-    """What is left, by group, best first: indices (K,), borders (K, 2), scores (K,)."""
+class Survivors(NamedTuple):
+    """The K proposals that suppression leaves, by group, best first: indices (K,), borders (K, 2), scores (K,)."""
 
     indices: Ints
-    borders: Array
-    scores: Array
+    borders: Floats
+    scores: Floats
 
 
 def suppress(
-    borders: Array,
-    scores: Array,
+    borders: Floats,
+    scores: Floats,
     group: Ints,
     kind: Literal["hard", "soft", "linear", "fusion"],
-    most: float,
-    sigma: float = 0.3,
-    keep: int = 200,
+    nms_tiou: float,
+    soft_sigma: float = 0.3,
+    max_detections: int = 200,
     overlap: Overlap = "tiou",
-    plus: Array | None = None,
-) -> Kept:
-    """(P, 2) seconds, scores (P,), groups (P,) -> what is left.
+    added_length: Floats | None = None,
+) -> Survivors:
+    """Borders (P, 2) in seconds, scores (P,) and groups (P,) -> the proposals that are left.
 
-    `most` is the overlap up to which two may stand side by side, `sigma` the width of the Gaussian of `soft`, `keep`
-    the number that fading keeps of a group. `plus` (P,) seconds are added to lengths and intersections.
+    Two proposals of a group may overlap by up to `nms_tiou`; `soft_sigma` is the width of the Gaussian of `soft`, and
+    `soft` and `linear` keep `max_detections` of a group. `added_length` (P,), in seconds, is added to lengths and
+    intersections.
     """
-    if plus is None:
-        plus = np.zeros(len(scores))
+    if added_length is None:
+        added_length = np.zeros(len(scores))
     else:  # lengths that are whole in snippets are not in seconds: what is equal but for rounding is equal
-        most += 1e-9
+        nms_tiou += 1e-9
     if kind in ("hard", "fusion"):
-        return _removed(borders, scores, group, most, overlap, plus, kind == "fusion")
-    index, faded = _faded(borders, scores, group, most, None if kind == "linear" else sigma, keep, overlap, plus)
-    return Kept(index, borders[index], faded)
+        return _remove(borders, scores, group, nms_tiou, overlap, added_length, merge=kind == "fusion")
+    sigma = None if kind == "linear" else soft_sigma
+    indices, lowered = _lower(borders, scores, group, nms_tiou, sigma, max_detections, overlap, added_length)
+    return Survivors(indices, borders[indices], lowered)
 
 
-def nms(borders: Array, scores: Array, most: float, overlap: Overlap = "tiou") -> Ints:
-    """(P, 2) seconds, (P,) -> indices kept, best first: each removes the worse ones that overlap it by more."""
-    return suppress(borders, scores, np.zeros(len(scores), np.int64), "hard", most, overlap=overlap).indices
+def nms(borders: Floats, scores: Floats, nms_tiou: float, overlap: Overlap = "tiou") -> Ints:
+    """(P, 2) seconds, (P,) -> indices kept, best first: each removes the worse that overlap it by more."""
+    return suppress(borders, scores, np.zeros(len(scores), np.int64), "hard", nms_tiou, overlap=overlap).indices
 
 
-def soft_nms(borders: Array, scores: Array, sigma: float, keep: int, overlap: Overlap = "tiou") -> tuple[Ints, Array]:
-    """(P, 2), (P,) -> indices and decayed scores, best first, at most `keep` (Gaussian form of Bodla et al.)."""
+def soft_nms(
+    borders: Floats, scores: Floats, soft_sigma: float, max_detections: int, overlap: Overlap = "tiou"
+) -> tuple[Ints, Floats]:
+    """(P, 2), (P,) -> indices and lowered scores, best first, at most `max_detections` (Gaussian; Bodla et al.)."""
     group = np.zeros(len(scores), np.int64)
-    kept = suppress(borders, scores, group, "soft", 1.0, sigma, keep, overlap)
-    return kept.indices, kept.scores
+    survivors = suppress(borders, scores, group, "soft", 1.0, soft_sigma, max_detections, overlap)
+    return survivors.indices, survivors.scores
 
 
-def overlaps(one: Array, others: Array, kind: Overlap) -> Array:
-    """(2,) or (P, 2) and (P, 2) borders -> (P,): intersection over union, or over the length of each of the `others`.
+def overlaps(better: Floats, worse: Floats, kind: Overlap) -> Floats:
+    """(2,) or (P, 2) and (P, 2) borders -> (P,): intersection over union, or over the length of each of the `worse`.
 
-    The latter is what FAC-Net's and RSKP's code takes: the others are the worse ones.
+    The latter is what FAC-Net's and RSKP's code takes.
     """
-    return _overlap(one[..., 0], one[..., 1], others[:, 0], others[:, 1], kind, 0.0)
+    return _overlap(better[..., 0], better[..., 1], worse[:, 0], worse[:, 1], kind, 0.0)
 
 
-def _overlap(start: Array, end: Array, starts: Array, ends: Array, kind: Overlap, plus: Array | float) -> Array:
-    intersection = np.clip(np.minimum(end, ends) - np.maximum(start, starts) + plus, 0, None)
-    whole = ends - starts + plus
+def _overlap(
+    better_start: Floats,
+    better_end: Floats,
+    worse_start: Floats,
+    worse_end: Floats,
+    kind: Overlap,
+    added_length: Floats | float,
+) -> Floats:
+    """Borders, (P,) each -> (P,)."""
+    shared = np.minimum(better_end, worse_end) - np.maximum(better_start, worse_start) + added_length
+    intersection = np.clip(shared, 0, None)
+    divisor = worse_end - worse_start + added_length
     if kind == "tiou":
-        whole = (end - start + plus) + whole - intersection
-    result: Array = np.divide(intersection, whole, out=np.zeros_like(whole), where=whole > 0)
+        divisor = (better_end - better_start + added_length) + divisor - intersection
+    result: Floats = np.divide(intersection, divisor, out=np.zeros_like(divisor), where=divisor > 0)
     return result
 
 
-def _removed(
-    borders: Array, scores: Array, group: Ints, most: float, overlap: Overlap, plus: Array, fuse: bool
-) -> Kept:
-    """Each best of a group takes out the worse that overlap it by more; with `fuse` they move its borders."""
+def _remove(
+    borders: Floats, scores: Floats, group: Ints, nms_tiou: float, overlap: Overlap, added_length: Floats, merge: bool
+) -> Survivors:
+    """The best of a group remove the worse that overlap them by more; with `merge` these move their borders."""
     order = np.lexsort((-scores, group))
-    better, worse = _conflicts(borders[order], group[order], most, overlap, plus[order])
-    kept = np.flatnonzero(_greedy(better, worse, len(scores)))
-    places = borders[order[kept]]
-    if fuse:
-        places = _fused(borders[order], scores[order], better, worse, kept)
-    return Kept(order[kept], places, scores[order[kept]])
+    better, worse = _conflicts(borders[order], group[order], nms_tiou, overlap, added_length[order])
+    ranks = np.flatnonzero(_survive(better, worse, len(scores)))  # (K,) places in `order`
+    survivor_borders = borders[order[ranks]]
+    if merge:
+        survivor_borders = _merged(borders[order], scores[order], better, worse, ranks)
+    return Survivors(order[ranks], survivor_borders, scores[order[ranks]])
 
 
-def _conflicts(borders: Array, group: Ints, most: float, overlap: Overlap, plus: Array) -> tuple[Ints, Ints]:
-    """Ranked (P, 2), groups rising -> the pairs of one group that overlap by more: numbers of the better, the worse.
+def _conflicts(
+    borders: Floats, group: Ints, nms_tiou: float, overlap: Overlap, added_length: Floats
+) -> tuple[Ints, Ints]:
+    """Ranked (P, 2), groups rising -> the Q pairs of a group that overlap by more: ranks of the better and the worse.
 
-    In order of starts, what may overlap a proposal follows it in a row: compared are all with the next, with the one
-    after it, and so on, as long as any begin early enough.
+    In order of starts, proposals that may overlap one follow it without a gap: all are compared with the next, with
+    the one after it, and so on, as long as any of these begins early enough.
     """
-    order = np.lexsort((borders[:, 0], group))
-    start, end, more = borders[order, 0], borders[order, 1], plus[order]
+    order = np.lexsort((borders[:, 0], group))  # by start; its values are ranks
+    start, end, added = borders[order, 0], borders[order, 1], added_length[order]
     # The intersection must exceed its share of the first one's length at least. A little more, for rounding.
-    reach = end + more - (most * (end - start + more) if overlap == "tiou" else 0.0)
+    reach = end + added - (nms_tiou * (end - start + added) if overlap == "tiou" else 0.0)
     reach += 1e-9 * (1 + np.abs(end))
-    limit = np.searchsorted(group[order], group[order], side="right")
-    first = np.arange(len(order))
-    better, worse = [first[:0]], [first[:0]]
+    group_end = np.searchsorted(group[order], group[order], side="right")  # (P,)
+    first = np.arange(len(order))  # places in `order` that may have a partner `step` further on
+    better_ranks, worse_ranks = [first[:0]], [first[:0]]
     step = 0
     while len(first):
         step += 1
-        first = first[first + step < limit[first]]
+        first = first[first + step < group_end[first]]
         first = first[start[first + step] <= reach[first]]
-        after = first + step
-        swapped = order[first] > order[after]
-        one, other = np.where(swapped, after, first), np.where(swapped, first, after)
-        close = _overlap(start[one], end[one], start[other], end[other], overlap, more[one]) > most
-        better.append(order[one[close]])
-        worse.append(order[other[close]])
-    return np.concatenate(better), np.concatenate(worse)
+        second = first + step
+        swapped = order[first] > order[second]
+        better, worse = np.where(swapped, second, first), np.where(swapped, first, second)
+        shared = _overlap(start[better], end[better], start[worse], end[worse], overlap, added[better])
+        conflicting = shared > nms_tiou
+        better_ranks.append(order[better[conflicting]])
+        worse_ranks.append(order[worse[conflicting]])
+    return np.concatenate(better_ranks), np.concatenate(worse_ranks)
 
 
-def _greedy(better: Ints, worse: Ints, count: int) -> NDArray[np.bool_]:
-    """Pairs of which one takes the other out -> (P,) what is left when the best go first.
+def _survive(better: Ints, worse: Ints, count: int) -> NDArray[np.bool_]:
+    """(Q,) pairs, the better of which removes the worse -> (P,) the survivors when the best act first.
 
-    What nothing better threatens stays and takes out what it threatens; that frees others, and so on.
+    A proposal that nothing better threatens stays and removes all that it threatens; that frees others, and so on.
     """
-    left = np.ones(count, dtype=bool)
+    alive = np.ones(count, dtype=bool)
     while len(better):
         threatened = np.zeros(count, dtype=bool)
         threatened[worse] = True
-        left[worse[~threatened[better]]] = False
-        open_ = threatened[better] & left[better] & left[worse]
-        better, worse = better[open_], worse[open_]
-    return left
+        alive[worse[~threatened[better]]] = False
+        undecided = threatened[better] & alive[better] & alive[worse]
+        better, worse = better[undecided], worse[undecided]
+    return alive
 
 
-def _heads(group: Ints) -> tuple[Ints, Ints]:
-    """(P,) in order -> where each group begins (G,), and how long it is (G,)."""
-    head = np.flatnonzero(np.concatenate([[True], group[1:] != group[:-1]]))
-    return head, np.diff(head, append=len(group))
+def _group_bounds(group: Ints) -> tuple[Ints, Ints]:
+    """Groups (P,) in order -> the place where each begins (G,), and its size (G,)."""
+    begin = np.flatnonzero(np.concatenate([[True], group[1:] != group[:-1]]))
+    return begin, np.diff(begin, append=len(group))
 
 
-def _fused(borders: Array, scores: Array, better: Ints, worse: Ints, kept: Ints) -> Array:
-    """(K, 2): of each that is kept and what it took out, the mean of borders weighted by scores above 0."""
-    taker = np.arange(len(scores))
-    stays = np.zeros(len(scores), dtype=bool)
-    stays[kept] = True
-    by = stays[better]
-    taker[worse[by]] = len(scores)
-    np.minimum.at(taker, worse[by], better[by])
+def _merged(borders: Floats, scores: Floats, better: Ints, worse: Ints, survivors: Ints) -> Floats:
+    """(K, 2): of each survivor and what it removed, the mean of borders weighted by scores above 0."""
+    remover = np.arange(len(scores))  # (P,) by whom each was removed; survivors stand for themselves
+    survives = np.zeros(len(scores), dtype=bool)
+    survives[survivors] = True
+    by_survivor = survives[better]
+    remover[worse[by_survivor]] = len(scores)
+    np.minimum.at(remover, worse[by_survivor], better[by_survivor])
     weight = np.maximum(scores, 0.0)
-    total = np.bincount(taker, weight, len(scores))[kept]
-    means = [np.bincount(taker, weight * values, len(scores))[kept] for values in borders.T]
-    sums = np.stack(means, axis=1)
-    return np.divide(sums, total[:, None], out=borders[kept], where=total[:, None] > 0)
+    total = np.bincount(remover, weight, len(scores))[survivors]
+    sums = [np.bincount(remover, weight * side, len(scores))[survivors] for side in borders.T]
+    weighted = np.stack(sums, axis=1)
+    return np.divide(weighted, total[:, None], out=borders[survivors], where=total[:, None] > 0)
 
 
-def _faded(
-    borders: Array,
-    scores: Array,
+def _lower(
+    borders: Floats,
+    scores: Floats,
     group: Ints,
-    most: float,
+    nms_tiou: float,
     sigma: float | None,
-    keep: int,
+    max_detections: int,
     overlap: Overlap,
-    plus: Array,
-) -> tuple[Ints, Array]:
-    """Each best of a group lowers the others by their overlap; the Gaussian form with a `sigma`, else the linear."""
-    alive = np.argsort(group, kind="stable")
-    left = scores.astype(np.float64)[alive]
-    start, end, number, more = borders[alive, 0], borders[alive, 1], group[alive], plus[alive]
-    kept, faded = [alive[:0]], [left[:0]]
-    for _ in range(keep):
+    added_length: Floats,
+) -> tuple[Ints, Floats]:
+    """The best of each group lower the others by their overlap: by a Gaussian of width `sigma`, linearly where None.
+
+    Returns indices (K,) and lowered scores (K,), by group.
+    """
+    alive = np.argsort(group, kind="stable")  # (A,) indices of the proposals that are still to be chosen, by group
+    score = scores.astype(np.float64)[alive]
+    start, end, alive_group, added = borders[alive, 0], borders[alive, 1], group[alive], added_length[alive]
+    chosen, chosen_scores = [alive[:0]], [score[:0]]
+    for _ in range(max_detections):
         if len(alive) == 0:
             break
-        head, count = _heads(number)
-        top = np.flatnonzero(left == np.repeat(np.maximum.reduceat(left, head), count))
-        top = top[_heads(number[top])[0]]  # the first of equals
-        kept.append(alive[top])
-        faded.append(left[top])
-        first, last = np.repeat(start[top], count), np.repeat(end[top], count)
-        shared = _overlap(first, last, start, end, overlap, more)
-        left = left * (np.where(shared > most, 1 - shared, 1) if sigma is None else np.exp(-(shared**2) / sigma))
+        begin, size = _group_bounds(alive_group)
+        top = np.flatnonzero(score == np.repeat(np.maximum.reduceat(score, begin), size))
+        top = top[_group_bounds(alive_group[top])[0]]  # the first of equals, one of each group
+        chosen.append(alive[top])
+        chosen_scores.append(score[top])
+        shared = _overlap(np.repeat(start[top], size), np.repeat(end[top], size), start, end, overlap, added)
+        score = score * (np.where(shared > nms_tiou, 1 - shared, 1) if sigma is None else np.exp(-(shared**2) / sigma))
         rest = np.ones(len(alive), dtype=bool)
         rest[top] = False
-        alive, number, left, start, end, more = (
-            alive[rest],
-            number[rest],
-            left[rest],
-            start[rest],
-            end[rest],
-            more[rest],
-        )
-    index, values = np.concatenate(kept), np.concatenate(faded)
-    order = np.argsort(group[index], kind="stable")
-    return index[order], values[order]
+        alive, alive_group, score = alive[rest], alive_group[rest], score[rest]
+        start, end, added = start[rest], end[rest], added[rest]
+    indices, lowered = np.concatenate(chosen), np.concatenate(chosen_scores)
+    order = np.argsort(group[indices], kind="stable")
+    return indices[order], lowered[order]

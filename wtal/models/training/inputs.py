@@ -99,12 +99,12 @@ def _soft_gain(deviation: Floats) -> Floats:
     return np.full_like(deviation, 0.0) if typical == 0 else 1.0 / (deviation + _SOFT * typical)
 
 
-def perturb_indices(length: int, wanted: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """(wanted,) rising snippet indices below `length`, one at random from each of `wanted` equal strata.
+def perturb_indices(length: int, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """(wanted,) rising snippet indices below `length`, one at random from each of `count` equal strata.
 
-    Indices repeat where the video is shorter than `wanted` (STPN, CVPR 2018, section 4.1).
+    Indices repeat where the video is shorter than `count` (STPN, CVPR 2018, section 4.1).
     """
-    position = (np.arange(wanted) + rng.random(wanted)) * (length / wanted)
+    position = (np.arange(count) + rng.random(count)) * (length / count)
     return np.minimum(position.astype(np.int64), length - 1)
 
 
@@ -118,6 +118,23 @@ def choose_pairs(classwise: Sequence[Sequence[int]], pairs: int, rng: np.random.
         return []
     chosen = rng.choice(len(classwise), size=pairs, replace=len(classwise) < pairs)
     return [int(video) for c in chosen for video in rng.choice(classwise[c], size=2, replace=False)]
+
+
+def step_indices(
+    seed: int, step: int, videos: int, batch_size: int, classwise: Sequence[Sequence[int]], pairs: int
+) -> list[int]:
+    """Choose the videos of a step: `pairs` of one class each (`choose_pairs`), then the next ones.
+
+    These are consecutive positions in an endless row of shuffles of all videos, one shuffle per epoch.
+    """
+    paired = choose_pairs(classwise, pairs, np.random.default_rng([seed, step, 3]))
+    size = batch_size - len(paired)
+    positions = range(step * size, (step + 1) * size)
+    shuffles = {
+        epoch: np.random.default_rng([seed, epoch, 0]).permutation(videos)
+        for epoch in {position // videos for position in positions}
+    }
+    return paired + [int(shuffles[position // videos][position % videos]) for position in positions]
 
 
 def training_batch(

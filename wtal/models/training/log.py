@@ -15,8 +15,8 @@ class TrainLog:
     def __init__(self, folder: Path, step: int) -> None:
         path = folder / "log.jsonl"
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
-        write_atomic(path, lambda file: file.write("".join(kept).encode()))
+        lasting = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+        write_atomic(path, lambda file: file.write("".join(lasting).encode()))
         self.file = path.open("a", encoding="utf-8")
         self.board = _tensorboard(folder, step)
 

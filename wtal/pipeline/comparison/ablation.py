@@ -8,9 +8,10 @@ from pydantic import Field
 
 from wtal.config import Config, read_toml
 from wtal.errors import ConfigError, UsageError
+from wtal.extractors.backbones import BACKBONES
 from wtal.pipeline.comparison.reported import Printed
 from wtal.pipeline.recipe import Recipe, load_recipe
-from wtal.registry import BACKBONES, suggest
+from wtal.registry import suggest
 
 ABLATIONS = Path(__file__).parents[2] / "ablations"
 
@@ -52,12 +53,12 @@ class Ablation(Config):
 
 
 def ablation_names() -> list[str]:
-    """Tables that come with the package."""
+    """List the tables that come with the package."""
     return sorted(path.name.removesuffix(".toml") for path in ABLATIONS.glob("*.toml"))
 
 
 def load_ablation(name: str) -> Ablation:
-    """A table by name, or by the path of a `.toml` file.
+    """Load a table by name, or by the path of a `.toml` file.
 
     Raises:
         UsageError: when the package has no such table.
@@ -70,13 +71,13 @@ def load_ablation(name: str) -> Ablation:
 
 
 def recipe_of(table: Ablation, row: RowConfig, recipe: str, assignments: tuple[str, ...] = ()) -> Recipe:
-    """The recipe of one row: the given one or its neighbour, then the table's settings, the row's, the caller's.
+    """Return a row's recipe: the given one or its neighbour, then settings of the table, the row, the caller.
 
     Raises:
         UsageError: when the caller sets what the row is about: it would not be the row of that name any more.
         ConfigError: when the recipe or a setting is refused; the message names the row.
     """
-    for key in {_key(one) for one in assignments} & {_key(one) for one in row.set}:
+    for key in {_key(assignment) for assignment in assignments} & {_key(own) for own in row.set}:
         raise UsageError(f"row {row.name!r} sets {key} itself; leave --set {key} out")
     try:
         return load_recipe(_beside(recipe, row.recipe), (*table.set, *row.set, *assignments))
@@ -85,7 +86,7 @@ def recipe_of(table: Ablation, row: RowConfig, recipe: str, assignments: tuple[s
 
 
 def printed_in(table: Ablation, row: RowConfig) -> Printed:
-    """What the table prints of a row, and what that stands on.
+    """Return the figures that the table prints in a row, and their conditions.
 
     Raises:
         ConfigError: when `data` names no recipe.
@@ -104,18 +105,18 @@ def printed(
     rules: str,
     protocol: str = "",
 ) -> Printed:
-    """Figures printed on the data of a recipe. Features of another backbone than its own have a rate of their own.
+    """Return figures printed on a recipe's data. Features of another backbone than its own have their own rate.
 
     Raises:
         UsageError: when `rules` names no protocol.
     """
     extract, judged = data.extract, data.evaluate
     named = backbone or extract.backbone
-    made = Printed(figures, source, features, protocol, named, judged.published_videos, judged.published_classes, rules)
+    row = Printed(figures, source, features, protocol, named, judged.published_videos, judged.published_classes, rules)
     if named != extract.backbone:
-        return made
+        return row
     flow = extract.flow or BACKBONES.load(named).FLOW
-    return replace(made, fps=extract.fps, stride=extract.stride, flow=flow)
+    return replace(row, fps=extract.fps, stride=extract.stride, flow=flow)
 
 
 def _key(assignment: str) -> str:
@@ -123,7 +124,7 @@ def _key(assignment: str) -> str:
 
 
 def _beside(recipe: str, other: str) -> str:
-    """The name or path of recipe `other` in the folder of `recipe`."""
+    """Return the name or path of recipe `other` in the folder of `recipe`."""
     if not other:
         return recipe
     folder, slash, last = recipe.rpartition("/")

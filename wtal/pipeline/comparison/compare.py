@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -15,22 +15,27 @@ from wtal.data.dataset import match_ids
 from wtal.data.files import file_sha256
 from wtal.data.store import FeatureStore
 from wtal.errors import UsageError, WtalError
-from wtal.eval.detection import tiou_key
+from wtal.eval import Evaluation
 from wtal.eval.protocols import DEFAULT_PROTOCOL
+from wtal.eval.thresholds import mean_over, tiou_key
+from wtal.pipeline.activations import trained_head
 from wtal.pipeline.comparison.ablation import Ablation, printed, printed_in, recipe_of
 from wtal.pipeline.comparison.reported import Printed, is_of
-from wtal.pipeline.detect import detect, trained_head, weights_of
-from wtal.pipeline.judging.ground_truth import check_ambiguous, evaluate_seed
+from wtal.pipeline.detect import detect
+from wtal.pipeline.judging.evaluate import evaluate
+from wtal.pipeline.judging.ground_truth import check_ambiguous
+from wtal.pipeline.judging.sources import Question, source_of
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.recipe import Recipe, load_recipe
+from wtal.pipeline.runs import Run, weights_of
 from wtal.pipeline.train import TrainInputs, resolve_early, train
-from wtal.pipeline.workspace import Workspace, read_run
+from wtal.pipeline.workspace import Workspace
 
 _SNIPPETS = 100
 
 
 @dataclass(frozen=True)
-class Entry:
+class PlannedRow:
     """One row to be made: a recipe, or a stage of its training, and what a paper prints of it."""
 
     name: str
@@ -40,22 +45,8 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Rules:
-    """How all rows are judged: a protocol, and the file of ambiguous ranges for those that look at them."""
-
-    protocol: str = DEFAULT_PROTOCOL
-    ambiguous: Path | None = None
-
-    def describe(self) -> str:
-        """The protocol, and which ranges it was given; reads their file."""
-        if self.ambiguous is None:
-            return self.protocol
-        return f"{self.protocol} with {self.ambiguous.name} ({file_sha256(self.ambiguous)[:12]})"
-
-
-@dataclass(frozen=True)
 class Conditions:
-    """What two rows must share for their figures to be compared."""
+    """Conditions that two rows must share for their figures to be compared."""
 
     features: str
     videos: str
@@ -64,12 +55,12 @@ class Conditions:
 
 @dataclass(frozen=True)
 class Row:
-    """What came of an entry. `values`: "0.5" or "0.1:0.7" -> one fraction a seed. `seconds`: of training, per seed.
+    """Outcome of a plan. `values`: "0.5" or "0.1:0.7" -> one fraction per seed. `seconds`: of training, per seed.
 
     `like_printed`: whether its figures may stand beside the printed ones; None where nobody can tell or nothing is.
     """
 
-    entry: Entry
+    plan: PlannedRow
     runs: tuple[Path, ...] = ()
     conditions: Conditions | None = None
     values: dict[str, list[float]] = field(default_factory=dict)
@@ -81,11 +72,11 @@ class Row:
     like_printed: bool | None = None
 
     def mean(self, key: str) -> float:
-        """Over seeds."""
+        """Return the mean over seeds."""
         return fmean(self.values[key])
 
     def spread(self, key: str) -> float:
-        """Standard deviation over seeds; 0 for one seed."""
+        """Return the standard deviation over seeds; 0 for one seed."""
         return stdev(self.values[key]) if len(self.values[key]) > 1 else 0.0
 
 
@@ -100,91 +91,93 @@ class Comparison:
     @property
     def keys(self) -> list[str]:
         """Columns: thresholds, then averages; ours and the papers'."""
-        keys = dict.fromkeys(key for row in self.rows for key in (*row.values, *row.entry.printed.mAP))
+        keys = dict.fromkeys(key for row in self.rows for key in (*row.values, *row.plan.printed.mAP))
         return sorted(keys, key=lambda key: (":" in key, [float(part) for part in key.split(":")]))
 
     @property
     def differences(self) -> list[str]:
         """One sentence for each condition that rows do not share; none where all figures can be compared."""
         known = [row.conditions for row in self.rows if row.conditions is not None]
-        found = []
+        sentences = []
         for what in ("features", "videos", "protocols"):
             values = sorted({getattr(conditions, what) for conditions in known})
             if len(values) > 1:
-                found.append(f"not comparable: {what} differ: {'; '.join(values)}")
-        return found
+                sentences.append(f"not comparable: {what} differ: {'; '.join(values)}")
+        return sentences
 
     @property
     def remarks(self) -> list[str]:
-        """What a reader must know of the figures: differences, and how far the papers' rows can be compared."""
+        """Notes for a reader of the figures: differences, and how far the papers' rows can be compared."""
         notes = dict.fromkeys(note for row in self.rows for note in row.notes)
         return [*self.differences, *notes]
 
 
-def entries(recipes: Sequence[str], ablation: Ablation | None, assignments: Iterable[str] = ()) -> list[Entry]:
-    """Recipes by name or path -> an entry each; with an ablation, an entry for each of its rows on each recipe.
+def planned_rows(
+    recipes: Sequence[str], ablation: Ablation | None, assignments: Iterable[str] = ()
+) -> list[PlannedRow]:
+    """Plan a row for each recipe, by name or path; with an ablation, one for each of its rows on each recipe.
 
     Raises:
         ConfigError: when a recipe, a row or a setting is refused.
     """
     assignments = tuple(assignments)
-    found = []
+    plans = []
     for name in recipes:
         if ablation is None:
             recipe = load_recipe(name, assignments)
-            found.append(Entry(name, recipe, _printed(recipe)))
+            plans.append(PlannedRow(name, recipe, _printed(recipe)))
             continue
         for row in ablation.rows:
             title = row.name if len(recipes) == 1 else f"{name}: {row.name}"
             recipe = recipe_of(ablation, row, name, assignments)
-            found.append(Entry(title, recipe, printed_in(ablation, row), row.stage))
-    for entry in found:
-        resolve_early(entry.recipe)
-    return found
+            plans.append(PlannedRow(title, recipe, printed_in(ablation, row), row.stage))
+    for plan in plans:
+        resolve_early(plan.recipe)
+    return plans
 
 
 def compare(
-    wanted: Sequence[Entry],
+    plans: Sequence[PlannedRow],
     seeds: Sequence[int],
     annotations: Path,
     workspace: Workspace,
     store: Path | None = None,
     title: str = "",
     device: str = "cpu",
-    rules: Rules | None = None,
+    question: Question | None = None,
     reporter: Reporter = SILENT,
 ) -> Comparison:
-    """Make every row; what is trained, detected or half done already is taken up. A row that fails says why.
+    """Make every row; what is trained, detected or half done already is reused. A row that fails says why.
 
-    All are judged by the same `rules`, by default ActivityNet's, each at its own recipe's thresholds.
+    All are judged by the protocol of the `question`, by default ActivityNet's, each at its own recipe's thresholds.
 
     Raises:
         UsageError: when a store must be named, there is no such protocol, or it looks at no ranges.
         StoreError: when a store cannot be read.
         FormatError: when the annotations cannot be read.
     """
-    rules = rules or Rules()
-    check_ambiguous(rules.protocol, rules.ambiguous)
+    question = question or Question()
+    check_ambiguous(question.protocol or DEFAULT_PROTOCOL, question.ambiguous)
     read_annotations(annotations)
-    if rules.ambiguous is not None:
-        read_ambiguous(rules.ambiguous)
-    places = [store or store_of(workspace, entry.recipe) for entry in wanted]
-    for place in dict.fromkeys(places):
-        FeatureStore.open(place)
-    ranges = {key for entry in wanted for key in entry.printed.mAP if ":" in key}
+    if question.ambiguous is not None:
+        read_ambiguous(question.ambiguous)
+    stores = [store or store_of(workspace, plan.recipe) for plan in plans]
+    for folder in dict.fromkeys(stores):
+        FeatureStore.open(folder)
+    ranges = {key for plan in plans for key in plan.printed.mAP if ":" in key}
     rows = []
-    for entry, place in zip(wanted, places, strict=True):
+    for plan, folder in zip(plans, stores, strict=True):
         try:
-            inputs = TrainInputs(place, annotations)
-            rows.append(_row(entry, seeds, inputs, workspace, rules, ranges, device, reporter))
+            inputs = TrainInputs(folder, annotations)
+            rows.append(_row(plan, seeds, inputs, workspace, question, ranges, device, reporter))
         except WtalError as error:
-            reporter.say(f"{entry.name} failed: {error}")
-            rows.append(Row(entry, failure=" ".join(str(error).split())))
+            reporter.say(f"{plan.name} failed: {error}")
+            rows.append(Row(plan, failure=" ".join(str(error).split())))
     return Comparison(title, tuple(seeds), tuple(rows))
 
 
 def store_of(workspace: Workspace, recipe: Recipe) -> Path:
-    """The workspace's only store, or its only one of the recipe's backbone.
+    """Return the workspace's only store, or its only one of the recipe's backbone.
 
     Raises:
         UsageError: when there is none, or several.
@@ -202,69 +195,83 @@ def store_of(workspace: Workspace, recipe: Recipe) -> Path:
 
 
 def _row(
-    entry: Entry,
+    plan: PlannedRow,
     seeds: Sequence[int],
     inputs: TrainInputs,
     workspace: Workspace,
-    rules: Rules,
+    question: Question,
     ranges: Collection[str],
     device: str,
     reporter: Reporter,
 ) -> Row:
-    folders = train(inputs, entry.recipe, seeds, workspace, device, reporter)
+    runs = train(inputs, plan.recipe, seeds, workspace, device, reporter)
     store, dataset = FeatureStore.open(inputs.store), read_annotations(inputs.annotations)
-    subset, tious = entry.recipe.evaluate.test_subset, entry.recipe.evaluate.tiou
+    subset, tious = plan.recipe.evaluate.test_subset, plan.recipe.evaluate.tiou
     present = match_ids([video.id for video in dataset.select(subset)], store.ids)
+    keys = frozenset(present.values())
+    files = [detect(run, plan.recipe.localize, False, keys, device, reporter, plan.stage) for run in runs]
+    question = replace(question, annotations=inputs.annotations, subset=subset, tious=tious)
+    sources = [source_of(run, question, file) for run, file in zip(runs, files, strict=True)]
+    evaluations = evaluate(sources, question).evaluations
+    notes = [
+        f"{plan.name}, {run.folder.name}: {note}"
+        for run, evaluation in zip(runs, evaluations, strict=True)
+        for note in evaluation.notes
+    ]
     values: dict[str, list[float]] = {}
-    said: list[str] = []
-    for folder in folders:
-        file = detect(folder, entry.recipe.localize, False, frozenset(present.values()), device, reporter, entry.stage)
-        judged = evaluate_seed(folder, file, inputs.annotations, subset, tious, rules.protocol, rules.ambiguous)
-        said += [f"{entry.name}, {folder.name}: {note}" for note in judged.notes]
-        for key, value in _figures(judged.mAP, ranges).items():
+    for evaluation in evaluations:
+        for key, value in _figures(evaluation, ranges).items():
             values.setdefault(key, []).append(value)
-    parameters, macs = _cost(folders[0])
+    parameters, macs = _cost(runs[0])
     videos = sorted(present)
-    judged_on = store, len(videos), len(dataset.classes), rules.protocol
+    protocol = question.protocol or DEFAULT_PROTOCOL
+    judged_on = store, len(videos), len(dataset.classes), protocol
     return Row(
-        entry,
-        tuple(folders),
+        plan,
+        tuple(run.folder for run in runs),
         Conditions(
             f"{inputs.store.name} ({digest(store.identity)})",
             f"{len(videos)} of {subset!r} ({digest(videos)})",
-            f"{rules.describe()}, tiou {tious}",
+            f"{_protocol(question)}, tiou {tious}",
         ),
         values,
         parameters,
         macs,
-        fmean(_seconds(folder) for folder in folders),
-        notes=(*said, *_random(store), *entry.printed.remarks(*judged_on)),
-        like_printed=entry.printed.comparable(*judged_on),
+        fmean(_seconds(run.folder) for run in runs),
+        notes=(*notes, *_random(store), *plan.printed.remarks(*judged_on)),
+        like_printed=plan.printed.comparable(*judged_on),
     )
 
 
-def _figures(by_tiou: dict[float, float], ranges: Iterable[str]) -> dict[str, float]:
-    """Figures: mAP at each threshold, over all, and over each of the ranges that the thresholds cover."""
-    found = {tiou_key(tiou): value for tiou, value in by_tiou.items()}
+def _protocol(question: Question) -> str:
+    """Return the protocol's name, and which ambiguous ranges it was given; reads their file."""
+    name = question.protocol or DEFAULT_PROTOCOL
+    if question.ambiguous is None:
+        return name
+    return f"{name} with {question.ambiguous.name} ({file_sha256(question.ambiguous)[:12]})"
+
+
+def _figures(evaluation: Evaluation, ranges: Iterable[str]) -> dict[str, float]:
+    """Return mAP at each threshold, over all, and over each of the ranges that the thresholds cover."""
+    by_tiou = evaluation.mAP
+    figures = {tiou_key(tiou): value for tiou, value in by_tiou.items()}
     if len(by_tiou) > 1:
         tious = sorted(by_tiou)
-        found[f"{tiou_key(tious[0])}:{tiou_key(tious[-1])}"] = fmean(by_tiou.values())
+        figures[f"{tiou_key(tious[0])}:{tiou_key(tious[-1])}"] = evaluation.average
     for key in ranges:
         low, _, high = key.partition(":")
-        if low in found and high in found:
-            inside = [value for tiou, value in by_tiou.items() if float(low) - 1e-9 <= tiou <= float(high) + 1e-9]
-            found[key] = fmean(inside)
-    return found
+        if low in figures and high in figures:
+            inside = [tiou for tiou in by_tiou if float(low) - 1e-9 <= tiou <= float(high) + 1e-9]
+            figures[key] = mean_over(by_tiou, inside)
+    return figures
 
 
-def _cost(folder: Path) -> tuple[int, int]:
-    """Of the trained head: what it remembers of training may cost at test."""
+def _cost(run: Run) -> tuple[int, int]:
+    """Count parameters and operations of the trained head: what it remembers of training may cost at test."""
     from wtal.models.cost import cost
 
-    run = read_run(folder)
-    head = trained_head(folder, run, Recipe.parse(run["recipe"])).head
-    made = cost(head, run["feature_dims"], _SNIPPETS)
-    return made.parameters, made.macs
+    counted = cost(trained_head(run).head, run.record["feature_dims"], _SNIPPETS)
+    return counted.parameters, counted.macs
 
 
 def _seconds(folder: Path) -> float:
@@ -280,13 +287,13 @@ def _random(store: FeatureStore) -> list[str]:
 
 
 def _printed(recipe: Recipe) -> Printed:
-    """What a recipe's own paper prints."""
-    one = recipe.reported
-    return printed(recipe, one.mAP, one.source, one.features, one.backbone, one.rules, one.protocol)
+    """Return what a recipe's own paper prints."""
+    row = recipe.reported
+    return printed(recipe, row.mAP, row.source, row.features, row.backbone, row.rules, row.protocol)
 
 
 def to_json(comparison: Comparison) -> dict[str, Any]:
-    """Everything, fractions for ours and percent for what is reported."""
+    """Return everything as JSON types: fractions for ours, percent for what is reported."""
     return {
         "title": comparison.title,
         "seeds": list(comparison.seeds),
@@ -298,11 +305,11 @@ def to_json(comparison: Comparison) -> dict[str, Any]:
 
 def _row_json(row: Row) -> dict[str, Any]:
     if row.failure:
-        return {"name": row.entry.name, "failure": row.failure}
+        return {"name": row.plan.name, "failure": row.failure}
     return {
-        "name": row.entry.name,
-        "head": row.entry.recipe.head_name,
-        "stage": row.entry.stage,
+        "name": row.plan.name,
+        "head": row.plan.recipe.head_name,
+        "stage": row.plan.stage,
         "runs": [str(run) for run in row.runs],
         "conditions": vars(row.conditions),
         "mAP": {
@@ -311,6 +318,6 @@ def _row_json(row: Row) -> dict[str, Any]:
         "parameters": row.parameters,
         "macs": row.macs,
         "train_seconds": row.seconds,
-        "reported": dict(row.entry.printed.mAP),
+        "reported": dict(row.plan.printed.mAP),
         "reported_comparable": row.like_printed,
     }

@@ -1,4 +1,4 @@
-"""Whether figures made here may stand beside printed ones: same features, videos, classes and protocol."""
+"""Comparability of figures made here with printed ones: same features, videos, classes and protocol."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any
 
 from wtal.data.store import FeatureStore
 from wtal.eval.protocols import DEFAULT_PROTOCOL, alike, find_protocol
-from wtal.pipeline.detect import weights_of
+from wtal.pipeline.runs import weights_of
 
 _LEFT_OUT = 0.02
 """Share of a subset's videos that papers leave out, or have beside it, without a word."""
@@ -42,7 +42,7 @@ class Printed:
             find_protocol(self.rules)
 
     def remarks(self, store: FeatureStore, videos: int, classes: int, protocol: str = DEFAULT_PROTOCOL) -> list[str]:
-        """What a reader must know who compares figures of `videos` videos and `classes` classes with these."""
+        """Return notes for a reader who compares figures of `videos` videos and `classes` classes with these."""
         if not self.mAP:
             return []
         stands_on = ", ".join(part for part in (self.features, self.protocol) if part)
@@ -56,7 +56,7 @@ class Printed:
     def comparable(
         self, store: FeatureStore, videos: int, classes: int, protocol: str = DEFAULT_PROTOCOL
     ) -> bool | None:
-        """Whether such figures may stand beside these; None where nobody can tell, or nothing is printed."""
+        """Return whether such figures may stand beside these; None where nobody can tell, or nothing is printed."""
         if not self.mAP:
             return None
         if self._differences(store, videos, classes, protocol):
@@ -64,7 +64,7 @@ class Printed:
         return None if self._condition(store) else True
 
     def _condition(self, store: FeatureStore) -> str:
-        """What would have to be so and cannot be seen."""
+        """Return the condition that would have to hold and cannot be checked."""
         if "layout" in store.identity:
             return "the imported features are the paper's"
         return "" if self.fps else "the features are at the paper's rate, which nobody says"
@@ -72,19 +72,19 @@ class Printed:
     def _differences(self, store: FeatureStore, videos: int, classes: int, protocol: str) -> list[str]:
         if not (self.backbone and self.videos and self.classes):
             return ["the paper's features, videos and classes are not written down beside them"]
-        found = [*self._of_features(store.identity)]
-        found += [
+        differences = [*self._of_features(store.identity)]
+        differences += [
             f"weights are {w}" for w in sorted(set(weights_of(store.identity).values())) if w.startswith("random")
         ]
         if abs(videos - self.videos) > _LEFT_OUT * self.videos:
-            found.append(f"{videos} videos, theirs {self.videos}")
+            differences.append(f"{videos} videos, theirs {self.videos}")
         if classes != self.classes:
-            found.append(f"{classes} classes, theirs {self.classes}")
+            differences.append(f"{classes} classes, theirs {self.classes}")
         if not self.rules:
-            found.append(f"judged by the rules of {protocol}, theirs by others or nobody says which")
+            differences.append(f"judged by the rules of {protocol}, theirs by others or nobody says which")
         elif not alike(self.rules, protocol):
-            found.append(f"judged by the rules of {protocol}, theirs by those of {self.rules}")
-        return found
+            differences.append(f"judged by the rules of {protocol}, theirs by those of {self.rules}")
+        return differences
 
     def _of_features(self, identity: Mapping[str, Any]) -> Iterator[str]:
         """Backbone, rate and flow, where they differ; what an imported or merged store does not know is not held."""
@@ -102,11 +102,11 @@ class Printed:
 
 
 def is_of(backbone: str, wanted: str) -> bool:
-    """Whether a store's backbone is the wanted one, which may leave its variant open: `csn:r101` is `csn`.
+    """Return whether a store's backbone is the wanted one, which may leave its variant open: `csn:r101` is `csn`.
 
     Of a merged store it is one with several names, whose order says nothing.
     """
-    ours, theirs = sorted(backbone.split("+")), sorted(wanted.split("+"))
-    return len(ours) == len(theirs) and all(
-        one == other or one.startswith(f"{other}:") for one, other in zip(ours, theirs, strict=True)
+    names, others = sorted(backbone.split("+")), sorted(wanted.split("+"))
+    return len(names) == len(others) and all(
+        name == other or name.startswith(f"{other}:") for name, other in zip(names, others, strict=True)
     )

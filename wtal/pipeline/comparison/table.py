@@ -10,7 +10,7 @@ FORMATS = ("text", "markdown", "csv", "json")
 
 
 def text_table(comparison: Comparison) -> str:
-    """Aligned columns, percent, mean and spread over seeds; the reported row below each; then the remarks."""
+    """Align columns: percent, mean and spread over seeds; the reported row below each; then the remarks."""
     lines = [_header(comparison), *_lines(comparison)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     shown = [
@@ -21,7 +21,7 @@ def text_table(comparison: Comparison) -> str:
 
 
 def markdown_table(comparison: Comparison) -> str:
-    """The same as a Markdown table."""
+    """Format the same as a Markdown table."""
     header, lines = _header(comparison), _lines(comparison)
     rows = [header, ["---", *["---:"] * (len(header) - 1)], *lines]
     table = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
@@ -30,13 +30,13 @@ def markdown_table(comparison: Comparison) -> str:
 
 
 def csv_table(comparison: Comparison) -> str:
-    """A line a row: fractions with all their digits, spreads in columns of their own, what is reported in percent.
+    """Write one line per row: fractions with all their digits, spreads in their own columns, reported ones in percent.
 
     What each row stands on, and `comparable`, whether that is the same in all; `reported_comparable`, whether its
     figures may stand beside the reported ones, empty where nobody can tell; `remarks` is the rest that must be said.
     """
     keys = comparison.keys
-    reported = sorted({key for row in comparison.rows for key in row.entry.printed.mAP})
+    reported = sorted({key for row in comparison.rows for key in row.plan.printed.mAP})
     columns = ["name", "head", "stage", "seeds"]
     columns += [f"mAP@{key}" for key in keys] + [f"spread@{key}" for key in keys]
     columns += ["parameters", "macs", "train_seconds", *(f"reported@{key}" for key in reported)]
@@ -45,12 +45,12 @@ def csv_table(comparison: Comparison) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(columns)
     for row in comparison.rows:
-        stage = "" if row.entry.stage is None else row.entry.stage
-        cells: list[object] = [row.entry.name, row.entry.recipe.head_name, stage, len(comparison.seeds)]
+        stage = "" if row.plan.stage is None else row.plan.stage
+        cells: list[object] = [row.plan.name, row.plan.recipe.head_name, stage, len(comparison.seeds)]
         cells += [row.mean(key) if key in row.values else "" for key in keys]
         cells += [row.spread(key) if key in row.values else "" for key in keys]
         cells += ["", "", ""] if row.failure else [row.parameters, row.macs, f"{row.seconds:.2f}"]
-        cells += [row.entry.printed.mAP.get(key, "") for key in reported]
+        cells += [row.plan.printed.mAP.get(key, "") for key in reported]
         stands_on = row.conditions
         cells += [stands_on.features, stands_on.videos, stands_on.protocols] if stands_on else ["", "", ""]
         cells += [_word(not comparison.differences), _word(row.like_printed), " | ".join(row.notes), row.failure]
@@ -78,17 +78,17 @@ def _lines(comparison: Comparison) -> list[list[str]]:
     lines = []
     for row in comparison.rows:
         lines.append(_line(row, comparison.keys))
-        if row.entry.printed.mAP:
-            cells = [_percent(row.entry.printed.mAP.get(key)) for key in comparison.keys]
+        if row.plan.printed.mAP:
+            cells = [_percent(row.plan.printed.mAP.get(key)) for key in comparison.keys]
             lines.append(["  reported", *cells, "", "", ""])
     return lines
 
 
 def _line(row: Row, keys: list[str]) -> list[str]:
     if row.failure:
-        return [f"{row.entry.name}: failed, {row.failure}", *[""] * (len(keys) + 3)]
+        return [f"{row.plan.name}: failed, {row.failure}", *[""] * (len(keys) + 3)]
     cells = [_cell(row, key) for key in keys]
-    return [row.entry.name, *cells, _large(row.parameters), _large(row.macs), _rounded(row.seconds)]
+    return [row.plan.name, *cells, _large(row.parameters), _large(row.macs), _rounded(row.seconds)]
 
 
 def _cell(row: Row, key: str) -> str:

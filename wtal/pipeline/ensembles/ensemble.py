@@ -15,24 +15,23 @@ from wtal.data.files import write_json
 from wtal.data.locks import locked
 from wtal.errors import UsageError
 from wtal.models.localization.config import FUSED, LocalizeConfig
-from wtal.pipeline.detect import detect, detections_of, refuse_other_sections
-from wtal.pipeline.ensemble_run import ACTIVATIONS, By, refuse_unfit, refuse_unfused
+from wtal.pipeline.detect import detect
+from wtal.pipeline.ensemble_run import refuse_unfit, refuse_unfused
 from wtal.pipeline.ensembles.members import Member, gather, joined_features, joined_rules, lacking
-from wtal.pipeline.ensembles.parts import Parts, means, pool
+from wtal.pipeline.ensembles.parts import ActivationParts, DetectionParts, EnsembleParts
 from wtal.pipeline.progress import SILENT, Reporter
-from wtal.pipeline.recipe import Recipe, with_assignments
-from wtal.pipeline.train import resolve
-from wtal.pipeline.workspace import Workspace, read_run, relative
+from wtal.pipeline.runs import By, Run, overridden
+from wtal.pipeline.workspace import Workspace, relative
 
 _NAMED = 4
-"""Heads that a folder's name spells out."""
+"""Heads that a folder's name spells out, at most."""
 
 
 @dataclass(frozen=True)
 class Ensemble:
-    """The folder, its detections, its members' folders, and the videos that only some of them have."""
+    """The ensemble as a run, its detections, its members' folders, and the videos that only some of them have."""
 
-    folder: Path
+    run: Run
     detections: Path
     members: tuple[Path, ...]
     lacking: tuple[str, ...]
@@ -50,7 +49,7 @@ def ensemble(
 ) -> Ensemble:
     """Average the runs' activations, or fuse their detections, and detect; what is made already is left alone.
 
-    `weights` are one a run, equal without; a run's seeds share its weight. `out` is a name below the workspace's runs
+    `weights` has one per run, equal without; a run's seeds share its weight. `out` is a name below the workspace's runs
     or a folder; without it the name has the heads and a digest of members, weights and localization. Localization is
     the first run's, but for the class threshold, with `assignments` (`localize.key=value`) over it.
 
@@ -61,7 +60,7 @@ def ensemble(
     """
     members = gather(runs, weights)
     own = _localization(members, by, assignments)
-    parts = (means if by == "activations" else pool)(members, device, reporter)
+    parts = (ActivationParts if by == "activations" else DetectionParts)(members, device, reporter)
     without = lacking(parts.ids)
     if without:
         every = len(set().union(*parts.ids))
@@ -70,71 +69,71 @@ def ensemble(
             f"{', '.join(without[:3])})"
         )
     identity = _identity(members, parts.marks, by, own)
-    folder = _place(out, workspace, members, digest(identity))
+    folder = _folder(out, workspace, members, digest(identity))
     if _is_made(folder, identity):
         reporter.say(f"{folder} is made already")
     else:
         _make(folder, identity, members, own, parts)
-    file = detections_of(folder)
-    file = file if file.is_file() else detect(folder, reporter=reporter)
-    return Ensemble(folder, file, tuple(member.folder for member in members), tuple(without))
+    run = Run.open(folder)
+    file = run.detections_file()
+    file = file if file.is_file() else detect(run, reporter=reporter)
+    return Ensemble(run, file, tuple(member.folder for member in members), tuple(without))
 
 
 def _localization(members: Sequence[Member], by: By, assignments: Sequence[str]) -> LocalizeConfig:
-    """The first's, fitted to what is put together, with the assignments over it.
+    """Return the first member's localization, fitted to what is put together, with the assignments over it.
 
     A class threshold is of a head's own scores, and its share is less in their mean: a class is looked for where one
     member alone would look for it, so that a mean loses no class that any of them sees.
     """
     changed: dict[str, Any] = {"suppression": "fusion"}
     if by == "activations":
-        own = [(one.weight, one.localize) for one in members if one.localize.class_from == "video_scores"]
+        own = [(each.weight, each.localize) for each in members if each.localize.class_from == "video_scores"]
         lowest = min((weight * config.class_threshold for weight, config in own), default=0.0)
         changed = {"activation": "none", "streams": FUSED, "class_threshold": lowest}
-    refuse_other_sections(assignments)
-    values = {"localize": members[0].localize.plain() | changed}
-    made = Recipe.parse(with_assignments(values, assignments), "--set").localize
+    values = members[0].localize.plain() | changed
+    config = overridden({"localize": values}, assignments)
     if by == "activations":
-        refuse_unfit(made)
+        refuse_unfit(config)
     else:
-        refuse_unfused(made, Recipe.parse(values).localize)
-    return made
+        refuse_unfused(config, LocalizeConfig.parse(values))
+    return config
 
 
 def _identity(members: Sequence[Member], marks: Sequence[str], by: By, own: LocalizeConfig) -> dict[str, Any]:
-    """All that can change the detections, and what is said of them."""
+    """Return all that can change the detections or their stamps."""
     parts = [
         {
-            "head": member.recipe.head_name,
-            "seed": member.run["seed"],
+            "head": member.run.recipe.head_name,
+            "seed": member.run.record["seed"],
             "weight": member.weight,
             "mark": mark,
             "localize": digest(member.localize.plain()),
-            "tuned_with_segments": member.run["tuned_with_segments"],
+            "tuned_with_segments": member.run.tuned_with_segments,
         }
         for member, mark in zip(members, marks, strict=True)
     ]
     rules = joined_rules(members).plain()
     return {
         "by": by,
-        "classes": members[0].run["classes"],
+        "classes": members[0].run.classes,
         "localize": own.plain(),
         "evaluate": rules,
         "members": parts,
     }
 
 
-def _place(out: str, workspace: Workspace, members: Sequence[Member], mark: str) -> Path:
-    """A folder by path, or by its name among the runs; without either, named by its heads."""
+def _folder(out: str, workspace: Workspace, members: Sequence[Member], mark: str) -> Path:
+    """Return the folder that `out` names, by path or among the runs; without it, one named by the heads."""
     if out:
         return Path(out) if Path(out).name != out else workspace.runs / out
-    heads = [*dict.fromkeys(member.recipe.head_name for member in members)]
+    heads = [*dict.fromkeys(member.run.recipe.head_name for member in members)]
     readable = "+".join(heads) if len(heads) <= _NAMED else f"{len(heads)}-heads"
     return workspace.runs / f"ensemble-{readable}-{mark}"
 
 
 def _is_made(folder: Path, identity: Mapping[str, Any]) -> bool:
-    """Whether the ensemble lies there already, whole.
+    """Return whether the folder holds this ensemble already, whole.
 
     Raises:
         UsageError: when the folder holds anything else.
@@ -144,16 +143,19 @@ def _is_made(folder: Path, identity: Mapping[str, Any]) -> bool:
         if others:
             raise UsageError(f"{folder} is no ensemble and holds other files ({min(others)}); name another with --out")
         return False
-    if read_run(folder).get("ensemble", {}).get("digest") != digest(identity, 16):
+    run = Run.open(folder)
+    if run.record.get("ensemble", {}).get("digest") != digest(identity, 16):
         raise UsageError(
             f"{folder} holds another run, or an ensemble of other members, weights or localization, or of what they "
             "were before; name another with --out, or remove it"
         )
-    return (folder / "finished.json").is_file()
+    return run.finished
 
 
-def _make(folder: Path, identity: dict[str, Any], members: Sequence[Member], own: LocalizeConfig, parts: Parts) -> None:
-    """Fill the folder; what says that it is finished comes last. A second process waits, and finds it made."""
+def _make(
+    folder: Path, identity: dict[str, Any], members: Sequence[Member], own: LocalizeConfig, parts: EnsembleParts
+) -> None:
+    """Fill the folder; `finished.json` comes last. A second process waits, and finds the ensemble made."""
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder / ".lock"):
         if not _is_made(folder, identity):
@@ -163,7 +165,7 @@ def _make(folder: Path, identity: dict[str, Any], members: Sequence[Member], own
 
 
 def _describe(folder: Path, identity: dict[str, Any], members: Sequence[Member], own: LocalizeConfig) -> dict[str, Any]:
-    """What the `run.json` of an ensemble says."""
+    """Return the content of an ensemble's `run.json`."""
     first, by = members[0], identity["by"]
     named = [
         {"run": relative(member.folder, folder, 1), **part}
@@ -178,11 +180,11 @@ def _describe(folder: Path, identity: dict[str, Any], members: Sequence[Member],
             "evaluate": identity["evaluate"],
         },
         "seed": None,
-        "store": ACTIVATIONS if by == "activations" else relative(resolve(first.folder, first.run["store"]), folder, 1),
-        "annotations": relative(resolve(first.folder, first.run["annotations"]), folder, 1),
+        "store": "activations" if by == "activations" else relative(first.run.store_folder(), folder, 1),
+        "annotations": relative(first.run.annotations_file(), folder, 1),
         "features": joined_features(members),
         "feature_dims": {},
-        "classes": first.run["classes"],
-        "tuned_with_segments": own.tuned_with_segments or any(one.run["tuned_with_segments"] for one in members),
+        "classes": first.run.classes,
+        "tuned_with_segments": own.tuned_with_segments or any(member.run.tuned_with_segments for member in members),
         "ensemble": {"by": by, "digest": digest(identity, 16), "members": named},
     }

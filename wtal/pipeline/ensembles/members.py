@@ -1,4 +1,4 @@
-"""Who is in an ensemble, whether they go together, and how their classes and videos are matched."""
+"""Members of an ensemble: checked to go together, their classes and videos matched."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,41 +14,39 @@ from wtal.data.store import FeatureStore
 from wtal.data.store.writer import file_fingerprint
 from wtal.errors import UsageError, WtalError
 from wtal.models.localization.config import LocalizeConfig
-from wtal.pipeline.recipe import EvaluateConfig, Recipe
-from wtal.pipeline.train import resolve
-from wtal.pipeline.workspace import read_run, seed_folders
+from wtal.pipeline.recipe import EvaluateConfig
+from wtal.pipeline.runs import Run, open_runs
 
 
 @dataclass(frozen=True)
 class Member:
     """One seed of a run (or an ensemble), and its weight."""
 
-    folder: Path
-    run: dict[str, Any]
+    run: Run
     weight: float
 
     @property
-    def recipe(self) -> Recipe:
-        """What it was made by."""
-        return Recipe.parse(self.run["recipe"], str(self.folder / "run.json"))
+    def folder(self) -> Path:
+        """Folder of the run."""
+        return self.run.folder
 
     @property
     def localize(self) -> LocalizeConfig:
-        """How it makes detections of activations."""
-        return self.recipe.localize
+        """Localization that makes detections of the run's activations."""
+        return self.run.recipe.localize
 
     @property
     def rules(self) -> EvaluateConfig:
-        """Its subsets."""
-        return self.recipe.evaluate
+        """Subsets that the run was trained, selected and reported on."""
+        return self.run.recipe.evaluate
 
     def columns(self, classes: Sequence[str]) -> list[int]:
-        """Where each of the `classes` stands in the member's own list."""
-        return [self.run["classes"].index(name) for name in classes]
+        """Return the position of each of the `classes` in the member's own list."""
+        return [self.run.classes.index(name) for name in classes]
 
 
 def gather(runs: Sequence[Path], weights: Sequence[float]) -> list[Member]:
-    """The seeds of all runs; a run's weight is shared by its seeds, and all weights together are 1.
+    """Open the seeds of all runs; a run's weight is shared by its seeds, and all weights together are 1.
 
     Raises:
         UsageError: when something is no run, is named twice, or they do not go together.
@@ -61,10 +59,10 @@ def gather(runs: Sequence[Path], weights: Sequence[float]) -> list[Member]:
     total = sum(weights) or len(runs)
     members = []
     for path, weight in zip(runs, weights or [1.0] * len(runs), strict=True):
-        folders = _finished(path)
-        members += [Member(folder, read_run(folder), weight / total / len(folders)) for folder in folders]
-    places = [member.folder.resolve() for member in members]
-    twice = [place for number, place in enumerate(places) if place in places[:number]]
+        seeds = _finished(path)
+        members += [Member(seed, weight / total / len(seeds)) for seed in seeds]
+    folders = [member.folder.resolve() for member in members]
+    twice = [folder for number, folder in enumerate(folders) if folder in folders[:number]]
     if twice:
         raise UsageError(f"{twice[0]} is named twice; give it more weight with --weights")
     if len(members) < 2:
@@ -73,14 +71,14 @@ def gather(runs: Sequence[Path], weights: Sequence[float]) -> list[Member]:
     return members
 
 
-def _finished(path: Path) -> list[Path]:
+def _finished(path: Path) -> list[Run]:
     if not path.exists():
         raise UsageError(f"there is no run at {path}")
-    folders = seed_folders(path)
-    for folder in folders:
-        if not (folder / "finished.json").is_file():
-            raise WtalError(f"{folder} is not finished; train it to its end first, it goes on where it was")
-    return folders
+    seeds = open_runs(path)
+    for seed in seeds:
+        if not seed.finished:
+            raise WtalError(f"{seed.folder} is not finished; train it to its end first, it goes on where it was")
+    return seeds
 
 
 def _refuse_strangers(members: Sequence[Member]) -> None:
@@ -88,21 +86,22 @@ def _refuse_strangers(members: Sequence[Member]) -> None:
     first = members[0]
     digests: dict[Path, str] = {}
     for member in members:
-        lacks = [name for name in first.run["classes"] if name not in member.run["classes"]]
-        more = [name for name in member.run["classes"] if name not in first.run["classes"]]
+        lacks = [name for name in first.run.classes if name not in member.run.classes]
+        more = [name for name in member.run.classes if name not in first.run.classes]
         if lacks or more:
-            said = [f"it {verb} {', '.join(names[:3])}" for verb, names in (("lacks", lacks), ("adds", more)) if names]
-            raise UsageError(f"{member.folder} has other classes than {first.folder}: {' and '.join(said)}")
-        subsets = [one.rules.test_subset for one in (first, member)]
+            both = (("lacks", lacks), ("adds", more))
+            clauses = [f"it {verb} {', '.join(names[:3])}" for verb, names in both if names]
+            raise UsageError(f"{member.folder} has other classes than {first.folder}: {' and '.join(clauses)}")
+        subsets = [each.rules.test_subset for each in (first, member)]
         if subsets[0] != subsets[1]:
             raise UsageError(
                 f"{member.folder} reports subset {subsets[1]!r}, {first.folder} {subsets[0]!r}: what one has trained "
                 "on another would report"
             )
-        file = resolve(member.folder, member.run["annotations"])
+        file = member.run.annotations_file()
         if file not in digests:
             digests[file] = content_digest(read_annotations(file))
-        if digests[file] != digests[resolve(first.folder, first.run["annotations"])]:
+        if digests[file] != digests[first.run.annotations_file()]:
             raise UsageError(
                 f"{member.folder} was trained with other annotations than {first.folder}: what one has trained on "
                 "another might report"
@@ -110,7 +109,7 @@ def _refuse_strangers(members: Sequence[Member]) -> None:
 
 
 def joined_rules(members: Sequence[Member]) -> EvaluateConfig:
-    """The first's rules; what trained or selected is what trained or selected any member."""
+    """Return the first's rules, with all subsets that trained or selected any member."""
 
     def joined(names: Iterable[str]) -> str:
         return ",".join(dict.fromkeys(part.strip() for name in names if name for part in name.split(",")))
@@ -121,39 +120,42 @@ def joined_rules(members: Sequence[Member]) -> EvaluateConfig:
 
 
 def joined_features(members: Sequence[Member]) -> dict[str, Any]:
-    """What the features of all members were made by, in the form of a store's identity."""
-    stores = {digest(member.run["features"]): member for member in members}
+    """Return what the features of all members were made by, in the form of a store's identity."""
+    stores = {digest(member.run.features): member for member in members}
     if len(stores) == 1:
-        return dict(members[0].run["features"])
-    backbones = dict.fromkeys(str(member.run["features"].get("backbone", "unknown")) for member in stores.values())
-    weights = {
-        f"{stream} of {_store_name(member)}": one
+        return dict(members[0].run.features)
+    backbones = dict.fromkeys(str(member.run.features.get("backbone", "unknown")) for member in stores.values())
+    learned = {
+        f"{stream} of {_store_name(member)}": weights
         for member in stores.values()
-        for stream, one in member.run["features"].get("weights", {}).items()
+        for stream, weights in member.run.features.get("weights", {}).items()
     }
-    parts = [member.run["features"] for member in stores.values()]
-    return {"backbone": "+".join(backbones), "weights": weights, "ensemble": parts}
+    parts = [member.run.features for member in stores.values()]
+    return {"backbone": "+".join(backbones), "weights": learned, "ensemble": parts}
 
 
 def _store_name(member: Member) -> str:
-    return Path(member.run["store"]).name
+    return Path(member.run.record["store"]).name
 
 
 def common_ids(members: Sequence[Iterable[str]]) -> list[dict[str, str]]:
-    """Video ids of each member -> of each, common id -> its own; ids may differ by a `v_`, the first's form counts."""
+    """Match the members' video ids: for each, common id -> its own.
+
+    Ids may differ by a `v_`; the first member's form is the common one.
+    """
     known: list[str] = []
-    found = []
+    names = []
     for ids in members:
         own = list(ids)
         matched = match_ids(known, own)
         rest = [key for key in own if key not in set(matched.values())]
         known += rest
-        found.append(matched | {key: key for key in rest})
-    return found
+        names.append(matched | {key: key for key in rest})
+    return names
 
 
 def mark_of_store(store: FeatureStore) -> str:
-    """A digest of a store's index, and of size and ends of its shards."""
+    """Return a digest of a store's index, and of size and ends of its shards."""
     files = sorted(path for path in store.path.iterdir() if path.suffix == ".npy")
     return digest(
         [file_sha256(store.path / "index.json"), *([path.name, file_fingerprint(path)] for path in files)], 16
@@ -161,11 +163,11 @@ def mark_of_store(store: FeatureStore) -> str:
 
 
 def mark_of_file(path: Path) -> str:
-    """A digest of a file's content."""
+    """Return a digest of a file's content."""
     return file_sha256(path)[:16]
 
 
 def lacking(members: Sequence[Mapping[str, str]]) -> list[str]:
-    """Videos that are not in all members."""
+    """Return the videos that are not in all members."""
     every = set().union(*members)
-    return sorted(key for key in every if any(key not in one for one in members))
+    return sorted(key for key in every if any(key not in names for names in members))

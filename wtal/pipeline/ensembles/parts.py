@@ -1,101 +1,120 @@
-"""What an ensemble is made of, read from its members: activations to be averaged, or detections to be pooled."""
+"""Parts of an ensemble, read from its members: activations to be averaged, or detections to be pooled."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from wtal.config import digest
 from wtal.data.detections import read_detections
+from wtal.data.segments import Detection
 from wtal.data.store import FeatureStore
 from wtal.data.store.writer import StoreWriter
-from wtal.models.localization.ensemble import Answer, comparable, mean_activations, typical_best
-from wtal.models.localization.localize import Activations
-from wtal.pipeline.detect import activations_of, detect, detections_of, read_activations
-from wtal.pipeline.ensemble_run import ACTIVATIONS, ensemble_by, open_means, write_pool
+from wtal.models.localization.ensemble import MemberActivations, comparable, mean_activations, typical_best
+from wtal.models.localization.signals import Activations
+from wtal.pipeline.activations import activations_of, read_activations
+from wtal.pipeline.detect import detect
+from wtal.pipeline.ensemble_run import open_means, write_pool
 from wtal.pipeline.ensembles.members import Member, common_ids, mark_of_file, mark_of_store
 from wtal.pipeline.progress import Reporter
-from wtal.pipeline.train import resolve
 
 
-@dataclass(frozen=True)
-class Parts:
-    """What an ensemble is made of: a mark of each member's answers, common id -> its own, and what fills a folder."""
+class EnsembleParts(Protocol):
+    """Parts of an ensemble: `marks` are digests of the members', `ids` map common video ids to each member's own."""
 
     marks: list[str]
     ids: list[dict[str, str]]
-    fill: Callable[[Path, Mapping[str, Any]], None]
+
+    def fill(self, folder: Path, identity: Mapping[str, Any]) -> None:
+        """Write them into an ensemble's folder."""
 
 
-def means(members: Sequence[Member], device: str, reporter: Reporter) -> Parts:
-    """Means of the members' activations."""
-    opened = [_opened(member, device, reporter) for member in members]
-    ids = common_ids([store.ids for store, _ in opened])
-    kept = [made for _, made in opened]
+@dataclass(frozen=True)
+class _Opened:
+    """A member with its videos' features and its activations."""
 
-    def fill(folder: Path, identity: Mapping[str, Any]) -> None:
-        writer = StoreWriter.open(folder / ACTIVATIONS, {"ensemble": dict(identity)})
-        attends = any("attention" in made.dims for made in kept)
-        everything = sorted(set().union(*ids))
-        _say_lengths([store for store, _ in opened], ids, reporter)
-        with reporter.task("average", len(everything), "video") as task:
+    member: Member
+    store: FeatureStore
+    activations: FeatureStore
+
+
+class ActivationParts(EnsembleParts):
+    """The members' activations, whose means make the ensemble; those that are missing are computed."""
+
+    def __init__(self, members: Sequence[Member], device: str, reporter: Reporter) -> None:
+        self.opened = [_open(member, device, reporter) for member in members]
+        self.reporter = reporter
+        self.marks = [mark_of_store(opened.activations) for opened in self.opened]
+        self.ids = common_ids([opened.store.ids for opened in self.opened])
+
+    def fill(self, folder: Path, identity: Mapping[str, Any]) -> None:
+        """Write the means as the ensemble's activations."""
+        writer = StoreWriter.open(folder / "activations", {"ensemble": dict(identity)})
+        attends = any("attention" in opened.activations.dims for opened in self.opened)
+        classes = self.opened[0].member.run.classes
+        everything = sorted(set().union(*self.ids))
+        _report_lengths([opened.store for opened in self.opened], self.ids, self.reporter)
+        with self.reporter.task("average", len(everything), "video") as task:
             for key in everything:
                 if not writer.done(key):
-                    rows = zip(members, opened, ids, strict=True)
-                    here = [(one, *stores, names[key]) for one, stores, names in rows if key in names]
-                    _write_mean(writer, key, here, members[0].run["classes"], attends)
+                    _write_mean(writer, key, list(self._holders(key)), classes, attends)
                 task.advance()
         writer.publish()
 
-    return Parts([mark_of_store(made) for made in kept], ids, fill)
+    def _holders(self, key: str) -> Iterator[tuple[_Opened, str]]:
+        """Yield the members that have a video, with their own id of it."""
+        for opened, names in zip(self.opened, self.ids, strict=True):
+            if key in names:
+                yield opened, names[key]
 
 
-def _opened(member: Member, device: str, reporter: Reporter) -> tuple[FeatureStore, FeatureStore]:
-    """A member's videos and its activations, which are computed where they are missing."""
-    if ensemble_by(member.run):
-        means = open_means(member.folder, member.run)
-        return means, means
-    store = FeatureStore.open(resolve(member.folder, member.run["store"]))
-    return store, activations_of(member.folder, member.run, store, store.ids, device, reporter, None)
+def _open(member: Member, device: str, reporter: Reporter) -> _Opened:
+    if member.run.ensemble:
+        means = open_means(member.run)
+        return _Opened(member, means, means)
+    store = member.run.store()
+    return _Opened(member, store, activations_of(member.run, store, store.ids, device, reporter))
 
 
 def _write_mean(
     writer: StoreWriter,
     key: str,
-    here: Sequence[tuple[Member, FeatureStore, FeatureStore, str]],
+    holders: Sequence[tuple[_Opened, str]],
     classes: Sequence[str],
     attends: bool,
 ) -> None:
-    """One video, of members with their stores, activations and names of it.
+    """Write the mean of one video, from the members that have it with their own ids of it.
 
-    One without snippets, which no head has answered for, keeps its place.
+    A video without snippets, for which no head has an answer, stays in the list.
     """
-    answers = [_answer(member, made, name, classes) for member, _, made, name in here if name in made]
+    answering = [(opened, name) for opened, name in holders if name in opened.activations]
+    answers = [_answer(opened, name, classes) for opened, name in answering]
     nothing = Activations(np.zeros((0, len(classes)), np.float32), None, np.zeros(len(classes), np.float32))
-    _, store, _, first = here[0]
-    mean, grid = mean_activations(answers) if answers else (nothing, store.grid(first))
+    first, first_name = holders[0]
+    mean, grid = mean_activations(answers) if answers else (nothing, first.store.grid(first_name))
     streams = {"cas": mean.cas}
     if attends:
-        streams["attention"] = (np.ones(len(mean.cas), np.float32) if mean.attention is None else mean.attention)[
-            :, None
-        ]
-    marks = [made.fingerprint(name) for _, _, made, name in here if name in made]
+        attention = np.ones(len(mean.cas), np.float32) if mean.attention is None else mean.attention
+        streams["attention"] = attention[:, None]
+    marks = [opened.activations.fingerprint(name) for opened, name in answering]
     writer.write(key, grid, streams, {"video_scores": mean.video_scores.tolist()}, digest(marks, 16))
 
 
-def _answer(member: Member, made: FeatureStore, name: str, classes: Sequence[str]) -> Answer:
-    """What a member says of a video, comparable and in the common order of classes."""
-    said, grid = read_activations(made[name], member.run["classes"])
-    said = said if ensemble_by(member.run) else comparable(said, member.localize)
+def _answer(opened: _Opened, name: str, classes: Sequence[str]) -> MemberActivations:
+    """Return a member's activations of a video, comparable and in the common order of classes."""
+    member = opened.member
+    own, grid = read_activations(opened.activations[name], member.run.classes)
+    own = own if member.run.ensemble else comparable(own, member.localize)
     columns = member.columns(classes)
-    said = Activations(said.cas[:, columns], said.attention, said.video_scores[columns])
-    return Answer(said, grid, member.weight)
+    return MemberActivations(
+        Activations(own.cas[:, columns], own.attention, own.video_scores[columns]), grid, member.weight
+    )
 
 
-def _say_lengths(stores: Sequence[FeatureStore], ids: Sequence[Mapping[str, str]], reporter: Reporter) -> None:
-    """Say which videos are longer in one store than in another, by more than a snippet: they may be other files."""
+def _report_lengths(stores: Sequence[FeatureStore], ids: Sequence[Mapping[str, str]], reporter: Reporter) -> None:
+    """Report videos that are longer in one store than in another, by more than a snippet: they may be other files."""
     odd = []
     for key in sorted(set().union(*ids)):
         grids = [store.grid(names[key]) for store, names in zip(stores, ids, strict=True) if key in names]
@@ -106,21 +125,23 @@ def _say_lengths(stores: Sequence[FeatureStore], ids: Sequence[Mapping[str, str]
         reporter.say(f"{len(odd)} videos are not of one length with all members (first: {', '.join(odd[:3])})")
 
 
-def pool(members: Sequence[Member], device: str, reporter: Reporter) -> Parts:
-    """The members' own detections, on comparable scores."""
-    files = [detections_of(member.folder) for member in members]
-    for member, file in zip(members, files, strict=True):
-        if not file.is_file():
-            detect(member.folder, device=device, reporter=reporter)
-    found = [read_detections(file) for file in files]
-    ids = common_ids(found)
-    shared = sorted(set.intersection(*(set(names) for names in ids)))
+class DetectionParts(EnsembleParts):
+    """The members' own detections, pooled on comparable scores; those that are missing are made."""
 
-    def fill(folder: Path, identity: Mapping[str, Any]) -> None:
-        made = []
-        for one, names in zip(found, ids, strict=True):
-            scale = typical_best([one[names[key]] for key in shared])
-            made.append({key: [replace(d, score=d.score / scale) for d in one[name]] for key, name in names.items()})
-        write_pool(folder, made)
+    def __init__(self, members: Sequence[Member], device: str, reporter: Reporter) -> None:
+        files = [member.run.detections_file() for member in members]
+        for member, file in zip(members, files, strict=True):
+            if not file.is_file():
+                detect(member.run, device=device, reporter=reporter)
+        self.detections = [read_detections(file) for file in files]
+        self.marks = [mark_of_file(file) for file in files]
+        self.ids = common_ids(self.detections)
 
-    return Parts([mark_of_file(file) for file in files], ids, fill)
+    def fill(self, folder: Path, identity: Mapping[str, Any]) -> None:
+        """Write the pool of the ensemble, one file per member."""
+        shared = sorted(set.intersection(*(set(names) for names in self.ids)))
+        pool: list[dict[str, list[Detection]]] = []
+        for own, names in zip(self.detections, self.ids, strict=True):
+            scale = typical_best([own[names[key]] for key in shared])
+            pool.append({key: [replace(d, score=d.score / scale) for d in own[name]] for key, name in names.items()})
+        write_pool(folder, pool)

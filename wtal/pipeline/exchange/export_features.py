@@ -11,10 +11,10 @@ from wtal.data.annotations import read_annotations
 from wtal.data.dataset import match_ids
 from wtal.data.layout import Exported, Streams, file_name
 from wtal.data.layout_note import Note
+from wtal.data.layouts import LAYOUTS, NamesVideos
 from wtal.data.store import FeatureStore
 from wtal.errors import UsageError
 from wtal.pipeline.progress import SILENT, Reporter, Task
-from wtal.registry import LAYOUTS
 
 _FIRST = ("rgb", "flow")
 """Streams that are joined before others, in this order."""
@@ -40,7 +40,7 @@ def export_features(
     chosen = _chosen(opened, streams)
     if not out.name or (out.exists() and (not out.is_dir() or any(out.iterdir()))):
         raise UsageError(f"{out} is there already; name a new or an empty folder")
-    names = _names(opened, getattr(module, "name_of", file_name))
+    names = _names(opened, module.name_of if isinstance(module, NamesVideos) else file_name)
     subsets = _subsets(annotations, opened)
     _say_other_rate(opened, (module.FPS, module.STRIDE), layout, reporter)
     with _published(out) as unfinished, reporter.task("export", len(opened), "video") as task:
@@ -55,7 +55,7 @@ def export_features(
 
 @contextmanager
 def _published(out: Path) -> Iterator[Path]:
-    """A folder to write into; it takes the name `out` when the block ends well, and leaves nothing otherwise."""
+    """Yield a folder to write into; it takes the name `out` when the block ends well, and leaves nothing otherwise."""
     unfinished = out.with_name(f".{out.name}.tmp")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
@@ -78,7 +78,7 @@ def _chosen(store: FeatureStore, streams: Sequence[str]) -> tuple[str, ...]:
 
 
 def _names(store: FeatureStore, name_of: Callable[[str], str]) -> dict[str, str]:
-    """Name in the files -> id."""
+    """Return name in the files -> id."""
     names: dict[str, str] = {}
     for video in store.ids:
         if names.setdefault(name_of(video), video) != video:
@@ -111,8 +111,8 @@ def _say_other_rate(store: FeatureStore, own: tuple[str, str], layout: str, repo
 
 def _load(store: FeatureStore, video: str, streams: Sequence[str], task: Task) -> Streams:
     task.advance(note=video)
-    found = store[video].streams
-    return {name: found[name] for name in streams}
+    features = store[video].streams
+    return {name: features[name] for name in streams}
 
 
 def _note(store: FeatureStore, layout: str, streams: Sequence[str], names: Mapping[str, str]) -> Note:

@@ -24,7 +24,7 @@ _MOST_CLASSES = 1000
 
 @dataclass(frozen=True)
 class Checked:
-    """What the tensors of a checkpoint tell: classes without background, parameters, the settings read off them."""
+    """Content of a checkpoint's tensors: classes without background, parameters, the settings read off them."""
 
     head: str
     classes: int
@@ -33,7 +33,7 @@ class Checked:
 
 
 def check_checkpoint(head: str, files: Mapping[str, Path], recipe: str = "") -> Checked:
-    """Files of one head as in `import_checkpoint`, read without features and labels: every key, and every shape.
+    """Read files of one head as in `import_checkpoint`, without features and labels: every key, every shape.
 
     Raises:
         UsageError: when there is no such head or recipe.
@@ -57,7 +57,7 @@ def check_checkpoint(head: str, files: Mapping[str, Path], recipe: str = "") -> 
 def import_checkpoint(
     head: str, files: Mapping[str, Path], inputs: TrainInputs, workspace: Workspace, recipe: str = ""
 ) -> Path:
-    """Files of one head, {"": file} or stream -> file -> the folder of a run's only seed.
+    """Make a run of files of one head ({"": file} or stream -> file); return the folder of its only seed.
 
     The run localizes and is judged by `recipe`, by default the one of THUMOS14 for this head; what the tensors cannot
     tell of the head, such as a scale, is that recipe's, too. Its classes are those of the annotations, whose number and
@@ -67,7 +67,7 @@ def import_checkpoint(
         UsageError: when the streams do not fit the store.
         WeightsError: when a file is no checkpoint of the head, needs code to be run, or does not fit the store.
     """
-    from wtal.models.training.trainer import write_finished
+    from wtal.models.training.checkpoint import write_finished
 
     store, dataset = FeatureStore.open(inputs.store), read_annotations(inputs.annotations)
     base = _base(head, recipe)
@@ -75,11 +75,11 @@ def import_checkpoint(
     described = _recipe(loaded, base)
     fresh = make_head(described, len(dataset.classes), store.dims)
     _copy(loaded, fresh, files, store)
-    made = {name: file_sha256(path) for name, path in files.items()}
-    name = f"{head}-imported-{digest([made, described.plain(), store.identity, list(dataset.classes)])}"
+    hashes = {name: file_sha256(path) for name, path in files.items()}
+    name = f"{head}-imported-{digest([hashes, described.plain(), store.identity, list(dataset.classes)])}"
     folder = workspace.runs / name / "seed-0"
     described_run = describe(inputs, store, dataset, described, 0, folder)
-    write_json(folder / "run.json", {**described_run, "imported": made})
+    write_json(folder / "run.json", {**described_run, "imported": hashes})
     write_finished(fresh, folder)
     write_json(folder / "finished.json", {"step": 0, "selection_score": None})
     return folder
@@ -94,29 +94,31 @@ def _read(files: Mapping[str, Path]) -> dict[str, "State"]:
 def _load(head: str, states: Mapping[str, "State"], classes: int, base: Recipe, recipe: str) -> "Head":
     from wtal.models.head import author_settings, load_author_checkpoint
 
-    told = {key: base.head_settings[key] for key in author_settings(head) & base.head_settings.keys()} if recipe else {}
+    settings = (
+        {key: base.head_settings[key] for key in author_settings(head) & base.head_settings.keys()} if recipe else {}
+    )
     state: Mapping[str, Any] = states.get("", states)
-    return load_author_checkpoint(head, state, classes, **told)
+    return load_author_checkpoint(head, state, classes, **settings)
 
 
 def _base(head: str, name: str) -> Recipe:
-    """The named recipe, or the one of THUMOS14; a bare one for a head that has none."""
+    """Load the named recipe, or the one of THUMOS14; a bare one for a head that has none."""
     if not name and f"thumos14/{head}" not in recipe_names():
         return Recipe(head={"name": head})
-    found = load_recipe(name or f"thumos14/{head}")
-    if found.head_name != head:
-        raise UsageError(f"recipe {name!r} is of {found.head_name}, the checkpoint is read as {head}")
-    return found
+    base = load_recipe(name or f"thumos14/{head}")
+    if base.head_name != head:
+        raise UsageError(f"recipe {name!r} is of {base.head_name}, the checkpoint is read as {head}")
+    return base
 
 
 def _recipe(loaded: "Head", base: Recipe) -> Recipe:
-    """The recipe with what was read off the checkpoint."""
+    """Return the recipe with what was read off the checkpoint."""
     settings = {"name": base.head_name, "authors": True, **base.head_settings, **_settings(loaded)}
     return resolve_early(base.model_copy(update={"head": settings}))
 
 
 def _settings(loaded: "Head") -> dict[str, Any]:
-    """Those that the checkpoint's loader named."""
+    """Return the settings that the checkpoint's loader named."""
     first = next((part for part in loaded.modules() if hasattr(part, "config")), None)
     config: Config = first.config if first is not None else Config()  # type: ignore[assignment]
     return {key: value for key, value in config.plain().items() if key in config.model_fields_set}

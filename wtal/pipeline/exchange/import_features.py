@@ -14,12 +14,12 @@ from wtal.data.files import file_sha256
 from wtal.data.grid import SnippetGrid
 from wtal.data.layout import Item, Streams, guess_layout
 from wtal.data.layout_note import Note
+from wtal.data.layouts import LAYOUTS
 from wtal.data.row_clock import RowClock
 from wtal.data.store.writer import StoreWriter, file_fingerprint
 from wtal.errors import FormatError, UsageError
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.workspace import Workspace
-from wtal.registry import LAYOUTS
 
 SAMPLE = 20
 """Videos whose length is held against the annotations before any is imported."""
@@ -73,7 +73,7 @@ def import_features(
     known = dims or ({stream: dim for stream, (dim, _) in note.streams.items()} if note else {})
     items = module.read(features, annotations, known)
     clock = RowClock.make((module.FPS, module.STRIDE), note, _durations(annotations), fps, stride)
-    _hold_against_durations(items, clock, features, told=bool(fps or stride), reporter=reporter)
+    _check_durations(items, clock, features, given=bool(fps or stride), reporter=reporter)
     marks = _marks(items)
     maker = _plain(backbone or (note.backbone if note else module.BACKBONE))
     identity = {
@@ -88,7 +88,7 @@ def import_features(
 
 
 def _plain(backbone: str) -> str:
-    """A name that leads into no other folder.
+    """Return a name that leads into no other folder.
 
     Raises:
         UsageError: when it does.
@@ -105,25 +105,23 @@ def _durations(annotations: Path | None) -> dict[str, float]:
     return {video.id: video.duration for video in videos if video.duration}
 
 
-def _hold_against_durations(
-    items: Sequence[Item], clock: RowClock, features: Path, told: bool, reporter: Reporter
-) -> None:
+def _check_durations(items: Sequence[Item], clock: RowClock, features: Path, given: bool, reporter: Reporter) -> None:
     """Refuse a layout's rate that cannot be that of these files: it would put every second elsewhere."""
     rows = {}
-    for item in [one for one in items if clock.rate and clock.duration(one.name)][:SAMPLE]:
-        with suppress(FormatError):  # said when its turn comes
+    for item in [item for item in items if clock.rate and clock.duration(item.name)][:SAMPLE]:
+        with suppress(FormatError):  # reported when its turn comes
             rows[item.name] = len(next(iter(item.load().values())))
     covered, shown = clock.covered(rows)
     if not covered or 1 / APART <= covered / shown <= APART:
         return
     text = f"rows cover {covered:.1f} s of videos that last {shown:.1f} s"
-    if not told:
+    if not given:
         raise UsageError(f"{features}: at the layout's rate {text}; name the rate of this set: --fps and --stride")
     reporter.say(text)
 
 
 def _marks(items: Sequence[Item]) -> dict[str, str]:
-    """What tells the files of each video from others of the same names; one file of all is read whole."""
+    """Return digests that tell each video's files from others of the same names; one file of all is read whole."""
     files = {item.files for item in items}
     if len(files) == 1:
         whole = digest([file_sha256(file) for file in next(iter(files))], 32)
@@ -169,7 +167,7 @@ def _fill(
 
 
 def _read(item: Item, note: Note | None, expected: Specs) -> tuple[Streams, list[str]]:
-    """The streams of a video in the types that they were exported with, and what is to be said of it.
+    """Return a video's streams in the types that they were exported with, and notes on it.
 
     Raises:
         FormatError: when they cannot be used.
@@ -181,8 +179,8 @@ def _read(item: Item, note: Note | None, expected: Specs) -> tuple[Streams, list
         notes = ["a stream had a row more than the other; it was cut"]
     elif len(lengths) > 1:
         raise FormatError(f"its streams have {' and '.join(f'{len(v)} rows of {k}' for k, v in streams.items())}")
-    kept = note.streams if note else {}
-    streams = {k: v.astype(kept[k][1], copy=False) if k in kept else v for k, v in streams.items()}
+    noted = note.streams if note else {}
+    streams = {k: v.astype(noted[k][1], copy=False) if k in noted else v for k, v in streams.items()}
     _refuse_unusable(streams, expected)
     return streams, notes
 
@@ -194,7 +192,7 @@ def _refuse_unusable(streams: Streams, expected: Specs) -> None:
         if not np.isfinite(values).all():
             raise FormatError(f"{name} holds numbers that are not finite")
     if expected and _specs(streams) != expected:
-        raise FormatError(f"it has {_said(_specs(streams))}, those before {_said(expected)}")
+        raise FormatError(f"it has {_listed(_specs(streams))}, those before {_listed(expected)}")
 
 
 def _grid(clock: RowClock, name: str, streams: Streams) -> SnippetGrid:
@@ -209,7 +207,7 @@ def _specs(streams: Streams) -> Specs:
     return {name: (values.shape[1], str(values.dtype)) for name, values in sorted(streams.items())}
 
 
-def _said(specs: Specs) -> str:
+def _listed(specs: Specs) -> str:
     return ", ".join(f"{name} {dim} x {dtype}" for name, (dim, dtype) in specs.items())
 
 

@@ -40,14 +40,14 @@ def merge(stores: Sequence[Path], workspace: Workspace, grid: int = 0, reporter:
     with reporter.task("merge", len(common), "video") as task:
         for key in common:
             if not writer.done(key):
-                place = opened[grid].grid(key)
+                common_grid = opened[grid].grid(key)
                 values = {
-                    name: resampled(value, store.grid(key), place)
+                    name: resampled(value, store.grid(key), common_grid)
                     for store in opened
                     for name, value in store[key].streams.items()
                 }
                 marks = "+".join(store.fingerprint(key) or "" for store in opened)
-                writer.write(key, place, values, {"reader": "merged"}, digest(marks, 16))
+                writer.write(key, common_grid, values, {"reader": "merged"}, digest(marks, 16))
             task.advance()
     return writer.publish().path
 

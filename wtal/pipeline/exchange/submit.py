@@ -10,16 +10,12 @@ from wtal.data.dataset import Dataset, match_ids
 from wtal.data.detections import align_ids, read_results
 from wtal.data.files import atomic_file
 from wtal.data.segments import Detection
-from wtal.data.store import FeatureStore
 from wtal.errors import UsageError, WtalError
-from wtal.eval.challenges import load_challenge
+from wtal.eval.challenges import CHALLENGES, load_challenge
 from wtal.eval.submission import NO_EXTERNAL_DATA, most_per_video, submission_head, submission_results, write_submission
-from wtal.eval.submission_check import Report, check_submission, read_version
-from wtal.pipeline.ensemble_run import ensemble_by
-from wtal.pipeline.judging.ground_truth import own_detections
-from wtal.pipeline.train import resolve
-from wtal.pipeline.workspace import Workspace, read_run, seed_folders
-from wtal.registry import CHALLENGES
+from wtal.eval.submission_check import SubmissionReport, check_submission, read_version
+from wtal.pipeline.runs import open_runs
+from wtal.pipeline.workspace import Workspace
 
 _UNKNOWN = (
     "external_data says that no other data was used, and the detections do not say; "
@@ -29,15 +25,15 @@ _UNKNOWN = (
 
 @dataclass(frozen=True)
 class Submission:
-    """The file that was written, and what is odd about it."""
+    """The file that was written, and warnings about it."""
 
     path: Path
     warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class _Source:
-    """Detections, and what is known of them; `external` is None where nobody says what data went into them."""
+class _Entries:
+    """Detections to submit, and what is known of them; `external` is None where no other data is stated."""
 
     name: str
     detections: Mapping[str, Sequence[Detection]]
@@ -69,26 +65,26 @@ def submit(
         WtalError: when the challenge would refuse the file; nothing is written then.
     """
     if source.is_dir():
-        given = _from_run(source, annotations, subset, detections)
+        entries = _from_run(source, annotations, subset, detections)
     else:
-        given = _from_file(source, annotations, subset)
-    external = _stated(external_data) or given.external
+        entries = _from_file(source, annotations, subset)
+    external = _stated(external_data) or entries.external
     head = submission_head(challenge, external or NO_EXTERNAL_DATA, results_only)
-    path = out or workspace.submissions / f"{challenge}-{given.name}.json"
+    path = out or workspace.submissions / f"{challenge}-{entries.name}.json"
     with atomic_file(path) as file:
-        write_submission(file, head, submission_results(given.detections, challenge, given.durations, most))
+        write_submission(file, head, submission_results(entries.detections, challenge, entries.durations, most))
         file.flush()
-        report = check_submission(Path(file.name), challenge, given.dataset, given.subset, results_only)
+        report = check_submission(Path(file.name), challenge, entries.dataset, entries.subset, results_only)
         if not report.ok:
             raise WtalError(f"{challenge} would refuse this: {'; '.join(report.errors)}")
     unknown = () if external or results_only else (_UNKNOWN,)
     cap = most_per_video(challenge, most)
-    lost = sum(len(found[:cap]) for found in given.detections.values()) - report.detections
+    lost = sum(len(segments[:cap]) for segments in entries.detections.values()) - report.detections
     outside = (f"detections outside of their video or of no length, left out: {lost}",) if lost else ()
     return Submission(path, report.warnings + outside + unknown)
 
 
-def check(file: Path, challenge: str | None, annotations: Path | None, subset: str | None) -> Report:
+def check(file: Path, challenge: str | None, annotations: Path | None, subset: str | None) -> SubmissionReport:
     """Check a file, of ours or not; without a challenge's name by the rules of the one whose `version` it states.
 
     Raises:
@@ -101,7 +97,7 @@ def check(file: Path, challenge: str | None, annotations: Path | None, subset: s
 
 
 def stated_challenge(file: Path) -> str:
-    """The challenge whose `version` a file states.
+    """Return the challenge whose `version` a file states.
 
     Raises:
         UsageError: when it states none.
@@ -110,50 +106,50 @@ def stated_challenge(file: Path) -> str:
     version = read_version(file)
     named = [name for name in CHALLENGES.names() if load_challenge(name).version == version]
     if len(named) != 1:
-        said = f"states the version {version!r}" if isinstance(version, str) else "states no version"
+        stated = f"states the version {version!r}" if isinstance(version, str) else "states no version"
         raise UsageError(
-            f"{file} {said}, which is no challenge's; name one: --challenge {'|'.join(CHALLENGES.names())}"
+            f"{file} {stated}, which is no challenge's; name one: --challenge {'|'.join(CHALLENGES.names())}"
         )
     return named[0]
 
 
-def _from_run(run: Path, annotations: Path | None, subset: str | None, detections: Path | None) -> _Source:
-    seeds = seed_folders(run)
+def _from_run(folder: Path, annotations: Path | None, subset: str | None, detections: Path | None) -> _Entries:
+    seeds = open_runs(folder)
     if len(seeds) > 1:
-        raise UsageError(f"{run} has {len(seeds)} seeds; submit one of them: {', '.join(map(str, seeds))}")
-    folder = seeds[0]
-    described = read_run(folder)
-    file = detections or own_detections(folder)
-    dataset = read_annotations(annotations or resolve(folder, described["annotations"]))
-    subset = subset or described["recipe"]["evaluate"]["test_subset"]
-    store = FeatureStore.open(resolve(folder, described["store"]))
-    found, rest = read_results(file)
+        named = ", ".join(str(seed.folder) for seed in seeds)
+        raise UsageError(f"{folder} has {len(seeds)} seeds; submit one of them: {named}")
+    run = seeds[0]
+    file = detections or run.detections()
+    dataset = read_annotations(annotations or run.annotations_file())
+    subset = subset or run.recipe.evaluate.test_subset
+    store = run.store()
+    results, rest = read_results(file)
     records = {video.id: video for video in dataset.select(subset)}
     durations: dict[str, float | None] = {
         name: records[name].duration or store.grid(key).duration for name, key in match_ids(records, store.ids).items()
     }
-    chosen = {name: found[key] for name, key in match_ids(records, found).items()}
-    place = folder.resolve()
-    name = place.name if ensemble_by(described) else f"{place.parent.name}-{place.name}"
-    return _Source(name, chosen, dataset, subset, durations, _external(rest))
+    chosen = {name: results[key] for name, key in match_ids(records, results).items()}
+    absolute = run.folder.resolve()
+    name = absolute.name if run.ensemble else f"{absolute.parent.name}-{absolute.name}"
+    return _Entries(name, chosen, dataset, subset, durations, _external(rest))
 
 
-def _from_file(file: Path, annotations: Path | None, subset: str | None) -> _Source:
+def _from_file(file: Path, annotations: Path | None, subset: str | None) -> _Entries:
     if not file.is_file():
         raise UsageError(f"there is nothing at {file}; name a run's folder or a detection file")
-    found, rest = read_results(file)
+    results, rest = read_results(file)
     if annotations is None:
-        return _Source(file.stem, found, None, subset, {}, _external(rest))
+        return _Entries(file.stem, results, None, subset, {}, _external(rest))
     dataset = read_annotations(annotations)
     durations = {video.id: video.duration for video in dataset.select(subset or "*")}
-    aligned = align_ids(found, dataset.videos)
+    aligned = align_ids(results, dataset.videos)
     # What the annotations put into another subset is not submitted; what they do not know is refused by the check.
-    chosen = {name: one for name, one in aligned.items() if name in durations or name not in dataset.videos}
-    return _Source(file.stem, chosen, dataset, subset, durations, _external(rest))
+    chosen = {name: segments for name, segments in aligned.items() if name in durations or name not in dataset.videos}
+    return _Entries(file.stem, chosen, dataset, subset, durations, _external(rest))
 
 
 def _external(rest: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What a detection file says, beside its results, of the data that went into it; None where it does not."""
+    """Return what a detection file states of the data that went into it; None where it does not."""
     external = rest.get("external_data")
     if not isinstance(external, dict) or not isinstance(external.get("used"), bool):
         return None

@@ -1,23 +1,25 @@
-"""Videos -> feature stores: resumable a video at a time, safe beside itself, whole at the end."""
+"""Videos -> feature stores: resumable after each video, safe to run several times at once, whole at the end."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wtal.config import digest
 from wtal.data.store.index import INDEX, read_index
 from wtal.data.store.writer import StoreWriter, difference, file_fingerprint
-from wtal.errors import ConfigError, UsageError
+from wtal.errors import UsageError
+from wtal.extractors.backbones import BACKBONES
+from wtal.extractors.execution.config import ExtractConfig
+from wtal.pipeline.extraction.machine import Machine
 from wtal.pipeline.extraction.profile import Profile, Stopwatch
-from wtal.pipeline.extraction.spread import Machine, spread
+from wtal.pipeline.extraction.spread import spread
 from wtal.pipeline.extraction.videos import VideoFile, find_videos
+from wtal.pipeline.extraction.worker import Outcome
 from wtal.pipeline.progress import SILENT, Reporter
-from wtal.pipeline.recipe import ExtractConfig
 from wtal.pipeline.workspace import Workspace
-from wtal.registry import BACKBONES
 
 if TYPE_CHECKING:
     from wtal.extractors.execution.extractor import Extractor, ExtractorSpec
@@ -27,7 +29,7 @@ _BATCH_OF_A_GPU = 16
 
 @dataclass(frozen=True)
 class ExtractResult:
-    """The store, the videos asked for, why some are not in it (id -> reason), and where the call's time went."""
+    """The store, the videos asked for, why some are not in it (id -> reason), and the timing of the call."""
 
     store: Path
     videos: tuple[VideoFile, ...]
@@ -63,7 +65,7 @@ def extract_all(
     machine: Machine = Machine(),  # noqa: B008 - frozen
     reporter: Reporter = SILENT,
 ) -> list[ExtractResult]:
-    """A store for each configuration, in their order; what sees the same frames is read once.
+    """Fill a store for each configuration, in their order; extractors that see the same frames read a video once.
 
     Raises:
         UsageError: when a path or a name does not exist, `out` is to hold several stores, or weights are for nobody.
@@ -74,33 +76,41 @@ def extract_all(
     extractors, stores = prepare(configs, workspace, weights, out, machine)
     for line in other_flows(extractors, stores):
         reporter.say(line)
-    writers = [StoreWriter.open(store, one.identity) for store, one in zip(stores, extractors, strict=True)]
+    writers = [StoreWriter.open(store, extractor.identity) for store, extractor in zip(stores, extractors, strict=True)]
     failures = [_clashes(writer, videos) for writer in writers]
-    for name, reason in {name: reason for found in failures for name, reason in found.items()}.items():
+    clashes: dict[str, str] = {}
+    for reasons in failures:
+        clashes |= reasons
+    for name, reason in clashes.items():
         reporter.say(f"failed: {name}: {reason}")
-    todo = [video for video in videos if not all(_settled(video, *one) for one in zip(writers, failures, strict=True))]
+    todo = [video for video in videos if not all(map(partial(_settled, video), writers, failures))]
     if len(todo) < len(videos) - len(failures[0]):
         done = len(videos) - len(failures[0]) - len(todo)
         reporter.say(f"{done} of {len(videos)} videos are in {', '.join(map(str, stores))} already")
     clock = Stopwatch()
     names = ", ".join(config.backbone for config in configs)
     with reporter.task(f"extract {names}", len(todo), "video") as task:
-        for outcome in spread(stores, extractors, todo, machine):
-            name = outcome.video.id
-            for found, reason in zip(failures, outcome.reasons, strict=True):
-                if reason:
-                    found.setdefault(name, reason)
-            for reason in dict.fromkeys(filter(None, outcome.reasons)):
-                reporter.say(f"failed: {name}: {reason}")
+        for outcome in spread(writers, extractors, todo, machine):
+            _record(outcome, failures, reporter)
             clock.add(outcome.spent)
-            task.advance(note=name)
+            task.advance(note=outcome.video.id)
     for writer in writers:
         writer.publish()
     profile = clock.profile(len(todo))
     return [
-        ExtractResult(store, tuple(videos), dict(sorted(found.items())), profile)
-        for store, found in zip(stores, failures, strict=True)
+        ExtractResult(store, tuple(videos), dict(sorted(reasons.items())), profile)
+        for store, reasons in zip(stores, failures, strict=True)
     ]
+
+
+def _record(outcome: Outcome, failures: Sequence[dict[str, str]], reporter: Reporter) -> None:
+    """Enter a video's failures in those of the stores, and report each reason once."""
+    name = outcome.video.id
+    for reasons, reason in zip(failures, outcome.reasons, strict=True):
+        if reason:
+            reasons.setdefault(name, reason)
+    for reason in dict.fromkeys(filter(None, outcome.reasons)):
+        reporter.say(f"failed: {name}: {reason}")
 
 
 def _settled(video: VideoFile, writer: StoreWriter, failures: Mapping[str, str]) -> bool:
@@ -110,7 +120,7 @@ def _settled(video: VideoFile, writer: StoreWriter, failures: Mapping[str, str])
 def prepare(
     configs: Sequence[ExtractConfig], workspace: Workspace, weights: Sequence[str], out: Path | None, machine: Machine
 ) -> "tuple[list[Extractor], list[Path]]":
-    """Extractors for configurations, and the stores that they fill; nothing is written.
+    """Return extractors for configurations, and the stores that they fill; nothing is written.
 
     Raises:
         UsageError: when a name does not exist, `out` is to hold several stores, or weights are for nobody.
@@ -127,76 +137,53 @@ def prepare(
     extractors = [
         Extractor(make_spec(config, shares[name], machine)) for config, name in zip(configs, names, strict=True)
     ]
-    stores = [out or workspace.features / f"{one.readable}-{digest(one.identity)}" for one in extractors]
+    stores = [
+        out or workspace.features / f"{extractor.readable}-{digest(extractor.identity)}" for extractor in extractors
+    ]
     if len(set(stores)) < len(stores):
         raise UsageError("a backbone is named twice with the same settings; name each once")
     return extractors, stores
 
 
 def other_flows(extractors: "Sequence[Extractor]", stores: Sequence[Path]) -> list[str]:
-    """A line for each store that is not there, while one beside it differs only in how the same flow is computed.
+    """Return a line for each new store next to one that differs only in how the same flow is computed.
 
-    An implementation that was asked for by name is no surprise.
+    An implementation that was asked for by name is no surprise, and gets none.
     """
     lines = []
     for extractor, store in zip(extractors, stores, strict=True):
         if (store / INDEX).exists() or extractor.flow is None:
             continue
-        beside = sorted(path.parent for path in store.parent.glob(f"{store.name.partition('-')[0]}*/{INDEX}"))
-        found = {other.name: _differs(read_index(other).identity, extractor) for other in beside}
-        lines += [f"{store.name} begins beside {name}: {how}" for name, how in found.items() if how][:1]
+        others = sorted(path.parent for path in store.parent.glob(f"{store.name.partition('-')[0]}*/{INDEX}"))
+        differences = {other.name: _differs(read_index(other).identity, extractor) for other in others}
+        lines += [f"{store.name} begins beside {name}: {how}" for name, how in differences.items() if how][:1]
     return lines
 
 
 def _differs(identity: Mapping[str, Any], extractor: "Extractor") -> str:
-    """From the identity of a store, if only in how the same flow is computed: in words."""
+    """Describe how a store's identity differs from the extractor's, if only in how the same flow is computed; or ""."""
     there, here = identity.get("flow"), extractor.identity["flow"]
     alike = {**identity, "flow": None} == json.loads(json.dumps({**extractor.identity, "flow": None}))
     if not alike or not there or there["name"] != here["name"]:
         return ""
-    flow, other = (f"{one['name']}:{one['implementation']}" for one in (here, there))
+    flow, other = (f"{identity['name']}:{identity['implementation']}" for identity in (here, there))
     if flow == other:
         return f"of {flow}, {difference(there, here)}"
-    if ":" in extractor.spec.flow:
+    if ":" in extractor.config.flow:
         return ""
     return f"flow is {other} there, {flow} here; --flow {other} goes on with that one, where it can run"
 
 
 def make_spec(config: ExtractConfig, weights: tuple[tuple[str, str], ...], machine: Machine) -> "ExtractorSpec":
-    """The extractor that a configuration and (stream, source) pairs of weights describe.
-
-    Raises:
-        ConfigError: when fps is not a positive number or fraction.
-    """
+    """Return the spec for a configuration and (stream, source) pairs of weights on a machine."""
     from wtal.extractors.execution.extractor import ExtractorSpec
 
-    try:
-        fps = Fraction(config.fps)
-    except (ValueError, ZeroDivisionError):
-        fps = Fraction(0)
-    if fps <= 0:
-        raise ConfigError(f"extract.fps is a positive number or fraction such as 25 or 30000/1001, got {config.fps!r}")
-    return ExtractorSpec(
-        backbone=config.backbone,
-        streams=config.streams,
-        flow=config.flow,
-        fps=fps,
-        stride=config.stride,
-        tail=config.tail,
-        reader=config.reader,
-        dtype=config.dtype,
-        weights=weights,
-        device=machine.device,
-        batch=_BATCH_OF_A_GPU if machine.device.startswith("cuda") else ExtractorSpec.batch,
-        time_limit=machine.time_limit,
-        crops=config.crops,
-        runtime=config.runtime,
-        precision=config.precision,
-    )
+    batch = _BATCH_OF_A_GPU if machine.device.startswith("cuda") else ExtractorSpec.batch
+    return ExtractorSpec(config, weights, machine.device, batch=batch, time_limit=machine.time_limit)
 
 
 def _clashes(writer: StoreWriter, videos: Iterable[VideoFile]) -> dict[str, str]:
-    """Videos whose id the store gives to another file."""
+    """Return videos whose id the store gives to another file, with the reason for their failure."""
     clashes = {}
     for video in videos:
         if not (known := writer.fingerprint(video.id)):

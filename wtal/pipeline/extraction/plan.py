@@ -1,4 +1,4 @@
-"""What a call of extraction would do, and how long it would take here: headers, and a few seconds of trial."""
+"""Plan a call of extraction: what is left to do, and how long it takes here by a few seconds of trial."""
 
 import math
 import shutil
@@ -13,16 +13,16 @@ import numpy as np
 from wtal.data.grid import frame_count
 from wtal.data.store.writer import StoreWriter
 from wtal.errors import VideoError
+from wtal.extractors.execution.config import ExtractConfig
 from wtal.pipeline.extraction.extract import other_flows, prepare
-from wtal.pipeline.extraction.spread import Machine
-from wtal.pipeline.extraction.trial import Picture, grid, load, measure
+from wtal.pipeline.extraction.machine import Machine
+from wtal.pipeline.extraction.trial import SizedFile, grid, load, measure
 from wtal.pipeline.extraction.videos import VideoFile, find_videos
 from wtal.pipeline.progress import SILENT, Reporter
-from wtal.pipeline.recipe import ExtractConfig
 from wtal.pipeline.workspace import Workspace
 
 if TYPE_CHECKING:
-    from wtal.extractors.execution.assembly_line import Line
+    from wtal.extractors.execution.extraction_line import ExtractionLine
     from wtal.extractors.execution.extractor import Extractor
 
 TRIAL_SECONDS = 10.0
@@ -54,11 +54,11 @@ class PlannedStore:
 
 @dataclass(frozen=True)
 class Plan:
-    """`needed` is how many seconds it will take here, 0 where there is nothing to extract, None where it is not known.
+    """`needed` is the estimated number of seconds on this machine: 0 where nothing is left to extract, None if unknown.
 
-    It is not known where no video to extract declares its length, or none that does can be read. With `cluster` it is
-    what this machine alone would take: of the machines of a cluster nothing is known. `notes` are lines on stores that
-    begin beside others.
+    It is unknown where no video to extract declares its length, or none that does can be read. With `cluster` it is the
+    time of this machine alone, as nothing is known of a cluster's. `notes` are lines on new stores next to others that
+    differ only in how flow is computed.
     """
 
     videos: tuple[PlannedVideo, ...]
@@ -70,16 +70,16 @@ class Plan:
 
     @property
     def seconds(self) -> float:
-        """Of video that are still to be extracted, where headers say how long they are."""
+        """Seconds of video still to be extracted, where headers declare a length."""
         return sum(video.seconds or 0 for video in self.videos if not video.done)
 
     @property
     def rate(self) -> float | None:
-        """Seconds of video that a second gets through."""
+        """Seconds of video processed per second."""
         return self.seconds / self.needed if self.needed else None
 
     def to_json(self) -> dict[str, Any]:
-        """All of it as JSON types."""
+        """Return all of it as JSON types."""
         values = asdict(self)
         return values | {"needed_seconds": values.pop("needed"), "seconds": self.seconds, "rate": self.rate}
 
@@ -101,25 +101,26 @@ def plan(
         WeightsError: when weights are missing or do not fit.
         StoreError: when a folder holds something else than the store that would be filled.
     """
-    from wtal.extractors.execution.assembly_line import Line
+    from wtal.extractors.execution.extraction_line import ExtractionLine
 
     extractors, stores = prepare(configs, workspace, weights, out, machine)
-    found = [StoreWriter.find(path, one.identity) for path, one in zip(stores, extractors, strict=True)]
-    videos, lacking = [], []
-    with Line(extractors) as line:
+    writers = [StoreWriter.find(path, extractor.identity) for path, extractor in zip(stores, extractors, strict=True)]
+    work: list[_Work] = []
+    with ExtractionLine(extractors) as line:
         for file in find_videos(paths):
-            missing = [number for number, store in enumerate(found) if store is None or not store.done(file.id)]
-            videos.append(_look(line, file, not missing))
-            lacking.append(missing)
-        work = [_Work(video, missing) for video, missing in zip(videos, lacking, strict=True) if not video.problem]
-        groups = line.groups(sorted({number for one in work if one.known for number in one.missing}))
-    needed = _needed(extractors, groups, work, trial, machine, reporter)
+            missing = [number for number, writer in enumerate(writers) if writer is None or not writer.done(file.id)]
+            work.append(_Work(_planned_video(line, file, not missing), missing))
+        readable = [item for item in work if not item.video.problem]
+        groups = line.groups(sorted({number for item in readable if item.known for number in item.missing}))
+    needed = _needed(extractors, groups, readable, trial, machine, reporter)
     planned = [
-        _store(path, one, [each.video for each in work if number in each.missing])
-        for number, (path, one) in enumerate(zip(stores, extractors, strict=True))
+        _planned_store(path, extractor, [item.video for item in readable if number in item.missing])
+        for number, (path, extractor) in enumerate(zip(stores, extractors, strict=True))
     ]
     notes = tuple(other_flows(extractors, stores))
-    return Plan(tuple(videos), tuple(planned), _free(stores[0]), needed, machine.engine != "loky", notes)
+    return Plan(
+        tuple(item.video for item in work), tuple(planned), _free(stores[0]), needed, machine.engine != "loky", notes
+    )
 
 
 @dataclass(frozen=True)
@@ -131,15 +132,15 @@ class _Work:
 
     @property
     def known(self) -> bool:
-        """That there is something to extract, and how long it is."""
+        """Whether there is something to extract, of known length."""
         return bool(self.missing) and self.video.seconds is not None
 
     @property
-    def picture(self) -> Picture:
-        return Picture(Path(self.video.path), self.video.width, self.video.height)
+    def file(self) -> SizedFile:
+        return SizedFile(Path(self.video.path), self.video.width, self.video.height)
 
 
-def _look(line: "Line", file: VideoFile, done: bool) -> PlannedVideo:
+def _planned_video(line: "ExtractionLine", file: VideoFile, done: bool) -> PlannedVideo:
     try:
         info = line.headers(file.path)
     except VideoError as error:
@@ -156,57 +157,56 @@ def _needed(
     machine: Machine,
     reporter: Reporter,
 ) -> float | None:
-    """Seconds for all of it, None where nobody knows. What does not see the same frames is tried by itself.
+    """Estimate the seconds for all of it; None where that is not possible. Each group of extractors is tried apart.
 
     Processes are tried as so many videos in flight in this one; videos that do not declare their length are left out.
     """
-    known = [one for one in work if one.known]
-    if not known and any(one.missing for one in work):
+    known = [item for item in work if item.known]
+    if not known and any(item.missing for item in work):
         return None
     seconds = 0.0
     in_flight = machine.jobs if machine.jobs > 1 else machine.in_flight
     with reporter.task("try", len(groups), "trial") as task:
         for group in groups:
-            mine = [_Work(one.video, [n for n in one.missing if n in group]) for one in known]
-            mine = [one for one in mine if one.missing]
-            everybody = [extractors[number] for number in group]
-            rates = measure(everybody, _sample(mine), in_flight, trial / len(groups))
+            parts = [_Work(item.video, [number for number in item.missing if number in group]) for item in known]
+            parts = [part for part in parts if part.missing]
+            rates = measure([extractors[number] for number in group], _sample(parts), in_flight, trial / len(groups))
             if rates is None:
                 return None
-            for one in mine:
-                wanted = [extractors[number] for number in one.missing]
-                seconds += rates.seconds(load(wanted, one.picture, _frames(wanted[0], one.video)))
+            for part in parts:
+                missing = [extractors[number] for number in part.missing]
+                seconds += rates.seconds(load(missing, part.file, _frames(missing[0], part.video)))
             task.advance()
     return seconds
 
 
-def _sample(work: Sequence[_Work]) -> list[Picture]:
-    """Videos evenly from the smallest pictures to the largest; the middle first, as time may not do for all."""
-    pictures = [one.picture for one in sorted(work, key=lambda one: (one.video.width * one.video.height, one.video.id))]
-    middle = (len(pictures) - 1) / 2
-    places = dict.fromkeys(round(i * (len(pictures) - 1) / (_SAMPLE - 1)) for i in range(_SAMPLE))
-    return [pictures[place] for place in sorted(places, key=lambda place: abs(place - middle))]
+def _sample(work: Sequence[_Work]) -> list[SizedFile]:
+    """Pick videos evenly from the smallest frames to the largest; the middle first, as time may not do for all."""
+    by_size = sorted(work, key=lambda item: (item.video.width * item.video.height, item.video.id))
+    last = len(by_size) - 1
+    ranks = dict.fromkeys(round(number * last / (_SAMPLE - 1)) for number in range(_SAMPLE))
+    return [by_size[rank].file for rank in sorted(ranks, key=lambda rank: abs(rank - last / 2))]
 
 
 def _frames(extractor: "Extractor", video: PlannedVideo) -> int:
-    """That the extractor will see; 0 where the header does not say how long the video is."""
-    return frame_count(extractor.spec.fps, Fraction(video.seconds)) if video.seconds else 0
+    """Return how many frames the extractor will see; 0 where the header does not declare a length."""
+    return frame_count(extractor.rate, Fraction(video.seconds)) if video.seconds else 0
 
 
-def _store(path: Path, extractor: "Extractor", todo: Sequence[PlannedVideo]) -> PlannedStore:
-    snippets = [grid(extractor, frames).num_snippets for video in todo if (frames := _frames(extractor, video))]
+def _planned_store(path: Path, extractor: "Extractor", videos: Sequence[PlannedVideo]) -> PlannedStore:
+    snippets = [grid(extractor, frames).num_snippets for video in videos if (frames := _frames(extractor, video))]
     width = sum(backbone.dim for backbone in extractor.backbones.values())
-    row = width * np.dtype(extractor.spec.dtype).itemsize
+    row = width * np.dtype(extractor.config.dtype).itemsize
     return PlannedStore(str(path), len(snippets), sum(snippets), sum(snippets) * row)
 
 
 def _free(path: Path) -> int:
-    there = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
-    return shutil.disk_usage(there).free
+    existing = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    return shutil.disk_usage(existing).free
 
 
-def words(planned: Plan) -> list[str]:
-    """A plan as lines for a person."""
+def plan_lines(planned: Plan) -> list[str]:
+    """Return a plan as lines of text."""
     done = sum(video.done for video in planned.videos)
     broken = [video for video in planned.videos if video.problem]
     unknown = sum(not video.done and not video.problem and video.seconds is None for video in planned.videos)
@@ -235,14 +235,14 @@ def _time(planned: Plan) -> str:
 
 
 def hours(seconds: float) -> str:
-    """Seconds in the unit that suits them."""
+    """Format seconds in a suitable unit."""
     if seconds < 120:
         return f"{math.ceil(seconds)} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def size(count: float) -> str:
-    """Bytes in the unit that suits them."""
+    """Format bytes in a suitable unit."""
     for unit in ("B", "kB", "MB", "GB"):
         if count < 1000:
             return f"{count:.3g} {unit}"

@@ -1,9 +1,9 @@
-"""What the stages of extraction take here, tried for a few seconds, and what that comes to for other videos.
+"""Measure the stages of extraction on this machine for a few seconds, and estimate the time for other videos.
 
-A trial keeps as many videos in flight as there will be, and is called off when its time is over. What each stage was
-at work for, by its units and, where it depends on them, pixels, is its rate; how many stages were at work at a time
-turns their work into time that goes by. So work that was begun counts as far as it came, and a video counts by its
-pictures' size, not by the sizes that happened to be tried.
+A trial keeps as many videos in flight as there will be, and is stopped when its time is over. The busy seconds of each
+stage, per unit and, where it depends on them, pixels, are its rate; the number of stages busy at a time turns their
+work into elapsed time. So unfinished work counts as far as it came, and a video counts by the size of its frames, not
+by the sizes that happened to be tried.
 """
 
 import math
@@ -21,15 +21,15 @@ from wtal.data.grid import SnippetGrid
 from wtal.errors import VideoError
 
 if TYPE_CHECKING:
-    from wtal.extractors.execution.assembly_line import Line
+    from wtal.extractors.execution.extraction_line import ExtractionLine
     from wtal.extractors.execution.extractor import Extractor
 
-_LOOK_SECONDS = 0.02
+_POLL_SECONDS = 0.02
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A file, and the sides of its pictures in pixels."""
+class SizedFile:
+    """A video file, and the sides of its frames in pixels."""
 
     path: Path
     width: int
@@ -38,81 +38,81 @@ class Picture:
 
 @dataclass(frozen=True)
 class Rates:
-    """`work` is seconds of each stage for one of what `load` counts; `together` how many stages work at a time."""
+    """`work` is seconds of each stage for one unit of its `load`; `busy_stages` how many stages work at a time."""
 
     work: dict[str, float]
-    together: float
+    busy_stages: float
 
     def seconds(self, load: Mapping[str, float]) -> float:
-        """That go by until all stages have done so much."""
-        return sum(self.work.get(stage, 0) * amount for stage, amount in load.items()) / self.together
+        """Return the elapsed seconds until all stages have done so much."""
+        return sum(self.work.get(stage, 0) * amount for stage, amount in load.items()) / self.busy_stages
 
 
-def load(extractors: "Sequence[Extractor]", picture: Picture, frames: int) -> dict[str, float]:
-    """What each stage has to do for so many frames of a video: its units, times pixels where it depends on them."""
-    from wtal.extractors.execution.assembly_line import DECODE, FLOWS
+def load(extractors: "Sequence[Extractor]", file: SizedFile, frames: int) -> dict[str, float]:
+    """Return the load of each stage for so many frames of a video: its units, times pixels where it depends on them."""
+    from wtal.extractors.execution.extraction_line import DECODE, FLOWS
     from wtal.extractors.execution.video_pass import COLOUR
 
-    flows = {str(one.flow.identity) for one in extractors if one.flow}
+    flows = {str(extractor.flow.identity) for extractor in extractors if extractor.flow}
     units = Counter({DECODE: frames, COLOUR: len(flows) * frames, FLOWS: len(flows) * frames})
-    for one in extractors:
-        units.update(dict.fromkeys(map(one.stage, one.backbones), grid(one, frames).num_snippets))
-    return {stage: units[stage] * size for stage, size in _sizes(extractors, picture).items()}
+    for extractor in extractors:
+        names = map(extractor.stage_name, extractor.backbones)
+        units.update(dict.fromkeys(names, grid(extractor, frames).num_snippets))
+    return {stage: units[stage] * size for stage, size in _sizes(extractors, file).items()}
 
 
-def _sizes(extractors: "Sequence[Extractor]", picture: Picture) -> dict[str, int]:
-    """How much a unit of each stage is: pixels of the file for the reader, scaled for the others; 1 for a crop."""
+def _sizes(extractors: "Sequence[Extractor]", file: SizedFile) -> dict[str, int]:
+    """Return the size of a unit of each stage: pixels of the file, scaled ones after the reader, or 1 for crops."""
     from wtal.extractors.decoding.frame_size import scaled_size
-    from wtal.extractors.execution.assembly_line import DECODE, FLOWS
+    from wtal.extractors.execution.extraction_line import DECODE, FLOWS
     from wtal.extractors.execution.video_pass import COLOUR
 
-    width, height = scaled_size(picture.width, picture.height, extractors[0].size)
-    sizes = {DECODE: picture.width * picture.height, COLOUR: width * height, FLOWS: width * height}
-    for one in extractors:
-        sizes |= {one.stage(name): 1 if network.crop else width * height for name, network in one.backbones.items()}
+    width, height = scaled_size(file.width, file.height, extractors[0].size)
+    sizes = {DECODE: file.width * file.height, COLOUR: width * height, FLOWS: width * height}
+    for extractor in extractors:
+        for stream, backbone in extractor.backbones.items():
+            sizes[extractor.stage_name(stream)] = 1 if backbone.crop else width * height
     return sizes
 
 
 def grid(extractor: "Extractor", frames: int) -> SnippetGrid:
-    """The clock of a video of so many frames."""
-    spec = extractor.spec
-    return SnippetGrid(spec.fps, frames, Fraction(extractor.stride), extractor.span, spec.tail)
+    """Return the clock of a video of so many frames."""
+    return SnippetGrid(extractor.rate, frames, Fraction(extractor.stride), extractor.span, extractor.config.tail)
 
 
 def measure(
-    extractors: "Sequence[Extractor]", sample: Sequence[Picture], decoders: int, seconds: float
+    extractors: "Sequence[Extractor]", sample: Sequence[SizedFile], decoders: int, seconds: float
 ) -> Rates | None:
     """Try extractors that see the same frames on videos of the sample, in turn, for about so many seconds in all.
 
-    First come two rounds of a clip by each backbone, however long those take: one to warm up, as what is compiled or
-    loaded on first use is not counted, one for the stages that the rest of the time is too short for. None where
-    nothing can be read.
+    First come two rounds of one clip per backbone, however long those take: one to warm up, as compilation and loading
+    on first use do not count, one for stages that the remaining time is too short for. None where nothing can be read.
     """
     start = time.perf_counter()
     _, first = (_try(extractors, sample[0], decoders, _first_clips) for _ in range(2))
-    tried: list[_Tried] = []
-    for number, picture in enumerate(sample):
+    trials: list[_Trial] = []
+    for number, file in enumerate(sample):
         left = start + seconds - time.perf_counter()
         if left > 0:
-            tried.append(_try(extractors, picture, decoders, _again_and_again, left / (len(sample) - number)))
-    return _rates(first, tried)
+            trials.append(_try(extractors, file, decoders, _again_and_again, left / (len(sample) - number)))
+    return _rates(first, trials)
 
 
 @dataclass(frozen=True)
-class _Tried:
-    """Of one trial: seconds at work and load done by stage, and seconds that went by meanwhile."""
+class _Trial:
+    """Result of one trial: busy seconds and load by stage, and the seconds elapsed."""
 
     worked: Counter[str]
     done: Counter[str]
     seconds: float
 
 
-def _rates(first: _Tried, others: Sequence[_Tried]) -> Rates | None:
+def _rates(first: _Trial, others: Sequence[_Trial]) -> Rates | None:
     seconds, worked, done = 0.0, Counter[str](), Counter[str]()
-    for one in [one for one in others if one.done] or [first]:
-        seconds += one.seconds
-        worked.update(one.worked)
-        done.update(one.done)
+    for trial in [trial for trial in others if trial.done] or [first]:
+        seconds += trial.seconds
+        worked.update(trial.worked)
+        done.update(trial.done)
     if not done:
         return None
     work = {stage: first.worked[stage] / first.done[stage] for stage in first.done}
@@ -121,38 +121,38 @@ def _rates(first: _Tried, others: Sequence[_Tried]) -> Rates | None:
 
 def _try(
     extractors: "Sequence[Extractor]",
-    picture: Picture,
+    file: SizedFile,
     decoders: int,
-    go: "Callable[[Line, Path], None]",
+    extract: "Callable[[ExtractionLine, Path], None]",
     seconds: float = math.inf,
-) -> _Tried:
-    """Have so many videos in flight until they are through, or until the time is over since the first frames came."""
-    from wtal.extractors.execution.assembly_line import Line
+) -> _Trial:
+    """Keep `decoders` videos in flight until they end, or until `seconds` have passed since the first frames came."""
+    from wtal.extractors.execution.extraction_line import ExtractionLine
 
-    with Line(extractors) as line, ThreadPoolExecutor(decoders) as pool:
-        flying = [pool.submit(go, line, picture.path) for _ in range(decoders)]
+    with ExtractionLine(extractors) as line, ThreadPoolExecutor(decoders) as pool:
+        running = [pool.submit(extract, line, file.path) for _ in range(decoders)]
         start = None
-        while wait(flying, _LOOK_SECONDS).not_done:
+        while wait(running, _POLL_SECONDS).not_done:
             start = start or (time.perf_counter() if line.times.stages() else None)
             if start and time.perf_counter() - start > seconds:
                 break
         line.close()
-    sizes, stages = _sizes(extractors, picture), line.times.stages()
-    return _Tried(
+    sizes, stages = _sizes(extractors, file), line.times.stages()
+    return _Trial(
         Counter({stage: spent.seconds for stage, spent in stages.items()}),
         Counter({stage: spent.units * sizes[stage] for stage, spent in stages.items() if spent.units}),
         line.times.elapsed,
     )
 
 
-def _first_clips(line: "Line", path: Path) -> None:
-    """A snippet by each backbone."""
+def _first_clips(line: "ExtractionLine", path: Path) -> None:
+    """Extract one snippet with each backbone."""
     with suppress(VideoError):
-        line.rehearse(path, max(one.stride for one in line.extractors))
+        line.rehearse(path, max(extractor.stride for extractor in line.extractors))
 
 
-def _again_and_again(line: "Line", path: Path) -> None:
-    """Until the line is closed, or the file turns out not to be readable."""
+def _again_and_again(line: "ExtractionLine", path: Path) -> None:
+    """Extract until the line is closed, or the file turns out not to be readable."""
     with suppress(VideoError, CancelledError):
         while True:
             line.run(path)

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from wtal.errors import UsageError
-from wtal.registry import BACKBONES, suggest
+from wtal.extractors.backbones import BACKBONES
+from wtal.registry import suggest
 
 STREAMS = ("rgb", "flow")
 _A_WORD = re.compile(rf"[\w-]+(/({'|'.join(STREAMS)}))?")
@@ -22,20 +23,20 @@ def share_out(given: Sequence[str], backbones: Mapping[str, Sequence[str]]) -> d
     Raises:
         UsageError: when an option is for nobody here or nobody at all, or two that differ are for the same.
     """
-    found: dict[tuple[str, str], tuple[int, str]] = {}
+    choices: dict[tuple[str, str], tuple[int, str]] = {}
     for text in given:
         rank, source, takers = _read(text, backbones)
         if not takers:
             names = ", ".join(f"{name} ({', '.join(streams)})" for name, streams in backbones.items())
             raise UsageError(f"--weights {text} is for none of the backbones of this call: {names}")
         for taker in takers:
-            known, other = found.get(taker, (-1, ""))
+            known, other = choices.get(taker, (-1, ""))
             if rank == known and other != source:
                 raise UsageError(f"--weights names two for {' '.join(taker)}: {other} and {source}; leave one out")
             if rank >= known:
-                found[taker] = rank, source
+                choices[taker] = rank, source
     return {
-        name: tuple((stream, found[name, stream][1]) for stream in sorted(streams) if (name, stream) in found)
+        name: tuple((stream, choices[name, stream][1]) for stream in sorted(streams) if (name, stream) in choices)
         for name, streams in backbones.items()
     }
 
@@ -62,8 +63,8 @@ def _read(text: str, backbones: Mapping[str, Sequence[str]]) -> tuple[int, str, 
     return 0, text, everybody
 
 
-def _is(name: str, said: str) -> bool:
-    return said in (name, name.partition(":")[0])
+def _is(name: str, asked: str) -> bool:
+    return asked in (name, name.partition(":")[0])
 
 
 def _is_backbone(text: str) -> bool:

@@ -1,1 +1,1 @@
-"""What there is: a store, a run or a file; this machine; leaves and weights."""
+"""Inspection of a store, a run or a file; of this machine; of leaves and weights."""

@@ -1,4 +1,4 @@
-"""What of the package can be used on this machine, part by part: name -> a few words."""
+"""Report on the parts of the package that can be used on this machine."""
 
 import importlib.metadata
 import os
@@ -8,10 +8,11 @@ from pathlib import Path
 
 import wtal
 from wtal.errors import UsageError, WtalError
+from wtal.extractors.flow import FLOWS
 from wtal.extractors.optical_flow import create_flow
-from wtal.pipeline.inspection.weights import place, published_weights
+from wtal.extractors.readers import READERS
+from wtal.pipeline.inspection.weights import published_weights, weights_file
 from wtal.pipeline.workspace import Workspace
-from wtal.registry import FLOWS, READERS
 
 _PACKAGES = (
     "torch",
@@ -27,7 +28,7 @@ _PACKAGES = (
 
 
 def examine(workspace: Workspace) -> dict[str, dict[str, str]]:
-    """Sections `machine`, `packages`, `readers`, `flow`, `weights`, `disk`."""
+    """Return the sections `machine`, `packages`, `readers`, `flow`, `weights`, `disk`."""
     return {
         "machine": _machine(),
         "packages": {name: _version(name) for name in _PACKAGES},
@@ -61,21 +62,21 @@ def _version(package: str) -> str:
 
 
 def _flows() -> dict[str, str]:
-    """Every implementation of every method; the one that a bare name takes on this machine's best device is marked."""
+    """Try every implementation of every method; mark the one that a bare name takes on the best device here."""
     import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    found = {}
+    states = {}
     for name in FLOWS.names():
         chosen = _chosen(name, device)
         for implementation in FLOWS.load(name).IMPLEMENTATIONS:
             try:
                 create_flow(f"{name}:{implementation}", device)
             except (UsageError, WtalError) as error:
-                found[f"{name}:{implementation}"] = str(error)
+                states[f"{name}:{implementation}"] = str(error)
             else:
-                found[f"{name}:{implementation}"] = f"ok{', taken by default' if implementation == chosen else ''}"
-    return found
+                states[f"{name}:{implementation}"] = f"ok{', taken by default' if implementation == chosen else ''}"
+    return states
 
 
 def _chosen(name: str, device: str) -> str:
@@ -86,18 +87,18 @@ def _chosen(name: str, device: str) -> str:
 
 
 def _weights() -> dict[str, str]:
-    found = {}
+    states = {}
     for name, weights in published_weights().items():
-        path = place(weights)
+        path = weights_file(weights)
         how = (
             f"to be fetched by hand from {weights.url}" if weights.by_hand else f"fetched from {weights.url} when used"
         )
-        found[name] = f"present, {path}" if path.is_file() else f"absent; {how}"
-    return found
+        states[name] = f"present, {path}" if path.is_file() else f"absent; {how}"
+    return states
 
 
 def _disk(root: Path) -> dict[str, str]:
-    place = next(folder for folder in (root.absolute(), *root.absolute().parents) if folder.exists())
-    usage = shutil.disk_usage(place)
-    writable = "writable" if os.access(place, os.W_OK) else "not writable"
+    existing = next(folder for folder in (root.absolute(), *root.absolute().parents) if folder.exists())
+    usage = shutil.disk_usage(existing)
+    writable = "writable" if os.access(existing, os.W_OK) else "not writable"
     return {"workspace": f"{root} ({writable})", "free": f"{usage.free / 2**30:.1f} GiB of {usage.total / 2**30:.1f}"}

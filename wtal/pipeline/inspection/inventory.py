@@ -1,21 +1,27 @@
-"""What there is to choose from, read off the registries: name -> one line, for backbones also what they see."""
+"""Choices that the registries offer: name -> one line, for backbones also what they see."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import fields
-from types import ModuleType
 from typing import Any
 
 from wtal.config import read_toml
+from wtal.data.formats import DATASETS
+from wtal.data.layouts import LAYOUTS
+from wtal.eval.challenges import CHALLENGES
 from wtal.eval.protocols import PROTOCOLS
 from wtal.extractors.backbone import described
+from wtal.extractors.backbones import BACKBONES
+from wtal.extractors.flow import FLOWS
+from wtal.extractors.readers import READERS
 from wtal.extractors.weights import Weights
+from wtal.models.heads import HEADS
 from wtal.models.localization.presets import preset_names, preset_path
 from wtal.pipeline.comparison.ablation import ablation_names, load_ablation
-from wtal.pipeline.inspection.weights import place, published_weights
+from wtal.pipeline.inspection.weights import published_weights, weights_file
 from wtal.pipeline.recipe import RECIPES, recipe_names
-from wtal.registry import BACKBONES, CHALLENGES, DATASETS, FLOWS, HEADS, LAYOUTS, READERS, Registry
+from wtal.registry import Registry
 
-_REGISTRIES: dict[str, Registry] = {
+_REGISTRIES: dict[str, Registry[object]] = {
     "heads": HEADS,
     "backbones": BACKBONES,
     "readers": READERS,
@@ -28,7 +34,7 @@ KINDS = (*_REGISTRIES, "protocols", "recipes", "presets", "ablations", "weights"
 
 
 def inventory(kind: str) -> dict[str, str]:
-    """Name -> one line, of a kind in `KINDS`; of backbones more lines, on what they see."""
+    """Return name -> one line, of a kind in `KINDS`; of backbones more lines, on what they see."""
     if kind == "recipes":
         return {name: read_toml(RECIPES / f"{name}.toml").get("title", "") for name in recipe_names()}
     if kind == "presets":
@@ -46,12 +52,13 @@ def inventory(kind: str) -> dict[str, str]:
 
 
 def details(kind: str) -> dict[str, Any]:
-    """Name -> what `inventory` says; of backbones {"about": that line, "sees": variant and stream -> its description}.
+    """Return name -> what `inventory` says, as JSON types.
 
-    Of weights all that is known of a checkpoint, and where its file lies or belongs. Names and values are JSON types.
+    Of backbones {"about": that line, "sees": variant and stream -> its description}. Of weights
+    all that is known of a checkpoint, and where its file is or belongs.
     """
     if kind == "weights":
-        return {name: _checkpoint(one) for name, one in published_weights().items()}
+        return {name: _checkpoint(weights) for name, weights in published_weights().items()}
     if kind != "backbones":
         return dict(inventory(kind))
     return {
@@ -63,8 +70,8 @@ def details(kind: str) -> dict[str, Any]:
     }
 
 
-def _line(module: ModuleType) -> str:
-    """The first sentence of a leaf's docstring, and why it cannot be used here where it says so."""
+def _line(module: object) -> str:
+    """Return the first sentence of a leaf's docstring, and why it cannot be used here where it says so."""
     line = (module.__doc__ or "").strip().partition("\n")[0]
     why_not: Callable[[], str | None] | None = getattr(module, "why_not", None)
     reason = why_not() if why_not else None
@@ -73,32 +80,38 @@ def _line(module: ModuleType) -> str:
 
 def _weights() -> dict[str, str]:
     return {
-        name: f"{'present' if place(one).is_file() else 'absent '}  {one.trained_on}; {one.licence}; {one.url}"
-        for name, one in published_weights().items()
+        name: f"{_presence(weights)}  {weights.trained_on}; {weights.licence}; {weights.url}"
+        for name, weights in published_weights().items()
     }
 
 
-def _checkpoint(one: Weights) -> dict[str, Any]:
-    known = {field.name: getattr(one, field.name) for field in fields(one) if field.name not in ("pixels", "file")}
-    path = place(one)
-    return {**known, "accuracy": dict(one.accuracy), "path": str(path), "present": path.is_file()}
+def _presence(weights: Weights) -> str:
+    return "present" if weights_file(weights).is_file() else "absent "
+
+
+def _checkpoint(weights: Weights) -> dict[str, Any]:
+    known = {
+        field.name: getattr(weights, field.name) for field in fields(weights) if field.name not in ("pixels", "file")
+    }
+    path = weights_file(weights)
+    return {**known, "accuracy": dict(weights.accuracy), "path": str(path), "present": path.is_file()}
 
 
 def _backbones() -> dict[str, str]:
-    found = {}
+    texts = {}
     for name in BACKBONES.names():
         module = BACKBONES.load(name)
-        here = sum(place(one).is_file() for one in module.WEIGHTS.values())
+        present = sum(weights_file(weights).is_file() for weights in module.WEIGHTS.values())
         parts = [_line(module), f"streams {', '.join(module.STREAMS)}"]
         if variants := getattr(module, "VARIANTS", ()):
             parts.append(f"variants {', '.join(variants)}")
-        parts.append(f"{here} of {len(module.WEIGHTS)} weights present" if module.WEIGHTS else "")
-        found[name] = "\n".join(["; ".join(filter(None, parts)), *_inputs(name)])
-    return found
+        parts.append(f"{present} of {len(module.WEIGHTS)} weights present" if module.WEIGHTS else "")
+        texts[name] = "\n".join(["; ".join(filter(None, parts)), *_inputs(name)])
+    return texts
 
 
 def _inputs(name: str) -> Iterator[str]:
-    """What a backbone sees: a line for all the variants and streams that see the same."""
+    """Yield what a backbone sees: one line for all the variants and streams that see the same."""
     alike: dict[str, list[str]] = {}
     for which, about in described(name).items():
         alike.setdefault(str(about), []).append(which)

@@ -1,4 +1,4 @@
-"""What a path holds, as JSON types and as text."""
+"""Descriptions of stores, runs and files, as JSON types and as text."""
 
 from pathlib import Path
 from typing import Any
@@ -9,12 +9,13 @@ from wtal.data.store import FeatureStore
 from wtal.data.store import describe as describe_store
 from wtal.data.video_ids import VIDEO_SUFFIXES
 from wtal.errors import FormatError, UsageError
-from wtal.pipeline.detect import weights_of
-from wtal.pipeline.workspace import read_run, seed_folders
+from wtal.models.localization.config import LocalizeConfig
+from wtal.models.training.config import TrainConfig
+from wtal.pipeline.runs import Run, holds_run, open_runs, weights_of
 
 
 def describe(source: Path) -> dict[str, Any]:
-    """A store, a run, an annotation file, a detection file or a video, described.
+    """Describe a store, a run, an annotation file, a detection file or a video.
 
     Raises:
         UsageError: when nothing is there, or nothing that can be described.
@@ -23,8 +24,8 @@ def describe(source: Path) -> dict[str, Any]:
         raise UsageError(f"there is nothing at {source}")
     if (source / "index.json").is_file():
         return {"kind": "store", **describe_store(FeatureStore.open(source))}
-    if source.is_dir() and ((source / "run.json").is_file() or any(source.glob("seed-*/run.json"))):
-        return {"kind": "run", "path": str(source), "seeds": [_seed(folder) for folder in seed_folders(source)]}
+    if source.is_dir() and holds_run(source):
+        return {"kind": "run", "path": str(source), "seeds": [_seed(run) for run in open_runs(source)]}
     if source.suffix.lower() in VIDEO_SUFFIXES:
         return _video(source)
     for read in (_annotations, _detections):
@@ -35,9 +36,8 @@ def describe(source: Path) -> dict[str, Any]:
     raise UsageError(f"{source} is no store, run, annotation file, detection file or video ({reason})")
 
 
-def _seed(folder: Path) -> dict[str, Any]:
-    finished = (folder / "finished.json").is_file()
-    return {"path": str(folder), "finished": finished, **read_run(folder)}
+def _seed(run: Run) -> dict[str, Any]:
+    return {"path": str(run.folder), "finished": run.finished, **run.record}
 
 
 def _annotations(path: Path) -> dict[str, Any]:
@@ -54,10 +54,10 @@ def _annotations(path: Path) -> dict[str, Any]:
 
 
 def _detections(path: Path) -> dict[str, Any]:
-    found = read_detections(path)
-    labels = sorted({one.label for video in found.values() for one in video})
-    count = sum(len(video) for video in found.values())
-    return {"kind": "detections", "path": str(path), "videos": len(found), "detections": count, "classes": labels}
+    videos = read_detections(path)
+    labels = sorted({detection.label for video in videos.values() for detection in video})
+    count = sum(len(video) for video in videos.values())
+    return {"kind": "detections", "path": str(path), "videos": len(videos), "detections": count, "classes": labels}
 
 
 def _video(path: Path) -> dict[str, Any]:
@@ -71,7 +71,7 @@ def _video(path: Path) -> dict[str, Any]:
 
 
 def to_text(described: dict[str, Any]) -> str:
-    """The same for a person: totals first, then a line a video with what was odd about it."""
+    """Format a description for a person: totals first, then one line per video with what was odd about it."""
     if described["kind"] == "store":
         return _store_text(described)
     if described["kind"] == "run":
@@ -96,13 +96,22 @@ def _run_text(seed: dict[str, Any]) -> str:
         f"run        {seed['path']} ({'finished' if seed['finished'] else 'not finished'})",
         *(_members(joined) if joined else [f"head       {recipe['head']['name']}: {_settings(recipe['head'])}"]),
         f"features   {seed['features'].get('backbone', '?')}, {seed['store']}",
-        f"weights    {', '.join(f'{name}: {one}' for name, one in weights_of(seed['features']).items())}",
+        f"weights    {', '.join(f'{name}: {weights}' for name, weights in weights_of(seed['features']).items())}",
         f"labels     {seed['annotations']}, {len(seed['classes'])} classes",
         f"subsets    {rules['train_subset']} trains, {rules['test_subset']} is reported",
         f"chosen on  {rules['select_subset'] or 'nothing: the last step'}",
-        *(f"{name:<10} {_short(recipe[name])}" for name in ("train", "localize") if name in recipe),
+        *(f"{name:<10} {_changed(recipe[name], default)}" for name, default in _DEFAULTS.items() if name in recipe),
     ]
     return "\n".join([*lines, "tuned with segments"] if seed["tuned_with_segments"] else lines)
+
+
+_DEFAULTS = {"train": TrainConfig().plain(), "localize": LocalizeConfig().plain()}
+
+
+def _changed(section: dict[str, Any], defaults: dict[str, Any]) -> str:
+    """Return the values of a section that differ from the defaults."""
+    changed = {key: value for key, value in section.items() if key not in defaults or defaults[key] != value}
+    return _short(changed) or "defaults"
 
 
 def _settings(head: dict[str, Any]) -> str:
@@ -113,12 +122,12 @@ def _members(joined: dict[str, Any]) -> list[str]:
     members = joined["members"]
     return [
         f"ensemble   of {len(members)}, by {joined['by']}",
-        *(f"  {one['weight']:.3f} of {one['head']}, {one['run']}" for one in members),
+        *(f"  {member['weight']:.3f} of {member['head']}, {member['run']}" for member in members),
     ]
 
 
 def _store_text(described: dict[str, Any]) -> str:
-    streams = ", ".join(f"{name} {one['dim']}-d {one['dtype']}" for name, one in described["streams"].items())
+    streams = ", ".join(f"{name} {stream['dim']}-d {stream['dtype']}" for name, stream in described["streams"].items())
     readers = ", ".join(f"{name} {count}" for name, count in described["readers"].items())
     lines = [
         f"store      {described['path']}",

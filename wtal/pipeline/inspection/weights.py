@@ -1,14 +1,15 @@
-"""Published checkpoints of all backbones: by name, where they lie, fetched and checked."""
+"""Published checkpoints of all backbones, by name: located, fetched and checked."""
 
 from pathlib import Path
 
 from wtal.errors import UsageError, WeightsError
+from wtal.extractors.backbones import BACKBONES
 from wtal.extractors.weights import Weights, fetch, verify, weights_folder
-from wtal.registry import BACKBONES, suggest
+from wtal.registry import suggest
 
 
 def published_weights() -> dict[str, Weights]:
-    """`BACKBONE:NAME` -> what is published under it."""
+    """Return `BACKBONE:NAME` -> what is published under it."""
     return {
         f"{backbone}:{name}": weights
         for backbone in BACKBONES.names()
@@ -16,13 +17,13 @@ def published_weights() -> dict[str, Weights]:
     }
 
 
-def place(weights: Weights) -> Path:
-    """Where the file lies, or belongs."""
+def weights_file(weights: Weights) -> Path:
+    """Return where the file of a checkpoint is, or belongs."""
     return weights_folder() / weights.filename
 
 
 def fetch_weights(name: str) -> Path:
-    """Download the checkpoint `BACKBONE:NAME`, or take up where a transfer stopped; the checked file.
+    """Download the checkpoint `BACKBONE:NAME`, or resume a transfer; return the checked file.
 
     Raises:
         UsageError: when there is none of that name.
@@ -32,16 +33,16 @@ def fetch_weights(name: str) -> Path:
 
 
 def check_weights(name: str) -> Path:
-    """The file of `BACKBONE:NAME`, read whole and held against its hash; nothing is downloaded or written.
+    """Read the file of `BACKBONE:NAME` whole and compare it with its hash; nothing is downloaded or written.
 
     Raises:
         UsageError: when there is none of that name.
         WeightsError: when the file is missing, has another hash, or is no checkpoint.
     """
     weights = _named(name)
-    if not place(weights).is_file():
-        raise WeightsError(f"{name} is not at {place(weights)}; run: wtal weights fetch {name}")
-    return verify(weights, place(weights))
+    if not weights_file(weights).is_file():
+        raise WeightsError(f"{name} is not at {weights_file(weights)}; run: wtal weights fetch {name}")
+    return verify(weights, weights_file(weights))
 
 
 def _named(name: str) -> Weights:

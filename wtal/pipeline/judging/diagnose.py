@@ -12,20 +12,22 @@ from wtal.data.files import write_json
 from wtal.data.segments import Detection
 from wtal.errors import UsageError
 from wtal.eval import Diagnosis, diagnose_detections, evaluate_proposals
-from wtal.eval.curves import Curve, precision_recall
+from wtal.eval.curves import PrecisionRecallCurve, precision_recall
 from wtal.eval.outcomes import ERRORS
 from wtal.eval.proposals import ProposalEvaluation
 from wtal.eval.protocols import find_protocol
 from wtal.eval.thresholds import tiou_key
-from wtal.pipeline.judging.evaluate import Question, Source, judged_of, only_source, rules_of
-from wtal.pipeline.judging.ground_truth import GroundTruth
-from wtal.pipeline.judging.run_pictures import run_sections
-from wtal.pipeline.judging.tables import Figures
+from wtal.pipeline.judging.ground_truth import Rules, rules_of
+from wtal.pipeline.judging.observed import observe
+from wtal.pipeline.judging.run_pictures import observed_sections
+from wtal.pipeline.judging.sources import Question, Source, only_source
+from wtal.pipeline.judging.tables import Figures, averages
 from wtal.pipeline.progress import SILENT, Reporter
+from wtal.pipeline.runs import TUNED
 from wtal.report.characteristics import characteristic_sections
 from wtal.report.errors import error_sections
 from wtal.report.judge import few_tious, precision_by_tiou, precision_recall_curves, recall_by_proposals
-from wtal.report.page import Page, Section, Table, write_page
+from wtal.report.page import Page, PageTable, Section, write_page
 from wtal.report.style import drawable
 
 _CROWDED = 0.9
@@ -33,15 +35,15 @@ _CROWDED = 0.9
 
 @dataclass(frozen=True)
 class Show:
-    """What to draw of a run's head: these videos, or the best, the median and the worst; and the seed of t-SNE."""
+    """Videos to draw of a run's head, by default the best, the median and the worst; and the seed of t-SNE."""
 
     videos: tuple[str, ...] = ()
     seed: int = 0
 
 
 @dataclass(frozen=True)
-class Report:
-    """The page, and the same as a table and as JSON types."""
+class DiagnosisPage:
+    """The page that was written, and the same as a table and as JSON types."""
 
     page: Path
     figures: Figures
@@ -50,17 +52,16 @@ class Report:
 
 
 @dataclass(frozen=True)
-class _Found:
-    """What the judge says of one detection file."""
+class _Judged:
+    """Everything that the judge computes of one detection file."""
 
     source: Source
-    truth: GroundTruth
-    protocol: str
+    rules: Rules
     buckets: str
     detections: Mapping[str, Sequence[Detection]]
     diagnosis: Diagnosis
     proposals: ProposalEvaluation
-    curves: dict[str, tuple[Curve, ...]]
+    curves: dict[str, tuple[PrecisionRecallCurve, ...]]
     stamps: tuple[str, ...]
 
 
@@ -72,7 +73,7 @@ def diagnose(
     out: Path | None = None,
     show: Show | None = None,
     reporter: Reporter = SILENT,
-) -> Report:
+) -> DiagnosisPage:
     """Write `index.html`, its pictures and `diagnosis.json` into `out`, by default beside what is diagnosed.
 
     `at` is the threshold that most figures are at, by default the nearest to 0.5. `buckets` names the edges that
@@ -86,81 +87,84 @@ def diagnose(
     """
     drawable()
     source = only_source(path, question)
-    if source.folder is None and show is not None and show.videos:
+    if source.run is None and show is not None and show.videos:
         raise UsageError(f"--videos draws what a run's head sees, {path} is a file")
     folder = out or _beside(source)
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"--out is a folder, {folder} is a file")
-    found = _judge(source, question, buckets, reporter)
-    k = _place(found.diagnosis.tious, at)
+    judged = _judge(source, question, buckets, reporter)
+    k = _index_of(judged.diagnosis.tious, at)
     sections = (
-        _precision(found),
-        *error_sections(found.diagnosis, k),
-        *characteristic_sections(found.diagnosis, k),
-        _proposals(found),
-        *_seen(found, question, found.diagnosis.tious[k], show, reporter),
+        _precision(judged),
+        *error_sections(judged.diagnosis, k),
+        *characteristic_sections(judged.diagnosis, k),
+        _proposals(judged),
+        *_head_sections(judged, question, judged.diagnosis.tious[k], show),
     )
-    value = _value(found)
+    value = _value(judged)
     write_json(folder / "diagnosis.json", value)
-    page = write_page(Page(_title(source), sections, _facts(found), found.stamps), folder)
-    return Report(page, _table(found.diagnosis), {"page": str(page), **value}, found.stamps)
+    page = write_page(Page(_title(source), sections, _facts(judged), judged.stamps), folder)
+    return DiagnosisPage(page, _table(judged.diagnosis), {"page": str(page), **value}, judged.stamps)
 
 
 def _beside(source: Source) -> Path:
-    """`report` in a run's seed, with the marks of its detections' name; beside a file, named after it."""
-    if source.folder is not None:
-        return source.folder / f"report{source.file.stem.removeprefix('detections')}"
+    """Return `report` in a run's seed, with the marks of its detections' name; beside a file, named after it."""
+    if source.run is not None:
+        return source.run.folder / f"report{source.file.stem.removeprefix('detections')}"
     return source.file.with_name(f"{source.file.stem}-report")
 
 
-def _judge(source: Source, question: Question, buckets: str | None, reporter: Reporter) -> _Found:
-    truth, tious, protocol = rules_of(source, question)
-    detections = judged_of(source, truth, reporter)
+def _judge(source: Source, question: Question, buckets: str | None, reporter: Reporter) -> _Judged:
+    rules = rules_of(source, question)
+    truth, tious, protocol = rules.truth, rules.tious, rules.protocol
+    detections = truth.judged(source, reporter)
     chosen = buckets or ("activitynet" if find_protocol(protocol).tious.startswith("0.5") else "thumos14")
     durations = {video.id: video.duration for video in truth.records}
-    rules = (protocol, truth.ambiguous)
-    return _Found(
+    settings = (protocol, truth.ambiguous)
+    return _Judged(
         source,
-        truth,
-        protocol,
+        rules,
         chosen,
         detections,
-        diagnose_detections(truth.annotations, detections, tious, *rules, durations, chosen),
+        diagnose_detections(truth.annotations, detections, tious, *settings, durations, chosen),
         evaluate_proposals(truth.annotations, detections),
-        precision_recall(truth.annotations, detections, few_tious(tious), *rules),
+        precision_recall(truth.annotations, detections, few_tious(tious), *settings),
         _stamps(source),
     )
 
 
-def _place(tious: Sequence[float], at: float | None) -> int:
+def _index_of(tious: Sequence[float], at: float | None) -> int:
     k = int(np.argmin([abs(tiou - (0.5 if at is None else at)) for tiou in tious]))
     if at is not None and abs(tious[k] - at) > 1e-9:
         raise UsageError(f"--at {tiou_key(at)} is none of the thresholds: {', '.join(map(tiou_key, tious))}")
     return k
 
 
-def _precision(found: _Found) -> Section:
-    evaluation = found.diagnosis.evaluation
-    means = {**evaluation.averages, "all": evaluation.average}
+def _precision(judged: _Judged) -> Section:
+    evaluation = judged.diagnosis.evaluation
+    means = {name or "all": mean for name, mean in averages(evaluation.mAP).items()}
     tables = (
-        Table("Percent, by threshold of tIoU", {"mAP": {tiou_key(t): _percent(v) for t, v in evaluation.mAP.items()}}),
-        Table("Percent, mean over thresholds", {"mAP": {name: _percent(value) for name, value in means.items()}}),
+        PageTable(
+            "Percent, by threshold of tIoU", {"mAP": {tiou_key(t): _percent(v) for t, v in evaluation.mAP.items()}}
+        ),
+        PageTable("Percent, mean over thresholds", {"mAP": {name: _percent(value) for name, value in means.items()}}),
     )
-    by_tiou = precision_by_tiou({found.source.name: evaluation.mAP})
-    curves = precision_recall_curves(found.curves, few_tious(evaluation.tious))
+    by_tiou = precision_by_tiou({judged.source.name: evaluation.mAP})
+    curves = precision_recall_curves(judged.curves, few_tious(evaluation.tious))
     return Section("Mean average precision", "", tables, (by_tiou, curves))
 
 
-def _proposals(found: _Found) -> Section:
-    rows = {"AR": {f"{number} a video": _percent(value) for number, value in found.proposals.at.items()}}
-    table = Table("Average recall (%) at average numbers of proposals", rows)
-    return Section("Recall of proposals", "", (table,), (recall_by_proposals(found.proposals),))
+def _proposals(judged: _Judged) -> Section:
+    rows = {"AR": {f"{number} a video": _percent(value) for number, value in judged.proposals.recall_at.items()}}
+    table = PageTable("Average recall (%) at average numbers of proposals", rows)
+    return Section("Recall of proposals", "", (table,), (recall_by_proposals(judged.proposals),))
 
 
-def _seen(found: _Found, question: Question, at: float, show: Show | None, reporter: Reporter) -> list[Section]:
-    if show is None or found.source.folder is None:
+def _head_sections(judged: _Judged, question: Question, at: float, show: Show | None) -> list[Section]:
+    if show is None or judged.source.run is None:
         return []
-    return run_sections(found.source.folder, show.videos, show.seed, question, at, reporter)
+    observed = observe(judged.source, judged.rules, judged.detections, question, at)
+    return observed_sections(observed, show.videos, show.seed)
 
 
 def _percent(fraction: float) -> str:
@@ -168,76 +172,77 @@ def _percent(fraction: float) -> str:
 
 
 def _title(source: Source) -> str:
-    if source.folder is None:
+    if source.run is None:
         return f"Diagnosis of {source.file.name}"
-    folder = source.folder.resolve()
+    folder = source.run.folder.resolve()
     return f"Diagnosis of {folder.parent.name}, {source.name}"
 
 
-def _facts(found: _Found) -> dict[str, str]:
-    """What was judged, how, and what a reader must know of it."""
-    diagnosis, records = found.diagnosis, found.truth.records
-    judged, classes = diagnosis.counts[0].sum(), len(diagnosis.evaluation.ap)
+def _facts(judged: _Judged) -> dict[str, str]:
+    """Return what was judged and how."""
+    diagnosis, truth = judged.diagnosis, judged.rules.truth
+    count, classes = diagnosis.counts[0].sum(), len(diagnosis.evaluation.ap)
     facts = {
-        "detections": f"{judged} of {classes} classes, {found.source.file}",
-        "annotations": f"{diagnosis.annotations} in {len(records)} videos of {found.truth.subset}, {found.truth.file}",
-        "protocol": found.protocol,
+        "detections": f"{count} of {classes} classes, {judged.source.file}",
+        "annotations": f"{diagnosis.annotations} in {len(truth.records)} videos of {truth.subset}, {truth.file}",
+        "protocol": judged.rules.protocol,
         "thresholds": ", ".join(map(tiou_key, diagnosis.tious)),
-        "buckets": found.buckets,
+        "buckets": judged.buckets,
     }
-    notes = [*diagnosis.evaluation.notes, *_remarks(found)]
+    notes = [*diagnosis.evaluation.notes, *_remarks(judged)]
     return facts | ({"notes": "; ".join(notes)} if notes else {})
 
 
-def _remarks(found: _Found) -> list[str]:
-    """Sentences on what the buckets do not show."""
+def _remarks(judged: _Judged) -> list[str]:
+    """Return sentences on what the buckets do not show."""
     remarks = []
-    unknown = sum(1 for video in found.truth.records if video.annotations and not video.duration)
+    unknown = sum(1 for video in judged.rules.truth.records if video.annotations and not video.duration)
     if unknown:
         remarks.append(f"annotated videos whose duration the annotations do not give, left out of coverage: {unknown}")
-    for name, buckets in found.diagnosis.characteristics.items():
-        most = max(buckets, key=lambda one: one.annotations)
-        if found.buckets != "fifths" and most.annotations > _CROWDED * sum(one.annotations for one in buckets):
-            remarks.append(f"nearly all annotations have {name} {most.name}; --buckets fifths divides them evenly")
+    for name, buckets in judged.diagnosis.characteristics.items():
+        fullest = max(buckets, key=lambda bucket: bucket.annotations)
+        everything = sum(bucket.annotations for bucket in buckets)
+        if judged.buckets != "fifths" and fullest.annotations > _CROWDED * everything:
+            remarks.append(f"nearly all annotations have {name} {fullest.name}; --buckets fifths divides them evenly")
     return remarks
 
 
 def _stamps(source: Source) -> tuple[str, ...]:
-    """What a detection file says of itself that a reader must know."""
-    # A run's record says what went into it, the end of its file also how it was detected; a file has been asked.
-    made, stamps = source.stamps if source.folder is None else read_made(source.file), []
+    """Return what a reader must know of the origin of a detection file."""
+    # The stamps of a run are those of its training; how its file was detected stands at the file's end.
+    origin, stamps = source.stamps if source.run is None else read_made(source.file), []
     if source.random:
         streams = ", ".join(source.random)
         stamps.append(f"random weights: the features of {streams} come from an untrained network")
-    if source.tuned or made.get("tuned_with_segments"):
-        stamps.append("tuned with segments: some of the annotated times chose the step or the settings that are used")
-    if made.get("use_labels"):
+    if source.tuned or origin.get("tuned_with_segments"):
+        stamps.append(TUNED)
+    if origin.get("use_labels"):
         stamps.append("narrowed by labels: each video was searched for its own classes only")
     return tuple(stamps)
 
 
-def _value(found: _Found) -> dict[str, Any]:
-    """Everything in figures, fractions all."""
+def _value(judged: _Judged) -> dict[str, Any]:
+    """Return all figures as JSON types, in fractions."""
     return {
-        "detections": str(found.source.file),
-        "annotation_file": str(found.truth.file),
-        "subset": found.truth.subset,
-        "protocol": found.protocol,
-        "buckets": found.buckets,
-        "stamps": list(found.stamps),
-        "notes": [*found.diagnosis.evaluation.notes, *_remarks(found)],
-        **found.diagnosis.to_json(),
-        "proposals": found.proposals.to_json(),
+        "detections": str(judged.source.file),
+        "annotation_file": str(judged.rules.truth.file),
+        "subset": judged.rules.truth.subset,
+        "protocol": judged.rules.protocol,
+        "buckets": judged.buckets,
+        "stamps": list(judged.stamps),
+        "notes": [*judged.diagnosis.evaluation.notes, *_remarks(judged)],
+        **judged.diagnosis.to_json(),
+        "proposals": judged.proposals.to_json(),
     }
 
 
-def _table(found: Diagnosis) -> Figures:
-    """A column a threshold: mAP, what each kind of error costs, what is missed; 100 in all."""
-    cost = found.removal
-    shown = [f"@{tiou_key(tiou)}" for tiou in found.tious]
+def _table(diagnosis: Diagnosis) -> Figures:
+    """Tabulate by threshold: mAP, the cost of each kind of error, and the share of what is missed; 100 in all."""
+    cost = diagnosis.removal
+    shown = [f"@{tiou_key(tiou)}" for tiou in diagnosis.tious]
     rows = {"mAP": cost.mean_ap, **dict(zip(ERRORS, cost.shared.T, strict=True)), "missed": 1 - cost.recall}
     return Figures(
         {name: dict(zip(shown, values.tolist(), strict=True)) for name, values in rows.items()},
-        notes=found.evaluation.notes,
+        notes=diagnosis.evaluation.notes,
         title="where the points go: mAP, what false positives of each kind cost it, and what no detection finds",
     )

@@ -1,10 +1,8 @@
-"""Detections and annotations -> the judge's figures."""
+"""Ground truth of one subset, and the rules by which detections are judged against it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
-from typing import Any
 
 from wtal.data.ambiguous import read_ambiguous
 from wtal.data.annotations import read_annotations
@@ -12,13 +10,10 @@ from wtal.data.dataset import Dataset, VideoRecord, match_ids
 from wtal.data.detections import align_ids, read_detections
 from wtal.data.segments import Annotation, Detection, Segment
 from wtal.errors import UsageError
-from wtal.eval import Evaluation, evaluate_detections
-from wtal.eval.detection import parse_tious
 from wtal.eval.protocols import DEFAULT_PROTOCOL, PROTOCOLS, find_protocol
-from wtal.pipeline.detect import detections_of, localize_settings
+from wtal.eval.thresholds import parse_tious
+from wtal.pipeline.judging.sources import Question, Source
 from wtal.pipeline.progress import SILENT, Reporter
-from wtal.pipeline.train import resolve
-from wtal.pipeline.workspace import read_run
 
 
 @dataclass(frozen=True)
@@ -36,25 +31,49 @@ class GroundTruth:
         """Video id -> its annotations."""
         return {video.id: video.annotations for video in self.records}
 
-    def judged(self, file: Path, strangers: bool = True, reporter: Reporter = SILENT) -> dict[str, Sequence[Detection]]:
-        """The detections of a file that are judged, by the ids of the annotations.
+    def judged(self, source: Source, reporter: Reporter = SILENT) -> dict[str, Sequence[Detection]]:
+        """Return the detections of a source that are judged, by the ids of the annotations.
 
         Ids match with or without a `v_` before them. Detections in videos that the annotations put into other subsets
-        are not looked at, and their number is said (the original script would count them as false positives); those
-        in videos that the annotations do not know are false positives, as officially, unless `strangers` is False.
+        are left out, and their number is reported (the original script would count them as false positives). Those in
+        videos that the annotations do not know are false positives, as officially, in a file by itself. A run's store
+        may hold unlabelled videos beside the collection: nobody knows whether a detection there is false.
         """
-        found = align_ids(read_detections(file), self.dataset.videos)
-        here = {video.id for video in self.records}
-        elsewhere = sum(1 for name in found if name in self.dataset.videos and name not in here)
+        detections = align_ids(read_detections(source.file), self.dataset.videos)
+        reported = {video.id for video in self.records}
+        elsewhere = sum(1 for name in detections if name in self.dataset.videos and name not in reported)
         if elsewhere:
-            reporter.say(f"not judged: {elsewhere} videos of {file} that are in other subsets than {self.subset!r}")
-        # What the annotations put into another subset is not judged here; what they do not know at all is.
-        wanted = {name for name in found if name in here or (strangers and name not in self.dataset.videos)}
-        return {name: segments for name, segments in found.items() if name in wanted}
+            reporter.say(
+                f"not judged: {elsewhere} videos of {source.file} that are in other subsets than {self.subset!r}"
+            )
+        unknown = () if source.run else tuple(name for name in detections if name not in self.dataset.videos)
+        return {name: segments for name, segments in detections.items() if name in reported or name in unknown}
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Ground truth, thresholds of tIoU and protocol."""
+
+    truth: GroundTruth
+    tious: tuple[float, ...]
+    protocol: str
+
+
+def rules_of(source: Source, question: Question) -> Rules:
+    """Return the rules that a source is judged by; a protocol that is named brings its own thresholds.
+
+    Raises:
+        UsageError: when the subset does not exist or has no segments, or the protocol ignores the ambiguous ranges.
+    """
+    protocol = question.protocol or DEFAULT_PROTOCOL
+    check_ambiguous(protocol, question.ambiguous)
+    own = source.tious if question.protocol is None else find_protocol(protocol).tious
+    truth = read_ground_truth(source.annotations, source.subset, question.ambiguous)
+    return Rules(truth, parse_tious(question.tious or own), protocol)
 
 
 def read_ground_truth(annotations: Path, subset: str, ambiguous: Path | None = None) -> GroundTruth:
-    """The annotations of a subset; `ambiguous` is a file of ranges beside those that the annotations have themselves.
+    """Read the annotations of a subset; `ambiguous` is a file of ranges beside those of the annotations themselves.
 
     Raises:
         UsageError: when the subset does not exist or has no annotation of time.
@@ -76,86 +95,9 @@ def check_ambiguous(protocol: str, ambiguous: Path | None) -> None:
         UsageError: when the protocol does not look at them, or there is none of that name.
     """
     if find_protocol(protocol).ambiguous == "ignored" and ambiguous is not None:
-        others = ", ".join(name for name, one in PROTOCOLS.items() if one.ambiguous != "ignored")
+        others = ", ".join(name for name, other in PROTOCOLS.items() if other.ambiguous != "ignored")
         raise UsageError(f"--ambiguous is nothing to the protocol {protocol!r}; --protocol is one of {others}")
 
 
-def _renamed(ranges: Mapping[str, Sequence[Segment]], wanted: Sequence[str]) -> dict[str, Sequence[Segment]]:
-    return {name: ranges[theirs] for name, theirs in match_ids(wanted, ranges).items()}
-
-
-def evaluate_file(
-    detections: Path,
-    annotations: Path,
-    subset: str,
-    tious: str | None = None,
-    strangers: bool = True,
-    reporter: Reporter = SILENT,
-    protocol: str = DEFAULT_PROTOCOL,
-    ambiguous: Path | None = None,
-) -> Evaluation:
-    """Judge one detection file on one subset, as `GroundTruth.judged` has it; `tious` None are the protocol's.
-
-    Raises:
-        UsageError: when the subset does not exist or has no annotation of time.
-    """
-    truth = read_ground_truth(annotations, subset, ambiguous)
-    thresholds = parse_tious(find_protocol(protocol).tious if tious is None else tious)
-    found = truth.judged(detections, strangers, reporter)
-    return evaluate_detections(truth.annotations, found, thresholds, protocol, truth.ambiguous)
-
-
-def evaluate_seed(
-    folder: Path,
-    detections: Path | None = None,
-    annotations: Path | None = None,
-    subset: str | None = None,
-    tious: str | None = None,
-    protocol: str | None = None,
-    ambiguous: Path | None = None,
-) -> Evaluation:
-    """Judge one seed of a run: its own detections, annotations, reported subset and thresholds, or others.
-
-    A `protocol` that is named has its own thresholds, unless others are given.
-
-    Raises:
-        UsageError: when it has no detections yet.
-    """
-    described = read_run(folder)
-    rules = described["recipe"]["evaluate"]
-    file = detections or own_detections(folder)
-    truth = annotations or resolve(folder, described["annotations"])
-    # The store may hold unlabelled videos beside the collection: nobody knows whether a find there is false.
-    wanted = tious or (rules["tiou"] if protocol is None else None)
-    return evaluate_file(
-        file,
-        truth,
-        subset or rules["test_subset"],
-        wanted,
-        strangers=False,
-        protocol=protocol or DEFAULT_PROTOCOL,
-        ambiguous=ambiguous,
-    )
-
-
-def own_detections(folder: Path, streams: str | None = None, stage: int | None = None) -> Path:
-    """The detections of one seed by its own recipe, or by that with other streams, or of a stage of its training.
-
-    Raises:
-        UsageError: when there are none yet.
-    """
-    config = localize_settings(folder, [] if streams is None else [f'localize.streams="{streams}"'])
-    path = detections_of(folder, config, False, stage)
-    if not path.is_file():
-        options = ("" if streams is None else f" --streams {streams}") + ("" if stage is None else f" --stage {stage}")
-        raise UsageError(f"{folder} has no such detections yet; run: wtal detect {folder}{options}")
-    return path
-
-
-def over_seeds(evaluations: list[Evaluation]) -> dict[str, dict[str, Any]]:
-    """{"0.5": {"mean": .., "seeds": [..]}, ..}: mAP at each threshold, as fractions."""
-    tables = [evaluation.to_json()["mAP"] for evaluation in evaluations]
-    return {
-        tiou: {"mean": fmean(table[tiou] for table in tables), "seeds": [table[tiou] for table in tables]}
-        for tiou in tables[0]
-    }
+def _renamed(ranges: Mapping[str, Sequence[Segment]], video_ids: Sequence[str]) -> dict[str, Sequence[Segment]]:
+    return {name: ranges[key] for name, key in match_ids(video_ids, ranges).items()}

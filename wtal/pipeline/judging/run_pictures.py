@@ -1,4 +1,4 @@
-"""What a run's head sees in single videos, in pictures: the sections of a page on it.
+"""Sections of a page on a run's head in single videos.
 
 Class activations against the ground truth (FAC-Net, Figures 5 to 7), failure cases (RSKP's supplement, Figure 5),
 embedded snippets (FAC-Net, Figure 8; RSKP's supplement, Figures 6 and 7), pseudo labels (RSKP, Figure 6; supplement,
@@ -6,14 +6,14 @@ Figure 4).
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 from wtal.errors import UsageError, WtalError
-from wtal.pipeline.ensemble_run import ensemble_by
-from wtal.pipeline.judging.evaluate import Question
+from wtal.pipeline.judging.ground_truth import rules_of
 from wtal.pipeline.judging.observed import Observed, chosen, observe, ranked_videos
 from wtal.pipeline.judging.snippet_pictures import embedding_section
+from wtal.pipeline.judging.sources import Question, source_of
 from wtal.pipeline.progress import SILENT, Reporter
+from wtal.pipeline.runs import Run
 from wtal.report.activations import video_picture
 from wtal.report.failures import missed_annotations, surest_false_positives, worst_videos
 from wtal.report.page import Picture, Section
@@ -25,14 +25,14 @@ _FAILURES = 3
 
 
 def run_sections(
-    folder: Path,
+    run: Run,
     videos: Sequence[str] = (),
     seed: int = 0,
     question: Question | None = None,
     at: float = 0.5,
     reporter: Reporter = SILENT,
 ) -> list[Section]:
-    """Sections on one seed of a run: activations, failure cases, embedded snippets, pseudo labels.
+    """Draw the sections on a run: activations, failure cases, embedded snippets, pseudo labels.
 
     `videos` are shown, by default the best, the median and the worst. `question` says what is judged, `at` the tIoU at
     which a detection is a true positive, `seed` that of t-SNE and of the snippets drawn for it. What cannot be drawn
@@ -40,26 +40,39 @@ def run_sections(
     one by detections has nothing at all. Nothing is written.
 
     Raises:
-        UsageError: when the folder is no single seed of a run with detections, or a video is unknown.
+        UsageError: when the run has no detections, or a video is unknown.
+        StoreError: when the run's activations have gone.
+        MissingExtraError: when matplotlib is not installed.
+    """
+    question = question or Question()
+    source = source_of(run, question)
+    rules = rules_of(source, question)
+    return observed_sections(observe(source, rules, rules.truth.judged(source, reporter), question, at), videos, seed)
+
+
+def observed_sections(observed: Observed, videos: Sequence[str] = (), seed: int = 0) -> list[Section]:
+    """Draw the same of a run whose detections are judged already.
+
+    Raises:
+        UsageError: when a video is unknown.
         StoreError: when the run's activations have gone.
         MissingExtraError: when matplotlib is not installed.
     """
     drawable()
-    observed = observe(folder, question or Question(), at, reporter)
-    made_by = ensemble_by(observed.run)
-    if made_by == "detections":
+    run = observed.run
+    if run.ensemble == "detections":
         if videos:
-            raise UsageError(f"videos are drawn from activations; {folder} is an ensemble by detections, it has none")
+            raise UsageError(
+                f"videos are drawn from activations; {run.folder} is an ensemble by detections, it has none"
+            )
         return []
     shown = chosen(observed, videos)
-    seen = [_activations(observed, shown), _failures(observed, shown)]
-    if made_by == "activations":
-        return seen
-    return [
-        *seen,
-        _drawn("Embedded snippets", lambda: embedding_section(observed, shown, seed)),
-        *_found(_drawn("Pseudo labels", lambda: _pseudo_labels(observed, shown))),
-    ]
+    sections = [_activations(observed, shown), _failures(observed, shown)]
+    if run.ensemble == "activations":
+        return sections
+    sections.append(_drawn("Embedded snippets", lambda: embedding_section(observed, shown, seed)))
+    pseudo_labels = _drawn("Pseudo labels", lambda: _pseudo_labels(observed, shown))
+    return [*sections, *([pseudo_labels] if pseudo_labels.pictures or pseudo_labels.text else [])]
 
 
 def _drawn(title: str, draw: Callable[[], Section]) -> Section:
@@ -67,10 +80,6 @@ def _drawn(title: str, draw: Callable[[], Section]) -> Section:
         return draw()
     except WtalError as error:
         return Section(title, f"Not drawn: {error}")
-
-
-def _found(section: Section) -> list[Section]:
-    return [section] if section.pictures or section.text else []
 
 
 def _activations(observed: Observed, shown: Mapping[str, str]) -> Section:
@@ -83,20 +92,23 @@ def _activations(observed: Observed, shown: Mapping[str, str]) -> Section:
 
 
 def _failures(observed: Observed, shown: Mapping[str, str]) -> Section:
-    """The worst videos, the surest false positives, what was missed; pictures of videos that are not shown yet."""
-    here = {name: verdict for name, verdict in observed.verdicts.items() if name in observed.keys}
-    wrong = {name: max((one.score for one, _ in found.wrong), default=float("-inf")) for name, found in here.items()}
-    surest = [name for name in sorted(wrong, key=lambda name: -wrong[name])[:1] if here[name].wrong]
-    failed = [name for name in ranked_videos(observed) if (here[name].ap or 0.0) < 1.0]
+    """List the worst videos, the surest false positives and the missed annotations; draw those not shown yet."""
+    verdicts = {name: verdict for name, verdict in observed.verdicts.items() if name in observed.keys}
+    surest = {
+        name: max((detection.score for detection, _ in verdict.wrong), default=float("-inf"))
+        for name, verdict in verdicts.items()
+    }
+    first = [name for name in sorted(surest, key=lambda name: -surest[name])[:1] if verdicts[name].wrong]
+    failed = [name for name in ranked_videos(observed) if (verdicts[name].ap or 0.0) < 1.0]
     cases = dict.fromkeys(failed[:_FAILURES], "low average precision")
-    cases |= dict.fromkeys(surest, "the surest false positive")
+    cases |= dict.fromkeys(first, "the surest false positive")
     rest = [(role, name) for name, role in cases.items() if name not in shown.values()]
     pictures = tuple(_picture(observed, f"failure-{i}", role, name) for i, (role, name) in enumerate(rest, 1))
-    scores = {name: observed.scores(name) for name in here}
+    scores = {name: observed.scores(name) for name in verdicts}
     tables = (
-        worst_videos(here, observed.at),
-        surest_false_positives(here, observed.at),
-        missed_annotations(here, scores, observed.at),
+        worst_videos(verdicts, observed.at),
+        surest_false_positives(verdicts, observed.at),
+        missed_annotations(verdicts, scores, observed.at),
     )
     text = (
         "Average precision of a video is that of all its detections in one ranking, whatever their class, the mean "
@@ -114,16 +126,16 @@ def _picture(observed: Observed, name: str, role: str, video: str) -> Picture:
 
 
 def _pseudo_labels(observed: Observed, shown: Mapping[str, str]) -> Section:
-    """What snippets are taught, by the parameters at the end of each stage of training, where it has several."""
+    """Draw what snippets are taught by the parameters at the end of each stage of training, where it has several."""
     count = observed.trained(None).head.stages
     stages: dict[str, int | None] = {f"iteration {k + 1}": k for k in range(count)} if count > 1 else {"": None}
     trained = {name: observed.trained(stage) for name, stage in stages.items()}
     pictures = []
     for role, video in shown.items():
-        made = {name: observed.ask(one, video).pseudo_labels for name, one in trained.items()}
-        if any(made.values()):
+        taught = {name: observed.ask(stage, video).pseudo_labels for name, stage in trained.items()}
+        if any(taught.values()):
             name, case = f"pseudo-labels-{_slug(role)}", observed.case(role, video)
-            pictures.append(pseudo_label_picture(name, case, made, observed.classes))
+            pictures.append(pseudo_label_picture(name, case, taught, observed.classes))
     return Section("Pseudo labels", "", (), tuple(pictures))
 
 

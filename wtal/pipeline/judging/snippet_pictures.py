@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from wtal.pipeline.judging.observed import Answer, Observed
+from wtal.pipeline.judging.observed import Internals, Observed
 from wtal.report.activations import class_colours
 from wtal.report.embeddings import (
     BACKGROUND,
@@ -17,7 +17,7 @@ from wtal.report.embeddings import (
     neighbours_alike,
     videos_picture,
 )
-from wtal.report.page import Picture, Section, Table
+from wtal.report.page import PageTable, Picture, Section
 
 if TYPE_CHECKING:
     from wtal.models.head import Head
@@ -49,7 +49,7 @@ def embedding_section(
     known = _memory(trained.head)
     colours = _colours(observed, next(iter(points.values())))
     caption = _caption(observed, names, next(iter(points.values())), len(known.label), seed)
-    starred = {stream: (one, known) for stream, one in points.items()}
+    starred = {stream: (cloud, known) for stream, cloud in points.items()}
     pictures = [collection_picture("embeddings", caption, starred, observed.classes, colours, seed)]
     own = {video: answers.get(video) or observed.ask(trained, video) for video in shown.values()}
     if own and all(answer.means is not None for answer in own.values()):
@@ -77,7 +77,7 @@ def _caption(observed: Observed, names: Sequence[str], points: Points, stars: in
     )
 
 
-def _own_means(observed: Observed, own: Mapping[str, Answer], seed: int) -> Picture:
+def _own_means(observed: Observed, own: Mapping[str, Internals], seed: int) -> Picture:
     """Each shown video, and the representative snippets that were made of it."""
     panels = {}
     for video, answer in own.items():
@@ -99,23 +99,23 @@ def _own_means(observed: Observed, own: Mapping[str, Answer], seed: int) -> Pict
 
 
 def _colours(observed: Observed, points: Points) -> dict[str, str]:
-    """Of many classes the most frequent have one."""
+    """Assign colours to classes; of many, the most frequent have one."""
     counts = np.bincount(points.label[points.label != BACKGROUND], minlength=len(observed.classes))
     order = np.argsort(-counts, kind="stable")
     return class_colours(observed.classes, [observed.classes[i] for i in order])
 
 
 def _sampled(
-    observed: Observed, answers: Mapping[str, Answer], stream: str, each: int, rng: np.random.Generator
+    observed: Observed, answers: Mapping[str, Internals], stream: str, each: int, rng: np.random.Generator
 ) -> Points:
-    """At most `each` snippets of every video, in order of time."""
+    """Draw at most `each` snippets of every video, in order of time."""
     vectors, labels, videos = [], [], []
     for number, (name, answer) in enumerate(answers.items()):
         x = answer.embeddings[stream]
-        places = np.sort(rng.choice(len(x), min(each, len(x)), replace=False))
-        vectors.append(x[places])
-        labels.append(_labels(observed, name)[places])
-        videos.append(np.full(len(places), number))
+        drawn = np.sort(rng.choice(len(x), min(each, len(x)), replace=False))
+        vectors.append(x[drawn])
+        labels.append(_labels(observed, name)[drawn])
+        videos.append(np.full(len(drawn), number))
     return Points(np.concatenate(vectors), np.concatenate(labels), np.concatenate(videos))
 
 
@@ -131,33 +131,34 @@ def _labels(observed: Observed, video: str) -> NDArray[np.int64]:
     """(T,) the class that each snippet's middle shows, or the background."""
     grid = observed.activations.grid(observed.keys[video])
     labels = np.full(grid.num_snippets, BACKGROUND)
-    for one in reversed(observed.records[video].annotations):
-        labels[grid.mask([one])] = observed.classes.index(one.label) if one.label in observed.classes else BACKGROUND
+    for segment in reversed(observed.records[video].annotations):
+        known = segment.label in observed.classes
+        labels[grid.mask([segment])] = observed.classes.index(segment.label) if known else BACKGROUND
     return labels
 
 
 def _memory(head: "Head") -> Stars:
-    """The representative snippets that a head keeps of other videos."""
+    """Return the representative snippets that a head keeps of other videos."""
     from wtal.models.layers.memory_bank import Memory
 
     memory = getattr(head, "memory", None)
     if not isinstance(memory, Memory) or not memory.is_filled:
         return NO_STARS
-    vectors, labels = memory.kept()
+    vectors, labels = memory.entries()
     return Stars(vectors.float().cpu().numpy(), labels.cpu().numpy())
 
 
-def _table(points: Mapping[str, Points]) -> Table:
+def _table(points: Mapping[str, Points]) -> PageTable:
     rows = {}
-    for stream, one in points.items():
-        alike, chance = neighbours_alike(one)
+    for stream, cloud in points.items():
+        alike, chance = neighbours_alike(cloud)
         rows[stream or "all streams"] = {
             "nearest of another video": f"{100 * alike:.1f} %",
             "any of another video": f"{100 * chance:.1f} %",
-            "snippets": str(len(one.label)),
-            "foreground": str(int((one.label != BACKGROUND).sum())),
+            "snippets": str(len(cloud.label)),
+            "foreground": str(int((cloud.label != BACKGROUND).sum())),
         }
-    return Table("How often two snippets are both foreground or both background", rows)
+    return PageTable("How often two snippets are both foreground or both background", rows)
 
 
 def _some(names: Sequence[str], most: int, rng: np.random.Generator) -> list[str]:

@@ -1,9 +1,12 @@
-"""The judge's figures as a table: for people, for Markdown, for a spreadsheet."""
+"""Tables of the judge's figures: for people, for Markdown, for a spreadsheet."""
 
 import csv
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
+
+from wtal.eval.bootstrap import AVERAGE
+from wtal.eval.thresholds import covered_ranges, mean_over, tiou_key
 
 FORMATS = ("text", "markdown", "csv", "json")
 
@@ -12,7 +15,7 @@ Rows = Mapping[str, Mapping[str, float]]
 
 @dataclass(frozen=True)
 class Figures:
-    """Row -> column -> fraction; a row may lack columns.
+    """Fractions by row and column; a row may lack columns.
 
     `below` are columns that text prints as lines under the table, of the first row only. `notes` are sentences on what
     was left out; they go to stderr, and into Markdown.
@@ -25,12 +28,28 @@ class Figures:
 
     @property
     def columns(self) -> list[str]:
-        """In the order of their first appearance."""
+        """Column names, in the order of their first appearance."""
         return list(dict.fromkeys(column for row in self.rows.values() for column in row))
 
 
+def tiou_row(by_tiou: Mapping[float, float]) -> dict[str, float]:
+    """Return the cells of one row: a figure at each threshold, then its means over thresholds."""
+    at = {f"@{tiou_key(tiou)}": value for tiou, value in by_tiou.items()}
+    return at | {f"{AVERAGE} {name}".strip(): value for name, value in averages(by_tiou).items()}
+
+
+def averages(by_tiou: Mapping[float, float]) -> dict[str, float]:
+    """Return the means that papers print: `0.1:0.7` -> mean over these thresholds.
+
+    Where none of these ranges is all thresholds, the mean over all has an empty name.
+    """
+    ranges = covered_ranges([*by_tiou])
+    whole = {} if any(len(inside) == len(by_tiou) for inside in ranges.values()) else {"": tuple(by_tiou)}
+    return {name: mean_over(by_tiou, inside) for name, inside in (ranges | whole).items()}
+
+
 def text_table(figures: Figures) -> str:
-    """Aligned columns in percent, then a line for each figure below."""
+    """Align columns in percent, then add a line for each figure below."""
     columns = [column for column in figures.columns if column not in figures.below]
     name = max(len("percent"), *map(len, figures.rows))
     widths = [max(6, len(column)) for column in columns]
@@ -45,7 +64,7 @@ def text_table(figures: Figures) -> str:
 
 
 def markdown_table(figures: Figures) -> str:
-    """A Markdown table in percent; notes as a list under it."""
+    """Format a Markdown table in percent; notes are a list under it."""
     columns = figures.columns
     lines = [["percent", *columns], ["---", *("---:" for _ in columns)]]
     lines += [[row.replace("|", "\\|"), *_percent(cells, columns)] for row, cells in figures.rows.items()]
@@ -55,7 +74,7 @@ def markdown_table(figures: Figures) -> str:
 
 
 def csv_table(figures: Figures) -> str:
-    """A line a row: fractions with all their digits, empty cells where there is no figure."""
+    """Write one line per row: fractions with all their digits, empty cells where there is no figure."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["name", *figures.columns])

@@ -1,0 +1,10 @@
+"""The fixture that goes through the encoders of transformers."""
+
+import pytest
+
+from tests.support.networks import FAMILIES
+
+
+@pytest.fixture(params=FAMILIES)
+def family(request: pytest.FixtureRequest) -> str:
+    return request.param

@@ -1,0 +1,65 @@
+"""Recipes: all of the package are accepted, stand on their bases, and name the source of every value."""
+
+import pytest
+
+from wtal.errors import ConfigError
+from wtal.pipeline.recipe import RECIPES, load_recipe, recipe_names
+from wtal.pipeline.train import resolve_early
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_recipe_is_accepted(name):
+    recipe = resolve_early(load_recipe(name))
+    assert recipe.title
+    assert recipe.source
+    if "/" in name:
+        assert recipe.head_name == name.rpartition("/")[2]
+
+
+@pytest.mark.parametrize("name", [name for name in recipe_names() if "/" in name])
+def test_a_recipe_is_judged_on_the_collection_of_its_folder(name):
+    collection = name.partition("/")[0]
+    assert load_recipe(name).evaluate == load_recipe(f"bases/{collection}").evaluate
+
+
+@pytest.mark.parametrize("name", [name for name in recipe_names() if "/" in name])
+def test_every_value_of_a_recipe_has_its_source_beside_it(name):
+    section, said, bare = "", False, []
+    for line in (RECIPES / f"{name}.toml").read_text(encoding="utf-8").splitlines():
+        if line.startswith("["):
+            section, said = line[1 : line.index("]")], "#" in line
+        elif section in ("extract", "head", "train", "localize") and "=" in line and not said and "#" not in line:
+            bare.append(line)
+    assert [line for line in bare if not line.startswith(("name", "preset"))] == []
+
+
+def test_recipes_stand_on_recipes(tmp_path):
+    (tmp_path / "low.toml").write_text(
+        'title = "low"\n[head]\nname = "basnet"\nwidth = 8\n[train]\nsteps = 5\nnoise = 0.1\n'
+    )
+    (tmp_path / "high.toml").write_text('base = "low.toml"\n[train]\nsteps = 6\n')
+    high = load_recipe(str(tmp_path / "high.toml"))
+    assert (high.title, high.head, high.train.steps, high.train.noise) == (
+        "low",
+        {"name": "basnet", "width": 8},
+        6,
+        0.1,
+    )
+    (tmp_path / "low.toml").write_text('base = "high.toml"\n')
+    with pytest.raises(ConfigError, match="circle"):
+        load_recipe(str(tmp_path / "high.toml"))
+    (tmp_path / "low.toml").write_text("base = 3\n")
+    with pytest.raises(ConfigError, match="base is the name of a recipe, got 3"):
+        load_recipe(str(tmp_path / "low.toml"))
+    assert not [name for name in recipe_names() if name.startswith("bases")]
+    assert (RECIPES / "bases").is_dir()
+
+
+def test_a_path_of_the_packages_own_recipes_is_theirs_unless_a_file_is_here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert load_recipe("recipes/kth/basnet.toml") == load_recipe("kth/basnet")
+    with pytest.raises(ConfigError, match=r"no recipe at recipes/kth/nobody\.toml"):
+        load_recipe("recipes/kth/nobody.toml")
+    (tmp_path / "recipes" / "kth").mkdir(parents=True)
+    (tmp_path / "recipes" / "kth" / "basnet.toml").write_text('[head]\nname = "stpn"\n')
+    assert load_recipe("recipes/kth/basnet.toml").head_name == "stpn"

@@ -1,0 +1,201 @@
+"""Runs: opened once, parsed once, and a typo is blamed on who made it."""
+
+import json
+import sys
+from fractions import Fraction
+
+import pytest
+from click.testing import CliRunner
+
+from tests.support.planted import planted_videos
+from wtal.cli import main
+from wtal.data.files import write_json
+from wtal.data.grid import SnippetGrid
+from wtal.data.store.writer import StoreWriter
+from wtal.errors import ConfigError, UsageError, WtalError
+from wtal.models.localization.config import LocalizeConfig
+from wtal.pipeline.detect import detect
+from wtal.pipeline.recipe import Recipe
+from wtal.pipeline.runs import Run, open_runs
+from wtal.pipeline.train import TrainInputs, train
+from wtal.pipeline.workspace import Workspace
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Two seeds of a few steps on planted features, with their detections."""
+    root = Workspace(tmp_path_factory.mktemp("runs"))
+    writer = StoreWriter.open(root.features / "planted-12x12@25-000000", {"backbone": "planted"})
+    database = {}
+    for number, video in enumerate(planted_videos(8, seed=0)):
+        grid = SnippetGrid(Fraction(25), 12 * len(video.streams["rgb"]), Fraction(12), 12)
+        writer.write(video.id, grid, video.streams, {"reader": "none"})
+        seconds = [{"label": a.label, "segment": [a.start, a.end]} for a in video.annotations]
+        database[video.id] = {"subset": "training" if number < 5 else "validation", "annotations": seconds}
+    store = writer.publish()
+    annotations = write_json(root.annotations / "planted.json", {"database": database})
+    settings = {
+        "head": {"name": "basnet", "width": 8, "filter_width": 8},
+        "train": {"steps": 4, "batch_size": 4},
+        "localize": {"activation": "softmax", "threshold_step": 0.1},
+    }
+    trained = train(TrainInputs(store.path, annotations), Recipe.parse(settings), (0, 1), root)
+    for run in trained:
+        detect(run)
+    return trained
+
+
+def call(*arguments, code=0):
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    assert result.exit_code == code, f"{result.output}{result.exception!r}"
+    return result
+
+
+# Opened once
+
+_OPENED: list[str] = []
+
+
+def _watch(event, arguments):
+    if event == "open" and isinstance(arguments[0], str) and arguments[0].endswith("run.json"):
+        _OPENED.append(arguments[0])
+
+
+sys.addaudithook(_watch)
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """Runs a command; returns how often each `run.json` was opened, and how often a recipe was parsed."""
+    parsed = []
+    parse = Recipe.parse.__func__
+
+    def counting(cls, values, where=""):
+        parsed.append(where)
+        return parse(cls, values, where)
+
+    def run(*arguments):
+        monkeypatch.setattr(Recipe, "parse", classmethod(counting))
+        _OPENED.clear()
+        parsed.clear()
+        call(*arguments)
+        return {path: _OPENED.count(path) for path in _OPENED}, len(parsed)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("detect", "--set", "localize.nms_tiou=0.4"),
+        ("detect", "--use-labels"),
+        ("evaluate",),
+        ("evaluate", "--task", "proposals"),
+        ("evaluate", "--task", "classification"),
+        ("diagnose",),
+        ("diagnose", "--errors-only"),
+        ("submit", "--challenge", "hacs"),
+    ],
+    ids=" ".join,
+)
+def test_a_run_is_read_and_its_recipe_parsed_once_per_command(runs, counted, command, tmp_path):
+    folder = runs[0].folder
+    where = {"diagnose": ("--out", tmp_path), "submit": ("--out", tmp_path / "hacs.json")}.get(command[0], ())
+    assert counted(command[0], folder, *command[1:], *where) == ({str(folder / "run.json"): 1}, 1)
+
+
+@pytest.mark.parametrize("command", [("detect",), ("evaluate",), ("tune", "--over", "nms_tiou=0.4")], ids=" ".join)
+def test_every_seed_is_read_once(runs, counted, command, tmp_path):
+    where = ("--out", tmp_path / "own.toml") if command[0] == "tune" else ()
+    opened, parsed = counted(command[0], runs[0].folder.parent, *command[1:], *where)
+    assert opened == {str(run.folder / "run.json"): 1 for run in runs}
+    assert parsed <= 2
+
+
+# Blamed rightly
+
+
+def test_a_typo_in_an_override_is_blamed_on_the_override(runs):
+    wrong = "localize.nms_tio=0.4"
+    said = call("detect", runs[0].folder, "--set", "localize.upsample=4", "--set", wrong, code=1).stderr
+    assert said.startswith(f"wtal: --set {wrong}: unknown key 'nms_tio'; did you mean 'nms_tiou'? ")
+    said = call("tune", runs[0].folder, "--set", "localize.nms_tiou=2", code=1).stderr
+    assert said.startswith("wtal: --set localize.nms_tiou=2: nms_tiou: ")
+
+
+def test_overrides_that_are_wrong_together_are_blamed_together(runs):
+    apart = ["localize.threshold_stop=20000", "localize.threshold_step=1"]
+    with pytest.raises(ConfigError, match="threshold_step"):
+        runs[0].localize(apart)
+    assert runs[0].localize(apart[1:]).threshold_step == 1.0
+
+
+def test_a_damaged_recipe_is_blamed_on_its_run(runs, tmp_path):
+    record = json.loads((runs[0].folder / "run.json").read_text())
+    record["recipe"]["localize"]["nms_tio"] = 0.4
+    write_json(tmp_path / "run.json", record)
+    with pytest.raises(ConfigError, match=r"run\.json: unknown key 'localize\.nms_tio'"):
+        Run.open(tmp_path).localize()
+
+
+# Opened
+
+
+def test_a_run_has_what_its_record_says(runs):
+    run = runs[0]
+    assert (run.ensemble, run.finished, run.tuned_with_segments) == (None, True, False)
+    assert run.classes == tuple(run.record["classes"]) == run.annotations().classes
+    assert run.store().dims == run.record["feature_dims"]
+    assert run.recipe.head_name == "basnet"
+    assert run.detections() == run.detections_file() == run.folder / "detections" / "detections.json"
+    assert run.detections_file(run.localize()) == run.detections_file()
+    assert run.localize(["localize.nms_tiou=0.4"]) == run.recipe.localize.model_copy(update={"nms_tiou": 0.4})
+    assert run.localize(["localize.preset=rskp"]) == LocalizeConfig(preset="rskp")
+
+
+def test_a_folder_with_several_seeds_is_several_runs(runs):
+    seeds = [run.folder for run in runs]
+    assert [run.folder for run in open_runs(seeds[0].parent)] == seeds
+    assert [run.folder for run in open_runs(seeds[1])] == seeds[1:]
+
+
+def test_what_is_no_run_is_refused(runs, tmp_path):
+    with pytest.raises(UsageError, match=r"is no run: it holds neither run\.json nor"):
+        open_runs(tmp_path)
+    with pytest.raises(UsageError, match="is a file"):
+        open_runs(runs[0].detections())
+    with pytest.raises(WtalError, match="cannot be read as a run"):
+        Run.open(tmp_path)
+    write_json(tmp_path / "run.json", {"recipe": {}})
+    with pytest.raises(WtalError, match="it lacks annotations, classes"):
+        Run.open(tmp_path)
+    with pytest.raises(UsageError, match=r"no such detections yet; run: wtal detect .* --streams rgb"):
+        runs[0].detections(streams="rgb")
+
+
+# Printed
+
+
+def test_show_prints_what_differs_from_the_defaults(runs):
+    lines = call("show", runs[0].folder).stdout.splitlines()
+    assert "train      steps: 4, batch_size: 4" in lines
+    assert "localize   activation: softmax, threshold_step: 0.1" in lines
+    (seed,) = json.loads(call("show", runs[0].folder, "--json").stdout)["seeds"]
+    assert seed["recipe"] == runs[0].record["recipe"]
+
+
+def test_the_average_over_all_thresholds_is_printed_once(runs):
+    folder = runs[0].folder
+    lines = call("evaluate", folder, "--subset", "training").stdout.splitlines()
+    assert [line.rpartition(" ")[0] for line in lines if line.startswith("average")] == [
+        "average 0.1:0.5",
+        "average 0.3:0.7",
+        "average 0.1:0.7",
+        "average 0.1:0.9",
+    ]
+    judged = json.loads(call("evaluate", folder, "--subset", "training", "--json").stdout)
+    assert lines[-1] == f"average 0.1:0.9 {100 * judged['average']:.2f}"
+    few = call("evaluate", folder, "--subset", "training", "--tiou", "0.5,0.7").stdout.splitlines()
+    assert [line.rpartition(" ")[0] for line in few if line.startswith("average")] == ["average"]
+    row, top = call("evaluate", folder, "--subset", "training", "--format", "csv").stdout.splitlines()[:2]
+    assert float(dict(zip(row.split(","), top.split(","), strict=True))["average 0.1:0.9"]) == judged["average"]

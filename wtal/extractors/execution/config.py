@@ -1,0 +1,56 @@
+"""Settings of extraction; apart from the extractor, so that help texts need no torch."""
+
+from fractions import Fraction
+from typing import Literal
+
+from pydantic import ConfigDict, Field
+
+from wtal.config import Config
+from wtal.data.grid import TailPolicy
+from wtal.errors import ConfigError
+
+
+class ExtractConfig(Config):
+    """How snippets become features."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    backbone: str = "motion"
+    """A backbone of `wtal list backbones`."""
+    streams: tuple[str, ...] = ()
+    """rgb, flow; empty takes all that the backbone has."""
+    flow: str = ""
+    """An optical flow method of `wtal list flows`; empty takes the backbone's own."""
+    reader: str = "auto"
+    """A reader of `wtal list readers`, or auto."""
+    fps: str = "25"
+    """Frames per second that videos are resampled to, as a number or a fraction."""
+    stride: int = Field(0, ge=0)
+    """Frames from one snippet to the next; 0 takes the backbone's own."""
+    tail: TailPolicy = "pad"
+    """Frames after the last full snippet: filled up with the last frame, or dropped as the papers do."""
+    runtime: Literal["torch", "openvino"] = "torch"
+    """What runs a network; openvino is the quicker on a CPU, and an extra."""
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Precision of a network's arithmetic, by torch; stored features have `dtype`."""
+    crops: Literal[1, 10] = 1
+    """Pictures cut out of a frame: the centre, or ten whose features are averaged."""
+    dtype: Literal["float32", "float16"] = "float32"
+    """Data type of the stored features."""
+
+    @property
+    def rate(self) -> Fraction:
+        """`fps` as a number.
+
+        Raises:
+            ConfigError: when it is not a positive number or fraction.
+        """
+        try:
+            rate = Fraction(self.fps)
+        except (ValueError, ZeroDivisionError):
+            rate = Fraction(0)
+        if rate <= 0:
+            raise ConfigError(
+                f"extract.fps is a positive number or fraction such as 25 or 30000/1001, got {self.fps!r}"
+            )
+        return rate

@@ -1,0 +1,209 @@
+"""From a video file to features: decode and scale | colour | flow | backbones, all at work at the same time.
+
+A video in flight is one call of `ExtractionLine.run` in a thread of its own. Its frames come from a reader process;
+flow engines and backbones are stages, which all videos in flight share. Every step waits for the one after it, so
+memory does not grow with a video's length: flow may be some chunks of frames behind the reader, a backbone a few clips
+behind flow.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from wtal.errors import VideoError
+from wtal.extractors.decoding.isolated import IsolatedVideo, ReaderPool
+from wtal.extractors.decoding.reader import ReaderFailed, VideoInfo, VideoSummary
+from wtal.extractors.decoding.reader_choice import REFERENCE
+from wtal.extractors.execution.extractor import FLOW, Extracted, Extractor
+from wtal.extractors.execution.jobs import FlowJob, StreamJob
+from wtal.extractors.execution.stage_times import Spent, TimeTable
+from wtal.extractors.execution.video_pass import FrameSink, StreamFeatures, VideoFlow
+from wtal.extractors.execution.worker_stage import Crew, Stage
+from wtal.heap import Trimmer
+
+DECODE, FLOWS = "decode and size", "flow"
+
+
+class ExtractionLine(AbstractContextManager["ExtractionLine"]):
+    """Extractors with their stages and reader processes, kept over many videos, until it is closed.
+
+    `run` may be called from several threads at once, one video each. `times` says what every stage did.
+    """
+
+    def __init__(self, extractors: Sequence[Extractor]) -> None:
+        self.extractors = list(extractors)
+        self.times = TimeTable()
+        self._readers = ReaderPool()
+        self._trim = Trimmer()
+        self._jobs = [extractor.jobs() for extractor in extractors]
+        self._flow_jobs = [extractor.flow_job() for extractor in extractors]
+        flow_jobs = {job.key: job for job in self._flow_jobs if job}
+        with ExitStack() as opened:
+            opened.enter_context(_restored_threads())
+            # Pairs and clips already run side by side; within one of them OpenCV takes no second core.
+            cv2.setNumThreads(1)
+            self._cores = opened.enter_context(Crew(self.extractors[0].threads))
+            self._flows = {key: opened.enter_context(self._flow_stage(job)) for key, job in flow_jobs.items()}
+            self._backbones = {
+                (number, stream): opened.enter_context(self._backbone_stage(job))
+                for number, jobs in enumerate(self._jobs)
+                for stream, job in jobs.items()
+            }
+            self._stages = opened.pop_all()
+
+    def run(self, path: Path, numbers: Sequence[int] = ()) -> list[Extracted | VideoError]:
+        """Extract features of one file with the extractors of these numbers (none: all), which see the same frames.
+
+        An error in place of features concerns that extractor alone. Where `auto` chose a reader that then fails, the
+        file is read again from its start by the reference, and `info` says so: no video mixes two readers.
+
+        Raises:
+            VideoError: when the file cannot be read, its reader hangs or dies, or an engine or a network fails.
+            CancelledError: when the line is closed meanwhile.
+        """
+        numbers = list(numbers) or list(range(len(self.extractors)))
+        try:
+            return self._extract(path, numbers, self.extractors[numbers[0]].source.reader, None)
+        except ReaderFailed as error:
+            return self._extract(path, numbers, REFERENCE, str(error))
+        except (RuntimeError, ValueError, MemoryError, cv2.error) as error:
+            raise VideoError(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}") from error
+
+    def rehearse(self, path: Path, count: int) -> None:
+        """Extract from the first `count` frames of a file with all extractors, to time the stages.
+
+        Raises:
+            VideoError: when the file cannot be read so far.
+        """
+        source = self.extractors[0].source
+        with self._readers.borrow() as process, source.open(process, path, source.reader, None) as video:
+            self._features(range(len(self.extractors)), _first(self._frames(video), count))
+
+    def headers(self, path: Path) -> VideoInfo:
+        """Read the headers of a file, without decoding it.
+
+        Raises:
+            VideoError: when the file cannot be opened.
+        """
+        with self._readers.borrow() as process:
+            return process.headers(path, self.extractors[0].source.time_limit)
+
+    def groups(self, numbers: Sequence[int]) -> list[list[int]]:
+        """Group numbers of extractors: those that see the same frames share a pass."""
+        sources = dict.fromkeys(self.extractors[number].source for number in numbers)
+        return [[number for number in numbers if self.extractors[number].source == source] for source in sources]
+
+    def close(self) -> None:
+        """Stop the videos in flight, and end all reader processes."""
+        self._readers.close()
+        self._stages.close()
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def _extract(
+        self, path: Path, numbers: Sequence[int], reader: str, why: str | None
+    ) -> list[Extracted | VideoError]:
+        source = self.extractors[numbers[0]].source
+        with self._readers.borrow() as process, source.open(process, path, reader, why) as video:
+            features = self._features(numbers, self._frames(video))
+            summary = video.summary
+        return [
+            _assembled(self.extractors[number], streams, summary)
+            for number, streams in zip(numbers, features, strict=True)
+        ]
+
+    def _frames(self, video: IsolatedVideo) -> Iterator[NDArray[np.uint8]]:
+        """Chunks of frames (n, H, W, 3), their decoding entered into the timing table."""
+        reported = 0.0
+        for frames in video:
+            self.times.add(DECODE, Spent(video.seconds - reported, len(frames), "frames"))
+            reported = video.seconds
+            self._trim()
+            yield frames
+
+    def _features(self, numbers: Sequence[int], chunks: Iterable[NDArray[np.uint8]]) -> list[dict[str, NDArray[Any]]]:
+        """Chunks of frames (n, H, W, 3) -> {stream: (T, D)} of each extractor."""
+        features = {
+            number: {
+                stream: StreamFeatures(self._backbones[number, stream], job)
+                for stream, job in self._jobs[number].items()
+            }
+            for number in numbers
+        }
+        flow_streams: dict[str, list[StreamFeatures]] = {}
+        for number in numbers:
+            if job := self._flow_jobs[number]:
+                flow_streams.setdefault(job.key, []).append(features[number][FLOW])
+        sinks: list[FrameSink] = [
+            VideoFlow(self._flows[key], self.times, streams, self._readers.in_use)
+            for key, streams in flow_streams.items()
+        ]
+        sinks += [streams[name] for streams in features.values() for name in streams if name != FLOW]
+        for frames in chunks:
+            for sink in sinks:
+                sink.push(frames)
+        for sink in sinks:
+            sink.end()
+        return [{name: stream.result() for name, stream in features[number].items()} for number in numbers]
+
+    def _flow_stage(self, job: FlowJob) -> Stage:
+        if job.joined:
+            begin = partial(_set_torch_threads, job.threads)
+            return Stage(FLOWS, "pairs", job.engines(), self.times, joined=job.joined, begin=begin)
+        return Stage(FLOWS, "pairs", job.engines(), self.times, crew=self._cores)
+
+    def _backbone_stage(self, job: StreamJob) -> Stage:
+        return Stage(
+            job.stage,
+            "snippets",
+            job.workers,
+            self.times,
+            joined=job.joined,
+            waiting=job.waiting,
+            crew=None if job.joined else self._cores,
+            needs=job.threads,
+            begin=partial(_set_torch_threads, job.threads),
+        )
+
+
+@contextmanager
+def _restored_threads() -> Iterator[None]:
+    """Restore the numbers of threads of torch and OpenCV after the block."""
+    before = torch.get_num_threads(), cv2.getNumThreads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        cv2.setNumThreads(before[1])
+
+
+def _set_torch_threads(count: int) -> None:
+    """Set torch's threads for this thread; one that has not asked before takes the number that any thread set last."""
+    torch.get_num_threads()
+    torch.set_num_threads(count)
+
+
+def _first(chunks: Iterable[NDArray[np.uint8]], count: int) -> Iterator[NDArray[np.uint8]]:
+    """Chunks (n, H, W, 3), truncated to `count` frames in total."""
+    for chunk in chunks:
+        yield chunk[:count]
+        count -= len(chunk)
+        if count <= 0:
+            return
+
+
+def _assembled(
+    extractor: Extractor, features: dict[str, NDArray[Any]], summary: VideoSummary
+) -> Extracted | VideoError:
+    try:
+        return extractor.assemble(features, summary)
+    except VideoError as error:
+        return error

@@ -1,0 +1,138 @@
+"""The folder of a model of the transformers library: found or fetched, and read without running code of its own."""
+
+import contextlib
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wtal.errors import WeightsError, require
+from wtal.extractors.torchvision_guard import EXTRA
+from wtal.extractors.weights.checkpoint import State, read_checkpoint
+
+CONFIG = "config.json"
+_SETTINGS = ("video_preprocessor_config.json", "preprocessor_config.json")
+_NESTED_SETTINGS = "processor_config.json"
+_TENSORS, _SHARDS = "model.safetensors", "model.safetensors.index.json"
+_FILES = [CONFIG, _NESTED_SETTINGS, *_SETTINGS]
+_HUB_NAME = re.compile(r"\w[\w.-]*(/[\w.-]+)?")
+_DESCRIPTIONS = (
+    "architectures",
+    "dtype",
+    "id2label",
+    "label2id",
+    "torch_dtype",
+    "transformers_version",
+    "problem_type",
+)
+"""Entries of a configuration that change no feature, beside those that begin with an underscore."""
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """Where `config.json`, the preprocessor's file and the safetensors of a model lie."""
+
+    path: Path
+
+    @classmethod
+    def find(cls, name: str, with_tensors: bool) -> "ModelFolder":
+        """Return `name` itself, or the hub's cache of it, into which missing files are downloaded.
+
+        Raises:
+            WeightsError: when there is no such folder and the files cannot be downloaded.
+        """
+        if (path := Path(name).expanduser()).is_dir():
+            return cls(path)
+        if not _HUB_NAME.fullmatch(name):
+            raise WeightsError(f"hf:{name} is no folder and no name of a model on huggingface.co")
+        hub: Any = require("huggingface_hub", EXTRA)
+        files = [*_FILES, "model*.safetensors", _SHARDS] if with_tensors else _FILES
+        with contextlib.suppress(OSError, ValueError):
+            cached = cls(Path(hub.snapshot_download(name, allow_patterns=files, local_files_only=True)))
+            if cached.has_settings and (not with_tensors or cached.has_tensors):
+                return cached
+        try:
+            return cls(Path(hub.snapshot_download(name, allow_patterns=files)))
+        except Exception as error:
+            raise WeightsError(
+                f"hf:{name} is no folder, not in the cache {hub.constants.HF_HUB_CACHE} and cannot be downloaded "
+                f"({first_line(error)}); take {CONFIG}, the preprocessor's json and {_TENSORS} (or its shards and "
+                f"their index) from https://huggingface.co/{name}/tree/main, put them into one folder and say hf:FOLDER"
+            ) from error
+
+    @property
+    def has_settings(self) -> bool:
+        """True where the configuration is there, and a file that may be the preprocessor's."""
+        return (self.path / CONFIG).exists() and any((self.path / n).exists() for n in (_NESTED_SETTINGS, *_SETTINGS))
+
+    @property
+    def has_tensors(self) -> bool:
+        """True where the safetensors are there, whole or in all their shards."""
+        if (self.path / _TENSORS).exists():
+            return True
+        return (self.path / _SHARDS).exists() and all((self.path / name).exists() for name in self._shards())
+
+    def config_digest(self) -> str:
+        """Return the hex SHA-256 of all in the configuration that can change a feature."""
+        config = _read_json(self.path / CONFIG)
+        entries = {key: value for key, value in config.items() if key not in _DESCRIPTIONS and not key.startswith("_")}
+        return hashlib.sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()
+
+    def preprocessor(self) -> tuple[Path, dict[str, Any]]:
+        """Return the preprocessor's file and what it says; the later layouts of transformers come first.
+
+        Raises:
+            WeightsError: when there is none, or it cannot be read.
+        """
+        nested = self.path / _NESTED_SETTINGS
+        if nested.exists() and isinstance(settings := _read_json(nested).get("video_processor"), dict):
+            return nested, settings
+        for name in _SETTINGS:
+            if (path := self.path / name).exists():
+                return path, _read_json(path)
+        raise WeightsError(
+            f"{self.path} has neither {' nor '.join(_SETTINGS)}, wanted the size and values that the model was trained "
+            "with"
+        )
+
+    def tensors(self) -> State:
+        """Return the tensors of the safetensors.
+
+        Raises:
+            WeightsError: when there are none, or a shard is missing.
+        """
+        if (self.path / _TENSORS).exists():
+            return read_checkpoint(self.path / _TENSORS)
+        if not (self.path / _SHARDS).exists():
+            raise WeightsError(
+                f"{self.path} has no {_TENSORS}; of another file give the path as weights: its tensors alone are read, "
+                "and what would run code is refused"
+            )
+        state: State = {}
+        for name in self._shards():
+            state.update(read_checkpoint(self.path / name))
+        return state
+
+    def _shards(self) -> list[str]:
+        """Return the names of the files that the index lists."""
+        shards = _read_json(self.path / _SHARDS).get("weight_map")
+        if not isinstance(shards, dict) or not all(isinstance(name, str) for name in shards.values()):
+            raise WeightsError(f"{self.path / _SHARDS} has no weight_map from keys to files")
+        return sorted(set(shards.values()))
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's message, or its type where it has none."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{path} cannot be read: {first_line(error)}") from None
+    if not isinstance(content, dict):
+        raise WeightsError(f"{path} holds a {type(content).__name__}, wanted a mapping")
+    return content

@@ -1,0 +1,151 @@
+"""A run's class activations: computed by its head once, stored in its folder, read back for localization."""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wtal.config import digest
+from wtal.data.grid import SnippetGrid
+from wtal.data.locks import locked
+from wtal.data.store import FeatureStore, VideoFeatures
+from wtal.data.store.writer import StoreWriter
+from wtal.models.localization.signals import Activations
+from wtal.pipeline.ensemble_run import open_means
+from wtal.pipeline.progress import Reporter
+from wtal.pipeline.recipe import training_identity
+from wtal.pipeline.runs import Run
+from wtal.pipeline.train import make_head
+
+if TYPE_CHECKING:
+    from wtal.models.training.checkpoint import Trained
+
+Scores = NDArray[np.float32]
+
+
+def activations_of(
+    run: Run,
+    store: FeatureStore,
+    keys: Sequence[str],
+    device: str,
+    reporter: Reporter,
+    stage: int | None = None,
+) -> FeatureStore:
+    """Return the run's activations, computing those of `keys` that are missing. A second process waits for the first.
+
+    Where none is missing nothing is written, so that a read-only run does.
+    """
+    if run.ensemble:
+        return open_means(run)
+    learned = {key: run.record[key] for key in ("seed", "features", "classes")}
+    learned["recipe"] = training_identity(run.record["recipe"])
+    target = run.activations_folder(stage)
+    identity: dict[str, Any] = {"run": digest(learned, 16), **({} if stage is None else {"stage": stage})}
+    complete = _complete(target, identity, store, keys)
+    if complete is not None:
+        return complete
+    with locked(run.folder / ".lock"):
+        writer = StoreWriter.open(target, identity)
+        if any(writer.fingerprint(key) not in (None, store.fingerprint(key)) for key in keys):
+            reporter.say(f"{store.path} was extracted anew from other files; activations are made anew")
+            shutil.rmtree(target)
+            writer = StoreWriter.open(target, identity)
+        missing = [key for key in keys if not writer.done(key) and store.grid(key).num_snippets > 0]
+        if missing:
+            _activate(writer, run, store, missing, device, reporter, stage)
+        return writer.publish()
+
+
+def _complete(
+    target: Path, identity: Mapping[str, Any], store: FeatureStore, keys: Sequence[str]
+) -> FeatureStore | None:
+    """Return the published activations of all of `keys`; None where any is missing, or of another file."""
+    if not (target / "index.json").is_file():
+        return None
+    stored = FeatureStore.open(target)
+    present = all(
+        stored.fingerprint(key) == store.fingerprint(key) if key in stored else store.grid(key).num_snippets == 0
+        for key in keys
+    )
+    return stored if present and stored.identity == identity else None
+
+
+def _activate(
+    writer: StoreWriter,
+    run: Run,
+    store: FeatureStore,
+    keys: Sequence[str],
+    device: str,
+    reporter: Reporter,
+    stage: int | None,
+) -> None:
+    """Run the trained head over `keys` of the store."""
+    from wtal.models.inference import activate
+
+    trained = trained_head(run, stage)
+    trained.head.to(device)
+    with reporter.task("detect", len(keys), "video") as task:
+        for key in keys:
+            activations = activate(trained.head, trained.scaler, store[key], device)
+            writer.write(key, store.grid(key), _arrays(activations), _scores(activations), store.fingerprint(key))
+            task.advance()
+
+
+def trained_head(run: Run, stage: int | None = None) -> "Trained":
+    """Load a run's head with the parameters that it ended with, or had at the end of a stage of training.
+
+    Raises:
+        WtalError: when the run is not finished.
+        UsageError: when it has kept no such stage.
+    """
+    from wtal.models.training.checkpoint import load_stage, load_trained
+
+    head = make_head(run.recipe, len(run.classes), run.record["feature_dims"])
+    return load_trained(head, run.folder) if stage is None else load_stage(head, run.folder, stage)
+
+
+def read_activations(
+    video: VideoFeatures, classes: Sequence[str], names: frozenset[str] | None = None
+) -> tuple[Activations, SnippetGrid]:
+    """Return a video's stored activations, those of each stream included, and the video's clock.
+
+    With `names`, the scores of all other classes are zero.
+    """
+
+    def of_stream(suffix: str, scores: Sequence[float]) -> Activations:
+        attention = video.streams.get(f"attention{suffix}")
+        return Activations(
+            video.streams[f"cas{suffix}"],
+            None if attention is None else attention[:, 0],
+            _narrow(np.array(scores, dtype=np.float32), classes, names),
+        )
+
+    alone = {name: of_stream(f"_{name}", scores) for name, scores in video.info.get("stream_scores", {}).items()}
+    return replace(of_stream("", video.info["video_scores"]), streams=alone), video.grid
+
+
+def _arrays(activations: Activations, suffix: str = "") -> dict[str, NDArray[np.float32]]:
+    """Return activations as streams of a store: cas and attention, and cas_rgb, attention_rgb, ... of each stream."""
+    arrays = {f"cas{suffix}": activations.cas}
+    if activations.attention is not None:
+        arrays[f"attention{suffix}"] = activations.attention[:, None]
+    for name, alone in activations.streams.items():
+        arrays |= _arrays(alone, f"_{name}")
+    return arrays
+
+
+def _scores(activations: Activations) -> dict[str, Any]:
+    alone = {name: stream.video_scores.tolist() for name, stream in activations.streams.items()}
+    return {"video_scores": activations.video_scores.tolist(), **({"stream_scores": alone} if alone else {})}
+
+
+def _narrow(scores: Scores, classes: Sequence[str], names: frozenset[str] | None) -> Scores:
+    """Return video scores with the classes that a video is known not to show set to zero."""
+    if names is None:
+        return scores
+    shown = np.array([name in names for name in classes])
+    return np.where(shown, np.maximum(scores, np.finfo(np.float32).tiny), np.float32(0))

@@ -1,0 +1,142 @@
+"""Processes that take videos: joblib's on this machine, or those of a dask or ray cluster that exists."""
+
+import functools
+import os
+import socket
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import BrokenExecutor, Future
+from contextlib import AbstractContextManager, ExitStack, contextmanager, redirect_stdout
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from wtal.errors import WtalError, require
+from wtal.pipeline.extraction import worker
+from wtal.pipeline.extraction.machine import Engine, Machine
+from wtal.pipeline.extraction.worker import Outcome
+
+_IDLE_SECONDS = 10
+"""A worker process ends after this long without work: also when its parent was killed."""
+_REACH_SECONDS = 10
+_LIBRARIES = ("OMP", "OPENBLAS", "MKL", "BLIS", "NUMBA", "NUMEXPR")
+"""Libraries that read their number of threads from the environment once, when a process starts."""
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Worker processes, `share` of them on a machine; `submit` takes the arguments of `extract_in_worker`.
+
+    They take `together` videos at a time. An error of a class in `killed` means that the video's process died.
+    """
+
+    share: int
+    together: int
+    submit: Callable[..., Future[Outcome]]
+    killed: tuple[type[Exception], ...]
+
+
+def start_pool(machine: Machine, videos: int) -> AbstractContextManager[Pool]:
+    """Start processes for so many videos, or reach those of the cluster, for a `with` block.
+
+    Raises:
+        WtalError: on entering, when the cluster cannot be reached.
+    """
+    return _STARTERS[machine.engine](machine, videos)
+
+
+class _Processes:
+    """joblib's processes on this machine. When one is killed all end, and new ones take the videos to come."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._executor = self._start()
+
+    def submit(self, *arguments: Any) -> Future[Outcome]:
+        """Hand a video to a process that is free."""
+        try:
+            future: Future[Outcome] = self._executor.submit(worker.extract_in_worker, *arguments)
+        except BrokenExecutor:
+            self._executor = self._start()
+            future = self._executor.submit(worker.extract_in_worker, *arguments)
+        return future
+
+    def close(self, kill: bool) -> None:
+        """End the processes; with `kill` in the middle of their work."""
+        self._executor.shutdown(wait=True, kill_workers=kill)
+
+    def _start(self) -> Any:
+        import joblib
+        from joblib.externals.loky import ProcessPoolExecutor
+
+        threads = str(max(1, joblib.cpu_count() // self._count))
+        limits = {f"{name}_NUM_THREADS": os.environ.get(f"{name}_NUM_THREADS", threads) for name in _LIBRARIES}
+        return ProcessPoolExecutor(self._count, timeout=_IDLE_SECONDS, env=limits)
+
+
+@contextmanager
+def _loky(machine: Machine, videos: int) -> Iterator[Pool]:
+    jobs = min(machine.jobs, videos)
+    processes, finished = _Processes(jobs), False
+    try:
+        yield Pool(jobs, jobs, processes.submit, (BrokenExecutor,))
+        finished = True
+    finally:
+        processes.close(kill=not finished)
+
+
+@contextmanager
+def _dask(machine: Machine, videos: int) -> Iterator[Pool]:
+    distributed = require("distributed", "dask")
+    try:
+        client = distributed.Client(machine.cluster, timeout=_REACH_SECONDS, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise WtalError(f"no dask scheduler answers at {machine.cluster}: {error}") from None
+    with client:
+        workers: dict[str, Any] = client.scheduler_info(n_workers=-1)["workers"]
+        if not workers:
+            raise WtalError(f"the dask cluster at {machine.cluster} has no workers; start some")
+        processes = Counter(process["host"] for process in workers.values())
+        together = sum(process["nthreads"] for process in workers.values())
+        submit = functools.partial(client.get_executor(pure=False).submit, worker.extract_in_worker)
+        yield Pool(max(processes.values()), together, submit, (distributed.KilledWorker,))
+
+
+@contextmanager
+def _ray(machine: Machine, videos: int) -> Iterator[Pool]:
+    ray = require("ray", "ray")
+    killed = (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError, ray.exceptions.NodeDiedError)
+    started_here = not ray.is_initialized()
+    # Until it is shut down, ray may report workers that died at any moment: on stdout, where only results belong.
+    with redirect_stdout(sys.stderr), ExitStack() as cleanup:
+        try:
+            _require_listener(machine.cluster)
+            ray.init(address=machine.cluster, ignore_reinit_error=True, log_to_driver=False)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise WtalError(f"no ray cluster answers at {machine.cluster}: {error}") from None
+        if started_here:
+            cleanup.callback(ray.shutdown)
+        nodes = max(1, sum(node["Alive"] for node in ray.nodes()))
+        jobs = machine.jobs if machine.jobs > 1 else max(1, int(ray.cluster_resources().get("CPU", 1)))
+        task = ray.remote(max_retries=0)(worker.extract_in_worker)
+        yield Pool(-(-jobs // nodes), jobs, lambda *arguments: task.remote(*arguments).future(), killed)
+
+
+def _require_listener(address: str) -> None:
+    """Return when somebody listens at HOST:PORT or ray://HOST:PORT, or the address is a word of ray's such as auto.
+
+    Raises:
+        OSError: when nobody listens; ray itself would try for minutes.
+        ValueError: when the part after the colon is not a port.
+    """
+    url = urlsplit(address if "://" in address else f"//{address}")
+    if url.hostname and url.port:
+        socket.create_connection((url.hostname, url.port), _REACH_SECONDS).close()
+
+
+_STARTERS: dict[Engine, Callable[[Machine, int], AbstractContextManager[Pool]]] = {
+    "loky": _loky,
+    "dask": _dask,
+    "ray": _ray,
+}

@@ -1,0 +1,49 @@
+"""How the work of extraction is spread: videos in flight, processes, devices, a cluster."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from wtal.errors import UsageError
+from wtal.extractors.decoding.reader import TIME_LIMIT
+
+Engine = Literal["loky", "dask", "ray"]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """How the work is spread.
+
+    `device` is one of torch's, or several with commas between them; `time_limit` is how many seconds a reader may
+    take for its next frame; `decoders` is the number of videos in flight in this process (0: one, with a GPU half as
+    many as cores). `jobs` processes share the videos: this one alone, or several of joblib's `engine`, each with one
+    video in flight; dask and ray run on the cluster at the address `cluster`, dask on all of its workers, ray too
+    where `jobs` is 1.
+
+    Raises:
+        UsageError: when options do not go together, so that one of them would have no effect.
+    """
+
+    jobs: int = 1
+    device: str = "cpu"
+    time_limit: float = TIME_LIMIT
+    decoders: int = 0
+    engine: Engine = "loky"
+    cluster: str = ""
+
+    def __post_init__(self) -> None:
+        if self.cluster and self.engine == "loky":
+            raise UsageError("--cluster is an address for --engine dask or ray; name one of them")
+        if self.engine != "loky" and not self.cluster:
+            address = "its scheduler's address" if self.engine == "dask" else "its address, or auto,"
+            raise UsageError(f"--engine {self.engine} runs on a cluster that exists: give {address} by --cluster")
+        if self.engine == "dask" and self.jobs > 1:
+            raise UsageError("--engine dask uses all workers of its cluster; leave --jobs out")
+        if self.decoders and (self.jobs > 1 or self.engine != "loky"):
+            raise UsageError("--decoders is for one process; with --jobs or a cluster each has one video in flight")
+
+    @property
+    def in_flight(self) -> int:
+        """Number of videos in flight in this process."""
+        import joblib
+
+        return self.decoders or (1 if self.device == "cpu" else max(2, int(joblib.cpu_count()) // 2))

@@ -1,0 +1,99 @@
+"""Questions to the judge, and the detection files that answer them: those of a run's seeds, or a file by itself."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wtal.data.detections import read_made
+from wtal.errors import UsageError
+from wtal.pipeline.recipe import EvaluateConfig
+from wtal.pipeline.runs import Run, open_runs
+
+
+@dataclass(frozen=True)
+class Question:
+    """Settings of the judge; None takes the run's own, or for a file the default."""
+
+    annotations: Path | None = None
+    subset: str | None = None
+    tious: str | None = None
+    protocol: str | None = None
+    ambiguous: Path | None = None
+    streams: str | None = None
+    stage: int | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """A detection file, the rules of the run that it is of, and what the run or the file states of itself."""
+
+    name: str
+    file: Path
+    run: Run | None
+    annotations: Path
+    subset: str
+    tious: str
+    stamps: Mapping[str, Any]
+
+    @property
+    def tuned(self) -> bool:
+        """True where annotated times took part in training or in the settings."""
+        return self.stamps.get("tuned_with_segments") is True
+
+    @property
+    def random(self) -> tuple[str, ...]:
+        """Streams of features whose weights were random."""
+        weights = self.stamps.get("weights")
+        named = weights.items() if isinstance(weights, dict) else ()
+        return tuple(stream for stream, weight in named if str(weight).startswith("random"))
+
+
+def sources(path: Path, question: Question) -> list[Source]:
+    """Return the detection files of a run, one per seed, or the file itself.
+
+    Raises:
+        UsageError: when there is nothing, or when a file comes without annotations or with a run's options.
+    """
+    if not path.exists():
+        raise UsageError(f"there is nothing at {path}; name a run's folder or a detection file")
+    if path.is_dir():
+        return [source_of(run, question) for run in open_runs(path)]
+    if question.streams is not None or question.stage is not None:
+        raise UsageError(f"--streams and --stage are of a run's folder, {path} is a file")
+    if question.annotations is None:
+        raise UsageError(f"--annotations is needed to judge the file {path}")
+    rules = EvaluateConfig()
+    subset = question.subset or rules.test_subset
+    return [Source(path.name, path, None, question.annotations, subset, rules.tiou, read_made(path))]
+
+
+def only_source(path: Path, question: Question) -> Source:
+    """Return the one detection file of a run with one seed, or the file itself.
+
+    Raises:
+        UsageError: as `sources`, or when the run has several seeds.
+    """
+    several = sources(path, question)
+    if len(several) > 1:
+        raise UsageError(f"{path} has {len(several)} seeds; name one of them, such as {path / 'seed-0'}")
+    return several[0]
+
+
+def source_of(run: Run, question: Question, file: Path | None = None) -> Source:
+    """Return the run's own detections, or other ones in `file`, with the run's rules.
+
+    Raises:
+        UsageError: when the run has no detections yet.
+        WtalError: when its annotations have gone and no others are named.
+    """
+    rules = run.recipe.evaluate
+    return Source(
+        f"seed {run.folder.name.removeprefix('seed-')}",
+        file or run.detections(question.streams, question.stage),
+        run,
+        question.annotations or run.annotations_file(),
+        question.subset or rules.test_subset,
+        rules.tiou,
+        run.stamps,
+    )
