@@ -175,7 +175,8 @@ def _aucs(parts: Sequence[Part], counts: Sequence[Floats]) -> Floats:
 def _ranks(scores: Floats) -> Floats:
     """Ascending ranks from 1; equal scores share their mean."""
     _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    return (np.cumsum(counts) - (counts - 1) / 2)[inverse]
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
+    return np.asarray(ranks, np.float64)
 
 
 def _aps(parts: Sequence[Part], counts: Sequence[Floats]) -> Floats:
