@@ -16,7 +16,7 @@ from wtal.commands._console import (
 )
 from wtal.errors import UsageError
 from wtal.pipeline.recipe import DEFAULT_RECIPE, load_recipe
-from wtal.pipeline.train import TrainInputs, resolve_early, train
+from wtal.pipeline.train import TrainInputs, obstacles, resolve_early, train
 from wtal.pipeline.workspace import Workspace
 
 
@@ -52,7 +52,10 @@ def command(
         return
     root = Workspace(workspace)
     inputs = TrainInputs(store or root.only_store(), annotations or root.only_annotations())
-    runs = train(inputs, resolved, parse_seeds(seeds), root, pick_device(device), ConsoleReporter())
+    reporter = ConsoleReporter()
+    for line in obstacles(inputs, resolved):
+        reporter.say(f"labels: {line}")
+    runs = train(inputs, resolved, parse_seeds(seeds), root, pick_device(device), reporter)
     folders = [str(run.folder) for run in runs]
     if as_json:
         print_json({"runs": folders})

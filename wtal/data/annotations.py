@@ -73,7 +73,8 @@ def _entry(video: VideoRecord) -> dict[str, Any]:
     whole = [{"label": label} for label in video.labels if label not in shown]
     duration = {} if video.duration is None else {"duration": video.duration}
     unsure = {"ambiguous": [[r.start, r.end] for r in video.ambiguous]} if video.ambiguous else {}
-    return {"subset": video.subset, **duration, "annotations": segments + whole, **unsure}
+    absent = {"absent": list(video.absent)} if video.absent else {}
+    return {"subset": video.subset, **duration, "annotations": segments + whole, **unsure, **absent}
 
 
 def _looks(path: Path) -> str:

@@ -54,6 +54,7 @@ class _Video:
     labels: set[str] = field(default_factory=set)
     annotations: list[Annotation] = field(default_factory=list)
     ambiguous: list[Segment] = field(default_factory=list)
+    absent: set[str] = field(default_factory=set)
 
 
 class DatasetBuilder:
@@ -94,6 +95,10 @@ class DatasetBuilder:
         if self._classes is not None and label not in self._classes:
             self.note("labels that the file's class list lacks, taken as further classes", f"{label!r} in {video_id}")
 
+    def add_absent(self, video_id: str, label: str) -> None:
+        """Say that a video that was added does not show `label`; without labels nothing is known of other classes."""
+        self._videos[video_id].absent.add(label)
+
     def add_segment(self, video_id: str, label: str, start: float, end: float) -> None:
         """Say that a video that was added shows `label` from `start` to `end` (seconds)."""
         self.add_label(video_id, label)
@@ -112,8 +117,12 @@ class DatasetBuilder:
             self.note("ambiguous ranges without finite start <= end, left out", video_id)
 
     def build(self) -> Dataset:
-        """The dataset, its videos in the order in which they were added."""
-        labels = {label for video in self._videos.values() for label in video.labels}
+        """Build the dataset, its videos in the order in which they were added.
+
+        Raises:
+            FormatError: when a video both shows and does not show a class.
+        """
+        labels = {label for video in self._videos.values() for label in video.labels | video.absent}
         classes = tuple(self._classes if self._classes is not None else sorted(labels))
         classes += tuple(sorted(labels.difference(classes)))
         for video_id, video in self._videos.items():
@@ -130,11 +139,14 @@ class DatasetBuilder:
                 tuple(sorted(video.labels, key=order.__getitem__)),
                 tuple(video.annotations),
                 tuple(video.ambiguous),
+                tuple(sorted(video.absent, key=order.__getitem__)),
             )
             for video_id, video in self._videos.items()
         }
 
     def _inspect(self, video_id: str, video: _Video) -> None:
+        for label in sorted(video.labels & video.absent):
+            raise FormatError(f"video {video_id!r} is said to show {label!r} and not to show it; keep one of the two")
         end = math.inf if video.duration is None else video.duration
         for annotation in video.annotations:
             if annotation.start >= end:
@@ -148,7 +160,7 @@ class DatasetBuilder:
         for _ in range(len(video.annotations) - len(set(video.annotations))):
             self.note("annotations that are there twice, kept as they are", video_id)
         if not video.labels:
-            self.note("videos without annotation", video_id)
+            self.note("videos without annotation" if not video.absent else "videos with absent classes only", video_id)
         elif not video.annotations:
             self.note("videos with labels but no segments", video_id)
 
@@ -157,8 +169,8 @@ def read_database(path: Path) -> Dataset:
     """Read the JSON layout that ActivityNet, HACS and THUMOS14 share: `database`, or its content alone.
 
     An entry has `annotations` (each a `label`, and a `segment` of two numbers or texts that spell them; without a
-    segment it is a label of the whole video), and may have `subset`, `duration` or `duration_second`, and `ambiguous`
-    (ranges of two numbers).
+    segment it is a label of the whole video), and may have `subset`, `duration` or `duration_second`, `ambiguous`
+    (ranges of two numbers), and `absent` (labels that the video is known not to show).
 
     The class list is `classes` where the file has it, else the leaves of a `taxonomy`, else all labels, sorted.
 
@@ -194,6 +206,8 @@ def _add_entry(builder: DatasetBuilder, video_id: str, entry: Any, where: str) -
         raise FormatError(f"{where}.annotations: wanted a list, got {type(annotations).__name__}")
     for i, annotation in enumerate(annotations):
         _add_annotation(builder, video_id, annotation, f"{where}.annotations[{i}]")
+    for label in _names(entry.get("absent", []), f"{where}.absent"):
+        builder.add_absent(video_id, label)
     ambiguous = entry.get("ambiguous", [])
     if not isinstance(ambiguous, list):
         raise FormatError(f"{where}.ambiguous: wanted a list, got {type(ambiguous).__name__}")

@@ -17,7 +17,11 @@ class VideoRecord:
     """One video of a dataset.
 
     `duration` is in seconds, None where the file does not say. `labels` are the classes shown, in class order;
-    they hold every class of `annotations`. `ambiguous` are the ranges in which annotators could not tell, of any class.
+    they hold every class of `annotations`. `absent` are classes that someone said are not shown, in class order.
+    `ambiguous` are the ranges in which annotators could not tell, of any class.
+
+    The labels of a video are complete: a class that is not among them does not occur. A video without labels shows no
+    class at all, a known negative; but where `absent` names some classes, of the others nothing is known.
     """
 
     id: str
@@ -26,6 +30,22 @@ class VideoRecord:
     labels: tuple[str, ...]
     annotations: tuple[Annotation, ...] = ()
     ambiguous: tuple[Segment, ...] = ()
+    absent: tuple[str, ...] = ()
+
+    def shows(self, label: str) -> bool | None:
+        """Return whether the video shows a class; None where nobody said."""
+        if self.labels or not self.absent:
+            return label in self.labels
+        return False if label in self.absent else None
+
+
+@dataclass(frozen=True)
+class LabelCount:
+    """Videos that show a class, that are known not to, and of which nobody said."""
+
+    positive: int
+    negative: int
+    unknown: int
 
 
 @dataclass(frozen=True)
@@ -59,6 +79,16 @@ class Dataset:
             chosen.update({video.id: video for video in self._select(part.strip())})
         return [chosen[key] for key in sorted(chosen)]
 
+    def label_counts(self, subset: str) -> dict[str, LabelCount]:
+        """Count the videos of a subset per class by what is known of them: class -> counts, in class order.
+
+        Raises:
+            UsageError: when no such subset exists.
+        """
+        videos = self.select(subset)
+        counts = {label: Counter(video.shows(label) for video in videos) for label in self.classes}
+        return {label: LabelCount(count[True], count[False], count[None]) for label, count in counts.items()}
+
     def _select(self, expression: str) -> list[VideoRecord]:
         name, _, fold = expression.partition("@")
         if name != "*" and name not in self.subsets:
@@ -75,6 +105,7 @@ def content_digest(dataset: Dataset, length: int = 12) -> str:
     """Hex digest of what a dataset says: classes, videos, subsets, labels, segments; not of the file that said it."""
     videos = [
         [v.id, v.duration, v.subset, list(v.labels), [[a.start, a.end, a.label] for a in v.annotations]]
+        + ([list(v.absent)] if v.absent else [])
         for v in sorted(dataset.videos.values(), key=lambda v: v.id)
     ]
     return digest([list(dataset.classes), videos], length)

@@ -13,8 +13,10 @@ from wtal.pipeline.detect import detect
 from wtal.pipeline.exchange.submit import submit
 from wtal.pipeline.extraction.extract import ExtractResult, extract
 from wtal.pipeline.extraction.machine import Machine
+from wtal.pipeline.extraction.videos import find_videos
 from wtal.pipeline.judging.evaluate import DetectionJudgement, evaluate, over_seeds
 from wtal.pipeline.judging.sources import Question, source_of
+from wtal.pipeline.label_advice import advise
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.recipe import EvaluateConfig, Recipe
 from wtal.pipeline.runs import Run
@@ -80,6 +82,9 @@ def run(
     recipe = resolve_early(recipe)
     dataset = read_annotations(annotations)
     recipe = fit_subsets(recipe, dataset, reporter)
+    at_hand = [video.id for video in find_videos(videos)]
+    for line in advise(dataset, recipe.evaluate.train_subset, at_hand):
+        reporter.say(f"labels: {line}")
     own = _copy(annotations, dataset, workspace)
     extracted = extract(videos, recipe.extract, workspace, options.weights, machine=options.machine, reporter=reporter)
     # The store may hold other collections too, and another file under the id of one that failed here.

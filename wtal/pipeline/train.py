@@ -1,11 +1,12 @@
 """Features and video-level labels -> runs, one per seed. Annotations of time stop at this door."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wtal.config import digest
 from wtal.data.annotations import read_annotations
@@ -16,6 +17,7 @@ from wtal.eval import evaluate_detections
 from wtal.eval.thresholds import parse_tious
 from wtal.models.heads import HEADS
 from wtal.models.localization.localize import localize_many
+from wtal.pipeline.label_advice import advise
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.recipe import Recipe, run_name
 from wtal.pipeline.runs import Run, is_finished
@@ -23,7 +25,7 @@ from wtal.pipeline.workspace import Workspace, relative
 
 if TYPE_CHECKING:
     from wtal.models.head import Head
-    from wtal.models.training.inputs import LabelledVideo, Scaler
+    from wtal.models.training.inputs import LabelledVideo, NegativeVideo, Scaler
 
 _SELECTION_TIOU = 0.5
 
@@ -54,11 +56,16 @@ def train(
     recipe = resolve_early(recipe)
     store, dataset = FeatureStore.open(inputs.store), read_annotations(inputs.annotations)
     keys = [key for key in store.ids if inputs.only is None or key in inputs.only]
-    videos = labelled_videos(store, dataset, recipe.evaluate.train_subset, keys, reporter)
+    videos, negatives = training_videos(store, dataset, recipe, keys, reporter)
     chosen = _selection_videos(dataset, recipe)
     if not videos:
         raise WtalError(f"no video of {recipe.evaluate.train_subset!r} has both labels and features in {inputs.store}")
-    data = _data_digest(store, dataset, keys, {video.id for video in videos} | {video.id for video in chosen})
+    data = _data_digest(
+        store,
+        dataset,
+        keys,
+        {video.id for video in videos} | {video.id for video in negatives} | {video.id for video in chosen},
+    )
     root = workspace.runs / run_name(recipe, inputs.store.name, data)
     folders = [root / f"seed-{seed}" for seed in seeds]
     for seed, folder in zip(seeds, folders, strict=True):
@@ -66,8 +73,18 @@ def train(
             reporter.say(f"{folder} is trained already")
             continue
         run = Run.write(folder, describe(inputs, store, dataset, recipe, seed, folder))
-        _train_one(run, store, dataset, videos, chosen, recipe, seed, device, reporter)
+        _train_one(run, store, dataset, videos, negatives, chosen, recipe, seed, device, reporter)
     return [Run.open(folder) for folder in folders]
+
+
+def obstacles(inputs: TrainInputs, recipe: Recipe) -> list[str]:
+    """Return a line for each reason why the labels of the training videos at hand cannot teach a class.
+
+    Raises:
+        UsageError: when the training subset does not exist.
+    """
+    keys = [key for key in FeatureStore.open(inputs.store).ids if inputs.only is None or key in inputs.only]
+    return advise(read_annotations(inputs.annotations), recipe.evaluate.train_subset, keys)
 
 
 def resolve_early(recipe: Recipe) -> Recipe:
@@ -102,28 +119,42 @@ def _data_digest(store: FeatureStore, dataset: Dataset, keys: Sequence[str], use
     return digest([content_digest(dataset), files], 12)
 
 
-def labelled_videos(
-    store: FeatureStore, dataset: Dataset, subset: str, keys: Sequence[str], reporter: Reporter = SILENT
-) -> "list[LabelledVideo]":
-    """Return the videos of a subset with labels and, among `keys` of the store, features; report what is missing."""
-    from wtal.models.training.inputs import LabelledVideo
+def training_videos(
+    store: FeatureStore, dataset: Dataset, recipe: Recipe, keys: Sequence[str], reporter: Reporter = SILENT
+) -> "tuple[list[LabelledVideo], list[NegativeVideo]]":
+    """Return the labelled videos and the negatives of the training subset that have features among `keys` of the store.
 
-    records = {video.id: video.labels for video in dataset.select(subset)}
+    Negatives are videos without labels: known to show no class, or known to lack those that `absent` names; a head with
+    `authors` trains without them, as its authors did. Reports how many videos train, and why the others do not.
+    """
+    from wtal.models.training.inputs import LabelledVideo, NegativeVideo
+
+    subset = recipe.evaluate.train_subset
+    records = {video.id: video for video in dataset.select(subset)}
     present = match_ids(records, keys)
-    usable = {name: key for name, key in present.items() if records[name] and store.grid(key).num_snippets > 0}
-    if len(usable) < len(records):
-        without = sum(1 for labels in records.values() if not labels)
+    usable = {name: key for name, key in sorted(present.items()) if store.grid(key).num_snippets > 0}
+    labelled = [
+        LabelledVideo(name, _loader(store, key), _shown(records[name], dataset.classes, True))
+        for name, key in usable.items()
+        if records[name].labels
+    ]
+    without = [name for name in usable if not records[name].labels]
+    negatives = [
+        NegativeVideo(name, _loader(store, usable[name]), _shown(records[name], dataset.classes, False))
+        for name in without
+        if recipe.train.negatives and not recipe.head_authors
+    ]
+    if len(labelled) < len(records):
         reporter.say(
-            f"{len(usable)} of {len(records)} {subset} videos train: {len(records) - len(present)} have no features, "
-            f"{without} no labels"
+            f"{len(labelled)} of {len(records)} {subset} videos train: {len(records) - len(usable)} have no features, "
+            f"{len(without)} no labels" + (f"; {len(negatives)} of these train as known negatives" if negatives else "")
         )
-    order = {name: i for i, name in enumerate(dataset.classes)}
-    videos = []
-    for name, key in sorted(usable.items()):
-        target = np.zeros(len(order), dtype=np.float32)
-        target[[order[label] for label in records[name]]] = 1.0
-        videos.append(LabelledVideo(name, _loader(store, key), target))
-    return videos
+    return labelled, negatives
+
+
+def _shown(video: VideoRecord, classes: Sequence[str], value: bool) -> NDArray[np.float32]:
+    """(C,): 1 for each class that the video is known to show, or with `value` False to lack."""
+    return np.array([video.shows(label) is value for label in classes], dtype=np.float32)
 
 
 def _loader(store: FeatureStore, key: str) -> Callable[[], dict[str, Any]]:
@@ -163,6 +194,7 @@ def describe(
         "features": store.identity,
         "feature_dims": store.dims,
         "classes": list(dataset.classes),
+        "labels": {label: asdict(count) for label, count in dataset.label_counts(recipe.evaluate.train_subset).items()},
         "tuned_with_segments": bool(recipe.evaluate.select_subset) or recipe.localize.tuned_with_segments,
     }
 
@@ -172,6 +204,7 @@ def _train_one(
     store: FeatureStore,
     dataset: Dataset,
     videos: "list[LabelledVideo]",
+    negatives: "list[NegativeVideo]",
     chosen: list[VideoRecord],
     recipe: Recipe,
     seed: int,
@@ -185,7 +218,7 @@ def _train_one(
     torch.manual_seed(seed)
     head = make_head(recipe, len(dataset.classes), store.dims)
     select = _selector(store, dataset, chosen, recipe, device) if chosen else None
-    trainer = Trainer(head, videos, recipe.train, seed, run.folder, device, select)
+    trainer = Trainer(head, videos, recipe.train, seed, run.folder, device, select, negatives)
     with reporter.task(f"train {recipe.head_name} seed {seed}", trainer.steps, "step") as task:
         done = 0
 

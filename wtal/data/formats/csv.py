@@ -1,9 +1,11 @@
-"""A table `video,label[,start,end][,subset][,duration]`, one label or one segment a row.
+"""A table `video,label[,start,end][,subset][,duration][,absent]`, one label or one segment per row.
 
-A row without `start` and `end` says that the video shows the label somewhere; a row without a label names a video that
-has none. `video` is an id, or a file name or path, whose id is the name without the ending; where files of several
-paths have one name, it is the path without the ending. The delimiter is a comma, a semicolon or a tabulator;
-the header is needed, its columns in any order. Seconds; the subset is `training` unless the column says otherwise.
+A row without `start` and `end` says that the video shows the label somewhere. A row without a label says that the video
+shows none of the classes: a known negative. `!label`, or the label in a column `absent`, says that this class does not
+occur; of a video with no other rows nothing is known of the other classes. `video` is an id, or a file name or path,
+whose id is the name without the ending; where files of several paths have one name, it is the path without the ending.
+The delimiter is a comma, a semicolon or a tabulator; the header is needed, its columns in any order. Seconds; the
+subset is `training` unless the column says otherwise.
 """
 
 from collections.abc import Iterable
@@ -16,9 +18,11 @@ from wtal.data.video_ids import is_video_name, short_ids
 from wtal.errors import FormatError
 
 DEFAULT_SUBSET = "training"
+NOT = "!"
+"""Stands before a label that the video does not show."""
 
 _NEEDED = ("video", "label")
-_OPTIONAL = ("start", "end", "subset", "duration")
+_OPTIONAL = ("start", "end", "subset", "duration", "absent")
 
 
 def sniff(path: Path) -> bool:
@@ -49,15 +53,25 @@ def _add_row(builder: DatasetBuilder, video_id: str, row: dict[str, str], where:
     start, end = row.get("start", ""), row.get("end", "")
     if not video_id:
         raise FormatError(f"{where}: the video has no name")
-    if bool(start) != bool(end) or (start and not label):
+    if bool(start) != bool(end) or (start and (not label or label.startswith(NOT))):
         raise FormatError(f"{where}: a segment needs label, start and end, got {label!r}, {start!r}, {end!r}")
     seconds = parse_number(duration, f"{where}: duration") if duration else None
     builder.add_video(video_id, row.get("subset", "") or DEFAULT_SUBSET, seconds)
+    if absent := row.get("absent", ""):
+        builder.add_absent(video_id, absent)
     if start:
         first, last = parse_number(start, f"{where}: start"), parse_number(end, f"{where}: end")
         builder.add_segment(video_id, label, first, last)
+    elif label.startswith(NOT):
+        builder.add_absent(video_id, _named(label.removeprefix(NOT).strip(), where))
     elif label:
         builder.add_label(video_id, label)
+
+
+def _named(label: str, where: str) -> str:
+    if not label:
+        raise FormatError(f"{where}: {NOT!r} needs a label behind it, such as {NOT}jump; leave the cell empty for none")
+    return label
 
 
 def _ids(cells: Iterable[str]) -> dict[str, str]:

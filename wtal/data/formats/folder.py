@@ -1,4 +1,6 @@
-"""A folder with one sub-folder a class: each video in it shows the class of its sub-folder.
+"""A folder with one sub-folder per class: each video in it shows the class of its sub-folder.
+
+Videos in a sub-folder called `none`, `background` or `negative` show no class: known negatives.
 
 The id of a video is its file name without the ending. Videos of one name in several sub-folders are several videos,
 and their ids have the sub-folder too: `run/001`. All are in the subset `training`. Hidden files and folders are passed
@@ -14,6 +16,8 @@ from wtal.data.video_ids import is_video_file, readable, short_ids, videos_below
 from wtal.errors import FormatError
 
 DEFAULT_SUBSET = "training"
+NEGATIVE = frozenset({"none", "background", "negative", "negatives"})
+"""Names of sub-folders, in lower case, whose videos show no class."""
 
 
 def sniff(path: Path) -> bool:
@@ -38,7 +42,8 @@ def read(path: Path) -> Dataset:
     ids = short_ids(dict.fromkeys([*shown, *videos_below(root)], root))
     for file in shown:
         builder.add_video(ids[file], DEFAULT_SUBSET)
-        builder.add_label(ids[file], readable(file.parent.name))
+        if file.parent.name.lower() not in NEGATIVE:
+            builder.add_label(ids[file], readable(file.parent.name))
         if ids[file] != readable(file.stem):
             builder.note("videos whose name others have too, so that their id has the folder", ids[file])
     for file in files:

@@ -45,6 +45,12 @@ class TrainConfig(Config):
     average_decay: float = Field(1.0, gt=0, le=1)
     """Of that average: the n-th step of it weighs max(1/n, 1 - decay). 1 is the plain mean of all steps; 0.99, say, an
     exponential moving average (EMA) over the last hundred or so, which is their plain mean until there are so many."""
+    negatives: bool = True
+    """Whether videos that are known to lack classes train, too; ours. The papers train on labelled videos alone."""
+    negative_share: float = Field(0.5, gt=0)
+    """Known negatives beside the labelled videos of a step, as a share of `batch_size`; ours."""
+    negative_weight: float = Field(1.0, ge=0)
+    """Of the term that keeps absent classes out of negatives; ours."""
     clip_norm: float = Field(0.0, ge=0)
     """Largest norm of a step's gradient; 0 leaves it alone."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"

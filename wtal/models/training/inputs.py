@@ -24,6 +24,18 @@ class LabelledVideo:
     labels: NDArray[np.float32]
 
 
+@dataclass(frozen=True)
+class NegativeVideo:
+    """A video without labels: its id, how its (T, D) features are read, and (C,) ones for classes known to be absent.
+
+    A known negative lacks every class; of a video whose labels are known in part, only the named ones count.
+    """
+
+    id: str
+    load: Callable[[], Arrays]
+    absent: NDArray[np.float32]
+
+
 _SOFT = 0.5
 """Share of the typical deviation that `soft` adds to each dimension's own."""
 _CLIP = 5.0
@@ -40,7 +52,7 @@ class Scaler:
     unit: bool = False
 
     @classmethod
-    def fit(cls, kind: str, videos: Sequence[LabelledVideo]) -> "Scaler":
+    def fit(cls, kind: str, videos: "Sequence[LabelledVideo | NegativeVideo]") -> "Scaler":
         """The scaler of a kind (`none`, `standard`, `soft`, `l2`), measured on `videos`; never on others."""
         if kind in ("none", "l2"):
             return cls({}, {}, unit=kind == "l2")
@@ -74,7 +86,7 @@ class Scaler:
         return scaled.clamp(-self.limit, self.limit) if self.limit else scaled
 
 
-def _moments(videos: Sequence[LabelledVideo]) -> dict[str, tuple[Floats, Floats]]:
+def _moments(videos: Sequence[LabelledVideo | NegativeVideo]) -> dict[str, tuple[Floats, Floats]]:
     """Stream -> mean and standard deviation of each dimension over all snippets."""
     sums: dict[str, tuple[int, Floats, Floats]] = {}
     for video in videos:
@@ -137,21 +149,35 @@ def step_indices(
     return paired + [int(shuffles[position // videos][position % videos]) for position in positions]
 
 
+def negative_batch(
+    videos: Sequence[NegativeVideo], scaler: Scaler, sample_length: int | None, noise: float, rng: np.random.Generator
+) -> tuple[SnippetBatch, Tensor]:
+    """Collate B negatives into a batch without labels, and their absent classes (B, C)."""
+    features = [_features(video.load(), scaler, sample_length, noise, rng) for video in videos]
+    absent = torch.from_numpy(np.stack([video.absent for video in videos]))
+    return SnippetBatch.collate(features, ids=[video.id for video in videos]), absent
+
+
 def training_batch(
     videos: Sequence[LabelledVideo], scaler: Scaler, sample_length: int | None, noise: float, rng: np.random.Generator
 ) -> SnippetBatch:
     """B videos -> one batch with labels; `sample_length` None keeps them whole."""
-    features = []
-    for video in videos:
-        scaled = scaler(video.load())
-        if sample_length is not None:
-            chosen = perturb_indices(len(next(iter(scaled.values()))), sample_length, rng)
-            scaled = {name: x[chosen] for name, x in scaled.items()}
-        if noise:
-            scaled = {
-                name: x + noise * torch.from_numpy(rng.standard_normal(x.shape, dtype=np.float32))
-                for name, x in scaled.items()
-            }
-        features.append(scaled)
+    features = [_features(video.load(), scaler, sample_length, noise, rng) for video in videos]
     labels = torch.from_numpy(np.stack([video.labels for video in videos]))
     return SnippetBatch.collate(features, labels, ids=[video.id for video in videos])
+
+
+def _features(
+    arrays: Arrays, scaler: Scaler, sample_length: int | None, noise: float, rng: np.random.Generator
+) -> dict[str, Tensor]:
+    """Scale, sample and disturb one video's (T, D) features."""
+    scaled = scaler(arrays)
+    if sample_length is not None:
+        indices = perturb_indices(len(next(iter(scaled.values()))), sample_length, rng)
+        scaled = {name: x[indices] for name, x in scaled.items()}
+    if noise:
+        scaled = {
+            name: x + noise * torch.from_numpy(rng.standard_normal(x.shape, dtype=np.float32))
+            for name, x in scaled.items()
+        }
+    return scaled

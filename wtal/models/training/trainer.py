@@ -21,10 +21,18 @@ from wtal.data.locks import locked
 from wtal.errors import ConfigError, WtalError
 from wtal.heap import freed_memory_kept
 from wtal.models.head import Head, Moment
+from wtal.models.layers.absence import absence
 from wtal.models.training.averaging import ParameterAverage
 from wtal.models.training.checkpoint import Checkpoint, Trained, remove_older, remove_torn, write_stage
 from wtal.models.training.config import TrainConfig
-from wtal.models.training.inputs import LabelledVideo, Scaler, step_indices, training_batch
+from wtal.models.training.inputs import (
+    LabelledVideo,
+    NegativeVideo,
+    Scaler,
+    negative_batch,
+    step_indices,
+    training_batch,
+)
 from wtal.models.training.log import TrainLog
 
 _PRECISION = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -45,6 +53,8 @@ class Trainer:
 
     `select(head, scaler)` scores the head on a subset that is not the reported one; the best score's parameters are
     kept. Without it the last step's are. Where parameters are averaged, the average is what is scored and kept.
+    `negatives` train beside the labelled videos of each step, through the term `negative` alone: the head's own loss,
+    its pairs, memories and passes over all videos see labelled videos only, as in the papers.
     """
 
     def __init__(
@@ -56,13 +66,15 @@ class Trainer:
         folder: Path,
         device: str = "cpu",
         select: Callable[[Head, Scaler], float] | None = None,
+        negatives: Sequence[NegativeVideo] = (),
     ) -> None:
         if not videos:
             raise WtalError("no training video has both features and labels")
         self.videos, self.config, self.seed, self.folder, self.select = list(videos), config, seed, folder, select
         self.device = torch.device(device)
         self.head = head.to(self.device)
-        self.scaler = Scaler.fit(config.scaling, self.videos)
+        self.negatives = list(negatives) if config.negatives else []
+        self.scaler = Scaler.fit(config.scaling, [*self.videos, *self.negatives])
         self.steps = steps_of(config, len(self.videos))
         _check(self.head, config, self.steps)
         self.classwise = _videos_of_classes(self.videos) if head.pairs else []
@@ -127,6 +139,8 @@ class Trainer:
             batch = training_batch(videos, self.scaler, length, self.config.noise, rng)
             for name, value in self._backward(batch.to(self.device), len(share) / len(indices)).items():
                 terms[name] = terms.get(name, 0.0) + value
+        if self.negatives:
+            terms["negative"] = self._learn_from_negatives(length)
         if self.config.clip_norm:
             self.grad_scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.head.parameters(), self.config.clip_norm)
@@ -134,6 +148,19 @@ class Trainer:
         self.grad_scaler.update()
         self.step += 1
         return terms
+
+    def _learn_from_negatives(self, length: int | None) -> float:
+        """Add the gradient of the term of this step's negatives; returns its weighted value."""
+        rng = np.random.default_rng([self.seed, self.step, 4])
+        count = min(len(self.negatives), math.ceil(self.config.negative_share * self.config.batch_size))
+        videos = [self.negatives[i] for i in rng.choice(len(self.negatives), count, replace=False)]
+        batch, absent = negative_batch(videos, self.scaler, length, self.config.noise, rng)
+        batch = batch.to(self.device)
+        with _autocast(self.device, self.config.precision):
+            output = self.head(batch)
+            term = self.config.negative_weight * absence(output, absent.to(self.device), batch.mask)
+        self.grad_scaler.scale(term).backward()  # type: ignore[no-untyped-call]
+        return term.item()
 
     def _backward(self, batch: SnippetBatch, share: float) -> dict[str, float]:
         """Add the gradient of a batch that is this `share` of the step; returns its share of the terms."""

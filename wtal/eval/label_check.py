@@ -1,0 +1,230 @@
+"""How far to trust a method without annotations of time: held-out videos are asked for their labels.
+
+Scores of a video come from a model that did not train on it. For each class, two figures say how well they tell the
+videos that show it from those that do not:
+
+- AUC, the share of pairs (a video with the class, one without) that are in the right order; ties count half. Only
+  videos of one fold are paired, since scores of different models are on different scales. 0.5 is chance.
+- average precision over the videos, by rank within the fold; the share of videos with the class is chance.
+
+Intervals are percentiles of bootstrap draws of videos within each fold. The p-value is that of the AUC under shuffled
+labels within each fold (a permutation test), times the number of classes (Bonferroni), so that a collection whose
+labels mean nothing is called learned, in any of its classes, as rarely as a single class would be.
+
+Sources: J. Hanley, B. McNeil, Radiology 143 (1982); P. Good, Permutation, Parametric and Bootstrap Tests of Hypotheses
+(2005).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wtal.errors import UsageError
+from wtal.eval.bootstrap import CONFIDENCE, Estimate
+
+Verdict = Literal["learned", "weak", "not learned", "not known"]
+Floats = NDArray[np.float64]
+
+_DRAWS = 1000
+_SHUFFLES = 4999
+_SIGNIFICANT = 0.02
+"""p-value, over all classes, above which a class counts as not learned."""
+_LEARNED_AUC = 0.8
+"""AUC from which a class that is told from chance counts as learned."""
+
+
+@dataclass(frozen=True)
+class ClassCheck:
+    """One class: how many held-out videos show it and do not, AUC, average precision, its chance, p-value, verdict.
+
+    The figures are None where the verdict is "not known": no fold has videos of both kinds.
+    """
+
+    label: str
+    positives: int
+    negatives: int
+    auc: Estimate | None
+    ap: Estimate | None
+    chance: float
+    p: float | None
+    verdict: Verdict
+
+    def sentence(self) -> str:
+        """Return the verdict in words."""
+        if self.auc is None or self.ap is None:
+            return f"{self.label}: not known: too few videos with and without it to hold some out"
+        figures = (
+            f"AUC {self.auc.value:.2f} [{self.auc.low:.2f}, {self.auc.high:.2f}] against 0.50, average precision "
+            f"{self.ap.value:.2f} against {self.chance:.2f}"
+        )
+        return f"{self.label}: {self.verdict} ({figures})"
+
+
+@dataclass(frozen=True)
+class LabelCheck:
+    """The classes in order; `videos` were held out, in `folds` folds."""
+
+    classes: tuple[ClassCheck, ...]
+    videos: int
+    folds: int
+
+    @property
+    def auc(self) -> float:
+        """Mean AUC of the classes that have one; NaN where none has."""
+        values = [check.auc.value for check in self.classes if check.auc is not None]
+        return float(np.mean(values)) if values else float("nan")
+
+    def to_json(self) -> dict[str, Any]:
+        """`{"videos": .., "folds": .., "auc": .., "classes": {label: {"verdict": .., "auc": {..}, ..}}}`."""
+        classes = {check.label: {k: v for k, v in asdict(check).items() if k != "label"} for check in self.classes}
+        auc = self.auc
+        return {
+            "videos": self.videos,
+            "folds": self.folds,
+            "auc": None if np.isnan(auc) else auc,
+            "classes": classes,
+        }
+
+
+def check_labels(
+    labels: Sequence[str], shown: NDArray[np.float64], scores: Floats, folds: NDArray[np.intp], seed: int = 0
+) -> LabelCheck:
+    """C labels, `shown` (V, C) in {0, 1, NaN: unknown}, scores (V, C), folds (V,) -> a check of each class.
+
+    Raises:
+        UsageError: when the shapes do not fit, or a score is not finite.
+    """
+    size = (len(folds), len(labels))
+    if shown.shape != size or scores.shape != size:
+        raise UsageError(f"wanted {size} labels and scores, got {shown.shape} and {scores.shape}")
+    if not np.isfinite(scores).all():
+        raise UsageError("a held-out video has a score that is not finite")
+    checks = tuple(
+        _check(label, shown[:, i], scores[:, i], folds, len(labels), np.random.default_rng([seed, i]))
+        for i, label in enumerate(labels)
+    )
+    return LabelCheck(checks, len(folds), len(set(folds.tolist())))
+
+
+def _check(
+    label: str, shown: Floats, scores: Floats, folds: NDArray[np.intp], classes: int, rng: np.random.Generator
+) -> ClassCheck:
+    known = ~np.isnan(shown)
+    positives, negatives = int((shown[known] == 1).sum()), int((shown[known] == 0).sum())
+    chance = positives / max(1, positives + negatives)
+    strata = [known & (folds == fold) for fold in np.unique(folds)]
+    strata = [rows for rows in strata if 0 < shown[rows].sum() < rows.sum()]
+    if not strata:
+        return ClassCheck(label, positives, negatives, None, None, chance, None, "not known")
+    parts = [(shown[rows] == 1, scores[rows]) for rows in strata]
+    once = [np.ones((1, len(part))) for part, _ in parts]
+    drawn = [_draws(part, rng) for part, _ in parts]
+    auc = float(_aucs(parts, once)[0])
+    shuffled = _shuffled_aucs(parts, rng)
+    p = min(1.0, classes * (1 + int((shuffled >= auc - 1e-12).sum())) / (1 + _SHUFFLES))
+    return ClassCheck(
+        label,
+        positives,
+        negatives,
+        _estimate(auc, _aucs(parts, drawn)),
+        _estimate(float(_aps(parts, once)[0]), _aps(parts, drawn)),
+        chance,
+        p,
+        _verdict(auc, p),
+    )
+
+
+def _verdict(auc: float, p: float) -> Verdict:
+    if p > _SIGNIFICANT:
+        return "not learned"
+    return "learned" if auc >= _LEARNED_AUC else "weak"
+
+
+def _estimate(value: float, draws: Floats) -> Estimate:
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(draws, [tail, 1 - tail])
+    return Estimate(value, float(low), float(high))
+
+
+Part = tuple[NDArray[np.bool_], Floats]
+"""A fold: which of its videos show the class, and their scores; both kinds are there."""
+
+
+def _draws(shown: NDArray[np.bool_], rng: np.random.Generator) -> Floats:
+    """(n,) -> (_DRAWS, n): how often each video of a fold is drawn, both kinds apart, with replacement."""
+    counts = np.zeros((_DRAWS, len(shown)))
+    for side in (shown, ~shown):
+        counts[:, side] = rng.multinomial(side.sum(), np.full(side.sum(), 1 / side.sum()), _DRAWS)
+    return counts
+
+
+def _aucs(parts: Sequence[Part], counts: Sequence[Floats]) -> Floats:
+    """Folds, and (N, n) how often each video of a fold counts -> (N,) share of ordered pairs within folds."""
+    wins, pairs = np.zeros(len(counts[0])), np.zeros(len(counts[0]))
+    for (shown, scores), times in zip(parts, counts, strict=True):
+        apart = scores[shown][:, None] - scores[~shown]  # (positives, negatives)
+        right = (apart > 0) + 0.5 * (apart == 0)
+        wins += ((times[:, shown] @ right) * times[:, ~shown]).sum(axis=1)
+        pairs += times[:, shown].sum(axis=1) * times[:, ~shown].sum(axis=1)
+    return wins / pairs
+
+
+def _ranks(scores: Floats) -> Floats:
+    """Ascending ranks from 1; equal scores share their mean."""
+    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
+    return np.asarray(ranks, np.float64)
+
+
+def _aps(parts: Sequence[Part], counts: Sequence[Floats]) -> Floats:
+    """Folds, counts as above -> (N,) average precision over all folds, by rank within the fold.
+
+    Of equal ranks the videos without the class come first.
+    """
+    shown = np.concatenate([part for part, _ in parts])
+    share = np.concatenate([_ranks(scores) / len(scores) for _, scores in parts])
+    order = np.lexsort((shown, -share))
+    times = np.concatenate(counts, axis=1)[:, order]
+    hits = times * shown[order]
+    precision = hits.cumsum(axis=1) / np.maximum(times.cumsum(axis=1), 1e-9)
+    return (precision * hits).sum(axis=1) / hits.sum(axis=1)
+
+
+def _shuffled_aucs(parts: Sequence[Part], rng: np.random.Generator) -> Floats:
+    """(_SHUFFLES,) pooled AUC with the labels shuffled within each fold."""
+    wins, pairs = np.zeros(_SHUFFLES), 0.0
+    for shown, scores in parts:
+        positives = int(shown.sum())
+        order = rng.permuted(np.tile(_ranks(scores), (_SHUFFLES, 1)), axis=1)
+        wins += order[:, :positives].sum(axis=1) - positives * (positives + 1) / 2
+        pairs += positives * (len(shown) - positives)
+    return wins / pairs
+
+
+def stratified_folds(shown: Mapping[str, Sequence[str]], count: int) -> dict[str, int]:
+    """Video -> its labels -> video -> fold in 0 .. `count` - 1, so that each class is spread evenly.
+
+    The videos of the rarest class are dealt out first, each to the fold that has the fewest of the class, then to the
+    smallest; without chance, by id (the iterative stratification of Sechidis, Tsoumakas and Vlahavas, ECML 2011).
+    """
+    folds: dict[str, int] = {}
+    loads = np.zeros(count)
+    counts: dict[str, NDArray[np.float64]] = {}
+    left = {video: set(labels) for video, labels in shown.items()}
+    while left:
+        sizes: dict[str, int] = {}
+        for labels in left.values():
+            for label in labels:
+                sizes[label] = sizes.get(label, 0) + 1
+        rarest = min(sizes, key=lambda label: (sizes[label], label)) if sizes else None
+        for video in sorted(video for video, labels in left.items() if rarest is None or rarest in labels):
+            of_class = counts.setdefault(rarest, np.zeros(count)) if rarest is not None else loads
+            fold = int(np.lexsort((np.arange(count), loads, of_class))[0])
+            folds[video] = fold
+            loads[fold] += 1
+            for label in left.pop(video):
+                counts.setdefault(label, np.zeros(count))[fold] += 1
+    return folds

@@ -1,0 +1,85 @@
+"""What labels cannot teach, told before hours are spent: one line per obstacle, with what to add."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+from wtal.data.dataset import Dataset, VideoRecord, match_ids
+
+_SHOWN = 3
+
+
+def advise(dataset: Dataset, subset: str, present: Iterable[str] | None = None) -> list[str]:
+    """Return a line for each obstacle to learning from a subset, in order of weight; none where there is none.
+
+    `present` are the ids of the videos at hand; None means all. Weak supervision tells a class apart by the videos that
+    do not show it: where no such video exists, or where two classes share all their videos, nothing can be learned.
+
+    Raises:
+        UsageError: when no such subset exists.
+    """
+    videos = dataset.select(subset)
+    if present is not None:
+        at_hand = match_ids((video.id for video in videos), present)
+        lines = _missing(videos, at_hand)
+        videos = [video for video in videos if video.id in at_hand]
+    else:
+        lines = []
+    shown = {label: frozenset(v.id for v in videos if v.shows(label)) for label in dataset.classes}
+    shown = {label: ids for label, ids in shown.items() if ids}
+    if not shown:
+        return [*lines, f"no video of {subset!r} at hand shows a class; label some videos"]
+    return [*lines, *_everywhere(shown, videos), *_single(shown), *_together(shown)]
+
+
+def _missing(videos: list[VideoRecord], at_hand: Iterable[str]) -> list[str]:
+    """Classes that only absent files would show."""
+    there = set(at_hand)
+    labels = {label for video in videos for label in video.labels}
+    lost = sorted(labels - {label for video in videos if video.id in there for label in video.labels})
+    if not lost:
+        return []
+    return [f"no video at hand shows {_named(lost)}; add its videos, or check the names of the files"]
+
+
+def _everywhere(shown: dict[str, frozenset[str]], videos: list[VideoRecord]) -> list[str]:
+    """Classes that no training video is known to lack."""
+    lines = []
+    for label in shown:
+        if any(video.shows(label) is False for video in videos):
+            continue
+        if len(shown) == 1:
+            lines.append(
+                f"{label!r} is the only class and no video is known to lack it, so nothing tells its moments from the "
+                "rest; add videos that do not show it (a row with an empty label, or a sub-folder called none)"
+            )
+        else:
+            lines.append(
+                f"all training videos show {label!r}, so nothing tells its moments from the rest; add videos without it"
+            )
+    return lines
+
+
+def _single(shown: dict[str, frozenset[str]]) -> list[str]:
+    lines = []
+    for label, ids in shown.items():
+        if len(ids) == 1:
+            lines.append(f"{label!r} has one training video ({min(ids)}); with fewer than about ten it is guesswork")
+    return lines
+
+
+def _together(shown: dict[str, frozenset[str]]) -> list[str]:
+    """Classes with the same videos: labels cannot tell which moment is whose."""
+    groups = defaultdict(list)
+    for label, ids in shown.items():
+        groups[ids].append(label)
+    return [
+        f"{_named(labels)} always come together, so labels cannot tell which moment is whose; add videos that show one "
+        "without the other, or make them one class"
+        for labels in groups.values()
+        if len(labels) > 1
+    ]
+
+
+def _named(labels: list[str]) -> str:
+    names = ", ".join(repr(label) for label in labels[:_SHOWN])
+    return names if len(labels) <= _SHOWN else f"{names} and {len(labels) - _SHOWN} more classes"
