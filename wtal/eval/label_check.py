@@ -190,7 +190,7 @@ def _aps(parts: Sequence[Part], counts: Sequence[Floats]) -> Floats:
     times = np.concatenate(counts, axis=1)[:, order]
     hits = times * shown[order]
     precision = hits.cumsum(axis=1) / np.maximum(times.cumsum(axis=1), 1e-9)
-    return (precision * hits).sum(axis=1) / hits.sum(axis=1)
+    return np.asarray((precision * hits).sum(axis=1) / hits.sum(axis=1), np.float64)
 
 
 def _shuffled_aucs(parts: Sequence[Part], rng: np.random.Generator) -> Floats:
