@@ -1,4 +1,4 @@
-"""How far to trust a method without annotations of time: held-out videos are asked for their labels.
+"""Trust in a method without annotations of time: held-out videos are asked for their labels.
 
 Scores of a video come from a model that did not train on it. For each class, two figures say how well they tell the
 videos that show it from those that do not:

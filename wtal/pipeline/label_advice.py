@@ -1,4 +1,4 @@
-"""What labels cannot teach, told before hours are spent: one line per obstacle, with what to add."""
+"""Obstacles to learning from labels, told before hours are spent: one line each, with what to add."""
 
 from collections import defaultdict
 from collections.abc import Iterable

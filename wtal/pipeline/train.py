@@ -72,7 +72,9 @@ def train(
         if is_finished(folder):
             reporter.say(f"{folder} is trained already")
             continue
-        run = Run.write(folder, describe(inputs, store, dataset, recipe, seed, folder))
+        counts = dataset.label_counts(recipe.evaluate.train_subset)
+        labels = {"labels": {label: asdict(count) for label, count in counts.items()}}
+        run = Run.write(folder, describe(inputs, store, dataset, recipe, seed, folder) | labels)
         _train_one(run, store, dataset, videos, negatives, chosen, recipe, seed, device, reporter)
     return [Run.open(folder) for folder in folders]
 
@@ -194,7 +196,6 @@ def describe(
         "features": store.identity,
         "feature_dims": store.dims,
         "classes": list(dataset.classes),
-        "labels": {label: asdict(count) for label, count in dataset.label_counts(recipe.evaluate.train_subset).items()},
         "tuned_with_segments": bool(recipe.evaluate.select_subset) or recipe.localize.tuned_with_segments,
     }
 

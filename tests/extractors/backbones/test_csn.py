@@ -125,7 +125,7 @@ def before(net, layer, clips):
     return seen[0], given
 
 
-@pytest.fixture(scope="module", params=["ir", pytest.param("ip", marks=pytest.mark.slow)])
+@pytest.fixture(scope="module", params=[pytest.param(variant, marks=pytest.mark.slow) for variant in ("ir", "ip")])
 def published(request):
     """(variant, VMZ's network, its state in mmaction2's layout)."""
     net = vmz_net(request.param)

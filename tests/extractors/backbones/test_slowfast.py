@@ -102,6 +102,7 @@ def test_built_as_the_library_builds_its_published_networks(variant):
     assert tuple(pool.kernel_size for pool in library.blocks[5].pool) == slowfast._POOLS
 
 
+@pytest.mark.slow
 def test_equal_to_the_library_at_the_published_size(small):
     library = library_net(18, ((8, 7, 7), (32, 7, 7)))
     net = create_backbone("slowfast", "rgb", library.state_dict())

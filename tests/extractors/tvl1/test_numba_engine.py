@@ -243,6 +243,7 @@ def real_frames(count, width, height):
     return np.stack([cv2.resize(gray, (width, height), interpolation=cv2.INTER_AREA) for gray in grays])
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_flow_and_features_of_real_frames_are_those_of_opencvs_flow():
     frames = real_frames(25, 160, 120)

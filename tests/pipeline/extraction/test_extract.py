@@ -167,6 +167,7 @@ def whole_and_cut(script, folder, tmp_path):
     return tmp_path / "whole", tmp_path / "cut"
 
 
+@pytest.mark.slow
 def test_kill_9_at_random_moments_changes_no_byte(folder, tmp_path):
     whole, cut = whole_and_cut(KILLED, folder, tmp_path)
     assert files_of(cut) == files_of(whole)

@@ -261,6 +261,7 @@ def test_the_time_table_counts_what_was_done(videos, tmp_path):
     assert "\ntotal " in done.stderr
 
 
+@pytest.mark.slow
 def test_a_plan_says_what_extraction_then_does_and_writes_nothing(videos, plain, tmp_path):
     done = wtal("extract", videos, "--workspace", tmp_path / "ws", "--dry-run", "--json")
     assert done.returncode == 0, done.stderr

@@ -190,6 +190,7 @@ def test_unknown_videos_and_files_are_refused(runs, tmp_path):
         open_runs(file)
 
 
+@pytest.mark.slow
 def test_the_page_of_a_run_shows_them(runs, tmp_path):
     name = min(observed_of(runs["basnet"]).keys)
     call = partial(CliRunner().invoke, main)
