@@ -37,7 +37,7 @@ def runs(tmp_path_factory):
     annotations = write_json(root.annotations / "planted.json", {"database": database})
     settings = {
         "head": {"name": "basnet", "width": 8, "filter_width": 8},
-        "train": {"steps": 4, "batch_size": 4},
+        "train": {"steps": 4, "batch_size": 4, "sampling": "full"},
         "localize": {"activation": "softmax", "threshold_step": 0.1},
     }
     trained = train(TrainInputs(store.path, annotations), Recipe.parse(settings), (0, 1), root)
@@ -189,7 +189,7 @@ def test_what_is_no_run_is_refused(runs, tmp_path):
 
 def test_show_prints_what_differs_from_the_defaults(runs):
     lines = call("show", runs[0].folder).stdout.splitlines()
-    assert "train      steps: 4, batch_size: 4" in lines
+    assert "train      steps: 4, batch_size: 4, sampling: full" in lines
     assert "localize   activation: softmax, threshold_step: 0.1" in lines
     (seed,) = json.loads(call("show", runs[0].folder, "--json").stdout)["seeds"]
     assert seed == runs[0].to_json()

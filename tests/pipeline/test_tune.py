@@ -26,6 +26,7 @@ filter_width = 8
 [train]
 steps = 30
 batch_size = 8
+sampling = "full"
 learning_rate = 3e-3
 [localize]
 signal = "product"

@@ -1,10 +1,12 @@
 """Snippets on a plane, and their neighbours."""
 
 import numpy as np
+import pytest
 
 from wtal.report.embeddings import BACKGROUND, Points, neighbours_alike, tsne
 
 
+@pytest.mark.slow
 def test_tsne_says_the_same_twice_and_keeps_groups_together():
     rng = np.random.default_rng(0)
     centres = 5 * rng.standard_normal((2, 64))

@@ -269,7 +269,9 @@ def test_unknown_streams_and_variants_are_refused():
         create_backbone("csn:r50", "rgb", "random:0")
 
 
-@pytest.mark.parametrize("variant", csn.VARIANTS)
+@pytest.mark.parametrize(
+    "variant", ["r101", *(pytest.param(deep, marks=pytest.mark.slow) for deep in ("ir152", "ip152"))]
+)
 def test_random_weights_keep_the_scale_and_say_so(variant):
     net, same, other = (create_backbone(f"csn:{variant}", "rgb", f"random:{seed}") for seed in (0, 0, 1))
     assert net.identity["weights"] == {"random": 0}

@@ -74,7 +74,7 @@ def refusal(weights, variant="r101"):
     return str(caught.value)
 
 
-@pytest.mark.parametrize("variant", slowfast.VARIANTS)
+@pytest.mark.parametrize("variant", ["r50", *(pytest.param(deep, marks=pytest.mark.slow) for deep in ("r101", "r152"))])
 def test_equal_to_the_library(variant):
     library = library_net(int(variant[1:]))
     net = create_backbone(f"slowfast:{variant}", "rgb", library.state_dict())
@@ -162,6 +162,7 @@ def test_wrong_weights_are_refused_by_name(small, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_lateral_convolutions_of_r152_are_as_long_as_in_the_weights(monkeypatch):
     monkeypatch.setitem(slowfast._DEPTHS, "r152", 18)
     monkeypatch.setitem(LATERAL, 18, 7)
@@ -178,6 +179,7 @@ def test_unknown_streams_and_variants_are_refused():
         create_backbone("slowfast:r18", "rgb", "random:0")
 
 
+@pytest.mark.slow
 def test_random_weights_keep_the_scale_and_say_so():
     net, same, other = (create_backbone("slowfast:r50", "rgb", f"random:{seed}") for seed in (0, 0, 1))
     assert net.identity["weights"] == {"random": 0}
@@ -227,6 +229,7 @@ def test_identity_says_what_the_network_sees(small):
     assert identity["library"].startswith("pytorchvideo 0.")
 
 
+@pytest.mark.slow
 def test_torchvision_can_be_imported_even_after_it_failed():
     code = """
 try:

@@ -151,6 +151,7 @@ def test_forward_is_the_mean_of_the_map_alone_or_in_a_batch(shallow):
         net(clip(segments=16))
 
 
+@pytest.mark.slow
 def test_checkpoints_in_the_published_layouts(published, tmp_path):
     alone = {f"module.{key}": value for key, value in published.items()}
     features = []

@@ -104,6 +104,7 @@ def test_equal_to_the_library_up_to_the_last_layer(variant):
     assert maps.ndim == 5
 
 
+@pytest.mark.slow
 def test_s3d_is_equal_to_the_library():
     torch.manual_seed(0)
     network = theirs.s3d(num_classes=5)
@@ -115,6 +116,7 @@ def test_s3d_is_equal_to_the_library():
         assert error(net(clip(8, 64)), last.mean(dim=(2, 3, 4))) < PARITY
 
 
+@pytest.mark.slow
 def test_mvit_is_equal_to_the_library():
     """Its first two stages at a quarter of the size: the class token stands apart from the patches."""
     torch.manual_seed(0)

@@ -71,6 +71,7 @@ def test_a_warp_is_that_of_opencv(kept):
     assert lengths(ours, opencv_cpu.Engine(parameters)(first, second)).max() < 1e-4
 
 
+@pytest.mark.slow
 def test_the_whole_is_as_near_to_the_truth_as_opencv():
     motions = ((3, -1), (-1, 2), (2, 2))
     first, second = pictures(96, 128, motions)

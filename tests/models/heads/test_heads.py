@@ -66,7 +66,7 @@ PLANTED_LOCALIZE = {
     "um": {"signal": "product", "activation": "softmax"},
 }
 
-LONG_TO_TRAIN = ("co2net", "facnet", "lgbm", "rskp")
+LONG_TO_TRAIN = ("co2net", "facnet", "lgbm", "rskp", "stpn", "tscn")
 """Heads whose planted actions take more than ten seconds to learn."""
 
 heads = pytest.mark.parametrize("name", HEADS.names())

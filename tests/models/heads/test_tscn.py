@@ -109,7 +109,7 @@ def test_the_run_ends_with_the_running_average_of_its_iterations(tmp_path):
         torch.testing.assert_close(value, wanted, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("stop", [1, 3, 4, 6, 8])
+@pytest.mark.parametrize("stop", [4, *(pytest.param(step, marks=pytest.mark.slow) for step in (1, 3, 6, 8))])
 def test_a_stop_changes_nothing(tmp_path, stop):
     whole = train(tmp_path / "whole", make(iterations=3))
     with pytest.raises(KeyboardInterrupt):

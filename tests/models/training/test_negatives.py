@@ -50,7 +50,7 @@ def activation(trained, video):
 
 
 @pytest.mark.parametrize("name", HEADS.names())
-@pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
+@pytest.mark.parametrize("share", [0.3, *(pytest.param(share, marks=pytest.mark.slow) for share in (0.0, 0.9))])
 def test_every_head_trains_with_any_share_of_negatives(name, share, tmp_path):
     videos = planted_videos(10, seed=3)
     negative = round(share * len(videos))

@@ -32,6 +32,7 @@ RECIPE = """
 [train]
 steps = 40
 batch_size = 8
+sampling = "full"
 learning_rate = 3e-3
 [localize]
 signal = "product"

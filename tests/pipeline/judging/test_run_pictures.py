@@ -75,6 +75,7 @@ def pictures(sections):
     return {picture.name: picture for section in sections for picture in section.pictures}
 
 
+@pytest.mark.slow
 def test_sections_of_a_run_with_representative_snippets(runs):
     sections = sections_of(runs["rskp"])
     assert [one.title for one in sections] == [
@@ -161,6 +162,7 @@ def test_an_ensemble_has_no_head_to_ask(runs, by, titles):
     assert [one.title for one in sections_of(made.run)] == titles
 
 
+@pytest.mark.slow
 def test_snippets_are_drawn_evenly_and_alike(runs):
     observed = observed_of(runs["basnet"])
     once, again = (embedding_section(observed, {}, 3, videos=4, snippets=50) for _ in range(2))
