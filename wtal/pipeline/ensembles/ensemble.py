@@ -45,21 +45,24 @@ def ensemble(
     assignments: Sequence[str] = (),
     device: str = "cpu",
     reporter: Reporter = SILENT,
+    only: frozenset[str] | None = None,
+    localize: Sequence[LocalizeConfig] = (),
 ) -> Ensemble:
     """Average the runs' activations, or fuse their detections, and detect; what is made already is left alone.
 
     `weights` has one per run, equal without; a run's seeds share its weight. `out` is a name below the workspace's runs
     or a folder; without it the name has the heads and a digest of members, weights and localization. Localization is
-    the first run's, but for the class threshold, with `assignments` (`localize.key=value`) over it.
+    the first run's, but for the class threshold, with `assignments` (`localize.key=value`) over it. `only` narrows the
+    members' stores to some of their videos; `localize` has a localization per run, in place of the runs' own.
 
     Raises:
         UsageError: when the runs do not go together, or the folder holds something else.
         WtalError: when a run is not finished.
         ConfigError: when an assignment is refused.
     """
-    members = gather(runs, weights)
+    members = gather(runs, weights, localize)
     own = _localization(members, by, assignments)
-    parts = (ActivationParts if by == "activations" else DetectionParts)(members, device, reporter)
+    parts = (ActivationParts if by == "activations" else DetectionParts)(members, device, reporter, only)
     without = lacking(parts.ids)
     if without:
         every = len(set().union(*parts.ids))
@@ -75,7 +78,7 @@ def ensemble(
         _make(folder, identity, members, own, parts)
     run = Run.open(folder)
     file = run.detections_file()
-    file = file if file.is_file() else detect(run, reporter=reporter)
+    file = file if file.is_file() else detect(run, only=only, reporter=reporter)
     return Ensemble(run, file, tuple(member.folder for member in members), tuple(without))
 
 
