@@ -3,7 +3,8 @@
 A detection counts as sure where its score is at least half of what the class's best detection in a video typically (in
 the median video) scores with that seed. The sure detections of two seeds are matched one to one, the best first, where
 they overlap by a tIoU of 0.5; their agreement is the share of them that have a match, 2 M / (A + B) (Dice), over all
-videos together. Several seeds agree by the mean over their pairs.
+videos together. Several seeds of a head agree by the mean over their pairs, several heads by the
+mean over all pairs.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,15 +20,15 @@ _SURE = 0.5
 Detections = Mapping[str, Sequence[Detection]]
 
 
-def agreement(seeds: Sequence[Detections], classes: Sequence[str]) -> dict[str, float]:
-    """Return class -> mean share in [0, 1] of sure detections that two of the `seeds` share.
+def agreement(heads: Sequence[Sequence[Detections]], classes: Sequence[str]) -> dict[str, float]:
+    """Return class -> mean share in [0, 1] of sure detections that two seeds of one of the `heads` share.
 
-    A class of which no two seeds are sure anywhere is left out, and so are all where there is one seed.
+    A class of which no two seeds are sure anywhere is left out, and so are all where no head has two seeds.
     """
-    sure = [{label: _sure(detections, label) for label in classes} for detections in seeds]
     shares = {}
     for label in classes:
-        pairs = [_dice(first[label], second[label]) for first, second in combinations(sure, 2)]
+        sure = [[_sure(detections, label) for detections in seeds] for seeds in heads]
+        pairs = [_dice(first, second) for seeds in sure for first, second in combinations(seeds, 2)]
         known = [share for share in pairs if share is not None]
         if known:
             shares[label] = mean(known)

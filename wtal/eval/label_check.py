@@ -33,8 +33,8 @@ _SHUFFLES = 4999
 _SIGNIFICANT = 0.02
 """p-value, over all classes, above which a class counts as not learned."""
 _ADVICE = (
-    "what is not learned is told from the rest no better than by chance: trust none of its detections; more videos with "
-    "and without it, or other features (--backbone), may help"
+    "what is not learned is told from the rest no better than by chance: trust none of its detections; more videos "
+    "with and without it, or other features (--backbone), may help"
 )
 _LEARNED_AUC = 0.8
 """AUC from which a class that is told from chance counts as learned."""

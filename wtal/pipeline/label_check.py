@@ -1,4 +1,4 @@
-"""Trust in a recipe without annotations of time: folds of the labels are held out, and asked of heads that did not see them.
+"""Trust in a recipe without annotations of time: folds of the labels are held out, and asked of other folds' heads.
 
 Per fold and member, a head trains on the videos of the other folds, by the recipe and from one seed. A held-out video's
 score for a class is its best detection's, by the localization that the run itself uses, so that a head which knows the
@@ -8,6 +8,7 @@ What the scores say of each class is judged by `wtal.eval.label_check`. No annot
 
 import json
 import shutil
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -89,7 +90,8 @@ def check_runs(
 ) -> list[Run]:
     """Check the recipe of finished `runs`, report a line per class, and write the check into each `run.json`.
 
-    A run's seeds (an ensemble's members, else all `runs`) detect in its videos, and their agreement joins the check.
+    A run's seeds (an ensemble's members, else all `runs`) detect in its videos; how much those of one head agree joins
+    the check.
 
     Raises:
         UsageError: when the training subset does not exist.
@@ -99,9 +101,11 @@ def check_runs(
     judged, checks = [], []
     for run in runs:
         seeds = run.members() or runs
-        files = [detect(seed, only=inputs.only, device=device, reporter=reporter) for seed in seeds]
-        shares = agreement([read_detections(file) for file in files], run.classes)
-        checks.append(checked.with_agreement(shares))
+        by_head = defaultdict(list)
+        for seed in seeds:
+            file = detect(seed, only=inputs.only, device=device, reporter=reporter)
+            by_head[seed.recipe.head_name].append(read_detections(file))
+        checks.append(checked.with_agreement(agreement(list(by_head.values()), run.classes)))
         judged.append(run.with_label_check(checks[-1].to_json()))
     for line in checks[0].sentences():
         reporter.say(f"label check: {line}")
@@ -163,5 +167,4 @@ def _read(path: Path, shape: tuple[int, ...]) -> NDArray[np.float64] | None:
     """Return the scores of a check that was made already."""
     if not path.is_file():
         return None
-    scores = np.array(json.loads(path.read_text(encoding="utf-8")), dtype=np.float64).reshape(shape)
-    return scores
+    return np.array(json.loads(path.read_text(encoding="utf-8")), dtype=np.float64).reshape(shape)

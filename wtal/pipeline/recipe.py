@@ -162,8 +162,8 @@ def _for_members(values: dict[str, Any], assignments: list[str], name: str) -> d
     of_heads = [assignment for assignment in assignments if assignment.startswith("head.")]
     if of_heads:
         raise ConfigError(
-            f"recipe {name} trains an ensemble of {', '.join(dict.fromkeys(map(_head_name, tables)))}; add --head NAME to "
-            f"set {of_heads[0].partition('=')[0]} of one of them"
+            f"recipe {name} trains an ensemble of {', '.join(dict.fromkeys(map(_head_name, tables)))}; set "
+            f"head.name too, so that {of_heads[0].partition('=')[0]} is of one head"
         )
     shared = [assignment for assignment in assignments if assignment.partition(".")[0] in _SHARED]
     members = [with_assignments(table, shared) for table in tables]

@@ -270,7 +270,7 @@ def is_finished(folder: Path) -> bool:
 
 
 def finish_times(runs: Path) -> dict[Path, int]:
-    """Return the folders of finished seeds and ensembles below a workspace's `runs`, with the nanosecond of their end."""
+    """Return the folders of finished seeds and ensembles below `runs`, with the nanosecond of their end."""
     paths = [*runs.glob(f"*/seed-*/{_FINISHED}"), *runs.glob(f"*/{_FINISHED}")]
     return {path.parent: path.stat().st_mtime_ns for path in paths}
 
