@@ -86,7 +86,7 @@ def command(
         raise UsageError("give either --annotations FILE or --labels FILE: something must say what the videos show")
     resolved = load_recipe(recipe, [*_assignments(shortcuts), *assignments])
     if quick:
-        resolved = next(iter(resolved.members()), resolved)
+        resolved = resolved.first_member()
     if dry_run:
         print_json(resolve_early(resolved).plain())
         return

@@ -90,6 +90,11 @@ class Recipe(Config):
         return str(self.head.get("name", _DEFAULT_HEAD))
 
     @property
+    def heads(self) -> str:
+        """Name of the head, or of the heads of an ensemble's members, joined by a plus."""
+        return "+".join(dict.fromkeys(member.head_name for member in self.members() or [self]))
+
+    @property
     def head_settings(self) -> dict[str, Any]:
         """The head's own settings."""
         return {key: value for key, value in self.head.items() if key not in ("name", _AUTHORS)}
@@ -111,6 +116,10 @@ class Recipe(Config):
             Recipe.parse(_laid_over(_below(own, table), table), f"ensemble.members {i}")
             for i, table in enumerate(tables)
         ]
+
+    def first_member(self) -> "Recipe":
+        """Return the recipe of an ensemble's first member; the recipe itself where one head is trained."""
+        return next(iter(self.members()), self)
 
     def training_identity(self) -> dict[str, Any]:
         """Return all that can change what is learned: runs of equal identity may be resumed into one another."""
@@ -214,13 +223,28 @@ def _with_base(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
     below = _with_base(path.parent / base if base.endswith(".toml") else recipe_path(base), (*above, path))
     below = _below(below, values)
     below.pop("reported", None)
-    return _laid_over(below, values)
+    return _laid_over(_laid_on_members(below, values), values)
+
+
+def _laid_on_members(below: dict[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay the sections of a recipe over those of the members that it takes from its base, too."""
+    if not below.get(_ENSEMBLE, {}).get("members"):
+        return below
+    shared = {key: value for key, value in above.items() if key in _SHARED}
+    members = [
+        _laid_over(table, {key: shared[key] for key in shared if key in table}) for table in below[_ENSEMBLE]["members"]
+    ]
+    return {**below, _ENSEMBLE: {**below[_ENSEMBLE], "members": members}}
 
 
 def _below(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the sections that `above` is laid over: another head, or a preset, starts from its own defaults."""
+    """Return the sections that `above` is laid over: another head, or a preset, starts from its own defaults.
+
+    A recipe with a head of its own, or with members, is not the ensemble that it stands on.
+    """
     another = "head" in above and _head_name(above) != _head_name(below)
-    gone = {"head": another, "localize": "preset" in above.get("localize", {})}
+    preset = "preset" in above.get("localize", {})
+    gone = {"head": another, "localize": preset, _ENSEMBLE: "head" in above or _ENSEMBLE in above}
     return {key: value for key, value in below.items() if not gone.get(key)}
 
 
