@@ -10,7 +10,7 @@ from wtal.data.dataset import Dataset, content_digest
 from wtal.data.files import write_atomic
 from wtal.errors import UsageError
 from wtal.pipeline.detect import detect
-from wtal.pipeline.ensembles.train_members import train_recipe
+from wtal.pipeline.ensembles.train_members import localization_of, train_recipe
 from wtal.pipeline.exchange.submit import submit
 from wtal.pipeline.extraction.extract import ExtractResult, extract
 from wtal.pipeline.extraction.machine import Machine
@@ -100,10 +100,7 @@ def run(
     runs = train_recipe(inputs, recipe, options.seeds, workspace, device, reporter)
     if options.check:
         runs = check_runs(inputs, recipe, runs, workspace, device, reporter)
-    detections = [
-        detect(seed, None if seed.ensemble else recipe.localize, options.use_labels, only, device, reporter)
-        for seed in runs
-    ]
+    detections = [detect(seed, localization_of(recipe), options.use_labels, only, device, reporter) for seed in runs]
     judgement = None
     if has_truth(dataset, rules.test_subset):
         question = Question(own, rules.test_subset, rules.tiou)

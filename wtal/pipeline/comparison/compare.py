@@ -23,7 +23,7 @@ from wtal.pipeline.activations import trained_head
 from wtal.pipeline.comparison.ablation import Ablation, printed, printed_in, recipe_of
 from wtal.pipeline.comparison.reported import Printed, is_of
 from wtal.pipeline.detect import detect
-from wtal.pipeline.ensembles.train_members import train_recipe
+from wtal.pipeline.ensembles.train_members import localization_of, train_recipe
 from wtal.pipeline.judging.evaluate import evaluate
 from wtal.pipeline.judging.ground_truth import check_ambiguous
 from wtal.pipeline.judging.sources import Question, source_of
@@ -211,7 +211,7 @@ def _row(
     subset, tious = plan.recipe.evaluate.test_subset, plan.recipe.evaluate.tiou
     present = match_ids([video.id for video in dataset.select(subset)], store.ids)
     keys = frozenset(present.values())
-    localize = None if plan.recipe.ensemble.members else plan.recipe.localize
+    localize = localization_of(plan.recipe)
     files = [detect(run, localize, False, keys, device, reporter, plan.stage) for run in runs]
     question = replace(question, annotations=inputs.annotations, subset=subset, tious=tious)
     sources = [source_of(run, question, file) for run, file in zip(runs, files, strict=True)]

@@ -24,8 +24,6 @@ class Member:
 
     run: Run
     weight: float
-    localized: LocalizeConfig | None = None
-    """Localization in place of the run's own."""
 
     @property
     def folder(self) -> Path:
@@ -35,7 +33,7 @@ class Member:
     @property
     def localize(self) -> LocalizeConfig:
         """Localization that makes detections of the run's activations."""
-        return self.localized or self.run.recipe.localize
+        return self.run.recipe.localize
 
     @property
     def rules(self) -> EvaluateConfig:
@@ -50,8 +48,6 @@ class Member:
 def gather(runs: Sequence[Path], weights: Sequence[float], localize: Sequence[LocalizeConfig] = ()) -> list[Member]:
     """Open the seeds of all runs; a run's weight is shared by its seeds, and all weights together are 1.
 
-    `localize` has a localization per run, in place of the runs' own.
-
     Raises:
         UsageError: when something is no run, is named twice, or they do not go together.
         WtalError: when one is not finished.
@@ -62,9 +58,9 @@ def gather(runs: Sequence[Path], weights: Sequence[float], localize: Sequence[Lo
         raise UsageError(f"--weights are numbers above 0, got {', '.join(f'{weight:g}' for weight in weights)}")
     total = sum(weights) or len(runs)
     members = []
-    for path, weight, localized in zip(runs, weights or [1.0] * len(runs), localize or [None] * len(runs), strict=True):
+    for path, weight in zip(runs, weights or [1.0] * len(runs), strict=True):
         seeds = _finished(path)
-        members += [Member(seed, weight / total / len(seeds), localized) for seed in seeds]
+        members += [Member(seed, weight / total / len(seeds)) for seed in seeds]
     folders = [member.folder.resolve() for member in members]
     twice = [folder for number, folder in enumerate(folders) if folder in folders[:number]]
     if twice:

@@ -136,10 +136,10 @@ class DetectionParts(EnsembleParts):
     """The members' own detections, pooled on comparable scores; those that are missing are made."""
 
     def __init__(self, members: Sequence[Member], device: str, reporter: Reporter, only: Only = None) -> None:
-        files = [member.run.detections_file(member.localize) for member in members]
+        files = [member.run.detections_file() for member in members]
         for member, file in zip(members, files, strict=True):
             if not file.is_file():
-                detect(member.run, member.localize, only=only, device=device, reporter=reporter)
+                detect(member.run, only=only, device=device, reporter=reporter)
         self.detections = [read_detections(file) for file in files]
         self.marks = [mark_of_file(file) for file in files]
         self.ids = common_ids(self.detections)

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from wtal.pipeline.ensembles.ensemble import ensemble
+from wtal.models.localization.config import LocalizeConfig
+from wtal.pipeline.ensembles.ensemble import ensemble, joined_localization
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.recipe import Recipe
 from wtal.pipeline.runs import Run
@@ -35,15 +36,14 @@ def train_recipe(
     ensembles = []
     for i in range(len(seeds)):
         folders = [run.folder for runs in trained for run in runs[i * count : (i + 1) * count]]
-        localize = [member.localize for member in members for _ in range(count)]
-        made = ensemble(
-            folders,
-            workspace,
-            recipe.ensemble.by,
-            device=device,
-            reporter=reporter,
-            only=inputs.only,
-            localize=localize,
-        )
-        ensembles.append(made.run)
+        by = recipe.ensemble.by
+        ensembles.append(ensemble(folders, workspace, by, device=device, reporter=reporter, only=inputs.only).run)
     return ensembles
+
+
+def localization_of(recipe: Recipe) -> LocalizeConfig:
+    """Return the localization of a recipe's runs: its own, or the one that its members give an ensemble."""
+    configs = [member.localize for member in recipe.members() for _ in range(recipe.ensemble.seeds)]
+    if not configs:
+        return recipe.localize
+    return joined_localization([(1.0 / len(configs), config) for config in configs], recipe.ensemble.by)
