@@ -1,8 +1,9 @@
 """Trust in a recipe without annotations of time: folds of the labels are held out, and asked of other folds' heads.
 
 Per fold and member, a head trains on the videos of the other folds, by the recipe and from one seed. A held-out video's
-score for a class is its best detection's, by the localization that the run itself uses, so that a head which knows the
-video's class but no moment of it gets no credit; of an ensemble it is that of the means of its members' activations.
+score for a class is that of its best detection, by the run's localization without what it stretches per video, so
+that a head which knows the video's class but no moment of it gets no credit; where there are several members, by the
+means of their activations.
 What the scores say of each class is judged by `wtal.eval.label_check`. No annotation of time is looked at.
 """
 
@@ -12,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,23 +24,31 @@ from wtal.data.dataset import Dataset, VideoRecord, content_digest, match_ids
 from wtal.data.detections import read_detections
 from wtal.data.files import write_json
 from wtal.data.locks import locked
-from wtal.data.store import FeatureStore
+from wtal.data.store import FeatureStore, VideoFeatures
 from wtal.eval.agreement import agreement
 from wtal.eval.label_check import LabelCheck, check_labels, stratified_folds
-from wtal.models.localization.evidence import video_evidence
+from wtal.models.localization.config import LocalizeConfig
+from wtal.models.localization.ensemble import MemberActivations, comparable, mean_activations
+from wtal.models.localization.localize import localize
 from wtal.pipeline.activations import trained_head
 from wtal.pipeline.detect import detect
+from wtal.pipeline.ensembles.train_members import localization_of
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.recipe import Recipe
 from wtal.pipeline.runs import Run
 from wtal.pipeline.train import TrainInputs, resolve_early, train
 from wtal.pipeline.workspace import Workspace
 
+if TYPE_CHECKING:
+    from wtal.models.training.checkpoint import Trained
+
 FOLDS = 3
 """Parts that the labels are dealt into; each is held out once."""
 _ENOUGH = 2
 """Videos with a class, and without it, below which nothing can be said of it."""
 _SCORES = "scores.json"
+_COMPARABLE = {"class_threshold": 0.0, "max_classes": 0, "range": "none", "score_range": "same"}
+"""Localization for scores that videos can be compared by: every class is looked for, nothing is stretched by video."""
 
 
 @dataclass(frozen=True)
@@ -67,14 +77,15 @@ def check(
     store, dataset = FeatureStore.open(inputs.store), read_annotations(inputs.annotations)
     known = _known(store, dataset, recipe.evaluate.train_subset, inputs.only)
     files = {name: store.fingerprint(key) for name, key in zip(known.ids, known.keys, strict=True)}
-    identity = [[member.training_identity() for member in members], [member.localize.plain() for member in members]]
+    config = localization_of(recipe).model_copy(update=_COMPARABLE)
+    identity = [[member.training_identity() for member in members], recipe.ensemble.by, config.plain()]
     name = digest([identity, inputs.store.name, store.identity, content_digest(dataset), files, FOLDS], 12)
     folder = workspace.checks / name
     folder.mkdir(parents=True, exist_ok=True)
     with locked(workspace.checks / f".{name}.lock"):
         scores = _read(folder / _SCORES, known.shown.shape)
         if scores is None:
-            scores = _held_out_scores(inputs, store, dataset, known, members, folder, device, reporter)
+            scores = _held_out_scores(inputs, known, members, config, Workspace(folder), device, reporter)
             write_json(folder / _SCORES, scores.tolist())
             shutil.rmtree(Workspace(folder).runs, ignore_errors=True)
     return check_labels(dataset.classes, known.shown, scores, known.folds)
@@ -135,32 +146,45 @@ def _row(video: VideoRecord, classes: Sequence[str]) -> list[float]:
 
 def _held_out_scores(
     inputs: TrainInputs,
-    store: FeatureStore,
-    dataset: Dataset,
     known: _Known,
     members: Sequence[Recipe],
-    folder: Path,
+    config: LocalizeConfig,
+    workspace: Workspace,
     device: str,
     reporter: Reporter,
 ) -> NDArray[np.float64]:
     """Return (V, C): the score of each video for each class, by heads that trained on the other folds."""
-    from wtal.models.inference import activate
-
-    scores = np.zeros(known.shown.shape)
+    store, scores = FeatureStore.open(inputs.store), np.zeros(known.shown.shape)
     every = frozenset(store.ids if inputs.only is None else inputs.only)
     with reporter.task("check labels", FOLDS * len(members), "training") as task:
         for fold in range(FOLDS):
             held_out = np.flatnonzero(known.folds == fold)
             others = replace(inputs, only=every - {known.keys[i] for i in held_out})
+            runs = []
             for member in members:
-                (run,) = train(others, member, (0,), Workspace(folder), device)
-                trained = trained_head(run)
-                trained.head.to(device)
-                for i in held_out:
-                    answer = activate(trained.head, trained.scaler, store[known.keys[i]], device)
-                    scores[i] += video_evidence(answer, member.localize) / len(members)
+                runs += train(others, member, (0,), workspace, device)
                 task.advance()
+            heads = [trained_head(run) for run in runs]
+            for i in held_out:
+                scores[i] = _best_scores(store[known.keys[i]], runs, heads, config, device)
     return scores
+
+
+def _best_scores(
+    video: VideoFeatures, runs: Sequence[Run], heads: "Sequence[Trained]", config: LocalizeConfig, device: str
+) -> NDArray[np.float64]:
+    """Return (C,): the score of the best detection of each class in a video, 0 where there is none."""
+    from wtal.models.inference import activate
+
+    answers = [activate(own.head.to(device), own.scaler, video, device) for own in heads]
+    answer = answers[0]
+    if len(answers) > 1:
+        alike = [comparable(own, run.recipe.localize) for own, run in zip(answers, runs, strict=True)]
+        answer, _ = mean_activations([MemberActivations(own, video.grid, 1 / len(alike)) for own in alike])
+    best = dict.fromkeys(runs[0].classes, 0.0)
+    for detection in localize(answer, video.grid, runs[0].classes, config):
+        best[detection.label] = max(best[detection.label], detection.score)
+    return np.array(list(best.values()))
 
 
 def _read(path: Path, shape: tuple[int, ...]) -> NDArray[np.float64] | None:
