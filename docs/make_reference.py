@@ -23,7 +23,7 @@ from wtal.extractors.execution.config import ExtractConfig
 from wtal.models.heads import HEADS
 from wtal.models.localization.config import LocalizeConfig
 from wtal.models.training.config import TrainConfig
-from wtal.pipeline.recipe import EvaluateConfig, Recipe, ReportedConfig
+from wtal.pipeline.recipe import EnsembleConfig, EvaluateConfig, Recipe, ReportedConfig
 
 BEGIN = "<!-- tables: written by docs/make_reference.py -->"
 END = "<!-- end of tables -->"
@@ -32,6 +32,7 @@ _SECTIONS: dict[str, type[Config]] = {
     "extract": ExtractConfig,
     "train": TrainConfig,
     "localize": LocalizeConfig,
+    "ensemble": EnsembleConfig,
     "evaluate": EvaluateConfig,
     "reported": ReportedConfig,
 }

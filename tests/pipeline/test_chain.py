@@ -18,7 +18,8 @@ from wtal.data.detections import read_detections
 from wtal.data.store import FeatureStore
 from wtal.models.training.checkpoint import Checkpoint
 
-QUICK = ("--set", "train.steps=6", "--set", "train.checkpoint_every=3")
+STEPS = ("--set", "train.steps=6", "--set", "train.checkpoint_every=3")
+QUICK = (*STEPS, "--set", "head.name=basnet")
 
 
 def wtal(*arguments, code=0):
@@ -201,7 +202,7 @@ from wtal.pipeline.train import TrainInputs, train
 from wtal.pipeline.workspace import Workspace
 
 store, annotations, whole, cut = map(Path, sys.argv[1:])
-recipe = load_recipe("collection", ["train.steps=40", "train.checkpoint_every=2"])
+recipe = load_recipe("bases/collection", ["train.steps=40", "train.checkpoint_every=2"])
 
 def start(workspace):
     child = os.fork()
@@ -246,7 +247,7 @@ def test_a_list_of_labels_is_enough(demo, tmp_path):
     labels.write_text("video,label\n" + "\n".join(rows) + "\n")
     (tmp_path / "ws").mkdir()
     (tmp_path / "ws/features").symlink_to(Path(made["store"]).parent)
-    call = ("run", folder / "videos", "--labels", labels, "--workspace", tmp_path / "ws", *QUICK)
+    call = ("run", folder / "videos", "--labels", labels, "--workspace", tmp_path / "ws", *QUICK, "--no-check")
     answer = json.loads(wtal(*call, "--seeds", "0,1", "--json").stdout)
     assert answer["mAP"] == {}
     assert answer["submission"] is None
@@ -256,33 +257,40 @@ def test_a_list_of_labels_is_enough(demo, tmp_path):
 
 def run_again(demo, workspace, *extra, code=0):
     folder, _ = demo
-    call = ("run", folder / "videos", "--annotations", folder / "annotations.json", "--workspace", workspace, *QUICK)
+    call = ("run", folder / "videos", "--annotations", folder / "annotations.json", "--workspace", workspace, *STEPS)
     result = wtal(*call, *extra, "--json", code=code)
     return json.loads(result.stdout) if code == 0 else result
 
 
+QUICKLY = pytest.mark.parametrize(
+    "how", [("--quick",), ("--no-check", "--set", "ensemble.seeds=1")], ids=["head", "ensemble"]
+)
+
+
 @pytest.mark.slow
-def test_a_second_run_follows_what_it_is_told(demo, workspace):
-    """The head is trained once; localization, thresholds and the reported subset are those of each call."""
-    first = run_again(demo, workspace)
-    fewer = run_again(demo, workspace, "--set", "localize.max_detections=1", "--set", "evaluate.tiou=0.5")
+@QUICKLY
+def test_a_second_run_follows_what_it_is_told(demo, workspace, how):
+    """The heads are trained once; localization, thresholds and the reported subset are those of each call."""
+    first = run_again(demo, workspace, *how)
+    fewer = run_again(demo, workspace, *how, "--set", "localize.max_detections=1", "--set", "evaluate.tiou=0.5")
     assert fewer["runs"] == first["runs"]
     assert list(fewer["mAP"]) == ["0.5"]
     assert all(len(found) <= 1 for found in read_detections(Path(fewer["detections"][0])).values())
     assert fewer["detections"] != first["detections"]
-    trained = run_again(demo, workspace, "--test-subset", "training")
+    trained = run_again(demo, workspace, *how, "--test-subset", "training")
     assert trained["runs"] == first["runs"]
     assert trained["mAP"] != first["mAP"]
-    both = run_again(demo, workspace, "--test-subset", "training,validation")
+    both = run_again(demo, workspace, *how, "--test-subset", "training,validation")
     assert both["mAP"] not in (trained["mAP"], first["mAP"])
-    refused = run_again(demo, workspace, "--test-subset", "valdation", code=2)
+    refused = run_again(demo, workspace, *how, "--test-subset", "valdation", code=2)
     assert "did you mean 'validation'" in refused.stderr
 
 
 @pytest.mark.slow
 def test_labels_narrow_the_whole_run(demo, workspace):
     folder, _ = demo
-    plain, narrowed = run_again(demo, workspace), run_again(demo, workspace, "--use-labels", "--challenge", "hacs")
+    plain = run_again(demo, workspace, "--quick")
+    narrowed = run_again(demo, workspace, "--quick", "--use-labels", "--challenge", "hacs")
     assert narrowed["runs"] == plain["runs"]
     dataset = read_annotations(folder / "annotations.json")
     for name, entries in json.loads(Path(narrowed["submission"]).read_text())["results"].items():
@@ -297,7 +305,7 @@ def test_labels_narrow_the_whole_run(demo, workspace):
 def test_new_training_videos_make_a_new_run_and_other_collections_stay_out(demo, workspace):
     folder, _ = demo
     some = sorted((folder / "videos").glob("training_0[0-7]*.mp4"))
-    call = ("run", "--annotations", folder / "annotations.json", "--workspace", workspace, *QUICK, "--json")
+    call = ("run", "--annotations", folder / "annotations.json", "--workspace", workspace, *STEPS, "--quick", "--json")
     call = (*call, "--test-subset", "training")
     first = json.loads(wtal(*call, *some[:6]).stdout)
     assert set(read_detections(Path(first["detections"][0]))) == {path.stem for path in some[:6]}
@@ -337,7 +345,7 @@ def test_videos_without_a_snippet_are_detected_as_empty(tmp_path):
         write_video(videos / f"{name}.mp4", constant(25, count))
     labels = tmp_path / "labels.csv"
     labels.write_text("video,label\nlong,blink\nlonger,wave\nshort,wave\n")
-    call = ("run", videos, "--labels", labels, "--workspace", tmp_path / "ws", *QUICK, "--json")
+    call = ("run", videos, "--labels", labels, "--workspace", tmp_path / "ws", *STEPS, "--quick", "--json")
     made = json.loads(wtal(*call, "--set", "extract.tail=drop", "--set", "extract.stride=16").stdout)
     found = read_detections(Path(made["detections"][0]))
     assert found["short"] == []
@@ -350,9 +358,14 @@ def test_videos_without_a_snippet_are_detected_as_empty(tmp_path):
         (("run", "VIDEOS"), 2, "--annotations FILE or --labels FILE"),
         (("run", "VIDEOS", "--annotations", "absent.json"), 1, "no annotations at absent.json"),
         (("run", "VIDEOS", "--annotations", "TRUTH", "--train-subset", "trainig"), 2, "did you mean 'training'"),
-        (("run", "VIDEOS", "--annotations", "TRUTH", "--set", "head.widht=3"), 1, "did you mean 'width'"),
+        (
+            ("run", "VIDEOS", "--annotations", "TRUTH", "--head", "basnet", "--set", "head.widht=3"),
+            1,
+            "did you mean 'width'",
+        ),
         (("run", "VIDEOS", "--annotations", "TRUTH", "--set", "head=3"), 1, "recipe collection"),
-        (("run", "VIDEOS", "--annotations", "TRUTH", "--set", "head.width=3.5"), 1, "width"),
+        (("run", "VIDEOS", "--annotations", "TRUTH", "--head", "basnet", "--set", "head.width=3.5"), 1, "width"),
+        (("run", "VIDEOS", "--annotations", "TRUTH", "--set", "head.width=3"), 1, "set head.name too"),
         (("run", "VIDEOS", "--annotations", "TRUTH", "--test-subset", "valdation"), 2, "did you mean 'validation'"),
         (("run", "VIDEOS", "--annotations", "TRUTH", "--seeds", "0,0"), 2, "each once"),
         (("run", "VIDEOS", "--annotations", "TRUTH", "--recipe", "colection"), 1, "did you mean 'collection'"),
@@ -372,3 +385,27 @@ def test_wrong_calls_are_answered_in_one_line(demo, tmp_path, arguments, code, s
     assert said in result.stderr
     assert len([line for line in result.stderr.splitlines() if line.startswith("wtal:")]) == 1
     assert not (tmp_path / "features").exists()
+
+
+@pytest.mark.slow
+def test_the_default_is_one_checked_ensemble_and_killed_it_goes_on(demo, workspace):
+    """`wtal run` as it is called without options, but for the number of steps."""
+    folder, _ = demo
+    result = wtal(
+        "run", folder / "videos", "--annotations", folder / "annotations.json", "--workspace", workspace, *STEPS
+    )
+    (run,) = [path for path in (workspace / "runs").iterdir() if path.name.startswith("ensemble-")]
+    record = json.loads((run / "run.json").read_text())
+    assert len(record["ensemble"]["members"]) == 9
+    assert set(record["label_check"]["classes"]) == set(record["classes"])
+    assert result.stderr.count("label check: ") >= len(record["classes"])
+    detections = json.loads((run / "detections/detections.json").read_text())
+    assert set(detections["wtal"]["label_check"]) == set(record["classes"])
+    heads = {path: path.stat().st_mtime_ns for path in workspace.rglob("finished.json")}
+    (run / "finished.json").unlink()
+    again = run_again(demo, workspace)
+    assert again["runs"] == [str(run)]
+    assert again["label_check"] == record["label_check"]
+    unchanged = {path: path.stat().st_mtime_ns for path in heads if path.parent != run}
+    assert unchanged == {path: when for path, when in heads.items() if path.parent != run}
+    assert json.loads((run / "detections/detections.json").read_text()) == detections

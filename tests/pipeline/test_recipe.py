@@ -63,3 +63,71 @@ def test_a_path_of_the_packages_own_recipes_is_theirs_unless_a_file_is_here(tmp_
     (tmp_path / "recipes" / "kth").mkdir(parents=True)
     (tmp_path / "recipes" / "kth" / "basnet.toml").write_text('[head]\nname = "stpn"\n')
     assert load_recipe("recipes/kth/basnet.toml").head_name == "stpn"
+
+
+MEMBERS = """
+[train]
+steps = 50
+[localize]
+nms_tiou = 0.4
+[ensemble]
+seeds = 2
+[[ensemble.members]]
+head = { name = "basnet", width = 8 }
+[[ensemble.members]]
+head = { name = "bm" }
+train = { steps = 70 }
+"""
+
+
+@pytest.fixture
+def ensemble_file(tmp_path):
+    path = tmp_path / "several.toml"
+    path.write_text(MEMBERS)
+    return path
+
+
+def test_members_are_laid_over_the_recipe(ensemble_file):
+    recipe = load_recipe(str(ensemble_file))
+    first, second = recipe.members()
+    assert (first.head, first.train.steps) == ({"name": "basnet", "width": 8}, 50)
+    assert (second.head, second.train.steps, second.localize.nms_tiou) == ({"name": "bm"}, 70, 0.4)
+    assert recipe.heads == "basnet+bm"
+    assert recipe.first_member() == first
+    assert not first.members()
+
+
+def test_overrides_reach_every_member(ensemble_file):
+    recipe = load_recipe(str(ensemble_file), ["train.steps=3", "localize.nms_tiou=0.2"])
+    assert {(member.train.steps, member.localize.nms_tiou) for member in recipe.members()} == {(3, 0.2)}
+
+
+def test_a_head_that_is_named_is_trained_alone(ensemble_file):
+    chosen = load_recipe(str(ensemble_file), ["head.name=bm", "head.embedding=4"])
+    assert (chosen.head, chosen.train.steps, chosen.members()) == ({"name": "bm", "embedding": 4}, 70, [])
+    assert load_recipe(str(ensemble_file), ["head.name=stpn"]).head == {"name": "stpn"}
+    with pytest.raises(ConfigError, match=r"an ensemble of basnet, bm; set head\.name too"):
+        load_recipe(str(ensemble_file), ["head.width=4"])
+
+
+def test_a_recipe_upon_an_ensemble(ensemble_file):
+    """Its sections are laid over the members'; with a head of its own it is no ensemble."""
+    (ensemble_file.parent / "longer.toml").write_text('base = "several.toml"\n[train]\nsteps = 90\n')
+    (ensemble_file.parent / "own.toml").write_text('base = "several.toml"\n[head]\nname = "um"\n')
+    longer = load_recipe(str(ensemble_file.parent / "longer.toml"))
+    assert {member.train.steps for member in longer.members()} == {90}
+    assert load_recipe(str(ensemble_file.parent / "own.toml")).members() == []
+
+
+def test_a_member_that_is_refused_is_named(ensemble_file):
+    ensemble_file.write_text(MEMBERS.replace("steps = 70", "stebs = 70"))
+    with pytest.raises(ConfigError, match=r"ensemble\.members 1.*stebs"):
+        load_recipe(str(ensemble_file)).members()
+
+
+def test_the_default_is_an_ensemble():
+    recipe = load_recipe("collection")
+    assert len(recipe.members()) > 1
+    assert recipe.first_member() == load_recipe("bases/collection").model_copy(
+        update={"title": recipe.title, "source": recipe.source}
+    )

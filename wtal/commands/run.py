@@ -44,6 +44,13 @@ from wtal.pipeline.workspace import Workspace
 @click.option("--test-subset", help="Subset that is reported. Default: the recipe's.")
 @click.option("--use-labels", is_flag=True, help="Look in a labelled video only for its own classes.")
 @click.option("--seeds", default="0", show_default=True, metavar="0,1,2", help="One run per seed.")
+@click.option("--quick", is_flag=True, help="Train one head once, and do not check what it learned.")
+@click.option(
+    "--check/--no-check",
+    default=True,
+    show_default=True,
+    help="Ask heads for labels that were held out, and say per class what was learned.",
+)
 @click.option("--challenge", type=click.Choice(CHALLENGES.names()), help="Also write this challenge's file.")
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Videos at once in extraction.")
 @click.option("--dry-run", is_flag=True, help="Print the resolved recipe and do nothing.")
@@ -59,6 +66,8 @@ def command(
     weights: tuple[str, ...],
     use_labels: bool,
     seeds: str,
+    quick: bool,
+    check: bool,
     challenge: str | None,
     jobs: int,
     dry_run: bool,
@@ -76,12 +85,13 @@ def command(
     if (annotations is None) == (labels is None):
         raise UsageError("give either --annotations FILE or --labels FILE: something must say what the videos show")
     resolved = load_recipe(recipe, [*_assignments(shortcuts), *assignments])
+    if quick:
+        resolved = resolved.first_member()
     if dry_run:
         print_json(resolve_early(resolved).plain())
         return
-    options = RunOptions(
-        parse_seeds(seeds), weights, use_labels, challenge or "", Machine(jobs=jobs, device=pick_device(device))
-    )
+    machine = Machine(jobs=jobs, device=pick_device(device))
+    options = RunOptions(parse_seeds(seeds), weights, use_labels, challenge or "", check and not quick, machine)
     source = annotations or labels
     assert source is not None
     result = run(videos, source, resolved, Workspace(workspace), options, ConsoleReporter())

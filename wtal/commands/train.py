@@ -15,8 +15,10 @@ from wtal.commands._console import (
     workspace_option,
 )
 from wtal.errors import UsageError
+from wtal.pipeline.ensembles.train_members import train_recipe
+from wtal.pipeline.label_check import check_runs
 from wtal.pipeline.recipe import DEFAULT_RECIPE, load_recipe
-from wtal.pipeline.train import TrainInputs, obstacles, resolve_early, train
+from wtal.pipeline.train import TrainInputs, obstacles, resolve_early
 from wtal.pipeline.workspace import Workspace
 
 
@@ -25,6 +27,9 @@ from wtal.pipeline.workspace import Workspace
 @click.option("--store", type=click.Path(path_type=Path), help="Feature store. Default: the workspace's only one.")
 @click.option("--annotations", type=click.Path(path_type=Path), help="Labels. Default: the workspace's only file.")
 @click.option("--seeds", default="0", show_default=True, metavar="0,1,2", help="One run per seed.")
+@click.option(
+    "--check", is_flag=True, help="Then ask heads for labels that were held out, and say per class what was learned."
+)
 @click.option("--dry-run", is_flag=True, help="Print the resolved recipe and do nothing.")
 @recipe_set_option
 @device_option
@@ -35,6 +40,7 @@ def command(
     store: Path | None,
     annotations: Path | None,
     seeds: str,
+    check: bool,
     dry_run: bool,
     assignments: tuple[str, ...],
     device: str,
@@ -55,10 +61,14 @@ def command(
     reporter = ConsoleReporter()
     for line in obstacles(inputs, resolved):
         reporter.say(f"labels: {line}")
-    runs = train(inputs, resolved, parse_seeds(seeds), root, pick_device(device), reporter)
+    device = pick_device(device)
+    runs = train_recipe(inputs, resolved, parse_seeds(seeds), root, device, reporter)
+    if check:
+        runs = check_runs(inputs, resolved, runs, root, device, reporter)
     folders = [str(run.folder) for run in runs]
     if as_json:
-        print_json({"runs": folders})
+        checks = {"label_check": runs[0].label_check} if check else {}
+        print_json({"runs": folders, **checks})
     else:
         click.echo("\n".join(folders))
 

@@ -16,7 +16,7 @@ Sources: J. Hanley, B. McNeil, Radiology 143 (1982); P. Good, Permutation, Param
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -32,6 +32,10 @@ _DRAWS = 1000
 _SHUFFLES = 4999
 _SIGNIFICANT = 0.02
 """p-value, over all classes, above which a class counts as not learned."""
+_ADVICE = (
+    "what is not learned is told from the rest no better than by chance: trust none of its detections; more videos "
+    "with and without it, or other features (--backbone), may help"
+)
 _LEARNED_AUC = 0.8
 """AUC from which a class that is told from chance counts as learned."""
 
@@ -40,7 +44,8 @@ _LEARNED_AUC = 0.8
 class ClassCheck:
     """One class: how many held-out videos show it and do not, AUC, average precision, its chance, p-value, verdict.
 
-    The figures are None where the verdict is "not known": no fold has videos of both kinds.
+    The figures are None where the verdict is "not known": no fold has videos of both kinds. `agreement` is the share of
+    sure detections that different seeds share (`wtal.eval.agreement`); None where there are no two seeds.
     """
 
     label: str
@@ -51,6 +56,7 @@ class ClassCheck:
     chance: float
     p: float | None
     verdict: Verdict
+    agreement: float | None = None
 
     def sentence(self) -> str:
         """Return the verdict in words."""
@@ -60,6 +66,8 @@ class ClassCheck:
             f"AUC {self.auc.value:.2f} [{self.auc.low:.2f}, {self.auc.high:.2f}] against 0.50, average precision "
             f"{self.ap.value:.2f} against {self.chance:.2f}"
         )
+        if self.agreement is not None:
+            figures += f"; seeds agree on {self.agreement:.0%} of their detections"
         return f"{self.label}: {self.verdict} ({figures})"
 
 
@@ -76,6 +84,32 @@ class LabelCheck:
         """Mean AUC of the classes that have one; NaN where none has."""
         values = [check.auc.value for check in self.classes if check.auc is not None]
         return float(np.mean(values)) if values else float("nan")
+
+    @property
+    def verdicts(self) -> dict[str, Verdict]:
+        """Class -> verdict."""
+        return {check.label: check.verdict for check in self.classes}
+
+    def sentences(self) -> list[str]:
+        """Return a line per class, and what to do where one was not learned."""
+        lines = [check.sentence() for check in self.classes]
+        if "not learned" in self.verdicts.values():
+            lines.append(_ADVICE)
+        return lines
+
+    def with_agreement(self, shares: Mapping[str, float]) -> "LabelCheck":
+        """Return the check with the agreement of seeds per class."""
+        checks = tuple(replace(check, agreement=shares.get(check.label)) for check in self.classes)
+        return replace(self, classes=checks)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "LabelCheck":
+        """Read what `to_json` returned."""
+        checks = []
+        for label, figures in value["classes"].items():
+            estimates = {k: None if figures[k] is None else Estimate(**figures[k]) for k in ("auc", "ap")}
+            checks.append(ClassCheck(label, **{**figures, **estimates}))
+        return cls(tuple(checks), value["videos"], value["folds"])
 
     def to_json(self) -> dict[str, Any]:
         """`{"videos": .., "folds": .., "auc": .., "classes": {label: {"verdict": .., "auc": {..}, ..}}}`."""

@@ -10,6 +10,7 @@ from wtal.data.dataset import Dataset, content_digest
 from wtal.data.files import write_atomic
 from wtal.errors import UsageError
 from wtal.pipeline.detect import detect
+from wtal.pipeline.ensembles.train_members import localization_of, train_recipe
 from wtal.pipeline.exchange.submit import submit
 from wtal.pipeline.extraction.extract import ExtractResult, extract
 from wtal.pipeline.extraction.machine import Machine
@@ -17,10 +18,11 @@ from wtal.pipeline.extraction.videos import find_videos
 from wtal.pipeline.judging.evaluate import DetectionJudgement, evaluate, over_seeds
 from wtal.pipeline.judging.sources import Question, source_of
 from wtal.pipeline.label_advice import advise
+from wtal.pipeline.label_check import check_runs
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.recipe import EvaluateConfig, Recipe
 from wtal.pipeline.runs import Run
-from wtal.pipeline.train import TrainInputs, resolve_early, train
+from wtal.pipeline.train import TrainInputs, resolve_early
 from wtal.pipeline.workspace import Workspace
 
 
@@ -50,6 +52,7 @@ class RunResult:
             "runs": [str(run.folder) for run in self.runs],
             "store": str(self.extracted.store),
             "failures": self.extracted.failures,
+            "label_check": self.runs[0].label_check,
             "submission": None if self.submission is None else str(self.submission),
             **tuned,
         }
@@ -63,6 +66,7 @@ class RunOptions:
     weights: tuple[str, ...] = ()
     use_labels: bool = False
     challenge: str = ""
+    check: bool = False
     machine: Machine = field(default_factory=Machine)
 
 
@@ -92,8 +96,11 @@ def run(
     for note in (*dataset.notes, *coverage(dataset, only)):
         reporter.say(note)
     device, rules = options.machine.device, recipe.evaluate
-    runs = train(TrainInputs(extracted.store, own, only), recipe, options.seeds, workspace, device, reporter)
-    detections = [detect(seed, recipe.localize, options.use_labels, only, device, reporter) for seed in runs]
+    inputs = TrainInputs(extracted.store, own, only)
+    runs = train_recipe(inputs, recipe, options.seeds, workspace, device, reporter)
+    if options.check:
+        runs = check_runs(inputs, recipe, runs, workspace, device, reporter)
+    detections = [detect(seed, localization_of(recipe), options.use_labels, only, device, reporter) for seed in runs]
     judgement = None
     if has_truth(dataset, rules.test_subset):
         question = Question(own, rules.test_subset, rules.tiou)

@@ -14,10 +14,12 @@ CHALLENGE = "hacs"
 
 
 def demo(folder: Path, seeds: tuple[int, ...] = (0,), device: str = "cpu", reporter: Reporter = SILENT) -> RunResult:
-    """Render, extract, train, detect, evaluate, and write a HACS file, all below `folder`."""
+    """Render, extract, train one head, detect, evaluate, and write a HACS file, all below `folder`."""
     jobs = os.cpu_count() or 1
     with reporter.task("render", sum(VIDEOS.values()), "video") as task:
         annotations = render_collection(folder, progress=lambda done, total: task.advance(1 if done else 0), jobs=jobs)
     options = RunOptions(seeds, challenge=CHALLENGE, machine=Machine(device=device))
     workspace = Workspace(folder / "workspace")
-    return run([folder / "videos"], annotations, load_recipe(DEFAULT_RECIPE), workspace, options, reporter)
+    return run(
+        [folder / "videos"], annotations, load_recipe(DEFAULT_RECIPE).first_member(), workspace, options, reporter
+    )

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -15,6 +15,9 @@ from wtal.registry import suggest
 
 _BASES = "bases"
 _AUTHORS = "authors"
+_ENSEMBLE = "ensemble"
+_SHARED = ("extract", "train", "localize", "evaluate")
+"""Sections that an override sets for all members of an ensemble."""
 RECIPES = Path(__file__).parents[1] / "recipes"
 DEFAULT_RECIPE = "collection"
 """For a person's own videos."""
@@ -55,6 +58,17 @@ class ReportedConfig(Config):
     """Percent at a tiou, or averaged over a range of tious: {"0.5" = 33.4, "0.1:0.7" = 42.2}."""
 
 
+class EnsembleConfig(Config):
+    """Members that are trained in place of one head, and answer together as one run."""
+
+    members: tuple[dict[str, Any], ...] = ()
+    """Tables that are laid over the recipe's own sections, one per member; empty trains the recipe's head alone."""
+    seeds: int = Field(1, ge=1)
+    """Seeds of each member."""
+    by: Literal["activations", "detections"] = "activations"
+    """What is put together: means of activations, or pooled detections."""
+
+
 class Recipe(Config):
     """A whole experiment. `head` holds `name`, that head's own settings, and `authors`, whether it runs as theirs."""
 
@@ -66,6 +80,7 @@ class Recipe(Config):
     head: dict[str, Any] = Field(default_factory=lambda: {"name": _DEFAULT_HEAD})
     train: TrainConfig = TrainConfig()
     localize: LocalizeConfig = LocalizeConfig()
+    ensemble: EnsembleConfig = EnsembleConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     reported: ReportedConfig = ReportedConfig()
 
@@ -73,6 +88,11 @@ class Recipe(Config):
     def head_name(self) -> str:
         """Name of the head's leaf."""
         return str(self.head.get("name", _DEFAULT_HEAD))
+
+    @property
+    def heads(self) -> str:
+        """Name of the head, or of the heads of an ensemble's members, joined by a plus."""
+        return "+".join(dict.fromkeys(member.head_name for member in self.members() or [self]))
 
     @property
     def head_settings(self) -> dict[str, Any]:
@@ -83,6 +103,23 @@ class Recipe(Config):
     def head_authors(self) -> bool:
         """True where the head is what its authors' code runs, quirks included."""
         return bool(self.head.get(_AUTHORS, False))
+
+    def members(self) -> "list[Recipe]":
+        """Return the recipes of the ensemble's members; none where one head is trained.
+
+        Raises:
+            ConfigError: when a key or a value of a member is refused.
+        """
+        own = {key: value for key, value in self.plain().items() if key != _ENSEMBLE}
+        tables = self.ensemble.members
+        return [
+            Recipe.parse(_laid_over(_below(own, table), table), f"ensemble.members {i}")
+            for i, table in enumerate(tables)
+        ]
+
+    def first_member(self) -> "Recipe":
+        """Return the recipe of an ensemble's first member; the recipe itself where one head is trained."""
+        return next(iter(self.members()), self)
 
     def training_identity(self) -> dict[str, Any]:
         """Return all that can change what is learned: runs of equal identity may be resumed into one another."""
@@ -107,12 +144,39 @@ def load_recipe(name: str, assignments: Iterable[str] = ()) -> Recipe:
         ConfigError: when there is no such recipe, or a key or a value in it is refused.
     """
     values, assignments = _with_base(recipe_path(name), ()), list(assignments)
+    values = _for_members(values, assignments, name)
     changed = with_assignments(values, assignments)
     if _head_name(changed) != _head_name(values):
         # The recipe's settings are those of its own head; another starts from its own defaults.
         values = {**values, "head": _laid_on(changed["head"], values.get("head", {}))}
         changed = with_assignments(values, assignments)
     return Recipe.parse(changed, f"recipe {name}")
+
+
+def _for_members(values: dict[str, Any], assignments: list[str], name: str) -> dict[str, Any]:
+    """Give overrides to the members of an ensemble; one that names a head takes that member, or none, instead.
+
+    Raises:
+        ConfigError: when an override sets a key of a head, and there are several.
+    """
+    tables = values.get(_ENSEMBLE, {}).get("members", [])
+    if not tables:
+        return values
+    heads = {_head_name(table): table for table in reversed(tables)}
+    chosen = with_assignments({}, [own for own in assignments if own.partition("=")[0].strip() == "head.name"])
+    alone = {key: value for key, value in values.items() if key != _ENSEMBLE}
+    if chosen:
+        table = heads.get(_head_name(chosen), {})
+        return _laid_over(_below(alone, table), table)
+    of_heads = [assignment for assignment in assignments if assignment.startswith("head.")]
+    if of_heads:
+        raise ConfigError(
+            f"recipe {name} trains an ensemble of {', '.join(dict.fromkeys(map(_head_name, tables)))}; set "
+            f"head.name too, so that {of_heads[0].partition('=')[0]} is of one head"
+        )
+    shared = [assignment for assignment in assignments if assignment.partition(".")[0] in _SHARED]
+    members = [with_assignments(table, shared) for table in tables]
+    return {**values, _ENSEMBLE: {**values[_ENSEMBLE], "members": members}}
 
 
 def with_assignments(values: Mapping[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
@@ -157,12 +221,31 @@ def _with_base(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
     if not base:
         return values
     below = _with_base(path.parent / base if base.endswith(".toml") else recipe_path(base), (*above, path))
-    if "head" in values and _head_name(values) != _head_name(below):
-        below.pop("head", None)
-    if "preset" in values.get("localize", {}):
-        below.pop("localize", None)
+    below = _below(below, values)
     below.pop("reported", None)
-    return _laid_over(below, values)
+    return _laid_over(_laid_on_members(below, values), values)
+
+
+def _laid_on_members(below: dict[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay the sections of a recipe over those of the members that it takes from its base, too."""
+    if not below.get(_ENSEMBLE, {}).get("members"):
+        return below
+    shared = {key: value for key, value in above.items() if key in _SHARED}
+    members = [
+        _laid_over(table, {key: shared[key] for key in shared if key in table}) for table in below[_ENSEMBLE]["members"]
+    ]
+    return {**below, _ENSEMBLE: {**below[_ENSEMBLE], "members": members}}
+
+
+def _below(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the sections that `above` is laid over: another head, or a preset, starts from its own defaults.
+
+    A recipe with a head of its own, or with members, is not the ensemble that it stands on.
+    """
+    another = "head" in above and _head_name(above) != _head_name(below)
+    preset = "preset" in above.get("localize", {})
+    gone = {"head": another, "localize": preset, _ENSEMBLE: "head" in above or _ENSEMBLE in above}
+    return {key: value for key, value in below.items() if not gone.get(key)}
 
 
 def _place_preset(values: dict[str, Any], folder: Path) -> None:
@@ -188,7 +271,7 @@ def _laid_on(head: Any, own: dict[str, Any]) -> dict[str, Any]:
     return {"base_settings": {key: value for key, value in own.items() if key != "name"}}
 
 
-def _head_name(values: dict[str, Any]) -> str:
+def _head_name(values: Mapping[str, Any]) -> str:
     head = values.get("head")
     return str(head.get("name", _DEFAULT_HEAD)) if isinstance(head, dict) else ""
 

@@ -30,6 +30,7 @@ ACTIVATIONS = "activations"
 """Folder of a run's class activations."""
 _RECORD = "run.json"
 _FINISHED = "finished.json"
+_CHECK = "label_check"
 _KEYS = {"recipe", "seed", "store", "annotations", "features", "feature_dims", "classes", "tuned_with_segments"}
 
 
@@ -58,6 +59,16 @@ class Run:
     def finish(self, outcome: dict[str, Any]) -> None:
         """Write the `finished.json` that tells a whole run from one to be gone on with."""
         write_json(self.folder / _FINISHED, outcome)
+
+    def with_label_check(self, check: Mapping[str, Any]) -> "Run":
+        """Write what held-out labels say of the run (`LabelCheck.to_json`) into its `run.json`; return the run anew."""
+        return Run.write(self.folder, {**self._record, _CHECK: dict(check)})
+
+    @property
+    def label_check(self) -> Mapping[str, Any] | None:
+        """Figures and verdicts of held-out labels; None where none was made."""
+        check: Mapping[str, Any] | None = self._record.get(_CHECK)
+        return check
 
     @cached_property
     def recipe(self) -> Recipe:
@@ -110,6 +121,15 @@ class Run:
         """Weight of each member of an ensemble; empty for a head's own run."""
         return tuple(member["weight"] for member in self._record.get("ensemble", {}).get("members", ()))
 
+    def members(self) -> "list[Run]":
+        """Open the runs that an ensemble was put together from; none for a head's own run.
+
+        Raises:
+            WtalError: when one has gone.
+        """
+        named = self._record.get("ensemble", {}).get("members", ())
+        return [Run.open(Path(os.path.normpath(self.folder / member["run"]))) for member in named]
+
     @property
     def finished(self) -> bool:
         """True once the training, or the making of the ensemble, has ended."""
@@ -123,7 +143,12 @@ class Run:
     @property
     def stamps(self) -> dict[str, Any]:
         """Statements in every output of the run: the weights behind its features, and a choice made with segments."""
-        return {"weights": weights_of(self.features), "tuned_with_segments": self._record["tuned_with_segments"]}
+        check = self.label_check
+        verdicts = (
+            {} if check is None else {_CHECK: {label: each["verdict"] for label, each in check["classes"].items()}}
+        )
+        weights = weights_of(self.features)
+        return {"weights": weights, "tuned_with_segments": self._record["tuned_with_segments"], **verdicts}
 
     @property
     def store_name(self) -> str:
@@ -245,8 +270,9 @@ def is_finished(folder: Path) -> bool:
 
 
 def finish_times(runs: Path) -> dict[Path, int]:
-    """Return the folders of finished seeds below a workspace's `runs`, each with the nanosecond at which it ended."""
-    return {path.parent: path.stat().st_mtime_ns for path in runs.glob(f"*/seed-*/{_FINISHED}")}
+    """Return the folders of finished seeds and ensembles below `runs`, with the nanosecond of their end."""
+    paths = [*runs.glob(f"*/seed-*/{_FINISHED}"), *runs.glob(f"*/{_FINISHED}")]
+    return {path.parent: path.stat().st_mtime_ns for path in paths}
 
 
 def holds_run(folder: Path) -> bool:

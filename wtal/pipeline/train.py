@@ -101,6 +101,8 @@ def resolve_early(recipe: Recipe) -> Recipe:
         raise ConfigError(f"head.authors is true or false, got {recipe.head['authors']!r}")
     settings = HEADS.load(recipe.head_name).Config.parse(recipe.head_settings, f"head {recipe.head_name}")
     authors = {"authors": True} if recipe.head_authors else {}
+    for member in recipe.members():
+        resolve_early(member)
     return recipe.model_copy(update={"head": {"name": recipe.head_name, **authors, **settings.plain()}})
 
 

@@ -14,7 +14,7 @@ def default_workspace() -> Path:
 
 @dataclass(frozen=True)
 class Workspace:
-    """A workspace folder: `features/`, `annotations/`, `runs/`, `submissions/`, `weights/`."""
+    """A workspace folder: `features/`, `annotations/`, `runs/`, `checks/`, `submissions/`, `weights/`."""
 
     root: Path
 
@@ -32,6 +32,11 @@ class Workspace:
     def runs(self) -> Path:
         """Training runs: NAME/seed-N."""
         return self.root / "runs"
+
+    @property
+    def checks(self) -> Path:
+        """Scores of held-out labels, and heads of a check that is not finished."""
+        return self.root / "checks"
 
     @property
     def submissions(self) -> Path:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.support.narrow import NARROW
 from tests.support.outputs import stacked
 from tests.support.planted import CLASSES, STREAMS, WIDTH, planted_videos
 from wtal import models
@@ -24,20 +25,6 @@ from wtal.models.training.inputs import LabelledVideo
 from wtal.models.training.trainer import Trainer
 
 DIMS = dict.fromkeys(STREAMS, WIDTH)
-# Widths that make a head narrow; a head whose settings are missing here runs at the paper's.
-NARROW = {
-    "stpn": {"embedding": 32, "attention_width": 16},
-    "bm": {"embedding": 32, "attention_width": 16},
-    "wtalc": {"width": 64},
-    "basnet": {"width": 32, "filter_width": 16},
-    "lgbm": {"width": 32, "attention_width": 16, "dropout": 0.3},
-    "um": {"width": 64},
-    "co2net": {"width": 64, "attention_width": 16},
-    "tscn": {"width": 64},
-    # At the paper's weights one branch teaches nearly alone here, and may take a class for background.
-    "facnet": {"width": 64, "ca_weight": 1.0, "mil_weight": 1.0},
-    "rskp": {"width": 128, "scale": 10.0},
-}
 # What the planted test needs beside its defaults, for a head that trains or detects in a way of its own.
 PLANTED_TRAIN = {
     "facnet": {"scaling": "standard"},

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.support.narrow import NARROW
 from tests.support.planted import STREAMS, WIDTH, planted_videos
 from wtal.data.batch import SnippetBatch
 from wtal.models import create_head
@@ -16,17 +17,6 @@ from wtal.models.training.inputs import LabelledVideo, NegativeVideo
 from wtal.models.training.trainer import Trainer
 
 DIMS = dict.fromkeys(STREAMS, WIDTH)
-NARROW = {
-    "stpn": {"embedding": 16, "attention_width": 8},
-    "bm": {"embedding": 16, "attention_width": 8},
-    "wtalc": {"width": 16},
-    "basnet": {"width": 16, "filter_width": 8},
-    "lgbm": {"width": 16, "attention_width": 8},
-    "um": {"width": 16},
-    "co2net": {"width": 16, "attention_width": 8},
-    "tscn": {"width": 16, "iterations": 2},
-    "rskp": {"width": 16},
-}
 
 
 def one_class(videos):

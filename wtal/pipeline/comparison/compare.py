@@ -23,13 +23,14 @@ from wtal.pipeline.activations import trained_head
 from wtal.pipeline.comparison.ablation import Ablation, printed, printed_in, recipe_of
 from wtal.pipeline.comparison.reported import Printed, is_of
 from wtal.pipeline.detect import detect
+from wtal.pipeline.ensembles.train_members import localization_of, train_recipe
 from wtal.pipeline.judging.evaluate import evaluate
 from wtal.pipeline.judging.ground_truth import check_ambiguous
 from wtal.pipeline.judging.sources import Question, source_of
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.recipe import Recipe, load_recipe
 from wtal.pipeline.runs import Run, weights_of
-from wtal.pipeline.train import TrainInputs, resolve_early, train
+from wtal.pipeline.train import TrainInputs, resolve_early
 from wtal.pipeline.workspace import Workspace
 
 _SNIPPETS = 100
@@ -205,12 +206,13 @@ def _row(
     device: str,
     reporter: Reporter,
 ) -> Row:
-    runs = train(inputs, plan.recipe, seeds, workspace, device, reporter)
+    runs = train_recipe(inputs, plan.recipe, seeds, workspace, device, reporter)
     store, dataset = FeatureStore.open(inputs.store), read_annotations(inputs.annotations)
     subset, tious = plan.recipe.evaluate.test_subset, plan.recipe.evaluate.tiou
     present = match_ids([video.id for video in dataset.select(subset)], store.ids)
     keys = frozenset(present.values())
-    files = [detect(run, plan.recipe.localize, False, keys, device, reporter, plan.stage) for run in runs]
+    localize = localization_of(plan.recipe)
+    files = [detect(run, localize, False, keys, device, reporter, plan.stage) for run in runs]
     question = replace(question, annotations=inputs.annotations, subset=subset, tious=tious)
     sources = [source_of(run, question, file) for run, file in zip(runs, files, strict=True)]
     evaluations = evaluate(sources, question).evaluations
@@ -238,7 +240,7 @@ def _row(
         values,
         parameters,
         macs,
-        fmean(_seconds(run.folder) for run in runs),
+        fmean(sum(_seconds(head.folder) for head in run.members() or [run]) for run in runs),
         notes=(*notes, *_random(store), *plan.printed.remarks(*judged_on)),
         like_printed=plan.printed.comparable(*judged_on),
     )
@@ -264,11 +266,12 @@ def _figures(evaluation: Evaluation, ranges: Iterable[str]) -> dict[str, float]:
 
 
 def _cost(run: Run) -> tuple[int, int]:
-    """Count parameters and operations of the trained head: what it remembers of training may cost at test."""
+    """Count parameters and operations of the trained heads: what one remembers of training may cost at test."""
     from wtal.models.cost import cost
 
-    counted = cost(trained_head(run).head, run.feature_dims, _SNIPPETS)
-    return counted.parameters, counted.macs
+    heads = run.members() or [run]
+    counted = [cost(trained_head(head).head, head.feature_dims, _SNIPPETS) for head in heads]
+    return sum(each.parameters for each in counted), sum(each.macs for each in counted)
 
 
 def _seconds(folder: Path) -> float:
@@ -305,7 +308,7 @@ def _row_json(row: Row) -> dict[str, Any]:
         return {"name": row.plan.name, "failure": row.failure}
     return {
         "name": row.plan.name,
-        "head": row.plan.recipe.head_name,
+        "head": row.plan.recipe.heads,
         "stage": row.plan.stage,
         "runs": [str(run) for run in row.runs],
         "conditions": vars(row.conditions),

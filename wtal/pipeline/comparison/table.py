@@ -46,7 +46,7 @@ def csv_table(comparison: Comparison) -> str:
     writer.writerow(columns)
     for row in comparison.rows:
         stage = "" if row.plan.stage is None else row.plan.stage
-        cells: list[object] = [row.plan.name, row.plan.recipe.head_name, stage, len(comparison.seeds)]
+        cells: list[object] = [row.plan.name, row.plan.recipe.heads, stage, len(comparison.seeds)]
         cells += [row.mean(key) if key in row.values else "" for key in keys]
         cells += [row.spread(key) if key in row.values else "" for key in keys]
         cells += ["", "", ""] if row.failure else [row.parameters, row.macs, f"{row.seconds:.2f}"]

@@ -45,12 +45,14 @@ def ensemble(
     assignments: Sequence[str] = (),
     device: str = "cpu",
     reporter: Reporter = SILENT,
+    only: frozenset[str] | None = None,
 ) -> Ensemble:
     """Average the runs' activations, or fuse their detections, and detect; what is made already is left alone.
 
     `weights` has one per run, equal without; a run's seeds share its weight. `out` is a name below the workspace's runs
     or a folder; without it the name has the heads and a digest of members, weights and localization. Localization is
-    the first run's, but for the class threshold, with `assignments` (`localize.key=value`) over it.
+    the first run's, but for the class threshold, with `assignments` (`localize.key=value`) over it. `only` narrows the
+    members' stores to some of their videos.
 
     Raises:
         UsageError: when the runs do not go together, or the folder holds something else.
@@ -58,8 +60,8 @@ def ensemble(
         ConfigError: when an assignment is refused.
     """
     members = gather(runs, weights)
-    own = _localization(members, by, assignments)
-    parts = (ActivationParts if by == "activations" else DetectionParts)(members, device, reporter)
+    own = joined_localization([(member.weight, member.localize) for member in members], by, assignments)
+    parts = (ActivationParts if by == "activations" else DetectionParts)(members, device, reporter, only)
     without = lacking(parts.ids)
     if without:
         every = len(set().union(*parts.ids))
@@ -75,22 +77,28 @@ def ensemble(
         _make(folder, identity, members, own, parts)
     run = Run.open(folder)
     file = run.detections_file()
-    file = file if file.is_file() else detect(run, reporter=reporter)
+    file = file if file.is_file() else detect(run, only=only, reporter=reporter)
     return Ensemble(run, file, tuple(member.folder for member in members), tuple(without))
 
 
-def _localization(members: Sequence[Member], by: By, assignments: Sequence[str]) -> LocalizeConfig:
-    """Return the first member's localization, fitted to what is put together, with the assignments over it.
+def joined_localization(
+    members: Sequence[tuple[float, LocalizeConfig]], by: By, assignments: Sequence[str] = ()
+) -> LocalizeConfig:
+    """Return the first of the members' (weight, localization), fitted to what is put together, under the assignments.
 
     A class threshold is of a head's own scores, and its share is less in their mean: a class is looked for where one
     member alone would look for it, so that a mean loses no class that any of them sees.
+
+    Raises:
+        UsageError: when an assignment changes nothing here, or is of another section.
+        ConfigError: when an assignment is refused.
     """
     changed: dict[str, Any] = {"suppression": "fusion"}
     if by == "activations":
-        own = [(each.weight, each.localize) for each in members if each.localize.class_from == "video_scores"]
-        lowest = min((weight * config.class_threshold for weight, config in own), default=0.0)
+        own = [weight * config.class_threshold for weight, config in members if config.class_from == "video_scores"]
+        lowest = min(own, default=0.0)
         changed = {"activation": "none", "streams": FUSED, "class_threshold": lowest}
-    values = members[0].localize.plain() | changed
+    values = members[0][1].plain() | changed
     config = overridden({"localize": values}, assignments)
     if by == "activations":
         refuse_unfit(config)

@@ -45,7 +45,7 @@ class Member:
         return [self.run.classes.index(name) for name in classes]
 
 
-def gather(runs: Sequence[Path], weights: Sequence[float]) -> list[Member]:
+def gather(runs: Sequence[Path], weights: Sequence[float], localize: Sequence[LocalizeConfig] = ()) -> list[Member]:
     """Open the seeds of all runs; a run's weight is shared by its seeds, and all weights together are 1.
 
     Raises:

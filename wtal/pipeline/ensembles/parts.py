@@ -1,6 +1,6 @@
 """Parts of an ensemble, read from its members: activations to be averaged, or detections to be pooled."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -19,6 +19,9 @@ from wtal.pipeline.ensemble_run import open_means, write_pool
 from wtal.pipeline.ensembles.members import Member, common_ids, mark_of_file, mark_of_store
 from wtal.pipeline.progress import Reporter
 from wtal.pipeline.runs import Run
+
+Only = frozenset[str] | None
+"""Ids of the videos that count; None is all of a store."""
 
 
 class EnsembleParts(Protocol):
@@ -43,11 +46,11 @@ class _Opened:
 class ActivationParts(EnsembleParts):
     """The members' activations, whose means make the ensemble; those that are missing are computed."""
 
-    def __init__(self, members: Sequence[Member], device: str, reporter: Reporter) -> None:
-        self.opened = [_open(member, device, reporter) for member in members]
+    def __init__(self, members: Sequence[Member], device: str, reporter: Reporter, only: Only = None) -> None:
+        self.opened = [_open(member, device, reporter, only) for member in members]
         self.reporter = reporter
         self.marks = [mark_of_store(opened.activations) for opened in self.opened]
-        self.ids = common_ids([opened.store.ids for opened in self.opened])
+        self.ids = common_ids([_among(opened.store.ids, only) for opened in self.opened])
 
     def fill(self, run: Run, identity: Mapping[str, Any]) -> None:
         """Write the means as the ensemble's activations."""
@@ -70,12 +73,16 @@ class ActivationParts(EnsembleParts):
                 yield opened, names[key]
 
 
-def _open(member: Member, device: str, reporter: Reporter) -> _Opened:
+def _among(keys: Iterable[str], only: Only) -> list[str]:
+    return [key for key in keys if only is None or key in only]
+
+
+def _open(member: Member, device: str, reporter: Reporter, only: Only) -> _Opened:
     if member.run.ensemble:
         means = open_means(member.run)
         return _Opened(member, means, means)
     store = member.run.store()
-    return _Opened(member, store, activations_of(member.run, store, store.ids, device, reporter))
+    return _Opened(member, store, activations_of(member.run, store, _among(store.ids, only), device, reporter))
 
 
 def _write_mean(
@@ -128,11 +135,11 @@ def _report_lengths(stores: Sequence[FeatureStore], ids: Sequence[Mapping[str, s
 class DetectionParts(EnsembleParts):
     """The members' own detections, pooled on comparable scores; those that are missing are made."""
 
-    def __init__(self, members: Sequence[Member], device: str, reporter: Reporter) -> None:
+    def __init__(self, members: Sequence[Member], device: str, reporter: Reporter, only: Only = None) -> None:
         files = [member.run.detections_file() for member in members]
         for member, file in zip(members, files, strict=True):
             if not file.is_file():
-                detect(member.run, device=device, reporter=reporter)
+                detect(member.run, only=only, device=device, reporter=reporter)
         self.detections = [read_detections(file) for file in files]
         self.marks = [mark_of_file(file) for file in files]
         self.ids = common_ids(self.detections)

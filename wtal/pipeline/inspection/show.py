@@ -9,6 +9,7 @@ from wtal.data.store import FeatureStore
 from wtal.data.store import describe as describe_store
 from wtal.data.video_ids import VIDEO_SUFFIXES
 from wtal.errors import FormatError, UsageError
+from wtal.eval.label_check import LabelCheck
 from wtal.models.localization.config import LocalizeConfig
 from wtal.models.training.config import TrainConfig
 from wtal.pipeline.runs import holds_run, open_runs, weights_of
@@ -98,7 +99,11 @@ def _run_text(seed: dict[str, Any]) -> str:
         f"chosen on  {rules['select_subset'] or 'nothing: the last step'}",
         *(f"{name:<10} {_changed(recipe[name], default)}" for name, default in _DEFAULTS.items() if name in recipe),
     ]
-    return "\n".join([*lines, "tuned with segments"] if seed["tuned_with_segments"] else lines)
+    if seed["tuned_with_segments"]:
+        lines.append("tuned with segments")
+    if "label_check" in seed:
+        lines += [f"check      {line}" for line in LabelCheck.from_json(seed["label_check"]).sentences()]
+    return "\n".join(lines)
 
 
 _DEFAULTS = {"train": TrainConfig().plain(), "localize": LocalizeConfig().plain()}

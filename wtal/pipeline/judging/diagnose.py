@@ -20,7 +20,7 @@ from wtal.eval.thresholds import tiou_key
 from wtal.pipeline.judging.ground_truth import Rules, rules_of
 from wtal.pipeline.judging.observed import observe
 from wtal.pipeline.judging.run_pictures import observed_sections
-from wtal.pipeline.judging.sources import Question, Source, only_source
+from wtal.pipeline.judging.sources import Question, Source, not_learned, only_source
 from wtal.pipeline.judging.tables import Figures, shown_averages
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.runs import TUNED
@@ -216,6 +216,9 @@ def _stamps(source: Source) -> tuple[str, ...]:
         stamps.append(f"random weights: the features of {streams} come from an untrained network")
     if source.tuned or origin.get("tuned_with_segments"):
         stamps.append(TUNED)
+    doubtful = not_learned(origin)
+    if doubtful:
+        stamps.append(f"held-out labels say that nothing was learned of {', '.join(doubtful)}")
     if origin.get("use_labels"):
         stamps.append("narrowed by labels: each video was searched for its own classes only")
     return tuple(stamps)

@@ -24,7 +24,7 @@ from wtal.eval.proposals import ProposalEvaluation
 from wtal.eval.protocols import DEFAULT_PROTOCOL, find_protocol
 from wtal.eval.thresholds import parse_tious
 from wtal.pipeline.judging.ground_truth import Rules, read_ground_truth, rules_of
-from wtal.pipeline.judging.sources import Question, Source, only_source
+from wtal.pipeline.judging.sources import Question, Source, not_learned, only_source
 from wtal.pipeline.judging.tables import Figures, tiou_row
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.report.judge import few_tious, precision_by_tiou, precision_recall_curves, recall_by_proposals
@@ -53,7 +53,12 @@ class Judgement:
 
     def to_json(self) -> dict[str, Any]:
         """Return the figures as JSON types, in fractions, with the stamps that apply."""
-        stamps = {"tuned_with_segments": self.tuned, "random_weights": list(self.random)}
+        doubtful = dict.fromkeys(label for source in self.sources for label in not_learned(source.stamps))
+        stamps = {
+            "tuned_with_segments": self.tuned,
+            "random_weights": list(self.random),
+            "not_learned": list(doubtful),
+        }
         return self.value | {key: stamp for key, stamp in stamps.items() if stamp}
 
     def pictures(self, reporter: Reporter = SILENT) -> tuple[Picture, ...]:

@@ -49,6 +49,13 @@ class Source:
         return tuple(stream for stream, weight in named if str(weight).startswith("random"))
 
 
+def not_learned(stamps: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the classes that held-out labels call not learned, by the stamps of a run or a file."""
+    verdicts = stamps.get("label_check")
+    named = verdicts.items() if isinstance(verdicts, dict) else ()
+    return tuple(label for label, verdict in named if verdict == "not learned")
+
+
 def sources(path: Path, question: Question) -> list[Source]:
     """Return the detection files of a run, one per seed, or the file itself.
 

@@ -1,0 +1,16 @@
+"""Settings that make a head small enough to learn planted actions in seconds."""
+
+NARROW = {
+    "stpn": {"embedding": 32, "attention_width": 16},
+    "bm": {"embedding": 32, "attention_width": 16},
+    "wtalc": {"width": 64},
+    "basnet": {"width": 32, "filter_width": 16},
+    "lgbm": {"width": 32, "attention_width": 16, "dropout": 0.3},
+    "um": {"width": 64},
+    "co2net": {"width": 64, "attention_width": 16},
+    "tscn": {"width": 64},
+    # At the paper's weights one branch teaches nearly alone here, and may take a class for background.
+    "facnet": {"width": 64, "ca_weight": 1.0, "mil_weight": 1.0},
+    "rskp": {"width": 128, "scale": 10.0},
+}
+"""A head that is missing here runs at the paper's widths."""

@@ -1,0 +1,49 @@
+"""A recipe -> its runs, one per seed: of its one head, or of the ensemble of its members."""
+
+from collections.abc import Sequence
+
+from wtal.models.localization.config import LocalizeConfig
+from wtal.pipeline.ensembles.ensemble import ensemble, joined_localization
+from wtal.pipeline.progress import SILENT, Reporter
+from wtal.pipeline.recipe import Recipe
+from wtal.pipeline.runs import Run
+from wtal.pipeline.train import TrainInputs, train
+from wtal.pipeline.workspace import Workspace
+
+
+def train_recipe(
+    inputs: TrainInputs,
+    recipe: Recipe,
+    seeds: Sequence[int],
+    workspace: Workspace,
+    device: str = "cpu",
+    reporter: Reporter = SILENT,
+) -> list[Run]:
+    """Train a recipe and return a run per seed; what is half done is gone on with, what is done is left alone.
+
+    An ensemble of S seeds per member takes the seeds S * seed .. S * seed + S - 1, so that no two ensembles share one.
+
+    Raises:
+        UsageError: when a subset does not exist, or the subset that selects holds reported videos.
+        WtalError: when no video has both features and labels.
+    """
+    members = recipe.members()
+    if not members:
+        return train(inputs, recipe, seeds, workspace, device, reporter)
+    count = recipe.ensemble.seeds
+    numbers = [count * seed + i for seed in seeds for i in range(count)]
+    trained = [train(inputs, member, numbers, workspace, device, reporter) for member in members]
+    ensembles = []
+    for i in range(len(seeds)):
+        folders = [run.folder for runs in trained for run in runs[i * count : (i + 1) * count]]
+        by = recipe.ensemble.by
+        ensembles.append(ensemble(folders, workspace, by, device=device, reporter=reporter, only=inputs.only).run)
+    return ensembles
+
+
+def localization_of(recipe: Recipe) -> LocalizeConfig:
+    """Return the localization of a recipe's runs: its own, or the one that its members give an ensemble."""
+    configs = [member.localize for member in recipe.members() for _ in range(recipe.ensemble.seeds)]
+    if not configs:
+        return recipe.localize
+    return joined_localization([(1.0 / len(configs), config) for config in configs], recipe.ensemble.by)
