@@ -63,7 +63,7 @@ def gray_cells(before: NDArray[np.uint8], gray: NDArray[np.uint8], after: NDArra
 def _flow_cells(flow: bytes, shape: tuple[int, int], scale: float) -> Cells:
     points = np.frombuffer(flow, np.float32).reshape(2, *shape) * np.float32(scale)
     limits = round(FLOW_FLOOR * UNIT), round(FLOW_CEILING * UNIT)
-    cells: Cells = _describe_flow(points, _side(shape), *limits, _BELOW, _SHARE)
+    cells: Cells = _describe_flow(points, *_numbers(shape), *limits, _BELOW, _SHARE)
     return cells
 
 
@@ -73,13 +73,19 @@ def _gray_cells(before: bytes, gray: bytes, after: bytes, shape: tuple[int, int]
     change = np.clip(cv2.absdiff(first, last).astype(np.int32) - GRAY_FLOOR, 0, GRAY_CEILING)
     shares = (np.minimum(change, GRAY_MOVING) * UNIT // GRAY_MOVING).astype(np.uint8)
     moving = cv2.dilate(shares, np.ones((5, 5), np.uint8))
-    cells: Cells = _describe_gray(middle.astype(np.int32), change, moving.astype(np.int32), _side(shape))
+    cells: Cells = _describe_gray(middle.astype(np.int32), change, moving.astype(np.int32), *_numbers(shape))
     return cells
 
 
-def _side(shape: tuple[int, int]) -> int:
-    """Pixels across a cell of a picture of this shape."""
-    return max(1, round(min(shape) / ACROSS))
+def _numbers(shape: tuple[int, int]) -> tuple[Counts, Counts]:
+    """(h, w) of a picture -> (h,), (w,): the row and the column of cells that a pixel's middle lies in."""
+    side = min(shape) / min(ACROSS, *shape)
+    counts = (max(1, round(length / side)) for length in shape)
+    rows, columns = (
+        ((2 * np.arange(length, dtype=np.int32) + 1) * count // (2 * length)).astype(np.int32)
+        for length, count in zip(shape, counts, strict=True)
+    )
+    return rows, columns
 
 
 def _speed_table() -> tuple[Counts, Counts]:
@@ -153,17 +159,16 @@ def _without_camera(flow: Any) -> Any:
 
 
 @_compiled
-def _describe_flow(flow: Any, side: int, floor: int, ceiling: int, below: Any, share: Any) -> Any:
+def _describe_flow(flow: Any, rows: Any, columns: Any, floor: int, ceiling: int, below: Any, share: Any) -> Any:
     _, height, width = flow.shape
-    rows, columns = (height + side - 1) // side, (width + side - 1) // side
-    histograms = np.zeros((rows, columns, _FLOW_BINS), np.int32)
-    energy = np.zeros((rows, columns), np.int32)
+    histograms = np.zeros((rows[-1] + 1, columns[-1] + 1, _FLOW_BINS), np.int32)
+    energy = np.zeros((rows[-1] + 1, columns[-1] + 1), np.int32)
     across, down = _without_camera(flow[0]), _without_camera(flow[1])
     speeds = len(below) - 1
     boundaries = _FLOW_BINS - 2 * DIRECTIONS
     for y in range(height):
         for x in range(width):
-            bins = histograms[y // side, x // side]
+            bins = histograms[rows[y], columns[x]]
             u, v = across[y, x], down[y, x]
             speed = int(np.rint(math.sqrt(float(u) * u + float(v) * v)))
             step = min(speed, speeds)
@@ -171,7 +176,7 @@ def _describe_flow(flow: Any, side: int, floor: int, ceiling: int, below: Any, s
             bins[below[step] + 1] += share[step]
             if speed > floor:
                 _vote(bins, boundaries - DIRECTIONS, u, v)
-                energy[y // side, x // side] += min(speed - floor, ceiling)
+                energy[rows[y], columns[x]] += min(speed - floor, ceiling)
             if 0 < y < height - 1 and 0 < x < width - 1:
                 _vote(bins, boundaries, across[y, x + 1] - across[y, x - 1], across[y + 1, x] - across[y - 1, x])
                 _vote(bins, boundaries + DIRECTIONS, down[y, x + 1] - down[y, x - 1], down[y + 1, x] - down[y - 1, x])
@@ -179,14 +184,13 @@ def _describe_flow(flow: Any, side: int, floor: int, ceiling: int, below: Any, s
 
 
 @_compiled
-def _describe_gray(gray: Any, change: Any, moving: Any, side: int) -> Any:
+def _describe_gray(gray: Any, change: Any, moving: Any, rows: Any, columns: Any) -> Any:
     height, width = gray.shape
-    rows, columns = (height + side - 1) // side, (width + side - 1) // side
-    histograms = np.zeros((rows, columns, 2 * DIRECTIONS), np.int32)
-    energy = np.zeros((rows, columns), np.int32)
+    histograms = np.zeros((rows[-1] + 1, columns[-1] + 1, 2 * DIRECTIONS), np.int32)
+    energy = np.zeros((rows[-1] + 1, columns[-1] + 1), np.int32)
     for y in range(height):
         for x in range(width):
-            energy[y // side, x // side] += change[y, x]
+            energy[rows[y], columns[x]] += change[y, x]
             if not (0 < y < height - 1 and 0 < x < width - 1):
                 continue
             across, down = float(gray[y, x + 1] - gray[y, x - 1]), float(gray[y + 1, x] - gray[y - 1, x])
@@ -196,7 +200,7 @@ def _describe_gray(gray: Any, change: Any, moving: Any, side: int) -> Any:
             # At twice its angle a vector and its opposite are one.
             a = int(np.rint(UNIT * (across * across - down * down) / size))
             b = int(np.rint(UNIT * 2 * across * down / size))
-            bins = histograms[y // side, x // side]
+            bins = histograms[rows[y], columns[x]]
             _vote(bins, 0, a, b)
             _vote(bins, DIRECTIONS, (a * moving[y, x]) // UNIT, (b * moving[y, x]) // UNIT)
     return histograms, energy

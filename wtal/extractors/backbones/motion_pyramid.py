@@ -161,8 +161,8 @@ class MotionPyramid(Backbone):
         """(C, L, h, w) -> cells of every STEP-th frame of the middle's shot; at least one frame."""
         raise NotImplementedError
 
-    def blocks(self, cells: Series, middle: int) -> list[Floats]:
-        """Cells of a clip -> blocks of the feature, normalised."""
+    def blocks(self, cells: Series, length: int) -> list[Floats]:
+        """Cells of a clip of `length` frames -> blocks of the feature, normalised."""
         raise NotImplementedError
 
     def feature_map(self, clips: Tensor) -> Tensor:
@@ -171,7 +171,7 @@ class MotionPyramid(Backbone):
 
     def forward(self, clips: Tensor) -> Tensor:
         """(N, C, L, h, w) preprocessed -> (N, D) in [0, 1]."""
-        rows = [np.concatenate(self.blocks(self.cells(clip), clip.shape[1] // 2)) for clip in clips.cpu().numpy()]
+        rows = [np.concatenate(self.blocks(self.cells(clip), clip.shape[1])) for clip in clips.cpu().numpy()]
         return torch.from_numpy(np.stack(rows).astype(np.float32))
 
     def shares(self, histograms: Floats, frames: int) -> list[Floats]:
@@ -191,7 +191,7 @@ class FlowPyramid(MotionPyramid):
 
     def preprocess(self, frames: NDArray[Any]) -> Tensor:
         """(N, L, H, W, 2) float32 flow in pixels -> (N, 2, L, H, W) the same, a view where it can be one."""
-        return torch.from_numpy(np.require(frames, np.float32, "W")).permute(0, 4, 1, 2, 3)
+        return torch.from_numpy(np.require(frames, np.float32, ["C", "W"])).permute(0, 4, 1, 2, 3)
 
     def cells(self, clip: NDArray[np.float32]) -> Series:
         """(2, L, h, w) -> cells of every STEP-th pair of the middle's shot; at least one."""
@@ -199,16 +199,16 @@ class FlowPyramid(MotionPyramid):
         shot = _pairs_of_the_shot(clip, scale) & _not_repeated(clip)
         return _series(shot, lambda i: flow_cells(clip[:, i], scale))
 
-    def blocks(self, cells: Series, middle: int) -> list[Floats]:
-        """Cells of a clip -> body, picture, rhythm."""
-        near = cells.around(middle, BODY_SPAN)
+    def blocks(self, cells: Series, length: int) -> list[Floats]:
+        """Cells of a clip of `length` frames -> body, picture, rhythm."""
+        near = cells.around(length // 2, BODY_SPAN)
         height, width = cells.energy.shape[1:]
         column, row, across, down = body_of(near.energy)
         rows, columns = (_field(spread) for spread in (down, across))
         body = pooled(near.histograms, tents(row, rows, height, BODY), tents(column, columns, width, BODY))
-        far = cells.around(middle, PICTURE_SPAN)
+        far = cells.around(length // 2, PICTURE_SPAN)
         picture = over_picture(far.histograms, PICTURE["flow"])
-        return [*self.shares(body, len(near.at)), *self.shares(picture, len(far.at)), *_rhythm(cells, 2 * middle)]
+        return [*self.shares(body, len(near.at)), *self.shares(picture, len(far.at)), *_rhythm(cells, length)]
 
 
 class GrayPyramid(MotionPyramid):
@@ -236,8 +236,8 @@ class GrayPyramid(MotionPyramid):
 
         return _series(shot, describe)
 
-    def blocks(self, cells: Series, middle: int) -> list[Floats]:
-        """Cells of a clip -> body, picture."""
+    def blocks(self, cells: Series, length: int) -> list[Floats]:
+        """Cells of a clip of `length` frames -> body, picture."""
         height, width = cells.energy.shape[1:]
         column, row, _, _ = body_of(cells.energy)
         distance = GRAY_FIELD * dense.ACROSS / POINTS
