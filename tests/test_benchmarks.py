@@ -30,6 +30,7 @@ MEASURED = {
     "decode": "frames_per_s",
     "backbones": "snippets_per_s",
     "extraction": "s",
+    "weightless": "frames_per_s",
     "flow": "pairs_per_s",
     "flow_quality": "motion_mean",
     "flow_limits": "us_per_iteration",
@@ -46,6 +47,7 @@ TINY = {
     "decode": ["--sizes", "64x48", "96x64", "--frames", "6", "--repeat", "1"],
     "backbones": ["--sizes", "64x48", "--snippets", "2", "--batches", "1", "2", "--i3d-size", "40x32", "--repeat", "1"],
     "extraction": ["--rendered", "1", "--seconds", "0.5", "--repeat", "1"],
+    "weightless": ["--sizes", "64x48", "--frames", "10", "--repeat", "1"],
     "flow": ["--sizes", "48x36", "--textures", "fine", "--settings", "4x0.5 w1 1x10 m3", "--repeat", "1"],
     "flow_quality": ["--size", "48x40", "--clips", "2", "--settings", "2x0.5 w1 1x5 m3"],
     "flow_limits": ["--sizes", "64x48", "--iterations", "2", "--repeat", "1"],
@@ -59,7 +61,7 @@ TINY = {
 }
 
 
-LONG = {"extraction", "judge", "networks", "flow_quality", "heads", "flow"}
+LONG = {"extraction", "weightless", "judge", "networks", "flow_quality", "heads", "flow"}
 """Those that take seconds even so."""
 
 

@@ -1,0 +1,360 @@
+"""Motion pyramid: `motion` for several bodies, none, or a part of one, in a third of its time; weight-free too.
+
+The histograms are those of `motion` (Wang, Klaeser, Schmid, Liu: "Dense trajectories and motion boundary descriptors",
+IJCV 2013; camera motion removed as in Wang and Schmid, ICCV 2013; RootSIFT normalisation as in Arandjelovic and
+Zisserman, CVPR 2012): HOG for stream `rgb`; HOF, MBH and speeds for stream `flow`. `motion` takes them in one grid
+that sits on whatever moves: right for one body, but between two it sits on neither. Here there are, beside it, grids
+over the whole picture (Lazebnik, Schmid, Ponce: "Beyond bags of features: spatial pyramid matching", CVPR 2006; Laptev
+et al.: "Learning realistic human actions from movies", CVPR 2008), which see all that moves at once, and a spectrum of
+the motion over two and a half seconds, which tells what repeats and how fast (Cutler and Davis: "Robust real-time
+periodic motion detection, analysis, and applications", PAMI 2000).
+
+A clip of L = 64 frames becomes a vector in these steps.
+
+1. Size. Frames come with 60 pixels on the shorter side, and flow is made at that size: this saves most of the time.
+2. Cells. Each second frame is described once for all clips that it lies in, by histograms in cells of a twentieth of
+   the shorter side; `flow` without the camera's affine motion. `wtal.extractors.dense_histograms` does it.
+3. Shot. A pair of frames whose change is an isolated spike is a cut; only frames of the shot that holds the middle of
+   the clip count. Nor do those that repeat the border of the video, where a clip reaches beyond it.
+4. Body. Of the middle 24 frames: a grid of 5 x 5 with linear overlap around the middle of the motion energy, which
+   moves along a line; in `flow` it grows with the motion's spread, in `rgb` it has a size of its own.
+5. Picture. A grid with linear overlap over all of it: in `flow` 3 x 3, of the middle 48 frames; in `rgb` 4 x 4, of the
+   middle 24.
+6. Rhythm (`flow`). The energy in 3 x 3 fields around the body, and the motion of the whole picture in each of eight
+   directions, as series over the clip: of each less its mean, under Hann's window, the amplitudes at 1 to 16 periods.
+7. Mirror. With m the histograms of the mirrored clip, what is kept of h is (h + m) / 2 and |h - m| / 2, each without
+   its duplicates. Of series the amplitudes of both are added.
+8. RootSIFT: every block of either kind is divided by its sum and its square roots are taken.
+
+Layout. `flow` has D = 1332: body 850, picture 306 (each speed, HOF, MBHx, MBHy), rhythm 176 (energy 96, directions 80).
+`rgb` has D = 656: body 400, picture 256 (each HOG, HOG of what moves). In each block the even part stands before the
+odd part.
+
+Units. Flow counts in points, 1/120 of the picture's shorter side, so that the size of the frames hardly matters.
+
+Exactness. Histograms are whole numbers, weights binary fractions, and float64 adds their products without error: the
+bits of a feature depend on its clip alone, not on its batch or on threads.
+"""
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from wtal.errors import WeightsError
+from wtal.extractors import dense_histograms as dense
+from wtal.extractors.backbone import Backbone, Description, WeightsSource
+from wtal.extractors.decoding.frame_size import FrameSize
+from wtal.extractors.dense_histograms import DIRECTIONS, SPEEDS, UNIT, Cells, flow_cells, gray_cells
+from wtal.extractors.histogram_grids import body_of, folded, on_grid, over_picture, pooled, root_shares, tents
+
+STREAMS = ("rgb", "flow")
+FLOW = "dis"
+STRIDE = 8
+WEIGHTS: dict[str, Any] = {}
+
+SPAN = 64
+"""Frames of a clip: two and a half seconds, which hold two periods of most exercises."""
+BODY_SPAN = 24
+"""Frames in the middle that the body's grid sees, in `rgb` the picture's too: a step or a stroke and a half."""
+PICTURE_SPAN = 48
+"""Frames in the middle that the picture's grid sees in `flow`."""
+STEP = 2
+"""Every second frame is described."""
+SIDE = 60
+"""Pixels on the shorter side of the frames, at most."""
+POINTS = 120
+"""Points on the shorter side of a picture; flow counts in points per frame."""
+BODY = 5
+"""Fields across and down of the body's grid."""
+PICTURE = {"flow": 3, "rgb": 4}
+"""Fields across and down of the picture's grid."""
+RHYTHM = 3
+"""Fields across and down of the series of energy."""
+PERIODS = 16
+"""Numbers of periods in a clip, 1 to this, whose amplitudes are kept: up to 6 a second."""
+FLOW_SPREADS = 1.1
+"""Distance of the 5 x 5 fields' middles in `flow`, in mean absolute spreads of the motion."""
+FLOW_FIELD = (6.0, 28.0)
+"""Least and largest such distance, in points."""
+GRAY_FIELD = 16.0
+"""The same distance in `rgb`, in points."""
+FLOW_CUT = (0.9, 3.5, 0.05)
+"""A pair is a cut when its mean speed is above the first and above second * (neighbours + third), in points."""
+GRAY_CUT = (1.5, 3.0, 0.3)
+"""As `FLOW_CUT`, on the change of the brightness of blocks of 5 x 5 pixels, in grey levels."""
+NEIGHBOURS = 3
+"""Pairs on either side that a cut must exceed: more than one, as slow sources repeat frames."""
+SMALLEST_SUM = {"flow": 16.0, "rgb": 10.0 * UNIT}
+"""Added to a block's sum before it is divided by it, per frame: what nearly stands still stays near zero."""
+SMALLEST_RHYTHM = 32.0
+"""The same of amplitudes, per clip."""
+
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+
+# A mirrored x turns (x, y) into (-x, y); the gradient of x, which changes its own sign too, into (x, -y).
+_LEFT_FOR_RIGHT, _UP_FOR_DOWN = (tuple((turn - k) % DIRECTIONS for k in range(DIRECTIONS)) for turn in (4, 0))
+MIRRORS = {
+    "flow": (tuple(range(len(SPEEDS))), _LEFT_FOR_RIGHT, _UP_FOR_DOWN, _LEFT_FOR_RIGHT),
+    "rgb": (_UP_FOR_DOWN, _UP_FOR_DOWN),
+}
+"""For each block of bins, the bin that each bin becomes in a mirror."""
+
+
+class Series(NamedTuple):
+    """Cells of frames that count: (n, rows, columns, bins), (n, rows, columns); `at` (n,) is which of the clip."""
+
+    histograms: NDArray[np.int32]
+    energy: NDArray[np.int32]
+    at: NDArray[np.int64]
+
+    def around(self, middle: int, span: int) -> "Series":
+        """Return the part within `span` frames around `middle`."""
+        inside = (self.at >= middle - span // 2) & (self.at < middle + (span + 1) // 2)
+        return Series(self.histograms[inside], self.energy[inside], self.at[inside])
+
+
+class MotionPyramid(Backbone):
+    """Common to both streams: shots, grids, mirror, normalisation."""
+
+    span = SPAN
+    size = FrameSize(SIDE, enlarge=False)
+    side_by_side = True
+    about: Description
+
+    def __init__(self, **constants: Any) -> None:
+        super().__init__()
+        self.about = Description(
+            dim=self.dim,
+            span=SPAN,
+            frames=SPAN if self.stream == "flow" else BODY_SPAN,
+            step=1,
+            size=self.size,
+            crop=0,
+            side=0,
+            pixels=None,
+            tap="square roots of normalised histograms",
+            colours="grey" if self.stream == "rgb" else "flow across and down",
+            note="of the body, of the picture" + (", of the rhythm" if self.stream == "flow" else ""),
+        )
+        self.identity = {
+            "backbone": "motion-pyramid",
+            "version": 1,
+            "stream": self.stream,
+            "preprocessing": self.about.to_json(),
+            "spans": [SPAN, BODY_SPAN, PICTURE_SPAN, STEP],
+            "fields": [dense.ACROSS, BODY, PICTURE[self.stream], RHYTHM, PERIODS],
+            "points": POINTS,
+            "neighbours": NEIGHBOURS,
+            "smallest_sum": [SMALLEST_SUM[self.stream], SMALLEST_RHYTHM],
+            **constants,
+        }
+
+    def cells(self, clip: NDArray[np.float32]) -> Series:
+        """(C, L, h, w) -> cells of every STEP-th frame of the middle's shot; at least one frame."""
+        raise NotImplementedError
+
+    def blocks(self, cells: Series, length: int) -> list[Floats]:
+        """Cells of a clip of `length` frames -> blocks of the feature, normalised."""
+        raise NotImplementedError
+
+    def feature_map(self, clips: Tensor) -> Tensor:
+        """(N, C, L, h, w) preprocessed -> (N, D, 1): there is nothing to average."""
+        return self(clips)[:, :, None]
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """(N, C, L, h, w) preprocessed -> (N, D) in [0, 1]."""
+        rows = [np.concatenate(self.blocks(self.cells(clip), clip.shape[1])) for clip in clips.cpu().numpy()]
+        return torch.from_numpy(np.stack(rows).astype(np.float32))
+
+    def shares(self, histograms: Floats, frames: int) -> list[Floats]:
+        """(bins, rows, columns) sums over so many frames -> square roots of shares: even part, odd part, by block."""
+        mirrors = MIRRORS[self.stream]
+        blocks = np.split(histograms, np.cumsum([len(mirror) for mirror in mirrors])[:-1])
+        least = frames * SMALLEST_SUM[self.stream]
+        parts = [folded(block, mirror) for block, mirror in zip(blocks, mirrors, strict=True)]
+        return [root_shares(part, least) for pair in parts for part in pair]
+
+
+class FlowPyramid(MotionPyramid):
+    """Stream `flow`: speed, HOF, MBHx, MBHy, and the rhythm of what moves."""
+
+    stream = "flow"
+    dim = 1332
+
+    def preprocess(self, frames: NDArray[Any]) -> Tensor:
+        """(N, L, H, W, 2) float32 flow in pixels -> (N, 2, L, H, W) the same, a view where it can be one."""
+        return torch.from_numpy(np.require(frames, np.float32, ["C", "W"])).permute(0, 4, 1, 2, 3)
+
+    def cells(self, clip: NDArray[np.float32]) -> Series:
+        """(2, L, h, w) -> cells of every STEP-th pair of the middle's shot; at least one."""
+        scale = np.float32(POINTS / min(clip.shape[2:]))
+        shot = _pairs_of_the_shot(clip, scale) & _not_repeated(clip)
+        return _series(shot, lambda i: flow_cells(clip[:, i], scale))
+
+    def blocks(self, cells: Series, length: int) -> list[Floats]:
+        """Cells of a clip of `length` frames -> body, picture, rhythm."""
+        near = cells.around(length // 2, BODY_SPAN)
+        height, width = cells.energy.shape[1:]
+        column, row, across, down = body_of(near.energy)
+        rows, columns = (_field(spread) for spread in (down, across))
+        body = pooled(near.histograms, tents(row, rows, height, BODY), tents(column, columns, width, BODY))
+        far = cells.around(length // 2, PICTURE_SPAN)
+        picture = over_picture(far.histograms, PICTURE["flow"])
+        return [*self.shares(body, len(near.at)), *self.shares(picture, len(far.at)), *_rhythm(cells, length)]
+
+
+class GrayPyramid(MotionPyramid):
+    """Stream `rgb`: HOG of all pixels, and of those that move."""
+
+    stream = "rgb"
+    dim = 656
+
+    def preprocess(self, frames: NDArray[Any]) -> Tensor:
+        """(N, L, H, W, 3) uint8 RGB -> (N, 1, L', H, W) float32 grey levels 0..255 of the middle BODY_SPAN frames."""
+        start = max(0, frames.shape[1] // 2 - BODY_SPAN // 2)
+        frames = frames[:, start : start + BODY_SPAN]
+        clips, length, height, width, _ = frames.shape
+        gray = cv2.cvtColor(np.ascontiguousarray(frames).reshape(-1, width, 3), cv2.COLOR_RGB2GRAY)
+        return torch.from_numpy(gray.reshape(clips, 1, length, height, width)).float()
+
+    def cells(self, clip: NDArray[np.float32]) -> Series:
+        """(1, L, h, w) -> cells of every STEP-th frame of the middle's shot; at least one."""
+        shot = _frames_of_the_shot(clip[0]) & _not_repeated(clip)
+        gray = clip[0].astype(np.uint8)
+
+        def describe(i: int) -> Cells:
+            before, after = (j if 0 <= j < len(shot) and shot[j] else i for j in (i - 1, i + 1))
+            return gray_cells(gray[before], gray[i], gray[after])
+
+        return _series(shot, describe)
+
+    def blocks(self, cells: Series, length: int) -> list[Floats]:
+        """Cells of a clip of `length` frames -> body, picture."""
+        height, width = cells.energy.shape[1:]
+        column, row, _, _ = body_of(cells.energy)
+        distance = GRAY_FIELD * dense.ACROSS / POINTS
+        body = pooled(cells.histograms, tents(row, distance, height, BODY), tents(column, distance, width, BODY))
+        picture = over_picture(cells.histograms, PICTURE["rgb"])
+        return [*self.shares(body, len(cells.at)), *self.shares(picture, len(cells.at))]
+
+
+def create(stream: str, weights: WeightsSource = None, variant: str = "") -> MotionPyramid:
+    """The descriptor of one stream.
+
+    Raises:
+        WeightsError: when weights are given: there are none to load.
+    """
+    if weights is not None:
+        raise WeightsError("backbone motion-pyramid has no weights to load; leave --weights out")
+    if stream == "rgb":
+        limits = [dense.GRAY_FLOOR, dense.GRAY_CEILING, dense.GRAY_MOVING]
+        return GrayPyramid(limits=limits, cut=list(GRAY_CUT), field=GRAY_FIELD)
+    limits = [dense.FLOW_FLOOR, dense.FLOW_CEILING]
+    field = [FLOW_SPREADS, *FLOW_FIELD]
+    return FlowPyramid(limits=limits, speeds=list(SPEEDS), cut=list(FLOW_CUT), field=field)
+
+
+def describe(stream: str, variant: str = "") -> Description:
+    """Return what the descriptor sees of `stream`."""
+    return create(stream).about
+
+
+def _series(counts: Flags, describe: Callable[[int], Cells]) -> Series:
+    """(L,) frames that count -> cells of every STEP-th of them, of the middle one where none is left."""
+    at = np.flatnonzero(counts[::STEP]) * STEP
+    at = at if len(at) else np.array([len(counts) // 2])
+    histograms, energy = zip(*(describe(int(i)) for i in at), strict=True)
+    return Series(np.stack(histograms), np.stack(energy), at)
+
+
+def _not_repeated(clip: NDArray[np.float32]) -> Flags:
+    """(C, L, h, w) -> (L,) False for what stands in for frames before the first or behind the last."""
+    first, last = 0, clip.shape[1] - 1
+    middle = clip.shape[1] // 2
+    while first < middle and np.array_equal(clip[:, first], clip[:, first + 1]):
+        first += 1
+    while last > middle and np.array_equal(clip[:, last], clip[:, last - 1]):
+        last -= 1
+    at = np.arange(clip.shape[1])
+    return (at >= first) & (at <= last)
+
+
+def _cuts(change: Floats, least: float, ratio: float, noise: float) -> Flags:
+    """(n,) change from frame to frame -> (n,) True where it is an isolated spike."""
+    if len(change) == 0:
+        return np.zeros(0, bool)
+    around = np.lib.stride_tricks.sliding_window_view(np.pad(change, NEIGHBOURS), 2 * NEIGHBOURS + 1).copy()
+    around[:, NEIGHBOURS] = 0
+    return (change > least) & (change > ratio * (around.max(1) + noise))
+
+
+def _pairs_of_the_shot(flow: NDArray[np.float32], scale: np.float32) -> Flags:
+    """(2, L, h, w) pixels, points to a pixel -> (L,) True for the pairs inside the shot that shows frame L // 2."""
+    apart = max(1, min(flow.shape[2:]) // 15)
+    points = flow[:, :, ::apart, ::apart].reshape(2, flow.shape[1], -1) * scale
+    moved = on_grid(points - np.median(points, axis=2, keepdims=True), UNIT)
+    cut = _cuts(on_grid(np.sqrt(moved[0] ** 2 + moved[1] ** 2), UNIT).mean(1), *FLOW_CUT)
+    shot = np.cumsum(cut)
+    middle = len(cut) // 2
+    # A pair that is a cut already counts for the shot behind it.
+    return ~cut & (shot == shot[middle] - cut[middle])
+
+
+def _frames_of_the_shot(gray: NDArray[np.float32]) -> Flags:
+    """(L, h, w) -> (L,) True for the frames of the shot that shows frame L // 2."""
+    blocks = functional.avg_pool2d(torch.from_numpy(gray), 5, ceil_mode=True, divisor_override=25).numpy()
+    change = on_grid(np.abs(blocks[1:] - blocks[:-1]), UNIT).mean((1, 2))
+    shot = np.pad(np.cumsum(_cuts(change, *GRAY_CUT)), (1, 0))
+    return np.asarray(shot == shot[len(gray) // 2])
+
+
+def _field(spread: float) -> float:
+    """Spread of the motion in cells -> distance of the fields' middles, in cells."""
+    least, largest = (limit * dense.ACROSS / POINTS for limit in FLOW_FIELD)
+    return min(max(spread * FLOW_SPREADS, least), largest)
+
+
+def _rhythm(cells: Series, length: int) -> list[Floats]:
+    """Cells of a clip of `length` frames -> square roots of shares of amplitudes: of energy, of directions."""
+    column, row, across, down = body_of(cells.energy)
+    distances = (_field(spread) * BODY / RHYTHM for spread in (down, across))
+    rows, columns = (
+        tents(middle, distance, size, RHYTHM)
+        for middle, distance, size in zip((row, column), distances, cells.energy.shape[1:], strict=True)
+    )
+    fields = (rows @ cells.energy @ columns.transpose(0, 2, 1)).reshape(len(cells.at), RHYTHM, RHYTHM)
+    motions = cells.histograms[..., len(SPEEDS) : len(SPEEDS) + DIRECTIONS].sum((1, 2), dtype=np.int64)
+    energy = _amplitudes(fields.reshape(len(fields), -1), cells.at, length).reshape(-1, RHYTHM, RHYTHM)
+    directions = _amplitudes(motions.astype(np.float64), cells.at, length)
+    half = (RHYTHM + 1) // 2
+    kept = [k for k, twin in enumerate(_LEFT_FOR_RIGHT) if k <= twin]
+    both = [
+        (energy + energy[:, :, ::-1])[:, :, :half],
+        (directions + directions[:, list(_LEFT_FOR_RIGHT)])[:, kept],
+    ]
+    return [root_shares(part.ravel(), SMALLEST_RHYTHM) for part in both]
+
+
+def _amplitudes(series: Floats, at: NDArray[np.int64], length: int) -> Floats:
+    """(n, F) values of the frames `at` of `length` -> (PERIODS, F) amplitudes of their deviations from the mean."""
+    rest = on_grid(series - series.mean(0), 16)
+    waves = _waves(length)[:, :, at // STEP] @ rest
+    amplitudes: Floats = np.sqrt(waves[0] ** 2 + waves[1] ** 2)
+    return amplitudes
+
+
+@lru_cache(8)
+def _waves(length: int) -> Floats:
+    """(2, PERIODS, count) cosines and sines of 1 to PERIODS periods, under Hann's window, over every STEP-th frame."""
+    count = -(-length // STEP)
+    phase = 2 * np.pi * (np.arange(count) + 0.5) / count
+    angles = np.arange(1, PERIODS + 1)[:, None] * phase
+    return on_grid(np.stack([np.cos(angles), np.sin(angles)]) * (1 - np.cos(phase)) / 2, 1024)
