@@ -17,8 +17,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from wtal.config import Config
-from wtal.extractors.backbone import Description, described
-from wtal.extractors.backbones import BACKBONES
+from wtal.extractors.backbone import Description, described, takes_any
+from wtal.extractors.backbones import BACKBONES, TakesOthers
 from wtal.extractors.execution.config import ExtractConfig
 from wtal.models.heads import HEADS
 from wtal.models.localization.config import LocalizeConfig
@@ -88,12 +88,13 @@ def backbones() -> str:
         alike: dict[Description, list[str]] = {}
         for which, about in described(name).items():
             alike.setdefault(about, []).append(f"`{which}`")
-        if not alike:
-            rows.append([f"`{name}`", f"any: `{name}:NAME`", "the model's", "", "", ""])
         for about, which in alike.items():
             frames, pictures, values = about.frames_in_words, about.sides_in_words, about.values_in_words
             feature = "; ".join(filter(None, (about.tap, about.note)))
             rows.append([f"`{name}`", ", ".join(which), str(about.dim), frames, f"{pictures}; {values}", feature])
+        if takes_any(name):
+            others = module.OTHERS if isinstance(module, TakesOthers) else f"any: `{name}:NAME`"
+            rows.append([f"`{name}`", others, "the model's", "", "", ""])
     head = ["name", "variants, the default first, or streams", "dimension", "frames", "pictures", "the feature"]
     return "\n".join(f"| {' | '.join(map(_cell, row))} |" for row in (head, ["---"] * len(head), *rows))
 

@@ -39,6 +39,7 @@ LEAVES = (
     "extractors/readers",
     "extractors/flow",
     "extractors/backbones",
+    "extractors/image_encoders",
     "data/formats",
     "data/layouts",
     "eval/challenges",

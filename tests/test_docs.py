@@ -36,6 +36,7 @@ from wtal.extractors import create_backbone
 from wtal.extractors.backbones import BACKBONES
 from wtal.extractors.execution.config import ExtractConfig
 from wtal.extractors.flow import FLOWS
+from wtal.extractors.image_encoders import ENCODERS
 from wtal.extractors.readers import READERS
 from wtal.models.heads import HEADS
 from wtal.pipeline.comparison.ablation import Ablation
@@ -48,7 +49,7 @@ from wtal.pipeline.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = {path.name: path for path in (*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md")))}
-REGISTRIES = (BACKBONES, CHALLENGES, DATASETS, FLOWS, HEADS, LAYOUTS, READERS)
+REGISTRIES = (BACKBONES, CHALLENGES, DATASETS, ENCODERS, FLOWS, HEADS, LAYOUTS, READERS)
 
 every_page = pytest.mark.parametrize("page", PAGES)
 

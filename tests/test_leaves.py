@@ -14,8 +14,9 @@ from wtal.data.formats import DATASETS
 from wtal.data.layouts import LAYOUTS, NamesVideos
 from wtal.errors import WtalError
 from wtal.eval.challenges import CHALLENGES
-from wtal.extractors.backbones import BACKBONES, HasDescription, HasVariants
+from wtal.extractors.backbones import BACKBONES, HasDescription, HasVariants, TakesOthers
 from wtal.extractors.flow import FLOWS
+from wtal.extractors.image_encoders import ENCODERS
 from wtal.extractors.readers import READERS
 from wtal.models.heads import HEADS
 from wtal.registry import contract_members, missing_members
@@ -30,8 +31,8 @@ plugins = pydantic.mypy
 follow_imports = skip
 """
 """Libraries whose types take mypy minutes to read count as `Any`."""
-REGISTRIES = (HEADS, BACKBONES, READERS, FLOWS, DATASETS, LAYOUTS, CHALLENGES)
-OPTIONAL = {BACKBONES: (HasVariants, HasDescription), LAYOUTS: (NamesVideos,)}
+REGISTRIES = (HEADS, BACKBONES, ENCODERS, READERS, FLOWS, DATASETS, LAYOUTS, CHALLENGES)
+OPTIONAL = {BACKBONES: (HasVariants, TakesOthers, HasDescription), LAYOUTS: (NamesVideos,)}
 LEAVES = [pytest.param(kind, name, id=f"{kind.kind}-{name}") for kind in REGISTRIES for name in kind.names()]
 MEMBERS = [
     pytest.param(kind, member, id=f"{kind.kind}-{member}")

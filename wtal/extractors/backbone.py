@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from wtal.errors import UsageError
-from wtal.extractors.backbones import BACKBONES, HasDescription, HasVariants
+from wtal.extractors.backbones import BACKBONES, HasDescription, HasVariants, TakesOthers
 from wtal.extractors.decoding.frame_size import FrameSize
 from wtal.registry import suggest
 
@@ -249,9 +249,14 @@ def variant_of(name: str) -> str:
     leaf, _, variant = name.partition(":")
     if variants is ANY or (not variant and not variants):
         return variant
-    if variant and variant not in variants:
+    if variant and variant not in variants and not isinstance(BACKBONES.load(leaf), TakesOthers):
         raise UsageError(f"backbone {leaf} has no variant {variant!r}; {suggest(variant, variants)}")
     return variant or variants[0]
+
+
+def takes_any(name: str) -> bool:
+    """Return whether a leaf takes what is none of its variants, as a model's folder."""
+    return _variants(name) is ANY or isinstance(BACKBONES.load(name), TakesOthers)
 
 
 def _variants(name: str) -> tuple[str, ...] | None:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class BackboneLeaf(Protocol):
-    """A module of `backbones/`. It may be a `HasVariants` and a `HasDescription` too."""
+    """A module of `backbones/`. It may be a `HasVariants`, `TakesOthers` and `HasDescription` too."""
 
     @property
     def STREAMS(self) -> tuple[str, ...]:
@@ -45,6 +45,15 @@ class HasVariants(Protocol):
     @property
     def VARIANTS(self) -> tuple[str, ...] | None:
         """Their names, the default first; `wtal.extractors.backbone.ANY` leaves it to the module what may be named."""
+
+
+@runtime_checkable
+class TakesOthers(Protocol):
+    """A module that takes more behind the colon than its `VARIANTS`, as a model's folder; `create` refuses the rest."""
+
+    @property
+    def OTHERS(self) -> str:
+        """What else may stand there, in words."""
 
 
 @runtime_checkable

@@ -13,10 +13,15 @@ from wtal.extractors.torchvision_guard import EXTRA
 from wtal.extractors.weights.checkpoint import State, read_checkpoint
 
 CONFIG = "config.json"
-_SETTINGS = ("video_preprocessor_config.json", "preprocessor_config.json")
+_SETTINGS = {
+    "video": ("video_preprocessor_config.json", "preprocessor_config.json"),
+    "image": ("preprocessor_config.json",),
+}
+"""Files that say how a model of videos or of images wants pictures, the later layouts of transformers first."""
 _NESTED_SETTINGS = "processor_config.json"
 _TENSORS, _SHARDS = "model.safetensors", "model.safetensors.index.json"
-_FILES = [CONFIG, _NESTED_SETTINGS, *_SETTINGS]
+_SETTINGS_FILES = (_NESTED_SETTINGS, *_SETTINGS["video"])
+_FILES = [CONFIG, *_SETTINGS_FILES]
 _HUB_NAME = re.compile(r"\w[\w.-]*(/[\w.-]+)?")
 _DESCRIPTIONS = (
     "architectures",
@@ -37,8 +42,10 @@ class ModelFolder:
     path: Path
 
     @classmethod
-    def find(cls, name: str, with_tensors: bool) -> "ModelFolder":
+    def find(cls, backbone: str, name: str, with_tensors: bool) -> "ModelFolder":
         """Return `name` itself, or the hub's cache of it, into which missing files are downloaded.
+
+        A user writes `backbone:name`.
 
         Raises:
             WeightsError: when there is no such folder and the files cannot be downloaded.
@@ -46,7 +53,7 @@ class ModelFolder:
         if (path := Path(name).expanduser()).is_dir():
             return cls(path)
         if not _HUB_NAME.fullmatch(name):
-            raise WeightsError(f"hf:{name} is no folder and no name of a model on huggingface.co")
+            raise WeightsError(f"{backbone}:{name} is no folder and no name of a model on huggingface.co")
         hub: Any = require("huggingface_hub", EXTRA)
         files = [*_FILES, "model*.safetensors", _SHARDS] if with_tensors else _FILES
         with contextlib.suppress(OSError, ValueError):
@@ -57,15 +64,16 @@ class ModelFolder:
             return cls(Path(hub.snapshot_download(name, allow_patterns=files)))
         except Exception as error:
             raise WeightsError(
-                f"hf:{name} is no folder, not in the cache {hub.constants.HF_HUB_CACHE} and cannot be downloaded "
-                f"({first_line(error)}); take {CONFIG}, the preprocessor's json and {_TENSORS} (or its shards and "
-                f"their index) from https://huggingface.co/{name}/tree/main, put them into one folder and say hf:FOLDER"
+                f"{backbone}:{name} is no folder, not in the cache {hub.constants.HF_HUB_CACHE} and cannot be "
+                f"downloaded ({first_line(error)}); take {CONFIG}, the preprocessor's json and {_TENSORS} (or its "
+                f"shards and their index) from https://huggingface.co/{name}/tree/main, put them into one folder and "
+                f"say {backbone}:FOLDER"
             ) from error
 
     @property
     def has_settings(self) -> bool:
         """True where the configuration is there, and a file that may be the preprocessor's."""
-        return (self.path / CONFIG).exists() and any((self.path / n).exists() for n in (_NESTED_SETTINGS, *_SETTINGS))
+        return (self.path / CONFIG).exists() and any((self.path / n).exists() for n in _SETTINGS_FILES)
 
     @property
     def has_tensors(self) -> bool:
@@ -80,21 +88,21 @@ class ModelFolder:
         entries = {key: value for key, value in config.items() if key not in _DESCRIPTIONS and not key.startswith("_")}
         return hashlib.sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()
 
-    def preprocessor(self) -> tuple[Path, dict[str, Any]]:
-        """Return the preprocessor's file and what it says; the later layouts of transformers come first.
+    def preprocessor(self, noun: str) -> tuple[Path, dict[str, Any]]:
+        """Return the preprocessor's file and what it says, of a model of `noun`s ("video" or "image").
 
         Raises:
             WeightsError: when there is none, or it cannot be read.
         """
         nested = self.path / _NESTED_SETTINGS
-        if nested.exists() and isinstance(settings := _read_json(nested).get("video_processor"), dict):
+        if nested.exists() and isinstance(settings := _read_json(nested).get(f"{noun}_processor"), dict):
             return nested, settings
-        for name in _SETTINGS:
+        for name in _SETTINGS[noun]:
             if (path := self.path / name).exists():
                 return path, _read_json(path)
         raise WeightsError(
-            f"{self.path} has neither {' nor '.join(_SETTINGS)}, wanted the size and values that the model was trained "
-            "with"
+            f"{self.path} has neither {' nor '.join(_SETTINGS[noun])}, wanted the size and values that the model was "
+            "trained with"
         )
 
     def tensors(self) -> State:

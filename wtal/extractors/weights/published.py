@@ -4,6 +4,7 @@ import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from wtal.data.files import write_atomic
-from wtal.errors import UsageError, WeightsError
+from wtal.errors import UsageError, WeightsError, require
 from wtal.extractors.backbone import Pixels, WeightsSource
 from wtal.extractors.weights.checkpoint import State, is_file, read_checkpoint, tensors_of
 from wtal.extractors.weights.download import download
@@ -31,8 +32,9 @@ class Weights:
     `sha256` is the hex digest of the file, or the first digits where no more is published; `git_blob` its object name
     in a git repository (SHA-1 of "blob", size and bytes), which checks the file where `sha256` is None. Where
     both are None, `unchecked` says why. `by_hand` says that the url is a page that a person must take the file from,
-    and `file` what it is called there. `pixels` are those that it was trained with, where a backbone's entries differ
-    in that.
+    and `file` what it is called there. `package` says in which folder of an installed package the file comes, as
+    MODULE/FOLDER, and `extra` which extra installs that: then nothing is downloaded. `pixels` are those that it was
+    trained with, where a backbone's entries differ in that.
 
     Raises:
         ValueError: when there is neither a hash nor a reason.
@@ -52,6 +54,8 @@ class Weights:
     file: str = ""
     by_hand: bool = False
     pixels: Pixels | None = None
+    package: str = ""
+    extra: str = ""
 
     def __post_init__(self) -> None:
         if not (self.sha256 or self.git_blob or self.unchecked):
@@ -68,6 +72,14 @@ class Weights:
     def filename(self) -> str:
         """The last part of the url: the name under which the file lies in the weights folder."""
         return self.file or Path(urlparse(self.url).path).name
+
+    def location(self, folder: Path) -> Path:
+        """Where the file is or belongs: in its package, if that is installed, else in `folder`."""
+        module, _, inside = self.package.partition("/")
+        spec = find_spec(module) if module else None
+        if spec is None or spec.origin is None:
+            return folder / self.filename
+        return Path(spec.origin).parent / inside / self.filename
 
 
 def weights_folder() -> Path:
@@ -225,8 +237,12 @@ def fetch(weights: Weights, folder: Path) -> Path:
     Raises:
         WeightsError: when it cannot be downloaded (with the url and the place to put the file), has another hash, or
             is no checkpoint.
+        MissingExtraError: when it comes in a package that is not installed.
     """
-    path = folder / weights.filename
+    path = weights.location(folder)
+    if not path.exists() and weights.package:
+        module = require(weights.package.partition("/")[0], weights.extra)
+        raise WeightsError(f"{module.__name__} is installed without {path}; install it again")
     if not path.exists() and weights.by_hand:
         raise WeightsError(
             f"{weights.filename} must be fetched by hand: take it from {weights.url} and put it at {path}"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from wtal.data.store.writer import StoreWriter
 from wtal.errors import WtalError
-from wtal.extractors.backbones import BACKBONES, HasVariants
+from wtal.extractors.backbones import BACKBONES
 from wtal.pipeline.extraction.engines import start_pool
 from wtal.pipeline.extraction.machine import Machine
 from wtal.pipeline.extraction.videos import VideoFile
@@ -126,12 +126,12 @@ def _record_killed(writers: Sequence[StoreWriter], video: VideoFile) -> Outcome:
 
 def _from_anywhere(spec: "ExtractorSpec") -> "ExtractorSpec":
     """Return the same spec with absolute paths, so that its files are found from any working directory."""
-    from wtal.extractors.backbone import ANY
+    from wtal.extractors.backbone import takes_any
 
     name = spec.config.backbone
     module = BACKBONES.load(name)
     leaf, colon, variant = name.partition(":")
-    if isinstance(module, HasVariants) and module.VARIANTS is ANY:
+    if takes_any(name):
         variant = _absolute(variant)
     config = spec.config.model_copy(update={"backbone": f"{leaf}{colon}{variant}"})
     weights = tuple(

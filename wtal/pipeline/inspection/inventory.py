@@ -10,7 +10,7 @@ from wtal.data.layouts import LAYOUTS
 from wtal.eval.challenges import CHALLENGES
 from wtal.eval.protocols import PROTOCOLS
 from wtal.extractors.backbone import described
-from wtal.extractors.backbones import BACKBONES, HasVariants
+from wtal.extractors.backbones import BACKBONES, HasVariants, TakesOthers
 from wtal.extractors.flow import FLOWS
 from wtal.extractors.readers import READERS, ReaderLeaf
 from wtal.extractors.weights import Weights
@@ -109,7 +109,8 @@ def _backbones() -> dict[str, str]:
         present = sum(weights_file(weights).is_file() for weights in module.WEIGHTS.values())
         parts = [_line(module), f"streams {', '.join(module.STREAMS)}"]
         if isinstance(module, HasVariants) and module.VARIANTS:
-            parts.append(f"variants {', '.join(module.VARIANTS)}")
+            others = f", or {module.OTHERS}" if isinstance(module, TakesOthers) else ""
+            parts.append(f"variants {', '.join(module.VARIANTS)}{others}")
         parts.append(f"{present} of {len(module.WEIGHTS)} weights present" if module.WEIGHTS else "")
         texts[name] = "\n".join(["; ".join(filter(None, parts)), *_inputs(name)])
     return texts

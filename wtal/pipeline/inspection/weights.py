@@ -19,7 +19,7 @@ def published_weights() -> dict[str, Weights]:
 
 def weights_file(weights: Weights) -> Path:
     """Return where the file of a checkpoint is, or belongs."""
-    return weights_folder() / weights.filename
+    return weights.location(weights_folder())
 
 
 def fetch_weights(name: str) -> Path:

@@ -1,0 +1,108 @@
+"""Any image encoder by snippet, `frames:NAME`: 4 of 16 frames, each encoded alone -> mean and spread of each number.
+
+NAME is an encoder of `wtal/extractors/image_encoders/`, `efficientnet-lite0` by default, or another that a family there
+takes. The feature of a snippet is the mean over its frames of what the encoder makes of each, then the standard
+deviation, one behind the other: what is there, and how much of it changes. Nothing of it comes from a paper.
+
+Encoders of images know objects and places. Where actions go with things and places (sports, cooking), that is worth
+much; where one camera or few show all classes, a head can learn the place in place of the action.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from wtal.extractors.backbone import Description, WeightsSource
+from wtal.extractors.image_encoder import Encoding, ImageEncoder, create_encoder, named_encoders
+from wtal.extractors.image_encoders import ENCODERS
+from wtal.extractors.pictures import PictureBackbone
+
+STREAMS = ("rgb",)
+FLOW = ""
+STRIDE = 16
+
+DEFAULT = "efficientnet-lite0"
+VARIANTS = (DEFAULT, *(name for name in named_encoders() if name != DEFAULT))
+OTHERS = "; ".join(filter(None, (ENCODERS.load(leaf).OTHERS for leaf in ENCODERS.names())))
+WEIGHTS = {name: weights for leaf in ENCODERS.names() for name, weights in ENCODERS.load(leaf).WEIGHTS.items()}
+
+FRAMES = 4
+"""Frames of a snippet that are encoded."""
+FRAME_STEP = 4
+"""Frames of the window from one of them to the next."""
+
+
+def create(stream: str, weights: WeightsSource = None, variant: str = "") -> "SnippetFrames":
+    """Make the backbone of the encoder `variant`; `weights` as in `wtal.extractors.create_backbone`.
+
+    Of an encoder that is none of `VARIANTS`, `weights` None takes those that lie beside its configuration.
+
+    Raises:
+        UsageError: when there is no such encoder.
+        MissingExtraError: when its library is not installed.
+        WeightsError: when the weights are missing, damaged, or do not fit.
+    """
+    variant = variant or DEFAULT
+    return SnippetFrames(variant, create_encoder(variant, weights))
+
+
+def describe(stream: str, variant: str = "") -> Description:
+    """Describe what is seen with one of `VARIANTS`."""
+    name = variant or DEFAULT
+    return _description(named_encoders()[name].ENCODINGS[name])
+
+
+class SnippetFrames(PictureBackbone):
+    """(N, 3, 4, side, side) -> (N, 2 d): means over the frames of a clip, then their standard deviations."""
+
+    span = FRAMES * FRAME_STEP
+    step = FRAME_STEP
+
+    def __init__(self, name: str, encoder: ImageEncoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.pictures = encoder.encoding.pictures
+        self.about = _description(encoder.encoding)
+        self.dim, self.crop = self.about.dim, self.about.crop
+        self.identity: dict[str, Any] = {
+            "backbone": "frames",
+            "variant": Path(name).expanduser().resolve().name,
+            "preprocessing": self.about.to_json(),
+            **encoder.identity,
+        }
+
+    def encode(self, clips: Tensor) -> Tensor:
+        """(N, 3, L, H, W) preprocessed -> (N, L, d) float32, frame by frame."""
+        frames = clips.shape[2]
+        encoded: Tensor = self.encoder(clips.transpose(1, 2).flatten(0, 1))
+        return encoded.float().unflatten(0, (-1, frames))
+
+    def feature_map(self, clips: Tensor) -> Tensor:
+        """(N, 3, L, H, W) preprocessed -> (N, 2 d, 1): one cell for the whole clip, as deviations have no frame."""
+        return self(clips)[:, :, None]
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """(N, 3, L, H, W) preprocessed -> (N, 2 d)."""
+        encoded = self.encode(clips)
+        mean = encoded.mean(dim=1)
+        spread = (encoded - mean[:, None]).square().mean(dim=1).sqrt()
+        return torch.cat([mean, spread], dim=1)
+
+
+def _description(encoding: Encoding) -> Description:
+    pictures = encoding.pictures
+    return Description(
+        dim=2 * encoding.dim,
+        span=SnippetFrames.span,
+        frames=FRAMES,
+        step=FRAME_STEP,
+        size=SnippetFrames.size,
+        crop=pictures.whole,
+        side=pictures.crop,
+        pixels=pictures.pixels,
+        tap=f"mean and standard deviation over the frames of: {encoding.tap}",
+        resize=pictures.resize,
+        note=f"resampling {pictures.mode}",
+    )
