@@ -239,7 +239,7 @@ def test_a_store_that_begins_since_flow_is_computed_otherwise_says_so(folder, tm
     monkeypatch.setattr(Reporter, "say", lambda self, text: said.append(text))
     extract_all([folder / "v0.mp4"], [ExtractConfig(flow="dis:fast")], workspace)
     first = next(workspace.features.iterdir()).name
-    assert first.startswith("motion-dis.fast-24x8@25-")
+    assert first.startswith("motion-pyramid-dis.fast-64x8@25-")
     assert not said
     (note,) = plan([folder], [ExtractConfig()], workspace, trial=0.1).notes
     assert note.endswith(

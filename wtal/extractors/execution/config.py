@@ -15,7 +15,7 @@ class ExtractConfig(Config):
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
-    backbone: str = "motion"
+    backbone: str = "motion-pyramid"
     """A backbone of `wtal list backbones`."""
     streams: tuple[str, ...] = ()
     """rgb, flow; empty takes all that the backbone has."""
