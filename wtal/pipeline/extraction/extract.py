@@ -1,7 +1,7 @@
 """Videos -> feature stores: resumable after each video, safe to run several times at once, whole at the end."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from wtal.extractors.backbones import BACKBONES
 from wtal.extractors.execution.config import ExtractConfig
 from wtal.pipeline.extraction.machine import Machine
 from wtal.pipeline.extraction.profile import Profile, Stopwatch
+from wtal.pipeline.extraction.sources import write_sources
 from wtal.pipeline.extraction.spread import spread
 from wtal.pipeline.extraction.videos import VideoFile, find_videos
 from wtal.pipeline.extraction.worker import Outcome
@@ -76,7 +77,27 @@ def extract_all(
     extractors, stores = prepare(configs, workspace, weights, out, machine)
     for line in other_flows(extractors, stores):
         reporter.say(line)
+    return fill(videos, extractors, stores, machine, reporter)
+
+
+def fill(
+    videos: Sequence[VideoFile],
+    extractors: "Sequence[Extractor]",
+    stores: Sequence[Path],
+    machine: Machine,
+    reporter: Reporter = SILENT,
+    each: Callable[[Outcome], object] = lambda outcome: None,
+) -> list[ExtractResult]:
+    """Extract videos into the store of each extractor, where they are not there yet, and publish them.
+
+    `each` is called with every video that was extracted or failed, as soon as it is in the stores' parts.
+
+    Raises:
+        StoreError: when a folder holds something else than its store.
+    """
     writers = [StoreWriter.open(store, extractor.identity) for store, extractor in zip(stores, extractors, strict=True)]
+    for store, extractor in zip(stores, extractors, strict=True):
+        write_sources(store, extractor.spec)
     failures = [_clashes(writer, videos) for writer in writers]
     clashes: dict[str, str] = {}
     for reasons in failures:
@@ -88,11 +109,12 @@ def extract_all(
         done = len(videos) - len(failures[0]) - len(todo)
         reporter.say(f"{done} of {len(videos)} videos are in {', '.join(map(str, stores))} already")
     clock = Stopwatch()
-    names = ", ".join(config.backbone for config in configs)
+    names = ", ".join(extractor.config.backbone for extractor in extractors)
     with reporter.task(f"extract {names}", len(todo), "video") as task:
         for outcome in spread(writers, extractors, todo, machine):
             _record(outcome, failures, reporter)
             clock.add(outcome.spent)
+            each(outcome)
             task.advance(note=outcome.video.id)
     for writer in writers:
         writer.publish()
