@@ -87,10 +87,12 @@ def fill(
     machine: Machine,
     reporter: Reporter = SILENT,
     each: Callable[[Outcome], object] = lambda outcome: None,
+    shown: Callable[[str], str] = str,
 ) -> list[ExtractResult]:
     """Extract videos into the store of each extractor, where they are not there yet, and publish them.
 
-    `each` is called with every video that was extracted or failed, as soon as it is in the stores' parts.
+    `each` is called with every video that was extracted or failed, as soon as it is in the stores' parts; `shown` turns
+    an id into what is printed of it.
 
     Raises:
         StoreError: when a folder holds something else than its store.
@@ -103,7 +105,7 @@ def fill(
     for reasons in failures:
         clashes |= reasons
     for name, reason in clashes.items():
-        reporter.say(f"failed: {name}: {reason}")
+        reporter.say(f"failed: {shown(name)}: {reason}")
     todo = [video for video in videos if not all(map(partial(_settled, video), writers, failures))]
     if len(todo) < len(videos) - len(failures[0]):
         done = len(videos) - len(failures[0]) - len(todo)
@@ -112,10 +114,10 @@ def fill(
     names = ", ".join(extractor.config.backbone for extractor in extractors)
     with reporter.task(f"extract {names}", len(todo), "video") as task:
         for outcome in spread(writers, extractors, todo, machine):
-            _record(outcome, failures, reporter)
+            _record(outcome, failures, reporter, shown)
             clock.add(outcome.spent)
             each(outcome)
-            task.advance(note=outcome.video.id)
+            task.advance(note=shown(outcome.video.id))
     for writer in writers:
         writer.publish()
     profile = clock.profile(len(todo))
@@ -125,14 +127,16 @@ def fill(
     ]
 
 
-def _record(outcome: Outcome, failures: Sequence[dict[str, str]], reporter: Reporter) -> None:
+def _record(
+    outcome: Outcome, failures: Sequence[dict[str, str]], reporter: Reporter, shown: Callable[[str], str]
+) -> None:
     """Enter a video's failures in those of the stores, and report each reason once."""
     name = outcome.video.id
     for reasons, reason in zip(failures, outcome.reasons, strict=True):
         if reason:
             reasons.setdefault(name, reason)
     for reason in dict.fromkeys(filter(None, outcome.reasons)):
-        reporter.say(f"failed: {name}: {reason}")
+        reporter.say(f"failed: {shown(name)}: {reason}")
 
 
 def _settled(video: VideoFile, writer: StoreWriter, failures: Mapping[str, str]) -> bool:

@@ -141,9 +141,7 @@ def _head(run: Run) -> Model:
 
     trained = trained_head(run)
     scaler = trained.scaler
-    record = _record(
-        run, feature_dims=dict(run.feature_dims), step=trained.step, limit=scaler.limit, unit=scaler.unit
-    )
+    record = _record(run, feature_dims=dict(run.feature_dims), step=trained.step, limit=scaler.limit, unit=scaler.unit)
     groups = (trained.head.state_dict(), scaler.shift, scaler.gain)
     return Model(record, *({key: tensor.cpu().numpy() for key, tensor in group.items()} for group in groups))
 
