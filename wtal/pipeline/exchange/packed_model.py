@@ -88,7 +88,7 @@ def pack_model(model: Model, path: Path) -> Path:
     node = _node(model, entries)
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in entries.items()}
     description = {"format": FORMAT, "version": VERSION, "wtal": wtal.__version__, "model": node, "entries": digests}
-    text = json.dumps(description, indent=1, sort_keys=True, allow_nan=False).encode() + b"\n"
+    text = json.dumps(description, indent=1, allow_nan=False).encode() + b"\n"
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as packed:
         for name, content in {_DESCRIPTION: text, **entries}.items():

@@ -80,8 +80,8 @@ def config_of(identity: Mapping[str, Any], sources: Sources = Sources()) -> Extr
 
 def _backbone(name: str, sources: Sources) -> str:
     """Return a backbone's name, with the path of its folder where it is known and there."""
-    folder = Path(sources.backbone.partition(":")[2])
-    return sources.backbone if folder.is_dir() and folder.name == name.partition(":")[2] else name
+    variant, folder = name.partition(":")[2], Path(sources.backbone.partition(":")[2])
+    return sources.backbone if variant and folder.is_dir() and folder.name == variant else name
 
 
 def _refuse_foreign(identity: Mapping[str, Any]) -> None:
