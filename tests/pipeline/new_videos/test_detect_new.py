@@ -1,6 +1,7 @@
 """`wtal detect RUN VIDEO`: the bytes of extract and detect, from features that are refused where they are others."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -9,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
+import wtal
 from tests.pipeline.new_videos.conftest import LAST, call, line_of, results
 from tests.support.reference import REPOSITORY
 from tests.support.videos import constant, write_video
+from wtal.data.detections import to_json
 from wtal.data.store import FeatureStore
-from wtal.errors import UsageError, WeightsError, WtalError
+from wtal.errors import UsageError, VideoError, WeightsError, WtalError
 from wtal.pipeline.extraction.machine import Machine
 from wtal.pipeline.extraction.sources import Sources, read_sources
 from wtal.pipeline.new_videos.model import model_of
@@ -257,3 +260,31 @@ def test_a_model_has_no_path_of_this_machine(collection):
     sources = Sources("hf:/data/models/mae", {"rgb": "/data/w.pt", "flow": "imagenet:/data/v.pt"}).for_others()
     assert sources == Sources("hf:mae", {"rgb": "w.pt", "flow": "imagenet:v.pt"})
     assert replace(model.sources, backbone="") == Sources()
+
+
+def test_from_python_it_is_a_list_of_detections(collection, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    packed = call("pack", collection.run, tmp_path / "model.wtal").stdout.strip()
+    for source in (packed, collection.run):
+        model = wtal.load(source)
+        assert model.classes == ("a", "b")
+        detections = model.detect(collection.videos / f"{LAST}.mp4")
+        assert [to_json(detection) for detection in detections] == collection.found(LAST)
+    (tmp_path / "bad.mp4").write_text("no video")
+    with pytest.raises(VideoError, match=r"bad\.mp4: not a video"):
+        model.detect("bad.mp4")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.mp4", "model.wtal"]
+
+
+def test_a_packed_model_gives_the_same_bytes_in_a_fresh_place(collection, tmp_path):
+    """Another process, another folder, and nothing of the workspace that trained it."""
+    shutil.copy(call("pack", collection.run, tmp_path / "model.wtal").stdout.strip(), tmp_path / "moved.wtal")
+    command = ("-m", "wtal", "detect", tmp_path / "moved.wtal", collection.videos, "--json")
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    environment.pop("WTAL_WORKSPACE", None)
+    done = subprocess.run(
+        [sys.executable, *map(str, command)], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    made = json.loads(done.stdout)
+    assert (tmp_path / made["detections"]).read_bytes() == collection.detections.read_bytes()

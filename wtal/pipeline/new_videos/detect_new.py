@@ -171,10 +171,11 @@ class NewVideos:
 
     def features(self, key: str) -> dict[str, VideoFeatures]:
         """Return the features of a video, as a detector wants them."""
-        if self._opened is None:
-            parts = [writer.read(key) for writer in self._writers]
-        else:
-            parts = [store[key] for store in self._opened]
+        published = self._opened or [None] * len(self._writers)
+        parts = [
+            store[key] if store is not None and key in store else writer.read(key)
+            for store, writer in zip(published, self._writers, strict=True)
+        ]
         return dict(zip(self.detector.extractors, parts, strict=True))
 
     def find(self, key: str) -> list[Detection]:

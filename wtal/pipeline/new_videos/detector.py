@@ -71,17 +71,24 @@ class Detector:
         Raises:
             VideoError: when the file cannot be read.
         """
+        try:
+            return self.find(self._features(Path(video)))
+        except VideoError as error:
+            raise VideoError(f"{video}: {error}") from None
+
+    def _features(self, path: Path) -> dict[str, VideoFeatures]:
+        """Return the features of a video by `features_key`, without a store."""
         from wtal.extractors.execution.extraction_line import ExtractionLine
 
+        features: dict[str, VideoFeatures] = {}
+        keys = list(self.extractors)
         with ExtractionLine(list(self.extractors.values())) as line:
-            features: dict[str, VideoFeatures] = {}
-            for numbers in line.groups(range(len(line.extractors))):
-                for number, result in zip(numbers, line.run(Path(video), numbers), strict=True):
+            for numbers in line.groups(range(len(keys))):
+                for number, result in zip(numbers, line.run(path, numbers), strict=True):
                     if isinstance(result, VideoError):
-                        raise VideoError(f"{video}: {result}") from result
-                    key = list(self.extractors)[number]
-                    features[key] = VideoFeatures(str(video), result.grid, result.streams, result.info)
-        return self.find(features)
+                        raise result
+                    features[keys[number]] = VideoFeatures(path.stem, result.grid, result.streams, result.info)
+        return features
 
     def find(self, features: Mapping[str, VideoFeatures]) -> list[Detection]:
         """Return the detections in a video, best first, from its features by `features_key`."""

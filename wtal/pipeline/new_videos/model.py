@@ -151,16 +151,9 @@ def _record(run: Run, **more: Any) -> ModelRecord:
     sources = Sources()
     if not run.ensemble:
         sources = read_sources(Path(os.path.normpath(run.folder / content["store"])))
-    return ModelRecord(
-        classes=run.classes,
-        recipe=content["recipe"],
-        seed=run.seed,
-        features=dict(run.features),
-        sources=sources.to_json(),
-        tuned_with_segments=run.tuned_with_segments,
-        label_check=content.get("label_check"),
-        **{"feature_dims": {}, **more},
-    )
+    own = {key: content[key] for key in ("classes", "recipe", "seed", "features", "tuned_with_segments")}
+    beside = {"sources": sources.to_json(), "label_check": content.get("label_check")}
+    return ModelRecord.parse({**own, "feature_dims": {}, **beside, **more}, str(run.folder))
 
 
 def _ensemble(run: Run) -> Model:

@@ -159,15 +159,13 @@ class Watch:
         """Detect in files, and enter each as soon as it is done."""
         files: dict[str, list[tuple[Path, Stamp]]] = {}
         for path in paths:
-            stamp = Stamp.of(path)
-            try:
-                key = key_of_file(path)
-            except OSError as error:
-                if stamp is not None:
-                    self._enter(path, Seen(stamp, reason=f"the file cannot be opened: {error.strerror}"), each)
+            stamp = self._resting[path][0]
+            if Stamp.of(path) != stamp:  # changed, or gone, since then
                 continue
-            if stamp is not None:
-                files.setdefault(key, []).append((path, stamp))
+            try:
+                files.setdefault(key_of_file(path), []).append((path, stamp))
+            except OSError as error:
+                self._enter(path, Seen(stamp, reason=f"the file cannot be opened: {error.strerror}"), each)
 
         def enter(key: str, reason: str) -> None:
             for path, stamp in files.pop(key, ()):
