@@ -164,9 +164,9 @@ def test_a_file_that_goes_keeps_its_detections(collection, folder, watch, tmp_pa
 
 
 def test_a_killed_process_leaves_what_was_entered(collection, folder, watch, tmp_path, monkeypatch):
-    """Killed after the state and before the files for people, or before either."""
+    """Killed before the state, or after it and before the files for people."""
     shutil.copy(collection.videos / "v0.mp4", folder)
-    for broken in ("results", "_enter"):
+    for broken in ("_enter", "results"):
         with monkeypatch.context() as patch:
             patch.setattr(Watch, broken, lambda *arguments: sys.exit(9))
             pytest.raises(SystemExit, look, watch())
@@ -215,6 +215,7 @@ def start(collection, folder, tmp_path):
         stderr=subprocess.DEVNULL,
         text=True,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell has its background jobs ignore it
     )
 
 
