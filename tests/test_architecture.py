@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "registry": {"errors"},
     "heap": set(),
     "errors": set(),
-    "__init__": set(),
+    "__init__": {"pipeline"},
 }
 ONLY_IN_EXTRACTORS = {"cv2", "decord", "av", "pytorchvideo"}
 LEAVES = (

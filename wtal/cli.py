@@ -25,6 +25,7 @@ SECTIONS = {
         "import-checkpoint": "A head as its authors' code saved it -> a run.",
         "detect": "A trained head -> class activations -> detections.",
         "tune": "A run's localization, searched on videos that are not reported.",
+        "pack": "A run -> one file that other machines detect with.",
         "ensemble": "Several runs -> one: means of activations, or fused detections.",
     },
     "Judge": {

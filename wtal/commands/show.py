@@ -12,7 +12,7 @@ from wtal.pipeline.inspection.show import describe, to_text
 @click.argument("source", type=click.Path(path_type=Path), metavar="STORE|RUN|FILE")
 @json_option
 def command(source: Path, as_json: bool) -> None:
-    """Describe a feature store, a run, an annotation file, a detection file or a video."""
+    """Describe a feature store, a run, a packed model, an annotation file, a detection file or a video."""
     description = describe(source)
     if as_json:
         print_json(description)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from wtal.data.dataset import match_ids
 from wtal.data.detections import write_detections
@@ -54,7 +55,7 @@ def detect(
     origin["tuned_with_segments"] = origin["tuned_with_segments"] or config.tuned_with_segments
     path = run.detections_file(config, use_labels, stage)
     write_detections(detections, path.with_suffix(".csv"))
-    return write_detections(detections, path, _external_data(run), origin)
+    return write_detections(detections, path, external_data(run.features), origin)
 
 
 def localize_all(
@@ -81,12 +82,12 @@ def localize_all(
     return detections
 
 
-def _external_data(run: Run) -> str:
-    """Return what a challenge asks for: data beside its own that the features were learned from."""
-    learned = {stream: name for stream, name in weights_of(run.features).items() if name != "none"}
+def external_data(features: Mapping[str, Any]) -> str:
+    """Return what a challenge asks for: data beside its own that features of an identity were learned from."""
+    learned = {stream: name for stream, name in weights_of(features).items() if name != "none"}
     if not learned:
         return ""
-    return f"{run.features['backbone']} features, weights {', '.join(f'{k}: {v}' for k, v in learned.items())}"
+    return f"{features['backbone']} features, weights {', '.join(f'{k}: {v}' for k, v in learned.items())}"
 
 
 def _labels(run: Run, keys: Sequence[str]) -> dict[str, frozenset[str]]:

@@ -14,7 +14,7 @@ def default_workspace() -> Path:
 
 @dataclass(frozen=True)
 class Workspace:
-    """A workspace folder: `features/`, `annotations/`, `runs/`, `checks/`, `submissions/`, `weights/`."""
+    """A workspace folder: features, annotations, runs, checks, submissions, weights and detections in new videos."""
 
     root: Path
 
@@ -42,6 +42,16 @@ class Workspace:
     def submissions(self) -> Path:
         """Challenge files."""
         return self.root / "submissions"
+
+    @property
+    def new_features(self) -> Path:
+        """Feature stores of videos that trained runs were asked about, apart from those that trained them."""
+        return self.root / "new-videos" / "features"
+
+    @property
+    def new_detections(self) -> Path:
+        """Detections in such videos: MODEL/VIDEOS."""
+        return self.root / "new-videos" / "detections"
 
     @property
     def is_empty(self) -> bool:

@@ -20,7 +20,7 @@ from typing import Any, Literal
 from wtal.data.files import atomic_file
 from wtal.data.grid import SnippetGrid
 from wtal.data.locks import Lock, locked
-from wtal.data.store import Features, FeatureStore
+from wtal.data.store import Features, FeatureStore, VideoFeatures
 from wtal.data.store import part as store_part
 from wtal.data.store.index import (
     FAILURES,
@@ -118,6 +118,18 @@ class StoreWriter:
         except FileNotFoundError:
             entry = self._index().videos.get(video)
             return entry.fingerprint if entry else None
+
+    def read(self, video: str) -> VideoFeatures:
+        """Return the features of a written or published video.
+
+        Raises:
+            StoreError: when it is neither, or its part is damaged.
+        """
+        try:
+            part = Part.read(self._part(video))
+            return VideoFeatures(video, SnippetGrid.from_json(part.grid), part.arrays(), part.info)
+        except FileNotFoundError:  # published, in between perhaps
+            return FeatureStore.open(self.path)[video]
 
     @contextmanager
     def claim(self, video: str, *, wait: bool = False) -> Iterator[bool]:

@@ -166,18 +166,21 @@ def _make(
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder / ".lock"):
         if not _is_made(folder, identity):
-            run = Run.write(folder, _describe(folder, identity, members, own))
+            run = Run.write(folder, _describe(folder, identity, members, own, parts.scales))
             parts.fill(run, {"digest": digest(identity, 16)})
             run.finish({"members": len(members)})
 
 
-def _describe(folder: Path, identity: dict[str, Any], members: Sequence[Member], own: LocalizeConfig) -> dict[str, Any]:
-    """Return the content of an ensemble's `run.json`."""
+def _describe(
+    folder: Path, identity: dict[str, Any], members: Sequence[Member], own: LocalizeConfig, scales: Sequence[float]
+) -> dict[str, Any]:
+    """Return the content of an ensemble's `run.json`; `scales` of its members, or none."""
     first, by = members[0], identity["by"]
     named = [
         {"run": relative(member.folder, folder, 1), **part}
         for member, part in zip(members, identity["members"], strict=True)
     ]
+    named = [{**entry, "scale": scale} for entry, scale in zip(named, scales, strict=True)] if scales else named
     return {
         "format": 1,
         "recipe": {

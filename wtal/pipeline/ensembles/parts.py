@@ -25,10 +25,14 @@ Only = frozenset[str] | None
 
 
 class EnsembleParts(Protocol):
-    """Parts of an ensemble: `marks` are digests of the members', `ids` map common video ids to each member's own."""
+    """Parts of an ensemble: `marks` are digests of the members', `ids` map common video ids to each member's own.
+
+    `scales` are what scores of the members' detections are divided by; empty where none are.
+    """
 
     marks: list[str]
     ids: list[dict[str, str]]
+    scales: list[float]
 
     def fill(self, run: Run, identity: Mapping[str, Any]) -> None:
         """Write them into an ensemble's folder."""
@@ -51,6 +55,7 @@ class ActivationParts(EnsembleParts):
         self.reporter = reporter
         self.marks = [mark_of_store(opened.activations) for opened in self.opened]
         self.ids = common_ids([_among(opened.store.ids, only) for opened in self.opened])
+        self.scales: list[float] = []
 
     def fill(self, run: Run, identity: Mapping[str, Any]) -> None:
         """Write the means as the ensemble's activations."""
@@ -143,12 +148,15 @@ class DetectionParts(EnsembleParts):
         self.detections = [read_detections(file) for file in files]
         self.marks = [mark_of_file(file) for file in files]
         self.ids = common_ids(self.detections)
+        shared = sorted(set.intersection(*(set(names) for names in self.ids)))
+        self.scales = [
+            typical_best([own[names[key]] for key in shared])
+            for own, names in zip(self.detections, self.ids, strict=True)
+        ]
 
     def fill(self, run: Run, identity: Mapping[str, Any]) -> None:
         """Write the pool of the ensemble, one file per member."""
-        shared = sorted(set.intersection(*(set(names) for names in self.ids)))
         pool: list[dict[str, list[Detection]]] = []
-        for own, names in zip(self.detections, self.ids, strict=True):
-            scale = typical_best([own[names[key]] for key in shared])
+        for own, names, scale in zip(self.detections, self.ids, self.scales, strict=True):
             pool.append({key: [replace(d, score=d.score / scale) for d in own[name]] for key, name in names.items()})
         write_pool(run.folder, pool)

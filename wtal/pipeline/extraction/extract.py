@@ -1,7 +1,7 @@
 """Videos -> feature stores: resumable after each video, safe to run several times at once, whole at the end."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from wtal.extractors.backbones import BACKBONES
 from wtal.extractors.execution.config import ExtractConfig
 from wtal.pipeline.extraction.machine import Machine
 from wtal.pipeline.extraction.profile import Profile, Stopwatch
+from wtal.pipeline.extraction.sources import write_sources
 from wtal.pipeline.extraction.spread import spread
 from wtal.pipeline.extraction.videos import VideoFile, find_videos
 from wtal.pipeline.extraction.worker import Outcome
@@ -76,24 +77,47 @@ def extract_all(
     extractors, stores = prepare(configs, workspace, weights, out, machine)
     for line in other_flows(extractors, stores):
         reporter.say(line)
+    return fill(videos, extractors, stores, machine, reporter)
+
+
+def fill(
+    videos: Sequence[VideoFile],
+    extractors: "Sequence[Extractor]",
+    stores: Sequence[Path],
+    machine: Machine,
+    reporter: Reporter = SILENT,
+    each: Callable[[Outcome], object] = lambda outcome: None,
+    shown: Callable[[str], str] = str,
+) -> list[ExtractResult]:
+    """Extract videos into the store of each extractor, where they are not there yet, and publish them.
+
+    `each` is called with every video that was extracted or failed, as soon as it is in the stores' parts; `shown` turns
+    an id into what is printed of it.
+
+    Raises:
+        StoreError: when a folder holds something else than its store.
+    """
     writers = [StoreWriter.open(store, extractor.identity) for store, extractor in zip(stores, extractors, strict=True)]
+    for store, extractor in zip(stores, extractors, strict=True):
+        write_sources(store, extractor.spec)
     failures = [_clashes(writer, videos) for writer in writers]
     clashes: dict[str, str] = {}
     for reasons in failures:
         clashes |= reasons
     for name, reason in clashes.items():
-        reporter.say(f"failed: {name}: {reason}")
+        reporter.say(f"failed: {shown(name)}: {reason}")
     todo = [video for video in videos if not all(map(partial(_settled, video), writers, failures))]
     if len(todo) < len(videos) - len(failures[0]):
         done = len(videos) - len(failures[0]) - len(todo)
         reporter.say(f"{done} of {len(videos)} videos are in {', '.join(map(str, stores))} already")
     clock = Stopwatch()
-    names = ", ".join(config.backbone for config in configs)
+    names = ", ".join(extractor.config.backbone for extractor in extractors)
     with reporter.task(f"extract {names}", len(todo), "video") as task:
         for outcome in spread(writers, extractors, todo, machine):
-            _record(outcome, failures, reporter)
+            _record(outcome, failures, reporter, shown)
             clock.add(outcome.spent)
-            task.advance(note=outcome.video.id)
+            each(outcome)
+            task.advance(note=shown(outcome.video.id))
     for writer in writers:
         writer.publish()
     profile = clock.profile(len(todo))
@@ -103,14 +127,16 @@ def extract_all(
     ]
 
 
-def _record(outcome: Outcome, failures: Sequence[dict[str, str]], reporter: Reporter) -> None:
+def _record(
+    outcome: Outcome, failures: Sequence[dict[str, str]], reporter: Reporter, shown: Callable[[str], str]
+) -> None:
     """Enter a video's failures in those of the stores, and report each reason once."""
     name = outcome.video.id
     for reasons, reason in zip(failures, outcome.reasons, strict=True):
         if reason:
             reasons.setdefault(name, reason)
     for reason in dict.fromkeys(filter(None, outcome.reasons)):
-        reporter.say(f"failed: {name}: {reason}")
+        reporter.say(f"failed: {shown(name)}: {reason}")
 
 
 def _settled(video: VideoFile, writer: StoreWriter, failures: Mapping[str, str]) -> bool:

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, TypeVar
 
 from wtal.data.store.writer import StoreWriter
 from wtal.errors import WtalError
-from wtal.extractors.backbones import BACKBONES
 from wtal.pipeline.extraction.engines import start_pool
 from wtal.pipeline.extraction.machine import Machine
+from wtal.pipeline.extraction.sources import from_anywhere
 from wtal.pipeline.extraction.videos import VideoFile
 from wtal.pipeline.extraction.worker import HOME, Outcome, extract_video
 
 if TYPE_CHECKING:
-    from wtal.extractors.execution.extractor import Extractor, ExtractorSpec
+    from wtal.extractors.execution.extractor import Extractor
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -105,7 +105,7 @@ def _attempt(
 ) -> Iterator[tuple[VideoFile, Outcome | None]]:
     """Yield videos in order of finishing, each with its outcome, or None where its process or a sibling was killed."""
     with start_pool(machine, len(videos)) as pool:
-        specs = tuple(replace(_from_anywhere(extractor.spec), share=pool.share) for extractor in extractors)
+        specs = tuple(replace(from_anywhere(extractor.spec), share=pool.share) for extractor in extractors)
         home = str(Path(os.environ.get(HOME) or "workspace").absolute())
         submit = functools.partial(pool.submit, stores, specs, home)
         for video, future in _as_completed(submit, pool.together, videos):
@@ -122,23 +122,3 @@ def _record_killed(writers: Sequence[StoreWriter], video: VideoFile) -> Outcome:
         if reasons[-1]:
             writer.fail(video.id, _KILLED)
     return Outcome(video, reasons, {})
-
-
-def _from_anywhere(spec: "ExtractorSpec") -> "ExtractorSpec":
-    """Return the same spec with absolute paths, so that its files are found from any working directory."""
-    from wtal.extractors.backbone import takes_any
-
-    name = spec.config.backbone
-    module = BACKBONES.load(name)
-    leaf, colon, variant = name.partition(":")
-    if takes_any(name):
-        variant = _absolute(variant)
-    config = spec.config.model_copy(update={"backbone": f"{leaf}{colon}{variant}"})
-    weights = tuple(
-        (stream, source if source in module.WEIGHTS else _absolute(source)) for stream, source in spec.weights
-    )
-    return replace(spec, config=config, weights=weights)
-
-
-def _absolute(name: str) -> str:
-    return str(Path(name).absolute()) if name and Path(name).exists() else name

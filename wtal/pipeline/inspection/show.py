@@ -12,14 +12,17 @@ from wtal.errors import FormatError, UsageError
 from wtal.eval.label_check import LabelCheck
 from wtal.models.localization.config import LocalizeConfig
 from wtal.models.training.config import TrainConfig
+from wtal.pipeline.exchange.packed_model import is_packed
+from wtal.pipeline.inspection.show_model import describe_packed, packed_text
 from wtal.pipeline.runs import holds_run, open_runs, weights_of
 
 
 def describe(source: Path) -> dict[str, Any]:
-    """Describe a store, a run, an annotation file, a detection file or a video.
+    """Describe a store, a run, a packed model, an annotation file, a detection file or a video.
 
     Raises:
         UsageError: when nothing is there, or nothing that can be described.
+        FormatError: when a packed model is damaged or newer.
     """
     if not source.exists():
         raise UsageError(f"there is nothing at {source}")
@@ -29,12 +32,14 @@ def describe(source: Path) -> dict[str, Any]:
         return {"kind": "run", "path": str(source), "seeds": [run.to_json() for run in open_runs(source)]}
     if source.suffix.lower() in VIDEO_SUFFIXES:
         return _video(source)
+    if is_packed(source):
+        return describe_packed(source)
     for read in (_annotations, _detections):
         try:
             return read(source)
         except FormatError as error:
             reason = error
-    raise UsageError(f"{source} is no store, run, annotation file, detection file or video ({reason})")
+    raise UsageError(f"{source} is no store, run, packed model, annotation file, detection file or video ({reason})")
 
 
 def _annotations(path: Path) -> dict[str, Any]:
@@ -71,6 +76,8 @@ def to_text(described: dict[str, Any]) -> str:
     """Format a description for a person: totals first, then one line per video with what was odd about it."""
     if described["kind"] == "store":
         return _store_text(described)
+    if described["kind"] == "packed model":
+        return packed_text(described)
     if described["kind"] == "run":
         return "\n\n".join(_run_text(seed) for seed in described["seeds"])
     lines = []

@@ -1,0 +1,54 @@
+"""Detections in new videos, as they are printed."""
+
+import json
+import sys
+from collections.abc import Sequence
+
+import click
+
+from wtal.commands._console import FINISHED_WITH_FAILURES
+from wtal.data.detections import to_json
+from wtal.data.segments import Detection
+from wtal.data.video_ids import readable
+from wtal.pipeline.new_videos.detect_new import NewDetections
+from wtal.pipeline.new_videos.watch import Seen
+
+_SHOWN = 5
+"""Detections of a video that are printed, at most."""
+
+
+def show_new(made: NewDetections) -> None:
+    """Print the best detections of each video, and where all of them are."""
+    for video, detections in made.results.items():
+        click.echo(readable(video))
+        click.echo("\n".join(f"  {line}" for line in _lines(detections)))
+    click.echo(f"detections  {made.file}\n            {made.table}")
+
+
+def _lines(detections: Sequence[Detection]) -> list[str]:
+    if not detections:
+        return ["nothing was found"]
+    shown = detections[:_SHOWN]
+    width = max(len(detection.label) for detection in shown)
+    lines = [f"{d.label:<{width}} {d.start:9.2f} {d.end:9.2f} s   score {d.score:.3g}" for d in shown]
+    return [*lines, f"and {len(detections) - _SHOWN} more"] if len(detections) > _SHOWN else lines
+
+
+def show_seen(name: str, seen: Seen, as_json: bool) -> None:
+    """Print what was found in a video of a watched folder; as JSON it is one line."""
+    if as_json:
+        entries = [to_json(detection) for detection in seen.detections]
+        failure = {"failure": seen.reason} if seen.reason else {}
+        click.echo(json.dumps({"video": name, "detections": entries, **failure}))
+    else:
+        lines = [f"failed: {seen.reason}"] if seen.reason else _lines(seen.detections)
+        click.echo(readable("\n".join([name, *(f"  {line}" for line in lines)])))
+    sys.stdout.flush()
+
+
+def finish_new(made: NewDetections) -> None:
+    """Exit with 3, after a line, when videos failed."""
+    if made.failures:
+        total = len(made.results) + len(made.failures)
+        click.echo(f"{len(made.failures)} of {total} videos failed; {made.failures_file}", err=True)
+        sys.exit(FINISHED_WITH_FAILURES)

@@ -1,0 +1,24 @@
+"""`wtal pack`."""
+
+from pathlib import Path
+
+import click
+
+from wtal.commands._console import Command, json_option, print_json
+from wtal.pipeline.exchange.packed_model import pack_model
+from wtal.pipeline.new_videos.model import model_of
+from wtal.pipeline.runs import open_run
+
+
+@click.command("pack", cls=Command, short_help="A run -> one file that other machines detect with.")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("model", type=click.Path(path_type=Path), metavar="MODEL.wtal")
+@json_option
+def command(run: Path, model: Path, as_json: bool) -> None:
+    """Put a finished run, or an ensemble with all its members, into one file, and print its name.
+
+    RUN is a run or one of its seeds. The file has the heads, the scaling of their inputs, the recipe, the class names
+    and what the features are; no code, no pickle, no optimizer. `wtal detect MODEL.wtal VIDEO...` takes it.
+    """
+    packed = pack_model(model_of(open_run(run)), model)
+    print_json({"model": str(packed), "bytes": packed.stat().st_size}) if as_json else click.echo(packed)

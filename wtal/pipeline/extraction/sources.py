@@ -1,0 +1,89 @@
+"""Files that an extractor's weights came from, kept beside the store: an identity has their digest alone.
+
+`sources.json` in a store's folder changes no number and is part of no digest. It says where to look for weights when
+new videos are to get the same features.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wtal.data.files import write_json
+from wtal.extractors.backbones import BACKBONES
+
+if TYPE_CHECKING:
+    from wtal.extractors.execution.extractor import ExtractorSpec
+
+_SOURCES = "sources.json"
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The backbone as it was named, with the path of its folder, and stream -> name, path or random:SEED of weights.
+
+    Empty where nothing is known. A stream without an entry has the backbone's own weights.
+    """
+
+    backbone: str = ""
+    weights: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, values: object) -> "Sources":
+        """Read what `to_json` gave; empty where it is something else."""
+        if not isinstance(values, dict) or not isinstance(values.get("weights"), dict):
+            return cls()
+        weights = {str(stream): str(source) for stream, source in values["weights"].items()}
+        return cls(str(values.get("backbone", "")), weights)
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it as JSON types."""
+        return {"backbone": self.backbone, "weights": dict(self.weights)}
+
+    def for_others(self) -> "Sources":
+        """Return the same without the folders of this machine."""
+        leaf, colon, variant = self.backbone.partition(":")
+        backbone = f"{leaf}{colon}{_file_name(variant)}"
+        return Sources(backbone, {stream: _file_name(source) for stream, source in self.weights.items()})
+
+
+def write_sources(store: Path, spec: "ExtractorSpec") -> None:
+    """Write the sources of a store's extractor into its folder, where none are there yet."""
+    path = store / _SOURCES
+    if not path.exists():
+        plain = from_anywhere(spec)
+        write_json(path, Sources(plain.config.backbone, dict(plain.weights)).to_json())
+
+
+def read_sources(store: Path) -> Sources:
+    """Read the sources of a store's extractor; empty where there are none that can be read: they are a hint alone."""
+    try:
+        return Sources.parse(json.loads((store / _SOURCES).read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return Sources()
+
+
+def _file_name(source: str) -> str:
+    kind, colon, path = source.rpartition(":")
+    return f"{kind}{colon}{Path(path).name}" if Path(path).is_absolute() else source
+
+
+def from_anywhere(spec: "ExtractorSpec") -> "ExtractorSpec":
+    """Return the same spec with absolute paths, so that its files are found from any working directory."""
+    from wtal.extractors.backbone import takes_any
+
+    name = spec.config.backbone
+    module = BACKBONES.load(name)
+    leaf, colon, variant = name.partition(":")
+    if takes_any(name):
+        variant = _absolute(variant)
+    config = spec.config.model_copy(update={"backbone": f"{leaf}{colon}{variant}"})
+    weights = tuple(
+        (stream, source if source in module.WEIGHTS else _absolute(source)) for stream, source in spec.weights
+    )
+    return replace(spec, config=config, weights=weights)
+
+
+def _absolute(name: str) -> str:
+    return str(Path(name).absolute()) if name and Path(name).exists() else name

@@ -1,0 +1,183 @@
+"""Detections of a model in new videos: extracted into a store of their own, once, and written beside one another."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wtal.config import digest
+from wtal.data.detections import write_detections
+from wtal.data.segments import Detection
+from wtal.data.store import FeatureStore, VideoFeatures
+from wtal.data.store.index import write_failures
+from wtal.data.store.writer import StoreWriter, file_fingerprint
+from wtal.pipeline.detect import external_data
+from wtal.pipeline.extraction.extract import fill
+from wtal.pipeline.extraction.videos import VideoFile, find_videos
+from wtal.pipeline.extraction.worker import Outcome
+from wtal.pipeline.new_videos.detector import Detector
+from wtal.pipeline.progress import SILENT, Reporter
+from wtal.pipeline.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class NewDetections:
+    """Detections and failures by the videos' ids, the files that hold them, and the stores of features."""
+
+    results: Mapping[str, list[Detection]]
+    failures: Mapping[str, str]
+    file: Path
+    table: Path
+    stores: tuple[Path, ...]
+
+    @property
+    def failures_file(self) -> Path:
+        """File of the reasons for failures."""
+        return self.file.parent / "failures.json"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `--json` prints."""
+        return {
+            "detections": str(self.file),
+            "table": str(self.table),
+            "stores": [str(store) for store in self.stores],
+            "videos": len(self.results) + len(self.failures),
+            "failures": dict(self.failures),
+        }
+
+
+def detect_new(
+    detector: Detector,
+    paths: Sequence[Path],
+    workspace: Workspace,
+    out: Path | None = None,
+    reporter: Reporter = SILENT,
+) -> NewDetections:
+    """Detect in videos and folders of videos; what was extracted before is not read again.
+
+    Raises:
+        UsageError: when a path does not exist, or nothing in all of them looks like a video.
+        StoreError: when a store cannot be written.
+    """
+    desk = NewVideos(detector, workspace, reporter)
+    videos = find_videos(paths)
+    keys, failures = _keys(videos)
+    failures |= desk.extract([VideoFile(keys[video.id], video.path) for video in videos if video.id in keys])
+    results, reasons = {}, {}
+    for video in videos:
+        reason = failures.get(keys.get(video.id, video.id), "") or desk.change_of(keys[video.id])
+        if reason:
+            reasons[video.id] = reason
+        else:
+            results[video.id] = desk.find(keys[video.id])
+    folder = out or workspace.new_detections / detector.model.name / _named(paths)
+    return write_views(detector, results, reasons, folder, desk.stores)
+
+
+def _keys(videos: Sequence[VideoFile]) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the keys in stores of videos by their ids, and why some have none."""
+    keys, failures = {}, {}
+    for video in videos:
+        try:
+            keys[video.id] = key_of_file(video.path)
+        except OSError as error:
+            failures[video.id] = f"the file cannot be opened: {error.strerror}"
+    return keys, failures
+
+
+def key_of_file(path: Path) -> str:
+    """Return the key of a video in a store of new videos: the name of its file and a mark of its content.
+
+    So files of one name in different folders, or one after the other, are different videos.
+
+    Raises:
+        OSError: when the file cannot be read.
+    """
+    return f"{path.stem}@{file_fingerprint(path)}"
+
+
+def _stem(key: str) -> str:
+    """Return the name of a video's file, without its suffix, by its key."""
+    return key.rpartition("@")[0]
+
+
+def _named(paths: Sequence[Path]) -> str:
+    """Return a folder's name for the paths of a call: that of the first, and a digest of all."""
+    absolute = [str(path.resolve()) for path in paths]
+    return f"{Path(absolute[0]).stem}-{digest(absolute)}"
+
+
+def write_views(
+    detector: Detector,
+    results: Mapping[str, list[Detection]],
+    failures: Mapping[str, str],
+    folder: Path,
+    stores: tuple[Path, ...],
+) -> NewDetections:
+    """Write detections as JSON and as a table, and failures, each file whole; those of another localization stay."""
+    own = detector.config == detector.model.recipe.localize
+    mark = "" if own else f"-{digest([detector.config.plain(), False])}"
+    path = folder / f"detections{mark}.json"
+    table = write_detections(results, path.with_suffix(".csv"))
+    write_detections(results, path, external_data(detector.model.features), detector.origin())
+    made = NewDetections(results, failures, path, table, stores)
+    write_failures(folder, failures)
+    return made
+
+
+class NewVideos:
+    """Stores of new videos for a detector, which all models with the same features share."""
+
+    def __init__(self, detector: Detector, workspace: Workspace, reporter: Reporter = SILENT) -> None:
+        self.detector, self.reporter = detector, reporter
+        for note in detector.notes:
+            reporter.say(note)
+        extractors = detector.extractors.values()
+        names = [f"{extractor.readable}-{digest(extractor.identity)}" for extractor in extractors]
+        self.stores = tuple(workspace.new_features / name for name in names)
+        self._writers = [
+            StoreWriter.open(store, extractor.identity)
+            for store, extractor in zip(self.stores, extractors, strict=True)
+        ]
+        self._opened: list[FeatureStore] | None = None
+
+    def extract(
+        self, videos: Sequence[VideoFile], each: Callable[[Outcome], object] = lambda outcome: None
+    ) -> dict[str, str]:
+        """Extract videos, whose ids are keys, where that is left to do; return key -> reason of those that failed.
+
+        `each` is called with every video that was extracted or failed, as soon as that is so.
+        """
+        self._opened = None
+        extractors = list(self.detector.extractors.values())
+        distinct = list({video.id: video for video in videos}.values())
+        filled = fill(distinct, extractors, self.stores, self.detector.machine, self.reporter, each, _stem)
+        self._opened = [FeatureStore.open(store) for store in self.stores]
+        failures: dict[str, str] = {}
+        for result in filled:
+            failures |= {key: reason for key, reason in result.failures.items() if key not in failures}
+        return failures
+
+    def has(self, key: str) -> bool:
+        """Return whether a video is in all stores, published or not."""
+        return all(writer.done(key) for writer in self._writers)
+
+    def change_of(self, key: str) -> str:
+        """Return why what was extracted under a key is of another file; "" where it is of the right one."""
+        mark = key.rpartition("@")[2]
+        if all(writer.fingerprint(key) == mark for writer in self._writers):
+            return ""
+        return "the file changed while it was read; call again once it stays as it is"
+
+    def features(self, key: str) -> dict[str, VideoFeatures]:
+        """Return the features of a video, as a detector wants them."""
+        published = self._opened or [None] * len(self._writers)
+        parts = [
+            store[key] if store is not None and key in store else writer.read(key)
+            for store, writer in zip(published, self._writers, strict=True)
+        ]
+        return dict(zip(self.detector.extractors, parts, strict=True))
+
+    def find(self, key: str) -> list[Detection]:
+        """Return the detections in a video that has been extracted."""
+        return self.detector.find(self.features(key))

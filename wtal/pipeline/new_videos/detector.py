@@ -1,0 +1,171 @@
+"""A model at work: features of a video in, detections out; and from Python, a video file in.
+
+Every number is computed as `wtal detect` and `wtal ensemble` compute it for videos of a run's store.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from wtal.data.grid import SnippetGrid
+from wtal.data.segments import Detection
+from wtal.data.store import VideoFeatures
+from wtal.errors import VideoError, WeightsError
+from wtal.models.localization.config import LocalizeConfig
+from wtal.models.localization.ensemble import MemberActivations, comparable, fuse, mean_activations
+from wtal.models.localization.localize import localize
+from wtal.models.localization.signals import Activations
+from wtal.pipeline.ensemble_run import refuse_unfit, refuse_unfused
+from wtal.pipeline.extraction.machine import Machine
+from wtal.pipeline.new_videos.model import Model, features_key
+from wtal.pipeline.new_videos.same_features import same_extractor
+from wtal.pipeline.runs import overridden
+from wtal.pipeline.train import make_head
+
+if TYPE_CHECKING:
+    from wtal.extractors.execution.extractor import Extractor
+    from wtal.models.training.checkpoint import Trained
+
+Answer = tuple[Activations, SnippetGrid]
+
+
+class Detector:
+    """A model's heads on a device, its localization, and the extractors that its features take.
+
+    `assignments` are `localize.key=value`; `weights` name checkpoints of backbones as `wtal extract` takes them.
+
+    Raises:
+        WtalError: when this machine cannot make the features; the message says what it lacks.
+        UsageError: when an assignment is of another section, or does not go with the model.
+        ConfigError: when an assignment is refused.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        machine: Machine = Machine(),  # noqa: B008 - frozen
+        weights: Sequence[str] = (),
+        assignments: Sequence[str] = (),
+    ) -> None:
+        self.model, self.machine, self.device = model, machine, machine.device.partition(",")[0]
+        self.config = overridden(model.record.recipe, assignments) if assignments else model.recipe.localize
+        _refuse_misfit(model, self.config)
+        self._trained = {id(head): _trained(head, self.device) for head in model.heads()}
+        self.extractors: dict[str, Extractor] = {}
+        self.notes: list[str] = []
+        for key, head in model.stores().items():
+            self.extractors[key], notes = same_extractor(head.features, head.sources, weights, machine)
+            self.notes += [note for note in notes if note not in self.notes]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes."""
+        return self.model.record.classes
+
+    def detect(self, video: str | Path) -> list[Detection]:
+        """Return the detections in a video file, best first, in seconds; nothing is written.
+
+        Raises:
+            VideoError: when the file cannot be read.
+        """
+        try:
+            return self.find(self._features(Path(video)))
+        except VideoError as error:
+            raise VideoError(f"{video}: {error}") from None
+
+    def _features(self, path: Path) -> dict[str, VideoFeatures]:
+        """Return the features of a video by `features_key`, without a store."""
+        from wtal.extractors.execution.extraction_line import ExtractionLine
+
+        features: dict[str, VideoFeatures] = {}
+        keys = list(self.extractors)
+        with ExtractionLine(list(self.extractors.values())) as line:
+            for numbers in line.groups(range(len(keys))):
+                for number, result in zip(numbers, line.run(path, numbers), strict=True):
+                    if isinstance(result, VideoError):
+                        raise result
+                    features[keys[number]] = VideoFeatures(path.stem, result.grid, result.streams, result.info)
+        return features
+
+    def find(self, features: Mapping[str, VideoFeatures]) -> list[Detection]:
+        """Return the detections in a video, best first, from its features by `features_key`."""
+        return self._detections(self.model, features, self.config)
+
+    def origin(self) -> dict[str, Any]:
+        """Return how detections come about, as their files say it."""
+        origin = {"localize": self.config.plain(), "use_labels": False, **self.model.stamps}
+        origin["tuned_with_segments"] = origin["tuned_with_segments"] or self.config.tuned_with_segments
+        return origin
+
+    def _detections(
+        self, model: Model, features: Mapping[str, VideoFeatures], config: LocalizeConfig
+    ) -> list[Detection]:
+        if model.record.by == "detections":
+            pool = [self._detections(member, features, member.recipe.localize) for member in model.members]
+            pairs = zip(pool, model.record.scales, strict=True)
+            scaled = [[replace(found, score=found.score / scale) for found in own] for own, scale in pairs]
+            return fuse(scaled, model.record.weights, config)
+        answer = self._answer(model, features)
+        return [] if answer is None else localize(*answer, model.record.classes, config)
+
+    def _answer(self, model: Model, features: Mapping[str, VideoFeatures]) -> Answer | None:
+        """Return the activations of a video and their clock; None where it has no snippet."""
+        if model.members:
+            return self._mean(model, features)
+        from wtal.models.inference import activate
+
+        video, trained = features[features_key(model)], self._trained[id(model)]
+        if not video.grid.num_snippets:
+            return None
+        return activate(trained.head, trained.scaler, video, self.device), video.grid
+
+    def _mean(self, model: Model, features: Mapping[str, VideoFeatures]) -> Answer | None:
+        answers = []
+        for member, weight in zip(model.members, model.record.weights, strict=True):
+            answer = self._answer(member, features)
+            if answer is None:
+                continue
+            own, grid = answer
+            own = own if member.members else comparable(own, member.recipe.localize)
+            columns = [member.record.classes.index(name) for name in model.record.classes]
+            ordered = Activations(own.cas[:, columns], own.attention, own.video_scores[columns])
+            answers.append(MemberActivations(ordered, grid, weight))
+        if not answers:
+            return None
+        mean, grid = mean_activations(answers)
+        if model.record.attends and mean.attention is None:
+            mean = replace(mean, attention=np.ones(len(mean.cas), np.float32))
+        return mean, grid
+
+
+def _refuse_misfit(model: Model, config: LocalizeConfig) -> None:
+    if model.record.by == "activations":
+        refuse_unfit(config)
+    elif model.record.by == "detections":
+        refuse_unfused(config, model.recipe.localize)
+
+
+def _trained(model: Model, device: str) -> "Trained":
+    """Make a head of a model's numbers.
+
+    Raises:
+        WeightsError: when they do not fit it.
+    """
+    import torch
+
+    from wtal.models.training.checkpoint import Trained
+    from wtal.models.training.inputs import Scaler
+
+    def tensors(arrays: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+        return {key: torch.from_numpy(np.array(array)) for key, array in arrays.items()}
+
+    head = make_head(model.recipe, len(model.record.classes), model.record.feature_dims)
+    try:
+        head.load_state_dict(tensors(model.parameters))
+    except RuntimeError as error:
+        raise WeightsError(f"the model's parameters do not fit its head {model.recipe.head_name}: {error}") from None
+    scaler = Scaler(tensors(model.shift), tensors(model.gain), model.record.limit, model.record.unit)
+    return Trained(head.eval().to(device), scaler, model.record.step, None)

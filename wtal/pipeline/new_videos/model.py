@@ -1,0 +1,189 @@
+"""A model: all that is needed to find actions in a video that nobody has seen, without the run that it comes from.
+
+A head with its parameters, or an ensemble of models. `wtal.pipeline.exchange.packed_model` keeps one in a file.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wtal.config import Config, digest
+from wtal.data.store import FeatureStore
+from wtal.errors import UsageError, WtalError
+from wtal.pipeline.extraction.sources import Sources, read_sources
+from wtal.pipeline.recipe import Recipe
+from wtal.pipeline.runs import By, Run, weights_of
+
+Arrays = dict[str, NDArray[Any]]
+
+
+class ModelRecord(Config):
+    """All of a model but its numbers and its members; JSON types."""
+
+    classes: tuple[str, ...]
+    """In the order of the head's outputs."""
+    recipe: dict[str, Any]
+    """As the run has it, every default spelled out."""
+    seed: int | None
+    features: dict[str, Any]
+    """Identity of the feature store."""
+    feature_dims: dict[str, int]
+    """Stream -> D; empty for an ensemble."""
+    sources: dict[str, Any]
+    """Names of the backbone and of its weights, as `Sources` has them."""
+    tuned_with_segments: bool
+    label_check: dict[str, Any] | None = None
+    """Held-out videos asked for their labels, where that was done."""
+    step: int = 0
+    """Of training, whose parameters these are."""
+    limit: float = 0.0
+    """Of the scaler."""
+    unit: bool = False
+    """Of the scaler."""
+    by: By | None = None
+    """Kind of ensemble; None for a head."""
+    attends: bool = False
+    """Whether an ensemble's activations have an attention."""
+    weights: tuple[float, ...] = ()
+    """Of an ensemble's members, together 1."""
+    scales: tuple[float, ...] = ()
+    """By which scores of members are divided, in an ensemble by detections."""
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """`parameters` are those of the head, `shift` and `gain` stream -> (D,) of its scaler; empty for an ensemble."""
+
+    record: ModelRecord
+    parameters: Arrays = field(default_factory=dict)
+    shift: Arrays = field(default_factory=dict)
+    gain: Arrays = field(default_factory=dict)
+    members: tuple["Model", ...] = ()
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        """The recipe, parsed."""
+        return Recipe.parse(self.record.recipe, "the model's recipe")
+
+    @property
+    def features(self) -> Mapping[str, Any]:
+        """Identity of the features."""
+        return self.record.features
+
+    @property
+    def sources(self) -> Sources:
+        """Names of the backbone and of its weights."""
+        return Sources.parse(self.record.sources)
+
+    @property
+    def stamps(self) -> dict[str, Any]:
+        """Statements in every output, as a run has them."""
+        return {"weights": weights_of(self.features), "tuned_with_segments": self.record.tuned_with_segments}
+
+    @property
+    def name(self) -> str:
+        """Head and digest: a name for folders."""
+        return f"{self.recipe.head_name}-{self.digest[:6]}"
+
+    @cached_property
+    def digest(self) -> str:
+        """Hex digest of all that can change an answer; where weights were found, and checks, change none."""
+        own = self.record.plain()
+        own = {key: value for key, value in own.items() if key not in ("sources", "label_check")}
+        hasher = hashlib.sha256(json.dumps(own, sort_keys=True).encode())
+        for group in (self.parameters, self.shift, self.gain):
+            for key in sorted(group):
+                hasher.update(f"{key} {group[key].dtype} {group[key].shape}\n".encode())
+                hasher.update(np.ascontiguousarray(group[key]).tobytes())
+        for member in self.members:
+            hasher.update(member.digest.encode())
+        return hasher.hexdigest()
+
+    def heads(self) -> Iterator["Model"]:
+        """Yield the heads: this one, or those of all members, in order."""
+        if not self.members:
+            yield self
+        for member in self.members:
+            yield from member.heads()
+
+    def stores(self) -> dict[str, "Model"]:
+        """Digest of each identity of features -> the first head that wants them."""
+        wanted: dict[str, Model] = {}
+        for head in self.heads():
+            wanted.setdefault(features_key(head), head)
+        return wanted
+
+
+def features_key(head: Model) -> str:
+    """Return a digest of the features that a head wants."""
+    return digest(head.features, 16)
+
+
+def model_of(run: Run) -> Model:
+    """Read a finished run, or an ensemble with all its members, as a model.
+
+    Raises:
+        WtalError: when it is not finished, or a member has gone or is another one now.
+    """
+    return _ensemble(run) if run.ensemble else _head(run)
+
+
+def _head(run: Run) -> Model:
+    from wtal.pipeline.activations import trained_head
+
+    trained = trained_head(run)
+    scaler = trained.scaler
+    record = _record(run, feature_dims=dict(run.feature_dims), step=trained.step, limit=scaler.limit, unit=scaler.unit)
+    groups = (trained.head.state_dict(), scaler.shift, scaler.gain)
+    return Model(record, *({key: tensor.cpu().numpy() for key, tensor in group.items()} for group in groups))
+
+
+def _record(run: Run, **more: Any) -> ModelRecord:
+    content = run.to_json()
+    sources = Sources()
+    if not run.ensemble:
+        sources = read_sources(Path(os.path.normpath(run.folder / content["store"])))
+    own = {key: content[key] for key in ("classes", "recipe", "seed", "features", "tuned_with_segments")}
+    beside = {"sources": sources.to_json(), "label_check": content.get("label_check")}
+    return ModelRecord.parse({**own, "feature_dims": {}, **beside, **more}, str(run.folder))
+
+
+def _ensemble(run: Run) -> Model:
+    if not run.finished:
+        raise WtalError(
+            f"{run.folder} is not finished; say `wtal ensemble` with its members again, it goes on where it was"
+        )
+    entries: Sequence[Mapping[str, Any]] = run.to_json()["ensemble"]["members"]
+    members = tuple(_member(run, entry) for entry in entries)
+    more: dict[str, Any] = {"by": run.ensemble, "weights": run.member_weights}
+    if run.ensemble == "activations":
+        more["attends"] = "attention" in FeatureStore.open(run.activations_folder()).dims
+    else:
+        lacking = [entry["run"] for entry in entries if "scale" not in entry]
+        if lacking:
+            raise UsageError(
+                f"{run.folder} has not kept by what scores of {lacking[0]} are divided, as ensembles by detections do "
+                "now; make it again with --out OTHER"
+            )
+        more["scales"] = tuple(entry["scale"] for entry in entries)
+    return Model(_record(run, **more), members=members)
+
+
+def _member(run: Run, entry: Mapping[str, Any]) -> Model:
+    folder = Path(os.path.normpath(run.folder / entry["run"]))
+    try:
+        member = Run.open(folder)
+    except WtalError as error:
+        raise WtalError(f"{run.folder} answers for new videos with its members, and one has gone: {error}") from None
+    asked = [digest(member.recipe.localize.plain()), member.recipe.head_name, member.seed]
+    if asked != [entry["localize"], entry["head"], entry["seed"]]:
+        raise WtalError(f"{folder} is another run than the one that {run.folder} was made of; make the ensemble again")
+    return model_of(member)

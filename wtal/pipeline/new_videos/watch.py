@@ -1,0 +1,230 @@
+"""A folder that is watched: each video that has come to rest is detected in once, and the results are written anew.
+
+`state.json` beside the detections is what is known of each file: its size and time, and its detections or why there are
+none. It is written whole after each video, before the files for people are made of it; so wherever the process is
+killed, the next one goes on from there: nothing is lost, and nothing is done or written twice.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wtal.config import digest
+from wtal.data.detections import to_json
+from wtal.data.files import write_atomic
+from wtal.data.locks import Lock
+from wtal.data.segments import Detection
+from wtal.data.video_ids import short_ids, videos_below
+from wtal.errors import FormatError, UsageError
+from wtal.pipeline.extraction.videos import VideoFile
+from wtal.pipeline.extraction.worker import Outcome
+from wtal.pipeline.new_videos.detect_new import NewDetections, NewVideos, key_of_file, write_views
+from wtal.pipeline.new_videos.detector import Detector
+from wtal.pipeline.progress import SILENT, Reporter
+from wtal.pipeline.workspace import Workspace
+
+_STATE = "state.json"
+_FORMAT = "wtal watch"
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Seconds between two looks at the folder, and for how long a file must have stayed as it is."""
+
+    interval: float = 2.0
+    settle: float = 4.0
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """Size in bytes and time of the last change in ns: while both stay, a file is taken to be as it was."""
+
+    size: int
+    changed: int
+
+    @classmethod
+    def of(cls, path: Path) -> "Stamp | None":
+        """Read those of a file; None where there is none that can be looked at."""
+        try:
+            status = path.stat()
+        except OSError:
+            return None
+        return cls(status.st_size, status.st_mtime_ns)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A file that was read: its stamp before that, and its detections, or the reason why there are none."""
+
+    stamp: Stamp
+    detections: tuple[Detection, ...] = ()
+    reason: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it as JSON types."""
+        entries = [to_json(detection) for detection in self.detections]
+        return {"size": self.stamp.size, "changed": self.stamp.changed, "reason": self.reason, "detections": entries}
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any]) -> "Seen":
+        """Read what `to_json` gave."""
+        detections = tuple(
+            Detection(*map(float, entry["segment"]), label=str(entry["label"]), score=float(entry["score"]))
+            for entry in values["detections"]
+        )
+        return cls(Stamp(int(values["size"]), int(values["changed"])), detections, str(values["reason"]))
+
+
+class Watch:
+    """A watched folder and what is known of its files; one process at a time, under a lock.
+
+    Raises:
+        UsageError: when the folder is none, or the results are of another model, localization or folder.
+        FormatError: when the state of an earlier call is damaged.
+    """
+
+    def __init__(
+        self,
+        detector: Detector,
+        folder: Path,
+        workspace: Workspace,
+        out: Path | None = None,
+        pace: Pace = Pace(),  # noqa: B008 - frozen
+        reporter: Reporter = SILENT,
+    ) -> None:
+        if not folder.is_dir():
+            raise UsageError(f"--watch takes a folder, and there is none at {folder}")
+        self.folder, self.pace = folder.resolve(), pace
+        self.desk = NewVideos(detector, workspace, reporter)
+        settings = {"model": detector.model.digest, "localize": detector.config.plain()}
+        self._mark = digest([str(self.folder), settings], 16)
+        name = f"watch-{self.folder.name}-{self._mark[:6]}"
+        self.out = out or workspace.new_detections / detector.model.name / name
+        self._seen = _read_state(self.out / _STATE, self._mark)
+        self._resting: dict[Path, tuple[Stamp, float]] = {}
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Hold the results for a block.
+
+        Raises:
+            UsageError: when another process watches for them.
+        """
+        self.out.mkdir(parents=True, exist_ok=True)
+        lock = Lock.acquire(self.out / ".lock", wait=False)
+        if lock is None:
+            raise UsageError(
+                f"another process watches {self.folder} and writes {self.out}; stop it, or name another --out"
+            )
+        try:
+            self._seen = _read_state(self.out / _STATE, self._mark)
+            yield
+        finally:
+            lock.release()
+
+    def run(
+        self, each: Callable[[str, Seen], object] = lambda name, seen: None, done: Callable[[], bool] = lambda: False
+    ) -> None:
+        """Look at the folder again and again until `done`; `each` gets the path below the folder of a file just read.
+
+        An exception of another thread or of a signal may end it anywhere.
+        """
+        self.results()
+        while not done():
+            if settled := self.settled():
+                self.take(settled, each)
+            else:
+                time.sleep(self.pace.interval)
+
+    def settled(self) -> list[Path]:
+        """Return the files that are new or changed, and have stayed as they are for long enough."""
+        now, settled = time.monotonic(), []
+        resting: dict[Path, tuple[Stamp, float]] = {}
+        for path in videos_below(self.folder):
+            stamp, known = Stamp.of(path), self._seen.get(self._name(path))
+            if stamp is None or (known is not None and known.stamp == stamp):
+                continue
+            before, since = self._resting.get(path, (stamp, now))
+            resting[path] = (stamp, since if before == stamp else now)
+            if now - resting[path][1] >= self.pace.settle:
+                settled.append(path)
+        self._resting = resting
+        return settled
+
+    def take(self, paths: list[Path], each: Callable[[str, Seen], object]) -> None:
+        """Detect in files, and enter each as soon as it is done."""
+        files: dict[str, list[tuple[Path, Stamp]]] = {}
+        for path in paths:
+            stamp = self._resting[path][0]
+            if Stamp.of(path) != stamp:  # changed, or gone, since then
+                continue
+            try:
+                files.setdefault(key_of_file(path), []).append((path, stamp))
+            except OSError as error:
+                self._enter(path, Seen(stamp, reason=f"the file cannot be opened: {error.strerror}"), each)
+
+        def enter(key: str, reason: str) -> None:
+            for path, stamp in files.pop(key, ()):
+                self._enter(path, self._look(key, stamp, reason), each)
+
+        def enter_outcome(outcome: Outcome) -> None:
+            enter(outcome.video.id, next(filter(None, outcome.reasons), ""))
+
+        for key in [key for key in files if self.desk.has(key)]:
+            enter(key, "")
+        if files:
+            todo = [VideoFile(key, pairs[0][0]) for key, pairs in files.items()]
+            failures = self.desk.extract(todo, enter_outcome)
+            for key in list(files):
+                enter(key, failures.get(key, ""))
+
+    def results(self) -> NewDetections:
+        """Write the files for people, and return what they hold."""
+        ids = short_ids({self.folder / name: self.folder for name in self._seen})
+        named = sorted((ids[self.folder / name], seen) for name, seen in self._seen.items())
+        detections = {key: list(seen.detections) for key, seen in named if not seen.reason}
+        failures = {key: seen.reason for key, seen in named if seen.reason}
+        return write_views(self.desk.detector, detections, failures, self.out, self.desk.stores)
+
+    def _look(self, key: str, stamp: Stamp, reason: str) -> Seen:
+        if reason := reason or self.desk.change_of(key):
+            return Seen(stamp, reason=reason)
+        missing = max(float(each.info.get("shortfall", 0)) for each in self.desk.features(key).values())
+        if missing:
+            reason = f"it ends {missing:.3f} s before its declared end: half copied? It is read again once it changes"
+            return Seen(stamp, reason=reason)
+        return Seen(stamp, tuple(self.desk.find(key)))
+
+    def _enter(self, path: Path, seen: Seen, each: Callable[[str, Seen], object]) -> None:
+        self._seen[self._name(path)] = seen
+        videos = {name: self._seen[name].to_json() for name in sorted(self._seen)}
+        state = {"format": _FORMAT, "version": 1, "mark": self._mark, "videos": videos}
+        # ASCII, as names of files may not be UTF-8
+        write_atomic(self.out / _STATE, f"{json.dumps(state, indent=1, allow_nan=False)}\n".encode())
+        self.results()
+        each(self._name(path), seen)
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self.folder).as_posix()
+
+
+def _read_state(path: Path, mark: str) -> dict[str, Seen]:
+    if not path.exists():
+        return {}
+    try:
+        content = json.loads(path.read_bytes())
+        if content["format"] != _FORMAT or content["version"] != 1:
+            raise ValueError("it is of another format or version")
+        other = content["mark"] != mark
+        seen = {name: Seen.parse(values) for name, values in content["videos"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise FormatError(f"{path} is damaged ({error}); remove it, and what was read is read again") from None
+    if other:
+        raise UsageError(
+            f"{path.parent} holds what another model, other settings or another folder gave; name another --out"
+        )
+    return seen
