@@ -77,11 +77,12 @@ class SnippetFrames(PictureBackbone):
         """(N, 3, L, H, W) preprocessed -> (N, L, d) float32, frame by frame."""
         frames = clips.shape[2]
         encoded: Tensor = self.encoder(clips.transpose(1, 2).flatten(0, 1))
-        return encoded.float().unflatten(0, (-1, frames))
+        return encoded.float().reshape(-1, frames, encoded.shape[-1])
 
     def feature_map(self, clips: Tensor) -> Tensor:
         """(N, 3, L, H, W) preprocessed -> (N, 2 d, 1): one cell for the whole clip, as deviations have no frame."""
-        return self(clips)[:, :, None]
+        features: Tensor = self(clips)
+        return features[:, :, None]
 
     def forward(self, clips: Tensor) -> Tensor:
         """(N, 3, L, H, W) preprocessed -> (N, 2 d)."""

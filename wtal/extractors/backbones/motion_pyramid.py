@@ -167,7 +167,8 @@ class MotionPyramid(Backbone):
 
     def feature_map(self, clips: Tensor) -> Tensor:
         """(N, C, L, h, w) preprocessed -> (N, D, 1): there is nothing to average."""
-        return self(clips)[:, :, None]
+        features: Tensor = self(clips)
+        return features[:, :, None]
 
     def forward(self, clips: Tensor) -> Tensor:
         """(N, C, L, h, w) preprocessed -> (N, D) in [0, 1]."""
@@ -197,7 +198,7 @@ class FlowPyramid(MotionPyramid):
         """(2, L, h, w) -> cells of every STEP-th pair of the middle's shot; at least one."""
         scale = np.float32(POINTS / min(clip.shape[2:]))
         shot = _pairs_of_the_shot(clip, scale) & _not_repeated(clip)
-        return _series(shot, lambda i: flow_cells(clip[:, i], scale))
+        return _series(shot, lambda i: flow_cells(clip[:, i], float(scale)))
 
     def blocks(self, cells: Series, length: int) -> list[Floats]:
         """Cells of a clip of `length` frames -> body, picture, rhythm."""
@@ -257,9 +258,9 @@ def create(stream: str, weights: WeightsSource = None, variant: str = "") -> Mot
     if stream == "rgb":
         limits = [dense.GRAY_FLOOR, dense.GRAY_CEILING, dense.GRAY_MOVING]
         return GrayPyramid(limits=limits, cut=list(GRAY_CUT), field=GRAY_FIELD)
-    limits = [dense.FLOW_FLOOR, dense.FLOW_CEILING]
+    floors = [dense.FLOW_FLOOR, dense.FLOW_CEILING]
     field = [FLOW_SPREADS, *FLOW_FIELD]
-    return FlowPyramid(limits=limits, speeds=list(SPEEDS), cut=list(FLOW_CUT), field=field)
+    return FlowPyramid(limits=floors, speeds=list(SPEEDS), cut=list(FLOW_CUT), field=field)
 
 
 def describe(stream: str, variant: str = "") -> Description:
@@ -284,7 +285,8 @@ def _not_repeated(clip: NDArray[np.float32]) -> Flags:
     while last > middle and np.array_equal(clip[:, last], clip[:, last - 1]):
         last -= 1
     at = np.arange(clip.shape[1])
-    return (at >= first) & (at <= last)
+    inside: Flags = (at >= first) & (at <= last)
+    return inside
 
 
 def _cuts(change: Floats, least: float, ratio: float, noise: float) -> Flags:
@@ -293,7 +295,8 @@ def _cuts(change: Floats, least: float, ratio: float, noise: float) -> Flags:
         return np.zeros(0, bool)
     around = np.lib.stride_tricks.sliding_window_view(np.pad(change, NEIGHBOURS), 2 * NEIGHBOURS + 1).copy()
     around[:, NEIGHBOURS] = 0
-    return (change > least) & (change > ratio * (around.max(1) + noise))
+    spikes: Flags = (change > least) & (change > ratio * (around.max(1) + noise))
+    return spikes
 
 
 def _pairs_of_the_shot(flow: NDArray[np.float32], scale: np.float32) -> Flags:
@@ -305,7 +308,8 @@ def _pairs_of_the_shot(flow: NDArray[np.float32], scale: np.float32) -> Flags:
     shot = np.cumsum(cut)
     middle = len(cut) // 2
     # A pair that is a cut already counts for the shot behind it.
-    return ~cut & (shot == shot[middle] - cut[middle])
+    own: Flags = ~cut & (shot == shot[middle] - cut[middle])
+    return own
 
 
 def _frames_of_the_shot(gray: NDArray[np.float32]) -> Flags:
@@ -325,11 +329,9 @@ def _field(spread: float) -> float:
 def _rhythm(cells: Series, length: int) -> list[Floats]:
     """Cells of a clip of `length` frames -> square roots of shares of amplitudes: of energy, of directions."""
     column, row, across, down = body_of(cells.energy)
-    distances = (_field(spread) * BODY / RHYTHM for spread in (down, across))
-    rows, columns = (
-        tents(middle, distance, size, RHYTHM)
-        for middle, distance, size in zip((row, column), distances, cells.energy.shape[1:], strict=True)
-    )
+    distances = [_field(spread) * BODY / RHYTHM for spread in (down, across)]
+    height, width = cells.energy.shape[1:]
+    rows, columns = tents(row, distances[0], height, RHYTHM), tents(column, distances[1], width, RHYTHM)
     fields = (rows @ cells.energy @ columns.transpose(0, 2, 1)).reshape(len(cells.at), RHYTHM, RHYTHM)
     motions = cells.histograms[..., len(SPEEDS) : len(SPEEDS) + DIRECTIONS].sum((1, 2), dtype=np.int64)
     energy = _amplitudes(fields.reshape(len(fields), -1), cells.at, length).reshape(-1, RHYTHM, RHYTHM)

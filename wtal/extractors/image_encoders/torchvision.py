@@ -93,7 +93,8 @@ def create(name: str, weights: WeightsSource = None) -> ImageEncoder:
 
 def last_layer(network: nn.Module) -> str:
     """Name of the last linear map of a network."""
-    return [key for key, module in network.named_modules() if isinstance(module, nn.Linear)][-1]
+    names: list[str] = [key for key, module in network.named_modules() if isinstance(module, nn.Linear)]
+    return names[-1]
 
 
 def _feature(network: Any, pictures: Tensor) -> Tensor:
