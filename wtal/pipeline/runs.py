@@ -142,13 +142,8 @@ class Run:
 
     @property
     def stamps(self) -> dict[str, Any]:
-        """Statements in every output of the run: the weights behind its features, and a choice made with segments."""
-        check = self.label_check
-        verdicts = (
-            {} if check is None else {_CHECK: {label: each["verdict"] for label, each in check["classes"].items()}}
-        )
-        weights = weights_of(self.features)
-        return {"weights": weights, "tuned_with_segments": self._record["tuned_with_segments"], **verdicts}
+        """Statements in every output of the run."""
+        return stamps_of(self.features, self.tuned_with_segments, self.label_check)
 
     @property
     def store_name(self) -> str:
@@ -333,6 +328,13 @@ def refuse_other_sections(assignments: Sequence[str]) -> None:
     others = [assignment for assignment in assignments if not assignment.startswith("localize.")]
     if others:
         raise UsageError(f"a trained run takes --set localize.KEY=VALUE alone, got {others[0]}; train another run")
+
+
+def stamps_of(features: Mapping[str, Any], tuned: bool, check: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return what outputs state: the weights behind the features, a choice made with segments, verdicts per class."""
+    checked = {} if check is None else check["classes"]
+    verdicts = {_CHECK: {label: figures["verdict"] for label, figures in checked.items()}} if checked else {}
+    return {"weights": weights_of(features), "tuned_with_segments": tuned, **verdicts}
 
 
 def weights_of(identity: Mapping[str, Any]) -> dict[str, str]:

@@ -254,7 +254,7 @@ def test_the_time_table_counts_what_was_done(videos, tmp_path):
     assert stages["decode and size"]["units"] == sum(grid.frames for grid in grids)
     assert stages["flow"]["units"] == sum(grid.frames - 1 for grid in grids)
     for stream in ("rgb", "flow"):
-        assert stages[f"motion {stream}"]["units"] == sum(grid.num_snippets for grid in grids)
+        assert stages[f"motion-pyramid {stream}"]["units"] == sum(grid.num_snippets for grid in grids)
     assert stages["store"]["units"] == COUNT
     assert all(stage["seconds"] > 0 for stage in stages.values())
     assert profile["busy"] == pytest.approx(sum(stage["seconds"] for stage in stages.values()))

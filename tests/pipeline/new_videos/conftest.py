@@ -53,7 +53,7 @@ def collection(tmp_path_factory):
         write_video(root / f"videos/v{number}.mp4", constant(25, 50 + 5 * number), first_number=37 * number)
     labels = root / "labels.csv"
     labels.write_text("video,label\n" + "".join(f"v{number},{'ab'[number % 2]}\n" for number in range(4)))
-    steps = ("--set", "train.steps=4")
+    steps = ("--set", "train.steps=4", "--quick")
     answer = call("run", root / "videos", "--labels", labels, *steps, "--workspace", root / "ws", "--json").stdout
     made = json.loads(answer)
     return Collection(root / "videos", root / "ws", Path(made["runs"][0]), Path(made["detections"][0]))

@@ -20,7 +20,7 @@ from wtal.data.store import FeatureStore
 from wtal.errors import UsageError, WtalError
 from wtal.pipeline.extraction.sources import Sources, read_sources
 from wtal.pipeline.recipe import Recipe
-from wtal.pipeline.runs import By, Run, weights_of
+from wtal.pipeline.runs import By, Run, stamps_of
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -86,7 +86,7 @@ class Model:
     @property
     def stamps(self) -> dict[str, Any]:
         """Statements in every output, as a run has them."""
-        return {"weights": weights_of(self.features), "tuned_with_segments": self.record.tuned_with_segments}
+        return stamps_of(self.features, self.record.tuned_with_segments, self.record.label_check)
 
     @property
     def name(self) -> str:
@@ -143,7 +143,8 @@ def _head(run: Run) -> Model:
     scaler = trained.scaler
     record = _record(run, feature_dims=dict(run.feature_dims), step=trained.step, limit=scaler.limit, unit=scaler.unit)
     groups = (trained.head.state_dict(), scaler.shift, scaler.gain)
-    return Model(record, *({key: tensor.cpu().numpy() for key, tensor in group.items()} for group in groups))
+    parameters, shift, gain = ({key: tensor.cpu().numpy() for key, tensor in group.items()} for group in groups)
+    return Model(record, parameters, shift, gain)
 
 
 def _record(run: Run, **more: Any) -> ModelRecord:

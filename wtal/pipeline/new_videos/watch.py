@@ -73,7 +73,9 @@ class Seen:
     def parse(cls, values: Mapping[str, Any]) -> "Seen":
         """Read what `to_json` gave."""
         detections = tuple(
-            Detection(*map(float, entry["segment"]), label=str(entry["label"]), score=float(entry["score"]))
+            Detection(
+                float(entry["segment"][0]), float(entry["segment"][1]), str(entry["label"]), float(entry["score"])
+            )
             for entry in values["detections"]
         )
         return cls(Stamp(int(values["size"]), int(values["changed"])), detections, str(values["reason"]))
