@@ -171,7 +171,7 @@ class NewVideos:
 
     def features(self, key: str) -> dict[str, VideoFeatures]:
         """Return the features of a video, as a detector wants them."""
-        published = self._opened or [None] * len(self._writers)
+        published: Sequence[FeatureStore | None] = self._opened or [None] * len(self._writers)
         parts = [
             store[key] if store is not None and key in store else writer.read(key)
             for store, writer in zip(published, self._writers, strict=True)

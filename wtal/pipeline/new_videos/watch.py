@@ -73,8 +73,9 @@ class Seen:
     def parse(cls, values: Mapping[str, Any]) -> "Seen":
         """Read what `to_json` gave."""
         detections = tuple(
-            Detection(*map(float, entry["segment"]), label=str(entry["label"]), score=float(entry["score"]))
+            Detection(float(start), float(end), str(entry["label"]), float(entry["score"]))
             for entry in values["detections"]
+            for start, end in [entry["segment"]]
         )
         return cls(Stamp(int(values["size"]), int(values["changed"])), detections, str(values["reason"]))
 
