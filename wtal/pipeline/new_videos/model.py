@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,9 @@ from wtal.errors import UsageError, WtalError
 from wtal.pipeline.extraction.sources import Sources, read_sources
 from wtal.pipeline.recipe import Recipe
 from wtal.pipeline.runs import By, Run, stamps_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -142,9 +145,11 @@ def _head(run: Run) -> Model:
     trained = trained_head(run)
     scaler = trained.scaler
     record = _record(run, feature_dims=dict(run.feature_dims), step=trained.step, limit=scaler.limit, unit=scaler.unit)
-    groups = (trained.head.state_dict(), scaler.shift, scaler.gain)
-    parameters, shift, gain = ({key: tensor.cpu().numpy() for key, tensor in group.items()} for group in groups)
-    return Model(record, parameters, shift, gain)
+    return Model(record, _arrays(trained.head.state_dict()), _arrays(scaler.shift), _arrays(scaler.gain))
+
+
+def _arrays(tensors: "Mapping[str, Tensor]") -> Arrays:
+    return {key: tensor.cpu().numpy() for key, tensor in tensors.items()}
 
 
 def _record(run: Run, **more: Any) -> ModelRecord:

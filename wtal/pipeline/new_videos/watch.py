@@ -73,10 +73,9 @@ class Seen:
     def parse(cls, values: Mapping[str, Any]) -> "Seen":
         """Read what `to_json` gave."""
         detections = tuple(
-            Detection(
-                float(entry["segment"][0]), float(entry["segment"][1]), str(entry["label"]), float(entry["score"])
-            )
+            Detection(float(start), float(end), str(entry["label"]), float(entry["score"]))
             for entry in values["detections"]
+            for start, end in [entry["segment"]]
         )
         return cls(Stamp(int(values["size"]), int(values["changed"])), detections, str(values["reason"]))
 
