@@ -75,3 +75,10 @@ def test_windows_refuse_what_is_not_positive():
         Windows(8, 16, batch=0)
     with pytest.raises(ValueError, match="positive"):
         Windows(0, 16)
+
+
+def test_what_overlaps_is_copied_once():
+    windows = Windows(4, 12, batch=3)
+    batches = [clips for _, clips in [*windows.push(np.arange(60.0).reshape(60, 1, 1, 1)), *windows.finish()]]
+    shared = [np.shares_memory(clips[0], clips[1]) for clips in batches if len(clips) > 1]
+    assert shared == [False, True, True, True, False]

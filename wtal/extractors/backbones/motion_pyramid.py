@@ -192,7 +192,9 @@ class FlowPyramid(MotionPyramid):
 
     def preprocess(self, frames: NDArray[Any]) -> Tensor:
         """(N, L, H, W, 2) float32 flow in pixels -> (N, 2, L, H, W) the same, a view where it can be one."""
-        return torch.from_numpy(np.require(frames, np.float32, ["C", "W"])).permute(0, 4, 1, 2, 3)
+        if not frames.flags.writeable or min(frames.strides) < 0:
+            frames = frames.copy()
+        return torch.from_numpy(frames.astype(np.float32, copy=False)).permute(0, 4, 1, 2, 3)
 
     def cells(self, clip: NDArray[np.float32]) -> Series:
         """(2, L, h, w) -> cells of every STEP-th pair of the middle's shot; at least one."""
@@ -301,7 +303,7 @@ def _cuts(change: Floats, least: float, ratio: float, noise: float) -> Flags:
 
 def _pairs_of_the_shot(flow: NDArray[np.float32], scale: np.float32) -> Flags:
     """(2, L, h, w) pixels, points to a pixel -> (L,) True for the pairs inside the shot that shows frame L // 2."""
-    apart = max(1, min(flow.shape[2:]) // 15)
+    apart = max(1, min(flow.shape[2:]) // 8)
     points = flow[:, :, ::apart, ::apart].reshape(2, flow.shape[1], -1) * scale
     moved = on_grid(points - np.median(points, axis=2, keepdims=True), UNIT)
     cut = _cuts(on_grid(np.sqrt(moved[0] ** 2 + moved[1] ** 2), UNIT).mean(1), *FLOW_CUT)

@@ -73,13 +73,25 @@ class Windows:
     def _take(self, stop: int) -> Batch:
         first, last = self._snippet, self.count - 1
         index = np.array([self._grid.window(i) for i in range(first, stop)]).clip(0, last) - self._base
-        frames = [self._frames[i] for i in index.ravel()]
+        # Each frame is copied once; where windows overlap without a border frame in them, they are views of it.
+        start = index.min()
+        frames = np.stack([self._frames[i] for i in range(start, index.max() + 1)])
         self._snippet = stop
         self._forget(self._grid.window(stop).start)
-        return first, np.stack(frames).reshape(*index.shape, *frames[0].shape)
+        return first, _overlapping(frames, index - start)
 
     def _forget(self, start: int) -> None:
         # The last frame stays, as it may have to stand in for those that never come.
         while self._base < start and len(self._frames) > 1:
             self._frames.popleft()
             self._base += 1
+
+
+def _overlapping(frames: NDArray[Any], index: NDArray[np.intp]) -> NDArray[Any]:
+    """(m, H, W, C), (n, L) -> (n, L, H, W, C), nothing copied where rows of `index` are runs, equally far apart."""
+    steps, jumps = np.diff(index, axis=1), np.diff(index[:, 0])
+    if (steps != 1).any() or (jumps != jumps[:1]).any():
+        return np.asarray(frames[index])
+    stride = frames.strides[0]
+    strides = (int(jumps[0]) * stride if len(jumps) else stride, stride, *frames.strides[1:])
+    return np.lib.stride_tricks.as_strided(frames[index[0, 0] :], (*index.shape, *frames.shape[1:]), strides)
