@@ -3,6 +3,7 @@
 import sys
 
 import cv2
+import numpy as np
 import pytest
 import torch
 
@@ -10,6 +11,7 @@ from wtal.errors import MissingExtraError, WeightsError
 from wtal.extractors import create_backbone
 from wtal.extractors.image_encoder import create_encoder
 from wtal.extractors.image_encoders.efficientnet_lite import ENCODINGS, WEIGHTS
+from wtal.extractors.runtime import run_by
 from wtal.extractors.weights import fetch
 
 library = pytest.importorskip("efficientnet_lite_pytorch", reason="needs the extra appearance")
@@ -60,6 +62,15 @@ def test_a_portrait_in_uniform_is_recognised(packaged):
     feature = net(clips)[0]
     assert torch.allclose(feature[:1280], encoded[0, 0], atol=1e-4)
     assert feature[1280:].max() < 1e-3  # a clip of one picture has no spread
+
+
+def test_a_lower_precision_leaves_the_numbers_as_they_are():
+    """In bfloat16 spreads between frames would be those of its rounding."""
+    frames = np.random.default_rng(0).integers(0, 256, (1, 16, 64, 64, 3), np.uint8)
+    net = create_backbone("frames", "rgb")
+    clips = net.preprocess(frames)[..., :64, :64]
+    mixed = run_by(net, precision="bfloat16")
+    assert np.array_equal(mixed.features(clips), net.features(clips))
 
 
 def test_the_weights_lie_in_the_package_and_nothing_is_downloaded(tmp_path):

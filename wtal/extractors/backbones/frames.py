@@ -74,10 +74,14 @@ class SnippetFrames(PictureBackbone):
         }
 
     def encode(self, clips: Tensor) -> Tensor:
-        """(N, 3, L, H, W) preprocessed -> (N, L, d) float32, frame by frame."""
-        frames = clips.shape[2]
-        encoded: Tensor = self.encoder(clips.transpose(1, 2).flatten(0, 1))
-        return encoded.float().reshape(-1, frames, encoded.shape[-1])
+        """(N, 3, L, H, W) preprocessed -> (N, L, d) float32, frame by frame.
+
+        It is computed in float32 whatever the precision asked for: frames of a snippet differ by little, and what
+        bfloat16 rounds off is no smaller.
+        """
+        with torch.autocast(clips.device.type, enabled=False):
+            encoded: Tensor = self.encoder(clips.transpose(1, 2).flatten(0, 1))
+        return encoded.reshape(-1, clips.shape[2], encoded.shape[-1])
 
     def feature_map(self, clips: Tensor) -> Tensor:
         """(N, 3, L, H, W) preprocessed -> (N, 2 d, 1): one cell for the whole clip, as deviations have no frame."""
