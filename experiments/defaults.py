@@ -1,0 +1,123 @@
+"""How the default of a personal collection was chosen: folds of the training videos of three collections.
+
+Per problem, the training videos are dealt into three folds by their labels, and the members of the recipe `collection`
+train on two of them, from seed 0; what they find in the third is judged. No video of a reported subset is touched. A
+problem is a collection, or one of its classes with all other videos as known negatives, the commonest of all.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean
+
+from experiments._run import arguments
+from wtal.data.annotations import read_annotations, write_annotations
+from wtal.data.dataset import Dataset, VideoRecord
+from wtal.data.detections import read_detections
+from wtal.data.files import write_atomic, write_json
+from wtal.eval import evaluate_detections
+from wtal.eval.label_check import stratified_folds
+from wtal.models.localization.config import LocalizeConfig
+from wtal.pipeline.detect import detect
+from wtal.pipeline.ensembles.ensemble import ensemble, joined_localization
+from wtal.pipeline.extraction.extract import extract
+from wtal.pipeline.extraction.machine import Machine
+from wtal.pipeline.progress import Reporter
+from wtal.pipeline.recipe import Recipe, load_recipe
+from wtal.pipeline.train import TrainInputs, train
+from wtal.pipeline.workspace import Workspace
+
+NAME = "defaults"
+PROBLEMS = ("kth", "ucf", "ut", "ucf:BrushingTeeth", "ut:push")
+BACKBONES = ("motion-pyramid",)
+FOLDS = 3
+BEFORE = LocalizeConfig(
+    signal="product", activation="softmax", range="video", threshold_stop=0.95, threshold_step=0.05, nms_tiou=0.45
+)
+"""Localization of a personal collection until then: stretched per video, classes from a video score of 0.25 on."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Extract and train what is not there yet, judge, write the table."""
+    parser = arguments(__doc__)
+    parser.add_argument("--problems", nargs="+", default=PROBLEMS, metavar="COLLECTION[:CLASS]")
+    parser.add_argument("--backbones", nargs="+", default=BACKBONES, metavar="NAME")
+    run(parser.parse_args(argv))
+
+
+def run(options: argparse.Namespace) -> None:
+    """The table, as JSON and as Markdown."""
+    rows = {
+        f"{problem}, {backbone}": _figures(problem, backbone, options)
+        for backbone in options.backbones
+        for problem in options.problems
+    }
+    write_json(options.out / f"{NAME}.json", rows)
+    text = "\n".join(_lines(rows)) + "\n"
+    write_atomic(options.out / f"{NAME}.md", text.encode())
+    print(text, flush=True)
+
+
+def _figures(problem: str, backbone: str, options: argparse.Namespace) -> dict[str, float]:
+    """Members or ensemble, localization -> mAP@0.5 in percent, mean over the folds."""
+    collection, _, label = problem.partition(":")
+    place = Workspace(options.workspace / f"{NAME}-{collection}")
+    data = options.data / f"{collection}-untrimmed"
+    recipe = load_recipe("collection", [f"extract.backbone={backbone}"])
+    store = extract([data / "videos"], recipe.extract, place, machine=Machine(), reporter=options.reporter).store
+    dataset = _training_part(read_annotations(data / "annotations.json"), label)
+    file = write_annotations(dataset, place.annotations / f"{problem.replace(':', '-')}.json")
+    parts = [_fold(store, file, dataset, recipe, fold, place, options.reporter) for fold in range(FOLDS)]
+    return {name: round(100 * fmean(part[name] for part in parts), 1) for name in parts[0]}
+
+
+def _training_part(dataset: Dataset, label: str) -> Dataset:
+    """Return the training videos alone; with a label, as a problem of that class."""
+    videos = {video.id: video for video in dataset.select("training")}
+    if not label:
+        return Dataset(dataset.classes, videos)
+    return Dataset((label,), {name: _of_class(video, label) for name, video in videos.items()})
+
+
+def _of_class(video: VideoRecord, label: str) -> VideoRecord:
+    shown = tuple(annotation for annotation in video.annotations if annotation.label == label)
+    return replace(video, labels=tuple(own for own in video.labels if own == label), annotations=shown)
+
+
+def _fold(
+    store: Path, file: Path, dataset: Dataset, recipe: Recipe, fold: int, place: Workspace, reporter: Reporter
+) -> dict[str, float]:
+    """Members or ensemble, localization -> mAP@0.5 on the videos of a fold, which did not train."""
+    folds = stratified_folds({video.id: video.labels for video in dataset.videos.values()}, FOLDS)
+    held_out = frozenset(name for name, own in folds.items() if own == fold)
+    inputs = TrainInputs(store, file, frozenset(dataset.videos) - held_out)
+    members = recipe.members()
+    runs = [train(inputs, member, (0,), place, reporter=reporter)[0] for member in members]
+    named = {member.head_name: run for member, run in zip(members, runs, strict=True)}
+    every = frozenset(dataset.videos)
+    named["all"] = ensemble([run.folder for run in runs], place, reporter=reporter, only=every).run
+    truth = {name: dataset.videos[name].annotations for name in sorted(held_out)}
+    before = {
+        name: joined_localization([(1.0, BEFORE)], "activations") if run.ensemble else BEFORE
+        for name, run in named.items()
+    }
+    figures = {}
+    for name, run in named.items():
+        for how, config in (("before", before[name]), ("now", run.localize())):
+            detections = read_detections(detect(run, config, only=held_out, reporter=reporter))
+            figures[f"{name}, {how}"] = evaluate_detections(truth, detections, [0.5]).average
+    return figures
+
+
+def _lines(rows: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
+    columns = list(next(iter(rows.values())))
+    yield f"| | {' | '.join(columns)} |"
+    yield f"| --- |{' ---: |' * len(columns)}"
+    for name, figures in rows.items():
+        yield f"| {name} | {' | '.join(f'{figures[column]:.1f}' for column in columns)} |"
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
