@@ -1,6 +1,7 @@
 """The label-only check of a recipe: what it says of planted actions and of shuffled labels, and what it never sees."""
 
 import json
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -81,6 +82,15 @@ def test_shuffled_labels_are_not_learned(tmp_path):
     checked = check(inputs, Recipe.parse(SINGLE), workspace)
     assert set(checked.verdicts.values()) == {"not learned"}
     assert any("trust none of its detections" in line for line in checked.sentences())
+
+
+def test_what_few_videos_cannot_tell_is_not_known_and_nothing_trains(tmp_path, monkeypatch):
+    workspace, inputs = collection(tmp_path)
+    monkeypatch.setattr(label_check, "train", None)
+    few = replace(inputs, only=frozenset({"video-00", "video-01", "video-02"}))
+    checked = check(few, Recipe.parse(SINGLE), workspace)
+    assert set(checked.verdicts.values()) == {"not known"}
+    assert checked.videos == 3
 
 
 def test_a_check_that_is_stopped_goes_on(planted, tmp_path, monkeypatch):
