@@ -1,6 +1,6 @@
-"""Frames per second of the weight-free backbones, from a video file to stored features, `motion-pyramid` over `motion`.
+"""Frames per second of the weight-free backbones, from a video file to features, `motion-pyramid` over `motion`.
 
-Each is `wtal extract` with its defaults, in one process: decoding, flow, both streams, store. They take turns on the
+Each runs as in `wtal extract` with its defaults: decoding, flow, both streams, in one process and its reader. They take turns on the
 same rendered video of each size, in which everything moves. `frames / cpu s` and the ratio `by the processor's clock`
 count this process's seconds on the processor, and what the reader process says that decoding took: what else the
 machine does touches them less. Compilation and the start of processes are not in it: a round before warms them up.
@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--frames", type=int, default=300, help="frames of each video")
     parser.add_argument("--repeat", type=int, default=3, help="repetitions; the backbones take turns in each")
     options = parser.parse_args(argv)
-    found: list[dict[str, Any]] = []
+    table: list[dict[str, Any]] = []
     ratios: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
         for size in options.sizes:
@@ -41,8 +41,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             frames = moving_frames(options.frames, width, height)
             video = write_h264(Path(folder) / f"{size}.mp4", frames, width, height)
             more, ratio = compare(video, size, options.frames, options.repeat)
-            found, ratios = found + more, ratios | ratio
-    report("weightless", found, ratios, options.out)
+            table, ratios = table + more, ratios | ratio
+    report("weightless", table, ratios, options.out)
 
 
 def compare(video: Path, size: str, frames: int, repeat: int) -> tuple[list[dict[str, Any]], dict[str, float]]:

@@ -339,10 +339,10 @@ def _rhythm(cells: Series, length: int) -> list[Floats]:
     energy = _amplitudes(fields.reshape(len(fields), -1), cells.at, length).reshape(-1, RHYTHM, RHYTHM)
     directions = _amplitudes(motions.astype(np.float64), cells.at, length)
     half = (RHYTHM + 1) // 2
-    kept = [k for k, twin in enumerate(_LEFT_FOR_RIGHT) if k <= twin]
+    halves = [k for k, twin in enumerate(_LEFT_FOR_RIGHT) if k <= twin]
     both = [
         (energy + energy[:, :, ::-1])[:, :, :half],
-        (directions + directions[:, list(_LEFT_FOR_RIGHT)])[:, kept],
+        (directions + directions[:, list(_LEFT_FOR_RIGHT)])[:, halves],
     ]
     return [root_shares(part.ravel(), SMALLEST_RHYTHM) for part in both]
 
