@@ -1,9 +1,10 @@
 """Frames per second of the weight-free backbones, from a video file to features, `motion-pyramid` over `motion`.
 
-Each runs as in `wtal extract` with its defaults: decoding, flow, both streams, in one process and its reader. They take turns on the
-same rendered video of each size, in which everything moves. `frames / cpu s` and the ratio `by the processor's clock`
-count this process's seconds on the processor, and what the reader process says that decoding took: what else the
-machine does touches them less. Compilation and the start of processes are not in it: a round before warms them up.
+Each runs as in `wtal extract` with its defaults: decoding, flow, both streams, in one process and its reader. They take
+turns on the same rendered video of each size, in which everything moves. `frames / cpu s` and the ratio `by the
+processor's clock` count this process's seconds on the processor, and what the reader process says that decoding took:
+what else the machine does touches them less. Compilation and the start of processes are not in it: a round before
+warms them up.
 """
 
 import statistics
