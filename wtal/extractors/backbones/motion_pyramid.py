@@ -167,8 +167,7 @@ class MotionPyramid(Backbone):
 
     def feature_map(self, clips: Tensor) -> Tensor:
         """(N, C, L, h, w) preprocessed -> (N, D, 1): there is nothing to average."""
-        features: Tensor = self(clips)
-        return features[:, :, None]
+        return self.forward(clips)[:, :, None]
 
     def forward(self, clips: Tensor) -> Tensor:
         """(N, C, L, h, w) preprocessed -> (N, D) in [0, 1]."""
@@ -198,9 +197,9 @@ class FlowPyramid(MotionPyramid):
 
     def cells(self, clip: NDArray[np.float32]) -> Series:
         """(2, L, h, w) -> cells of every STEP-th pair of the middle's shot; at least one."""
-        scale = np.float32(POINTS / min(clip.shape[2:]))
+        scale = POINTS / min(clip.shape[2:])
         shot = _pairs_of_the_shot(clip, scale) & _not_repeated(clip)
-        return _series(shot, lambda i: flow_cells(clip[:, i], float(scale)))
+        return _series(shot, lambda i: flow_cells(clip[:, i], scale))
 
     def blocks(self, cells: Series, length: int) -> list[Floats]:
         """Cells of a clip of `length` frames -> body, picture, rhythm."""
@@ -258,11 +257,11 @@ def create(stream: str, weights: WeightsSource = None, variant: str = "") -> Mot
     if weights is not None:
         raise WeightsError("backbone motion-pyramid has no weights to load; leave --weights out")
     if stream == "rgb":
-        limits = [dense.GRAY_FLOOR, dense.GRAY_CEILING, dense.GRAY_MOVING]
-        return GrayPyramid(limits=limits, cut=list(GRAY_CUT), field=GRAY_FIELD)
-    floors = [dense.FLOW_FLOOR, dense.FLOW_CEILING]
+        levels = [dense.GRAY_FLOOR, dense.GRAY_CEILING, dense.GRAY_MOVING]
+        return GrayPyramid(limits=levels, cut=list(GRAY_CUT), field=GRAY_FIELD)
+    limits = [dense.FLOW_FLOOR, dense.FLOW_CEILING, dense.FLOW_LARGEST]
     field = [FLOW_SPREADS, *FLOW_FIELD]
-    return FlowPyramid(limits=floors, speeds=list(SPEEDS), cut=list(FLOW_CUT), field=field)
+    return FlowPyramid(limits=limits, speeds=list(SPEEDS), cut=list(FLOW_CUT), field=field)
 
 
 def describe(stream: str, variant: str = "") -> Description:
@@ -287,8 +286,7 @@ def _not_repeated(clip: NDArray[np.float32]) -> Flags:
     while last > middle and np.array_equal(clip[:, last], clip[:, last - 1]):
         last -= 1
     at = np.arange(clip.shape[1])
-    inside: Flags = (at >= first) & (at <= last)
-    return inside
+    return np.asarray((at >= first) & (at <= last))
 
 
 def _cuts(change: Floats, least: float, ratio: float, noise: float) -> Flags:
@@ -297,21 +295,19 @@ def _cuts(change: Floats, least: float, ratio: float, noise: float) -> Flags:
         return np.zeros(0, bool)
     around = np.lib.stride_tricks.sliding_window_view(np.pad(change, NEIGHBOURS), 2 * NEIGHBOURS + 1).copy()
     around[:, NEIGHBOURS] = 0
-    spikes: Flags = (change > least) & (change > ratio * (around.max(1) + noise))
-    return spikes
+    return np.asarray((change > least) & (change > ratio * (around.max(1) + noise)))
 
 
-def _pairs_of_the_shot(flow: NDArray[np.float32], scale: np.float32) -> Flags:
+def _pairs_of_the_shot(flow: NDArray[np.float32], scale: float) -> Flags:
     """(2, L, h, w) pixels, points to a pixel -> (L,) True for the pairs inside the shot that shows frame L // 2."""
     apart = max(1, min(flow.shape[2:]) // 8)
-    points = flow[:, :, ::apart, ::apart].reshape(2, flow.shape[1], -1) * scale
+    points = flow[:, :, ::apart, ::apart].reshape(2, flow.shape[1], -1) * np.float32(scale)
     moved = on_grid(points - np.median(points, axis=2, keepdims=True), UNIT)
     cut = _cuts(on_grid(np.sqrt(moved[0] ** 2 + moved[1] ** 2), UNIT).mean(1), *FLOW_CUT)
     shot = np.cumsum(cut)
     middle = len(cut) // 2
     # A pair that is a cut already counts for the shot behind it.
-    own: Flags = ~cut & (shot == shot[middle] - cut[middle])
-    return own
+    return np.asarray(~cut & (shot == shot[middle] - cut[middle]))
 
 
 def _frames_of_the_shot(gray: NDArray[np.float32]) -> Flags:
@@ -331,9 +327,9 @@ def _field(spread: float) -> float:
 def _rhythm(cells: Series, length: int) -> list[Floats]:
     """Cells of a clip of `length` frames -> square roots of shares of amplitudes: of energy, of directions."""
     column, row, across, down = body_of(cells.energy)
-    distances = [_field(spread) * BODY / RHYTHM for spread in (down, across)]
     height, width = cells.energy.shape[1:]
-    rows, columns = tents(row, distances[0], height, RHYTHM), tents(column, distances[1], width, RHYTHM)
+    rows = tents(row, _field(down) * BODY / RHYTHM, height, RHYTHM)
+    columns = tents(column, _field(across) * BODY / RHYTHM, width, RHYTHM)
     fields = (rows @ cells.energy @ columns.transpose(0, 2, 1)).reshape(len(cells.at), RHYTHM, RHYTHM)
     motions = cells.histograms[..., len(SPEEDS) : len(SPEEDS) + DIRECTIONS].sum((1, 2), dtype=np.int64)
     energy = _amplitudes(fields.reshape(len(fields), -1), cells.at, length).reshape(-1, RHYTHM, RHYTHM)
