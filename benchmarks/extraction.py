@@ -39,6 +39,8 @@ from wtal.pipeline.extraction.machine import Machine
 from wtal.pipeline.extraction.videos import find_videos
 from wtal.pipeline.workspace import Workspace
 
+BACKBONE = "motion"
+"""Known to every version that `--older` may name."""
 _HERE = Path(__file__).parents[1]
 _LONG = 160, 120
 _IDLE = "import torch, cv2, av, time, wtal.extractors.execution.extraction_line; time.sleep(2)"
@@ -97,13 +99,15 @@ def extraction(videos: Path, folder: Path, decoders: int, profiles: list[float])
     """All videos into a new store; what the stages worked over what went by is appended to `profiles`."""
     with tempfile.TemporaryDirectory(dir=folder) as workspace:
         machine = Machine(decoders=decoders)
-        profile = extract_all([videos], [ExtractConfig()], Workspace(Path(workspace)), machine=machine)[0].profile
+        profile = extract_all(
+            [videos], [ExtractConfig(backbone=BACKBONE)], Workspace(Path(workspace)), machine=machine
+        )[0].profile
     profiles.append(profile.busy / profile.seconds)
 
 
 def one_stage_at_a_time(videos: Path) -> None:
     """The same features, each stage beginning when the one before it has ended."""
-    extractor = Extractor(ExtractorSpec(ExtractConfig()))
+    extractor = Extractor(ExtractorSpec(ExtractConfig(backbone=BACKBONE)))
     method, threads, times = create_flow(str(extractor.flows[0].name)), os.cpu_count() or 1, TimeTable()
     with ReaderProcess() as process:
         for video in find_videos([videos]):
@@ -127,7 +131,19 @@ def one_thread() -> None:
 def command(videos: Path, folder: Path, options: Sequence[str], checkout: Path | None = None) -> None:
     """`wtal extract`, of this version or of another."""
     with tempfile.TemporaryDirectory(dir=folder) as workspace:
-        call = [sys.executable, "-P", "-m", "wtal", "extract", str(videos), "--workspace", workspace, *options]
+        call = [
+            sys.executable,
+            "-P",
+            "-m",
+            "wtal",
+            "extract",
+            str(videos),
+            "--backbone",
+            BACKBONE,
+            "--workspace",
+            workspace,
+            *options,
+        ]
         environment = os.environ | {"PYTHONPATH": str((checkout or _HERE).resolve())}
         subprocess.run(call, check=True, capture_output=True, env=environment)
 
@@ -146,7 +162,17 @@ def growth(folder: Path, minutes: float) -> list[dict[str, Any]]:
 
 def memory(video: Path, folder: Path) -> float:
     """MB that extraction of one video takes at most, all of its processes together."""
-    call = [sys.executable, "-m", "wtal", "extract", str(video), "--workspace", str(folder / "memory")]
+    call = [
+        sys.executable,
+        "-m",
+        "wtal",
+        "extract",
+        str(video),
+        "--backbone",
+        BACKBONE,
+        "--workspace",
+        str(folder / "memory"),
+    ]
     return max(used for _, used in followed(call))
 
 
