@@ -53,7 +53,7 @@ class TakesOthers(Protocol):
 
     @property
     def OTHERS(self) -> str:
-        """What else may stand there, in words."""
+        """Names that may stand there too, in words."""
 
 
 @runtime_checkable

@@ -5,7 +5,7 @@ keys of our weights are those of the `.pyth` files that pytorchvideo publishes. 
 million parameters that sees more or fewer frames and pixels: `xs` 4 frames, every twelfth, `s` 13, every sixth, both of
 182 x 182 pixels; `m` 16, every fifth, of 256 x 256. That is what the published accuracies were measured with; training
 cut out 160 and 224 pixels. A clip costs 0.9, 3.0 and 6.7 billion multiplications, as the same page counts them, where
-CSN R101 takes 75.6 and SlowFast R101 127.2.
+CSN R101 takes 75.6 and SlowFast R101 127.2. Times differ by less: torch is slow at convolutions of one channel each.
 
 The feature is what the classifier is applied to, before dropout: the last map through a 1x1x1 convolution to 432
 channels, its average pool, and another 1x1x1 convolution to 2048 channels with a ReLU.
