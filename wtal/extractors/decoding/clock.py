@@ -192,8 +192,9 @@ class FrameClock:
             VideoError: when one stays for too long, or all together.
         """
         if still > LONGEST_STILL:
+            second = float(self._offset + self._last)
             raise VideoError(
-                f"the picture at second {float(self._offset + self._last):.2f} would stay for {float(still):.0f} s, and "
+                f"the picture at second {second:.2f} would stay for {float(still):.0f} s, and "
                 f"{LONGEST_STILL} s is the most: its clock is in error; mend the timestamps, or cut the file there"
             )
         if still > _FAR:
