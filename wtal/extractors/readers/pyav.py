@@ -58,7 +58,10 @@ def frames(info: VideoInfo) -> Iterator[TimedFrame]:
 
 
 def _rgb(convert: VideoReformatter, frame: VideoFrame) -> Image:
-    pixels = convert.reformat(frame, format="rgb24", interpolation=Interpolation.BICUBIC).to_ndarray()
+    try:
+        pixels = convert.reformat(frame, format="rgb24", interpolation=Interpolation.BICUBIC).to_ndarray()
+    except av.error.FFmpegError as error:
+        raise VideoError(f"the colours of the frames cannot be converted: {error.strerror}") from None
     return np.asarray(pixels, dtype=np.uint8)
 
 
