@@ -116,3 +116,16 @@ def chunks(frames, sizes):
         size = sizes[turn % len(sizes)]
         yield frames[start : start + size]
         start, turn = start + size, turn + 1
+
+
+def restamp(source: Path, target: Path, shifts: dict[int, Fraction | int]) -> Path:
+    """Copy a video, packet by packet, with the times of some frames (counted as shown) moved by seconds."""
+    with av.open(str(source)) as read, av.open(str(target), "w") as written:
+        stream = written.add_stream_from_template(read.streams.video[0])
+        packets = [packet for packet in read.demux(read.streams.video[0]) if packet.size]
+        number = {pts: k for k, pts in enumerate(sorted(packet.pts for packet in packets))}
+        for packet in packets:
+            packet.pts += round(shifts.get(number[packet.pts], 0) / packet.time_base)
+            packet.stream = stream
+            written.mux(packet)
+    return target

@@ -37,6 +37,7 @@ KINDS = {
     },
     "one-frame.mp4": {"times": [Fraction(0)]},
 }
+REFUSED = {("hevc-10-bit.mp4", "decord"), ("hevc-10-bit.mp4", "opencv"), ("odd-sides.webm", "decord")}
 
 
 @pytest.fixture(scope="module", params=sorted(KINDS))
@@ -66,6 +67,10 @@ def read_all(path: Path, reader: str):
 
 def test_frame_k_is_frame_k_at_its_time(numbered, reader):
     path, times = numbered
+    if (path.name, reader) in REFUSED:
+        with pytest.raises(VideoError, match=f"{reader} is not right on"):
+            read_all(path, reader)
+        return
     frames, complaint = read_all(path, reader)
     assert complaint is None
     assert [number_in(frame.image) for frame in frames] == list(range(len(times)))
@@ -75,6 +80,8 @@ def test_frame_k_is_frame_k_at_its_time(numbered, reader):
 
 def test_sampled_frames_show_their_second(numbered, reader):
     path, times = numbered
+    if (path.name, reader) in REFUSED:
+        pytest.skip("this reader refuses the file")
     info = probe(path)
     sampler = Sampler(read(info, reader), info, Fraction(10))
     shown = [number_in(image) for image in sampler]

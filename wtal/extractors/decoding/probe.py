@@ -6,6 +6,7 @@ from pathlib import Path
 import av
 from av.container import InputContainer
 from av.stream import Disposition
+from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from wtal.errors import VideoError
@@ -15,6 +16,10 @@ from wtal.extractors.decoding.reader import VideoInfo
 OPTIONS = {"protocol_whitelist": "file"}
 _STILL_FORMATS = ("image2", "tty")
 _DEFAULT_BONUS = 5_000_000
+_PROGRESSIVE = (0, 1)  # unknown, progressive
+# ITU-T H.273: BT.709, unspecified, BT.470, BT.601, SMPTE 240; with their curves, gamma, linear, and those of BT.2020.
+_PRIMARIES = frozenset({1, 2, 4, 5, 6, 7})
+_CURVES = frozenset({1, 2, 4, 5, 6, 7, 8, 11, 14, 15})
 
 
 def probe(path: Path) -> VideoInfo:
@@ -53,6 +58,7 @@ def _describe(path: Path, container: InputContainer) -> VideoInfo:
     start = (stream.start_time or 0) * _time_base(stream)
     duration, is_whole_file = _declared_duration(container, stream, start)
     context = stream.codec_context
+    first = _first_frame(container, stream)
     return VideoInfo(
         path=path,
         container=container.format.name,
@@ -69,7 +75,10 @@ def _describe(path: Path, container: InputContainer) -> VideoInfo:
         stream=stream.index,
         video_streams=len(_videos(container)),
         edited=any(entry.is_discard for entry in stream.index_entries),
-        rotation=_rotation(container, stream),
+        rotation=0 if first is None else round(first.rotation / 90) * 90 % 360,
+        interlaced=context.field_order not in _PROGRESSIVE or (first is not None and first.interlaced_frame),
+        wide_colours=first is not None and _wide_colours(first),
+        reordered=context.has_b_frames,
     )
 
 
@@ -119,10 +128,13 @@ def _clock_text(text: str) -> Fraction | None:
     return 3600 * hours + 60 * minutes + seconds
 
 
-def _rotation(container: InputContainer, stream: VideoStream) -> int:
-    """Degrees from the first frame that decodes; a file of which none does is found out by the reader."""
+def _first_frame(container: InputContainer, stream: VideoStream) -> VideoFrame | None:
+    """Return the first frame that decodes; a file of which none does is found out by the reader."""
     try:
-        frame = next(container.decode(stream), None)
+        return next(container.decode(stream), None)
     except av.error.FFmpegError:
-        return 0
-    return 0 if frame is None else round(frame.rotation / 90) * 90 % 360
+        return None
+
+
+def _wide_colours(frame: VideoFrame) -> bool:
+    return frame.color_primaries not in _PRIMARIES or frame.color_trc not in _CURVES

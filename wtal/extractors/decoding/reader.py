@@ -50,7 +50,9 @@ class VideoInfo:
     turned by to stand upright: 0, 90, 180, 270). `rate` is the average frame rate and `duration` the declared seconds
     of the chosen stream, None where the header does not say; with `duration_of_file` only the whole file's is known,
     in which sound may end later than the picture. `stream` is the index of the chosen video stream, `video_streams`
-    how many there are. `edited` is True where an edit list or a discard flag hides frames.
+    how many there are. `edited` is True where an edit list or a discard flag hides frames, `interlaced` where the
+    header or the first frame says so, `wide_colours` where the first frame is of BT.2020 or of a curve of HDR,
+    `reordered` where frames are decoded in another order than they are shown in.
     """
 
     path: Path
@@ -69,6 +71,9 @@ class VideoInfo:
     video_streams: int
     edited: bool
     duration_of_file: bool = False
+    interlaced: bool = False
+    wide_colours: bool = False
+    reordered: bool = False
 
     @property
     def frame_duration(self) -> Fraction:

@@ -28,6 +28,8 @@ _OBSTACLES: tuple[tuple[str, Callable[[VideoInfo], bool]], ...] = (
     ("pixels other than 8 bit 4:2:0", lambda info: info.pixel_format not in _PIXEL_FORMATS),
     # Its colours differ along the border, and pictures narrower than a row of its buffer come out too wide.
     ("odd picture sides", lambda info: bool(info.width % 2 or info.height % 2)),
+    # It converts the colours of fields as if they were a whole picture.
+    ("interlaced video", lambda info: info.interlaced),
     ("rotation", lambda info: info.rotation != 0),
     # It shows the frames that an edit list hides.
     ("an edit list that hides frames", lambda info: info.edited),

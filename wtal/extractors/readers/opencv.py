@@ -1,16 +1,23 @@
-"""OpenCV's ffmpeg capture, read in sequence.
+"""OpenCV's ffmpeg capture, read in sequence: right on the files that `limits` and the packets' times let pass.
 
-It passes over damaged parts in silence, drops nothing at the end, and always takes the first video stream: a file
-with several is refused. Its times are milliseconds since the stream's start; they are put back on the file's own
-clock, in whole units of the stream's time base.
+It always takes the first video stream, so that a file with several is refused. It passes over damaged parts in silence,
+and its times are milliseconds since the stream's start, or 0 where it knows none: so each time, in whole units of the
+stream's time base, must be that of a packet, and each packet must have come. Where it cannot convert a frame's colours
+it hands out the buffer of the frame before: where two pictures are equal, the file is searched for interlaced frames.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from fractions import Fraction
 
+import av
 import cv2
+import numpy as np
 
 from wtal.errors import VideoError
+from wtal.extractors.decoding.limits import require_within
+from wtal.extractors.decoding.packets import packet_times
+from wtal.extractors.decoding.probe import OPTIONS
 from wtal.extractors.decoding.reader import Image, TimedFrame, VideoInfo, upright
 
 
@@ -28,28 +35,55 @@ def frames(info: VideoInfo) -> Iterator[TimedFrame]:
     """Frames in shown order, upright, native size.
 
     Raises:
-        VideoError: when the file has several video streams, or no frame can be decoded.
+        VideoError: when opencv is not right on the file, or no frame can be decoded.
     """
     if info.video_streams > 1:
         raise VideoError(f"opencv cannot choose among {info.video_streams} video streams: use --reader pyav")
+    require_within(info, "opencv", wide_colours=False, odd_sides=True)
+    durations = dict(times := packet_times(info, "opencv"))
+    if len(times) > 2 * len(durations):
+        raise VideoError("opencv is not used on files whose timestamps repeat: use --reader pyav")
     capture = cv2.VideoCapture(str(info.path), cv2.CAP_FFMPEG)
+    left = Counter(time for time, _ in times)
     try:
         capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0)
-        yield from _with_durations(_shown(capture, info), info.frame_duration)
+        for time, image in _shown(capture, info):
+            left[time] -= 1
+            if left[time] < 0:
+                raise VideoError("opencv's timestamps are not those of the file: use --reader pyav")
+            yield TimedFrame(time, durations[time], upright(_rgb(image), info.rotation))
     finally:
         capture.release()
+    if missing := left.total():
+        raise VideoError(f"opencv passed over {missing} of {len(times)} frames: use --reader pyav")
 
 
-def _shown(capture: cv2.VideoCapture, info: VideoInfo) -> Iterator[tuple[Fraction, Image]]:
+def _shown(capture: cv2.VideoCapture, info: VideoInfo) -> Iterator[tuple[Fraction, "cv2.typing.MatLike"]]:
     count = 0
+    before: cv2.typing.MatLike | None = None
+    checked = False
     while capture.grab():
         milliseconds = capture.get(cv2.CAP_PROP_POS_MSEC)
         decoded, image = capture.retrieve()
-        if decoded:
-            count += 1
-            yield info.start + _snap(milliseconds, info.time_base), upright(_rgb(image), info.rotation)
+        if not decoded:
+            continue
+        if not checked and before is not None and np.array_equal(before, image):
+            _require_progressive(info)
+            checked = True
+        before = image
+        count += 1
+        yield info.start + _snap(milliseconds, info.time_base), image
     if not count:
         raise VideoError("no frame could be decoded by opencv")
+
+
+def _require_progressive(info: VideoInfo) -> None:
+    """Refuse a file with an interlaced frame anywhere: all are decoded, none is converted."""
+    with av.open(str(info.path), options=OPTIONS) as container:
+        stream = container.streams.video[0]
+        stream.thread_type = "AUTO"
+        if any(frame.interlaced_frame for frame in container.decode(container.streams[info.stream])):
+            raise VideoError("opencv is not right on interlaced video: use --reader pyav")
 
 
 def _snap(milliseconds: float, unit: Fraction) -> Fraction:
@@ -59,14 +93,3 @@ def _snap(milliseconds: float, unit: Fraction) -> Fraction:
 def _rgb(image: "cv2.typing.MatLike") -> Image:
     converted: Image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)  # type: ignore[assignment]
     return converted
-
-
-def _with_durations(shown: Iterator[tuple[Fraction, Image]], nominal: Fraction) -> Iterator[TimedFrame]:
-    """A frame lasts until the next one; the last one for `nominal` seconds."""
-    held: tuple[Fraction, Image] | None = None
-    for time, image in shown:
-        if held is not None:
-            yield TimedFrame(held[0], max(time - held[0], Fraction(0)), held[1])
-        held = time, image
-    if held is not None:
-        yield TimedFrame(held[0], nominal, held[1])

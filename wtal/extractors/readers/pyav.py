@@ -58,7 +58,10 @@ def frames(info: VideoInfo) -> Iterator[TimedFrame]:
 
 
 def _rgb(convert: VideoReformatter, frame: VideoFrame) -> Image:
-    pixels = convert.reformat(frame, format="rgb24", interpolation=Interpolation.BICUBIC).to_ndarray()
+    try:
+        pixels = convert.reformat(frame, format="rgb24", interpolation=Interpolation.BICUBIC).to_ndarray()
+    except av.error.FFmpegError as error:
+        raise VideoError(f"the colours of the frames cannot be converted: {error.strerror}") from None
     return np.asarray(pixels, dtype=np.uint8)
 
 
@@ -107,30 +110,39 @@ def _packets(container: InputContainer, stream: VideoStream, damage: _Damage) ->
 
 
 class _FrameTimes:
-    """Seconds of frames in shown order; keeps to the kind of timestamp that has run backwards less often."""
+    """Seconds of frames in shown order, by presentation times, or by decoding times where those are the better ones.
+
+    They are in AVI, which has no others, and where presentation times run backwards again and again, as those do that
+    were copied from decoding times. A presentation time that is far from its neighbours' is no such one.
+    """
 
     def __init__(self, info: VideoInfo) -> None:
-        self._time_base = info.time_base
-        self._nominal = info.frame_duration
+        self._info = info
+        self._far = max(1, 16 * info.frame_duration)
         self._last: dict[str, int] = {}
         self._faults = {"pts": 0, "dts": 0}
+        self._frames = 0
         self._next = info.start
 
     def stamp_of(self, frame: VideoFrame) -> tuple[Fraction, Fraction, bool]:
         """Time and duration in seconds, and whether the time had to be guessed."""
-        self._judge("pts", frame.pts)
-        self._judge("dts", frame.dts)
-        trusted = frame.pts
-        if frame.pts is None or (frame.dts is not None and self._faults["pts"] > self._faults["dts"]):
-            trusted = frame.dts
-        time = self._next if trusted is None else trusted * (frame.time_base or self._time_base)
-        duration = frame.duration * (frame.time_base or self._time_base) or self._nominal
+        self._frames += 1
+        unit = frame.time_base or self._info.time_base
+        self._judge("pts", frame.pts, unit)
+        self._judge("dts", frame.dts, unit)
+        trusted = frame.dts if frame.pts is None or self._decoding_times() else frame.pts
+        time = self._next if trusted is None else trusted * unit
+        duration = frame.duration * unit or self._info.frame_duration
         self._next = time + duration
-        return time, duration, trusted is None
+        return time, duration, trusted is None and frame.pts is None
 
-    def _judge(self, kind: str, stamp: int | None) -> None:
+    def _decoding_times(self) -> bool:
+        excess = self._faults["pts"] - self._faults["dts"]
+        return self._info.container == "avi" or excess > 1 + self._frames // 50
+
+    def _judge(self, kind: str, stamp: int | None, unit: Fraction) -> None:
         if stamp is None:
             return
-        if kind in self._last and stamp <= self._last[kind]:
-            self._faults[kind] += 1
+        last = self._last.get(kind, stamp - 1)
+        self._faults[kind] += stamp <= last and (last - stamp) * unit < self._far
         self._last[kind] = stamp

@@ -1,0 +1,33 @@
+"""Videos on which a reader other than the reference was seen to give other frames: refused by name.
+
+Measured on small videos of each kind, frame by frame, against PyAV. Both readers convert the colours of interlaced
+frames otherwise or not at all (OpenCV then hands out a buffer that nothing was written to), of more than 8 bits with
+other rounding, and know no times of their own in AVI files with B-frames.
+"""
+
+from wtal.errors import VideoError
+from wtal.extractors.decoding.reader import VideoInfo
+
+_SUBSAMPLED = frozenset({"yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuva420p"})
+_WHOLE = frozenset(
+    {"yuv444p", "yuvj444p", "gray", "rgb24", "bgr24", "rgba", "bgra", "bgr0", "rgb0", "gbrp", "pal8", "rgb8", "bgr8"}
+)
+EIGHT_BIT = _SUBSAMPLED | _WHOLE
+"""Pixel formats of at most 8 bits a value for which all readers give the same colours."""
+
+
+def require_within(info: VideoInfo, reader: str, *, wide_colours: bool, odd_sides: bool) -> None:
+    """Refuse a video that `reader` is not right on; it takes `wide_colours` or `odd_sides` where these are True.
+
+    Raises:
+        VideoError: naming the reader and what it is about the video.
+    """
+    obstacles = {
+        "interlaced video": info.interlaced,
+        f"pixels of the format {info.pixel_format}": info.pixel_format not in EIGHT_BIT,
+        "colours of BT.2020 or HDR": info.wide_colours and not wide_colours,
+        "odd picture sides": info.pixel_format in _SUBSAMPLED and info.width % 2 + info.height % 2 and not odd_sides,
+        "B-frames in AVI": info.container == "avi" and info.reordered,
+    }
+    if obstacle := next((name for name, applies in obstacles.items() if applies), None):
+        raise VideoError(f"{reader} is not right on {obstacle}: use --reader pyav")
