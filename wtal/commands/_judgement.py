@@ -7,6 +7,7 @@ from wtal.pipeline.judging.tables import csv_table, markdown_table, text_table
 from wtal.pipeline.runs import TUNED
 
 _TABLES = {"text": text_table, "markdown": markdown_table, "csv": csv_table}
+_NOT_LEARNED = "not learned, as held-out labels say"
 _RANDOM = "a dry run: features were made with random weights"
 
 
@@ -21,5 +22,7 @@ def print_figures(judgement: Judgement, form: str = "text") -> None:
     click.echo(_TABLES[form](judgement.figures))
     if judgement.tuned:
         click.echo(TUNED, err=form == "csv")
+    if judgement.not_learned:
+        click.echo(f"{_NOT_LEARNED}: {', '.join(judgement.not_learned)}", err=form == "csv")
     if judgement.random:
         click.echo(f"{_RANDOM}: {', '.join(judgement.random)}", err=form == "csv")

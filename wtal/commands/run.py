@@ -22,9 +22,9 @@ from wtal.eval.challenges import CHALLENGES
 from wtal.extractors.backbones import BACKBONES
 from wtal.models.heads import HEADS
 from wtal.pipeline.chain import RunOptions, RunResult, run
+from wtal.pipeline.ensembles.train_members import resolve_recipe
 from wtal.pipeline.extraction.machine import Machine
 from wtal.pipeline.recipe import DEFAULT_RECIPE, load_recipe
-from wtal.pipeline.train import resolve_early
 from wtal.pipeline.workspace import Workspace
 
 
@@ -44,12 +44,11 @@ from wtal.pipeline.workspace import Workspace
 @click.option("--test-subset", help="Subset that is reported. Default: the recipe's.")
 @click.option("--use-labels", is_flag=True, help="Look in a labelled video only for its own classes.")
 @click.option("--seeds", default="0", show_default=True, metavar="0,1,2", help="One run per seed.")
-@click.option("--quick", is_flag=True, help="Train one head once, and do not check what it learned.")
+@click.option("--quick", is_flag=True, help="Train one head once.")
 @click.option(
     "--check/--no-check",
-    default=True,
-    show_default=True,
-    help="Ask heads for labels that were held out, and say per class what was learned.",
+    default=None,
+    help="Ask heads for labels that were held out, and say per class what was learned. Default: for an ensemble.",
 )
 @click.option("--challenge", type=click.Choice(CHALLENGES.names()), help="Also write this challenge's file.")
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Videos at once in extraction.")
@@ -67,7 +66,7 @@ def command(
     use_labels: bool,
     seeds: str,
     quick: bool,
-    check: bool,
+    check: bool | None,
     challenge: str | None,
     jobs: int,
     dry_run: bool,
@@ -88,10 +87,11 @@ def command(
     if quick:
         resolved = resolved.first_member()
     if dry_run:
-        print_json(resolve_early(resolved).plain())
+        print_json(resolve_recipe(resolved).plain())
         return
+    checks = bool(resolved.ensemble.members) if check is None else check
     machine = Machine(jobs=jobs, device=pick_device(device))
-    options = RunOptions(parse_seeds(seeds), weights, use_labels, challenge or "", check and not quick, machine)
+    options = RunOptions(parse_seeds(seeds), weights, use_labels, challenge or "", checks, machine)
     source = annotations or labels
     assert source is not None
     result = run(videos, source, resolved, Workspace(workspace), options, ConsoleReporter())

@@ -15,10 +15,10 @@ from wtal.commands._console import (
     workspace_option,
 )
 from wtal.errors import UsageError
-from wtal.pipeline.ensembles.train_members import train_recipe
+from wtal.pipeline.ensembles.train_members import resolve_recipe, train_recipe
 from wtal.pipeline.label_check import check_runs
 from wtal.pipeline.recipe import DEFAULT_RECIPE, load_recipe
-from wtal.pipeline.train import TrainInputs, obstacles, resolve_early
+from wtal.pipeline.train import TrainInputs, obstacles
 from wtal.pipeline.workspace import Workspace
 
 
@@ -54,7 +54,7 @@ def command(
     """
     resolved = load_recipe(recipe, assignments)
     if dry_run:
-        print_json(resolve_early(resolved).plain())
+        print_json(resolve_recipe(resolved).plain())
         return
     root = Workspace(workspace)
     inputs = TrainInputs(store or root.only_store(), annotations or root.only_annotations())

@@ -15,6 +15,7 @@ Sources: J. Hanley, B. McNeil, Radiology 143 (1982); P. Good, Permutation, Param
 (2005).
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
@@ -44,7 +45,8 @@ _LEARNED_AUC = 0.8
 class ClassCheck:
     """One class: how many held-out videos show it and do not, AUC, average precision, its chance, p-value, verdict.
 
-    The figures are None where the verdict is "not known": no fold has videos of both kinds. `agreement` is the share of
+    The verdict is "not known" where no fold has videos of both kinds, and the figures are None; and where there are so
+    few that even scores in perfect order could not be told from shuffled labels. `agreement` is the share of
     sure detections that different seeds share (`wtal.eval.agreement`); None where there are no two seeds.
     """
 
@@ -62,6 +64,11 @@ class ClassCheck:
         """Return the verdict in words."""
         if self.auc is None or self.ap is None:
             return f"{self.label}: not known: too few videos with and without it to hold some out"
+        if self.verdict == "not known":
+            return (
+                f"{self.label}: not known: {self.positives} videos with it and {self.negatives} without are too few to "
+                f"tell anything from chance (AUC {self.auc.value:.2f})"
+            )
         figures = (
             f"AUC {self.auc.value:.2f} [{self.auc.low:.2f}, {self.auc.high:.2f}] against 0.50, average precision "
             f"{self.ap.value:.2f} against {self.chance:.2f}"
@@ -167,11 +174,13 @@ def _check(
         _estimate(float(_aps(parts, once)[0]), _aps(parts, drawn)),
         chance,
         p,
-        _verdict(auc, p),
+        _verdict(auc, p, classes * _least_p(parts)),
     )
 
 
-def _verdict(auc: float, p: float) -> Verdict:
+def _verdict(auc: float, p: float, least: float) -> Verdict:
+    if least > _SIGNIFICANT:
+        return "not known"
     if p > _SIGNIFICANT:
         return "not learned"
     return "learned" if auc >= _LEARNED_AUC else "weak"
@@ -181,6 +190,12 @@ def _estimate(value: float, draws: Floats) -> Estimate:
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(draws, [tail, 1 - tail])
     return Estimate(value, float(low), float(high))
+
+
+def _least_p(parts: "Sequence[Part]") -> float:
+    """Return the share of orders of the labels, within folds, that are as good as a perfect one."""
+    orders = math.prod(math.comb(len(shown), int(shown.sum())) for shown, _ in parts)
+    return 1 / orders + 1 / (1 + _SHUFFLES)
 
 
 Part = tuple[NDArray[np.bool_], Floats]

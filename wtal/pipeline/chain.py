@@ -10,7 +10,7 @@ from wtal.data.dataset import Dataset, content_digest
 from wtal.data.files import write_atomic
 from wtal.errors import UsageError
 from wtal.pipeline.detect import detect
-from wtal.pipeline.ensembles.train_members import localization_of, train_recipe
+from wtal.pipeline.ensembles.train_members import localization_of, resolve_recipe, train_recipe
 from wtal.pipeline.exchange.submit import submit
 from wtal.pipeline.extraction.extract import ExtractResult, extract
 from wtal.pipeline.extraction.machine import Machine
@@ -22,7 +22,7 @@ from wtal.pipeline.label_check import check_runs
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.recipe import EvaluateConfig, Recipe
 from wtal.pipeline.runs import Run
-from wtal.pipeline.train import TrainInputs, resolve_early
+from wtal.pipeline.train import TrainInputs
 from wtal.pipeline.workspace import Workspace
 
 
@@ -83,7 +83,7 @@ def run(
     Raises:
         UsageError: when nothing can be trained on.
     """
-    recipe = resolve_early(recipe)
+    recipe = resolve_recipe(recipe)
     dataset = read_annotations(annotations)
     recipe = fit_subsets(recipe, dataset, reporter)
     at_hand = [video.id for video in find_videos(videos)]
@@ -131,7 +131,10 @@ def fit_subsets(recipe: Recipe, dataset: Dataset, reporter: Reporter = SILENT) -
     """
     rules = recipe.evaluate
     if not any(video.labels for video in dataset.select(rules.train_subset)):
-        raise UsageError(f"no video of subset {rules.train_subset!r} has a label; name another with --train-subset")
+        raise UsageError(
+            f"no video of subset {rules.train_subset!r} shows a class; label some that do, or name another subset with "
+            "--train-subset"
+        )
     asked_for = rules.test_subset != EvaluateConfig().test_subset
     if asked_for or rules.test_subset in dataset.subsets:
         dataset.select(rules.test_subset)

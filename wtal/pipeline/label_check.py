@@ -32,11 +32,11 @@ from wtal.models.localization.ensemble import MemberActivations, comparable, mea
 from wtal.models.localization.localize import localize
 from wtal.pipeline.activations import trained_head
 from wtal.pipeline.detect import detect
-from wtal.pipeline.ensembles.train_members import localization_of
+from wtal.pipeline.ensembles.train_members import localization_of, resolve_recipe
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.recipe import Recipe
 from wtal.pipeline.runs import Run
-from wtal.pipeline.train import TrainInputs, resolve_early, train
+from wtal.pipeline.train import TrainInputs, train
 from wtal.pipeline.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -72,22 +72,23 @@ def check(
         UsageError: when the training subset does not exist.
         WtalError: when no video has both features and labels.
     """
-    recipe = resolve_early(recipe)
+    recipe = resolve_recipe(recipe)
+    joined = bool(recipe.members())
     members = [_unselected(member) for member in recipe.members() or [recipe]]
     store, dataset = FeatureStore.open(inputs.store), read_annotations(inputs.annotations)
     known = _known(store, dataset, recipe.evaluate.train_subset, inputs.only)
     files = {name: store.fingerprint(key) for name, key in zip(known.ids, known.keys, strict=True)}
-    config = localization_of(recipe).model_copy(update=_COMPARABLE)
-    identity = [[member.training_identity() for member in members], recipe.ensemble.by, config.plain()]
+    config = localization_of(recipe, "activations").model_copy(update=_COMPARABLE)
+    identity = [[member.training_identity() for member in members], joined, config.plain()]
     name = digest([identity, inputs.store.name, store.identity, content_digest(dataset), files, FOLDS], 12)
     folder = workspace.checks / name
     folder.mkdir(parents=True, exist_ok=True)
     with locked(workspace.checks / f".{name}.lock"):
         scores = _read(folder / _SCORES, known.shown.shape)
         if scores is None:
-            scores = _held_out_scores(inputs, known, members, config, Workspace(folder), device, reporter)
+            scores = _held_out_scores(inputs, known, members, config, joined, Workspace(folder), device, reporter)
             write_json(folder / _SCORES, scores.tolist())
-            shutil.rmtree(Workspace(folder).runs, ignore_errors=True)
+        shutil.rmtree(Workspace(folder).runs, ignore_errors=True)
     return check_labels(dataset.classes, known.shown, scores, known.folds)
 
 
@@ -118,6 +119,8 @@ def check_runs(
             by_head[seed.recipe.head_name].append(read_detections(file))
         checks.append(checked.with_agreement(agreement(list(by_head.values()), run.classes)))
         judged.append(run.with_label_check(checks[-1].to_json()))
+        if run.detections_file().is_file():
+            detect(judged[-1], only=inputs.only, device=device)  # again, with the verdicts
     for line in checks[0].sentences():
         reporter.say(f"label check: {line}")
     return judged
@@ -149,6 +152,7 @@ def _held_out_scores(
     known: _Known,
     members: Sequence[Recipe],
     config: LocalizeConfig,
+    joined: bool,
     workspace: Workspace,
     device: str,
     reporter: Reporter,
@@ -168,19 +172,24 @@ def _held_out_scores(
                 task.advance()
             heads = [trained_head(run) for run in runs]
             for i in held_out:
-                scores[i] = _best_scores(store[known.keys[i]], runs, heads, config, device)
+                scores[i] = _best_scores(store[known.keys[i]], runs, heads, config, joined, device)
     return scores
 
 
 def _best_scores(
-    video: VideoFeatures, runs: Sequence[Run], heads: "Sequence[Trained]", config: LocalizeConfig, device: str
+    video: VideoFeatures,
+    runs: Sequence[Run],
+    heads: "Sequence[Trained]",
+    config: LocalizeConfig,
+    joined: bool,
+    device: str,
 ) -> NDArray[np.float64]:
     """Return (C,): the score of the best detection of each class in a video, 0 where there is none."""
     from wtal.models.inference import activate
 
     answers = [activate(own.head.to(device), own.scaler, video, device) for own in heads]
     answer = answers[0]
-    if len(answers) > 1:
+    if joined:
         alike = [comparable(own, run.recipe.localize) for own, run in zip(answers, runs, strict=True)]
         answer, _ = mean_activations([MemberActivations(own, video.grid, 1 / len(alike)) for own in alike])
     best = dict.fromkeys(runs[0].classes, 0.0)

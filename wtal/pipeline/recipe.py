@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from wtal.config import Config, digest, override, read_toml
 from wtal.errors import ConfigError
@@ -16,8 +16,8 @@ from wtal.registry import suggest
 _BASES = "bases"
 _AUTHORS = "authors"
 _ENSEMBLE = "ensemble"
-_SHARED = ("extract", "train", "localize", "evaluate")
-"""Sections that an override sets for all members of an ensemble."""
+_OF_A_MEMBER = ("head", "train", "localize")
+"""Sections that the members of an ensemble may have of their own."""
 RECIPES = Path(__file__).parents[1] / "recipes"
 DEFAULT_RECIPE = "collection"
 """For a person's own videos."""
@@ -67,6 +67,16 @@ class EnsembleConfig(Config):
     """Seeds of each member."""
     by: Literal["activations", "detections"] = "activations"
     """What is put together: means of activations, or pooled detections."""
+
+    @model_validator(mode="after")
+    def _fitting(self) -> Self:
+        for number, table in enumerate(self.members):
+            others = [key for key in table if key not in _OF_A_MEMBER]
+            if others:
+                raise ConfigError(f"ensemble.members {number} takes {', '.join(_OF_A_MEMBER)}, got {others[0]}")
+        if self.seeds > 1 and not self.members:
+            raise ConfigError("ensemble.seeds is of ensemble.members, and there are none; one head takes --seeds 0,1,2")
+        return self
 
 
 class Recipe(Config):
@@ -159,11 +169,12 @@ def _for_members(values: dict[str, Any], assignments: list[str], name: str) -> d
     Raises:
         ConfigError: when an override sets a key of a head, and there are several.
     """
-    tables = values.get(_ENSEMBLE, {}).get("members", [])
+    tables = _tables(values)
     if not tables:
         return values
     heads = {_head_name(table): table for table in reversed(tables)}
-    chosen = with_assignments({}, [own for own in assignments if own.partition("=")[0].strip() == "head.name"])
+    naming = [own for own in assignments if own.partition("=")[0].strip() in ("head", "head.name")]
+    chosen = with_assignments({}, naming)
     alone = {key: value for key, value in values.items() if key != _ENSEMBLE}
     if chosen:
         table = heads.get(_head_name(chosen), {})
@@ -174,7 +185,7 @@ def _for_members(values: dict[str, Any], assignments: list[str], name: str) -> d
             f"recipe {name} trains an ensemble of {', '.join(dict.fromkeys(map(_head_name, tables)))}; set "
             f"head.name too, so that {of_heads[0].partition('=')[0]} is of one head"
         )
-    shared = [assignment for assignment in assignments if assignment.partition(".")[0] in _SHARED]
+    shared = [own for own in assignments if own.partition(".")[0] in _OF_A_MEMBER]
     members = [with_assignments(table, shared) for table in tables]
     return {**values, _ENSEMBLE: {**values[_ENSEMBLE], "members": members}}
 
@@ -226,14 +237,20 @@ def _with_base(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
     return _laid_over(_laid_on_members(below, values), values)
 
 
+def _tables(values: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the members' tables of a recipe; none where they are no tables, which parsing then refuses."""
+    section = values.get(_ENSEMBLE)
+    tables = section.get("members") if isinstance(section, dict) else None
+    return tables if isinstance(tables, list) and all(isinstance(table, dict) for table in tables) else []
+
+
 def _laid_on_members(below: dict[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     """Lay the sections of a recipe over those of the members that it takes from its base, too."""
-    if not below.get(_ENSEMBLE, {}).get("members"):
+    tables = _tables(below)
+    if not tables:
         return below
-    shared = {key: value for key, value in above.items() if key in _SHARED}
-    members = [
-        _laid_over(table, {key: shared[key] for key in shared if key in table}) for table in below[_ENSEMBLE]["members"]
-    ]
+    shared = {key: value for key, value in above.items() if key in _OF_A_MEMBER}
+    members = [_laid_over(table, {key: shared[key] for key in shared if key in table}) for table in tables]
     return {**below, _ENSEMBLE: {**below[_ENSEMBLE], "members": members}}
 
 
@@ -244,7 +261,7 @@ def _below(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
     """
     another = "head" in above and _head_name(above) != _head_name(below)
     preset = "preset" in above.get("localize", {})
-    gone = {"head": another, "localize": preset, _ENSEMBLE: "head" in above or _ENSEMBLE in above}
+    gone = {"head": another, "localize": preset, _ENSEMBLE: "head" in above or bool(_tables(above))}
     return {key: value for key, value in below.items() if not gone.get(key)}
 
 

@@ -65,6 +65,12 @@ class Run:
         return Run.write(self.folder, {**self._record, _CHECK: dict(check)})
 
     @property
+    def label_counts(self) -> Mapping[str, Any] | None:
+        """Counts of videos per class by what is known of them; None where a run has not kept them."""
+        counts: Mapping[str, Any] | None = self._record.get("labels")
+        return counts
+
+    @property
     def label_check(self) -> Mapping[str, Any] | None:
         """Figures and verdicts of held-out labels; None where none was made."""
         check: Mapping[str, Any] | None = self._record.get(_CHECK)

@@ -23,14 +23,14 @@ from wtal.pipeline.activations import trained_head
 from wtal.pipeline.comparison.ablation import Ablation, printed, printed_in, recipe_of
 from wtal.pipeline.comparison.reported import Printed, is_of
 from wtal.pipeline.detect import detect
-from wtal.pipeline.ensembles.train_members import localization_of, train_recipe
+from wtal.pipeline.ensembles.train_members import localization_of, resolve_recipe, train_recipe
 from wtal.pipeline.judging.evaluate import evaluate
 from wtal.pipeline.judging.ground_truth import check_ambiguous
 from wtal.pipeline.judging.sources import Question, source_of
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.recipe import Recipe, load_recipe
 from wtal.pipeline.runs import Run, weights_of
-from wtal.pipeline.train import TrainInputs, resolve_early
+from wtal.pipeline.train import TrainInputs
 from wtal.pipeline.workspace import Workspace
 
 _SNIPPETS = 100
@@ -134,7 +134,7 @@ def planned_rows(
             recipe = recipe_of(ablation, row, name, assignments)
             plans.append(PlannedRow(title, recipe, printed_in(ablation, row), row.stage))
     for plan in plans:
-        resolve_early(plan.recipe)
+        resolve_recipe(plan.recipe)
     return plans
 
 

@@ -70,6 +70,8 @@ def ensemble(
             f"{', '.join(without[:3])})"
         )
     identity = _identity(members, parts.marks, by, own)
+    if only is not None:
+        identity["videos"] = digest(sorted(set().union(*parts.ids)))
     folder = _folder(out, workspace, members, digest(identity))
     if _is_made(folder, identity):
         reporter.say(f"{folder} is made already")
@@ -195,6 +197,7 @@ def _describe(
         "features": joined_features(members),
         "feature_dims": {},
         "classes": first.run.classes,
+        **({} if first.run.label_counts is None else {"labels": first.run.label_counts}),
         "tuned_with_segments": own.tuned_with_segments or any(member.run.tuned_with_segments for member in members),
         "ensemble": {"by": by, "digest": digest(identity, 16), "members": named},
     }

@@ -143,9 +143,11 @@ class DetectionParts(EnsembleParts):
     def __init__(self, members: Sequence[Member], device: str, reporter: Reporter, only: Only = None) -> None:
         files = [member.run.detections_file() for member in members]
         for member, file in zip(members, files, strict=True):
-            if not file.is_file():
+            if not file.is_file() or not (only or frozenset()) <= read_detections(file).keys():
                 detect(member.run, only=only, device=device, reporter=reporter)
-        self.detections = [read_detections(file) for file in files]
+        self.detections = [
+            {key: own for key, own in read_detections(file).items() if only is None or key in only} for file in files
+        ]
         self.marks = [mark_of_file(file) for file in files]
         self.ids = common_ids(self.detections)
         shared = sorted(set.intersection(*(set(names) for names in self.ids)))

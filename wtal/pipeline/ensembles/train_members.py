@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 
+from wtal.errors import UsageError
 from wtal.models.localization.config import LocalizeConfig
 from wtal.pipeline.ensembles.ensemble import ensemble, joined_localization
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.recipe import Recipe
-from wtal.pipeline.runs import Run
-from wtal.pipeline.train import TrainInputs, train
+from wtal.pipeline.runs import By, Run
+from wtal.pipeline.train import TrainInputs, resolve_early, train
 from wtal.pipeline.workspace import Workspace
 
 
@@ -24,9 +25,11 @@ def train_recipe(
     An ensemble of S seeds per member takes the seeds S * seed .. S * seed + S - 1, so that no two ensembles share one.
 
     Raises:
-        UsageError: when a subset does not exist, or the subset that selects holds reported videos.
+        UsageError: when a subset does not exist, the subset that selects holds reported videos, or an ensemble cannot
+            be put together so.
         WtalError: when no video has both features and labels.
     """
+    recipe = resolve_recipe(recipe)
     members = recipe.members()
     if not members:
         return train(inputs, recipe, seeds, workspace, device, reporter)
@@ -41,9 +44,29 @@ def train_recipe(
     return ensembles
 
 
-def localization_of(recipe: Recipe) -> LocalizeConfig:
-    """Return the localization of a recipe's runs: its own, or the one that its members give an ensemble."""
+def resolve_recipe(recipe: Recipe) -> Recipe:
+    """Spell out every setting of a recipe's head; refuse now what an ensemble would only be refused after its training.
+
+    Raises:
+        UsageError: when there is no such head, an ensemble would have a single member, or cannot be localized so.
+        ConfigError: when a setting is refused.
+    """
+    recipe = resolve_early(recipe)
+    if len(recipe.members()) * recipe.ensemble.seeds == 1:
+        raise UsageError("an ensemble has two members or more; name another, or raise ensemble.seeds")
+    localization_of(recipe)
+    return recipe
+
+
+def localization_of(recipe: Recipe, by: By | None = None) -> LocalizeConfig:
+    """Return the localization of a recipe's runs: its own, or the one that its members give an ensemble.
+
+    `by` says how they are put together, in place of the recipe.
+
+    Raises:
+        UsageError: when an ensemble cannot be localized so.
+    """
     configs = [member.localize for member in recipe.members() for _ in range(recipe.ensemble.seeds)]
     if not configs:
         return recipe.localize
-    return joined_localization([(1.0 / len(configs), config) for config in configs], recipe.ensemble.by)
+    return joined_localization([(1.0 / len(configs), config) for config in configs], by or recipe.ensemble.by)

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from wtal.eval.label_check import LabelCheck
 from wtal.pipeline.exchange.packed_model import read_model
 from wtal.pipeline.new_videos.model import Model
 
@@ -85,7 +86,9 @@ def _weights(head: dict[str, Any]) -> str:
 
 def _check(check: dict[str, Any] | None) -> list[str]:
     """Return a line for each class: whether held-out videos showed that it was learned."""
-    classes = (check or {}).get("classes")
-    if not isinstance(classes, dict):
+    if check is None:
         return ["the labels were not checked"]
-    return [f"{label}: {entry.get('verdict', 'not known')}" for label, entry in classes.items()]
+    try:
+        return LabelCheck.from_json(check).sentences()
+    except (KeyError, TypeError, AttributeError):
+        return ["the check of the labels cannot be read"]

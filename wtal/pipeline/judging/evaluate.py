@@ -51,13 +51,17 @@ class Judgement:
         """Streams of features whose weights were random."""
         return tuple(dict.fromkeys(stream for source in self.sources for stream in source.random))
 
+    @property
+    def not_learned(self) -> tuple[str, ...]:
+        """Classes that held-out labels call not learned."""
+        return tuple(dict.fromkeys(label for source in self.sources for label in not_learned(source.stamps)))
+
     def to_json(self) -> dict[str, Any]:
         """Return the figures as JSON types, in fractions, with the stamps that apply."""
-        doubtful = dict.fromkeys(label for source in self.sources for label in not_learned(source.stamps))
         stamps = {
             "tuned_with_segments": self.tuned,
             "random_weights": list(self.random),
-            "not_learned": list(doubtful),
+            "not_learned": list(self.not_learned),
         }
         return self.value | {key: stamp for key, stamp in stamps.items() if stamp}
 

@@ -131,7 +131,7 @@ def _source(name: str, stream: str, sha256: str, sources: Sources) -> str:
             f"{Path(path).name} into {weights_folder()}, or name it with --weights {stream}=PATH"
         )
     for candidate, weights in known.items():
-        here = weights.stream == stream and (weights_folder() / weights.filename).is_file()
+        here = weights.stream == stream and weights.location(weights_folder()).is_file()
         if here and load_weights(candidate, known, stream, variant=weights.variant)[1]["sha256"] == sha256:
             return candidate
     return ""
