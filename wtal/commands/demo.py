@@ -24,8 +24,8 @@ from wtal.commands.train import parse_seeds
 def command(out: Path, seeds: str, device: str, as_json: bool) -> None:
     """Render a small collection of videos, find its actions, and judge what was found. No download.
 
-    Renders mp4s whose actions are told apart by motion, extracts `motion-pyramid` features, trains a head from video-level
-    labels, detects, evaluates, and writes a HACS file. A second call uses what is there.
+    Renders mp4s whose actions are told apart by motion, extracts their features without weights, trains a head from
+    video-level labels, detects, evaluates, and writes a HACS file. A second call uses what is there.
     """
     from wtal.pipeline.demo import demo
 
