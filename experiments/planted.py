@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from experiments._run import arguments, keep
 from wtal.data.annotations import read_annotations
-from wtal.data.dataset import Dataset, match_ids
+from wtal.data.dataset import Dataset
+from wtal.data.names import match_ids
 from wtal.data.store import FeatureStore
 from wtal.errors import UsageError
 from wtal.eval import evaluate_detections

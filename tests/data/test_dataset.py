@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from wtal.data.annotations import coverage
 from wtal.data.assemble import DatasetBuilder
-from wtal.data.dataset import bare_id, match_ids
 from wtal.data.files import read_json, write_atomic, write_json
+from wtal.data.names import bare_id, match_ids
 from wtal.errors import FormatError, UsageError
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from tests.support.reference import REPOSITORY
 from wtal.data.annotations import read_annotations, write_annotations
-from wtal.data.dataset import match_ids
 from wtal.data.detections import read_detections, write_detections
+from wtal.data.names import match_ids
 from wtal.data.segments import Detection
 from wtal.data.video_ids import is_video_name, readable, short_ids
 from wtal.errors import UsageError

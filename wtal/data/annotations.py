@@ -1,14 +1,19 @@
 """Annotation files of any known format in, ActivityNet JSON out, and what a store lacks of them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from wtal.data.dataset import Dataset, VideoRecord, match_ids
+from wtal.data.dataset import Dataset, VideoRecord
 from wtal.data.files import read_head, write_json
 from wtal.data.formats import DATASETS
+from wtal.data.names import nearest
 from wtal.data.tally import Tally
 from wtal.errors import FormatError
+
+_NAMED = 3
+_COMPARED = 2000
 
 
 def read_annotations(path: Path, format: str | None = None) -> Dataset:  # noqa: A002 (the word users know it by)
@@ -55,16 +60,24 @@ def write_annotations(dataset: Dataset, path: Path) -> Path:
 def coverage(dataset: Dataset, present_ids: Iterable[str]) -> tuple[str, ...]:
     """Sentences on annotated videos that are not among `present_ids` (of a store, a folder), and the other way round.
 
-    Ids are compared with and without `v_`; nothing is said where all fit.
+    Names are compared as `match_ids` does; nothing is said where all fit. Of the first that do not, the nearest names
+    among the others are told.
     """
     present = list(present_ids)
-    matches, tally = match_ids(dataset.videos, present), Tally()
+    matches, tally = dataset.match(present), Tally()
     for video_id in dataset.videos:
         if video_id not in matches:
             tally.add("annotated videos that are not there", video_id)
     for video_id in sorted(set(present).difference(matches.values())):
         tally.add("videos that the annotations do not name", video_id)
-    return tally.sentences()
+    return (*tally.sentences(), *_nearest(dataset, matches, present))
+
+
+def _nearest(dataset: Dataset, matches: Mapping[str, str], present: Iterable[str]) -> Iterator[str]:
+    others = list(set(present).difference(matches.values()))[:_COMPARED]
+    for video_id in islice((name for name in dataset.videos if name not in matches), _NAMED):
+        if near := nearest(video_id, others):
+            yield f"{video_id!r} is not there; the nearest name is {near!r}"
 
 
 def _entry(video: VideoRecord) -> dict[str, Any]:

@@ -1,15 +1,14 @@
 """Videos, their labels and (for the judge only) their annotations, whatever file they came from."""
 
 from collections import Counter
-from collections.abc import Container, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from wtal.config import digest
+from wtal.data.names import match_ids
 from wtal.data.segments import Annotation, Segment
 from wtal.errors import UsageError
 from wtal.registry import suggest
-
-_YOUTUBE_ID = 11  # characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +78,14 @@ class Dataset:
             chosen.update({video.id: video for video in self._select(part.strip())})
         return [chosen[key] for key in sorted(chosen)]
 
+    def match(self, present: Iterable[str], names: Iterable[str] | None = None) -> dict[str, str]:
+        """Ids of the dataset, or of those the ones in `names` -> the ids `present` that mean them.
+
+        All videos of the dataset take part, so that none is matched with what belongs to one that was not asked for.
+        """
+        matches = match_ids(self.videos, present)
+        return matches if names is None else {name: matches[name] for name in names if name in matches}
+
     def label_counts(self, subset: str) -> dict[str, LabelCount]:
         """Count the videos of a subset per class by what is known of them: class -> counts, in class order.
 
@@ -116,24 +123,3 @@ def _fold(text: str, expression: str) -> tuple[int, int]:
     if not (index.isdigit() and count.isdigit() and int(index) < int(count)):
         raise UsageError(f"a fold is subset@k/n with k < n, or subset@!k/n, got {expression!r}")
     return int(index), int(count)
-
-
-def bare_id(name: str) -> str:
-    """A video id without the `v_` that ActivityNet and HACS put before it in file names.
-
-    A YouTube id has 11 characters and may itself begin with `v_` (`v_UmAH95xls` does): one of that length stays whole.
-    """
-    return name if len(name) == _YOUTUBE_ID else name.removeprefix("v_")
-
-
-def match_ids(wanted: Iterable[str], present: Iterable[str]) -> dict[str, str]:
-    """Ids of a dataset -> ids of a store, where a store has them: equal, or equal but for a `v_` before either."""
-    stored = set(present)
-    matches = {name: match_id(name, stored) for name in wanted}
-    return {name: match for name, match in matches.items() if match is not None}
-
-
-def match_id(name: str, present: Container[str]) -> str | None:
-    """The id among `present` that is equal to `name`, or equal but for a `v_` before either; None where none is."""
-    forms = (name, f"v_{name}", name.removeprefix("v_"))
-    return next((form for form in forms if form in present), None)

@@ -13,9 +13,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from wtal.data.dataset import match_ids
 from wtal.data.files import write_atomic, write_json
 from wtal.data.json_stream import JsonStream
+from wtal.data.names import match_ids
 from wtal.data.segments import Detection
 from wtal.data.table import is_table, parse_number, read_table
 from wtal.errors import FormatError

@@ -6,9 +6,9 @@ from fractions import Fraction
 from typing import Any
 
 from wtal.config import digest
-from wtal.data.dataset import match_id
 from wtal.data.grid import SnippetGrid
 from wtal.data.layout_note import Note
+from wtal.data.names import match_id
 from wtal.errors import FormatError, UsageError
 
 

@@ -6,28 +6,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePath
 from typing import TypeVar
 
-VIDEO_SUFFIXES = frozenset(
-    {
-        ".3gp",
-        ".asf",
-        ".avi",
-        ".flv",
-        ".m2ts",
-        ".m4v",
-        ".mkv",
-        ".mov",
-        ".mp4",
-        ".mpeg",
-        ".mpg",
-        ".mts",
-        ".ogv",
-        ".ts",
-        ".vob",
-        ".webm",
-        ".wmv",
-        ".y4m",
-    }
-)
+_SUFFIXES = """
+    3g2 3gp asf avi divx f4v flv gif insv lrv m2t m2ts m2v m4v mkv mod mov mp4 mpe mpeg mpg mts mxf ogm ogv qt ts vob
+    webm wmv y4m
+"""
+VIDEO_SUFFIXES = frozenset(f".{name}" for name in _SUFFIXES.split())
 """Endings, in lower case, by which a file name is taken for a video's."""
 
 _SOUND_SUFFIXES = frozenset({".aac", ".ac3", ".flac", ".m4a", ".mka", ".mp3", ".oga", ".ogg", ".opus", ".wav"})

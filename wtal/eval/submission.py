@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, BinaryIO
 
-from wtal.data.dataset import bare_id, match_ids
+from wtal.data.names import bare_id, match_ids
 from wtal.data.segments import Detection
 from wtal.errors import UsageError
 from wtal.eval.challenges import load_challenge

@@ -8,9 +8,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from wtal.data.dataset import Dataset, bare_id, match_id
+from wtal.data.dataset import Dataset
 from wtal.data.detections import is_number
 from wtal.data.json_stream import JsonStream
+from wtal.data.names import bare_id, match_id
 from wtal.data.tally import Tally
 from wtal.errors import FormatError, UsageError
 from wtal.eval.challenges import Challenge, load_challenge

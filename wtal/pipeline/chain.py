@@ -8,6 +8,7 @@ from typing import Any
 from wtal.data.annotations import coverage, read_annotations, write_annotations
 from wtal.data.dataset import Dataset, content_digest
 from wtal.data.files import write_atomic
+from wtal.data.names import nearest
 from wtal.errors import UsageError
 from wtal.pipeline.detect import detect
 from wtal.pipeline.ensembles.train_members import localization_of, resolve_recipe, train_recipe
@@ -87,6 +88,10 @@ def run(
     dataset = read_annotations(annotations)
     recipe = fit_subsets(recipe, dataset, reporter)
     at_hand = [video.id for video in find_videos(videos)]
+    _require_files(dataset, recipe.evaluate.train_subset, at_hand)
+    lacking = coverage(dataset, at_hand)
+    for note in lacking:
+        reporter.say(note)
     for line in advise(dataset, recipe.evaluate.train_subset, at_hand):
         reporter.say(f"labels: {line}")
     own = _copy(annotations, dataset, workspace)
@@ -94,12 +99,15 @@ def run(
     # The store may hold other collections too, and another file under the id of one that failed here.
     only = frozenset(video.id for video in extracted.videos) - extracted.failures.keys()
     for note in (*dataset.notes, *coverage(dataset, only)):
-        reporter.say(note)
+        if note not in lacking:
+            reporter.say(note)
+    # A video that failed must not train on the features of one with a similar name.
+    own_files = frozenset(dataset.match(at_hand).values()) & only
     device, rules = options.machine.device, recipe.evaluate
-    inputs = TrainInputs(extracted.store, own, only)
-    runs = train_recipe(inputs, recipe, options.seeds, workspace, device, reporter)
+    inputs = TrainInputs(extracted.store, own, own_files)
+    runs = train_recipe(inputs, recipe, options.seeds, workspace, device, reporter, only)
     if options.check:
-        runs = check_runs(inputs, recipe, runs, workspace, device, reporter)
+        runs = check_runs(inputs, recipe, runs, workspace, device, reporter, only)
     detections = [detect(seed, localization_of(recipe), options.use_labels, only, device, reporter) for seed in runs]
     judgement = None
     if has_truth(dataset, rules.test_subset):
@@ -121,6 +129,22 @@ def run(
     for line in submission.warnings:
         reporter.say(line)
     return replace(result, submission=submission.path)
+
+
+def _require_files(dataset: Dataset, subset: str, at_hand: Sequence[str]) -> None:
+    """Refuse, before hours of extraction, files of which none is named among the labelled videos.
+
+    Raises:
+        UsageError: naming a video and the file whose name is nearest.
+    """
+    labelled = [video.id for video in dataset.select(subset) if video.labels]
+    if labelled and not dataset.match(at_hand, labelled):
+        near = nearest(labelled[0], at_hand)
+        hint = f", which is nearest to {near!r} among them" if near else f", and a file is {at_hand[0]!r}"
+        raise UsageError(
+            f"none of the {len(labelled)} labelled videos of subset {subset!r} is among the {len(at_hand)} files: the "
+            f"first is {labelled[0]!r}{hint}; name files and videos alike"
+        )
 
 
 def fit_subsets(recipe: Recipe, dataset: Dataset, reporter: Reporter = SILENT) -> Recipe:

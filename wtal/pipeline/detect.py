@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from wtal.data.dataset import match_ids
 from wtal.data.detections import write_detections
+from wtal.data.names import match_ids
 from wtal.data.segments import Detection
 from wtal.data.store import FeatureStore
 from wtal.errors import UsageError

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable
 
-from wtal.data.dataset import Dataset, VideoRecord, match_ids
+from wtal.data.dataset import Dataset, VideoRecord
 
 _SHOWN = 3
 
@@ -19,7 +19,7 @@ def advise(dataset: Dataset, subset: str, present: Iterable[str] | None = None) 
     """
     videos = dataset.select(subset)
     if present is not None:
-        at_hand = match_ids((video.id for video in videos), present)
+        at_hand = dataset.match(present, [video.id for video in videos])
         lines = _missing(videos, at_hand)
         videos = [video for video in videos if video.id in at_hand]
     else:

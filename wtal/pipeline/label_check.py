@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from wtal.config import digest
 from wtal.data.annotations import read_annotations
-from wtal.data.dataset import Dataset, VideoRecord, content_digest, match_ids
+from wtal.data.dataset import Dataset, VideoRecord, content_digest
 from wtal.data.detections import read_detections
 from wtal.data.files import write_json
 from wtal.data.locks import locked
@@ -99,10 +99,12 @@ def check_runs(
     workspace: Workspace,
     device: str = "cpu",
     reporter: Reporter = SILENT,
+    searched: frozenset[str] | None = None,
 ) -> list[Run]:
     """Check the recipe of finished `runs`, report a line per class, and write the check into each `run.json`.
 
-    A run's seeds (an ensemble's members, else all `runs`) detect in its videos; how much those of one head agree joins
+    A run's seeds (an ensemble's members, else all `runs`) detect in the videos that are `searched`, None being all that
+    may train; how much those of one head agree joins
     the check.
 
     Raises:
@@ -110,17 +112,18 @@ def check_runs(
         WtalError: when no video has both features and labels.
     """
     checked = check(inputs, recipe, workspace, device, reporter)
+    only = inputs.only if searched is None else searched
     judged, checks = [], []
     for run in runs:
         seeds = run.members() or runs
         by_head = defaultdict(list)
         for seed in seeds:
-            file = detect(seed, only=inputs.only, device=device, reporter=reporter)
+            file = detect(seed, only=only, device=device, reporter=reporter)
             by_head[seed.recipe.head_name].append(read_detections(file))
         checks.append(checked.with_agreement(agreement(list(by_head.values()), run.classes)))
         judged.append(run.with_label_check(checks[-1].to_json()))
         if run.detections_file().is_file():
-            detect(judged[-1], only=inputs.only, device=device)  # again, with the verdicts
+            detect(judged[-1], only=only, device=device)  # again, with the verdicts
     for line in checks[0].sentences():
         reporter.say(f"label check: {line}")
     return judged
@@ -133,7 +136,7 @@ def _unselected(recipe: Recipe) -> Recipe:
 
 def _known(store: FeatureStore, dataset: Dataset, subset: str, only: frozenset[str] | None) -> _Known:
     records = {video.id: video for video in dataset.select(subset)}
-    present = match_ids(records, [key for key in store.ids if only is None or key in only])
+    present = dataset.match([key for key in store.ids if only is None or key in only], records)
     keys = {name: key for name, key in sorted(present.items()) if store.grid(key).num_snippets > 0}
     folds = stratified_folds({name: records[name].labels for name in keys}, FOLDS)
     shown = np.array([_row(records[name], dataset.classes) for name in keys]).reshape(len(keys), len(dataset.classes))

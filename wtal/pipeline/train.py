@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from wtal.config import digest
 from wtal.data.annotations import read_annotations
-from wtal.data.dataset import Dataset, VideoRecord, content_digest, match_ids
+from wtal.data.dataset import Dataset, VideoRecord, content_digest
 from wtal.data.store import FeatureStore
 from wtal.errors import ConfigError, UsageError, WtalError
 from wtal.eval import evaluate_detections
@@ -119,7 +119,7 @@ def _data_digest(store: FeatureStore, dataset: Dataset, keys: Sequence[str], use
 
     A video that is added, replaced or labelled anew makes another run; nothing is silently reused.
     """
-    files = {name: store.fingerprint(key) for name, key in match_ids(sorted(used), keys).items()}
+    files = {name: store.fingerprint(key) for name, key in dataset.match(keys, sorted(used)).items()}
     return digest([content_digest(dataset), files], 12)
 
 
@@ -135,7 +135,7 @@ def training_videos(
 
     subset = recipe.evaluate.train_subset
     records = {video.id: video for video in dataset.select(subset)}
-    present = match_ids(records, keys)
+    present = dataset.match(keys, records)
     usable = {name: key for name, key in sorted(present.items()) if store.grid(key).num_snippets > 0}
     labelled = [
         LabelledVideo(name, _loader(store, key), _shown(records[name], dataset.classes, True))
@@ -241,7 +241,7 @@ def _selector(
     """mAP@0.5 on the videos that select; the head sees their features only."""
     from wtal.models.inference import activate
 
-    present = match_ids([video.id for video in chosen], store.ids)
+    present = dataset.match(store.ids, [video.id for video in chosen])
     if not present:
         raise WtalError(f"no video of select_subset {recipe.evaluate.select_subset!r} has features")
 

@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 from wtal.config import digest, override
 from wtal.data.annotations import read_annotations
-from wtal.data.dataset import match_ids
 from wtal.data.files import write_atomic
+from wtal.data.names import match_ids
 from wtal.data.segments import Annotation
 from wtal.data.store import FeatureStore
 from wtal.errors import UsageError, WtalError
@@ -182,7 +182,7 @@ def _scorer(
             f"nothing; name others, as --subset '{rules.train_subset}@0/4'"
         )
     store = run.store()
-    present = match_ids([video.id for video in chosen], store.ids)
+    present = dataset.match(store.ids, [video.id for video in chosen])
     truth = {video.id: video.annotations for video in chosen if video.id in present}
     if not present:
         raise WtalError(f"no video of {subset!r} has features in {store.path}")

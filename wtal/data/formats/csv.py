@@ -13,6 +13,7 @@ from pathlib import Path, PurePath
 
 from wtal.data.assemble import DatasetBuilder
 from wtal.data.dataset import Dataset
+from wtal.data.names import NamedId, plain_path
 from wtal.data.table import is_table, parse_number, read_table
 from wtal.data.video_ids import is_video_name, short_ids
 from wtal.errors import FormatError
@@ -75,7 +76,7 @@ def _named(label: str, where: str) -> str:
 
 
 def _ids(cells: Iterable[str]) -> dict[str, str]:
-    """Cell -> id: of a file by the rule of all files, of anything else the cell itself."""
-    paths = {cell: PurePath(cell) for cell in cells}
+    """Cell -> id: of a file by the rule of all files, of anything else the cell itself; it remembers the cell."""
+    paths = {cell: PurePath(plain_path(cell) if "\\" in cell else cell) for cell in cells}
     ids = short_ids({path: PurePath(path.anchor) for path in paths.values() if is_video_name(path)})
-    return {cell: ids.get(path, cell) for cell, path in paths.items()}
+    return {cell: NamedId(ids.get(path, cell), cell) for cell, path in paths.items()}

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from wtal.data.dataset import bare_id
 from wtal.data.files import write_atomic
 from wtal.data.layout import Exported, Item, file_name, find, npy_rows, per_video
+from wtal.data.names import bare_id
 from wtal.errors import FormatError, UsageError
 
 FPS, STRIDE = "2", "1"

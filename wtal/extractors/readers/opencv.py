@@ -82,7 +82,8 @@ def _require_progressive(info: VideoInfo) -> None:
     with av.open(str(info.path), options=OPTIONS) as container:
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
-        if any(frame.interlaced_frame for frame in container.decode(container.streams[info.stream])):
+        frames = container.decode(container.streams[info.stream])
+        if any(isinstance(frame, av.VideoFrame) and frame.interlaced_frame for frame in frames):
             raise VideoError("opencv is not right on interlaced video: use --reader pyav")
 
 

@@ -118,7 +118,7 @@ class _FrameTimes:
 
     def __init__(self, info: VideoInfo) -> None:
         self._info = info
-        self._far = max(1, 16 * info.frame_duration)
+        self._far = max(Fraction(1), 16 * info.frame_duration)
         self._last: dict[str, int] = {}
         self._faults = {"pts": 0, "dts": 0}
         self._frames = 0
@@ -144,5 +144,5 @@ class _FrameTimes:
         if stamp is None:
             return
         last = self._last.get(kind, stamp - 1)
-        self._faults[kind] += stamp <= last and (last - stamp) * unit < self._far
+        self._faults[kind] += int(stamp <= last and (last - stamp) * unit < self._far)
         self._last[kind] = stamp

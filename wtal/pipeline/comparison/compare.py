@@ -11,7 +11,6 @@ from typing import Any
 from wtal.config import digest
 from wtal.data.ambiguous import read_ambiguous
 from wtal.data.annotations import read_annotations
-from wtal.data.dataset import match_ids
 from wtal.data.files import file_sha256
 from wtal.data.store import FeatureStore
 from wtal.errors import UsageError, WtalError
@@ -209,7 +208,7 @@ def _row(
     runs = train_recipe(inputs, plan.recipe, seeds, workspace, device, reporter)
     store, dataset = FeatureStore.open(inputs.store), read_annotations(inputs.annotations)
     subset, tious = plan.recipe.evaluate.test_subset, plan.recipe.evaluate.tiou
-    present = match_ids([video.id for video in dataset.select(subset)], store.ids)
+    present = dataset.match(store.ids, [video.id for video in dataset.select(subset)])
     keys = frozenset(present.values())
     localize = localization_of(plan.recipe)
     files = [detect(run, localize, False, keys, device, reporter, plan.stage) for run in runs]

@@ -8,8 +8,9 @@ from typing import Any
 
 from wtal.config import digest
 from wtal.data.annotations import read_annotations
-from wtal.data.dataset import content_digest, match_ids
+from wtal.data.dataset import content_digest
 from wtal.data.files import file_sha256
+from wtal.data.names import match_ids
 from wtal.data.store import FeatureStore
 from wtal.data.store.writer import file_fingerprint
 from wtal.errors import UsageError, WtalError

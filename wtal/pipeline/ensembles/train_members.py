@@ -19,8 +19,11 @@ def train_recipe(
     workspace: Workspace,
     device: str = "cpu",
     reporter: Reporter = SILENT,
+    searched: frozenset[str] | None = None,
 ) -> list[Run]:
     """Train a recipe and return a run per seed; what is half done is gone on with, what is done is left alone.
+
+    An ensemble has the videos of the store that are `searched`; None is all that may train.
 
     An ensemble of S seeds per member takes the seeds S * seed .. S * seed + S - 1, so that no two ensembles share one.
 
@@ -36,11 +39,11 @@ def train_recipe(
     count = recipe.ensemble.seeds
     numbers = [count * seed + i for seed in seeds for i in range(count)]
     trained = [train(inputs, member, numbers, workspace, device, reporter) for member in members]
-    ensembles = []
+    ensembles, only = [], inputs.only if searched is None else searched
     for i in range(len(seeds)):
         folders = [run.folder for runs in trained for run in runs[i * count : (i + 1) * count]]
         by = recipe.ensemble.by
-        ensembles.append(ensemble(folders, workspace, by, device=device, reporter=reporter, only=inputs.only).run)
+        ensembles.append(ensemble(folders, workspace, by, device=device, reporter=reporter, only=only).run)
     return ensembles
 
 

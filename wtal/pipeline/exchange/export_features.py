@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 
 from wtal.data.annotations import read_annotations
-from wtal.data.dataset import match_ids
 from wtal.data.layout import Exported, Streams, file_name
 from wtal.data.layout_note import Note
 from wtal.data.layouts import LAYOUTS, NamesVideos
@@ -91,8 +90,8 @@ def _names(store: FeatureStore, name_of: Callable[[str], str]) -> dict[str, str]
 def _subsets(annotations: Path | None, store: FeatureStore) -> Mapping[str, str]:
     if annotations is None:
         return {}
-    videos = read_annotations(annotations).videos
-    return {key: file_name(videos[name].subset) for name, key in match_ids(videos, store.ids).items()}
+    dataset = read_annotations(annotations)
+    return {key: file_name(dataset.videos[name].subset) for name, key in dataset.match(store.ids).items()}
 
 
 def _say_other_rate(store: FeatureStore, own: tuple[str, str], layout: str, reporter: Reporter) -> None:

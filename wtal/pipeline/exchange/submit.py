@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from wtal.data.annotations import read_annotations
-from wtal.data.dataset import Dataset, match_ids
+from wtal.data.dataset import Dataset
 from wtal.data.detections import align_ids, read_results
 from wtal.data.files import atomic_file
 from wtal.data.segments import Detection
@@ -121,9 +121,10 @@ def _from_run(run: Run, annotations: Path | None, subset: str | None, detections
     results, rest = read_results(file)
     records = {video.id: video for video in dataset.select(subset)}
     durations: dict[str, float | None] = {
-        name: records[name].duration or store.grid(key).duration for name, key in match_ids(records, store.ids).items()
+        name: records[name].duration or store.grid(key).duration
+        for name, key in dataset.match(store.ids, records).items()
     }
-    chosen = {name: results[key] for name, key in match_ids(records, results).items()}
+    chosen = {name: results[key] for name, key in dataset.match(results, records).items()}
     absolute = run.folder.resolve()
     name = absolute.name if run.ensemble else f"{absolute.parent.name}-{absolute.name}"
     return _Entries(name, chosen, dataset, subset, durations, _external(rest))

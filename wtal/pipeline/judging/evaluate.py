@@ -11,8 +11,8 @@ from statistics import fmean
 from typing import Any
 
 from wtal.data.classifications import holds_classifications, read_classifications
-from wtal.data.dataset import match_ids
 from wtal.data.detections import read_detections
+from wtal.data.names import match_ids
 from wtal.data.segments import Detection
 from wtal.data.store import FeatureStore
 from wtal.errors import UsageError

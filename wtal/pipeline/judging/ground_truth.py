@@ -6,8 +6,9 @@ from pathlib import Path
 
 from wtal.data.ambiguous import read_ambiguous
 from wtal.data.annotations import read_annotations
-from wtal.data.dataset import Dataset, VideoRecord, match_ids
+from wtal.data.dataset import Dataset, VideoRecord
 from wtal.data.detections import align_ids, read_detections
+from wtal.data.names import match_ids
 from wtal.data.segments import Annotation, Detection, Segment
 from wtal.errors import UsageError
 from wtal.eval.protocols import DEFAULT_PROTOCOL, PROTOCOLS, find_protocol

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wtal.data.dataset import VideoRecord, match_ids
+from wtal.data.dataset import VideoRecord
+from wtal.data.names import match_ids
 from wtal.data.segments import Detection
 from wtal.data.store import FeatureStore, VideoFeatures
 from wtal.errors import UsageError

@@ -1,0 +1,57 @@
+"""A whole run matches the names of a table with files before it extracts, and never trains on a neighbour's file."""
+
+import pytest
+
+from tests.support.videos import constant, write_video
+from wtal.data.files import read_json
+from wtal.errors import UsageError
+from wtal.pipeline.chain import run
+from wtal.pipeline.recipe import Recipe
+from wtal.pipeline.workspace import Workspace
+
+SETTINGS = {
+    "extract": {"backbone": "motion", "streams": ["rgb"], "flow": "dis"},
+    "head": {"name": "basnet"},
+    "train": {"steps": 1, "batch_size": 2},
+}
+
+
+def lines_of(folder, table, workspace):
+    lines = []
+
+    class Lines:
+        def say(self, line):
+            lines.append(line)
+
+        def task(self, *arguments):
+            from wtal.pipeline.progress import SILENT
+
+            return SILENT.task(*arguments)
+
+    result = run([folder], table, Recipe.parse(SETTINGS), Workspace(workspace), reporter=Lines())
+    return result, lines
+
+
+def test_no_name_matches_is_told_before_extraction(tmp_path):
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos" / "Jump-01.mp4").touch()
+    table = tmp_path / "labels.csv"
+    table.write_text("video,label\njump_01.mp4,jump\nrun_01.mp4,run\n")
+    with pytest.raises(UsageError, match=r"none of the 2 labelled videos .* 'jump_01', which is nearest to 'Jump-01'"):
+        run([tmp_path / "videos"], table, Recipe.parse(SETTINGS), Workspace(tmp_path / "workspace"))
+    assert not (tmp_path / "workspace" / "features").exists()
+
+
+def test_a_broken_file_does_not_train_on_the_features_of_a_similar_name(tmp_path):
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    for name in ("clip", "b", "c"):
+        write_video(folder / f"{name}.mp4", constant(25, 40))
+    (folder / "v_clip.mp4").write_bytes(b"broken" * 100)
+    table = tmp_path / "labels.csv"
+    table.write_text("video,label\nv_clip.mp4,jump\nb.mp4,run\nc.mp4,jump\n")
+    result, lines = lines_of(folder, table, tmp_path / "workspace")
+    assert result.extracted.failures.keys() == {"v_clip"}
+    assert "2 of 3 training videos train: 1 have no features" in " ".join(lines)
+    detections = read_json(result.detections[0])["results"]
+    assert set(detections) == {"clip", "b", "c"}
