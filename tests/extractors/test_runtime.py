@@ -14,10 +14,11 @@ from wtal.extractors.runtime import run_by
 
 NETWORKS = [name for name in first_names() if not name.startswith(("motion", "torchvision"))] + ["torchvision:r3d_18"]
 """Those that can be small; the other networks of torchvision are its own in every layer."""
+QUICK = "i3d"
 BATCHES = (2, 3, 1)
 
 
-@pytest.fixture(params=[NETWORKS[0], *(pytest.param(name, marks=pytest.mark.slow) for name in NETWORKS[1:])])
+@pytest.fixture(params=[QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in NETWORKS if name != QUICK)])
 def net(request, tmp_path, monkeypatch):
     shrink(monkeypatch)
     return create_backbone(made(request.param, tmp_path), "rgb", "random:0")

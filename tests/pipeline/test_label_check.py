@@ -126,15 +126,13 @@ def test_times_have_no_part_in_it(planted, tmp_path):
 
 def test_an_ensemble_is_checked_and_says_so_everywhere(planted):
     workspace, inputs = planted
-    runs = train_recipe(inputs, Recipe.parse(ENSEMBLE), (0, 1), workspace)
-    assert [[member.seed for member in run.members()] for run in runs] == [[0, 1, 0, 1], [2, 3, 2, 3]]
-    assert runs[0].folder != runs[1].folder
-    assert workspace.newest_run() == runs[1].folder
+    runs = train_recipe(inputs, Recipe.parse(ENSEMBLE), (1,), workspace)
+    assert [[member.seed for member in run.members()] for run in runs] == [[2, 3, 2, 3]]
+    assert workspace.newest_run() == runs[0].folder
     judged = label_check.check_runs(inputs, Recipe.parse(ENSEMBLE), runs, workspace)
     figures = open_run(runs[0].folder).label_check
     assert set(figures["classes"]) == set(CLASSES)
     assert all(0.5 < each["agreement"] <= 1 for each in figures["classes"].values())
-    call("detect", judged[0].folder)
     assert read_made(judged[0].detections())["label_check"] == dict.fromkeys(CLASSES, "learned")
     shown = call("show", judged[0].folder).stdout
     assert "dive: learned (AUC" in shown

@@ -48,7 +48,11 @@ def change(tmp_path_factory):
     return two_pictures(tmp_path_factory.mktemp("videos") / "change.mp4")
 
 
-@pytest.mark.parametrize("name", [*NETWORKS, pytest.param(LONGEST, marks=pytest.mark.slow)])
+QUICK = "i3d"
+SLOW = [name for name in (*NETWORKS, LONGEST) if name != QUICK]
+
+
+@pytest.mark.parametrize("name", [QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
 def test_what_changes_at_a_second_changes_at_its_snippet(name, change, tmp_path, monkeypatch):
     """A window that ends before the change gives the first picture's feature bit by bit, the next one another.
 

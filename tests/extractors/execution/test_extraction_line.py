@@ -201,7 +201,7 @@ def test_what_fails_in_one_extractor_leaves_the_others_alone(tmp_path):
         first, second = line.run(video)
     assert np.isfinite(first.streams["rgb"]).all()
     assert isinstance(second, VideoError)
-    assert str(second).startswith("motion rgb has features that are not finite")
+    assert str(second).startswith("motion-pyramid rgb has features that are not finite")
 
 
 def test_a_line_that_is_closed_calls_off_what_is_in_flight(tmp_path):
@@ -238,7 +238,7 @@ def test_each_stage_has_its_own_number_of_torch_threads_whoever_began_last(tmp_p
         with ExtractionLine(extractors) as line:
             for numbers in line.groups(range(2)):
                 line.run(video, numbers)
-        assert seen == {"motion": 1, "i3d": 3}
+        assert seen == {"motion-pyramid": 1, "i3d": 3}
 
 
 def test_an_engine_that_fails_costs_the_video_and_no_more(tmp_path):

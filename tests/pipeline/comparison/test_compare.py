@@ -239,11 +239,11 @@ def test_a_store_is_chosen_by_its_backbone(place, tmp_path):
     with pytest.raises(UsageError, match="0 stores"):
         store_of(workspace, recipe)
     grid = SnippetGrid(Fraction(25), 24, Fraction(12), 12)
-    for backbone in ("motion", "i3d"):
+    for backbone in ("motion-pyramid", "i3d"):
         writer = StoreWriter.open(workspace.features / f"{backbone}-x", {"backbone": backbone})
         writer.write("a", grid, {"rgb": np.zeros((2, 3), np.float32)}, {"reader": "none"})
         writer.publish()
-    assert store_of(workspace, recipe).name == "motion-x"
+    assert store_of(workspace, recipe).name == "motion-pyramid-x"
 
 
 @pytest.mark.parametrize("name", ablation_names())

@@ -16,6 +16,7 @@ from wtal.data.files import write_json
 from wtal.data.grid import SnippetGrid
 from wtal.data.store.writer import StoreWriter
 from wtal.errors import FormatError, UsageError
+from wtal.eval.label_check import check_labels
 from wtal.pipeline.exchange.packed_model import pack_model, read_model
 from wtal.pipeline.new_videos.model import Model, ModelRecord, model_of
 from wtal.pipeline.recipe import Recipe
@@ -89,11 +90,13 @@ def test_the_command_packs_and_shows(run, packed, tmp_path):
 
 
 def test_what_a_check_of_labels_said_goes_along(run, tmp_path):
-    check = {"videos": 6, "folds": 3, "auc": 0.9, "classes": {"dive": {"verdict": "learned"}}}
+    rng, folds = np.random.default_rng(0), np.arange(48) % 3
+    shown = (rng.random((48, 1)) < 0.4).astype(np.float64)
+    check = check_labels(["dive"], shown, shown, folds).to_json()
     content = {**run.to_json(), "label_check": check}
     checked = pack_model(model_of(Run(run.folder, content)), tmp_path / "checked.wtal")
     assert read_model(checked).record.label_check == check
-    assert "dive: learned" in call("show", checked).stdout
+    assert "dive: learned (AUC 1.00" in call("show", checked).stdout
 
 
 def test_numbers_of_all_kinds_come_back(run, tmp_path):
