@@ -1,6 +1,7 @@
 """`wtal export`."""
 
 import sys
+from collections import defaultdict
 from pathlib import Path
 
 import click
@@ -8,7 +9,7 @@ import click
 from wtal.commands._console import FINISHED_WITH_FAILURES, Command, ConsoleReporter, json_option, print_json
 from wtal.data.video_ids import readable
 from wtal.errors import UsageError
-from wtal.pipeline.exchange.export_detections import export
+from wtal.pipeline.exchange.export_detections import Exports, export, named
 from wtal.report.exports import EXPORTS
 from wtal.report.selection import Selection
 
@@ -58,16 +59,23 @@ def command(
         raise UsageError(f"--to names formats: {', '.join(EXPORTS.names())}")
     selection = Selection(min_score, _names(classes), merge, pad, top)
     written = export(source, names, out, selection, videos, force, ConsoleReporter())
-    failures = [f"{name}: {video}: {reason}" for (name, video), reason in written.failures.items()]
     _print_lines([f"note: {note}" for note in written.notes])
-    _print_lines([f"not exported: {failure}" for failure in failures])
+    _print_lines(_failure_lines(written))
     if as_json:
         print_json(written.to_json())
     else:
         for file in written.files:
             click.echo(readable(str(file)))
-    if failures:
+    if written.failures:
         sys.exit(FINISHED_WITH_FAILURES)
+
+
+def _failure_lines(written: Exports) -> list[str]:
+    """Return a line for each format and reason, with the videos that it is true of."""
+    videos: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for (name, video), reason in written.failures.items():
+        videos[name, reason].append(video)
+    return [f"not exported as {name}: {named(of_reason)}: {reason}" for (name, reason), of_reason in videos.items()]
 
 
 def _names(text: str) -> tuple[str, ...]:

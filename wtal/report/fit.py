@@ -17,8 +17,8 @@ _WANTED = {
 }
 
 
-def fit(video: ExportVideo, export: Export, shown: Mapping[str, str]) -> tuple[ExportVideo, tuple[str, ...]]:
-    """Return a video with the detections that a format can hold, and notes on what was changed for it.
+def fit(video: ExportVideo, export: Export, shown: Mapping[str, str]) -> tuple[ExportVideo, dict[str, int]]:
+    """Return a video with the detections that a format can hold, and rule -> number of detections it changed.
 
     `shown` has for each label the text that formats without `exact` get.
 
@@ -28,19 +28,14 @@ def fit(video: ExportVideo, export: Export, shown: Mapping[str, str]) -> tuple[E
     _require(video, export)
     shift = float(video.start) if export.clock == "player" else 0.0
     detections = [
-        replace(
-            d,
-            start=d.start + shift,
-            end=d.end + shift,
-            label=d.label if export.exact else shown[d.label],
-        )
+        replace(d, start=d.start + shift, end=d.end + shift, label=d.label if export.exact else shown[d.label])
         for d in video.detections
     ]
-    disjoint, notes = _settled(detections, export)
+    disjoint, changes = _settled(detections, export)
     long = [d for d in disjoint if d.duration >= export.shortest]
     if len(long) < len(disjoint):
-        notes.append(f"{len(disjoint) - len(long)} shorter than {export.shortest * 1000:g} ms, left out")
-    return replace(video, detections=in_time(long)), tuple(notes)
+        changes[f"shorter than {export.shortest * 1000:g} ms, left out"] = len(disjoint) - len(long)
+    return replace(video, detections=in_time(long)), changes
 
 
 def shown_labels(labels: Sequence[str]) -> dict[str, str]:
@@ -56,19 +51,13 @@ def _require(video: ExportVideo, export: Export) -> None:
             raise VideoError(_WANTED[need])
 
 
-def _settled(detections: list[Detection], export: Export) -> tuple[list[Detection], list[str]]:
+def _settled(detections: list[Detection], export: Export) -> tuple[list[Detection], dict[str, int]]:
     if export.overlaps == "any":
-        return detections, []
+        return detections, {}
+    if export.overlaps == "none":
+        flat = flattened(detections)
+        cut = len(set(detections) - set(flat))
+        return flat, {"overlapped by a surer one or touching one of their class, cut or joined": cut} if cut else {}
     disjoint = joined(detections)
     fewer = len(detections) - len(disjoint)
-    notes = [f"{fewer} that overlap or touch another of their class, joined to it"] if fewer else []
-    if export.overlaps == "none":
-        flat = flattened(disjoint)
-        if sorted(flat, key=_key) != sorted(disjoint, key=_key):
-            notes.append(f"overlaps of classes, cut so that the surest is left ({len(disjoint)} to {len(flat)} pieces)")
-        disjoint = flat
-    return disjoint, notes
-
-
-def _key(detection: Detection) -> tuple[float, float, str]:
-    return detection.start, detection.end, detection.label
+    return disjoint, {"overlapping or touching another of their class, joined to it": fewer} if fewer else {}

@@ -1,5 +1,6 @@
 """Detections -> files of other programs: whose, of which videos, under which names."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,13 +13,16 @@ from wtal.data.segments import Detection
 from wtal.data.video_ids import readable, short_ids, videos_below
 from wtal.errors import UsageError, VideoError, WtalError
 from wtal.extractors.decoding.player_clock import player_clock
-from wtal.pipeline.exchange.export_names import export_names
+from wtal.pipeline.exchange.export_names import TakenPaths, export_names
 from wtal.pipeline.progress import SILENT, Reporter
-from wtal.pipeline.runs import open_run
+from wtal.pipeline.runs import Run, open_run
 from wtal.registry import suggest
 from wtal.report.exports import EXPORTS, ExportLeaf, ExportVideo
 from wtal.report.fit import fit, shown_labels
 from wtal.report.selection import Selection
+
+_NAMED = 3
+"""Videos that a line names, at most."""
 
 
 @dataclass(frozen=True)
@@ -63,10 +67,10 @@ def export(
         WtalError: when nothing can be written.
     """
     leaves = {name: EXPORTS.load(name) for name in dict.fromkeys(formats)}
-    given = open_source(source)
+    given = open_source(source, with_store=videos is None)
     _check_classes(selection, given.detections)
     records, notes, unreadable = _records(given, videos, selection, reporter)
-    sheets, more, failures = _sheets(leaves, records, videos)
+    sheets, more, failures = _sheets(leaves, records)
     failures = {**{(name, video): text for name in leaves for video, text in unreadable.items()}, **failures}
     if not sheets:
         raise WtalError(f"nothing could be exported: {_first(failures)}")
@@ -74,11 +78,12 @@ def export(
     return Exports(files, (*notes, *more), failures)
 
 
-def open_source(source: Path) -> ExportSource:
-    """Read the detections of a run with one seed, or of a file.
+def open_source(source: Path, with_store: bool) -> ExportSource:
+    """Read the detections of a run with one seed, or of a file; durations from the run's store, if it is wanted.
 
     Raises:
         UsageError: when there is nothing, or when a run has several seeds or no detections yet.
+        WtalError: when the run's store is wanted and has gone.
     """
     if not source.exists():
         raise UsageError(f"there is nothing at {source}; name a run's folder or a detection file")
@@ -86,9 +91,12 @@ def open_source(source: Path) -> ExportSource:
         return ExportSource(read_detections(source), {}, source.parent / f"{source.stem}-exports")
     run = open_run(source)
     detections = read_detections(run.detections())
+    return ExportSource(detections, _durations(run, detections) if with_store else {}, run.folder / "exports")
+
+
+def _durations(run: Run, video_ids: Iterable[str]) -> dict[str, float]:
     store = run.store()
-    durations = {video: store.grid(key).duration for video, key in match_ids(detections, store.ids).items()}
-    return ExportSource(detections, durations, run.folder / "exports")
+    return {video: store.grid(key).duration for video, key in match_ids(video_ids, store.ids).items()}
 
 
 def _check_classes(selection: Selection, detections: Mapping[str, Sequence[Detection]]) -> None:
@@ -121,8 +129,8 @@ def _records(
     without = [record.id for record in records if record.file is None]
     if without:
         notes.append(
-            f"{len(without)} videos without a file ({readable(without[0])} is the first): their times count from the "
-            "first picture, where players may count from the sound; name the files' folder with --videos"
+            f"videos without a file: {named(without)}; their times count from the first picture, "
+            "where players may count from the sound: name the files' folder with --videos"
         )
     return records, notes, unreadable
 
@@ -162,42 +170,62 @@ def _record(video: str, file: Path | None, folder: Path | None, duration: float 
 
 
 def _sheets(
-    leaves: Mapping[str, ExportLeaf], videos: Sequence[ExportVideo], folder: Path | None
+    leaves: Mapping[str, ExportLeaf], videos: Sequence[ExportVideo]
 ) -> tuple[dict[Path, str], list[str], dict[tuple[str, str], str]]:
-    """Return the content of each file by its name below the folder, notes, and failures."""
+    """Return the content of each file by its path below the folder, notes, and failures."""
     labels = sorted({d.label for video in videos for d in video.detections})
     shown = shown_labels(labels)
     sheets: dict[Path, str] = {}
     notes: list[str] = []
     failures: dict[tuple[str, str], str] = {}
-    for name, leaf in leaves.items():
-        fitted: dict[str, ExportVideo] = {}
-        for video in videos:
-            try:
-                fitted[video.id], changes = fit(video, leaf.EXPORT, shown)
-                notes += [f"{name}: {readable(video.id)}: {change}" for change in changes]
-            except VideoError as error:
-                failures[name, video.id] = str(error)
+    taken = TakenPaths()
+    # Formats whose names are given by their programs come first, so that others make way.
+    for name, leaf in sorted(leaves.items(), key=lambda item: not item[1].EXPORT.beside):
+        fitted, changes, unfit = _fitted(leaf, videos, shown)
+        notes += [f"{name}: {change}" for change in changes]
+        failures.update({(name, video): reason for video, reason in unfit.items()})
         classes = labels if leaf.EXPORT.exact else [shown[label] for label in labels]
-        for path, group in _groups(leaf, list(fitted.values()), folder).items():
+        for path, group in _groups(leaf, fitted).items():
             try:
                 sheet = leaf.render(group, classes)
             except VideoError as error:
                 failures.update({(name, video.id): str(error) for video in group})
                 continue
-            sheets[path] = sheet.text
+            sheets[taken.take(path)] = sheet.text
             where = f"{readable(group[0].id)}: " if leaf.EXPORT.per == "video" else ""
             notes += [f"{name}: {where}{note}" for note in sheet.notes]
     return sheets, notes, failures
 
 
-def _groups(leaf: ExportLeaf, videos: list[ExportVideo], folder: Path | None) -> dict[Path, list[ExportVideo]]:
-    if not videos:
-        return {}
+def _fitted(
+    leaf: ExportLeaf, videos: Sequence[ExportVideo], shown: Mapping[str, str]
+) -> tuple[list[ExportVideo], list[str], dict[str, str]]:
+    """Return videos as a format can hold them, what was changed by which rule, and video -> why it can hold none."""
+    fitted: list[ExportVideo] = []
+    counts: dict[str, dict[str, int]] = defaultdict(dict)
+    unfit: dict[str, str] = {}
+    for video in videos:
+        try:
+            record, changes = fit(video, leaf.EXPORT, shown)
+        except VideoError as error:
+            unfit[video.id] = str(error)
+            continue
+        fitted.append(record)
+        for rule, count in changes.items():
+            counts[rule][video.id] = count
+    notes = [
+        f"{sum(of_rule.values())} detections {rule} (videos: {named(list(of_rule))})"
+        for rule, of_rule in counts.items()
+    ]
+    return fitted, notes, unfit
+
+
+def _groups(leaf: ExportLeaf, videos: list[ExportVideo]) -> dict[Path, list[ExportVideo]]:
+    suffix = leaf.EXPORT.suffix
     if leaf.EXPORT.per == "collection":
-        return {Path(f"detections{leaf.EXPORT.suffix}"): videos}
+        return {Path(f"detections{suffix}"): videos} if videos else {}
     names = export_names(videos, exact=leaf.EXPORT.beside)
-    return {name.with_name(name.name + leaf.EXPORT.suffix): [video] for name, video in zip(names, videos, strict=True)}
+    return {name.with_name(name.name + suffix): [video] for name, video in zip(names, videos, strict=True)}
 
 
 def _write(sheets: Mapping[Path, str], out: Path, force: bool) -> tuple[Path, ...]:
@@ -213,6 +241,12 @@ def _write(sheets: Mapping[Path, str], out: Path, force: bool) -> tuple[Path, ..
             if path.exists() and path.read_bytes() != content:
                 raise UsageError(f"{path} is there with other content; name another --out, or replace it with --force")
     return tuple(write_atomic(path, content) for path, content in contents.items())
+
+
+def named(videos: Sequence[str]) -> str:
+    """Return the first few of many videos, and how many there are."""
+    shown = ", ".join(map(readable, videos[:_NAMED]))
+    return f"{shown}, ... ({len(videos)} in all)" if len(videos) > _NAMED else shown
 
 
 def _first(failures: Mapping[tuple[str, str], str]) -> str:

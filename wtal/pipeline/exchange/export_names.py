@@ -22,17 +22,32 @@ def export_names(videos: Sequence[ExportVideo], exact: bool) -> list[Path]:
     since a program looks for it. Of names that a file system may take for equal, the later get the file's ending or a
     number.
     """
-    taken: set[str] = set()
+    taken = TakenPaths()
     paths = []
     for video in videos:
         path = _path(video, exact)
-        ending = video.file.suffix if video.file else ""
-        candidates = [path, path.with_name(path.name + ending)]
-        candidates += [path.with_name(f"{path.name} ({number})") for number in range(2, len(videos) + 2)]
-        path = next(p for p in candidates if str(p).casefold() not in taken)
-        taken.add(str(path).casefold())
-        paths.append(path)
+        if path in taken and video.file:
+            path = path.with_name(path.name + video.file.suffix)
+        paths.append(taken.take(path))
     return paths
+
+
+class TakenPaths:
+    """Paths of which no two are equal to any file system, also where letters differ in case alone."""
+
+    def __init__(self) -> None:
+        self._folded: set[str] = set()
+
+    def __contains__(self, path: Path) -> bool:
+        return str(path).casefold() in self._folded
+
+    def take(self, path: Path) -> Path:
+        """Return a path that is free, and take it: this one, or with a number after its stem."""
+        number, free = 2, path
+        while free in self:
+            free, number = path.with_name(f"{path.stem} ({number}){path.suffix}"), number + 1
+        self._folded.add(str(free).casefold())
+        return free
 
 
 def safe_name(text: str) -> str:
