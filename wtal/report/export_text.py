@@ -66,10 +66,10 @@ def clock_text(value: int, comma: str = ".") -> str:
     return f"{minutes // 60:02d}:{minutes % 60:02d}:{seconds:02d}{comma}{thousandths:03d}"
 
 
-def frame_span(detection: Detection, rate: Fraction | None) -> tuple[int, int]:
+def frame_span(detection: Detection, rate: Fraction | None, least: int = 1) -> tuple[int, int]:
     """Return the first frame of a detection and the frame after its last, by the nearest edges of frames.
 
-    Both are within half a frame of its seconds, but where it is shorter: at least one frame is taken.
+    Both are within half a frame of its seconds, but where it is shorter than `least` frames: so many are taken.
 
     Raises:
         VideoError: when there is no rate.
@@ -77,7 +77,7 @@ def frame_span(detection: Detection, rate: Fraction | None) -> tuple[int, int]:
     if rate is None:
         raise VideoError("frames cannot be numbered without a constant rate")
     first = round(detection.start * rate)
-    return first, max(first + 1, round(detection.end * rate))
+    return first, max(first + least, round(detection.end * rate))
 
 
 def whole_rate(rate: Fraction) -> int:

@@ -10,7 +10,7 @@ from wtal.report.exports import Export, ExportVideo, Sheet
 EXPORT = Export(
     readers="DeepEthogram: labels to finalize",
     suffix="_labels.csv",
-    lacks="scores, parts of a frame, variable rates",
+    lacks="scores, parts of a frame, what is shorter than half of one, variable rates",
     needs=("rate", "duration"),
     clock="picture",
 )
@@ -28,7 +28,7 @@ def render(videos: Sequence[ExportVideo], classes: Sequence[str]) -> Sheet:
     count = video.frames or round(video.duration * video.rate)
     shown: list[set[str]] = [set() for _ in range(count)]
     for detection in video.detections:
-        first, after = frame_span(detection, video.rate)
+        first, after = frame_span(detection, video.rate, least=0)
         for labels in shown[first:after]:
             labels.add(detection.label)
     text = io.StringIO(newline="")

@@ -18,12 +18,17 @@ EXPORT = Export(
 _DATE = "1970-01-01T00:00:00+00:00"
 """A date that says nothing, so that equal detections are equal bytes."""
 
+_SCHEMA = "http://www.mpi.nl/tools/elan/EAFv2.8.xsd"
+"""The attribute that names it must be there: pympi stops without it."""
+ET.register_namespace("xsi", "http://www.w3.org/2001/XMLSchema-instance")
+
 
 def render(videos: Sequence[ExportVideo], classes: Sequence[str]) -> Sheet:
     """Return the document of one video; times in whole milliseconds, label and score as an annotation's value."""
     (video,) = videos
     assert video.file
     root = ET.Element("ANNOTATION_DOCUMENT", AUTHOR="wtal", DATE=_DATE, FORMAT="2.8", VERSION="2.8")
+    root.set("{http://www.w3.org/2001/XMLSchema-instance}noNamespaceSchemaLocation", _SCHEMA)
     header = ET.SubElement(root, "HEADER", MEDIA_FILE="", TIME_UNITS="milliseconds")
     kind = mimetypes.guess_type(video.file.name)[0] or "video/*"
     ET.SubElement(header, "MEDIA_DESCRIPTOR", MEDIA_URL=video.file.as_uri(), MIME_TYPE=kind)

@@ -9,7 +9,7 @@ from wtal.report.exports import Export, ExportVideo, Sheet
 EXPORT = Export(
     readers="FERAL: a class per frame",
     suffix="-feral.json",
-    lacks="overlaps (the surest is left), scores, parts of a frame, variable rates",
+    lacks="overlaps (the surest is left), scores, parts of a frame, what is shorter than half of one, variable rates",
     per="collection",
     overlaps="none",
     needs=("file", "rate", "duration"),
@@ -34,7 +34,7 @@ def _frames(video: ExportVideo, numbers: dict[str, int]) -> list[int]:
     assert video.duration is not None
     frames = [0] * (video.frames or round(video.duration * video.rate))
     for detection in sorted(video.detections, key=lambda d: d.score):
-        first, after = frame_span(detection, video.rate)
+        first, after = frame_span(detection, video.rate, least=0)
         after = min(after, len(frames))
         frames[first:after] = [numbers[detection.label]] * max(0, after - first)
     return frames
