@@ -6,11 +6,17 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import numpy as np
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from wtal.errors import VideoError
 from wtal.extractors.decoding.probe import OPTIONS, probe
+from wtal.extractors.decoding.reader import VideoInfo
+from wtal.extractors.readers import READERS
+
+_AS_NEAR = 0.02
+"""Frames by which distances may differ where times are written in milliseconds."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +25,7 @@ class PlayerClock:
 
     Players show 0 where the file's clock is at `file_start`, be that sound or picture; the first picture comes at
     `start` of theirs. `duration` is that of the picture, `frames` the number of its frames. `rate` is None where it is
-    variable: where a frame is further than half its length from its place at the rate of the header. `size` is
+    variable: where a frame is further than half its length from its place at any even rate. `size` is
     (width, height) as shown, `sound` whether there is any.
     """
 
@@ -39,31 +45,30 @@ def player_clock(path: Path) -> PlayerClock:
         VideoError: with the reason, when the file is no video or none of its frames decodes.
     """
     info = probe(path)
+    first = _first_shown(info)
     try:
         with av.open(str(info.path), options=OPTIONS) as container:
             stream = container.streams[info.stream]
             assert isinstance(stream, VideoStream)
             file_start = Fraction(container.start_time or 0, av.time_base)
-            first = _first_shown(container, stream)
-            container.seek(container.start_time or 0)
             times = sorted(time for time in _times(container, stream, info.frame_duration) if time >= first)
-            rates = [rate for rate in (stream.average_rate, stream.guessed_rate, stream.base_rate) if rate]
+            stated = [Fraction(rate) for rate in (stream.average_rate, stream.guessed_rate) if rate]
             sound = bool(container.streams.audio)
     except (av.error.FFmpegError, OSError) as error:
         raise VideoError(f"the times of its frames cannot be read: {error.strerror}") from None
-    rate = next((Fraction(rate) for rate in rates if _is_even(times, Fraction(rate))), None)
+    rate = _even_rate(times, stated)
     last = 1 / rate if rate else info.frame_duration
     turned = info.rotation % 180 != 0
     size = (info.height, info.width) if turned else (info.width, info.height)
-    return PlayerClock(file_start, first - file_start, times[-1] - first + last, len(times), rate, size, sound)
+    return PlayerClock(file_start, _tidy(first - file_start), times[-1] - first + last, len(times), rate, size, sound)
 
 
-def _first_shown(container: InputContainer, stream: VideoStream) -> Fraction:
-    frame = next(container.decode(stream), None)
+def _first_shown(info: VideoInfo) -> Fraction:
+    """Return when the first picture is shown, on the file's clock: second 0 of what is extracted."""
+    frame = next(READERS.load("pyav").frames(info), None)
     if frame is None:
         raise VideoError("none of its frames decodes")
-    time = frame.pts if frame.pts is not None else frame.dts
-    return (time or 0) * (stream.time_base or Fraction(1, av.time_base))
+    return frame.time
 
 
 def _times(container: InputContainer, stream: VideoStream, spacing: Fraction) -> Iterator[Fraction]:
@@ -80,5 +85,35 @@ def _times(container: InputContainer, stream: VideoStream, spacing: Fraction) ->
         yield last
 
 
-def _is_even(times: Sequence[Fraction], rate: Fraction) -> bool:
-    return all(abs((time - times[0]) * rate - number) <= Fraction(1, 2) for number, time in enumerate(times))
+def _even_rate(times: Sequence[Fraction], stated: Sequence[Fraction]) -> Fraction | None:
+    """Return the rate at which each frame lies within half a frame of its place; None where there is none.
+
+    Headers may be wrong by a little, those of short files most: so the rate is that which the frames are nearest to,
+    of those that are stated and of usual ones, and where several are as near, the first of these.
+    """
+    rates = [*stated, *_usual(times)]
+    distances = [_distance(times, rate) for rate in rates]
+    nearest = min(distances, default=1.0)
+    if nearest > 0.5:
+        return None
+    return next(rate for rate, distance in zip(rates, distances, strict=True) if distance <= nearest + _AS_NEAR)
+
+
+def _usual(times: Sequence[Fraction]) -> list[Fraction]:
+    """Return the whole rate nearest to the mean of the frames, 1000/1001 of it, and the mean itself."""
+    if len(times) < 2 or times[-1] == times[0]:
+        return []
+    mean = (len(times) - 1) / (times[-1] - times[0])
+    whole = [Fraction(round(mean)), Fraction(round(mean) * 1000, 1001)] if mean > Fraction(1, 2) else []
+    return [*whole, mean.limit_denominator(1001)]
+
+
+def _distance(times: Sequence[Fraction], rate: Fraction) -> float:
+    """Return how far a frame is from its place, at most, in frames."""
+    seconds = np.array([float(time - times[0]) for time in times])
+    return float(np.abs(seconds * float(rate) - np.arange(len(times))).max())
+
+
+def _tidy(seconds: Fraction) -> Fraction:
+    """Return seconds that are 0 where they are less than the microsecond to which a file's start is known."""
+    return seconds if abs(seconds) > Fraction(1, av.time_base) else Fraction(0)
