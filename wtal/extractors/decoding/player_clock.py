@@ -42,7 +42,7 @@ def player_clock(path: Path) -> PlayerClock:
     """Read the clock of a file: its headers, its first picture, and the time of each frame, without decoding others.
 
     Raises:
-        VideoError: with the reason, when the file is no video or none of its frames decodes.
+        VideoError: with the reason, when the file is no video or no frame could be decoded.
     """
     info = probe(path)
     first = _first_shown(info)
@@ -67,7 +67,7 @@ def _first_shown(info: VideoInfo) -> Fraction:
     """Return when the first picture is shown, on the file's clock: second 0 of what is extracted."""
     frame = next(READERS.load("pyav").frames(info), None)
     if frame is None:
-        raise VideoError("none of its frames decodes")
+        raise VideoError("no frame could be decoded")
     return frame.time
 
 

@@ -10,7 +10,7 @@ from wtal.report.export_text import frame_span
 from wtal.report.exports import Export, ExportVideo, Sheet
 
 EXPORT = Export(
-    readers="Label Studio: tasks of a project with <TimelineLabels>",
+    readers="Label Studio: tasks of a project with TimelineLabels",
     suffix="-label-studio.json",
     lacks="parts of a frame, variable rates; a project should hold videos of one rate",
     per="collection",

@@ -8,7 +8,7 @@ from wtal.report.exports import Export, ExportVideo, Sheet
 EXPORT = Export(
     readers="every player, LosslessCut by its import: detections as subtitles",
     suffix=".srt",
-    lacks="times below a millisecond; < > { } of labels, which are markup, become ( )",
+    lacks="times below a millisecond; angle and curly brackets of labels, which are markup, become round",
 )
 _NO_MARKUP = str.maketrans("<>{}", "()()")
 
