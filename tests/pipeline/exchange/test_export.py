@@ -7,12 +7,15 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from tests.support.stores import extract
 from tests.support.videos import constant, write_video
 from wtal.cli import main
-from wtal.data.detections import read_detections
+from wtal.data.detections import read_detections, write_detections
 from wtal.data.segments import Detection
 from wtal.pipeline.exchange.export_detections import export
 from wtal.pipeline.exchange.export_names import export_names, safe_name
+from wtal.pipeline.recipe import Recipe
+from wtal.pipeline.runs import Run
 from wtal.report.exports import EXPORTS, ExportVideo
 from wtal.report.selection import Selection
 
@@ -99,6 +102,35 @@ def test_a_broken_video_does_not_stop_the_others(collection, tmp_path):
     assert result.exit_code == 3
     assert "not a video" in result.stderr
     assert [Path(line).name for line in result.stdout.splitlines()] == ["b.srt"]
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run with a store of two videos, and its detections, which last longer than one of them."""
+    store = extract(tmp_path / "store", ["short", "zebra"])
+    recipe = Recipe.parse({"head": {"name": "basnet"}}).plain()
+    nothing = {"features": {}, "feature_dims": {}, "classes": [], "tuned_with_segments": False}
+    record = {"recipe": recipe, "seed": 0, "store": "../../store", "annotations": "../../a.json", **nothing}
+    run = Run.write(tmp_path / "run" / "seed-0", record)
+    results = {"short": [Detection(0.0, 900.0, "run", 0.5)], "zebra": [Detection(0.1, 0.2, "run", 0.5)]}
+    write_detections(results, run.detections_file())
+    return run, store.grid("short").duration
+
+
+def test_a_run_has_detections_and_durations(run):
+    run, duration = run
+    written = export(run.folder.parent, ["activitynet", "vtt"])
+    assert {file.parent for file in written.files} == {run.folder / "exports"}
+    assert read_detections(written.files[0])["short"][0].end == pytest.approx(duration)
+    assert call(run.folder, "--to", "vtt", "--json").exit_code == 0
+
+
+def test_a_run_without_detections_says_what_to_call(run):
+    run, _ = run
+    run.detections_file().unlink()
+    result = call(run.folder, "--to", "vtt")
+    assert result.exit_code == 2
+    assert "wtal detect" in result.stderr
 
 
 @pytest.mark.parametrize(

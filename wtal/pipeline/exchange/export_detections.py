@@ -114,7 +114,7 @@ def _records(
     records: list[ExportVideo] = []
     unreadable: dict[str, str] = {}
     outside = 0
-    with reporter.task("videos", len(given.detections), "video") as task:
+    with (reporter if files else SILENT).task("videos", len(given.detections), "video") as task:
         for video, detections in given.detections.items():
             try:
                 record = _record(video, files.get(video), folder, given.durations.get(video))

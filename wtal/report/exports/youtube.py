@@ -13,6 +13,8 @@ EXPORT = Export(
     overlaps="none",
 )
 _SHORTEST, _FEWEST = 10, 3
+_NAMED = 3
+"""Chapters that a note names, at most."""
 _BEGIN, _BETWEEN = "(begin)", "(other)"
 
 Chapter = tuple[int, list[str]]
@@ -31,7 +33,7 @@ def render(videos: Sequence[ExportVideo], classes: Sequence[str]) -> Sheet:
     chapters, joined = _spaced(_starts(video), video.end)
     if len(chapters) < _FEWEST:
         raise VideoError(f"YouTube shows no chapters where there are fewer than three, here are {len(chapters)}")
-    text = "".join(f"{_minutes(start)} {' + '.join(dict.fromkeys(labels))}\n" for start, labels in chapters)
+    text = "".join(f"{_line(start, labels)}\n" for start, labels in chapters)
     note = f"{joined} chapters shorter than {_SHORTEST} s, joined to the one before: {_named(chapters)}"
     return Sheet(text, (note,) if joined else ())
 
@@ -62,7 +64,12 @@ def _spaced(starts: Sequence[tuple[int, str]], end: float | None) -> tuple[list[
 
 
 def _named(chapters: Sequence[Chapter]) -> str:
-    return ", ".join(f"{_minutes(start)} {' + '.join(labels)}" for start, labels in chapters if len(labels) > 1)
+    lines = [_line(start, labels) for start, labels in chapters if len(labels) > 1]
+    return ", ".join(lines[:_NAMED] + ["..."] * (len(lines) > _NAMED))
+
+
+def _line(start: int, labels: Sequence[str]) -> str:
+    return f"{_minutes(start)} {' + '.join(dict.fromkeys(labels))}"
 
 
 def _minutes(seconds: int) -> str:
