@@ -1,8 +1,8 @@
-"""Writes the tables of `docs/recipes.md` and `docs/backbones.md` anew: `python docs/make_reference.py`.
+"""Writes the tables of the pages on recipes, backbones and exports anew: `python docs/make_reference.py`.
 
 Recipes: a key's meaning is the text below it in the source of its configuration class, its default and its limits are
-those of the class. Backbones: what their `describe` says. Nothing in the tables is written by hand, and a test holds
-the committed pages to what this prints.
+those of the class. Backbones: what their `describe` says. Exports: their `EXPORT`. Nothing in the tables is written
+by hand, and a test holds the committed pages to what this prints.
 """
 
 import ast
@@ -24,6 +24,7 @@ from wtal.models.heads import HEADS
 from wtal.models.localization.config import LocalizeConfig
 from wtal.models.training.config import TrainConfig
 from wtal.pipeline.recipe import EnsembleConfig, EvaluateConfig, Recipe, ReportedConfig
+from wtal.report.exports import EXPORTS
 
 BEGIN = "<!-- tables: written by docs/make_reference.py -->"
 END = "<!-- end of tables -->"
@@ -99,7 +100,19 @@ def backbones() -> str:
     return "\n".join(f"| {' | '.join(map(_cell, row))} |" for row in (head, ["---"] * len(head), *rows))
 
 
-TABLES: dict[str, Callable[[], str]] = {"recipes.md": reference, "backbones.md": backbones}
+def exports() -> str:
+    """The formats of `wtal export` as a Markdown table."""
+    rows = []
+    for name in EXPORTS.names():
+        module = EXPORTS.load(name)
+        if module.__name__.startswith("wtal."):  # not what others have installed beside us
+            about = module.EXPORT
+            needs = ", ".join(about.needs)
+            rows.append(f"| `{name}` | {about.readers} | {about.per} | {needs} | {_cell(about.lacks)} |")
+    return "\n".join(["| name | for | a file per | needs of a video | cannot hold |", "|---|---|---|---|---|", *rows])
+
+
+TABLES: dict[str, Callable[[], str]] = {"recipes.md": reference, "backbones.md": backbones, "exports.md": exports}
 
 
 def page(name: str) -> str:

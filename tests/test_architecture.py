@@ -43,6 +43,7 @@ LEAVES = (
     "data/formats",
     "data/layouts",
     "eval/challenges",
+    "report/exports",
 )
 
 

@@ -46,10 +46,11 @@ from wtal.pipeline.inspection.inventory import inventory
 from wtal.pipeline.recipe import Recipe
 from wtal.pipeline.train import TrainInputs, train
 from wtal.pipeline.workspace import Workspace
+from wtal.report.exports import EXPORTS
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = {path.name: path for path in (*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md")))}
-REGISTRIES = (BACKBONES, CHALLENGES, DATASETS, ENCODERS, FLOWS, HEADS, LAYOUTS, READERS)
+REGISTRIES = (BACKBONES, CHALLENGES, DATASETS, ENCODERS, EXPORTS, FLOWS, HEADS, LAYOUTS, READERS)
 
 every_page = pytest.mark.parametrize("page", PAGES)
 
@@ -163,7 +164,7 @@ def test_the_picture_is_small():
     assert (ROOT / "docs" / "images" / "demo.png").stat().st_size < 200 * 1024
 
 
-@pytest.mark.parametrize("page", ["recipes.md", "backbones.md"])
+@pytest.mark.parametrize("page", ["recipes.md", "backbones.md", "exports.md"])
 def test_the_tables_are_up_to_date(page):
     assert load_script("make_reference").page(page) == text_of(page), "run: python docs/make_reference.py"
 

@@ -34,6 +34,9 @@ SECTIONS = {
         "compare": "Many heads and seeds -> one table beside the published rows.",
         "submit": "Detections -> a checked challenge file.",
     },
+    "Use": {
+        "export": "Detections -> files of editors, players and labelling programs.",
+    },
     "Inspect": {
         "show": "What a store, a run or a file holds.",
         "list": "What there is to choose from.",

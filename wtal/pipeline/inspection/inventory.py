@@ -20,6 +20,7 @@ from wtal.pipeline.comparison.ablation import ablation_names, load_ablation
 from wtal.pipeline.inspection.weights import published_weights, weights_file
 from wtal.pipeline.recipe import RECIPES, recipe_names
 from wtal.registry import Registry
+from wtal.report.exports import EXPORTS
 
 _REGISTRIES: dict[str, Registry[object]] = {
     "heads": HEADS,
@@ -29,6 +30,7 @@ _REGISTRIES: dict[str, Registry[object]] = {
     "datasets": DATASETS,
     "layouts": LAYOUTS,
     "challenges": CHALLENGES,
+    "exports": EXPORTS,
 }
 KINDS = (*_REGISTRIES, "protocols", "recipes", "presets", "ablations", "weights")
 

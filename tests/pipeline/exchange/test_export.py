@@ -1,0 +1,241 @@
+"""`wtal export`: what is chosen, where it is written, what is said, what is refused."""
+
+import json
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from tests.support.stores import extract
+from tests.support.videos import constant, write_video
+from wtal.cli import main
+from wtal.data.detections import read_detections, write_detections
+from wtal.data.segments import Detection
+from wtal.pipeline.exchange.export_detections import export
+from wtal.pipeline.exchange.export_names import export_names, safe_name
+from wtal.pipeline.recipe import Recipe
+from wtal.pipeline.runs import Run
+from wtal.report.exports import EXPORTS, ExportVideo
+from wtal.report.selection import Selection
+
+
+def entry(label, start, end, score=0.5):
+    return {"label": label, "score": score, "segment": [start, end]}
+
+
+@pytest.fixture
+def collection(tmp_path):
+    """A detection file and the folder of its two videos, one of them in a folder of its own."""
+    folder = tmp_path / "videos"
+    (folder / "more").mkdir(parents=True)
+    write_video(folder / "a.mp4", constant(25, 100))
+    write_video(folder / "more" / "b.mp4", constant(Fraction(30000, 1001), 90), unit=Fraction(1, 30000))
+    results = {"a": [entry("run", 0.5, 1.5, 0.9), entry("jump", 1, 9, 0.4)], "b": [entry("run", 1, 2, 0.7)]}
+    file = tmp_path / "detections.json"
+    file.write_text(json.dumps({"results": results}))
+    return file, folder
+
+
+def call(*arguments):
+    return CliRunner().invoke(main, ["export", *map(str, arguments)])
+
+
+def test_every_format_of_a_collection(collection, tmp_path):
+    file, folder = collection
+    result = call(file, "--to", ",".join(EXPORTS.names()), "--videos", folder, "--out", tmp_path / "out")
+    assert result.exit_code == 3
+    assert result.stderr.count("not exported as") == 1, result.stderr  # three seconds have no three chapters
+    paths = [Path(line) for line in result.stdout.splitlines()]
+    assert all(path.is_file() and path.is_relative_to(tmp_path / "out") for path in paths)
+    assert len(paths) == len(set(map(str, paths))) > len(EXPORTS.names())
+    assert (tmp_path / "out" / "more" / "b-proj.llc").is_file()
+    again = call(file, "--to", ",".join(EXPORTS.names()), "--videos", folder, "--out", tmp_path / "out")
+    assert again.exit_code == 3
+    assert again.stdout == result.stdout
+
+
+def test_detections_are_cut_to_their_video(collection, tmp_path):
+    file, folder = collection
+    written = export(file, ["activitynet"], tmp_path / "out", videos=folder)
+    assert [d.end for d in read_detections(written.files[0])["a"]] == [1.5, 4.0]
+
+
+def test_the_default_folder_and_json(collection):
+    file, _ = collection
+    result = call(file, "--to", "srt,csv", "--json")
+    assert result.exit_code == 0, result.output
+    content = json.loads(result.stdout)
+    assert {Path(path).name for path in content["files"]} == {"a.srt", "b.srt", "detections.csv"}
+    assert {Path(path).parent for path in content["files"]} == {file.parent / "detections-exports"}
+    assert "--videos" in content["notes"][0]
+    assert content["failures"] == []
+
+
+def test_a_file_that_is_there_is_replaced_with_force_alone(collection, tmp_path):
+    file, folder = collection
+    subtitles = folder / "a.srt"
+    subtitles.write_text("somebody's own")
+    result = call(file, "--to", "srt", "--videos", folder, "--out", folder)
+    assert result.exit_code == 2
+    assert "--force" in result.stderr
+    assert subtitles.read_text() == "somebody's own"
+    assert not (folder / "more" / "b.srt").exists()
+    assert call(file, "--to", "srt", "--videos", folder, "--out", folder, "--force").exit_code == 0
+    assert "run 0.9" in subtitles.read_text()
+
+
+def test_a_format_that_needs_the_file_says_so(collection):
+    file, _ = collection
+    result = call(file, "--to", "llc")
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1].count("--videos") == 1
+    result = call(file, "--to", "llc,srt")
+    assert result.exit_code == 3
+    assert "not exported as llc: a, b" in result.stderr
+
+
+def test_a_broken_video_does_not_stop_the_others(collection, tmp_path):
+    file, folder = collection
+    (folder / "a.mp4").write_bytes(b"nothing")
+    result = call(file, "--to", "srt", "--videos", folder, "--out", tmp_path / "out")
+    assert result.exit_code == 3
+    assert "not a video" in result.stderr
+    assert [Path(line).name for line in result.stdout.splitlines()] == ["b.srt"]
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run with a store of two videos, and its detections, which last longer than one of them."""
+    store = extract(tmp_path / "store", ["short", "zebra"])
+    recipe = Recipe.parse({"head": {"name": "basnet"}}).plain()
+    nothing = {"features": {}, "feature_dims": {}, "classes": [], "tuned_with_segments": False}
+    record = {"recipe": recipe, "seed": 0, "store": "../../store", "annotations": "../../a.json", **nothing}
+    run = Run.write(tmp_path / "run" / "seed-0", record)
+    results = {"short": [Detection(0.0, 900.0, "run", 0.5)], "zebra": [Detection(0.1, 0.2, "run", 0.5)]}
+    write_detections(results, run.detections_file())
+    return run, store.grid("short").duration
+
+
+def test_a_run_has_detections_and_durations(run):
+    run, duration = run
+    written = export(run.folder.parent, ["activitynet", "vtt"])
+    assert {file.parent for file in written.files} == {run.folder / "exports"}
+    assert read_detections(written.files[0])["short"][0].end == pytest.approx(duration)
+    assert call(run.folder, "--to", "vtt", "--json").exit_code == 0
+
+
+def test_a_run_without_detections_says_what_to_call(run):
+    run, _ = run
+    run.detections_file().unlink()
+    result = call(run.folder, "--to", "vtt")
+    assert result.exit_code == 2
+    assert "wtal detect" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (("--to", "stl"), "there is no export 'stl'"),
+        (("--to", ","), "--to names formats"),
+        (("--to", "srt", "--classes", "runs"), "did you mean 'run'"),
+        (("--to", "srt", "--pad", "-1"), "seconds from 0 up"),
+        (("--to", "srt", "--top", "0"), "from 1 up"),
+        (("--to", "srt", "--min-score", "nan"), "finite"),
+        (("--to", "srt", "--videos", "nowhere"), "nowhere is none"),
+    ],
+)
+def test_a_wrong_call_is_refused_in_one_line(collection, arguments, line):
+    result = call(collection[0], *arguments)
+    assert result.exit_code == 2
+    assert line in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_the_selection_is_taken_in_its_order():
+    detections = [
+        Detection(1.0, 2.0, "run", 0.9),
+        Detection(2.5, 3.0, "run", 0.3),
+        Detection(2.2, 4.0, "jump", 0.8),
+        Detection(8.0, 9.5, "run", 0.7),
+        Detection(30.0, 31.0, "run", 0.6),
+    ]
+    chosen, outside = Selection(classes=("run",), merge=0.5, pad=1.0, top=3).of(detections, 10.0)
+    assert [(d.start, d.end, d.score) for d in chosen] == [(0.0, 4.0, 0.9), (7.0, 10.0, 0.7)]
+    assert outside == 1
+    assert [d.label for d in Selection(min_score=0.75).of(detections, None)[0]] == ["run", "jump"]
+
+
+NAMES = (
+    "../../etc/passwd",
+    "/abs",
+    "..",
+    ".",
+    "",
+    "a\nb",
+    "con",
+    "COM1.txt",
+    "x" * 400,
+    "\u202egnp",
+    "-rf",
+    "a:b*c?",
+    "é\udcff",
+    "日" * 200,
+)
+
+
+def test_no_name_leads_out_of_the_folder_or_hides():
+    names = [safe_name(name) for name in NAMES]
+    for name in names:
+        assert Path(name).name == name
+        assert not name.startswith((".", "-"))
+        assert 0 < len(name.encode()) <= 200
+        assert name.isprintable()
+    assert safe_name("con") != "con"
+
+
+def test_names_are_never_equal():
+    videos = [ExportVideo(name, ()) for name in ("a/b", "a_b", "A_B", "a?b", "a_b (2)")]
+    names = export_names(videos, exact=False)
+    assert len({str(name).casefold() for name in names}) == len(videos)
+    twins = [ExportVideo(n, (), Path("/v") / n, n) for n in ("clip.mp4", "clip.avi", "Clip.mov")]
+    assert [str(name) for name in export_names(twins, exact=True)] == ["clip", "clip.avi", "Clip.mov"]
+
+
+def test_hostile_ids_stay_in_the_folder(tmp_path):
+    file = tmp_path / "hostile.json"
+    file.write_text(json.dumps({"results": {name: [entry("=cmd", 1, 2)] for name in NAMES}}))
+    out = tmp_path / "out"
+    result = call(file, "--to", "srt,vtt,csv,losslesscut-csv,chapters,activitynet,fiftyone", "--out", out)
+    assert result.exit_code == 0, result.output
+    assert len(result.stdout.splitlines()) == 4 * len(NAMES) + 3
+    assert {path.parent for path in tmp_path.rglob("*") if path.is_file()} == {tmp_path, out}
+
+
+def test_a_link_out_of_the_folder_is_not_followed(collection, tmp_path):
+    file, folder = collection
+    out, outside = tmp_path / "out", tmp_path / "outside"
+    out.mkdir()
+    outside.mkdir()
+    (out / "more").symlink_to(outside)
+    result = call(file, "--to", "srt", "--videos", folder, "--out", out)
+    assert result.exit_code == 2
+    assert "leads out of" in result.stderr
+    assert list(outside.iterdir()) == []
+
+
+def test_names_of_one_format_do_not_meet_those_of_another(tmp_path):
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    for name in ("a", "a-markers"):
+        write_video(folder / f"{name}.mp4", constant(25, 50))
+    file = tmp_path / "d.json"
+    file.write_text(json.dumps({"results": {name: [entry("run", 0.5, 1)] for name in ("a", "a-markers")}}))
+    written = export(file, ["resolve-markers", "kodi"], tmp_path / "out", videos=folder)
+    assert sorted(path.name for path in written.files) == [
+        "a-markers (2).edl",
+        "a-markers-markers.edl",
+        "a-markers.edl",
+        "a.edl",
+    ]
+    assert (tmp_path / "out" / "a-markers.edl").read_text() == "0.500 0.500 2\n"

@@ -1,0 +1,202 @@
+"""Every export is read back by the rules of its format: the same classes at the same times, within half a frame."""
+
+import csv
+import io
+import random
+from dataclasses import replace
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from tests.support.export_readers import READERS
+from wtal.data.segments import Detection
+from wtal.errors import VideoError
+from wtal.report.export_text import plain
+from wtal.report.exports import EXPORTS, ExportVideo
+from wtal.report.fit import fit, shown_labels
+
+NTSC = Fraction(30000, 1001)
+NAMES = EXPORTS.names()
+ONLY_STARTS = {"youtube", "kodi"}
+HOLDS_NOTHING = {"mpv-edl", "youtube"}
+MARKS_OF_FORMATS = str.maketrans("<>{}|,/", "()()___")
+"""Characters that some formats replace, each in its own way."""
+
+
+def video_of(detections, **facts):
+    values = {
+        "file": Path("/videos/a b#1 é.mp4"),
+        "relative": "a b#1 é.mp4",
+        "duration": 120.0,
+        "rate": NTSC,
+        "frames": 3596,
+        "size": (64, 48),
+        "sound": True,
+        **facts,
+    }
+    return ExportVideo("a b#1 é", tuple(sorted(detections, key=lambda d: d.start)), **values)
+
+
+def written(name, video):
+    """The sheet of a video, and the video as the format got it."""
+    leaf = EXPORTS.load(name)
+    shown = shown_labels(sorted({d.label for d in video.detections}))
+    fitted, _ = fit(video, leaf.EXPORT, shown)
+    classes = sorted(shown) if leaf.EXPORT.exact else [shown[label] for label in sorted(shown)]
+    return leaf.render([fitted], classes)
+
+
+def labels_at(cuts, second):
+    return {label for start, end, label in cuts if start <= second < end}
+
+
+def wanted_at(detections, second, overlaps):
+    covering = [d for d in detections if d.start <= second < d.end]
+    if overlaps == "none" and covering:
+        return {max(covering, key=lambda d: d.score).label}
+    return {d.label for d in covering}
+
+
+def agrees(name, video, translate=str):
+    """Compare what a reader sees of a file with the detections, in the middles of all parts between two edges."""
+    export = EXPORTS.load(name).EXPORT
+    shift = float(video.start) if export.clock == "player" else 0.0
+    cuts = [
+        (float(start), float(end), translate(label))
+        for start, end, label in READERS[name](written(name, video).text, video)
+    ]
+    half = 0.5 / float(video.rate or 25) + 1e-6
+    edges = sorted(
+        {edge + shift for d in video.detections for edge in (d.start, d.end)} | {shift, shift + video.duration}
+    )
+    count = 0
+    for former, latter in pairwise(edges):
+        for second in (former + half, latter - half):
+            if former + half <= second <= latter - half and latter - former > 2 * half:
+                wanted = {translate(label) for label in wanted_at(video.detections, second - shift, export.overlaps)}
+                assert labels_at(cuts, second) == wanted, (name, second)
+                count += 1
+    assert count > 5
+    if export.overlaps == "any" and export.clock == "player" and name != "resolve-markers":
+        ends = sorted((d.start + shift, d.end + shift) for d in video.detections)
+        for (start, end, _), (first, last) in zip(sorted(cuts), ends, strict=True):
+            assert abs(start - first) <= half
+            assert abs(end - last) <= half
+
+
+def detections_of(seed, labels=("run", "jump", "sit"), count=20):
+    """Overlapping detections with times off the frames."""
+    generator = random.Random(seed)
+    starts = [generator.uniform(0, 110) for _ in range(count)]
+    return [
+        Detection(start, start + generator.uniform(0.2, 9), generator.choice(labels), generator.random())
+        for start in starts
+    ]
+
+
+every_format = pytest.mark.parametrize("name", sorted(READERS))
+
+
+def test_every_format_has_a_reader():
+    assert set(NAMES) == READERS.keys() | ONLY_STARTS
+
+
+@every_format
+@pytest.mark.parametrize("seed", range(3))
+def test_overlapping_detections_at_29_97(name, seed):
+    agrees(name, video_of(detections_of(seed)))
+
+
+@every_format
+@pytest.mark.parametrize("rate", [Fraction(25), Fraction(24000, 1001), Fraction(60)])
+def test_other_rates(name, rate):
+    agrees(name, video_of(detections_of(7), rate=rate, frames=round(120 * rate)))
+
+
+@every_format
+def test_a_picture_that_begins_after_the_sound(name):
+    agrees(name, video_of(detections_of(3), start=Fraction(3, 4), file_start=Fraction(14, 10)))
+
+
+@every_format
+def test_a_variable_rate(name):
+    video = video_of(detections_of(4), rate=None, variable=True)
+    if "rate" in EXPORTS.load(name).EXPORT.needs:
+        with pytest.raises(VideoError, match="variable"):
+            written(name, video)
+    else:
+        agrees(name, video)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_detections(name):
+    if name in HOLDS_NOTHING:
+        with pytest.raises(VideoError):
+            written(name, video_of([]))
+    else:
+        text = written(name, video_of([])).text
+        assert name == "kodi" or READERS[name](text, video_of([])) == []
+
+
+HOSTILE = (
+    "<script>alert(1)</script>",
+    "=cmd|' /C calc'!A0",
+    "+1",
+    "@SUM(A1)",
+    "two\nlines --> more",
+    "\u202egnp.exe",
+    "tab\there, comma; # \\ =",
+    "\x00\x1b[31m",
+    "../../etc/passwd",
+    "“quotes” & 'marks'",
+    "{\\an8}日本語",
+)
+
+
+@every_format
+def test_hostile_labels(name):
+    detections = [Detection(5.0 * k + 1, 5.0 * k + 4, label, 0.5) for k, label in enumerate(HOSTILE)]
+
+    def tame(label):
+        return plain(label).translate(MARKS_OF_FORMATS)
+
+    agrees(name, video_of(detections), tame)
+    text = written(name, video_of(detections)).text
+    assert name == "activitynet" or not set("\u202e\x00\x1b") & set(text)
+
+
+@pytest.mark.parametrize("name", ["csv", "losslesscut-csv", "deepethogram"])
+def test_no_cell_runs_in_a_spreadsheet(name):
+    detections = [Detection(5.0 * k + 1, 5.0 * k + 4, label, 0.5) for k, label in enumerate(HOSTILE)]
+    video = replace(video_of(detections), id="=1+1", relative="-x.mp4")
+    cells = [
+        cell
+        for row in csv.reader(io.StringIO(written(name, video).text))
+        for cell in row
+        if not cell.lstrip("-").isdigit()
+    ]
+    assert len(cells) > len(HOSTILE)
+    assert [cell for cell in cells if cell.startswith(("=", "+", "-", "@", "\t", "\r"))] == []
+
+
+@pytest.mark.parametrize("name", sorted(set(NAMES) - {"activitynet", "csv"}))
+def test_a_detection_without_length_is_left_out_and_counted(name):
+    leaf = EXPORTS.load(name)
+    video = video_of([Detection(4.0, 4.0, "run", 0.9), Detection(50.0, 60.0, "run", 0.9)])
+    fitted, changes = fit(video, leaf.EXPORT, {"run": "run"})
+    assert len(fitted.detections) == 1
+    assert list(changes.values()) == [1]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_a_format_needs_is_named(name):
+    leaf = EXPORTS.load(name)
+    bare = ExportVideo("a", (Detection(1.0, 2.0, "run", 0.5),))
+    if leaf.EXPORT.needs:
+        with pytest.raises(VideoError, match="--videos"):
+            fit(bare, leaf.EXPORT, {"run": "run"})
+    elif name != "youtube":
+        fitted, _ = fit(bare, leaf.EXPORT, {"run": "run"})
+        assert leaf.render([fitted], ["run"]).text

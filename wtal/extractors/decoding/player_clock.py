@@ -1,0 +1,119 @@
+"""The clock that players show of a file, and whether its frames come evenly: what other programs need to be told."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from wtal.errors import VideoError
+from wtal.extractors.decoding.probe import OPTIONS, probe
+from wtal.extractors.decoding.reader import VideoInfo
+from wtal.extractors.readers import READERS
+
+_AS_NEAR = 0.02
+"""Frames by which distances may differ where times are written in milliseconds."""
+
+
+@dataclass(frozen=True)
+class PlayerClock:
+    """When a file's pictures are shown, in seconds.
+
+    Players show 0 where the file's clock is at `file_start`, be that sound or picture; the first picture comes at
+    `start` of theirs. `duration` is that of the picture, `frames` the number of its frames. `rate` is None where it is
+    variable: where a frame is further than half its length from its place at any even rate. `size` is
+    (width, height) as shown, `sound` whether there is any.
+    """
+
+    file_start: Fraction
+    start: Fraction
+    duration: Fraction
+    frames: int
+    rate: Fraction | None
+    size: tuple[int, int]
+    sound: bool
+
+
+def player_clock(path: Path) -> PlayerClock:
+    """Read the clock of a file: its headers, its first picture, and the time of each frame, without decoding others.
+
+    Raises:
+        VideoError: with the reason, when the file is no video or no frame could be decoded.
+    """
+    info = probe(path)
+    first = _first_shown(info)
+    try:
+        with av.open(str(info.path), options=OPTIONS) as container:
+            stream = container.streams[info.stream]
+            assert isinstance(stream, VideoStream)
+            file_start = Fraction(container.start_time or 0, av.time_base)
+            times = sorted(time for time in _times(container, stream, info.frame_duration) if time >= first)
+            stated = [Fraction(rate) for rate in (stream.average_rate, stream.guessed_rate) if rate]
+            sound = bool(container.streams.audio)
+    except (av.error.FFmpegError, OSError) as error:
+        raise VideoError(f"the times of its frames cannot be read: {error.strerror}") from None
+    rate = _even_rate(times, stated)
+    last = 1 / rate if rate else info.frame_duration
+    turned = info.rotation % 180 != 0
+    size = (info.height, info.width) if turned else (info.width, info.height)
+    return PlayerClock(file_start, _tidy(first - file_start), times[-1] - first + last, len(times), rate, size, sound)
+
+
+def _first_shown(info: VideoInfo) -> Fraction:
+    """Return when the first picture is shown, on the file's clock: second 0 of what is extracted."""
+    frame = next(READERS.load("pyav").frames(info), None)
+    if frame is None:
+        raise VideoError("no frame could be decoded")
+    return frame.time
+
+
+def _times(container: InputContainer, stream: VideoStream, spacing: Fraction) -> Iterator[Fraction]:
+    """Yield the time of each packet that is shown; one without a time follows the one before."""
+    last = None
+    for packet in container.demux(stream):
+        if packet.size == 0 or packet.is_discard:
+            continue
+        time = packet.pts if packet.pts is not None else packet.dts
+        if time is not None and packet.time_base:
+            last = time * packet.time_base
+        else:
+            last = Fraction(0) if last is None else last + spacing
+        yield last
+
+
+def _even_rate(times: Sequence[Fraction], stated: Sequence[Fraction]) -> Fraction | None:
+    """Return the rate at which each frame lies within half a frame of its place; None where there is none.
+
+    Headers may be wrong by a little, those of short files most: so the rate is that which the frames are nearest to,
+    of those that are stated and of usual ones, and where several are as near, the first of these.
+    """
+    rates = [*stated, *_usual(times)]
+    distances = [_distance(times, rate) for rate in rates]
+    nearest = min(distances, default=1.0)
+    if nearest > 0.5:
+        return None
+    return next(rate for rate, distance in zip(rates, distances, strict=True) if distance <= nearest + _AS_NEAR)
+
+
+def _usual(times: Sequence[Fraction]) -> list[Fraction]:
+    """Return the whole rate nearest to the mean of the frames, 1000/1001 of it, and the mean itself."""
+    if len(times) < 2 or times[-1] == times[0]:
+        return []
+    mean = (len(times) - 1) / (times[-1] - times[0])
+    whole = [Fraction(round(mean)), Fraction(round(mean) * 1000, 1001)] if mean > Fraction(1, 2) else []
+    return [*whole, mean.limit_denominator(1001)]
+
+
+def _distance(times: Sequence[Fraction], rate: Fraction) -> float:
+    """Return how far a frame is from its place, at most, in frames."""
+    seconds = np.array([float(time - times[0]) for time in times])
+    return float(np.abs(seconds * float(rate) - np.arange(len(times))).max())
+
+
+def _tidy(seconds: Fraction) -> Fraction:
+    """Return seconds that are 0 where they are less than the microsecond to which a file's start is known."""
+    return seconds if abs(seconds) > Fraction(1, av.time_base) else Fraction(0)

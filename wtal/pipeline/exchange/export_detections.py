@@ -1,0 +1,255 @@
+"""Detections -> files of other programs: whose, of which videos, under which names."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from wtal.data.dataset import match_ids
+from wtal.data.detections import read_detections
+from wtal.data.files import write_atomic
+from wtal.data.segments import Detection
+from wtal.data.video_ids import readable, short_ids, videos_below
+from wtal.errors import UsageError, VideoError, WtalError
+from wtal.extractors.decoding.player_clock import player_clock
+from wtal.pipeline.exchange.export_names import TakenPaths, export_names
+from wtal.pipeline.progress import SILENT, Reporter
+from wtal.pipeline.runs import Run, open_run
+from wtal.registry import suggest
+from wtal.report.exports import EXPORTS, ExportLeaf, ExportVideo
+from wtal.report.fit import fit, shown_labels
+from wtal.report.selection import Selection
+
+_NAMED = 3
+"""Videos that a line names, at most."""
+
+
+@dataclass(frozen=True)
+class Exports:
+    """Files that were written, notes on what formats could not hold, and (format, video) -> why it is in none."""
+
+    files: tuple[Path, ...]
+    notes: tuple[str, ...]
+    failures: Mapping[tuple[str, str], str]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return files, notes and failures as JSON types."""
+        failures = [{"format": name, "video": video, "reason": text} for (name, video), text in self.failures.items()]
+        return {"files": [str(file) for file in self.files], "notes": list(self.notes), "failures": failures}
+
+
+@dataclass(frozen=True)
+class ExportSource:
+    """Detections (seconds from the first shown frame) by video, durations where a store knows them, and a folder."""
+
+    detections: Mapping[str, Sequence[Detection]]
+    durations: Mapping[str, float]
+    folder: Path
+
+
+def export(
+    source: Path,
+    formats: Sequence[str],
+    out: Path | None = None,
+    selection: Selection = Selection(),  # noqa: B008 - frozen
+    videos: Path | None = None,
+    force: bool = False,
+    reporter: Reporter = SILENT,
+) -> Exports:
+    """Write the detections of a run or a file in formats of other programs; without `out` into the folder `exports`.
+
+    `videos` is the folder in which the files are; a video's own clock and rate are read from its file. A file that is
+    there with other content is replaced with `force` alone.
+
+    Raises:
+        UsageError: when there is no such format, run, file or class, or when a file is in the way.
+        WtalError: when nothing can be written.
+    """
+    leaves = {name: EXPORTS.load(name) for name in dict.fromkeys(formats)}
+    given = open_source(source, with_store=videos is None)
+    _check_classes(selection, given.detections)
+    records, notes, unreadable = _records(given, videos, selection, reporter)
+    sheets, more, failures = _sheets(leaves, records)
+    failures = {**{(name, video): text for name in leaves for video, text in unreadable.items()}, **failures}
+    if not sheets:
+        raise WtalError(f"nothing could be exported: {_first(failures)}")
+    files = _write(sheets, out or given.folder, force)
+    return Exports(files, (*notes, *more), failures)
+
+
+def open_source(source: Path, with_store: bool) -> ExportSource:
+    """Read the detections of a run with one seed, or of a file; durations from the run's store, if it is wanted.
+
+    Raises:
+        UsageError: when there is nothing, or when a run has several seeds or no detections yet.
+        WtalError: when the run's store is wanted and has gone.
+    """
+    if not source.exists():
+        raise UsageError(f"there is nothing at {source}; name a run's folder or a detection file")
+    if source.is_file():
+        return ExportSource(read_detections(source), {}, source.parent / f"{source.stem}-exports")
+    run = open_run(source)
+    detections = read_detections(run.detections())
+    return ExportSource(detections, _durations(run, detections) if with_store else {}, run.folder / "exports")
+
+
+def _durations(run: Run, video_ids: Iterable[str]) -> dict[str, float]:
+    store = run.store()
+    return {video: store.grid(key).duration for video, key in match_ids(video_ids, store.ids).items()}
+
+
+def _check_classes(selection: Selection, detections: Mapping[str, Sequence[Detection]]) -> None:
+    known = {d.label for segments in detections.values() for d in segments}
+    for label in selection.classes:
+        if label not in known:
+            raise UsageError(f"--classes: no detection is of {label!r}; {suggest(label, known)}")
+
+
+def _records(
+    given: ExportSource, folder: Path | None, selection: Selection, reporter: Reporter
+) -> tuple[list[ExportVideo], list[str], dict[str, str]]:
+    """Return videos with the chosen detections, notes, and video -> why its file cannot be read."""
+    files = _files(given.detections, folder)
+    records: list[ExportVideo] = []
+    unreadable: dict[str, str] = {}
+    outside = 0
+    with (reporter if files else SILENT).task("videos", len(given.detections), "video") as task:
+        for video, detections in given.detections.items():
+            try:
+                record = _record(video, files.get(video), folder, given.durations.get(video))
+            except VideoError as error:
+                unreadable[video] = str(error)
+            else:
+                chosen, lost = selection.of(detections, record.duration)
+                records.append(replace(record, detections=chosen))
+                outside += lost
+            task.advance()
+    notes = [f"{outside} detections outside of their video, left out"] if outside else []
+    without = [record.id for record in records if record.file is None]
+    if without:
+        notes.append(
+            f"videos without a file: {named(without)}; their times count from the first picture, "
+            "where players may count from the sound: name the files' folder with --videos"
+        )
+    return records, notes, unreadable
+
+
+def _files(video_ids: Iterable[str], folder: Path | None) -> dict[str, Path]:
+    """Return video -> its file below a folder, by the ids that wtal gives files, or by their names or paths."""
+    if folder is None:
+        return {}
+    if not folder.is_dir():
+        raise UsageError(f"--videos names a folder of videos, {folder} is none")
+    paths = videos_below(folder)
+    names = {readable(path.relative_to(folder.absolute()).as_posix()): path for path in paths}
+    by_id = {key: path for path, key in short_ids(dict.fromkeys(paths, folder.absolute())).items()}
+    ids = list(video_ids)
+    matched = {video: by_id[key] for video, key in match_ids(ids, by_id).items()}
+    return {**{video: names[video] for video in ids if video in names}, **matched}
+
+
+def _record(video: str, file: Path | None, folder: Path | None, duration: float | None) -> ExportVideo:
+    if file is None or folder is None:
+        return ExportVideo(video, (), duration=duration)
+    clock = player_clock(file)
+    return ExportVideo(
+        video,
+        (),
+        file,
+        readable(file.relative_to(folder.absolute()).as_posix()),
+        clock.start,
+        clock.file_start,
+        float(clock.duration),
+        clock.rate,
+        clock.rate is None,
+        clock.frames,
+        clock.size,
+        clock.sound,
+    )
+
+
+def _sheets(
+    leaves: Mapping[str, ExportLeaf], videos: Sequence[ExportVideo]
+) -> tuple[dict[Path, str], list[str], dict[tuple[str, str], str]]:
+    """Return the content of each file by its path below the folder, notes, and failures."""
+    labels = sorted({d.label for video in videos for d in video.detections})
+    shown = shown_labels(labels)
+    sheets: dict[Path, str] = {}
+    notes: list[str] = []
+    failures: dict[tuple[str, str], str] = {}
+    taken = TakenPaths()
+    # Formats whose names are given by their programs come first, so that others make way.
+    for name, leaf in sorted(leaves.items(), key=lambda item: not item[1].EXPORT.beside):
+        fitted, changes, unfit = _fitted(leaf, videos, shown)
+        notes += [f"{name}: {change}" for change in changes]
+        failures.update({(name, video): reason for video, reason in unfit.items()})
+        classes = labels if leaf.EXPORT.exact else [shown[label] for label in labels]
+        for path, group in _groups(leaf, fitted).items():
+            try:
+                sheet = leaf.render(group, classes)
+            except VideoError as error:
+                failures.update({(name, video.id): str(error) for video in group})
+                continue
+            sheets[taken.take(path)] = sheet.text
+            where = f"{readable(group[0].id)}: " if leaf.EXPORT.per == "video" else ""
+            notes += [f"{name}: {where}{note}" for note in sheet.notes]
+    return sheets, notes, failures
+
+
+def _fitted(
+    leaf: ExportLeaf, videos: Sequence[ExportVideo], shown: Mapping[str, str]
+) -> tuple[list[ExportVideo], list[str], dict[str, str]]:
+    """Return videos as a format can hold them, what was changed by which rule, and video -> why it can hold none."""
+    fitted: list[ExportVideo] = []
+    counts: dict[str, dict[str, int]] = defaultdict(dict)
+    unfit: dict[str, str] = {}
+    for video in videos:
+        try:
+            record, changes = fit(video, leaf.EXPORT, shown)
+        except VideoError as error:
+            unfit[video.id] = str(error)
+            continue
+        fitted.append(record)
+        for rule, count in changes.items():
+            counts[rule][video.id] = count
+    notes = [
+        f"{sum(of_rule.values())} detections {rule} (videos: {named(list(of_rule))})"
+        for rule, of_rule in counts.items()
+    ]
+    return fitted, notes, unfit
+
+
+def _groups(leaf: ExportLeaf, videos: list[ExportVideo]) -> dict[Path, list[ExportVideo]]:
+    suffix = leaf.EXPORT.suffix
+    if leaf.EXPORT.per == "collection":
+        return {Path(f"detections{suffix}"): videos} if videos else {}
+    names = export_names(videos, exact=leaf.EXPORT.beside)
+    return {name.with_name(name.name + suffix): [video] for name, video in zip(names, videos, strict=True)}
+
+
+def _write(sheets: Mapping[Path, str], out: Path, force: bool) -> tuple[Path, ...]:
+    root = out.resolve()
+    contents = {}
+    for name, text in sheets.items():
+        path = out / name
+        if not path.resolve().is_relative_to(root):
+            raise UsageError(f"{path} leads out of {out}; remove the link, or name another --out")
+        contents[path] = text.encode("utf-8", "surrogateescape")
+    if not force:
+        for path, content in contents.items():
+            if path.exists() and path.read_bytes() != content:
+                raise UsageError(f"{path} is there with other content; name another --out, or replace it with --force")
+    return tuple(write_atomic(path, content) for path, content in contents.items())
+
+
+def named(videos: Sequence[str]) -> str:
+    """Return the first few of many videos, and how many there are."""
+    shown = ", ".join(map(readable, videos[:_NAMED]))
+    return f"{shown}, ... ({len(videos)} in all)" if len(videos) > _NAMED else shown
+
+
+def _first(failures: Mapping[tuple[str, str], str]) -> str:
+    for (name, video), reason in failures.items():
+        return f"{name}: {readable(video)}: {reason}"
+    return "there are no videos"

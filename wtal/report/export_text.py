@@ -1,0 +1,115 @@
+"""Texts and times as files for other programs write them."""
+
+import re
+from collections.abc import Iterable
+from fractions import Fraction
+
+from wtal.data.segments import Detection
+from wtal.data.video_ids import readable
+from wtal.errors import VideoError
+
+_INVISIBLE = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
+"""Marks that turn the direction of writing, with which a name can pretend to be another."""
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ufffe\uffff]+")
+_RUNS = ("=", "+", "-", "@", "\t", "\r")
+"""First characters by which a spreadsheet takes a cell for a formula."""
+
+
+def plain(text: str) -> str:
+    """Return a label or name in one line that shows what it is: no control characters, no marks of direction."""
+    text = _CONTROL.sub(" ", _INVISIBLE.sub("", readable(text)))
+    return " ".join(text.split()) or "unnamed"
+
+
+def unique(names: Iterable[str], taken: Iterable[str] = ()) -> list[str]:
+    """Return names of which none equals another or one of `taken`: the later of two gets ` (2)`."""
+    used, result = set(taken), []
+    for name in names:
+        number, new = 2, name
+        while new in used:
+            new, number = f"{name} ({number})", number + 1
+        used.add(new)
+        result.append(new)
+    return result
+
+
+def safe_cell(text: str) -> str:
+    """Return a table's cell that a spreadsheet takes for text: an apostrophe before what it would run."""
+    return f"'{text}" if text.lstrip(" ").startswith(_RUNS) else text
+
+
+def titled(detection: Detection) -> str:
+    """Return a detection's label with its score."""
+    return f"{detection.label} {score_text(detection.score)}"
+
+
+def score_text(score: float) -> str:
+    """Return a score with three significant digits."""
+    return f"{score:.3g}"
+
+
+def milliseconds(detection: Detection) -> tuple[int, int]:
+    """Return start and end in whole milliseconds, the end after the start."""
+    start = round(detection.start * 1000)
+    return start, max(start + 1, round(detection.end * 1000))
+
+
+def seconds_text(value: float) -> str:
+    """Return seconds with three decimals, never as `-0.000`."""
+    return f"{round(value, 3) + 0.0:.3f}"
+
+
+def clock_text(value: int, comma: str = ".") -> str:
+    """Return milliseconds as `HH:MM:SS.mmm`."""
+    seconds, thousandths = divmod(value, 1000)
+    minutes, seconds = divmod(seconds, 60)
+    return f"{minutes // 60:02d}:{minutes % 60:02d}:{seconds:02d}{comma}{thousandths:03d}"
+
+
+def frame_span(detection: Detection, rate: Fraction | None, least: int = 1) -> tuple[int, int]:
+    """Return the first frame of a detection and the frame after its last, by the nearest edges of frames.
+
+    Both are within half a frame of its seconds, but where it is shorter than `least` frames: so many are taken.
+
+    Raises:
+        VideoError: when there is no rate.
+    """
+    if rate is None:
+        raise VideoError("frames cannot be numbered without a constant rate")
+    first = round(detection.start * rate)
+    return first, max(first + least, round(detection.end * rate))
+
+
+def whole_rate(rate: Fraction) -> int:
+    """Return the whole frames per second that timecodes count in: 30 for 29.97.
+
+    Raises:
+        VideoError: when the rate is neither whole nor 1000/1001 of a whole number.
+    """
+    nominal = round(rate)
+    if nominal and (is_close(rate, Fraction(nominal)) or is_close(rate, Fraction(nominal * 1000, 1001))):
+        return nominal
+    raise VideoError(f"timecodes want a whole rate or 1000/1001 of one, this file has {float(rate):.6g} per second")
+
+
+def is_ntsc(rate: Fraction) -> bool:
+    """Tell whether a rate is 1000/1001 of a whole number."""
+    return not is_close(rate, Fraction(whole_rate(rate)))
+
+
+def is_close(rate: Fraction, other: Fraction) -> bool:
+    """Tell whether two rates are the same but for the rounding of a file's header."""
+    return abs(rate - other) <= other / 50000
+
+
+def timecode(frame: int, nominal: int) -> str:
+    """Return a frame number as `HH:MM:SS:FF`, without dropped numbers.
+
+    Raises:
+        VideoError: when it takes a hundred hours, for which the form has no digits.
+    """
+    seconds, rest = divmod(frame, nominal)
+    minutes, seconds = divmod(seconds, 60)
+    if minutes >= 6000:
+        raise VideoError("timecodes end at 100 hours")
+    return f"{minutes // 60:02d}:{minutes % 60:02d}:{seconds:02d}:{rest:02d}"

@@ -1,0 +1,101 @@
+"""One file per format that other programs read detections in. `ExportLeaf` says what a file holds.
+
+A leaf gets detections that it can hold: `wtal.report.fit` shifts them to its clock and settles overlaps before.
+"""
+# ruff: noqa: N802 - members are named as modules name them
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Literal, Protocol
+
+from wtal.data.segments import Detection
+from wtal.registry import Registry
+
+Need = Literal["file", "rate", "size", "duration"]
+"""Facts about a video that a format cannot do without."""
+
+
+@dataclass(frozen=True)
+class ExportVideo:
+    """One video to be exported: what is known of its file, and its detections, sorted by time.
+
+    `start` is the second at which a player shows the first picture, `file_start` that at which the file's own clock
+    begins, which players show as 0. `duration` is that of the picture, in seconds. `rate` (frames per second) is None
+    where it is unknown or variable, as `variable` tells. `size` is (width, height) as shown. `relative` is the file's
+    path below the folder of videos.
+    """
+
+    id: str
+    detections: tuple[Detection, ...]
+    file: Path | None = None
+    relative: str = ""
+    start: Fraction = Fraction(0)
+    file_start: Fraction = Fraction(0)
+    duration: float | None = None
+    rate: Fraction | None = None
+    variable: bool = False
+    frames: int | None = None
+    size: tuple[int, int] | None = None
+    sound: bool = False
+
+    @property
+    def name(self) -> str:
+        """File name where it is known, else the id."""
+        return self.file.name if self.file else self.id
+
+    @property
+    def end(self) -> float | None:
+        """Second at which a player has shown the last picture; None where the duration is unknown."""
+        return None if self.duration is None else float(self.start) + self.duration
+
+
+@dataclass(frozen=True)
+class Export:
+    """Facts about a format: for whom it is, and what it can hold.
+
+    `suffix` ends the names of its files. `overlaps` says which detections may overlap: any, those of different
+    classes (`classes`), or none. `shortest` is the least length of a detection, in seconds. Times are those of a
+    player, or with `clock` `picture` count from the first shown frame. `beside` formats are looked for beside the
+    video, under its name. `exact` ones keep labels to the letter; others get them without control characters.
+    """
+
+    readers: str
+    suffix: str
+    lacks: str
+    per: Literal["video", "collection"] = "video"
+    overlaps: Literal["any", "classes", "none"] = "any"
+    shortest: float = 0.001
+    needs: tuple[Need, ...] = ()
+    clock: Literal["player", "picture"] = "player"
+    beside: bool = False
+    exact: bool = False
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """The content of one file, and notes on what it could not hold."""
+
+    text: str
+    notes: tuple[str, ...] = ()
+
+
+class ExportLeaf(Protocol):
+    """A module of `exports/`."""
+
+    @property
+    def EXPORT(self) -> Export:
+        """Facts about the format."""
+
+    def render(self, videos: Sequence[ExportVideo], classes: Sequence[str]) -> Sheet:
+        """Return a file's content: of one video, or of all where the format is of a collection.
+
+        `classes` are those of the whole collection, sorted.
+
+        Raises:
+            VideoError: when the format cannot hold this.
+        """
+
+
+EXPORTS = Registry[ExportLeaf]("export", __name__, ExportLeaf)

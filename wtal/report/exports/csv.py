@@ -1,0 +1,34 @@
+"""Table for a spreadsheet: a row per detection, times as a player shows them."""
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+
+from wtal.report.export_text import clock_text, milliseconds, plain, safe_cell, score_text, seconds_text
+from wtal.report.exports import Export, ExportVideo, Sheet
+
+EXPORT = Export(
+    readers="spreadsheets: times as a player shows them",
+    suffix=".csv",
+    lacks="videos without detections, times below a millisecond",
+    per="collection",
+    shortest=0.0,
+)
+_COLUMNS = ("video", "file", "label", "score", "start (s)", "end (s)", "duration (s)", "from", "to")
+
+
+def render(videos: Sequence[ExportVideo], classes: Sequence[str]) -> Sheet:
+    """Return the table; a cell that a spreadsheet would run begins with an apostrophe."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(_COLUMNS)
+    for video in videos:
+        writer.writerows(_rows(video))
+    return Sheet(text.getvalue())
+
+
+def _rows(video: ExportVideo) -> Iterator[tuple[str, ...]]:
+    names = (safe_cell(plain(video.id)), safe_cell(plain(video.relative or video.name)) if video.file else "")
+    for d in video.detections:
+        seconds = (seconds_text(value) for value in (d.start, d.end, d.duration))
+        yield (*names, safe_cell(d.label), score_text(d.score), *seconds, *map(clock_text, milliseconds(d)))

@@ -1,0 +1,40 @@
+"""DeepEthogram labels: a column per behaviour, a row per frame."""
+
+import csv
+import io
+from collections.abc import Sequence
+
+from wtal.report.export_text import frame_span, safe_cell
+from wtal.report.exports import Export, ExportVideo, Sheet
+
+EXPORT = Export(
+    readers="DeepEthogram: labels to finalize",
+    suffix="_labels.csv",
+    lacks="scores, parts of a frame, what is shorter than half of one, variable rates",
+    needs=("rate", "duration"),
+    clock="picture",
+)
+
+
+def render(videos: Sequence[ExportVideo], classes: Sequence[str]) -> Sheet:
+    """Return a table of one video: number of the frame from 0, `background`, and a column per class.
+
+    A frame in a detection has 1 in its classes and 0 elsewhere. One outside of all has -1 everywhere, not looked at:
+    so no video counts as finalized before somebody has pressed the button.
+    """
+    (video,) = videos
+    assert video.rate
+    assert video.duration is not None
+    count = video.frames or round(video.duration * video.rate)
+    shown: list[set[str]] = [set() for _ in range(count)]
+    for detection in video.detections:
+        first, after = frame_span(detection, video.rate, least=0)
+        for labels in shown[first:after]:
+            labels.add(detection.label)
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("", "background", *map(safe_cell, classes)))
+    for frame, labels in enumerate(shown):
+        row = [0, *(int(label in labels) for label in classes)] if labels else [-1] * (1 + len(classes))
+        writer.writerow((frame, *row))
+    return Sheet(text.getvalue())

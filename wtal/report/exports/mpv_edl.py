@@ -1,0 +1,39 @@
+"""mpv timeline: all detections as one reel over many files, nothing encoded."""
+
+from collections.abc import Sequence
+
+from wtal.errors import VideoError
+from wtal.report.export_text import seconds_text, titled
+from wtal.report.exports import Export, ExportVideo, Sheet
+
+EXPORT = Export(
+    readers="mpv: one reel over all videos",
+    suffix="-mpv.edl",
+    lacks="gaps between detections, a reel of none",
+    per="collection",
+    needs=("file",),
+)
+
+
+def render(videos: Sequence[ExportVideo], classes: Sequence[str]) -> Sheet:
+    """Return one line `FILE,start,length,title` per detection.
+
+    mpv seeks on the file's own clock, not on that which it shows (`demux_edl.c` begins a part without a start at the
+    demuxer's start time), so the file's start is added. Names and titles have their length in bytes before them.
+
+    Raises:
+        VideoError: when there is no detection; mpv refuses a reel of none.
+    """
+    lines = [
+        f"{_quoted(str(video.file))},{seconds_text(d.start + float(video.file_start))},"
+        f"{seconds_text(max(0.001, d.duration))},title={_quoted(titled(d))}\n"
+        for video in videos
+        for d in video.detections
+    ]
+    if not lines:
+        raise VideoError("there is no detection, and mpv plays no reel of none")
+    return Sheet("".join(["# mpv EDL v0\n", *lines]))
+
+
+def _quoted(text: str) -> str:
+    return f"%{len(text.encode('utf-8', 'surrogateescape'))}%{text}"
