@@ -2,11 +2,13 @@
 
 import io
 import json
+import os
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wtal.data.files import read_json
 from wtal.data.json_stream import JsonStream
 from wtal.errors import FormatError
 
@@ -59,3 +61,11 @@ def test_a_stream_holds_a_buffer_and_refuses_a_value_without_end(monkeypatch):
     assert len(stream._text) < 1000
     with pytest.raises(FormatError, match="a value is longer than"):
         JsonStream(io.StringIO('"' + "a" * 10_000), "it", 64).value()
+
+
+def test_a_pipe_is_never_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.json")
+    with pytest.raises(FormatError, match="it is a pipe or a device"):
+        read_json(tmp_path / "pipe.json")
+    with pytest.raises(FormatError, match="it is a pipe or a device"), JsonStream.open(tmp_path / "pipe.json"):
+        pass

@@ -6,14 +6,14 @@ from pathlib import PurePath
 
 import pytest
 
-from tests.support.reference import REPOSITORY
+from tests.support.reference import REPOSITORY, SHARED, needs_shared
 from wtal.data.annotations import read_annotations, write_annotations
 from wtal.data.detections import read_detections, write_detections
 from wtal.data.names import match_ids
 from wtal.data.segments import Detection
 from wtal.data.video_ids import is_video_name, readable, short_ids
 from wtal.errors import UsageError
-from wtal.pipeline.extraction.videos import find_videos
+from wtal.pipeline.extraction.videos import find_videos, passed_over
 
 
 def make(folder, *names):
@@ -153,3 +153,35 @@ def test_the_example_of_the_documentation(tmp_path):
     names = [f"{folder}{file}" for folder, *files in rows[1:] for file in files]
     assert set(read_annotations(make(tmp_path, *names)).videos) == {"high jump/jump-01", "jump-02", "run/jump-01"}
     assert all(f"`{name}`" in section for name in read_annotations(tmp_path).videos)
+
+
+ENDINGS = ".3g2 .mxf .f4v .divx .qt .m2v .mpe .mod .m2t .insv .lrv .ogm .gif .MOD .Gif"
+
+
+@pytest.mark.parametrize("suffix", ENDINGS.split())
+def test_endings_that_hold_videos_are_taken(tmp_path, suffix):
+    assert is_video_name(PurePath(f"x{suffix}"))
+    assert [video.id for video in find_videos([make(tmp_path, f"x{suffix}")])] == ["x"]
+
+
+def test_what_is_passed_over_is_counted_and_named(tmp_path):
+    make(tmp_path, "run/a.mp4", "run/notes.txt", "photo.heic", "b.rmvb", "c.mkv.part", ".cache/x.mp4", "._a.mp4")
+    (tmp_path / "folder.mp4").mkdir()
+    os.mkfifo(tmp_path / "pipe.mp4")
+    assert set(passed_over([tmp_path, tmp_path, tmp_path / "run" / "a.mp4"])) == {
+        "files that are not called like a video, passed over: 4 (first: b.rmvb, c.mkv.part, photo.heic)",
+        "folders and pipes that are called like a video, passed over: 2 (folder.mp4, pipe.mp4)",
+        "hidden files, passed over: 2 (._a.mp4, .cache/x.mp4)",
+    }
+    assert [video.id for video in find_videos([tmp_path])] == ["a"]
+
+
+def test_a_folder_without_videos_is_refused_by_what_it_holds(tmp_path):
+    with pytest.raises(UsageError, match=r"no videos in .*; files that are not called like a video.*b\.rmvb"):
+        find_videos([make(tmp_path, "b.rmvb")])
+
+
+@needs_shared
+def test_cases_of_endings():
+    folder = SHARED / "cases" / "08_suffixes"
+    assert len(find_videos([folder])) == len(list(folder.iterdir()))

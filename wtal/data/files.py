@@ -77,12 +77,23 @@ def read_json(path: Path) -> Any:
         raise FormatError(f"{path} is not JSON of a kind that can be read: it is nested too deeply") from None
 
 
+def require_plain(path: Path) -> None:
+    """Refuse what may keep its reader waiting for ever.
+
+    Raises:
+        FormatError: when there is something else than a file or a folder: a pipe, a device.
+    """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise FormatError(f"cannot read {path}: it is a pipe or a device; copy it to a file first")
+
+
 def read_text(path: Path) -> str:
     """The text of a file in UTF-8 or UTF-16, without its byte order mark.
 
     Raises:
-        FormatError: when the file is missing, is a folder, or is not such a text.
+        FormatError: when the file is missing, is a folder or a pipe, or is not such a text.
     """
+    require_plain(path)
     try:
         return _decode(path.read_bytes(), "strict")
     except OSError as error:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-from wtal.data.files import encoding_of
+from wtal.data.files import encoding_of, require_plain
 from wtal.errors import FormatError
 
 CHUNK = 1 << 20
@@ -47,6 +47,7 @@ class JsonStream:
         Raises:
             FormatError: when the file cannot be read, is no such text, or is not JSON.
         """
+        require_plain(path)
         try:
             with path.open("rb") as raw:
                 encoding = encoding_of(raw.read(4))

@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePath
 from typing import TypeVar
 
@@ -37,6 +37,20 @@ def videos_below(folder: Path) -> list[Path]:
     """Absolute paths of the videos in a folder and all below it, sorted; what is hidden is passed over."""
     folder = folder.absolute()
     return [file for file in sorted(folder.rglob("*")) if not _hidden(file.relative_to(folder)) and is_video_file(file)]
+
+
+def passed_over(folder: Path) -> Iterator[tuple[str, str]]:
+    """Yield what `videos_below` leaves out: a phrase in the plural for its kind, and the path below the folder."""
+    folder = folder.absolute()
+    for entry in sorted(folder.rglob("*")):
+        below = entry.relative_to(folder)
+        if is_video_file(entry):
+            if _hidden(below):
+                yield "hidden files, passed over", readable(below.as_posix())
+        elif is_video_name(entry):
+            yield "folders and pipes that are called like a video, passed over", readable(below.as_posix())
+        elif entry.is_file() and not _hidden(below):
+            yield "files that are not called like a video, passed over", readable(below.as_posix())
 
 
 def readable(text: str) -> str:

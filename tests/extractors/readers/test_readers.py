@@ -279,3 +279,17 @@ def test_real_videos_agree_over_readers(reader, path, decoded, sampled, start):
     assert sum(1 for _ in sampler) == sampled
     summary = sampler.summary(reader, "")
     assert (summary.decoded, summary.start, summary.shortfall) == (decoded, start, 0)
+
+
+@needs_shared
+def test_a_still_picture_is_no_video():
+    with pytest.raises(VideoError, match=r"a picture or a text, not a video \(format avif\)"):
+        probe(SHARED / "cases" / "12_small" / "photo.avif")
+
+
+@pytest.mark.parametrize("brand", ["avif", "heic", "mif1"])
+def test_brands_of_pictures(tmp_path, brand):
+    path = write_video(tmp_path / "x.mp4", constant(25, 1))
+    path.write_bytes(path.read_bytes().replace(b"ftypisom", b"ftyp" + brand.encode(), 1))
+    with pytest.raises(VideoError, match=f"not a video .format {brand}"):
+        probe(path)

@@ -14,7 +14,9 @@ from wtal.extractors.decoding.reader import VideoInfo
 
 # Only plain files may be opened, also by a file that names others (a playlist).
 OPTIONS = {"protocol_whitelist": "file"}
-_STILL_FORMATS = ("image2", "tty")
+_STILL_FORMATS = ("image2", "tty", "ico")
+# ISO/IEC 23008-12 and the AVIF specification: of one picture. Sequences of pictures are avis, hevc, msf1.
+_STILL_BRANDS = frozenset({"avif", "heic", "heim", "heis", "heix", "j2ki", "jpeg", "mif1", "miaf"})
 _DEFAULT_BONUS = 5_000_000
 _PROGRESSIVE = (0, 1)  # unknown, progressive
 # ITU-T H.273: BT.709, unspecified, BT.470, BT.601, SMPTE 240; with their curves, gamma, linear, and those of BT.2020.
@@ -92,6 +94,8 @@ def _choose_stream(container: InputContainer) -> VideoStream:
         kinds = sorted({stream.type for stream in container.streams if stream.type})
         pictures = " and a cover picture" if container.streams.video else ""
         raise VideoError(f"no video stream: the file holds {', '.join(set(kinds) - {'video'}) or 'nothing'}{pictures}")
+    if (brand := container.metadata.get("major_brand", "").strip()) in _STILL_BRANDS:
+        raise VideoError(f"a picture or a text, not a video (format {brand})")
     if container.format.name in _STILL_FORMATS or container.format.name.endswith("_pipe"):
         raise VideoError(f"a picture or a text, not a video (format {container.format.name})")
     return max(videos, key=_preference)

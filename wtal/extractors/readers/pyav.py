@@ -122,7 +122,7 @@ class _FrameTimes:
         self._last: dict[str, int] = {}
         self._faults = {"pts": 0, "dts": 0}
         self._frames = 0
-        self._next = info.start
+        self._next = self._before = info.start
 
     def stamp_of(self, frame: VideoFrame) -> tuple[Fraction, Fraction, bool]:
         """Time and duration in seconds, and whether the time had to be guessed."""
@@ -133,7 +133,8 @@ class _FrameTimes:
         trusted = frame.dts if frame.pts is None or self._decoding_times() else frame.pts
         time = self._next if trusted is None else trusted * unit
         duration = frame.duration * unit or self._info.frame_duration
-        self._next = time + duration
+        step = time - self._before if self._info.container == "avi" else duration
+        self._next, self._before = time + max(step, duration), time
         return time, duration, trusted is None and frame.pts is None
 
     def _decoding_times(self) -> bool:

@@ -17,7 +17,7 @@ from wtal.pipeline.extraction.machine import Machine
 from wtal.pipeline.extraction.profile import Profile, Stopwatch
 from wtal.pipeline.extraction.sources import write_sources
 from wtal.pipeline.extraction.spread import spread
-from wtal.pipeline.extraction.videos import VideoFile, find_videos
+from wtal.pipeline.extraction.videos import VideoFile, find_videos, passed_over
 from wtal.pipeline.extraction.worker import Outcome
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.workspace import Workspace
@@ -75,7 +75,7 @@ def extract_all(
     """
     videos = find_videos(paths)
     extractors, stores = prepare(configs, workspace, weights, out, machine)
-    for line in other_flows(extractors, stores):
+    for line in (*passed_over(paths), *other_flows(extractors, stores)):
         reporter.say(line)
     return fill(videos, extractors, stores, machine, reporter)
 

@@ -17,7 +17,7 @@ from wtal.extractors.execution.config import ExtractConfig
 from wtal.pipeline.extraction.extract import other_flows, prepare
 from wtal.pipeline.extraction.machine import Machine
 from wtal.pipeline.extraction.trial import SizedFile, grid, load, measure
-from wtal.pipeline.extraction.videos import VideoFile, find_videos
+from wtal.pipeline.extraction.videos import VideoFile, find_videos, passed_over
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.workspace import Workspace
 
@@ -57,8 +57,8 @@ class Plan:
     """`needed` is the estimated number of seconds on this machine: 0 where nothing is left to extract, None if unknown.
 
     It is unknown where no video to extract declares its length, or none that does can be read. With `cluster` it is the
-    time of this machine alone, as nothing is known of a cluster's. `notes` are lines on new stores next to others that
-    differ only in how flow is computed.
+    time of this machine alone, as nothing is known of a cluster's. `notes` are lines on what the folders hold beside
+    videos, and on new stores next to others that differ only in how flow is computed.
     """
 
     videos: tuple[PlannedVideo, ...]
@@ -117,7 +117,7 @@ def plan(
         _planned_store(path, extractor, [item.video for item in readable if number in item.missing])
         for number, (path, extractor) in enumerate(zip(stores, extractors, strict=True))
     ]
-    notes = tuple(other_flows(extractors, stores))
+    notes = (*passed_over(paths), *other_flows(extractors, stores))
     return Plan(
         tuple(item.video for item in work), tuple(planned), _free(stores[0]), needed, machine.engine != "loky", notes
     )

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from wtal.data import video_ids
+from wtal.data.tally import Tally
 from wtal.data.video_ids import short_ids, videos_below
 from wtal.errors import UsageError
 
@@ -28,12 +30,26 @@ def find_videos(paths: Sequence[Path]) -> list[VideoFile]:
     """
     rooted = list(dict.fromkeys(pair for path in paths for pair in _below(path)))
     if not rooted:
-        raise UsageError(f"no videos in {', '.join(map(str, paths))}; videos end in .mp4, .mkv, .mov, .webm, .avi, ...")
+        raise UsageError(f"no videos in {', '.join(map(str, paths))}; {_hint(paths)}")
     unique: dict[Path, Path] = {}
     for path, root in rooted:
         unique.setdefault(path, root)
     ids = short_ids(unique)
     return sorted((VideoFile(ids[path], path) for path in unique), key=lambda video: video.id)
+
+
+def _hint(paths: Sequence[Path]) -> str:
+    known = "videos end in .mp4, .mkv, .mov, .webm, .avi, ..."
+    return "; ".join((known, *passed_over(paths)))
+
+
+def passed_over(paths: Sequence[Path]) -> tuple[str, ...]:
+    """Sentences on what `find_videos` leaves out of the folders among the paths, counted by kind."""
+    tally = Tally()
+    for path in dict.fromkeys(path.absolute() for path in paths if path.is_dir()):
+        for kind, name in video_ids.passed_over(path):
+            tally.add(kind, name)
+    return tally.sentences()
 
 
 def _below(path: Path) -> Iterable[tuple[Path, Path]]:

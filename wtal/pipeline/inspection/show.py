@@ -7,7 +7,7 @@ from wtal.data.annotations import read_annotations
 from wtal.data.detections import read_detections
 from wtal.data.store import FeatureStore
 from wtal.data.store import describe as describe_store
-from wtal.data.video_ids import VIDEO_SUFFIXES
+from wtal.data.video_ids import is_video_name
 from wtal.errors import FormatError, UsageError
 from wtal.eval.label_check import LabelCheck
 from wtal.models.localization.config import LocalizeConfig
@@ -30,7 +30,7 @@ def describe(source: Path) -> dict[str, Any]:
         return {"kind": "store", **describe_store(FeatureStore.open(source))}
     if source.is_dir() and holds_run(source):
         return {"kind": "run", "path": str(source), "seeds": [run.to_json() for run in open_runs(source)]}
-    if source.suffix.lower() in VIDEO_SUFFIXES:
+    if is_video_name(source) and not source.is_dir():
         return _video(source)
     if is_packed(source):
         return describe_packed(source)
