@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from wtal.data.dataset import match_ids
 from wtal.data.detections import read_detections
 from wtal.data.files import write_atomic
+from wtal.data.names import match_ids
 from wtal.data.segments import Detection
 from wtal.data.video_ids import readable, short_ids, videos_below
 from wtal.errors import UsageError, VideoError, WtalError
