@@ -118,7 +118,7 @@ def test_commands_are_grouped_in_the_help():
         section = text.partition(f"\n{title}:\n")[2].partition("\n\n")[0].splitlines()
         assert [line.split()[0] for line in section] == list(commands)
         assert [line.strip().partition("  ")[2].strip() for line in section] == list(commands.values())
-    assert list(SECTIONS) == ["Start here", "Data", "Train and detect", "Judge", "Inspect"]
+    assert list(SECTIONS) == ["Start here", "Data", "Train and detect", "Judge", "Use", "Inspect"]
     assert len(COMMANDS) == sum(map(len, SECTIONS.values()))
 
 

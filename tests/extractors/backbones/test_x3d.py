@@ -159,6 +159,7 @@ def multiplications(net, frames, side):
     return counter.get_total_flops() / 2
 
 
+@pytest.mark.slow
 def test_it_computes_a_small_part_of_what_csn_and_slowfast_do():
     found = {variant: multiplications(x3d.X3D(variant), size.frames, size.side) for variant, size in x3d._SIZES.items()}
     assert found["xs"] < found["s"] < found["m"]

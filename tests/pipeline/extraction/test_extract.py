@@ -173,6 +173,7 @@ def test_kill_9_at_random_moments_changes_no_byte(folder, tmp_path):
     assert files_of(cut) == files_of(whole)
 
 
+@pytest.mark.slow
 def test_two_at_once_lose_nothing_and_double_nothing(folder, tmp_path):
     """Who is quicker decides in which shard a video lies; what is there does not depend on it."""
     left, right = map(FeatureStore.open, whole_and_cut(TOGETHER, folder, tmp_path))

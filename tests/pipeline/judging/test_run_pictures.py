@@ -120,6 +120,7 @@ def test_an_answer_is_the_heads_with_the_labels(runs):
     np.testing.assert_allclose(taught["pseudo label"], sharp / sharp.sum(axis=1, keepdims=True), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_refinement_shows_the_pseudo_ground_truth_of_each_iteration(runs):
     sections = sections_of(runs["tscn"], videos=["video-07"])
     made = pictures(sections)
