@@ -4,9 +4,11 @@ from pathlib import Path
 from typing import Any
 
 from wtal.data.annotations import read_annotations
-from wtal.data.detections import read_detections
+from wtal.data.detections import COLUMNS, read_detections
+from wtal.data.files import read_head
 from wtal.data.store import FeatureStore
 from wtal.data.store import describe as describe_store
+from wtal.data.table import is_table
 from wtal.data.video_ids import is_video_name
 from wtal.errors import FormatError, UsageError
 from wtal.models.localization.config import LocalizeConfig
@@ -28,12 +30,15 @@ def describe(source: Path) -> dict[str, Any]:
         return {"kind": "run", "path": str(source), "seeds": [run.to_json() for run in open_runs(source)]}
     if is_video_name(source) and not source.is_dir():
         return _video(source)
-    for read in (_annotations, _detections):
-        try:
-            return read(source)
-        except FormatError as error:
-            reason = error
-    raise UsageError(f"{source} is no store, run, annotation file, detection file or video ({reason})")
+    try:
+        return _detections(source) if _holds_detections(source) else _annotations(source)
+    except FormatError as error:
+        raise UsageError(f"{source} is no store, run, annotation file, detection file or video ({error})") from None
+
+
+def _holds_detections(path: Path) -> bool:
+    head = read_head(path)
+    return is_table(path, COLUMNS) or ('"results"' in head and '"database"' not in head)
 
 
 def _annotations(path: Path) -> dict[str, Any]:
