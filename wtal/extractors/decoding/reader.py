@@ -46,13 +46,14 @@ class TimedFrame:
 class VideoInfo:
     """The headers of a file, read before any frame is decoded.
 
-    `width`, `height` are in stored pixels, before `rotation` (degrees counter-clockwise that the picture must be
-    turned by to stand upright: 0, 90, 180, 270). `rate` is the average frame rate and `duration` the declared seconds
-    of the chosen stream, None where the header does not say; with `duration_of_file` only the whole file's is known,
-    in which sound may end later than the picture. `stream` is the index of the chosen video stream, `video_streams`
-    how many there are. `edited` is True where an edit list or a discard flag hides frames, `interlaced` where the
-    header or the first frame says so, `wide_colours` where the first frame is of BT.2020 or of a curve of HDR,
-    `reordered` where frames are decoded in another order than they are shown in.
+    `width`, `height` are in stored pixels, before the picture is made to stand upright: mirrored left to right where
+    `mirrored` is True, then turned by `rotation` degrees counter-clockwise (0, 90, 180, 270). `rate` is the average
+    frame rate and `duration` the declared seconds of the chosen stream, None where the header does not say; with
+    `duration_of_file` only the whole file's is known, in which sound may end later than the picture. `stream` is the
+    index of the chosen video stream, `video_streams` how many there are. `edited` is True where an edit list or a
+    discard flag hides frames, `interlaced` where the header or the first frame says so, `wide_colours` where the first
+    frame is of BT.2020 or of a curve of HDR, `reordered` where frames are decoded in another order than they are shown
+    in.
     """
 
     path: Path
@@ -74,6 +75,7 @@ class VideoInfo:
     interlaced: bool = False
     wide_colours: bool = False
     reordered: bool = False
+    mirrored: bool = False
 
     @property
     def frame_duration(self) -> Fraction:
@@ -120,9 +122,11 @@ class VideoSummary:
         }
 
 
-def upright(image: Image, rotation: int) -> Image:
-    """(H, W, 3) stored picture -> the same turned by `rotation` degrees counter-clockwise, a multiple of 90."""
-    return np.ascontiguousarray(np.rot90(image, rotation // 90)) if rotation else image
+def upright(image: Image, info: VideoInfo) -> Image:
+    """(H, W, 3) stored picture -> the same as it is to be shown, mirrored and turned as the headers say."""
+    if not (info.rotation or info.mirrored):
+        return image
+    return np.ascontiguousarray(np.rot90(image[:, ::-1] if info.mirrored else image, info.rotation // 90))
 
 
 def load_reader(name: str) -> ReaderLeaf:

@@ -65,7 +65,19 @@ def _video(path: Path) -> dict[str, Any]:
     from wtal.extractors.decoding.probe import probe
 
     info = probe(path)
-    names = ("container", "codec", "pixel_format", "width", "height", "rotation", "rate", "start", "duration", "frames")
+    names = (
+        "container",
+        "codec",
+        "pixel_format",
+        "width",
+        "height",
+        "rotation",
+        "mirrored",
+        "rate",
+        "start",
+        "duration",
+        "frames",
+    )
     values = {name: getattr(info, name) for name in (*names, "stream", "video_streams", "edited")}
     plain = {name: value if isinstance(value, int | str | None) else str(value) for name, value in values.items()}
     return {"kind": "video", "path": str(path), **plain}
