@@ -13,6 +13,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from wtal.errors import VideoError
+from wtal.extractors.decoding.edit_list import joins_or_changes_speed
 from wtal.extractors.decoding.reader import VideoInfo
 
 # Only plain files may be opened, also by a file that names others (a playlist).
@@ -83,6 +84,8 @@ def _describe(path: Path, container: InputContainer) -> VideoInfo:
         edited=any(entry.is_discard for entry in stream.index_entries),
         rotation=rotation,
         mirrored=mirrored,
+        file_start=start if container.start_time is None else Fraction(container.start_time, av.time_base),
+        reassembled=container.format.name.startswith("mov") and joins_or_changes_speed(path, stream.id),
         interlaced=context.field_order not in _PROGRESSIVE or (first is not None and first.interlaced_frame),
         wide_colours=first is not None and _wide_colours(first),
         reordered=context.has_b_frames,

@@ -53,7 +53,8 @@ class VideoInfo:
     index of the chosen video stream, `video_streams` how many there are. `edited` is True where an edit list or a
     discard flag hides frames, `interlaced` where the header or the first frame says so, `wide_colours` where the first
     frame is of BT.2020 or of a curve of HDR, `reordered` where frames are decoded in another order than they are shown
-    in.
+    in. `file_start` is where the first stream of any kind begins, which players show as second 0; `reassembled` is True
+    where an edit list joins several parts, or shows one at another speed.
     """
 
     path: Path
@@ -76,6 +77,8 @@ class VideoInfo:
     wide_colours: bool = False
     reordered: bool = False
     mirrored: bool = False
+    file_start: Fraction = Fraction(0)
+    reassembled: bool = False
 
     @property
     def frame_duration(self) -> Fraction:
@@ -93,9 +96,9 @@ class VideoSummary:
     """A report on the decoding of a file, complete once the last frame has come.
 
     `frames` is N at the target rate; `decoded` counts the source frames; `start` is the container time of second 0;
-    `shortfall` the seconds by which the file ended before its declared duration (0 where it did not, or where none
-    is declared); `notes` are sentences on oddities. `reader` is the leaf that decoded and `why` the rule that
-    chose it.
+    `shortfall` the seconds by which the file ended before its declared duration (0 where it did not, or where none is
+    declared); `begins` the seconds from the file's first sound to second 0 (0 where less than a tenth); `notes` are
+    sentences on oddities. `reader` is the leaf that decoded and `why` the rule that chose it.
     """
 
     frames: int
@@ -107,6 +110,7 @@ class VideoSummary:
     reader: str
     why: str
     notes: tuple[str, ...] = ()
+    begins: Fraction = Fraction(0)
 
     def to_json(self) -> dict[str, Any]:
         """The summary as JSON types; fractions as text, exact."""
@@ -119,6 +123,7 @@ class VideoSummary:
             "height": self.height,
             "shortfall": float(self.shortfall),
             "notes": list(self.notes),
+            **({"begins": str(self.begins)} if self.begins else {}),
         }
 
 

@@ -78,7 +78,9 @@ def _video(path: Path) -> dict[str, Any]:
         "duration",
         "frames",
     )
-    values = {name: getattr(info, name) for name in (*names, "stream", "video_streams", "edited")}
+    values = {
+        name: getattr(info, name) for name in (*names, "stream", "video_streams", "edited", "reassembled", "file_start")
+    }
     plain = {name: value if isinstance(value, int | str | None) else str(value) for name, value in values.items()}
     return {"kind": "video", "path": str(path), **plain}
 
