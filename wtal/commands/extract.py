@@ -72,6 +72,7 @@ def setting_option(name: str, names: Sequence[str] = (), metavar: str | None = N
 @setting_option("fps")
 @setting_option("stride")
 @setting_option("tail")
+@setting_option("zero")
 @setting_option("dtype")
 @setting_option("runtime")
 @setting_option("precision")

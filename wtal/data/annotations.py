@@ -25,7 +25,11 @@ def read_annotations(path: Path, format: str | None = None) -> Dataset:  # noqa:
     """
     if not path.exists():
         raise FormatError(f"no annotations at {path}")
-    dataset = DATASETS.load(format or guess_format(path)).read(path)
+    leaf = DATASETS.load(format or guess_format(path))
+    try:
+        dataset = leaf.read(path)
+    except FormatError as error:
+        raise error if str(path) in str(error) else FormatError(f"{path}: {error}") from None
     if not dataset.videos:
         raise FormatError(f"{path} names no video")
     return dataset

@@ -7,6 +7,7 @@ lacks is reported and becomes a class behind the listed ones.
 """
 
 import math
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -67,6 +68,9 @@ class DatasetBuilder:
         self._classes = classes
         self._videos: dict[str, _Video] = {}
         self._tally = Tally()
+        self._first_use: dict[tuple[str, str], str] = {}
+        self.where = ""
+        """Place in the file of what is added next, where the name of the video does not tell it."""
 
     def note(self, finding: str, offender: str) -> None:
         """Report something else: a phrase in the plural, and where."""
@@ -81,6 +85,7 @@ class DatasetBuilder:
         if duration is not None and not (math.isfinite(duration) and duration > 0):
             self.note("durations that are not above 0, taken as unknown", video_id)
             duration = None
+        self._note_use("subsets", subset, video_id)
         known = self._videos.setdefault(video_id, _Video(subset, duration))
         if known.subset != subset:
             raise FormatError(f"video {video_id!r} is in subset {known.subset!r} and in {subset!r}; give it one")
@@ -92,12 +97,14 @@ class DatasetBuilder:
     def add_label(self, video_id: str, label: str) -> None:
         """Say that a video that was added shows `label` somewhere."""
         self._videos[video_id].labels.add(label)
+        self._note_use("classes", label, video_id)
         if self._classes is not None and label not in self._classes:
             self.note("labels that the file's class list lacks, taken as further classes", f"{label!r} in {video_id}")
 
     def add_absent(self, video_id: str, label: str) -> None:
         """Say that a video that was added does not show `label`; without labels nothing is known of other classes."""
         self._videos[video_id].absent.add(label)
+        self._note_use("classes", label, video_id)
 
     def add_segment(self, video_id: str, label: str, start: float, end: float) -> None:
         """Say that a video that was added shows `label` from `start` to `end` (seconds)."""
@@ -120,14 +127,26 @@ class DatasetBuilder:
         """Build the dataset, its videos in the order in which they were added.
 
         Raises:
-            FormatError: when a video both shows and does not show a class.
+            FormatError: when a video both shows and does not show a class, or when two classes or two subsets differ in
+                capitals or blanks alone.
         """
         labels = {label for video in self._videos.values() for label in video.labels | video.absent}
         classes = tuple(self._classes if self._classes is not None else sorted(labels))
         classes += tuple(sorted(labels.difference(classes)))
+        self._require_distinct(classes)
         for video_id, video in self._videos.items():
             self._inspect(video_id, video)
         return Dataset(classes, self._records(classes), self._tally.sentences())
+
+    def _require_distinct(self, classes: Iterable[str]) -> None:
+        """Refuse classes, or subsets, that a reader would take for one."""
+        for kind, names in (("classes", classes), ("subsets", [video.subset for video in self._videos.values()])):
+            if twins := _look_alikes(names):
+                uses = [f"{name!r} ({self._first_use.get((kind, name), 'in the list of classes')})" for name in twins]
+                raise FormatError(f"{kind} {' and '.join(uses)} differ in capitals or blanks alone; write them alike")
+
+    def _note_use(self, kind: str, name: str, video_id: str) -> None:
+        self._first_use.setdefault((kind, name), self.where or f"first in {video_id}")
 
     def _records(self, classes: tuple[str, ...]) -> dict[str, VideoRecord]:
         order = {label: i for i, label in enumerate(classes)}
@@ -163,6 +182,16 @@ class DatasetBuilder:
             self.note("videos without annotation" if not video.absent else "videos with absent classes only", video_id)
         elif not video.annotations:
             self.note("videos with labels but no segments", video_id)
+
+
+def _look_alikes(names: Iterable[str]) -> tuple[str, str] | None:
+    """Return the first two names that differ in capitals, blanks or the composition of letters alone."""
+    plain: dict[str, str] = {}
+    for name in names:
+        key = unicodedata.normalize("NFKC", " ".join(name.split())).casefold()
+        if (other := plain.setdefault(key, name)) != name:
+            return other, name
+    return None
 
 
 def read_database(path: Path) -> Dataset:

@@ -17,7 +17,7 @@ from wtal.data.files import write_atomic, write_json
 from wtal.data.json_stream import JsonStream
 from wtal.data.names import match_ids
 from wtal.data.segments import Detection
-from wtal.data.table import is_table, parse_number, read_table
+from wtal.data.table import is_table, read_table
 from wtal.errors import FormatError
 
 _TAIL = 1 << 16
@@ -128,13 +128,15 @@ def _read_json(stream: JsonStream, where: str) -> tuple[dict[str, list[Detection
     if stream.peek() != "{":
         stream.value()
     else:
+        places: dict[str, int] = {}
         for key in stream.members():
+            if key in places:
+                raise stream.repeated(repr(key), places[key])
+            places[key] = stream.key_at
             if key != "results" or stream.peek() != "{":
                 rest[key] = stream.value()
-            elif results is None:
-                results = _parse_videos(stream, where)
             else:
-                raise FormatError(f"{where}: 'results' is there twice; keep one of them")
+                results = _parse_videos(stream, where)
     stream.end()
     if results is None:
         raise FormatError(f"{where}: wanted an object with 'results': video id -> list of detections{_hint(rest)}")
@@ -143,9 +145,11 @@ def _read_json(stream: JsonStream, where: str) -> tuple[dict[str, list[Detection
 
 def _parse_videos(stream: JsonStream, where: str) -> dict[str, list[Detection]]:
     results: dict[str, list[Detection]] = {}
+    places: dict[str, int] = {}
     for video_id in stream.members():
         if video_id in results:
-            raise FormatError(f"{where}: results.{video_id} is there twice; keep one of them")
+            raise stream.repeated(f"results.{video_id}", places[video_id])
+        places[video_id] = stream.key_at
         results[video_id] = _parse_video(stream.value(), f"{where}: results.{video_id}")
     return results
 
@@ -175,9 +179,10 @@ def _parse(entry: Any, where: str) -> Detection:
 
 def _read_table(path: Path) -> dict[str, list[Detection]]:
     detections: dict[str, list[Detection]] = {}
-    for line, row in read_table(path, COLUMNS).rows:
+    table = read_table(path, COLUMNS)
+    for line, row in table.rows:
         where = f"{path}: line {line}"
-        start, end, score = (parse_number(row[name], f"{where}: {name}") for name in COLUMNS[2:])
+        start, end, score = (table.number(row[name], f"{where}: {name}") for name in COLUMNS[2:])
         if not all(map(math.isfinite, (start, end, score))) or end < start:
             raise FormatError(f"{where}: wanted finite start <= end and score, got {start}, {end}, {score}")
         detections.setdefault(row["video"], []).append(Detection(start, end, row["label"], score))

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from wtal.data.json_keys import load_json
 from wtal.errors import FormatError
 
 
@@ -67,12 +68,15 @@ def read_json(path: Path) -> Any:
     """The value in a JSON file (UTF-8 or UTF-16, with or without a byte order mark).
 
     Raises:
-        FormatError: when the file is missing, is a folder, or is not JSON; the message has line and column.
+        FormatError: when the file is missing, is a folder, is not JSON, or has a key twice in an object; the message
+            has line and column.
     """
     try:
-        return json.loads(read_text(path))
-    except ValueError as error:  # of numbers with thousands of digits too
+        return load_json(read_text(path))
+    except json.JSONDecodeError as error:
         raise FormatError(f"{path} is not JSON: {error}") from None
+    except ValueError as error:  # of numbers with thousands of digits too
+        raise FormatError(f"{path} cannot be used: {error}") from None
     except RecursionError:
         raise FormatError(f"{path} is not JSON of a kind that can be read: it is nested too deeply") from None
 

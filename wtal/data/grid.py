@@ -26,7 +26,8 @@ def frame_count(fps: Fraction, shown_seconds: Fraction) -> int:
 class SnippetGrid:
     """Snippets every `stride` frames, each seeing `span` frames, over `frames` frames at `fps` frames per second.
 
-    Second 0 is the first shown frame. Snippet i stands for the frames [i * stride, (i + 1) * stride); the window of
+    The first shown frame is at second `begins`: 0, unless seconds are those of a file whose sound begins before the
+    picture. Snippet i stands for the frames [i * stride, (i + 1) * stride); the window of
     `span` frames that its feature was computed on is centred on them. With `tail="pad"` there are
     ceil(frames / stride) snippets and the last is filled with its last frame; with `tail="drop"` there are
     frames // stride, as in the papers. A video shorter than one stride has one snippet under `pad` and none
@@ -43,10 +44,12 @@ class SnippetGrid:
     stride: Fraction
     span: int
     tail: TailPolicy = "pad"
+    begins: Fraction = Fraction(0)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "fps", Fraction(self.fps))
         object.__setattr__(self, "stride", Fraction(self.stride))
+        object.__setattr__(self, "begins", Fraction(self.begins))
         if self.fps <= 0 or self.frames < 1 or self.stride <= 0 or self.span < 1:
             raise ValueError(f"a grid needs positive fps, frames, stride and span, got {self}")
         if self.tail not in ("pad", "drop"):
@@ -68,6 +71,11 @@ class SnippetGrid:
         """Seconds that the frames cover."""
         return float(self.frames / self.fps)
 
+    @property
+    def end(self) -> float:
+        """Second at which the last frame ends."""
+        return float(self.begins + self.frames / self.fps)
+
     def to_segment(self, first: int, last: int, scale: int = 1) -> Segment:
         """Snippets first..last, both included, as seconds; the end never runs past the last frame.
 
@@ -81,17 +89,18 @@ class SnippetGrid:
         The vectorised form of `to_segment`: a run first..last has the borders first and last + 1.
         """
         step, end = self.period / scale, Fraction(self.frames) / self.fps
-        parts = math.lcm(step.denominator, end.denominator)
-        each, most = int(step * parts), int(end * parts)
-        if max(int(positions.max(initial=0)) * each, most, parts) >= _EXACT:
+        parts = math.lcm(step.denominator, end.denominator, self.begins.denominator)
+        each, most, before = int(step * parts), int(end * parts), int(self.begins * parts)
+        if max(int(positions.max(initial=0)) * each, most + abs(before), parts) >= _EXACT:
             return np.array([self._second(int(position), scale) for position in positions], dtype=np.float64)
         # The quotient of two whole numbers that floats hold exactly is the nearest float, as that of a fraction is.
-        seconds: NDArray[np.float64] = np.clip(positions * each, 0, most) / parts
+        seconds: NDArray[np.float64] = (np.clip(positions * each, 0, most) + before) / parts
         return seconds
 
     def centers(self) -> NDArray[np.float64]:
         """(T,) seconds of the snippets' middles."""
-        return np.array([float((Fraction(2 * i + 1, 2) * self.stride) / self.fps) for i in range(self.num_snippets)])
+        middles = (self.begins + (Fraction(2 * i + 1, 2) * self.stride) / self.fps for i in range(self.num_snippets))
+        return np.array([float(middle) for middle in middles])
 
     def mask(self, segments: list[Segment]) -> NDArray[np.bool_]:
         """(T,) True where a snippet's middle lies in one of `segments`."""
@@ -114,6 +123,7 @@ class SnippetGrid:
             "stride": str(self.stride),
             "span": self.span,
             "tail": self.tail,
+            **({"begins": str(self.begins)} if self.begins else {}),
         }
 
     @classmethod
@@ -125,9 +135,10 @@ class SnippetGrid:
         """
         try:
             fps, stride = Fraction(values["fps"]), Fraction(values["stride"])
-            return cls(fps, int(values["frames"]), stride, int(values["span"]), values["tail"])
+            begins = Fraction(values.get("begins", 0))
+            return cls(fps, int(values["frames"]), stride, int(values["span"]), values["tail"], begins)
         except (KeyError, ValueError, TypeError, ZeroDivisionError) as error:
             raise FormatError(f"not a snippet grid: {values!r} ({error})") from None
 
     def _second(self, position: int, scale: int) -> float:
-        return float(min(max(position, 0) * self.stride / scale, Fraction(self.frames)) / self.fps)
+        return float(self.begins + min(max(position, 0) * self.stride / scale, Fraction(self.frames)) / self.fps)

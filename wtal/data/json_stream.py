@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from wtal.data.files import encoding_of, require_plain
+from wtal.data.json_keys import STRICT, RepeatedKeyError, repeated_key
 from wtal.errors import FormatError
 
 CHUNK = 1 << 20
@@ -38,6 +39,9 @@ class JsonStream:
         self._file, self._name, self._chunk = file, name, chunk
         self._text, self._at, self._ended = "", 0, False
         self._lines = self._columns = 0  # before the buffer
+        self._dropped = 0
+        self.key_at = 0
+        """Characters before the key that `members` gave last; `repeated` names the line."""
 
     @classmethod
     @contextmanager
@@ -74,12 +78,24 @@ class JsonStream:
             value, end, problem = _scanned(self._text, self._at)
             inside = end + _MARGIN <= len(self._text) and "Unterminated" not in problem
             if not problem and (inside or self._ended):
+                self._require_once(value, end)
                 self._at = end
                 return value
             if problem and (inside or self._ended):
                 raise self._error(problem, end)
             self._fill(size)
             size *= 2
+
+    def _require_once(self, value: Any, end: int) -> None:
+        """Refuse a key that is twice in an object: then there are more colons than keys, as in few other values."""
+        if self._text.count(":", self._at, end) == _keys(value):
+            return
+        try:
+            STRICT.raw_decode(self._text, self._at)
+        except RepeatedKeyError:
+            key, first, second = repeated_key(self._text, self._at)
+            places = f"{self._named(first)} and {self._named(second)}"
+            raise FormatError(f"{self._name}: key {key!r} is there twice: {places}; keep one of them") from None
 
     def members(self) -> Iterator[str]:
         """The keys of the object that comes next."""
@@ -90,6 +106,7 @@ class JsonStream:
         while True:
             if self.peek() != '"':
                 raise self._error("Expecting property name enclosed in double quotes", self._at)
+            self.key_at = self._dropped + self._at
             key: str = self.value()
             self._take(":")
             yield key
@@ -106,6 +123,11 @@ class JsonStream:
             yield self.value()
             if self._take(",]") == "]":
                 return
+
+    def repeated(self, key: str, first: int) -> FormatError:
+        """The error of a key that `members` gave last, and before at `first`; the stream is not used after it."""
+        places = (self._named_from_start(first), self._named_from_start(self.key_at))
+        return FormatError(f"{self._name}: {key} is there twice: {places[0]} and {places[1]}; keep one of them")
 
     def end(self) -> None:
         """Refuse whatever stands behind the last value."""
@@ -126,6 +148,7 @@ class JsonStream:
         more = "" if self._ended else self._file.read(size)
         if more:
             self._lines, self._columns = self._place(self._at)
+            self._dropped += self._at
             self._text, self._at = self._text[self._at :] + more, 0
         self._ended = not more
         return bool(more)
@@ -136,8 +159,27 @@ class JsonStream:
         return self._lines + lines, position - last - 1 if lines else self._columns + position
 
     def _error(self, problem: str, position: int) -> FormatError:
+        return FormatError(f"{self._name} is not JSON: {problem}: {self._named(position)}")
+
+    def _named_from_start(self, position: int) -> str:
+        self._file.seek(0)
+        before, lines, last = 0, 0, -1
+        while before < position and (text := self._file.read(min(self._chunk, position - before))):
+            lines += text.count("\n")
+            last = before + text.rfind("\n") if "\n" in text else last
+            before += len(text)
+        return f"line {lines + 1} column {position - last}"
+
+    def _named(self, position: int) -> str:
         line, column = self._place(position)
-        return FormatError(f"{self._name} is not JSON: {problem}: line {line + 1} column {column + 1}")
+        return f"line {line + 1} column {column + 1}"
+
+
+def _keys(value: Any) -> int:
+    """Return how many keys the objects in a value have, of a list those that are its items alone."""
+    if isinstance(value, dict):
+        return len(value) + sum(map(_keys, value.values()))
+    return sum(len(item) for item in value if type(item) is dict) if isinstance(value, list) else 0
 
 
 def _scanned(text: str, at: int) -> tuple[Any, int, str]:

@@ -1,7 +1,12 @@
-"""Comma-separated tables as people save them: a header, any of three delimiters, quotes, a byte order mark."""
+"""Comma-separated tables as people save them: a header, any of three delimiters, quotes, a byte order mark.
+
+A first line `sep=;`, as Excel writes it, names the delimiter. Empty columns at the end, empty lines and lines of
+delimiters alone are passed over.
+"""
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +15,9 @@ from wtal.data.files import read_head, read_text
 from wtal.errors import FormatError
 
 _DELIMITERS = ",;\t"
+_SEPARATOR = re.compile(r'^"?sep=(.)"?[ ,;\t]*$', re.IGNORECASE)
+_CLOCK = re.compile(r"^(?:(\d+):([0-5]?\d)|(\d+)):([0-5]?\d(?:\.\d*)?)$")
+_NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)(e[-+]?\d+)?|[-+]?(inf|infinity)|[-+]?nan", re.IGNORECASE | re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -18,61 +26,118 @@ class Table:
 
     columns: tuple[str, ...]
     rows: tuple[tuple[int, dict[str, str]], ...]
+    delimiter: str = ","
+
+    def number(self, cell: str, where: str) -> float:
+        """A cell with a number -> float; it may be NaN or infinite. `1:02.5` and `1:00:02.5` are clock times.
+
+        The decimal sign is a point, or a comma in tables whose delimiter is another.
+
+        Raises:
+            FormatError: naming `where`, when the cell is not a number or could be two.
+        """
+        if "," in cell and self.delimiter == ",":
+            raise FormatError(
+                f"{where}: {cell!r} could be {cell.replace(',', '.', 1)} or {cell.replace(',', '')}; write one of them"
+            )
+        text = cell.replace(",", ".")
+        if clock := _CLOCK.match(text):
+            hours, minutes, alone, seconds = clock.groups(default="0")
+            return int(hours) * 3600 + (int(minutes) + int(alone)) * 60 + float(seconds)
+        if not _NUMBER.fullmatch(text):
+            raise FormatError(f"{where}: wanted a number, got {cell!r}")
+        return float(text)
+
+
+@dataclass(frozen=True)
+class _Header:
+    delimiter: str
+    columns: tuple[str, ...]
+    lines: int
+    """Lines up to and with the header."""
 
 
 def is_table(path: Path, needed: Sequence[str]) -> bool:
     """Tell whether the first line of the file is a header that has all the `needed` columns."""
-    head = read_head(path, 1 << 16).splitlines()
-    return bool(head) and any(set(needed) <= set(_cells(head[0], delimiter)) for delimiter in _DELIMITERS)
+    return _find_header(read_head(path, 1 << 16), needed) is not None
 
 
 def read_table(path: Path, needed: Sequence[str]) -> Table:
     """Read a table whose header has the `needed` columns, in any order and among others.
 
-    The delimiter is the comma, the semicolon or the tabulator, whichever splits the header into these columns. Empty
-    lines are passed over.
+    The delimiter is the comma, the semicolon or the tabulator, whichever splits the header into these columns.
 
     Raises:
-        FormatError: when a column is missing or a row has another number of cells than the header.
+        FormatError: when a column is missing, a row has another number of cells than the header, or a quote stays open.
     """
-    lines = read_text(path)
-    header = lines.splitlines()[0] if lines.strip() else ""
-    fitting = [mark for mark in _DELIMITERS if set(needed) <= set(_cells(header, mark))]
-    if not fitting:
-        raise FormatError(f"{path}: wanted a header with the columns {','.join(needed)}, got {header!r}")
-    columns = _cells(header, fitting[0])
-    if len(set(columns)) < len(columns):
-        raise FormatError(f"{path}: the header names a column twice: {header!r}")
-    return Table(columns, tuple(_rows(path, lines, fitting[0], columns)))
+    text = read_text(path)
+    header = _find_header(text, needed)
+    if header is None:
+        first = next((line for line in text.splitlines() if line.strip()), "")
+        raise FormatError(f"{path}: wanted a header with the columns {','.join(needed)}, got {first!r}")
+    named = [name for name in header.columns if name]
+    if len(set(named)) < len(named):
+        raise FormatError(f"{path}: the header names a column twice: {','.join(header.columns)!r}")
+    return Table(header.columns, tuple(_rows(path, text, header)), header.delimiter)
 
 
-def _rows(path: Path, lines: str, delimiter: str, columns: tuple[str, ...]) -> list[tuple[int, dict[str, str]]]:
-    reader = csv.reader(io.StringIO(lines, newline=""), delimiter=delimiter, skipinitialspace=True)
-    rows = []
+def _find_header(text: str, needed: Sequence[str]) -> _Header | None:
+    marks = _DELIMITERS
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip(" ,;\t"):
+            continue
+        if separator := _SEPARATOR.match(line):
+            marks = separator[1]
+            continue
+        for mark in marks:
+            columns = _cells(line, mark)
+            if set(needed) <= set(columns):
+                return _Header(mark, columns, number)
+        return None
+    return None
+
+
+def _rows(path: Path, text: str, header: _Header) -> list[tuple[int, dict[str, str]]]:
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=header.delimiter, skipinitialspace=True, strict=True)
+    rows: list[tuple[int, dict[str, str]]] = []
+    before = 0
     try:
-        for i, cells in enumerate(reader):
-            if i == 0 or not any(cell.strip() for cell in cells):
-                continue
-            if len(cells) != len(columns):
-                raise FormatError(f"{path}: line {reader.line_num} has {len(cells)} cells, the header {len(columns)}")
-            rows.append((reader.line_num, {c: cell.strip() for c, cell in zip(columns, cells, strict=True)}))
+        for cells in reader:
+            line, before = before + 1, reader.line_num
+            if line > header.lines and any(cell.strip() for cell in cells):
+                rows.append((before, _row(f"{path}: line {line}", cells, header, reader.line_num)))
     except csv.Error as error:
-        raise FormatError(f"{path}: line {reader.line_num}: {error}") from None
+        opened = f"a quote that opens in line {before + 1} is not closed; double a quote that belongs to a cell"
+        reason = opened if "unexpected end" in str(error) else str(error)
+        raise FormatError(f"{path}: line {before + 1}: {reason}") from None
     return rows
 
 
-def parse_number(cell: str, where: str) -> float:
-    """A cell with a number (decimal point or comma) -> float; it may be NaN or infinite.
-
-    Raises:
-        FormatError: naming `where`, when the cell is not a number.
-    """
-    try:
-        return float(cell.replace(",", "."))
-    except ValueError:
-        raise FormatError(f"{where}: wanted a number, got {cell!r}") from None
+def _row(where: str, cells: Sequence[str], header: _Header, last_line: int) -> dict[str, str]:
+    stripped = [cell.strip() for cell in cells]
+    if broken := next((cell for cell in stripped if "\n" in cell or "\r" in cell), ""):
+        raise FormatError(
+            f"{where}: a quote that opens there is closed in line {last_line} only, in a cell that begins with "
+            f"{broken.splitlines()[0]!r}; close it, or double a quote that belongs to a cell"
+        )
+    width = len(header.columns)
+    if len(stripped) < width or any(stripped[width:]):
+        mark = {"\t": "tabulators"}.get(header.delimiter, repr(header.delimiter))
+        raise FormatError(
+            f"{where} has {len(stripped)} cells, the header {width}; a cell that holds {mark} needs quotes around it"
+        )
+    row = dict(zip(header.columns, stripped, strict=False))
+    if "" in header.columns:
+        nameless = [cell for name, cell in zip(header.columns, stripped, strict=False) if not name and cell]
+        if nameless:
+            raise FormatError(f"{where}: cell {nameless[0]!r} is in a column without a name; name the column")
+        del row[""]
+    return row
 
 
 def _cells(header: str, delimiter: str) -> tuple[str, ...]:
     cells = next(csv.reader([header], delimiter=delimiter, skipinitialspace=True), [])
-    return tuple(cell.strip().lower() for cell in cells)
+    names = [cell.strip().lower() for cell in cells]
+    while names and not names[-1]:
+        names.pop()
+    return tuple(names)

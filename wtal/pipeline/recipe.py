@@ -139,12 +139,14 @@ class Recipe(Config):
 def training_identity(plain: Mapping[str, Any]) -> dict[str, Any]:
     """Return `Recipe.training_identity` of a recipe's plain values, such as a run has kept.
 
-    What a run has kept knows nothing of keys that came later, and so stays the run's own.
+    What a run has kept knows nothing of keys that came later, and so stays the run's own. `zero`, which came later,
+    counts where it is not the default.
     """
     rules = plain["evaluate"]
     judged = {key: rules[key] for key in ("train_subset", "select_subset")}
     selects = {"localize": plain["localize"]} if rules["select_subset"] else {}
-    return {"extract": plain["extract"], "head": plain["head"], "train": plain["train"], **judged, **selects}
+    extract = {key: value for key, value in plain["extract"].items() if (key, value) != ("zero", "file")}
+    return {"extract": extract, "head": plain["head"], "train": plain["train"], **judged, **selects}
 
 
 def load_recipe(name: str, assignments: Iterable[str] = ()) -> Recipe:

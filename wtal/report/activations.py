@@ -97,7 +97,7 @@ def _figure(case: Case, classes: Sequence[str], config: LocalizeConfig) -> "Figu
     if attention := _attention(case.activations, edges):
         tracks.append(Curves("attention", attention))
     tracks.append(Words("video scores", _scores(case.activations, classes)))
-    return timeline(case.grid.duration, tracks, case.video, {name: colours[name] for name in shown}, truth)
+    return timeline(case.grid.end, tracks, case.video, {name: colours[name] for name in shown}, truth)
 
 
 def _attention(activations: Activations, edges: NDArray[np.float64]) -> list[Curve]:

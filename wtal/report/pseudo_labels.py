@@ -40,7 +40,7 @@ def pseudo_label_picture(
     )
     if len(stages) > 1:
         caption += " What the parameters at the end of an iteration make is taught in the next."
-    return Picture(name, caption, timeline(case.grid.duration, tracks, case.video, class_colour, truth))
+    return Picture(name, caption, timeline(case.grid.end, tracks, case.video, class_colour, truth))
 
 
 def _action(edges: NDArray[np.float64], action: Mapping[str, Values], named: bool) -> list[Curve]:

@@ -4,17 +4,17 @@ A row without `start` and `end` says that the video shows the label somewhere. A
 shows none of the classes: a known negative. `!label`, or the label in a column `absent`, says that this class does not
 occur; of a video with no other rows nothing is known of the other classes. `video` is an id, or a file name or path,
 whose id is the name without the ending; where files of several paths have one name, it is the path without the ending.
-The delimiter is a comma, a semicolon or a tabulator; the header is needed, its columns in any order. Seconds; the
-subset is `training` unless the column says otherwise.
+The delimiter is a comma, a semicolon or a tabulator; the header is needed, its columns in any order. Seconds, or clock
+times (`1:02.5`, `1:00:02.5`); the subset is `training` unless the column says otherwise.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path, PurePath
 
 from wtal.data.assemble import DatasetBuilder
 from wtal.data.dataset import Dataset
 from wtal.data.names import NamedId, plain_path
-from wtal.data.table import is_table, parse_number, read_table
+from wtal.data.table import Table, is_table, read_table
 from wtal.data.video_ids import is_video_name, short_ids
 from wtal.errors import FormatError
 
@@ -22,6 +22,8 @@ DEFAULT_SUBSET = "training"
 NOT = "!"
 """Stands before a label that the video does not show."""
 
+_ALWAYS = ";|"
+_JOINTS = (*_ALWAYS, ",", "/", "+", "&")
 _NEEDED = ("video", "label")
 _OPTIONAL = ("start", "end", "subset", "duration", "absent")
 
@@ -41,27 +43,40 @@ def read(path: Path) -> Dataset:
     if ("start" in table.columns) != ("end" in table.columns):
         raise FormatError(f"{path}: columns start and end go together; the header has one of them")
     builder = DatasetBuilder()
-    for column in sorted(set(table.columns) - {*_NEEDED, *_OPTIONAL}):
-        builder.note("columns that are not used", column or "one without a name")
+    for column in sorted(set(table.columns) - {*_NEEDED, *_OPTIONAL, ""}):
+        builder.note("columns that are not used", column)
     ids = _ids(row["video"] for _, row in table.rows)
+    labels = {row["label"] for _, row in table.rows} | {row.get("absent", "") for _, row in table.rows}
     for line, row in table.rows:
-        _add_row(builder, ids[row["video"]], row, f"{path}: line {line}")
+        where = f"{path}: line {line}"
+        for label in (row["label"], row.get("absent", "")):
+            _require_single(label, labels, where)
+        builder.where = f"line {line}"
+        _add_row(builder, ids[row["video"]], row, table, where)
     return builder.build()
 
 
-def _add_row(builder: DatasetBuilder, video_id: str, row: dict[str, str], where: str) -> None:
+def _require_single(label: str, labels: Collection[str], where: str) -> None:
+    """Refuse a cell that names several labels."""
+    for mark in _JOINTS:
+        parts = [part.strip() for part in label.removeprefix(NOT).split(mark)]
+        if len(parts) > 1 and (mark in _ALWAYS or all(part in labels for part in parts)):
+            raise FormatError(f"{where}: {label!r} names several labels; write one row for each, {', '.join(parts)}")
+
+
+def _add_row(builder: DatasetBuilder, video_id: str, row: dict[str, str], table: Table, where: str) -> None:
     label, duration = row["label"], row.get("duration", "")
     start, end = row.get("start", ""), row.get("end", "")
     if not video_id:
         raise FormatError(f"{where}: the video has no name")
     if bool(start) != bool(end) or (start and (not label or label.startswith(NOT))):
         raise FormatError(f"{where}: a segment needs label, start and end, got {label!r}, {start!r}, {end!r}")
-    seconds = parse_number(duration, f"{where}: duration") if duration else None
+    seconds = table.number(duration, f"{where}: duration") if duration else None
     builder.add_video(video_id, row.get("subset", "") or DEFAULT_SUBSET, seconds)
     if absent := row.get("absent", ""):
         builder.add_absent(video_id, absent)
     if start:
-        first, last = parse_number(start, f"{where}: start"), parse_number(end, f"{where}: end")
+        first, last = table.number(start, f"{where}: start"), table.number(end, f"{where}: end")
         builder.add_segment(video_id, label, first, last)
     elif label.startswith(NOT):
         builder.add_absent(video_id, _named(label.removeprefix(NOT).strip(), where))

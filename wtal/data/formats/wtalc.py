@@ -12,6 +12,7 @@ Where `Ambiguous_test.txt` lies beside them, its ranges are the videos' `ambiguo
 Object arrays are read without running what is in them, see `wtal.data.object_arrays`. Source: https://github.com/sujoyp/wtalc-pytorch.
 """
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,7 @@ def read(path: Path) -> Dataset:
         _check_length(path, name, array, len(names))
     _check_length(path, "labels_all", video_labels, len(names))
     _check_length(path, "duration", durations, len(names))
+    _require_once(path, [_text(name, f"{path}: videoname") for name in names])
     builder = DatasetBuilder([_text(name, f"{path}: classlist") for name in classes])
     for i, name in enumerate(names):
         video_id = _text(name, f"{path}: videoname[{i}]")
@@ -61,6 +63,12 @@ def read(path: Path) -> Dataset:
     if (path / FILE_NAME).is_file():
         _add_ambiguous(builder, path / FILE_NAME, set(video_names(path)))
     return builder.build()
+
+
+def _require_once(path: Path, names: list[str]) -> None:
+    if twice := next((name for name, count in Counter(names).items() if count > 1), None):
+        first, second = [i for i, name in enumerate(names) if name == twice][:2]
+        raise FormatError(f"{path}: videoname[{first}] and videoname[{second}] are both {twice!r}; keep one of them")
 
 
 def _add_segments(builder: DatasetBuilder, video_id: str, labels: Any, segments: Any, where: str) -> None:

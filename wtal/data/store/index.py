@@ -20,6 +20,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from wtal.data.files import write_atomic
+from wtal.data.json_keys import load_json
 from wtal.errors import StoreError
 
 INDEX = "index.json"
@@ -201,7 +202,7 @@ def check_shard(path: Path, rows: int, spec: StreamSpec) -> None:
 
 def _read_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_bytes())
+        return load_json(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         raise StoreError(f"no feature store at {path.parent} (no {path.name}); make one with wtal extract") from None
     except OSError as error:

@@ -1,7 +1,6 @@
 """One finished video on its way into a store: a file of one JSON line and one `.npy` array per stream."""
 
 import hashlib
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import numpy as np
 
 from wtal.data.files import write_atomic
 from wtal.data.grid import SnippetGrid
+from wtal.data.json_keys import load_json
 from wtal.data.store import Features
 from wtal.data.store.index import StreamSpec, to_text
 from wtal.errors import StoreError
@@ -44,7 +44,7 @@ class Part:
         """
         try:
             with path.open("rb") as file:
-                head = json.loads(file.readline())
+                head = load_json(file.readline().decode())
             streams = {name: StreamSpec(**spec) for name, spec in head.pop("streams").items()}
             return cls(path=path, streams=streams, **head)
         except (ValueError, TypeError, KeyError, AttributeError) as error:

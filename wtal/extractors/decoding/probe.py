@@ -1,15 +1,19 @@
 """Read a video's headers, or explain why the file is not a video."""
 
+import math
+import struct
 from fractions import Fraction
 from pathlib import Path
 
 import av
 from av.container import InputContainer
+from av.sidedata.sidedata import Type
 from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from wtal.errors import VideoError
+from wtal.extractors.decoding.edit_list import joins_or_changes_speed
 from wtal.extractors.decoding.reader import VideoInfo
 
 # Only plain files may be opened, also by a file that names others (a playlist).
@@ -28,7 +32,7 @@ def probe(path: Path) -> VideoInfo:
     """Read the headers of the video at `path`, for the stream that the ffmpeg command would take.
 
     That is the one with most pixels, where being marked as default counts as much as five million of them; cover
-    pictures are no video. The rotation is that of the first frame's display matrix, to the nearest right angle.
+    pictures are no video. The picture stands as the first frame's display matrix says, to the nearest right angle.
 
     Raises:
         VideoError: with the reason, when the file is missing, empty, unreadable or holds no video.
@@ -61,6 +65,7 @@ def _describe(path: Path, container: InputContainer) -> VideoInfo:
     duration, is_whole_file = _declared_duration(container, stream, start)
     context = stream.codec_context
     first = _first_frame(container, stream)
+    rotation, mirrored = (0, False) if first is None else _orientation(first)
     return VideoInfo(
         path=path,
         container=container.format.name,
@@ -77,7 +82,10 @@ def _describe(path: Path, container: InputContainer) -> VideoInfo:
         stream=stream.index,
         video_streams=len(_videos(container)),
         edited=any(entry.is_discard for entry in stream.index_entries),
-        rotation=0 if first is None else round(first.rotation / 90) * 90 % 360,
+        rotation=rotation,
+        mirrored=mirrored,
+        file_start=start if container.start_time is None else Fraction(container.start_time, av.time_base),
+        reassembled=container.format.name.startswith("mov") and joins_or_changes_speed(path, stream.id),
         interlaced=context.field_order not in _PROGRESSIVE or (first is not None and first.interlaced_frame),
         wide_colours=first is not None and _wide_colours(first),
         reordered=context.has_b_frames,
@@ -138,6 +146,20 @@ def _first_frame(container: InputContainer, stream: VideoStream) -> VideoFrame |
         return next(container.decode(stream), None)
     except av.error.FFmpegError:
         return None
+
+
+def _orientation(frame: VideoFrame) -> tuple[int, bool]:
+    """Return degrees counter-clockwise to turn by, to the nearest right angle, and whether to mirror before.
+
+    The display matrix (a, b, u, c, d, v, ...) puts the stored pixel of column x and row y at a x + c y to the right and
+    b x + d y down: it mirrors where a d < b c (ISO/IEC 14496-12, 6.2.2).
+    """
+    matrix = frame.side_data.get(Type.DISPLAYMATRIX)
+    if matrix is not None:
+        a, b, _, c, d, *_ = struct.unpack("=9i", bytes(matrix))
+        if a * d < b * c:
+            return round(math.degrees(math.atan2(b, -a)) / 90) * 90 % 360, True
+    return round(frame.rotation / 90) * 90 % 360, False
 
 
 def _wide_colours(frame: VideoFrame) -> bool:

@@ -46,13 +46,15 @@ class TimedFrame:
 class VideoInfo:
     """The headers of a file, read before any frame is decoded.
 
-    `width`, `height` are in stored pixels, before `rotation` (degrees counter-clockwise that the picture must be
-    turned by to stand upright: 0, 90, 180, 270). `rate` is the average frame rate and `duration` the declared seconds
-    of the chosen stream, None where the header does not say; with `duration_of_file` only the whole file's is known,
-    in which sound may end later than the picture. `stream` is the index of the chosen video stream, `video_streams`
-    how many there are. `edited` is True where an edit list or a discard flag hides frames, `interlaced` where the
-    header or the first frame says so, `wide_colours` where the first frame is of BT.2020 or of a curve of HDR,
-    `reordered` where frames are decoded in another order than they are shown in.
+    `width`, `height` are in stored pixels, before the picture is made to stand upright: mirrored left to right where
+    `mirrored` is True, then turned by `rotation` degrees counter-clockwise (0, 90, 180, 270). `rate` is the average
+    frame rate and `duration` the declared seconds of the chosen stream, None where the header does not say; with
+    `duration_of_file` only the whole file's is known, in which sound may end later than the picture. `stream` is the
+    index of the chosen video stream, `video_streams` how many there are. `edited` is True where an edit list or a
+    discard flag hides frames, `interlaced` where the header or the first frame says so, `wide_colours` where the first
+    frame is of BT.2020 or of a curve of HDR, `reordered` where frames are decoded in another order than they are shown
+    in. `file_start` is where the first stream of any kind begins, which players show as second 0; `reassembled` is True
+    where an edit list joins several parts, or shows one at another speed.
     """
 
     path: Path
@@ -74,6 +76,9 @@ class VideoInfo:
     interlaced: bool = False
     wide_colours: bool = False
     reordered: bool = False
+    mirrored: bool = False
+    file_start: Fraction = Fraction(0)
+    reassembled: bool = False
 
     @property
     def frame_duration(self) -> Fraction:
@@ -91,9 +96,9 @@ class VideoSummary:
     """A report on the decoding of a file, complete once the last frame has come.
 
     `frames` is N at the target rate; `decoded` counts the source frames; `start` is the container time of second 0;
-    `shortfall` the seconds by which the file ended before its declared duration (0 where it did not, or where none
-    is declared); `notes` are sentences on oddities. `reader` is the leaf that decoded and `why` the rule that
-    chose it.
+    `shortfall` the seconds by which the file ended before its declared duration (0 where it did not, or where none is
+    declared); `begins` the seconds from the file's first sound to second 0 (0 where less than a tenth); `notes` are
+    sentences on oddities. `reader` is the leaf that decoded and `why` the rule that chose it.
     """
 
     frames: int
@@ -105,6 +110,7 @@ class VideoSummary:
     reader: str
     why: str
     notes: tuple[str, ...] = ()
+    begins: Fraction = Fraction(0)
 
     def to_json(self) -> dict[str, Any]:
         """The summary as JSON types; fractions as text, exact."""
@@ -117,12 +123,15 @@ class VideoSummary:
             "height": self.height,
             "shortfall": float(self.shortfall),
             "notes": list(self.notes),
+            **({"begins": str(self.begins)} if self.begins else {}),
         }
 
 
-def upright(image: Image, rotation: int) -> Image:
-    """(H, W, 3) stored picture -> the same turned by `rotation` degrees counter-clockwise, a multiple of 90."""
-    return np.ascontiguousarray(np.rot90(image, rotation // 90)) if rotation else image
+def upright(image: Image, info: VideoInfo) -> Image:
+    """(H, W, 3) stored picture -> the same as it is to be shown, mirrored and turned as the headers say."""
+    if not (info.rotation or info.mirrored):
+        return image
+    return np.ascontiguousarray(np.rot90(image[:, ::-1] if info.mirrored else image, info.rotation // 90))
 
 
 def load_reader(name: str) -> ReaderLeaf:

@@ -30,7 +30,7 @@ _OBSTACLES: tuple[tuple[str, Callable[[VideoInfo], bool]], ...] = (
     ("odd picture sides", lambda info: bool(info.width % 2 or info.height % 2)),
     # It converts the colours of fields as if they were a whole picture.
     ("interlaced video", lambda info: info.interlaced),
-    ("rotation", lambda info: info.rotation != 0),
+    ("rotation", lambda info: info.rotation != 0 or info.mirrored),
     # It shows the frames that an edit list hides.
     ("an edit list that hides frames", lambda info: info.edited),
     ("several video streams", lambda info: info.video_streams != 1),

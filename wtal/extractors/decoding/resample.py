@@ -9,6 +9,7 @@ from wtal.extractors.decoding.clock import FrameClock
 from wtal.extractors.decoding.reader import Image, TimedFrame, VideoBroken, VideoInfo, VideoSummary
 
 _FILE_SLACK = Fraction(1)
+_LATE = Fraction(1, 10)
 
 
 class Sampler:
@@ -63,7 +64,7 @@ class Sampler:
         """
         if self._sampled is None or self._size is None:
             raise ValueError("the summary is known only after the last image")
-        shortfall = self._shortfall()
+        shortfall, begins = self._shortfall(), self._begins()
         return VideoSummary(
             frames=self._sampled,
             decoded=self._decoded,
@@ -73,7 +74,8 @@ class Sampler:
             shortfall=shortfall,
             reader=reader,
             why=why,
-            notes=(*self._notes, *self._oddities(shortfall)),
+            notes=(*self._notes, *self._oddities(shortfall, begins)),
+            begins=begins,
         )
 
     def _until_broken(self) -> Iterator[TimedFrame]:
@@ -99,7 +101,16 @@ class Sampler:
         missing = declared - max(clock.start + clock.end, clock.furthest)
         return missing if missing >= slack and missing > 0 else Fraction(0)
 
-    def _oddities(self, shortfall: Fraction) -> Iterator[str]:
+    def _begins(self) -> Fraction:
+        """Seconds from the beginning of the file to that of the picture."""
+        seconds = self._clock.start - self._info.file_start
+        return seconds if seconds >= _LATE else Fraction(0)
+
+    def _oddities(self, shortfall: Fraction, begins: Fraction) -> Iterator[str]:
+        if begins:
+            yield f"the picture begins {float(begins):.3f} s after the file, where players have second 0"
+        if self._info.reassembled:
+            yield "an edit list joins parts or changes their speed: players may show them otherwise"
         if shortfall:
             yield f"ends {float(shortfall):.3f} s before its declared end"
         if self._resized:

@@ -29,6 +29,8 @@ class ExtractConfig(Config):
     """Frames from one snippet to the next; 0 takes the backbone's own."""
     tail: TailPolicy = "pad"
     """Frames after the last full snippet: filled up with the last frame, or dropped as the papers do."""
+    zero: Literal["file", "picture"] = "file"
+    """Second 0 where sound begins before the picture: that of the file, as in players, or of the picture."""
     runtime: Literal["torch", "openvino"] = "torch"
     """What runs a network; openvino is the quicker on a CPU, and an extra."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"

@@ -126,6 +126,7 @@ class Extractor:
             "size": {"short_side": self.size.short_side, "enlarge": self.size.enlarge},
             "dtype": self.config.dtype,
             **({"crops": self.config.crops} if self.config.crops > 1 else {}),
+            **({"zero": self.config.zero} if self.config.zero != "file" else {}),
         }
 
     @property
@@ -172,7 +173,8 @@ class Extractor:
         Raises:
             VideoError: when they are not finite, or not as many as the grid has snippets.
         """
-        grid = SnippetGrid(self.rate, summary.frames, Fraction(self.stride), self.span, self.config.tail)
+        begins = summary.begins if self.config.zero == "file" else Fraction(0)
+        grid = SnippetGrid(self.rate, summary.frames, Fraction(self.stride), self.span, self.config.tail, begins)
         for name, array in features.items():
             if not np.isfinite(array).all():
                 raise VideoError(f"{self.name} {name} has features that are not finite; is the checkpoint sound?")

@@ -44,7 +44,7 @@ def frames(info: VideoInfo) -> Iterator[TimedFrame]:
         VideoError: when decord cannot read the whole file, or its table of frames is not that of the packets.
     """
     decord = _decord()
-    if info.rotation or info.video_streams > 1:
+    if info.rotation or info.mirrored or info.video_streams > 1:
         raise VideoError("decord takes neither rotated files nor several video streams: use --reader pyav")
     if kinds := {info.container, info.codec} & {*_HANGS, *_MIXED}:
         raise VideoError(f"decord is not right on {', '.join(sorted(kinds))}: use --reader pyav")

@@ -51,7 +51,7 @@ def frames(info: VideoInfo) -> Iterator[TimedFrame]:
             left[time] -= 1
             if left[time] < 0:
                 raise VideoError("opencv's timestamps are not those of the file: use --reader pyav")
-            yield TimedFrame(time, durations[time], upright(_rgb(image), info.rotation))
+            yield TimedFrame(time, durations[time], upright(_rgb(image), info))
     finally:
         capture.release()
     if missing := left.total():

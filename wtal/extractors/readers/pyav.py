@@ -53,7 +53,7 @@ def frames(info: VideoInfo) -> Iterator[TimedFrame]:
         for frame in _decode(container, stream, damage):
             time, duration, guessed = frame_times.stamp_of(frame)
             count += 1
-            yield TimedFrame(time, duration, upright(_rgb(convert, frame), info.rotation), guessed)
+            yield TimedFrame(time, duration, upright(_rgb(convert, frame), info), guessed)
     damage.report(count)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from wtal.data.json_keys import load_json
 from wtal.errors import WeightsError, require
 from wtal.extractors.torchvision_guard import EXTRA
 from wtal.extractors.weights.checkpoint import State, read_checkpoint
@@ -138,7 +139,7 @@ def first_line(error: Exception) -> str:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = load_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise WeightsError(f"{path} cannot be read: {first_line(error)}") from None
     if not isinstance(content, dict):

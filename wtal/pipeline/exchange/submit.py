@@ -121,8 +121,7 @@ def _from_run(run: Run, annotations: Path | None, subset: str | None, detections
     results, rest = read_results(file)
     records = {video.id: video for video in dataset.select(subset)}
     durations: dict[str, float | None] = {
-        name: records[name].duration or store.grid(key).duration
-        for name, key in dataset.match(store.ids, records).items()
+        name: records[name].duration or store.grid(key).end for name, key in dataset.match(store.ids, records).items()
     }
     chosen = {name: results[key] for name, key in dataset.match(results, records).items()}
     absolute = run.folder.resolve()

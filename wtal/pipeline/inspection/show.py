@@ -4,9 +4,11 @@ from pathlib import Path
 from typing import Any
 
 from wtal.data.annotations import read_annotations
-from wtal.data.detections import read_detections
+from wtal.data.detections import COLUMNS, read_detections
+from wtal.data.files import read_head
 from wtal.data.store import FeatureStore
 from wtal.data.store import describe as describe_store
+from wtal.data.table import is_table
 from wtal.data.video_ids import is_video_name
 from wtal.errors import FormatError, UsageError
 from wtal.eval.label_check import LabelCheck
@@ -34,12 +36,17 @@ def describe(source: Path) -> dict[str, Any]:
         return _video(source)
     if is_packed(source):
         return describe_packed(source)
-    for read in (_annotations, _detections):
-        try:
-            return read(source)
-        except FormatError as error:
-            reason = error
-    raise UsageError(f"{source} is no store, run, packed model, annotation file, detection file or video ({reason})")
+    try:
+        return _detections(source) if _holds_detections(source) else _annotations(source)
+    except FormatError as error:
+        raise UsageError(
+            f"{source} is no store, run, packed model, annotation file, detection file or video ({error})"
+        ) from None
+
+
+def _holds_detections(path: Path) -> bool:
+    head = read_head(path)
+    return is_table(path, COLUMNS) or ('"results"' in head and '"database"' not in head)
 
 
 def _annotations(path: Path) -> dict[str, Any]:
@@ -66,8 +73,22 @@ def _video(path: Path) -> dict[str, Any]:
     from wtal.extractors.decoding.probe import probe
 
     info = probe(path)
-    names = ("container", "codec", "pixel_format", "width", "height", "rotation", "rate", "start", "duration", "frames")
-    values = {name: getattr(info, name) for name in (*names, "stream", "video_streams", "edited")}
+    names = (
+        "container",
+        "codec",
+        "pixel_format",
+        "width",
+        "height",
+        "rotation",
+        "mirrored",
+        "rate",
+        "start",
+        "duration",
+        "frames",
+    )
+    values = {
+        name: getattr(info, name) for name in (*names, "stream", "video_streams", "edited", "reassembled", "file_start")
+    }
     plain = {name: value if isinstance(value, int | str | None) else str(value) for name, value in values.items()}
     return {"kind": "video", "path": str(path), **plain}
 
