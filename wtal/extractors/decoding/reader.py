@@ -77,7 +77,7 @@ class VideoInfo:
     wide_colours: bool = False
     reordered: bool = False
     mirrored: bool = False
-    file_start: Fraction = Fraction(0)
+    file_start: Fraction | None = None
     reassembled: bool = False
 
     @property
@@ -114,7 +114,8 @@ class VideoSummary:
 
     def to_json(self) -> dict[str, Any]:
         """The summary as JSON types; fractions as text, exact."""
-        return {
+        begins = {"begins": str(self.begins)} if self.begins else {}
+        return begins | {
             "reader": self.reader,
             "why": self.why,
             "decoded_frames": self.decoded,
@@ -123,7 +124,6 @@ class VideoSummary:
             "height": self.height,
             "shortfall": float(self.shortfall),
             "notes": list(self.notes),
-            **({"begins": str(self.begins)} if self.begins else {}),
         }
 
 

@@ -103,8 +103,8 @@ class Sampler:
 
     def _begins(self) -> Fraction:
         """Seconds from the beginning of the file to that of the picture."""
-        seconds = self._clock.start - self._info.file_start
-        return seconds if seconds >= _LATE else Fraction(0)
+        start, file_start = self._clock.start, self._info.file_start
+        return Fraction(0) if file_start is None or start - file_start < _LATE else start - file_start
 
     def _oddities(self, shortfall: Fraction, begins: Fraction) -> Iterator[str]:
         if begins:
