@@ -154,7 +154,7 @@ def _orientation(frame: VideoFrame) -> tuple[int, bool]:
     The display matrix (a, b, u, c, d, v, ...) puts the stored pixel of column x and row y at a x + c y to the right and
     b x + d y down: it mirrors where a d < b c (ISO/IEC 14496-12, 6.2.2).
     """
-    matrix = frame.side_data.get(Type.DISPLAYMATRIX)
+    matrix = frame.side_data.get(Type.DISPLAYMATRIX)  # type: ignore[call-overload] # its stub has other keys
     if matrix is not None:
         a, b, _, c, d, *_ = struct.unpack("=9i", bytes(matrix))
         if a * d < b * c:
