@@ -129,3 +129,23 @@ def restamp(source: Path, target: Path, shifts: dict[int, Fraction | int]) -> Pa
             packet.stream = stream
             written.mux(packet)
     return target
+
+
+def write_with_sound(path, video_start, seconds=2):
+    """A video at 25 frames per second that begins at `video_start`, with sound from 0."""
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=25, options={"bf": "0"})
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        video.codec_context.time_base = Fraction(1, 1000)
+        sound = container.add_stream("pcm_s16le", rate=8000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 8000 * seconds), np.int16), format="s16", layout="mono")
+        frame.sample_rate, frame.pts = 8000, 0
+        container.mux(sound.encode(frame))
+        for number in range(25 * seconds):
+            picture = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 5 * number, np.uint8), format="rgb24")
+            picture.pts = round((video_start + number / 25) * 1000)
+            picture.time_base, picture.duration = Fraction(1, 1000), 40
+            container.mux(video.encode(picture))
+        container.mux(video.encode())
+        container.mux(sound.encode())
+    return path

@@ -10,6 +10,7 @@ import json
 import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from wtal.errors import FormatError
 _TAIL = 1 << 16
 """Bytes at the end of a file in which it says how it came about."""
 
+BEGINS = "begins"
+"""Key of an origin: video -> second of its first picture, where that is not 0."""
 COLUMNS = ("video", "label", "start", "end", "score")
 """Columns of the table, in order."""
 
@@ -65,6 +68,15 @@ def write_detections(
     external = {"used": bool(details), "details": details}
     content = {"version": "wtal", "results": results, "external_data": external, "wtal": dict(origin or {})}
     return write_json(path, content, indent=None)
+
+
+def begins_of(seconds: Mapping[str, float | Fraction]) -> dict[str, Any]:
+    """Video -> second of its first picture: return the part of an origin that names those that are not 0.
+
+    Their detections count from the beginning of the file, as players do, and not from the first picture.
+    """
+    begins = {key: float(second) for key, second in seconds.items() if second}
+    return {BEGINS: begins} if begins else {}
 
 
 def read_made(path: Path) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from wtal.data.detections import write_detections
+from wtal.data.detections import begins_of, write_detections
 from wtal.data.names import match_ids
 from wtal.data.segments import Detection
 from wtal.data.store import FeatureStore
@@ -12,7 +12,7 @@ from wtal.errors import UsageError
 from wtal.models.localization.config import LocalizeConfig
 from wtal.models.localization.localize import localize_many
 from wtal.pipeline.activations import activations_of, read_activations
-from wtal.pipeline.ensemble_run import fused, open_means, pooled_ids, refuse_unfit
+from wtal.pipeline.ensemble_run import fused, open_means, pooled_begins, pooled_ids, refuse_unfit
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.runs import Run, weights_of
 
@@ -44,14 +44,16 @@ def detect(
         labels = _labels(run, pooled_ids(run)) if use_labels else {}
         pooled = fused(run, config, labels)
         detections = {key: segments for key, segments in pooled.items() if only is None or key in only}
+        begins = pooled_begins(run)
     else:
         store = open_means(run) if run.ensemble else run.store()
         keys = [key for key in store.ids if only is None or key in only]
         labels = _labels(run, store.ids) if use_labels else {}
         activations = activations_of(run, store, keys, device, reporter, stage)
         detections = localize_all(activations, keys, run.classes, config, labels)
+        begins = begins_of({key: activations.grid(key).begins for key in keys if key in activations})
     origin = {"localize": config.plain(), "use_labels": use_labels}
-    origin |= ({} if stage is None else {"stage": stage}) | run.stamps
+    origin |= ({} if stage is None else {"stage": stage}) | run.stamps | begins
     origin["tuned_with_segments"] = origin["tuned_with_segments"] or config.tuned_with_segments
     path = run.detections_file(config, use_labels, stage)
     write_detections(detections, path.with_suffix(".csv"))

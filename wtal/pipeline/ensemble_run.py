@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from wtal.data.detections import read_detections, write_detections
+from wtal.data.detections import BEGINS, read_detections, read_made, write_detections
 from wtal.data.segments import Detection
 from wtal.data.store import FeatureStore
 from wtal.errors import UsageError, WtalError
@@ -28,10 +29,16 @@ def open_means(run: Run) -> FeatureStore:
     return FeatureStore.open(run.activations_folder())
 
 
-def write_pool(folder: Path, members: Sequence[Pooled]) -> None:
-    """Write the members' detections, on comparable scores and under common ids."""
+def write_pool(folder: Path, members: Sequence[Pooled], begins: Mapping[str, float]) -> None:
+    """Write the members' detections, on comparable scores and under common ids; `begins` as in their origin."""
+    origin = {BEGINS: dict(begins)} if begins else {}
     for number, detections in enumerate(members):
-        write_detections(detections, _pool_file(folder, number))
+        write_detections(detections, _pool_file(folder, number), origin=origin)
+
+
+def pooled_begins(run: Run) -> dict[str, Any]:
+    """Return what the pool's origin says of the second of the first picture."""
+    return {key: value for key, value in read_made(_pool_file(run.folder, 0)).items() if key == BEGINS}
 
 
 def fused(run: Run, config: LocalizeConfig, allowed: Mapping[str, frozenset[str]]) -> dict[str, list[Detection]]:

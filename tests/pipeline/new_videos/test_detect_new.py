@@ -1,5 +1,6 @@
 """`wtal detect RUN VIDEO`: the bytes of extract and detect, from features that are refused where they are others."""
 
+import csv
 import json
 import os
 import shutil
@@ -13,8 +14,8 @@ import pytest
 import wtal
 from tests.pipeline.new_videos.conftest import LAST, call, line_of, results
 from tests.support.reference import REPOSITORY
-from tests.support.videos import constant, write_video
-from wtal.data.detections import to_json
+from tests.support.videos import constant, write_video, write_with_sound
+from wtal.data.detections import read_detections, read_made, to_json
 from wtal.data.store import FeatureStore
 from wtal.errors import UsageError, VideoError, WeightsError, WtalError
 from wtal.pipeline.extraction.machine import Machine
@@ -100,6 +101,24 @@ def test_wrong_calls_are_one_line(collection, tmp_path, options, said):
     video = collection.videos / f"{LAST}.mp4"
     given = [video if option == "VIDEO" else option for option in options]
     assert said in line_of("detect", collection.run, *given, "--workspace", tmp_path, code=2)
+
+
+def test_a_picture_after_the_sound_is_exported_at_the_seconds_of_a_player(collection, tmp_path):
+    """Detections count from the beginning of the file, say where the picture begins, and are exported as they are."""
+    (tmp_path / "videos").mkdir()
+    late = write_with_sound(tmp_path / "videos" / "late.mov", 0.48)
+    made = call("detect", collection.run, late, "--workspace", tmp_path / "ws", "--json")
+    file = Path(json.loads(made.stdout)["detections"])
+    assert read_made(file)["begins"] == {"late": 0.48}
+    (detections,) = read_detections(file).values()
+    assert detections
+    assert min(detection.start for detection in detections) >= 0.48
+    call("export", file, "--to", "activitynet,losslesscut-csv", "--videos", late.parent, "--out", tmp_path / "out")
+    _, *rows = csv.reader((tmp_path / "out" / "late-losslesscut.csv").read_text().splitlines())
+    seconds = sorted((round(detection.start, 3), round(detection.end, 3)) for detection in detections)
+    assert sorted((float(row[0]), float(row[1])) for row in rows) == pytest.approx(seconds, abs=0.002)
+    from_picture = read_detections(next((tmp_path / "out").glob("*-activitynet.json")))["late"]
+    assert sorted(d.start for d in from_picture) == pytest.approx([start - 0.48 for start, _ in seconds], abs=0.002)
 
 
 def test_what_is_no_run_is_told(collection, tmp_path):

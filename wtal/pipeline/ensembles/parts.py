@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from wtal.config import digest
-from wtal.data.detections import read_detections
+from wtal.data.detections import BEGINS, read_detections, read_made
 from wtal.data.segments import Detection
 from wtal.data.store import FeatureStore
 from wtal.data.store.writer import StoreWriter
@@ -148,6 +148,7 @@ class DetectionParts(EnsembleParts):
         self.detections = [
             {key: own for key, own in read_detections(file).items() if only is None or key in only} for file in files
         ]
+        self.begins = [read_made(file).get(BEGINS, {}) for file in files]
         self.marks = [mark_of_file(file) for file in files]
         self.ids = common_ids(self.detections)
         shared = sorted(set.intersection(*(set(names) for names in self.ids)))
@@ -161,4 +162,10 @@ class DetectionParts(EnsembleParts):
         pool: list[dict[str, list[Detection]]] = []
         for own, names, scale in zip(self.detections, self.ids, self.scales, strict=True):
             pool.append({key: [replace(d, score=d.score / scale) for d in own[name]] for key, name in names.items()})
-        write_pool(run.folder, pool)
+        begins = {
+            key: own[name]
+            for own, names in zip(self.begins, self.ids, strict=True)
+            for key, name in names.items()
+            if name in own
+        }
+        write_pool(run.folder, pool, begins)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from wtal.data.detections import read_detections
+from wtal.data.detections import BEGINS, read_detections, read_made
 from wtal.data.files import write_atomic
 from wtal.data.names import match_ids
 from wtal.data.segments import Detection
@@ -41,11 +41,15 @@ class Exports:
 
 @dataclass(frozen=True)
 class ExportSource:
-    """Detections (seconds from the first shown frame) by video, durations where a store knows them, and a folder."""
+    """Detections by video, in seconds from the first picture; its durations where a store knows them; and a folder.
+
+    `counted` is False where the file does not say from where it counts; the first picture is then taken.
+    """
 
     detections: Mapping[str, Sequence[Detection]]
     durations: Mapping[str, float]
     folder: Path
+    counted: bool
 
 
 def export(
@@ -88,15 +92,29 @@ def open_source(source: Path, with_store: bool) -> ExportSource:
     if not source.exists():
         raise UsageError(f"there is nothing at {source}; name a run's folder or a detection file")
     if source.is_file():
-        return ExportSource(read_detections(source), {}, source.parent / f"{source.stem}-exports")
+        detections, counted = _from_picture(source)
+        return ExportSource(detections, {}, source.parent / f"{source.stem}-exports", counted)
     run = open_run(source)
-    detections = read_detections(run.detections())
-    return ExportSource(detections, _durations(run, detections) if with_store else {}, run.folder / "exports")
+    detections, counted = _from_picture(run.detections())
+    durations = _durations(run, detections) if with_store else {}
+    return ExportSource(detections, durations, run.folder / "exports", counted)
+
+
+def _from_picture(file: Path) -> tuple[dict[str, list[Detection]], bool]:
+    """Read detections as seconds from the first picture, and whether the file says from where it counts."""
+    origin = read_made(file)
+    begins = origin.get(BEGINS, {})
+    detections = {
+        video: [replace(d, start=d.start - begins.get(video, 0), end=d.end - begins.get(video, 0)) for d in own]
+        for video, own in read_detections(file).items()
+    }
+    return detections, bool(origin)
 
 
 def _durations(run: Run, video_ids: Iterable[str]) -> dict[str, float]:
     store = run.store()
-    return {video: store.grid(key).duration for video, key in match_ids(video_ids, store.ids).items()}
+    grids = {video: store.grid(key) for video, key in match_ids(video_ids, store.ids).items()}
+    return {video: grid.duration - float(grid.begins) for video, grid in grids.items()}
 
 
 def _check_classes(selection: Selection, detections: Mapping[str, Sequence[Detection]]) -> None:
@@ -126,6 +144,12 @@ def _records(
                 outside += lost
             task.advance()
     notes = [f"{outside} detections outside of their video, left out"] if outside else []
+    late = [record.id for record in records if record.start and not given.counted]
+    if late:
+        notes.append(
+            f"the picture begins after the sound: {named(late)}; the file does not say from which of them it counts, "
+            "and the picture is taken; the JSON of wtal detect says so"
+        )
     without = [record.id for record in records if record.file is None]
     if without:
         notes.append(

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from wtal.config import digest
-from wtal.data.detections import write_detections
+from wtal.data.detections import begins_of, write_detections
 from wtal.data.segments import Detection
 from wtal.data.store import FeatureStore, VideoFeatures
 from wtal.data.store.index import write_failures
@@ -63,15 +64,15 @@ def detect_new(
     videos = find_videos(paths)
     keys, failures = _keys(videos)
     failures |= desk.extract([VideoFile(keys[video.id], video.path) for video in videos if video.id in keys])
-    results, reasons = {}, {}
+    results, reasons, begins = {}, {}, {}
     for video in videos:
         reason = failures.get(keys.get(video.id, video.id), "") or desk.change_of(keys[video.id])
         if reason:
             reasons[video.id] = reason
         else:
-            results[video.id] = desk.find(keys[video.id])
+            results[video.id], begins[video.id] = desk.find(keys[video.id]), desk.begins(keys[video.id])
     folder = out or workspace.new_detections / detector.model.name / _named(paths)
-    return write_views(detector, results, reasons, folder, desk.stores)
+    return write_views(detector, results, reasons, folder, desk.stores, begins)
 
 
 def _keys(videos: Sequence[VideoFile]) -> tuple[dict[str, str], dict[str, str]]:
@@ -113,13 +114,17 @@ def write_views(
     failures: Mapping[str, str],
     folder: Path,
     stores: tuple[Path, ...],
+    begins: Mapping[str, Fraction],
 ) -> NewDetections:
-    """Write detections as JSON and as a table, and failures, each file whole; those of another localization stay."""
+    """Write detections as JSON and as a table, and failures, each file whole; those of another localization stay.
+
+    `begins` has the second of each video's first picture.
+    """
     own = detector.config == detector.model.recipe.localize
     mark = "" if own else f"-{digest([detector.config.plain(), False])}"
     path = folder / f"detections{mark}.json"
     table = write_detections(results, path.with_suffix(".csv"))
-    write_detections(results, path, external_data(detector.model.features), detector.origin())
+    write_detections(results, path, external_data(detector.model.features), detector.origin() | begins_of(begins))
     made = NewDetections(results, failures, path, table, stores)
     write_failures(folder, failures)
     return made
@@ -177,6 +182,10 @@ class NewVideos:
             for store, writer in zip(published, self._writers, strict=True)
         ]
         return dict(zip(self.detector.extractors, parts, strict=True))
+
+    def begins(self, key: str) -> Fraction:
+        """Return the second of the first picture of a video that has been extracted."""
+        return next(iter(self.features(key).values())).grid.begins
 
     def find(self, key: str) -> list[Detection]:
         """Return the detections in a video that has been extracted."""

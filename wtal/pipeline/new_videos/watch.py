@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -58,16 +59,21 @@ class Stamp:
 
 @dataclass(frozen=True)
 class Seen:
-    """A file that was read: its stamp before that, and its detections, or the reason why there are none."""
+    """A file that was read: its stamp before that, and its detections, or the reason why there are none.
+
+    `begins` is the second of its first picture.
+    """
 
     stamp: Stamp
     detections: tuple[Detection, ...] = ()
     reason: str = ""
+    begins: Fraction = Fraction(0)
 
     def to_json(self) -> dict[str, Any]:
         """All of it as JSON types."""
         entries = [to_json(detection) for detection in self.detections]
-        return {"size": self.stamp.size, "changed": self.stamp.changed, "reason": self.reason, "detections": entries}
+        plain = {"size": self.stamp.size, "changed": self.stamp.changed, "reason": self.reason, "detections": entries}
+        return plain | ({"begins": str(self.begins)} if self.begins else {})
 
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> "Seen":
@@ -77,7 +83,8 @@ class Seen:
             for entry in values["detections"]
             for start, end in [entry["segment"]]
         )
-        return cls(Stamp(int(values["size"]), int(values["changed"])), detections, str(values["reason"]))
+        stamp, begins = Stamp(int(values["size"]), int(values["changed"])), Fraction(values.get("begins", 0))
+        return cls(stamp, detections, str(values["reason"]), begins)
 
 
 class Watch:
@@ -189,7 +196,8 @@ class Watch:
         named = sorted((ids[self.folder / name], seen) for name, seen in self._seen.items())
         detections = {key: list(seen.detections) for key, seen in named if not seen.reason}
         failures = {key: seen.reason for key, seen in named if seen.reason}
-        return write_views(self.desk.detector, detections, failures, self.out, self.desk.stores)
+        begins = {key: seen.begins for key, seen in named}
+        return write_views(self.desk.detector, detections, failures, self.out, self.desk.stores, begins)
 
     def _look(self, key: str, stamp: Stamp, reason: str) -> Seen:
         if reason := reason or self.desk.change_of(key):
@@ -198,7 +206,7 @@ class Watch:
         if missing:
             reason = f"it ends {missing:.3f} s before its declared end: half copied? It is read again once it changes"
             return Seen(stamp, reason=reason)
-        return Seen(stamp, tuple(self.desk.find(key)))
+        return Seen(stamp, tuple(self.desk.find(key)), begins=self.desk.begins(key))
 
     def _enter(self, path: Path, seen: Seen, each: Callable[[str, Seen], object]) -> None:
         self._seen[self._name(path)] = seen
