@@ -1,4 +1,4 @@
-"""What every experiment shares: where data and work lie, and how its tables are kept."""
+"""Parts that every experiment shares: where data and work lie, and how its tables are kept."""
 
 import argparse
 import json

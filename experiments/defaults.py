@@ -1,4 +1,4 @@
-"""How the default of a personal collection was chosen: folds of the training videos of three collections.
+"""Choice of the default of a personal collection: folds of the training videos of three collections.
 
 Per problem, the training videos are dealt into three folds by their labels, and the members of the recipe `collection`
 train on two of them, from seed 0; what they find in the third is judged. No video of a reported subset is touched. A

@@ -3,8 +3,7 @@
 A detection counts as sure where its score is at least half of what the class's best detection in a video typically (in
 the median video) scores with that seed. The sure detections of two seeds are matched one to one, the best first, where
 they overlap by a tIoU of 0.5; their agreement is the share of them that have a match, 2 M / (A + B) (Dice), over all
-videos together. Several seeds of a head agree by the mean over their pairs, several heads by the
-mean over all pairs.
+videos together. Several seeds of a head agree by the mean over their pairs, several heads by the mean over all pairs.
 """
 
 from collections.abc import Mapping, Sequence

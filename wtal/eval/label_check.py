@@ -192,14 +192,14 @@ def _estimate(value: float, draws: Floats) -> Estimate:
     return Estimate(value, float(low), float(high))
 
 
-def _least_p(parts: "Sequence[Part]") -> float:
+Part = tuple[NDArray[np.bool_], Floats]
+"""A fold: which of its videos show the class, and their scores; both kinds are there."""
+
+
+def _least_p(parts: Sequence[Part]) -> float:
     """Return the share of orders of the labels, within folds, that are as good as a perfect one."""
     orders = math.prod(math.comb(len(shown), int(shown.sum())) for shown, _ in parts)
     return 1 / orders + 1 / (1 + _SHUFFLES)
-
-
-Part = tuple[NDArray[np.bool_], Floats]
-"""A fold: which of its videos show the class, and their scores; both kinds are there."""
 
 
 def _draws(shown: NDArray[np.bool_], rng: np.random.Generator) -> Floats:

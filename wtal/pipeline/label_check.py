@@ -1,10 +1,10 @@
 """Trust in a recipe without annotations of time: folds of the labels are held out, and asked of other folds' heads.
 
-Per fold and member, a head trains on the videos of the other folds, by the recipe and from one seed. A held-out video's
-score for a class is that of its best detection, by the run's localization without what it stretches per video, so
-that a head which knows the video's class but no moment of it gets no credit; where there are several members, by the
-means of their activations.
-What the scores say of each class is judged by `wtal.eval.label_check`. No annotation of time is looked at.
+Per fold and member, a head trains on the videos of the other folds, by the recipe and from one seed. A held-out
+video's score for a class is that of its best detection, by the run's localization without what it stretches per
+video, so that a head which knows the video's class but no moment of it gets no credit; where there are several
+members, by the means of their activations. What the scores say of each class is judged by `wtal.eval.label_check`. No
+annotation of time is looked at.
 """
 
 import json
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 FOLDS = 3
 """Parts that the labels are dealt into; each is held out once."""
 _ENOUGH = 2
-"""Videos with a class, and without it, below which nothing can be said of it."""
+"""Videos with a class, and without it, below which a fold could leave none of a kind to train on."""
 _SCORES = "scores.json"
 _COMPARABLE = {"class_threshold": 0.0, "max_classes": 0, "range": "none", "score_range": "same"}
 """Localization for scores that videos can be compared by: every class is looked for, nothing is stretched by video."""
@@ -104,8 +104,7 @@ def check_runs(
     """Check the recipe of finished `runs`, report a line per class, and write the check into each `run.json`.
 
     A run's seeds (an ensemble's members, else all `runs`) detect in the videos that are `searched`, None being all that
-    may train; how much those of one head agree joins
-    the check.
+    may train; how much those of one head agree joins the check.
 
     Raises:
         UsageError: when the training subset does not exist.
@@ -113,13 +112,14 @@ def check_runs(
     """
     checked = check(inputs, recipe, workspace, device, reporter)
     only = inputs.only if searched is None else searched
-    judged, checks = [], []
+    judged, checks, detections = [], [], {}
     for run in runs:
-        seeds = run.members() or runs
         by_head = defaultdict(list)
-        for seed in seeds:
-            file = detect(seed, only=only, device=device, reporter=reporter)
-            by_head[seed.recipe.head_name].append(read_detections(file))
+        for seed in run.members() or runs:
+            if seed.folder not in detections:
+                file = detect(seed, only=only, device=device, reporter=reporter)
+                detections[seed.folder] = read_detections(file)
+            by_head[seed.recipe.head_name].append(detections[seed.folder])
         checks.append(checked.with_agreement(agreement(list(by_head.values()), run.classes)))
         judged.append(run.with_label_check(checks[-1].to_json()))
         if run.detections_file().is_file():
@@ -164,16 +164,18 @@ def _held_out_scores(
     store, scores = FeatureStore.open(inputs.store), np.zeros(known.shown.shape)
     if np.isnan(known.shown).all():
         return scores
-    every = frozenset(store.ids if inputs.only is None else inputs.only)
     with reporter.task("check labels", FOLDS * len(members), "training") as task:
         for fold in range(FOLDS):
             held_out = np.flatnonzero(known.folds == fold)
-            others = replace(inputs, only=every - {known.keys[i] for i in held_out})
+            # Only files whose names are settled train: none is taken for a held-out one with a similar name.
+            others = replace(inputs, only=frozenset(known.keys) - {known.keys[i] for i in held_out})
             runs = []
             for member in members:
                 runs += train(others, member, (0,), workspace, device)
                 task.advance()
             heads = [trained_head(run) for run in runs]
+            for trained in heads:
+                trained.head.to(device)
             for i in held_out:
                 scores[i] = _best_scores(store[known.keys[i]], runs, heads, config, joined, device)
     return scores
@@ -190,7 +192,7 @@ def _best_scores(
     """Return (C,): the score of the best detection of each class in a video, 0 where there is none."""
     from wtal.models.inference import activate
 
-    answers = [activate(own.head.to(device), own.scaler, video, device) for own in heads]
+    answers = [activate(own.head, own.scaler, video, device) for own in heads]
     answer = answers[0]
     if joined:
         alike = [comparable(own, run.recipe.localize) for own, run in zip(answers, runs, strict=True)]
