@@ -200,6 +200,8 @@ def test_the_settings_come_from_the_identity(collection):
     assert notes == []
     only = {**run.features, "weights": {"rgb": run.features["weights"]["rgb"]}, "flow": None}
     assert config_of(only).streams == ("rgb",)
+    from_picture = {**run.features, "zero": "picture"}
+    assert same_extractor(from_picture, Sources(), (), Machine())[0].identity == from_picture
 
 
 def test_another_library_is_noted_and_other_numbers_are_refused(collection):

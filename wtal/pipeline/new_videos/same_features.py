@@ -69,6 +69,7 @@ def config_of(identity: Mapping[str, Any], sources: Sources = Sources()) -> Extr
             "fps": identity["fps"],
             "stride": identity["stride"],
             "tail": identity["tail"],
+            "zero": identity.get("zero", "file"),
             "dtype": identity["dtype"],
             "crops": identity.get("crops", 1),
             "runtime": str(first.get("runtime", "torch")).partition(" ")[0],
