@@ -13,6 +13,10 @@ from wtal.errors import ConfigError
 from wtal.registry import suggest
 
 
+_LONGEST = 80
+"""Characters of a value that a refusal shows."""
+
+
 class Config(BaseModel):
     """Base of every configuration: frozen, unknown keys refused, numbers finite, comparable by content."""
 
@@ -21,20 +25,26 @@ class Config(BaseModel):
     )
 
     @classmethod
-    def parse(cls, values: Mapping[str, Any], where: str = "") -> Self:
+    def parse(cls, values: object, where: str = "") -> Self:
         """Validate `values`; `where` (a file, a section) opens the message of a refusal.
 
         Raises:
             ConfigError: one line for the first key that is unknown or does not fit, with a suggestion.
         """
         try:
-            return cls.model_validate(dict(values))
+            return cls.model_validate(values)
         except ValidationError as error:
             raise ConfigError(_one_line(cls, error, where)) from None
 
     def plain(self) -> dict[str, Any]:
         """The values as JSON types, in declaration order."""
         return self.model_dump(mode="json")
+
+
+class Record(Config):
+    """Base of what a file of ours holds: as a configuration, but a value of another type is damage, and is not read."""
+
+    model_config = ConfigDict(strict=True, coerce_numbers_to_str=False)
 
 
 def digest(value: Any, length: int = 6) -> str:
@@ -97,7 +107,13 @@ def _one_line(cls: type[BaseModel], error: ValidationError, where: str) -> str:
     prefix = f"{where}: " if where else ""
     if first["type"] == "extra_forbidden":
         return f"{prefix}unknown key {path!r}; {suggest(str(first['loc'][-1]), _fields_at(cls, first['loc'][:-1]))}"
-    return f"{prefix}{path or cls.__name__}: {first['msg']}, got {first['input']!r}"
+    return f"{prefix}{path or cls.__name__}: {first['msg']}, got {shortened(first['input'])}"
+
+
+def shortened(value: object) -> str:
+    """Write a value as Python does, in 80 characters at most."""
+    text = repr(value)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
 
 
 def _fields_at(cls: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
