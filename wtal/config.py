@@ -12,7 +12,6 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from wtal.errors import ConfigError
 from wtal.registry import suggest
 
-
 _LONGEST = 80
 """Characters of a value that a refusal shows."""
 
