@@ -4,7 +4,6 @@ import json
 import math
 import os
 import re
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.progress import Task as RichTask
 from rich.text import Text
 
+from wtal.commands._exits import one_line
 from wtal.data.video_ids import readable
 from wtal.errors import UsageError, WtalError
 from wtal.pipeline.progress import Reporter, Task
@@ -39,29 +39,8 @@ class Command(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; print an error of ours in one line."""
-        try:
+        with one_line():
             return super().invoke(ctx)
-        except WtalError as error:
-            if ctx.params.get("debug") or "--debug" in sys.argv:
-                raise
-            _fail(str(error), error.exit_code)
-        except BrokenPipeError:
-            sys.stderr.close()
-            sys.exit(0)
-        except OSError as error:
-            # A full disk, a read-only folder, a missing permission: the user's to mend, so one line, no traceback.
-            if "--debug" in sys.argv:
-                raise
-            _fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}", 1)
-        except MemoryError as error:
-            if "--debug" in sys.argv:
-                raise
-            _fail(f"there is not enough memory: {error}", 1)
-
-
-def _fail(message: str, code: int) -> None:
-    click.echo(f"wtal: {' '.join(message.split())}", err=True)
-    sys.exit(code)
 
 
 class _Rate(ProgressColumn):
