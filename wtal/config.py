@@ -9,9 +9,11 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from wtal.errors import ConfigError
+from wtal.errors import ConfigError, OverrideError
 from wtal.registry import suggest
 
+_LARGEST = 2**31 - 1
+"""Largest whole number of a configuration."""
 _LONGEST = 80
 """Characters of a value that a refusal shows."""
 
@@ -31,9 +33,21 @@ class Config(BaseModel):
             ConfigError: one line for the first key that is unknown or does not fit, with a suggestion.
         """
         try:
-            return cls.model_validate(values)
+            config = cls.model_validate(values)
+            config._refuse_huge()
+            return config
         except ValidationError as error:
             raise ConfigError(_one_line(cls, error, where)) from None
+        except ConfigError as error:  # of a validator, which does not know where
+            raise ConfigError(f"{where}: {error}" if where else str(error)) from None
+
+    def _refuse_huge(self) -> None:
+        """Refuse numbers that no count reaches, before anything is made by them."""
+        for name, value in self.__dict__.items():
+            if isinstance(value, Config):
+                value._refuse_huge()
+            elif isinstance(value, int) and abs(value) > _LARGEST:
+                raise ConfigError(f"{name} is {shortened(value)}, and no number is larger than {_LARGEST}")
 
     def plain(self) -> dict[str, Any]:
         """The values as JSON types, in declaration order."""
@@ -44,6 +58,9 @@ class Record(Config):
     """Base of what a file of ours holds: as a configuration, but a value of another type is damage, and is not read."""
 
     model_config = ConfigDict(strict=True, coerce_numbers_to_str=False)
+
+    def _refuse_huge(self) -> None:
+        """Accept all numbers: fields bound their own."""
 
 
 def digest(value: Any, length: int = 6) -> str:
@@ -72,19 +89,19 @@ def override(values: Mapping[str, Any], assignments: Iterable[str]) -> dict[str,
     The right side is read as a TOML value, and as plain text where it is none.
 
     Raises:
-        ConfigError: when an assignment has no `=` or its key runs through a value.
+        OverrideError: when an assignment has no `=` or its key runs through a value.
     """
     result = _copy(values)
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         if not equals or not key.strip():
-            raise ConfigError(f"--set takes section.key=value, got {assignment!r}")
+            raise OverrideError(f"--set takes section.key=value, got {assignment!r}")
         *sections, last = key.strip().split(".")
         table = result
         for section in sections:
             table = table.setdefault(section, {})
             if not isinstance(table, dict):
-                raise ConfigError(f"--set {assignment}: {section!r} is a value, not a section")
+                raise OverrideError(f"--set {assignment}: {section!r} is a value, not a section")
         table[last] = _value(text.strip())
     return result
 

@@ -5,7 +5,7 @@ import math
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -19,7 +19,7 @@ from rich.text import Text
 
 from wtal.commands._exits import one_line
 from wtal.data.video_ids import readable
-from wtal.errors import UsageError, WtalError
+from wtal.errors import ConfigError, OverrideError, UsageError, WtalError
 from wtal.pipeline.progress import Reporter, Task
 from wtal.pipeline.workspace import default_workspace
 
@@ -109,6 +109,39 @@ class ConsoleReporter(Reporter):
 
     def say(self, text: str) -> None:
         self.console.print(text, soft_wrap=True)
+
+
+class Number(click.FloatRange):
+    """A finite number in a range."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Read the number."""
+        number: float = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number", param, ctx)
+        return number
+
+
+SECONDS = 1e8
+"""The longest time that an option takes: three years."""
+JOBS = click.IntRange(1, 1024)
+SEED = click.IntRange(0, 2**32 - 1)
+
+
+@contextmanager
+def blamed(assignments: Sequence[str], without: Callable[[], object]) -> Iterator[None]:
+    """Blame the call for a refused configuration, where `without` its assignments it is not refused.
+
+    Raises:
+        OverrideError: then; else what was raised.
+    """
+    try:
+        yield
+    except ConfigError as error:
+        if not assignments:
+            raise
+        without()
+        raise OverrideError(str(error)) from None
 
 
 def _remember(ctx: click.Context, param: click.Parameter, value: Path) -> Path:

@@ -5,11 +5,14 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from wtal.config import digest
+from wtal.config import digest, shortened
 from wtal.data.grid import SnippetGrid
 from wtal.data.layout_note import Note
 from wtal.data.names import match_id
 from wtal.errors import FormatError, UsageError
+
+_MOST = 10**6
+"""Largest rate, and most frames of a row: beyond all that is published."""
 
 
 @dataclass(frozen=True)
@@ -101,9 +104,9 @@ def positive(what: str, text: str) -> Fraction:
         UsageError: when it is none.
     """
     try:
-        value = Fraction(text)
+        value = Fraction(text) if "e" not in text.lower() else Fraction(0)
     except (ValueError, ZeroDivisionError):
         value = Fraction(0)
-    if value <= 0:
-        raise UsageError(f"--{what} is a positive number or fraction, got {text!r}")
+    if not 0 < value <= _MOST:
+        raise UsageError(f"--{what} is a number or fraction above 0, to {_MOST}, got {shortened(text)}")
     return value

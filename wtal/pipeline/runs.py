@@ -16,7 +16,7 @@ from wtal.data.dataset import Dataset
 from wtal.data.files import write_json
 from wtal.data.json_keys import checked, read_values
 from wtal.data.store import FeatureStore
-from wtal.errors import ConfigError, UsageError, WtalError
+from wtal.errors import ConfigError, OverrideError, UsageError, WtalError
 from wtal.models.localization.config import LocalizeConfig
 from wtal.pipeline.recipe import Recipe, training_identity, with_assignments
 from wtal.pipeline.run_record import By, RunRecord
@@ -310,15 +310,19 @@ def overridden(values: Mapping[str, Any], assignments: Sequence[str]) -> Localiz
 
     Raises:
         UsageError: when an override is of another section.
-        ConfigError: when a key or a value is refused; the message names the first override that is wrong by itself.
+        OverrideError: when a key or a value is refused; the message names the first override that is wrong by itself.
     """
     refuse_other_sections(assignments)
     try:
         return _localization(values, assignments, "--set")
-    except ConfigError:
+    except ConfigError as error:
+        _localization(values, (), "localize")
         for assignment in assignments:
-            _localization(values, [assignment], f"--set {assignment}")
-        raise
+            try:
+                _localization(values, [assignment], f"--set {assignment}")
+            except ConfigError as alone:
+                raise OverrideError(str(alone)) from None
+        raise OverrideError(str(error)) from None
 
 
 def _localization(values: Mapping[str, Any], assignments: Sequence[str], where: str) -> LocalizeConfig:
