@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.abc import MetaPathFinder
+from io import TextIOWrapper
 from pathlib import Path
 from typing import NoReturn, TextIO
 
@@ -78,6 +79,8 @@ def prepare() -> None:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
     sys.stdout = sys.stdout or _nowhere()
     sys.stderr = sys.stderr or _nowhere()
+    if isinstance(sys.stdout, TextIOWrapper):  # halves of characters, in the names of files, cannot be printed
+        sys.stdout.reconfigure(errors="backslashreplace")
     if _limited() and "torch" not in sys.modules:
         sys.meta_path.insert(0, _Room())
     if sys.warnoptions:

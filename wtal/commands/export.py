@@ -6,14 +6,7 @@ from pathlib import Path
 
 import click
 
-from wtal.commands._console import (
-    FINISHED_WITH_FAILURES,
-    Command,
-    ConsoleReporter,
-    Number,
-    json_option,
-    print_json,
-)
+from wtal.commands._console import FINISHED_WITH_FAILURES, Command, ConsoleReporter, json_option, print_json
 from wtal.data.video_ids import readable
 from wtal.errors import UsageError
 from wtal.pipeline.exchange.export_detections import Exports, export, named
@@ -37,13 +30,11 @@ _SHOWN = 20
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder of the videos: clocks and frame rates are read there.",
 )
-@click.option("--min-score", type=Number(), help="Leave out detections with lower scores.")
+@click.option("--min-score", type=float, help="Leave out detections with lower scores.")
 @click.option("--classes", default="", metavar="NAME[,NAME...]", help="Leave out other classes.")
-@click.option(
-    "--merge", type=Number(0), metavar="SECONDS", help="Join those of a class with no longer gap between them."
-)
-@click.option("--pad", type=Number(0), default=0.0, metavar="SECONDS", help="Begin earlier and end later, by so much.")
-@click.option("--top", type=click.IntRange(1), metavar="N", help="Keep the best N of each video.")
+@click.option("--merge", type=float, metavar="SECONDS", help="Join those of a class with no longer gap between them.")
+@click.option("--pad", type=float, default=0.0, metavar="SECONDS", help="Begin earlier and end later, by so much.")
+@click.option("--top", type=int, metavar="N", help="Keep the best N of each video.")
 @click.option("--force", is_flag=True, help="Replace files that are there with other content.")
 @json_option
 def command(

@@ -26,9 +26,22 @@ def load_json(text: str) -> Any:
     """The value of a JSON text, in which no object has a key twice.
 
     Raises:
-        ValueError: when it is not JSON or a key is there twice; the message has line and column.
+        ValueError: when it is not JSON, a key is there twice, or a text holds half a character; the message has line
+            and column of the first two.
     """
-    return _decoded(STRICT, text)
+    value = _decoded(STRICT, text)
+    if "\\ud" in text or "\\uD" in text:
+        _require_whole(value)
+    return value
+
+
+def _require_whole(value: Any) -> None:
+    """Refuse half a character, a surrogate alone: no file but JSON can hold it, and no screen shows it."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        half = f"\\u{ord(error.object[error.start]):04x}"
+        raise ValueError(f"a text holds {half} alone, half a character; write it as UTF-8") from None
 
 
 def load_finite(text: str) -> Any:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, InstanceOf, model_validator
 
 from wtal.config import Record
 from wtal.data.store.index import Identity
@@ -54,7 +54,7 @@ def _sound_recipe(recipe: dict[str, Any]) -> dict[str, Any]:
 class _Member(Record):
     """A member of an ensemble."""
 
-    run: str
+    run: InstanceOf[str]
     head: str
     seed: int | None
     weight: float = Field(gt=0)
@@ -86,11 +86,11 @@ class RunRecord(Record):
     format: Literal[1] = 1
     recipe: Annotated[dict[str, Any], AfterValidator(_sound_recipe)]
     seed: int | None
-    store: str
-    annotations: str
+    store: InstanceOf[str]
+    annotations: InstanceOf[str]
     features: Identity
     feature_dims: dict[str, Annotated[int, Field(ge=1)]]
-    classes: list[str] = Field(min_length=1)
+    classes: list[str]
     tuned_with_segments: bool
     labels: dict[str, _Count] | None = None
     label_check: LabelCheckJson | None = None
@@ -101,6 +101,6 @@ class RunRecord(Record):
     def _whole(self) -> Self:
         if len(set(self.classes)) < len(self.classes):
             raise ConfigError("a class is named twice")
-        if self.ensemble is None and not (self.feature_dims and {"extract", "train"} <= self.recipe.keys()):
-            raise ConfigError("it is of a head, and does not say how that was trained on which features")
+        if self.ensemble is None and not {"extract", "train"} <= self.recipe.keys():
+            raise ConfigError("the recipe of a head says how features are extracted and how it is trained")
         return self

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Annotated, Any, BinaryIO, Literal
 
 import numpy as np
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, InstanceOf
 
 from wtal.config import Record
 from wtal.data.files import write_atomic
@@ -112,12 +112,15 @@ class Entry(Record):
 
 
 class Index(Record):
-    """All that `index.json` says; `shards` holds the number of rows of each shard, in order."""
+    """All that `index.json` says; `shards` holds the number of rows of each shard, in order.
+
+    Ids are any texts: a name of a file may hold halves of characters, which pydantic's own texts may not.
+    """
 
     identity: Identity
     streams: dict[StreamName, StreamSpec] = Field(default_factory=dict)
     shards: Annotated[tuple[Count, ...], Field(strict=False)] = ()
-    videos: dict[str, Entry] = Field(default_factory=dict)
+    videos: dict[InstanceOf[str], Entry] = Field(default_factory=dict)
 
     def files(self) -> dict[str, tuple[int, StreamSpec]]:
         """Name of every shard file -> its rows and its stream."""
