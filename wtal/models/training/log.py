@@ -38,7 +38,7 @@ def _entries(path: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
 
 
 class _Line(Record):
-    """What each line has."""
+    """Keys that each line has."""
 
     model_config = ConfigDict(extra="ignore")
 
