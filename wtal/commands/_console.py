@@ -125,7 +125,8 @@ class Number(click.FloatRange):
 SECONDS = 1e8
 """The longest time that an option takes: three years."""
 JOBS = click.IntRange(1, 1024)
-SEED = click.IntRange(0, 2**32 - 1)
+LAST_SEED = 2**32 - 1
+SEED = click.IntRange(0, LAST_SEED)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from wtal.commands._console import (
-    SEED,
+    LAST_SEED,
     Command,
     ConsoleReporter,
     blamed,
@@ -87,8 +87,8 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     """
     parts = [part.strip() for part in text.split(",")]
     numbers = [int(part) for part in parts if re.fullmatch("[0-9]{1,10}", part)]
-    if len(numbers) < len(parts) or len(set(numbers)) < len(numbers) or max(numbers) > SEED.max:
+    if len(numbers) < len(parts) or len(set(numbers)) < len(numbers) or max(numbers) > LAST_SEED:
         raise UsageError(
-            f"--seeds takes whole numbers up to {SEED.max} with commas, each once, such as 0,1,2; got {text!r}"
+            f"--seeds takes whole numbers up to {LAST_SEED} with commas, each once, such as 0,1,2; got {text!r}"
         )
     return tuple(numbers)
