@@ -123,7 +123,7 @@ KINDS = (
             "submit {} --challenge hacs --external-data none",
             f"submit --check {{}} --annotations {LABELS}",
             "show {}",
-            "export {} --to srt,csv,boris,fcpxml,activitynet,elan,label_studio",
+            "export {} --to srt,csv,boris,activitynet,elan,llc,youtube",
         ),
     ),
     Kind("detections of a run", f"{TRAINED}/detections/*.json", (rewritten,), (f"evaluate {TRAINED}",)),

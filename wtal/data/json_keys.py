@@ -137,6 +137,8 @@ def values_of(path: Path, content: bytes, way_out: str, error: type[WtalError]) 
         return load_finite(content.decode())
     except RecursionError:
         raise error(f"{path} is damaged (it is nested too deeply); {way_out}") from None
+    except json.JSONDecodeError as refusal:
+        raise error(f"{path} is damaged (it is not JSON: {refusal}); {way_out}") from None
     except ValueError as refusal:
         raise error(f"{path} is damaged ({refusal}); {way_out}") from None
 

@@ -6,14 +6,46 @@ the rate of their layout.
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from wtal.data.files import read_json, write_json
+from pydantic import Field
+
+from wtal.config import Record
+from wtal.data.files import write_json
 from wtal.data.grid import SnippetGrid
+from wtal.data.json_keys import checked, read_values
 from wtal.errors import FormatError
 
 NOTE = "wtal.json"
 FORMAT, VERSION = "wtal exported features", 1
+_WAY_OUT = "export the features again"
+
+
+class _Stream(Record):
+    """JSON form of a stream."""
+
+    name: str = Field(pattern=r"^[a-z0-9_]+$")
+    dim: int = Field(ge=1, lt=2**31)
+    dtype: Literal["float16", "float32"]
+
+
+class _Video(Record):
+    """JSON form of a video."""
+
+    id: str
+    grid: dict[str, Any]
+
+
+class _Content(Record):
+    """JSON form of a note."""
+
+    format: str
+    version: int
+    layout: str
+    backbone: str
+    weights: dict[str, Any]
+    streams: list[_Stream]
+    videos: dict[str, _Video]
 
 
 @dataclass(frozen=True)
@@ -36,19 +68,18 @@ class Note:
         path = (folder if folder.is_dir() else folder.parent) / NOTE
         if not path.is_file():
             return None
-        content = read_json(path)
-        if not isinstance(content, dict) or (content.get("format"), content.get("version")) != (FORMAT, VERSION):
-            raise FormatError(f"{path} is no note of exported features that this wtal reads; export them again")
+        values = read_values(path, _WAY_OUT, FormatError)
+        if not isinstance(values, dict) or (values.get("format"), values.get("version")) != (FORMAT, VERSION):
+            raise FormatError(f"{path} is no note of exported features that this wtal reads; {_WAY_OUT}")
+        content = checked(path, values, _Content, _WAY_OUT, FormatError)
         try:
-            streams = {stream["name"]: (int(stream["dim"]), str(stream["dtype"])) for stream in content["streams"]}
-            videos = {k: (str(v["id"]), SnippetGrid.from_json(v["grid"])) for k, v in content["videos"].items()}
-            if len({video for video, _ in videos.values()}) < len(videos):
-                raise ValueError("two videos have one id")
-            if not {dtype for _, dtype in streams.values()} <= {"float16", "float32"}:
-                raise ValueError("features are float16 or float32")
-            return cls(content["layout"], content["backbone"], dict(content["weights"]), streams, videos)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise FormatError(f"{path} is damaged ({error}); export the features again") from None
+            videos = {name: (video.id, SnippetGrid.from_json(video.grid)) for name, video in content.videos.items()}
+        except FormatError as error:
+            raise FormatError(f"{path} is damaged ({error}); {_WAY_OUT}") from None
+        if len({video for video, _ in videos.values()}) < len(videos):
+            raise FormatError(f"{path} is damaged (two videos have one id); {_WAY_OUT}")
+        streams = {stream.name: (stream.dim, stream.dtype) for stream in content.streams}
+        return cls(content.layout, content.backbone, content.weights, streams, videos)
 
     def write(self, folder: Path) -> None:
         """Publish the note in a folder."""

@@ -7,7 +7,7 @@ from wtal.data.segments import Detection
 from wtal.errors import VideoError
 from wtal.report.export_text import plain, unique
 from wtal.report.exports import Export, ExportVideo
-from wtal.report.selection import flattened, in_time, joined
+from wtal.report.selection import LONGEST, flattened, in_time, joined
 
 _WANTED = {
     "file": "needs the video's file; name its folder with --videos",
@@ -44,6 +44,9 @@ def shown_labels(labels: Sequence[str]) -> dict[str, str]:
 
 
 def _require(video: ExportVideo, export: Export) -> None:
+    last = max((detection.end for detection in video.detections), default=0.0)
+    if last > LONGEST:
+        raise VideoError(f"a detection ends at second {last:g}, and no video is longer than {LONGEST:g} s")
     for need in export.needs:
         if need == "rate" and video.variable:
             raise VideoError("needs a constant frame rate, the file's is variable: frames there have no even numbers")

@@ -8,6 +8,9 @@ from dataclasses import dataclass, replace
 from wtal.data.segments import Detection
 from wtal.errors import UsageError
 
+LONGEST = 1e9
+"""Seconds beyond which no video goes: thirty years."""
+
 
 @dataclass(frozen=True)
 class Selection:
@@ -30,8 +33,8 @@ class Selection:
         for option, value in (("--min-score", self.min_score), ("--merge", self.merge), ("--pad", self.pad)):
             if value is not None and not math.isfinite(value):
                 raise UsageError(f"{option} takes a finite number, got {value}")
-        if (self.merge or 0) < 0 or self.pad < 0:
-            raise UsageError("--merge and --pad take seconds from 0 up")
+        if not (0 <= (self.merge or 0) <= LONGEST and 0 <= self.pad <= LONGEST):
+            raise UsageError(f"--merge and --pad take seconds from 0 up, {LONGEST:g} at most")
         if self.top is not None and self.top < 1:
             raise UsageError(f"--top takes a number from 1 up, got {self.top}")
 

@@ -11,6 +11,7 @@ from tests.support.stores import extract
 from tests.support.videos import constant, write_video
 from wtal.cli import main
 from wtal.data.detections import read_detections, write_detections
+from wtal.data.files import write_json
 from wtal.data.segments import Detection
 from wtal.pipeline.exchange.export_detections import export
 from wtal.pipeline.exchange.export_names import export_names, safe_name
@@ -239,3 +240,13 @@ def test_names_of_one_format_do_not_meet_those_of_another(tmp_path):
         "a.edl",
     ]
     assert (tmp_path / "out" / "a-markers.edl").read_text() == "0.500 0.500 2\n"
+
+
+def test_seconds_beyond_any_video_fail_that_video(tmp_path):
+    results = {"far": [entry("jump", 1, 1e308)], "near": [entry("jump", 1, 2)]}
+    file = write_json(tmp_path / "found.json", {"results": results})
+    names = ",".join(name for name in EXPORTS.names() if not EXPORTS.load(name).EXPORT.needs)
+    result = call(file, "--to", names, "--out", tmp_path / "out")
+    assert result.exit_code == 3, repr(result.exception)
+    assert "a detection ends at second 1e+308, and no video is longer than 1e+09 s" in result.stderr
+    assert call(file, "--to", "csv", "--pad", "1e308").exit_code == 2

@@ -138,6 +138,6 @@ class LocalizeConfig(Config):
     def _not_too_many(self) -> Self:
         for name in ("threshold", "second"):
             start, stop, step = (getattr(self, f"{name}_{part}") for part in ("start", "stop", "step"))
-            if stop - start > _MOST_THRESHOLDS * step:
+            if abs(stop - start) > _MOST_THRESHOLDS * step:
                 raise ConfigError(f"localize.{name}_step {step} makes more than {_MOST_THRESHOLDS} thresholds")
         return self
