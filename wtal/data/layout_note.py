@@ -78,7 +78,7 @@ class Note:
             raise FormatError(f"{path} is damaged ({error}); {_WAY_OUT}") from None
         if len({video for video, _ in videos.values()}) < len(videos):
             raise FormatError(f"{path} is damaged (two videos have one id); {_WAY_OUT}")
-        streams = {stream.name: (stream.dim, stream.dtype) for stream in content.streams}
+        streams = {stream.name: (stream.dim, str(stream.dtype)) for stream in content.streams}
         return cls(content.layout, content.backbone, content.weights, streams, videos)
 
     def write(self, folder: Path) -> None:

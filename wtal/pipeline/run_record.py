@@ -60,6 +60,10 @@ def _sound_recipe(recipe: dict[str, Any]) -> dict[str, Any]:
     return recipe
 
 
+RecipeJson = Annotated[dict[str, Any], AfterValidator(_sound_recipe)]
+"""JSON of a recipe that a run was made with."""
+
+
 class _Member(Record):
     """A member of an ensemble."""
 
@@ -93,7 +97,7 @@ class RunRecord(Record):
     """All of `run.json`; the recipe is parsed where it is used."""
 
     format: Literal[1] = 1
-    recipe: Annotated[dict[str, Any], AfterValidator(_sound_recipe)]
+    recipe: RecipeJson
     seed: int | None
     store: str
     annotations: str

@@ -10,17 +10,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import AfterValidator, ConfigDict
 
-from wtal.config import Config, digest
+from wtal.config import Config, Record, digest
 from wtal.data.store import FeatureStore
-from wtal.errors import UsageError, WtalError
+from wtal.data.store.index import Identity
+from wtal.errors import ConfigError, UsageError, WtalError
+from wtal.eval.label_check import LabelCheckJson
 from wtal.pipeline.extraction.sources import Sources, read_sources
 from wtal.pipeline.recipe import Recipe
-from wtal.pipeline.run_record import By
+from wtal.pipeline.run_record import By, RecipeJson
 from wtal.pipeline.runs import Run, stamps_of
 
 if TYPE_CHECKING:
@@ -29,22 +32,62 @@ if TYPE_CHECKING:
 Arrays = dict[str, NDArray[Any]]
 
 
+class _Flow(Record):
+    """Method of optical flow in an identity."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    name: str
+    implementation: str
+
+
+class _Reader(Record):
+    """Choice of readers in an identity."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    policy: str
+
+
+class _Features(Record):
+    """Account of how features are made, in an identity that has one."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    flow: _Flow | None = None
+    reader: _Reader | None = None
+    fps: str | None = None
+    stride: int | str | None = None
+    tail: str | None = None
+    dtype: str | None = None
+
+
+def _sound_features(identity: dict[str, Any]) -> dict[str, Any]:
+    try:
+        _Features.parse(identity)
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
+    if "fps" in identity and "stride" not in identity:
+        raise ValueError("it has a rate and no stride")
+    return identity
+
+
 class ModelRecord(Config):
     """All of a model but its numbers and its members; JSON types."""
 
     classes: tuple[str, ...]
     """In the order of the head's outputs."""
-    recipe: dict[str, Any]
+    recipe: RecipeJson
     """As the run has it, every default spelled out."""
     seed: int | None
-    features: dict[str, Any]
+    features: Annotated[Identity, AfterValidator(_sound_features)]
     """Identity of the feature store."""
     feature_dims: dict[str, int]
     """Stream -> D; empty for an ensemble."""
     sources: dict[str, Any]
     """Names of the backbone and of its weights, as `Sources` has them."""
     tuned_with_segments: bool
-    label_check: dict[str, Any] | None = None
+    label_check: LabelCheckJson | None = None
     """Held-out videos asked for their labels, where that was done."""
     step: int = 0
     """Of training, whose parameters these are."""
