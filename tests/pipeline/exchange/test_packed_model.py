@@ -276,8 +276,8 @@ def test_features_of_nowhere_are_refused_when_videos_come(packed, tmp_path):
 def test_a_record_knows_its_defaults():
     record = ModelRecord.parse(
         {
-            "classes": ["a"], "recipe": Recipe().plain(), "seed": 0, "features": {}, "feature_dims": {"rgb": 2}, "sources": {},
-            "tuned_with_segments": False,
+            "classes": ["a"], "recipe": Recipe().plain(), "seed": 0, "features": {}, "feature_dims": {"rgb": 2},
+            "sources": {}, "tuned_with_segments": False,
         }
     )  # fmt: skip
     assert (record.by, record.label_check, record.weights) == (None, None, ())
