@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wtal.data.detections import read_made
+from wtal.data.detections import read_made, verdicts_of
 from wtal.errors import UsageError
 from wtal.pipeline.recipe import EvaluateConfig
 from wtal.pipeline.runs import Run, open_runs
@@ -51,9 +51,7 @@ class Source:
 
 def not_learned(stamps: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the classes that held-out labels call not learned, by the stamps of a run or a file."""
-    verdicts = stamps.get("label_check")
-    named = verdicts.items() if isinstance(verdicts, dict) else ()
-    return tuple(label for label, verdict in named if verdict == "not learned")
+    return tuple(label for label, verdict in verdicts_of(stamps).items() if verdict == "not learned")
 
 
 def sources(path: Path, question: Question) -> list[Source]:
