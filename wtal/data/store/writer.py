@@ -295,6 +295,11 @@ class StoreWriter:
         return self._seen[1]
 
 
+def has_parts(path: Path) -> bool:
+    """Return whether a store is being filled, or publishing it was cut short."""
+    return (path / _PARTS).exists()
+
+
 def file_fingerprint(path: Path, ends: int = 2**20) -> str:
     """A quick mark of a file's content: its size and a digest of its first and last `ends` bytes.
 
