@@ -18,8 +18,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.progress import Task as RichTask
 from rich.text import Text
 
+from wtal.data.files import with_room
 from wtal.data.video_ids import readable
-from wtal.errors import UsageError, WtalError
+from wtal.errors import DiskFullError, UsageError, WtalError
 from wtal.pipeline.progress import Reporter, Task
 from wtal.pipeline.workspace import default_workspace
 
@@ -52,6 +53,8 @@ class Command(click.Command):
             # A full disk, a read-only folder, a missing permission: the user's to mend, so one line, no traceback.
             if "--debug" in sys.argv:
                 raise
+            if error.filename and isinstance(full := with_room(error, Path(error.filename)), DiskFullError):
+                _fail(str(full), full.exit_code)
             _fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}", 1)
         except MemoryError as error:
             if "--debug" in sys.argv:

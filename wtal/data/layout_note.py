@@ -18,13 +18,17 @@ FORMAT, VERSION = "wtal exported features", 1
 
 @dataclass(frozen=True)
 class Note:
-    """Content of `wtal.json`: layout, backbone, weights, stream -> (D, type) in order, name -> (id, grid)."""
+    """Content of `wtal.json`: layout, backbone, weights, stream -> (D, type) in order, name -> (id, grid).
+
+    `content` is a digest of all rows; empty in older notes.
+    """
 
     layout: str
     backbone: str
     weights: dict[str, Any]
     streams: dict[str, tuple[int, str]]
     videos: dict[str, tuple[str, SnippetGrid]] = field(default_factory=dict)
+    content: str = ""
 
     @classmethod
     def read(cls, folder: Path) -> "Note | None":
@@ -46,7 +50,8 @@ class Note:
                 raise ValueError("two videos have one id")
             if not {dtype for _, dtype in streams.values()} <= {"float16", "float32"}:
                 raise ValueError("features are float16 or float32")
-            return cls(content["layout"], content["backbone"], dict(content["weights"]), streams, videos)
+            weights, rows = dict(content["weights"]), str(content.get("content", ""))
+            return cls(content["layout"], content["backbone"], weights, streams, videos, rows)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise FormatError(f"{path} is damaged ({error}); export the features again") from None
 
@@ -57,6 +62,7 @@ class Note:
             "version": VERSION,
             "layout": self.layout,
             "backbone": self.backbone,
+            "content": self.content,
             "weights": self.weights,
             "streams": [{"name": name, "dim": dim, "dtype": dtype} for name, (dim, dtype) in self.streams.items()],
             "videos": {name: {"id": video, "grid": grid.to_json()} for name, (video, grid) in self.videos.items()},

@@ -15,6 +15,7 @@ from wtal.config import digest
 from wtal.data.annotations import read_annotations
 from wtal.data.dataset import Dataset
 from wtal.data.files import write_json
+from wtal.data.locks import is_locked
 from wtal.data.store import FeatureStore
 from wtal.errors import ConfigError, UsageError, WtalError
 from wtal.models.localization.config import LocalizeConfig
@@ -28,6 +29,8 @@ TUNED = "tuned with segments: some of the annotated times chose the step or the 
 
 ACTIVATIONS = "activations"
 """Folder of a run's class activations."""
+LOCK = ".lock"
+"""File that is locked while a run is trained, or its activations are computed."""
 _RECORD = "run.json"
 _FINISHED = "finished.json"
 _CHECK = "label_check"
@@ -140,6 +143,11 @@ class Run:
     def finished(self) -> bool:
         """True once the training, or the making of the ensemble, has ended."""
         return is_finished(self.folder)
+
+    @property
+    def busy(self) -> bool:
+        """True while a process trains it, or computes its activations."""
+        return is_locked(self.folder / LOCK)
 
     @property
     def tuned_with_segments(self) -> bool:
@@ -270,6 +278,11 @@ def is_finished(folder: Path) -> bool:
     return (folder / _FINISHED).is_file()
 
 
+def begun_runs(runs: Path) -> "list[Run]":
+    """Return the seeds below `runs` whose training has begun and not ended."""
+    return [Run.open(path.parent) for path in sorted(runs.glob(f"*/seed-*/{_RECORD}")) if not is_finished(path.parent)]
+
+
 def finish_times(runs: Path) -> dict[Path, int]:
     """Return the folders of finished seeds and ensembles below `runs`, with the nanosecond of their end."""
     paths = [*runs.glob(f"*/seed-*/{_FINISHED}"), *runs.glob(f"*/{_FINISHED}")]
@@ -289,7 +302,10 @@ def _seed_folders(folder: Path) -> list[Path]:
     seeds = {path.parent.name.removeprefix("seed-"): path.parent for path in folder.glob(f"seed-*/{_RECORD}")}
     numbered = sorted((int(number), seed) for number, seed in seeds.items() if number.isdecimal())
     if not numbered:
-        raise UsageError(f"{folder} is no run: it holds neither run.json nor seed-*/run.json")
+        holds = "it holds neither run.json nor seed-*/run.json" if folder.exists() else "there is nothing"
+        raise UsageError(
+            f"{folder} is no run: {holds}; if its training has just begun, wait until that has read its data"
+        )
     return [seed for _, seed in numbered]
 
 

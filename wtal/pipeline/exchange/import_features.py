@@ -55,7 +55,7 @@ def import_features(
     Without `layout` it is found by the files. `fps` and `stride` (frames of a row) are, where they are empty, those of
     each video where `wtal` exported them, else the layout's own; `dims` splits the columns into streams. Videos that
     cannot be read, have no row, or hold numbers that are not finite are recorded as failures. An interrupted import
-    goes on where it was.
+    goes on where it was; of two at once each waits for what the other is at.
 
     Raises:
         UsageError: when a path does not exist, the layout is unknown or in doubt, a rate or a name is none, or rows of
@@ -155,9 +155,10 @@ def _fill(
                     expected = expected or _specs(streams)
                     learned = _weights(streams, clock.note, identity["source"])
                     writer = writer or StoreWriter.open(target, {**identity, "weights": learned})
-                    if not writer.done(video):
-                        info = {"reader": f"imported {identity['layout']}", **({"notes": notes} if notes else {})}
-                        writer.write(video, grid, streams, info, marks[item.name])
+                    with writer.claim(video, wait=True) as mine:
+                        if mine:
+                            info = {"reader": f"imported {identity['layout']}", **({"notes": notes} if notes else {})}
+                            writer.write(video, grid, streams, info, marks[item.name])
             task.advance(note=video)
     if writer is None:
         raise FormatError(f"no video could be imported; {'; '.join(f'{k}: {v}' for k, v in list(failed.items())[:1])}")
