@@ -28,6 +28,7 @@ from wtal.eval.columns import UNKNOWN, Columns, Ints, ScoredColumns, codes, colu
 from wtal.eval.matching import Pairs, find_pairs, settle
 from wtal.eval.precision import Ranking
 from wtal.eval.protocols import Protocol
+from wtal.eval.script_ties import script_pairs, script_preference, script_ranking
 
 Annotated = Mapping[str, Sequence[Annotation]]
 Detected = Mapping[str, Sequence[Detection]]
@@ -137,6 +138,8 @@ def _among(values: Ints, members: Sequence[int] | Ints) -> Mask:
 
 def _ranked(detections: ScoredColumns, protocol: Protocol) -> ScoredColumns:
     """Sort by class, then by descending score, then in the order that the protocol has for equal scores."""
+    if protocol.as_script:
+        return detections.take(script_ranking(detections))
     if protocol.by_name:
         detections = detections.take(np.argsort(detections.video, kind="stable"))
     return detections.take(stable_order(-detections.score, detections.label))
@@ -161,8 +164,12 @@ def _true_positives(
 
     A true positive is a threshold (T,) and a detection (T,); they are in order of these.
     """
-    pairs = find_pairs(detections, truth, protocol.overlap, min(tious))
-    pairs = pairs.take(_preference(pairs, protocol))
+    if protocol.as_script:
+        pairs = script_pairs(detections, truth, min(tious))
+        pairs = pairs.take(script_preference(pairs, _preference(pairs, protocol), detections, truth))
+    else:
+        pairs = find_pairs(detections, truth, protocol.overlap, min(tious))
+        pairs = pairs.take(_preference(pairs, protocol))
     column = np.array(tious)[:, None]  # (K, 1)
     together = max(1, _PAIRS_TOGETHER // max(1, len(pairs.overlap)))
     blocks = []

@@ -126,9 +126,9 @@ def _judge(source: Source, question: Question, buckets: str | None, reporter: Re
         rules,
         chosen,
         detections,
-        diagnose_detections(truth.annotations, detections, tious, *settings, durations, chosen),
+        diagnose_detections(truth.annotations, detections, tious, *settings, durations, chosen, rules.ties),
         evaluate_proposals(truth.annotations, detections),
-        precision_recall(truth.annotations, detections, few_tious(tious), *settings),
+        precision_recall(truth.annotations, detections, few_tious(tious), *settings, rules.ties),
         _stamps(source),
     )
 
@@ -185,7 +185,7 @@ def _facts(judged: _Judged) -> dict[str, str]:
     facts = {
         "detections": f"{count} of {classes} classes, {judged.source.file}",
         "annotations": f"{diagnosis.annotations} in {len(truth.records)} videos of {truth.subset}, {truth.file}",
-        "protocol": judged.rules.protocol,
+        **judged.rules.named,
         "thresholds": ", ".join(map(tiou_key, diagnosis.tious)),
         "buckets": judged.buckets,
     }
@@ -230,7 +230,7 @@ def _value(judged: _Judged) -> dict[str, Any]:
         "detections": str(judged.source.file),
         "annotation_file": str(judged.rules.truth.file),
         "subset": judged.rules.truth.subset,
-        "protocol": judged.rules.protocol,
+        **judged.rules.named,
         "buckets": judged.buckets,
         "stamps": list(judged.stamps),
         "notes": [*judged.diagnosis.evaluation.notes, *_remarks(judged)],

@@ -21,7 +21,7 @@ from wtal.eval.bootstrap import AVERAGE
 from wtal.eval.classification import best_scores
 from wtal.eval.curves import precision_recall
 from wtal.eval.proposals import ProposalEvaluation
-from wtal.eval.protocols import DEFAULT_PROTOCOL, find_protocol
+from wtal.eval.protocols import DEFAULT_PROTOCOL, INPUT, find_protocol
 from wtal.eval.thresholds import parse_tious
 from wtal.pipeline.judging.ground_truth import Rules, read_ground_truth, rules_of
 from wtal.pipeline.judging.sources import Question, Source, not_learned, only_source
@@ -86,7 +86,8 @@ class DetectionJudgement(Judgement):
             reporter.say("precision-recall curves are of one seed: name one of them")
             return (by_tiou,)
         truth, tious = self.rules.truth, few_tious(self.rules.tious)
-        curves = precision_recall(truth.annotations, self.judged[0], tious, self.rules.protocol, truth.ambiguous)
+        settings = (tious, self.rules.protocol, truth.ambiguous, self.rules.ties)
+        curves = precision_recall(truth.annotations, self.judged[0], *settings)
         return (by_tiou, precision_recall_curves(curves, tious))
 
 
@@ -113,11 +114,11 @@ def evaluate(sources: Sequence[Source], question: Question, reporter: Reporter =
     truth = rules.truth
     judged = [truth.judged(source, reporter) for source in sources]
     evaluations = tuple(
-        evaluate_detections(truth.annotations, detections, rules.tious, rules.protocol, truth.ambiguous)
+        evaluate_detections(truth.annotations, detections, rules.tious, rules.protocol, truth.ambiguous, rules.ties)
         for detections in judged
     )
     value = evaluations[0].to_json() if len(evaluations) == 1 else {"mAP": over_seeds(evaluations)}
-    value = {"protocol": rules.protocol, **value}
+    value = {**rules.named, **value}
     figures = _detection_figures(sources, evaluations)
     return DetectionJudgement(figures, value, tuple(sources), rules, evaluations, judged)
 
@@ -134,13 +135,14 @@ def compare_sources(
     rules = rules_of(first, question)
     truth = rules.truth
     a, b = (truth.judged(source, reporter) for source in (first, second))
-    comparison = compare_detections(truth.annotations, a, b, rules.tious, rules.protocol, truth.ambiguous, draws, seed)
+    settings = (rules.tious, rules.protocol, truth.ambiguous, draws, seed)
+    comparison = compare_detections(truth.annotations, a, b, *settings, ties=rules.ties)
     rows = {
         (f"@{key}" if ":" not in key and key != AVERAGE else key): _interval_cells(vars(figure))
         for key, figure in comparison.figures.items()
     }
     title = f"A is {path}, B is {other}; {comparison.confidence:.0%} intervals of {draws} draws of videos, seed {seed}"
-    value = {"protocol": rules.protocol, **comparison.to_json()}
+    value = {**rules.named, **comparison.to_json()}
     return Judgement(Figures(rows, title=title), value, (first, second))
 
 
@@ -148,9 +150,9 @@ def judge_proposals(source: Source, question: Question, reporter: Reporter = SIL
     """Judge proposals, whatever their class: average recall at average numbers of proposals.
 
     Raises:
-        UsageError: when a protocol is named, or ranges that only protocols look at.
+        UsageError: when a protocol or its ties are named, or ranges that only protocols look at.
     """
-    _refuse("proposals", {"--protocol": question.protocol, "--ambiguous": question.ambiguous})
+    _refuse("proposals", {"--protocol": question.protocol, "--ambiguous": question.ambiguous} | _ties(question))
     truth = read_ground_truth(source.annotations, source.subset)
     tious = None if question.tious is None else parse_tious(question.tious)
     evaluation = evaluate_proposals(truth.annotations, truth.judged(source, reporter), tious)
@@ -169,9 +171,9 @@ def judge_labels(source: Source, question: Question, reporter: Reporter = SILENT
     They are a run's own, those of a classification file, or of a detection file the best score of each label.
 
     Raises:
-        UsageError: when thresholds or ranges of time are named.
+        UsageError: when thresholds, ranges of time or ties are named.
     """
-    _refuse("classification", {"--tiou": question.tious, "--ambiguous": question.ambiguous})
+    _refuse("classification", {"--tiou": question.tious, "--ambiguous": question.ambiguous} | _ties(question))
     truth = read_ground_truth(source.annotations, source.subset)
     protocol = find_protocol(question.protocol or DEFAULT_PROTOCOL)
     scores, origin = _scores(source, question)
@@ -197,6 +199,10 @@ def _refuse(task: str, options: Mapping[str, object]) -> None:
     named = [option for option, value in options.items() if value is not None]
     if named:
         raise UsageError(f"--task {task} has a definition of its own, to which {named[0]} is nothing; leave it")
+
+
+def _ties(question: Question) -> dict[str, object]:
+    return {} if question.ties == INPUT else {"--ties": question.ties}
 
 
 def _scores(source: Source, question: Question) -> tuple[Mapping[str, Mapping[str, float]], str]:

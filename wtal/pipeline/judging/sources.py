@@ -7,6 +7,7 @@ from typing import Any
 
 from wtal.data.detections import read_made
 from wtal.errors import UsageError
+from wtal.eval.protocols import INPUT
 from wtal.pipeline.recipe import EvaluateConfig
 from wtal.pipeline.runs import Run, open_runs
 
@@ -22,6 +23,7 @@ class Question:
     ambiguous: Path | None = None
     streams: str | None = None
     stage: int | None = None
+    ties: str = INPUT
 
 
 @dataclass(frozen=True)
