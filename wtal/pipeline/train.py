@@ -18,6 +18,7 @@ from wtal.eval.thresholds import parse_tious
 from wtal.models.heads import HEADS
 from wtal.models.localization.localize import localize_many
 from wtal.pipeline.label_advice import advise
+from wtal.pipeline.lengths import length_notes
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.recipe import Recipe, run_name
 from wtal.pipeline.runs import Run, is_finished
@@ -87,6 +88,11 @@ def obstacles(inputs: TrainInputs, recipe: Recipe) -> list[str]:
     """
     keys = [key for key in FeatureStore.open(inputs.store).ids if inputs.only is None or key in inputs.only]
     return advise(read_annotations(inputs.annotations), recipe.evaluate.train_subset, keys)
+
+
+def lengths(inputs: TrainInputs) -> tuple[str, ...]:
+    """Return sentences on annotated lengths that are not those of the features."""
+    return length_notes(read_annotations(inputs.annotations), FeatureStore.open(inputs.store), inputs.only)
 
 
 def resolve_early(recipe: Recipe) -> Recipe:

@@ -113,6 +113,7 @@ def evaluate(sources: Sequence[Source], question: Question, reporter: Reporter =
     rules = rules_of(sources[0], question)
     truth = rules.truth
     judged = [truth.judged(source, reporter) for source in sources]
+    truth.tell_lengths(sources, judged, reporter)
     evaluations = tuple(
         evaluate_detections(truth.annotations, detections, rules.tious, rules.protocol, truth.ambiguous, rules.ties)
         for detections in judged
@@ -135,6 +136,7 @@ def compare_sources(
     rules = rules_of(first, question)
     truth = rules.truth
     a, b = (truth.judged(source, reporter) for source in (first, second))
+    truth.tell_lengths((first, second), (a, b), reporter)
     settings = (rules.tious, rules.protocol, truth.ambiguous, draws, seed)
     comparison = compare_detections(truth.annotations, a, b, *settings, ties=rules.ties)
     rows = {
@@ -155,7 +157,9 @@ def judge_proposals(source: Source, question: Question, reporter: Reporter = SIL
     _refuse("proposals", {"--protocol": question.protocol, "--ambiguous": question.ambiguous} | _ties(question))
     truth = read_ground_truth(source.annotations, source.subset)
     tious = None if question.tious is None else parse_tious(question.tious)
-    evaluation = evaluate_proposals(truth.annotations, truth.judged(source, reporter), tious)
+    judged = truth.judged(source, reporter)
+    truth.tell_lengths((source,), (judged,), reporter)
+    evaluation = evaluate_proposals(truth.annotations, judged, tious)
     value = evaluation.to_json()
     rows = {
         "AR": {**{f"AN {number}": recall for number, recall in evaluation.recall_at.items()}, "area": evaluation.area}

@@ -10,10 +10,11 @@ from wtal.data.dataset import Dataset, VideoRecord
 from wtal.data.detections import align_ids, read_detections
 from wtal.data.names import match_ids
 from wtal.data.segments import Annotation, Detection, Segment
-from wtal.errors import UsageError
+from wtal.errors import UsageError, WtalError
 from wtal.eval.protocols import DEFAULT_PROTOCOL, INPUT, PROTOCOLS, find_protocol
 from wtal.eval.thresholds import parse_tious
 from wtal.pipeline.judging.sources import Question, Source
+from wtal.pipeline.lengths import late_notes, length_notes
 from wtal.pipeline.progress import SILENT, Reporter
 
 
@@ -49,6 +50,26 @@ class GroundTruth:
             )
         unknown = () if source.run else tuple(name for name in detections if name not in self.dataset.videos)
         return {name: segments for name, segments in detections.items() if name in reported or name in unknown}
+
+    def length_notes(self, source: Source, judged: Mapping[str, Sequence[Detection]]) -> tuple[str, ...]:
+        """Return sentences on videos whose annotated length is not that of a run's features, or of a file's detections.
+
+        Nothing is said of a run whose features have gone: judging it needs none.
+        """
+        if source.run is None:
+            return late_notes(self.records, judged)
+        try:
+            return length_notes(self.dataset, source.run.store(), subset=self.subset)
+        except WtalError:
+            return ()
+
+    def tell_lengths(
+        self, sources: Sequence[Source], judged: Sequence[Mapping[str, Sequence[Detection]]], reporter: Reporter
+    ) -> None:
+        """Say each of `length_notes` of the sources once."""
+        pairs = zip(sources, judged, strict=True)
+        for note in dict.fromkeys(note for source, found in pairs for note in self.length_notes(source, found)):
+            reporter.say(note)
 
 
 @dataclass(frozen=True)
