@@ -1,18 +1,13 @@
 """Annotated lengths against those of features and detections: counted, named, the worst with its numbers."""
 
 import json
-from fractions import Fraction
 
-import numpy as np
 import pytest
-from click.testing import CliRunner
 
+from tests.support.collections import call, write_store, write_truth
 from tests.support.videos import constant, write_video
-from wtal.cli import main
 from wtal.data.annotations import read_annotations
-from wtal.data.grid import SnippetGrid
 from wtal.data.segments import Annotation
-from wtal.data.store.writer import StoreWriter
 from wtal.pipeline.lengths import length_notes
 
 DURATIONS = (
@@ -23,32 +18,6 @@ SEGMENTS = (
     "segments behind the end of their features: 4 (first: x1, x2, x3); the worst is x1, 20 to 50 s, and its features "
     "end at 2 s"
 )
-
-
-def call(*arguments, code=0):
-    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
-    assert result.exit_code == code, f"{result.output}{result.exception!r}"
-    return result
-
-
-def write_store(folder, seconds):
-    """A store of random features, one snippet per half second."""
-    writer = StoreWriter.open(folder, {"backbone": "made", "weights": {}})
-    for number, (name, length) in enumerate(seconds.items()):
-        grid = SnippetGrid(Fraction(20), int(length * 20), Fraction(10), 10)
-        values = np.random.default_rng(number).standard_normal((grid.num_snippets, 4)).astype(np.float32)
-        writer.write(name, grid, {"rgb": values}, {"reader": "none"}, str(number))
-    return writer.publish()
-
-
-def write_truth(path, videos):
-    """Annotations: video -> (subset, duration, label, start, end)."""
-    database = {
-        name: {"subset": subset, "duration": duration, "annotations": [{"label": label, "segment": [start, end]}]}
-        for name, (subset, duration, label, start, end) in videos.items()
-    }
-    path.write_text(json.dumps({"database": database}))
-    return path
 
 
 LONGER = {

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from wtal.data.segments import Annotation, Detection, Segment
+from wtal.data.tally import first_names
 from wtal.eval.judge import Judged, judge
 from wtal.eval.protocols import DEFAULT_PROTOCOL, INPUT, find_protocol
 from wtal.eval.thresholds import averages, check_tious, mean_over, parse_tious, tiou_key
@@ -34,7 +35,7 @@ class Evaluation:
     `ap` is class -> threshold -> average precision, over the classes of the ground truth. `ignored` is label -> number
     of detections that were left out because the ground truth has no such class. `strangers` counts the detections in
     videos that the ground truth does not know: false positives all, but for protocols that leave them out. `remarks`
-    are sentences on what else the protocol left out.
+    are sentences on what else the protocol left out. `undetected` are the classes without a detection, whose AP is 0.
     """
 
     tious: tuple[float, ...]
@@ -43,6 +44,7 @@ class Evaluation:
     strangers: int
     protocol: str = DEFAULT_PROTOCOL
     remarks: tuple[str, ...] = ()
+    undetected: tuple[str, ...] = ()
 
     @property
     def mAP(self) -> dict[float, float]:  # noqa: N802 (the name that the field writes)
@@ -70,6 +72,10 @@ class Evaluation:
         if self.strangers:
             fate = "left out" if find_protocol(self.protocol).annotated_videos_only else "false positives"
             notes.append(f"detections in videos that the ground truth lacks, {fate}: {self.strangers}")
+        if self.undetected:
+            names = first_names([repr(label) for label in self.undetected])
+            original = "; the original would report mAP 0" if find_protocol(self.protocol).snippets else ""
+            notes.append(f"classes without a detection, AP 0: {len(self.undetected)} ({names}){original}")
         return (*notes, *self.remarks)
 
     def to_json(self) -> dict[str, Any]:
@@ -115,4 +121,6 @@ def evaluation_of(judged: Judged, thresholds: Sequence[float], protocol: str) ->
     """Return the figures of what was judged at these thresholds, by that protocol."""
     values = judged.ranking.average_precision().T.tolist()
     ap = {label: dict(zip(thresholds, row, strict=True)) for label, row in zip(judged.classes, values, strict=True)}
-    return Evaluation(tuple(thresholds), ap, judged.ignored, judged.strangers, protocol, judged.remarks)
+    found = np.bincount(judged.detections.label, minlength=len(judged.classes))
+    undetected = tuple(label for label, count in zip(judged.classes, found.tolist(), strict=True) if not count)
+    return Evaluation(tuple(thresholds), ap, judged.ignored, judged.strangers, protocol, judged.remarks, undetected)

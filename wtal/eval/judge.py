@@ -96,8 +96,6 @@ def judge(
     remarks = _remarks(protocol, ambiguous, int(touching.sum()))
     if protocol.ambiguous == "dropped":
         ranked, touching = ranked.take(~touching), touching[~touching]
-    if protocol.snippets:
-        remarks += _silent_classes(ranked, classes)
     hits, taken = _true_positives(ranked, truth, tious, protocol)
     ranking = Ranking(
         video=ranked.video,
@@ -219,10 +217,3 @@ def _remarks(protocol: Protocol, ambiguous: Ranges, touching: int) -> tuple[str,
         return ("the protocol leaves ambiguous ranges out of account, and none are known: figures may be lower",)
     verb = "left out" if protocol.ambiguous == "dropped" else "not counted where no annotation took them"
     return (f"detections that touch an ambiguous range, {verb}: {touching}",) if touching else ()
-
-
-def _silent_classes(detections: ScoredColumns, classes: Sequence[str]) -> tuple[str, ...]:
-    silent = [label for i, label in enumerate(classes) if not np.any(detections.label == i)]
-    if not silent:
-        return ()
-    return (f"classes without a detection: {len(silent)} (first: {silent[0]!r}); the original would report mAP 0",)

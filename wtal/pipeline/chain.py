@@ -55,6 +55,7 @@ class RunResult:
             "runs": [str(run.folder) for run in self.runs],
             "store": str(self.extracted.store),
             "failures": self.extracted.failures,
+            "oddities": self.extracted.oddities,
             "label_check": self.runs[0].label_check,
             "submission": None if self.submission is None else str(self.submission),
             **tuned,

@@ -9,14 +9,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from wtal.data.dataset import Dataset, VideoRecord
 from wtal.data.segments import Segment
 from wtal.data.store import FeatureStore
+from wtal.data.tally import first_names
 
 SLACK = 1.0
 """Seconds by which two lengths may always differ: programs round, and count the last frame or not."""
 
 SHARE = 0.02
 """Share of the longer one by which they may differ: the rates of 24 and 25 frames a second are further apart."""
-
-_SHOWN = 3
 
 
 def length_notes(
@@ -81,9 +80,7 @@ class _Worst:
     def sentence(self, finding: str) -> tuple[str, ...]:
         if not self._count:
             return ()
-        names = ", ".join(list(self._names)[:_SHOWN])
-        shown = names if len(self._names) <= _SHOWN else f"first: {names}"
-        return (f"{finding}: {self._count} ({shown}); the worst is {self._text}",)
+        return (f"{finding}: {self._count} ({first_names(self._names)}); the worst is {self._text}",)
 
 
 def _slack(*lengths: float) -> float:

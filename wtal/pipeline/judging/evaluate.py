@@ -15,6 +15,7 @@ from wtal.data.detections import read_detections
 from wtal.data.names import match_ids
 from wtal.data.segments import Detection
 from wtal.data.store import FeatureStore
+from wtal.data.tally import first_names
 from wtal.errors import UsageError
 from wtal.eval import Evaluation, compare_detections, evaluate_detections, evaluate_labels, evaluate_proposals
 from wtal.eval.bootstrap import AVERAGE
@@ -24,9 +25,10 @@ from wtal.eval.proposals import ProposalEvaluation
 from wtal.eval.protocols import DEFAULT_PROTOCOL, INPUT, find_protocol
 from wtal.eval.thresholds import parse_tious
 from wtal.pipeline.judging.ground_truth import Rules, read_ground_truth, rules_of
-from wtal.pipeline.judging.sources import Question, Source, not_learned, only_source
+from wtal.pipeline.judging.sources import Question, Source, not_learned, only_source, untrained
 from wtal.pipeline.judging.tables import Figures, tiou_row
 from wtal.pipeline.progress import SILENT, Reporter
+from wtal.pipeline.runs import UNTRAINED
 from wtal.report.judge import few_tious, precision_by_tiou, precision_recall_curves, recall_by_proposals
 from wtal.report.page import Picture
 
@@ -119,8 +121,9 @@ def evaluate(sources: Sequence[Source], question: Question, reporter: Reporter =
         for detections in judged
     )
     value = evaluations[0].to_json() if len(evaluations) == 1 else {"mAP": over_seeds(evaluations)}
-    value = {**rules.named, **value}
-    figures = _detection_figures(sources, evaluations)
+    odd = _without_ap(sources, evaluations)
+    value = {**rules.named, **value, **{key: labels for key, labels in odd.items() if labels}}
+    figures = _detection_figures(sources, evaluations, odd)
     return DetectionJudgement(figures, value, tuple(sources), rules, evaluations, judged)
 
 
@@ -221,7 +224,20 @@ def _scores(source: Source, question: Question) -> tuple[Mapping[str, Mapping[st
     return best_scores(read_detections(source.file)), "the highest of each label's detections"
 
 
-def _detection_figures(sources: Sequence[Source], evaluations: Sequence[Evaluation]) -> Figures:
+def _without_ap(sources: Sequence[Source], evaluations: Sequence[Evaluation]) -> dict[str, list[str]]:
+    """Return the judged classes that no source detects, or trained on, by the key that they have in JSON."""
+    undetected = set.intersection(*(set(result.undetected) for result in evaluations))
+    unknown = set.intersection(*(set(untrained(source.stamps)) for source in sources))
+    classes = evaluations[0].ap
+    return {
+        "undetected": [label for label in classes if label in undetected],
+        UNTRAINED: [label for label in classes if label in unknown],
+    }
+
+
+def _detection_figures(
+    sources: Sequence[Source], evaluations: Sequence[Evaluation], odd: Mapping[str, Sequence[str]]
+) -> Figures:
     """Tabulate mAP and each class of one source, or the mean over several and each of them."""
     rows = {source.name: tiou_row(result.mAP) for source, result in zip(sources, evaluations, strict=True)}
     if len(evaluations) == 1:
@@ -231,6 +247,9 @@ def _detection_figures(sources: Sequence[Source], evaluations: Sequence[Evaluati
         top = {column: fmean(row[column] for row in rows.values()) for column in next(iter(rows.values()))}
         rows = {"mAP": top, **rows}
     notes = dict.fromkeys(note for result in evaluations for note in result.notes)
+    if unknown := odd[UNTRAINED]:
+        named = first_names([repr(label) for label in unknown])
+        notes[f"classes that no training video shows, so that their AP says nothing: {len(unknown)} ({named})"] = None
     return Figures(rows, tuple(column for column in top if column.startswith(AVERAGE)), tuple(notes))
 
 

@@ -9,7 +9,7 @@ from wtal.data.detections import read_made
 from wtal.errors import UsageError
 from wtal.eval.protocols import INPUT
 from wtal.pipeline.recipe import EvaluateConfig
-from wtal.pipeline.runs import Run, open_runs
+from wtal.pipeline.runs import UNTRAINED, Run, open_runs
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,12 @@ def not_learned(stamps: Mapping[str, Any]) -> tuple[str, ...]:
     verdicts = stamps.get("label_check")
     named = verdicts.items() if isinstance(verdicts, dict) else ()
     return tuple(label for label, verdict in named if verdict == "not learned")
+
+
+def untrained(stamps: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the classes that no training video showed, by the stamps of a run or a file."""
+    named = stamps.get(UNTRAINED)
+    return tuple(map(str, named)) if isinstance(named, list) else ()
 
 
 def sources(path: Path, question: Question) -> list[Source]:
