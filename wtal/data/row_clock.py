@@ -100,6 +100,10 @@ class RowClock:
         duration = self.duration(name)
         if not duration:
             raise FormatError("the annotations do not say how long it is; name --fps and --stride")
+        if not rows / _FASTEST <= duration <= rows * _LONGEST:
+            raise FormatError(
+                f"it is annotated as {duration:.6g} s, which {rows} rows cannot be spread over; mend that"
+            )
         return SnippetGrid(rows / Fraction(str(duration)), rows, Fraction(1), 1, "drop")
 
 

@@ -109,6 +109,16 @@ def test_tables_are_spread_over_their_videos(tmp_path, header):
     )
 
 
+@pytest.mark.parametrize("seconds", [5e-324, 0.05, 400000.0, 1e300])
+def test_a_table_is_not_spread_over_any_length(tmp_path, seconds):
+    for name in ("a", "b"):
+        table(tmp_path / "in" / f"v_{name}.csv", features(0, 100, 400))
+    truth = durations(tmp_path / "truth.json", a=seconds, b=10.0)
+    store = imported(tmp_path, tmp_path / "in", "--annotations", truth, code=3)
+    assert store.ids == ("v_b",)
+    assert store.failures["v_a"].startswith(f"it is annotated as {seconds:.6g} s, which 100 rows cannot")
+
+
 def test_raw_tables_are_folders_of_streams(tmp_path):
     for folder, seed in (("spatial", 0), ("temporal", 1)):
         table(tmp_path / "in" / folder / "csv_action" / "v_abc.csv", features(seed, 6, 20))

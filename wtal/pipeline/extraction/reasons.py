@@ -171,6 +171,10 @@ REASONS: Mapping[str, tuple[Reason, ...]] = {
         Reason("it has ... rows, the exporter's note says ...", "The file was changed after `wtal export-features`."),
         Reason("the exporter's note does not know it; export the features again", _CLEAR),
         Reason("the annotations do not say how long it is; name --fps and --stride", _CLEAR),
+        Reason(
+            "it is annotated as ... s, which ... rows cannot be spread over; mend that",
+            "A row is taken to last from a thousandth of a second to an hour.",
+        ),
         Reason("... has no ... file beside it; name --fps and --stride", "Of a clock of two files one is missing."),
         Reason("...: wanted a rate of up to ... frames per second; name --fps and --stride", _CLEAR),
         Reason("... has ... times of ... rows; name --fps and --stride", _CLEAR),
