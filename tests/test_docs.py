@@ -164,7 +164,7 @@ def test_the_picture_is_small():
     assert (ROOT / "docs" / "images" / "demo.png").stat().st_size < 200 * 1024
 
 
-@pytest.mark.parametrize("page", ["recipes.md", "backbones.md", "exports.md"])
+@pytest.mark.parametrize("page", ["recipes.md", "backbones.md", "exports.md", "failures.md"])
 def test_the_tables_are_up_to_date(page):
     assert load_script("make_reference").page(page) == text_of(page), "run: python docs/make_reference.py"
 

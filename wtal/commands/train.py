@@ -18,7 +18,7 @@ from wtal.errors import UsageError
 from wtal.pipeline.ensembles.train_members import resolve_recipe, train_recipe
 from wtal.pipeline.label_check import check_runs
 from wtal.pipeline.recipe import DEFAULT_RECIPE, load_recipe
-from wtal.pipeline.train import TrainInputs, obstacles
+from wtal.pipeline.train import TrainInputs, lengths, obstacles
 from wtal.pipeline.workspace import Workspace
 
 
@@ -61,6 +61,8 @@ def command(
     reporter = ConsoleReporter()
     for line in obstacles(inputs, resolved):
         reporter.say(f"labels: {line}")
+    for line in lengths(inputs):
+        reporter.say(line)
     device = pick_device(device)
     runs = train_recipe(inputs, resolved, parse_seeds(seeds), root, device, reporter)
     if check:

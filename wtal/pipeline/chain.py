@@ -9,6 +9,7 @@ from wtal.data.annotations import coverage, read_annotations, write_annotations
 from wtal.data.dataset import Dataset, content_digest
 from wtal.data.files import write_atomic
 from wtal.data.names import nearest
+from wtal.data.store import FeatureStore
 from wtal.errors import UsageError
 from wtal.pipeline.detect import detect
 from wtal.pipeline.ensembles.train_members import localization_of, resolve_recipe, train_recipe
@@ -20,6 +21,7 @@ from wtal.pipeline.judging.evaluate import DetectionJudgement, evaluate, over_se
 from wtal.pipeline.judging.sources import Question, source_of
 from wtal.pipeline.label_advice import advise
 from wtal.pipeline.label_check import check_runs
+from wtal.pipeline.lengths import length_notes
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.recipe import EvaluateConfig, Recipe
 from wtal.pipeline.runs import Run
@@ -53,6 +55,7 @@ class RunResult:
             "runs": [str(run.folder) for run in self.runs],
             "store": str(self.extracted.store),
             "failures": self.extracted.failures,
+            "oddities": self.extracted.oddities,
             "label_check": self.runs[0].label_check,
             "submission": None if self.submission is None else str(self.submission),
             **tuned,
@@ -101,6 +104,8 @@ def run(
     for note in (*dataset.notes, *coverage(dataset, only)):
         if note not in lacking:
             reporter.say(note)
+    for note in length_notes(dataset, FeatureStore.open(extracted.store), only):
+        reporter.say(note)
     # A video that failed must not train on the features of one with a similar name.
     own_files = frozenset(dataset.match(at_hand).values()) & only
     device, rules = options.machine.device, recipe.evaluate

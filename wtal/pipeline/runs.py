@@ -31,6 +31,8 @@ ACTIVATIONS = "activations"
 """Folder of a run's class activations."""
 LOCK = ".lock"
 """File that is locked while a run is trained, or its activations are computed."""
+UNTRAINED = "untrained"
+"""Key of the classes that no video showed which a run was trained on; absent where there are none."""
 _RECORD = "run.json"
 _FINISHED = "finished.json"
 _CHECK = "label_check"
@@ -72,6 +74,11 @@ class Run:
         """Counts of videos per class by what is known of them; None where a run has not kept them."""
         counts: Mapping[str, Any] | None = self._record.get("labels")
         return counts
+
+    @property
+    def untrained(self) -> tuple[str, ...]:
+        """Classes that no training video showed."""
+        return tuple(self._record.get(UNTRAINED, ()))
 
     @property
     def label_check(self) -> Mapping[str, Any] | None:
@@ -157,7 +164,8 @@ class Run:
     @property
     def stamps(self) -> dict[str, Any]:
         """Statements in every output of the run."""
-        return stamps_of(self.features, self.tuned_with_segments, self.label_check)
+        stamps = stamps_of(self.features, self.tuned_with_segments, self.label_check)
+        return stamps | ({UNTRAINED: list(self.untrained)} if self.untrained else {})
 
     @property
     def store_name(self) -> str:
