@@ -46,7 +46,7 @@ def test_an_extraction_ends_with_a_line_for_each_kind(videos, tmp_path):
             "videos with pictures that stay for more than 10 s: 4 of 11 (first: still-0, still-1, still-2)",
             "videos that end before their declared end: 1 of 11 (cut)",
             "failed, the file is empty (0 bytes): 4 of 11 (first: empty-0, empty-1, empty-2)",
-            "failed, not a video that ffmpeg can open: ...: 1 of 11 (text)",
+            "failed, not a video that ffmpeg can open: Invalid data found when processing input: 1 of 11 (text)",
         ):
             assert line in ends
 

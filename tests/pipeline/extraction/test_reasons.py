@@ -12,9 +12,9 @@ ROOT = Path(reasons.__file__).parents[2]
 TABLES = {reason.text for table in REASONS.values() for reason in table}
 DECODING = [
     path
-    for folder in ("extractors/readers", "extractors/decoding", "extractors/execution", "pipeline/extraction")
-    for path in sorted((ROOT / folder).glob("*.py"))
-    if path != Path(reasons.__file__)
+    for folder in ("extractors", "pipeline/extraction")
+    for path in sorted((ROOT / folder).rglob("*.py"))
+    if path.parent.name != "demo" and path != Path(reasons.__file__)
 ]
 IMPORTING = [ROOT / "pipeline/exchange/import_features.py", ROOT / "data/row_clock.py"]
 
@@ -83,12 +83,15 @@ def test_failures_are_counted_by_kind_and_an_unknown_one_is_its_own():
     failures = {
         "a": "the file is empty (0 bytes)",
         "b": "not a video that ffmpeg can open: Invalid data",
+        "e": "not a video that ffmpeg can open: End of file",
+        "f": "no video stream: the file holds audio",
         "c": "the file is empty (0 bytes)",
         "d": "something else",
     }
     assert failure_kinds(failures) == {
         "the file is empty (0 bytes)": ["a", "c"],
-        "not a video that ffmpeg can open: ...": ["b"],
+        "not a video that ffmpeg can open: ...": ["b", "e"],
+        "no video stream: the file holds audio": ["f"],
         "something else": ["d"],
     }
     assert kind_of("x", [Reason("x", "")]) == "x"

@@ -278,13 +278,19 @@ def oddities(store: FeatureStore, videos: Iterable[str]) -> dict[str, list[str]]
     return kinds
 
 
-def failure_kinds(failures: Mapping[str, str]) -> dict[str, list[str]]:
-    """Kind of a reason -> the videos that failed for it; `failures` is video -> reason."""
+def failure_kinds(failures: Mapping[str, str], exact: bool = True) -> dict[str, list[str]]:
+    """Kind of a reason -> the videos that failed for it; `failures` is video -> reason.
+
+    Where `exact`, the reason itself stands for a kind that all have of which the reason is the same.
+    """
     every = [reason for reasons in REASONS.values() for reason in reasons if reason.text.strip(".: ")]
     kinds: dict[str, list[str]] = {}
     for video, reason in failures.items():
         kinds.setdefault(kind_of(reason, every), []).append(video)
-    return kinds
+    if not exact:
+        return kinds
+    alike = {kind: {failures[video] for video in videos} for kind, videos in kinds.items()}
+    return {next(iter(alike[kind])) if len(alike[kind]) == 1 else kind: videos for kind, videos in kinds.items()}
 
 
 @cache
