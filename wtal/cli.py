@@ -2,10 +2,12 @@
 
 import importlib
 import os
+from typing import Any
 
 import click
 
 import wtal
+from wtal.commands._exits import one_line, prepare
 
 # One line per command, so that `wtal --help` need not import any of them. A test compares them with the commands' own.
 SECTIONS = {
@@ -50,6 +52,12 @@ COMMANDS = {name: line for commands in SECTIONS.values() for name, line in comma
 
 class Commands(click.Group):
     """Commands in the order of use, each imported when it is asked for."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run as click does, on streams that are open; what cannot be loaded or printed is one line too."""
+        prepare()
+        with one_line():
+            return super().main(*args, **kwargs)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names in the order of `COMMANDS`."""

@@ -9,8 +9,13 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from wtal.errors import ConfigError
+from wtal.errors import ConfigError, OverrideError
 from wtal.registry import suggest
+
+_LARGEST = 2**31 - 1
+"""Largest whole number of a configuration."""
+_LONGEST = 80
+"""Characters of a value that a refusal shows."""
 
 
 class Config(BaseModel):
@@ -21,20 +26,41 @@ class Config(BaseModel):
     )
 
     @classmethod
-    def parse(cls, values: Mapping[str, Any], where: str = "") -> Self:
+    def parse(cls, values: object, where: str = "") -> Self:
         """Validate `values`; `where` (a file, a section) opens the message of a refusal.
 
         Raises:
             ConfigError: one line for the first key that is unknown or does not fit, with a suggestion.
         """
         try:
-            return cls.model_validate(dict(values))
+            config = cls.model_validate(values)
+            config._refuse_huge()
+            return config
         except ValidationError as error:
             raise ConfigError(_one_line(cls, error, where)) from None
+        except ConfigError as error:  # of a validator, which does not know where
+            raise ConfigError(f"{where}: {error}" if where else str(error)) from None
+
+    def _refuse_huge(self) -> None:
+        """Refuse numbers that no count reaches, before anything is made by them."""
+        for name, value in self.__dict__.items():
+            if isinstance(value, Config):
+                value._refuse_huge()
+            elif isinstance(value, int) and abs(value) > _LARGEST:
+                raise ConfigError(f"{name} is {shortened(value)}, and no number is larger than {_LARGEST}")
 
     def plain(self) -> dict[str, Any]:
         """The values as JSON types, in declaration order."""
         return self.model_dump(mode="json")
+
+
+class Record(Config):
+    """Base of what a file of ours holds: as a configuration, but a value of another type is damage, and is not read."""
+
+    model_config = ConfigDict(strict=True, coerce_numbers_to_str=False)
+
+    def _refuse_huge(self) -> None:
+        """Accept all numbers: fields bound their own."""
 
 
 def digest(value: Any, length: int = 6) -> str:
@@ -63,19 +89,19 @@ def override(values: Mapping[str, Any], assignments: Iterable[str]) -> dict[str,
     The right side is read as a TOML value, and as plain text where it is none.
 
     Raises:
-        ConfigError: when an assignment has no `=` or its key runs through a value.
+        OverrideError: when an assignment has no `=` or its key runs through a value.
     """
     result = _copy(values)
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         if not equals or not key.strip():
-            raise ConfigError(f"--set takes section.key=value, got {assignment!r}")
+            raise OverrideError(f"--set takes section.key=value, got {assignment!r}")
         *sections, last = key.strip().split(".")
         table = result
         for section in sections:
             table = table.setdefault(section, {})
             if not isinstance(table, dict):
-                raise ConfigError(f"--set {assignment}: {section!r} is a value, not a section")
+                raise OverrideError(f"--set {assignment}: {section!r} is a value, not a section")
         table[last] = _value(text.strip())
     return result
 
@@ -97,7 +123,13 @@ def _one_line(cls: type[BaseModel], error: ValidationError, where: str) -> str:
     prefix = f"{where}: " if where else ""
     if first["type"] == "extra_forbidden":
         return f"{prefix}unknown key {path!r}; {suggest(str(first['loc'][-1]), _fields_at(cls, first['loc'][:-1]))}"
-    return f"{prefix}{path or cls.__name__}: {first['msg']}, got {first['input']!r}"
+    return f"{prefix}{path or cls.__name__}: {first['msg']}, got {shortened(first['input'])}"
+
+
+def shortened(value: object) -> str:
+    """Write a value as Python does, in 80 characters at most."""
+    text = repr(value)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
 
 
 def _fields_at(cls: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:

@@ -20,6 +20,10 @@ class ConfigError(WtalError):
     """A recipe, an override or an option has an unknown key or a value that does not fit."""
 
 
+class OverrideError(UsageError, ConfigError):
+    """An option or a `--set` of the call is refused, and what it is laid over is not (exit 2)."""
+
+
 class FormatError(WtalError):
     """A file is not in the layout that it was said to be in."""
 

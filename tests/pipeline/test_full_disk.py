@@ -70,7 +70,8 @@ def test_the_call_is_refused_in_one_line_and_goes_on_when_there_is_room(argument
     begin(None)
     printed, size = answer(*arguments), disk.written
     whole = content(place)
-    for room in (size // 2, size - 1):
+    lacking = 100 if "--profile" in arguments else 1  # times are not always as long
+    for room in (size // 2, size - lacking):
         begin(room)
         refused = call(*arguments)
         assert refused.exit_code == 1, f"{refused.output}{refused.exception!r}"

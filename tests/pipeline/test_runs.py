@@ -129,9 +129,9 @@ def test_one_of_several_seeds_is_submitted(runs, tmp_path):
 
 def test_a_typo_in_an_override_is_blamed_on_the_override(runs):
     wrong = "localize.nms_tio=0.4"
-    said = call("detect", runs[0].folder, "--set", "localize.upsample=4", "--set", wrong, code=1).stderr
+    said = call("detect", runs[0].folder, "--set", "localize.upsample=4", "--set", wrong, code=2).stderr
     assert said.startswith(f"wtal: --set {wrong}: unknown key 'nms_tio'; did you mean 'nms_tiou'? ")
-    said = call("tune", runs[0].folder, "--set", "localize.nms_tiou=2", code=1).stderr
+    said = call("tune", runs[0].folder, "--set", "localize.nms_tiou=2", code=2).stderr
     assert said.startswith("wtal: --set localize.nms_tiou=2: nms_tiou: ")
 
 

@@ -4,9 +4,8 @@ import json
 import math
 import os
 import re
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -18,9 +17,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.progress import Task as RichTask
 from rich.text import Text
 
-from wtal.data.files import with_room
+from wtal.commands._exits import one_line
 from wtal.data.video_ids import readable
-from wtal.errors import DiskFullError, UsageError, WtalError
+from wtal.errors import ConfigError, OverrideError, UsageError, WtalError
 from wtal.pipeline.progress import Reporter, Task
 from wtal.pipeline.workspace import default_workspace
 
@@ -40,31 +39,8 @@ class Command(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; print an error of ours in one line."""
-        try:
+        with one_line():
             return super().invoke(ctx)
-        except WtalError as error:
-            if ctx.params.get("debug") or "--debug" in sys.argv:
-                raise
-            _fail(str(error), error.exit_code)
-        except BrokenPipeError:
-            sys.stderr.close()
-            sys.exit(0)
-        except OSError as error:
-            # A full disk, a read-only folder, a missing permission: the user's to mend, so one line, no traceback.
-            if "--debug" in sys.argv:
-                raise
-            if error.filename and isinstance(full := with_room(error, Path(error.filename)), DiskFullError):
-                _fail(str(full), full.exit_code)
-            _fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}", 1)
-        except MemoryError as error:
-            if "--debug" in sys.argv:
-                raise
-            _fail(f"there is not enough memory: {error}", 1)
-
-
-def _fail(message: str, code: int) -> None:
-    click.echo(f"wtal: {' '.join(message.split())}", err=True)
-    sys.exit(code)
 
 
 class _Rate(ProgressColumn):
@@ -133,6 +109,41 @@ class ConsoleReporter(Reporter):
 
     def say(self, text: str) -> None:
         self.console.print(text, soft_wrap=True)
+
+
+class Number(click.FloatRange):
+    """A finite number in a range."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Read the number."""
+        number: float = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number", param, ctx)
+        return number
+
+
+SECONDS = 1e8
+"""The longest time that an option takes: three years."""
+JOBS = click.IntRange(1, 1024)
+LARGEST_SEED = 2**32 - 1
+"""Numpy and torch take no larger one."""
+SEED = click.IntRange(0, LARGEST_SEED)
+
+
+@contextmanager
+def blamed(assignments: Sequence[str], without: Callable[[], object]) -> Iterator[None]:
+    """Blame the call for a refused configuration, where `without` its assignments it is not refused.
+
+    Raises:
+        OverrideError: then; else what was raised.
+    """
+    try:
+        yield
+    except ConfigError as error:
+        if not assignments:
+            raise
+        without()
+        raise OverrideError(str(error)) from None
 
 
 def _remember(ctx: click.Context, param: click.Parameter, value: Path) -> Path:

@@ -9,8 +9,11 @@ from types import FrameType
 import click
 
 from wtal.commands._console import (
+    JOBS,
+    SECONDS,
     Command,
     ConsoleReporter,
+    Number,
     device_option,
     json_option,
     localize_set_option,
@@ -39,7 +42,7 @@ from wtal.pipeline.workspace import Workspace
 @click.option("--watch", type=click.Path(path_type=Path), metavar="FOLDER", help="Detect in each video that comes.")
 @click.option(
     "--interval",
-    type=click.FloatRange(0, min_open=True),
+    type=Number(0, SECONDS, min_open=True),
     default=Pace.interval,
     show_default=True,
     metavar="SECONDS",
@@ -47,7 +50,7 @@ from wtal.pipeline.workspace import Workspace
 )
 @click.option(
     "--settle",
-    type=click.FloatRange(0),
+    type=Number(0, SECONDS),
     default=Pace.settle,
     show_default=True,
     metavar="SECONDS",
@@ -55,7 +58,7 @@ from wtal.pipeline.workspace import Workspace
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of new videos' detections. Default: a new one.")
 @click.option("--weights", multiple=True, metavar="[STREAM=]PATH|NAME", help="As for extract; for new videos.")
-@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="New videos at once.")
+@click.option("--jobs", type=JOBS, default=1, show_default=True, help="New videos at once.")
 @localize_set_option
 @device_option
 @workspace_option

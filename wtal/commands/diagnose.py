@@ -4,7 +4,14 @@ from pathlib import Path
 
 import click
 
-from wtal.commands._console import Command, ConsoleReporter, json_option, print_json
+from wtal.commands._console import (
+    SEED,
+    Command,
+    ConsoleReporter,
+    Number,
+    json_option,
+    print_json,
+)
 from wtal.commands._question import question_options
 from wtal.errors import UsageError
 from wtal.eval.characteristics import BUCKETS
@@ -16,11 +23,16 @@ from wtal.pipeline.judging.tables import text_table
 @click.command("diagnose", cls=Command, short_help="Detections and annotations -> a page of errors and their costs.")
 @click.argument("source", type=click.Path(path_type=Path), metavar="RUN|FILE")
 @question_options
-@click.option("--at", type=float, metavar="TIOU", help="Threshold of most figures. Default: the nearest to 0.5.")
+@click.option(
+    "--at",
+    type=Number(0, 1, min_open=True),
+    metavar="TIOU",
+    help="Threshold of most figures. Default: the nearest to 0.5.",
+)
 @click.option("--buckets", type=click.Choice(BUCKETS), help="Edges of XS to XL. Default: the protocol's collection.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder. Default: RUN/report, or FILE's name and -report.")
 @click.option("--videos", metavar="ID,ID,...", help="Runs only: videos to draw. Default: best, median and worst.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the embedded snippets.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of the embedded snippets.")
 @click.option("--errors-only", is_flag=True, help="Runs only: no pictures of videos, features and pseudo labels.")
 @json_option
 def command(

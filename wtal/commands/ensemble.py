@@ -16,7 +16,7 @@ from wtal.commands._console import (
 )
 from wtal.errors import UsageError
 from wtal.pipeline.ensembles.ensemble import ensemble
-from wtal.pipeline.runs import By
+from wtal.pipeline.run_record import By
 from wtal.pipeline.workspace import Workspace
 
 

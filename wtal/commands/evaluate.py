@@ -4,7 +4,13 @@ from pathlib import Path
 
 import click
 
-from wtal.commands._console import Command, ConsoleReporter, json_option, print_json
+from wtal.commands._console import (
+    SEED,
+    Command,
+    ConsoleReporter,
+    json_option,
+    print_json,
+)
 from wtal.commands._judgement import print_figures, print_notes
 from wtal.commands._question import question_options
 from wtal.errors import UsageError
@@ -33,14 +39,12 @@ DETECTION, PROPOSALS, CLASSIFICATION = TASKS
 @click.option("--against", type=click.Path(path_type=Path), metavar="RUN|FILE", help="Compare with intervals.")
 @click.option(
     "--draws",
-    type=click.IntRange(1),
+    type=click.IntRange(1, 1_000_000),
     default=DRAWS,
     show_default=True,
     help="Number of bootstrap resamples (with --against).",
 )
-@click.option(
-    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the resamples (with --against)."
-)
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of the resamples (with --against).")
 @click.option("--plots", type=click.Path(path_type=Path), metavar="FOLDER", help="Draw the figures into it, as PNG.")
 @click.option(
     "--format", "form", type=click.Choice(FORMATS), default="text", show_default=True, help="Format of the table."

@@ -11,8 +11,12 @@ import click
 
 from wtal.commands._console import (
     FINISHED_WITH_FAILURES,
+    JOBS,
+    SECONDS,
     Command,
     ConsoleReporter,
+    Number,
+    blamed,
     devices_option,
     json_option,
     pick_device,
@@ -78,12 +82,10 @@ def setting_option(name: str, names: Sequence[str] = (), metavar: str | None = N
 @setting_option("runtime")
 @setting_option("precision")
 @click.option("--out", type=click.Path(path_type=Path), help="Store folder. Default: one in the workspace.")
-@click.option(
-    "--jobs", type=click.IntRange(1), default=Machine.jobs, show_default=True, help="Processes that share the videos."
-)
+@click.option("--jobs", type=JOBS, default=Machine.jobs, show_default=True, help="Processes that share the videos.")
 @click.option(
     "--decoders",
-    type=click.IntRange(0),
+    type=click.IntRange(0, 1024),
     default=Machine.decoders,
     help="Videos in flight in this process. Default: one; with a GPU half the number of cores.",
 )
@@ -103,7 +105,7 @@ def setting_option(name: str, names: Sequence[str] = (), metavar: str | None = N
 @click.option("--profile", type=click.Path(path_type=Path), help="Write the timing of each stage to this JSON file.")
 @click.option(
     "--time-limit",
-    type=click.FloatRange(0, min_open=True),
+    type=Number(0, SECONDS, min_open=True),
     default=Machine.time_limit,
     show_default=True,
     metavar="SECONDS",
@@ -139,7 +141,10 @@ def command(
     where it was. Exits with 3 when some videos failed; failures.json in the store says why.
     """
     chosen = {**values, "streams": tuple(filter(None, streams.split(",")))}
-    configs = [ExtractConfig.parse({**chosen, "backbone": name}, "extract") for name in backbones]
+    with blamed(["extract"], ExtractConfig):
+        configs = [ExtractConfig.parse({**chosen, "backbone": name}, "extract") for name in backbones]
+        for config in configs:
+            _ = config.rate
     machine = Machine(jobs, pick_device(device, several=True), time_limit, decoders, engine, cluster)
     if profile and (dry_run or not os.access(profile.absolute().parent, os.W_OK)):
         why = "there is none with --dry-run" if dry_run else f"{profile.absolute().parent} cannot be written to"

@@ -1,5 +1,6 @@
 """`wtal import-features`."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -66,7 +67,7 @@ def parse_dims(text: str) -> dict[str, int]:
     widths = {}
     for part in filter(None, text.split(",")):
         name, equals, width = part.partition("=")
-        if not (name.strip() and equals and width.strip().isdecimal() and int(width)) or name.strip() in widths:
+        if not (name.strip() and equals and re.fullmatch("[1-9][0-9]{0,8}", width.strip())) or name.strip() in widths:
             raise UsageError(f"--dims takes NAME=WIDTH with commas, each name once: rgb=1024,flow=1024; got {text!r}")
         widths[name.strip()] = int(width)
     return widths

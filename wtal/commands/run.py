@@ -5,8 +5,10 @@ from pathlib import Path
 import click
 
 from wtal.commands._console import (
+    JOBS,
     Command,
     ConsoleReporter,
+    blamed,
     device_option,
     json_option,
     pick_device,
@@ -51,7 +53,7 @@ from wtal.pipeline.workspace import Workspace
     help="Ask heads for labels that were held out, and say per class what was learned. Default: for an ensemble.",
 )
 @click.option("--challenge", type=click.Choice(CHALLENGES.names()), help="Also write this challenge's file.")
-@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Videos at once in extraction.")
+@click.option("--jobs", type=JOBS, default=1, show_default=True, help="Videos at once in extraction.")
 @click.option("--dry-run", is_flag=True, help="Print the resolved recipe and do nothing.")
 @recipe_set_option
 @device_option
@@ -83,15 +85,18 @@ def command(
     """
     if (annotations is None) == (labels is None):
         raise UsageError("give either --annotations FILE or --labels FILE: something must say what the videos show")
-    resolved = load_recipe(recipe, [*_assignments(shortcuts), *assignments])
-    if quick:
-        resolved = resolved.first_member()
+    numbers, overrides = parse_seeds(seeds), [*_assignments(shortcuts), *assignments]
+    with blamed(overrides, lambda: resolve_recipe(load_recipe(recipe))):
+        resolved = load_recipe(recipe, overrides)
+        if quick:
+            resolved = resolved.first_member()
+        spelled_out = resolve_recipe(resolved)
     if dry_run:
-        print_json(resolve_recipe(resolved).plain())
+        print_json(spelled_out.plain())
         return
     checks = bool(resolved.ensemble.members) if check is None else check
     machine = Machine(jobs=jobs, device=pick_device(device))
-    options = RunOptions(parse_seeds(seeds), weights, use_labels, challenge or "", checks, machine)
+    options = RunOptions(numbers, weights, use_labels, challenge or "", checks, machine)
     source = annotations or labels
     assert source is not None
     result = run(videos, source, resolved, Workspace(workspace), options, ConsoleReporter())

@@ -1,12 +1,15 @@
 """`wtal train`."""
 
+import re
 from pathlib import Path
 
 import click
 
 from wtal.commands._console import (
+    LARGEST_SEED,
     Command,
     ConsoleReporter,
+    blamed,
     device_option,
     json_option,
     pick_device,
@@ -52,9 +55,12 @@ def command(
     RECIPE is a TOML file, or the name of one that comes with wtal (`wtal list recipes`). Of the annotations only the
     video-level labels are used. An interrupted run goes on where it was.
     """
-    resolved = load_recipe(recipe, assignments)
+    numbers = parse_seeds(seeds)
+    with blamed(assignments, lambda: resolve_recipe(load_recipe(recipe))):
+        resolved = load_recipe(recipe, assignments)
+        spelled_out = resolve_recipe(resolved)
     if dry_run:
-        print_json(resolve_recipe(resolved).plain())
+        print_json(spelled_out.plain())
         return
     root = Workspace(workspace)
     inputs = TrainInputs(store or root.only_store(), annotations or root.only_annotations())
@@ -64,7 +70,7 @@ def command(
     for line in lengths(inputs):
         reporter.say(line)
     device = pick_device(device)
-    runs = train_recipe(inputs, resolved, parse_seeds(seeds), root, device, reporter)
+    runs = train_recipe(inputs, resolved, numbers, root, device, reporter)
     if check:
         runs = check_runs(inputs, resolved, runs, root, device, reporter)
     folders = [str(run.folder) for run in runs]
@@ -79,9 +85,12 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     """Parse `0,1,2` as seeds.
 
     Raises:
-        UsageError: when a part is no whole number from 0 on, or stands twice.
+        UsageError: when a part is no whole number from 0 to 2^32 - 1, or stands twice.
     """
     parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() for part in parts) or len(set(parts)) < len(parts):
-        raise UsageError(f"--seeds takes whole numbers with commas, each once, such as 0,1,2; got {text!r}")
-    return tuple(int(part) for part in parts)
+    numbers = [int(part) for part in parts if re.fullmatch("[0-9]{1,10}", part)]
+    if len(numbers) < len(parts) or len(set(numbers)) < len(numbers) or max(numbers) > LARGEST_SEED:
+        raise UsageError(
+            f"--seeds takes whole numbers up to {LARGEST_SEED} with commas, each once, such as 0,1,2; got {text!r}"
+        )
+    return tuple(numbers)

@@ -213,7 +213,7 @@ def _write_table(detections: Mapping[str, Sequence[Detection]], path: Path) -> P
     writer.writerow(COLUMNS)
     for video_id, segments in detections.items():
         writer.writerows((video_id, d.label, float(d.start), float(d.end), float(d.score)) for d in segments)
-    return write_atomic(path, text.getvalue().encode())
+    return write_atomic(path, text.getvalue().encode(errors="backslashreplace"))
 
 
 def _hint(rest: Mapping[str, Any]) -> str:

@@ -163,7 +163,8 @@ def write_json(path: Path, value: Any, *, indent: int | None = 2) -> Path:
         ValueError: when the value holds NaN or an infinity, which JSON cannot say.
     """
     text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
-    return write_atomic(path, f"{text}\n".encode())
+    # Of a half of a character, as names of files may hold, that makes JSON's own escape.
+    return write_atomic(path, f"{text}\n".encode(errors="backslashreplace"))
 
 
 def read_json(path: Path) -> Any:

@@ -3,23 +3,39 @@
 import math
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
+from wtal.config import Record, shortened
 from wtal.data.segments import Segment
-from wtal.errors import FormatError
+from wtal.errors import ConfigError, FormatError
 
 TailPolicy = Literal["pad", "drop"]
 
 _EXACT = 2**53
 """Floats hold every whole number below."""
+Count = Annotated[int, Field(ge=1, lt=_EXACT)]
+Ratio = Annotated[str, Field(pattern=r"^-?[0-9]{1,80}(/[1-9][0-9]{0,79})?$")]
+"""A fraction as Python writes it, of no more digits than products of floats have."""
 
 
 def frame_count(fps: Fraction, shown_seconds: Fraction) -> int:
     """Frames at rate `fps` in a video that is shown for `shown_seconds`: at least one."""
     return max(1, round(fps * shown_seconds))
+
+
+class _Plain(Record):
+    """JSON form of a grid."""
+
+    fps: Ratio
+    frames: Count
+    stride: Ratio
+    span: Count
+    tail: TailPolicy
+    begins: Ratio = "0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,18 +143,18 @@ class SnippetGrid:
         }
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> "SnippetGrid":
+    def from_json(cls, values: object) -> "SnippetGrid":
         """The grid that `to_json` described.
 
         Raises:
             FormatError: when a value is missing or is not a number.
         """
         try:
-            fps, stride = Fraction(values["fps"]), Fraction(values["stride"])
-            begins = Fraction(values.get("begins", 0))
-            return cls(fps, int(values["frames"]), stride, int(values["span"]), values["tail"], begins)
-        except (KeyError, ValueError, TypeError, ZeroDivisionError) as error:
-            raise FormatError(f"not a snippet grid: {values!r} ({error})") from None
+            plain = _Plain.parse(values)
+            fps, stride, begins = Fraction(plain.fps), Fraction(plain.stride), Fraction(plain.begins)
+            return cls(fps, plain.frames, stride, plain.span, plain.tail, begins)
+        except (ConfigError, ValueError) as error:
+            raise FormatError(f"not a snippet grid: {shortened(values)} ({error})") from None
 
     def _second(self, position: int, scale: int) -> float:
         return float(self.begins + min(max(position, 0) * self.stride / scale, Fraction(self.frames)) / self.fps)

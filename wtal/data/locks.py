@@ -1,5 +1,6 @@
 """Locks between processes that the kernel drops when their holder dies, kill -9 included (flock; POSIX only)."""
 
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
@@ -37,7 +38,7 @@ class Lock:
         while True:
             path.parent.mkdir(exist_ok=True)
             try:
-                descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+                descriptor = _opened(path)
             except FileNotFoundError:  # another process removed the empty folder in between
                 continue
             try:
@@ -72,7 +73,7 @@ def sweep(path: Path) -> None:
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold the lock on `path` for a block, waiting for it; its folder is there already, and the file stays."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    descriptor = _opened(path)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
@@ -94,6 +95,16 @@ def is_locked(path: Path) -> bool:
     finally:
         os.close(descriptor)
     return False
+
+
+def _opened(path: Path) -> int:
+    """Open or make a lock's file; a link is not followed, as it may make or lock a file anywhere."""
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise OSError(errno.ELOOP, "a lock is no link; remove it", str(path)) from None
+        raise
 
 
 def _is_at(descriptor: int, path: Path) -> bool:

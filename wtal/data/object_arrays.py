@@ -35,6 +35,21 @@ _BROKEN = (
 """What numpy and pickle raise for damaged files."""
 
 
+def array_head(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, whether columns come first, and element type of the `.npy` array that an open file goes on with.
+
+    Raises:
+        ValueError: when there is no such head, whatever numpy says of it.
+    """
+    try:
+        version = np.lib.format.read_magic(file)
+        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, fortran, dtype = read_header(file)
+    except _BROKEN as error:
+        raise ValueError(f"no head of an array: {error}") from None
+    return tuple(shape), fortran, dtype
+
+
 def read_array(path: Path) -> NDArray[Any]:
     """An array of numbers, texts or objects.
 
@@ -63,22 +78,16 @@ def read_shape(path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
     """
     try:
         with path.open("rb") as file:
-            return _head(file)
+            shape, _, dtype = array_head(file)
+            return shape, dtype
     except OSError as error:
         raise FormatError(f"cannot read {path}: {error.strerror}") from None
     except _BROKEN as error:
         raise FormatError(f"{path} is not a readable .npy file: {error}") from None
 
 
-def _head(file: BinaryIO) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    version = np.lib.format.read_magic(file)
-    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, _, dtype = read_header(file)
-    return tuple(shape), dtype
-
-
 def _parse(file: BinaryIO) -> NDArray[Any]:
-    shape, dtype = _head(file)
+    shape, _, dtype = array_head(file)
     if dtype.hasobject:
         array = _plain(_Unpickler(file, encoding="bytes").load())
         if not isinstance(array, np.ndarray):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wtal.config import digest
+from wtal.config import digest, shortened
 from wtal.data.grid import SnippetGrid
 from wtal.data.layout_note import Note
 from wtal.data.names import match_id
@@ -19,6 +19,8 @@ from wtal.errors import FormatError, UsageError
 _FPS, _TIMES = "_fps", "_timestamps_ms"
 _SLOWEST, _FASTEST, _LONGEST = 0.001, 1000, 3600
 """Frames per second, and seconds of a row, that are believed."""
+_MOST = 10**6
+"""Largest rate, and most frames of a row: beyond all that is published."""
 
 
 @dataclass(frozen=True)
@@ -114,11 +116,11 @@ def positive(what: str, text: str) -> Fraction:
         UsageError: when it is none.
     """
     try:
-        value = Fraction(text)
+        value = Fraction(text) if "e" not in text.lower() else Fraction(0)
     except (ValueError, ZeroDivisionError):
         value = Fraction(0)
-    if value <= 0:
-        raise UsageError(f"--{what} is a positive number or fraction, got {text!r}")
+    if not 0 < value <= _MOST:
+        raise UsageError(f"--{what} is a number or fraction above 0, to {_MOST}, got {shortened(text)}")
     return value
 
 

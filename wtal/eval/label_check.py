@@ -18,12 +18,14 @@ Sources: J. Hanley, B. McNeil, Radiology 143 (1982); P. Good, Permutation, Param
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import AfterValidator, Field
 
-from wtal.errors import UsageError
+from wtal.config import Record
+from wtal.errors import ConfigError, UsageError
 from wtal.eval.bootstrap import CONFIDENCE, Estimate
 
 Verdict = Literal["learned", "weak", "not learned", "not known"]
@@ -128,6 +130,48 @@ class LabelCheck:
             "auc": None if np.isnan(auc) else auc,
             "classes": classes,
         }
+
+
+class _Interval(Record):
+    """JSON form of an estimate."""
+
+    value: float
+    low: float
+    high: float
+
+
+class _Figures(Record):
+    """JSON form of the check of a class."""
+
+    positives: int
+    negatives: int
+    auc: _Interval | None
+    ap: _Interval | None
+    chance: float
+    p: float | None
+    verdict: Verdict
+    agreement: float | None = None
+
+
+class _Plain(Record):
+    """JSON form of a check."""
+
+    videos: int
+    folds: int
+    auc: float | None = None
+    classes: dict[str, _Figures] = Field(min_length=1)
+
+
+def _sound(value: dict[str, Any]) -> dict[str, Any]:
+    try:
+        _Plain.parse(value)
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
+    return value
+
+
+LabelCheckJson = Annotated[dict[str, Any], AfterValidator(_sound)]
+"""What `LabelCheck.to_json` returns, in the records that hold it."""
 
 
 def check_labels(

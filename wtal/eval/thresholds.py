@@ -1,7 +1,7 @@
 """Thresholds of temporal intersection over union (tIoU): how they are written, and over which of them one averages."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 
 import numpy as np
 
@@ -21,7 +21,7 @@ def parse_tious(text: str) -> tuple[float, ...]:
     """
     try:
         return check_tious([float(value) for part in text.split(",") for value in _range(part)])
-    except (InvalidOperation, ValueError):
+    except (ArithmeticError, ValueError):
         raise UsageError(f"thresholds are written 0.5,0.75 or 0.1:0.9:0.1 (from:to:step), got {text!r}") from None
 
 

@@ -14,10 +14,12 @@ from wtal.data.grid import SnippetGrid
 from wtal.data.locks import locked
 from wtal.data.store import FeatureStore, VideoFeatures
 from wtal.data.store.writer import StoreWriter, has_parts
+from wtal.errors import StoreError
 from wtal.models.localization.signals import Activations
 from wtal.pipeline.ensemble_run import open_means
 from wtal.pipeline.progress import Reporter
 from wtal.pipeline.runs import LOCK, Run
+from wtal.pipeline.stored_activations import sound_activations
 from wtal.pipeline.train import make_head
 
 if TYPE_CHECKING:
@@ -44,7 +46,7 @@ def activations_of(
     identity: dict[str, Any] = {"run": digest(run.training_identity, 16), **({} if stage is None else {"stage": stage})}
     complete = _complete(target, identity, store, keys)
     if complete is not None:
-        return complete
+        return sound_activations(complete, run.classes)
     if run.busy:
         reporter.say(f"another process trains {run.folder}, or detects in it: waiting for it to end")
     with locked(run.folder / LOCK):
@@ -56,7 +58,7 @@ def activations_of(
         missing = [key for key in keys if not writer.done(key) and store.grid(key).num_snippets > 0]
         if missing:
             _activate(writer, run, store, missing, device, reporter, stage)
-        return writer.publish()
+        return sound_activations(writer.publish(), run.classes)
 
 
 def _complete(
@@ -116,6 +118,9 @@ def read_activations(
     """Return a video's stored activations, those of each stream included, and the video's clock.
 
     With `names`, the scores of all other classes are zero.
+
+    Raises:
+        StoreError: when they are not finite.
     """
 
     def of_stream(suffix: str, scores: Sequence[float]) -> Activations:
@@ -126,6 +131,8 @@ def read_activations(
             _narrow(np.array(scores, dtype=np.float32), classes, names),
         )
 
+    if not all(np.isfinite(values).all() for values in video.streams.values()):
+        raise StoreError(f"the activations of {video.id} are not finite; remove those of its run, they are made again")
     alone = {name: of_stream(f"_{name}", scores) for name, scores in video.info.get("stream_scores", {}).items()}
     return replace(of_stream("", video.info["video_scores"]), streams=alone), video.grid
 

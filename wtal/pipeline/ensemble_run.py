@@ -11,6 +11,7 @@ from wtal.errors import UsageError, WtalError
 from wtal.models.localization.config import LocalizeConfig
 from wtal.models.localization.ensemble import FUSING, fuse
 from wtal.pipeline.runs import Run
+from wtal.pipeline.stored_activations import sound_activations
 
 Pooled = Mapping[str, Sequence[Detection]]
 """Video -> the detections of one member; a video that it does not have is missing."""
@@ -26,7 +27,7 @@ def open_means(run: Run) -> FeatureStore:
     _refuse_unfinished(run)
     if run.ensemble != "activations":
         raise UsageError(f"{run.folder} is an ensemble by detections, it has no activations; make one --by activations")
-    return FeatureStore.open(run.activations_folder())
+    return sound_activations(FeatureStore.open(run.activations_folder()), run.classes)
 
 
 def write_pool(folder: Path, members: Sequence[Pooled], begins: Mapping[str, float]) -> None:

@@ -3,26 +3,24 @@
 A folder with several seeds is several runs: `open_runs` opens each of them, in order of seed.
 """
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from wtal.config import digest
 from wtal.data.annotations import read_annotations
 from wtal.data.dataset import Dataset
 from wtal.data.files import write_json
+from wtal.data.json_keys import checked, read_values
 from wtal.data.locks import is_locked
 from wtal.data.store import FeatureStore
-from wtal.errors import ConfigError, UsageError, WtalError
+from wtal.errors import ConfigError, OverrideError, UsageError, WtalError
 from wtal.models.localization.config import LocalizeConfig
 from wtal.pipeline.recipe import Recipe, training_identity, with_assignments
-
-By = Literal["activations", "detections"]
-"""Kinds of ensembles: by what is put together."""
+from wtal.pipeline.run_record import By, RunRecord
 
 TUNED = "tuned with segments: some of the annotated times chose the step or the settings that are used"
 """Printed with every figure that annotated times had a part in."""
@@ -36,7 +34,8 @@ UNTRAINED = "untrained"
 _RECORD = "run.json"
 _FINISHED = "finished.json"
 _CHECK = "label_check"
-_KEYS = {"recipe", "seed", "store", "annotations", "features", "feature_dims", "classes", "tuned_with_segments"}
+_KEYS = {name for name, field in RunRecord.model_fields.items() if field.is_required()}
+_WAY_OUT = "restore it, train it again, or upgrade wtal"
 
 
 @dataclass(frozen=True, eq=False)
@@ -319,12 +318,13 @@ def _seed_folders(folder: Path) -> list[Path]:
 
 def _read_record(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise WtalError(f"{path} cannot be read as a run: {error}") from None
+        content = read_values(path, _WAY_OUT, WtalError)
+    except OSError as error:
+        raise WtalError(f"{path} cannot be read as a run: {error.strerror}") from None
     missing = _KEYS - content.keys() if isinstance(content, dict) else _KEYS
     if missing:
         raise WtalError(f"{path} is no run: it lacks {', '.join(sorted(missing))}; train it again")
+    checked(path, content, RunRecord, _WAY_OUT, WtalError)
     record: dict[str, Any] = content
     return record
 
@@ -334,15 +334,19 @@ def overridden(values: Mapping[str, Any], assignments: Sequence[str]) -> Localiz
 
     Raises:
         UsageError: when an override is of another section.
-        ConfigError: when a key or a value is refused; the message names the first override that is wrong by itself.
+        OverrideError: when a key or a value is refused; the message names the first override that is wrong by itself.
     """
     refuse_other_sections(assignments)
     try:
         return _localization(values, assignments, "--set")
-    except ConfigError:
+    except ConfigError as error:
+        _localization(values, (), "localize")
         for assignment in assignments:
-            _localization(values, [assignment], f"--set {assignment}")
-        raise
+            try:
+                _localization(values, [assignment], f"--set {assignment}")
+            except ConfigError as alone:
+                raise OverrideError(str(alone)) from None
+        raise OverrideError(str(error)) from None
 
 
 def _localization(values: Mapping[str, Any], assignments: Sequence[str], where: str) -> LocalizeConfig:

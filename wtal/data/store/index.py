@@ -13,15 +13,18 @@ sorted, so that equal contents are equal bytes.
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Annotated, Any, BinaryIO, Literal
 
 import numpy as np
+from pydantic import AfterValidator, Field, InstanceOf
 
+from wtal.config import Record
 from wtal.data.files import write_atomic
-from wtal.data.json_keys import load_json
-from wtal.errors import StoreError
+from wtal.data.grid import SnippetGrid
+from wtal.data.json_keys import checked, read_values
+from wtal.data.object_arrays import array_head
+from wtal.errors import FormatError, StoreError
 
 INDEX = "index.json"
 FAILURES = "failures.json"
@@ -29,12 +32,56 @@ FORMAT = "wtal feature store"
 VERSION = 1
 
 
-@dataclass(frozen=True, slots=True)
-class StreamSpec:
+_WAY_OUT = "restore it or extract again"
+_WITHOUT = "delete it and extract again"
+Count = Annotated[int, Field(ge=0, lt=2**53)]
+
+
+def _described(identity: dict[str, Any]) -> dict[str, Any]:
+    """Accept an identity whose description of weights, where it has one, is one per stream."""
+    weights = identity.get("weights", {})
+    if not isinstance(identity.get("backbone", ""), str) or not isinstance(weights, dict):
+        raise ValueError("a backbone is a text, weights are one object per stream")
+    if not all(isinstance(each, dict) and isinstance(each.get("weights") or {}, dict) for each in weights.values()):
+        raise ValueError("weights are one object per stream")
+    return identity
+
+
+def _noted(info: dict[str, Any]) -> dict[str, Any]:
+    """Accept what was said of a video where its notes are texts and its shortfall is a number."""
+    notes, shortfall = info.get("notes", []), info.get("shortfall", 0)
+    if not isinstance(notes, list) or not all(isinstance(note, str) for note in notes):
+        raise ValueError("notes are a list of texts")
+    if not isinstance(shortfall, int | float):
+        raise ValueError("a shortfall is a number of seconds")
+    return info
+
+
+def sound_grid(grid: dict[str, Any]) -> dict[str, Any]:
+    """Accept the JSON form of a snippet grid.
+
+    Raises:
+        ValueError: when it is none.
+    """
+    try:
+        SnippetGrid.from_json(grid)
+    except FormatError as error:
+        raise ValueError(str(error)) from None
+    return grid
+
+
+Info = Annotated[dict[str, Any], AfterValidator(_noted)]
+"""Account of how a video's features came about."""
+StreamName = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
+Identity = Annotated[dict[str, Any], AfterValidator(_described)]
+"""All that can change the numbers of a store, as its extractor stated it."""
+
+
+class StreamSpec(Record):
     """Form that all videos of a store share in one stream: `dim` values per snippet, of numpy type `dtype`."""
 
-    dim: int
-    dtype: str
+    dim: Annotated[int, Field(ge=1, lt=2**31)]
+    dtype: Literal["float16", "float32"]
 
     @property
     def row_bytes(self) -> int:
@@ -46,33 +93,34 @@ class StreamSpec:
         return {"dim": self.dim, "dtype": self.dtype}
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Record):
     """Where one video lies (`rows` rows from `offset` on in shard `shard`), its grid as JSON, and what was said of it.
 
     `fingerprint` tells the source file from others of the same name; it is empty where nobody gave one.
     """
 
     grid: dict[str, Any]
-    shard: int
-    offset: int
-    rows: int
-    info: dict[str, Any]
+    shard: Count
+    offset: Count
+    rows: Count
+    info: Info
     fingerprint: str
 
     def to_json(self) -> dict[str, Any]:
         """The entry as JSON types."""
-        return {name: getattr(self, name) for name in self.__slots__}
+        return {name: getattr(self, name) for name in Entry.model_fields}
 
 
-@dataclass(frozen=True)
-class Index:
-    """All that `index.json` says; `shards` holds the number of rows of each shard, in order."""
+class Index(Record):
+    """All that `index.json` says; `shards` holds the number of rows of each shard, in order.
 
-    identity: dict[str, Any]
-    streams: dict[str, StreamSpec] = field(default_factory=dict)
-    shards: tuple[int, ...] = ()
-    videos: dict[str, Entry] = field(default_factory=dict)
+    Ids are any texts: a name of a file may hold halves of characters, which pydantic's own texts may not.
+    """
+
+    identity: Identity
+    streams: dict[StreamName, StreamSpec] = Field(default_factory=dict)
+    shards: Annotated[tuple[Count, ...], Field(strict=False)] = ()
+    videos: dict[InstanceOf[str], Entry] = Field(default_factory=dict)
 
     def files(self) -> dict[str, tuple[int, StreamSpec]]:
         """Name of every shard file -> its rows and its stream."""
@@ -127,7 +175,7 @@ def read_index(folder: Path) -> Index:
     Raises:
         StoreError: when there is no store, when the index is damaged, or when a newer version wrote it.
     """
-    values = _read_json(folder / INDEX)
+    values = _read(folder / INDEX, _WAY_OUT)
     if not isinstance(values, dict) or values.get("format") != FORMAT:
         raise StoreError(f"{folder} is not a feature store: its {INDEX} is of another kind; make one with wtal extract")
     if values.get("version") != VERSION:
@@ -135,20 +183,12 @@ def read_index(folder: Path) -> Index:
             f"{folder} is a feature store of format {values.get('version')!r}, this wtal reads format {VERSION}; "
             "upgrade wtal or extract again"
         )
-    try:
-        index = Index(
-            identity=dict(values["identity"]),
-            streams={name: StreamSpec(**spec) for name, spec in values["streams"].items()},
-            shards=tuple(values["shards"]),
-            videos={video: Entry(**entry) for video, entry in values["videos"].items()},
-        )
-        outside = [
-            v for v, e in index.videos.items() if not 0 <= e.offset <= e.offset + e.rows <= index.shards[e.shard]
-        ]
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        raise StoreError(f"{folder / INDEX} is damaged ({error}); restore it or extract again") from None
+    content = {key: value for key, value in values.items() if key not in ("format", "version")}
+    index = checked(folder / INDEX, content, Index, _WAY_OUT, StoreError)
+    rows = dict(enumerate(index.shards))
+    outside = [video for video, entry in index.videos.items() if entry.offset + entry.rows > rows.get(entry.shard, -1)]
     if outside:
-        raise StoreError(f"{folder / INDEX} is damaged (rows of {outside[0]!r} leave their shard); extract again")
+        raise StoreError(f"{folder / INDEX} is damaged (rows of {outside[0]!r} leave their shard); {_WAY_OUT}")
     return index
 
 
@@ -160,10 +200,10 @@ def read_failures(folder: Path) -> dict[str, str]:
     """
     if not (folder / FAILURES).exists():
         return {}
-    failures = _read_json(folder / FAILURES)
-    if not isinstance(failures, dict):
-        raise StoreError(f"{folder / FAILURES} is damaged (not a JSON object); delete it and extract again")
-    return {str(video): str(reason) for video, reason in failures.items()}
+    failures = _read(folder / FAILURES, _WITHOUT)
+    if not isinstance(failures, dict) or not all(isinstance(reason, str) for reason in failures.values()):
+        raise StoreError(f"{folder / FAILURES} is damaged (wanted an object of video and reason); {_WITHOUT}")
+    return failures
 
 
 def write_failures(folder: Path, failures: Mapping[str, str]) -> None:
@@ -187,8 +227,7 @@ def check_shard(path: Path, rows: int, spec: StreamSpec) -> None:
     wanted = f"({rows}, {spec.dim}) {spec.dtype}"
     try:
         with path.open("rb") as file:
-            np.lib.format.read_magic(file)
-            shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+            shape, fortran, dtype = array_head(file)
             size = file.tell() + rows * spec.row_bytes
     except FileNotFoundError:
         raise StoreError(f"shard {path} is missing; restore it or extract again") from None
@@ -200,12 +239,10 @@ def check_shard(path: Path, rows: int, spec: StreamSpec) -> None:
         raise StoreError(f"shard {path} has {present} bytes, {wanted} takes {size}; restore it or extract again")
 
 
-def _read_json(path: Path) -> Any:
+def _read(path: Path, way_out: str) -> Any:
     try:
-        return load_json(path.read_text(encoding="utf-8"))
+        return read_values(path, way_out, StoreError)
     except (FileNotFoundError, NotADirectoryError):
         raise StoreError(f"no feature store at {path.parent} (no {path.name}); make one with wtal extract") from None
     except OSError as error:
         raise StoreError(f"cannot read {path}: {error.strerror}") from None
-    except ValueError as error:
-        raise StoreError(f"{path} is damaged ({error}); restore it or extract again") from None

@@ -1,39 +1,62 @@
 """One finished video on its way into a store: a file of one JSON line and one `.npy` array per stream."""
 
 import hashlib
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, BinaryIO
 
 import numpy as np
+from pydantic import AfterValidator, InstanceOf
 
+from wtal.config import Record
 from wtal.data.files import write_atomic
 from wtal.data.grid import SnippetGrid
-from wtal.data.json_keys import load_json
+from wtal.data.json_keys import checked, values_of
+from wtal.data.object_arrays import array_head
 from wtal.data.store import Features
-from wtal.data.store.index import StreamSpec, to_text
+from wtal.data.store.index import Info, StreamName, StreamSpec, sound_grid, to_text
 from wtal.errors import StoreError
 
 SUFFIX = ".part"
 
 
-@dataclass(frozen=True)
-class Part:
+_WAY_OUT = "delete it and extract again"
+
+
+class Head(Record):
     """Content of a part's first line; the arrays follow in the order of `streams`."""
 
-    path: Path
-    video: str
-    grid: dict[str, Any]
-    streams: dict[str, StreamSpec]
-    info: dict[str, Any]
+    video: InstanceOf[str]
+    grid: Annotated[dict[str, Any], AfterValidator(sound_grid)]
+    streams: dict[StreamName, StreamSpec]
+    info: Info
     fingerprint: str
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part on disk and its head."""
+
+    path: Path
+    head: Head
+
+    @property
+    def video(self) -> str:
+        """Id of the video."""
+        return self.head.video
+
+    @property
+    def streams(self) -> dict[str, StreamSpec]:
+        """Form of each stream, in the order of the arrays."""
+        return self.head.streams
 
     @property
     def rows(self) -> int:
         """T: snippets of the video."""
-        return SnippetGrid.from_json(self.grid).num_snippets
+        return SnippetGrid.from_json(self.head.grid).num_snippets
 
     @classmethod
     def read(cls, path: Path) -> "Part":
@@ -42,13 +65,13 @@ class Part:
         Raises:
             StoreError: when the file is damaged.
         """
-        try:
-            with path.open("rb") as file:
-                head = load_json(file.readline().decode())
-            streams = {name: StreamSpec(**spec) for name, spec in head.pop("streams").items()}
-            return cls(path=path, streams=streams, **head)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise StoreError(f"{path} is damaged ({error}); delete it and extract again") from None
+        with path.open("rb") as file:
+            line = file.readline()
+        values = values_of(path, line, _WAY_OUT, StoreError)
+        part = cls(path, checked(path, values, Head, _WAY_OUT, StoreError))
+        if path.stem != key_of(part.video):
+            raise StoreError(f"{path} is damaged (it is called otherwise than its video wants); {_WAY_OUT}")
+        return part
 
     def arrays(self) -> dict[str, Features]:
         """Stream -> (T, D), read from disk.
@@ -59,9 +82,21 @@ class Part:
         try:
             with self.path.open("rb") as file:
                 file.readline()
-                return {name: np.load(file, allow_pickle=False) for name in self.streams}
-        except (ValueError, EOFError) as error:
-            raise StoreError(f"{self.path} is damaged ({error}); delete it and extract again") from None
+                arrays = {name: _array(file, (self.rows, spec.dim), spec.dtype) for name, spec in self.streams.items()}
+                if file.read(1):
+                    raise ValueError("it is longer than its streams")
+                return arrays
+        except ValueError as error:
+            raise StoreError(f"{self.path} is damaged ({error}); {_WAY_OUT}") from None
+
+
+def _array(file: BinaryIO, shape: tuple[int, int], dtype: str) -> Features:
+    """Read the array that an open file goes on with: (T, D) of a type, and nothing else."""
+    head = array_head(file)
+    if head != (shape, False, np.dtype(dtype)):
+        raise ValueError(f"an array is {head[0]} {head[2]}, wanted {shape} {dtype}")
+    content = file.read(math.prod(shape) * np.dtype(dtype).itemsize)
+    return np.frombuffer(content, dtype).reshape(shape)
 
 
 def key_of(video: str) -> str:
@@ -85,7 +120,10 @@ def check(video: str, grid: SnippetGrid, streams: Mapping[str, Features]) -> dic
             raise StoreError(f"{name} of video {video!r} is {values.shape}, its grid wants ({grid.num_snippets}, D)")
         if str(values.dtype) not in ("float16", "float32"):
             raise StoreError(f"{name} of video {video!r} is {values.dtype}; a store keeps float16 or float32")
-    return {name: StreamSpec(streams[name].shape[1], str(streams[name].dtype)) for name in sorted(streams)}
+    return {
+        name: StreamSpec.parse({"dim": streams[name].shape[1], "dtype": str(streams[name].dtype)})
+        for name in sorted(streams)
+    }
 
 
 def write(

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from wtal.config import digest
 from wtal.data.grid import SnippetGrid
-from wtal.data.store.index import Entry, Index, check_shard, read_failures, read_index, shard_name
-from wtal.errors import StoreError
+from wtal.data.store.index import INDEX, Entry, Index, check_shard, read_failures, read_index, shard_name
+from wtal.errors import FormatError, StoreError
 from wtal.registry import suggest
 
 Features = NDArray[np.floating[Any]]
@@ -105,11 +105,25 @@ class FeatureStore:
         entry = self._entry(video)
         rows = slice(entry.offset, entry.offset + entry.rows)
         streams = {name: self._shard(name, entry.shard)[rows] for name in self.dims}
-        return VideoFeatures(video, SnippetGrid.from_json(entry.grid), streams, entry.info)
+        return VideoFeatures(video, self.grid(video), streams, entry.info)
 
     def grid(self, video: str) -> SnippetGrid:
-        """The clock of one video; raises StoreError when the store does not hold it."""
-        return SnippetGrid.from_json(self._entry(video).grid)
+        """The clock of one video.
+
+        Raises:
+            StoreError: when the store does not hold it, or the clock is none of so many snippets.
+        """
+        entry = self._entry(video)
+        try:
+            grid = SnippetGrid.from_json(entry.grid)
+        except FormatError as error:
+            raise self._damaged(video, error) from None
+        if grid.num_snippets != entry.rows:
+            raise self._damaged(video, f"a grid of {grid.num_snippets} snippets and {entry.rows} rows")
+        return grid
+
+    def _damaged(self, video: str, why: object) -> StoreError:
+        return StoreError(f"{self.path / INDEX} is damaged ({video}: {why}); restore it or extract again")
 
     def info(self, video: str) -> dict[str, Any]:
         """Return how one video's features came about; raises StoreError when the store does not hold it."""

@@ -12,7 +12,6 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
@@ -78,7 +77,7 @@ class StoreWriter:
             _refuse_other_files(writer.path)
             with locked(writer.path / _LOCK):
                 if not (writer.path / INDEX).exists():
-                    Index(json.loads(to_text(dict(identity)))).write(writer.path)
+                    Index(identity=json.loads(to_text(dict(identity)))).write(writer.path)
         _refuse_other_identity(writer.path, writer._index().identity, identity)
         return writer
 
@@ -114,7 +113,7 @@ class StoreWriter:
     def fingerprint(self, video: str) -> str | None:
         """The mark of the file that a published or written video was read from; None where it is neither."""
         try:
-            return Part.read(self._part(video)).fingerprint
+            return Part.read(self._part(video)).head.fingerprint
         except FileNotFoundError:
             entry = self._index().videos.get(video)
             return entry.fingerprint if entry else None
@@ -127,7 +126,7 @@ class StoreWriter:
         """
         try:
             part = Part.read(self._part(video))
-            return VideoFeatures(video, SnippetGrid.from_json(part.grid), part.arrays(), part.info)
+            return VideoFeatures(video, SnippetGrid.from_json(part.head.grid), part.arrays(), part.head.info)
         except FileNotFoundError:  # published, in between perhaps
             return FeatureStore.open(self.path)[video]
 
@@ -223,12 +222,12 @@ class StoreWriter:
         for shard in _pack(parts, sum(spec.row_bytes for spec in streams.values()), self._shard_bytes):
             offset = 0
             for part in shard:
-                location = (len(shards), offset, part.rows)
-                videos[part.video] = Entry(part.grid, *location, part.info, part.fingerprint)
+                head, place = part.head, {"shard": len(shards), "offset": offset, "rows": part.rows}
+                videos[part.video] = Entry(grid=head.grid, info=head.info, fingerprint=head.fingerprint, **place)
                 offset += part.rows
             self._write_shard(len(shards), offset, streams, shard)
             shards.append(offset)
-        return replace(index, streams=streams, shards=tuple(shards), videos=videos)
+        return index.model_copy(update={"streams": streams, "shards": tuple(shards), "videos": videos})
 
     def _write_shard(self, number: int, rows: int, streams: Mapping[str, StreamSpec], parts: Sequence[Part]) -> None:
         with ExitStack() as stack:

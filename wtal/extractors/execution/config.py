@@ -5,9 +5,13 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field
 
-from wtal.config import Config
+from wtal.config import Config, shortened
 from wtal.data.grid import TailPolicy
 from wtal.errors import ConfigError
+
+_FASTEST = 1000
+"""Frames per second of the quickest camera that anybody has a collection of; more would only repeat frames."""
+_DIGITS = 40
 
 
 class ExtractConfig(Config):
@@ -48,11 +52,12 @@ class ExtractConfig(Config):
             ConfigError: when it is not a positive number or fraction.
         """
         try:
-            rate = Fraction(self.fps)
+            rate = Fraction(self.fps) if "e" not in self.fps.lower() and len(self.fps) < _DIGITS else Fraction(0)
         except (ValueError, ZeroDivisionError):
             rate = Fraction(0)
-        if rate <= 0:
+        if not 0 < rate <= _FASTEST:
             raise ConfigError(
-                f"extract.fps is a positive number or fraction such as 25 or 30000/1001, got {self.fps!r}"
+                f"extract.fps is a number or fraction above 0, to {_FASTEST}, such as 25 or 30000/1001, got "
+                f"{shortened(self.fps)}"
             )
         return rate

@@ -1,19 +1,84 @@
 """Checkpoints of a training run: what one holds, and the files that a run leaves behind."""
 
-from collections.abc import Sequence
+import pickle
+import struct
+import zipfile
+import zlib
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import torch
+from pydantic import ConfigDict, Field
 from torch import Tensor
 
+from wtal.config import Record
 from wtal.data.files import write_atomic
+from wtal.data.json_keys import checked
 from wtal.errors import UsageError, WeightsError, WtalError
 from wtal.models.head import Head
 from wtal.models.training.inputs import Scaler
 
 StateDict = dict[str, Any]
+
+
+_WAY_OUT = "remove it to train again"
+_DAMAGE = (
+    zipfile.BadZipFile,
+    pickle.UnpicklingError,
+    RuntimeError,
+    EOFError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    TypeError,
+    AssertionError,
+    ImportError,
+    SyntaxError,
+    OverflowError,
+    struct.error,
+    zlib.error,
+)
+"""Errors that reading a damaged checkpoint may end in."""
+
+
+class _State(Record):
+    """Base of what a checkpoint file holds: tensors among it."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+
+class _SavedScaler(_State):
+    """State of a scaler."""
+
+    shift: dict[str, Tensor]
+    gain: dict[str, Tensor]
+    limit: float
+    unit: bool
+
+
+class _Stage(_State):
+    """Content of a stage's file."""
+
+    step: int
+    head: dict[str, Tensor]
+    scaler: _SavedScaler
+
+
+class _Saved(_State):
+    """Content of a checkpoint; its fields are those of `Checkpoint`."""
+
+    step: Annotated[int, Field(ge=0)]
+    steps: int
+    seed: int
+    config: dict[str, Any]
+    head: dict[str, Tensor]
+    optimizer: dict[str, Any]
+    grad_scaler: dict[str, Any]
+    average: dict[str, Tensor]
+    averaged: Annotated[int, Field(ge=0)]
+    best: Annotated[tuple[float, int, dict[str, Tensor]], Field(strict=False)] | None
+    scaler: _SavedScaler
 
 
 @dataclass(frozen=True)
@@ -60,7 +125,7 @@ class Checkpoint:
             WeightsError: when the file is damaged, or lacks a key.
         """
         files = sorted(folder.glob("checkpoint-*.pt"))
-        return cls(**_load(files[-1], [field.name for field in fields(cls)])) if files else None
+        return cls(**_load(files[-1], _Saved)) if files else None
 
     def write(self, folder: Path) -> Path:
         """Write the file of this step and return its path."""
@@ -111,7 +176,7 @@ def load_trained(head: Head, folder: Path) -> Trained:
         done = "no step is done" if checkpoint is None else f"step {checkpoint.step} of {checkpoint.steps}"
         raise WtalError(f"{folder} is not finished: {done}; train it again, it goes on where it was")
     score, step, parameters = checkpoint.chosen()
-    head.load_state_dict(parameters)
+    load_parameters(head, parameters, folder)
     return Trained(head.eval(), Scaler.from_state(checkpoint.scaler), step, score)
 
 
@@ -126,24 +191,60 @@ def load_stage(head: Head, folder: Path, stage: int) -> Trained:
     if not path.is_file():
         stages = sorted(file.stem.removeprefix("stage-") for file in folder.glob("stage-*.pt"))
         raise UsageError(f"{folder} has kept no stage {stage}; it has {', '.join(stages) or 'none'}")
-    state = _load(path, ("step", "head", "scaler"))
-    head.load_state_dict(state["head"])
+    state = _load(path, _Stage)
+    load_parameters(head, state["head"], path)
     return Trained(head.eval(), Scaler.from_state(state["scaler"]), state["step"], None)
+
+
+def load_parameters(head: Head, parameters: StateDict, where: Path) -> None:
+    """Load parameters that a file or a folder holds into a head.
+
+    Raises:
+        WeightsError: when they are of another head.
+    """
+    try:
+        head.load_state_dict(parameters)
+    except RuntimeError as error:
+        why = str(error).splitlines()[-1].strip()
+        raise WeightsError(f"{where} does not fit the head of its run.json ({why}); {_WAY_OUT}") from None
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, state: StateDict, where: Path) -> None:
+    """Load the state of an optimizer that a folder's checkpoint holds.
+
+    Raises:
+        WeightsError: when it is of other parameters.
+    """
+    shapes = [tuple(parameter.shape) for group in optimizer.param_groups for parameter in group["params"]]
+    try:
+        moments = state["state"].items()
+        fits = all(tuple(v.shape) in ((), shapes[i]) for i, named in moments for v in named.values())
+        if not fits:
+            raise ValueError("its moments have other shapes")
+        optimizer.load_state_dict(state)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise WeightsError(f"{where} has an optimizer that does not fit ({error}); {_WAY_OUT}") from None
 
 
 def _save(state: StateDict, path: Path) -> None:
     write_atomic(path, lambda file: torch.save(state, file))
 
 
-def _load(path: Path, keys: Sequence[str]) -> StateDict:
-    """Read these keys of a file; others are passed over."""
+def _load(path: Path, kind: type[Record]) -> StateDict:
+    """Read the keys of a kind from a file; others are passed over."""
     try:
+        with zipfile.ZipFile(path) as archive:  # torch does not compare the checksums
+            if torn := archive.testzip():
+                raise ValueError(f"{torn} is not as it was written")
         state: object = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, ValueError, OSError) as error:
-        raise WeightsError(f"{path} is damaged ({error}); remove it to train again") from None
-    missing = [key for key in keys if key not in state] if isinstance(state, dict) else [*keys]
+    except OSError as error:
+        raise WeightsError(f"cannot read {path}: {error.strerror or error}") from None
+    except _DAMAGE as error:
+        why = str(error).partition("\n")[0]
+        raise WeightsError(f"{path} is damaged ({why}); {_WAY_OUT}") from None
+    missing = [key for key in kind.model_fields if not isinstance(state, dict) or key not in state]
     if missing or not isinstance(state, dict):
-        raise WeightsError(
-            f"{path} is no checkpoint of this program: it lacks {', '.join(missing)}; remove it to train again"
-        )
-    return {key: state[key] for key in keys}
+        raise WeightsError(f"{path} is no checkpoint of this program: it lacks {', '.join(missing)}; {_WAY_OUT}")
+    known = {key: state[key] for key in kind.model_fields}
+    checked(path, known, kind, _WAY_OUT, WeightsError)
+    return known

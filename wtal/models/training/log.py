@@ -3,13 +3,47 @@
 import json
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pydantic import ConfigDict
+
+from wtal.config import Record
 from wtal.data.files import room_for, write_atomic
+from wtal.errors import ConfigError
 
 LOG = "log.jsonl"
 """Name of the log in a run's folder: a line of JSON per step."""
+
+
+def read_log(folder: Path) -> list[dict[str, Any]]:
+    """Read the log in a run's folder, a dict per line: `step`, `seconds` and what else was measured.
+
+    A line that a killed run left unfinished, or that is damaged, is passed over: a log is for people.
+    """
+    return [entry for _, entry in _entries(folder / LOG)]
+
+
+def _entries(path: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
+    """Yield the whole lines of a log with what they say."""
+    for line in path.read_bytes().splitlines(keepends=True) if path.exists() else []:
+        try:
+            entry = json.loads(line)
+            _Line.parse(entry)
+        except (ValueError, RecursionError, ConfigError):
+            continue
+        if line.endswith(b"\n"):
+            yield line, entry
+
+
+class _Line(Record):
+    """Keys of each line."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    step: int
+    seconds: float
 
 
 class TrainLog:
@@ -17,9 +51,8 @@ class TrainLog:
 
     def __init__(self, folder: Path, step: int) -> None:
         self._path = path = folder / LOG
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-        lasting = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
-        write_atomic(path, lambda file: file.write("".join(lasting).encode()))
+        lasting = [line for line, entry in _entries(path) if entry["step"] <= step]
+        write_atomic(path, b"".join(lasting))
         self.file = path.open("a", encoding="utf-8")
         with room_for(path):
             self.board = _tensorboard(folder, step)

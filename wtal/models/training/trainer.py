@@ -23,7 +23,15 @@ from wtal.heap import freed_memory_kept
 from wtal.models.head import Head, Moment
 from wtal.models.layers.absence import absence
 from wtal.models.training.averaging import ParameterAverage
-from wtal.models.training.checkpoint import Checkpoint, Trained, remove_older, remove_torn, write_stage
+from wtal.models.training.checkpoint import (
+    Checkpoint,
+    Trained,
+    load_optimizer,
+    load_parameters,
+    remove_older,
+    remove_torn,
+    write_stage,
+)
 from wtal.models.training.config import TrainConfig
 from wtal.models.training.inputs import (
     LabelledVideo,
@@ -230,8 +238,8 @@ class Trainer:
         if (checkpoint.config, checkpoint.steps, checkpoint.seed) != own:
             raise WtalError(f"{self.folder} holds a run of another configuration; give this run a folder of its own")
         self.step = checkpoint.step
-        self.head.load_state_dict(checkpoint.head)
-        self.optimizer.load_state_dict(checkpoint.optimizer)
+        load_parameters(self.head, checkpoint.head, self.folder)
+        load_optimizer(self.optimizer, checkpoint.optimizer, self.folder)
         self.grad_scaler.load_state_dict(checkpoint.grad_scaler)
         self.average.mean = {name: value.to(self.device) for name, value in checkpoint.average.items()}
         self.average.steps = checkpoint.averaged

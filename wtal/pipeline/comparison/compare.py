@@ -1,6 +1,5 @@
 """Many recipes and seeds -> one table: trained or resumed, detected, judged, beside the papers' rows."""
 
-import json
 import math
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,7 +16,7 @@ from wtal.errors import DiskFullError, UsageError, WtalError
 from wtal.eval import Evaluation
 from wtal.eval.protocols import DEFAULT_PROTOCOL
 from wtal.eval.thresholds import averages, tiou_key
-from wtal.models.training.log import LOG
+from wtal.models.training.log import read_log
 from wtal.pipeline.activations import trained_head
 from wtal.pipeline.comparison.ablation import Ablation, printed, printed_in, recipe_of
 from wtal.pipeline.comparison.reported import Printed, is_of
@@ -278,8 +277,7 @@ def _cost(run: Run) -> tuple[int, int]:
 
 def _seconds(folder: Path) -> float:
     """Training time of one seed: the mean of the logged steps times their number."""
-    path = folder / LOG
-    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
+    lines = read_log(folder)
     return fmean(line["seconds"] for line in lines) * lines[-1]["step"] if lines else math.nan
 
 

@@ -19,7 +19,8 @@ from wtal.pipeline.ensemble_run import refuse_unfit, refuse_unfused
 from wtal.pipeline.ensembles.members import Member, gather, joined_features, joined_rules, lacking
 from wtal.pipeline.ensembles.parts import ActivationParts, DetectionParts, EnsembleParts
 from wtal.pipeline.progress import SILENT, Reporter
-from wtal.pipeline.runs import ACTIVATIONS, UNTRAINED, By, Run, is_run, overridden
+from wtal.pipeline.run_record import By
+from wtal.pipeline.runs import ACTIVATIONS, UNTRAINED, Run, is_run, overridden
 from wtal.pipeline.workspace import Workspace, relative
 
 _NAMED = 4

@@ -7,7 +7,8 @@ from wtal.models.localization.config import LocalizeConfig
 from wtal.pipeline.ensembles.ensemble import ensemble, joined_localization
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.recipe import Recipe
-from wtal.pipeline.runs import By, Run
+from wtal.pipeline.run_record import By
+from wtal.pipeline.runs import Run
 from wtal.pipeline.train import TrainInputs, resolve_early, train
 from wtal.pipeline.workspace import Workspace
 

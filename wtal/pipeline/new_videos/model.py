@@ -20,7 +20,8 @@ from wtal.data.store import FeatureStore
 from wtal.errors import UsageError, WtalError
 from wtal.pipeline.extraction.sources import Sources, read_sources
 from wtal.pipeline.recipe import Recipe
-from wtal.pipeline.runs import By, Run, stamps_of
+from wtal.pipeline.run_record import By
+from wtal.pipeline.runs import Run, stamps_of
 
 if TYPE_CHECKING:
     from torch import Tensor

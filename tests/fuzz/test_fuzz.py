@@ -1,0 +1,41 @@
+"""Damaged files and odd numbers: no traceback, no hang, the right exit codes, and nothing written elsewhere."""
+
+import os
+
+import pytest
+
+from tests.fuzz.planted import plant
+from tests.fuzz.run import run_case, scratch
+
+CASES, PART = 500, 50
+
+
+@pytest.fixture(scope="module")
+def planted():
+    with scratch() as folder:
+        (folder / "planted").mkdir()
+        plant(folder / "planted")
+        yield folder / "planted"
+
+
+@pytest.fixture(autouse=True)
+def unsynced(monkeypatch):
+    """Nothing here is to outlive a fall of the power."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+
+
+def check(planted, numbers, slow=False):
+    outcomes = [run_case(planted, planted.with_name("case"), 0, number, slow) for number in numbers]
+    failed = [str(outcome) for outcome in outcomes if outcome.faults]
+    assert not failed, "\n\n".join(failed)
+
+
+@pytest.mark.parametrize("first", range(0, CASES, PART))
+def test_damage_ends_in_one_line(planted, first):
+    check(planted, range(first, first + PART))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", range(0, 40, 10))
+def test_damage_of_what_is_extracted_or_drawn_ends_in_one_line(planted, first):
+    check(planted, range(first, first + 10), slow=True)

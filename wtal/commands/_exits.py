@@ -1,0 +1,139 @@
+"""Ends of a command: one line and an exit code for what a user can mend, whatever became of stdout and memory."""
+
+import os
+import resource
+import sys
+import traceback
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from importlib.abc import MetaPathFinder
+from io import TextIOWrapper
+from pathlib import Path
+from typing import NoReturn, TextIO
+
+import click
+
+from wtal.data.files import with_room
+from wtal.errors import DiskFullError, WtalError
+
+_FULL_MEMORY = (
+    "allocate memory",
+    "not enough memory",
+    "bad_alloc",
+    "unable to mmap",
+    "start new thread",
+    "failed to map segment",
+    "Storage size calculation overflowed",
+    "numel: integer multiplication overflow",
+)
+"""Words of libraries that had no memory."""
+_OF_TORCH = 640 << 20
+"""Bytes of addresses that importing torch and a first use of it take, at least."""
+
+
+@contextmanager
+def one_line() -> Iterator[None]:
+    """Print an error that the user can mend in one line, and exit; with --debug it passes.
+
+    A reader of stdout that has had enough is no error.
+    """
+    if "--debug" in sys.argv:
+        yield
+        return
+    try:
+        yield
+    except WtalError as error:
+        fail(str(error), error.exit_code)
+    except BrokenPipeError:
+        _give_up(sys.stdout, sys.stderr)
+        sys.exit(0)
+    except OSError as error:
+        # A full disk, a read-only folder, a missing permission: the user's to mend, so one line, no traceback.
+        if _limited() and "shared object" in str(error):
+            fail(_no_memory(error), 1)
+        if error.filename and isinstance(full := with_room(error, Path(error.filename)), DiskFullError):
+            fail(str(full), full.exit_code)
+        where = error.filename or ("standard output" if _printed(error) else "")
+        fail(f"{error.strerror or error}{f': {where}' if where else ''}", 1)
+    except MemoryError as error:
+        fail(_no_memory(error), 1)
+    except (ImportError, RuntimeError, SystemError) as error:
+        if any(words in str(error) for words in _FULL_MEMORY) or type(error).__name__ == "OutOfMemoryError":
+            fail(_no_memory(error), 1)
+        if isinstance(error, ImportError):
+            fail(f"a library cannot be loaded: {error}; wtal doctor says what there is", 1)
+        raise
+
+
+def fail(message: str, code: int) -> NoReturn:
+    """Print a message in one line on stderr, and exit."""
+    with suppress(OSError):
+        click.echo(f"wtal: {' '.join(message.split())}", err=True)
+    sys.exit(code)
+
+
+def prepare() -> None:
+    """Make a process fit for a command: all three streams are open, and no warning of a library is an error."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:  # closed: what is opened next would get its number, and be written to
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+    sys.stdout = sys.stdout or _nowhere()
+    sys.stderr = sys.stderr or _nowhere()
+    if isinstance(sys.stdout, TextIOWrapper):  # halves of characters, in the names of files, cannot be printed
+        sys.stdout.reconfigure(errors="backslashreplace")
+    if _limited() and "torch" not in sys.modules:
+        sys.meta_path.insert(0, _Room())
+    if sys.warnoptions:
+        os.environ.pop("PYTHONWARNINGS", None)
+        warnings.simplefilter("default")
+        for kind in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
+            warnings.simplefilter("ignore", kind)
+
+
+class _Room(MetaPathFinder):
+    """Refuses to import torch where a limit of addresses (ulimit -v) leaves too little: torch would end the process."""
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        """Find nothing."""
+        if name == "torch" and (room := _room()) < _OF_TORCH:
+            raise MemoryError(
+                f"torch takes {_OF_TORCH >> 20} MiB of addresses, the limit (ulimit -v) leaves {room >> 20}; raise it"
+            )
+
+
+def _room() -> int:
+    """Return how many bytes of addresses the limit of this process leaves."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    statm = Path("/proc/self/statm")  # of Linux alone
+    used = int(statm.read_text().split()[0]) * resource.getpagesize() if statm.exists() else 0
+    return limit - used
+
+
+def _limited() -> bool:
+    return resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
+
+
+def _nowhere() -> TextIO:
+    return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123 - for the life of the process
+
+
+def _no_memory(error: BaseException) -> str:
+    why = next(iter(str(error).splitlines()), "")
+    return f"there is not enough memory: {why or type(error).__name__}"
+
+
+def _printed(error: BaseException) -> bool:
+    """Return whether an error came of printing a result."""
+    return traceback.extract_tb(error.__traceback__)[-1].name == click.echo.__name__
+
+
+def _give_up(*streams: TextIO) -> None:
+    """Let what is still in the buffers of streams go nowhere: the interpreter writes them at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in streams:
+        with suppress(OSError, ValueError):
+            os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)

@@ -1,0 +1,107 @@
+"""Content of a run's `run.json`, as it must be to be read."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, ConfigDict, Field, InstanceOf, model_validator
+
+from wtal.config import Record
+from wtal.data.store.index import Identity
+from wtal.errors import ConfigError
+from wtal.eval.label_check import LabelCheckJson
+
+By = Literal["activations", "detections"]
+"""Kinds of ensembles: by what is put together."""
+
+
+class _Rules(Record):
+    """Subsets that a recipe names; its other rules are checked where the recipe is used."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    train_subset: str
+    test_subset: str
+    select_subset: str
+
+
+class _Head(Record):
+    """The head that a recipe names."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    name: str
+
+
+class _Sections(Record):
+    """Sections of a recipe that are looked at before the recipe is parsed."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    head: _Head
+    localize: dict[str, Any]
+    evaluate: _Rules
+    extract: dict[str, Any] | None = None
+    train: dict[str, Any] | None = None
+
+
+def _sound_recipe(recipe: dict[str, Any]) -> dict[str, Any]:
+    try:
+        _Sections.parse(recipe)
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
+    return recipe
+
+
+class _Member(Record):
+    """A member of an ensemble."""
+
+    run: InstanceOf[str]
+    head: str
+    seed: int | None
+    weight: float = Field(gt=0)
+    mark: str
+    localize: str
+    tuned_with_segments: bool
+    scale: float | None = Field(None, gt=0)
+
+
+class _Joined(Record):
+    """An ensemble."""
+
+    by: By
+    digest: str
+    members: list[_Member] = Field(min_length=1)
+
+
+class _Count(Record):
+    """Videos by what is known of a class."""
+
+    positive: int
+    negative: int
+    unknown: int
+
+
+class RunRecord(Record):
+    """All of `run.json`; the recipe is parsed where it is used."""
+
+    format: Literal[1] = 1
+    recipe: Annotated[dict[str, Any], AfterValidator(_sound_recipe)]
+    seed: int | None
+    store: InstanceOf[str]
+    annotations: InstanceOf[str]
+    features: Identity
+    feature_dims: dict[str, Annotated[int, Field(ge=1)]]
+    classes: list[str]
+    tuned_with_segments: bool
+    labels: dict[str, _Count] | None = None
+    untrained: list[str] | None = None
+    label_check: LabelCheckJson | None = None
+    imported: dict[str, str] | None = None
+    ensemble: _Joined | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if len(set(self.classes)) < len(self.classes):
+            raise ConfigError("a class is named twice")
+        if self.ensemble is None and not {"extract", "train"} <= self.recipe.keys():
+            raise ConfigError("the recipe of a head says how features are extracted and how it is trained")
+        return self
