@@ -7,7 +7,7 @@ members, by the means of their activations. What the scores say of each class is
 annotation of time is looked at.
 """
 
-import json
+import math
 import shutil
 from collections import defaultdict
 from collections.abc import Sequence
@@ -23,8 +23,10 @@ from wtal.data.annotations import read_annotations
 from wtal.data.dataset import Dataset, VideoRecord, content_digest
 from wtal.data.detections import read_detections
 from wtal.data.files import write_json
+from wtal.data.json_keys import read_values
 from wtal.data.locks import locked
 from wtal.data.store import FeatureStore, VideoFeatures
+from wtal.errors import WtalError
 from wtal.eval.agreement import agreement
 from wtal.eval.label_check import LabelCheck, check_labels, stratified_folds
 from wtal.models.localization.config import LocalizeConfig
@@ -204,7 +206,17 @@ def _best_scores(
 
 
 def _read(path: Path, shape: tuple[int, ...]) -> NDArray[np.float64] | None:
-    """Return the scores of a check that was made already."""
+    """Return the scores of a check that was made already.
+
+    Raises:
+        WtalError: when the file is damaged.
+    """
     if not path.is_file():
         return None
-    return np.array(json.loads(path.read_text(encoding="utf-8")), dtype=np.float64).reshape(shape)
+    way_out = "remove it, and the labels are checked again"
+    scores = read_values(path, way_out, WtalError)
+    rows = scores if isinstance(scores, list) and all(isinstance(row, list) for row in scores) else []
+    numbers = [value for row in rows for value in row if isinstance(value, float)]
+    if len(rows) != shape[0] or any(len(row) != shape[1] for row in rows) or len(numbers) != math.prod(shape):
+        raise WtalError(f"{path} is damaged (wanted {shape[0]} lists of {shape[1]} scores); {way_out}")
+    return np.array(scores, dtype=np.float64)

@@ -8,7 +8,7 @@ import av
 from av.packet import Packet
 
 from wtal.errors import VideoError
-from wtal.extractors.decoding.probe import OPTIONS
+from wtal.extractors.decoding.probe import opened
 from wtal.extractors.decoding.reader import VideoInfo
 
 PacketTimes = list[tuple[Fraction, Fraction]]
@@ -29,7 +29,7 @@ def packet_times(info: VideoInfo, reader: str) -> PacketTimes:
     """
     stamps: list[tuple[int, int]] = []
     try:
-        with av.open(str(info.path), options=OPTIONS) as container:
+        with opened(info.path) as container:
             for packet in container.demux(container.streams[info.stream]):
                 if not packet.size or packet.is_discard:
                     continue

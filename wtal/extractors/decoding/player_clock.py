@@ -11,7 +11,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from wtal.errors import VideoError
-from wtal.extractors.decoding.probe import OPTIONS, probe
+from wtal.extractors.decoding.probe import opened, probe
 from wtal.extractors.decoding.reader import VideoInfo
 from wtal.extractors.readers import READERS
 
@@ -47,7 +47,7 @@ def player_clock(path: Path) -> PlayerClock:
     info = probe(path)
     first = _first_shown(info)
     try:
-        with av.open(str(info.path), options=OPTIONS) as container:
+        with opened(info.path) as container:
             stream = container.streams[info.stream]
             assert isinstance(stream, VideoStream)
             file_start = Fraction(container.start_time or 0, av.time_base)

@@ -17,7 +17,7 @@ from wtal.extractors.decoding.edit_list import joins_or_changes_speed
 from wtal.extractors.decoding.reader import VideoInfo
 
 # Only plain files may be opened, also by a file that names others (a playlist).
-OPTIONS = {"protocol_whitelist": "file"}
+_OPTIONS = {"protocol_whitelist": "file"}
 _STILL_FORMATS = ("image2", "tty", "ico")
 # ISO/IEC 23008-12 and the AVIF specification: of one picture. Sequences of pictures are avis, hevc, msf1.
 _STILL_BRANDS = frozenset({"avif", "heic", "heim", "heis", "heix", "j2ki", "jpeg", "mif1", "miaf"})
@@ -40,12 +40,17 @@ def probe(path: Path) -> VideoInfo:
     path = path.absolute()
     _require_file(path)
     try:
-        with av.open(str(path), options=OPTIONS) as container:
+        with opened(path) as container:
             return _describe(path, container)
     except av.error.FFmpegError as error:
         raise VideoError(f"not a video that ffmpeg can open: {error.strerror}") from None
     except OSError as error:
         raise VideoError(f"the file cannot be opened: {error.strerror}") from None
+
+
+def opened(path: Path) -> InputContainer:
+    """Open a file for its packets; titles and other texts in it that are no UTF-8 are nobody's trouble."""
+    return av.open(str(path), options=_OPTIONS, metadata_errors="replace")
 
 
 def _require_file(path: Path) -> None:

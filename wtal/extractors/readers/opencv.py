@@ -17,7 +17,7 @@ import numpy as np
 from wtal.errors import VideoError
 from wtal.extractors.decoding.limits import require_within
 from wtal.extractors.decoding.packets import packet_times
-from wtal.extractors.decoding.probe import OPTIONS
+from wtal.extractors.decoding.probe import opened
 from wtal.extractors.decoding.reader import Image, TimedFrame, VideoInfo, upright
 
 
@@ -79,7 +79,7 @@ def _shown(capture: cv2.VideoCapture, info: VideoInfo) -> Iterator[tuple[Fractio
 
 def _require_progressive(info: VideoInfo) -> None:
     """Refuse a file with an interlaced frame anywhere: all are decoded, none is converted."""
-    with av.open(str(info.path), options=OPTIONS) as container:
+    with opened(info.path) as container:
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
         frames = container.decode(container.streams[info.stream])

@@ -17,7 +17,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
 from wtal.errors import VideoError
-from wtal.extractors.decoding.probe import OPTIONS
+from wtal.extractors.decoding.probe import opened
 from wtal.extractors.decoding.reader import Image, TimedFrame, VideoBroken, VideoInfo, upright
 
 # A fixed number: what a damaged stream decodes to depends on it, and must not depend on the machine.
@@ -45,7 +45,7 @@ def frames(info: VideoInfo) -> Iterator[TimedFrame]:
     damage = _Damage()
     count = 0
     convert = VideoReformatter()
-    with av.open(str(info.path), options=OPTIONS) as container:
+    with opened(info.path) as container:
         stream = container.streams[info.stream]
         assert isinstance(stream, VideoStream)
         stream.thread_type = "AUTO"

@@ -25,6 +25,8 @@ from pydantic import Field
 import wtal
 from wtal.config import Config
 from wtal.data.files import write_atomic
+from wtal.data.json_keys import load_finite
+from wtal.data.object_arrays import array_head
 from wtal.errors import ConfigError, FormatError, UsageError
 from wtal.pipeline.new_videos.model import Arrays, Model, ModelRecord
 from wtal.pipeline.recipe import Recipe
@@ -167,7 +169,7 @@ def _description(archive: zipfile.ZipFile, infos: Mapping[str, zipfile.ZipInfo],
     if infos[_DESCRIPTION].file_size > _LONGEST_DESCRIPTION:
         raise _damaged(path, f"{_DESCRIPTION} has {infos[_DESCRIPTION].file_size} bytes")
     try:
-        content = json.loads(archive.read(infos[_DESCRIPTION]))
+        content = load_finite(archive.read(infos[_DESCRIPTION]).decode())
     except (ValueError, RecursionError) as error:
         raise _damaged(path, f"{_DESCRIPTION}: {error}") from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
@@ -215,9 +217,7 @@ def _array(content: bytes, name: str, path: Path) -> NDArray[Any]:
     """Read a plain array without trusting what it says of its size."""
     file = io.BytesIO(content)
     try:
-        if np.lib.format.read_magic(file) != (1, 0):
-            raise ValueError("it is of another version")
-        shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+        shape, fortran, dtype = array_head(file)
         if fortran or dtype.kind not in _KINDS:
             raise ValueError(f"it is {dtype}")
         data = content[file.tell() :]

@@ -60,7 +60,7 @@ def read_sources(store: Path) -> Sources:
     """Read the sources of a store's extractor; empty where there are none that can be read: they are a hint alone."""
     try:
         return Sources.parse(json.loads((store / _SOURCES).read_text(encoding="utf-8")))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return Sources()
 
 

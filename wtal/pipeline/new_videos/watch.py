@@ -7,16 +7,20 @@ killed, the next one goes on from there: nothing is lost, and nothing is done or
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from wtal.config import digest
+from pydantic import Field, InstanceOf
+
+from wtal.config import Record, digest
 from wtal.data.detections import to_json
 from wtal.data.files import write_atomic
+from wtal.data.grid import Ratio
+from wtal.data.json_keys import read_record
 from wtal.data.locks import Lock
 from wtal.data.segments import Detection
 from wtal.data.video_ids import short_ids, videos_below
@@ -75,16 +79,37 @@ class Seen:
         plain = {"size": self.stamp.size, "changed": self.stamp.changed, "reason": self.reason, "detections": entries}
         return plain | ({"begins": str(self.begins)} if self.begins else {})
 
-    @classmethod
-    def parse(cls, values: Mapping[str, Any]) -> "Seen":
-        """Read what `to_json` gave."""
-        detections = tuple(
-            Detection(float(start), float(end), str(entry["label"]), float(entry["score"]))
-            for entry in values["detections"]
-            for start, end in [entry["segment"]]
-        )
-        stamp, begins = Stamp(int(values["size"]), int(values["changed"])), Fraction(values.get("begins", 0))
-        return cls(stamp, detections, str(values["reason"]), begins)
+
+class _Found(Record):
+    """JSON form of a detection."""
+
+    label: str
+    score: float
+    segment: Annotated[tuple[float, float], Field(strict=False)]
+
+
+class _Entry(Record):
+    """JSON form of a file that was read."""
+
+    size: int
+    changed: int
+    reason: InstanceOf[str]
+    detections: list[_Found]
+    begins: Ratio = "0"
+
+    def seen(self) -> Seen:
+        """Return what it says."""
+        detections = tuple(Detection(*found.segment, found.label, found.score) for found in self.detections)
+        return Seen(Stamp(self.size, self.changed), detections, self.reason, Fraction(self.begins))
+
+
+class _State(Record):
+    """Content of a watched folder's `state.json`."""
+
+    format: Literal["wtal watch"]
+    version: Literal[1]
+    mark: str
+    videos: dict[InstanceOf[str], _Entry]
 
 
 class Watch:
@@ -224,16 +249,9 @@ class Watch:
 def _read_state(path: Path, mark: str) -> dict[str, Seen]:
     if not path.exists():
         return {}
-    try:
-        content = json.loads(path.read_bytes())
-        if content["format"] != _FORMAT or content["version"] != 1:
-            raise ValueError("it is of another format or version")
-        other = content["mark"] != mark
-        seen = {name: Seen.parse(values) for name, values in content["videos"].items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise FormatError(f"{path} is damaged ({error}); remove it, and what was read is read again") from None
-    if other:
+    state = read_record(path, _State, "remove it, and what was read is read again", FormatError)
+    if state.mark != mark:
         raise UsageError(
             f"{path.parent} holds what another model, other settings or another folder gave; name another --out"
         )
-    return seen
+    return {name: entry.seen() for name, entry in state.videos.items()}
