@@ -154,6 +154,7 @@ def test_a_lock_is_seen_without_waiting_for_it(tmp_path):
 
 
 BESIDE = {
+    "commands/_exits.py": "the null device",
     "data/locks.py": "empty files",
     "extractors/demo/video.py": "a video in memory",
     "extractors/weights/download.py": "a part that is to stay when the transfer breaks off",
