@@ -78,7 +78,7 @@ def test_a_key_twice_and_numbers_that_are_none_are_refused(tmp_path):
     with pytest.raises(FormatError, match="verdicts"):
         read_verdicts(file)
     file.write_text(json.dumps(content(entry("missed", [float("nan"), 2]))))
-    with pytest.raises(FormatError, match="NaN|finite"):
+    with pytest.raises(FormatError, match=r"NaN|finite"):
         read_verdicts(file)
 
 
