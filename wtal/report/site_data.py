@@ -32,6 +32,8 @@ def rounded(score: float) -> float:
 def parting_score(scores: Sequence[float]) -> float:
     """Return the score that parts scores into the two groups that differ most (Otsu): where a page begins.
 
+    It is the lowest of all where the mean of the lower group is more than half of that of the upper one.
+
     Source: N. Otsu, IEEE Transactions on Systems, Man, and Cybernetics 9 (1979).
     """
     values = np.sort(np.array(scores, dtype=np.float64))
@@ -39,9 +41,10 @@ def parting_score(scores: Sequence[float]) -> float:
         return float(values[0]) if len(values) else 0.0
     below = np.arange(1, len(values))
     sums = np.cumsum(values)
-    gap = sums[:-1] / below - (sums[-1] - sums[:-1]) / (len(values) - below)
-    apart = np.where(np.diff(values) > 0, below * (len(values) - below) * gap**2, -1.0)
-    return float(values[int(np.argmax(apart)) + 1])
+    low, high = sums[:-1] / below, (sums[-1] - sums[:-1]) / (len(values) - below)
+    apart = np.where(np.diff(values) > 0, below * (len(values) - below) * (low - high) ** 2, -1.0)
+    best = int(np.argmax(apart))
+    return float(values[0] if low[best] > high[best] / 2 else values[best + 1])
 
 
 def summary_row(detections: Sequence[Detection], classes: Mapping[str, int], shift: float, end: float) -> list[float]:

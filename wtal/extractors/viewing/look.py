@@ -58,8 +58,8 @@ def look(
     length = duration or float(info.duration or 0) or max((*seconds, poster, 1.0))
     film = [length * (i + 0.5) / STRIP for i in range(STRIP)] if strip and unplayed else []
     try:
-        tiles = pictures_at(info, first, [*seconds, *film], TILE, effort)
-        large = pictures_at(info, first, [poster], POSTER, effort)
+        wanted, sides = [*seconds, *film, poster], [TILE] * (len(seconds) + len(film)) + [POSTER]
+        *tiles, large = pictures_at(info, first, wanted, sides, effort)
     except (av.error.FFmpegError, OSError) as error:
         raise VideoError(f"no picture could be decoded: {error.strerror}") from None
     width, height = fitted_size(info, TILE)
@@ -70,7 +70,7 @@ def look(
         (info.height, info.width) if info.rotation % 180 else (info.width, info.height),
         unplayed,
         estimated_bytes(info, length),
-        sheet(large, 1, _POSTER_BYTES),
+        sheet([large], 1, _POSTER_BYTES),
         sheet(tiles, COLUMNS, _SHEET_BYTES) if tiles else b"",
         (width, height),
         tuple(float(start) + second for second in film),

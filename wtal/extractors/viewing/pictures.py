@@ -29,8 +29,10 @@ def fitted_size(info: VideoInfo, side: int) -> tuple[int, int]:
     return max(2, round(width * scale / 2) * 2), max(2, round(height * scale / 2) * 2)
 
 
-def pictures_at(info: VideoInfo, first: Fraction, seconds: Sequence[float], side: int, effort: float) -> list[Image]:
-    """(N,) seconds from the first picture -> N pictures (h, w, 3) RGB, upright, no side above `side`.
+def pictures_at(
+    info: VideoInfo, first: Fraction, seconds: Sequence[float], sides: Sequence[int], effort: float
+) -> list[Image]:
+    """(N,) seconds from the first picture -> N pictures (h, w, 3) RGB, upright, no side above its one of `sides`.
 
     `first` is the time of the first picture on the file's clock. About `effort` seconds of a core are spent at most:
     where these do not reach, a picture is the last one that was decoded on the way to its second.
@@ -46,30 +48,27 @@ def pictures_at(info: VideoInfo, first: Fraction, seconds: Sequence[float], side
         stream = container.streams[info.stream]
         assert isinstance(stream, VideoStream)
         stream.thread_type = "NONE"
-        walk = _Walk(info, container, stream, side)
+        walk = _Walk(info, container, stream)
         saved = 0
         for i in order:
             spent = walk.to(float(first) + seconds[i], each + saved)
             saved += each - spent
-            if walk.frame is not None:
-                pictures[i] = walk.picture()
-    if not pictures:
-        raise VideoError("no picture could be decoded")
-    some = next(iter(pictures.values()))
-    return [pictures.get(i, some) for i in range(len(seconds))]
+            if walk.frame is None:
+                raise VideoError("no picture could be decoded")
+            pictures[i] = walk.picture(sides[i])
+    return [pictures[i] for i in range(len(seconds))]
 
 
 class _Walk:
     """Walk through a file's frames, in one direction; `frame` is where it stands."""
 
-    def __init__(self, info: VideoInfo, container: InputContainer, stream: VideoStream, side: int) -> None:
+    def __init__(self, info: VideoInfo, container: InputContainer, stream: VideoStream) -> None:
         self.frame: VideoFrame | None = None
         self._info, self._container, self._stream = info, container, stream
         self._frames = container.decode(stream)
         self._next: VideoFrame | None = None
+        self._rewound = False
         self._convert = VideoReformatter()
-        width, height = fitted_size(info, side)
-        self._size = (height, width) if info.rotation % 180 else (width, height)
 
     def to(self, second: float, most: int) -> int:
         """Go to the frame that is shown at a second, by at most so many frames, but one; return how many."""
@@ -88,12 +87,18 @@ class _Walk:
             count += 1
         if self.frame is None:
             self.frame = self._next
+        if self.frame is None and count == 0 and not self._rewound:  # the second lies behind the last frame
+            self._rewound = True
+            self._jump(float(self._info.start))
+            return self.to(float(self._info.start), most)
         return count
 
-    def picture(self) -> Image:
+    def picture(self, side: int) -> Image:
         """Return the picture where the walk stands, small and upright."""
         assert self.frame is not None
-        width, height = self._size
+        width, height = fitted_size(self._info, side)
+        if self._info.rotation % 180:
+            width, height = height, width
         small = self._convert.reformat(
             self.frame, width=width, height=height, format="rgb24", interpolation=Interpolation.AREA
         )

@@ -20,7 +20,7 @@ from wtal.errors import UsageError, WtalError
 from wtal.models.localization.config import LocalizeConfig
 from wtal.models.localization.signals import class_activations
 from wtal.pipeline.activations import read_activations
-from wtal.pipeline.exchange.export_detections import files_below, named
+from wtal.pipeline.exchange.export_detections import files_below
 from wtal.pipeline.runs import Run, holds_run, is_run, open_run
 from wtal.report.selection import in_time
 
@@ -65,7 +65,8 @@ class ShownVideo:
 class Collection:
     """Content of a page: videos, the label check's verdict by class, video -> why it failed, and notes.
 
-    `folder` is where its page lies by default, and `verdicts` the file of what people say of it.
+    `folder` is where its page lies by default, and `verdicts` the file of what people say of it. `counted` is False
+    where the detection file does not say from where it counts: the first picture is taken then.
     """
 
     title: str
@@ -75,7 +76,7 @@ class Collection:
     failures: Mapping[str, str]
     folder: Path
     verdicts: Path
-    notes: tuple[str, ...] = ()
+    counted: bool = True
 
     @property
     def classes(self) -> list[str]:
@@ -139,7 +140,7 @@ def gather(
         {video: reason for video, reason in known.failures.items() if video not in detections},
         _page_folder(file, run),
         _verdicts_file(file, run),
-        _notes(shown, bool(origin)),
+        bool(origin),
     )
 
 
@@ -228,11 +229,3 @@ def _verdicts_file(file: Path, run: Run | None) -> Path:
         return file.with_name(f"{file.stem}-verdicts.json")
     folders = [folder.parent for folder in run.folder.parents if folder.name == "runs"]
     return (folders[0] if folders else run.folder) / "verdicts.json"
-
-
-def _notes(videos: list[ShownVideo], counted: bool) -> tuple[str, ...]:
-    without = [video.id for video in videos if video.file is None]
-    notes = [f"videos without a file: {named(without)}; name their folder with --videos"] if without else []
-    if not counted and any(video.file for video in videos):
-        notes.append("the file does not say from where it counts: the first picture is taken for second 0")
-    return tuple(notes)

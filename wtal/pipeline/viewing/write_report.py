@@ -19,6 +19,7 @@ from wtal.data.verdicts import read_verdicts
 from wtal.data.video_ids import readable
 from wtal.errors import VideoError
 from wtal.extractors.viewing.look import COLUMNS, Look, look
+from wtal.pipeline.exchange.export_detections import named
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.viewing.copies import Proxies, make_copies
 from wtal.pipeline.viewing.gather import Collection, ShownVideo
@@ -77,7 +78,7 @@ def write_report(
         reporter,
     )
     unseen = {video: sight.reason for video, sight in seen.items() if sight.reason}
-    notes = [*collection.notes, *_strips(seen, copies)]
+    notes = [*_unsure(collection, seen), *_strips(seen, copies)]
     notes += [f"no copy for browsers: {readable(video)}: {reason}" for video, reason in uncopied.items()]
     data = _write_data(collection, seen, copies, folder)
     index = _index(collection, seen, data.name, [*notes, *(f"{readable(v)}: {r}" for v, r in unseen.items())])
@@ -117,6 +118,19 @@ def _moments(detection: Detection) -> tuple[float, float, float]:
     """Return seconds in a detection: just after its start, its middle, and just before its end."""
     margin = min(0.1, detection.duration / 4)
     return detection.start + margin, (detection.start + detection.end) / 2, detection.end - margin
+
+
+def _unsure(collection: Collection, seen: Mapping[str, _Seen]) -> list[str]:
+    """Return notes on the videos without a file, and on clocks that are taken on trust."""
+    without = [video.id for video in collection.videos if video.file is None]
+    notes = [f"videos without a file: {named(without)}; name their folder with --videos"] if without else []
+    late = [video for video, (sight, _, _) in seen.items() if sight and sight.start]
+    if late and not collection.counted:
+        notes.append(
+            f"the picture begins after the sound: {named(late)}; the file does not say from which of them it counts, "
+            "and the picture is taken; the JSON of wtal detect says so"
+        )
+    return notes
 
 
 def _strips(seen: Mapping[str, _Seen], copies: Mapping[str, str]) -> list[str]:
