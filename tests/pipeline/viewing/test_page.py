@@ -199,7 +199,7 @@ def test_everything_has_a_name(page, address):
     page.evaluate("wtal.view.current && wtal.view.current.choose(0)")
     nameless = page.evaluate(
         """[...document.querySelectorAll('button, a, input, select, video, [role=slider], [role=group]')]
-        .filter((node) => !(node.textContent.trim() || node.getAttribute('aria-label') || (node.labels && node.labels.length)))
+        .filter((node) => !(node.textContent.trim() || node.getAttribute("aria-label") || node.labels?.length))
         .map((node) => node.outerHTML)"""
     )
     assert nameless == []

@@ -84,10 +84,8 @@
       bar.style.opacity = wtal.depth(label, score);
       strip.append(bar);
     }
-    const chips = names.slice(0, 3).map(([label, score]) =>
-      el("span", { class: "chip" }, el("i", { class: `dot ${wtal.colour(label)}` }),
-        `${classes[label].name} ${wtal.score(score)}`));
-    if (names.length > 3) chips.push(el("span", { class: "chip" }, `+${names.length - 3}`));
+    const chips = names.slice(0, 4).map(([label]) =>
+      el("span", { class: "chip" }, el("i", { class: `dot ${wtal.colour(label)}` }), classes[label].name));
     const marks = [looked ? "looked at" : "", count ? wtal.many(count, "verdict") : ""].filter(Boolean).join(", ");
     const link = el("a", {
       class: "card", href: wtal.address(video), "data-place": place,
@@ -98,10 +96,11 @@
         el("span", { class: "length" }, wtal.time(video.end, 0)),
         marks ? el("span", { class: "marks" }, looked ? "✓ " : "", count ? String(count) : "") : null),
       strip,
-      el("span", { class: "name", title: video.id }, video.id),
+      el("span", { class: "caption" }, el("span", { class: "name", title: video.id }, video.id),
+        places.length ? el("span", { class: "best" }, wtal.score(top)) : null),
       el("span", { class: "chips" }, ...(chips.length ? chips : [el("span", { class: "chip none" }, "nothing at this score")])));
     return el("div", {
-      class: "cell", role: "listitem", "aria-setsize": videos.length, "aria-posinset": place + 1, "data-top": top,
+      class: "cell", role: "listitem", "aria-setsize": videos.length, "aria-posinset": place + 1,
     }, link);
   }
 

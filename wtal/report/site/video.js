@@ -110,7 +110,14 @@
           el("div", { class: "transport" }, play, now, speed, captions,
             el("span", { class: "missing" }, kind, mark))),
         el("div", { class: "found" }, heading, list, hidden, missedList)),
-      self.timeline.node, heard);
+      self.timeline.node, el("p", { class: "legend" }, legend()), heard);
+
+    function legend() {
+      const parts = ["Bars: detections, the deeper the surer"];
+      if (entry.curves) parts.push("curves: class activations");
+      if (entry.annotations.length) parts.push("grey: annotated");
+      return `${parts.join("; ")}.`;
+    }
 
     function tick(time) {
       if (!self.timeline) return;
