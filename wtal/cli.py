@@ -37,6 +37,7 @@ SECTIONS = {
         "submit": "Detections -> a checked challenge file.",
     },
     "Use": {
+        "report": "Detections -> a page with players, to watch and to judge them.",
         "export": "Detections -> files of editors, players and labelling programs.",
     },
     "Inspect": {

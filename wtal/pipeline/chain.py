@@ -26,6 +26,8 @@ from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.recipe import EvaluateConfig, Recipe
 from wtal.pipeline.runs import Run
 from wtal.pipeline.train import TrainInputs
+from wtal.pipeline.viewing.gather import gather
+from wtal.pipeline.viewing.write_report import write_report
 from wtal.pipeline.workspace import Workspace
 
 
@@ -39,6 +41,7 @@ class RunResult:
     tables: list[Path]
     judgement: DetectionJudgement | None = None
     submission: Path | None = None
+    report: Path | None = None
 
     @property
     def tuned_with_segments(self) -> bool:
@@ -58,6 +61,7 @@ class RunResult:
             "oddities": self.extracted.oddities,
             "label_check": self.runs[0].label_check,
             "submission": None if self.submission is None else str(self.submission),
+            "report": None if self.report is None else str(self.report),
             **tuned,
         }
 
@@ -71,6 +75,7 @@ class RunOptions:
     use_labels: bool = False
     challenge: str = ""
     check: bool = False
+    report: bool = True
     machine: Machine = field(default_factory=Machine)
 
 
@@ -121,6 +126,8 @@ def run(
         judgement = evaluate(sources, question)
     tables = [path.with_suffix(".csv") for path in detections]
     result = RunResult(extracted, runs, detections, tables, judgement)
+    if options.report:
+        result = replace(result, report=_report(detections[0], extracted, reporter))
     if not options.challenge:
         return result
     submission = submit(
@@ -134,6 +141,16 @@ def run(
     for line in submission.warnings:
         reporter.say(line)
     return replace(result, submission=submission.path)
+
+
+def _report(detections: Path, extracted: ExtractResult, reporter: Reporter) -> Path:
+    """Write the page of the first seed's detections; copies for browsers are left to `wtal report`."""
+    collection = gather(detections, files={video.id: video.path for video in extracted.videos})
+    own = replace(collection, failures=extracted.failures)
+    report = write_report(own, proxies="never", reporter=reporter)
+    for note in report.notes:
+        reporter.say(f"page: {note}")
+    return report.page
 
 
 def _require_files(dataset: Dataset, subset: str, at_hand: Sequence[str]) -> None:

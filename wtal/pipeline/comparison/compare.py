@@ -8,8 +8,8 @@ from statistics import fmean, stdev
 from typing import Any
 
 from wtal.config import digest
-from wtal.data.ambiguous import read_ambiguous
 from wtal.data.annotations import read_annotations
+from wtal.data.assemble import read_ambiguous
 from wtal.data.files import file_sha256
 from wtal.data.store import FeatureStore
 from wtal.errors import DiskFullError, UsageError, WtalError

@@ -130,7 +130,7 @@ def _records(
     given: ExportSource, folder: Path | None, selection: Selection, reporter: Reporter
 ) -> tuple[list[ExportVideo], list[str], dict[str, str]]:
     """Return videos with the chosen detections, notes, and video -> why its file cannot be read."""
-    files = _files(given.detections, folder)
+    files = files_below(given.detections, folder)
     records: list[ExportVideo] = []
     unreadable: dict[str, str] = {}
     outside = 0
@@ -170,8 +170,12 @@ def _doubts(verdicts: Mapping[str, str], labels: set[str]) -> list[str]:
     return [f"the label check doubts {', '.join(doubtful)}"] if doubtful else []
 
 
-def _files(video_ids: Iterable[str], folder: Path | None) -> dict[str, Path]:
-    """Return video -> its file below a folder, by the ids that wtal gives files, or by their names or paths."""
+def files_below(video_ids: Iterable[str], folder: Path | None) -> dict[str, Path]:
+    """Return video -> its file below a folder, by the ids that wtal gives files, or by their names or paths.
+
+    Raises:
+        UsageError: when there is no such folder.
+    """
     if folder is None:
         return {}
     if not folder.is_dir():

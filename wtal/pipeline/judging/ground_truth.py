@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from wtal.data.ambiguous import read_ambiguous
 from wtal.data.annotations import read_annotations
+from wtal.data.assemble import read_ambiguous
 from wtal.data.dataset import Dataset, VideoRecord
 from wtal.data.detections import align_ids, read_detections
 from wtal.data.names import match_ids
