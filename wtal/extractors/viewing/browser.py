@@ -1,8 +1,6 @@
 """Files that every current browser plays as they are, by container, codecs, pixels and edit list."""
 
-import av
-
-from wtal.extractors.decoding.probe import OPTIONS
+from wtal.extractors.decoding.probe import opened
 from wtal.extractors.decoding.reader import VideoInfo
 
 _PLAYED = {
@@ -36,6 +34,6 @@ def why_not_played(info: VideoInfo) -> str:
 
 
 def _sound(info: VideoInfo, played: tuple[str, ...]) -> str:
-    with av.open(str(info.path), options=OPTIONS) as container:
+    with opened(info.path) as container:
         codecs = [stream.codec_context.codec.canonical_name for stream in container.streams.audio]
     return f"the sound ({codecs[0]})" if codecs and codecs[0] not in played else ""

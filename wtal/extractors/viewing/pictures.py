@@ -12,7 +12,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
 from wtal.errors import VideoError
-from wtal.extractors.decoding.probe import OPTIONS
+from wtal.extractors.decoding.probe import opened
 from wtal.extractors.decoding.reader import Image, VideoInfo, upright
 
 _QUALITIES = (72, 52, 36, 24)
@@ -44,7 +44,7 @@ def pictures_at(
     frames = effort / (_FRAME + _PIXEL * info.width * info.height)
     each = max(1, int(frames / max(1, len(seconds))))
     pictures: dict[int, Image] = {}
-    with av.open(str(info.path), options=OPTIONS) as container:
+    with opened(info.path) as container:
         stream = container.streams[info.stream]
         assert isinstance(stream, VideoStream)
         stream.thread_type = "NONE"

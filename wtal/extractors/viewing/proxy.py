@@ -19,7 +19,7 @@ from av.video.frame import VideoFrame
 
 from wtal.data.store.writer import file_fingerprint
 from wtal.errors import VideoError
-from wtal.extractors.decoding.probe import OPTIONS, probe
+from wtal.extractors.decoding.probe import opened, probe
 from wtal.extractors.decoding.reader import VideoBroken, VideoInfo
 from wtal.extractors.readers import READERS
 from wtal.extractors.viewing.pictures import fitted_size
@@ -122,7 +122,7 @@ def _pictures(info: VideoInfo, zero: Fraction) -> Iterator[_Timed]:
 
 def _sounds(info: VideoInfo, zero: Fraction) -> Iterator[_Timed]:
     """Yield pieces of the first sound track at seconds of a player; none where there is none that can be decoded."""
-    with av.open(str(info.path), options=OPTIONS) as container:
+    with opened(info.path) as container:
         if not container.streams.audio:
             return
         resampler = av.AudioResampler(format="fltp", layout="mono", rate=48000)
