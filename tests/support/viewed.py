@@ -60,7 +60,7 @@ def entry_of(report: Report, number: int):
     return json.loads(text[text.index("{") : text.rindex(")")])
 
 
-def until(page, expression, seconds=10):
+def until(page, expression, seconds=60):
     """Wait until an expression is true in a page, whose rules keep it from evaluating one by itself."""
     end = time.monotonic() + seconds
     while not page.evaluate(expression):

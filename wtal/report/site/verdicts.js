@@ -112,6 +112,7 @@
   // One request at a time; where the file has changed meanwhile it is read anew, and our changes are put on top.
   async function send() {
     if (mark === null) return tell("Not saved: the file of verdicts could not be read.", true);
+    tell("Saving");
     again = saving;
     if (saving) return undefined;
     saving = true;
