@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, ConfigDict, Field, InstanceOf, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from wtal.config import Record
 from wtal.data.store.index import Identity
@@ -11,6 +11,15 @@ from wtal.eval.label_check import LabelCheckJson
 
 By = Literal["activations", "detections"]
 """Kinds of ensembles: by what is put together."""
+
+
+def _whole(label: str) -> str:
+    """Accept a text that can be written as UTF-8."""
+    try:
+        label.encode()
+    except UnicodeEncodeError:
+        raise ValueError("half a character") from None
+    return label
 
 
 class _Rules(Record):
@@ -39,8 +48,8 @@ class _Sections(Record):
     head: _Head
     localize: dict[str, Any]
     evaluate: _Rules
-    extract: dict[str, Any] | None = None
-    train: dict[str, Any] | None = None
+    extract: dict[str, Any] = Field(default_factory=dict)
+    train: dict[str, Any] = Field(default_factory=dict)
 
 
 def _sound_recipe(recipe: dict[str, Any]) -> dict[str, Any]:
@@ -54,7 +63,7 @@ def _sound_recipe(recipe: dict[str, Any]) -> dict[str, Any]:
 class _Member(Record):
     """A member of an ensemble."""
 
-    run: InstanceOf[str]
+    run: str
     head: str
     seed: int | None
     weight: float = Field(gt=0)
@@ -86,11 +95,11 @@ class RunRecord(Record):
     format: Literal[1] = 1
     recipe: Annotated[dict[str, Any], AfterValidator(_sound_recipe)]
     seed: int | None
-    store: InstanceOf[str]
-    annotations: InstanceOf[str]
+    store: str
+    annotations: str
     features: Identity
     feature_dims: dict[str, Annotated[int, Field(ge=1)]]
-    classes: list[str]
+    classes: list[Annotated[str, AfterValidator(_whole)]]
     tuned_with_segments: bool
     labels: dict[str, _Count] | None = None
     untrained: list[str] | None = None

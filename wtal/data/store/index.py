@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Annotated, Any, BinaryIO, Literal
 
 import numpy as np
-from pydantic import AfterValidator, Field, InstanceOf
+from pydantic import AfterValidator, Field
 
 from wtal.config import Record
 from wtal.data.files import write_atomic
@@ -112,15 +112,12 @@ class Entry(Record):
 
 
 class Index(Record):
-    """All that `index.json` says; `shards` holds the number of rows of each shard, in order.
-
-    Ids are any texts: a name of a file may hold halves of characters, which pydantic's own texts may not.
-    """
+    """All that `index.json` says; `shards` holds the number of rows of each shard, in order."""
 
     identity: Identity
     streams: dict[StreamName, StreamSpec] = Field(default_factory=dict)
     shards: Annotated[tuple[Count, ...], Field(strict=False)] = ()
-    videos: dict[InstanceOf[str], Entry] = Field(default_factory=dict)
+    videos: dict[str, Entry] = Field(default_factory=dict)
 
     def files(self) -> dict[str, tuple[int, StreamSpec]]:
         """Name of every shard file -> its rows and its stream."""

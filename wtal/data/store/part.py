@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, BinaryIO
 
 import numpy as np
-from pydantic import AfterValidator, InstanceOf
+from pydantic import AfterValidator
 
 from wtal.config import Record
 from wtal.data.files import write_atomic
@@ -29,7 +29,7 @@ _WAY_OUT = "delete it and extract again"
 class Head(Record):
     """Content of a part's first line; the arrays follow in the order of `streams`."""
 
-    video: InstanceOf[str]
+    video: str
     grid: Annotated[dict[str, Any], AfterValidator(sound_grid)]
     streams: dict[StreamName, StreamSpec]
     info: Info

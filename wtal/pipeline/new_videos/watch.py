@@ -14,7 +14,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, InstanceOf
+from pydantic import Field
 
 from wtal.config import Record, digest
 from wtal.data.detections import to_json
@@ -93,7 +93,7 @@ class _Entry(Record):
 
     size: int
     changed: int
-    reason: InstanceOf[str]
+    reason: str
     detections: list[_Found]
     begins: Ratio = "0"
 
@@ -109,7 +109,7 @@ class _State(Record):
     format: Literal["wtal watch"]
     version: Literal[1]
     mark: str
-    videos: dict[InstanceOf[str], _Entry]
+    videos: dict[str, _Entry]
 
 
 class Watch:
