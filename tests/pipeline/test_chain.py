@@ -54,6 +54,8 @@ def test_the_demo_learns_to_find_its_actions(demo):
     assert made["mAP"]["0.5"]["mean"] >= 0.6
     assert made["mAP"]["0.5"]["seeds"] == [made["mAP"]["0.5"]["mean"]]
     assert made["failures"] == {}
+    assert Path(made["report"]).is_relative_to(made["runs"][0])
+    assert len(list(Path(made["report"]).parent.glob("data-*/0*-poster.jpg"))) == 55
     values = [made["mAP"][tiou]["mean"] for tiou in sorted(made["mAP"])]
     assert values == sorted(values, reverse=True)
 
