@@ -79,7 +79,16 @@ REASONS: Mapping[str, tuple[Reason, ...]] = {
         Reason(UNREADABLE.format("..."), "It was moved, deleted or locked while it was extracted; call again."),
         Reason(
             "the times of its frames cannot be read: ...",
-            "Of `wtal export`: the file is damaged behind its first frame; ffmpeg's reason follows.",
+            "Of `wtal export` and `wtal report`: the file is damaged behind its first frame; ffmpeg's reason follows.",
+        ),
+        Reason(
+            "no picture could be decoded: ...",
+            "Of `wtal report`: the file opens, and nothing in it decodes; its timelines are shown all the same.",
+        ),
+        Reason("no picture could be decoded", "The same; every packet was passed over."),
+        Reason(
+            "no copy for browsers could be made: ...",
+            "Of `wtal report`: the encoder refused the picture; the video is shown as a filmstrip.",
         ),
     ),
     "The file claims too much time": (
