@@ -62,7 +62,10 @@
       by("search").blur();
       wtal.go(wtal.collection.first());
     });
-    by("sort").addEventListener("change", () => wtal.change({ sort: by("sort").value }));
+    by("sort").addEventListener("change", () => {
+      by("sort").blur();
+      wtal.change({ sort: by("sort").value });
+    });
     const [low, high] = wtal.range;
     by("least").addEventListener("input", () => {
       const share = Number(by("least").value) / 200;
@@ -159,7 +162,8 @@
   addEventListener("keydown", (event) => {
     const { target } = event, view = wtal.view.current;
     if (event.ctrlKey || event.metaKey || event.altKey || by("help").open) return;
-    if (target.matches("input:not([type=checkbox]), select, textarea")) {
+    const slides = target.matches("[type=range]") && !/^(Arrow|Home|End|Page)/.test(event.key);
+    if (target.matches("input:not([type=checkbox]), select") && !slides) {
       if (event.key === "Escape") target.blur();
       return;
     }

@@ -116,22 +116,26 @@
     again = saving;
     if (saving) return undefined;
     saving = true;
+    tell("Saving …");
     try {
-      for (let turn = 0; turn < 5; turn += 1) {
+      let conflicts = 0;
+      do {
         again = false;
         const answer = await fetch("verdicts.json", {
           method: "POST",
           headers: { "Content-Type": "application/json", "If-Match": mark },
           body: JSON.stringify(api.content()),
         });
-        if (answer.status === 409) {
+        if (answer.status === 409 && conflicts < 5) {
+          conflicts += 1;
+          again = true;
           await load();
-          continue;
+        } else if (answer.ok) {
+          mark = answer.headers.get("ETag");
+        } else {
+          throw new Error((await answer.text()) || answer.statusText);
         }
-        if (!answer.ok) throw new Error((await answer.text()) || answer.statusText);
-        mark = answer.headers.get("ETag");
-        if (!again) break;
-      }
+      } while (again);
       tell("Saved");
     } catch (error) {
       tell(`Not saved: ${error.message}. Is wtal report --serve still running?`, true);

@@ -82,7 +82,7 @@
     self.timeline = wtal.timeline(self);
     const list = el("ol", { class: "detections" }), missedList = el("ul", { class: "missed-list" });
     const hidden = el("p", { class: "hint" }), heading = el("h3", {}, "");
-    const kind = el("select", { "aria-label": "class of what was missed" },
+    const kind = el("select", { "aria-label": "class of what was missed", onchange: () => kind.blur() },
       ...names.map((name, i) => el("option", { value: i }, name)));
     const mark = el("button", { type: "button", onclick: () => self.markMissed() });
     const looked = el("button", { type: "button", class: "looked", onclick: () => self.look() });
