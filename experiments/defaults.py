@@ -112,13 +112,11 @@ def _fold(
     named = {member.head_name: run for member, run in zip(members, runs, strict=True)}
     named["all"] = ensemble([run.folder for run in runs], place, reporter=reporter).run
     held_out = {video.id: video.annotations for video in dataset.select(HELD_OUT)}
-    before = {
-        name: joined_localization([(1.0, BEFORE)], "activations") if run.ensemble else BEFORE
-        for name, run in named.items()
-    }
     figures = {}
     for name, run in named.items():
-        for how, config in (("before", before[name]), ("now", run.localize())):
+        for how, config in (("before", BEFORE), ("now", recipe.localize)):
+            if run.ensemble:
+                config = joined_localization([(1.0, config)], "activations")
             detections = read_detections(detect(run, config, only=frozenset(held_out), reporter=reporter))
             figures[f"{name}, {how}"] = evaluate_detections(held_out, detections, [0.5]).average
     return figures
