@@ -162,7 +162,8 @@ def _hook(event: str, arguments: tuple[Any, ...]) -> None:
         return
     if event == "open":
         path, _, flags = arguments
-        paths = [path] if isinstance(flags, int) and flags & _WRITES else []
+        nameless = isinstance(path, str | bytes) and Path(os.fsdecode(path)).is_dir()  # a file without a name
+        paths = [path] if isinstance(flags, int) and flags & _WRITES and not nameless else []
     else:
         paths = [path for path in arguments[:2] if isinstance(path, str | bytes)] if event in _CHANGES else []
     folder, written = _watch

@@ -120,7 +120,7 @@ def positive(what: str, text: str) -> Fraction:
     except (ValueError, ZeroDivisionError):
         value = Fraction(0)
     if not 0 < value <= _MOST:
-        raise UsageError(f"--{what} is a number or fraction above 0, to {_MOST}, got {shortened(text)}")
+        raise UsageError(f"--{what} is a positive number or fraction, {_MOST} at most, got {shortened(text)}")
     return value
 
 

@@ -171,7 +171,7 @@ def _sound(value: dict[str, Any]) -> dict[str, Any]:
 
 
 LabelCheckJson = Annotated[dict[str, Any], AfterValidator(_sound)]
-"""What `LabelCheck.to_json` returns, in the records that hold it."""
+"""JSON of `LabelCheck.to_json`, in the records that hold it."""
 
 
 def check_labels(

@@ -1,6 +1,7 @@
 """Read a video's headers, or explain why the file is not a video."""
 
 import math
+import re
 import struct
 from fractions import Fraction
 from pathlib import Path
@@ -22,6 +23,7 @@ _STILL_FORMATS = ("image2", "tty", "ico")
 # ISO/IEC 23008-12 and the AVIF specification: of one picture. Sequences of pictures are avis, hevc, msf1.
 _STILL_BRANDS = frozenset({"avif", "heic", "heim", "heis", "heix", "j2ki", "jpeg", "mif1", "miaf"})
 _DEFAULT_BONUS = 5_000_000
+_CLOCK = re.compile(r"([0-9]{1,9}):([0-9]{1,9}):([0-9]{1,9}(?:\.[0-9]{1,12})?)")
 _PROGRESSIVE = (0, 1)  # unknown, progressive
 # ITU-T H.273: BT.709, unspecified, BT.470, BT.601, SMPTE 240; with their curves, gamma, linear, and those of BT.2020.
 _PRIMARIES = frozenset({1, 2, 4, 5, 6, 7})
@@ -111,7 +113,10 @@ def _choose_stream(container: InputContainer) -> VideoStream:
         raise VideoError(f"a picture or a text, not a video (format {brand})")
     if container.format.name in _STILL_FORMATS or container.format.name.endswith("_pipe"):
         raise VideoError(f"a picture or a text, not a video (format {container.format.name})")
-    return max(videos, key=_preference)
+    known = [stream for stream in videos if stream.codec_context]
+    if not known:
+        raise VideoError("no decoder for its video stream: damaged, or of a codec that this build of ffmpeg lacks")
+    return max(known, key=_preference)
 
 
 def _preference(stream: VideoStream) -> int:
@@ -138,10 +143,10 @@ def _declared_duration(container: InputContainer, stream: VideoStream, start: Fr
 
 def _clock_text(text: str) -> Fraction | None:
     """`HH:MM:SS.fraction`, as Matroska notes a stream's end, in seconds."""
-    try:
-        hours, minutes, seconds = (Fraction(part) for part in text.split(":"))
-    except ValueError:
+    clock = _CLOCK.fullmatch(text.strip())
+    if not clock:
         return None
+    hours, minutes, seconds = map(Fraction, clock.groups())
     return 3600 * hours + 60 * minutes + seconds
 
 

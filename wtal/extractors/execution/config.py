@@ -57,7 +57,7 @@ class ExtractConfig(Config):
             rate = Fraction(0)
         if not 0 < rate <= _FASTEST:
             raise ConfigError(
-                f"extract.fps is a number or fraction above 0, to {_FASTEST}, such as 25 or 30000/1001, got "
+                f"extract.fps is a positive number or fraction, {_FASTEST} at most, such as 25 or 30000/1001, got "
                 f"{shortened(self.fps)}"
             )
         return rate

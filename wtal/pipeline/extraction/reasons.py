@@ -45,6 +45,10 @@ REASONS: Mapping[str, tuple[Reason, ...]] = {
         ),
         Reason("no video stream: the file holds ...", "Sound only, perhaps with a cover picture."),
         Reason(
+            "no decoder for its video stream: damaged, or of a codec that this build of ffmpeg lacks",
+            "Convert it, or fetch it again.",
+        ),
+        Reason(
             "a picture or a text, not a video (format ...)",
             "Also AVIF and HEIC. ffmpeg would show it as a video of one frame; remove it from the folder.",
         ),

@@ -80,7 +80,7 @@ class Seen:
         return plain | ({"begins": str(self.begins)} if self.begins else {})
 
 
-class _Found(Record):
+class Found(Record):
     """JSON form of a detection."""
 
     label: str
@@ -88,13 +88,13 @@ class _Found(Record):
     segment: Annotated[tuple[float, float], Field(strict=False)]
 
 
-class _Entry(Record):
+class Entry(Record):
     """JSON form of a file that was read."""
 
     size: int
     changed: int
     reason: str
-    detections: list[_Found]
+    detections: list[Found]
     begins: Ratio = "0"
 
     def seen(self) -> Seen:
@@ -109,7 +109,7 @@ class _State(Record):
     format: Literal["wtal watch"]
     version: Literal[1]
     mark: str
-    videos: dict[str, _Entry]
+    videos: dict[str, Entry]
 
 
 class Watch:
