@@ -157,6 +157,7 @@ BESIDE = {
     "commands/_exits.py": "the null device",
     "data/locks.py": "empty files",
     "extractors/demo/video.py": "a video in memory",
+    "extractors/viewing/proxy.py": "a copy that the muxer writes below `atomic_path`",
     "extractors/weights/download.py": "a part that is to stay when the transfer breaks off",
     "models/training/log.py": "a log that grows",
 }

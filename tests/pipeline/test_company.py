@@ -68,7 +68,8 @@ def test_two_that_fill_one_store_wait_for_each_other(kind, place, monkeypatch):
     writer = StoreWriter.open(target, first.identity)
     claim = writer.claim(video)
     assert claim.__enter__()
-    with waiting(monkeypatch, fill, lambda lock: lock.endswith(f"{key_of(video)}.lock")):
+    with waiting(monkeypatch, fill, lambda lock: lock.endswith(f"{key_of(video)}.lock")) as returned:
+        assert returned == []
         writer.write(video, features.grid, streams, features.info, mark)
         claim.__exit__(None, None, None)
     assert content(target) == whole

@@ -29,6 +29,7 @@ CALLS = [
     ("submit", "RUN0", "--challenge", "hacs"),
     ("export", "RUN0", "--to", "srt,csv,activitynet"),
     ("pack", "RUN0", "model.wtal"),
+    ("report", "RUN0", "--videos", "videos", "--out", "page"),
     pytest.param(("diagnose", "RUN0", "--errors-only"), marks=pytest.mark.slow),
     ("extract", "videos", "--backbone", "motion", "--out", "extracted", "--profile", "profile.json"),
 ]

@@ -48,7 +48,7 @@ def die(*_: object, **__: object) -> None:
 
 @contextmanager
 def waiting(monkeypatch, work: Callable[[], object], where: Callable[[str], bool]):
-    """Run `work` in a thread; the block begins when it is about to take a lock whose path `where` picks.
+    """Run `work` in a thread; the block begins when it is about to wait for a lock whose path `where` picks.
 
     After the block the thread is waited for; what it raised is raised, and what it returned is in the list given.
     """
@@ -56,7 +56,7 @@ def waiting(monkeypatch, work: Callable[[], object], where: Callable[[str], bool
     acquire = Lock.acquire
 
     def acquired(path, *, wait):
-        if where(str(path)) and threading.current_thread() is thread:
+        if wait and where(str(path)) and threading.current_thread() is thread:
             arrived.set()
         return acquire(path, wait=wait)
 

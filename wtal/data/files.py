@@ -49,6 +49,25 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
     _sync_folder(path.parent)
 
 
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A path for a library that opens files by itself; what it wrote there becomes `path` as with `atomic_file`.
+
+    That the library tells of a full disk is its own affair.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = Lock.acquire(path.with_name(f".{path.name}.tmp"), wait=True)
+    try:
+        yield lock.path
+        os.fsync(lock.descriptor)
+        lock.path.replace(path)
+        lock.let_go()
+    except BaseException:
+        lock.release()
+        raise
+    _sync_folder(path.parent)
+
+
 class _Draft:
     """The file that is to become `path`, under its temporary name `name`; `size` bytes were written into it.
 

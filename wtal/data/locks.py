@@ -63,6 +63,16 @@ class Lock:
         os.close(self.descriptor)
 
 
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Hold the lock on `path` for a block, waiting for it; the file goes at the end."""
+    lock = Lock.acquire(path, wait=True)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def sweep(path: Path) -> None:
     """Remove a file that is locked while it is written, where its writer was killed."""
     lock = Lock.acquire(path, wait=False)

@@ -17,8 +17,9 @@ from av.audio.frame import AudioFrame
 from av.container import OutputContainer
 from av.video.frame import VideoFrame
 
+from wtal.data.files import atomic_path, with_room
 from wtal.data.store.writer import file_fingerprint
-from wtal.errors import VideoError
+from wtal.errors import DiskFullError, VideoError
 from wtal.extractors.decoding.probe import opened, probe
 from wtal.extractors.decoding.reader import VideoBroken, VideoInfo
 from wtal.extractors.readers import READERS
@@ -49,18 +50,20 @@ def write_proxy(path: Path, target: Path) -> None:
 
     Raises:
         VideoError: when it cannot be decoded, or not be encoded.
+        DiskFullError: when there is no room for it.
     """
     info = probe(path)
-    temporary = target.with_name(f".{target.name}.tmp")
-    target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with av.open(str(temporary), "w", format=target.suffix[1:], options=_mux_options(target)) as out:
+        with (
+            atomic_path(target) as temporary,
+            av.open(str(temporary), "w", format=target.suffix[1:], options=_mux_options(target)) as out,
+        ):
             _encode(info, out, info.file_start or Fraction(0))
-        temporary.replace(target)
     except av.error.FFmpegError as error:
+        full = with_room(OSError(error.errno, error.strerror), target)
+        if isinstance(full, DiskFullError):
+            raise full from None
         raise VideoError(f"no copy for browsers could be made: {error.strerror}") from None
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _has_h264() -> bool:

@@ -14,7 +14,7 @@ from wtal.data.annotations import read_annotations
 from wtal.data.layout import Exported, Streams, file_name
 from wtal.data.layout_note import Note
 from wtal.data.layouts import LAYOUTS, NamesVideos
-from wtal.data.locks import Lock
+from wtal.data.locks import alone
 from wtal.data.store import FeatureStore
 from wtal.errors import FormatError, UsageError
 from wtal.pipeline.progress import SILENT, Reporter
@@ -47,7 +47,10 @@ def export_features(
     subsets = _subsets(annotations, opened)
     note = _note(opened, layout, chosen, names)
     _say_other_rate(opened, (module.FPS, module.STRIDE), layout, reporter)
-    with _alone(out):
+    if not out.name:  # as that of the working directory
+        raise _other(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with alone(out.with_name(f".{out.name}.lock")):
         before = _note_in(out)
         marks: dict[str, str] = {}
         if before is not None:
@@ -85,23 +88,6 @@ def _note_in(out: Path) -> Note | None:
 
 def _other(out: Path) -> UsageError:
     return UsageError(f"{out} is there already, and holds something else; name a new or an empty folder")
-
-
-@contextmanager
-def _alone(out: Path) -> Iterator[None]:
-    """Hold the name of a folder for a block, waiting for another process that does.
-
-    Raises:
-        UsageError: when the path is no name, as that of the working directory is none.
-    """
-    if not out.name:
-        raise _other(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    lock = Lock.acquire(out.with_name(f".{out.name}.lock"), wait=True)
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 import hashlib
 import os
 import shutil
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from joblib import Parallel, cpu_count, delayed
 
 from wtal.config import digest
 from wtal.data.files import write_atomic
+from wtal.data.locks import alone
 from wtal.data.segments import Detection
 from wtal.data.verdicts import read_verdicts
 from wtal.data.video_ids import readable
@@ -62,7 +62,7 @@ def write_report(
     """Write the page of a collection; without `out` into its own folder. Copies that are there are used again.
 
     Raises:
-        WtalError: when the disk has no room for the copies, or the file of verdicts is damaged.
+        WtalError: when the disk has no room for the copies or the page, or the file of verdicts is damaged.
     """
     folder = (out or collection.folder).absolute()
     folder.mkdir(parents=True, exist_ok=True)
@@ -80,13 +80,14 @@ def write_report(
     unseen = {video: sight.reason for video, sight in seen.items() if sight.reason}
     notes = [*_unsure(collection, seen), *_strips(seen, copies)]
     notes += [f"no copy for browsers: {readable(video)}: {reason}" for video, reason in uncopied.items()]
-    data = _write_data(collection, seen, copies, folder)
-    index = _index(collection, seen, data.name, [*notes, *(f"{readable(v)}: {r}" for v, r in unseen.items())])
-    write_atomic(data / "index.js", index.encode())
-    page = write_atomic(folder / "index.html", _page(data.name).encode())
-    for old in folder.glob("data-*"):
-        if old != data:
-            shutil.rmtree(old)
+    with alone(folder / ".lock"):
+        data = _write_data(collection, seen, copies, folder)
+        index = _index(collection, seen, data.name, [*notes, *(f"{readable(v)}: {r}" for v, r in unseen.items())])
+        write_atomic(data / "index.js", index.encode())
+        page = write_atomic(folder / "index.html", _page(data.name).encode())
+        for old in folder.glob("data-*"):
+            if old != data:
+                shutil.rmtree(old)
     return Report(page, tuple(notes), unseen)
 
 
@@ -153,12 +154,13 @@ def megabytes(size: float) -> str:
 
 def _write_data(collection: Collection, seen: Mapping[str, _Seen], copies: Mapping[str, str], folder: Path) -> Path:
     """Write scripts, data and pictures into a folder of their own, whose name tells their content from any other."""
-    temporary = folder / f".data-{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp"
+    temporary = folder / ".data.tmp"
+    shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     content = hashlib.sha256()
 
     def write(name: str, value: bytes) -> None:
-        (temporary / name).write_bytes(value)
+        write_atomic(temporary / name, value)
         content.update(name.encode() + value)
 
     try:
