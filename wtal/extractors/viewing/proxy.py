@@ -36,7 +36,7 @@ _Timed = tuple[Fraction, int, VideoFrame | AudioFrame]
 
 def proxy_name(path: Path) -> str:
     """Return the file name of a video's copy, by its content."""
-    return f"{file_fingerprint(path)}-{_SCHEME}{'.mp4' if _has_h264() else '.webm'}"
+    return f"{file_fingerprint(path)}-{_SCHEME}{'.mp4' if has_h264() else '.webm'}"
 
 
 def estimated_bytes(info: VideoInfo, seconds: float) -> int:
@@ -66,7 +66,8 @@ def write_proxy(path: Path, target: Path) -> None:
         raise VideoError(f"no copy for browsers could be made: {error.strerror}") from None
 
 
-def _has_h264() -> bool:
+def has_h264() -> bool:
+    """Tell whether this ffmpeg encodes H.264."""
     return "libx264" in av.codecs_available
 
 
@@ -75,7 +76,7 @@ def _mux_options(target: Path) -> dict[str, str]:
 
 
 def _encode(info: VideoInfo, out: OutputContainer, zero: Fraction) -> None:
-    h264 = _has_h264()
+    h264 = has_h264()
     width, height = fitted_size(info, _SIDE)
     rate = min(info.rate or Fraction(25), Fraction(60)).limit_denominator(1001)
     options = (

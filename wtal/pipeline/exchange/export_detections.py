@@ -74,7 +74,7 @@ def export(
     """
     leaves = {name: EXPORTS.load(name) for name in dict.fromkeys(formats)}
     given = open_source(source, with_store=videos is None)
-    _check_classes(selection, given.detections)
+    check_classes(selection, given.detections)
     records, notes, unreadable = _records(given, videos, selection, reporter)
     sheets, more, failures = _sheets(leaves, records)
     failures = {**{(name, video): text for name in leaves for video, text in unreadable.items()}, **failures}
@@ -119,7 +119,12 @@ def _durations(run: Run, video_ids: Iterable[str]) -> dict[str, float]:
     return {video: grid.duration - float(grid.begins) for video, grid in grids.items()}
 
 
-def _check_classes(selection: Selection, detections: Mapping[str, Sequence[Detection]]) -> None:
+def check_classes(selection: Selection, detections: Mapping[str, Sequence[Detection]]) -> None:
+    """Refuse classes that no detection is of.
+
+    Raises:
+        UsageError: naming the first, with the nearest one.
+    """
     known = {d.label for segments in detections.values() for d in segments}
     for label in selection.classes:
         if label not in known:
