@@ -95,7 +95,7 @@ def _copy(info: VideoInfo, part: Stretch, keyframe: Fraction, out: OutputContain
             if heard and count >= part.packets:
                 break
     if count < part.packets:
-        raise VideoError("no clip could be copied: reading broke off")
+        raise VideoError(f"no clip could be copied: {part.packets - count} pictures are missing where it was read")
 
 
 def _mux(packet: Any, targets: dict[int, Any], out: OutputContainer, zero: Fraction) -> None:
