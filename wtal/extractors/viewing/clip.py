@@ -105,7 +105,7 @@ def _target(out: OutputContainer, stream: Any, info: VideoInfo) -> Any:
     except UnknownCodecError:  # a decoder whose name no encoder has: dav1d
         context = stream.codec_context
         name, size = context.codec.canonical_name, {"width": context.width, "height": context.height}
-        target = out.add_mux_stream(name, rate=stream.average_rate, **size)
+        target: Any = out.add_mux_stream(name, rate=stream.average_rate, **size)
         if info.rotation or info.mirrored:
             target.set_display_rotation(info.rotation, hflip=info.mirrored)
         return target
@@ -125,11 +125,11 @@ def encode_clip(info: VideoInfo, part: Stretch, file: BinaryIO, suffix: str, mar
     Raises:
         VideoError: when nothing in it decodes, or the encoder refuses it.
     """
-    frames = pictures(info, part)
-    first = next(frames, None)
-    if first is None:
-        raise VideoError("no picture of the clip could be decoded")
     try:
+        frames = pictures(info, part)
+        first = next(frames, None)
+        if first is None:
+            raise VideoError("no picture of the clip could be decoded")
         with writing(file, suffix, mark) as out:
             size = (first[2].width + first[2].width % 2, first[2].height + first[2].height % 2)
             stream = add_picture(out, size, info.rate or Fraction(25))

@@ -95,6 +95,10 @@ REASONS: Mapping[str, tuple[Reason, ...]] = {
             "it cannot be copied, no keyframe before has a time: cut it with --reencode",
             "Of `wtal clips`: the file was cut without care, or its packets have no times of their own.",
         ),
+        Reason(
+            "no clip could be copied: ... pictures are missing where it was read",
+            "Of `wtal clips`: the file is damaged there; try `--reencode`.",
+        ),
         Reason("no clip could be copied: ...", "Of `wtal clips`: ffmpeg's reason follows; try `--reencode`."),
         Reason("no clip could be encoded: ...", "Of `wtal clips`: the encoder refused the picture or the sound."),
         Reason("no picture of the clip could be decoded", "Of `wtal clips`: the file is damaged there."),
