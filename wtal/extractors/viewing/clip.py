@@ -9,6 +9,7 @@ from typing import Any, BinaryIO
 
 import av
 from av.audio.frame import AudioFrame
+from av.codec.codec import UnknownCodecError
 from av.container import OutputContainer
 from av.video.frame import VideoFrame
 
@@ -73,7 +74,7 @@ def copy_clip(info: VideoInfo, part: Stretch, file: BinaryIO, suffix: str, mark:
 def _copy(info: VideoInfo, part: Stretch, keyframe: Fraction, out: OutputContainer) -> None:
     with opened_before(info, part) as (container, picture, sound):
         streams = [stream for stream in (picture, sound) if stream is not None]
-        targets = {stream.index: out.add_stream_from_template(stream) for stream in streams}
+        targets = {stream.index: _target(out, stream, info) for stream in streams}
         count, heard = 0, sound is None
         for packet in container.demux(*streams):
             if not packet.size or packet.pts is None:
@@ -95,7 +96,19 @@ def _copy(info: VideoInfo, part: Stretch, keyframe: Fraction, out: OutputContain
             if heard and count >= part.packets:
                 break
     if count < part.packets:
-        raise VideoError("no clip could be copied: reading broke off")
+        raise VideoError(f"no clip could be copied: {part.packets - count} pictures are missing where it was read")
+
+
+def _target(out: OutputContainer, stream: Any, info: VideoInfo) -> Any:
+    try:
+        return out.add_stream_from_template(stream)
+    except UnknownCodecError:  # a decoder whose name no encoder has: dav1d
+        context = stream.codec_context
+        name, size = context.codec.canonical_name, {"width": context.width, "height": context.height}
+        target: Any = out.add_mux_stream(name, rate=stream.average_rate, **size)
+        if info.rotation or info.mirrored:
+            target.set_display_rotation(info.rotation, hflip=info.mirrored)
+        return target
 
 
 def _mux(packet: Any, targets: dict[int, Any], out: OutputContainer, zero: Fraction) -> None:
@@ -112,11 +125,11 @@ def encode_clip(info: VideoInfo, part: Stretch, file: BinaryIO, suffix: str, mar
     Raises:
         VideoError: when nothing in it decodes, or the encoder refuses it.
     """
-    frames = pictures(info, part)
-    first = next(frames, None)
-    if first is None:
-        raise VideoError("no picture of the clip could be decoded")
     try:
+        frames = pictures(info, part)
+        first = next(frames, None)
+        if first is None:
+            raise VideoError("no picture of the clip could be decoded")
         with writing(file, suffix, mark) as out:
             size = (first[2].width + first[2].width % 2, first[2].height + first[2].height % 2)
             stream = add_picture(out, size, info.rate or Fraction(25))

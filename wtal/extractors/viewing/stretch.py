@@ -125,9 +125,10 @@ def pictures(info: VideoInfo, part: Stretch) -> Iterator[tuple[Fraction, Fractio
     shown = Fraction(0)
     held: VideoFrame | None = None
     for time, frame in _decoded(info, part):
-        at = time - part.start if time < part.end else length
-        if held is not None and at > max(shown, 0) + _NEAR:
-            yield max(shown, Fraction(0)), at, held
+        at: Fraction = time - part.start if time < part.end else length
+        begin = max(shown, Fraction(0))
+        if held is not None and at > begin + _NEAR:
+            yield begin, at, held
         if at >= length - _NEAR:
             return
         # A time that runs backwards is no time: the picture follows the one before.

@@ -83,7 +83,8 @@ REASONS: Mapping[str, tuple[Reason, ...]] = {
         Reason(UNREADABLE.format("..."), "It was moved, deleted or locked while it was extracted; call again."),
         Reason(
             "the times of its frames cannot be read: ...",
-            "Of `wtal export` and `wtal report`: the file is damaged behind its first frame; ffmpeg's reason follows.",
+            "Of `wtal export`, `wtal report` and `wtal clips`: the file is damaged behind its first frame; ffmpeg's "
+            "reason follows.",
         ),
         Reason(
             "no picture could be decoded: ...",
@@ -94,6 +95,18 @@ REASONS: Mapping[str, tuple[Reason, ...]] = {
             "no copy for browsers could be made: ...",
             "Of `wtal report`: the encoder refused the picture; the video is shown as a filmstrip.",
         ),
+        Reason(
+            "it cannot be copied, no keyframe before has a time: cut it with --reencode",
+            "Of `wtal clips`: the file was cut without care, or its packets have no times of their own.",
+        ),
+        Reason(
+            "no clip could be copied: ... pictures are missing where it was read",
+            "Of `wtal clips`: the file is damaged there; try `--reencode`.",
+        ),
+        Reason("no clip could be copied: ...", "Of `wtal clips`: ffmpeg's reason follows; try `--reencode`."),
+        Reason("no clip could be encoded: ...", "Of `wtal clips`: the encoder refused the picture or the sound."),
+        Reason("no picture of the clip could be decoded", "Of `wtal clips`: the file is damaged there."),
+        Reason("no reel could be encoded: ...", "Of `wtal clips`: the encoder refused the pictures or the sound."),
     ),
     "The file claims too much time": (
         Reason(

@@ -51,7 +51,7 @@ _SPARE = 1.2
 
 @dataclass(frozen=True)
 class Clips:
-    """Clips that are there, how many of them were there before, the table, the reel, notes, and video -> a failure."""
+    """Clips, how many were there before, their table, the reel, notes, and video (or `reel`) -> why it failed."""
 
     files: tuple[Path, ...]
     before: int
@@ -149,11 +149,15 @@ def cut_clips(
         raise WtalError(f"nothing could be cut: {readable(video)}: {reason}")
     table = write_atomic(out / TABLE, _table(present, reencode).encode("utf-8", "surrogateescape"))
     shown = [clip for clip in best if clip not in failed]
+    try:
+        reel_file = _reel(shown, out, reporter) if shown else None
+    except VideoError as error:
+        reel_file, failures["reel"] = None, str(error)
     return Clips(
         tuple(clip.path for clip in present),
         len(clips) - len(lacking),
         table,
-        _reel(shown, out, reporter) if shown else None,
+        reel_file,
         tuple(_notes(plans, present)),
         failures,
     )
