@@ -112,6 +112,8 @@ NUMBERS = ("nan", "inf", "-inf", "1e400", "-1", "99999999999999999999", "x")
         "train --dry-run --set train.batch_size={}",
         "train --dry-run --set head.name=basnet --set head.width={}",
         "run videos --labels l.csv --dry-run --set localize.upsample={}",
+        "run videos --labels l.csv --dry-run --set extract.fps={}",
+        "run videos --labels l.csv --set extract.fps={}",
         "run videos --labels l.csv --jobs {}",
         "extract videos --time-limit {}",
         "extract videos --jobs {}",
