@@ -142,6 +142,14 @@ def test_a_number_that_is_none_is_a_wrong_call(command, number, tmp_path, monkey
     assert [*Path().iterdir()] == []
 
 
+def test_a_step_of_more_videos_than_anybody_trains_is_a_wrong_call():
+    call = ["train", "--dry-run", "--set"]
+    assert CliRunner().invoke(main, [*call, "train.batch_size=65536"]).exit_code == 0
+    result = CliRunner().invoke(main, [*call, "train.batch_size=65537"])
+    assert result.exit_code == 2
+    assert "batch_size: Input should be less than or equal to 65536" in result.stderr
+
+
 def test_an_error_of_the_recipe_is_not_blamed_on_the_call(tmp_path):
     recipe = tmp_path / "own.toml"
     recipe.write_text("[train]\nstep = 5\n")
