@@ -19,7 +19,7 @@ $(STAMP): constraints.txt pyproject.toml
 setup: $(STAMP)
 
 demo: $(STAMP)
-	@start=$$(date +%s); $(BIN)/wtal demo; status=$$?; echo "the demo took $$(( $$(date +%s) - start )) s"; exit $$status
+	@$(BIN)/wtal demo
 
 # A file of tests at a time on each core, one thread each, in the order of tests/conftest.py.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder --durations 10

@@ -1,8 +1,9 @@
-"""Writes the tables of the pages on recipes, backbones and exports anew: `python docs/make_reference.py`.
+"""Writes the tables of the pages on recipes, backbones, exports and failures anew: `python docs/make_reference.py`.
 
 Recipes: a key's meaning is the text below it in the source of its configuration class, its default and its limits are
-those of the class. Backbones: what their `describe` says. Exports: their `EXPORT`. Nothing in the tables is written
-by hand, and a test holds the committed pages to what this prints.
+those of the class. Backbones: what their `describe` says. Exports: their `EXPORT`. Failures: the tables of
+`wtal.pipeline.extraction.reasons`. Nothing in the tables is written by hand, and a test holds the committed pages to
+what this prints.
 """
 
 import ast
@@ -23,6 +24,7 @@ from wtal.extractors.execution.config import ExtractConfig
 from wtal.models.heads import HEADS
 from wtal.models.localization.config import LocalizeConfig
 from wtal.models.training.config import TrainConfig
+from wtal.pipeline.extraction.reasons import NOTES, REASONS, Reason
 from wtal.pipeline.recipe import EnsembleConfig, EvaluateConfig, Recipe, ReportedConfig
 from wtal.report.exports import EXPORTS
 
@@ -112,20 +114,38 @@ def exports() -> str:
     return "\n".join(["| name | for | a file per | needs of a video | cannot hold |", "|---|---|---|---|---|", *rows])
 
 
-TABLES: dict[str, Callable[[], str]] = {"recipes.md": reference, "backbones.md": backbones, "exports.md": exports}
+def failures() -> list[str]:
+    """The reasons of failures, a table for each heading of `REASONS`, and the notes."""
+    tables = [(("reason", "what to do"), reasons) for reasons in REASONS.values()]
+    return [_reasons(head, reasons) for head, reasons in [*tables, (("note", "meaning"), NOTES)]]
+
+
+def _reasons(head: tuple[str, str], reasons: Iterable[Reason]) -> str:
+    rows = [head, ("---", "---"), *((f"`{reason.text}`", _cell(reason.advice)) for reason in reasons)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+TABLES: dict[str, Callable[[], list[str]]] = {
+    "recipes.md": lambda: [reference()],
+    "backbones.md": lambda: [backbones()],
+    "exports.md": lambda: [exports()],
+    "failures.md": failures,
+}
 
 
 def page(name: str) -> str:
     """A page of `TABLES` with its tables made anew, the rest as it is.
 
     Raises:
-        ValueError: when the page lacks one of the two marks.
+        ValueError: when the page has not the two marks around each table.
     """
-    before, _, rest = Path(__file__).with_name(name).read_text(encoding="utf-8").partition(BEGIN)
-    _, mark, after = rest.partition(END)
-    if not mark:
-        raise ValueError(f"{name} needs the lines {BEGIN} and {END}")
-    return f"{before}{BEGIN}\n\n{TABLES[name]()}\n\n{END}{after}"
+    tables = TABLES[name]()
+    before, *parts = Path(__file__).with_name(name).read_text(encoding="utf-8").split(BEGIN)
+    if [part.count(END) for part in parts] != [1] * len(tables):
+        raise ValueError(f"{name} needs the lines {BEGIN} and {END} {len(tables)} times")
+    for table, part in zip(tables, parts, strict=True):
+        before += f"{BEGIN}\n\n{table}\n\n{END}{part.partition(END)[2]}"
+    return before
 
 
 def _heads() -> Iterator[str]:

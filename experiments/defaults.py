@@ -1,29 +1,31 @@
-"""Choice of the default of a personal collection: folds of the training videos of three collections.
+"""Choice of the default of a personal collection: folds of the training videos of three collections, sources held out.
 
-Per problem, the training videos are dealt into three folds by their labels, and the members of the recipe `collection`
-train on two of them, from seed 0; what they find in the third is judged. No video of a reported subset is touched. A
-problem is a collection, or one of its classes with all other videos as known negatives, the commonest of all.
+Per problem, the sources of the training videos are dealt into three folds (`_sources`); the members of the recipe
+`collection` train on two of them, from seed 0, and what they find in the third is judged. No video of a reported subset
+is touched. A problem is a collection, or one of its classes with all other videos as known negatives, the commonest of
+all.
 """
 
 import argparse
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from statistics import fmean
 
 from experiments._run import arguments
+from experiments._sources import HELD_OUT, NEAR, TRAINING, clips_of, recompose, source_folds
 from wtal.data.annotations import read_annotations, write_annotations
 from wtal.data.dataset import Dataset, VideoRecord
 from wtal.data.detections import read_detections
 from wtal.data.files import write_atomic, write_json
+from wtal.data.store import FeatureStore
 from wtal.eval import evaluate_detections
-from wtal.eval.label_check import stratified_folds
 from wtal.models.localization.config import LocalizeConfig
 from wtal.pipeline.detect import detect
 from wtal.pipeline.ensembles.ensemble import ensemble, joined_localization
 from wtal.pipeline.extraction.extract import extract
 from wtal.pipeline.extraction.machine import Machine
+from wtal.pipeline.extraction.videos import find_videos
 from wtal.pipeline.progress import Reporter
 from wtal.pipeline.recipe import Recipe, load_recipe
 from wtal.pipeline.train import TrainInputs, train
@@ -65,20 +67,35 @@ def _figures(problem: str, backbone: str, options: argparse.Namespace) -> dict[s
     collection, _, label = problem.partition(":")
     place = Workspace(options.workspace / f"{NAME}-{collection}")
     data = options.data / f"{collection}-untrimmed"
-    recipe = load_recipe("collection", [f"extract.backbone={backbone}"])
-    store = extract([data / "videos"], recipe.extract, place, machine=Machine(), reporter=options.reporter).store
-    dataset = _training_part(read_annotations(data / "annotations.json"), label)
-    file = write_annotations(dataset, place.annotations / f"{problem.replace(':', '-')}.json")
-    parts = [_fold(store, file, dataset, recipe, fold, place, options.reporter) for fold in range(FOLDS)]
+    recipe = load_recipe(
+        "collection",
+        [f"extract.backbone={backbone}", f"evaluate.train_subset={TRAINING}", f"evaluate.test_subset={HELD_OUT}"],
+    )
+    dataset = read_annotations(data / "annotations.json")
+    records = {video.id: video for video in dataset.select("training")}
+    files = {video.id: video.path for video in find_videos([data / "videos"]) if video.id in records}
+    inputs = [*files.values()]
+    store = FeatureStore.open(
+        extract(inputs, recipe.extract, place, machine=Machine(), reporter=options.reporter).store
+    )
+    clips = [
+        clip for name, file in sorted(files.items()) for clip in clips_of(file, records[name], store.grid(name).end)
+    ]
+    folds = source_folds(clips, NEAR[collection], FOLDS)
+    parts = []
+    for fold in range(FOLDS):
+        folder = place.features / f"fold-{fold}-{backbone}"
+        recomposed = _of_problem(recompose(store, dataset, clips, folds, fold, folder), label)
+        file = write_annotations(recomposed, place.annotations / f"{problem.replace(':', '-')}-{fold}.json")
+        parts.append(_fold(TrainInputs(folder, file), recomposed, recipe, place, options.reporter))
     return {name: round(100 * fmean(part[name] for part in parts), 1) for name in parts[0]}
 
 
-def _training_part(dataset: Dataset, label: str) -> Dataset:
-    """Return the training videos alone; with a label, as a problem of that class."""
-    videos = {video.id: video for video in dataset.select("training")}
+def _of_problem(dataset: Dataset, label: str) -> Dataset:
+    """Return a collection as it is; with a label, as a problem of that class alone."""
     if not label:
-        return Dataset(dataset.classes, videos)
-    return Dataset((label,), {name: _of_class(video, label) for name, video in videos.items()})
+        return dataset
+    return Dataset((label,), {name: _of_class(video, label) for name, video in dataset.videos.items()})
 
 
 def _of_class(video: VideoRecord, label: str) -> VideoRecord:
@@ -87,27 +104,21 @@ def _of_class(video: VideoRecord, label: str) -> VideoRecord:
 
 
 def _fold(
-    store: Path, file: Path, dataset: Dataset, recipe: Recipe, fold: int, place: Workspace, reporter: Reporter
+    inputs: TrainInputs, dataset: Dataset, recipe: Recipe, place: Workspace, reporter: Reporter
 ) -> dict[str, float]:
-    """Members or ensemble, localization -> mAP@0.5 on the videos of a fold, which did not train."""
-    folds = stratified_folds({video.id: video.labels for video in dataset.videos.values()}, FOLDS)
-    held_out = frozenset(name for name, own in folds.items() if own == fold)
-    inputs = TrainInputs(store, file, frozenset(dataset.videos) - held_out)
+    """Members or ensemble, localization -> mAP@0.5 on the videos held out."""
     members = recipe.members()
     runs = [train(inputs, member, (0,), place, reporter=reporter)[0] for member in members]
     named = {member.head_name: run for member, run in zip(members, runs, strict=True)}
-    every = frozenset(dataset.videos)
-    named["all"] = ensemble([run.folder for run in runs], place, reporter=reporter, only=every).run
-    truth = {name: dataset.videos[name].annotations for name in sorted(held_out)}
-    before = {
-        name: joined_localization([(1.0, BEFORE)], "activations") if run.ensemble else BEFORE
-        for name, run in named.items()
-    }
+    named["all"] = ensemble([run.folder for run in runs], place, reporter=reporter).run
+    held_out = {video.id: video.annotations for video in dataset.select(HELD_OUT)}
     figures = {}
     for name, run in named.items():
-        for how, config in (("before", before[name]), ("now", run.localize())):
-            detections = read_detections(detect(run, config, only=held_out, reporter=reporter))
-            figures[f"{name}, {how}"] = evaluate_detections(truth, detections, [0.5]).average
+        for how, config in (("before", BEFORE), ("now", recipe.localize)):
+            if run.ensemble:
+                config = joined_localization([(1.0, config)], "activations")
+            detections = read_detections(detect(run, config, only=frozenset(held_out), reporter=reporter))
+            figures[f"{name}, {how}"] = evaluate_detections(held_out, detections, [0.5]).average
     return figures
 
 

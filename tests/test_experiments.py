@@ -1,8 +1,16 @@
-"""The tables of experiments in their page."""
+"""The tables of experiments in their page, and folds with sources held out."""
 
+from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
+
+from experiments._sources import HELD_OUT, TRAINING, Clip, recompose, source_folds
 from experiments._tables import refresh
+from wtal.data.dataset import Dataset
+from wtal.data.grid import SnippetGrid
+from wtal.data.store import FeatureStore
+from wtal.data.store.writer import StoreWriter
 
 
 def test_tables_fill_their_places_and_nothing_else(tmp_path: Path) -> None:
@@ -23,3 +31,39 @@ def test_tables_fill_their_places_and_nothing_else(tmp_path: Path) -> None:
     assert page.read_text() == wanted
     refresh(results, page)
     assert page.read_text() == wanted
+
+
+def test_a_source_is_held_out_whole_and_segments_follow_their_rows(tmp_path: Path) -> None:
+    """Two videos of five clips of 4 s: each action is there twice, from two sources; rows tell clips apart."""
+    looks = {
+        name: np.full((3, 24, 32, 3), grey, np.float32) for name, grey in zip("abcdef", np.arange(6) / 6, strict=True)
+    }
+    order = {"one": "dafbe", "two": "dbfae"}
+    writer = StoreWriter.open(tmp_path / "store", {"features": "planted"})
+    clips = []
+    for number, (video, sources) in enumerate(order.items()):
+        rows = np.repeat([100 * number + i for i in range(5)], 4).astype(np.float32)
+        writer.write(video, SnippetGrid(Fraction(8), 160, Fraction(8), 8), {"rgb": rows[:, None]}, {}, video)
+        clips += [
+            Clip(video, 4.0 * i, 4.0 * i + 4, "jump" if source in "ab" else "", looks[source])
+            for i, source in enumerate(sources)
+        ]
+    store = FeatureStore.open(writer.publish().path)
+    folds = source_folds(clips, (0.1, 0.1), 2)
+    assert folds[1] == folds[8] != folds[3] == folds[6], "the two clips of an action's source are together"
+    assert all(folds[i] == folds[i + 5] for i in (0, 2, 4)), "and so are those of what lies between"
+    for fold in (0, 1):
+        made = recompose(store, Dataset(("jump",), {}), clips, folds, fold, tmp_path / f"fold-{fold}")
+        split = FeatureStore.open(tmp_path / f"fold-{fold}")
+        assert sorted(split.ids) == sorted(made.videos)
+        rows = {name: set() for name in (TRAINING, HELD_OUT)}
+        for video in made.videos.values():
+            values = split[video.id].streams["rgb"][:, 0]
+            rows[video.subset] |= set(values.tolist())
+            shown = split.grid(video.id).mask([*video.annotations])
+            actions = {1.0, 3.0, 101.0, 103.0}
+            assert set(values[shown].tolist()) <= actions, "a segment moves with the rows of its clip"
+            assert not set(values[~shown].tolist()) & actions
+        held = {100.0 * (i // 5) + i % 5 for i, own in enumerate(folds) if own == fold}
+        assert rows[HELD_OUT] == held
+        assert not rows[TRAINING] & held

@@ -37,7 +37,9 @@ SECTIONS = {
         "submit": "Detections -> a checked challenge file.",
     },
     "Use": {
+        "report": "Detections -> a page with players, to watch and to judge them.",
         "export": "Detections -> files of editors, players and labelling programs.",
+        "clips": "Detections -> a clip of each with its sound, and a reel of the best.",
     },
     "Inspect": {
         "show": "What a store, a run or a file holds.",

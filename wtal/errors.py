@@ -40,6 +40,10 @@ class WeightsError(WtalError):
     """A checkpoint is missing, truncated, unsafe, or its keys do not fit the model."""
 
 
+class DiskFullError(WtalError):
+    """There is no room for a file; the same call goes on once there is."""
+
+
 class MissingExtraError(WtalError):
     """An optional part of the package is not installed."""
 

@@ -1,6 +1,8 @@
 """What all commands share: progress that survives any id, and devices in plain words."""
 
+import errno
 import io
+import os
 import re
 
 import pytest
@@ -110,6 +112,18 @@ def test_too_little_memory_is_one_line():
 
     result = CliRunner().invoke(_console.Command("fill", callback=fill))
     assert (result.exit_code, result.stderr) == (1, "wtal: there is not enough memory: Unable to allocate 55 GiB\n")
+
+
+def test_a_disk_without_room_for_a_folder_is_one_line_too(tmp_path):
+    def make():
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(tmp_path / "not" / "there"))
+
+    result = CliRunner().invoke(_console.Command("make", callback=make))
+    assert result.exit_code == 1
+    assert re.fullmatch(
+        rf"wtal: cannot write {tmp_path}/not/there: No space left on device; [\d,]+ are free there; make room .*\n",
+        result.stderr,
+    )
 
 
 def test_commands_are_grouped_in_the_help():

@@ -112,6 +112,8 @@ NUMBERS = ("nan", "inf", "-inf", "1e400", "-1", "99999999999999999999", "x")
         "train --dry-run --set train.batch_size={}",
         "train --dry-run --set head.name=basnet --set head.width={}",
         "run videos --labels l.csv --dry-run --set localize.upsample={}",
+        "run videos --labels l.csv --dry-run --set extract.fps={}",
+        "run videos --labels l.csv --set extract.fps={}",
         "run videos --labels l.csv --jobs {}",
         "extract videos --time-limit {}",
         "extract videos --jobs {}",
@@ -138,6 +140,14 @@ def test_a_number_that_is_none_is_a_wrong_call(command, number, tmp_path, monkey
     assert result.exit_code == 2, f"{result.output}{result.exception!r}"
     assert len([line for line in result.stderr.splitlines() if line.startswith(("wtal: ", "Error: "))]) == 1
     assert [*Path().iterdir()] == []
+
+
+def test_a_step_of_more_videos_than_anybody_trains_is_a_wrong_call():
+    call = ["train", "--dry-run", "--set"]
+    assert CliRunner().invoke(main, [*call, "train.batch_size=65536"]).exit_code == 0
+    result = CliRunner().invoke(main, [*call, "train.batch_size=65537"])
+    assert result.exit_code == 2
+    assert "batch_size: Input should be less than or equal to 65536" in result.stderr
 
 
 def test_an_error_of_the_recipe_is_not_blamed_on_the_call(tmp_path):

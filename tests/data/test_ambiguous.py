@@ -5,8 +5,8 @@ import json
 import pytest
 
 from tests.support.reference import SHARED, needs_shared
-from wtal.data.ambiguous import read_ambiguous
 from wtal.data.annotations import read_annotations, write_annotations
+from wtal.data.assemble import read_ambiguous
 from wtal.data.segments import Segment
 from wtal.errors import FormatError
 

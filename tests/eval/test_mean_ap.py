@@ -206,6 +206,16 @@ def test_segments_at_the_end_of_all_numbers_hide_no_other(protocol):
     assert evaluate_detections(truth, found, [0.5], protocol).average == pytest.approx(2 / 3)
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("protocol", ["activitynet", "thumos14-kit"])
+def test_an_annotation_over_all_numbers_hides_no_other(protocol):
+    truth = {name: [Annotation(2, 4, "run"), Annotation(6, 9, "jump")] for name in "abc"}
+    truth["a"] = [Annotation(-1e308, 1e308, "run"), *truth["a"]]
+    found = {name: [Detection(2, 4.5, "run", 3), Detection(5.5, 9, "jump", 3)] for name in "abc"}
+    result = evaluate_detections(truth, found, [0.5], protocol)
+    assert [result.ap[label][0.5] for label in ("run", "jump")] == [pytest.approx(3 / 4), 1]
+
+
 @needs_shared
 @pytest.mark.parametrize(("number", "tolerance"), [(0, 1e-9), (1, 5e-6)])
 @pytest.mark.parametrize(("kind", "tious"), [("thumos", "0.1:0.9:0.1"), ("anet", "0.5:0.95:0.05")])

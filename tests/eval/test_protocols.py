@@ -249,9 +249,13 @@ def test_ambiguous_ranges_and_what_is_said_of_them():
         "snippet-best": 0,
     }
     assert values["thumos14-kit"].notes[-1].endswith("not counted where no annotation took them: 2")
-    assert "left out: 2" in values["snippet"].notes[0]
-    assert "classes without a detection: 1 (first: 'run')" in values["snippet"].notes[1]
+    silent, left_out = values["snippet"].notes
+    assert "left out: 2" in left_out
+    assert silent == "classes without a detection, AP 0: 1 ('run'); the original would report mAP 0"
+    assert values["snippet"].undetected == ("run",)
     assert "none are known" in evaluate_detections(truth, found, [0.5], "snippet").notes[0]
+    none = evaluate_detections(truth | {"c": [Annotation(0, 1, "jump")]}, found, [0.5])
+    assert (none.notes, none.ap["jump"]) == (("classes without a detection, AP 0: 1 ('jump')",), {0.5: 0})
     assert values["activitynet"].notes == ()
 
 

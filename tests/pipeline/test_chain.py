@@ -54,6 +54,8 @@ def test_the_demo_learns_to_find_its_actions(demo):
     assert made["mAP"]["0.5"]["mean"] >= 0.6
     assert made["mAP"]["0.5"]["seeds"] == [made["mAP"]["0.5"]["mean"]]
     assert made["failures"] == {}
+    assert Path(made["report"]).is_relative_to(made["runs"][0])
+    assert len(list(Path(made["report"]).parent.glob("data-*/0*-poster.jpg"))) == 55
     values = [made["mAP"][tiou]["mean"] for tiou in sorted(made["mAP"])]
     assert values == sorted(values, reverse=True)
 
@@ -120,13 +122,13 @@ def test_localization_is_done_again_without_the_head(demo):
     checkpoint = next(run.glob("checkpoint-*.pt"))
     hidden = checkpoint.rename(run / "hidden.pt")
     try:
-        other = Path(wtal("detect", run, "--set", "localize.nms_tiou=0.1").stdout.strip())
+        other = Path(wtal("detect", run, "--set", "localize.suppression=hard").stdout.strip())
     finally:
         hidden.rename(checkpoint)
     assert other != Path(made["detections"][0])
     assert sum(map(len, read_detections(other).values())) < sum(map(len, read_detections(original_of(made)).values()))
     assert Path(made["detections"][0]).read_bytes() == original
-    assert "did you mean 'nms_tiou'" in wtal("detect", run, "--set", "localize.nms_tio=1", code=1).stderr
+    assert "did you mean 'nms_tiou'" in wtal("detect", run, "--set", "localize.nms_tio=1", code=2).stderr
 
 
 def original_of(made):
@@ -360,12 +362,12 @@ def test_videos_without_a_snippet_are_detected_as_empty(tmp_path):
         (("run", "VIDEOS", "--annotations", "TRUTH", "--train-subset", "trainig"), 2, "did you mean 'training'"),
         (
             ("run", "VIDEOS", "--annotations", "TRUTH", "--head", "basnet", "--set", "head.widht=3"),
-            1,
+            2,
             "did you mean 'width'",
         ),
-        (("run", "VIDEOS", "--annotations", "TRUTH", "--set", "head=3"), 1, "recipe collection"),
-        (("run", "VIDEOS", "--annotations", "TRUTH", "--head", "basnet", "--set", "head.width=3.5"), 1, "width"),
-        (("run", "VIDEOS", "--annotations", "TRUTH", "--set", "head.width=3"), 1, "set head.name too"),
+        (("run", "VIDEOS", "--annotations", "TRUTH", "--set", "head=3"), 2, "recipe collection"),
+        (("run", "VIDEOS", "--annotations", "TRUTH", "--head", "basnet", "--set", "head.width=3.5"), 2, "width"),
+        (("run", "VIDEOS", "--annotations", "TRUTH", "--set", "head.width=3"), 2, "set head.name too"),
         (("run", "VIDEOS", "--annotations", "TRUTH", "--test-subset", "valdation"), 2, "did you mean 'validation'"),
         (("run", "VIDEOS", "--annotations", "TRUTH", "--seeds", "0,0"), 2, "each once"),
         (("run", "VIDEOS", "--annotations", "TRUTH", "--recipe", "colection"), 1, "did you mean 'collection'"),

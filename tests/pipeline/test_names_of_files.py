@@ -52,6 +52,6 @@ def test_a_broken_file_does_not_train_on_the_features_of_a_similar_name(tmp_path
     table.write_text("video,label\nv_clip.mp4,jump\nb.mp4,run\nc.mp4,jump\n")
     result, lines = lines_of(folder, table, tmp_path / "workspace")
     assert result.extracted.failures.keys() == {"v_clip"}
-    assert "2 of 3 training videos train: 1 have no features" in " ".join(lines)
+    assert "2 of 3 training videos train: 2 labelled; left out: 1 without features" in " ".join(lines)
     detections = read_json(result.detections[0])["results"]
     assert set(detections) == {"clip", "b", "c"}

@@ -129,4 +129,5 @@ def test_the_default_is_an_ensemble():
     recipe = load_recipe("collection")
     assert len(recipe.members()) > 1
     first, base = recipe.first_member(), load_recipe("bases/collection")
-    assert (first.head, first.train, first.extract) == (base.head, base.train, base.extract)
+    train = base.train.model_copy(update={"negative_weight": 3.0})
+    assert (first.head, first.train, first.extract) == (base.head, train, base.extract)

@@ -125,8 +125,9 @@ class Number(click.FloatRange):
 SECONDS = 1e8
 """The longest time that an option takes: three years."""
 JOBS = click.IntRange(1, 1024)
-LAST_SEED = 2**32 - 1
-SEED = click.IntRange(0, LAST_SEED)
+LARGEST_SEED = 2**32 - 1
+"""Numpy and torch take no larger one."""
+SEED = click.IntRange(0, LARGEST_SEED)
 
 
 @contextmanager

@@ -14,7 +14,8 @@ from typing import NoReturn, TextIO
 
 import click
 
-from wtal.errors import WtalError
+from wtal.data.files import with_room
+from wtal.errors import DiskFullError, WtalError
 
 _FULL_MEMORY = (
     "allocate memory",
@@ -51,6 +52,8 @@ def one_line() -> Iterator[None]:
         # A full disk, a read-only folder, a missing permission: the user's to mend, so one line, no traceback.
         if _limited() and "shared object" in str(error):
             fail(_no_memory(error), 1)
+        if error.filename and isinstance(full := with_room(error, Path(error.filename)), DiskFullError):
+            fail(str(full), full.exit_code)
         where = error.filename or ("standard output" if _printed(error) else "")
         fail(f"{error.strerror or error}{f': {where}' if where else ''}", 1)
     except MemoryError as error:

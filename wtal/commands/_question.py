@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from wtal.eval.protocols import PROTOCOLS
+from wtal.eval.protocols import INPUT, PROTOCOLS, TIES
 from wtal.pipeline.judging.sources import Question
 from wtal.pipeline.recipe import EvaluateConfig
 
@@ -22,6 +22,13 @@ _JUDGED = (
     ),
     click.option("--protocol", metavar="NAME", help=f"{', '.join(PROTOCOLS)}. Default: ActivityNet's rules."),
     click.option(
+        "--ties",
+        type=click.Choice(TIES),
+        default=INPUT,
+        show_default=True,
+        help="Order of equal scores; official: as ActivityNet's script, its 0/0 overlap too.",
+    ),
+    click.option(
         "--ambiguous", type=click.Path(path_type=Path), help="File of ambiguous ranges, one `video start end` per line."
     ),
     click.option("--streams", metavar="NAME", help="Runs only: judge the detections of `wtal detect --streams NAME`."),
@@ -30,7 +37,7 @@ _JUDGED = (
 
 
 def question_options(function: Callable[..., None]) -> Callable[..., None]:
-    """Add `--annotations`, `--subset`, `--tiou`, `--protocol`, `--ambiguous`, `--streams`, `--stage` -> `question`."""
+    """Add the options of a `Question` (`--annotations`, `--subset`, `--tiou`, `--protocol`, ...) as `question`."""
 
     @wraps(function)
     def asked(
@@ -38,12 +45,13 @@ def question_options(function: Callable[..., None]) -> Callable[..., None]:
         subset: str | None,
         tious: str | None,
         protocol: str | None,
+        ties: str,
         ambiguous: Path | None,
         streams: str | None,
         stage: int | None,
         **others: Any,
     ) -> None:
-        function(question=Question(annotations, subset, tious, protocol, ambiguous, streams, stage), **others)
+        function(question=Question(annotations, subset, tious, protocol, ambiguous, streams, stage, ties), **others)
 
     for option in reversed(_JUDGED):
         option(asked)

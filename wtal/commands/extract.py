@@ -24,6 +24,7 @@ from wtal.commands._console import (
     workspace_option,
 )
 from wtal.data.files import write_atomic
+from wtal.data.video_ids import readable
 from wtal.errors import UsageError
 from wtal.extractors.backbones import BACKBONES
 from wtal.extractors.execution.config import ExtractConfig
@@ -158,7 +159,10 @@ def command(
         click.echo("\n".join(timing.lines()), err=True)
     if profile:
         write_atomic(profile, json.dumps(timing.to_json(), indent=2).encode())
-    stores = [{"store": str(each.store), "videos": len(each.videos), "failures": each.failures} for each in results]
+    stores = [
+        {"store": str(each.store), "videos": len(each.videos), "failures": each.failures, "oddities": each.oddities}
+        for each in results
+    ]
     if as_json:
         print_json(stores[0] if len(stores) == 1 else {"stores": stores})
     else:
@@ -168,7 +172,9 @@ def command(
 
 
 def finish(*results: ExtractResult) -> None:
-    """Exit with 3, after a line for each store that lacks videos, when videos failed."""
+    """Say what was odd, a line for each kind; exit with 3, after a line for each store that lacks videos."""
+    for line in dict.fromkeys(line for result in results for line in result.sentences()):
+        click.echo(readable(line), err=True)
     failed = [result for result in results if result.failures]
     for result in failed:
         count, path = len(result.failures), result.store / "failures.json"

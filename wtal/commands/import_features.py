@@ -51,7 +51,7 @@ def command(
         features, annotations, root, layout or "", backbone, fps, stride, parse_dims(dims), reporter=reporter
     )
     if as_json:
-        print_json({"store": str(imported.store), "failures": imported.failures})
+        print_json({"store": str(imported.store), "failures": imported.failures, "notes": imported.notes})
     else:
         click.echo(str(imported.store))
     if imported.failures:

@@ -53,6 +53,9 @@ from wtal.pipeline.workspace import Workspace
     help="Ask heads for labels that were held out, and say per class what was learned. Default: for an ensemble.",
 )
 @click.option("--challenge", type=click.Choice(CHALLENGES.names()), help="Also write this challenge's file.")
+@click.option(
+    "--report/--no-report", default=True, help="Write a page with players for the detections.  [default: yes]"
+)
 @click.option("--jobs", type=JOBS, default=1, show_default=True, help="Videos at once in extraction.")
 @click.option("--dry-run", is_flag=True, help="Print the resolved recipe and do nothing.")
 @recipe_set_option
@@ -70,6 +73,7 @@ def command(
     quick: bool,
     check: bool | None,
     challenge: str | None,
+    report: bool,
     jobs: int,
     dry_run: bool,
     assignments: tuple[str, ...],
@@ -96,7 +100,7 @@ def command(
         return
     checks = bool(resolved.ensemble.members) if check is None else check
     machine = Machine(jobs=jobs, device=pick_device(device))
-    options = RunOptions(numbers, weights, use_labels, challenge or "", checks, machine)
+    options = RunOptions(numbers, weights, use_labels, challenge or "", checks, report, machine)
     source = annotations or labels
     assert source is not None
     result = run(videos, source, resolved, Workspace(workspace), options, ConsoleReporter())
@@ -129,3 +133,5 @@ def show_result(result: RunResult, as_json: bool) -> None:
         click.echo(f"run         {trained.folder}\ndetections  {detections}\n            {table}")
     if result.submission is not None:
         click.echo(f"submission  {result.submission}")
+    if result.report is not None:
+        click.echo(f"report      {result.report}")

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from wtal.commands._console import (
-    LAST_SEED,
+    LARGEST_SEED,
     Command,
     ConsoleReporter,
     blamed,
@@ -21,7 +21,7 @@ from wtal.errors import UsageError
 from wtal.pipeline.ensembles.train_members import resolve_recipe, train_recipe
 from wtal.pipeline.label_check import check_runs
 from wtal.pipeline.recipe import DEFAULT_RECIPE, load_recipe
-from wtal.pipeline.train import TrainInputs, obstacles
+from wtal.pipeline.train import TrainInputs, lengths, obstacles
 from wtal.pipeline.workspace import Workspace
 
 
@@ -67,6 +67,8 @@ def command(
     reporter = ConsoleReporter()
     for line in obstacles(inputs, resolved):
         reporter.say(f"labels: {line}")
+    for line in lengths(inputs):
+        reporter.say(line)
     device = pick_device(device)
     runs = train_recipe(inputs, resolved, numbers, root, device, reporter)
     if check:
@@ -87,8 +89,8 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     """
     parts = [part.strip() for part in text.split(",")]
     numbers = [int(part) for part in parts if re.fullmatch("[0-9]{1,10}", part)]
-    if len(numbers) < len(parts) or len(set(numbers)) < len(numbers) or max(numbers) > LAST_SEED:
+    if len(numbers) < len(parts) or len(set(numbers)) < len(numbers) or max(numbers) > LARGEST_SEED:
         raise UsageError(
-            f"--seeds takes whole numbers up to {LAST_SEED} with commas, each once, such as 0,1,2; got {text!r}"
+            f"--seeds takes whole numbers up to {LARGEST_SEED} with commas, each once, such as 0,1,2; got {text!r}"
         )
     return tuple(numbers)

@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from wtal.data.dataset import Dataset, VideoRecord
-from wtal.data.files import read_json
+from wtal.data.files import read_json, read_text
 from wtal.data.segments import Annotation, Segment
 from wtal.data.tally import Tally
 from wtal.errors import FormatError
 
+AMBIGUOUS = "Ambiguous_test.txt"
+"""File of THUMOS14's ambiguous ranges."""
 UNNAMED_SUBSET = "unspecified"
 """Subset of the videos of a file that names none."""
 
@@ -284,3 +286,26 @@ def _what_came(content: Any) -> str:
     if isinstance(content, dict):
         return "it has 'results' instead: it holds detections, not annotations"
     return f"got {type(content).__name__}"
+
+
+def read_ambiguous(path: Path) -> dict[str, list[Segment]]:
+    """Read THUMOS14's ranges in which annotators could not tell, in their order: lines `video start end`, in seconds.
+
+    Blanks of any number and kind stand between the three.
+
+    Raises:
+        FormatError: naming the line that is not as described.
+    """
+    ranges: dict[str, list[Segment]] = {}
+    for line, row in enumerate(read_text(path).splitlines(), 1):
+        cells, where = row.split(), f"{path}: line {line}"
+        if not cells:
+            continue
+        if len(cells) != 3:
+            raise FormatError(f"{where}: wanted `video start end`, got {row!r}")
+        start, end = number(cells[1], where), number(cells[2], where)
+        try:
+            ranges.setdefault(cells[0], []).append(Segment(start, end))
+        except ValueError as error:
+            raise FormatError(f"{where}: {error}") from None
+    return ranges

@@ -94,6 +94,12 @@ def read_made(path: Path) -> dict[str, Any]:
     return elsewhere if isinstance(elsewhere, dict) else {}
 
 
+def verdicts_of(made: Mapping[str, Any]) -> dict[str, str]:
+    """Return class -> what the label check says of it, from what `read_made` read; empty without a check."""
+    verdicts = made.get("label_check")
+    return {label: str(verdict) for label, verdict in verdicts.items()} if isinstance(verdicts, dict) else {}
+
+
 def _mentions(path: Path, word: str) -> bool:
     content = path.read_bytes()
     return any(word.encode(encoding) in content for encoding in ("utf-8", "utf-16-le", "utf-16-be"))

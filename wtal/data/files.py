@@ -1,6 +1,7 @@
 """Files that appear whole or not at all, and how to read them.
 
-What is written gets a temporary name in the same folder, is flushed to the disk, and is renamed.
+What is written gets a temporary name in the same folder, is flushed to the disk, counted, and renamed. The name is
+locked while it is written: who wants to write the same file waits, and what a killed process left is written over.
 """
 
 import codecs
@@ -8,14 +9,18 @@ import errno
 import hashlib
 import json
 import os
-import uuid
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from wtal.data.json_keys import load_json
-from wtal.errors import FormatError
+from wtal.data.locks import Lock
+from wtal.errors import DiskFullError, FormatError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Errors that come of too little room: on the disk, in a quota, or below a limit for files."""
 
 
 @contextmanager
@@ -27,21 +32,137 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
 
     Raises:
         IsADirectoryError: when `path` is a folder; nothing is written then.
+        DiskFullError: when there is no room for the file; the message says how large it is.
     """
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
+    draft = _Draft(path)
     try:
-        with temporary.open("xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+        yield cast(BinaryIO, draft)
+        draft.publish()
+    except BaseException as error:
+        draft.discard()
+        if isinstance(error, OSError):
+            raise with_room(error, path, draft.size) from None
         raise
     _sync_folder(path.parent)
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A path for a library that opens files by itself; what it wrote there becomes `path` as with `atomic_file`.
+
+    That the library tells of a full disk is its own affair.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = Lock.acquire(path.with_name(f".{path.name}.tmp"), wait=True)
+    try:
+        yield lock.path
+        os.fsync(lock.descriptor)
+        lock.path.replace(path)
+        lock.let_go()
+    except BaseException:
+        lock.release()
+        raise
+    _sync_folder(path.parent)
+
+
+class _Draft:
+    """The file that is to become `path`, under its temporary name `name`; `size` bytes were written into it.
+
+    It is no file of Python's, so that numpy and torch too write through `write`: into a real one they write past it,
+    and miss that the disk is full. Once it is, the rest is counted and dropped, so that the error can say how large
+    the file is.
+    """
+
+    def __init__(self, path: Path) -> None:
+        lock = Lock.acquire(path.with_name(f".{path.name}.tmp"), wait=True)
+        self._path, self._lock, self.name = path, lock, str(lock.path)
+        self.size = 0
+        self._refusal: OSError | None = None
+        os.ftruncate(lock.descriptor, 0)
+
+    def write(self, content: bytes | memoryview) -> int:
+        """Append bytes; where that fails, `flush` says so."""
+        view = memoryview(content)
+        self.size += view.nbytes
+        if self._refusal is None:
+            try:
+                append(self._lock.descriptor, view)
+            except OSError as error:
+                self._refusal = error
+        return view.nbytes
+
+    def flush(self) -> None:
+        """Have readers of `name` find what was written.
+
+        Raises:
+            OSError: when the disk has refused any of it.
+        """
+        if self._refusal is not None:
+            raise self._refusal
+
+    def publish(self) -> None:
+        """Give the file its name, once every byte is on the disk.
+
+        Raises:
+            OSError: when the disk has refused any of it.
+        """
+        self.flush()
+        os.fsync(self._lock.descriptor)
+        if (present := os.fstat(self._lock.descriptor).st_size) != self.size:
+            raise OSError(errno.EIO, f"{present:,} of {self.size:,} bytes were written", str(self._path))
+        self._lock.path.replace(self._path)
+        self._lock.let_go()
+
+    def discard(self) -> None:
+        """Leave nothing."""
+        self._lock.release()
+
+
+def append(descriptor: int, content: bytes | memoryview) -> None:
+    """Write all of `content`, of which the system may take a part at a time.
+
+    Raises:
+        OSError: when the disk refuses any of it.
+    """
+    rest = memoryview(content).cast("B")
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+def with_room(error: OSError, path: Path, size: int | None = None) -> OSError | DiskFullError:
+    """Return the error to raise for one met in writing `path`: of too little room, it says how much there is.
+
+    `size` is the file's in bytes, where it is known.
+    """
+    if error.errno not in _FULL:
+        return error
+    takes = "" if size is None else f"it takes {size:,} bytes, and "
+    return DiskFullError(
+        f"cannot write {path}: {error.strerror}; {takes}{free_bytes(path):,} are free there; make room and call again, "
+        "and it goes on where it was"
+    )
+
+
+@contextmanager
+def room_for(path: Path, size: int | None = None) -> Iterator[None]:
+    """Write into `path`, or make it, in a block; `size` is the file's in bytes, where it is known.
+
+    Raises:
+        DiskFullError: when there is no room for it.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise with_room(error, path, size) from None
+
+
+def free_bytes(path: Path) -> int:
+    """Return the bytes that are free on the disk of a path, which need not exist."""
+    existing = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    return shutil.disk_usage(existing).free
 
 
 def write_atomic(path: Path, content: bytes | Callable[[BinaryIO], object]) -> Path:

@@ -6,14 +6,17 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePath
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
 
+from wtal.data.grid import SnippetGrid
 from wtal.data.layouts import LAYOUTS
 from wtal.data.object_arrays import read_array
+from wtal.data.row_clock import StatedClock
 from wtal.data.store import Features
 from wtal.data.video_ids import short_ids
 from wtal.errors import FormatError, UsageError
@@ -31,12 +34,14 @@ Widths = Callable[[int, str], Mapping[str, int]]
 class Item:
     """One video of a published set: its name there, the files it lies in, and how to read them.
 
-    `load` gives {stream: (T, D)} and raises FormatError where a file is not as the layout wants it.
+    `load` gives {stream: (T, D)}; `grid`, where files beside the rows state the clock, turns their number into a grid.
+    Both raise FormatError where a file is not as the layout wants it.
     """
 
     name: str
     files: tuple[Path, ...]
     load: Callable[[], Streams]
+    grid: Callable[[int], SnippetGrid] | None = None
 
 
 @dataclass(frozen=True)
@@ -72,19 +77,33 @@ def find(path: Path, suffix: str) -> list[Path]:
     return [file for file in files if not any(part.startswith(".") for part in file.relative_to(path).parts)]
 
 
-def per_video(path: Path, suffix: str, rows: Rows, widths: Widths, dims: Mapping[str, int]) -> list[Item]:
+def per_video(
+    path: Path,
+    suffix: str,
+    rows: Rows,
+    widths: Widths,
+    dims: Mapping[str, int],
+    clocks: Mapping[Path, StatedClock] = MappingProxyType({}),
+) -> list[Item]:
     """A file per video, or per stream and video: below `rgb/` and `flow/`, or with `_rgb` and `_flow` behind its name.
 
     `rows` reads one file, `widths` splits the columns where a file has all streams. The streams of `dims`, where they
-    have other names, are known by these.
+    have other names, are known by these. `clocks` are those that files beside the rows state, by the path of the video
+    as `find_clocks` has it; its rows may have another word than a stream behind their name.
 
     Raises:
         FormatError: when there is no file with the ending, or two of one video and stream.
     """
     root = path if path.is_dir() else path.parent
     groups: dict[PurePath, dict[str, Path]] = defaultdict(dict)
-    for file in find(path, suffix):
-        stream, video_path = _stream_of(file.relative_to(root), {**STREAM_FOLDERS, **{name: name for name in dims}})
+    folders = {**STREAM_FOLDERS, **{name: name for name in dims}}
+    stated = {root / _stream_of(video.relative_to(root), folders)[1]: clock for video, clock in clocks.items()}
+    beside = {file for clock in clocks.values() for file in clock.files}
+    for file in [file for file in find(path, suffix) if file not in beside]:
+        stream, video_path = _stream_of(file.relative_to(root), folders)
+        bare = video_path.with_name(f"{video_path.stem.rpartition('_')[0]}{suffix}")
+        if not stream and root / bare in stated:
+            video_path = bare
         if groups[root / video_path].setdefault(stream, file) != file:
             raise FormatError(
                 f"{file} and {groups[root / video_path][stream]} are of one video and stream; keep one of them"
@@ -94,7 +113,13 @@ def per_video(path: Path, suffix: str, rows: Rows, widths: Widths, dims: Mapping
     streams = sorted({stream for files in groups.values() for stream in files})
     names = short_ids(dict.fromkeys(groups, root))
     load = partial(_load, rows=rows, streams=streams, widths=widths)
-    return [Item(names[at], tuple(groups[at].values()), partial(load, groups[at])) for at in groups]
+    return [_item(names[at], groups[at], partial(load, groups[at]), stated.get(Path(at))) for at in groups]
+
+
+def _item(name: str, files: Mapping[str, Path], load: Callable[[], Streams], clock: StatedClock | None) -> Item:
+    if clock is None:
+        return Item(name, tuple(files.values()), load)
+    return Item(name, (*files.values(), *clock.files), load, clock.grid)
 
 
 def split(rows: Features, dims: Mapping[str, int], where: str) -> Streams:

@@ -46,17 +46,22 @@ class _Content(Record):
     weights: dict[str, Any]
     streams: list[_Stream]
     videos: dict[str, _Video]
+    content: str = ""
 
 
 @dataclass(frozen=True)
 class Note:
-    """Content of `wtal.json`: layout, backbone, weights, stream -> (D, type) in order, name -> (id, grid)."""
+    """Content of `wtal.json`: layout, backbone, weights, stream -> (D, type) in order, name -> (id, grid).
+
+    `content` is a digest of all rows; empty in older notes.
+    """
 
     layout: str
     backbone: str
     weights: dict[str, Any]
     streams: dict[str, tuple[int, str]]
     videos: dict[str, tuple[str, SnippetGrid]] = field(default_factory=dict)
+    content: str = ""
 
     @classmethod
     def read(cls, folder: Path) -> "Note | None":
@@ -79,7 +84,7 @@ class Note:
         if len({video for video, _ in videos.values()}) < len(videos):
             raise FormatError(f"{path} is damaged (two videos have one id); {_WAY_OUT}")
         streams = {stream.name: (stream.dim, str(stream.dtype)) for stream in content.streams}
-        return cls(content.layout, content.backbone, content.weights, streams, videos)
+        return cls(content.layout, content.backbone, content.weights, streams, videos, content.content)
 
     def write(self, folder: Path) -> None:
         """Publish the note in a folder."""
@@ -88,6 +93,7 @@ class Note:
             "version": VERSION,
             "layout": self.layout,
             "backbone": self.backbone,
+            "content": self.content,
             "weights": self.weights,
             "streams": [{"name": name, "dim": dim, "dtype": dtype} for name, (dim, dtype) in self.streams.items()],
             "videos": {name: {"id": video, "grid": grid.to_json()} for name, (video, grid) in self.videos.items()},

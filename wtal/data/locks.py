@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal, overload
 
 
 class Lock:
@@ -17,7 +18,15 @@ class Lock:
 
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path = path
-        self._descriptor = descriptor
+        self.descriptor = descriptor
+
+    @overload
+    @classmethod
+    def acquire(cls, path: Path, *, wait: Literal[True]) -> "Lock": ...
+
+    @overload
+    @classmethod
+    def acquire(cls, path: Path, *, wait: bool) -> "Lock | None": ...
 
     @classmethod
     def acquire(cls, path: Path, *, wait: bool) -> "Lock | None":
@@ -46,8 +55,29 @@ class Lock:
     def release(self) -> None:
         """Remove the file, then let go: whoever waited for it finds it gone and tries anew."""
         self.path.unlink(missing_ok=True)
-        fcntl.flock(self._descriptor, fcntl.LOCK_UN)
-        os.close(self._descriptor)
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Let go of a file that has moved: whoever waited for it finds another one, or none, and tries anew."""
+        fcntl.flock(self.descriptor, fcntl.LOCK_UN)
+        os.close(self.descriptor)
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Hold the lock on `path` for a block, waiting for it; the file goes at the end."""
+    lock = Lock.acquire(path, wait=True)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def sweep(path: Path) -> None:
+    """Remove a file that is locked while it is written, where its writer was killed."""
+    lock = Lock.acquire(path, wait=False)
+    if lock is not None:
+        lock.release()
 
 
 @contextmanager
@@ -60,6 +90,21 @@ def locked(path: Path) -> Iterator[None]:
     finally:
         fcntl.flock(descriptor, fcntl.LOCK_UN)
         os.close(descriptor)
+
+
+def is_locked(path: Path) -> bool:
+    """Return whether anybody holds the lock on `path`; False where there is no such file."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def _opened(path: Path) -> int:

@@ -9,6 +9,7 @@ import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from wtal.data.files import read_head, read_text
@@ -18,6 +19,8 @@ _DELIMITERS = ",;\t"
 _SEPARATOR = re.compile(r'^"?sep=(.)"?[ ,;\t]*$', re.IGNORECASE)
 _CLOCK = re.compile(r"^(?:(\d+):([0-5]?\d)|(\d+)):([0-5]?\d(?:\.\d*)?)$")
 _NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)(e[-+]?\d+)?|[-+]?(inf|infinity)|[-+]?nan", re.IGNORECASE | re.ASCII)
+_DECIMAL = re.compile(r"[-+]?\d+([.,])\d+", re.ASCII)
+_THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2}[.,]\d{3}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -31,22 +34,28 @@ class Table:
     def number(self, cell: str, where: str) -> float:
         """A cell with a number -> float; it may be NaN or infinite. `1:02.5` and `1:00:02.5` are clock times.
 
-        The decimal sign is a point, or a comma in tables whose delimiter is another.
+        The decimal sign is a point, or a comma in tables whose delimiter is another. In a table that has both signs,
+        three digits behind one of them could be thousands.
 
         Raises:
             FormatError: naming `where`, when the cell is not a number or could be two.
         """
-        if "," in cell and self.delimiter == ",":
-            raise FormatError(
-                f"{where}: {cell!r} could be {cell.replace(',', '.', 1)} or {cell.replace(',', '')}; write one of them"
-            )
         text = cell.replace(",", ".")
+        ambiguous = "," in cell if self.delimiter == "," else _THOUSANDS.fullmatch(cell) and self._has_both_signs
+        if ambiguous:
+            whole = cell.replace("," if "," in cell else ".", "")
+            raise FormatError(f"{where}: {cell!r} could be {cell.replace(',', '.', 1)} or {whole}; write one of them")
         if clock := _CLOCK.match(text):
             hours, minutes, alone, seconds = clock.groups(default="0")
             return int(hours) * 3600 + (int(minutes) + int(alone)) * 60 + float(seconds)
         if not _NUMBER.fullmatch(text):
             raise FormatError(f"{where}: wanted a number, got {cell!r}")
         return float(text)
+
+    @cached_property
+    def _has_both_signs(self) -> bool:
+        signs = {match[1] for _, row in self.rows for cell in row.values() if (match := _DECIMAL.fullmatch(cell))}
+        return len(signs) == 2
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,13 @@
 """Findings counted by kind, with the first few offenders by name: how nothing is passed over in silence."""
 
+from collections.abc import Collection
+
+
+def first_names(names: Collection[str], show: int = 3) -> str:
+    """All names, or where there are more than `show` the first of them: `first: a, b, c`."""
+    shown = ", ".join(list(names)[:show])
+    return shown if len(names) <= show else f"first: {shown}"
+
 
 class Tally:
     """Findings of several kinds, in the order of their first appearance.

@@ -24,7 +24,7 @@ from wtal.errors import UsageError
 from wtal.eval.columns import Floats, Ints
 from wtal.eval.judge import judge
 from wtal.eval.precision import Ranking
-from wtal.eval.protocols import DEFAULT_PROTOCOL, find_protocol
+from wtal.eval.protocols import DEFAULT_PROTOCOL, INPUT, find_protocol
 from wtal.eval.thresholds import check_tious, covered_ranges, parse_tious, tiou_key
 
 AVERAGE = "average"
@@ -85,6 +85,7 @@ def compare_detections(
     draws: int = DRAWS,
     seed: int = 0,
     confidence: float = CONFIDENCE,
+    ties: str = INPUT,
 ) -> PairedBootstrap:
     """Judge two files on the same draws of videos; the other values are those of `wtal.eval.evaluate_detections`.
 
@@ -93,7 +94,7 @@ def compare_detections(
     """
     if draws < 1 or not 0 < confidence < 1:
         raise UsageError(f"wanted at least one draw and a confidence between 0 and 1, got {draws} and {confidence}")
-    rules = find_protocol(protocol)
+    rules = find_protocol(protocol, ties)
     thresholds = parse_tious(rules.tious) if tious is None else check_tious(tious)
     videos = {*first, *second}
     rankings = [

@@ -9,7 +9,7 @@ from wtal.data.segments import Segment
 from wtal.eval.columns import Floats
 from wtal.eval.judge import Annotated, Detected, Judged, judge
 from wtal.eval.precision import make_monotone, ordinals
-from wtal.eval.protocols import DEFAULT_PROTOCOL, find_protocol
+from wtal.eval.protocols import DEFAULT_PROTOCOL, INPUT, find_protocol
 from wtal.eval.thresholds import check_tious
 
 
@@ -33,6 +33,7 @@ def precision_recall(
     tious: Sequence[float],
     protocol: str = DEFAULT_PROTOCOL,
     ambiguous: Mapping[str, Sequence[Segment]] | None = None,
+    ties: str = INPUT,
 ) -> dict[str, tuple[PrecisionRecallCurve, ...]]:
     """Class -> its curve at each threshold; the values are those of `wtal.eval.evaluate_detections`.
 
@@ -40,7 +41,7 @@ def precision_recall(
         UsageError: as there.
     """
     thresholds = check_tious(tious)
-    return curves(judge(annotations, detections, thresholds, find_protocol(protocol), ambiguous or {}))
+    return curves(judge(annotations, detections, thresholds, find_protocol(protocol, ties), ambiguous or {}))
 
 
 def curves(judged: Judged) -> dict[str, tuple[PrecisionRecallCurve, ...]]:

@@ -5,12 +5,14 @@ temporal intersection over union (tIoU). Average precision is the area under the
 mean over the classes that occur in the ground truth; a class without detections has 0.
 
 Ties. Among equal scores the order of the input holds (videos as the mapping gives them, then the lists); among equal
-tIoU the later annotation is taken first. ActivityNet's script sorts with an unstable algorithm, so that ties in its
-input may come out differently: up to about 1e-5 of a class's AP where thousands of scores are tied.
+tIoU the later annotation is taken first. ActivityNet's script sorts with an unstable algorithm, and mostly puts the
+last of equal scores first, so that ties may come out differently: by half of a class's AP where it has two detections,
+by up to about 1e-5 where thousands of scores are tied. With `ties="official"` they are the script's
+(`wtal.eval.script_ties`).
 
 Deviations from that script: a detection of a class that the ground truth does not know is counted and left out (the
 original stops); where neither segment has a length, tIoU is 1 if they are equal, else 0 (the original divides by zero
-and takes such a pair for a hit, wherever the two lie).
+and takes such a pair for a hit, wherever the two lie, as `ties="official"` does).
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,8 +22,9 @@ from typing import Any
 import numpy as np
 
 from wtal.data.segments import Annotation, Detection, Segment
+from wtal.data.tally import first_names
 from wtal.eval.judge import Judged, judge
-from wtal.eval.protocols import DEFAULT_PROTOCOL, find_protocol
+from wtal.eval.protocols import DEFAULT_PROTOCOL, INPUT, find_protocol
 from wtal.eval.thresholds import averages, check_tious, mean_over, parse_tious, tiou_key
 
 
@@ -32,7 +35,7 @@ class Evaluation:
     `ap` is class -> threshold -> average precision, over the classes of the ground truth. `ignored` is label -> number
     of detections that were left out because the ground truth has no such class. `strangers` counts the detections in
     videos that the ground truth does not know: false positives all, but for protocols that leave them out. `remarks`
-    are sentences on what else the protocol left out.
+    are sentences on what else the protocol left out. `undetected` are the classes without a detection, whose AP is 0.
     """
 
     tious: tuple[float, ...]
@@ -41,6 +44,7 @@ class Evaluation:
     strangers: int
     protocol: str = DEFAULT_PROTOCOL
     remarks: tuple[str, ...] = ()
+    undetected: tuple[str, ...] = ()
 
     @property
     def mAP(self) -> dict[float, float]:  # noqa: N802 (the name that the field writes)
@@ -68,6 +72,10 @@ class Evaluation:
         if self.strangers:
             fate = "left out" if find_protocol(self.protocol).annotated_videos_only else "false positives"
             notes.append(f"detections in videos that the ground truth lacks, {fate}: {self.strangers}")
+        if self.undetected:
+            names = first_names([repr(label) for label in self.undetected])
+            original = "; the original would report mAP 0" if find_protocol(self.protocol).snippets else ""
+            notes.append(f"classes without a detection, AP 0: {len(self.undetected)} ({names}){original}")
         return (*notes, *self.remarks)
 
     def to_json(self) -> dict[str, Any]:
@@ -92,17 +100,19 @@ def evaluate_detections(
     tious: Sequence[float] | None = None,
     protocol: str = DEFAULT_PROTOCOL,
     ambiguous: Mapping[str, Sequence[Segment]] | None = None,
+    ties: str = INPUT,
 ) -> Evaluation:
     """Score detections against annotations: two mappings video id -> segments (seconds) -> `Evaluation`.
 
     `tious` are the thresholds, the protocol's own where None. `ambiguous` are ranges (seconds, by video id) in which
-    annotators could not tell, for the protocols that look at them.
+    annotators could not tell, for the protocols that look at them. `ties` is the order of equal scores: the input's, or
+    with `official` that of ActivityNet's script.
 
     Raises:
         UsageError: when there is no annotation, no threshold or a threshold outside (0, 1], a score is not finite, or
-            there is no such protocol.
+            there is no such protocol, or none with such ties.
     """
-    rules = find_protocol(protocol)
+    rules = find_protocol(protocol, ties)
     thresholds = parse_tious(rules.tious) if tious is None else check_tious(tious)
     return evaluation_of(judge(annotations, detections, thresholds, rules, ambiguous or {}), thresholds, protocol)
 
@@ -111,4 +121,6 @@ def evaluation_of(judged: Judged, thresholds: Sequence[float], protocol: str) ->
     """Return the figures of what was judged at these thresholds, by that protocol."""
     values = judged.ranking.average_precision().T.tolist()
     ap = {label: dict(zip(thresholds, row, strict=True)) for label, row in zip(judged.classes, values, strict=True)}
-    return Evaluation(tuple(thresholds), ap, judged.ignored, judged.strangers, protocol, judged.remarks)
+    found = np.bincount(judged.detections.label, minlength=len(judged.classes))
+    undetected = tuple(label for label, count in zip(judged.classes, found.tolist(), strict=True) if not count)
+    return Evaluation(tuple(thresholds), ap, judged.ignored, judged.strangers, protocol, judged.remarks, undetected)

@@ -31,7 +31,7 @@ from wtal.eval.detection import Evaluation, evaluation_of
 from wtal.eval.judge import Annotated, Detected, Judged, judge
 from wtal.eval.outcomes import ERRORS, OUTCOMES, by_rank, outcomes
 from wtal.eval.precision import ordinals
-from wtal.eval.protocols import DEFAULT_PROTOCOL, find_protocol
+from wtal.eval.protocols import DEFAULT_PROTOCOL, INPUT, find_protocol
 from wtal.eval.removal import Removal, false_before, removal
 from wtal.eval.thresholds import check_tious, parse_tious, tiou_key
 
@@ -112,6 +112,7 @@ def diagnose_detections(
     ambiguous: Mapping[str, Sequence[Segment]] | None = None,
     durations: Mapping[str, float | None] | None = None,
     buckets: str = "activitynet",
+    ties: str = INPUT,
 ) -> Diagnosis:
     """Diagnose detections against annotations (seconds, by video id); values are those of `evaluate_detections`.
 
@@ -120,7 +121,7 @@ def diagnose_detections(
     Raises:
         UsageError: as `evaluate_detections`, or when there is no such table.
     """
-    rules = find_protocol(protocol)
+    rules = find_protocol(protocol, ties)
     thresholds = parse_tious(rules.tious) if tious is None else check_tious(tious)
     judged = judge(annotations, detections, thresholds, rules, ambiguous or {})
     return diagnosis_of(judged, thresholds, protocol, characteristics(annotations, durations or {}, buckets))

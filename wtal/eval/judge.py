@@ -28,6 +28,7 @@ from wtal.eval.columns import UNKNOWN, Columns, Ints, ScoredColumns, codes, colu
 from wtal.eval.matching import Pairs, find_pairs, settle
 from wtal.eval.precision import Ranking
 from wtal.eval.protocols import Protocol
+from wtal.eval.script_ties import script_pairs, script_preference, script_ranking
 
 Annotated = Mapping[str, Sequence[Annotation]]
 Detected = Mapping[str, Sequence[Detection]]
@@ -95,8 +96,6 @@ def judge(
     remarks = _remarks(protocol, ambiguous, int(touching.sum()))
     if protocol.ambiguous == "dropped":
         ranked, touching = ranked.take(~touching), touching[~touching]
-    if protocol.snippets:
-        remarks += _silent_classes(ranked, classes)
     hits, taken = _true_positives(ranked, truth, tious, protocol)
     ranking = Ranking(
         video=ranked.video,
@@ -137,6 +136,8 @@ def _among(values: Ints, members: Sequence[int] | Ints) -> Mask:
 
 def _ranked(detections: ScoredColumns, protocol: Protocol) -> ScoredColumns:
     """Sort by class, then by descending score, then in the order that the protocol has for equal scores."""
+    if protocol.as_script:
+        return detections.take(script_ranking(detections))
     if protocol.by_name:
         detections = detections.take(np.argsort(detections.video, kind="stable"))
     return detections.take(stable_order(-detections.score, detections.label))
@@ -161,8 +162,12 @@ def _true_positives(
 
     A true positive is a threshold (T,) and a detection (T,); they are in order of these.
     """
-    pairs = find_pairs(detections, truth, protocol.overlap, min(tious))
-    pairs = pairs.take(_preference(pairs, protocol))
+    if protocol.as_script:
+        pairs = script_pairs(detections, truth, min(tious))
+        pairs = pairs.take(script_preference(pairs, _preference(pairs, protocol), detections, truth))
+    else:
+        pairs = find_pairs(detections, truth, protocol.overlap, min(tious))
+        pairs = pairs.take(_preference(pairs, protocol))
     column = np.array(tious)[:, None]  # (K, 1)
     together = max(1, _PAIRS_TOGETHER // max(1, len(pairs.overlap)))
     blocks = []
@@ -212,10 +217,3 @@ def _remarks(protocol: Protocol, ambiguous: Ranges, touching: int) -> tuple[str,
         return ("the protocol leaves ambiguous ranges out of account, and none are known: figures may be lower",)
     verb = "left out" if protocol.ambiguous == "dropped" else "not counted where no annotation took them"
     return (f"detections that touch an ambiguous range, {verb}: {touching}",) if touching else ()
-
-
-def _silent_classes(detections: ScoredColumns, classes: Sequence[str]) -> tuple[str, ...]:
-    silent = [label for i, label in enumerate(classes) if not np.any(detections.label == i)]
-    if not silent:
-        return ()
-    return (f"classes without a detection: {len(silent)} (first: {silent[0]!r}); the original would report mAP 0",)

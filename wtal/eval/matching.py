@@ -8,7 +8,7 @@ detections crowd on one annotation, whatever the size of the input.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,9 @@ from wtal.eval.columns import Columns, Floats, Ints
 
 _AT_ONCE = 1 << 20
 """Pairs that are looked at together: it bounds the memory, about 100 bytes each."""
+
+_LONGEST = 1e300
+"""Length of the line of time on which all videos and labels are laid, which must not overflow."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ def find_pairs(
     detections: Columns, annotations: Columns, overlap: Callable[[Floats, Floats], Floats], least: float
 ) -> Pairs:
     """All pairs of one video and label that overlap by at least `least`, which is above 0; by detection."""
-    with np.errstate(over="ignore"):  # an infinite length overlaps by nothing
+    with np.errstate(over="ignore", invalid="ignore"):  # an infinite length overlaps by nothing
         blocks = [pairs.take(pairs.overlap >= least) for pairs in _all_pairs(detections, annotations, overlap)]
     return Pairs(
         np.concatenate([pairs.detection for pairs in blocks]),
@@ -69,8 +72,16 @@ def _neighbours(detections: Columns, annotations: Columns) -> tuple[Ints, Ints, 
     # Where a detection leaves all annotations behind does not matter, be it at the end of all numbers.
     origin, end = annotations.times.min(initial=0.0), annotations.times.max(initial=0.0)
     inside = np.clip(detections.times, origin, end)
-    width = 2 * (end - origin) + 1
     labels = 1 + max(detections.label.max(initial=0), annotations.label.max(initial=0))
+    videos = 1 + max(detections.video.max(initial=0), annotations.video.max(initial=0))
+    width = 2 * (end - origin) + 1
+    if width > _LONGEST / (videos * labels):
+        known = np.unique(annotations.times)  # their places keep the order of times, and are small
+        ranks = np.searchsorted(known, annotations.times).astype(float)
+        first = np.searchsorted(known, inside[:, 0], "right") - 1
+        last = np.searchsorted(known, inside[:, 1], "left")
+        inside = np.stack([np.maximum(first, 0), np.minimum(last, len(known) - 1)], axis=1).astype(float)
+        return _neighbours(replace(detections, times=inside), replace(annotations, times=ranks))
     annotation_times = ((annotations.video * labels + annotations.label) * width)[:, None] + (
         annotations.times - origin
     )

@@ -42,6 +42,8 @@ from wtal.eval.columns import Floats
 from wtal.registry import suggest
 
 DEFAULT_PROTOCOL = "activitynet"
+TIES = INPUT, OFFICIAL = "input", "official"
+"""Orders of equal scores: that of the input, or that of ActivityNet's script, which takes 0 / 0 for a hit, too."""
 _SNIPPETS_PER_SECOND = 25 / 16
 """Of the features that the W-TALC family shares; the rounding is part of what its figures mean."""
 
@@ -57,6 +59,15 @@ def set_overlap(first: Floats, second: Floats) -> Floats:
     """(..., 2), (..., 2) whole snippets -> (...) shared ones over all of both; 0 where neither holds one."""
     held = np.maximum(first[..., 1], second[..., 1]) > np.minimum(first[..., 0], second[..., 0])
     return np.where(held, tiou_pairs(first, second), 0.0)
+
+
+def script_overlap(first: Floats, second: Floats) -> Floats:
+    """(..., 2), (..., 2) seconds -> (...) as ActivityNet's script divides it: NaN where neither has a length."""
+    start, end = np.maximum(first[..., 0], second[..., 0]), np.minimum(first[..., 1], second[..., 1])
+    with np.errstate(invalid="ignore", over="ignore"):
+        intersection = np.clip(end - start, 0.0, None)
+        union = (second[..., 1] - second[..., 0]) + (first[..., 1] - first[..., 0]) - intersection
+        return np.asarray(intersection / union)
 
 
 @dataclass(frozen=True)
@@ -87,6 +98,8 @@ class Protocol:
     """Whether detections in videos without annotations are left out; else they are false positives."""
     by_name: bool = False
     """Whether videos are in the order of their names, where scores are equal; else in the order of the input."""
+    as_script: bool = False
+    """Whether equal scores, equal overlaps and 0 / 0 are taken as ActivityNet's script takes them."""
 
     def times(self, segments: Floats) -> Floats:
         """(N, 2) seconds -> (N, 2) in the unit that is judged in."""
@@ -136,15 +149,21 @@ PROTOCOLS = {
 """By name."""
 
 
-def find_protocol(name: str) -> Protocol:
-    """The protocol of that name.
+def find_protocol(name: str, ties: str = INPUT) -> Protocol:
+    """The protocol of that name; `ties` is one of `TIES`.
 
     Raises:
-        UsageError: with the nearest match, when there is none.
+        UsageError: with the nearest match, when there is none, or when ties are to be those of another one's script.
     """
     if name not in PROTOCOLS:
         raise UsageError(f"there is no protocol {name!r}; {suggest(name, PROTOCOLS)}")
-    return PROTOCOLS[name]
+    if ties not in TIES:
+        raise UsageError(f"there are no ties {ties!r}; {suggest(ties, TIES)}")
+    if ties == INPUT:
+        return PROTOCOLS[name]
+    if not alike(name, DEFAULT_PROTOCOL):
+        raise UsageError(f"--ties {ties} is of ActivityNet's script, and the protocol {name!r} has its own order")
+    return replace(PROTOCOLS[name], as_script=True)
 
 
 def alike(first: str, second: str) -> bool:

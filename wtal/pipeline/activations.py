@@ -13,12 +13,12 @@ from wtal.config import digest
 from wtal.data.grid import SnippetGrid
 from wtal.data.locks import locked
 from wtal.data.store import FeatureStore, VideoFeatures
-from wtal.data.store.writer import StoreWriter
+from wtal.data.store.writer import StoreWriter, has_parts
 from wtal.errors import StoreError
 from wtal.models.localization.signals import Activations
 from wtal.pipeline.ensemble_run import open_means
 from wtal.pipeline.progress import Reporter
-from wtal.pipeline.runs import Run
+from wtal.pipeline.runs import LOCK, Run
 from wtal.pipeline.stored_activations import sound_activations
 from wtal.pipeline.train import make_head
 
@@ -47,7 +47,9 @@ def activations_of(
     complete = _complete(target, identity, store, keys)
     if complete is not None:
         return sound_activations(complete, run.classes)
-    with locked(run.folder / ".lock"):
+    if run.busy:
+        reporter.say(f"another process trains {run.folder}, or detects in it: waiting for it to end")
+    with locked(run.folder / LOCK):
         writer = StoreWriter.open(target, identity)
         if any(writer.fingerprint(key) not in (None, store.fingerprint(key)) for key in keys):
             reporter.say(f"{store.path} was extracted anew from other files; activations are made anew")
@@ -62,8 +64,11 @@ def activations_of(
 def _complete(
     target: Path, identity: Mapping[str, Any], store: FeatureStore, keys: Sequence[str]
 ) -> FeatureStore | None:
-    """Return the published activations of all of `keys`; None where any is missing, or of another file."""
-    if not (target / "index.json").is_file():
+    """Return the published activations of all of `keys`; None where any is missing, or of another file.
+
+    None too where a killed process has left parts, which publishing removes.
+    """
+    if not (target / "index.json").is_file() or has_parts(target):
         return None
     stored = FeatureStore.open(target)
     present = all(

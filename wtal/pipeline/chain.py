@@ -9,6 +9,7 @@ from wtal.data.annotations import coverage, read_annotations, write_annotations
 from wtal.data.dataset import Dataset, content_digest
 from wtal.data.files import write_atomic
 from wtal.data.names import nearest
+from wtal.data.store import FeatureStore
 from wtal.errors import UsageError
 from wtal.pipeline.detect import detect
 from wtal.pipeline.ensembles.train_members import localization_of, resolve_recipe, train_recipe
@@ -20,10 +21,13 @@ from wtal.pipeline.judging.evaluate import DetectionJudgement, evaluate, over_se
 from wtal.pipeline.judging.sources import Question, source_of
 from wtal.pipeline.label_advice import advise
 from wtal.pipeline.label_check import check_runs
+from wtal.pipeline.lengths import length_notes
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.recipe import EvaluateConfig, Recipe
 from wtal.pipeline.runs import Run
 from wtal.pipeline.train import TrainInputs
+from wtal.pipeline.viewing.gather import gather
+from wtal.pipeline.viewing.write_report import write_report
 from wtal.pipeline.workspace import Workspace
 
 
@@ -37,6 +41,7 @@ class RunResult:
     tables: list[Path]
     judgement: DetectionJudgement | None = None
     submission: Path | None = None
+    report: Path | None = None
 
     @property
     def tuned_with_segments(self) -> bool:
@@ -53,8 +58,10 @@ class RunResult:
             "runs": [str(run.folder) for run in self.runs],
             "store": str(self.extracted.store),
             "failures": self.extracted.failures,
+            "oddities": self.extracted.oddities,
             "label_check": self.runs[0].label_check,
             "submission": None if self.submission is None else str(self.submission),
+            "report": None if self.report is None else str(self.report),
             **tuned,
         }
 
@@ -68,6 +75,7 @@ class RunOptions:
     use_labels: bool = False
     challenge: str = ""
     check: bool = False
+    report: bool = True
     machine: Machine = field(default_factory=Machine)
 
 
@@ -101,6 +109,8 @@ def run(
     for note in (*dataset.notes, *coverage(dataset, only)):
         if note not in lacking:
             reporter.say(note)
+    for note in length_notes(dataset, FeatureStore.open(extracted.store), only):
+        reporter.say(note)
     # A video that failed must not train on the features of one with a similar name.
     own_files = frozenset(dataset.match(at_hand).values()) & only
     device, rules = options.machine.device, recipe.evaluate
@@ -116,6 +126,8 @@ def run(
         judgement = evaluate(sources, question)
     tables = [path.with_suffix(".csv") for path in detections]
     result = RunResult(extracted, runs, detections, tables, judgement)
+    if options.report:
+        result = replace(result, report=_report(detections[0], extracted, reporter))
     if not options.challenge:
         return result
     submission = submit(
@@ -129,6 +141,16 @@ def run(
     for line in submission.warnings:
         reporter.say(line)
     return replace(result, submission=submission.path)
+
+
+def _report(detections: Path, extracted: ExtractResult, reporter: Reporter) -> Path:
+    """Write the page of the first seed's detections; copies for browsers are left to `wtal report`."""
+    collection = gather(detections, files={video.id: video.path for video in extracted.videos})
+    own = replace(collection, failures=extracted.failures)
+    report = write_report(own, proxies="never", reporter=reporter)
+    for note in report.notes:
+        reporter.say(f"page: {note}")
+    return report.page
 
 
 def _require_files(dataset: Dataset, subset: str, at_hand: Sequence[str]) -> None:

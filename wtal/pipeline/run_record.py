@@ -106,6 +106,7 @@ class RunRecord(Record):
     classes: list[Annotated[str, AfterValidator(_whole)]]
     tuned_with_segments: bool
     labels: dict[str, _Count] | None = None
+    untrained: list[str] | None = None
     label_check: LabelCheckJson | None = None
     imported: dict[str, str] | None = None
     ensemble: _Joined | None = None

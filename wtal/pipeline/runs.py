@@ -15,6 +15,7 @@ from wtal.data.annotations import read_annotations
 from wtal.data.dataset import Dataset
 from wtal.data.files import write_json
 from wtal.data.json_keys import checked, read_values
+from wtal.data.locks import is_locked
 from wtal.data.store import FeatureStore
 from wtal.errors import ConfigError, OverrideError, UsageError, WtalError
 from wtal.models.localization.config import LocalizeConfig
@@ -26,6 +27,10 @@ TUNED = "tuned with segments: some of the annotated times chose the step or the 
 
 ACTIVATIONS = "activations"
 """Folder of a run's class activations."""
+LOCK = ".lock"
+"""File that is locked while a run is trained, or its activations are computed."""
+UNTRAINED = "untrained"
+"""Key of the classes that no video showed which a run was trained on; absent where there are none."""
 _RECORD = "run.json"
 _FINISHED = "finished.json"
 _CHECK = "label_check"
@@ -68,6 +73,11 @@ class Run:
         """Counts of videos per class by what is known of them; None where a run has not kept them."""
         counts: Mapping[str, Any] | None = self._record.get("labels")
         return counts
+
+    @property
+    def untrained(self) -> tuple[str, ...]:
+        """Classes that no training video showed."""
+        return tuple(self._record.get(UNTRAINED, ()))
 
     @property
     def label_check(self) -> Mapping[str, Any] | None:
@@ -141,6 +151,11 @@ class Run:
         return is_finished(self.folder)
 
     @property
+    def busy(self) -> bool:
+        """True while a process trains it, or computes its activations."""
+        return is_locked(self.folder / LOCK)
+
+    @property
     def tuned_with_segments(self) -> bool:
         """True where annotated times chose the step or the localization."""
         return bool(self._record["tuned_with_segments"])
@@ -148,7 +163,8 @@ class Run:
     @property
     def stamps(self) -> dict[str, Any]:
         """Statements in every output of the run."""
-        return stamps_of(self.features, self.tuned_with_segments, self.label_check)
+        stamps = stamps_of(self.features, self.tuned_with_segments, self.label_check)
+        return stamps | ({UNTRAINED: list(self.untrained)} if self.untrained else {})
 
     @property
     def store_name(self) -> str:
@@ -269,6 +285,11 @@ def is_finished(folder: Path) -> bool:
     return (folder / _FINISHED).is_file()
 
 
+def begun_runs(runs: Path) -> "list[Run]":
+    """Return the seeds below `runs` whose training has begun and not ended."""
+    return [Run.open(path.parent) for path in sorted(runs.glob(f"*/seed-*/{_RECORD}")) if not is_finished(path.parent)]
+
+
 def finish_times(runs: Path) -> dict[Path, int]:
     """Return the folders of finished seeds and ensembles below `runs`, with the nanosecond of their end."""
     paths = [*runs.glob(f"*/seed-*/{_FINISHED}"), *runs.glob(f"*/{_FINISHED}")]
@@ -288,7 +309,10 @@ def _seed_folders(folder: Path) -> list[Path]:
     seeds = {path.parent.name.removeprefix("seed-"): path.parent for path in folder.glob(f"seed-*/{_RECORD}")}
     numbered = sorted((int(number), seed) for number, seed in seeds.items() if number.isdecimal())
     if not numbered:
-        raise UsageError(f"{folder} is no run: it holds neither run.json nor seed-*/run.json")
+        holds = "it holds neither run.json nor seed-*/run.json" if folder.exists() else "there is nothing"
+        raise UsageError(
+            f"{folder} is no run: {holds}; if its training has just begun, wait until that has read its data"
+        )
     return [seed for _, seed in numbered]
 
 

@@ -18,9 +18,10 @@ from wtal.eval.thresholds import parse_tious
 from wtal.models.heads import HEADS
 from wtal.models.localization.localize import localize_many
 from wtal.pipeline.label_advice import advise
+from wtal.pipeline.lengths import length_notes
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.recipe import Recipe, run_name
-from wtal.pipeline.runs import Run, is_finished
+from wtal.pipeline.runs import UNTRAINED, Run, is_finished
 from wtal.pipeline.workspace import Workspace, relative
 
 if TYPE_CHECKING:
@@ -66,6 +67,8 @@ def train(
         keys,
         {video.id for video in videos} | {video.id for video in negatives} | {video.id for video in chosen},
     )
+    shown = np.sum([video.labels for video in videos], axis=0)
+    untrained = [label for label, count in zip(dataset.classes, shown, strict=True) if not count]
     root = workspace.runs / run_name(recipe, inputs.store.name, data)
     folders = [root / f"seed-{seed}" for seed in seeds]
     for seed, folder in zip(seeds, folders, strict=True):
@@ -73,7 +76,8 @@ def train(
             reporter.say(f"{folder} is trained already")
             continue
         counts = dataset.label_counts(recipe.evaluate.train_subset)
-        labels = {"labels": {label: asdict(count) for label, count in counts.items()}}
+        labels: dict[str, Any] = {"labels": {label: asdict(count) for label, count in counts.items()}}
+        labels |= {UNTRAINED: untrained} if untrained else {}
         run = Run.write(folder, describe(inputs, store, dataset, recipe, seed, folder) | labels)
         _train_one(run, store, dataset, videos, negatives, chosen, recipe, seed, device, reporter)
     return [Run.open(folder) for folder in folders]
@@ -87,6 +91,11 @@ def obstacles(inputs: TrainInputs, recipe: Recipe) -> list[str]:
     """
     keys = [key for key in FeatureStore.open(inputs.store).ids if inputs.only is None or key in inputs.only]
     return advise(read_annotations(inputs.annotations), recipe.evaluate.train_subset, keys)
+
+
+def lengths(inputs: TrainInputs) -> tuple[str, ...]:
+    """Return sentences on annotated lengths that are not those of the features."""
+    return length_notes(read_annotations(inputs.annotations), FeatureStore.open(inputs.store), inputs.only)
 
 
 def resolve_early(recipe: Recipe) -> Recipe:
@@ -149,11 +158,24 @@ def training_videos(
         if recipe.train.negatives and not recipe.head_authors
     ]
     if len(labelled) < len(records):
+        trained = len(labelled) + len(negatives)
+        partly = sum(bool(records[name].absent) for name in without)
+        negative = {"known negatives": len(without) - partly, "known to lack some classes": partly}
+        left_out = {
+            "without features": len(records) - len(present),
+            "shorter than a snippet": len(present) - len(usable),
+            **({} if negatives else {"without labels": len(without)}),
+        }
         reporter.say(
-            f"{len(labelled)} of {len(records)} {subset} videos train: {len(records) - len(usable)} have no features, "
-            f"{len(without)} no labels" + (f"; {len(negatives)} of these train as known negatives" if negatives else "")
+            f"{trained} of {len(records)} {subset} videos train: "
+            f"{_counted({'labelled': len(labelled), **(negative if negatives else {})})}"
+            + (f"; left out: {_counted(left_out)}" if trained < len(records) else "")
         )
     return labelled, negatives
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {kind}" for kind, count in counts.items() if count) or "none"
 
 
 def _shown(video: VideoRecord, classes: Sequence[str], value: bool) -> NDArray[np.float32]:

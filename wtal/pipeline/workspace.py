@@ -81,11 +81,18 @@ class Workspace:
             UsageError: when none is finished, or the newest two cannot be told apart.
         """
         # Late: every command imports this file, and few of them a run with all that it needs.
-        from wtal.pipeline.runs import finish_times
+        from wtal.pipeline.runs import begun_runs, finish_times
 
         finished = finish_times(self.runs)
         if not finished:
-            raise UsageError(f"{self.runs} holds no finished run; run `wtal train` first, or name a run")
+            hints = [
+                f"{run.folder} is still being trained, wait for it"
+                if run.busy
+                else f"{run.folder} is half trained, train it again, it goes on where it was"
+                for run in begun_runs(self.runs)
+            ]
+            hint = (*hints, "run `wtal train` first")[0]
+            raise UsageError(f"{self.runs} holds no finished run; {hint}, or name a run")
         newest = max(finished.values())
         return _only("newest finished run", [run for run, when in finished.items() if when == newest], "", "RUN")
 

@@ -53,6 +53,8 @@ def test_read_right(table, tmp_path):
     ("rows", "message"),
     [
         ('video,label,start,end\na,run,"1,200","1,500"\n', r"line 2: start: '1,200' could be 1.200 or 1200"),
+        ("video\tlabel\tstart\tend\na\trun\t0.5\t1,200\n", r"line 2: end: '1,200' could be 1.200 or 1200"),
+        ("video;label;start;end\na;run;0,5;1.200\n", r"line 2: end: '1.200' could be 1.200 or 1200"),
         ('video,label,duration\na,run,"1,5"\n', r"line 2: duration: '1,5' could be 1.5 or 15"),
         ("video,label,start,end\na,run,1_000,2_000\n", r"line 2: start: wanted a number, got '1_000'"),
         ("video,label,start,end\na,run,0:61,2\n", "line 2: start: wanted a number, got '0:61'"),
@@ -83,6 +85,17 @@ def test_refused_by_line_and_cell(rows, message, tmp_path):
     with pytest.raises(UsageError) as shown:
         describe(tmp_path / "labels.csv")
     assert str(refusal.value) in str(shown.value)
+
+
+@pytest.mark.parametrize("mark", ["\t", ";"])
+@pytest.mark.parametrize("sign", [",", "."])
+def test_milliseconds_are_read_where_all_decimal_signs_are_alike(mark, sign, tmp_path):
+    rows = "video|label|start|end\na|run|1~200|12~5\nb|jump|0~250|2~000\n"
+    videos = read(tmp_path, rows.replace("|", mark).replace("~", sign)).videos
+    assert [video.annotations for video in videos.values()] == [
+        (Annotation(1.2, 12.5, "run"),),
+        (Annotation(0.25, 2, "jump"),),
+    ]
 
 
 def test_labels_may_hold_marks_where_the_parts_are_no_labels(tmp_path):

@@ -1,12 +1,14 @@
 """Features as they are published: rows, streams, folders and rates of each layout, and what cannot be."""
 
 import json
+from fractions import Fraction
 
 import numpy as np
 import pytest
 
 from tests.support.layouts import assert_equal, call, durations, features, imported, npy, table, write_store
 from tests.support.reference import SHARED, needs_shared
+from wtal.data.segments import Segment
 
 
 def test_npy_whole_rows_of_activitynet(tmp_path):
@@ -107,6 +109,16 @@ def test_tables_are_spread_over_their_videos(tmp_path, header):
     )
 
 
+@pytest.mark.parametrize("seconds", [5e-324, 0.05, 400000.0, 1e300])
+def test_a_table_is_not_spread_over_any_length(tmp_path, seconds):
+    for name in ("a", "b"):
+        table(tmp_path / "in" / f"v_{name}.csv", features(0, 100, 400))
+    truth = durations(tmp_path / "truth.json", a=seconds, b=10.0)
+    store = imported(tmp_path, tmp_path / "in", "--annotations", truth, code=3)
+    assert store.ids == ("v_b",)
+    assert store.failures["v_a"].startswith(f"it is annotated as {seconds:.6g} s, which 100 rows cannot")
+
+
 def test_raw_tables_are_folders_of_streams(tmp_path):
     for folder, seed in (("spatial", 0), ("temporal", 1)):
         table(tmp_path / "in" / folder / "csv_action" / "v_abc.csv", features(seed, 6, 20))
@@ -127,6 +139,73 @@ def test_a_rate_that_cannot_be_is_refused(tmp_path):
     assert call(*arguments, "--layout", "hacs-official").exit_code == 0
     told = call(*arguments, "--fps", "25", "--stride", "16")
     assert "rows cover 128.0 s of videos that last 100.2 s" in told.stderr
+
+
+def write_stated(folder, name, fps, times, **rows):
+    """Files as video_features writes them: rows by word, the rate, and the time of each row in milliseconds."""
+    for word, values in rows.items():
+        npy(folder, f"{name}_{word}", values)
+    npy(folder, f"{name}_fps", np.array(fps))
+    npy(folder, f"{name}_timestamps_ms", np.array(times))
+
+
+def test_rates_beside_the_rows_are_those_of_their_videos(tmp_path):
+    place, rgb = tmp_path / "in", features(0, 5, 6)
+    write_stated(place, "b", 25.0, 640.0 * np.arange(5), rgb=rgb, flow=rgb)
+    write_stated(place, "a", 30000 / 1001, 1001 / 30 * 64 * np.arange(1, 6), rgb=rgb, flow=rgb)
+    overlapping = np.round(1000 / 25 * (24 + 4 * np.arange(5)), 3)
+    write_stated(place, "c", 25.0, overlapping, rgb=rgb, flow=rgb)
+    store = imported(tmp_path, place)
+    assert store.ids == ("a", "b", "c")
+    assert store.dims == {"rgb": 6, "flow": 6}
+    assert [(store.grid(v).fps, store.grid(v).stride) for v in "ab"] == [(Fraction(30000, 1001), 64), (25, 16)]
+    assert store.grid("b").to_segment(1, 4) == Segment(0.64, 3.2)
+    # Rows every 4 frames of 24 that each was computed on: the first stands around frame 12.
+    assert store.grid("c").centers().tolist() == pytest.approx([(12 + 4 * i) / 25 for i in range(5)])
+    named = imported(tmp_path, place, "--fps", "10", "--stride", "5")
+    assert named.path != store.path
+    assert named.grid("c").to_segment(1, 1).start == 0.5
+    npy(place, "b_fps", np.array(50.0))
+    assert imported(tmp_path, place).grid("b").to_segment(1, 1) == Segment(0.64, 1.28)
+
+
+def test_rows_may_have_the_name_of_their_network(tmp_path):
+    write_stated(tmp_path / "in", "my_clip", 24.0, [0, 1000, 2000], clip=features(0, 3, 8))
+    npy(tmp_path / "in", "at_high_fps", features(1, 4, 8))
+    store = imported(tmp_path, tmp_path / "in", "--dims", "rgb=8")
+    assert store.ids == ("at_high_fps", "my_clip")
+    assert (store.grid("my_clip").duration, store.grid("at_high_fps").duration) == (3.0, 4 * 0.64)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("fps", "times", "words"),
+    [
+        (0.0, [0, 640, 1280], "wanted a rate"),
+        (np.nan, [0, 640, 1280], "finite numbers"),
+        (1e-300, [0, 640, 1280], "wanted a rate"),
+        (1e300, [0, 640, 1280], "wanted a rate"),
+        (25.0, [0, 640], "has 2 times of 3 rows"),
+        (25.0, [0, 640, 1280, 1920, 2560], "has 5 times of 3 rows"),
+        (25.0, [0, 640, 9000], "not evenly apart"),
+        (25.0, [0, 1e-9, 2e-9], "not evenly apart"),
+        (25.0, [0, 1e300, 2e300], "not evenly apart"),
+        (25.0, [-1.7e308, 0, 1.7e308], "not evenly apart"),
+        (25.0, [0, 0, 0], "not evenly apart"),
+    ],
+)
+def test_a_clock_beside_the_rows_that_cannot_be_is_its_videos_failure(tmp_path, fps, times, words):
+    rows = features(0, 3, 6)
+    write_stated(tmp_path / "in", "good", 25.0, [0, 640, 1280], rgb=rows)
+    write_stated(tmp_path / "in", "odd", fps, times, rgb=rows)
+    store = imported(tmp_path, tmp_path / "in", code=3)
+    assert store.ids == ("good",)
+    assert words in store.failures["odd"]
+    assert "name --fps and --stride" in store.failures["odd"] or "finite" in words
+    (tmp_path / "in" / "odd_fps.npy").unlink()
+    assert "no _fps file beside it" in imported(tmp_path, tmp_path / "in", code=3).failures["odd"]
+    (tmp_path / "in" / "odd_timestamps_ms.npy").write_bytes(b"damaged")
+    assert "no _fps file beside it" in imported(tmp_path, tmp_path / "in", code=3).failures["odd"]
 
 
 def test_one_name_in_several_folders_is_several_videos(tmp_path):

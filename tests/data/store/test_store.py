@@ -19,7 +19,7 @@ from wtal.data.grid import SnippetGrid
 from wtal.data.store import FeatureStore, describe
 from wtal.data.store.part import key_of
 from wtal.data.store.writer import StoreWriter, file_fingerprint
-from wtal.errors import StoreError
+from wtal.errors import DiskFullError, StoreError
 
 
 @pytest.fixture
@@ -182,9 +182,9 @@ def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path: Path, monkeypatch: 
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
-        with pytest.raises(StoreError, match="No space left on device"):
+        with pytest.raises(DiskFullError, match="No space left on device; it takes"):
             add(writer, "b")
-        with pytest.raises(StoreError, match="No space left on device"):
+        with pytest.raises(DiskFullError, match="No space left on device; it takes"):
             writer.publish()
     assert writer.state("a") == "written"
     add(writer, "b")

@@ -1,5 +1,6 @@
 """`wtal export`: what is chosen, where it is written, what is said, what is refused."""
 
+import csv
 import json
 from fractions import Fraction
 from pathlib import Path
@@ -250,3 +251,17 @@ def test_seconds_beyond_any_video_fail_that_video(tmp_path):
     assert result.exit_code == 3, repr(result.exception)
     assert "a detection ends at second 1e+308, and no video is longer than 1e+09 s" in result.stderr
     assert call(file, "--to", "csv", "--pad", "1e308").exit_code == 2
+
+
+def test_what_the_label_check_doubts_is_said(tmp_path):
+    """A table has the verdict beside each detection; what cannot hold it is written with a note."""
+    verdicts = {"run": "learned", "jump": "not learned", "climb": "weak"}
+    results = {"a": [Detection(0.5, 1.5, "run", 0.9), Detection(2.0, 3.0, "jump", 0.4)]}
+    file = write_detections(results, tmp_path / "detections.json", origin={"label_check": verdicts})
+    said = call(file, "--to", "csv,srt", "--out", tmp_path / "out")
+    assert said.exit_code == 0, said.stderr
+    assert "the label check doubts jump: not learned" in said.stderr
+    assert "climb" not in said.stderr
+    with (tmp_path / "out" / "detections.csv").open(newline="") as table:
+        rows = [*csv.DictReader(table)]
+    assert {row["label"]: row["label check"] for row in rows} == {"run": "learned", "jump": "not learned"}

@@ -300,7 +300,7 @@ def test_memory_does_not_grow_with_a_video(tmp_path):
         video = write_video(tmp_path / f"{minutes}.mp4", constant(25, 1500 * minutes))
         call = [sys.executable, "-m", "wtal", "extract", str(video), "--workspace", str(tmp_path), "--flow", "dis"]
         peaks[minutes] = peak_mb(call)
-    assert (peaks[10] - peaks[2]) / 8 < 5, peaks
+    assert (peaks[10] - peaks[2]) / 8 < 10, peaks  # MB per minute; frames alone would be 86
 
 
 def test_a_network_gets_the_cores_that_a_container_leaves(monkeypatch):

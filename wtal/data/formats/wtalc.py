@@ -19,8 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wtal.data.ambiguous import FILE_NAME, read_ambiguous
-from wtal.data.assemble import DatasetBuilder, number
+from wtal.data.assemble import AMBIGUOUS, DatasetBuilder, number, read_ambiguous
 from wtal.data.dataset import Dataset
 from wtal.data.object_arrays import read_array
 from wtal.errors import FormatError
@@ -60,8 +59,8 @@ def read(path: Path) -> Dataset:
         for label in video_labels[i]:
             builder.add_label(video_id, _text(label, f"{path}: labels_all[{i}]"))
         _add_segments(builder, video_id, labels[i], segments[i], f"{path}: {video_id}")
-    if (path / FILE_NAME).is_file():
-        _add_ambiguous(builder, path / FILE_NAME, set(video_names(path)))
+    if (path / AMBIGUOUS).is_file():
+        _add_ambiguous(builder, path / AMBIGUOUS, set(video_names(path)))
     return builder.build()
 
 

@@ -3,8 +3,9 @@
 The I3D features of ActivityNet that ACM-Net and ActionFormer published are `v_<id>.npy` of 2048 columns, rgb before
 flow; those of THUMOS14 that BaS-Net, UM and CoLA published are `{train,test}/{rgb,flow}/<id>.npy` of 1024. A row is 16
 frames at 25 frames per second of both; other sets have other rates, which are to be named. Files may lie in further
-folders, such as a subset's. Whole rows of another width than 2048 need `--dims`. Exported are folders of streams.
-Source: https://github.com/Pilhyeon/BaSNet-pytorch, https://github.com/happyharrycn/actionformer_release.
+folders, such as a subset's. Whole rows of another width than 2048 need `--dims`. Where `<id>_fps.npy` and
+`<id>_timestamps_ms.npy` lie beside them, as video_features writes them, they give each video's rate. Exported are
+folders of streams. Source: https://github.com/Pilhyeon/BaSNet-pytorch, https://github.com/happyharrycn/actionformer_release.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,7 @@ import numpy as np
 from wtal.data.files import write_atomic
 from wtal.data.layout import Exported, Item, find, halves, named, npy_rows, per_video
 from wtal.data.object_arrays import read_shape
+from wtal.data.row_clock import find_clocks
 from wtal.errors import FormatError
 
 FPS, STRIDE = "25", "16"
@@ -27,6 +29,8 @@ _JOINED = 2048
 def sniff(path: Path) -> bool:
     """Return whether the first `.npy` file has two dimensions, and no name is one of HACS's subsets or W-TALC's."""
     files = find(path, ".npy")
+    beside = {file for clock in find_clocks(files).values() for file in clock.files}
+    files = [file for file in files if file not in beside]
     if not files or any(file.name == "videoname.npy" for file in files):
         return False
     folders = {part for file in files for part in file.relative_to(path).parts[:-1]}
@@ -43,7 +47,7 @@ def read(path: Path, annotations: Path | None, dims: Mapping[str, int]) -> list[
     Raises:
         FormatError: when there is no `.npy` file.
     """
-    return per_video(path, ".npy", npy_rows, partial(_widths, dims), dims)
+    return per_video(path, ".npy", npy_rows, partial(_widths, dims), dims, find_clocks(find(path, ".npy")))
 
 
 def write(folder: Path, videos: Sequence[Exported]) -> None:

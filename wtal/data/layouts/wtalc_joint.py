@@ -58,7 +58,8 @@ def read(path: Path, annotations: Path | None, dims: Mapping[str, int]) -> list[
 
 def write(folder: Path, videos: Sequence[Exported]) -> None:
     """The joint file and the names of its videos; memory holds a video at a time."""
-    np.save(folder / "videoname.npy", np.array([video.name.encode() for video in videos]))
+    names = np.array([video.name.encode() for video in videos])
+    write_atomic(folder / "videoname.npy", partial(np.save, arr=names))
     rows = np.empty(len(videos), dtype=object)
     rows[:] = [_Rows(video) for video in videos]
     write_atomic(folder / FEATURES, partial(_dump, rows))

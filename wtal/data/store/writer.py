@@ -16,9 +16,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
 
-from wtal.data.files import atomic_file
+from wtal.data.files import atomic_file, room_for
 from wtal.data.grid import SnippetGrid
-from wtal.data.locks import Lock, locked
+from wtal.data.locks import Lock, locked, sweep
 from wtal.data.store import Features, FeatureStore, VideoFeatures
 from wtal.data.store import part as store_part
 from wtal.data.store.index import (
@@ -169,6 +169,7 @@ class StoreWriter:
         Raises:
             StoreError: when the video is done or claimed by another process, when T, the streams, their D or type do
                 not fit the grid or the store, or when the disk refuses.
+            DiskFullError: when there is no room for it.
         """
         if video not in self._held:
             with self.claim(video) as mine:
@@ -198,6 +199,7 @@ class StoreWriter:
 
         Raises:
             StoreError: when a part is damaged or does not fit the others, or the disk refuses; nothing is lost then.
+            DiskFullError: when there is no room for a shard beside the parts; nothing is lost either.
         """
         with _one_line(self.path), locked(self.path / _LOCK):
             before = read_index(self.path)
@@ -242,7 +244,9 @@ class StoreWriter:
             part.path.unlink()
         files = index.files()
         for path in self.path.iterdir():
-            if path.name not in files and (_is_temporary(path) or is_shard_name(path.name)):
+            if _is_temporary(path):
+                sweep(path)
+            elif is_shard_name(path.name) and path.name not in files:
                 path.unlink()
         self._clean_parts()
 
@@ -288,6 +292,11 @@ class StoreWriter:
         if self._seen is None or self._seen[0] != stamp:
             self._seen = (stamp, read_index(self.path))
         return self._seen[1]
+
+
+def has_parts(path: Path) -> bool:
+    """Return whether a store is being filled, or publishing it was cut short."""
+    return (path / _PARTS).exists()
 
 
 def file_fingerprint(path: Path, ends: int = 2**20) -> str:
@@ -359,7 +368,8 @@ def _refuse_other_streams(video: str, streams: Mapping[str, StreamSpec], wanted:
 def _one_line(path: Path) -> Iterator[None]:
     """Say in one line what the operating system refused."""
     try:
-        yield
+        with room_for(path):
+            yield
     except OSError as error:
         where = error.filename or path
         raise StoreError(

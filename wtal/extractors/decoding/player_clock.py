@@ -38,6 +38,16 @@ class PlayerClock:
     sound: bool
 
 
+def first_picture(info: VideoInfo) -> tuple[Fraction, Fraction]:
+    """Return the second at which the first picture is shown: on the file's clock, and as players count.
+
+    Raises:
+        VideoError: when no frame could be decoded.
+    """
+    first = _first_shown(info)
+    return first, _tidy(first - (info.file_start or 0))
+
+
 def player_clock(path: Path) -> PlayerClock:
     """Read the clock of a file: its headers, its first picture, and the time of each frame, without decoding others.
 

@@ -6,10 +6,9 @@ vanish, flicker and camera shakes happen anywhere, so that none of them predicts
 (seed, subset, number) alone: the same call writes the same bytes.
 """
 
-import json
-import os
+import io
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -23,6 +22,7 @@ from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
 from wtal.config import digest
+from wtal.data.files import write_atomic, write_json
 from wtal.errors import UsageError, VideoError
 from wtal.extractors.demo.scene import ACTIONS, HEIGHT, WIDTH, Floats, Image, ScenePart, draw, make_scene
 
@@ -70,10 +70,7 @@ def render_collection(
     work = (delayed(_render)(target / f"{plan.id}.mp4", plan, codec) for plan in plans)
     for done, _ in enumerate(Parallel(n_jobs=jobs, return_as="generator_unordered")(work), 1):
         report(done, len(plans))
-    annotations = folder / "annotations.json"
-    with _publish(annotations) as temporary:
-        temporary.write_text(json.dumps(_activitynet(plans), indent=1) + "\n", encoding="utf-8")
-    return annotations
+    return write_json(folder / "annotations.json", _activitynet(plans), indent=1)
 
 
 @dataclass(frozen=True)
@@ -191,18 +188,18 @@ def _render(path: Path, plan: _Plan, codec: str) -> None:
     """Write the video, unless a finished one with the same mark is there."""
     mark = f"{_MARK} {digest([_DRAWING, plan.entropy, codec], 16)}"
     if _mark(path) != mark:
-        with _publish(path) as temporary:
-            _encode(temporary, plan, codec, mark)
+        write_atomic(path, _encode(plan, codec, mark))
 
 
-def _encode(path: Path, plan: _Plan, codec: str, mark: str) -> None:
-    """Draw the video and write it as MP4, with one thread, so that the bytes do not depend on the machine's cores."""
+def _encode(plan: _Plan, codec: str, mark: str) -> bytes:
+    """Draw the video and encode it as MP4, with one thread, so that the bytes do not depend on the machine's cores."""
     clock = plan.clock
     lengths = dict(zip(clock.ticks[:-1].tolist(), np.diff(clock.ticks).tolist(), strict=True))
     options = dict(_CODECS[codec])
     if len(set(lengths.values())) > 1:
         options["bf"] = "0"  # MP4 keeps lengths in coding order: with B-frames the last one shown would get another's.
-    with av.open(str(path), "w", format="mp4", options={"fflags": "+bitexact"}) as container:
+    content = io.BytesIO()
+    with av.open(content, "w", format="mp4", options={"fflags": "+bitexact"}) as container:
         container.metadata["comment"] = mark
         stream: Any = container.add_stream(codec, rate=round(1 / clock.unit), options=options)
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
@@ -211,6 +208,7 @@ def _encode(path: Path, plan: _Plan, codec: str, mark: str) -> None:
         for packet in _packets(stream, plan):
             packet.duration = lengths[packet.pts]
             container.mux(packet)
+    return content.getvalue()
 
 
 def _packets(stream: Any, plan: _Plan) -> Iterator[Any]:
@@ -235,16 +233,3 @@ def _remove_strangers(folder: Path, names: set[str]) -> None:
     for path in sorted(folder.glob("*.mp4")):
         if path.name not in names and (_mark(path) or "").startswith(_MARK):
             path.unlink()
-
-
-@contextmanager
-def _publish(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path`; what was written there takes the name when the block ends well."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

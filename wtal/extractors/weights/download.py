@@ -8,12 +8,14 @@ import urllib.request
 from collections.abc import Callable
 from email.message import Message
 from http.client import HTTPException
+from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
+from wtal.data.files import append, room_for
 from wtal.errors import WeightsError
 
 _CHUNK = 1 << 20
@@ -35,12 +37,13 @@ def download(url: str, path: Path, check: Callable[[Path], None]) -> None:
 
     Raises:
         WeightsError: when it cannot be downloaded, with the url and the place to put the file.
+        DiskFullError: when there is no room for it.
     """
     part = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         while not path.exists():
-            with part.open("a+b") as file:
+            with part.open("a+b", buffering=0) as file:
                 fcntl.flock(file, fcntl.LOCK_EX)
                 # Whom we waited for may have published or deleted what we opened.
                 if _is_at(file, part):
@@ -49,7 +52,7 @@ def download(url: str, path: Path, check: Callable[[Path], None]) -> None:
         raise WeightsError(f"cannot write {part}: {error.strerror or error}") from None
 
 
-def _is_at(file: BinaryIO, path: Path) -> bool:
+def _is_at(file: FileIO, path: Path) -> bool:
     return path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat())
 
 
@@ -69,7 +72,7 @@ def _extent(status: int, headers: Message) -> tuple[int, int | None]:
 class _Transfer:
     """Transfer of what is missing of one file, behind what lies in its open and locked `.part`."""
 
-    def __init__(self, url: str, path: Path, part: Path, file: BinaryIO) -> None:
+    def __init__(self, url: str, path: Path, part: Path, file: FileIO) -> None:
         self._url, self._path, self._part, self._file = url, path, part, file
         self._tag = part.with_name(part.name + ".tag")
 
@@ -139,7 +142,8 @@ class _Transfer:
     def _remember(self, tag: str) -> None:
         """Keep what tells the server's file from others; a weak tag tells nothing about its bytes."""
         if tag and not tag.startswith("W/"):
-            self._tag.write_text(tag, encoding="utf-8")
+            with room_for(self._tag):
+                self._tag.write_text(tag, encoding="utf-8")
         else:
             self._tag.unlink(missing_ok=True)
 
@@ -165,5 +169,6 @@ class _Transfer:
         with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
             task = bar.add_task(name, total=total, completed=have)
             while chunk := response.read(_CHUNK):
-                self._file.write(chunk)
+                with room_for(self._part, total):
+                    append(self._file.fileno(), chunk)
                 bar.advance(task, len(chunk))

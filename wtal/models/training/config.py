@@ -17,7 +17,7 @@ class TrainConfig(Config):
     """Optimizer steps."""
     epochs: int = Field(0, ge=0)
     """Passes over the training videos, in place of `steps`; 0 takes `steps`."""
-    batch_size: Positive = 16
+    batch_size: int = Field(16, ge=1, le=1 << 16)
     """Videos in a step."""
     accumulate: Positive = 1
     """Parts that a step's videos are split into, to save memory; gradients are averaged over all videos."""

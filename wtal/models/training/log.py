@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ConfigDict
 
 from wtal.config import Record
-from wtal.data.files import write_atomic
+from wtal.data.files import room_for, write_atomic
 from wtal.errors import ConfigError
 
 LOG = "log.jsonl"
@@ -38,7 +38,7 @@ def _entries(path: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
 
 
 class _Line(Record):
-    """Keys that each line has."""
+    """Keys of each line."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -50,34 +50,38 @@ class TrainLog:
     """`log.jsonl`, and TensorBoard where it is installed. Lines of steps that will be run again are dropped first."""
 
     def __init__(self, folder: Path, step: int) -> None:
-        path = folder / LOG
+        self._path = path = folder / LOG
         lasting = [line for line, entry in _entries(path) if entry["step"] <= step]
         write_atomic(path, b"".join(lasting))
         self.file = path.open("a", encoding="utf-8")
-        self.board = _tensorboard(folder, step)
+        with room_for(path):
+            self.board = _tensorboard(folder, step)
 
     def __enter__(self) -> "TrainLog":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.file.close()
-        if self.board is not None:
-            self.board.close()
+        with room_for(self._path):
+            self.file.close()
+            if self.board is not None:
+                self.board.close()
 
     def write(self, step: int, values: dict[str, float], score: float | None, started: float) -> None:
         """A line: the step, its terms and rate, its score where there is one, and the seconds since `started`."""
         if score is not None:
             values = {**values, "score": score}
         line = {"step": step, **values, "seconds": round(time.monotonic() - started, 4)}
-        self.file.write(json.dumps(line) + "\n")
-        if self.board is not None:
-            for name, value in values.items():
-                self.board.add_scalar(name, value, step)
+        with room_for(self._path):
+            self.file.write(json.dumps(line) + "\n")
+            if self.board is not None:
+                for name, value in values.items():
+                    self.board.add_scalar(name, value, step)
 
     def flush(self) -> None:
         """Bring all lines to the disk."""
-        self.file.flush()
-        os.fsync(self.file.fileno())
+        with room_for(self._path):
+            self.file.flush()
+            os.fsync(self.file.fileno())
 
 
 def _tensorboard(folder: Path, step: int) -> Any | None:

@@ -8,11 +8,11 @@ from statistics import fmean, stdev
 from typing import Any
 
 from wtal.config import digest
-from wtal.data.ambiguous import read_ambiguous
 from wtal.data.annotations import read_annotations
+from wtal.data.assemble import read_ambiguous
 from wtal.data.files import file_sha256
 from wtal.data.store import FeatureStore
-from wtal.errors import UsageError, WtalError
+from wtal.errors import DiskFullError, UsageError, WtalError
 from wtal.eval import Evaluation
 from wtal.eval.protocols import DEFAULT_PROTOCOL
 from wtal.eval.thresholds import averages, tiou_key
@@ -155,6 +155,7 @@ def compare(
         UsageError: when a store must be named, there is no such protocol, or it looks at no ranges.
         StoreError: when a store cannot be read.
         FormatError: when the annotations cannot be read.
+        DiskFullError: when there is no room to go on.
     """
     question = question or Question()
     check_ambiguous(question.protocol or DEFAULT_PROTOCOL, question.ambiguous)
@@ -170,6 +171,8 @@ def compare(
         try:
             inputs = TrainInputs(folder, annotations)
             rows.append(_row(plan, seeds, inputs, workspace, question, ranges, device, reporter))
+        except DiskFullError:  # no fault of a row, and the next one would meet it too
+            raise
         except WtalError as error:
             reporter.say(f"{plan.name} failed: {error}")
             rows.append(Row(plan, failure=" ".join(str(error).split())))

@@ -20,7 +20,7 @@ from wtal.pipeline.ensembles.members import Member, gather, joined_features, joi
 from wtal.pipeline.ensembles.parts import ActivationParts, DetectionParts, EnsembleParts
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.run_record import By
-from wtal.pipeline.runs import ACTIVATIONS, Run, is_run, overridden
+from wtal.pipeline.runs import ACTIVATIONS, UNTRAINED, Run, is_run, overridden
 from wtal.pipeline.workspace import Workspace, relative
 
 _NAMED = 4
@@ -184,6 +184,7 @@ def _describe(
         for member, part in zip(members, identity["members"], strict=True)
     ]
     named = [{**entry, "scale": scale} for entry, scale in zip(named, scales, strict=True)] if scales else named
+    untrained = [label for label in first.run.classes if all(label in member.run.untrained for member in members)]
     return {
         "format": 1,
         "recipe": {
@@ -199,6 +200,7 @@ def _describe(
         "feature_dims": {},
         "classes": first.run.classes,
         **({} if first.run.label_counts is None else {"labels": first.run.label_counts}),
+        **({UNTRAINED: untrained} if untrained else {}),
         "tuned_with_segments": own.tuned_with_segments or any(member.run.tuned_with_segments for member in members),
         "ensemble": {"by": by, "digest": digest(identity, 16), "members": named},
     }

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from wtal.data.detections import BEGINS, read_detections, read_made
+from wtal.data.detections import BEGINS, read_detections, read_made, verdicts_of
 from wtal.data.files import write_atomic
 from wtal.data.names import match_ids
 from wtal.data.segments import Detection
@@ -43,13 +43,15 @@ class Exports:
 class ExportSource:
     """Detections by video, in seconds from the first picture; its durations where a store knows them; and a folder.
 
-    `counted` is False where the file does not say from where it counts; the first picture is then taken.
+    `counted` is False where the file does not say from where it counts; the first picture is then taken. `verdicts` is
+    class -> what the label check says of it, empty without a check.
     """
 
     detections: Mapping[str, Sequence[Detection]]
     durations: Mapping[str, float]
     folder: Path
     counted: bool
+    verdicts: Mapping[str, str]
 
 
 def export(
@@ -72,7 +74,7 @@ def export(
     """
     leaves = {name: EXPORTS.load(name) for name in dict.fromkeys(formats)}
     given = open_source(source, with_store=videos is None)
-    _check_classes(selection, given.detections)
+    check_classes(selection, given.detections)
     records, notes, unreadable = _records(given, videos, selection, reporter)
     sheets, more, failures = _sheets(leaves, records)
     failures = {**{(name, video): text for name in leaves for video, text in unreadable.items()}, **failures}
@@ -92,23 +94,23 @@ def open_source(source: Path, with_store: bool) -> ExportSource:
     if not source.exists():
         raise UsageError(f"there is nothing at {source}; name a run's folder or a detection file")
     if source.is_file():
-        detections, counted = _from_picture(source)
-        return ExportSource(detections, {}, source.parent / f"{source.stem}-exports", counted)
+        origin = read_made(source)
+        folder = source.parent / f"{source.stem}-exports"
+        return ExportSource(_from_picture(source, origin), {}, folder, bool(origin), verdicts_of(origin))
     run = open_run(source)
-    detections, counted = _from_picture(run.detections())
+    origin = read_made(run.detections())
+    detections = _from_picture(run.detections(), origin)
     durations = _durations(run, detections) if with_store else {}
-    return ExportSource(detections, durations, run.folder / "exports", counted)
+    return ExportSource(detections, durations, run.folder / "exports", bool(origin), verdicts_of(origin))
 
 
-def _from_picture(file: Path) -> tuple[dict[str, list[Detection]], bool]:
-    """Read detections as seconds from the first picture, and whether the file says from where it counts."""
-    origin = read_made(file)
+def _from_picture(file: Path, origin: Mapping[str, Any]) -> dict[str, list[Detection]]:
+    """Read detections as seconds from the first picture; `origin` is what their file says of how they were made."""
     begins = origin.get(BEGINS, {})
-    detections = {
+    return {
         video: [replace(d, start=d.start - begins.get(video, 0), end=d.end - begins.get(video, 0)) for d in own]
         for video, own in read_detections(file).items()
     }
-    return detections, bool(origin)
 
 
 def _durations(run: Run, video_ids: Iterable[str]) -> dict[str, float]:
@@ -117,7 +119,12 @@ def _durations(run: Run, video_ids: Iterable[str]) -> dict[str, float]:
     return {video: grid.duration - float(grid.begins) for video, grid in grids.items()}
 
 
-def _check_classes(selection: Selection, detections: Mapping[str, Sequence[Detection]]) -> None:
+def check_classes(selection: Selection, detections: Mapping[str, Sequence[Detection]]) -> None:
+    """Refuse classes that no detection is of.
+
+    Raises:
+        UsageError: naming the first, with the nearest one.
+    """
     known = {d.label for segments in detections.values() for d in segments}
     for label in selection.classes:
         if label not in known:
@@ -128,7 +135,7 @@ def _records(
     given: ExportSource, folder: Path | None, selection: Selection, reporter: Reporter
 ) -> tuple[list[ExportVideo], list[str], dict[str, str]]:
     """Return videos with the chosen detections, notes, and video -> why its file cannot be read."""
-    files = _files(given.detections, folder)
+    files = files_below(given.detections, folder)
     records: list[ExportVideo] = []
     unreadable: dict[str, str] = {}
     outside = 0
@@ -140,10 +147,11 @@ def _records(
                 unreadable[video] = str(error)
             else:
                 chosen, lost = selection.of(detections, record.duration)
-                records.append(replace(record, detections=chosen))
+                records.append(replace(record, detections=chosen, verdicts=given.verdicts))
                 outside += lost
             task.advance()
     notes = [f"{outside} detections outside of their video, left out"] if outside else []
+    notes += _doubts(given.verdicts, {d.label for record in records for d in record.detections})
     late = [record.id for record in records if record.start and not given.counted]
     if late:
         notes.append(
@@ -159,8 +167,20 @@ def _records(
     return records, notes, unreadable
 
 
-def _files(video_ids: Iterable[str], folder: Path | None) -> dict[str, Path]:
-    """Return video -> its file below a folder, by the ids that wtal gives files, or by their names or paths."""
+def _doubts(verdicts: Mapping[str, str], labels: set[str]) -> list[str]:
+    """Return a note on the labels among the detections that the label check does not call learned, or none."""
+    doubtful = [
+        f"{label}: {verdict}" for label, verdict in verdicts.items() if verdict != "learned" and label in labels
+    ]
+    return [f"the label check doubts {', '.join(doubtful)}"] if doubtful else []
+
+
+def files_below(video_ids: Iterable[str], folder: Path | None) -> dict[str, Path]:
+    """Return video -> its file below a folder, by the ids that wtal gives files, or by their names or paths.
+
+    Raises:
+        UsageError: when there is no such folder.
+    """
     if folder is None:
         return {}
     if not folder.is_dir():
@@ -234,7 +254,8 @@ def _fitted(
         except VideoError as error:
             unfit[video.id] = str(error)
             continue
-        fitted.append(record)
+        verdicts = {shown.get(label, label): verdict for label, verdict in video.verdicts.items()}
+        fitted.append(replace(record, verdicts=verdicts))
         for rule, count in changes.items():
             counts[rule][video.id] = count
     notes = [

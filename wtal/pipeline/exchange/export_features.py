@@ -1,19 +1,23 @@
 """A store -> feature files in a published layout, for other people's code."""
 
+import hashlib
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
 
+from wtal.config import digest
 from wtal.data.annotations import read_annotations
 from wtal.data.layout import Exported, Streams, file_name
 from wtal.data.layout_note import Note
 from wtal.data.layouts import LAYOUTS, NamesVideos
+from wtal.data.locks import alone
 from wtal.data.store import FeatureStore
-from wtal.errors import UsageError
-from wtal.pipeline.progress import SILENT, Reporter, Task
+from wtal.errors import FormatError, UsageError
+from wtal.pipeline.progress import SILENT, Reporter
 
 _FIRST = ("rgb", "flow")
 """Streams that are joined before others, in this order."""
@@ -29,27 +33,61 @@ def export_features(
 ) -> Path:
     """Write the streams of a store (all, or those named) into the new folder `out`; returns it.
 
-    The folder appears when it is whole. `annotations` name the subset of a video, for layouts with a folder for each.
-    Importing the folder gives the same features, ids and grids, bit for bit.
+    The folder appears when it is whole; one that holds this very export is left as it is, and another process that
+    makes it is waited for. `annotations` name the subset of a video, for layouts with a folder for each. Importing the
+    folder gives the same features, ids and grids, bit for bit.
 
     Raises:
-        UsageError: when the folder is there and not empty, a stream is unknown, or the layout cannot hold the streams.
+        UsageError: when the folder holds anything else, a stream is unknown, or the layout cannot hold the streams.
+        DiskFullError: when there is no room for a file; nothing is left then.
     """
     opened, module = FeatureStore.open(store), LAYOUTS.load(layout)
     chosen = _chosen(opened, streams)
-    if not out.name or (out.exists() and (not out.is_dir() or any(out.iterdir()))):
-        raise UsageError(f"{out} is there already; name a new or an empty folder")
     names = _names(opened, module.name_of if isinstance(module, NamesVideos) else file_name)
     subsets = _subsets(annotations, opened)
+    note = _note(opened, layout, chosen, names)
     _say_other_rate(opened, (module.FPS, module.STRIDE), layout, reporter)
-    with _published(out) as unfinished, reporter.task("export", len(opened), "video") as task:
-        videos = [
-            Exported(name, subsets.get(video, ""), partial(_load, opened, video, chosen, task))
-            for name, video in names.items()
-        ]
-        module.write(unfinished, videos)
-        _note(opened, layout, chosen, names).write(unfinished)
+    if not out.name:  # as that of the working directory
+        raise _other(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with alone(out.with_name(f".{out.name}.lock")):
+        before = _note_in(out)
+        marks: dict[str, str] = {}
+        if before is not None:
+            for video in names.values():
+                _load(opened, video, chosen, marks)
+            if before != replace(note, content=digest([marks, subsets], 32)):
+                raise _other(out)
+            reporter.say(f"{out} is made already")
+            return out
+        with _published(out) as unfinished, reporter.task("export", len(opened), "video") as task:
+
+            def load(video: str) -> Streams:
+                task.advance(note=video)
+                return _load(opened, video, chosen, marks)
+
+            videos = [Exported(name, subsets.get(video, ""), partial(load, video)) for name, video in names.items()]
+            module.write(unfinished, videos)
+            replace(note, content=digest([marks, subsets], 32)).write(unfinished)
     return out
+
+
+def _note_in(out: Path) -> Note | None:
+    """Return the note of an export that is made already; None for no folder, or an empty one.
+
+    Raises:
+        UsageError: when the folder holds anything else.
+    """
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return None
+    with suppress(FormatError):
+        if out.is_dir() and (note := Note.read(out)) is not None:
+            return note
+    raise _other(out)
+
+
+def _other(out: Path) -> UsageError:
+    return UsageError(f"{out} is there already, and holds something else; name a new or an empty folder")
 
 
 @contextmanager
@@ -57,7 +95,7 @@ def _published(out: Path) -> Iterator[Path]:
     """Yield a folder to write into; it takes the name `out` when the block ends well, and leaves nothing otherwise."""
     unfinished = out.with_name(f".{out.name}.tmp")
     shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
+    unfinished.mkdir()
     try:
         yield unfinished
         unfinished.rename(out)
@@ -108,10 +146,15 @@ def _say_other_rate(store: FeatureStore, own: tuple[str, str], layout: str, repo
         )
 
 
-def _load(store: FeatureStore, video: str, streams: Sequence[str], task: Task) -> Streams:
-    task.advance(note=video)
+def _load(store: FeatureStore, video: str, streams: Sequence[str], marks: dict[str, str]) -> Streams:
+    """Return a video's streams, and enter a digest of their rows into the `marks`."""
     features = store[video].streams
-    return {name: features[name] for name in streams}
+    chosen = {name: features[name] for name in streams}
+    hasher = hashlib.sha256()
+    for values in chosen.values():
+        hasher.update(values.tobytes())
+    marks[video] = hasher.hexdigest()
+    return chosen
 
 
 def _note(store: FeatureStore, layout: str, streams: Sequence[str], names: Mapping[str, str]) -> Note:

@@ -50,14 +50,14 @@ class TakenPaths:
         return free
 
 
-def safe_name(text: str) -> str:
-    """Return a text as one part of a path that any file system takes; never empty, `.` or `..`."""
+def safe_name(text: str, longest: int = _LONGEST) -> str:
+    """Return a text as one part of a path that any file system takes: `longest` bytes at most, never empty or `..`."""
     name = _UNSAFE.sub("_", plain(text)).rstrip(" .")
     name = re.sub(r"^[.\-]", "_", name) or "unnamed"
     name = f"_{name}" if _RESERVED.fullmatch(name) else name
-    if len(name.encode()) > _LONGEST:
+    if len(name.encode()) > longest:
         mark = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
-        name = f"{name.encode()[: _LONGEST - 9].decode('utf-8', 'ignore')}-{mark}"
+        name = f"{name.encode()[: longest - 9].decode('utf-8', 'ignore')}-{mark}"
     return name
 
 

@@ -2,22 +2,26 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
 
 from wtal.config import digest
 from wtal.data.annotations import read_annotations
+from wtal.data.dataset import Dataset
 from wtal.data.files import file_sha256
 from wtal.data.grid import SnippetGrid
 from wtal.data.layout import Item, Streams, guess_layout
 from wtal.data.layout_note import Note
 from wtal.data.layouts import LAYOUTS
 from wtal.data.row_clock import RowClock
+from wtal.data.store import FeatureStore
 from wtal.data.store.writer import StoreWriter, file_fingerprint
 from wtal.errors import FormatError, UsageError
+from wtal.pipeline.lengths import length_notes
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.workspace import Workspace
 
@@ -25,7 +29,10 @@ SAMPLE = 20
 """Videos whose length is held against the annotations before any is imported."""
 
 APART = 1.15
-"""Ratio by which rows and durations may differ over the sample: rates of published sets differ by more."""
+"""Ratio by which rows and durations may differ in most of the sample: rates of published sets differ by more."""
+
+FAR = 5.0
+"""Ratio by which no two sources of one video differ: beyond it, the rows or the duration are another video's."""
 
 Specs = Mapping[str, tuple[int, str]]
 """Stream -> (D, type)."""
@@ -33,10 +40,11 @@ Specs = Mapping[str, tuple[int, str]]
 
 @dataclass(frozen=True)
 class Imported:
-    """The store's folder, and video -> why it could not be imported."""
+    """The store's folder, video -> why it could not be imported, and what was odd about lengths."""
 
     store: Path
     failures: Mapping[str, str]
+    notes: tuple[str, ...] = ()
 
 
 def import_features(
@@ -53,13 +61,14 @@ def import_features(
     """Published features, a file or a folder -> a store in the workspace.
 
     Without `layout` it is found by the files. `fps` and `stride` (frames of a row) are, where they are empty, those of
-    each video where `wtal` exported them, else the layout's own; `dims` splits the columns into streams. Videos that
-    cannot be read, have no row, or hold numbers that are not finite are recorded as failures. An interrupted import
-    goes on where it was.
+    each video where `wtal` exported them, or where files beside the rows state them, else the layout's own; `dims`
+    splits the columns into streams. Videos that cannot be read, have no row, hold numbers that are not finite, or cover
+    less than a fifth or more than five times what they are annotated to last are recorded as failures. An interrupted
+    import goes on where it was; of two at once each waits for what the other is at.
 
     Raises:
         UsageError: when a path does not exist, the layout is unknown or in doubt, a rate or a name is none, or rows of
-            the layout's rate cannot be of videos as long as the annotations say.
+            the layout's rate cannot be of videos as long as the annotations say, for more than half of a sample.
         FormatError: when the files are not of this layout, or no video can be imported.
     """
     for path in (features, annotations):
@@ -72,8 +81,12 @@ def import_features(
         note = None
     known = dims or ({stream: dim for stream, (dim, _) in note.streams.items()} if note else {})
     items = module.read(features, annotations, known)
-    clock = RowClock.make((module.FPS, module.STRIDE), note, _durations(annotations), fps, stride)
-    _check_durations(items, clock, features, given=bool(fps or stride), reporter=reporter)
+    if note or fps or stride:
+        items = [replace(item, grid=None) for item in items]
+    stated = any(item.grid for item in items)
+    dataset = None if annotations is None else read_annotations(annotations)
+    clock = RowClock.make((module.FPS, module.STRIDE), note, _durations(dataset), fps, stride)
+    scale = _check_durations(items, clock, features, given=bool(fps or stride), reporter=reporter)
     marks = _marks(items)
     maker = _plain(backbone or (note.backbone if note else module.BACKBONE))
     identity = {
@@ -82,9 +95,15 @@ def import_features(
         "source": digest(marks, 64),
         **clock.identity([item.name for item in items]),
         "dims": dict(known),
+        **({"clocks": "stated beside the rows"} if stated else {}),
     }
-    target = workspace.features / f"{maker}-imported-{clock.readable}-{digest(identity)}"
-    return _fill(target, identity, items, clock, marks, reporter)
+    readable = "stated" if stated else clock.readable
+    target = workspace.features / f"{maker}-imported-{readable}-{digest(identity)}"
+    imported = _fill(target, identity, items, clock, scale, marks, reporter)
+    notes = () if dataset is None else length_notes(dataset, FeatureStore.open(imported.store))
+    for line in notes:
+        reporter.say(line)
+    return replace(imported, notes=notes)
 
 
 def _plain(backbone: str) -> str:
@@ -98,26 +117,32 @@ def _plain(backbone: str) -> str:
     return backbone
 
 
-def _durations(annotations: Path | None) -> dict[str, float]:
-    if annotations is None:
-        return {}
-    videos = read_annotations(annotations).videos.values()
-    return {video.id: video.duration for video in videos if video.duration}
+def _durations(dataset: Dataset | None) -> dict[str, float]:
+    return {} if dataset is None else {video.id: video.duration for video in dataset.videos.values() if video.duration}
 
 
-def _check_durations(items: Sequence[Item], clock: RowClock, features: Path, given: bool, reporter: Reporter) -> None:
-    """Refuse a layout's rate that cannot be that of these files: it would put every second elsewhere."""
-    rows = {}
-    for item in [item for item in items if clock.rate and clock.duration(item.name)][:SAMPLE]:
+def _check_durations(items: Sequence[Item], clock: RowClock, features: Path, given: bool, reporter: Reporter) -> float:
+    """Refuse a layout's rate that cannot be that of these files: it would put every second elsewhere.
+
+    Most videos of the sample decide, not the few whose rows or durations are odd. Return by what rows cover more than
+    videos last, in the median, where the user's own rate is taken though it does not fit.
+    """
+    shares, lasting = [], []
+    for item in [item for item in items if item.grid is None and clock.duration(item.name)][:SAMPLE]:
         with suppress(FormatError):  # reported when its turn comes
-            rows[item.name] = len(next(iter(item.load().values())))
-    covered, shown = clock.covered(rows)
-    if not covered or 1 / APART <= covered / shown <= APART:
-        return
-    text = f"rows cover {covered:.1f} s of videos that last {shown:.1f} s"
+            share = clock.coverage(item.name, len(next(iter(item.load().values()))))
+            if share:
+                shares.append(share)
+                lasting.append(clock.duration(item.name) or 0.0)
+    fitting = [share for share in shares if 1 / APART <= share <= APART]
+    if 2 * len(fitting) >= len(shares):
+        return 1.0
+    covered = sum(share * seconds for share, seconds in zip(shares, lasting, strict=True))
+    text = f"rows cover {covered:.1f} s of videos that last {sum(lasting):.1f} s"
     if not given:
         raise UsageError(f"{features}: at the layout's rate {text}; name the rate of this set: --fps and --stride")
     reporter.say(text)
+    return median(shares)
 
 
 def _marks(items: Sequence[Item]) -> dict[str, str]:
@@ -134,6 +159,7 @@ def _fill(
     identity: Mapping[str, Any],
     items: Sequence[Item],
     clock: RowClock,
+    scale: float,
     marks: Mapping[str, str],
     reporter: Reporter,
 ) -> Imported:
@@ -147,7 +173,8 @@ def _fill(
             if writer is None or not writer.done(video):
                 try:
                     streams, notes = _read(item, clock.note, expected)
-                    grid = _grid(clock, item.name, streams)
+                    grid = _grid(clock, item, streams)
+                    _refuse_another(clock, item.name, grid, scale)
                 except FormatError as error:
                     failed[video] = str(error)
                     reporter.say(f"not imported: {video}: {error}")
@@ -155,9 +182,10 @@ def _fill(
                     expected = expected or _specs(streams)
                     learned = _weights(streams, clock.note, identity["source"])
                     writer = writer or StoreWriter.open(target, {**identity, "weights": learned})
-                    if not writer.done(video):
-                        info = {"reader": f"imported {identity['layout']}", **({"notes": notes} if notes else {})}
-                        writer.write(video, grid, streams, info, marks[item.name])
+                    with writer.claim(video, wait=True) as mine:
+                        if mine:
+                            info = {"reader": f"imported {identity['layout']}", **({"notes": notes} if notes else {})}
+                            writer.write(video, grid, streams, info, marks[item.name])
             task.advance(note=video)
     if writer is None:
         raise FormatError(f"no video could be imported; {'; '.join(f'{k}: {v}' for k, v in list(failed.items())[:1])}")
@@ -195,9 +223,19 @@ def _refuse_unusable(streams: Streams, expected: Specs) -> None:
         raise FormatError(f"it has {_listed(_specs(streams))}, those before {_listed(expected)}")
 
 
-def _grid(clock: RowClock, name: str, streams: Streams) -> SnippetGrid:
+def _refuse_another(clock: RowClock, name: str, grid: SnippetGrid, scale: float) -> None:
+    """Refuse rows that cover a small part, or many times, of what the annotations say that the video lasts."""
+    duration = clock.duration(name)
+    if duration and not 1 / FAR < grid.duration / duration / scale < FAR:
+        raise FormatError(
+            f"its rows cover {grid.duration:.6g} s, and it is annotated as {duration:.6g} s: one of the two is wrong, "
+            "or of another video; mend the duration, or the rows"
+        )
+
+
+def _grid(clock: RowClock, item: Item, streams: Streams) -> SnippetGrid:
     rows = len(next(iter(streams.values())))
-    grid = clock.grid(name, rows)
+    grid = item.grid(rows) if item.grid else clock.grid(item.name, rows)
     if rows != grid.num_snippets:
         raise FormatError(f"it has {rows} rows, the exporter's note says {grid.num_snippets}")
     return grid

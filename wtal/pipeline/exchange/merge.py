@@ -16,7 +16,8 @@ from wtal.pipeline.workspace import Workspace
 def merge(stores: Sequence[Path], workspace: Workspace, grid: int = 0, reporter: Reporter = SILENT) -> Path:
     """Stores -> one with all their streams, on the grid of the one at position `grid`; returns its folder.
 
-    Videos that are not in all of them are left out, and named. An interrupted merge goes on where it was.
+    Videos that are not in all of them are left out, and named. An interrupted merge goes on where it was; of
+    two at once each waits for what the other is at.
 
     Raises:
         UsageError: when there are fewer than two stores, two have a stream of one name, or no video is in all.
@@ -39,15 +40,16 @@ def merge(stores: Sequence[Path], workspace: Workspace, grid: int = 0, reporter:
     writer = StoreWriter.open(target, identity)
     with reporter.task("merge", len(common), "video") as task:
         for key in common:
-            if not writer.done(key):
-                common_grid = opened[grid].grid(key)
-                values = {
-                    name: resampled(value, store.grid(key), common_grid)
-                    for store in opened
-                    for name, value in store[key].streams.items()
-                }
-                marks = "+".join(store.fingerprint(key) or "" for store in opened)
-                writer.write(key, common_grid, values, {"reader": "merged"}, digest(marks, 16))
+            with writer.claim(key, wait=True) as mine:
+                if mine:
+                    common_grid = opened[grid].grid(key)
+                    values = {
+                        name: resampled(value, store.grid(key), common_grid)
+                        for store in opened
+                        for name, value in store[key].streams.items()
+                    }
+                    marks = "+".join(store.fingerprint(key) or "" for store in opened)
+                    writer.write(key, common_grid, values, {"reader": "merged"}, digest(marks, 16))
             task.advance()
     return writer.publish().path
 

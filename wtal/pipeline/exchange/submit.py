@@ -14,6 +14,7 @@ from wtal.errors import UsageError, WtalError
 from wtal.eval.challenges import CHALLENGES, load_challenge
 from wtal.eval.submission import NO_EXTERNAL_DATA, most_per_video, submission_head, submission_results, write_submission
 from wtal.eval.submission_check import SubmissionReport, check_submission, read_version
+from wtal.pipeline.lengths import late_notes, length_notes
 from wtal.pipeline.runs import Run
 from wtal.pipeline.workspace import Workspace
 
@@ -41,6 +42,7 @@ class _Entries:
     subset: str | None
     durations: dict[str, float | None]
     external: dict[str, Any] | None
+    lengths: tuple[str, ...] = ()
 
 
 def submit(
@@ -81,7 +83,7 @@ def submit(
     cap = most_per_video(challenge, most)
     lost = sum(len(segments[:cap]) for segments in entries.detections.values()) - report.detections
     outside = (f"detections outside of their video or of no length, left out: {lost}",) if lost else ()
-    return Submission(path, report.warnings + outside + unknown)
+    return Submission(path, report.warnings + outside + entries.lengths + unknown)
 
 
 def check(file: Path, challenge: str | None, annotations: Path | None, subset: str | None) -> SubmissionReport:
@@ -126,7 +128,8 @@ def _from_run(run: Run, annotations: Path | None, subset: str | None, detections
     chosen = {name: results[key] for name, key in dataset.match(results, records).items()}
     absolute = run.folder.resolve()
     name = absolute.name if run.ensemble else f"{absolute.parent.name}-{absolute.name}"
-    return _Entries(name, chosen, dataset, subset, durations, _external(rest))
+    lengths = length_notes(dataset, store, subset=subset)
+    return _Entries(name, chosen, dataset, subset, durations, _external(rest), lengths)
 
 
 def _from_file(file: Path, annotations: Path | None, subset: str | None) -> _Entries:
@@ -136,11 +139,12 @@ def _from_file(file: Path, annotations: Path | None, subset: str | None) -> _Ent
     if annotations is None:
         return _Entries(file.stem, results, None, subset, {}, _external(rest))
     dataset = read_annotations(annotations)
-    durations = {video.id: video.duration for video in dataset.select(subset or "*")}
+    records = dataset.select(subset or "*")
+    durations = {video.id: video.duration for video in records}
     aligned = align_ids(results, dataset.videos)
     # What the annotations put into another subset is not submitted; what they do not know is refused by the check.
     chosen = {name: segments for name, segments in aligned.items() if name in durations or name not in dataset.videos}
-    return _Entries(file.stem, chosen, dataset, subset, durations, _external(rest))
+    return _Entries(file.stem, chosen, dataset, subset, durations, _external(rest), late_notes(records, chosen))
 
 
 def _external(rest: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 from wtal.config import digest
 from wtal.data.store.index import INDEX, read_index
 from wtal.data.store.writer import StoreWriter, difference, file_fingerprint
+from wtal.data.tally import first_names
 from wtal.errors import UsageError
 from wtal.extractors.backbones import BACKBONES
 from wtal.extractors.execution.config import ExtractConfig
 from wtal.pipeline.extraction.machine import Machine
 from wtal.pipeline.extraction.profile import Profile, Stopwatch
+from wtal.pipeline.extraction.reasons import ANOTHER_FILE, UNREADABLE, failure_kinds, oddities
 from wtal.pipeline.extraction.sources import write_sources
 from wtal.pipeline.extraction.spread import spread
 from wtal.pipeline.extraction.videos import VideoFile, find_videos, passed_over
@@ -30,12 +32,24 @@ _BATCH_OF_A_GPU = 16
 
 @dataclass(frozen=True)
 class ExtractResult:
-    """The store, the videos asked for, why some are not in it (id -> reason), and the timing of the call."""
+    """The store, the videos asked for, why some are not in it (id -> reason), and the timing of the call.
+
+    `oddities` is kind -> ids of those in it of which something was odd.
+    """
 
     store: Path
     videos: tuple[VideoFile, ...]
     failures: dict[str, str]
     profile: Profile
+    oddities: dict[str, list[str]] = field(default_factory=dict)
+
+    def sentences(self) -> list[str]:
+        """A line for each kind of oddity and of failure: how many videos of how many, and the first of them."""
+        failed = {f"failed, {kind}": videos for kind, videos in failure_kinds(self.failures).items()}
+        return [
+            f"{kind}: {len(videos)} of {len(self.videos)} ({first_names(videos)})"
+            for kind, videos in {**self.oddities, **failed}.items()
+        ]
 
 
 def extract(
@@ -118,12 +132,12 @@ def fill(
             clock.add(outcome.spent)
             each(outcome)
             task.advance(note=shown(outcome.video.id))
-    for writer in writers:
-        writer.publish()
+    published = [writer.publish() for writer in writers]
     profile = clock.profile(len(todo))
+    ids = [video.id for video in videos]
     return [
-        ExtractResult(store, tuple(videos), dict(sorted(reasons.items())), profile)
-        for store, reasons in zip(stores, failures, strict=True)
+        ExtractResult(store.path, tuple(videos), dict(sorted(reasons.items())), profile, oddities(store, ids))
+        for store, reasons in zip(published, failures, strict=True)
     ]
 
 
@@ -217,10 +231,8 @@ def _clashes(writer: StoreWriter, videos: Iterable[VideoFile]) -> dict[str, str]
         try:
             other = known != file_fingerprint(video.path)
         except OSError as error:
-            clashes[video.id] = f"the file cannot be read any more: {error.strerror}"
+            clashes[video.id] = UNREADABLE.format(error.strerror)
             continue
         if other:
-            clashes[video.id] = (
-                f"the store holds another file under this id; rename {video.path.name} or use another store"
-            )
+            clashes[video.id] = ANOTHER_FILE.format(video.path.name)
     return clashes

@@ -1,7 +1,6 @@
 """Plan a call of extraction: what is left to do, and how long it takes here by a few seconds of trial."""
 
 import math
-import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from wtal.data.files import free_bytes
 from wtal.data.grid import frame_count
 from wtal.data.store.writer import StoreWriter
 from wtal.errors import VideoError
@@ -119,7 +119,12 @@ def plan(
     ]
     notes = (*passed_over(paths), *other_flows(extractors, stores))
     return Plan(
-        tuple(item.video for item in work), tuple(planned), _free(stores[0]), needed, machine.engine != "loky", notes
+        tuple(item.video for item in work),
+        tuple(planned),
+        free_bytes(stores[0]),
+        needed,
+        machine.engine != "loky",
+        notes,
     )
 
 
@@ -198,11 +203,6 @@ def _planned_store(path: Path, extractor: "Extractor", videos: Sequence[PlannedV
     width = sum(backbone.dim for backbone in extractor.backbones.values())
     row = width * np.dtype(extractor.config.dtype).itemsize
     return PlannedStore(str(path), len(snippets), sum(snippets), sum(snippets) * row)
-
-
-def _free(path: Path) -> int:
-    existing = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
-    return shutil.disk_usage(existing).free
 
 
 def plan_lines(planned: Plan) -> list[str]:

@@ -17,6 +17,7 @@ from wtal.data.store.writer import StoreWriter
 from wtal.errors import WtalError
 from wtal.pipeline.extraction.engines import start_pool
 from wtal.pipeline.extraction.machine import Machine
+from wtal.pipeline.extraction.reasons import KILLED
 from wtal.pipeline.extraction.sources import from_anywhere
 from wtal.pipeline.extraction.videos import VideoFile
 from wtal.pipeline.extraction.worker import HOME, Outcome, extract_video
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 _PATIENCE_SECONDS = 0.5
-_KILLED = "its process was killed (out of memory?)"
 
 
 def spread(
@@ -118,7 +118,7 @@ def _record_killed(writers: Sequence[StoreWriter], video: VideoFile) -> Outcome:
     """Record a failure for a video whose worker was killed, in the stores that lack it."""
     reasons = []
     for writer in writers:
-        reasons.append("" if writer.done(video.id) else _KILLED)
+        reasons.append("" if writer.done(video.id) else KILLED)
         if reasons[-1]:
-            writer.fail(video.id, _KILLED)
+            writer.fail(video.id, KILLED)
     return Outcome(video, reasons, {})

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from wtal.data.store.writer import StoreWriter, file_fingerprint
 from wtal.errors import VideoError
+from wtal.pipeline.extraction.reasons import UNREADABLE
 from wtal.pipeline.extraction.videos import VideoFile
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def _features(
     try:
         return line.run(video.path, numbers), file_fingerprint(video.path)
     except OSError as error:
-        return [VideoError(f"the file cannot be read any more: {error.strerror}")] * len(numbers), ""
+        return [VideoError(UNREADABLE.format(error.strerror))] * len(numbers), ""
     except VideoError as error:
         return [error] * len(numbers), ""
 

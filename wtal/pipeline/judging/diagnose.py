@@ -63,6 +63,7 @@ class _Judged:
     proposals: ProposalEvaluation
     curves: dict[str, tuple[PrecisionRecallCurve, ...]]
     stamps: tuple[str, ...]
+    lengths: tuple[str, ...]
 
 
 def diagnose(
@@ -118,6 +119,9 @@ def _judge(source: Source, question: Question, buckets: str | None, reporter: Re
     rules = rules_of(source, question)
     truth, tious, protocol = rules.truth, rules.tious, rules.protocol
     detections = truth.judged(source, reporter)
+    lengths = truth.length_notes(source, detections)
+    for note in lengths:
+        reporter.say(note)
     chosen = buckets or ("activitynet" if find_protocol(protocol).tious.startswith("0.5") else "thumos14")
     durations = {video.id: video.duration for video in truth.records}
     settings = (protocol, truth.ambiguous)
@@ -126,10 +130,11 @@ def _judge(source: Source, question: Question, buckets: str | None, reporter: Re
         rules,
         chosen,
         detections,
-        diagnose_detections(truth.annotations, detections, tious, *settings, durations, chosen),
+        diagnose_detections(truth.annotations, detections, tious, *settings, durations, chosen, rules.ties),
         evaluate_proposals(truth.annotations, detections),
-        precision_recall(truth.annotations, detections, few_tious(tious), *settings),
+        precision_recall(truth.annotations, detections, few_tious(tious), *settings, rules.ties),
         _stamps(source),
+        lengths,
     )
 
 
@@ -185,7 +190,7 @@ def _facts(judged: _Judged) -> dict[str, str]:
     facts = {
         "detections": f"{count} of {classes} classes, {judged.source.file}",
         "annotations": f"{diagnosis.annotations} in {len(truth.records)} videos of {truth.subset}, {truth.file}",
-        "protocol": judged.rules.protocol,
+        **judged.rules.named,
         "thresholds": ", ".join(map(tiou_key, diagnosis.tious)),
         "buckets": judged.buckets,
     }
@@ -194,8 +199,8 @@ def _facts(judged: _Judged) -> dict[str, str]:
 
 
 def _remarks(judged: _Judged) -> list[str]:
-    """Return sentences on what the buckets do not show."""
-    remarks = []
+    """Return sentences on lengths that differ, and on what the buckets do not show."""
+    remarks = [*judged.lengths]
     unknown = sum(1 for video in judged.rules.truth.records if video.annotations and not video.duration)
     if unknown:
         remarks.append(f"annotated videos whose duration the annotations do not give, left out of coverage: {unknown}")
@@ -230,7 +235,7 @@ def _value(judged: _Judged) -> dict[str, Any]:
         "detections": str(judged.source.file),
         "annotation_file": str(judged.rules.truth.file),
         "subset": judged.rules.truth.subset,
-        "protocol": judged.rules.protocol,
+        **judged.rules.named,
         "buckets": judged.buckets,
         "stamps": list(judged.stamps),
         "notes": [*judged.diagnosis.evaluation.notes, *_remarks(judged)],

@@ -15,18 +15,20 @@ from wtal.data.detections import read_detections
 from wtal.data.names import match_ids
 from wtal.data.segments import Detection
 from wtal.data.store import FeatureStore
+from wtal.data.tally import first_names
 from wtal.errors import UsageError
 from wtal.eval import Evaluation, compare_detections, evaluate_detections, evaluate_labels, evaluate_proposals
 from wtal.eval.bootstrap import AVERAGE
 from wtal.eval.classification import best_scores
 from wtal.eval.curves import precision_recall
 from wtal.eval.proposals import ProposalEvaluation
-from wtal.eval.protocols import DEFAULT_PROTOCOL, find_protocol
+from wtal.eval.protocols import DEFAULT_PROTOCOL, INPUT, find_protocol
 from wtal.eval.thresholds import parse_tious
 from wtal.pipeline.judging.ground_truth import Rules, read_ground_truth, rules_of
-from wtal.pipeline.judging.sources import Question, Source, not_learned, only_source
+from wtal.pipeline.judging.sources import Question, Source, not_learned, only_source, untrained
 from wtal.pipeline.judging.tables import Figures, tiou_row
 from wtal.pipeline.progress import SILENT, Reporter
+from wtal.pipeline.runs import UNTRAINED
 from wtal.report.judge import few_tious, precision_by_tiou, precision_recall_curves, recall_by_proposals
 from wtal.report.page import Picture
 
@@ -86,7 +88,8 @@ class DetectionJudgement(Judgement):
             reporter.say("precision-recall curves are of one seed: name one of them")
             return (by_tiou,)
         truth, tious = self.rules.truth, few_tious(self.rules.tious)
-        curves = precision_recall(truth.annotations, self.judged[0], tious, self.rules.protocol, truth.ambiguous)
+        settings = (tious, self.rules.protocol, truth.ambiguous, self.rules.ties)
+        curves = precision_recall(truth.annotations, self.judged[0], *settings)
         return (by_tiou, precision_recall_curves(curves, tious))
 
 
@@ -112,13 +115,15 @@ def evaluate(sources: Sequence[Source], question: Question, reporter: Reporter =
     rules = rules_of(sources[0], question)
     truth = rules.truth
     judged = [truth.judged(source, reporter) for source in sources]
+    truth.tell_lengths(sources, judged, reporter)
     evaluations = tuple(
-        evaluate_detections(truth.annotations, detections, rules.tious, rules.protocol, truth.ambiguous)
+        evaluate_detections(truth.annotations, detections, rules.tious, rules.protocol, truth.ambiguous, rules.ties)
         for detections in judged
     )
     value = evaluations[0].to_json() if len(evaluations) == 1 else {"mAP": over_seeds(evaluations)}
-    value = {"protocol": rules.protocol, **value}
-    figures = _detection_figures(sources, evaluations)
+    odd = _without_ap(sources, evaluations)
+    value = {**rules.named, **value, **{key: labels for key, labels in odd.items() if labels}}
+    figures = _detection_figures(sources, evaluations, odd)
     return DetectionJudgement(figures, value, tuple(sources), rules, evaluations, judged)
 
 
@@ -134,13 +139,15 @@ def compare_sources(
     rules = rules_of(first, question)
     truth = rules.truth
     a, b = (truth.judged(source, reporter) for source in (first, second))
-    comparison = compare_detections(truth.annotations, a, b, rules.tious, rules.protocol, truth.ambiguous, draws, seed)
+    truth.tell_lengths((first, second), (a, b), reporter)
+    settings = (rules.tious, rules.protocol, truth.ambiguous, draws, seed)
+    comparison = compare_detections(truth.annotations, a, b, *settings, ties=rules.ties)
     rows = {
         (f"@{key}" if ":" not in key and key != AVERAGE else key): _interval_cells(vars(figure))
         for key, figure in comparison.figures.items()
     }
     title = f"A is {path}, B is {other}; {comparison.confidence:.0%} intervals of {draws} draws of videos, seed {seed}"
-    value = {"protocol": rules.protocol, **comparison.to_json()}
+    value = {**rules.named, **comparison.to_json()}
     return Judgement(Figures(rows, title=title), value, (first, second))
 
 
@@ -148,12 +155,14 @@ def judge_proposals(source: Source, question: Question, reporter: Reporter = SIL
     """Judge proposals, whatever their class: average recall at average numbers of proposals.
 
     Raises:
-        UsageError: when a protocol is named, or ranges that only protocols look at.
+        UsageError: when a protocol or its ties are named, or ranges that only protocols look at.
     """
-    _refuse("proposals", {"--protocol": question.protocol, "--ambiguous": question.ambiguous})
+    _refuse("proposals", {"--protocol": question.protocol, "--ambiguous": question.ambiguous} | _ties(question))
     truth = read_ground_truth(source.annotations, source.subset)
     tious = None if question.tious is None else parse_tious(question.tious)
-    evaluation = evaluate_proposals(truth.annotations, truth.judged(source, reporter), tious)
+    judged = truth.judged(source, reporter)
+    truth.tell_lengths((source,), (judged,), reporter)
+    evaluation = evaluate_proposals(truth.annotations, judged, tious)
     value = evaluation.to_json()
     rows = {
         "AR": {**{f"AN {number}": recall for number, recall in evaluation.recall_at.items()}, "area": evaluation.area}
@@ -169,9 +178,9 @@ def judge_labels(source: Source, question: Question, reporter: Reporter = SILENT
     They are a run's own, those of a classification file, or of a detection file the best score of each label.
 
     Raises:
-        UsageError: when thresholds or ranges of time are named.
+        UsageError: when thresholds, ranges of time or ties are named.
     """
-    _refuse("classification", {"--tiou": question.tious, "--ambiguous": question.ambiguous})
+    _refuse("classification", {"--tiou": question.tious, "--ambiguous": question.ambiguous} | _ties(question))
     truth = read_ground_truth(source.annotations, source.subset)
     protocol = find_protocol(question.protocol or DEFAULT_PROTOCOL)
     scores, origin = _scores(source, question)
@@ -199,6 +208,10 @@ def _refuse(task: str, options: Mapping[str, object]) -> None:
         raise UsageError(f"--task {task} has a definition of its own, to which {named[0]} is nothing; leave it")
 
 
+def _ties(question: Question) -> dict[str, object]:
+    return {} if question.ties == INPUT else {"--ties": question.ties}
+
+
 def _scores(source: Source, question: Question) -> tuple[Mapping[str, Mapping[str, float]], str]:
     """Return scores by video and label, and in words where they come from."""
     run, chosen = source.run, question.streams is not None or question.stage is not None
@@ -211,7 +224,20 @@ def _scores(source: Source, question: Question) -> tuple[Mapping[str, Mapping[st
     return best_scores(read_detections(source.file)), "the highest of each label's detections"
 
 
-def _detection_figures(sources: Sequence[Source], evaluations: Sequence[Evaluation]) -> Figures:
+def _without_ap(sources: Sequence[Source], evaluations: Sequence[Evaluation]) -> dict[str, list[str]]:
+    """Return the judged classes that no source detects, or trained on, by the key that they have in JSON."""
+    undetected = set.intersection(*(set(result.undetected) for result in evaluations))
+    unknown = set.intersection(*(set(untrained(source.stamps)) for source in sources))
+    classes = evaluations[0].ap
+    return {
+        "undetected": [label for label in classes if label in undetected],
+        UNTRAINED: [label for label in classes if label in unknown],
+    }
+
+
+def _detection_figures(
+    sources: Sequence[Source], evaluations: Sequence[Evaluation], odd: Mapping[str, Sequence[str]]
+) -> Figures:
     """Tabulate mAP and each class of one source, or the mean over several and each of them."""
     rows = {source.name: tiou_row(result.mAP) for source, result in zip(sources, evaluations, strict=True)}
     if len(evaluations) == 1:
@@ -221,6 +247,9 @@ def _detection_figures(sources: Sequence[Source], evaluations: Sequence[Evaluati
         top = {column: fmean(row[column] for row in rows.values()) for column in next(iter(rows.values()))}
         rows = {"mAP": top, **rows}
     notes = dict.fromkeys(note for result in evaluations for note in result.notes)
+    if unknown := odd[UNTRAINED]:
+        named = first_names([repr(label) for label in unknown])
+        notes[f"classes that no training video shows, so that their AP says nothing: {len(unknown)} ({named})"] = None
     return Figures(rows, tuple(column for column in top if column.startswith(AVERAGE)), tuple(notes))
 
 

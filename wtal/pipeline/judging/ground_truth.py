@@ -4,16 +4,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from wtal.data.ambiguous import read_ambiguous
 from wtal.data.annotations import read_annotations
+from wtal.data.assemble import read_ambiguous
 from wtal.data.dataset import Dataset, VideoRecord
 from wtal.data.detections import align_ids, read_detections
 from wtal.data.names import match_ids
 from wtal.data.segments import Annotation, Detection, Segment
-from wtal.errors import UsageError
-from wtal.eval.protocols import DEFAULT_PROTOCOL, PROTOCOLS, find_protocol
+from wtal.errors import UsageError, WtalError
+from wtal.eval.protocols import DEFAULT_PROTOCOL, INPUT, PROTOCOLS, find_protocol
 from wtal.eval.thresholds import parse_tious
 from wtal.pipeline.judging.sources import Question, Source
+from wtal.pipeline.lengths import late_notes, length_notes
 from wtal.pipeline.progress import SILENT, Reporter
 
 
@@ -50,27 +51,55 @@ class GroundTruth:
         unknown = () if source.run else tuple(name for name in detections if name not in self.dataset.videos)
         return {name: segments for name, segments in detections.items() if name in reported or name in unknown}
 
+    def length_notes(self, source: Source, judged: Mapping[str, Sequence[Detection]]) -> tuple[str, ...]:
+        """Return sentences on videos whose annotated length is not that of a run's features, or of a file's detections.
+
+        Nothing is said of a run whose features have gone: judging it needs none.
+        """
+        if source.run is None:
+            return late_notes(self.records, judged)
+        try:
+            return length_notes(self.dataset, source.run.store(), subset=self.subset)
+        except WtalError:
+            return ()
+
+    def tell_lengths(
+        self, sources: Sequence[Source], judged: Sequence[Mapping[str, Sequence[Detection]]], reporter: Reporter
+    ) -> None:
+        """Say each of `length_notes` of the sources once."""
+        pairs = zip(sources, judged, strict=True)
+        for note in dict.fromkeys(note for source, found in pairs for note in self.length_notes(source, found)):
+            reporter.say(note)
+
 
 @dataclass(frozen=True)
 class Rules:
-    """Ground truth, thresholds of tIoU and protocol."""
+    """Ground truth, thresholds of tIoU, protocol, and its order of equal scores."""
 
     truth: GroundTruth
     tious: tuple[float, ...]
     protocol: str
+    ties: str = INPUT
+
+    @property
+    def named(self) -> dict[str, str]:
+        """The protocol as JSON types, and its ties where they are not the usual ones."""
+        return {"protocol": self.protocol} | ({} if self.ties == INPUT else {"ties": self.ties})
 
 
 def rules_of(source: Source, question: Question) -> Rules:
     """Return the rules that a source is judged by; a protocol that is named brings its own thresholds.
 
     Raises:
-        UsageError: when the subset does not exist or has no segments, or the protocol ignores the ambiguous ranges.
+        UsageError: when the subset does not exist or has no segments, or the protocol ignores the ambiguous ranges, or
+            has no such ties.
     """
     protocol = question.protocol or DEFAULT_PROTOCOL
     check_ambiguous(protocol, question.ambiguous)
+    find_protocol(protocol, question.ties)
     own = source.tious if question.protocol is None else find_protocol(protocol).tious
     truth = read_ground_truth(source.annotations, source.subset, question.ambiguous)
-    return Rules(truth, parse_tious(question.tious or own), protocol)
+    return Rules(truth, parse_tious(question.tious or own), protocol, question.ties)
 
 
 def read_ground_truth(annotations: Path, subset: str, ambiguous: Path | None = None) -> GroundTruth:

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wtal.data.detections import read_made
+from wtal.data.detections import read_made, verdicts_of
 from wtal.errors import UsageError
+from wtal.eval.protocols import INPUT
 from wtal.pipeline.recipe import EvaluateConfig
-from wtal.pipeline.runs import Run, open_runs
+from wtal.pipeline.runs import UNTRAINED, Run, open_runs
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Question:
     ambiguous: Path | None = None
     streams: str | None = None
     stage: int | None = None
+    ties: str = INPUT
 
 
 @dataclass(frozen=True)
@@ -51,9 +53,13 @@ class Source:
 
 def not_learned(stamps: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the classes that held-out labels call not learned, by the stamps of a run or a file."""
-    verdicts = stamps.get("label_check")
-    named = verdicts.items() if isinstance(verdicts, dict) else ()
-    return tuple(label for label, verdict in named if verdict == "not learned")
+    return tuple(label for label, verdict in verdicts_of(stamps).items() if verdict == "not learned")
+
+
+def untrained(stamps: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the classes that no training video showed, by the stamps of a run or a file."""
+    named = stamps.get(UNTRAINED)
+    return tuple(map(str, named)) if isinstance(named, list) else ()
 
 
 def sources(path: Path, question: Question) -> list[Source]:

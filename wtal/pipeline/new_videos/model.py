@@ -186,6 +186,8 @@ def model_of(run: Run) -> Model:
 def _head(run: Run) -> Model:
     from wtal.pipeline.activations import trained_head
 
+    if run.busy and not run.finished:
+        raise WtalError(f"{run.folder} is still being trained: wait for it, and call again")
     trained = trained_head(run)
     scaler = trained.scaler
     record = _record(run, feature_dims=dict(run.feature_dims), step=trained.step, limit=scaler.limit, unit=scaler.unit)

@@ -4,8 +4,8 @@ A leaf gets detections that it can hold: `wtal.report.fit` shifts them to its cl
 """
 # ruff: noqa: N802 - members are named as modules name them
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Literal, Protocol
@@ -24,7 +24,7 @@ class ExportVideo:
     `start` is the second at which a player shows the first picture, `file_start` that at which the file's own clock
     begins, which players show as 0. `duration` is that of the picture, in seconds. `rate` (frames per second) is None
     where it is unknown or variable, as `variable` tells. `size` is (width, height) as shown. `relative` is the file's
-    path below the folder of videos.
+    path below the folder of videos. `verdicts` is class -> what the label check says of it, empty without a check.
     """
 
     id: str
@@ -39,6 +39,7 @@ class ExportVideo:
     frames: int | None = None
     size: tuple[int, int] | None = None
     sound: bool = False
+    verdicts: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:

@@ -14,7 +14,7 @@ EXPORT = Export(
     per="collection",
     shortest=0.0,
 )
-_COLUMNS = ("video", "file", "label", "score", "start (s)", "end (s)", "duration (s)", "from", "to")
+_COLUMNS = ("video", "file", "label", "score", "start (s)", "end (s)", "duration (s)", "from", "to", "label check")
 
 
 def render(videos: Sequence[ExportVideo], classes: Sequence[str]) -> Sheet:
@@ -31,4 +31,5 @@ def _rows(video: ExportVideo) -> Iterator[tuple[str, ...]]:
     names = (safe_cell(plain(video.id)), safe_cell(plain(video.relative or video.name)) if video.file else "")
     for d in video.detections:
         seconds = (seconds_text(value) for value in (d.start, d.end, d.duration))
-        yield (*names, safe_cell(d.label), score_text(d.score), *seconds, *map(clock_text, milliseconds(d)))
+        verdict = video.verdicts.get(d.label, "")
+        yield (*names, safe_cell(d.label), score_text(d.score), *seconds, *map(clock_text, milliseconds(d)), verdict)

@@ -1,0 +1,63 @@
+"""Takes the pictures of docs/report.md from a finished demo: `python docs/make_screenshots.py demo`.
+
+It opens the page in Chromium, as the tests do, and writes `docs/images/report-*.jpg`: all videos, and one of them with
+its second detection chosen and the first one marked wrong, in the light and the dark form.
+"""
+
+import argparse
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from playwright.sync_api import Page, sync_playwright
+
+from wtal.errors import UsageError
+from wtal.pipeline.workspace import Workspace
+
+IMAGES = Path(__file__).with_name("images")
+LARGEST = 200 * 1024
+"""Bytes: a picture above that is refused."""
+
+_SIZE = {"width": 1180, "height": 720}
+_QUALITY = 70
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write the pictures of a demo folder's page."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("demo", type=Path, help="folder that `wtal demo` made")
+    parser.add_argument("--video", default="training_03", help="id of the video to show")
+    parser.add_argument("--out", type=Path, default=IMAGES, help="folder to write into")
+    options = parser.parse_args(argv)
+    page = Workspace(options.demo / "workspace").newest_run() / "report" / "index.html"
+    chromium = shutil.which("chromium")
+    if not page.is_file() or chromium is None:
+        raise UsageError(f"wanted chromium and {page}; run `wtal demo`, and apt-get install chromium")
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        for scheme, name in (("light", "report-videos"), ("light", "report-video"), ("dark", "report-dark")):
+            context = browser.new_context(viewport=_SIZE, color_scheme=scheme)  # type: ignore[arg-type]
+            shown = context.new_page()
+            shown.goto(page.resolve().as_uri() + ("" if name == "report-videos" else f"#video={options.video}"))
+            if name != "report-videos":
+                review(shown)
+            shown.wait_for_timeout(500)
+            picture = shown.screenshot(type="jpeg", quality=_QUALITY)
+            if len(picture) > LARGEST:
+                raise UsageError(f"{name} has {len(picture)} bytes, {LARGEST} is the most")
+            (options.out / f"{name}.jpg").write_bytes(picture)
+            print(options.out / f"{name}.jpg")
+        browser.close()
+
+
+def review(page: Page) -> None:
+    """Mark the first detection wrong, and play the second."""
+    page.wait_for_selector(".bar")
+    for key in ("n", "2", "n"):
+        page.keyboard.press(key)
+    page.wait_for_timeout(1500)
+    page.keyboard.press("k")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""Every command that writes, on a disk that is full: one line, and then the same call ends with the same bytes."""
+
+import shutil
+
+import pytest
+import torch
+
+from tests.support.bases import NARROW, STORE, TRUTH, answer, call, named
+from tests.support.disks import Disk
+from wtal.data.layouts import LAYOUTS
+from wtal.errors import DiskFullError
+from wtal.models.training.log import TrainLog
+
+EXPORTS = [
+    ("export-features", STORE[1], "sub/out", "--layout", layout, "--streams", "rgb") for layout in LAYOUTS.names()
+]
+CALLS = [
+    ("train", "kth/basnet", *STORE, *TRUTH, *NARROW, "--seeds", "1"),
+    ("import-checkpoint", "--head", "basnet", "basnet.pt", *STORE, *TRUTH),
+    ("detect", "RUN1"),
+    ("ensemble", "RUN0", "RUN1"),
+    ("ensemble", "RUN0", "RUN1", "--by", "detections"),
+    ("compare", "kth/basnet", *STORE, *TRUTH, *NARROW, "--seeds", "2"),
+    ("tune", "RUN1", "--subset", "training", "--over", "nms_tiou=0.3,0.4"),
+    ("merge", "RGB", "FLOW"),
+    ("import-features", "exported-rgb", "--workspace", "new"),
+    *EXPORTS,
+    ("submit", "RUN0", "--challenge", "activitynet"),
+    ("submit", "RUN0", "--challenge", "hacs"),
+    ("export", "RUN0", "--to", "srt,csv,activitynet"),
+    ("pack", "RUN0", "model.wtal"),
+    ("report", "RUN0", "--videos", "videos", "--out", "page"),
+    pytest.param(("diagnose", "RUN0", "--errors-only"), marks=pytest.mark.slow),
+    ("extract", "videos", "--backbone", "motion", "--out", "extracted", "--profile", "profile.json"),
+]
+
+
+def plain(value):
+    """Turn the content of a checkpoint into what can be compared."""
+    if isinstance(value, torch.Tensor):
+        return value.dtype, value.tolist()
+    if isinstance(value, dict):
+        return [(key, plain(entry)) for key, entry in value.items()]
+    return list(map(plain, value)) if isinstance(value, list | tuple) else value
+
+
+def content(folder):
+    """Path -> bytes of all files, but for logs and times; a checkpoint's tensors."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and "tensorboard" not in path.parts]
+    return {
+        str(path.relative_to(folder)): plain(torch.load(path)) if path.suffix == ".pt" else path.read_bytes()
+        for path in files
+        if path.name not in ("log.jsonl", "profile.json")
+    }
+
+
+@pytest.mark.parametrize("arguments", CALLS, ids=" ".join)
+def test_the_call_is_refused_in_one_line_and_goes_on_when_there_is_room(arguments, base, tmp_path, monkeypatch):
+    disk = Disk(monkeypatch)
+    arguments = [named(base, argument) for argument in arguments]
+    place = tmp_path / "place"
+
+    def begin(room):
+        """Start anew in the same folder, whose path is in some of the files."""
+        monkeypatch.chdir(tmp_path)
+        shutil.rmtree(place, ignore_errors=True)
+        shutil.copytree(base, place)
+        monkeypatch.chdir(place)
+        disk.fill(room)
+
+    begin(None)
+    printed, size = answer(*arguments), disk.written
+    whole = content(place)
+    lacking = 100 if "--profile" in arguments else 1  # times are not always as long
+    for room in (size // 2, size - lacking):
+        begin(room)
+        refused = call(*arguments)
+        assert refused.exit_code == 1, f"{refused.output}{refused.exception!r}"
+        lines = [line for line in refused.stderr.splitlines() if line.startswith("wtal: ")]
+        assert len(lines) == 1
+        assert "No space left on device; it takes " in lines[0]
+        disk.fill(None)
+        assert answer(*arguments) == printed
+        assert content(place) == whole
+
+
+def test_a_log_that_cannot_grow_is_one_line(tmp_path):
+    log = TrainLog(tmp_path, 0)
+    log.file.close()
+    with open("/dev/full", "a") as log.file:  # noqa: PTH123
+        log.write(1, {"loss": 0.5}, None, 0.0)
+        with pytest.raises(DiskFullError, match=r"cannot write .*log\.jsonl: No space left on device"):
+            log.flush()
+        with pytest.raises(DiskFullError, match=r"cannot write .*log\.jsonl: No space left on device"):
+            log.__exit__()

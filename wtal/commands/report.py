@@ -1,0 +1,66 @@
+"""`wtal report`."""
+
+from pathlib import Path
+from typing import get_args
+
+import click
+
+from wtal.commands._console import Command, ConsoleReporter, json_option, print_json
+from wtal.data.video_ids import readable
+from wtal.pipeline.viewing.copies import Proxies
+from wtal.pipeline.viewing.gather import gather
+from wtal.pipeline.viewing.serve import serve
+from wtal.pipeline.viewing.write_report import write_report
+
+_SHOWN = 20
+"""Notes that are printed, at most."""
+
+
+@click.command("report", cls=Command, short_help="Detections -> a page with players, to watch and to judge them.")
+@click.argument("source", type=click.Path(path_type=Path), metavar="RUN|DETECTIONS")
+@click.option(
+    "--videos", type=click.Path(path_type=Path, file_okay=False), help="Folder of the videos, which the page plays."
+)
+@click.option("--annotations", type=click.Path(path_type=Path), help="Annotations to show.  [default: the run's]")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder to write into.  [default: report in the run, or FILE-report]",
+)
+@click.option(
+    "--proxies",
+    type=click.Choice(get_args(Proxies)),
+    default="needed",
+    show_default=True,
+    help="Make small copies of the videos that browsers do not play, of none, or of all.",
+)
+@click.option("--serve", "serves", is_flag=True, help="Serve the page on 127.0.0.1; verdicts are saved at once.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port to serve on.  [default: a free one]")
+@json_option
+def command(
+    source: Path,
+    videos: Path | None,
+    annotations: Path | None,
+    out: Path | None,
+    proxies: Proxies,
+    serves: bool,
+    port: int,
+    as_json: bool,
+) -> None:
+    """Write a folder with a page of all videos and their detections; print the page's path.
+
+    It opens in any browser from the disk, without a network. With --serve its address is printed in place of the path.
+    """
+    collection = gather(source, videos, annotations=annotations)
+    report = write_report(collection, out, proxies, ConsoleReporter())
+    for note in report.notes[:_SHOWN]:
+        click.echo(readable(f"note: {' '.join(note.split())}"), err=True)
+    for video, reason in [*report.unseen.items()][:_SHOWN]:
+        click.echo(readable(f"not shown: {' '.join(video.split())}: {reason}"), err=True)
+    if as_json:
+        print_json(report.to_json())
+    elif not serves:
+        click.echo(readable(str(report.page)))
+    if serves:
+        files = {str(number): video.file for number, video in enumerate(collection.videos) if video.file}
+        serve(report.page.parent, collection.verdicts, files, port, lambda address: click.echo(address, err=as_json))

@@ -1,0 +1,134 @@
+"""Verdicts of a person on detections, and the videos that they have looked through: `verdicts.json`.
+
+`{"format": 1, "verdicts": [{"video", "label", "verdict", "segment", "detection"}], "looked_at": [video]}`; seconds are
+those of the detection file. docs/review.md explains each key.
+"""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from wtal.data.files import read_json, write_json
+from wtal.errors import FormatError
+
+T = TypeVar("T")
+Answer = Literal["yes", "no", "moved", "missed", "skip"]
+Seconds = tuple[float, float]
+
+_WANTED: dict[Answer, tuple[bool, bool]] = {
+    "yes": (False, True),
+    "no": (False, True),
+    "moved": (True, True),
+    "missed": (True, False),
+    "skip": (False, True),
+}
+"""Whether a verdict has a segment, and whether it has a detection."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Judged(_Strict):
+    """A detection as its file has it: seconds and score."""
+
+    segment: Seconds
+    score: float
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        _refuse_backward(self.segment)
+        return self
+
+
+class Verdict(_Strict):
+    """A person's answer to one detection, or a segment that has none.
+
+    `segment` is where the class occurs, of `moved` and `missed`; `detection` what was judged, of all but `missed`.
+    """
+
+    video: str
+    label: str
+    verdict: Answer
+    segment: Seconds | None
+    detection: Judged | None
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        segment, detection = _WANTED[self.verdict]
+        for name, wanted, value in (("segment", segment, self.segment), ("detection", detection, self.detection)):
+            if wanted != (value is not None):
+                raise ValueError(f"{self.verdict!r} has {'a' if wanted else 'no'} {name}")
+        if self.segment is not None:
+            _refuse_backward(self.segment)
+        return self
+
+    @property
+    def subject(self) -> tuple[str, str, Seconds | None, Seconds | None]:
+        """Subject of the verdict: no file has two verdicts on one."""
+        if self.detection is None:
+            return self.video, self.label, None, self.segment
+        return self.video, self.label, self.detection.segment, None
+
+
+class Verdicts(_Strict):
+    """Content of a file of verdicts; `looked_at` names the videos whose review is finished."""
+
+    format: Literal[1] = 1
+    verdicts: tuple[Verdict, ...] = ()
+    looked_at: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _once(self) -> Self:
+        if (subject := _repeated(verdict.subject for verdict in self.verdicts)) is not None:
+            video, label, detection, segment = subject
+            raise ValueError(f"two verdicts on {label!r} at {list(detection or segment or ())} in {video!r}")
+        if (twice := _repeated(self.looked_at)) is not None:
+            raise ValueError(f"'looked_at' names {twice!r} twice")
+        return self
+
+
+def parse_verdicts(text: str, where: str) -> Verdicts:
+    """Read verdicts from JSON text; `where` (a file) opens the message of a refusal.
+
+    Raises:
+        FormatError: naming the first place that is not as described.
+    """
+    try:
+        return Verdicts.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in first["loc"]).lstrip(".")
+        message = first["msg"].removeprefix("Value error, ")
+        raise FormatError(f"{where} holds no verdicts: {f'{place}: ' if place else ''}{message}") from None
+
+
+def read_verdicts(path: Path) -> Verdicts:
+    """Read a file of verdicts.
+
+    Raises:
+        FormatError: when it cannot be read, or naming the first place that is not as described.
+    """
+    return parse_verdicts(json.dumps(read_json(path)), str(path))
+
+
+def write_verdicts(verdicts: Verdicts, path: Path) -> Path:
+    """Write a file of verdicts, whole or not at all; its path."""
+    return write_json(path, verdicts.model_dump(mode="json"))
+
+
+def _refuse_backward(segment: Seconds) -> None:
+    if segment[1] < segment[0]:
+        raise ValueError(f"the segment {list(segment)} ends before it begins")
+
+
+def _repeated(values: Iterable[T]) -> T | None:
+    seen: set[T] = set()
+    for value in values:
+        if value in seen:
+            return value
+        seen.add(value)
+    return None

@@ -1,0 +1,103 @@
+"""A reel: stretches of many videos one after the other, each with its title in the picture and as a chapter."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, BinaryIO
+
+import av
+import cv2
+import numpy as np
+from av.audio.frame import AudioFrame
+from av.video.frame import VideoFrame
+from av.video.reformatter import Colorspace
+
+from wtal.errors import VideoError
+from wtal.extractors.decoding.reader import Image, VideoInfo, upright
+from wtal.extractors.viewing.clip import Timed, add_picture, has_sound, reason_of, write_streams, writing
+from wtal.extractors.viewing.stretch import SOUND_RATE, Stretch, pictures, sounds
+
+SIZE = (1280, 720)
+"""(width, height) of the picture."""
+RATE = Fraction(30)
+"""Pictures per second that the encoder reckons with; each is shown when its video shows it."""
+_BAR, _FONT = 56, cv2.FONT_HERSHEY_SIMPLEX
+_BT709 = 1
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A part of a video and its title."""
+
+    info: VideoInfo
+    part: Stretch
+    title: str
+
+
+def write_reel(scenes: Sequence[Scene], file: BinaryIO, suffix: str, mark: str) -> None:
+    """Encode scenes one after the other; `mark` becomes the comment of the file.
+
+    Raises:
+        VideoError: when the encoder refuses them.
+    """
+    try:
+        with writing(file, suffix, mark) as out:
+            out.set_chapters(_chapters(scenes))
+            stream = add_picture(out, SIZE, RATE)
+            context = stream.codec_context
+            context.colorspace = context.color_primaries = context.color_trc = _BT709
+            audible = any(has_sound(scene.info) for scene in scenes)
+            write_streams(out, stream, _pictures(scenes), _sounds(scenes) if audible else None)
+    except (av.error.FFmpegError, ValueError) as error:
+        raise VideoError(f"no reel could be encoded: {reason_of(error)}") from None
+
+
+def _chapters(scenes: Sequence[Scene]) -> list[Any]:
+    chapters, begin = [], Fraction(0)
+    for number, scene in enumerate(scenes):
+        end = begin + scene.part.end - scene.part.start
+        chapters.append(
+            {
+                "id": number,
+                "start": round(begin * 1000),
+                "end": round(end * 1000),
+                "time_base": Fraction(1, 1000),
+                "metadata": {"title": scene.title},
+            }
+        )
+        begin = end
+    return chapters
+
+
+def _pictures(scenes: Sequence[Scene]) -> Iterator[Timed]:
+    begin = Fraction(0)
+    for scene in scenes:
+        for start, end, frame in pictures(scene.info, scene.part):
+            yield begin + start, 0, begin + end, _titled(frame, scene)
+        begin += scene.part.end - scene.part.start
+
+
+def _titled(frame: VideoFrame, scene: Scene) -> VideoFrame:
+    """Return a picture upright in the middle of the reel's, its title below."""
+    image = upright(np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8), scene.info)
+    canvas: Image = np.zeros((SIZE[1], SIZE[0], 3), np.uint8)
+    height, width = image.shape[:2]
+    scale = min(SIZE[0] / width, (SIZE[1] - _BAR) / height)
+    width, height = max(1, round(width * scale)), max(1, round(height * scale))
+    x, y = (SIZE[0] - width) // 2, (SIZE[1] - _BAR - height) // 2
+    canvas[y : y + height, x : x + width] = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    # The letters of OpenCV are those of ASCII; the chapter has the others.
+    title = scene.title.encode("ascii", "replace").decode()
+    size = min(1.0, (SIZE[0] - 40) / max(1, cv2.getTextSize(title, _FONT, 1.0, 2)[0][0]))
+    cv2.putText(canvas, title, (20, SIZE[1] - 18), _FONT, size, (255, 255, 255), 2, cv2.LINE_AA)
+    return VideoFrame.from_ndarray(canvas, format="rgb24").reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709)
+
+
+def _sounds(scenes: Sequence[Scene]) -> Iterator[Timed]:
+    position = 0
+    for scene in scenes:
+        for _, frame in sounds(scene.info, scene.part):
+            assert isinstance(frame, AudioFrame)
+            frame.pts, start = position, Fraction(position, SOUND_RATE)
+            position += frame.samples
+            yield start, 1, start, frame

@@ -1,0 +1,231 @@
+"""Detections of a run or a file, with all that is known of their videos, as a page shows them."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wtal.data.annotations import read_annotations
+from wtal.data.dataset import Dataset, VideoRecord
+from wtal.data.detections import BEGINS, read_detections, read_made, verdicts_of
+from wtal.data.files import read_json
+from wtal.data.names import match_ids
+from wtal.data.segments import Annotation, Detection
+from wtal.data.store import FeatureStore
+from wtal.data.store.index import FAILURES
+from wtal.errors import UsageError, WtalError
+from wtal.models.localization.config import LocalizeConfig
+from wtal.models.localization.signals import class_activations
+from wtal.pipeline.activations import read_activations
+from wtal.pipeline.exchange.export_detections import files_below
+from wtal.pipeline.runs import Run, holds_run, is_run, open_run
+from wtal.report.selection import in_time
+
+_DETECTIONS = "detections.json"
+_POINTS = 600
+"""Points of a curve, at most; of more snippets the highest of a few is drawn."""
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Class activations and attention in [0, 1], a value every `step` seconds from `begins` (the file's seconds)."""
+
+    begins: float
+    step: float
+    classes: Mapping[str, NDArray[np.floating[Any]]]
+    attention: NDArray[np.floating[Any]] | None
+
+
+@dataclass(frozen=True)
+class ShownVideo:
+    """A video of a page. Times are those of the detection file, in which its first picture comes at `begins`.
+
+    `duration` is that of the picture, None where nobody knows. `labels` are None where nobody labelled it.
+    """
+
+    id: str
+    detections: tuple[Detection, ...]
+    begins: float = 0.0
+    duration: float | None = None
+    file: Path | None = None
+    labels: tuple[str, ...] | None = None
+    annotations: tuple[Annotation, ...] = ()
+    curves: Curves | None = None
+
+    @property
+    def classes(self) -> set[str]:
+        """Class names of detections and annotations."""
+        return {d.label for d in self.detections} | {a.label for a in self.annotations}
+
+
+@dataclass(frozen=True)
+class Collection:
+    """Content of a page: videos, the label check's verdict by class, video -> why it failed, and notes.
+
+    `folder` is where its page lies by default, and `verdicts` the file of what people say of it. `counted` is False
+    where the detection file does not say from where it counts: the first picture is taken then.
+    """
+
+    title: str
+    source: Path
+    videos: tuple[ShownVideo, ...]
+    checked: Mapping[str, str]
+    failures: Mapping[str, str]
+    folder: Path
+    verdicts: Path
+    counted: bool = True
+
+    @property
+    def classes(self) -> list[str]:
+        """Class names of detections, annotations and the label check, sorted."""
+        return sorted({*self.checked, *(label for video in self.videos for label in video.classes)})
+
+
+@dataclass(frozen=True)
+class _Known:
+    """Knowledge of a run beside its detections; of a file by itself there is none."""
+
+    durations: Mapping[str, float] = field(default_factory=dict)
+    curves: Callable[[str], Curves | None] = lambda video: None
+    failures: Mapping[str, str] = field(default_factory=dict)
+    annotations: Dataset | None = None
+
+
+def gather(
+    source: Path,
+    folder: Path | None = None,
+    files: Mapping[str, Path] | None = None,
+    annotations: Path | None = None,
+) -> Collection:
+    """Gather what a page shows of a run with one seed, a detection file, or a folder that `wtal detect` wrote.
+
+    `files` is video -> its file; else files are looked for below `folder`.
+
+    Raises:
+        UsageError: when there is nothing, or a run has several seeds or no detections yet.
+        FormatError: when a file is not in its layout.
+    """
+    file = detections_file(source)
+    origin = read_made(file)
+    detections = read_detections(file)
+    run = Run.open(file.parents[1]) if is_run(file.parents[1]) else None
+    known = _of_run(run) if run else _Known(failures=_failures_beside(file))
+    dataset = read_annotations(annotations) if annotations else known.annotations
+    own = files_below(detections, folder) if files is None else files
+    begins: Mapping[str, float] = origin.get(BEGINS, {})
+    records = _records(dataset, detections)
+    shown = []
+    for video, segments in detections.items():
+        record = records.get(video)
+        shown.append(
+            ShownVideo(
+                video,
+                in_time(segments),
+                begins.get(video, 0.0),
+                known.durations.get(video),
+                own.get(video),
+                record.labels if record else None,
+                record.annotations if record else (),
+                known.curves(video),
+            )
+        )
+    return Collection(
+        _title(file, run),
+        file,
+        tuple(shown),
+        verdicts_of(origin),
+        {video: reason for video, reason in known.failures.items() if video not in detections},
+        _page_folder(file, run),
+        _verdicts_file(file, run),
+        bool(origin),
+    )
+
+
+def detections_file(source: Path) -> Path:
+    """Return the detection file that a run, a folder of `wtal detect` or a file stands for.
+
+    Raises:
+        UsageError: when there is none.
+    """
+    if source.is_file():
+        return source.absolute()
+    if not source.exists():
+        raise UsageError(f"there is nothing at {source}; name a run's folder or a detection file")
+    if not holds_run(source) and (source / _DETECTIONS).is_file():
+        return (source / _DETECTIONS).absolute()
+    return open_run(source).detections().absolute()
+
+
+def _of_run(run: Run) -> _Known:
+    """Return what a run still knows: its store and its annotations may have gone."""
+    try:
+        dataset = run.annotations()
+    except WtalError:
+        dataset = None
+    try:
+        store = run.store()
+    except WtalError:
+        return _Known(curves=_curves_of(run), annotations=dataset)
+    durations = {video: store.grid(video).duration for video in store.ids}
+    return _Known(durations, _curves_of(run), store.failures, dataset)
+
+
+def _curves_of(run: Run) -> Callable[[str], Curves | None]:
+    """Return video -> its curves, by the activations that lie in a run's folder."""
+    folder = run.activations_folder()
+    if not (folder / "index.json").is_file():
+        return lambda video: None
+    store, config, classes = FeatureStore.open(folder), run.recipe.localize, run.classes
+    return lambda video: _curves(store, video, classes, config) if video in store else None
+
+
+def _curves(store: FeatureStore, video: str, classes: tuple[str, ...], config: LocalizeConfig) -> Curves:
+    activations, grid = read_activations(store[video], classes)
+    every = -(-grid.num_snippets // _POINTS)
+    values = class_activations(activations, config)
+    if config.activation == "none" and not (values.min() >= 0 and values.max() <= 1):
+        values = (values - values.min()) / max(values.max() - values.min(), 1e-9)
+    attention = None if activations.attention is None else _highest(activations.attention, every)
+    curves = {label: _highest(values[:, i], every) for i, label in enumerate(classes)}
+    return Curves(float(grid.begins), float(grid.period) * every, curves, attention)
+
+
+def _highest(values: NDArray[np.floating[Any]], every: int) -> NDArray[np.floating[Any]]:
+    """(T,) -> (ceil(T / every),) the highest of every few."""
+    return np.maximum.reduceat(values, np.arange(0, len(values), every))
+
+
+def _failures_beside(file: Path) -> dict[str, str]:
+    beside = file.with_name(FAILURES)
+    content = read_json(beside) if beside.is_file() else {}
+    return {str(video): str(reason) for video, reason in content.items()} if isinstance(content, dict) else {}
+
+
+def _records(dataset: Dataset | None, detections: Mapping[str, Any]) -> dict[str, VideoRecord]:
+    if dataset is None:
+        return {}
+    return {own: dataset.videos[video] for video, own in match_ids(dataset.videos, detections).items()}
+
+
+def _title(file: Path, run: Run | None) -> str:
+    if run is None:
+        return file.stem if file.name != _DETECTIONS else f"{file.parent.name}"
+    return run.folder.name if run.ensemble else f"{run.folder.parent.name}, {run.folder.name}"
+
+
+def _page_folder(file: Path, run: Run | None) -> Path:
+    if run is None:
+        return file.with_name(f"{file.stem}-report")
+    mark = file.stem.removeprefix("detections")
+    return run.folder / f"report{mark}"
+
+
+def _verdicts_file(file: Path, run: Run | None) -> Path:
+    """Return where verdicts are kept: in the workspace of a run, since a new training makes a new run; else beside."""
+    if run is None:
+        return file.with_name(f"{file.stem}-verdicts.json")
+    folders = [folder.parent for folder in run.folder.parents if folder.name == "runs"]
+    return (folders[0] if folders else run.folder) / "verdicts.json"
