@@ -76,7 +76,7 @@ def run_case(planted: Path, folder: Path, seed: int, number: int, slow: bool = F
             result = _call(command)
     finally:
         os.chdir(before)
-        shutil.rmtree(folder)
+        shutil.rmtree(folder, ignore_errors=True)  # a reader that ends late may still be in it
     faults = [*_faults(result, file), *(f"it wrote outside: {path}" for path in written)]
     return Outcome(seed, number, kind, command, result.exit_code, result.output, tuple(faults))
 
