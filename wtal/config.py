@@ -14,6 +14,8 @@ from wtal.registry import suggest
 
 _LARGEST = 2**31 - 1
 """Largest whole number of a configuration."""
+_LARGEST_FLOAT = 1e30
+"""Largest other number: float32, which most are computed with, ends soon after."""
 _LONGEST = 80
 """Characters of a value that a refusal shows."""
 
@@ -46,8 +48,10 @@ class Config(BaseModel):
         for name, value in self.__dict__.items():
             if isinstance(value, Config):
                 value._refuse_huge()
-            elif isinstance(value, int) and abs(value) > _LARGEST:
-                raise ConfigError(f"{name} is {shortened(value)}, and no number is larger than {_LARGEST}")
+            elif isinstance(value, int | float):
+                largest = _LARGEST if isinstance(value, int) else _LARGEST_FLOAT
+                if abs(value) > largest:
+                    raise ConfigError(f"{name} is {shortened(value)}, and no number is larger than {largest}")
 
     def plain(self) -> dict[str, Any]:
         """The values as JSON types, in declaration order."""
