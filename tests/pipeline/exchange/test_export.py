@@ -5,15 +5,18 @@ import json
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from tests.support.stores import extract
 from tests.support.videos import constant, write_video
 from wtal.cli import main
-from wtal.data.detections import read_detections, write_detections
+from wtal.data.detections import begins_of, read_detections, write_detections
 from wtal.data.files import write_json
+from wtal.data.grid import SnippetGrid
 from wtal.data.segments import Detection
+from wtal.data.store.writer import StoreWriter
 from wtal.pipeline.exchange.export_detections import export
 from wtal.pipeline.exchange.export_names import export_names, safe_name
 from wtal.pipeline.recipe import Recipe
@@ -125,6 +128,21 @@ def test_a_run_has_detections_and_durations(run):
     assert {file.parent for file in written.files} == {run.folder / "exports"}
     assert read_detections(written.files[0])["short"][0].end == pytest.approx(duration)
     assert call(run.folder, "--to", "vtt", "--json").exit_code == 0
+
+
+def test_a_late_picture_is_as_long_as_its_frames(run):
+    """Second 0 is that of the sound, two seconds before ten seconds of picture."""
+    run, _ = run
+    writer = StoreWriter.open(run.folder / "../../late", {"features": "planted"})
+    grid = SnippetGrid(Fraction(25), 250, Fraction(25), 25, begins=Fraction(2))
+    writer.write("x", grid, {"rgb": np.zeros((10, 1), np.float32)}, {}, "x")
+    writer.publish()
+    record = json.loads((run.folder / "run.json").read_text())
+    late = Run.write(run.folder, {**record, "store": "../../late"})
+    results = {"x": [Detection(grid.end - 1, grid.end, "run", 0.5)]}
+    write_detections(results, late.detections_file(), origin=begins_of({"x": grid.begins}))
+    (file,) = export(run.folder, ["activitynet"]).files
+    assert read_detections(file)["x"] == [Detection(9.0, 10.0, "run", 0.5)]
 
 
 def test_a_run_without_detections_says_what_to_call(run):

@@ -115,8 +115,7 @@ def _from_picture(file: Path, origin: Mapping[str, Any]) -> dict[str, list[Detec
 
 def _durations(run: Run, video_ids: Iterable[str]) -> dict[str, float]:
     store = run.store()
-    grids = {video: store.grid(key) for video, key in match_ids(video_ids, store.ids).items()}
-    return {video: grid.duration - float(grid.begins) for video, grid in grids.items()}
+    return {video: store.grid(key).duration for video, key in match_ids(video_ids, store.ids).items()}
 
 
 def check_classes(selection: Selection, detections: Mapping[str, Sequence[Detection]]) -> None:
