@@ -36,6 +36,7 @@ class _Plain(Record):
     span: Count
     tail: TailPolicy
     begins: Ratio = "0"
+    lead: Ratio = "0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +44,18 @@ class SnippetGrid:
     """Snippets every `stride` frames, each seeing `span` frames, over `frames` frames at `fps` frames per second.
 
     The first shown frame is at second `begins`: 0, unless seconds are those of a file whose sound begins before the
-    picture. Snippet i stands for the frames [i * stride, (i + 1) * stride); the window of
+    picture. Snippet i stands for the frames [lead + i * stride, lead + (i + 1) * stride); the window of
     `span` frames that its feature was computed on is centred on them. With `tail="pad"` there are
-    ceil(frames / stride) snippets and the last is filled with its last frame; with `tail="drop"` there are
-    frames // stride, as in the papers. A video shorter than one stride has one snippet under `pad` and none
+    ceil((frames - lead) / stride) snippets and the last is filled with its last frame; with `tail="drop"` there are
+    (frames - lead) // stride, as in the papers. A video shorter than one stride has one snippet under `pad` and none
     under `drop`.
 
-    `stride` may be fractional: a store of published features counts in its own frames.
+    `lead` is 0 where the first window reaches beyond the first frame, as in extraction; windows of others, which begin
+    with the first frame and overlap, stand further in. It and `stride` may be fractional: a store of published features
+    counts in its own frames.
 
     Raises:
-        ValueError: when fps, stride, span or frames is not positive.
+        ValueError: when fps, stride, span or frames is not positive, or lead is negative.
     """
 
     fps: Fraction
@@ -61,20 +64,22 @@ class SnippetGrid:
     span: int
     tail: TailPolicy = "pad"
     begins: Fraction = Fraction(0)
+    lead: Fraction = Fraction(0)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "fps", Fraction(self.fps))
         object.__setattr__(self, "stride", Fraction(self.stride))
         object.__setattr__(self, "begins", Fraction(self.begins))
-        if self.fps <= 0 or self.frames < 1 or self.stride <= 0 or self.span < 1:
-            raise ValueError(f"a grid needs positive fps, frames, stride and span, got {self}")
+        object.__setattr__(self, "lead", Fraction(self.lead))
+        if self.fps <= 0 or self.frames < 1 or self.stride <= 0 or self.span < 1 or self.lead < 0:
+            raise ValueError(f"a grid needs positive fps, frames, stride and span, and no negative lead, got {self}")
         if self.tail not in ("pad", "drop"):
             raise ValueError(f"tail is 'pad' or 'drop', got {self.tail!r}")
 
     @property
     def num_snippets(self) -> int:
         """T: snippets on this grid."""
-        count = self.frames / self.stride
+        count = max(Fraction(0), self.frames - self.lead) / self.stride
         return math.ceil(count) if self.tail == "pad" else math.floor(count)
 
     @property
@@ -104,19 +109,19 @@ class SnippetGrid:
 
         The vectorised form of `to_segment`: a run first..last has the borders first and last + 1.
         """
-        step, end = self.period / scale, Fraction(self.frames) / self.fps
-        parts = math.lcm(step.denominator, end.denominator, self.begins.denominator)
-        each, most, before = int(step * parts), int(end * parts), int(self.begins * parts)
-        if max(int(positions.max(initial=0)) * each, most + abs(before), parts) >= _EXACT:
+        step, lead, end = self.period / scale, self.lead / self.fps, Fraction(self.frames) / self.fps
+        parts = math.lcm(step.denominator, lead.denominator, end.denominator, self.begins.denominator)
+        each, first, most, before = (int(seconds * parts) for seconds in (step, lead, end, self.begins))
+        if max(int(positions.max(initial=0)) * each + first, most + abs(before), parts) >= _EXACT:
             return np.array([self._second(int(position), scale) for position in positions], dtype=np.float64)
         # The quotient of two whole numbers that floats hold exactly is the nearest float, as that of a fraction is.
-        seconds: NDArray[np.float64] = (np.clip(positions * each, 0, most) + before) / parts
+        seconds: NDArray[np.float64] = (np.clip(positions * each + first, first, most) + before) / parts
         return seconds
 
     def centers(self) -> NDArray[np.float64]:
         """(T,) seconds of the snippets' middles."""
-        middles = (self.begins + (Fraction(2 * i + 1, 2) * self.stride) / self.fps for i in range(self.num_snippets))
-        return np.array([float(middle) for middle in middles])
+        middles = (self.lead + Fraction(2 * i + 1, 2) * self.stride for i in range(self.num_snippets))
+        return np.array([float(self.begins + middle / self.fps) for middle in middles])
 
     def mask(self, segments: list[Segment]) -> NDArray[np.bool_]:
         """(T,) True where a snippet's middle lies in one of `segments`."""
@@ -128,7 +133,7 @@ class SnippetGrid:
 
     def window(self, index: int) -> range:
         """Frame numbers that snippet `index` sees; they may leave 0..frames-1, where the border frame stands in."""
-        start = math.floor(index * self.stride) + math.floor((self.stride - self.span) / 2)
+        start = math.floor(self.lead + index * self.stride) + math.floor((self.stride - self.span) / 2)
         return range(start, start + self.span)
 
     def to_json(self) -> dict[str, Any]:
@@ -140,6 +145,7 @@ class SnippetGrid:
             "span": self.span,
             "tail": self.tail,
             **({"begins": str(self.begins)} if self.begins else {}),
+            **({"lead": str(self.lead)} if self.lead else {}),
         }
 
     @classmethod
@@ -151,10 +157,11 @@ class SnippetGrid:
         """
         try:
             plain = _Plain.parse(values)
-            fps, stride, begins = Fraction(plain.fps), Fraction(plain.stride), Fraction(plain.begins)
-            return cls(fps, plain.frames, stride, plain.span, plain.tail, begins)
+            fps, stride, begins, lead = map(Fraction, (plain.fps, plain.stride, plain.begins, plain.lead))
+            return cls(fps, plain.frames, stride, plain.span, plain.tail, begins, lead)
         except (ConfigError, ValueError) as error:
             raise FormatError(f"not a snippet grid: {shortened(values)} ({error})") from None
 
     def _second(self, position: int, scale: int) -> float:
-        return float(self.begins + min(max(position, 0) * self.stride / scale, Fraction(self.frames)) / self.fps)
+        frame = min(self.lead + max(position, 0) * self.stride / scale, Fraction(self.frames))
+        return float(self.begins + frame / self.fps)

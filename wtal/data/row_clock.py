@@ -1,5 +1,6 @@
 """Clocks of the rows of published features: each set has its own rate, and a wrong one moves every segment."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -164,10 +165,10 @@ class StatedClock:
             raise FormatError(f"{self.times}: its times are not evenly apart; name --fps and --stride")
         fps = Fraction(rate[0]).limit_denominator(1001)
         stride, span = _frames(apart, fps), _frames(min(max(times[0], apart), _LONGEST), fps)
-        begins = (span - stride) / fps / 2
+        lead = (span - stride) / 2
         if stride.denominator > 1:  # frames are whole: a row is one
-            fps, stride = fps / stride, Fraction(1)
-        return SnippetGrid(fps, int(rows * stride), stride, max(1, round(span)), "drop", begins)
+            fps, lead, stride = fps / stride, lead / stride, Fraction(1)
+        return SnippetGrid(fps, math.ceil(lead + rows * stride), stride, max(1, round(span)), "drop", lead=lead)
 
 
 def find_clocks(files: Iterable[Path]) -> dict[Path, StatedClock]:

@@ -162,6 +162,8 @@ def test_rates_beside_the_rows_are_those_of_their_videos(tmp_path):
     assert store.grid("b").to_segment(1, 4) == Segment(0.64, 3.2)
     # Rows every 4 frames of 24 that each was computed on: the first stands around frame 12.
     assert store.grid("c").centers().tolist() == pytest.approx([(12 + 4 * i) / 25 for i in range(5)])
+    assert [store.grid(v).begins for v in "abc"] == [0, 0, 0], "only a late picture moves second 0"
+    assert [store.grid(v).lead for v in "abc"] == [0, 0, 10]
     named = imported(tmp_path, place, "--fps", "10", "--stride", "5")
     assert named.path != store.path
     assert named.grid("c").to_segment(1, 1).start == 0.5

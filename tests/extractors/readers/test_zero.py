@@ -83,6 +83,22 @@ def test_seconds_of_a_grid_that_begins_late():
     assert SnippetGrid.from_json(plain.to_json()) == plain
 
 
+def test_seconds_of_a_grid_whose_first_snippet_stands_further_in():
+    """Rows every 4 frames of windows of 24 frames, of which the first begins with the first frame."""
+    grid = SnippetGrid(Fraction(25), 30, Fraction(4), 24, "drop", begins=Fraction(2), lead=Fraction(10))
+    assert grid.num_snippets == 5
+    assert [grid.window(0), grid.window(4)] == [range(24), range(16, 40)]
+    assert grid.centers().tolist() == [2 + (12 + 4 * i) / 25 for i in range(5)]
+    assert grid.to_segment(0, 4) == Segment(2.4, 3.2)
+    assert grid.seconds(np.array([0, 1, 5, 9])).tolist() == [2.4, 2.56, 3.2, 3.2]
+    assert grid.seconds(np.array([1, 3]), 2).tolist() == [grid.to_segment(1, 2, 2).start, grid.to_segment(1, 2, 2).end]
+    assert (grid.duration, grid.end) == (1.2, 3.2)
+    assert SnippetGrid.from_json(grid.to_json()) == grid
+    assert "lead" not in replace(grid, lead=Fraction(0)).to_json()
+    with pytest.raises(ValueError, match="no negative lead"):
+        replace(grid, lead=Fraction(-1))
+
+
 @pytest.mark.parametrize(("zero", "begins"), [("file", 2), ("picture", 0)])
 def test_extraction_keeps_the_zero_that_was_asked_for(tmp_path, zero, begins):
     video = with_sound(tmp_path / "x.mkv", Fraction(2))

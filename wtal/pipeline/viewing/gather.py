@@ -190,7 +190,7 @@ def _curves(store: FeatureStore, video: str, classes: tuple[str, ...], config: L
         values = (values - values.min()) / max(values.max() - values.min(), 1e-9)
     attention = None if activations.attention is None else _highest(activations.attention, every)
     curves = {label: _highest(values[:, i], every) for i, label in enumerate(classes)}
-    return Curves(float(grid.begins), float(grid.period) * every, curves, attention)
+    return Curves(grid.to_segment(0, 0).start, float(grid.period) * every, curves, attention)
 
 
 def _highest(values: NDArray[np.floating[Any]], every: int) -> NDArray[np.floating[Any]]:
