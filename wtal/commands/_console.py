@@ -26,6 +26,8 @@ from wtal.pipeline.workspace import default_workspace
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 FINISHED_WITH_FAILURES = 3
+_LINES = 20
+"""Notes and failures that are printed, at most."""
 
 
 class Command(click.Command):
@@ -224,6 +226,14 @@ def pick_device(wanted: str, several: bool = False) -> str:
         if int(name.partition(":")[2] or 0) >= count:
             raise WtalError(f"--device {name}: the CUDA devices here are cuda:0 to cuda:{count - 1}; name one of them")
     return ",".join(dict.fromkeys(devices))
+
+
+def print_lines(lines: Sequence[str]) -> None:
+    """Print notes and failures on stderr, a line each and the first twenty."""
+    for line in lines[:_LINES]:
+        click.echo(readable(" ".join(line.split())), err=True)
+    if len(lines) > _LINES:
+        click.echo(f"and {len(lines) - _LINES} more; --json has them all", err=True)
 
 
 def print_json(value: Any) -> None:

@@ -6,15 +6,20 @@ from pathlib import Path
 
 import click
 
-from wtal.commands._console import FINISHED_WITH_FAILURES, Command, ConsoleReporter, json_option, print_json
+from wtal.commands._console import (
+    FINISHED_WITH_FAILURES,
+    Command,
+    ConsoleReporter,
+    json_option,
+    print_json,
+    print_lines,
+)
+from wtal.commands._selection import names_of, selection_options
 from wtal.data.video_ids import readable
 from wtal.errors import UsageError
 from wtal.pipeline.exchange.export_detections import Exports, export, named
 from wtal.report.exports import EXPORTS
 from wtal.report.selection import Selection
-
-_SHOWN = 20
-"""Notes and failures that are printed, at most."""
 
 
 @click.command("export", cls=Command, short_help="Detections -> files of editors, players and labelling programs.")
@@ -30,11 +35,7 @@ _SHOWN = 20
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder of the videos: clocks and frame rates are read there.",
 )
-@click.option("--min-score", type=float, help="Leave out detections with lower scores.")
-@click.option("--classes", default="", metavar="NAME[,NAME...]", help="Leave out other classes.")
-@click.option("--merge", type=float, metavar="SECONDS", help="Join those of a class with no longer gap between them.")
-@click.option("--pad", type=float, default=0.0, metavar="SECONDS", help="Begin earlier and end later, by so much.")
-@click.option("--top", type=int, metavar="N", help="Keep the best N of each video.")
+@selection_options
 @click.option("--force", is_flag=True, help="Replace files that are there with other content.")
 @json_option
 def command(
@@ -42,11 +43,7 @@ def command(
     formats: str,
     out: Path | None,
     videos: Path | None,
-    min_score: float | None,
-    classes: str,
-    merge: float | None,
-    pad: float,
-    top: int | None,
+    selection: Selection,
     force: bool,
     as_json: bool,
 ) -> None:
@@ -54,13 +51,12 @@ def command(
 
     Times are those a player shows. What a format cannot hold is joined or left out, and a line on stderr says so.
     """
-    names = _names(formats)
+    names = names_of(formats)
     if not names:
         raise UsageError(f"--to names formats: {', '.join(EXPORTS.names())}")
-    selection = Selection(min_score, _names(classes), merge, pad, top)
     written = export(source, names, out, selection, videos, force, ConsoleReporter())
-    _print_lines([f"note: {note}" for note in written.notes])
-    _print_lines(_failure_lines(written))
+    print_lines([f"note: {note}" for note in written.notes])
+    print_lines(_failure_lines(written))
     if as_json:
         print_json(written.to_json())
     else:
@@ -76,14 +72,3 @@ def _failure_lines(written: Exports) -> list[str]:
     for (name, video), reason in written.failures.items():
         videos[name, reason].append(video)
     return [f"not exported as {name}: {named(of_reason)}: {reason}" for (name, reason), of_reason in videos.items()]
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(filter(None, (name.strip() for name in text.split(","))))
-
-
-def _print_lines(lines: list[str]) -> None:
-    for line in lines[:_SHOWN]:
-        click.echo(readable(" ".join(line.split())), err=True)
-    if len(lines) > _SHOWN:
-        click.echo(f"and {len(lines) - _SHOWN} more; --json has them all", err=True)

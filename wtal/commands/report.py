@@ -5,15 +5,12 @@ from typing import get_args
 
 import click
 
-from wtal.commands._console import Command, ConsoleReporter, json_option, print_json
+from wtal.commands._console import Command, ConsoleReporter, json_option, print_json, print_lines
 from wtal.data.video_ids import readable
 from wtal.pipeline.viewing.copies import Proxies
 from wtal.pipeline.viewing.gather import gather
 from wtal.pipeline.viewing.serve import serve
 from wtal.pipeline.viewing.write_report import write_report
-
-_SHOWN = 20
-"""Notes that are printed, at most."""
 
 
 @click.command("report", cls=Command, short_help="Detections -> a page with players, to watch and to judge them.")
@@ -53,10 +50,8 @@ def command(
     """
     collection = gather(source, videos, annotations=annotations)
     report = write_report(collection, out, proxies, ConsoleReporter())
-    for note in report.notes[:_SHOWN]:
-        click.echo(readable(f"note: {' '.join(note.split())}"), err=True)
-    for video, reason in [*report.unseen.items()][:_SHOWN]:
-        click.echo(readable(f"not shown: {' '.join(video.split())}: {reason}"), err=True)
+    print_lines([f"note: {note}" for note in report.notes])
+    print_lines([f"not shown: {video}: {reason}" for video, reason in report.unseen.items()])
     if as_json:
         print_json(report.to_json())
     elif not serves:
