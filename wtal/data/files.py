@@ -165,6 +165,11 @@ def free_bytes(path: Path) -> int:
     return shutil.disk_usage(existing).free
 
 
+def megabytes(size: float) -> str:
+    """Return bytes in words."""
+    return f"{size / 1e6:.0f} MB" if size >= 1e7 else f"{size / 1e6:.1f} MB"
+
+
 def write_atomic(path: Path, content: bytes | Callable[[BinaryIO], object]) -> Path:
     """Publish `content` (bytes, or a function that writes them into an open file) as `path`, whole or not at all."""
     with atomic_file(path) as file:

@@ -151,12 +151,7 @@ def _records(
             task.advance()
     notes = [f"{outside} detections outside of their video, left out"] if outside else []
     notes += _doubts(given.verdicts, {d.label for record in records for d in record.detections})
-    late = [record.id for record in records if record.start and not given.counted]
-    if late:
-        notes.append(
-            f"the picture begins after the sound: {named(late)}; the file does not say from which of them it counts, "
-            "and the picture is taken; the JSON of wtal detect says so"
-        )
+    notes += unsure_clocks([record.id for record in records if record.start], given.counted)
     without = [record.id for record in records if record.file is None]
     if without:
         notes.append(
@@ -164,6 +159,16 @@ def _records(
             "where players may count from the sound: name the files' folder with --videos"
         )
     return records, notes, unreadable
+
+
+def unsure_clocks(late: Sequence[str], counted: bool) -> list[str]:
+    """Return a note on videos whose picture is late, where their file is not `counted`: it does not say from where."""
+    if counted or not late:
+        return []
+    return [
+        f"the picture begins after the sound: {named(late)}; the file does not say from which of them it counts, "
+        "and the picture is taken; the JSON of wtal detect says so"
+    ]
 
 
 def _doubts(verdicts: Mapping[str, str], labels: set[str]) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, NamedTuple
 from joblib import Parallel, delayed
 
 from wtal.config import digest
-from wtal.data.files import free_bytes, room_for, write_atomic
+from wtal.data.files import free_bytes, megabytes, room_for, write_atomic
 from wtal.data.segments import Detection
 from wtal.data.store.writer import file_fingerprint
 from wtal.data.video_ids import readable
@@ -250,7 +250,7 @@ def _require_room(lacking: Sequence[_Clip], best: Sequence[_Clip], out: Path, jo
     wanted, free = int(_SPARE * (sum(sizes) + sum(sizes[:jobs]) + 2 * reel)), free_bytes(out)
     if wanted > free:
         raise DiskFullError(
-            f"clips of about {wanted / 1e6:.1f} MB do not fit on the disk of {out} with {free / 1e6:.1f} MB free; "
+            f"clips of about {megabytes(wanted)} do not fit on the disk of {out} with {megabytes(free)} free; "
             "make room, name another --out, or choose fewer with --top or --min-score"
         )
 

@@ -1,13 +1,13 @@
 """Copies of videos that browsers play, made once and found again by what their files hold."""
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
 from joblib import Parallel, cpu_count, delayed
 
-from wtal.errors import VideoError, WtalError
+from wtal.data.files import free_bytes, megabytes
+from wtal.errors import DiskFullError, VideoError
 from wtal.extractors.viewing.look import Look
 from wtal.extractors.viewing.proxy import proxy_name, write_proxy
 from wtal.pipeline.progress import Reporter
@@ -22,7 +22,7 @@ def make_copies(
     """Make the copies that are lacking; return video -> the name of its copy in `folder`, and why some have none.
 
     Raises:
-        WtalError: when the disk has no room for them.
+        DiskFullError: when the disk has no room for them.
     """
     if proxies == "never":
         return {}, {}
@@ -32,12 +32,12 @@ def make_copies(
     failures: dict[str, str] = {}
     if lacking:
         size = sum(wanted[video][1].copy_bytes for video in lacking.values())
-        reporter.say(f"{len(lacking)} videos are copied for browsers into {folder}, about {size / 1e6:.1f} MB")
-        free = shutil.disk_usage(folder.parent).free
+        reporter.say(f"{len(lacking)} videos are copied for browsers into {folder}, about {megabytes(size)}")
+        free = free_bytes(folder)
         if free < 2 * size:
-            raise WtalError(
-                f"copies of about {size / 1e6:.0f} MB do not fit safely on the disk of {folder.parent} with "
-                f"{free / 1e6:.0f} MB free; make room, or call with --proxies never"
+            raise DiskFullError(
+                f"copies of about {megabytes(size)} do not fit safely on the disk of {folder.parent} with "
+                f"{megabytes(free)} free; make room, or call with --proxies never"
             )
         calls = (delayed(_copy)(wanted[video][0], folder / name) for name, video in lacking.items())
         jobs = min(int(cpu_count()), len(lacking))

@@ -12,14 +12,14 @@ from urllib.parse import quote
 from joblib import Parallel, cpu_count, delayed
 
 from wtal.config import digest
-from wtal.data.files import write_atomic
+from wtal.data.files import megabytes, write_atomic
 from wtal.data.locks import alone
 from wtal.data.segments import Detection
 from wtal.data.verdicts import read_verdicts
 from wtal.data.video_ids import readable
 from wtal.errors import VideoError
 from wtal.extractors.viewing.look import COLUMNS, Look, look
-from wtal.pipeline.exchange.export_detections import named
+from wtal.pipeline.exchange.export_detections import named, unsure_clocks
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.viewing.copies import Proxies, make_copies
 from wtal.pipeline.viewing.gather import Collection, ShownVideo
@@ -126,12 +126,7 @@ def _unsure(collection: Collection, seen: Mapping[str, _Seen]) -> list[str]:
     without = [video.id for video in collection.videos if video.file is None]
     notes = [f"videos without a file: {named(without)}; name their folder with --videos"] if without else []
     late = [video for video, (sight, _, _) in seen.items() if sight and sight.start]
-    if late and not collection.counted:
-        notes.append(
-            f"the picture begins after the sound: {named(late)}; the file does not say from which of them it counts, "
-            "and the picture is taken; the JSON of wtal detect says so"
-        )
-    return notes
+    return notes + unsure_clocks(late, collection.counted)
 
 
 def _strips(seen: Mapping[str, _Seen], copies: Mapping[str, str]) -> list[str]:
@@ -145,11 +140,6 @@ def _strips(seen: Mapping[str, _Seen], copies: Mapping[str, str]) -> list[str]:
         f"{len(left)} videos are shown as filmstrips, since browsers do not play {reasons}; --proxies needed makes "
         f"copies of about {megabytes(size)}"
     ]
-
-
-def megabytes(size: float) -> str:
-    """Return bytes in words."""
-    return f"{size / 1e6:.0f} MB" if size >= 1e7 else f"{size / 1e6:.1f} MB"
 
 
 def _write_data(collection: Collection, seen: Mapping[str, _Seen], copies: Mapping[str, str], folder: Path) -> Path:
