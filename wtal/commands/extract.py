@@ -143,8 +143,6 @@ def command(
     chosen = {**values, "streams": tuple(filter(None, streams.split(",")))}
     with blamed(["extract"], ExtractConfig):
         configs = [ExtractConfig.parse({**chosen, "backbone": name}, "extract") for name in backbones]
-        for config in configs:
-            _ = config.rate
     machine = Machine(jobs, pick_device(device, several=True), time_limit, decoders, engine, cluster)
     if profile and (dry_run or not os.access(profile.absolute().parent, os.W_OK)):
         why = "there is none with --dry-run" if dry_run else f"{profile.absolute().parent} cannot be written to"

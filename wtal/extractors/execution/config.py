@@ -3,7 +3,7 @@
 from fractions import Fraction
 from typing import Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, field_validator
 
 from wtal.config import Config, shortened
 from wtal.data.grid import TailPolicy
@@ -44,20 +44,21 @@ class ExtractConfig(Config):
     dtype: Literal["float32", "float16"] = "float32"
     """Data type of the stored features."""
 
-    @property
-    def rate(self) -> Fraction:
-        """`fps` as a number.
-
-        Raises:
-            ConfigError: when it is not a positive number or fraction.
-        """
+    @field_validator("fps")
+    @classmethod
+    def _positive(cls, fps: str) -> str:
         try:
-            rate = Fraction(self.fps) if "e" not in self.fps.lower() and len(self.fps) < _DIGITS else Fraction(0)
+            rate = Fraction(fps) if "e" not in fps.lower() and len(fps) < _DIGITS else Fraction(0)
         except (ValueError, ZeroDivisionError):
             rate = Fraction(0)
         if not 0 < rate <= _FASTEST:
             raise ConfigError(
                 f"extract.fps is a positive number or fraction, {_FASTEST} at most, such as 25 or 30000/1001, got "
-                f"{shortened(self.fps)}"
+                f"{shortened(fps)}"
             )
-        return rate
+        return fps
+
+    @property
+    def rate(self) -> Fraction:
+        """`fps` as a number."""
+        return Fraction(self.fps)

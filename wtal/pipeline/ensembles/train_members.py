@@ -59,7 +59,6 @@ def resolve_recipe(recipe: Recipe) -> Recipe:
     if len(recipe.members()) * recipe.ensemble.seeds == 1:
         raise UsageError("an ensemble has two members or more; name another, or raise ensemble.seeds")
     localization_of(recipe)
-    _ = recipe.extract.rate
     return recipe
 
 
