@@ -82,7 +82,7 @@ def reference() -> str:
 
 
 def backbones() -> str:
-    """What each backbone sees, a row for all the variants and streams that see the same."""
+    """A table of what each backbone sees, a row for all the variants and streams that see the same."""
     rows = []
     for name in BACKBONES.names():
         module = BACKBONES.load(name)

@@ -14,7 +14,7 @@ Segments are used to cut and to judge; none trains.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -160,35 +160,29 @@ def _write(
     store: FeatureStore, writer: StoreWriter, name: str, subset: str, clips: Sequence[Clip]
 ) -> VideoRecord | None:
     """Write the rows of clips, one after the other, as a video; None where they have no snippet's middle."""
-    grid = store.grid(clips[0].video)
-    period, count = float(grid.period), 0
     rows: dict[str, list[NDArray[np.floating]]] = {stream: [] for stream in store.dims}
-    annotations: list[Annotation] = []
+    parts: list[tuple[Clip, int, float]] = []
+    count = 0
     for clip in clips:
         source = store.grid(clip.video)
-        inside = source.mask([Segment(clip.start, clip.end)])
-        if not inside.any():
+        inside = np.flatnonzero(source.mask([Segment(clip.start, clip.end)]))
+        if not len(inside):
             continue
-        if clip.label:
-            scale, first = period / float(source.period), float(source.period) * int(inside.argmax())
-            start, end = (count * period + (second - first) * scale for second in (clip.start, clip.end))
-            annotations.append(Annotation(max(0.0, start), end, clip.label))
+        first = int(inside[0])
+        parts.append((clip, count, source.to_segment(first, first).start))
         for stream, values in store[clip.video].streams.items():
             rows[stream].append(values[inside])
-        count += int(inside.sum())
+        count += len(inside)
     if not count:
         return None
-    duration = count * period
-    cut = tuple(Annotation(a.start, min(a.end, duration), a.label) for a in annotations if a.start < duration)
+    model = store.grid(clips[0].video)
+    grid = SnippetGrid(model.fps, int(count * model.stride), model.stride, model.span, model.tail)
     if not writer.done(name):
-        own = SnippetGrid(grid.fps, int(count * grid.stride), grid.stride, grid.span, grid.tail)
-        writer.write(name, own, {stream: np.concatenate(parts) for stream, parts in rows.items()}, {}, name)
-    labels = tuple(sorted({annotation.label for annotation in cut}))
-    return VideoRecord(name, duration, subset, labels, cut)
-
-
-def counts(clips: Sequence[Clip], folds: Sequence[int]) -> Mapping[str, list[int]]:
-    """Return label -> its clips in each fold."""
-    labels = sorted({clip.label for clip in clips})
-    pairs = Counter((clip.label, fold) for clip, fold in zip(clips, folds, strict=True))
-    return {label: [pairs[label, fold] for fold in sorted(set(folds))] for label in labels}
+        writer.write(name, grid, {stream: np.concatenate(own) for stream, own in rows.items()}, {}, name)
+    annotations = tuple(
+        Annotation(max(0.0, clip.start + shift), min(clip.end + shift, grid.end), clip.label)
+        for clip, row, before in parts
+        if clip.label and clip.start + (shift := grid.to_segment(row, row).start - before) < grid.end
+    )
+    labels = tuple(sorted({annotation.label for annotation in annotations}))
+    return VideoRecord(name, grid.duration, subset, labels, annotations)

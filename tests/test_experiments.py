@@ -53,11 +53,11 @@ def test_a_source_is_held_out_whole_and_segments_follow_their_rows(tmp_path: Pat
     assert folds[1] == folds[8] != folds[3] == folds[6], "the two clips of an action's source are together"
     assert all(folds[i] == folds[i + 5] for i in (0, 2, 4)), "and so are those of what lies between"
     for fold in (0, 1):
-        made = recompose(store, Dataset(("jump",), {}), clips, folds, fold, tmp_path / f"fold-{fold}")
+        dataset = recompose(store, Dataset(("jump",), {}), clips, folds, fold, tmp_path / f"fold-{fold}")
         split = FeatureStore.open(tmp_path / f"fold-{fold}")
-        assert sorted(split.ids) == sorted(made.videos)
+        assert sorted(split.ids) == sorted(dataset.videos)
         rows = {name: set() for name in (TRAINING, HELD_OUT)}
-        for video in made.videos.values():
+        for video in dataset.videos.values():
             values = split[video.id].streams["rgb"][:, 0]
             rows[video.subset] |= set(values.tolist())
             shown = split.grid(video.id).mask([*video.annotations])

@@ -94,9 +94,9 @@ def read_made(path: Path) -> dict[str, Any]:
     return elsewhere if isinstance(elsewhere, dict) else {}
 
 
-def verdicts_of(made: Mapping[str, Any]) -> dict[str, str]:
-    """Return class -> what the label check says of it, from what `read_made` read; empty without a check."""
-    verdicts = made.get("label_check")
+def verdicts_of(stamps: Mapping[str, Any]) -> dict[str, str]:
+    """Return class -> what the label check says of it, from the stamps that `read_made` read; empty without a check."""
+    verdicts = stamps.get("label_check")
     return {label: str(verdict) for label, verdict in verdicts.items()} if isinstance(verdicts, dict) else {}
 
 

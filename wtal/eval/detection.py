@@ -121,6 +121,6 @@ def evaluation_of(judged: Judged, thresholds: Sequence[float], protocol: str) ->
     """Return the figures of what was judged at these thresholds, by that protocol."""
     values = judged.ranking.average_precision().T.tolist()
     ap = {label: dict(zip(thresholds, row, strict=True)) for label, row in zip(judged.classes, values, strict=True)}
-    found = np.bincount(judged.detections.label, minlength=len(judged.classes))
-    undetected = tuple(label for label, count in zip(judged.classes, found.tolist(), strict=True) if not count)
+    counts = np.bincount(judged.detections.label, minlength=len(judged.classes))
+    undetected = tuple(label for label, count in zip(judged.classes, counts.tolist(), strict=True) if not count)
     return Evaluation(tuple(thresholds), ap, judged.ignored, judged.strangers, protocol, judged.remarks, undetected)

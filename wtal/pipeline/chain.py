@@ -106,11 +106,10 @@ def run(
     extracted = extract(videos, recipe.extract, workspace, options.weights, machine=options.machine, reporter=reporter)
     # The store may hold other collections too, and another file under the id of one that failed here.
     only = frozenset(video.id for video in extracted.videos) - extracted.failures.keys()
-    for note in (*dataset.notes, *coverage(dataset, only)):
+    apart = length_notes(dataset, FeatureStore.open(extracted.store), only)
+    for note in (*dataset.notes, *coverage(dataset, only), *apart):
         if note not in lacking:
             reporter.say(note)
-    for note in length_notes(dataset, FeatureStore.open(extracted.store), only):
-        reporter.say(note)
     # A video that failed must not train on the features of one with a similar name.
     own_files = frozenset(dataset.match(at_hand).values()) & only
     device, rules = options.machine.device, recipe.evaluate

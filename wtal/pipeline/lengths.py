@@ -51,15 +51,13 @@ def late_notes(videos: Iterable[VideoRecord], detections: Mapping[str, Sequence[
     """Sentences on detections that end behind the annotated duration of their video; both go by one id."""
     late = _Worst()
     for video in videos:
-        found = detections.get(video.id)
-        if not found or video.duration is None:
+        if video.duration is None:
             continue
         most = video.duration + _slack(video.duration)
-        if max([segment.end for segment in found]) > most:
-            for segment in found:
-                if segment.end > most:
-                    text = f"{_times(segment)}, and it is annotated as {video.duration:.6g} s"
-                    late.add(video.id, segment.end - video.duration, text)
+        for segment in detections.get(video.id, ()):
+            if segment.end > most:
+                text = f"{_times(segment)}, and it is annotated as {video.duration:.6g} s"
+                late.add(video.id, segment.end - video.duration, text)
     return late.sentence("detections behind the annotated end of their video")
 
 

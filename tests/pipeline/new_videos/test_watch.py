@@ -18,7 +18,7 @@ from wtal.errors import FormatError, UsageError
 from wtal.pipeline.new_videos.detect_new import NewVideos
 from wtal.pipeline.new_videos.detector import Detector
 from wtal.pipeline.new_videos.open_model import open_model
-from wtal.pipeline.new_videos.watch import Entry, Pace, Seen, Stamp, Watch
+from wtal.pipeline.new_videos.watch import Pace, Seen, SeenRecord, Stamp, Watch
 from wtal.pipeline.workspace import Workspace
 
 
@@ -193,7 +193,7 @@ def test_results_of_something_else_are_not_mixed(collection, detector, folder, w
 
 def test_what_was_seen_comes_back():
     seen = Seen(Stamp(7, 1 << 62), (Detection(0.1, 2 / 3, "a", 1e-9),), "")
-    assert Entry.parse(json.loads(json.dumps(seen.to_json()))).seen() == seen
+    assert SeenRecord.parse(json.loads(json.dumps(seen.to_json()))).seen() == seen
 
 
 def start(collection, folder, tmp_path):

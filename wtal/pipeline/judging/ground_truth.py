@@ -68,7 +68,7 @@ class GroundTruth:
     ) -> None:
         """Say each of `length_notes` of the sources once."""
         pairs = zip(sources, judged, strict=True)
-        for note in dict.fromkeys(note for source, found in pairs for note in self.length_notes(source, found)):
+        for note in dict.fromkeys(note for source, own in pairs for note in self.length_notes(source, own)):
             reporter.say(note)
 
 

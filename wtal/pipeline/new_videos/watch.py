@@ -80,7 +80,7 @@ class Seen:
         return plain | ({"begins": str(self.begins)} if self.begins else {})
 
 
-class Found(Record):
+class DetectionRecord(Record):
     """JSON form of a detection."""
 
     label: str
@@ -88,18 +88,18 @@ class Found(Record):
     segment: Annotated[tuple[float, float], Field(strict=False)]
 
 
-class Entry(Record):
+class SeenRecord(Record):
     """JSON form of a file that was read."""
 
     size: int
     changed: int
     reason: str
-    detections: list[Found]
+    detections: list[DetectionRecord]
     begins: Ratio = "0"
 
     def seen(self) -> Seen:
         """Return what it says."""
-        detections = tuple(Detection(*found.segment, found.label, found.score) for found in self.detections)
+        detections = tuple(Detection(*plain.segment, plain.label, plain.score) for plain in self.detections)
         return Seen(Stamp(self.size, self.changed), detections, self.reason, Fraction(self.begins))
 
 
@@ -109,7 +109,7 @@ class _State(Record):
     format: Literal["wtal watch"]
     version: Literal[1]
     mark: str
-    videos: dict[str, Entry]
+    videos: dict[str, SeenRecord]
 
 
 class Watch:
