@@ -1,11 +1,11 @@
-"""A whole run matches the names of a table with files before it extracts, and never trains on a neighbour's file."""
+"""A whole run: names of a table meet files before it extracts, no neighbour's file trains, a page at its end."""
 
 import pytest
 
 from tests.support.videos import constant, write_video
 from wtal.data.files import read_json
 from wtal.errors import UsageError
-from wtal.pipeline.chain import run
+from wtal.pipeline.chain import RunOptions, run
 from wtal.pipeline.recipe import Recipe
 from wtal.pipeline.workspace import Workspace
 
@@ -55,3 +55,18 @@ def test_a_broken_file_does_not_train_on_the_features_of_a_similar_name(tmp_path
     assert "2 of 3 training videos train: 2 labelled; left out: 1 without features" in " ".join(lines)
     detections = read_json(result.detections[0])["results"]
     assert set(detections) == {"clip", "b", "c"}
+
+
+def test_a_run_writes_its_page_unless_it_is_told_not_to(tmp_path):
+    (tmp_path / "videos").mkdir()
+    for name in ("a", "b"):
+        write_video(tmp_path / "videos" / f"{name}.mp4", constant(25, 40))
+    table = tmp_path / "labels.csv"
+    table.write_text("video,label\na.mp4,jump\nb.mp4,run\n")
+    place, recipe = Workspace(tmp_path / "workspace"), Recipe.parse(SETTINGS)
+    without = run([tmp_path / "videos"], table, recipe, place, RunOptions(report=False))
+    assert without.report is None
+    assert not list(place.root.rglob("index.html"))
+    written = run([tmp_path / "videos"], table, recipe, place).report
+    assert written is not None
+    assert [*place.root.rglob("index.html")] == [written]
