@@ -12,11 +12,14 @@ from numpy.typing import NDArray
 from wtal.config import digest
 from wtal.data.grid import SnippetGrid
 from wtal.data.locks import locked
+from wtal.data.segments import Detection
 from wtal.data.store import FeatureStore, VideoFeatures
 from wtal.data.store.writer import StoreWriter, has_parts
 from wtal.errors import StoreError
+from wtal.models.localization.config import LocalizeConfig
+from wtal.models.localization.localize import localize_many
 from wtal.models.localization.signals import Activations
-from wtal.pipeline.ensemble_run import open_means
+from wtal.pipeline.ensemble_run import open_means, refuse_unfit
 from wtal.pipeline.progress import Reporter
 from wtal.pipeline.runs import LOCK, Run
 from wtal.pipeline.stored_activations import sound_activations
@@ -158,3 +161,27 @@ def _narrow(scores: Scores, classes: Sequence[str], names: frozenset[str] | None
         return scores
     shown = np.array([name in names for name in classes])
     return np.where(shown, np.maximum(scores, np.finfo(np.float32).tiny), np.float32(0))
+
+
+def localize_all(
+    activations: FeatureStore,
+    keys: Sequence[str],
+    classes: Sequence[str],
+    config: LocalizeConfig,
+    allowed: Mapping[str, frozenset[str]],
+) -> dict[str, list[Detection]]:
+    """Localize each video of `keys` from its stored activations; `allowed` narrows the classes of those it names.
+
+    A video without snippets, too short for its store's tail policy, has no activations and no detections.
+
+    Raises:
+        UsageError: when the activations are an ensemble's, and the configuration wants a head's.
+    """
+    if "ensemble" in activations.identity:
+        refuse_unfit(config)
+    present = [key for key in keys if key in activations]
+    videos = (read_activations(activations[key], classes, allowed.get(key)) for key in present)
+    detections: dict[str, list[Detection]] = {key: [] for key in keys}
+    for key, localized in zip(present, localize_many(videos, tuple(classes), config), strict=True):
+        detections[key] = [segment for segment in localized if key not in allowed or segment.label in allowed[key]]
+    return detections

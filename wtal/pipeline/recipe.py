@@ -4,12 +4,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from wtal.config import Config, digest, override, read_toml
 from wtal.errors import ConfigError
 from wtal.extractors.execution.config import ExtractConfig
 from wtal.models.localization.config import LocalizeConfig
+from wtal.models.refinement.config import RefineConfig
 from wtal.models.training.config import TrainConfig
 from wtal.registry import suggest
 
@@ -90,9 +91,16 @@ class Recipe(Config):
     head: dict[str, Any] = Field(default_factory=lambda: {"name": _DEFAULT_HEAD})
     train: TrainConfig = TrainConfig()
     localize: LocalizeConfig = LocalizeConfig()
+    refine: RefineConfig = RefineConfig()
     ensemble: EnsembleConfig = EnsembleConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     reported: ReportedConfig = ReportedConfig()
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """The second stage is left out at its defaults: what was made before it keeps its identity."""
+        values: dict[str, Any] = plain(self)
+        return {key: value for key, value in values.items() if key != "refine" or self.refine != RefineConfig()}
 
     @property
     def head_name(self) -> str:

@@ -146,6 +146,19 @@ class Run:
         return [Run.open(Path(os.path.normpath(self.folder / member["run"]))) for member in named]
 
     @property
+    def refined(self) -> bool:
+        """True for a student that was taught by another run."""
+        return self._record.get("refined") is not None
+
+    def teacher(self) -> "Run":
+        """Open the run whose detections taught a refined run.
+
+        Raises:
+            WtalError: when it has gone.
+        """
+        return Run.open(Path(os.path.normpath(self.folder / self._record["refined"]["teacher"])))
+
+    @property
     def finished(self) -> bool:
         """True once the training, or the making of the ensemble, has ended."""
         return is_finished(self.folder)

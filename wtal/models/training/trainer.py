@@ -128,7 +128,7 @@ class Trainer:
 
     def _one_step(self) -> dict[str, float]:
         """One optimizer step; returns the weighted terms of the loss."""
-        torch.manual_seed(_mix(self.seed, self.step))
+        torch.manual_seed(step_seed(self.seed, self.step))
         rng = np.random.default_rng([self.seed, self.step, 1])
         for group in self.optimizer.param_groups:
             group["lr"] = _learning_rate(self.config, self.step, self.steps)
@@ -289,6 +289,6 @@ def _optimizer(head: Head, config: TrainConfig) -> torch.optim.Optimizer:
     return kind(head.parameters(), lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay)
 
 
-def _mix(seed: int, step: int) -> int:
+def step_seed(seed: int, step: int) -> int:
     """One 63-bit seed from two numbers, well mixed."""
     return int(np.random.SeedSequence([seed, step, 2]).generate_state(1, np.uint64)[0] >> 1)
