@@ -11,7 +11,7 @@ from torch import Tensor
 
 from wtal.data.batch import SnippetBatch
 from wtal.models.refinement.pseudo_segments import PseudoSegments
-from wtal.models.regression.assignment import assign
+from wtal.models.regression.points import assign
 from wtal.models.student import Points, PointTargets
 from wtal.models.training.inputs import Arrays, Scaler
 
