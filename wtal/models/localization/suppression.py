@@ -32,12 +32,13 @@ def suppress(
     max_detections: int = 200,
     overlap: Overlap = "tiou",
     added_length: Floats | None = None,
+    min_score: float | None = None,
 ) -> Survivors:
     """Borders (P, 2) in seconds, scores (P,) and groups (P,) -> the proposals that are left.
 
     Two proposals of a group may overlap by up to `nms_tiou`; `soft_sigma` is the width of the Gaussian of `soft`
-    (Bodla et al., ICCV 2017), and `soft` and `linear` keep `max_detections` of a group. `added_length` (P,), in
-    seconds, is added to lengths and intersections.
+    (Bodla et al., ICCV 2017), and `soft` and `linear` keep `max_detections` of a group, none of them once its score is
+    lowered below `min_score`. `added_length` (P,), in seconds, is added to lengths and intersections.
     """
     if added_length is None:
         added_length = np.zeros(len(scores))
@@ -46,7 +47,8 @@ def suppress(
     if kind in ("hard", "fusion"):
         return _remove(borders, scores, group, nms_tiou, overlap, added_length, merge=kind == "fusion")
     sigma = None if kind == "linear" else soft_sigma
-    indices, lowered = _lower(borders, scores, group, nms_tiou, sigma, max_detections, overlap, added_length)
+    floor = -np.inf if min_score is None else min_score
+    indices, lowered = _lower(borders, scores, group, nms_tiou, sigma, max_detections, overlap, added_length, floor)
     return Survivors(indices, borders[indices], lowered)
 
 
@@ -170,10 +172,11 @@ def _lower(
     max_detections: int,
     overlap: Overlap,
     added_length: Floats,
+    floor: float,
 ) -> tuple[Ints, Floats]:
     """The best of each group lower the others by their overlap: by a Gaussian of width `sigma`, linearly where None.
 
-    Returns indices (K,) and lowered scores (K,), by group.
+    What falls below `floor` is dropped. Returns indices (K,) and lowered scores (K,), by group.
     """
     alive = np.argsort(group, kind="stable")  # (A,) indices of the proposals that are still to be chosen, by group
     score = scores.astype(np.float64)[alive]
@@ -189,7 +192,7 @@ def _lower(
         chosen_scores.append(score[top])
         shared = _overlap(np.repeat(start[top], size), np.repeat(end[top], size), start, end, overlap, added)
         score = score * (np.where(shared > nms_tiou, 1 - shared, 1) if sigma is None else np.exp(-(shared**2) / sigma))
-        rest = np.ones(len(alive), dtype=bool)
+        rest = score >= floor
         rest[top] = False
         alive, alive_group, score = alive[rest], alive_group[rest], score[rest]
         start, end, added = start[rest], end[rest], added[rest]
