@@ -35,14 +35,15 @@ def suppress(
     added_length: Floats | None = None,
     temperature: float = 0.0,
     support: Floats | None = None,
+    min_score: float | None = None,
 ) -> Survivors:
     """Borders (P, 2) in seconds, scores (P,) and groups (P,) -> the proposals that are left.
 
     Two proposals of a group may overlap by up to `nms_tiou`; `soft_sigma` is the width of the Gaussian of `soft`
-    (Bodla et al., ICCV 2017), and `soft` and `linear` keep `max_detections` of a group. `added_length` (P,), in
-    seconds, is added to lengths and intersections. `fusion` weighs borders by scores; with a `temperature` above 0 it
-    weighs borders and scores by exp(`support` / temperature), where `support` (P,) is the scores unless it is given
-    (GauFuse, CVPR 2023). `none` only orders.
+    (Bodla et al., ICCV 2017), and `soft` and `linear` keep `max_detections` of a group, none of them once its score is
+    lowered below `min_score`. `added_length` (P,), in seconds, is added to lengths and intersections. `fusion` weighs
+    borders by scores; with a `temperature` above 0 it weighs borders and scores by exp(`support` / temperature), where
+    `support` (P,) is the scores unless it is given (GauFuse, CVPR 2023). `none` only orders.
     """
     if added_length is None:
         added_length = np.zeros(len(scores))
@@ -58,7 +59,8 @@ def suppress(
             weight = _exponential(support, group, temperature) if temperature else np.maximum(scores, 0.0)
         return _remove(borders, scores, group, nms_tiou, overlap, added_length, weight, bool(temperature))
     sigma = None if kind == "linear" else soft_sigma
-    indices, lowered = _lower(borders, scores, group, nms_tiou, sigma, max_detections, overlap, added_length)
+    floor = -np.inf if min_score is None else min_score
+    indices, lowered = _lower(borders, scores, group, nms_tiou, sigma, max_detections, overlap, added_length, floor)
     return Survivors(indices, borders[indices], lowered)
 
 
@@ -199,10 +201,11 @@ def _lower(
     max_detections: int,
     overlap: Overlap,
     added_length: Floats,
+    floor: float,
 ) -> tuple[Ints, Floats]:
     """The best of each group lower the others by their overlap: by a Gaussian of width `sigma`, linearly where None.
 
-    Returns indices (K,) and lowered scores (K,), by group.
+    What falls below `floor` is dropped. Returns indices (K,) and lowered scores (K,), by group.
     """
     alive = np.argsort(group, kind="stable")  # (A,) indices of the proposals that are still to be chosen, by group
     score = scores.astype(np.float64)[alive]
@@ -218,7 +221,7 @@ def _lower(
         chosen_scores.append(score[top])
         shared = _overlap(np.repeat(start[top], size), np.repeat(end[top], size), start, end, overlap, added)
         score = score * (np.where(shared > nms_tiou, 1 - shared, 1) if sigma is None else np.exp(-(shared**2) / sigma))
-        rest = np.ones(len(alive), dtype=bool)
+        rest = score >= floor
         rest[top] = False
         alive, alive_group, score = alive[rest], alive_group[rest], score[rest]
         start, end, added = start[rest], end[rest], added[rest]
