@@ -26,6 +26,7 @@ from wtal.pipeline.stored_activations import sound_activations
 from wtal.pipeline.train import make_head
 
 if TYPE_CHECKING:
+    from wtal.models.head import Head
     from wtal.models.training.checkpoint import Trained
 
 Scores = NDArray[np.float32]
@@ -102,7 +103,7 @@ def _activate(
             task.advance()
 
 
-def trained_head(run: Run, stage: int | None = None) -> "Trained":
+def trained_head(run: Run, stage: int | None = None) -> "Trained[Head]":
     """Load a run's head with the parameters that it ended with, or had at the end of a stage of training.
 
     Raises:

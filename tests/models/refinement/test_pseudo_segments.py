@@ -25,7 +25,9 @@ def proposals(*rows, label="jump"):
 
 
 def plain(segments):
-    return [(*border, CLASSES[index]) for border, index in zip(segments.borders.tolist(), segments.classes, strict=True)]
+    return [
+        (*border, CLASSES[index]) for border, index in zip(segments.borders.tolist(), segments.classes, strict=True)
+    ]
 
 
 @needs_shared

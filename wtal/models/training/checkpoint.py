@@ -19,7 +19,7 @@ from wtal.errors import UsageError, WeightsError, WtalError
 from wtal.models.training.inputs import Scaler
 
 StateDict = dict[str, Any]
-Network = TypeVar("Network", bound=nn.Module, covariant=True)
+Network = TypeVar("Network", bound=nn.Module)
 
 
 _WAY_OUT = "remove it to train again"

@@ -93,7 +93,7 @@ class Trainer:
         self.best: tuple[float, int, dict[str, Tensor]] | None = None
         self.step = 0
 
-    def run(self, on_step: Callable[[Progress], None] | None = None) -> Trained:
+    def run(self, on_step: Callable[[Progress], None] | None = None) -> Trained[Head]:
         """Train to the last step, from the newest checkpoint if there is one.
 
         A second process on the same folder waits for the first, and then finds its work done.
@@ -102,7 +102,7 @@ class Trainer:
         with locked(self.folder / ".lock"), freed_memory_kept():
             return self._run(on_step)
 
-    def _run(self, on_step: Callable[[Progress], None] | None) -> Trained:
+    def _run(self, on_step: Callable[[Progress], None] | None) -> Trained[Head]:
         remove_torn(self.folder)
         self._resume()
         with TrainLog(self.folder, self.step) as log:
@@ -209,7 +209,7 @@ class Trainer:
                 self.best = (score, self.step, {name: value.detach().clone() for name, value in state.items()})
         return score
 
-    def _chosen(self) -> Trained:
+    def _chosen(self) -> Trained[Head]:
         score, step, parameters = self._checkpoint().chosen()
         self.head.load_state_dict(parameters)
         return Trained(self.head.eval(), self.scaler, step, score)

@@ -1,6 +1,6 @@
 """Detections of a refined run: its student's segments, weighed by its teacher's video scores."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ from wtal.errors import UsageError, WtalError
 from wtal.models.localization.config import LocalizeConfig
 from wtal.models.localization.ensemble import FUSING
 from wtal.pipeline.progress import Reporter
+from wtal.pipeline.recipe import Recipe
 from wtal.pipeline.refinement.teacher import Labels, Teacher
 from wtal.pipeline.runs import Run
 
@@ -43,7 +44,8 @@ def detect_refined(
     refuse_unlocated(config, run.recipe.localize)
     trained = trained_student(run, stage)
     student = trained.head.to(device)
-    store, scores = run.store(), Teacher(run.teacher(), device, reporter).video_scores(keys)
+    teacher = run.teacher()
+    store, scores = run.store(), Teacher(teacher, teacher.recipe.localize, device, reporter).video_scores(keys)
     detections: dict[str, list[Detection]] = {key: [] for key in keys}
     with reporter.task("detect", len(keys), "video") as task:
         for key in keys:
@@ -51,7 +53,9 @@ def detect_refined(
                 candidates = candidates_of(student, trained.scaler, store[key], device)
                 shown = labels.get(key)
                 own = np.array([shown is None or name in shown for name in run.classes])
-                found = detections_of(candidates, scores[key] * own, run.classes, config, run.recipe.refine.score_power)
+                found = detections_of(
+                    candidates, scores[key] * own, run.classes, config, run.recipe.refinement.score_power
+                )
                 detections[key] = [segment for segment in found if shown is None or segment.label in shown]
             task.advance()
     return detections
@@ -59,8 +63,8 @@ def detect_refined(
 
 def refined_ids(run: Run) -> list[str]:
     """Return the videos that a refined run answers for: those of its teacher that have features."""
-    store = run.store()
-    return [key for key in Teacher(run.teacher()).ids() if key in store]
+    store, teacher = run.store(), run.teacher()
+    return [key for key in Teacher(teacher, teacher.recipe.localize).ids() if key in store]
 
 
 def trained_student(run: Run, stage: int | None = None) -> "Trained[Student]":
@@ -70,14 +74,21 @@ def trained_student(run: Run, stage: int | None = None) -> "Trained[Student]":
         WtalError: when the run is not finished.
         UsageError: when there was no such round.
     """
-    from wtal.models.student import create_student
     from wtal.models.training.checkpoint import load_stage
 
     if not run.finished:
         raise WtalError(f"{run.folder} is not finished; {_WAY_OUT}")
-    refine = run.recipe.refine
-    student = create_student(refine.student_name, len(run.classes), run.feature_dims, **refine.student_settings)
+    student = make_student(run.recipe, len(run.classes), run.feature_dims)
     return load_stage(student, run.folder, last_round(run.folder) if stage is None else stage)
+
+
+def make_student(recipe: Recipe, num_classes: int, feature_dims: Mapping[str, int]) -> "Student":
+    """Create the student of a recipe's second stage, freshly initialised."""
+    from wtal.models.student import create_student
+
+    return create_student(
+        recipe.refinement.student_name, num_classes, feature_dims, **recipe.refinement.student_settings
+    )
 
 
 def last_round(folder: Path) -> int:

@@ -36,10 +36,11 @@ class Gains:
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON types."""
-        rounds = [dict(figures) for figures in self.taught]
-        for figures, judged in zip(rounds, self.mAP[1:], strict=False):
-            figures["mAP"] = dict(judged)
-        return {"run": str(self.run.folder), "teacher": dict(self.mAP[0]) if self.mAP else {}, "rounds": rounds}
+        return {
+            "run": str(self.run.folder),
+            "taught": [dict(figures) for figures in self.taught],
+            "mAP": [dict(judged) for judged in self.mAP],
+        }
 
     def lines(self) -> list[str]:
         """Return the lines of a table: the teacher, then each round."""
@@ -47,7 +48,9 @@ class Gains:
         for number, figures in enumerate(({}, *self.taught)):
             cells = [_cell(key, figures.get(key)) for key in _COLUMNS]
             judged = self.mAP[number] if self.mAP else {}
-            rows.append([f"round {number}" if number else "teacher", *cells, *(f"{100 * judged[t]:.1f}" for t in judged)])
+            rows.append(
+                [f"round {number}" if number else "teacher", *cells, *(f"{100 * judged[t]:.1f}" for t in judged)]
+            )
         shown = [f"@{tiou}" for tiou in self.mAP[0]] if self.mAP else []
         table = [["", *_COLUMNS.values(), *shown], *rows]
         widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]

@@ -77,7 +77,7 @@ class Lessons:
 
 
 def _of_a_student(config: SegmentsConfig) -> SegmentsConfig:
-    """Return the rules for a student's detections: suppressed already, they overlap little, and density says nothing."""
+    """Return the rules for a student's detections, whose overlaps are suppressed already: density says nothing."""
     return config.model_copy(update={"min_density": 0.0, "ignore_density": 0.0})
 
 

@@ -13,6 +13,7 @@ from wtal.models.localization.config import LocalizeConfig
 from wtal.models.refinement.config import RefineConfig
 from wtal.models.students import STUDENTS
 from wtal.pipeline.progress import SILENT, Reporter
+from wtal.pipeline.refinement.detect_refined import make_student
 from wtal.pipeline.refinement.lessons import Lessons, first_segments
 from wtal.pipeline.refinement.teacher import Teacher, features_folder
 from wtal.pipeline.runs import Run
@@ -27,11 +28,12 @@ def refine(
     seeds: Sequence[int] = (0,),
     device: str = "cpu",
     reporter: Reporter = SILENT,
+    localize: LocalizeConfig | None = None,
 ) -> list[Run]:
     """Train a student of each teacher, a seed of a head's run or an ensemble; return the refined runs.
 
     A head's student has its teacher's seed; an ensemble, which has none, gets a student for each of `seeds`. What is
-    half done is gone on with, and what is done is left alone.
+    half done is gone on with, and what is done is left alone. `localize` is the teachers', in place of their own.
 
     Raises:
         UsageError: when a teacher is a refined run, or its heads take features from several stores.
@@ -40,7 +42,10 @@ def refine(
     """
     config = resolve_student(config)
     pairs = [(run, seed) for run in teachers for seed in (seeds if run.seed is None else (run.seed,))]
-    return [_refine_one(run, config, workspace, seed, device, reporter) for run, seed in pairs]
+    return [
+        _refine_one(Teacher(run, localize or run.recipe.localize, device, reporter), config, workspace, seed)
+        for run, seed in pairs
+    ]
 
 
 def refinement_of(run: Run, assignments: Sequence[str] = ()) -> RefineConfig:
@@ -53,8 +58,8 @@ def refinement_of(run: Run, assignments: Sequence[str] = ()) -> RefineConfig:
     others = [assignment for assignment in assignments if not assignment.startswith("refine.")]
     if others:
         raise UsageError(f"a trained run is refined with --set refine.KEY=VALUE alone, got {others[0]}")
-    values = override({"refine": run.recipe.refine.plain()}, assignments)["refine"]
-    own = run.recipe.refine.student_name
+    values = override({"refine": run.recipe.refinement.plain()}, assignments)["refine"]
+    own = run.recipe.refinement.student_name
     student = values.get("student", {})
     if isinstance(student, dict) and student.get("name", own) != own:  # another starts from its own defaults
         named = override({}, [each for each in assignments if each.startswith("refine.student")])
@@ -74,37 +79,34 @@ def resolve_student(config: RefineConfig) -> RefineConfig:
     return config.model_copy(update={"student": {"name": name, **settings.plain()}})
 
 
-def _refine_one(
-    run: Run, config: RefineConfig, workspace: Workspace, seed: int, device: str, reporter: Reporter
-) -> Run:
+def _refine_one(teacher: Teacher, config: RefineConfig, workspace: Workspace, seed: int) -> Run:
+    run, reporter = teacher.run, teacher.reporter
     if run.refined:
         raise UsageError(f"{run.folder} is refined already; name its teacher, and more rounds with refine.rounds")
     if not run.finished:
         raise WtalError(f"{run.folder} is not finished; train it to its end first, it goes on where it was")
-    teacher = Teacher(run, device, reporter)
     features, dataset = teacher.features(), run.annotations()
     keys = [key for key in teacher.ids() if key in features]
     labelled, negatives = training_videos(features, dataset, run.recipe, keys, reporter)
-    names = dataset.match(keys, [video.id for video in (*labelled, *negatives)])
+    names = dataset.match(keys, [*(video.id for video in labelled), *(video.id for video in negatives)])
     labels = {names[video.id]: frozenset(dataset.videos[video.id].labels) for video in labelled}
     background = [names[video.id] for video in negatives if video.absent.all()]
-    mark = _mark(run, config, seed, features, labels, background)
+    mark = _mark(teacher, config, seed, features, labels, background)
     folder = workspace.runs / f"refined-{run.recipe.heads if not run.ensemble else 'ensemble'}-{mark}" / f"seed-{seed}"
-    refined = Run.write(folder, _describe(run, config, seed, features, folder, mark))
+    refined = Run.write(folder, _describe(teacher, config, seed, features, folder, mark))
     if refined.finished:
         reporter.say(f"{folder} is refined already")
         return refined
     proposals = teacher.proposals(list(labels), labels)
-    localize = refined.recipe.localize
     first = first_segments(proposals, run.classes, labels, config.segments)
-    lessons = Lessons(folder, features, run.classes, labels, first, config, localize, device)
-    rounds = _train(refined, lessons, background, device, reporter)
+    lessons = Lessons(folder, features, run.classes, labels, first, config, refined.recipe.localize, teacher.device)
+    rounds = _train(refined, lessons, background, teacher.device, reporter)
     refined.finish({"rounds": rounds})
     return refined
 
 
 def _mark(
-    run: Run,
+    teacher: Teacher,
     config: RefineConfig,
     seed: int,
     features: FeatureStore,
@@ -112,16 +114,18 @@ def _mark(
     background: Sequence[str],
 ) -> str:
     """Return a digest of all that can change what a student learns."""
-    teacher = run.ensemble_digest or digest([run.training_identity, run.recipe.localize.plain()], 16)
+    run = teacher.run
+    learned = run.ensemble_digest or digest(run.training_identity, 16)
     taught = {key: [sorted(own), features.fingerprint(key)] for key, own in labels.items()}
     negative = {key: features.fingerprint(key) for key in background}
-    return digest([config.plain(), seed, teacher, list(run.classes), taught, negative])
+    return digest([config.plain(), seed, learned, teacher.localize.plain(), list(run.classes), taught, negative])
 
 
 def _describe(
-    run: Run, config: RefineConfig, seed: int, features: FeatureStore, folder: Path, mark: str
+    teacher: Teacher, config: RefineConfig, seed: int, features: FeatureStore, folder: Path, mark: str
 ) -> dict[str, Any]:
     """Return the content of a refined run's `run.json`: its teacher's, with a localization of its own."""
+    run = teacher.run
     content = run.to_json()
     own = ("format", "classes", "features", "labels", "untrained", "label_check", "tuned_with_segments")
     student = {
@@ -131,7 +135,7 @@ def _describe(
         "max_detections": config.max_detections,
         "quirks": [],
     }
-    localize = LocalizeConfig.parse(run.recipe.localize.plain() | student)
+    localize = LocalizeConfig.parse(teacher.localize.plain() | student)
     return {
         **{key: content[key] for key in own if key in content},
         "recipe": {**content["recipe"], "localize": localize.plain(), "refine": config.plain()},
@@ -150,7 +154,6 @@ def _train(refined: Run, lessons: Lessons, background: Sequence[str], device: st
     from wtal.models.refinement.answers import clock_of
     from wtal.models.refinement.teaching import TaughtVideo
     from wtal.models.refinement.trainer import StudentTrainer
-    from wtal.models.student import create_student
     from wtal.models.training.inputs import Scaler
 
     features, config, seed = lessons.features, lessons.config, refined.seed or 0
@@ -162,9 +165,7 @@ def _train(refined: Run, lessons: Lessons, background: Sequence[str], device: st
     videos = [taught(key, own) for key, own in lessons.labels.items()]
     videos += [taught(key, frozenset()) for key in background]
     torch.manual_seed(seed)
-    student = create_student(
-        config.student_name, len(refined.classes), refined.feature_dims, **config.student_settings
-    )
+    student = make_student(refined.recipe, len(refined.classes), refined.feature_dims)
     scaler = Scaler.fit(_scaling(refined, config), videos)
     trainer = StudentTrainer(student, videos, config, scaler, lessons.teach, seed, refined.folder, device)
     with reporter.task(f"train {config.student_name} seed {seed}", trainer.steps, "step") as task:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from wtal.data.segments import Detection
 from wtal.data.store import FeatureStore
 from wtal.errors import UsageError
+from wtal.models.localization.config import LocalizeConfig
 from wtal.pipeline.activations import activations_of, localize_all, read_activations
 from wtal.pipeline.ensemble_run import fused, open_means, pooled_ids
 from wtal.pipeline.progress import SILENT, Reporter
@@ -27,6 +28,7 @@ class Teacher:
     """A finished run, one of heads on the same features."""
 
     run: Run
+    localize: LocalizeConfig
     device: str = "cpu"
     reporter: Reporter = SILENT
 
@@ -47,30 +49,24 @@ class Teacher:
 
     def proposals(self, keys: Sequence[str], labels: Labels) -> dict[str, list[Detection]]:
         """Return the proposals of each video's own labels, at all thresholds, before suppression."""
-        own = self.run.recipe.localize
+        own = self.localize
         config = own.model_copy(update={"suppression": "none", "max_detections": _MOST_PROPOSALS})
         if self.run.ensemble == "detections":
             pooled = fused(self.run, config, labels)
             return {key: pooled.get(key, []) for key in keys}
         wide = {"class_threshold": _LOWEST[config.class_from], "max_classes": 0}
-        return localize_all(
-            self._activations(keys), keys, self.run.classes, config.model_copy(update=wide), labels
-        )
+        return localize_all(self._activations(keys), keys, self.run.classes, config.model_copy(update=wide), labels)
 
     def video_scores(self, keys: Sequence[str]) -> dict[str, NDArray[np.float64]]:
         """Return the scores (C,) of each video's classes, zeros where it has none.
 
-        An ensemble by detections has those of its best detections, which are typically 1, and no more than that.
+        An ensemble by detections has `best_scores`.
         """
-        classes = list(self.run.classes)
+        classes = self.run.classes
         scores = {key: np.zeros(len(classes)) for key in keys}
         if self.run.ensemble == "detections":
-            pooled = fused(self.run, self.run.recipe.localize, {})
-            for key in keys:
-                for detection in pooled.get(key, []):
-                    index = classes.index(detection.label)
-                    scores[key][index] = max(scores[key][index], min(detection.score, 1.0))
-            return scores
+            pooled = fused(self.run, self.localize, {})
+            return {key: best_scores(pooled.get(key, ()), classes) for key in keys}
         activations = self._activations(keys)
         present = [key for key in keys if key in activations]
         read = {key: read_activations(activations[key], classes)[0].video_scores for key in present}
@@ -80,6 +76,14 @@ class Teacher:
         if self.run.ensemble:
             return open_means(self.run)
         return activations_of(self.run, self.run.store(), keys, self.device, self.reporter)
+
+
+def best_scores(detections: Sequence[Detection], classes: Sequence[str]) -> NDArray[np.float64]:
+    """Return the best score (C,) of each class among a video's fused detections, which is typically 1; at most 1."""
+    best = dict.fromkeys(classes, 0.0)
+    for detection in detections:
+        best[detection.label] = max(best[detection.label], min(detection.score, 1.0))
+    return np.array(list(best.values()))
 
 
 def features_folder(run: Run) -> Path:
