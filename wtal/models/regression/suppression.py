@@ -39,9 +39,10 @@ def suppressed(
 ) -> Detected:
     """Candidates (P, 2), (P,), (P,) of one video -> detections, best first.
 
-    They suppress one another by a Gaussian of width `sigma`. Candidates whose score falls below `min_score` are dropped; `max_detections` are left of each class, and of the
-    video. Not `by_class`, all suppress one another, and classes are those of the survivors. With `voting_tiou` the
-    borders move afterwards (`voted`). Defaults are those of THUMOS14; ActivityNet: 0.75, 0.001, 100, False, 0.9.
+    They suppress one another by a Gaussian of width `sigma`. Candidates whose score falls below `min_score` are dropped;
+    `max_detections` are left of each class, and of the video. Not `by_class`, candidates of all classes suppress one
+    another. With `voting_tiou` the borders move afterwards (`voted`). Defaults are those of THUMOS14; ActivityNet: 0.75,
+    0.001, 100, False, 0.9.
     """
     group = classes.astype(np.int64) if by_class else np.zeros(len(classes), np.int64)
     survivors = suppress(
