@@ -86,7 +86,7 @@ def trunk_names(convs: str, norms: str, name: str, depth: int) -> dict[str, str]
 
 
 def block_names(config: PyramidConfig, layers: Mapping[str, str], tensors: Mapping[str, str]) -> dict[str, str]:
-    """The authors' keys of all blocks -> ours; of one block, `layers` have a weight and a bias, `tensors` stand alone."""
+    """The authors' keys of all blocks -> ours; in a block `layers` have a weight and a bias, `tensors` stand alone."""
     blocks = [f"stem.{i}" for i in range(config.stem_blocks)] + [f"branch.{i}" for i in range(config.branch_blocks)]
     whole = {f"{key}.{kind}": f"{name}.{kind}" for key, name in layers.items() for kind in _KINDS} | dict(tensors)
     return {f"backbone.{block}.{key}": f"{block}.{name}" for block in blocks for key, name in whole.items()}

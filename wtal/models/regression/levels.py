@@ -61,7 +61,7 @@ class Level:
         return rows * self.rows_are_real if self.computes_padding else rows
 
     def pooled(self, rows: Tensor) -> Tensor:
-        """Rows (N, E) -> rows of the halved level: the largest of three neighbours; what is not computed is not seen."""
+        """Rows (N, E) -> rows of the halved level: the largest of three; what is not computed is not seen."""
         x = self.unpack(rows).masked_fill(~self.computed[..., None], -torch.inf)
         largest = max_pool1d(x.transpose(1, 2), 3, stride=2, padding=1).transpose(1, 2)
         return self.halved().pack(largest)

@@ -125,7 +125,7 @@ def sines(length: int, width: int, device: torch.device | None = None) -> Tensor
 
 def to_batch(rows: Tensor, levels: Sequence[Level]) -> Tensor:
     """Rows (N, E) of levels side by side -> (B, P, E), level after level."""
-    parts = rows.split([len(level.videos) for level in levels])
+    parts = torch.split(rows, [len(level.videos) for level in levels])
     return torch.cat([level.unpack(part) for level, part in zip(levels, parts, strict=True)], dim=1)
 
 

@@ -19,7 +19,7 @@ _LONGER = 1e-6
 
 
 class Detected(NamedTuple):
-    """K detections of a video, best first: `borders` (K, 2), `classes` (K,) indices, `scores` (K,)."""
+    """K detections of a video: `borders` (K, 2), `classes` (K,) indices, `scores` (K,)."""
 
     borders: Floats
     classes: Ints
@@ -37,11 +37,12 @@ def suppressed(
     voting_tiou: float | None = None,
     voting: Voting = "score_and_overlap",
 ) -> Detected:
-    """Candidates (P, 2), (P,), (P,) of one video -> detections, by Gaussian soft suppression of width `sigma`.
+    """Candidates (P, 2), (P,), (P,) of one video -> detections, best first.
 
-    Candidates whose score falls below `min_score` are dropped; `max_detections` are left of each class, and of the
-    video. Not `by_class`, all suppress one another, and classes are those of the survivors. With `voting_tiou` the
-    borders move afterwards (`voted`). Defaults are those of THUMOS14; ActivityNet: 0.75, 0.001, 100, False, 0.9.
+    They suppress one another by a Gaussian of width `sigma`. Candidates whose score falls below `min_score` are dropped;
+    `max_detections` are left of each class, and of the video. Not `by_class`, candidates of all classes suppress one
+    another. With `voting_tiou` the borders move afterwards (`voted`). Defaults are those of THUMOS14; ActivityNet: 0.75,
+    0.001, 100, False, 0.9.
     """
     group = classes.astype(np.int64) if by_class else np.zeros(len(classes), np.int64)
     survivors = suppress(
@@ -78,13 +79,15 @@ def voted(borders: Floats, candidates: Floats, scores: Floats, tiou: float, weig
 
 
 def renamed(detected: Detected, class_scores: Floats, top: int = 2, max_detections: int = 200) -> Detected:
-    """Detections, scores (C,) of another classifier of the video -> detections of its `top` classes, best first.
+    """Detections, scores (C,) of another classifier of the video -> detections of its `top` classes.
 
-    Each detection stands once for each class, with the root of its score times the classifier's.
+    Each of the best `max_detections` stands once for each class, with the root of its score times the classifier's:
+    the best class first, each class best first.
     """
     best = np.argsort(-class_scores, kind="stable")[:top]
-    scores = np.sqrt(detected.scores[None] * class_scores[best][:, None]).ravel()  # class after class
-    classes = np.repeat(best, len(detected.scores)).astype(np.int64)
-    borders = np.tile(detected.borders, (len(best), 1))
-    order = np.argsort(-scores, kind="stable")[:max_detections]
-    return Detected(borders[order], classes[order], scores[order])
+    borders, scores = detected.borders[:max_detections], detected.scores[:max_detections]
+    return Detected(
+        np.tile(borders, (len(best), 1)),
+        np.repeat(best, len(scores)).astype(np.int64),
+        np.sqrt(scores[None] * class_scores[best][:, None]).ravel(),
+    )

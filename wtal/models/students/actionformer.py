@@ -110,8 +110,8 @@ class Block(nn.Module):
         """Rows (N, E) of `level` -> rows of the level behind the block, and that level."""
         behind = level.halved() if self.stride == 2 else level
         x = level.unpack(self.first_norm(rows))
-        taken = [branch(x, behind, self.stride) for branch in (self.query, self.key, self.value)]
-        attended = behind.pack(attend(*taken, behind.real, self.heads, self.window))
+        query, key, value = (branch(x, behind, self.stride) for branch in (self.query, self.key, self.value))
+        attended = behind.pack(attend(query, key, value, behind.real, self.heads, self.window))
         attended = behind.hide(self.dropout(self.out(attended)))
         rows = behind.hide(level.pooled(rows) if self.stride == 2 else rows)
         rows = rows + self.first_path(attended, behind)
@@ -144,7 +144,7 @@ class ActionFormer(PyramidStudent):
 
     def divisor(self) -> int:
         """Snippets that all levels divide into windows."""
-        last = 2**self.config.branch_blocks
+        last = int(2**self.config.branch_blocks)
         windowed = last // 2 if self.config.global_last else last
         return max(last, windowed * max(1, self.config.window // 2 * 2))
 
