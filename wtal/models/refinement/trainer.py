@@ -18,7 +18,7 @@ from wtal.heap import freed_memory_kept
 from wtal.models.refinement.config import RefineConfig
 from wtal.models.refinement.pseudo_segments import PseudoSegments
 from wtal.models.refinement.teaching import TaughtVideo, targets_of, taught_batch
-from wtal.models.regression.losses import video_term
+from wtal.models.regression.video_term import video_term
 from wtal.models.student import Student
 from wtal.models.training.averaging import ParameterAverage
 from wtal.models.training.checkpoint import (
