@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from wtal.errors import UsageError
 from wtal.models.regression.losses import distance_iou, focal, smoothed
-from wtal.models.students import STUDENTS
+from wtal.models.students import STUDENTS, StudentLeaf
+from wtal.registry import suggest
 
 _FORGETS = 0.1
 """Share of the newest batch in the running number of positive points."""
@@ -111,7 +112,7 @@ class Student(nn.Module):
             distances = output.distances[video, point, label]
         wanted = targets.distances[video, point]
         entropy = focal(output.logits, smoothed(targets.classes, self.label_smoothing)) * weight[..., None]
-        entropy = self.rated(entropy, (video, point, label), distances, wanted)
+        entropy = self.weigh_by_borders(entropy, (video, point, label), distances, wanted)
         regression = (distance_iou(distances, wanted) * weight[video, point]).sum()
         normalizer = self.normalizer.to(entropy.dtype)
         return {
@@ -119,7 +120,7 @@ class Student(nn.Module):
             "regression": self.regression_weight * regression / normalizer,
         }
 
-    def rated(
+    def weigh_by_borders(
         self, entropy: Tensor, places: tuple[Tensor, Tensor, Tensor], distances: Tensor, wanted: Tensor
     ) -> Tensor:
         """(B, P, C) class loss -> the same, for students that weigh it by their borders at positive `places`."""
@@ -144,34 +145,57 @@ class Student(nn.Module):
 
 
 def create_student(
-    name: str, num_classes: int, feature_dims: Mapping[str, int] | int, *, authors: bool = False, **config: Any
+    name: str,
+    num_classes: int,
+    feature_dims: Mapping[str, int] | int,
+    *,
+    authors: bool = False,
+    form: str | None = None,
+    **config: Any,
 ) -> Student:
     """The student `name` for C = `num_classes` and features of D numbers, or of streams that are D side by side.
 
-    With `authors` it is what the authors' code ran, quirks included. `config` holds the student's own settings.
+    With `authors` it is what the authors' code ran, quirks included. `config` holds the student's own settings, laid
+    over those of `form` (`thumos14`, `activitynet-1.3`), or over ours.
 
     Raises:
-        UsageError: when there is no such student, no class, or no features.
+        UsageError: when there is no such student or form, no class, or no features.
         ConfigError: when a setting is unknown or does not fit.
     """
     module = STUDENTS.load(name)
     width = feature_dims if isinstance(feature_dims, int) else sum(feature_dims.values())
     if num_classes < 1 or width < 1:
         raise UsageError(f"a student needs at least one class and one feature, got {num_classes} and {width}")
-    return module.create(num_classes, width, module.Config.parse(config, f"student {name}"), authors)
+    settings = {**(form_settings(module, name, form) if form else {}), **config}
+    return module.create(num_classes, width, module.Config.parse(settings, f"student {name}"), authors)
 
 
-def load_author_student(name: str, state_dict: Mapping[str, Any], num_classes: int, **config: Any) -> Student:
+def load_author_student(
+    name: str, state_dict: Mapping[str, Any], num_classes: int, form: str = "thumos14", **config: Any
+) -> Student:
     """A student from the authors' own state dict, in eval mode; implies `authors=True`.
 
-    `config` holds what tensors cannot tell (the window, the length that is padded to); widths and depths are read off.
+    Widths and depths are read off the tensors. What they cannot tell (the window, the length that is padded to) is that
+    of `form`, or said in `config`.
 
     Raises:
-        UsageError: when there is no such student, or no class.
-        ConfigError: when a setting is unknown or does not fit.
+        UsageError: when there is no such student or form, or no class.
+        ConfigError: when a setting is unknown, does not fit, or contradicts the tensors.
         WeightsError: when a key is missing, left over, or of another shape; the message names them.
     """
     module = STUDENTS.load(name)
     if num_classes < 1:
         raise UsageError(f"a student needs at least one class, got {num_classes}")
-    return module.from_authors(state_dict, num_classes, config).eval()
+    form_settings(module, name, form)
+    return module.from_authors(state_dict, num_classes, form, config).eval()
+
+
+def form_settings(module: StudentLeaf, name: str, form: str) -> Mapping[str, Any]:
+    """Return the settings of a form of the student `name`.
+
+    Raises:
+        UsageError: with the nearest match, when it has no such form.
+    """
+    if form not in module.FORMS:
+        raise UsageError(f"student {name} has no form {form!r}; {suggest(form, module.FORMS)}")
+    return module.FORMS[form]

@@ -32,16 +32,18 @@ def author_tensors(state_dict: Mapping[str, Any], what: str) -> tuple[dict[str, 
     return plain, first.shape[1], told | {"width": first.shape[0], "embedding_depth": max(1, told["embedding_depth"])}
 
 
-def author_config(kind: type[Settings], given: Mapping[str, Any], told: Mapping[str, Any], where: str) -> Settings:
-    """Return the settings of a checkpoint: those `given`, and those that its tensors tell.
+def author_config(
+    kind: type[Settings], form: Mapping[str, Any], given: Mapping[str, Any], told: Mapping[str, Any], where: str
+) -> Settings:
+    """Return the settings of a checkpoint: those of a form, those `given`, and those that its tensors tell.
 
     Raises:
-        ConfigError: when the two contradict, or a setting is unknown or does not fit.
+        ConfigError: when the last two contradict, or a setting is unknown or does not fit.
     """
     for name, value in told.items():
         if given.get(name, value) != value:
             raise ConfigError(f"{where}: {name} is {value} in the checkpoint, got {given[name]}; leave it out")
-    return kind.parse({**given, **told}, where)
+    return kind.parse({**form, **given, **told}, where)
 
 
 def load_author_tensors(student: nn.Module, plain: Mapping[str, Tensor], names: Mapping[str, str], what: str) -> None:

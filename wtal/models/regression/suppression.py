@@ -18,7 +18,7 @@ _LONGER = 1e-6
 """Added to the lengths of segments."""
 
 
-class Detected(NamedTuple):
+class Detections(NamedTuple):
     """K detections of a video: `borders` (K, 2), `classes` (K,) indices, `scores` (K,)."""
 
     borders: Floats
@@ -26,7 +26,7 @@ class Detected(NamedTuple):
     scores: Floats
 
 
-def suppressed(
+def gaussian_suppression(
     borders: Floats,
     classes: Ints,
     scores: Floats,
@@ -36,13 +36,13 @@ def suppressed(
     by_class: bool = True,
     voting_tiou: float | None = None,
     voting: Voting = "score_and_overlap",
-) -> Detected:
+) -> Detections:
     """Candidates (P, 2), (P,), (P,) of one video -> detections, best first.
 
-    They suppress one another by a Gaussian of width `sigma`. Candidates whose score falls below `min_score` are dropped;
+    They lower one another by a Gaussian of width `sigma`. Candidates whose score falls below `min_score` are dropped;
     `max_detections` are left of each class, and of the video. Not `by_class`, candidates of all classes suppress one
-    another. With `voting_tiou` the borders move afterwards (`voted`). Defaults are those of THUMOS14; ActivityNet: 0.75,
-    0.001, 100, False, 0.9.
+    another. With `voting_tiou` the borders move afterwards (`vote`). Defaults are those of THUMOS14; ActivityNet:
+    0.75, 0.001, 100, False, 0.9.
     """
     group = classes.astype(np.int64) if by_class else np.zeros(len(classes), np.int64)
     survivors = suppress(
@@ -59,11 +59,11 @@ def suppressed(
     order = np.argsort(-survivors.scores, kind="stable")[:max_detections]
     left = survivors.borders[order]
     if voting_tiou is not None:
-        left = voted(left, borders.astype(np.float64), scores.astype(np.float64), voting_tiou, voting)
-    return Detected(left, classes[survivors.indices[order]], survivors.scores[order])
+        left = vote(left, borders.astype(np.float64), scores.astype(np.float64), voting_tiou, voting)
+    return Detections(left, classes[survivors.indices[order]], survivors.scores[order])
 
 
-def voted(borders: Floats, candidates: Floats, scores: Floats, tiou: float, weights: Voting) -> Floats:
+def vote(borders: Floats, candidates: Floats, scores: Floats, tiou: float, weights: Voting) -> Floats:
     """(K, 2), candidates (P, 2) with scores (P,) -> (K, 2): means of the candidates that overlap each by `tiou`.
 
     A candidate weighs its score times its overlap (ActionFormer), or its `score` alone (TriDet). A segment that none
@@ -78,15 +78,17 @@ def voted(borders: Floats, candidates: Floats, scores: Floats, tiou: float, weig
     return result
 
 
-def renamed(detected: Detected, class_scores: Floats, top: int = 2, max_detections: int = 200) -> Detected:
+def with_class_scores(
+    detections: Detections, class_scores: Floats, top: int = 2, max_detections: int = 200
+) -> Detections:
     """Detections, scores (C,) of another classifier of the video -> detections of its `top` classes.
 
     Each of the best `max_detections` stands once for each class, with the root of its score times the classifier's:
     the best class first, each class best first.
     """
     best = np.argsort(-class_scores, kind="stable")[:top]
-    borders, scores = detected.borders[:max_detections], detected.scores[:max_detections]
-    return Detected(
+    borders, scores = detections.borders[:max_detections], detections.scores[:max_detections]
+    return Detections(
         np.tile(borders, (len(best), 1)),
         np.repeat(best, len(scores)).astype(np.int64),
         np.sqrt(scores[None] * class_scores[best][:, None]).ravel(),

@@ -14,9 +14,11 @@ def video_term(
     """Answer to B videos, labels (B, C) -> scalar: cross entropy of the means of the largest logits at stride 1.
 
     Of each video and class the best k = max(1, T // `ratio`) real positions count, and labels are divided by their
-    number; a share `drop` of the logits is dropped first. Source: FuSTAL (arXiv 2407.08971), whose code (`authors`, ratio 5) takes one k of the positions of the whole
-    batch, nearly all of a video's then; sees padding; and takes the binary cross entropy of the softmax. It drops 0.7 in
-    training.
+    number; a share `drop` of the logits is dropped first.
+
+    Source: FuSTAL (arXiv 2407.08971). Its code (`authors`, ratio 5, drop 0.7 in training) takes one k of the positions
+    of the whole batch, which is nearly all of a video's; sees padding; and takes the binary cross entropy of the
+    softmax.
     """
     first = output.points.stride == output.points.stride.min()
     logits, mask = output.logits[:, first].float(), output.mask[:, first]

@@ -18,16 +18,22 @@ class StudentLeaf(Protocol):
     def Config(self) -> "type[wtal.config.Config]":
         """The student's own settings, each default beside its source."""
 
+    @property
+    def FORMS(self) -> Mapping[str, Mapping[str, Any]]:
+        """Settings of the authors' own forms, by collection, as far as they are not the defaults."""
+
     def create(self, num_classes: int, in_features: int, config: Any, authors: bool) -> "Student":
         """Make a student for C = `num_classes` and features of D = `in_features`, freshly initialised.
 
         `config` is a `Config` of this module. With `authors` it is what the authors' code ran, quirks included.
         """
 
-    def from_authors(self, state_dict: Mapping[str, Any], num_classes: int, config: Mapping[str, Any]) -> "Student":
+    def from_authors(
+        self, state_dict: Mapping[str, Any], num_classes: int, form: str, config: Mapping[str, Any]
+    ) -> "Student":
         """Make a student from a state dict with the keys that the authors' own code saves.
 
-        `config` holds settings of `Config` that the tensors cannot tell.
+        What the tensors cannot tell is that of `form`, and of `config`, which goes before it.
 
         Raises:
             ConfigError: when a setting is unknown or does not fit.

@@ -163,15 +163,15 @@ def create(num_classes: int, in_features: int, config: Config, authors: bool) ->
     return ActionFormer(num_classes, in_features, config, authors)
 
 
-def from_authors(state_dict: Mapping[str, Any], num_classes: int, config: Mapping[str, Any]) -> ActionFormer:
+def from_authors(state_dict: Mapping[str, Any], num_classes: int, form: str, config: Mapping[str, Any]) -> ActionFormer:
     """An ActionFormer from the authors' checkpoint; widths and depths are read off its tensors.
 
-    The window, the heads of the attention, the position table and `max_length` are not in it: `config` tells them where
-    they are not those of THUMOS14 (`FORMS`).
+    The window, the heads of the attention, the position table and `max_length` are not in it: they are those of `form`,
+    or of `config`.
     """
     plain, in_features, told = author_tensors(state_dict, "ActionFormer")
     student = create(
-        num_classes, in_features, author_config(Config, config, told, "student actionformer"), authors=True
+        num_classes, in_features, author_config(Config, FORMS[form], config, told, "student actionformer"), authors=True
     )
     load_author_tensors(student, plain, _names(student.config), "ActionFormer")
     return student

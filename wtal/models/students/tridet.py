@@ -1,4 +1,4 @@
-"""TriDet: a pyramid of scalable-granularity blocks whose borders are relative (Shi, Zhong, Cao, Ma, Li, Tao; CVPR 2023).
+"""TriDet: a pyramid of scalable-granularity blocks whose borders are relative (Shi, Zhong, Cao, Ma et al.; CVPR 2023).
 
 The frame is ActionFormer's. A block sees its level through depthwise convolutions, with n = LN(x), all products channel
 by channel:
@@ -17,7 +17,10 @@ Differences from the authors' code, which `authors=True` runs instead:
   a video was padded. Here all are over real positions, so that a video in a batch equals the video alone.
 - Positions outside of the video, or padded, stand in their softmax with logits of 0, while real ones are near -4.6:
   borders lean outwards at both ends. Here the softmax is over positions of the video.
+- Their class loss has a gradient through the IoU, which lowers the IoU of a point that is classified badly; here none.
 - They pad every video to `max_length`, longer ones to a multiple of the last level's stride.
+- On THUMOS14 their depthwise convolutions start at zero (`kernel_deviation`). Each stands in a product with another of
+  them, so that none has a gradient, ever: y = n. Here they start at random.
 """
 
 from collections.abc import Mapping
@@ -58,8 +61,8 @@ class Config(PyramidConfig):
     """Positions that the narrow convolution and psi see, odd."""
     wide: int = Field(11, ge=1)
     """Positions that the wide convolution sees, odd. Theirs: 5 (narrow + 1), and one more where that is even."""
-    kernel_deviation: float = Field(0.0, ge=0)
-    """Standard deviation of the first weights of a block's depthwise convolutions."""
+    kernel_deviation: float = Field(0.1, ge=0)
+    """Standard deviation of the first weights of a block's depthwise convolutions; ours. Theirs: 0."""
     bins: int = Field(16, ge=1)
     """Largest distance to a border, in strides of the level."""
     iou_power: float = Field(0.2, ge=0)
@@ -68,7 +71,9 @@ class Config(PyramidConfig):
     """Standard deviation of noise on the features in training."""
 
 
-FORMS: dict[str, dict[str, Any]] = {"thumos14": {"width": 512, "stem_blocks": 2, "branch_blocks": 5}}
+FORMS: dict[str, dict[str, Any]] = {
+    "thumos14": {"width": 512, "stem_blocks": 2, "branch_blocks": 5, "kernel_deviation": 0.0}
+}
 """Settings of the authors' own forms."""
 
 
@@ -149,12 +154,12 @@ class TriDet(PyramidStudent):
             extras={"bins": bins, "starts": starts, "ends": ends},
         )
 
-    def rated(
+    def weigh_by_borders(
         self, entropy: Tensor, places: tuple[Tensor, Tensor, Tensor], distances: Tensor, wanted: Tensor
     ) -> Tensor:
-        """(B, P, C) class loss -> the same, positive places times IoU^p; no gradient goes into the IoU."""
+        """(B, P, C) class loss -> the same, positive places times IoU^p."""
         factor = torch.ones_like(entropy)
-        factor[places] = iou(distances.detach(), wanted) ** self.config.iou_power
+        factor[places] = iou(distances if self.authors else distances.detach(), wanted) ** self.config.iou_power
         return entropy * factor
 
     def divisor(self) -> int:
@@ -186,9 +191,9 @@ def mean_distance(own: Tensor, border: Tensor, real: Tensor | None) -> Tensor:
     ahead = pad(border, (0, 0, 0, count - 1)).unfold(1, count, 1)  # (B, T, C, K)
     logits = ahead + own[:, :, None]
     if real is not None:
-        open_ = pad(real, (0, count - 1)).unfold(1, count, 1)  # (B, T, K)
-        open_ = open_ | ~real[..., None]  # what padding answers is finite and without meaning
-        logits = logits.masked_fill(~open_[:, :, None], -torch.inf)
+        inside = pad(real, (0, count - 1)).unfold(1, count, 1)  # (B, T, K)
+        inside = inside | ~real[..., None]  # what padding answers is finite and without meaning
+        logits = logits.masked_fill(~inside[:, :, None], -torch.inf)
     distance = torch.arange(count, device=own.device, dtype=own.dtype)
     return logits.softmax(dim=-1) @ distance
 
@@ -206,10 +211,10 @@ def create(num_classes: int, in_features: int, config: Config, authors: bool) ->
     return TriDet(num_classes, in_features, config, authors)
 
 
-def from_authors(state_dict: Mapping[str, Any], num_classes: int, config: Mapping[str, Any]) -> TriDet:
+def from_authors(state_dict: Mapping[str, Any], num_classes: int, form: str, config: Mapping[str, Any]) -> TriDet:
     """A TriDet from the authors' checkpoint; widths, depths, kernels and bins are read off its tensors.
 
-    `max_length` is not in it: `config` tells it where it is not that of THUMOS14.
+    `max_length` is not in it: it is that of `form`, or of `config`.
     """
     plain, in_features, told = author_tensors(state_dict, "TriDet")
     read = {"narrow": ("convw.weight", -1), "wide": ("convkw.weight", -1), "mlp_width": ("mlp.0.weight", 0)}
@@ -220,7 +225,9 @@ def from_authors(state_dict: Mapping[str, Any], num_classes: int, config: Mappin
     bins = plain.get("reg_head.offset_head.conv.bias")
     if bins is not None and len(bins) > 2:
         told["bins"] = len(bins) // 2 - 1
-    student = create(num_classes, in_features, author_config(Config, config, told, "student tridet"), authors=True)
+    student = create(
+        num_classes, in_features, author_config(Config, FORMS[form], config, told, "student tridet"), authors=True
+    )
     load_author_tensors(student, plain, _names(student.config), "TriDet")
     return student
 
