@@ -15,7 +15,7 @@ from wtal.data.locks import locked
 from wtal.data.segments import Detection
 from wtal.data.store import FeatureStore, VideoFeatures
 from wtal.data.store.writer import StoreWriter, has_parts
-from wtal.errors import StoreError
+from wtal.errors import StoreError, UsageError
 from wtal.models.localization.config import LocalizeConfig
 from wtal.models.localization.localize import localize_many
 from wtal.models.localization.signals import Activations
@@ -43,7 +43,14 @@ def activations_of(
     """Return the run's activations, computing those of `keys` that are missing. A second process waits for the first.
 
     Where none is missing nothing is written, so that a read-only run does.
+
+    Raises:
+        UsageError: when it is a refined run, which has none.
     """
+    if run.refined:
+        raise UsageError(
+            f"{run.folder} is a refined run, a student answers with segments; put it together --by detections"
+        )
     if run.ensemble:
         return open_means(run)
     target = run.activations_folder(stage)

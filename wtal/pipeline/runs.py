@@ -250,7 +250,15 @@ class Run:
         raise UsageError(f"{self.folder} has no such detections yet; run: wtal detect {self.folder}{options}")
 
     def activations_folder(self, stage: int | None = None) -> Path:
-        """Return the folder of the run's class activations, or of those at the end of a stage of its training."""
+        """Return the folder of the run's class activations, or of those at the end of a stage of its training.
+
+        A refined run has those of its teacher.
+
+        Raises:
+            WtalError: when that has gone.
+        """
+        if self.refined:
+            return self.teacher().activations_folder()
         return self.folder / (ACTIVATIONS if stage is None else f"{ACTIVATIONS}-stage-{stage}")
 
     def to_json(self) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from wtal.eval.thresholds import tiou_key
 from wtal.pipeline.judging.ground_truth import Rules, rules_of
 from wtal.pipeline.judging.observed import observe
 from wtal.pipeline.judging.run_pictures import observed_sections
+from wtal.pipeline.judging.taught import taught_section
 from wtal.pipeline.judging.sources import Question, Source, not_learned, only_source
 from wtal.pipeline.judging.tables import Figures, shown_averages
 from wtal.pipeline.progress import SILENT, Reporter
@@ -169,7 +170,9 @@ def _head_sections(judged: _Judged, question: Question, at: float, show: Show | 
     if show is None or judged.source.run is None:
         return []
     observed = observe(judged.source, judged.rules, judged.detections, question, at)
-    return observed_sections(observed, show.videos, show.seed)
+    run = judged.source.run
+    taught = [taught_section(run)] if run.refined else []
+    return [*taught, *observed_sections(observed, show.videos, show.seed)]
 
 
 def _percent(fraction: float) -> str:

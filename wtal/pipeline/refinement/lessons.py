@@ -98,10 +98,14 @@ def read_segments(path: Path) -> Segments:
     return {key: PseudoSegments.from_json(own) for key, own in read_json(path)["videos"].items()}
 
 
+def read_rounds(folder: Path) -> list[Segments]:
+    """Read the pseudo segments of each round that taught."""
+    return [read_segments(path) for path in sorted(folder.glob("segments-*.json"))]
+
+
 def read_figures(folder: Path) -> list[dict[str, Any]]:
     """Read the figures of each round that taught."""
-    paths = sorted(folder.glob("segments-*.json"))
-    return [read_json(path)["figures"] for path in paths]
+    return [read_json(path)["figures"] for path in sorted(folder.glob("segments-*.json"))]
 
 
 def statistics(segments: Mapping[str, PseudoSegments]) -> dict[str, float]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from wtal.config import digest, override
 from wtal.data.store import FeatureStore
-from wtal.errors import UsageError, WtalError
+from wtal.errors import ConfigError, OverrideError, UsageError, WtalError
 from wtal.models.localization.config import LocalizeConfig
 from wtal.models.refinement.config import RefineConfig
 from wtal.models.students import STUDENTS
@@ -16,7 +16,7 @@ from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.refinement.detect_refined import make_student
 from wtal.pipeline.refinement.lessons import Lessons, first_segments
 from wtal.pipeline.refinement.teacher import Teacher, features_folder
-from wtal.pipeline.runs import Run
+from wtal.pipeline.runs import Run, is_finished
 from wtal.pipeline.train import training_videos
 from wtal.pipeline.workspace import Workspace, relative
 
@@ -53,7 +53,7 @@ def refinement_of(run: Run, assignments: Sequence[str] = ()) -> RefineConfig:
 
     Raises:
         UsageError: when an override is of another section, or there is no such student.
-        ConfigError: when a key or a value is refused.
+        OverrideError: when an override is refused.
     """
     others = [assignment for assignment in assignments if not assignment.startswith("refine.")]
     if others:
@@ -64,7 +64,12 @@ def refinement_of(run: Run, assignments: Sequence[str] = ()) -> RefineConfig:
     if isinstance(student, dict) and student.get("name", own) != own:  # another starts from its own defaults
         named = override({}, [each for each in assignments if each.startswith("refine.student")])
         values["student"] = named["refine"]["student"]
-    return resolve_student(RefineConfig.parse(values, "--set" if assignments else "refine"))
+    try:
+        return resolve_student(RefineConfig.parse(values, "--set refine" if assignments else "refine"))
+    except ConfigError as error:
+        if assignments:
+            raise OverrideError(str(error)) from None
+        raise
 
 
 def resolve_student(config: RefineConfig) -> RefineConfig:
@@ -93,10 +98,10 @@ def _refine_one(teacher: Teacher, config: RefineConfig, workspace: Workspace, se
     background = [names[video.id] for video in negatives if video.absent.all()]
     mark = _mark(teacher, config, seed, features, labels, background)
     folder = workspace.runs / f"refined-{run.recipe.heads if not run.ensemble else 'ensemble'}-{mark}" / f"seed-{seed}"
-    refined = Run.write(folder, _describe(teacher, config, seed, features, folder, mark))
-    if refined.finished:
+    if is_finished(folder):
         reporter.say(f"{folder} is refined already")
-        return refined
+        return Run.open(folder)
+    refined = Run.write(folder, _describe(teacher, config, seed, features, folder, mark))
     proposals = teacher.proposals(list(labels), labels)
     first = first_segments(proposals, run.classes, labels, config.segments)
     lessons = Lessons(folder, features, run.classes, labels, first, config, refined.recipe.localize, teacher.device)
