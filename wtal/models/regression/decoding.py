@@ -34,7 +34,7 @@ def decode(
     points, logits, distances = output.points, output.logits[video], output.distances[video]
     probabilities = logits.float().sigmoid() * output.mask[video][:, None]
     parts = []
-    for stride in points.stride.unique():
+    for stride in sorted(set(points.stride.tolist())):
         level = (points.stride == stride).nonzero()[:, 0]
         best = _best(probabilities[level], threshold, per_level)
         parts.append(_segments(points, probabilities, distances.float(), level[best[0]], best[1]))

@@ -48,8 +48,6 @@ from wtal.models.regression.pyramid import PyramidConfig, PyramidStudent, joined
 from wtal.models.student import Points, StudentOutput
 
 _GROUPS = 16
-_KERNELS = ("fc", "psi", "narrow", "wide", "whole")
-"""Depthwise convolutions of a block."""
 
 
 class Config(PyramidConfig):
@@ -85,11 +83,11 @@ class Block(nn.Module):
         width = config.width
         self.stride = stride
         self.norm, self.group_norm = nn.LayerNorm(width), nn.GroupNorm(_GROUPS, width)
-        sizes = {"fc": 1, "psi": config.narrow, "narrow": config.narrow, "wide": config.wide, "whole": 1}
-        for name in _KERNELS:
-            conv = DepthwiseConv(width, sizes[name], bias=True)
+        self.fc, self.whole = DepthwiseConv(width, 1, bias=True), DepthwiseConv(width, 1, bias=True)
+        self.psi, self.narrow = (DepthwiseConv(width, config.narrow, bias=True) for _ in range(2))
+        self.wide = DepthwiseConv(width, config.wide, bias=True)
+        for conv in (self.fc, self.whole, self.psi, self.narrow, self.wide):
             nn.init.normal_(conv.weight, 0.0, config.kernel_deviation)
-            self.add_module(name, conv)
         self.mlp = mlp(width, config.mlp_width, config.dropout)
         # The authors scale and drop branches behind the stem alone.
         scaled = stride == 2
