@@ -10,7 +10,7 @@ Scaling = Literal["teacher", "none", "standard", "soft", "l2"]
 
 
 class SegmentsConfig(Config):
-    """How the proposals of a training video become pseudo segments, for each class of its labels."""
+    """Rules by which the proposals of a training video become pseudo segments, for each class of its labels."""
 
     min_score: float = 0.0
     """Proposals that do not score more are dropped. FuSTAL (2024): 0.4."""
@@ -18,12 +18,12 @@ class SegmentsConfig(Config):
     """Proposals are kept that overlap others of their class by a total tIoU of this much, before suppression. FuSTAL:
     0.2 after it, where what is left overlaps only what is wrong."""
     merging: Literal["fusion", "hard", "none"] = "fusion"
-    """Of proposals that overlap: they move the better one's borders to a mean weighted by exp(score / temperature)
+    """Rule for proposals that overlap: they move the better one's borders to a mean weighted by exp(score / temperature)
     (GauFuse, CVPR 2023), or are removed, or stay."""
     merge_tiou: float = Field(0.25, ge=0, le=1)
     """Merging acts on what overlaps a better proposal by more. GauFuse: 0.25 of the worse one's own length."""
     temperature: float = Field(0.3, gt=0)
-    """Of that weight; scores are shares of the best of their class in the video."""
+    """Temperature of that weight; scores are shares of the best of their class in the video."""
     min_share: float = Field(0.5, ge=0, le=1)
     """Merged segments are kept that score this share of the best of their class in the video."""
     weighting: Literal["none", "score"] = "none"
@@ -47,19 +47,19 @@ class StudentTrainConfig(Config):
     warm_up: float = Field(0.05, ge=0, le=1)
     """Share of the steps in which the learning rate rises from 0; a cosine to 0 follows."""
     weight_decay: float = Field(0.05, ge=0)
-    """Of AdamW, on weights of convolutions and linear layers alone."""
+    """Decay of AdamW, on weights of convolutions and linear layers alone."""
     clip_norm: float = Field(1.0, ge=0)
     """Largest norm of a step's gradient; 0 leaves it alone."""
     average_decay: float = Field(0.999, gt=0, le=1)
-    """Of the moving average of the parameters, which labels anew and detects."""
+    """Decay of the moving average of the parameters, which labels anew and detects."""
     scaling: Scaling = "teacher"
-    """Of features: as the teacher's head scales them, or as `train.scaling` says; ours."""
+    """Scaling of features: as the teacher's head scales them, or as `train.scaling` says; ours."""
     noise: float = Field(0.0, ge=0)
     """Standard deviation of noise added to scaled features in training; ours."""
     max_length: int = Field(2304, ge=1)
     """Longer videos are cut to a random window of so many snippets."""
     video_weight: float = Field(1.0, ge=0)
-    """Of the video-level term: cross entropy of labels and the mean of each class's best points (FuSTAL, done per
+    """Weight of the video-level term: cross entropy of labels and the mean of each class's best points (FuSTAL, done per
     video). 0 leaves it out."""
     video_ratio: int = Field(8, ge=1)
     """That mean is over max(1, T // ratio) points of T. FuSTAL: 5, of a whole batch."""
@@ -86,7 +86,7 @@ class RefineConfig(Config):
     score_power: float = Field(0.5, ge=0, le=1)
     """A detection's score is student ** power * video score of the teacher ** (1 - power)."""
     soft_sigma: float = Field(0.5, gt=0)
-    """Of the Gaussian suppression of the student's detections."""
+    """Width of the Gaussian suppression of the student's detections."""
     max_detections: int = Field(200, ge=1)
     """Kept a video, the best."""
 

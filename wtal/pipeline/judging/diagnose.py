@@ -20,9 +20,9 @@ from wtal.eval.thresholds import tiou_key
 from wtal.pipeline.judging.ground_truth import Rules, rules_of
 from wtal.pipeline.judging.observed import observe
 from wtal.pipeline.judging.run_pictures import observed_sections
-from wtal.pipeline.judging.taught import taught_section
 from wtal.pipeline.judging.sources import Question, Source, not_learned, only_source
 from wtal.pipeline.judging.tables import Figures, shown_averages
+from wtal.pipeline.judging.taught import taught_section
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.runs import TUNED
 from wtal.report.characteristics import characteristic_sections

@@ -22,8 +22,8 @@ from wtal.registry import suggest
 from wtal.report.activations import Case
 
 if TYPE_CHECKING:
-    from wtal.models.localization.config import LocalizeConfig
     from wtal.models.head import Head
+    from wtal.models.localization.config import LocalizeConfig
     from wtal.models.training.checkpoint import Trained
 
 Arrays = dict[str, NDArray[np.float32]]

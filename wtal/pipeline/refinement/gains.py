@@ -1,4 +1,4 @@
-"""What each round of a refined run taught, and what it gained where there is ground truth."""
+"""Figures on each round of a refined run: what it taught, and what it gained where there is ground truth."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

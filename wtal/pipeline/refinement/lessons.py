@@ -24,7 +24,7 @@ Segments = dict[str, PseudoSegments]
 
 @dataclass(frozen=True)
 class Lessons:
-    """What teaches a student in each round: the teacher's segments in the first, its own in each further one.
+    """Segments that teach a student: in the first round those of the teacher, in each further one its own.
 
     `labels` has the labelled training videos alone.
     """
