@@ -157,7 +157,8 @@ def page(name: str) -> str:
 def _leaves(section: str, leaves: Registry[Any], depth: int) -> Iterator[str]:
     title = "#" * depth
     yield f"{title[1:]} `[{section}]`"
-    yield f"`name` says which {leaves.kind}, one of `wtal list {leaves.kind}s`; the other keys are that {leaves.kind}'s own."
+    kind = leaves.kind
+    yield f"`name` says which {kind}, one of `wtal list {kind}s`; the other keys are that {kind}'s own."
     for name in leaves.names():
         module = leaves.load(name)
         if module.__name__.startswith("wtal."):  # not what others have installed beside us

@@ -80,7 +80,7 @@ def _picture(rounds: Mapping[str, Mapping[str, TaughtSegments]], truth: Mapping[
     annotated = np.array([a.duration for video in first for a in truth.get(video, ())])
     lengths = {name: _lengths(videos) for name, videos in rounds.items()}
     longest = max([1e-3, *(values.max(initial=0.0) for values in (annotated, *lengths.values()))])
-    edges = np.linspace(0, longest, _BINS + 1)
+    edges = np.linspace(0, longest, _BINS + 1).tolist()
     if len(annotated):
         by_length.hist(annotated, edges, color=GREY, alpha=0.5, label="annotations")
     for (name, values), colour in zip(lengths.items(), _COLOURS, strict=False):

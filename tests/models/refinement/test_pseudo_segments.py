@@ -55,7 +55,8 @@ def test_a_label_has_its_best_proposal_where_no_density_is_reached():
 
 def test_a_label_without_a_positive_score_has_none():
     own = pseudo_segments(proposals((0, 4, 0.0), (10, 12, -1)), CLASSES, frozenset({"jump"}), SegmentsConfig())
-    assert plain(own) == [] and own.ignored.shape == (0, 2)
+    assert plain(own) == []
+    assert own.ignored.shape == (0, 2)
 
 
 def test_fusion_moves_borders_by_exponential_weights():

@@ -54,12 +54,15 @@ def assert_same(state, other):
 
 def test_a_refined_run_is_a_run(place):
     run = Run.open(place)
-    assert run.refined and run.finished and run.seed == 0
+    assert run.refined
+    assert run.finished
+    assert run.seed == 0
     assert run.teacher().folder.resolve() == (place.parents[3] / teacher(place.parents[3])).resolve()
     detections = read_detections(run.detections())
     assert sorted(detections) == sorted(run.store().ids)
     labels = {detection.label for own in detections.values() for detection in own}
-    assert labels and labels <= set(run.classes)
+    assert labels
+    assert labels <= set(run.classes)
     ends = {key: run.store().grid(key).end for key in detections}
     for key, own in detections.items():
         assert all(0 <= d.start < d.end <= ends[key] and 0 < d.score <= 1 for d in own)
@@ -128,7 +131,7 @@ def test_a_killed_run_goes_on_to_the_same_numbers(place, step, monkeypatch):
 def test_what_is_refined_already_is_left_alone(place):
     marks = {path: path.stat().st_mtime_ns for path in place.iterdir() if path.is_file()}
     assert "refined already" in call("refine", teacher(place.parents[3]), *SMALL).stderr
-    assert {path: path.stat().st_mtime_ns for path in place.iterdir() if path.is_file() and path in marks} == marks
+    assert {path: path.stat().st_mtime_ns for path in marks} == marks
 
 
 def test_other_settings_make_another_run(place):
@@ -187,31 +190,39 @@ def test_a_packed_student_answers_as_its_run(place):
 )
 def test_refusals_are_one_line(place, words, message):
     result = call("refine", teacher(place.parents[3]), *words)
-    assert result.exit_code == 2 and message in result.stderr and result.stderr.count("\n") == 1, result.stderr
+    assert result.exit_code == 2, result.stderr
+    assert message in result.stderr, result.stderr
+    assert result.stderr.count("\n") == 1, result.stderr
 
 
 def test_a_student_teaches_no_student(place):
     result = call("refine", place)
-    assert result.exit_code == 2 and "refined already" in result.stderr
+    assert result.exit_code == 2
+    assert "refined already" in result.stderr
 
 
 def test_a_student_is_not_searched_for_signals(place):
     result = call("detect", place, "--set", "localize.smooth=2.0")
-    assert result.exit_code == 2 and "smooth" in result.stderr
+    assert result.exit_code == 2
+    assert "smooth" in result.stderr
 
 
 def test_activations_of_a_student_are_not_averaged(place):
     result = call("ensemble", place, teacher(place.parents[3]))
-    assert result.exit_code == 2 and "--by detections" in result.stderr
+    assert result.exit_code == 2
+    assert "--by detections" in result.stderr
 
 
 def test_a_teacher_that_has_gone_is_named(place):
     run = place.parents[3] / teacher(place.parents[3])
     shutil.rmtree(run)
     result = call("detect", place)
-    assert result.exit_code == 1 and str(run.name) in result.stderr and result.stderr.count("\n") == 1
+    assert result.exit_code == 1
+    assert str(run.name) in result.stderr
+    assert result.stderr.count("\n") == 1
 
 
 def test_a_dry_run_prints_all_settings(place):
     content = json.loads(answer("refine", teacher(place.parents[3]), "--dry-run"))
-    assert content["student"]["width"] > 0 and content["train"]["steps"] > 0
+    assert content["student"]["width"] > 0
+    assert content["train"]["steps"] > 0

@@ -18,8 +18,8 @@ class SegmentsConfig(Config):
     """Proposals are kept that overlap others of their class by a total tIoU of this much, before suppression. FuSTAL:
     0.2 after it, where what is left overlaps only what is wrong."""
     merging: Literal["fusion", "hard", "none"] = "fusion"
-    """Rule for proposals that overlap: they move the better one's borders to a mean weighted by exp(score / temperature)
-    (GauFuse, CVPR 2023), or are removed, or stay."""
+    """Rule for proposals that overlap: they move the better one's borders to a mean weighted by exp(score /
+    temperature) (GauFuse, CVPR 2023), or are removed, or stay."""
     merge_tiou: float = Field(0.25, ge=0, le=1)
     """Merging acts on what overlaps a better proposal by more. GauFuse: 0.25 of the worse one's own length."""
     temperature: float = Field(0.3, gt=0)
@@ -59,8 +59,8 @@ class StudentTrainConfig(Config):
     max_length: int = Field(2304, ge=1)
     """Longer videos are cut to a random window of so many snippets."""
     video_weight: float = Field(1.0, ge=0)
-    """Weight of the video-level term: cross entropy of labels and the mean of each class's best points (FuSTAL, done per
-    video). 0 leaves it out."""
+    """Weight of the video-level term: cross entropy of labels and the mean of each class's best points (FuSTAL, done
+    per video). 0 leaves it out."""
     video_ratio: int = Field(8, ge=1)
     """That mean is over max(1, T // ratio) points of T. FuSTAL: 5, of a whole batch."""
     checkpoint_every: int = Field(100, ge=1)

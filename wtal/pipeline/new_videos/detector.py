@@ -23,7 +23,8 @@ from wtal.pipeline.ensemble_run import refuse_unfit, refuse_unfused
 from wtal.pipeline.extraction.machine import Machine
 from wtal.pipeline.new_videos.model import Model, features_key
 from wtal.pipeline.new_videos.same_features import same_extractor
-from wtal.pipeline.refinement.detect_refined import make_student, refuse_unlocated
+from wtal.pipeline.refinement.detect_refined import refuse_unlocated
+from wtal.pipeline.refinement.students import make_student
 from wtal.pipeline.refinement.teacher import best_scores
 from wtal.pipeline.runs import overridden
 from wtal.pipeline.train import make_head

@@ -1,6 +1,6 @@
 """Detections of a refined run: its student's segments, weighed by its teacher's video scores."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ from wtal.errors import UsageError, WtalError
 from wtal.models.localization.config import LocalizeConfig
 from wtal.models.localization.ensemble import FUSING
 from wtal.pipeline.progress import Reporter
-from wtal.pipeline.recipe import Recipe
+from wtal.pipeline.refinement.students import make_student
 from wtal.pipeline.refinement.teacher import Labels, Teacher
 from wtal.pipeline.runs import Run
 
@@ -80,15 +80,6 @@ def trained_student(run: Run, stage: int | None = None) -> "Trained[Student]":
         raise WtalError(f"{run.folder} is not finished; {_WAY_OUT}")
     student = make_student(run.recipe, len(run.classes), run.feature_dims)
     return load_stage(student, run.folder, last_round(run.folder) if stage is None else stage)
-
-
-def make_student(recipe: Recipe, num_classes: int, feature_dims: Mapping[str, int]) -> "Student":
-    """Create the student of a recipe's second stage, freshly initialised."""
-    from wtal.models.student import create_student
-
-    return create_student(
-        recipe.refinement.student_name, num_classes, feature_dims, **recipe.refinement.student_settings
-    )
 
 
 def last_round(folder: Path) -> int:

@@ -11,10 +11,9 @@ from wtal.data.store import FeatureStore
 from wtal.errors import ConfigError, OverrideError, UsageError, WtalError
 from wtal.models.localization.config import LocalizeConfig
 from wtal.models.refinement.config import RefineConfig
-from wtal.models.students import STUDENTS
 from wtal.pipeline.progress import SILENT, Reporter
-from wtal.pipeline.refinement.detect_refined import make_student
 from wtal.pipeline.refinement.lessons import Lessons, first_segments
+from wtal.pipeline.refinement.students import make_student, resolve_student
 from wtal.pipeline.refinement.teacher import Teacher, features_folder
 from wtal.pipeline.runs import Run, is_finished
 from wtal.pipeline.train import training_videos
@@ -70,18 +69,6 @@ def refinement_of(run: Run, assignments: Sequence[str] = ()) -> RefineConfig:
         if assignments:
             raise OverrideError(str(error)) from None
         raise
-
-
-def resolve_student(config: RefineConfig) -> RefineConfig:
-    """Spell out every setting of the student.
-
-    Raises:
-        UsageError: when there is no such student.
-        ConfigError: when a setting is refused.
-    """
-    name = config.student_name
-    settings = STUDENTS.load(name).Config.parse(config.student_settings, f"student {name}")
-    return config.model_copy(update={"student": {"name": name, **settings.plain()}})
 
 
 def _refine_one(teacher: Teacher, config: RefineConfig, workspace: Workspace, seed: int) -> Run:
