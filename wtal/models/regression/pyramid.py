@@ -17,7 +17,7 @@ from wtal.models.student import Points, Student, StudentOutput
 
 
 class PyramidConfig(config.Config):
-    """Settings that students of a pyramid share. Defaults are ours; the public codes' for THUMOS14 stand behind them."""
+    """Settings that all pyramids share. Defaults are ours; the public codes' for THUMOS14 stand behind them."""
 
     width: int = Field(256, ge=1)
     """Channels E of all levels and heads. Theirs: 512; on ActivityNet 256."""
