@@ -30,7 +30,7 @@ class Level:
 
     @property
     def computes_padding(self) -> bool:
-        """Whether there are rows that are no position of a video."""
+        """True where there are rows that are no position of a video."""
         return self.computed is not self.real
 
     @cached_property

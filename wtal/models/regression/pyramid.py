@@ -17,7 +17,7 @@ from wtal.models.student import Points, Student, StudentOutput
 
 
 class PyramidConfig(config.Config):
-    """What students of a pyramid share. Defaults are ours; the public codes' for THUMOS14 stand behind them."""
+    """Settings that all pyramids share. Defaults are ours; the public codes' for THUMOS14 stand behind them."""
 
     width: int = Field(256, ge=1)
     """Channels E of all levels and heads. Theirs: 512; on ActivityNet 256."""
@@ -52,7 +52,7 @@ class PyramidConfig(config.Config):
 
 
 class PyramidStudent(Student):
-    """The frame of a student; a leaf gives its blocks and what answers to a level's features.
+    """The frame of a student; a leaf gives its blocks, and the answer to the features of all levels.
 
     Blocks are called with rows and their level, and give the rows and the level behind them.
     """

@@ -76,7 +76,7 @@ FORMS: dict[str, dict[str, Any]] = {
 
 
 class Block(nn.Module):
-    """What a position, its neighbours and the whole video say, and an MLP, each added, at stride 1 or 2."""
+    """Sum of a position, its neighbours and the whole video, and an MLP, each added to its input, at stride 1 or 2."""
 
     def __init__(self, config: Config, stride: int) -> None:
         super().__init__()
