@@ -23,9 +23,12 @@ from wtal.extractors.backbones import BACKBONES, TakesOthers
 from wtal.extractors.execution.config import ExtractConfig
 from wtal.models.heads import HEADS
 from wtal.models.localization.config import LocalizeConfig
+from wtal.models.refinement.config import RefineConfig, SegmentsConfig, StudentTrainConfig
+from wtal.models.students import STUDENTS
 from wtal.models.training.config import TrainConfig
 from wtal.pipeline.extraction.reasons import NOTES, REASONS, Reason
 from wtal.pipeline.recipe import EnsembleConfig, EvaluateConfig, Recipe, ReportedConfig
+from wtal.registry import Registry
 from wtal.report.exports import EXPORTS
 
 BEGIN = "<!-- tables: written by docs/make_reference.py -->"
@@ -35,6 +38,7 @@ _SECTIONS: dict[str, type[Config]] = {
     "extract": ExtractConfig,
     "train": TrainConfig,
     "localize": LocalizeConfig,
+    "refine": RefineConfig,
     "ensemble": EnsembleConfig,
     "evaluate": EvaluateConfig,
     "reported": ReportedConfig,
@@ -75,7 +79,9 @@ def reference() -> str:
     parts = ["### Top of the file", table(Recipe, (*_SECTIONS, "head"))]
     for name in Recipe.model_fields:
         if name == "head":
-            parts += list(_heads())
+            parts += list(_leaves("head", HEADS, 4))
+        elif name == "refine":
+            parts += list(_refine())
         elif name in _SECTIONS:
             parts += [f"### `[{name}]`", *_about(_SECTIONS[name]), table(_SECTIONS[name])]
     return "\n\n".join(parts)
@@ -148,15 +154,30 @@ def page(name: str) -> str:
     return before
 
 
-def _heads() -> Iterator[str]:
-    yield "### `[head]`"
-    yield "`name` says which head, one of `wtal list heads`; the other keys are that head's own."
-    for name in HEADS.names():
-        module = HEADS.load(name)
+def _leaves(section: str, leaves: Registry[Any], depth: int) -> Iterator[str]:
+    title = "#" * depth
+    yield f"{title[1:]} `[{section}]`"
+    kind = leaves.kind
+    yield f"`name` says which {kind}, one of `wtal list {kind}s`; the other keys are that {kind}'s own."
+    for name in leaves.names():
+        module = leaves.load(name)
         if module.__name__.startswith("wtal."):  # not what others have installed beside us
-            yield f'#### `name = "{name}"`'
+            yield f'{title} `name = "{name}"`'
             yield from _about(module.Config)
             yield table(module.Config)
+
+
+def _refine() -> Iterator[str]:
+    """Tables of the second stage: its own keys, then those of the tables inside it."""
+    inside = {"segments": SegmentsConfig, "train": StudentTrainConfig}
+    yield "### `[refine]`"
+    yield from _about(RefineConfig)
+    yield table(RefineConfig, ("student", *inside))
+    for name, config in inside.items():
+        yield f"#### `[refine.{name}]`"
+        yield from _about(config)
+        yield table(config)
+    yield from _leaves("refine.student", STUDENTS, 5)
 
 
 def _about(config: type[Config]) -> list[str]:

@@ -9,7 +9,7 @@ all.
 import argparse
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from statistics import fmean
 
 from experiments._run import arguments
@@ -18,6 +18,7 @@ from wtal.data.annotations import read_annotations, write_annotations
 from wtal.data.dataset import Dataset, VideoRecord
 from wtal.data.detections import read_detections
 from wtal.data.files import write_atomic, write_json
+from wtal.data.segments import Annotation
 from wtal.data.store import FeatureStore
 from wtal.eval import evaluate_detections
 from wtal.models.localization.config import LocalizeConfig
@@ -28,6 +29,7 @@ from wtal.pipeline.extraction.machine import Machine
 from wtal.pipeline.extraction.videos import find_videos
 from wtal.pipeline.progress import Reporter
 from wtal.pipeline.recipe import Recipe, load_recipe
+from wtal.pipeline.runs import Run
 from wtal.pipeline.train import TrainInputs, train
 from wtal.pipeline.workspace import Workspace
 
@@ -64,6 +66,27 @@ def run(options: argparse.Namespace) -> None:
 
 def _figures(problem: str, backbone: str, options: argparse.Namespace) -> dict[str, float]:
     """Members or ensemble, localization -> mAP@0.5 in percent, mean over the folds."""
+    parts = [_fold(fold, options.reporter) for fold in folds_of(problem, backbone, options)]
+    return {name: round(100 * fmean(part[name] for part in parts), 1) for name in parts[0]}
+
+
+@dataclass(frozen=True)
+class Fold:
+    """A problem with one fold of its training videos' sources held out, in the subset `HELD_OUT`."""
+
+    inputs: TrainInputs
+    dataset: Dataset
+    recipe: Recipe
+    place: Workspace
+
+    @property
+    def held_out(self) -> dict[str, tuple[Annotation, ...]]:
+        """Videos that are held out -> their annotations."""
+        return {video.id: video.annotations for video in self.dataset.select(HELD_OUT)}
+
+
+def folds_of(problem: str, backbone: str, options: argparse.Namespace) -> list[Fold]:
+    """Extract a problem's training videos, and put them together anew for each fold."""
     collection, _, label = problem.partition(":")
     place = Workspace(options.workspace / f"{NAME}-{collection}")
     data = options.data / f"{collection}-untrimmed"
@@ -74,21 +97,19 @@ def _figures(problem: str, backbone: str, options: argparse.Namespace) -> dict[s
     dataset = read_annotations(data / "annotations.json")
     records = {video.id: video for video in dataset.select("training")}
     files = {video.id: video.path for video in find_videos([data / "videos"]) if video.id in records}
-    inputs = [*files.values()]
-    store = FeatureStore.open(
-        extract(inputs, recipe.extract, place, machine=Machine(), reporter=options.reporter).store
-    )
+    extracted = extract([*files.values()], recipe.extract, place, machine=Machine(), reporter=options.reporter)
+    store = FeatureStore.open(extracted.store)
     clips = [
         clip for name, file in sorted(files.items()) for clip in clips_of(file, records[name], store.grid(name).end)
     ]
-    folds = source_folds(clips, NEAR[collection], FOLDS)
-    parts = []
-    for fold in range(FOLDS):
-        folder = place.features / f"fold-{fold}-{backbone}"
-        recomposed = _of_problem(recompose(store, dataset, clips, folds, fold, folder), label)
-        file = write_annotations(recomposed, place.annotations / f"{problem.replace(':', '-')}-{fold}.json")
-        parts.append(_fold(TrainInputs(folder, file), recomposed, recipe, place, options.reporter))
-    return {name: round(100 * fmean(part[name] for part in parts), 1) for name in parts[0]}
+    dealt = source_folds(clips, NEAR[collection], FOLDS)
+    folds = []
+    for number in range(FOLDS):
+        folder = place.features / f"fold-{number}-{backbone}"
+        recomposed = _of_problem(recompose(store, dataset, clips, dealt, number, folder), label)
+        file = write_annotations(recomposed, place.annotations / f"{problem.replace(':', '-')}-{number}.json")
+        folds.append(Fold(TrainInputs(folder, file), recomposed, recipe, place))
+    return folds
 
 
 def _of_problem(dataset: Dataset, label: str) -> Dataset:
@@ -103,22 +124,24 @@ def _of_class(video: VideoRecord, label: str) -> VideoRecord:
     return replace(video, labels=tuple(own for own in video.labels if own == label), annotations=shown)
 
 
-def _fold(
-    inputs: TrainInputs, dataset: Dataset, recipe: Recipe, place: Workspace, reporter: Reporter
-) -> dict[str, float]:
+def teachers_of(fold: Fold, reporter: Reporter, seeds: Sequence[int] = (0,)) -> dict[str, Run]:
+    """Train the members of the recipe; return head -> its run from the first seed, and the ensemble of all as `all`."""
+    members = fold.recipe.members()
+    runs = [train(fold.inputs, member, seeds, fold.place, reporter=reporter) for member in members]
+    named = {member.head_name: own[0] for member, own in zip(members, runs, strict=True)}
+    folders = [run.folder for own in runs for run in own]
+    return {**named, "all": ensemble(folders, fold.place, reporter=reporter).run}
+
+
+def _fold(fold: Fold, reporter: Reporter) -> dict[str, float]:
     """Members or ensemble, localization -> mAP@0.5 on the videos held out."""
-    members = recipe.members()
-    runs = [train(inputs, member, (0,), place, reporter=reporter)[0] for member in members]
-    named = {member.head_name: run for member, run in zip(members, runs, strict=True)}
-    named["all"] = ensemble([run.folder for run in runs], place, reporter=reporter).run
-    held_out = {video.id: video.annotations for video in dataset.select(HELD_OUT)}
     figures = {}
-    for name, run in named.items():
-        for how, config in (("before", BEFORE), ("now", recipe.localize)):
+    for name, run in teachers_of(fold, reporter).items():
+        for how, config in (("before", BEFORE), ("now", fold.recipe.localize)):
             if run.ensemble:
                 config = joined_localization([(1.0, config)], "activations")
-            detections = read_detections(detect(run, config, only=frozenset(held_out), reporter=reporter))
-            figures[f"{name}, {how}"] = evaluate_detections(held_out, detections, [0.5]).average
+            detections = read_detections(detect(run, config, only=frozenset(fold.held_out), reporter=reporter))
+            figures[f"{name}, {how}"] = evaluate_detections(fold.held_out, detections, [0.5]).average
     return figures
 
 

@@ -24,6 +24,7 @@ SECTIONS = {
     },
     "Train and detect": {
         "train": "Features and video-level labels -> a trained localization head.",
+        "refine": "A run's detections -> a student that learns borders from them, as a run.",
         "import-checkpoint": "A head as its authors' code saved it -> a run.",
         "detect": "A trained head -> class activations -> detections.",
         "tune": "A run's localization, searched on videos that are not reported.",

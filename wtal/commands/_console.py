@@ -196,6 +196,11 @@ def localize_set_option(function: Function) -> Function:
     return _set("localize.KEY=VALUE", "a value of the run's localization, e.g. localize.nms_tiou=0.4")(function)
 
 
+def refine_set_option(function: Function) -> Function:
+    """Add `--set refine.key=value`, repeatable, for the second stage of a run."""
+    return _set("refine.KEY=VALUE", "a setting of the second stage, e.g. refine.rounds=1")(function)
+
+
 def _set(metavar: str, value: str) -> Callable[[Function], Function]:
     text = f"Override {value}; may be repeated."
     return click.option("--set", "assignments", multiple=True, metavar=metavar, help=text)

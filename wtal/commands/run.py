@@ -52,6 +52,11 @@ from wtal.pipeline.workspace import Workspace
     default=None,
     help="Ask heads for labels that were held out, and say per class what was learned. Default: for an ensemble.",
 )
+@click.option(
+    "--refine/--no-refine",
+    default=None,
+    help="Let a student learn from what the heads detect. Default: as the recipe says.",
+)
 @click.option("--challenge", type=click.Choice(CHALLENGES.names()), help="Also write this challenge's file.")
 @click.option(
     "--report/--no-report", default=True, help="Write a page with players for the detections.  [default: yes]"
@@ -72,6 +77,7 @@ def command(
     seeds: str,
     quick: bool,
     check: bool | None,
+    refine: bool | None,
     challenge: str | None,
     report: bool,
     jobs: int,
@@ -94,6 +100,8 @@ def command(
         resolved = load_recipe(recipe, overrides)
         if quick:
             resolved = resolved.first_member()
+        if refine is not None:
+            resolved = resolved.model_copy(update={"refine": resolved.refinement if refine else None})
         spelled_out = resolve_recipe(resolved)
     if dry_run:
         print_json(spelled_out.plain())

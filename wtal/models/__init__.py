@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from wtal.data.batch import SnippetBatch
     from wtal.models.head import create_head, load_author_checkpoint
+    from wtal.models.student import create_student, load_author_student
 
-__all__ = ["SnippetBatch", "create_head", "load_author_checkpoint"]
+__all__ = ["SnippetBatch", "create_head", "create_student", "load_author_checkpoint", "load_author_student"]
 
 
 def __getattr__(name: str) -> Any:
@@ -16,7 +17,7 @@ def __getattr__(name: str) -> Any:
 
         return SnippetBatch
     if name in __all__:
-        from wtal.models import head
+        from wtal.models import head, student
 
-        return getattr(head, name)
+        return getattr(student if name.endswith("student") else head, name)
     raise AttributeError(name)

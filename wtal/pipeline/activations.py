@@ -12,17 +12,21 @@ from numpy.typing import NDArray
 from wtal.config import digest
 from wtal.data.grid import SnippetGrid
 from wtal.data.locks import locked
+from wtal.data.segments import Detection
 from wtal.data.store import FeatureStore, VideoFeatures
 from wtal.data.store.writer import StoreWriter, has_parts
-from wtal.errors import StoreError
+from wtal.errors import StoreError, UsageError
+from wtal.models.localization.config import LocalizeConfig
+from wtal.models.localization.localize import localize_many
 from wtal.models.localization.signals import Activations
-from wtal.pipeline.ensemble_run import open_means
+from wtal.pipeline.ensemble_run import open_means, refuse_unfit
 from wtal.pipeline.progress import Reporter
 from wtal.pipeline.runs import LOCK, Run
 from wtal.pipeline.stored_activations import sound_activations
 from wtal.pipeline.train import make_head
 
 if TYPE_CHECKING:
+    from wtal.models.head import Head
     from wtal.models.training.checkpoint import Trained
 
 Scores = NDArray[np.float32]
@@ -39,7 +43,14 @@ def activations_of(
     """Return the run's activations, computing those of `keys` that are missing. A second process waits for the first.
 
     Where none is missing nothing is written, so that a read-only run does.
+
+    Raises:
+        UsageError: when it is a refined run, which has none.
     """
+    if run.refined:
+        raise UsageError(
+            f"{run.folder} is a refined run, a student answers with segments; put it together --by detections"
+        )
     if run.ensemble:
         return open_means(run)
     target = run.activations_folder(stage)
@@ -99,7 +110,7 @@ def _activate(
             task.advance()
 
 
-def trained_head(run: Run, stage: int | None = None) -> "Trained":
+def trained_head(run: Run, stage: int | None = None) -> "Trained[Head]":
     """Load a run's head with the parameters that it ended with, or had at the end of a stage of training.
 
     Raises:
@@ -158,3 +169,27 @@ def _narrow(scores: Scores, classes: Sequence[str], names: frozenset[str] | None
         return scores
     shown = np.array([name in names for name in classes])
     return np.where(shown, np.maximum(scores, np.finfo(np.float32).tiny), np.float32(0))
+
+
+def localize_all(
+    activations: FeatureStore,
+    keys: Sequence[str],
+    classes: Sequence[str],
+    config: LocalizeConfig,
+    allowed: Mapping[str, frozenset[str]],
+) -> dict[str, list[Detection]]:
+    """Localize each video of `keys` from its stored activations; `allowed` narrows the classes of those it names.
+
+    A video without snippets, too short for its store's tail policy, has no activations and no detections.
+
+    Raises:
+        UsageError: when the activations are an ensemble's, and the configuration wants a head's.
+    """
+    if "ensemble" in activations.identity:
+        refuse_unfit(config)
+    present = [key for key in keys if key in activations]
+    videos = (read_activations(activations[key], classes, allowed.get(key)) for key in present)
+    detections: dict[str, list[Detection]] = {key: [] for key in keys}
+    for key, localized in zip(present, localize_many(videos, tuple(classes), config), strict=True):
+        detections[key] = [segment for segment in localized if key not in allowed or segment.label in allowed[key]]
+    return detections

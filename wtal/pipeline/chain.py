@@ -24,6 +24,7 @@ from wtal.pipeline.label_check import check_runs
 from wtal.pipeline.lengths import length_notes
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.recipe import EvaluateConfig, Recipe
+from wtal.pipeline.refinement.refine import refine
 from wtal.pipeline.runs import Run
 from wtal.pipeline.train import TrainInputs
 from wtal.pipeline.viewing.gather import gather
@@ -102,7 +103,7 @@ def run(
         reporter.say(note)
     for line in advise(dataset, recipe.evaluate.train_subset, at_hand):
         reporter.say(f"labels: {line}")
-    own = _copy(annotations, dataset, workspace)
+    labels = _copy(annotations, dataset, workspace)
     extracted = extract(videos, recipe.extract, workspace, options.weights, machine=options.machine, reporter=reporter)
     # The store may hold other collections too, and another file under the id of one that failed here.
     only = frozenset(video.id for video in extracted.videos) - extracted.failures.keys()
@@ -113,14 +114,25 @@ def run(
     # A video that failed must not train on the features of one with a similar name.
     own_files = frozenset(dataset.match(at_hand).values()) & only
     device, rules = options.machine.device, recipe.evaluate
-    inputs = TrainInputs(extracted.store, own, own_files)
+    inputs = TrainInputs(extracted.store, labels, own_files)
     runs = train_recipe(inputs, recipe, options.seeds, workspace, device, reporter, only)
     if options.check:
         runs = check_runs(inputs, recipe, runs, workspace, device, reporter, only)
-    detections = [detect(seed, localization_of(recipe), options.use_labels, only, device, reporter) for seed in runs]
+    localize = localization_of(recipe)
+    if recipe.refine is not None:
+        settings = (recipe.refine, workspace)
+        runs = [
+            student
+            for run, seed in zip(runs, options.seeds, strict=True)
+            for student in refine([run], *settings, (seed,), device, reporter, localize)
+        ]
+    own = [run.recipe.localize if run.refined else localize for run in runs]
+    detections = [
+        detect(run, config, options.use_labels, only, device, reporter) for run, config in zip(runs, own, strict=True)
+    ]
     judgement = None
     if has_truth(dataset, rules.test_subset):
-        question = Question(own, rules.test_subset, rules.tiou)
+        question = Question(labels, rules.test_subset, rules.tiou)
         sources = [source_of(seed, question, file) for seed, file in zip(runs, detections, strict=True)]
         judgement = evaluate(sources, question)
     tables = [path.with_suffix(".csv") for path in detections]
@@ -133,7 +145,7 @@ def run(
         runs[0],
         options.challenge,
         workspace,
-        annotations=own,
+        annotations=labels,
         subset=rules.test_subset,
         detections=detections[0],
     )

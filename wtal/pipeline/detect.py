@@ -6,14 +6,12 @@ from typing import Any
 
 from wtal.data.detections import begins_of, write_detections
 from wtal.data.names import match_ids
-from wtal.data.segments import Detection
-from wtal.data.store import FeatureStore
 from wtal.errors import UsageError
 from wtal.models.localization.config import LocalizeConfig
-from wtal.models.localization.localize import localize_many
-from wtal.pipeline.activations import activations_of, read_activations
-from wtal.pipeline.ensemble_run import fused, open_means, pooled_begins, pooled_ids, refuse_unfit
+from wtal.pipeline.activations import activations_of, localize_all
+from wtal.pipeline.ensemble_run import fused, open_means, pooled_begins, pooled_ids
 from wtal.pipeline.progress import SILENT, Reporter
+from wtal.pipeline.refinement.detect_refined import detect_refined, refined_ids
 from wtal.pipeline.runs import Run, weights_of
 
 
@@ -40,7 +38,13 @@ def detect(
     config = config or run.recipe.localize
     if run.ensemble and stage is not None:
         raise UsageError(f"{run.folder} is an ensemble, it has no stages")
-    if run.ensemble == "detections":
+    if run.refined:
+        store = run.store()
+        keys = [key for key in refined_ids(run) if only is None or key in only]
+        labels = _labels(run, keys) if use_labels else {}
+        detections = detect_refined(run, config, keys, labels, device, reporter, stage)
+        begins = begins_of({key: store.grid(key).begins for key in keys})
+    elif run.ensemble == "detections":
         labels = _labels(run, pooled_ids(run)) if use_labels else {}
         pooled = fused(run, config, labels)
         detections = {key: segments for key, segments in pooled.items() if only is None or key in only}
@@ -58,30 +62,6 @@ def detect(
     path = run.detections_file(config, use_labels, stage)
     write_detections(detections, path.with_suffix(".csv"))
     return write_detections(detections, path, external_data(run.features), origin)
-
-
-def localize_all(
-    activations: FeatureStore,
-    keys: Sequence[str],
-    classes: Sequence[str],
-    config: LocalizeConfig,
-    allowed: Mapping[str, frozenset[str]],
-) -> dict[str, list[Detection]]:
-    """Localize each video of `keys` from its stored activations; `allowed` narrows the classes of those it names.
-
-    A video without snippets, too short for its store's tail policy, has no activations and no detections.
-
-    Raises:
-        UsageError: when the activations are an ensemble's, and the configuration wants a head's.
-    """
-    if "ensemble" in activations.identity:
-        refuse_unfit(config)
-    present = [key for key in keys if key in activations]
-    videos = (read_activations(activations[key], classes, allowed.get(key)) for key in present)
-    detections: dict[str, list[Detection]] = {key: [] for key in keys}
-    for key, localized in zip(present, localize_many(videos, tuple(classes), config), strict=True):
-        detections[key] = [segment for segment in localized if key not in allowed or segment.label in allowed[key]]
-    return detections
 
 
 def external_data(features: Mapping[str, Any]) -> str:

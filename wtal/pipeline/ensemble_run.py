@@ -74,8 +74,8 @@ def refuse_unfused(config: LocalizeConfig, own: LocalizeConfig) -> None:
     Raises:
         UsageError: naming what fusion looks at.
     """
-    before, wanted = own.plain(), config.plain()
-    others = [key for key in wanted if wanted[key] != before[key] and key not in (*FUSING, "tuned_with_segments")]
+    differing = (key for key in LocalizeConfig.model_fields if getattr(own, key) != getattr(config, key))
+    others = [key for key in differing if key not in (*FUSING, "tuned_with_segments", "preset")]
     if others:
         raise UsageError(
             "an ensemble by detections fuses what its members have found: it takes --set localize.KEY=VALUE for "

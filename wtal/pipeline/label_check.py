@@ -42,6 +42,7 @@ from wtal.pipeline.train import TrainInputs, train
 from wtal.pipeline.workspace import Workspace
 
 if TYPE_CHECKING:
+    from wtal.models.head import Head
     from wtal.models.training.checkpoint import Trained
 
 FOLDS = 3
@@ -186,7 +187,7 @@ def _held_out_scores(
 def _best_scores(
     video: VideoFeatures,
     runs: Sequence[Run],
-    heads: "Sequence[Trained]",
+    heads: "Sequence[Trained[Head]]",
     config: LocalizeConfig,
     joined: bool,
     device: str,

@@ -4,12 +4,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from wtal.config import Config, digest, override, read_toml
 from wtal.errors import ConfigError
 from wtal.extractors.execution.config import ExtractConfig
 from wtal.models.localization.config import LocalizeConfig
+from wtal.models.refinement.config import RefineConfig
 from wtal.models.training.config import TrainConfig
 from wtal.registry import suggest
 
@@ -90,9 +91,17 @@ class Recipe(Config):
     head: dict[str, Any] = Field(default_factory=lambda: {"name": _DEFAULT_HEAD})
     train: TrainConfig = TrainConfig()
     localize: LocalizeConfig = LocalizeConfig()
+    refine: RefineConfig | None = None
+    """The second stage, in which a student learns from the head's detections; without a table of it there is none."""
     ensemble: EnsembleConfig = EnsembleConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     reported: ReportedConfig = ReportedConfig()
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A second stage that there is not is left out: what was made before it keeps its identity."""
+        values: dict[str, Any] = plain(self)
+        return {key: value for key, value in values.items() if key != "refine" or value is not None}
 
     @property
     def head_name(self) -> str:
@@ -113,6 +122,11 @@ class Recipe(Config):
     def head_authors(self) -> bool:
         """True where the head is what its authors' code runs, quirks included."""
         return bool(self.head.get(_AUTHORS, False))
+
+    @property
+    def refinement(self) -> RefineConfig:
+        """Settings of the second stage, be it part of the recipe or not."""
+        return self.refine or RefineConfig()
 
     def members(self) -> "list[Recipe]":
         """Return the recipes of the ensemble's members; none where one head is trained.

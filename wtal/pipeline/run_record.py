@@ -85,6 +85,13 @@ class _Joined(Record):
     members: list[_Member] = Field(min_length=1)
 
 
+class _Refined(Record):
+    """A second stage: the folder of the teacher, and a digest of all that its student learned from."""
+
+    teacher: str
+    mark: str
+
+
 class _Count(Record):
     """Videos by what is known of a class."""
 
@@ -110,11 +117,12 @@ class RunRecord(Record):
     label_check: LabelCheckJson | None = None
     imported: dict[str, str] | None = None
     ensemble: _Joined | None = None
+    refined: _Refined | None = None
 
     @model_validator(mode="after")
-    def _whole(self) -> Self:
+    def _fitting(self) -> Self:
         if len(set(self.classes)) < len(self.classes):
             raise ConfigError("a class is named twice")
-        if self.ensemble is None and not {"extract", "train"} <= self.recipe.keys():
+        if self.ensemble is None and self.refined is None and not {"extract", "train"} <= self.recipe.keys():
             raise ConfigError("the recipe of a head says how features are extracted and how it is trained")
         return self

@@ -146,6 +146,19 @@ class Run:
         return [Run.open(Path(os.path.normpath(self.folder / member["run"]))) for member in named]
 
     @property
+    def refined(self) -> bool:
+        """True for a student that was taught by another run."""
+        return self._record.get("refined") is not None
+
+    def teacher(self) -> "Run":
+        """Open the run whose detections taught a refined run.
+
+        Raises:
+            WtalError: when it has gone.
+        """
+        return Run.open(Path(os.path.normpath(self.folder / self._record["refined"]["teacher"])))
+
+    @property
     def finished(self) -> bool:
         """True once the training, or the making of the ensemble, has ended."""
         return is_finished(self.folder)
@@ -237,7 +250,15 @@ class Run:
         raise UsageError(f"{self.folder} has no such detections yet; run: wtal detect {self.folder}{options}")
 
     def activations_folder(self, stage: int | None = None) -> Path:
-        """Return the folder of the run's class activations, or of those at the end of a stage of its training."""
+        """Return the folder of the run's class activations, or of those at the end of a stage of its training.
+
+        A refined run has those of its teacher.
+
+        Raises:
+            WtalError: when that has gone.
+        """
+        if self.refined:
+            return self.teacher().activations_folder()
         return self.folder / (ACTIVATIONS if stage is None else f"{ACTIVATIONS}-stage-{stage}")
 
     def to_json(self) -> dict[str, Any]:

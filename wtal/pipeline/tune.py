@@ -19,8 +19,7 @@ from wtal.errors import UsageError, WtalError
 from wtal.eval import evaluate_detections
 from wtal.eval.thresholds import parse_tious
 from wtal.models.localization.config import LocalizeConfig
-from wtal.pipeline.activations import activations_of
-from wtal.pipeline.detect import localize_all
+from wtal.pipeline.activations import activations_of, localize_all
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.recipe import EvaluateConfig
 from wtal.pipeline.runs import Run, open_runs

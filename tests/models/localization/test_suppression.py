@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.reference import SHARED, needs_shared
 from wtal.models.localization.suppression import suppress
 
 borders_of = st.tuples(st.integers(0, 60), st.integers(1, 30)).map(lambda one: (one[0] / 2, (one[0] + one[1]) / 2))
@@ -122,3 +123,38 @@ def test_linear_fading_by_hand():
 def test_nothing_is_left_of_nothing(how):
     kept = suppress(np.zeros((0, 2)), np.zeros(0), np.zeros(0, np.int64), how, 0.5)
     assert [len(part) for part in (kept.indices, kept.borders, kept.scores)] == [0, 0, 0]
+
+
+@needs_shared
+@pytest.mark.parametrize("label", [3, 11])
+@pytest.mark.parametrize("name", ["evaluation_0.2", "fused_0.1", "fused_0.02", "fused_0.002"])
+def test_fusion_by_a_temperature_equals_the_authors(label, name):
+    reference = np.load(SHARED / "reference" / "heads2" / "pseudo_labels.npz")
+    start, end, score, inner = reference[f"proposals_class{label}"].astype(float).T
+    fused = suppress(
+        np.column_stack([start, end]),
+        score,
+        np.zeros(len(score), np.int64),
+        "fusion",
+        0.25,
+        overlap="lower",
+        added_length=np.ones(len(score)),
+        temperature=float(name.partition("_")[2]),
+        support=inner,
+    )
+    wanted = reference[f"{name}_class{label}"]
+    np.testing.assert_allclose(np.column_stack([fused.borders, fused.scores]), wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_a_temperature_takes_large_scores_without_overflow():
+    borders = np.array([[0.0, 4.0], [0.0, 6.0], [20.0, 22.0]])
+    fused = suppress(borders, np.array([2e4, 1e4, 3.0]), np.array([0, 0, 1]), "fusion", 0.3, temperature=0.1)
+    np.testing.assert_array_equal(fused.borders, [[0, 4], [20, 22]])
+    np.testing.assert_array_equal(fused.scores, [2e4, 3.0])
+
+
+def test_none_orders_and_keeps_all():
+    borders = np.array([[0.0, 4.0], [0.0, 4.0], [1.0, 4.0]])
+    kept = suppress(borders, np.array([1.0, 2.0, 3.0]), np.array([0, 0, 1]), "none", 0.0)
+    assert kept.indices.tolist() == [1, 0, 2]
+    assert kept.scores.tolist() == [2, 1, 3]

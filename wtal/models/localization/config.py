@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from wtal.config import Config
 from wtal.errors import ConfigError
@@ -100,16 +100,20 @@ class LocalizeConfig(Config):
     """gamma: how much of the class's video score is added."""
     video_power: float = 0.0
     """The whole score is multiplied by the video score to this power; ours, 0 leaves it alone."""
-    suppression: Literal["hard", "soft", "linear", "fusion"] = "hard"
+    suppression: Literal["hard", "soft", "linear", "fusion", "none"] = "hard"
     """Of proposals of one class that overlap: the worse are removed, or their scores lowered (`soft` by a Gaussian of
     the overlap, `linear` by the overlap where it is beyond `nms_tiou`), or (`fusion`) they are removed and move the
-    better one's borders to the mean of all, weighted by their scores (Gidaris and Komodakis, ICCV 2015)."""
+    better one's borders to the mean of all, weighted by their scores (Gidaris and Komodakis, ICCV 2015). `none` keeps
+    all that `max_detections` lets."""
     overlap: Literal["tiou", "lower"] = "tiou"
     """Intersection over union, or over the length of the worse proposal (code of FAC-Net and RSKP)."""
     nms_tiou: float = Field(0.7, ge=0, le=1)
     """Suppression that is not soft acts on what overlaps a better proposal by more."""
     soft_sigma: float = Field(0.3, gt=0)
     """Soft suppression multiplies scores by exp(-tiou^2 / sigma) (Bodla et al., ICCV 2017)."""
+    fusion_temperature: float = Field(0.0, ge=0)
+    """Under `fusion`: borders and scores are means weighted by exp(score / temperature) (GauFuse, CVPR 2023: 0.2, and
+    `overlap = "lower"` beyond 0.25); 0 weighs borders by scores."""
     max_detections: int = Field(200, ge=1)
     """Kept a video, the best."""
     quirks: tuple[Quirk, ...] = ()
@@ -141,3 +145,9 @@ class LocalizeConfig(Config):
             if abs(stop - start) > _MOST_THRESHOLDS * step:
                 raise ConfigError(f"localize.{name}_step {step} makes more than {_MOST_THRESHOLDS} thresholds")
         return self
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A key that came later is left out at its default: what was made before it keeps its identity."""
+        values: dict[str, Any] = plain(self)
+        return {key: value for key, value in values.items() if (key, value) != ("fusion_temperature", 0.0)}

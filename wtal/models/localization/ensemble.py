@@ -28,7 +28,7 @@ from wtal.models.localization.config import FUSED, UNION, LocalizeConfig
 from wtal.models.localization.signals import Activations, squash, stretch
 from wtal.models.localization.suppression import overlaps, suppress
 
-FUSING = ("suppression", "overlap", "nms_tiou", "soft_sigma", "max_detections")
+FUSING = ("suppression", "overlap", "nms_tiou", "soft_sigma", "fusion_temperature", "max_detections")
 """Keys of localization that say how detections are fused."""
 
 Floats = NDArray[np.float64]
@@ -120,6 +120,7 @@ def fuse(
         config.soft_sigma,
         config.max_detections,
         config.overlap,
+        temperature=config.fusion_temperature,
     )
     fused_scores = survivors.scores
     if config.suppression == "fusion":

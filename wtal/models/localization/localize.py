@@ -268,6 +268,7 @@ def _suppress(proposals: _Proposals, grids: Sequence[SnippetGrid], config: Local
         config.max_detections,
         config.overlap,
         _added_length(proposals.video, grids, config),
+        config.fusion_temperature,
     )
     column, video = proposals.column[survivors.indices], proposals.video[survivors.indices]
     return _Candidates(survivors.borders, survivors.scores, column, video)

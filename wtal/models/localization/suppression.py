@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Overlap = Literal["tiou", "lower"]
+Kind = Literal["hard", "soft", "linear", "fusion", "none"]
 
 
 class Survivors(NamedTuple):
@@ -26,27 +27,40 @@ def suppress(
     borders: Floats,
     scores: Floats,
     group: Ints,
-    kind: Literal["hard", "soft", "linear", "fusion"],
+    kind: Kind,
     nms_tiou: float,
     soft_sigma: float = 0.3,
     max_detections: int = 200,
     overlap: Overlap = "tiou",
     added_length: Floats | None = None,
+    temperature: float = 0.0,
+    support: Floats | None = None,
+    min_score: float | None = None,
 ) -> Survivors:
     """Borders (P, 2) in seconds, scores (P,) and groups (P,) -> the proposals that are left.
 
     Two proposals of a group may overlap by up to `nms_tiou`; `soft_sigma` is the width of the Gaussian of `soft`
-    (Bodla et al., ICCV 2017), and `soft` and `linear` keep `max_detections` of a group. `added_length` (P,), in
-    seconds, is added to lengths and intersections.
+    (Bodla et al., ICCV 2017), and `soft` and `linear` keep `max_detections` of a group, none of them once its score is
+    lowered below `min_score`. `added_length` (P,), in seconds, is added to lengths and intersections. `fusion` weighs
+    borders by scores; with a `temperature` above 0 it weighs borders and scores by exp(`support` / temperature), where
+    `support` (P,) is the scores unless it is given (GauFuse, CVPR 2023). `none` only orders.
     """
     if added_length is None:
         added_length = np.zeros(len(scores))
     else:  # lengths that are whole in snippets are not in seconds: what is equal but for rounding is equal
         nms_tiou += 1e-9
+    if kind == "none":
+        order = np.lexsort((-scores, group))
+        return Survivors(order, borders[order], scores[order])
     if kind in ("hard", "fusion"):
-        return _remove(borders, scores, group, nms_tiou, overlap, added_length, merge=kind == "fusion")
+        weight = None
+        if kind == "fusion":
+            support = scores if support is None else support
+            weight = _exponential(support, group, temperature) if temperature else np.maximum(scores, 0.0)
+        return _remove(borders, scores, group, nms_tiou, overlap, added_length, weight, bool(temperature))
     sigma = None if kind == "linear" else soft_sigma
-    indices, lowered = _lower(borders, scores, group, nms_tiou, sigma, max_detections, overlap, added_length)
+    floor = -np.inf if min_score is None else min_score
+    indices, lowered = _lower(borders, scores, group, nms_tiou, sigma, max_detections, overlap, added_length, floor)
     return Survivors(indices, borders[indices], lowered)
 
 
@@ -56,7 +70,7 @@ def nms(borders: Floats, scores: Floats, nms_tiou: float, overlap: Overlap = "ti
 
 
 def overlaps(better: Floats, worse: Floats, kind: Overlap) -> Floats:
-    """(2,) or (P, 2) and (P, 2) borders -> (P,): intersection over union, or over the length of each of the `worse`.
+    """(..., 2) and (P, 2) borders -> (..., P): intersection over union, or over the length of each of the `worse`.
 
     The latter is what FAC-Net's and RSKP's code takes.
     """
@@ -81,17 +95,35 @@ def _overlap(
     return result
 
 
+def _exponential(support: Floats, group: Ints, temperature: float) -> Floats:
+    """(P,) -> weights (P,), of each group exp(support / temperature) up to a factor that keeps them finite."""
+    _, member = np.unique(group, return_inverse=True)
+    highest = np.full(member.max(initial=-1) + 1, -np.inf)
+    np.maximum.at(highest, member, support)
+    weight: Floats = np.exp((support - highest[member]) / temperature)
+    return weight
+
+
 def _remove(
-    borders: Floats, scores: Floats, group: Ints, nms_tiou: float, overlap: Overlap, added_length: Floats, merge: bool
+    borders: Floats,
+    scores: Floats,
+    group: Ints,
+    nms_tiou: float,
+    overlap: Overlap,
+    added_length: Floats,
+    weight: Floats | None,
+    weighs_scores: bool,
 ) -> Survivors:
-    """The best of a group remove the worse that overlap them by more; with `merge` these move their borders."""
+    """The best of a group remove the worse that overlap them by more; with a `weight` (P,) these move their borders."""
     order = np.lexsort((-scores, group))
     better, worse = _conflicts(borders[order], group[order], nms_tiou, overlap, added_length[order])
     ranks = np.flatnonzero(_survive(better, worse, len(scores)))  # (K,) places in `order`
-    survivor_borders = borders[order[ranks]]
-    if merge:
-        survivor_borders = _merged(borders[order], scores[order], better, worse, ranks)
-    return Survivors(order[ranks], survivor_borders, scores[order[ranks]])
+    rows = np.column_stack([borders, scores])[order]  # (P, 3)
+    survivors = rows[ranks]
+    if weight is not None:
+        survivors = _merged(rows, weight[order], better, worse, ranks)
+    lasting_scores = survivors[:, 2] if weighs_scores else scores[order[ranks]]
+    return Survivors(order[ranks], survivors[:, :2], lasting_scores)
 
 
 def _conflicts(
@@ -146,19 +178,18 @@ def _group_bounds(group: Ints) -> tuple[Ints, Ints]:
     return begin, np.diff(begin, append=len(group))
 
 
-def _merged(borders: Floats, scores: Floats, better: Ints, worse: Ints, survivors: Ints) -> Floats:
-    """(K, 2): of each survivor and what it removed, the mean of borders weighted by scores above 0."""
-    remover = np.arange(len(scores))  # (P,) by whom each was removed; survivors stand for themselves
-    survives = np.zeros(len(scores), dtype=bool)
+def _merged(rows: Floats, weight: Floats, better: Ints, worse: Ints, survivors: Ints) -> Floats:
+    """(P, n) -> (K, n): of each survivor and what it removed, the mean of their rows by `weight` (P,)."""
+    remover = np.arange(len(weight))  # (P,) by whom each was removed; survivors stand for themselves
+    survives = np.zeros(len(weight), dtype=bool)
     survives[survivors] = True
     by_survivor = survives[better]
-    remover[worse[by_survivor]] = len(scores)
+    remover[worse[by_survivor]] = len(weight)
     np.minimum.at(remover, worse[by_survivor], better[by_survivor])
-    weight = np.maximum(scores, 0.0)
-    total = np.bincount(remover, weight, len(scores))[survivors]
-    sums = [np.bincount(remover, weight * side, len(scores))[survivors] for side in borders.T]
+    total = np.bincount(remover, weight, len(weight))[survivors]
+    sums = [np.bincount(remover, weight * column, len(weight))[survivors] for column in rows.T]
     weighted = np.stack(sums, axis=1)
-    return np.divide(weighted, total[:, None], out=borders[survivors], where=total[:, None] > 0)
+    return np.divide(weighted, total[:, None], out=rows[survivors], where=total[:, None] > 0)
 
 
 def _lower(
@@ -170,10 +201,11 @@ def _lower(
     max_detections: int,
     overlap: Overlap,
     added_length: Floats,
+    floor: float,
 ) -> tuple[Ints, Floats]:
     """The best of each group lower the others by their overlap: by a Gaussian of width `sigma`, linearly where None.
 
-    Returns indices (K,) and lowered scores (K,), by group.
+    What falls below `floor` is dropped. Returns indices (K,) and lowered scores (K,), by group.
     """
     alive = np.argsort(group, kind="stable")  # (A,) indices of the proposals that are still to be chosen, by group
     score = scores.astype(np.float64)[alive]
@@ -189,7 +221,7 @@ def _lower(
         chosen_scores.append(score[top])
         shared = _overlap(np.repeat(start[top], size), np.repeat(end[top], size), start, end, overlap, added)
         score = score * (np.where(shared > nms_tiou, 1 - shared, 1) if sigma is None else np.exp(-(shared**2) / sigma))
-        rest = np.ones(len(alive), dtype=bool)
+        rest = score >= floor
         rest[top] = False
         alive, alive_group, score = alive[rest], alive_group[rest], score[rest]
         start, end, added = start[rest], end[rest], added[rest]

@@ -6,20 +6,20 @@ import zipfile
 import zlib
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Generic, Self, TypeVar
 
 import torch
 from pydantic import ConfigDict, Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from wtal.config import Record
 from wtal.data.files import write_atomic
 from wtal.data.json_keys import checked
 from wtal.errors import UsageError, WeightsError, WtalError
-from wtal.models.head import Head
 from wtal.models.training.inputs import Scaler
 
 StateDict = dict[str, Any]
+Network = TypeVar("Network", bound=nn.Module)
 
 
 _WAY_OUT = "remove it to train again"
@@ -82,10 +82,10 @@ class _Saved(_State):
 
 
 @dataclass(frozen=True)
-class Trained:
-    """A head with the parameters that the run chose, and the scaler of its inputs."""
+class Trained(Generic[Network]):
+    """A network (a head, or a student) with the parameters that the run chose, and the scaler of its inputs."""
 
-    head: Head
+    head: Network
     scaler: Scaler
     step: int
     score: float | None
@@ -113,7 +113,7 @@ class Checkpoint:
     scaler: StateDict
 
     @classmethod
-    def finished(cls, head: Head) -> Self:
+    def finished(cls, head: nn.Module) -> Self:
         """Return the state of a run that was trained elsewhere, on features as they are."""
         return cls(step=0, steps=0, seed=0, config={}, head=head.state_dict(), scaler=Scaler({}, {}).state())
 
@@ -143,7 +143,7 @@ class Checkpoint:
 
 def remove_torn(folder: Path) -> None:
     """Remove what a killed run was writing under its lock; other files of the folder are written without it."""
-    for pattern in (".checkpoint-*.tmp", ".stage-*.tmp", ".log.jsonl.*.tmp"):
+    for pattern in (".checkpoint-*.tmp", ".stage-*.tmp", ".log.jsonl.tmp"):
         for torn in folder.glob(pattern):
             torn.unlink()
 
@@ -155,17 +155,17 @@ def remove_older(newest: Path) -> None:
             old.unlink(missing_ok=True)
 
 
-def write_finished(head: Head, folder: Path) -> Path:
+def write_finished(head: nn.Module, folder: Path) -> Path:
     """Write the checkpoint of a run that was trained elsewhere, on features as they are; returns its path."""
     return Checkpoint.finished(head).write(folder)
 
 
-def write_stage(head: Head, scaler: Scaler, step: int, stage: int, folder: Path) -> None:
+def write_stage(head: nn.Module, scaler: Scaler, step: int, stage: int, folder: Path) -> None:
     """Write the parameters at the end of a stage of training, counted from 0."""
     _save({"step": step, "head": head.state_dict(), "scaler": scaler.state()}, folder / f"stage-{stage}.pt")
 
 
-def load_trained(head: Head, folder: Path) -> Trained:
+def load_trained(head: Network, folder: Path) -> Trained[Network]:
     """Load the parameters that a finished run chose: its best, its average, or its last.
 
     Raises:
@@ -180,7 +180,7 @@ def load_trained(head: Head, folder: Path) -> Trained:
     return Trained(head.eval(), Scaler.from_state(checkpoint.scaler), step, score)
 
 
-def load_stage(head: Head, folder: Path, stage: int) -> Trained:
+def load_stage(head: Network, folder: Path, stage: int) -> Trained[Network]:
     """Load the parameters at the end of a stage of training, counted from 0.
 
     Raises:
@@ -196,7 +196,7 @@ def load_stage(head: Head, folder: Path, stage: int) -> Trained:
     return Trained(head.eval(), Scaler.from_state(state["scaler"]), state["step"], None)
 
 
-def load_parameters(head: Head, parameters: StateDict, where: Path) -> None:
+def load_parameters(head: nn.Module, parameters: StateDict, where: Path) -> None:
     """Load parameters that a file or a folder holds into a head.
 
     Raises:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -36,6 +36,14 @@ class NegativeVideo:
     absent: NDArray[np.float32]
 
 
+class Readable(Protocol):
+    """A video whose (T, D) features can be read."""
+
+    @property
+    def load(self) -> Callable[[], Arrays]:
+        """Reader of the features."""
+
+
 _SOFT = 0.5
 """Share of the typical deviation that `soft` adds to each dimension's own."""
 _CLIP = 5.0
@@ -52,7 +60,7 @@ class Scaler:
     unit: bool = False
 
     @classmethod
-    def fit(cls, kind: str, videos: "Sequence[LabelledVideo | NegativeVideo]") -> "Scaler":
+    def fit(cls, kind: str, videos: Sequence[Readable]) -> "Scaler":
         """The scaler of a kind (`none`, `standard`, `soft`, `l2`), measured on `videos`; never on others."""
         if kind in ("none", "l2"):
             return cls({}, {}, unit=kind == "l2")
@@ -86,7 +94,7 @@ class Scaler:
         return scaled.clamp(-self.limit, self.limit) if self.limit else scaled
 
 
-def _moments(videos: Sequence[LabelledVideo | NegativeVideo]) -> dict[str, tuple[Floats, Floats]]:
+def _moments(videos: Sequence[Readable]) -> dict[str, tuple[Floats, Floats]]:
     """Stream -> mean and standard deviation of each dimension over all snippets."""
     sums: dict[str, tuple[int, Floats, Floats]] = {}
     for video in videos:

@@ -93,7 +93,7 @@ class Trainer:
         self.best: tuple[float, int, dict[str, Tensor]] | None = None
         self.step = 0
 
-    def run(self, on_step: Callable[[Progress], None] | None = None) -> Trained:
+    def run(self, on_step: Callable[[Progress], None] | None = None) -> Trained[Head]:
         """Train to the last step, from the newest checkpoint if there is one.
 
         A second process on the same folder waits for the first, and then finds its work done.
@@ -102,7 +102,7 @@ class Trainer:
         with locked(self.folder / ".lock"), freed_memory_kept():
             return self._run(on_step)
 
-    def _run(self, on_step: Callable[[Progress], None] | None) -> Trained:
+    def _run(self, on_step: Callable[[Progress], None] | None) -> Trained[Head]:
         remove_torn(self.folder)
         self._resume()
         with TrainLog(self.folder, self.step) as log:
@@ -128,7 +128,7 @@ class Trainer:
 
     def _one_step(self) -> dict[str, float]:
         """One optimizer step; returns the weighted terms of the loss."""
-        torch.manual_seed(_mix(self.seed, self.step))
+        torch.manual_seed(step_seed(self.seed, self.step))
         rng = np.random.default_rng([self.seed, self.step, 1])
         for group in self.optimizer.param_groups:
             group["lr"] = _learning_rate(self.config, self.step, self.steps)
@@ -209,7 +209,7 @@ class Trainer:
                 self.best = (score, self.step, {name: value.detach().clone() for name, value in state.items()})
         return score
 
-    def _chosen(self) -> Trained:
+    def _chosen(self) -> Trained[Head]:
         score, step, parameters = self._checkpoint().chosen()
         self.head.load_state_dict(parameters)
         return Trained(self.head.eval(), self.scaler, step, score)
@@ -289,6 +289,6 @@ def _optimizer(head: Head, config: TrainConfig) -> torch.optim.Optimizer:
     return kind(head.parameters(), lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay)
 
 
-def _mix(seed: int, step: int) -> int:
+def step_seed(seed: int, step: int) -> int:
     """One 63-bit seed from two numbers, well mixed."""
     return int(np.random.SeedSequence([seed, step, 2]).generate_state(1, np.uint64)[0] >> 1)

@@ -7,6 +7,7 @@ from wtal.models.localization.config import LocalizeConfig
 from wtal.pipeline.ensembles.ensemble import ensemble, joined_localization
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.recipe import Recipe
+from wtal.pipeline.refinement.students import resolve_student
 from wtal.pipeline.run_record import By
 from wtal.pipeline.runs import Run
 from wtal.pipeline.train import TrainInputs, resolve_early, train
@@ -49,13 +50,16 @@ def train_recipe(
 
 
 def resolve_recipe(recipe: Recipe) -> Recipe:
-    """Spell out every setting of a recipe's head; refuse now what an ensemble would only be refused after its training.
+    """Spell out all settings of a recipe's head and student; refuse now what would only be refused after training.
 
     Raises:
-        UsageError: when there is no such head, an ensemble would have a single member, or cannot be localized so.
+        UsageError: when there is no such head or student, or an ensemble would have a single member, or cannot be
+            localized so.
         ConfigError: when a setting is refused.
     """
     recipe = resolve_early(recipe)
+    if recipe.refine is not None:
+        recipe = recipe.model_copy(update={"refine": resolve_student(recipe.refine)})
     if len(recipe.members()) * recipe.ensemble.seeds == 1:
         raise UsageError("an ensemble has two members or more; name another, or raise ensemble.seeds")
     localization_of(recipe)

@@ -2,7 +2,7 @@
 
 ```
 model.json     format, version, the version of wtal, the model, and the sha256 of every other entry
-0000.npy       arrays of the head's parameters and of its scaler, named in model.json
+0000.npy       arrays of parameters of the head or the student, and of its scaler, named in model.json
 ```
 Entries are stored as they are, in one order and without a clock, so that equal models are equal bytes. Nothing is
 unpacked to disk, and every byte of an entry is checked when the file is opened.
@@ -65,6 +65,7 @@ class _PackedNode(Config):
     shift: dict[str, str] = Field(default_factory=dict)
     gain: dict[str, str] = Field(default_factory=dict)
     members: tuple["_PackedNode", ...] = ()
+    teacher: "_PackedNode | None" = None
 
 
 class _PackedDescription(Config):
@@ -111,6 +112,7 @@ def _node(model: Model, entries: dict[str, bytes]) -> dict[str, Any]:
         "shift": written(model.shift),
         "gain": written(model.gain),
         "members": [_node(member, entries) for member in model.members],
+        **({} if model.teacher is None else {"teacher": _node(model.teacher, entries)}),
     }
 
 
@@ -199,10 +201,17 @@ def _model(node: _PackedNode, arrays: Mapping[str, NDArray[Any]], path: Path) ->
 
     record, count = node.record, len(node.members)
     scaled = count if record.by == "detections" else 0
-    if (record.by is None) != (not count) or len(record.weights) != count or len(record.scales) != scaled:
+    if (
+        (record.by is None) != (not count)
+        or (count and node.teacher)
+        or len(record.weights) != count
+        or len(record.scales) != scaled
+    ):
         raise _damaged(path, "an ensemble and its members do not fit")
     if any(sorted(member.record.classes) != sorted(record.classes) for member in node.members):
         raise _damaged(path, "the members of an ensemble have other classes")
+    if node.teacher is not None and node.teacher.record.classes != record.classes:
+        raise _damaged(path, "a student and its teacher have other classes")
     try:
         Recipe.parse(record.recipe, str(path))
         own = (chosen(node.parameters), chosen(node.shift), chosen(node.gain))
@@ -210,7 +219,8 @@ def _model(node: _PackedNode, arrays: Mapping[str, NDArray[Any]], path: Path) ->
         raise _damaged(path, f"{error} is not there") from None
     except ConfigError as error:
         raise FormatError(f"{error}; pack the run again, or upgrade wtal") from None
-    return Model(record, *own, tuple(_model(member, arrays, path) for member in node.members))
+    teacher = None if node.teacher is None else _model(node.teacher, arrays, path)
+    return Model(record, *own, tuple(_model(member, arrays, path) for member in node.members), teacher)
 
 
 def _array(content: bytes, name: str, path: Path) -> NDArray[Any]:

@@ -22,6 +22,7 @@ from wtal.pipeline.judging.observed import observe
 from wtal.pipeline.judging.run_pictures import observed_sections
 from wtal.pipeline.judging.sources import Question, Source, not_learned, only_source
 from wtal.pipeline.judging.tables import Figures, shown_averages
+from wtal.pipeline.judging.taught import taught_section
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.runs import TUNED
 from wtal.report.characteristics import characteristic_sections
@@ -169,7 +170,9 @@ def _head_sections(judged: _Judged, question: Question, at: float, show: Show | 
     if show is None or judged.source.run is None:
         return []
     observed = observe(judged.source, judged.rules, judged.detections, question, at)
-    return observed_sections(observed, show.videos, show.seed)
+    run = judged.source.run
+    taught = [taught_section(run)] if run.refined else []
+    return [*taught, *observed_sections(observed, show.videos, show.seed)]
 
 
 def _percent(fraction: float) -> str:

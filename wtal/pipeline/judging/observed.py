@@ -22,6 +22,7 @@ from wtal.registry import suggest
 from wtal.report.activations import Case
 
 if TYPE_CHECKING:
+    from wtal.models.head import Head
     from wtal.models.localization.config import LocalizeConfig
     from wtal.models.training.checkpoint import Trained
 
@@ -96,11 +97,11 @@ class Observed:
         """
         return self.run.store()
 
-    def trained(self, stage: int | None) -> "Trained":
+    def trained(self, stage: int | None) -> "Trained[Head]":
         """Load the head as the run has left it, or as it was at the end of a stage."""
         return trained_head(self.run, stage)
 
-    def ask(self, trained: "Trained", video: str) -> Internals:
+    def ask(self, trained: "Trained[Head]", video: str) -> Internals:
         """Run the head on one of the `keys`, with its labels.
 
         Raises:

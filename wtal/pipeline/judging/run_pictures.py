@@ -34,7 +34,8 @@ def observed_sections(observed: Observed, videos: Sequence[str] = (), seed: int 
     """
     drawable()
     run = observed.run
-    if run.ensemble == "detections":
+    signals = run.teacher() if run.refined else run
+    if signals.ensemble == "detections":
         if videos:
             raise UsageError(
                 f"videos are drawn from activations; {run.folder} is an ensemble by detections, it has none"
@@ -42,7 +43,7 @@ def observed_sections(observed: Observed, videos: Sequence[str] = (), seed: int 
         return []
     shown = chosen(observed, videos)
     sections = [_activations(observed, shown), _failures(observed, shown)]
-    if run.ensemble == "activations":
+    if run.ensemble == "activations" or run.refined:
         return sections
     sections.append(_drawn("Embedded snippets", lambda: embedding_section(observed, shown, seed)))
     pseudo_labels = _drawn("Pseudo labels", lambda: _pseudo_labels(observed, shown))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wtal.data.grid import SnippetGrid
 from wtal.data.segments import Detection
@@ -22,12 +23,17 @@ from wtal.pipeline.ensemble_run import refuse_unfit, refuse_unfused
 from wtal.pipeline.extraction.machine import Machine
 from wtal.pipeline.new_videos.model import Model, features_key
 from wtal.pipeline.new_videos.same_features import same_extractor
+from wtal.pipeline.refinement.detect_refined import refuse_unlocated
+from wtal.pipeline.refinement.students import make_student
+from wtal.pipeline.refinement.teacher import best_scores
 from wtal.pipeline.runs import overridden
 from wtal.pipeline.train import make_head
 
 if TYPE_CHECKING:
     from wtal.extractors.execution.extractor import Extractor
-    from wtal.models.training.checkpoint import Trained
+    from wtal.models.head import Head
+    from wtal.models.student import Student
+    from wtal.models.training.checkpoint import Network, Trained
 
 Answer = tuple[Activations, SnippetGrid]
 
@@ -54,6 +60,7 @@ class Detector:
         self.config = overridden(model.record.recipe, assignments) if assignments else model.recipe.localize
         _refuse_misfit(model, self.config)
         self._trained = {id(head): _trained(head, self.device) for head in model.heads()}
+        self._students = {id(student): _trained_student(student, self.device) for student in model.students()}
         self.extractors: dict[str, Extractor] = {}
         self.notes: list[str] = []
         for key, head in model.stores().items():
@@ -108,8 +115,30 @@ class Detector:
             pairs = zip(pool, model.record.scales, strict=True)
             scaled = [[replace(found, score=found.score / scale) for found in own] for own, scale in pairs]
             return fuse(scaled, model.record.weights, config)
+        if model.teacher is not None:
+            return self._refined(model, model.teacher, features, config)
         answer = self._answer(model, features)
         return [] if answer is None else localize(*answer, model.record.classes, config)
+
+    def _refined(
+        self, model: Model, teacher: Model, features: Mapping[str, VideoFeatures], config: LocalizeConfig
+    ) -> list[Detection]:
+        """Return what a student answers, weighed by its teacher's video scores."""
+        from wtal.models.refinement.answers import candidates_of, detections_of
+
+        video, trained = features[features_key(model)], self._students[id(model)]
+        if not video.grid.num_snippets:
+            return []
+        candidates = candidates_of(trained.head, trained.scaler, video, self.device)
+        scores = self._video_scores(teacher, features)
+        return detections_of(candidates, scores, model.record.classes, config, model.recipe.refinement.score_power)
+
+    def _video_scores(self, model: Model, features: Mapping[str, VideoFeatures]) -> NDArray[np.float64]:
+        if model.record.by == "detections":
+            return best_scores(self._detections(model, features, model.recipe.localize), model.record.classes)
+        answer = self._answer(model, features)
+        assert answer is not None, "a video with snippets has activations"
+        return answer[0].video_scores.astype(np.float64)
 
     def _answer(self, model: Model, features: Mapping[str, VideoFeatures]) -> Answer | None:
         """Return the activations of a video and their clock; None where it has no snippet."""
@@ -142,18 +171,35 @@ class Detector:
 
 
 def _refuse_misfit(model: Model, config: LocalizeConfig) -> None:
-    if model.record.by == "activations":
+    if model.teacher is not None:
+        refuse_unlocated(config, model.recipe.localize)
+    elif model.record.by == "activations":
         refuse_unfit(config)
     elif model.record.by == "detections":
         refuse_unfused(config, model.recipe.localize)
 
 
-def _trained(model: Model, device: str) -> "Trained":
+def _trained(model: Model, device: str) -> "Trained[Head]":
     """Make a head of a model's numbers.
 
     Raises:
         WeightsError: when they do not fit it.
     """
+    head = make_head(model.recipe, len(model.record.classes), model.record.feature_dims)
+    return _with_numbers(head, model, device, f"head {model.recipe.head_name}")
+
+
+def _trained_student(model: Model, device: str) -> "Trained[Student]":
+    """Make a student of a model's numbers.
+
+    Raises:
+        WeightsError: when they do not fit it.
+    """
+    student = make_student(model.recipe, len(model.record.classes), model.record.feature_dims)
+    return _with_numbers(student, model, device, f"student {model.recipe.refinement.student_name}")
+
+
+def _with_numbers(network: "Network", model: Model, device: str, name: str) -> "Trained[Network]":
     import torch
 
     from wtal.models.training.checkpoint import Trained
@@ -162,10 +208,9 @@ def _trained(model: Model, device: str) -> "Trained":
     def tensors(arrays: Mapping[str, Any]) -> dict[str, torch.Tensor]:
         return {key: torch.from_numpy(np.array(array)) for key, array in arrays.items()}
 
-    head = make_head(model.recipe, len(model.record.classes), model.record.feature_dims)
     try:
-        head.load_state_dict(tensors(model.parameters))
+        network.load_state_dict(tensors(model.parameters))
     except RuntimeError as error:
-        raise WeightsError(f"the model's parameters do not fit its head {model.recipe.head_name}: {error}") from None
+        raise WeightsError(f"the model's parameters do not fit its {name}: {error}") from None
     scaler = Scaler(tensors(model.shift), tensors(model.gain), model.record.limit, model.record.unit)
-    return Trained(head.eval().to(device), scaler, model.record.step, None)
+    return Trained(network.eval().to(device), scaler, model.record.step, None)

@@ -1,6 +1,7 @@
 """A model: all that is needed to find actions in a video that nobody has seen, without the run that it comes from.
 
-A head with its parameters, or an ensemble of models. `wtal.pipeline.exchange.packed_model` keeps one in a file.
+A head with its parameters, an ensemble of models, or a student with its teacher. A file of
+`wtal.pipeline.exchange.packed_model` keeps one.
 """
 
 import hashlib
@@ -28,6 +29,8 @@ from wtal.pipeline.runs import Run, stamps_of
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from wtal.models.training.checkpoint import Network, Trained
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -107,13 +110,17 @@ class ModelRecord(Config):
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """`parameters` are those of the head, `shift` and `gain` stream -> (D,) of its scaler; empty for an ensemble."""
+    """`parameters` are those of the head or the student, `shift` and `gain` stream -> (D,) of its scaler.
+
+    They are empty for an ensemble, which has `members`; a student has a `teacher`.
+    """
 
     record: ModelRecord
     parameters: Arrays = field(default_factory=dict)
     shift: Arrays = field(default_factory=dict)
     gain: Arrays = field(default_factory=dict)
     members: tuple["Model", ...] = ()
+    teacher: "Model | None" = None
 
     @cached_property
     def recipe(self) -> Recipe:
@@ -150,16 +157,28 @@ class Model:
             for key in sorted(group):
                 hasher.update(f"{key} {group[key].dtype} {group[key].shape}\n".encode())
                 hasher.update(np.ascontiguousarray(group[key]).tobytes())
-        for member in self.members:
-            hasher.update(member.digest.encode())
+        for part in self.parts:
+            hasher.update(part.digest.encode())
         return hasher.hexdigest()
 
+    @property
+    def parts(self) -> tuple["Model", ...]:
+        """Models that it asks: the members of an ensemble, the teacher of a student; none for a head."""
+        return self.members if self.teacher is None else (self.teacher,)
+
     def heads(self) -> Iterator["Model"]:
-        """Yield the heads: this one, or those of all members, in order."""
-        if not self.members:
+        """Yield the heads: this one, or those of all members or of the teacher, in order."""
+        if not self.parts:
             yield self
-        for member in self.members:
-            yield from member.heads()
+        for part in self.parts:
+            yield from part.heads()
+
+    def students(self) -> Iterator["Model"]:
+        """Yield the students among this model and its members, in order."""
+        if self.teacher is not None:
+            yield self
+        for part in self.parts:
+            yield from part.students()
 
     def stores(self) -> dict[str, "Model"]:
         """Digest of each identity of features -> the first head that wants them."""
@@ -180,7 +199,20 @@ def model_of(run: Run) -> Model:
     Raises:
         WtalError: when it is not finished, or a member has gone or is another one now.
     """
+    if run.refined:
+        return _student(run)
     return _ensemble(run) if run.ensemble else _head(run)
+
+
+def _student(run: Run) -> Model:
+    from wtal.pipeline.refinement.detect_refined import trained_student
+
+    trained = trained_student(run)
+    try:
+        teacher = run.teacher()
+    except WtalError as error:
+        raise WtalError(f"{run.folder} answers for new videos with its teacher, which has gone: {error}") from None
+    return _network(run, trained, model_of(teacher))
 
 
 def _head(run: Run) -> Model:
@@ -188,10 +220,14 @@ def _head(run: Run) -> Model:
 
     if run.busy and not run.finished:
         raise WtalError(f"{run.folder} is still being trained: wait for it, and call again")
-    trained = trained_head(run)
+    return _network(run, trained_head(run))
+
+
+def _network(run: Run, trained: "Trained[Network]", teacher: Model | None = None) -> Model:
     scaler = trained.scaler
     record = _record(run, feature_dims=dict(run.feature_dims), step=trained.step, limit=scaler.limit, unit=scaler.unit)
-    return Model(record, _arrays(trained.head.state_dict()), _arrays(scaler.shift), _arrays(scaler.gain))
+    parameters = _arrays(trained.head.state_dict())
+    return Model(record, parameters, _arrays(scaler.shift), _arrays(scaler.gain), teacher=teacher)
 
 
 def _arrays(tensors: "Mapping[str, Tensor]") -> Arrays:

@@ -175,7 +175,10 @@ def _of_run(run: Run) -> _Known:
 
 def _curves_of(run: Run) -> Callable[[str], Curves | None]:
     """Return video -> its curves, by the activations that lie in a run's folder."""
-    folder = run.activations_folder()
+    try:
+        folder = run.activations_folder()
+    except WtalError:  # of a refined run whose teacher has gone
+        return lambda video: None
     if not (folder / "index.json").is_file():
         return lambda video: None
     store, config, classes = FeatureStore.open(folder), run.recipe.localize, run.classes

@@ -1,0 +1,1 @@
+"""Parts of networks that regress the borders of segments: pyramids, their points and labels, losses, decoding."""

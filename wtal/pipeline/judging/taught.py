@@ -1,0 +1,26 @@
+"""The segments that taught a refined run's student, beside the annotations of its training videos."""
+
+from wtal.data.names import match_ids
+from wtal.errors import WtalError
+from wtal.pipeline.refinement.lessons import read_rounds
+from wtal.pipeline.runs import Run
+from wtal.report.page import Section
+from wtal.report.pseudo_segments import TaughtSegments, pseudo_segment_section
+
+
+def taught_section(run: Run) -> Section:
+    """Draw what a refined run's student was taught in each round; where annotations are there, how right it was."""
+    rounds = [
+        {
+            video: TaughtSegments(own.borders, [run.classes[i] for i in own.classes], own.scores)
+            for video, own in segments.items()
+        }
+        for segments in read_rounds(run.folder)
+    ]
+    try:
+        dataset = run.annotations()
+    except WtalError:
+        return pseudo_segment_section(rounds, {})
+    names = match_ids(dataset.videos, rounds[0] if rounds else ())
+    truth = {own: dataset.videos[name].annotations for name, own in names.items()}
+    return pseudo_segment_section(rounds, truth)

@@ -1,0 +1,181 @@
+"""A trained run -> a refined run: its detections of the training videos teach a student. Times stop at this door."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wtal.config import digest, override
+from wtal.data.store import FeatureStore
+from wtal.errors import ConfigError, OverrideError, UsageError, WtalError
+from wtal.models.localization.config import LocalizeConfig
+from wtal.models.refinement.config import RefineConfig
+from wtal.pipeline.progress import SILENT, Reporter
+from wtal.pipeline.refinement.lessons import Lessons, first_segments
+from wtal.pipeline.refinement.students import make_student, resolve_student
+from wtal.pipeline.refinement.teacher import Teacher, features_folder
+from wtal.pipeline.runs import Run, is_finished
+from wtal.pipeline.train import training_videos
+from wtal.pipeline.workspace import Workspace, relative
+
+
+def refine(
+    teachers: Sequence[Run],
+    config: RefineConfig,
+    workspace: Workspace,
+    seeds: Sequence[int] = (0,),
+    device: str = "cpu",
+    reporter: Reporter = SILENT,
+    localize: LocalizeConfig | None = None,
+) -> list[Run]:
+    """Train a student of each teacher, a seed of a head's run or an ensemble; return the refined runs.
+
+    A head's student has its teacher's seed; an ensemble, which has none, gets a student for each of `seeds`. What is
+    half done is gone on with, and what is done is left alone. `localize` is the teachers', in place of their own.
+
+    Raises:
+        UsageError: when a teacher is a refined run, or its heads take features from several stores.
+        WtalError: when a teacher is not finished, or no training video has features and labels.
+        ConfigError: when a setting of the student is refused.
+    """
+    config = resolve_student(config)
+    pairs = [(run, seed) for run in teachers for seed in (seeds if run.seed is None else (run.seed,))]
+    return [
+        _refine_one(Teacher(run, localize or run.recipe.localize, device, reporter), config, workspace, seed)
+        for run, seed in pairs
+    ]
+
+
+def refinement_of(run: Run, assignments: Sequence[str] = ()) -> RefineConfig:
+    """Return the second stage that a run's recipe says, with `refine.key=value` overrides, every setting spelled out.
+
+    Raises:
+        UsageError: when an override is of another section, or there is no such student.
+        OverrideError: when an override is refused.
+    """
+    others = [assignment for assignment in assignments if not assignment.startswith("refine.")]
+    if others:
+        raise UsageError(f"a trained run is refined with --set refine.KEY=VALUE alone, got {others[0]}")
+    values = override({"refine": run.recipe.refinement.plain()}, assignments)["refine"]
+    own = run.recipe.refinement.student_name
+    student = values.get("student", {})
+    if isinstance(student, dict) and student.get("name", own) != own:  # another starts from its own defaults
+        named = override({}, [each for each in assignments if each.startswith("refine.student")])
+        values["student"] = named["refine"]["student"]
+    try:
+        return resolve_student(RefineConfig.parse(values, "--set refine" if assignments else "refine"))
+    except ConfigError as error:
+        if assignments:
+            raise OverrideError(str(error)) from None
+        raise
+
+
+def _refine_one(teacher: Teacher, config: RefineConfig, workspace: Workspace, seed: int) -> Run:
+    run, reporter = teacher.run, teacher.reporter
+    if run.refined:
+        raise UsageError(f"{run.folder} is refined already; name its teacher, and more rounds with refine.rounds")
+    if not run.finished:
+        raise WtalError(f"{run.folder} is not finished; train it to its end first, it goes on where it was")
+    features, dataset = teacher.features(), run.annotations()
+    keys = [key for key in teacher.ids() if key in features]
+    labelled, negatives = training_videos(features, dataset, run.recipe, keys, reporter)
+    names = dataset.match(keys, [*(video.id for video in labelled), *(video.id for video in negatives)])
+    labels = {names[video.id]: frozenset(dataset.videos[video.id].labels) for video in labelled}
+    background = [names[video.id] for video in negatives if video.absent.all()]
+    mark = _mark(teacher, config, seed, features, labels, background)
+    folder = workspace.runs / f"refined-{run.recipe.heads if not run.ensemble else 'ensemble'}-{mark}" / f"seed-{seed}"
+    if is_finished(folder):
+        reporter.say(f"{folder} is refined already")
+        return Run.open(folder)
+    refined = Run.write(folder, _describe(teacher, config, seed, features, folder, mark))
+    proposals = teacher.proposals(list(labels), labels)
+    first = first_segments(proposals, run.classes, labels, config.segments)
+    lessons = Lessons(folder, features, run.classes, labels, first, config, refined.recipe.localize, teacher.device)
+    rounds = _train(refined, lessons, background, teacher.device, reporter)
+    refined.finish({"rounds": rounds})
+    return refined
+
+
+def _mark(
+    teacher: Teacher,
+    config: RefineConfig,
+    seed: int,
+    features: FeatureStore,
+    labels: Mapping[str, frozenset[str]],
+    background: Sequence[str],
+) -> str:
+    """Return a digest of all that can change what a student learns."""
+    run = teacher.run
+    learned = run.ensemble_digest or digest(run.training_identity, 16)
+    taught = {key: [sorted(own), features.fingerprint(key)] for key, own in labels.items()}
+    negative = {key: features.fingerprint(key) for key in background}
+    return digest([config.plain(), seed, learned, teacher.localize.plain(), list(run.classes), taught, negative])
+
+
+def _describe(
+    teacher: Teacher, config: RefineConfig, seed: int, features: FeatureStore, folder: Path, mark: str
+) -> dict[str, Any]:
+    """Return the content of a refined run's `run.json`: its teacher's, with a localization of its own."""
+    run = teacher.run
+    content = run.to_json()
+    own = ("format", "classes", "features", "labels", "untrained", "label_check", "tuned_with_segments")
+    student = {
+        "suppression": "soft",
+        "overlap": "tiou",
+        "soft_sigma": config.soft_sigma,
+        "max_detections": config.max_detections,
+        "quirks": [],
+    }
+    localize = LocalizeConfig.parse(teacher.localize.plain() | student)
+    return {
+        **{key: content[key] for key in own if key in content},
+        "recipe": {**content["recipe"], "localize": localize.plain(), "refine": config.plain()},
+        "seed": seed,
+        "store": relative(features_folder(run), folder),
+        "annotations": relative(run.annotations_file(), folder),
+        "feature_dims": features.dims,
+        "refined": {"teacher": relative(run.folder, folder), "mark": mark},
+    }
+
+
+def _train(refined: Run, lessons: Lessons, background: Sequence[str], device: str, reporter: Reporter) -> int:
+    """Train the student of a refined run; return how many rounds taught."""
+    import torch
+
+    from wtal.models.refinement.answers import clock_of
+    from wtal.models.refinement.teaching import TaughtVideo
+    from wtal.models.refinement.trainer import StudentTrainer
+    from wtal.models.training.inputs import Scaler
+
+    features, config, seed = lessons.features, lessons.config, refined.seed or 0
+
+    def taught(key: str, own: frozenset[str]) -> TaughtVideo:
+        shown = np.array([name in own for name in refined.classes], dtype=np.float32)
+        return TaughtVideo(key, lambda: features[key].streams, shown, *clock_of(features.grid(key)))
+
+    videos = [taught(key, own) for key, own in lessons.labels.items()]
+    videos += [taught(key, frozenset()) for key in background]
+    torch.manual_seed(seed)
+    student = make_student(refined.recipe, len(refined.classes), refined.feature_dims)
+    scaler = Scaler.fit(_scaling(refined, config), videos)
+    trainer = StudentTrainer(student, videos, config, scaler, lessons.teach, seed, refined.folder, device)
+    with reporter.task(f"train {config.student_name} seed {seed}", trainer.steps, "step") as task:
+        done = 0
+
+        def on_step(progress: Any) -> None:
+            nonlocal done
+            task.advance(progress.step - done, f"loss {progress.loss:.4f}")
+            done = progress.step
+
+        return trainer.run(on_step)
+
+
+def _scaling(refined: Run, config: RefineConfig) -> str:
+    """Return the kind of scaling of the student's features."""
+    if config.train.scaling != "teacher":
+        return config.train.scaling
+    run = refined.teacher()
+    while run.ensemble:
+        run = run.members()[0]
+    return run.recipe.train.scaling

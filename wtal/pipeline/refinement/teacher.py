@@ -1,0 +1,105 @@
+"""A run as a teacher: proposals of its videos before suppression, and its video scores. No annotated times."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wtal.data.segments import Detection
+from wtal.data.store import FeatureStore
+from wtal.errors import UsageError
+from wtal.models.localization.config import LocalizeConfig
+from wtal.pipeline.activations import activations_of, localize_all, read_activations
+from wtal.pipeline.ensemble_run import fused, open_means, pooled_ids
+from wtal.pipeline.progress import SILENT, Reporter
+from wtal.pipeline.runs import Run
+
+_MOST_PROPOSALS = 10_000
+_LOWEST = {"video_scores": float(np.finfo(np.float32).tiny), "cas": -1e30}
+"""Class thresholds that every class reaches which a video may show, and no other."""
+
+Labels = Mapping[str, frozenset[str]]
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A finished run, one of heads on the same features."""
+
+    run: Run
+    localize: LocalizeConfig
+    device: str = "cpu"
+    reporter: Reporter = SILENT
+
+    def features(self) -> FeatureStore:
+        """Open the store that its heads take their features from.
+
+        Raises:
+            UsageError: when an ensemble's members take theirs from several.
+            WtalError: when it has gone.
+        """
+        return FeatureStore.open(features_folder(self.run))
+
+    def ids(self) -> list[str]:
+        """Return the videos that it answers for."""
+        if self.run.ensemble == "detections":
+            return pooled_ids(self.run)
+        return list((open_means(self.run) if self.run.ensemble else self.run.store()).ids)
+
+    def proposals(self, keys: Sequence[str], labels: Labels) -> dict[str, list[Detection]]:
+        """Return the proposals of each video's own labels, at all thresholds, before suppression."""
+        own = self.localize
+        config = own.model_copy(update={"suppression": "none", "max_detections": _MOST_PROPOSALS})
+        if self.run.ensemble == "detections":
+            pooled = fused(self.run, config, labels)
+            return {key: pooled.get(key, []) for key in keys}
+        wide = {"class_threshold": _LOWEST[config.class_from], "max_classes": 0}
+        return localize_all(self._activations(keys), keys, self.run.classes, config.model_copy(update=wide), labels)
+
+    def video_scores(self, keys: Sequence[str]) -> dict[str, NDArray[np.float64]]:
+        """Return the scores (C,) of each video's classes, zeros where it has none.
+
+        An ensemble by detections has `best_scores`.
+        """
+        classes = self.run.classes
+        scores = {key: np.zeros(len(classes)) for key in keys}
+        if self.run.ensemble == "detections":
+            pooled = fused(self.run, self.localize, {})
+            return {key: best_scores(pooled.get(key, ()), classes) for key in keys}
+        activations = self._activations(keys)
+        present = [key for key in keys if key in activations]
+        read = {key: read_activations(activations[key], classes)[0].video_scores for key in present}
+        return scores | {key: own.astype(np.float64) for key, own in read.items()}
+
+    def _activations(self, keys: Sequence[str]) -> FeatureStore:
+        if self.run.ensemble:
+            return open_means(self.run)
+        return activations_of(self.run, self.run.store(), keys, self.device, self.reporter)
+
+
+def best_scores(detections: Sequence[Detection], classes: Sequence[str]) -> NDArray[np.float64]:
+    """Return the best score (C,) of each class among a video's fused detections, which is typically 1; at most 1."""
+    best = dict.fromkeys(classes, 0.0)
+    for detection in detections:
+        best[detection.label] = max(best[detection.label], min(detection.score, 1.0))
+    return np.array(list(best.values()))
+
+
+def features_folder(run: Run) -> Path:
+    """Return the folder of the store that a run's heads take their features from.
+
+    Raises:
+        UsageError: when an ensemble's members take theirs from several.
+        WtalError: when a member, or the store, has gone.
+    """
+    if not run.ensemble:
+        return run.store_folder()
+    folders = {features_folder(member).resolve() for member in run.members()}
+    if len(folders) > 1:
+        names = ", ".join(sorted(folder.name for folder in folders))
+        raise UsageError(
+            f"{run.folder} has members on several stores ({names}), and a student takes one; refine an ensemble of "
+            "heads on the same features"
+        )
+    return folders.pop()
