@@ -108,8 +108,8 @@ def tune(
     combinations.
 
     Raises:
-        UsageError: when a video of the subset is a reported one, or none of them has segments, `out` is a folder, or the
-            run is a refined one.
+        UsageError: when a video of the subset is a reported one, or none of them has segments, `out` is a folder, or
+            the run is a refined one.
         WtalError: when no video of the subset has features.
         ConfigError: when a setting is refused.
     """
