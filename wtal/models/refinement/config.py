@@ -85,6 +85,11 @@ class RefineConfig(Config):
     """A round whose segments agree with those before by a mean tIoU of more teaches nothing new, and is left out."""
     score_power: float = Field(0.5, ge=0, le=1)
     """A detection's score is student ** power * video score of the teacher ** (1 - power)."""
+    teacher_share: float = Field(0.5, ge=0, le=1)
+    """Share of the teacher in a detection's borders: of the mean of the teacher's detections that overlap it by
+    `teacher_tiou`, each by its score times its overlap, as ActionFormer's voting weighs candidates."""
+    teacher_tiou: float = Field(0.7, gt=0, le=1)
+    """That overlap; a detection that no one of the teacher's overlaps so far keeps its borders."""
     soft_sigma: float = Field(0.5, gt=0)
     """Width of the Gaussian suppression of the student's detections."""
     max_detections: int = Field(200, ge=1)
