@@ -44,6 +44,7 @@ LEAVES = (
     "data/layouts",
     "eval/challenges",
     "report/exports",
+    "report/imports",
 )
 
 

@@ -172,6 +172,12 @@ def json_option(function: Function) -> Function:
     return click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")(function)
 
 
+def verdicts_option(function: Function) -> Function:
+    """Add `--verdicts/--no-verdicts`."""
+    text = "Take up the workspace's verdicts: what they say that videos show and do not show.  [default: yes]"
+    return click.option("--verdicts/--no-verdicts", default=True, help=text)(function)
+
+
 def device_option(function: Function) -> Function:
     """Add `--device`."""
     return _device("auto, cpu, cuda or cuda:N.")(function)

@@ -75,7 +75,7 @@ def export(
     leaves = {name: EXPORTS.load(name) for name in dict.fromkeys(formats)}
     given = open_source(source, with_store=videos is None)
     check_classes(selection, given.detections)
-    records, notes, unreadable = _records(given, videos, selection, reporter)
+    records, notes, unreadable = export_records(given, videos, selection, reporter)
     sheets, more, failures = _sheets(leaves, records)
     failures = {**{(name, video): text for name in leaves for video, text in unreadable.items()}, **failures}
     if not sheets:
@@ -130,7 +130,7 @@ def check_classes(selection: Selection, detections: Mapping[str, Sequence[Detect
             raise UsageError(f"--classes: no detection is of {label!r}; {suggest(label, known)}")
 
 
-def _records(
+def export_records(
     given: ExportSource, folder: Path | None, selection: Selection, reporter: Reporter
 ) -> tuple[list[ExportVideo], list[str], dict[str, str]]:
     """Return videos with the chosen detections, notes, and video -> why its file cannot be read."""
