@@ -146,6 +146,8 @@ def _read(file: Path, name: str, origin: _Origin, looked_at: bool, reading: _Rea
     labels = list(origin.shown)
     originals = dict(zip(leaf.spelled([origin.shown[label] for label in labels]), labels, strict=True))
     owners = _owners(content, list(origin.records.values()))
+    if not content:
+        reading.notes.append(f"{file.name}: there is no video in it that anybody has annotated")
     unknown = [reviewed.video for number, reviewed in enumerate(content) if number not in owners]
     if content and not owners:
         known = nearest(content[0].video, list(origin.records))
