@@ -16,7 +16,7 @@ def llc(path, change, rate):
     project = json.loads(path.read_text())
     cuts = change([[cut["start"], cut["end"], cut["name"]] for cut in project["cutSegments"]])
     lines = [
-        f"    {{\n      start: {start!r},\n      end: {end!r},\n      name: {single(label)},\n      tags: {{}},\n    }},"
+        f"    {{\n      start: {start!r},\n      end: {end!r},\n      name: {single(label)},\n    }},"
         for start, end, label in cuts
     ]
     head = f"{{\n  version: 2,\n  mediaFileName: {single(project['mediaFileName'])},\n  cutSegments: [\n"
@@ -102,6 +102,21 @@ def boris(path, change, rate):
     path.write_text(json.dumps(project))
 
 
+BORIS_COLUMNS = (
+    "Observation id",
+    "Media file name",
+    "FPS (frame/s)",
+    "Media duration (s)",
+    "Subject",
+    "Behavior",
+    "Behavioral category",
+    "Behavior type",
+    "Start (s)",
+    "Stop (s)",
+    "Duration (s)",
+)
+
+
 def boris_table(path, change, rate):
     """BORIS: the aggregated events of its first observation, in place of the project."""
     project = json.loads(path.read_text())
@@ -113,10 +128,7 @@ def boris_table(path, change, rate):
     ]
     text = io.StringIO(newline="")
     writer = csv.writer(text)
-    writer.writerow(
-        "Observation id|Media file name|FPS (frame/s)|Media duration (s)|Subject|Behavior|Behavioral category|"
-        "Behavior type|Start (s)|Stop (s)|Duration (s)".split("|")
-    )
+    writer.writerow(BORIS_COLUMNS)
     writer.writerows(rows)
     path.unlink()
     path.with_suffix(".csv").write_text(text.getvalue())
