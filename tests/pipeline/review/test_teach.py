@@ -66,7 +66,7 @@ def test_labels_of_verdicts_train_and_are_told(place):
     assert not Path(json.loads((taught / "run.json").read_text())["annotations"]).is_absolute()
     without, said = train(place, "--no-verdicts")
     assert without == plain
-    assert "verdicts" not in said
+    assert "verdicts:" not in said
     again, _ = train(place, "--annotations", Run.open(taught).annotations_file())
     assert again == taught, "what was taught already is not taught twice"
     assert len(list(place.annotations.iterdir())) == 1, "bare commands still find the one file of labels"

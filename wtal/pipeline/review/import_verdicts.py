@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from wtal.data.detections import BEGINS, read_detections, read_made
+from wtal.data.files import read_head
 from wtal.data.names import match_ids, nearest
 from wtal.data.segments import Detection, Segment
 from wtal.data.verdicts import Answer, Judged, Verdict, Verdicts, merge_verdicts, read_verdicts, write_verdicts
@@ -92,7 +93,7 @@ def import_verdicts(
 ) -> Review:
     """Compare files of other programs with what was exported of a run or a detection file; keep what was changed.
 
-    Without `program` each file is guessed by its content. `looked_at` says that all videos of the files were looked
+    Without `program` each file is guessed by its content; verdicts that the page let a browser download are taken too. `looked_at` says that all videos of the files were looked
     through. `selection` and `videos` are those of the export.
 
     Raises:
@@ -103,15 +104,23 @@ def import_verdicts(
     reading = _Reading(notes=notes)
     verdicts = Verdicts()
     for file in files:
-        name = program or guess_program(file)
-        verdicts, _ = merge_verdicts(verdicts, _read(file, name, origin, looked_at, reading))
-    _require_all_exported(verdicts.verdicts, selection)
+        if program is None and _is_of_page(file):
+            own = read_verdicts(file)
+        else:
+            own = _read(file, program or guess_program(file), origin, looked_at, reading)
+            _require_all_exported(own.verdicts, selection)
+        verdicts, _ = merge_verdicts(verdicts, own)
     target = verdicts_file(detections_file(source))
     before = read_verdicts(target) if target.exists() else Verdicts()
     merged, changed = merge_verdicts(before, verdicts)
     if merged != before:
         write_verdicts(merged, target)
     return Review(target, verdicts, changed, tuple(reading.untouched), tuple(reading.notes))
+
+
+def _is_of_page(file: Path) -> bool:
+    head = read_head(file)
+    return head.lstrip()[:1] == "{" and '"verdicts"' in head and '"looked_at"' in head
 
 
 def guess_program(file: Path) -> str:
