@@ -184,7 +184,7 @@ KINDS = (
     Kind("verdicts of the page", "page/verdicts.json", (rewritten,), (f"{IMPORT} {{}}",)),
     Kind(
         "corrections as JSON",
-        "reviewed/*.*",
+        "reviewed/*[!fv]",
         (rewritten, miswritten),
         (
             f"{IMPORT} {{}}",
@@ -197,7 +197,7 @@ KINDS = (
         (miswritten,),
         tuple(f"{IMPORT} {{}} --from {name}" for name in ("boris", "elan", "losslesscut-csv")),
     ),
-    Kind("annotations of BORIS", "reviewed/*boris*", (rewritten, miswritten), ("show {}",)),
+    Kind("annotations of BORIS", "reviewed/*.boris", (rewritten, miswritten), ("show {}",)),
 )
 
 SLOW_KINDS = (

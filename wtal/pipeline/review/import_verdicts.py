@@ -12,7 +12,7 @@ from wtal.data.names import match_ids, nearest
 from wtal.data.segments import Detection, Segment
 from wtal.data.verdicts import Answer, Judged, Verdict, Verdicts, merge_verdicts, read_verdicts, write_verdicts
 from wtal.data.video_ids import readable
-from wtal.errors import FormatError, UsageError, VideoError
+from wtal.errors import FormatError, UsageError, VideoError, WtalError
 from wtal.pipeline.exchange.export_detections import export_records, open_source
 from wtal.pipeline.exchange.export_names import export_names
 from wtal.pipeline.progress import SILENT, Reporter
@@ -93,12 +93,14 @@ def import_verdicts(
 ) -> Review:
     """Compare files of other programs with what was exported of a run or a detection file; keep what was changed.
 
-    Without `program` each file is guessed by its content; verdicts that the page let a browser download are taken too. `looked_at` says that all videos of the files were looked
-    through. `selection` and `videos` are those of the export.
+    Without `program` each file is guessed by its content; verdicts that a browser downloaded from the page are taken
+    as they are. `looked_at` says that all videos of the files were looked through. `selection` and `videos` are those
+    of the export.
 
     Raises:
         UsageError: when a file is of no known program, or what is gone looks as if it had not been exported.
         FormatError: when a file is not as its program writes it, or names no video of the source.
+        WtalError: when no video of a file can be compared.
     """
     origin, notes = _origin(source, selection, videos, reporter)
     reading = _Reading(notes=notes)
@@ -166,13 +168,14 @@ def _read(file: Path, name: str, origin: _Origin, looked_at: bool, reading: _Rea
     verdicts: list[Verdict] = []
     finished: list[str] = []
     strange = Counter[str]()
+    refusals: list[str] = []
     for number, video in owners.items():
         reviewed, record = content[number], origin.records[video]
         reading.notes += [f"{file.name}: {readable(video)}: {note}" for note in reviewed.notes]
         try:
             changes = _compare(reviewed, record, export, origin, originals, str(file))
         except VideoError as error:
-            reading.notes.append(f"{file.name}: {readable(video)} was not compared: {error}")
+            refusals.append(f"{file.name}: {readable(video)} was not compared: {error}")
             continue
         seen = looked_at or reviewed.looked_at
         if not seen and all(change.change == "unchanged" for change in changes):
@@ -183,6 +186,9 @@ def _read(file: Path, name: str, origin: _Origin, looked_at: bool, reading: _Rea
         for change in changes:
             verdicts += _verdicts(video, change, shift, _tolerance(record))
         strange.update(change.label for change in changes if change.label not in origin.shown)
+    if owners and len(refusals) == len(owners):
+        raise WtalError(refusals[0])
+    reading.notes += refusals
     reading.notes += [
         f"{file.name}: {count} segments of {label!r}, a class that no detection has" for label, count in strange.items()
     ]
