@@ -35,14 +35,29 @@ class Command(click.Command):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.params.append(
-            click.Option(["--debug"], is_flag=True, expose_value=False, help="Show the traceback of an error.")
-        )
+        self.params.append(_debug_option())
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; print an error of ours in one line."""
         with one_line():
             return super().invoke(ctx)
+
+
+class Group(click.Group):
+    """A command with commands below it, itself as `Command`."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params.append(_debug_option())
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command, or one below it; print an error of ours in one line."""
+        with one_line():
+            return super().invoke(ctx)
+
+
+def _debug_option() -> click.Option:
+    return click.Option(["--debug"], is_flag=True, expose_value=False, help="Show the traceback of an error.")
 
 
 class _Rate(ProgressColumn):

@@ -7,6 +7,7 @@ import click
 from wtal.commands._console import (
     Command,
     ConsoleReporter,
+    Group,
     json_option,
     print_json,
     print_lines,
@@ -31,25 +32,27 @@ _COUNTED = click.IntRange(1, _MANY)
 
 @click.group(
     "review",
+    cls=Group,
     invoke_without_command=True,
     short_help="Verdicts on detections: from other programs, the next to give, what they teach.",
 )
 @click.option("--next", "count", type=_COUNTED, metavar="N", help="Name the N detections that teach most: as `next`.")
 @workspace_option
+@json_option
 @click.pass_context
-def command(ctx: click.Context, count: int | None, workspace: Path) -> None:
+def command(ctx: click.Context, count: int | None, workspace: Path, as_json: bool) -> None:
     """Show a workspace's verdicts and what they teach, or read and choose them with a command below.
 
     Verdicts are given on the page of `wtal report`, or in another program that `wtal export` writes for. The next
     `wtal run` takes them up.
     """
     if ctx.invoked_subcommand is not None:
-        if count is not None:
-            raise UsageError(f"--next stands alone; say wtal review {ctx.invoked_subcommand} without it")
+        if count is not None or as_json:
+            raise UsageError(f"--next and --json stand alone, or behind the command {ctx.invoked_subcommand!r}")
     elif count is not None:
-        _show_next(None, count, Workspace(workspace), False)
+        _show_next(None, count, Workspace(workspace), as_json)
     else:
-        _show_overview(overview(Workspace(workspace)), False)
+        _show_overview(overview(Workspace(workspace)), as_json)
 
 
 @command.command("import", cls=Command, short_help="Corrections in another program -> verdicts.")
