@@ -235,3 +235,48 @@ def test_names_that_no_detection_has_are_told(source):
     (folder / "a-proj.llc").write_text((folder / "a-proj.llc").read_text().replace("a.mp4", "zebra.mp4"))
     refused = reviewed(source, [folder / "a-proj.llc"], code=1)
     assert "no video of the detections is called" in refused.stderr
+
+
+def test_verdicts_that_a_browser_downloaded_are_taken_as_they_are(source):
+    files = corrected("llc", exported(source, "llc"), lambda cuts: cuts[1:], NTSC)
+    reviewed(source, files)
+    kept = source.with_name("detections-verdicts.json")
+    downloaded = kept.rename(source.with_name("verdicts (1).json"))
+    reviewed(source, [downloaded])
+    assert read_verdicts(kept) == read_verdicts(downloaded)
+
+
+def test_what_cannot_be_compared_is_an_error_and_writes_nothing(source):
+    files = corrected("llc", exported(source, "llc"), lambda cuts: [], NTSC)
+    result = call("review", "import", source, *files, code=1)
+    assert "a was not compared: needs the video's file; name its folder with --videos" in result.stderr
+    assert not source.with_name("detections-verdicts.json").exists()
+
+
+def test_a_cut_of_another_rate_is_read_at_the_rate_of_its_project(source):
+    """Label Studio counts frames at the rate of its project, which the task names."""
+    (file,) = exported(source, "label-studio").iterdir()
+    tasks = json.loads(file.read_text())
+    regions = tasks[0]["predictions"][0]["result"]
+    for region in regions:
+        for span in region["value"]["ranges"]:
+            span["start"], span["end"] = (span["start"] - 1) * 2 + 1, span["end"] * 2
+    tasks[0]["data"]["fps"] *= 2
+    tasks[0]["annotations"] = [{"result": regions}]
+    file.write_text(json.dumps(tasks))
+    reviewed(source, [file])
+    assert {verdict.verdict for verdict in answers(source)[0].values()} == {"yes"}
+
+
+@pytest.mark.parametrize("name", IMPORTS.names())
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "{}", "null", '{"labels": 3, "observations": [], "cutSegments": {}}', "\x00", "a,b", "<x>", "[[]]"],
+)
+def test_files_that_are_something_else_are_one_line(source, name, text):
+    file = source.with_name("odd.file")
+    file.write_text(text)
+    result = CliRunner().invoke(main, ["review", "import", str(source), str(file), "--from", name])
+    assert result.exit_code in (0, 1), result.exception
+    assert result.exit_code == 0 or sum(line.startswith("wtal: ") for line in result.stderr.splitlines()) == 1
+    assert not source.with_name("detections-verdicts.json").exists()
