@@ -45,6 +45,7 @@ LEAVES = (
     "data/layouts",
     "eval/challenges",
     "report/exports",
+    "report/imports",
 )
 
 

@@ -49,10 +49,11 @@ from wtal.pipeline.recipe import Recipe
 from wtal.pipeline.train import TrainInputs, train
 from wtal.pipeline.workspace import Workspace
 from wtal.report.exports import EXPORTS
+from wtal.report.imports import IMPORTS
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = {path.name: path for path in (*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md")))}
-REGISTRIES = (BACKBONES, CHALLENGES, DATASETS, ENCODERS, EXPORTS, FLOWS, HEADS, LAYOUTS, READERS, STUDENTS)
+REGISTRIES = (BACKBONES, CHALLENGES, DATASETS, ENCODERS, EXPORTS, FLOWS, HEADS, IMPORTS, LAYOUTS, READERS, STUDENTS)
 
 every_page = pytest.mark.parametrize("page", PAGES)
 
