@@ -8,6 +8,7 @@ NARROW = {
     "lgbm": {"width": 32, "attention_width": 16, "dropout": 0.3},
     "um": {"width": 64},
     "co2net": {"width": 64, "attention_width": 16},
+    "delu": {"width": 64, "attention_width": 16},
     "tscn": {"width": 64},
     # At the paper's weights one branch teaches nearly alone here, and may take a class for background.
     "facnet": {"width": 64, "ca_weight": 1.0, "mil_weight": 1.0},

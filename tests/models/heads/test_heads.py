@@ -36,6 +36,7 @@ PLANTED_LOCALIZE = {
     "basnet": {"signal": "product", "activation": "softmax"},
     "bm": {"signal": "product", "activation": "softmax"},
     "co2net": {"activation": "softmax"},
+    "delu": {"activation": "softmax"},
     "facnet": {"activation": "softmax", "threshold_start": 0.1},
     "lgbm": {"signal": "product", "activation": "softmax", "nms_tiou": 0.5},
     "rskp": {
@@ -53,7 +54,7 @@ PLANTED_LOCALIZE = {
     "um": {"signal": "product", "activation": "softmax"},
 }
 
-LONG_TO_TRAIN = ("co2net", "facnet", "lgbm", "rskp", "stpn", "tscn")
+LONG_TO_TRAIN = ("co2net", "delu", "facnet", "lgbm", "rskp", "stpn", "tscn")
 """Heads whose planted actions take more than ten seconds to learn."""
 
 heads = pytest.mark.parametrize("name", HEADS.names())
