@@ -9,6 +9,7 @@ NARROW = {
     "um": {"width": 64},
     "co2net": {"width": 64, "attention_width": 16},
     "delu": {"width": 64, "attention_width": 16},
+    "case": {"width": 64},
     "tscn": {"width": 64},
     # At the paper's weights one branch teaches nearly alone here, and may take a class for background.
     "facnet": {"width": 64, "ca_weight": 1.0, "mil_weight": 1.0},
