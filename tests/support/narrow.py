@@ -9,7 +9,8 @@ NARROW = {
     "um": {"width": 64},
     "co2net": {"width": 64, "attention_width": 16},
     "delu": {"width": 64, "attention_width": 16},
-    "case": {"width": 64},
+    # Without a class of background, and with three classes, one may take it for itself.
+    "case": {"width": 64, "warmup": 0.5},
     "tscn": {"width": 64},
     # At the paper's weights one branch teaches nearly alone here, and may take a class for background.
     "facnet": {"width": 64, "ca_weight": 1.0, "mil_weight": 1.0},

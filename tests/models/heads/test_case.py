@@ -10,6 +10,7 @@ from tests.support.reference import needs_shared
 from wtal.data.batch import SnippetBatch
 from wtal.errors import UsageError, WeightsError
 from wtal.models import create_head, load_author_checkpoint
+from wtal.models.head import Moment
 from wtal.models.heads.case import Highest, generalised_cross_entropy
 from wtal.models.layers.clusters import rank_prior, transported
 
@@ -153,6 +154,15 @@ def test_clusters_know_foreground_by_a_moving_average_of_training_steps():
     ours.loss(ours(equal), equal)
     torch.testing.assert_close(ours.cluster_foreground, 0.75 * before + 0.25 * last.cluster_foreground)
     assert not torch.equal(after, before)
+
+
+def test_activations_alone_tell_the_snippets_while_it_warms_up():
+    head, batch = make(warmup=0.5).train(), batch_of()
+    classes = torch.stack([answer.cas.softmax(dim=-1) for answer in head(batch).streams.values()]).mean(dim=0)
+    for step, alone in ((0, True), (49, True), (50, False), (99, False)):
+        head.begin_step(Moment(step, 100, 0), lambda: iter(()))
+        assert torch.equal(head(batch).extras["combined"], classes) == alone
+    assert not torch.equal(make(warmup=0.5)(batch).extras["combined"], classes)
 
 
 def test_the_baseline_detects_without_clusters():

@@ -33,7 +33,7 @@ In neither mode: their prototypes are set to length 1 at each pass; here cosines
 As clusters are those of a batch, its size is part of the method: 16 videos.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -44,7 +44,7 @@ from torch import Tensor, nn
 from wtal import config
 from wtal.data.batch import SnippetBatch, stream_order
 from wtal.errors import UsageError, WeightsError
-from wtal.models.head import Head, HeadOutput, load_renamed, plain_keys
+from wtal.models.head import Head, HeadOutput, Moment, load_renamed, plain_keys
 from wtal.models.layers.clusters import centres, rank_prior, transported
 from wtal.models.layers.losses import cross_entropy, labels_of, normalized
 from wtal.models.layers.similarity import cosine
@@ -79,6 +79,9 @@ class Config(config.Config):
     """Of the moving average of the clusters' classes; ours. The code keeps the last batch's, which is 0."""
     prior_deviation: float = Field(0.0, ge=0)
     """Of the clusters' prior, in ranks from 0 to 1; 0 is no prior. Ours: 0.1 is one that says something."""
+    warmup: float = Field(0.0, ge=0, le=1)
+    """Share of training in which activations alone tell the snippets of a class; ours, for few classes. There is no
+    background class, and where attention helps from the start, one class of a few may take the background for itself."""
     dropout: float = Field(0.0, ge=0, lt=1)
     """On both hidden layers; ours, for small collections."""
     input_dropout: float = Field(0.0, ge=0, lt=1)
@@ -119,6 +122,8 @@ class Case(Head):
     """A model per stream, and `cluster_foreground` (K,), the share of foreground of each cluster (R)."""
 
     cluster_foreground: Tensor
+    share: float = 1.0
+    """Of training that is done."""
 
     def __init__(self, num_classes: int, feature_dims: Mapping[str, int], config: Config, authors: bool) -> None:
         super().__init__()
@@ -149,7 +154,7 @@ class Case(Head):
         clusters = {s: output.extras["cluster"] for s, output in outputs.items()}
         foregrounds = {s: logits.float().softmax(dim=-1) @ self.cluster_foreground for s, logits in clusters.items()}
         classes = _mean([output.cas.float().softmax(dim=-1) for output in outputs.values()])
-        combined = _combined(classes, list(attentions.values()))
+        combined = classes if self.share < self.config.warmup else _combined(classes, list(attentions.values()))
         signs = [*attentions.values(), *(foregrounds.values() if self.clustered else ())]
         thresholded = _combined(classes, signs)
         chosen = Highest.of(combined if self.training else thresholded, mask, self.config.top_k_ratio)
@@ -181,6 +186,10 @@ class Case(Head):
         if self.clustered:
             terms |= self._of_clusters(output, truth, mask)
         return terms
+
+    def begin_step(self, moment: Moment, videos: Callable[[], Iterator[SnippetBatch]]) -> None:
+        """Take note of the time, for the warm-up."""
+        self.share = moment.share
 
     def pseudo_labels(self, output: HeadOutput, batch: SnippetBatch) -> dict[str, Tensor]:
         """(B, T): the attention, the share of foreground of each stream's clusters, and F, where there are labels."""
