@@ -31,6 +31,7 @@ CLASSES = 20
 SETTINGS: dict[str, dict[str, Any]] = {
     "bm": {"embedding": 128, "attention_width": 128},
     "co2net": {"width": 128, "attention_width": 128},
+    "ddgnet": {"width": 128, "attention_width": 128},
     "delu": {"width": 128, "attention_width": 128},
     "case": {"width": 128},
     "facnet": {"width": 128},

@@ -37,6 +37,7 @@ PLANTED_LOCALIZE = {
     "bm": {"signal": "product", "activation": "softmax"},
     "case": {"activation": "sigmoid", "range": "none"},
     "co2net": {"activation": "softmax"},
+    "ddgnet": {"activation": "softmax"},
     "delu": {"activation": "softmax"},
     "facnet": {"activation": "softmax", "threshold_start": 0.1},
     "lgbm": {"signal": "product", "activation": "softmax", "nms_tiou": 0.5},
@@ -55,7 +56,7 @@ PLANTED_LOCALIZE = {
     "um": {"signal": "product", "activation": "softmax"},
 }
 
-LONG_TO_TRAIN = ("co2net", "delu", "facnet", "lgbm", "rskp", "stpn", "tscn")
+LONG_TO_TRAIN = ("co2net", "ddgnet", "delu", "facnet", "lgbm", "rskp", "stpn", "tscn")
 """Heads whose planted actions take more than ten seconds to learn."""
 
 heads = pytest.mark.parametrize("name", HEADS.names())

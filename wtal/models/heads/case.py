@@ -81,7 +81,7 @@ class Config(config.Config):
     """Of the clusters' prior, in ranks from 0 to 1; 0 is no prior. Ours: 0.1 is one that says something."""
     warmup: float = Field(0.0, ge=0, le=1)
     """Share of training in which activations alone tell the snippets of a class; ours, for few classes. There is no
-    background class, and where attention helps from the start, one class of a few may take the background for itself."""
+    background class, and where attention chooses from the start, one class of a few may take its place."""
     dropout: float = Field(0.0, ge=0, lt=1)
     """On both hidden layers; ours, for small collections."""
     input_dropout: float = Field(0.0, ge=0, lt=1)

@@ -26,26 +26,13 @@ The sampling is of 320 snippets, and detection takes 20 thresholds and drops wha
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 from torch import Tensor
 
 from wtal.models.head import load_renamed
 from wtal.models.layers.consensus import Gate, consensus_names
-from wtal.models.layers.evidence import EvidenceConfig, EvidenceHead
+from wtal.models.layers.evidence import ACTIVITYNET, EvidenceConfig, EvidenceHead
 from wtal.models.layers.two_streams import author_form, stream_widths
-
-ACTIVITYNET: Mapping[str, Any] = {
-    "pooling": 13,
-    "top_k_ratio": 5,
-    "guide_weight": 0.8,
-    "evidence": "relu",
-    "evidence_ratio": 5,
-    "edl_weight": 1.2,
-    "uct_guide_weight": 0.2,
-    "amplitude": 0.2,
-}
-"""Settings of the authors' form for ActivityNet."""
 
 
 class Config(EvidenceConfig):

@@ -4,8 +4,8 @@ With evidence e >= 0 for each of C classes, alpha = e + 1 are the parameters of 
 and u = C / S its uncertainty. DELU and DDG-Net share the two terms that are made of it.
 """
 
-from collections.abc import Callable, Iterator
-from typing import Literal
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -17,6 +17,17 @@ from wtal.models.layers.losses import labels_of
 from wtal.models.layers.temporal import masked_mean
 from wtal.models.layers.two_streams import TwoStreamConfig, TwoStreamHead, disagreement
 
+ACTIVITYNET: Mapping[str, Any] = {
+    "pooling": 13,
+    "top_k_ratio": 5,
+    "guide_weight": 0.8,
+    "evidence": "relu",
+    "evidence_ratio": 5,
+    "edl_weight": 1.2,
+    "uct_guide_weight": 0.2,
+    "amplitude": 0.2,
+}
+"""Settings of the authors' form for ActivityNet."""
 _BOUND = 10.0
 """Activations beyond it make no more evidence."""
 
