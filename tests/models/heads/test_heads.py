@@ -229,7 +229,7 @@ def test_a_head_without_classes_or_features_is_refused(name):
             create_head(name, 3, dims)
 
 
-@pytest.mark.parametrize("name", ["basnet", "co2net", "facnet", "rskp", "um", "wtalc"])
+@pytest.mark.parametrize("name", ["basnet", "case", "co2net", "ddgnet", "delu", "facnet", "rskp", "um", "wtalc"])
 def test_keys_that_fall_together_and_values_that_are_no_tensors_are_refused(name):
     with pytest.raises(WeightsError, match=r"mu is there twice, with and without module\."):
         load_author_checkpoint(name, {"mu": torch.zeros(1), "module.mu": torch.ones(1)}, num_classes=3)
