@@ -8,7 +8,8 @@ NARROW = {
     "lgbm": {"width": 32, "attention_width": 16, "dropout": 0.3},
     "um": {"width": 64},
     "co2net": {"width": 64, "attention_width": 16},
-    "ddgnet": {"width": 64, "attention_width": 16},
+    # At the paper's weight the first seed finds 0.72 of the planted actions, after as many steps.
+    "ddgnet": {"width": 64, "attention_width": 16, "consistency_weight": 0.3},
     "delu": {"width": 64, "attention_width": 16},
     # Without a class of background, and with three classes, one may take it for itself.
     "case": {"width": 64, "warmup": 0.5},
