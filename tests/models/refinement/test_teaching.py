@@ -51,7 +51,7 @@ def test_paces_differ_and_follow_the_generator():
 
 def test_targets_are_in_steps_of_the_window():
     own = video(40)
-    batch = taught_batch([own], PLAIN, StudentTrainConfig(), np.random.default_rng(0))
+    batch = taught_batch([own], PLAIN, StudentTrainConfig(stretch=1.0), np.random.default_rng(0))
     targets = targets_of([own], batch.windows, [segments((2.25, 4.25))], pyramid_points([40, 20, 10], 4.0))
     positive = (targets.classes[0].sum(dim=1) > 0).nonzero()[:, 0].tolist()
     assert positive
@@ -73,7 +73,7 @@ def test_ignored_places_take_no_part_unless_a_segment_is_there():
     own, points = video(40), pyramid_points([40], 4.0)
     some = segments((2.0, 4.0))
     some = PseudoSegments(some.borders, some.classes, some.scores, some.weights, np.array([[3.0, 8.0]]))
-    batch = taught_batch([own], PLAIN, StudentTrainConfig(), np.random.default_rng(0))
+    batch = taught_batch([own], PLAIN, StudentTrainConfig(stretch=1.0), np.random.default_rng(0))
     weight = targets_of([own], batch.windows, [some], points).weight[0]
     seconds = own.begins + own.period * np.arange(40)
     assert weight.tolist() == [float(not 4.0 < second <= 8.0) for second in seconds]
