@@ -124,14 +124,17 @@ class Detector:
         self, model: Model, teacher: Model, features: Mapping[str, VideoFeatures], config: LocalizeConfig
     ) -> list[Detection]:
         """Return what a student answers, weighed by its teacher's video scores."""
-        from wtal.models.refinement.answers import candidates_of, detections_of
+        from wtal.models.refinement.answers import candidates_of, detections_of, with_teacher_borders
 
         video, trained = features[features_key(model)], self._students[id(model)]
         if not video.grid.num_snippets:
             return []
         candidates = candidates_of(trained.head, trained.scaler, video, self.device)
         scores = self._video_scores(teacher, features)
-        return detections_of(candidates, scores, model.record.classes, config, model.recipe.refinement.score_power)
+        refine = model.recipe.refinement
+        regressed = detections_of(candidates, scores, model.record.classes, config, refine.score_power)
+        agreed = self._detections(teacher, features, teacher.recipe.localize)
+        return with_teacher_borders(regressed, agreed, refine.teacher_share, refine.teacher_tiou)
 
     def _video_scores(self, model: Model, features: Mapping[str, VideoFeatures]) -> NDArray[np.float64]:
         if model.record.by == "detections":

@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -212,7 +212,9 @@ def _student(run: Run) -> Model:
         teacher = run.teacher()
     except WtalError as error:
         raise WtalError(f"{run.folder} answers for new videos with its teacher, which has gone: {error}") from None
-    return _network(run, trained, model_of(teacher))
+    own = model_of(teacher)
+    recipe = {**own.record.recipe, "localize": run.teacher_localize.plain()}
+    return _network(run, trained, replace(own, record=own.record.model_copy(update={"recipe": recipe})))
 
 
 def _head(run: Run) -> Model:
