@@ -59,9 +59,6 @@ class StudentTrainConfig(Config):
     """Scaling of features: as the teacher's head scales them, or as `train.scaling` says; ours."""
     noise: float = Field(0.0, ge=0)
     """Standard deviation of noise added to scaled features in training; ours."""
-    stretch: float = Field(2.0, ge=1)
-    """Training plays each video slower or faster by up to this factor, drawn anew each time: lengths cannot be learned
-    by heart. 1 leaves them alone; ours."""
     max_length: int = Field(2304, ge=1)
     """Longer videos are cut to a random window of so many snippets."""
     video_weight: float = Field(1.0, ge=0)

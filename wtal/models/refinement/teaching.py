@@ -8,10 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import interpolate
 
 from wtal.data.batch import SnippetBatch
-from wtal.models.refinement.config import StudentTrainConfig
 from wtal.models.refinement.pseudo_segments import PseudoSegments
 from wtal.models.regression.points import assign
 from wtal.models.student import Points, PointTargets
@@ -33,54 +31,30 @@ class TaughtVideo:
 
 
 @dataclass(frozen=True)
-class Window:
-    """Part of a video as a batch has it: from snippet `first` on, each snippet played as `pace` of them."""
-
-    first: int
-    pace: float
-
-    def grid_steps(self, video: TaughtVideo, seconds: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Seconds -> steps of the window's grid, 0 being the middle of its first snippet."""
-        steps = (seconds - video.begins) / video.period - self.first
-        result: NDArray[np.float64] = (steps + 0.5) * self.pace - 0.5
-        return result
-
-
-@dataclass(frozen=True)
 class TaughtBatch:
-    """B videos: `features` (B, T, D), `mask` (B, T), `labels` (B, C), and the window of each."""
+    """B videos: `features` (B, T, D), `mask` (B, T), `labels` (B, C), and the first snippet that each was cut at."""
 
     features: Tensor
     mask: Tensor
     labels: Tensor
-    windows: tuple[Window, ...]
+    firsts: tuple[int, ...]
 
 
 def taught_batch(
-    videos: Sequence[TaughtVideo], scaler: Scaler, config: StudentTrainConfig, rng: np.random.Generator
+    videos: Sequence[TaughtVideo], scaler: Scaler, max_length: int, noise: float, rng: np.random.Generator
 ) -> TaughtBatch:
-    """Collate B videos: long ones cut to a random window, all played slower or faster, and disturbed."""
-    parts, windows = [], []
+    """Collate B videos, each cut to a random window of `max_length` snippets where it is longer."""
+    parts, firsts = [], []
     for video in videos:
         arrays = video.load()
         length = len(next(iter(arrays.values())))
-        first = int(rng.integers(length - config.max_length + 1)) if length > config.max_length else 0
-        scaled = scaler({name: x[first : first + config.max_length] for name, x in arrays.items()})
-        length = min(length, config.max_length)
-        wanted = round(length * config.stretch ** rng.uniform(-1, 1)) if config.stretch > 1 else length
-        wanted = min(max(wanted, 1), config.max_length)
-        parts.append({name: _disturbed(_played(x, wanted), config.noise, rng) for name, x in scaled.items()})
-        windows.append(Window(first, wanted / length))
+        first = int(rng.integers(length - max_length + 1)) if length > max_length else 0
+        scaled = scaler({name: x[first : first + max_length] for name, x in arrays.items()})
+        parts.append({name: _disturbed(x, noise, rng) for name, x in scaled.items()})
+        firsts.append(first)
     labels = torch.from_numpy(np.stack([video.labels for video in videos]))
     batch = SnippetBatch.collate(parts, labels)
-    return TaughtBatch(batch.features(), batch.mask, labels, tuple(windows))
-
-
-def _played(x: Tensor, length: int) -> Tensor:
-    """(T, D) -> (length, D), linear between the middles of snippets."""
-    if len(x) == length:
-        return x
-    return interpolate(x.T[None], size=length, mode="linear", align_corners=False)[0].T
+    return TaughtBatch(batch.features(), batch.mask, labels, tuple(firsts))
 
 
 def _disturbed(x: Tensor, noise: float, rng: np.random.Generator) -> Tensor:
@@ -88,7 +62,7 @@ def _disturbed(x: Tensor, noise: float, rng: np.random.Generator) -> Tensor:
 
 
 def targets_of(
-    videos: Sequence[TaughtVideo], windows: Sequence[Window], segments: Sequence[PseudoSegments], points: Points
+    videos: Sequence[TaughtVideo], firsts: Sequence[int], segments: Sequence[PseudoSegments], points: Points
 ) -> PointTargets:
     """Assign each video's segments (seconds) to the points; who has labels and no segment teaches nothing by them.
 
@@ -96,13 +70,14 @@ def targets_of(
     point is background.
     """
     return PointTargets.stack(
-        [_targets(video, window, own, points) for video, window, own in zip(videos, windows, segments, strict=True)]
+        [_targets(video, first, own, points) for video, first, own in zip(videos, firsts, segments, strict=True)]
     )
 
 
-def _targets(video: TaughtVideo, window: Window, segments: PseudoSegments, points: Points) -> PointTargets:
+def _targets(video: TaughtVideo, first: int, segments: PseudoSegments, points: Points) -> PointTargets:
     def grid_steps(seconds: NDArray[np.float64]) -> Tensor:
-        return torch.tensor(window.grid_steps(video, seconds), dtype=torch.float32, device=points.time.device)
+        steps = (seconds - video.begins) / video.period - first
+        return torch.tensor(steps, dtype=torch.float32, device=points.time.device)
 
     borders = grid_steps(segments.borders)
     classes = torch.tensor(segments.classes, device=points.time.device)

@@ -116,12 +116,12 @@ class StudentTrainer:
             group["lr"] = train.learning_rate * _height(self.step, self.steps, train.warm_up)
         indices = step_indices(self.seed, self.step, len(self.videos), train.batch_size, [], 0)
         videos = [self.videos[i] for i in indices]
-        batch = taught_batch(videos, self.scaler, train, rng)
+        batch = taught_batch(videos, self.scaler, train.max_length, train.noise, rng)
         self.student.train()
         self.optimizer.zero_grad(set_to_none=True)
         output = self.student(batch.features.to(self.device), batch.mask.to(self.device))
         own = [segments.get(video.id, PseudoSegments()) for video in videos]
-        terms = self.student.loss(output, targets_of(videos, batch.windows, own, output.points))
+        terms = self.student.loss(output, targets_of(videos, batch.firsts, own, output.points))
         if train.video_weight and batch.labels.any():
             labels = batch.labels.to(self.device)
             terms["video"] = train.video_weight * video_term(output, labels, train.video_ratio)
