@@ -30,7 +30,7 @@ _WIDTH = 1024
 _DIRECTIONS = 64
 """Dimensions of a stream that a class's direction lies in."""
 _NOISE_ROWS = 4099
-"""Rows of noise that all videos take theirs from, each from a place of its own on: a prime, so that none repeats soon."""
+"""Rows of noise that all videos take theirs from, each from a place of its own on."""
 _AMBIGUOUS = "Ambiguous_test.txt"
 
 Features = NDArray[np.float32]

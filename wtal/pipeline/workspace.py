@@ -14,7 +14,7 @@ def default_workspace() -> Path:
 
 @dataclass(frozen=True)
 class Workspace:
-    """A workspace folder: features, annotations, runs, checks, submissions, tables, weights and detections in new videos."""
+    """A workspace folder: features, annotations, runs, checks, tables, submissions, weights, what is in new videos."""
 
     root: Path
 

@@ -180,7 +180,7 @@ def compare(
         FormatError: when the annotations cannot be read.
         DiskFullError: when there is no room to go on.
     """
-    questions = [_question_of(plan, question or Question()) for plan in plans]
+    questions = [question_of(plan, question or Question()) for plan in plans]
     read_annotations(annotations)
     if question is not None and question.ambiguous is not None:
         read_ambiguous(question.ambiguous)
@@ -203,7 +203,7 @@ def compare(
     return Comparison(title, tuple(seeds), tuple(rows))
 
 
-def _question_of(plan: PlannedRow, question: Question) -> Question:
+def question_of(plan: PlannedRow, question: Question) -> Question:
     """Return the question that a row is judged by; of `PAPERS` that of its paper, with ranges where it looks at them.
 
     Raises:

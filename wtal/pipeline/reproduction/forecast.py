@@ -23,7 +23,7 @@ TRAINING, REPORTED = 96, 12
 
 @dataclass(frozen=True)
 class Share:
-    """Parts of a recipe's data: its training videos, their rows and the rows of its reported ones, and of the sample."""
+    """Size of a recipe's data: its training videos, their rows and those of reported ones; and those of the sample."""
 
     videos: int
     rows: int
@@ -150,7 +150,7 @@ def forecast(
             for number, plan in enumerate(heads):
                 second = plan.refined().name in refined
                 measured = sample.measure(plan.recipe, f"{number}", second, device)
-                expected.append(_expected(plan, measured, sample.share, second, sizes.row_bytes))
+                expected.append(expected_of(plan, measured, sample.share, second, sizes.row_bytes))
                 task.advance(note=plan.name)
     total = sizes.total(sizes.rows)
     stored = features is None or "store" in sizes.origin
@@ -201,7 +201,7 @@ class _Sample:
         return measured
 
 
-def _expected(plan: PlannedRow, measured: Measured, share: Share, second_stage: bool, row_bytes: int) -> Expected:
+def expected_of(plan: PlannedRow, measured: Measured, share: Share, second_stage: bool, row_bytes: int) -> Expected:
     """Return what a method takes on all videos, from what its trial took on the sample."""
     if measured.failure:
         return Expected(plan.name, measured, 0, 0, 0.0, 0.0, 0)

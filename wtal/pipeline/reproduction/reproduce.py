@@ -1,4 +1,4 @@
-"""Published features and annotations of a dataset -> its methods' table beside the papers' rows, and the table's origin."""
+"""Published features and annotations of a dataset -> its methods' table beside the papers' rows, and its origin."""
 
 import platform
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from wtal.data.files import write_atomic, write_json
 from wtal.data.store import FeatureStore
 from wtal.data.store.index import INDEX
 from wtal.errors import UsageError
-from wtal.pipeline.comparison.compare import Comparison, PlannedRow, compare, planned_rows, to_json
+from wtal.pipeline.comparison.compare import Comparison, PlannedRow, compare, planned_rows, question_of, to_json
 from wtal.pipeline.comparison.table import markdown_table
 from wtal.pipeline.exchange.import_features import import_features
 from wtal.pipeline.judging.sources import Question
@@ -98,12 +98,14 @@ def reproduce(
     `features` are published files, which are imported, or a feature store.
 
     Raises:
-        UsageError: when there is nothing at a path, or the files are of no layout, or of several.
+        UsageError: when there is nothing at a path, the files are of no layout, or of several, the annotations lack a
+            subset, or there is no such protocol.
         FormatError: when the files or the annotations cannot be read.
         DiskFullError: when there is no room to go on.
     """
     labels = read_annotations(annotations)
     for plan in plans:
+        question_of(plan, question)
         labels.select(plan.recipe.evaluate.train_subset)
         labels.select(plan.recipe.evaluate.test_subset)
     store = store_in(features) or import_features(features, annotations, workspace, reporter=reporter).store
