@@ -124,12 +124,12 @@ def test_a_method_that_fails_does_not_stop_the_others(published):
         (["thumos14", "--features", "nothing"], "there is nothing at nothing"),
         (["thumos14", "--features", "nothing", "--dry-run"], "there is nothing at nothing"),
         (["thumos14", "--features", ".", "--protocol", "snippet-bets"], "did you mean 'snippet-best'?"),
-        (["hacs", "--dry-run"], "no such subset|there is no subset|subset 'training'"),
+        (["hacs", "--dry-run"], "the annotations have no subset 'training'"),
     ],
 )
 def test_wrong_calls_are_refused_in_one_line(published, arguments, words):
     result = call(published, *arguments, "--device", "cpu", code=2, workspace="empty")
-    assert any(word in result.stderr for word in words.split("|")), result.stderr
+    assert words in result.stderr
     assert "Traceback" not in result.output
     assert not (published / "empty").exists()
 

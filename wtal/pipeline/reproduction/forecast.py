@@ -153,8 +153,7 @@ def forecast(
                 expected.append(expected_of(plan, measured, sample.share, second, sizes.row_bytes))
                 task.advance(note=plan.name)
     total = sizes.total(sizes.rows)
-    stored = features is None or "store" in sizes.origin
-    importing = 0.0 if stored else sizes.reading + sample.writing * total / max(sample.rows, 1)
+    importing = sizes.reading + sample.writing * total / sample.rows if sizes.to_import else 0.0
     return Forecast(tuple(expected), seeds, importing, total * sizes.row_bytes, sizes.origin)
 
 

@@ -12,11 +12,12 @@ import numpy as np
 
 from wtal.data.dataset import Dataset
 from wtal.data.grid import SnippetGrid
-from wtal.data.layout import Item, Streams, guess_layout
-from wtal.data.layouts import LAYOUTS
+from wtal.data.layout import Streams
 from wtal.data.store import FeatureStore
+from wtal.data.store.index import INDEX
 from wtal.data.store.writer import StoreWriter
 from wtal.errors import FormatError, UsageError
+from wtal.pipeline.exchange.import_features import Published, read_published
 
 _READ = 60
 """Files that are read for their rows, where each video has its own; the others' follow from their durations."""
@@ -31,7 +32,8 @@ _POOL = 8192
 class Sizes:
     """Videos of a dataset that have features: `rows` is id -> T, `dims` stream -> D, `origin` where they are from.
 
-    `load` reads a video's {stream: (T, D)}. `reading` is what reading all files takes, in seconds.
+    `load` reads a video's {stream: (T, D)}. `reading` is what reading all files takes, in seconds; `to_import` whether
+    they are in no store yet.
     """
 
     rows: Mapping[str, int]
@@ -39,6 +41,7 @@ class Sizes:
     origin: str
     load: Callable[[str], Streams]
     reading: float = 0.0
+    to_import: bool = False
 
     def total(self, names: Iterable[str]) -> int:
         """Return the rows of some videos."""
@@ -59,12 +62,9 @@ def sizes_of(dataset: str, labels: Dataset, features: Path | None, annotations: 
     """
     if features is None:
         return _of_durations(labels, *_PUBLISHED.get(dataset, _USUAL))
-    if not features.exists():
-        raise UsageError(f"there is nothing at {features}")
-    if (features / "index.json").is_file():
+    if (features / INDEX).is_file():
         return _of_store(labels, FeatureStore.open(features))
-    layout = guess_layout(features)
-    return _of_files(labels, LAYOUTS.load(layout).read(features, annotations, {}), layout)
+    return _of_files(labels, read_published(features, annotations))
 
 
 def _of_store(labels: Dataset, store: FeatureStore) -> Sizes:
@@ -74,10 +74,10 @@ def _of_store(labels: Dataset, store: FeatureStore) -> Sizes:
     return _some(Sizes(rows, store.dims, f"store {store.path.name}", lambda name: store[keys[name]].streams))
 
 
-def _of_files(labels: Dataset, items: Sequence[Item], layout: str) -> Sizes:
-    named = {item.name: item for item in items}
+def _of_files(labels: Dataset, published: Published) -> Sizes:
+    named = {published.video_id(item): item for item in published.items}
     matched = {name: named[key] for name, key in labels.match(named).items()}
-    together = len({item.files for item in items}) == 1
+    together = len({item.files for item in published.items}) == 1
     read = list(matched) if together else spread(sorted(matched), _READ)
     rows, dims, started = {}, {}, time.monotonic()
     for name in read:
@@ -89,8 +89,8 @@ def _of_files(labels: Dataset, items: Sequence[Item], layout: str) -> Sizes:
     if read and not rows:
         matched[read[0]].load()
     guessed = _guessed(labels, rows, [name for name in matched if name not in read])
-    origin = f"{layout}, {len(items)} videos"
-    return _some(Sizes(rows | guessed, dims, origin, lambda name: matched[name].load(), reading))
+    origin = f"{published.layout}, {len(named)} videos"
+    return _some(Sizes(rows | guessed, dims, origin, lambda name: matched[name].load(), reading, to_import=True))
 
 
 def _guessed(labels: Dataset, rows: Mapping[str, int], names: Sequence[str]) -> dict[str, int]:
