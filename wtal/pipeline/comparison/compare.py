@@ -29,7 +29,7 @@ from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.recipe import Recipe, load_recipe
 from wtal.pipeline.refinement.detect_refined import trained_student
 from wtal.pipeline.refinement.refine import refine
-from wtal.pipeline.runs import Run, weights_of
+from wtal.pipeline.runs import TUNED, Run, weights_of
 from wtal.pipeline.train import TrainInputs
 from wtal.pipeline.workspace import Workspace
 
@@ -269,6 +269,8 @@ def _row(
         for run, evaluation in zip(runs, evaluations, strict=True)
         for note in evaluation.notes
     ]
+    if any(run.tuned_with_segments for run in runs) or localize.tuned_with_segments:
+        notes.append(f"{plan.name}: {TUNED}")
     values: dict[str, list[float]] = {}
     for evaluation in evaluations:
         for key, value in _figures(evaluation, ranges).items():

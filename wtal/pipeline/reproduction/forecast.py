@@ -15,7 +15,7 @@ from wtal.pipeline.extraction.plan import hours, size
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.recipe import Recipe
 from wtal.pipeline.reproduction.sizes import Sizes, by_length, sizes_of, write_sample
-from wtal.pipeline.reproduction.trial import STEPS, Measured, try_method
+from wtal.pipeline.reproduction.trial import Measured, try_method
 
 TRAINING, REPORTED = 96, 12
 """Videos of the sample: those that train and those that are reported."""
@@ -105,7 +105,7 @@ class Forecast:
         return [
             *shown,
             f"features: {self.origin}, {size(self.features_bytes)}; their import about {hours(self.importing)}",
-            f"in all about {hours(self.seconds)} here{several}, each method measured on {STEPS} steps or more",
+            f"in all about {hours(self.seconds)} here{several}",
             f"memory: {size(self.memory)}, and {size(self.features_bytes)} of mapped features, which the system drops "
             "where it wants room",
         ]

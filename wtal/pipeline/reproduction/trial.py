@@ -19,9 +19,10 @@ from wtal.pipeline.runs import Run
 from wtal.pipeline.train import TrainInputs, describe, make_head, resolve_early, training_videos
 from wtal.pipeline.workspace import Workspace
 
-STEPS = 12
-"""Optimizer steps of a head, and of a student, that are timed."""
+_STEPS = {"perturb": 6, "full": 12}
+"""Optimizer steps of a head that are timed, by its sampling: those of whole videos take longer or shorter."""
 _STEPS_OF_A_STAGE = 3
+_STUDENT_STEPS = 8
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ def _trained(recipe: Recipe, inputs: TrainInputs, workspace: Workspace, device: 
     store, dataset = FeatureStore.open(inputs.store), read_annotations(inputs.annotations)
     torch.manual_seed(0)
     head = make_head(recipe, len(dataset.classes), store.dims)
-    count = max(STEPS, _STEPS_OF_A_STAGE * head.stages)
+    count = max(_STEPS[recipe.train.sampling], _STEPS_OF_A_STAGE * head.stages)
     short = {"steps": count, "epochs": 0, "checkpoint_every": count, "log_every": count}
     recipe = resolve_early(recipe.model_copy(update={"train": recipe.train.model_copy(update=short)}))
     folder = workspace.runs / "trial" / "seed-0"
@@ -152,7 +153,7 @@ def _with_second_stage(
     measured: Measured, run: Run, inputs: TrainInputs, workspace: Workspace, device: str
 ) -> Measured:
     config = run.recipe.refinement
-    short = {"steps": STEPS, "checkpoint_every": STEPS, "log_every": STEPS}
+    short = dict.fromkeys(("steps", "checkpoint_every", "log_every"), _STUDENT_STEPS)
     train = config.train.model_copy(update=short)
     config = config.model_copy(update={"train": train, "min_agreement": 1.0})
     steps = _Steps()
