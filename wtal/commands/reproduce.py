@@ -66,7 +66,7 @@ def command(
     """Import features, train every method, refine it, judge, and write the table as Markdown and JSON.
 
     What is done already is taken up, so a call that was stopped goes on where it was. A method that fails says why and
-    does not stop the others; then the exit code is 3. Without --features, --dry-run tries methods on random numbers.
+    does not stop the others; the exit code is then 3. Without --features, --dry-run tries methods on random numbers.
     """
     plans = planned_methods(dataset, parse_methods(methods), assignments, refine)
     numbers, chosen, reporter = parse_seeds(seeds), pick_device(device), ConsoleReporter()
@@ -76,7 +76,7 @@ def command(
             print_json(expected.to_json())
         else:
             click.echo("\n".join(expected.lines()))
-        return
+        sys.exit(FINISHED_WITH_FAILURES if any(each.measured.failure for each in expected.methods) else 0)
     if features is None:
         raise UsageError("--features names the published features, or their store; only a --dry-run goes without")
     home = Workspace(workspace)

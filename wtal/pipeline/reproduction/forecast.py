@@ -101,11 +101,13 @@ class Forecast:
         shown = [
             "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=False)).rstrip() for row in table
         ]
-        several = f"; {self.seeds} seeds" if self.seeds > 1 else ""
+        refined = ", each with its second stage" if any(each.student_steps for each in self.methods) else ""
+        several = "" if self.seeds == 1 else f", from {self.seeds} seeds"
         return [
+            f"to be made: {len(self.methods)} methods{refined}{several}; times are of one seed",
             *shown,
             f"features: {self.origin}, {size(self.features_bytes)}; their import about {hours(self.importing)}",
-            f"in all about {hours(self.seconds)} here{several}",
+            f"in all about {hours(self.seconds)} here",
             f"memory: {size(self.memory)}, and {size(self.features_bytes)} of mapped features, which the system drops "
             "where it wants room",
         ]
