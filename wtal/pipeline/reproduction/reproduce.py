@@ -17,6 +17,7 @@ from wtal.data.store.index import INDEX
 from wtal.errors import UsageError
 from wtal.pipeline.comparison.compare import Comparison, PlannedRow, compare, planned_rows, question_of, to_json
 from wtal.pipeline.comparison.table import markdown_table
+from wtal.pipeline.ensembles.train_members import resolve_recipe
 from wtal.pipeline.exchange.import_features import import_features
 from wtal.pipeline.judging.sources import Question
 from wtal.pipeline.progress import SILENT, Reporter
@@ -142,8 +143,14 @@ def origin_of(plans: Sequence[PlannedRow], store: Path, annotations: Path, devic
             "videos": len(labels.videos),
             "classes": len(labels.classes),
         },
-        "recipes": {plan.name: digest(plan.recipe.plain(), 64) for plan in plans},
+        "recipes": {plan.name: _recipe_digest(plan) for plan in plans},
     }
+
+
+def _recipe_digest(plan: PlannedRow) -> str:
+    """Return the digest of a row's recipe, every setting spelled out; of the second stage only where the row has one."""
+    plain = resolve_recipe(plan.recipe).plain()
+    return digest({key: value for key, value in plain.items() if key != "refine" or plan.second_stage}, 64)
 
 
 def _version(library: str) -> str:
