@@ -148,7 +148,7 @@ def origin_of(plans: Sequence[PlannedRow], store: Path, annotations: Path, devic
 
 
 def _recipe_digest(plan: PlannedRow) -> str:
-    """Return the digest of a row's recipe, every setting spelled out; of the second stage only where the row has one."""
+    """Return the digest of a row's recipe, every setting spelled out; its second stage counts where the row has one."""
     plain = resolve_recipe(plan.recipe).plain()
     return digest({key: value for key, value in plain.items() if key != "refine" or plan.second_stage}, 64)
 
