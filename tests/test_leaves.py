@@ -19,6 +19,7 @@ from wtal.extractors.flow import FLOWS
 from wtal.extractors.image_encoders import ENCODERS
 from wtal.extractors.readers import READERS
 from wtal.models.heads import HEADS
+from wtal.models.rescorers import RESCORERS
 from wtal.models.students import STUDENTS
 from wtal.registry import contract_members, missing_members
 from wtal.report.exports import EXPORTS
@@ -33,7 +34,7 @@ plugins = pydantic.mypy
 follow_imports = skip
 """
 """Libraries whose types take mypy minutes to read count as `Any`."""
-REGISTRIES = (HEADS, STUDENTS, BACKBONES, ENCODERS, READERS, FLOWS, DATASETS, LAYOUTS, CHALLENGES, EXPORTS)
+REGISTRIES = (HEADS, RESCORERS, STUDENTS, BACKBONES, ENCODERS, READERS, FLOWS, DATASETS, LAYOUTS, CHALLENGES, EXPORTS)
 OPTIONAL = {BACKBONES: (HasVariants, TakesOthers, HasDescription), LAYOUTS: (NamesVideos,)}
 LEAVES = [pytest.param(kind, name, id=f"{kind.kind}-{name}") for kind in REGISTRIES for name in kind.names()]
 MEMBERS = [
