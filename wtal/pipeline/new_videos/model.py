@@ -1,6 +1,6 @@
 """A model: all that is needed to find actions in a video that nobody has seen, without the run that it comes from.
 
-A head with its parameters, an ensemble of models, or a student with its teacher. A file of
+A head with its parameters, an ensemble of models, or a student or a rescorer with its teacher. A file of
 `wtal.pipeline.exchange.packed_model` keeps one.
 """
 
@@ -110,9 +110,9 @@ class ModelRecord(Config):
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """`parameters` are those of the head or the student, `shift` and `gain` stream -> (D,) of its scaler.
+    """`parameters` are those of the head, the student or the rescorer, `shift` and `gain` stream -> (D,) of its scaler.
 
-    They are empty for an ensemble, which has `members`; a student has a `teacher`.
+    They are empty for an ensemble, which has `members`; a student or a rescorer has a `teacher`.
     """
 
     record: ModelRecord
@@ -163,7 +163,7 @@ class Model:
 
     @property
     def parts(self) -> tuple["Model", ...]:
-        """Models that it asks: the members of an ensemble, the teacher of a student; none for a head."""
+        """Models that it asks: the members of an ensemble, the teacher of a second stage; none for a head."""
         return self.members if self.teacher is None else (self.teacher,)
 
     def heads(self) -> Iterator["Model"]:
@@ -174,7 +174,7 @@ class Model:
             yield from part.heads()
 
     def students(self) -> Iterator["Model"]:
-        """Yield the students among this model and its members, in order."""
+        """Yield the students and rescorers among this model and its members, in order."""
         if self.teacher is not None:
             yield self
         for part in self.parts:
@@ -200,14 +200,14 @@ def model_of(run: Run) -> Model:
         WtalError: when it is not finished, or a member has gone or is another one now.
     """
     if run.refined:
-        return _student(run)
+        return _refined(run)
     return _ensemble(run) if run.ensemble else _head(run)
 
 
-def _student(run: Run) -> Model:
-    from wtal.pipeline.refinement.detect_refined import trained_student
+def _refined(run: Run) -> Model:
+    from wtal.pipeline.refinement.trained import trained_network
 
-    trained = trained_student(run)
+    trained = trained_network(run)
     try:
         teacher = run.teacher()
     except WtalError as error:
