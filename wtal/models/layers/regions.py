@@ -38,11 +38,11 @@ def bin_means(
     weight = torch.stack([1 - share, share], dim=1) / per_bin[row][:, None]
     real = (snippet >= 0) & (snippet < lengths[video[segment]][:, None])
     taps = (snippet + features.shape[1] * video[segment][:, None]).where(real, 0)
-    means = embedding_bag(
+    means: Tensor = embedding_bag(
         taps.flatten(),
         features.flatten(0, 1),
         2 * first,
         mode="sum",
         per_sample_weights=weight.where(real, 0.0).flatten().to(features.dtype),
     )
-    return means.unflatten(0, (len(borders), bins))
+    return means.reshape(len(borders), bins, features.shape[2])

@@ -153,7 +153,8 @@ def rescored_detections(
     """Suppress a video's proposals class by class; best first, at most `localize.max_detections`.
 
     Looked for are classes that reach `config.class_threshold`, or else the best, of those that the video may show
-    (`shown`, (C,)). A score is the proposal's, and `config.video_weight` times its class's. `period`: seconds a snippet.
+    (`shown`, (C,)). A score is the proposal's, and `config.video_weight` times its class's. A snippet lasts `period`
+    seconds.
     """
     if not len(scored.borders):
         return []

@@ -39,8 +39,8 @@ from wtal.models.layers.regions import bin_means
 from wtal.models.layers.temporal import Dropout, masked_topk_mean, unpack
 from wtal.models.rescorer import ProposalBatch, Rescorer, RescorerOutput
 
-_BINS, _OUTER = 12, 2
-"""Bins of a proposal with its surroundings, and those of them before it and behind it."""
+_PARTS = [2, 8, 2]
+"""Bins before a proposal, in it and behind it."""
 _REACH = 0.25
 """Surroundings to either side over the proposal's length."""
 _TOGETHER = 512
@@ -175,7 +175,7 @@ class PMIL(Rescorer):
         counts = batch.counts.tolist()
         ranks, overlaps = [], []
         for shown, student, leader, focus, complete, borders in zip(
-            labels, *(x.split(counts) for x in (cas, teacher, guide, completeness, batch.borders)), strict=True
+            labels, *(torch.split(x, counts) for x in (cas, teacher, guide, completeness, batch.borders)), strict=True
         ):
             own = shown.nonzero()[:, 0]
             if len(borders) and len(own):
@@ -200,9 +200,11 @@ def region_features(batch: ProposalBatch, stream: str, to_the_right: bool = Fals
     features, lengths = batch.snippets.streams[stream], batch.snippets.lengths
     reach = _REACH * (batch.borders[:, 1:] - batch.borders[:, :1]) * batch.borders.new_tensor([[-1.0, 1.0]])
     parts = []
-    for borders, video in zip((batch.borders + reach).split(_TOGETHER), batch.video.split(_TOGETHER), strict=True):
-        bins = bin_means(features, lengths, borders, video, _BINS, to_the_right)
-        left, mid, right = (part.amax(dim=1) for part in bins.split([_OUTER, _BINS - 2 * _OUTER, _OUTER], dim=1))
+    for borders, video in zip(
+        torch.split(batch.borders + reach, _TOGETHER), torch.split(batch.video, _TOGETHER), strict=True
+    ):
+        bins = bin_means(features, lengths, borders, video, sum(_PARTS), to_the_right)
+        left, mid, right = (part.amax(dim=1) for part in torch.split(bins, _PARTS, dim=1))
         parts.append(torch.cat([mid - left, mid, mid - right], dim=1))
     return torch.cat(parts)
 

@@ -22,6 +22,7 @@ from wtal.data.store import FeatureStore
 from wtal.data.store.index import Identity
 from wtal.errors import ConfigError, UsageError, WtalError
 from wtal.eval.label_check import LabelCheckJson
+from wtal.models.refinement.config import RescoreConfig
 from wtal.pipeline.extraction.sources import Sources, read_sources
 from wtal.pipeline.recipe import Recipe
 from wtal.pipeline.run_record import By, RecipeJson
@@ -205,14 +206,15 @@ def model_of(run: Run) -> Model:
 
 
 def _refined(run: Run) -> Model:
-    from wtal.pipeline.refinement.trained import trained_network
+    from wtal.pipeline.refinement.trained import trained_rescorer, trained_student
 
-    trained = trained_network(run)
     try:
         teacher = run.teacher()
     except WtalError as error:
         raise WtalError(f"{run.folder} answers for new videos with its teacher, which has gone: {error}") from None
-    return _network(run, trained, model_of(teacher))
+    if isinstance(run.recipe.refinement, RescoreConfig):
+        return _network(run, trained_rescorer(run), model_of(teacher))
+    return _network(run, trained_student(run), model_of(teacher))
 
 
 def _head(run: Run) -> Model:

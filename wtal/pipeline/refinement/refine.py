@@ -138,7 +138,7 @@ def _describe(
         "max_detections": config.max_detections,
     }
     # A rescorer's proposals are made as its teacher makes them; a student makes none.
-    quirks = {} if isinstance(config, RescoreConfig) else {"quirks": []}
+    quirks: dict[str, list[str]] = {} if isinstance(config, RescoreConfig) else {"quirks": []}
     localize = LocalizeConfig.parse(teacher.localize.plain() | answer | quirks)
     return {
         **{key: content[key] for key in own if key in content},

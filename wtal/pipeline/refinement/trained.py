@@ -16,15 +16,6 @@ if TYPE_CHECKING:
 WAY_OUT = "say `wtal refine` with its teacher again, it goes on where it was"
 
 
-def trained_network(run: Run) -> "Trained[Student] | Trained[Rescorer]":
-    """Load what answers for a refined run.
-
-    Raises:
-        WtalError: when the run is not finished.
-    """
-    return trained_rescorer(run) if isinstance(run.recipe.refinement, RescoreConfig) else trained_student(run)
-
-
 def trained_student(run: Run, stage: int | None = None) -> "Trained[Student]":
     """Load a refined run's student, as it was at the end of its last round, or of round `stage`, counted from 0.
 
