@@ -1,4 +1,4 @@
-"""The cost of a head or a student: its parameters, and the multiplications of one video."""
+"""The cost of a head, a student or a rescorer: its parameters, and the multiplications of one video."""
 
 import warnings
 from collections.abc import Callable, Mapping
@@ -10,6 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from wtal.data.batch import SnippetBatch
 from wtal.models.head import Head
+from wtal.models.rescorer import ProposalBatch, Rescorer
 from wtal.models.student import Student
 
 
@@ -34,6 +35,14 @@ def student_cost(student: Student, feature_dims: Mapping[str, int], snippets: in
     """A student for streams of the given widths -> its cost for one video of `snippets` snippets."""
     batch = _blank(student, feature_dims, snippets)
     return _counted(student, lambda: student(batch.features(), batch.mask))
+
+
+def rescorer_cost(rescorer: Rescorer, feature_dims: Mapping[str, int], snippets: int = 100) -> Cost:
+    """A rescorer for streams of the given widths -> its cost for one video with as many proposals as snippets."""
+    batch = _blank(rescorer, feature_dims, snippets)
+    starts = torch.arange(snippets, device=batch.mask.device, dtype=torch.float32) / 2
+    proposals = ProposalBatch.collate(batch, [torch.stack([starts, starts + snippets / 4], dim=1)])
+    return _counted(rescorer, lambda: rescorer(proposals))
 
 
 def _blank(network: nn.Module, feature_dims: Mapping[str, int], snippets: int) -> SnippetBatch:

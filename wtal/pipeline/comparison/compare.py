@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wtal.config import digest
 from wtal.data.annotations import read_annotations
@@ -16,6 +16,7 @@ from wtal.errors import DiskFullError, UsageError, WtalError, lacks_memory
 from wtal.eval import Evaluation
 from wtal.eval.protocols import DEFAULT_PROTOCOL, find_protocol
 from wtal.eval.thresholds import averages, tiou_key
+from wtal.models.refinement.config import RescoreConfig
 from wtal.models.training.log import read_log
 from wtal.pipeline.activations import trained_head
 from wtal.pipeline.comparison.ablation import Ablation, printed, printed_in, recipe_of
@@ -27,8 +28,8 @@ from wtal.pipeline.judging.ground_truth import check_ambiguous
 from wtal.pipeline.judging.sources import Question, source_of
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.recipe import Recipe, load_recipe
-from wtal.pipeline.refinement.detect_refined import trained_student
 from wtal.pipeline.refinement.refine import refine
+from wtal.pipeline.refinement.trained import trained_rescorer, trained_student
 from wtal.pipeline.runs import TUNED, Run, weights_of
 from wtal.pipeline.train import TrainInputs
 from wtal.pipeline.workspace import Workspace
@@ -36,6 +37,9 @@ from wtal.pipeline.workspace import Workspace
 PAPERS = "papers"
 """In place of a protocol: each row is judged by its own paper's, by ActivityNet's where nobody knows that."""
 SECOND_STAGE = "+ second stage"
+if TYPE_CHECKING:
+    from wtal.models.cost import Cost
+
 _SNIPPETS = 100
 
 
@@ -317,15 +321,18 @@ def _figures(evaluation: Evaluation, ranges: Iterable[str]) -> dict[str, float]:
 
 def _cost(run: Run) -> tuple[int, int]:
     """Count parameters and operations of the trained networks: what one remembers of training may cost at test."""
-    from wtal.models.cost import cost, student_cost
-
-    counted = [
-        student_cost(trained_student(each).head, each.feature_dims, _SNIPPETS)
-        if each.refined
-        else cost(trained_head(each).head, each.feature_dims, _SNIPPETS)
-        for each in _trained(run)
-    ]
+    counted = [_cost_of(each) for each in _trained(run)]
     return sum(each.parameters for each in counted), sum(each.macs for each in counted)
+
+
+def _cost_of(run: Run) -> "Cost":
+    from wtal.models.cost import cost, rescorer_cost, student_cost
+
+    if not run.refined:
+        return cost(trained_head(run).head, run.feature_dims, _SNIPPETS)
+    if isinstance(run.recipe.refinement, RescoreConfig):
+        return rescorer_cost(trained_rescorer(run).head, run.feature_dims, _SNIPPETS)
+    return student_cost(trained_student(run).head, run.feature_dims, _SNIPPETS)
 
 
 def _trained(run: Run) -> list[Run]:

@@ -215,7 +215,7 @@ def expected_of(plan: PlannedRow, measured: Measured, share: Share, second_stage
     head += (steps // train.checkpoint_every + 1) * measured.checkpoint
     student_steps, second = 0, 0.0
     if second_stage:
-        student_steps = student.round_ends()[-1]
+        student_steps = student.steps_of(share.videos)
         second = student_steps * measured.student_step + reported * measured.student_detection
         second += training * (measured.lesson + measured.relabelling)
         second += (student_steps // student.train.checkpoint_every + 1) * measured.student_checkpoint

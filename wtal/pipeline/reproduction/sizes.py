@@ -79,7 +79,9 @@ def _of_files(labels: Dataset, published: Published) -> Sizes:
     matched = {name: named[key] for name, key in labels.match(named).items()}
     together = len({item.files for item in published.items}) == 1
     read = list(matched) if together else spread(sorted(matched), _READ)
-    rows, dims, started = {}, {}, time.monotonic()
+    rows: dict[str, int] = {}
+    dims: dict[str, int] = {}
+    started = time.monotonic()
     for name in read:
         with suppress(FormatError):  # the import says so, of each video
             streams = matched[name].load()

@@ -11,6 +11,7 @@ from typing import Any
 from wtal.data.annotations import read_annotations
 from wtal.data.store import FeatureStore
 from wtal.errors import WtalError, lacks_memory
+from wtal.models.refinement.config import RescoreConfig
 from wtal.pipeline.detect import detect
 from wtal.pipeline.progress import SILENT, Reporter, Task
 from wtal.pipeline.recipe import Recipe
@@ -153,6 +154,8 @@ def _with_second_stage(
     measured: Measured, run: Run, inputs: TrainInputs, workspace: Workspace, device: str
 ) -> Measured:
     config = run.recipe.refinement
+    if isinstance(config, RescoreConfig):
+        return _with_rescorer(measured, run, config, inputs, workspace, device)
     short = dict.fromkeys(("steps", "checkpoint_every", "log_every"), _STUDENT_STEPS)
     train = config.train.model_copy(update=short)
     config = config.model_copy(update={"train": train, "min_agreement": 1.0})
@@ -167,6 +170,23 @@ def _with_second_stage(
         student_step=step,
         relabelling=sum(max(steps.seconds[first] - step, 0.0) for first in firsts),
         student_checkpoint=max(steps.seconds[ends[0] - 1] - step, 0.0),
+        student_detection=_seconds(lambda: _detect(refined, inputs, device)),
+    )
+
+
+def _with_rescorer(
+    measured: Measured, run: Run, config: RescoreConfig, inputs: TrainInputs, workspace: Workspace, device: str
+) -> Measured:
+    short = {"epochs": 0, **dict.fromkeys(("steps", "checkpoint_every", "log_every"), _STUDENT_STEPS)}
+    config = config.model_copy(update={"train": config.train.model_copy(update=short)})
+    steps = _Steps()
+    (refined,) = refine([run], config, workspace, (0,), device, steps)
+    step = _mean(steps.seconds, [0, _STUDENT_STEPS - 1])
+    return replace(
+        measured,
+        lesson=steps.waited,
+        student_step=step,
+        student_checkpoint=max(steps.seconds[-1] - step, 0.0),
         student_detection=_seconds(lambda: _detect(refined, inputs, device)),
     )
 
