@@ -19,6 +19,8 @@ from wtal.pipeline.reproduction.trial import Measured, try_method
 
 TRAINING, REPORTED = 96, 12
 """Videos of the sample: those that train and those that are reported."""
+_BUSY = 0.7
+"""Processors below which a trial has waited for others."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class Expected:
             "second_stage_seconds": self.second_stage,
             "memory_bytes": self.memory,
             "gpu_bytes": self.measured.gpu,
+            "processors": self.measured.processors,
         }
 
 
@@ -93,6 +96,13 @@ class Forecast:
             "memory_bytes": self.memory,
         }
 
+    def _busy(self) -> list[str]:
+        """Return a warning where methods were tried beside others' work: times are then of a machine as busy."""
+        least = min((each.measured.processors for each in self.methods if not each.measured.failure), default=1.0)
+        if least >= _BUSY:
+            return []
+        return [f"this machine is busy, a method had {least:.2g} of a processor; once it is free, ask again"]
+
     def lines(self) -> list[str]:
         """Return a table for a person, and what it says in sum."""
         header = ["", "steps", "s/step", "head", "student steps", "s/step", "second stage", "memory"]
@@ -108,6 +118,7 @@ class Forecast:
             *shown,
             f"features: {self.origin}, {size(self.features_bytes)}; their import about {hours(self.importing)}",
             f"in all about {hours(self.seconds)} here",
+            *self._busy(),
             f"memory: {size(self.memory)}, and {size(self.features_bytes)} of mapped features, which the system drops "
             "where it wants room",
         ]

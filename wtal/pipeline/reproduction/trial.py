@@ -32,7 +32,8 @@ class Measured:
 
     `passes` are over all training videos, `detection` of the reported ones, `lesson` of what a teacher is asked for
     before its student learns, `relabelling` of the training videos between two rounds. `memory` is the most that the
-    process held, in bytes; `gpu` the same of a device of CUDA. `failure` says why there are no figures.
+    process held, in bytes; `gpu` the same of a device of CUDA. `processors` are those that it had on average, less than
+    one where others want them too. `failure` says why there are no figures.
     """
 
     step: float = 0.0
@@ -46,6 +47,7 @@ class Measured:
     student_detection: float = 0.0
     memory: int = 0
     gpu: int = 0
+    processors: float = 1.0
     failure: str = ""
 
 
@@ -101,6 +103,7 @@ def try_method(
     import torch
 
     torch.set_num_threads(threads)
+    wall, processor = time.monotonic(), time.process_time()
     try:
         measured = _measure(recipe, TrainInputs(store, annotations), Workspace(folder), second_stage, device)
     except (WtalError, MemoryError, RuntimeError) as error:
@@ -108,7 +111,8 @@ def try_method(
             raise
         return Measured(failure=" ".join(str(error).split()) or "there is not enough memory")
     gpu = torch.cuda.max_memory_reserved(device) if device.startswith("cuda") else 0
-    return replace(measured, memory=_most_held(), gpu=gpu)
+    processors = (time.process_time() - processor) / (time.monotonic() - wall)
+    return replace(measured, memory=_most_held(), gpu=gpu, processors=processors)
 
 
 def _measure(recipe: Recipe, inputs: TrainInputs, workspace: Workspace, second_stage: bool, device: str) -> Measured:
