@@ -23,7 +23,14 @@ from wtal.extractors.backbones import BACKBONES, TakesOthers
 from wtal.extractors.execution.config import ExtractConfig
 from wtal.models.heads import HEADS
 from wtal.models.localization.config import LocalizeConfig
-from wtal.models.refinement.config import RefineConfig, SegmentsConfig, StudentTrainConfig
+from wtal.models.refinement.config import (
+    RefineConfig,
+    RescoreConfig,
+    RescorerTrainConfig,
+    SegmentsConfig,
+    StudentTrainConfig,
+)
+from wtal.models.rescorers import RESCORERS
 from wtal.models.students import STUDENTS
 from wtal.models.training.config import TrainConfig
 from wtal.pipeline.extraction.reasons import NOTES, REASONS, Reason
@@ -168,7 +175,7 @@ def _leaves(section: str, leaves: Registry[Any], depth: int) -> Iterator[str]:
 
 
 def _refine() -> Iterator[str]:
-    """Tables of the second stage: its own keys, then those of the tables inside it."""
+    """Tables of both second stages: their own keys, then those of the tables inside them."""
     inside = {"segments": SegmentsConfig, "train": StudentTrainConfig}
     yield "### `[refine]`"
     yield from _about(RefineConfig)
@@ -178,6 +185,13 @@ def _refine() -> Iterator[str]:
         yield from _about(config)
         yield table(config)
     yield from _leaves("refine.student", STUDENTS, 5)
+    yield "### `[refine]` with a rescorer"
+    yield from _about(RescoreConfig)
+    yield table(RescoreConfig, ("rescorer", "train"))
+    yield "#### `[refine.train]` with a rescorer"
+    yield from _about(RescorerTrainConfig)
+    yield table(RescorerTrainConfig)
+    yield from _leaves("refine.rescorer", RESCORERS, 5)
 
 
 def _about(config: type[Config]) -> list[str]:

@@ -113,7 +113,7 @@ def plant(source: Path, target: Path) -> tuple[Path, Path]:
     if features.is_file():
         return folder, features
     folder.mkdir(parents=True, exist_ok=True)
-    _write_labels(folder, theirs, kept)
+    write_labels(folder, theirs, kept)
     arrays = np.empty(len(kept), dtype=object)
     arrays[:] = list(planted_features(theirs, kept))
     with features.open("wb") as file:
@@ -146,7 +146,8 @@ def _direction(rng: np.random.Generator) -> NDArray[np.float64]:
     return np.concatenate(streams)
 
 
-def _write_labels(folder: Path, dataset: Dataset, names: Sequence[str]) -> None:
+def write_labels(folder: Path, dataset: Dataset, names: Sequence[str]) -> None:
+    """W-TALC's annotation arrays of some videos."""
     videos = [dataset.videos[name] for name in names]
     columns = {
         "videoname": [name.encode() for name in names],

@@ -36,6 +36,7 @@ MAY_IMPORT = {
 ONLY_IN_EXTRACTORS = {"cv2", "decord", "av", "pytorchvideo"}
 LEAVES = (
     "models/heads",
+    "models/rescorers",
     "models/students",
     "extractors/readers",
     "extractors/flow",

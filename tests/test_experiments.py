@@ -5,12 +5,17 @@ from pathlib import Path
 
 import numpy as np
 
+from experiments import published_layout
 from experiments._sources import HELD_OUT, TRAINING, Clip, recompose, source_folds
 from experiments._tables import refresh
+from tests.data.formats.test_formats import write_wtalc
 from wtal.data.dataset import Dataset
 from wtal.data.grid import SnippetGrid
+from wtal.data.segments import Segment
 from wtal.data.store import FeatureStore
 from wtal.data.store.writer import StoreWriter
+from wtal.pipeline.exchange.import_features import import_features
+from wtal.pipeline.workspace import Workspace
 
 
 def test_tables_fill_their_places_and_nothing_else(tmp_path: Path) -> None:
@@ -67,3 +72,33 @@ def test_a_source_is_held_out_whole_and_segments_follow_their_rows(tmp_path: Pat
         held = {100.0 * (i // 5) + i % 5 for i, own in enumerate(folds) if own == fold}
         assert rows[HELD_OUT] == held
         assert not rows[TRAINING] & held
+
+
+def test_planted_features_of_a_published_layout_are_imported_as_the_real_ones(tmp_path: Path) -> None:
+    """Two videos of ten, in the joint file and in files of their own; rows in a segment stand out of the noise."""
+    names = [f"video_{number}" for number in range(10)]
+    segments, labels = np.empty(10, dtype=object), np.empty(10, dtype=object)
+    segments[:], labels[:] = [[[4.0, 10.0]]] * 10, [["jump"]] * 10
+    source = write_wtalc(
+        tmp_path / "source",
+        videoname=np.array([name.encode() for name in names]),
+        subset=np.array([b"validation"] * 5 + [b"test"] * 5),
+        labels=labels,
+        labels_all=labels,
+        segments=segments,
+        duration=np.full((10, 1), 32.0),
+    )
+    stores = []
+    for layout in (published_layout.JOINT, published_layout.PER_VIDEO):
+        features, annotations = published_layout.write(source, tmp_path / layout, 2, layout)
+        imported = import_features(features, annotations, Workspace(tmp_path / layout / "workspace"))
+        assert not imported.failures
+        stores.append(FeatureStore.open(imported.store))
+    for store in stores:
+        assert store.ids == (names[0], names[-1])
+        assert store.dims == {"flow": 1024, "rgb": 1024}
+        for key in store.ids:
+            rows = store[key].streams["rgb"].sum(axis=1)
+            shown = store.grid(key).mask([Segment(4.0, 10.0)])
+            assert rows[shown].min() > rows[~shown].max()
+            np.testing.assert_array_equal(rows, stores[0][key].streams["rgb"].sum(axis=1))

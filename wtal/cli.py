@@ -35,6 +35,7 @@ SECTIONS = {
         "evaluate": "Detections and annotations -> mAP.",
         "diagnose": "Detections and annotations -> a page of errors and their costs.",
         "compare": "Many heads and seeds -> one table beside the published rows.",
+        "reproduce": "Published features -> a dataset's table, papers' rows beside ours.",
         "submit": "Detections -> a checked challenge file.",
     },
     "Use": {

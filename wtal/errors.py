@@ -48,6 +48,25 @@ class MissingExtraError(WtalError):
     """An optional part of the package is not installed."""
 
 
+_FULL_MEMORY = (
+    "allocate memory",
+    "not enough memory",
+    "bad_alloc",
+    "unable to mmap",
+    "start new thread",
+    "failed to map segment",
+    "Storage size calculation overflowed",
+    "numel: integer multiplication overflow",
+)
+"""Words of libraries that had no memory."""
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Return whether an error, of a library too, says that there is not enough memory."""
+    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return named or any(words in str(error) for words in _FULL_MEMORY)
+
+
 def require(module: str, extra: str) -> ModuleType:
     """Import `module`, which the optional extra `extra` installs.
 

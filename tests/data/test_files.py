@@ -158,6 +158,7 @@ BESIDE = {
     "data/locks.py": "empty files",
     "extractors/demo/video.py": "a video in memory",
     "extractors/viewing/proxy.py": "a copy that the muxer writes below `atomic_path`",
+    "extractors/viewing/chapters.py": "a copy that the muxer writes below `atomic_path`",
     "extractors/viewing/clip.py": "a nameless file, which is published when it is whole",
     "extractors/weights/download.py": "a part that is to stay when the transfer breaks off",
     "models/training/log.py": "a log that grows",

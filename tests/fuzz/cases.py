@@ -15,6 +15,11 @@ TRAINED = "ws/runs/trained/seed-0"
 DETECT = f"detect {TRAINED} --device cpu"
 LABELS = "ws/annotations/planted.json"
 IMPORT = "review import shown.json --videos videos"
+REPRODUCE = (
+    f"reproduce activitynet-1.3 --features published/npy-per-video --annotations {LABELS} --methods basnet --seeds 0 "
+    "--set train.epochs=0 --set train.steps=2 --set head.width=4 --set head.filter_width=4 --set refine.train.steps=2 "
+    "--set refine.student.width=16 --device cpu"
+)
 
 
 @dataclass(frozen=True)
@@ -204,7 +209,8 @@ SLOW_KINDS = (
     Kind("extracted video", "videos/*", (), ("extract videos --backbone motion --time-limit 5 --device cpu",)),
     Kind("diagnosed detections", "found.json", (rewritten,), (f"diagnose {{}} --annotations {LABELS}",)),
     Kind("diagnosed run", f"{TRAINED}/run.json", (rewritten,), ("diagnose {folder} --errors-only",)),
-    Kind("checked run", LABELS, (rewritten,), ("compare recipe.toml --device cpu",)),
+    Kind("checked run", LABELS, (rewritten,), ("compare recipe.toml --refine --device cpu", REPRODUCE)),
+    Kind("reproduced features", "published/npy-per-video/*/*.npy", (), (REPRODUCE, f"{REPRODUCE} --dry-run")),
 )
 """Kinds whose commands start processes, draw or train."""
 
@@ -265,6 +271,7 @@ CALLS = (
     f"tune {TRAINED} --over upsample={{}} --out t.toml --device cpu",
     "demo --seeds {} --device banana",
     "compare recipe.toml --seeds {} --device banana",
+    "reproduce thumos14 --annotations labels/thumos.json --seeds {} --device banana",
 )
 """Calls with a number in them."""
 

@@ -411,3 +411,20 @@ def test_the_default_is_one_checked_ensemble_and_killed_it_goes_on(demo, workspa
     unchanged = {path: path.stat().st_mtime_ns for path in heads if path.parent != run}
     assert unchanged == {path: when for path, when in heads.items() if path.parent != run}
     assert json.loads((run / "detections/detections.json").read_text()) == detections
+
+
+@pytest.mark.slow
+def test_a_run_may_end_in_a_student(demo, workspace):
+    """`--refine` trains one after the head, and what is printed, judged and drawn is the student's."""
+    folder, _ = demo
+    call = ("run", folder / "videos", "--annotations", folder / "annotations.json", "--workspace", workspace, *QUICK)
+    small = ("--set", "refine.train.steps=4", "--set", "refine.student.width=16")
+    content = json.loads(wtal(*call, "--refine", *small, "--json").stdout)
+    (run,) = content["runs"]
+    assert "refined-basnet" in run
+    assert Path(content["report"]).is_relative_to(run)
+    assert content["mAP"]
+    assert json.loads(wtal(*call, "--refine", *small, "--json").stdout)["runs"] == [run]
+    assert "refined" not in json.loads(wtal(*call, "--json").stdout)["runs"][0]
+    assert "refine" in json.loads(wtal(*call, *small, "--dry-run").stdout)
+    assert "refine" not in json.loads(wtal(*call, *small, "--no-refine", "--dry-run").stdout)

@@ -15,19 +15,8 @@ from typing import NoReturn, TextIO
 import click
 
 from wtal.data.files import with_room
-from wtal.errors import DiskFullError, WtalError
+from wtal.errors import DiskFullError, WtalError, lacks_memory
 
-_FULL_MEMORY = (
-    "allocate memory",
-    "not enough memory",
-    "bad_alloc",
-    "unable to mmap",
-    "start new thread",
-    "failed to map segment",
-    "Storage size calculation overflowed",
-    "numel: integer multiplication overflow",
-)
-"""Words of libraries that had no memory."""
 _OF_TORCH = 640 << 20
 """Bytes of addresses that importing torch and a first use of it take, at least."""
 
@@ -59,7 +48,7 @@ def one_line() -> Iterator[None]:
     except MemoryError as error:
         fail(_no_memory(error), 1)
     except (ImportError, RuntimeError, SystemError) as error:
-        if any(words in str(error) for words in _FULL_MEMORY) or type(error).__name__ == "OutOfMemoryError":
+        if lacks_memory(error):
             fail(_no_memory(error), 1)
         if isinstance(error, ImportError):
             fail(f"a library cannot be loaded: {error}; wtal doctor says what there is", 1)

@@ -19,12 +19,12 @@ from wtal.commands._console import (
 from wtal.commands.train import parse_seeds
 from wtal.eval.protocols import DEFAULT_PROTOCOL, PROTOCOLS
 from wtal.pipeline.comparison.ablation import load_ablation
-from wtal.pipeline.comparison.compare import compare, planned_rows, to_json
+from wtal.pipeline.comparison.compare import PAPERS, compare, planned_rows, to_json
 from wtal.pipeline.comparison.table import FORMATS, csv_table, markdown_table, text_table
 from wtal.pipeline.judging.sources import Question
 from wtal.pipeline.workspace import Workspace
 
-_PROTOCOLS = f"Judges every row, at its recipe's thresholds: {', '.join(PROTOCOLS)}."
+_PROTOCOLS = f"Judges every row, at its recipe's thresholds: {', '.join(PROTOCOLS)}; or {PAPERS}, each by its paper's."
 _TABLES = {"text": text_table, "markdown": markdown_table, "csv": csv_table}
 
 
@@ -41,6 +41,11 @@ _TABLES = {"text": text_table, "markdown": markdown_table, "csv": csv_table}
 @click.option(
     "--format", "form", type=click.Choice(FORMATS), default="text", show_default=True, help="Format of the table."
 )
+@click.option(
+    "--refine/--no-refine",
+    default=None,
+    help="A second row for each: a student learns from what it detects. Default: as the recipe says.",
+)
 @recipe_set_option
 @device_option
 @workspace_option
@@ -54,6 +59,7 @@ def command(
     protocol: str,
     ambiguous: Path | None,
     form: str,
+    refine: bool | None,
     assignments: tuple[str, ...],
     device: str,
     workspace: Path,
@@ -67,7 +73,7 @@ def command(
     table = load_ablation(ablation) if ablation else None
     root = Workspace(workspace)
     comparison = compare(
-        planned_rows(recipes, table, assignments),
+        planned_rows(recipes, table, assignments, refine),
         parse_seeds(seeds),
         annotations or root.only_annotations(),
         root,

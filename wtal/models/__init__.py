@@ -5,9 +5,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from wtal.data.batch import SnippetBatch
     from wtal.models.head import create_head, load_author_checkpoint
+    from wtal.models.rescorer import create_rescorer, load_author_rescorer
     from wtal.models.student import create_student, load_author_student
 
-__all__ = ["SnippetBatch", "create_head", "create_student", "load_author_checkpoint", "load_author_student"]
+__all__ = [
+    "SnippetBatch",
+    "create_head",
+    "create_rescorer",
+    "create_student",
+    "load_author_checkpoint",
+    "load_author_rescorer",
+    "load_author_student",
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -17,7 +26,8 @@ def __getattr__(name: str) -> Any:
 
         return SnippetBatch
     if name in __all__:
-        from wtal.models import head, student
+        from wtal.models import head, rescorer, student
 
-        return getattr(student if name.endswith("student") else head, name)
+        modules = {"student": student, "rescorer": rescorer}
+        return getattr(modules.get(name.rpartition("_")[2], head), name)
     raise AttributeError(name)

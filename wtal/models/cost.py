@@ -1,14 +1,17 @@
-"""The cost of a head: its parameters, and the multiplications of one video."""
+"""The cost of a head, a student or a rescorer: its parameters, and the multiplications of one video."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from wtal.data.batch import SnippetBatch
 from wtal.models.head import Head
+from wtal.models.rescorer import ProposalBatch, Rescorer
+from wtal.models.student import Student
 
 
 @dataclass(frozen=True)
@@ -19,22 +22,45 @@ class Cost:
     macs: int
 
 
-@torch.no_grad()
 def cost(head: Head, feature_dims: Mapping[str, int], snippets: int = 100) -> Cost:
     """A head for streams of the given widths -> its cost for one video of `snippets` snippets.
 
     Source: RSKP, supplement, Table 4, counts multiply-accumulates of 100 snippets.
     """
-    was_training = head.training
-    device = next(head.parameters()).device
-    batch = SnippetBatch.from_features(
+    batch = _blank(head, feature_dims, snippets)
+    return _counted(head, lambda: head(batch))
+
+
+def student_cost(student: Student, feature_dims: Mapping[str, int], snippets: int = 100) -> Cost:
+    """A student for streams of the given widths -> its cost for one video of `snippets` snippets."""
+    batch = _blank(student, feature_dims, snippets)
+    return _counted(student, lambda: student(batch.features(), batch.mask))
+
+
+def rescorer_cost(rescorer: Rescorer, feature_dims: Mapping[str, int], snippets: int = 100) -> Cost:
+    """A rescorer for streams of the given widths -> its cost for one video with as many proposals as snippets."""
+    batch = _blank(rescorer, feature_dims, snippets)
+    starts = torch.arange(snippets, device=batch.mask.device, dtype=torch.float32) / 2
+    proposals = ProposalBatch.collate(batch, [torch.stack([starts, starts + snippets / 4], dim=1)])
+    return _counted(rescorer, lambda: rescorer(proposals))
+
+
+def _blank(network: nn.Module, feature_dims: Mapping[str, int], snippets: int) -> SnippetBatch:
+    device = next(network.parameters()).device
+    return SnippetBatch.from_features(
         {name: torch.zeros(1, snippets, width, device=device) for name, width in feature_dims.items()}
     )
+
+
+@torch.no_grad()
+def _counted(network: nn.Module, answer: Callable[[], object]) -> Cost:
+    was_training = network.training
+    network.eval()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of torch, on a flag of other hardware
         # Without oneDNN a recurrent layer falls into the matrix products that the counter knows.
         with torch.backends.mkldnn.flags(enabled=False), FlopCounterMode(display=False) as counter:
-            head.eval()(batch)
-    head.train(was_training)
-    parameters = sum(parameter.numel() for parameter in head.parameters())
+            answer()
+    network.train(was_training)
+    parameters = sum(parameter.numel() for parameter in network.parameters())
     return Cost(parameters, counter.get_total_flops() // 2)

@@ -4,13 +4,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from wtal.config import Config, digest, override, read_toml
 from wtal.errors import ConfigError
 from wtal.extractors.execution.config import ExtractConfig
 from wtal.models.localization.config import LocalizeConfig
-from wtal.models.refinement.config import RefineConfig
+from wtal.models.refinement.config import RefineConfig, SecondStage, second_stage
 from wtal.models.training.config import TrainConfig
 from wtal.registry import suggest
 
@@ -91,11 +91,18 @@ class Recipe(Config):
     head: dict[str, Any] = Field(default_factory=lambda: {"name": _DEFAULT_HEAD})
     train: TrainConfig = TrainConfig()
     localize: LocalizeConfig = LocalizeConfig()
-    refine: RefineConfig | None = None
-    """The second stage, in which a student learns from the head's detections; without a table of it there is none."""
+    refine: SecondStage | None = None
+    """The second stage, in which a student learns from the head's detections, or a rescorer scores its proposals anew;
+    without a table of it there is none."""
     ensemble: EnsembleConfig = EnsembleConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     reported: ReportedConfig = ReportedConfig()
+
+    @field_validator("refine", mode="before")
+    @classmethod
+    def _of_a_kind(cls, values: Any) -> Any:
+        """The second stage of the kind that its keys say."""
+        return values if values is None or isinstance(values, SecondStage) else second_stage(values)
 
     @model_serializer(mode="wrap")
     def _as_before(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -124,7 +131,7 @@ class Recipe(Config):
         return bool(self.head.get(_AUTHORS, False))
 
     @property
-    def refinement(self) -> RefineConfig:
+    def refinement(self) -> SecondStage:
         """Settings of the second stage, be it part of the recipe or not."""
         return self.refine or RefineConfig()
 

@@ -14,7 +14,7 @@ def default_workspace() -> Path:
 
 @dataclass(frozen=True)
 class Workspace:
-    """A workspace folder: features, annotations, runs, checks, submissions, weights and detections in new videos."""
+    """A workspace folder: features, annotations, runs, checks, tables, submissions, weights, what is in new videos."""
 
     root: Path
 
@@ -42,6 +42,11 @@ class Workspace:
     def submissions(self) -> Path:
         """Challenge files."""
         return self.root / "submissions"
+
+    @property
+    def tables(self) -> Path:
+        """Tables of reproduced datasets: DATASET/table.md and table.json."""
+        return self.root / "tables"
 
     @property
     def new_features(self) -> Path:

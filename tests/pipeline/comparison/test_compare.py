@@ -17,6 +17,7 @@ from wtal.data.files import write_json
 from wtal.data.grid import SnippetGrid
 from wtal.data.store.writer import StoreWriter
 from wtal.errors import UsageError
+from wtal.pipeline.comparison import compare as module
 from wtal.pipeline.comparison.ablation import ablation_names, load_ablation, recipe_of
 from wtal.pipeline.comparison.compare import planned_rows
 from wtal.pipeline.recipe import load_recipe
@@ -274,3 +275,49 @@ def test_ranges_and_thresholds_of_the_papers_are_columns_of_every_row(place):
     table = json.loads(call(place, place / "short.toml", wide, "--json").stdout)
     assert all({"0.1:0.5", "0.2:0.4"} <= set(row["mAP"]) for row in table["rows"])
     assert "@0.95" in call(place, wide).stdout
+
+
+def test_a_second_stage_is_planned_where_it_is_asked_for_or_in_the_recipe(place, tmp_path):
+    short, own = place / "short.toml", tmp_path / "own.toml"
+    own.write_text(f"{NARROW.format(steps=6)}\n[refine]\nrounds = 1\n")
+    asked = {(str(own), None): 2, (str(own), False): 1, (str(short), None): 1, (str(short), True): 2}
+    for (name, wanted), count in asked.items():
+        plans = planned_rows([name], None, (), wanted)
+        assert [plan.second_stage for plan in plans] == [False, True][:count]
+    assert planned_rows([str(own)], None)[1].recipe.refinement.rounds == 1
+    table = place / "table.toml"
+    staged = tmp_path / "staged.toml"
+    staged.write_text(table.read_text().replace('name = "whole"', 'name = "whole"\nstage = 0'))
+    for file, rows in ((table, [False, True] * 3), (staged, [False, *[False, True] * 2])):
+        plans = planned_rows([str(short)], load_ablation(str(file)), (), True)
+        assert [plan.second_stage for plan in plans] == rows
+
+
+def test_a_row_for_which_memory_lacks_does_not_stop_the_others(place, monkeypatch):
+    real = module.train_recipe
+
+    def full(inputs, recipe, *rest):
+        if recipe.train.steps == 8:
+            raise RuntimeError(words)
+        return real(inputs, recipe, *rest)
+
+    monkeypatch.setattr(module, "train_recipe", full)
+    words = "[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 TB"
+    result = call(place, place / "longer.toml", place / "short.toml", "--json")
+    assert result.exit_code == 3
+    first, second = json.loads(result.stdout)["rows"]
+    assert "can't allocate memory" in first["failure"]
+    assert second["mAP"]["0.5"]["mean"] >= 0
+    words = "a fault of the program"
+    assert isinstance(call(place, place / "longer.toml").exception, RuntimeError)
+
+
+def test_each_row_is_judged_by_its_papers_rules_where_they_are_known(place, tmp_path):
+    ruled = tmp_path / "ruled.toml"
+    ruled.write_text(NARROW.format(steps=6).replace("[reported]", '[reported]\nrules = "snippet-best"'))
+    table = json.loads(call(place, place / "short.toml", ruled, "--protocol", "papers", "--json").stdout)
+    protocols = [row["conditions"]["protocols"].partition(",")[0] for row in table["rows"]]
+    assert protocols == ["activitynet", "snippet-best"]
+    assert not table["comparable"]
+    alone = json.loads(call(place, ruled, "--protocol", "snippet-best", "--json").stdout)
+    assert table["rows"][1]["mAP"]["0.5"] == alone["rows"][0]["mAP"]["0.5"]

@@ -226,3 +226,10 @@ def test_a_dry_run_prints_all_settings(place):
     content = json.loads(answer("refine", teacher(place.parents[3]), "--dry-run"))
     assert content["student"]["width"] > 0
     assert content["train"]["steps"] > 0
+
+
+def test_show_names_the_student_and_its_teacher(place):
+    text = answer("show", place)
+    assert "student    actionformer: width 16" in text
+    assert "teacher    " in text
+    assert teacher(place.parents[3]).split("/")[-2] in text

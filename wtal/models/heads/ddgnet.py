@@ -91,11 +91,8 @@ class DdgNet(EvidenceHead):
         action = (low >= self.config.action_threshold) & mask
         background = (high < self.config.background_threshold) & mask & ~action
         lengths = mask.sum(dim=1).tolist()
-        kinds = zip(torch.split(action[mask], lengths), torch.split(background[mask], lengths), strict=True)
-        videos = [
-            self._mixed(x, y, *kind)
-            for x, y, kind in zip(torch.split(rgb, lengths), torch.split(flow, lengths), kinds, strict=True)
-        ]
+        split = (torch.split(rows, lengths) for rows in (rgb, flow, action[mask], background[mask]))
+        videos = [self._mixed(*video) for video in zip(*split, strict=True)]
         new_rgb, new_flow, rgb_apart, flow_apart = (torch.cat(parts) for parts in zip(*videos, strict=True))
         extras = {
             "first_rgb_attention": first[0],

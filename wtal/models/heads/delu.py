@@ -17,8 +17,8 @@ On ActivityNet evidence is the positive part of the activations, L_edl the squar
 Differences from the authors' code, which `authors=True` runs instead:
 
 - Their phi is taken at what sorts the snippets by uncertainty (`argsort`), not at each snippet's place in the order, so
-  that weights have nothing to do with uncertainty. Here they have; the direction is that of the paper's title for it,
-  easy to hard, and `curriculum = "uncertain-first"` is that in which the code sorts.
+  that weights have nothing to do with uncertainty. Here it is the place's. Certain ones come first, easy to hard, as
+  the abstract says; `curriculum = "uncertain-first"` is the direction in which the code sorts.
 - Those of CO2-Net: dropout on attention logits, padding that counts, pairs of more shared classes that count more,
   labels divided by their number plus 1e-4.
 

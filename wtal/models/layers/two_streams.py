@@ -224,7 +224,7 @@ def stream_widths(name: str, feature_dims: Mapping[str, int], pooling: int) -> t
 
 
 class AuthorForm(NamedTuple):
-    """Content of an authors' checkpoint: its tensors but for those that nothing uses, and the widths in them."""
+    """An authors' checkpoint, read: its tensors but for those that nothing uses, and the widths in them."""
 
     tensors: dict[str, Tensor]
     features: int

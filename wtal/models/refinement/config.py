@@ -1,5 +1,7 @@
 """Settings of the second stage; apart from the trainer, so that help texts need no torch."""
 
+import math
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import Field
@@ -110,9 +112,85 @@ class RefineConfig(Config):
         """The student's own settings."""
         return {key: value for key, value in self.student.items() if key != "name"}
 
+    def steps_of(self, videos: int) -> int:
+        """Return the steps of all rounds, however many `videos` there are."""
+        return self.round_ends()[-1]
+
     def round_ends(self) -> list[int]:
         """Return the step at which each round ends, without repeats."""
         steps, more = self.train.steps, self.rounds - 1
         first = round(steps * self.first_share) if more else steps
         ends = [first + round((steps - first) * number / max(more, 1)) for number in range(more + 1)]
         return sorted({max(end, 1) for end in ends})
+
+
+class RescorerTrainConfig(Config):
+    """Training of a rescorer; after P-MIL (CVPR 2023) where not said otherwise."""
+
+    steps: int = Field(400, ge=1)
+    """Optimizer steps, where `epochs` is 0; ours. P-MIL's 200 epochs of THUMOS14 are 4,000."""
+    epochs: int = Field(0, ge=0)
+    """Passes over the training videos, in place of `steps`; 0 counts steps. P-MIL: 200."""
+    batch_size: int = Field(10, ge=1, le=1 << 16)
+    """Videos in a step, each whole."""
+    learning_rate: float = Field(1e-4, gt=0)
+    """Learning rate of Adam; ours, for fewer steps and narrower layers. P-MIL: 5e-5."""
+    weight_decay: float = Field(1e-3, ge=0)
+    """Decay of Adam."""
+    max_proposals: int = Field(300, ge=1)
+    """Of a video with more, so many are drawn anew in each step; ours. P-MIL: 1000."""
+    scaling: Scaling = "teacher"
+    """Scaling of features: as the teacher's head scales them, or as `train.scaling` says; ours."""
+    checkpoint_every: int = Field(100, ge=1)
+    """Steps between checkpoints."""
+    log_every: int = Field(10, ge=1)
+    """Steps between lines of `log.jsonl`."""
+
+
+class RescoreConfig(Config):
+    """The second stage that scores a run's proposals anew, where `[refine.rescorer]` is said; after P-MIL (CVPR 2023).
+
+    It has no pseudo segments and no rounds, and takes none of their keys. Which proposals there are is said by the
+    `[localize]` of the teacher.
+    """
+
+    rescorer: dict[str, Any] = Field(default_factory=lambda: {"name": "pmil"})
+    """`name` of the rescorer and its own settings."""
+    train: RescorerTrainConfig = RescorerTrainConfig()
+    class_threshold: float = 0.2
+    """Classes with a lower video score, by the rescorer, are left out; the best stays."""
+    video_weight: float = 0.2
+    """How much of a class's video score is added to the score of each proposal."""
+    soft_sigma: float = Field(0.3, gt=0)
+    """Width of the Gaussian suppression."""
+    plus_snippet: bool = False
+    """Add a snippet to lengths and intersections in suppression, as the public code does."""
+    max_detections: int = Field(200, ge=1)
+    """Kept a video, the best; ours."""
+
+    def steps_of(self, videos: int) -> int:
+        """Return the steps over so many training videos."""
+        return self.train.epochs * math.ceil(videos / self.train.batch_size) or self.train.steps
+
+    @property
+    def rescorer_name(self) -> str:
+        """Name of the rescorer's leaf."""
+        return str(self.rescorer.get("name", "pmil"))
+
+    @property
+    def rescorer_settings(self) -> dict[str, Any]:
+        """The rescorer's own settings."""
+        return {key: value for key, value in self.rescorer.items() if key != "name"}
+
+
+SecondStage = RefineConfig | RescoreConfig
+
+
+def second_stage(values: object, where: str = "refine") -> SecondStage:
+    """Parse the table of a second stage: of a rescorer where it names one, of a student otherwise.
+
+    Raises:
+        ConfigError: when a key is unknown, or a value does not fit.
+    """
+    kind: type[SecondStage] = RescoreConfig if isinstance(values, Mapping) and "rescorer" in values else RefineConfig
+    return kind.parse(values, where)

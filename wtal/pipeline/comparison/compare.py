@@ -1,21 +1,22 @@
-"""Many recipes and seeds -> one table: trained or resumed, detected, judged, beside the papers' rows."""
+"""Many recipes and seeds -> one table: trained or resumed, refined, detected, judged, beside the papers' rows."""
 
 import math
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wtal.config import digest
 from wtal.data.annotations import read_annotations
 from wtal.data.assemble import read_ambiguous
 from wtal.data.files import file_sha256
 from wtal.data.store import FeatureStore
-from wtal.errors import DiskFullError, UsageError, WtalError
+from wtal.errors import DiskFullError, UsageError, WtalError, lacks_memory
 from wtal.eval import Evaluation
-from wtal.eval.protocols import DEFAULT_PROTOCOL
+from wtal.eval.protocols import DEFAULT_PROTOCOL, find_protocol
 from wtal.eval.thresholds import averages, tiou_key
+from wtal.models.refinement.config import RescoreConfig
 from wtal.models.training.log import read_log
 from wtal.pipeline.activations import trained_head
 from wtal.pipeline.comparison.ablation import Ablation, printed, printed_in, recipe_of
@@ -27,21 +28,36 @@ from wtal.pipeline.judging.ground_truth import check_ambiguous
 from wtal.pipeline.judging.sources import Question, source_of
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.recipe import Recipe, load_recipe
-from wtal.pipeline.runs import Run, weights_of
+from wtal.pipeline.refinement.refine import refine
+from wtal.pipeline.refinement.trained import trained_rescorer, trained_student
+from wtal.pipeline.runs import TUNED, Run, weights_of
 from wtal.pipeline.train import TrainInputs
 from wtal.pipeline.workspace import Workspace
+
+PAPERS = "papers"
+"""In place of a protocol: each row is judged by its own paper's, by ActivityNet's where nobody knows that."""
+SECOND_STAGE = "+ second stage"
+if TYPE_CHECKING:
+    from wtal.models.cost import Cost
 
 _SNIPPETS = 100
 
 
 @dataclass(frozen=True)
 class PlannedRow:
-    """One row to be made: a recipe, or a stage of its training, and what a paper prints of it."""
+    """One row to be made: a recipe, a stage of its training, or its second stage, and what a paper prints of it."""
 
     name: str
     recipe: Recipe
     printed: Printed
     stage: int | None = None
+    second_stage: bool = False
+
+    def refined(self) -> "PlannedRow":
+        """Return the row of the second stage, which nobody has printed; it is judged as this one."""
+        recipe = self.recipe.model_copy(update={"refine": self.recipe.refinement})
+        printed = replace(self.printed, mAP={})
+        return PlannedRow(f"{self.name} {SECOND_STAGE}", recipe, printed, second_stage=True)
 
 
 @dataclass(frozen=True)
@@ -113,9 +129,14 @@ class Comparison:
 
 
 def planned_rows(
-    recipes: Sequence[str], ablation: Ablation | None, assignments: Iterable[str] = ()
+    recipes: Sequence[str],
+    ablation: Ablation | None,
+    assignments: Iterable[str] = (),
+    second_stage: bool | None = None,
 ) -> list[PlannedRow]:
     """Plan a row for each recipe, by name or path; with an ablation, one for each of its rows on each recipe.
+
+    With a `second_stage` each is followed by its own refined one; None asks the recipe. A stage of training has none.
 
     Raises:
         ConfigError: when a recipe, a row or a setting is refused.
@@ -131,9 +152,15 @@ def planned_rows(
             title = row.name if len(recipes) == 1 else f"{name}: {row.name}"
             recipe = recipe_of(ablation, row, name, assignments)
             plans.append(PlannedRow(title, recipe, printed_in(ablation, row), row.stage))
+    plans = [row for plan in plans for row in _with_second_stage(plan, second_stage)]
     for plan in plans:
         resolve_recipe(plan.recipe)
     return plans
+
+
+def _with_second_stage(plan: PlannedRow, wanted: bool | None) -> list[PlannedRow]:
+    refined = plan.recipe.refine is not None if wanted is None else wanted
+    return [plan, plan.refined()] if refined and plan.stage is None else [plan]
 
 
 def compare(
@@ -157,26 +184,41 @@ def compare(
         FormatError: when the annotations cannot be read.
         DiskFullError: when there is no room to go on.
     """
-    question = question or Question()
-    check_ambiguous(question.protocol or DEFAULT_PROTOCOL, question.ambiguous)
+    questions = [question_of(plan, question or Question()) for plan in plans]
     read_annotations(annotations)
-    if question.ambiguous is not None:
+    if question is not None and question.ambiguous is not None:
         read_ambiguous(question.ambiguous)
     stores = [store or store_of(workspace, plan.recipe) for plan in plans]
     for folder in dict.fromkeys(stores):
         FeatureStore.open(folder)
     ranges = {key for plan in plans for key in plan.printed.mAP if ":" in key}
     rows = []
-    for plan, folder in zip(plans, stores, strict=True):
+    for plan, folder, own in zip(plans, stores, questions, strict=True):
         try:
             inputs = TrainInputs(folder, annotations)
-            rows.append(_row(plan, seeds, inputs, workspace, question, ranges, device, reporter))
+            rows.append(_row(plan, seeds, inputs, workspace, own, ranges, device, reporter))
         except DiskFullError:  # no fault of a row, and the next one would meet it too
             raise
-        except WtalError as error:
+        except (WtalError, MemoryError, RuntimeError) as error:
+            if not (isinstance(error, WtalError) or lacks_memory(error)):
+                raise
             reporter.say(f"{plan.name} failed: {error}")
-            rows.append(Row(plan, failure=" ".join(str(error).split())))
+            rows.append(Row(plan, failure=" ".join(str(error).split()) or "there is not enough memory"))
     return Comparison(title, tuple(seeds), tuple(rows))
+
+
+def question_of(plan: PlannedRow, question: Question) -> Question:
+    """Return the question that a row is judged by; of `PAPERS` that of its paper, with ranges where it looks at them.
+
+    Raises:
+        UsageError: when there is no such protocol, or it looks at no ranges.
+    """
+    if question.protocol == PAPERS:
+        protocol = plan.printed.rules or DEFAULT_PROTOCOL
+        seen = find_protocol(protocol).ambiguous != "ignored"
+        return replace(question, protocol=protocol, ambiguous=question.ambiguous if seen else None)
+    check_ambiguous(question.protocol or DEFAULT_PROTOCOL, question.ambiguous)
+    return question
 
 
 def store_of(workspace: Workspace, recipe: Recipe) -> Path:
@@ -213,7 +255,16 @@ def _row(
     present = dataset.match(store.ids, [video.id for video in dataset.select(subset)])
     keys = frozenset(present.values())
     localize = localization_of(plan.recipe)
-    files = [detect(run, localize, False, keys, device, reporter, plan.stage) for run in runs]
+    if plan.second_stage:
+        runs = [
+            student
+            for run, seed in zip(runs, seeds, strict=True)
+            for student in refine([run], plan.recipe.refinement, workspace, (seed,), device, reporter, localize)
+        ]
+    own = [run.recipe.localize if run.refined else localize for run in runs]
+    files = [
+        detect(run, config, False, keys, device, reporter, plan.stage) for run, config in zip(runs, own, strict=True)
+    ]
     question = replace(question, annotations=inputs.annotations, subset=subset, tious=tious)
     sources = [source_of(run, question, file) for run, file in zip(runs, files, strict=True)]
     evaluations = evaluate(sources, question).evaluations
@@ -222,6 +273,8 @@ def _row(
         for run, evaluation in zip(runs, evaluations, strict=True)
         for note in evaluation.notes
     ]
+    if any(run.tuned_with_segments for run in runs) or localize.tuned_with_segments:
+        notes.append(f"{plan.name}: {TUNED}")
     values: dict[str, list[float]] = {}
     for evaluation in evaluations:
         for key, value in _figures(evaluation, ranges).items():
@@ -241,7 +294,7 @@ def _row(
         values,
         parameters,
         macs,
-        fmean(sum(_seconds(head.folder) for head in run.members() or [run]) for run in runs),
+        fmean(sum(_seconds(each.folder) for each in _trained(run)) for run in runs),
         notes=(*notes, *_random(store), *plan.printed.remarks(*judged_on)),
         like_printed=plan.printed.comparable(*judged_on),
     )
@@ -267,12 +320,26 @@ def _figures(evaluation: Evaluation, ranges: Iterable[str]) -> dict[str, float]:
 
 
 def _cost(run: Run) -> tuple[int, int]:
-    """Count parameters and operations of the trained heads: what one remembers of training may cost at test."""
-    from wtal.models.cost import cost
-
-    heads = run.members() or [run]
-    counted = [cost(trained_head(head).head, head.feature_dims, _SNIPPETS) for head in heads]
+    """Count parameters and operations of the trained networks: what one remembers of training may cost at test."""
+    counted = [_cost_of(each) for each in _trained(run)]
     return sum(each.parameters for each in counted), sum(each.macs for each in counted)
+
+
+def _cost_of(run: Run) -> "Cost":
+    from wtal.models.cost import cost, rescorer_cost, student_cost
+
+    if not run.refined:
+        return cost(trained_head(run).head, run.feature_dims, _SNIPPETS)
+    if isinstance(run.recipe.refinement, RescoreConfig):
+        return rescorer_cost(trained_rescorer(run).head, run.feature_dims, _SNIPPETS)
+    return student_cost(trained_student(run).head, run.feature_dims, _SNIPPETS)
+
+
+def _trained(run: Run) -> list[Run]:
+    """Return the runs that training made for one: its heads', and its student's where it is refined."""
+    if run.refined:
+        return [*_trained(run.teacher()), run]
+    return run.members() or [run]
 
 
 def _seconds(folder: Path) -> float:
@@ -310,6 +377,7 @@ def _row_json(row: Row) -> dict[str, Any]:
         "name": row.plan.name,
         "head": row.plan.recipe.heads,
         "stage": row.plan.stage,
+        "second_stage": row.plan.second_stage,
         "runs": [str(run) for run in row.runs],
         "conditions": vars(row.conditions),
         "mAP": {

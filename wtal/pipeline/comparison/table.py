@@ -37,7 +37,7 @@ def csv_table(comparison: Comparison) -> str:
     """
     keys = comparison.keys
     reported = sorted({key for row in comparison.rows for key in row.plan.printed.mAP})
-    columns = ["name", "head", "stage", "seeds"]
+    columns = ["name", "head", "stage", "second_stage", "seeds"]
     columns += [f"mAP@{key}" for key in keys] + [f"spread@{key}" for key in keys]
     columns += ["parameters", "macs", "train_seconds", *(f"reported@{key}" for key in reported)]
     columns += ["features", "videos", "protocols", "comparable", "reported_comparable", "remarks", "failure"]
@@ -46,7 +46,8 @@ def csv_table(comparison: Comparison) -> str:
     writer.writerow(columns)
     for row in comparison.rows:
         stage = "" if row.plan.stage is None else row.plan.stage
-        cells: list[object] = [row.plan.name, row.plan.recipe.heads, stage, len(comparison.seeds)]
+        cells: list[object] = [row.plan.name, row.plan.recipe.heads, stage]
+        cells += [_word(row.plan.second_stage), len(comparison.seeds)]
         cells += [row.mean(key) if key in row.values else "" for key in keys]
         cells += [row.spread(key) if key in row.values else "" for key in keys]
         cells += ["", "", ""] if row.failure else [row.parameters, row.macs, f"{row.seconds:.2f}"]

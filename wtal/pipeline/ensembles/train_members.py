@@ -7,7 +7,7 @@ from wtal.models.localization.config import LocalizeConfig
 from wtal.pipeline.ensembles.ensemble import ensemble, joined_localization
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.recipe import Recipe
-from wtal.pipeline.refinement.students import resolve_student
+from wtal.pipeline.refinement.networks import resolve_second_stage
 from wtal.pipeline.run_record import By
 from wtal.pipeline.runs import Run
 from wtal.pipeline.train import TrainInputs, resolve_early, train
@@ -59,7 +59,7 @@ def resolve_recipe(recipe: Recipe) -> Recipe:
     """
     recipe = resolve_early(recipe)
     if recipe.refine is not None:
-        recipe = recipe.model_copy(update={"refine": resolve_student(recipe.refine)})
+        recipe = recipe.model_copy(update={"refine": resolve_second_stage(recipe.refine)})
     if len(recipe.members()) * recipe.ensemble.seeds == 1:
         raise UsageError("an ensemble has two members or more; name another, or raise ensemble.seeds")
     localization_of(recipe)

@@ -47,6 +47,41 @@ class Imported:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Published:
+    """Files of a layout: their videos, the columns that are known of them, and the exporter's note beside them."""
+
+    layout: str
+    items: list[Item]
+    dims: Mapping[str, int]
+    note: Note | None
+
+    def video_id(self, item: Item) -> str:
+        """Return the id of a video of the set, which the exporter may have named otherwise."""
+        known = self.note.videos if self.note else {}
+        return known[item.name][0] if item.name in known else item.name
+
+
+def read_published(
+    features: Path, annotations: Path | None, layout: str = "", dims: Mapping[str, int] | None = None
+) -> Published:
+    """Read which videos published features hold, by the `layout` that is named or the one that they look like.
+
+    Raises:
+        UsageError: when a path does not exist, or the layout is unknown or in doubt.
+        FormatError: when the files are not of this layout.
+    """
+    for path in (features, annotations):
+        if path is not None and not path.exists():
+            raise UsageError(f"there is nothing at {path}")
+    note = Note.read(features)
+    name = layout or (note.layout if note else guess_layout(features))
+    if note and note.layout != name:
+        note = None
+    known = dims or ({stream: dim for stream, (dim, _) in note.streams.items()} if note else {})
+    return Published(name, LAYOUTS.load(name).read(features, annotations, known), known, note)
+
+
 def import_features(
     features: Path,
     annotations: Path | None,
@@ -71,16 +106,9 @@ def import_features(
             the layout's rate cannot be of videos as long as the annotations say, for more than half of a sample.
         FormatError: when the files are not of this layout, or no video can be imported.
     """
-    for path in (features, annotations):
-        if path is not None and not path.exists():
-            raise UsageError(f"there is nothing at {path}")
-    note = Note.read(features)
-    name = layout or (note.layout if note else guess_layout(features))
+    published = read_published(features, annotations, layout, dims)
+    name, note, items, known = published.layout, published.note, published.items, published.dims
     module = LAYOUTS.load(name)
-    if note and note.layout != name:
-        note = None
-    known = dims or ({stream: dim for stream, (dim, _) in note.streams.items()} if note else {})
-    items = module.read(features, annotations, known)
     if note or fps or stride:
         items = [replace(item, grid=None) for item in items]
     stated = any(item.grid for item in items)

@@ -107,6 +107,19 @@ REASONS: Mapping[str, tuple[Reason, ...]] = {
         Reason("no clip could be encoded: ...", "Of `wtal clips`: the encoder refused the picture or the sound."),
         Reason("no picture of the clip could be decoded", "Of `wtal clips`: the file is damaged there."),
         Reason("no reel could be encoded: ...", "Of `wtal clips`: the encoder refused the pictures or the sound."),
+        Reason(
+            "files like ... hold no chapters, ... do: the ffmetadata file has them",
+            "Of `wtal export --to chapters --into-copies`: convert the video, or take the ffmetadata file.",
+        ),
+        Reason("it cannot be copied: ...", "The same: ffmpeg's reason follows."),
+        Reason(
+            "it cannot be copied: its picture is of a kind that cannot be written",
+            "The same: no muxer takes this codec; encode the video anew.",
+        ),
+        Reason(
+            "its container took ... of ... chapters; the ffmetadata file has them all",
+            "The same: some players' formats bound their number.",
+        ),
     ),
     "The file claims too much time": (
         Reason(

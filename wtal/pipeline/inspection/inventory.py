@@ -16,6 +16,7 @@ from wtal.extractors.readers import READERS, ReaderLeaf
 from wtal.extractors.weights import Weights
 from wtal.models.heads import HEADS
 from wtal.models.localization.presets import preset_names, preset_path
+from wtal.models.rescorers import RESCORERS
 from wtal.models.students import STUDENTS
 from wtal.pipeline.comparison.ablation import ablation_names, load_ablation
 from wtal.pipeline.inspection.weights import published_weights, weights_file
@@ -26,6 +27,7 @@ from wtal.report.imports import IMPORTS
 
 _REGISTRIES: dict[str, Registry[object]] = {
     "heads": HEADS,
+    "rescorers": RESCORERS,
     "students": STUDENTS,
     "backbones": BACKBONES,
     "readers": READERS,

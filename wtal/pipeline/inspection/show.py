@@ -116,10 +116,9 @@ def _short(value: dict[str, Any] | list[Any]) -> str:
 
 def _run_text(seed: dict[str, Any]) -> str:
     recipe, rules = seed["recipe"], seed["recipe"]["evaluate"]
-    joined = seed.get("ensemble")
     lines = [
         f"run        {seed['path']} ({'finished' if seed['finished'] else 'not finished'})",
-        *(_members(joined) if joined else [f"head       {recipe['head']['name']}: {_settings(recipe['head'])}"]),
+        *_answering(seed),
         f"features   {seed['features'].get('backbone', '?')}, {seed['store']}",
         f"weights    {', '.join(f'{name}: {weights}' for name, weights in weights_of(seed['features']).items())}",
         f"labels     {seed['annotations']}, {len(seed['classes'])} classes",
@@ -145,6 +144,23 @@ def _changed(section: dict[str, Any], defaults: dict[str, Any]) -> str:
 
 def _settings(head: dict[str, Any]) -> str:
     return ", ".join(f"{key} {value}" for key, value in head.items() if key != "name")
+
+
+def _answering(seed: dict[str, Any]) -> list[str]:
+    """Return the lines on what answers: a head, an ensemble's members, or a second stage and its teacher."""
+    recipe = seed["recipe"]
+    if "refined" in seed:
+        stage = recipe["refine"]
+        kind = "rescorer" if "rescorer" in stage else "student"
+        own = {key: value for key, value in stage.items() if key not in ("segments", "train", kind)}
+        return [
+            f"{kind:<10} {stage[kind]['name']}: {_settings(stage[kind])}",
+            f"refine     {_short(own)}",
+            f"teacher    {seed['refined']['teacher']}",
+        ]
+    if "ensemble" in seed:
+        return _members(seed["ensemble"])
+    return [f"head       {recipe['head']['name']}: {_settings(recipe['head'])}"]
 
 
 def _members(joined: dict[str, Any]) -> list[str]:

@@ -24,6 +24,7 @@ from wtal.pipeline.judging.sources import Question, Source, not_learned, only_so
 from wtal.pipeline.judging.tables import Figures, shown_averages
 from wtal.pipeline.judging.taught import taught_section
 from wtal.pipeline.progress import SILENT, Reporter
+from wtal.pipeline.refinement.lessons import read_rounds
 from wtal.pipeline.runs import TUNED
 from wtal.report.characteristics import characteristic_sections
 from wtal.report.errors import error_sections
@@ -171,7 +172,7 @@ def _head_sections(judged: _Judged, question: Question, at: float, show: Show | 
         return []
     observed = observe(judged.source, judged.rules, judged.detections, question, at)
     run = judged.source.run
-    taught = [taught_section(run)] if run.refined else []
+    taught = [taught_section(run)] if run.refined and read_rounds(run.folder) else []
     return [*taught, *observed_sections(observed, show.videos, show.seed)]
 
 

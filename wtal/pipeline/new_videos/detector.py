@@ -19,20 +19,20 @@ from wtal.models.localization.config import LocalizeConfig
 from wtal.models.localization.ensemble import MemberActivations, comparable, fuse, mean_activations
 from wtal.models.localization.localize import localize
 from wtal.models.localization.signals import Activations
+from wtal.models.refinement.config import RescoreConfig
 from wtal.pipeline.ensemble_run import refuse_unfit, refuse_unfused
 from wtal.pipeline.extraction.machine import Machine
 from wtal.pipeline.new_videos.model import Model, features_key
 from wtal.pipeline.new_videos.same_features import same_extractor
 from wtal.pipeline.refinement.detect_refined import refuse_unlocated
-from wtal.pipeline.refinement.students import make_student
-from wtal.pipeline.refinement.teacher import best_scores
+from wtal.pipeline.refinement.networks import make_network
+from wtal.pipeline.refinement.teacher import best_scores, proposing
 from wtal.pipeline.runs import overridden
 from wtal.pipeline.train import make_head
 
 if TYPE_CHECKING:
     from wtal.extractors.execution.extractor import Extractor
     from wtal.models.head import Head
-    from wtal.models.student import Student
     from wtal.models.training.checkpoint import Network, Trained
 
 Answer = tuple[Activations, SnippetGrid]
@@ -123,18 +123,23 @@ class Detector:
     def _refined(
         self, model: Model, teacher: Model, features: Mapping[str, VideoFeatures], config: LocalizeConfig
     ) -> list[Detection]:
-        """Return what a student answers, weighed by its teacher's video scores."""
+        """Return what a student answers, weighed by its teacher's video scores; or a rescorer, on its proposals."""
         from wtal.models.refinement.answers import candidates_of, detections_of, with_teacher_borders
+        from wtal.models.refinement.rescoring import rescored_detections, scored_proposals
 
-        video, trained = features[features_key(model)], self._students[id(model)]
+        video, trained, refinement = features[features_key(model)], self._students[id(model)], model.recipe.refinement
         if not video.grid.num_snippets:
             return []
+        if isinstance(refinement, RescoreConfig):
+            proposals = self._detections(teacher, features, proposing(config))
+            scored = scored_proposals(trained.head, trained.scaler, video, proposals, self.device)
+            classes, everything = model.record.classes, np.ones(len(model.record.classes), dtype=bool)
+            return rescored_detections(scored, classes, everything, config, refinement, float(video.grid.period))
         candidates = candidates_of(trained.head, trained.scaler, video, self.device)
         scores = self._video_scores(teacher, features)
-        refine = model.recipe.refinement
-        regressed = detections_of(candidates, scores, model.record.classes, config, refine.score_power)
+        regressed = detections_of(candidates, scores, model.record.classes, config, refinement.score_power)
         agreed = self._detections(teacher, features, teacher.recipe.localize)
-        return with_teacher_borders(regressed, agreed, refine.teacher_share, refine.teacher_tiou)
+        return with_teacher_borders(regressed, agreed, refinement.teacher_share, refinement.teacher_tiou)
 
     def _video_scores(self, model: Model, features: Mapping[str, VideoFeatures]) -> NDArray[np.float64]:
         if model.record.by == "detections":
@@ -174,7 +179,9 @@ class Detector:
 
 
 def _refuse_misfit(model: Model, config: LocalizeConfig) -> None:
-    if model.teacher is not None:
+    if model.teacher is not None and isinstance(model.recipe.refinement, RescoreConfig):
+        _refuse_misfit(model.teacher, config)
+    elif model.teacher is not None:
         refuse_unlocated(config, model.recipe.localize)
     elif model.record.by == "activations":
         refuse_unfit(config)
@@ -192,14 +199,19 @@ def _trained(model: Model, device: str) -> "Trained[Head]":
     return _with_numbers(head, model, device, f"head {model.recipe.head_name}")
 
 
-def _trained_student(model: Model, device: str) -> "Trained[Student]":
-    """Make a student of a model's numbers.
+def _trained_student(model: Model, device: str) -> "Trained[Any]":
+    """Make a student or a rescorer of a model's numbers.
 
     Raises:
         WeightsError: when they do not fit it.
     """
-    student = make_student(model.recipe, len(model.record.classes), model.record.feature_dims)
-    return _with_numbers(student, model, device, f"student {model.recipe.refinement.student_name}")
+    refinement = model.recipe.refinement
+    network = make_network(refinement, len(model.record.classes), model.record.feature_dims)
+    if isinstance(refinement, RescoreConfig):
+        name = f"rescorer {refinement.rescorer_name}"
+    else:
+        name = f"student {refinement.student_name}"
+    return _with_numbers(network, model, device, name)
 
 
 def _with_numbers(network: "Network", model: Model, device: str, name: str) -> "Trained[Network]":

@@ -1,6 +1,6 @@
 """A model: all that is needed to find actions in a video that nobody has seen, without the run that it comes from.
 
-A head with its parameters, an ensemble of models, or a student with its teacher. A file of
+A head with its parameters, an ensemble of models, or a student or a rescorer with its teacher. A file of
 `wtal.pipeline.exchange.packed_model` keeps one.
 """
 
@@ -22,6 +22,7 @@ from wtal.data.store import FeatureStore
 from wtal.data.store.index import Identity
 from wtal.errors import ConfigError, UsageError, WtalError
 from wtal.eval.label_check import LabelCheckJson
+from wtal.models.refinement.config import RescoreConfig
 from wtal.pipeline.extraction.sources import Sources, read_sources
 from wtal.pipeline.recipe import Recipe
 from wtal.pipeline.run_record import By, RecipeJson
@@ -110,9 +111,9 @@ class ModelRecord(Config):
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """`parameters` are those of the head or the student, `shift` and `gain` stream -> (D,) of its scaler.
+    """`parameters` are those of the head, the student or the rescorer, `shift` and `gain` stream -> (D,) of its scaler.
 
-    They are empty for an ensemble, which has `members`; a student has a `teacher`.
+    They are empty for an ensemble, which has `members`; a student or a rescorer has a `teacher`.
     """
 
     record: ModelRecord
@@ -163,7 +164,7 @@ class Model:
 
     @property
     def parts(self) -> tuple["Model", ...]:
-        """Models that it asks: the members of an ensemble, the teacher of a student; none for a head."""
+        """Models that it asks: the members of an ensemble, the teacher of a second stage; none for a head."""
         return self.members if self.teacher is None else (self.teacher,)
 
     def heads(self) -> Iterator["Model"]:
@@ -174,7 +175,7 @@ class Model:
             yield from part.heads()
 
     def students(self) -> Iterator["Model"]:
-        """Yield the students among this model and its members, in order."""
+        """Yield the students and rescorers among this model and its members, in order."""
         if self.teacher is not None:
             yield self
         for part in self.parts:
@@ -200,21 +201,23 @@ def model_of(run: Run) -> Model:
         WtalError: when it is not finished, or a member has gone or is another one now.
     """
     if run.refined:
-        return _student(run)
+        return _refined(run)
     return _ensemble(run) if run.ensemble else _head(run)
 
 
-def _student(run: Run) -> Model:
-    from wtal.pipeline.refinement.detect_refined import trained_student
+def _refined(run: Run) -> Model:
+    from wtal.pipeline.refinement.trained import trained_rescorer, trained_student
 
-    trained = trained_student(run)
     try:
         teacher = run.teacher()
     except WtalError as error:
         raise WtalError(f"{run.folder} answers for new videos with its teacher, which has gone: {error}") from None
     own = model_of(teacher)
     recipe = {**own.record.recipe, "localize": run.teacher_localize.plain()}
-    return _network(run, trained, replace(own, record=own.record.model_copy(update={"recipe": recipe})))
+    asked = replace(own, record=own.record.model_copy(update={"recipe": recipe}))
+    if isinstance(run.recipe.refinement, RescoreConfig):
+        return _network(run, trained_rescorer(run), asked)
+    return _network(run, trained_student(run), asked)
 
 
 def _head(run: Run) -> Model:

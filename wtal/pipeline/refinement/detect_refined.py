@@ -1,26 +1,21 @@
-"""Detections of a refined run: its student's segments, weighed by its teacher's video scores."""
+"""Detections of a refined run: its student's segments, weighed by its teacher's video scores, or its rescorer's."""
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from wtal.data.segments import Detection
-from wtal.errors import UsageError, WtalError
+from wtal.errors import UsageError
 from wtal.models.localization.config import LocalizeConfig
 from wtal.models.localization.ensemble import FUSING
+from wtal.models.refinement.config import RescoreConfig
 from wtal.pipeline.progress import Reporter
-from wtal.pipeline.refinement.students import make_student
+from wtal.pipeline.refinement.rescore import detect_rescored
 from wtal.pipeline.refinement.teacher import Labels, Teacher
+from wtal.pipeline.refinement.trained import trained_student
 from wtal.pipeline.runs import Run
 
-if TYPE_CHECKING:
-    from wtal.models.student import Student
-    from wtal.models.training.checkpoint import Trained
-
 _SELECTING = ("class_threshold", "max_classes", "fallback", "class_from", "class_top_ratio")
-_WAY_OUT = "say `wtal refine` with its teacher again, it goes on where it was"
 
 
 def detect_refined(
@@ -41,10 +36,15 @@ def detect_refined(
     """
     from wtal.models.refinement.answers import candidates_of, detections_of, with_teacher_borders
 
+    refinement = run.recipe.refinement
+    if isinstance(refinement, RescoreConfig):
+        if stage is not None:
+            raise UsageError(f"{run.folder} has a rescorer, which has no rounds; leave out --stage")
+        return detect_rescored(run, refinement, config, keys, labels, device, reporter)
     refuse_unlocated(config, run.recipe.localize)
     trained = trained_student(run, stage)
     student = trained.head.to(device)
-    refine, teacher = run.recipe.refinement, Teacher(run.teacher(), run.teacher_localize, device, reporter)
+    teacher = Teacher(run.teacher(), run.teacher_localize, device, reporter)
     store, scores, agreed = run.store(), teacher.video_scores(keys), teacher.detections(keys)
     detections: dict[str, list[Detection]] = {key: [] for key in keys}
     with reporter.task("detect", len(keys), "video") as task:
@@ -53,9 +53,11 @@ def detect_refined(
                 candidates = candidates_of(student, trained.scaler, store[key], device)
                 shown = labels.get(key)
                 known = np.array([shown is None or name in shown for name in run.classes])
-                regressed = detections_of(candidates, scores[key] * known, run.classes, config, refine.score_power)
+                regressed = detections_of(candidates, scores[key] * known, run.classes, config, refinement.score_power)
                 allowed = [segment for segment in regressed if shown is None or segment.label in shown]
-                detections[key] = with_teacher_borders(allowed, agreed[key], refine.teacher_share, refine.teacher_tiou)
+                detections[key] = with_teacher_borders(
+                    allowed, agreed[key], refinement.teacher_share, refinement.teacher_tiou
+                )
             task.advance()
     return detections
 
@@ -64,33 +66,6 @@ def refined_ids(run: Run) -> list[str]:
     """Return the videos that a refined run answers for: those of its teacher that have features."""
     store = run.store()
     return [key for key in Teacher(run.teacher(), run.teacher_localize).ids() if key in store]
-
-
-def trained_student(run: Run, stage: int | None = None) -> "Trained[Student]":
-    """Load a refined run's student, as it was at the end of its last round, or of round `stage`, counted from 0.
-
-    Raises:
-        WtalError: when the run is not finished.
-        UsageError: when there was no such round.
-    """
-    from wtal.models.training.checkpoint import load_stage
-
-    if not run.finished:
-        raise WtalError(f"{run.folder} is not finished; {_WAY_OUT}")
-    student = make_student(run.recipe, len(run.classes), run.feature_dims)
-    return load_stage(student, run.folder, last_round(run.folder) if stage is None else stage)
-
-
-def last_round(folder: Path) -> int:
-    """Return the number of the last round that taught, from the stages in a refined run's folder.
-
-    Raises:
-        WtalError: when there is none.
-    """
-    rounds = [int(path.stem.removeprefix("stage-")) for path in folder.glob("stage-*.pt")]
-    if not rounds:
-        raise WtalError(f"{folder} has lost its parameters (stage-*.pt); remove it, and {_WAY_OUT}")
-    return max(rounds)
 
 
 def refuse_unlocated(config: LocalizeConfig, own: LocalizeConfig) -> None:

@@ -4,16 +4,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from wtal.models.refinement.config import RescoreConfig
 from wtal.pipeline.detect import detect
 from wtal.pipeline.judging.evaluate import evaluate
 from wtal.pipeline.judging.sources import Question, source_of
 from wtal.pipeline.progress import SILENT, Reporter
-from wtal.pipeline.refinement.detect_refined import last_round
+from wtal.pipeline.refinement import rescore
 from wtal.pipeline.refinement.lessons import read_figures
+from wtal.pipeline.refinement.trained import last_round
 from wtal.pipeline.runs import Run
 
 _TIOUS = "0.5:0.9:0.1"
 _COLUMNS = {
+    "proposals": "proposals",
     "segments": "segments",
     "taught": "videos",
     "median_seconds": "median s",
@@ -44,17 +47,22 @@ class Gains:
 
     def lines(self) -> list[str]:
         """Return the lines of a table: the teacher, then each round."""
+        columns = {key: title for key, title in _COLUMNS.items() if any(key in figures for figures in self.taught)}
         rows: list[list[str]] = []
         for number, figures in enumerate(({}, *self.taught)):
-            cells = [_cell(key, figures.get(key)) for key in _COLUMNS]
+            cells = [_cell(key, figures.get(key)) for key in columns]
             judged = self.mAP[number] if self.mAP else {}
-            rows.append(
-                [f"round {number}" if number else "teacher", *cells, *(f"{100 * judged[t]:.1f}" for t in judged)]
-            )
+            rows.append([self._row(number), *cells, *(f"{100 * judged[t]:.1f}" for t in judged)])
         shown = [f"@{tiou}" for tiou in self.mAP[0]] if self.mAP else []
-        table = [["", *_COLUMNS.values(), *shown], *rows]
+        table = [["", *columns.values(), *shown], *rows]
         widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
         return ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
+
+    def _row(self, number: int) -> str:
+        """Return the name of a row."""
+        config = self.run.recipe.refinement
+        own = config.rescorer_name if isinstance(config, RescoreConfig) else f"round {number}"
+        return own if number else "teacher"
 
 
 def _cell(key: str, value: float | None) -> str:
@@ -72,7 +80,8 @@ def gains_of(run: Run, device: str = "cpu", reporter: Reporter = SILENT) -> Gain
     files = [detect(run.teacher(), run.teacher_localize, device=device, reporter=reporter)]
     files += [detect(run, device=device, reporter=reporter, stage=stage) for stage in range(rounds - 1)]
     files.append(detect(run, device=device, reporter=reporter))
-    taught = tuple(read_figures(run.folder)[:rounds])
+    rescores = isinstance(run.recipe.refinement, RescoreConfig)
+    taught = (rescore.read_figures(run.folder),) if rescores else tuple(read_figures(run.folder)[:rounds])
     rules, dataset = run.recipe.evaluate, run.annotations()
     known = rules.test_subset in dataset.subsets or "@" in rules.test_subset
     if not known or not any(video.annotations for video in dataset.select(rules.test_subset)):

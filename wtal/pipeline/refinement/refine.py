@@ -1,4 +1,7 @@
-"""A trained run -> a refined run: its detections of the training videos teach a student. Times stop at this door."""
+"""A trained run -> a refined run: its detections of the training videos teach a student, or are scored anew.
+
+Times stop at this door.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,10 +13,11 @@ from wtal.config import digest, override
 from wtal.data.store import FeatureStore
 from wtal.errors import ConfigError, OverrideError, UsageError, WtalError
 from wtal.models.localization.config import LocalizeConfig
-from wtal.models.refinement.config import RefineConfig
+from wtal.models.refinement.config import RescoreConfig, SecondStage, second_stage
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.refinement.lessons import Lessons, first_segments
-from wtal.pipeline.refinement.students import make_student, resolve_student
+from wtal.pipeline.refinement.networks import make_student, resolve_second_stage
+from wtal.pipeline.refinement.rescore import train_rescorer
 from wtal.pipeline.refinement.teacher import Teacher, features_folder
 from wtal.pipeline.runs import Run, is_finished
 from wtal.pipeline.train import training_videos
@@ -22,14 +26,14 @@ from wtal.pipeline.workspace import Workspace, relative
 
 def refine(
     teachers: Sequence[Run],
-    config: RefineConfig,
+    config: SecondStage,
     workspace: Workspace,
     seeds: Sequence[int] = (0,),
     device: str = "cpu",
     reporter: Reporter = SILENT,
     localize: LocalizeConfig | None = None,
 ) -> list[Run]:
-    """Train a student of each teacher, a seed of a head's run or an ensemble; return the refined runs.
+    """Train a student, or a rescorer, of each teacher, a seed of a head's run or an ensemble; return the refined runs.
 
     A head's student has its teacher's seed; an ensemble, which has none, gets a student for each of `seeds`. What is
     half done is gone on with, and what is done is left alone. `localize` is the teachers', in place of their own.
@@ -39,7 +43,7 @@ def refine(
         WtalError: when a teacher is not finished, or no training video has features and labels.
         ConfigError: when a setting of the student is refused.
     """
-    config = resolve_student(config)
+    config = resolve_second_stage(config)
     pairs = [(run, seed) for run in teachers for seed in (seeds if run.seed is None else (run.seed,))]
     return [
         _refine_one(Teacher(run, localize or run.recipe.localize, device, reporter), config, workspace, seed)
@@ -47,7 +51,7 @@ def refine(
     ]
 
 
-def refinement_of(run: Run, assignments: Sequence[str] = ()) -> RefineConfig:
+def refinement_of(run: Run, assignments: Sequence[str] = ()) -> SecondStage:
     """Return the second stage that a run's recipe says, with `refine.key=value` overrides, every setting spelled out.
 
     Raises:
@@ -57,21 +61,24 @@ def refinement_of(run: Run, assignments: Sequence[str] = ()) -> RefineConfig:
     others = [assignment for assignment in assignments if not assignment.startswith("refine.")]
     if others:
         raise UsageError(f"a trained run is refined with --set refine.KEY=VALUE alone, got {others[0]}")
-    values = override({"refine": run.recipe.refinement.plain()}, assignments)["refine"]
-    own = run.recipe.refinement.student_name
-    student = values.get("student", {})
-    if isinstance(student, dict) and student.get("name", own) != own:  # another starts from its own defaults
-        named = override({}, [each for each in assignments if each.startswith("refine.student")])
-        values["student"] = named["refine"]["student"]
+    own: dict[str, Any] = run.recipe.refinement.plain()
+    values = override({"refine": own}, assignments)["refine"]
+    if {"student", "rescorer"} <= values.keys():  # a stage of the other kind starts from its own defaults
+        values = override({}, assignments)["refine"]
+    for kind in own.keys() & {"student", "rescorer"}:
+        network = values.get(kind, {})
+        if isinstance(network, dict) and network.get("name", own[kind]["name"]) != own[kind]["name"]:  # so does another
+            named = override({}, [each for each in assignments if each.startswith(f"refine.{kind}")])
+            values[kind] = named["refine"][kind]
     try:
-        return resolve_student(RefineConfig.parse(values, "--set refine" if assignments else "refine"))
+        return resolve_second_stage(second_stage(values, "--set refine" if assignments else "refine"))
     except ConfigError as error:
         if assignments:
             raise OverrideError(str(error)) from None
         raise
 
 
-def _refine_one(teacher: Teacher, config: RefineConfig, workspace: Workspace, seed: int) -> Run:
+def _refine_one(teacher: Teacher, config: SecondStage, workspace: Workspace, seed: int) -> Run:
     run, reporter = teacher.run, teacher.reporter
     if run.refined:
         raise UsageError(f"{run.folder} is refined already; name its teacher, and more rounds with refine.rounds")
@@ -89,6 +96,10 @@ def _refine_one(teacher: Teacher, config: RefineConfig, workspace: Workspace, se
         reporter.say(f"{folder} is refined already")
         return Run.open(folder)
     refined = Run.write(folder, _describe(teacher, config, seed, features, folder, mark))
+    if isinstance(config, RescoreConfig):
+        train_rescorer(refined, teacher, config, features, labels, background, _scaling(refined, config))
+        refined.finish({})
+        return refined
     proposals = teacher.proposals(list(labels), labels)
     first = first_segments(proposals, run.classes, labels, config.segments)
     lessons = Lessons(folder, features, run.classes, labels, first, config, refined.recipe.localize, teacher.device)
@@ -99,13 +110,13 @@ def _refine_one(teacher: Teacher, config: RefineConfig, workspace: Workspace, se
 
 def _mark(
     teacher: Teacher,
-    config: RefineConfig,
+    config: SecondStage,
     seed: int,
     features: FeatureStore,
     labels: Mapping[str, frozenset[str]],
     background: Sequence[str],
 ) -> str:
-    """Return a digest of all that can change what a student learns."""
+    """Return a digest of all that can change what is learned."""
     run = teacher.run
     learned = run.ensemble_digest or digest(run.training_identity, 16)
     taught = {key: [sorted(own), features.fingerprint(key)] for key, own in labels.items()}
@@ -114,20 +125,21 @@ def _mark(
 
 
 def _describe(
-    teacher: Teacher, config: RefineConfig, seed: int, features: FeatureStore, folder: Path, mark: str
+    teacher: Teacher, config: SecondStage, seed: int, features: FeatureStore, folder: Path, mark: str
 ) -> dict[str, Any]:
     """Return the content of a refined run's `run.json`: its teacher's, with a localization of its own."""
     run = teacher.run
     content = run.to_json()
     own = ("format", "classes", "features", "labels", "untrained", "label_check", "tuned_with_segments")
-    student = {
+    answer = {
         "suppression": "soft",
         "overlap": "tiou",
         "soft_sigma": config.soft_sigma,
         "max_detections": config.max_detections,
-        "quirks": [],
     }
-    localize = LocalizeConfig.parse(teacher.localize.plain() | student)
+    # A rescorer's proposals are made as its teacher makes them; a student makes none.
+    quirks: dict[str, list[str]] = {} if isinstance(config, RescoreConfig) else {"quirks": []}
+    localize = LocalizeConfig.parse(teacher.localize.plain() | answer | quirks)
     return {
         **{key: content[key] for key in own if key in content},
         "recipe": {**content["recipe"], "localize": localize.plain(), "refine": config.plain()},
@@ -161,7 +173,7 @@ def _train(refined: Run, lessons: Lessons, background: Sequence[str], device: st
     videos = [taught(key, own) for key, own in lessons.labels.items()]
     videos += [taught(key, frozenset()) for key in background]
     torch.manual_seed(seed)
-    student = make_student(refined.recipe, len(refined.classes), refined.feature_dims)
+    student = make_student(config, len(refined.classes), refined.feature_dims)
     scaler = Scaler.fit(_scaling(refined, config), videos)
     trainer = StudentTrainer(student, videos, config, scaler, lessons.teach, seed, refined.folder, device)
     with reporter.task(f"train {config.student_name} seed {seed}", trainer.steps, "step") as task:
@@ -175,8 +187,8 @@ def _train(refined: Run, lessons: Lessons, background: Sequence[str], device: st
         return trainer.run(on_step)
 
 
-def _scaling(refined: Run, config: RefineConfig) -> str:
-    """Return the kind of scaling of the student's features."""
+def _scaling(refined: Run, config: SecondStage) -> str:
+    """Return the kind of scaling of the features."""
     if config.train.scaling != "teacher":
         return config.train.scaling
     run = refined.teacher()

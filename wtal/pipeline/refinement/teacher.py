@@ -48,14 +48,20 @@ class Teacher:
         return list((open_means(self.run) if self.run.ensemble else self.run.store()).ids)
 
     def proposals(self, keys: Sequence[str], labels: Labels) -> dict[str, list[Detection]]:
-        """Return the proposals of each video's own labels, at all thresholds, before suppression."""
-        own = self.localize
-        config = own.model_copy(update={"suppression": "none", "max_detections": _MOST_PROPOSALS})
+        """Return the proposals of each video at all thresholds, before suppression.
+
+        They are of its own `labels`; of all classes that it looks for, in a video that these do not name.
+        """
+        config = proposing(self.localize)
         if self.run.ensemble == "detections":
             pooled = fused(self.run, config, labels)
             return {key: pooled.get(key, []) for key in keys}
-        wide = {"class_threshold": _LOWEST[config.class_from], "max_classes": 0}
-        return localize_all(self._activations(keys), keys, self.run.classes, config.model_copy(update=wide), labels)
+        activations, classes = self._activations(keys), self.run.classes
+        wide = config.model_copy(update={"class_threshold": _LOWEST[config.class_from], "max_classes": 0})
+        labelled, others = [key for key in keys if key in labels], [key for key in keys if key not in labels]
+        proposals = localize_all(activations, labelled, classes, wide, labels)
+        proposals |= localize_all(activations, others, classes, config, {})
+        return {key: proposals[key] for key in keys}
 
     def detections(self, keys: Sequence[str]) -> dict[str, list[Detection]]:
         """Return the teacher's own detections, as its localization says."""
@@ -83,6 +89,11 @@ class Teacher:
         if self.run.ensemble:
             return open_means(self.run)
         return activations_of(self.run, self.run.store(), keys, self.device, self.reporter)
+
+
+def proposing(config: LocalizeConfig) -> LocalizeConfig:
+    """Return a localization that leaves suppression out."""
+    return config.model_copy(update={"suppression": "none", "max_detections": _MOST_PROPOSALS})
 
 
 def best_scores(detections: Sequence[Detection], classes: Sequence[str]) -> NDArray[np.float64]:

@@ -1,0 +1,49 @@
+"""Students and rescorers of recipes: settings spelled out, networks made."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from wtal.models.refinement.config import RefineConfig, RescoreConfig, SecondStage
+from wtal.models.rescorers import RESCORERS
+from wtal.models.students import STUDENTS
+
+if TYPE_CHECKING:
+    from wtal.models.rescorer import Rescorer
+    from wtal.models.student import Student
+
+
+def resolve_second_stage(config: SecondStage) -> SecondStage:
+    """Spell out every setting of the student or the rescorer.
+
+    Raises:
+        UsageError: when there is no such student or rescorer.
+        ConfigError: when a setting is refused.
+    """
+    if isinstance(config, RescoreConfig):
+        name = config.rescorer_name
+        settings = RESCORERS.load(name).Config.parse(config.rescorer_settings, f"rescorer {name}")
+        return config.model_copy(update={"rescorer": {"name": name, **settings.plain()}})
+    name = config.student_name
+    settings = STUDENTS.load(name).Config.parse(config.student_settings, f"student {name}")
+    return config.model_copy(update={"student": {"name": name, **settings.plain()}})
+
+
+def make_student(config: RefineConfig, num_classes: int, feature_dims: Mapping[str, int]) -> "Student":
+    """Create the student of a second stage, freshly initialised."""
+    from wtal.models.student import create_student
+
+    return create_student(config.student_name, num_classes, feature_dims, **config.student_settings)
+
+
+def make_rescorer(config: RescoreConfig, num_classes: int, feature_dims: Mapping[str, int]) -> "Rescorer":
+    """Create the rescorer of a second stage, freshly initialised."""
+    from wtal.models.rescorer import create_rescorer
+
+    return create_rescorer(config.rescorer_name, num_classes, feature_dims, **config.rescorer_settings)
+
+
+def make_network(config: SecondStage, num_classes: int, feature_dims: Mapping[str, int]) -> "Student | Rescorer":
+    """Create the network of a second stage, whichever it has."""
+    if isinstance(config, RescoreConfig):
+        return make_rescorer(config, num_classes, feature_dims)
+    return make_student(config, num_classes, feature_dims)

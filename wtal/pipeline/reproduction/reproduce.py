@@ -1,0 +1,175 @@
+"""Published features and annotations of a dataset -> its methods' table beside the papers' rows, and its origin."""
+
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import wtal
+from wtal.config import digest
+from wtal.data.annotations import read_annotations
+from wtal.data.dataset import content_digest
+from wtal.data.files import write_atomic, write_json
+from wtal.data.store import FeatureStore
+from wtal.data.store.index import INDEX
+from wtal.errors import UsageError
+from wtal.pipeline.comparison.compare import Comparison, PlannedRow, compare, planned_rows, question_of, to_json
+from wtal.pipeline.comparison.table import markdown_table
+from wtal.pipeline.ensembles.train_members import resolve_recipe
+from wtal.pipeline.exchange.import_features import import_features
+from wtal.pipeline.judging.sources import Question
+from wtal.pipeline.progress import SILENT, Reporter
+from wtal.pipeline.recipe import recipe_names
+from wtal.pipeline.runs import weights_of
+from wtal.pipeline.workspace import Workspace
+from wtal.registry import suggest
+
+DATASETS = ("thumos14", "activitynet-1.2", "activitynet-1.3", "hacs")
+"""Those with recipes, and features that somebody has published."""
+_LIBRARIES = ("torch", "numpy")
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """The table of a dataset, and what it was made of, as JSON types."""
+
+    dataset: str
+    comparison: Comparison
+    origin: dict[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything as JSON types."""
+        return {"dataset": self.dataset, **to_json(self.comparison), "made_of": self.origin}
+
+    def markdown(self) -> str:
+        """Return the table, remarks on it, and what it was made of."""
+        made = [f"- {line}" for line in _origin_lines(self.origin)]
+        return "\n".join([markdown_table(self.comparison), "", "Made of:", "", *made])
+
+    def write(self, folder: Path) -> list[Path]:
+        """Write `table.md` and `table.json` into a folder."""
+        text = f"{self.markdown()}\n".encode()
+        return [write_atomic(folder / "table.md", text), write_json(folder / "table.json", self.to_json())]
+
+
+def methods_of(dataset: str) -> list[str]:
+    """List the methods that there are recipes of for a dataset.
+
+    Raises:
+        UsageError: when it is none of `DATASETS`.
+    """
+    if dataset not in DATASETS:
+        raise UsageError(f"there is no dataset {dataset!r} to reproduce; {suggest(dataset, DATASETS)}")
+    return [name.removeprefix(f"{dataset}/") for name in recipe_names() if name.startswith(f"{dataset}/")]
+
+
+def planned_methods(
+    dataset: str, methods: Sequence[str] = (), assignments: Sequence[str] = (), second_stage: bool = True
+) -> list[PlannedRow]:
+    """Plan the rows of methods by name, all without one, each with that of its second stage below.
+
+    Raises:
+        UsageError: when there is no such dataset or method, or one is named twice.
+        ConfigError: when a setting is refused.
+    """
+    known = methods_of(dataset)
+    for name in methods:
+        if name not in known:
+            raise UsageError(f"there is no method {name!r} of {dataset}; {suggest(name, known)}")
+    if len(set(methods)) < len(methods):
+        raise UsageError(f"each method is named once, got {','.join(methods)}")
+    return planned_rows([f"{dataset}/{name}" for name in methods or known], None, assignments, second_stage)
+
+
+def reproduce(
+    dataset: str,
+    plans: Sequence[PlannedRow],
+    seeds: Sequence[int],
+    features: Path,
+    annotations: Path,
+    workspace: Workspace,
+    question: Question,
+    device: str = "cpu",
+    reporter: Reporter = SILENT,
+) -> Reproduction:
+    """Make a dataset's table; what is imported, trained, refined or half done already is taken up.
+
+    `features` are published files, which are imported, or a feature store.
+
+    Raises:
+        UsageError: when there is nothing at a path, the files are of no layout, or of several, the annotations lack a
+            subset, or there is no such protocol.
+        FormatError: when the files or the annotations cannot be read.
+        DiskFullError: when there is no room to go on.
+    """
+    labels = read_annotations(annotations)
+    for plan in plans:
+        question_of(plan, question)
+        labels.select(plan.recipe.evaluate.train_subset)
+        labels.select(plan.recipe.evaluate.test_subset)
+    store = store_in(features) or import_features(features, annotations, workspace, reporter=reporter).store
+    comparison = compare(plans, seeds, annotations, workspace, store, dataset, device, question, reporter)
+    return Reproduction(dataset, comparison, origin_of(plans, store, annotations, device))
+
+
+def store_in(features: Path) -> Path | None:
+    """Return a path that is a feature store's; None for one of other files."""
+    return features if (features / INDEX).is_file() else None
+
+
+def origin_of(plans: Sequence[PlannedRow], store: Path, annotations: Path, device: str) -> dict[str, Any]:
+    """Return what a table is made of, as JSON types: programs, features, annotations and recipes."""
+    opened, labels = FeatureStore.open(store), read_annotations(annotations)
+    return {
+        "versions": {
+            "wtal": wtal.__version__,
+            "python": platform.python_version(),
+            **{name: _version(name) for name in _LIBRARIES},
+        },
+        "device": device,
+        "features": {
+            "store": store.name,
+            "digest": digest(opened.identity, 64),
+            "identity": opened.identity,
+            "weights": weights_of(opened.identity),
+            "videos": len(opened),
+            "failures": opened.failures,
+        },
+        "annotations": {
+            "name": annotations.name,
+            "digest": content_digest(labels, 64),
+            "videos": len(labels.videos),
+            "classes": len(labels.classes),
+        },
+        "recipes": {plan.name: _recipe_digest(plan) for plan in plans},
+    }
+
+
+def _recipe_digest(plan: PlannedRow) -> str:
+    """Return the digest of a row's recipe, every setting spelled out; its second stage counts where the row has one."""
+    plain = resolve_recipe(plan.recipe).plain()
+    return digest({key: value for key, value in plain.items() if key != "refine" or plan.second_stage}, 64)
+
+
+def _version(library: str) -> str:
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _origin_lines(origin: dict[str, Any]) -> list[str]:
+    """Return the same for a reader of the table."""
+    features, annotations = origin["features"], origin["annotations"]
+    weights = ", ".join(f"{stream}: {learned}" for stream, learned in features["weights"].items())
+    failed = f", {len(features['failures'])} failed" if features["failures"] else ""
+    recipes = ", ".join(f"{name} {mark[:12]}" for name, mark in origin["recipes"].items())
+    return [
+        f"{', '.join(f'{name} {number}' for name, number in origin['versions'].items())}, on {origin['device']}",
+        f"features {features['store']} ({features['digest'][:12]}): {features['videos']} videos{failed}; {weights}",
+        f"annotations {annotations['name']} ({annotations['digest'][:12]}): {annotations['videos']} videos, "
+        f"{annotations['classes']} classes",
+        f"recipes: {recipes}",
+    ]
