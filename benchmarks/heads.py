@@ -31,6 +31,9 @@ CLASSES = 20
 SETTINGS: dict[str, dict[str, Any]] = {
     "bm": {"embedding": 128, "attention_width": 128},
     "co2net": {"width": 128, "attention_width": 128},
+    "ddgnet": {"width": 128, "attention_width": 128},
+    "delu": {"width": 128, "attention_width": 128},
+    "case": {"width": 128},
     "facnet": {"width": 128},
     "stpn": {"embedding": 128, "attention_width": 128},
     "tscn": {"width": 128},
@@ -109,7 +112,7 @@ def step_of_loop(
     """One optimizer step on the same videos, one after the other."""
     optimizer.zero_grad(set_to_none=True)
     alone = [SnippetBatch.collate([video], labels[i : i + 1]).to(labels.device) for i, video in enumerate(videos)]
-    if head.pairs:
+    if head.pairs or head.ties_videos:
         batch = SnippetBatch.collate(videos, labels).to(labels.device)
         _backward(head.loss(stacked([head(one) for one in alone], batch), batch), 1.0)
     else:

@@ -2,7 +2,7 @@
 
 import sys
 
-from experiments import defaults, ensembles, kth, planted
+from experiments import defaults, ensembles, kth, planted, review
 from experiments._run import arguments
 from experiments._tables import ENSEMBLES, PAGE, refresh
 from wtal.models.heads import HEADS
@@ -11,11 +11,13 @@ if __name__ == "__main__":
     parser = arguments(__doc__)
     parser.set_defaults(heads=HEADS.names(), tables=kth.TABLES)
     parser.set_defaults(problems=defaults.PROBLEMS, backbones=defaults.BACKBONES)
+    parser.set_defaults(collections=review.COLLECTIONS)
     options = parser.parse_args(sys.argv[1:])
     planted.run(options)
     kth.run(options)
     ensembles.run(options)
     defaults.run(options)
+    review.run(options)
     for page in (PAGE, ENSEMBLES):
         for name in refresh(options.out, page):
             options.reporter.say(f"docs/{page.name} has a place for {name}, which was not made")

@@ -46,6 +46,7 @@ LEAVES = (
     "data/layouts",
     "eval/challenges",
     "report/exports",
+    "report/imports",
 )
 
 

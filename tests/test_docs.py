@@ -39,6 +39,7 @@ from wtal.extractors.flow import FLOWS
 from wtal.extractors.image_encoders import ENCODERS
 from wtal.extractors.readers import READERS
 from wtal.models.heads import HEADS
+from wtal.models.rescorers import RESCORERS
 from wtal.models.students import STUDENTS
 from wtal.pipeline.comparison.ablation import Ablation
 from wtal.pipeline.detect import detect
@@ -49,10 +50,24 @@ from wtal.pipeline.recipe import Recipe
 from wtal.pipeline.train import TrainInputs, train
 from wtal.pipeline.workspace import Workspace
 from wtal.report.exports import EXPORTS
+from wtal.report.imports import IMPORTS
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = {path.name: path for path in (*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md")))}
-REGISTRIES = (BACKBONES, CHALLENGES, DATASETS, ENCODERS, EXPORTS, FLOWS, HEADS, LAYOUTS, READERS, STUDENTS)
+REGISTRIES = (
+    BACKBONES,
+    CHALLENGES,
+    DATASETS,
+    ENCODERS,
+    EXPORTS,
+    FLOWS,
+    HEADS,
+    IMPORTS,
+    LAYOUTS,
+    READERS,
+    RESCORERS,
+    STUDENTS,
+)
 
 every_page = pytest.mark.parametrize("page", PAGES)
 

@@ -23,6 +23,7 @@ from wtal.models.rescorers import RESCORERS
 from wtal.models.students import STUDENTS
 from wtal.registry import contract_members, missing_members
 from wtal.report.exports import EXPORTS
+from wtal.report.imports import IMPORTS
 
 ROOT = Path(__file__).resolve().parents[1]
 TYPING = """
@@ -34,7 +35,10 @@ plugins = pydantic.mypy
 follow_imports = skip
 """
 """Libraries whose types take mypy minutes to read count as `Any`."""
-REGISTRIES = (HEADS, RESCORERS, STUDENTS, BACKBONES, ENCODERS, READERS, FLOWS, DATASETS, LAYOUTS, CHALLENGES, EXPORTS)
+REGISTRIES = (
+    *(HEADS, RESCORERS, STUDENTS, BACKBONES, ENCODERS, READERS),
+    *(FLOWS, DATASETS, LAYOUTS, CHALLENGES, EXPORTS, IMPORTS),
+)
 OPTIONAL = {BACKBONES: (HasVariants, TakesOthers, HasDescription), LAYOUTS: (NamesVideos,)}
 LEAVES = [pytest.param(kind, name, id=f"{kind.kind}-{name}") for kind in REGISTRIES for name in kind.names()]
 MEMBERS = [

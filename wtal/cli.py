@@ -40,6 +40,7 @@ SECTIONS = {
     "Use": {
         "report": "Detections -> a page with players, to watch and to judge them.",
         "export": "Detections -> files of editors, players and labelling programs.",
+        "review": "Verdicts on detections: from other programs, the next to give, what they teach.",
         "clips": "Detections -> a clip of each with its sound, and a reel of the best.",
     },
     "Inspect": {

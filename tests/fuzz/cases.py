@@ -14,6 +14,7 @@ Damage = Callable[[np.random.Generator, bytes], bytes]
 TRAINED = "ws/runs/trained/seed-0"
 DETECT = f"detect {TRAINED} --device cpu"
 LABELS = "ws/annotations/planted.json"
+IMPORT = "review import shown.json --videos videos"
 
 
 @dataclass(frozen=True)
@@ -174,6 +175,29 @@ KINDS = (
     Kind("features of HACS", "published/hacs-official/*", (), ("import-features {folder}",)),
     Kind("note of features", "published/*/wtal.json", (rewritten, miswritten), ("import-features {folder}",)),
     Kind("video", "videos/*", (), ("show {}",)),
+    Kind(
+        "verdicts",
+        "ws/verdicts.json",
+        (rewritten, miswritten),
+        ("review", "review --next 3", "review annotations r.json", "train recipe.toml --seeds 8 --device cpu"),
+    ),
+    Kind("verdicts of the page", "page/verdicts.json", (rewritten,), (f"{IMPORT} {{}}",)),
+    Kind(
+        "corrections as JSON",
+        "reviewed/*[!fv]",
+        (rewritten, miswritten),
+        (
+            f"{IMPORT} {{}}",
+            *(f"{IMPORT} {{}} --from {name}" for name in ("boris", "fiftyone", "label-studio", "llc")),
+        ),
+    ),
+    Kind(
+        "corrections as text",
+        "reviewed/*.*",
+        (miswritten,),
+        tuple(f"{IMPORT} {{}} --from {name}" for name in ("boris", "elan", "losslesscut-csv")),
+    ),
+    Kind("annotations of BORIS", "reviewed/*.boris", (rewritten, miswritten), ("show {}",)),
 )
 
 SLOW_KINDS = (
@@ -222,6 +246,8 @@ CALLS = (
     "export found.json --to csv --merge {}",
     "export found.json --to csv --pad {}",
     "export found.json --to csv --top {}",
+    "review --next {}",
+    f"{IMPORT} reviewed/sound-proj.llc --min-score {{}}",
     "extract nowhere --time-limit {}",
     "extract nowhere --jobs {}",
     "extract nowhere --decoders {}",

@@ -1,5 +1,6 @@
 """A small workspace with a file of every kind that wtal reads or writes, planted once and copied for each case."""
 
+import json
 import os
 import shutil
 from contextlib import contextmanager, suppress
@@ -64,6 +65,7 @@ def plant(root: Path) -> None:
         _exported_features()
         _others()
         _videos()
+        _reviewed()
 
 
 @contextmanager
@@ -78,7 +80,7 @@ def _inside(root: Path):
 
 def wtal(*arguments: str) -> str:
     """Run a command that must succeed; return its last line."""
-    workspace = () if arguments[0] in ("pack", "export-features", "evaluate") else ("--workspace", "ws")
+    workspace = () if arguments[0] in ("pack", "export", "export-features", "evaluate") else ("--workspace", "ws")
     result = CliRunner().invoke(main, [*arguments, *workspace], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return result.stdout.splitlines()[-1]
@@ -196,3 +198,27 @@ def _videos() -> None:
         codec = "mpeg4" if name.endswith("avi") else "libx264"
         write_video(Path("videos", name), constant(25, 30), codec=codec)
     write_with_sound(Path("videos/sound.mp4"), Fraction(1, 2), seconds=1)
+
+
+def _reviewed() -> None:
+    """Leave corrections as each program saves them, and verdicts in the workspace and from the page."""
+    entries = [{"label": label, "score": 0.5, "segment": [0.2, 0.7]} for label in CLASSES]
+    write_json(Path("shown.json"), {"results": {"sound": entries}})
+    programs = "llc,losslesscut-csv,fiftyone,boris,elan,label-studio"
+    wtal("export", "shown.json", "--to", programs, "--videos", "videos", "--out", "reviewed")
+    tasks = Path("reviewed/detections-label-studio.json")
+    content = json.loads(tasks.read_text())
+    content[0]["annotations"] = [{"result": content[0]["predictions"][0]["result"][:2]}]
+    write_json(tasks, content)
+    Path("reviewed/boris.csv").write_text(
+        "Observation id,Media file name,Media duration (s),Behavior,Behavior type,Start (s),Stop (s)\n"
+        f"sound,videos/sound.mp4,1.5,{CLASSES[0]},STATE,0.1,0.9\nsound,videos/sound.mp4,1.5,{CLASSES[1]},POINT,0.4,NA\n"
+    )
+    judged = {"segment": [1.0, 3.5], "score": 0.5}
+    verdicts = [
+        {"video": "video-0", "label": CLASSES[0], "verdict": "yes", "segment": None, "detection": judged},
+        {"video": "video-1", "label": CLASSES[0], "verdict": "no", "segment": None, "detection": judged},
+        {"video": "video-2", "label": CLASSES[1], "verdict": "missed", "segment": [0.5, 2.0], "detection": None},
+    ]
+    for path in (Path("ws/verdicts.json"), Path("page/verdicts.json")):
+        write_json(path, {"format": 1, "verdicts": verdicts, "looked_at": ["video-3"]})

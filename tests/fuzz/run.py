@@ -97,7 +97,8 @@ def _chosen(rng: np.random.Generator, slow: bool) -> tuple[str, str, Path | None
 
 def _call(command: str) -> Result:
     name = command.partition(" ")[0]
-    workspace = [] if name in _WITHOUT_WORKSPACE else ["--workspace", "ws"]
+    bare = name in _WITHOUT_WORKSPACE or command.startswith("review import ")
+    workspace = [] if bare else ["--workspace", "ws"]
     with _bounded():
         try:
             return CliRunner().invoke(main, [*shlex.split(command), *workspace])

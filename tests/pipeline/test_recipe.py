@@ -31,7 +31,12 @@ def test_every_value_of_a_recipe_has_its_source_beside_it(name):
     for line in (RECIPES / f"{name}.toml").read_text(encoding="utf-8").splitlines():
         if line.startswith("["):
             section, said = line[1 : line.index("]")], "#" in line
-        elif section.partition(".")[0] in ("extract", "head", "train", "localize", "refine") and "=" in line and not said and "#" not in line:
+        elif (
+            section.partition(".")[0] in ("extract", "head", "train", "localize", "refine")
+            and "=" in line
+            and not said
+            and "#" not in line
+        ):
             bare.append(line)
     assert [line for line in bare if not line.startswith(("name", "preset"))] == []
 

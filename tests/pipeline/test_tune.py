@@ -1,6 +1,7 @@
 """`wtal tune`: chooses with segments that are not reported, says so, and what it writes can be used."""
 
 import json
+import tomllib
 from fractions import Fraction
 from pathlib import Path
 
@@ -171,3 +172,15 @@ def test_a_folder_to_write_to_is_refused_before_the_search(run, tmp_path, monkey
     monkeypatch.setattr("wtal.pipeline.tune._scorer", None)  # what the search would begin with
     said = call("tune", run, "--out", tmp_path, code=2).stderr
     assert said == f"wtal: --out is the preset's file, {tmp_path} is a folder; say --out {tmp_path / 'tuned.toml'}\n"
+
+
+def test_what_the_localization_does_not_look_at_is_not_tried(run):
+    """A space of its own for soft suppression and for listed thresholds."""
+    settings = ("--set", 'localize.suppression="soft"', "--set", "localize.thresholds=[0.1, 0.3]")
+    content = tuned(run, "--subset", "training@0/4", *settings)
+    idle = ("nms_tiou", "threshold_start", "threshold_stop")
+    distinct = 1 + sum(len(values) for key, values in SPACE.items() if key not in idle)
+    assert content["tried"] <= distinct * 3
+    assert not set(idle) & content["best"].keys()
+    preset = tomllib.loads(Path(content["file"]).read_text())["localize"]
+    assert preset["suppression"] == "soft"

@@ -10,9 +10,9 @@ import torch
 from tests.support.reference import SHARED, reference_normal, reference_weights
 
 
-def reference(name):
+def reference(name, folder="heads"):
     """`facts` of the .json, `arrays` of the .npz, `weights` (key -> tensor), `features` (B, T, D), `labels` (B, C)."""
-    folder = SHARED / "reference" / "heads"
+    folder = SHARED / "reference" / folder
     facts = json.loads((folder / f"{name}.json").read_text())
     arrays = np.load(folder / f"{name}.npz")
     weights = {key: torch.from_numpy(value) for key, value in reference_weights(facts["state"]).items()}

@@ -35,14 +35,29 @@ class Command(click.Command):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.params.append(
-            click.Option(["--debug"], is_flag=True, expose_value=False, help="Show the traceback of an error.")
-        )
+        self.params.append(_debug_option())
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; print an error of ours in one line."""
         with one_line():
             return super().invoke(ctx)
+
+
+class Group(click.Group):
+    """A command with commands below it, itself as `Command`."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params.append(_debug_option())
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command, or one below it; print an error of ours in one line."""
+        with one_line():
+            return super().invoke(ctx)
+
+
+def _debug_option() -> click.Option:
+    return click.Option(["--debug"], is_flag=True, expose_value=False, help="Show the traceback of an error.")
 
 
 class _Rate(ProgressColumn):
@@ -170,6 +185,12 @@ def workspace_option(function: Function) -> Function:
 def json_option(function: Function) -> Function:
     """Add `--json`."""
     return click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")(function)
+
+
+def verdicts_option(function: Function) -> Function:
+    """Add `--verdicts/--no-verdicts`."""
+    text = "Take up the workspace's verdicts: what they say that videos show and do not show.  [default: yes]"
+    return click.option("--verdicts/--no-verdicts", default=True, help=text)(function)
 
 
 def device_option(function: Function) -> Function:

@@ -36,6 +36,7 @@ from wtal.report.selection import Selection
     help="Folder of the videos: clocks and frame rates are read there.",
 )
 @selection_options
+@click.option("--into-copies", is_flag=True, help="With --to chapters: write them into copies of the videos too.")
 @click.option("--force", is_flag=True, help="Replace files that are there with other content.")
 @json_option
 def command(
@@ -44,6 +45,7 @@ def command(
     out: Path | None,
     videos: Path | None,
     selection: Selection,
+    into_copies: bool,
     force: bool,
     as_json: bool,
 ) -> None:
@@ -54,7 +56,7 @@ def command(
     names = names_of(formats)
     if not names:
         raise UsageError(f"--to names formats: {', '.join(EXPORTS.names())}")
-    written = export(source, names, out, selection, videos, force, ConsoleReporter())
+    written = export(source, names, out, selection, videos, force, ConsoleReporter(), into_copies)
     print_lines([f"note: {note}" for note in written.notes])
     print_lines(_failure_lines(written))
     if as_json:

@@ -14,6 +14,7 @@ from wtal.commands._console import (
     pick_device,
     print_json,
     recipe_set_option,
+    verdicts_option,
     workspace_option,
 )
 from wtal.commands._judgement import print_figures, print_notes
@@ -61,6 +62,7 @@ from wtal.pipeline.workspace import Workspace
 @click.option(
     "--report/--no-report", default=True, help="Write a page with players for the detections.  [default: yes]"
 )
+@verdicts_option
 @click.option("--jobs", type=JOBS, default=1, show_default=True, help="Videos at once in extraction.")
 @click.option("--dry-run", is_flag=True, help="Print the resolved recipe and do nothing.")
 @recipe_set_option
@@ -80,6 +82,7 @@ def command(
     refine: bool | None,
     challenge: str | None,
     report: bool,
+    verdicts: bool,
     jobs: int,
     dry_run: bool,
     assignments: tuple[str, ...],
@@ -108,7 +111,7 @@ def command(
         return
     checks = bool(resolved.ensemble.members) if check is None else check
     machine = Machine(jobs=jobs, device=pick_device(device))
-    options = RunOptions(numbers, weights, use_labels, challenge or "", checks, report, machine)
+    options = RunOptions(numbers, weights, use_labels, challenge or "", checks, report, verdicts, machine)
     source = annotations or labels
     assert source is not None
     result = run(videos, source, resolved, Workspace(workspace), options, ConsoleReporter())

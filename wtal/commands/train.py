@@ -15,12 +15,14 @@ from wtal.commands._console import (
     pick_device,
     print_json,
     recipe_set_option,
+    verdicts_option,
     workspace_option,
 )
 from wtal.errors import UsageError
 from wtal.pipeline.ensembles.train_members import resolve_recipe, train_recipe
 from wtal.pipeline.label_check import check_runs
 from wtal.pipeline.recipe import DEFAULT_RECIPE, load_recipe
+from wtal.pipeline.review.teach import taught_inputs
 from wtal.pipeline.train import TrainInputs, lengths, obstacles
 from wtal.pipeline.workspace import Workspace
 
@@ -33,6 +35,7 @@ from wtal.pipeline.workspace import Workspace
 @click.option(
     "--check", is_flag=True, help="Then ask heads for labels that were held out, and say per class what was learned."
 )
+@verdicts_option
 @click.option("--dry-run", is_flag=True, help="Print the resolved recipe and do nothing.")
 @recipe_set_option
 @device_option
@@ -44,6 +47,7 @@ def command(
     annotations: Path | None,
     seeds: str,
     check: bool,
+    verdicts: bool,
     dry_run: bool,
     assignments: tuple[str, ...],
     device: str,
@@ -63,8 +67,10 @@ def command(
         print_json(spelled_out.plain())
         return
     root = Workspace(workspace)
-    inputs = TrainInputs(store or root.only_store(), annotations or root.only_annotations())
     reporter = ConsoleReporter()
+    inputs = TrainInputs(store or root.only_store(), annotations or root.only_annotations())
+    if verdicts:
+        inputs = taught_inputs(inputs, resolved.evaluate.train_subset, root, reporter)
     for line in obstacles(inputs, resolved):
         reporter.say(f"labels: {line}")
     for line in lengths(inputs):

@@ -12,6 +12,7 @@ from typing import Literal, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from wtal.data.files import read_json, write_json
+from wtal.data.segments import Segment, tiou
 from wtal.errors import FormatError
 
 T = TypeVar("T")
@@ -26,6 +27,8 @@ _WANTED: dict[Answer, tuple[bool, bool]] = {
     "skip": (False, True),
 }
 """Whether a verdict has a segment, and whether it has a detection."""
+_SAME = 0.5
+"""Overlap (tIoU) from which on two segments that were missed are one."""
 
 
 class _Strict(BaseModel):
@@ -118,6 +121,32 @@ def read_verdicts(path: Path) -> Verdicts:
 def write_verdicts(verdicts: Verdicts, path: Path) -> Path:
     """Write a file of verdicts, whole or not at all; its path."""
     return write_json(path, verdicts.model_dump(mode="json"))
+
+
+def merge_verdicts(before: Verdicts, later: Verdicts) -> tuple[Verdicts, tuple[Verdict, ...]]:
+    """Lay later verdicts over those of before; return all, and the later ones that answer otherwise than before.
+
+    A segment that was missed is replaced by a later one of its class with which it shares half of their union.
+    """
+    known = {verdict.subject: verdict for verdict in before.verdicts}
+    missed = [verdict for verdict in later.verdicts if verdict.verdict == "missed"]
+    known = {subject: old for subject, old in known.items() if not any(_replaces(new, old) for new in missed)}
+    changed = [new for new in later.verdicts if (old := known.get(new.subject)) and _answer(old) != _answer(new)]
+    known.update((verdict.subject, verdict) for verdict in later.verdicts)
+    looked_at = tuple(sorted({*before.looked_at, *later.looked_at}))
+    return Verdicts(verdicts=tuple(known.values()), looked_at=looked_at), tuple(changed)
+
+
+def _replaces(new: Verdict, old: Verdict) -> bool:
+    if old.verdict != "missed" or (old.video, old.label) != (new.video, new.label):
+        return False
+    assert new.segment
+    assert old.segment
+    return tiou(Segment(*new.segment), Segment(*old.segment)) >= _SAME
+
+
+def _answer(verdict: Verdict) -> tuple[Answer, Seconds | None]:
+    return verdict.verdict, verdict.segment
 
 
 def _refuse_backward(segment: Seconds) -> None:

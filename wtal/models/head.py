@@ -76,6 +76,8 @@ class Head(nn.Module):
     num_classes: int
     pairs: int = 0
     """So many pairs of videos that share a class stand first in each training batch: (0, 1), (2, 3), ..."""
+    ties_videos: bool = False
+    """Whether the loss of a batch is not the mean over its videos, as one of clusters of all their snippets is not."""
     stages: int = 1
     """Equal parts that training falls into; the parameters at the end of each are kept."""
 

@@ -25,6 +25,7 @@ from wtal.pipeline.lengths import length_notes
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.recipe import EvaluateConfig, Recipe
 from wtal.pipeline.refinement.refine import refine
+from wtal.pipeline.review.teach import taught
 from wtal.pipeline.runs import Run
 from wtal.pipeline.train import TrainInputs
 from wtal.pipeline.viewing.gather import gather
@@ -77,6 +78,7 @@ class RunOptions:
     challenge: str = ""
     check: bool = False
     report: bool = True
+    verdicts: bool = True
     machine: Machine = field(default_factory=Machine)
 
 
@@ -89,6 +91,8 @@ def run(
     reporter: Reporter = SILENT,
 ) -> RunResult:
     """Extract, train on the labelled videos, detect in every video, evaluate where there is ground truth.
+
+    Labels are those of the annotations and, by default, what the workspace's verdicts teach beside them.
 
     Raises:
         UsageError: when nothing can be trained on.
@@ -104,6 +108,9 @@ def run(
     for line in advise(dataset, recipe.evaluate.train_subset, at_hand):
         reporter.say(f"labels: {line}")
     labels = _copy(annotations, dataset, workspace)
+    if options.verdicts:
+        labels = taught(labels, recipe.evaluate.train_subset, at_hand, workspace, reporter)
+        dataset = replace(read_annotations(labels), notes=dataset.notes)
     extracted = extract(videos, recipe.extract, workspace, options.weights, machine=options.machine, reporter=reporter)
     # The store may hold other collections too, and another file under the id of one that failed here.
     only = frozenset(video.id for video in extracted.videos) - extracted.failures.keys()

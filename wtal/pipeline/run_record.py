@@ -86,9 +86,10 @@ class _Joined(Record):
 
 
 class _Refined(Record):
-    """A second stage: the folder of the teacher, and a digest of all that its student learned from."""
+    """A second stage: folder and localization of the teacher, and a digest of all that the student learned from."""
 
     teacher: str
+    localize: dict[str, Any]
     mark: str
 
 

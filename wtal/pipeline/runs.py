@@ -158,6 +158,11 @@ class Run:
         """
         return Run.open(Path(os.path.normpath(self.folder / self._record["refined"]["teacher"])))
 
+    @cached_property
+    def teacher_localize(self) -> LocalizeConfig:
+        """Localization by which the teacher of a refined run detects; the teacher's own, unless it was overridden."""
+        return LocalizeConfig.parse(self._record["refined"]["localize"], str(self.folder / _RECORD))
+
     @property
     def finished(self) -> bool:
         """True once the training, or the making of the ensemble, has ended."""

@@ -36,6 +36,7 @@ SPACE: Space = {
     "outer_weight": (0.0, 0.5, 1.0),
     "video_weight": (0.0, 0.1, 0.2, 0.5),
     "nms_tiou": (0.2, 0.3, 0.4, 0.5, 0.6, 0.7),
+    "soft_sigma": (0.1, 0.2, 0.3, 0.5, 0.75),
 }
 """Values that are tried where nothing else is named; ours."""
 _ROUNDS = 3
@@ -107,14 +108,18 @@ def tune(
     combinations.
 
     Raises:
-        UsageError: when a video of the subset is a reported one, or none of them has segments, or `out` is a folder.
+        UsageError: when a video of the subset is a reported one, or none of them has segments, `out` is a folder, or
+            the run is a refined one.
         WtalError: when no video of the subset has features.
         ConfigError: when a setting is refused.
     """
     if out is not None and out.is_dir():
         raise UsageError(f"--out is the preset's file, {out} is a folder; say --out {out / 'tuned.toml'}")
     seeds = open_runs(folder)
+    if seeds[0].refined:
+        raise UsageError(f"{folder} is a refined run, whose student has no signal to search; tune its teacher")
     own, rules = seeds[0].localize(assignments), seeds[0].recipe.evaluate
+    space = _felt(own) if space == SPACE else space
     subset = subset or rules.select_subset or rules.train_subset
     scorer = _scorer(seeds, subset, rules, annotations, tious or rules.tiou, device, reporter)
     search = _coordinate if method == "coordinate" else _grid
@@ -232,6 +237,13 @@ def _grid(
     return best
 
 
+def _felt(own: LocalizeConfig) -> Space:
+    """Return `SPACE` without the keys that a localization does not look at."""
+    idle = {"nms_tiou"} if own.suppression in ("soft", "none") else {"soft_sigma"}
+    idle |= {"threshold_start", "threshold_stop"} if own.thresholds else set()
+    return {key: values for key, values in SPACE.items() if key not in idle}
+
+
 def _laid_over(own: LocalizeConfig, settings: Mapping[str, Any]) -> LocalizeConfig:
     """Lay settings over the run's own, or over a preset that is among them."""
     return LocalizeConfig.parse(settings if "preset" in settings else {**own.plain(), **settings}, "tune")
@@ -244,7 +256,7 @@ def _values(own: LocalizeConfig, best: Mapping[str, Any]) -> dict[str, Any]:
 def _toml(tuned: Tuned, method: Method) -> str:
     """Format a preset: all that is not a default, and where it comes from."""
     defaults = LocalizeConfig().plain()
-    changed = {key: value for key, value in tuned.config.plain().items() if value != defaults[key]}
+    changed = {key: value for key, value in tuned.config.plain().items() if value != defaults.get(key)}
     source = (
         f"wtal tune, {method} search over {tuned.tried} settings: mAP {100 * tuned.score_before:.2f} -> "
         f"{100 * tuned.score:.2f} percent on {tuned.videos} videos of {tuned.subset}; tuned with segments"

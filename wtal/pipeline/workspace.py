@@ -54,6 +54,16 @@ class Workspace:
         return self.root / "new-videos" / "detections"
 
     @property
+    def verdicts(self) -> Path:
+        """Verdicts of people on detections."""
+        return self.root / "verdicts.json"
+
+    @property
+    def reviewed(self) -> Path:
+        """Annotation files with what verdicts teach, that runs were made with."""
+        return self.root / "reviewed"
+
+    @property
     def is_empty(self) -> bool:
         """True where there is neither a feature store nor an annotation file."""
         return not (self._stores() or self._annotation_files())

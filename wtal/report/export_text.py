@@ -11,6 +11,7 @@ from wtal.errors import VideoError
 _INVISIBLE = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
 """Marks that turn the direction of writing, with which a name can pretend to be another."""
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ufffe\uffff]+")
+_NO_MARKS = str.maketrans("|,", "__")
 _RUNS = ("=", "+", "-", "@", "\t", "\r")
 """First characters by which a spreadsheet takes a cell for a formula."""
 
@@ -36,6 +37,11 @@ def unique(names: Iterable[str], taken: Iterable[str] = ()) -> list[str]:
 def safe_cell(text: str) -> str:
     """Return a table's cell that a spreadsheet takes for text: an apostrophe before what it would run."""
     return f"'{text}" if text.lstrip(" ").startswith(_RUNS) else text
+
+
+def boris_codes(labels: Iterable[str]) -> list[str]:
+    """Return labels as codes of behaviours, in which BORIS takes neither `|` nor `,`; no two are equal."""
+    return unique(label.translate(_NO_MARKS) for label in labels)
 
 
 def titled(detection: Detection) -> str:

@@ -35,7 +35,10 @@ PLANTED_TRAIN = {
 PLANTED_LOCALIZE = {
     "basnet": {"signal": "product", "activation": "softmax"},
     "bm": {"signal": "product", "activation": "softmax"},
+    "case": {"activation": "sigmoid", "range": "none"},
     "co2net": {"activation": "softmax"},
+    "ddgnet": {"activation": "softmax"},
+    "delu": {"activation": "softmax"},
     "facnet": {"activation": "softmax", "threshold_start": 0.1},
     "lgbm": {"signal": "product", "activation": "softmax", "nms_tiou": 0.5},
     "rskp": {
@@ -53,7 +56,7 @@ PLANTED_LOCALIZE = {
     "um": {"signal": "product", "activation": "softmax"},
 }
 
-LONG_TO_TRAIN = ("co2net", "facnet", "lgbm", "rskp", "stpn", "tscn")
+LONG_TO_TRAIN = ("co2net", "ddgnet", "delu", "facnet", "lgbm", "rskp", "stpn", "tscn")
 """Heads whose planted actions take more than ten seconds to learn."""
 
 heads = pytest.mark.parametrize("name", HEADS.names())
@@ -143,7 +146,8 @@ def test_a_batch_trains_as_the_loop_over_its_videos(name, authors):
     batch = SnippetBatch(batch.streams, batch.mask, torch.eye(len(CLASSES))[[0, 0, 1, 1, 2, 2]])
     together = gradients(head, [batch])
     alone = [part(batch, i) for i in range(len(batch.mask))]
-    looped = gradients(head, alone) if not head.pairs else gradients_over_outputs(head, alone, batch)
+    tied = head.pairs or head.ties_videos
+    looped = gradients_over_outputs(head, alone, batch) if tied else gradients(head, alone)
     assert together.keys() == looped.keys()
     for key in together:
         torch.testing.assert_close(
@@ -225,7 +229,7 @@ def test_a_head_without_classes_or_features_is_refused(name):
             create_head(name, 3, dims)
 
 
-@pytest.mark.parametrize("name", ["basnet", "co2net", "facnet", "rskp", "um", "wtalc"])
+@pytest.mark.parametrize("name", ["basnet", "case", "co2net", "ddgnet", "delu", "facnet", "rskp", "um", "wtalc"])
 def test_keys_that_fall_together_and_values_that_are_no_tensors_are_refused(name):
     with pytest.raises(WeightsError, match=r"mu is there twice, with and without module\."):
         load_author_checkpoint(name, {"mu": torch.zeros(1), "module.mu": torch.ones(1)}, num_classes=3)

@@ -15,7 +15,7 @@ from wtal.models.localization.presets import PRESETS, preset_names, read_preset
 from wtal.models.localization.signals import Activations
 from wtal.pipeline.recipe import load_recipe, recipe_names
 
-PAPERS = ("basnet", "bm", "co2net", "facnet", "lgbm", "rskp", "stpn", "tscn", "um", "wtalc")
+PAPERS = ("basnet", "bm", "case", "co2net", "ddgnet", "delu", "facnet", "lgbm", "rskp", "stpn", "tscn", "um", "wtalc")
 
 
 @pytest.mark.parametrize("name", preset_names())
@@ -26,6 +26,17 @@ def test_every_preset_is_a_localization(name):
 @pytest.mark.parametrize("name", PAPERS)
 def test_a_papers_recipe_localizes_as_its_preset(name):
     assert load_recipe(f"thumos14/{name}").localize == LocalizeConfig(preset=name)
+
+
+def test_delu_has_twenty_thresholds_and_drops_single_snippets_and_ddgnet_neither():
+    co2net, delu, ddgnet = (LocalizeConfig(preset=name) for name in ("co2net", "delu", "ddgnet"))
+    assert ddgnet == co2net
+    for config, count in ((delu, 20), (ddgnet, 10)):
+        thresholds = np.arange(config.threshold_start, config.threshold_stop, config.threshold_step)
+        np.testing.assert_allclose(thresholds, np.linspace(0.1, 0.9, count), atol=1e-5)
+    assert (delu.min_length, ddgnet.min_length, delu.upsample) == (2, 1, 1)
+    changed = {key for key, value in delu.plain().items() if value != co2net.plain()[key]}
+    assert changed == {"threshold_stop", "threshold_step", "min_length"}
 
 
 def test_presets_of_papers_have_no_quirks():

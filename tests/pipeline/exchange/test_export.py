@@ -283,3 +283,23 @@ def test_what_the_label_check_doubts_is_said(tmp_path):
     with (tmp_path / "out" / "detections.csv").open(newline="") as table:
         rows = [*csv.DictReader(table)]
     assert {row["label"]: row["label check"] for row in rows} == {"run": "learned", "jump": "not learned"}
+
+
+def test_chapters_go_into_copies(collection, tmp_path):
+    file, folder = collection
+    write_video(folder / "c.avi", constant(25, 50), codec="mpeg4")
+    content = json.loads(file.read_text())
+    content["results"]["c"] = [entry("run", 0.5, 1.5)]
+    file.write_text(json.dumps(content))
+    options = ("--to", "chapters", "--into-copies", "--videos", folder, "--out", tmp_path / "out")
+    result = call(file, *options)
+    assert result.exit_code == 3
+    assert "not exported as copies with chapters: c: files like .avi hold no chapters" in result.stderr
+    copies = [Path(line) for line in result.stdout.splitlines() if "-chapters" in line]
+    assert [path.relative_to(tmp_path / "out").as_posix() for path in copies] == [
+        "a-chapters.mp4",
+        "more/b-chapters.mp4",
+    ]
+    assert call(file, *options).exit_code == 2
+    assert call(file, *options, "--force").exit_code == 3
+    assert "--to chapters" in call(file, "--to", "srt", "--into-copies").stderr

@@ -15,7 +15,7 @@ from wtal.pipeline.runs import Run, open_run
 
 SMALL = (
     "--set", "refine.train.steps=6", "--set", "refine.train.checkpoint_every=2", "--set", "refine.train.batch_size=3",
-    "--set", "refine.student.width=16", "--set", "refine.min_agreement=1.0",
+    "--set", "refine.student.width=16", "--set", "refine.min_agreement=1.0", "--set", "refine.rounds=2",
 )  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """A student over one whole video: its candidates in seconds, and its detections."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -9,12 +9,13 @@ from numpy.typing import NDArray
 
 from wtal.data.batch import SnippetBatch
 from wtal.data.grid import SnippetGrid
-from wtal.data.segments import Detection
+from wtal.data.segments import Detection, as_array
 from wtal.data.store import VideoFeatures
 from wtal.models.localization.config import LocalizeConfig
 from wtal.models.localization.signals import select_classes
 from wtal.models.localization.suppression import suppress
 from wtal.models.regression.decoding import decode
+from wtal.models.regression.suppression import vote
 from wtal.models.student import Student
 from wtal.models.training.inputs import Scaler
 
@@ -80,3 +81,23 @@ def detections_of(
     best = lasting[np.argsort(-left.scores[lasting], kind="stable")][: config.max_detections]
     rows = zip(left.borders[best].tolist(), label[left.indices[best]], left.scores[best].tolist(), strict=True)
     return [Detection(start, end, classes[index], score) for (start, end), index, score in rows]
+
+
+def with_teacher_borders(
+    detections: Sequence[Detection], teacher: Sequence[Detection], share: float, tiou: float
+) -> list[Detection]:
+    """Move each detection's borders by `share` towards the mean of the teacher's detections of its class around it.
+
+    Around it are those that overlap it by `tiou`; each counts by its score times its overlap (`vote`).
+    """
+    if not share:
+        return list(detections)
+    moved: dict[int, list[float]] = {}
+    for label in {detection.label for detection in detections}:
+        places = [place for place, detection in enumerate(detections) if detection.label == label]
+        others = [detection for detection in teacher if detection.label == label]
+        own = as_array([detections[place] for place in places])
+        weights = np.array([max(detection.score, 0.0) for detection in others])
+        borders = (1 - share) * own + share * vote(own, as_array(others), weights, tiou, "score_and_overlap")
+        moved |= dict(zip(places, borders.tolist(), strict=True))
+    return [replace(d, start=moved[place][0], end=moved[place][1]) for place, d in enumerate(detections)]

@@ -23,8 +23,9 @@ class SegmentsConfig(Config):
     temperature) (GauFuse, CVPR 2023), or are removed, or stay."""
     merge_tiou: float = Field(0.25, ge=0, le=1)
     """Merging acts on what overlaps a better proposal by more. GauFuse: 0.25 of the worse one's own length."""
-    temperature: float = Field(0.3, gt=0)
-    """Temperature of that weight; scores are shares of the best of their class in the video."""
+    temperature: float = Field(0.1, gt=0)
+    """Temperature of that weight; scores are shares of the best of their class in the video. GauFuse: 0.2, and scores
+    as they are."""
     min_share: float = Field(0.5, ge=0, le=1)
     """Merged segments are kept that score this share of the best of their class in the video."""
     weighting: Literal["none", "score"] = "none"
@@ -40,19 +41,21 @@ class StudentTrainConfig(Config):
     """Training of a student; after ActionFormer (ECCV 2022) where not said otherwise."""
 
     steps: int = Field(600, ge=1)
-    """Optimizer steps in all rounds together; ours. ActionFormer's 40 epochs of THUMOS14 are 4,000 of batch 2."""
+    """Optimizer steps in all rounds together; ours, for tens of videos. ActionFormer's 35 epochs of THUMOS14 are 3,500
+    of batch 2."""
     batch_size: int = Field(8, ge=1, le=1 << 16)
     """Videos in a step; ours. ActionFormer: 2, or 16 on ActivityNet."""
-    learning_rate: float = Field(1e-4, gt=0)
-    """At its height."""
+    learning_rate: float = Field(1e-3, gt=0)
+    """At its height; ours. ActionFormer: 1e-4 on THUMOS14, 1e-3 on ActivityNet."""
     warm_up: float = Field(0.05, ge=0, le=1)
     """Share of the steps in which the learning rate rises from 0; a cosine to 0 follows."""
     weight_decay: float = Field(0.05, ge=0)
     """Decay of AdamW, on weights of convolutions and linear layers alone."""
     clip_norm: float = Field(1.0, ge=0)
     """Largest norm of a step's gradient; 0 leaves it alone."""
-    average_decay: float = Field(0.999, gt=0, le=1)
-    """Decay of the moving average of the parameters, which labels anew and detects."""
+    average_decay: float = Field(0.98, gt=0, le=1)
+    """Decay of the moving average of the parameters, which labels anew and detects; ours, for few steps. ActionFormer:
+    0.999."""
     scaling: Scaling = "teacher"
     """Scaling of features: as the teacher's head scales them, or as `train.scaling` says; ours."""
     noise: float = Field(0.0, ge=0)
@@ -73,11 +76,13 @@ class StudentTrainConfig(Config):
 class RefineConfig(Config):
     """The second stage of a run; ours where not said otherwise."""
 
-    student: dict[str, Any] = Field(default_factory=lambda: {"name": "actionformer"})
-    """`name` of the student and its own settings."""
+    student: dict[str, Any] = Field(
+        default_factory=lambda: {"name": "actionformer", "width": 128, "input_dropout": 0.5}
+    )
+    """`name` of the student and its own settings; ours, for tens of videos."""
     segments: SegmentsConfig = SegmentsConfig()
     train: StudentTrainConfig = StudentTrainConfig()
-    rounds: int = Field(2, ge=1, le=3)
+    rounds: int = Field(1, ge=1, le=3)
     """In the first the teacher's segments teach, in each further one those of the student's moving average, merged with
     the teacher's that they do not overlap."""
     first_share: float = Field(0.6, gt=0, le=1)
@@ -86,6 +91,11 @@ class RefineConfig(Config):
     """A round whose segments agree with those before by a mean tIoU of more teaches nothing new, and is left out."""
     score_power: float = Field(0.5, ge=0, le=1)
     """A detection's score is student ** power * video score of the teacher ** (1 - power)."""
+    teacher_share: float = Field(0.5, ge=0, le=1)
+    """Share of the teacher in a detection's borders: of the mean of the teacher's detections that overlap it by
+    `teacher_tiou`, each by its score times its overlap, as ActionFormer's voting weighs candidates."""
+    teacher_tiou: float = Field(0.7, gt=0, le=1)
+    """That overlap; a detection that no one of the teacher's overlaps so far keeps its borders."""
     soft_sigma: float = Field(0.5, gt=0)
     """Width of the Gaussian suppression of the student's detections."""
     max_detections: int = Field(200, ge=1)

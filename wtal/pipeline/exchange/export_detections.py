@@ -13,6 +13,8 @@ from wtal.data.segments import Detection
 from wtal.data.video_ids import readable, short_ids, videos_below
 from wtal.errors import UsageError, VideoError, WtalError
 from wtal.extractors.decoding.player_clock import player_clock
+from wtal.pipeline.exchange.chapter_copies import NAME as CHAPTERS
+from wtal.pipeline.exchange.chapter_copies import copy_all
 from wtal.pipeline.exchange.export_names import TakenPaths, export_names
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.runs import Run, open_run
@@ -21,6 +23,8 @@ from wtal.report.exports import EXPORTS, ExportLeaf, ExportVideo
 from wtal.report.fit import fit, shown_labels
 from wtal.report.selection import Selection
 
+COPIES = "copies with chapters"
+"""Format of what `--into-copies` could not write."""
 _NAMED = 3
 """Videos that a line names, at most."""
 
@@ -62,25 +66,34 @@ def export(
     videos: Path | None = None,
     force: bool = False,
     reporter: Reporter = SILENT,
+    into_copies: bool = False,
 ) -> Exports:
     """Write the detections of a run or a file in formats of other programs; without `out` into the folder `exports`.
 
     `videos` is the folder in which the files are; a video's own clock and rate are read from its file. A file that is
-    there with other content is replaced with `force` alone.
+    there with other content is replaced with `force` alone. `into_copies` writes copies with chapters in them too.
 
     Raises:
         UsageError: when there is no such format, run, file or class, or when a file is in the way.
         WtalError: when nothing can be written.
     """
+    if into_copies and CHAPTERS not in formats:
+        raise UsageError(f"--into-copies writes chapters; add --to {CHAPTERS}")
     leaves = {name: EXPORTS.load(name) for name in dict.fromkeys(formats)}
     given = open_source(source, with_store=videos is None)
     check_classes(selection, given.detections)
-    records, notes, unreadable = _records(given, videos, selection, reporter)
+    records, notes, unreadable = export_records(given, videos, selection, reporter)
     sheets, more, failures = _sheets(leaves, records)
     failures = {**{(name, video): text for name in leaves for video, text in unreadable.items()}, **failures}
     if not sheets:
         raise WtalError(f"nothing could be exported: {_first(failures)}")
-    files = _write(sheets, out or given.folder, force)
+    target = out or given.folder
+    files = _write(sheets, target, force)
+    if into_copies:
+        shown = shown_labels(sorted({d.label for record in records for d in record.detections}))
+        copies, lacking = copy_all(records, shown, target, force, reporter)
+        files = (*files, *copies)
+        failures |= {(COPIES, video): reason for video, reason in lacking.items()}
     return Exports(files, (*notes, *more), failures)
 
 
@@ -130,7 +143,7 @@ def check_classes(selection: Selection, detections: Mapping[str, Sequence[Detect
             raise UsageError(f"--classes: no detection is of {label!r}; {suggest(label, known)}")
 
 
-def _records(
+def export_records(
     given: ExportSource, folder: Path | None, selection: Selection, reporter: Reporter
 ) -> tuple[list[ExportVideo], list[str], dict[str, str]]:
     """Return videos with the chosen detections, notes, and video -> why its file cannot be read."""

@@ -23,6 +23,7 @@ from wtal.pipeline.inspection.weights import published_weights, weights_file
 from wtal.pipeline.recipe import RECIPES, recipe_names
 from wtal.registry import Registry
 from wtal.report.exports import EXPORTS
+from wtal.report.imports import IMPORTS
 
 _REGISTRIES: dict[str, Registry[object]] = {
     "heads": HEADS,
@@ -35,6 +36,7 @@ _REGISTRIES: dict[str, Registry[object]] = {
     "layouts": LAYOUTS,
     "challenges": CHALLENGES,
     "exports": EXPORTS,
+    "imports": IMPORTS,
 }
 KINDS = (*_REGISTRIES, "protocols", "recipes", "presets", "ablations", "weights")
 

@@ -124,7 +124,7 @@ class Detector:
         self, model: Model, teacher: Model, features: Mapping[str, VideoFeatures], config: LocalizeConfig
     ) -> list[Detection]:
         """Return what a student answers, weighed by its teacher's video scores; or a rescorer, on its proposals."""
-        from wtal.models.refinement.answers import candidates_of, detections_of
+        from wtal.models.refinement.answers import candidates_of, detections_of, with_teacher_borders
         from wtal.models.refinement.rescoring import rescored_detections, scored_proposals
 
         video, trained, refinement = features[features_key(model)], self._students[id(model)], model.recipe.refinement
@@ -137,7 +137,9 @@ class Detector:
             return rescored_detections(scored, classes, everything, config, refinement, float(video.grid.period))
         candidates = candidates_of(trained.head, trained.scaler, video, self.device)
         scores = self._video_scores(teacher, features)
-        return detections_of(candidates, scores, model.record.classes, config, refinement.score_power)
+        regressed = detections_of(candidates, scores, model.record.classes, config, refinement.score_power)
+        agreed = self._detections(teacher, features, teacher.recipe.localize)
+        return with_teacher_borders(regressed, agreed, refinement.teacher_share, refinement.teacher_tiou)
 
     def _video_scores(self, model: Model, features: Mapping[str, VideoFeatures]) -> NDArray[np.float64]:
         if model.record.by == "detections":

@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -212,9 +212,12 @@ def _refined(run: Run) -> Model:
         teacher = run.teacher()
     except WtalError as error:
         raise WtalError(f"{run.folder} answers for new videos with its teacher, which has gone: {error}") from None
+    own = model_of(teacher)
+    recipe = {**own.record.recipe, "localize": run.teacher_localize.plain()}
+    asked = replace(own, record=own.record.model_copy(update={"recipe": recipe}))
     if isinstance(run.recipe.refinement, RescoreConfig):
-        return _network(run, trained_rescorer(run), model_of(teacher))
-    return _network(run, trained_student(run), model_of(teacher))
+        return _network(run, trained_rescorer(run), asked)
+    return _network(run, trained_student(run), asked)
 
 
 def _head(run: Run) -> Model:

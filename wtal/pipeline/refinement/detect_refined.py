@@ -34,7 +34,7 @@ def detect_refined(
             such round.
         WtalError: when it is not finished, or its teacher or store has gone.
     """
-    from wtal.models.refinement.answers import candidates_of, detections_of
+    from wtal.models.refinement.answers import candidates_of, detections_of, with_teacher_borders
 
     refinement = run.recipe.refinement
     if isinstance(refinement, RescoreConfig):
@@ -44,25 +44,30 @@ def detect_refined(
     refuse_unlocated(config, run.recipe.localize)
     trained = trained_student(run, stage)
     student = trained.head.to(device)
-    teacher = run.teacher()
-    store, scores = run.store(), Teacher(teacher, teacher.recipe.localize, device, reporter).video_scores(keys)
+    teacher, towards = (
+        Teacher(run.teacher(), run.teacher_localize, device, reporter),
+        (refinement.teacher_share, refinement.teacher_tiou),
+    )
+    store, scores, agreed = run.store(), teacher.video_scores(keys), teacher.detections(keys)
     detections: dict[str, list[Detection]] = {key: [] for key in keys}
     with reporter.task("detect", len(keys), "video") as task:
         for key in keys:
             if store.grid(key).num_snippets:
                 candidates = candidates_of(student, trained.scaler, store[key], device)
                 shown = labels.get(key)
-                own = np.array([shown is None or name in shown for name in run.classes])
-                found = detections_of(candidates, scores[key] * own, run.classes, config, refinement.score_power)
-                detections[key] = [segment for segment in found if shown is None or segment.label in shown]
+                known = np.array([shown is None or name in shown for name in run.classes])
+                power = refinement.score_power
+                regressed = detections_of(candidates, scores[key] * known, run.classes, config, power)
+                allowed = [segment for segment in regressed if shown is None or segment.label in shown]
+                detections[key] = with_teacher_borders(allowed, agreed[key], *towards)
             task.advance()
     return detections
 
 
 def refined_ids(run: Run) -> list[str]:
     """Return the videos that a refined run answers for: those of its teacher that have features."""
-    store, teacher = run.store(), run.teacher()
-    return [key for key in Teacher(teacher, teacher.recipe.localize).ids() if key in store]
+    store = run.store()
+    return [key for key in Teacher(run.teacher(), run.teacher_localize).ids() if key in store]
 
 
 def refuse_unlocated(config: LocalizeConfig, own: LocalizeConfig) -> None:

@@ -77,7 +77,7 @@ def gains_of(run: Run, device: str = "cpu", reporter: Reporter = SILENT) -> Gain
     The run's own detections, those of its last round, are written with them.
     """
     rounds = last_round(run.folder) + 1
-    files = [detect(run.teacher(), device=device, reporter=reporter)]
+    files = [detect(run.teacher(), run.teacher_localize, device=device, reporter=reporter)]
     files += [detect(run, device=device, reporter=reporter, stage=stage) for stage in range(rounds - 1)]
     files.append(detect(run, device=device, reporter=reporter))
     rescores = isinstance(run.recipe.refinement, RescoreConfig)

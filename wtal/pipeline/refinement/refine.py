@@ -147,7 +147,11 @@ def _describe(
         "store": relative(features_folder(run), folder),
         "annotations": relative(run.annotations_file(), folder),
         "feature_dims": features.dims,
-        "refined": {"teacher": relative(run.folder, folder), "mark": mark},
+        "refined": {
+            "teacher": relative(run.folder, folder),
+            "localize": teacher.localize.plain(),
+            "mark": mark,
+        },
     }
 
 

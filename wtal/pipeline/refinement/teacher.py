@@ -63,6 +63,13 @@ class Teacher:
         proposals |= localize_all(activations, others, classes, config, {})
         return {key: proposals[key] for key in keys}
 
+    def detections(self, keys: Sequence[str]) -> dict[str, list[Detection]]:
+        """Return the teacher's own detections, as its localization says."""
+        if self.run.ensemble == "detections":
+            pooled = fused(self.run, self.localize, {})
+            return {key: pooled.get(key, []) for key in keys}
+        return localize_all(self._activations(keys), keys, self.run.classes, self.localize, {})
+
     def video_scores(self, keys: Sequence[str]) -> dict[str, NDArray[np.float64]]:
         """Return the scores (C,) of each video's classes, zeros where it has none.
 

@@ -22,6 +22,7 @@ from wtal.models.localization.signals import class_activations
 from wtal.pipeline.activations import read_activations
 from wtal.pipeline.exchange.export_detections import files_below
 from wtal.pipeline.runs import Run, holds_run, is_run, open_run
+from wtal.pipeline.workspace import Workspace
 from wtal.report.selection import in_time
 
 _DETECTIONS = "detections.json"
@@ -111,7 +112,7 @@ def gather(
     file = detections_file(source)
     origin = read_made(file)
     detections = read_detections(file)
-    run = Run.open(file.parents[1]) if is_run(file.parents[1]) else None
+    run = run_of(file)
     known = _of_run(run) if run else _Known(failures=_failures_beside(file))
     dataset = read_annotations(annotations) if annotations else known.annotations
     own = files_below(detections, folder) if files is None else files
@@ -138,8 +139,8 @@ def gather(
         tuple(shown),
         verdicts_of(origin),
         {video: reason for video, reason in known.failures.items() if video not in detections},
-        _page_folder(file, run),
-        _verdicts_file(file, run),
+        page_folder(file),
+        verdicts_file(file),
         bool(origin),
     )
 
@@ -219,16 +220,27 @@ def _title(file: Path, run: Run | None) -> str:
     return run.folder.name if run.ensemble else f"{run.folder.parent.name}, {run.folder.name}"
 
 
-def _page_folder(file: Path, run: Run | None) -> Path:
+def page_folder(file: Path) -> Path:
+    """Return where the page of a detection file lies by default: in the run that it is of, else beside it."""
+    run = run_of(file)
     if run is None:
         return file.with_name(f"{file.stem}-report")
     mark = file.stem.removeprefix("detections")
     return run.folder / f"report{mark}"
 
 
-def _verdicts_file(file: Path, run: Run | None) -> Path:
-    """Return where verdicts are kept: in the workspace of a run, since a new training makes a new run; else beside."""
+def verdicts_file(file: Path) -> Path:
+    """Return where verdicts on a detection file are kept: in the workspace of the run that it is of, else beside it.
+
+    A new training makes a new run, and has them there.
+    """
+    run = run_of(file)
     if run is None:
         return file.with_name(f"{file.stem}-verdicts.json")
     folders = [folder.parent for folder in run.folder.parents if folder.name == "runs"]
-    return (folders[0] if folders else run.folder) / "verdicts.json"
+    return Workspace(folders[0]).verdicts if folders else run.folder / "verdicts.json"
+
+
+def run_of(file: Path) -> Run | None:
+    """Return the run that a detection file is of; None where it lies by itself."""
+    return Run.open(file.parent.parent) if is_run(file.parent.parent) else None

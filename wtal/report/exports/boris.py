@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import zip_longest
 from typing import Any
 
-from wtal.report.export_text import milliseconds, score_text, unique
+from wtal.report.export_text import boris_codes, milliseconds, score_text, unique
 from wtal.report.exports import Export, ExportVideo, Sheet
 
 EXPORT = Export(
@@ -19,12 +19,11 @@ EXPORT = Export(
 )
 _DATE = "1970-01-01T00:00:00"
 _KEYS = string.ascii_lowercase + string.digits
-_NO_MARKS = str.maketrans("|,", "__")
 
 
 def render(videos: Sequence[ExportVideo], classes: Sequence[str]) -> Sheet:
     """Return the project; times in seconds with three decimals, the score as an event's comment."""
-    codes = dict(zip(classes, unique(label.translate(_NO_MARKS) for label in classes), strict=True))
+    codes = dict(zip(classes, boris_codes(classes), strict=True))
     names = unique(video.id for video in videos)
     project = {
         "time_format": "hh:mm:ss",

@@ -1,0 +1,282 @@
+"""Corrections come back from every program: what is left is right, moved is moved, gone is wrong, new was missed."""
+
+import json
+from fractions import Fraction
+
+import pytest
+from click.testing import CliRunner
+
+from tests.support.review_programs import PROGRAMS, corrected, format_of
+from tests.support.videos import constant, write_video, write_with_sound
+from wtal.cli import main
+from wtal.data.files import write_json
+from wtal.data.verdicts import read_verdicts
+from wtal.pipeline.review.import_verdicts import import_verdicts
+from wtal.report.imports import IMPORTS
+
+NTSC = Fraction(30000, 1001)
+ODD = "=run | <b>, 'é'"
+DETECTIONS = {
+    "a": [("run", 0.513, 1.487, 0.9), ("jump", 1.021, 2.011, 0.8), (ODD, 2.4, 3.2, 0.75), ("run", 2.9, 3.6, 0.2)],
+    "b": [("jump", 1.0, 2.5, 0.85)],
+}
+every_program = pytest.mark.parametrize("name", sorted(PROGRAMS))
+
+
+def call(*arguments, code=0):
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    assert result.exit_code == code, f"{result.output}{result.exception!r}"
+    return result
+
+
+def write_source(folder, rate=NTSC, **origin):
+    videos = folder / "videos"
+    videos.mkdir()
+    for video in DETECTIONS:
+        write_video(videos / f"{video}.mp4", constant(rate, 120), unit=Fraction(1, 30000))
+    results = {
+        video: [{"label": label, "score": score, "segment": [start, end]} for label, start, end, score in own]
+        for video, own in DETECTIONS.items()
+    }
+    return write_json(folder / "detections.json", {"results": results, "wtal": origin})
+
+
+@pytest.fixture
+def source(tmp_path):
+    return write_source(tmp_path)
+
+
+def exported(source, name, *options):
+    out = source.parent / f"out-{name}"
+    call("export", source, "--to", format_of(name), "--videos", source.parent / "videos", "--out", out, *options)
+    return out
+
+
+def reviewed(source, files, *options, code=0):
+    return call("review", "import", source, *files, "--videos", source.parent / "videos", *options, code=code)
+
+
+def answers(source):
+    """The verdicts of a source: (video, label, score) -> verdict, and the missed segments."""
+    content = read_verdicts(source.with_name("detections-verdicts.json"))
+    judged = {(v.video, v.label, v.detection.score): v for v in content.verdicts if v.detection}
+    return judged, [v for v in content.verdicts if v.verdict == "missed"], content.looked_at
+
+
+def test_every_reader_is_tried_and_named_as_its_export():
+    assert set(map(format_of, PROGRAMS)) == set(IMPORTS.names())
+
+
+@every_program
+def test_what_is_left_as_it_is_was_right(source, name):
+    files = corrected(name, exported(source, name), lambda cuts: cuts, NTSC)
+    reviewed(source, files, "--looked-at")
+    judged, missed, looked_at = answers(source)
+    first = {key: verdict.verdict for key, verdict in judged.items() if key[0] == "a"}
+    assert first == {("a", label, score): "yes" for label, _, _, score in DETECTIONS["a"]}
+    assert missed == []
+    assert "a" in looked_at
+
+
+@every_program
+def test_moved_removed_and_new_segments(source, name):
+    def change(cuts):
+        kept = [cut for cut in cuts if cut[2] != "jump"]
+        for cut in kept:
+            if cut[2] == "run" and cut[0] < 2:
+                cut[1] += 0.4
+        return [*kept, [0.1, 0.4, "run"]]
+
+    result = reviewed(source, corrected(name, exported(source, name), change, NTSC), "--from", format_of(name))
+    judged, missed, looked_at = answers(source)
+    half = 0.5 / float(NTSC) + 0.001
+    assert {key[1:]: verdict.verdict for key, verdict in judged.items()} == {
+        ("run", 0.9): "moved",
+        ("jump", 0.8): "no",
+        (ODD, 0.75): "yes",
+        ("run", 0.2): "yes",
+    }
+    moved = judged["a", "run", 0.9].segment
+    assert moved[0] == 0.513, "the end that nobody touched is that of the detection, to the letter"
+    assert moved[1] == pytest.approx(1.887, abs=2 * half)
+    assert judged["a", "run", 0.9].detection.segment == (0.513, 1.487)
+    (new,) = missed
+    assert (new.video, new.label) == ("a", "run")
+    assert new.segment == pytest.approx((0.1, 0.4), abs=half)
+    assert looked_at == (("a",) if name == "label-studio" else ())
+    assert "1 moved" in result.stdout
+    assert ("jump", 0.85) not in {key[1:] for key in judged}, "b is as it was exported: nobody says it was looked at"
+
+
+@every_program
+def test_a_file_as_it_was_exported_says_nothing(source, name):
+    if name == "label-studio":
+        pytest.skip("what was not submitted in Label Studio is no answer")
+    result = reviewed(source, corrected(name, exported(source, name), lambda cuts: cuts, NTSC))
+    assert "nobody says that they were looked at" in result.stderr
+    assert not source.with_name("detections-verdicts.json").exists()
+
+
+@every_program
+def test_everything_is_removed(source, name):
+    files = corrected(name, exported(source, name), lambda cuts: [], NTSC)
+    result = reviewed(source, files, "--looked-at", "--from", format_of(name))  # an empty table could be of anybody
+    if name == "boris-table":  # an observation without an event is in no table
+        assert "there is no video in it that anybody has annotated" in result.stderr
+        assert not source.with_name("detections-verdicts.json").exists()
+        return
+    judged, missed, looked_at = answers(source)
+    rejected = {key for key, verdict in judged.items() if verdict.verdict == "no"}
+    assert rejected == {("a", label, score) for label, _, _, score in DETECTIONS["a"]}
+    assert "a" in looked_at
+    assert missed == []
+
+
+@pytest.mark.parametrize("name", sorted(set(PROGRAMS) - {"fiftyone", "label-studio"}))
+@pytest.mark.parametrize("counts_from_file", [False, True])
+def test_a_picture_that_begins_after_the_sound(tmp_path, name, counts_from_file):
+    """Programs show the picture from 0.5 on; the file of detections counts from there, or from the file's beginning."""
+    (tmp_path / "videos").mkdir()
+    write_with_sound(tmp_path / "videos" / "a.mkv", Fraction(1, 2))
+    begin = 0.5 if counts_from_file else 0.0
+    own = [{"label": "run", "score": 0.9, "segment": [begin + 0.2, begin + 1.0]}]
+    origin = {"localize": {}, **({"begins": {"a": 0.5}} if counts_from_file else {})}
+    source = write_json(tmp_path / "detections.json", {"results": {"a": own}, "wtal": origin})
+
+    def change(cuts):
+        assert [cut[:2] for cut in cuts] == [pytest.approx([0.7, 1.5])]
+        cuts[0][1] = 1.9
+        return [*cuts, [2.1, 2.4, "jump"]]
+
+    reviewed(source, corrected(name, exported(source, name), change, 25))
+    judged, missed, _ = answers(source)
+    assert judged["a", "run", 0.9].segment == pytest.approx((begin + 0.2, begin + 1.4))
+    assert missed[0].segment == pytest.approx((begin + 1.6, begin + 1.9))
+
+
+def test_a_later_answer_wins_and_is_told(source):
+    folder = exported(source, "llc")
+    reviewed(source, corrected("llc", folder, lambda cuts: cuts, NTSC), "--looked-at")
+    call("export", source, "--to", "llc", "--videos", source.parent / "videos", "--out", folder, "--force")
+    result = reviewed(source, corrected("llc", folder, lambda cuts: cuts[1:], NTSC))
+    assert "changed: a, run is now 'no'" in result.stderr
+    judged, _, looked_at = answers(source)
+    assert judged["a", "run", 0.9].verdict == "no"
+    assert judged["b", "jump", 0.85].verdict == "yes", "what the later file does not say stays"
+    assert looked_at == ("a", "b")
+
+
+def test_what_was_not_exported_is_not_missed(source):
+    folder = exported(source, "llc", "--min-score", 0.5)
+    files = corrected("llc", folder, lambda cuts: cuts, NTSC)
+    reviewed(source, files, "--min-score", 0.5, "--looked-at")
+    assert ("a", "run", 0.2) not in answers(source)[0]
+
+
+def test_an_export_of_the_best_alone_is_not_taken_for_rejections(tmp_path):
+    source = write_source(tmp_path)
+    content = json.loads(source.read_text())
+    content["results"]["a"] = [
+        {"label": "run", "score": 0.9 - k / 10, "segment": [k / 2, k / 2 + 0.3]} for k in range(6)
+    ]
+    write_json(source, content)
+    files = corrected("llc", exported(source, "llc", "--top", 2), lambda cuts: cuts, NTSC)
+    result = reviewed(source, files, "--looked-at", code=2)
+    assert "--min-score or --top of the export" in result.stderr
+    reviewed(source, files, "--looked-at", "--top", 2)
+    assert {verdict.verdict for verdict in answers(source)[0].values()} == {"yes"}
+
+
+def test_detections_that_were_joined_are_answered_together(tmp_path):
+    """BORIS takes no two overlapping events of one class: the export joins them."""
+    source = write_source(tmp_path)
+    content = json.loads(source.read_text())
+    content["results"]["a"] = [
+        {"label": "run", "score": score, "segment": [start, start + 0.8]} for start, score in ((1.0, 0.6), (1.5, 0.9))
+    ]
+    write_json(source, content)
+    folder = exported(source, "boris")
+    reviewed(source, corrected("boris", folder, lambda cuts: cuts, NTSC), "--looked-at")
+    assert [verdict.verdict for verdict in answers(source)[0].values()].count("yes") == 3
+    review = import_verdicts(
+        source,
+        corrected("boris", folder, lambda cuts: [[1.2, 2.3, "run"]], NTSC),
+        videos=tmp_path / "videos",
+    )
+    (moved,) = [verdict for verdict in review.verdicts.verdicts if verdict.verdict == "moved"]
+    assert moved.detection.score == 0.9
+    assert moved.segment == pytest.approx((1.2, 2.3))
+
+
+def test_a_person_joins_two_detections(source):
+    def change(cuts):
+        return [cut for cut in cuts if cut[2] != "run"] + [[0.5, 3.6, "run"]]
+
+    reviewed(source, corrected("llc", exported(source, "llc"), change, NTSC))
+    runs = [verdict for key, verdict in answers(source)[0].items() if key[1] == "run"]
+    assert {verdict.verdict for verdict in runs} == {"moved"}
+    assert len(runs) == 2
+
+
+def test_a_segment_that_is_not_ticked_was_rejected(source):
+    (first, _) = sorted(exported(source, "llc").iterdir())
+    project = json.loads(first.read_text())
+    project["cutSegments"][0]["selected"] = False
+    first.write_text(json.dumps(project))
+    reviewed(source, [first])
+    assert answers(source)[0]["a", "run", 0.9].verdict == "no"
+
+
+def test_names_that_no_detection_has_are_told(source):
+    folder = exported(source, "llc")
+    result = reviewed(source, corrected("llc", folder, lambda cuts: [*cuts, [0, 1, "juggle"], [1, 2, ""]], NTSC))
+    assert "1 segments of 'juggle', a class that no detection has" in result.stderr
+    assert "1 segments without a name, left out" in result.stderr
+    (folder / "a-proj.llc").write_text((folder / "a-proj.llc").read_text().replace("a.mp4", "zebra.mp4"))
+    refused = reviewed(source, [folder / "a-proj.llc"], code=1)
+    assert "no video of the detections is called" in refused.stderr
+
+
+def test_verdicts_that_a_browser_downloaded_are_taken_as_they_are(source):
+    files = corrected("llc", exported(source, "llc"), lambda cuts: cuts[1:], NTSC)
+    reviewed(source, files)
+    kept = source.with_name("detections-verdicts.json")
+    downloaded = kept.rename(source.with_name("verdicts (1).json"))
+    reviewed(source, [downloaded])
+    assert read_verdicts(kept) == read_verdicts(downloaded)
+
+
+def test_what_cannot_be_compared_is_an_error_and_writes_nothing(source):
+    files = corrected("llc", exported(source, "llc"), lambda cuts: [], NTSC)
+    result = call("review", "import", source, *files, code=1)
+    assert "a was not compared: needs the video's file; name its folder with --videos" in result.stderr
+    assert not source.with_name("detections-verdicts.json").exists()
+
+
+def test_a_cut_of_another_rate_is_read_at_the_rate_of_its_project(source):
+    """Label Studio counts frames at the rate of its project, which the task names."""
+    (file,) = exported(source, "label-studio").iterdir()
+    tasks = json.loads(file.read_text())
+    regions = tasks[0]["predictions"][0]["result"]
+    for region in regions:
+        for span in region["value"]["ranges"]:
+            span["start"], span["end"] = (span["start"] - 1) * 2 + 1, span["end"] * 2
+    tasks[0]["data"]["fps"] *= 2
+    tasks[0]["annotations"] = [{"result": regions}]
+    file.write_text(json.dumps(tasks))
+    reviewed(source, [file])
+    assert {verdict.verdict for verdict in answers(source)[0].values()} == {"yes"}
+
+
+@pytest.mark.parametrize("name", IMPORTS.names())
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "{}", "null", '{"labels": 3, "observations": [], "cutSegments": {}}', "\x00", "a,b", "<x>", "[[]]"],
+)
+def test_files_that_are_something_else_are_one_line(source, name, text):
+    file = source.with_name("odd.file")
+    file.write_text(text)
+    result = CliRunner().invoke(main, ["review", "import", str(source), str(file), "--from", name])
+    assert result.exit_code in (0, 1), result.exception
+    assert result.exit_code == 0 or sum(line.startswith("wtal: ") for line in result.stderr.splitlines()) == 1
+    assert not source.with_name("detections-verdicts.json").exists()

@@ -1,0 +1,173 @@
+"""`wtal review`."""
+
+from pathlib import Path
+
+import click
+
+from wtal.commands._console import (
+    Command,
+    ConsoleReporter,
+    Group,
+    json_option,
+    print_json,
+    print_lines,
+    workspace_option,
+)
+from wtal.commands._selection import selection_options
+from wtal.data.video_ids import readable
+from wtal.errors import UsageError
+from wtal.pipeline.review.import_verdicts import Review, import_verdicts
+from wtal.pipeline.review.next_verdicts import COUNT, Candidate, next_verdicts
+from wtal.pipeline.review.overview import Overview, overview, reviewed_annotations
+from wtal.pipeline.viewing.gather import detections_file, page_folder
+from wtal.pipeline.workspace import Workspace
+from wtal.report.export_text import clock_text
+from wtal.report.imports import IMPORTS
+from wtal.report.selection import Selection
+
+_MANY = 1_000_000
+_SOURCE = click.argument("source", required=False, type=click.Path(path_type=Path), metavar="[RUN|DETECTIONS]")
+_COUNTED = click.IntRange(1, _MANY)
+
+
+@click.group(
+    "review",
+    cls=Group,
+    invoke_without_command=True,
+    short_help="Verdicts on detections: from other programs, the next to give, what they teach.",
+)
+@click.option("--next", "count", type=_COUNTED, metavar="N", help="Name the N detections that teach most: as `next`.")
+@workspace_option
+@json_option
+@click.pass_context
+def command(ctx: click.Context, count: int | None, workspace: Path, as_json: bool) -> None:
+    """Show a workspace's verdicts and what they teach, or read and choose them with a command below.
+
+    Verdicts are given on the page of `wtal report`, or in another program that `wtal export` writes for. The next
+    `wtal run` takes them up.
+    """
+    if ctx.invoked_subcommand is not None:
+        if count is not None or as_json:
+            raise UsageError(f"--next and --json stand alone, or behind the command {ctx.invoked_subcommand!r}")
+    elif count is not None:
+        _show_next(None, count, Workspace(workspace), as_json)
+    else:
+        _show_overview(overview(Workspace(workspace)), as_json)
+
+
+@command.command("import", cls=Command, short_help="Corrections in another program -> verdicts.")
+@click.argument("source", type=click.Path(path_type=Path), metavar="RUN|DETECTIONS")
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
+@click.option("--from", "program", type=click.Choice(IMPORTS.names()), help="Program. Default: as the file looks.")
+@click.option("--looked-at", is_flag=True, help="All videos of the files were looked through, to their ends.")
+@click.option(
+    "--videos", type=click.Path(path_type=Path, file_okay=False), help="Folder of the videos, as for the export."
+)
+@selection_options
+@json_option
+def import_command(
+    source: Path,
+    files: tuple[Path, ...],
+    program: str | None,
+    looked_at: bool,
+    videos: Path | None,
+    selection: Selection,
+    as_json: bool,
+) -> None:
+    """Compare files with what `wtal export` wrote of the source; keep what a person has changed as verdicts.
+
+    Options that choose detections are those of the export: what was not exported is not missed. Of a video that nobody
+    says was looked at, and that is as it was exported, nothing is kept.
+    """
+    review = import_verdicts(source, files, program, looked_at, selection, videos, ConsoleReporter())
+    print_lines([f"note: {note}" for note in review.notes])
+    if as_json:
+        print_json(review.to_json())
+    else:
+        _show_review(review)
+
+
+@command.command("next", cls=Command, short_help="The detections whose verdict would teach most.")
+@_SOURCE
+@click.option("--count", type=_COUNTED, default=COUNT, show_default=True, help="Detections that are named.")
+@workspace_option
+@json_option
+def next_command(source: Path | None, count: int, workspace: Path, as_json: bool) -> None:
+    """Name the detections without a verdict whose verdict would teach most, and the page on which to give it.
+
+    First come those whose score is near the middle of their class's, in videos without labels or whose labels say
+    otherwise; spread over videos and classes. Without a source, the newest run of the workspace is asked.
+    """
+    _show_next(source, count, Workspace(workspace), as_json)
+
+
+@command.command("show", cls=Command, short_help="Counts of verdicts, and what they teach.")
+@_SOURCE
+@click.option("--annotations", type=click.Path(path_type=Path), help="Labels. Default: the workspace's only file.")
+@workspace_option
+@json_option
+def show_command(source: Path | None, annotations: Path | None, workspace: Path, as_json: bool) -> None:
+    """Count the verdicts of each class and the videos that were looked at; say what the next training learns."""
+    _show_overview(overview(Workspace(workspace), source, annotations), as_json)
+
+
+@command.command("annotations", cls=Command, short_help="Verdicts -> annotations with times, to judge and tune with.")
+@click.argument("out", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE")
+@click.option("--source", type=click.Path(path_type=Path), metavar="RUN|DETECTIONS", help="Default: the workspace's.")
+@workspace_option
+def annotations_command(out: Path, source: Path | None, workspace: Path) -> None:
+    """Write the segments of the videos that were looked at as annotations, for `wtal evaluate` and `wtal tune`.
+
+    They are in the subset `reviewed`. What is tuned with them says `tuned with segments`; nothing trains on them.
+    """
+    click.echo(readable(str(reviewed_annotations(Workspace(workspace), out, source))))
+
+
+def _show_review(review: Review) -> None:
+    print_lines([f"changed: {readable(_named(v.video, v.label))} is now {v.verdict!r}" for v in review.changed])
+    if review.untouched:
+        videos = ", ".join(map(readable, review.untouched[:3])) + (", ..." if len(review.untouched) > 3 else "")
+        print_lines(
+            [
+                f"as exported, {len(review.untouched)} videos ({videos}): nobody says that they were looked at, so "
+                "nothing is kept of them; --looked-at takes all of their detections as confirmed"
+            ]
+        )
+    counts = ", ".join(f"{count} {answer}" for answer, count in review.counts.items()) or "none"
+    click.echo(f"verdicts    {counts}; {len(review.verdicts.looked_at)} videos looked at")
+    click.echo(f"            {readable(str(review.file))}")
+
+
+def _show_next(source: Path | None, count: int, workspace: Workspace, as_json: bool) -> None:
+    file = detections_file(source or workspace.newest_run())
+    candidates = next_verdicts(file, count)
+    page = page_folder(file) / "index.html"
+    if as_json:
+        print_json({"next": [candidate.to_json() for candidate in candidates], "page": str(page)})
+        return
+    width = max((len(readable(candidate.video)) for candidate in candidates), default=0)
+    for candidate in candidates:
+        click.echo(_line(candidate, width))
+    if not candidates:
+        click.echo("every detection has a verdict, or its video was looked through")
+    made = "" if page.is_file() else f"  (not made yet: wtal report {readable(str(source or file))})"
+    click.echo(f"page        {readable(str(page))}{made}")
+
+
+def _line(candidate: Candidate, width: int) -> str:
+    d = candidate.detection
+    start, end = (clock_text(round(1000 * max(0.0, value))) for value in (d.start, d.end))
+    video, label = readable(candidate.video), readable(d.label)
+    return " ".join(f"{video:<{width}}  {start} - {end}  {label} {d.score:.3g}  ({candidate.reason})".splitlines())
+
+
+def _show_overview(shown: Overview, as_json: bool) -> None:
+    if as_json:
+        print_json(shown.to_json())
+        return
+    for line in shown.lines():
+        click.echo(readable(line))
+
+
+def _named(video: str, label: str) -> str:
+    return f"{video}, {label}"

@@ -1,0 +1,68 @@
+"""Copies of videos with their detections as chapters in them."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from wtal.data.files import atomic_path, free_bytes, megabytes, room_for
+from wtal.data.video_ids import readable
+from wtal.errors import DiskFullError, UsageError, VideoError
+from wtal.extractors.viewing.chapters import copy_with_chapters
+from wtal.pipeline.exchange.export_names import TakenPaths, export_names
+from wtal.pipeline.progress import Reporter
+from wtal.report.export_text import milliseconds
+from wtal.report.exports import EXPORTS, ExportVideo
+from wtal.report.fit import fit
+
+NAME = "chapters"
+_MARK = "-chapters"
+
+
+def copy_all(
+    videos: Sequence[ExportVideo], shown: Mapping[str, str], out: Path, force: bool, reporter: Reporter
+) -> tuple[list[Path], dict[str, str]]:
+    """Write a copy `STEM-chapters` with chapters of each video that has detections; return them, and video -> why none.
+
+    Raises:
+        UsageError: when a copy is there already, and may not be replaced, or would lie outside of the folder.
+        DiskFullError: when there is no room for all.
+    """
+    chosen = [video for video in videos if video.detections]
+    failures = {video.id: "there is no file; name its folder with --videos" for video in chosen if video.file is None}
+    paths = _paths([video for video in chosen if video.file], out)
+    for path in paths:
+        if not path.resolve().is_relative_to(out.resolve()):
+            raise UsageError(f"{path} leads out of {out}; remove the link, or name another --out")
+        if path.exists() and not force:
+            raise UsageError(f"{path} is there already; name another --out, or replace it with --force")
+    wanted = sum(video.file.stat().st_size for video in paths.values() if video.file)
+    if wanted > (free := free_bytes(out)):
+        raise DiskFullError(f"copies with chapters take {megabytes(wanted)}, {megabytes(free)} are free at {out}")
+    written = []
+    with reporter.task(NAME, len(paths), "video") as task:
+        for path, video in paths.items():
+            try:
+                _copy(video, shown, path)
+            except VideoError as error:
+                failures[video.id] = str(error)
+            else:
+                written.append(path)
+            task.advance(1, readable(video.name))
+    return written, failures
+
+
+def _paths(videos: Sequence[ExportVideo], out: Path) -> dict[Path, ExportVideo]:
+    taken = TakenPaths()
+    names = export_names(videos, exact=False)
+    return {
+        out / taken.take(name.with_name(name.name + _MARK + video.file.suffix)): video
+        for name, video in zip(names, videos, strict=True)
+        if video.file
+    }
+
+
+def _copy(video: ExportVideo, shown: Mapping[str, str], path: Path) -> None:
+    assert video.file
+    fitted, _ = fit(video, EXPORTS.load(NAME).EXPORT, shown)
+    chapters = [(*milliseconds(detection), detection.label) for detection in fitted.detections]
+    with room_for(path, video.file.stat().st_size), atomic_path(path) as draft:
+        copy_with_chapters(video.file, draft, chapters)

@@ -1,0 +1,313 @@
+"""Corrections that were made in another program -> verdicts."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from wtal.data.detections import BEGINS, read_detections, read_made
+from wtal.data.files import read_head
+from wtal.data.names import match_ids, nearest
+from wtal.data.segments import Detection, Segment
+from wtal.data.verdicts import Answer, Judged, Verdict, Verdicts, merge_verdicts, read_verdicts, write_verdicts
+from wtal.data.video_ids import readable
+from wtal.errors import FormatError, UsageError, VideoError, WtalError
+from wtal.pipeline.exchange.export_detections import export_records, open_source
+from wtal.pipeline.exchange.export_names import export_names
+from wtal.pipeline.progress import SILENT, Reporter
+from wtal.pipeline.runs import holds_run
+from wtal.pipeline.viewing.gather import detections_file, verdicts_file
+from wtal.report.corrections import Correction, Exported, corrections, joined_origins
+from wtal.report.export_text import frame_span
+from wtal.report.exports import EXPORTS, Export, ExportVideo
+from wtal.report.fit import fit, shown_labels
+from wtal.report.imports import IMPORTS, Mark, Reviewed
+from wtal.report.selection import Selection
+
+_ROUNDING = 0.0006
+"""Seconds that a time may be off where a format writes milliseconds."""
+_SHORT = 0.02
+"""Half a frame, in seconds, where no rate is known."""
+_FEW = 3
+"""Detections that are gone, below which their scores tell nothing of how they were exported."""
+
+
+@dataclass(frozen=True)
+class Review:
+    """Verdicts that were read, and their file; `changed` answer otherwise than before. `untouched` videos have none."""
+
+    file: Path
+    verdicts: Verdicts
+    changed: tuple[Verdict, ...]
+    untouched: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Answer -> number of verdicts."""
+        return dict(Counter(verdict.verdict for verdict in self.verdicts.verdicts))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the file, counts, videos and notes as JSON types."""
+        return {
+            "verdicts": str(self.file),
+            "counts": self.counts,
+            "looked_at": list(self.verdicts.looked_at),
+            "changed": [verdict.model_dump(mode="json") for verdict in self.changed],
+            "untouched": list(self.untouched),
+            "notes": list(self.notes),
+        }
+
+
+@dataclass
+class _Reading:
+    """Verdicts of the files read so far."""
+
+    verdicts: list[Verdict] = field(default_factory=list)
+    looked_at: list[str] = field(default_factory=list)
+    untouched: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Origin:
+    """Detections of a source as their file has them, how they were exported, and labels as programs show them."""
+
+    detections: Mapping[str, Sequence[Detection]]
+    begins: Mapping[str, float]
+    from_picture: Mapping[str, Sequence[Detection]]
+    records: Mapping[str, ExportVideo]
+    shown: Mapping[str, str]
+    selection: Selection
+
+
+def import_verdicts(
+    source: Path,
+    files: Sequence[Path],
+    program: str | None = None,
+    looked_at: bool = False,
+    selection: Selection = Selection(),  # noqa: B008 - frozen
+    videos: Path | None = None,
+    reporter: Reporter = SILENT,
+) -> Review:
+    """Compare files of other programs with what was exported of a run or a detection file; keep what was changed.
+
+    Without `program` each file is guessed by its content; verdicts that a browser downloaded from the page are taken
+    as they are. `looked_at` says that all videos of the files were looked through. `selection` and `videos` are those
+    of the export.
+
+    Raises:
+        UsageError: when a file is of no known program, or what is gone looks as if it had not been exported.
+        FormatError: when a file is not as its program writes it, or names no video of the source.
+        WtalError: when no video of a file can be compared.
+    """
+    origin, notes = _origin(source, selection, videos, reporter)
+    reading = _Reading(notes=notes)
+    verdicts = Verdicts()
+    for file in files:
+        if program is None and _is_of_page(file):
+            own = read_verdicts(file)
+        else:
+            own = _read(file, program or guess_program(file), origin, looked_at, reading)
+            _require_all_exported(own.verdicts, selection)
+        verdicts, _ = merge_verdicts(verdicts, own)
+    target = verdicts_file(detections_file(source))
+    before = read_verdicts(target) if target.exists() else Verdicts()
+    merged, changed = merge_verdicts(before, verdicts)
+    if merged != before:
+        write_verdicts(merged, target)
+    return Review(target, verdicts, changed, tuple(reading.untouched), tuple(reading.notes))
+
+
+def _is_of_page(file: Path) -> bool:
+    head = read_head(file)
+    return head.lstrip()[:1] == "{" and '"verdicts"' in head and '"looked_at"' in head
+
+
+def guess_program(file: Path) -> str:
+    """Return the name of the one program that a file looks like one of.
+
+    Raises:
+        UsageError: when there is no file, or it looks like one of none or of several.
+    """
+    if not file.is_file():
+        raise UsageError(f"there is no file {file}; name what a program has saved")
+    fitting = [name for name in IMPORTS.names() if IMPORTS.load(name).sniff(file)]
+    if len(fitting) == 1:
+        return fitting[0]
+    which = f"could be of {' or '.join(fitting)}" if fitting else f"is of none of {', '.join(IMPORTS.names())}"
+    raise UsageError(f"{file} {which}; say which with --from")
+
+
+def _origin(source: Path, selection: Selection, videos: Path | None, reporter: Reporter) -> tuple[_Origin, list[str]]:
+    file = detections_file(source)
+    given = open_source(source if holds_run(source) else file, videos is None)
+    records, notes, unreadable = export_records(given, videos, selection, reporter)
+    notes += [f"{readable(video)} was not compared: {reason}" for video, reason in unreadable.items()]
+    shown = shown_labels(sorted({d.label for record in records for d in record.detections}))
+    begins: Mapping[str, float] = read_made(file).get(BEGINS, {})
+    own = {record.id: record for record in records}
+    return _Origin(read_detections(file), begins, given.detections, own, shown, selection), notes
+
+
+def _read(file: Path, name: str, origin: _Origin, looked_at: bool, reading: _Reading) -> Verdicts:
+    leaf, export = IMPORTS.load(name), EXPORTS.load(name).EXPORT
+    content = leaf.read(file)
+    labels = list(origin.shown)
+    originals = dict(zip(leaf.spelled([origin.shown[label] for label in labels]), labels, strict=True))
+    owners = _owners(content, list(origin.records.values()))
+    if not content:
+        reading.notes.append(f"{file.name}: there is no video in it that anybody has annotated")
+    unknown = [reviewed.video for number, reviewed in enumerate(content) if number not in owners]
+    if content and not owners:
+        known = nearest(content[0].video, list(origin.records))
+        hint = f"; the nearest of these is {known!r}" if known else ""
+        raise FormatError(f"{file}: no video of the detections is called {readable(content[0].video)!r}{hint}")
+    reading.notes += [f"{file.name}: {readable(video)} is no video of the detections" for video in unknown]
+    verdicts: list[Verdict] = []
+    finished: list[str] = []
+    strange = Counter[str]()
+    refusals: list[str] = []
+    for number, video in owners.items():
+        reviewed, record = content[number], origin.records[video]
+        reading.notes += [f"{file.name}: {readable(video)}: {note}" for note in reviewed.notes]
+        try:
+            changes = _compare(reviewed, record, export, origin, originals, str(file))
+        except VideoError as error:
+            refusals.append(f"{file.name}: {readable(video)} was not compared: {error}")
+            continue
+        seen = looked_at or reviewed.looked_at
+        if not seen and all(change.change == "unchanged" for change in changes):
+            reading.untouched.append(video)
+            continue
+        finished += [video] if seen else []
+        shift = (float(record.start) if export.clock == "player" else 0.0) - origin.begins.get(video, 0.0)
+        for change in changes:
+            verdicts += _verdicts(video, change, shift, _tolerance(record))
+        strange.update(change.label for change in changes if change.label not in origin.shown)
+    if owners and len(refusals) == len(owners):
+        raise WtalError(refusals[0])
+    reading.notes += refusals
+    reading.notes += [
+        f"{file.name}: {count} segments of {label!r}, a class that no detection has" for label, count in strange.items()
+    ]
+    return Verdicts(
+        verdicts=tuple({verdict.subject: verdict for verdict in verdicts}.values()), looked_at=tuple(finished)
+    )
+
+
+def _owners(content: Sequence[Reviewed], records: Sequence[ExportVideo]) -> dict[int, str]:
+    """Return number of a video in a file -> the id of the detections that are meant, the surest names first."""
+    exported = export_names(records, exact=False)
+    names = (
+        {record.id: record.id for record in records},
+        {str(record.file): record.id for record in records if record.file},
+        {record.relative: record.id for record in records if record.relative},
+        {str(path): record.id for path, record in zip(exported, records, strict=True)},
+    )
+    owners: dict[int, str] = {}
+    for known in names:
+        for rank in range(1 + max((len(reviewed.otherwise) for reviewed in content), default=0)):
+            free = {name: video for name, video in known.items() if video not in owners.values()}
+            wanted = {
+                called[rank]: number
+                for number, reviewed in enumerate(content)
+                if number not in owners and len(called := (reviewed.video, *reviewed.otherwise)) > rank
+            }
+            owners |= {wanted[name]: free[other] for name, other in match_ids(wanted, free).items()}
+    return dict(sorted(owners.items()))
+
+
+def _compare(
+    reviewed: Reviewed,
+    record: ExportVideo,
+    export: Export,
+    origin: _Origin,
+    originals: Mapping[str, str],
+    where: str,
+) -> list[Correction]:
+    """Compare a video of a file with its export; times are those of the format's clock.
+
+    Raises:
+        VideoError: when the format cannot hold the video, or counts frames of an unknown rate.
+    """
+    rate = reviewed.rate or record.rate
+    in_frames = any(entry.unit == "frames" for entry in reviewed.marks)
+    if in_frames and rate is None:
+        raise VideoError("frames are counted, and their rate is unknown; name the folder of the videos with --videos")
+    labels = {shown: label for label, shown in origin.shown.items()}
+    fitted, _ = fit(record, export, origin.shown)
+    alone = _alone(record, export, origin)
+    exported = []
+    for own in fitted.detections:
+        first, after = frame_span(own, rate) if in_frames else (own.start, own.end)
+        segment = Segment(float(first / rate), float(after / rate)) if in_frames and rate else own
+        label = own.label if export.exact else labels[own.label]
+        exported.append(Exported(segment, label, joined_origins(own, own.label, own.score, alone)))
+    present = [(_seconds(entry, rate), originals.get(entry.label, entry.label)) for entry in reviewed.marks]
+    return corrections(exported, present, _tolerance(record))
+
+
+def _alone(record: ExportVideo, export: Export, origin: _Origin) -> list[tuple[Detection, Detection]]:
+    """Return each detection of a video as its file has it, with how it is exported where there are no others."""
+    choice = replace(origin.selection, merge=None, top=None)
+    pairs = []
+    for own, counted in zip(origin.detections[record.id], origin.from_picture[record.id], strict=True):
+        chosen, _ = choice.of([counted], record.duration)
+        fitted, _ = fit(replace(record, detections=chosen), export, origin.shown)
+        pairs += [(own, exported) for exported in fitted.detections]
+    return pairs
+
+
+def _seconds(entry: Mark, rate: Any) -> Segment:
+    if entry.unit == "seconds" or rate is None:
+        return Segment(entry.start, entry.end)
+    return Segment(float(entry.start / rate), float(entry.end / rate))
+
+
+def _tolerance(record: ExportVideo) -> float:
+    return (0.5 / float(record.rate) if record.rate else _SHORT) + _ROUNDING
+
+
+def _verdicts(video: str, change: Correction, shift: float, tolerance: float) -> Iterator[Verdict]:
+    """Yield the verdicts of a change, on the clock of the detection file: `shift` seconds before that of the format."""
+    origins = change.exported.detections if change.exported else ()
+    if change.change == "new":
+        assert change.segment
+        own = (change.segment.start - shift, change.segment.end - shift)
+        yield Verdict(video=video, label=change.label, verdict="missed", segment=own, detection=None)
+    elif change.change == "moved" and origins:
+        assert change.segment
+        assert change.exported
+        before = change.exported.segment
+        surest = origins[0]
+        start = surest.start if abs(change.segment.start - before.start) <= tolerance else change.segment.start - shift
+        end = surest.end if abs(change.segment.end - before.end) <= tolerance else change.segment.end - shift
+        moved = (min(start, end), max(start, end))
+        yield Verdict(video=video, label=change.label, verdict="moved", segment=moved, detection=_judged(surest))
+    else:
+        for origin in origins:
+            answer: Answer = "yes" if change.change == "unchanged" else "no"
+            yield Verdict(video=video, label=change.label, verdict=answer, segment=None, detection=_judged(origin))
+
+
+def _judged(detection: Detection) -> Judged:
+    return Judged(segment=(detection.start, detection.end), score=detection.score)
+
+
+def _require_all_exported(verdicts: Sequence[Verdict], selection: Selection) -> None:
+    """Refuse what looks like an export of the best alone: all that is gone scores below all that is there.
+
+    Raises:
+        UsageError: when nothing was said of the scores that were exported.
+    """
+    gone = [v.detection.score for v in verdicts if v.verdict == "no" and v.detection]
+    there = [v.detection.score for v in verdicts if v.verdict in ("yes", "moved") and v.detection]
+    said = selection.min_score is not None or selection.top is not None
+    if len(gone) >= _FEW and there and max(gone) < min(there) and not said:
+        raise UsageError(
+            f"the {len(gone)} detections that are gone score {max(gone):.3g} at most, those that are there "
+            f"{min(there):.3g} at least, as if only the best had been exported; name the --min-score or --top of the "
+            f"export, or --min-score {min(gone):.3g} where a person removed them"
+        )

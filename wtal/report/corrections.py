@@ -1,0 +1,112 @@
+"""Corrections of a person: a video's exported detections, compared with what stands in a program's file.
+
+1. A segment whose both ends are where the export put them is unchanged.
+2. Of the rest, the segment and the detection of a class that overlap most are one, moved; and so on while any overlap.
+3. A detection that is left is moved too where segments of its class cover half of it: a person joined them. Else it is
+   gone.
+4. A segment that is left is new.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from wtal.data.segments import Detection, Segment, tiou
+
+_COVERED = 0.5
+"""Share of a detection that segments of its class must cover for it to be one that was joined to others."""
+
+Change = Literal["unchanged", "moved", "gone", "new"]
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A segment as the export wrote it, and the detections that went into it, the surest first."""
+
+    segment: Segment
+    label: str
+    detections: tuple[Detection, ...]
+
+
+@dataclass(frozen=True)
+class Correction:
+    """A change: of an exported segment, which a new one has not; to a segment, which one that is gone has not."""
+
+    change: Change
+    label: str
+    exported: Exported | None
+    segment: Segment | None
+
+
+def corrections(
+    exported: Sequence[Exported], present: Sequence[tuple[Segment, str]], tolerance: float
+) -> list[Correction]:
+    """Compare what was exported with segments and labels that are present; ends differ beyond `tolerance` seconds."""
+    changes: list[Correction] = []
+    for label in dict.fromkeys([*(own.label for own in exported), *(label for _, label in present)]):
+        own = [entry for entry in exported if entry.label == label]
+        segments = [segment for segment, other in present if other == label]
+        changes += _of_class(label, own, segments, tolerance)
+    return changes
+
+
+def joined_origins(
+    exported: Segment, label: str, score: float, alone: Sequence[tuple[Detection, Detection]]
+) -> tuple[Detection, ...]:
+    """Return the detections that went into an exported segment, the surest first.
+
+    `alone` are pairs of a detection and of how it would be exported by itself.
+    """
+    same = [origin for origin, own in alone if own == Detection(exported.start, exported.end, label, score)]
+    if same:
+        return tuple(same)
+    inside = [
+        origin
+        for origin, own in alone
+        if own.label == label and exported.start <= own.start and own.end <= exported.end and own.score <= score
+    ]
+    return tuple(sorted(inside, key=lambda origin: -origin.score))
+
+
+def _of_class(label: str, own: Sequence[Exported], segments: Sequence[Segment], tolerance: float) -> list[Correction]:
+    pairs = sorted(
+        (_apart(entry.segment, segment), i, j)
+        for i, entry in enumerate(own)
+        for j, segment in enumerate(segments)
+        if _apart(entry.segment, segment) <= tolerance
+    )
+    unchanged = _matched(pairs, {}, set())
+    overlaps = sorted(
+        (-tiou(entry.segment, segment), i, j)
+        for i, entry in enumerate(own)
+        for j, segment in enumerate(segments)
+        if tiou(entry.segment, segment) > 0
+    )
+    matches = _matched(overlaps, dict(unchanged), set(unchanged.values()))
+    changes = []
+    for i, entry in enumerate(own):
+        j = matches.get(i, _cover(entry.segment, segments))
+        kind: Change = "unchanged" if i in unchanged else "gone" if j is None else "moved"
+        changes.append(Correction(kind, label, entry, None if j is None else segments[j]))
+    taken = set(matches.values())
+    return [*changes, *(Correction("new", label, None, own) for j, own in enumerate(segments) if j not in taken)]
+
+
+def _matched(pairs: Sequence[tuple[float, int, int]], matches: dict[int, int], taken: set[int]) -> dict[int, int]:
+    """Take pairs in their order, each number of either side once."""
+    for _, i, j in pairs:
+        if i not in matches and j not in taken:
+            matches[i] = j
+            taken.add(j)
+    return matches
+
+
+def _apart(first: Segment, second: Segment) -> float:
+    return max(abs(first.start - second.start), abs(first.end - second.end))
+
+
+def _cover(segment: Segment, others: Sequence[Segment]) -> int | None:
+    """Return the number of the segment that covers half of one and most of it; None where none does."""
+    shares = [min(segment.end, other.end) - max(segment.start, other.start) for other in others]
+    best = max(range(len(others)), key=shares.__getitem__, default=None)
+    return best if best is not None and 0 < shares[best] >= _COVERED * segment.duration else None

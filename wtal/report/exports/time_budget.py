@@ -1,0 +1,59 @@
+"""Time budget for behaviour scientists: what each class takes of each video."""
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+
+from wtal.report.export_text import plain, safe_cell, seconds_text
+from wtal.report.exports import Export, ExportVideo, Sheet
+
+EXPORT = Export(
+    readers="spreadsheets and statistics: a row per video and class",
+    suffix="-time-budget.csv",
+    lacks="the detections themselves, scores; overlaps of one class (joined)",
+    per="collection",
+    overlaps="classes",
+)
+_COLUMNS = (
+    "video",
+    "label",
+    "count",
+    "total (s)",
+    "mean (s)",
+    "latency (s)",
+    "duration (s)",
+    "share of the duration",
+)
+
+
+def render(videos: Sequence[ExportVideo], classes: Sequence[str]) -> Sheet:
+    """Return a row per video and class, also of what does not occur: count and total are 0 then, the others empty.
+
+    `latency` is the time from the first picture to the first detection. Where nobody knows how long a video is, its
+    duration and the share of it are empty.
+    """
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(_COLUMNS)
+    for video in videos:
+        writer.writerows(_rows(video, classes))
+    unknown = sum(video.duration is None for video in videos)
+    note = f"{unknown} videos of unknown duration, whose shares are empty; name their folder with --videos"
+    return Sheet(text.getvalue(), (note,) if unknown else ())
+
+
+def _rows(video: ExportVideo, classes: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    for label in classes:
+        own = [detection for detection in video.detections if detection.label == label]
+        total = sum(detection.duration for detection in own)
+        latency = min((detection.start for detection in own), default=0.0) - float(video.start)
+        yield (
+            safe_cell(plain(video.id)),
+            safe_cell(label),
+            str(len(own)),
+            seconds_text(total),
+            seconds_text(total / len(own)) if own else "",
+            seconds_text(latency) if own else "",
+            "" if video.duration is None else seconds_text(video.duration),
+            f"{total / video.duration:.4f}" if video.duration else "",
+        )
