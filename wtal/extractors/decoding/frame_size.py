@@ -1,11 +1,15 @@
 """The size that frames are scaled to before flow and clips."""
 
+import time
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from wtal.extractors.decoding.reader import Image
+
+_LARGE = 1.75
+"""Source pixels to a target pixel, along a side, from which the quicker way is the quicker one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,39 @@ def scale(image: Image, target: tuple[int, int]) -> Image:
     shrinking = target[0] * target[1] < width * height
     resized = cv2.resize(image, target, interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR)
     return np.asarray(resized, dtype=np.uint8)
+
+
+class Scaler:
+    """`scale`, which goes over to a quicker way to the same values once large pictures have taken `patience` seconds.
+
+    The quicker way is compiled code (`area.py`): loading it takes about as long, and pays for many pictures only. The
+    first picture of each size is scaled in both ways, and where this build of OpenCV rounds otherwise, it goes on.
+    """
+
+    def __init__(self, patience: float = 1.0) -> None:
+        self._patience = patience
+        self._spent = 0.0
+        self._same: dict[tuple[int, ...], bool] = {}
+
+    def __call__(self, image: Image, target: tuple[int, int]) -> Image:
+        """(H, W, 3) uint8 -> (H', W', 3) uint8 where `target` is (W', H')."""
+        height, width = image.shape[:2]
+        if min(width / target[0], height / target[1]) < _LARGE:
+            return scale(image, target)
+        if self._spent < self._patience:
+            start = time.thread_time()
+            scaled = scale(image, target)
+            self._spent += time.thread_time() - start
+            return scaled
+        return self._quickly(image, target)
+
+    def _quickly(self, image: Image, target: tuple[int, int]) -> Image:
+        from wtal.extractors.decoding.area import area_average, is_averaged, same_as_opencv
+
+        sizes = (*image.shape, *target)
+        if sizes not in self._same:
+            self._same[sizes] = is_averaged((sizes[1], sizes[0]), target) and same_as_opencv(image, target)
+        return area_average(image, target) if self._same[sizes] else scale(image, target)
 
 
 def _proportional(side: int, short: int, short_side: int) -> int:

@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 
 from wtal.errors import VideoError, WtalError
-from wtal.extractors.decoding.frame_size import FrameSize, scale, scaled_size
+from wtal.extractors.decoding.frame_size import FrameSize, Scaler, scaled_size
 from wtal.extractors.decoding.probe import probe
 from wtal.extractors.decoding.reader import Image, Picture, ReaderFailed, TimedFrame, VideoInfo, image_of, read
 from wtal.extractors.decoding.reader_choice import choose
@@ -31,6 +31,7 @@ from wtal.extractors.decoding.resample import Sampler
 _CHUNK_FRAMES = 32
 _CHUNK_BYTES = 16 << 20
 _BEAT_SECONDS = 1.0
+_SCALE = Scaler()
 
 Send = Callable[[Any], None]
 
@@ -152,7 +153,7 @@ def _chunks(pictures: Iterator[Picture], size: FrameSize) -> Iterator[Image]:
         if picture is previous:
             chunk[filled] = chunk[filled - 1]
         else:
-            chunk[filled] = scale(image_of(picture), (chunk.shape[2], chunk.shape[1]))
+            chunk[filled] = _SCALE(image_of(picture), (chunk.shape[2], chunk.shape[1]))
         previous = picture
         filled += 1
     yield chunk[:filled]
