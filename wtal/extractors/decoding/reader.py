@@ -7,7 +7,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,7 +16,6 @@ from wtal.extractors.readers import READERS, ReaderLeaf
 Image = NDArray[np.uint8]
 TIME_LIMIT = 60.0
 """Seconds that a reader may take for its next frame, unless other settings are made."""
-_TURNS = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_CLOCKWISE}
 
 
 class VideoBroken(VideoError):  # noqa: N818 - the name says what happened
@@ -174,10 +172,13 @@ def image_of(picture: Picture) -> Image:
 
 def upright(image: Image, info: VideoInfo) -> Image:
     """(H, W, 3) stored picture -> the same as it is to be shown, mirrored and turned as the headers say."""
+    if not (info.rotation or info.mirrored):
+        return image
+    import cv2  # here, so that whoever needs the types alone does not load it
+
+    turns = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_CLOCKWISE}
     shown = cv2.flip(image, 1) if info.mirrored else image
-    if info.rotation:
-        shown = cv2.rotate(shown, _TURNS[info.rotation])
-    return np.asarray(shown, dtype=np.uint8)
+    return np.asarray(cv2.rotate(shown, turns[info.rotation]) if info.rotation else shown, dtype=np.uint8)
 
 
 def upright_shape(width: int, height: int, info: VideoInfo) -> tuple[int, int, int]:
