@@ -30,7 +30,7 @@ Cells = tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]
 
 
 def is_averaged(size: tuple[int, int], target: tuple[int, int]) -> bool:
-    """Whether OpenCV weighs pixels of a picture of this (W, H) to shrink it; not where it only adds whole ones up."""
+    """Tell whether OpenCV weighs pixels of a picture of this (W, H) to shrink it; not where it only adds whole ones up."""
     shrinks = size[0] >= target[0] and size[1] >= target[1]
     return shrinks and bool(size[0] % target[0] or size[1] % target[1])
 
@@ -51,7 +51,7 @@ def area_average(image: Image, target: tuple[int, int]) -> Image:
 
 
 def same_as_opencv(image: Image, target: tuple[int, int]) -> bool:
-    """Whether this build of OpenCV gives the values of `area_average` for a picture."""
+    """Tell whether this build of OpenCV gives the values of `area_average` for a picture."""
     return np.array_equal(area_average(image, target), cv2.resize(image, target, interpolation=cv2.INTER_AREA))
 
 
