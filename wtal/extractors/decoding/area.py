@@ -30,7 +30,7 @@ Cells = tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]
 
 
 def is_averaged(size: tuple[int, int], target: tuple[int, int]) -> bool:
-    """Tell whether OpenCV weighs pixels of a picture of this (W, H) to shrink it; not where it only adds whole ones up."""
+    """Tell whether OpenCV weighs pixels to shrink a picture of this (W, H); where only whole ones fit, it does not."""
     shrinks = size[0] >= target[0] and size[1] >= target[1]
     return shrinks and bool(size[0] % target[0] or size[1] % target[1])
 
