@@ -1,5 +1,7 @@
 """Area averages by the quicker way: OpenCV's own values, on pictures of all kinds and sizes."""
 
+import itertools
+
 import cv2
 import numpy as np
 import pytest
@@ -68,24 +70,52 @@ def test_values_near_a_border_need_opencvs_order(monkeypatch):
 @pytest.mark.parametrize("size", [(640, 480), (1024, 1024), (200, 100)])
 def test_scaler_gives_the_same_before_and_after_it_goes_over(size):
     target = (256 * size[0] // min(size), 256 * size[1] // min(size))
-    for image in (noise(size), stripes(size)):
-        for patience in (0.0, 1000.0):
-            assert np.array_equal(Scaler(patience)(image, target), scale(image, target))
+    for patience in (0.0, 1000.0):
+        scaler = Scaler(patience)
+        for image in (noise(size), stripes(size), noise(size, 1)):
+            assert np.array_equal(scaler(image, target), scale(image, target))
 
 
-def test_scaler_goes_over_once_pictures_have_taken_long(monkeypatch):
-    image, target, quick = noise((1280, 720)), (455, 256), []
-    monkeypatch.setattr(area, "area_average", lambda *order: quick.append(order) or by_opencv(*order))
-    scaler = Scaler(patience=1e-9)
-    scaler(image, target)
+@pytest.fixture
+def quick(monkeypatch):
+    """Orders that went the quicker way; the clock says that a picture takes a tenth of a second."""
+    orders, ticks = [], itertools.count()
+    monkeypatch.setattr(area, "area_average", lambda *order: orders.append(order) or by_opencv(*order))
+    monkeypatch.setattr("wtal.extractors.decoding.frame_size.time.thread_time", lambda: next(ticks) / 10)
+    return orders
+
+
+def pictures_by_opencv(scaler, quick):
+    """Number of pictures that OpenCV scales until the scaler goes over, of a hundred."""
+    image = noise((1280, 720))
+    for number in range(100):
+        scaler(image, (455, 256))
+        if quick:
+            return number
+    return 100
+
+
+def test_scaler_goes_over_once_pictures_have_taken_long(quick):
+    assert pictures_by_opencv(Scaler(patience=0.95), quick) == 10
+
+
+def test_scaler_goes_over_at_once_where_pictures_will_take_long(quick):
+    scaler = Scaler(patience=0.95)
+    scaler.expect(10)
+    assert pictures_by_opencv(scaler, quick) == 1
+
+
+def test_scaler_never_goes_over_for_small_pictures(quick):
+    scaler = Scaler(patience=0.0)
+    for _ in range(3):
+        scaler(noise((320, 240)), (341, 256))
     assert not quick
-    scaler(image, target)
-    assert quick
 
 
 def test_scaler_stays_with_an_opencv_that_rounds_otherwise(monkeypatch):
-    image, target = noise((1280, 720)), (455, 256)
-    monkeypatch.setattr(area, "area_average", lambda image, target: by_opencv(image, target) ^ 1)
+    image, target, orders = noise((1280, 720)), (455, 256), []
+    monkeypatch.setattr(area, "area_average", lambda *order: orders.append(order) or by_opencv(*order) ^ 1)
     scaler = Scaler(patience=0.0)
-    for _ in range(2):
+    for _ in range(3):
         assert np.array_equal(scaler(image, target), by_opencv(image, target))
+    assert len(orders) == 1, "it was asked, and never again"

@@ -42,28 +42,39 @@ def scale(image: Image, target: tuple[int, int]) -> Image:
 
 
 class Scaler:
-    """`scale`, which goes over to a quicker way to the same values once large pictures have taken `patience` seconds.
+    """`scale`, which goes over to a quicker way to the same values where large pictures take `patience` seconds.
 
-    The quicker way is compiled code (`area.py`): loading it takes about as long, and pays for many pictures only. The
-    first picture of each size is scaled in both ways, and where this build of OpenCV rounds otherwise, it goes on.
+    The quicker way is compiled code (`area.py`), which takes half of the time and half of these seconds to load: so
+    those count that pictures have taken, and those that the pictures still expected will take. The first picture of
+    each size is scaled in both ways, and where this build of OpenCV rounds otherwise, OpenCV goes on.
     """
 
-    def __init__(self, patience: float = 1.0) -> None:
+    def __init__(self, patience: float = 1.5) -> None:
         self._patience = patience
         self._spent = 0.0
+        self._expected = 0
+        self._is_quick = False
         self._same: dict[tuple[int, ...], bool] = {}
+
+    def expect(self, count: int) -> None:
+        """Learn how many pictures are about to come."""
+        self._expected = count
 
     def __call__(self, image: Image, target: tuple[int, int]) -> Image:
         """(H, W, 3) uint8 -> (H', W', 3) uint8 where `target` is (W', H')."""
         height, width = image.shape[:2]
         if min(width / target[0], height / target[1]) < _LARGE:
             return scale(image, target)
-        if self._spent < self._patience:
-            start = time.thread_time()
-            scaled = scale(image, target)
-            self._spent += time.thread_time() - start
-            return scaled
-        return self._quickly(image, target)
+        return self._quickly(image, target) if self._is_quick else self._timed(image, target)
+
+    def _timed(self, image: Image, target: tuple[int, int]) -> Image:
+        start = time.thread_time()
+        scaled = scale(image, target)
+        seconds = time.thread_time() - start
+        self._spent += seconds
+        self._expected = max(0, self._expected - 1)
+        self._is_quick = self._spent + self._expected * seconds >= self._patience
+        return scaled
 
     def _quickly(self, image: Image, target: tuple[int, int]) -> Image:
         from wtal.extractors.decoding.area import area_average, is_averaged, same_as_opencv

@@ -112,6 +112,7 @@ def _serve(request: Request, send: Send) -> None:
             return
         frames = _all_or_nothing(read(info, reader), reader) if opened.can_retry else read(info, reader)
         sampler = Sampler(_beating(frames, send), info, request.fps)
+        _SCALE.expect(round((info.duration or 0) * request.fps))
         seconds, start = 0.0, time.perf_counter()
         for chunk in _chunks(sampler.pictures(), request.size):
             seconds += time.perf_counter() - start
