@@ -110,6 +110,7 @@ NUMBERS = ("nan", "inf", "-inf", "1e400", "-1", "99999999999999999999", "x")
         "train --seeds {}",
         "train --seeds 0,{}",
         "train --dry-run --set train.batch_size={}",
+        "compare kth/basnet --set train.batch_size={}",
         "train --dry-run --set head.name=basnet --set head.width={}",
         "run videos --labels l.csv --dry-run --set localize.upsample={}",
         "run videos --labels l.csv --dry-run --set extract.fps={}",

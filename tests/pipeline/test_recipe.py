@@ -3,6 +3,7 @@
 import pytest
 
 from wtal.errors import ConfigError
+from wtal.models.refinement.config import RescoreConfig
 from wtal.pipeline.recipe import RECIPES, load_recipe, recipe_names
 from wtal.pipeline.train import resolve_early
 
@@ -13,7 +14,9 @@ def test_every_recipe_is_accepted(name):
     assert recipe.title
     assert recipe.source
     if "/" in name:
-        assert recipe.head_name == name.rpartition("/")[2]
+        stage = recipe.refine
+        own = stage.rescorer_name if isinstance(stage, RescoreConfig) else recipe.head_name
+        assert own == name.rpartition("/")[2]
 
 
 @pytest.mark.parametrize("name", [name for name in recipe_names() if "/" in name])
@@ -28,7 +31,12 @@ def test_every_value_of_a_recipe_has_its_source_beside_it(name):
     for line in (RECIPES / f"{name}.toml").read_text(encoding="utf-8").splitlines():
         if line.startswith("["):
             section, said = line[1 : line.index("]")], "#" in line
-        elif section in ("extract", "head", "train", "localize") and "=" in line and not said and "#" not in line:
+        elif (
+            section.partition(".")[0] in ("extract", "head", "train", "localize", "refine")
+            and "=" in line
+            and not said
+            and "#" not in line
+        ):
             bare.append(line)
     assert [line for line in bare if not line.startswith(("name", "preset"))] == []
 

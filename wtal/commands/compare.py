@@ -9,6 +9,7 @@ from wtal.commands._console import (
     FINISHED_WITH_FAILURES,
     Command,
     ConsoleReporter,
+    blamed,
     device_option,
     json_option,
     pick_device,
@@ -72,8 +73,10 @@ def command(
     """
     table = load_ablation(ablation) if ablation else None
     root = Workspace(workspace)
+    with blamed(assignments, lambda: planned_rows(recipes, table, (), refine)):
+        rows = planned_rows(recipes, table, assignments, refine)
     comparison = compare(
-        planned_rows(recipes, table, assignments, refine),
+        rows,
         parse_seeds(seeds),
         annotations or root.only_annotations(),
         root,

@@ -25,6 +25,7 @@ from wtal.commands._new_videos import finish_new, show_new, show_seen
 from wtal.errors import UsageError
 from wtal.pipeline.detect import detect
 from wtal.pipeline.extraction.machine import Machine
+from wtal.pipeline.extraction.spread import reading_ahead
 from wtal.pipeline.new_videos.detect_new import detect_new
 from wtal.pipeline.new_videos.detector import Detector
 from wtal.pipeline.new_videos.open_model import open_model
@@ -102,13 +103,15 @@ def command(
         raise UsageError("--use-labels and --stage are for the videos of the run's own store; leave them out")
     if videos and watch is not None:
         raise UsageError("--watch FOLDER finds its videos itself; leave the others out")
-    model = open_model(run or home.newest_run())
-    detector = Detector(model, Machine(jobs, pick_device(device)), weights, settings)
-    if watch is None:
-        made = detect_new(detector, videos, home, out, ConsoleReporter())
+    with reading_ahead(jobs):
+        model = open_model(run or home.newest_run())
+        detector = Detector(model, Machine(jobs, pick_device(device)), weights, settings)
+        made = detect_new(detector, videos, home, out, ConsoleReporter()) if watch is None else None
+    if made is not None:
         print_json(made.to_json()) if as_json else show_new(made)
         finish_new(made)
         return
+    assert watch is not None
     keep_watch(Watch(detector, watch, home, out, Pace(interval, settle), ConsoleReporter()), as_json)
 
 

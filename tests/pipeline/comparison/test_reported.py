@@ -13,7 +13,7 @@ from wtal.errors import UsageError
 from wtal.pipeline.comparison.ablation import ablation_names, load_ablation, printed_in
 from wtal.pipeline.comparison.compare import planned_rows
 from wtal.pipeline.comparison.reported import Printed, is_of
-from wtal.pipeline.recipe import recipe_names
+from wtal.pipeline.recipe import load_recipe, recipe_names
 
 PRINTED = Printed(
     {"0.5": 27.0}, "A paper", "I3D", "its protocol", "i3d", 200, 20, "thumos14", fps="25", stride=16, flow="tvl1"
@@ -106,7 +106,9 @@ def test_every_table_says_what_its_figures_stand_on(name):
 
 def test_every_reported_row_of_a_recipe_says_what_it_stands_on():
     for name in recipe_names():
-        (plan,) = planned_rows([name], None)
+        *heads, plan = planned_rows([name], None)
+        assert not any(head.printed.mAP for head in heads)
+        assert len(heads) == (load_recipe(name).refine is not None)
         if plan.printed.mAP:
             assert plan.printed.videos, name
             assert plan.printed.classes, name

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 
 from wtal.errors import VideoError
-from wtal.extractors.decoding.reader import Image, TimedFrame, VideoInfo
+from wtal.extractors.decoding.reader import Picture, TimedFrame, VideoInfo
 
 LONGEST_STILL = 3600
 """Seconds that one picture may stay on screen: a file that claims more has an error in its clock."""
@@ -21,7 +21,7 @@ _HELD_BYTES = 128 << 20
 
 
 class FrameClock:
-    """Iterate once for (seconds since the first frame, image) of each frame; the seconds never decrease.
+    """Iterate once for (seconds since the first frame, picture) of each frame; the seconds never decrease.
 
     A timestamp that leaps, by more than a second (or four frames, where these are longer), is held until the frames
     behind it show what it is. Up to 250 frames are held, or 128 MiB of them.
@@ -65,7 +65,7 @@ class FrameClock:
         """Seconds from the first frame to the end of the last one that came."""
         return self._offset + self._last + self.last_duration
 
-    def __iter__(self) -> Iterator[tuple[Fraction, Image]]:
+    def __iter__(self) -> Iterator[tuple[Fraction, Picture]]:
         for frame in self._frames:
             step = frame.time - self._last
             if self._placed and not self._held and step.numerator > 0 and step <= self._leap:
@@ -76,18 +76,18 @@ class FrameClock:
             yield from self._settle(ended=True)
         self._require_short(self.last_duration)
 
-    def _take(self, frame: TimedFrame) -> Iterator[tuple[Fraction, Image]]:
+    def _take(self, frame: TimedFrame) -> Iterator[tuple[Fraction, Picture]]:
         step = frame.time - self._last
         if not self._placed:
             self.start, self._offset = frame.time, -frame.time
             self._placed, self._last, self.last_duration = 1, frame.time, frame.duration
-            yield Fraction(0), frame.image
+            yield Fraction(0), frame.picture
         elif self._held and self._returns(frame):
             yield from self._place_strays(frame.time)
             yield from self._take(frame)
         elif self._held or step > self._leap or step < -self._leap:
             self._held.append(frame)
-            self._held_bytes += frame.image.nbytes
+            self._held_bytes += frame.picture.nbytes
             if len(self._held) >= _HELD_FRAMES or self._held_bytes >= _HELD_BYTES:
                 yield from self._settle(ended=False)
         elif step <= 0:
@@ -97,7 +97,7 @@ class FrameClock:
         else:
             yield self._place(frame, frame.time, step)
 
-    def _place(self, frame: TimedFrame, time: Fraction, step: Fraction) -> tuple[Fraction, Image]:
+    def _place(self, frame: TimedFrame, time: Fraction, step: Fraction) -> tuple[Fraction, Picture]:
         """Give out a frame at `time` on the file's clock, `step` seconds behind the last one."""
         if step > _LEAP:
             self._require_short(step)
@@ -108,7 +108,7 @@ class FrameClock:
         self._last = time
         self._placed += 1
         self.last_duration = frame.duration
-        return self._offset + time, frame.image
+        return self._offset + time, frame.picture
 
     def _release(self) -> list[TimedFrame]:
         held, self._held, self._held_bytes = self._held, [], 0
@@ -121,7 +121,7 @@ class FrameClock:
         at_most = 2 * (len(self._held) + 1) * self._longest
         return back > self._leap / 2 and -self._leap <= frame.time - self._last <= at_most + self._leap
 
-    def _place_strays(self, until: Fraction) -> Iterator[tuple[Fraction, Image]]:
+    def _place_strays(self, until: Fraction) -> Iterator[tuple[Fraction, Picture]]:
         """Give out the held frames between the last one and `until`, at which the clock goes on."""
         held, before = self._release(), self._last
         self._note_strays(held)
@@ -134,7 +134,7 @@ class FrameClock:
         self.strays += len(frames)
         self.furthest = max(self.furthest, *(frame.time + frame.duration for frame in frames))
 
-    def _settle(self, ended: bool) -> Iterator[tuple[Fraction, Image]]:
+    def _settle(self, ended: bool) -> Iterator[tuple[Fraction, Picture]]:
         """Decide on the first of the held frames, and take the others anew."""
         held = self._release()
         first, *others = held

@@ -25,6 +25,8 @@ from wtal.extractors.decoding.reader_process import Beat, Opened, Request, Worke
 
 _PROGRAM = "import sys; sys.path[:] = sys.argv[1:]; from wtal.extractors.decoding.reader_process import main; main()"
 _PIPE_BYTES = 1 << 20
+_AHEAD: "list[_Child]" = []
+"""Processes that were started before anybody wanted one."""
 
 
 class ReaderProcess(AbstractContextManager["ReaderProcess"]):
@@ -73,7 +75,7 @@ class ReaderProcess(AbstractContextManager["ReaderProcess"]):
     def _ask(self, request: Request, time_limit: float, why: str | None) -> "IsolatedVideo":
         child = self._child  # read once: `close` of another thread may take it away
         if child is None:
-            child = self._child = _Child()
+            child = self._child = _ready_child()
         video = IsolatedVideo(self, child, time_limit, why)
         try:
             video._start(request)
@@ -90,6 +92,22 @@ class ReaderProcess(AbstractContextManager["ReaderProcess"]):
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+
+@contextmanager
+def started_ahead() -> Iterator[None]:
+    """Start a process before the block, in which libraries load meanwhile; the next `ReaderProcess` to want one has it.
+
+    Where nobody wants it, it ends with the block.
+    """
+    child = _Child()
+    _AHEAD.append(child)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ValueError):  # it was taken
+            _AHEAD.remove(child)
+            child.kill()
 
 
 class ReaderPool:
@@ -215,6 +233,13 @@ class IsolatedVideo(AbstractContextManager["IsolatedVideo"]):
     def _lost(self, reason: str) -> VideoError:
         self.close()
         return ReaderFailed(f"auto: the reference, after {reason}") if self._can_retry else VideoError(reason)
+
+
+def _ready_child() -> "_Child":
+    try:
+        return _AHEAD.pop()
+    except IndexError:
+        return _Child()
 
 
 class _Child:

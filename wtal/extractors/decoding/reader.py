@@ -1,6 +1,7 @@
 """Types that readers deal in: headers, images, a summary; `wtal.extractors.readers.ReaderLeaf` is the contract."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -29,17 +30,54 @@ class ReaderFailed(VideoError):  # noqa: N818 - the name says what happened
     """
 
 
+class DeferredImage:
+    """A decoded picture of `shape` (H, W, 3) whose colours are converted when they are first asked for, and then kept.
+
+    Resampling drops frames, and those need no colours.
+    """
+
+    def __init__(self, shape: tuple[int, int, int], convert: Callable[[], Image]) -> None:
+        self.shape = shape
+        self._convert: Callable[[], Image] | None = convert
+        self._image: Image | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the image."""
+        return math.prod(self.shape)
+
+    @property
+    def image(self) -> Image:
+        """(H, W, 3) uint8 RGB.
+
+        Raises:
+            VideoError: when the colours cannot be converted.
+        """
+        if self._convert is not None:
+            self._image, self._convert = self._convert(), None
+        assert self._image is not None
+        return self._image
+
+
+Picture = Image | DeferredImage
+
+
 @dataclass(frozen=True, slots=True)
 class TimedFrame:
-    """One shown frame: `image` (H, W, 3) uint8 RGB; `time` and `duration` in seconds on the file's own clock.
+    """One shown frame: `picture` holds its `image`; `time` and `duration` in seconds on the file's own clock.
 
     `guessed` is True where the file gives the frame no time, and it was put behind the frame before it.
     """
 
     time: Fraction
     duration: Fraction
-    image: Image
+    picture: Picture
     guessed: bool = False
+
+    @property
+    def image(self) -> Image:
+        """(H, W, 3) uint8 RGB."""
+        return image_of(self.picture)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,11 +165,25 @@ class VideoSummary:
         }
 
 
+def image_of(picture: Picture) -> Image:
+    """The image that a picture holds, (H, W, 3) uint8 RGB."""
+    return picture.image if isinstance(picture, DeferredImage) else picture
+
+
 def upright(image: Image, info: VideoInfo) -> Image:
     """(H, W, 3) stored picture -> the same as it is to be shown, mirrored and turned as the headers say."""
     if not (info.rotation or info.mirrored):
         return image
-    return np.ascontiguousarray(np.rot90(image[:, ::-1] if info.mirrored else image, info.rotation // 90))
+    import cv2  # here, so that whoever needs the types alone does not load it
+
+    turns = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_CLOCKWISE}
+    shown = cv2.flip(image, 1) if info.mirrored else image
+    return np.asarray(cv2.rotate(shown, turns[info.rotation]) if info.rotation else shown, dtype=np.uint8)
+
+
+def upright_shape(width: int, height: int, info: VideoInfo) -> tuple[int, int, int]:
+    """The shape (H, W, 3) that `upright` gives a stored picture of so many pixels."""
+    return (width, height, 3) if info.rotation % 180 else (height, width, 3)
 
 
 def load_reader(name: str) -> ReaderLeaf:

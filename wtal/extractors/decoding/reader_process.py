@@ -22,15 +22,16 @@ import cv2
 import numpy as np
 
 from wtal.errors import VideoError, WtalError
-from wtal.extractors.decoding.frame_size import FrameSize, scale, scaled_size
+from wtal.extractors.decoding.frame_size import FrameSize, Scaler, scaled_size
 from wtal.extractors.decoding.probe import probe
-from wtal.extractors.decoding.reader import Image, ReaderFailed, TimedFrame, VideoInfo, read
+from wtal.extractors.decoding.reader import Image, Picture, ReaderFailed, TimedFrame, VideoInfo, image_of, read
 from wtal.extractors.decoding.reader_choice import choose
 from wtal.extractors.decoding.resample import Sampler
 
 _CHUNK_FRAMES = 32
 _CHUNK_BYTES = 16 << 20
 _BEAT_SECONDS = 1.0
+_SCALE = Scaler()
 
 Send = Callable[[Any], None]
 
@@ -111,8 +112,9 @@ def _serve(request: Request, send: Send) -> None:
             return
         frames = _all_or_nothing(read(info, reader), reader) if opened.can_retry else read(info, reader)
         sampler = Sampler(_beating(frames, send), info, request.fps)
+        _SCALE.expect(round((info.duration or 0) * request.fps))
         seconds, start = 0.0, time.perf_counter()
-        for chunk in _chunks(sampler, request.size):
+        for chunk in _chunks(sampler.pictures(), request.size):
             seconds += time.perf_counter() - start
             send(Worked(seconds))
             send(chunk)
@@ -138,19 +140,22 @@ def _beating(frames: Iterator[TimedFrame], send: Send) -> Iterator[TimedFrame]:
         yield frame
 
 
-def _chunks(images: Sampler, size: FrameSize) -> Iterator[Image]:
-    """Images of any size -> (n, H, W, 3) uint8 arrays, all in one memory; the first image fixes H and W."""
+def _chunks(pictures: Iterator[Picture], size: FrameSize) -> Iterator[Image]:
+    """Pictures of any size -> (n, H, W, 3) uint8 arrays, all in one memory; the first one fixes H and W."""
     chunk = np.empty((0, 0, 0, 3), np.uint8)
     filled = 0
-    previous: Image | None = None
-    for image in images:
+    previous: Picture | None = None
+    for picture in pictures:
         if previous is None:
-            chunk = _empty_chunk(*scaled_size(image.shape[1], image.shape[0], size))
+            chunk = _empty_chunk(*scaled_size(picture.shape[1], picture.shape[0], size))
         if filled == len(chunk):
             yield chunk
             filled = 0
-        chunk[filled] = chunk[filled - 1] if image is previous else scale(image, (chunk.shape[2], chunk.shape[1]))
-        previous = image
+        if picture is previous:
+            chunk[filled] = chunk[filled - 1]
+        else:
+            chunk[filled] = _SCALE(image_of(picture), (chunk.shape[2], chunk.shape[1]))
+        previous = picture
         filled += 1
     yield chunk[:filled]
 

@@ -6,14 +6,22 @@ from fractions import Fraction
 from wtal.data.grid import frame_count
 from wtal.errors import VideoError
 from wtal.extractors.decoding.clock import FrameClock
-from wtal.extractors.decoding.reader import Image, TimedFrame, VideoBroken, VideoInfo, VideoSummary
+from wtal.extractors.decoding.reader import (
+    Image,
+    Picture,
+    TimedFrame,
+    VideoBroken,
+    VideoInfo,
+    VideoSummary,
+    image_of,
+)
 
 _FILE_SLACK = Fraction(1)
 _LATE = Fraction(1, 10)
 
 
 class Sampler:
-    """Iterate once for the N images at `fps` frames per second; then ask for the `summary`.
+    """Iterate once for the N images at `fps` frames per second, or over `pictures`; then ask for the `summary`.
 
     Second 0 is the first shown frame, N = max(1, round(fps * (last timestamp + its duration - first timestamp))), and
     image j is the last one shown at or before second j / fps. Two images are held at most. An image is given out as
@@ -37,17 +45,21 @@ class Sampler:
         self._sampled: int | None = None
 
     def __iter__(self) -> Iterator[Image]:
-        shown: Image | None = None
-        held: Image | None = None
+        return map(image_of, self.pictures())
+
+    def pictures(self) -> Iterator[Picture]:
+        """The same, their colours not converted yet where the reader can put that off."""
+        shown: Picture | None = None
+        held: Picture | None = None
         count = 0
-        for time, image in self._clock:
+        for time, picture in self._clock:
             position = self._fps * time
             while shown is not None and count < position:
                 if held is not None:
                     yield held
                 held = shown
                 count += 1
-            shown = image
+            shown = picture
         if shown is None:
             raise VideoError("no frame could be decoded")
         self._sampled = frame_count(self._fps, self._clock.end)
@@ -87,7 +99,7 @@ class Sampler:
             self._notes.append(str(error))
 
     def _count(self, frame: TimedFrame) -> None:
-        height, width = frame.image.shape[:2]
+        height, width = frame.picture.shape[:2]
         self._size = self._size or (width, height)
         self._resized += (width, height) != self._size
         self._guessed += frame.guessed

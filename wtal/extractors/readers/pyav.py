@@ -7,6 +7,7 @@ presentation times run backwards more often.
 
 from collections.abc import Iterator
 from fractions import Fraction
+from functools import partial
 
 import av
 import numpy as np
@@ -18,7 +19,15 @@ from av.video.stream import VideoStream
 
 from wtal.errors import VideoError
 from wtal.extractors.decoding.probe import opened
-from wtal.extractors.decoding.reader import Image, TimedFrame, VideoBroken, VideoInfo, upright
+from wtal.extractors.decoding.reader import (
+    DeferredImage,
+    Image,
+    TimedFrame,
+    VideoBroken,
+    VideoInfo,
+    upright,
+    upright_shape,
+)
 
 # A fixed number: what a damaged stream decodes to depends on it, and must not depend on the machine.
 _THREADS = 4
@@ -53,16 +62,21 @@ def frames(info: VideoInfo) -> Iterator[TimedFrame]:
         for frame in _decode(container, stream, damage):
             time, duration, guessed = frame_times.stamp_of(frame)
             count += 1
-            yield TimedFrame(time, duration, upright(_rgb(convert, frame), info), guessed)
+            shape = upright_shape(frame.width, frame.height, info)
+            picture = DeferredImage(shape, partial(_image, convert, frame, info))
+            if count == 1:
+                _ = picture.image  # colours that nobody can convert end the file at once
+            yield TimedFrame(time, duration, picture, guessed)
     damage.report(count)
 
 
-def _rgb(convert: VideoReformatter, frame: VideoFrame) -> Image:
+def _image(convert: VideoReformatter, frame: VideoFrame, info: VideoInfo) -> Image:
+    """Convert on one thread: decoding has the others, and pictures are too small to share one."""
     try:
-        pixels = convert.reformat(frame, format="rgb24", interpolation=Interpolation.BICUBIC).to_ndarray()
+        rgb = convert.reformat(frame, format="rgb24", interpolation=Interpolation.BICUBIC, threads=1)
     except av.error.FFmpegError as error:
         raise VideoError(f"the colours of the frames cannot be converted: {error.strerror}") from None
-    return np.asarray(pixels, dtype=np.uint8)
+    return upright(np.asarray(rgb.to_ndarray(), dtype=np.uint8), info)
 
 
 class _Damage:

@@ -54,9 +54,9 @@ class PlannedRow:
     second_stage: bool = False
 
     def refined(self) -> "PlannedRow":
-        """Return the row of the second stage, which nobody has printed; it is judged as this one."""
+        """Return the row of the second stage; only of a recipe that has one is it what the paper prints."""
         recipe = self.recipe.model_copy(update={"refine": self.recipe.refinement})
-        printed = replace(self.printed, mAP={})
+        printed = self.printed if self.recipe.refine is not None else replace(self.printed, mAP={})
         return PlannedRow(f"{self.name} {SECOND_STAGE}", recipe, printed, second_stage=True)
 
 
@@ -159,8 +159,11 @@ def planned_rows(
 
 
 def _with_second_stage(plan: PlannedRow, wanted: bool | None) -> list[PlannedRow]:
-    refined = plan.recipe.refine is not None if wanted is None else wanted
-    return [plan, plan.refined()] if refined and plan.stage is None else [plan]
+    own = plan.recipe.refine is not None
+    if plan.stage is not None or not (own if wanted is None else wanted):
+        return [plan]
+    # What a paper prints of a recipe with a second stage is of that, and not of the head before it.
+    return [replace(plan, printed=replace(plan.printed, mAP={})) if own else plan, plan.refined()]
 
 
 def compare(

@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 from wtal.data.store.writer import StoreWriter
 from wtal.errors import WtalError
 from wtal.pipeline.extraction.engines import start_pool
-from wtal.pipeline.extraction.machine import Machine
+from wtal.pipeline.extraction.machine import Machine, Spreading
 from wtal.pipeline.extraction.reasons import KILLED
 from wtal.pipeline.extraction.sources import from_anywhere
 from wtal.pipeline.extraction.videos import VideoFile
@@ -41,6 +42,15 @@ def spread(
     if not videos or (machine.engine == "loky" and machine.jobs == 1):
         return _in_threads(writers, extractors, videos, machine.in_flight)
     return _in_processes(writers, extractors, videos, machine)
+
+
+def reading_ahead(jobs: int = 1, engine: Spreading = "loky") -> AbstractContextManager[None]:
+    """Have the process that reads videos start while the block loads libraries; none where others extract."""
+    if engine != "loky" or jobs != 1:
+        return nullcontext()
+    from wtal.extractors.decoding.isolated import started_ahead
+
+    return started_ahead()
 
 
 def _in_threads(
