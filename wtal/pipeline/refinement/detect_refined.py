@@ -44,10 +44,8 @@ def detect_refined(
     refuse_unlocated(config, run.recipe.localize)
     trained = trained_student(run, stage)
     student = trained.head.to(device)
-    teacher, towards = (
-        Teacher(run.teacher(), run.teacher_localize, device, reporter),
-        (refinement.teacher_share, refinement.teacher_tiou),
-    )
+    teacher = Teacher(run.teacher(), run.teacher_localize, device, reporter)
+    towards = (refinement.teacher_share, refinement.teacher_tiou)
     store, scores, agreed = run.store(), teacher.video_scores(keys), teacher.detections(keys)
     detections: dict[str, list[Detection]] = {key: [] for key in keys}
     with reporter.task("detect", len(keys), "video") as task:
