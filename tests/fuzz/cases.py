@@ -15,10 +15,10 @@ TRAINED = "ws/runs/trained/seed-0"
 DETECT = f"detect {TRAINED} --device cpu"
 LABELS = "ws/annotations/planted.json"
 IMPORT = "review import shown.json --videos videos"
+STUDENT = "--set refine.train.steps=2 --set refine.student.width=16"
 REPRODUCE = (
     f"reproduce activitynet-1.3 --features published/npy-per-video --annotations {LABELS} --methods basnet --seeds 0 "
-    "--set train.epochs=0 --set train.steps=2 --set head.width=4 --set head.filter_width=4 --set refine.train.steps=2 "
-    "--set refine.student.width=16 --device cpu"
+    f"--set train.epochs=0 --set train.steps=2 --set head.width=4 --set head.filter_width=4 {STUDENT} --device cpu"
 )
 
 
@@ -209,7 +209,7 @@ SLOW_KINDS = (
     Kind("extracted video", "videos/*", (), ("extract videos --backbone motion --time-limit 5 --device cpu",)),
     Kind("diagnosed detections", "found.json", (rewritten,), (f"diagnose {{}} --annotations {LABELS}",)),
     Kind("diagnosed run", f"{TRAINED}/run.json", (rewritten,), ("diagnose {folder} --errors-only",)),
-    Kind("checked run", LABELS, (rewritten,), ("compare recipe.toml --refine --device cpu", REPRODUCE)),
+    Kind("checked run", LABELS, (rewritten,), (f"compare recipe.toml --refine {STUDENT} --device cpu", REPRODUCE)),
     Kind("reproduced features", "published/npy-per-video/*/*.npy", (), (REPRODUCE, f"{REPRODUCE} --dry-run")),
 )
 """Kinds whose commands start processes, draw or train."""

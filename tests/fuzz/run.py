@@ -29,6 +29,8 @@ _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _CHANGES = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.link", "os.symlink", "os.truncate", "os.chmod"}
 
 
+_TRIAL = "wtal-trial-"
+"""Beginning of the temporary folder that a dry run works in."""
 _CACHES = {"__pycache__", "matplotlib"}
 """Folders that libraries keep for themselves."""
 
@@ -171,6 +173,8 @@ def _hook(event: str, arguments: tuple[Any, ...]) -> None:
     for path in paths:
         if isinstance(path, str | bytes | os.PathLike):
             real = Path(os.path.realpath(os.fsdecode(path)))
+            if any(part.startswith(_TRIAL) for part in real.parts):
+                continue
             if folder not in (real, *real.parents) and real != Path(os.devnull) and not _CACHES & {*real.parts}:
                 written.append(str(real))
 

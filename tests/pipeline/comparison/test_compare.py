@@ -221,7 +221,7 @@ def test_a_row_that_fails_does_not_stop_the_others(place):
     [
         (["nonsense"], "no recipe 'nonsense'", 1),
         (["collection", "--ablation", "tscn.tabel1a"], "no ablation 'tscn.tabel1a'", 2),
-        (["collection", "--set", "head.widht=3"], "widht", 1),
+        (["collection", "--set", "head.widht=3"], "widht", 2),
         (["collection", "--seeds", "x"], "--seeds takes whole numbers", 2),
     ],
 )

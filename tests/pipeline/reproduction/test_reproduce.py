@@ -141,7 +141,8 @@ def test_every_dataset_has_methods_each_with_a_second_stage(dataset):
     for head, student in zip(plans[::2], plans[1::2], strict=True):
         assert student.name == f"{head.name} {SECOND_STAGE}"
         assert student.printed.rules == head.printed.rules
-        assert not student.printed.mAP
+        assert bool(student.printed.mAP) == (load_recipe(head.name).refine is not None)
+        assert not (head.printed.mAP and student.printed.mAP)
         assert student.recipe.training_identity() == head.recipe.training_identity()
     with pytest.raises(UsageError, match="no dataset 'kth'"):
         methods_of("kth")

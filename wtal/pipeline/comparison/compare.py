@@ -54,10 +54,13 @@ class PlannedRow:
     second_stage: bool = False
 
     def refined(self) -> "PlannedRow":
-        """Return the row of the second stage; only of a recipe that has one is it what the paper prints."""
+        """Return the row of the second stage, which nobody has printed; it is judged as this one."""
         recipe = self.recipe.model_copy(update={"refine": self.recipe.refinement})
-        printed = self.printed if self.recipe.refine is not None else replace(self.printed, mAP={})
-        return PlannedRow(f"{self.name} {SECOND_STAGE}", recipe, printed, second_stage=True)
+        return PlannedRow(f"{self.name} {SECOND_STAGE}", recipe, self.unprinted().printed, second_stage=True)
+
+    def unprinted(self) -> "PlannedRow":
+        """Return the row without what a paper prints, judged as before."""
+        return replace(self, printed=replace(self.printed, mAP={}))
 
 
 @dataclass(frozen=True)
@@ -146,24 +149,28 @@ def planned_rows(
     for name in recipes:
         if ablation is None:
             recipe = load_recipe(name, assignments)
-            plans.append(PlannedRow(name, recipe, _printed(recipe)))
+            refined = load_recipe(name).refine is not None
+            plans += _with_second_stage(PlannedRow(name, recipe, _printed(recipe)), second_stage, refined)
             continue
         for row in ablation.rows:
             title = row.name if len(recipes) == 1 else f"{name}: {row.name}"
             recipe = recipe_of(ablation, row, name, assignments)
-            plans.append(PlannedRow(title, recipe, printed_in(ablation, row), row.stage))
-    plans = [row for plan in plans for row in _with_second_stage(plan, second_stage)]
+            plans += _with_second_stage(PlannedRow(title, recipe, printed_in(ablation, row), row.stage), second_stage)
     for plan in plans:
         resolve_recipe(plan.recipe)
     return plans
 
 
-def _with_second_stage(plan: PlannedRow, wanted: bool | None) -> list[PlannedRow]:
-    own = plan.recipe.refine is not None
-    if plan.stage is not None or not (own if wanted is None else wanted):
-        return [plan]
-    # What a paper prints of a recipe with a second stage is of that, and not of the head before it.
-    return [replace(plan, printed=replace(plan.printed, mAP={})) if own else plan, plan.refined()]
+def _with_second_stage(plan: PlannedRow, wanted: bool | None, printed_refined: bool = False) -> list[PlannedRow]:
+    """Return a row, and that of its second stage where it is `wanted`; None asks the recipe.
+
+    What a paper prints of a recipe that has a second stage of its own is of that, and not of the head before it.
+    """
+    refined = plan.recipe.refine is not None if wanted is None else wanted
+    rows = [plan, plan.refined()] if refined and plan.stage is None else [plan]
+    if not printed_refined:
+        return rows
+    return [plan.unprinted(), *(replace(row, printed=plan.printed) for row in rows[1:])]
 
 
 def compare(
