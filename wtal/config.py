@@ -3,7 +3,7 @@
 import hashlib
 import json
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -65,6 +65,19 @@ class Record(Config):
 
     def _refuse_huge(self) -> None:
         """Accept all numbers: fields bound their own."""
+
+
+def conforming(kind: type[Record]) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Validator of pydantic that passes a JSON object on as it is if it parses as a `kind`."""
+
+    def check(value: dict[str, Any]) -> dict[str, Any]:
+        try:
+            kind.parse(value)
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+        return value
+
+    return check
 
 
 def digest(value: Any, length: int = 6) -> str:

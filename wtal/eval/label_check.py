@@ -24,8 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator, Field
 
-from wtal.config import Record
-from wtal.errors import ConfigError, UsageError
+from wtal.config import Record, conforming
+from wtal.errors import UsageError
 from wtal.eval.bootstrap import CONFIDENCE, Estimate
 
 Verdict = Literal["learned", "weak", "not learned", "not known"]
@@ -162,15 +162,7 @@ class _Plain(Record):
     classes: dict[str, _Figures] = Field(min_length=1)
 
 
-def _sound(value: dict[str, Any]) -> dict[str, Any]:
-    try:
-        _Plain.parse(value)
-    except ConfigError as error:
-        raise ValueError(str(error)) from None
-    return value
-
-
-LabelCheckJson = Annotated[dict[str, Any], AfterValidator(_sound)]
+LabelCheckJson = Annotated[dict[str, Any], AfterValidator(conforming(_Plain))]
 """JSON of `LabelCheck.to_json`, in the records that hold it."""
 
 

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
-from wtal.config import Record
+from wtal.config import Record, conforming
 from wtal.data.store.index import Identity
 from wtal.errors import ConfigError
 from wtal.eval.label_check import LabelCheckJson
@@ -52,15 +52,7 @@ class _Sections(Record):
     train: dict[str, Any] = Field(default_factory=dict)
 
 
-def _sound_recipe(recipe: dict[str, Any]) -> dict[str, Any]:
-    try:
-        _Sections.parse(recipe)
-    except ConfigError as error:
-        raise ValueError(str(error)) from None
-    return recipe
-
-
-RecipeJson = Annotated[dict[str, Any], AfterValidator(_sound_recipe)]
+RecipeJson = Annotated[dict[str, Any], AfterValidator(conforming(_Sections))]
 """JSON of a recipe that a run was made with."""
 
 

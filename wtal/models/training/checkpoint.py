@@ -4,7 +4,7 @@ import pickle
 import struct
 import zipfile
 import zlib
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Generic, Self, TypeVar
 
@@ -16,7 +16,7 @@ from wtal.config import Record
 from wtal.data.files import write_atomic
 from wtal.data.json_keys import checked
 from wtal.errors import UsageError, WeightsError, WtalError
-from wtal.models.training.inputs import Scaler
+from wtal.models.training.inputs import Scaler, ScalerState
 
 StateDict = dict[str, Any]
 Network = TypeVar("Network", bound=nn.Module)
@@ -48,13 +48,7 @@ class _State(Record):
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
 
-class _SavedScaler(_State):
-    """State of a scaler."""
-
-    shift: dict[str, Tensor]
-    gain: dict[str, Tensor]
-    limit: float
-    unit: bool
+Content = TypeVar("Content", bound=_State)
 
 
 class _Stage(_State):
@@ -62,23 +56,7 @@ class _Stage(_State):
 
     step: int
     head: dict[str, Tensor]
-    scaler: _SavedScaler
-
-
-class _Saved(_State):
-    """Content of a checkpoint; its fields are those of `Checkpoint`."""
-
-    step: Annotated[int, Field(ge=0)]
-    steps: int
-    seed: int
-    config: dict[str, Any]
-    head: dict[str, Tensor]
-    optimizer: dict[str, Any]
-    grad_scaler: dict[str, Any]
-    average: dict[str, Tensor]
-    averaged: Annotated[int, Field(ge=0)]
-    best: Annotated[tuple[float, int, dict[str, Tensor]], Field(strict=False)] | None
-    scaler: _SavedScaler
+    scaler: ScalerState
 
 
 @dataclass(frozen=True)
@@ -91,26 +69,25 @@ class Trained(Generic[Network]):
     score: float | None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Checkpoint:
+class Checkpoint(_State):
     """State of a run after `step` of `steps`; its fields are the keys of the file, in their order.
 
-    `config` is `TrainConfig.plain()`. `head`, `optimizer`, `grad_scaler` and `scaler` are state dicts; `average` holds
-    the mean parameters over `averaged` steps, empty where none are averaged; `best` is score, step and parameters of
-    the best scored step, None where none was scored.
+    `config` is `TrainConfig.plain()`. `head`, `optimizer` and `grad_scaler` are state dicts; `average` holds the mean
+    parameters over `averaged` steps, empty where none are averaged; `best` is score, step and parameters of the best
+    scored step, None where none was scored.
     """
 
-    step: int
+    step: Annotated[int, Field(ge=0)]
     steps: int
     seed: int
     config: dict[str, Any]
-    head: StateDict
-    optimizer: StateDict = field(default_factory=dict)
-    grad_scaler: StateDict = field(default_factory=dict)
-    average: dict[str, Tensor] = field(default_factory=dict)
-    averaged: int = 0
-    best: list[Any] | None = None
-    scaler: StateDict
+    head: dict[str, Tensor]
+    optimizer: StateDict = Field(default_factory=dict)
+    grad_scaler: StateDict = Field(default_factory=dict)
+    average: dict[str, Tensor] = Field(default_factory=dict)
+    averaged: Annotated[int, Field(ge=0)] = 0
+    best: Annotated[tuple[float, int, dict[str, Tensor]], Field(strict=False)] | None = None
+    scaler: ScalerState
 
     @classmethod
     def finished(cls, head: nn.Module) -> Self:
@@ -125,12 +102,12 @@ class Checkpoint:
             WeightsError: when the file is damaged, or lacks a key.
         """
         files = sorted(folder.glob("checkpoint-*.pt"))
-        return cls(**_load(files[-1], _Saved)) if files else None
+        return _load(files[-1], cls) if files else None
 
     def write(self, folder: Path) -> Path:
         """Write the file of this step and return its path."""
         path = folder / f"checkpoint-{self.step:08d}.pt"
-        _save({field.name: getattr(self, field.name) for field in fields(self)}, path)
+        _save(self, path)
         return path
 
     def chosen(self) -> tuple[float | None, int, StateDict]:
@@ -162,7 +139,7 @@ def write_finished(head: nn.Module, folder: Path) -> Path:
 
 def write_stage(head: nn.Module, scaler: Scaler, step: int, stage: int, folder: Path) -> None:
     """Write the parameters at the end of a stage of training, counted from 0."""
-    _save({"step": step, "head": head.state_dict(), "scaler": scaler.state()}, folder / f"stage-{stage}.pt")
+    _save(_Stage(step=step, head=head.state_dict(), scaler=scaler.state()), folder / f"stage-{stage}.pt")
 
 
 def load_trained(head: Network, folder: Path) -> Trained[Network]:
@@ -192,8 +169,8 @@ def load_stage(head: Network, folder: Path, stage: int) -> Trained[Network]:
         stages = sorted(file.stem.removeprefix("stage-") for file in folder.glob("stage-*.pt"))
         raise UsageError(f"{folder} has kept no stage {stage}; it has {', '.join(stages) or 'none'}")
     state = _load(path, _Stage)
-    load_parameters(head, state["head"], path)
-    return Trained(head.eval(), Scaler.from_state(state["scaler"]), state["step"], None)
+    load_parameters(head, state.head, path)
+    return Trained(head.eval(), Scaler.from_state(state.scaler), state.step, None)
 
 
 def load_parameters(head: nn.Module, parameters: StateDict, where: Path) -> None:
@@ -226,11 +203,11 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: StateDict, where: Pa
         raise WeightsError(f"{where} has an optimizer that does not fit ({error}); {_WAY_OUT}") from None
 
 
-def _save(state: StateDict, path: Path) -> None:
-    write_atomic(path, lambda file: torch.save(state, file))
+def _save(state: _State, path: Path) -> None:
+    write_atomic(path, lambda file: torch.save(dict(state), file))
 
 
-def _load(path: Path, kind: type[Record]) -> StateDict:
+def _load(path: Path, kind: type[Content]) -> Content:
     """Read the keys of a kind from a file; others are passed over."""
     try:
         with zipfile.ZipFile(path) as archive:  # torch does not compare the checksums
@@ -245,6 +222,4 @@ def _load(path: Path, kind: type[Record]) -> StateDict:
     missing = [key for key in kind.model_fields if not isinstance(state, dict) or key not in state]
     if missing or not isinstance(state, dict):
         raise WeightsError(f"{path} is no checkpoint of this program: it lacks {', '.join(missing)}; {_WAY_OUT}")
-    known = {key: state[key] for key in kind.model_fields}
-    checked(path, known, kind, _WAY_OUT, WeightsError)
-    return known
+    return checked(path, {key: state[key] for key in kind.model_fields}, kind, _WAY_OUT, WeightsError)

@@ -7,7 +7,9 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import ConfigDict, with_config
 from torch import Tensor
+from typing_extensions import TypedDict
 
 from wtal.data.batch import SnippetBatch
 
@@ -50,6 +52,16 @@ _CLIP = 5.0
 """Scaled values beyond this many deviations are cut by `soft`."""
 
 
+@with_config(ConfigDict(strict=True, arbitrary_types_allowed=True))
+class ScalerState(TypedDict):
+    """The scaler in a checkpoint: stream -> (D,), or stream -> a scalar."""
+
+    shift: dict[str, Tensor]
+    gain: dict[str, Tensor]
+    limit: float
+    unit: bool
+
+
 @dataclass(frozen=True)
 class Scaler:
     """Scales (T, D) features of each stream: (x - shift) * gain, cut at +-`limit`; or to unit length where `unit`."""
@@ -78,14 +90,14 @@ class Scaler:
             name: self._scale(name, torch.from_numpy(np.array(x, dtype=np.float32))) for name, x in features.items()
         }
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> ScalerState:
         """For a checkpoint."""
         return {"shift": self.shift, "gain": self.gain, "limit": self.limit, "unit": self.unit}
 
     @classmethod
-    def from_state(cls, state: Mapping[str, Any]) -> "Scaler":
-        """Restore what `state` saved."""
-        return cls(dict(state["shift"]), dict(state["gain"]), float(state["limit"]), bool(state["unit"]))
+    def from_state(cls, state: ScalerState) -> "Scaler":
+        """Restore a scaler from a checkpoint."""
+        return cls(**state)
 
     def _scale(self, name: str, x: Tensor) -> Tensor:
         if self.unit:

@@ -225,7 +225,7 @@ class Trainer:
             grad_scaler=self.grad_scaler.state_dict(),
             average=self.average.mean,
             averaged=self.average.steps,
-            best=None if self.best is None else list(self.best),
+            best=self.best,
             scaler=self.scaler.state(),
         )
 
@@ -243,7 +243,7 @@ class Trainer:
         self.grad_scaler.load_state_dict(checkpoint.grad_scaler)
         self.average.mean = {name: value.to(self.device) for name, value in checkpoint.average.items()}
         self.average.steps = checkpoint.averaged
-        self.best = None if checkpoint.best is None else tuple(checkpoint.best)
+        self.best = checkpoint.best
         self.scaler = Scaler.from_state(checkpoint.scaler)
 
 

@@ -11,16 +11,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AfterValidator, ConfigDict
+from pydantic import AfterValidator, ConfigDict, model_validator
 
-from wtal.config import Config, Record, digest
+from wtal.config import Config, Record, conforming, digest
 from wtal.data.store import FeatureStore
 from wtal.data.store.index import Identity
-from wtal.errors import ConfigError, UsageError, WtalError
+from wtal.errors import UsageError, WtalError
 from wtal.eval.label_check import LabelCheckJson
 from wtal.models.refinement.config import RescoreConfig
 from wtal.pipeline.extraction.sources import Sources, read_sources
@@ -65,15 +65,11 @@ class _Features(Record):
     tail: str | None = None
     dtype: str | None = None
 
-
-def _sound_features(identity: dict[str, Any]) -> dict[str, Any]:
-    try:
-        _Features.parse(identity)
-    except ConfigError as error:
-        raise ValueError(str(error)) from None
-    if "fps" in identity and "stride" not in identity:
-        raise ValueError("it has a rate and no stride")
-    return identity
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if self.fps is not None and self.stride is None:
+            raise ValueError("it has a rate and no stride")
+        return self
 
 
 class ModelRecord(Config):
@@ -84,7 +80,7 @@ class ModelRecord(Config):
     recipe: RecipeJson
     """As the run has it, every default spelled out."""
     seed: int | None
-    features: Annotated[Identity, AfterValidator(_sound_features)]
+    features: Annotated[Identity, AfterValidator(conforming(_Features))]
     """Identity of the feature store."""
     feature_dims: dict[str, int]
     """Stream -> D; empty for an ensemble."""
