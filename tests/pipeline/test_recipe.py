@@ -63,6 +63,19 @@ def test_recipes_stand_on_recipes(tmp_path):
     assert (RECIPES / "bases").is_dir()
 
 
+def test_steps_replace_the_epochs_of_a_recipe(tmp_path):
+    """A length of training that is set counts, in whichever unit the recipe has it."""
+    train = load_recipe("thumos14/rskp", ["train.steps=60"]).train
+    assert (train.steps, train.epochs) == (60, 0)
+    train = load_recipe("thumos14/rskp", ["train.steps=60", "train.epochs=3"]).train
+    assert (train.steps, train.epochs) == (60, 3)
+    stage = load_recipe("thumos14/pmil", ["refine.train.steps=60"]).refinement.train
+    assert (stage.steps, stage.epochs) == (60, 0)
+    path = tmp_path / "short.toml"
+    path.write_text('base = "thumos14/rskp"\n[train]\nsteps = 60\n')
+    assert (load_recipe(str(path)).train.steps, load_recipe(str(path)).train.epochs) == (60, 0)
+
+
 def test_a_path_of_the_packages_own_recipes_is_theirs_unless_a_file_is_here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert load_recipe("recipes/kth/basnet.toml") == load_recipe("kth/basnet")

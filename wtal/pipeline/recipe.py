@@ -216,12 +216,19 @@ def _for_members(values: dict[str, Any], assignments: list[str], name: str) -> d
 def with_assignments(values: Mapping[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
     """Return a copy of a recipe's values with `--set` overrides applied; a preset replaces the localization.
 
+    Steps replace the epochs of the recipe.
+
     Raises:
         ConfigError: when an override is malformed.
     """
     assignments = list(assignments)
-    if any(assignment.partition("=")[0].strip() == "localize.preset" for assignment in assignments):
+    keys = {assignment.partition("=")[0].strip() for assignment in assignments}
+    if "localize.preset" in keys:
         values = {key: value for key, value in values.items() if key != "localize"}
+    for section, own in (("train", values), ("refine.train", values.get("refine"))):
+        train = own.get("train") if isinstance(own, Mapping) else None
+        if f"{section}.steps" in keys and f"{section}.epochs" not in keys and "epochs" in (train or {}):
+            assignments.append(f"{section}.epochs=0")
     return override(values, assignments)
 
 
@@ -296,11 +303,15 @@ def _place_preset(values: dict[str, Any], folder: Path) -> None:
 
 
 def _laid_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    """Lay `above` over `below`; sections are merged key by key."""
+    """Lay `above` over `below`; sections are merged key by key, and steps replace epochs."""
     result = dict(below)
     for key, value in above.items():
         section = result.get(key)
-        result[key] = {**section, **value} if isinstance(value, dict) and isinstance(section, dict) else value
+        if isinstance(value, dict) and isinstance(section, dict):
+            replaced = {"epochs"} if "steps" in value else set()
+            section = {name: setting for name, setting in section.items() if name not in replaced}
+            value = {**section, **value}
+        result[key] = value
     return result
 
 

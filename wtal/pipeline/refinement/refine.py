@@ -15,6 +15,7 @@ from wtal.errors import ConfigError, OverrideError, UsageError, WtalError
 from wtal.models.localization.config import LocalizeConfig
 from wtal.models.refinement.config import RescoreConfig, SecondStage, second_stage
 from wtal.pipeline.progress import SILENT, Reporter
+from wtal.pipeline.recipe import with_assignments
 from wtal.pipeline.refinement.lessons import Lessons, first_segments
 from wtal.pipeline.refinement.networks import make_student, resolve_second_stage
 from wtal.pipeline.refinement.rescore import train_rescorer
@@ -62,7 +63,7 @@ def refinement_of(run: Run, assignments: Sequence[str] = ()) -> SecondStage:
     if others:
         raise UsageError(f"a trained run is refined with --set refine.KEY=VALUE alone, got {others[0]}")
     own: dict[str, Any] = run.recipe.refinement.plain()
-    values = override({"refine": own}, assignments)["refine"]
+    values = with_assignments({"refine": own}, assignments)["refine"]
     if {"student", "rescorer"} <= values.keys():  # a stage of the other kind starts from its own defaults
         values = override({}, assignments)["refine"]
     for kind in own.keys() & {"student", "rescorer"}:
