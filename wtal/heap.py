@@ -28,6 +28,18 @@ def share_arenas(threads: int) -> None:
         library.mallopt(_ARENA_MAX, max(1, threads // 2))
 
 
+def keep_freed_memory() -> None:
+    """Have glibc keep what the process frees, blocks of up to 32 MiB, instead of giving it back to the system.
+
+    A reader makes and frees pictures of megabytes, frame by frame; clearing pages for each is a fifth of the processor
+    time of decoding 1080p. Libraries of other systems are left as they are.
+    """
+    library: Any = ctypes.CDLL(None) if os.name == "posix" else None
+    if hasattr(library, "mallopt"):
+        library.mallopt(_TRIM_THRESHOLD, 2**31 - 1)
+        library.mallopt(_MMAP_THRESHOLD, 2**25)
+
+
 class Trimmer:
     """Has glibc give free memory back, every ten seconds at most.
 

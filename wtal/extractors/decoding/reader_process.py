@@ -27,6 +27,7 @@ from wtal.extractors.decoding.probe import probe
 from wtal.extractors.decoding.reader import Image, Picture, ReaderFailed, TimedFrame, VideoInfo, image_of, read
 from wtal.extractors.decoding.reader_choice import choose
 from wtal.extractors.decoding.resample import Sampler
+from wtal.heap import keep_freed_memory
 
 _CHUNK_FRAMES = 32
 _CHUNK_BYTES = 16 << 20
@@ -77,6 +78,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Several videos are decoded side by side; OpenCV, which scales, takes no second core for one of them.
     cv2.setNumThreads(1)
+    keep_freed_memory()
     stream = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     requests: queue.SimpleQueue[Request] = queue.SimpleQueue()
