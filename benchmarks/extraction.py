@@ -111,7 +111,7 @@ def one_stage_at_a_time(videos: Path) -> None:
     method, threads, times = create_flow(str(extractor.flows[0].name)), os.cpu_count() or 1, TimeTable()
     with ReaderProcess() as process:
         for video in find_videos([videos]):
-            with extractor.source.open(process, video.path, "auto", None) as opened:
+            with extractor.source.open(process, video.path) as opened:
                 frames = np.concatenate(list(opened))
             inputs = {"rgb": frames, FLOW: flows_of(frames, method, threads)}
             for stream, job in extractor.jobs().items():

@@ -135,7 +135,7 @@ def test_stray_frames_in_files(tmp_path, suffix, b_frames):
         info = probe(path)
         sampler = Sampler(read(info, "pyav"), info, Fraction(25))
         assert [number_in(image) for image in sampler] == list(range(COUNT)), (stray, seconds)
-        assert f"{len(STRAY[stray])} timestamps are far" in sampler.summary("pyav", "").notes[-1]
+        assert f"{len(STRAY[stray])} timestamps are far" in sampler.summary("pyav").notes[-1]
 
 
 def test_avi_goes_by_its_only_times(tmp_path):
@@ -143,7 +143,7 @@ def test_avi_goes_by_its_only_times(tmp_path):
     info = probe(path)
     sampler = Sampler(read(info, "pyav"), info, Fraction(25))
     assert [number_in(image) for image in sampler] == list(range(60))
-    assert sampler.summary("pyav", "").notes == ()
+    assert sampler.summary("pyav").notes == ()
 
 
 @needs_shared
@@ -154,4 +154,4 @@ def test_stray_frame_of_the_case(suffix):
     assert sum(1 for _ in sampler) == 750
     seconds = [time for time, _ in FrameClock(read(info, "pyav"), info)]
     assert (seconds[100], seconds[300], seconds[500]) == (4, 12, 20)
-    assert "1 timestamps are far" in sampler.summary("pyav", "").notes[0]
+    assert "1 timestamps are far" in sampler.summary("pyav").notes[0]

@@ -32,7 +32,7 @@ def test_frames_that_are_dropped_are_not_converted(tmp_path, converted):
     sampler = Sampler(read(info, "pyav"), info, Fraction(10))
     assert [number_in(image) for image in sampler] == list(range(0, 100, 5))
     assert converted == list(range(0, 100, 5))
-    assert sampler.summary("pyav", "").decoded == 100
+    assert sampler.summary("pyav").decoded == 100
 
 
 def test_frames_that_are_repeated_are_converted_once(tmp_path, converted):

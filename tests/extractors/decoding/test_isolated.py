@@ -21,7 +21,7 @@ from wtal.extractors.decoding import reader_process
 from wtal.extractors.decoding.frame_size import FrameSize, scale, scaled_size
 from wtal.extractors.decoding.isolated import ReaderPool, ReaderProcess
 from wtal.extractors.decoding.probe import probe
-from wtal.extractors.decoding.reader import ReaderFailed, read
+from wtal.extractors.decoding.reader import read
 from wtal.extractors.decoding.resample import Sampler
 from wtal.extractors.readers import READERS
 
@@ -62,7 +62,6 @@ def test_frames_are_those_of_the_reader(process, video):
     assert chunks[0].flags.writeable
     assert opened.info == info
     assert (opened.summary.frames, opened.summary.decoded, opened.summary.reader) == (75, 90, "pyav")
-    assert opened.summary.why == "asked for"
 
 
 def test_process_is_used_again_and_replaced_after_an_early_close(process, video):
@@ -84,12 +83,6 @@ def test_process_is_used_again_and_replaced_after_an_early_close(process, video)
         assert pid_of(process) != first
 
 
-def test_why_of_the_caller_is_noted(process, video):
-    with process.open(video, RATE, SIZE, "pyav", why="auto: the reference, after decord failed") as opened:
-        list(opened)
-    assert opened.summary.why == "auto: the reference, after decord failed"
-
-
 def test_hanging_reader_is_killed_in_time(process, long_video, video):
     with process.open(long_video, RATE, FrameSize(480, enlarge=False), "pyav", time_limit=3.0) as opened:
         chunks = iter(opened)
@@ -103,12 +96,11 @@ def test_hanging_reader_is_killed_in_time(process, long_video, video):
         assert sum(map(len, opened)) == 75
 
 
-def test_transport_streams_go_to_the_reference(process, tmp_path):
+def test_transport_streams_are_read(process, tmp_path):
     path = write_video(tmp_path / "x.ts", constant(25, 200))
     with process.open(path, RATE, SIZE) as opened:
         assert [number_in(image) for chunk in opened for image in chunk] == list(range(200))
     assert opened.summary.reader == "pyav"
-    assert "container other than" in opened.summary.why
 
 
 def test_signs_of_life_between_chunks(video, monkeypatch):
@@ -134,19 +126,6 @@ def test_bug_in_the_process_is_named(process, video, monkeypatch):
     monkeypatch.setattr("wtal.extractors.decoding.isolated._PROGRAM", "raise RuntimeError('some bug')")
     with pytest.raises(VideoError, match="reader process ended with exit code 1: RuntimeError: some bug"):
         process.open(video, RATE, SIZE)
-
-
-@needs_decord
-def test_auto_that_fails_says_so_before_anything_is_mixed(process, tmp_path):
-    path = write_video(tmp_path / "large.mp4", constant(25, 60), size=(1920, 1080), options={"g": "10", "bf": "0"})
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2 : len(data) // 2 + 3000] = b"\xff" * 3000
-    path.write_bytes(data)
-    with pytest.raises(ReaderFailed, match="auto: the reference, after decord failed") as caught:
-        list(process.open(path, RATE, SIZE))
-    with process.open(path, RATE, SIZE, "pyav", why=str(caught.value)) as opened:
-        assert sum(map(len, opened)) == opened.summary.frames
-    assert opened.summary.why == str(caught.value)
 
 
 def test_decoding_waits_for_the_consumer(process, long_video):

@@ -43,7 +43,7 @@ def frames(times, duration=Fraction(1, 25), sizes=None):
 def sample(source, fps=25, info=INFO):
     sampler = Sampler(iter(source), info, Fraction(fps))
     numbers = [int(image[0, 0, 0]) for image in sampler]
-    return numbers, sampler.summary("pyav", "asked for")
+    return numbers, sampler.summary("pyav")
 
 
 def by_definition(times, duration, fps):
@@ -167,7 +167,7 @@ def test_nothing_at_all_is_an_error_and_the_summary_waits():
     sampler = Sampler(frames([0, 1]), INFO, Fraction(25))
     next(iter(sampler))
     with pytest.raises(ValueError, match="after the last image"):
-        sampler.summary("pyav", "")
+        sampler.summary("pyav")
 
 
 @pytest.mark.parametrize(

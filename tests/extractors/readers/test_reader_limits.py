@@ -13,7 +13,6 @@ from tests.support.videos import constant, number_in, numbered_image, restamp, w
 from wtal.errors import VideoError
 from wtal.extractors.decoding.probe import probe
 from wtal.extractors.decoding.reader import VideoBroken, read
-from wtal.extractors.decoding.reader_choice import choose
 from wtal.extractors.readers import READERS
 
 INTERLACED = {"flags": "+ildct+ilme", "x264-params": "interlaced=1:log=-1"}
@@ -181,14 +180,6 @@ def test_what_both_are_right_on_is_not_refused(tmp_path, kind, reader):
 def test_opencv_follows_stray_times_as_the_reference_does(tmp_path):
     assert right_or_refused(stray(tmp_path / "stray.mp4"), "opencv")
     assert right_or_refused(stray(tmp_path / "stray.mkv"), "opencv")
-
-
-def test_auto_leaves_interlaced_video_to_the_reference(tmp_path):
-    info = probe(write(tmp_path / "large.mp4", INTERLACED, size=(1920, 1088)))
-    assert info.interlaced
-    name, why = choose(info, "auto")
-    assert name == "pyav"
-    assert "interlaced" in why or "cannot be used" in why
 
 
 def test_colours_that_nobody_can_convert_are_a_reason(tmp_path):

@@ -86,7 +86,7 @@ def test_sampled_frames_show_their_second(numbered, reader):
     sampler = Sampler(read(info, reader), info, Fraction(10))
     shown = [number_in(image) for image in sampler]
     assert shown == [max(k for k, t in enumerate(times) if t - times[0] <= Fraction(j, 10)) for j in range(len(shown))]
-    assert sampler.summary(reader, "").start == times[0]
+    assert sampler.summary(reader).start == times[0]
 
 
 def test_header(numbered):
@@ -145,7 +145,7 @@ def test_picture_size_that_changes_on_the_way(tmp_path):
     images = list(sampler)
     assert [number_in(image) for image in images] == list(range(40))
     assert {image.shape for image in images} == {(96, 128, 3), (48, 64, 3)}
-    assert "20 frames were scaled" in sampler.summary("pyav", "").notes[0]
+    assert "20 frames were scaled" in sampler.summary("pyav").notes[0]
     with pytest.raises(VideoError, match="change of the picture size"):
         read_all(path, "decord")
 
@@ -156,7 +156,7 @@ def test_truncated_file_gives_what_it_has(tmp_path):
     info = probe(path)
     sampler = Sampler(read(info, "pyav"), info, Fraction(25))
     numbers = [number_in(image) for image in sampler]
-    summary = sampler.summary("pyav", "")
+    summary = sampler.summary("pyav")
     assert 20 < len(numbers) < 190
     assert numbers[:-2] == list(range(len(numbers) - 2))
     assert summary.shortfall == 8 - Fraction(summary.decoded, 25)
@@ -243,7 +243,7 @@ def test_odd_files(name):
     info = probe(ODD / name)
     sampler = Sampler(read(info, "pyav"), info, Fraction(25))
     frames = sum(1 for _ in sampler)
-    summary = sampler.summary("pyav", "")
+    summary = sampler.summary("pyav")
     assert (summary.decoded, summary.frames) == ODD_FILES[name]
     assert frames == summary.frames
     assert bool(summary.notes) == (name == "corrupted.mp4")
@@ -277,7 +277,7 @@ def test_real_videos_agree_over_readers(reader, path, decoded, sampled, start):
     info = probe(SHARED / "data" / path)
     sampler = Sampler(read(info, reader), info, Fraction(25))
     assert sum(1 for _ in sampler) == sampled
-    summary = sampler.summary(reader, "")
+    summary = sampler.summary(reader)
     assert (summary.decoded, summary.start, summary.shortfall) == (decoded, start, 0)
 
 

@@ -47,7 +47,7 @@ def summary_of(path: Path, reader: str = "pyav"):
     info = probe(path)
     sampler = Sampler(read(info, reader), info, Fraction(25))
     assert sum(1 for _ in sampler) == 50
-    return sampler.summary(reader, "")
+    return sampler.summary(reader)
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])
@@ -120,7 +120,7 @@ def test_case_of_a_late_picture(reader):
     info = probe(SHARED / "cases" / "03_picture_begins_late" / "late.mp4")
     sampler = Sampler(read(info, reader), info, Fraction(25))
     assert sum(1 for _ in sampler) == 250
-    assert sampler.summary(reader, "").begins == Fraction(96, 25)
+    assert sampler.summary(reader).begins == Fraction(96, 25)
 
 
 @needs_shared

@@ -193,7 +193,7 @@ def test_the_settings_come_from_the_identity(collection):
     run = Run.open(collection.run)
     config = config_of(run.features)
     assert (config.backbone, config.flow, config.streams, config.reader) == (
-        "motion-pyramid", "dis:medium", ("rgb", "flow"), "auto",
+        "motion-pyramid", "dis:medium", ("rgb", "flow"), "pyav",
     )  # fmt: skip
     extractor, notes = same_extractor(run.features, Sources(), (), Machine())
     assert extractor.identity == run.features

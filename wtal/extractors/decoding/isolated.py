@@ -11,7 +11,6 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ import numpy as np
 
 from wtal.errors import VideoError, WtalError
 from wtal.extractors.decoding.frame_size import FrameSize
-from wtal.extractors.decoding.reader import TIME_LIMIT, Image, ReaderFailed, VideoInfo, VideoSummary
+from wtal.extractors.decoding.reader import REFERENCE, TIME_LIMIT, Image, VideoInfo, VideoSummary
 from wtal.extractors.decoding.reader_process import Beat, Opened, Request, Worked
 
 _PROGRAM = "import sys; sys.path[:] = sys.argv[1:]; from wtal.extractors.decoding.reader_process import main; main()"
@@ -44,21 +43,18 @@ class ReaderProcess(AbstractContextManager["ReaderProcess"]):
         path: Path,
         fps: Fraction,
         size: FrameSize,
-        reader: str = "auto",
+        reader: str = REFERENCE,
         time_limit: float = TIME_LIMIT,
-        why: str | None = None,
     ) -> "IsolatedVideo":
         """Start decoding `path` to `fps` frames per second, scaled to `size`; the frames come by iterating.
 
-        The reader has `time_limit` seconds for each next frame. `why` is noted as the reason for the reader, where
-        the caller has a better one than that it was asked for.
+        The reader has `time_limit` seconds for each next frame.
 
         Raises:
             UsageError: when there is no reader of that name.
-            ReaderFailed: when the reader that `auto` chose does not open the file.
             VideoError: when the file cannot be read, or the process hangs or dies.
         """
-        return self._ask(Request(path, fps, size, reader), time_limit, why)
+        return self._ask(Request(path, fps, size, reader), time_limit)
 
     def headers(self, path: Path, time_limit: float = TIME_LIMIT) -> VideoInfo:
         """Read the headers of a file.
@@ -66,17 +62,16 @@ class ReaderProcess(AbstractContextManager["ReaderProcess"]):
         Raises:
             VideoError: when it cannot be opened, or the process hangs or dies.
         """
-        video = self._ask(
-            Request(path, Fraction(1), FrameSize(1, enlarge=False), "auto", frames=False), time_limit, None
-        )
+        request = Request(path, Fraction(1), FrameSize(1, enlarge=False), REFERENCE, frames=False)
+        video = self._ask(request, time_limit)
         video._busy = False
         return video.info
 
-    def _ask(self, request: Request, time_limit: float, why: str | None) -> "IsolatedVideo":
+    def _ask(self, request: Request, time_limit: float) -> "IsolatedVideo":
         child = self._child  # read once: `close` of another thread may take it away
         if child is None:
             child = self._child = _ready_child()
-        video = IsolatedVideo(self, child, time_limit, why)
+        video = IsolatedVideo(self, child, time_limit)
         try:
             video._start(request)
         except WtalError:
@@ -159,22 +154,17 @@ class ReaderPool:
 class IsolatedVideo(AbstractContextManager["IsolatedVideo"]):
     """Iterate once for chunks (n, H, W, 3) uint8 RGB, at most 32 frames or 16 MiB (or one frame); then `summary`.
 
-    `info` holds the headers, `reader` names the reader that decodes. Closing before the end kills the reader process,
-    which is replaced for the next video. Iterating raises `ReaderFailed` when the reader that `auto` chose fails: start
-    again with `reader="pyav", why=str(error)`; and `VideoError` when the video cannot be used, the reader hangs or
-    dies.
+    `info` holds the headers. Closing before the end kills the reader process, which is replaced for the next video.
+    Iterating raises `VideoError` when the video cannot be used, the reader hangs or dies.
     """
 
     info: VideoInfo
-    reader: str
 
-    def __init__(self, owner: ReaderProcess, child: "_Child", time_limit: float, why: str | None) -> None:
+    def __init__(self, owner: ReaderProcess, child: "_Child", time_limit: float) -> None:
         self._owner = owner
         self._child = child
         self._time_limit = time_limit
-        self._why = why
         self._busy = True
-        self._can_retry = False
         self._name = "the reader process"
         self._summary: VideoSummary | None = None
         self.seconds = 0.0
@@ -195,7 +185,7 @@ class IsolatedVideo(AbstractContextManager["IsolatedVideo"]):
         while self._busy:
             message = self._receive()
             if isinstance(message, VideoSummary):
-                self._summary = message if self._why is None else replace(message, why=self._why)
+                self._summary = message
                 self._busy = False
             elif isinstance(message, Worked):
                 self.seconds = message.seconds
@@ -215,8 +205,8 @@ class IsolatedVideo(AbstractContextManager["IsolatedVideo"]):
         self._child.send(request)
         opened = self._receive()
         assert isinstance(opened, Opened)
-        self.info, self.reader, self._can_retry = opened.info, opened.reader, opened.can_retry
-        self._name = f"reader {opened.reader}"
+        self.info = opened.info
+        self._name = f"reader {request.reader}"
 
     def _receive(self) -> Any:
         try:
@@ -232,7 +222,7 @@ class IsolatedVideo(AbstractContextManager["IsolatedVideo"]):
 
     def _lost(self, reason: str) -> VideoError:
         self.close()
-        return ReaderFailed(f"auto: the reference, after {reason}") if self._can_retry else VideoError(reason)
+        return VideoError(reason)
 
 
 def _ready_child() -> "_Child":

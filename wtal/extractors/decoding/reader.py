@@ -14,20 +14,14 @@ from wtal.errors import VideoError
 from wtal.extractors.readers import READERS, ReaderLeaf
 
 Image = NDArray[np.uint8]
+REFERENCE = "pyav"
+"""The reader that is right on every file, and measured the fastest."""
 TIME_LIMIT = 60.0
 """Seconds that a reader may take for its next frame, unless other settings are made."""
 
 
 class VideoBroken(VideoError):  # noqa: N818 - the name says what happened
     """Parts of the file could not be decoded: the frames that came before this error are good and are used."""
-
-
-class ReaderFailed(VideoError):  # noqa: N818 - the name says what happened
-    """The reader that `auto` chose failed on a file that it should be right on.
-
-    Frames that it gave are not to be used: start the video again with the reference reader, `pyav`, and hand the
-    message on as the reason for it.
-    """
 
 
 class DeferredImage:
@@ -136,7 +130,7 @@ class VideoSummary:
     `frames` is N at the target rate; `decoded` counts the source frames; `start` is the container time of second 0;
     `shortfall` the seconds by which the file ended before its declared duration (0 where it did not, or where none is
     declared); `begins` the seconds from the file's first sound to second 0 (0 where less than a tenth); `notes` are
-    sentences on oddities. `reader` is the leaf that decoded and `why` the rule that chose it.
+    sentences on oddities. `reader` is the leaf that decoded.
     """
 
     frames: int
@@ -146,7 +140,6 @@ class VideoSummary:
     height: int
     shortfall: Fraction
     reader: str
-    why: str
     notes: tuple[str, ...] = ()
     begins: Fraction = Fraction(0)
 
@@ -155,7 +148,6 @@ class VideoSummary:
         begins = {"begins": str(self.begins)} if self.begins else {}
         return begins | {
             "reader": self.reader,
-            "why": self.why,
             "decoded_frames": self.decoded,
             "start": str(self.start),
             "width": self.width,
@@ -197,6 +189,16 @@ def load_reader(name: str) -> ReaderLeaf:
     if (reason := module.why_not()) is not None:
         raise VideoError(f"reader {name} cannot be used here: {reason}")
     return module
+
+
+def reader_identity(name: str) -> dict[str, Any]:
+    """Return as JSON the reader that decodes, and its version.
+
+    Raises:
+        UsageError: when there is no such reader.
+        VideoError: when it cannot be used on this machine.
+    """
+    return {"policy": name, "versions": {name: load_reader(name).version()}}
 
 
 def read(info: VideoInfo, reader: str) -> Iterator[TimedFrame]:

@@ -21,11 +21,10 @@ from typing import Any
 import cv2
 import numpy as np
 
-from wtal.errors import VideoError, WtalError
+from wtal.errors import WtalError
 from wtal.extractors.decoding.frame_size import FrameSize, Scaler, scaled_size
 from wtal.extractors.decoding.probe import probe
-from wtal.extractors.decoding.reader import Image, Picture, ReaderFailed, TimedFrame, VideoInfo, image_of, read
-from wtal.extractors.decoding.reader_choice import choose
+from wtal.extractors.decoding.reader import Image, Picture, TimedFrame, VideoInfo, image_of, load_reader, read
 from wtal.extractors.decoding.resample import Sampler
 from wtal.heap import keep_freed_memory
 
@@ -39,7 +38,7 @@ Send = Callable[[Any], None]
 
 @dataclass(frozen=True)
 class Request:
-    """One video to decode: to `fps` frames per second, scaled to `size`, with the reader or rule `reader`.
+    """One video to decode: to `fps` frames per second, scaled to `size`, with the reader `reader`.
 
     With `frames` False it is only to be opened.
     """
@@ -53,12 +52,9 @@ class Request:
 
 @dataclass(frozen=True)
 class Opened:
-    """The headers, the reader that decodes and why; `can_retry` where the rule chose a reader that may fail."""
+    """The headers of a video that is about to be decoded."""
 
     info: VideoInfo
-    reader: str
-    why: str
-    can_retry: bool
 
 
 @dataclass(frozen=True)
@@ -107,12 +103,11 @@ def _listen(requests: "queue.SimpleQueue[Request]") -> None:
 def _serve(request: Request, send: Send) -> None:
     try:
         info = probe(request.path)
-        reader, why = choose(info, request.reader)
-        opened = Opened(info, reader, why, can_retry=reader not in (request.reader, "pyav"))
-        send(opened)
+        load_reader(request.reader)
+        send(Opened(info))
         if not request.frames:
             return
-        frames = _all_or_nothing(read(info, reader), reader) if opened.can_retry else read(info, reader)
+        frames = read(info, request.reader)
         sampler = Sampler(_beating(frames, send), info, request.fps)
         _SCALE.expect(round((info.duration or 0) * request.fps))
         seconds, start = 0.0, time.perf_counter()
@@ -121,16 +116,9 @@ def _serve(request: Request, send: Send) -> None:
             send(Worked(seconds))
             send(chunk)
             start = time.perf_counter()
-        send(sampler.summary(reader, why))
+        send(sampler.summary(request.reader))
     except WtalError as error:
         send(error)
-
-
-def _all_or_nothing(frames: Iterator[TimedFrame], reader: str) -> Iterator[TimedFrame]:
-    try:
-        yield from frames
-    except VideoError as error:
-        raise ReaderFailed(f"auto: the reference, after {reader} failed: {error}") from None
 
 
 def _beating(frames: Iterator[TimedFrame], send: Send) -> Iterator[TimedFrame]:

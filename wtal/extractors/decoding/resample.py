@@ -68,8 +68,8 @@ class Sampler:
         for _ in range(count, self._sampled):
             yield shown
 
-    def summary(self, reader: str, why: str) -> VideoSummary:
-        """Report on the decoding, after the last image; `reader` decoded, for the reason `why`.
+    def summary(self, reader: str) -> VideoSummary:
+        """Report on the decoding by `reader`, after the last image.
 
         Raises:
             ValueError: when not all images were taken yet.
@@ -85,7 +85,6 @@ class Sampler:
             height=self._size[1],
             shortfall=shortfall,
             reader=reader,
-            why=why,
             notes=(*self._notes, *self._oddities(shortfall, begins)),
             begins=begins,
         )

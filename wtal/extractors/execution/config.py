@@ -8,6 +8,7 @@ from pydantic import ConfigDict, Field, field_validator
 from wtal.config import Config, shortened
 from wtal.data.grid import TailPolicy
 from wtal.errors import ConfigError
+from wtal.extractors.decoding.reader import REFERENCE
 
 _FASTEST = 1000
 """Frames per second of the quickest camera that anybody has a collection of; more would only repeat frames."""
@@ -25,8 +26,8 @@ class ExtractConfig(Config):
     """rgb, flow; empty takes all that the backbone has."""
     flow: str = ""
     """An optical flow method of `wtal list flows`; empty takes the backbone's own."""
-    reader: str = "auto"
-    """A reader of `wtal list readers`, or auto."""
+    reader: str = REFERENCE
+    """A reader of `wtal list readers`."""
     fps: str = "25"
     """Frames per second that videos are resampled to, as a number or a fraction."""
     stride: int = Field(0, ge=0)

@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 
 from wtal.errors import VideoError
 from wtal.extractors.decoding.isolated import IsolatedVideo, ReaderPool
-from wtal.extractors.decoding.reader import ReaderFailed, VideoInfo, VideoSummary
-from wtal.extractors.decoding.reader_choice import REFERENCE
+from wtal.extractors.decoding.reader import VideoInfo, VideoSummary
 from wtal.extractors.execution.extractor import FLOW, Extracted, Extractor
 from wtal.extractors.execution.jobs import FlowJob, StreamJob
 from wtal.extractors.execution.stage_times import Spent, TimeTable
@@ -62,8 +61,7 @@ class ExtractionLine(AbstractContextManager["ExtractionLine"]):
     def run(self, path: Path, numbers: Sequence[int] = ()) -> list[Extracted | VideoError]:
         """Extract features of one file with the extractors of these numbers (none: all), which see the same frames.
 
-        An error in place of features concerns that extractor alone. Where `auto` chose a reader that then fails, the
-        file is read again from its start by the reference, and `info` says so: no video mixes two readers.
+        An error in place of features concerns that extractor alone.
 
         Raises:
             VideoError: when the file cannot be read, its reader hangs or dies, or an engine or a network fails.
@@ -71,9 +69,7 @@ class ExtractionLine(AbstractContextManager["ExtractionLine"]):
         """
         numbers = list(numbers) or list(range(len(self.extractors)))
         try:
-            return self._extract(path, numbers, self.extractors[numbers[0]].source.reader, None)
-        except ReaderFailed as error:
-            return self._extract(path, numbers, REFERENCE, str(error))
+            return self._extract(path, numbers)
         except (RuntimeError, ValueError, MemoryError, cv2.error) as error:
             raise VideoError(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}") from error
 
@@ -84,7 +80,7 @@ class ExtractionLine(AbstractContextManager["ExtractionLine"]):
             VideoError: when the file cannot be read so far.
         """
         source = self.extractors[0].source
-        with self._readers.borrow() as process, source.open(process, path, source.reader, None) as video:
+        with self._readers.borrow() as process, source.open(process, path) as video:
             self._features(range(len(self.extractors)), _first(self._frames(video), count))
 
     def headers(self, path: Path) -> VideoInfo:
@@ -109,11 +105,9 @@ class ExtractionLine(AbstractContextManager["ExtractionLine"]):
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def _extract(
-        self, path: Path, numbers: Sequence[int], reader: str, why: str | None
-    ) -> list[Extracted | VideoError]:
+    def _extract(self, path: Path, numbers: Sequence[int]) -> list[Extracted | VideoError]:
         source = self.extractors[numbers[0]].source
-        with self._readers.borrow() as process, source.open(process, path, reader, why) as video:
+        with self._readers.borrow() as process, source.open(process, path) as video:
             features = self._features(numbers, self._frames(video))
             summary = video.summary
         return [

@@ -19,8 +19,7 @@ from wtal.extractors.backbone import Backbone, create_backbone, full_name
 from wtal.extractors.backbones import BACKBONES
 from wtal.extractors.decoding.frame_size import FrameSize
 from wtal.extractors.decoding.isolated import IsolatedVideo, ReaderProcess
-from wtal.extractors.decoding.reader import TIME_LIMIT, VideoSummary
-from wtal.extractors.decoding.reader_choice import reader_identity
+from wtal.extractors.decoding.reader import TIME_LIMIT, VideoSummary, reader_identity
 from wtal.extractors.execution.config import ExtractConfig
 from wtal.extractors.execution.jobs import ClipFunction, FlowJob, StreamJob
 from wtal.extractors.execution.windows import Windows
@@ -59,9 +58,9 @@ class FrameSource:
     reader: str
     time_limit: float
 
-    def open(self, process: ReaderProcess, path: Path, reader: str, why: str | None) -> IsolatedVideo:
-        """Open the frames of a file with `reader`; `why` says why it is not the one that was asked for."""
-        return process.open(path, self.fps, self.size, reader, self.time_limit, why)
+    def open(self, process: ReaderProcess, path: Path) -> IsolatedVideo:
+        """Open the frames of a file."""
+        return process.open(path, self.fps, self.size, self.reader, self.time_limit)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""decord, read in sequence: a fast path for the files that it is right on (`decoding/reader_choice.py` says which).
+"""decord, read in sequence, on the files that it is right on.
 
 Its own timestamps are 32-bit floats, and of edit lists and damage it tells nothing. So the packets of the file are
 read first, without decoding: their exact times are the frames' times, and where decord's table of frames disagrees

@@ -26,7 +26,6 @@ class Reason:
 
 
 _CLEAR = "as it says"
-_TAKES_OVER = "Under `auto` the reference takes over."
 
 REASONS: Mapping[str, tuple[Reason, ...]] = {
     "The file is no video": (
@@ -176,8 +175,6 @@ REASONS: Mapping[str, tuple[Reason, ...]] = {
             "reader ... cannot be used here: ...",
             "Not installed on this machine; `wtal doctor` says what is. The command stops at once, with exit code 1.",
         ),
-        Reason("auto: the reference, after ... failed: ...", f"No failure: noted under `why`. {_TAKES_OVER}"),
-        Reason("auto: the reference, after ...", f"The same, where the reader hung or crashed. {_TAKES_OVER}"),
     ),
     "The features are wrong": (
         Reason(
@@ -296,7 +293,6 @@ NOTES: tuple[Reason, ...] = (
         "videos with a row more in one stream",
     ),
 )
-_TAKEN_OVER = "videos that the reference read after the faster reader had failed"
 
 
 def kind_of(text: str, reasons: Iterable[Reason]) -> str:
@@ -310,9 +306,7 @@ def oddities(store: FeatureStore, videos: Iterable[str]) -> dict[str, list[str]]
     for video in videos:
         if video in store:
             info = store.info(video)
-            found = [kind_of(note, NOTES) for note in info.get("notes", ())]
-            taken_over = str(info.get("why", "")).startswith("auto: the reference, after")
-            for kind in dict.fromkeys([*found, *([_TAKEN_OVER] if taken_over else [])]):
+            for kind in dict.fromkeys(kind_of(note, NOTES) for note in info.get("notes", ())):
                 kinds.setdefault(kind, []).append(video)
     return kinds
 

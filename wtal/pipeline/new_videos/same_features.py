@@ -65,7 +65,7 @@ def config_of(identity: Mapping[str, Any], sources: Sources = Sources()) -> Extr
             "backbone": name,
             "streams": tuple(stream for stream in BACKBONES.load(name).STREAMS if stream in networks),
             "flow": f"{flow['name']}:{flow['implementation']}" if flow else "",
-            "reader": "auto" if policy.startswith("auto") else policy,
+            "reader": "pyav" if policy.startswith("auto") else policy,
             "fps": identity["fps"],
             "stride": identity["stride"],
             "tail": identity["tail"],
