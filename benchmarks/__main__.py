@@ -26,6 +26,7 @@ QUICK = {
         "1",
     ],
     "extraction": ["--rendered", "1", "--seconds", "1", "--repeat", "1"],
+    "whole": ["--cases", "160x120,h264,30", "--features", "motion-pyramid", "--seconds", "1", "--repeat", "1"],
     "weightless": ["--sizes", "160x120", "--frames", "25", "--repeat", "1"],
     "flow": ["--sizes", "160x120", "--textures", "fine", "--settings", "5x0.5 w1 1x10 m3", "--repeat", "1"],
     "flow_quality": ["--size", "64x48", "--clips", "2", "--settings", "4x0.5 w1 1x10 m3"],
