@@ -303,6 +303,20 @@ def test_memory_does_not_grow_with_a_video(tmp_path):
     assert (peaks[5] - peaks[1]) / 4 < 10, peaks  # MB per minute; frames alone would be 86
 
 
+def test_as_many_processes_as_the_cores_and_the_videos_are_worth(monkeypatch):
+    monkeypatch.setattr("joblib.cpu_count", lambda: 8)
+
+    def jobs(videos, networks=False, **settings):
+        return Machine(**{"jobs": 0, **settings}).settled(videos, networks).jobs
+
+    assert [jobs(videos) for videos in (0, 1, 7, 8, 12, 1000)] == [1, 1, 1, 2, 3, 4]
+    assert jobs(1000, networks=True) == jobs(1000, device="cuda") == jobs(1000, decoders=2) == 1
+    assert jobs(1000, engine="ray", cluster="auto") == 1
+    assert jobs(1, networks=True, jobs=3) == 3
+    monkeypatch.setattr("joblib.cpu_count", lambda: 2)
+    assert jobs(1000) == 1
+
+
 def test_a_network_gets_the_cores_that_a_container_leaves(monkeypatch):
     """joblib knows the limits of a container too, which the list of processors does not show."""
     monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")

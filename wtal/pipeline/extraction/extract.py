@@ -127,7 +127,7 @@ def fill(
     clock = Stopwatch()
     names = ", ".join(extractor.config.backbone for extractor in extractors)
     with reporter.task(f"extract {names}", len(todo), "video") as task:
-        for outcome in spread(writers, extractors, todo, machine):
+        for outcome in spread(writers, extractors, todo, machine.settled(len(todo), runs_networks(extractors))):
             _record(outcome, failures, reporter, shown)
             clock.add(outcome.spent)
             each(outcome)
@@ -183,6 +183,11 @@ def prepare(
     if len(set(stores)) < len(stores):
         raise UsageError("a backbone is named twice with the same settings; name each once")
     return extractors, stores
+
+
+def runs_networks(extractors: "Sequence[Extractor]") -> bool:
+    """Tell whether any of the extractors runs a network, which takes all cores of a processor by itself."""
+    return not all(backbone.side_by_side for extractor in extractors for backbone in extractor.backbones.values())
 
 
 def other_flows(extractors: "Sequence[Extractor]", stores: Sequence[Path]) -> list[str]:

@@ -1,6 +1,6 @@
 """Spread of the work of extraction: videos in flight, processes, devices, a cluster."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from wtal.errors import UsageError
@@ -8,6 +8,12 @@ from wtal.extractors.decoding.reader import TIME_LIMIT
 
 Spreading = Literal["loky", "dask", "ray"]
 """Library that spreads videos over processes: those of this machine, or of a cluster that exists."""
+AUTOMATIC = 0
+"""Number of jobs that stands for the one that is fastest here."""
+_CORES_PER_JOB = 2
+"""Cores that one process keeps busy with features without weights: 1.6 of them, measured on two."""
+_VIDEOS_PER_JOB = 4
+"""Videos from which on another process is worth its start."""
 
 
 @dataclass(frozen=True)
@@ -16,9 +22,9 @@ class Machine:
 
     `device` is one of torch's, or several with commas between them; `time_limit` is how many seconds a reader may
     take for its next frame; `decoders` is the number of videos in flight in this process (0: one, with a GPU half as
-    many as cores). `jobs` processes share the videos: this one alone, or several of joblib's `engine`, each with one
-    video in flight; dask and ray run on the cluster at the address `cluster`, dask on all of its workers, ray too
-    where `jobs` is 1.
+    many as cores). `jobs` processes share the videos: this one alone, several of joblib's `engine`, each with one
+    video in flight, or as many as are fastest here where it is `AUTOMATIC`. dask and ray run on the cluster at the
+    address `cluster`, dask on all of its workers, ray too where `jobs` is 1.
 
     Raises:
         UsageError: when options do not go together, so that one of them would have no effect.
@@ -41,6 +47,20 @@ class Machine:
             raise UsageError("--engine dask uses all workers of its cluster; leave --jobs out")
         if self.decoders and (self.jobs > 1 or self.engine != "loky"):
             raise UsageError("--decoders is for one process; with --jobs or a cluster each has one video in flight")
+
+    def settled(self, videos: int, networks: bool) -> "Machine":
+        """Return the same machine with the number of jobs that is fastest for so many videos, where it is to be chosen.
+
+        A process without a network keeps two cores busy. A network takes all cores by itself, and a cluster has its
+        own number of workers: one process then.
+        """
+        import joblib
+
+        if self.jobs != AUTOMATIC:
+            return self
+        alone = networks or self.decoders > 0 or self.engine != "loky" or self.device != "cpu"
+        spread = min(int(joblib.cpu_count()) // _CORES_PER_JOB, videos // _VIDEOS_PER_JOB)
+        return replace(self, jobs=1 if alone else max(1, spread))
 
     @property
     def in_flight(self) -> int:

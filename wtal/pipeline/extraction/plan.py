@@ -14,7 +14,7 @@ from wtal.data.grid import frame_count
 from wtal.data.store.writer import StoreWriter
 from wtal.errors import VideoError
 from wtal.extractors.execution.config import ExtractConfig
-from wtal.pipeline.extraction.extract import other_flows, prepare
+from wtal.pipeline.extraction.extract import other_flows, prepare, runs_networks
 from wtal.pipeline.extraction.machine import Machine
 from wtal.pipeline.extraction.trial import SizedFile, grid, load, measure
 from wtal.pipeline.extraction.videos import VideoFile, find_videos, passed_over
@@ -112,6 +112,7 @@ def plan(
             work.append(_Work(_planned_video(line, file, not missing), missing))
         readable = [item for item in work if not item.video.problem]
         groups = line.groups(sorted({number for item in readable if item.known for number in item.missing}))
+    machine = machine.settled(sum(bool(item.missing) for item in readable), runs_networks(extractors))
     needed = _needed(extractors, groups, readable, trial, machine, reporter)
     planned = [
         _planned_store(path, extractor, [item.video for item in readable if number in item.missing])
