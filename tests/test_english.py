@@ -56,7 +56,7 @@ OWED = {
     "wtal/report: first words": 1,
     "wtal/report": 34,
     "benchmarks: first words": 17,
-    "benchmarks": 21,
+    "benchmarks": 14,
     "experiments: first words": 1,
     "experiments": 8,
     "tests: first words": 48,
