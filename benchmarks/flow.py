@@ -38,7 +38,7 @@ from wtal.extractors.tvl1.parameters import Parameters
 
 SIZES = ("340x256",)
 METHODS = ("tvl1", "tvl1-fast", "dis")
-OPENCV = ("OpenCV, its threads", "OpenCV, a pair a core")
+OPENCV = ("OpenCV, its threads", "OpenCV, one pair per core")
 SETTINGS = (
     *(f"5x0.8 {rest} m5" for rest in ("w3 1x30", "w5 1x30")),
     *(f"5x0.7 {rest} m5" for rest in ("w1 1x30", "w2 1x30", "w2 1x50", "w2 3x30", "w3 1x30", "w4 1x30")),

@@ -12,9 +12,6 @@ from wtal.cli import COMMANDS, main
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
-GENERATED = {"benchmarks.md"}
-"""Pages whose prose comes from docstrings, which are checked there."""
-
 FIRST_WORDS = re.compile(r"(Of|What|How|Whether|As|Where|Whoever|Who)\b")
 """First words of docstrings that begin neither with a verb nor with a noun phrase."""
 
@@ -139,8 +136,7 @@ def test_help_texts_are_plain():
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_pages_have_no_bad_habits(page):
-    if page.name not in GENERATED:
-        assert habits(prose(page.read_text(encoding="utf-8"))) == []
+    assert habits(prose(page.read_text(encoding="utf-8"))) == []
 
 
 @pytest.mark.parametrize(
