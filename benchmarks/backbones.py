@@ -1,13 +1,13 @@
 """Snippets per second from frames, or from optical flow, to features, by backbone.
 
-`motion rgb` and `motion flow` turn clips into features; `motion flow from frames` makes the DIS flow too, on all
-cores, as extraction does. `on one thread` holds torch to one core, which is also all that the naive peers use. The
+`motion rgb` and `motion flow` turn clips into features; `motion flow from frames` includes the DIS flow, on all
+cores, as in extraction. `on one thread` limits torch to one core; the naive peers also use only one. The
 peers get the same clips and reduce them as `motion` does: `naive rgb` and `naive flow` are the same kind of histograms
 in numpy, one cell and one frame at a time, without camera, body and mirror; `cv2 HOG per frame` is OpenCV's own
 descriptor of each frame.
 
 `i3d rgb` has random weights, which cost the same time as trained ones, and takes one, four or eight clips at once.
-Clips are as many frames long as the backbone's own span.
+The length of a clip is the backbone's own span.
 """
 
 import os

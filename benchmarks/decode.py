@@ -1,11 +1,11 @@
 """Frames per second from an H.264 file to frames of 256 pixels on the short side, by reader.
 
-The name of a reader stands for what extraction does, here in one process: headers read, frames decoded, resampled to
-25 a second by their timestamps, scaled. `isolated` is the same through the reader process that extraction really
-decodes in, its pipe included. `alone` is the plain loop that the library's own documentation shows, without times,
-checks or resampling, its pictures scaled by the same call: what our layer adds to it is the ratio of the two.
-`decord alone scaling itself` leaves the scaling to decord. Videos have 25 frames a second, so that no way repeats
-or drops a frame; each is opened anew every time.
+The name of a reader means the work of extraction, here in one process: headers read, frames decoded, resampled to
+25 per second by their timestamps, scaled. `isolated` is the same through the reader process in which extraction
+decodes, including its pipe. `alone` is the plain loop of the library's own documentation, without times,
+checks or resampling, with pictures scaled by the same call: the ratio of the two is the cost of our layer.
+`decord alone scaling itself` leaves the scaling to decord. Videos have 25 frames per second, so that no variant repeats
+or drops a frame; each is opened again every time.
 """
 
 import sys

@@ -1,9 +1,9 @@
 """Errors of detections named and priced: wtal's diagnosis, plain loops, and the judge's mAP alone.
 
 The collections are those of `judge`. wtal and the loops find the kind of every detection at every threshold and what
-mAP gains without each kind, and must agree; wtal also shares out what all kinds cost and looks at characteristics,
-which the loops leave out. Up to the size that `--whole` names both look at everything. Above it the loops take the
-first classes only, as many as hold `--sample` detections, and their rate is taken for the rate of the whole.
+mAP gains without each kind, and must agree; wtal also divides the cost among all kinds and analyses characteristics,
+which the loops leave out. Up to the size `--whole`, both process everything. Above it, the loops process only the
+first classes, with `--sample` detections in total, and their rate is extrapolated to the whole.
 """
 
 import sys

@@ -1,12 +1,13 @@
-"""Extraction of a folder of videos with `motion`: its default against other ways of spreading the work.
+"""Extraction of a folder of videos with `motion`: its default against other distributions of the work.
 
-`default` is `wtal extract` with its defaults, in one process; `two videos in flight` the same with two decoders.
-`one stage at a time` decodes each video whole, then makes all of its flow, then each stream's features, with the same
-stages and as many threads, and keeps everything in memory between. `busy / wall` is what the stages of `default`
-worked, over what went by. `jobs 1` and `jobs 2` are the command with so many processes, start included. `older` is the
-command of another checkout (`--older FOLDER`, run by this interpreter). Without `--videos` a small collection is
-rendered. `peak` is the memory of one long video, its reader process included, above that of a process that has imported
-the same and does nothing; `slope` is by how much it grew a minute of video from a tenth of that length to all of it.
+`default` is `wtal extract` with its defaults, in one process; `two videos in flight` the same with two decoders. `one
+stage at a time` decodes each video completely, then computes all of its flow, then each stream's features, with the
+same stages and the same number of threads, and keeps everything in memory in between. `busy / wall` is the work of the
+stages of `default`, divided by the elapsed time. `jobs 1` and `jobs 2` are the command with one and two processes,
+start included. `older` is the command of another checkout (`--older FOLDER`, run by this interpreter). Without
+`--videos` a small collection is rendered. `peak` is the memory of one long video, its reader process included, above
+that of an idle process with the same imports; `slope` is its growth per minute of video, from a tenth of that length to
+all of it.
 """
 
 import os

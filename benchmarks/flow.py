@@ -1,18 +1,18 @@
 """Pairs of frames per second, and endpoint error in pixels, by flow method and by TV-L1's parameters.
 
-The pairs are pictures that a formula moved (`benchmarks/_motions.py`): translation, rotation, zoom and a disc before
-the ground, by little and by much, each with five textures, without noise and with it. `error` is the mean over all of
+The pairs are pictures moved by a formula (`benchmarks/_motions.py`): translation, rotation, zoom and a disc in front of
+the background, small and large, each with five textures, without noise and with it. `error` is the mean over all of
 them of the mean distance between the flow and the truth, occluded and leaving pixels included; `small_error` is that of
 the small motions alone. `by_texture` is the small motions' error over OpenCV's, the mean over the textures, each of the
 same weight; `worst_texture` is the largest of these.
 
-Every motion once, with textures and noises in turn, is what speed is measured on. `cpu_ms` are milliseconds of all
-cores together that such a pair took in the quickest repetition, which other work on the machine moves least.
+Speed is measured on every motion once, with textures and noises in turn. `cpu_ms` is the time of such a pair in
+milliseconds, summed over all cores, in the fastest repetition, which other work on the machine affects least.
 
-`tvl1`, `tvl1-fast` and `dis` work as extraction does, a pair a core. OpenCV's `DualTVL1OpticalFlow` has its default
-parameters, once with its own threads on one pair after the other and once a pair a core; ratios are to the better of
-the two. The rows below them are TV-L1 by numba with other parameters: scales x scale step, warps, outer x inner
-iterations, side of the median. With textures of another seed (`--seed 1`), `tvl1-fast` is the cheapest of those
+`tvl1`, `tvl1-fast` and `dis` work as in extraction, one pair per core. OpenCV's `DualTVL1OpticalFlow` has its default
+parameters, once with its own threads on one pair after the other and once with one pair per core; ratios are to the
+better of the two. The rows below them are TV-L1 by numba with other parameters: scales x scale step, warps, outer x
+inner iterations, side of the median. With textures of another seed (`--seed 1`), `tvl1-fast` is the cheapest of those
 with OpenCV's median filter whose error, and whose small error with each texture, are at most 1.05 of OpenCV's.
 """
 
@@ -38,7 +38,7 @@ from wtal.extractors.tvl1.parameters import Parameters
 
 SIZES = ("340x256",)
 METHODS = ("tvl1", "tvl1-fast", "dis")
-OPENCV = ("OpenCV, its threads", "OpenCV, a pair a core")
+OPENCV = ("OpenCV, its threads", "OpenCV, one pair per core")
 SETTINGS = (
     *(f"5x0.8 {rest} m5" for rest in ("w3 1x30", "w5 1x30")),
     *(f"5x0.7 {rest} m5" for rest in ("w1 1x30", "w2 1x30", "w2 1x50", "w2 3x30", "w3 1x30", "w4 1x30")),

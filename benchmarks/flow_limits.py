@@ -1,10 +1,10 @@
-"""One iteration of TV-L1 by numba on one core, against what the core's memory and arithmetic allow.
+"""One iteration of TV-L1 by numba on one core, against the limits of the core's memory and arithmetic.
 
 `iteration` is one iteration on a whole level, as `tvl1` runs it hundreds of times. `memory alone` sweeps over the same
-rows, loads the ten fields of each pixel and stores six of them, and computes nothing. `arithmetic alone` is what its
-46 additions, multiplications and comparisons, two roots and one division a pixel take in registers, at the speed at
-which sixteen at a time were measured here; roots and divisions have a unit of their own, so that the longer of the two
-counts. `still picture` and `still picture, denormals kept` are an iteration on flow that has nearly come to rest.
+rows, loads the ten fields of each pixel and stores six of them, and computes nothing. `arithmetic alone` is the time of
+its 46 additions, multiplications and comparisons, two roots and one division per pixel in registers, at the speed
+measured here for sixteen at a time; roots and divisions have a separate unit, so that the longer of the two counts.
+`still picture` and `still picture, denormals kept` are an iteration on flow that has nearly come to rest.
 """
 
 import sys

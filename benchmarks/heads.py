@@ -1,10 +1,10 @@
 """Training steps of every head: all videos of a step at once, against one video after the other.
 
-All ways train the same head on the same videos (random features, lengths spread evenly) with the same optimizer, on
-the mean of the videos' losses. The loop is what authors run who do not batch videos of different length, with torch's
-own convolutions; `loop of our layers` has those of the batch. Where the loss ties videos together, each goes through
-the head alone and the loss sees what came out of all. Heads are taken at their papers' widths on features of 2 x 1024,
-and narrow on features of 2 x 64, where a turn is ten steps. All ways keep what they free, as the trainer does.
+All ways train the same head on the same videos (random features, lengths spread evenly) with the same optimizer, on the
+mean of the videos' losses. The loop is the usual code of authors who do not batch videos of different length, with
+torch's own convolutions; `loop of our layers` has those of the batch. Where the loss ties videos together, each goes
+through the head alone and the loss gets all outputs. Heads have their papers' widths on features of 2 x 1024, and are
+narrow on features of 2 x 64, where a turn is ten steps. All variants keep freed memory, as the trainer does.
 """
 
 import sys

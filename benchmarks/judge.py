@@ -1,12 +1,12 @@
-"""Detections judged in a second: the judge, plain loops, and the official evaluator's way of working on data frames.
+"""Detections judged per second: the judge, plain loops, and data frames as in the official evaluator.
 
 All get the same made-up collection and give the same average precision of every class at every threshold, which is
-checked. The first two start from the segments of a file that is read; the data frames are built before the time
-starts. wtal judges small collections many times in a turn: a single time is over too soon to be measured on a machine
-that has other work. Up to the size that `--whole` names every one of them judges everything. Above it the peers judge
-the first classes only, as many as hold `--sample` detections, and their rate is taken for the rate of the whole: their
-work grows with the number of detections. `process mib` is the most memory that the whole process held until then,
-segments and peers included. The data frames need pandas, and are left out where that is not installed.
+checked. The first two start from segments read from a file; the data frames are built before the time
+starts. wtal judges small collections many times per turn: a single judgement is too short to be measured on a machine
+with other work. Up to the size `--whole`, all of them judge everything. Above it, the peers judge
+only the first classes, with `--sample` detections in total, and their rate is extrapolated to the whole: their
+work grows with the number of detections. `process mib` is the peak memory of the whole process up to that point,
+segments and peers included. The data frames need pandas, and are left out without it.
 """
 
 import resource

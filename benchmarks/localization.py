@@ -1,7 +1,7 @@
 """Localization of many videos at once, against plain loops and against numpy, one class of one video at a time.
 
 The scene has the size of THUMOS14's test set: 212 videos of 1,000 snippets, all 20 classes looked for in each, 20
-thresholds. Activations are smooth noise with raised stretches. Every way starts from the same activations and ends
+thresholds. Activations are smooth noise with raised stretches. Every variant starts from the same activations and ends
 with the same detections, which is checked. The loops run on the first `--loop-videos` of the videos.
 """
 

@@ -1,9 +1,9 @@
-"""Snippets per second of every network, and what each way of running it is worth.
+"""Snippets per second of every network, and the gain from each way of running it.
 
-Random weights, which cost the same time as trained ones; preprocessing is part of it. `eager` is torch in float32 as it
-comes, `channels last` the same with weights and clips in that order, `bfloat16` under autocast, `openvino` compiled by
-it (CPU alone; compiling is not counted). On a GPU `--peak` (TFLOP/s of the card, at the precision that eager runs at)
-adds the share of it that eager reaches; multiplications are counted by torch, two operations each.
+Random weights, which cost the same time as trained ones; preprocessing is included. `eager` is torch in float32 with
+default settings, `channels last` the same with weights and clips in that order, `bfloat16` under autocast, `openvino`
+compiled by it (CPU alone; compiling is not counted). On a GPU `--peak` (TFLOP/s of the card, at the precision that
+eager runs at) adds the share of it that eager reaches; multiplications are counted by torch, two operations each.
 """
 
 import sys

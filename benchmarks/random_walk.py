@@ -1,4 +1,4 @@
-"""RSKP's random walk: the T x T solve of its equation 6 against the exact low-rank form that wtal runs.
+"""RSKP's random walk: the T x T solve of its equation 6 against the exact low-rank form used by wtal.
 
 Both get the same snippets, means and affinities of one video, at the paper's width of 2048 and its 8 means, and give
 the same features to the accuracy of single precision, which is checked. `forward and backward` takes the gradients of

@@ -1,7 +1,7 @@
-"""Milliseconds to read one video at random: our store, one `.npy` a stream and video, one `.npz` a video.
+"""Milliseconds to read one video at random: our store, one `.npy` per stream and video, one `.npz` per video.
 
 All three hold the same float16 features; a read ends with the values of both streams copied into memory. The page
-cache is warm: what is compared is the format, not the disk.
+cache is warm: the comparison is about the format, not the disk.
 """
 
 import statistics

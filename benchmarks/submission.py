@@ -1,9 +1,9 @@
-"""A challenge file of HACS size, written and checked video by video, beside the plain way through one JSON value.
+"""A challenge file of HACS size, written and checked video by video, against the plain way through one JSON value.
 
-`written` and `checked` are what `wtal submit` does: cut, rounded and sorted by score; labels, scores, segments and ids
-held against the challenge and the annotations. `loaded` is `json.load` alone, which every check that holds the file
-whole begins with. `peak MiB` is what a process of its own needs at most for the check (and for the load), its start
-and libraries included, of the same file.
+`written` and `checked` are the steps of `wtal submit`: cut, rounded and sorted by score; labels, scores, segments and
+ids compared with the challenge and the annotations. `loaded` is `json.load` alone, the first step of every check with
+the whole file in memory. `peak MiB` is the peak memory of a separate process for the check (and for the load), its
+start and libraries included, of the same file.
 """
 
 import json

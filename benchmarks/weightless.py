@@ -2,9 +2,9 @@
 
 Each runs as in `wtal extract` with its defaults: decoding, flow, both streams, in one process and its reader. They take
 turns on the same rendered video of each size, in which everything moves. `frames / cpu s` and the ratio `by the
-processor's clock` count this process's seconds on the processor, and what the reader process says that decoding took:
-what else the machine does touches them less. Compilation and the start of processes are not in it: a round before
-warms them up.
+processor's clock` count this process's processor time, and the decoding time reported by the reader process:
+other work on the machine affects them less. Compilation and the start of processes are excluded by a warm-up
+round.
 """
 
 import statistics

@@ -1,9 +1,9 @@
-"""Draws `docs/images/demo.png` from a finished demo: `python docs/make_pictures.py demo`.
+"""Draw `docs/images/demo.png` from a finished demo: `python docs/make_pictures.py demo`.
 
 Above, frames of one video of the reported subset; below, on the same seconds, a row with the annotated segments and a
-row with the detections of each class that is annotated or found. Of the detections those are drawn that overlap no
-better one and have at least half of the best one's score; the paler, the lower the score. The video is the first of the
-subset that shows two classes, or the one that `--video` names: it is not chosen by how well it came out.
+row with the detections of each class that is annotated or detected. Only detections that overlap no better one and have
+at least half of the best score are drawn; paler means a lower score. The video is the first of the subset with two
+classes, or the one of `--video`: it is not chosen by its results.
 """
 
 import argparse

@@ -1,9 +1,9 @@
-"""Writes the tables of the pages on recipes, backbones, exports and failures anew: `python docs/make_reference.py`.
+"""Write the tables of the pages on recipes, backbones, exports and failures: `python docs/make_reference.py`.
 
 Recipes: a key's meaning is the text below it in the source of its configuration class, its default and its limits are
-those of the class. Backbones: what their `describe` says. Exports: their `EXPORT`. Failures: the tables of
-`wtal.pipeline.extraction.reasons`. Nothing in the tables is written by hand, and a test holds the committed pages to
-what this prints.
+those of the class. Backbones: the result of their `describe`. Exports: their `EXPORT`. Failures: the tables of
+`wtal.pipeline.extraction.reasons`. Nothing in the tables is written by hand, and a test compares the committed pages
+with the output of this script.
 """
 
 import ast
@@ -82,7 +82,7 @@ def table(config: type[Config], leave_out: tuple[str, ...] = ()) -> str:
 
 
 def reference() -> str:
-    """All tables, with a heading each; sections in the order of `Recipe`."""
+    """All tables, each with a heading; sections in the order of `Recipe`."""
     parts = ["### Top of the file", table(Recipe, (*_SECTIONS, "head"))]
     for name in Recipe.model_fields:
         if name == "head":
@@ -95,7 +95,7 @@ def reference() -> str:
 
 
 def backbones() -> str:
-    """A table of what each backbone sees, a row for all the variants and streams that see the same."""
+    """A table of the backbones' input, one row for all variants and streams with the same input."""
     rows = []
     for name in BACKBONES.names():
         module = BACKBONES.load(name)
@@ -128,7 +128,7 @@ def exports() -> str:
 
 
 def failures() -> list[str]:
-    """The reasons of failures, a table for each heading of `REASONS`, and the notes."""
+    """The reasons of failures, one table per heading of `REASONS`, and the notes."""
     tables = [(("reason", "what to do"), reasons) for reasons in REASONS.values()]
     return [_reasons(head, reasons) for head, reasons in [*tables, (("note", "meaning"), NOTES)]]
 
@@ -147,7 +147,7 @@ TABLES: dict[str, Callable[[], list[str]]] = {
 
 
 def page(name: str) -> str:
-    """A page of `TABLES` with its tables made anew, the rest as it is.
+    """A page of `TABLES` with new tables and the same text.
 
     Raises:
         ValueError: when the page has not the two marks around each table.
@@ -165,7 +165,7 @@ def _leaves(section: str, leaves: Registry[Any], depth: int) -> Iterator[str]:
     title = "#" * depth
     yield f"{title[1:]} `[{section}]`"
     kind = leaves.kind
-    yield f"`name` says which {kind}, one of `wtal list {kind}s`; the other keys are that {kind}'s own."
+    yield f"`name` selects the {kind}, one of `wtal list {kind}s`; the other keys belong to that {kind}."
     for name in leaves.names():
         module = leaves.load(name)
         if module.__name__.startswith("wtal."):  # not what others have installed beside us
@@ -175,7 +175,7 @@ def _leaves(section: str, leaves: Registry[Any], depth: int) -> Iterator[str]:
 
 
 def _refine() -> Iterator[str]:
-    """Tables of both second stages: their own keys, then those of the tables inside them."""
+    """Tables of both second stages: their own keys, then those of their sub-tables."""
     inside = {"segments": SegmentsConfig, "train": StudentTrainConfig}
     yield "### `[refine]`"
     yield from _about(RefineConfig)
@@ -218,7 +218,7 @@ def _values(field: FieldInfo) -> str:
 
 
 def _limits(metadata: Iterable[Any]) -> list[str]:
-    """The limits in words; those of a list's items stand inside a `FieldInfo` of their own."""
+    """The limits in words; those of a list's items are in a separate `FieldInfo`."""
     parts = [part for one in metadata for part in (one.metadata if isinstance(one, FieldInfo) else [one])]
     return [
         words.format(f"{getattr(limit, kind):g}")

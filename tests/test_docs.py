@@ -53,7 +53,9 @@ from wtal.report.exports import EXPORTS
 from wtal.report.imports import IMPORTS
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = {path.name: path for path in (*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md")))}
+INDEX = "docs/README.md"
+PAGES = {path.name: path for path in sorted((ROOT / "docs").glob("*.md")) if path.name != "README.md"}
+PAGES |= {path.name: path for path in sorted(ROOT.glob("*.md"))} | {INDEX: ROOT / INDEX}
 REGISTRIES = (
     BACKBONES,
     CHALLENGES,
@@ -117,8 +119,19 @@ def test_every_option_has_help(name):
 
 def test_there_are_commands_in_the_pages():
     assert sum(line.startswith("wtal ") for _, line in command_lines()) > 20
-    shown = {shlex.split(line)[1] for page, line in command_lines() if page == "README.md" and line.startswith("wtal ")}
-    assert shown >= set(COMMANDS) - {"demo", "doctor"}
+    shown = {shlex.split(line)[1] for _, line in command_lines() if line.startswith("wtal ")}
+    assert shown >= set(COMMANDS) - {"demo"}
+
+
+def test_the_readme_fits_on_a_screen_and_runs_the_demo_and_the_tests():
+    assert len(text_of("README.md").splitlines()) < 100
+    shown = [line for page, line in command_lines() if page == "README.md"]
+    assert shown[:2] == ["make demo", "make test"]
+
+
+def test_the_index_lists_every_page():
+    linked = set(re.findall(r"\]\(([\w-]+\.md)(?:#[\w-]+)?\)", text_of(INDEX)))
+    assert linked == {path.name for path in (ROOT / "docs").glob("*.md")} - {"README.md"}
 
 
 @pytest.mark.parametrize(("page", "line"), command_lines())
@@ -177,8 +190,11 @@ def test_pages_are_plain(page):
         assert word not in words, word
 
 
-def test_the_picture_is_small():
-    assert (ROOT / "docs" / "images" / "demo.png").stat().st_size < 200 * 1024
+def test_the_pictures_are_small_and_shown():
+    shown = "".join(map(text_of, PAGES))
+    for path in (ROOT / "docs" / "images").iterdir():
+        assert path.stat().st_size < 200 * 1024
+        assert f"images/{path.name})" in shown
 
 
 @pytest.mark.parametrize("page", ["recipes.md", "backbones.md", "exports.md", "failures.md"])
