@@ -1,4 +1,4 @@
-"""Extraction of one video, whole command and stage by stage, beside the limit: ffmpeg's own decoding and scaling.
+"""Extraction of one video, whole command and stage by stage, next to the limit: ffmpeg's own decoding and scaling.
 
 Each row is a rendered video of phone-like bit rate. `limit` is `ffmpeg -threads 2 -i X -vf fps=25,scale=-2:256 -f
 null -` on the same file, in the same turns; where no ffmpeg is installed, the same filters through PyAV. `command` is
