@@ -71,7 +71,9 @@ class SnippetGrid:
         object.__setattr__(self, "begins", Fraction(self.begins))
         object.__setattr__(self, "lead", Fraction(self.lead))
         if self.fps <= 0 or self.frames < 1 or self.stride <= 0 or self.span < 1 or self.lead < 0:
-            raise ValueError(f"a grid needs positive fps, frames, stride and span, and a lead of at least 0, got {self}")
+            raise ValueError(
+                f"a grid needs positive fps, frames, stride and span, and a lead of at least 0, got {self}"
+            )
         if self.tail not in ("pad", "drop"):
             raise ValueError(f"tail is 'pad' or 'drop', got {self.tail!r}")
 

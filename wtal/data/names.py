@@ -71,8 +71,7 @@ def match_ids(wanted: Iterable[str], present: Iterable[str]) -> dict[str, str]:
 
 
 def match_id(name: str, present: Container[str]) -> str | None:
-    """Return the id in `present` that equals `name`, possibly except for a `v_` before either; None if there is
-    none."""
+    """Return the id in `present` that equals `name`, ignoring a `v_` before either; None if there is none."""
     forms = (name, f"v_{name}", name.removeprefix("v_"))
     return next((form for form in forms if form in present), None)
 

@@ -117,7 +117,9 @@ def check(video: str, grid: SnippetGrid, streams: Mapping[str, Features]) -> dic
         if not re.fullmatch(r"[a-z0-9_]+", name):
             raise StoreError(f"a stream is named in a-z, 0-9 and _, got {name!r}")
         if values.ndim != 2 or len(values) != grid.num_snippets or values.shape[1] == 0:
-            raise StoreError(f"{name} of video {video!r} is {values.shape}, wanted ({grid.num_snippets}, D) by its grid")
+            raise StoreError(
+                f"{name} of video {video!r} is {values.shape}, wanted ({grid.num_snippets}, D) by its grid"
+            )
         if str(values.dtype) not in ("float16", "float32"):
             raise StoreError(f"{name} of video {video!r} is {values.dtype}; a store keeps float16 or float32")
     return {

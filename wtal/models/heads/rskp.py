@@ -193,8 +193,7 @@ class Rskp(Head):
         return by_branch | {"pseudo label": teacher(output.extras, self.config.inter_share, self.config.temperature)}
 
     def representative_snippets(self, output: HeadOutput) -> RepresentativeSnippets | None:
-        """Return the videos' own representative snippets; None for batches without labels, whose classes are
-        unknown."""
+        """Return the videos' own representative snippets; None without labels, as their classes are unknown then."""
         mu = [output.extras[name] for name in ("mu", "mu_present", "mu_pred") if name in output.extras]
         return RepresentativeSnippets(*mu) if mu else None
 

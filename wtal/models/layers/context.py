@@ -111,9 +111,11 @@ def _recur(lstm: nn.LSTM, rows: Tensor, mask: Tensor, backwards: bool) -> Tensor
     visits, sizes = _visits(mask, backwards)
     real = (visits >= 0).nonzero()[:, 0]
     positions = torch.empty_like(real).index_copy_(0, visits[real], real)
-    sequence: Tensor = _Rearranged.apply(rows, visits, positions)  # type: ignore[no-untyped-call]
+    ordered: Tensor = _Rearranged.apply(rows, visits, positions)  # type: ignore[no-untyped-call]
     parts, state = [], None
-    for part, (steps, alive) in zip(torch.split(sequence, [steps * alive for steps, alive in sizes]), sizes, strict=True):
+    for part, (steps, alive) in zip(
+        torch.split(ordered, [steps * alive for steps, alive in sizes]), sizes, strict=True
+    ):
         if state is not None:
             state = state[0][:, :alive].contiguous(), state[1][:, :alive].contiguous()
         seen, state = lstm(part.reshape(steps, alive, -1), state)

@@ -37,8 +37,7 @@ class TemporalConv(nn.Conv1d):
         device, parameters = rows.device.type, (rows, self.weight, self.bias)
         if torch.is_autocast_enabled(device):
             kind = torch.get_autocast_dtype(device)
-            parameters = tuple(None if value is None else value.to(kind) for value in parameters)  # type:
-            ignore[assignment]
+            parameters = tuple(None if value is None else value.to(kind) for value in parameters)  # type: ignore[assignment]
         with torch.autocast(device, enabled=False):
             result: Tensor = _TapConvolution.apply(*parameters, mask)  # type: ignore[no-untyped-call]
         return result

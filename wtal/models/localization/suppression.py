@@ -114,8 +114,7 @@ def _remove(
     weight: Floats | None,
     weighs_scores: bool,
 ) -> Survivors:
-    """Let the best of a group remove worse ones that overlap them by more; with a `weight` (P,), merge their
-    borders."""
+    """Let the best of a group remove worse ones that overlap by more; with a `weight` (P,), merge their borders."""
     order = np.lexsort((-scores, group))
     better, worse = _conflicts(borders[order], group[order], nms_tiou, overlap, added_length[order])
     ranks = np.flatnonzero(_survive(better, worse, len(scores)))  # (K,) positions in `order`

@@ -79,7 +79,9 @@ def detections_of(
     )
     lasting = np.flatnonzero((survivors.borders[:, 1] > survivors.borders[:, 0]) & (survivors.scores > 0))
     best = lasting[np.argsort(-survivors.scores[lasting], kind="stable")][: config.max_detections]
-    rows = zip(survivors.borders[best].tolist(), label[survivors.indices[best]], survivors.scores[best].tolist(), strict=True)
+    rows = zip(
+        survivors.borders[best].tolist(), label[survivors.indices[best]], survivors.scores[best].tolist(), strict=True
+    )
     return [Detection(start, end, classes[index], score) for (start, end), index, score in rows]
 
 

@@ -29,7 +29,11 @@ def author_tensors(state_dict: Mapping[str, Any], what: str) -> tuple[dict[str, 
     }
     if first is None or first.ndim != 3:
         return plain, 1, inferred | {"embedding_depth": max(1, inferred["embedding_depth"])}
-    return plain, first.shape[1], inferred | {"width": first.shape[0], "embedding_depth": max(1, inferred["embedding_depth"])}
+    return (
+        plain,
+        first.shape[1],
+        inferred | {"width": first.shape[0], "embedding_depth": max(1, inferred["embedding_depth"])},
+    )
 
 
 def author_config(

@@ -171,8 +171,10 @@ def from_authors(state_dict: Mapping[str, Any], num_classes: int, form: str, con
     """
     plain, in_features, inferred = author_tensors(state_dict, "ActionFormer")
     student = create(
-        num_classes, in_features, author_config(Config, FORMS[form], config, inferred, "student actionformer"),
-        authors=True
+        num_classes,
+        in_features,
+        author_config(Config, FORMS[form], config, inferred, "student actionformer"),
+        authors=True,
     )
     load_author_tensors(student, plain, _names(student.config), "ActionFormer")
     return student
