@@ -89,8 +89,8 @@ class Verdicts(_Strict):
         if (subject := _repeated(verdict.subject for verdict in self.verdicts)) is not None:
             video, label, detection, segment = subject
             raise ValueError(f"two verdicts on {label!r} at {list(detection or segment or ())} in {video!r}")
-        if (video := _repeated(self.looked_at)) is not None:
-            raise ValueError(f"'looked_at' names {video!r} twice")
+        if (repeated := _repeated(self.looked_at)) is not None:
+            raise ValueError(f"'looked_at' names {repeated!r} twice")
         return self
 
 
