@@ -60,8 +60,8 @@ def match_ids(wanted: Iterable[str], present: Iterable[str]) -> dict[str, str]:
     names = list(dict.fromkeys(wanted))
     left, free = dict.fromkeys(names), dict.fromkeys(present)
     matches: dict[str, str] = {}
-    for mine, theirs in _KEYS:
-        _take(left, free, matches, _pairs(left, free, mine, theirs))
+    for wanted_key, present_key in _KEYS:
+        _take(left, free, matches, _pairs(left, free, wanted_key, present_key))
         if not left or not free:
             break
     else:
@@ -101,14 +101,14 @@ _KEYS: tuple[tuple[Callable[[str], str], Callable[[str], str]], ...] = (
 
 
 def _pairs(
-    left: Iterable[str], free: Iterable[str], mine: Callable[[str], str], theirs: Callable[[str], str]
+    left: Iterable[str], free: Iterable[str], wanted_key: Callable[[str], str], present_key: Callable[[str], str]
 ) -> dict[str, str]:
     """Pair names with equal keys, unless a third name has the same key."""
     there, here = defaultdict(list), defaultdict(list)
     for name in free:
-        there[theirs(name)].append(name)
+        there[present_key(name)].append(name)
     for name in left:
-        if (key := mine(name)) in there:
+        if (key := wanted_key(name)) in there:
             here[key].append(name)
     return {names[0]: there[key][0] for key, names in here.items() if len(names) == 1 == len(there[key])}
 

@@ -101,16 +101,16 @@ def settle(chooser: Ints, chosen: Ints) -> Ints:
         return np.zeros(0, np.intp)
     current = np.flatnonzero(np.r_[True, chooser[1:] != chooser[:-1]])  # current pair of each chooser
     last = np.r_[current[1:], len(chooser)]
-    nobody = len(current)
-    holder = np.full(chosen.max() + 1, nobody)
-    proposers = np.arange(nobody)
+    no_chooser = len(current)
+    holder = np.full(chosen.max() + 1, no_chooser)
+    proposers = np.arange(no_chooser)
     while len(proposers):
         targets = chosen[current[proposers]]
         before = holder[targets]
         np.minimum.at(holder, targets, proposers)
         accepted = holder[targets] == proposers
-        displaced = before[accepted & (before != nobody)]
+        displaced = before[accepted & (before != no_chooser)]
         proposers = np.concatenate([proposers[~accepted], displaced])
         current[proposers] += 1
         proposers = proposers[current[proposers] < last[proposers]]
-    return np.asarray(current[holder[holder != nobody]])
+    return np.asarray(current[holder[holder != no_chooser]])

@@ -86,7 +86,7 @@ class Protocol:
     choice: Literal["best", "first"] = "best"
     """Choice among the free partners that reach the threshold: the highest overlap, or the first."""
     later_wins: bool = False
-    """Of two equal overlaps, prefer the later one in the file instead of the earlier."""
+    """For equal overlaps, prefer the later annotation in the file instead of the earlier."""
     strict: bool = False
     """Require an overlap above the threshold; otherwise the threshold itself is enough."""
     snippets: bool = False

@@ -51,7 +51,7 @@ class Config(config.Config):
     attention_width: int = Field(512, ge=2, multiple_of=2)
     """Channels of each operation in the attention module, half of them per direction; 512 as in BaS-Net's filter."""
     width: int = Field(2048, ge=2, multiple_of=2)
-    """The same in the sub-net; 2048 as in BaS-Net."""
+    """Channels of each operation in the sub-net, half of them per direction; 2048 as in BaS-Net."""
     top_k_ratio: int = Field(8, ge=1)
     """The top k = max(1, T // ratio) snippets form a class's video score; BaS-Net's."""
     dropout: float = Field(0.7, ge=0, lt=1)

@@ -259,8 +259,8 @@ class Rskp(Head):
         if self.memory is None or not self.memory.is_filled:
             return None
         remembered = self.memory.retrieve(labels, batch)
-        beside = ~remembered.present.any(dim=1, keepdim=True) | (self.config.memory_fusion == "concat")
-        return remembered.beside(own._replace(present=own.present & beside))
+        joins = ~remembered.present.any(dim=1, keepdim=True) | (self.config.memory_fusion == "concat")
+        return remembered.beside(own._replace(present=own.present & joins))
 
     def _walked(self, x: Tensor, means: Means, main: HeadOutput, batch: SnippetBatch) -> HeadOutput:
         """Return the base's output for (B, T, E) once `means` are propagated into it."""

@@ -45,7 +45,7 @@ class TwoStreamConfig(config.Config):
     top_k_ratio: int = Field(7, ge=1)
     """The top k = max(1, T // ratio) snippets form a class's score in the loss. ActivityNet: 5."""
     score_ratio: int = Field(10, ge=1)
-    """The same for video scores at inference."""
+    """The top max(1, T // ratio) snippets form a class's video score at inference."""
     pairs: int = Field(3, ge=0)
     """Pairs of videos that share a class at the front of a training batch."""
     supp_weight: float = Field(1.0, ge=0)

@@ -52,7 +52,7 @@ class LocalizeConfig(Config):
     range: Literal["none", "video", "class"] = "class"
     """Rescale signals to [0, 1] by the extremes of each class in a video, or of the whole video."""
     score_range: Literal["same", "none", "video", "class"] = "same"
-    """The same for the signal of scores; `same` follows `range`. W-TALC scores raw activations: none."""
+    """Rescaling of the signal of scores; `same` follows `range`. W-TALC scores raw activations: none."""
     smooth: float = Field(0.0, ge=0)
     """Standard deviation, in snippets, of a Gaussian over the activations; ours, 0: no smoothing."""
     upsample: int = Field(8, ge=1)

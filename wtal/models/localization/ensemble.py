@@ -53,7 +53,7 @@ def comparable(activations: Activations, config: LocalizeConfig) -> Activations:
     """
     if config.streams not in (FUSED, UNION):
         if config.streams not in activations.streams:
-            raise UsageError(f"a member has no stream {config.streams!r}, which its localization looks at")
+            raise UsageError(f"a member has no stream {config.streams!r}, which its localization uses")
         activations = activations.streams[config.streams]
     cas = squash(activations.cas.astype(np.float64), config.activation)[:, : len(activations.video_scores)]
     if config.activation == "none" and len(cas):

@@ -35,7 +35,7 @@ class SegmentsConfig(Config):
     """Points in dropped proposals of this density, outside all segments, get no class loss: they may be action (after
     PseudoFormer's mask of uncertain regions, CVPR 2025)."""
     ignore_share: float = Field(0.25, ge=0)
-    """The same requires this share of the best score, so that the weakest proposals mask nothing."""
+    """Minimum share of the best score for that, so that the weakest proposals mask nothing."""
 
 
 class StudentTrainConfig(Config):
@@ -67,7 +67,7 @@ class StudentTrainConfig(Config):
     """Weight of the video-level term: cross entropy between labels and the mean of each class's best points (FuSTAL,
     here per video). 0 omits it."""
     video_ratio: int = Field(8, ge=1)
-    """That mean is over max(1, T // ratio) of T points. FuSTAL: 5, over a whole batch."""
+    """The best max(1, T // ratio) of T points count in that mean. FuSTAL: 5, over a whole batch."""
     checkpoint_every: int = Field(100, ge=1)
     """Steps between checkpoints."""
     log_every: int = Field(10, ge=1)
