@@ -163,7 +163,7 @@ def find_protocol(name: str, ties: str = INPUT) -> Protocol:
     if ties == INPUT:
         return PROTOCOLS[name]
     if not alike(name, DEFAULT_PROTOCOL):
-        raise UsageError(f"--ties {ties} is ActivityNet's order, the protocol {name!r} has its own; omit --ties")
+        raise UsageError(f"--ties {ties} is ActivityNet's order, the protocol {name!r} has its own; omit the option")
     return replace(PROTOCOLS[name], as_script=True)
 
 

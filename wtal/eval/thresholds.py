@@ -33,7 +33,7 @@ def check_tious(tious: Sequence[float]) -> tuple[float, ...]:
     """
     thresholds = tuple(float(tiou) for tiou in tious)
     if not thresholds or not all(0 < tiou <= 1 for tiou in thresholds):
-        raise UsageError(f"wanted at least one threshold of tIoU, all in (0, 1], got {list(thresholds)}")
+        raise UsageError(f"wanted thresholds of tIoU in (0, 1], at least one, got {list(thresholds)}")
     return tuple(dict.fromkeys(thresholds))
 
 

@@ -118,7 +118,7 @@ def damage(path, layout):
             (lambda: path.write_text("f0,f1,f2\n1,inf,2\n"), "not finite"),
             (lambda: path.write_text("f0,f1,f2\n1,1e300,2\n"), "not finite"),
             (lambda: path.write_text("f0,f1,f2\n"), "no row of features"),
-            (lambda: path.write_bytes(b""), "--dims rgb=3 are 3"),
+            (lambda: path.write_bytes(b""), "--dims rgb=3 add up to 3"),
             (lambda: path.write_bytes(b"\xff\xfe\x00"), "is not UTF-8 text"),
             (lambda: path.write_text("f0\n1\n"), "1 columns, but --dims rgb=3"),
         ]

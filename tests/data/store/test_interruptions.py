@@ -165,7 +165,7 @@ def test_a_claim_shuts_others_out_until_its_holder_is_done_or_dead(tmp_path: Pat
     assert wait(start(die_at_work)) == -signal.SIGKILL
     with there.claim("a", wait=True) as mine:
         assert mine
-    with pytest.raises(StoreError, match=r"is in .* already"):
+    with pytest.raises(StoreError, match=r"is already in .*"):
         add(here, "zebra")
 
 

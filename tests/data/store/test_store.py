@@ -231,7 +231,7 @@ def truncate(path: Path) -> None:
             lambda path: replace(path, '"version": 1', '"version": 2'),
             "format 2, this version reads format 1",
         ),
-        ("index.json", lambda path: replace(path, '"offset": 0', '"offset": 99'), "leave their shard"),
+        ("index.json", lambda path: replace(path, '"offset": 0', '"offset": 99'), "exceed their shard"),
         ("index.json", lambda path: replace(path, '"shard": 0', '"shard": 9'), "index.json is damaged"),
         ("index.json", lambda path: replace(path, '"rows"', '"lines"'), "index.json is damaged"),
         ("rgb-00000.npy", Path.unlink, "rgb-00000.npy is missing"),

@@ -41,7 +41,7 @@ def read_json5(path: Path) -> Any:
     except ValueError as error:
         raise FormatError(f"{path} is not JSON5: {error}") from None
     except RecursionError:
-        raise FormatError(f"{path} cannot be used: it is nested too deeply") from None
+        raise FormatError(f"{path} cannot be used: its JSON5 is nested too deeply") from None
 
 
 def _plain(text: str) -> Iterator[str]:
