@@ -1,4 +1,4 @@
-"""Strict, frozen, typed configuration: dataclass default < recipe < `--set key=value`; and its digest."""
+"""Strict, frozen, typed configuration (class default < recipe < `--set key=value`) and its digest."""
 
 import hashlib
 import json
@@ -15,9 +15,9 @@ from wtal.registry import suggest
 _LARGEST = 2**31 - 1
 """Largest whole number of a configuration."""
 _LARGEST_FLOAT = 1e30
-"""Largest other number: float32, which most are computed with, ends soon after."""
+"""Largest other number: close to the limit of float32, in which most are used."""
 _LONGEST = 80
-"""Characters of a value that a refusal shows."""
+"""Maximum number of characters of a value in an error message."""
 
 
 class Config(BaseModel):
@@ -29,10 +29,10 @@ class Config(BaseModel):
 
     @classmethod
     def parse(cls, values: object, where: str = "") -> Self:
-        """Validate `values`; `where` (a file, a section) opens the message of a refusal.
+        """Validate `values`; error messages begin with `where` (a file, a section).
 
         Raises:
-            ConfigError: one line for the first key that is unknown or does not fit, with a suggestion.
+            ConfigError: for the first key that is unknown or has an invalid value, in one line, with a suggestion.
         """
         try:
             config = cls.model_validate(values)
@@ -40,26 +40,26 @@ class Config(BaseModel):
             return config
         except ValidationError as error:
             raise ConfigError(_one_line(cls, error, where)) from None
-        except ConfigError as error:  # of a validator, which does not know where
+        except ConfigError as error:  # from a validator, which has no access to `where`
             raise ConfigError(f"{where}: {error}" if where else str(error)) from None
 
     def _refuse_huge(self) -> None:
-        """Refuse numbers that no count reaches, before anything is made by them."""
+        """Refuse absurdly large numbers before anything is allocated by them."""
         for name, value in self.__dict__.items():
             if isinstance(value, Config):
                 value._refuse_huge()
             elif isinstance(value, int | float):
                 largest = _LARGEST if isinstance(value, int) else _LARGEST_FLOAT
                 if abs(value) > largest:
-                    raise ConfigError(f"{name} is {shortened(value)}, and no number is larger than {largest}")
+                    raise ConfigError(f"{name} is {shortened(value)}, the largest possible number is {largest}")
 
     def plain(self) -> dict[str, Any]:
-        """The values as JSON types, in declaration order."""
+        """Return the values as JSON types, in declaration order."""
         return self.model_dump(mode="json")
 
 
 class Record(Config):
-    """Base of what a file of ours holds: as a configuration, but a value of another type is damage, and is not read."""
+    """Base of the content of files written by wtal: a configuration, but without conversion of types."""
 
     model_config = ConfigDict(strict=True, coerce_numbers_to_str=False)
 
@@ -81,7 +81,7 @@ def conforming(kind: type[Record]) -> Callable[[dict[str, Any]], dict[str, Any]]
 
 
 def digest(value: Any, length: int = 6) -> str:
-    """Hex digest of a JSON-able value: equal values, equal digest, whatever the order of their keys."""
+    """Compute the hex digest of a JSON value: equal values have equal digests, whatever the order of their keys."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:length]
 
@@ -96,17 +96,17 @@ def read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"no recipe at {path}") from None
-    except (ValueError, RecursionError) as error:  # of numbers with thousands of digits, and of nesting, too
+    except (ValueError, RecursionError) as error:  # also for numbers with thousands of digits, and for nesting
         raise ConfigError(f"{path} is not TOML: {error}") from None
 
 
 def override(values: Mapping[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
-    """A copy of nested `values` with dotted assignments applied: `head.top_k_ratio=6`.
+    """Copy nested `values` and apply dotted assignments: `head.top_k_ratio=6`.
 
-    The right side is read as a TOML value, and as plain text where it is none.
+    The right side is parsed as a TOML value, or else is plain text.
 
     Raises:
-        OverrideError: when an assignment has no `=` or its key runs through a value.
+        OverrideError: when an assignment has no `=`, or its key has a value in place of a section.
     """
     result = _copy(values)
     for assignment in assignments:
@@ -144,7 +144,7 @@ def _one_line(cls: type[BaseModel], error: ValidationError, where: str) -> str:
 
 
 def shortened(value: object) -> str:
-    """Write a value as Python does, in 80 characters at most."""
+    """Format a value as in Python, in at most 80 characters."""
     text = repr(value)
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
 

@@ -1,11 +1,11 @@
-"""Every error that a user may meet: one line that says what was wanted, what came and what to do."""
+"""All errors for the user: one line with what was wanted, what came and what to do."""
 
 import importlib
 from types import ModuleType
 
 
 class WtalError(Exception):
-    """Something that the user can mend. The command line prints it in one line and exits with `exit_code`."""
+    """An error that the user can correct. The command line prints it in one line and exits with `exit_code`."""
 
     exit_code = 1
 
@@ -17,19 +17,19 @@ class UsageError(WtalError):
 
 
 class ConfigError(WtalError):
-    """A recipe, an override or an option has an unknown key or a value that does not fit."""
+    """A recipe, an override or an option has an unknown key or an invalid value."""
 
 
 class OverrideError(UsageError, ConfigError):
-    """An option or a `--set` of the call is refused, and what it is laid over is not (exit 2)."""
+    """An option or a `--set` of the call is refused, while the underlying configuration is valid (exit 2)."""
 
 
 class FormatError(WtalError):
-    """A file is not in the layout that it was said to be in."""
+    """A file does not have the expected format."""
 
 
 class VideoError(WtalError):
-    """One video cannot be used; the batch goes on and the reason lands in `failures.json`."""
+    """One video cannot be used; the batch continues and the reason is recorded in `failures.json`."""
 
 
 class StoreError(WtalError):
@@ -37,11 +37,11 @@ class StoreError(WtalError):
 
 
 class WeightsError(WtalError):
-    """A checkpoint is missing, truncated, unsafe, or its keys do not fit the model."""
+    """A checkpoint is missing, truncated or unsafe, or its keys do not match the model."""
 
 
 class DiskFullError(WtalError):
-    """There is no room for a file; the same call goes on once there is."""
+    """There is no space for a file; once there is, the same call resumes."""
 
 
 class MissingExtraError(WtalError):
@@ -58,20 +58,20 @@ _FULL_MEMORY = (
     "Storage size calculation overflowed",
     "numel: integer multiplication overflow",
 )
-"""Words of libraries that had no memory."""
+"""Phrases of libraries' out-of-memory errors."""
 
 
 def lacks_memory(error: BaseException) -> bool:
-    """Return whether an error, of a library too, says that there is not enough memory."""
+    """Return True if an error, also of a library, means that there is not enough memory."""
     named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
     return named or any(words in str(error) for words in _FULL_MEMORY)
 
 
 def require(module: str, extra: str) -> ModuleType:
-    """Import `module`, which the optional extra `extra` installs.
+    """Import `module`, which is part of the optional extra `extra`.
 
     Raises:
-        MissingExtraError: naming the extra, when the module is not installed.
+        MissingExtraError: when the module is not installed, naming the extra.
     """
     try:
         return importlib.import_module(module)

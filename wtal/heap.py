@@ -1,4 +1,4 @@
-"""The C heap of glibc: free memory given back to the system, or kept for the next training step."""
+"""Control the C heap of glibc: return free memory to the system, or keep it for the next training step."""
 
 import ctypes
 import os
@@ -9,19 +9,19 @@ from contextlib import contextmanager
 from typing import Any
 
 _EVERY_SECONDS = 10.0
-# Numbers of glibc's mallopt: from how many free bytes on the heap shrinks, and from what size on a block lies outside.
+# Option numbers of glibc's mallopt: free bytes above which the heap shrinks, block size above which mmap is used.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 _ARENA_MAX = -8
-"""Number of mallopt: into how many heaps threads allocate at most."""
+"""Option number of mallopt: maximum number of heaps for all threads."""
 _KEEP = {_TRIM_THRESHOLD: 2**31 - 1, _MMAP_THRESHOLD: 2**24}
 _USUAL = {_TRIM_THRESHOLD: 2**26, _MMAP_THRESHOLD: 2**25}
 
 
 def share_arenas(threads: int) -> None:
-    """Have glibc keep one heap per two of so many threads, where by itself it has up to eight per core.
+    """Limit glibc to one heap per two of `threads` threads, instead of up to eight per core.
 
-    A clip of one thread then fits into what another one freed, which is a twentieth of extraction's peak on two cores.
-    To be called before the threads start. Libraries of other systems are left as they are.
+    A clip of one thread then fits into memory freed by another, which saves a twentieth of extraction's peak on two
+    cores. Call it before the threads start. Libraries of other systems are not affected.
     """
     library: Any = ctypes.CDLL(None) if os.name == "posix" else None
     if hasattr(library, "mallopt"):
@@ -41,10 +41,10 @@ def keep_freed_memory() -> None:
 
 
 class Trimmer:
-    """Has glibc give free memory back, every ten seconds at most.
+    """Make glibc return free memory to the system, at most every ten seconds.
 
-    Clips of many megabytes come and go in several threads, and what is kept of them, a few numbers, lies between: left
-    to itself the heap grows by the holes. Other systems' libraries see to it themselves.
+    Clips of many megabytes are allocated and freed in several threads, with the few numbers kept of them in between, so
+    that the heap would grow by the holes. Other systems' libraries need no help.
     """
 
     def __init__(self) -> None:
@@ -54,7 +54,7 @@ class Trimmer:
         self._lock = threading.Lock()
 
     def __call__(self) -> None:
-        """Now, if it is time."""
+        """Trim the heap, if it is due."""
         with self._lock:
             due = time.monotonic() - self._last > _EVERY_SECONDS
             if due:
@@ -65,12 +65,12 @@ class Trimmer:
 
 @contextmanager
 def freed_memory_kept() -> Iterator[None]:
-    """Within, the process keeps what it frees; at the end all that is free goes back to the system.
+    """Keep freed memory in the process during the block; at its end all free memory is returned to the system.
 
-    A step on a CPU makes and frees tensors of megabytes. glibc gives much of them back, and the system clears pages for
-    the next ones, which is up to half of the time of a narrow head's step. Tensors of 16 MiB and more do go back: what
-    is computed on them takes far longer, and holes of that size would double the memory. Afterwards glibc's thresholds
-    are the highest that it would have come to by itself. Libraries of other systems are left as they are.
+    A step on a CPU allocates and frees tensors of megabytes. By default glibc returns much of that memory, and the
+    system clears pages for the next tensors, up to half of the time of a narrow head's step. Tensors of 16 MiB and more
+    are still returned: computing on them takes far longer, and holes of that size would double the memory. Afterwards
+    glibc's thresholds are the highest that it would have reached itself. Libraries of other systems are not affected.
     """
     library: Any = ctypes.CDLL(None) if os.name == "posix" else None
     if not (hasattr(library, "mallopt") and hasattr(library, "malloc_trim")):

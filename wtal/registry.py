@@ -1,7 +1,7 @@
-"""A folder of modules, looked up by file name: a new leaf is one new file and nothing else.
+"""Look up modules of a folder by file name: a new leaf is one new file and nothing else.
 
-A dash in a name is an underscore in the file's: `tvl1-fast` lies in `tvl1_fast.py`. Every folder of leaves declares its
-registry in its `__init__.py`, beside the `Protocol` that says what a leaf of it holds.
+A dash in a name is an underscore in the file name: `tvl1-fast` is in `tvl1_fast.py`. Every folder of leaves declares
+its registry in its `__init__.py`, next to the `Protocol` that is the contract of its leaves.
 """
 
 import difflib
@@ -22,7 +22,7 @@ _MANY, _FEW = 30, 10
 
 
 def suggest(name: str, choices: Iterable[str]) -> str:
-    """A half sentence: the nearest match if there is one, and the choices, of many the first few."""
+    """Return half a sentence: the nearest match, if there is one, and the choices, or the first few of many."""
     choices = sorted(choices)
     near = difflib.get_close_matches(name, choices, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
@@ -34,8 +34,8 @@ def suggest(name: str, choices: Iterable[str]) -> str:
 class Registry(Generic[Leaf]):
     """The leaves of one kind: the modules in `package`, and third parties' under the entry point `wtal.<kind>s`.
 
-    `contract` is the protocol that each of them keeps: its properties are values of the module, its methods functions.
-    `names` reads the folder and imports nothing, so that help texts stay quick.
+    `contract` is the protocol of each of them: its properties are values of the module, its methods functions. `names`
+    reads the folder and imports nothing, so that help texts stay fast.
     """
 
     kind: str
@@ -43,22 +43,22 @@ class Registry(Generic[Leaf]):
     contract: type
 
     def names(self) -> list[str]:
-        """Return the sorted names of all leaves; a name may be asked for with an argument behind a colon."""
+        """Return the sorted names of all leaves; `load` also accepts a name with an argument after a colon."""
         return sorted(self._own() | {point.name for point in entry_points(group=f"wtal.{self.kind}s")})
 
     def load(self, name: str) -> Leaf:
-        """Import leaf `name` and return its module; what stands behind a colon is left to the caller.
+        """Import leaf `name` and return its module; the part after a colon is left to the caller.
 
         Raises:
-            UsageError: with the nearest match, when there is no such leaf.
-            WtalError: when the leaf lacks something that the contract wants.
+            UsageError: when there is no such leaf, with the nearest match.
+            WtalError: when the leaf lacks a member of the contract.
         """
         leaf = name.partition(":")[0]
         module = self._import(leaf)
         if lacking := missing_members(module, self.contract):
             raise WtalError(
                 f"{self.kind} {leaf!r} has no {lacking[0]}; wanted a module with "
-                f"{', '.join(contract_members(self.contract))}, as {self.package}.{self.contract.__name__} says"
+                f"{', '.join(contract_members(self.contract))}, see {self.package}.{self.contract.__name__}"
             )
         return cast(Leaf, module)
 
@@ -76,16 +76,16 @@ class Registry(Generic[Leaf]):
 
 
 def contract_members(contract: type) -> list[str]:
-    """Return what a protocol wants of a module: `NAME` for a value, `name()` for a function."""
+    """List the members that a protocol requires of a module: `NAME` for a value, `name()` for a function."""
     members = {name: member for name, member in vars(contract).items() if not name.startswith("_")}
     values = [name for name, member in members.items() if isinstance(member, property)]
     return values + [f"{name}()" for name, member in members.items() if inspect.isfunction(member)]
 
 
 def missing_members(module: object, contract: type) -> list[str]:
-    """Return what a module lacks of a protocol, as `contract_members` writes it.
+    """List the members of a protocol that a module lacks, in the form of `contract_members`.
 
-    A value where a function is wanted is lacking too, and a function where a value is.
+    A value in place of a function is also lacking, and vice versa.
     """
     return [member for member in contract_members(contract) if not _has(module, member)]
 

@@ -176,4 +176,4 @@ def test_errors_of_ours_keep_their_code():
 def test_a_number_beyond_float32_is_refused_before_training():
     result = CliRunner().invoke(main, ["train", "--dry-run", "--set", "train.weight_decay=1e308"])
     assert result.exit_code == 2, repr(result.exception)
-    assert "no number is larger than 1e+30" in result.stderr
+    assert "largest possible number is 1e+30" in result.stderr

@@ -15,7 +15,7 @@ def test_classification_files_are_read(tmp_path):
     assert read_classifications(path) == {"a": {"run": 1.0}}
     for entry, message in (
         ({"label": "run", "score": 1, "segment": [0, 1]}, "without a segment"),
-        ({"label": 3, "score": 1}, r"results\.a\[0\]\.label: wanted a text"),
+        ({"label": 3, "score": 1}, r"results\.a\[0\]\.label: wanted a string"),
         ({"label": "run", "score": "1"}, r"\.score: wanted a finite number"),
     ):
         path.write_text(json.dumps({"results": {"a": [entry]}}))

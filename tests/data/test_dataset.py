@@ -77,7 +77,7 @@ def test_a_fixed_class_list_keeps_its_order_and_strangers_come_behind():
     assert dataset.classes == ("run", "jump", "idle", "fall", "walk")
     assert dataset.videos["a"].labels == ("run", "jump", "fall", "walk")
     assert dataset.notes == (
-        "labels that the file's class list lacks, taken as further classes: 2 ('walk' in a, 'fall' in a)",
+        "labels missing from the file's class list, added as classes: 2 ('walk' in a, 'fall' in a)",
     )
 
 
@@ -93,13 +93,13 @@ def test_odd_segments_are_counted_and_only_unusable_ones_left_out():
     assert dataset.videos["b"].duration is None
     counts = {note.partition(":")[0]: note for note in dataset.notes}
     assert set(counts) == {
-        "segments that end after their video, kept as they are",
-        "segments that begin after their video, kept as they are",
-        "segments that begin before second 0, kept as they are",
-        "segments of no length, kept as they are",
+        "segments that end after their video, kept",
+        "segments that begin after their video, kept",
+        "segments that begin before second 0, kept",
+        "segments of length 0, kept",
         "segments that end before they begin, left out",
         "segments without finite times, left out",
-        "durations that are not above 0, taken as unknown",
+        "durations not above 0, treated as unknown",
         "videos without annotation",
     }
     assert counts["segments without finite times, left out"].endswith(": 2 (first: a)")

@@ -38,13 +38,13 @@ def test_labels_are_complete_whatever_is_absent_beside_them(tmp_path):
 
 
 def test_shown_and_absent_at_once_is_refused(tmp_path):
-    with pytest.raises(FormatError, match="'a' is said to show 'jump' and not to show it"):
+    with pytest.raises(FormatError, match="'a' has 'jump' as both shown and absent"):
         read_annotations(table(tmp_path, "video,label\na,jump\na,!jump\n"))
 
 
 @pytest.mark.parametrize(
     ("row", "reason"),
-    [("a,!", "needs a label behind it"), ("a,! ", "needs a label behind it"), ("a,!jump,1,2", "a segment needs label")],
+    [("a,!", "needs a label after it"), ("a,! ", "needs a label after it"), ("a,!jump,1,2", "a segment needs label")],
 )
 def test_a_mark_without_a_label_or_with_times_is_refused(tmp_path, row, reason):
     header = "video,label,start,end" if row.count(",") > 1 else "video,label"

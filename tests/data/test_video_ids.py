@@ -169,15 +169,15 @@ def test_what_is_passed_over_is_counted_and_named(tmp_path):
     (tmp_path / "folder.mp4").mkdir()
     os.mkfifo(tmp_path / "pipe.mp4")
     assert set(passed_over([tmp_path, tmp_path, tmp_path / "run" / "a.mp4"])) == {
-        "files that are not called like a video, passed over: 4 (first: b.rmvb, c.mkv.part, photo.heic)",
-        "folders and pipes that are called like a video, passed over: 2 (folder.mp4, pipe.mp4)",
-        "hidden files, passed over: 2 (._a.mp4, .cache/x.mp4)",
+        "files without a video's name, skipped: 4 (first: b.rmvb, c.mkv.part, photo.heic)",
+        "folders and pipes with a video's name, skipped: 2 (folder.mp4, pipe.mp4)",
+        "hidden files, skipped: 2 (._a.mp4, .cache/x.mp4)",
     }
     assert [video.id for video in find_videos([tmp_path])] == ["a"]
 
 
 def test_a_folder_without_videos_is_refused_by_what_it_holds(tmp_path):
-    with pytest.raises(UsageError, match=r"no videos in .*; files that are not called like a video.*b\.rmvb"):
+    with pytest.raises(UsageError, match=r"no videos in .*; files without a video's name.*b\.rmvb"):
         find_videos([make(tmp_path, "b.rmvb")])
 
 

@@ -20,7 +20,7 @@ def test_labels_by_hand():
     assert evaluate_labels(labels, late).ap["run"] == pytest.approx(2 / 3)
     assert evaluate_labels(labels, late, interpolated=False).ap["run"] == pytest.approx((1 / 2 + 2 / 3) / 2)
     assert evaluate_labels(labels, {}).mAP == 0
-    with pytest.raises(UsageError, match="no label to score against"):
+    with pytest.raises(UsageError, match="no video has a label to score against"):
         evaluate_labels({"a": []}, scores)
     with pytest.raises(UsageError, match="finite, got inf"):
         evaluate_labels(labels, {"a": {"run": float("inf")}})

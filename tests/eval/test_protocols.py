@@ -248,7 +248,7 @@ def test_ambiguous_ranges_and_what_is_said_of_them():
         "snippet": 0,  # both of the first video are left out
         "snippet-best": 0,
     }
-    assert values["thumos14-kit"].notes[-1].endswith("not counted where no annotation took them: 2")
+    assert values["thumos14-kit"].notes[-1].endswith("not counted unless matched to an annotation: 2")
     silent, left_out = values["snippet"].notes
     assert "left out: 2" in left_out
     assert silent == "classes without a detection, AP 0: 1 ('run'); the original would report mAP 0"

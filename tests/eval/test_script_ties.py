@@ -98,7 +98,7 @@ def test_lengths_without_end_warn_of_nothing():
 
 @pytest.mark.parametrize("protocol", ["thumos14-kit", "snippet", "snippet-best"])
 def test_other_protocols_have_no_such_ties(protocol):
-    with pytest.raises(UsageError, match="has its own order"):
+    with pytest.raises(UsageError, match="has its own; omit the option"):
         evaluate_detections({"a": [Annotation(0, 1, "c")]}, {}, [0.5], protocol, ties="official")
     with pytest.raises(UsageError, match="did you mean 'official'"):
         evaluate_detections({"a": [Annotation(0, 1, "c")]}, {}, [0.5], ties="oficial")

@@ -60,13 +60,13 @@ def test_results_alone():
     value = build_submission({"a": [Detection(0, 1, "Archery", 0.5)]}, "hacs", {}, results_only=True)
     assert list(value) == ["results"]
     assert check_submission(value, "hacs").ok
-    assert "keys that most servers want" in check_submission(value, "hacs").warnings[0]
+    assert "keys required by most servers" in check_submission(value, "hacs").warnings[0]
     assert check_submission(value, "activitynet").errors == ("missing keys: 2 ('version', 'external_data')",)
     assert check_submission(value, "activitynet", results_only=True).ok
 
 
 def test_what_cannot_be_built_is_refused():
-    with pytest.raises(UsageError, match="two videos are 'a' without 'v_'"):
+    with pytest.raises(UsageError, match="two videos have the id 'a' without 'v_'"):
         build_submission({"a": [], "v_a": []}, "hacs", {})
     with pytest.raises(UsageError, match="finite scores; video 'a' has nan"):
         build_submission({"a": [Detection(0, 1, "Archery", math.nan)]}, "hacs", {})
@@ -77,8 +77,8 @@ def test_what_cannot_be_built_is_refused():
 @pytest.mark.parametrize(
     ("content", "error"),
     [
-        (with_entry(label="Flying"), "labels that are no class of the challenge: 1 (results.abc[0] 'Flying')"),
-        (with_entry(label=3), "labels that are no class of the challenge: 1 (results.abc[0] 3)"),
+        (with_entry(label="Flying"), "labels that are not classes of the challenge: 1 (results.abc[0] 'Flying')"),
+        (with_entry(label=3), "labels that are not classes of the challenge: 1 (results.abc[0] 3)"),
         (with_entry(score=math.nan), "scores that are not finite numbers: 1 (results.abc[0] nan)"),
         (with_entry(score=math.inf), "scores that are not finite numbers: 1 (results.abc[0] inf)"),
         (with_entry(score=True), "scores that are not finite numbers: 1 (results.abc[0] True)"),
@@ -88,11 +88,11 @@ def test_what_cannot_be_built_is_refused():
         (with_entry(segment=["1", 2]), "segments that are not two finite numbers: 1 (results.abc[0] ['1', 2])"),
         (with_entry(segment=[1]), "segments that are not two finite numbers: 1 (results.abc[0] [1])"),
         (with_entry(segment=[0, math.nan]), "segments that are not two finite numbers: 1 (results.abc[0] [0, nan])"),
-        ({**GOOD, "results": {"v_abc": []}}, "ids that begin with 'v_', which the challenge's do not: 1 (v_abc)"),
+        ({**GOOD, "results": {"v_abc": []}}, "ids that begin with 'v_', unlike the challenge's: 1 (v_abc)"),
         ({**GOOD, "results": {"abc": {}}}, "videos without a list of detections: 1 (results.abc)"),
         ({**GOOD, "results": {"abc": [3]}}, "detections that are not objects with label, score and segment: 1 ("),
         ({**GOOD, "results": []}, "there is no 'results' object"),
-        ({**GOOD, "version": 1.3}, "values of 'version' that are not a text: 1 (1.3)"),
+        ({**GOOD, "version": 1.3}, "values of 'version' that are not strings: 1 (1.3)"),
         ({**GOOD, "external_data": {}}, "values of 'external_data' without 'used': true or false: 1 ({})"),
         ({key: GOOD[key] for key in ("version", "results")}, "missing keys: 1 ('external_data')"),
         ([], "there is no 'results' object"),
@@ -109,7 +109,7 @@ def test_what_the_challenge_would_refuse_is_named(content, error, name):
 def test_the_first_five_offenders_of_each_kind_are_named():
     entries = [{"label": f"L{i}", "score": None if i > 7 else 1, "segment": [0, 1]} for i in range(10)]
     labels, scores = check_submission({**GOOD, "results": {"a": entries}}, "hacs").errors
-    assert labels.startswith("labels that are no class of the challenge: 10 (first: results.a[0] 'L0', ")
+    assert labels.startswith("labels that are not classes of the challenge: 10 (first: results.a[0] 'L0', ")
     assert "'L4')" in labels
     assert "'L5'" not in labels
     assert scores == "scores that are not finite numbers: 2 (results.a[8] None, results.a[9] None)"
@@ -121,8 +121,8 @@ def test_oddities_that_pass_are_warnings():
     assert report.ok
     assert report.warnings == (
         "values of 'external_data' without 'details': 1 ({'used': True})",
-        "keys that the challenge does not know: 1 ('comment')",
-        "segments of no length: 1 (results.abc[0] [2, 2])",
+        "keys unknown to the challenge: 1 ('comment')",
+        "segments of length 0: 1 (results.abc[0] [2, 2])",
     )
 
 
@@ -155,7 +155,7 @@ def test_a_file_and_its_value_are_checked_alike(tmp_path):
         ('{"results": {"abc": [{"score": 1' + "0" * 5000 + "}]}}", "too many digits: line 1 column 22"),
         ('{"results": {"abc": [' + "[" * 100_000, "nested too deeply: line 1 column 22"),
         ('{"results": {"abc": ["' + "a" * 100, "Unterminated string starting at: line 1 column 22"),
-        ('{"database": {}}', "'database' is of annotations"),
+        ('{"database": {}}', "'database' holds annotations"),
         ('{"version": "x"}', "there is no 'results' object"),
     ],
 )
@@ -174,9 +174,9 @@ def test_what_is_there_twice_is_refused(tmp_path):
     path.write_text(
         '{"version": "1", "results": {"abc": [], "abc": []}, "external_data": {"used": false, "details": ""}}'
     )
-    assert check_submission(path, "hacs").errors == ("videos that are there twice: 1 (abc)",)
+    assert check_submission(path, "hacs").errors == ("videos that occur twice: 1 (abc)",)
     path.write_text('{"version": "1", "version": "2", "results": {}, "external_data": {"used": false, "details": ""}}')
-    assert check_submission(path, "hacs").errors == ("keys that are there twice: 1 ('version')",)
+    assert check_submission(path, "hacs").errors == ("keys that occur twice: 1 ('version')",)
 
 
 def test_odd_texts_are_shown_in_one_short_line():
@@ -265,8 +265,8 @@ def test_with_annotations_their_classes_ids_and_durations_rule(dataset):
     report = check_submission(wrong, "hacs", dataset, "validation")
     assert report.errors == (
         "ids that are in another subset than 'validation': 1 (ghi)",
-        "ids that the annotations do not know: 1 (zzz)",
-        "labels that are no class of the challenge: 1 (results.ghi[0] 'Archery')",
+        "ids missing from the annotations: 1 (zzz)",
+        "labels that are not classes of the challenge: 1 (results.ghi[0] 'Archery')",
         "segments that end more than 0.5 s after their video: 1 (results.ghi[0] [0, 10.6] of 10.0 s)",
     )
     assert report.warnings == (
@@ -278,7 +278,7 @@ def test_with_annotations_their_classes_ids_and_durations_rule(dataset):
     )
     with pytest.raises(UsageError, match="no subset 'test'"):
         check_submission(good, "hacs", dataset, "test")
-    with pytest.raises(UsageError, match="name the file too"):
+    with pytest.raises(UsageError, match="name the file, too"):
         check_submission(good, "hacs", None, "validation")
 
 
@@ -292,7 +292,7 @@ def test_classes_of_a_collection_of_ones_own_are_a_warning():
     report = check_submission({**GOOD, "results": {"abc": entries}}, "hacs", builder.build())
     assert report.ok
     assert report.warnings == (
-        "labels that the challenge's own list lacks, which its server would refuse: 7 "
+        "labels missing from the challenge's own list, which its server would refuse: 7 "
         "(first: 'own 0', 'own 1', 'own 2', 'own 3', 'own 4')",
     )
 

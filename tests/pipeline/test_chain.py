@@ -95,7 +95,7 @@ def test_the_submission_is_what_the_challenge_takes(demo):
             assert 0 <= start < end <= dataset.videos[name].duration
     call = ("submit", "--check", made["submission"], "--challenge", "hacs")
     wtal(*call, "--annotations", folder / "annotations.json", "--subset", "validation")
-    assert "labels that are no class" in wtal(*call, code=1).stdout
+    assert "labels that are not classes" in wtal(*call, code=1).stdout
 
 
 @pytest.mark.slow

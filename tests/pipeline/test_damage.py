@@ -163,9 +163,9 @@ def test_a_garbled_line_of_the_log_stops_nothing(tmp_path, garbled):
 
 def test_a_lock_that_is_a_link_is_not_followed(tmp_path):
     (tmp_path / ".lock").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(OSError, match="a lock is no link"), locked(tmp_path / ".lock"):
+    with pytest.raises(OSError, match="a lock must not be a link"), locked(tmp_path / ".lock"):
         pass
-    with pytest.raises(OSError, match="a lock is no link"):
+    with pytest.raises(OSError, match="a lock must not be a link"):
         Lock.acquire(tmp_path / ".lock", wait=False)
     assert not (tmp_path / "elsewhere").exists()
 

@@ -1,1 +1,1 @@
-"""The vocabulary: segments, the snippet clock, datasets and their file formats, the feature store, batches."""
+"""Data: segments, the snippet clock, datasets and their file formats, the feature store, batches."""

@@ -1,4 +1,4 @@
-"""Annotation files of any known format in, ActivityNet JSON out, and what a store lacks of them."""
+"""Read annotation files of any known format, write ActivityNet JSON, and compare annotations with a store."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
@@ -17,10 +17,10 @@ _COMPARED = 2000
 
 
 def read_annotations(path: Path, format: str | None = None) -> Dataset:  # noqa: A002 (the word users know it by)
-    """Read the annotations at `path` (a file or a folder), in the named format or in the one they look like.
+    """Read the annotations at `path` (a file or a folder), in the named format or in the one detected.
 
     Raises:
-        FormatError: when nothing is there, when it looks like no known format or like several, or when it is damaged.
+        FormatError: when nothing is there, when no known format or several match, or when it is damaged.
         UsageError: when there is no such format.
     """
     if not path.exists():
@@ -36,10 +36,10 @@ def read_annotations(path: Path, format: str | None = None) -> Dataset:  # noqa:
 
 
 def guess_format(path: Path) -> str:
-    """Name of the one format that the content of `path` looks like.
+    """Detect the one format that matches the content of `path`; return its name.
 
     Raises:
-        FormatError: when there is none, or more than one.
+        FormatError: when no format matches, or more than one.
     """
     fitting = [name for name in DATASETS.names() if DATASETS.load(name).sniff(path)]
     if len(fitting) == 1:
@@ -51,9 +51,9 @@ def guess_format(path: Path) -> str:
 
 
 def write_annotations(dataset: Dataset, path: Path) -> Path:
-    """Write `dataset` as ActivityNet JSON, with the class order under `classes`; `read_annotations` gives it back.
+    """Write `dataset` as ActivityNet JSON, with the class order under `classes`, for `read_annotations`.
 
-    A label without a segment, which ActivityNet's layout does not know, is written as an annotation without `segment`.
+    A label without a segment, which is not part of ActivityNet's layout, becomes an annotation without `segment`.
     """
     database = {video.id: _entry(video) for video in dataset.videos.values()}
     return write_json(
@@ -62,10 +62,10 @@ def write_annotations(dataset: Dataset, path: Path) -> Path:
 
 
 def coverage(dataset: Dataset, present_ids: Iterable[str]) -> tuple[str, ...]:
-    """Sentences on annotated videos that are not among `present_ids` (of a store, a folder), and the other way round.
+    """Report annotated videos that are not among `present_ids` (of a store, a folder), and the reverse, in sentences.
 
-    Names are compared as `match_ids` does; nothing is said where all fit. Of the first that do not, the nearest names
-    among the others are told.
+    Names are compared as in `match_ids`; the result is empty if all match. For the first that do not, the nearest names
+    among the others are included.
     """
     present = list(present_ids)
     matches, tally = dataset.match(present), Tally()
@@ -86,12 +86,12 @@ def _nearest(dataset: Dataset, matches: Mapping[str, str], present: Iterable[str
 
 def _entry(video: VideoRecord) -> dict[str, Any]:
     segments = [{"label": a.label, "segment": [a.start, a.end]} for a in video.annotations]
-    shown = {annotation.label for annotation in video.annotations}
-    whole = [{"label": label} for label in video.labels if label not in shown]
+    localized = {annotation.label for annotation in video.annotations}
+    whole = [{"label": label} for label in video.labels if label not in localized]
     duration = {} if video.duration is None else {"duration": video.duration}
-    unsure = {"ambiguous": [[r.start, r.end] for r in video.ambiguous]} if video.ambiguous else {}
+    ambiguous = {"ambiguous": [[r.start, r.end] for r in video.ambiguous]} if video.ambiguous else {}
     absent = {"absent": list(video.absent)} if video.absent else {}
-    return {"subset": video.subset, **duration, "annotations": segments + whole, **unsure, **absent}
+    return {"subset": video.subset, **duration, "annotations": segments + whole, **ambiguous, **absent}
 
 
 def _looks(path: Path) -> str:
@@ -99,5 +99,5 @@ def _looks(path: Path) -> str:
     if '"results"' in head:
         return "; it looks like detections"
     if path.is_dir():
-        return "; a folder needs one sub-folder a class with videos in it, or W-TALC's arrays"
+        return "; a folder needs one sub-folder per class with videos in it, or W-TALC's arrays"
     return "" if head.lstrip().startswith("{") else "; a table needs a header with video,label[,start,end]"

@@ -1,9 +1,9 @@
-"""From the raw values of an annotation file to a `Dataset`: one policy for all formats, and every oddity reported.
+"""Build a `Dataset` from the raw values of an annotation file: one policy for all formats, every irregularity reported.
 
-Ground truth is kept as the file has it, because official numbers are computed on it as it is. A segment that ends after
-its video, begins before second 0 or has no length is reported and kept; one that ends before it begins, or whose times
-are not finite, is reported and left out, while its label still counts for the video. A label that a fixed class list
-lacks is reported and becomes a class behind the listed ones.
+Ground truth is not altered, because official results are computed on the original. A segment that ends after its video,
+begins before second 0 or has no length is reported and kept; one that ends before it begins, or whose times are not
+finite, is reported and dropped, while its label still counts for the video. A label missing from a fixed class list is
+reported and becomes a class after the listed ones.
 """
 
 import math
@@ -22,11 +22,11 @@ from wtal.errors import FormatError
 AMBIGUOUS = "Ambiguous_test.txt"
 """File of THUMOS14's ambiguous ranges."""
 UNNAMED_SUBSET = "unspecified"
-"""Subset of the videos of a file that names none."""
+"""Subset of videos for which the file names none."""
 
 
 def number(value: object, where: str) -> float:
-    """A number, or a text that spells one -> float; it may be NaN or infinite.
+    """Convert a number, or a string that contains one, to float; it may be NaN or infinite.
 
     Raises:
         FormatError: naming `where`, for anything else.
@@ -40,14 +40,14 @@ def number(value: object, where: str) -> float:
 
 
 def text(value: object, where: str) -> str:
-    """A text that is not empty.
+    """Return a non-empty string.
 
     Raises:
         FormatError: naming `where`, for anything else.
     """
     if isinstance(value, str) and value:
         return value
-    raise FormatError(f"{where}: wanted a text, got {value!r}")
+    raise FormatError(f"{where}: wanted a string, got {value!r}")
 
 
 @dataclass
@@ -61,9 +61,9 @@ class _Video:
 
 
 class DatasetBuilder:
-    """Collects videos, labels and segments in any order, counts what is odd, and builds the `Dataset`.
+    """Collect videos, labels and segments in any order, count irregularities, and build the `Dataset`.
 
-    `classes` is the class list that the file fixes, in its order; without one it is all labels, sorted.
+    `classes` is the class list fixed by the file, in its order; without one it is all labels, sorted.
     """
 
     def __init__(self, classes: Sequence[str] | None = None) -> None:
@@ -72,20 +72,20 @@ class DatasetBuilder:
         self._tally = Tally()
         self._first_use: dict[tuple[str, str], str] = {}
         self.where = ""
-        """Place in the file of what is added next, where the name of the video does not tell it."""
+        """Location in the file of the next additions, if the video's name does not identify it."""
 
     def note(self, finding: str, offender: str) -> None:
-        """Report something else: a phrase in the plural, and where."""
+        """Report any other finding: a plural phrase, and the video or place."""
         self._tally.add(finding, offender)
 
     def add_video(self, video_id: str, subset: str, duration: float | None = None) -> None:
-        """Add a video once; a second call must not contradict the first. `duration` is in seconds.
+        """Add a video; a repeated call must not contradict the first. `duration` is in seconds.
 
         Raises:
             FormatError: when a video has two subsets or two durations.
         """
         if duration is not None and not (math.isfinite(duration) and duration > 0):
-            self.note("durations that are not above 0, taken as unknown", video_id)
+            self.note("durations not above 0, treated as unknown", video_id)
             duration = None
         self._note_use("subsets", subset, video_id)
         known = self._videos.setdefault(video_id, _Video(subset, duration))
@@ -97,19 +97,19 @@ class DatasetBuilder:
             raise FormatError(f"video {video_id!r} lasts {known.duration} s and {duration} s; give it one duration")
 
     def add_label(self, video_id: str, label: str) -> None:
-        """Say that a video that was added shows `label` somewhere."""
+        """Add a label to a known video, which shows it somewhere."""
         self._videos[video_id].labels.add(label)
         self._note_use("classes", label, video_id)
         if self._classes is not None and label not in self._classes:
-            self.note("labels that the file's class list lacks, taken as further classes", f"{label!r} in {video_id}")
+            self.note("labels missing from the file's class list, added as classes", f"{label!r} in {video_id}")
 
     def add_absent(self, video_id: str, label: str) -> None:
-        """Say that a video that was added does not show `label`; without labels nothing is known of other classes."""
+        """Add an absent label to a known video, which does not show it; other classes stay unknown without labels."""
         self._videos[video_id].absent.add(label)
         self._note_use("classes", label, video_id)
 
     def add_segment(self, video_id: str, label: str, start: float, end: float) -> None:
-        """Say that a video that was added shows `label` from `start` to `end` (seconds)."""
+        """Add a segment to a known video, which shows `label` from `start` to `end` (seconds)."""
         self.add_label(video_id, label)
         if not (math.isfinite(start) and math.isfinite(end)):
             self.note("segments without finite times, left out", video_id)
@@ -119,7 +119,7 @@ class DatasetBuilder:
             self._videos[video_id].annotations.append(Annotation(start, end, label))
 
     def add_ambiguous(self, video_id: str, start: float, end: float) -> None:
-        """Say that in a video that was added nobody can tell from `start` to `end` (seconds) what is shown."""
+        """Add an ambiguous range to a known video, from `start` to `end` (seconds)."""
         if math.isfinite(start) and math.isfinite(end) and start <= end:
             self._videos[video_id].ambiguous.append(Segment(start, end))
         else:
@@ -129,8 +129,8 @@ class DatasetBuilder:
         """Build the dataset, its videos in the order in which they were added.
 
         Raises:
-            FormatError: when a video both shows and does not show a class, or when two classes or two subsets differ in
-                capitals or blanks alone.
+            FormatError: when a video both shows and does not show a class, or when two classes or two subsets differ
+                only in capitals or blanks.
         """
         labels = {label for video in self._videos.values() for label in video.labels | video.absent}
         classes = tuple(self._classes if self._classes is not None else sorted(labels))
@@ -141,11 +141,11 @@ class DatasetBuilder:
         return Dataset(classes, self._records(classes), self._tally.sentences())
 
     def _require_distinct(self, classes: Iterable[str]) -> None:
-        """Refuse classes, or subsets, that a reader would take for one."""
+        """Refuse classes, or subsets, that a reader would not distinguish."""
         for kind, names in (("classes", classes), ("subsets", [video.subset for video in self._videos.values()])):
             if twins := _look_alikes(names):
                 uses = [f"{name!r} ({self._first_use.get((kind, name), 'in the list of classes')})" for name in twins]
-                raise FormatError(f"{kind} {' and '.join(uses)} differ in capitals or blanks alone; write them alike")
+                raise FormatError(f"{kind} {' and '.join(uses)} differ only in capitals or blanks; write them alike")
 
     def _note_use(self, kind: str, name: str, video_id: str) -> None:
         self._first_use.setdefault((kind, name), self.where or f"first in {video_id}")
@@ -167,19 +167,19 @@ class DatasetBuilder:
 
     def _inspect(self, video_id: str, video: _Video) -> None:
         for label in sorted(video.labels & video.absent):
-            raise FormatError(f"video {video_id!r} is said to show {label!r} and not to show it; keep one of the two")
+            raise FormatError(f"video {video_id!r} has {label!r} as both shown and absent; keep one of the two")
         end = math.inf if video.duration is None else video.duration
         for annotation in video.annotations:
             if annotation.start >= end:
-                self.note("segments that begin after their video, kept as they are", video_id)
+                self.note("segments that begin after their video, kept", video_id)
             elif annotation.end > end:
-                self.note("segments that end after their video, kept as they are", video_id)
+                self.note("segments that end after their video, kept", video_id)
             if annotation.start < 0:
-                self.note("segments that begin before second 0, kept as they are", video_id)
+                self.note("segments that begin before second 0, kept", video_id)
             if annotation.start == annotation.end:
-                self.note("segments of no length, kept as they are", video_id)
+                self.note("segments of length 0, kept", video_id)
         for _ in range(len(video.annotations) - len(set(video.annotations))):
-            self.note("annotations that are there twice, kept as they are", video_id)
+            self.note("duplicate annotations, kept", video_id)
         if not video.labels:
             self.note("videos without annotation" if not video.absent else "videos with absent classes only", video_id)
         elif not video.annotations:
@@ -187,7 +187,7 @@ class DatasetBuilder:
 
 
 def _look_alikes(names: Iterable[str]) -> tuple[str, str] | None:
-    """Return the first two names that differ in capitals, blanks or the composition of letters alone."""
+    """Return the first two names that differ only in capitals, blanks or the composition of letters."""
     plain: dict[str, str] = {}
     for name in names:
         key = unicodedata.normalize("NFKC", " ".join(name.split())).casefold()
@@ -197,16 +197,16 @@ def _look_alikes(names: Iterable[str]) -> tuple[str, str] | None:
 
 
 def read_database(path: Path) -> Dataset:
-    """Read the JSON layout that ActivityNet, HACS and THUMOS14 share: `database`, or its content alone.
+    """Read the JSON layout of ActivityNet, HACS and THUMOS14: `database`, or its content alone.
 
-    An entry has `annotations` (each a `label`, and a `segment` of two numbers or texts that spell them; without a
-    segment it is a label of the whole video), and may have `subset`, `duration` or `duration_second`, `ambiguous`
-    (ranges of two numbers), and `absent` (labels that the video is known not to show).
+    An entry has `annotations` (each a `label`, and a `segment` of two numbers, possibly as strings; without a segment
+    it is a label of the whole video), and may have `subset`, `duration` or `duration_second`, `ambiguous` (ranges of
+    two numbers), and `absent` (labels that the video is known not to show).
 
-    The class list is `classes` where the file has it, else the leaves of a `taxonomy`, else all labels, sorted.
+    The class list is `classes` if the file has it, else the leaves of a `taxonomy`, else all labels, sorted.
 
     Raises:
-        FormatError: naming the file and the place in it.
+        FormatError: when the file is malformed, naming it and the place in it.
     """
     content = read_json(path)
     if not isinstance(content, dict) or ("results" in content and "database" not in content):
@@ -225,7 +225,7 @@ def _add_entry(builder: DatasetBuilder, video_id: str, entry: Any, where: str) -
         raise FormatError(f"{where}: wanted an object with 'annotations', got {type(entry).__name__}")
     subset = entry.get("subset")
     if subset is None:
-        builder.note(f"videos whose subset the file does not name, put into {UNNAMED_SUBSET!r}", video_id)
+        builder.note(f"videos without a subset, assigned to {UNNAMED_SUBSET!r}", video_id)
     duration = entry.get("duration", entry.get("duration_second"))
     builder.add_video(
         video_id,
@@ -289,12 +289,12 @@ def _what_came(content: Any) -> str:
 
 
 def read_ambiguous(path: Path) -> dict[str, list[Segment]]:
-    """Read THUMOS14's ranges in which annotators could not tell, in their order: lines `video start end`, in seconds.
+    """Read THUMOS14's ambiguous ranges, in their order: lines `video start end`, in seconds.
 
-    Blanks of any number and kind stand between the three.
+    The three are separated by any number and kind of blanks.
 
     Raises:
-        FormatError: naming the line that is not as described.
+        FormatError: when a line is malformed, naming it.
     """
     ranges: dict[str, list[Segment]] = {}
     for line, row in enumerate(read_text(path).splitlines(), 1):

@@ -1,4 +1,4 @@
-"""Features of several videos in one padded batch. It has no field for annotations: weak supervision is structural."""
+"""Padded batches of features of several videos, without a field for annotations: weak supervision is structural."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +12,7 @@ _FIRST = ("rgb", "flow")
 
 
 def stream_order(streams: Sequence[str] | Mapping[str, object]) -> list[str]:
-    """Names of streams in the order that heads concatenate them: rgb, flow, then the others by name."""
+    """Return stream names in the order of concatenation: rgb, flow, then the others by name."""
     return [name for name in _FIRST if name in streams] + sorted(name for name in streams if name not in _FIRST)
 
 
@@ -20,9 +20,9 @@ def stream_order(streams: Sequence[str] | Mapping[str, object]) -> list[str]:
 class SnippetBatch:
     """B videos of at most T snippets.
 
-    `streams`: name -> (B, T, D) features, zero where padded. `mask`: (B, T) bool, True where a snippet is real; real
-    snippets come first. `labels`: (B, C) multi-hot floats without background, None at inference. `ids` and `grids`
-    have one entry per video, and are empty where the features came without them.
+    `streams`: name -> (B, T, D) features, zero where padded. `mask`: (B, T) bool, True for real snippets, which come
+    first. `labels`: (B, C) multi-hot floats without background, None at inference. `ids` and `grids` have one entry per
+    video, and are empty if they are unknown.
     """
 
     streams: dict[str, Tensor]
@@ -35,7 +35,7 @@ class SnippetBatch:
     def from_features(
         cls, streams: Mapping[str, Tensor], labels: Tensor | None = None, mask: Tensor | None = None
     ) -> "SnippetBatch":
-        """{stream: (B, T, D)}, (B, C), (B, T) -> a batch; without a mask every snippet is real.
+        """Create a batch from {stream: (B, T, D)}, (B, C), (B, T); without a mask every snippet is real.
 
         Raises:
             ValueError: when the streams differ in B or T, or the mask does not fit them.
@@ -58,7 +58,7 @@ class SnippetBatch:
         ids: Sequence[str] = (),
         grids: Sequence[SnippetGrid] = (),
     ) -> "SnippetBatch":
-        """B videos of {stream: (T_i, D)} -> a batch padded with zeros to the longest."""
+        """Collate B videos of {stream: (T_i, D)} into a batch, padded with zeros to the longest."""
         lengths = torch.tensor([len(next(iter(video.values()))) for video in videos])
         mask = torch.arange(int(lengths.max()))[None, :] < lengths[:, None]
         streams = {
@@ -69,19 +69,19 @@ class SnippetBatch:
 
     @property
     def lengths(self) -> Tensor:
-        """(B,) number of real snippets."""
+        """Number of real snippets per video, (B,)."""
         return self.mask.sum(dim=1)
 
     def features(self) -> Tensor:
-        """(B, T, sum of D): the streams side by side, rgb first, then flow."""
+        """Concatenate the streams, rgb first, then flow: (B, T, sum of D)."""
         return torch.cat([self.streams[name] for name in stream_order(self.streams)], dim=-1)
 
     def only(self, stream: str) -> "SnippetBatch":
-        """The batch with one of its streams."""
+        """Return the batch with only one of its streams."""
         return replace(self, streams={stream: self.streams[stream]})
 
     def to(self, device: torch.device | str) -> "SnippetBatch":
-        """The batch on another device."""
+        """Move the batch to another device."""
         return replace(
             self,
             streams={name: value.to(device, non_blocking=True) for name, value in self.streams.items()},

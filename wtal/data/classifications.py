@@ -1,4 +1,4 @@
-"""Video-level scores as ActivityNet's classification files have them.
+"""Video-level scores from classification files in ActivityNet's layout.
 
 `{"results": {video id: [{"label": .., "score": ..}]}}`: a detection file without segments.
 """
@@ -12,10 +12,10 @@ from wtal.errors import FormatError
 
 
 def read_classifications(path: Path) -> dict[str, dict[str, float]]:
-    """Video id -> label -> score, in the file's order; of a label that is there twice, the highest.
+    """Read video id -> label -> score, in the file's order; a repeated label has its highest score.
 
     Raises:
-        FormatError: naming the place in the file that is not as described, segments among them.
+        FormatError: when the file is malformed or has segments, naming the place in it.
     """
     content = read_json(path)
     if not isinstance(content, dict) or not isinstance(content.get("results"), dict):
@@ -33,7 +33,7 @@ def read_classifications(path: Path) -> dict[str, dict[str, float]]:
 
 
 def holds_classifications(path: Path) -> bool:
-    """Tell whether a file is JSON results of which none has a segment, and some have a label."""
+    """Return True if a file is JSON with results, none of which has a segment."""
     content = read_json(path) if path.suffix.lower() == ".json" else None
     results = content.get("results") if isinstance(content, dict) else None
     lists = [entries for entries in results.values() if isinstance(entries, list)] if isinstance(results, dict) else []
@@ -46,7 +46,7 @@ def _label_and_score(entry: Any, where: str) -> tuple[str, float]:
         raise FormatError(f"{where}: wanted an object with label and score, without a segment, got {entry!r}")
     label, score = entry.get("label"), entry.get("score")
     if not isinstance(label, str):
-        raise FormatError(f"{where}.label: wanted a text, got {label!r}")
+        raise FormatError(f"{where}.label: wanted a string, got {label!r}")
     if not is_number(score):
         raise FormatError(f"{where}.score: wanted a finite number, got {score!r}")
     return label, float(entry["score"])

@@ -1,4 +1,4 @@
-"""Videos, their labels and (for the judge only) their annotations, whatever file they came from."""
+"""Videos, their labels and (for evaluation only) their annotations, independent of the file format."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -15,12 +15,12 @@ from wtal.registry import suggest
 class VideoRecord:
     """One video of a dataset.
 
-    `duration` is in seconds, None where the file does not say. `labels` are the classes shown, in class order;
-    they hold every class of `annotations`. `absent` are classes that someone said are not shown, in class order.
-    `ambiguous` are the ranges in which annotators could not tell, of any class.
+    `duration` is in seconds, None if unknown. `labels` are the classes shown, in class order; they include every class
+    of `annotations`. `absent` are classes known not to be shown, in class order. `ambiguous` are ranges that annotators
+    could not decide, for all classes.
 
-    The labels of a video are complete: a class that is not among them does not occur. A video without labels shows no
-    class at all, a known negative; but where `absent` names some classes, of the others nothing is known.
+    The labels of a video are complete: a class that is not among them does not occur. A video without labels is a known
+    negative, which shows no class at all; but if `absent` names some classes, nothing is known of the others.
     """
 
     id: str
@@ -32,7 +32,7 @@ class VideoRecord:
     absent: tuple[str, ...] = ()
 
     def shows(self, label: str) -> bool | None:
-        """Return whether the video shows a class; None where nobody said."""
+        """Return True if the video shows a class, False if it does not, None if unknown."""
         if self.labels or not self.absent:
             return label in self.labels
         return False if label in self.absent else None
@@ -40,7 +40,7 @@ class VideoRecord:
 
 @dataclass(frozen=True)
 class LabelCount:
-    """Videos that show a class, that are known not to, and of which nobody said."""
+    """Numbers of videos that show a class, that are known not to, and for which it is unknown."""
 
     positive: int
     negative: int
@@ -49,10 +49,10 @@ class LabelCount:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Videos by id, the class list, and what the reader of the file counted and reported.
+    """Videos by id, the class list, and notes on irregularities in the file.
 
-    `classes` is in the order of class ids: sorted by name, unless the file fixes an order. `notes` are sentences
-    for a person: unknown labels, videos without annotation, segments that leave their video, and how many of each.
+    `classes` is in the order of class ids: sorted by name, unless the file fixes an order. `notes` are sentences for
+    the user on unknown labels, videos without annotation, segments beyond their video, and the number of each.
     """
 
     classes: tuple[str, ...]
@@ -61,14 +61,14 @@ class Dataset:
 
     @property
     def subsets(self) -> dict[str, int]:
-        """Name of each subset -> number of its videos."""
+        """Number of videos per subset, by name."""
         return dict(Counter(video.subset for video in self.videos.values()))
 
     def select(self, subset: str) -> list[VideoRecord]:
-        """Videos of a subset, sorted by id.
+        """Return the videos of a subset, sorted by id.
 
-        `name@k/n` is fold k (0-based) of n of the subset, taken by video; `name@!k/n` is all but that fold: hold a
-        fold out of training, choose on it, and leave the reported subset alone. Commas join subsets; `*` is all.
+        `name@k/n` is fold k (0-based) of n of the subset, split by video; `name@!k/n` is all but that fold: to hold a
+        fold out of training, select on it, and leave the reported subset untouched. Commas join subsets; `*` is all.
 
         Raises:
             UsageError: when no such subset exists; the message lists those that do.
@@ -79,15 +79,15 @@ class Dataset:
         return [chosen[key] for key in sorted(chosen)]
 
     def match(self, present: Iterable[str], names: Iterable[str] | None = None) -> dict[str, str]:
-        """Ids of the dataset, or of those the ones in `names` -> the ids `present` that mean them.
+        """Map ids of the dataset, or only those in `names`, to the ids in `present` that denote the same videos.
 
-        All videos of the dataset take part, so that none is matched with what belongs to one that was not asked for.
+        All videos of the dataset are matched, so that none gets an id that belongs to a video outside `names`.
         """
         matches = match_ids(self.videos, present)
         return matches if names is None else {name: matches[name] for name in names if name in matches}
 
     def label_counts(self, subset: str) -> dict[str, LabelCount]:
-        """Count the videos of a subset per class by what is known of them: class -> counts, in class order.
+        """Count the videos of a subset that show or lack each class: class -> counts, in class order.
 
         Raises:
             UsageError: when no such subset exists.
@@ -109,7 +109,7 @@ class Dataset:
 
 
 def content_digest(dataset: Dataset, length: int = 12) -> str:
-    """Hex digest of what a dataset says: classes, videos, subsets, labels, segments; not of the file that said it."""
+    """Hex digest of a dataset's content (classes, videos, subsets, labels, segments), whatever its file."""
     videos = [
         [v.id, v.duration, v.subset, list(v.labels), [[a.start, a.end, a.label] for a in v.annotations]]
         + ([list(v.absent)] if v.absent else [])

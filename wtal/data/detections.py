@@ -1,7 +1,7 @@
 """Detection files: ActivityNet's results JSON, and a table for people.
 
 JSON: `{"version": .., "results": {video id: [{"label": .., "score": .., "segment": [start, end]}]}, "external_data":
-..}`, of which only `results` is needed to read it. Table: `video,label,start,end,score`. Seconds everywhere.
+..}`, of which only `results` is required for reading. Table: `video,label,start,end,score`. All times are in seconds.
 """
 
 import csv
@@ -22,28 +22,28 @@ from wtal.data.table import is_table, read_table
 from wtal.errors import FormatError
 
 _TAIL = 1 << 16
-"""Bytes at the end of a file in which it says how it came about."""
+"""Bytes at the end of a file that include its origin."""
 
 BEGINS = "begins"
-"""Key of an origin: video -> second of its first picture, where that is not 0."""
+"""Key of an origin: video -> second of its first frame, if that is not 0."""
 COLUMNS = ("video", "label", "start", "end", "score")
 """Columns of the table, in order."""
 
 
 def read_detections(path: Path) -> dict[str, list[Detection]]:
-    """Read detections (seconds) from results JSON or from a table, whichever the file is, in the file's order.
+    """Read detections (seconds) from results JSON or from a table, detected by content, in the file's order.
 
     Raises:
-        FormatError: naming the place in the file (`results.VIDEO[3].segment`) that is not as described.
+        FormatError: when the file is malformed, naming the place in it (`results.VIDEO[3].segment`).
     """
     return read_results(path)[0]
 
 
 def read_results(path: Path) -> tuple[dict[str, list[Detection]], dict[str, Any]]:
-    """The same, and what else the file says, by key; a table says nothing else.
+    """Read detections, and all other content of the file by key; a table has none.
 
     Raises:
-        FormatError: as `read_detections`.
+        FormatError: as in `read_detections`.
     """
     if is_table(path, COLUMNS):
         return _read_table(path), {}
@@ -57,10 +57,10 @@ def write_detections(
     details: str = "",
     origin: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Write detections (seconds), as a table where the name ends in `.csv`, else as results JSON; `path`.
+    """Write detections (seconds), as a table if the name ends in `.csv`, else as results JSON; return `path`.
 
-    A table has no row for a video without detections, and so forgets it; JSON keeps it. `details` says what data
-    beside the collection went into them, and `origin` (JSON types) how they came about, under the key `wtal`.
+    A table has no row for a video without detections, and so loses it; JSON keeps it. `details` describes data used in
+    addition to the collection; `origin` (JSON types) is the origin of the detections, under the key `wtal`.
     """
     if path.suffix.lower() == ".csv":
         return _write_table(detections, path)
@@ -71,18 +71,18 @@ def write_detections(
 
 
 def begins_of(seconds: Mapping[str, float | Fraction]) -> dict[str, Any]:
-    """Video -> second of its first picture: return the part of an origin that names those that are not 0.
+    """Return the part of an origin with the seconds of first frames that are not 0, from video -> second.
 
-    Their detections count from the beginning of the file, as players do, and not from the first picture.
+    Detections of these videos count from the beginning of the file, as in players, not from the first frame.
     """
     begins = {key: float(second) for key, second in seconds.items() if second}
     return {BEGINS: begins} if begins else {}
 
 
 def read_made(path: Path) -> dict[str, Any]:
-    """Read how a file's detections came about, as `write_detections` wrote it; empty where the file does not say.
+    """Read the origin of a file's detections, as written by `write_detections`; empty if the file has none.
 
-    Of a file of ours only the end is read, however long it is; of one that says it elsewhere, all.
+    Only the end of a file is read, unless its origin is elsewhere.
 
     Raises:
         FormatError: when such a file cannot be read.
@@ -95,7 +95,7 @@ def read_made(path: Path) -> dict[str, Any]:
 
 
 def verdicts_of(stamps: Mapping[str, Any]) -> dict[str, str]:
-    """Return class -> what the label check says of it, from the stamps that `read_made` read; empty without a check."""
+    """Return class -> verdict of the label check, from the origin read by `read_made`; empty without a check."""
     verdicts = stamps.get("label_check")
     return {label: str(verdict) for label, verdict in verdicts.items()} if isinstance(verdicts, dict) else {}
 
@@ -119,7 +119,7 @@ def _origin_at_end(path: Path) -> dict[str, Any]:
 
 
 def to_json(detection: Detection) -> dict[str, Any]:
-    """One detection in the results layout."""
+    """Convert one detection to the results layout."""
     return {
         "label": detection.label,
         "score": float(detection.score),
@@ -128,14 +128,14 @@ def to_json(detection: Detection) -> dict[str, Any]:
 
 
 def is_number(value: object) -> bool:
-    """Tell whether a JSON value is a finite number: neither true, a text, NaN nor infinite."""
+    """Return True if a JSON value is a finite number, not a boolean, string, NaN or infinity."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def align_ids(
     detections: Mapping[str, Sequence[Detection]], video_ids: Iterable[str]
 ) -> dict[str, Sequence[Detection]]:
-    """The detections under the ids of `video_ids`, where these differ by a `v_` only; others keep their own."""
+    """Rename detections to the ids in `video_ids` that denote the same videos; others keep their own."""
     renamed = {own_id: video_id for video_id, own_id in match_ids(video_ids, detections).items()}
     return {renamed.get(video_id, video_id): segments for video_id, segments in detections.items()}
 
@@ -183,9 +183,9 @@ def _parse(entry: Any, where: str) -> Detection:
         raise FormatError(f"{where}: wanted an object with label, score and segment, got {entry!r}")
     label, score, segment = entry.get("label"), entry.get("score"), entry.get("segment")
     if segment is None:
-        raise FormatError(f"{where}.segment: there is none; a file without segments holds classifications")
+        raise FormatError(f"{where}.segment is missing; a file without segments holds classifications")
     if not isinstance(label, str):
-        raise FormatError(f"{where}.label: wanted a text, got {label!r}")
+        raise FormatError(f"{where}.label: wanted a string, got {label!r}")
     if not is_number(score):
         raise FormatError(f"{where}.score: wanted a finite number, got {score!r}")
     if not (isinstance(segment, list) and len(segment) == 2 and all(map(is_number, segment))):

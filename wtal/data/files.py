@@ -1,7 +1,7 @@
-"""Files that appear whole or not at all, and how to read them.
+"""Write files whole or not at all, and read them.
 
-What is written gets a temporary name in the same folder, is flushed to the disk, counted, and renamed. The name is
-locked while it is written: who wants to write the same file waits, and what a killed process left is written over.
+Content gets a temporary name in the same folder, is flushed to disk, checked for its size, and renamed. The name is
+locked during writing: other writers of the same file wait, and the remains of a killed process are overwritten.
 """
 
 import codecs
@@ -20,19 +20,19 @@ from wtal.data.locks import Lock
 from wtal.errors import DiskFullError, FormatError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""Errors that come of too little room: on the disk, in a quota, or below a limit for files."""
+"""Errors due to lack of space: on the disk, in a quota, or by a limit of file size."""
 
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
-    """A binary file to write into; it takes the name `path` when the block ends well, and leaves nothing otherwise.
+    """Open a binary file for writing; it becomes `path` when the block succeeds, and leaves nothing otherwise.
 
-    A reader of `path` sees the old bytes or all of the new ones, also after a crash: the bytes reach the disk before
-    the rename does. Missing folders above `path` are made.
+    A reader of `path` sees the old bytes or all of the new ones, even after a crash: the bytes reach the disk before
+    the rename. Missing folders above `path` are created.
 
     Raises:
         IsADirectoryError: when `path` is a folder; nothing is written then.
-        DiskFullError: when there is no room for the file; the message says how large it is.
+        DiskFullError: when there is no space for the file; the message includes its size.
     """
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
@@ -51,9 +51,9 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """A path for a library that opens files by itself; what it wrote there becomes `path` as with `atomic_file`.
+    """Yield a path for a library that opens files itself; the file written there becomes `path` as in `atomic_file`.
 
-    That the library tells of a full disk is its own affair.
+    Reporting a full disk is up to the library.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = Lock.acquire(path.with_name(f".{path.name}.tmp"), wait=True)
@@ -69,11 +69,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 class _Draft:
-    """The file that is to become `path`, under its temporary name `name`; `size` bytes were written into it.
+    """The future `path`, under its temporary name `name`; `size` bytes were written to it.
 
-    It is no file of Python's, so that numpy and torch too write through `write`: into a real one they write past it,
-    and miss that the disk is full. Once it is, the rest is counted and dropped, so that the error can say how large
-    the file is.
+    It is not a Python file object, so that numpy and torch also write through `write`: they would bypass that of a real
+    file, and miss a full disk. Once the disk is full, the rest is counted and dropped, so that the error can state the
+    size of the file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -84,7 +84,7 @@ class _Draft:
         os.ftruncate(lock.descriptor, 0)
 
     def write(self, content: bytes | memoryview) -> int:
-        """Append bytes; where that fails, `flush` says so."""
+        """Append bytes; failures are reported by `flush`."""
         view = memoryview(content)
         self.size += view.nbytes
         if self._refusal is None:
@@ -95,10 +95,10 @@ class _Draft:
         return view.nbytes
 
     def flush(self) -> None:
-        """Have readers of `name` find what was written.
+        """Make the written bytes visible to readers of `name`.
 
         Raises:
-            OSError: when the disk has refused any of it.
+            OSError: when writing any of them failed.
         """
         if self._refusal is not None:
             raise self._refusal
@@ -107,7 +107,7 @@ class _Draft:
         """Give the file its name, once every byte is on the disk.
 
         Raises:
-            OSError: when the disk has refused any of it.
+            OSError: when writing any of them failed.
         """
         self.flush()
         os.fsync(self._lock.descriptor)
@@ -117,15 +117,15 @@ class _Draft:
         self._lock.let_go()
 
     def discard(self) -> None:
-        """Leave nothing."""
+        """Remove the file."""
         self._lock.release()
 
 
 def append(descriptor: int, content: bytes | memoryview) -> None:
-    """Write all of `content`, of which the system may take a part at a time.
+    """Write all of `content`, which the system may accept in parts.
 
     Raises:
-        OSError: when the disk refuses any of it.
+        OSError: when writing any of it fails.
     """
     rest = memoryview(content).cast("B")
     while rest:
@@ -133,25 +133,25 @@ def append(descriptor: int, content: bytes | memoryview) -> None:
 
 
 def with_room(error: OSError, path: Path, size: int | None = None) -> OSError | DiskFullError:
-    """Return the error to raise for one met in writing `path`: of too little room, it says how much there is.
+    """Return the error to raise for one that occurred in writing `path`; for lack of space, it includes the free space.
 
-    `size` is the file's in bytes, where it is known.
+    `size` is that of the file in bytes, if known.
     """
     if error.errno not in _FULL:
         return error
     takes = "" if size is None else f"it takes {size:,} bytes, and "
     return DiskFullError(
-        f"cannot write {path}: {error.strerror}; {takes}{free_bytes(path):,} are free there; make room and call again, "
-        "and it goes on where it was"
+        f"cannot write {path}: {error.strerror}; {takes}{free_bytes(path):,} are free there; make room and run again "
+        "to resume"
     )
 
 
 @contextmanager
 def room_for(path: Path, size: int | None = None) -> Iterator[None]:
-    """Write into `path`, or make it, in a block; `size` is the file's in bytes, where it is known.
+    """Translate errors of a block that writes to `path`, or creates it; `size` is the file's in bytes, if known.
 
     Raises:
-        DiskFullError: when there is no room for it.
+        DiskFullError: when there is no space for it.
     """
     try:
         yield
@@ -160,18 +160,18 @@ def room_for(path: Path, size: int | None = None) -> Iterator[None]:
 
 
 def free_bytes(path: Path) -> int:
-    """Return the bytes that are free on the disk of a path, which need not exist."""
+    """Return the free bytes on the disk of a path, which need not exist."""
     existing = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
     return shutil.disk_usage(existing).free
 
 
 def megabytes(size: float) -> str:
-    """Return bytes in words."""
+    """Format bytes as megabytes."""
     return f"{size / 1e6:.0f} MB" if size >= 1e7 else f"{size / 1e6:.1f} MB"
 
 
 def write_atomic(path: Path, content: bytes | Callable[[BinaryIO], object]) -> Path:
-    """Publish `content` (bytes, or a function that writes them into an open file) as `path`, whole or not at all."""
+    """Publish `content` (bytes, or a function that writes them to an open file) as `path`, whole or not at all."""
     with atomic_file(path) as file:
         if callable(content):
             content(file)
@@ -184,45 +184,45 @@ def write_json(path: Path, value: Any, *, indent: int | None = 2) -> Path:
     """Publish `value` as JSON (UTF-8, keys in the order given, a final newline).
 
     Raises:
-        ValueError: when the value holds NaN or an infinity, which JSON cannot say.
+        ValueError: when the value includes NaN or an infinity, which JSON cannot represent.
     """
     text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
-    # Of a half of a character, as names of files may hold, that makes JSON's own escape.
+    # A lone surrogate, possible in file names, becomes JSON's own escape.
     return write_atomic(path, f"{text}\n".encode(errors="backslashreplace"))
 
 
 def read_json(path: Path) -> Any:
-    """The value in a JSON file (UTF-8 or UTF-16, with or without a byte order mark).
+    """Read the value in a JSON file (UTF-8 or UTF-16, with or without a byte order mark).
 
     Raises:
         FormatError: when the file is missing, is a folder, is not JSON, or has a key twice in an object; the message
-            has line and column.
+            includes line and column.
     """
     try:
         return load_json(read_text(path))
     except json.JSONDecodeError as error:
         raise FormatError(f"{path} is not JSON: {error}") from None
-    except ValueError as error:  # of numbers with thousands of digits too
+    except ValueError as error:  # also for numbers with thousands of digits
         raise FormatError(f"{path} cannot be used: {error}") from None
     except RecursionError:
-        raise FormatError(f"{path} is not JSON of a kind that can be read: it is nested too deeply") from None
+        raise FormatError(f"{path} cannot be used: it is nested too deeply") from None
 
 
 def require_plain(path: Path) -> None:
-    """Refuse what may keep its reader waiting for ever.
+    """Refuse paths whose readers might wait forever.
 
     Raises:
-        FormatError: when there is something else than a file or a folder: a pipe, a device.
+        FormatError: when the path is neither a file nor a folder, but a pipe or a device.
     """
     if path.exists() and not (path.is_file() or path.is_dir()):
         raise FormatError(f"cannot read {path}: it is a pipe or a device; copy it to a file first")
 
 
 def read_text(path: Path) -> str:
-    """The text of a file in UTF-8 or UTF-16, without its byte order mark.
+    """Read a text file in UTF-8 or UTF-16, without its byte order mark.
 
     Raises:
-        FormatError: when the file is missing, is a folder or a pipe, or is not such a text.
+        FormatError: when the file is missing, is a folder or a pipe, or is not such text.
     """
     require_plain(path)
     try:
@@ -234,13 +234,13 @@ def read_text(path: Path) -> str:
 
 
 def file_sha256(path: Path) -> str:
-    """The hex digest of a file's content, read in pieces."""
+    """Compute the hex digest of a file's content, read in chunks."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_head(path: Path, size: int = 1 << 20) -> str:
-    """The first `size` bytes of a file as text, wrong bytes replaced; empty for a folder or a missing file."""
+    """Read the first `size` bytes of a file as text, invalid bytes replaced; empty for a folder or a missing file."""
     if not path.is_file():
         return ""
     with path.open("rb") as file:
@@ -248,7 +248,7 @@ def read_head(path: Path, size: int = 1 << 20) -> str:
 
 
 def encoding_of(head: bytes) -> str:
-    """Return the encoding of a text by its first bytes: UTF-16 where they say so, else UTF-8."""
+    """Return the encoding of text by its first bytes: UTF-16 with its byte order mark, else UTF-8."""
     return "utf-16" if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
 
 

@@ -1,4 +1,4 @@
-"""The one clock: frames, snippets and seconds meet here and nowhere else."""
+"""The snippet clock: the only place that converts between frames, snippets and seconds."""
 
 import math
 from dataclasses import dataclass
@@ -16,14 +16,14 @@ from wtal.errors import ConfigError, FormatError
 TailPolicy = Literal["pad", "drop"]
 
 _EXACT = 2**53
-"""Floats hold every whole number below."""
+"""Floats represent every whole number below this."""
 Count = Annotated[int, Field(ge=1, lt=_EXACT)]
 Ratio = Annotated[str, Field(pattern=r"^-?[0-9]{1,80}(/[1-9][0-9]{0,79})?$")]
-"""A fraction as Python writes it, of no more digits than products of floats have."""
+"""A fraction in Python's notation, with at most as many digits as products of floats."""
 
 
 def frame_count(fps: Fraction, shown_seconds: Fraction) -> int:
-    """Frames at rate `fps` in a video that is shown for `shown_seconds`: at least one."""
+    """Return the number of frames at rate `fps` in a video of `shown_seconds`: at least one."""
     return max(1, round(fps * shown_seconds))
 
 
@@ -41,17 +41,16 @@ class _Plain(Record):
 
 @dataclass(frozen=True, slots=True)
 class SnippetGrid:
-    """Snippets every `stride` frames, each seeing `span` frames, over `frames` frames at `fps` frames per second.
+    """Snippets every `stride` frames, each covering `span` frames, over `frames` frames at `fps` frames per second.
 
-    The first shown frame is at second `begins`: 0, unless seconds are those of a file whose sound begins before the
-    picture. Snippet i stands for the frames [lead + i * stride, lead + (i + 1) * stride); the window of
-    `span` frames that its feature was computed on is centred on them. With `tail="pad"` there are
-    ceil((frames - lead) / stride) snippets and the last is filled with its last frame; with `tail="drop"` there are
-    (frames - lead) // stride, as in the papers. A video shorter than one stride has one snippet under `pad` and none
-    under `drop`.
+    The first frame is at second `begins`: 0, unless seconds are those of a file whose sound begins before the picture.
+    Snippet i represents the frames [lead + i * stride, lead + (i + 1) * stride); the window of `span` frames from which
+    its feature was computed is centred on them. With `tail="pad"` there are ceil((frames - lead) / stride) snippets and
+    the last is padded with its last frame; with `tail="drop"` there are (frames - lead) // stride, as in the papers. A
+    video shorter than one stride has one snippet under `pad` and none under `drop`.
 
-    `lead` is 0 where the first window reaches beyond the first frame, as in extraction; windows of others, which begin
-    with the first frame and overlap, stand further in. It and `stride` may be fractional: a store of published features
+    `lead` is 0 if the first window extends beyond the first frame, as in extraction; published windows that begin with
+    the first frame and overlap have a positive lead. It and `stride` may be fractional: a store of published features
     counts in its own frames.
 
     Raises:
@@ -72,13 +71,15 @@ class SnippetGrid:
         object.__setattr__(self, "begins", Fraction(self.begins))
         object.__setattr__(self, "lead", Fraction(self.lead))
         if self.fps <= 0 or self.frames < 1 or self.stride <= 0 or self.span < 1 or self.lead < 0:
-            raise ValueError(f"a grid needs positive fps, frames, stride and span, and no negative lead, got {self}")
+            raise ValueError(
+                f"a grid needs positive fps, frames, stride and span, and a lead of at least 0, got {self}"
+            )
         if self.tail not in ("pad", "drop"):
             raise ValueError(f"tail is 'pad' or 'drop', got {self.tail!r}")
 
     @property
     def num_snippets(self) -> int:
-        """T: snippets on this grid."""
+        """T, the number of snippets on this grid."""
         count = max(Fraction(0), self.frames - self.lead) / self.stride
         return math.ceil(count) if self.tail == "pad" else math.floor(count)
 
@@ -89,23 +90,23 @@ class SnippetGrid:
 
     @property
     def duration(self) -> float:
-        """Seconds that the frames cover."""
+        """Seconds covered by the frames."""
         return float(self.frames / self.fps)
 
     @property
     def end(self) -> float:
-        """Second at which the last frame ends."""
+        """End of the last frame, in seconds."""
         return float(self.begins + self.frames / self.fps)
 
     def to_segment(self, first: int, last: int, scale: int = 1) -> Segment:
-        """Snippets first..last, both included, as seconds; the end never runs past the last frame.
+        """Convert snippets first..last, both included, to seconds; the end is at most that of the last frame.
 
-        With `scale` > 1 the indices count on a grid that is `scale` times finer, as upsampled activations do.
+        With `scale` > 1 the indices are on a grid `scale` times finer, like those of upsampled activations.
         """
         return Segment(self._second(first, scale), self._second(last + 1, scale))
 
     def seconds(self, positions: NDArray[np.int64], scale: int = 1) -> NDArray[np.float64]:
-        """(N,) borders, counted in snippets (finer by `scale`) -> (N,) seconds, cut at the last frame's end.
+        """(N,) borders in snippets (finer by `scale`) -> (N,) seconds, at most the last frame's end.
 
         The vectorised form of `to_segment`: a run first..last has the borders first and last + 1.
         """
@@ -114,17 +115,17 @@ class SnippetGrid:
         each, first, most, before = (int(seconds * parts) for seconds in (step, lead, end, self.begins))
         if max(int(positions.max(initial=0)) * each + first, most + abs(before), parts) >= _EXACT:
             return np.array([self._second(int(position), scale) for position in positions], dtype=np.float64)
-        # The quotient of two whole numbers that floats hold exactly is the nearest float, as that of a fraction is.
+        # Dividing two whole numbers that floats represent exactly gives the nearest float, as for a fraction.
         seconds: NDArray[np.float64] = (np.clip(positions * each + first, first, most) + before) / parts
         return seconds
 
     def centers(self) -> NDArray[np.float64]:
-        """(T,) seconds of the snippets' middles."""
+        """Return the seconds (T,) of the snippets' middles."""
         middles = (self.lead + Fraction(2 * i + 1, 2) * self.stride for i in range(self.num_snippets))
         return np.array([float(self.begins + middle / self.fps) for middle in middles])
 
     def mask(self, segments: list[Segment]) -> NDArray[np.bool_]:
-        """(T,) True where a snippet's middle lies in one of `segments`."""
+        """Return a mask (T,) of the snippets whose middle is in one of `segments`."""
         centers = self.centers()
         result = np.zeros(len(centers), dtype=bool)
         for segment in segments:
@@ -132,12 +133,12 @@ class SnippetGrid:
         return result
 
     def window(self, index: int) -> range:
-        """Frame numbers that snippet `index` sees; they may leave 0..frames-1, where the border frame stands in."""
+        """Return the frame numbers of snippet `index`; beyond 0..frames-1 the border frame is repeated."""
         start = math.floor(self.lead + index * self.stride) + math.floor((self.stride - self.span) / 2)
         return range(start, start + self.span)
 
     def to_json(self) -> dict[str, Any]:
-        """The grid as JSON types, exact; `from_json` rebuilds an equal grid."""
+        """Convert the grid to JSON types, exactly; `from_json` restores an equal grid."""
         return {
             "fps": str(self.fps),
             "frames": self.frames,
@@ -150,7 +151,7 @@ class SnippetGrid:
 
     @classmethod
     def from_json(cls, values: object) -> "SnippetGrid":
-        """The grid that `to_json` described.
+        """Restore a grid from the result of `to_json`.
 
         Raises:
             FormatError: when a value is missing or is not a number.

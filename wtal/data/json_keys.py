@@ -1,7 +1,7 @@
-"""JSON that is read strictly.
+"""Strict reading of JSON.
 
-A key that stands twice in an object is refused with both places: the second value would silently replace the first. In
-files that wtal writes itself, whatever it would not have written is damage, and one line says so.
+A key that occurs twice in an object is refused, with both places: the second value would silently replace the first. In
+files that wtal writes itself, anything that it would not have written is damage, reported in one line.
 """
 
 import json
@@ -19,15 +19,15 @@ _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:]')
 
 
 class RepeatedKeyError(ValueError):
-    """An object has a key twice."""
+    """Error of an object with a repeated key."""
 
 
 def load_json(text: str) -> Any:
-    """The value of a JSON text, in which no object has a key twice.
+    """Parse JSON text in which no object has a key twice.
 
     Raises:
-        ValueError: when it is not JSON, a key is there twice, or a text holds half a character; the message has line
-            and column of the first two.
+        ValueError: when it is not JSON, a key occurs twice (both with line and column), or a string has an unpaired
+            surrogate.
     """
     value = _decoded(STRICT, text)
     if "\\ud" in text or "\\uD" in text:
@@ -36,19 +36,19 @@ def load_json(text: str) -> Any:
 
 
 def _require_whole(value: Any) -> None:
-    """Refuse half a character, a surrogate alone: no file but JSON can hold it, and no screen shows it."""
+    """Refuse an unpaired surrogate, half a character: no other file can represent it, and no screen shows it."""
     try:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
         half = f"\\u{ord(error.object[error.start]):04x}"
-        raise ValueError(f"a text holds {half} alone, half a character; write it as UTF-8") from None
+        raise ValueError(f"a string has an unpaired surrogate {half}; write the character as UTF-8") from None
 
 
 def load_finite(text: str) -> Any:
-    """The same of a text that wtal wrote, in which every number is finite.
+    """Parse JSON text written by wtal, in which every number is also finite.
 
     Raises:
-        ValueError: as `load_json`, and for NaN and numbers beyond what floats hold.
+        ValueError: as in `load_json`, and for NaN and numbers beyond the range of floats.
     """
     return _decoded(_FINITE, text)
 
@@ -59,11 +59,11 @@ def _decoded(decoder: json.JSONDecoder, text: str) -> Any:
     except RepeatedKeyError:
         key, first, second = repeated_key(text)
         places = f"{_place(text, first)} and {_place(text, second)}"
-        raise ValueError(f"key {key!r} is there twice: {places}; keep one of them") from None
+        raise ValueError(f"key {key!r} occurs twice: {places}; keep one of them") from None
 
 
 def repeated_key(text: str, start: int = 0) -> tuple[str, int, int]:
-    """The first key that an object has twice in the JSON value at `start`, and the positions of both.
+    """Find the first repeated key of an object in the JSON value at `start`; return it with both positions.
 
     Raises:
         ValueError: when there is none.
@@ -83,7 +83,7 @@ def repeated_key(text: str, start: int = 0) -> tuple[str, int, int]:
             if key in keys:
                 return key, keys[key], at
             keys[key] = at
-    raise ValueError("no key is there twice")
+    raise ValueError("no key occurs twice")
 
 
 def _place(text: str, position: int) -> str:
@@ -98,13 +98,13 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 STRICT = json.JSONDecoder(object_pairs_hook=_object)
-"""A decoder that raises `RepeatedKeyError` where an object has a key twice."""
+"""Decoder that raises `RepeatedKeyError` for an object with a repeated key."""
 
 
 def _finite(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
-        raise ValueError(f"{text} is no finite number")
+        raise ValueError(f"{text} is not a finite number")
     return value
 
 
@@ -112,27 +112,27 @@ _FINITE = json.JSONDecoder(object_pairs_hook=_object, parse_float=_finite, parse
 
 
 def read_record(path: Path, kind: type[Kind], way_out: str, error: type[WtalError]) -> Kind:
-    """Read a file of ours whose content is of a `kind`; `way_out` ends the line that refuses it.
+    """Read a file written by wtal as a record of a `kind`; `way_out` is the remedy at the end of an error message.
 
     Raises:
         OSError: when the file cannot be opened.
-        WtalError: an `error`, when it is anything else than such a file.
+        WtalError: an `error`, when it is not such a file.
     """
     return checked(path, read_values(path, way_out, error), kind, way_out, error)
 
 
 def read_values(path: Path, way_out: str, error: type[WtalError]) -> Any:
-    """Read a JSON file of ours.
+    """Read a JSON file written by wtal.
 
     Raises:
         OSError: when the file cannot be opened.
-        WtalError: an `error`, when it is no JSON, has a key twice, or a number that is not finite.
+        WtalError: an `error`, when it is not JSON, or has a repeated key or a number that is not finite.
     """
     return values_of(path, path.read_bytes(), way_out, error)
 
 
 def values_of(path: Path, content: bytes, way_out: str, error: type[WtalError]) -> Any:
-    """Read JSON of ours that stands in a file; raises what `read_values` does."""
+    """Parse JSON content of a file written by wtal; raises as `read_values`."""
     try:
         return load_finite(content.decode())
     except RecursionError:
@@ -144,7 +144,7 @@ def values_of(path: Path, content: bytes, way_out: str, error: type[WtalError]) 
 
 
 def checked(path: Path, values: Any, kind: type[Kind], way_out: str, error: type[WtalError]) -> Kind:
-    """Check values of a file of ours; raises what `read_record` does."""
+    """Check the values of a file written by wtal; raises as `read_record`."""
     try:
         return kind.parse(values)
     except ConfigError as refusal:

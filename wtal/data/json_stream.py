@@ -1,6 +1,6 @@
-"""JSON files larger than memory: walked from value to value, never held whole.
+"""JSON files larger than memory, read value by value.
 
-A file of many small values under a few large ones, as detections are, takes a buffer of a few MiB however long it is.
+A file of many small values in a few large ones, such as detections, needs a buffer of a few MiB whatever its length.
 """
 
 import io
@@ -16,23 +16,23 @@ from wtal.data.json_keys import STRICT, RepeatedKeyError, repeated_key
 from wtal.errors import FormatError
 
 CHUNK = 1 << 20
-"""Characters that are read at once."""
+"""Number of characters read at once."""
 
 LIMIT = 1 << 25
-"""Characters that one value may have where it is taken whole: no file of the field comes near it."""
+"""Maximum number of characters of a value that is read whole: no file of the field comes near it."""
 
 _MARGIN = len("-Infinity")
-"""Characters at the buffer's end in which a number or a word may be cut in two: as many as the longest word has."""
+"""Characters at the buffer's end in which a number or a word may be split: the length of the longest word."""
 
 _SPACE = re.compile(r"[ \t\n\r]*")
 _DECODER = json.JSONDecoder()
 
 
 class JsonStream:
-    """A JSON text that is read forwards: `members` and `items` go into what comes next, `value` takes it whole.
+    """Forward reader of JSON text: `members` and `items` enter the next value, `value` reads it whole.
 
-    Whoever is given a member takes its value before the next one is asked for. All raise FormatError, with line and
-    column, where the text is not JSON.
+    The caller reads the value of a member before requesting the next one. All methods raise FormatError, with line and
+    column, if the text is not JSON.
     """
 
     def __init__(self, file: TextIO, name: str, chunk: int = CHUNK) -> None:
@@ -41,15 +41,15 @@ class JsonStream:
         self._lines = self._columns = 0  # before the buffer
         self._dropped = 0
         self.key_at = 0
-        """Characters before the key that `members` gave last; `repeated` names the line."""
+        """Number of characters before the last key from `members`; `repeated` converts it to a line."""
 
     @classmethod
     @contextmanager
     def open(cls, path: Path, chunk: int = CHUNK) -> "Iterator[JsonStream]":
-        """The text of a file in UTF-8 or UTF-16.
+        """Open a file of UTF-8 or UTF-16 text.
 
         Raises:
-            FormatError: when the file cannot be read, is no such text, or is not JSON.
+            FormatError: when the file cannot be read, is not such text, or is not JSON.
         """
         require_plain(path)
         try:
@@ -63,7 +63,7 @@ class JsonStream:
             raise FormatError(f"{path} is not UTF-8 text; save it as UTF-8") from None
 
     def peek(self) -> str:
-        """The first character of what comes next, `{` of an object and `[` of an array; empty at the end."""
+        """Return the first character of the next value, `{` for an object, `[` for an array; empty at the end."""
         while True:
             space = _SPACE.match(self._text, self._at)
             self._at = space.end() if space else self._at
@@ -71,7 +71,7 @@ class JsonStream:
                 return self._text[self._at : self._at + 1]
 
     def value(self) -> Any:
-        """The next value, whole."""
+        """Read the next value, whole."""
         size = self._chunk
         while True:
             self.peek()
@@ -87,7 +87,7 @@ class JsonStream:
             size *= 2
 
     def _require_once(self, value: Any, end: int) -> None:
-        """Refuse a key that is twice in an object: then there are more colons than keys, as in few other values."""
+        """Refuse a repeated key in an object: then there are more colons than keys, as in few other values."""
         if self._text.count(":", self._at, end) == _keys(value):
             return
         try:
@@ -95,10 +95,10 @@ class JsonStream:
         except RepeatedKeyError:
             key, first, second = repeated_key(self._text, self._at)
             places = f"{self._named(first)} and {self._named(second)}"
-            raise FormatError(f"{self._name}: key {key!r} is there twice: {places}; keep one of them") from None
+            raise FormatError(f"{self._name}: key {key!r} occurs twice: {places}; keep one of them") from None
 
     def members(self) -> Iterator[str]:
-        """The keys of the object that comes next."""
+        """Yield the keys of the next object."""
         self._take("{")
         if self.peek() == "}":
             self._at += 1
@@ -114,7 +114,7 @@ class JsonStream:
                 return
 
     def items(self) -> Iterator[Any]:
-        """The values of the array that comes next."""
+        """Yield the values of the next array."""
         self._take("[")
         if self.peek() == "]":
             self._at += 1
@@ -125,12 +125,12 @@ class JsonStream:
                 return
 
     def repeated(self, key: str, first: int) -> FormatError:
-        """The error of a key that `members` gave last, and before at `first`; the stream is not used after it."""
+        """Return the error for the last key from `members`, seen before at `first`; the stream is unusable then."""
         places = (self._named_from_start(first), self._named_from_start(self.key_at))
-        return FormatError(f"{self._name}: {key} is there twice: {places[0]} and {places[1]}; keep one of them")
+        return FormatError(f"{self._name}: {key} occurs twice: {places[0]} and {places[1]}; keep one of them")
 
     def end(self) -> None:
-        """Refuse whatever stands behind the last value."""
+        """Refuse anything after the last value."""
         if self.peek():
             raise self._error("Extra data", self._at)
 
@@ -142,7 +142,7 @@ class JsonStream:
         return character
 
     def _fill(self, size: int) -> bool:
-        """Drop what was taken and read on; False at the file's end."""
+        """Drop the consumed text and read on; return False at the file's end."""
         if len(self._text) - self._at > LIMIT:
             raise self._error(f"a value is longer than {LIMIT >> 20} Mi characters", self._at)
         more = "" if self._ended else self._file.read(size)
@@ -154,7 +154,7 @@ class JsonStream:
         return bool(more)
 
     def _place(self, position: int) -> tuple[int, int]:
-        """Lines, and characters of the last one, before a position in the buffer."""
+        """Return the numbers of lines, and of characters of the last line, before a position in the buffer."""
         lines, last = self._text.count("\n", 0, position), self._text.rfind("\n", 0, position)
         return self._lines + lines, position - last - 1 if lines else self._columns + position
 
@@ -176,14 +176,14 @@ class JsonStream:
 
 
 def _keys(value: Any) -> int:
-    """Return how many keys the objects in a value have, of a list those that are its items alone."""
+    """Count the keys of the objects in a value; in a list, only of objects that are its items."""
     if isinstance(value, dict):
         return len(value) + sum(map(_keys, value.values()))
     return sum(len(item) for item in value if type(item) is dict) if isinstance(value, list) else 0
 
 
 def _scanned(text: str, at: int) -> tuple[Any, int, str]:
-    """(value, its end, "") of the value at a position; (None, where, what is wrong) where there is none."""
+    """Parse the value at a position: (value, end, ""), or (None, position of the error, message)."""
     try:
         return *_DECODER.raw_decode(text, at), ""
     except json.JSONDecodeError as error:

@@ -1,4 +1,4 @@
-"""Common parts of the layouts of published features: files grouped into videos, rows read, columns split."""
+"""Common parts of the layouts of published features: group files into videos, read rows, split columns."""
 
 import re
 from collections import defaultdict
@@ -22,20 +22,20 @@ from wtal.data.video_ids import short_ids
 from wtal.errors import FormatError, UsageError
 
 STREAM_FOLDERS = {"rgb": "rgb", "spatial": "rgb", "flow": "flow", "temporal": "flow"}
-"""Name of a folder, in lower case -> the stream that lies in it."""
+"""Folder name in lower case -> its stream."""
 
 Streams = dict[str, Features]
 Rows = Callable[[Path], Features]
 Widths = Callable[[int, str], Mapping[str, int]]
-"""(number of columns, where) -> stream -> D; raises FormatError where nobody knows."""
+"""(number of columns, where) -> stream -> D; raises FormatError if unknown."""
 
 
 @dataclass(frozen=True)
 class Item:
-    """One video of a published set: its name there, the files it lies in, and how to read them.
+    """One video of a published set: its name there, its files, and the loader of its features.
 
-    `load` gives {stream: (T, D)}; `grid`, where files beside the rows state the clock, turns their number into a grid.
-    Both raise FormatError where a file is not as the layout wants it.
+    `load` returns {stream: (T, D)}; `grid`, if files next to the rows state the clock, makes a grid of T rows. Both
+    raise FormatError if a file does not follow the layout.
     """
 
     name: str
@@ -46,9 +46,9 @@ class Item:
 
 @dataclass(frozen=True)
 class Exported:
-    """One video on its way out: its name there, its subset (empty where nobody says), and how to get {stream: (T, D)}.
+    """One video to export: its name in the files, its subset (empty if unknown), and the loader of {stream: (T, D)}.
 
-    The streams come in the order in which a layout joins them.
+    The streams are in the order in which a layout joins them.
     """
 
     name: str
@@ -57,20 +57,20 @@ class Exported:
 
 
 def guess_layout(path: Path) -> str:
-    """Name of the one layout that the files at `path` look like.
+    """Detect the one layout that matches the files at `path`; return its name.
 
     Raises:
-        UsageError: when there is none, or more than one.
+        UsageError: when no layout matches, or more than one.
     """
     fitting = [name for name in LAYOUTS.names() if LAYOUTS.load(name).sniff(path)]
     if len(fitting) == 1:
         return fitting[0]
     known = " or ".join(fitting) if fitting else f"none of {', '.join(LAYOUTS.names())}"
-    raise UsageError(f"{path} looks like {known}; name its layout: --layout NAME")
+    raise UsageError(f"{path} matches {known}; name its layout: --layout NAME")
 
 
 def find(path: Path, suffix: str) -> list[Path]:
-    """The files with an ending in a folder and all below it, sorted, hidden ones passed over; or the file itself."""
+    """List the files with a suffix in and below a folder, sorted, without hidden ones; or the file itself."""
     if path.is_file():
         return [path] if path.suffix.lower() == suffix else []
     files = (file for file in sorted(path.rglob("*")) if file.suffix.lower() == suffix and file.is_file())
@@ -85,21 +85,21 @@ def per_video(
     dims: Mapping[str, int],
     clocks: Mapping[Path, StatedClock] = MappingProxyType({}),
 ) -> list[Item]:
-    """A file per video, or per stream and video: below `rgb/` and `flow/`, or with `_rgb` and `_flow` behind its name.
+    """List videos with a file each, or a file per stream: in `rgb/` and `flow/`, or named `_rgb` and `_flow`.
 
-    `rows` reads one file, `widths` splits the columns where a file has all streams. The streams of `dims`, where they
-    have other names, are known by these. `clocks` are those that files beside the rows state, by the path of the video
-    as `find_clocks` has it; its rows may have another word than a stream behind their name.
+    `rows` reads one file, `widths` gives the columns per stream if a file has all streams. Names of streams in `dims`
+    are recognised, too. `clocks` are those stated by files next to the rows, by the path of the video from
+    `find_clocks`; the names of its rows may end in a word other than a stream.
 
     Raises:
-        FormatError: when there is no file with the ending, or two of one video and stream.
+        FormatError: when there is no file with the suffix, or two of one video and stream.
     """
     root = path if path.is_dir() else path.parent
     groups: dict[PurePath, dict[str, Path]] = defaultdict(dict)
     folders = {**STREAM_FOLDERS, **{name: name for name in dims}}
     stated = {root / _stream_of(video.relative_to(root), folders)[1]: clock for video, clock in clocks.items()}
-    beside = {file for clock in clocks.values() for file in clock.files}
-    for file in [file for file in find(path, suffix) if file not in beside]:
+    clock_files = {file for clock in clocks.values() for file in clock.files}
+    for file in [file for file in find(path, suffix) if file not in clock_files]:
         stream, video_path = _stream_of(file.relative_to(root), folders)
         bare = video_path.with_name(f"{video_path.stem.rpartition('_')[0]}{suffix}")
         if not stream and root / bare in stated:
@@ -109,7 +109,7 @@ def per_video(
                 f"{file} and {groups[root / video_path][stream]} are of one video and stream; keep one of them"
             )
     if not groups:
-        raise FormatError(f"{path} holds no {suffix} file")
+        raise FormatError(f"{path} has no {suffix} file")
     streams = sorted({stream for files in groups.values() for stream in files})
     names = short_ids(dict.fromkeys(groups, root))
     load = partial(_load, rows=rows, streams=streams, widths=widths)
@@ -129,17 +129,17 @@ def split(rows: Features, dims: Mapping[str, int], where: str) -> Streams:
         FormatError: when the widths do not add up.
     """
     if sum(dims.values()) != rows.shape[1]:
-        asked = ", ".join(f"{name}={dim}" for name, dim in dims.items())
-        raise FormatError(f"{where}: {rows.shape[1]} columns, and --dims {asked} are {sum(dims.values())}")
+        widths = ", ".join(f"{name}={dim}" for name, dim in dims.items())
+        raise FormatError(f"{where}: {rows.shape[1]} columns, but --dims {widths} add up to {sum(dims.values())}")
     ends = np.cumsum(list(dims.values()))[:-1]
     return dict(zip(dims, np.split(rows, ends, axis=1), strict=True))
 
 
 def halves(width: int, where: str) -> dict[str, int]:
-    """Widths of rgb and flow where a row is one and then the other.
+    """Return the widths of rgb and flow, each one half of a row.
 
     Raises:
-        FormatError: when it cannot be halved.
+        FormatError: when the width is odd.
     """
     if width % 2:
         raise FormatError(f"{where}: {width} columns cannot be halved into rgb and flow; name them: --dims rgb={width}")
@@ -147,54 +147,54 @@ def halves(width: int, where: str) -> dict[str, int]:
 
 
 def named(dims: Mapping[str, int], width: int, where: str) -> Mapping[str, int]:
-    """The widths that the user named.
+    """Return the widths named by the user.
 
     Raises:
-        FormatError: when none are.
+        FormatError: when none are named.
     """
     if not dims:
-        raise FormatError(f"{where}: {width} columns of streams that nobody names; name them: --dims rgb=D,flow=D")
+        raise FormatError(f"{where}: {width} columns of unknown streams; name them: --dims rgb=D,flow=D")
     return dims
 
 
 def joined(streams: Streams) -> Features:
-    """{stream: (T, D)} -> (T, sum of D), in their order."""
+    """Concatenate {stream: (T, D)} as (T, sum of D), in their order."""
     return np.concatenate(list(streams.values()), axis=1)
 
 
 def as_rows(value: Any, where: str) -> Features:
-    """(T, D) numbers as float16 or float32; of other types as float32.
+    """Convert (T, D) numbers to float32, unless they are float16.
 
     Raises:
-        FormatError: when they are no such numbers.
+        FormatError: when the value is not (T, D) numbers.
     """
     rows: NDArray[Any] = np.asarray(value)
     if rows.ndim != 2 or rows.dtype.kind not in "fiu" or not rows.shape[1]:
         raise FormatError(f"{where}: wanted (T, D) numbers, got an array {rows.shape} of {rows.dtype}")
     native = rows.dtype.newbyteorder("=")
     dtype = native if native in (np.float16, np.float32) else np.dtype(np.float32)
-    with np.errstate(over="ignore"):  # what becomes infinite is refused as that
+    with np.errstate(over="ignore"):  # infinite values are refused later
         return rows.astype(dtype, copy=False)
 
 
 def npy_rows(path: Path) -> Features:
-    """The (T, D) numbers of a plain `.npy` file.
+    """Read the (T, D) numbers of a plain `.npy` file.
 
     Raises:
-        FormatError: when it holds something else.
+        FormatError: when it has any other content.
     """
     return as_rows(read_array(path), str(path))
 
 
 def file_name(video_id: str) -> str:
-    """A file name for any id, without its ending; ids of letters, digits and common signs are their own."""
+    """Make a file name, without its suffix, for any id; ids of letters, digits and common signs are unchanged."""
     name = quote(video_id, safe=" !#$&'()+,;=@[]{}~", errors="backslashreplace")
     name = re.sub(r"[_-](?=(rgb|flow)$)", lambda mark: f"%{ord(mark[0]):X}", name, flags=re.IGNORECASE)
     return f"%2E{name[1:]}" if name.startswith(".") else name
 
 
 def _stream_of(path: PurePath, folders: Mapping[str, str]) -> tuple[str, PurePath]:
-    """The stream that a file belongs to (empty where its path does not say), and its path without that word."""
+    """Return the stream of a file (empty if its path does not name one), and its path without that word."""
     for i, part in enumerate(path.parts[:-1]):
         if part.lower() in folders:
             return folders[part.lower()], PurePath(*path.parts[:i], *path.parts[i + 1 :])
@@ -205,7 +205,7 @@ def _stream_of(path: PurePath, folders: Mapping[str, str]) -> tuple[str, PurePat
 def _load(files: Mapping[str, Path], rows: Rows, streams: Iterable[str], widths: Widths) -> Streams:
     missing = [name for name in streams if name not in files]
     if missing:
-        raise FormatError(f"there is no file of its {missing[0] or 'streams together'}")
+        raise FormatError(f"it has no file of {missing[0] or 'all streams'}")
     if "" not in files:
         return {name: rows(files[name]) for name in sorted(files, reverse=True)}
     values, where = rows(files[""]), str(files[""])

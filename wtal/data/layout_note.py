@@ -1,6 +1,6 @@
-"""Note that the exporter of features leaves beside them: `wtal.json`, with id, grid and streams of every video.
+"""Note written next to exported features: `wtal.json`, with id, grid and streams of every video.
 
-Other programs pass it over; an import of the folder has all of the store back by it. Published sets have none, and get
+Other programs ignore it; an import of the folder restores the whole store with it. Published sets have none, and use
 the rate of their layout.
 """
 
@@ -65,7 +65,7 @@ class Note:
 
     @classmethod
     def read(cls, folder: Path) -> "Note | None":
-        """The note in a folder, or beside a file; None where there is none.
+        """Read the note in a folder, or in the folder of a file; None if there is none.
 
         Raises:
             FormatError: when it is damaged or of another version.
@@ -75,14 +75,14 @@ class Note:
             return None
         values = read_values(path, _WAY_OUT, FormatError)
         if not isinstance(values, dict) or (values.get("format"), values.get("version")) != (FORMAT, VERSION):
-            raise FormatError(f"{path} is no note of exported features that this wtal reads; {_WAY_OUT}")
+            raise FormatError(f"{path} is not a note that this version of wtal reads; {_WAY_OUT}")
         content = checked(path, values, _Content, _WAY_OUT, FormatError)
         try:
             videos = {name: (video.id, SnippetGrid.from_json(video.grid)) for name, video in content.videos.items()}
         except FormatError as error:
             raise FormatError(f"{path} is damaged ({error}); {_WAY_OUT}") from None
         if len({video for video, _ in videos.values()}) < len(videos):
-            raise FormatError(f"{path} is damaged (two videos have one id); {_WAY_OUT}")
+            raise FormatError(f"{path} is damaged (two videos have the same id); {_WAY_OUT}")
         streams = {stream.name: (stream.dim, str(stream.dtype)) for stream in content.streams}
         return cls(content.layout, content.backbone, content.weights, streams, videos, content.content)
 

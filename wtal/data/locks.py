@@ -1,4 +1,4 @@
-"""Locks between processes that the kernel drops when their holder dies, kill -9 included (flock; POSIX only)."""
+"""Locks between processes that the kernel releases when their holder dies, even by kill -9 (flock; POSIX only)."""
 
 import errno
 import fcntl
@@ -10,10 +10,10 @@ from typing import Literal, overload
 
 
 class Lock:
-    """An exclusive lock on a file that exists for its sake and goes with it.
+    """An exclusive lock on a file that exists only for this purpose and is removed with it.
 
-    Threads of one process shut each other out too. A forked child shares the lock of its parent and keeps it alive
-    until it ends; a spawned one does not.
+    It also excludes other threads of the same process. A forked child shares the lock of its parent and holds it until
+    the child ends; a spawned one does not.
     """
 
     def __init__(self, path: Path, descriptor: int) -> None:
@@ -30,10 +30,10 @@ class Lock:
 
     @classmethod
     def acquire(cls, path: Path, *, wait: bool) -> "Lock | None":
-        """The lock on `path`, or None where another holds it and `wait` is False; the folder is made if missing.
+        """Acquire the lock on `path`; None if it is held and `wait` is False. Its folder is created if missing.
 
         Raises:
-            OSError: when the file cannot be made.
+            OSError: when the file cannot be created.
         """
         while True:
             path.parent.mkdir(exist_ok=True)
@@ -48,24 +48,23 @@ class Lock:
                 return None
             if _is_at(descriptor, path):
                 return cls(path, descriptor)
-            os.close(
-                descriptor
-            )  # its last holder removed the file while this one waited: what is locked is no longer it
+            # The last holder removed the file while this one waited: the locked file is no longer at the path.
+            os.close(descriptor)
 
     def release(self) -> None:
-        """Remove the file, then let go: whoever waited for it finds it gone and tries anew."""
+        """Remove the file, then unlock: waiting processes find it gone and try again."""
         self.path.unlink(missing_ok=True)
         self.let_go()
 
     def let_go(self) -> None:
-        """Let go of a file that has moved: whoever waited for it finds another one, or none, and tries anew."""
+        """Unlock a file that has moved: waiting processes find another one, or none, and try again."""
         fcntl.flock(self.descriptor, fcntl.LOCK_UN)
         os.close(self.descriptor)
 
 
 @contextmanager
 def alone(path: Path) -> Iterator[None]:
-    """Hold the lock on `path` for a block, waiting for it; the file goes at the end."""
+    """Hold the lock on `path` for a block, waiting for it; the file is removed at the end."""
     lock = Lock.acquire(path, wait=True)
     try:
         yield
@@ -74,7 +73,7 @@ def alone(path: Path) -> Iterator[None]:
 
 
 def sweep(path: Path) -> None:
-    """Remove a file that is locked while it is written, where its writer was killed."""
+    """Remove a file, locked during writing, whose writer was killed."""
     lock = Lock.acquire(path, wait=False)
     if lock is not None:
         lock.release()
@@ -82,7 +81,7 @@ def sweep(path: Path) -> None:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock on `path` for a block, waiting for it; its folder is there already, and the file stays."""
+    """Hold the lock on `path` for a block, waiting for it; its folder must exist, and the file stays."""
     descriptor = _opened(path)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -93,7 +92,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def is_locked(path: Path) -> bool:
-    """Return whether anybody holds the lock on `path`; False where there is no such file."""
+    """Return True if the lock on `path` is held; False if there is no such file."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -108,12 +107,12 @@ def is_locked(path: Path) -> bool:
 
 
 def _opened(path: Path) -> int:
-    """Open or make a lock's file; a link is not followed, as it may make or lock a file anywhere."""
+    """Open or create a lock's file; links are not followed, as they could create or lock a file anywhere."""
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
     except OSError as error:
         if error.errno == errno.ELOOP:
-            raise OSError(errno.ELOOP, "a lock is no link; remove it", str(path)) from None
+            raise OSError(errno.ELOOP, "a lock must not be a link; remove it", str(path)) from None
         raise
 
 

@@ -1,7 +1,7 @@
-"""Names of videos on two sides, a table's and a folder's or a store's: which of them mean the same file.
+"""Match names of videos between two sources, such as a table and a folder or a store.
 
-Names are written in many ways: with and without the ending, with folders before them, with backslashes, with composed
-or decomposed letters (a Mac's), with blanks around them, with the `v_` of ActivityNet. All that is read here alone.
+Names are written in many ways: with or without the extension, with folders, with backslashes, with composed or
+decomposed letters (as on a Mac), with surrounding blanks, with the `v_` of ActivityNet. Only this module handles them.
 """
 
 import difflib
@@ -21,47 +21,47 @@ Parts = tuple[str, ...]
 
 
 class NamedId(str):
-    """An id that remembers the path or name that it was made from, for where the id alone does not tell a file."""
+    """An id that remembers its path or name, for when the id alone does not identify a file."""
 
     path: str
 
     def __new__(cls, name: str, path: str) -> "NamedId":
-        """Return the text `name` with the path beside it."""
+        """Return the string `name` with the attribute `path`."""
         named = super().__new__(cls, name)
         named.path = path
         return named
 
     def __getnewargs__(self) -> tuple[str, str]:  # type: ignore[override]
-        """Return what makes it again, as copies and pickles need it."""
+        """Return the arguments to recreate it, for copies and pickles."""
         return str(self), self.path
 
 
 def plain_path(text: str) -> str:
-    """A path with `/` between its parts, without a drive, `./` and blanks around it; its letters composed."""
+    """Normalise a path: `/` between its parts, no drive, `./` or surrounding blanks, and composed letters."""
     path = unicodedata.normalize("NFC", " ".join(text.split())).replace("\\", "/")
     return PurePath(_DRIVE.sub("", path)).as_posix()
 
 
 def bare_id(name: str) -> str:
-    """A video id without the `v_` that ActivityNet and HACS put before it in file names.
+    """Remove the prefix `v_` of ActivityNet's and HACS's file names from a video id.
 
-    A YouTube id has 11 characters and may itself begin with `v_` (`v_UmAH95xls` does): one of that length stays whole.
+    A YouTube id has 11 characters and may itself begin with `v_` (e.g. `v_UmAH95xls`): one of that length is unchanged.
     """
     return name if len(name) == _YOUTUBE_ID else name.removeprefix("v_")
 
 
 def match_ids(wanted: Iterable[str], present: Iterable[str]) -> dict[str, str]:
-    """Names that are wanted -> names that are present, where one means the other; each present name at most once.
+    """Map wanted names to present names that denote the same video; each present name at most once.
 
-    Equal names come first, then those that are equal as plain paths, without the ending of a video, or but for a `v_`
-    before either; then names of which one is the end of the other's path. A name that could mean several, or that
-    several could mean, is matched with none of them. Capitals and small letters are different names.
+    Equal names come first, then those that are equal as plain paths, without the extension of a video, or except for a
+    `v_` before either; then names of which one is the end of the other's path. Ambiguous names remain unmatched. Names
+    are case-sensitive.
     """
     names = list(dict.fromkeys(wanted))
     left, free = dict.fromkeys(names), dict.fromkeys(present)
     matches: dict[str, str] = {}
-    for mine, theirs in _KEYS:
-        _take(left, free, matches, _pairs(left, free, mine, theirs))
+    for wanted_key, present_key in _KEYS:
+        _take(left, free, matches, _pairs(left, free, wanted_key, present_key))
         if not left or not free:
             break
     else:
@@ -71,13 +71,13 @@ def match_ids(wanted: Iterable[str], present: Iterable[str]) -> dict[str, str]:
 
 
 def match_id(name: str, present: Container[str]) -> str | None:
-    """The id among `present` that is equal to `name`, or equal but for a `v_` before either; None where none is."""
+    """Return the id in `present` that equals `name`, ignoring a `v_` before either; None if there is none."""
     forms = (name, f"v_{name}", name.removeprefix("v_"))
     return next((form for form in forms if form in present), None)
 
 
 def nearest(name: str, present: Collection[str]) -> str | None:
-    """The name among `present` that is most like `name`, capitals aside; None where none is like it."""
+    """Return the name in `present` most similar to `name`, ignoring case; None if none is similar."""
     folded = {_stem(other).casefold(): other for other in present}
     near = difflib.get_close_matches(_stem(name).casefold(), folded, n=1)
     return folded[near[0]] if near else None
@@ -101,20 +101,20 @@ _KEYS: tuple[tuple[Callable[[str], str], Callable[[str], str]], ...] = (
 
 
 def _pairs(
-    left: Iterable[str], free: Iterable[str], mine: Callable[[str], str], theirs: Callable[[str], str]
+    left: Iterable[str], free: Iterable[str], wanted_key: Callable[[str], str], present_key: Callable[[str], str]
 ) -> dict[str, str]:
-    """Pairs of names whose keys are equal, where no third name has the key."""
+    """Pair names with equal keys, unless a third name has the same key."""
     there, here = defaultdict(list), defaultdict(list)
     for name in free:
-        there[theirs(name)].append(name)
+        there[present_key(name)].append(name)
     for name in left:
-        if (key := mine(name)) in there:
+        if (key := wanted_key(name)) in there:
             here[key].append(name)
     return {names[0]: there[key][0] for key, names in here.items() if len(names) == 1 == len(there[key])}
 
 
 def _ends(left: Iterable[str], free: Iterable[str], bare: bool) -> dict[str, str]:
-    """Pairs of which one is the end of the other's path, where neither fits a third as long."""
+    """Pair names of which one is the end of the other's path, unless a third matches equally long."""
     there = defaultdict(list)
     for name in free:
         there[_parts(name, bare)[-1:]].append(name)
@@ -141,7 +141,7 @@ def _parts(name: str, bare: bool) -> Parts:
 
 
 def _common(mine: Parts, theirs: Parts) -> int:
-    """Return how many parts of a path's end are shared, where that is all of the shorter one; else 0."""
+    """Return the number of common parts at the ends of two paths if the shorter one matches entirely; else 0."""
     length = min(len(mine), len(theirs))
     return length if mine[-length:] == theirs[-length:] else 0
 

@@ -1,8 +1,8 @@
-"""`.npy` files whose elements are Python objects, read without running what is in them.
+"""Read `.npy` files of Python objects without executing code.
 
-Object arrays are pickles, and a pickle can run any code. These are read with an unpickler that knows lists, numbers,
-texts and stand-ins for arrays: numpy's own classes crash on damaged pickles, the stand-ins hold what they are given
-against their shape and type before they become arrays.
+Object arrays are pickles, and a pickle can run any code. These are read with an unpickler limited to lists, numbers,
+strings and stand-ins for arrays: numpy's own classes crash on damaged pickles, while the stand-ins check their content
+against shape and type before they become arrays.
 """
 
 import math
@@ -32,14 +32,14 @@ _BROKEN = (
     tokenize.TokenError,
     pickle.UnpicklingError,
 )
-"""What numpy and pickle raise for damaged files."""
+"""Exceptions that numpy and pickle raise for damaged files."""
 
 
 def array_head(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Shape, whether columns come first, and element type of the `.npy` array that an open file goes on with.
+    """Read shape, column-major flag and element type of the next `.npy` array in an open file.
 
     Raises:
-        ValueError: when there is no such head, whatever numpy says of it.
+        ValueError: when there is no valid head, whatever numpy raises.
     """
     try:
         version = np.lib.format.read_magic(file)
@@ -51,10 +51,10 @@ def array_head(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
 
 
 def read_array(path: Path) -> NDArray[Any]:
-    """An array of numbers, texts or objects.
+    """Read an array of numbers, strings or objects.
 
     Raises:
-        FormatError: when the file cannot be read, or holds what would need code to be run.
+        FormatError: when the file cannot be read, or loading it would run code.
     """
     try:
         with path.open("rb") as file:
@@ -64,14 +64,14 @@ def read_array(path: Path) -> NDArray[Any]:
     except _Refused as error:
         raise FormatError(
             f"{path} is not read: {error}, and loading that could run code; "
-            "where you trust it, load it yourself and save each array as a plain .npy file"
+            "if you trust it, load it yourself and save each array as a plain .npy file"
         ) from None
     except _BROKEN as error:
         raise FormatError(f"{path} is not a readable .npy file: {error}") from None
 
 
 def read_shape(path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Shape and element type of a `.npy` file, from its head alone.
+    """Read shape and element type of a `.npy` file, from its head only.
 
     Raises:
         FormatError: when it has no such head.
@@ -103,11 +103,11 @@ def _parse(file: BinaryIO) -> NDArray[Any]:
 
 
 class _Refused(pickle.UnpicklingError):
-    """The pickle asks for something that is not on the list."""
+    """Error of a pickle that requests anything not on the list."""
 
 
 class _DtypeStandIn:
-    """Stands for `numpy.dtype`: a plain number, a text, or an object."""
+    """Stand-in for `numpy.dtype`: a plain number, a string, or an object."""
 
     def __init__(self, code: Any, *_: Any) -> None:
         name = code.decode("ascii") if isinstance(code, bytes) else str(code)
@@ -121,7 +121,7 @@ class _DtypeStandIn:
 
 
 class _ArrayStandIn:
-    """Stands for `numpy.ndarray`, which numpy makes empty and fills afterwards."""
+    """Stand-in for `numpy.ndarray`, which numpy creates empty and fills afterwards."""
 
     value: NDArray[Any]
 
@@ -133,19 +133,19 @@ class _ArrayStandIn:
         shape, count = tuple(map(int, shape)), math.prod(shape)
         if dtype.value.hasobject:
             if not isinstance(content, list) or len(content) != count:
-                raise pickle.UnpicklingError(f"an array of {count} objects has others")
+                raise pickle.UnpicklingError(f"an array of {count} objects has a different number")
             flat = np.empty(count, dtype=object)
             for i, element in enumerate(content):
                 flat[i] = _plain(element)
         else:
             if not isinstance(content, bytes) or len(content) != count * dtype.value.itemsize:
-                raise pickle.UnpicklingError(f"an array {shape} of {dtype.value} has other bytes")
+                raise pickle.UnpicklingError(f"an array {shape} of {dtype.value} has a different number of bytes")
             flat = np.frombuffer(bytearray(content), dtype.value)
         self.value = flat.reshape(shape, order="F" if fortran else "C")
 
 
 def _plain(value: Any) -> Any:
-    """A value with arrays in place of what stands for them."""
+    """Replace stand-ins by their arrays."""
     if isinstance(value, _ArrayStandIn):
         return value.value
     if isinstance(value, list | tuple):
@@ -154,14 +154,14 @@ def _plain(value: Any) -> Any:
 
 
 def _scalar(dtype: _DtypeStandIn, content: bytes) -> Any:
-    """Read what numpy writes for a single number or text."""
+    """Read numpy's pickle of a single number or string."""
     if dtype.value.hasobject or len(content) != dtype.value.itemsize:
-        raise pickle.UnpicklingError(f"a {dtype.value} has other bytes")
+        raise pickle.UnpicklingError(f"a {dtype.value} has a different number of bytes")
     return np.frombuffer(content, dtype.value)[0]
 
 
 def _latin1(text: str, encoding: str) -> bytes:
-    """Read what Python 3 writes for bytes in old pickles: a text and its encoding, of which only this one is known."""
+    """Read Python 3's form of bytes in old pickles: a string and its encoding, which must be latin1."""
     if encoding != "latin1":
         raise pickle.UnpicklingError(f"it asks for the encoding {encoding!r}")
     return text.encode("latin1")
@@ -169,7 +169,7 @@ def _latin1(text: str, encoding: str) -> bytes:
 
 _ALLOWED: dict[tuple[str, str], Any] = {
     ("_codecs", "encode"): _latin1,
-    ("numpy", "ndarray"): "ndarray",  # named as what is to be made, never called
+    ("numpy", "ndarray"): "ndarray",  # the type to create; never called
     ("numpy", "dtype"): _DtypeStandIn,
     ("numpy.core.multiarray", "_reconstruct"): _ArrayStandIn,
     ("numpy._core.multiarray", "_reconstruct"): _ArrayStandIn,
@@ -179,7 +179,7 @@ _ALLOWED: dict[tuple[str, str], Any] = {
 
 
 class _Unpickler(pickle.Unpickler):
-    """Knows stand-ins for arrays, their element types and numpy numbers; all else that a pickle may name is refused."""
+    """Unpickler of stand-ins for arrays, element types and numpy numbers; all other names are refused."""
 
     def find_class(self, module: str, name: str) -> Any:
         try:

@@ -1,4 +1,4 @@
-"""Intervals of time in seconds: what people annotate and what detectors answer with."""
+"""Time intervals in seconds: annotations and detections."""
 
 import math
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ class Segment:
     """A half-open interval [start, end) in seconds; `start <= end`, both finite.
 
     Raises:
-        ValueError: when an end is not finite or lies before the start.
+        ValueError: when a border is not finite or the end is before the start.
     """
 
     start: float
@@ -31,14 +31,14 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Annotation(Segment):
-    """Ground truth: a segment and the class that is shown in it."""
+    """Ground truth: a segment and its class."""
 
     label: str
 
 
 @dataclass(frozen=True, slots=True)
 class Detection(Segment):
-    """Answer of a detector: a segment, its class, and a score (higher is surer)."""
+    """Detected segment, its class, and a score (higher means more confident)."""
 
     label: str
     score: float
@@ -50,7 +50,7 @@ def tiou(first: Segment, second: Segment) -> float:
         return 1.0
     intersection = max(0.0, min(first.end, second.end) - max(first.start, second.start))
     union = first.duration + second.duration - intersection
-    # Two different segments can round to the same lengths: what is not equal stays below one.
+    # Two different segments can round to the same lengths: unequal ones stay below one.
     return min(intersection / union, math.nextafter(1.0, 0.0)) if union > 0 else 0.0
 
 
@@ -62,17 +62,17 @@ def as_array(segments: Sequence[Segment]) -> NDArray[np.float64]:
 def tiou_pairs(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
     """(..., 2), (..., 2) seconds that broadcast -> (...) temporal intersection over union of each pair.
 
-    Two equal segments of no length have 1.
+    Two equal segments of length 0 have 1.
     """
     start = np.maximum(first[..., 0], second[..., 0])
     end = np.minimum(first[..., 1], second[..., 1])
     intersection = np.clip(end - start, 0.0, None)
     union = (first[..., 1] - first[..., 0]) + (second[..., 1] - second[..., 0]) - intersection
-    same = np.equal(first[..., 0], second[..., 0]).astype(np.float64)  # what holds where neither has a length
+    same = np.equal(first[..., 0], second[..., 0]).astype(np.float64)  # if neither has a length
     result: NDArray[np.float64] = np.divide(intersection, union, out=same, where=union > 0)
     return result
 
 
 def tiou_matrix(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(N, 2), (M, 2) seconds -> (N, M) temporal intersection over union, as `tiou_pairs` has it."""
+    """(N, 2), (M, 2) seconds -> (N, M) temporal intersection over union, as in `tiou_pairs`."""
     return tiou_pairs(first[:, None], second[None, :])

@@ -1,7 +1,7 @@
-"""Comma-separated tables as people save them: a header, any of three delimiters, quotes, a byte order mark.
+"""Comma-separated tables in all common forms: a header, any of three delimiters, quotes, a byte order mark.
 
-A first line `sep=;`, as Excel writes it, names the delimiter. Empty columns at the end, empty lines and lines of
-delimiters alone are passed over.
+A first line `sep=;`, as written by Excel, names the delimiter. Empty trailing columns, empty lines and lines of only
+delimiters are skipped.
 """
 
 import csv
@@ -32,13 +32,13 @@ class Table:
     delimiter: str = ","
 
     def number(self, cell: str, where: str) -> float:
-        """A cell with a number -> float; it may be NaN or infinite. `1:02.5` and `1:00:02.5` are clock times.
+        """Convert a cell to float, possibly NaN or infinite. `1:02.5` and `1:00:02.5` are clock times.
 
-        The decimal sign is a point, or a comma in tables whose delimiter is another. In a table that has both signs,
-        three digits behind one of them could be thousands.
+        The decimal sign is a point, or a comma in tables with another delimiter. In a table with both signs, three
+        digits after one of them could be thousands.
 
         Raises:
-            FormatError: naming `where`, when the cell is not a number or could be two.
+            FormatError: when the cell is not a number or is ambiguous, naming `where`.
         """
         text = cell.replace(",", ".")
         ambiguous = "," in cell if self.delimiter == "," else _THOUSANDS.fullmatch(cell) and self._has_both_signs
@@ -63,21 +63,21 @@ class _Header:
     delimiter: str
     columns: tuple[str, ...]
     lines: int
-    """Lines up to and with the header."""
+    """Number of lines up to and including the header."""
 
 
 def is_table(path: Path, needed: Sequence[str]) -> bool:
-    """Tell whether the first line of the file is a header that has all the `needed` columns."""
+    """Return True if the first line of the file is a header with all `needed` columns."""
     return _find_header(read_head(path, 1 << 16), needed) is not None
 
 
 def read_table(path: Path, needed: Sequence[str]) -> Table:
     """Read a table whose header has the `needed` columns, in any order and among others.
 
-    The delimiter is the comma, the semicolon or the tabulator, whichever splits the header into these columns.
+    The delimiter is the comma, the semicolon or the tab, whichever splits the header into these columns.
 
     Raises:
-        FormatError: when a column is missing, a row has another number of cells than the header, or a quote stays open.
+        FormatError: when a column is missing, a row and the header differ in their cells, or a quote is not closed.
     """
     text = read_text(path)
     header = _find_header(text, needed)
@@ -116,24 +116,24 @@ def _rows(path: Path, text: str, header: _Header) -> list[tuple[int, dict[str, s
             if line > header.lines and any(cell.strip() for cell in cells):
                 rows.append((before, _row(f"{path}: line {line}", cells, header, reader.line_num)))
     except csv.Error as error:
-        opened = f"a quote that opens in line {before + 1} is not closed; double a quote that belongs to a cell"
-        reason = opened if "unexpected end" in str(error) else str(error)
+        unclosed = f"a quote that opens in line {before + 1} is not closed; double a quote that belongs to a cell"
+        reason = unclosed if "unexpected end" in str(error) else str(error)
         raise FormatError(f"{path}: line {before + 1}: {reason}") from None
     return rows
 
 
 def _row(where: str, cells: Sequence[str], header: _Header, last_line: int) -> dict[str, str]:
     stripped = [cell.strip() for cell in cells]
-    if broken := next((cell for cell in stripped if "\n" in cell or "\r" in cell), ""):
+    if multiline := next((cell for cell in stripped if "\n" in cell or "\r" in cell), ""):
         raise FormatError(
-            f"{where}: a quote that opens there is closed in line {last_line} only, in a cell that begins with "
-            f"{broken.splitlines()[0]!r}; close it, or double a quote that belongs to a cell"
+            f"{where}: a quote that opens there is only closed in line {last_line}, in a cell that begins with "
+            f"{multiline.splitlines()[0]!r}; close it, or double a quote that belongs to a cell"
         )
     width = len(header.columns)
     if len(stripped) < width or any(stripped[width:]):
-        mark = {"\t": "tabulators"}.get(header.delimiter, repr(header.delimiter))
+        mark = {"\t": "tabs"}.get(header.delimiter, repr(header.delimiter))
         raise FormatError(
-            f"{where} has {len(stripped)} cells, the header {width}; a cell that holds {mark} needs quotes around it"
+            f"{where} has {len(stripped)} cells, the header {width}; a cell that contains {mark} needs quotes"
         )
     row = dict(zip(header.columns, stripped, strict=False))
     if "" in header.columns:

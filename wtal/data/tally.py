@@ -1,10 +1,10 @@
-"""Findings counted by kind, with the first few offenders by name: how nothing is passed over in silence."""
+"""Count findings by kind, with the names of the first few, so that nothing is skipped silently."""
 
 from collections.abc import Collection
 
 
 def first_names(names: Collection[str], show: int = 3) -> str:
-    """All names, or where there are more than `show` the first of them: `first: a, b, c`."""
+    """List all names, or, if there are more than `show`, the first of them: `first: a, b, c`."""
     shown = ", ".join(list(names)[:show])
     return shown if len(names) <= show else f"first: {shown}"
 
@@ -12,7 +12,7 @@ def first_names(names: Collection[str], show: int = 3) -> str:
 class Tally:
     """Findings of several kinds, in the order of their first appearance.
 
-    A finding is a phrase in the plural ("segments that end after their video"); an offender says where.
+    A finding is a plural phrase ("segments that end after their video"); an offender is a video or a place.
     """
 
     def __init__(self, show: int = 3) -> None:
@@ -21,14 +21,14 @@ class Tally:
         self._first: dict[str, list[str]] = {}
 
     def add(self, finding: str, offender: str) -> None:
-        """Count `finding` once more; the first few different offenders are kept by name."""
+        """Count `finding` once more; the names of the first few different offenders are stored."""
         self._counts[finding] = self._counts.get(finding, 0) + 1
         first = self._first.setdefault(finding, [])
         if len(first) < self._show and offender not in first:
             first.append(offender)
 
     def sentences(self) -> tuple[str, ...]:
-        """One line for each kind of finding: `segments that end after their video: 58 (first: a, b, c)`."""
+        """Return one line per kind of finding: `segments that end after their video: 58 (first: a, b, c)`."""
         return tuple(f"{finding}: {count} ({self._named(finding)})" for finding, count in self._counts.items())
 
     def _named(self, finding: str) -> str:

@@ -1,7 +1,7 @@
-"""Verdicts of a person on detections, and the videos that they have looked through: `verdicts.json`.
+"""A reviewer's verdicts on detections, and the reviewed videos: `verdicts.json`.
 
-`{"format": 1, "verdicts": [{"video", "label", "verdict", "segment", "detection"}], "looked_at": [video]}`; seconds are
-those of the detection file. docs/review.md explains each key.
+`{"format": 1, "verdicts": [{"video", "label", "verdict", "segment", "detection"}], "looked_at": [video]}`; times are in
+seconds, as in the detection file. docs/review.md explains each key.
 """
 
 import json
@@ -26,9 +26,9 @@ _WANTED: dict[Answer, tuple[bool, bool]] = {
     "missed": (True, False),
     "skip": (False, True),
 }
-"""Whether a verdict has a segment, and whether it has a detection."""
+"""Verdict -> (it has a segment, it has a detection)."""
 _SAME = 0.5
-"""Overlap (tIoU) from which on two segments that were missed are one."""
+"""Overlap (tIoU) from which two missed segments are the same."""
 
 
 class _Strict(BaseModel):
@@ -36,7 +36,7 @@ class _Strict(BaseModel):
 
 
 class Judged(_Strict):
-    """A detection as its file has it: seconds and score."""
+    """A judged detection: seconds and score from its file."""
 
     segment: Seconds
     score: float
@@ -48,9 +48,9 @@ class Judged(_Strict):
 
 
 class Verdict(_Strict):
-    """A person's answer to one detection, or a segment that has none.
+    """A reviewer's verdict on one detection, or a segment without one.
 
-    `segment` is where the class occurs, of `moved` and `missed`; `detection` what was judged, of all but `missed`.
+    `segment` is where the class occurs, for `moved` and `missed`; `detection` was judged, for all but `missed`.
     """
 
     video: str
@@ -71,7 +71,7 @@ class Verdict(_Strict):
 
     @property
     def subject(self) -> tuple[str, str, Seconds | None, Seconds | None]:
-        """Subject of the verdict: no file has two verdicts on one."""
+        """Subject of the verdict; a file has at most one verdict per subject."""
         if self.detection is None:
             return self.video, self.label, None, self.segment
         return self.video, self.label, self.detection.segment, None
@@ -89,16 +89,16 @@ class Verdicts(_Strict):
         if (subject := _repeated(verdict.subject for verdict in self.verdicts)) is not None:
             video, label, detection, segment = subject
             raise ValueError(f"two verdicts on {label!r} at {list(detection or segment or ())} in {video!r}")
-        if (twice := _repeated(self.looked_at)) is not None:
-            raise ValueError(f"'looked_at' names {twice!r} twice")
+        if (repeated := _repeated(self.looked_at)) is not None:
+            raise ValueError(f"'looked_at' names {repeated!r} twice")
         return self
 
 
 def parse_verdicts(text: str, where: str) -> Verdicts:
-    """Read verdicts from JSON text; `where` (a file) opens the message of a refusal.
+    """Read verdicts from JSON text; error messages begin with `where` (a file).
 
     Raises:
-        FormatError: naming the first place that is not as described.
+        FormatError: when the text is malformed, naming the first such place.
     """
     try:
         return Verdicts.model_validate_json(text)
@@ -106,27 +106,27 @@ def parse_verdicts(text: str, where: str) -> Verdicts:
         first = error.errors(include_url=False)[0]
         place = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in first["loc"]).lstrip(".")
         message = first["msg"].removeprefix("Value error, ")
-        raise FormatError(f"{where} holds no verdicts: {f'{place}: ' if place else ''}{message}") from None
+        raise FormatError(f"{where} is not a file of verdicts: {f'{place}: ' if place else ''}{message}") from None
 
 
 def read_verdicts(path: Path) -> Verdicts:
     """Read a file of verdicts.
 
     Raises:
-        FormatError: when it cannot be read, or naming the first place that is not as described.
+        FormatError: when it cannot be read or is malformed, naming the first such place.
     """
     return parse_verdicts(json.dumps(read_json(path)), str(path))
 
 
 def write_verdicts(verdicts: Verdicts, path: Path) -> Path:
-    """Write a file of verdicts, whole or not at all; its path."""
+    """Write a file of verdicts, whole or not at all; return its path."""
     return write_json(path, verdicts.model_dump(mode="json"))
 
 
 def merge_verdicts(before: Verdicts, later: Verdicts) -> tuple[Verdicts, tuple[Verdict, ...]]:
-    """Lay later verdicts over those of before; return all, and the later ones that answer otherwise than before.
+    """Merge later verdicts into earlier ones; return all, and the later ones that differ from earlier ones.
 
-    A segment that was missed is replaced by a later one of its class with which it shares half of their union.
+    A missed segment is replaced by a later one of its class with a tIoU of at least 0.5.
     """
     known = {verdict.subject: verdict for verdict in before.verdicts}
     missed = [verdict for verdict in later.verdicts if verdict.verdict == "missed"]

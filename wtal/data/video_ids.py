@@ -1,4 +1,4 @@
-"""Which files are videos, and the id that each has: one rule for folders, tables and the command line."""
+"""Recognise video files and assign their ids: one rule for folders, tables and the command line."""
 
 import re
 from collections import defaultdict
@@ -11,7 +11,7 @@ _SUFFIXES = """
     webm wmv y4m
 """
 VIDEO_SUFFIXES = frozenset(f".{name}" for name in _SUFFIXES.split())
-"""Endings, in lower case, by which a file name is taken for a video's."""
+"""File name extensions of videos, in lower case."""
 
 _SOUND_SUFFIXES = frozenset({".aac", ".ac3", ".flac", ".m4a", ".mka", ".mp3", ".oga", ".ogg", ".opus", ".wav"})
 _UNDECODABLE = re.compile("[\ud800-\udfff]")
@@ -20,49 +20,49 @@ AnyPath = TypeVar("AnyPath", bound=PurePath)
 
 
 def is_video_name(path: PurePath) -> bool:
-    """Tell whether a name ends as a video's does, or as that of a sound track cut from one: `x.mp4`, `x.mp4.audio.mp3`.
+    """Return True for the name of a video, or of a sound track cut from one: `x.mp4`, `x.mp4.audio.mp3`.
 
-    The sound track holds no picture: it is taken so that it is named as a failure, and not passed over in silence.
+    The sound track has no picture: it is included so that it is reported as a failure, not skipped silently.
     """
     *before, last = ("", *(suffix.lower() for suffix in path.suffixes))
     return last in VIDEO_SUFFIXES or (last in _SOUND_SUFFIXES and not VIDEO_SUFFIXES.isdisjoint(before))
 
 
 def is_video_file(path: Path) -> bool:
-    """Tell whether there is a file, or a link that leads nowhere, with a video's name."""
+    """Return True if there is a file, or a broken link, with a video's name."""
     return is_video_name(path) and (path.is_file() or (path.is_symlink() and not path.exists()))
 
 
 def videos_below(folder: Path) -> list[Path]:
-    """Absolute paths of the videos in a folder and all below it, sorted; what is hidden is passed over."""
+    """List the absolute paths of the videos in and below a folder, sorted, without hidden ones."""
     folder = folder.absolute()
     return [file for file in sorted(folder.rglob("*")) if not _hidden(file.relative_to(folder)) and is_video_file(file)]
 
 
 def passed_over(folder: Path) -> Iterator[tuple[str, str]]:
-    """Yield what `videos_below` leaves out: a phrase in the plural for its kind, and the path below the folder."""
+    """Yield what `videos_below` leaves out: a plural phrase for its kind, and the path relative to the folder."""
     folder = folder.absolute()
     for entry in sorted(folder.rglob("*")):
         below = entry.relative_to(folder)
         if is_video_file(entry):
             if _hidden(below):
-                yield "hidden files, passed over", readable(below.as_posix())
+                yield "hidden files, skipped", readable(below.as_posix())
         elif is_video_name(entry):
-            yield "folders and pipes that are called like a video, passed over", readable(below.as_posix())
+            yield "folders and pipes with a video's name, skipped", readable(below.as_posix())
         elif entry.is_file() and not _hidden(below):
-            yield "files that are not called like a video, passed over", readable(below.as_posix())
+            yield "files without a video's name, skipped", readable(below.as_posix())
 
 
 def readable(text: str) -> str:
-    """A file name as text that can be written anywhere: each byte that is not UTF-8 becomes U+FFFD."""
+    """Make a file name printable anywhere: each byte that is not UTF-8 becomes U+FFFD."""
     return _UNDECODABLE.sub("\ufffd", text)
 
 
 def short_ids(files: Mapping[AnyPath, PurePath]) -> dict[AnyPath, str]:
-    """File -> id, for files with the folder that each was found below; no two ids are equal.
+    """Assign a unique id to each file, from the folder that was searched for it.
 
-    An id is the file name without its last suffix. Where several share it, it is the path below the folder without the
-    suffix, and with it where that is still shared; for files of one path below several folders, the whole path.
+    An id is the file name without its last suffix. If several share it, it is the path below the folder without the
+    suffix, or with it if that is still shared; for files of the same path below several folders, the whole path.
     """
     forms = {path: _forms(path, root) for path, root in files.items()}
     length = dict.fromkeys(forms, 0)
@@ -79,7 +79,7 @@ def short_ids(files: Mapping[AnyPath, PurePath]) -> dict[AnyPath, str]:
 
 
 def _forms(path: PurePath, root: PurePath) -> tuple[str, ...]:
-    """The ids that a file may have, from the shortest to one that no other path can have."""
+    """List the possible ids of a file, from the shortest to one that no other path can have."""
     below = path.relative_to(root)
     texts: Iterable[str] = (path.stem, below.with_suffix("").as_posix(), below.as_posix(), path.as_posix())
     return (*map(readable, texts), path.as_posix().encode("unicode_escape").decode("ascii"))

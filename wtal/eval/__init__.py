@@ -1,4 +1,4 @@
-"""The judge: metrics, error diagnosis, challenge rules. It sees segments and thresholds, never a model."""
+"""The judge: metrics, error diagnosis, challenge rules. It depends on segments and thresholds, never on a model."""
 
 from wtal.eval.bootstrap import compare_detections
 from wtal.eval.classification import evaluate_labels

@@ -1,9 +1,9 @@
-"""Agreement of detections that several seeds made of the same videos, without annotations.
+"""Agreement between the detections of several seeds on the same videos, without annotations.
 
-A detection counts as sure where its score is at least half of what the class's best detection in a video typically (in
-the median video) scores with that seed. The sure detections of two seeds are matched one to one, the best first, where
-they overlap by a tIoU of 0.5; their agreement is the share of them that have a match, 2 M / (A + B) (Dice), over all
-videos together. Several seeds of a head agree by the mean over their pairs, several heads by the mean over all pairs.
+A detection is confident if its score is at least half of the typical score (that in the median video) of the class's
+best detection in a video with that seed. The confident detections of two seeds are matched one to one, best first, if
+they overlap by a tIoU of 0.5; their agreement is the share of them with a match, 2 M / (A + B) (Dice), over all videos
+together. The agreement of several seeds of a head is the mean over their pairs, of several heads over all pairs.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,32 +13,32 @@ from statistics import mean, median
 from wtal.data.segments import Detection, tiou
 
 _TIOU = 0.5
-_SURE = 0.5
+_CONFIDENT = 0.5
 """Share of the typical best score from which a detection counts."""
 
 Detections = Mapping[str, Sequence[Detection]]
 
 
 def agreement(heads: Sequence[Sequence[Detections]], classes: Sequence[str]) -> dict[str, float]:
-    """Return class -> mean share in [0, 1] of sure detections that two seeds of one of the `heads` share.
+    """Return class -> mean share in [0, 1] of confident detections common to two seeds of one of the `heads`.
 
-    A class of which no two seeds are sure anywhere is left out, and so are all where no head has two seeds.
+    A class for which no two seeds have any confident detection is left out, and so are all if no head has two seeds.
     """
     shares = {}
     for label in classes:
-        sure = [[_sure(detections, label) for detections in seeds] for seeds in heads]
-        pairs = [_dice(first, second) for seeds in sure for first, second in combinations(seeds, 2)]
+        confident = [[_confident(detections, label) for detections in seeds] for seeds in heads]
+        pairs = [_dice(first, second) for seeds in confident for first, second in combinations(seeds, 2)]
         known = [share for share in pairs if share is not None]
         if known:
             shares[label] = mean(known)
     return shares
 
 
-def _sure(detections: Detections, label: str) -> dict[str, list[Detection]]:
-    """Return the sure detections of a class, best first, by video."""
+def _confident(detections: Detections, label: str) -> dict[str, list[Detection]]:
+    """Return the confident detections of a class, best first, by video."""
     own = {video: [d for d in several if d.label == label] for video, several in detections.items()}
     best = [max(d.score for d in several) for several in own.values() if several]
-    least = _SURE * median(best) if best else 0.0
+    least = _CONFIDENT * median(best) if best else 0.0
     return {
         video: sorted((d for d in several if d.score >= least), key=lambda d: -d.score)
         for video, several in own.items()
@@ -46,18 +46,18 @@ def _sure(detections: Detections, label: str) -> dict[str, list[Detection]]:
 
 
 def _dice(first: Mapping[str, list[Detection]], second: Mapping[str, list[Detection]]) -> float | None:
-    """Return the share of detections that have a match; None where there is no detection."""
+    """Return the share of detections with a match; None if there are no detections."""
     count = sum(len(several) for side in (first, second) for several in side.values())
     matches = sum(_matches(several, second.get(video, [])) for video, several in first.items())
     return 2 * matches / count if count else None
 
 
 def _matches(first: Sequence[Detection], second: Sequence[Detection]) -> int:
-    left = list(second)
+    unmatched = list(second)
     matches = 0
     for detection in first:
-        overlaps = [tiou(detection, other) for other in left]
+        overlaps = [tiou(detection, other) for other in unmatched]
         if overlaps and max(overlaps) >= _TIOU:
-            left.pop(overlaps.index(max(overlaps)))
+            unmatched.pop(overlaps.index(max(overlaps)))
             matches += 1
     return matches

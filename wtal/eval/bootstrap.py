@@ -1,14 +1,14 @@
-"""Certainty of a difference between two detection files: a paired bootstrap over videos.
+"""Uncertainty of the difference between two detection files: a paired bootstrap over videos.
 
-The videos are drawn anew, as many as there are, with replacement, and both files are judged on the same draw; a video
-that is drawn twice is two videos. From many draws come intervals of each file's figures and of their difference, and
-how often the first file is the better one. A draw without any annotation is drawn again; a class that a draw has no
-annotation of is left out of its mean. Videos are all that either file or the ground truth names. Equal seeds give equal
-figures. What was true or false is settled once: only ranks and counts change from draw to draw, so that a draw costs
-milliseconds.
+The videos are resampled with replacement, as many as there are, and both files are judged on the same draw; a video
+drawn twice counts as two videos. Many draws give intervals for each file's figures and for their difference, and the
+share of draws in which the first file is better. A draw without any annotation is repeated; a class without annotation
+in a draw is left out of its mean. The videos are all those named by either file or by the ground truth. Equal seeds
+give equal figures. True and false positives are determined once: only ranks and counts change from draw to draw, so
+that a draw takes milliseconds.
 
-The intervals are percentiles. They say how the figures would vary with other videos of the same kind, not with other
-seeds of training.
+The intervals are percentiles. They express the variation of the figures over other videos of the same kind, not over
+training seeds.
 
 Source: B. Efron, R. Tibshirani, An Introduction to the Bootstrap (1993), chapter 13.
 """
@@ -43,9 +43,9 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Difference:
-    """Both files' mAP, that of the first less that of the second, and the share of draws in which the first is ahead.
+    """Both files' mAP, their difference (first minus second), and the share of draws in which the first is ahead.
 
-    Draws that are even count half.
+    Ties count half.
     """
 
     first: Estimate
@@ -56,7 +56,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class PairedBootstrap:
-    """`figures`: threshold, range (`0.1:0.7`) or `average` -> what was found."""
+    """`figures`: threshold, range (`0.1:0.7`) or `average` -> difference."""
 
     figures: dict[str, Difference]
     draws: int
@@ -64,7 +64,7 @@ class PairedBootstrap:
     confidence: float
 
     def to_json(self) -> dict[str, Any]:
-        """Everything, in fractions; intervals are `[low, high]`."""
+        """Convert everything to JSON types, in fractions."""
         by_figure = {
             key: {
                 **{name: vars(getattr(difference, name)) for name in ("first", "second", "difference")},
@@ -87,7 +87,7 @@ def compare_detections(
     confidence: float = CONFIDENCE,
     ties: str = INPUT,
 ) -> PairedBootstrap:
-    """Judge two files on the same draws of videos; the other values are those of `wtal.eval.evaluate_detections`.
+    """Judge two files on the same draws of videos; the other parameters are those of `evaluate_detections`.
 
     Raises:
         UsageError: as there, or when there is no draw or `confidence` is not between 0 and 1.
@@ -110,7 +110,7 @@ def compare_detections(
 
 
 def _means(tious: Sequence[float]) -> dict[str, list[int]]:
-    """Name of a figure -> the thresholds, by place, that it is the mean over."""
+    """Map the name of a figure to the indices of the thresholds over which it is the mean."""
     positions = {tiou: i for i, tiou in enumerate(tious)}
     ranges = {name: [positions[tiou] for tiou in inside] for name, inside in covered_ranges(tious).items()}
     return {**{tiou_key(tiou): [i] for tiou, i in positions.items()}, **ranges, AVERAGE: [*positions.values()]}
@@ -122,7 +122,7 @@ def _figures(ranking: Ranking, weights: Ints | None, means: Mapping[str, list[in
 
 
 def _weights(ranking: Ranking, draws: int, seed: int) -> Iterator[Ints]:
-    """Yield how often each video is drawn, (V,)."""
+    """Yield the multiplicity of each video in each draw, (V,)."""
     _, annotated = ranking.truth
     videos, rng = ranking.videos, np.random.Generator(np.random.PCG64(seed))
     for _ in range(draws):
@@ -133,7 +133,7 @@ def _weights(ranking: Ranking, draws: int, seed: int) -> Iterator[Ints]:
 
 
 def _differences(names: Sequence[str], on_all: Floats, on_draws: Floats, confidence: float) -> dict[str, Difference]:
-    """Figures (2, F) on all videos and (draws, 2, F) on those drawn -> by name."""
+    """Compute differences by name from figures (2, F) on all videos and (draws, 2, F) on those drawn."""
     by_name = {}
     for i, name in enumerate(names):
         values, gap = on_draws[:, :, i], on_draws[:, 0, i] - on_draws[:, 1, i]

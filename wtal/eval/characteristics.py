@@ -1,12 +1,12 @@
-"""Characteristics of annotations: their length, how much of their video they cover, how many of their class it has.
+"""Characteristics of annotations: length, coverage of their video, and number of instances of the class in it.
 
 Each characteristic has buckets from XS to XL. Two tables of edges are those of the source, for ActivityNet (and HACS)
-and for THUMOS14; `fifths` puts about as many annotations into each bucket as into the others, for any collection. A
-value on an edge lies in the lower bucket. What covers more than its video lies in the highest.
+and for THUMOS14; `fifths` divides the annotations of any collection about evenly. A value on an edge belongs to the
+lower bucket, a coverage of more than the whole video to the highest.
 
 Source: H. Alwassel et al., Diagnosing Error in Temporal Action Detectors (ECCV 2018), section 3, and the edges for
-THUMOS14 of https://github.com/HumamAlwassel/DETAD. Context and annotators' agreement, which need annotations of their
-own, are left out.
+THUMOS14 from https://github.com/HumamAlwassel/DETAD. Context and annotators' agreement, which require additional
+annotations, are left out.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ from wtal.registry import suggest
 
 NAMES = ("XS", "S", "M", "L", "XL")
 UNITS = {"length": "s", "coverage": "%", "instances": ""}
-"""Characteristic -> the unit of its ranges."""
+"""Characteristic -> unit of its ranges."""
 
 _FIFTHS = "fifths"
 _EDGES = {
@@ -35,9 +35,9 @@ BUCKETS = (*_EDGES, _FIFTHS)
 
 @dataclass(frozen=True)
 class Characteristic:
-    """The buckets of one characteristic, by their upper edges but the last, and that of each annotation (M,).
+    """Buckets of one characteristic: upper edges, except the last, and the bucket of each annotation (M,).
 
-    An annotation whose value nobody knows (a video without a duration) has -1.
+    An annotation with an unknown value (in a video without a duration) has -1.
     """
 
     name: str
@@ -46,12 +46,12 @@ class Characteristic:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """XS, S, ..."""
+        """Names of the buckets: XS, S, ..."""
         return NAMES[: len(self.edges) + 1]
 
     @property
     def ranges(self) -> tuple[str, ...]:
-        """Return the range of each bucket, without the unit: `≤3`, `3–6`, ..., `>18`."""
+        """Range of each bucket, without the unit: `≤3`, `3–6`, ..., `>18`."""
         texts = [f"{edge * (100 if self.name == 'coverage' else 1):.3g}" for edge in self.edges]
         if not texts:
             return ("all",)
@@ -65,7 +65,7 @@ class Characteristic:
 def characteristics(
     annotations: Mapping[str, Sequence[Annotation]], durations: Mapping[str, float | None], table: str
 ) -> tuple[Characteristic, ...]:
-    """Annotations in seconds and durations by video id -> each characteristic that is known of any of them.
+    """Compute each characteristic known for any annotation, from annotations and durations (seconds) by video id.
 
     Raises:
         UsageError: when there is no such table of edges.
@@ -80,7 +80,7 @@ def characteristics(
 def _values(
     annotations: Mapping[str, Sequence[Annotation]], durations: Mapping[str, float | None]
 ) -> dict[str, Floats]:
-    """Characteristic -> (M,) in the order of the input; NaN where it is not known."""
+    """Return characteristic -> (M,) in the order of the input; NaN if unknown."""
     rows = []
     for video, segments in annotations.items():
         labels = [annotation.label for annotation in segments]

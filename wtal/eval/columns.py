@@ -1,4 +1,4 @@
-"""Segments by video as columns of numbers, which the judge computes on."""
+"""Segments by video as columns of numbers, for the judge."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ UNKNOWN = -1
 """Code of a label that is not among the classes."""
 
 _SMALL = 1 << 16
-"""Codes below are sorted digit by digit, which takes next to no time."""
+"""Codes below this are sorted by radix, which is almost free."""
 
 
 @dataclass(frozen=True)
@@ -34,24 +34,24 @@ class Columns:
 
 @dataclass(frozen=True)
 class ScoredColumns(Columns):
-    """The same of detections, with their scores (N,)."""
+    """Columns of detections, with their scores (N,)."""
 
     score: Floats
 
     def take(self, index: Any) -> "ScoredColumns":
-        """Those at `index`: places, or a mask."""
+        """Select the detections at `index`: indices, or a mask."""
         return ScoredColumns(self.video[index], self.label[index], self.times[index], self.score[index])
 
 
 def codes(names: Sequence[str]) -> dict[str, int]:
-    """Name -> its place."""
+    """Map names to their indices."""
     return {name: i for i, name in enumerate(names)}
 
 
 def columns(
     videos: Mapping[str, Sequence[Segment]], video_codes: Mapping[str, int], label_codes: Mapping[str, int] | None
 ) -> Columns:
-    """Segments by video id -> columns; all labels are 0 where no label codes are given."""
+    """Convert segments by video id to columns; all labels are 0 without label codes."""
     flat = list(chain.from_iterable(videos.values()))
     return Columns(_videos(videos, video_codes), _labels(flat, label_codes), _times(flat))
 
@@ -59,7 +59,7 @@ def columns(
 def scored_columns(
     videos: Mapping[str, Sequence[Any]], video_codes: Mapping[str, int], label_codes: Mapping[str, int] | None
 ) -> ScoredColumns:
-    """Detections by video id -> columns, as `columns` has them."""
+    """Convert detections by video id to columns, as in `columns`."""
     flat = list(chain.from_iterable(videos.values()))
     score = np.fromiter([detection.score for detection in flat], np.float64, len(flat))
     return ScoredColumns(_videos(videos, video_codes), _labels(flat, label_codes), _times(flat), score)
@@ -90,7 +90,7 @@ def _times(flat: Sequence[Segment]) -> Floats:
 
 
 def stable_order(*keys: Ints | Floats) -> Ints:
-    """Keys (N,), the last of them first to count -> the order, as `numpy.lexsort` has it, and sooner."""
+    """Sort by keys (N,), the last being the primary one: `numpy.lexsort`, but faster."""
     order = np.argsort(keys[0], kind="stable")
     for key in keys[1:]:
         small = key.dtype.kind == "i" and key.max(initial=0) < _SMALL and key.min(initial=0) >= 0

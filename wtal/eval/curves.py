@@ -1,4 +1,4 @@
-"""Precision against recall of every class."""
+"""Precision-recall curves of every class."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from wtal.eval.thresholds import check_tious
 
 @dataclass(frozen=True)
 class PrecisionRecallCurve:
-    """At each of T true positives, best score first: recall (T,) rising, and precision (T,) as AP averages it."""
+    """At each of T true positives, best score first: ascending recall (T,), and precision (T,) as averaged in AP."""
 
     recall: Floats
     precision: Floats
@@ -23,7 +23,7 @@ class PrecisionRecallCurve:
 
     @property
     def ap(self) -> float:
-        """The average precision that the curve encloses."""
+        """Average precision, the area under the curve."""
         return float(self.precision.sum() / self.annotations)
 
 
@@ -35,7 +35,7 @@ def precision_recall(
     ambiguous: Mapping[str, Sequence[Segment]] | None = None,
     ties: str = INPUT,
 ) -> dict[str, tuple[PrecisionRecallCurve, ...]]:
-    """Class -> its curve at each threshold; the values are those of `wtal.eval.evaluate_detections`.
+    """Compute class -> its curve at each threshold; the parameters are those of `evaluate_detections`.
 
     Raises:
         UsageError: as there.
@@ -45,7 +45,7 @@ def precision_recall(
 
 
 def curves(judged: Judged) -> dict[str, tuple[PrecisionRecallCurve, ...]]:
-    """Class -> its curve at each threshold that was judged at."""
+    """Return class -> its curve at each judged threshold."""
     ranking = judged.ranking
     segment, hits = ranking.segment, ordinals(ranking.segment)
     precision = hits / (hits + ranking.false_before())

@@ -2,17 +2,16 @@
 
 For each class, detections are ranked by descending score, and each is a true or a false positive at each threshold of
 temporal intersection over union (tIoU). Average precision is the area under the precision-recall curve. mAP is the
-mean over the classes that occur in the ground truth; a class without detections has 0.
+mean over the classes in the ground truth; a class without detections has 0.
 
-Ties. Among equal scores the order of the input holds (videos as the mapping gives them, then the lists); among equal
-tIoU the later annotation is taken first. ActivityNet's script sorts with an unstable algorithm, and mostly puts the
-last of equal scores first, so that ties may come out differently: by half of a class's AP where it has two detections,
-by up to about 1e-5 where thousands of scores are tied. With `ties="official"` they are the script's
-(`wtal.eval.script_ties`).
+Ties. Equal scores stay in the order of the input (videos in the order of the mapping, then the lists); for equal tIoU
+the later annotation is matched first. ActivityNet's script sorts with an unstable algorithm, and mostly puts the last
+of equal scores first, so that results with ties may differ: by half of a class's AP if it has two detections, by up to
+about 1e-5 if thousands of scores are tied. With `ties="official"` they are the script's (`wtal.eval.script_ties`).
 
-Deviations from that script: a detection of a class that the ground truth does not know is counted and left out (the
-original stops); where neither segment has a length, tIoU is 1 if they are equal, else 0 (the original divides by zero
-and takes such a pair for a hit, wherever the two lie, as `ties="official"` does).
+Deviations from that script: a detection of a class missing from the ground truth is counted and left out (the original
+stops); if neither segment has a length, tIoU is 1 if they are equal, else 0 (the original divides by zero and counts
+any such pair as a hit, as does `ties="official"`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,12 +29,12 @@ from wtal.eval.thresholds import averages, check_tious, mean_over, parse_tious, 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Figures of the judge; all of them are fractions.
+    """Results of the judge, in fractions.
 
     `ap` is class -> threshold -> average precision, over the classes of the ground truth. `ignored` is label -> number
-    of detections that were left out because the ground truth has no such class. `strangers` counts the detections in
-    videos that the ground truth does not know: false positives all, but for protocols that leave them out. `remarks`
-    are sentences on what else the protocol left out. `undetected` are the classes without a detection, whose AP is 0.
+    of detections left out because the ground truth has no such class. `strangers` counts the detections in videos
+    missing from the ground truth: all false positives, except in protocols that leave them out. `remarks` are sentences
+    on anything else left out by the protocol. `undetected` are the classes without a detection, whose AP is 0.
     """
 
     tious: tuple[float, ...]
@@ -58,20 +57,20 @@ class Evaluation:
 
     @property
     def averages(self) -> dict[str, float]:
-        """`0.1:0.7` -> mean of mAP from 0.1 to 0.7, for each range that papers print and the thresholds cover."""
+        """`0.1:0.7` -> mean of mAP from 0.1 to 0.7, for each range common in papers that the thresholds cover."""
         return averages(self.mAP)
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Sentences on what was left out or could surprise."""
+        """Sentences on omissions and possible surprises."""
         notes = []
         if self.ignored:
             names = ", ".join(repr(label) for label in sorted(self.ignored)[:3])
             count = sum(self.ignored.values())
             notes.append(f"detections of classes that the ground truth lacks, left out: {count} (first: {names})")
         if self.strangers:
-            fate = "left out" if find_protocol(self.protocol).annotated_videos_only else "false positives"
-            notes.append(f"detections in videos that the ground truth lacks, {fate}: {self.strangers}")
+            treatment = "left out" if find_protocol(self.protocol).annotated_videos_only else "false positives"
+            notes.append(f"detections in videos that the ground truth lacks, {treatment}: {self.strangers}")
         if self.undetected:
             names = first_names([repr(label) for label in self.undetected])
             original = "; the original would report mAP 0" if find_protocol(self.protocol).snippets else ""
@@ -79,9 +78,9 @@ class Evaluation:
         return (*notes, *self.remarks)
 
     def to_json(self) -> dict[str, Any]:
-        """`{"mAP": {"0.1": ..}, "average": .., "ap": {class: {"0.1": ..}}}`, in fractions.
+        """Convert to `{"mAP": {"0.1": ..}, "average": .., "ap": {class: {"0.1": ..}}}`, in fractions.
 
-        `averages` stands beside them where the thresholds cover a range that papers average over.
+        `averages` is added if the thresholds cover a range over which papers average.
         """
         averages = self.averages
         return {
@@ -102,11 +101,11 @@ def evaluate_detections(
     ambiguous: Mapping[str, Sequence[Segment]] | None = None,
     ties: str = INPUT,
 ) -> Evaluation:
-    """Score detections against annotations: two mappings video id -> segments (seconds) -> `Evaluation`.
+    """Score detections against annotations, both by video id, in seconds.
 
-    `tious` are the thresholds, the protocol's own where None. `ambiguous` are ranges (seconds, by video id) in which
-    annotators could not tell, for the protocols that look at them. `ties` is the order of equal scores: the input's, or
-    with `official` that of ActivityNet's script.
+    `tious` are the thresholds; None: the protocol's own. `ambiguous` are ranges (seconds, by video id) that annotators
+    could not decide, for the protocols that use them. `ties` is the order of equal scores: the input's, or with
+    `official` that of ActivityNet's script.
 
     Raises:
         UsageError: when there is no annotation, no threshold or a threshold outside (0, 1], a score is not finite, or
@@ -118,7 +117,7 @@ def evaluate_detections(
 
 
 def evaluation_of(judged: Judged, thresholds: Sequence[float], protocol: str) -> Evaluation:
-    """Return the figures of what was judged at these thresholds, by that protocol."""
+    """Compute the figures of judged detections at these thresholds, by that protocol."""
     values = judged.ranking.average_precision().T.tolist()
     ap = {label: dict(zip(thresholds, row, strict=True)) for label, row in zip(judged.classes, values, strict=True)}
     counts = np.bincount(judged.detections.label, minlength=len(judged.classes))

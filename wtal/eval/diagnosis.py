@@ -1,20 +1,20 @@
-"""Why a detection file scores what it scores: its errors, what they cost, and which annotations they befall.
+"""Error analysis of a detection file: its errors, their cost, and the annotations that they affect.
 
 Three questions, by the rules of any protocol and at each of its thresholds:
 
 - What are the false positives (`wtal.eval.outcomes`), among the best-scored G, 2G, ... 10G detections of each class
   with G annotations, and among all; and what would mAP gain without each kind (`wtal.eval.removal`)?
-- How does precision depend on what an annotation is like (`wtal.eval.characteristics`)? Average precision depends on
-  how many annotations there are, so buckets are compared by the normalized one (AP_N): precision is R N / (R N + FP),
-  with recall R, false positives FP before the true one, and the same N for all, the mean number of annotations a
-  class. A bucket's counts its own annotations, detections that took one of them, and all false positives.
-- Which annotations are missed? `missed` are those that no detection took; `late` those whose detection comes where the
-  normalized precision of its class is at most 0.05.
+- How does precision depend on the kind of annotation (`wtal.eval.characteristics`)? Average precision depends on the
+  number of annotations, so buckets are compared by the normalized one (AP_N): precision is R N / (R N + FP), with
+  recall R, false positives FP before the true one, and the same N for all, the mean number of annotations per class. A
+  bucket counts its own annotations, detections matched to one of them, and all false positives.
+- Which annotations are missed? `missed` are those matched by no detection; `late` those whose detection is at a rank
+  where the normalized precision of its class is at most 0.05.
 
-Source: H. Alwassel et al., Diagnosing Error in Temporal Action Detectors (ECCV 2018). Deviations from their program: of
-equal overlaps one with the own class decides; at several thresholds each is looked at by itself (theirs drops from a
-bucket what a lower threshold matched to another one); gains are of the protocol's own mAP, so that they add up with it;
-their false negatives are `missed` and `late` together; N is not rounded.
+Source: H. Alwassel et al., Diagnosing Error in Temporal Action Detectors (ECCV 2018). Deviations from their program:
+of equal overlaps, one with the same class decides; each of several thresholds is considered separately (theirs drops
+from a bucket annotations matched to another one at a lower threshold); gains are in the protocol's own mAP, so that
+they add up to it; their false negatives are `missed` and `late` together; N is not rounded.
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,12 +37,12 @@ from wtal.eval.thresholds import check_tious, parse_tious, tiou_key
 
 SLICES = 10
 LATE = 0.05
-"""Normalized precision; the program of the source has it for false negatives."""
+"""Normalized precision up to which an annotation is late; the source's program uses it for false negatives."""
 
 
 @dataclass(frozen=True)
 class Bucket:
-    """Some annotations that are alike: how many, and fractions (K,) at each threshold; NaN where there are none."""
+    """Similar annotations: their number, and fractions (K,) at each threshold, NaN without annotations."""
 
     name: str
     range: str
@@ -54,10 +54,10 @@ class Bucket:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Findings at K thresholds; all but the counts are fractions.
+    """Results at K thresholds; all but the counts are fractions.
 
-    `counts` (K, 11, 7) are detections by slice of rank, as `by_rank` has them, and by place in `OUTCOMES`. `normalized`
-    (K,) is mAP_N of all annotations, `missed` and `late` (K,) are their shares. `characteristics` is name -> buckets.
+    `counts` (K, 11, 7) are detections by slice of rank (see `by_rank`) and by index in `OUTCOMES`. `normalized` (K,) is
+    mAP_N of all annotations, `missed` and `late` (K,) are their shares. `characteristics` is name -> buckets.
     """
 
     evaluation: Evaluation
@@ -71,15 +71,15 @@ class Diagnosis:
 
     @property
     def tious(self) -> tuple[float, ...]:
-        """The thresholds."""
+        """Thresholds of the evaluation."""
         return self.evaluation.tious
 
     def among_best(self, times: int | None = None) -> Ints:
-        """(K, 7) outcomes of the best-scored `times` G detections of each class, or of all."""
+        """Count the outcomes (K, 7) of the best-scored `times` G detections of each class, or of all."""
         return np.asarray(self.counts[:, :times].sum(axis=1))
 
     def to_json(self) -> dict[str, Any]:
-        """Everything, by threshold."""
+        """Convert everything to JSON types, by threshold."""
         return {
             **self.evaluation.to_json(),
             "annotations": self.annotations,
@@ -114,12 +114,12 @@ def diagnose_detections(
     buckets: str = "activitynet",
     ties: str = INPUT,
 ) -> Diagnosis:
-    """Diagnose detections against annotations (seconds, by video id); values are those of `evaluate_detections`.
+    """Diagnose detections against annotations (seconds, by video id); parameters are those of `evaluate_detections`.
 
-    `durations` are seconds by video id, None where nobody knows; `buckets` names a table of `characteristics`.
+    `durations` are seconds by video id, None if unknown; `buckets` names a table of `characteristics`.
 
     Raises:
-        UsageError: as `evaluate_detections`, or when there is no such table.
+        UsageError: as in `evaluate_detections`, or when there is no such table.
     """
     rules = find_protocol(protocol, ties)
     thresholds = parse_tious(rules.tious) if tious is None else check_tious(tious)
@@ -128,7 +128,7 @@ def diagnose_detections(
 
 
 def diagnosis_of(judged: Judged, tious: Sequence[float], protocol: str, known: Sequence[Characteristic]) -> Diagnosis:
-    """The same of what is judged already; the characteristics are those of its annotations, in their order."""
+    """Diagnose judged detections; the characteristics are those of their annotations, in the same order."""
     codes = outcomes(judged, tious, find_protocol(protocol))
     before = false_before(judged.ranking, codes)
     reference = _Reference.of(judged, before.sum(axis=0))
@@ -147,7 +147,7 @@ def diagnosis_of(judged: Judged, tious: Sequence[float], protocol: str, known: S
 
 @dataclass(frozen=True)
 class _Reference:
-    """The ranking, how many false positives come before each true one (T,), and which of these come late (T,)."""
+    """The ranking, the number of false positives before each true one (T,), and a mask of late ones (T,)."""
 
     judged: Judged
     before: Ints
@@ -160,18 +160,18 @@ class _Reference:
         return replace(reference, late=reference.precision(everything, reference.positives(judged.truth.label)) <= LATE)
 
     def positives(self, labels: Ints) -> Floats:
-        """Labels of annotations -> (C,) how many each class has."""
+        """Count the annotations of each class, (C,), from their labels."""
         return np.bincount(labels, minlength=self.judged.ranking.classes).astype(np.float64)
 
     def precision(self, chosen: Ints, positives: Floats) -> Floats:
-        """Normalized precision at the true positives in these places, where the classes have so many annotations."""
+        """Normalized precision at the `chosen` true positives, with `positives` annotations per class."""
         ranking, truth = self.judged.ranking, self.judged.truth
         segment = ranking.segment[chosen]
         recall = ordinals(segment) / positives[segment % ranking.classes] * (len(truth) / ranking.classes)
         return np.asarray(recall / (recall + self.before[chosen]))
 
     def figures(self, inside: NDArray[np.bool_]) -> tuple[Floats, Floats, Floats]:
-        """Annotations (M,) to look at -> (K,), (K,), (K,) their mAP_N, the share missed, and the share found late."""
+        """Mask (M,) of annotations -> (K,), (K,), (K,): mAP_N, the share missed, and the share detected late."""
         ranking, count = self.judged.ranking, np.count_nonzero(inside)
         if not count:
             return (np.full(ranking.thresholds, np.nan),) * 3

@@ -1,14 +1,14 @@
-"""Judgement of detections against annotations: a ranking of true and false positives, by the rules of a protocol.
+"""Judge detections against annotations: a ranking of true and false positives, by the rules of a protocol.
 
-Conventions. Segments are half-open and in seconds, or in whole snippets where the protocol rounds. N detections are
-ranked by class, then by descending score; M annotations keep the order of the input; T true positives count over all K
-thresholds. Videos and classes are numbered in the order of their names. Rows of arrays are named after what they index:
-`detection` is a place among the N, `annotation` one among the M, `threshold` one among the K.
+Conventions. Segments are half-open and in seconds, or in whole snippets if the protocol rounds. N detections are ranked
+by class, then by descending score; M annotations are in the order of the input; T is the number of true positives over
+all K thresholds. Videos and classes are numbered in the order of their names. Index arrays are named after their
+target: `detection` is an index among the N, `annotation` among the M, `threshold` among the K.
 
 The protocols, with the sources of their rules, are in `wtal.eval.protocols`; the matching of all videos, classes and
-thresholds at once is explained in `wtal.eval.matching`, average precision in `wtal.eval.precision`. For the definitions
-written plainly, as one loop over detections or annotations, see `official`, `kit` and `rounded` in
-`tests/eval/test_protocols.py` and `plain_ap` in `tests/eval/test_mean_ap.py`; the tests hold this module to them.
+thresholds at once is explained in `wtal.eval.matching`, average precision in `wtal.eval.precision`. For naive versions
+of the definitions, as one loop over detections or annotations, see `official`, `kit` and `rounded` in
+`tests/eval/test_protocols.py` and `plain_ap` in `tests/eval/test_mean_ap.py`; the tests compare this module with them.
 
 References: F. Caba Heilbron et al., ActivityNet (CVPR 2015), and H. Idrees et al., The THUMOS challenge (CVIU 2017),
 for mean average precision over temporal IoU; D. Gale, L. Shapley, College admissions (1962), for the matching.
@@ -37,7 +37,7 @@ Mask = NDArray[np.bool_]
 Hits = tuple[Ints, Ints]
 
 _PAIRS_TOGETHER = 1 << 22
-"""Pairs times thresholds that are settled together: it bounds the memory."""
+"""Maximum of pairs times thresholds that are matched together, to bound memory."""
 
 _LEAST_OVERLAP = np.nextafter(0.0, 1.0)
 """The smallest overlap above 0."""
@@ -47,7 +47,7 @@ _LEAST_OVERLAP = np.nextafter(0.0, 1.0)
 class Judged:
     """A ranking of `detections` (N,), judged against `truth` (M,); `classes` and `videos` name the codes of both.
 
-    Times are in the unit that is judged in. `taken` (T,) is the annotation of each of the ranking's true positives.
+    Times are in the unit of judgement. `taken` (T,) is the annotation matched by each of the ranking's true positives.
     `ignored`, `strangers`, `remarks`: as in `wtal.eval.Evaluation`.
     """
 
@@ -70,16 +70,16 @@ def judge(
     ambiguous: Ranges,
     videos: Iterable[str] = (),
 ) -> Judged:
-    """Call each detection (seconds, by video id) a true or a false positive at each threshold.
+    """Judge each detection (seconds, by video id) a true or a false positive at each threshold.
 
-    `ambiguous` are ranges in which annotators could not tell. `videos` are further ids that shall have codes.
+    `ambiguous` are ranges that annotators could not decide. `videos` are additional ids to get codes.
 
     Raises:
         UsageError: when there is no annotation, or a score is not finite.
     """
     classes = sorted({annotation.label for annotation in chain.from_iterable(annotations.values())})
     if not classes:
-        raise UsageError("there is no annotation to score against: choose a subset that has segments")
+        raise UsageError("there is no annotation to score against; choose a subset with segments")
     names = sorted({*annotations, *detections, *videos})
     video_codes, label_codes = codes(names), codes(classes)
     truth = columns(annotations, video_codes, label_codes)
@@ -102,7 +102,7 @@ def judge(
         label=ranked.label,
         hits=hits,
         thresholds=len(tious),
-        excused=touching if touching.any() else None,  # they do not count unless matched
+        excused=touching if touching.any() else None,  # not counted unless matched
         truth=(truth.label, truth.video),
         classes=len(classes),
         videos=len(names),
@@ -114,11 +114,11 @@ def judge(
 def _check_scores(detections: ScoredColumns) -> None:
     infinite = detections.score[~np.isfinite(detections.score)]
     if len(infinite):
-        raise UsageError(f"scores are finite, got {infinite[0]}")
+        raise UsageError(f"scores must be finite, got {infinite[0]}")
 
 
 def _unknown_labels(columns: ScoredColumns, detections: Detected) -> dict[str, int]:
-    """Count the detections of each label that is no class; `columns` are theirs, in their order."""
+    """Count the detections of each label that is not a class; `columns` are their columns, in the same order."""
     unknown = np.flatnonzero(columns.label == UNKNOWN)
     if not len(unknown):
         return {}
@@ -127,7 +127,7 @@ def _unknown_labels(columns: ScoredColumns, detections: Detected) -> dict[str, i
 
 
 def _among(values: Ints, members: Sequence[int] | Ints) -> Mask:
-    """Codes (N,) -> mask (N,) of those that are `members`."""
+    """Codes (N,) -> mask (N,) of those among `members`."""
     members = np.asarray(members, np.intp)
     is_member = np.zeros(1 + max(values.max(initial=0), members.max(initial=0)), bool)
     is_member[members] = True
@@ -135,7 +135,7 @@ def _among(values: Ints, members: Sequence[int] | Ints) -> Mask:
 
 
 def _ranked(detections: ScoredColumns, protocol: Protocol) -> ScoredColumns:
-    """Sort by class, then by descending score, then in the order that the protocol has for equal scores."""
+    """Sort by class, then by descending score, then in the protocol's order of equal scores."""
     if protocol.as_script:
         return detections.take(script_ranking(detections))
     if protocol.by_name:
@@ -144,7 +144,7 @@ def _ranked(detections: ScoredColumns, protocol: Protocol) -> ScoredColumns:
 
 
 def _touching(detections: ScoredColumns, ambiguous: Ranges, video_codes: Mapping[str, int], protocol: Protocol) -> Mask:
-    """Mask (N,) of the detections that overlap an ambiguous range of their video, where the protocol looks at these."""
+    """Mask (N,) of the detections that overlap an ambiguous range of their video, if the protocol uses these."""
     touching = np.zeros(len(detections), bool)
     if protocol.ambiguous == "ignored":
         return touching
@@ -160,7 +160,7 @@ def _true_positives(
 ) -> tuple[Hits, Ints]:
     """N ranked detections, M annotations, K thresholds -> the T true positives and the annotation (T,) of each.
 
-    A true positive is a threshold (T,) and a detection (T,); they are in order of these.
+    A true positive is a threshold (T,) and a detection (T,); they are sorted by these.
     """
     if protocol.as_script:
         pairs = script_pairs(detections, truth, min(tious))
@@ -190,16 +190,16 @@ def _true_positives(
 
 
 def _nonzero(mask: Mask) -> Hits:
-    """(K, N) -> rows and columns of what is true, as `numpy.nonzero` gives them, but faster when there are few rows."""
+    """(K, N) -> rows and columns of True, as in `numpy.nonzero`, but faster when there are few rows."""
     row = np.repeat(np.arange(len(mask)), np.count_nonzero(mask, axis=1))
     return row, np.flatnonzero(mask) - row * mask.shape[1]
 
 
 def _preference(pairs: Pairs, protocol: Protocol) -> Ints:
-    """Order the P pairs by who chooses, then by what is preferred."""
+    """Sort the P pairs by the choosing side, then by preference."""
     if protocol.turns == "annotations":
         return stable_order(pairs.detection, -pairs.overlap, pairs.annotation)
-    # Pairs come by detection: only those of a detection that has several are to be put in order.
+    # Pairs are sorted by detection: only those of a detection with several need sorting.
     repeated = pairs.detection[1:] == pairs.detection[:-1]
     several = np.flatnonzero(np.append(repeated, False) | np.insert(repeated, 0, False))
     annotation, overlap = pairs.annotation[several], pairs.overlap[several]
@@ -214,6 +214,6 @@ def _remarks(protocol: Protocol, ambiguous: Ranges, touching: int) -> tuple[str,
     if protocol.ambiguous == "ignored":
         return ()
     if not any(ambiguous.values()):
-        return ("the protocol leaves ambiguous ranges out of account, and none are known: figures may be lower",)
-    verb = "left out" if protocol.ambiguous == "dropped" else "not counted where no annotation took them"
+        return ("the protocol disregards ambiguous ranges, and none are known: figures may be lower",)
+    verb = "left out" if protocol.ambiguous == "dropped" else "not counted unless matched to an annotation"
     return (f"detections that touch an ambiguous range, {verb}: {touching}",) if touching else ()

@@ -1,15 +1,15 @@
-"""Trust in a method without annotations of time: held-out videos are asked for their labels.
+"""Assess a method without annotated times, by the labels of held-out videos.
 
-Scores of a video come from a model that did not train on it. For each class, two figures say how well they tell the
-videos that show it from those that do not:
+Scores of a video come from a model that did not train on it. For each class, two figures measure how well they separate
+the videos that show it from those that do not:
 
-- AUC, the share of pairs (a video with the class, one without) that are in the right order; ties count half. Only
-  videos of one fold are paired, since scores of different models are on different scales. 0.5 is chance.
+- AUC, the share of pairs (a video with the class, one without) in the correct order; ties count half. Only videos of
+  the same fold are paired, since scores of different models are on different scales. 0.5 is chance.
 - average precision over the videos, by rank within the fold; the share of videos with the class is chance.
 
 Intervals are percentiles of bootstrap draws of videos within each fold. The p-value is that of the AUC under shuffled
-labels within each fold (a permutation test), times the number of classes (Bonferroni), so that a collection whose
-labels mean nothing is called learned, in any of its classes, as rarely as a single class would be.
+labels within each fold (a permutation test), times the number of classes (Bonferroni), so that in a collection of
+meaningless labels any class is called learned as rarely as a single class would be.
 
 Sources: J. Hanley, B. McNeil, Radiology 143 (1982); P. Good, Permutation, Parametric and Bootstrap Tests of Hypotheses
 (2005).
@@ -36,20 +36,20 @@ _SHUFFLES = 4999
 _SIGNIFICANT = 0.02
 """p-value, over all classes, above which a class counts as not learned."""
 _ADVICE = (
-    "what is not learned is told from the rest no better than by chance: trust none of its detections; more videos "
+    "a class that is not learned is recognised no better than by chance: trust none of its detections; more videos "
     "with and without it, or other features (--backbone), may help"
 )
 _LEARNED_AUC = 0.8
-"""AUC from which a class that is told from chance counts as learned."""
+"""AUC from which a class that is better than chance counts as learned."""
 
 
 @dataclass(frozen=True)
 class ClassCheck:
-    """One class: how many held-out videos show it and do not, AUC, average precision, its chance, p-value, verdict.
+    """One class: numbers of held-out videos with and without it, AUC, average precision, chance, p-value, verdict.
 
-    The verdict is "not known" where no fold has videos of both kinds, and the figures are None; and where there are so
-    few that even scores in perfect order could not be told from shuffled labels. `agreement` is the share of
-    sure detections that different seeds share (`wtal.eval.agreement`); None where there are no two seeds.
+    The verdict is "not known" if no fold has videos of both kinds, and the figures are None; also if there are too few
+    videos to distinguish even a perfect order from shuffled labels. `agreement` is the share of confident detections
+    common to different seeds (`wtal.eval.agreement`); None without two seeds.
     """
 
     label: str
@@ -69,7 +69,7 @@ class ClassCheck:
         if self.verdict == "not known":
             return (
                 f"{self.label}: not known: {self.positives} videos with it and {self.negatives} without are too few to "
-                f"tell anything from chance (AUC {self.auc.value:.2f})"
+                f"distinguish any result from chance (AUC {self.auc.value:.2f})"
             )
         figures = (
             f"AUC {self.auc.value:.2f} [{self.auc.low:.2f}, {self.auc.high:.2f}] against 0.50, average precision "
@@ -90,7 +90,7 @@ class LabelCheck:
 
     @property
     def auc(self) -> float:
-        """Mean AUC of the classes that have one; NaN where none has."""
+        """Mean AUC of the classes that have one; NaN if none has."""
         values = [check.auc.value for check in self.classes if check.auc is not None]
         return float(np.mean(values)) if values else float("nan")
 
@@ -100,7 +100,7 @@ class LabelCheck:
         return {check.label: check.verdict for check in self.classes}
 
     def sentences(self) -> list[str]:
-        """Return a line per class, and what to do where one was not learned."""
+        """Return a line per class, and advice if one was not learned."""
         lines = [check.sentence() for check in self.classes]
         if "not learned" in self.verdicts.values():
             lines.append(_ADVICE)
@@ -113,7 +113,7 @@ class LabelCheck:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "LabelCheck":
-        """Read what `to_json` returned."""
+        """Restore a check from the result of `to_json`."""
         checks = []
         for label, figures in value["classes"].items():
             estimates = {k: None if figures[k] is None else Estimate(**figures[k]) for k in ("auc", "ap")}
@@ -121,7 +121,7 @@ class LabelCheck:
         return cls(tuple(checks), value["videos"], value["folds"])
 
     def to_json(self) -> dict[str, Any]:
-        """`{"videos": .., "folds": .., "auc": .., "classes": {label: {"verdict": .., "auc": {..}, ..}}}`."""
+        """Convert to `{"videos": .., "folds": .., "auc": .., "classes": {label: {"verdict": .., "auc": {..}, ..}}}`."""
         classes = {check.label: {k: v for k, v in asdict(check).items() if k != "label"} for check in self.classes}
         auc = self.auc
         return {
@@ -163,16 +163,16 @@ class _Plain(Record):
 
 
 LabelCheckJson = Annotated[dict[str, Any], AfterValidator(conforming(_Plain))]
-"""JSON of `LabelCheck.to_json`, in the records that hold it."""
+"""JSON of `LabelCheck.to_json`, for records that include it."""
 
 
 def check_labels(
     labels: Sequence[str], shown: NDArray[np.float64], scores: Floats, folds: NDArray[np.intp], seed: int = 0
 ) -> LabelCheck:
-    """C labels, `shown` (V, C) in {0, 1, NaN: unknown}, scores (V, C), folds (V,) -> a check of each class.
+    """Check each of C labels by `shown` (V, C) in {0, 1, NaN: unknown}, scores (V, C), folds (V,).
 
     Raises:
-        UsageError: when the shapes do not fit, or a score is not finite.
+        UsageError: when the shapes do not match, or a score is not finite.
     """
     size = (len(folds), len(labels))
     if shown.shape != size or scores.shape != size:
@@ -197,17 +197,17 @@ def _check(
     if not strata:
         return ClassCheck(label, positives, negatives, None, None, chance, None, "not known")
     parts = [(shown[rows] == 1, scores[rows]) for rows in strata]
-    once = [np.ones((1, len(part))) for part, _ in parts]
-    drawn = [_draws(part, rng) for part, _ in parts]
-    auc = float(_aucs(parts, once)[0])
+    weights = [np.ones((1, len(part))) for part, _ in parts]
+    draws = [_draws(part, rng) for part, _ in parts]
+    auc = float(_aucs(parts, weights)[0])
     shuffled = _shuffled_aucs(parts, rng)
     p = min(1.0, classes * (1 + int((shuffled >= auc - 1e-12).sum())) / (1 + _SHUFFLES))
     return ClassCheck(
         label,
         positives,
         negatives,
-        _estimate(auc, _aucs(parts, drawn)),
-        _estimate(float(_aps(parts, once)[0]), _aps(parts, drawn)),
+        _estimate(auc, _aucs(parts, draws)),
+        _estimate(float(_aps(parts, weights)[0]), _aps(parts, draws)),
         chance,
         p,
         _verdict(auc, p, classes * _least_p(parts)),
@@ -229,17 +229,17 @@ def _estimate(value: float, draws: Floats) -> Estimate:
 
 
 Part = tuple[NDArray[np.bool_], Floats]
-"""A fold: which of its videos show the class, and their scores; both kinds are there."""
+"""A fold with videos of both kinds: a mask of those that show the class, and the scores."""
 
 
 def _least_p(parts: Sequence[Part]) -> float:
-    """Return the share of orders of the labels, within folds, that are as good as a perfect one."""
+    """Return the lowest possible p-value: the share of label orders within folds as good as a perfect one."""
     orders = math.prod(math.comb(len(shown), int(shown.sum())) for shown, _ in parts)
     return 1 / orders + 1 / (1 + _SHUFFLES)
 
 
 def _draws(shown: NDArray[np.bool_], rng: np.random.Generator) -> Floats:
-    """(n,) -> (_DRAWS, n): how often each video of a fold is drawn, both kinds apart, with replacement."""
+    """(n,) -> (_DRAWS, n): multiplicities of a fold's videos, drawn with replacement, each kind separately."""
     counts = np.zeros((_DRAWS, len(shown)))
     for side in (shown, ~shown):
         counts[:, side] = rng.multinomial(side.sum(), np.full(side.sum(), 1 / side.sum()), _DRAWS)
@@ -247,27 +247,27 @@ def _draws(shown: NDArray[np.bool_], rng: np.random.Generator) -> Floats:
 
 
 def _aucs(parts: Sequence[Part], counts: Sequence[Floats]) -> Floats:
-    """Folds, and (N, n) how often each video of a fold counts -> (N,) share of ordered pairs within folds."""
+    """Folds, and multiplicities (N, n) of a fold's videos -> (N,) share of ordered pairs within folds."""
     wins, pairs = np.zeros(len(counts[0])), np.zeros(len(counts[0]))
     for (shown, scores), times in zip(parts, counts, strict=True):
-        apart = scores[shown][:, None] - scores[~shown]  # (positives, negatives)
-        right = (apart > 0) + 0.5 * (apart == 0)
-        wins += ((times[:, shown] @ right) * times[:, ~shown]).sum(axis=1)
+        gaps = scores[shown][:, None] - scores[~shown]  # (positives, negatives)
+        ordered = (gaps > 0) + 0.5 * (gaps == 0)
+        wins += ((times[:, shown] @ ordered) * times[:, ~shown]).sum(axis=1)
         pairs += times[:, shown].sum(axis=1) * times[:, ~shown].sum(axis=1)
     return wins / pairs
 
 
 def _ranks(scores: Floats) -> Floats:
-    """Ascending ranks from 1; equal scores share their mean."""
+    """Return ascending ranks from 1; equal scores share their mean."""
     _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
     ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
     return np.asarray(ranks, np.float64)
 
 
 def _aps(parts: Sequence[Part], counts: Sequence[Floats]) -> Floats:
-    """Folds, counts as above -> (N,) average precision over all folds, by rank within the fold.
+    """Folds, multiplicities (N, n) -> (N,) average precision over all folds, by rank within the fold.
 
-    Of equal ranks the videos without the class come first.
+    Among equal ranks the videos without the class come first.
     """
     shown = np.concatenate([part for part, _ in parts])
     share = np.concatenate([_ranks(scores) / len(scores) for _, scores in parts])
@@ -279,7 +279,7 @@ def _aps(parts: Sequence[Part], counts: Sequence[Floats]) -> Floats:
 
 
 def _shuffled_aucs(parts: Sequence[Part], rng: np.random.Generator) -> Floats:
-    """(_SHUFFLES,) pooled AUC with the labels shuffled within each fold."""
+    """Return the pooled AUC (_SHUFFLES,) with the labels shuffled within each fold."""
     wins, pairs = np.zeros(_SHUFFLES), 0.0
     for shown, scores in parts:
         positives = int(shown.sum())
@@ -290,26 +290,26 @@ def _shuffled_aucs(parts: Sequence[Part], rng: np.random.Generator) -> Floats:
 
 
 def stratified_folds(shown: Mapping[str, Sequence[str]], count: int) -> dict[str, int]:
-    """Video -> its labels -> video -> fold in 0 .. `count` - 1, so that each class is spread evenly.
+    """Assign each video, given its labels, to a fold in 0 .. `count` - 1, so that each class is spread evenly.
 
-    The videos of the rarest class are dealt out first, each to the fold that has the fewest of the class, then to the
-    smallest; without chance, by id (the iterative stratification of Sechidis, Tsoumakas and Vlahavas, ECML 2011).
+    The videos of the rarest class are assigned first, each to the fold with the fewest of the class, then to the
+    smallest; deterministic, by id (the iterative stratification of Sechidis, Tsoumakas and Vlahavas, ECML 2011).
     """
     folds: dict[str, int] = {}
     loads = np.zeros(count)
     counts: dict[str, NDArray[np.float64]] = {}
-    left = {video: set(labels) for video, labels in shown.items()}
-    while left:
+    unassigned = {video: set(labels) for video, labels in shown.items()}
+    while unassigned:
         sizes: dict[str, int] = {}
-        for labels in left.values():
+        for labels in unassigned.values():
             for label in labels:
                 sizes[label] = sizes.get(label, 0) + 1
         rarest = min(sizes, key=lambda label: (sizes[label], label)) if sizes else None
-        for video in sorted(video for video, labels in left.items() if rarest is None or rarest in labels):
+        for video in sorted(video for video, labels in unassigned.items() if rarest is None or rarest in labels):
             of_class = counts.setdefault(rarest, np.zeros(count)) if rarest is not None else loads
             fold = int(np.lexsort((np.arange(count), loads, of_class))[0])
             folds[video] = fold
             loads[fold] += 1
-            for label in left.pop(video):
+            for label in unassigned.pop(video):
                 counts.setdefault(label, np.zeros(count))[fold] += 1
     return folds

@@ -1,10 +1,10 @@
-"""Which detections meet which annotations, for all videos, classes and thresholds at once.
+"""Match detections to annotations, for all videos, classes and thresholds at once.
 
-Every protocol lets the members of one side choose in a fixed order, each its best partner that is still free. That is
-the one stable matching of a market in which the other side prefers whoever comes first in that order, so it is found in
-rounds instead of one by one: all who are without a partner ask the next one on their list, and whoever is asked keeps
-the first in order of those who ask (Gale and Shapley's deferred acceptance). There are about as many rounds as
-detections crowd on one annotation, whatever the size of the input.
+Every protocol lets the members of one side choose in a fixed order, each its best partner that is still free. This is
+the unique stable matching of a market in which the other side prefers the member that is first in that order, so it is
+computed in rounds instead of one by one: all members without a partner propose to the next one on their list, which
+keeps the first in order of its proposers (Gale and Shapley's deferred acceptance). The number of rounds is about that
+of detections around one annotation, whatever the size of the input.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,30 +16,30 @@ from numpy.typing import NDArray
 from wtal.eval.columns import Columns, Floats, Ints
 
 _AT_ONCE = 1 << 20
-"""Pairs that are looked at together: it bounds the memory, about 100 bytes each."""
+"""Number of pairs processed together, to bound memory: about 100 bytes each."""
 
 _LONGEST = 1e300
-"""Length of the line of time on which all videos and labels are laid, which must not overflow."""
+"""Maximum length of the time line on which all videos and labels are laid, to prevent overflow."""
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """P overlapping pairs of one group: places of the detection (P,) and the annotation (P,), overlaps (P,)."""
+    """P overlapping pairs: indices of the detection (P,) and of the annotation (P,), overlaps (P,)."""
 
     detection: Ints
     annotation: Ints
     overlap: Floats
 
     def take(self, index: NDArray[np.intp] | NDArray[np.bool_]) -> "Pairs":
-        """Those at `index`: places, or a mask."""
+        """Select the pairs at `index`: indices, or a mask."""
         return Pairs(self.detection[index], self.annotation[index], self.overlap[index])
 
 
 def find_pairs(
     detections: Columns, annotations: Columns, overlap: Callable[[Floats, Floats], Floats], least: float
 ) -> Pairs:
-    """All pairs of one video and label that overlap by at least `least`, which is above 0; by detection."""
-    with np.errstate(over="ignore", invalid="ignore"):  # an infinite length overlaps by nothing
+    """Find all pairs of the same video and label that overlap by at least `least`, above 0; sorted by detection."""
+    with np.errstate(over="ignore", invalid="ignore"):  # an infinite length has no overlap
         blocks = [pairs.take(pairs.overlap >= least) for pairs in _all_pairs(detections, annotations, overlap)]
     return Pairs(
         np.concatenate([pairs.detection for pairs in blocks]),
@@ -51,7 +51,7 @@ def find_pairs(
 def _all_pairs(
     detections: Columns, annotations: Columns, overlap: Callable[[Floats, Floats], Floats]
 ) -> Iterator[Pairs]:
-    """In blocks, so that a video with very many segments does not fill the memory."""
+    """Yield candidate pairs in blocks, so that a video with very many segments does not fill the memory."""
     order, first, last = _neighbours(detections, annotations)
     count = np.maximum(last - first, 0)
     before = np.cumsum(count) - count
@@ -64,19 +64,19 @@ def _all_pairs(
 
 
 def _neighbours(detections: Columns, annotations: Columns) -> tuple[Ints, Ints, Ints]:
-    """An order of the annotations, and for each detection where in it those begin and end that it may overlap.
+    """Sort the annotations, and find for each detection the range of those that it may overlap.
 
-    All videos and labels are laid behind one another on one line of time, so that one search finds the annotations
-    that begin before the detection ends, and those before which none ends after it begins.
+    All videos and labels are laid end to end on one time line, so that one search finds the annotations that begin
+    before the detection ends, and those before which none ends after it begins.
     """
-    # Where a detection leaves all annotations behind does not matter, be it at the end of all numbers.
+    # The part of a detection beyond all annotations does not matter, however far it extends.
     origin, end = annotations.times.min(initial=0.0), annotations.times.max(initial=0.0)
     inside = np.clip(detections.times, origin, end)
     labels = 1 + max(detections.label.max(initial=0), annotations.label.max(initial=0))
     videos = 1 + max(detections.video.max(initial=0), annotations.video.max(initial=0))
     width = 2 * (end - origin) + 1
     if width > _LONGEST / (videos * labels):
-        known = np.unique(annotations.times)  # their places keep the order of times, and are small
+        known = np.unique(annotations.times)  # their ranks preserve the order of times, and are small
         ranks = np.searchsorted(known, annotations.times).astype(float)
         first = np.searchsorted(known, inside[:, 0], "right") - 1
         last = np.searchsorted(known, inside[:, 1], "left")
@@ -93,25 +93,24 @@ def _neighbours(detections: Columns, annotations: Columns) -> tuple[Ints, Ints, 
 
 
 def settle(chooser: Ints, chosen: Ints) -> Ints:
-    """Pairs (P,), ordered by chooser (the first in order chooses first), then by preference -> places of the matches.
+    """Pairs (P,), sorted by chooser (in the order of choice), then by preference -> indices of the matches, unsorted.
 
-    Each chooser takes the most preferred that no earlier chooser has taken. The places are in no order.
+    Each chooser gets its most preferred partner that no earlier chooser has taken.
     """
     if not len(chooser):
         return np.zeros(0, np.intp)
-    current = np.flatnonzero(np.r_[True, chooser[1:] != chooser[:-1]])  # of the pair that each chooser stands at
+    current = np.flatnonzero(np.r_[True, chooser[1:] != chooser[:-1]])  # current pair of each chooser
     last = np.r_[current[1:], len(chooser)]
-    nobody = len(current)
-    holder = np.full(chosen.max() + 1, nobody)
-    asking = np.arange(nobody)
-    while len(asking):
-        asked = chosen[current[asking]]
-        before = holder[asked]
-        np.minimum.at(holder, asked, asking)
-        now = holder[asked]
-        won = now == asking
-        displaced = before[won & (before != nobody)]
-        asking = np.concatenate([asking[~won], displaced])
-        current[asking] += 1
-        asking = asking[current[asking] < last[asking]]
-    return np.asarray(current[holder[holder != nobody]])
+    no_chooser = len(current)
+    holder = np.full(chosen.max() + 1, no_chooser)
+    proposers = np.arange(no_chooser)
+    while len(proposers):
+        targets = chosen[current[proposers]]
+        before = holder[targets]
+        np.minimum.at(holder, targets, proposers)
+        accepted = holder[targets] == proposers
+        displaced = before[accepted & (before != no_chooser)]
+        proposers = np.concatenate([proposers[~accepted], displaced])
+        current[proposers] += 1
+        proposers = proposers[current[proposers] < last[proposers]]
+    return np.asarray(current[holder[holder != no_chooser]])

@@ -1,9 +1,10 @@
-"""Outcome of each detection: a true positive, or which kind of false positive.
+"""Outcome of each detection: a true positive, or a kind of false positive.
 
-A false positive is told by the annotation of its video that it overlaps most, of whatever class; of equal overlaps one
-of its own class. Where that overlap reaches the threshold, it is a `duplicate` (own class: another detection has taken
-the annotation) or has the `wrong label`; where it reaches 0.1, an error of `localization` (own class) or `confusion`
-(another one); else it found `background`. A detection that a protocol excuses (an ambiguous range) is `not counted`.
+A false positive is classified by the annotation of its video that it overlaps most, of any class; among equal overlaps
+one of its own class. If that overlap reaches the threshold, it is a `duplicate` (own class: the annotation is matched
+to another detection) or has the `wrong label`; if it reaches 0.1, it is an error of `localization` (own class) or
+`confusion` (another class); else it is `background`. A detection excused by the protocol (in an ambiguous range) is
+`not counted`.
 
 Source: H. Alwassel et al., Diagnosing Error in Temporal Action Detectors (ECCV 2018), section 3.
 """
@@ -21,10 +22,10 @@ from wtal.eval.protocols import Protocol
 
 ERRORS = ("duplicate", "wrong label", "localization", "confusion", "background")
 OUTCOMES = ("true positive", *ERRORS, "not counted")
-"""By code."""
+"""Outcomes by code."""
 
 NEAR = 0.1
-"""The overlap from which a false positive has to do with an annotation."""
+"""Overlap from which a false positive is related to an annotation."""
 
 _TRUE, _DUPLICATE, _WRONG_LABEL, _LOCALIZATION, _CONFUSION, _BACKGROUND, _NOT_COUNTED = range(len(OUTCOMES))
 
@@ -32,7 +33,7 @@ OutcomeCodes = NDArray[np.int8]
 
 
 def outcomes(judged: Judged, tious: Sequence[float], protocol: Protocol) -> OutcomeCodes:
-    """N ranked detections, judged at K thresholds -> (K, N) places in `OUTCOMES`."""
+    """N ranked detections, judged at K thresholds -> (K, N) indices in `OUTCOMES`."""
     ranking = judged.ranking
     own, other = _best_overlaps(judged.detections, judged.truth, protocol.overlap, min(NEAR, *tious))
     same_class, best = own >= other, np.maximum(own, other)
@@ -50,9 +51,9 @@ def outcomes(judged: Judged, tious: Sequence[float], protocol: Protocol) -> Outc
 def _best_overlaps(
     detections: Columns, truth: Columns, overlap: Callable[[Floats, Floats], Floats], least: float
 ) -> tuple[Floats, Floats]:
-    """(N,), (N,): the most that each detection overlaps an annotation of its own class, and one of another class.
+    """(N,), (N,): the highest overlap of each detection with annotations of its own class, and of other classes.
 
-    What is below `least` may be 0.
+    Values below `least` may be 0.
     """
     pairs = find_pairs(_unlabelled(detections), _unlabelled(truth), overlap, least)
     same = detections.label[pairs.detection] == truth.label[pairs.annotation]
@@ -69,10 +70,10 @@ def _unlabelled(segments: Columns) -> Columns:
 
 
 def by_rank(codes: OutcomeCodes, judged: Judged, slices: int) -> Ints:
-    """(K, N) -> (K, slices + 1, outcomes): how many of each kind are among the best-scored of their class.
+    """(K, N) -> (K, slices + 1, outcomes): counts of each outcome by rank within the class.
 
-    Slice k holds ranks k * G to (k + 1) * G - 1, where G is the number of annotations of the class; the last slice
-    holds all that come after.
+    Slice k has ranks k * G to (k + 1) * G - 1, where G is the number of annotations of the class; the last slice has
+    all further ranks.
     """
     label, classes = judged.ranking.label, judged.ranking.classes
     truth = np.bincount(judged.truth.label, minlength=classes)

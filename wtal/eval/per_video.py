@@ -1,7 +1,7 @@
-"""The judge's verdict on each video: how well its segments are found, what was found wrongly, what was missed.
+"""Evaluation per video: average precision, false positives and missed segments.
 
-Average precision of a video is that of all its detections in one ranking, whatever their class: a class that is not
-shown there costs as much as a wrong place. Nobody reports it; it finds the videos that are worth a look.
+Average precision of a video is that of all its detections in one ranking, whatever their class: a class that it does
+not show costs as much as a wrong position. This is not a standard metric; it helps to select videos for inspection.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,10 +20,10 @@ from wtal.eval.protocols import DEFAULT_PROTOCOL, find_protocol
 
 @dataclass(frozen=True)
 class Verdict:
-    """One video: AP over the thresholds (None without annotations), and at one of them what became of its segments.
+    """One video: AP over the thresholds (None without annotations), and the outcomes of its segments at one of them.
 
-    `outcomes` (N,) are those of `wtal.eval.outcomes.OUTCOMES`, of `detections` (N,) in descending order of score.
-    `recalled` (M,) says which `annotations` a detection took.
+    `outcomes` (N,) are those of `wtal.eval.outcomes.OUTCOMES`, for `detections` (N,) in descending order of score.
+    `recalled` (M,) marks the `annotations` matched to a detection.
     """
 
     ap: float | None
@@ -34,7 +34,7 @@ class Verdict:
 
     @property
     def missed(self) -> tuple[Annotation, ...]:
-        """Annotations that no detection took."""
+        """Annotations not matched to any detection."""
         return tuple(annotation for annotation, taken in zip(self.annotations, self.recalled, strict=True) if not taken)
 
     @property
@@ -47,10 +47,10 @@ class Verdict:
 def judge_videos(
     annotations: Annotated, detections: Detected, tious: Sequence[float], tiou: float
 ) -> dict[str, Verdict]:
-    """Seconds by video id, by ActivityNet's rules -> video id -> its verdict, of all videos that have annotations' ids.
+    """Judge each video in `annotations` by ActivityNet's rules: video id -> verdict; segments are in seconds.
 
-    Average precision is the mean over `tious`; outcomes are those at the threshold `tiou`. Detections of classes that
-    no annotation has are left out.
+    Average precision is the mean over `tious`; outcomes are those at the threshold `tiou`. Detections of classes
+    without annotations are left out.
 
     Raises:
         UsageError: when there is no annotation at all, or a score is not finite.
@@ -75,14 +75,14 @@ def judge_videos(
 
 
 def _by_video(judged: Judged) -> dict[str, float]:
-    """Video -> average precision of its one ranking, the mean over thresholds; of videos with annotations."""
+    """Return video -> average precision of its single ranking, the mean over thresholds; for annotated videos."""
     mixed = _of_videos(judged.ranking, judged.detections.score, len(judged.videos))
     means = mixed.average_precision().mean(axis=0).tolist()
     return {name: mean for name, mean in zip(judged.videos, means, strict=True) if mean == mean}
 
 
 def _of_videos(ranking: Ranking, score: Floats, videos: int) -> Ranking:
-    """A ranking by class -> the same detections ranked by video: each is a class of its own."""
+    """Convert a ranking by class to one by video, each of which is a class of its own."""
     order = stable_order(-score, ranking.video)
     position = np.empty_like(order)
     position[order] = np.arange(len(order))
@@ -99,7 +99,7 @@ def _of_videos(ranking: Ranking, score: Floats, videos: int) -> Ranking:
 
 
 def _rows(judged: Judged) -> Mapping[str, NDArray[np.intp]]:
-    """Video -> places of its detections, best first."""
+    """Return video -> indices of its detections, best first."""
     order = stable_order(-judged.detections.score, judged.detections.video)
     limits = np.searchsorted(judged.detections.video[order], np.arange(len(judged.videos) + 1))
     return {name: order[limits[i] : limits[i + 1]] for i, name in enumerate(judged.videos)}
@@ -112,7 +112,7 @@ def _detections(judged: Judged, order: NDArray[np.intp]) -> tuple[Detection, ...
 
 
 def nearest(segment: Annotation | Detection, others: Sequence[Detection | Annotation], own: bool) -> tuple[float, str]:
-    """The most that one of `others` of the segment's own class, or of another, overlaps it, and that one's class."""
+    """Return the highest overlap with `others` of the segment's own class, or of other classes, and the class."""
     candidates = [candidate for candidate in others if (candidate.label == segment.label) == own]
     if not candidates:
         return 0.0, ""

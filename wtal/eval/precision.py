@@ -1,4 +1,4 @@
-"""Average precision of ranked detections, for all classes and thresholds at once, with or without weights of videos."""
+"""Average precision of ranked detections, for all classes and thresholds at once, optionally with video weights."""
 
 from dataclasses import dataclass
 
@@ -10,11 +10,11 @@ from wtal.eval.columns import Floats, Ints
 
 @dataclass(frozen=True)
 class Ranking:
-    """N detections by class, then by descending score, and which of them are true positives at K thresholds.
+    """N detections by class, then by descending score, with their true positives at K thresholds.
 
-    `video` and `label` are (N,): below `videos`, V, and `classes`, C. `hits` are the threshold and the place of every
-    true positive, (T,) each, by threshold and place. `excused` (N,) are those that do not count where they are no true
-    positive; None where there are none. `truth` are the M annotations' labels and videos, (M,) each.
+    `video` and `label` are (N,): below `videos`, V, and `classes`, C. `hits` are the threshold and the index of every
+    true positive, (T,) each, sorted by both. `excused` (N,) marks detections that do not count unless they are true
+    positives; None if there are none. `truth` are the M annotations' labels and videos, (M,) each.
     """
 
     video: Ints
@@ -28,10 +28,10 @@ class Ranking:
     interpolated: bool
 
     def average_precision(self, weights: Ints | None = None) -> Floats:
-        """Counts of each video (V,), all of them 1 where None -> average precision (K, C).
+        """Multiplicities of videos (V,), 1 by default -> average precision (K, C).
 
-        A video that is there w times is w videos with equal detections and annotations, ranked one after the other.
-        Classes without an annotation in the videos that are there have NaN.
+        A video of weight w is w videos with equal detections and annotations, ranked one after another. Classes without
+        an annotation in the weighted videos have NaN.
         """
         detection, segment, before = self.hits[1], self.segment, self._before(weights)
         copy: Ints | int = 0
@@ -45,18 +45,18 @@ class Ranking:
 
     @property
     def segment(self) -> Ints:
-        """(T,) threshold and class of each true positive in one number, in rising order."""
+        """Threshold and class of each true positive as one number, (T,), ascending."""
         threshold, detection = self.hits
         return threshold * self.classes + self.label[detection]
 
     def false_before(self) -> Ints:
-        """(T,) how many false positives that count are ranked before each true positive, in its class."""
+        """Count the relevant false positives ranked before each true positive of its class, (T,)."""
         return self._before(None) + 1 - ordinals(self.segment)
 
     def mean_precision(self, precision: Floats, segment: Ints, positives: Floats) -> Floats:
-        """Precision (T,) at true positives in stretches of equal `segment`, annotations a class (C,) -> AP (K, C).
+        """Precision (T,) at true positives in runs of equal `segment`, annotations per class (C,) -> AP (K, C).
 
-        It is made monotone here, in its place, where the ranking is interpolated. Classes without annotations have NaN.
+        Precision is made monotone in place if the ranking is interpolated. Classes without annotations have NaN.
         """
         if self.interpolated:
             make_monotone(precision, segment)
@@ -64,7 +64,7 @@ class Ranking:
         return np.asarray(np.divide(total, positives, out=np.full(total.shape, np.nan), where=positives > 0))
 
     def _before(self, weights: Ints | None) -> Ints:
-        """Count the detections that count and stand before each true positive in its class."""
+        """Count the relevant detections ranked before each true positive of its class, (T,)."""
         threshold, detection = self.hits
         first = np.searchsorted(self.label, np.arange(self.classes))[self.label[detection]]
         if weights is None and self.excused is None:
@@ -72,7 +72,7 @@ class Ranking:
         each = np.ones(len(self.video), np.intp) if weights is None else weights[self.video]
         if self.excused is None:
             return _running(each, detection) - _running(each, first)
-        # Those that are excused do not count, but for those that are true positives themselves.
+        # Excused detections do not count, except those that are true positives themselves.
         count = np.where(self.excused, 0, each)
         matched = np.where(self.excused, each, 0)[detection]
         start = np.searchsorted(threshold * len(self.label) + detection, threshold * len(self.label) + first)
@@ -86,18 +86,18 @@ class Ranking:
 
 
 def _running(values: Ints, position: Ints) -> Ints:
-    """Values (N,) and places (T,) -> (T,) the sum of all values before each place."""
+    """Values (N,) and positions (T,) -> (T,) the sum of all values before each position."""
     return np.asarray((np.cumsum(values) - values)[position])
 
 
 def ordinals(segment: Ints) -> Ints:
-    """(T,) in stretches of equal values -> (T,) the place of each in its stretch, from 1."""
+    """(T,) in runs of equal values -> (T,) the position of each in its run, from 1."""
     bounds = _bounds(segment)
     return np.asarray(np.arange(len(segment)) - np.repeat(bounds[:-1], np.diff(bounds)) + 1)
 
 
 def make_monotone(precision: Floats, segment: Ints) -> None:
-    """(T,) in stretches of equal `segment`: each value becomes the highest of those from it to its stretch's end."""
+    """Replace each of (T,) values by the highest from it to the end of its run of equal `segment`, in place."""
     bounds = _bounds(segment)
     for first, last in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
         stretch = precision[first:last][::-1]
@@ -105,5 +105,5 @@ def make_monotone(precision: Floats, segment: Ints) -> None:
 
 
 def _bounds(segment: Ints) -> Ints:
-    """(T,) where each stretch of equal values begins, and T; empty where T is 0."""
+    """Return the start of each run of equal values, and T; empty if T is 0."""
     return np.flatnonzero(np.diff(segment, prepend=-1, append=-1))

@@ -1,12 +1,12 @@
 """Average recall at an average number of proposals (AR@AN), and the area under its curve, by ActivityNet's definition.
 
-Classes do not matter: every detection is a proposal. An annotation is recalled if any of the proposals that are looked
-at reaches the threshold; one proposal may recall several. Of each video the best-scored are looked at, the same share
-of its proposals everywhere, so that the number of them is met on average over videos, not in each. Recall is over all
-annotations, and its average over the thresholds. The area is that under average recall between one hundredth of the
-most proposals and all of them, as a fraction of the latter.
+Classes are ignored: every detection is a proposal. An annotation is recalled if any of the selected proposals reaches
+the threshold; one proposal may recall several. The best-scored proposals of each video are selected, the same share in
+all videos, so that their number is an average over videos, not that of each. Recall is over all annotations, its
+average over the thresholds. The area is that under average recall between one hundredth of the maximum number of
+proposals and all of them, as a fraction of the latter.
 
-Equal scores: the order of the input holds (the original has that of an unstable sort, backwards).
+Equal scores stay in the order of the input (in the original, that of an unstable sort, backwards).
 
 Source: Evaluation/eval_proposal.py of https://github.com/activitynet/ActivityNet.
 """
@@ -25,7 +25,7 @@ from wtal.eval.thresholds import check_tious, parse_tious, tiou_key
 
 PROPOSAL_TIOUS = "0.5:0.95:0.05"
 MOST_PROPOSALS = 100.0
-"""A video, on average: the challenge's."""
+"""Maximum average number of proposals per video: the challenge's."""
 
 _SHOWN = (1, 5, 10, 50, 100)
 _STEPS = 100
@@ -41,29 +41,29 @@ class ProposalEvaluation:
 
     @property
     def average_recall(self) -> Floats:
-        """(S,) over the thresholds."""
+        """Average recall over the thresholds, (S,)."""
         return np.asarray(self.recall.mean(axis=0))
 
     @property
     def area(self) -> float:
-        """Under average recall against the number of proposals, as a fraction of their greatest number."""
+        """Area under average recall against the number of proposals, as a fraction of their maximum number."""
         heights, steps = self.average_recall, np.diff(self.numbers)
         return float(((heights[1:] + heights[:-1]) / 2 * steps).sum() / self.numbers[-1])
 
     @property
     def recall_at(self) -> dict[int, float]:
-        """AR@AN: 1, 5, 10, 50, 100 where the curve has them -> average recall."""
-        columns = {shown: np.flatnonzero(np.isclose(self.numbers, shown)) for shown in _SHOWN}
-        return {shown: float(self.average_recall[matching[0]]) for shown, matching in columns.items() if len(matching)}
+        """AR@AN: 1, 5, 10, 50, 100, if the curve includes them -> average recall."""
+        columns = {number: np.flatnonzero(np.isclose(self.numbers, number)) for number in _SHOWN}
+        return {number: float(self.average_recall[matches[0]]) for number, matches in columns.items() if len(matches)}
 
     def to_json(self) -> dict[str, Any]:
-        """`{"AR": {"1": ..}, "area": .., "recall": {"0.5": {"1": ..}}}`, in fractions."""
-        columns = {shown: int(np.flatnonzero(np.isclose(self.numbers, shown))[0]) for shown in self.recall_at}
+        """Convert to `{"AR": {"1": ..}, "area": .., "recall": {"0.5": {"1": ..}}}`, in fractions."""
+        columns = {number: int(np.flatnonzero(np.isclose(self.numbers, number))[0]) for number in self.recall_at}
         return {
-            "AR": {str(shown): value for shown, value in self.recall_at.items()},
+            "AR": {str(number): value for number, value in self.recall_at.items()},
             "area": self.area,
             "recall": {
-                tiou_key(tiou): {str(shown): float(row[column]) for shown, column in columns.items()}
+                tiou_key(tiou): {str(number): float(row[column]) for number, column in columns.items()}
                 for tiou, row in zip(self.tious, self.recall, strict=True)
             },
         }
@@ -75,9 +75,9 @@ def evaluate_proposals(
     tious: Sequence[float] | None = None,
     most: float | None = MOST_PROPOSALS,
 ) -> ProposalEvaluation:
-    """Recall of detections as proposals, in seconds by video id.
+    """Compute the recall of detections as proposals, in seconds by video id.
 
-    `most` is the greatest average number a video; None takes as many as there are.
+    `most` is the maximum average number per video; None uses all.
 
     Raises:
         UsageError: when there is no annotation, or a threshold is outside (0, 1].
@@ -85,7 +85,7 @@ def evaluate_proposals(
     thresholds = parse_tious(PROPOSAL_TIOUS) if tious is None else check_tious(tious)
     annotated = {video: segments for video, segments in annotations.items() if segments}
     if not annotated:
-        raise UsageError("there is no annotation to score against: choose a subset that has segments")
+        raise UsageError("there is no annotation to score against; choose a subset with segments")
     video_codes = codes([*annotated])
     truth = columns(annotated, video_codes, None)
     detected = {video: segments for video, segments in detections.items() if video in annotated}
@@ -101,7 +101,7 @@ def evaluate_proposals(
 
 
 def _best_ranked(proposals: ScoredColumns, share: float, videos: int) -> tuple[ScoredColumns, Ints, Ints]:
-    """The best of each video, their ranks in it from 0, and how many each video keeps, (V,)."""
+    """Select the best of each video; return them with their ranks in it, from 0, and the numbers selected, (V,)."""
     ranked = proposals.take(np.lexsort((-proposals.score, proposals.video)))
     count = np.bincount(ranked.video, minlength=videos)
     rank = np.arange(len(ranked)) - np.repeat(np.cumsum(count) - count, count)
@@ -111,7 +111,7 @@ def _best_ranked(proposals: ScoredColumns, share: float, videos: int) -> tuple[S
 
 
 def _first_hits(proposals: ScoredColumns, rank: Ints, truth: Columns, tious: Sequence[float]) -> Ints:
-    """(K, M): the rank of the best proposal that recalls each annotation; the number of proposals where none does."""
+    """(K, M): the rank of the best proposal that recalls each annotation; the number of proposals if none does."""
     first = np.full((len(tious), len(truth)), len(proposals))
     pairs = find_pairs(proposals, truth, tiou_pairs, min(tious))
     for row, tiou in zip(first, tious, strict=True):

@@ -1,33 +1,34 @@
-"""The ways in which the field judges detections, side by side: `PROTOCOLS` is the whole table.
+"""The field's protocols of evaluation: `PROTOCOLS` is the whole table.
 
-All rank the detections of a class by descending score, call each a true or a false positive at each threshold of tIoU,
-and average precision over the annotations of the class, then over the classes that have one. They differ in this:
+All rank the detections of a class by descending score, judge each a true or a false positive at each threshold of tIoU,
+and average precision over the annotations of the class, then over the classes that have any. Their differences:
 
 activitynet
-    By detection: each, best score first, takes the annotation of highest tIoU that reaches the threshold and is still
-    free. Precision is interpolated: made monotone from the right. Every detection counts, in any video. HACS too.
+    By detection: each, best score first, is matched to the free annotation of highest tIoU that reaches the threshold.
+    Precision is interpolated: made monotone from the right. Every detection counts, in any video. Also HACS's.
     Source: Evaluation/eval_detection.py of https://github.com/activitynet/ActivityNet.
 thumos14
-    The same, in official seconds, at the thresholds that papers print for THUMOS14.
+    The same, in official seconds, at the thresholds common in papers for THUMOS14.
 thumos14-kit
-    By annotation: in the order of the file, each takes the free detection of highest overlap, whatever its score, if
-    it is above the threshold (not at it). Overlap is the intersection over the time from the first start to the last
-    end. A detection that no annotation took and that touches an ambiguous range counts neither way. Precision is not
+    By annotation: in the order of the file, each is matched to the free detection of highest overlap, whatever its
+    score, if it is above the threshold (not equal to it). Overlap is the intersection over the time from the first
+    start to the last end. An unmatched detection that touches an ambiguous range does not count. Precision is not
     interpolated. Equal scores: videos by name.
     Source: TH14evalDet_Updated.m, the updated evaluation kit of https://www.crcv.ucf.edu/THUMOS14.
 snippet
-    W-TALC's: times are rounded to snippets of 16 frames at 25 a second; each detection takes the first annotation of
-    the file that reaches the threshold and is free, not the best one; precision is not interpolated; detections that
-    touch an ambiguous range are left out, and so are those in videos without annotations.
+    W-TALC's: times are rounded to snippets of 16 frames at 25 per second; each detection is matched to the first free
+    annotation of the file that reaches the threshold, not to the best one; precision is not interpolated; detections
+    that touch an ambiguous range are left out, and so are those in videos without annotations.
     Source: detectionMAP.py of https://github.com/sujoyp/wtalc-pytorch.
 snippet-best
-    FAC-Net's and RSKP's: as `snippet`, but the best annotation is taken and precision is interpolated.
+    FAC-Net's and RSKP's: as `snippet`, but with the best annotation and interpolated precision.
     Source: evaluation/detectionMAP.py of https://github.com/LeonHLJ/RSKP.
 
-Figures of two protocols differ by up to about two points of mAP and are never comparable.
+Figures of different protocols differ by up to about two points of mAP and are never comparable.
 
-Deviations. The two of snippets give mAP 0 as soon as one class has no detection at all: here that class has 0, and
-`Evaluation.notes` says so. They round halves to the even snippet, as Python 3 does (the first of them ran on 2, too).
+Deviations. The originals of the two snippet protocols give mAP 0 if any class has no detection at all: here that class
+has 0, with a remark in `Evaluation.notes`. Halves are rounded to the even snippet, as in Python 3 (the first of them
+also ran on Python 2).
 """
 
 from collections.abc import Callable
@@ -43,9 +44,9 @@ from wtal.registry import suggest
 
 DEFAULT_PROTOCOL = "activitynet"
 TIES = INPUT, OFFICIAL = "input", "official"
-"""Orders of equal scores: that of the input, or that of ActivityNet's script, which takes 0 / 0 for a hit, too."""
+"""Orders of equal scores: that of the input, or that of ActivityNet's script, which also counts 0 / 0 as a hit."""
 _SNIPPETS_PER_SECOND = 25 / 16
-"""Of the features that the W-TALC family shares; the rounding is part of what its figures mean."""
+"""Rate of the features common to the W-TALC family; the rounding is part of the definition of its figures."""
 
 
 def span_overlap(first: Floats, second: Floats) -> Floats:
@@ -56,13 +57,13 @@ def span_overlap(first: Floats, second: Floats) -> Floats:
 
 
 def set_overlap(first: Floats, second: Floats) -> Floats:
-    """(..., 2), (..., 2) whole snippets -> (...) shared ones over all of both; 0 where neither holds one."""
-    held = np.maximum(first[..., 1], second[..., 1]) > np.minimum(first[..., 0], second[..., 0])
-    return np.where(held, tiou_pairs(first, second), 0.0)
+    """(..., 2), (..., 2) whole snippets -> (...) common snippets over all of both; 0 if both are empty."""
+    nonempty = np.maximum(first[..., 1], second[..., 1]) > np.minimum(first[..., 0], second[..., 0])
+    return np.where(nonempty, tiou_pairs(first, second), 0.0)
 
 
 def script_overlap(first: Floats, second: Floats) -> Floats:
-    """(..., 2), (..., 2) seconds -> (...) as ActivityNet's script divides it: NaN where neither has a length."""
+    """(..., 2), (..., 2) seconds -> (...) tIoU as in ActivityNet's script: NaN if both have length 0."""
     start, end = np.maximum(first[..., 0], second[..., 0]), np.minimum(first[..., 1], second[..., 1])
     with np.errstate(invalid="ignore", over="ignore"):
         intersection = np.clip(end - start, 0.0, None)
@@ -72,37 +73,37 @@ def script_overlap(first: Floats, second: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class Protocol:
-    """One way to judge; a line of the table above."""
+    """Rules of one protocol; a row of the table above."""
 
     title: str
-    """One line."""
+    """Description in one line."""
     tious: str
-    """Its thresholds, as `--tiou` takes them."""
+    """Thresholds, in the notation of `--tiou`."""
     overlap: Callable[[Floats, Floats], Floats] = tiou_pairs
-    """(..., 2), (..., 2) -> (...) in [0, 1]."""
+    """Overlap measure, (..., 2), (..., 2) -> (...) in [0, 1]."""
     turns: Literal["detections", "annotations"] = "detections"
-    """Who chooses: detections by descending score, or annotations in the order of the file."""
+    """The choosing side: detections by descending score, or annotations in the order of the file."""
     choice: Literal["best", "first"] = "best"
-    """What is chosen among the free ones that fit: that of highest overlap, or the first."""
+    """Choice among the free partners that reach the threshold: the highest overlap, or the first."""
     later_wins: bool = False
-    """Which of two equal overlaps is the best: the later one of the file, or the earlier."""
+    """For equal overlaps, prefer the later annotation in the file instead of the earlier."""
     strict: bool = False
-    """Whether an overlap must be above the threshold; else the threshold itself is enough."""
+    """Require an overlap above the threshold; otherwise the threshold itself is enough."""
     snippets: bool = False
-    """Whether times are rounded to snippets first."""
+    """Round times to snippets first."""
     interpolated: bool = True
-    """Whether precision is made monotone from the right."""
+    """Make precision monotone from the right."""
     ambiguous: Literal["ignored", "forgiven", "dropped"] = "ignored"
-    """What becomes of detections that touch an ambiguous range: nothing; not counted unless matched; never counted."""
+    """Treatment of detections that touch an ambiguous range: as others; not counted unless matched; never counted."""
     annotated_videos_only: bool = False
-    """Whether detections in videos without annotations are left out; else they are false positives."""
+    """Leave out detections in videos without annotations; otherwise they are false positives."""
     by_name: bool = False
-    """Whether videos are in the order of their names, where scores are equal; else in the order of the input."""
+    """For equal scores, sort videos by name; otherwise in the order of the input."""
     as_script: bool = False
-    """Whether equal scores, equal overlaps and 0 / 0 are taken as ActivityNet's script takes them."""
+    """Treat equal scores, equal overlaps and 0 / 0 as in ActivityNet's script."""
 
     def times(self, segments: Floats) -> Floats:
-        """(N, 2) seconds -> (N, 2) in the unit that is judged in."""
+        """Convert (N, 2) seconds to the unit of judgement."""
         return np.rint(segments * _SNIPPETS_PER_SECOND) if self.snippets else segments
 
 
@@ -113,7 +114,7 @@ PROTOCOLS = {
         "ActivityNet's and HACS's official definition: 0.5 to 0.95", "0.5:0.95:0.05", later_wins=True
     ),
     "thumos14": Protocol(
-        "the same definition in official seconds: 0.1 to 0.9, means over 0.1:0.5, 0.3:0.7, 0.1:0.7 too",
+        "the same definition in official seconds: 0.1 to 0.9, also means over 0.1:0.5, 0.3:0.7, 0.1:0.7",
         _THUMOS14,
         later_wins=True,
     ),
@@ -128,7 +129,7 @@ PROTOCOLS = {
         by_name=True,
     ),
     "snippet": Protocol(
-        "W-TALC's: rounded to snippets, the first annotation that fits, no interpolation",
+        "W-TALC's: rounded to snippets, the first annotation that reaches the threshold, no interpolation",
         _THUMOS14,
         overlap=set_overlap,
         choice="first",
@@ -146,14 +147,14 @@ PROTOCOLS = {
         annotated_videos_only=True,
     ),
 }
-"""By name."""
+"""Protocols by name."""
 
 
 def find_protocol(name: str, ties: str = INPUT) -> Protocol:
-    """The protocol of that name; `ties` is one of `TIES`.
+    """Return the protocol named `name`; `ties` is one of `TIES`.
 
     Raises:
-        UsageError: with the nearest match, when there is none, or when ties are to be those of another one's script.
+        UsageError: when there is none, with the nearest match, or when it does not support such ties.
     """
     if name not in PROTOCOLS:
         raise UsageError(f"there is no protocol {name!r}; {suggest(name, PROTOCOLS)}")
@@ -162,15 +163,15 @@ def find_protocol(name: str, ties: str = INPUT) -> Protocol:
     if ties == INPUT:
         return PROTOCOLS[name]
     if not alike(name, DEFAULT_PROTOCOL):
-        raise UsageError(f"--ties {ties} is of ActivityNet's script, and the protocol {name!r} has its own order")
+        raise UsageError(f"--ties {ties} is ActivityNet's order, the protocol {name!r} has its own; omit the option")
     return replace(PROTOCOLS[name], as_script=True)
 
 
 def alike(first: str, second: str) -> bool:
-    """Tell whether two protocols judge in one way, whatever thresholds they name.
+    """Return True if two protocols have the same rules, whatever their thresholds.
 
     Raises:
-        UsageError: when there is none of a name.
+        UsageError: when there is no protocol of such a name.
     """
     first_rules, second_rules = (replace(find_protocol(name), title="", tious="") for name in (first, second))
     return first_rules == second_rules

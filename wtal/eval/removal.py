@@ -1,12 +1,11 @@
-"""The cost of each kind of false positive: mean average precision as if it were not there.
+"""Cost of each kind of false positive: mean average precision without it.
 
-No false positive holds an annotation that another detection could have, so leaving some out changes no match: only how
-many false positives come before each true one. Removing all of them makes average precision the recall.
+No false positive blocks an annotation for another detection, so removing some changes no match, only the number of
+false positives before each true one. Removing all of them turns average precision into recall.
 
-`alone` is what mAP gains where one kind goes and the others stay, as Alwassel et al. report it. These gains do not sum
-to that of all kinds, since a true positive is late for several reasons at once. `shared` does: each kind's gain on
-average over all orders in which the kinds can go (Shapley's value), so that mAP, the shares and the recall that is
-missing make up 1 exactly.
+`alone` is the gain in mAP from removing one kind only, as reported by Alwassel et al. These gains do not add up to that
+of all kinds, since a true positive ranks low for several reasons at once. `shared` does: each kind's gain averaged over
+all orders of removal (Shapley value), so that mAP, the shares and the missing recall sum to exactly 1.
 """
 
 from dataclasses import dataclass
@@ -33,7 +32,7 @@ class Removal:
 
 
 def false_before(ranking: Ranking, codes: OutcomeCodes) -> Ints:
-    """(K, N) -> (5, T): how many false positives of each kind are ranked before each true positive, in its class."""
+    """(K, N) -> (5, T): count the false positives of each kind ranked before each true positive of its class."""
     threshold, detection = ranking.hits
     first = np.searchsorted(ranking.label, np.arange(ranking.classes))[ranking.label[detection]]
     rows = np.searchsorted(threshold, np.arange(ranking.thresholds + 1))
@@ -41,14 +40,14 @@ def false_before(ranking: Ranking, codes: OutcomeCodes) -> Ints:
     for k in range(ranking.thresholds):
         rows_of_k = slice(rows[k], rows[k + 1])
         for kind in range(_KINDS):
-            running = np.cumsum(codes[k] == kind + 1)  # no true positive is counted in it
+            running = np.cumsum(codes[k] == kind + 1)  # does not include true positives
             start = first[rows_of_k]
             before[kind, rows_of_k] = running[detection[rows_of_k]] - np.where(start > 0, running[start - 1], 0)
     return before
 
 
 def removal(ranking: Ranking, before: Ints) -> Removal:
-    """Return what every kind of error costs; `before` (5, T) is that of `false_before`."""
+    """Compute the cost of every kind of error; `before` (5, T) is the result of `false_before`."""
     value = np.array([_mean_ap(ranking, before, kinds) for kinds in range(_EVERY + 1)])
     alone = np.stack([value[1 << kind] - value[0] for kind in range(_KINDS)], axis=1)
     shared = np.stack([_shapley(value, kind) for kind in range(_KINDS)], axis=1)
@@ -56,7 +55,7 @@ def removal(ranking: Ranking, before: Ints) -> Removal:
 
 
 def _mean_ap(ranking: Ranking, before: Ints, removed: int) -> Floats:
-    """(K,) without the kinds whose bits are set."""
+    """Return mAP (K,) without the kinds whose bits are set in `removed`."""
     remaining = [kind for kind in range(_KINDS) if not removed >> kind & 1]
     segment = ranking.segment
     hits = ordinals(segment)

@@ -1,10 +1,10 @@
-"""Ties as ActivityNet's script settles them, for figures that are to be equal to its own to the last detection.
+"""Ties as in ActivityNet's script, for figures that equal its own to the last detection.
 
 The script sorts the scores of a class, and the overlaps of a detection with the annotations of its class and video,
-with numpy's `argsort` in its default kind, and reads the order from behind. That algorithm is not stable: among equal
-values the order is that of the numpy and the processor at hand (up to 16 values, mostly the later one first). So it is
-called here on the very arrays that the script calls it on. Where neither a detection nor an annotation has a length,
-the script divides 0 by 0: no threshold is above the result, which stands before all overlaps, wherever the two lie.
+with numpy's `argsort` of the default kind, and reverses the order. That algorithm is not stable: the order of equal
+values depends on the version of numpy and the processor (up to 16 values, mostly the later one first). So it is called
+here on exactly the same arrays as in the script. If both a detection and an annotation have length 0, the script
+divides 0 by 0: no threshold is above the result, which precedes all overlaps, wherever the two are.
 
 Source: Evaluation/eval_detection.py and utils.py of https://github.com/activitynet/ActivityNet.
 """
@@ -18,7 +18,7 @@ from wtal.eval.protocols import script_overlap
 
 
 def script_ranking(detections: ScoredColumns) -> Ints:
-    """N detections in the order of the input -> their places by class, then by descending score as the script sorts."""
+    """N detections in the order of the input -> indices by class, then by descending score, sorted as in the script."""
     by_class = stable_order(detections.label)
     ends = np.flatnonzero(np.diff(detections.label[by_class])) + 1
     groups = np.split(by_class, ends)
@@ -26,7 +26,7 @@ def script_ranking(detections: ScoredColumns) -> Ints:
 
 
 def script_pairs(detections: Columns, truth: Columns, least: float) -> Pairs:
-    """All pairs of one video and label that overlap by at least `least`, by detection; 0 / 0 is infinite overlap."""
+    """Find pairs of the same video and label that overlap by at least `least`, by detection; 0 / 0 is infinite."""
     short, point = np.flatnonzero(_no_length(detections)), np.flatnonzero(_no_length(truth))
     pairs = find_pairs(detections, truth, _overlap, least)
     pairs = pairs.take(~(_no_length(detections)[pairs.detection] & _no_length(truth)[pairs.annotation]))
@@ -38,7 +38,7 @@ def script_pairs(detections: Columns, truth: Columns, least: float) -> Pairs:
 
 
 def script_preference(pairs: Pairs, order: Ints, detections: Columns, truth: Columns) -> Ints:
-    """Places of P pairs (P,) by detection and descending overlap -> the same, equal overlaps as the script sorts."""
+    """Re-sort indices of pairs (P,), by detection and descending overlap, for equal overlaps as in the script."""
     detection, overlap = pairs.detection[order], pairs.overlap[order]
     tied = np.flatnonzero((detection[1:] == detection[:-1]) & (overlap[1:] == overlap[:-1]))
     order = order.copy()
@@ -63,6 +63,6 @@ def _no_length(segments: Columns) -> NDArray[np.bool_]:
 
 
 def _at_zero(segments: Columns, index: Ints) -> Columns:
-    """Those at `index`, all moved to second 0."""
+    """Select the segments at `index`, all moved to second 0."""
     times = np.zeros((len(index), 2))
     return Columns(segments.video[index], segments.label[index], times)

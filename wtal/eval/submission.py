@@ -1,4 +1,4 @@
-"""Challenge submissions, built from detections; what a challenge would refuse is known to `submission_check`."""
+"""Build challenge submissions from detections; `submission_check` checks them."""
 
 import json
 import math
@@ -11,13 +11,13 @@ from wtal.errors import UsageError
 from wtal.eval.challenges import load_challenge
 
 NO_EXTERNAL_DATA = {"used": False, "details": ""}
-"""What `external_data` says when nothing else is known."""
+"""Default value of `external_data`."""
 
 SECOND_DIGITS = 3
-"""Digits of a second behind the point: a frame lasts tens of milliseconds."""
+"""Decimal digits of seconds: a frame lasts tens of milliseconds."""
 
 SCORE_DIGITS = 9
-"""Significant digits of a score: as many as tell any two single-precision numbers apart."""
+"""Significant digits of a score: enough to distinguish any two single-precision numbers."""
 
 ResultEntry = dict[str, Any]
 
@@ -30,17 +30,17 @@ def build_submission(
     results_only: bool = False,
     most: int | None = None,
 ) -> dict[str, Any]:
-    """Detections (seconds) by video id -> the JSON value that the challenge takes; `submission_results` has the rules.
+    """Build the JSON value of a submission from detections (seconds) by video id, as in `submission_results`.
 
     Raises:
-        UsageError: when there is no such challenge, when two ids are one without `v_`, or when a score is not finite.
+        UsageError: when there is no such challenge, when two ids are equal without `v_`, or when a score is not finite.
     """
     head = submission_head(challenge, external_data, results_only)
     return {**head, "results": dict(submission_results(detections, challenge, durations, most))}
 
 
 def submission_head(challenge: str, external_data: Mapping[str, Any], results_only: bool) -> dict[str, Any]:
-    """All of the JSON value but its results, which stand empty where they belong."""
+    """Return the JSON value with empty results in their place."""
     rules = load_challenge(challenge)
     if results_only:
         return {"results": {}}
@@ -53,33 +53,33 @@ def submission_results(
     durations: Mapping[str, float | None],
     most: int | None = None,
 ) -> Iterator[tuple[str, list[ResultEntry]]]:
-    """Detections (seconds) by video id -> (id, entries) of the submission, in order of the given ids.
+    """Yield (id, entries) of the submission from detections (seconds) by video id, in order of these ids.
 
-    Ids lose their `v_`. Segments are cut to their video, rounded to milliseconds inside of it, and dropped where
-    nothing is left. `durations` has seconds by video id, with or without `v_`; a video that it lacks is cut at second 0
-    only. The entries of a video are by descending score, at most `most` and at most what the challenge takes.
+    Ids lose their `v_`. Segments are cut to their video, rounded to milliseconds within it, and dropped if nothing is
+    left. `durations` has seconds by video id, with or without `v_`; a video without one is only cut at second 0. The
+    entries of a video are by descending score, at most `most` and at most as many as the challenge accepts.
 
     Raises:
-        UsageError: as `build_submission`.
+        UsageError: as in `build_submission`.
     """
     cap = most_per_video(challenge, most)
     matches, seen = match_ids(detections, durations), set()
     for video_id in sorted(detections):
         name = bare_id(video_id)
         if name in seen:
-            raise UsageError(f"two videos are {name!r} without 'v_'; give each video one id")
+            raise UsageError(f"two videos have the id {name!r} without 'v_'; give each video a unique id")
         seen.add(name)
         duration = durations[matches[video_id]] if video_id in matches else None
         yield name, _entries(video_id, detections[video_id], duration)[:cap]
 
 
 def most_per_video(challenge: str, most: int | None = None) -> int | None:
-    """Return the limit of detections per video: `most`, or the challenge's own where that is lower; None is all."""
+    """Return the limit of detections per video: the lower of `most` and the challenge's; None: no limit."""
     return min((cap for cap in (most, load_challenge(challenge).max_per_video) if cap is not None), default=None)
 
 
 def write_submission(file: BinaryIO, head: Mapping[str, Any], results: Iterable[tuple[str, list[ResultEntry]]]) -> None:
-    """Write the JSON value, a video at a time: what `build_submission` makes need never be in memory whole."""
+    """Write the JSON value of `build_submission`, one video at a time, so that it need not fit into memory."""
     before = "{"
     for key, value in head.items():
         file.write(f"{before}{json.dumps(key)}: ".encode())
@@ -113,6 +113,6 @@ def _entries(video_id: str, detections: Sequence[Detection], duration: float | N
 
 
 def _rounded(start: float, end: float, limit: float) -> tuple[float, float]:
-    """Seconds to the millisecond, inside the video; a segment that would have no length then stays as it is."""
+    """Round seconds to milliseconds, within the video; a segment that would become empty is unchanged."""
     first, last = round(start, SECOND_DIGITS), min(round(end, SECOND_DIGITS), limit)
     return (first, last) if first < last else (start, end)

@@ -1,4 +1,4 @@
-"""Check of a submission against its challenge: read video by video, every finding counted, the first ones named."""
+"""Check a submission against its challenge: video by video, counting all findings and naming the first ones."""
 
 import math
 import sys
@@ -18,22 +18,22 @@ from wtal.eval.challenges import Challenge, load_challenge
 from wtal.eval.submission import NO_EXTERNAL_DATA
 
 TOLERANCE = 0.5
-"""Seconds by which a segment may run past its video before it is refused: durations differ between decoders."""
+"""Seconds by which a segment may exceed its video before it is refused: durations differ between decoders."""
 
 OFFENDERS = 5
-"""How many offenders of a kind are named."""
+"""Number of offenders named per kind."""
 
 _SHOWN = 80
-"""Characters of an offender that are shown."""
+"""Maximum number of characters shown of an offender."""
 
 _LARGEST = sys.float_info.max
 
 
 @dataclass(frozen=True)
 class SubmissionReport:
-    """Faults of a submission (`errors`) and oddities (`warnings`), a line for each kind.
+    """Errors and warnings of a submission, a line for each kind.
 
-    `expected` counts the videos that the annotations want, `missing` those of them that are not there; both are None
+    `expected` is the number of videos expected by the annotations, `missing` that of the missing ones; both are None
     without annotations. `most` is the largest number of detections in a video.
     """
 
@@ -47,15 +47,15 @@ class SubmissionReport:
 
     @property
     def ok(self) -> bool:
-        """True where the challenge would take it, as far as can be known here."""
+        """True if the challenge would accept it, as far as can be checked here."""
         return not self.errors
 
     def to_json(self) -> dict[str, Any]:
-        """The report as JSON types."""
+        """Convert the report to JSON types."""
         return {"ok": self.ok, **asdict(self)}
 
     def to_text(self) -> str:
-        """The report for a person: errors, warnings, and the verdict in the last line."""
+        """Format the report as text: errors, warnings, and the verdict in the last line."""
         lines = [f"error: {line}" for line in self.errors] + [f"warning: {line}" for line in self.warnings]
         verdict = "would be accepted" if self.ok else "would be refused"
         missing = "" if self.missing is None else f", {self.missing} of {self.expected} expected videos missing"
@@ -72,17 +72,17 @@ def check_submission(
 ) -> SubmissionReport:
     """Check a submission, a file or its JSON value, against the rules of a challenge.
 
-    With a `dataset`, labels must be its classes, ids those of its `subset` (all of it, when None), and segments must
-    end with their video; labels that the challenge's own list lacks are a warning then, for collections of one's own.
-    Without a dataset, labels must be the challenge's. `results_only` lets a file hold `results` alone,
-    whatever the challenge says about that. A file is never in memory whole.
+    With a `dataset`, labels must be its classes, ids those of its `subset` (None: all), and segments must end with
+    their video; labels missing from the challenge's own list are only a warning then, for custom collections. Without a
+    dataset, labels must be the challenge's. `results_only` accepts a file with only `results`, whatever the challenge's
+    rule. A file is never in memory as a whole.
 
     Raises:
         UsageError: when there is no such challenge or no such subset, or a subset without a dataset.
     """
     rules = load_challenge(challenge)
     if dataset is None and subset is not None:
-        raise UsageError(f"subset {subset!r} is a part of an annotation file; name the file too")
+        raise UsageError(f"subset {subset!r} is part of an annotation file; name the file, too")
     check = _Check(rules, _Ids(dataset, subset), results_only or rules.results_only)
     try:
         check.run(_from_file(source) if isinstance(source, Path) else _from_value(source))
@@ -92,7 +92,7 @@ def check_submission(
 
 
 def read_version(path: Path) -> Any:
-    """Return the value that a file has under `version`; None where it says nothing.
+    """Return the value of `version` in a file; None if it has none.
 
     Raises:
         FormatError: when it is not JSON.
@@ -108,11 +108,11 @@ def read_version(path: Path) -> Any:
 _NUMBERS = frozenset({int, float})
 
 _Videos = Iterator[tuple[str, Iterable[Any] | None]]
-"""(id, its entries; None where they are no list)."""
+"""(id, its entries; None if they are not a list)."""
 
 
 def _from_file(path: Path) -> Iterator[tuple[str, Any]]:
-    """(key, value) of the object in a file; `results`, where it is an object, as `_Videos`."""
+    """Yield (key, value) of the object in a file; `results`, if it is an object, as `_Videos`."""
     with JsonStream.open(path) as stream:
         if stream.peek() != "{":
             stream.value()
@@ -120,7 +120,7 @@ def _from_file(path: Path) -> Iterator[tuple[str, Any]]:
             return
         for key in stream.members():
             if key == "database":
-                raise FormatError("there is no 'results' object; 'database' is of annotations, not of detections")
+                raise FormatError("there is no 'results' object; 'database' holds annotations, not detections")
             streamed = key == "results" and stream.peek() == "{"
             yield key, _streamed(stream) if streamed else stream.value()
         stream.end()
@@ -148,7 +148,7 @@ def _from_value(content: Any) -> Iterator[tuple[str, Any]]:
 
 @dataclass
 class _Ids:
-    """Which ids are expected, and what is known of the others."""
+    """Expected ids, and those seen so far."""
 
     dataset: Dataset | None
     subset: str | None
@@ -160,15 +160,15 @@ class _Ids:
             self.expected = frozenset(video.id for video in self.dataset.select(self.subset or "*"))
 
     def check(self, name: str, tally: Tally) -> float:
-        """Note what is wrong with one id; the duration of its video in seconds, infinite where nobody knows."""
+        """Note errors of one id; return the duration of its video in seconds, infinite if unknown."""
         if bare_id(name) != name:
-            tally.add("ids that begin with 'v_', which the challenge's do not", printable(name))
+            tally.add("ids that begin with 'v_', unlike the challenge's", printable(name))
         if self.dataset is None:
             return math.inf
         known = match_id(name, self.expected)
         elsewhere = match_id(name, self.dataset.videos)
         if elsewhere is None:
-            tally.add("ids that the annotations do not know", printable(name))
+            tally.add("ids missing from the annotations", printable(name))
             return math.inf
         if known is None:
             tally.add(f"ids that are in another subset than {self.subset!r}", printable(name))
@@ -178,12 +178,12 @@ class _Ids:
         return math.inf if duration is None else duration
 
     def missing(self) -> list[str]:
-        """The expected ids that were not there, sorted."""
+        """Return the expected ids that were not seen, sorted."""
         return sorted(self.expected - self.seen)
 
 
 class _Check:
-    """Gathers what is wrong and what is odd, a line for each kind and the first offenders by name."""
+    """Collect errors and warnings, a line for each kind, with the first offenders by name."""
 
     def __init__(self, rules: Challenge, ids: _Ids, results_only: bool) -> None:
         self._rules, self._ids, self._results_only = rules, ids, results_only
@@ -197,14 +197,14 @@ class _Check:
         self._detections = self._without_segment = self._most = 0
 
     def run(self, content: Iterable[tuple[str, Any]]) -> None:
-        """Look at every member of the file.
+        """Check every member of the file.
 
         Raises:
             FormatError: when it is not JSON, or has no `results`.
         """
         for key, value in content:
             if key in self._head:
-                self._about_ids.add("keys that are there twice", repr(key))
+                self._about_ids.add("keys that occur twice", repr(key))
             self._head[key] = value
             if key == "results" and isinstance(value, Iterator):
                 for video_id, entries in value:
@@ -213,7 +213,7 @@ class _Check:
             raise FormatError("there is no 'results' object: video id -> list of detections")
 
     def report(self) -> SubmissionReport:
-        """The findings; classifications are refused as such, without a line about each."""
+        """Return the findings; classifications are refused as such, without a line for each."""
         head, odd = Tally(OFFENDERS), Tally(OFFENDERS)
         _check_head(self._head, self._results_only, head, odd)
         missing = self._ids.missing()
@@ -231,7 +231,7 @@ class _Check:
 
     def _video(self, video_id: str, entries: Iterable[Any] | None) -> None:
         if video_id in self._seen:
-            self._about_ids.add("videos that are there twice", printable(video_id))
+            self._about_ids.add("videos that occur twice", printable(video_id))
         self._seen.add(video_id)
         duration = self._ids.check(video_id, self._about_ids)
         if entries is None:
@@ -247,16 +247,16 @@ class _Check:
             self._errors.add(f"videos with more than {self._rules.max_per_video} detections", printable(video_id))
 
     def _inspect(self, entry: Any, where: str, duration: float) -> None:
-        """Note all that is wrong or odd in one entry."""
+        """Note all errors and warnings of one entry."""
         if not isinstance(entry, Mapping):
             self._errors.add("detections that are not objects with label, score and segment", where)
             return
         label, score, segment = entry.get("label"), entry.get("score"), entry.get("segment")
         if not isinstance(label, str) or label not in self._classes:
-            self._errors.add("labels that are no class of the challenge", f"{where} {printable(repr(label))}")
+            self._errors.add("labels that are not classes of the challenge", f"{where} {printable(repr(label))}")
         elif label not in self._official and label not in self._unofficial:
             self._unofficial.add(label)
-            finding = "labels that the challenge's own list lacks, which its server would refuse"
+            finding = "labels missing from the challenge's own list, which its server would refuse"
             self._warnings.add(finding, printable(repr(label)))
         if not is_number(score):
             self._errors.add("scores that are not finite numbers", f"{where} {printable(repr(score))}")
@@ -274,7 +274,7 @@ class _Check:
         if end < start:
             self._errors.add("segments that end before they begin", where)
         elif end == start:
-            self._warnings.add("segments of no length", where)
+            self._warnings.add("segments of length 0", where)
         if end > duration + TOLERANCE:
             finding = f"segments that end more than {TOLERANCE} s after their video"
             self._errors.add(finding, f"{where} of {duration} s")
@@ -284,13 +284,13 @@ class _Check:
 
 
 def printable(text: str) -> str:
-    """A text from a file in one line of bearable length."""
+    """Format text from a file as one line of limited length."""
     plain = text if text.isprintable() else repr(text)[1:-1]
     return plain if len(plain) <= _SHOWN else f"{plain[:_SHOWN]}..."
 
 
 def _is_sound(entry: Any, classes: frozenset[str], limit: float) -> bool:
-    """Tell quickly that nothing at all is wrong with an entry, as is so of most."""
+    """Return True if an entry has no errors or warnings, as most: a quick check."""
     try:
         label, score, (start, end) = entry["label"], entry["score"], entry["segment"]
     except (KeyError, TypeError, ValueError, IndexError):
@@ -301,17 +301,17 @@ def _is_sound(entry: Any, classes: frozenset[str], limit: float) -> bool:
 
 def _check_head(content: Mapping[str, Any], results_only: bool, wrong: Tally, odd: Tally) -> None:
     if set(content) == {"results"} and results_only:
-        odd.add("keys that most servers want and a file with 'results' alone lacks", "version, external_data")
+        odd.add("keys required by most servers and missing from a file with only 'results'", "version, external_data")
         return
     for key in ("version", "external_data"):
         if key not in content:
             wrong.add("missing keys", repr(key))
     if "version" in content and not isinstance(content["version"], str):
-        wrong.add("values of 'version' that are not a text", printable(repr(content["version"])))
+        wrong.add("values of 'version' that are not strings", printable(repr(content["version"])))
     external = content.get("external_data", NO_EXTERNAL_DATA)
     if not isinstance(external, Mapping) or not isinstance(external.get("used"), bool):
         wrong.add("values of 'external_data' without 'used': true or false", printable(repr(external)))
     elif not isinstance(external.get("details"), str) or (external["used"] and not external["details"]):
         odd.add("values of 'external_data' without 'details'", printable(repr(external)))
     for key in sorted(set(content) - {"version", "results", "external_data"}, key=str):
-        odd.add("keys that the challenge does not know", printable(repr(key)))
+        odd.add("keys unknown to the challenge", printable(repr(key)))

@@ -1,4 +1,4 @@
-"""Thresholds of temporal intersection over union (tIoU): how they are written, and over which of them one averages."""
+"""Thresholds of temporal intersection over union (tIoU): their notation, and the usual averages over them."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
@@ -8,13 +8,13 @@ import numpy as np
 from wtal.errors import UsageError
 
 RANGES = ("0.1:0.5:0.1", "0.3:0.7:0.1", "0.1:0.7:0.1", "0.1:0.9:0.1", "0.5:0.95:0.05")
-"""Thresholds that papers average over: the first four on THUMOS14, the last on ActivityNet and HACS."""
+"""Thresholds over which papers average: the first four on THUMOS14, the last on ActivityNet and HACS."""
 
 _MOST = 1000
 
 
 def parse_tious(text: str) -> tuple[float, ...]:
-    """`0.5,0.75` or `0.1:0.9:0.1` (both ends included), or a mixture -> thresholds, exact to the written decimals.
+    """Parse `0.5,0.75` or `0.1:0.9:0.1` (both ends included), or a mixture, exact to the written decimals.
 
     Raises:
         UsageError: when the text is malformed or a threshold is outside (0, 1].
@@ -26,26 +26,26 @@ def parse_tious(text: str) -> tuple[float, ...]:
 
 
 def check_tious(tious: Sequence[float]) -> tuple[float, ...]:
-    """Thresholds, each once, in their order.
+    """Check thresholds, and remove duplicates.
 
     Raises:
         UsageError: when there is none, or one outside (0, 1].
     """
     thresholds = tuple(float(tiou) for tiou in tious)
     if not thresholds or not all(0 < tiou <= 1 for tiou in thresholds):
-        raise UsageError(f"thresholds of tIoU lie in (0, 1] and there is at least one, got {list(thresholds)}")
+        raise UsageError(f"wanted thresholds of tIoU in (0, 1], at least one, got {list(thresholds)}")
     return tuple(dict.fromkeys(thresholds))
 
 
 def tiou_key(tiou: float) -> str:
-    """A threshold as a JSON key: `0.1`, `0.15`, `0.95`, whatever the rounding of its sums was."""
+    """Format a threshold as a JSON key: `0.1`, `0.15`, `0.95`, despite rounding errors."""
     return f"{tiou:.6g}"
 
 
 def covered_ranges(tious: Sequence[float], others: Iterable[str] = ()) -> dict[str, tuple[float, ...]]:
     """Return those of `RANGES` that the thresholds cover: `0.1:0.7` -> its thresholds.
 
-    Of the `others`, written likewise, those whose both ends are thresholds: each has all that lie between them.
+    Also those of the `others`, in the same notation, both of whose ends are thresholds, with all thresholds between.
     """
     given = {tiou_key(tiou): tiou for tiou in tious}
     ranges = {text.rpartition(":")[0]: [tiou_key(tiou) for tiou in parse_tious(text)] for text in RANGES}

@@ -16,29 +16,29 @@ from wtal.models.student import Student
 
 @dataclass(frozen=True)
 class Cost:
-    """`parameters`: of training. `macs`: multiply-accumulates of matrix products and convolutions, one video."""
+    """`parameters`: trainable. `macs`: multiply-accumulates in matrix products and convolutions, for one video."""
 
     parameters: int
     macs: int
 
 
 def cost(head: Head, feature_dims: Mapping[str, int], snippets: int = 100) -> Cost:
-    """A head for streams of the given widths -> its cost for one video of `snippets` snippets.
+    """Return the cost of a head, whose streams have the given widths, for one video of `snippets` snippets.
 
-    Source: RSKP, supplement, Table 4, counts multiply-accumulates of 100 snippets.
+    Source: RSKP, supplement, Table 4, which counts the multiply-accumulates of 100 snippets.
     """
     batch = _blank(head, feature_dims, snippets)
     return _counted(head, lambda: head(batch))
 
 
 def student_cost(student: Student, feature_dims: Mapping[str, int], snippets: int = 100) -> Cost:
-    """A student for streams of the given widths -> its cost for one video of `snippets` snippets."""
+    """Return the cost of a student, whose streams have the given widths, for one video of `snippets` snippets."""
     batch = _blank(student, feature_dims, snippets)
     return _counted(student, lambda: student(batch.features(), batch.mask))
 
 
 def rescorer_cost(rescorer: Rescorer, feature_dims: Mapping[str, int], snippets: int = 100) -> Cost:
-    """A rescorer for streams of the given widths -> its cost for one video with as many proposals as snippets."""
+    """Return the cost of a rescorer for one video with as many proposals as snippets; `feature_dims`: stream -> D."""
     batch = _blank(rescorer, feature_dims, snippets)
     starts = torch.arange(snippets, device=batch.mask.device, dtype=torch.float32) / 2
     proposals = ProposalBatch.collate(batch, [torch.stack([starts, starts + snippets / 4], dim=1)])
@@ -57,8 +57,8 @@ def _counted(network: nn.Module, answer: Callable[[], object]) -> Cost:
     was_training = network.training
     network.eval()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # of torch, on a flag of other hardware
-        # Without oneDNN a recurrent layer falls into the matrix products that the counter knows.
+        warnings.simplefilter("ignore", UserWarning)  # torch warns about a flag of other hardware
+        # Without oneDNN a recurrent layer decomposes into matrix products, which the counter counts.
         with torch.backends.mkldnn.flags(enabled=False), FlopCounterMode(display=False) as counter:
             answer()
     network.train(was_training)

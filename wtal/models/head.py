@@ -1,6 +1,6 @@
-"""Snippet features to class activations: `Head`, and how one is made by name.
+"""Snippet features to class activations: `Head`, and its creation by name.
 
-`wtal.models.heads.HeadLeaf` says what a head's file holds.
+`wtal.models.heads.HeadLeaf` is the contract of a head's file.
 """
 
 import inspect
@@ -21,11 +21,11 @@ from wtal.models.heads import HEADS
 class HeadOutput:
     """Answer of a head to a batch.
 
-    `cas`: (B, T, C + 1) class activation sequence, logits, background last; a head without a background class gives
-    (B, T, C) and says so. `attention`: (B, T) in [0, 1], None where the method has none. `video_scores`: (B, C)
-    probabilities without background. `extras`: whatever else the loss or a reader of the paper wants, by name.
-    `streams`: what each stream's own model says, where a head has one per stream. `embedding`: (B, T, E), the features
-    that are classified, in evaluation at least; None where each of the `streams` has its own.
+    `cas`: (B, T, C + 1) class activation sequence, logits, background last; a head without a background class returns
+    (B, T, C) and documents it. `attention`: (B, T) in [0, 1], None if the method has none. `video_scores`: (B, C)
+    probabilities without background. `extras`: anything else that the loss or a reader of the paper needs, by name.
+    `streams`: the output of each stream's own model, if a head has one per stream. `embedding`: (B, T, E), the features
+    that are classified, at least in evaluation; None if each of the `streams` has its own.
     """
 
     cas: Tensor
@@ -37,7 +37,7 @@ class HeadOutput:
 
     @property
     def embeddings(self) -> dict[str, Tensor]:
-        """Stream -> its embedding; or the one that a head has for all its input, under an empty name."""
+        """Stream -> its embedding; a head with one embedding for all its input has it under an empty name."""
         if self.embedding is not None:
             return {"": self.embedding}
         return {name: answer.embedding for name, answer in self.streams.items() if answer.embedding is not None}
@@ -45,9 +45,9 @@ class HeadOutput:
 
 @dataclass(frozen=True)
 class RepresentativeSnippets:
-    """The few vectors that sum up each video's snippets, for a reader.
+    """The few vectors that summarise each video's snippets, for inspection.
 
-    `features`: (B, K, E), in the space of the embedding. `present`: (B, K), False where a video has fewer. `classes`:
+    `features`: (B, K, E), in the space of the embedding. `present`: (B, K), False past a video's last one. `classes`:
     (B, K, C + 1) class probabilities, background last.
     """
 
@@ -58,7 +58,7 @@ class RepresentativeSnippets:
 
 @dataclass(frozen=True)
 class Moment:
-    """Where training stands: `step` of `steps` are done, in `epoch` (the first is 0)."""
+    """Progress of training: `step` of `steps` are done, in `epoch` (the first is 0)."""
 
     step: int
     steps: int
@@ -66,57 +66,57 @@ class Moment:
 
     @property
     def share(self) -> float:
-        """Share of the run that is done, in [0, 1]."""
+        """Completed share of the run, in [0, 1]."""
         return self.step / self.steps
 
 
 class Head(nn.Module):
-    """A localization head. What stands in padded snippets never changes the others."""
+    """A localization head. The content of padded snippets never affects the others."""
 
     num_classes: int
     pairs: int = 0
-    """So many pairs of videos that share a class stand first in each training batch: (0, 1), (2, 3), ..."""
+    """Number of pairs of videos that share a class, at the front of each training batch: (0, 1), (2, 3), ..."""
     ties_videos: bool = False
-    """Whether the loss of a batch is not the mean over its videos, as one of clusters of all their snippets is not."""
+    """True if the loss of a batch is not the mean over its videos, e.g. a loss on clusters of all their snippets."""
     stages: int = 1
-    """Equal parts that training falls into; the parameters at the end of each are kept."""
+    """Number of equal parts of training; the parameters at the end of each are saved."""
 
     def forward(self, batch: SnippetBatch) -> HeadOutput:
-        """Features of B videos -> class activations, attention and video scores."""
+        """Map the features of B videos to class activations, attention and video scores."""
         raise NotImplementedError
 
     def loss(self, output: HeadOutput, batch: SnippetBatch) -> dict[str, Tensor]:
-        """Weighted terms by name, each a scalar; the trainer sums them and logs the same names."""
+        """Return the weighted loss terms by name, each a scalar; the trainer sums them and logs them by name."""
         raise NotImplementedError
 
     def pseudo_labels(self, output: HeadOutput, batch: SnippetBatch) -> dict[str, Tensor]:
-        """Return what snippets would be taught, and what that is made of, for a reader: by name, in the order to read.
+        """Return the pseudo labels of the snippets, and their components, for inspection: by name, in reading order.
 
         Each is (B, T, C) or (B, T, C + 1), class probabilities, or (B, T) in [0, 1], action; the pseudo labels come
-        last. Methods without them, and batches without the labels that they want, have none.
+        last. The result is empty for methods without them, and for batches without the labels that they need.
         """
         return {}
 
     def representative_snippets(self, output: HeadOutput) -> RepresentativeSnippets | None:
-        """Return the representative snippets behind an answer; None where the method, or this answer, has none."""
+        """Return the representative snippets used for an output; None if the method, or this output, has none."""
         return None
 
     def remembered_snippets(self) -> tuple[Tensor, Tensor] | None:
-        """Return what is remembered of other videos, (N, E) snippets, and their classes, (N,); None without any."""
+        """Return the remembered snippets (N, E) of other videos, and their classes (N,); None if there are none."""
         return None
 
     def begin_step(self, moment: Moment, videos: Callable[[], Iterator[SnippetBatch]]) -> None:
-        """Called before each training step, for losses that change on the way and for memories.
+        """Prepare a training step: a hook for losses that change during training, and for memories.
 
-        `videos()` gives every training video once, whole and scaled, one per batch, always in one order. What a head
-        keeps from here on lies in its buffers, so that a resumed run goes on with it.
+        `videos()` yields every training video once, whole and scaled, one per batch, always in the same order. A head
+        stores its state in buffers, so that a resumed run continues with it.
         """
 
     def end_stage(self, stage: int) -> None:
-        """Called after the last step of each stage, counted from 0, before its parameters are kept."""
+        """End a stage, counted from 0: called after its last step, before its parameters are saved."""
 
     def finish(self) -> None:
-        """Called after the last stage's parameters were kept: what is left in the head now is the run's result."""
+        """Finish training: called after the last stage's parameters are saved; the head is then the run's result."""
 
     def __call__(self, batch: SnippetBatch) -> HeadOutput:  # typed: nn.Module's own returns Any
         """Run `forward`."""
@@ -125,23 +125,23 @@ class Head(nn.Module):
 
 
 class EmbeddingHead(Head):
-    """A head in two halves, so that another method can work on the features between them."""
+    """A head in two halves, so that another method can modify the features between them."""
 
     embedding: int
-    """Width E of what `embed` gives."""
+    """Width E of the features that `embed` returns."""
     attends: bool = True
-    """Whether answers have an attention."""
+    """True if outputs have an attention."""
 
     def embed(self, batch: SnippetBatch) -> Tensor:
-        """Features of B videos -> (B, T, E), zero where padded."""
+        """Embed the features of B videos as (B, T, E), zero where padded."""
         raise NotImplementedError
 
     def respond(self, x: Tensor, batch: SnippetBatch) -> HeadOutput:
-        """Embedded features (B, T, E) of the batch's videos -> class activations, attention and video scores."""
+        """Map embedded features (B, T, E) of the batch's videos to class activations, attention and video scores."""
         raise NotImplementedError
 
     def forward(self, batch: SnippetBatch) -> HeadOutput:
-        """Both halves."""
+        """Run both halves."""
         x = self.embed(batch)
         return replace(self.respond(x, batch), embedding=x)
 
@@ -149,14 +149,14 @@ class EmbeddingHead(Head):
 def create_head(
     name: str, num_classes: int, feature_dims: Mapping[str, int], *, authors: bool = False, **config: Any
 ) -> Head:
-    """The head `name` for C = `num_classes` and streams of the given widths, freshly initialised.
+    """Create the head `name` for C = `num_classes` and streams of the given widths, freshly initialised.
 
-    With `authors` it is what the authors' code ran, quirks included; the default is what is right. The leaf's
-    docstring lists the differences. `config` holds the head's own settings.
+    With `authors` it behaves as the authors' code, quirks included; the default corrects them. The leaf's docstring
+    lists the differences. `config` holds the head's own settings.
 
     Raises:
         UsageError: when there is no such head, no class, or no stream of features.
-        ConfigError: when a setting is unknown or does not fit.
+        ConfigError: when a setting is unknown or invalid.
     """
     module = HEADS.load(name)
     _some_classes(num_classes)
@@ -166,13 +166,13 @@ def create_head(
 
 
 def load_author_checkpoint(name: str, state_dict: Mapping[str, Any], num_classes: int, **settings: Any) -> Head:
-    """A head from the authors' own state dict, in eval mode; implies `authors=True`.
+    """Load a head from the authors' own state dict, in eval mode; implies `authors=True`.
 
-    A head with a model per stream takes stream -> state dict too. `settings` are what tensors cannot tell, where a
-    leaf's `from_authors` asks for it.
+    A head with a model per stream also accepts stream -> state dict. `settings` hold what cannot be inferred from the
+    tensors, if a leaf's `from_authors` asks for it.
 
     Raises:
-        UsageError: when there is no such head, no class, or it takes no such setting.
+        UsageError: when there is no such head, no class, or no such setting.
         WeightsError: when a key is missing, left over, or of another shape; the message names them.
     """
     load: Callable[..., Head] = HEADS.load(name).from_authors
@@ -189,15 +189,15 @@ def _some_classes(count: int) -> None:
 
 
 def author_settings(name: str) -> set[str]:
-    """Names of the settings that a leaf's `from_authors` takes beside the tensors, or guesses."""
+    """Names of the settings that a leaf's `from_authors` accepts in addition to the tensors."""
     return {*inspect.signature(HEADS.load(name).from_authors).parameters} - {"state_dict", "num_classes"}
 
 
 def plain_keys(state_dict: Mapping[str, Any], what: str, ending: str = "") -> dict[str, Tensor]:
-    """Key -> tensor, without the `module.` of several GPUs and without `ending`; arrays of numpy become tensors.
+    """Map keys to tensors, without the `module.` of several GPUs and without `ending`; NumPy arrays become tensors.
 
     Raises:
-        WeightsError: when two keys are one without them, or a value is no tensor, or an empty one.
+        WeightsError: when two keys coincide without them, or a value is not a tensor, or is empty.
     """
     plain: dict[str, Tensor] = {}
     for key, value in state_dict.items():
@@ -214,7 +214,7 @@ def plain_keys(state_dict: Mapping[str, Any], what: str, ending: str = "") -> di
 
 
 def matrix_shape(state: Mapping[str, Tensor], key: str, otherwise: tuple[int, int]) -> tuple[int, int]:
-    """Return the shape of a matrix in a state dict; `otherwise`, where it is missing or no matrix."""
+    """Return the shape of a matrix in a state dict; `otherwise`, if it is missing or not a matrix."""
     tensor = state.get(key)
     if tensor is None or tensor.ndim != 2 or not tensor.numel():
         return otherwise

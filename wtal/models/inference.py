@@ -1,4 +1,4 @@
-"""A trained head over one whole video at a time."""
+"""Run a trained head over one whole video at a time."""
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from wtal.models.training.inputs import Scaler
 
 
 def activate(head: Head, scaler: Scaler, video: VideoFeatures, device: str = "cpu") -> Activations:
-    """Features of T > 0 snippets -> class activations (T, C or C + 1), attention (T,) and video scores (C,)."""
+    """Map features of T > 0 snippets to class activations (T, C or C + 1), attention (T,) and video scores (C,)."""
     return _activations(ask(head, scaler, video, device=device)[0])
 
 
@@ -19,14 +19,14 @@ def activate(head: Head, scaler: Scaler, video: VideoFeatures, device: str = "cp
 def ask(
     head: Head, scaler: Scaler, video: VideoFeatures, labels: Tensor | None = None, device: str = "cpu"
 ) -> tuple[HeadOutput, SnippetBatch]:
-    """Features of T > 0 snippets, labels (C,) where the head shall know them -> its whole answer, and to what."""
+    """Run a head on features of T > 0 snippets, optionally with labels (C,); return its output and the batch."""
     known, ids = (None, ()) if labels is None else (labels[None], (video.id,))
     batch = SnippetBatch.collate([scaler(video.streams)], known, ids).to(device)
     return head(batch), batch
 
 
 def _activations(output: HeadOutput) -> Activations:
-    """Return the answer for the one video of a batch, and for each stream where a head has a model per stream."""
+    """Convert the output for the single video of a batch, with that of each stream if a head has a model per stream."""
     return Activations(
         cas=output.cas[0].float().cpu().numpy(),
         attention=None if output.attention is None else output.attention[0].float().cpu().numpy(),

@@ -1,7 +1,8 @@
-"""Features and proposals to scores of the proposals: `Rescorer`, and how one is made by name.
+"""Features and proposals to scores of the proposals: `Rescorer`, and its creation by name.
 
-A rescorer is a second stage that moves no border: the proposals of a trained head are the instances of its bags, and it
-learns from video-level labels which of them show what. `wtal.models.rescorers.RescorerLeaf` says what its file holds.
+A rescorer is a second stage that leaves borders unchanged: the proposals of a trained head are the instances of its
+bags, and it learns their classes from video-level labels. `wtal.models.rescorers.RescorerLeaf` is the contract of its
+file.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,8 +21,8 @@ from wtal.models.rescorers import RESCORERS
 class ProposalBatch:
     """B videos and their N proposals, video after video.
 
-    `snippets`: whole videos, with their labels in training. `borders`: (N, 2) in snippets; snippet i reaches from i to
-    i + 1. `counts`: (B,) proposals of each video, which may have none.
+    `snippets`: whole videos, with their labels in training. `borders`: (N, 2) in snippets; snippet i extends from i to
+    i + 1. `counts`: (B,) number of proposals per video, possibly 0.
     """
 
     snippets: SnippetBatch
@@ -30,10 +31,10 @@ class ProposalBatch:
 
     @classmethod
     def collate(cls, snippets: SnippetBatch, borders: Sequence[Tensor]) -> "ProposalBatch":
-        """Put the proposals (M, 2) of each video of a batch one after another.
+        """Concatenate the proposals (M, 2) of each video of a batch.
 
         Raises:
-            ValueError: when there are not as many videos as lists of proposals.
+            ValueError: when the numbers of videos and of lists of proposals differ.
         """
         if len(borders) != len(snippets.mask):
             raise ValueError(f"{len(snippets.mask)} videos need as many lists of proposals, got {len(borders)}")
@@ -43,17 +44,17 @@ class ProposalBatch:
 
     @property
     def video(self) -> Tensor:
-        """(N,) the video that each proposal is of."""
+        """Index of the video of each proposal, (N,)."""
         return torch.arange(len(self.counts), device=self.counts.device).repeat_interleave(self.counts)
 
     @property
     def mask(self) -> Tensor:
-        """(B, M) True where a proposal of the padded batch is real."""
-        most = int(self.counts.max()) if len(self.counts) else 0
-        return torch.arange(most, device=self.counts.device)[None] < self.counts[:, None]
+        """Mask (B, M) of the real proposals in a padded batch."""
+        length = int(self.counts.max()) if len(self.counts) else 0
+        return torch.arange(length, device=self.counts.device)[None] < self.counts[:, None]
 
     def to(self, device: torch.device | str) -> "ProposalBatch":
-        """The batch on another device."""
+        """Move the batch to another device."""
         return replace(
             self,
             snippets=self.snippets.to(device),
@@ -64,10 +65,10 @@ class ProposalBatch:
 
 @dataclass(frozen=True)
 class RescorerOutput:
-    """Answer of a rescorer to a batch.
+    """Output of a rescorer for a batch.
 
     `scores`: (N, C) of each proposal, in [0, 1]. `video_scores`: (B, C) probabilities, zero for a video without
-    proposals. `extras`: whatever else the loss or a reader of the paper wants, by name.
+    proposals. `extras`: anything else that the loss or a reader of the paper needs, by name.
     """
 
     scores: Tensor
@@ -76,18 +77,18 @@ class RescorerOutput:
 
 
 class Rescorer(nn.Module):
-    """A network that scores proposals. Neither padding nor the other videos of a batch change the scores of one."""
+    """A network that scores proposals. Neither padding nor the other videos of a batch affect the scores of a video."""
 
     num_classes: int
 
     def forward(self, batch: ProposalBatch) -> RescorerOutput:
-        """Features and proposals of B videos -> scores."""
+        """Score the proposals of B videos."""
         raise NotImplementedError
 
     def loss(self, output: RescorerOutput, batch: ProposalBatch, share: float) -> dict[str, Tensor]:
-        """Weighted terms by name, each a scalar, when a `share` of the training in [0, 1] is done.
+        """Return the weighted loss terms by name, each a scalar; `share` in [0, 1] is the progress of training.
 
-        The trainer sums them and logs the same names. Videos without proposals take no part.
+        The trainer sums them and logs them by name. Videos without proposals are left out.
         """
         raise NotImplementedError
 
@@ -100,13 +101,13 @@ class Rescorer(nn.Module):
 def create_rescorer(
     name: str, num_classes: int, feature_dims: Mapping[str, int], *, authors: bool = False, **config: Any
 ) -> Rescorer:
-    """The rescorer `name` for C = `num_classes` and streams of the given widths, freshly initialised.
+    """Create the rescorer `name` for C = `num_classes` and streams of the given widths, freshly initialised.
 
-    With `authors` it is what the authors' code ran, quirks included. `config` holds the rescorer's own settings.
+    With `authors` it behaves as the authors' code, quirks included. `config` holds the rescorer's own settings.
 
     Raises:
         UsageError: when there is no such rescorer, no class, or no stream of features.
-        ConfigError: when a setting is unknown or does not fit.
+        ConfigError: when a setting is unknown or invalid.
     """
     module = RESCORERS.load(name)
     if num_classes < 1 or not feature_dims or min(feature_dims.values()) < 1:
@@ -117,7 +118,7 @@ def create_rescorer(
 
 
 def load_author_rescorer(name: str, state_dict: Mapping[str, Any], num_classes: int) -> Rescorer:
-    """A rescorer from the authors' own state dict, in eval mode; implies `authors=True`.
+    """Load a rescorer from the authors' own state dict, in eval mode; implies `authors=True`.
 
     Raises:
         UsageError: when there is no such rescorer, or no class.

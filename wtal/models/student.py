@@ -1,8 +1,8 @@
-"""Snippet features to segments by regression: `Student`, what it answers and is taught, and how one is made by name.
+"""Snippet features to segments by regression: `Student`, its output and targets, and its creation by name.
 
-A student is the second stage: it learns from segments that a head's detections are made into. Its clock is the grid's:
-position 0 is the middle of snippet 0, and a length of 1 is one snippet's stride. `wtal.models.students.StudentLeaf`
-says what a student's file holds.
+A student is the second stage: it learns from pseudo segments made from a head's detections. Its clock is the grid's:
+position 0 is the middle of snippet 0, and a length of 1 is one snippet's stride. `wtal.models.students.StudentLeaf` is
+the contract of a student's file.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from wtal.models.regression.losses import distance_iou, focal, smoothed
 from wtal.models.students import STUDENTS, StudentLeaf
 from wtal.registry import suggest
 
-_FORGETS = 0.1
+_NEWEST_SHARE = 0.1
 """Share of the newest batch in the running number of positive points."""
 
 
@@ -25,8 +25,8 @@ _FORGETS = 0.1
 class Points:
     """The P points of all levels of a pyramid, level after level.
 
-    `time`: (P,) in grid steps. `stride`: (P,) grid steps to the next point of the level. `low`, `high`: (P,) range of
-    the longer of a point's two distances, in grid steps, both ends included.
+    `time`: (P,) in grid steps. `stride`: (P,) grid steps to the next point of the level. `low`, `high`: (P,) inclusive
+    range of the longer of a point's two distances, in grid steps.
     """
 
     time: Tensor
@@ -37,11 +37,11 @@ class Points:
 
 @dataclass(frozen=True)
 class StudentOutput:
-    """Answer of a student to a batch.
+    """Output of a student for a batch.
 
-    `mask`: (B, P), True where a point lies in a video. `logits`: (B, P, C), of independent sigmoids. `distances`:
-    (B, P, 2) to the left and right border, in strides of the point's level; (B, P, C, 2) where borders are of a class.
-    `extras`: whatever else a reader of the paper wants, by name.
+    `mask`: (B, P), True for points inside a video. `logits`: (B, P, C), of independent sigmoids. `distances`:
+    (B, P, 2) to the left and right border, in strides of the point's level; (B, P, C, 2) if borders depend on the
+    class. `extras`: anything else that a reader of the paper needs, by name.
     """
 
     points: Points
@@ -53,10 +53,10 @@ class StudentOutput:
 
 @dataclass(frozen=True)
 class PointTargets:
-    """Lesson of points, of B videos or (without B) of one.
+    """Targets at points, of B videos or (without B) of one.
 
-    `classes`: (B, P, C) in [0, 1]. `distances`: (B, P, 2) in strides of the point's level, 0 where no class is.
-    `weight`: (B, P) of a point's terms; a point of weight 0 is ignored.
+    `classes`: (B, P, C) in [0, 1]. `distances`: (B, P, 2) in strides of the point's level, 0 without a class. `weight`:
+    (B, P) of a point's loss; a point of weight 0 is ignored.
     """
 
     classes: Tensor
@@ -65,7 +65,7 @@ class PointTargets:
 
     @classmethod
     def stack(cls, videos: "Sequence[PointTargets]") -> "PointTargets":
-        """Targets of one video each -> of the batch."""
+        """Stack the targets of single videos into those of a batch."""
         return cls(
             torch.stack([video.classes for video in videos]),
             torch.stack([video.distances for video in videos]),
@@ -74,10 +74,10 @@ class PointTargets:
 
 
 class Student(nn.Module):
-    """A network that answers at each point with classes and borders. Padding never changes the rest.
+    """A network that predicts classes and borders at each point. Padding never affects the rest.
 
-    `normalizer` is the running number of positive points that losses are divided by; a buffer, so that a resumed run
-    goes on with it.
+    `normalizer` is the running number of positive points by which losses are divided; a buffer, so that a resumed run
+    continues with it.
     """
 
     num_classes: int
@@ -90,30 +90,30 @@ class Student(nn.Module):
         self.register_buffer("normalizer", torch.tensor(normalizer, dtype=torch.float64))
 
     def forward(self, features: Tensor, mask: Tensor) -> StudentOutput:
-        """Features (B, T, D), mask (B, T) -> classes and borders at P points."""
+        """Predict classes and borders at P points from features (B, T, D), mask (B, T)."""
         raise NotImplementedError
 
     def loss(self, output: StudentOutput, targets: PointTargets) -> dict[str, Tensor]:
-        """`class` and `regression`, each a scalar, weighted.
+        """Return the weighted loss terms `class` and `regression`, each a scalar.
 
-        Both are sums over points divided by the normalizer, which in training first moves to the number of positive
-        points of this batch by a tenth.
+        Both are sums over points divided by the normalizer, which in training first moves by a tenth towards this
+        batch's number of positive points.
         """
         weight = targets.weight * output.mask
         positive = (targets.classes.sum(dim=-1) > 0) & (weight > 0)
         if self.training:
             self._count(positive)
-        # Of each positive point and class: the video, the point, the class.
+        # The video, point and class of each positive pair of point and class.
         video, point, label = (targets.classes * positive[..., None]).nonzero(as_tuple=True)
         if output.distances.ndim == 3:
             video, point = positive.nonzero(as_tuple=True)
             distances = output.distances[video, point]
         else:
             distances = output.distances[video, point, label]
-        wanted = targets.distances[video, point]
+        target = targets.distances[video, point]
         entropy = focal(output.logits, smoothed(targets.classes, self.label_smoothing)) * weight[..., None]
-        entropy = self.weigh_by_borders(entropy, (video, point, label), distances, wanted)
-        regression = (distance_iou(distances, wanted) * weight[video, point]).sum()
+        entropy = self.weigh_by_borders(entropy, (video, point, label), distances, target)
+        regression = (distance_iou(distances, target) * weight[video, point]).sum()
         normalizer = self.normalizer.to(entropy.dtype)
         return {
             "class": entropy.sum() / normalizer,
@@ -121,13 +121,13 @@ class Student(nn.Module):
         }
 
     def weigh_by_borders(
-        self, entropy: Tensor, places: tuple[Tensor, Tensor, Tensor], distances: Tensor, wanted: Tensor
+        self, entropy: Tensor, indices: tuple[Tensor, Tensor, Tensor], distances: Tensor, target: Tensor
     ) -> Tensor:
-        """(B, P, C) class loss -> the same, for students that weigh it by their borders at positive `places`."""
+        """Weight a class loss (B, P, C) by the borders at positive `indices`; a hook, by default without effect."""
         return entropy
 
     def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
-        """Groups for an optimizer: matrices decay; biases, norms and scales do not."""
+        """Return parameter groups for an optimizer: matrices decay; biases, norms and scales do not."""
         parameters = list(self.parameters())
         return [
             {"params": [value for value in parameters if value.ndim > 1], "weight_decay": weight_decay},
@@ -136,7 +136,7 @@ class Student(nn.Module):
 
     def _count(self, positive: Tensor) -> None:
         count = positive.sum().clamp(min=1).to(self.normalizer.dtype)
-        self.normalizer.mul_(1 - _FORGETS).add_(_FORGETS * count)
+        self.normalizer.mul_(1 - _NEWEST_SHARE).add_(_NEWEST_SHARE * count)
 
     def __call__(self, features: Tensor, mask: Tensor) -> StudentOutput:  # typed: nn.Module's own returns Any
         """Run `forward`."""
@@ -153,14 +153,14 @@ def create_student(
     form: str | None = None,
     **config: Any,
 ) -> Student:
-    """The student `name` for C = `num_classes` and features of D numbers, or of streams that are D side by side.
+    """Create the student `name` for C = `num_classes` and D features, or streams whose widths sum to D.
 
-    With `authors` it is what the authors' code ran, quirks included. `config` holds the student's own settings, laid
-    over those of `form` (`thumos14`, `activitynet-1.3`), or over ours.
+    With `authors` it behaves as the authors' code, quirks included. `config` holds the student's own settings, which
+    override those of `form` (`thumos14`, `activitynet-1.3`), or ours.
 
     Raises:
         UsageError: when there is no such student or form, no class, or no features.
-        ConfigError: when a setting is unknown or does not fit.
+        ConfigError: when a setting is unknown or invalid.
     """
     module = STUDENTS.load(name)
     width = feature_dims if isinstance(feature_dims, int) else sum(feature_dims.values())
@@ -173,14 +173,14 @@ def create_student(
 def load_author_student(
     name: str, state_dict: Mapping[str, Any], num_classes: int, form: str = "thumos14", **config: Any
 ) -> Student:
-    """A student from the authors' own state dict, in eval mode; implies `authors=True`.
+    """Load a student from the authors' own state dict, in eval mode; implies `authors=True`.
 
-    Widths and depths are read off the tensors. What they cannot tell (the window, the length that is padded to) is that
-    of `form`, or said in `config`.
+    Widths and depths are read off the tensors. Settings that cannot be inferred from them (the window, the padded
+    length) are those of `form`, or given in `config`.
 
     Raises:
         UsageError: when there is no such student or form, or no class.
-        ConfigError: when a setting is unknown, does not fit, or contradicts the tensors.
+        ConfigError: when a setting is unknown, invalid, or contradicts the tensors.
         WeightsError: when a key is missing, left over, or of another shape; the message names them.
     """
     module = STUDENTS.load(name)
@@ -194,7 +194,7 @@ def form_settings(module: StudentLeaf, name: str, form: str) -> Mapping[str, Any
     """Return the settings of a form of the student `name`.
 
     Raises:
-        UsageError: with the nearest match, when it has no such form.
+        UsageError: when it has no such form, with the nearest match.
     """
     if form not in module.FORMS:
         raise UsageError(f"student {name} has no form {form!r}; {suggest(form, module.FORMS)}")

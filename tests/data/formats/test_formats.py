@@ -99,7 +99,7 @@ def test_the_form_of_bsn(tmp_path):
     assert guess_format(path) == "activitynet"
     assert dataset.videos["v_a"].duration == 9.0
     assert dataset.subsets == {"unspecified": 1}
-    assert "subset the file does not name" in dataset.notes[0]
+    assert "videos without a subset" in dataset.notes[0]
 
 
 def test_a_label_that_the_taxonomy_lacks_is_reported(tmp_path):
@@ -109,7 +109,7 @@ def test_a_label_that_the_taxonomy_lacks_is_reported(tmp_path):
     path.write_text(json.dumps(content))
     dataset = read_annotations(path)
     assert dataset.classes == ("jump", "run", "fly")
-    assert dataset.notes == ("labels that the file's class list lacks, taken as further classes: 1 ('fly' in a)",)
+    assert dataset.notes == ("labels missing from the file's class list, added as classes: 1 ('fly' in a)",)
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_a_label_that_the_taxonomy_lacks_is_reported(tmp_path):
         ('{"database": {"a": 3}}', "a: wanted an object with 'annotations', got int"),
         ('{"database": {"a": {"annotations": {}}}}', r"a.annotations: wanted a list, got dict"),
         ('{"database": {"a": {"annotations": [3]}}}', r"a.annotations\[0\]: wanted an object"),
-        ('{"database": {"a": {"annotations": [{"segment": [0, 1]}]}}}', r"\[0\].label: wanted a text, got None"),
+        ('{"database": {"a": {"annotations": [{"segment": [0, 1]}]}}}', r"\[0\].label: wanted a string, got None"),
         ('{"database": {"a": {"annotations": [{"label": "x", "segment": [1]}]}}}', r"segment: wanted \[start, end\]"),
         (
             '{"database": {"a": {"annotations": [{"label": "x", "segment": ["1", "b"]}]}}}',
@@ -129,7 +129,7 @@ def test_a_label_that_the_taxonomy_lacks_is_reported(tmp_path):
         ),
         ('{"database": {"a": {"annotations": [{"label": "x", "segment": [true, 1]}]}}}', r"segment\[0\]: wanted a num"),
         ('{"database": {"a": {"duration": [], "annotations": []}}}', r"a.duration: wanted a number"),
-        ('{"database": {"a": {"subset": 3, "annotations": []}}}', r"a.subset: wanted a text, got 3"),
+        ('{"database": {"a": {"subset": 3, "annotations": []}}}', r"a.subset: wanted a string, got 3"),
         ('{"taxonomy": [3], "database": {}}', "taxonomy: wanted a list of objects"),
         ('{"classes": ["a", "a"], "database": {}}', "a class is named twice"),
         ('{"database": {}}', "names no video"),
@@ -206,10 +206,10 @@ def test_a_folder_with_one_sub_folder_a_class(tmp_path):
     }
     assert dataset.subsets == {"training": 4}
     assert dataset.notes == (
-        "videos whose name others have too, so that their id has the folder: 2 (jump/a, run/a)",
-        "files that are no videos, passed over: 1 (run/notes.txt)",
-        "videos beside the sub-folders, without a label and passed over: 1 (loose)",
-        "videos further below the sub-folders, without a label and passed over: 1 (deep)",
+        "videos that share their name, so that their id includes the folder: 2 (jump/a, run/a)",
+        "files other than videos, skipped: 1 (run/notes.txt)",
+        "unlabelled videos next to the sub-folders, skipped: 1 (loose)",
+        "unlabelled videos further below the sub-folders, skipped: 1 (deep)",
         "videos with labels but no segments: 4 (first: jump/a, c, run/a)",
     )
 
@@ -279,12 +279,12 @@ def test_detections_take_the_ids_of_the_ground_truth():
     ("results", "message"),
     [
         ("[]", "wanted an object with 'results'"),
-        ('{"a": [], "b": [], "a": []}', "results.a is there twice"),
-        ('{"a": []}, "results": {}', "'results' is there twice"),
+        ('{"a": [], "b": [], "a": []}', "results.a occurs twice"),
+        ('{"a": []}, "results": {}', "'results' occurs twice"),
         ('{"a": 3}', "results.a: wanted a list of detections, got int"),
         ('{"a": [3]}', r"results.a\[0\]: wanted an object"),
-        ('{"a": [{"label": "x", "score": 1}]}', r"results.a\[0\].segment: there is none; .* classifications"),
-        ('{"a": [{"label": 1, "score": 1, "segment": [0, 1]}]}', r"results.a\[0\].label: wanted a text, got 1"),
+        ('{"a": [{"label": "x", "score": 1}]}', r"results.a\[0\].segment is missing; .* classifications"),
+        ('{"a": [{"label": 1, "score": 1, "segment": [0, 1]}]}', r"results.a\[0\].label: wanted a string, got 1"),
         ('{"a": [{"label": "x", "score": "1", "segment": [0, 1]}]}', r"results.a\[0\].score: wanted a finite number"),
         ('{"a": [{"label": "x", "score": NaN, "segment": [0, 1]}]}', r"score: wanted a finite number, got nan"),
         ('{"a": [{"label": "x", "score": true, "segment": [0, 1]}]}', r"score: wanted a finite number, got True"),

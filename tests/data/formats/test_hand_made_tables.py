@@ -60,8 +60,8 @@ def test_read_right(table, tmp_path):
         ("video,label,start,end\na,run,0:61,2\n", "line 2: start: wanted a number, got '0:61'"),
         ("video,label,start,end\na,run,1:2:3:4,2\n", "line 2: start: wanted a number"),
         ('video,label\na,run\nb,"jump\nc,run\n', "line 3: a quote that opens in line 3 is not closed"),
-        ('video,label\na,"run\nb,jump\nc,fly"\nd,run\n', "line 2: a quote that opens there is closed in line 4 only"),
-        ("video,label\na,run,jump\n", "line 2 has 3 cells, the header 2; a cell that holds ',' needs quotes"),
+        ('video,label\na,"run\nb,jump\nc,fly"\nd,run\n', "line 2: a quote that opens there is only closed in line 4"),
+        ("video,label\na,run,jump\n", "line 2 has 3 cells, the header 2; a cell that contains ',' needs quotes"),
         ("video,label,\na,run,jump\n", "line 2 has 3 cells, the header 2"),
         ("video,,label\na,x,run\n", "line 2: cell 'x' is in a column without a name"),
         ("video,label\na,run;jump\nb,run\n", r"line 2: 'run;jump' names several labels; .* run, jump"),
@@ -70,11 +70,11 @@ def test_read_right(table, tmp_path):
         ('video,label\na,"run, jump"\nb,run\nc,jump\n', r"line 2: 'run, jump' names several labels"),
         ("video,label\na,run/jump\nb,run\nc,jump\n", r"line 2: 'run/jump' names several labels"),
         ("video,label\na,!run;jump\nb,run\n", r"line 2: '!run;jump' names several labels"),
-        ("video,label\na,Run\nb,run\n", r"'Run' \(line 2\) and 'run' \(line 3\) differ in capitals or blanks"),
+        ("video,label\na,Run\nb,run\n", r"'Run' \(line 2\) and 'run' \(line 3\) differ only in capitals or blanks"),
         ("video,label\na,long jump\nb,long  jump\n", r"'long  jump' \(line 3\) .* differ"),
         ("video,label\na,long jump\nb,long\u00a0jump\n", r"\(line 2\) .* \(line 3\) differ"),
-        ("video,label\na,caf\u00e9\nb,cafe\u0301\n", "differ in capitals or blanks alone"),
-        ("video,label\na,run\nb,!Run\n", "differ in capitals or blanks alone"),
+        ("video,label\na,caf\u00e9\nb,cafe\u0301\n", "differ only in capitals or blanks"),
+        ("video,label\na,run\nb,!Run\n", "differ only in capitals or blanks"),
         ("video,label,subset\na,run,Training\nb,run,training\n", r"subsets 'Training' \(line 2\) and 'training'"),
     ],
 )
@@ -130,7 +130,7 @@ def test_a_key_twice_is_refused_with_both_places(text, key, places, chunk, tmp_p
     path = tmp_path / "a.json"
     path.write_text(text)
     for what in (lambda: read_json(path), lambda: stream_value(path, chunk)):
-        with pytest.raises(FormatError, match=f"key '{key}' is there twice: {places}; keep one of them"):
+        with pytest.raises(FormatError, match=f"key '{key}' occurs twice: {places}; keep one of them"):
             what()
 
 
@@ -153,9 +153,9 @@ def test_detections_twice_are_refused_with_both_places(chunk, tmp_path, monkeypa
     detection = '{"label": "a", "score": 1, "segment": [0, 1]}'
     twice = detection.replace("{", '{"label": 1, ')
     texts = {
-        f'{{"results": {{"x": [{detection}],\n"y": [], "x": []}}}}': "results.x is there twice: line 1 column 14 and l",
-        '{"results": {}, "results": {}}': "'results' is there twice: line 1 column 2 and line 1 column 17",
-        f'{{"results": {{"x": [{twice}]}}}}': "key 'label' is there twice",
+        f'{{"results": {{"x": [{detection}],\n"y": [], "x": []}}}}': "results.x occurs twice: line 1 column 14 and l",
+        '{"results": {}, "results": {}}': "'results' occurs twice: line 1 column 2 and line 1 column 17",
+        f'{{"results": {{"x": [{twice}]}}}}': "key 'label' occurs twice",
     }
     for text, message in texts.items():
         path.write_text(text)
@@ -188,8 +188,8 @@ def test_a_video_twice_in_arrays_is_refused(tmp_path):
     [
         ("class_case.csv", r"'High Jump' \(line 2\) and 'high jump' \(line 4\) differ"),
         ("label_with_space.json", r"'A' \(first in x3\) and 'A ' \(first in x1\) differ"),
-        ("key_twice.json", "key 'x1' is there twice: line 1 column 49 and line 1 column 465"),
-        ("comma_in_label.csv", "line 2 has 3 cells, the header 2; a cell that holds ',' needs quotes"),
+        ("key_twice.json", "key 'x1' occurs twice: line 1 column 49 and line 1 column 465"),
+        ("comma_in_label.csv", "line 2 has 3 cells, the header 2; a cell that contains ',' needs quotes"),
         ("several_in_a_cell.csv", "line 2: 'A;B' names several labels"),
         ("thousands.csv", "line 2: start: '1,200' could be 1.200 or 1200"),
         ("segment_is_object.json", r"x1.annotations\[0\].segment: wanted \[start, end\] in seconds"),

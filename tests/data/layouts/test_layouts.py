@@ -112,15 +112,15 @@ def damage(path, layout):
     """The ways in which one video's file can be broken: (what to do, what is said)."""
     if layout == "csv-per-video":
         return [
-            (lambda: path.write_text("f0,f1\n1,2\n3\n"), "is no table of numbers"),
-            (lambda: path.write_text("f0\n1\nx\n"), "is no table of numbers"),
+            (lambda: path.write_text("f0,f1\n1,2\n3\n"), "is not a table of numbers"),
+            (lambda: path.write_text("f0\n1\nx\n"), "is not a table of numbers"),
             (lambda: path.write_text("f0,f1,f2\n1,nan,2\n"), "not finite"),
             (lambda: path.write_text("f0,f1,f2\n1,inf,2\n"), "not finite"),
             (lambda: path.write_text("f0,f1,f2\n1,1e300,2\n"), "not finite"),
             (lambda: path.write_text("f0,f1,f2\n"), "no row of features"),
-            (lambda: path.write_bytes(b""), "--dims rgb=3 are 3"),
+            (lambda: path.write_bytes(b""), "--dims rgb=3 add up to 3"),
             (lambda: path.write_bytes(b"\xff\xfe\x00"), "is not UTF-8 text"),
-            (lambda: path.write_text("f0\n1\n"), "1 columns, and --dims rgb=3"),
+            (lambda: path.write_text("f0\n1\n"), "1 columns, but --dims rgb=3"),
         ]
 
     def save(value, **options):
@@ -177,7 +177,7 @@ def test_a_broken_file_is_one_failure_and_the_rest_is_imported(layout, tmp_path)
 
 
 def test_files_that_look_like_nothing_or_too_much_are_to_be_named(tmp_path):
-    assert "looks like none of" in call("import-features", tmp_path, "--workspace", tmp_path / "ws", code=2).stderr
+    assert "matches none of" in call("import-features", tmp_path, "--workspace", tmp_path / "ws", code=2).stderr
     npy(tmp_path / "in", "v_abc", features(0, 3, 2048))
     table(tmp_path / "in" / "v_abc.csv", features(0, 3, 400))
     with pytest.raises(UsageError, match="csv-per-video or npy-per-video; name its layout"):
@@ -202,12 +202,12 @@ def test_a_damaged_note_is_named(layout, tmp_path):
     two = content["videos"]["two"]
     for change, code, said in (
         ("{", 1, "is not JSON"),
-        ("{}", 1, "no note of exported features that this wtal reads"),
+        ("{}", 1, "not a note that this version of wtal reads"),
         (json.dumps({**content, "streams": [{}]}), 1, "is damaged"),
         (json.dumps({**content, "layout": "thumos"}), 2, "there is no layout 'thumos'"),
-        (json.dumps({**content, "videos": {"two": content["videos"]["two"]}}), 3, "does not know it"),
+        (json.dumps({**content, "videos": {"two": content["videos"]["two"]}}), 3, "not in the exporter's note"),
         (json.dumps({**content, "videos": {"one": {**two, "id": "one"}, "two": two}}), 3, "the exporter's note says"),
-        (json.dumps({**content, "videos": {"one": two, "two": two}}), 1, "two videos have one id"),
+        (json.dumps({**content, "videos": {"one": two, "two": two}}), 1, "two videos have the same id"),
         (json.dumps({**content, "streams": [{**content["streams"][0], "dtype": "object"}]}), 1, "is damaged"),
         (json.dumps({**content, "backbone": "../../elsewhere"}), 2, "a backbone is a plain name"),
     ):

@@ -36,7 +36,7 @@ def test_npy_streams_in_folders_of_subsets(tmp_path):
     (tmp_path / "in" / "test" / "flow" / "three.npy").unlink()
     npy(tmp_path / "in" / "train" / "flow", "two", features(0, 2, 6))
     failed = imported(tmp_path, tmp_path / "in", code=3).failures
-    assert "no file of its flow" in failed["three"]
+    assert "no file of flow" in failed["three"]
     assert "its streams have" in failed["two"]
 
 
@@ -56,7 +56,7 @@ def test_npy_streams_behind_the_name(tmp_path):
 def test_rows_of_unknown_streams_are_to_be_named(tmp_path):
     npy(tmp_path / "in", "v_abc", features(0, 7, 2304))
     said = call("import-features", tmp_path / "in", "--workspace", tmp_path, code=1).stderr
-    assert "2304 columns of streams that nobody names; name them: --dims" in said
+    assert "2304 columns of unknown streams; name them: --dims" in said
     assert imported(tmp_path, tmp_path / "in", "--dims", "rgb=2304").dims == {"rgb": 2304}
     assert imported(tmp_path, tmp_path / "in", "--dims", "slow=2048,fast=256").dims == {"slow": 2048, "fast": 256}
 
@@ -101,11 +101,12 @@ def test_tables_are_spread_over_their_videos(tmp_path, header):
     np.testing.assert_array_equal(store["v_abc"].streams["flow"], values[:, 200:])
     assert store.grid("v_abc").duration == 82.73
     assert store.grid("v_def").to_segment(50, 50).start == 5.0
-    assert "do not say how long" in store.failures["v_none"]
+    assert "duration is not in the annotations" in store.failures["v_none"]
     said = call("import-features", tmp_path / "in", "--workspace", tmp_path, code=2).stderr
-    assert "name --annotations that know the durations, or --fps and --stride" in said
+    assert "give --annotations with durations, or --fps and --stride" in said
     assert (
-        "go together" in call("import-features", tmp_path / "in", "--fps", "25", "--workspace", tmp_path, code=2).stderr
+        "give both --fps and --stride"
+        in call("import-features", tmp_path / "in", "--fps", "25", "--workspace", tmp_path, code=2).stderr
     )
 
 
@@ -116,7 +117,7 @@ def test_a_table_is_not_spread_over_any_length(tmp_path, seconds):
     truth = durations(tmp_path / "truth.json", a=seconds, b=10.0)
     store = imported(tmp_path, tmp_path / "in", "--annotations", truth, code=3)
     assert store.ids == ("v_b",)
-    assert store.failures["v_a"].startswith(f"it is annotated as {seconds:.6g} s, which 100 rows cannot")
+    assert store.failures["v_a"].startswith(f"it is annotated as {seconds:.6g} s, over which 100 rows cannot")
 
 
 def test_raw_tables_are_folders_of_streams(tmp_path):
@@ -187,13 +188,13 @@ def test_rows_may_have_the_name_of_their_network(tmp_path):
         (np.nan, [0, 640, 1280], "finite numbers"),
         (1e-300, [0, 640, 1280], "wanted a rate"),
         (1e300, [0, 640, 1280], "wanted a rate"),
-        (25.0, [0, 640], "has 2 times of 3 rows"),
-        (25.0, [0, 640, 1280, 1920, 2560], "has 5 times of 3 rows"),
-        (25.0, [0, 640, 9000], "not evenly apart"),
-        (25.0, [0, 1e-9, 2e-9], "not evenly apart"),
-        (25.0, [0, 1e300, 2e300], "not evenly apart"),
-        (25.0, [-1.7e308, 0, 1.7e308], "not evenly apart"),
-        (25.0, [0, 0, 0], "not evenly apart"),
+        (25.0, [0, 640], "has 2 times for 3 rows"),
+        (25.0, [0, 640, 1280, 1920, 2560], "has 5 times for 3 rows"),
+        (25.0, [0, 640, 9000], "not evenly spaced"),
+        (25.0, [0, 1e-9, 2e-9], "not evenly spaced"),
+        (25.0, [0, 1e300, 2e300], "not evenly spaced"),
+        (25.0, [-1.7e308, 0, 1.7e308], "not evenly spaced"),
+        (25.0, [0, 0, 0], "not evenly spaced"),
     ],
 )
 def test_a_clock_beside_the_rows_that_cannot_be_is_its_videos_failure(tmp_path, fps, times, words):
@@ -203,11 +204,11 @@ def test_a_clock_beside_the_rows_that_cannot_be_is_its_videos_failure(tmp_path, 
     store = imported(tmp_path, tmp_path / "in", code=3)
     assert store.ids == ("good",)
     assert words in store.failures["odd"]
-    assert "name --fps and --stride" in store.failures["odd"] or "finite" in words
+    assert "give --fps and --stride" in store.failures["odd"] or "finite" in words
     (tmp_path / "in" / "odd_fps.npy").unlink()
-    assert "no _fps file beside it" in imported(tmp_path, tmp_path / "in", code=3).failures["odd"]
+    assert "no _fps file next to it" in imported(tmp_path, tmp_path / "in", code=3).failures["odd"]
     (tmp_path / "in" / "odd_timestamps_ms.npy").write_bytes(b"damaged")
-    assert "no _fps file beside it" in imported(tmp_path, tmp_path / "in", code=3).failures["odd"]
+    assert "no _fps file next to it" in imported(tmp_path, tmp_path / "in", code=3).failures["odd"]
 
 
 def test_one_name_in_several_folders_is_several_videos(tmp_path):

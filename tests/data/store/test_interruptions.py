@@ -152,7 +152,7 @@ def test_a_claim_shuts_others_out_until_its_holder_is_done_or_dead(tmp_path: Pat
     here, there = StoreWriter.open(tmp_path, IDENTITY), StoreWriter.open(tmp_path, IDENTITY)
     with here.claim("zebra") as mine, there.claim("zebra") as theirs, there.claim("short") as other:
         assert (mine, theirs, other) == (True, False, True)
-        with pytest.raises(StoreError, match="another process works on it"):
+        with pytest.raises(StoreError, match="another process is working on it"):
             add(there, "zebra")
         add(here, "zebra")
     with there.claim("zebra", wait=True) as mine:
@@ -165,7 +165,7 @@ def test_a_claim_shuts_others_out_until_its_holder_is_done_or_dead(tmp_path: Pat
     assert wait(start(die_at_work)) == -signal.SIGKILL
     with there.claim("a", wait=True) as mine:
         assert mine
-    with pytest.raises(StoreError, match=r"is in .* already"):
+    with pytest.raises(StoreError, match=r"is already in .*"):
         add(here, "zebra")
 
 

@@ -161,7 +161,7 @@ def test_a_place_that_cannot_be_a_store_is_refused_and_left_alone(tmp_path: Path
         with pytest.raises(StoreError, match="cannot write the feature store") as caught:
             StoreWriter.open(path, IDENTITY)
         assert "\n" not in str(caught.value)
-    with pytest.raises(StoreError, match=r"holds other files \(file\)"):
+    with pytest.raises(StoreError, match=r"has other files \(file\)"):
         StoreWriter.open(tmp_path, IDENTITY)
     assert content(tmp_path) == {"file": b"mine"}
 
@@ -198,12 +198,12 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     rgb, flow = streams["rgb"], streams["flow"]
     for wrong, message in [
         ({}, "no stream"),
-        ({"rgb": rgb[:2], "flow": flow}, r"rgb of video 'b' is \(2, 5\), its grid wants \(3, D\)"),
+        ({"rgb": rgb[:2], "flow": flow}, r"rgb of video 'b' is \(2, 5\), wanted \(3, D\) by its grid"),
         ({"rgb": rgb, "flow": flow[:, 0]}, r"flow of video 'b' is \(3,\)"),
         ({"rgb": rgb.astype(np.float64), "flow": flow}, "float64"),
         ({"../rgb": rgb}, "a stream is named"),
-        ({"rgb": rgb}, "video 'b' has rgb 5 x float32; the store keeps flow 3 x float16, rgb 5 x float32"),
-        ({"rgb": rgb[:, :4], "flow": flow}, "video 'b' has flow 3 x float16, rgb 4 x float32; the store keeps"),
+        ({"rgb": rgb}, "video 'b' has rgb 5 x float32; the store has flow 3 x float16, rgb 5 x float32"),
+        ({"rgb": rgb[:, :4], "flow": flow}, "video 'b' has flow 3 x float16, rgb 4 x float32; the store has"),
     ]:
         for opened in (writer, StoreWriter.open(tmp_path, IDENTITY)):
             with pytest.raises(StoreError, match=message):
@@ -211,7 +211,7 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="JSON"):
         writer.write("b", grid, streams, {"loudness": float("nan")})
     assert writer.publish().ids == ("a",)
-    with pytest.raises(StoreError, match="the store keeps"):
+    with pytest.raises(StoreError, match="the store has"):
         StoreWriter.open(tmp_path, IDENTITY).write("b", grid, {"rgb": rgb}, {})
 
 
@@ -229,9 +229,9 @@ def truncate(path: Path) -> None:
         (
             "index.json",
             lambda path: replace(path, '"version": 1', '"version": 2'),
-            "format 2, this wtal reads format 1",
+            "format 2, this version reads format 1",
         ),
-        ("index.json", lambda path: replace(path, '"offset": 0', '"offset": 99'), "leave their shard"),
+        ("index.json", lambda path: replace(path, '"offset": 0', '"offset": 99'), "exceed their shard"),
         ("index.json", lambda path: replace(path, '"shard": 0', '"shard": 9'), "index.json is damaged"),
         ("index.json", lambda path: replace(path, '"rows"', '"lines"'), "index.json is damaged"),
         ("rgb-00000.npy", Path.unlink, "rgb-00000.npy is missing"),

@@ -28,7 +28,7 @@ def test_the_samples_of_activitynet(name):
     folder = SHARED / "data/predictions/activitynet_sample"
     detections = check_submission(folder / "sample_detection_prediction.json", name)
     assert (detections.ok, detections.videos, detections.detections) == (True, 4926, 7654)
-    assert [warning[:25] for warning in detections.warnings] == ["segments of no length: 3 "]
+    assert [warning[:25] for warning in detections.warnings] == ["segments of length 0: 3 ("]
     classifications = check_submission(folder / "sample_classification_prediction.json", name)
     assert classifications.errors == ("no entry of 4933 has a segment: this is a classification file, not detections",)
 
@@ -52,7 +52,7 @@ def test_the_sample_runs_past_its_videos_by_little():
         report = check_submission(path, "activitynet", builder.build(), "validation")
         assert report.ok is ok
         assert report.missing == 0
-        assert any(line.startswith("segments of no length: 3") for line in report.warnings)
+        assert any(line.startswith("segments of length 0: 3") for line in report.warnings)
         late = report.warnings if ok else report.errors
         assert any(line.startswith("segments that end ") and "results." in line for line in late)
 
@@ -63,7 +63,7 @@ def test_the_sample_against_bsns_list_of_videos():
     annotations = read_annotations(SHARED / "data/annotations/activitynet-1.3-bsn.json")
     path = SHARED / "data/predictions/activitynet_sample/sample_detection_prediction.json"
     unknown, late = check_submission(path, "activitynet", annotations).errors
-    assert unknown.startswith("ids that the annotations do not know: 198 (first: yHaTlDD-qHA,")
+    assert unknown.startswith("ids missing from the annotations: 198 (first: yHaTlDD-qHA,")
     assert late.startswith("segments that end more than 0.5 s after their video: 1 (results.m--b-Ltjm_Y[0]")
 
 
@@ -71,7 +71,7 @@ def test_the_sample_against_bsns_list_of_videos():
 @pytest.mark.parametrize(
     ("name", "error"),
     [
-        ("scnn/detections_tiou0.5.json", "labels that are no class of the challenge"),
+        ("scnn/detections_tiou0.5.json", "labels that are not classes of the challenge"),
         ("scnn/thumos14_test_annotations.json", "there is no 'results' object"),
         ("scnn/expected.json", "there is no 'results' object"),
         ("mmaction2_eval/eval_localization/result.json", "missing keys"),

@@ -226,7 +226,7 @@ def test_a_term_without_weight_is_left_out(setting, term):
 @pytest.mark.parametrize(
     ("dims", "settings", "words"),
     [
-        ({"rgb": 8}, {}, "ddgnet enhances two streams"),
+        ({"rgb": 8}, {}, "ddgnet needs two streams"),
         (DIMS, {"pooling": 4}, "must be odd"),
         (DIMS, {"background_threshold": 0.6}, r"background_threshold 0\.6 is above head\.action_threshold 0\.5"),
     ],

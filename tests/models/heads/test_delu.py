@@ -156,7 +156,7 @@ def test_without_its_terms_it_is_co2net():
 
 @pytest.mark.parametrize(
     ("dims", "settings", "words"),
-    [({"rgb": 8}, {}, "delu enhances two streams"), (DIMS, {"pooling": 4}, "must be odd")],
+    [({"rgb": 8}, {}, "delu needs two streams"), (DIMS, {"pooling": 4}, "must be odd")],
 )
 def test_what_does_not_fit_is_refused(dims, settings, words):
     with pytest.raises(UsageError, match=words):

@@ -236,7 +236,7 @@ def test_runs_from_before_the_decay_keep_their_identity():
 def test_heads_that_average_their_stages_are_not_averaged_again(tmp_path):
     torch.manual_seed(0)
     staged = create_head("tscn", len(CLASSES), dict.fromkeys(STREAMS, WIDTH), width=8)
-    with pytest.raises(ConfigError, match=r"averages these itself; set train\.average_from to 1"):
+    with pytest.raises(ConfigError, match=r"averages them itself; set train\.average_from to 1"):
         Trainer(staged, videos(), TrainConfig(**BASE, average_from=0.5), 3, tmp_path)
 
 

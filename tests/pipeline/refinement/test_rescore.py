@@ -157,7 +157,7 @@ def test_a_video_without_proposals_answers_with_nothing_and_teaches_nothing(plac
     monkeypatch.setattr(Teacher, "proposals", lambda self, keys, labels: {key: [] for key in keys})
     result = call("refine", teacher(root), *SMALL)
     assert result.exit_code == 1
-    assert "proposes no segment" in result.stderr
+    assert "has no proposals" in result.stderr
 
 
 @pytest.mark.parametrize(

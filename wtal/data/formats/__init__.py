@@ -1,4 +1,4 @@
-"""One annotation file format per file; `FormatLeaf` says what a file holds."""
+"""One annotation file format per file; `FormatLeaf` is the contract of a file."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -13,13 +13,13 @@ class FormatLeaf(Protocol):
     """A module of `formats/`."""
 
     def sniff(self, path: Path) -> bool:
-        """Return whether a file or folder looks like this format and like no other; False where there is nothing."""
+        """Return True if a file or folder matches this format and no other; False if there is nothing."""
 
     def read(self, path: Path) -> "Dataset":
         """Read the annotations.
 
         Raises:
-            FormatError: naming the line or the key that is not as the format wants it.
+            FormatError: when the file is malformed, naming the line or the key.
         """
 
 

@@ -1,8 +1,8 @@
-"""ActivityNet JSON, releases 1.2 and 1.3, and the flat form that BSN and its descendants pass around.
+"""ActivityNet JSON, releases 1.2 and 1.3, and the flat form used by BSN and its descendants.
 
 The release has `version`, `taxonomy` and `database`: video id -> `{"duration": seconds, "subset": name, "annotations":
 [{"label": name, "segment": [start, end]}]}`. The flat form is the content of `database` alone, keyed by `v_<id>`, with
-`duration_second` and often no subset. Ids stay as the file has them; a store's are matched with or without `v_`.
+`duration_second` and often no subset. Ids are those of the file; a store's are matched with or without `v_`.
 
 The classes are the leaves of the taxonomy, sorted; without a taxonomy, all labels, sorted.
 Source: http://activity-net.org, https://github.com/wzmsltw/BSN-boundary-sensitive-network.
@@ -17,7 +17,7 @@ from wtal.data.files import read_head
 
 
 def sniff(path: Path) -> bool:
-    """Return whether entries have `annotations`, and durations and segments are numbers."""
+    """Return True if entries have `annotations`, and durations and segments are numbers."""
     head = read_head(path)
     is_object = head.lstrip().startswith("{") and '"annotations"' in head
     durations_are_texts = re.search(r'"duration"\s*:\s*"', head)
@@ -26,9 +26,9 @@ def sniff(path: Path) -> bool:
 
 
 def read(path: Path) -> Dataset:
-    """Read such a file.
+    """Read an ActivityNet JSON file.
 
     Raises:
-        FormatError: naming the place in the file that is not as described.
+        FormatError: when the file is malformed, naming the place in it.
     """
     return read_database(path)

@@ -1,7 +1,7 @@
-"""A project of BORIS, or its aggregated events as a table: what was coded in a video is its labels.
+"""A project of BORIS, or its aggregated events as a table: the behaviours coded in a video are its labels.
 
-The times of state events only judge; point events, which have no length, are labels alone. An observation without
-events has not been coded: its video is left out, and nothing is known of it. All are in the subset `training`.
+The times of state events are used in evaluation only; point events, which have no length, are labels alone. An
+observation without events has not been coded: its video is left out as unknown. All are in the subset `training`.
 """
 
 from pathlib import Path, PurePath
@@ -17,7 +17,7 @@ _SUBSET = "training"
 
 
 def sniff(path: Path) -> bool:
-    """Return whether a file looks like a project, or like its aggregated events."""
+    """Return True if a file is a project, or a table of aggregated events."""
     return is_project(path) or is_aggregated(path)
 
 
@@ -25,16 +25,16 @@ def read(path: Path) -> Dataset:
     """Read the observations.
 
     Raises:
-        FormatError: naming the observation or the line that is not as BORIS writes it.
+        FormatError: when an observation or a line is not in BORIS's form, naming it.
     """
     coded, builder = [], DatasetBuilder()
     for observation in read_observations(path):
         if observation.unpaired:
-            builder.note("observations with unpaired events, which are left out", observation.name)
+            builder.note("observations with unpaired events, which are ignored", observation.name)
         if observation.states or observation.points:
             coded.append(observation)
         else:
-            builder.note("observations without events, not coded and so left out", observation.name)
+            builder.note("observations without events, left out as not coded", observation.name)
     if not coded:
         raise FormatError(f"{path}: no observation has an event; code some in BORIS first")
     paths = {observation.media: PurePath(plain_path(observation.media)) for observation in coded}

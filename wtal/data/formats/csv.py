@@ -1,11 +1,11 @@
 """A table `video,label[,start,end][,subset][,duration][,absent]`, one label or one segment per row.
 
-A row without `start` and `end` says that the video shows the label somewhere. A row without a label says that the video
-shows none of the classes: a known negative. `!label`, or the label in a column `absent`, says that this class does not
-occur; of a video with no other rows nothing is known of the other classes. `video` is an id, or a file name or path,
-whose id is the name without the ending; where files of several paths have one name, it is the path without the ending.
-The delimiter is a comma, a semicolon or a tabulator; the header is needed, its columns in any order. Seconds, or clock
-times (`1:02.5`, `1:00:02.5`); the subset is `training` unless the column says otherwise.
+A row without `start` and `end` means that the video shows the label somewhere. A row without a label means that the
+video shows none of the classes: a known negative. `!label`, or the label in a column `absent`, means that this class
+does not occur; for a video with no other rows the other classes are unknown. `video` is an id, or a file name or path,
+whose id is the name without the extension; if files on several paths have the same name, it is the path without the
+extension. The delimiter is a comma, a semicolon or a tab; the header is required, its columns in any order. Times are
+seconds, or clock times (`1:02.5`, `1:00:02.5`); the subset is `training` by default.
 """
 
 from collections.abc import Collection, Iterable
@@ -20,7 +20,7 @@ from wtal.errors import FormatError
 
 DEFAULT_SUBSET = "training"
 NOT = "!"
-"""Stands before a label that the video does not show."""
+"""Prefix of a label that the video does not show."""
 
 _ALWAYS = ";|"
 _JOINTS = (*_ALWAYS, ",", "/", "+", "&")
@@ -29,15 +29,15 @@ _OPTIONAL = ("start", "end", "subset", "duration", "absent")
 
 
 def sniff(path: Path) -> bool:
-    """Return whether the first line is a header with `video` and `label`, and the file is not a table of detections."""
+    """Return True if the first line is a header with `video` and `label`, and the file has no detections."""
     return is_table(path, _NEEDED) and not is_table(path, (*_NEEDED, "score"))
 
 
 def read(path: Path) -> Dataset:
-    """Read such a table.
+    """Read a table of labels.
 
     Raises:
-        FormatError: naming the line, when a value is missing or is not a number.
+        FormatError: when a value is missing or is not a number, naming the line.
     """
     table = read_table(path, _NEEDED)
     if ("start" in table.columns) != ("end" in table.columns):
@@ -86,12 +86,12 @@ def _add_row(builder: DatasetBuilder, video_id: str, row: dict[str, str], table:
 
 def _named(label: str, where: str) -> str:
     if not label:
-        raise FormatError(f"{where}: {NOT!r} needs a label behind it, such as {NOT}jump; leave the cell empty for none")
+        raise FormatError(f"{where}: {NOT!r} needs a label after it, such as {NOT}jump; leave the cell empty for none")
     return label
 
 
 def _ids(cells: Iterable[str]) -> dict[str, str]:
-    """Cell -> id: of a file by the rule of all files, of anything else the cell itself; it remembers the cell."""
+    """Map each cell to an id, which remembers the cell: for a file by the common rule, otherwise the cell itself."""
     paths = {cell: PurePath(plain_path(cell) if "\\" in cell else cell) for cell in cells}
     ids = short_ids({path: PurePath(path.anchor) for path in paths.values() if is_video_name(path)})
     return {cell: NamedId(ids.get(path, cell), cell) for cell, path in paths.items()}

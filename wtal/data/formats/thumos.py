@@ -1,6 +1,6 @@
-"""THUMOS14 as JSON, as the weakly-supervised repositories pass it around: `gt.json`.
+"""THUMOS14 as JSON, in the form common among weakly-supervised repositories: `gt.json`.
 
-ActivityNet's layout, but the two values of a `segment` are texts that spell the seconds, and there are no durations.
+ActivityNet's layout, but the two values of a `segment` are strings of seconds, and there are no durations.
 The subsets are `train` (the 200 untrimmed validation videos of the challenge) and `test` (210 of its 213 test videos).
 Source: https://www.crcv.ucf.edu/THUMOS14, https://github.com/Pilhyeon/BaSNet-pytorch.
 """
@@ -14,7 +14,7 @@ from wtal.data.files import read_head
 
 
 def sniff(path: Path) -> bool:
-    """Return whether entries have `annotations`, segments are texts, and durations are not."""
+    """Return True if entries have `annotations`, segments are strings, and durations are not."""
     head = read_head(path)
     is_object = head.lstrip().startswith("{") and '"annotations"' in head
     segments_are_texts = re.search(r'"segment"\s*:\s*\[\s*"', head)
@@ -23,9 +23,9 @@ def sniff(path: Path) -> bool:
 
 
 def read(path: Path) -> Dataset:
-    """Read such a file.
+    """Read a THUMOS14 JSON file.
 
     Raises:
-        FormatError: naming the place in the file that is not as described.
+        FormatError: when the file is malformed, naming the place in it.
     """
     return read_database(path)

@@ -1,15 +1,16 @@
-"""The annotation arrays of W-TALC, as many weakly-supervised repositories still read them: a folder of `.npy` files.
+"""Annotation arrays of W-TALC, still used by many weakly-supervised repositories: a folder of `.npy` files.
 
 `videoname` (N,), `subset` (N,), `classlist` (C,), and as lists of objects: `labels_all` (N, the classes of each video),
 `labels` (N, the class of each segment) and `segments` (N, pairs of seconds); `duration` (N,) or (N, 1) seconds may be
 missing, and so may `labels_all`. Names are byte strings. The class order is that of `classlist`.
 
-The labels of a video are those of `labels_all` and of its segments together: in the published THUMOS14 arrays
-`labels_all` lacks classes that 21 videos have segments of.
+The labels of a video are those of `labels_all` and of its segments: in the published THUMOS14 arrays `labels_all` lacks
+classes of segments in 21 videos.
 
-Where `Ambiguous_test.txt` lies beside them, its ranges are the videos' `ambiguous` ones.
+If `Ambiguous_test.txt` is in the folder, its ranges become the videos' `ambiguous` ones.
 
-Object arrays are read without running what is in them, see `wtal.data.object_arrays`. Source: https://github.com/sujoyp/wtalc-pytorch.
+Object arrays are read without executing code, see `wtal.data.object_arrays`. Source:
+https://github.com/sujoyp/wtalc-pytorch.
 """
 
 from collections import Counter
@@ -28,20 +29,20 @@ _ARRAYS = ("videoname", "subset", "classlist", "labels", "segments")
 
 
 def sniff(path: Path) -> bool:
-    """Return whether it is a folder with the arrays that are always there."""
+    """Return True for a folder with the required arrays."""
     return all((path / f"{name}.npy").is_file() for name in _ARRAYS)
 
 
 def video_names(path: Path) -> list[str]:
-    """The videos in the order of the arrays, which joint feature files share."""
+    """Read the video names in the order of the arrays, which is also that of joint feature files."""
     return [_text(name, f"{path}: videoname[{i}]") for i, name in enumerate(read_array(path / "videoname.npy"))]
 
 
 def read(path: Path) -> Dataset:
-    """Read such a folder.
+    """Read a folder of arrays.
 
     Raises:
-        FormatError: when an array is missing, is unsafe, or does not fit the others.
+        FormatError: when an array is missing, unsafe, or inconsistent with the others.
     """
     names, subsets, classes, labels, segments = (read_array(path / f"{name}.npy") for name in _ARRAYS)
     video_labels = _read_if_there(path / "labels_all.npy", labels)
@@ -65,9 +66,9 @@ def read(path: Path) -> Dataset:
 
 
 def _require_once(path: Path, names: list[str]) -> None:
-    if twice := next((name for name, count in Counter(names).items() if count > 1), None):
-        first, second = [i for i, name in enumerate(names) if name == twice][:2]
-        raise FormatError(f"{path}: videoname[{first}] and videoname[{second}] are both {twice!r}; keep one of them")
+    if repeated := next((name for name, count in Counter(names).items() if count > 1), None):
+        first, second = [i for i, name in enumerate(names) if name == repeated][:2]
+        raise FormatError(f"{path}: videoname[{first}] and videoname[{second}] are both {repeated!r}; keep one of them")
 
 
 def _add_segments(builder: DatasetBuilder, video_id: str, labels: Any, segments: Any, where: str) -> None:

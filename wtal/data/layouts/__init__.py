@@ -1,8 +1,8 @@
-"""One layout of published features per file, as they come in and go out; `LayoutLeaf` says what a file holds.
+"""One layout of published features per file, for import and export; `LayoutLeaf` is the contract of a file.
 
-`wtal.data.layout` has what they share.
+Their common parts are in `wtal.data.layout`.
 """
-# ruff: noqa: N802 - members are named as modules name them
+# ruff: noqa: N802 - members are named as in modules
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,25 +15,25 @@ if TYPE_CHECKING:
 
 
 class LayoutLeaf(Protocol):
-    """A module of `layouts/`. It may be a `NamesVideos` too."""
+    """A module of `layouts/`. It may also be a `NamesVideos`."""
 
     @property
     def FPS(self) -> str:
-        """Frames per second that rows of the published files count in; empty where rows are spread over their video."""
+        """Frames per second of the rows in published files; empty if rows are spread over their video."""
 
     @property
     def STRIDE(self) -> str:
-        """Frames from one row to the next; empty where `FPS` is."""
+        """Frames from one row to the next; empty if `FPS` is."""
 
     @property
     def BACKBONE(self) -> str:
-        """Name of the network whose features they are."""
+        """Name of the network that computed the features."""
 
     def sniff(self, path: Path) -> bool:
-        """Return whether files look like this layout and like no other."""
+        """Return True if files match this layout and no other."""
 
     def read(self, path: Path, annotations: Path | None, dims: Mapping[str, int]) -> "list[Item]":
-        """Return the videos in order; `dims` are stream -> D, as far as the user names them.
+        """Return the videos in order; `dims` are the widths named by the user, stream -> D.
 
         Raises:
             FormatError: when the files are not of this layout.
@@ -45,7 +45,7 @@ class LayoutLeaf(Protocol):
 
 @runtime_checkable
 class NamesVideos(Protocol):
-    """A module in whose files videos have other names than `wtal.data.layout.file_name` gives them."""
+    """A module whose files do not name videos by `wtal.data.layout.file_name`."""
 
     def name_of(self, video_id: str) -> str:
         """Return the name of a video in the files."""

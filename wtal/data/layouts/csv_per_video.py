@@ -1,10 +1,10 @@
-"""A table per video, as action scores of CUHK's network are passed around: `v_<id>.csv`, a header, a row per snippet.
+"""One table per video, the common form of action scores of CUHK's network: `v_<id>.csv`, a header, a row per snippet.
 
-The form that BSN, BMN and G-TAD read (`csv_mean_100`) has 400 columns `f0` to `f399`, 200 of rgb and 200 of flow, and
-100 rows spread evenly over the video, whatever its length: its seconds need the durations of the annotations. BSN
-itself spreads them over whole snippets of 16 frames, less than 0.7 s of a video's end short of that. The raw form lies
-in `spatial/csv_action/` and `temporal/csv_action/`, a row every 16 frames of the video's own rate, to be named with
-`--fps` and `--stride`. Numbers are written with nine digits, which tell any two of single precision apart.
+The form read by BSN, BMN and G-TAD (`csv_mean_100`) has 400 columns `f0` to `f399`, 200 of rgb and 200 of flow, and 100
+rows spread evenly over the video, whatever its length: converting them to seconds needs the durations of the
+annotations. BSN itself spreads them over whole snippets of 16 frames, which end less than 0.7 s before the video. The
+raw form is in `spatial/csv_action/` and `temporal/csv_action/`, a row every 16 frames at the video's own rate, to be
+given with `--fps` and `--stride`. Numbers are written with nine digits, which distinguish any two of single precision.
 Source: https://github.com/wzmsltw/BSN-boundary-sensitive-network, https://github.com/yjxiong/anet2016-cuhk.
 """
 
@@ -27,12 +27,12 @@ _JOINED = 400
 
 
 def sniff(path: Path) -> bool:
-    """Return whether it is a folder with `.csv` files in it or below, or one such file."""
+    """Return True for a folder with `.csv` files in or below it, or one such file."""
     return bool(find(path, ".csv"))
 
 
 def read(path: Path, annotations: Path | None, dims: Mapping[str, int]) -> list[Item]:
-    """The videos, sorted by their paths.
+    """List the videos, sorted by their paths.
 
     Raises:
         FormatError: when there is no `.csv` file.
@@ -41,7 +41,7 @@ def read(path: Path, annotations: Path | None, dims: Mapping[str, int]) -> list[
 
 
 def write(folder: Path, videos: Sequence[Exported]) -> None:
-    """`NAME.csv`, all streams in its columns."""
+    """Write `NAME.csv` for each video, with all streams in its columns."""
     for video in videos:
         rows, text = joined(video.load()), io.StringIO()
         header = ",".join(f"f{i}" for i in range(rows.shape[1]))
@@ -54,7 +54,7 @@ def _widths(dims: Mapping[str, int], width: int, where: str) -> Mapping[str, int
 
 
 def _rows(path: Path) -> Features:
-    """(T, D) numbers below a header, which may be missing."""
+    """Read (T, D) numbers below an optional header."""
     lines = read_text(path).splitlines()
     cells = lines[0].split(",") if lines else []
     body = lines if all(map(_is_number, cells)) else lines[1:]
@@ -63,7 +63,7 @@ def _rows(path: Path) -> Features:
     try:
         return as_rows(np.loadtxt(body, delimiter=",", ndmin=2, comments=None), str(path))
     except ValueError as error:
-        raise FormatError(f"{path} is no table of numbers: {error}") from None
+        raise FormatError(f"{path} is not a table of numbers: {error}") from None
 
 
 def _is_number(cell: str) -> bool:

@@ -1,7 +1,8 @@
-"""HACS's own features: rgb alone, two rows a second, `training/<id>.npy`, `validation/<id>.npy`, `testing/<id>.npy`.
+"""HACS's own features: rgb only, two rows per second, `training/<id>.npy`, `validation/<id>.npy`, `testing/<id>.npy`.
 
-Row i is around second (i + 0.5) / 2, whatever the rate of the video; 2048 columns of one network that the page calls
-I3D. Ids are those of YouTube, without `v_`. Source: http://hacs.csail.mit.edu (hacs_segments_features.zip).
+Row i is centred at second (i + 0.5) / 2, whatever the rate of the video; the 2048 columns are from one network that
+the page calls I3D. Ids are those of YouTube, without `v_`. Source: http://hacs.csail.mit.edu
+(hacs_segments_features.zip).
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,29 +24,29 @@ _ID = 11  # characters of a YouTube id
 
 
 def sniff(path: Path) -> bool:
-    """Return whether there are `.npy` files in folders of the three subsets and nowhere else, named by YouTube ids."""
+    """Return True if there are `.npy` files only in folders of the three subsets, named by YouTube ids."""
     files = find(path, ".npy") if path.is_dir() else []
     return bool(files) and all(file.parent.name in _SUBSETS and len(file.stem) == _ID for file in files)
 
 
 def read(path: Path, annotations: Path | None, dims: Mapping[str, int]) -> list[Item]:
-    """The videos, sorted by their paths; all columns are rgb.
+    """List the videos, sorted by their paths; all columns are rgb.
 
     Raises:
-        FormatError: when there is no `.npy` file, or streams are named.
+        FormatError: when there is no `.npy` file, or other streams are named.
     """
     if set(dims) - {"rgb"}:
-        raise FormatError(f"{path}: HACS's features are rgb alone; leave --dims")
+        raise FormatError(f"{path}: HACS's features are rgb only; omit --dims")
     return per_video(path, ".npy", npy_rows, lambda width, where: dims or {"rgb": width}, dims)
 
 
 def name_of(video_id: str) -> str:
-    """The name of a video's file: its id without `v_`."""
+    """Return the name of a video's file: its id without `v_`."""
     return file_name(bare_id(video_id))
 
 
 def write(folder: Path, videos: Sequence[Exported]) -> None:
-    """`SUBSET/NAME.npy`, or `NAME.npy` where nobody says the subset.
+    """Write `SUBSET/NAME.npy` for each video, or `NAME.npy` if the subset is unknown.
 
     Raises:
         UsageError: when a video has other streams than rgb.
@@ -53,5 +54,5 @@ def write(folder: Path, videos: Sequence[Exported]) -> None:
     for video in videos:
         streams = video.load()
         if set(streams) != {"rgb"}:
-            raise UsageError(f"HACS's layout has rgb alone, the store {', '.join(streams)}; add --streams rgb")
+            raise UsageError(f"HACS's layout has rgb only, the store has {', '.join(streams)}; add --streams rgb")
         write_atomic(folder / video.subset / f"{video.name}.npy", partial(np.save, arr=streams["rgb"]))

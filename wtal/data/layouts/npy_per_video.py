@@ -1,11 +1,12 @@
 """One `.npy` file (T, D) per video: `v_<id>.npy`, or below `rgb/` and `flow/`, or `<id>_rgb.npy` and `<id>_flow.npy`.
 
-The I3D features of ActivityNet that ACM-Net and ActionFormer published are `v_<id>.npy` of 2048 columns, rgb before
-flow; those of THUMOS14 that BaS-Net, UM and CoLA published are `{train,test}/{rgb,flow}/<id>.npy` of 1024. A row is 16
-frames at 25 frames per second of both; other sets have other rates, which are to be named. Files may lie in further
-folders, such as a subset's. Whole rows of another width than 2048 need `--dims`. Where `<id>_fps.npy` and
-`<id>_timestamps_ms.npy` lie beside them, as video_features writes them, they give each video's rate. Exported are
-folders of streams. Source: https://github.com/Pilhyeon/BaSNet-pytorch, https://github.com/happyharrycn/actionformer_release.
+The I3D features of ActivityNet published by ACM-Net and ActionFormer are `v_<id>.npy` with 2048 columns, rgb before
+flow; those of THUMOS14 published by BaS-Net, UM and CoLA are `{train,test}/{rgb,flow}/<id>.npy` with 1024. In both a
+row is 16 frames at 25 frames per second; rates of other sets must be given. Files may be in further folders, such as a
+subset's. Rows of all streams with a width other than 2048 need `--dims`. If `<id>_fps.npy` and
+`<id>_timestamps_ms.npy`, as written by video_features, are next to them, they give each video's rate. Exports are
+folders of streams. Source: https://github.com/Pilhyeon/BaSNet-pytorch,
+https://github.com/happyharrycn/actionformer_release.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,10 +28,10 @@ _JOINED = 2048
 
 
 def sniff(path: Path) -> bool:
-    """Return whether the first `.npy` file has two dimensions, and no name is one of HACS's subsets or W-TALC's."""
+    """Return True if the first `.npy` file has two dimensions, and no name is that of HACS's subsets or W-TALC's."""
     files = find(path, ".npy")
-    beside = {file for clock in find_clocks(files).values() for file in clock.files}
-    files = [file for file in files if file not in beside]
+    clock_files = {file for clock in find_clocks(files).values() for file in clock.files}
+    files = [file for file in files if file not in clock_files]
     if not files or any(file.name == "videoname.npy" for file in files):
         return False
     folders = {part for file in files for part in file.relative_to(path).parts[:-1]}
@@ -42,7 +43,7 @@ def sniff(path: Path) -> bool:
 
 
 def read(path: Path, annotations: Path | None, dims: Mapping[str, int]) -> list[Item]:
-    """The videos, sorted by their paths.
+    """List the videos, sorted by their paths.
 
     Raises:
         FormatError: when there is no `.npy` file.
@@ -51,7 +52,7 @@ def read(path: Path, annotations: Path | None, dims: Mapping[str, int]) -> list[
 
 
 def write(folder: Path, videos: Sequence[Exported]) -> None:
-    """`STREAM/NAME.npy`, one file per stream and video."""
+    """Write `STREAM/NAME.npy`, one file per stream and video."""
     for video in videos:
         for stream, values in video.load().items():
             write_atomic(folder / stream / f"{video.name}.npy", partial(np.save, arr=values))

@@ -1,9 +1,10 @@
 """W-TALC's joint features: one `.npy` of (T, D) arrays, rgb before flow, in the order of its annotation arrays.
 
 The file is an object array of N arrays (T_i, D), or a plain array (N, T, D); the ids are those of `videoname.npy` in
-the annotation folder, or beside the file. A row is 16 frames at 25 frames per second of THUMOS14 and ActivityNet 1.2,
-columns 0 to 1023 are rgb and 1024 to 2047 flow. `extracted_fps.npy` beside the annotations says 10 and is to be
-ignored, as its author says. Exported are `features.npy` and `videoname.npy`; numpy from 1.26 on reads them.
+the annotation folder, or in the folder of the file. A row is 16 frames at 25 frames per second for THUMOS14 and
+ActivityNet 1.2, columns 0 to 1023 are rgb and 1024 to 2047 flow. `extracted_fps.npy` among the annotations has the
+value 10 and should be ignored, according to its author. Exports are `features.npy` and `videoname.npy`, for numpy 1.26
+or newer.
 Source: https://github.com/sujoyp/wtalc-pytorch.
 """
 
@@ -28,7 +29,7 @@ FEATURES = "features.npy"
 
 
 def sniff(path: Path) -> bool:
-    """Return whether it is a `.npy` file of objects or of three dimensions, or a folder with such a `features.npy`."""
+    """Return True for a `.npy` file of objects or of three dimensions, or a folder with such a `features.npy`."""
     file = path / FEATURES if path.is_dir() else path
     if file.suffix.lower() != ".npy" or not file.is_file():
         return False
@@ -40,10 +41,10 @@ def sniff(path: Path) -> bool:
 
 
 def read(path: Path, annotations: Path | None, dims: Mapping[str, int]) -> list[Item]:
-    """The videos in the order of the file; without `dims` the columns are two halves, rgb and flow.
+    """List the videos in the order of the file; without `dims` the columns are two halves, rgb and flow.
 
     Raises:
-        FormatError: when a file is damaged, or the two do not fit each other.
+        FormatError: when a file is damaged, or the two do not match.
     """
     file = path / FEATURES if path.is_dir() else path
     folder = annotations if annotations and annotations.is_dir() else file.parent
@@ -57,7 +58,7 @@ def read(path: Path, annotations: Path | None, dims: Mapping[str, int]) -> list[
 
 
 def write(folder: Path, videos: Sequence[Exported]) -> None:
-    """The joint file and the names of its videos; memory holds a video at a time."""
+    """Write the joint file and the names of its videos, with one video in memory at a time."""
     names = np.array([video.name.encode() for video in videos])
     write_atomic(folder / "videoname.npy", partial(np.save, arr=names))
     rows = np.empty(len(videos), dtype=object)
@@ -71,7 +72,7 @@ def _load(arrays: Any, index: int, dims: Mapping[str, int], where: str) -> Strea
 
 
 class _Rows:
-    """The joined rows of a video, read when they are pickled; what is pickled is the array alone."""
+    """The joined rows of a video, loaded on pickling; the pickle contains only the array."""
 
     def __init__(self, video: Exported) -> None:
         self.video = video

@@ -1,1 +1,1 @@
-"""Files of other programs that several rooms read."""
+"""Files of other programs, read by several packages."""

@@ -1,7 +1,7 @@
-"""Observations of BORIS, from a project (`.boris`) or from the aggregated events that it exports as a table.
+"""Observations of BORIS, from a project (`.boris`) or from its export of aggregated events as a table.
 
-A state event of a project is two rows of one code, subject and modifiers: its start and its stop. Times are seconds of
-the player, as BORIS shows them.
+A state event of a project is two rows of the same code, subject and modifiers: its start and its stop. Times are
+seconds in the player, as displayed by BORIS.
 """
 
 import re
@@ -27,9 +27,9 @@ _POINT = "point"
 
 @dataclass
 class Observation:
-    """An observation: its name, the path of its media, seconds of that where BORIS knows them, and what was coded.
+    """An observation: its name, the path of its media file, the duration if known to BORIS, and the coded events.
 
-    `points` are the codes of events without a length. `unpaired` counts events that were begun and not ended.
+    `points` are the codes of events without a length. `unpaired` counts events with a start but no stop.
     """
 
     name: str
@@ -41,21 +41,21 @@ class Observation:
 
 
 def is_project(path: Path) -> bool:
-    """Tell whether a file looks like a project."""
+    """Return True if a file looks like a project."""
     head = read_head(path)
     return head.lstrip()[:1] == "{" and all(f'"{key}"' in head for key in ("behaviors_conf", "project_format_version"))
 
 
 def is_aggregated(path: Path) -> bool:
-    """Tell whether a file is a table of aggregated events."""
+    """Return True if a file is a table of aggregated events."""
     return is_table(path, _COLUMNS)
 
 
 def read_observations(path: Path) -> list[Observation]:
-    """Read the observations of one media file each; live ones and those of several files are refused.
+    """Read observations of one media file each; live ones and those of several files are refused.
 
     Raises:
-        FormatError: naming the observation, or the line, that is not as BORIS writes it.
+        FormatError: when an observation or a line is not in BORIS's form, naming it.
     """
     return list(_of_table(path) if is_aggregated(path) else _of_project(path))
 
@@ -75,7 +75,7 @@ def _observation(name: str, value: Mapping[str, Any], kinds: Mapping[str, str], 
     players = members(value.get("file", {}), f"{where}: file")
     media = [file for files in players.values() for file in entries(files, f"{where}: file")]
     if len(media) != 1:
-        raise FormatError(f"{where}: wanted one media file, it has {len(media)}; make an observation of each file")
+        raise FormatError(f"{where}: wanted one media file, got {len(media)}; make one observation per file")
     if value.get("time offset", 0):
         raise FormatError(f"{where} has a time offset of {value['time offset']!r} s; set it to 0 in BORIS")
     about = members(value.get("media_info", {}), f"{where}: media_info")
@@ -112,7 +112,7 @@ def _of_table(path: Path) -> list[Observation]:
             raise FormatError(f"{where}: wanted an observation and a behavior, got {name!r} and {row['behavior']!r}")
         observation = observations.setdefault(name, Observation(name, media, _length(table, row, where)))
         if observation.media != media:
-            raise FormatError(f"{where}: observation {name!r} is of several media files; make one of each file")
+            raise FormatError(f"{where}: observation {name!r} has several media files; make one observation per file")
         _add(observation, table, row, where)
     return list(observations.values())
 
@@ -138,5 +138,5 @@ def _length(table: Table, row: Mapping[str, str], where: str) -> float | None:
 
 def _text(value: object, where: str) -> str:
     if not isinstance(value, str) or not value:
-        raise FormatError(f"{where}: wanted a text, got {value!r}")
+        raise FormatError(f"{where}: wanted a string, got {value!r}")
     return value

@@ -1,7 +1,7 @@
-"""JSON5, JSON as people and JavaScript programs write it: bare keys, single quotes, comments, commas at the end.
+"""JSON5, JSON for people and JavaScript programs: bare keys, single quotes, comments, trailing commas.
 
-Numbers are those of JSON, with a sign, and with a point at either end; hexadecimal ones, which no file of the field
-has, are refused. The grammar is that of spec.json5.org.
+Numbers are those of JSON, with an optional sign, and possibly with a point at either end; hexadecimal ones, which do
+not occur in the field's files, are refused. The grammar is that of spec.json5.org.
 """
 
 import json
@@ -26,11 +26,11 @@ _TOKEN = re.compile(
 _ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|x[0-9a-fA-F]{2}|\r\n|.)", re.DOTALL)
 _LETTERS = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v", "0": "\0"}
 _BREAKS = ("\n", "\r\n", "\r", "\u2028", "\u2029")
-"""Ends of lines: after a backslash they belong to no text."""
+"""Line ends, which are removed after a backslash."""
 
 
 def read_json5(path: Path) -> Any:
-    """Return the value in a JSON5 file.
+    """Read the value in a JSON5 file.
 
     Raises:
         FormatError: when the file is missing, is not JSON5, or has a key twice in an object.
@@ -41,14 +41,14 @@ def read_json5(path: Path) -> Any:
     except ValueError as error:
         raise FormatError(f"{path} is not JSON5: {error}") from None
     except RecursionError:
-        raise FormatError(f"{path} is not JSON5 of a kind that can be read: it is nested too deeply") from None
+        raise FormatError(f"{path} cannot be used: its JSON5 is nested too deeply") from None
 
 
 def _plain(text: str) -> Iterator[str]:
     """Yield the tokens of JSON5 as those of JSON.
 
     Raises:
-        ValueError: naming the line of what is no token.
+        ValueError: when the text is not JSON5, naming the line.
     """
     at, comma = 0, False
     while at < len(text):

@@ -1,4 +1,4 @@
-"""Types of JSON values that other programs wrote, or a line that names the place of what is of another one."""
+"""Check the types of JSON values from other programs; errors name the place."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ def entries(value: object, where: str) -> list[Any]:
     """Return a list.
 
     Raises:
-        FormatError: naming `where`, when the value is none.
+        FormatError: when the value is not a list, naming `where`.
     """
     if not isinstance(value, list):
         raise FormatError(f"{where}: wanted a list, got {type(value).__name__}")
@@ -20,7 +20,7 @@ def members(value: object, where: str) -> dict[str, Any]:
     """Return an object.
 
     Raises:
-        FormatError: naming `where`, when the value is none.
+        FormatError: when the value is not an object, naming `where`.
     """
     if not isinstance(value, dict):
         raise FormatError(f"{where}: wanted an object, got {type(value).__name__}")

@@ -1,4 +1,4 @@
-"""The feature store: `reader` opens a published one, `writer` makes one, `part`, `index` and shards are its files."""
+"""The feature store: `reader` opens a published one, `writer` creates one; its files are parts, an index and shards."""
 
 from wtal.data.store.reader import Features, FeatureStore, VideoFeatures, describe
 

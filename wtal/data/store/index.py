@@ -1,4 +1,4 @@
-"""The index of a feature store on disk: which videos are there, on which rows of which shard.
+"""Index of a feature store on disk: its videos, and their rows and shards.
 
 ```
 STORE/
@@ -6,8 +6,8 @@ STORE/
   rgb-00000.npy    (rows, D) of many videos, stacked; one file per stream and shard
   failures.json    video -> reason
 ```
-`index.json` is renamed into place last: what it does not name does not exist. It holds no clock and its keys are
-sorted, so that equal contents are equal bytes.
+`index.json` is renamed into place last: anything that it does not name does not exist. It has no timestamps and its
+keys are sorted, so that equal contents are equal bytes.
 """
 
 import json
@@ -38,20 +38,20 @@ Count = Annotated[int, Field(ge=0, lt=2**53)]
 
 
 def _described(identity: dict[str, Any]) -> dict[str, Any]:
-    """Accept an identity whose description of weights, where it has one, is one per stream."""
+    """Accept an identity whose description of weights, if any, has one object per stream."""
     weights = identity.get("weights", {})
     if not isinstance(identity.get("backbone", ""), str) or not isinstance(weights, dict):
-        raise ValueError("a backbone is a text, weights are one object per stream")
+        raise ValueError("a backbone is a string, weights are one object per stream")
     if not all(isinstance(each, dict) and isinstance(each.get("weights") or {}, dict) for each in weights.values()):
         raise ValueError("weights are one object per stream")
     return identity
 
 
 def _noted(info: dict[str, Any]) -> dict[str, Any]:
-    """Accept what was said of a video where its notes are texts and its shortfall is a number."""
+    """Accept the info of a video if its notes are strings and its shortfall is a number."""
     notes, shortfall = info.get("notes", []), info.get("shortfall", 0)
     if not isinstance(notes, list) or not all(isinstance(note, str) for note in notes):
-        raise ValueError("notes are a list of texts")
+        raise ValueError("notes are a list of strings")
     if not isinstance(shortfall, int | float):
         raise ValueError("a shortfall is a number of seconds")
     return info
@@ -61,7 +61,7 @@ def sound_grid(grid: dict[str, Any]) -> dict[str, Any]:
     """Accept the JSON form of a snippet grid.
 
     Raises:
-        ValueError: when it is none.
+        ValueError: when it is not one.
     """
     try:
         SnippetGrid.from_json(grid)
@@ -71,14 +71,14 @@ def sound_grid(grid: dict[str, Any]) -> dict[str, Any]:
 
 
 Info = Annotated[dict[str, Any], AfterValidator(_noted)]
-"""Account of how a video's features came about."""
+"""Origin of a video's features."""
 StreamName = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
 Identity = Annotated[dict[str, Any], AfterValidator(_described)]
-"""All that can change the numbers of a store, as its extractor stated it."""
+"""Everything that can change the numbers of a store, as stated by its extractor."""
 
 
 class StreamSpec(Record):
-    """Form that all videos of a store share in one stream: `dim` values per snippet, of numpy type `dtype`."""
+    """Form of one stream in all videos of a store: `dim` values per snippet, of numpy type `dtype`."""
 
     dim: Annotated[int, Field(ge=1, lt=2**31)]
     dtype: Literal["float16", "float32"]
@@ -89,14 +89,14 @@ class StreamSpec(Record):
         return self.dim * np.dtype(self.dtype).itemsize
 
     def to_json(self) -> dict[str, Any]:
-        """The spec as JSON types."""
+        """Convert the spec to JSON types."""
         return {"dim": self.dim, "dtype": self.dtype}
 
 
 class Entry(Record):
-    """Where one video lies (`rows` rows from `offset` on in shard `shard`), its grid as JSON, and what was said of it.
+    """Location of one video (`rows` rows from `offset` on in shard `shard`), its grid as JSON, and its info.
 
-    `fingerprint` tells the source file from others of the same name; it is empty where nobody gave one.
+    `fingerprint` distinguishes the source file from others of the same name; it is empty if none was given.
     """
 
     grid: dict[str, Any]
@@ -107,12 +107,12 @@ class Entry(Record):
     fingerprint: str
 
     def to_json(self) -> dict[str, Any]:
-        """The entry as JSON types."""
+        """Convert the entry to JSON types."""
         return {name: getattr(self, name) for name in Entry.model_fields}
 
 
 class Index(Record):
-    """All that `index.json` says; `shards` holds the number of rows of each shard, in order."""
+    """Content of `index.json`; `shards` holds the number of rows of each shard, in order."""
 
     identity: Identity
     streams: dict[StreamName, StreamSpec] = Field(default_factory=dict)
@@ -120,7 +120,7 @@ class Index(Record):
     videos: dict[str, Entry] = Field(default_factory=dict)
 
     def files(self) -> dict[str, tuple[int, StreamSpec]]:
-        """Name of every shard file -> its rows and its stream."""
+        """Map the name of every shard file to its rows and its stream."""
         return {
             shard_name(stream, number): (rows, spec)
             for number, rows in enumerate(self.shards)
@@ -145,17 +145,17 @@ class Index(Record):
 
 
 def shard_name(stream: str, number: int) -> str:
-    """File name of one shard of one stream."""
+    """Return the file name of one shard of one stream."""
     return f"{stream}-{number:05d}.npy"
 
 
 def is_shard_name(name: str) -> bool:
-    """True for what `shard_name` makes."""
+    """Return True for a name made by `shard_name`."""
     return re.fullmatch(r"[a-z0-9_]+-\d{5,}\.npy", name) is not None
 
 
 def to_text(value: Any) -> str:
-    """One line of ASCII JSON with sorted keys: equal values, equal bytes, whatever a file name holds.
+    """Encode as one line of ASCII JSON with sorted keys: equal values, equal bytes, for any file name.
 
     Raises:
         StoreError: when the value has no JSON form, NaN and infinity included.
@@ -167,7 +167,7 @@ def to_text(value: Any) -> str:
 
 
 def read_index(folder: Path) -> Index:
-    """The published index of the store in `folder`.
+    """Read the published index of the store in `folder`.
 
     Raises:
         StoreError: when there is no store, when the index is damaged, or when a newer version wrote it.
@@ -177,7 +177,7 @@ def read_index(folder: Path) -> Index:
         raise StoreError(f"{folder} is not a feature store: its {INDEX} is of another kind; make one with wtal extract")
     if values.get("version") != VERSION:
         raise StoreError(
-            f"{folder} is a feature store of format {values.get('version')!r}, this wtal reads format {VERSION}; "
+            f"{folder} is a feature store of format {values.get('version')!r}, this version reads format {VERSION}; "
             "upgrade wtal or extract again"
         )
     content = {key: value for key, value in values.items() if key not in ("format", "version")}
@@ -185,12 +185,12 @@ def read_index(folder: Path) -> Index:
     rows = dict(enumerate(index.shards))
     outside = [video for video, entry in index.videos.items() if entry.offset + entry.rows > rows.get(entry.shard, -1)]
     if outside:
-        raise StoreError(f"{folder / INDEX} is damaged (rows of {outside[0]!r} leave their shard); {_WAY_OUT}")
+        raise StoreError(f"{folder / INDEX} is damaged (rows of {outside[0]!r} exceed their shard); {_WAY_OUT}")
     return index
 
 
 def read_failures(folder: Path) -> dict[str, str]:
-    """Video -> reason, of the store in `folder`; empty before the first failure.
+    """Read the failures of the store in `folder`, video -> reason; empty before the first failure.
 
     Raises:
         StoreError: when the file is damaged.
@@ -210,7 +210,7 @@ def write_failures(folder: Path, failures: Mapping[str, str]) -> None:
 
 
 def write_header(file: BinaryIO, rows: int, spec: StreamSpec) -> None:
-    """Open a plain `.npy` file of (rows, dim) values; the values are to follow, row after row."""
+    """Write the head of a plain `.npy` file of (rows, dim) values; the values must follow, row after row."""
     header = {"descr": np.dtype(spec.dtype).str, "fortran_order": False, "shape": (rows, spec.dim)}
     np.lib.format.write_array_header_1_0(file, header)
 
@@ -219,7 +219,7 @@ def check_shard(path: Path, rows: int, spec: StreamSpec) -> None:
     """Refuse a shard file that is not exactly (rows, dim) values.
 
     Raises:
-        StoreError: when it is missing, truncated, or of another shape or type than the index says.
+        StoreError: when it is missing, truncated, or differs from the index in shape or type.
     """
     wanted = f"({rows}, {spec.dim}) {spec.dtype}"
     try:

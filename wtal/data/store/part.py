@@ -1,4 +1,4 @@
-"""One finished video on its way into a store: a file of one JSON line and one `.npy` array per stream."""
+"""A part, one finished video to be added to a store: a file of one JSON line and one `.npy` array per stream."""
 
 import hashlib
 import math
@@ -55,12 +55,12 @@ class Part:
 
     @property
     def rows(self) -> int:
-        """T: snippets of the video."""
+        """T, the number of snippets of the video."""
         return SnippetGrid.from_json(self.head.grid).num_snippets
 
     @classmethod
     def read(cls, path: Path) -> "Part":
-        """The head of the part in `path`; its arrays stay on disk.
+        """Read the head of the part in `path`; its arrays stay on disk.
 
         Raises:
             StoreError: when the file is damaged.
@@ -70,11 +70,11 @@ class Part:
         values = values_of(path, line, _WAY_OUT, StoreError)
         part = cls(path, checked(path, values, Head, _WAY_OUT, StoreError))
         if path.stem != key_of(part.video):
-            raise StoreError(f"{path} is damaged (it is called otherwise than its video wants); {_WAY_OUT}")
+            raise StoreError(f"{path} is damaged (its name does not match its video); {_WAY_OUT}")
         return part
 
     def arrays(self) -> dict[str, Features]:
-        """Stream -> (T, D), read from disk.
+        """Read stream -> (T, D) from disk.
 
         Raises:
             StoreError: when the file is damaged.
@@ -91,7 +91,7 @@ class Part:
 
 
 def _array(file: BinaryIO, shape: tuple[int, int], dtype: str) -> Features:
-    """Read the array that an open file goes on with: (T, D) of a type, and nothing else."""
+    """Read the next array of an open file, which must be (T, D) of a type."""
     head = array_head(file)
     if head != (shape, False, np.dtype(dtype)):
         raise ValueError(f"an array is {head[0]} {head[2]}, wanted {shape} {dtype}")
@@ -100,12 +100,12 @@ def _array(file: BinaryIO, shape: tuple[int, int], dtype: str) -> Features:
 
 
 def key_of(video: str) -> str:
-    """A file name for a video id, whatever the id holds; different ids, different names."""
+    """Make a file name for any video id; different ids have different names."""
     return hashlib.sha256(video.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def check(video: str, grid: SnippetGrid, streams: Mapping[str, Features]) -> dict[str, StreamSpec]:
-    """The specs of a video's streams, in order of their names.
+    """Check a video's streams; return their specs, in order of their names.
 
     Raises:
         StoreError: when a stream is not a (T, D) array of float16 or float32, T being the grid's, or when its name
@@ -117,7 +117,9 @@ def check(video: str, grid: SnippetGrid, streams: Mapping[str, Features]) -> dic
         if not re.fullmatch(r"[a-z0-9_]+", name):
             raise StoreError(f"a stream is named in a-z, 0-9 and _, got {name!r}")
         if values.ndim != 2 or len(values) != grid.num_snippets or values.shape[1] == 0:
-            raise StoreError(f"{name} of video {video!r} is {values.shape}, its grid wants ({grid.num_snippets}, D)")
+            raise StoreError(
+                f"{name} of video {video!r} is {values.shape}, wanted ({grid.num_snippets}, D) by its grid"
+            )
         if str(values.dtype) not in ("float16", "float32"):
             raise StoreError(f"{name} of video {video!r} is {values.dtype}; a store keeps float16 or float32")
     return {
@@ -137,7 +139,7 @@ def write(
     """Publish one video as the part `path`, whole or not at all.
 
     Raises:
-        StoreError: as `check` does, or when `info` has no JSON form.
+        StoreError: as in `check`, or when `info` has no JSON form.
         OSError: when the file cannot be written.
     """
     specs = check(video, grid, streams)

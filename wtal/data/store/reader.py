@@ -1,4 +1,4 @@
-"""The feature store, for reading: video id -> features on their grid, memory-mapped and bit-exact."""
+"""Read a feature store: video id -> features on their grid, memory-mapped and bit-exact."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -20,10 +20,10 @@ Features = NDArray[np.floating[Any]]
 
 @dataclass(frozen=True)
 class VideoFeatures:
-    """One video: `streams` holds a (T, D) array per stream, T being `grid.num_snippets`.
+    """One video: `streams` has a (T, D) array per stream, with T = `grid.num_snippets`.
 
-    From a store they are read-only views of the memory-mapped shard; copy them before changing them. `info` says how
-    they came about: the reader, the shortfall, notes.
+    From a store they are read-only views of the memory-mapped shard; copy them before changing them. `info` is their
+    origin: the reader, the shortfall, notes.
     """
 
     id: str
@@ -33,9 +33,9 @@ class VideoFeatures:
 
 
 class FeatureStore:
-    """A published store, open for reading; it keeps showing the state it was opened in.
+    """A published store, open for reading; it shows the state at the time of opening.
 
-    Safe beside running extractions: published shards never change. Pickled (to a worker) it is its path, opened anew.
+    Safe during running extractions: published shards never change. Pickled (to a worker) it is its path, opened again.
     """
 
     def __init__(self, path: Path, index: Index) -> None:
@@ -46,7 +46,7 @@ class FeatureStore:
 
     @classmethod
     def open(cls, path: str | Path) -> "FeatureStore":
-        """The store in folder `path`, with all its shards checked for shape and length.
+        """Open the store in folder `path`, and check all its shards for shape and length.
 
         Raises:
             StoreError: when there is no store, its index is damaged or of another version, or a shard is missing or
@@ -60,7 +60,7 @@ class FeatureStore:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """All that can change the numbers, as the extractor stated it."""
+        """Everything that can change the numbers, as stated by the extractor."""
         return self._index.identity
 
     @property
@@ -70,7 +70,7 @@ class FeatureStore:
 
     @property
     def dims(self) -> dict[str, int]:
-        """Stream -> D, values per snippet; empty while the store is."""
+        """Stream -> D, values per snippet; empty for an empty store."""
         return {name: spec.dim for name, spec in sorted(self._index.streams.items())}
 
     @property
@@ -80,7 +80,7 @@ class FeatureStore:
 
     @property
     def failures(self) -> dict[str, str]:
-        """Video -> reason why it is not here, as the file says now.
+        """Video -> reason for its absence, as currently in the file.
 
         Raises:
             StoreError: when failures.json is damaged.
@@ -100,7 +100,7 @@ class FeatureStore:
         """Features of one video, as views.
 
         Raises:
-            StoreError: when the store does not hold it.
+            StoreError: when the store does not have it.
         """
         entry = self._entry(video)
         rows = slice(entry.offset, entry.offset + entry.rows)
@@ -108,10 +108,10 @@ class FeatureStore:
         return VideoFeatures(video, self.grid(video), streams, entry.info)
 
     def grid(self, video: str) -> SnippetGrid:
-        """The clock of one video.
+        """Return the clock of one video.
 
         Raises:
-            StoreError: when the store does not hold it, or the clock is none of so many snippets.
+            StoreError: when the store does not have it, or the clock does not match its number of snippets.
         """
         entry = self._entry(video)
         try:
@@ -126,18 +126,18 @@ class FeatureStore:
         return StoreError(f"{self.path / INDEX} is damaged ({video}: {why}); restore it or extract again")
 
     def info(self, video: str) -> dict[str, Any]:
-        """Return how one video's features came about; raises StoreError when the store does not hold it."""
+        """Return the origin of one video's features; raises StoreError when the store does not have it."""
         return self._entry(video).info
 
     def fingerprint(self, video: str) -> str:
-        """The mark of the file that a video was read from; raises StoreError when the store does not hold it."""
+        """Return the fingerprint of a video's source file; raises StoreError when the store does not have it."""
         return self._entry(video).fingerprint
 
     def _entry(self, video: str) -> Entry:
         try:
             return self._index.videos[video]
         except KeyError:
-            near = suggest(video, self._ids) if len(self) <= 20 else f"it holds {len(self)} videos"
+            near = suggest(video, self._ids) if len(self) <= 20 else f"it has {len(self)} videos"
             raise StoreError(f"no video {video!r} in {self.path}; {near}") from None
 
     def _shard(self, stream: str, number: int) -> Features:

@@ -1,11 +1,11 @@
-"""The feature store, for writing: parts while running, published together; safe against kill -9 and against company.
+"""Write a feature store: parts while running, published together; safe against kill -9 and concurrent writers.
 
 Each finished video is one file in `parts/`. `publish` streams all parts, in order of their ids, into new shards, and
-renames the index into place last. Killed at any moment, what was published stays as it was, what was finished is
-kept, and the next run goes on from there to the same bytes.
+renames the index into place last. If it is killed at any moment, published videos are unchanged, finished ones are
+kept, and the next run resumes from there to the same bytes.
 
-Any number of processes may fill one store. A video is worked on under a claim, index and failures change under the
-store's lock, and both locks fall when their holder dies.
+Any number of processes may fill one store. A video is processed under a claim, index and failures change under the
+store's lock, and both locks are released when their holder dies.
 """
 
 import hashlib
@@ -48,9 +48,8 @@ _PARTS = "parts"
 class StoreWriter:
     """A feature store, open for writing. Threads may share one; processes open their own.
 
-    A run claims each video, writes or fails it, and publishes at the end. Videos that another process had claimed
-    are passed over and claimed again with `wait=True` before publishing: then the store holds all of them, and does
-    not depend on who was quicker.
+    A run claims each video, writes or fails it, and publishes at the end. Videos claimed by another process are skipped
+    and claimed again with `wait=True` before publishing: then the store has all of them, whichever process was faster.
     """
 
     def __init__(self, path: Path, shard_bytes: int = SHARD_BYTES) -> None:
@@ -63,13 +62,13 @@ class StoreWriter:
 
     @classmethod
     def open(cls, path: str | Path, identity: Mapping[str, Any], *, shard_bytes: int = SHARD_BYTES) -> "StoreWriter":
-        """The store in folder `path`, made (empty, and already readable) where there is none.
+        """Open the store in folder `path`; create it (empty, but already readable) if there is none.
 
-        `identity` is all that can change the numbers, as JSON types. A shard ends before the video that would take
-        it over `shard_bytes`, counted over all streams.
+        `identity` is everything that can change the numbers, as JSON types. A shard ends before the video with which it
+        would exceed `shard_bytes`, counted over all streams.
 
         Raises:
-            StoreError: when the folder holds a store of another identity or other files, or cannot be written.
+            StoreError: when the folder has a store of another identity or other files, or cannot be written.
         """
         writer = cls(Path(path), shard_bytes)
         with _one_line(writer.path):
@@ -83,10 +82,10 @@ class StoreWriter:
 
     @classmethod
     def find(cls, path: str | Path, identity: Mapping[str, Any]) -> "StoreWriter | None":
-        """The store that `open` would go on with, None where it would make one; nothing is written or locked.
+        """Return the store that `open` would continue, None if it would create one; nothing is written or locked.
 
         Raises:
-            StoreError: when the folder holds a store of another identity or other files.
+            StoreError: when the folder has a store of another identity or other files.
         """
         writer = cls(Path(path))
         if not writer.path.is_dir():
@@ -98,8 +97,8 @@ class StoreWriter:
         return writer
 
     def state(self, video: str) -> VideoState:
-        """Return how far a video is: published, written (in a part), failed, or new."""
-        # A part goes only after the index has its video: in this order, no moment shows neither.
+        """Return the state of a video: published, written (in a part), failed, or new."""
+        # A part is removed only after its video is in the index: in this order one of the two always shows it.
         if self._part(video).exists():
             return "written"
         if video in self._index().videos:
@@ -107,11 +106,11 @@ class StoreWriter:
         return "failed" if video in read_failures(self.path) else "new"
 
     def done(self, video: str) -> bool:
-        """True where nothing is left to do: published, or in a part."""
+        """Return True if nothing is left to do: the video is published, or in a part."""
         return self._part(video).exists() or video in self._index().videos
 
     def fingerprint(self, video: str) -> str | None:
-        """The mark of the file that a published or written video was read from; None where it is neither."""
+        """Return the fingerprint of the source file of a published or written video; None if it is neither."""
         try:
             return Part.read(self._part(video)).head.fingerprint
         except FileNotFoundError:
@@ -127,15 +126,15 @@ class StoreWriter:
         try:
             part = Part.read(self._part(video))
             return VideoFeatures(video, SnippetGrid.from_json(part.head.grid), part.arrays(), part.head.info)
-        except FileNotFoundError:  # published, in between perhaps
+        except FileNotFoundError:  # published, perhaps just now
             return FeatureStore.open(self.path)[video]
 
     @contextmanager
     def claim(self, video: str, *, wait: bool = False) -> Iterator[bool]:
-        """True for the block where this caller may work on the video; False where it is done or another is at it.
+        """Claim a video for the block; yields True if the caller may process it, False if it is done or claimed.
 
-        With `wait`, another's claim is waited for, and the answer says what it left: False when it finished, True
-        when it failed or died. A claim that is refused without waiting may be free a moment later.
+        With `wait`, the call waits for another's claim and then yields False if that one finished, True if it failed or
+        died. A claim refused without waiting may be free a moment later.
 
         Raises:
             StoreError: when the folder cannot be written.
@@ -161,20 +160,20 @@ class StoreWriter:
         info: Mapping[str, Any],
         fingerprint: str = "",
     ) -> None:
-        """Keep one finished video, {stream: (T, D) float16 or float32} on `grid`, whole or not at all.
+        """Store one finished video, {stream: (T, D) float16 or float32} on `grid`, whole or not at all.
 
-        `info` (JSON types, no clock: equal input makes an equal store) and `fingerprint` are kept beside it. Claims
-        the video where the caller has not.
+        `info` (JSON types, no timestamps: equal input makes an equal store) and `fingerprint` are stored with it.
+        Claims the video unless the caller has.
 
         Raises:
             StoreError: when the video is done or claimed by another process, when T, the streams, their D or type do
-                not fit the grid or the store, or when the disk refuses.
-            DiskFullError: when there is no room for it.
+                not match the grid or the store, or when writing fails.
+            DiskFullError: when there is no space for it.
         """
         if video not in self._held:
             with self.claim(video) as mine:
                 if not mine:
-                    raise StoreError(f"video {video!r} is in {self.path} already, or another process works on it")
+                    raise StoreError(f"video {video!r} is already in {self.path}, or another process is working on it")
                 return self.write(video, grid, streams, info, fingerprint)
         specs = store_part.check(video, grid, streams)
         _refuse_other_streams(video, specs, self._expected_streams() or specs)
@@ -184,7 +183,7 @@ class StoreWriter:
         return None
 
     def fail(self, video: str, reason: str) -> None:
-        """Record why a video is not in the store; publishing it later takes the reason back.
+        """Record why a video is not in the store; publishing it later removes the reason.
 
         Raises:
             StoreError: when the folder cannot be written.
@@ -193,13 +192,13 @@ class StoreWriter:
             write_failures(self.path, {**read_failures(self.path), video: reason})
 
     def publish(self) -> FeatureStore:
-        """Move all parts, of whatever process, into the store; the index is renamed into place last.
+        """Move all parts, from all processes, into the store; the index is renamed into place last.
 
-        Shards that were there stay as they are. Memory holds one video at a time.
+        Existing shards are unchanged. Memory holds one video at a time.
 
         Raises:
-            StoreError: when a part is damaged or does not fit the others, or the disk refuses; nothing is lost then.
-            DiskFullError: when there is no room for a shard beside the parts; nothing is lost either.
+            StoreError: when a part is damaged or does not match the others, or writing fails; nothing is lost then.
+            DiskFullError: when there is no space for a shard in addition to the parts; nothing is lost either.
         """
         with _one_line(self.path), locked(self.path / _LOCK):
             before = read_index(self.path)
@@ -239,7 +238,7 @@ class StoreWriter:
                     files[name].write(values.tobytes())
 
     def _clean(self, index: Index, parts: Sequence[Part]) -> None:
-        """Remove what is published by now or never will be; the store's lock is held, so no shard is being written."""
+        """Remove files that are published or never will be; the store's lock is held, so no shard is being written."""
         for part in parts:
             part.path.unlink()
         files = index.files()
@@ -255,13 +254,13 @@ class StoreWriter:
             return
         paths = sorted((path.name.lstrip(".").partition(".")[0], path) for path in self._parts.iterdir())
         for key, group in groupby(paths, key=lambda pair: pair[0]):
-            left = [path for _, path in group if path.suffix != store_part.SUFFIX]
-            lock = Lock.acquire(self._parts / f"{key}.lock", wait=False) if left else None
-            if lock is not None:  # whoever made these died
-                for path in left:
+            leftovers = [path for _, path in group if path.suffix != store_part.SUFFIX]
+            lock = Lock.acquire(self._parts / f"{key}.lock", wait=False) if leftovers else None
+            if lock is not None:  # their writer died
+                for path in leftovers:
                     path.unlink(missing_ok=True)
                 lock.release()
-        with suppress(OSError):  # not empty: videos are being worked on
+        with suppress(OSError):  # not empty: videos are being processed
             self._parts.rmdir()
 
     def _read_parts(self) -> list[Part]:
@@ -269,10 +268,10 @@ class StoreWriter:
         return sorted(parts, key=lambda part: part.video)
 
     def _expected_streams(self) -> dict[str, StreamSpec]:
-        """The streams that a new video must have; empty while there is no other video."""
+        """Return the streams required of a new video; empty if there is no other video."""
         if not self._streams:
             first = next(self._parts.glob(f"*{store_part.SUFFIX}"), None)
-            with suppress(FileNotFoundError):  # published in between: then the index knows
+            with suppress(FileNotFoundError):  # published in between: then they are in the index
                 self._streams = Part.read(first).streams if first else {}
             self._streams = self._streams or self._index().streams
         return self._streams
@@ -285,7 +284,7 @@ class StoreWriter:
             return Lock.acquire(self._parts / f"{key_of(video)}.lock", wait=wait)
 
     def _index(self) -> Index:
-        """The published index, read again only when it changed."""
+        """Return the published index, read again only after changes."""
         with _one_line(self.path):
             stat = (self.path / INDEX).stat()
         stamp = (stat.st_mtime_ns, stat.st_ino, stat.st_size)
@@ -295,12 +294,12 @@ class StoreWriter:
 
 
 def has_parts(path: Path) -> bool:
-    """Return whether a store is being filled, or publishing it was cut short."""
+    """Return True if a store is being filled, or publishing it was interrupted."""
     return (path / _PARTS).exists()
 
 
 def file_fingerprint(path: Path, ends: int = 2**20) -> str:
-    """A quick mark of a file's content: its size and a digest of its first and last `ends` bytes.
+    """Compute a quick fingerprint of a file: its size and a digest of its first and last `ends` bytes.
 
     Raises:
         OSError: when the file cannot be read.
@@ -314,7 +313,7 @@ def file_fingerprint(path: Path, ends: int = 2**20) -> str:
 
 
 def _pack(parts: Sequence[Part], row_bytes: int, limit: int) -> list[list[Part]]:
-    """Runs of parts, in order, of at most `limit` bytes each; a larger video stands alone."""
+    """Group parts, in order, by at most `limit` bytes; a larger video is a group of its own."""
     shards: list[list[Part]] = [[]]
     size = 0
     for part in parts:
@@ -330,10 +329,10 @@ def _refuse_other_files(folder: Path) -> None:
     if (folder / INDEX).exists():
         return
     others = sorted(path.name for path in folder.iterdir() if path.name != _LOCK and not _is_temporary(path))
-    # Asked again: another process may have made the store while this one looked.
+    # Checked again: another process may have created the store in the meantime.
     if others and not (folder / INDEX).exists():
         raise StoreError(
-            f"{folder} is no feature store and holds other files ({others[0]}); name a new or empty folder"
+            f"{folder} is not a feature store and has other files ({others[0]}); name a new or empty folder"
         )
 
 
@@ -348,7 +347,7 @@ def _refuse_other_identity(folder: Path, stored: Mapping[str, Any], wanted: Mapp
 
 
 def difference(stored: Any, wanted: Any, key: str = "identity") -> str | None:
-    """The first place where two JSON values differ, in words; None where they are equal."""
+    """Describe the first difference between two JSON values; None if they are equal."""
     if isinstance(stored, dict) and isinstance(wanted, dict):
         inner = (difference(stored.get(name), wanted.get(name), name) for name in sorted(stored.keys() | wanted.keys()))
         return next((line for line in inner if line is not None), None)
@@ -357,16 +356,16 @@ def difference(stored: Any, wanted: Any, key: str = "identity") -> str | None:
 
 def _refuse_other_streams(video: str, streams: Mapping[str, StreamSpec], wanted: Mapping[str, StreamSpec]) -> None:
     if streams != wanted:
-        given, expected = (
+        given_streams, wanted_streams = (
             ", ".join(f"{name} {spec.dim} x {spec.dtype}" for name, spec in sorted(specs.items()))
             for specs in (streams, wanted)
         )
-        raise StoreError(f"video {video!r} has {given}; the store keeps {expected}")
+        raise StoreError(f"video {video!r} has {given_streams}; the store has {wanted_streams}")
 
 
 @contextmanager
 def _one_line(path: Path) -> Iterator[None]:
-    """Say in one line what the operating system refused."""
+    """Translate errors of the operating system into one-line errors."""
     try:
         with room_for(path):
             yield

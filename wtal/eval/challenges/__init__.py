@@ -1,5 +1,5 @@
-"""One challenge per file: what its server takes. `ChallengeLeaf` says what a file holds."""
-# ruff: noqa: N802 - members are named as modules name them
+"""One challenge per file: the rules of its server. `ChallengeLeaf` is the contract of a file."""
+# ruff: noqa: N802 - members are named as in modules
 
 from dataclasses import dataclass
 from importlib.resources import files
@@ -12,10 +12,10 @@ from wtal.registry import Registry
 class Challenge:
     """The rules of one challenge's submission file.
 
-    `version` is what a file says under that key. `results_only` tells whether the challenge also takes a file that
-    holds nothing but `results`. `class_list` names the file in `wtal/eval/classes` with the class names, `tious` the
-    thresholds of the ranking. `max_per_video` is how many detections of a video the server takes, None where its pages
-    name no such number.
+    `version` is the value of that key in a file. `results_only` is True if the challenge also accepts a file with
+    nothing but `results`. `class_list` names the file in `wtal/eval/classes` with the class names, `tious` the
+    thresholds of the ranking. `max_per_video` is the number of detections per video that the server accepts, None if
+    its pages state none.
     """
 
     title: str
@@ -45,9 +45,9 @@ CHALLENGES = Registry[ChallengeLeaf]("challenge", __name__, ChallengeLeaf)
 
 
 def load_challenge(name: str) -> Challenge:
-    """Return the challenge called `name`.
+    """Return the challenge named `name`.
 
     Raises:
-        UsageError: with the nearest match, when there is none.
+        UsageError: when there is none, with the nearest match.
     """
     return CHALLENGES.load(name).CHALLENGE

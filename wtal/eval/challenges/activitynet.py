@@ -1,6 +1,6 @@
 """ActivityNet Temporal Action Localization Challenge, release 1.3.
 
-The official evaluation stops where one of `version`, `results` and `external_data` is missing.
+The official evaluation stops if one of `version`, `results` and `external_data` is missing.
 """
 
 from wtal.eval.challenges import Challenge

@@ -1,7 +1,7 @@
-"""HACS Temporal Action Localization Challenge (2019 to 2021; the weakly-supervised track is of 2020 and 2021).
+"""HACS Temporal Action Localization Challenge (2019 to 2021; weakly-supervised track in 2020 and 2021).
 
-Its page shows a file with `results` alone; its metric is ActivityNet's, whose files also have `version` and
-`external_data`. Both forms pass here. The classes are ActivityNet 1.3's.
+Its page shows a file with `results` only; its metric is ActivityNet's, whose files also have `version` and
+`external_data`. Both forms are accepted here. The classes are ActivityNet 1.3's.
 """
 
 from wtal.eval.challenges import Challenge

@@ -1,18 +1,18 @@
 """BaS-Net: Background Suppression Network (Lee, Uh, Byun; AAAI 2020, arXiv 1911.09963).
 
-A filter gives every snippet a foreground weight a in (0, 1). One shared classifier sees the features twice: as they
-are (base branch: the background class is always present) and multiplied by a (suppression branch: background never
-is). Video scores are the softmax of the mean of the top T // 8 activations (equations 1 to 4); the loss is
+A filter gives every snippet a foreground weight a in (0, 1). One shared classifier sees the features twice: unchanged
+(base branch: the background class is always present) and multiplied by a (suppression branch: background is never
+present). Video scores are the softmax of the mean of the top T // 8 activations (equations 1 to 4); the loss is
 
     L = L_base + L_supp + alpha * |a|_1                                          (equations 5 to 9)
 
 with binary cross entropy against labels that sum to one, background included.
 
-Differences from the authors' code, which `authors=True` runs instead:
+Differences from the authors' code, whose behaviour `authors=True` restores:
 
 - Their cross entropy is the mean over the C + 1 classes, so that its gradient fades as classes are added (at 200
-  classes it is ten times weaker than at the 20 it was tuned on, against the same attention term). Here no
-  more than the 21 classes of THUMOS14 divide the sum: the mean up to there, and no weaker at 200.
+  classes it is ten times weaker than at the 20 it was tuned on, against the same attention term). Here the sum is
+  divided by at most the 21 classes of THUMOS14: the mean up to 21 classes, and no weaker at 200.
 - Their |a|_1 is a sum over T = 750 sampled snippets, padding included. Here it is the mean over real snippets times
   750: the same at 750, and independent of a video's length.
 - Their k is (padded length) // 8, and padding is computed on; here k counts real snippets, and there is no padding.
@@ -35,24 +35,24 @@ _THUMOS_SNIPPETS = 750
 
 
 class Config(config.Config):
-    """Defaults are the paper's, section 4.2 and its public code, unless said otherwise."""
+    """Defaults are from section 4.2 of the paper and its public code unless noted."""
 
     filter_width: int = Field(512, ge=1)
     """Channels of the filter's first convolution."""
     width: int = Field(2048, ge=1)
     """Channels of the classifier's convolutions."""
     top_k_ratio: int = Field(8, ge=1)
-    """k = max(1, T // ratio) snippets make a class's video score."""
+    """The top k = max(1, T // ratio) snippets form a class's video score."""
     dropout: float = Field(0.7, ge=0, lt=1)
-    """Before the last convolution."""
+    """Dropout before the last convolution."""
     input_dropout: float = Field(0.0, ge=0, lt=1)
-    """On the features, channels of the whole video at once; ours, for small collections. The paper has none."""
+    """Dropout of feature channels, over the whole video; ours, for small collections. The paper has none."""
     attention_weight: float = Field(1e-4, ge=0)
-    """alpha, on the L1 norm of 750 foreground weights."""
+    """alpha, weight of the L1 norm of 750 foreground weights."""
 
 
 class BasNet(Head):
-    """Both branches; `cas` is the suppression branch, which detections come from."""
+    """Both branches; `cas` is the suppression branch, from which detections are made."""
 
     def __init__(self, num_classes: int, in_features: int, config: Config, authors: bool) -> None:
         super().__init__()
@@ -71,9 +71,9 @@ class BasNet(Head):
         """(B, T, D) -> `cas` (B, T, C + 1) and `video_scores` (B, C) of the suppression branch, `attention` (B, T).
 
         `extras`: cas_base (B, T, C + 1), score_base and score_supp (B, C + 1), background last; weights (B, T), the
-        attention with what the authors' code computes on padding.
+        attention, with `authors` on padding too.
         """
-        # The authors' code computes on padding as on snippets.
+        # The authors' code treats padding as snippets.
         mask = torch.ones_like(batch.mask) if self.authors else batch.mask
         x = pack(self.input_dropout(batch.features().transpose(1, 2)).transpose(1, 2), mask)
         foreground = torch.sigmoid(self.filter_out(leaky_relu(self.filter_in(x, mask)), mask))
@@ -111,12 +111,12 @@ class BasNet(Head):
 
 
 def create(num_classes: int, feature_dims: dict[str, int], config: Config, authors: bool) -> BasNet:
-    """A BaS-Net over the streams side by side."""
+    """Create a BaS-Net over the concatenated streams."""
     return BasNet(num_classes, sum(feature_dims.values()), config, authors)
 
 
 def from_authors(state_dict: Mapping[str, Tensor], num_classes: int) -> BasNet:
-    """A BaS-Net from the authors' checkpoint; the widths are read off its tensors."""
+    """Load a BaS-Net from the authors' checkpoint; the widths are read off its tensors."""
     names = {
         f"{author_name}.0.{kind}": f"{own_name}.{kind}"
         for author_name, own_name in (

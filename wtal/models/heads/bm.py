@@ -4,23 +4,24 @@ An attention a_t in (0, 1) pools each video twice, by a into its foreground and 
 
     x_fg = sum_t a_t x_t / (1 + sum_t a_t)            x_bg = sum_t (1 - a_t) x_t / sum_t (1 - a_t)
 
-One classifier over the C classes and background sees both, and every snippet (p_t). The loss has the terms
+One classifier over the C classes and background is applied to both, and to every snippet (p_t). The loss has the terms
 
     cls_fore    cross entropy of x_fg against the video's labels
     cls_back    cross entropy of x_bg against the background class, alpha
     guide       self-guided attention, beta: 1/T sum_t |a_t - G p_t[y]| + |a_t - G (1 - p_t[background])|, where G is
-                a Gaussian over time and p_t teaches only; of several labels y the most probable one in each snippet
-    cluster     x_fg and x_bg are told apart by two learned prototypes, gamma
+                a Gaussian over time and p_t gets no gradient; with several labels y, the most probable one per snippet
+    cluster     x_fg and x_bg are separated by two learned prototypes, gamma
 
-each with its own weight; a term whose weight is 0 is not there. One model per stream. `cas` (B, T, C + 1),
-background last, are the logits of p_t: detections come from attention times softmax of `cas`. Two streams are fused by
-weighted means of class probabilities and of attention. `embedding` puts a linear layer, ReLU and dropout before it all;
+each with its own weight; a term of weight 0 is left out. One model per stream. `cas` (B, T, C + 1), background last,
+are the logits of p_t: detections come from attention times softmax of `cas`. Two streams are fused by weighted means of
+class probabilities and of attention. `embedding` puts a linear layer, ReLU and dropout in front of the network;
 `foreground_weight` adds FAC-Net's class-wise foreground branch (ICCV 2021, Table 5).
 
-There is no code by the authors: `from_authors` refuses, and `authors=True` changes nothing. The paper divides both sums
-by the number of snippets, T (`pooling = "snippets"`): then a background of next to nothing costs little, and a stream's
-attention may end as 1 everywhere, or as 0. The sums above are those of its re-use in DGAM (CVPR 2020), as are the
-Gaussian's width and how several labels guide. At the ends of a video the Gaussian is cut and scaled up, which is ours.
+The authors published no code: `from_authors` raises, and `authors=True` changes nothing. The paper divides both sums by
+the number of snippets, T (`pooling = "snippets"`): then an almost empty background costs little, and a stream's
+attention may end up as 1 everywhere, or as 0. The sums above are those of its reuse in DGAM (CVPR 2020), as are the
+Gaussian's width and the treatment of several labels. At the ends of a video the Gaussian is truncated and renormalised
+(ours).
 """
 
 from collections.abc import Mapping
@@ -45,34 +46,34 @@ _TINY = 1e-6
 
 
 class Config(config.Config):
-    """Defaults are the paper's, unless said otherwise."""
+    """Defaults are the paper's unless noted."""
 
     embedding: int = Field(0, ge=0)
-    """Width of a layer before the network, which is not there at 0, as in the paper."""
+    """Width of an optional layer in front of the network; 0 omits it, as in the paper."""
     dropout: float = Field(0.5, ge=0, lt=1)
-    """Behind that layer; FAC-Net's."""
+    """Dropout after that layer; FAC-Net's."""
     input_dropout: float = Field(0.0, ge=0, lt=1)
-    """On the input, channels of the whole video at once; ours, for small collections. The paper has none."""
+    """Dropout of input channels, over the whole video; ours, for small collections. The paper has none."""
     attention_width: int = Field(256, ge=1)
-    """Of the hidden layer of the attention."""
+    """Width of the attention's hidden layer."""
     pooling: Literal["attention", "snippets"] = "attention"
-    """What the pooled sums are divided by: the sums of their weights, which is DGAM's, or the number of snippets."""
+    """Divisor of the pooled sums: the sums of their weights, as in DGAM, or the number of snippets."""
     background_weight: float = Field(0.1, ge=0)
-    """alpha, of the background's classification."""
+    """alpha, weight of the background's classification."""
     guide_weight: float = Field(0.1, ge=0)
-    """beta, of the self-guided attention."""
+    """beta, weight of the self-guided attention."""
     cluster_weight: float = Field(0.1, ge=0)
-    """gamma, of the prototypes of foreground and background."""
+    """gamma, weight of the foreground and background prototypes."""
     guide_sigma: float = Field(1.0, ge=0)
     """Standard deviation, in snippets, of the Gaussian over the activations that guide the attention; DGAM."""
     rgb_weight: float = Field(0.5, gt=0, lt=1)
-    """Of rgb where it is fused with flow; ours. DGAM has 0.35."""
+    """Weight of rgb when it is fused with flow; ours. DGAM has 0.35."""
     foreground_weight: float = Field(0.0, ge=0)
-    """Of the class-wise foreground branch of FAC-Net, which is not there at 0."""
+    """Weight of FAC-Net's class-wise foreground branch; 0 omits it."""
 
 
 class Bm(EmbeddingHead):
-    """The model of one stream; background is a class, the last."""
+    """The model of one stream; background is the last class."""
 
     def __init__(self, num_classes: int, in_features: int, config: Config) -> None:
         super().__init__()
@@ -85,15 +86,15 @@ class Bm(EmbeddingHead):
         self.foreground = ClasswiseForeground(self.embedding) if config.foreground_weight else None
 
     def embed(self, batch: SnippetBatch) -> Tensor:
-        """(B, T, D) -> (B, T, E); without an embedding the features themselves."""
+        """(B, T, D) -> (B, T, E); without an embedding, the features themselves."""
         x: Tensor = self.features(batch)
         return x
 
     def respond(self, x: Tensor, batch: SnippetBatch) -> HeadOutput:
         """(B, T, E) -> `cas` (B, T, C + 1), `attention` (B, T), `video_scores` (B, C).
 
-        `extras`: fg_logits and bg_logits (B, C + 1); fg_cluster and bg_cluster (B, 2), how near each is to the
-        prototypes of foreground and of background; fore_logits (B, C + 1) of the foreground branch; what is there.
+        `extras`: fg_logits and bg_logits (B, C + 1); if enabled, fg_cluster and bg_cluster (B, 2), logits of the
+        foreground and background prototypes; fore_logits (B, C + 1) of the foreground branch.
         """
         mask, rows = batch.mask, pack(x, batch.mask)
         attention = unpack(self.attention(rows), mask)
@@ -110,7 +111,7 @@ class Bm(EmbeddingHead):
         return HeadOutput(cas, attention.squeeze(-1), scores, extras)
 
     def loss(self, output: HeadOutput, batch: SnippetBatch) -> dict[str, Tensor]:
-        """`cls_fore`, `cls_back`, `guide`, `cluster` and `foreground` (the branch), as they have a weight."""
+        """`cls_fore`, `cls_back`, `guide`, `cluster` and `foreground` (the branch), those with a weight."""
         settings, labels, extras = self.config, labels_of(batch), output.extras
         terms = {"cls_fore": cross_entropy(extras["fg_logits"], with_background(labels, 0.0))}
         if settings.background_weight:
@@ -142,23 +143,23 @@ class Bm(EmbeddingHead):
         shares = output.cas.detach().float().softmax(dim=-1)
         labelled = (shares[..., : self.num_classes] * labels[:, None]).amax(dim=-1)
         guides = torch.stack([labelled, 1.0 - shares[..., -1]], dim=-1)
-        apart = (output.attention[..., None] - masked_smooth(guides, mask, self.config.guide_sigma)).abs()
-        return masked_mean(apart.sum(dim=-1), mask).mean()
+        distance = (output.attention[..., None] - masked_smooth(guides, mask, self.config.guide_sigma)).abs()
+        return masked_mean(distance.sum(dim=-1), mask).mean()
 
 
 def create(num_classes: int, feature_dims: dict[str, int], config: Config, authors: bool) -> Head:
-    """A BM per stream, fused; of one stream the model alone."""
+    """Create one BM per stream, fused; for a single stream, the model alone."""
     weights = {"rgb": config.rgb_weight, "flow": 1.0 - config.rgb_weight}
     parts = {name: Bm(num_classes, dim, config) for name, dim in feature_dims.items()}
     return one_per_stream(parts, partial(fuse_probabilities, weights=weights))
 
 
 def from_authors(state_dict: Mapping[str, Any], num_classes: int) -> Head:
-    """Refused: there is no authors' code.
+    """Raise: the authors published no code.
 
     Raises:
         WeightsError: always.
     """
     raise WeightsError(
-        f"bm has no authors' code, so no checkpoint of theirs; got the keys {', '.join(state_dict)[:80]}"
+        f"bm has no authors' checkpoint to load, its code was never published; got {', '.join(state_dict)[:80]}"
     )

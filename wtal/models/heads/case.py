@@ -1,36 +1,37 @@
 """CASE: clusters of snippets separate foreground from background (Liu, Wang, Rong, Li, Zhang; ICCV 2023, 2312.14138).
 
-Each stream has a model of its own that looks at one snippet at a time: one network gives class activations (C classes,
-no background), another features b; these give an attention a and the cosine of each of K = 16 prototypes, the clusters.
+Each stream has its own model, which sees one snippet at a time: one network gives class activations (C classes, no
+background), another gives features b; from b come an attention a and the cosine with each of K = 16 prototypes, the
+clusters.
 
-Baseline. With p the softmax of the activations, the mean over streams, the snippets of highest (p + sum of a) / (1 +
-streams) show a class: a video's T // 8 of them are averaged and classified (L_video, the mean over streams). Those of
-its classes are its foreground F, the others its background, for a generalised cross entropy of each attention
-(L_attention).
+Baseline. With p the softmax of the activations, averaged over streams, the snippets of highest (p + sum of a) / (1 +
+streams) represent a class: a video's top T // 8 of them are averaged and classified (L_video, the mean over streams).
+Those of its labelled classes are its foreground F, the others its background, in a generalised cross entropy of each
+attention (L_attention).
 
-Clusters. The snippets of a batch are spread evenly over the clusters, by optimal transport of their cosines, and these
-labels Q teach each stream's clusters (L_cluster). The mean features of clusters, by Q, and of F and of its opposite
-have cosines, too: their transport, with the shares of F and of its opposite, says which clusters are foreground, and
-these labels R teach again (L_cluster_class).
+Clusters. The snippets of a batch are assigned evenly to the clusters, by optimal transport of their cosines, and these
+labels Q supervise each stream's clusters (L_cluster). The mean features of the clusters (by Q), of F and of its
+complement have cosines, too: their transport, with the shares of F and of its complement as mass, determines which
+clusters are foreground, and these labels R supervise in turn (L_cluster_class).
 
     L = L_video + sum over streams of (L_attention + L_cluster + 0.3 L_cluster_class)
 
 Detection thresholds the mean of p, of each stream's a and of the foreground's share in each stream's clusters, which is
-softmax(cluster logits) R. `cas` (B, T, C) are the logits of that mean, so that a sigmoid gives it back; each of
-`streams` has its own activations. R is a buffer of the model.
+softmax(cluster logits) R. `cas` (B, T, C) are the logits of that mean, so that a sigmoid recovers it; each of `streams`
+has its own activations. R is a buffer of the model.
 
-Differences from the authors' code, which `authors=True` runs instead:
+Differences from the authors' code, whose behaviour `authors=True` restores:
 
-- Their R at detection is that of the last training batch, kept beside the weights, and 1 / 16 until there is one; here
-  it is a moving average over steps, and 1 / 2 at first.
-- Their clusters have a prior, a Gaussian in how far a snippet's rank by attention is from its cluster's share of
-  background. With a deviation of 10 it is the same for all within half of a percent, and the rank is what sorts the
-  snippets (`argsort`), not their place. Here there is none, or with `prior_deviation` one of true ranks.
-- They take padding for snippets, in counts, means and clusters, and add 1e-10 to a video's labels.
+- Their R at detection is that of the last training batch, saved next to the weights, and initially 1 / 16; here it is a
+  moving average over steps, initially 1 / 2.
+- Their clusters have a prior: a Gaussian of the distance between a snippet's rank by attention and its cluster's share
+  of background. With a deviation of 10 it is constant within half a percent, and the "rank" is the sorting permutation
+  (`argsort`), not the position. Here there is no prior, or, with `prior_deviation`, one on true ranks.
+- They treat padding as snippets in counts, means and clusters, and add 1e-10 to a video's labels.
 
-In neither mode: their prototypes are set to length 1 at each pass; here cosines divide by the length.
+Different in both modes: their prototypes are set to length 1 at each pass; here cosines divide by the length.
 
-As clusters are those of a batch, its size is part of the method: 16 videos.
+As clusters are computed within a batch, its size is part of the method: 16 videos.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -51,7 +52,7 @@ from wtal.models.layers.similarity import cosine
 from wtal.models.layers.temporal import Dropout, TemporalConv, pack, unpack
 
 _SCALE = 10.0
-"""Of cosines that become logits of clusters and of their classes."""
+"""Factor from cosines to the logits of clusters and of their classes."""
 _SMALL = 1e-7
 _AUTHORS_DEVIATION = 10.0
 _LABELS = "cls_gt"
@@ -59,33 +60,33 @@ _LABELS = "cls_gt"
 
 
 class Config(config.Config):
-    """Defaults are the paper's and its code's for THUMOS14, unless said otherwise."""
+    """Defaults are those of the paper and its code for THUMOS14 unless noted."""
 
     width: int = Field(512, ge=1)
-    """Of the hidden layer of the classifier, and of the features that are clustered."""
+    """Width of the classifier's hidden layer, and of the features that are clustered."""
     clusters: int = Field(16, ge=2)
-    """K, prototypes of a stream."""
+    """K, number of prototypes per stream."""
     top_k_ratio: int = Field(8, ge=1)
-    """max(1, T // ratio) snippets make a class's score, and a class's share of the foreground."""
+    """The top max(1, T // ratio) snippets form a class's score, and its part of the foreground."""
     power: float = Field(0.7, gt=0, le=1)
     """q of the generalised cross entropy: 1 is the mean absolute error, near 0 the cross entropy."""
     attention_weight: float = Field(1.0, ge=0)
-    """Of the attention against the foreground."""
+    """Weight of the attention term, against the foreground."""
     cluster_weight: float = Field(1.0, ge=0)
-    """Of the clusters; 0 with that of their classes is the baseline, whose detection has none."""
+    """Weight of the clusters; with `cluster_class_weight` also 0, the baseline without clusters in detection."""
     cluster_class_weight: float = Field(0.3, ge=0)
-    """Of the clusters' classes."""
+    """Weight of the clusters' classes."""
     momentum: float = Field(0.9, ge=0, lt=1)
-    """Of the moving average of the clusters' classes; ours. The code keeps the last batch's, which is 0."""
+    """Momentum of the moving average of the clusters' classes; ours. The code keeps the last batch's, i.e. 0."""
     prior_deviation: float = Field(0.0, ge=0)
-    """Of the clusters' prior, in ranks from 0 to 1; 0 is no prior. Ours: 0.1 is one that says something."""
+    """Standard deviation of the clusters' prior, in ranks from 0 to 1; 0: no prior. Ours: 0.1 makes it informative."""
     warmup: float = Field(0.0, ge=0, le=1)
-    """Share of training in which activations alone tell the snippets of a class; ours, for few classes. There is no
-    background class, and where attention chooses from the start, one class of a few may take its place."""
+    """Share of training in which activations alone select the snippets of a class; ours, for few classes: there is no
+    background class, and if attention selects from the start, one of a few classes may act as background."""
     dropout: float = Field(0.0, ge=0, lt=1)
-    """On both hidden layers; ours, for small collections."""
+    """Dropout on both hidden layers; ours, for small collections."""
     input_dropout: float = Field(0.0, ge=0, lt=1)
-    """On the features, channels of the whole video at once; ours, for small collections."""
+    """Dropout of feature channels, over the whole video; ours, for small collections."""
 
 
 class StreamModel(nn.Module):
@@ -109,7 +110,7 @@ class StreamModel(nn.Module):
         return HeadOutput(
             cas=cas,
             attention=unpack(torch.sigmoid(self.attend(features, mask)), mask)[..., 0],
-            video_scores=cas.new_zeros(len(cas), cas.shape[-1]),  # of both streams' common snippets, which come later
+            video_scores=cas.new_zeros(len(cas), cas.shape[-1]),  # set later, from snippets that both streams select
             extras={
                 "features": unpack(features, mask),
                 "cluster": unpack(_SCALE * cosine(features[None], self.prototypes)[0], mask),
@@ -119,11 +120,11 @@ class StreamModel(nn.Module):
 
 
 class Case(Head):
-    """A model per stream, and `cluster_foreground` (K,), the share of foreground of each cluster (R)."""
+    """One model per stream, and `cluster_foreground` (K,), the foreground share of each cluster (R)."""
 
     cluster_foreground: Tensor
     share: float = 1.0
-    """Of training that is done."""
+    """Completed share of training."""
 
     def __init__(self, num_classes: int, feature_dims: Mapping[str, int], config: Config, authors: bool) -> None:
         super().__init__()
@@ -137,10 +138,10 @@ class Case(Head):
         self.register_buffer("cluster_foreground", torch.full((config.clusters,), initial))
 
     def forward(self, batch: SnippetBatch) -> HeadOutput:
-        """(B, T, D) of each stream -> `cas` (B, T, C), `attention` (B, T), `video_scores` (B, C).
+        """(B, T, D) per stream -> `cas` (B, T, C), `attention` (B, T), `video_scores` (B, C).
 
-        `extras`: combined (B, T, C), by which training tells a class's snippets; inference_combined (B, T, C), which
-        detection thresholds; foreground_STREAM (B, T), of a stream's clusters; cluster_STREAM (B, T, K), logits.
+        `extras`: combined (B, T, C), which selects a class's snippets in training; inference_combined (B, T, C), which
+        detection thresholds; foreground_STREAM (B, T), from a stream's clusters; cluster_STREAM (B, T, K), logits.
 
         Raises:
             UsageError: when the batch lacks a stream.
@@ -173,7 +174,7 @@ class Case(Head):
         )
 
     def loss(self, output: HeadOutput, batch: SnippetBatch) -> dict[str, Tensor]:
-        """`video`, `attention_STREAM`, `cluster`, `cluster_class`; in training R is brought up to date."""
+        """`video`, `attention_STREAM`, `cluster`, `cluster_class`; updates R in training."""
         config, mask, labels = self.config, self._seen(batch), labels_of(batch)
         chosen = Highest.of(output.extras["combined"].detach(), mask, config.top_k_ratio)
         truth = chosen.of_classes(labels, mask.shape[1])
@@ -181,18 +182,18 @@ class Case(Head):
         terms = {"video": _mean([cross_entropy(chosen.mean(x.cas), target) for x in output.streams.values()])}
         if config.attention_weight:
             for name, answer in output.streams.items():
-                lost = generalised_cross_entropy(_attention(answer).float(), truth, mask, config.power)
-                terms[f"attention_{name}"] = config.attention_weight * lost.mean()
+                loss = generalised_cross_entropy(_attention(answer).float(), truth, mask, config.power)
+                terms[f"attention_{name}"] = config.attention_weight * loss.mean()
         if self.clustered:
             terms |= self._of_clusters(output, truth, mask)
         return terms
 
     def begin_step(self, moment: Moment, videos: Callable[[], Iterator[SnippetBatch]]) -> None:
-        """Take note of the time, for the warm-up."""
+        """Record the progress of training, for the warm-up."""
         self.share = moment.share
 
     def pseudo_labels(self, output: HeadOutput, batch: SnippetBatch) -> dict[str, Tensor]:
-        """(B, T): the attention, the share of foreground of each stream's clusters, and F, where there are labels."""
+        """(B, T) each: the attention, the foreground share from each stream's clusters, and F; empty without labels."""
         if batch.labels is None or output.attention is None:
             return {}
         mask = self._seen(batch)
@@ -201,7 +202,7 @@ class Case(Head):
         return {"attention": output.attention, **clusters, "foreground": chosen.of_classes(batch.labels, mask.shape[1])}
 
     def _of_clusters(self, output: HeadOutput, truth: Tensor, mask: Tensor) -> dict[str, Tensor]:
-        """The terms of clusters and of their classes; N rows are the real snippets of the batch."""
+        """Loss terms of the clusters and of their classes; the N rows are the real snippets of the batch."""
         answers, terms = list(output.streams.values()), {}
         foreground = pack(truth[..., None], mask)  # (N, 1)
         kinds = torch.cat([foreground, 1.0 - foreground], dim=1)  # (N, 2)
@@ -209,21 +210,21 @@ class Case(Head):
         rows = [pack(answer.extras["features"], mask).float() for answer in answers]  # (N, E) each
         even = logits[0].new_full((self.config.clusters,), 1.0 / self.config.clusters)
         prior = self._prior(pack(_mean([_attention(answer) for answer in answers])[..., None], mask)[:, 0])
-        spread = transported(_mean(logits).detach() / _SCALE, even, prior)  # Q, (N, K)
-        alike = [centres(x, spread) @ centres(x, kinds).T for x in rows]  # (K, 2) each
-        shown = transported(_mean(alike).detach(), kinds.mean(dim=0))  # R, (K, 2)
+        assignment = transported(_mean(logits).detach() / _SCALE, even, prior)  # Q, (N, K)
+        similarities = [centres(x, assignment) @ centres(x, kinds).T for x in rows]  # (K, 2) each
+        cluster_kinds = transported(_mean(similarities).detach(), kinds.mean(dim=0))  # R, (K, 2)
         if self.config.cluster_weight:
-            lost = torch.stack([cross_entropy(x, spread) for x in logits]).sum()
-            terms["cluster"] = self.config.cluster_weight * lost
+            loss = torch.stack([cross_entropy(x, assignment) for x in logits]).sum()
+            terms["cluster"] = self.config.cluster_weight * loss
         if self.config.cluster_class_weight:
-            lost = torch.stack([cross_entropy(_SCALE * x, shown) for x in alike]).sum()
-            terms["cluster_class"] = self.config.cluster_class_weight * lost
+            loss = torch.stack([cross_entropy(_SCALE * x, cluster_kinds) for x in similarities]).sum()
+            terms["cluster_class"] = self.config.cluster_class_weight * loss
         if self.training:
-            self.cluster_foreground.lerp_(shown[:, 0], 1.0 if self.authors else 1.0 - self.config.momentum)
+            self.cluster_foreground.lerp_(cluster_kinds[:, 0], 1.0 if self.authors else 1.0 - self.config.momentum)
         return terms
 
     def _prior(self, attention: Tensor) -> Tensor | None:
-        """(N,) -> (N, K), of where snippets stand by falling attention; None without a prior."""
+        """(N,) -> (N, K), from the snippets' ranks by descending attention; None without a prior."""
         deviation = self.config.prior_deviation or (_AUTHORS_DEVIATION if self.authors else 0.0)
         if not deviation:
             return None
@@ -236,42 +237,42 @@ class Case(Head):
 
 
 class Highest(NamedTuple):
-    """The max(1, length // ratio) snippets of each class that are highest in a signal."""
+    """The max(1, length // ratio) snippets of each class with the highest signal."""
 
     indices: Tensor
-    """(B, k, C), for the longest video's k."""
+    """(B, k, C), with the longest video's k."""
     among: Tensor
-    """(B, k, 1), True for as many as the video has."""
+    """(B, k, 1), True up to the video's own count."""
 
     @classmethod
     def of(cls, signal: Tensor, mask: Tensor, ratio: int) -> "Highest":
-        """(B, T, C), (B, T) -> the snippets."""
+        """Select from a signal (B, T, C), mask (B, T)."""
         counts = (mask.sum(dim=1) // ratio).clamp(min=1)
         indices = signal.masked_fill(~mask[..., None], -torch.inf).topk(int(counts.max()), dim=1).indices
         return cls(indices, torch.arange(indices.shape[1], device=mask.device)[None, :, None] < counts[:, None, None])
 
     def mean(self, values: Tensor) -> Tensor:
-        """(B, T, C) -> (B, C): of each class over its snippets."""
+        """(B, T, C) -> (B, C): mean of each class over its snippets."""
         chosen = values.gather(1, self.indices).masked_fill(~self.among, 0.0)
         return chosen.sum(dim=1) / self.among.sum(dim=1)
 
     def of_classes(self, labels: Tensor, length: int) -> Tensor:
-        """Multi-hot (B, C), T -> (B, T): 1 where a snippet is among those of a labelled class."""
-        shown = (self.among * labels[:, None]).to(labels.dtype)
-        places = labels.new_zeros(len(labels), length, labels.shape[1])
-        return places.scatter_reduce(1, self.indices, shown, "amax").amax(dim=-1)
+        """Multi-hot (B, C), T -> (B, T): 1 where a snippet belongs to a labelled class."""
+        members = (self.among * labels[:, None]).to(labels.dtype)
+        snippets = labels.new_zeros(len(labels), length, labels.shape[1])
+        return snippets.scatter_reduce(1, self.indices, members, "amax").amax(dim=-1)
 
 
 def generalised_cross_entropy(probability: Tensor, truth: Tensor, mask: Tensor, power: float) -> Tensor:
-    """(B, T) each, mask (B, T) -> (B,): (1 - p^q) / q, p of what is true; the mean over positives and over negatives.
+    """(B, T) each, mask (B, T) -> (B,): (1 - p^q) / q, p of the true side; means over positives and negatives, summed.
 
     Source: Zhang and Sabuncu, NeurIPS 2018.
     """
-    lost = 0.0 * probability.sum(dim=1)
+    loss = 0.0 * probability.sum(dim=1)
     for share, kind in ((probability, truth), (1.0 - probability, (1.0 - truth) * mask)):
         each = (1.0 - (share + _SMALL) ** power) / power
-        lost = lost + (each * kind).sum(dim=1) / kind.sum(dim=1).clamp(min=1.0)
-    return lost
+        loss = loss + (each * kind).sum(dim=1) / kind.sum(dim=1).clamp(min=1.0)
+    return loss
 
 
 def _attention(answer: HeadOutput) -> Tensor:
@@ -289,15 +290,15 @@ def _combined(classes: Tensor, signs: Sequence[Tensor]) -> Tensor:
 
 
 def create(num_classes: int, feature_dims: dict[str, int], config: Config, authors: bool) -> Case:
-    """A CASE with a model per stream."""
+    """Create a CASE with one model per stream."""
     return Case(num_classes, feature_dims, config, authors)
 
 
 def from_authors(state_dict: Mapping[str, Tensor], num_classes: int) -> Case:
-    """A CASE from the authors' checkpoint of rgb and flow; the widths are read off its tensors.
+    """Load a CASE from the authors' checkpoint of rgb and flow; the widths are read off its tensors.
 
-    Their file of R, `cls_gt.npy`, (K, 2), may lie among the tensors as `cls_gt`; without it R is what training starts
-    with, and clusters tell nothing.
+    Their file of R, `cls_gt.npy`, (K, 2), may be among the tensors as `cls_gt`; without it R has its initial value, and
+    the clusters carry no information.
     """
     plain = plain_keys(state_dict, "CASE")
     first, prototypes = plain.get("cas_module_rgb.0.weight"), plain.get("clu_head_rgb.prototypes.weight")
@@ -308,13 +309,13 @@ def from_authors(state_dict: Mapping[str, Tensor], num_classes: int) -> Case:
     shares = plain.pop(_LABELS, None)
     if shares is not None and tuple(shares.shape) != (count, 2):
         raise WeightsError(f"not a checkpoint of CASE: {_LABELS} is {tuple(shares.shape)}, wanted {(count, 2)}")
-    kept = head.cluster_foreground if shares is None else shares[:, 0].to(head.cluster_foreground)
-    load_renamed(head, {**plain, "cluster_foreground": kept}, _names(), "CASE")
+    foreground = head.cluster_foreground if shares is None else shares[:, 0].to(head.cluster_foreground)
+    load_renamed(head, {**plain, "cluster_foreground": foreground}, _names(), "CASE")
     return head
 
 
 def _names() -> dict[str, str]:
-    """The authors' keys -> ours."""
+    """Map the authors' keys to ours."""
     names = {"cluster_foreground": "cluster_foreground"}
     for stream in ("rgb", "flow"):
         names[f"clu_head_{stream}.prototypes.weight"] = f"parts.{stream}.prototypes"

@@ -1,29 +1,30 @@
 """DDG-Net: Discriminability-Driven Graph Network (Tang, Fan, Luo, Zhang, Zhang, Yang; ICCV 2023, arXiv 2307.16415).
 
 A graph of a video's snippets in front of DELU (`wtal.models.heads.delu` has its equations and the further differences).
-The attention of each raw stream tells action (both at least 0.5), background (both below) and ambiguous snippets.
-Snippets are neighbours whose cosine, the mean over streams, is at least 0.8, and among the T // 10 highest of a column.
+The attention of each raw stream separates action (both at least 0.5), background (both below) and ambiguous snippets.
+Snippets are neighbours if their cosine, averaged over streams, is at least 0.8 and among the T // 10 highest of a
+column.
 With A the L1-normalised graphs (`wtal.models.layers.snippet_graph`), the features X of a stream become
 
     X_avg = X (A_action + A_background + A_ambiguous)
-    X_gcn = two convolutions on A_action + two on A_background + ambiguous snippets' share in these and in themselves
+    X_gcn = two convolutions on A_action + two on A_background + ambiguous snippets' shares of these and of themselves
     X'    = X / 2 + (X_avg + X_gcn) / 4
 
-and X' takes the place of CO2-Net's gated features: there are no gates. The same attention then looks at X'. The loss is
-DELU's, and 3.2 L_consistency + L_complementary:
+and X' replaces CO2-Net's gated features: there are no gates. The same attention is then computed from X'. The loss is
+DELU's plus 3.2 L_consistency + L_complementary:
 
-L_consistency is the distance of X_avg from X_gcn: the mean over action snippets, weighted by exp(-(1/a - 1) / 0.5) with
-a the mean raw attention, plus that over background snippets, by 1 - a; each over the videos that have any, and the mean
-over streams. L_complementary keeps the classes that a video lacks out of its snippets, -log(1 - p) of each.
+L_consistency is the distance between X_avg and X_gcn: the mean over action snippets, weighted by exp(-(1/a - 1) / 0.5)
+with a the mean raw attention, plus that over background snippets, with 1 - a; each over the videos that have any, and
+averaged over streams. L_complementary suppresses the classes that a video lacks in its snippets, -log(1 - p) for each.
 
-Masks are hard, and no gradient passes them or the weights: while the attention calls all snippets one kind, there is no
-graph of the other. A video of T snippets takes T x T matrices, 400 MB each for 10,000.
+Masks are hard, and no gradient flows through them or the weights: as long as the attention assigns all snippets to one
+kind, the other has no graph. A video of T snippets needs T x T matrices, 400 MB each for 10,000 snippets.
 
-Differences from the authors' code, which `authors=True` runs instead, beside DELU's:
+Differences from the authors' code, in addition to DELU's, whose behaviour `authors=True` restores:
 
-- In a video of fewer than 10 snippets none has a neighbour, not even itself, so that features are halved; here there is
+- In a video of fewer than 10 snippets none has a neighbour, not even itself, so that features are halved; here each has
   at least one.
-- Padding counts among the T snippets.
+- Their T includes padding.
 """
 
 from collections.abc import Mapping
@@ -45,46 +46,46 @@ from wtal.models.layers.temporal import masked_mean, unpack
 from wtal.models.layers.two_streams import author_form, author_names, stream_widths
 
 ACTIVITYNET: Mapping[str, Any] = {**EVIDENCE, "consistency_weight": 1.7, "complementary_weight": 0.5}
-"""Settings of the authors' form for ActivityNet."""
+"""The authors' settings for ActivityNet."""
 _LEAST = 1e-3
 
 
 class Config(EvidenceConfig):
-    """Defaults are the public code's for THUMOS14, unless said otherwise."""
+    """Defaults are the public code's for THUMOS14 unless noted."""
 
     action_threshold: float = Field(0.5, ge=0, le=1)
-    """A snippet is action where both attentions reach it."""
+    """A snippet is action if both attentions are at least this."""
     background_threshold: float = Field(0.5, ge=0, le=1)
-    """A snippet is background where both attentions are below it; at most the other threshold."""
+    """A snippet is background if both attentions are below this; at most `action_threshold`."""
     similarity_threshold: float = Field(0.8, ge=-1, le=1)
-    """Cosine of neighbours, the mean over streams, at least."""
+    """Minimum cosine of neighbours, averaged over streams."""
     neighbour_ratio: int = Field(10, ge=1)
-    """A snippet takes from the max(1, T // ratio) most alike, itself among them."""
+    """A snippet averages over its max(1, T // ratio) most similar ones, itself included."""
     raw_share: float = Field(0.5, ge=0, le=1)
-    """Of the raw features in what the graph gives."""
+    """Share of the raw features in the graph's output."""
     temperature: float = Field(0.5, gt=0)
-    """Of the weights of consistency."""
+    """Temperature of the consistency weights."""
     consistency_weight: float = Field(3.2, ge=0)
-    """alpha_5, of averaged and convolved features that differ. ActivityNet: 1.7."""
+    """alpha_5, weight of the distance between averaged and convolved features. ActivityNet: 1.7."""
     complementary_weight: float = Field(1.0, ge=0)
-    """alpha_6, of the classes that a video lacks. ActivityNet: 0.5."""
+    """alpha_6, weight of the classes that a video lacks. ActivityNet: 0.5."""
 
 
 class DdgNet(EvidenceHead):
-    """DELU behind a graph in place of its gates; the network and its other terms are `EvidenceHead`'s."""
+    """DELU with a graph in place of its gates; the network and its other terms are `EvidenceHead`'s."""
 
     config: Config
 
     def add_enhancement(self, rgb: int, flow: int) -> int:
-        """Make the graph's layers; returns the width of the joined streams."""
+        """Create the graph's layers; return the width of the joined streams."""
         self.rgb_graph, self.flow_graph = GraphLayers(rgb), GraphLayers(flow)
         return rgb + flow
 
     def enhance(self, rgb: Tensor, flow: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """Rows (N, D) of both streams, (B, T) -> the same, mixed among neighbours, and extras of the answer.
+        """Mix rows (N, D) of both streams among neighbours, mask (B, T); also return extras of the output.
 
-        `extras`: first_rgb_attention and first_flow_attention (B, T), of raw features; action and background (B, T),
-        masks; rgb_apart and flow_apart (B, T), distances of averaged from convolved features.
+        `extras`: first_rgb_attention and first_flow_attention (B, T), from raw features; action and background (B, T),
+        masks; rgb_apart and flow_apart (B, T), distances between averaged and convolved features.
         """
         first = self.rgb_attention(rgb, mask), self.flow_attention(flow, mask)  # (B, T) each
         low, high = torch.minimum(*first), torch.maximum(*first)
@@ -105,55 +106,55 @@ class DdgNet(EvidenceHead):
         return new_rgb, new_flow, extras
 
     def loss(self, output: HeadOutput, batch: SnippetBatch) -> dict[str, Tensor]:
-        """The terms of `EvidenceHead`, and with a weight `consistency` and `complementary`."""
+        """The terms of `EvidenceHead`, plus `consistency` and `complementary`, those with a weight."""
         settings, mask, terms = self.config, self.seen(batch), super().loss(output, batch)
         if settings.consistency_weight:
             terms["consistency"] = settings.consistency_weight * self._consistency(output.extras)
         if settings.complementary_weight:
             shares = output.cas.float().softmax(dim=-1)[..., : self.num_classes]
             absent = 1.0 - labels_of(batch)[:, None]
-            lost = -(torch.log1p(-shares.clamp(max=1.0 - 1e-6)) * absent).sum(dim=-1)
-            terms["complementary"] = settings.complementary_weight * masked_mean(lost, mask).mean()
+            loss = -(torch.log1p(-shares.clamp(max=1.0 - 1e-6)) * absent).sum(dim=-1)
+            terms["complementary"] = settings.complementary_weight * masked_mean(loss, mask).mean()
         return terms
 
     def _mixed(self, rgb: Tensor, flow: Tensor, action: Tensor, background: Tensor) -> tuple[Tensor, ...]:
-        """One video's (T, D) of both streams, masks (T,) -> new features (T, D) each, distances (T,) each."""
+        """(T, D) of both streams of one video, masks (T,) -> new features (T, D) each, distances (T,) each."""
         count = len(rgb) // self.config.neighbour_ratio
         count = count if self.authors else max(1, count)
         similarity = (_cosines(rgb) + _cosines(flow)) / 2
         graph = adjacency(similarity, action, background, self.config.similarity_threshold, count)
-        new, apart = [], []
+        mixed, distances = [], []
         for x, layers in ((rgb, self.rgb_graph), (flow, self.flow_graph)):
             averaged, convolved = layers(x, graph, action, background)
-            new.append(torch.lerp((averaged + convolved) / 2, x, self.config.raw_share))
-            apart.append(torch.linalg.vector_norm((averaged - convolved).float(), dim=-1))
-        return (*new, *apart)
+            mixed.append(torch.lerp((averaged + convolved) / 2, x, self.config.raw_share))
+            distances.append(torch.linalg.vector_norm((averaged - convolved).float(), dim=-1))
+        return (*mixed, *distances)
 
     def _consistency(self, extras: Mapping[str, Tensor]) -> Tensor:
-        """Scalar: distances of action snippets and of background ones, each over the videos that have any."""
+        """Scalar: mean distances of action and of background snippets, each over the videos that have any."""
         attention = (extras["first_rgb_attention"] + extras["first_flow_attention"]).detach().float() / 2
-        apart = (extras["rgb_apart"] + extras["flow_apart"]) / 2
-        total = apart.sum() * 0.0
-        for shown, sure in ((extras["action"], attention), (extras["background"], 1.0 - attention)):
-            weights = torch.exp(-(1.0 / sure.clamp(min=_LEAST) - 1.0) / self.config.temperature) * shown
-            means = (weights * apart).sum(dim=1) / weights.sum(dim=1).clamp(min=_LEAST)
-            total = total + means.sum() / shown.any(dim=1).sum().clamp(min=1)
+        distances = (extras["rgb_apart"] + extras["flow_apart"]) / 2
+        total = distances.sum() * 0.0
+        for members, confidence in ((extras["action"], attention), (extras["background"], 1.0 - attention)):
+            weights = torch.exp(-(1.0 / confidence.clamp(min=_LEAST) - 1.0) / self.config.temperature) * members
+            means = (weights * distances).sum(dim=1) / weights.sum(dim=1).clamp(min=_LEAST)
+            total = total + means.sum() / members.any(dim=1).sum().clamp(min=1)
         return total
 
 
 @torch.no_grad()
 def _cosines(x: Tensor) -> Tensor:
-    """(T, D) -> (T, T), in single precision at least."""
+    """(T, D) -> (T, T), in at least single precision."""
     with torch.autocast(x.device.type, enabled=False):
         units = normalize(x.to(torch.promote_types(torch.float32, x.dtype)), dim=1)
         return units @ units.T
 
 
 def create(num_classes: int, feature_dims: dict[str, int], config: Config, authors: bool) -> DdgNet:
-    """A DDG-Net over rgb and flow.
+    """Create a DDG-Net over rgb and flow.
 
     Raises:
-        UsageError: when the features are not of two streams, or the settings do not fit them.
+        UsageError: when the features are not rgb and flow, or do not suit the settings.
     """
     first, second = stream_widths("ddgnet", feature_dims, config.pooling)
     if config.background_threshold > config.action_threshold:
@@ -172,9 +173,9 @@ def from_authors(
     action_threshold: float = 0.5,
     background_threshold: float = 0.5,
 ) -> DdgNet:
-    """A DDG-Net from the authors' checkpoint; the widths are read off its tensors.
+    """Load a DDG-Net from the authors' checkpoint; the widths are read off its tensors.
 
-    `evidence` and `pooling` say which form it is, as for DELU; the thresholds are those that it was trained with.
+    `evidence` and `pooling` select the form, as for DELU; the thresholds are those of its training.
     """
     form = author_form(state_dict, num_classes, "DDG-Net", "Attn.attentions.0.0")
     settings = dict(ACTIVITYNET) if evidence == "relu" or (evidence is None and form.activitynet) else {}
@@ -187,7 +188,7 @@ def from_authors(
 
 
 def _names() -> dict[str, str]:
-    """The authors' keys -> ours."""
+    """Map the authors' keys to ours."""
     layers, attentions = {}, {}
     for number, stream in enumerate(("rgb", "flow")):
         attentions[f"Attn.attentions.{number}"] = f"{stream}_attention"

@@ -1,7 +1,7 @@
 """FAC-Net: Foreground-Action Consistency Network (Huang, Wang, Li; ICCV 2021, arXiv 2108.06524).
 
 Snippets are embedded by two layers. Class centres W_a and one foreground centre W_f score them by cosine similarity,
-S_a = delta cos(x, W_a) and S_f = delta cos(x, W_f), and three branches tie the two together:
+S_a = delta cos(x, W_a) and S_f = delta cos(x, W_f), and three branches connect the two:
 
     CW   class-wise foreground: features that each class attends to (softmax over time of S_a) against W_f
     CA   class-agnostic attention: features that the foreground attends to (softmax over time of S_f) against W_a
@@ -11,17 +11,17 @@ each at several temperatures of the attention and averaged (hybrid attention, se
 
     L = L_cw + 0.1 L_ca + 0.1 L_mil       cross entropy; background is absent in CW and CA, present in MIL
 
-One model per stream. `cas` are the logits S_a; two streams are fused by the mean of their class probabilities, which
-is what softmax of `cas` gives then. There is no attention of (B, T): detections come from softmax over classes of
-`cas`. The authors fuse detections instead, those of flow before those of rgb: that is `localize.streams = "union"` with
-a weight of 0.1 for rgb.
+One model per stream. `cas` are the logits S_a; two streams are fused by the mean of their class probabilities, which is
+then the softmax of `cas`. There is no attention (B, T): detections come from the softmax of `cas` over classes. The
+authors fuse detections instead, those of flow ahead of those of rgb: that is `localize.streams = "union"` with a weight
+of 0.1 for rgb.
 
-Where code and paper part, the defaults are the code's, which made the numbers: layers of the embedding see one snippet
-(convolutions over time in the paper), dropout follows each ReLU, the foreground centre starts as the opposite of
-the background's, and scores of videos are scaled by 10 instead of delta (`video_scale = 5` is the paper's).
+Where code and paper differ, the defaults are the code's, which produced the published numbers: the embedding's layers
+see one snippet (convolutions over time in the paper), dropout follows each ReLU, the foreground centre starts as the
+negative of the background's, and video scores are scaled by 10 instead of delta (`video_scale = 5` is the paper's).
 
-Difference from the authors' code: gradients are averaged over the videos of a batch instead of summed, which Adam does
-not see; their weight decay is divided by the number of videos in the recipes. `authors=True` changes nothing else.
+Difference from the authors' code: gradients are averaged over the videos of a batch instead of summed, which makes no
+difference to Adam; the recipes divide their weight decay by the number of videos. `authors=True` changes nothing else.
 """
 
 from collections.abc import Mapping
@@ -42,30 +42,30 @@ from wtal.models.layers.temporal import Dropout, masked_softmax, pack, unpack
 
 
 class Config(config.Config):
-    """Defaults are the paper's, section 4.2 and its public code, unless said otherwise."""
+    """Defaults are from section 4.2 of the paper and its public code unless noted."""
 
     width: int = Field(1024, ge=1)
-    """Of both layers of the embedding."""
+    """Width of both embedding layers."""
     dropout: float = Field(0.5, ge=0, lt=1)
-    """Behind each of them."""
+    """Dropout after each of them."""
     delta: float = Field(5.0, gt=0)
     """Scale of the cosine similarities of snippets."""
     video_scale: float = Field(10.0, gt=0)
-    """Scale of those of videos; code. The paper has delta for both."""
+    """Scale of the cosine similarities of videos; code. The paper uses delta for both."""
     temperatures: tuple[float, ...] = Field(TEMPERATURES, min_length=1)
-    """Of the hybrid attention (Table 4); a single one is attention without it (Table 3)."""
+    """Temperatures of the hybrid attention (Table 4); a single one is plain attention (Table 3)."""
     background: bool = True
-    """Whether background is a class (Table 3)."""
+    """Make background a class (Table 3)."""
     cw_weight: float = Field(1.0, ge=0)
-    """Of the class-wise foreground branch, which is not there at 0 (Table 3, Figure 4)."""
+    """Weight of the class-wise foreground branch; 0 omits it (Table 3, Figure 4)."""
     ca_weight: float = Field(0.1, ge=0)
-    """Of the class-agnostic attention branch, likewise."""
+    """Weight of the class-agnostic attention branch; 0 omits it."""
     mil_weight: float = Field(0.1, ge=0)
-    """Of the multiple-instance learning branch, likewise."""
+    """Weight of the multiple-instance learning branch; 0 omits it."""
 
 
 class FacNet(EmbeddingHead):
-    """The model of one stream. Video scores are those of CA, or of CW or MIL where it is missing."""
+    """The model of one stream. Video scores are those of CA, or of CW or MIL if it is missing."""
 
     attends = False
 
@@ -87,15 +87,15 @@ class FacNet(EmbeddingHead):
             )
 
     def embed(self, batch: SnippetBatch) -> Tensor:
-        """(B, T, D) -> (B, T, E), not negative."""
+        """(B, T, D) -> (B, T, E), non-negative."""
         rows = torch.relu(self.first(pack(batch.features(), batch.mask)))
         return unpack(self.dropout(torch.relu(self.second(self.dropout(rows)))), batch.mask)
 
     def respond(self, x: Tensor, batch: SnippetBatch) -> HeadOutput:
         """(B, T, E) -> `cas` (B, T, C + 1), or (B, T, C) without a background class; `video_scores` (B, C).
 
-        `extras`: cw_logits, ca_logits, mil_logits and their softmax cw_pred, ca_pred, mil_pred, (B, C + 1) each, of
-        the branches that are there.
+        `extras`: cw_logits, ca_logits, mil_logits and their softmax cw_pred, ca_pred, mil_pred, (B, C + 1) each, for
+        the enabled branches.
         """
         settings, mask = self.config, batch.mask
         cas = settings.delta * cosine(x, self.actions)
@@ -118,7 +118,7 @@ class FacNet(EmbeddingHead):
         return HeadOutput(cas * mask[..., None], None, scores, extras)
 
     def loss(self, output: HeadOutput, batch: SnippetBatch) -> dict[str, Tensor]:
-        """`cw`, `ca` (background absent) and `mil` (background present), of the branches that have a weight."""
+        """`cw`, `ca` (background absent) and `mil` (background present), those with a weight."""
         settings, labels = self.config, labels_of(batch)
         terms = {}
         for name, weight, background in (
@@ -133,14 +133,14 @@ class FacNet(EmbeddingHead):
 
 
 def create(num_classes: int, feature_dims: dict[str, int], config: Config, authors: bool) -> Head:
-    """A FAC-Net a stream, fused; of one stream the model alone."""
+    """Create one FAC-Net per stream, fused; for a single stream, the model alone."""
     return one_per_stream(
         {name: FacNet(num_classes, dim, config) for name, dim in feature_dims.items()}, fuse_probabilities
     )
 
 
 def from_authors(state_dict: Mapping[str, Any], num_classes: int) -> Head:
-    """The authors' checkpoint of one stream, or stream -> checkpoint; the widths are read off the tensors."""
+    """Load the authors' checkpoint of one stream, or stream -> checkpoint; the widths are read off the tensors."""
     return of_streams(state_dict, lambda state: _from_authors(state, num_classes), fuse_probabilities)
 
 

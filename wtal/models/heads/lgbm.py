@@ -1,25 +1,25 @@
 """LGBM-Net: Local-Global Background Modeling Network (Wang et al.; HACS challenge 2021, weakly-supervised track).
 
-BaS-Net with a view of the whole video beside that of the neighbouring snippets. In the attention module (section 3.1)
-a convolution and an LSTM run in parallel and are merged by two convolutions and a sigmoid into foreground weights a. In
-the sub-net (section 3.2), which both branches share, a convolution and an LSTM run in parallel again and give the class
-activations: of the features (base branch: the background's label is always 1) and of the features times a (suppressed
-branch: always 0). Video scores are the softmax of the mean of the top activations; detections come from the suppressed
-branch alone. The highest class activation supervises a. The loss is BaS-Net's and that term:
+BaS-Net with a view of the whole video in addition to that of neighbouring snippets. In the attention module (section
+3.1) a convolution and an LSTM run in parallel and are merged by two convolutions and a sigmoid into foreground weights
+a. In the sub-net (section 3.2), which both branches share, a convolution and an LSTM run in parallel again and give the
+class activations: of the features (base branch: the background's label is always 1) and of the features times a
+(suppressed branch: always 0). Video scores are the softmax of the mean of the top activations; detections come from the
+suppressed branch alone. The highest class activation supervises a. The loss is BaS-Net's plus that term:
 
     L = L_base + L_supp + alpha * |a|_1 + beta * (a - max_c p_c)^2
 
-The report prints no widths, weights, rates or thresholds, and there is no public code. What it leaves open is chosen
-here, and each default says so:
+The report states no widths, weights, rates or thresholds, and there is no public code. The choices made here, noted at
+each default:
 
 - p is the softmax of the suppressed branch's activations over classes and background, without gradient: a follows the
-  classes, they do not follow a. (The base branch's, whose background is always present, say little of where.) The
-  distance is the mean over real snippets.
-- The LSTM runs in both directions; convolution and LSTM are set side by side, then merged. The sub-net merges by one
-  convolution over three snippets before the last layer, which is BaS-Net's.
-- The global operation is multiplied by a learned number that starts at 0.1. From 1 on it tells every snippet the
-  video's class before the convolution has learned where that is, and the activations stay flat.
-- Cross entropy, k and |a|_1 are those of this package's BaS-Net with its repairs. `authors=True` changes nothing.
+  classes, not the reverse. (The base branch, whose background is always present, hardly localizes.) The distance is the
+  mean over real snippets.
+- The LSTM is bidirectional; convolution and LSTM are concatenated, then merged. The sub-net merges by one convolution
+  over three snippets before the last layer, which is BaS-Net's.
+- The global operation is multiplied by a learned number that starts at 0.1. Starting at 1, it gives every snippet the
+  video's class before the convolution has learned to localize it, and the activations stay flat.
+- Cross entropy, k and |a|_1 are those of this package's BaS-Net with its corrections. `authors=True` changes nothing.
 """
 
 from collections.abc import Mapping
@@ -41,31 +41,31 @@ _THUMOS_SNIPPETS = 750
 
 
 class Config(config.Config):
-    """All ours, where no source is named: the report prints no value."""
+    """Defaults are ours unless a source is named: the report states no values."""
 
     global_operation: GlobalOperation = "lstm"
-    """What sees the whole video, in both modules: an LSTM, self-attention, the mean (the last two were tried for the
-    report's ensemble, section 3.2), or nothing, which leaves the convolution."""
+    """Operation over the whole video, in both modules: an LSTM, self-attention, the mean (the last two were tried for
+    the report's ensemble, section 3.2), or none, which leaves the convolution."""
     global_gain: float = Field(0.1, gt=0)
-    """What its output is multiplied by at first; learned from there."""
+    """Initial value of the learned factor of its output."""
     attention_width: int = Field(512, ge=2, multiple_of=2)
-    """Channels of each operation in the attention module, half of them a direction; 512 are BaS-Net's filter's."""
+    """Channels of each operation in the attention module, half of them per direction; 512 as in BaS-Net's filter."""
     width: int = Field(2048, ge=2, multiple_of=2)
-    """The same in the sub-net; 2048 are BaS-Net's."""
+    """Channels of each operation in the sub-net, half of them per direction; 2048 as in BaS-Net."""
     top_k_ratio: int = Field(8, ge=1)
-    """k = max(1, T // ratio) snippets make a class's video score; BaS-Net's."""
+    """The top k = max(1, T // ratio) snippets form a class's video score; BaS-Net's."""
     dropout: float = Field(0.7, ge=0, lt=1)
-    """Before the last convolution; BaS-Net's."""
+    """Dropout before the last convolution; BaS-Net's."""
     input_dropout: float = Field(0.0, ge=0, lt=1)
-    """On the features, channels of the whole video at once; for small collections."""
+    """Dropout of feature channels, over the whole video; for small collections."""
     attention_weight: float = Field(1e-4, ge=0)
-    """alpha, on the L1 norm of 750 foreground weights; BaS-Net's."""
+    """alpha, weight of the L1 norm of 750 foreground weights; BaS-Net's."""
     guide_weight: float = Field(0.1, ge=0)
-    """beta, of the highest class activation's supervision of the foreground weights."""
+    """beta, weight of the supervision of the foreground weights by the highest class activation."""
 
 
 class LgbmNet(Head):
-    """Both branches; `cas` is the suppressed branch, which detections come from."""
+    """Both branches; `cas` is the suppressed branch, from which detections are made."""
 
     def __init__(self, num_classes: int, in_features: int, config: Config) -> None:
         super().__init__()
@@ -89,7 +89,7 @@ class LgbmNet(Head):
         mask = batch.mask
         x = pack(self.input_dropout(batch.features().transpose(1, 2)).transpose(1, 2), mask)
         foreground = self._foreground(x, mask)
-        # One pass for both branches, which see the same features under other weights.
+        # One pass for both branches, which see the same features under different weights.
         both = torch.cat([mask, mask])
         weights = torch.stack([torch.ones_like(foreground), foreground]).squeeze(-1)
         rows = leaky_relu(self.cas_mid(self.cas_in.of_scaled(x, weights, mask), both))
@@ -107,7 +107,7 @@ class LgbmNet(Head):
     def loss(self, output: HeadOutput, batch: SnippetBatch) -> dict[str, Tensor]:
         """`loss_base` (background present), `loss_supp` (background absent), `loss_norm` (few foreground snippets).
 
-        And `loss_guide`: foreground weights follow the highest class activation.
+        Also `loss_guide`: foreground weights follow the highest class activation.
         """
         assert output.attention is not None
         present, absent = (with_background(labels_of(batch), background) for background in (1.0, 0.0))
@@ -131,12 +131,12 @@ class LgbmNet(Head):
 
 
 def create(num_classes: int, feature_dims: dict[str, int], config: Config, authors: bool) -> LgbmNet:
-    """An LGBM-Net over the streams side by side."""
+    """Create an LGBM-Net over the concatenated streams."""
     return LgbmNet(num_classes, sum(feature_dims.values()), config)
 
 
 def from_authors(state_dict: Mapping[str, Tensor], num_classes: int) -> LgbmNet:
-    """Refused: LGBM-Net's authors published neither code nor weights.
+    """Raise: LGBM-Net's authors published neither code nor weights.
 
     Raises:
         WeightsError: always.

@@ -1,36 +1,37 @@
 """RSKP: Representative Snippet Knowledge Propagation (Huang, Wang, Li; CVPR 2022 and its supplement).
 
-Snippets F are embedded and summed up by a few representative ones (EM attention, equations 1 to 3). These are
-propagated into F along a bipartite random walk (equations 4 to 6, by the exact low-rank form of
-`wtal.models.layers.random_walk`): once those of the video itself (intra-video branch F^a), once those of the video's
-classes out of a memory bank (inter-video branch F^e, from half of the run on). One classification head, FAC-Net's
-without its class-wise foreground branch and with sigmoid attention, sees F, F^a and F^e; the activations of the latter
-two are online pseudo labels of the first (equation 7). The loss (equation 8) has the terms
+Snippets F are embedded and summarised by a few representative ones (EM attention, equations 1 to 3). These are
+propagated into F along a bipartite random walk (equations 4 to 6, in the exact low-rank form of
+`wtal.models.layers.random_walk`): those of the video itself (intra-video branch F^a), and those of the video's classes
+from a memory bank (inter-video branch F^e, in the second half of the run). One classification head, FAC-Net's without
+its class-wise foreground branch and with sigmoid attention, sees F, F^a and F^e; the activations of the latter two are
+online pseudo labels for the first (equation 7). The loss (equation 8) has the terms
 
     cls_fore   class-agnostic attention head against the labels, all branches
     cls_back   multiple-instance head against labels and background, all branches, gamma = 0.2
-    att        mean of the lowest less mean of the highest foreground scores, main branch, beta = 0.1
+    att        mean of the lowest minus mean of the highest foreground scores, main branch, beta = 0.1
     spl        cross entropy of the main branch's activations against the fused others', alpha
 
-`base` puts another method in the place of the network (Table 6): any head whose `embed` and `respond` are apart. Its
-own terms are imposed on every branch but for `main_terms`, its logits are fused instead of probabilities, and
-`temperature` wants to be 1, as the code's belongs to the scale of its own network.
+`base` replaces the network by another method (Table 6): any head with separate `embed` and `respond`. Its own terms
+apply to every branch except for `main_terms`, its logits are fused instead of probabilities, and `temperature` should
+be 1, as the code's value suits the scale of its own network.
 
-Where code and paper part, the defaults are the code's, which made the numbers: pseudo labels and activations are
-sharpened by a temperature of 0.2, alpha falls from 1 to 0.5 when the memory comes in, the multiple-instance head
-aggregates features with sigmoid attention (`mil = "scores"` is the supplement's), means start from Xavier's uniform
-distribution (`mu_init = "orthogonal"` is the paper's).
+Where code and paper differ, the defaults are the code's, which produced the published numbers: pseudo labels and
+activations are sharpened by a temperature of 0.2, alpha falls from 1 to 0.5 once the memory is used, the
+multiple-instance head aggregates features with sigmoid attention (`mil = "scores"` is the supplement's), means start
+from Xavier's uniform distribution (`mu_init = "orthogonal"` is the paper's).
 
-Differences from the authors' code, which `authors=True` runs instead:
+Differences from the authors' code, whose behaviour `authors=True` restores:
 
-- `cas` of a batch with labels is the main branch's in evaluation too, as in their training code; without `authors`,
-  and for batches without labels, evaluation fuses main and intra-video branch: softmax of `cas` is then 0.6 of the
-  one's and 0.4 of the other's class probabilities. `video_scores` are fused so in either mode.
-- Slots of the memory that hold nothing (fewer means than slots in a class's videos) take part as zeros in theirs.
+- Their `cas` of a batch with labels is the main branch's in evaluation too, as in their training code; without
+  `authors`, and for batches without labels, evaluation fuses main and intra-video branch: the softmax of `cas` is then
+  0.6 of the main branch's class probabilities plus 0.4 of the intra-video branch's. `video_scores` are fused in the
+  same way in both modes.
+- Their empty memory slots (when a class's videos have fewer means than slots) take part as zeros.
 
-In neither mode: their memory is updated after each video; here the videos of a step retrieve, then they are stored, all
-at once. Theirs is filled after the epoch of index 100 of 200, here after the share `warmup` of the steps. A video that
-finds nothing in the memory has its intra-video branch for an inter-video one.
+Different in both modes: their memory is updated after each video; here all videos of a step first retrieve and are then
+stored together. Theirs is filled after the epoch of index 100 of 200, here after the share `warmup` of the steps. For a
+video without any entry in the memory, the intra-video branch also serves as the inter-video one.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -67,74 +68,74 @@ _BRANCHES = {"o": "main branch", "m": "intra-video branch", "r": "inter-video br
 
 
 class Config(NetworkConfig):
-    """Defaults are the authors' code's for THUMOS14, and the paper's where no other source is named.
+    """Defaults are those of the authors' code for THUMOS14, and of the paper where no other source is named.
 
-    Those of the own network come first, from `NetworkConfig`.
+    The settings of RSKP's own network come first, from `NetworkConfig`.
     """
 
     branches: Literal["main", "intra", "all"] = "all"
-    """What is trained: the main branch alone, with the intra-video branch, with the memory's inter-video branch."""
+    """Trained branches: the main branch alone, also the intra-video branch, also the memory's inter-video branch."""
     summary: Literal[Summary, "snippets"] = "em"
-    """Representative snippets: means of EM attention, learned starts or fixed ones (Table 4, without BP); snippets of
-    the highest class scores; centres of a clustering; or all the snippets (Table 3)."""
+    """Representative snippets: means of EM attention, from learned or fixed starts (Table 4, without BP); snippets of
+    the highest class scores; cluster centres; or all snippets (Table 3)."""
     n_mu: int = Field(8, ge=1)
-    """Representative snippets of a video; supplement, section 3."""
+    """Number of representative snippets per video; supplement, section 3."""
     mu_init: Literal["xavier", "orthogonal"] = "xavier"
-    """Of the means that EM starts from: code, or section 3.1."""
+    """Initialisation of the means from which EM starts: the code's, or section 3.1's."""
     em_iterations: int = Field(2, ge=1)
-    """Of EM attention; section 3.1."""
+    """Iterations of EM attention; section 3.1."""
     em_scale: float = Field(5.0, gt=0)
     """lambda, sharpness of the affinities."""
     extremes: int = Field(0, ge=0)
-    """Only so many representative snippets of the highest, and as many of the lowest foreground scores are used; 0 uses
-    all. Supplement, Table 2, which does not say how many."""
+    """Use only this many representative snippets of the highest, and as many of the lowest foreground scores; 0 uses
+    all. Supplement, Table 2, which gives no number."""
     region: Literal["whole", "foreground", "background"] = "whole"
-    """Part of the snippets' features that is summed up and updated; supplement, Table 2."""
+    """Part of the snippets' features that is summarised and updated; supplement, Table 2."""
     propagation: Propagation = "closed"
-    """Equation 6, by a K x K or a T x T solve; `walk_steps` of equations 4 and 5, or of those with fixed means; Z M
-    alone; or equation 6 on the class scores instead of the features (Table 5)."""
+    """Equation 6, by a K x K or a T x T solve; `walk_steps` steps of equations 4 and 5, or of these with fixed means;
+    Z M alone; or equation 6 on the class scores instead of the features (Table 5)."""
     w: float = Field(0.5, ge=0, lt=1)
-    """Of what is propagated, against the snippets' own."""
+    """Weight of the propagated features, against the snippets' own."""
     walk_steps: int = Field(1, ge=1)
-    """Of the iterated forms (Figure 5)."""
+    """Steps of the iterated forms (Figure 5)."""
     distill: Literal["scores", "l1", "l2"] = "scores"
-    """What pseudo labels are: class activations, or the updated features, by L1 or L2 distance; supplement, Table 3."""
+    """Pseudo labels: class activations, or the updated features, by L1 or L2 distance; supplement, Table 3."""
     temperature: float = Field(0.2, gt=0)
-    """Both activations are divided by it; code. The paper has none, which is 1."""
+    """Divisor of both activations; code. The paper has none, i.e. 1."""
     pseudo_weight: float = Field(1.0, ge=0)
-    """alpha, of the pseudo labels, before the memory comes in."""
+    """alpha, weight of the pseudo labels, before the memory is used."""
     memory_pseudo_weight: float = Field(0.5, ge=0)
     """alpha from then on; code. It stays 1 in the paper."""
     intra_weight: float = Field(1.0, ge=0)
-    """Of the classification terms of the intra-video branch; 0 is Table 5, without them."""
+    """Weight of the classification terms of the intra-video branch; 0 omits them, as in Table 5."""
     inter_weight: float = Field(0.5, ge=0)
-    """Of those of the inter-video branch; code."""
+    """Weight of the classification terms of the inter-video branch; code."""
     inter_share: float = Field(0.2, ge=0, le=1)
-    """Of the inter-video branch in the pseudo labels, and in what is fused beside the main branch; code."""
+    """Share of the inter-video branch in the pseudo labels, and among the branches fused with the main one; code."""
     memory: Literal["class", "video"] = "class"
     """A table of the best means of each class, or of the means of every video (supplement, Table 2)."""
     memory_slots: int = Field(5, ge=1)
-    """Means a class; supplement, section 3."""
+    """Means per class; supplement, section 3."""
     memory_videos: int = Field(256, ge=1)
-    """Rows of the table of videos, at least as many as training videos; ours, THUMOS14 has 200."""
+    """Rows of the table of videos, at least the number of training videos; ours, THUMOS14 has 200."""
     memory_momentum: float = Field(0.999, ge=0, le=1)
-    """Of the table of videos; MoCo's, to which the supplement refers."""
+    """Momentum of the table of videos; MoCo's, to which the supplement refers."""
     memory_fusion: Literal["late", "concat"] = "late"
-    """A branch of its own for the memory's means, or one branch for them and the video's own (supplement, Table 3)."""
+    """A separate branch for the memory's means, or one branch for them and the video's own (supplement, Table 3)."""
     warmup: float = Field(0.5, ge=0, le=1)
-    """Share of the run before the memory comes in: 100 of 200 epochs; section 4.2."""
+    """Share of the run before the memory is used: 100 of 200 epochs; section 4.2."""
     test_branches: Literal["main", "intra", "all"] = "intra"
-    """What is fused in evaluation; `all` takes the predicted classes to the memory (supplement, Table 4)."""
+    """Branches fused in evaluation; `all` queries the memory with the predicted classes (supplement, Table 4)."""
     test_main: float = Field(0.6, ge=0, le=1)
     """Weight of the main branch in evaluation; code. The authors give 0.8 for ActivityNet."""
     test_class_threshold: float = Field(0.1, ge=0, le=1)
-    """Classes of at least this score are predicted, and the best; section 4.2."""
+    """Classes of at least this score, and the best class, are predicted; section 4.2."""
     base: str = ""
-    """Another head in the place of RSKP's own network: stpn, bm, um, facnet (Table 6). Empty is its own."""
+    """Another head in place of RSKP's own network: stpn, bm, um, facnet (Table 6). Empty: its own."""
     base_settings: dict[str, Any] = Field(default_factory=dict)
-    """Of that head."""
+    """Settings of that head."""
     main_terms: tuple[str, ...] = ("att",)
-    """Terms of the network's loss that the main branch alone has, as section 4.4 says of Table 6."""
+    """Terms of the network's loss that apply to the main branch only, as in section 4.4 on Table 6."""
 
 
 class Rskp(Head):
@@ -153,12 +154,12 @@ class Rskp(Head):
         self.memory = _memory(num_classes, base.embedding, config, authors)
 
     def forward(self, batch: SnippetBatch) -> HeadOutput:
-        """(B, T, D) -> `cas`, `attention` and `video_scores` as the base has them, fused in evaluation.
+        """(B, T, D) -> `cas`, `attention` and `video_scores` in the base's shapes, fused in evaluation.
 
-        `extras`: what each branch says, o_*, m_* and r_*: cas, att, scores and the base's own extras; mu (B, K, E),
-        mu_present (B, K) and mu_pred (B, K, C + 1), representative snippets and their classes, where there are labels.
+        `extras`: the output of each branch, o_*, m_* and r_*: cas, att, scores and the base's own extras; with labels,
+        mu (B, K, E), mu_present (B, K) and mu_pred (B, K, C + 1), representative snippets and their classes.
         """
-        # The authors of another head may compute on padding: it stays where it is.
+        # The authors of another head may compute on padding, so the batch is not split.
         output = self._answer(batch) if self.authors else in_parts(self._answer, batch, self.base.embedding)
         if self.training and batch.labels is not None and self.memory is not None and self.memory.is_filled:
             own = Means(output.extras["mu"], output.extras["mu_present"])
@@ -166,7 +167,7 @@ class Rskp(Head):
         return output
 
     def loss(self, output: HeadOutput, batch: SnippetBatch) -> dict[str, Tensor]:
-        """The base's terms, each summed over branches, and `spl`, the pseudo labels."""
+        """The base's terms, each summed over branches, and `spl`, the pseudo labels' term."""
         config = self.config
         updated = config.propagation != "scores"
         weights = {"o": 1.0, "m": updated * config.intra_weight, "r": updated * config.inter_weight}
@@ -184,7 +185,7 @@ class Rskp(Head):
         return terms
 
     def pseudo_labels(self, output: HeadOutput, batch: SnippetBatch) -> dict[str, Tensor]:
-        """(B, T, C + 1) of each branch, and of equation 7; where the batch has labels and scores are distilled."""
+        """(B, T, C + 1) of each branch and of equation 7; empty without labels, or if features are distilled."""
         if self.config.distill != "scores" or batch.labels is None or "m_cas" not in output.extras:
             return {}
         logits = {label: output.extras.get(f"{name}_cas") for name, label in _BRANCHES.items()}
@@ -192,19 +193,19 @@ class Rskp(Head):
         return by_branch | {"pseudo label": teacher(output.extras, self.config.inter_share, self.config.temperature)}
 
     def representative_snippets(self, output: HeadOutput) -> RepresentativeSnippets | None:
-        """Return the videos' own ones; their classes are only known of batches with labels, without which are none."""
+        """Return the videos' own representative snippets; None without labels, as their classes are unknown then."""
         mu = [output.extras[name] for name in ("mu", "mu_present", "mu_pred") if name in output.extras]
         return RepresentativeSnippets(*mu) if mu else None
 
     def remembered_snippets(self) -> tuple[Tensor, Tensor] | None:
-        """Return the means that the memory holds; None without a memory, and until it is filled."""
+        """Return the means in the memory; None without a memory, and until it is filled."""
         return None if self.memory is None or not self.memory.is_filled else self.memory.entries()
 
     def begin_step(self, moment: Moment, videos: Callable[[], Iterator[SnippetBatch]]) -> None:
-        """Where the warm-up ends, fill the memory with the representative snippets of all training videos."""
+        """At the end of the warm-up, fill the memory with the representative snippets of all training videos."""
         self.base.begin_step(moment, videos)
         if moment.step == 0 and isinstance(self.memory, VideoMemory):
-            self.memory.admit(key for batch in videos() for key in batch.ids)  # not half of the run later
+            self.memory.admit(key for batch in videos() for key in batch.ids)  # refuse at once, not half a run later
         if self.memory is None or self.memory.is_filled or moment.share < self.config.warmup:
             return
         self.eval()
@@ -216,11 +217,11 @@ class Rskp(Head):
         self.memory.filled.fill_(1.0)
 
     def end_stage(self, stage: int) -> None:
-        """Call the base's."""
+        """Call the base's `end_stage`."""
         self.base.end_stage(stage)
 
     def finish(self) -> None:
-        """Call the base's."""
+        """Call the base's `finish`."""
         self.base.finish()
 
     def _answer(self, batch: SnippetBatch) -> HeadOutput:
@@ -247,22 +248,22 @@ class Rskp(Head):
         return extremes(means, self._foreground(self._respond_to(means, batch)), self.config.extremes)
 
     def _branches(self, x: Tensor, own: Means, main: HeadOutput, batch: SnippetBatch) -> dict[str, HeadOutput]:
-        """The branches beside the main one."""
+        """Outputs of the branches other than the main one."""
         known = None if batch.labels is None else self._recall(own, batch.labels, batch)
         if known is None or self.config.memory_fusion == "concat":
             return {"m": self._walked(x, known or own, main, batch)}
         return {"m": self._walked(x, own, main, batch), "r": self._walked(x, known, main, batch)}
 
     def _recall(self, own: Means, labels: Tensor, batch: SnippetBatch) -> Means | None:
-        """Labels (B, C) -> what the memory knows of them, a video's own means where that is nothing; None unfilled."""
+        """Look up labels (B, C) in the memory; a video without entries gets its own means. None until it is filled."""
         if self.memory is None or not self.memory.is_filled:
             return None
         remembered = self.memory.retrieve(labels, batch)
-        beside = ~remembered.present.any(dim=1, keepdim=True) | (self.config.memory_fusion == "concat")
-        return remembered.beside(own._replace(present=own.present & beside))
+        joins = ~remembered.present.any(dim=1, keepdim=True) | (self.config.memory_fusion == "concat")
+        return remembered.beside(own._replace(present=own.present & joins))
 
     def _walked(self, x: Tensor, means: Means, main: HeadOutput, batch: SnippetBatch) -> HeadOutput:
-        """(B, T, E) -> what the base says of it once `means` are propagated into it."""
+        """Return the base's output for (B, T, E) once `means` are propagated into it."""
         config = self.config
         if config.propagation == "scores":
             of_means = self._respond_to(means, batch).cas
@@ -276,12 +277,12 @@ class Rskp(Head):
         answer = self.base.respond(walked, batch)
         if config.distill == "scores":
             return answer
-        # The mean over features is ours: the supplement does not say how the distances are scaled.
-        apart = (x - walked.detach()).abs() if config.distill == "l1" else (x - walked.detach()).square()
-        return replace(answer, extras={**answer.extras, "apart": apart.mean(dim=-1)})
+        # The mean over features is ours: the supplement does not give the scale of the distances.
+        distance = (x - walked.detach()).abs() if config.distill == "l1" else (x - walked.detach()).square()
+        return replace(answer, extras={**answer.extras, "apart": distance.mean(dim=-1)})
 
     def _part(self, x: Tensor, main: HeadOutput) -> Tensor:
-        """(B, T, E) -> the share of it that is summed up and updated."""
+        """(B, T, E) -> the part of it that is summarised and updated."""
         if self.config.region == "whole":
             return x
         foreground = self._foreground(main)[..., None]
@@ -293,7 +294,7 @@ class Rskp(Head):
 
     @torch.no_grad()
     def _respond_to(self, means: Means, batch: SnippetBatch) -> HeadOutput:
-        """Return the base's answer to means, as if they were the snippets of a video; no gradient."""
+        """Return the base's output for means in place of the snippets of a video; no gradient."""
         return self.base.respond(means.features.detach(), replace(batch, streams={}, mask=means.present))
 
     def _recognize(self, means: Means, batch: SnippetBatch) -> Tensor:
@@ -319,7 +320,7 @@ class Rskp(Head):
         return (main.cas if self.authors and batch.labels is not None else cas), scores
 
     def _disagreement(self, extras: dict[str, Tensor]) -> Tensor:
-        """(B, T) of the main branch with what the others say: cross entropy, or distance of features."""
+        """(B, T), between the main branch and the others: cross entropy, or distance of features."""
         if self.config.distill != "scores":
             return extras["m_apart"]
         taught = teacher(extras, self.config.inter_share, self.config.temperature)
@@ -327,10 +328,10 @@ class Rskp(Head):
 
 
 def create(num_classes: int, feature_dims: dict[str, int], config: Config, authors: bool) -> Rskp:
-    """RSKP over the streams side by side, on its own network or on another head.
+    """Create an RSKP over the concatenated streams, on its own network or on another head.
 
     Raises:
-        ConfigError: when settings do not go together, or the other head has no embedding.
+        ConfigError: when settings conflict, or the other head has no embedding.
     """
     width = sum(feature_dims.values())
     base: Head = CosineNetwork(num_classes, width, config)
@@ -347,7 +348,7 @@ def create(num_classes: int, feature_dims: dict[str, int], config: Config, autho
 
 
 def from_authors(state_dict: Mapping[str, Tensor], num_classes: int) -> Rskp:
-    """RSKP from the authors' checkpoint; the widths are read off its tensors. The memory is not in it, and is empty."""
+    """Load an RSKP from the authors' checkpoint, with an empty memory; the widths are read off its tensors."""
     names = {
         "mu": "representatives.mu",
         "ac_center": "base.actions",
@@ -384,16 +385,16 @@ def _memory(num_classes: int, width: int, config: Config, authors: bool) -> Memo
 
 
 def _check(config: Config) -> None:
-    """Refuse settings that do not go together.
+    """Refuse settings that conflict.
 
     Raises:
-        ConfigError: for the first.
+        ConfigError: for the first conflict.
     """
     if config.branches == "all" and config.summary == "snippets":
         raise ConfigError("head.summary = 'snippets' leaves nothing to remember; set head.branches = 'intra'")
     if config.branches == "all" and config.memory == "video" and config.summary not in ("em", "em_fixed"):
         raise ConfigError(
-            "head.memory = 'video' wants as many means of every video; set head.summary to em or em_fixed"
+            "head.memory = 'video' needs the same number of means in every video; set head.summary to em or em_fixed"
         )
     if config.propagation == "scores" and (config.distill != "scores" or config.region != "whole"):
         raise ConfigError("head.propagation = 'scores' updates no features; leave head.distill and head.region alone")

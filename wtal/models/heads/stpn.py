@@ -1,24 +1,25 @@
 """STPN: Sparse Temporal Pooling Network (Nguyen, Liu, Prasad, Han; CVPR 2018, arXiv 1712.05080).
 
-Two layers give every snippet an attention a_t in (0, 1). A video is the mean over time of its features times their
-attention, not divided by the sum of the attention; one linear layer and a sigmoid per class recognize it:
+Two layers give every snippet an attention a_t in (0, 1). A video is represented by the mean over time of its features
+times their attention, not divided by the sum of the attention; one linear layer and a sigmoid per class classify it:
 
     L = L_cls + beta * |a|_1            sigmoid cross entropy, and few attended snippets (equations 1 to 4)
 
 One model per stream. `cas` (B, T, C), without background, are the activations w_c x_t (the T-CAM, equation 5):
 detections come from attention times sigmoid of `cas` (equation 6; `localize.activation = "sigmoid"`,
 `signal = "product"`), and their scores from a mix of both streams' T-CAM (equation 7). Two streams are fused by the
-mean of these sigmoids, which is what sigmoid of `cas` gives then; the authors pool the detections of both instead
+mean of these sigmoids, which is then the sigmoid of `cas`; the authors pool the detections of both instead
 (`localize.streams = "union"`).
 
-`embedding` puts a linear layer, ReLU and dropout before it all ("STPN + embedding" of FAC-Net's Table 5 and RSKP's
-Table 6); `foreground_weight` adds FAC-Net's class-wise foreground branch (ICCV 2021, Table 5).
+`embedding` puts a linear layer, ReLU and dropout in front of the network ("STPN + embedding" of FAC-Net's Table 5 and
+RSKP's Table 6); `foreground_weight` adds FAC-Net's class-wise foreground branch (ICCV 2021, Table 5).
 
-There is no code by the authors. `from_authors` reads what the public reproduction saves (bellos1203/STPN, TensorFlow):
-its variables by name, those of its optimizer included. Differences from it, which `authors=True` runs instead:
+The authors published no code. `from_authors` reads checkpoints of the public reproduction (bellos1203/STPN,
+TensorFlow): its variables by name, including its optimizer's. Differences from it, whose behaviour `authors=True`
+restores:
 
-- Its cross entropy is the mean over the C classes, so that its gradient fades as classes are added. Here no more than
-  the 20 classes of THUMOS14 divide the sum: the mean up to there, and no weaker at 200.
+- Its cross entropy is the mean over the C classes, so that its gradient fades as classes are added. Here the sum is
+  divided by at most the 20 classes of THUMOS14: the mean up to 20 classes, and no weaker at 200.
 - Its |a|_1 is a sum over T = 400 sampled snippets. Here it is the mean over real snippets times 400: the same at 400,
   and independent of a video's length.
 """
@@ -43,24 +44,24 @@ from wtal.models.layers.temporal import masked_mean, pack, unpack
 _THUMOS_SNIPPETS = 400
 _WHAT = "STPN's public reproduction"
 _SLOTS = ("/Adam", "/Adam_1", "beta1_power", "beta2_power")
-"""What TensorFlow's optimizer saves beside the variables."""
+"""Endings of the names that TensorFlow's optimizer adds to the variables."""
 
 
 class Config(config.Config):
-    """Defaults are the paper's, section 4.2, unless said otherwise."""
+    """Defaults are from section 4.2 of the paper unless noted."""
 
     embedding: int = Field(0, ge=0)
-    """Width of a layer before the network, which is not there at 0, as in the paper."""
+    """Width of an optional layer in front of the network; 0 omits it, as in the paper."""
     dropout: float = Field(0.5, ge=0, lt=1)
-    """Behind that layer; FAC-Net's."""
+    """Dropout after that layer; FAC-Net's."""
     input_dropout: float = Field(0.0, ge=0, lt=1)
-    """On the input, channels of the whole video at once; ours, for small collections. The paper has none."""
+    """Dropout of input channels, over the whole video; ours, for small collections. The paper has none."""
     attention_width: int = Field(256, ge=1)
-    """Of the hidden layer of the attention."""
+    """Width of the attention's hidden layer."""
     sparsity_weight: float = Field(1e-4, ge=0)
-    """beta, on the L1 norm of 400 attentions."""
+    """beta, weight of the L1 norm of 400 attentions."""
     foreground_weight: float = Field(0.0, ge=0)
-    """Of the class-wise foreground branch of FAC-Net, which is not there at 0."""
+    """Weight of FAC-Net's class-wise foreground branch; 0 omits it."""
 
 
 class Stpn(EmbeddingHead):
@@ -76,19 +77,19 @@ class Stpn(EmbeddingHead):
         self.foreground = ClasswiseForeground(self.embedding) if config.foreground_weight else None
 
     def embed(self, batch: SnippetBatch) -> Tensor:
-        """(B, T, D) -> (B, T, E); without an embedding the features themselves."""
+        """(B, T, D) -> (B, T, E); without an embedding, the features themselves."""
         x: Tensor = self.features(batch)
         return x
 
     def respond(self, x: Tensor, batch: SnippetBatch) -> HeadOutput:
         """(B, T, E) -> `cas` (B, T, C), `attention` (B, T), `video_scores` (B, C).
 
-        `extras`: logits (B, C) of the videos; fore_logits (B, C) of the foreground branch where it is there.
+        `extras`: logits (B, C) of the videos; if enabled, fore_logits (B, C) of the foreground branch.
         """
         mask, rows = batch.mask, pack(x, batch.mask)
         attention = unpack(self.attention(rows), mask)
         cas = unpack(nn.functional.linear(rows, self.classifier.weight).float(), mask)
-        # The classifier of the mean of features is the mean of the classified features.
+        # The classifier is linear: classifying the mean of features is the mean of classified features.
         logits = masked_mean(attention * cas, mask) + self.classifier.bias
         extras = {"logits": logits}
         if self.foreground is not None:
@@ -96,7 +97,7 @@ class Stpn(EmbeddingHead):
         return HeadOutput(cas, attention.squeeze(-1), logits.sigmoid(), extras)
 
     def loss(self, output: HeadOutput, batch: SnippetBatch) -> dict[str, Tensor]:
-        """`cls` (labels), `sparsity` (few attended snippets) and `foreground` (the branch), as they have a weight."""
+        """`cls` (labels), `sparsity` (few attended snippets) and `foreground` (the branch), those with a weight."""
         assert output.attention is not None
         settings, labels = self.config, labels_of(batch)
         entropy = binary_cross_entropy_with_logits(output.extras["logits"].float(), labels.float(), reduction="none")
@@ -113,7 +114,7 @@ class Stpn(EmbeddingHead):
 
 
 def fuse(outputs: Mapping[str, HeadOutput]) -> HeadOutput:
-    """Streams' answers -> one: means of sigmoid of `cas`, of attention and of video scores; `cas` are logits again."""
+    """Fuse outputs of streams: means of sigmoid of `cas`, of attention and of video scores; `cas` are logits again."""
     cas = torch.stack([output.cas.float() for output in outputs.values()])
     present, absent = (logsigmoid(sign * cas).logsumexp(dim=0) for sign in (1.0, -1.0))
     attention = {name: output.attention for name, output in outputs.items() if output.attention is not None}
@@ -125,12 +126,12 @@ def fuse(outputs: Mapping[str, HeadOutput]) -> HeadOutput:
 
 
 def create(num_classes: int, feature_dims: dict[str, int], config: Config, authors: bool) -> Head:
-    """An STPN per stream, fused; of one stream the model alone."""
+    """Create one STPN per stream, fused; for a single stream, the model alone."""
     return one_per_stream({name: Stpn(num_classes, dim, config, authors) for name, dim in feature_dims.items()}, fuse)
 
 
 def from_authors(state_dict: Mapping[str, Any], num_classes: int) -> Head:
-    """One stream's variables of the public reproduction, or stream -> variables; the widths are read off them."""
+    """Load variables of the public reproduction, of one stream or stream -> variables; widths are read off them."""
     return of_streams(state_dict, lambda state: _from_authors(state, num_classes), fuse)
 
 

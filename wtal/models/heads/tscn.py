@@ -1,29 +1,29 @@
 """TSCN for HACS: two-stream consensus by pseudo ground truth (Zhai, Wang, Doermann, Yuan; HACS 2021, arXiv 2106.10829).
 
-Each stream has a base model of its own: a convolution over three snippets embeds, one layer gives an attention a_t, one
-classifies. The mean of the snippets that are attended to, x_fg, is classified by a softmax over the C classes (there is
-no background class), and so is every snippet (the T-CAM s_t). A base model learns from
+Each stream has its own base model: a convolution over three snippets embeds, one layer gives an attention a_t, one
+classifies. The attention-weighted mean of the snippets, x_fg, is classified by a softmax over the C classes (there is
+no background class), and so is every snippet (the T-CAM s_t). A base model is trained with
 
     L_base = L_cls + 0.1 L_smooth + 0.1 L_norm + 0.1 L_dist + 0.1 L_guide
 
-L_smooth: attention of neighbours is alike; L_norm: the lowest attentions fall, the highest rise; L_dist: x_fg and
-x_bg, the mean of what is not attended to, differ in direction; L_guide: the T-CAM follows the attention, its teacher.
+L_smooth: neighbours have similar attention; L_norm: the lowest attentions fall, the highest rise; L_dist: x_fg and
+x_bg, the mean of the unattended snippets, differ in direction; L_guide: the T-CAM follows the attention, its teacher.
 
-Then the streams teach each other. Both attentions, fused with weight beta = 0.6 for rgb, say which snippets are action
-(a > 0.5); this pseudo ground truth G of the last iteration's model supervises both attentions in the next,
+Then the streams teach each other. Both attentions, fused with weight beta = 0.6 for rgb, determine which snippets are
+action (a > 0.5); this pseudo ground truth G of the last iteration's model supervises both attentions in the next,
 
     L_total = L_cls + 0.1 L_dist + 0.1 L_guide + 0.01 L_pseudo         L_pseudo: binary cross entropy of a against G
 
-for four more iterations of ten epochs. Each iteration is a stage of training whose parameters are kept; the head ends
-with a running average of theirs. G is made anew for the snippets of a batch, by the parameters of the last iteration.
+for four more iterations of ten epochs. Each iteration is a stage of training whose parameters are saved; the final head
+is a running average of them. G is recomputed for the snippets of each batch, with the last iteration's parameters.
 
-`cas` (B, T, C) are logarithms of the fused T-CAM, without background, so that its softmax gives the T-CAM back;
-`streams` has each stream's own answer.
+`cas` (B, T, C) are logarithms of the fused T-CAM, without background, so that a softmax recovers the T-CAM; `streams`
+has each stream's own output.
 
-There is no public code. Chosen here, where the paper is silent: ReLU after the convolution; x_bg weighs by 1 - a (as in
-the authors' ECCV paper); cross entropy is summed over classes, whose mean would fade as classes are added; parameters
-go on from one iteration to the next; "successive weight 0.2" is the weight of the newer parameters in the average (0.8
-is the mean teacher's reading, `average_weight`). `authors=True` changes nothing.
+There is no public code. Our choices where the paper is silent: ReLU after the convolution; x_bg is weighted by 1 - a
+(as in the authors' ECCV paper); cross entropy is summed over classes, as its mean would fade as classes are added;
+parameters carry over from one iteration to the next; "successive weight 0.2" is the weight of the newer parameters in
+the average (0.8 in the mean teacher's reading, `average_weight`). `authors=True` changes nothing.
 """
 
 from collections.abc import Mapping
@@ -47,36 +47,36 @@ _SMALL = 1e-8
 
 
 class Config(config.Config):
-    """Defaults are the paper's, section 2.1, unless said otherwise."""
+    """Defaults are from section 2.1 of the paper unless noted."""
 
     width: int = Field(0, ge=0)
-    """Of the embedding; 0 is as wide as the stream's features, as in the paper."""
+    """Width of the embedding; 0 is the width of the stream's features, as in the paper."""
     dropout: float = Field(0.0, ge=0, lt=1)
-    """On the embedding; ours, for small collections. The paper names none."""
+    """Dropout of the embedding; ours, for small collections. The paper names none."""
     input_dropout: float = Field(0.0, ge=0, lt=1)
-    """On the features, channels of the whole video at once; ours, for small collections. The paper names none."""
+    """Dropout of feature channels, over the whole video; ours, for small collections. The paper names none."""
     smooth_weight: float = Field(0.1, ge=0)
-    """lambda_1, of the smooth term (Table 1)."""
+    """lambda_1, weight of the smooth term (Table 1)."""
     norm_weight: float = Field(0.1, ge=0)
-    """lambda_2, of the normalization term (Table 1)."""
+    """lambda_2, weight of the normalization term (Table 1)."""
     dist_weight: float = Field(0.1, ge=0)
-    """lambda_3, of the distinctness term (Table 1)."""
+    """lambda_3, weight of the distinctness term (Table 1)."""
     guide_weight: float = Field(0.1, ge=0)
-    """lambda_4, of the guide term (Table 1)."""
+    """lambda_4, weight of the guide term (Table 1)."""
     pseudo_weight: float = Field(0.01, ge=0)
-    """lambda_5, of the pseudo ground truth."""
+    """lambda_5, weight of the pseudo ground truth."""
     norm_ratio: int = Field(8, ge=1)
-    """k: the normalization term looks at the max(1, T // k) lowest and highest attentions."""
+    """k: the normalization term uses the max(1, T // k) lowest and highest attentions."""
     margin: float = Field(0.5, ge=-1, le=1)
-    """m, of the distinctness term: the cosine of x_fg and x_bg below which it is content."""
+    """m, margin of the distinctness term: no loss for a cosine of x_fg and x_bg below it."""
     rgb_share: float = Field(0.6, ge=0, le=1)
-    """beta, weight of rgb against flow in every fusion; other streams weigh alike."""
+    """beta, weight of rgb against flow in every fusion; other streams have equal weights."""
     pseudo_threshold: float = Field(0.5, ge=0, le=1)
-    """theta: a fused attention above it is action."""
+    """theta: a fused attention above this is action."""
     iterations: int = Field(5, ge=1)
-    """The base model's, and those that refine it (Table 2); 1 is the base model alone."""
+    """Number of iterations: the base model's plus those that refine it (Table 2); 1 is the base model alone."""
     average_weight: float = Field(0.2, ge=0, le=1)
-    """Of an iteration's parameters in the running average; 1 ends with the last iteration's."""
+    """Weight of an iteration's parameters in the running average; 1 keeps only the last iteration's."""
 
 
 class BaseModel(nn.Module):
@@ -93,7 +93,7 @@ class BaseModel(nn.Module):
     def forward(self, x: Tensor, mask: Tensor, training: bool) -> HeadOutput:
         """(B, T, D), (B, T) -> `cas` (B, T, C) logits, `attention`, `video_scores`; `extras`: x_fg and x_bg (B, E)."""
         if training and self.config.input_dropout:
-            x = x * dropout(torch.ones_like(x[:, :1]), self.config.input_dropout)  # a channel, of all snippets at once
+            x = x * dropout(torch.ones_like(x[:, :1]), self.config.input_dropout)  # drops a channel in all snippets
         rows = torch.relu(self.embed(pack(x, mask), mask))  # (N, E), the real snippets of all videos
         rows = dropout(rows, self.config.dropout, training)
         features = unpack(rows, mask)  # (B, T, E)
@@ -109,7 +109,7 @@ class BaseModel(nn.Module):
 
 
 class Tscn(Head):
-    """One base model per stream, and the teacher and the average of all of them as buffers."""
+    """One base model per stream, with the teacher and the average of all of them as buffers."""
 
     iteration: Tensor
 
@@ -127,7 +127,7 @@ class Tscn(Head):
                     self.register_buffer(_buffer(copy, name), torch.zeros_like(parameter))
 
     def forward(self, batch: SnippetBatch) -> HeadOutput:
-        """(B, T, D) of each stream -> fused `cas` (B, T, C), `attention` (B, T), `video_scores` (B, C).
+        """(B, T, D) per stream -> fused `cas` (B, T, C), `attention` (B, T), `video_scores` (B, C).
 
         Raises:
             UsageError: when the batch lacks a stream.
@@ -146,7 +146,7 @@ class Tscn(Head):
         )
 
     def loss(self, output: HeadOutput, batch: SnippetBatch) -> dict[str, Tensor]:
-        """`cls`, `smooth`, `norm`, `dist`, `guide` of each stream; `pseudo` for two of them once refinement begins."""
+        """`cls`, `smooth`, `norm`, `dist`, `guide` per stream; in refinement `pseudo` replaces `smooth` and `norm`."""
         refining = int(self.iteration) > 0 and self.config.iterations > 1
         truth = self._pseudo_ground_truth(batch) if refining and self.config.pseudo_weight else None
         terms = {}
@@ -156,7 +156,7 @@ class Tscn(Head):
         return terms
 
     def pseudo_labels(self, output: HeadOutput, batch: SnippetBatch) -> dict[str, Tensor]:
-        """Attention (B, T) of each stream, their fusion, and the pseudo ground truth that the next iteration gets."""
+        """Attention (B, T) of each stream, their fusion, and the pseudo ground truth of the next iteration."""
         if int(self.iteration) == 0 or self.config.iterations == 1:
             return {}
         attention = {f"attention, {s}": answer.attention for s, answer in output.streams.items()}
@@ -166,7 +166,7 @@ class Tscn(Head):
 
     @torch.no_grad()
     def end_stage(self, stage: int) -> None:
-        """The parameters become the next iteration's teacher, and enter the average."""
+        """Make the parameters the next iteration's teacher, and add them to the average."""
         self.iteration.fill_(stage + 1)
         if self.config.iterations == 1:
             return
@@ -177,14 +177,14 @@ class Tscn(Head):
 
     @torch.no_grad()
     def finish(self) -> None:
-        """The average takes the place of the last iteration's parameters."""
+        """Replace the last iteration's parameters by the average."""
         if self.config.iterations > 1:
             for name, parameter in self.base.named_parameters():
                 parameter.copy_(self.get_buffer(_buffer("average", name)))
 
     @torch.no_grad()
     def _pseudo_ground_truth(self, batch: SnippetBatch) -> Tensor:
-        """(B, T) of zeros and ones: where the last iteration's fused attention is high."""
+        """(B, T) in {0, 1}: 1 where the last iteration's fused attention is high."""
         attention = {}
         for stream, model in self.base.items():
             names = [name for name, _ in model.named_parameters()]
@@ -207,8 +207,8 @@ class Tscn(Head):
             )
             terms["norm"] = (settings.norm_weight, (low - high).mean())
         if settings.dist_weight:
-            alike = cosine_similarity(output.extras["x_fg"].float(), output.extras["x_bg"].float(), dim=-1)
-            terms["dist"] = (settings.dist_weight, torch.relu(alike - settings.margin).mean())
+            similarity = cosine_similarity(output.extras["x_fg"].float(), output.extras["x_bg"].float(), dim=-1)
+            terms["dist"] = (settings.dist_weight, torch.relu(similarity - settings.margin).mean())
         if settings.guide_weight:
             terms["guide"] = (settings.guide_weight, _guide(output.cas, attention.detach(), mask, labels).mean())
         if truth is not None:
@@ -218,15 +218,15 @@ class Tscn(Head):
 
 
 def _smooth(attention: Tensor, mask: Tensor) -> Tensor:
-    """(B, T), (B, T) -> (B,): twice the mean step from a snippet to the next, each step counted from both sides."""
+    """(B, T), (B, T) -> (B,): twice the mean step between neighbours, as each step counts from both sides."""
     steps = (attention[:, 1:] - attention[:, :-1]).abs() * mask[:, 1:]
     return 2.0 * steps.sum(dim=1) / (mask.sum(dim=1) - 1).clamp(min=1)
 
 
 def _guide(cas: Tensor, attention: Tensor, mask: Tensor, labels: Tensor) -> Tensor:
-    """(B, T, C), (B, T), (B, T), (B, C) -> (B,): distance of the T-CAM's labelled classes from the attention.
+    """(B, T, C), (B, T), (B, T), (B, C) -> (B,): distance between the T-CAM's labelled classes and the attention.
 
-    Of several labels the highest activation counts; a video without labels has no distance.
+    With several labels the highest activation counts; a video without labels has distance 0.
     """
     labelled = cas.float().softmax(dim=-1).masked_fill(labels[:, None] == 0, 0.0).amax(dim=-1)
     return masked_mean((attention - labelled).abs(), mask) * (labels.sum(dim=1) > 0)
@@ -243,7 +243,7 @@ def _fused(attention: Mapping[str, Tensor | None], shares: Mapping[str, float]) 
 
 
 def _shares(streams: list[str], rgb: float) -> dict[str, float]:
-    """Weights of the streams: beta and 1 - beta for rgb and flow, alike for any others."""
+    """Weights of the streams: beta and 1 - beta for rgb and flow, equal for any others."""
     return {"rgb": rgb, "flow": 1.0 - rgb} if set(streams) == {"rgb", "flow"} else dict.fromkeys(streams, 1.0)
 
 
@@ -252,15 +252,15 @@ def _buffer(copy: str, name: str) -> str:
 
 
 def create(num_classes: int, feature_dims: dict[str, int], config: Config, authors: bool) -> Tscn:
-    """A base model for each stream."""
+    """Create one base model per stream."""
     return Tscn(num_classes, feature_dims, config)
 
 
 def from_authors(state_dict: Mapping[str, Tensor], num_classes: int) -> Tscn:
-    """Refused: the authors have published no code and no checkpoint.
+    """Raise: the authors published neither code nor checkpoint.
 
     Raises:
-        WeightsError: always, naming some of the keys that came.
+        WeightsError: always, naming some of the given keys.
     """
     raise WeightsError(
         f"tscn has no authors' checkpoint to load, none is public; got {', '.join(list(state_dict)[:3])}"

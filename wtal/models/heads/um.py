@@ -1,6 +1,6 @@
 """UM (WUM): Weakly-supervised localization by Uncertainty Modeling (Lee, Wang, Lu, Byun; AAAI 2021, arXiv 2006.07006).
 
-Background snippets are of no class, so that no background class fits them: they are told by the length of their
+Background snippets belong to no class, not even a background class: they are recognised by the length of their
 features. A convolution over three snippets and a ReLU give features f_t, a linear classifier their activations, and
 
     score_act   softmax of the mean of each class's top T // 9 activations, as in multiple-instance learning
@@ -8,21 +8,21 @@ features. A convolution over three snippets and a ReLU give features f_t, a line
     loss_cls    binary cross entropy of score_act against labels that sum to one
     loss_um     alpha * (max(0, m - ||mean f_act||) + ||mean f_bkg||)^2: features of the T // 9 longest grow to the
                 margin m, those of the T // 4 shortest vanish
-    loss_be     beta * binary cross entropy of score_bkg against 1 / C: background is of no class
+    loss_be     beta * binary cross entropy of score_bkg against 1 / C: background belongs to no class
 
-In training one random choice of snippets, the same for both, decides which of them come first to the longest and to the
-shortest. `cas` is the log softmax over the C classes: (B, T, C), without background. `attention` is the probability of
-foreground: lengths between those of the mean shortest (0) and of the mean longest (1) snippets. Detections come from
-their product and, as a second set of proposals, from the attention alone. FAC-Net's class-wise foreground branch is an
-add-on (ICCV 2021, Table 5); it attends by `cas`. By the raw activations it would raise those of absent classes in the
-background, which no background class takes here, and with them their video scores.
+In training one random choice of snippets, common to both, takes precedence among the longest and the shortest. `cas` is
+the log softmax over the C classes: (B, T, C), without background. `attention` is the probability of foreground: lengths
+rescaled from the mean of the shortest (0) to the mean of the longest (1) snippets. Detections come from their product
+and, as a second set of proposals, from the attention alone. FAC-Net's class-wise foreground branch is an add-on (ICCV
+2021, Table 5); it attends by `cas`. With raw activations it would raise those of absent classes in the background, for
+lack of a background class, and with them their video scores.
 
-Differences from the authors' code, which `authors=True` runs instead:
+Differences from the authors' code, whose behaviour `authors=True` restores:
 
-- Their cross entropies are means over the C classes, so that their gradients fade as classes are added. Here no more
-  than the 20 classes of THUMOS14 divide the sums: means up to there, and no weaker at 200.
-- Where the random choice keeps too few snippets, they fill up with any of the others. Here the longest (shortest) of
-  the others follow, so that a short video never learns from its background as if it were action.
+- Their cross entropies are means over the C classes, so that their gradients fade as classes are added. Here the sums
+  are divided by at most the 20 classes of THUMOS14: means up to 20 classes, and no weaker at 200.
+- If the random choice keeps too few snippets, theirs adds arbitrary others. Here the longest (shortest) of the others
+  follow, so that a short video never learns from its background as if it were action.
 - Their T is the padded length, and padding is computed on; here T counts real snippets, and there is no padding.
 """
 
@@ -41,28 +41,28 @@ from wtal.models.layers.temporal import Dropout, TemporalConv, masked_topk_mean,
 
 
 class Config(config.Config):
-    """Defaults are those of the public code, and so the paper's, unless said otherwise."""
+    """Defaults are those of the public code, which are the paper's, unless noted."""
 
     width: int = Field(2048, ge=1)
     """Channels of the features."""
     dropout: float = Field(0.7, ge=0, lt=1)
-    """Of the features before the classifier."""
+    """Dropout of the features before the classifier."""
     input_dropout: float = Field(0.0, ge=0, lt=1)
-    """On the input, channels of the whole video at once; ours, for small collections. The paper has none."""
+    """Dropout of input channels, over the whole video; ours, for small collections. The paper has none."""
     selection_dropout: float = Field(0.7, ge=0, lt=1)
-    """Share of the snippets that come last to the longest and shortest ones in training; code."""
+    """Share of the snippets that rank last among the longest and the shortest in training; code."""
     action_ratio: int = Field(9, ge=1)
     """r_act: the k = max(1, T // ratio) longest features and highest activations are action."""
     background_ratio: int = Field(4, ge=1)
     """r_bkg: the k = max(1, T // ratio) shortest features are background."""
     margin: float = Field(100.0, gt=0)
-    """m, the length that features of action grow to."""
+    """m, the target length of action features."""
     uncertainty_weight: float = Field(5e-4, ge=0)
-    """alpha."""
+    """alpha, weight of the uncertainty term."""
     background_weight: float = Field(1.0, ge=0)
-    """beta."""
+    """beta, weight of the background entropy term."""
     foreground_weight: float = Field(0.0, ge=0)
-    """Of the class-wise foreground branch of FAC-Net, which is not there at 0."""
+    """Weight of FAC-Net's class-wise foreground branch; 0 omits it."""
 
 
 class Um(EmbeddingHead):
@@ -82,7 +82,7 @@ class Um(EmbeddingHead):
         self.foreground = ClasswiseForeground(config.width) if config.foreground_weight else None
 
     def embed(self, batch: SnippetBatch) -> Tensor:
-        """Features of B videos -> (B, T, E), not negative."""
+        """Embed the features of B videos as (B, T, E), non-negative."""
         mask = self._mask(batch)
         x = pack(self.input_dropout(batch.features().transpose(1, 2)).transpose(1, 2), mask)
         return unpack(torch.relu_(self.conv(x, mask)), mask)
@@ -91,7 +91,7 @@ class Um(EmbeddingHead):
         """(B, T, E) -> `cas` (B, T, C), log probabilities; `attention` (B, T); `video_scores` (B, C).
 
         `extras`: score_bkg (B, C), feat_norm (B, T), and the mean features of action and of background, feat_act and
-        feat_bkg (B, E); fore_logits (B, C) of the foreground branch where it is there.
+        feat_bkg (B, E); if enabled, fore_logits (B, C) of the foreground branch.
         """
         mask = self._mask(batch)
         rows: Tensor = self.classifier(self.dropout(pack(x, mask)), mask)
@@ -118,7 +118,7 @@ class Um(EmbeddingHead):
     def loss(self, output: HeadOutput, batch: SnippetBatch) -> dict[str, Tensor]:
         """`loss_cls` (labels), `loss_um` (long features of action, short ones of background), `loss_be` (no class).
 
-        And `foreground`, of FAC-Net's branch, where it is there.
+        Also `foreground`, the term of FAC-Net's branch, if enabled.
         """
         target, settings, extras = normalized(labels_of(batch)), self.config, output.extras
         terms = {"loss_cls": binary_cross_entropy(output.video_scores, target, THUMOS_CLASSES, self.authors)}
@@ -136,16 +136,16 @@ class Um(EmbeddingHead):
         return terms
 
     def _mask(self, batch: SnippetBatch) -> Tensor:
-        # The authors' code computes on padding as on snippets.
+        # The authors' code treats padding as snippets.
         return torch.ones_like(batch.mask) if self.authors else batch.mask
 
     def _selected(self, norm: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, T), (B, T) -> weights (B, T) of the snippets of longest and of shortest features, summing to one each."""
+        """(B, T), (B, T) -> weights (B, T) of the snippets with the longest and shortest features, summing to one."""
         drawn = self.selection_dropout(torch.ones_like(norm))
         highest = norm.amax(dim=1, keepdim=True)
         sides = []
         for height, ratio in ((norm, self.config.action_ratio), (highest - norm, self.config.background_ratio)):
-            # Snippets that were not drawn follow behind all that were, in their own order.
+            # Snippets that were not drawn follow after all that were, in their own order.
             order = height * drawn if self.authors else torch.where(drawn > 0, height, height - highest - 1.0)
             rank = order.masked_fill(~mask, -torch.inf).argsort(dim=1, descending=True, stable=True).argsort(dim=1)
             counts = (mask.sum(dim=1, keepdim=True) // ratio).clamp(min=1)
@@ -154,18 +154,18 @@ class Um(EmbeddingHead):
 
 
 def _between(values: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """(B, T), (B,), (B,) -> (B, T): 0 at `low`, 1 at `high`, cut beyond; 0 where the two are equal."""
+    """(B, T), (B,), (B,) -> (B, T): 0 at `low`, 1 at `high`, clamped; 0 if the two are equal."""
     span = (high - low)[:, None]
     return ((values - low[:, None]) / torch.where(span > 0, span, 1.0)).clamp(0.0, 1.0)
 
 
 def create(num_classes: int, feature_dims: dict[str, int], config: Config, authors: bool) -> Um:
-    """A UM over the streams side by side."""
+    """Create a UM over the concatenated streams."""
     return Um(num_classes, sum(feature_dims.values()), config, authors)
 
 
 def from_authors(state_dict: Mapping[str, Tensor], num_classes: int) -> Um:
-    """A UM from the authors' checkpoint; the widths are read off its tensors."""
+    """Load a UM from the authors' checkpoint; the widths are read off its tensors."""
     names = {
         "cas_module.conv.0.weight": "conv.weight",
         "cas_module.conv.0.bias": "conv.bias",

@@ -1,31 +1,31 @@
 """W-TALC: Weakly-supervised Temporal Activity Localization and Classification (Paul, Roy, Roy-Chowdhury; ECCV 2018).
 
 One layer embeds snippets, one classifies them. A video's score for a class is the mean of its k = ceil(T / 8) highest
-activations (equation 2), and
+activations (equation 2); the loss is
 
     L = 0.5 L_mil + 0.5 L_casl
 
 L_mil is the cross entropy of the softmax of these scores (equations 3 and 4), L_casl the co-activity similarity of
 pairs of videos that share a class: their features where the class is active are pulled together, away from their
-features where it is not (equations 5 to 8, `wtal.models.layers.losses.co_activity`). Three such pairs
-stand first in a batch.
+features where it is not (equations 5 to 8, `wtal.models.layers.losses.co_activity`). Three such pairs come first in a
+batch.
 
 `cas` are logits (B, T, C), without background; there is no attention. FAC-Net's class-wise foreground branch is an
 add-on (ICCV 2021, Table 5).
 
-Detections come from `cas` alone: classes whose mean of the top T / 8 activations is positive, above the middle between
-their least and largest activation, scored by their largest activation and 0.7 of the class's mean
+Detections come from `cas` alone: for classes whose mean of the top T / 8 activations is positive, the snippets above
+the midpoint of the smallest and largest activation, scored by their largest activation plus 0.7 of the class's mean
 (`localize.class_from = "cas"`, `inner = "max"`).
 
-Differences from the authors' code, which `authors=True` runs instead:
+Differences from the authors' code, whose behaviour `authors=True` restores:
 
 - It divides the sum of L_casl over all pairs and shared classes by their number, so that a pair that shares two classes
   counts twice. Here each pair counts once.
-- It sets videos to one length and computes on their padding, so that `cas` is not 0 there; k and the co-activity are
-  of real snippets alone, as here.
+- It pads videos to one length and computes on the padding, so that `cas` is not 0 there; k and the co-activity count
+  real snippets only, as here.
 
-A batch in which no pair shares a class has no L_casl; theirs divides by zero. Their state dict holds a layer `fc1` that
-nothing uses, whose shape is checked before it is left out.
+A batch in which no pair shares a class has no L_casl; theirs divides by zero. Their state dict has an unused layer
+`fc1`, whose shape is checked before it is dropped.
 """
 
 from collections.abc import Mapping
@@ -44,24 +44,24 @@ from wtal.models.layers.temporal import Dropout, masked_topk_mean, pack, unpack
 
 
 class Config(config.Config):
-    """Defaults are the paper's, section 4.1 and its public code, unless said otherwise."""
+    """Defaults are from section 4.1 of the paper and its public code unless noted."""
 
     width: int = Field(2048, ge=1)
-    """Of the embedding."""
+    """Width of the embedding."""
     dropout: float = Field(0.7, ge=0, lt=1)
-    """On it."""
+    """Dropout of the embedding."""
     input_dropout: float = Field(0.0, ge=0, lt=1)
-    """On the features, channels of the whole video at once; ours, for small collections. The paper has none."""
+    """Dropout of feature channels, over the whole video; ours, for small collections. The paper has none."""
     top_k_ratio: int = Field(8, ge=1)
-    """k = ceil(T / ratio) snippets make a class's video score."""
+    """The top k = ceil(T / ratio) snippets form a class's video score."""
     mil_weight: float = Field(0.5, ge=0)
-    """lambda, of the multiple-instance term."""
+    """lambda, weight of the multiple-instance term."""
     casl_weight: float = Field(0.5, ge=0)
-    """1 - lambda, of the co-activity similarity."""
+    """1 - lambda, weight of the co-activity similarity."""
     pairs: int = Field(3, ge=0)
-    """Pairs of videos of one class at the front of a training batch; code: 3 of 5."""
+    """Pairs of videos that share a class at the front of a training batch; code: 3 of 5."""
     foreground_weight: float = Field(0.0, ge=0)
-    """Of the class-wise foreground branch of FAC-Net, which is not there at 0."""
+    """Weight of FAC-Net's class-wise foreground branch; 0 omits it."""
 
 
 class WTalc(EmbeddingHead):
@@ -99,31 +99,31 @@ class WTalc(EmbeddingHead):
         return HeadOutput(cas, None, scores.softmax(dim=-1), extras)
 
     def loss(self, output: HeadOutput, batch: SnippetBatch) -> dict[str, Tensor]:
-        """`mil`, `casl` and, where it is there, `foreground`."""
+        """`mil`, `casl` and, if enabled, `foreground`."""
         settings, labels = self.config, labels_of(batch)
         terms = {}
         if settings.mil_weight:
             terms["mil"] = settings.mil_weight * cross_entropy(output.extras["scores"], normalized(labels))
         if self.pairs:
-            together = co_activity(output.extras["features"], output.cas, batch, self.pairs, self.authors)
-            terms["casl"] = settings.casl_weight * together
+            similarity = co_activity(output.extras["features"], output.cas, batch, self.pairs, self.authors)
+            terms["casl"] = settings.casl_weight * similarity
         if settings.foreground_weight:
             loss = self.foreground.loss(output.extras["foreground"], labels)
             terms["foreground"] = settings.foreground_weight * loss
         return terms
 
     def _computed(self, batch: SnippetBatch) -> Tensor:
-        """(B, T): the snippets that layers run on; the authors' padding too."""
+        """(B, T): the snippets on which layers run; with `authors`, padding too."""
         return torch.ones_like(batch.mask) if self.authors else batch.mask
 
 
 def create(num_classes: int, feature_dims: dict[str, int], config: Config, authors: bool) -> WTalc:
-    """A W-TALC over the streams side by side."""
+    """Create a W-TALC over the concatenated streams."""
     return WTalc(num_classes, sum(feature_dims.values()), config, authors)
 
 
 def from_authors(state_dict: Mapping[str, Tensor], num_classes: int) -> WTalc:
-    """A W-TALC from the authors' checkpoint; the widths are read off its tensors."""
+    """Load a W-TALC from the authors' checkpoint; the widths are read off its tensors."""
     plain = plain_keys(state_dict, "W-TALC")
     first = plain.get("fc.weight")
     width, in_features = (

@@ -1,4 +1,4 @@
-"""Known negatives: the term that keeps classes out of videos that do not show them; ours, shared by every head."""
+"""Known negatives: a loss that suppresses classes in videos known to lack them; ours, shared by all heads."""
 
 import torch
 from torch import Tensor
@@ -10,10 +10,10 @@ from wtal.models.layers.temporal import masked_mean
 def absence(output: HeadOutput, absent: Tensor, mask: Tensor) -> Tensor:
     """`absent` (B, C) in {0, 1}, mask (B, T) -> scalar: -log(1 - p), summed over absent classes, mean over snippets.
 
-    p is the probability that localization thresholds: the softmax of `cas` over classes and background (the sigmoid,
-    where a head has no background class) times the attention. That a video lacks a class says it of each of its
-    snippets, so every snippet is taught; the papers' video-level terms would teach the highest ones alone. Where a head
-    has a model per stream, each is taught; the mean over streams, then over videos.
+    p is the probability that localization thresholds: the softmax of `cas` over classes and background (the sigmoid, if
+    a head has no background class) times the attention. A video that lacks a class lacks it in each of its snippets, so
+    the loss covers every snippet; the papers' video-level terms would cover only the highest ones. If a head has a
+    model per stream, each gets the loss; the mean over streams, then over videos.
     """
     parts = list(output.streams.values()) or [output]
     terms = [masked_mean(_surprise(part, absent), mask).mean() for part in parts]

@@ -1,4 +1,4 @@
-"""Parts that STPN and background modeling share: an optional embedding of snippets, and an attention over them."""
+"""Layers shared by STPN and background modeling: an optional embedding of snippets, and an attention over them."""
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ from wtal.models.layers.temporal import Dropout, pack, unpack
 class SnippetEmbedding(nn.Module):
     """Features of B videos -> (B, T, E), zero where padded: a linear layer, ReLU and dropout.
 
-    With `width` 0 the features are left as they are. `input_dropout` drops channels of a whole video at once.
+    With `width` 0 the features are unchanged. `input_dropout` drops channels over a whole video.
     """
 
     def __init__(self, in_features: int, width: int, dropout: float, input_dropout: float) -> None:
@@ -21,7 +21,7 @@ class SnippetEmbedding(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(self, batch: SnippetBatch) -> Tensor:
-        """Run it."""
+        """Embed the batch's features."""
         x: Tensor = self.input_dropout(batch.features().transpose(1, 2)).transpose(1, 2)
         if self.linear is None:
             return x.masked_fill(~batch.mask[..., None], 0.0)
@@ -29,7 +29,7 @@ class SnippetEmbedding(nn.Module):
 
 
 class SnippetAttention(nn.Module):
-    """Rows (N, E) -> (N, 1) in (0, 1): two layers, ReLU between them and a sigmoid behind."""
+    """Rows (N, E) -> (N, 1) in (0, 1): two layers with a ReLU between them and a sigmoid at the end."""
 
     def __init__(self, in_features: int, width: int) -> None:
         super().__init__()
@@ -37,13 +37,13 @@ class SnippetAttention(nn.Module):
         self.second = linear(width, 1)
 
     def forward(self, rows: Tensor) -> Tensor:
-        """Run it."""
+        """Return the attention (N, 1)."""
         attention: Tensor = self.second(torch.relu(self.first(rows))).float().sigmoid()
         return attention
 
 
 def linear(in_features: int, out_features: int, bias: bool = True) -> nn.Linear:
-    """A layer that starts as TensorFlow's do: Xavier's uniform distribution, biases zero."""
+    """Create a layer initialised as in TensorFlow: Xavier's uniform distribution, biases zero."""
     layer = nn.Linear(in_features, out_features, bias=bias)
     nn.init.xavier_uniform_(layer.weight)
     if bias:

@@ -1,7 +1,7 @@
-"""Batches of many wide videos in parts of like length: little padding, and tensors that stay near the processor.
+"""Split batches of many wide videos into parts of similar length, for little padding and cache-sized tensors.
 
-On a CPU the passes that a head makes over (B, T, E) features cost what they move: padding is moved like the rest, and
-tensors of tens of megabytes are mapped anew, page by page, each time one is made.
+On a CPU, a head's passes over (B, T, E) features are bound by memory traffic: padding is moved like the rest, and
+tensors of tens of megabytes are mapped again, page by page, each time one is allocated.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,11 +15,11 @@ from wtal.data.batch import SnippetBatch
 from wtal.models.head import HeadOutput
 
 _NUMBERS = 2**21
-"""Of a part's features: 8 MB in single precision."""
+"""Largest number of feature values in a part: 8 MB in single precision."""
 
 
 def in_parts(ask: Callable[[SnippetBatch], HeadOutput], batch: SnippetBatch, width: int) -> HeadOutput:
-    """Return `ask`'s answer to a batch whose features become `width` wide, part by part where that is quicker."""
+    """Return `ask`'s output for a batch whose features become `width` wide, part by part if that is faster."""
     parts = split(batch, width)
     if len(parts) == 1:
         return ask(batch)
@@ -27,9 +27,9 @@ def in_parts(ask: Callable[[SnippetBatch], HeadOutput], batch: SnippetBatch, wid
 
 
 def split(batch: SnippetBatch, width: int, numbers: int = _NUMBERS) -> list[Tensor]:
-    """A batch whose features become `width` wide -> indices (B_i,) of parts, videos of like length together.
+    """Split a batch whose features become `width` wide: indices (B_i,) of parts, videos of similar length together.
 
-    The longest come first. There is one part, in the batch's order, where all fit into one, and on other devices.
+    The longest come first. If all fit into one part, and on other devices, there is one, in the batch's order.
     """
     every = torch.arange(len(batch.mask), device=batch.mask.device)
     if batch.mask.device.type != "cpu" or batch.mask.numel() * width <= numbers:
@@ -43,7 +43,7 @@ def split(batch: SnippetBatch, width: int, numbers: int = _NUMBERS) -> list[Tens
 
 
 def part_of(batch: SnippetBatch, indices: Tensor, whole: bool) -> SnippetBatch:
-    """The videos at `indices`, as many snippets as the longest of them has, or all of them where `whole`."""
+    """Select the videos at `indices`, cut to the longest of them, or uncut with `whole`."""
     length = batch.mask.shape[1] if whole else int(batch.lengths[indices].max())
     chosen = indices.tolist()
     return replace(
@@ -57,15 +57,15 @@ def part_of(batch: SnippetBatch, indices: Tensor, whole: bool) -> SnippetBatch:
 
 
 def merged(outputs: Sequence[HeadOutput], parts: Sequence[Tensor]) -> HeadOutput:
-    """Join a head's answers to the parts into its answer to the batch, zero where padded.
+    """Join a head's outputs for the parts into its output for the batch, zero where padded.
 
-    The first part must have been asked `whole`. Dimensions behind the first in which parts differ are those of time.
+    The first part must have been computed `whole`. Parts may differ only in the batch dimension and in time.
     """
-    back = torch.cat(list(parts)).argsort()
+    inverse = torch.cat(list(parts)).argsort()
 
     def join(values: Sequence[Tensor]) -> Tensor:
         shape = [max(sizes) for sizes in zip(*(value.shape[1:] for value in values), strict=True)]
-        return torch.cat([_padded(value, shape) for value in values])[back]
+        return torch.cat([_padded(value, shape) for value in values])[inverse]
 
     first = outputs[0]
     return HeadOutput(
@@ -80,6 +80,6 @@ def merged(outputs: Sequence[HeadOutput], parts: Sequence[Tensor]) -> HeadOutput
 
 
 def _padded(value: Tensor, shape: Sequence[int]) -> Tensor:
-    """(B, ...) -> (B, *shape), filled up with zeros at the ends."""
+    """(B, ...) -> (B, *shape), zero-padded at the ends."""
     missing = [wanted - size for wanted, size in zip(shape, value.shape[1:], strict=True)]
     return pad(value, [amount for after in reversed(missing) for amount in (0, after)]) if any(missing) else value

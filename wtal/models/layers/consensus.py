@@ -1,4 +1,4 @@
-"""CO2-Net's cross-modal consensus module (ACM MM 2021, section 3.2), which DELU has too."""
+"""CO2-Net's cross-modal consensus module (ACM MM 2021, section 3.2), also used by DELU."""
 
 import torch
 from torch import Tensor, nn
@@ -9,14 +9,14 @@ from wtal.models.layers.two_streams import SLOPE, author_names
 
 
 class Gate(nn.Module):
-    """A stream's features, each channel of each snippet weakened by a factor in (0, 1).
+    """Scale each channel of each snippet of a stream by a factor in (0, 1).
 
-    With `consensus` the factor is of the stream's mean and of the other's snippets (CCM), else of the mean alone.
+    With `consensus` the factor depends on the stream's mean and the other's snippets (CCM), else on the mean alone.
     """
 
     def __init__(self, main: int, other: int, dropout: float, consensus: bool = True) -> None:
         super().__init__()
-        # A convolution over the one position that a mean has sees its middle tap alone.
+        # A mean has a single position, so a convolution over it uses only its middle tap.
         self.whole = TemporalConv(main, main, 3 if consensus else 1)
         self.local = TemporalConv(other, main, 3) if consensus else None
         self.dropout = Dropout(dropout)
@@ -33,10 +33,10 @@ class Gate(nn.Module):
 
 
 def consensus_names() -> dict[str, str]:
-    """The keys of CO2-Net's and DELU's checkpoints -> ours; gates and attentions are called rgb_ and flow_."""
+    """Map the keys of CO2-Net's and DELU's checkpoints to ours; gates and attentions are named rgb_ and flow_."""
     layers, attentions = {}, {}
-    for theirs, stream in (("vAttn", "rgb"), ("fAttn", "flow")):
-        layers[f"{theirs}.channel_conv.0"] = f"{stream}_gate.whole"
-        layers[f"{theirs}.bit_wise_attn.0"] = f"{stream}_gate.local"
-        attentions[f"{theirs}.attention"] = f"{stream}_attention"
+    for prefix, stream in (("vAttn", "rgb"), ("fAttn", "flow")):
+        layers[f"{prefix}.channel_conv.0"] = f"{stream}_gate.whole"
+        layers[f"{prefix}.bit_wise_attn.0"] = f"{stream}_gate.local"
+        attentions[f"{prefix}.attention"] = f"{stream}_attention"
     return author_names(layers, attentions)

@@ -1,6 +1,6 @@
-"""A whole video seen from each of its snippets: recurrence, self-attention, or the mean; exact for each length.
+"""Context of the whole video for each snippet: recurrence, self-attention, or the mean; exact for each length.
 
-Every operation takes rows (N, D) and the mask (B, T) that they were packed by, and gives rows (N, E).
+Every operation takes rows (N, D) and the mask (B, T) with which they were packed, and returns rows (N, E).
 """
 
 from itertools import pairwise
@@ -14,14 +14,14 @@ from wtal.models.layers.temporal import TemporalConv, masked_mean, pack, unpack
 
 GlobalOperation = Literal["lstm", "nonlocal", "pool", "none"]
 _STRETCHES = 4
-"""Of time, at most, in which videos of different length go through a recurrence."""
+"""Largest number of stretches of time into which a recurrence over videos of different length is split."""
 
 
 class BidirectionalLstm(nn.Module):
-    """An LSTM from each end of a video; a row is what both have seen when they meet in it.
+    """An LSTM from each end of a video; a row concatenates both states at that snippet.
 
-    Padding stands behind the snippets, so that it comes too late to change them; for the way back each video is turned
-    round within its own length. Torch's packed sequences do the same; on a CPU their gradient is five times as slow.
+    Padding follows the snippets, so that it comes too late to affect them; for the backward pass each video is reversed
+    within its own length. Torch's packed sequences do the same; on a CPU their gradient is five times as slow.
     """
 
     def __init__(self, in_features: int, out_features: int) -> None:
@@ -30,17 +30,17 @@ class BidirectionalLstm(nn.Module):
         self.back = nn.LSTM(in_features, out_features // 2)
 
     def forward(self, rows: Tensor, mask: Tensor) -> Tensor:
-        """Run both."""
+        """Rows (N, D) -> (N, E)."""
         with torch.autocast(rows.device.type, enabled=False):
             onward, back = (_recur(lstm, rows.float(), mask, lstm is self.back) for lstm in (self.onward, self.back))
         return torch.cat([onward, back], dim=-1)
 
 
 class NonLocal(nn.Module):
-    """Self-attention of one head over a video (Wang et al., CVPR 2018: embedded Gaussian), at half the width.
+    """Single-head self-attention over a video (Wang et al., CVPR 2018: embedded Gaussian), at half the width.
 
-    Without the residual of that paper: the operation that stands beside this one keeps the snippet itself. The keys
-    have no bias, which the softmax would not see.
+    Without the residual of that paper: the parallel operation preserves the snippet itself. The keys have no bias, as
+    the softmax is invariant to it.
     """
 
     def __init__(self, in_features: int, out_features: int) -> None:
@@ -52,7 +52,7 @@ class NonLocal(nn.Module):
         self.out = TemporalConv(inner, out_features)
 
     def forward(self, rows: Tensor, mask: Tensor) -> Tensor:
-        """Every snippet asks all of its video."""
+        """Let every snippet attend to all of its video."""
         query, key, value = (unpack(layer(rows, mask), mask) for layer in (self.query, self.key, self.value))
         answer = scaled_dot_product_attention(query, key, value, attn_mask=mask[:, None, :])
         out: Tensor = self.out(pack(answer, mask), mask)
@@ -60,23 +60,23 @@ class NonLocal(nn.Module):
 
 
 class GlobalPool(nn.Module):
-    """The mean over a video, projected, beside each of its snippets."""
+    """The mean over a video, projected, for each of its snippets."""
 
     def __init__(self, in_features: int, out_features: int) -> None:
         super().__init__()
         self.out = nn.Linear(in_features, out_features)
 
     def forward(self, rows: Tensor, mask: Tensor) -> Tensor:
-        """The same row for all snippets of a video."""
+        """Return the same row for all snippets of a video."""
         whole = leaky_relu(self.out(masked_mean(unpack(rows, mask), mask)))
         return whole.repeat_interleave(mask.sum(dim=1), dim=0)
 
 
 class LocalGlobal(nn.Module):
-    """A convolution over three snippets and a global operation, in parallel on the same rows, side by side.
+    """A convolution over three snippets and a global operation, in parallel on the same rows, concatenated.
 
     `out_features` is the width of each of the two; `width` that of both. The global side is multiplied by a learned
-    number, at first `gain`.
+    number, initially `gain`.
     """
 
     def __init__(self, in_features: int, out_features: int, operation: GlobalOperation, gain: float) -> None:
@@ -90,15 +90,15 @@ class LocalGlobal(nn.Module):
             self.width = 2 * out_features
 
     def forward(self, rows: Tensor, mask: Tensor) -> Tensor:
-        """Run both."""
-        return self._beside(self.local(rows, mask), rows, mask)
+        """Rows (N, D) -> (N, width)."""
+        return self._concatenated(self.local(rows, mask), rows, mask)
 
     def of_scaled(self, rows: Tensor, scales: Tensor, mask: Tensor) -> Tensor:
-        """(N, D), (S, N), (B, T) -> (S * N, width): what `forward` makes of S scalings of the same rows."""
+        """(N, D), (S, N), (B, T) -> (S * N, width): `forward` on S scalings of the same rows."""
         scaled = (scales[..., None] * rows).flatten(0, 1)
-        return self._beside(self.local.of_scaled(rows, scales, mask), scaled, mask.repeat(len(scales), 1))
+        return self._concatenated(self.local.of_scaled(rows, scales, mask), scaled, mask.repeat(len(scales), 1))
 
-    def _beside(self, local: Tensor, rows: Tensor, mask: Tensor) -> Tensor:
+    def _concatenated(self, local: Tensor, rows: Tensor, mask: Tensor) -> Tensor:
         local = leaky_relu(local)
         return local if self.whole is None else torch.cat([local, self.gain * self.whole(rows, mask)], dim=-1)
 
@@ -107,46 +107,48 @@ _OPERATIONS = {"lstm": BidirectionalLstm, "nonlocal": NonLocal, "pool": GlobalPo
 
 
 def _recur(lstm: nn.LSTM, rows: Tensor, mask: Tensor, backwards: bool) -> Tensor:
-    """(N, D), (B, T) -> (N, E), in a few stretches of time, each with the videos that reach into it."""
+    """(N, D), (B, T) -> (N, E), in a few stretches of time, each with the videos that extend into it."""
     visits, sizes = _visits(mask, backwards)
     real = (visits >= 0).nonzero()[:, 0]
-    places = torch.empty_like(real).index_copy_(0, visits[real], real)
-    taken: Tensor = _Rearranged.apply(rows, visits, places)  # type: ignore[no-untyped-call]
+    positions = torch.empty_like(real).index_copy_(0, visits[real], real)
+    ordered: Tensor = _Rearranged.apply(rows, visits, positions)  # type: ignore[no-untyped-call]
     parts, state = [], None
-    for part, (steps, alive) in zip(torch.split(taken, [steps * alive for steps, alive in sizes]), sizes, strict=True):
+    for part, (steps, alive) in zip(
+        torch.split(ordered, [steps * alive for steps, alive in sizes]), sizes, strict=True
+    ):
         if state is not None:
             state = state[0][:, :alive].contiguous(), state[1][:, :alive].contiguous()
         seen, state = lstm(part.reshape(steps, alive, -1), state)
         parts.append(seen.flatten(0, 1))
-    back: Tensor = _Rearranged.apply(torch.cat(parts), places, visits)  # type: ignore[no-untyped-call]
+    back: Tensor = _Rearranged.apply(torch.cat(parts), positions, visits)  # type: ignore[no-untyped-call]
     return back
 
 
 def _visits(mask: Tensor, backwards: bool) -> tuple[Tensor, list[tuple[int, int]]]:
-    """The rows in the order in which a recurrence takes them, -1 behind a video's end; and steps x videos a stretch."""
+    """Rows in the order of a recurrence, -1 after a video's end; and steps and videos per stretch."""
     lengths, order = mask.sum(dim=1).sort(descending=True, stable=True)
     last = mask.sum(dim=1).cumsum(dim=0)[order] - 1
     ends = sorted(set(lengths[:: -(-len(lengths) // _STRETCHES)].tolist()))
     visits, sizes = [], []
     for start, end in pairwise([0, *ends]):
         alive = int((lengths > start).sum())
-        passed = torch.arange(start, end, device=mask.device)[:, None].expand(-1, alive)
-        left = lengths[:alive] - 1 - passed
-        row = last[:alive] - (passed if backwards else left)
+        elapsed = torch.arange(start, end, device=mask.device)[:, None].expand(-1, alive)
+        left = lengths[:alive] - 1 - elapsed
+        row = last[:alive] - (elapsed if backwards else left)
         visits.append(row.masked_fill(left < 0, -1).flatten())
         sizes.append((end - start, alive))
     return torch.cat(visits), sizes
 
 
 class _Rearranged(torch.autograd.Function):
-    """(N, D), (M,), (N,) -> (M, D): row `there[m]` at m, zeros where that is negative; `back` says where each row went.
+    """(N, D), (M,), (N,) -> (M, D): row `there[m]` at m, zeros where that is negative; `back` is the inverse.
 
-    No row is taken twice, so that the gradient is the other way round the same: quicker than adding up.
+    No row occurs twice, so that the gradient is the inverse permutation: faster than accumulation.
     """
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, there: Tensor, back: Tensor) -> Tensor:
-        """Move them."""
+        """Move the rows."""
         ctx.save_for_backward(there, back)
         return _moved(rows, there)
 

@@ -1,8 +1,8 @@
 """RSKP's own network: two of FAC-Net's classification heads on cosine similarities (RSKP, CVPR 2022, supplement).
 
-Snippets are embedded by one layer. Their similarity to each class centre gives class activations, to the foreground
-centre the attention. The class-agnostic attention head (CA) classifies the mean of the attended snippets; the multiple
-instance head (MIL) the mean of the snippets that look like each class.
+Snippets are embedded by one layer. Their similarity to each class centre gives class activations, that to the
+foreground centre the attention. The class-agnostic attention head (CA) classifies the mean of the attended snippets,
+the multiple-instance head (MIL) the mean of the snippets that resemble each class.
 """
 
 from typing import Literal
@@ -21,27 +21,27 @@ from wtal.models.layers.temporal import Dropout, masked_softmax, masked_topk_mea
 
 
 class NetworkConfig(config.Config):
-    """Defaults are the authors' code's for THUMOS14, and the paper's where no other source is named."""
+    """Defaults are those of the authors' code for THUMOS14, and of the paper where no other source is named."""
 
     width: int = Field(2048, ge=1)
-    """Of the embedding."""
+    """Width of the embedding."""
     dropout: float = Field(0.6, ge=0, lt=1)
-    """On the embedding; code."""
+    """Dropout of the embedding; code."""
     scale: float = Field(20.0, gt=0)
-    """Of all cosine similarities that become scores; code. The authors give 10 for ActivityNet."""
+    """Scale of all cosine similarities that become scores; code. The authors give 10 for ActivityNet."""
     mil: Literal["features", "scores"] = "features"
-    """What the multiple-instance head aggregates: features with sigmoid attention (code), or class scores with softmax
-    attention over time (supplement, section 1)."""
+    """Aggregation in the multiple-instance head: of features with sigmoid attention (code), or of class scores with
+    softmax attention over time (supplement, section 1)."""
     top_k_ratio: int = Field(8, ge=1)
-    """The attention term looks at the T // ratio highest and lowest foreground scores; code."""
+    """The attention term uses the T // ratio highest and lowest foreground scores; code."""
     mil_weight: float = Field(0.2, ge=0)
-    """gamma, of the multiple-instance head; supplement, section 1."""
+    """gamma, weight of the multiple-instance head; supplement, section 1."""
     attention_weight: float = Field(0.1, ge=0)
-    """beta, of the attention normalization term."""
+    """beta, weight of the attention normalization term."""
 
 
 class CosineNetwork(EmbeddingHead):
-    """RSKP's own: embedding, class-agnostic attention head and multiple-instance head on cosine similarities."""
+    """RSKP's own network: embedding, class-agnostic attention head and multiple-instance head on cosines."""
 
     def __init__(self, num_classes: int, in_features: int, config: NetworkConfig) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ class CosineNetwork(EmbeddingHead):
         logits = scale * cosine(x, torch.cat([self.actions, self.foreground]))
         cas, attention = logits[..., :-1], logits.sigmoid() * mask[..., None]
         of_features = self.config.mil == "features"
-        # One product with the snippets: the features of each class, where they are wanted, and of the foreground last.
+        # One product with the snippets: the features of each class, if needed, and of the foreground last.
         pooled = _over_time(attention if of_features else attention[..., -1:]) @ x
         ca = (scale * cosine(pooled[:, -1:], self.actions)).squeeze(1).softmax(dim=-1)
         if of_features:
@@ -77,7 +77,7 @@ class CosineNetwork(EmbeddingHead):
         return HeadOutput(cas, attention[..., -1], ca[:, : self.num_classes], extras)
 
     def loss(self, output: HeadOutput, batch: SnippetBatch) -> dict[str, Tensor]:
-        """`cls_fore`, `cls_back` and `att`, each where it has a weight."""
+        """`cls_fore`, `cls_back` and `att`, those with a weight."""
         assert output.attention is not None
         labels, ratio, scores = labels_of(batch), self.config.top_k_ratio, output.attention[..., None]
         terms = {"cls_fore": _likelihood(output.extras["ca"], with_background(labels, 0.0))}
@@ -86,8 +86,8 @@ class CosineNetwork(EmbeddingHead):
             terms["cls_back"] = self.config.mil_weight * back
         if self.config.attention_weight:
             low = masked_topk_mean(scores, batch.mask, ratio, lowest=True)
-            apart = low - masked_topk_mean(scores, batch.mask, ratio)
-            terms["att"] = self.config.attention_weight * apart.mean()
+            contrast = low - masked_topk_mean(scores, batch.mask, ratio)
+            terms["att"] = self.config.attention_weight * contrast.mean()
         return terms
 
 
@@ -97,5 +97,5 @@ def _over_time(attention: Tensor) -> Tensor:
 
 
 def _likelihood(probabilities: Tensor, target: Tensor) -> Tensor:
-    """(B, C), (B, C) -> scalar: -sum of target * log probability, the mean over videos."""
+    """(B, C), (B, C) -> scalar: -sum of target * log probability, averaged over videos."""
     return cross_entropy(probabilities.float().clamp(min=1e-30).log(), target)

@@ -1,8 +1,8 @@
 """FAC-Net's class-wise foreground classification branch (ICCV 2021, section 3.3), on its own, for other heads.
 
-A head's activations tell which snippets show a class. Softmax over time makes class-wise attention of them, at several
-temperatures; the features that each class attends to must look like foreground where the video has the class, and like
-nothing in particular where it has not. So the action tells what the foreground is (the paper's Table 5 adds this branch
+A head's activations indicate which snippets show a class. Softmax over time turns them into class-wise attention, at
+several temperatures; the features that a class attends to should resemble the foreground if the video has the class,
+and nothing in particular otherwise. In this way the actions define the foreground (the paper's Table 5 adds this branch
 to STPN, BM, W-TALC and UM).
 """
 
@@ -16,21 +16,21 @@ from wtal.models.layers.similarity import cosine
 from wtal.models.layers.temporal import masked_softmax
 
 TEMPERATURES = (1.0, 2.0, 5.0)
-"""Of the hybrid attention; section 4.2 and Table 4."""
+"""Temperatures of the hybrid attention; section 4.2 and Table 4."""
 _VIDEO_SCALE = 10.0
 
 
 def attended(x: Tensor, scores: Tensor, mask: Tensor, temperatures: Sequence[float]) -> list[Tensor]:
-    """(B, T, E), scores (B, T, C), (B, T) -> for each temperature (B, C, E): means of the snippets of high score.
+    """(B, T, E), scores (B, T, C), (B, T) -> (B, C, E) per temperature: means weighted towards high-scoring snippets.
 
-    Weights are the softmax over time of temperature * score (equation 2, and the hybrid attention of section 3.6).
+    The weights are the softmax over time of temperature * score (equation 2, and the hybrid attention of section 3.6).
     """
     attention = torch.cat([masked_softmax(temperature * scores, mask) for temperature in temperatures], dim=-1)
     return list(torch.split(attention.transpose(1, 2).to(x.dtype) @ x, scores.shape[-1], dim=1))
 
 
 class ClasswiseForeground(nn.Module):
-    """The branch: one learned vector, the foreground's."""
+    """The branch, with one learned vector: the foreground's."""
 
     def __init__(
         self, embedding: int, temperatures: Sequence[float] = TEMPERATURES, scale: float = _VIDEO_SCALE
@@ -46,6 +46,6 @@ class ClasswiseForeground(nn.Module):
         return self.scale * torch.stack([cosine(feature, self.center)[..., 0] for feature in features]).mean(dim=0)
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """(B, C or C + 1), labels (B, C) -> scalar: cross entropy; a background class behind the others is absent."""
+        """(B, C or C + 1), labels (B, C) -> scalar: cross entropy; a background class, if any, is labelled absent."""
         has_background = logits.shape[1] > labels.shape[1]
         return cross_entropy(logits, with_background(labels, 0.0) if has_background else normalized(labels))

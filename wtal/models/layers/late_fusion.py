@@ -1,4 +1,4 @@
-"""One model per stream, sharing nothing, their answers fused: how two-stream methods train and detect (late fusion)."""
+"""Late fusion, as in most two-stream methods: one model per stream, with nothing shared, and their outputs fused."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -15,9 +15,9 @@ Fuse = Callable[[Mapping[str, HeadOutput]], HeadOutput]
 
 
 class LateFusion(Head):
-    """Trains `parts`, stream -> its model, side by side; `fuse` makes one answer of theirs.
+    """Independent models `parts`, stream -> model, trained together; `fuse` combines their outputs.
 
-    Each part's own answer is in `HeadOutput.streams`. Loss terms are named TERM_STREAM.
+    Each part's own output is in `HeadOutput.streams`. Loss terms are named TERM_STREAM.
     """
 
     def __init__(self, parts: Mapping[str, Head], fuse: Fuse) -> None:
@@ -28,7 +28,7 @@ class LateFusion(Head):
         self.fuse = fuse
 
     def forward(self, batch: SnippetBatch) -> HeadOutput:
-        """Every stream's model, then the fusion.
+        """Run every stream's model, then the fusion.
 
         Raises:
             UsageError: when the batch lacks a stream.
@@ -40,7 +40,7 @@ class LateFusion(Head):
         return replace(self.fuse(outputs), streams=outputs)
 
     def loss(self, output: HeadOutput, batch: SnippetBatch) -> dict[str, Tensor]:
-        """The terms of every stream's model."""
+        """Loss terms of every stream's model."""
         return {
             f"{term}_{name}": value
             for name, part in self._parts()
@@ -48,17 +48,17 @@ class LateFusion(Head):
         }
 
     def begin_step(self, moment: Moment, videos: Callable[[], Iterator[SnippetBatch]]) -> None:
-        """Hand it on, each part seeing its own stream."""
+        """Call `begin_step` of each part, with its own stream only."""
         for name, part in self._parts():
             part.begin_step(moment, lambda name=name: (batch.only(name) for batch in videos()))  # type: ignore[misc]
 
     def end_stage(self, stage: int) -> None:
-        """Hand it on."""
+        """Call `end_stage` of each part."""
         for _, part in self._parts():
             part.end_stage(stage)
 
     def finish(self) -> None:
-        """Hand it on."""
+        """Call `finish` of each part."""
         for _, part in self._parts():
             part.finish()
 
@@ -67,37 +67,37 @@ class LateFusion(Head):
 
 
 def weighted_mean(values: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
-    """Stream -> tensor, stream -> weight -> their mean; a stream that has no weight counts 1."""
+    """Average stream -> tensor with stream -> weight; a stream without a weight has weight 1."""
     shares = {name: weights.get(name, 1.0) for name in values}
     stacked = torch.stack([value * (shares[name] / sum(shares.values())) for name, value in values.items()])
     return stacked.sum(dim=0)
 
 
 def fuse_probabilities(outputs: Mapping[str, HeadOutput], weights: Mapping[str, float] | None = None) -> HeadOutput:
-    """Streams' answers -> one: weighted means of class probabilities (softmax of `cas`), attention and video scores.
+    """Fuse outputs of streams: weighted means of class probabilities (softmax of `cas`), attention and video scores.
 
-    `cas` are the logarithms of the means, so that their softmax gives the means back.
+    `cas` are the logarithms of the means, so that their softmax recovers the means.
     """
     shares = weights or {}
-    some = next(iter(outputs.values()))
+    first = next(iter(outputs.values()))
     probabilities = weighted_mean(
         {name: output.cas.float().softmax(dim=-1) for name, output in outputs.items()}, shares
     )
     attention = {name: output.attention for name, output in outputs.items() if output.attention is not None}
     return HeadOutput(
         cas=probabilities.clamp(min=torch.finfo(torch.float32).tiny).log(),
-        attention=None if some.attention is None else weighted_mean(attention, shares),
+        attention=None if first.attention is None else weighted_mean(attention, shares),
         video_scores=weighted_mean({name: output.video_scores for name, output in outputs.items()}, shares),
     )
 
 
 def one_per_stream(parts: Mapping[str, Head], fuse: Fuse) -> Head:
-    """Stream -> its model -> all of them fused, or the only one as it is."""
+    """Fuse stream -> model; a single model is returned unchanged."""
     return LateFusion(parts, fuse) if len(parts) > 1 else next(iter(parts.values()))
 
 
 def of_streams(state: Mapping[str, Any], make: Callable[[Mapping[str, Tensor]], Head], fuse: Fuse) -> Head:
-    """A state dict, or stream -> state dict -> the model that `make` makes of it, or one per stream, fused."""
+    """Apply `make` to a state dict, or to each of stream -> state dict and fuse the models."""
     if state and all(isinstance(value, Mapping) for value in state.values()):
         return one_per_stream({name: make(value) for name, value in state.items()}, fuse)
     return make(state)

@@ -1,4 +1,4 @@
-"""Terms of the loss that several papers share: cross entropy against video-level labels, and contrast of pairs."""
+"""Loss terms common to several papers: cross entropy against video-level labels, and contrast of pairs."""
 
 import torch
 from torch import Tensor
@@ -7,12 +7,12 @@ from wtal.data.batch import SnippetBatch
 from wtal.models.layers.temporal import masked_softmax
 
 THUMOS_CLASSES = 20
-"""Of THUMOS14, on which the papers' loss weights were chosen."""
+"""Number of classes of THUMOS14, on which the papers' loss weights were chosen."""
 _MARGIN = 0.5
 
 
 def labels_of(batch: SnippetBatch) -> Tensor:
-    """(B, C) multi-hot labels.
+    """Return the multi-hot labels (B, C).
 
     Raises:
         ValueError: when the batch has none.
@@ -23,26 +23,26 @@ def labels_of(batch: SnippetBatch) -> Tensor:
 
 
 def with_background(labels: Tensor, background: float) -> Tensor:
-    """(B, C) -> (B, C + 1): the background's label behind the others, then each row summing to one (or to zero)."""
+    """(B, C) -> (B, C + 1): the background's label appended, then each row normalised to sum to one (or zero)."""
     return normalized(torch.cat([labels, torch.full_like(labels[:, :1], background)], dim=1))
 
 
 def normalized(labels: Tensor) -> Tensor:
-    """(B, C) -> (B, C): each row summing to one; a row without labels stays zero."""
+    """(B, C) -> (B, C): each row normalised to sum to one; a row without labels stays zero."""
     return labels / labels.sum(dim=1, keepdim=True).clamp(min=1e-8)
 
 
 def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
-    """(B, C), (B, C) -> scalar: -sum over classes of target * log softmax, the mean over videos."""
+    """(B, C), (B, C) -> scalar: -sum over classes of target * log softmax, averaged over videos."""
     return -(target * logits.float().log_softmax(dim=-1)).sum(dim=-1).mean()
 
 
 def binary_cross_entropy(scores: Tensor, target: Tensor, classes: int, authors: bool = False) -> Tensor:
-    """(B, C) probabilities, (B, C) -> scalar: binary cross entropy of each class, the mean over videos.
+    """(B, C) probabilities, (B, C) -> scalar: binary cross entropy over classes, averaged over videos.
 
-    The authors of BaS-Net and UM take the mean over classes, so that its gradient fades as classes are added (at 200
-    it is ten times weaker than at the 20 it was tuned on, against the same other terms). Here the sum over classes is
-    divided by no more than `classes`, their number where the method was tuned: the mean up to there, no weaker beyond.
+    The authors of BaS-Net and UM take the mean over classes, so that its gradient fades as classes are added (at 200 it
+    is ten times weaker than at the 20 it was tuned on, against the same other terms). Here the sum over classes is
+    divided by at most `classes`, the number for which the method was tuned: the mean up to there, no weaker beyond.
     """
     with torch.autocast(scores.device.type, enabled=False):
         entropy = torch.nn.functional.binary_cross_entropy(scores.float(), target.float(), reduction="none")
@@ -50,18 +50,18 @@ def binary_cross_entropy(scores: Tensor, target: Tensor, classes: int, authors: 
 
 
 def over_classes(entropy: Tensor, classes: int) -> Tensor:
-    """(B, C) -> scalar: the sum over classes divided by C or `classes`, whichever is less; the mean over videos."""
+    """(B, C) -> scalar: the sum over classes divided by min(C, `classes`), averaged over videos."""
     return entropy.sum(dim=-1).mean() / min(entropy.shape[-1], classes)
 
 
 def co_activity(features: Tensor, cas: Tensor, batch: SnippetBatch, pairs: int, authors: bool = False) -> Tensor:
-    """(B, T, D), (B, T, C) -> scalar: features of a class's moments agree between two videos that share it.
+    """(B, T, D), (B, T, C) -> scalar: two videos that share a class should have similar features where it is active.
 
-    For each of the first `pairs` pairs of videos (0, 1), (2, 3), ... and each class that both have: with the attention
-    softmax over time of its activations, high- and low-attention features are pulled together and pushed apart by a
-    margin of 0.5 in cosine distance; the mean over shared classes, summed over pairs and divided by their number.
-    Source: W-TALC (ECCV 2018), equations 5 to 8. 0 where nothing is shared. The authors divide the sum over pairs and
-    shared classes by the number of these, so that pairs which share more count more.
+    For each of the first `pairs` pairs of videos (0, 1), (2, 3), ... and each class that both have: with the softmax
+    over time of its activations as attention, the high-attention features of both are pulled together, and pushed away
+    from low-attention ones by a margin of 0.5 in cosine distance; the mean over shared classes, then over pairs.
+    Source: W-TALC (ECCV 2018), equations 5 to 8. 0 if nothing is shared. The authors take one mean over all shared
+    classes of all pairs, so that pairs which share more count more.
     """
     labels = labels_of(batch)
     count = min(pairs, len(labels) // 2)
@@ -73,13 +73,13 @@ def co_activity(features: Tensor, cas: Tensor, batch: SnippetBatch, pairs: int, 
     sums = torch.einsum("btc,btd->bcd", weights, features[: 2 * count].float())
     high, rest = sums[:, :-1], (batch.lengths[: 2 * count] - 1).clamp(min=1)[:, None, None]
     low = (sums[:, -1:] - high) / rest
-    agree = _distance(high[first], high[second])
-    apart = torch.relu(agree - _distance(high[first], low[second]) + _MARGIN)
-    apart = 0.5 * (apart + torch.relu(agree - _distance(high[second], low[first]) + _MARGIN))
+    between = _distance(high[first], high[second])
+    hinge = torch.relu(between - _distance(high[first], low[second]) + _MARGIN)
+    hinge = 0.5 * (hinge + torch.relu(between - _distance(high[second], low[first]) + _MARGIN))
     shared = labels[first] * labels[second]
     if authors:
-        return (apart * shared).sum() / shared.sum().clamp(min=1)
-    return ((apart * shared).sum(dim=1) / shared.sum(dim=1).clamp(min=1)).sum() / count
+        return (hinge * shared).sum() / shared.sum().clamp(min=1)
+    return ((hinge * shared).sum(dim=1) / shared.sum(dim=1).clamp(min=1)).sum() / count
 
 
 def _distance(first: Tensor, second: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Memories of representative snippets of other videos (RSKP, CVPR 2022, section 3.2; supplement, section 4).
 
-All that a memory knows lies in buffers of fixed shape, so that a resumed run goes on with it. `filled` says whether it
-has been filled once; until then it gives nothing.
+The state of a memory is in buffers of fixed shape, so that a resumed run continues with it. `filled` is 1 once it has
+been filled; until then nothing can be retrieved.
 """
 
 import zlib
@@ -16,38 +16,38 @@ from wtal.models.layers.random_walk import Means
 
 
 class Memory(nn.Module):
-    """Base of both kinds: a flag, and the calls that they answer."""
+    """Base of both kinds: a flag, and the interface."""
 
     filled: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        # A float, as averages over steps are taken of all buffers.
+        # A float, because all buffers are averaged over steps.
         self.register_buffer("filled", torch.zeros(()))
 
     @property
     def is_filled(self) -> bool:
-        """True where there is something to retrieve."""
+        """True if there is something to retrieve."""
         return bool(self.filled > 0)
 
     def store(self, means: Means, scores: Tensor, labels: Tensor, batch: SnippetBatch) -> None:
-        """K means per video, their class scores (B, K, C), the videos' labels (B, C): keep what is worth it."""
+        """Store the best of K means per video, given their class scores (B, K, C) and the videos' labels (B, C)."""
         raise NotImplementedError
 
     def retrieve(self, labels: Tensor, batch: SnippetBatch) -> Means:
-        """Labels (B, C), known or foretold -> means for each video, of which none may be present."""
+        """Retrieve means for each video, possibly none, by its labels (B, C), given or predicted."""
         raise NotImplementedError
 
     def entries(self) -> tuple[Tensor, Tensor]:
-        """All N means that it holds, (N, E), and the class of each, (N,)."""
+        """All N stored means, (N, E), and the class of each, (N,)."""
         raise NotImplementedError
 
 
 class ClassMemory(Memory):
-    """`features` (C, S, E): the S best-scored means of each class; `scores` (C, S) theirs, 0 where a slot is empty.
+    """`features` (C, S, E): the S best-scored means of each class; `scores` (C, S): their scores, 0 for an empty slot.
 
-    Several videos at once leave behind what they leave behind one after the other: the best S of all. With
-    `empty_slots` those not yet used are retrieved too, as zeros.
+    Storing several videos at once is the same as storing them one after another: the best S of all remain. With
+    `empty_slots` unused slots are retrieved too, as zeros.
     """
 
     features: Tensor
@@ -61,34 +61,34 @@ class ClassMemory(Memory):
 
     @torch.no_grad()
     def store(self, means: Means, scores: Tensor, labels: Tensor, batch: SnippetBatch) -> None:
-        """Each mean competes for the slots of its video's classes; scores of old ones do not age."""
+        """Let each mean compete for the slots of its video's classes; old scores do not decay."""
         slots = self.scores.shape[1]
         eligible = (labels > 0)[:, None, :] & means.present[..., None]
-        offered = scores[..., : labels.shape[1]].float().masked_fill(~eligible, 0.0).flatten(0, 1).T
-        best, places = torch.cat([self.scores, offered], dim=1).topk(slots, dim=1)
-        old = self.features.gather(1, places.clamp(max=slots - 1)[..., None].expand_as(self.features))
-        new = means.features.float().flatten(0, 1)[(places - slots).clamp(min=0)]
-        self.features.copy_(torch.where((places < slots)[..., None], old, new))
+        candidates = scores[..., : labels.shape[1]].float().masked_fill(~eligible, 0.0).flatten(0, 1).T
+        best, positions = torch.cat([self.scores, candidates], dim=1).topk(slots, dim=1)
+        old = self.features.gather(1, positions.clamp(max=slots - 1)[..., None].expand_as(self.features))
+        new = means.features.float().flatten(0, 1)[(positions - slots).clamp(min=0)]
+        self.features.copy_(torch.where((positions < slots)[..., None], old, new))
         self.scores.copy_(best)
 
     def retrieve(self, labels: Tensor, batch: SnippetBatch) -> Means:
-        """The slots of all of a video's classes, one class after the other."""
-        most = max(1, int((labels > 0).sum(dim=1).max()))
-        taken, classes = (labels > 0).float().topk(most, dim=1)
-        held = (self.scores[classes] > 0) | self.empty_slots
-        return Means(self.features[classes].flatten(1, 2), (held & (taken > 0)[..., None]).flatten(1))
+        """Return the slots of all of a video's classes, one class after another."""
+        count = max(1, int((labels > 0).sum(dim=1).max()))
+        labelled, classes = (labels > 0).float().topk(count, dim=1)
+        filled = (self.scores[classes] > 0) | self.empty_slots
+        return Means(self.features[classes].flatten(1, 2), (filled & (labelled > 0)[..., None]).flatten(1))
 
     def entries(self) -> tuple[Tensor, Tensor]:
-        """Class after class."""
+        """Return the filled slots, class after class."""
         classes, slots = (self.scores > 0).nonzero(as_tuple=True)
         return self.features[classes, slots], classes
 
 
 class VideoMemory(Memory):
-    """`features` (V, K, E): the means of every training video; the variant of the supplement's Table 2.
+    """`features` (V, K, E): the means of every training video; the variant in the supplement's Table 2.
 
-    A video retrieves those of another one, chosen at random, that shares a class. They follow the current means as a
-    moving average. Videos are known by the checksums of their ids, `keys`; `labels` (V, C) are theirs.
+    A video retrieves the means of another video, chosen at random, that shares a class. They are moving averages of the
+    current means. Videos are identified by the checksums of their ids, `keys`; `labels` (V, C) are their labels.
     """
 
     features: Tensor
@@ -104,7 +104,7 @@ class VideoMemory(Memory):
 
     @torch.no_grad()
     def store(self, means: Means, scores: Tensor, labels: Tensor, batch: SnippetBatch) -> None:
-        """Known videos move towards their new means; a row is given to the others while the memory is being filled.
+        """Move known videos towards their new means; while the memory is being filled, the others get a row.
 
         Raises:
             ConfigError: when there are more videos than rows.
@@ -114,12 +114,12 @@ class VideoMemory(Memory):
             momentum = 0.0
             self.admit(batch.ids)
         known, rows = self._rows(keys)
-        moved = momentum * self.features[rows] + (1 - momentum) * means.features.float()
-        self.features[rows[known]] = moved[known]
+        updated = momentum * self.features[rows] + (1 - momentum) * means.features.float()
+        self.features[rows[known]] = updated[known]
         self.labels[rows[known]] = labels[known].float()
 
     def retrieve(self, labels: Tensor, batch: SnippetBatch) -> Means:
-        """Another video's means, all or none; at random in training, otherwise the first that fits."""
+        """Return another video's means, all or none; at random in training, otherwise the first that fits."""
         fitting = (labels.float() @ self.labels.T > 0).float()
         if batch.ids:
             known, rows = self._rows(self._keys(batch))
@@ -130,26 +130,26 @@ class VideoMemory(Memory):
         return Means(chosen, (drawn.values > 0)[:, None].expand(-1, chosen.shape[1]))
 
     def admit(self, names: Iterable[str]) -> None:
-        """Give each video that has no row yet one.
+        """Allocate a row for each video without one.
 
         Raises:
             ConfigError: when there are more videos than rows.
         """
         known = set(self.keys.tolist())
-        wanted = [key for key in dict.fromkeys(map(_key, names)) if key not in known]
+        new = [key for key in dict.fromkeys(map(_key, names)) if key not in known]
         free = (self.keys < 0).nonzero()[:, 0]
-        if len(wanted) > len(free):
+        if len(new) > len(free):
             raise ConfigError(f"head.memory_videos = {len(self.keys)} is fewer than the training videos; raise it")
-        self.keys[free[: len(wanted)]] = torch.tensor(wanted, dtype=torch.int64, device=self.keys.device)
+        self.keys[free[: len(new)]] = torch.tensor(new, dtype=torch.int64, device=self.keys.device)
 
     def entries(self) -> tuple[Tensor, Tensor]:
-        """Video after video; of several labels the first counts."""
+        """Return all rows, video after video; with several labels, the first counts."""
         rows = (self.labels.sum(dim=1) > 0).nonzero()[:, 0]
         classes = self.labels[rows].argmax(dim=1).repeat_interleave(self.features.shape[1])
         return self.features[rows].flatten(0, 1), classes
 
     def _rows(self, keys: Tensor) -> tuple[Tensor, Tensor]:
-        """(B,) -> whether each is known, (B,), and its row, (B,)."""
+        """(B,) -> known (B,), bool, and rows (B,)."""
         same = keys[:, None] == self.keys[None, :]
         return same.any(dim=1), same.int().argmax(dim=1)
 

@@ -1,8 +1,8 @@
-"""Representative snippets: the few vectors that sum up a video's snippets (RSKP, CVPR 2022, section 3.1).
+"""Representative snippets: the few vectors that summarise a video's snippets (RSKP, CVPR 2022, section 3.1).
 
 EM attention alternates between memberships of snippets in means (equation 2) and the means of these memberships
-(equation 3). The other summaries are those of the paper's Tables 3 and 4; clusterings are scikit-learn's, made without
-gradient and one video after the other.
+(equation 3). The other summaries are those of the paper's Tables 3 and 4; clusterings are scikit-learn's, without
+gradient, one video at a time.
 """
 
 from collections.abc import Callable
@@ -23,8 +23,8 @@ Labels = NDArray[np.integer[Any]]
 class Representatives(nn.Module):
     """(B, T, E) snippets -> (B, K, E) means.
 
-    `mu`: (K, E) means that EM starts from: a parameter where it is `learned`, otherwise a buffer; absent from
-    summaries that start from nothing.
+    `mu`: (K, E) means from which EM starts: a parameter if `learned`, otherwise a buffer; absent from summaries without
+    a start.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Representatives(nn.Module):
 
 
 def em_attention(x: Tensor, start: Tensor, mask: Tensor, iterations: int, sharpness: float) -> Means:
-    """(B, T, E), (K, E), mask (B, T) -> K means per video: so many rounds of equations 2 and 3."""
+    """(B, T, E), (K, E), mask (B, T) -> K means per video: `iterations` rounds of equations 2 and 3."""
     features = start.expand(len(x), -1, -1)
     means = Means(features, torch.ones(features.shape[:2], dtype=torch.bool, device=x.device))
     for _ in range(iterations):
@@ -67,13 +67,13 @@ def em_attention(x: Tensor, start: Tensor, mask: Tensor, iterations: int, sharpn
 
 
 def most_evident(x: Tensor, mask: Tensor, evidence: Tensor, count: int) -> Means:
-    """(B, T, E), (B, T), (B, T) -> the `count` snippets of most evidence."""
+    """(B, T, E), (B, T), (B, T) -> the `count` snippets with the most evidence."""
     indices = evidence.masked_fill(~mask, -torch.inf).topk(min(count, x.shape[1]), dim=1).indices
     return Means(x.gather(1, indices[..., None].expand(-1, -1, x.shape[-1])), mask.gather(1, indices))
 
 
 def extremes(means: Means, foreground: Tensor, count: int) -> Means:
-    """K means, their foreground scores (B, K) -> the `count` highest and lowest; all, where there are no more."""
+    """K means, their foreground scores (B, K) -> the `count` highest and lowest; all, if there are no more."""
     if means.features.shape[1] <= 2 * count:
         return means
     high = foreground.masked_fill(~means.present, -torch.inf).topk(count, dim=1)
@@ -95,9 +95,9 @@ def clustered(x: Tensor, mask: Tensor, count: int, cluster: "Clustering", sharpn
         clusters = min(count, length)
         labels = cluster(snippets, clusters, sharpness) if clusters > 1 else np.zeros(length, dtype=np.int64)
         cluster_of = torch.from_numpy(np.unique(labels, return_inverse=True)[1]).to(x.device)
-        belongs = torch.nn.functional.one_hot(cluster_of, count).to(snippets.dtype)
-        sizes = belongs.sum(dim=0)
-        means[i] = (belongs.T @ snippets / sizes.clamp(min=1)[:, None]).to(x.dtype)
+        membership = torch.nn.functional.one_hot(cluster_of, count).to(snippets.dtype)
+        sizes = membership.sum(dim=0)
+        means[i] = (membership.T @ snippets / sizes.clamp(min=1)[:, None]).to(x.dtype)
         present[i] = sizes > 0
     return Means(means, present)
 
@@ -113,10 +113,10 @@ def _agglomerative(snippets: Tensor, count: int, _: float) -> Labels:
 
 
 def _spectral(snippets: Tensor, count: int, sharpness: float) -> Labels:
-    """On the affinities that EM attention has, exp(sharpness * cosine)."""
+    """Cluster by the affinities of EM attention, exp(sharpness * cosine)."""
     unit = torch.nn.functional.normalize(snippets, dim=-1)
     affinities = (sharpness * (unit @ unit.T).clamp(-1, 1) - sharpness).exp().cpu().double().numpy()
-    # Dense and exact where there are hardly more snippets than clusters; nothing random is drawn when labels are read.
+    # Dense and exact if there are hardly more snippets than clusters; assigning labels draws no random numbers.
     kind = _sklearn().SpectralClustering(
         count, affinity="precomputed", assign_labels="cluster_qr", random_state=0, eigen_solver="arpack"
     )
@@ -128,7 +128,7 @@ def _sklearn() -> Any:
     try:
         from sklearn import cluster
     except ModuleNotFoundError:
-        raise UsageError("clusterings of snippets need scikit-learn; pip install scikit-learn") from None
+        raise UsageError("clustering of snippets needs scikit-learn; pip install scikit-learn") from None
     return cluster
 
 

@@ -1,7 +1,7 @@
-"""Cosine similarity of the many snippets of videos with a few vectors, by one matrix product.
+"""Cosine similarity between the many snippets of videos and a few vectors, by one matrix product.
 
 The snippets are neither copied nor normalised: their lengths are divided out of the products, forwards and backwards,
-since passes over (B, T, E) features are what a CPU spends its time on at the papers' widths.
+since at the papers' widths a CPU spends its time in passes over (B, T, E) features.
 """
 
 from typing import Any
@@ -14,12 +14,12 @@ _SHORTEST = 1e-12
 
 
 def cosine(x: Tensor, vectors: Tensor) -> Tensor:
-    """(B, T, E), (K, E) or (B, K, E) -> (B, T, K), in single precision at least; 0 for a snippet of zeros."""
+    """(B, T, E), (K, E) or (B, K, E) -> (B, T, K), in at least single precision; 0 for a snippet of zeros."""
     with torch.autocast(x.device.type, enabled=False):
         kind = torch.promote_types(torch.float32, x.dtype)
         units = normalize(vectors.to(kind), dim=-1)
-        similar: Tensor = _Cosine.apply(x.to(kind), units)  # type: ignore[no-untyped-call]
-        return similar
+        similarity: Tensor = _Cosine.apply(x.to(kind), units)  # type: ignore[no-untyped-call]
+        return similarity
 
 
 class _Cosine(torch.autograd.Function):
@@ -27,20 +27,20 @@ class _Cosine(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, units: Tensor) -> Tensor:
-        """The products of both, over the lengths of the snippets."""
+        """Multiply both, and divide by the lengths of the snippets."""
         lengths = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
         inverse = lengths.reciprocal().masked_fill_(lengths <= _SHORTEST, 0.0)
-        similar = (x @ units.transpose(-1, -2)).mul_(inverse)
-        ctx.save_for_backward(x, units, inverse, similar)
-        return similar
+        similarity = (x @ units.transpose(-1, -2)).mul_(inverse)
+        ctx.save_for_backward(x, units, inverse, similarity)
+        return similarity
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
-        """The gradient of a / |x|: that of a, less the part along x that only makes it longer."""
-        x, units, inverse, similar = ctx.saved_tensors
+        """Gradient of a / |x|: that of a, minus the component along x, which only changes its length."""
+        x, units, inverse, similarity = ctx.saved_tensors
         (gradient,) = gradients
         of_product = gradient * inverse
-        along = (gradient * similar).sum(dim=-1, keepdim=True).mul_(inverse * inverse)
+        along = (gradient * similarity).sum(dim=-1, keepdim=True).mul_(inverse * inverse)
         of_x = (of_product @ units).addcmul_(x, along, value=-1.0)
         if units.ndim == 2:
             return of_x, of_product.flatten(0, 1).T @ x.flatten(0, 1)

@@ -1,9 +1,9 @@
-"""DDG-Net's graphs among the snippets of one video, and the features that come out of them (ICCV 2023).
+"""DDG-Net's graphs among the snippets of one video, and the features computed on them (ICCV 2023).
 
-Snippets that both streams attend to are action, those that neither attends to background, the rest ambiguous. Action
-snippets exchange features with alike action snippets, background ones with background ones; ambiguous ones take from
-both and give to none. Graphs and masks carry no gradient. A video of T snippets takes T x T matrices: 400 MB each for
-10,000 snippets.
+Snippets that both streams attend to are action, those that neither attends to are background, the rest are ambiguous.
+Action snippets exchange features with similar action snippets, background ones with background ones; ambiguous ones
+receive from both and send to none. Graphs and masks carry no gradient. A video of T snippets needs T x T matrices: 400
+MB each for 10,000 snippets.
 """
 
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from wtal.models.layers.two_streams import SLOPE
 
 
 class Adjacency(NamedTuple):
-    """Column t of each (T, T) holds the weights with which snippet t takes from the others; they sum to 1 or are 0."""
+    """Column t of each (T, T) has the weights with which snippet t averages the others; they sum to 1 or are 0."""
 
     action: Tensor
     background: Tensor
@@ -26,9 +26,9 @@ class Adjacency(NamedTuple):
 
 @torch.no_grad()
 def adjacency(similarity: Tensor, action: Tensor, background: Tensor, threshold: float, neighbours: int) -> Adjacency:
-    """Cosines (T, T), masks (T,) of action and of background -> the graphs.
+    """Build the graphs from cosines (T, T) and masks (T,) of action and of background.
 
-    A column keeps its `neighbours` highest cosines of at least `threshold`, before snippets are told apart.
+    A column keeps its `neighbours` highest cosines of at least `threshold`, before the kinds of snippets are separated.
     """
     near = torch.where(similarity >= threshold, similarity, 0.0)
     highest = near.topk(min(neighbours, len(near)), dim=0).indices
@@ -44,7 +44,7 @@ def adjacency(similarity: Tensor, action: Tensor, background: Tensor, threshold:
 
 
 class GraphLayers(nn.Module):
-    """Two graph convolutions among action, two among background snippets of one stream, and the plain average."""
+    """Two graph convolutions among action, two among background snippets of a stream, and the plain average."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

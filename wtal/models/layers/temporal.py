@@ -1,7 +1,7 @@
-"""Operations over the snippets of videos of different length, exact for each: padding is neither seen nor computed.
+"""Operations over the snippets of videos of different length, exact for each: padding is neither read nor computed.
 
-Layers that look at one snippet at a time, or at its neighbours, run on *rows*: the real snippets of all videos, one
-after another, (N, D). `pack` makes them from a padded (B, T, D) batch, `unpack` gives them back.
+Layers on single snippets, or on a snippet and its neighbours, run on *rows*: the real snippets of all videos, one after
+another, (N, D). `pack` makes them from a padded (B, T, D) batch, `unpack` restores the batch.
 """
 
 from typing import Any, Literal
@@ -22,7 +22,7 @@ def unpack(rows: Tensor, mask: Tensor) -> Tensor:
 
 
 class TemporalConv(nn.Conv1d):
-    """A convolution over time, zero beyond the ends of each video: rows (N, D), mask (B, T) -> rows (N, D_out).
+    """Convolution over time, zero-padded at the ends of each video: rows (N, D), mask (B, T) -> rows (N, D_out).
 
     The kernel is odd and the output as long as the input. Its parameters are those of `torch.nn.Conv1d`.
     """
@@ -33,7 +33,7 @@ class TemporalConv(nn.Conv1d):
         super().__init__(in_features, out_features, kernel, padding=kernel // 2, bias=bias)
 
     def forward(self, rows: Tensor, mask: Tensor) -> Tensor:  # type: ignore[override]
-        """Run it."""
+        """Convolve rows (N, D) -> (N, D_out)."""
         device, parameters = rows.device.type, (rows, self.weight, self.bias)
         if torch.is_autocast_enabled(device):
             kind = torch.get_autocast_dtype(device)
@@ -43,9 +43,9 @@ class TemporalConv(nn.Conv1d):
         return result
 
     def of_scaled(self, rows: Tensor, scales: Tensor, mask: Tensor) -> Tensor:
-        """(N, D), (S, N), (B, T) -> (S * N, D_out): the convolutions of S scalings of the same rows, one after another.
+        """(N, D), (S, N), (B, T) -> (S * N, D_out): convolve S scalings of the same rows, one after another.
 
-        Products are made once, since W (s x) = s (W x), and the scales' gradient needs none.
+        Products are computed once, since W (s x) = s (W x), and the scales' gradient needs none.
         """
         reach = self.weight.shape[2] // 2
         taps = nn.functional.linear(rows, self.weight.permute(2, 0, 1).flatten(0, 1))
@@ -60,9 +60,9 @@ class TemporalConv(nn.Conv1d):
 
 
 class Dropout(nn.Dropout):
-    """`torch.nn.Dropout`, on a CPU at a fraction of its cost: four numbers are drawn at once, as 16 bits each.
+    """`torch.nn.Dropout` at a fraction of its cost on a CPU: four numbers are drawn at once, as 16 bits each.
 
-    The share that is dropped is the nearest multiple of 2^-16, and what is kept is scaled by the exact rest.
+    The dropped share is the nearest multiple of 2^-16, and the scaling of the rest is exact for it.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -76,14 +76,14 @@ class Dropout(nn.Dropout):
 
 
 def _add_product(result: Tensor, rows: Tensor, matrix: Tensor, border: Tensor) -> None:
-    """(N, E) += (N, D) @ (D, E), but for the rows at `border`, which stay as they are."""
+    """(N, E) += (N, D) @ (D, E), except for the rows at `border`, which are unchanged."""
     exact = result[border]
     torch.addmm(result, rows.to(result.dtype), matrix.to(result.dtype), out=result)
     result[border] = exact
 
 
 class _TapConvolution(torch.autograd.Function):
-    """One matrix product a tap of the kernel, added in place: on a CPU quicker than torch's own convolution."""
+    """One matrix product per tap of the kernel, added in place: faster than torch's convolution on a CPU."""
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, weight: Tensor, bias: Tensor | None, mask: Tensor) -> Tensor:
@@ -100,7 +100,7 @@ class _TapConvolution(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, Tensor | None, None]:
-        """The gradients of rows, weight and bias; that of rows only where it is wanted, which features do not."""
+        """Gradients of rows, weight and bias; that of rows only if needed, which it is not for input features."""
         rows, weight = ctx.saved_tensors
         reach = weight.shape[2] // 2
         of_rows = gradient @ weight[:, :, reach] if ctx.needs_input_grad[0] else None
@@ -123,7 +123,7 @@ def masked_topk_mean(
 ) -> Tensor:
     """(B, T, C), (B, T) -> (B, C): mean of the k = max(1, length / ratio) largest values of each class over time.
 
-    k is rounded `down` or `up`; with `lowest` it is the mean of the smallest ones.
+    k is rounded `down` or `up`; with `lowest` it is the mean of the smallest values.
     """
     sign = -1.0 if lowest else 1.0
     lengths = mask.sum(dim=1)
@@ -148,7 +148,7 @@ def masked_softmax(logits: Tensor, mask: Tensor) -> Tensor:
 def masked_smooth(values: Tensor, mask: Tensor, sigma: float) -> Tensor:
     """(B, T, C), (B, T) -> (B, T, C): a Gaussian over time of deviation `sigma` snippets, 0 where padded.
 
-    It is cut at 4 deviations, and scaled up where it reaches beyond a video's ends.
+    It is truncated at 4 deviations, and renormalised at a video's ends.
     """
     values = values.masked_fill(~mask[..., None], 0.0)
     reach = int(4.0 * sigma + 0.5)
@@ -157,8 +157,8 @@ def masked_smooth(values: Tensor, mask: Tensor, sigma: float) -> Tensor:
     steps = torch.arange(-reach, reach + 1, device=values.device, dtype=values.dtype)
     kernel = torch.exp(-0.5 * (steps / sigma) ** 2)[None, None]
     signals = torch.cat([values, mask[..., None].to(values.dtype)], dim=-1).transpose(1, 2)
-    spread = nn.functional.conv1d(signals.reshape(-1, 1, mask.shape[1]), kernel, padding=reach)
-    smooth = spread.reshape(signals.shape).transpose(1, 2)
+    blurred = nn.functional.conv1d(signals.reshape(-1, 1, mask.shape[1]), kernel, padding=reach)
+    smooth = blurred.reshape(signals.shape).transpose(1, 2)
     return smooth[..., :-1].masked_fill(~mask[..., None], 0.0) / smooth[..., -1:].masked_fill(~mask[..., None], 1.0)
 
 
@@ -167,6 +167,6 @@ def _real_rows(mask: Tensor) -> Tensor:
 
 
 def _borders(mask: Tensor, shift: int) -> Tensor:
-    """(B, T) -> the rows n of (N - shift,) for which row n and row n + shift are of two videos."""
+    """(B, T) -> the n in (N - shift,) for which row n and row n + shift belong to different videos."""
     video = torch.arange(len(mask), device=mask.device).repeat_interleave(mask.sum(dim=1))
     return (video[shift:] != video[:-shift]).nonzero()[:, 0]

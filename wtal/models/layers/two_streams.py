@@ -1,7 +1,7 @@
-"""The network and the loss that CO2-Net, DELU and DDG-Net share; each enhances its two streams in a way of its own.
+"""The network and loss shared by CO2-Net, DELU and DDG-Net, which differ in the enhancement of the two streams.
 
-Enhanced features of each stream give an attention; both are fused and classified snippet by snippet. The equations, and
-what `authors` changes, stand in `wtal.models.heads.co2net`.
+Enhanced features of each stream give an attention; both are fused and classified snippet by snippet. The equations and
+the effect of `authors` are in `wtal.models.heads.co2net`.
 """
 
 from collections.abc import Mapping
@@ -21,47 +21,47 @@ from wtal.models.layers.losses import co_activity, cross_entropy, labels_of, wit
 from wtal.models.layers.temporal import Dropout, TemporalConv, masked_mean, masked_topk_mean, pack, unpack
 
 SLOPE = 0.2
-"""Of every leaky rectifier."""
+"""Negative slope of every leaky rectifier."""
 _ACTIVITYNET = (100, 200)
-"""Classes of its releases 1.2 and 1.3."""
+"""Numbers of classes of ActivityNet 1.2 and 1.3."""
 _ATTENTION_LAYERS = {0: "first", 3: "second", 5: "third"}
 
 
 class TwoStreamConfig(config.Config):
-    """Defaults are the public code's for THUMOS14, unless said otherwise."""
+    """Defaults are the public code's for THUMOS14 unless noted."""
 
     attention_width: int = Field(512, ge=1)
     """Channels of the attention's two hidden layers."""
     width: int = Field(2048, ge=1)
     """Channels of the fused features and of the classifier."""
     dropout: float = Field(0.5, ge=0, lt=1)
-    """Of the gates and of the attention."""
+    """Dropout in the gates and the attention."""
     fusion_dropout: float = Field(0.7, ge=0, lt=1)
-    """Of the fused features and of the classifier."""
+    """Dropout of the fused features and in the classifier."""
     input_dropout: float = Field(0.0, ge=0, lt=1)
-    """On the features, channels of the whole video at once; ours, for small collections. The paper has none."""
+    """Dropout of feature channels, over the whole video; ours, for small collections. The paper has none."""
     pooling: int = Field(1, ge=1)
-    """Snippets that activations and attentions are averaged over, odd; 1 leaves them alone. ActivityNet: 13."""
+    """Number of snippets, odd, over which activations and attentions are averaged; 1: none. ActivityNet: 13."""
     top_k_ratio: int = Field(7, ge=1)
-    """k = max(1, T // ratio) snippets make a class's score in the loss. ActivityNet: 5."""
+    """The top k = max(1, T // ratio) snippets form a class's score in the loss. ActivityNet: 5."""
     score_ratio: int = Field(10, ge=1)
-    """The same for video scores at inference."""
+    """The top max(1, T // ratio) snippets form a class's video score at inference."""
     pairs: int = Field(3, ge=0)
-    """Pairs of videos of one class at the front of a training batch."""
+    """Pairs of videos that share a class at the front of a training batch."""
     supp_weight: float = Field(1.0, ge=0)
-    """Of the suppressed multiple-instance term."""
+    """Weight of the suppressed multiple-instance term."""
     contrastive_weight: float = Field(1.0, ge=0)
-    """alpha_3, of the co-activity of pairs (the paper's L_cas)."""
+    """alpha_3, weight of the co-activity of pairs (the paper's L_cas)."""
     mutual_weight: float = Field(1.0, ge=0)
-    """alpha_4, of mutual learning (L_ml)."""
+    """alpha_4, weight of mutual learning (L_ml)."""
     norm_weight: float = Field(0.8, ge=0)
-    """alpha_1, of the mean attention."""
+    """alpha_1, weight of the mean attention."""
     guide_weight: float = Field(0.8, ge=0)
-    """alpha_2, of the attention against the background (L_oppo)."""
+    """alpha_2, weight of the attention against the background (L_oppo)."""
 
 
 class StreamAttention(nn.Module):
-    """Three convolutions and a sigmoid."""
+    """Attention of a stream: three convolutions and a sigmoid."""
 
     def __init__(self, in_features: int, config: TwoStreamConfig, authors: bool) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ class StreamAttention(nn.Module):
 
 
 class TwoStreamHead(Head):
-    """`cas` (B, T, C + 1) are logits; `attention` is the mean of both streams'."""
+    """Base of the two-stream heads: `cas` (B, T, C + 1) are logits, `attention` is the mean of both streams'."""
 
     config: TwoStreamConfig
 
@@ -105,15 +105,15 @@ class TwoStreamHead(Head):
                 nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
     def add_enhancement(self, rgb: int, flow: int) -> int:
-        """Make the layers of `enhance` for streams of these widths; returns the width of what `join` gives."""
+        """Create the layers of `enhance` for streams of these widths; return the width of the joined streams."""
         return rgb + flow
 
     def enhance(self, rgb: Tensor, flow: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """Rows (N, D) of both streams, (B, T) -> the same, enhanced, and extras of the answer."""
+        """Enhance rows (N, D) of both streams, mask (B, T); also return extras of the output."""
         raise NotImplementedError
 
     def join(self, rgb: Tensor, flow: Tensor) -> Tensor:
-        """Enhanced rows (N, D) of both streams -> (N, D'): side by side."""
+        """Concatenate the enhanced rows (N, D) of both streams as (N, D')."""
         return torch.cat([rgb, flow], dim=-1)
 
     def forward(self, batch: SnippetBatch) -> HeadOutput:
@@ -122,7 +122,7 @@ class TwoStreamHead(Head):
         `extras`: rgb_attention and flow_attention (B, T); cas_supp (B, T, C + 1); features (B, T, E).
         """
         mask = self.seen(batch)
-        # Rows are the N real snippets of all videos, one after the other.
+        # Rows are the N real snippets of all videos, one after another.
         rgb, flow = (self._rows(batch.streams[name], mask) for name in stream_order(batch.streams))  # (N, D) each
         rgb, flow, extras = self.enhance(rgb, flow, mask)  # (N, D) each
         attentions = [
@@ -152,7 +152,7 @@ class TwoStreamHead(Head):
         )
 
     def loss(self, output: HeadOutput, batch: SnippetBatch) -> dict[str, Tensor]:
-        """`mil_orig`, and with a weight `mil_supp`, `contrastive`, `mutual`, `norm` and `guide`."""
+        """`mil_orig`, plus `mil_supp`, `contrastive`, `mutual`, `norm` and `guide`, those with a weight."""
         settings, extras = self.config, output.extras
         mask, three = self.seen(batch), _three_attentions(output)
         _, rgb, flow = three
@@ -161,11 +161,11 @@ class TwoStreamHead(Head):
             terms["mil_supp"] = settings.supp_weight * self._mil(extras["cas_supp"], mask, batch, 0.0)
         if self.pairs:
             counted = replace(batch, mask=mask)
-            together = co_activity(extras["features"], extras["cas_supp"], counted, self.pairs, self.authors)
-            terms["contrastive"] = settings.contrastive_weight * together
+            similarity = co_activity(extras["features"], extras["cas_supp"], counted, self.pairs, self.authors)
+            terms["contrastive"] = settings.contrastive_weight * similarity
         if settings.mutual_weight:
-            apart = 0.5 * (rgb - flow.detach()) ** 2 + 0.5 * (flow - rgb.detach()) ** 2
-            terms["mutual"] = settings.mutual_weight * masked_mean(apart, mask).mean()
+            distance = 0.5 * (rgb - flow.detach()) ** 2 + 0.5 * (flow - rgb.detach()) ** 2
+            terms["mutual"] = settings.mutual_weight * masked_mean(distance, mask).mean()
         if settings.norm_weight:
             terms["norm"] = settings.norm_weight * masked_mean(sum(three[1:], three[0]) / 3, mask).mean()
         if settings.guide_weight:
@@ -173,7 +173,7 @@ class TwoStreamHead(Head):
         return terms
 
     def seen(self, batch: SnippetBatch) -> Tensor:
-        """(B, T): the snippets that are computed on; the authors' code takes padding for snippets."""
+        """(B, T): the snippets in the computation; the authors' code treats padding as snippets."""
         return torch.ones_like(batch.mask) if self.authors else batch.mask
 
     def _rows(self, x: Tensor, mask: Tensor) -> Tensor:
@@ -201,21 +201,21 @@ class TwoStreamHead(Head):
 
 
 def disagreement(output: HeadOutput) -> Tensor:
-    """(B, T): |1 - a - b|, the mean over each stream's attention and their mean a; b is the background's share."""
+    """(B, T): |1 - a - b|, averaged over a = each stream's attention and their mean; b: the background's share."""
     background = output.cas.softmax(dim=-1)[..., -1]
     return torch.stack([(1 - attention - background).abs() for attention in _three_attentions(output)]).mean(dim=0)
 
 
 def stream_widths(name: str, feature_dims: Mapping[str, int], pooling: int) -> tuple[int, int]:
-    """Stream -> D -> those of rgb and flow, for the head `name`.
+    """Return the widths of rgb and flow from stream -> D, for the head `name`.
 
     Raises:
-        UsageError: when the features are not of two streams, or the pooling is even.
+        UsageError: when there are not two streams, or the pooling is even.
     """
     if len(feature_dims) != 2:
         raise UsageError(
-            f"{name} enhances two streams by one another, the features have {', '.join(feature_dims) or 'none'}; "
-            "extract rgb and flow, or take another head"
+            f"{name} needs two streams, the features have {', '.join(feature_dims) or 'none'}; "
+            "extract rgb and flow, or use another head"
         )
     if pooling % 2 == 0:
         raise UsageError(f"head.pooling must be odd, got {pooling}")
@@ -224,22 +224,23 @@ def stream_widths(name: str, feature_dims: Mapping[str, int], pooling: int) -> t
 
 
 class AuthorForm(NamedTuple):
-    """An authors' checkpoint, read: its tensors but for those that nothing uses, and the widths in them."""
+    """An authors' checkpoint: its tensors without the unused ones, and their widths."""
 
     tensors: dict[str, Tensor]
     features: int
-    """Of a stream."""
+    """Width of a stream's features."""
     width: int
     attention_width: int
     activitynet: bool
-    """Whether the number of classes is that of a release of ActivityNet: its form and THUMOS14's share one layout."""
+    """True if the number of classes is that of a release of ActivityNet, whose form has the same layout as
+    THUMOS14's."""
 
 
 def author_form(state_dict: Mapping[str, Tensor], num_classes: int, what: str, attention: str) -> AuthorForm:
-    """A checkpoint whose first attention layer is called `attention` -> its form.
+    """Determine the form of a checkpoint whose first attention layer is named `attention`.
 
     Raises:
-        WeightsError: when the layer `feat_encoder`, which is there and unused, has another shape.
+        WeightsError: when the unused layer `feat_encoder` has an unexpected shape.
     """
     plain = plain_keys(state_dict, what)
     fusion, hidden = plain.get("fusion.0.weight"), plain.get(f"{attention}.weight")
@@ -254,10 +255,10 @@ def author_form(state_dict: Mapping[str, Tensor], num_classes: int, what: str, a
 
 
 def author_names(layers: Mapping[str, str], attentions: Mapping[str, str]) -> dict[str, str]:
-    """Authors' layers -> ours, and their attentions -> ours: the keys of both, those of the shared network added."""
+    """Map the authors' keys to ours, from a map of layers and one of attentions; adds those of the shared network."""
     every = {"fusion.0": "fusion", "classifier.1": "hidden", "classifier.4": "classifier", **layers}
-    for theirs, ours in attentions.items():
-        every |= {f"{theirs}.{index}": f"{ours}.{layer}" for index, layer in _ATTENTION_LAYERS.items()}
+    for author_name, name in attentions.items():
+        every |= {f"{author_name}.{index}": f"{name}.{layer}" for index, layer in _ATTENTION_LAYERS.items()}
     return {f"{key}.{kind}": f"{name}.{kind}" for key, name in every.items() for kind in ("weight", "bias")}
 
 

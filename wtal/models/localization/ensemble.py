@@ -1,16 +1,16 @@
 """Combination of several heads on one video: means of their activations, or fusion of their detections. No torch.
 
-Heads mean different things by what they answer. Before anything is averaged it is made comparable:
+The outputs of different heads have different meanings. Before anything is averaged, it is made comparable:
 
-- Class activations are squashed as the head's own localization squashes them (softmax over classes, or sigmoid), and
-  are probabilities then. Logits that it takes as they are have no scale of their own; they are stretched to [0, 1] by
-  their extremes in the video, of each class alone where its localization stretches by class, else of all. Background
-  goes: its share is in what a softmax leaves to the classes. A head without a class of background never says that
-  there is no action; that is left to the others, and to the attention.
-- Attention is in [0, 1] with every head. One that has none has no say in its mean.
-- Video scores are probabilities with every head.
-- Scores of detections have no common scale; their order and their ratios are kept, and each member's are divided by
-  what its best detection in a video typically (in the median video) scores.
+- Class activations are squashed as in the head's own localization (softmax over classes, or sigmoid), which makes them
+  probabilities. Logits that it uses unchanged have no fixed scale; they are rescaled to [0, 1] by their extremes in the
+  video, per class if its localization rescales per class, else over all. Background is dropped: a softmax has already
+  reduced the other classes by its share. A head without a background class cannot express the absence of action; that
+  is left to the others, and to the attention.
+- Attention is in [0, 1] for every head. A head without one is left out of the mean.
+- Video scores are probabilities for every head.
+- Scores of detections have no common scale; their order and ratios are preserved, and each member's are divided by the
+  typical score of its best detection in a video (that of the median video).
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ from wtal.models.localization.signals import Activations, squash, stretch
 from wtal.models.localization.suppression import overlaps, suppress
 
 FUSING = ("suppression", "overlap", "nms_tiou", "soft_sigma", "fusion_temperature", "max_detections")
-"""Keys of localization that say how detections are fused."""
+"""Localization keys that control the fusion of detections."""
 
 Floats = NDArray[np.float64]
 
@@ -44,16 +44,16 @@ class MemberActivations:
 
 
 def comparable(activations: Activations, config: LocalizeConfig) -> Activations:
-    """Activations (T, C or C + 1) as stored -> (T, C) in [0, 1], by the head's own localization.
+    """Convert stored activations (T, C or C + 1) to (T, C) in [0, 1], by the head's own localization.
 
-    Where that looks at one stream alone, so does this; where it pools what streams find, their common answer is taken.
+    If that uses one stream alone, so does this; if it pools the detections of streams, their common output is used.
 
     Raises:
         UsageError: when the head has no stream of that name.
     """
     if config.streams not in (FUSED, UNION):
         if config.streams not in activations.streams:
-            raise UsageError(f"a member has no stream {config.streams!r}, which its localization looks at")
+            raise UsageError(f"a member has no stream {config.streams!r}, which its localization uses")
         activations = activations.streams[config.streams]
     cas = squash(activations.cas.astype(np.float64), config.activation)[:, : len(activations.video_scores)]
     if config.activation == "none" and len(cas):
@@ -62,7 +62,7 @@ def comparable(activations: Activations, config: LocalizeConfig) -> Activations:
 
 
 def mean_activations(members: Sequence[MemberActivations]) -> tuple[Activations, SnippetGrid]:
-    """Weighted means, on the finest of the grids (the first of equals): linear between the middles of snippets."""
+    """Return weighted means on the finest grid (the first of equals), interpolated between the middles of snippets."""
     grid = min((member.grid for member in members), key=lambda grid: grid.period)
     attention = [
         (member.weight, resampled(member.activations.attention[:, None], member.grid, grid)[:, 0])
@@ -86,7 +86,7 @@ def _mean(weighted: Sequence[tuple[float, NDArray[np.floating]]]) -> NDArray[np.
 
 
 def typical_best(detections: Sequence[Sequence[Detection]]) -> float:
-    """Detections of each video -> the median of the videos' best scores; 1 where that is not above 0."""
+    """Return the median of the videos' best scores; 1 if that is not above 0."""
     best = [max(detection.score for detection in video) for video in detections if video]
     middle = median(best) if best else 1.0
     return middle if middle > 0 else 1.0
@@ -95,12 +95,12 @@ def typical_best(detections: Sequence[Sequence[Detection]]) -> float:
 def fuse(
     detections: Sequence[Sequence[Detection]], weights: Sequence[float], config: LocalizeConfig
 ) -> list[Detection]:
-    """One video's detections by each member, on comparable scores -> one list, best first.
+    """Fuse one video's detections by each member, on comparable scores, into one list, best first.
 
-    All are pooled, their scores times their member's weight (1 on average), and suppressed label by label as `config`
-    says. Under `fusion`, which moves borders to the mean of those that agree, the score is a mean over members too: of
-    each its best detection of that label that overlaps the better one by more than `nms_tiou`, 0 where it has none.
-    What several members found comes before what one alone is sure of.
+    All are pooled, their scores multiplied by their member's weight (1 on average), and suppressed per label according
+    to `config`. Under `fusion`, which moves borders to the mean of those that agree, the score is also a mean over
+    members: of each member's best detection of that label that overlaps the better one by more than `nms_tiou`, 0 if
+    there is none. Detections on which several members agree thus precede those of a single confident member.
     """
     pool = [detection for by_member in detections for detection in by_member]
     if not pool:
@@ -141,10 +141,10 @@ def _mean_support(
     config: LocalizeConfig,
     count: int,
 ) -> Floats:
-    """Pool (P, 2), `survivors` (K,) of it -> (K,): the mean over `count` members of their best score in support.
+    """Pool (P, 2), `survivors` (K,) of it -> (K,): the mean over `count` members of their best supporting score.
 
-    A detection supports, of the survivors with its label, the one that it overlaps most, if by more than `nms_tiou`;
-    overlap is measured as in suppression.
+    A detection supports the survivor of its label that it overlaps most, if by more than `nms_tiou`; overlap is
+    measured as in suppression.
     """
     shared = np.stack([overlaps(survivor, borders, config.overlap) for survivor in borders[survivors]])
     overlap = np.where(label[survivors][:, None] == label[None], shared, -1.0)  # (K, P)

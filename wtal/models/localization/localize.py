@@ -4,8 +4,7 @@ The steps are in `signals`, `proposals` and `suppression`, their settings in `co
 each step together: the signals of a video's selected classes are G columns, laid end to end in `SignalColumns`, and
 arrays of proposals or candidates name the column of each row.
 
-Positions count on the activations' own time axis, upsampled by `upsample`; `SnippetGrid` alone turns them into
-seconds.
+Positions are on the activations' own time axis, upsampled by `upsample`; only `SnippetGrid` converts them to seconds.
 """
 
 import math
@@ -38,19 +37,19 @@ Ints = NDArray[np.int64]
 VideoActivations = tuple[Activations, SnippetGrid]
 
 _POSITIONS_TOGETHER = 1 << 17
-"""Positions of all classes that are processed together: enough to be quick, few enough to stay in caches."""
+"""Positions of all classes that are processed together: enough to be fast, few enough to stay in caches."""
 
 _WIDENING = 4
-"""So many times `max_detections` are the best proposals of a video tried first, and so many times more in each try."""
+"""Factor of `max_detections` that gives the proposals in the first try, and their growth in each further try."""
 
 
 def localize(
     activations: Activations, grid: SnippetGrid, classes: tuple[str, ...], config: LocalizeConfig
 ) -> list[Detection]:
-    """Return the detections of one video in seconds, best first; ties keep the order of classes and times.
+    """Return the detections of one video in seconds, best first; ties are in the order of classes and times.
 
     Raises:
-        UsageError: when the head has no stream of the name that `config.streams` wants.
+        UsageError: when the head has no stream named `config.streams`.
     """
     return next(localize_many([(activations, grid)], classes, config))
 
@@ -61,7 +60,7 @@ def localize_many(
     """Yield the detections of each video in turn, equal to those of `localize`, processing many videos at a time.
 
     Raises:
-        UsageError: when the head has no stream of the name that `config.streams` wants.
+        UsageError: when the head has no stream named `config.streams`.
     """
     grids: list[SnippetGrid] = []
     sources: list[_StreamSignals] = []
@@ -79,9 +78,9 @@ def localize_many(
 
 @dataclass(frozen=True, slots=True)
 class _StreamSignals:
-    """One video in one stream, or in the streams' fused answer, with the n classes that are looked for in it.
+    """One video in one stream, or in the streams' fused output, with the n classes to look for.
 
-    `classes` and their `class_scores` (n,); `weight`, of the scores of its detections; `signals`, n columns of them.
+    `classes` and their `class_scores` (n,); `weight`, a factor of its detections' scores; `signals` of n columns.
     """
 
     video: int
@@ -93,7 +92,7 @@ class _StreamSignals:
 
 @dataclass(frozen=True, slots=True)
 class _Proposals:
-    """P proposals before suppression, in order of columns (and so of videos).
+    """P proposals before suppression, in the order of columns (and thus of videos).
 
     `runs` (P, 2), upsampled positions in their own column; `scores`, `column` and `video`, (P,) each.
     """
@@ -104,13 +103,13 @@ class _Proposals:
     video: Ints
 
     def take(self, rows: Ints) -> "_Proposals":
-        """Select the proposals at `rows`, which are rising."""
+        """Select the proposals at `rows`, in ascending order."""
         return _Proposals(self.runs[rows], self.scores[rows], self.column[rows], self.video[rows])
 
 
 @dataclass(frozen=True, slots=True)
 class _Candidates:
-    """P segments that suppression left: `borders` (P, 2) in seconds, `scores`, `column` and `video`, (P,) each."""
+    """P segments after suppression: `borders` (P, 2) in seconds, `scores`, `column` and `video`, (P,) each."""
 
     borders: Floats
     scores: Floats
@@ -123,12 +122,12 @@ class _Candidates:
 
     @property
     def lasting(self) -> NDArray[np.bool_]:
-        """Mask (P,) of the segments that have a length."""
+        """Mask (P,) of the segments of positive length."""
         return np.asarray(self.borders[:, 1] > self.borders[:, 0])
 
 
 def _sources(activations: Activations, video: int, config: LocalizeConfig) -> list[_StreamSignals]:
-    """Prepare all that is looked at of one video; a source in which no class is looked for is left out."""
+    """Prepare the sources of one video; a source without selected classes is left out."""
     if len(activations.cas) == 0:
         return []
     sources = []
@@ -144,7 +143,7 @@ def _sources(activations: Activations, video: int, config: LocalizeConfig) -> li
 def _streams(
     activations: Activations, config: LocalizeConfig
 ) -> list[tuple[Activations, Sequence[Activations], float]]:
-    """List what is looked at alone (the fused answer or streams), each with the streams beside it and its weight."""
+    """List the inputs of one video (the fused output or streams), each with its sibling streams and its weight."""
     streams = activations.streams
     if config.streams == FUSED or (config.streams == UNION and not streams):
         return [(activations, (), 1.0)]
@@ -160,7 +159,7 @@ def _streams(
     if config.streams not in streams:
         names = ", ".join((*streams, FUSED, UNION))
         raise UsageError(
-            f"the head has no answer of stream {config.streams!r} alone; localize.streams is one of {names}"
+            f"the head has no separate output for stream {config.streams!r}; localize.streams is one of {names}"
         )
     return [(streams[config.streams], (), 1.0)]
 
@@ -204,7 +203,7 @@ def _proposals(sources: Sequence[_StreamSignals], column_video: Ints, config: Lo
 
 
 def _all_runs(columns: SignalColumns, sources: Sequence[_StreamSignals], config: LocalizeConfig) -> Runs:
-    """(P, 2) positions in `columns`: the runs of the first signals and of the second, without repeats, long enough."""
+    """(P, 2) positions in `columns`: the distinct runs of the first and second signals that are long enough."""
     runs = _grouped(columns, _thresholds(config), config)
     second_signals = [source.signals.second for source in sources if source.signals.second is not None]
     if second_signals:
@@ -217,7 +216,7 @@ def _all_runs(columns: SignalColumns, sources: Sequence[_StreamSignals], config:
 def _runs_scored_above_threshold(
     columns: SignalColumns, scored_columns: SignalColumns, config: LocalizeConfig
 ) -> tuple[Runs, Floats]:
-    """(P, 2) positions in `columns`, a run as often as thresholds give it, and their contrast (P,) above each's."""
+    """(P, 2) positions in `columns`, a run once per threshold, and their contrasts (P,) above its threshold."""
     thresholds = _thresholds(config)
     *borders, level = crossings(columns, thresholds)  # level (P,): number of each run's threshold
     runs = np.stack(borders, axis=1)
@@ -231,7 +230,7 @@ def _runs_scored_above_threshold(
 
 
 def _thresholds(config: LocalizeConfig) -> Floats:
-    """Return the thresholds of the first signal (K,), rising."""
+    """Return the thresholds of the first signal (K,), ascending."""
     if config.thresholds:
         return np.unique(np.array(config.thresholds))
     return np.arange(config.threshold_start, config.threshold_stop - 1e-9, config.threshold_step)
@@ -257,7 +256,7 @@ def _contrast(scored_columns: SignalColumns, runs: Runs, config: LocalizeConfig)
 
 
 def _suppress(proposals: _Proposals, grids: Sequence[SnippetGrid], config: LocalizeConfig) -> _Candidates:
-    """Return what suppression leaves of proposals, column by column, best first."""
+    """Suppress proposals; return the survivors column by column, best first."""
     survivors = suppress(
         _seconds(proposals, grids, config),
         proposals.scores,
@@ -275,15 +274,15 @@ def _suppress(proposals: _Proposals, grids: Sequence[SnippetGrid], config: Local
 
 
 def _suppress_best_first(proposals: _Proposals, grids: Sequence[SnippetGrid], config: LocalizeConfig) -> _Candidates:
-    """Do the same by hard suppression, looking no further than `max_detections` of each video need.
+    """Do the same by hard suppression, with only as many proposals as `max_detections` of each video require.
 
-    A proposal's fate depends on better ones alone. So the best proposals of each video are suppressed first, and
-    again with more of them for the videos in which too few are left.
+    A proposal's survival depends only on better ones. So the best proposals of each video are suppressed first, and
+    again with more of them for the videos in which too few remain.
     """
     limits = np.searchsorted(proposals.video, np.arange(len(grids) + 1))  # (V + 1,) where each video's rows begin
     available = np.diff(limits)  # (V,)
     batches = [_Candidates(np.zeros((0, 2)), np.zeros(0), np.zeros(0, np.int64), np.zeros(0, np.int64))]
-    unfinished = np.flatnonzero(available)  # videos, rising
+    unfinished = np.flatnonzero(available)  # videos, ascending
     tried = _WIDENING * config.max_detections
     while len(unfinished):
         rows = [_highest(proposals.scores, limits[video], limits[video + 1], tried) for video in unfinished]
@@ -303,7 +302,7 @@ def _suppress_best_first(proposals: _Proposals, grids: Sequence[SnippetGrid], co
 
 
 def _highest(scores: Floats, low: int, high: int, count: int) -> Ints:
-    """Return the rows of the `count` highest of scores[low:high], and of those equal to the last of them; rising."""
+    """Return the ascending rows of the `count` highest of scores[low:high], including ties with the last of them."""
     if high - low <= count:
         return np.arange(low, high)
     video_scores = scores[low:high]
@@ -311,7 +310,7 @@ def _highest(scores: Floats, low: int, high: int, count: int) -> Ints:
 
 
 def _seconds(proposals: _Proposals, grids: Sequence[SnippetGrid], config: LocalizeConfig) -> Floats:
-    """Convert the runs of proposals, in order of videos, to borders (P, 2) in seconds."""
+    """Convert the runs of proposals, in the order of videos, to borders (P, 2) in seconds."""
     extra = int("extra-snippet" in config.quirks)
     positions = proposals.runs + np.array([0, extra])
     borders = np.empty(positions.shape)
@@ -323,7 +322,7 @@ def _seconds(proposals: _Proposals, grids: Sequence[SnippetGrid], config: Locali
 
 
 def _added_length(video: Ints, grids: Sequence[SnippetGrid], config: LocalizeConfig) -> Floats | None:
-    """Videos (P,) -> the seconds (P,) that suppression adds to lengths; None where it adds none."""
+    """Videos (P,) -> the seconds (P,) that suppression adds to lengths; None if it adds none."""
     if "plus-snippet" in config.quirks:
         return np.array([float(grid.period) for grid in grids])[video]
     return np.ones(len(video)) if "plus-second" in config.quirks else None
@@ -332,9 +331,9 @@ def _added_length(video: Ints, grids: Sequence[SnippetGrid], config: LocalizeCon
 def _pool_streams(
     candidates: _Candidates, sources: Sequence[_StreamSignals], column_group: Ints, config: LocalizeConfig
 ) -> _Candidates:
-    """Weight scores by their streams, and suppress again where several streams answer for one class of a video.
+    """Weight scores by their streams, and suppress again where several streams detect one class of a video.
 
-    `column_group` (G,) numbers the video and class of each column; the result is in order of these groups.
+    `column_group` (G,) numbers the video and class of each column; the result is in the order of these groups.
     """
     column_weight = np.concatenate([np.full(len(source.classes), source.weight) for source in sources])  # (G,)
     weighted = replace(candidates, scores=candidates.scores * column_weight[candidates.column])
@@ -356,7 +355,7 @@ def _pool_streams(
 def _detections(
     candidates: _Candidates, column_class: Ints, videos: int, classes: tuple[str, ...], config: LocalizeConfig
 ) -> Iterator[list[Detection]]:
-    """Yield the best candidates of each video, best first; `candidates` are in order of videos and classes."""
+    """Yield the best candidates of each video, best first; `candidates` are in the order of videos and classes."""
     lasting = np.flatnonzero(candidates.lasting)
     ranked = candidates.take(lasting[np.lexsort((-candidates.scores[lasting], candidates.video[lasting]))])
     limits = np.searchsorted(ranked.video, np.arange(videos + 1))

@@ -1,4 +1,4 @@
-"""Localization as each paper has it: TOML files with a `[localize]` section, by name or by path."""
+"""Localization presets of the papers: TOML files with a `[localize]` section, by name or by path."""
 
 from pathlib import Path
 from typing import Any
@@ -8,17 +8,17 @@ from wtal.errors import ConfigError
 from wtal.registry import suggest
 
 PRESETS = Path(__file__).parents[2] / "presets"
-"""Names are paths below it: `basnet`, and `authors:basnet` for what the authors' code does besides."""
+"""Folder of the presets. Names are paths below it: `basnet`, and `authors:basnet` for the authors' code."""
 
 
 def preset_names() -> list[str]:
-    """Presets that come with the package."""
+    """List the presets of the package."""
     paths = (path.relative_to(PRESETS) for path in PRESETS.rglob("*.toml"))
     return sorted(path.as_posix().removesuffix(".toml").replace("/", ":") for path in paths)
 
 
 def preset_path(name: str) -> Path:
-    """The file of a preset that is named by its path, or by its name among those that come with the package.
+    """Return the file of a preset, given by its path or by its name in the package.
 
     Raises:
         ConfigError: when there is no such file, or the package has no such preset.
@@ -34,15 +34,15 @@ def preset_path(name: str) -> Path:
 
 
 def read_preset(name: str, above: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The values of a preset, laid over those of the preset that it names itself.
+    """Read the values of a preset, merged over those of the preset that it extends.
 
     Raises:
         ConfigError: when there is no such preset, or its file has no `[localize]` section.
     """
     if name in above:
-        raise ConfigError(f"presets stand on one another in a circle: {', '.join((*above, name))}")
+        raise ConfigError(f"presets extend one another in a circle: {', '.join((*above, name))}")
     values = read_toml(preset_path(name)).get("localize")
     if not isinstance(values, dict):
-        raise ConfigError(f"{preset_path(name)} is no preset: it has no [localize] section")
+        raise ConfigError(f"{preset_path(name)} is not a preset: it has no [localize] section")
     below = values.pop("preset", "")
     return {**read_preset(below, (*above, name)), **values} if below else values

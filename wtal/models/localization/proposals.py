@@ -1,7 +1,7 @@
-"""Proposals from signals over time: the segments that stand out of them. No torch.
+"""Proposals: segments of high values in signals over time. No torch.
 
-Positions count on the signals' own axis. Many signals are searched in one go: `SignalColumns` lays them end to end, and
-runs are pairs of positions in that row.
+Positions are on the signals' own axis. Many signals are searched in one pass: `SignalColumns` lays them end to end, and
+runs are pairs of positions in that array.
 """
 
 from collections.abc import Sequence
@@ -22,8 +22,8 @@ Inner = Literal["mean", "max", "total"]
 class SignalColumns:
     """G signals laid end to end, each with a position of -inf after it.
 
-    `values`: (N,). `first`, `length`: (G,) where each begins and how long it is. `blocks`: (position, signals, length)
-    of those that came in one array.
+    `values`: (N,). `first`, `length`: (G,), start and length of each. `blocks`: (position, signals, length) of those
+    from one array.
     """
 
     values: Floats
@@ -33,7 +33,7 @@ class SignalColumns:
 
     @classmethod
     def of(cls, signals: Sequence[Floats]) -> Self:
-        """Lay out arrays (T, n), each with a T of its own: their n columns one after the other."""
+        """Lay out arrays (T, n), each with its own T: their n columns one after another."""
         shapes = [(signal.shape[1], len(signal)) for signal in signals]
         sizes = [count * (length + 1) for count, length in shapes]
         starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
@@ -47,16 +47,16 @@ class SignalColumns:
         return cls(values, np.concatenate([none, *first]), np.concatenate([none, *lengths]), blocks)
 
     def column(self, positions: Ints) -> Ints:
-        """Positions (P,) -> (P,) the column that each lies in."""
+        """Positions (P,) -> (P,) the column of each."""
         return np.searchsorted(self.first, positions, side="right") - 1
 
     def above(self, threshold: float) -> Self:
-        """Replace by 0 what is not above the threshold."""
+        """Replace values that are not above the threshold by 0."""
         values = np.where(self.values > threshold, self.values, 0.0)
         return type(self)(values, self.first, self.length, self.blocks)
 
     def totals(self) -> Floats:
-        """(N,): at each position the sum of what lies before it in its column."""
+        """(N,): at each position, the sum of all earlier values in its column."""
         totals = np.zeros(len(self.values))
         for block in self.blocks:
             np.cumsum(_view(self.values, block)[:, :-1], axis=1, out=_view(totals, block)[:, 1:])
@@ -70,13 +70,13 @@ def _view(values: Floats, block: tuple[int, int, int]) -> Floats:
 
 
 def crossings(columns: SignalColumns, thresholds: Floats) -> tuple[Ints, Ints, NDArray[np.int16]]:
-    """(K,) rising thresholds -> the maximal runs above each: starts, ends and thresholds (P,), by start, then by end.
+    """(K,) ascending thresholds -> the maximal runs above each: starts, ends, threshold numbers (P,), by start and end.
 
-    A run begins wherever a signal rises past a threshold and ends where it next falls back: each position's number of
-    thresholds below it says all there is to know.
+    A run begins where a signal rises past a threshold and ends where it next falls back; both follow from the number of
+    thresholds below each position's value.
     """
     levels = np.searchsorted(thresholds, columns.values)
-    change = np.diff(levels, prepend=0)  # the row ends below all thresholds, so `rises - 1` may wrap round to there
+    change = np.diff(levels, prepend=0)  # the array ends below all thresholds, so `rises - 1` may wrap around to there
     rises, falls = np.flatnonzero(change > 0), np.flatnonzero(change < 0)
     starts, opened = _each(rises, levels[rises - 1], levels[rises])
     ends, closed = _each(falls, levels[falls], levels[falls - 1])
@@ -86,7 +86,7 @@ def crossings(columns: SignalColumns, thresholds: Floats) -> tuple[Ints, Ints, N
 
 
 def _each(positions: Ints, low: Ints, high: Ints) -> tuple[Ints, NDArray[np.int16]]:
-    """Positions, each with the thresholds [low, high) that are crossed there, highest first -> one row a crossing."""
+    """Expand positions with the thresholds [low, high) crossed there to one row per crossing, highest first."""
     count = high - low
     before = np.cumsum(count) - count
     steps = np.arange(int(count.sum())) - np.repeat(before, count)
@@ -94,29 +94,28 @@ def _each(positions: Ints, low: Ints, high: Ints) -> tuple[Ints, NDArray[np.int1
 
 
 def maximal_runs(columns: SignalColumns, thresholds: Floats) -> Runs:
-    """The runs above any of (K,) rising thresholds, (P, 2), without repeats, by start, then by end."""
+    """Return the distinct runs above any of (K,) ascending thresholds, (P, 2), by start, then by end."""
     starts, ends, _ = crossings(columns, thresholds)
-    # The same run above several thresholds comes in a row: runs with one start only grow.
+    # Repeats of a run are adjacent: runs with the same start are in order of length.
     new = np.ones(len(starts), dtype=bool)
     new[1:] = (starts[1:] != starts[:-1]) | (ends[1:] != ends[:-1])
     return np.stack([starts[new], ends[new]], axis=1)
 
 
 def grouped_runs(columns: SignalColumns, thresholds: Floats, tolerances: Sequence[float]) -> Runs:
-    """(K,) rising thresholds -> (P, 2): runs above each, joined with their neighbours, without repeats, in order.
+    """(K,) ascending thresholds -> (P, 2): runs above each, joined with their neighbours, distinct and sorted.
 
-    From the start of each run later ones are taken in as long as, up to the next one's start, the share of what is not
-    above the threshold stays within a tolerance; and the same backwards from each end. A tolerance of 0 leaves the
-    runs as they are. Source: temporal actionness grouping, a watershed (Zhao et al., SSN, ICCV 2017), as its public
-    code does it.
+    From the start of each run, later ones are joined as long as, up to the next one's start, the share not above the
+    threshold stays within a tolerance; and the same backwards from each end. A tolerance of 0 leaves the runs
+    unchanged. Source: temporal actionness grouping, a watershed (Zhao et al., SSN, ICCV 2017), as in its public code.
     """
     starts, ends, level = crossings(columns, thresholds)
     order = np.argsort(level, kind="stable")
     basins = np.stack([starts, ends], axis=1)[order]
     column = columns.column(basins[:, 0])  # (P,)
-    group = level[order].astype(np.int64) * len(columns.first) + column  # (P,) one of each column and threshold
+    group = level[order].astype(np.int64) * len(columns.first) + column  # (P,) number of the column and threshold
     position = basins - columns.first[column][:, None]  # (P, 2) in the column
-    # Below the threshold lies what is before a border and in no basin.
+    # Positions before a border that are in no basin are below the threshold.
     length = basins[:, 1] - basins[:, 0]
     until = np.cumsum(length)
     opens = np.searchsorted(group, group)
@@ -134,7 +133,7 @@ def grouped_runs(columns: SignalColumns, thresholds: Floats, tolerances: Sequenc
 
 
 def _reach(heights: Floats, group: Ints) -> Ints:
-    """(P,) -> (P,): the last of the rows after each that are of its group and not above it, without a gap."""
+    """(P,) -> (P,): the last of the consecutive rows after each that are in its group and not above it."""
     last = np.arange(len(heights))
     going = last
     while len(going):
@@ -148,7 +147,7 @@ def _reach(heights: Floats, group: Ints) -> Ints:
 
 
 def distinct(runs: Runs) -> Runs:
-    """(P, 2) -> without repeats, by start, then by end."""
+    """Remove repeats from (P, 2), and sort by start, then by end."""
     if len(runs) == 0:
         return runs
     width = int(runs.max()) + 1
@@ -165,17 +164,17 @@ def contrast(
     uneven: bool = False,
     extra: int = 0,
 ) -> Floats:
-    """(P, 2) -> (P,): what is inside less `outer_weight` times the mean of both rings (AutoLoc, ECCV 2018).
+    """(P, 2) -> (P,): inner value minus `outer_weight` times the mean of both rings (AutoLoc, ECCV 2018).
 
-    Inside counts the `mean`, the `max` or the `total`. A ring is `inflation` of the run's length, at least one
-    position, cut at the ends of the signal; where nothing is left outside, the outer mean is 0. What the code of
-    BaS-Net and its followers does: `uneven` rounds the ring before a run up and the one after it down, to none at
-    worst. That of RSKP: inside are `extra` positions more, and that many at the signal's end are never outside.
+    The inner value is the `mean`, the `max` or the `total`. A ring is `inflation` of the run's length, at least one
+    position, truncated at the ends of the signal; if nothing is left outside, the outer mean is 0. Code of BaS-Net and
+    its followers: `uneven` rounds the ring before a run up and the one after it down, possibly to 0. Code of RSKP:
+    `extra` more positions are inside, and as many at the signal's end are never outside.
     """
     if len(runs) == 0:
         return np.zeros(0)
     total = columns.totals()  # (N,)
-    column = columns.column(runs[:, 0])  # (P,), as all that follows
+    column = columns.column(runs[:, 0])  # (P,), like all that follows
     signal_start = columns.first[column]
     signal_end = signal_start + columns.length[column]
     start, end = runs[:, 0], np.minimum(runs[:, 1] + extra, signal_end)
@@ -193,7 +192,7 @@ def contrast(
 
 
 def _rings(length: Ints, inflation: float, uneven: bool) -> tuple[Ints, Ints]:
-    """Lengths of runs (P,) -> lengths of the rings before and after, (P,) each."""
+    """Lengths of runs (P,) -> lengths of the rings before and after them, (P,) each."""
     share = inflation * length
     if uneven:
         return np.ceil(share).astype(np.int64), share.astype(np.int64)

@@ -1,4 +1,4 @@
-"""Class activations of one video -> the signals that are thresholded and scored. No torch."""
+"""Signals to be thresholded and scored, from the class activations of one video. No torch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,10 +15,10 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Activations:
-    """A head's answer for one video, stored so that localization can be done again without the head.
+    """A head's output for one video, stored so that localization can be repeated without the head.
 
     `cas`: (T, C) or (T, C + 1) logits, background last. `attention`: (T,) or None. `video_scores`: (C,). `streams`:
-    the same of each stream, where a head has a model per stream.
+    the same for each stream, if a head has a model per stream.
     """
 
     cas: NDArray[np.float32]
@@ -31,7 +31,7 @@ class Activations:
 class Signals:
     """Signals of n classes over upsampled time, (T * upsample, n) each.
 
-    Proposals are runs of `first` above thresholds, and of `second` where there is one; they are scored on `scored`.
+    Proposals are runs of `first` above thresholds, and of `second` if there is one; they are scored on `scored`.
     """
 
     first: Floats
@@ -40,18 +40,18 @@ class Signals:
 
 
 def class_scores(activations: Activations, config: LocalizeConfig) -> NDArray[np.floating[Any]]:
-    """Return the scores (C,) by which classes are selected and that are added to those of their proposals."""
+    """Return the scores (C,) that select classes and are added to the scores of their proposals."""
     if config.class_from == "video_scores":
         return activations.video_scores
     count = max(1, len(activations.cas) // config.class_top_ratio)
     classes = activations.cas[:, : len(activations.video_scores)].astype(np.float64)
     means: Floats = np.sort(classes, axis=0)[-count:].mean(axis=0)
-    # A class that the video is known not to show has a score of zero, and keeps out.
+    # A class that the video is known to lack has a score of zero, and stays excluded.
     return np.where(activations.video_scores > 0, means, -np.inf)
 
 
 def select_classes(scores: NDArray[np.floating[Any]], config: LocalizeConfig) -> list[int]:
-    """(C,) scores -> indices of the classes to look for, rising."""
+    """(C,) scores -> ascending indices of the classes to look for."""
     order = np.argsort(-scores, kind="stable")
     selected = [int(i) for i in order[scores[order] >= config.class_threshold]]
     if not selected and config.fallback and len(order) and np.isfinite(scores[order[0]]):
@@ -64,7 +64,7 @@ def select_classes(scores: NDArray[np.floating[Any]], config: LocalizeConfig) ->
 def signals_of(
     activations: Activations, siblings: Sequence[Activations], classes: Sequence[int], config: LocalizeConfig
 ) -> Signals:
-    """Return the signals of `classes`; `siblings` are the streams beside this one, which may share in its scores."""
+    """Return the signals of `classes`; `siblings` are the other streams, which may contribute to the scores."""
     cas = class_activations(activations, config)  # (T, C)
     attention = np.ones(len(cas)) if activations.attention is None else activations.attention.astype(np.float64)
     attention = _smooth(attention[:, None], config.smooth)  # (T, 1)
@@ -87,7 +87,7 @@ def signals_of(
 
 
 def _prepare(factors: list[Floats], kind: str, columns: NDArray[np.int64], config: LocalizeConfig) -> Floats:
-    """Factors (T, C) or (T, 1) -> their product in the `columns`, (T * upsample, n), stretched."""
+    """Factors (T, C) or (T, 1) -> their rescaled product in the `columns`, (T * upsample, n)."""
     from_first = "first-position" in config.quirks
     floor = "relu-range" in config.quirks
     if config.upsample_factors:
@@ -97,16 +97,16 @@ def _prepare(factors: list[Floats], kind: str, columns: NDArray[np.int64], confi
 
 
 def _columns(values: Floats, columns: NDArray[np.int64]) -> Floats:
-    """(T, C), or (T, 1) that all classes share -> (T, n)."""
-    picked: Floats = np.repeat(values, len(columns), axis=1) if values.shape[1] == 1 else values[:, columns]
-    return picked
+    """(T, C), or (T, 1) common to all classes -> (T, n)."""
+    selected: Floats = np.repeat(values, len(columns), axis=1) if values.shape[1] == 1 else values[:, columns]
+    return selected
 
 
 def upsample(values: Floats, factor: int, from_first: bool = False) -> Floats:
     """(T, C) -> (T * factor, C), linear between the snippets' middles, constant beyond the first and the last.
 
-    With `from_first` every `factor`-th position is a snippet's own value, from the first position on, and what lies
-    beyond the last goes on in a straight line.
+    With `from_first` every `factor`-th position, starting with the first, has a snippet's own value, and positions
+    beyond the last are extrapolated linearly.
     """
     if factor == 1 or len(values) == 0:
         return values
@@ -121,13 +121,13 @@ def upsample(values: Floats, factor: int, from_first: bool = False) -> Floats:
 
 
 def class_activations(activations: Activations, config: LocalizeConfig) -> Floats:
-    """(T, C) activated and smoothed class activations, without background."""
+    """Return activated and smoothed class activations (T, C), without background."""
     activated = squash(activations.cas.astype(np.float64), config.activation)
     return _smooth(activated[:, : len(activations.video_scores)], config.smooth)
 
 
 def squash(logits: Floats, kind: str) -> Floats:
-    """(T, C) logits -> probabilities by `softmax` over classes, by `sigmoid`, or as they are (`none`)."""
+    """(T, C) logits -> probabilities by `softmax` over classes or by `sigmoid`, or the logits themselves (`none`)."""
     if kind == "softmax":
         shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
         softmax: Floats = shifted / shifted.sum(axis=1, keepdims=True)
@@ -136,7 +136,7 @@ def squash(logits: Floats, kind: str) -> Floats:
 
 
 def stretch(values: Floats, kind: str, floor: bool = False) -> Floats:
-    """(T, C) -> (T, C) in [0, 1] by the extremes of each class or of all; constant signals become 0.
+    """Rescale (T, C) to [0, 1] by the extremes of each class or of all; constant signals become 0.
 
     With `floor`, extremes below 0 count as 0.
     """
@@ -152,7 +152,7 @@ def stretch(values: Floats, kind: str, floor: bool = False) -> Floats:
 
 
 def _smooth(values: Floats, sigma: float) -> Floats:
-    """(T, C) -> (T, C) convolved in time with a Gaussian, the ends repeated."""
+    """Convolve (T, C) in time with a Gaussian, with the end values repeated."""
     if sigma == 0:
         return values
     radius = int(np.ceil(3 * sigma))

@@ -1,7 +1,7 @@
-"""Suppression of proposals that overlap: the lower-scored are removed, lowered or merged into the better. No torch.
+"""Suppress overlapping proposals: remove, down-weight or merge the lower-scored ones. No torch.
 
-Borders are in seconds. Proposals come in groups (the classes of videos), which do not see one another. All groups
-advance together, by the best remaining proposal of each.
+Borders are in seconds. Proposals are in independent groups (the classes of videos). All groups advance together, by the
+best remaining proposal of each.
 """
 
 from typing import Literal, NamedTuple
@@ -16,7 +16,7 @@ Kind = Literal["hard", "soft", "linear", "fusion", "none"]
 
 
 class Survivors(NamedTuple):
-    """The K proposals that suppression leaves, by group, best first: indices (K,), borders (K, 2), scores (K,)."""
+    """The K proposals left by suppression, by group, best first: indices (K,), borders (K, 2), scores (K,)."""
 
     indices: Ints
     borders: Floats
@@ -37,17 +37,17 @@ def suppress(
     support: Floats | None = None,
     min_score: float | None = None,
 ) -> Survivors:
-    """Borders (P, 2) in seconds, scores (P,) and groups (P,) -> the proposals that are left.
+    """Suppress proposals with borders (P, 2) in seconds, scores (P,) and groups (P,).
 
-    Two proposals of a group may overlap by up to `nms_tiou`; `soft_sigma` is the width of the Gaussian of `soft`
-    (Bodla et al., ICCV 2017), and `soft` and `linear` keep `max_detections` of a group, none of them once its score is
-    lowered below `min_score`. `added_length` (P,), in seconds, is added to lengths and intersections. `fusion` weighs
-    borders by scores; with a `temperature` above 0 it weighs borders and scores by exp(`support` / temperature), where
-    `support` (P,) is the scores unless it is given (GauFuse, CVPR 2023). `none` only orders.
+    Two proposals of a group may overlap by up to `nms_tiou`; `soft_sigma` is the width of the Gaussian of `soft` (Bodla
+    et al., ICCV 2017), and `soft` and `linear` keep `max_detections` per group, but no proposal whose score falls below
+    `min_score`. `added_length` (P,), in seconds, is added to lengths and intersections. `fusion` weights borders by
+    scores; with a `temperature` above 0 it weights borders and scores by exp(`support` / temperature), where `support`
+    (P,) defaults to the scores (GauFuse, CVPR 2023). `none` only sorts.
     """
     if added_length is None:
         added_length = np.zeros(len(scores))
-    else:  # lengths that are whole in snippets are not in seconds: what is equal but for rounding is equal
+    else:  # lengths that are whole in snippets are not in seconds: tolerate rounding
         nms_tiou += 1e-9
     if kind == "none":
         order = np.lexsort((-scores, group))
@@ -65,14 +65,14 @@ def suppress(
 
 
 def nms(borders: Floats, scores: Floats, nms_tiou: float, overlap: Overlap = "tiou") -> Ints:
-    """(P, 2) seconds, (P,) -> indices kept, best first: each removes the worse that overlap it by more."""
+    """(P, 2) seconds, (P,) -> kept indices, best first: each removes worse ones that overlap it by more."""
     return suppress(borders, scores, np.zeros(len(scores), np.int64), "hard", nms_tiou, overlap=overlap).indices
 
 
 def overlaps(better: Floats, worse: Floats, kind: Overlap) -> Floats:
     """(..., 2) and (P, 2) borders -> (..., P): intersection over union, or over the length of each of the `worse`.
 
-    The latter is what FAC-Net's and RSKP's code takes.
+    The latter is the measure in FAC-Net's and RSKP's code.
     """
     return _overlap(better[..., 0], better[..., 1], worse[:, 0], worse[:, 1], kind, 0.0)
 
@@ -96,7 +96,7 @@ def _overlap(
 
 
 def _exponential(support: Floats, group: Ints, temperature: float) -> Floats:
-    """(P,) -> weights (P,), of each group exp(support / temperature) up to a factor that keeps them finite."""
+    """(P,) -> weights (P,): exp(support / temperature), up to a factor per group that keeps them finite."""
     _, member = np.unique(group, return_inverse=True)
     highest = np.full(member.max(initial=-1) + 1, -np.inf)
     np.maximum.at(highest, member, support)
@@ -114,10 +114,10 @@ def _remove(
     weight: Floats | None,
     weighs_scores: bool,
 ) -> Survivors:
-    """The best of a group remove the worse that overlap them by more; with a `weight` (P,) these move their borders."""
+    """Let the best of a group remove worse ones that overlap by more; with a `weight` (P,), merge their borders."""
     order = np.lexsort((-scores, group))
     better, worse = _conflicts(borders[order], group[order], nms_tiou, overlap, added_length[order])
-    ranks = np.flatnonzero(_survive(better, worse, len(scores)))  # (K,) places in `order`
+    ranks = np.flatnonzero(_survive(better, worse, len(scores)))  # (K,) positions in `order`
     rows = np.column_stack([borders, scores])[order]  # (P, 3)
     survivors = rows[ranks]
     if weight is not None:
@@ -129,18 +129,18 @@ def _remove(
 def _conflicts(
     borders: Floats, group: Ints, nms_tiou: float, overlap: Overlap, added_length: Floats
 ) -> tuple[Ints, Ints]:
-    """Ranked (P, 2), groups rising -> the Q pairs of a group that overlap by more: ranks of the better and the worse.
+    """Ranked (P, 2), groups ascending -> ranks of the better and the worse of the Q pairs that overlap by more.
 
-    In order of starts, proposals that may overlap one follow it without a gap: all are compared with the next, with
-    the one after it, and so on, as long as any of these begins early enough.
+    Sorted by start, the proposals that may overlap a given one follow it without a gap: each is compared with the next,
+    with the one after it, and so on, as long as any of these begins early enough.
     """
     order = np.lexsort((borders[:, 0], group))  # by start; its values are ranks
     start, end, added = borders[order, 0], borders[order, 1], added_length[order]
-    # The intersection must exceed its share of the first one's length at least. A little more, for rounding.
+    # The intersection must exceed at least its share of the first one's length. A little more, for rounding.
     reach = end + added - (nms_tiou * (end - start + added) if overlap == "tiou" else 0.0)
     reach += 1e-9 * (1 + np.abs(end))
     group_end = np.searchsorted(group[order], group[order], side="right")  # (P,)
-    first = np.arange(len(order))  # places in `order` that may have a partner `step` further on
+    first = np.arange(len(order))  # positions in `order` that may have a partner `step` further on
     better_ranks, worse_ranks = [first[:0]], [first[:0]]
     step = 0
     while len(first):
@@ -158,9 +158,9 @@ def _conflicts(
 
 
 def _survive(better: Ints, worse: Ints, count: int) -> NDArray[np.bool_]:
-    """(Q,) pairs, the better of which removes the worse -> (P,) the survivors when the best act first.
+    """(Q,) pairs, the better of which removes the worse -> mask (P,) of the survivors when the best act first.
 
-    A proposal that nothing better threatens stays and removes all that it threatens; that frees others, and so on.
+    A proposal not threatened by a better one stays and removes all that it threatens; that frees others, and so on.
     """
     alive = np.ones(count, dtype=bool)
     while len(better):
@@ -173,14 +173,14 @@ def _survive(better: Ints, worse: Ints, count: int) -> NDArray[np.bool_]:
 
 
 def _group_bounds(group: Ints) -> tuple[Ints, Ints]:
-    """Groups (P,) in order -> the place where each begins (G,), and its size (G,)."""
+    """Sorted groups (P,) -> the position where each begins (G,), and its size (G,)."""
     begin = np.flatnonzero(np.concatenate([[True], group[1:] != group[:-1]]))
     return begin, np.diff(begin, append=len(group))
 
 
 def _merged(rows: Floats, weight: Floats, better: Ints, worse: Ints, survivors: Ints) -> Floats:
-    """(P, n) -> (K, n): of each survivor and what it removed, the mean of their rows by `weight` (P,)."""
-    remover = np.arange(len(weight))  # (P,) by whom each was removed; survivors stand for themselves
+    """(P, n) -> (K, n): mean of the rows of each survivor and those it removed, by `weight` (P,)."""
+    remover = np.arange(len(weight))  # (P,) the remover of each; survivors have themselves
     survives = np.zeros(len(weight), dtype=bool)
     survives[survivors] = True
     by_survivor = survives[better]
@@ -203,11 +203,11 @@ def _lower(
     added_length: Floats,
     floor: float,
 ) -> tuple[Ints, Floats]:
-    """The best of each group lower the others by their overlap: by a Gaussian of width `sigma`, linearly where None.
+    """Lower the others of a group by their overlap with the best: by a Gaussian of width `sigma`, linearly if None.
 
-    What falls below `floor` is dropped. Returns indices (K,) and lowered scores (K,), by group.
+    Proposals that fall below `floor` are dropped. Returns indices (K,) and lowered scores (K,), by group.
     """
-    alive = np.argsort(group, kind="stable")  # (A,) indices of the proposals that are still to be chosen, by group
+    alive = np.argsort(group, kind="stable")  # (A,) indices of the proposals not yet chosen, by group
     score = scores.astype(np.float64)[alive]
     start, end, alive_group, added = borders[alive, 0], borders[alive, 1], group[alive], added_length[alive]
     chosen, chosen_scores = [alive[:0]], [score[:0]]
@@ -216,7 +216,7 @@ def _lower(
             break
         begin, size = _group_bounds(alive_group)
         top = np.flatnonzero(score == np.repeat(np.maximum.reduceat(score, begin), size))
-        top = top[_group_bounds(alive_group[top])[0]]  # the first of equals, one of each group
+        top = top[_group_bounds(alive_group[top])[0]]  # the first of equals, one per group
         chosen.append(alive[top])
         chosen_scores.append(score[top])
         shared = _overlap(np.repeat(start[top], size), np.repeat(end[top], size), start, end, overlap, added)

@@ -1,1 +1,1 @@
-"""The second stage: detections of a trained head become pseudo segments, from which a student learns borders."""
+"""Second stage: detections of a trained head become pseudo segments, from which a student learns borders."""

@@ -1,4 +1,4 @@
-"""A student over one whole video: its candidates in seconds, and its detections."""
+"""Run a student over one whole video: candidates in seconds, and detections."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +22,7 @@ from wtal.models.training.inputs import Scaler
 
 @dataclass(frozen=True)
 class Candidates:
-    """Segments of a student before suppression: `borders` (K, 2) seconds, `classes` (K,), `scores` (K,) in (0, 1)."""
+    """A student's segments before suppression: `borders` (K, 2) in seconds, `classes` (K,), `scores` (K,) in (0, 1)."""
 
     borders: NDArray[np.float64]
     classes: NDArray[np.int64]
@@ -31,7 +31,7 @@ class Candidates:
 
 @torch.inference_mode()
 def candidates_of(student: Student, scaler: Scaler, video: VideoFeatures, device: str = "cpu") -> Candidates:
-    """Features of T > 0 snippets -> what a student in evaluation decodes from them, on the video's own clock."""
+    """Decode the candidates of a student in eval mode from features of T > 0 snippets, on the video's own clock."""
     batch = SnippetBatch.collate([scaler(video.streams)]).to(device)
     decoded = decode(student(batch.features(), batch.mask), 0)
     begins, period = clock_of(video.grid)
@@ -45,7 +45,7 @@ def candidates_of(student: Student, scaler: Scaler, video: VideoFeatures, device
 
 
 def clock_of(grid: SnippetGrid) -> tuple[float, float]:
-    """Return the second of the first snippet's middle, and the seconds from one snippet to the next."""
+    """Return the time of the first snippet's middle, and the period from one snippet to the next, in seconds."""
     first = grid.begins + (grid.lead + grid.stride / 2) / grid.fps
     return float(first), float(grid.period)
 
@@ -59,14 +59,14 @@ def detections_of(
 ) -> list[Detection]:
     """Suppress the candidates of each class; best first, at most `config.max_detections`.
 
-    Only classes that `config` selects by the video scores (C,) of the teacher are looked for. Scores are those of the
-    candidates to the `power`, times the video score to the rest of 1.
+    Only classes that `config` selects by the teacher's video scores (C,) are considered. The score is the candidate's
+    to the `power`, times the video score to 1 - `power`.
     """
-    looked_for = np.isin(candidates.classes, select_classes(video_scores, config))
-    label, borders = candidates.classes[looked_for], candidates.borders[looked_for]
+    selected = np.isin(candidates.classes, select_classes(video_scores, config))
+    label, borders = candidates.classes[selected], candidates.borders[selected]
     share = np.maximum(video_scores, 0).astype(np.float64)[label] ** (1 - power)
-    scores = candidates.scores[looked_for] ** power * share
-    left = suppress(
+    scores = candidates.scores[selected] ** power * share
+    survivors = suppress(
         borders,
         scores,
         label,
@@ -77,27 +77,29 @@ def detections_of(
         config.overlap,
         temperature=config.fusion_temperature,
     )
-    lasting = np.flatnonzero((left.borders[:, 1] > left.borders[:, 0]) & (left.scores > 0))
-    best = lasting[np.argsort(-left.scores[lasting], kind="stable")][: config.max_detections]
-    rows = zip(left.borders[best].tolist(), label[left.indices[best]], left.scores[best].tolist(), strict=True)
+    lasting = np.flatnonzero((survivors.borders[:, 1] > survivors.borders[:, 0]) & (survivors.scores > 0))
+    best = lasting[np.argsort(-survivors.scores[lasting], kind="stable")][: config.max_detections]
+    rows = zip(
+        survivors.borders[best].tolist(), label[survivors.indices[best]], survivors.scores[best].tolist(), strict=True
+    )
     return [Detection(start, end, classes[index], score) for (start, end), index, score in rows]
 
 
 def with_teacher_borders(
     detections: Sequence[Detection], teacher: Sequence[Detection], share: float, tiou: float
 ) -> list[Detection]:
-    """Move each detection's borders by `share` towards the mean of the teacher's detections of its class around it.
+    """Move each detection's borders by `share` towards the mean of the teacher's overlapping detections of its class.
 
-    Around it are those that overlap it by `tiou`; each counts by its score times its overlap (`vote`).
+    Those that overlap it by at least `tiou` count, weighted by score times overlap (`vote`).
     """
     if not share:
         return list(detections)
     moved: dict[int, list[float]] = {}
     for label in {detection.label for detection in detections}:
-        places = [place for place, detection in enumerate(detections) if detection.label == label]
+        indices = [index for index, detection in enumerate(detections) if detection.label == label]
         others = [detection for detection in teacher if detection.label == label]
-        own = as_array([detections[place] for place in places])
+        own = as_array([detections[index] for index in indices])
         weights = np.array([max(detection.score, 0.0) for detection in others])
         borders = (1 - share) * own + share * vote(own, as_array(others), weights, tiou, "score_and_overlap")
-        moved |= dict(zip(places, borders.tolist(), strict=True))
-    return [replace(d, start=moved[place][0], end=moved[place][1]) for place, d in enumerate(detections)]
+        moved |= dict(zip(indices, borders.tolist(), strict=True))
+    return [replace(d, start=moved[index][0], end=moved[index][1]) for index, d in enumerate(detections)]

@@ -1,6 +1,6 @@
-"""Steps of training a network of the second stage; killed at any moment, they go on to the same numbers.
+"""Training loop of a network of the second stage; killed at any moment, it resumes to the same numbers.
 
-As in `wtal.models.training.trainer`, all that is random in a step follows from the seed and the step's number.
+As in `wtal.models.training.trainer`, all randomness of a step follows from the seed and the step's number.
 """
 
 import math
@@ -34,10 +34,10 @@ OnStep = Callable[[Progress], None]
 
 
 class TrainingLoop(Generic[Network]):
-    """One network, one seed, one folder of checkpoints; subclasses say what a step is.
+    """One network, one seed, one folder of checkpoints; subclasses define a step.
 
-    `config` is all that the steps depend on, as JSON types. With an `average_decay` the moving average of the
-    parameters is what stages keep.
+    `config` has everything on which the steps depend, as JSON types. With an `average_decay`, stages save the moving
+    average of the parameters.
     """
 
     def __init__(
@@ -62,9 +62,9 @@ class TrainingLoop(Generic[Network]):
 
     @contextmanager
     def opened(self) -> Iterator[TrainLog]:
-        """Hold the folder's lock, take up its newest checkpoint, and lend the log.
+        """Hold the folder's lock, resume from its newest checkpoint, and yield the log.
 
-        A second process on the same folder waits for the first, and then finds its work done.
+        A second process on the same folder waits for the first, and then has nothing left to do.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with locked(self.folder / ".lock"), freed_memory_kept():
@@ -76,7 +76,7 @@ class TrainingLoop(Generic[Network]):
     def train_to(
         self, end: int, one_step: Callable[[], dict[str, float]], log: TrainLog, on_step: OnStep | None
     ) -> None:
-        """Take steps up to `end`; `one_step` returns the weighted terms of the loss.
+        """Train up to step `end`; `one_step` returns the weighted terms of the loss.
 
         Raises:
             WtalError: when the loss is not finite.
@@ -99,14 +99,14 @@ class TrainingLoop(Generic[Network]):
                 on_step(Progress(self.step, self.steps, loss, None))
 
     def begin_step(self) -> np.random.Generator:
-        """Seed all that is random in the step to come; return its own generator."""
+        """Seed all randomness of the next step; return its generator."""
         torch.manual_seed(step_seed(self.seed, self.step))
         self.network.train()
         self.optimizer.zero_grad(set_to_none=True)
         return np.random.default_rng([self.seed, self.step, 1])
 
     def write_stage(self, number: int) -> None:
-        """Keep the parameters, or their average, as those at the end of a stage, counted from 0."""
+        """Save the parameters, or their average, as those at the end of a stage, counted from 0."""
         with self.average.applied(self.network):
             write_stage(self.network, self.scaler, self.step, number, self.folder)
 
@@ -124,13 +124,13 @@ class TrainingLoop(Generic[Network]):
         )
 
     def _resume(self) -> None:
-        """Take up the newest checkpoint, where there is one."""
+        """Resume from the newest checkpoint, if there is one."""
         checkpoint = Checkpoint.newest(self.folder)
         if checkpoint is None:
             return
         own = (self.config_plain, self.steps, self.seed)
         if (checkpoint.config, checkpoint.steps, checkpoint.seed) != own:
-            raise WtalError(f"{self.folder} holds a run of another configuration; give this run a folder of its own")
+            raise WtalError(f"{self.folder} holds a run of another configuration; give this run another folder")
         self.step = checkpoint.step
         load_parameters(self.network, checkpoint.head, self.folder)
         load_optimizer(self.optimizer, checkpoint.optimizer, self.folder)

@@ -1,7 +1,7 @@
-"""Proposals of a training video -> pseudo segments: what a student is taught. From labels alone, no times. No torch.
+"""Pseudo segments from the proposals of a training video, as a student's targets. No annotated times. No torch.
 
-Sources: density before suppression after FuSTAL (2024), fusion after GauFuse (CVPR 2023), uncertain places after
-PseudoFormer (CVPR 2025). Seconds, or any other clock: nothing here knows its unit.
+Sources: density before suppression after FuSTAL (2024), fusion after GauFuse (CVPR 2023), uncertain regions after
+PseudoFormer (CVPR 2025). Times are in seconds or any other unit: nothing here depends on it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 _PAIRS_TOGETHER = 1 << 22
-"""Pairs of proposals whose overlap is computed at once."""
+"""Number of pairs of proposals whose overlap is computed at once."""
 
 
 def _no_borders() -> Floats:
@@ -30,7 +30,7 @@ def _no_borders() -> Floats:
 class PseudoSegments:
     """Segments of one video: `borders` (N, 2), `classes` (N,) indices, `scores` (N,), `weights` (N,) of their points.
 
-    `ignored` (M, 2): stretches that may be action or not.
+    `ignored` (M, 2): stretches that may or may not be action.
     """
 
     borders: Floats = field(default_factory=_no_borders)
@@ -41,19 +41,19 @@ class PseudoSegments:
 
     @classmethod
     def joined(cls, parts: "Sequence[PseudoSegments]") -> "PseudoSegments":
-        """Put the segments of several classes together."""
+        """Concatenate the segments of several classes."""
         if not parts:
             return cls()
         names = ("borders", "classes", "scores", "weights", "ignored")
         return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
     def to_json(self) -> dict[str, Any]:
-        """Return JSON types; `from_json` reads them."""
+        """Convert to JSON types; `from_json` restores them."""
         return {name: getattr(self, name).tolist() for name in self.__dataclass_fields__}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "PseudoSegments":
-        """Restore what `to_json` described."""
+        """Restore the segments from the result of `to_json`."""
         return cls(
             np.array(values["borders"], dtype=np.float64).reshape(-1, 2),
             np.array(values["classes"], dtype=np.int64),
@@ -66,7 +66,7 @@ class PseudoSegments:
 def pseudo_segments(
     proposals: Sequence[Detection], classes: Sequence[str], labels: frozenset[str], config: SegmentsConfig
 ) -> PseudoSegments:
-    """Proposals of a video before suppression, and its labels -> its pseudo segments; other classes have none."""
+    """Make pseudo segments from the unsuppressed proposals of a video and its labels; other classes have none."""
     parts = []
     for index, name in enumerate(classes):
         if name not in labels:
@@ -79,7 +79,7 @@ def pseudo_segments(
 
 
 def density(borders: Floats) -> Floats:
-    """(P, 2) -> (P,): the sum of each proposal's tIoU with all others (FuSTAL, 2024)."""
+    """(P, 2) -> (P,): sum of each proposal's tIoU with all others (FuSTAL, 2024)."""
     rows = max(1, _PAIRS_TOGETHER // max(len(borders), 1))
     blocks = [borders[low : low + rows, None] for low in range(0, len(borders), rows)]
     total = [overlaps(block, borders, "tiou").sum(axis=1) for block in blocks]
@@ -87,25 +87,25 @@ def density(borders: Floats) -> Floats:
 
 
 def _of_class(borders: Floats, scores: Floats, index: int, config: SegmentsConfig) -> PseudoSegments:
-    """Proposals of one class of a video, (P, 2) and (P,) -> its segments; at least the best where there is any."""
+    """Make segments from the proposals of one class of a video, (P, 2) and (P,); at least the best, if there is any."""
     positive = scores > max(config.min_score, 0.0)
     borders, scores = borders[positive], scores[positive]
     if not len(scores):
         return PseudoSegments()
     shares = scores / scores.max()
-    dense = density(borders)
-    kept = dense >= min(config.min_density, dense.max())
+    densities = density(borders)
+    dense = densities >= min(config.min_density, densities.max())
     merged = suppress(
-        borders[kept],
-        shares[kept],
-        np.zeros(int(kept.sum()), np.int64),
+        borders[dense],
+        shares[dense],
+        np.zeros(int(dense.sum()), np.int64),
         config.merging,
         config.merge_tiou,
         temperature=config.temperature if config.merging == "fusion" else 0.0,
     )
     lasting = merged.scores >= config.min_share * merged.scores.max()
     segments, segment_shares = merged.borders[lasting], merged.scores[lasting]
-    uncertain = (dense >= config.ignore_density) & (shares >= config.ignore_share)
+    uncertain = (densities >= config.ignore_density) & (shares >= config.ignore_share)
     return PseudoSegments(
         segments,
         np.full(len(segments), index, dtype=np.int64),
@@ -116,7 +116,7 @@ def _of_class(borders: Floats, scores: Floats, index: int, config: SegmentsConfi
 
 
 def union(borders: Floats) -> Floats:
-    """(P, 2) stretches that may overlap -> (M, 2) that do not, in order, covering the same."""
+    """Merge (P, 2) stretches, which may overlap, into (M, 2) disjoint ones, in order."""
     joined: list[list[float]] = []
     for start, end in borders[np.argsort(borders[:, 0], kind="stable")].tolist():
         if joined and start <= joined[-1][1]:
@@ -127,7 +127,7 @@ def union(borders: Floats) -> Floats:
 
 
 def unite(newer: PseudoSegments, older: PseudoSegments, most: float = 0.1) -> PseudoSegments:
-    """Add to the newer segments the older ones that none of their class overlaps by a tIoU of `most`."""
+    """Add to the newer segments those older ones whose tIoU with all newer ones of their class is below `most`."""
     alone = np.array(
         [
             not (overlaps(border, newer.borders[newer.classes == label], "tiou") >= most).any()
@@ -142,7 +142,7 @@ def unite(newer: PseudoSegments, older: PseudoSegments, most: float = 0.1) -> Ps
 
 
 def agreement(newer: PseudoSegments, older: PseudoSegments) -> Floats:
-    """Return the best tIoU (N,) of each newer segment with an older one of its class; 0 where there is none."""
+    """Return the best tIoU (N,) of each newer segment with an older one of its class; 0 if there is none."""
     best = [
         overlaps(border, older.borders[older.classes == label], "tiou").max(initial=0.0)
         for border, label in zip(newer.borders, newer.classes, strict=True)

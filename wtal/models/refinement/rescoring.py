@@ -1,4 +1,4 @@
-"""A rescorer's training videos and their proposals, its training, and its answer for one whole video."""
+"""Training and use of a rescorer: training videos with their proposals, the trainer, and detections of one video."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,9 +26,9 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class ProposedVideo:
-    """A training video: its id, how its (T, D) features are read, its (C,) multi-hot labels, its proposals. No times.
+    """A training video: id, loader of (T, D) features, multi-hot labels (C,), proposals; no annotated times.
 
-    `borders`: (M, 2) in snippets; snippet i reaches from i to i + 1. A video without labels shows no class.
+    `borders`: (M, 2) in snippets; snippet i extends from i to i + 1. A video without labels has no class.
     """
 
     id: str
@@ -39,7 +39,7 @@ class ProposedVideo:
 
 @dataclass(frozen=True)
 class ScoredProposals:
-    """Answer for one video: `borders` (M, 2) in seconds, `scores` (M, C), `video_scores` (C,)."""
+    """Rescored proposals of one video: `borders` (M, 2) in seconds, `scores` (M, C), `video_scores` (C,)."""
 
     borders: Floats
     scores: Floats
@@ -47,13 +47,13 @@ class ScoredProposals:
 
 
 def distinct_borders(proposals: Sequence[Detection]) -> Floats:
-    """Proposals of any classes -> their borders (M, 2) in seconds, in order, each once; those without length go."""
+    """Return the distinct borders (M, 2) of proposals of any classes, in seconds, sorted; empty ones are dropped."""
     borders = np.unique(as_array(proposals).reshape(-1, 2), axis=0)
     return borders[borders[:, 1] > borders[:, 0]]
 
 
 def in_snippets(seconds: Floats, grid: SnippetGrid) -> Floats:
-    """(M, 2) seconds -> (M, 2) snippets of a video's own clock; snippet i reaches from i to i + 1."""
+    """(M, 2) seconds -> (M, 2) snippets of a video's own clock; snippet i extends from i to i + 1."""
     middle, period = clock_of(grid)
     return (seconds - middle) / period + 0.5
 
@@ -61,7 +61,7 @@ def in_snippets(seconds: Floats, grid: SnippetGrid) -> Floats:
 def proposed_batch(
     videos: Sequence[ProposedVideo], scaler: Scaler, max_proposals: int, rng: np.random.Generator
 ) -> ProposalBatch:
-    """Collate B whole videos; of more than `max_proposals` of one, so many are drawn at random."""
+    """Collate B whole videos; at most `max_proposals` per video, drawn at random from more."""
     borders = []
     for video in videos:
         own = video.borders
@@ -74,10 +74,10 @@ def proposed_batch(
 
 
 class RescorerTrainer(TrainingLoop[Rescorer]):
-    """One rescorer, one seed, one folder of checkpoints; videos without a proposal take no part.
+    """One rescorer, one seed, one folder of checkpoints; videos without proposals are not used.
 
     Raises:
-        WtalError: when no video has any.
+        WtalError: when no labelled video has proposals.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class RescorerTrainer(TrainingLoop[Rescorer]):
         self.videos = [video for video in videos if len(video.borders)]
         if not any(video.labels.any() for video in self.videos):
             raise WtalError(
-                "the teacher proposes no segment in any labelled training video; lower its localize.threshold_start"
+                "the teacher has no proposals in any labelled training video; lower its localize.threshold_start"
             )
         self.config, self.device, train = config, torch.device(device), config.train
         rescorer = rescorer.to(self.device)
@@ -111,7 +111,7 @@ class RescorerTrainer(TrainingLoop[Rescorer]):
         )
 
     def run(self, on_step: OnStep | None = None) -> None:
-        """Train to the last step, from the newest checkpoint if there is one; its parameters are stage 0."""
+        """Train to the last step, from the newest checkpoint if there is one; save the parameters as stage 0."""
         with self.opened() as log:
             self.train_to(self.steps, self._one_step, log, on_step)
             self.write_stage(0)
@@ -133,7 +133,7 @@ class RescorerTrainer(TrainingLoop[Rescorer]):
 def scored_proposals(
     rescorer: Rescorer, scaler: Scaler, video: VideoFeatures, proposals: Sequence[Detection], device: str = "cpu"
 ) -> ScoredProposals:
-    """Features of T > 0 snippets and a teacher's proposals -> what a rescorer in evaluation says of them."""
+    """Score a teacher's proposals with a rescorer in eval mode, from features of T > 0 snippets."""
     seconds = distinct_borders(proposals)
     snippets = SnippetBatch.collate([scaler(video.streams)])
     batch = ProposalBatch.collate(snippets, [torch.from_numpy(in_snippets(seconds, video.grid))]).to(device)
@@ -151,8 +151,8 @@ def rescored_detections(
 ) -> list[Detection]:
     """Suppress a video's proposals class by class; best first, at most `localize.max_detections`.
 
-    Looked for are classes that reach `config.class_threshold`, or else the best, of those that the video may show
-    (`shown`, (C,)). A score is the proposal's, and `config.video_weight` times its class's. A snippet lasts `period`
+    Considered are classes that reach `config.class_threshold`, or else the best, among those that the video may show
+    (`shown`, (C,)). A score is the proposal's plus `config.video_weight` times its class's. A snippet lasts `period`
     seconds.
     """
     if not len(scored.borders):
@@ -161,7 +161,7 @@ def rescored_detections(
     label = np.repeat(selected, len(scored.borders))
     borders = np.tile(scored.borders, (len(selected), 1))
     scores = (scored.scores[:, selected] + config.video_weight * scored.video_scores[selected]).T.ravel()
-    left = suppress(
+    survivors = suppress(
         borders,
         scores,
         label,
@@ -173,14 +173,16 @@ def rescored_detections(
         np.full(len(scores), period) if config.plus_snippet else None,
         localize.fusion_temperature,
     )
-    lasting = np.flatnonzero((left.borders[:, 1] > left.borders[:, 0]) & (left.scores > 0))
-    best = lasting[np.argsort(-left.scores[lasting], kind="stable")][: localize.max_detections]
-    rows = zip(left.borders[best].tolist(), label[left.indices[best]], left.scores[best].tolist(), strict=True)
+    lasting = np.flatnonzero((survivors.borders[:, 1] > survivors.borders[:, 0]) & (survivors.scores > 0))
+    best = lasting[np.argsort(-survivors.scores[lasting], kind="stable")][: localize.max_detections]
+    rows = zip(
+        survivors.borders[best].tolist(), label[survivors.indices[best]], survivors.scores[best].tolist(), strict=True
+    )
     return [Detection(start, end, classes[index], score) for (start, end), index, score in rows]
 
 
 def _selected(video_scores: Floats, threshold: float) -> NDArray[np.int64]:
-    """(C,) -> indices of the classes that reach a threshold, or else of the best that the video may show."""
+    """(C,) -> indices of the classes that reach a threshold, or else of the best possible class."""
     reaching = np.flatnonzero(video_scores >= threshold)
     possible = np.flatnonzero(np.isfinite(video_scores))
     return reaching if len(reaching) or not len(possible) else np.array([video_scores.argmax()])

@@ -1,4 +1,4 @@
-"""Training videos and their pseudo segments, as a student gets them: a padded batch, and a target for each point."""
+"""A student's training data: a padded batch of videos, and a target for each point from the pseudo segments."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ from wtal.models.training.inputs import Arrays, Scaler
 
 @dataclass(frozen=True)
 class TaughtVideo:
-    """A training video: its id, how its (T, D) features are read, its (C,) multi-hot labels, its clock. No times.
+    """A training video: id, loader of (T, D) features, multi-hot labels (C,), clock; no annotated times.
 
-    Snippet i has its middle at second `begins` + i * `period`. A video without labels is known to show no class.
+    Snippet i has its middle at second `begins` + i * `period`. A video without labels is known to have no class.
     """
 
     id: str
@@ -32,7 +32,7 @@ class TaughtVideo:
 
 @dataclass(frozen=True)
 class TaughtBatch:
-    """B videos: `features` (B, T, D), `mask` (B, T), `labels` (B, C), and the first snippet that each was cut at."""
+    """B videos: `features` (B, T, D), `mask` (B, T), `labels` (B, C), and the first snippet of each video's window."""
 
     features: Tensor
     mask: Tensor
@@ -43,7 +43,7 @@ class TaughtBatch:
 def taught_batch(
     videos: Sequence[TaughtVideo], scaler: Scaler, max_length: int, noise: float, rng: np.random.Generator
 ) -> TaughtBatch:
-    """Collate B videos, each cut to a random window of `max_length` snippets where it is longer."""
+    """Collate B videos; longer ones are cut to a random window of `max_length` snippets."""
     parts, firsts = [], []
     for video in videos:
         arrays = video.load()
@@ -64,10 +64,10 @@ def _disturbed(x: Tensor, noise: float, rng: np.random.Generator) -> Tensor:
 def targets_of(
     videos: Sequence[TaughtVideo], firsts: Sequence[int], segments: Sequence[PseudoSegments], points: Points
 ) -> PointTargets:
-    """Assign each video's segments (seconds) to the points; who has labels and no segment teaches nothing by them.
+    """Assign each video's segments (seconds) to the points.
 
-    Points in an ignored stretch that lie in no segment have weight 0. In a video that is known to show no class every
-    point is background.
+    Points in an ignored stretch but in no segment have weight 0, and so have all points of a video with labels but
+    without segments. In a video known to have no class, every point is background.
     """
     return PointTargets.stack(
         [_targets(video, first, own, points) for video, first, own in zip(videos, firsts, segments, strict=True)]
@@ -86,12 +86,12 @@ def _targets(video: TaughtVideo, first: int, segments: PseudoSegments, points: P
     if not len(segments.classes):
         known_background = not video.labels.any()
         return PointTargets(targets.classes, targets.distances, torch.full_like(points.time, float(known_background)))
-    unsure = _inside(points, grid_steps(segments.ignored)) & ~_inside(points, borders)
-    return PointTargets(targets.classes, targets.distances, targets.weight.masked_fill(unsure, 0.0))
+    uncertain = _inside(points, grid_steps(segments.ignored)) & ~_inside(points, borders)
+    return PointTargets(targets.classes, targets.distances, targets.weight.masked_fill(uncertain, 0.0))
 
 
 def _inside(points: Points, stretches: Tensor) -> Tensor:
-    """(P,) points and (N, 2) grid steps -> (P,) whether a point lies in any of them."""
+    """(P,) points and (N, 2) grid steps -> mask (P,) of the points in any of the stretches."""
     time = points.time[:, None]
     inside: Any = ((time >= stretches[:, 0]) & (time <= stretches[:, 1])).any(dim=1)
     return inside  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""Trains a student from pseudo segments, in rounds."""
+"""Train a student from pseudo segments, in rounds."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -18,10 +18,10 @@ from wtal.models.training.inputs import Scaler, step_indices
 from wtal.models.training.log import TrainLog
 
 Segments = Mapping[str, PseudoSegments]
-"""Video -> its pseudo segments, in seconds; one that is missing has none."""
+"""Video -> its pseudo segments, in seconds; a missing video has none."""
 Teach = Callable[[int, Student, Scaler], Segments | None]
-"""(round from 0, the student's moving average, scaler) -> what teaches in that round; None where it would teach
-nothing new, and training ends. After an interruption it is asked again with the same parameters."""
+"""(round from 0, the student's moving average, scaler) -> the segments of that round; None ends training, if they would
+add nothing new. After an interruption it is called again with the same parameters."""
 
 
 class StudentTrainer(TrainingLoop[Student]):
@@ -57,7 +57,7 @@ class StudentTrainer(TrainingLoop[Student]):
         )
 
     def run(self, on_step: OnStep | None = None) -> int:
-        """Train to the last step, from the newest checkpoint if there is one; return how many rounds taught."""
+        """Train to the last step, from the newest checkpoint if there is one; return the number of rounds trained."""
         with self.opened() as log:
             for number, end in enumerate(self.ends):
                 if self.step < end and not self._round(number, end, log, on_step):
@@ -67,7 +67,7 @@ class StudentTrainer(TrainingLoop[Student]):
         return len(self.ends)
 
     def _round(self, number: int, end: int, log: TrainLog, on_step: OnStep | None) -> bool:
-        """Train up to the step `end`; False where nothing is left to teach."""
+        """Train up to step `end`; return False if there are no new segments."""
         with self.average.applied(self.network):
             segments = self.teach(number, self.network.eval(), self.scaler)
         if segments is None:

@@ -1,1 +1,1 @@
-"""Parts of networks that regress the borders of segments: pyramids, their points and labels, losses, decoding."""
+"""Parts of networks that regress the borders of segments: pyramids, their points and targets, losses, decoding."""

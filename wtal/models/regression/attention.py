@@ -1,14 +1,14 @@
-"""Attention of positions to their neighbours, linear in their number; or to all of a video."""
+"""Attention to a window of neighbours, linear in the number of positions; or to the whole video."""
 
 from torch import Tensor
 from torch.nn.functional import pad, scaled_dot_product_attention
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, real: Tensor, heads: int, window: int | None) -> Tensor:
-    """(B, T, E) thrice, real (B, T) -> (B, T, E): scaled dot-product attention of `heads` heads.
+    """(B, T, E) three times, real (B, T) -> (B, T, E): scaled dot-product attention with `heads` heads.
 
-    Each position sees the real ones of the `window` positions around it (odd), or all real ones where it is None.
-    Memory is T * window with a window, T * T without. What stands where padded is finite and without meaning.
+    Each position attends to the real ones among the `window` positions around it (odd), or to all real ones if it is
+    None. Memory is T * window with a window, T * T without. Values at padded positions are finite and meaningless.
     """
     if window is None:
         return _attend_by_head(query, key, value, real[:, None] | ~real[..., None], heads)
@@ -16,13 +16,13 @@ def attend(query: Tensor, key: Tensor, value: Tensor, real: Tensor, heads: int, 
     batch, length, width = query.shape
     block = min(max(2 * half, 1), length)
     count = -(-length // block)
-    behind = count * block - length
-    queries = pad(query, (0, 0, 0, behind)).reshape(batch * count, block, width)
-    keys, values = (_surroundings(x, half, behind, block) for x in (key, value))  # (B * n, span, E)
-    seen = pad(real, (half, half + behind)).unfold(1, block + 2 * half, block)  # (B, n, span)
+    padding = count * block - length
+    queries = pad(query, (0, 0, 0, padding)).reshape(batch * count, block, width)
+    keys, values = (_surroundings(x, half, padding, block) for x in (key, value))  # (B * n, span, E)
+    visible = pad(real, (half, half + padding)).unfold(1, block + 2 * half, block)  # (B, n, span)
     band = real.new_ones(block, block + 2 * half).tril(2 * half).triu()
-    asks = pad(real, (0, behind)).reshape(batch, count, block, 1)
-    allowed = (band & seen[:, :, None]) | ~asks  # (B, n, block, span)
+    queried = pad(real, (0, padding)).reshape(batch, count, block, 1)
+    allowed = (band & visible[:, :, None]) | ~queried  # (B, n, block, span)
     answer = _attend_by_head(queries, keys, values, allowed.flatten(0, 1), heads)
     return answer.reshape(batch, count * block, width)[:, :length]
 
@@ -33,6 +33,6 @@ def _attend_by_head(query: Tensor, key: Tensor, value: Tensor, allowed: Tensor, 
     return scaled_dot_product_attention(query, key, value, attn_mask=allowed[:, None]).transpose(1, 2).flatten(2)
 
 
-def _surroundings(x: Tensor, half: int, behind: int, block: int) -> Tensor:
-    """(B, T, E) -> (B * n, block + 2 * half, E): each block of positions with `half` more to either side."""
-    return pad(x, (0, 0, half, half + behind)).unfold(1, block + 2 * half, block).transpose(2, 3).flatten(0, 1)
+def _surroundings(x: Tensor, half: int, padding: int, block: int) -> Tensor:
+    """(B, T, E) -> (B * n, block + 2 * half, E): each block of positions with `half` more on each side."""
+    return pad(x, (0, 0, half, half + padding)).unfold(1, block + 2 * half, block).transpose(2, 3).flatten(0, 1)

@@ -1,4 +1,4 @@
-"""Answers at points to candidate segments, in grid steps.
+"""Decode a student's output at points into candidate segments, in grid steps.
 
 Source: the inference of ActionFormer (Zhang, Wu, Li; ECCV 2022), section 3.4 and public code.
 """
@@ -28,8 +28,8 @@ def decode(
 ) -> Candidates:
     """Return the candidates of one video of a batch, before suppression: level after level, best first in each.
 
-    A point answers with a segment for each class whose probability exceeds `threshold`. Of a level the best `per_level`
-    points and classes are taken; what is not longer than `shortest` grid steps is left out (ActivityNet: 0.001).
+    A point yields a segment for each class whose probability exceeds `threshold`. The best `per_level` points and
+    classes of a level are used; segments must be longer than `shortest` grid steps (ActivityNet: 0.001).
     """
     points, logits, distances = output.points, output.logits[video], output.distances[video]
     probabilities = logits.float().sigmoid() * output.mask[video][:, None]

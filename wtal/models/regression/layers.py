@@ -1,4 +1,4 @@
-"""Layers that pyramids share. They run on rows (N, E) of a level, or of several levels side by side."""
+"""Layers shared by pyramids. They run on rows (N, E) of one level, or of several levels concatenated."""
 
 import math
 
@@ -10,13 +10,13 @@ from wtal.models.layers.temporal import Dropout, TemporalConv
 from wtal.models.regression.levels import Level
 
 RARE = -math.log((1 - 0.01) / 0.01)
-"""Logit of 0.01: the first answer of classes that are rare (Lin et al., ICCV 2017, section 3.3)."""
+"""Logit of 0.01: the initial output for rare classes (Lin et al., ICCV 2017, section 3.3)."""
 
 
 class DepthwiseConv(nn.Module):
-    """A convolution over time of each channel by itself, zero beyond the ends of what is computed.
+    """Depthwise convolution over time, zero beyond the ends of the computed positions.
 
-    It starts as `torch.nn.Conv1d` does, its bias at zero.
+    Initialised like `torch.nn.Conv1d`, but with zero bias.
     """
 
     def __init__(self, width: int, kernel: int, bias: bool) -> None:
@@ -37,7 +37,7 @@ class DepthwiseConv(nn.Module):
 
 
 class Trunk(nn.Module):
-    """Convolutions over three positions, each with a norm and ReLU behind it; without biases."""
+    """Convolutions over three positions without biases, each followed by a norm and ReLU."""
 
     def __init__(self, in_features: int, width: int, count: int) -> None:
         super().__init__()
@@ -63,12 +63,12 @@ class PointHead(nn.Module):
         nn.init.constant_(self.last.bias, first_answer)
 
     def forward(self, rows: Tensor, level: Level) -> Tensor:
-        """Run it."""
+        """Rows (N, E) -> (N, outputs)."""
         return level.hide(self.last(self.trunk(rows, level), level.computed))
 
 
 class Residual(nn.Module):
-    """Rows of a branch (N, E), scaled by a learnt number a channel; in training all of a video's dropped at times."""
+    """Rows of a branch (N, E), scaled by a learnt factor per channel; training sometimes drops all rows of a video."""
 
     def __init__(self, width: int, drop: float, scale: float) -> None:
         super().__init__()
@@ -76,16 +76,16 @@ class Residual(nn.Module):
         self.scale = nn.Parameter(torch.full((width,), scale))
 
     def forward(self, rows: Tensor, level: Level) -> Tensor:
-        """Run it."""
+        """Rows (N, E) -> rows (N, E)."""
         rows = rows * self.scale
         if not self.training or self.drop == 0:
             return rows
-        stays = torch.rand(len(level.real), 1, device=rows.device) >= self.drop
-        return rows * (stays / (1 - self.drop)).to(rows.dtype)[level.videos]
+        survives = torch.rand(len(level.real), 1, device=rows.device) >= self.drop
+        return rows * (survives / (1 - self.drop)).to(rows.dtype)[level.videos]
 
 
 def mlp(width: int, inner: int, dropout: float = 0.0) -> nn.Sequential:
-    """Two layers, GELU between them and dropout behind each: rows (N, E) -> rows (N, E)."""
+    """Two layers with GELU between them and dropout after each: rows (N, E) -> rows (N, E)."""
     layers = nn.Sequential(
         nn.Linear(width, inner), nn.GELU(), Dropout(dropout), nn.Linear(inner, width), Dropout(dropout)
     )

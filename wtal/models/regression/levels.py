@@ -1,4 +1,4 @@
-"""Levels of a temporal pyramid: where their positions are, and which of them are real."""
+"""Levels of a temporal pyramid: computed and real positions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,8 +16,8 @@ class Level:
     """Positions of B videos at one stride.
 
     `computed`: (B, T) positions that a network computes, its rows (N, E) in this order. `real`: (B, T) positions of a
-    video. Where both are one tensor padding does not exist, which is the same as a mask after every operation; authors'
-    forms compute padding as well and hide it here and there.
+    video. If both are the same tensor, padding does not exist, which is equivalent to a mask after every operation;
+    authors' forms compute padding as well and mask it after some operations.
     """
 
     computed: Tensor
@@ -25,26 +25,26 @@ class Level:
 
     @classmethod
     def first(cls, mask: Tensor, padding: bool) -> "Level":
-        """Mask (B, T) -> the level of stride 1, with or without rows for padding."""
+        """Create the level of stride 1 from a mask (B, T), with or without rows for padding."""
         return cls(torch.ones_like(mask) if padding else mask, mask)
 
     @property
     def computes_padding(self) -> bool:
-        """True where there are rows that are no position of a video."""
+        """True if there are rows for padding."""
         return self.computed is not self.real
 
     @cached_property
     def videos(self) -> Tensor:
-        """(N,) the video of each row."""
+        """Index of the video of each row, (N,)."""
         return self.computed.nonzero()[:, 0]
 
     @cached_property
     def rows_are_real(self) -> Tensor:
-        """(N, 1), False where a row is padding."""
+        """Mask (N, 1), False for rows of padding."""
         return self.real.reshape(-1)[self.computed.reshape(-1)][:, None]
 
     def halved(self) -> "Level":
-        """Every second position, the first of them included."""
+        """Return the level with every second position, starting with the first."""
         real = self.real[:, ::2]
         return Level(self.computed[:, ::2] if self.computes_padding else real, real)
 
@@ -61,14 +61,14 @@ class Level:
         return rows * self.rows_are_real if self.computes_padding else rows
 
     def pooled(self, rows: Tensor) -> Tensor:
-        """Rows (N, E) -> rows of the halved level: the largest of three; what is not computed is not seen."""
+        """Rows (N, E) -> rows of the halved level: the largest of three computed positions."""
         x = self.unpack(rows).masked_fill(~self.computed[..., None], -torch.inf)
         largest = max_pool1d(x.transpose(1, 2), 3, stride=2, padding=1).transpose(1, 2)
         return self.halved().pack(largest)
 
 
 def side_by_side(levels: Sequence[Level]) -> Level:
-    """L levels of B videos -> one of L * B; its rows are those of the levels, one level after another."""
+    """Combine L levels of B videos into one of L * B; its rows are those of the levels, one level after another."""
     length = levels[0].real.shape[1]
 
     def stacked(masks: Sequence[Tensor]) -> Tensor:

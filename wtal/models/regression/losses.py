@@ -1,4 +1,4 @@
-"""Losses of points: focal loss of classes, distance IoU of borders."""
+"""Losses at points: focal loss of classes, distance IoU of borders."""
 
 import torch
 from torch import Tensor
@@ -16,30 +16,30 @@ def focal(logits: Tensor, targets: Tensor) -> Tensor:
     logits, targets = logits.float(), targets.float()
     entropy = binary_cross_entropy_with_logits(logits, targets, reduction="none")
     p = logits.sigmoid()
-    right = p * targets + (1 - p) * (1 - targets)
+    correct = p * targets + (1 - p) * (1 - targets)
     alpha = _ALPHA * targets + (1 - _ALPHA) * (1 - targets)
-    return alpha * (1 - right) ** _GAMMA * entropy
+    return alpha * (1 - correct) ** _GAMMA * entropy
 
 
 def smoothed(targets: Tensor, smoothing: float) -> Tensor:
-    """(..., C) -> (..., C): a share `smoothing` of each label is spread over C + 1 classes."""
+    """(..., C) -> (..., C): spread a share `smoothing` of each label over C + 1 classes."""
     return targets if smoothing == 0 else targets * (1 - smoothing) + smoothing / (targets.shape[-1] + 1)
 
 
 def iou(distances: Tensor, targets: Tensor) -> Tensor:
-    """Distances (..., 2) to the left and right border from one point, twice -> (...,) intersection over union."""
+    """Two distances (..., 2) from one point to the left and right border -> (...,) intersection over union."""
     distances, targets = distances.float(), targets.float()
     shared = torch.minimum(distances, targets).sum(dim=-1)
     return shared / (distances.sum(dim=-1) + targets.sum(dim=-1) - shared).clamp(min=_SMALLEST)
 
 
 def distance_iou(distances: Tensor, targets: Tensor) -> Tensor:
-    """(..., 2), (..., 2) -> (...,): 1 - IoU + (distance of the centres / length of the hull)^2.
+    """(..., 2), (..., 2) -> (...,): 1 - IoU + (distance between the centres / length of the hull)^2.
 
     Source: Zheng et al., AAAI 2020, equation 7, in one dimension.
     """
     distances, targets = distances.float(), targets.float()
     hull = torch.maximum(distances, targets).sum(dim=-1).clamp(min=_SMALLEST)
-    apart = distances - targets
-    centres = (apart[..., 1] - apart[..., 0]) / 2
+    difference = distances - targets
+    centres = (difference[..., 1] - difference[..., 0]) / 2
     return 1 - iou(distances, targets) + (centres / hull) ** 2

@@ -1,4 +1,4 @@
-"""Points of a pyramid, and which segment each of them is taught.
+"""Points of a pyramid, and the assignment of segments to them.
 
 Source: the center sampling and the ranges of ActionFormer (Zhang, Wu, Li; ECCV 2022), section 3.3.
 """
@@ -12,16 +12,16 @@ from wtal.errors import UsageError
 from wtal.models.student import Points, PointTargets
 
 FARTHEST = 10000.0
-"""Grid steps that the last level's range ends at."""
+"""End of the last level's range, in grid steps."""
 _TIE = 1e-3
-"""Grid steps by which segments over a point may be longer than the shortest and still add their classes."""
+"""Grid steps by which segments at a point may exceed the shortest and still add their classes."""
 
 
 def pyramid_points(lengths: Sequence[int], first_range: float, device: torch.device | None = None) -> Points:
-    """Positions on each level, each of twice the stride of the one before -> its points.
+    """Return the points of a pyramid, from the number of positions per level, each with twice the previous stride.
 
-    The first level is for distances of up to `first_range` grid steps, each other one from there to twice that, the
-    last for all the rest.
+    The first level is for distances of up to `first_range` grid steps, each further one up to twice the previous limit,
+    the last for all the rest.
     """
     time, stride, low, high = [], [], [], []
     for level, length in enumerate(lengths):
@@ -42,16 +42,16 @@ def assign(
     radius: float = 1.5,
     ignored: Tensor | None = None,
 ) -> PointTargets:
-    """Segments (N, 2) in grid steps, class indices (N,), weights (N,) of one video -> what its points are taught.
+    """Assign segments (N, 2) in grid steps, class indices (N,), weights (N,) of one video to its points.
 
-    A point is taught a segment that it lies strictly inside of, at most `radius` strides from the middle, where the
-    longer of its distances to both borders is in its range. Of several the shortest wins; those as long add their
-    classes. `ignored` (M, 2): points strictly inside of these, and taught nothing, get the weight 0.
+    A segment is assigned to a point strictly inside it, at most `radius` strides from its middle, if the longer of the
+    distances to both borders is in the point's range. Of several the shortest wins; equally long ones add their
+    classes. `ignored` (M, 2): points strictly inside these, without a segment, get the weight 0.
 
     Raises:
-        UsageError: when segments, labels and weights do not belong together, or a label is no class.
+        UsageError: when segments, labels and weights differ in number, or a label is not a class.
     """
-    _fitting(segments, labels, weights, num_classes)
+    _check(segments, labels, weights, num_classes)
     time, stride = points.time, points.stride
     weight = torch.ones_like(time)
     if ignored is not None and len(ignored):
@@ -84,7 +84,7 @@ def _inside(time: Tensor, segments: Tensor) -> Tensor:
     return (time[:, None] > segments[:, 0].to(time)) & (time[:, None] < segments[:, 1].to(time))
 
 
-def _fitting(segments: Tensor, labels: Tensor, weights: Tensor | None, num_classes: int) -> None:
+def _check(segments: Tensor, labels: Tensor, weights: Tensor | None, num_classes: int) -> None:
     if segments.ndim != 2 or segments.shape[1] != 2 or len(labels) != len(segments):
         raise UsageError(f"wanted segments (N, 2) and labels (N,), got {tuple(segments.shape)}, {tuple(labels.shape)}")
     if weights is not None and len(weights) != len(segments):

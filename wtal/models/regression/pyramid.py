@@ -1,4 +1,4 @@
-"""A student whose levels halve the positions: embedding, blocks, a norm a level, heads that all levels share."""
+"""A student whose levels halve the positions: embedding, blocks, a norm per level, heads shared by all levels."""
 
 import math
 from collections.abc import Sequence
@@ -17,44 +17,44 @@ from wtal.models.student import Points, Student, StudentOutput
 
 
 class PyramidConfig(config.Config):
-    """Settings that all pyramids share. Defaults are ours; the public codes' for THUMOS14 stand behind them."""
+    """Settings common to all pyramids. Defaults are ours, followed by the public codes' for THUMOS14."""
 
     width: int = Field(256, ge=1)
-    """Channels E of all levels and heads. Theirs: 512; on ActivityNet 256."""
+    """Channels E of all levels and heads. Theirs: 512; on ActivityNet: 256."""
     embedding_depth: int = Field(2, ge=1)
-    """Convolutions over three positions in front of the stem."""
+    """Convolutions over three positions before the stem."""
     head_depth: int = Field(2, ge=0)
-    """Convolutions over three positions in front of the last of each head."""
+    """Convolutions over three positions before the last one of each head."""
     stem_blocks: int = Field(1, ge=0)
     """Blocks of stride 1. Theirs: 2."""
     branch_blocks: int = Field(4, ge=0)
-    """Blocks of stride 2, each a level more. Theirs: 5, for four times as many snippets a second."""
+    """Blocks of stride 2, each of which adds a level. Theirs: 5, for four times as many snippets per second."""
     drop_path: float = Field(0.1, ge=0, lt=1)
-    """Share of a block's branches that training drops, video by video."""
+    """Probability of dropping a block's branch in training, per video."""
     residual_scale: float = Field(1e-4, gt=0)
-    """First value of the learnt scales of a block's branches: it starts as the identity."""
+    """Initial value of the learnt scales of a block's branches: a block starts as the identity."""
     dropout: float = Field(0.0, ge=0, lt=1)
-    """Inside of blocks."""
+    """Dropout inside blocks."""
     input_dropout: float = Field(0.0, ge=0, lt=1)
-    """On the features, channels of the whole video at once; ours, for small collections. The papers have none."""
+    """Dropout of feature channels, over the whole video; ours, for small collections. The papers have none."""
     first_range: float = Field(4.0, gt=0)
-    """Grid steps that the first level's distances reach; each level more reaches twice as far, the last without end."""
+    """Maximum distance of the first level, in grid steps; doubled at each further level, unlimited at the last."""
     position_table: bool = False
     """Add sines of the position to the embedding. ActivityNet: on."""
     max_length: int = Field(2304, ge=1)
-    """Snippets that the authors' form pads every video to, and the length of its position table. ActivityNet: 192."""
+    """Number of snippets to which the authors' form pads every video, and of its position table. ActivityNet: 192."""
     normalizer: float = Field(100.0, gt=0)
-    """First value of the running number of positive points, which the losses are divided by. ActivityNet: 200."""
+    """Initial value of the running number of positive points, by which losses are divided. ActivityNet: 200."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)
-    """Share of each label that is spread over C + 1 classes. ActivityNet: 0.1."""
+    """Share of each label to spread over C + 1 classes. ActivityNet: 0.1."""
     regression_weight: float = Field(1.0, ge=0)
-    """Of the borders' loss. ActivityNet: 2."""
+    """Weight of the borders' loss. ActivityNet: 2."""
 
 
 class PyramidStudent(Student):
-    """The frame of a student; a leaf gives its blocks, and the answer to the features of all levels.
+    """Frame of a student; a leaf supplies its blocks, and the output for the features of all levels.
 
-    Blocks are called with rows and their level, and give the rows and the level behind them.
+    Blocks are called with rows and their level, and return the new rows and level.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class PyramidStudent(Student):
     def forward(self, features: Tensor, mask: Tensor) -> StudentOutput:
         """(B, T, D), mask (B, T) -> logits (B, P, C) and distances at the points of all levels.
 
-        The authors' form pads T: its answer has more points, and its `mask` tells which are real.
+        The authors' form pads T: its output has more points, and its `mask` marks the real ones.
         """
         if self.authors:
             features, mask = self._padded(features, mask)
@@ -81,27 +81,27 @@ class PyramidStudent(Student):
         rows = self._with_positions(self.embedding(rows, level), level)
         for block in self.stem:
             rows, level = block(rows, level)
-        levels, answers = [level], [rows]
+        levels, level_rows = [level], [rows]
         for block in self.branch:
             rows, level = block(rows, level)
             levels.append(level)
-            answers.append(rows)
-        normed = [norm(rows) for norm, rows in zip(self.neck, answers, strict=True)]
-        points = pyramid_points([each.real.shape[1] for each in levels], self.settings.first_range, mask.device)
+            level_rows.append(rows)
+        normed = [norm(rows) for norm, rows in zip(self.neck, level_rows, strict=True)]
+        points = pyramid_points([level.real.shape[1] for level in levels], self.settings.first_range, mask.device)
         return self.respond(normed, levels, points)
 
     def respond(self, rows: list[Tensor], levels: list[Level], points: Points) -> StudentOutput:
-        """Rows (N, E) of each level -> the answer."""
+        """Compute the output from rows (N, E) of each level."""
         raise NotImplementedError
 
     def divisor(self) -> int:
-        """Number of snippets that the authors' form pads to a multiple of."""
+        """Return the number to a multiple of which the authors' form pads the snippets."""
         raise NotImplementedError
 
     def _padded(self, features: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         length = max(mask.shape[1], self.settings.max_length)
-        behind = -(-length // self.divisor()) * self.divisor() - mask.shape[1]
-        return pad(features.masked_fill(~mask[..., None], 0.0), (0, 0, 0, behind)), pad(mask, (0, behind))
+        padding = -(-length // self.divisor()) * self.divisor() - mask.shape[1]
+        return pad(features.masked_fill(~mask[..., None], 0.0), (0, 0, 0, padding)), pad(mask, (0, padding))
 
     def _with_positions(self, rows: Tensor, level: Level) -> Tensor:
         if not self.settings.position_table:
@@ -116,31 +116,31 @@ class PyramidStudent(Student):
 
 
 def sines(length: int, width: int, device: torch.device | None = None) -> Tensor:
-    """(T, E): sines and cosines of each position, by turns, divided by the root of E (Vaswani et al., 2017)."""
+    """(T, E): alternating sines and cosines of each position, divided by the root of E (Vaswani et al., 2017)."""
     channel = torch.arange(width, device=device, dtype=torch.float64)
-    turn = torch.arange(length, device=device, dtype=torch.float64)[:, None]
-    angle = turn / 10000 ** (2 * (channel // 2) / width)
+    position = torch.arange(length, device=device, dtype=torch.float64)[:, None]
+    angle = position / 10000 ** (2 * (channel // 2) / width)
     return (torch.where(channel % 2 == 0, angle.sin(), angle.cos()) / math.sqrt(width)).float()
 
 
 def to_batch(rows: Tensor, levels: Sequence[Level]) -> Tensor:
-    """Rows (N, E) of levels side by side -> (B, P, E), level after level."""
+    """Rows (N, E) of concatenated levels -> (B, P, E), level after level."""
     parts = torch.split(rows, [len(level.videos) for level in levels])
     return torch.cat([level.unpack(part) for level, part in zip(levels, parts, strict=True)], dim=1)
 
 
 def joined(rows: Sequence[Tensor], levels: Sequence[Level]) -> tuple[Tensor, Level]:
-    """Rows of each level -> those of all, and the level that they are rows of."""
+    """Concatenate the rows of each level; return them with their combined level."""
     return torch.cat(list(rows)), side_by_side(levels)
 
 
 def per_level(values: Sequence[Tensor], levels: Sequence[Level]) -> Tensor:
-    """A number for each level -> (N, 1): that of each row of levels side by side."""
+    """Expand one number per level to (N, 1), for each row of the concatenated levels."""
     return torch.cat([value.expand(len(level.videos), 1) for value, level in zip(values, levels, strict=True)])
 
 
 def refuse_even(name: str, value: int) -> None:
-    """Refuse an even number of positions around one.
+    """Refuse an even window size.
 
     Raises:
         ConfigError: when it is even.

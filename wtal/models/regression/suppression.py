@@ -1,7 +1,7 @@
-"""Candidates of a student to detections: Gaussian suppression, voting, and classes that another classifier names.
+"""Turn a student's candidates into detections: Gaussian suppression, voting, and classes from another classifier.
 
-Numbers are those of the public codes of ActionFormer and TriDet. No torch. Borders are in any one unit; the codes'
-lengths of 1e-6 more are in grid steps, and too little to matter in seconds.
+Numbers are those of the public code of ActionFormer and TriDet. No torch. Borders may be in any unit; the 1e-6 that the
+code adds to lengths is in grid steps, and negligible in seconds.
 """
 
 from typing import Literal, NamedTuple
@@ -37,12 +37,12 @@ def gaussian_suppression(
     voting_tiou: float | None = None,
     voting: Voting = "score_and_overlap",
 ) -> Detections:
-    """Candidates (P, 2), (P,), (P,) of one video -> detections, best first.
+    """Suppress candidates (P, 2), (P,), (P,) of one video; return detections, best first.
 
-    They lower one another by a Gaussian of width `sigma`. Candidates whose score falls below `min_score` are dropped;
-    `max_detections` are left of each class, and of the video. Not `by_class`, candidates of all classes suppress one
-    another. With `voting_tiou` the borders move afterwards (`vote`). Defaults are those of THUMOS14; ActivityNet:
-    0.75, 0.001, 100, False, 0.9.
+    Candidates lower one another's scores by a Gaussian of width `sigma`. Those whose score falls below `min_score` are
+    dropped; at most `max_detections` remain per class, and per video. Without `by_class`, candidates of all classes
+    suppress one another. With `voting_tiou` the borders move afterwards (`vote`). Defaults are those of THUMOS14;
+    ActivityNet: 0.75, 0.001, 100, False, 0.9.
     """
     group = classes.astype(np.int64) if by_class else np.zeros(len(classes), np.int64)
     survivors = suppress(
@@ -57,34 +57,34 @@ def gaussian_suppression(
         min_score=min_score,
     )
     order = np.argsort(-survivors.scores, kind="stable")[:max_detections]
-    left = survivors.borders[order]
+    remaining = survivors.borders[order]
     if voting_tiou is not None:
-        left = vote(left, borders.astype(np.float64), scores.astype(np.float64), voting_tiou, voting)
-    return Detections(left, classes[survivors.indices[order]], survivors.scores[order])
+        remaining = vote(remaining, borders.astype(np.float64), scores.astype(np.float64), voting_tiou, voting)
+    return Detections(remaining, classes[survivors.indices[order]], survivors.scores[order])
 
 
 def vote(borders: Floats, candidates: Floats, scores: Floats, tiou: float, weights: Voting) -> Floats:
     """(K, 2), candidates (P, 2) with scores (P,) -> (K, 2): means of the candidates that overlap each by `tiou`.
 
-    A candidate weighs its score times its overlap (ActionFormer), or its `score` alone (TriDet). A segment that none
-    overlaps so far stays.
+    A candidate's weight is its score times its overlap (ActionFormer), or its `score` alone (TriDet). A segment without
+    such candidates is unchanged.
     """
     result = borders.copy()
-    for place, segment in enumerate(borders):
+    for index, segment in enumerate(borders):
         shared = overlaps(segment, candidates, "tiou")
         weight = np.where(shared >= tiou, scores * (shared if weights == "score_and_overlap" else 1.0), 0.0)
         if weight.sum() > 0:
-            result[place] = weight @ candidates / weight.sum()
+            result[index] = weight @ candidates / weight.sum()
     return result
 
 
 def with_class_scores(
     detections: Detections, class_scores: Floats, top: int = 2, max_detections: int = 200
 ) -> Detections:
-    """Detections, scores (C,) of another classifier of the video -> detections of its `top` classes.
+    """Relabel detections with the `top` classes of another classifier of the video, given its scores (C,).
 
-    Each of the best `max_detections` stands once for each class, with the root of its score times the classifier's:
-    the best class first, each class best first.
+    Each of the best `max_detections` appears once per class, with the root of its score times the classifier's: the
+    best class first, best first within each class.
     """
     best = np.argsort(-class_scores, kind="stable")[:top]
     borders, scores = detections.borders[:max_detections], detections.scores[:max_detections]

@@ -1,4 +1,4 @@
-"""A term of video-level labels for students, so that classes stay honest where segments are noisy."""
+"""Video-level loss term for students, which anchors the classes when segments are noisy."""
 
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy, dropout
@@ -11,14 +11,14 @@ from wtal.models.student import StudentOutput
 def video_term(
     output: StudentOutput, labels: Tensor, ratio: int = 8, authors: bool = False, drop: float = 0.0
 ) -> Tensor:
-    """Answer to B videos, labels (B, C) -> scalar: cross entropy of the means of the largest logits at stride 1.
+    """Output for B videos, labels (B, C) -> scalar: cross entropy of the means of the largest logits at stride 1.
 
-    Of each video and class the best k = max(1, T // `ratio`) real positions count, and labels are divided by their
-    number; a share `drop` of the logits is dropped first.
+    The best k = max(1, T // `ratio`) real positions per video and class count, and labels are divided by their number;
+    a share `drop` of the logits is dropped first.
 
-    Source: FuSTAL (arXiv 2407.08971). Its code (`authors`, ratio 5, drop 0.7 in training) takes one k of the positions
-    of the whole batch, which is nearly all of a video's; sees padding; and takes the binary cross entropy of the
-    softmax.
+    Source: FuSTAL (arXiv 2407.08971). Its code (`authors`, ratio 5, drop 0.7 in training) derives one k from the
+    positions of the whole batch, which is nearly all of a video's; includes padding; and uses the binary cross entropy
+    of the softmax.
     """
     first = output.points.stride == output.points.stride.min()
     logits, mask = output.logits[:, first].float(), output.mask[:, first]

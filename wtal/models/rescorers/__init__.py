@@ -1,5 +1,5 @@
-"""One network that scores proposals anew per file; `RescorerLeaf` says what a file holds."""
-# ruff: noqa: N802 - members are named as modules name them
+"""One network that rescores proposals per file; `RescorerLeaf` is the contract of a file."""
+# ruff: noqa: N802 - members are named as in modules
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
@@ -12,16 +12,16 @@ if TYPE_CHECKING:
 
 
 class RescorerLeaf(Protocol):
-    """A module of `rescorers/`: a rescorer's settings, and the two ways to make it."""
+    """A module of `rescorers/`: a rescorer's settings, and the two ways to create it."""
 
     @property
     def Config(self) -> "type[wtal.config.Config]":
-        """The rescorer's own settings, each default beside its source."""
+        """The rescorer's own settings, each default with its source."""
 
     def create(self, num_classes: int, feature_dims: dict[str, int], config: Any, authors: bool) -> "Rescorer":
         """Make a rescorer for C = `num_classes` and streams of the given widths, freshly initialised.
 
-        `config` is a `Config` of this module. With `authors` it is what the authors' code ran, quirks included.
+        `config` is a `Config` of this module. With `authors` it behaves as the authors' code, quirks included.
         """
 
     def from_authors(self, state_dict: Mapping[str, Any], num_classes: int) -> "Rescorer":

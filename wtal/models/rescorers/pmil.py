@@ -1,24 +1,24 @@
 """P-MIL: proposals are the instances of multiple-instance learning (Ren, Yang, Zhang, Zhang; CVPR 2023).
 
-A proposal, a quarter of its length more to either side, is cut into bins by RoIAlign; maxima over the bins before it,
-in it and behind it give [mid - left, mid, mid - right], and three small networks answer with C + 1 classes, an
-attention and a completeness. Each stream has a model of its own. With a, q in [0, 1] and p a softmax, the means over
-streams:
+A proposal, extended by a quarter of its length on each side, is cut into bins by RoIAlign; maxima over the bins before,
+in and after it give [mid - left, mid, mid - right], from which three small networks compute C + 1 classes, an attention
+and a completeness. Each stream has its own model. With attention a and completeness q in [0, 1] and class softmax p,
+each averaged over streams:
 
     score of class c = p_c * a * q,   video score of c = sum(a * p_c) / sum(a)
 
-Training takes video-level labels alone: the mean of each class's best proposals against the labels, once as they are
-and with background (`mil_orig`) and once weighed by the attention and without (`mil_supp`); the rank of overlapping
-proposals as the other stream has it (`irc`); and, as completeness, the overlap with proposals that the other stream's
-attention picks (`comp`). The last two rise to their weight as training goes on.
+Training uses video-level labels only: the mean of each class's best proposals against the labels, once unweighted and
+with background (`mil_orig`), once weighted by the attention and without background (`mil_supp`); the ranking of
+overlapping proposals by the other stream (`irc`); and, for completeness, the overlap with proposals selected by the
+other stream's attention (`comp`). The last two ramp up to their weight during training.
 
-Differences from the authors' code, which `authors=True` runs instead:
+Differences from the authors' code, whose behaviour `authors=True` restores:
 
-- They divide the labels of a video by their sum and 1e-4 more.
-- A region that is shorter than a snippet is one snippet long from its start on, here about its middle.
+- They divide the labels of a video by their sum plus 1e-4.
+- A region shorter than a snippet is extended to one snippet to the right of its start, here about its middle.
 
-Both ways: a stream that is alone has no other; it picks by its own attention, and there is no `irc`. Of more than two,
-each looks at the next one. The ramp goes by share of the training, and is 30 of 200 epochs long as theirs.
+In both modes: a single stream has no other; it selects by its own attention, and there is no `irc`. Of more than two,
+each learns from the next one. The ramp depends on the share of training, and is as long as theirs: 30 of 200 epochs.
 """
 
 import math
@@ -40,13 +40,13 @@ from wtal.models.layers.temporal import Dropout, masked_topk_mean, unpack
 from wtal.models.rescorer import ProposalBatch, Rescorer, RescorerOutput
 
 _PARTS = [2, 8, 2]
-"""Bins before a proposal, in it and behind it."""
+"""Bins before a proposal, in it and after it."""
 _REACH = 0.25
-"""Surroundings to either side over the proposal's length."""
+"""Surroundings on each side, relative to the proposal's length."""
 _TOGETHER = 512
 """Proposals whose bins are in memory at once."""
 _UNSEEN = torch.finfo(torch.float32).min / 4
-"""Logit of what takes no part in a softmax; finite, so that its share of 0 is multiplied by a number."""
+"""Logit that excludes an entry from a softmax; finite, so that its share of 0 is multiplied by a number."""
 _STREAMS = {"rgb": "prop_v_backbone", "flow": "prop_f_backbone"}
 _LAYERS = {
     "fusion": "prop_fusion.0",
@@ -65,11 +65,11 @@ class Config(Base):
     width: int = Field(256, ge=1)
     """Width of a proposal's embedding. The public code's: 1024."""
     head_width: int = Field(128, ge=1)
-    """Hidden width of the three networks behind it. The public code's: 512."""
+    """Hidden width of the three networks after it. The public code's: 512."""
     dropout: float = Field(0.5, ge=0, lt=1)
-    """Share of the embedding that is dropped in training."""
+    """Dropout of the embedding."""
     top_k_ratio: int = Field(8, ge=1)
-    """Of M proposals the best max(1, M // ratio) of each class count."""
+    """The best max(1, M // ratio) of M proposals count per class."""
     orig_weight: float = Field(2.0, ge=0)
     """Weight of `mil_orig`."""
     supp_weight: float = Field(1.0, ge=0)
@@ -79,10 +79,10 @@ class Config(Base):
     comp_weight: float = Field(20.0, ge=0)
     """Weight of `comp`, the completeness, after its ramp."""
     ramp: float = Field(0.15, ge=0, le=1)
-    """Share of the training in which both rise, as exp(-5 (1 - x)^2): 30 of 200 epochs."""
+    """Share of training in which both ramp up, as exp(-5 (1 - x)^2): 30 of 200 epochs."""
     pick_share: float = Field(0.8, ge=0, le=1)
-    """Proposals whose attention exceeds this share of the video's highest are picked as complete ones, best first, as
-    long as they do not overlap."""
+    """Proposals whose attention exceeds this share of the video's highest are selected as complete, best first, if they
+    do not overlap an earlier one."""
 
 
 class StreamNetwork(nn.Module):
@@ -104,7 +104,7 @@ class StreamNetwork(nn.Module):
 
 
 class PMIL(Rescorer):
-    """`extras`: of each STREAM the logits `cas_STREAM` (N, C + 1), `attention_STREAM`, `completeness_STREAM` (N,)."""
+    """`extras`: logits `cas_STREAM` (N, C + 1), `attention_STREAM` and `completeness_STREAM` (N,) of each STREAM."""
 
     def __init__(self, num_classes: int, feature_dims: Mapping[str, int], config: Config, authors: bool) -> None:
         super().__init__()
@@ -114,7 +114,7 @@ class PMIL(Rescorer):
         )
 
     def forward(self, batch: ProposalBatch) -> RescorerOutput:
-        """Every stream's model, then the means of their probabilities.
+        """Run every stream's model, then average their probabilities.
 
         Raises:
             UsageError: when the batch lacks a stream.
@@ -139,7 +139,7 @@ class PMIL(Rescorer):
         return RescorerOutput(weighted[:, :-1] * completeness[:, None], video_scores, extras)
 
     def loss(self, output: RescorerOutput, batch: ProposalBatch, share: float) -> dict[str, Tensor]:
-        """`mil_orig`, `mil_supp`, `irc` and `comp`, means over the streams."""
+        """`mil_orig`, `mil_supp`, `irc` and `comp`, averaged over the streams."""
         config = self.config
         terms = [self._stream_terms(name, other, output.extras, batch) for name, other in self._pairs()]
         orig, supp, irc, comp = (torch.stack(values).mean() for values in zip(*terms, strict=True))
@@ -152,19 +152,19 @@ class PMIL(Rescorer):
         }
 
     def _pairs(self) -> list[tuple[str, str]]:
-        """List the streams, each with the one that it learns from."""
+        """List the streams, each with the one from which it learns."""
         names = list(self.streams)
         return list(zip(names, names[1:] + names[:1], strict=True))
 
     def _stream_terms(
         self, name: str, other: str, extras: Mapping[str, Tensor], batch: ProposalBatch
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """One stream's terms, without weights; 0 where no video has proposals."""
+        """Unweighted loss terms of one stream; 0 if no video has proposals."""
         cas, attention = extras[f"cas_{name}"].float(), extras[f"attention_{name}"].float().sigmoid()
         labels, present = labels_of(batch.snippets).float(), batch.counts > 0
-        nothing = cas.sum() * 0.0
+        zero = cas.sum() * 0.0
         if not present.any():
-            return nothing, nothing, nothing, nothing
+            return zero, zero, zero, zero
         orig = self._classification(cas, labels, 1.0, batch.mask[present], present)
         supp = self._classification(attention[:, None] * cas, labels, 0.0, batch.mask[present], present)
         guide = extras[f"attention_{other}"].float().sigmoid().detach()
@@ -174,16 +174,16 @@ class PMIL(Rescorer):
         )
         counts = batch.counts.tolist()
         ranks, overlaps = [], []
-        for shown, student, leader, focus, complete, borders in zip(
+        for video_labels, student, leader, focus, complete, borders in zip(
             labels, *(torch.split(x, counts) for x in (cas, teacher, guide, completeness, batch.borders)), strict=True
         ):
-            own = shown.nonzero()[:, 0]
+            own = video_labels.nonzero()[:, 0]
             if len(borders) and len(own):
                 shared = pairwise_tiou(borders)
                 ranks.append(rank_consistency(student[:, own], leader[:, own], focus, shared > 0))
                 overlaps.append(mse_loss(complete, overlap_with_picked(shared, focus, self.config.pick_share)))
-        irc = torch.stack(ranks).mean() if ranks and name != other else nothing
-        return orig, supp, irc, torch.stack(overlaps).mean() if overlaps else nothing
+        irc = torch.stack(ranks).mean() if ranks and name != other else zero
+        return orig, supp, irc, torch.stack(overlaps).mean() if overlaps else zero
 
     def _classification(self, cas: Tensor, labels: Tensor, background: float, mask: Tensor, present: Tensor) -> Tensor:
         """(N, C + 1), (B, C) -> scalar: cross entropy of the mean of each class's best proposals."""
@@ -196,7 +196,7 @@ class PMIL(Rescorer):
 
 
 def region_features(batch: ProposalBatch, stream: str, to_the_right: bool = False) -> Tensor:
-    """(N, 3 D): of each proposal [mid - left, mid, mid - right], maxima over the bins of its parts."""
+    """(N, 3 D): [mid - left, mid, mid - right] of each proposal, maxima over the bins of its parts."""
     features, lengths = batch.snippets.streams[stream], batch.snippets.lengths
     reach = _REACH * (batch.borders[:, 1:] - batch.borders[:, :1]) * batch.borders.new_tensor([[-1.0, 1.0]])
     parts = []
@@ -210,13 +210,13 @@ def region_features(batch: ProposalBatch, stream: str, to_the_right: bool = Fals
 
 
 def ramp(share: float, until: float) -> float:
-    """Share of the training that is done -> share of a weight: exp(-5 (1 - x)^2), and 1 from `until` on."""
-    risen = min(share / until, 1.0) if until else 1.0
-    return math.exp(-5.0 * (1.0 - risen) ** 2)
+    """Map the completed share of training to that of a weight: exp(-5 (1 - x)^2), and 1 from `until` on."""
+    progress = min(share / until, 1.0) if until else 1.0
+    return math.exp(-5.0 * (1.0 - progress) ** 2)
 
 
 def pairwise_tiou(borders: Tensor) -> Tensor:
-    """(M, 2) -> (M, M)."""
+    """(M, 2) -> tIoU (M, M)."""
     start, end = borders.unbind(dim=1)
     shared = (torch.minimum(end[:, None], end) - torch.maximum(start[:, None], start)).clamp(min=0)
     length = end - start
@@ -226,25 +226,25 @@ def pairwise_tiou(borders: Tensor) -> Tensor:
 def rank_consistency(student: Tensor, teacher: Tensor, attention: Tensor, overlap: Tensor) -> Tensor:
     """Logits (M, n) of n classes twice, the teacher's attention (M,), overlap (M, M) bool -> scalar.
 
-    For each proposal that the attention has above its mean, and each class: the divergence of the student's softmax
-    over the proposals that overlap it from the teacher's; the mean over both. 0 where none is above. In double
-    precision, as it is the small difference of large numbers.
+    For each proposal of above-average attention, and each class: the divergence between the student's and the teacher's
+    softmax over the proposals that overlap it, averaged over both; 0 if there is no such proposal. In double precision,
+    as it is a small difference of large numbers.
     """
     anchors = overlap[attention > attention.mean()]  # (A, M)
     if not len(anchors):
         return student.sum() * 0.0
     divergences = []
     for own, leading in zip(student.double().unbind(dim=1), teacher.double().unbind(dim=1), strict=True):
-        given, wanted = (torch.where(anchors, logits, _UNSEEN) for logits in (own, leading))
-        divergence = kl_div(given.log_softmax(dim=1), wanted.softmax(dim=1), reduction="none")
+        own_logits, target_logits = (torch.where(anchors, logits, _UNSEEN) for logits in (own, leading))
+        divergence = kl_div(own_logits.log_softmax(dim=1), target_logits.softmax(dim=1), reduction="none")
         divergences.append(divergence.sum(dim=1).mean())
     return torch.stack(divergences).mean().to(student.dtype)
 
 
 def overlap_with_picked(tiou: Tensor, attention: Tensor, share: float) -> Tensor:
-    """Pairwise tiou (M, M), attention (M,) -> (M,): the highest tiou of each proposal with a picked one.
+    """Pairwise tiou (M, M), attention (M,) -> (M,): the highest tiou of each proposal with a selected one.
 
-    Picked are proposals with more than a `share` of the highest attention, best first; each keeps out all that overlap
+    Selected are proposals with more than a `share` of the highest attention, best first; each excludes all that overlap
     it.
     """
     order = attention.sort(descending=True, stable=True).indices
@@ -258,12 +258,12 @@ def overlap_with_picked(tiou: Tensor, attention: Tensor, share: float) -> Tensor
 
 
 def create(num_classes: int, feature_dims: dict[str, int], config: Config, authors: bool) -> PMIL:
-    """P-MIL over streams of the given widths."""
+    """Create a P-MIL over streams of the given widths."""
     return PMIL(num_classes, feature_dims, config, authors)
 
 
 def from_authors(state_dict: Mapping[str, Any], num_classes: int) -> PMIL:
-    """P-MIL from the authors' checkpoint, which has a model of rgb and one of flow; widths are read off its tensors."""
+    """Load a P-MIL from the authors' checkpoint, with one model of rgb and one of flow; widths are read off it."""
     plain = {
         key: value[..., 0] if value.ndim == 3 and value.shape[-1] == 1 else value
         for key, value in plain_keys(state_dict, "P-MIL").items()
@@ -272,9 +272,9 @@ def from_authors(state_dict: Mapping[str, Any], num_classes: int) -> PMIL:
     widths = [_columns(plain, f"prop_v_backbone.prop_classifier.{layer}.weight") for layer in (0, 2)]
     network = create(num_classes, dims, Config(width=widths[0], head_width=widths[1]), authors=True)
     names = {
-        f"{module}.{theirs}.{kind}": f"streams.{name}.{ours}.{kind}"
+        f"{module}.{author_name}.{kind}": f"streams.{name}.{own_name}.{kind}"
         for name, module in _STREAMS.items()
-        for ours, theirs in _LAYERS.items()
+        for own_name, author_name in _LAYERS.items()
         for kind in ("weight", "bias")
     }
     load_renamed(network, plain, names, "P-MIL")
@@ -282,6 +282,6 @@ def from_authors(state_dict: Mapping[str, Any], num_classes: int) -> PMIL:
 
 
 def _columns(state: Mapping[str, Tensor], key: str) -> int:
-    """Width that a layer takes; 1 where it is missing or no matrix, which loading then refuses."""
+    """Input width of a layer; 1 if it is missing or not a matrix, which loading then refuses."""
     tensor = state.get(key)
     return tensor.shape[1] if tensor is not None and tensor.ndim == 2 else 1

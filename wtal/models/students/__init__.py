@@ -1,5 +1,5 @@
-"""One regression student per file; `StudentLeaf` says what a file holds."""
-# ruff: noqa: N802 - members are named as modules name them
+"""One regression student per file; `StudentLeaf` is the contract of a file."""
+# ruff: noqa: N802 - members are named as in modules
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
@@ -12,20 +12,20 @@ if TYPE_CHECKING:
 
 
 class StudentLeaf(Protocol):
-    """A module of `students/`: a student's settings, and the two ways to make it."""
+    """A module of `students/`: a student's settings, and the two ways to create it."""
 
     @property
     def Config(self) -> "type[wtal.config.Config]":
-        """The student's own settings, each default beside its source."""
+        """The student's own settings, each default with its source."""
 
     @property
     def FORMS(self) -> Mapping[str, Mapping[str, Any]]:
-        """Settings of the authors' own forms, by collection, as far as they are not the defaults."""
+        """Settings of the authors' own forms, by collection, where they differ from the defaults."""
 
     def create(self, num_classes: int, in_features: int, config: Any, authors: bool) -> "Student":
         """Make a student for C = `num_classes` and features of D = `in_features`, freshly initialised.
 
-        `config` is a `Config` of this module. With `authors` it is what the authors' code ran, quirks included.
+        `config` is a `Config` of this module. With `authors` it behaves as the authors' code, quirks included.
         """
 
     def from_authors(
@@ -33,10 +33,10 @@ class StudentLeaf(Protocol):
     ) -> "Student":
         """Make a student from a state dict with the keys that the authors' own code saves.
 
-        What the tensors cannot tell is that of `form`, and of `config`, which goes before it.
+        Settings that cannot be inferred from the tensors come from `config`, else from `form`.
 
         Raises:
-            ConfigError: when a setting is unknown or does not fit.
+            ConfigError: when a setting is unknown or invalid.
             WeightsError: when a key is missing, left over, or of another shape.
         """
 

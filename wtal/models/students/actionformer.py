@@ -1,21 +1,21 @@
 """ActionFormer: a pyramid of local attention that classifies points and regresses borders (Zhang, Wu, Li; ECCV 2022).
 
-Snippets are embedded by two convolutions. Blocks of attention among neighbours follow, from the stem on at stride 1, in
-the branch each at twice the stride of the one before it; a block is
+Snippets are embedded by two convolutions. Blocks of local attention follow, in the stem at stride 1, in the branch each
+at twice the stride of the previous one; a block is
 
     x <- pool(x) + a * attention(LN(x)),  x <- x + b * MLP(LN(x))
 
-with scales a and b a channel that start near zero, and queries, keys and values from a depthwise convolution and a norm
-each. Every level is normed, and two heads that all levels share answer at each of its positions: C sigmoids, and the
-distances to the left and right border in strides of the level. Training is the focal loss of all points and the
-distance IoU of positive ones, both over a running number of positive points.
+with channel-wise scales a and b that start near zero, and queries, keys and values from a depthwise convolution and a
+norm each. Every level is normed, and two heads, shared by all levels, predict at each of its positions: C sigmoids, and
+the distances to the left and right border in strides of the level. The training loss is the focal loss of all points
+and the distance IoU of positive ones, both divided by a running number of positive points.
 
-Differences from the authors' code, which `authors=True` runs instead:
+Differences from the authors' code, whose behaviour `authors=True` restores:
 
-- Their norms give padding their bias, and the next convolution carries it back into the video; max-pooling sees the
-  zeros there. Here padding is masked behind every norm, so that a video in a batch equals the video alone.
-- They pad every video to `max_length`, longer ones to a multiple of what their windows need.
-- Their position table is stretched over longer videos; here it goes on.
+- Their norms add their bias to padding, and the next convolution carries it back into the video; max-pooling sees the
+  zeros there. Here padding is masked after every norm, so that a video in a batch equals the video alone.
+- They pad every video to `max_length`, longer ones to a multiple of the number that their windows require.
+- Their position table is stretched over longer videos; here it continues.
 """
 
 from collections.abc import Mapping
@@ -42,18 +42,18 @@ from wtal.models.regression.pyramid import PyramidConfig, PyramidStudent, joined
 from wtal.models.student import Points, StudentOutput
 
 _MLP = 4
-"""Width of a block's MLP over its own."""
+"""Width of a block's MLP, relative to the block's."""
 
 
 class Config(PyramidConfig):
-    """Defaults are the public code's for THUMOS14, unless said otherwise."""
+    """Defaults are the public code's for THUMOS14 unless noted."""
 
     attention_heads: int = Field(4, ge=1)
-    """Heads of each attention; they share the width."""
+    """Number of heads of each attention, which divide the width."""
     window: int = Field(19, ge=1)
-    """Positions that each attends to, odd: on every level so many of its own. ActivityNet: 7."""
+    """Number of positions, odd, to which each attends, on its own level. ActivityNet: 7."""
     global_last: bool = False
-    """Let the last level attend to the whole video, at memory of its length squared. ActivityNet: on."""
+    """Let the last level attend to the whole video; memory grows with its length squared. ActivityNet: on."""
 
 
 FORMS: dict[str, dict[str, Any]] = {
@@ -75,7 +75,7 @@ FORMS: dict[str, dict[str, Any]] = {
 
 
 class Branch(nn.Module):
-    """Positions of one level through a depthwise convolution, a norm and a layer: what an attention takes."""
+    """Query, key or value of an attention: a depthwise convolution, a norm and a linear layer."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -91,7 +91,7 @@ class Branch(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and an MLP, each added to what it was made of, at stride 1 or 2."""
+    """Attention and an MLP, each with a residual connection, at stride 1 or 2."""
 
     def __init__(self, config: Config, stride: int, window: int | None) -> None:
         super().__init__()
@@ -107,15 +107,15 @@ class Block(nn.Module):
         self.second_path = Residual(width, config.drop_path, config.residual_scale)
 
     def forward(self, rows: Tensor, level: Level) -> tuple[Tensor, Level]:
-        """Rows (N, E) of `level` -> rows of the level behind the block, and that level."""
-        behind = level.halved() if self.stride == 2 else level
+        """Rows (N, E) of `level` -> rows of the output level, and that level."""
+        output_level = level.halved() if self.stride == 2 else level
         x = level.unpack(self.first_norm(rows))
-        query, key, value = (branch(x, behind, self.stride) for branch in (self.query, self.key, self.value))
-        attended = behind.pack(attend(query, key, value, behind.real, self.heads, self.window))
-        attended = behind.hide(self.dropout(self.out(attended)))
-        rows = behind.hide(level.pooled(rows) if self.stride == 2 else rows)
-        rows = rows + self.first_path(attended, behind)
-        return rows + self.second_path(behind.hide(self.mlp(self.second_norm(rows))), behind), behind
+        query, key, value = (branch(x, output_level, self.stride) for branch in (self.query, self.key, self.value))
+        attended = output_level.pack(attend(query, key, value, output_level.real, self.heads, self.window))
+        attended = output_level.hide(self.dropout(self.out(attended)))
+        rows = output_level.hide(level.pooled(rows) if self.stride == 2 else rows)
+        rows = rows + self.first_path(attended, output_level)
+        return rows + self.second_path(output_level.hide(self.mlp(self.second_norm(rows))), output_level), output_level
 
 
 class ActionFormer(PyramidStudent):
@@ -132,28 +132,28 @@ class ActionFormer(PyramidStudent):
         self.scales = nn.ParameterList(torch.ones(()) for _ in range(config.branch_blocks + 1))
 
     def respond(self, rows: list[Tensor], levels: list[Level], points: Points) -> StudentOutput:
-        """Rows (N, E) of each level -> the answer."""
-        together, level = joined(rows, levels)
-        distances = torch.relu(self.borders(together, level) * per_level(list(self.scales), levels))
+        """Compute the output from rows (N, E) of each level."""
+        all_rows, all_levels = joined(rows, levels)
+        distances = torch.relu(self.borders(all_rows, all_levels) * per_level(list(self.scales), levels))
         return StudentOutput(
             points=points,
-            mask=torch.cat([each.real for each in levels], dim=1),
-            logits=to_batch(self.classes(together, level), levels),
+            mask=torch.cat([level.real for level in levels], dim=1),
+            logits=to_batch(self.classes(all_rows, all_levels), levels),
             distances=to_batch(distances, levels),
         )
 
     def divisor(self) -> int:
-        """Snippets that all levels divide into windows."""
+        """Return the number of snippets that all levels divide into whole windows."""
         last = int(2**self.config.branch_blocks)
         windowed = last // 2 if self.config.global_last else last
         return max(last, windowed * max(1, self.config.window // 2 * 2))
 
 
 def create(num_classes: int, in_features: int, config: Config, authors: bool) -> ActionFormer:
-    """An ActionFormer over features of D = `in_features`.
+    """Create an ActionFormer over features of D = `in_features`.
 
     Raises:
-        ConfigError: when the window is even, or the width cannot be shared by the heads.
+        ConfigError: when the window is even, or the width is not a multiple of the heads.
     """
     refuse_even("window", config.window)
     if config.width % config.attention_heads:
@@ -164,21 +164,24 @@ def create(num_classes: int, in_features: int, config: Config, authors: bool) ->
 
 
 def from_authors(state_dict: Mapping[str, Any], num_classes: int, form: str, config: Mapping[str, Any]) -> ActionFormer:
-    """An ActionFormer from the authors' checkpoint; widths and depths are read off its tensors.
+    """Load an ActionFormer from the authors' checkpoint; widths and depths are read off its tensors.
 
-    The window, the heads of the attention, the position table and `max_length` are not in it: they are those of `form`,
-    or of `config`.
+    The window, the attention heads, the position table and `max_length` are not in it: they are those of `form`, or of
+    `config`.
     """
-    plain, in_features, told = author_tensors(state_dict, "ActionFormer")
+    plain, in_features, inferred = author_tensors(state_dict, "ActionFormer")
     student = create(
-        num_classes, in_features, author_config(Config, FORMS[form], config, told, "student actionformer"), authors=True
+        num_classes,
+        in_features,
+        author_config(Config, FORMS[form], config, inferred, "student actionformer"),
+        authors=True,
     )
     load_author_tensors(student, plain, _names(student.config), "ActionFormer")
     return student
 
 
 def _names(config: Config) -> dict[str, str]:
-    """The authors' keys -> ours."""
+    """Map the authors' keys to ours."""
     layers = {"ln1": "first_norm", "ln2": "second_norm", "attn.proj": "out", "mlp.0": "mlp.0", "mlp.3": "mlp.3"}
     paths = {"drop_path_attn.scale": "first_path.scale", "drop_path_mlp.scale": "second_path.scale"}
     for kind in ("query", "key", "value"):

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 
 class ParameterAverage:
-    """Running mean of a state dict: the n-th step of it weighs max(1/n, 1 - decay).
+    """Running mean of a state dict: its n-th step has the weight max(1/n, 1 - decay).
 
-    `mean` is empty until the first step; values that are counted, not measured, are the newest.
+    `mean` is empty until the first step; integer values are the newest, not averaged.
     """
 
     def __init__(self, decay: float) -> None:
@@ -19,10 +19,10 @@ class ParameterAverage:
         self.steps = 0
 
     def add(self, module: nn.Module) -> None:
-        """Take the module's parameters and buffers into the average."""
+        """Add the module's parameters and buffers to the average."""
         self.steps += 1
-        forgets = 1 - self.decay
-        divisor = min(float(self.steps), 1 / forgets) if forgets else self.steps
+        least_weight = 1 - self.decay
+        divisor = min(float(self.steps), 1 / least_weight) if least_weight else self.steps
         for name, value in module.state_dict().items():
             if not value.is_floating_point():
                 self.mean[name] = value.clone()
@@ -32,7 +32,7 @@ class ParameterAverage:
 
     @contextmanager
     def applied(self, module: nn.Module) -> Iterator[dict[str, Tensor]]:
-        """Lend the module the average for the block, or leave it its own where there is none; yields what it has."""
+        """Load the average, if there is one, into the module for the block; yield the module's state."""
         if not self.steps:
             yield module.state_dict()
             return

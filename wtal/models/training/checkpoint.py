@@ -1,4 +1,4 @@
-"""Checkpoints of a training run: what one holds, and the files that a run leaves behind."""
+"""Checkpoints of a training run: their content and their files."""
 
 import pickle
 import struct
@@ -39,11 +39,11 @@ _DAMAGE = (
     struct.error,
     zlib.error,
 )
-"""Errors that reading a damaged checkpoint may end in."""
+"""Errors that reading a damaged checkpoint may raise."""
 
 
 class _State(Record):
-    """Base of what a checkpoint file holds: tensors among it."""
+    """Base of the content of checkpoint files, which includes tensors."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
@@ -61,7 +61,7 @@ class _Stage(_State):
 
 @dataclass(frozen=True)
 class Trained(Generic[Network]):
-    """A network (a head, or a student) with the parameters that the run chose, and the scaler of its inputs."""
+    """A network (a head, student or rescorer) with the run's final parameters, and the scaler of its inputs."""
 
     head: Network
     scaler: Scaler
@@ -70,11 +70,11 @@ class Trained(Generic[Network]):
 
 
 class Checkpoint(_State):
-    """State of a run after `step` of `steps`; its fields are the keys of the file, in their order.
+    """State of a run after `step` of `steps`; its fields are the keys of the file, in order.
 
-    `config` is `TrainConfig.plain()`. `head`, `optimizer` and `grad_scaler` are state dicts; `average` holds the mean
-    parameters over `averaged` steps, empty where none are averaged; `best` is score, step and parameters of the best
-    scored step, None where none was scored.
+    `config` is `TrainConfig.plain()`. `head`, `optimizer` and `grad_scaler` are state dicts; `average` has the mean
+    parameters over `averaged` steps, empty without averaging; `best` has score, step and parameters of the best scored
+    step, None if none was scored.
     """
 
     step: Annotated[int, Field(ge=0)]
@@ -91,12 +91,12 @@ class Checkpoint(_State):
 
     @classmethod
     def finished(cls, head: nn.Module) -> Self:
-        """Return the state of a run that was trained elsewhere, on features as they are."""
+        """Return the state of a run that was trained elsewhere, on unscaled features."""
         return cls(step=0, steps=0, seed=0, config={}, head=head.state_dict(), scaler=Scaler({}, {}).state())
 
     @classmethod
     def newest(cls, folder: Path) -> Self | None:
-        """Read the checkpoint of the highest step in `folder`, on the CPU; None where there is none.
+        """Read the checkpoint of the highest step in `folder`, on the CPU; None if there is none.
 
         Raises:
             WeightsError: when the file is damaged, or lacks a key.
@@ -111,7 +111,7 @@ class Checkpoint(_State):
         return path
 
     def chosen(self) -> tuple[float | None, int, StateDict]:
-        """Return what the run ends with, as score, step and parameters: its best, its average, or its last."""
+        """Return score, step and parameters of the run's result: its best, its average, or its last."""
         if self.best is not None:
             score, step, parameters = self.best
             return score, step, parameters
@@ -119,21 +119,21 @@ class Checkpoint(_State):
 
 
 def remove_torn(folder: Path) -> None:
-    """Remove what a killed run was writing under its lock; other files of the folder are written without it."""
+    """Remove the temporary files of a killed run; those written without its lock are left alone."""
     for pattern in (".checkpoint-*.tmp", ".stage-*.tmp", ".log.jsonl.tmp"):
         for torn in folder.glob(pattern):
             torn.unlink()
 
 
 def remove_older(newest: Path) -> None:
-    """Remove the checkpoints beside `newest`."""
+    """Remove all checkpoints in the folder of `newest` but this one."""
     for old in newest.parent.glob("checkpoint-*.pt"):
         if old != newest:
             old.unlink(missing_ok=True)
 
 
 def write_finished(head: nn.Module, folder: Path) -> Path:
-    """Write the checkpoint of a run that was trained elsewhere, on features as they are; returns its path."""
+    """Write the checkpoint of a run that was trained elsewhere, on unscaled features; return its path."""
     return Checkpoint.finished(head).write(folder)
 
 
@@ -143,15 +143,15 @@ def write_stage(head: nn.Module, scaler: Scaler, step: int, stage: int, folder: 
 
 
 def load_trained(head: Network, folder: Path) -> Trained[Network]:
-    """Load the parameters that a finished run chose: its best, its average, or its last.
+    """Load the parameters of a finished run's result: its best, its average, or its last.
 
     Raises:
         WtalError: when the run has not finished.
     """
     checkpoint = Checkpoint.newest(folder)
     if checkpoint is None or checkpoint.step < checkpoint.steps:
-        done = "no step is done" if checkpoint is None else f"step {checkpoint.step} of {checkpoint.steps}"
-        raise WtalError(f"{folder} is not finished: {done}; train it again, it goes on where it was")
+        progress = "no step is done" if checkpoint is None else f"step {checkpoint.step} of {checkpoint.steps}"
+        raise WtalError(f"{folder} is not finished: {progress}; train it again to resume")
     score, step, parameters = checkpoint.chosen()
     load_parameters(head, parameters, folder)
     return Trained(head.eval(), Scaler.from_state(checkpoint.scaler), step, score)
@@ -161,23 +161,23 @@ def load_stage(head: Network, folder: Path, stage: int) -> Trained[Network]:
     """Load the parameters at the end of a stage of training, counted from 0.
 
     Raises:
-        UsageError: when the run has kept no such stage.
+        UsageError: when the run has saved no such stage.
         WeightsError: when its file is damaged, or lacks a key.
     """
     path = folder / f"stage-{stage}.pt"
     if not path.is_file():
         stages = sorted(file.stem.removeprefix("stage-") for file in folder.glob("stage-*.pt"))
-        raise UsageError(f"{folder} has kept no stage {stage}; it has {', '.join(stages) or 'none'}")
+        raise UsageError(f"{folder} has no stage {stage}; it has {', '.join(stages) or 'none'}")
     state = _load(path, _Stage)
     load_parameters(head, state.head, path)
     return Trained(head.eval(), Scaler.from_state(state.scaler), state.step, None)
 
 
 def load_parameters(head: nn.Module, parameters: StateDict, where: Path) -> None:
-    """Load parameters that a file or a folder holds into a head.
+    """Load parameters from a file or a folder, `where`, into a head.
 
     Raises:
-        WeightsError: when they are of another head.
+        WeightsError: when they belong to another head.
     """
     try:
         head.load_state_dict(parameters)
@@ -187,10 +187,10 @@ def load_parameters(head: nn.Module, parameters: StateDict, where: Path) -> None
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: StateDict, where: Path) -> None:
-    """Load the state of an optimizer that a folder's checkpoint holds.
+    """Load the state of an optimizer from the checkpoint of a folder, `where`.
 
     Raises:
-        WeightsError: when it is of other parameters.
+        WeightsError: when it belongs to other parameters.
     """
     shapes = [tuple(parameter.shape) for group in optimizer.param_groups for parameter in group["params"]]
     try:
@@ -208,11 +208,11 @@ def _save(state: _State, path: Path) -> None:
 
 
 def _load(path: Path, kind: type[Content]) -> Content:
-    """Read the keys of a kind from a file; others are passed over."""
+    """Read the keys of a kind from a file, ignoring others."""
     try:
         with zipfile.ZipFile(path) as archive:  # torch does not compare the checksums
             if torn := archive.testzip():
-                raise ValueError(f"{torn} is not as it was written")
+                raise ValueError(f"{torn} has a wrong checksum")
         state: object = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise WeightsError(f"cannot read {path}: {error.strerror or error}") from None
@@ -221,5 +221,5 @@ def _load(path: Path, kind: type[Content]) -> Content:
         raise WeightsError(f"{path} is damaged ({why}); {_WAY_OUT}") from None
     missing = [key for key in kind.model_fields if not isinstance(state, dict) or key not in state]
     if missing or not isinstance(state, dict):
-        raise WeightsError(f"{path} is no checkpoint of this program: it lacks {', '.join(missing)}; {_WAY_OUT}")
+        raise WeightsError(f"{path} is not a checkpoint of wtal: it lacks {', '.join(missing)}; {_WAY_OUT}")
     return checked(path, {key: state[key] for key in kind.model_fields}, kind, _WAY_OUT, WeightsError)

@@ -1,4 +1,4 @@
-"""Feature vectors as a head gets them: scaled, sampled, batched."""
+"""Inputs of a head: scaled, sampled and batched feature vectors."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class LabelledVideo:
-    """A training video: its id, how its (T, D) features are read, and its (C,) multi-hot labels. No times."""
+    """A training video: id, loader of (T, D) features, multi-hot labels (C,); no annotated times."""
 
     id: str
     load: Callable[[], Arrays]
@@ -28,9 +28,9 @@ class LabelledVideo:
 
 @dataclass(frozen=True)
 class NegativeVideo:
-    """A video without labels: its id, how its (T, D) features are read, and (C,) ones for classes known to be absent.
+    """A video without labels: id, loader of (T, D) features, and (C,) ones for classes known to be absent.
 
-    A known negative lacks every class; of a video whose labels are known in part, only the named ones count.
+    A known negative lacks every class; for a video whose labels are partly known, only the named classes count.
     """
 
     id: str
@@ -43,13 +43,13 @@ class Readable(Protocol):
 
     @property
     def load(self) -> Callable[[], Arrays]:
-        """Reader of the features."""
+        """Loader of the features."""
 
 
 _SOFT = 0.5
 """Share of the typical deviation that `soft` adds to each dimension's own."""
 _CLIP = 5.0
-"""Scaled values beyond this many deviations are cut by `soft`."""
+"""Number of deviations to which `soft` clips scaled values."""
 
 
 @with_config(ConfigDict(strict=True, arbitrary_types_allowed=True))
@@ -64,7 +64,7 @@ class ScalerState(TypedDict):
 
 @dataclass(frozen=True)
 class Scaler:
-    """Scales (T, D) features of each stream: (x - shift) * gain, cut at +-`limit`; or to unit length where `unit`."""
+    """Scale (T, D) features of each stream: (x - shift) * gain, clipped at +-`limit`; or to unit length if `unit`."""
 
     shift: dict[str, Tensor]
     gain: dict[str, Tensor]
@@ -73,7 +73,7 @@ class Scaler:
 
     @classmethod
     def fit(cls, kind: str, videos: Sequence[Readable]) -> "Scaler":
-        """The scaler of a kind (`none`, `standard`, `soft`, `l2`), measured on `videos`; never on others."""
+        """Fit the scaler of a kind (`none`, `standard`, `soft`, `l2`) on `videos` only."""
         if kind in ("none", "l2"):
             return cls({}, {}, unit=kind == "l2")
         moments = _moments(videos)
@@ -85,13 +85,13 @@ class Scaler:
         )
 
     def __call__(self, features: Arrays) -> dict[str, Tensor]:
-        """{stream: (T, D)} -> the same, scaled float32 tensors."""
+        """Convert {stream: (T, D)} to scaled float32 tensors."""
         return {
             name: self._scale(name, torch.from_numpy(np.array(x, dtype=np.float32))) for name, x in features.items()
         }
 
     def state(self) -> ScalerState:
-        """For a checkpoint."""
+        """Return the state for a checkpoint."""
         return {"shift": self.shift, "gain": self.gain, "limit": self.limit, "unit": self.unit}
 
     @classmethod
@@ -121,30 +121,30 @@ def _moments(videos: Sequence[Readable]) -> dict[str, tuple[Floats, Floats]]:
 
 
 def _gain(deviation: Floats) -> Floats:
-    # A dimension that never moves carries nothing: it becomes zero, not noise blown up.
+    # A constant dimension carries no information: it becomes zero, not amplified noise.
     return np.where(deviation > 1e-6, 1.0 / np.maximum(deviation, 1e-6), 0.0)
 
 
 def _soft_gain(deviation: Floats) -> Floats:
-    """Dimensions that hardly move stay small: their noise is not lifted to the height of the others."""
+    """Keep dimensions that hardly vary small: their noise is not amplified to the scale of the others."""
     typical = float(np.sqrt(np.mean(deviation**2)))
     return np.full_like(deviation, 0.0) if typical == 0 else 1.0 / (deviation + _SOFT * typical)
 
 
 def perturb_indices(length: int, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """(wanted,) rising snippet indices below `length`, one at random from each of `count` equal strata.
+    """Draw (count,) ascending snippet indices below `length`, one at random from each of `count` equal strata.
 
-    Indices repeat where the video is shorter than `count` (STPN, CVPR 2018, section 4.1).
+    Indices repeat if the video is shorter than `count` (STPN, CVPR 2018, section 4.1).
     """
     position = (np.arange(count) + rng.random(count)) * (length / count)
     return np.minimum(position.astype(np.int64), length - 1)
 
 
 def choose_pairs(classwise: Sequence[Sequence[int]], pairs: int, rng: np.random.Generator) -> list[int]:
-    """Videos of each class -> 2 * `pairs` video indices, (0, 1), (2, 3), ... of one class each (W-TALC, ECCV 2018).
+    """Choose 2 * `pairs` videos, (0, 1), (2, 3), ... of one class each, from those of each class (W-TALC, ECCV 2018).
 
-    Classes are drawn without repetition while there are enough, videos of a pair differ. Empty where no class is
-    shared by two videos.
+    Classes are drawn without repetition if there are enough; the videos of a pair differ. Empty if no two videos share
+    a class.
     """
     if not classwise or not pairs:
         return []
@@ -155,9 +155,9 @@ def choose_pairs(classwise: Sequence[Sequence[int]], pairs: int, rng: np.random.
 def step_indices(
     seed: int, step: int, videos: int, batch_size: int, classwise: Sequence[Sequence[int]], pairs: int
 ) -> list[int]:
-    """Choose the videos of a step: `pairs` of one class each (`choose_pairs`), then the next ones.
+    """Choose the videos of a step: `pairs` of one class each (`choose_pairs`), then the next ones in order.
 
-    These are consecutive positions in an endless row of shuffles of all videos, one shuffle per epoch.
+    The order is an endless sequence of shuffles of all videos, one per epoch.
     """
     paired = choose_pairs(classwise, pairs, np.random.default_rng([seed, step, 3]))
     size = batch_size - len(paired)
@@ -172,7 +172,7 @@ def step_indices(
 def negative_batch(
     videos: Sequence[NegativeVideo], scaler: Scaler, sample_length: int | None, noise: float, rng: np.random.Generator
 ) -> tuple[SnippetBatch, Tensor]:
-    """Collate B negatives into a batch without labels, and their absent classes (B, C)."""
+    """Collate B negatives into a batch without labels; also return their absent classes (B, C)."""
     features = [_features(video.load(), scaler, sample_length, noise, rng) for video in videos]
     absent = torch.from_numpy(np.stack([video.absent for video in videos]))
     return SnippetBatch.collate(features, ids=[video.id for video in videos]), absent
@@ -181,7 +181,7 @@ def negative_batch(
 def training_batch(
     videos: Sequence[LabelledVideo], scaler: Scaler, sample_length: int | None, noise: float, rng: np.random.Generator
 ) -> SnippetBatch:
-    """B videos -> one batch with labels; `sample_length` None keeps them whole."""
+    """Collate B videos into a batch with labels; `sample_length` None keeps them whole."""
     features = [_features(video.load(), scaler, sample_length, noise, rng) for video in videos]
     labels = torch.from_numpy(np.stack([video.labels for video in videos]))
     return SnippetBatch.collate(features, labels, ids=[video.id for video in videos])
@@ -190,7 +190,7 @@ def training_batch(
 def _features(
     arrays: Arrays, scaler: Scaler, sample_length: int | None, noise: float, rng: np.random.Generator
 ) -> dict[str, Tensor]:
-    """Scale, sample and disturb one video's (T, D) features."""
+    """Scale and sample one video's (T, D) features, and add noise."""
     scaled = scaler(arrays)
     if sample_length is not None:
         indices = perturb_indices(len(next(iter(scaled.values()))), sample_length, rng)

@@ -1,4 +1,4 @@
-"""Logs of training, for people: `log.jsonl`, and TensorBoard where it is installed."""
+"""Logs of training, for people: `log.jsonl`, and TensorBoard if it is installed."""
 
 import json
 import os
@@ -18,15 +18,15 @@ LOG = "log.jsonl"
 
 
 def read_log(folder: Path) -> list[dict[str, Any]]:
-    """Read the log in a run's folder, a dict per line: `step`, `seconds` and what else was measured.
+    """Read the log in a run's folder, a dict per line: `step`, `seconds` and all other measurements.
 
-    A line that a killed run left unfinished, or that is damaged, is passed over: a log is for people.
+    Damaged lines, and the unfinished one of a killed run, are skipped: a log is for people.
     """
     return [entry for _, entry in _entries(folder / LOG)]
 
 
 def _entries(path: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
-    """Yield the whole lines of a log with what they say."""
+    """Yield the intact lines of a log, raw and parsed."""
     for line in path.read_bytes().splitlines(keepends=True) if path.exists() else []:
         try:
             entry = json.loads(line)
@@ -47,7 +47,7 @@ class _Line(Record):
 
 
 class TrainLog:
-    """`log.jsonl`, and TensorBoard where it is installed. Lines of steps that will be run again are dropped first."""
+    """`log.jsonl`, and TensorBoard if it is installed. Lines of steps that will be repeated are dropped first."""
 
     def __init__(self, folder: Path, step: int) -> None:
         self._path = path = folder / LOG
@@ -67,7 +67,7 @@ class TrainLog:
                 self.board.close()
 
     def write(self, step: int, values: dict[str, float], score: float | None, started: float) -> None:
-        """A line: the step, its terms and rate, its score where there is one, and the seconds since `started`."""
+        """Write a line: the step, `values`, the score, if any, and the seconds since `started`."""
         if score is not None:
             values = {**values, "score": score}
         line = {"step": step, **values, "seconds": round(time.monotonic() - started, 4)}
@@ -78,7 +78,7 @@ class TrainLog:
                     self.board.add_scalar(name, value, step)
 
     def flush(self) -> None:
-        """Bring all lines to the disk."""
+        """Write all lines to disk."""
         with room_for(self._path):
             self.file.flush()
             os.fsync(self.file.fileno())

@@ -1,7 +1,7 @@
-"""Trains any head from video-level labels; killed at any moment, it goes on to the same numbers.
+"""Train any head from video-level labels; killed at any moment, training resumes to the same numbers.
 
-Nothing random is carried from step to step: the videos, snippets, noise and dropout of a step follow from the seed
-and the step's number alone, so a checkpoint of parameters and optimizer state is all that there is to resume.
+No random state is carried from step to step: the videos, snippets, noise and dropout of a step follow from the seed and
+the step's number alone, so a checkpoint of parameters and optimizer state is enough to resume.
 """
 
 import math
@@ -48,7 +48,7 @@ _PRECISION = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 @dataclass(frozen=True)
 class Progress:
-    """State of a run after a step, for a caller that shows it."""
+    """State of a run after a step, for display."""
 
     step: int
     steps: int
@@ -59,10 +59,10 @@ class Progress:
 class Trainer:
     """One head, one seed, one folder of checkpoints.
 
-    `select(head, scaler)` scores the head on a subset that is not the reported one; the best score's parameters are
-    kept. Without it the last step's are. Where parameters are averaged, the average is what is scored and kept.
-    `negatives` train beside the labelled videos of each step, through the term `negative` alone: the head's own loss,
-    its pairs, memories and passes over all videos see labelled videos only, as in the papers.
+    `select(head, scaler)` scores the head on a subset other than the reported one; the parameters of the best score are
+    the result, without it those of the last step. If parameters are averaged, the average is scored and saved.
+    `negatives` are added to the labelled videos of each step, through the loss term `negative` only: the head's own
+    loss, its pairs, memories and passes over all videos see labelled videos only, as in the papers.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class Trainer:
     def run(self, on_step: Callable[[Progress], None] | None = None) -> Trained[Head]:
         """Train to the last step, from the newest checkpoint if there is one.
 
-        A second process on the same folder waits for the first, and then finds its work done.
+        A second process on the same folder waits for the first, and then has nothing left to do.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with locked(self.folder / ".lock"), freed_memory_kept():
@@ -127,7 +127,7 @@ class Trainer:
         return self._chosen()
 
     def _one_step(self) -> dict[str, float]:
-        """One optimizer step; returns the weighted terms of the loss."""
+        """Take one optimizer step; return the weighted terms of the loss."""
         torch.manual_seed(step_seed(self.seed, self.step))
         rng = np.random.default_rng([self.seed, self.step, 1])
         for group in self.optimizer.param_groups:
@@ -158,7 +158,7 @@ class Trainer:
         return terms
 
     def _learn_from_negatives(self, length: int | None) -> float:
-        """Add the gradient of the term of this step's negatives; returns its weighted value."""
+        """Add the gradient of the loss term of this step's negatives; return its weighted value."""
         rng = np.random.default_rng([self.seed, self.step, 4])
         count = min(len(self.negatives), math.ceil(self.config.negative_share * self.config.batch_size))
         videos = [self.negatives[i] for i in rng.choice(len(self.negatives), count, replace=False)]
@@ -171,7 +171,7 @@ class Trainer:
         return term.item()
 
     def _backward(self, batch: SnippetBatch, share: float) -> dict[str, float]:
-        """Add the gradient of a batch that is this `share` of the step; returns its share of the terms."""
+        """Add the gradient of a batch that is this `share` of the step; return its share of the terms."""
         with _autocast(self.device, self.config.precision):
             output = self.head(batch)
             if not torch.isfinite(output.video_scores).all():
@@ -182,13 +182,13 @@ class Trainer:
         return {name: value.item() * share for name, value in terms.items()}
 
     def _whole_videos(self) -> Iterator[SnippetBatch]:
-        """Every training video, one a batch, scaled as in training, without noise."""
+        """Yield every training video, one per batch, scaled as in training, without noise."""
         rng = np.random.default_rng(0)
         for video in self.videos:
             yield training_batch([video], self.scaler, None, 0.0, rng).to(self.device)
 
     def _end_stage(self) -> None:
-        """Keep the parameters where a stage ends; the head may work on them before, and after the last."""
+        """Save the parameters at the end of a stage; the head may modify them before, and after the last stage."""
         ends = [self.steps * (stage + 1) // self.head.stages for stage in range(self.head.stages)]
         if self.step not in ends:
             return
@@ -230,13 +230,13 @@ class Trainer:
         )
 
     def _resume(self) -> None:
-        """Take up the newest checkpoint, where there is one."""
+        """Resume from the newest checkpoint, if there is one."""
         checkpoint = Checkpoint.newest(self.folder)
         if checkpoint is None:
             return
         own = (self.config.plain(), self.steps, self.seed)
         if (checkpoint.config, checkpoint.steps, checkpoint.seed) != own:
-            raise WtalError(f"{self.folder} holds a run of another configuration; give this run a folder of its own")
+            raise WtalError(f"{self.folder} holds a run of another configuration; give this run another folder")
         self.step = checkpoint.step
         load_parameters(self.head, checkpoint.head, self.folder)
         load_optimizer(self.optimizer, checkpoint.optimizer, self.folder)
@@ -248,28 +248,28 @@ class Trainer:
 
 
 def steps_of(config: TrainConfig, videos: int) -> int:
-    """Optimizer steps of a run over so many training videos."""
+    """Return the optimizer steps of a run over `videos` training videos."""
     return config.epochs * math.ceil(videos / config.batch_size) if config.epochs else config.steps
 
 
 def _check(head: Head, config: TrainConfig, steps: int) -> None:
-    """Refuse what would only be met on the way.
+    """Refuse settings that would only fail during training.
 
     Raises:
-        ConfigError: when stages, pairs or averages do not fit the run.
+        ConfigError: when stages, pairs or averages do not suit the run.
     """
     if head.stages > 1 and config.average_from < 1:
-        raise ConfigError("this head trains in stages, and averages these itself; set train.average_from to 1")
+        raise ConfigError("this head trains in stages and averages them itself; set train.average_from to 1")
     if steps < head.stages:
-        raise ConfigError(f"this head trains in {head.stages} stages, and {steps} steps are fewer; raise train.steps")
+        raise ConfigError(f"this head trains in {head.stages} stages, got only {steps} steps; raise train.steps")
     if 2 * head.pairs > config.batch_size:
         raise ConfigError(f"head.pairs = {head.pairs} needs train.batch_size >= {2 * head.pairs}")
     if head.pairs and config.accumulate > 1:
-        raise ConfigError("train.accumulate would tear the pairs of this head apart; set it to 1")
+        raise ConfigError("train.accumulate would split the pairs of this head; set it to 1")
 
 
 def _videos_of_classes(videos: Sequence[LabelledVideo]) -> list[list[int]]:
-    """Per class that two videos or more show: the indices of these."""
+    """Return the indices of the videos of each class that has at least two."""
     table = np.stack([video.labels for video in videos]) > 0
     return [np.flatnonzero(column).tolist() for column in table.T if column.sum() > 1]
 
@@ -290,5 +290,5 @@ def _optimizer(head: Head, config: TrainConfig) -> torch.optim.Optimizer:
 
 
 def step_seed(seed: int, step: int) -> int:
-    """One 63-bit seed from two numbers, well mixed."""
+    """Mix two numbers into one 63-bit seed."""
     return int(np.random.SeedSequence([seed, step, 2]).generate_state(1, np.uint64)[0] >> 1)
