@@ -174,7 +174,7 @@ def test_a_folder_with_several_seeds_is_several_runs(runs):
 
 
 def test_what_is_no_run_is_refused(runs, tmp_path):
-    with pytest.raises(UsageError, match=r"is no run: it holds neither run\.json nor"):
+    with pytest.raises(UsageError, match=r"is not a run: it holds neither run\.json nor"):
         open_runs(tmp_path)
     with pytest.raises(UsageError, match="is a file"):
         open_runs(runs[0].detections())

@@ -294,7 +294,7 @@ def test_chapters_go_into_copies(collection, tmp_path):
     options = ("--to", "chapters", "--into-copies", "--videos", folder, "--out", tmp_path / "out")
     result = call(file, *options)
     assert result.exit_code == 3
-    assert "not exported as copies with chapters: c: files like .avi hold no chapters" in result.stderr
+    assert "not exported as copies with chapters: c: files like .avi cannot hold chapters" in result.stderr
     copies = [Path(line) for line in result.stdout.splitlines() if "-chapters" in line]
     assert [path.relative_to(tmp_path / "out").as_posix() for path in copies] == [
         "a-chapters.mp4",

@@ -32,7 +32,7 @@ def test_the_command_prints_the_page(tmp_path):
     assert json.loads(without.stdout)["page"] == str(tmp_path / "out" / "index.html")
     assert "videos without a file: first, second, third; name their folder with --videos" in without.stderr
     assert not list((tmp_path / "out").rglob("*.jpg"))
-    for arguments, message in (((tmp_path / "none",), "there is nothing at"), ((file, "--videos", file), "--videos")):
+    for arguments, message in (((tmp_path / "none",), "does not exist"), ((file, "--videos", file), "--videos")):
         refused = call(*arguments)
         assert (refused.exit_code, message in refused.stderr) == (2, True)
 
