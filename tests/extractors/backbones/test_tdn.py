@@ -173,7 +173,7 @@ def test_a_published_name_takes_the_file_that_was_put_there_by_hand(published, t
     monkeypatch.setenv("WTAL_WORKSPACE", str(tmp_path))
     for weights in (None, "r50-8-k400"):
         message = refusal(weights)
-        assert "must be fetched by hand" in message
+        assert "must be downloaded by hand" in message
         assert tdn.WEIGHTS["r50-8-k400"].url in message
     (tmp_path / "weights").mkdir()
     torch.save(as_trained(published), tmp_path / "weights" / tdn.WEIGHTS["r50-8-k400"].filename)

@@ -1,8 +1,8 @@
-"""Which reader decodes a file: the rule behind `--reader auto`.
+"""Choose the reader of a file: the rule behind `--reader auto`.
 
-PyAV is the reference and right everywhere. decord is taken only where it was measured to give the same frames and
-timestamps, bit for bit, and to be about as fast. Everything that keeps it away is listed in `_OBSTACLES`, each with the
-behaviour that was seen.
+PyAV is the reference and right everywhere. decord is chosen only where it was measured to return the same frames and
+timestamps, bit for bit, and to be at least about as fast. Everything that rules it out is listed in `_OBSTACLES`, each
+with the observed behaviour.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ _PIXEL_FORMATS = frozenset({"yuv420p", "yuvj420p"})
 _OBSTACLES: tuple[tuple[str, Callable[[VideoInfo], bool]], ...] = (
     # It hangs on MPEG-TS and duplicates frames of MPEG-PS.
     ("a container other than mp4, mov or matroska", lambda info: not _CONTAINERS & set(info.container.split(","))),
-    # AV1 does not open, MPEG-4 gives wrong frames, and VP8 and VP9 may change their size from frame to frame.
+    # AV1 does not open, MPEG-4 yields wrong frames, and VP8 and VP9 may change their size from frame to frame.
     ("a codec other than H.264 or HEVC", lambda info: info.codec not in _CODECS),
     # Its colours differ for more than 8 bits and for subsampling other than 4:2:0.
     ("pixels other than 8 bit 4:2:0", lambda info: info.pixel_format not in _PIXEL_FORMATS),
@@ -31,10 +31,10 @@ _OBSTACLES: tuple[tuple[str, Callable[[VideoInfo], bool]], ...] = (
     # It converts the colours of fields as if they were a whole picture.
     ("interlaced video", lambda info: info.interlaced),
     ("rotation", lambda info: info.rotation != 0 or info.mirrored),
-    # It shows the frames that an edit list hides.
+    # It shows frames hidden by an edit list.
     ("an edit list that hides frames", lambda info: info.edited),
     ("several video streams", lambda info: info.video_streams != 1),
-    # Its timestamps then begin at 0 or elsewhere, by container.
+    # Its timestamps then begin at 0 or elsewhere, depending on the container.
     ("a start that is not 0", lambda info: info.start != 0),
     # Truncated files have no duration or do not open.
     ("no declared duration", lambda info: not info.duration),
@@ -43,10 +43,10 @@ _OBSTACLES: tuple[tuple[str, Callable[[VideoInfo], bool]], ...] = (
 
 
 def choose(info: VideoInfo, policy: str) -> tuple[str, str]:
-    """Return the reader for a file, and why: the one named, or for `auto` the fastest that is right on the file.
+    """Return the reader for a file, and the reason: the named one, or for `auto` the fastest reliable on the file.
 
     Raises:
-        UsageError: when there is no reader `policy`.
+        UsageError: when the reader `policy` is unknown.
         VideoError: when the named reader cannot be used on this machine.
     """
     if policy != "auto":
@@ -60,10 +60,10 @@ def choose(info: VideoInfo, policy: str) -> tuple[str, str]:
 
 
 def reader_identity(policy: str) -> dict[str, Any]:
-    """Return as JSON the reader or rule that was asked for, and the versions of the readers that may decode under it.
+    """Return as JSON the requested reader or rule, and the versions of the readers that may decode under it.
 
     Raises:
-        UsageError: when there is no reader `policy`.
+        UsageError: when the reader `policy` is unknown.
         VideoError: when the named reader cannot be used on this machine.
     """
     if policy != "auto":
