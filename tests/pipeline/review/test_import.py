@@ -249,7 +249,7 @@ def test_verdicts_that_a_browser_downloaded_are_taken_as_they_are(source):
 def test_what_cannot_be_compared_is_an_error_and_writes_nothing(source):
     files = corrected("llc", exported(source, "llc"), lambda cuts: [], NTSC)
     result = call("review", "import", source, *files, code=1)
-    assert "a was not compared: needs the video's file; name its folder with --videos" in result.stderr
+    assert "a was not compared: needs the video's file; give its folder with --videos" in result.stderr
     assert not source.with_name("detections-verdicts.json").exists()
 
 

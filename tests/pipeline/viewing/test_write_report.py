@@ -30,7 +30,7 @@ def test_the_command_prints_the_page(tmp_path):
     assert page.is_file()
     without = call(file, "--out", tmp_path / "out", "--json")
     assert json.loads(without.stdout)["page"] == str(tmp_path / "out" / "index.html")
-    assert "videos without a file: first, second, third; name their folder with --videos" in without.stderr
+    assert "videos without a file: first, second, third; give their folder with --videos" in without.stderr
     assert not list((tmp_path / "out").rglob("*.jpg"))
     for arguments, message in (((tmp_path / "none",), "does not exist"), ((file, "--videos", file), "--videos")):
         refused = call(*arguments)
