@@ -1,8 +1,10 @@
 """A reviewer's corrections: a video's exported detections, compared with a program's file.
 
-1. A segment with both ends where the export put them is unchanged. 2. Among the rest, the segment and the detection of
-a class that overlap most are matched as moved; and so on. 3. A remaining detection is moved too if segments of its
-class cover half of it: it was joined to others. Otherwise it is gone. 4. A remaining segment is new.
+1. A segment with both ends where the export put them is unchanged.
+2. Among the rest, the segment and the detection of a class that overlap most are matched as moved; and so on.
+3. A remaining detection is moved too if segments of its class cover half of it: it was joined to others. Otherwise
+   it is gone.
+4. A remaining segment is new.
 """
 
 from collections.abc import Sequence

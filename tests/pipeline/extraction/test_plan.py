@@ -243,14 +243,14 @@ def test_a_store_that_begins_since_flow_is_computed_otherwise_says_so(folder, tm
     assert not said
     (note,) = plan([folder], [ExtractConfig()], workspace, trial=0.1).notes
     assert note.endswith(
-        f" is new beside {first}: flow is dis:fast there, dis:medium here; "
+        f" is new next to {first}: flow is dis:fast there, dis:medium here; "
         "to continue that store, use --flow dis:fast where available"
     )
     extract_all([folder / "v0.mp4"], [ExtractConfig()], workspace)
     assert said.pop() == note
     monkeypatch.setattr("cv2.__version__", "9.9")
     extract_all([folder / "v0.mp4"], [ExtractConfig(flow="dis:fast")], workspace)
-    assert f"is new beside {first}: for dis:fast, opencv is " in said[0]
+    assert f"is new next to {first}: for dis:fast, opencv is " in said[0]
     assert said.pop().endswith("'9.9' here")
     extract_all([folder / "v0.mp4"], [ExtractConfig(flow="dis:fast", stride=4)], workspace)
     extract_all([folder / "v1.mp4"], [ExtractConfig(flow="dis:fast")], workspace)

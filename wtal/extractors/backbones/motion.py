@@ -17,9 +17,9 @@ A clip of L frames is converted to a vector in these steps.
    shot gives a centre that moves along a line, and its mean absolute spread across and down.
 4. Cells. 5 x 5 cells with linear overlap are laid around that centre.
 5. Histograms in every cell, interpolated linearly between bins and summed over space and time:
-      HOF (8 directions, by magnitude), MBHx and MBHy (8 directions each, of the gradients of the two flow components),
-      speed (10 bins from standing still, the zero bin of HOF, to fast); HOG (8 undirected orientations, by magnitude),
-      over all pixels and over the moving ones.
+   HOF (8 directions, by magnitude), MBHx and MBHy (8 directions each, of the gradients of the two flow components),
+   speed (10 bins from standing still, the zero bin of HOF, to fast); HOG (8 undirected orientations, by magnitude),
+   over all pixels and over the moving ones.
 6. Mirror. With m the histograms of the mirrored clip, h is replaced by (h + m) / 2 and |h - m| / 2, each without
    its duplicates: an action to the left equals the same one to the right, but one-sided and two-sided actions differ.
 7. RootSIFT: every block of either kind is divided by its sum, and square roots are taken.

@@ -34,7 +34,7 @@ SOURCES_DIGEST = hashlib.sha256(b"".join(path.read_bytes() for path in SOURCES))
 
 _FLOATS = ir.VectorType(ir.FloatType(), LANES)
 _INT = ir.IntType(32)
-_FLUSH_BITS = 0x8040  # of MXCSR: flush results to zero, take operands for zero
+_FLUSH_BITS = 0x8040  # bits of MXCSR: flush denormal results to zero, treat denormal operands as zero
 
 
 def kernel(function: Function) -> Function:

@@ -1,4 +1,4 @@
-"""Many recipes and seeds -> one table: trained or resumed, refined, detected, evaluated, beside the papers' rows."""
+"""Many recipes and seeds -> one table: trained or resumed, refined, detected, evaluated, with the papers' rows."""
 
 import math
 from collections.abc import Collection, Iterable, Sequence

@@ -96,7 +96,7 @@ def import_features(
     """Import published features, a file or a folder, into a store in the workspace.
 
     Without `layout`, it is detected from the files. `fps` and `stride` (frames per row), if empty, are each video's own
-    where `wtal` exported them or files beside the rows state them, else the layout's own; `dims` splits the columns
+    where `wtal` exported them or files next to the rows state them, else the layout's own; `dims` splits the columns
     into streams. Videos that cannot be read, have no row, hold non-finite numbers, or cover less than a fifth or more
     than five times their annotated duration are recorded as failures. An interrupted import resumes; two at once wait
     for each other video by video.

@@ -90,7 +90,7 @@ def check(file: Path, challenge: str | None, annotations: Path | None, subset: s
     """Check a file, ours or not; the default challenge is the one whose `version` it states.
 
     Raises:
-        UsageError: when the file does not exist, or no challenge is named and its version is none's.
+        UsageError: when the file does not exist, or no challenge is named and its version matches none.
     """
     if not file.is_file():
         raise UsageError(f"{file} does not exist; pass the file to check")

@@ -197,7 +197,7 @@ def other_flows(extractors: "Sequence[Extractor]", stores: Sequence[Path]) -> li
             continue
         others = sorted(path.parent for path in store.parent.glob(f"{store.name.partition('-')[0]}*/{INDEX}"))
         differences = {other.name: _differs(read_index(other).identity, extractor) for other in others}
-        lines += [f"{store.name} is new beside {name}: {how}" for name, how in differences.items() if how][:1]
+        lines += [f"{store.name} is new next to {name}: {how}" for name, how in differences.items() if how][:1]
     return lines
 
 
