@@ -371,10 +371,10 @@ def test_videos_without_a_snippet_are_detected_as_empty(tmp_path):
         (("run", "VIDEOS", "--annotations", "TRUTH", "--test-subset", "valdation"), 2, "did you mean 'validation'"),
         (("run", "VIDEOS", "--annotations", "TRUTH", "--seeds", "0,0"), 2, "each once"),
         (("run", "VIDEOS", "--annotations", "TRUTH", "--recipe", "colection"), 1, "did you mean 'collection'"),
-        (("evaluate", "absent"), 2, "nothing at absent"),
+        (("evaluate", "absent"), 2, "absent does not exist"),
         (("evaluate", "TRUTH"), 2, "--annotations is required"),
         (("detect", "VIDEOS"), 2, "is no run"),
-        (("show", "absent"), 2, "nothing at absent"),
+        (("show", "absent"), 2, "absent does not exist"),
         (("submit", "--check", "absent", "--challenge", "hacs"), 2, "no file absent"),
     ],
 )

@@ -24,7 +24,7 @@ def detect(
     reporter: Reporter = SILENT,
     stage: int | None = None,
 ) -> Path:
-    """Detect in every video of the run's store, or in those of `only`; return the detections' JSON, with a CSV next to it.
+    """Detect in the videos of the run's store, or in those of `only`; return the path of the JSON, a CSV next to it.
 
     With a `config` other than the run's own, or with `use_labels`, file names carry a digest, so that the run's own
     detections are kept. `use_labels` narrows each labelled video to its own classes. `stage` takes the parameters at

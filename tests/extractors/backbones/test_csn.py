@@ -259,7 +259,7 @@ def test_wrong_weights_of_r101_are_refused_by_name(r101, tmp_path):
     )
     assert "missing" in refusal({"weight": torch.zeros(1)}, "r101")
     assert "does not exist, wanted a checkpoint" in refusal(tmp_path / "absent.pyth", "r101")
-    assert "are for ir152, r101 was wanted" in refusal("ircsn_ig65m", "r101")
+    assert "are for ir152, wanted r101" in refusal("ircsn_ig65m", "r101")
 
 
 def test_unknown_streams_and_variants_are_refused():

@@ -145,7 +145,7 @@ def test_folders_that_lack_something(tmp_path):
     settings.write_text(whole)
     edit(tmp_path / "whole" / "config.json", hidden_size=23)
     for weights in (None, "random:0"):
-        assert "config.json says (" in refusal(tmp_path / "whole", weights)
+        assert "config.json (" in refusal(tmp_path / "whole", weights)
 
 
 def test_what_is_no_encoder_of_videos(tmp_path):

@@ -183,7 +183,7 @@ def test_a_published_name_takes_the_file_in_the_workspace(published, tmp_path, m
         message = refusal(weights)
         assert "has git object name" in message
         assert "wanted 73a4fd1d87eb3dbd97f33a9779fa1caa3d28111a" in message
-    assert "are for stream rgb, stream flow was wanted" in refusal("rgb_imagenet", "flow")
+    assert "are for stream rgb, wanted stream flow" in refusal("rgb_imagenet", "flow")
 
 
 def test_another_number_of_classes_is_taken_from_the_checkpoint(published):

@@ -140,7 +140,7 @@ def test_a_published_name_takes_the_file_in_the_workspace(small, tmp_path, monke
     torch.save({"model_state": small.state_dict()}, tmp_path / "weights" / "SLOWFAST_8x8_R101.pyth")
     by_name = create_backbone("slowfast:r101", "rgb", "slowfast_8x8_r101")
     assert by_name.identity == create_backbone("slowfast", "rgb").identity
-    assert "are for r50, r101 was wanted" in refusal("slowfast_8x8_r50")
+    assert "are for r50, wanted r101" in refusal("slowfast_8x8_r50")
     assert "there are no published weights for stream rgb of r152" in refusal(None, "r152")
 
 

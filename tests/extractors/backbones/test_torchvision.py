@@ -167,7 +167,7 @@ def test_a_published_name_is_checked_and_belongs_to_its_variant(published, tmp_p
     torch.save(published[1], tmp_path / "weights" / "r2plus1d_18-91a641e6.pth")
     for weights in (None, "r2plus1d_18_k400"):
         assert "wanted 91a641e6" in refusal(weights)
-    assert "weights s3d_k400 are for s3d, r2plus1d_18 was wanted" in refusal("s3d_k400")
+    assert "weights s3d_k400 are for s3d, wanted r2plus1d_18" in refusal("s3d_k400")
 
 
 def test_unknown_variants_and_streams_are_refused():

@@ -262,7 +262,7 @@ def test_nothing_of_a_pickle_is_inside(packed):
 
 
 def test_names_and_states_that_cannot_be_packed(run, tmp_path):
-    with pytest.raises(UsageError, match=r"ends in \.wtal"):
+    with pytest.raises(UsageError, match=r"must end in \.wtal"):
         pack_model(model_of(run), tmp_path / "model.zip")
     assert "is no run" in call("pack", tmp_path, tmp_path / "m.wtal", code=2).stderr
 
