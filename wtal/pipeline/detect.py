@@ -66,10 +66,10 @@ def detect(
 
 def external_data(features: Mapping[str, Any]) -> str:
     """Return the statement challenges ask for: external data behind the features of an identity."""
-    learned = {stream: name for stream, name in weights_of(features).items() if name != "none"}
-    if not learned:
+    weights = {stream: name for stream, name in weights_of(features).items() if name != "none"}
+    if not weights:
         return ""
-    return f"{features['backbone']} features, weights {', '.join(f'{k}: {v}' for k, v in learned.items())}"
+    return f"{features['backbone']} features, weights {', '.join(f'{k}: {v}' for k, v in weights.items())}"
 
 
 def _labels(run: Run, keys: Sequence[str]) -> dict[str, frozenset[str]]:

@@ -58,8 +58,8 @@ def fused(run: Run, config: LocalizeConfig, allowed: Mapping[str, frozenset[str]
         present = [
             (weight, member[key]) for weight, member in zip(run.member_weights, members, strict=True) if key in member
         ]
-        shown = [[segment for segment in pool if labels is None or segment.label in labels] for _, pool in present]
-        detections[key] = fuse(shown, [weight for weight, _ in present], config)
+        pools = [[segment for segment in pool if labels is None or segment.label in labels] for _, pool in present]
+        detections[key] = fuse(pools, [weight for weight, _ in present], config)
     return detections
 
 
@@ -75,11 +75,11 @@ def refuse_unfused(config: LocalizeConfig, own: LocalizeConfig) -> None:
         UsageError: naming the settings that fusion uses.
     """
     differing = (key for key in LocalizeConfig.model_fields if getattr(own, key) != getattr(config, key))
-    others = [key for key in differing if key not in (*FUSING, "tuned_with_segments", "preset")]
-    if others:
+    ignored_keys = [key for key in differing if key not in (*FUSING, "tuned_with_segments", "preset")]
+    if ignored_keys:
         raise UsageError(
             "an ensemble by detections fuses its members' detections: --set localize.KEY=VALUE takes "
-            f"{', '.join(FUSING)}, got {others[0]}"
+            f"{', '.join(FUSING)}, got {ignored_keys[0]}"
         )
 
 

@@ -24,11 +24,11 @@ def advise(dataset: Dataset, subset: str, present: Iterable[str] | None = None) 
         videos = [video for video in videos if video.id in at_hand]
     else:
         lines = []
-    shown = {label: frozenset(v.id for v in videos if v.shows(label)) for label in dataset.classes}
-    shown = {label: ids for label, ids in shown.items() if ids}
-    if not shown:
+    ids_by_label = {label: frozenset(v.id for v in videos if v.shows(label)) for label in dataset.classes}
+    ids_by_label = {label: ids for label, ids in ids_by_label.items() if ids}
+    if not ids_by_label:
         return [*lines, f"no video of {subset!r} at hand has a label; label some videos"]
-    return [*lines, *_everywhere(shown, videos), *_single(shown), *_together(shown)]
+    return [*lines, *_everywhere(ids_by_label, videos), *_single(ids_by_label), *_together(ids_by_label)]
 
 
 def _missing(videos: list[VideoRecord], at_hand: Iterable[str]) -> list[str]:
@@ -49,9 +49,9 @@ def _everywhere(shown: dict[str, frozenset[str]], videos: list[VideoRecord]) -> 
             continue
         if len(shown) == 1:
             lines.append(
-                f"{label!r} is the only class and no video is known to lack it, so nothing distinguishes "
-                "its moments from the "
-                "rest; add videos that do not show it (a row with an empty label, or a sub-folder called none)"
+                f"{label!r} is the only class and no video is known to lack it, so nothing distinguishes its moments "
+                "from the rest; add videos that do not show it (a row with an empty label, or a sub-folder called "
+                "none)"
             )
         else:
             lines.append(

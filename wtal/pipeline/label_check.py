@@ -170,10 +170,10 @@ def _held_out_scores(
         for fold in range(FOLDS):
             held_out = np.flatnonzero(known.folds == fold)
             # Train only on files of known identity, so that none is mistaken for a held-out one with a similar name.
-            others = replace(inputs, only=frozenset(known.keys) - {known.keys[i] for i in held_out})
+            training_inputs = replace(inputs, only=frozenset(known.keys) - {known.keys[i] for i in held_out})
             runs = []
             for member in members:
-                runs += train(others, member, (0,), workspace, device)
+                runs += train(training_inputs, member, (0,), workspace, device)
                 task.advance()
             heads = [trained_head(run) for run in runs]
             for trained in heads:

@@ -72,9 +72,9 @@ class EnsembleConfig(Config):
     @model_validator(mode="after")
     def _fitting(self) -> Self:
         for number, table in enumerate(self.members):
-            others = [key for key in table if key not in _OF_A_MEMBER]
-            if others:
-                raise ConfigError(f"ensemble.members {number} takes {', '.join(_OF_A_MEMBER)}, got {others[0]}")
+            foreign_keys = [key for key in table if key not in _OF_A_MEMBER]
+            if foreign_keys:
+                raise ConfigError(f"ensemble.members {number} takes {', '.join(_OF_A_MEMBER)}, got {foreign_keys[0]}")
         if self.seeds > 1 and not self.members:
             raise ConfigError(
                 "ensemble.seeds needs ensemble.members, and there are none; for one head use --seeds 0,1,2"

@@ -387,9 +387,9 @@ def refuse_other_sections(assignments: Sequence[str]) -> None:
     Raises:
         UsageError: naming the first.
     """
-    others = [assignment for assignment in assignments if not assignment.startswith("localize.")]
-    if others:
-        raise UsageError(f"a trained run accepts only --set localize.KEY=VALUE, got {others[0]}; train a new run")
+    foreign = [assignment for assignment in assignments if not assignment.startswith("localize.")]
+    if foreign:
+        raise UsageError(f"a trained run accepts only --set localize.KEY=VALUE, got {foreign[0]}; train a new run")
 
 
 def stamps_of(features: Mapping[str, Any], tuned: bool, check: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -401,5 +401,5 @@ def stamps_of(features: Mapping[str, Any], tuned: bool, check: Mapping[str, Any]
 
 def weights_of(identity: Mapping[str, Any]) -> dict[str, str]:
     """Return stream -> the weights behind a store's features: `random SEED`, `sha256 DIGEST` or `none`."""
-    learned = {stream: entry.get("weights") or {} for stream, entry in identity.get("weights", {}).items()}
-    return {stream: " ".join(f"{k} {v}" for k, v in entry.items()) or "none" for stream, entry in learned.items()}
+    weights = {stream: entry.get("weights") or {} for stream, entry in identity.get("weights", {}).items()}
+    return {stream: " ".join(f"{k} {v}" for k, v in entry.items()) or "none" for stream, entry in weights.items()}

@@ -204,8 +204,8 @@ def _selection_videos(dataset: Dataset, recipe: Recipe) -> list[VideoRecord]:
 
 def shared_videos(dataset: Dataset, videos: Sequence[VideoRecord], subset: str) -> set[str]:
     """Return the ids of those `videos` that are also in a subset; empty if the annotations lack the subset."""
-    known = {part.partition("@")[0].strip() for part in subset.split(",")} <= {"*", *dataset.subsets}
-    return {video.id for video in videos} & {video.id for video in dataset.select(subset)} if known else set()
+    exists = {part.partition("@")[0].strip() for part in subset.split(",")} <= {"*", *dataset.subsets}
+    return {video.id for video in videos} & {video.id for video in dataset.select(subset)} if exists else set()
 
 
 def describe(

@@ -196,9 +196,9 @@ def _scorer(
     learned = shared_videos(dataset, chosen, rules.train_subset)
     if learned:
         reporter.say(
-            f"{len(learned)} of {len(chosen)} videos of {subset!r} were used to train the head, which "
-            "performs better on them than on new "
-            f"ones; prefer a fold held out of training: evaluate.train_subset='{rules.train_subset}@!0/4'"
+            f"{len(learned)} of {len(chosen)} videos of {subset!r} were used to train the head, which performs better "
+            "on them than on new ones; prefer a fold held out of training: "
+            f"evaluate.train_subset='{rules.train_subset}@!0/4'"
         )
     stored = [activations_of(seed, store, list(present.values()), device, reporter) for seed in seeds]
     return _Scorer(stored, present, truth, run.classes, parse_tious(tious))

@@ -52,9 +52,8 @@ def video_picture(name: str, case: Case, classes: Sequence[str], config: Localiz
     caption = (
         f"{case.role.capitalize()}: {case.video}, average precision {_number(verdict.ap)}, {sum(verdict.recalled)} of "
         f"{len(verdict.annotations)} annotations found at tIoU {tiou_key(at)}. Filled detections are true positives, "
-        f"hollow ones false, with their scores; showing the {len(best)} best of {len(verdict.detections)}. "
-        "Class activations "
-        f"as used by localization ({config.activation}). The shaded background marks the annotations."
+        f"hollow ones false, with their scores; showing the {len(best)} best of {len(verdict.detections)}. Class "
+        f"activations as used by localization ({config.activation}). The shaded background marks the annotations."
     )
     return Picture(name, caption, _figure(case, classes, config))
 

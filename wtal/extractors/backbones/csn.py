@@ -302,8 +302,8 @@ class CSN(Backbone):
 
         The centre of the picture is cut out; sides under 224 pixels are not cropped.
         """
-        seen = centre_crop(frames[:, ::FRAME_STEP], CROP)
-        x = torch.from_numpy(np.ascontiguousarray(seen.transpose(0, 4, 1, 2, 3))).float()
+        clips = centre_crop(frames[:, ::FRAME_STEP], CROP)
+        x = torch.from_numpy(np.ascontiguousarray(clips.transpose(0, 4, 1, 2, 3))).float()
         mean, std = (torch.tensor(values).reshape(3, 1, 1, 1) for values in (self.pixels.mean, self.pixels.std))
         return x.div_(255).sub_(mean).div_(std)
 

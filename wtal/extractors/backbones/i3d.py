@@ -90,14 +90,14 @@ def create(stream: str, weights: WeightsSource = None, variant: str = "") -> "In
         model.identity["weights"] = randomise(model, seed)
         return model
     state, identity = load_weights(weights, WEIGHTS, stream)
-    others = _is_the_other_layout(state)
-    renamed = _renamed(state) if others else state
+    other_layout = _is_the_other_layout(state)
+    renamed = _renamed(state) if other_layout else state
     _refuse_other_stream(renamed, stream)
     bias = renamed.get("logits.conv3d.bias")
     model = InceptionI3D(stream, len(bias) if bias is not None and bias.ndim else _CLASSES)
     load_strict(model, renamed, f"i3d {stream} weights")
     model.identity["weights"] = identity
-    if others:
+    if other_layout:
         for layer in model.modules():
             if isinstance(layer, nn.BatchNorm3d):
                 layer.eps = _OTHER_EPS

@@ -155,8 +155,8 @@ class SlowFast(Backbone):
 
         The centre of the picture is cut out; sides under 256 pixels are not cropped.
         """
-        seen = centre_crop(frames[:, ::FRAME_STEP], CROP)
-        x = torch.from_numpy(np.ascontiguousarray(seen.transpose(0, 4, 1, 2, 3))).float()
+        clips = centre_crop(frames[:, ::FRAME_STEP], CROP)
+        x = torch.from_numpy(np.ascontiguousarray(clips.transpose(0, 4, 1, 2, 3))).float()
         return x.div_(255).sub_(MEAN).div_(STD)
 
     def feature_map(self, clips: Tensor) -> Tensor:

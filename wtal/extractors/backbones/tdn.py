@@ -270,8 +270,8 @@ class TDN(Backbone):
         """
         top, left = (max(round((length - CROP) / 2), 0) for length in frames.shape[2:4])
         cut = frames[:, :, top : top + CROP, left : left + CROP]
-        seen = cut[:, picked_frames(frames.shape[1], self.segments)]
-        x = torch.from_numpy(np.ascontiguousarray(seen.transpose(0, 4, 1, 2, 3))).float().div_(255)
+        clips = cut[:, picked_frames(frames.shape[1], self.segments)]
+        x = torch.from_numpy(np.ascontiguousarray(clips.transpose(0, 4, 1, 2, 3))).float().div_(255)
         mean, std = (torch.tensor(values).view(3, 1, 1, 1) for values in (MEAN, STD))
         return x.sub_(mean).div_(std)
 

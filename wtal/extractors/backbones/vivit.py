@@ -244,10 +244,10 @@ class ViViT(Backbone):
         Every second frame, from the first on, and the centre of the picture. Sides under 224 pixels are cropped to
         whole patches; those under 16 pixels are padded with their border to 16.
         """
-        seen = frames[:, ::FRAME_STEP]
+        clips = frames[:, ::FRAME_STEP]
         for axis in (2, 3):
-            seen = _centre(seen, axis, self.crop)
-        x = torch.from_numpy(np.ascontiguousarray(seen.transpose(0, 4, 1, 2, 3))).float()
+            clips = _centre(clips, axis, self.crop)
+        x = torch.from_numpy(np.ascontiguousarray(clips.transpose(0, 4, 1, 2, 3))).float()
         return x.div_(255).sub_(MEAN).div_(STD)
 
     def moments_of(self, clips: Tensor) -> Tensor:

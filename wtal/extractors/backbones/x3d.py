@@ -131,8 +131,8 @@ class X3D(Backbone):
         self.about = describe(self.stream, variant)
         self.span, self.size, self.crop = self.about.span, self.about.size, self.about.crop
         self.step = self.about.step
-        seen = _SIZES[variant]
-        self.pool = (seen.frames, seen.trained // _REDUCTION, seen.trained // _REDUCTION)
+        size = _SIZES[variant]
+        self.pool = (size.frames, size.trained // _REDUCTION, size.trained // _REDUCTION)
         ready()
         library = require("pytorchvideo.models.x3d", EXTRA)
         self.identity: dict[str, Any] = {
@@ -143,8 +143,8 @@ class X3D(Backbone):
             "library": f"pytorchvideo {version('pytorchvideo')}",
         }
         self.blocks: nn.ModuleList = library.create_x3d(
-            input_clip_length=seen.frames,
-            input_crop_size=seen.trained,
+            input_clip_length=size.frames,
+            input_crop_size=size.trained,
             model_num_class=classes,
             inner_act=nn.SiLU,
         ).blocks
@@ -155,8 +155,8 @@ class X3D(Backbone):
         Every `step`-th frame is used, centred in the window. The centre of the picture is cut out; sides under `crop`
         pixels are not cropped.
         """
-        seen = centre_crop(frames[:, (self.step - 1) // 2 :: self.step], self.crop)
-        x = torch.from_numpy(np.ascontiguousarray(seen.transpose(0, 4, 1, 2, 3))).float()
+        clips = centre_crop(frames[:, (self.step - 1) // 2 :: self.step], self.crop)
+        x = torch.from_numpy(np.ascontiguousarray(clips.transpose(0, 4, 1, 2, 3))).float()
         return x.div_(255).sub_(MEAN).div_(STD)
 
     def feature_map(self, clips: Tensor) -> Tensor:

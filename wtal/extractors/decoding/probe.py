@@ -113,10 +113,10 @@ def _choose_stream(container: InputContainer) -> VideoStream:
         raise VideoError(f"a picture or a text, not a video (format {brand})")
     if container.format.name in _STILL_FORMATS or container.format.name.endswith("_pipe"):
         raise VideoError(f"a picture or a text, not a video (format {container.format.name})")
-    known = [stream for stream in videos if stream.codec_context]
-    if not known:
+    decodable = [stream for stream in videos if stream.codec_context]
+    if not decodable:
         raise VideoError("no decoder for its video stream: damaged, or of a codec that this build of ffmpeg lacks")
-    return max(known, key=_preference)
+    return max(decodable, key=_preference)
 
 
 def _preference(stream: VideoStream) -> int:

@@ -49,24 +49,24 @@ class Sampler:
 
     def pictures(self) -> Iterator[Picture]:
         """Iterate over the same images, their colours not converted yet if the reader can postpone that."""
-        shown: Picture | None = None
+        current: Picture | None = None
         held: Picture | None = None
         count = 0
         for time, picture in self._clock:
             position = self._fps * time
-            while shown is not None and count < position:
+            while current is not None and count < position:
                 if held is not None:
                     yield held
-                held = shown
+                held = current
                 count += 1
-            shown = picture
-        if shown is None:
+            current = picture
+        if current is None:
             raise VideoError("no frame could be decoded")
         self._sampled = frame_count(self._fps, self._clock.end)
         if held is not None and count <= self._sampled:
             yield held
         for _ in range(count, self._sampled):
-            yield shown
+            yield current
 
     def summary(self, reader: str, why: str) -> VideoSummary:
         """Report on the decoding, after the last image; `reader` decoded, for the reason `why`.

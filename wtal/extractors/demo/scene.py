@@ -113,17 +113,17 @@ def _gap(rng: np.random.Generator, t: Floats, before: Floats | None, after: Floa
 
     At the video's ends the missing pose is the other one, moved.
     """
-    known = before if before is not None else after
-    if known is None:
+    pose = before if before is not None else after
+    if pose is None:
         raise ValueError("a gap needs an action on one side")
-    elsewhere = known.copy()
+    elsewhere = pose.copy()
     elsewhere[:_ANGLE], elsewhere[_SCALE] = _place(rng), 1
     start, end = (elsewhere if before is None else before), (elsewhere if after is None else after)
     mode, u = rng.choice(["absent", "still", "drift"]), (t - t[0]) / (t[-1] - t[0])
     middle, length = (0.5, 1.0) if mode == "drift" else (rng.uniform(0.4, 0.6), 0.3)
     way = np.clip((u - middle) / length + 0.5, 0, 1)
     track: Floats = start + way[:, None] * (end - start)
-    track[:, _ANGLE] = known[_ANGLE]
+    track[:, _ANGLE] = pose[_ANGLE]
     if mode == "absent":
         track[:, _ALPHA] = np.clip((np.abs(u - middle) - 0.2) / 0.1, 0, 1)
     return track

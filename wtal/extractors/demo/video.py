@@ -160,12 +160,14 @@ def _activitynet(plans: list[_Plan]) -> dict[str, Any]:
 
 def _entry(plan: _Plan) -> dict[str, Any]:
     second = plan.clock.second
-    shown = [part for part in plan.parts if part.label is not None and plan.subset != "testing"]
+    labelled_parts = [part for part in plan.parts if part.label is not None and plan.subset != "testing"]
     return {
         "subset": plan.subset,
         "duration": second(plan.clock.frames),
         "resolution": f"{WIDTH}x{HEIGHT}",
-        "annotations": [{"label": part.label, "segment": [second(part.first), second(part.end)]} for part in shown],
+        "annotations": [
+            {"label": part.label, "segment": [second(part.first), second(part.end)]} for part in labelled_parts
+        ],
     }
 
 

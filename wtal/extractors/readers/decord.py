@@ -49,11 +49,11 @@ def frames(info: VideoInfo) -> Iterator[TimedFrame]:
     if kinds := {info.container, info.codec} & {*_HANGS, *_MIXED}:
         raise VideoError(f"decord is not reliable on {', '.join(sorted(kinds))}: use --reader pyav")
     require_within(info, "decord", wide_colours=True, odd_sides=False)
-    shown = _shown(info)
+    times = _shown(info)
     try:
         reader = decord.VideoReader(str(info.path))
-        _require_agreement(reader, shown)
-        for time, duration in shown:
+        _require_agreement(reader, times)
+        for time, duration in times:
             image = reader.next().asnumpy()
             if image.shape != (info.height, info.width, 3):
                 raise VideoError("decord returns pictures of a wrong size for this file: use --reader pyav")

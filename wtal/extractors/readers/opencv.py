@@ -44,17 +44,17 @@ def frames(info: VideoInfo) -> Iterator[TimedFrame]:
     if len(times) > 2 * len(durations):
         raise VideoError("opencv is not used on files whose timestamps repeat: use --reader pyav")
     capture = cv2.VideoCapture(str(info.path), cv2.CAP_FFMPEG)
-    left = Counter(time for time, _ in times)
+    remaining = Counter(time for time, _ in times)
     try:
         capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0)
         for time, image in _shown(capture, info):
-            left[time] -= 1
-            if left[time] < 0:
+            remaining[time] -= 1
+            if remaining[time] < 0:
                 raise VideoError("opencv's timestamps are not those of the file: use --reader pyav")
             yield TimedFrame(time, durations[time], upright(_rgb(image), info))
     finally:
         capture.release()
-    if missing := left.total():
+    if missing := remaining.total():
         raise VideoError(f"opencv skipped {missing} of {len(times)} frames: use --reader pyav")
 
 

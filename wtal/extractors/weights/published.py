@@ -189,13 +189,13 @@ def load_strict(
     Raises:
         WeightsError: naming the first five keys that are missing, unknown, or of another shape.
     """
-    wanted = model.state_dict()
-    missing = [as_in_file(key) for key in wanted if key not in state and not key.endswith("num_batches_tracked")]
-    unknown = [as_in_file(key) for key in state if key not in wanted]
+    model_state = model.state_dict()
+    missing = [as_in_file(key) for key in model_state if key not in state and not key.endswith("num_batches_tracked")]
+    unknown = [as_in_file(key) for key in state if key not in model_state]
     shaped = [
-        f"{as_in_file(key)} {list(state[key].shape)}, wanted {list(wanted[key].shape)}"
-        for key in wanted
-        if key in state and state[key].shape != wanted[key].shape
+        f"{as_in_file(key)} {list(state[key].shape)}, wanted {list(model_state[key].shape)}"
+        for key in model_state
+        if key in state and state[key].shape != model_state[key].shape
     ]
     refuse_misfits(what, missing, unknown, shaped)
     model.load_state_dict(dict(state), strict=False)

@@ -225,8 +225,8 @@ def question_of(plan: PlannedRow, question: Question) -> Question:
     """
     if question.protocol == PAPERS:
         protocol = plan.printed.rules or DEFAULT_PROTOCOL
-        seen = find_protocol(protocol).ambiguous != "ignored"
-        return replace(question, protocol=protocol, ambiguous=question.ambiguous if seen else None)
+        uses_ranges = find_protocol(protocol).ambiguous != "ignored"
+        return replace(question, protocol=protocol, ambiguous=question.ambiguous if uses_ranges else None)
     check_ambiguous(question.protocol or DEFAULT_PROTOCOL, question.ambiguous)
     return question
 
@@ -240,12 +240,13 @@ def store_of(workspace: Workspace, recipe: Recipe) -> Path:
     stores = sorted(path.parent for path in workspace.features.glob("*/index.json"))
     if len(stores) == 1:
         return stores[0]
-    wanted = recipe.extract.backbone
-    fitting = [path for path in stores if is_of(str(FeatureStore.open(path).identity.get("backbone")), wanted)]
+    backbone = recipe.extract.backbone
+    fitting = [path for path in stores if is_of(str(FeatureStore.open(path).identity.get("backbone")), backbone)]
     if len(fitting) == 1:
         return fitting[0]
     raise UsageError(
-        f"{workspace.features} holds {len(stores)} stores, {len(fitting)} of backbone {wanted!r}; name one with --store"
+        f"{workspace.features} holds {len(stores)} stores, {len(fitting)} of backbone {backbone!r}; name "
+        "one with --store"
     )
 
 

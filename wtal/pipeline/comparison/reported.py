@@ -106,7 +106,7 @@ def is_of(backbone: str, wanted: str) -> bool:
 
     A merged store's backbone is a sum of several names, in any order.
     """
-    names, others = sorted(backbone.split("+")), sorted(wanted.split("+"))
-    return len(names) == len(others) and all(
-        name == other or name.startswith(f"{other}:") for name, other in zip(names, others, strict=True)
+    names, wanted_names = sorted(backbone.split("+")), sorted(wanted.split("+"))
+    return len(names) == len(wanted_names) and all(
+        name == other or name.startswith(f"{other}:") for name, other in zip(names, wanted_names, strict=True)
     )

@@ -149,18 +149,20 @@ def _is_made(folder: Path, identity: Mapping[str, Any]) -> bool:
         UsageError: when the folder holds anything else.
     """
     if not is_run(folder):
-        others = [path.name for path in folder.iterdir() if not path.name.startswith(".")] if folder.is_dir() else []
-        if others:
+        other_files = (
+            [path.name for path in folder.iterdir() if not path.name.startswith(".")] if folder.is_dir() else []
+        )
+        if other_files:
             raise UsageError(
-                f"{folder} is not an ensemble and holds other files ({min(others)}); choose another folder with --out"
+                f"{folder} is not an ensemble and holds other files ({min(other_files)}); choose another "
+                "folder with --out"
             )
         return False
     run = Run.open(folder)
     if run.ensemble_digest != digest(identity, 16):
         raise UsageError(
-            f"{folder} holds another run, or an ensemble of other members, weights or localization, or of "
-            "earlier versions "
-            "of them; choose another folder with --out, or remove it"
+            f"{folder} holds another run, or an ensemble of other members, weights or localization, or of earlier "
+            "versions of them; choose another folder with --out, or remove it"
         )
     return run.finished
 

@@ -104,9 +104,8 @@ def _refuse_strangers(members: Sequence[Member]) -> None:
             digests[file] = content_digest(read_annotations(file))
         if digests[file] != digests[first.run.annotations_file()]:
             raise UsageError(
-                f"{member.folder} was trained with annotations other than those of {first.folder}: one may "
-                "have trained "
-                "on videos that the other reports"
+                f"{member.folder} was trained with annotations other than those of {first.folder}: one may have "
+                "trained on videos that the other reports"
             )
 
 

@@ -137,10 +137,10 @@ def check_classes(selection: Selection, detections: Mapping[str, Sequence[Detect
     Raises:
         UsageError: naming the first, with the nearest match.
     """
-    known = {d.label for segments in detections.values() for d in segments}
+    labels = {d.label for segments in detections.values() for d in segments}
     for label in selection.classes:
-        if label not in known:
-            raise UsageError(f"--classes: {label!r} has no detections; {suggest(label, known)}")
+        if label not in labels:
+            raise UsageError(f"--classes: {label!r} has no detections; {suggest(label, labels)}")
 
 
 def export_records(

@@ -136,13 +136,13 @@ def _say_other_rate(store: FeatureStore, own: tuple[str, str], layout: str, repo
     """Report a rate other than the layout's: other programs assume the layout's own and must be given this one."""
     if not all(own):
         return
-    wanted = Fraction(own[1]) / Fraction(own[0])
+    layout_period = Fraction(own[1]) / Fraction(own[0])
     grids = [store.grid(video) for video in store.ids]
-    others = sorted({grid.period for grid in grids} - {wanted})
-    if others:
+    other_periods = sorted({grid.period for grid in grids} - {layout_period})
+    if other_periods:
         reporter.say(
-            f"rows are {float(others[0]):g} s apart in this store; programs that read {layout} take "
-            f"{float(wanted):g} s: set their rate (wtal itself reads wtal.json)"
+            f"rows are {float(other_periods[0]):g} s apart in this store; programs that read {layout} take "
+            f"{float(layout_period):g} s: set their rate (wtal itself reads wtal.json)"
         )
 
 

@@ -208,8 +208,8 @@ def _fill(
                     reporter.say(f"not imported: {video}: {error}")
                 else:
                     expected = expected or _specs(streams)
-                    learned = _weights(streams, clock.note, identity["source"])
-                    writer = writer or StoreWriter.open(target, {**identity, "weights": learned})
+                    weights = _weights(streams, clock.note, identity["source"])
+                    writer = writer or StoreWriter.open(target, {**identity, "weights": weights})
                     with writer.claim(video, wait=True) as mine:
                         if mine:
                             info = {"reader": f"imported {identity['layout']}", **({"notes": notes} if notes else {})}

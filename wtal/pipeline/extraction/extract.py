@@ -195,8 +195,8 @@ def other_flows(extractors: "Sequence[Extractor]", stores: Sequence[Path]) -> li
     for extractor, store in zip(extractors, stores, strict=True):
         if (store / INDEX).exists() or extractor.flow is None:
             continue
-        others = sorted(path.parent for path in store.parent.glob(f"{store.name.partition('-')[0]}*/{INDEX}"))
-        differences = {other.name: _differs(read_index(other).identity, extractor) for other in others}
+        neighbours = sorted(path.parent for path in store.parent.glob(f"{store.name.partition('-')[0]}*/{INDEX}"))
+        differences = {other.name: _differs(read_index(other).identity, extractor) for other in neighbours}
         lines += [f"{store.name} is new next to {name}: {how}" for name, how in differences.items() if how][:1]
     return lines
 

@@ -167,14 +167,14 @@ def _needed(
     Several processes are tried as that many videos in flight in this one; videos without a declared length are left
     out.
     """
-    known = [item for item in work if item.known]
-    if not known and any(item.missing for item in work):
+    extractable = [item for item in work if item.known]
+    if not extractable and any(item.missing for item in work):
         return None
     seconds = 0.0
     in_flight = machine.jobs if machine.jobs > 1 else machine.in_flight
     with reporter.task("try", len(groups), "trial") as task:
         for group in groups:
-            parts = [_Work(item.video, [number for number in item.missing if number in group]) for item in known]
+            parts = [_Work(item.video, [number for number in item.missing if number in group]) for item in extractable]
             parts = [part for part in parts if part.missing]
             rates = measure([extractors[number] for number in group], _sample(parts), in_flight, trial / len(groups))
             if rates is None:

@@ -40,9 +40,8 @@ REASONS: Mapping[str, tuple[Reason, ...]] = {
         Reason("the file cannot be opened: ...", "The system's own reason follows, for instance a missing permission."),
         Reason(
             "not a video that ffmpeg can open: ...",
-            "Another kind of file, or one without its header. An MP4 from an interrupted download often "
-            "lacks its index and "
-            "cannot be saved; fetch it again.",
+            "Another kind of file, or one without its header. An MP4 from an interrupted download often lacks its "
+            "index and cannot be saved; fetch it again.",
         ),
         Reason("no video stream: the file holds ...", "Sound only, perhaps with a cover picture."),
         Reason(
@@ -124,12 +123,10 @@ REASONS: Mapping[str, tuple[Reason, ...]] = {
     ),
     "The file claims too much time": (
         Reason(
-            "the picture at second ... would stay for ... s, but ... s is the maximum: its clock is in "
-            "error; repair the "
-            "timestamps, or cut the file there",
-            "A timestamp or a duration is wrong, or recordings of different days were joined into one "
-            "file. `ffmpeg -i IN -c "
-            "copy -fflags +genpts OUT`, or cut the file at that second.",
+            "the picture at second ... would stay for ... s, but ... s is the maximum: its clock is in error; repair "
+            "the timestamps, or cut the file there",
+            "A timestamp or a duration is wrong, or recordings of different days were joined into one file. `ffmpeg "
+            "-i IN -c copy -fflags +genpts OUT`, or cut the file at that second.",
         ),
         Reason(
             "pictures that stay for more than ... s take more than ... h in total: cut the file into shorter ones",
@@ -196,9 +193,8 @@ REASONS: Mapping[str, tuple[Reason, ...]] = {
         Reason("...: ...", "An error of a library used by the backbone, by its class name. Report it."),
         Reason(
             ANOTHER_FILE.format("..."),
-            "Two different files have the same name. This one is reported on stderr only: the stored video "
-            "with that id "
-            "is sound.",
+            "Two different files have the same name. This one is reported on stderr only: the stored video with that "
+            "id is sound.",
         ),
     ),
     "Imported features cannot be used": (
@@ -283,9 +279,8 @@ NOTES: tuple[Reason, ...] = (
     ),
     Reason(
         "the clock jumps ... times: the frames were joined without gaps",
-        "Timestamps jumped permanently, back by more than a second or far beyond the end; the gap was "
-        "closed, so seconds "
-        "are those of the picture shown.",
+        "Timestamps jumped permanently, back by more than a second or far beyond the end; the gap was closed, so "
+        "seconds are those of the picture shown.",
         "videos whose clock jumps",
     ),
     Reason(

@@ -60,20 +60,20 @@ def _in_threads(
     from wtal.extractors.execution.extraction_line import ExtractionLine
 
     with ThreadPoolExecutor(in_flight) as pool, ExtractionLine(extractors) as line:
-        before, left = line.times.stages(), list(videos)
+        before, remaining = line.times.stages(), list(videos)
         submit = functools.partial(pool.submit, functools.partial(extract_video, writers, line, wait=False))
-        while left:
+        while remaining:
             claimed_elsewhere: list[VideoFile] = []
-            for video, future in _as_completed(submit, in_flight, left):
+            for video, future in _as_completed(submit, in_flight, remaining):
                 reasons = future.result()
                 if reasons is None:
                     claimed_elsewhere.append(video)
                     continue
                 spent, before = line.times.since(before)
                 yield Outcome(video, reasons, spent)
-            if len(claimed_elsewhere) == len(left):
+            if len(claimed_elsewhere) == len(remaining):
                 time.sleep(_PATIENCE_SECONDS)
-            left = claimed_elsewhere
+            remaining = claimed_elsewhere
 
 
 def _as_completed(

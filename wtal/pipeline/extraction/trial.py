@@ -93,9 +93,9 @@ def measure(
     _, first = (_try(extractors, sample[0], decoders, _first_clips) for _ in range(2))
     trials: list[_Trial] = []
     for number, file in enumerate(sample):
-        left = start + seconds - time.perf_counter()
-        if left > 0:
-            trials.append(_try(extractors, file, decoders, _again_and_again, left / (len(sample) - number)))
+        remaining = start + seconds - time.perf_counter()
+        if remaining > 0:
+            trials.append(_try(extractors, file, decoders, _again_and_again, remaining / (len(sample) - number)))
     return _rates(first, trials)
 
 

@@ -39,8 +39,8 @@ def find_videos(paths: Sequence[Path]) -> list[VideoFile]:
 
 
 def _hint(paths: Sequence[Path]) -> str:
-    known = "videos end in .mp4, .mkv, .mov, .webm, .avi, ..."
-    return "; ".join((known, *passed_over(paths)))
+    endings = "videos end in .mp4, .mkv, .mov, .webm, .avi, ..."
+    return "; ".join((endings, *passed_over(paths)))
 
 
 def passed_over(paths: Sequence[Path]) -> tuple[str, ...]:

@@ -103,8 +103,8 @@ def to_text(described: dict[str, Any]) -> str:
         return "\n\n".join(_run_text(seed) for seed in described["seeds"])
     lines = []
     for key, value in described.items():
-        shown = value if not isinstance(value, dict | list) else _short(value)
-        lines.append(f"{key:<14} {shown}")
+        text = value if not isinstance(value, dict | list) else _short(value)
+        lines.append(f"{key:<14} {text}")
     return "\n".join(lines)
 
 

@@ -77,13 +77,13 @@ def _features(head: dict[str, Any]) -> str:
 
 def _weights(head: dict[str, Any]) -> str:
     named = head["sources"].get("weights") or {}
-    learned = {stream: entry.get("weights") for stream, entry in head["features"].get("weights", {}).items()}
-    shown = [
+    weights = {stream: entry.get("weights") for stream, entry in head["features"].get("weights", {}).items()}
+    entries = [
         f"{stream} {named.get(stream, '')} {' '.join(f'{kind} {str(value)[:12]}' for kind, value in entry.items())}"
-        for stream, entry in sorted(learned.items())
+        for stream, entry in sorted(weights.items())
         if entry
     ]
-    return f"; weights {', '.join(' '.join(text.split()) for text in shown)}" if shown else ""
+    return f"; weights {', '.join(' '.join(text.split()) for text in entries)}" if entries else ""
 
 
 def _check(check: dict[str, Any] | None) -> list[str]:

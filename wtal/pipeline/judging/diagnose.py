@@ -251,10 +251,10 @@ def _value(judged: _Judged) -> dict[str, Any]:
 def _table(diagnosis: Diagnosis) -> Figures:
     """Tabulate by threshold: mAP, the cost of each kind of error, and the share missed; they sum to 100."""
     cost = diagnosis.removal
-    shown = [f"@{tiou_key(tiou)}" for tiou in diagnosis.tious]
+    columns = [f"@{tiou_key(tiou)}" for tiou in diagnosis.tious]
     rows = {"mAP": cost.mean_ap, **dict(zip(ERRORS, cost.shared.T, strict=True)), "missed": 1 - cost.recall}
     return Figures(
-        {name: dict(zip(shown, values.tolist(), strict=True)) for name, values in rows.items()},
+        {name: dict(zip(columns, values.tolist(), strict=True)) for name, values in rows.items()},
         notes=diagnosis.evaluation.notes,
         title="breakdown of the 100 points: mAP, the cost of each kind of false positive, and missed actions",
     )

@@ -125,8 +125,10 @@ def check_ambiguous(protocol: str, ambiguous: Path | None) -> None:
         UsageError: when the protocol ignores them, or is unknown.
     """
     if find_protocol(protocol).ambiguous == "ignored" and ambiguous is not None:
-        others = ", ".join(name for name, other in PROTOCOLS.items() if other.ambiguous != "ignored")
-        raise UsageError(f"the protocol {protocol!r} ignores --ambiguous; leave it out, or use --protocol {others}")
+        alternatives = ", ".join(name for name, other in PROTOCOLS.items() if other.ambiguous != "ignored")
+        raise UsageError(
+            f"the protocol {protocol!r} ignores --ambiguous; leave it out, or use --protocol {alternatives}"
+        )
 
 
 def _renamed(ranges: Mapping[str, Sequence[Segment]], video_ids: Sequence[str]) -> dict[str, Sequence[Segment]]:

@@ -89,9 +89,8 @@ def _failures(observed: Observed, shown: Mapping[str, str]) -> Section:
         "Single videos are evaluated by ActivityNet's rules, whatever the protocol; ambiguous ranges count.\n\n"
         "If all annotations of a video are found and no false positive ranks above them, the remaining loss comes from "
         'higher thresholds: their boundaries are loose. "Nearest" is the mean over annotations of the '
-        "tIoU with the nearest "
-        "detection of their class. A missed annotation whose class has a low video score may not have been "
-        "searched for."
+        "tIoU with the nearest detection of their class. A missed annotation whose class has a low video score may "
+        "not have been searched for."
     )
     return Section("Failure cases", text, tuple(table for table in tables if table.rows), pictures)
 

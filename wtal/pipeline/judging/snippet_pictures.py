@@ -69,11 +69,11 @@ _TEXT = (
 def _caption(observed: Observed, names: Sequence[str], points: Points, stars: int, seed: int) -> str:
     there = sum(observed.activations.grid(observed.keys[name]).num_snippets for name in names)
     whole = len(names) == len(observed.keys) and there == len(points.label)
-    drawn = "all of them" if whole else f"drawn at random from {there} snippets, equally many per video"
-    known = f" Stars: the {stars} representative snippets of the memory, by class." if stars else ""
+    selection = "all of them" if whole else f"drawn at random from {there} snippets, equally many per video"
+    stars_text = f" Stars: the {stars} representative snippets of the memory, by class." if stars else ""
     return (
-        f"{len(points.label)} snippets of {len(names)} of {len(observed.keys)} videos, {drawn} (seed {seed}). Left: "
-        f"the ground truth's foreground and background. Right: its classes.{known}"
+        f"{len(points.label)} snippets of {len(names)} of {len(observed.keys)} videos, {selection} (seed {seed}). "
+        f"Left: the ground truth's foreground and background. Right: its classes.{stars_text}"
     )
 
 
@@ -89,13 +89,12 @@ def _own_means(observed: Observed, own: Mapping[str, Internals], seed: int) -> P
         background = answer.mean_labels >= len(observed.classes)
         panels[video] = points, Stars(answer.means, np.where(background, BACKGROUND, answer.mean_labels))
     caption = (
-        "The snippets of single videos, coloured by the ground truth, and stars: the representative "
-        "snippets by which the "
-        "head summarizes each of them, coloured by their predicted class (pale: background)."
+        "The snippets of single videos, coloured by the ground truth, and stars: the representative snippets by which "
+        "the head summarizes each of them, coloured by their predicted class (pale: background)."
     )
     there = [observed.classes[label] for _, stars in panels.values() for label in stars.label.tolist() if label >= 0]
-    shown = [label for video in own for label in observed.records[video].labels]
-    colours = class_colours(observed.classes, list(dict.fromkeys([*shown, *there])))
+    labels = [label for video in own for label in observed.records[video].labels]
+    colours = class_colours(observed.classes, list(dict.fromkeys([*labels, *there])))
     return videos_picture("representatives", caption, panels, observed.classes, colours, seed)
 
 
@@ -113,10 +112,10 @@ def _sampled(
     vectors, labels, videos = [], [], []
     for number, (name, answer) in enumerate(answers.items()):
         x = answer.embeddings[stream]
-        drawn = np.sort(rng.choice(len(x), min(each, len(x)), replace=False))
-        vectors.append(x[drawn])
-        labels.append(_labels(observed, name)[drawn])
-        videos.append(np.full(len(drawn), number))
+        indices = np.sort(rng.choice(len(x), min(each, len(x)), replace=False))
+        vectors.append(x[indices])
+        labels.append(_labels(observed, name)[indices])
+        videos.append(np.full(len(indices), number))
     return Points(np.concatenate(vectors), np.concatenate(labels), np.concatenate(videos))
 
 

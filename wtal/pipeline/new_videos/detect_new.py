@@ -125,9 +125,9 @@ def write_views(
     path = folder / f"detections{mark}.json"
     table = write_detections(results, path.with_suffix(".csv"))
     write_detections(results, path, external_data(detector.model.features), detector.origin() | begins_of(begins))
-    made = NewDetections(results, failures, path, table, stores)
+    result = NewDetections(results, failures, path, table, stores)
     write_failures(folder, failures)
-    return made
+    return result
 
 
 class NewVideos:

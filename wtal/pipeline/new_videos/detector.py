@@ -113,7 +113,7 @@ class Detector:
         if model.record.by == "detections":
             pool = [self._detections(member, features, member.recipe.localize) for member in model.members]
             pairs = zip(pool, model.record.scales, strict=True)
-            scaled = [[replace(found, score=found.score / scale) for found in own] for own, scale in pairs]
+            scaled = [[replace(detection, score=detection.score / scale) for detection in own] for own, scale in pairs]
             return fuse(scaled, model.record.weights, config)
         if model.teacher is not None:
             return self._refined(model, model.teacher, features, config)

@@ -43,12 +43,12 @@ def same_extractor(
         config = config_of(identity, sources)
         pairs = _weights(identity, config, sources, weights)
         extractor = Extractor(make_spec(config, pairs, machine))
-        made = json.loads(json.dumps(extractor.identity))
+        own_identity = json.loads(json.dumps(extractor.identity))
     except (WtalError, ImportError) as error:
         kind = type(error) if isinstance(error, WtalError) else WtalError
         raise kind(f"{_named(identity)} cannot be made here: {error}") from None
     notes = []
-    for path, there, here in _differences(identity, made):
+    for path, there, here in _differences(identity, own_identity):
         if not _is_version(path, there, here):
             _refuse(identity, path, there, here)
         notes.append(f"{'.'.join(path)} is {_shown(here)} here, but {_shown(there)} for the model's features")
@@ -105,12 +105,12 @@ def _weights(
     streams = tuple(identity["weights"])
     chosen = dict(share_out(given, {name: streams})[name]) if given else {}
     for stream in streams:
-        learned = identity["weights"][stream].get("weights")
-        if stream in chosen or not learned:
+        weights_identity = identity["weights"][stream].get("weights")
+        if stream in chosen or not weights_identity:
             continue
-        if "random" in learned:
-            chosen[stream] = f"random:{learned['random']}"
-        elif source := _source(name, stream, str(learned.get("sha256", "")), sources):
+        if "random" in weights_identity:
+            chosen[stream] = f"random:{weights_identity['random']}"
+        elif source := _source(name, stream, str(weights_identity.get("sha256", "")), sources):
             chosen[stream] = source
     return tuple(sorted(chosen.items()))
 
@@ -119,9 +119,9 @@ def _source(name: str, stream: str, sha256: str, sources: Sources) -> str:
     """Return the source of weights: as recorded, in the folder of weights, or the published ones present here."""
     from wtal.extractors.weights.published import load_weights, weights_folder
 
-    known = BACKBONES.load(name).WEIGHTS
+    published = BACKBONES.load(name).WEIGHTS
     recorded = sources.weights.get(stream, "")
-    if recorded in known or Path(recorded).is_file():
+    if recorded in published or Path(recorded).is_file():
         return recorded
     kind, colon, path = recorded.rpartition(":")
     if recorded and (file := weights_folder() / Path(path).name).is_file():
@@ -131,9 +131,9 @@ def _source(name: str, stream: str, sha256: str, sources: Sources) -> str:
             f"weights of {stream} (sha256 {sha256[:12]}..) came from {recorded}, which is not here; put "
             f"{Path(path).name} into {weights_folder()}, or name it with --weights {stream}=PATH"
         )
-    for candidate, weights in known.items():
+    for candidate, weights in published.items():
         here = weights.stream == stream and weights.location(weights_folder()).is_file()
-        if here and load_weights(candidate, known, stream, variant=weights.variant)[1]["sha256"] == sha256:
+        if here and load_weights(candidate, published, stream, variant=weights.variant)[1]["sha256"] == sha256:
             return candidate
     return ""
 

@@ -75,9 +75,9 @@ def refuse_unlocated(config: LocalizeConfig, own: LocalizeConfig) -> None:
         UsageError: naming the settings that a student uses.
     """
     differing = (key for key in LocalizeConfig.model_fields if getattr(own, key) != getattr(config, key))
-    others = [key for key in differing if key not in (*FUSING, *_SELECTING, "tuned_with_segments", "preset")]
-    if others:
+    ignored_keys = [key for key in differing if key not in (*FUSING, *_SELECTING, "tuned_with_segments", "preset")]
+    if ignored_keys:
         raise UsageError(
             "a student outputs segments, not a signal to search: --set localize.KEY=VALUE takes "
-            f"{', '.join((*FUSING, *_SELECTING[:3]))}, got {others[0]}"
+            f"{', '.join((*FUSING, *_SELECTING[:3]))}, got {ignored_keys[0]}"
         )

@@ -58,9 +58,9 @@ def refinement_of(run: Run, assignments: Sequence[str] = ()) -> SecondStage:
         UsageError: when an override belongs to another section, or the student is unknown.
         OverrideError: when an override is refused.
     """
-    others = [assignment for assignment in assignments if not assignment.startswith("refine.")]
-    if others:
-        raise UsageError(f"wtal refine accepts only --set refine.KEY=VALUE, got {others[0]}")
+    foreign = [assignment for assignment in assignments if not assignment.startswith("refine.")]
+    if foreign:
+        raise UsageError(f"wtal refine accepts only --set refine.KEY=VALUE, got {foreign[0]}")
     own: dict[str, Any] = run.recipe.refinement.plain()
     values = override({"refine": own}, assignments)["refine"]
     if {"student", "rescorer"} <= values.keys():  # a stage of the other kind starts from its own defaults
@@ -118,10 +118,10 @@ def _mark(
 ) -> str:
     """Return a digest of everything that affects what is learned."""
     run = teacher.run
-    learned = run.ensemble_digest or digest(run.training_identity, 16)
+    origin = run.ensemble_digest or digest(run.training_identity, 16)
     taught = {key: [sorted(own), features.fingerprint(key)] for key, own in labels.items()}
     negative = {key: features.fingerprint(key) for key in background}
-    return digest([config.plain(), seed, learned, teacher.localize.plain(), list(run.classes), taught, negative])
+    return digest([config.plain(), seed, origin, teacher.localize.plain(), list(run.classes), taught, negative])
 
 
 def _describe(

@@ -117,8 +117,7 @@ def features_folder(run: Run) -> Path:
     if len(folders) > 1:
         names = ", ".join(sorted(folder.name for folder in folders))
         raise UsageError(
-            f"{run.folder} has members on several stores ({names}), but a student takes only one; refine an "
-            "ensemble of "
-            "heads on the same features"
+            f"{run.folder} has members on several stores ({names}), but a student takes only one; refine an ensemble "
+            "of heads on the same features"
         )
     return folders.pop()

@@ -119,9 +119,8 @@ class Forecast:
             f"features: {self.origin}, {size(self.features_bytes)}; importing them takes about {hours(self.importing)}",
             f"total: about {hours(self.seconds)} here",
             *self._busy(),
-            f"memory: {size(self.memory)}, plus {size(self.features_bytes)} of mapped features, which the "
-            "system evicts "
-            "when it needs memory",
+            f"memory: {size(self.memory)}, plus {size(self.features_bytes)} of mapped features, which the system "
+            "evicts when it needs memory",
         ]
 
 

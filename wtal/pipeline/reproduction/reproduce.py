@@ -45,8 +45,8 @@ class Reproduction:
 
     def markdown(self) -> str:
         """Return the table, remarks on it, and its origin."""
-        made = [f"- {line}" for line in _origin_lines(self.origin)]
-        return "\n".join([markdown_table(self.comparison), "", "Made of:", "", *made])
+        origin = [f"- {line}" for line in _origin_lines(self.origin)]
+        return "\n".join([markdown_table(self.comparison), "", "Made of:", "", *origin])
 
     def write(self, folder: Path) -> list[Path]:
         """Write `table.md` and `table.json` into a folder."""

@@ -304,8 +304,8 @@ def _require_all_exported(verdicts: Sequence[Verdict], selection: Selection) -> 
     """
     gone = [v.detection.score for v in verdicts if v.verdict == "no" and v.detection]
     there = [v.detection.score for v in verdicts if v.verdict in ("yes", "moved") and v.detection]
-    said = selection.min_score is not None or selection.top is not None
-    if len(gone) >= _FEW and there and max(gone) < min(there) and not said:
+    range_given = selection.min_score is not None or selection.top is not None
+    if len(gone) >= _FEW and there and max(gone) < min(there) and not range_given:
         raise UsageError(
             f"the {len(gone)} missing detections score at most {max(gone):.3g}, those present "
             f"at least {min(there):.3g}, as if only the best had been exported; give the --min-score or --top of the "

@@ -53,8 +53,8 @@ def next_verdicts(file: Path, count: int = COUNT, annotations: Path | None = Non
     Raises:
         FormatError: when detections, verdicts or annotations cannot be read.
     """
-    kept = verdicts_file(file)
-    verdicts = read_verdicts(kept) if kept.exists() else Verdicts()
+    verdicts_path = verdicts_file(file)
+    verdicts = read_verdicts(verdicts_path) if verdicts_path.exists() else Verdicts()
     dataset = read_annotations(annotations) if annotations else _labels_of(file)
     return choose(read_detections(file), verdicts, dataset, count)
 
