@@ -81,7 +81,7 @@ def test_safetensors_are_read(tmp_path, kind):
 def test_safetensors_of_a_type_to_come_are_named(tmp_path):
     path = write_safetensors(tmp_path / "a.safetensors", STATE)
     path.write_bytes(path.read_bytes().replace(b'"F32"', b'"F4x"', 1))
-    assert "contains 'conv.weight' of type F4x, which is not supported" in refusal(path)
+    assert "holds 'conv.weight' of type F4x, which is not supported" in refusal(path)
 
 
 def test_safetensors_with_more_than_they_say_are_refused(tmp_path):
@@ -202,12 +202,12 @@ class Code:
 
 def test_code_in_a_file_is_not_run(tmp_path):
     message = refusal(saved(tmp_path / "a.pt", {**STATE, "x": Code()}))
-    assert "contains exec besides tensors" in message
+    assert "holds exec besides tensors" in message
     assert "torch.save(state_dict, ..)" in message
     old = saved(tmp_path / "old.pt", {**STATE, "x": Code()}, _use_new_zipfile_serialization=False)
-    assert "contains exec besides tensors" in refusal(old)
+    assert "holds exec besides tensors" in refusal(old)
     (tmp_path / "bare.bin").write_bytes(pickle.dumps(Code(), protocol=2))
-    assert "contains exec besides tensors" in refusal(tmp_path / "bare.bin")
+    assert "holds exec besides tensors" in refusal(tmp_path / "bare.bin")
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])

@@ -96,7 +96,7 @@ def read_checkpoint(path: Path) -> State:
         if (code := re.search(r"GLOBAL (\S+)", str(error))) is None or _is_cut_short(path):
             raise _pickle_or(damaged, path) from None
         raise WeightsError(
-            f"{path} contains {code[1]} besides tensors, and reading that would run its code; {_way_to_convert(path)}"
+            f"{path} holds {code[1]} besides tensors, and reading that would run its code; {_way_to_convert(path)}"
         ) from None
     except _DAMAGE:
         raise _pickle_or(damaged, path) from None
@@ -114,7 +114,7 @@ def tensors_of(content: object, what: str) -> State:
             those of the last step and their running average.
     """
     if not isinstance(content, Mapping):
-        raise WeightsError(f"{what} contains a {type(content).__name__}, wanted a mapping from names to tensors")
+        raise WeightsError(f"{what} holds a {type(content).__name__}, wanted a mapping from names to tensors")
     for wrapper in _WRAPPERS:
         if isinstance(content.get(wrapper), Mapping):
             _refuse_rivals(content, wrapper, what)
@@ -223,7 +223,7 @@ def _read_safetensors(path: Path) -> State:
     for key, entry in header.items():
         first, last = entry["data_offsets"]
         if (kind := _SAFETENSORS_TYPES.get(entry["dtype"])) is None:
-            raise WeightsError(f"{path} contains {key!r} of type {entry['dtype']}, which is not supported")
+            raise WeightsError(f"{path} holds {key!r} of type {entry['dtype']}, which is not supported")
         state[key] = values[start + first : start + last].clone().view(kind).reshape(entry["shape"])
     return state
 

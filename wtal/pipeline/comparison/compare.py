@@ -245,8 +245,8 @@ def store_of(workspace: Workspace, recipe: Recipe) -> Path:
     if len(fitting) == 1:
         return fitting[0]
     raise UsageError(
-        f"{workspace.features} holds {len(stores)} stores, {len(fitting)} of backbone {backbone!r}; name "
-        "one with --store"
+        f"{workspace.features} holds {len(stores)} stores, {len(fitting)} of backbone {backbone!r}; "
+        "name one with --store"
     )
 
 
