@@ -125,7 +125,7 @@ def check_ambiguous(protocol: str, ambiguous: Path | None) -> None:
         UsageError: when the protocol ignores them, or is unknown.
     """
     if find_protocol(protocol).ambiguous == "ignored" and ambiguous is not None:
-        alternatives = ", ".join(name for name, other in PROTOCOLS.items() if other.ambiguous != "ignored")
+        alternatives = "|".join(name for name, other in PROTOCOLS.items() if other.ambiguous != "ignored")
         raise UsageError(
             f"the protocol {protocol!r} ignores --ambiguous; leave it out, or use --protocol {alternatives}"
         )
