@@ -61,7 +61,7 @@ def _points(diagnosis: Diagnosis) -> Section:
         "rows of a column sum to 100."
     )
     table = PageTable("Percent of mAP, by threshold", rows)
-    return Section("Breakdown of the points", text, (table,), (Picture("points", caption, figure),))
+    return Section("Where the points go", text, (table,), (Picture("points", caption, figure),))
 
 
 def _false_positives(diagnosis: Diagnosis, k: int) -> Section:

@@ -45,7 +45,7 @@ def packet_times(info: VideoInfo, reader: str) -> PacketTimes:
 
 
 def is_in_order(times: PacketTimes, info: VideoInfo) -> bool:
-    """Return whether sorted times are those of the frames as shown: none twice, none long before one decoded earlier."""
+    """Return whether sorted times are those of the shown frames: none twice, none long before one decoded earlier."""
     behind = max(Fraction(1), _REORDERED * info.frame_duration)
     latest = times[0][0] if times else Fraction(0)
     for time, _ in times:
