@@ -109,7 +109,7 @@ def test_a_name_that_nobody_has_is_refused_with_what_there_is(tmp_path, monkeypa
         UsageError, match=r"no image encoder 'resnet19'; did you mean 'resnet18'.*, or an image encoder of"
     ):
         create_backbone("frames:resnet19", "rgb")
-    assert "frames:./absent/model is no folder" in refusal("./absent/model")
+    assert "frames:./absent/model is neither a folder" in refusal("./absent/model")
 
 
 def test_a_folder_gives_the_store_its_own_name(tmp_path):
