@@ -373,7 +373,7 @@ def test_videos_without_a_snippet_are_detected_as_empty(tmp_path):
         (("run", "VIDEOS", "--annotations", "TRUTH", "--recipe", "colection"), 1, "did you mean 'collection'"),
         (("evaluate", "absent"), 2, "absent does not exist"),
         (("evaluate", "TRUTH"), 2, "--annotations is required"),
-        (("detect", "VIDEOS"), 2, "is no run"),
+        (("detect", "VIDEOS"), 2, "is not a run"),
         (("show", "absent"), 2, "absent does not exist"),
         (("submit", "--check", "absent", "--challenge", "hacs"), 2, "no file absent"),
     ],

@@ -302,7 +302,7 @@ def test_what_does_not_go_together_is_refused_by_name(made, tmp_path):
     here = ("--workspace", root.root)
     first = basnet / "seed-0"
     assert "there is no run at" in line_of("ensemble", first, tmp_path / "none", *here, code=2)
-    assert "is no run" in line_of("ensemble", first, root.features, *here, code=2)
+    assert "is not a run" in line_of("ensemble", first, root.features, *here, code=2)
     assert "at least two members, got 1" in line_of("ensemble", first, *here, code=2)
     assert "is named twice" in line_of("ensemble", basnet, first, *here, code=2)
     for weights, why in (("1", "takes one per run, 2 in all, got 1"), ("1,-1", "above 0, got 1, -1"),
@@ -331,7 +331,7 @@ def test_what_does_not_go_together_is_refused_by_name(made, tmp_path):
     (open_ / "finished.json").unlink()
     assert "is not finished" in line_of("ensemble", first, open_, *here, code=1)
     gone = changed("gone", lambda run: run.update(store="../../../nowhere"))
-    assert "which is not there" in line_of("ensemble", first, gone, *here, code=1)
+    assert "which does not exist" in line_of("ensemble", first, gone, *here, code=1)
 
 
 def test_classes_are_matched_by_name(made, tmp_path):

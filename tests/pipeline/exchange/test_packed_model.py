@@ -173,7 +173,7 @@ def test_a_newer_file_says_so(packed, tmp_path):
         (lambda d: d["model"]["record"].update(weights=[1.0]), "do not fit"),
         (lambda d: d["model"]["record"].update(by="activations"), "do not fit"),
         (lambda d: d["model"]["record"]["recipe"].update(extra=1), "unknown key 'extra'"),
-        (lambda d: d["model"]["parameters"].update(more="9999.npy"), "'9999.npy' is not there"),
+        (lambda d: d["model"]["parameters"].update(more="9999.npy"), "'9999.npy' is missing"),
         (lambda d: d["entries"].pop("0000.npy"), "0000.npy is listed but missing"),
         (lambda d: d["entries"].update({"0000.npy": "0" * 64}), "0000.npy is not as it was packed"),
         (lambda d: d["entries"].update({"../../x.npy": "0" * 64}), "x.npy is listed but missing"),
@@ -264,7 +264,7 @@ def test_nothing_of_a_pickle_is_inside(packed):
 def test_names_and_states_that_cannot_be_packed(run, tmp_path):
     with pytest.raises(UsageError, match=r"must end in \.wtal"):
         pack_model(model_of(run), tmp_path / "model.zip")
-    assert "is no run" in call("pack", tmp_path, tmp_path / "m.wtal", code=2).stderr
+    assert "is not a run" in call("pack", tmp_path, tmp_path / "m.wtal", code=2).stderr
 
 
 def test_features_of_nowhere_are_refused_when_videos_come(packed, tmp_path):

@@ -84,7 +84,7 @@ def test_a_folder_of_detect_is_taken_and_an_empty_one_refused(tmp_path):
     file = write_collection(tmp_path)
     assert gather(tmp_path).source == file
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UsageError, match="is no run"):
+    with pytest.raises(UsageError, match="is not a run"):
         gather(tmp_path / "empty")
 
 
