@@ -263,7 +263,7 @@ def test_the_mean_can_be_tuned_and_detections_cannot(made, tmp_path):
     (file,) = call("detect", value["run"], "--set", f"localize.preset={tmp_path / 't.toml'}").stdout.split()
     assert json.loads(Path(file).read_text())["wtal"]["tuned_with_segments"] is True
     value, _ = joined(root, basnet / "seed-0", facnet / "seed-0", "--by", "detections")
-    assert "it has no activations" in line_of("tune", value["run"], "--subset", "training@0/4", code=2)
+    assert "has no activations" in line_of("tune", value["run"], "--subset", "training@0/4", code=2)
 
 
 def test_settings_that_would_be_wrong_or_change_nothing_are_refused(made):
