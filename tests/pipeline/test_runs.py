@@ -123,7 +123,7 @@ def test_a_run_that_is_open_is_submitted_without_being_read_again(runs, counted,
 def test_one_of_several_seeds_is_submitted(runs, tmp_path):
     folder = runs[0].folder.parent
     refused = call("submit", folder, "--challenge", "hacs", "--out", tmp_path / "hacs.json", code=2).stderr
-    assert f"{folder} has 2 seeds; name one of them: {runs[0].folder}, {runs[1].folder}" in refused
+    assert f"{folder} has 2 seeds; pass one of them: {runs[0].folder}, {runs[1].folder}" in refused
     assert open_run(runs[1].folder).seed == 1
 
 

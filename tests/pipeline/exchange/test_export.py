@@ -267,7 +267,7 @@ def test_seconds_beyond_any_video_fail_that_video(tmp_path):
     names = ",".join(name for name in EXPORTS.names() if not EXPORTS.load(name).EXPORT.needs)
     result = call(file, "--to", names, "--out", tmp_path / "out")
     assert result.exit_code == 3, repr(result.exception)
-    assert "a detection ends at second 1e+308, and no video is longer than 1e+09 s" in result.stderr
+    assert "a detection ends at second 1e+308, but no video is longer than 1e+09 s" in result.stderr
     assert call(file, "--to", "csv", "--pad", "1e308").exit_code == 2
 
 
