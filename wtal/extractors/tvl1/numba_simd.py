@@ -25,7 +25,7 @@ Vector = Any
 
 LANES = 16
 FLUSHES = platform.machine().lower() in ("x86_64", "amd64")
-"""Whether `flush_denormals` has any effect."""
+"""True if `flush_denormals` has any effect."""
 
 SOURCES = tuple(Path(__file__).with_name(f"numba_{name}.py") for name in ("engine", "median", "simd"))
 """Files whose code is compiled into each other's kernels."""

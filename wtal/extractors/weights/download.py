@@ -32,8 +32,8 @@ def download(url: str, path: Path, check: Callable[[Path], None]) -> None:
 
     Bytes go to `path` with the suffix `.part`, which is kept when the transfer is interrupted, and continued if the
     server supports it and the file there is unchanged: its tag is kept in `.part.tag`. The complete file is passed to
-    `check`, which raises if it is not the right one; it is then deleted. Of two processes that want the same file, one
-    waits for the other.
+    `check`, which raises if it is not the right one; it is then deleted. If two processes need the same file,
+    one waits for the other.
 
     Raises:
         WeightsError: when it cannot be downloaded, with the url and the place to put the file.

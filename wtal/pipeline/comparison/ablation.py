@@ -37,7 +37,7 @@ class Ablation(Config):
     title: str
     """Title in one line."""
     source: str
-    """Where the table is printed, and for which data."""
+    """Publication of the table, and the data it is for."""
     data: str = ""
     """Recipe of that data, such as `bases/thumos14`."""
     features: str = ""

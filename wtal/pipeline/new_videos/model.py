@@ -98,11 +98,11 @@ class ModelRecord(Config):
     limit: float = 0.0
     """Limit of the scaler."""
     unit: bool = False
-    """Whether the scaler normalizes to unit length."""
+    """True if the scaler normalizes to unit length."""
     by: By | None = None
     """Kind of ensemble; None for a head."""
     attends: bool = False
-    """Whether an ensemble's activations include attention."""
+    """True if an ensemble's activations include attention."""
     weights: tuple[float, ...] = ()
     """Weights of an ensemble's members, summing to 1."""
     scales: tuple[float, ...] = ()

@@ -246,7 +246,7 @@ def _listed(table: Path) -> set[str] | None:
 
 
 def _require_room(lacking: Sequence[_Clip], best: Sequence[_Clip], out: Path, jobs: int) -> None:
-    """Refuse clips that will not fit, before cutting any; while one is published it takes up twice its size."""
+    """Refuse clips that will not fit, before cutting any; while one is published it needs twice its size."""
     sizes = sorted((clip.size for clip in lacking), reverse=True)
     reel = encoded_bytes(SIZE, RATE, sum(clip.part.seconds for clip in best)) if best else 0
     wanted, free = int(_SPARE * (sum(sizes) + sum(sizes[:jobs]) + 2 * reel)), free_bytes(out)
