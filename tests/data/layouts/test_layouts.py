@@ -100,7 +100,7 @@ def test_an_import_and_an_export_are_refused_in_one_line(layout, tmp_path, monke
     empty = tmp_path / "empty"
     empty.mkdir()
     monkeypatch.chdir(empty)
-    assert "name a new" in call("export-features", store.path, ".", "--layout", layout, code=2).stderr
+    assert "choose a new" in call("export-features", store.path, ".", "--layout", layout, code=2).stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "out", "store"]
     rate = ("--fps", "25", "--stride", "16")
     said = call("import-features", empty, "--layout", layout, *rate, "--workspace", tmp_path, code=1).stderr

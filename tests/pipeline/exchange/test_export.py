@@ -162,7 +162,7 @@ def test_a_run_without_detections_says_what_to_call(run):
         (("--to", "srt", "--pad", "-1"), "seconds from 0 to"),
         (("--to", "srt", "--top", "0"), "of at least 1"),
         (("--to", "srt", "--min-score", "nan"), "finite"),
-        (("--to", "srt", "--videos", "nowhere"), "nowhere is none"),
+        (("--to", "srt", "--videos", "nowhere"), "nowhere is not one"),
     ],
 )
 def test_a_wrong_call_is_refused_in_one_line(collection, arguments, line):
