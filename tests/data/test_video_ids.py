@@ -38,7 +38,7 @@ def test_ids_are_as_short_as_they_can_be(tmp_path):
     assert [v.id for v in find_videos([tmp_path / "a", tmp_path / "a" / "clip.mp4"])] == ["clip"]
     with pytest.raises(UsageError, match="no videos"):
         find_videos([tmp_path / "c"])
-    with pytest.raises(UsageError, match="nothing at"):
+    with pytest.raises(UsageError, match="does not exist"):
         find_videos([tmp_path / "absent"])
 
 

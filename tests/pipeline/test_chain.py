@@ -187,7 +187,7 @@ def test_a_fold_may_choose_and_the_outputs_say_so(workspace):
     detections = json.loads(Path(wtal("detect", run).stdout.strip()).read_text())
     assert detections["wtal"]["tuned_with_segments"] is True
     overlap = ("--set", "evaluate.select_subset=training@0/4")
-    assert "hold a fold out" in wtal("train", "--workspace", workspace, *QUICK, *overlap, code=2).stderr
+    assert "hold out a fold" in wtal("train", "--workspace", workspace, *QUICK, *overlap, code=2).stderr
     reported = ("--set", "evaluate.select_subset=validation")
     assert "validation" in wtal("train", "--workspace", workspace, *QUICK, *reported, code=2).stderr
 
@@ -324,7 +324,7 @@ def test_a_run_that_was_chosen_on_a_fold_is_localized_again(workspace):
     assert wtal("detect", run, "--set", "localize.nms_tiou=0.2").stdout.strip() != own
     assert "tuned with segments" in wtal("evaluate", run).stdout
     assert json.loads(wtal("evaluate", run, "--json").stdout)["tuned_with_segments"] is True
-    assert "takes --set localize.KEY=VALUE alone" in wtal("detect", run, "--set", "train.steps=3", code=2).stderr
+    assert "accepts only --set localize.KEY=VALUE" in wtal("detect", run, "--set", "train.steps=3", code=2).stderr
 
 
 @pytest.mark.slow
@@ -367,14 +367,14 @@ def test_videos_without_a_snippet_are_detected_as_empty(tmp_path):
         ),
         (("run", "VIDEOS", "--annotations", "TRUTH", "--set", "head=3"), 2, "recipe collection"),
         (("run", "VIDEOS", "--annotations", "TRUTH", "--head", "basnet", "--set", "head.width=3.5"), 2, "width"),
-        (("run", "VIDEOS", "--annotations", "TRUTH", "--set", "head.width=3"), 2, "set head.name too"),
+        (("run", "VIDEOS", "--annotations", "TRUTH", "--set", "head.width=3"), 2, "also set head.name"),
         (("run", "VIDEOS", "--annotations", "TRUTH", "--test-subset", "valdation"), 2, "did you mean 'validation'"),
         (("run", "VIDEOS", "--annotations", "TRUTH", "--seeds", "0,0"), 2, "each once"),
         (("run", "VIDEOS", "--annotations", "TRUTH", "--recipe", "colection"), 1, "did you mean 'collection'"),
-        (("evaluate", "absent"), 2, "nothing at absent"),
-        (("evaluate", "TRUTH"), 2, "--annotations is needed"),
-        (("detect", "VIDEOS"), 2, "is no run"),
-        (("show", "absent"), 2, "nothing at absent"),
+        (("evaluate", "absent"), 2, "absent does not exist"),
+        (("evaluate", "TRUTH"), 2, "--annotations is required"),
+        (("detect", "VIDEOS"), 2, "is not a run"),
+        (("show", "absent"), 2, "absent does not exist"),
         (("submit", "--check", "absent", "--challenge", "hacs"), 2, "no file absent"),
     ],
 )

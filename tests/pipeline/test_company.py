@@ -91,7 +91,7 @@ def test_an_export_waits_for_another_one_and_finds_it_done(layout, place, monkey
         (place / "made").rename(out)
         lock.release()
     assert returned == [out]
-    assert notes.lines[-1] == f"{out} is made already"
+    assert notes.lines[-1] == f"{out} exists already"
     assert content(out) == whole
     assert [path.name for path in (place / "sub").iterdir()] == ["out"]
 
@@ -117,9 +117,9 @@ def test_an_export_of_other_rows_is_no_work_that_is_done(place):
     rows = bytearray(shard.read_bytes())
     rows[-1] ^= 1
     shard.write_bytes(rows)
-    with pytest.raises(UsageError, match="is there already, and holds something else"):
+    with pytest.raises(UsageError, match="already holds something else"):
         export_features(store, "npy-per-video", out)
-    with pytest.raises(UsageError, match="is there already"):
+    with pytest.raises(UsageError, match="already holds"):
         export_features(store, "npy-per-video", place / "videos")
     assert content(out) == before
 
@@ -154,13 +154,13 @@ def test_who_wants_a_run_that_is_being_trained_is_told(place):
         for command in (["detect"], ["submit", "--challenge", "hacs"]):
             refused = call(*command)
             assert refused.exit_code == 2
-            assert f"{folder.relative_to(place)} is still being trained, wait for it" in refused.stderr
-        with pytest.raises(WtalError, match="is still being trained: wait for it, and call again"):
+            assert f"{folder.relative_to(place)} is still being trained; wait for it" in refused.stderr
+        with pytest.raises(WtalError, match="is still being trained; run again when it has finished"):
             open_model(folder)
-    assert "is half trained, train it again" in call("detect").stderr
+    assert "is only partly trained; train it again" in call("detect").stderr
     refused = call("detect", "workspace/runs/nothing")
     assert refused.exit_code == 2
-    assert "there is nothing; if its training has just begun, wait until" in refused.stderr
+    assert "it does not exist; if its training has just started, wait until" in refused.stderr
 
 
 def test_detection_waits_for_the_training_of_its_run_and_says_so(place):
@@ -174,4 +174,4 @@ def test_detection_waits_for_the_training_of_its_run_and_says_so(place):
             training.__exit__(None, None, None)
 
     assert detect(run, reporter=Releasing()).is_file()
-    assert lines == [f"another process trains {run.folder}, or detects in it: waiting for it to end"]
+    assert lines == [f"another process is training {run.folder} or detecting in it; waiting"]

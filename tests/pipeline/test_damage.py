@@ -83,7 +83,7 @@ def test_a_damaged_record_of_a_run_is_named(run, keys, value, command, tmp_path)
     edited(path, *keys, value=value)
     line = refusal(command, run.folder, *([tmp_path / "m.wtal"] if command == "pack" else []))
     assert line.startswith(f"wtal: {path} is damaged (")
-    assert line.endswith("; restore it, train it again, or upgrade wtal")
+    assert line.endswith("; restore it, train the run again, or upgrade wtal")
 
 
 @pytest.mark.parametrize("text", ["", "{", "[" * 10**5, '{"seed": 1, "seed": 2}', '{"seed": NaN}', '{"seed": 1e400}'])
@@ -99,7 +99,7 @@ def test_damaged_activations_are_named(run, value):
     edited(path, "videos", "v0", "info", "video_scores", value=value)
     line = refusal("detect", run.folder, "--device", "cpu")
     assert str(path) in line
-    assert "they are made again" in line
+    assert "be recomputed" in line
 
 
 def test_activations_that_are_not_finite_are_refused(run):

@@ -26,8 +26,8 @@ def test_a_collection_that_can_be_learned_gets_no_advice():
         ({"a": ["jump"], "b": ["jump"]}, "'jump' is the only class and no video is known to lack it"),
         ({"a": ["jump", "run"], "b": ["jump"], "c": ["jump", "run"]}, "all training videos show 'jump'"),
         ({"a": ["jump"], "b": ["run"], "c": ["run"]}, "'jump' has one training video (a)"),
-        ({"a": ["jump", "run"], "b": ["jump", "run"], "c": []}, "'jump', 'run' always come together"),
-        ({"a": [], "b": []}, "no video of 'training' at hand shows a class"),
+        ({"a": ["jump", "run"], "b": ["jump", "run"], "c": []}, "'jump', 'run' always occur together"),
+        ({"a": [], "b": []}, "no video of 'training' at hand has a label"),
         ({"a": ["jump"], "b": ["jump"], "c": ["!run"]}, "'jump' is the only class"),
     ],
 )

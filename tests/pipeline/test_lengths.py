@@ -11,11 +11,11 @@ from wtal.data.segments import Annotation
 from wtal.pipeline.lengths import length_notes
 
 DURATIONS = (
-    "videos of 4 whose annotated duration is not that of their features: 4 (first: x1, x2, x3); the worst is x1, "
-    "annotated as 60 s, and its features end at 2 s"
+    "videos of 4 whose annotated duration differs from that of their features: 4 (first: x1, x2, x3); the worst is x1, "
+    "annotated as 60 s, but its features end at 2 s"
 )
 SEGMENTS = (
-    "segments behind the end of their features: 4 (first: x1, x2, x3); the worst is x1, 20 to 50 s, and its features "
+    "segments beyond the end of their features: 4 (first: x1, x2, x3); the worst is x1, 20 to 50 s, but its features "
     "end at 2 s"
 )
 
@@ -50,7 +50,7 @@ def test_segments_are_compared_where_nobody_knows_a_duration(tmp_path):
     table.write_text("video,label,start,end\na.mp4,A,1,2\na.mp4,A,4,9.5\nb.mp4,A,1,2\n")
     notes = length_notes(read_annotations(table), write_store(tmp_path / "store", {"a": 5, "b": 5}))
     assert notes == (
-        "segments behind the end of their features: 1 (a); the worst is a, 4 to 9.5 s, and its features end at 5 s",
+        "segments beyond the end of their features: 1 (a); the worst is a, 4 to 9.5 s, but its features end at 5 s",
     )
 
 
@@ -61,7 +61,7 @@ def test_train_evaluate_diagnose_and_submit_tell(longer, tmp_path):
     run = trained.stdout.strip()
     assert [line for line in trained.stderr.splitlines() if line in (DURATIONS, SEGMENTS)] == [DURATIONS, SEGMENTS]
     call("detect", run)
-    half = "videos of 2 whose annotated duration is not that of their features: 2 (x3, x4); the worst is x3, annotated"
+    half = "videos of 2 whose annotated duration differs from that of their features: 2 (x3, x4); the worst is x3, "
     assert half in call("evaluate", run).stderr
     assert half in call("evaluate", run, "--task", "proposals").stderr
     seed = f"{run}" if run.endswith("seed-0") else f"{run}/seed-0"
@@ -80,7 +80,7 @@ def test_a_file_of_detections_is_held_against_the_durations(tmp_path):
     entries = [{"label": "Archery", "score": 0.5, "segment": segment} for segment in ([1, 2], [9, 10.5], [40, 60])]
     (tmp_path / "found.json").write_text(json.dumps({"results": {"a": entries, "b": entries[:2]}}))
     line = (
-        "detections behind the annotated end of their video: 1 (a); the worst is a, 40 to 60 s, and it is annotated "
+        "detections beyond the annotated end of their video: 1 (a); the worst is a, 40 to 60 s, but it is annotated "
         "as 10 s"
     )
     given = (tmp_path / "found.json", "--annotations", truth)

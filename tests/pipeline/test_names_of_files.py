@@ -37,7 +37,7 @@ def test_no_name_matches_is_told_before_extraction(tmp_path):
     (tmp_path / "videos" / "Jump-01.mp4").touch()
     table = tmp_path / "labels.csv"
     table.write_text("video,label\njump_01.mp4,jump\nrun_01.mp4,run\n")
-    with pytest.raises(UsageError, match=r"none of the 2 labelled videos .* 'jump_01', which is nearest to 'Jump-01'"):
+    with pytest.raises(UsageError, match=r"none of the 2 labelled videos .* 'jump_01', closest to file 'Jump-01'"):
         run([tmp_path / "videos"], table, Recipe.parse(SETTINGS), Workspace(tmp_path / "workspace"))
     assert not (tmp_path / "workspace" / "features").exists()
 
@@ -52,7 +52,7 @@ def test_a_broken_file_does_not_train_on_the_features_of_a_similar_name(tmp_path
     table.write_text("video,label\nv_clip.mp4,jump\nb.mp4,run\nc.mp4,jump\n")
     result, lines = lines_of(folder, table, tmp_path / "workspace")
     assert result.extracted.failures.keys() == {"v_clip"}
-    assert "2 of 3 training videos train: 2 labelled; left out: 1 without features" in " ".join(lines)
+    assert "training on 2 of 3 training videos: 2 labelled; left out: 1 without features" in " ".join(lines)
     detections = read_json(result.detections[0])["results"]
     assert set(detections) == {"clip", "b", "c"}
 

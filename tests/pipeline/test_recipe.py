@@ -57,7 +57,7 @@ def test_recipes_stand_on_recipes(tmp_path):
     with pytest.raises(ConfigError, match="circle"):
         load_recipe(str(tmp_path / "high.toml"))
     (tmp_path / "low.toml").write_text("base = 3\n")
-    with pytest.raises(ConfigError, match="base is the name of a recipe, got 3"):
+    with pytest.raises(ConfigError, match="base must be the name of a recipe, got 3"):
         load_recipe(str(tmp_path / "low.toml"))
     assert not [name for name in recipe_names() if name.startswith("bases")]
     assert (RECIPES / "bases").is_dir()
@@ -127,7 +127,7 @@ def test_a_head_that_is_named_is_trained_alone(ensemble_file):
     chosen = load_recipe(str(ensemble_file), ["head.name=bm", "head.embedding=4"])
     assert (chosen.head, chosen.train.steps, chosen.members()) == ({"name": "bm", "embedding": 4}, 70, [])
     assert load_recipe(str(ensemble_file), ["head.name=stpn"]).head == {"name": "stpn"}
-    with pytest.raises(ConfigError, match=r"an ensemble of basnet, bm; set head\.name too"):
+    with pytest.raises(ConfigError, match=r"an ensemble of basnet, bm; also set head\.name"):
         load_recipe(str(ensemble_file), ["head.width=4"])
 
 

@@ -123,7 +123,7 @@ def test_a_run_that_is_open_is_submitted_without_being_read_again(runs, counted,
 def test_one_of_several_seeds_is_submitted(runs, tmp_path):
     folder = runs[0].folder.parent
     refused = call("submit", folder, "--challenge", "hacs", "--out", tmp_path / "hacs.json", code=2).stderr
-    assert f"{folder} has 2 seeds; name one of them: {runs[0].folder}, {runs[1].folder}" in refused
+    assert f"{folder} has 2 seeds; pass one of them: {runs[0].folder}, {runs[1].folder}" in refused
     assert open_run(runs[1].folder).seed == 1
 
 
@@ -174,7 +174,7 @@ def test_a_folder_with_several_seeds_is_several_runs(runs):
 
 
 def test_what_is_no_run_is_refused(runs, tmp_path):
-    with pytest.raises(UsageError, match=r"is no run: it holds neither run\.json nor"):
+    with pytest.raises(UsageError, match=r"is not a run: it holds neither run\.json nor"):
         open_runs(tmp_path)
     with pytest.raises(UsageError, match="is a file"):
         open_runs(runs[0].detections())

@@ -123,7 +123,7 @@ def test_the_text_says_what_chose(run):
 def test_reported_videos_choose_nothing(run, tmp_path):
     for subset in ("validation", "*", "training,validation", "validation@0/2"):
         result = call("tune", run, "--subset", subset, code=2)
-        assert "reported subset 'validation', which chooses nothing" in result.stderr
+        assert "reported subset 'validation', which must not be used for selection" in result.stderr
     renamed = json.loads((run.parents[1] / "annotations/planted.json").read_text())
     for video in renamed["database"].values():
         video["subset"] = "all"
@@ -134,8 +134,10 @@ def test_reported_videos_choose_nothing(run, tmp_path):
 
 def test_videos_that_trained_are_told_of(run):
     result = call("tune", run, "--over", "nms_tiou=0.4")
-    assert "9 of 9 videos of 'training@!0/4' trained the head" in result.stderr
-    assert "trained the head" not in call("tune", run, "--over", "nms_tiou=0.4", "--subset", "training@0/4").stderr
+    assert "9 of 9 videos of 'training@!0/4' were used to train the head" in result.stderr
+    assert (
+        "used to train the head" not in call("tune", run, "--over", "nms_tiou=0.4", "--subset", "training@0/4").stderr
+    )
 
 
 def test_what_is_tried():
@@ -171,7 +173,10 @@ def test_activations_are_those_of_a_run_whatever_settings_came_later(run, monkey
 def test_a_folder_to_write_to_is_refused_before_the_search(run, tmp_path, monkeypatch):
     monkeypatch.setattr("wtal.pipeline.tune._scorer", None)  # what the search would begin with
     said = call("tune", run, "--out", tmp_path, code=2).stderr
-    assert said == f"wtal: --out is the preset's file, {tmp_path} is a folder; say --out {tmp_path / 'tuned.toml'}\n"
+    assert (
+        said
+        == f"wtal: --out takes the preset's file, and {tmp_path} is a folder; write --out {tmp_path / 'tuned.toml'}\n"
+    )
 
 
 def test_what_the_localization_does_not_look_at_is_not_tried(run):

@@ -50,11 +50,11 @@ def test_the_counts_of_what_trains_add_up(told):
     ):
         counts, lines = told(mixed, **settings)
         assert counts == count
-        assert lines == [f"{sum(count)} of 6 training videos train: {words}"]
+        assert lines == [f"training on {sum(count)} of 6 training videos: {words}"]
         numbers = [int(number) for number in re.findall(r"\d+", lines[0])]
         assert numbers[1] == sum(numbers[2:])
         assert numbers[0] == sum(count)
-    assert told([*rows, "none,"])[1] == ["3 of 3 training videos train: 2 labelled, 1 known negatives"]
+    assert told([*rows, "none,"])[1] == ["training on 3 of 3 training videos: 2 labelled, 1 known negatives"]
 
 
 @pytest.mark.parametrize("head", [STEPS, ("--set", "train.steps=2", "--set", "ensemble.seeds=1")])
@@ -67,7 +67,7 @@ def test_a_class_that_nothing_trains_is_named_beside_its_figure(tmp_path, head):
     run = call("train", "--store", tmp_path / "store", "--annotations", truth, *head, "--workspace", tmp_path)
     folder = run.stdout.strip()
     call("detect", folder)
-    line = "classes that no training video shows, so that their AP says nothing: 1 ('OnlyInValidation')"
+    line = "classes absent from all training videos, so that their AP is meaningless: 1 ('OnlyInValidation')"
     assert line in call("evaluate", folder).stderr
     assert json.loads(call("evaluate", folder, "--json").stdout)["untrained"] == ["OnlyInValidation"]
     assert line in call("evaluate", folder, "--format", "markdown").stdout

@@ -18,7 +18,7 @@ def test_tables_of_failures():
     verdicts = judge_videos(truth, found, (0.5,), tiou=0.5)
     worst = worst_videos(verdicts, 0.5).rows
     assert list(worst) == ["a", "b"]
-    assert worst["a"]["what went wrong"] == "misses 1 jump; ranks false before true: 1 background"
+    assert worst["a"]["what went wrong"] == "misses 1 jump; ranks false positives first: 1 background"
     assert worst["b"]["what went wrong"] == "nothing"
     assert worst["a"]["nearest"] == "0.45"
     (row,) = surest_false_positives(verdicts, 0.5).rows.values()

@@ -1,4 +1,4 @@
-"""Pixels to features: readers, optical flow, backbones. The only room that imports cv2, av, decord."""
+"""Pixels to features: readers, optical flow, backbones. The only package that imports cv2, av and decord."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +9,7 @@ __all__ = ["create_backbone"]
 
 
 def __getattr__(name: str) -> Any:
-    # Late, so that the reader processes and the help texts never import torch.
+    # Lazy, so that reader processes and help texts never import torch.
     if name == "create_backbone":
         from wtal.extractors.backbone import create_backbone
 

@@ -1,6 +1,6 @@
-"""Clips to feature vectors: `Backbone`, what one sees, and how one is made by name.
+"""Clips to feature vectors: `Backbone`, the description of its input, and creation by name.
 
-`wtal.extractors.backbones.BackboneLeaf` says what a backbone's file holds.
+The contract of a backbone's file is `wtal.extractors.backbones.BackboneLeaf`.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -19,14 +19,14 @@ from wtal.extractors.decoding.frame_size import FrameSize
 from wtal.registry import suggest
 
 ANY = None
-"""`VARIANTS` of a leaf that takes whatever stands behind the colon."""
+"""`VARIANTS` of a leaf that accepts any text after the colon."""
 
 
 @dataclass(frozen=True)
 class Pixels:
-    """Values of a picture as networks are given them: (x - mean) / std, of each colour from 0 to 1, in RGB order.
+    """Normalisation of a picture for a network: (x - mean) / std, per colour in [0, 1], in RGB order.
 
-    Of flow: of its two components, in pixels.
+    For flow: per component, in pixels.
     """
 
     mean: tuple[float, ...]
@@ -35,13 +35,13 @@ class Pixels:
 
 @dataclass(frozen=True)
 class Description:
-    """Input of a backbone, and where its feature is taken.
+    """Input of a backbone, and the position of its feature in the network.
 
-    `dim` numbers come of `frames` frames, every `step`-th of a window of `span`. Frames are scaled to `size`, then by
-    the backbone to `resize` (the shorter side, or (height, width), in pixels; None: not again); of that the centre is
-    cut out, `side` pixels a side, which are `crop` pixels of the frames as they come (0 and 0: they are taken whole).
-    `pixels` are what is done to their values, None where it is more than that; `colours` the channels in their order.
-    `tap` is where the feature is taken, `note` whatever else there is to say.
+    `dim` numbers are computed from `frames` frames, every `step`-th of a window of `span`. Frames are scaled to `size`,
+    then by the backbone to `resize` (the shorter side, or (height, width), in pixels; None: not again); a centre square
+    of `side` pixels is cut out, which corresponds to `crop` pixels of the incoming frames (0 and 0: no crop). `pixels`
+    is the normalisation of their values, None if it is more complex; `colours` lists the channels in order. `tap` is
+    the position of the feature, `note` any further remarks.
     """
 
     dim: int
@@ -58,16 +58,16 @@ class Description:
     note: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """All of it as JSON types; a store's identity has it."""
+        """Return everything as JSON types; part of a store's identity."""
         values = asdict(self)
         size, pixels = values.pop("size"), values.pop("pixels") or {"mean": (), "std": ()}
         entries = {**values, **size, "mean": list(pixels["mean"]), "std": list(pixels["std"])}
         return {key: list(value) if isinstance(value, tuple) else value for key, value in entries.items()}
 
     def __str__(self) -> str:
-        """One line, e.g. `1024 numbers of 16 frames; 256 px -> 224 x 224; RGB (x - 0.5) / 0.5; average pool`."""
+        """Return one line, e.g. `1024 numbers from 16 frames; 256 px -> 224 x 224; RGB (x - 0.5) / 0.5; mean pool`."""
         parts = (
-            f"{self.dim} numbers of {self.frames_in_words}",
+            f"{self.dim} numbers from {self.frames_in_words}",
             self.sides_in_words,
             self.values_in_words,
             self.tap,
@@ -77,7 +77,7 @@ class Description:
 
     @property
     def frames_in_words(self) -> str:
-        """Frames in words, e.g. `32 frames, one in 2 of 64`."""
+        """Description of the frames, e.g. `32 frames, one in 2 of 64`."""
         step = f", one in {self.step}" if self.step > 1 else ""
         window = f" of {self.span}" if self.span != self.frames else ""
         return f"{self.frames} frames{step}{window}"
@@ -94,14 +94,14 @@ class Description:
 
     @property
     def values_in_words(self) -> str:
-        """Channels and their values, e.g. `RGB (x - 0.45) / 0.225`."""
+        """Channels and their normalisation, e.g. `RGB (x - 0.45) / 0.225`."""
         if self.pixels is None:
             return self.colours
         return f"{self.colours} (x - {_alike(self.pixels.mean)}) / {_alike(self.pixels.std)}"
 
 
 def _alike(values: tuple[float, ...]) -> str:
-    """One number where all are the same."""
+    """Format a single number if all are equal."""
     return f"{values[0]:g}" if len(set(values)) == 1 else f"[{', '.join(f'{value:g}' for value in values)}]"
 
 
@@ -109,12 +109,12 @@ WeightsSource = str | Path | Mapping[str, Tensor] | None
 
 
 class Backbone(nn.Module):
-    """A network (or a fixed descriptor) that turns clips of one stream into feature vectors.
+    """A network (or a fixed descriptor) that maps clips of one stream to feature vectors.
 
-    Class attributes of a leaf: `stream` ("rgb" | "flow"), `dim` (D), `span` (L, frames of a clip), `size` (how frames
-    are scaled before they come to `preprocess`), `crop` (pixels, side of the square that `preprocess` cuts out of the
-    centre; 0 where it takes frames whole), `identity` (JSON: all that can change its numbers, weights included),
-    `about` (the same and more in words; None where nobody says).
+    Class attributes of a leaf: `stream` ("rgb" | "flow"), `dim` (D), `span` (L, frames of a clip), `size` (scaling of
+    frames before `preprocess`), `crop` (pixels, side of the centre square cut out by `preprocess`; 0 without a crop),
+    `identity` (JSON: everything that can change its output, including weights), `about` (the same and more as text;
+    None if unavailable).
     """
 
     stream: str
@@ -125,29 +125,29 @@ class Backbone(nn.Module):
     identity: dict[str, Any]
     about: Description | None = None
     side_by_side: bool = False
-    """On a CPU: batches of clips in threads side by side, rather than threads inside each operation on one batch."""
+    """On a CPU: process batches of clips in parallel threads, rather than using threads within each operation."""
 
     def preprocess(self, frames: NDArray[Any]) -> Tensor:
-        """(N, L, H, W, 3) uint8 RGB, or (N, L, H, W, 2) float32 flow in pixels -> (N, C, L, H', W') float32."""
+        """Preprocess (N, L, H, W, 3) uint8 RGB or (N, L, H, W, 2) float32 pixels of flow -> (N, C, L, H', W')."""
         raise NotImplementedError
 
     def preprocess_ten(self, frames: NDArray[Any]) -> Iterator[Tensor]:
-        """Preprocess as `preprocess` does, for each of `ten_crops` in place of the centre."""
+        """Preprocess each of `ten_crops` in place of the centre, otherwise like `preprocess`."""
         for view in ten_crops(frames, self.crop, self.stream == "flow"):
             yield self.preprocess(view)
 
     def feature_map(self, clips: Tensor) -> Tensor:
-        """(N, C, L, H, W) preprocessed -> (N, D, ...): the features before the last averaging."""
+        """Map (N, C, L, H, W) preprocessed clips -> (N, D, ...): the features before the last averaging."""
         raise NotImplementedError
 
     def forward(self, clips: Tensor) -> Tensor:
-        """(N, C, L, H, W) preprocessed -> (N, D)."""
+        """Map (N, C, L, H, W) preprocessed clips -> (N, D)."""
         raise NotImplementedError
 
     def extract(self, frames: NDArray[Any], crops: int = 1) -> NDArray[np.float32]:
-        """(N, L, H, W, 3) uint8 RGB or (N, L, H, W, 2) float32 flow -> (N, D), on the device of the parameters.
+        """Map (N, L, H, W, 3) uint8 RGB or (N, L, H, W, 2) float32 flow -> (N, D), on the device of the parameters.
 
-        With 10 `crops` it is the mean over `ten_crops`, one after the other.
+        With 10 `crops`, return the mean over `ten_crops`, computed one after another.
         """
         if crops == 1:
             return self.features(self.preprocess(frames))
@@ -156,9 +156,9 @@ class Backbone(nn.Module):
 
     @torch.inference_mode()
     def features(self, clips: Tensor) -> NDArray[np.float32]:
-        """(N, C, L, H, W) preprocessed, anywhere -> (N, D), computed on the device of the parameters.
+        """Map (N, C, L, H, W) preprocessed clips on any device -> (N, D), computed on the device of the parameters.
 
-        Clips go to a CUDA device from pinned memory, while the host goes on.
+        Clips are copied to a CUDA device from pinned memory, asynchronously.
         """
         device = next((parameter.device for parameter in self.parameters()), torch.device("cpu"))
         if device.type == "cuda" and clips.device.type == "cpu":
@@ -170,10 +170,10 @@ class Backbone(nn.Module):
 def ten_crops(
     frames: NDArray[Any], side: int, is_flow: bool, rounded: Callable[[float], int] = round
 ) -> Iterator[NDArray[Any]]:
-    """(N, L, H, W, C) -> ten (N, L, side, side, C): the corners and the centre, then each mirrored.
+    """Crop (N, L, H, W, C) -> ten (N, L, side, side, C): the corners and the centre, then their mirror images.
 
-    A mirrored flow points the other way across. A frame's side under `side` stays whole. Half margins of the centre
-    are `rounded`, to even.
+    Mirrored flow has its horizontal component negated. Sides shorter than `side` are not cropped. Half margins of the
+    centre are `rounded`, by default to even.
     """
     height, width = frames.shape[2:4]
     below, beside = max(height - side, 0), max(width - side, 0)
@@ -189,19 +189,19 @@ def ten_crops(
 
 
 def centre_crop(frames: NDArray[Any], side: int) -> NDArray[Any]:
-    """(N, L, H, W, C) -> (N, L, side, side, C), a view: the centre one of `ten_crops`."""
+    """Crop (N, L, H, W, C) -> (N, L, side, side, C), a view: the centre one of `ten_crops`."""
     top, left = (max(round((length - side) / 2), 0) for length in frames.shape[2:4])
     return frames[:, :, top : top + side, left : left + side]
 
 
 def create_backbone(name: str, stream: str, weights: WeightsSource = None) -> Backbone:
-    """The backbone `name`, or `name:variant`, for one stream, in eval mode.
+    """Create the backbone `name`, or `name:variant`, for one stream, in eval mode.
 
-    `weights` is a path, a mapping of tensors, a name from the backbone's `WEIGHTS`, or `random:SEED` for dry runs
-    and tests; None takes the first of `WEIGHTS`.
+    `weights` is a path, a mapping of tensors, a name from the backbone's `WEIGHTS`, or `random:SEED` for dry runs and
+    tests; None means the first of `WEIGHTS`.
 
     Raises:
-        UsageError: when there is no such backbone or variant, or it lacks the stream.
+        UsageError: when the backbone or variant is unknown, or lacks the stream.
         WeightsError: when the weights are missing, damaged, or do not fit.
     """
     module = BACKBONES.load(name)
@@ -211,12 +211,12 @@ def create_backbone(name: str, stream: str, weights: WeightsSource = None) -> Ba
 
 
 def described(name: str) -> dict[str, Description]:
-    """`VARIANT`, `STREAM` or, where there are several of both, `VARIANT STREAM` -> what leaf `name` sees.
+    """Map `VARIANT`, `STREAM` or, if there are several of both, `VARIANT STREAM` -> the input of leaf `name`.
 
-    Empty where the leaf does not say.
+    Empty if the leaf has no description.
 
     Raises:
-        UsageError: when there is no such backbone.
+        UsageError: when the backbone is unknown.
     """
     module, variants = BACKBONES.load(name), _variants(name)
     if not isinstance(module, HasDescription) or variants is ANY:
@@ -230,20 +230,20 @@ def described(name: str) -> dict[str, Description]:
 
 
 def full_name(name: str) -> str:
-    """A backbone's name with its variant, where it has several: `csn` is `csn:r101`.
+    """Return a backbone's name with its variant, if it has several: `csn` is `csn:r101`.
 
     Raises:
-        UsageError: when there is no such backbone or variant.
+        UsageError: when the backbone or variant is unknown.
     """
     variant = variant_of(name)
     return f"{name.partition(':')[0]}:{variant}" if variant else name
 
 
 def variant_of(name: str) -> str:
-    """Return what stands behind the colon of a backbone's name, or its first variant; empty where it has none.
+    """Return the text after the colon of a backbone's name, or its first variant; empty if it has none.
 
     Raises:
-        UsageError: when there is no such backbone or variant.
+        UsageError: when the backbone or variant is unknown.
     """
     variants = _variants(name)
     leaf, _, variant = name.partition(":")
@@ -255,7 +255,7 @@ def variant_of(name: str) -> str:
 
 
 def takes_any(name: str) -> bool:
-    """Return whether a leaf takes what is none of its variants, as a model's folder."""
+    """Return whether a leaf accepts more than its variants, such as the folder of a model."""
     return _variants(name) is ANY or isinstance(BACKBONES.load(name), TakesOthers)
 
 

@@ -1,12 +1,12 @@
-"""Histograms of gradients and of motion in square cells of a frame, in whole numbers, so that sums of them are exact.
+"""Histograms of gradients and of motion in square cells of a frame, in integers, so that their sums are exact.
 
 The histograms are those of the dense-trajectory literature (Wang, Klaeser, Schmid, Liu: "Dense trajectories and motion
 boundary descriptors for action recognition", IJCV 2013), interpolated linearly between neighbouring bins. They are
-compiled by numba with the order of all operations fixed, and a frame is described once for all clips that it lies in:
-results are remembered by the frame's own bytes.
+compiled by numba with a fixed order of operations, and a frame is described once for all clips that contain it: results
+are cached by the frame's bytes.
 
 A vector (x, y) lies between one of the directions right, down, left, up and one of the diagonals. With a and b the
-larger and the smaller of |x| and |y| it is (a - b) along the former plus sqrt(2) b along the latter: its two bins.
+larger and the smaller of |x| and |y|, it is (a - b) along the former plus sqrt(2) b along the latter: its two bins.
 """
 
 import math
@@ -24,38 +24,38 @@ Cells = tuple[Counts, Counts]
 """Histograms (rows, columns, bins) and motion energy (rows, columns) of a frame."""
 
 ACROSS = 20
-"""Cells on the shorter side of a picture."""
+"""Number of cells along the shorter side of a picture."""
 DIRECTIONS = 8
 UNIT = 64
-"""Whole numbers to a point of flow, or to a full share of a bin."""
+"""Integers per point of flow, or per full share of a bin."""
 SPEEDS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0)
-"""Middles of the speed bins, in points per frame; the first is standing still."""
+"""Centres of the speed bins, in points per frame; the first is standing still."""
 FLOW_FLOOR = 0.4
-"""Points per frame up to which flow is taken for noise: standing still."""
+"""Points per frame up to which flow is considered noise: standing still."""
 FLOW_CEILING = 4.0
-"""Points per frame above the floor from which a pixel's energy grows no more."""
+"""Points per frame above the floor at which a pixel's energy saturates."""
 FLOW_LARGEST = 120
-"""Points per frame, the picture's shorter side, to which either component is cut."""
+"""Points per frame, the picture's shorter side, to which either component is clipped."""
 GRAY_FLOOR = 12
-"""Grey levels (of 255) between a frame's two neighbours up to which a change is taken for noise."""
+"""Grey levels (of 255) between a frame's two neighbours up to which a change is considered noise."""
 GRAY_CEILING = 60
-"""Grey levels above the floor from which a pixel's energy grows no more."""
+"""Grey levels above the floor at which a pixel's energy saturates."""
 GRAY_MOVING = 20
-"""Grey levels above the floor from which a pixel counts as moving, and with it the 5 x 5 pixels around it."""
+"""Grey levels above the floor from which a pixel counts as moving, along with the 5 x 5 pixels around it."""
 _REMEMBERED = 256
-"""Frames: those of a few batches of overlapping clips, in two threads."""
+"""Number of cached frames: those of a few batches of overlapping clips, in two threads."""
 
 
 def flow_cells(flow: NDArray[np.float32], scale: float) -> Cells:
-    """(2, h, w) flow in pixels, points to a pixel -> cells of 34 bins: speed, HOF, MBHx, MBHy.
+    """Map (2, h, w) flow in pixels, with `scale` points per pixel -> cells of 34 bins: speed, HOF, MBHx, MBHy.
 
-    The affine motion of most of the picture, which is the camera's, is taken away before.
+    The affine motion of most of the picture, that of the camera, is subtracted first.
     """
     return _flow_cells(flow.tobytes(), flow.shape[1:], scale)
 
 
 def gray_cells(before: NDArray[np.uint8], gray: NDArray[np.uint8], after: NDArray[np.uint8]) -> Cells:
-    """Three frames (h, w) -> cells of 16 bins: HOG of all pixels, and of those that move."""
+    """Map three frames (h, w) -> cells of 16 bins: HOG of all pixels, and of the moving ones."""
     return _gray_cells(before.tobytes(), gray.tobytes(), after.tobytes(), gray.shape)
 
 
@@ -78,7 +78,7 @@ def _gray_cells(before: bytes, gray: bytes, after: bytes, shape: tuple[int, int]
 
 
 def _numbers(shape: tuple[int, int]) -> tuple[Counts, Counts]:
-    """(h, w) of a picture -> (h,), (w,): the row and the column of cells that a pixel's middle lies in."""
+    """Map (h, w) of a picture -> (h,), (w,): the row and the column of cells containing each pixel's centre."""
     side = min(shape) / min(ACROSS, *shape)
     counts = (max(1, round(length / side)) for length in shape)
     rows, columns = (
@@ -89,7 +89,7 @@ def _numbers(shape: tuple[int, int]) -> tuple[Counts, Counts]:
 
 
 def _speed_table() -> tuple[Counts, Counts]:
-    """Speed in 1 / UNIT points -> the bin below it, and what of UNIT the bin above it gets."""
+    """Map speed in 1 / UNIT points -> the bin below it, and the share, of UNIT, of the bin above it."""
     speeds = np.arange(int(SPEEDS[-1] * UNIT) + 1) / UNIT
     below = np.searchsorted(SPEEDS, speeds, side="right").clip(1, len(SPEEDS) - 1) - 1
     low, high = np.take(SPEEDS, below), np.take(SPEEDS, below + 1)
@@ -101,7 +101,7 @@ _FLOW_BINS = len(SPEEDS) + 3 * DIRECTIONS
 
 
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile on the first call, and keep the machine code on disk where a folder can be written to."""
+    """Compile on the first call, and cache the machine code on disk if a folder is writable."""
     try:
         compiled: Callable[..., Any] = njit(cache=True, nogil=True, error_model="numpy")(function)
     except RuntimeError:
@@ -111,7 +111,7 @@ def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @_compiled
 def _vote(bins: Any, first: int, x: int, y: int) -> None:
-    """Add a vector in whole numbers to the two of eight directions (x right, y down) that enclose it."""
+    """Add an integer vector to the two enclosing ones of eight directions (x right, y down)."""
     wide, high = abs(x), abs(y)
     across, down = (0 if x >= 0 else 4), (2 if y >= 0 else 6)
     axis = across if wide >= high else down
@@ -122,7 +122,7 @@ def _vote(bins: Any, first: int, x: int, y: int) -> None:
 
 @_compiled
 def _slope(flow: Any, ys: Any, xs: Any) -> Any:
-    """Median change of flow per pixel across, over pairs of `xs` half their range apart."""
+    """Return the median change of flow per pixel across, over pairs of `xs` half their range apart."""
     half = len(xs) // 2
     if half == 0:
         return np.float32(0)
@@ -136,7 +136,7 @@ def _slope(flow: Any, ys: Any, xs: Any) -> Any:
 
 @_compiled
 def _without_camera(flow: Any) -> Any:
-    """(h, w) one component in points -> the same in 1 / UNIT, without the affine motion of most of a coarse grid.
+    """Convert one component (h, w) in points to 1 / UNIT, minus the affine motion of most of a coarse grid.
 
     Medians of differences, after Theil and Sen.
     """
@@ -197,7 +197,7 @@ def _describe_gray(gray: Any, change: Any, moving: Any, rows: Any, columns: Any)
             size = math.sqrt(across * across + down * down)
             if size == 0:
                 continue
-            # At twice its angle a vector and its opposite are one.
+            # At twice its angle, a vector equals its opposite.
             a = int(np.rint(UNIT * (across * across - down * down) / size))
             b = int(np.rint(UNIT * 2 * across * down / size))
             bins = histograms[rows[y], columns[x]]

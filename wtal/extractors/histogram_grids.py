@@ -1,6 +1,6 @@
-"""Grids of overlapping fields over the cells of `dense_histograms`: around what moves, and over the whole picture.
+"""Grids of overlapping fields over the cells of `dense_histograms`: around moving bodies, and over the whole picture.
 
-Sums are of whole numbers times binary fractions, which float64 adds without error in any order.
+Sums are of integers times binary fractions, which float64 adds without error in any order.
 """
 
 from functools import lru_cache
@@ -13,10 +13,10 @@ Counts = NDArray[np.int32]
 
 
 def body_of(energy: Counts) -> tuple[Floats, float, float, float]:
-    """(n, rows, columns) energy of frames -> centre column (n,), on a line, row, mean absolute spread across, down.
+    """Locate (n, rows, columns) energy of frames -> centre column (n,), on a line, row, mean absolute spreads.
 
-    The line is the energy-weighted least-squares fit, its slope shrunk as if the time's variance were 0.5 larger.
-    All in cells; where nothing moves the centre is the picture's.
+    Spreads are across and down. The line is the energy-weighted least-squares fit, its slope shrunk as if the time's
+    variance were 0.5 larger. All in cells; if nothing moves, the centre is the picture's.
     """
     time, ys, xs = (np.arange(count, dtype=np.float64) for count in energy.shape)
     by_column, by_row = energy.sum(1, dtype=np.float64), energy.sum((0, 2), dtype=np.float64)
@@ -34,15 +34,15 @@ def body_of(energy: Counts) -> tuple[Floats, float, float, float]:
 
 
 def tents(middle: Floats | float, distance: float, cells: int, fields: int) -> Floats:
-    """(...) centres -> (..., fields, cells) linear weights of cells in fields `distance` apart around each centre."""
+    """Map (...) centres -> (..., fields, cells) linear weights of cells in fields `distance` apart around each."""
     centres = np.asarray(middle)[..., None] + (np.arange(fields) - (fields - 1) / 2) * distance
     return on_grid((1 - np.abs(np.arange(cells) - centres[..., None]) / distance).clip(min=0), 256)
 
 
 def pooled(histograms: Counts, rows: Floats, columns: Floats) -> Floats:
-    """(n, R, C, bins), (rows, R), (n, columns, C) or (columns, C) -> (bins, rows, columns) sums over frames and cells.
+    """Sum (n, R, C, bins), (rows, R), (n, columns, C) or (columns, C) -> (bins, rows, columns) over frames and cells.
 
-    Frames are added first where the columns stand still.
+    Frames are added first if the columns are fixed.
     """
     if columns.ndim == 2:
         histograms, columns = histograms.sum(0, keepdims=True, dtype=np.int64), columns[None]
@@ -53,16 +53,16 @@ def pooled(histograms: Counts, rows: Floats, columns: Floats) -> Floats:
 
 
 def over_picture(histograms: Counts, fields: int) -> Floats:
-    """(n, R, C, bins) -> (bins, fields, fields) sums in a grid over all cells."""
+    """Sum (n, R, C, bins) -> (bins, fields, fields) in a grid over all cells."""
     height, width = histograms.shape[1:3]
     rows, columns = (tents((cells - 1) / 2, cells / fields, cells, fields) for cells in (height, width))
     return pooled(histograms, rows, columns)
 
 
 def folded(block: Floats, mirror: tuple[int, ...]) -> tuple[Floats, Floats]:
-    """(bins, rows, columns) -> half the sum and half the difference's size of it and its mirror image, flat.
+    """Return half the sum and half the absolute difference of (bins, rows, columns) and its mirror image, flat.
 
-    `mirror` is the bin that each bin becomes in a mirror; of two that become each other the first is kept.
+    `mirror` is the mirror image of each bin; of two bins that are mirror images, the first is kept.
     """
     mirrored = block[list(mirror), :, ::-1]
     even, odd = _representatives(mirror, *block.shape[1:])
@@ -70,7 +70,7 @@ def folded(block: Floats, mirror: tuple[int, ...]) -> tuple[Floats, Floats]:
 
 
 def root_shares(values: Floats, least: float) -> Floats:
-    """Square roots of what each value is of their sum and `least` (RootSIFT)."""
+    """Return square roots of the share of each value in their sum plus `least` (RootSIFT)."""
     shares: Floats = np.sqrt(values / (values.sum() + least))
     return shares
 
@@ -83,7 +83,7 @@ def on_grid(values: Floats, steps: int) -> Floats:
 
 @lru_cache(64)
 def _representatives(mirror: tuple[int, ...], rows: int, columns: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Positions (bin, row, column), flat, of one of each mirror pair: those of the even part, of the odd part."""
+    """Return flattened positions (bin, row, column), one per mirror pair: of the even part, of the odd part."""
     positions = np.arange(len(mirror) * rows * columns).reshape(len(mirror), rows, columns)
     twins = positions[list(mirror), :, ::-1]
     return positions[positions <= twins], positions[positions < twins]

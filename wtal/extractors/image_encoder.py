@@ -1,6 +1,6 @@
-"""Pictures to feature vectors: `ImageEncoder`, what one sees, and how one is made by name.
+"""Pictures to feature vectors: `ImageEncoder`, the description of its input, and creation by name.
 
-`wtal.extractors.image_encoders.EncoderLeaf` says what a family's file holds.
+The contract of a family's file is `wtal.extractors.image_encoders.EncoderLeaf`.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from wtal.registry import suggest
 
 @dataclass(frozen=True)
 class Encoding:
-    """Input and output of an image encoder: `dim` numbers of a picture prepared as `pictures` say, taken at `tap`."""
+    """Input and output of an image encoder: `dim` numbers from a picture prepared by `pictures`, taken at `tap`."""
 
     dim: int
     pictures: Pictures
@@ -26,9 +26,9 @@ class Encoding:
 
 
 class ImageEncoder(nn.Module):
-    """A network of pictures, (M, 3, side, side) -> (M, dim), in eval mode.
+    """A network for pictures, (M, 3, side, side) -> (M, dim), in eval mode.
 
-    `feature` takes the feature from the network; `identity` (JSON) has all but the pictures that can change it.
+    `feature` extracts the feature from the network; `identity` (JSON) has everything but the pictures that affects it.
     """
 
     def __init__(
@@ -45,15 +45,15 @@ class ImageEncoder(nn.Module):
         self.eval()
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """(M, 3, side, side) prepared -> (M, dim)."""
+        """Map (M, 3, side, side) prepared pictures -> (M, dim)."""
         return self._feature(self.network, pictures)
 
 
 def create_encoder(name: str, weights: WeightsSource = None) -> ImageEncoder:
-    """The image encoder `name`, of the family that has it or else takes it.
+    """Create the image encoder `name`, from the family that lists it or else accepts it.
 
     Raises:
-        UsageError: when no family does.
+        UsageError: when no family has it.
         WeightsError: when the weights are missing, damaged, or do not fit.
     """
     leaves = [ENCODERS.load(leaf) for leaf in ENCODERS.names()]
@@ -63,6 +63,6 @@ def create_encoder(name: str, weights: WeightsSource = None) -> ImageEncoder:
 
 
 def named_encoders() -> dict[str, EncoderLeaf]:
-    """Name -> the family that has it."""
+    """Map each name to the family that lists it."""
     leaves = [ENCODERS.load(leaf) for leaf in ENCODERS.names()]
     return {name: leaf for leaf in leaves for name in leaf.ENCODINGS}

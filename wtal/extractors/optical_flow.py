@@ -1,6 +1,6 @@
-"""Optical flow between frames: methods, their implementations, and which of these a machine takes.
+"""Optical flow between frames: methods, their implementations, and the choice among these on a machine.
 
-`wtal.extractors.flow.FlowLeaf` says what a method's file holds.
+The contract of a method's file is `wtal.extractors.flow.FlowLeaf`.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,24 +22,24 @@ CPU, CUDA = "cpu", "cuda"
 
 
 class FlowEngine(Protocol):
-    """One worker's flow engine: it may keep buffers and must not be shared between threads.
+    """Flow engine of one worker: it may keep buffers and must not be shared between threads.
 
-    The flow of a pair depends on its two pictures alone: not on the pairs beside it, on what the engine saw before,
-    nor on the number of threads.
+    The flow of a pair depends only on its two pictures: not on adjacent pairs, on earlier input of the engine, nor on
+    the number of threads.
     """
 
     def __call__(self, first: Grays, second: Grays) -> FlowFields:
-        """(N, H, W), (N, H, W) -> (N, H, W, 2) displacement in pixels, x to the right and y down, first to second."""
+        """Map (N, H, W), (N, H, W) -> (N, H, W, 2) displacement in pixels, x right and y down, first to second."""
         ...
 
 
 @dataclass(frozen=True)
 class FlowMethod:
-    """A resolved flow method: what the store's identity records, and how to make an engine.
+    """A resolved flow method: its record in the store's identity, and a factory of engines.
 
-    `identity` is JSON: name, implementation, library version and every parameter that can change a number. `pairs` is
-    how many pairs one engine wants at once: with 1, engines work side by side, one a thread; an engine that wants more
-    fills a device alone.
+    `identity` is JSON: name, implementation, library version and every parameter that affects a number. `pairs` is the
+    number of pairs that one engine prefers at once: with 1, engines work in parallel, one per thread; an engine that
+    prefers more fills a device alone.
     """
 
     name: str
@@ -49,22 +49,22 @@ class FlowMethod:
     pairs: int = 1
 
     def new(self) -> FlowEngine:
-        """A fresh engine for one thread."""
+        """Create a fresh engine for one thread."""
         return self.engine()
 
     def engines(self, threads: int) -> list[FlowEngine]:
-        """Make as many fresh engines as `threads` can keep busy."""
+        """Create as many fresh engines as `threads` can keep busy."""
         return [self.engine() for _ in range(threads if self.pairs == 1 else 1)]
 
 
 @dataclass(frozen=True)
 class Implementation:
-    """One way to compute a method.
+    """One implementation of a method.
 
-    `why_not` takes the device ("cpu", "cuda" or "cuda:1") and gives None where this machine can run it there, else the
-    reason in a few words; `identity` gives the library version and the parameters; `engine` takes the device and makes
-    an engine. `pairs` as in `FlowMethod`. On a device of a kind among `kinds` it comes before those that are at home
-    elsewhere.
+    `why_not` takes the device ("cpu", "cuda" or "cuda:1") and returns None if this machine can run it there, else the
+    reason in a few words; `identity` returns the library version and the parameters; `engine` takes the device and
+    creates an engine. `pairs` as in `FlowMethod`. On a device of a kind in `kinds`, it takes precedence over
+    implementations native to other kinds.
     """
 
     why_not: Callable[[str], str | None]
@@ -75,9 +75,9 @@ class Implementation:
 
 
 def resolve_flow(name: str, wanted: str | None, table: Mapping[str, Implementation], device: str = CPU) -> FlowMethod:
-    """The implementation `wanted` from a leaf's `table`, or with None the first for `device` that this machine can run.
+    """Return `wanted` from a leaf's `table`, or with None the first for `device` that this machine can run.
 
-    With None and a CUDA device those of the table that are at home there come first, then those of the CPU.
+    With None and a CUDA device, those of the table that are native to it come first, then those of the CPU.
 
     Raises:
         UsageError: when `wanted` is not in the table.
@@ -96,13 +96,13 @@ def resolve_flow(name: str, wanted: str | None, table: Mapping[str, Implementati
 
 
 def _in_order(table: Mapping[str, Implementation], kind: str) -> list[str]:
-    """Names of the table: those at home on `kind`, then, unless that is the CPU, those of the CPU."""
+    """Return names of the table: those native to `kind`, then, unless that is the CPU, those of the CPU."""
     kinds = dict.fromkeys([kind, CPU])
     return list(dict.fromkeys(name for each in kinds for name, entry in table.items() if each in entry.kinds))
 
 
 def extend_edges(images: Grays, side: int) -> Grays:
-    """(..., H, W) -> (..., max(H, side), max(W, side)), contiguous: the last row and column repeated down and right."""
+    """Extend (..., H, W) -> (..., max(H, side), max(W, side)), contiguous, repeating the last row and column."""
     down, right = (max(side - length, 0) for length in images.shape[-2:])
     if down or right:
         around = [(0, 0)] * (images.ndim - 2)
@@ -111,10 +111,10 @@ def extend_edges(images: Grays, side: int) -> Grays:
 
 
 def create_flow(name: str, device: str = CPU) -> FlowMethod:
-    """The flow method `name`, or `name:implementation`, for `device`: "cpu", "cuda" or "cuda:N".
+    """Create the flow method `name`, or `name:implementation`, for `device`: "cpu", "cuda" or "cuda:N".
 
     Raises:
-        UsageError: when there is no such method or implementation.
+        UsageError: when the method or implementation is unknown.
         WtalError: when the implementation cannot run on this machine.
     """
     _, colon, implementation = name.partition(":")

@@ -1,4 +1,4 @@
-"""Pictures as networks of pictures want them, from the frames of clips: resized, cut, normalised."""
+"""Prepare pictures for image networks, from the frames of clips: resized, cropped, normalised."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,16 +14,16 @@ from wtal.extractors.backbone import Backbone, Pixels, ten_crops
 from wtal.extractors.decoding.frame_size import FrameSize
 
 SHORT_SIDE = 256
-"""Pixels of the shorter side of frames as they come."""
+"""Shorter side of incoming frames in pixels."""
 
 
 @dataclass(frozen=True)
 class Pictures:
     """Preparation of pictures for a network, all in RGB.
 
-    Resized to `resize` (the shorter side, or (height, width), in pixels; None: not at all), cut to a square of `crop`
-    pixels out of the centre, x -> x * `factor` - `offset`, less `mean`, divided by `std`. Half margins of the cut are
-    rounded down, or, as torchvision does, `to_even`.
+    Resized to `resize` (the shorter side, or (height, width), in pixels; None: not at all), cropped to a centre square
+    of `crop` pixels, x -> x * `factor` - `offset`, minus `mean`, divided by `std`. Half margins of the crop are rounded
+    down, or, as in torchvision, `to_even`.
     """
 
     resize: int | tuple[int, int] | None
@@ -37,12 +37,12 @@ class Pictures:
 
     @property
     def whole(self) -> int:
-        """The crop in pixels of frames whose shorter side is 256."""
+        """Crop in pixels of frames whose shorter side is 256."""
         short = min(self.resize) if isinstance(self.resize, tuple) else self.resize or SHORT_SIDE
         return min(round(SHORT_SIDE * self.crop / short), SHORT_SIDE)
 
     def target(self, height: int, width: int) -> tuple[int, int]:
-        """The size that a picture gets before the crop; no side is left shorter than the crop."""
+        """Return the size of a picture before the crop; no side is shorter than the crop."""
         if isinstance(self.resize, tuple):
             return max(self.resize[0], self.crop), max(self.resize[1], self.crop)
         short = max(self.resize or min(height, width), self.crop)
@@ -55,7 +55,7 @@ class Pictures:
         return Pixels(tuple((self.offset + mean) / whole for mean in self.mean), tuple(std / whole for std in self.std))
 
     def resized(self, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """(N, L, H, W, 3) -> (N, L, H', W', 3): as large as before the crop."""
+        """Resize (N, L, H, W, 3) -> (N, L, H', W', 3), the size before the crop."""
         size = (frames.shape[2], frames.shape[3])
         if (target := self.target(*size)) == size:
             return frames
@@ -68,25 +68,25 @@ class Pictures:
         return resized
 
     def cut(self, pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """(N, L, H', W', 3) -> (N, L, crop, crop, 3), the centre."""
+        """Crop (N, L, H', W', 3) -> (N, L, crop, crop, 3), the centre."""
         top, left = (self.rounded((length - self.crop) / 2) for length in pictures.shape[2:4])
         return pictures[:, :, top : top + self.crop, left : left + self.crop]
 
     def rounded(self, margin: float) -> int:
-        """Half a margin, 0 or more, as whole pixels."""
+        """Round half a margin, 0 or more, to whole pixels."""
         return round(margin) if self.to_even else int(margin)
 
     def normalised(self, pictures: NDArray[np.uint8]) -> Tensor:
-        """(N, L, crop, crop, 3) uint8 -> (N, 3, L, crop, crop) float32."""
+        """Normalise (N, L, crop, crop, 3) uint8 -> (N, 3, L, crop, crop) float32."""
         x = torch.from_numpy(np.ascontiguousarray(pictures.transpose(0, 4, 1, 2, 3))).float()
         mean, std = (torch.tensor(values)[:, None, None, None] for values in (self.mean, self.std))
         return (x * self.factor - self.offset).sub_(mean).div_(std)
 
 
 class PictureBackbone(Backbone):
-    """A backbone that sees every `step`-th frame of a clip, prepared as its `pictures` say.
+    """A backbone that uses every `step`-th frame of a clip, prepared by its `pictures`.
 
-    `crop` counts the pixels of frames as they come, `pictures.crop` those that the network sees.
+    `crop` counts pixels of incoming frames, `pictures.crop` those that the network uses.
     """
 
     stream = "rgb"
@@ -95,14 +95,14 @@ class PictureBackbone(Backbone):
     pictures: Pictures
 
     def preprocess(self, frames: NDArray[Any]) -> Tensor:
-        """(N, span, H, W, 3) uint8 RGB -> (N, 3, frames, side, side) float32, normalised; of any size H x W.
+        """Preprocess (N, span, H, W, 3) uint8 RGB -> (N, 3, frames, side, side) float32, normalised; for any H x W.
 
-        Every `step`-th frame is seen, those in the middle of the window.
+        Every `step`-th frame is used, centred in the window.
         """
         return self.pictures.normalised(self.pictures.cut(self.pictures.resized(self._seen(frames))))
 
     def preprocess_ten(self, frames: NDArray[Any]) -> Iterator[Tensor]:
-        """Preprocess as `preprocess` does, for each of `ten_crops` of the resized pictures."""
+        """Preprocess each of `ten_crops` of the resized pictures, otherwise like `preprocess`."""
         resized = self.pictures.resized(self._seen(frames))
         for view in ten_crops(resized, self.pictures.crop, is_flow=False, rounded=self.pictures.rounded):
             yield self.pictures.normalised(view)

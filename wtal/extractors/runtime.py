@@ -1,6 +1,6 @@
-"""Runtimes of a backbone: torch, at a precision of its own, or OpenVINO, which is the quicker on a CPU.
+"""Runtimes of a backbone: torch, at any precision, or OpenVINO, which is faster on a CPU.
 
-Either is part of a store's identity, as it moves the last digits of the features (a test bounds by how much).
+Both are part of a store's identity, as they affect the last digits of the features (a test bounds by how much).
 """
 
 import warnings
@@ -19,31 +19,31 @@ TORCH, OPENVINO = "torch", "openvino"
 FLOAT32 = "float32"
 _PRECISIONS = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 _LARGEST_ERROR = 1e-3
-"""Of what OpenVINO compiled, relative to the largest value; what was right on trial stays below 1e-5."""
+"""Maximum error of OpenVINO, relative to the largest value; correct networks stayed below 1e-5 in trials."""
 _BY_TORCH = "it cannot run this network as it is: leave --runtime at torch"
 
 
 def run_by(network: Backbone, runtime: str = TORCH, precision: str = FLOAT32, device: str = "cpu") -> Backbone:
-    """A backbone as it is to run: on `device` by torch, or compiled by OpenVINO for the CPU.
+    """Prepare a backbone for running: on `device` by torch, or compiled by OpenVINO for the CPU.
 
     Raises:
-        UsageError: when the two do not go together with the device or with each other, or there is no network to run.
+        UsageError: when the two conflict with the device or with each other, or there is no network to run.
         MissingExtraError: when OpenVINO is not installed.
     """
     if runtime == TORCH and precision == FLOAT32:
         return network.to(device)
     if not any(True for _ in network.parameters()):
         name = network.identity["backbone"]
-        raise UsageError(f"backbone {name} is no network; leave --runtime and --precision as they are")
+        raise UsageError(f"backbone {name} is not a network; leave out --runtime and --precision")
     if runtime == OPENVINO:
         if device != "cpu" or precision != FLOAT32:
-            raise UsageError("--runtime openvino is for --device cpu and --precision float32; leave one of them out")
+            raise UsageError("--runtime openvino is for --device cpu and --precision float32; leave out one of them")
         return OpenVino(network)
     return MixedPrecision(network, precision).to(device)
 
 
 class _Run(Backbone):
-    """A backbone in other hands: its preprocessing and its sizes are its own."""
+    """A wrapped backbone: its preprocessing and sizes are its own."""
 
     def __init__(self, network: Backbone, how: dict[str, Any]) -> None:
         super().__init__()
@@ -54,15 +54,15 @@ class _Run(Backbone):
         self.eval()
 
     def preprocess(self, frames: NDArray[Any]) -> Tensor:
-        """The network's own."""
+        """Apply the network's own."""
         return self.network.preprocess(frames)
 
     def preprocess_ten(self, frames: NDArray[Any]) -> Iterator[Tensor]:
-        """The network's own."""
+        """Apply the network's own."""
         return self.network.preprocess_ten(frames)
 
     def feature_map(self, clips: Tensor) -> Tensor:
-        """The network's own, by torch, in float32."""
+        """Apply the network's own, by torch, in float32."""
         return self.network.feature_map(clips)
 
 
@@ -74,7 +74,7 @@ class MixedPrecision(_Run):
         self.arithmetic = _PRECISIONS[precision]
 
     def forward(self, clips: Tensor) -> Tensor:
-        """(N, C, L, H, W) preprocessed -> (N, D)."""
+        """Map (N, C, L, H, W) preprocessed clips -> (N, D)."""
         with torch.autocast(clips.device.type, self.arithmetic):
             features: Tensor = self.network(clips)
         return features
@@ -83,7 +83,7 @@ class MixedPrecision(_Run):
 class OpenVino(_Run):
     """A network compiled by OpenVINO, once for each size of clip; any number of clips at once.
 
-    What was compiled is held against the network itself once, on another number of clips, before it is used.
+    The compiled network is compared once with the original, on another number of clips, before use.
 
     Raises:
         UsageError: in `forward`, when the two differ.
@@ -96,7 +96,7 @@ class OpenVino(_Run):
 
     @torch.no_grad()
     def forward(self, clips: Tensor) -> Tensor:
-        """(N, C, L, H, W) preprocessed -> (N, D)."""
+        """Map (N, C, L, H, W) preprocessed clips -> (N, D)."""
         size = tuple(clips.shape[1:])
         if size not in self._compiled:
             self._compiled[size] = self._compile(clips)
@@ -104,8 +104,8 @@ class OpenVino(_Run):
 
     def _compile(self, clips: Tensor) -> Any:
         with warnings.catch_warnings():
-            # Sizes are constants of what is compiled, as they should be: another size is compiled anew. What else may
-            # have become one by mistake shows in `_refuse_another_network`.
+            # Sizes become constants of the compiled network, as intended: another size is compiled again. Any other
+            # accidental constant is detected by `_refuse_another_network`.
             warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
             model = self._openvino.convert_model(self.network, example_input=clips, input=[[-1, *clips.shape[1:]]])
         settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
@@ -116,13 +116,13 @@ class OpenVino(_Run):
     def _run(self, compiled: Any, clips: Tensor) -> Tensor:
         features = torch.from_numpy(np.array(compiled(np.ascontiguousarray(clips.numpy()))[0]))
         if len(features) != len(clips):
-            raise UsageError(f"OpenVINO gives {len(features)} features for {len(clips)} clips; {_BY_TORCH}")
+            raise UsageError(f"OpenVINO returns {len(features)} features for {len(clips)} clips; {_BY_TORCH}")
         return features
 
     def _refuse_another_network(self, compiled: Any, clips: Tensor) -> None:
-        """Raise where what was compiled differs from the network on a number of clips that it was not traced with."""
+        """Raise if the compiled network differs from the original on a number of clips other than the traced one."""
         forwards_and_back = [clips[:1], clips[:1].flip(2)] * 2
         others = torch.cat(forwards_and_back[: 3 if len(clips) == 2 else 2])
         wanted, compiled_features = self.network(others), self._run(compiled, others)
         if (compiled_features - wanted).abs().max() > _LARGEST_ERROR * wanted.abs().max():
-            raise UsageError(f"OpenVINO gives other features than the network itself; {_BY_TORCH}")
+            raise UsageError(f"OpenVINO returns features different from the network's own; {_BY_TORCH}")

@@ -1,13 +1,12 @@
-"""torchvision beside a torch that its compiled part was not built for.
+"""Use torchvision with a torch that its compiled part was not built for.
 
-The wheels of torchvision on PyPI are linked against CUDA. Beside a CPU-only torch its compiled operators do not load,
-and then `import torchvision` itself fails, because it describes the operators `nms` and `qnms` to torch, which does
-not know them: "operator torchvision::nms does not exist". Everything that imports torchvision fails with it: the
-models of pytorchvideo, the video models of transformers.
+The wheels of torchvision on PyPI are linked against CUDA. With a CPU-only torch, its compiled operators do not load,
+and then `import torchvision` itself fails, because it registers metadata for the operators `nms` and `qnms`, unknown to
+torch: "operator torchvision::nms does not exist". Everything that imports torchvision fails with it: the models of
+pytorchvideo, the video models of transformers.
 
-Where that happens, and only there, the two operators are declared without being implemented. Networks and transforms
-in plain torch then work; `torchvision.ops.nms` and the decoding of images stay unavailable. Where the wheels match,
-nothing is touched.
+In that case only, the two operators are declared without being implemented. Networks and transforms in plain torch then
+work; `torchvision.ops.nms` and the decoding of images stay unavailable. If the wheels match, nothing is changed.
 """
 
 import sys
@@ -23,11 +22,11 @@ EXTRA = "backbones"
 _OPERATORS = ("nms", "qnms")
 _SIGNATURE = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 _declared: list[Any] = []
-"""Declarations last as long as their library: it must not be collected."""
+"""Declarations, kept alive here: they last only as long as their library."""
 
 
 def ready() -> None:
-    """Make `import torchvision` work, whatever torch it stands beside. Call it before the first such import.
+    """Make `import torchvision` work with any torch. Call it before the first such import.
 
     Raises:
         MissingExtraError: when torchvision is not installed, or not importable for another reason.
@@ -45,7 +44,7 @@ def ready() -> None:
 
 
 def _declare() -> None:
-    """Declare the operators that torch does not know, and forget the torchvision that half-loaded without them."""
+    """Declare the operators unknown to torch, and discard the torchvision that half-loaded without them."""
     torch_library: Any = torch.library
     library = torch_library.Library("torchvision", "FRAGMENT")
     for name in _OPERATORS:

@@ -1,1 +1,1 @@
-"""The stages; each turns paths into a path."""
+"""Pipeline stages; each turns paths into a path."""

@@ -1,4 +1,4 @@
-"""A run's class activations: computed by its head once, stored in its folder, read back for localization."""
+"""A run's class activations: computed once by its head, stored in its folder, read back for localization."""
 
 import shutil
 from collections.abc import Mapping, Sequence
@@ -42,14 +42,14 @@ def activations_of(
 ) -> FeatureStore:
     """Return the run's activations, computing those of `keys` that are missing. A second process waits for the first.
 
-    Where none is missing nothing is written, so that a read-only run does.
+    Nothing is written when none is missing, so a read-only run works.
 
     Raises:
-        UsageError: when it is a refined run, which has none.
+        UsageError: when the run is refined: it has no activations.
     """
     if run.refined:
         raise UsageError(
-            f"{run.folder} is a refined run, a student answers with segments; put it together --by detections"
+            f"{run.folder} is a refined run: its student yields segments, no activations; combine it --by detections"
         )
     if run.ensemble:
         return open_means(run)
@@ -59,11 +59,11 @@ def activations_of(
     if complete is not None:
         return sound_activations(complete, run.classes)
     if run.busy:
-        reporter.say(f"another process trains {run.folder}, or detects in it: waiting for it to end")
+        reporter.say(f"another process is training {run.folder} or detecting in it; waiting")
     with locked(run.folder / LOCK):
         writer = StoreWriter.open(target, identity)
         if any(writer.fingerprint(key) not in (None, store.fingerprint(key)) for key in keys):
-            reporter.say(f"{store.path} was extracted anew from other files; activations are made anew")
+            reporter.say(f"{store.path} was extracted again from other files; recomputing activations")
             shutil.rmtree(target)
             writer = StoreWriter.open(target, identity)
         missing = [key for key in keys if not writer.done(key) and store.grid(key).num_snippets > 0]
@@ -75,9 +75,9 @@ def activations_of(
 def _complete(
     target: Path, identity: Mapping[str, Any], store: FeatureStore, keys: Sequence[str]
 ) -> FeatureStore | None:
-    """Return the published activations of all of `keys`; None where any is missing, or of another file.
+    """Return the published activations of all of `keys`; None if any is missing or comes from another file.
 
-    None too where a killed process has left parts, which publishing removes.
+    Also None if a killed process has left parts, which publishing removes.
     """
     if not (target / "index.json").is_file() or has_parts(target):
         return None
@@ -111,11 +111,11 @@ def _activate(
 
 
 def trained_head(run: Run, stage: int | None = None) -> "Trained[Head]":
-    """Load a run's head with the parameters that it ended with, or had at the end of a stage of training.
+    """Load a run's head with its final parameters, or those at the end of a training stage.
 
     Raises:
         WtalError: when the run is not finished.
-        UsageError: when it has kept no such stage.
+        UsageError: when no such stage was kept.
     """
     from wtal.models.training.checkpoint import load_stage, load_trained
 
@@ -126,12 +126,12 @@ def trained_head(run: Run, stage: int | None = None) -> "Trained[Head]":
 def read_activations(
     video: VideoFeatures, classes: Sequence[str], names: frozenset[str] | None = None
 ) -> tuple[Activations, SnippetGrid]:
-    """Return a video's stored activations, those of each stream included, and the video's clock.
+    """Return a video's stored activations, including those of each stream, and its clock.
 
     With `names`, the scores of all other classes are zero.
 
     Raises:
-        StoreError: when they are not finite.
+        StoreError: when the activations are not finite.
     """
 
     def of_stream(suffix: str, scores: Sequence[float]) -> Activations:
@@ -143,13 +143,15 @@ def read_activations(
         )
 
     if not all(np.isfinite(values).all() for values in video.streams.values()):
-        raise StoreError(f"the activations of {video.id} are not finite; remove those of its run, they are made again")
+        raise StoreError(
+            f"the activations of {video.id} are not finite; delete the activations of its run; they will be recomputed"
+        )
     alone = {name: of_stream(f"_{name}", scores) for name, scores in video.info.get("stream_scores", {}).items()}
     return replace(of_stream("", video.info["video_scores"]), streams=alone), video.grid
 
 
 def _arrays(activations: Activations, suffix: str = "") -> dict[str, NDArray[np.float32]]:
-    """Return activations as streams of a store: cas and attention, and cas_rgb, attention_rgb, ... of each stream."""
+    """Return activations as streams of a store: cas and attention, then cas_rgb, attention_rgb, ... per stream."""
     arrays = {f"cas{suffix}": activations.cas}
     if activations.attention is not None:
         arrays[f"attention{suffix}"] = activations.attention[:, None]
@@ -164,7 +166,7 @@ def _scores(activations: Activations) -> dict[str, Any]:
 
 
 def _narrow(scores: Scores, classes: Sequence[str], names: frozenset[str] | None) -> Scores:
-    """Return video scores with the classes that a video is known not to show set to zero."""
+    """Return video scores, zero for classes known to be absent from the video."""
     if names is None:
         return scores
     shown = np.array([name in names for name in classes])
@@ -178,12 +180,12 @@ def localize_all(
     config: LocalizeConfig,
     allowed: Mapping[str, frozenset[str]],
 ) -> dict[str, list[Detection]]:
-    """Localize each video of `keys` from its stored activations; `allowed` narrows the classes of those it names.
+    """Localize each video of `keys` from its stored activations; `allowed` narrows the classes of the videos it names.
 
     A video without snippets, too short for its store's tail policy, has no activations and no detections.
 
     Raises:
-        UsageError: when the activations are an ensemble's, and the configuration wants a head's.
+        UsageError: when the activations are an ensemble's but the configuration requires a head's.
     """
     if "ensemble" in activations.identity:
         refuse_unfit(config)

@@ -1,4 +1,4 @@
-"""The whole chain: videos and labels in; features, a trained head, detections, figures and a submission out."""
+"""The whole chain: from videos and labels to features, a trained head, detections, evaluation and a submission."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -35,7 +35,7 @@ from wtal.pipeline.workspace import Workspace
 
 @dataclass(frozen=True)
 class RunResult:
-    """Paths of everything that was made; `judgement` has one evaluation per seed, and is None without ground truth."""
+    """Paths of all outputs; `judgement` has one evaluation per seed, or is None without ground truth."""
 
     extracted: ExtractResult
     runs: list[Run]
@@ -47,11 +47,11 @@ class RunResult:
 
     @property
     def tuned_with_segments(self) -> bool:
-        """True where annotated times chose the step or the localization of any run."""
+        """True if annotated times chose the step or the localization of any run."""
         return any(run.tuned_with_segments for run in self.runs)
 
     def to_json(self) -> dict[str, Any]:
-        """Return what `--json` prints."""
+        """Return the content of `--json`."""
         tuned = {"tuned_with_segments": True} if self.tuned_with_segments else {}
         return {
             "mAP": over_seeds(self.judgement.evaluations) if self.judgement else {},
@@ -70,7 +70,7 @@ class RunResult:
 
 @dataclass(frozen=True)
 class RunOptions:
-    """Options of the whole chain beside the recipe."""
+    """Options of the whole chain, besides the recipe."""
 
     seeds: tuple[int, ...] = (0,)
     weights: tuple[str, ...] = ()
@@ -90,12 +90,12 @@ def run(
     options: RunOptions = RunOptions(),  # noqa: B008 - frozen
     reporter: Reporter = SILENT,
 ) -> RunResult:
-    """Extract, train on the labelled videos, detect in every video, evaluate where there is ground truth.
+    """Extract, train on the labelled videos, detect in every video, evaluate if there is ground truth.
 
-    Labels are those of the annotations and, by default, what the workspace's verdicts teach beside them.
+    Labels come from the annotations and, by default, also from the workspace's verdicts.
 
     Raises:
-        UsageError: when nothing can be trained on.
+        UsageError: when there is nothing to train on.
     """
     recipe = resolve_recipe(recipe)
     dataset = read_annotations(annotations)
@@ -112,13 +112,13 @@ def run(
         labels = taught(labels, recipe.evaluate.train_subset, at_hand, workspace, reporter)
         dataset = replace(read_annotations(labels), notes=dataset.notes)
     extracted = extract(videos, recipe.extract, workspace, options.weights, machine=options.machine, reporter=reporter)
-    # The store may hold other collections too, and another file under the id of one that failed here.
+    # The store may hold other collections too, and another file under the id of a video that failed here.
     only = frozenset(video.id for video in extracted.videos) - extracted.failures.keys()
     apart = length_notes(dataset, FeatureStore.open(extracted.store), only)
     for note in (*dataset.notes, *coverage(dataset, only), *apart):
         if note not in lacking:
             reporter.say(note)
-    # A video that failed must not train on the features of one with a similar name.
+    # A failed video must not train on the features of a video with a similar name.
     own_files = frozenset(dataset.match(at_hand).values()) & only
     device, rules = options.machine.device, recipe.evaluate
     inputs = TrainInputs(extracted.store, labels, own_files)
@@ -172,31 +172,31 @@ def _report(detections: Path, extracted: ExtractResult, reporter: Reporter) -> P
 
 
 def _require_files(dataset: Dataset, subset: str, at_hand: Sequence[str]) -> None:
-    """Refuse, before hours of extraction, files of which none is named among the labelled videos.
+    """Refuse, before hours of extraction, files that match no labelled video.
 
     Raises:
-        UsageError: naming a video and the file whose name is nearest.
+        UsageError: naming a video and the most similar file name.
     """
     labelled = [video.id for video in dataset.select(subset) if video.labels]
     if labelled and not dataset.match(at_hand, labelled):
         near = nearest(labelled[0], at_hand)
-        hint = f", which is nearest to {near!r} among them" if near else f", and a file is {at_hand[0]!r}"
+        hint = f", closest to file {near!r}" if near else f", and the first file is {at_hand[0]!r}"
         raise UsageError(
             f"none of the {len(labelled)} labelled videos of subset {subset!r} is among the {len(at_hand)} files: the "
-            f"first is {labelled[0]!r}{hint}; name files and videos alike"
+            f"first is {labelled[0]!r}{hint}; give files and videos the same names"
         )
 
 
 def fit_subsets(recipe: Recipe, dataset: Dataset, reporter: Reporter = SILENT) -> Recipe:
-    """Fit a recipe's subsets to those that the annotations have: a plain list of labels has one, which trains.
+    """Fit a recipe's subsets to those of the annotations: a plain list of labels has one, used for training.
 
     Raises:
-        UsageError: when a subset that was asked for is missing, or the one that trains has no label.
+        UsageError: when a requested subset is missing, or the training subset has no label.
     """
     rules = recipe.evaluate
     if not any(video.labels for video in dataset.select(rules.train_subset)):
         raise UsageError(
-            f"no video of subset {rules.train_subset!r} shows a class; label some that do, or name another subset with "
+            f"no video of subset {rules.train_subset!r} has a label; label some, or choose another subset with "
             "--train-subset"
         )
     asked_for = rules.test_subset != EvaluateConfig().test_subset
@@ -204,14 +204,14 @@ def fit_subsets(recipe: Recipe, dataset: Dataset, reporter: Reporter = SILENT) -
         dataset.select(rules.test_subset)
         return recipe
     reporter.say(
-        f"there is no subset {rules.test_subset!r}: figures, if any, are of {rules.train_subset!r}, which trains"
+        f"there is no subset {rules.test_subset!r}: any figures are for the training subset, {rules.train_subset!r}"
     )
     reported = rules.model_copy(update={"test_subset": rules.train_subset})
     return recipe.model_copy(update={"evaluate": reported})
 
 
 def _copy(annotations: Path, dataset: Dataset, workspace: Workspace) -> Path:
-    """Copy the annotations into the workspace, so that later commands find them; a folder becomes one file."""
+    """Copy the annotations into the workspace, where later commands find them; a folder becomes one file."""
     if annotations.resolve().parent == workspace.annotations.resolve():
         return annotations
     suffix = ".json" if annotations.is_dir() else annotations.suffix
@@ -224,5 +224,5 @@ def _copy(annotations: Path, dataset: Dataset, workspace: Workspace) -> Path:
 
 
 def has_truth(dataset: Dataset, subset: str) -> bool:
-    """Return whether any video of a subset has segments to judge with."""
+    """Return whether any video of a subset has segments to evaluate against."""
     return any(video.annotations for video in dataset.select(subset))

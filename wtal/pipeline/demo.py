@@ -1,4 +1,4 @@
-"""The whole chain on a collection that is rendered here: nothing is downloaded, and the times are known."""
+"""The whole chain on a collection rendered here: nothing is downloaded, and the true times are known."""
 
 import os
 from pathlib import Path

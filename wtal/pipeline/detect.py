@@ -1,4 +1,4 @@
-"""A run -> detections. Its activations are stored, so localization is repeated in seconds and without the head."""
+"""A run -> detections. Activations are stored, so localization can be repeated in seconds and without the head."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,20 +24,20 @@ def detect(
     reporter: Reporter = SILENT,
     stage: int | None = None,
 ) -> Path:
-    """Detect in every video of the run's store, or in `only` some; return the detections' JSON, a CSV beside it.
+    """Detect in the videos of the run's store, or in those of `only`; return the path of the JSON, a CSV next to it.
 
-    With a `config` that is not the run's own, or with `use_labels`, the files carry a digest in their name, so that
-    the run's own detections stay. `use_labels` narrows each labelled video to its own classes. `stage` takes the
-    parameters at the end of one of the stages that the head was trained in.
+    With a `config` other than the run's own, or with `use_labels`, file names carry a digest, so that the run's own
+    detections are kept. `use_labels` narrows each labelled video to its own classes. `stage` takes the parameters at
+    the end of one of the head's training stages.
 
     Raises:
-        WtalError: when the run is not finished or its store has gone.
-        UsageError: when the run has kept no such stage, or the head has no such stream, or an ensemble cannot be
-            localized like that.
+        WtalError: when the run is not finished or its store is missing.
+        UsageError: when the run has kept no such stage, the head has no such stream, or an ensemble cannot be
+            localized this way.
     """
     config = config or run.recipe.localize
     if run.ensemble and stage is not None:
-        raise UsageError(f"{run.folder} is an ensemble, it has no stages")
+        raise UsageError(f"{run.folder} is an ensemble and has no stages; leave out --stage")
     if run.refined:
         store = run.store()
         keys = [key for key in refined_ids(run) if only is None or key in only]
@@ -65,11 +65,11 @@ def detect(
 
 
 def external_data(features: Mapping[str, Any]) -> str:
-    """Return what a challenge asks for: data beside its own that features of an identity were learned from."""
-    learned = {stream: name for stream, name in weights_of(features).items() if name != "none"}
-    if not learned:
+    """Return the statement challenges ask for: external data behind the features of an identity."""
+    weights = {stream: name for stream, name in weights_of(features).items() if name != "none"}
+    if not weights:
         return ""
-    return f"{features['backbone']} features, weights {', '.join(f'{k}: {v}' for k, v in learned.items())}"
+    return f"{features['backbone']} features, weights {', '.join(f'{k}: {v}' for k, v in weights.items())}"
 
 
 def _labels(run: Run, keys: Sequence[str]) -> dict[str, frozenset[str]]:

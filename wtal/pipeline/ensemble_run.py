@@ -1,4 +1,4 @@
-"""Contents of an ensemble's folder, which make it a run: means of activations, or pooled detections."""
+"""Contents of an ensemble's folder, in the layout of a run: means of activations, or pooled detections."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,19 +14,19 @@ from wtal.pipeline.runs import Run
 from wtal.pipeline.stored_activations import sound_activations
 
 Pooled = Mapping[str, Sequence[Detection]]
-"""Video -> the detections of one member; a video that it does not have is missing."""
+"""Video -> the detections of one member; videos that the member lacks are absent."""
 
 
 def open_means(run: Run) -> FeatureStore:
     """Open the mean activations of an ensemble.
 
     Raises:
-        UsageError: when it is one of detections.
+        UsageError: when the ensemble is by detections.
         WtalError: when it is not finished.
     """
     _refuse_unfinished(run)
     if run.ensemble != "activations":
-        raise UsageError(f"{run.folder} is an ensemble by detections, it has no activations; make one --by activations")
+        raise UsageError(f"{run.folder} is an ensemble by detections and has no activations; make one --by activations")
     return sound_activations(FeatureStore.open(run.activations_folder()), run.classes)
 
 
@@ -38,15 +38,15 @@ def write_pool(folder: Path, members: Sequence[Pooled], begins: Mapping[str, flo
 
 
 def pooled_begins(run: Run) -> dict[str, Any]:
-    """Return what the pool's origin says of the second of the first picture."""
+    """Return the start of each video's first picture in seconds, from the pool's origin."""
     return {key: value for key, value in read_made(_pool_file(run.folder, 0)).items() if key == BEGINS}
 
 
 def fused(run: Run, config: LocalizeConfig, allowed: Mapping[str, frozenset[str]]) -> dict[str, list[Detection]]:
-    """Fuse the detections of an ensemble by detections; `allowed` narrows the classes of the videos that it names.
+    """Fuse the detections of an ensemble by detections; `allowed` narrows the classes of the videos it names.
 
     Raises:
-        UsageError: when the `config` differs from the run's own in what fusion does not look at.
+        UsageError: when the `config` differs from the run's own in a setting that fusion ignores.
         WtalError: when it is not finished.
     """
     _refuse_unfinished(run)
@@ -58,8 +58,8 @@ def fused(run: Run, config: LocalizeConfig, allowed: Mapping[str, frozenset[str]
         present = [
             (weight, member[key]) for weight, member in zip(run.member_weights, members, strict=True) if key in member
         ]
-        shown = [[segment for segment in pool if labels is None or segment.label in labels] for _, pool in present]
-        detections[key] = fuse(shown, [weight for weight, _ in present], config)
+        pools = [[segment for segment in pool if labels is None or segment.label in labels] for _, pool in present]
+        detections[key] = fuse(pools, [weight for weight, _ in present], config)
     return detections
 
 
@@ -69,25 +69,25 @@ def pooled_ids(run: Run) -> list[str]:
 
 
 def refuse_unfused(config: LocalizeConfig, own: LocalizeConfig) -> None:
-    """Refuse what would change nothing: a `config` that differs from an ensemble's `own` in what finds detections.
+    """Refuse overrides without effect: a `config` that differs from an ensemble's `own` in settings of the members.
 
     Raises:
-        UsageError: naming what fusion looks at.
+        UsageError: naming the settings that fusion uses.
     """
     differing = (key for key in LocalizeConfig.model_fields if getattr(own, key) != getattr(config, key))
-    others = [key for key in differing if key not in (*FUSING, "tuned_with_segments", "preset")]
-    if others:
+    ignored_keys = [key for key in differing if key not in (*FUSING, "tuned_with_segments", "preset")]
+    if ignored_keys:
         raise UsageError(
-            "an ensemble by detections fuses what its members have found: it takes --set localize.KEY=VALUE for "
-            f"{', '.join(FUSING)}, not {others[0]}"
+            "an ensemble by detections fuses its members' detections: --set localize.KEY=VALUE takes "
+            f"{', '.join(FUSING)}, got {ignored_keys[0]}"
         )
 
 
 def refuse_unfit(config: LocalizeConfig) -> None:
-    """Refuse a localization that wants logits where there are means of probabilities.
+    """Refuse a localization that requires logits, where the activations are means of probabilities.
 
     Raises:
-        UsageError: naming what to add.
+        UsageError: naming the settings to add.
     """
     if config.activation != "none":
         raise UsageError(
@@ -103,9 +103,7 @@ def refuse_unfit(config: LocalizeConfig) -> None:
 
 def _refuse_unfinished(run: Run) -> None:
     if not run.finished:
-        raise WtalError(
-            f"{run.folder} is not finished; say `wtal ensemble` with its members again, it goes on where it was"
-        )
+        raise WtalError(f"{run.folder} is not finished; run `wtal ensemble` with its members again to resume")
 
 
 def _read_pool(run: Run) -> list[Pooled]:

@@ -1,10 +1,9 @@
-"""Trust in a recipe without annotations of time: folds of the labels are held out, and asked of other folds' heads.
+"""Check of a recipe without annotated times: labels are held out in folds and predicted by heads of the other folds.
 
-Per fold and member, a head trains on the videos of the other folds, by the recipe and from one seed. A held-out
-video's score for a class is that of its best detection, by the run's localization without what it stretches per
-video, so that a head which knows the video's class but no moment of it gets no credit; where there are several
-members, by the means of their activations. What the scores say of each class is judged by `wtal.eval.label_check`. No
-annotation of time is looked at.
+Per fold and member, a head trains on the videos of the other folds, by the recipe and from one seed. A held-out video's
+score for a class is that of its best detection, by the run's localization without rescaling per video, so that a head
+that recognizes the class of a video but none of its moments gets no credit; several members are combined by the means
+of their activations. The scores of each class are evaluated by `wtal.eval.label_check`. Annotated times are never used.
 """
 
 import math
@@ -46,17 +45,17 @@ if TYPE_CHECKING:
     from wtal.models.training.checkpoint import Trained
 
 FOLDS = 3
-"""Parts that the labels are dealt into; each is held out once."""
+"""Number of parts of the labels; each is held out once."""
 _ENOUGH = 2
-"""Videos with a class, and without it, below which a fold could leave none of a kind to train on."""
+"""Minimum number of videos with a class, and without it: below, a fold could leave none of a kind for training."""
 _SCORES = "scores.json"
 _COMPARABLE = {"class_threshold": 0.0, "max_classes": 0, "range": "none", "score_range": "same"}
-"""Localization for scores that videos can be compared by: every class is looked for, nothing is stretched by video."""
+"""Localization for scores comparable between videos: every class is searched for, nothing is rescaled per video."""
 
 
 @dataclass(frozen=True)
 class _Known:
-    """Videos whose labels are asked for: ids, keys in the store, `shown` (V, C) in {0, 1, NaN: unknown}, folds (V,)."""
+    """Videos whose labels are predicted: ids, store keys, `shown` (V, C) in {0, 1, NaN: unknown}, folds (V,)."""
 
     ids: list[str]
     keys: list[str]
@@ -67,9 +66,9 @@ class _Known:
 def check(
     inputs: TrainInputs, recipe: Recipe, workspace: Workspace, device: str = "cpu", reporter: Reporter = SILENT
 ) -> LabelCheck:
-    """Ask heads for labels that were held out of their training; a check that was made already is read again.
+    """Predict labels held out of training; the result of an earlier check is read instead if there is one.
 
-    Killed, it goes on where it was. Its heads are removed at the end.
+    A killed check resumes. Its heads are removed at the end.
 
     Raises:
         UsageError: when the training subset does not exist.
@@ -106,8 +105,8 @@ def check_runs(
 ) -> list[Run]:
     """Check the recipe of finished `runs`, report a line per class, and write the check into each `run.json`.
 
-    A run's seeds (an ensemble's members, else all `runs`) detect in the videos that are `searched`, None being all that
-    may train; how much those of one head agree joins the check.
+    A run's seeds (an ensemble's members, else all `runs`) detect in the `searched` videos, None meaning all those
+    available for training; the agreement between seeds of one head is added to the check.
 
     Raises:
         UsageError: when the training subset does not exist.
@@ -133,7 +132,7 @@ def check_runs(
 
 
 def _unselected(recipe: Recipe) -> Recipe:
-    """Return the recipe without a subset that selects its step: that would look at annotations of time."""
+    """Return the recipe without the subset for selecting its step, which would use annotated times."""
     return recipe.model_copy(update={"evaluate": recipe.evaluate.model_copy(update={"select_subset": ""})})
 
 
@@ -163,18 +162,18 @@ def _held_out_scores(
     device: str,
     reporter: Reporter,
 ) -> NDArray[np.float64]:
-    """Return (V, C): the score of each video for each class, by heads that trained on the other folds."""
+    """Return (V, C): the score of each video for each class, by heads trained on the other folds."""
     store, scores = FeatureStore.open(inputs.store), np.zeros(known.shown.shape)
     if np.isnan(known.shown).all():
         return scores
     with reporter.task("check labels", FOLDS * len(members), "training") as task:
         for fold in range(FOLDS):
             held_out = np.flatnonzero(known.folds == fold)
-            # Only files whose names are settled train: none is taken for a held-out one with a similar name.
-            others = replace(inputs, only=frozenset(known.keys) - {known.keys[i] for i in held_out})
+            # Train only on files of known identity, so that none is mistaken for a held-out one with a similar name.
+            training_inputs = replace(inputs, only=frozenset(known.keys) - {known.keys[i] for i in held_out})
             runs = []
             for member in members:
-                runs += train(others, member, (0,), workspace, device)
+                runs += train(training_inputs, member, (0,), workspace, device)
                 task.advance()
             heads = [trained_head(run) for run in runs]
             for trained in heads:
@@ -192,7 +191,7 @@ def _best_scores(
     joined: bool,
     device: str,
 ) -> NDArray[np.float64]:
-    """Return (C,): the score of the best detection of each class in a video, 0 where there is none."""
+    """Return (C,): the score of the best detection of each class in a video, 0 if there is none."""
     from wtal.models.inference import activate
 
     answers = [activate(own.head, own.scaler, video, device) for own in heads]
@@ -207,14 +206,14 @@ def _best_scores(
 
 
 def _read(path: Path, shape: tuple[int, ...]) -> NDArray[np.float64] | None:
-    """Return the scores of a check that was made already.
+    """Return the scores of an earlier check.
 
     Raises:
         WtalError: when the file is damaged.
     """
     if not path.is_file():
         return None
-    way_out = "remove it, and the labels are checked again"
+    way_out = "delete it to check the labels again"
     scores = read_values(path, way_out, WtalError)
     rows = scores if isinstance(scores, list) and all(isinstance(row, list) for row in scores) else []
     numbers = [value for row in rows for value in row if isinstance(value, float)]

@@ -1,7 +1,7 @@
-"""Lengths that two sources tell of one video: its annotations, and its features or detections.
+"""Lengths of a video according to two sources: its annotations, and its features or detections.
 
-A file that was cut, annotated in another version, or counted at another rate has segments where nothing can be found:
-figures are then wrong and look right. So every difference is counted, and the worst one told with both its numbers.
+If a file was cut, annotated in another version, or counted at another rate, some segments lie where nothing can be
+found: metrics are then wrong but look right. Every difference is therefore counted, and the worst one reported in full.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,22 +12,22 @@ from wtal.data.store import FeatureStore
 from wtal.data.tally import first_names
 
 SLACK = 1.0
-"""Seconds by which two lengths may always differ: programs round, and count the last frame or not."""
+"""Seconds by which two lengths may always differ: programs round, and may or may not count the last frame."""
 
 SHARE = 0.02
-"""Share of the longer one by which they may differ: the rates of 24 and 25 frames a second are further apart."""
+"""Share of the longer length by which they may differ: rates of 24 and 25 frames per second differ by more."""
 
 
 def length_notes(
     dataset: Dataset, store: FeatureStore, keys: Iterable[str] | None = None, subset: str = "*"
 ) -> tuple[str, ...]:
-    """Sentences on annotated durations that are not the features', and on segments that end behind the features.
+    """Return sentences on annotated durations that contradict the features, and on segments beyond their end.
 
-    All videos of the store are compared that the annotations have in `subset`, or those of `keys` alone. Two rows of
-    features are slack too.
+    All videos of the store annotated in `subset` are compared, or only those of `keys`. Two rows of features are
+    allowed as slack, too.
 
     Raises:
-        UsageError: when there is no such subset.
+        UsageError: when the subset does not exist.
     """
     durations, segments = _Worst(), _Worst()
     records = {video.id: video for video in dataset.select(subset)}
@@ -37,18 +37,18 @@ def length_notes(
         end, rows = grid.end, 2 * float(grid.period)
         apart = 0.0 if video.duration is None else abs(video.duration - end)
         if apart > max(_slack(end, video.duration or 0.0), rows):
-            durations.add(name, apart, f"annotated as {video.duration:.6g} s, and its features end at {end:.6g} s")
+            durations.add(name, apart, f"annotated as {video.duration:.6g} s, but its features end at {end:.6g} s")
         for segment in video.annotations:
             if segment.end - end > max(_slack(end), rows):
-                segments.add(name, segment.end - end, f"{_times(segment)}, and its features end at {end:.6g} s")
+                segments.add(name, segment.end - end, f"{_times(segment)}, but its features end at {end:.6g} s")
     return (
-        *durations.sentence(f"videos of {len(matches)} whose annotated duration is not that of their features"),
-        *segments.sentence("segments behind the end of their features"),
+        *durations.sentence(f"videos of {len(matches)} whose annotated duration differs from that of their features"),
+        *segments.sentence("segments beyond the end of their features"),
     )
 
 
 def late_notes(videos: Iterable[VideoRecord], detections: Mapping[str, Sequence[Segment]]) -> tuple[str, ...]:
-    """Sentences on detections that end behind the annotated duration of their video; both go by one id."""
+    """Return sentences on detections beyond the annotated duration of their video; both are matched by id."""
     late = _Worst()
     for video in videos:
         if video.duration is None:
@@ -56,13 +56,13 @@ def late_notes(videos: Iterable[VideoRecord], detections: Mapping[str, Sequence[
         most = video.duration + _slack(video.duration)
         for segment in detections.get(video.id, ()):
             if segment.end > most:
-                text = f"{_times(segment)}, and it is annotated as {video.duration:.6g} s"
+                text = f"{_times(segment)}, but it is annotated as {video.duration:.6g} s"
                 late.add(video.id, segment.end - video.duration, text)
-    return late.sentence("detections behind the annotated end of their video")
+    return late.sentence("detections beyond the annotated end of their video")
 
 
 class _Worst:
-    """Findings of one kind: how many, the first few names, and the worst with its numbers."""
+    """Findings of one kind: their number, the first few names, and the worst with its numbers."""
 
     def __init__(self) -> None:
         self._count = 0

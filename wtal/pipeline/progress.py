@@ -1,14 +1,14 @@
-"""Progress reports of a stage to a person; scripts get the silent form."""
+"""Progress reports of a stage; scripts use the silent form."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 
 class Task:
-    """One stage's counter."""
+    """Counter of one stage."""
 
     def advance(self, count: int = 1, note: str = "") -> None:
-        """Count `count` more units as done; `note` is a short state to show beside them."""
+        """Count `count` more units as done; `note` is a short state to display with them."""
 
 
 class Reporter:
@@ -20,7 +20,7 @@ class Reporter:
         yield Task()
 
     def say(self, text: str) -> None:
-        """Print one line for a person."""
+        """Print one line for the user."""
 
 
 SILENT = Reporter()

@@ -1,4 +1,4 @@
-"""One experiment: how features are made, which head, how it is trained, localized and judged."""
+"""One experiment: how features are made, which head is used, how it is trained, localized and evaluated."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -18,82 +18,84 @@ _BASES = "bases"
 _AUTHORS = "authors"
 _ENSEMBLE = "ensemble"
 _OF_A_MEMBER = ("head", "train", "localize")
-"""Sections that the members of an ensemble may have of their own."""
+"""Sections that each member of an ensemble may have of its own."""
 RECIPES = Path(__file__).parents[1] / "recipes"
 DEFAULT_RECIPE = "collection"
-"""For a person's own videos."""
+"""Default, for users' own videos."""
 _DEFAULT_HEAD = "basnet"
 
 
 class EvaluateConfig(Config):
-    """Subsets, and the thresholds that are reported."""
+    """Subsets, and the reported thresholds."""
 
     train_subset: str = "training"
-    """Its labelled videos train."""
+    """Subset whose labelled videos are used for training."""
     test_subset: str = "validation"
     """The reported subset."""
     select_subset: str = ""
-    """A subset whose segments may choose the step; never the reported one. Empty keeps the last step."""
+    """Subset whose segments may choose the step; never the reported one. Empty keeps the last step."""
     tiou: str = "0.1:0.9:0.1"
-    """start:stop:step, stop included, or a list with commas."""
+    """start:stop:step, stop included, or a comma-separated list."""
     published_videos: int = Field(0, ge=0)
-    """Videos of the reported subset in its publication, which printed figures stand on; 0 where that is not known."""
+    """Number of videos of the reported subset in the publication, behind its printed figures; 0 if unknown."""
     published_classes: int = Field(0, ge=0)
-    """Classes there, likewise."""
+    """Number of classes in the publication; 0 if unknown."""
 
 
 class ReportedConfig(Config):
     """A published result to compare with."""
 
     source: str = ""
-    """Where it is printed."""
+    """Publication."""
     features: str = ""
-    """Features that it was reached with."""
+    """Features used."""
     backbone: str = ""
-    """Its name here; empty is `extract.backbone`."""
+    """Backbone, by its name here; empty is `extract.backbone`."""
     protocol: str = ""
-    """Rules that it was judged by."""
+    """Evaluation rules used."""
     rules: str = ""
-    """The one of `wtal list protocols` that this is; empty where it is none of them, or not known."""
+    """The same rules as named by `wtal list protocols`; empty if they are none of those, or unknown."""
     mAP: dict[str, float] = Field(default_factory=dict)  # noqa: N815 (the name that the field writes)
     """Percent at a tiou, or averaged over a range of tious: {"0.5" = 33.4, "0.1:0.7" = 42.2}."""
 
 
 class EnsembleConfig(Config):
-    """Members that are trained in place of one head, and answer together as one run."""
+    """Members trained in place of one head and combined into one run."""
 
     members: tuple[dict[str, Any], ...] = ()
-    """Tables that are laid over the recipe's own sections, one per member; empty trains the recipe's head alone."""
+    """Tables laid over the recipe's own sections, one per member; empty trains the recipe's head alone."""
     seeds: int = Field(1, ge=1)
-    """Seeds of each member."""
+    """Number of seeds per member."""
     by: Literal["activations", "detections"] = "activations"
-    """What is put together: means of activations, or pooled detections."""
+    """Way of combining: means of activations, or pooled detections."""
 
     @model_validator(mode="after")
     def _fitting(self) -> Self:
         for number, table in enumerate(self.members):
-            others = [key for key in table if key not in _OF_A_MEMBER]
-            if others:
-                raise ConfigError(f"ensemble.members {number} takes {', '.join(_OF_A_MEMBER)}, got {others[0]}")
+            foreign_keys = [key for key in table if key not in _OF_A_MEMBER]
+            if foreign_keys:
+                raise ConfigError(f"ensemble.members {number} takes {', '.join(_OF_A_MEMBER)}, got {foreign_keys[0]}")
         if self.seeds > 1 and not self.members:
-            raise ConfigError("ensemble.seeds is of ensemble.members, and there are none; one head takes --seeds 0,1,2")
+            raise ConfigError(
+                "ensemble.seeds needs ensemble.members, and there are none; for one head use --seeds 0,1,2"
+            )
         return self
 
 
 class Recipe(Config):
-    """A whole experiment. `head` holds `name`, that head's own settings, and `authors`, whether it runs as theirs."""
+    """One experiment. `head` holds `name`, the head's settings, and `authors`: whether it has its authors' quirks."""
 
     title: str = ""
-    """One line, which `wtal list recipes` prints."""
+    """Title in one line, printed by `wtal list recipes`."""
     source: str = ""
-    """Where the values come from."""
+    """Origin of the values."""
     extract: ExtractConfig = ExtractConfig()
     head: dict[str, Any] = Field(default_factory=lambda: {"name": _DEFAULT_HEAD})
     train: TrainConfig = TrainConfig()
     localize: LocalizeConfig = LocalizeConfig()
     refine: SecondStage | None = None
-    """The second stage, in which a student learns from the head's detections, or a rescorer scores its proposals anew;
-    without a table of it there is none."""
+    """Second stage, in which a student learns from the head's detections, or a rescorer rescores its proposals; omitted
+    without a table for it."""
     ensemble: EnsembleConfig = EnsembleConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     reported: ReportedConfig = ReportedConfig()
@@ -101,12 +103,12 @@ class Recipe(Config):
     @field_validator("refine", mode="before")
     @classmethod
     def _of_a_kind(cls, values: Any) -> Any:
-        """The second stage of the kind that its keys say."""
+        """Parse the second stage by the kind that its keys imply."""
         return values if values is None or isinstance(values, SecondStage) else second_stage(values)
 
     @model_serializer(mode="wrap")
     def _as_before(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """A second stage that there is not is left out: what was made before it keeps its identity."""
+        """Omit an absent second stage, so that recipes from before it existed keep their identity."""
         values: dict[str, Any] = plain(self)
         return {key: value for key, value in values.items() if key != "refine" or value is not None}
 
@@ -127,16 +129,16 @@ class Recipe(Config):
 
     @property
     def head_authors(self) -> bool:
-        """True where the head is what its authors' code runs, quirks included."""
+        """True if the head is the one of its authors' code, quirks included."""
         return bool(self.head.get(_AUTHORS, False))
 
     @property
     def refinement(self) -> SecondStage:
-        """Settings of the second stage, be it part of the recipe or not."""
+        """Settings of the second stage, whether or not the recipe includes it."""
         return self.refine or RefineConfig()
 
     def members(self) -> "list[Recipe]":
-        """Return the recipes of the ensemble's members; none where one head is trained.
+        """Return the recipes of the ensemble's members; empty if a single head is trained.
 
         Raises:
             ConfigError: when a key or a value of a member is refused.
@@ -149,19 +151,19 @@ class Recipe(Config):
         ]
 
     def first_member(self) -> "Recipe":
-        """Return the recipe of an ensemble's first member; the recipe itself where one head is trained."""
+        """Return the recipe of an ensemble's first member; the recipe itself if a single head is trained."""
         return next(iter(self.members()), self)
 
     def training_identity(self) -> dict[str, Any]:
-        """Return all that can change what is learned: runs of equal identity may be resumed into one another."""
+        """Return everything that affects what is learned: runs of equal identity may resume one another."""
         return training_identity(self.plain())
 
 
 def training_identity(plain: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `Recipe.training_identity` of a recipe's plain values, such as a run has kept.
+    """Return `Recipe.training_identity` from a recipe's plain values, such as those stored in a run.
 
-    What a run has kept knows nothing of keys that came later, and so stays the run's own. `zero`, which came later,
-    counts where it is not the default.
+    Values stored in a run lack keys that were added later, and so remain the run's own. `zero`, which was added later,
+    counts if it is not the default.
     """
     rules = plain["evaluate"]
     judged = {key: rules[key] for key in ("train_subset", "select_subset")}
@@ -171,23 +173,23 @@ def training_identity(plain: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def load_recipe(name: str, assignments: Iterable[str] = ()) -> Recipe:
-    """Load a recipe by path, or by the name of one of the package, with `--set` overrides applied.
+    """Load a recipe by path, or by the name of an included one, with `--set` overrides applied.
 
     Raises:
-        ConfigError: when there is no such recipe, or a key or a value in it is refused.
+        ConfigError: when the recipe does not exist, or a key or a value in it is refused.
     """
     values, assignments = _with_base(recipe_path(name), ()), list(assignments)
     values = _for_members(values, assignments, name)
     changed = with_assignments(values, assignments)
     if _head_name(changed) != _head_name(values):
-        # The recipe's settings are those of its own head; another starts from its own defaults.
+        # The recipe's settings are for its own head; another one starts from its own defaults.
         values = {**values, "head": _laid_on(changed["head"], values.get("head", {}))}
         changed = with_assignments(values, assignments)
     return Recipe.parse(changed, f"recipe {name}")
 
 
 def _for_members(values: dict[str, Any], assignments: list[str], name: str) -> dict[str, Any]:
-    """Give overrides to the members of an ensemble; one that names a head takes that member, or none, instead.
+    """Apply overrides to the members of an ensemble; one that sets a head selects that member, or replaces all.
 
     Raises:
         ConfigError: when an override sets a key of a head, and there are several.
@@ -205,8 +207,8 @@ def _for_members(values: dict[str, Any], assignments: list[str], name: str) -> d
     of_heads = [assignment for assignment in assignments if assignment.startswith("head.")]
     if of_heads:
         raise ConfigError(
-            f"recipe {name} trains an ensemble of {', '.join(dict.fromkeys(map(_head_name, tables)))}; set "
-            f"head.name too, so that {of_heads[0].partition('=')[0]} is of one head"
+            f"recipe {name} trains an ensemble of {', '.join(dict.fromkeys(map(_head_name, tables)))}; also set "
+            f"head.name, so that {of_heads[0].partition('=')[0]} applies to one head"
         )
     shared = [own for own in assignments if own.partition(".")[0] in _OF_A_MEMBER]
     members = [with_assignments(table, shared) for table in tables]
@@ -233,12 +235,12 @@ def with_assignments(values: Mapping[str, Any], assignments: Iterable[str]) -> d
 
 
 def recipe_path(name: str) -> Path:
-    """Return the file of a recipe, named by its path or by its name among those of the package.
+    """Return the file of a recipe, given by path or by the name of an included one.
 
-    `recipes/kth/basnet.toml` is the package's own wherever one stands, unless such a file is here.
+    `recipes/kth/basnet.toml` is the included one in any working directory, unless such a file exists here.
 
     Raises:
-        ConfigError: when the package has no such recipe.
+        ConfigError: when there is no such recipe.
     """
     path = Path(name)
     if path.suffix == ".toml":
@@ -253,12 +255,12 @@ def recipe_path(name: str) -> Path:
 def _with_base(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
     """Read a recipe, laid over its `base`: another recipe, by path from its own folder or by name."""
     if path in above:
-        raise ConfigError(f"recipes stand on one another in a circle: {', '.join(map(str, (*above, path)))}")
+        raise ConfigError(f"recipes are based on each other in a circle: {', '.join(map(str, (*above, path)))}")
     values = read_toml(path)
     _place_preset(values, path.parent)
     base = values.pop("base", "")
     if not isinstance(base, str):
-        raise ConfigError(f"{path}: base is the name of a recipe, got {base!r}")
+        raise ConfigError(f"{path}: base must be the name of a recipe, got {base!r}")
     if not base:
         return values
     below = _with_base(path.parent / base if base.endswith(".toml") else recipe_path(base), (*above, path))
@@ -268,14 +270,14 @@ def _with_base(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
 
 
 def _tables(values: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the members' tables of a recipe; none where they are no tables, which parsing then refuses."""
+    """Return the members' tables of a recipe; empty if they are not tables, which parsing then refuses."""
     section = values.get(_ENSEMBLE)
     tables = section.get("members") if isinstance(section, dict) else None
     return tables if isinstance(tables, list) and all(isinstance(table, dict) for table in tables) else []
 
 
 def _laid_on_members(below: dict[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Lay the sections of a recipe over those of the members that it takes from its base, too."""
+    """Lay the sections of a recipe over those of its base's members, too."""
     tables = _tables(below)
     if not tables:
         return below
@@ -285,9 +287,9 @@ def _laid_on_members(below: dict[str, Any], above: Mapping[str, Any]) -> dict[st
 
 
 def _below(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the sections that `above` is laid over: another head, or a preset, starts from its own defaults.
+    """Return the sections under `above`: another head, or a preset, starts from its own defaults.
 
-    A recipe with a head of its own, or with members, is not the ensemble that it stands on.
+    A recipe with its own head, or with members, does not inherit the ensemble of its base.
     """
     another = "head" in above and _head_name(above) != _head_name(below)
     preset = "preset" in above.get("localize", {})
@@ -296,7 +298,7 @@ def _below(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
 
 
 def _place_preset(values: dict[str, Any], folder: Path) -> None:
-    """Resolve a preset that a recipe names by path, from the recipe's own folder."""
+    """Resolve a recipe's preset path relative to the recipe's own folder."""
     section = values.get("localize")
     if isinstance(section, dict) and str(section.get("preset", "")).endswith(".toml"):
         values["localize"] = {**section, "preset": str(folder / section["preset"])}
@@ -316,7 +318,7 @@ def _laid_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
 
 
 def _laid_on(head: Any, own: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings of the recipe's own head for one that works on it; nothing for any other head."""
+    """Return the settings of the recipe's own head for one that builds on it; nothing for any other head."""
     if not isinstance(head, dict) or "base" not in head or head["base"] != own.get("name"):
         return {}
     return {"base_settings": {key: value for key, value in own.items() if key != "name"}}
@@ -328,13 +330,13 @@ def _head_name(values: Mapping[str, Any]) -> str:
 
 
 def recipe_names() -> list[str]:
-    """List the recipes that come with the package."""
+    """List the recipes included in the package."""
     paths = (path.relative_to(RECIPES) for path in RECIPES.rglob("*.toml"))
     return sorted(path.as_posix().removesuffix(".toml") for path in paths if path.parts[0] != _BASES)
 
 
 def run_name(recipe: Recipe, store_name: str, data_digest: str) -> str:
-    """Readable part and digest of all that can change what is learned."""
+    """Return a readable part and a digest of everything that affects what is learned."""
     identity = {**recipe.training_identity(), "store": store_name, "data": data_digest}
     backbone = store_name.rpartition("-")[0] or store_name
     return f"{recipe.head_name}-{backbone}-{digest(identity)}"

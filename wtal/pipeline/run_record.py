@@ -1,4 +1,4 @@
-"""Content of a run's `run.json`, as it must be to be read."""
+"""Schema of a run's `run.json`, checked when it is read."""
 
 from typing import Annotated, Any, Literal, Self
 
@@ -10,11 +10,11 @@ from wtal.errors import ConfigError
 from wtal.eval.label_check import LabelCheckJson
 
 By = Literal["activations", "detections"]
-"""Kinds of ensembles: by what is put together."""
+"""Kinds of ensembles, by the data combined."""
 
 
 def _whole(label: str) -> str:
-    """Accept a text that can be written as UTF-8."""
+    """Accept a text that can be encoded as UTF-8."""
     try:
         label.encode()
     except UnicodeEncodeError:
@@ -23,7 +23,7 @@ def _whole(label: str) -> str:
 
 
 class _Rules(Record):
-    """Subsets that a recipe names; its other rules are checked where the recipe is used."""
+    """Subsets of a recipe; its other rules are checked where the recipe is used."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -33,7 +33,7 @@ class _Rules(Record):
 
 
 class _Head(Record):
-    """The head that a recipe names."""
+    """Head of a recipe."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -41,7 +41,7 @@ class _Head(Record):
 
 
 class _Sections(Record):
-    """Sections of a recipe that are looked at before the recipe is parsed."""
+    """Sections of a recipe that are used before the recipe is parsed."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -53,7 +53,7 @@ class _Sections(Record):
 
 
 RecipeJson = Annotated[dict[str, Any], AfterValidator(conforming(_Sections))]
-"""JSON of a recipe that a run was made with."""
+"""JSON of a run's recipe."""
 
 
 class _Member(Record):
@@ -78,7 +78,7 @@ class _Joined(Record):
 
 
 class _Refined(Record):
-    """A second stage: folder and localization of the teacher, and a digest of all that the student learned from."""
+    """A second stage: folder and localization of the teacher, and a digest of the student's training data."""
 
     teacher: str
     localize: dict[str, Any]
@@ -86,7 +86,7 @@ class _Refined(Record):
 
 
 class _Count(Record):
-    """Videos by what is known of a class."""
+    """Number of videos by what is known of a class."""
 
     positive: int
     negative: int
@@ -94,7 +94,7 @@ class _Count(Record):
 
 
 class RunRecord(Record):
-    """All of `run.json`; the recipe is parsed where it is used."""
+    """Content of `run.json`; the recipe is parsed where it is used."""
 
     format: Literal[1] = 1
     recipe: RecipeJson
@@ -117,5 +117,5 @@ class RunRecord(Record):
         if len(set(self.classes)) < len(self.classes):
             raise ConfigError("a class is named twice")
         if self.ensemble is None and self.refined is None and not {"extract", "train"} <= self.recipe.keys():
-            raise ConfigError("the recipe of a head says how features are extracted and how it is trained")
+            raise ConfigError("the recipe of a head needs the sections extract and train")
         return self

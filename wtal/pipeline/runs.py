@@ -1,6 +1,6 @@
-"""A run: the folder of one seed of a training, or of an ensemble, opened once and passed on as one object.
+"""A run: the folder of one seed of a training, or of an ensemble, opened once and passed around as one object.
 
-A folder with several seeds is several runs: `open_runs` opens each of them, in order of seed.
+A folder with several seeds holds several runs: `open_runs` opens each of them, in order of seed.
 """
 
 import os
@@ -22,25 +22,25 @@ from wtal.models.localization.config import LocalizeConfig
 from wtal.pipeline.recipe import Recipe, training_identity, with_assignments
 from wtal.pipeline.run_record import By, RunRecord
 
-TUNED = "tuned with segments: some of the annotated times chose the step or the settings that are used"
-"""Printed with every figure that annotated times had a part in."""
+TUNED = "tuned with segments: some annotated times were used to choose the step or the settings"
+"""Printed with every figure that depends on annotated times."""
 
 ACTIVATIONS = "activations"
 """Folder of a run's class activations."""
 LOCK = ".lock"
-"""File that is locked while a run is trained, or its activations are computed."""
+"""File that is locked while a run is being trained, or its activations are being computed."""
 UNTRAINED = "untrained"
-"""Key of the classes that no video showed which a run was trained on; absent where there are none."""
+"""Key of the classes absent from all training videos; omitted if there are none."""
 _RECORD = "run.json"
 _FINISHED = "finished.json"
 _CHECK = "label_check"
 _KEYS = {name for name, field in RunRecord.model_fields.items() if field.is_required()}
-_WAY_OUT = "restore it, train it again, or upgrade wtal"
+_WAY_OUT = "restore it, train the run again, or upgrade wtal"
 
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A run's folder and the content of its `run.json`, read once; its recipe is parsed once, when it is first used."""
+    """A run's folder and the content of its `run.json`, read once; its recipe is parsed once, on first use."""
 
     folder: Path
     _record: Mapping[str, Any]
@@ -50,44 +50,44 @@ class Run:
         """Read the `run.json` of a seed's or an ensemble's folder.
 
         Raises:
-            WtalError: when it is missing or damaged.
+            WtalError: when the file is missing or damaged.
         """
         return cls(folder, _read_record(folder / _RECORD))
 
     @classmethod
     def write(cls, folder: Path, record: dict[str, Any]) -> "Run":
-        """Write the `run.json` of a folder that is to hold a seed or an ensemble."""
+        """Write the `run.json` of a new folder of a seed or an ensemble."""
         write_json(folder / _RECORD, record)
         return cls(folder, record)
 
     def finish(self, outcome: dict[str, Any]) -> None:
-        """Write the `finished.json` that tells a whole run from one to be gone on with."""
+        """Write the `finished.json` that distinguishes a complete run from one to be resumed."""
         write_json(self.folder / _FINISHED, outcome)
 
     def with_label_check(self, check: Mapping[str, Any]) -> "Run":
-        """Write what held-out labels say of the run (`LabelCheck.to_json`) into its `run.json`; return the run anew."""
+        """Write the result of a label check (`LabelCheck.to_json`) into `run.json`; return the updated run."""
         return Run.write(self.folder, {**self._record, _CHECK: dict(check)})
 
     @property
     def label_counts(self) -> Mapping[str, Any] | None:
-        """Counts of videos per class by what is known of them; None where a run has not kept them."""
+        """Counts of videos per class by what is known of them; None if a run did not record them."""
         counts: Mapping[str, Any] | None = self._record.get("labels")
         return counts
 
     @property
     def untrained(self) -> tuple[str, ...]:
-        """Classes that no training video showed."""
+        """Classes absent from all training videos."""
         return tuple(self._record.get(UNTRAINED, ()))
 
     @property
     def label_check(self) -> Mapping[str, Any] | None:
-        """Figures and verdicts of held-out labels; None where none was made."""
+        """Figures and verdicts of the label check; None without a check."""
         check: Mapping[str, Any] | None = self._record.get(_CHECK)
         return check
 
     @cached_property
     def recipe(self) -> Recipe:
-        """Recipe that the run was made with; an ensemble's has its localization and its subsets."""
+        """Recipe of the run; an ensemble's has its localization and its subsets."""
         return Recipe.parse(self._record["recipe"], str(self.folder / _RECORD))
 
     @property
@@ -97,7 +97,7 @@ class Run:
 
     @property
     def features(self) -> Mapping[str, Any]:
-        """Identity of the feature store that the run was made with."""
+        """Identity of the feature store of the run."""
         features: Mapping[str, Any] = self._record["features"]
         return features
 
@@ -115,7 +115,7 @@ class Run:
 
     @property
     def training_identity(self) -> dict[str, Any]:
-        """All that its head's activations depend on, beside the features of a video."""
+        """Everything that its head's activations depend on, besides the features of a video."""
         own = {key: self._record[key] for key in ("seed", "features", "classes")}
         return {**own, "recipe": training_identity(self._record["recipe"])}
 
@@ -137,63 +137,63 @@ class Run:
         return tuple(member["weight"] for member in self._record.get("ensemble", {}).get("members", ()))
 
     def members(self) -> "list[Run]":
-        """Open the runs that an ensemble was put together from; none for a head's own run.
+        """Open the members of an ensemble; empty for a head's own run.
 
         Raises:
-            WtalError: when one has gone.
+            WtalError: when a member is missing.
         """
         named = self._record.get("ensemble", {}).get("members", ())
         return [Run.open(Path(os.path.normpath(self.folder / member["run"]))) for member in named]
 
     @property
     def refined(self) -> bool:
-        """True for a student that was taught by another run."""
+        """True for a student taught by another run."""
         return self._record.get("refined") is not None
 
     def teacher(self) -> "Run":
-        """Open the run whose detections taught a refined run.
+        """Open the teacher of a refined run.
 
         Raises:
-            WtalError: when it has gone.
+            WtalError: when the teacher is missing.
         """
         return Run.open(Path(os.path.normpath(self.folder / self._record["refined"]["teacher"])))
 
     @cached_property
     def teacher_localize(self) -> LocalizeConfig:
-        """Localization by which the teacher of a refined run detects; the teacher's own, unless it was overridden."""
+        """Localization of a refined run's teacher; the teacher's own, unless overridden."""
         return LocalizeConfig.parse(self._record["refined"]["localize"], str(self.folder / _RECORD))
 
     @property
     def finished(self) -> bool:
-        """True once the training, or the making of the ensemble, has ended."""
+        """True once the training, or the creation of the ensemble, is complete."""
         return is_finished(self.folder)
 
     @property
     def busy(self) -> bool:
-        """True while a process trains it, or computes its activations."""
+        """True while a process trains the run, or computes its activations."""
         return is_locked(self.folder / LOCK)
 
     @property
     def tuned_with_segments(self) -> bool:
-        """True where annotated times chose the step or the localization."""
+        """True if annotated times chose the step or the localization."""
         return bool(self._record["tuned_with_segments"])
 
     @property
     def stamps(self) -> dict[str, Any]:
-        """Statements in every output of the run."""
+        """Statements included in every output of the run."""
         stamps = stamps_of(self.features, self.tuned_with_segments, self.label_check)
         return stamps | ({UNTRAINED: list(self.untrained)} if self.untrained else {})
 
     @property
     def store_name(self) -> str:
-        """Name of the folder of its feature store, which may have gone."""
+        """Name of the folder of its feature store, which may be missing."""
         return Path(self._record["store"]).name
 
     def store_folder(self) -> Path:
         """Return the folder of the run's feature store.
 
         Raises:
-            WtalError: when it has gone.
+            WtalError: when the store is missing.
         """
         return self._resolved("store")
 
@@ -201,23 +201,23 @@ class Run:
         """Open the run's feature store.
 
         Raises:
-            WtalError: when it has gone.
+            WtalError: when the store is missing.
         """
         return FeatureStore.open(self.store_folder())
 
     def annotations_file(self) -> Path:
-        """Return the annotation file that the run was made with.
+        """Return the annotation file of the run.
 
         Raises:
-            WtalError: when it has gone.
+            WtalError: when the file is missing.
         """
         return self._resolved("annotations")
 
     def annotations(self) -> Dataset:
-        """Read the annotations that the run was made with.
+        """Read the annotations of the run.
 
         Raises:
-            WtalError: when they have gone.
+            WtalError: when the annotations are missing.
         """
         return read_annotations(self.annotations_file())
 
@@ -225,7 +225,7 @@ class Run:
         """Return the run's localization with `localize.key=value` overrides.
 
         Raises:
-            UsageError: when an override is of another section: the head is trained already.
+            UsageError: when an override belongs to another section: the head is already trained.
             ConfigError: when a key or a value is refused; the message names the override.
         """
         own = self.recipe.localize
@@ -234,7 +234,7 @@ class Run:
     def detections_file(
         self, config: LocalizeConfig | None = None, use_labels: bool = False, stage: int | None = None
     ) -> Path:
-        """Return where `detect` writes; `config` is None for the run's own localization."""
+        """Return the output path of `detect`; `config` is None for the run's own localization."""
         own = self.recipe.localize
         marks = [] if stage is None else [f"stage-{stage}"]
         if use_labels or (config is not None and config != own):
@@ -242,7 +242,7 @@ class Run:
         return self.folder / "detections" / f"{'-'.join(['detections', *marks])}.json"
 
     def detections(self, streams: str | None = None, stage: int | None = None) -> Path:
-        """Return the detections by the run's own recipe, or by that with other streams, or of a stage of training.
+        """Return the detections by the run's own recipe, by that with other streams, or of a training stage.
 
         Raises:
             UsageError: when there are none yet.
@@ -255,12 +255,12 @@ class Run:
         raise UsageError(f"{self.folder} has no such detections yet; run: wtal detect {self.folder}{options}")
 
     def activations_folder(self, stage: int | None = None) -> Path:
-        """Return the folder of the run's class activations, or of those at the end of a stage of its training.
+        """Return the folder of the run's class activations, or of those at the end of a training stage.
 
-        A refined run has those of its teacher.
+        A refined run uses those of its teacher.
 
         Raises:
-            WtalError: when that has gone.
+            WtalError: when the teacher is missing.
         """
         if self.refined:
             return self.teacher().activations_folder()
@@ -274,7 +274,9 @@ class Run:
         text = self._record[key]
         path = Path(os.path.normpath(self.folder / text))
         if not path.exists():
-            raise WtalError(f"{self.folder / _RECORD} names {text}, which is not there; name another with an option")
+            raise WtalError(
+                f"{self.folder / _RECORD} refers to {text}, which does not exist; give another path with an option"
+            )
         return path
 
 
@@ -297,12 +299,12 @@ def open_run(folder: Path) -> Run:
     """
     folders = _seed_folders(folder)
     if len(folders) > 1:
-        raise UsageError(f"{folder} has {len(folders)} seeds; name one of them: {', '.join(map(str, folders))}")
+        raise UsageError(f"{folder} has {len(folders)} seeds; pass one of them: {', '.join(map(str, folders))}")
     return Run.open(folders[0])
 
 
 def is_run(folder: Path) -> bool:
-    """Return whether a folder is that of a seed or of an ensemble, finished or not."""
+    """Return whether a folder belongs to a seed or an ensemble, finished or not."""
     return (folder / _RECORD).is_file()
 
 
@@ -312,12 +314,12 @@ def is_finished(folder: Path) -> bool:
 
 
 def begun_runs(runs: Path) -> "list[Run]":
-    """Return the seeds below `runs` whose training has begun and not ended."""
+    """Return the unfinished seeds below `runs`."""
     return [Run.open(path.parent) for path in sorted(runs.glob(f"*/seed-*/{_RECORD}")) if not is_finished(path.parent)]
 
 
 def finish_times(runs: Path) -> dict[Path, int]:
-    """Return the folders of finished seeds and ensembles below `runs`, with the nanosecond of their end."""
+    """Return the folders of finished seeds and ensembles below `runs`, with their end in nanoseconds."""
     paths = [*runs.glob(f"*/seed-*/{_FINISHED}"), *runs.glob(f"*/{_FINISHED}")]
     return {path.parent: path.stat().st_mtime_ns for path in paths}
 
@@ -329,15 +331,15 @@ def holds_run(folder: Path) -> bool:
 
 def _seed_folders(folder: Path) -> list[Path]:
     if folder.is_file():
-        raise UsageError(f"{folder} is no run: it is a file, wanted is a run's folder")
+        raise UsageError(f"{folder} is not a run: it is a file; pass a run's folder")
     if is_run(folder):
         return [folder]
     seeds = {path.parent.name.removeprefix("seed-"): path.parent for path in folder.glob(f"seed-*/{_RECORD}")}
     numbered = sorted((int(number), seed) for number, seed in seeds.items() if number.isdecimal())
     if not numbered:
-        holds = "it holds neither run.json nor seed-*/run.json" if folder.exists() else "there is nothing"
+        holds = "it holds neither run.json nor seed-*/run.json" if folder.exists() else "it does not exist"
         raise UsageError(
-            f"{folder} is no run: {holds}; if its training has just begun, wait until that has read its data"
+            f"{folder} is not a run: {holds}; if its training has just started, wait until it has read its data"
         )
     return [seed for _, seed in numbered]
 
@@ -349,7 +351,7 @@ def _read_record(path: Path) -> dict[str, Any]:
         raise WtalError(f"{path} cannot be read as a run: {error.strerror}") from None
     missing = _KEYS - content.keys() if isinstance(content, dict) else _KEYS
     if missing:
-        raise WtalError(f"{path} is no run: it lacks {', '.join(sorted(missing))}; train it again")
+        raise WtalError(f"{path} is not a run: it lacks {', '.join(sorted(missing))}; train it again")
     checked(path, content, RunRecord, _WAY_OUT, WtalError)
     record: dict[str, Any] = content
     return record
@@ -360,7 +362,7 @@ def overridden(values: Mapping[str, Any], assignments: Sequence[str]) -> Localiz
 
     Raises:
         UsageError: when an override is of another section.
-        OverrideError: when a key or a value is refused; the message names the first override that is wrong by itself.
+        OverrideError: when a key or a value is refused; the message names the first invalid override.
     """
     refuse_other_sections(assignments)
     try:
@@ -380,24 +382,24 @@ def _localization(values: Mapping[str, Any], assignments: Sequence[str], where: 
 
 
 def refuse_other_sections(assignments: Sequence[str]) -> None:
-    """Refuse overrides of what is trained already.
+    """Refuse overrides of sections used in training.
 
     Raises:
         UsageError: naming the first.
     """
-    others = [assignment for assignment in assignments if not assignment.startswith("localize.")]
-    if others:
-        raise UsageError(f"a trained run takes --set localize.KEY=VALUE alone, got {others[0]}; train another run")
+    foreign = [assignment for assignment in assignments if not assignment.startswith("localize.")]
+    if foreign:
+        raise UsageError(f"a trained run accepts only --set localize.KEY=VALUE, got {foreign[0]}; train a new run")
 
 
 def stamps_of(features: Mapping[str, Any], tuned: bool, check: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return what outputs state: the weights behind the features, a choice made with segments, verdicts per class."""
+    """Return statements for outputs: the weights of the features, any choice made with segments, verdicts per class."""
     checked = {} if check is None else check["classes"]
     verdicts = {_CHECK: {label: figures["verdict"] for label, figures in checked.items()}} if checked else {}
     return {"weights": weights_of(features), "tuned_with_segments": tuned, **verdicts}
 
 
 def weights_of(identity: Mapping[str, Any]) -> dict[str, str]:
-    """Return stream -> the weights that a store's features were made with: `random SEED`, `sha256 DIGEST` or `none`."""
-    learned = {stream: entry.get("weights") or {} for stream, entry in identity.get("weights", {}).items()}
-    return {stream: " ".join(f"{k} {v}" for k, v in entry.items()) or "none" for stream, entry in learned.items()}
+    """Return stream -> the weights behind a store's features: `random SEED`, `sha256 DIGEST` or `none`."""
+    weights = {stream: entry.get("weights") or {} for stream, entry in identity.get("weights", {}).items()}
+    return {stream: " ".join(f"{k} {v}" for k, v in entry.items()) or "none" for stream, entry in weights.items()}

@@ -1,4 +1,4 @@
-"""Features and video-level labels -> runs, one per seed. Annotations of time stop at this door."""
+"""Features and video-level labels -> runs, one per seed. Annotated times go no further than this module."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -33,7 +33,7 @@ _SELECTION_TIOU = 0.5
 
 @dataclass(frozen=True)
 class TrainInputs:
-    """Sources of features and labels; `only` narrows the store to some of its videos."""
+    """Sources of features and labels; `only` restricts the store to some of its videos."""
 
     store: Path
     annotations: Path
@@ -48,10 +48,10 @@ def train(
     device: str = "cpu",
     reporter: Reporter = SILENT,
 ) -> list[Run]:
-    """Train one head per seed, resuming what is half done and leaving what is done; return the seeds' runs.
+    """Train one head per seed, resuming partial runs and reusing finished ones; return the seeds' runs.
 
     Raises:
-        UsageError: when a subset does not exist, or the subset that selects holds reported videos.
+        UsageError: when a subset does not exist, or the selection subset contains reported videos.
         WtalError: when no video has both features and labels.
     """
     recipe = resolve_early(recipe)
@@ -73,7 +73,7 @@ def train(
     folders = [root / f"seed-{seed}" for seed in seeds]
     for seed, folder in zip(seeds, folders, strict=True):
         if is_finished(folder):
-            reporter.say(f"{folder} is trained already")
+            reporter.say(f"{folder} is already trained")
             continue
         counts = dataset.label_counts(recipe.evaluate.train_subset)
         labels: dict[str, Any] = {"labels": {label: asdict(count) for label, count in counts.items()}}
@@ -94,20 +94,20 @@ def obstacles(inputs: TrainInputs, recipe: Recipe) -> list[str]:
 
 
 def lengths(inputs: TrainInputs) -> tuple[str, ...]:
-    """Return sentences on annotated lengths that are not those of the features."""
+    """Return sentences on annotated lengths that contradict those of the features."""
     return length_notes(read_annotations(inputs.annotations), FeatureStore.open(inputs.store), inputs.only)
 
 
 def resolve_early(recipe: Recipe) -> Recipe:
-    """Spell out every setting of a recipe's head; refuse now what would only fail after hours.
+    """Spell out every setting of a recipe's head; raise now any error due after hours.
 
     Raises:
-        UsageError: when there is no such head.
+        UsageError: when the head is unknown.
         ConfigError: when a setting of the head, or the list of thresholds, is refused.
     """
     parse_tious(recipe.evaluate.tiou)
     if not isinstance(recipe.head.get("authors", False), bool):
-        raise ConfigError(f"head.authors is true or false, got {recipe.head['authors']!r}")
+        raise ConfigError(f"head.authors must be true or false, got {recipe.head['authors']!r}")
     settings = HEADS.load(recipe.head_name).Config.parse(recipe.head_settings, f"head {recipe.head_name}")
     authors = {"authors": True} if recipe.head_authors else {}
     for member in recipe.members():
@@ -124,9 +124,9 @@ def make_head(recipe: Recipe, num_classes: int, feature_dims: Mapping[str, int])
 
 
 def _data_digest(store: FeatureStore, dataset: Dataset, keys: Sequence[str], used: set[str]) -> str:
-    """Digest of what is learned from: the annotations, and the source file of every video that is used.
+    """Return a digest of the training data: the annotations, and the source file of every video used.
 
-    A video that is added, replaced or labelled anew makes another run; nothing is silently reused.
+    Adding, replacing or relabelling a video makes another run; nothing is silently reused.
     """
     files = {name: store.fingerprint(key) for name, key in dataset.match(keys, sorted(used)).items()}
     return digest([content_digest(dataset), files], 12)
@@ -135,10 +135,11 @@ def _data_digest(store: FeatureStore, dataset: Dataset, keys: Sequence[str], use
 def training_videos(
     store: FeatureStore, dataset: Dataset, recipe: Recipe, keys: Sequence[str], reporter: Reporter = SILENT
 ) -> "tuple[list[LabelledVideo], list[NegativeVideo]]":
-    """Return the labelled videos and the negatives of the training subset that have features among `keys` of the store.
+    """Return the labelled and the negative videos of the training subset that have features among `keys` of the store.
 
-    Negatives are videos without labels: known to show no class, or known to lack those that `absent` names; a head with
-    `authors` trains without them, as its authors did. Reports how many videos train, and why the others do not.
+    Negatives are videos without labels: known to show no class, or known to lack those in `absent`; a head with
+    `authors` trains without them, as in its authors' code. Report the number of training videos, and why others are
+    left out.
     """
     from wtal.models.training.inputs import LabelledVideo, NegativeVideo
 
@@ -167,7 +168,7 @@ def training_videos(
             **({} if negatives else {"without labels": len(without)}),
         }
         reporter.say(
-            f"{trained} of {len(records)} {subset} videos train: "
+            f"training on {trained} of {len(records)} {subset} videos: "
             f"{_counted({'labelled': len(labelled), **(negative if negatives else {})})}"
             + (f"; left out: {_counted(left_out)}" if trained < len(records) else "")
         )
@@ -179,7 +180,7 @@ def _counted(counts: Mapping[str, int]) -> str:
 
 
 def _shown(video: VideoRecord, classes: Sequence[str], value: bool) -> NDArray[np.float32]:
-    """(C,): 1 for each class that the video is known to show, or with `value` False to lack."""
+    """Return (C,): 1 for each class that the video is known to show, or with `value` False, known to lack."""
     return np.array([video.shows(label) is value for label in classes], dtype=np.float32)
 
 
@@ -196,15 +197,15 @@ def _selection_videos(dataset: Dataset, recipe: Recipe) -> list[VideoRecord]:
         if shared := shared_videos(dataset, chosen, subset):
             raise UsageError(
                 f"{len(shared)} videos of select_subset {recipe.evaluate.select_subset!r} are also in {name} "
-                f"{subset!r}; hold a fold out: train_subset='training@!0/4', select_subset='training@0/4'"
+                f"{subset!r}; hold out a fold: train_subset='training@!0/4', select_subset='training@0/4'"
             )
     return chosen
 
 
 def shared_videos(dataset: Dataset, videos: Sequence[VideoRecord], subset: str) -> set[str]:
-    """Return ids of those `videos` that are in a subset too; none where the annotations lack the subset."""
-    known = {part.partition("@")[0].strip() for part in subset.split(",")} <= {"*", *dataset.subsets}
-    return {video.id for video in videos} & {video.id for video in dataset.select(subset)} if known else set()
+    """Return the ids of those `videos` that are also in a subset; empty if the annotations lack the subset."""
+    exists = {part.partition("@")[0].strip() for part in subset.split(",")} <= {"*", *dataset.subsets}
+    return {video.id for video in videos} & {video.id for video in dataset.select(subset)} if exists else set()
 
 
 def describe(
@@ -260,7 +261,7 @@ def _train_one(
 def _selector(
     store: FeatureStore, dataset: Dataset, chosen: list[VideoRecord], recipe: Recipe, device: str
 ) -> "Callable[[Head, Scaler], float]":
-    """mAP@0.5 on the videos that select; the head sees their features only."""
+    """Return a function that computes mAP@0.5 on the selection videos; the head sees only their features."""
     from wtal.models.inference import activate
 
     present = dataset.match(store.ids, [video.id for video in chosen])

@@ -1,4 +1,4 @@
-"""Search of a run's localization on videos that are not the reported ones. Activations are computed once."""
+"""Search a run's localization settings on videos other than the reported ones. Activations are computed once."""
 
 import itertools
 import json
@@ -38,14 +38,14 @@ SPACE: Space = {
     "nms_tiou": (0.2, 0.3, 0.4, 0.5, 0.6, 0.7),
     "soft_sigma": (0.1, 0.2, 0.3, 0.5, 0.75),
 }
-"""Values that are tried where nothing else is named; ours."""
+"""Values tried by default; chosen by us."""
 _ROUNDS = 3
-"""Rounds through all keys, as long as the last one improved anything."""
+"""Maximum number of rounds through all keys, ending earlier when one improves nothing."""
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """Outcome of a search: the settings that won, their values before, and the mAP (fractions) of both."""
+    """Outcome of a search: the winning settings, their previous values, and the mAP (fractions) of both."""
 
     file: Path
     subset: str
@@ -62,7 +62,7 @@ def parse_space(texts: Sequence[str]) -> Space:
     """Parse `key=value,value`, or a bare key of `SPACE`, as values to try; without any, return all of `SPACE`.
 
     Raises:
-        UsageError: when a bare key has no values of its own, or a key none at all.
+        UsageError: when a bare key has no default values, or a key has none at all.
         ConfigError: when a key or a value is refused.
     """
     space: Space = {}
@@ -70,7 +70,9 @@ def parse_space(texts: Sequence[str]) -> Space:
         key, equals, values = (part.strip() for part in text.partition("="))
         key = key.removeprefix("localize.")
         if not equals and key not in SPACE:
-            raise UsageError(f"--over {key} needs values: --over {key}=VALUE,VALUE; without them go {', '.join(SPACE)}")
+            raise UsageError(
+                f"--over {key} needs values: --over {key}=VALUE,VALUE; values are optional for {', '.join(SPACE)}"
+            )
         space[key] = _listed(key, values) if equals else SPACE[key]
     for key, tried in space.items():
         for value in tried:
@@ -79,13 +81,13 @@ def parse_space(texts: Sequence[str]) -> Space:
 
 
 def _listed(key: str, text: str) -> tuple[Any, ...]:
-    """Parse values between commas, or a TOML array of them."""
+    """Parse comma-separated values, or a TOML array of them."""
     whole = override({}, [f"{key}={text}"])[key]
     if isinstance(whole, list):
         return tuple(whole)
     parts = [part.strip() for part in text.split(",")]
     if not all(parts):
-        raise UsageError(f"--over {key}={text} lacks a value; say --over {key}=VALUE,VALUE")
+        raise UsageError(f"--over {key}={text} lacks a value; write --over {key}=VALUE,VALUE")
     return tuple(override({}, [f"{key}={part}"])[key] for part in parts)
 
 
@@ -103,21 +105,20 @@ def tune(
 ) -> Tuned:
     """Search localization settings by the mAP of all seeds in a run's `folder`, and write the best as a preset.
 
-    Without a `subset` the videos are of the one that selected the run's step, or else of the one that it trained on.
-    `coordinate` goes through the keys, keeping what is better, until a round finds nothing; `grid` tries all
-    combinations.
+    Without a `subset`, the videos are those that selected the run's step, or else its training videos. `coordinate`
+    goes through the keys, keeping improvements, until a round finds none; `grid` tries all combinations.
 
     Raises:
         UsageError: when a video of the subset is a reported one, or none of them has segments, `out` is a folder, or
-            the run is a refined one.
+            the run is refined.
         WtalError: when no video of the subset has features.
         ConfigError: when a setting is refused.
     """
     if out is not None and out.is_dir():
-        raise UsageError(f"--out is the preset's file, {out} is a folder; say --out {out / 'tuned.toml'}")
+        raise UsageError(f"--out takes the preset's file, and {out} is a folder; write --out {out / 'tuned.toml'}")
     seeds = open_runs(folder)
     if seeds[0].refined:
-        raise UsageError(f"{folder} is a refined run, whose student has no signal to search; tune its teacher")
+        raise UsageError(f"{folder} is a refined run, and its student has no signal to search; tune its teacher")
     own, rules = seeds[0].localize(assignments), seeds[0].recipe.evaluate
     space = _felt(own) if space == SPACE else space
     subset = subset or rules.select_subset or rules.train_subset
@@ -144,7 +145,7 @@ def tune(
 
 @dataclass(frozen=True)
 class _Scorer:
-    """Stored activations of all seeds, and what they are judged on; `keys` are the annotations' ids -> the store's."""
+    """Stored activations of all seeds, and their ground truth; `keys` map the annotations' ids -> the store's."""
 
     activations: Sequence[FeatureStore]
     keys: Mapping[str, str]
@@ -153,7 +154,7 @@ class _Scorer:
     tious: Sequence[float]
 
     def score(self, config: LocalizeConfig) -> float:
-        """Return the mAP of a localization, as the mean over seeds."""
+        """Return the mAP of a localization, averaged over seeds."""
         return fmean(self._score_seed(stored, config) for stored in self.activations)
 
     def _score_seed(self, stored: FeatureStore, config: LocalizeConfig) -> float:
@@ -171,19 +172,19 @@ def _scorer(
     device: str,
     reporter: Reporter,
 ) -> _Scorer:
-    """Prepare the videos of a subset that may choose, and the activations of all seeds in them."""
+    """Prepare the videos of a subset allowed for selection, and the activations of all seeds for them."""
     run = seeds[0]
     dataset = read_annotations(annotations or run.annotations_file())
     chosen = dataset.select(subset)
     reported = shared_videos(dataset, chosen, rules.test_subset)
-    if annotations is not None:  # another file may call the reported videos otherwise
+    if annotations is not None:  # another file may use other names for the reported videos
         known = run.annotations()
         others = shared_videos(known, list(known.videos.values()), rules.test_subset)
         reported |= set(match_ids([video.id for video in chosen], sorted(others)))
     if reported:
         raise UsageError(
-            f"{len(reported)} videos of {subset!r} are in the reported subset {rules.test_subset!r}, which chooses "
-            f"nothing; name others, as --subset '{rules.train_subset}@0/4'"
+            f"{len(reported)} videos of {subset!r} are in the reported subset {rules.test_subset!r}, which must not "
+            f"be used for selection; choose others, such as --subset '{rules.train_subset}@0/4'"
         )
     store = run.store()
     present = dataset.match(store.ids, [video.id for video in chosen])
@@ -191,12 +192,13 @@ def _scorer(
     if not present:
         raise WtalError(f"no video of {subset!r} has features in {store.path}")
     if not any(truth.values()):
-        raise UsageError(f"subset {subset!r} has no segments to choose with")
+        raise UsageError(f"subset {subset!r} has no segments to choose by")
     learned = shared_videos(dataset, chosen, rules.train_subset)
     if learned:
         reporter.say(
-            f"{len(learned)} of {len(chosen)} videos of {subset!r} trained the head, which knows them better than new "
-            f"ones; a fold held out of training chooses better: evaluate.train_subset='{rules.train_subset}@!0/4'"
+            f"{len(learned)} of {len(chosen)} videos of {subset!r} were used to train the head, which performs better "
+            "on them than on new ones; prefer a fold held out of training: "
+            f"evaluate.train_subset='{rules.train_subset}@!0/4'"
         )
     stored = [activations_of(seed, store, list(present.values()), device, reporter) for seed in seeds]
     return _Scorer(stored, present, truth, run.classes, parse_tious(tious))
@@ -205,7 +207,7 @@ def _scorer(
 def _coordinate(
     score: Callable[[Mapping[str, Any]], float], space: Space, own: LocalizeConfig, reporter: Reporter
 ) -> dict[str, Any]:
-    """Try one key after the other, keeping what is better, in rounds until one improves nothing."""
+    """Try one key after another, keeping improvements, in rounds until one brings none."""
     best: dict[str, Any] = {}
     highest = score(best)
     for number in range(_ROUNDS):
@@ -224,7 +226,7 @@ def _coordinate(
 def _grid(
     score: Callable[[Mapping[str, Any]], float], space: Space, own: LocalizeConfig, reporter: Reporter
 ) -> dict[str, Any]:
-    """Try all combinations; return the first of equals, and nothing where none is better than the run's own."""
+    """Try all combinations; return the first of the best, or nothing if none is better than the run's own."""
     best: dict[str, Any] = {}
     highest = score(best)
     with reporter.task("tune", math.prod(map(len, space.values())), "setting") as task:
@@ -238,7 +240,7 @@ def _grid(
 
 
 def _felt(own: LocalizeConfig) -> Space:
-    """Return `SPACE` without the keys that a localization does not look at."""
+    """Return `SPACE` without the keys that a localization ignores."""
     idle = {"nms_tiou"} if own.suppression in ("soft", "none") else {"soft_sigma"}
     idle |= {"threshold_start", "threshold_stop"} if own.thresholds else set()
     return {key: values for key, values in SPACE.items() if key not in idle}
@@ -254,7 +256,7 @@ def _values(own: LocalizeConfig, best: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _toml(tuned: Tuned, method: Method) -> str:
-    """Format a preset: all that is not a default, and where it comes from."""
+    """Format a preset: all non-default values, and their origin."""
     defaults = LocalizeConfig().plain()
     changed = {key: value for key, value in tuned.config.plain().items() if value != defaults.get(key)}
     source = (

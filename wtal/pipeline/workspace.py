@@ -1,4 +1,4 @@
-"""Workspace: the folder of all files, and the defaults that bare commands take from it."""
+"""Workspace: the folder of all files, and defaults for bare commands."""
 
 import os
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ def default_workspace() -> Path:
 
 @dataclass(frozen=True)
 class Workspace:
-    """A workspace folder: features, annotations, runs, checks, tables, submissions, weights, what is in new videos."""
+    """A workspace folder: features, annotations, runs, checks, tables, submissions, weights, results on new videos."""
 
     root: Path
 
@@ -25,7 +25,7 @@ class Workspace:
 
     @property
     def annotations(self) -> Path:
-        """Annotation files that runs were made with."""
+        """Annotation files of runs."""
         return self.root / "annotations"
 
     @property
@@ -35,7 +35,7 @@ class Workspace:
 
     @property
     def checks(self) -> Path:
-        """Scores of held-out labels, and heads of a check that is not finished."""
+        """Scores of held-out labels, and heads of an unfinished check."""
         return self.root / "checks"
 
     @property
@@ -50,27 +50,27 @@ class Workspace:
 
     @property
     def new_features(self) -> Path:
-        """Feature stores of videos that trained runs were asked about, apart from those that trained them."""
+        """Feature stores of new videos, separate from those used for training."""
         return self.root / "new-videos" / "features"
 
     @property
     def new_detections(self) -> Path:
-        """Detections in such videos: MODEL/VIDEOS."""
+        """Detections in new videos: MODEL/VIDEOS."""
         return self.root / "new-videos" / "detections"
 
     @property
     def verdicts(self) -> Path:
-        """Verdicts of people on detections."""
+        """Human verdicts on detections."""
         return self.root / "verdicts.json"
 
     @property
     def reviewed(self) -> Path:
-        """Annotation files with what verdicts teach, that runs were made with."""
+        """Annotation files of runs, extended by verdicts."""
         return self.root / "reviewed"
 
     @property
     def is_empty(self) -> bool:
-        """True where there is neither a feature store nor an annotation file."""
+        """True if there is neither a feature store nor an annotation file."""
         return not (self._stores() or self._annotation_files())
 
     def only_store(self) -> Path:
@@ -93,21 +93,21 @@ class Workspace:
         """Return the finished run that ended last.
 
         Raises:
-            UsageError: when none is finished, or the newest two cannot be told apart.
+            UsageError: when none is finished, or several ended last.
         """
-        # Late: every command imports this file, and few of them a run with all that it needs.
+        # Imported late: every command imports this file, but few need a run with all its dependencies.
         from wtal.pipeline.runs import begun_runs, finish_times
 
         finished = finish_times(self.runs)
         if not finished:
             hints = [
-                f"{run.folder} is still being trained, wait for it"
+                f"{run.folder} is still being trained; wait for it"
                 if run.busy
-                else f"{run.folder} is half trained, train it again, it goes on where it was"
+                else f"{run.folder} is only partly trained; train it again to resume"
                 for run in begun_runs(self.runs)
             ]
             hint = (*hints, "run `wtal train` first")[0]
-            raise UsageError(f"{self.runs} holds no finished run; {hint}, or name a run")
+            raise UsageError(f"{self.runs} holds no finished run; {hint}, or pass a run")
         newest = max(finished.values())
         return _only("newest finished run", [run for run, when in finished.items() if when == newest], "", "RUN")
 
@@ -122,15 +122,16 @@ def _only(what: str, candidates: list[Path], hint: str, option: str) -> Path:
     if len(candidates) == 1:
         return candidates[0]
     if not candidates:
-        raise UsageError(f"the workspace has no {what}; {hint}, or name one with {option}")
+        raise UsageError(f"the workspace has no {what}; {hint}, or pass one with {option}")
     listed = ", ".join(map(str, sorted(candidates)))
-    raise UsageError(f"the workspace has {len(candidates)} {what}s; name one with {option}: {listed}")
+    raise UsageError(f"the workspace has {len(candidates)} {what}s; pass one with {option}: {listed}")
 
 
 def relative(path: Path, start: Path, depth: int = 2) -> str:
-    """Return `path` relative to `start` where it is below the same workspace, so that workspaces can be moved.
+    """Return `path` relative to `start` if both are in the same workspace, so that workspaces can be moved.
 
-    `depth` is how many folders `start` lies below the workspace, less one: a seed's folder 2, an ensemble's 1.
+    `depth` is the number of folders of `start` below the workspace, minus one: 2 for a seed's folder, 1 for an
+    ensemble's.
     """
     path, start = path.resolve(), start.resolve()
     root = start.parents[min(depth, len(start.parents) - 1)]

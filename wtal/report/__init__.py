@@ -1,1 +1,1 @@
-"""Pictures and pages of what a run has found."""
+"""Pictures and pages of a run's results."""

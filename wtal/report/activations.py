@@ -1,4 +1,4 @@
-"""A head's answer to one video, snippet by snippet, against the ground truth and the detections made of it."""
+"""Picture of a head's output for one video, snippet by snippet, with the ground truth and the resulting detections."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 PALETTE = (BLUE, RED, GREEN, PINK, ORANGE, SKY, YELLOW)
 _CLASSES, _LEAST, _MOST = 5, 5, 50
-"""Classes drawn, and detections: at least, and at most."""
+"""Number of classes drawn; minimum and maximum number of detections."""
 PART_LINES = ("--", ":", "-.")
-"""Line styles of what belongs to one stream each."""
+"""Line styles for the individual streams."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """A video that is shown, and why: its verdict, and what the head said of it on its clock."""
+    """A video to be shown, and the reason: its verdict, and the output of the head on its clock."""
 
     role: str
     video: str
@@ -38,45 +38,45 @@ class Case:
 
 
 def class_colours(classes: Sequence[str], shown: Sequence[str]) -> dict[str, str]:
-    """Class -> its colour: of few classes always the same one, of many the first seven that are `shown` have one."""
+    """Map class -> colour: fixed for few classes; for many, the first seven of those `shown` get one."""
     names = classes if len(classes) <= len(PALETTE) else shown
     return dict(zip(names, PALETTE, strict=False))
 
 
 def video_picture(name: str, case: Case, classes: Sequence[str], config: LocalizeConfig, at: float) -> Picture:
-    """Annotations, detections, class activations and attention of a video, over seconds.
+    """Draw annotations, detections, class activations and attention of a video, over seconds.
 
-    `config` is the localization that the detections came from, `at` the tIoU that the verdict is at.
+    `config` is the localization of the detections, `at` the tIoU of the verdict.
     """
     verdict, best = case.verdict, best_detections(case.verdict)
     caption = (
         f"{case.role.capitalize()}: {case.video}, average precision {_number(verdict.ap)}, {sum(verdict.recalled)} of "
         f"{len(verdict.annotations)} annotations found at tIoU {tiou_key(at)}. Filled detections are true positives, "
-        f"hollow ones false, with their scores; the {len(best)} best of {len(verdict.detections)}. Class activations "
-        f"as localization takes them ({config.activation}). Behind them lie the annotations."
+        f"hollow ones false, with their scores; showing the {len(best)} best of {len(verdict.detections)}. Class "
+        f"activations as used by localization ({config.activation}). The shaded background marks the annotations."
     )
     return Picture(name, caption, _figure(case, classes, config))
 
 
 def best_detections(verdict: Verdict) -> list[tuple[Any, str]]:
-    """The best-scored detections with their outcomes: twice as many as annotations, 5 to 50."""
+    """Return the best-scored detections with their outcomes: twice as many as annotations, 5 to 50."""
     count = min(max(_LEAST, 2 * len(verdict.annotations)), _MOST)
     return [*zip(verdict.detections, verdict.outcomes, strict=True)][:count]
 
 
 def classes_shown(verdict: Verdict, classes: Sequence[str]) -> list[str]:
-    """Annotated classes, then those of the best detections, as many as can be told apart."""
+    """Return annotated classes, then those of the best detections, as many as can be distinguished."""
     names = [segment.label for segment in (*verdict.annotations, *(segment for segment, _ in best_detections(verdict)))]
     return [name for name in dict.fromkeys(names) if name in classes][:_CLASSES]
 
 
 def annotation_bars(verdict: Verdict, colours: Mapping[str, str]) -> list[Bar]:
-    """The ground truth, coloured by class."""
+    """Return bars of the ground truth, coloured by class."""
     return [Bar(annotation, colours.get(annotation.label, GREY)) for annotation in verdict.annotations]
 
 
 def edges_of(grid: SnippetGrid) -> NDArray[np.float64]:
-    """(T + 1,) seconds between which the snippets lie."""
+    """Return (T + 1,) seconds of the borders of the snippets."""
     return grid.seconds(np.arange(grid.num_snippets + 1))
 
 
@@ -101,7 +101,7 @@ def _figure(case: Case, classes: Sequence[str], config: LocalizeConfig) -> "Figu
 
 
 def _attention(activations: Activations, edges: NDArray[np.float64]) -> list[Curve]:
-    """Return the attention of the head, and dashed that of each stream."""
+    """Return the attention of the head, and dashed, that of each stream."""
     alone = {name: answer.attention for name, answer in _streams(activations).items() if answer.attention is not None}
     lines = dict(zip(alone, PART_LINES, strict=False))
     curves = [Curve(edges, alone[name], GREY, line, name) for name, line in lines.items()]
@@ -111,14 +111,14 @@ def _attention(activations: Activations, edges: NDArray[np.float64]) -> list[Cur
 
 
 def _streams(activations: Activations) -> dict[str, Activations]:
-    """Rgb first, as heads have it."""
+    """Return the streams with rgb first, as in heads."""
     return {
         name: activations.streams[name] for name in sorted(activations.streams, key=lambda name: (name != "rgb", name))
     }
 
 
 def _scores(activations: Activations, classes: Sequence[str], count: int = 3) -> str:
-    """The video scores in words, the best of them."""
+    """Format the best of the video scores as text."""
     order = np.argsort(-activations.video_scores, kind="stable")[:count]
     return ",  ".join(f"{classes[i]} {activations.video_scores[i]:.2f}" for i in order)
 

@@ -1,4 +1,4 @@
-"""Sections of a page on how a detection file fares with long and short annotations, few and many of them."""
+"""Sections of a page on detections by characteristics of the annotations, such as their length and number."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def characteristic_sections(diagnosis: Diagnosis, k: int) -> tuple[Section, ...]:
-    """Precision and missed annotations by bucket, at the `k`-th threshold."""
+    """Report precision and missed annotations by bucket, at the `k`-th threshold."""
     return (_sensitivity(diagnosis, k), _missed(diagnosis, k))
 
 
@@ -32,13 +32,13 @@ def _sensitivity(diagnosis: Diagnosis, k: int) -> Section:
         _dress(axes, name, buckets, lengths, overall, top)
     figure.supxlabel("normalized mAP (%)", fontsize=10, color=INK)
     caption = (
-        f"Normalized mAP at tIoU {tiou} on the annotations of each bucket, whose number stands beside it. The dashed "
-        f"line is that of all, {overall:.1f} %."
+        f"Normalized mAP at tIoU {tiou} on the annotations of each bucket, with their number next to it. The dashed "
+        f"line is the value for all annotations, {overall:.1f} %."
     )
     text = (
-        "How precision depends on what an annotation is like. Normalized mAP makes buckets of different sizes "
-        "comparable: it takes one number of annotations, the mean over the classes, for all of them. It is another "
-        "figure than mAP, to be read against the dashed line only."
+        "Precision by characteristics of the annotations. Normalized mAP makes buckets of different sizes "
+        "comparable: it assumes the same number of annotations for all of them, the mean over the classes. It is not "
+        "the same as mAP; compare it with the dashed line only."
     )
     table = _table(diagnosis, k, "normalized mAP (%)", lambda bucket: bucket.normalized)
     return Section("Sensitivity", text, (table,), (Picture("sensitivity", caption, figure),))
@@ -57,10 +57,12 @@ def _missed(diagnosis: Diagnosis, k: int) -> Section:
     handles, names = panels[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside upper center", ncols=2, frameon=False, fontsize=9)
     text = (
-        f"Annotations that the detections do not show at tIoU {tiou}: missed are those that no detection took; late "
-        f"are those whose detection comes only where the normalized precision of its class is at most {LATE:g}."
+        f"Annotations not found at tIoU {tiou}: missed ones match no detection; late "
+        f"ones match a detection ranked only where the normalized precision of its class is at most {LATE:g}."
     )
-    caption = f"Missed and late annotations of each bucket. The dashed line is what is missed of all, {overall:.1f} %."
+    caption = (
+        f"Missed and late annotations of each bucket. The dashed line is the share missed overall, {overall:.1f} %."
+    )
     table = _table(diagnosis, k, "missed (%)", lambda bucket: bucket.missed)
     return Section("Missed annotations", text, (table,), (Picture("missed", caption, figure),))
 
@@ -68,7 +70,7 @@ def _missed(diagnosis: Diagnosis, k: int) -> Section:
 def _dress(
     axes: "Axes", name: str, buckets: Sequence[Bucket], lengths: Sequence[float], overall: float, top: float
 ) -> None:
-    """Figures beside the bars, a dashed line for all annotations, and what each bucket holds."""
+    """Add figures next to the bars, a dashed line for all annotations, and the content of each bucket."""
     around = {"facecolor": "white", "linewidth": 0, "pad": 1.2, "alpha": 0.85}
     for row, length in enumerate(lengths):
         if np.isfinite(length):
@@ -87,7 +89,7 @@ def _dress(
 
 
 def _table(diagnosis: Diagnosis, k: int, column: str, value: Callable[[Bucket], Floats]) -> PageTable:
-    """A row a characteristic and bucket."""
+    """Create a table with one row per characteristic and bucket."""
     rows = {
         f"{name} {bucket.name}": {
             "range": f"{bucket.range} {UNITS[name]}".rstrip(),

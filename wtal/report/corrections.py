@@ -1,10 +1,10 @@
-"""Corrections of a person: a video's exported detections, compared with what stands in a program's file.
+"""A reviewer's corrections: a video's exported detections, compared with a program's file.
 
-1. A segment whose both ends are where the export put them is unchanged.
-2. Of the rest, the segment and the detection of a class that overlap most are one, moved; and so on while any overlap.
-3. A detection that is left is moved too where segments of its class cover half of it: a person joined them. Else it is
-   gone.
-4. A segment that is left is new.
+1. A segment with both ends where the export put them is unchanged.
+2. Among the rest, the segment and the detection of a class that overlap most are matched as moved; and so on.
+3. A remaining detection is moved too if segments of its class cover half of it: it was joined to others. Otherwise
+   it is gone.
+4. A remaining segment is new.
 """
 
 from collections.abc import Sequence
@@ -14,14 +14,14 @@ from typing import Literal
 from wtal.data.segments import Detection, Segment, tiou
 
 _COVERED = 0.5
-"""Share of a detection that segments of its class must cover for it to be one that was joined to others."""
+"""Share of a detection that segments of its class must cover for it to count as joined to others."""
 
 Change = Literal["unchanged", "moved", "gone", "new"]
 
 
 @dataclass(frozen=True)
 class Exported:
-    """A segment as the export wrote it, and the detections that went into it, the surest first."""
+    """A segment as written by the export, and the detections merged into it, the most confident first."""
 
     segment: Segment
     label: str
@@ -30,7 +30,7 @@ class Exported:
 
 @dataclass(frozen=True)
 class Correction:
-    """A change: of an exported segment, which a new one has not; to a segment, which one that is gone has not."""
+    """A change: from an exported segment (None for a new one); to a segment (None for a deleted one)."""
 
     change: Change
     label: str
@@ -41,7 +41,7 @@ class Correction:
 def corrections(
     exported: Sequence[Exported], present: Sequence[tuple[Segment, str]], tolerance: float
 ) -> list[Correction]:
-    """Compare what was exported with segments and labels that are present; ends differ beyond `tolerance` seconds."""
+    """Compare the export with the segments and labels present; ends differ beyond `tolerance` seconds."""
     changes: list[Correction] = []
     for label in dict.fromkeys([*(own.label for own in exported), *(label for _, label in present)]):
         own = [entry for entry in exported if entry.label == label]
@@ -53,9 +53,9 @@ def corrections(
 def joined_origins(
     exported: Segment, label: str, score: float, alone: Sequence[tuple[Detection, Detection]]
 ) -> tuple[Detection, ...]:
-    """Return the detections that went into an exported segment, the surest first.
+    """Return the detections merged into an exported segment, the most confident first.
 
-    `alone` are pairs of a detection and of how it would be exported by itself.
+    `alone` are pairs of a detection and its export without others.
     """
     same = [origin for origin, own in alone if own == Detection(exported.start, exported.end, label, score)]
     if same:
@@ -93,7 +93,7 @@ def _of_class(label: str, own: Sequence[Exported], segments: Sequence[Segment], 
 
 
 def _matched(pairs: Sequence[tuple[float, int, int]], matches: dict[int, int], taken: set[int]) -> dict[int, int]:
-    """Take pairs in their order, each number of either side once."""
+    """Accept pairs in order, using each index of either side once."""
     for _, i, j in pairs:
         if i not in matches and j not in taken:
             matches[i] = j
@@ -106,7 +106,7 @@ def _apart(first: Segment, second: Segment) -> float:
 
 
 def _cover(segment: Segment, others: Sequence[Segment]) -> int | None:
-    """Return the number of the segment that covers half of one and most of it; None where none does."""
+    """Return the index of the segment that covers at least half of it, and most; None if there is none."""
     shares = [min(segment.end, other.end) - max(segment.start, other.start) for other in others]
     best = max(range(len(others)), key=shares.__getitem__, default=None)
     return best if best is not None and 0 < shares[best] >= _COVERED * segment.duration else None

@@ -1,8 +1,8 @@
-"""Snippets as a head embeds them, laid out on a plane by t-SNE (van der Maaten and Hinton, JMLR 2008).
+"""Snippets in a head's embedding, laid out on a plane by t-SNE (van der Maaten and Hinton, JMLR 2008).
 
-Vectors are compared by their direction, as cosine classifiers do, and reduced to 50 principal components first. What
-shall be seen together (snippets, and the representative ones) is laid out together: t-SNE knows no new points. Equal
-vectors and seeds make equal pictures on one machine.
+Vectors are compared by direction, as in cosine classifiers, and first reduced to 50 principal components. Items to be
+viewed together (snippets, and the representative ones) are laid out together, since t-SNE cannot place new points.
+Equal vectors and seeds yield equal pictures on the same machine.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 BACKGROUND = -1
-"""Label of a snippet that shows no annotated class."""
+"""Label of a snippet without an annotated class."""
 
 _PERPLEXITY, _COMPONENTS = 30.0, 50
 _BEHIND = "#c4c4c4"
@@ -32,7 +32,7 @@ _COLUMNS = 3
 
 @dataclass(frozen=True)
 class Points:
-    """N embedded snippets: `vectors` (N, E), the class that each shows, `label` (N,), and its video, both by number."""
+    """N embedded snippets: `vectors` (N, E), the class shown by each, `label` (N,), and its video, both by index."""
 
     vectors: NDArray[np.float32]
     label: Ints
@@ -51,7 +51,7 @@ NO_STARS = Stars(np.zeros((0, 0), np.float32), np.zeros(0, np.int64))
 
 
 def tsne(vectors: NDArray[np.float32], seed: int) -> Floats:
-    """(N, E) -> (N, 2). Fewer than four have no neighbourhood, and lie on a line.
+    """Map (N, E) -> (N, 2). Fewer than four have no neighbourhood, and are placed on a line.
 
     Raises:
         MissingExtraError: when scikit-learn is not installed.
@@ -68,9 +68,9 @@ def tsne(vectors: NDArray[np.float32], seed: int) -> Floats:
 
 
 def neighbours_alike(points: Points) -> tuple[float, float]:
-    """Shares of snippets whose nearest one of another video, by cosine, is foreground as they are; and of any pairs.
+    """Return the share of snippets that agree on foreground with their nearest in another video; and of any pairs.
 
-    It is told in the embedding, not on the plane. (nan, nan) where there are not two videos.
+    Nearest by cosine in the embedding, not on the plane. (nan, nan) with fewer than two videos.
     """
     foreground, unit = points.label != BACKGROUND, _unit(points.vectors)
     other = points.video[:, None] != points.video[None, :]
@@ -90,7 +90,7 @@ def collection_picture(
     colours: Mapping[str, str],
     seed: int,
 ) -> Picture:
-    """Stream -> its snippets and stars: a row each, foreground against background on the left, classes on the right."""
+    """Draw stream -> snippets and stars, a row each: foreground and background on the left, classes on the right."""
     rows = max(1, len(streams))
     figure, panels = canvas(rows, 2, 0.5 + 3.7 * rows)
     for row, (stream, (points, stars)) in enumerate(streams.items()):
@@ -116,7 +116,7 @@ def videos_picture(
     colours: Mapping[str, str],
     seed: int,
 ) -> Picture:
-    """Video -> its snippets and its own representative ones: a panel each, of one video at least."""
+    """Draw video -> its snippets and its own representative ones: a panel each, for at least one video."""
     rows = -(-len(videos) // _COLUMNS)
     figure, panels = canvas(rows, min(_COLUMNS, len(videos)), 0.4 + 3.2 * rows)
     for axes in panels[len(videos) :]:
@@ -135,14 +135,14 @@ def videos_picture(
 
 
 def _together(points: Points, stars: Stars, seed: int) -> tuple[Floats, Floats]:
-    """Places of the snippets (N, 2) and of the stars (K, 2)."""
+    """Lay out the snippets (N, 2) and the stars (K, 2)."""
     parts = [points.vectors, stars.vectors] if len(stars.label) else [points.vectors]
     places = tsne(np.concatenate(parts), seed)
     return places[: len(points.label)], places[len(points.label) :]
 
 
 def _classes(axes: "Axes", places: Floats, label: Ints, classes: Sequence[str], colours: Mapping[str, str]) -> None:
-    """Dots, the background first, then what has a colour of its own, in order of classes."""
+    """Draw dots, the background first, then coloured classes, in order of classes."""
     own = [name for name in classes if name in colours]
     rest = ~np.isin(label, [classes.index(name) for name in own]) & (label != BACKGROUND)
     layers = [("background", _BEHIND, label == BACKGROUND), ("other classes", GREY, rest)]
@@ -166,7 +166,7 @@ def _stars(axes: "Axes", places: Floats, stars: Stars, classes: Sequence[str], c
 
 
 def _bare(axes: "Axes", title: str) -> None:
-    """A frame without ticks: the axes of t-SNE mean nothing."""
+    """Draw a frame without ticks: the axes of t-SNE have no meaning."""
     axes.set_xticks([])
     axes.set_yticks([])
     axes.grid(visible=False)
@@ -187,7 +187,7 @@ def _unit(vectors: NDArray[np.float32]) -> Floats:
 
 
 def _reduced(vectors: Floats) -> Floats:
-    """(N, E) -> (N, at most 50): the principal components, each turned so that its largest weight is positive."""
+    """Map (N, E) -> (N, at most 50) principal components, each oriented so that its largest weight is positive."""
     centred: Floats = vectors - vectors.mean(axis=0)
     if centred.shape[1] <= _COMPONENTS:
         return centred

@@ -1,4 +1,4 @@
-"""Sections of a page on the errors of a detection file and what they cost; how to read each stands beside it."""
+"""Sections of a page on the errors of a detection file and their cost, with explanations."""
 
 import numpy as np
 
@@ -36,7 +36,7 @@ _COLOURS = {
 
 
 def error_sections(diagnosis: Diagnosis, k: int) -> tuple[Section, ...]:
-    """Where the points go at all thresholds; the rest at the `k`-th of them."""
+    """Break down the points at all thresholds, and the errors at the `k`-th of them."""
     return (_points(diagnosis), _false_positives(diagnosis, k))
 
 
@@ -51,13 +51,13 @@ def _points(diagnosis: Diagnosis) -> Section:
     axes.set_ylim(0, 100)
     label(axes, "threshold of tIoU", "percent of mAP")
     caption = (
-        "Each bar is 100 %: from below, the mAP that was reached, what each kind of false positive costs, and "
-        "the recall that no detection reaches."
+        "Each bar is 100 %: from bottom to top, the mAP achieved, the cost of each kind of false positive, and "
+        "the missing recall."
     )
     rows = {name: dict(zip(keys, map(_decimal, values), strict=True)) for name, values in layers.items()}
     text = (
-        "Without any false positive, average precision would be the recall. What lies between is shared out "
-        "among the kinds: the gain of removing one, averaged over all orders in which they can be removed. So the "
+        "Without false positives, average precision would equal the recall. The difference is distributed "
+        "among the kinds: the gain from removing one, averaged over all orders of removal. So the "
         "rows of a column sum to 100."
     )
     table = PageTable("Percent of mAP, by threshold", rows)
@@ -67,9 +67,9 @@ def _points(diagnosis: Diagnosis) -> Section:
 def _false_positives(diagnosis: Diagnosis, k: int) -> Section:
     tiou = f"tIoU {tiou_key(diagnosis.tious[k])}"
     text = (
-        f"At {tiou}. A false positive is named by the annotation of its video that it overlaps most. It is a duplicate "
-        "(own class, reaches the threshold, but another detection has taken the annotation), a wrong label (another "
-        f"class, reaches the threshold), an error of localization (own class, tIoU from {NEAR} on), a confusion "
+        f"At {tiou}. A false positive is classified by the annotation of its video that it overlaps most. It is a "
+        "duplicate (same class, reaches the threshold, but another detection matched the annotation), a wrong label "
+        f"(another class, reaches the threshold), a localization error (same class, tIoU from {NEAR} on), a confusion "
         f"(another class, likewise), or background (below {NEAR}). G is the number of annotations of a class; its "
         "best-scored G detections are the first bar, the next G the second."
     )
@@ -93,7 +93,7 @@ def _ranks(diagnosis: Diagnosis, k: int) -> Picture:
     few_ticks(axes, names[: last + 1])
     axes.set_ylim(0, 100)
     label(axes, "rank by score within a class, in slices of G", "percent of the slice's detections")
-    caption = f"What the detections of each slice of ranks are, at tIoU {tiou_key(diagnosis.tious[k])}."
+    caption = f"Outcomes of the detections in each slice of ranks, at tIoU {tiou_key(diagnosis.tious[k])}."
     return Picture("errors-by-rank", caption, figure)
 
 
@@ -112,8 +112,8 @@ def _gains(diagnosis: Diagnosis, k: int) -> Picture:
     axes.set_xticks(positions, ERRORS)
     label(axes, "", "points of mAP gained")
     caption = (
-        f"mAP that would be gained at tIoU {tiou_key(diagnosis.tious[k])}: full colour, with only these false "
-        "positives removed; pale, their share when all kinds are removed. The pale ones sum to recall less mAP."
+        f"Potential gain of mAP at tIoU {tiou_key(diagnosis.tious[k])}: full colour, with only these false "
+        "positives removed; pale, their share when all kinds are removed. The pale bars sum to recall minus mAP."
     )
     return Picture("gains", caption, figure)
 

@@ -1,4 +1,4 @@
-"""Texts and times as files for other programs write them."""
+"""Formatting of texts and times for files of other programs."""
 
 import re
 from collections.abc import Iterable
@@ -9,21 +9,21 @@ from wtal.data.video_ids import readable
 from wtal.errors import VideoError
 
 _INVISIBLE = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
-"""Marks that turn the direction of writing, with which a name can pretend to be another."""
+"""Marks that change the direction of writing, by which a name can masquerade as another."""
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ufffe\uffff]+")
 _NO_MARKS = str.maketrans("|,", "__")
 _RUNS = ("=", "+", "-", "@", "\t", "\r")
-"""First characters by which a spreadsheet takes a cell for a formula."""
+"""First characters that make a spreadsheet treat a cell as a formula."""
 
 
 def plain(text: str) -> str:
-    """Return a label or name in one line that shows what it is: no control characters, no marks of direction."""
+    """Return a label or name in one line without deception: no control characters, no direction marks."""
     text = _CONTROL.sub(" ", _INVISIBLE.sub("", readable(text)))
     return " ".join(text.split()) or "unnamed"
 
 
 def unique(names: Iterable[str], taken: Iterable[str] = ()) -> list[str]:
-    """Return names of which none equals another or one of `taken`: the later of two gets ` (2)`."""
+    """Return names distinct from one another and from `taken`: the later of two gets ` (2)`."""
     used, result = set(taken), []
     for name in names:
         number, new = 2, name
@@ -35,12 +35,12 @@ def unique(names: Iterable[str], taken: Iterable[str] = ()) -> list[str]:
 
 
 def safe_cell(text: str) -> str:
-    """Return a table's cell that a spreadsheet takes for text: an apostrophe before what it would run."""
+    """Return a table cell that a spreadsheet treats as text: an apostrophe precedes anything that it would run."""
     return f"'{text}" if text.lstrip(" ").startswith(_RUNS) else text
 
 
 def boris_codes(labels: Iterable[str]) -> list[str]:
-    """Return labels as codes of behaviours, in which BORIS takes neither `|` nor `,`; no two are equal."""
+    """Return labels as distinct codes of behaviours, for which BORIS accepts neither `|` nor `,`."""
     return unique(label.translate(_NO_MARKS) for label in labels)
 
 
@@ -73,9 +73,9 @@ def clock_text(value: int, comma: str = ".") -> str:
 
 
 def frame_span(detection: Detection, rate: Fraction | None, least: int = 1) -> tuple[int, int]:
-    """Return the first frame of a detection and the frame after its last, by the nearest edges of frames.
+    """Return the first frame of a detection and the frame after its last, by the nearest frame edges.
 
-    Both are within half a frame of its seconds, but where it is shorter than `least` frames: so many are taken.
+    Both are within half a frame of its seconds, unless it is shorter than `least` frames, which is then its length.
 
     Raises:
         VideoError: when there is no rate.
@@ -87,24 +87,26 @@ def frame_span(detection: Detection, rate: Fraction | None, least: int = 1) -> t
 
 
 def whole_rate(rate: Fraction) -> int:
-    """Return the whole frames per second that timecodes count in: 30 for 29.97.
+    """Return the integer frames per second that timecodes count in: 30 for 29.97.
 
     Raises:
-        VideoError: when the rate is neither whole nor 1000/1001 of a whole number.
+        VideoError: when the rate is neither an integer nor 1000/1001 of one.
     """
     nominal = round(rate)
     if nominal and (is_close(rate, Fraction(nominal)) or is_close(rate, Fraction(nominal * 1000, 1001))):
         return nominal
-    raise VideoError(f"timecodes want a whole rate or 1000/1001 of one, this file has {float(rate):.6g} per second")
+    raise VideoError(
+        f"timecodes need an integer rate or 1000/1001 of one, but this file has {float(rate):.6g} per second"
+    )
 
 
 def is_ntsc(rate: Fraction) -> bool:
-    """Tell whether a rate is 1000/1001 of a whole number."""
+    """Return whether a rate is 1000/1001 of an integer."""
     return not is_close(rate, Fraction(whole_rate(rate)))
 
 
 def is_close(rate: Fraction, other: Fraction) -> bool:
-    """Tell whether two rates are the same but for the rounding of a file's header."""
+    """Return whether two rates are equal up to the rounding of a file's header."""
     return abs(rate - other) <= other / 50000
 
 
@@ -112,7 +114,7 @@ def timecode(frame: int, nominal: int) -> str:
     """Return a frame number as `HH:MM:SS:FF`, without dropped numbers.
 
     Raises:
-        VideoError: when it takes a hundred hours, for which the form has no digits.
+        VideoError: when it reaches a hundred hours, for which the format has no digits.
     """
     seconds, rest = divmod(frame, nominal)
     minutes, seconds = divmod(seconds, 60)

@@ -1,4 +1,4 @@
-"""Tables of what went wrong: the worst videos, the surest false positives, the annotations that were missed."""
+"""Tables of failures: the worst videos, the most confident false positives, the missed annotations."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -14,15 +14,15 @@ _ROWS = 10
 
 
 def worst_videos(verdicts: Verdicts, tiou: float, most: int = _ROWS) -> PageTable:
-    """The videos of the lowest average precision, lowest first."""
+    """List the videos of lowest average precision, lowest first."""
     ranked = sorted((name for name in verdicts if verdicts[name].ap is not None), key=lambda name: _ap(verdicts[name]))
     rows = {name: _video(verdicts[name]) for name in ranked[:most]}
-    caption = f"Videos of the lowest average precision (percent); found, missed and false at tIoU {tiou_key(tiou)}"
+    caption = f"Videos of lowest average precision (percent); found, missed and false at tIoU {tiou_key(tiou)}"
     return PageTable(caption, rows)
 
 
 def surest_false_positives(verdicts: Verdicts, tiou: float, most: int = _ROWS) -> PageTable:
-    """The false positives of the highest scores, all videos together."""
+    """List the false positives with the highest scores, across all videos."""
     wrong = [(detection, kind, name) for name, verdict in verdicts.items() for detection, kind in verdict.wrong]
     ranked = sorted(wrong, key=lambda row: -row[0].score)[:most]
     rows = {
@@ -35,16 +35,16 @@ def surest_false_positives(verdicts: Verdicts, tiou: float, most: int = _ROWS) -
         }
         for rank, (detection, kind, name) in enumerate(ranked, 1)
     }
-    caption = f"False positives of the highest scores at tIoU {tiou_key(tiou)}"
+    caption = f"False positives with the highest scores at tIoU {tiou_key(tiou)}"
     return PageTable(caption, rows)
 
 
 def missed_annotations(
     verdicts: Verdicts, scores: Mapping[str, Mapping[str, float]], tiou: float, most: int = _ROWS
 ) -> PageTable:
-    """The annotations that no detection took: those first that no detection of their class comes near.
+    """List the annotations matched by no detection, first those farthest from any detection of their class.
 
-    `scores` are video -> class -> video score: where it is low, the class was not looked for.
+    `scores` map video -> class -> video score: if it is low, the class was not searched for.
     """
     missed = [(annotation, name) for name, verdict in verdicts.items() for annotation in verdict.missed]
     near = {row: nearest(row[0], verdicts[row[1]].detections, own=True) for row in missed}
@@ -77,13 +77,13 @@ def _video(verdict: Verdict) -> dict[str, str]:
 def _wrong(verdict: Verdict) -> str:
     missed = _counted(Counter(annotation.label for annotation in verdict.missed))
     before = _counted(Counter(kind for _, kind in _costly(verdict)))
-    sentences = [f"misses {missed}" if missed else "", f"ranks false before true: {before}" if before else ""]
-    otherwise = "places loosely" if _ap(verdict) < 1 else "nothing"
+    sentences = [f"misses {missed}" if missed else "", f"ranks false positives first: {before}" if before else ""]
+    otherwise = "loose boundaries" if _ap(verdict) < 1 else "nothing"
     return "; ".join(part for part in sentences if part) or otherwise
 
 
 def _costly(verdict: Verdict) -> list[tuple[Detection, str]]:
-    """False positives ranked before the last true one; all where there is none."""
+    """Return false positives ranked before the last true one; all if there is none."""
     pairs = [*zip(verdict.detections, verdict.outcomes, strict=True)]
     true = [rank for rank, (_, kind) in enumerate(pairs) if kind == "true positive"]
     end = true[-1] if true else len(pairs)

@@ -1,4 +1,4 @@
-"""Detections as a format can hold them: on its clock, disjoint where it wants that, and none too short."""
+"""Fit detections to a format: on its clock, disjoint if required, and none too short."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -10,20 +10,20 @@ from wtal.report.exports import Export, ExportVideo
 from wtal.report.selection import LONGEST, flattened, in_time, joined
 
 _WANTED = {
-    "file": "needs the video's file; name its folder with --videos",
-    "rate": "needs a frame rate, and so the video's file; name its folder with --videos",
-    "size": "needs the size of the picture, and so the video's file; name its folder with --videos",
-    "duration": "needs the video's duration, and so its file; name its folder with --videos",
+    "file": "needs the video's file; give its folder with --videos",
+    "rate": "needs a frame rate from the video's file; give its folder with --videos",
+    "size": "needs the picture size from the video's file; give its folder with --videos",
+    "duration": "needs the video's duration from its file; give its folder with --videos",
 }
 
 
 def fit(video: ExportVideo, export: Export, shown: Mapping[str, str]) -> tuple[ExportVideo, dict[str, int]]:
-    """Return a video with the detections that a format can hold, and rule -> number of detections it changed.
+    """Return a video with detections fitted to a format, and rule -> number of detections changed.
 
-    `shown` has for each label the text that formats without `exact` get.
+    `shown` maps each label to its text in formats without `exact`.
 
     Raises:
-        VideoError: when the format needs what is not known of the video.
+        VideoError: when a fact required by the format is unknown.
     """
     _require(video, export)
     shift = float(video.start) if export.clock == "player" else 0.0
@@ -39,17 +39,17 @@ def fit(video: ExportVideo, export: Export, shown: Mapping[str, str]) -> tuple[E
 
 
 def shown_labels(labels: Sequence[str]) -> dict[str, str]:
-    """Return label -> the text that is shown of it, different for different labels."""
+    """Return label -> its displayed text, distinct for distinct labels."""
     return dict(zip(labels, unique(map(plain, labels)), strict=True))
 
 
 def _require(video: ExportVideo, export: Export) -> None:
     last = max((detection.end for detection in video.detections), default=0.0)
     if last > LONGEST:
-        raise VideoError(f"a detection ends at second {last:g}, and no video is longer than {LONGEST:g} s")
+        raise VideoError(f"a detection ends at second {last:g}, but no video is longer than {LONGEST:g} s")
     for need in export.needs:
         if need == "rate" and video.variable:
-            raise VideoError("needs a constant frame rate, the file's is variable: frames there have no even numbers")
+            raise VideoError("needs a constant frame rate, but the file's is variable")
         if getattr(video, need) is None:
             raise VideoError(_WANTED[need])
 
@@ -60,7 +60,7 @@ def _settled(detections: list[Detection], export: Export) -> tuple[list[Detectio
     if export.overlaps == "none":
         flat = flattened(detections)
         cut = len(set(detections) - set(flat))
-        return flat, {"overlapped by a surer one or touching one of their class, cut or joined": cut} if cut else {}
+        return flat, {"overlapped by a better one or touching one of their class, cut or joined": cut} if cut else {}
     disjoint = joined(detections)
     fewer = len(detections) - len(disjoint)
-    return disjoint, {"overlapping or touching another of their class, joined to it": fewer} if fewer else {}
+    return disjoint, {"overlapping or touching another of their class, joined with it": fewer} if fewer else {}

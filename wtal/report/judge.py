@@ -1,4 +1,4 @@
-"""Pictures of what the judge found: mAP against tiou, precision against recall, recall against proposals."""
+"""Pictures of the evaluation: mAP against tIoU, precision against recall, recall against proposals."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 _PANELS, _COLUMNS = 20, 5
 _LINES = ((GREEN, 3.6), (BLUE, 2.2), (RED, 1.0))
-"""Colours and widths for at most three thresholds, the lowest first: equal curves are seen below one another."""
+"""Colours and widths for at most three thresholds, the lowest first: equal curves remain visible below others."""
 _SHOWN = (0.3, 0.5, 0.7, 0.75, 0.95)
 
 
 def few_tious(tious: Sequence[float]) -> tuple[float, ...]:
-    """At most three thresholds to draw curves at: of 0.3, 0.5, 0.7, 0.75, 0.95 the first three.
+    """Select at most three thresholds for curves: of 0.3, 0.5, 0.7, 0.75, 0.95 the first three.
 
-    Where none of these is among them, the first, the middle and the last.
+    If none of these is present, the first, the middle and the last.
     """
     usual = [tiou for tiou in tious if any(abs(tiou - usual_tiou) < 1e-9 for usual_tiou in _SHOWN)]
     if usual or len(tious) <= len(_LINES):
@@ -33,7 +33,7 @@ def few_tious(tious: Sequence[float]) -> tuple[float, ...]:
 
 
 def precision_by_tiou(by_name: Mapping[str, Mapping[float, float]]) -> Picture:
-    """Name of a file or seed -> threshold -> mAP, all at the same thresholds."""
+    """Draw mAP by threshold for each file or seed by name, all at the same thresholds."""
     figure, (axes,) = canvas(height=3.2)
     tious = [*next(iter(by_name.values()))]
     mean = {tiou: fmean(precision[tiou] for precision in by_name.values()) for tiou in tious}
@@ -58,7 +58,7 @@ def precision_by_tiou(by_name: Mapping[str, Mapping[float, float]]) -> Picture:
 
 
 def precision_recall_curves(curves: Mapping[str, Sequence[PrecisionRecallCurve]], tious: Sequence[float]) -> Picture:
-    """Class -> its curve at each of the thresholds (three at most): every class, or of many the best and the worst."""
+    """Draw each class's curve at the thresholds (three at most): every class, or if many the best and the worst."""
     ranked = sorted(curves, key=lambda name: -fmean(curve.ap for curve in curves[name]))
     chosen = ranked if len(ranked) <= _PANELS else [*ranked[: _PANELS // 2], *ranked[-_PANELS // 2 :]]
     rows = -(-len(chosen) // _COLUMNS)
@@ -75,8 +75,8 @@ def precision_recall_curves(curves: Mapping[str, Sequence[PrecisionRecallCurve]]
         "all classes" if len(chosen) == len(ranked) else f"the {_PANELS // 2} best and the {_PANELS // 2} worst classes"
     )
     caption = (
-        f"Precision against recall of {which}, best average precision first (the grey number: its mean over the "
-        "thresholds drawn). A curve ends at the recall of the class; what it encloses is the average precision."
+        f"Precision against recall of {which}, best average precision first (grey number: its mean over the "
+        "thresholds drawn). A curve ends at the recall of the class; the area under it is the average precision."
     )
     return Picture("precision-recall", caption, figure)
 
@@ -100,7 +100,7 @@ def _panel(axes: "Axes", name: str, curves: Sequence[PrecisionRecallCurve], tiou
 
 
 def recall_by_proposals(evaluation: ProposalEvaluation) -> Picture:
-    """Average recall against the average number of proposals a video."""
+    """Draw average recall against the average number of proposals per video."""
     figure, (axes,) = canvas(height=3.4)
     axes.plot(evaluation.numbers, 100 * evaluation.average_recall, color=INK, linewidth=2.2, label="average recall")
     drawn = few_tious([tiou for tiou in evaluation.tious if tiou in (0.5, 0.75, 0.95)] or evaluation.tious)
@@ -109,12 +109,12 @@ def recall_by_proposals(evaluation: ProposalEvaluation) -> Picture:
         axes.plot(evaluation.numbers, 100 * row, color=colour, linewidth=1.3, label=f"tIoU {tiou_key(tiou)}")
     axes.set_xlim(0, evaluation.numbers[-1])
     axes.set_ylim(0, 103)
-    label(axes, "average number of proposals a video", "recall (%)")
+    label(axes, "average number of proposals per video", "recall (%)")
     legend(axes)
     span = f"{tiou_key(evaluation.tious[0])} to {tiou_key(evaluation.tious[-1])}"
     caption = (
         "Recall of annotations by detections as class-agnostic proposals; the black line is the mean over "
-        f"{len(evaluation.tious)} thresholds from {span}, and {100 * evaluation.area:.1f} % of the area lies under it."
+        f"{len(evaluation.tious)} thresholds from {span}; the area under it is {100 * evaluation.area:.1f} %."
     )
     return Picture("average-recall", caption, figure)
 

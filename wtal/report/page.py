@@ -1,7 +1,7 @@
-"""The parts of a page: sections of text, tables and pictures; and the page itself.
+"""Parts of a page: sections of text, tables and pictures; and the page itself.
 
-The page is one HTML file with its pictures in it: no script, no font, nothing from elsewhere, so that it can be sent to
-somebody. It follows the reader's choice of light or dark. Pictures lie beside it as PNG, too.
+The page is one self-contained HTML file including its pictures: no script, no font, no external resource, so that it
+can be sent to others. It follows the reader's choice of light or dark. Pictures are also saved next to it as PNG.
 """
 
 import base64
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure, the stem of its PNG's name, and a sentence or two that say how to read it."""
+    """A figure, the stem of its PNG's name, and a caption of one or two sentences."""
 
     name: str
     caption: str
@@ -30,7 +30,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class PageTable:
-    """Row -> column -> what stands there, ready to be read; a row may lack columns."""
+    """Row -> column -> cell text; a row may lack columns."""
 
     caption: str
     rows: Mapping[str, Mapping[str, str]]
@@ -38,7 +38,7 @@ class PageTable:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a page under a heading; `text` is plain, its paragraphs apart by an empty line."""
+    """Part of a page under a heading; `text` is plain, with paragraphs separated by an empty line."""
 
     title: str
     text: str = ""
@@ -48,7 +48,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Page:
-    """A title, what a reader must know first (`warnings`), what was looked at (`facts`), and the sections."""
+    """A title, prominent `warnings`, `facts` on the input, and the sections."""
 
     title: str
     sections: tuple[Section, ...]
@@ -57,10 +57,10 @@ class Page:
 
 
 def write_page(page: Page, folder: Path) -> Path:
-    """Write `index.html` and the PNG of every picture into `folder`; the path of the former, which is written last.
+    """Write `index.html` and the PNG of every picture into `folder`; return the path of the former, written last.
 
     Raises:
-        ValueError: when two pictures have one name.
+        ValueError: when two pictures have the same name.
     """
     pictures = [picture for section in page.sections for picture in section.pictures]
     drawn = _drawn(pictures)
@@ -70,10 +70,10 @@ def write_page(page: Page, folder: Path) -> Path:
 
 
 def write_pictures(pictures: Iterable[Picture], folder: Path) -> list[Path]:
-    """Write each picture into `folder` as NAME.png; the paths.
+    """Write each picture into `folder` as NAME.png; return the paths.
 
     Raises:
-        ValueError: when two pictures have one name.
+        ValueError: when two pictures have the same name.
     """
     return [write_atomic(folder / f"{name}.png", content) for name, content in _drawn(pictures).items()]
 
@@ -88,14 +88,14 @@ def _drawn(pictures: Iterable[Picture]) -> dict[str, bytes]:
 
 
 def png(picture: Picture) -> bytes:
-    """The picture's PNG; equal pictures have equal bytes."""
+    """Return the picture's PNG; equal pictures have equal bytes."""
     file = io.BytesIO()
     picture.figure.savefig(file, format="png", dpi=DPI, metadata={"Software": None})
     return file.getvalue()
 
 
 def to_html(page: Page, drawn: Mapping[str, bytes]) -> str:
-    """The page as text; `drawn` is name of a picture -> its PNG."""
+    """Return the page as text; `drawn` maps the name of a picture -> its PNG."""
     style = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
     links = "".join(f'<a href="#s{i}">{escape(section.title)}</a>' for i, section in enumerate(page.sections))
     facts = "".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in page.facts.items())

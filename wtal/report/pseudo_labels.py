@@ -1,4 +1,4 @@
-"""The pseudo labels that a method gives the snippets of a video, beside what they are made of and the ground truth."""
+"""Pseudo labels given by a method to the snippets of a video, with their ingredients and the ground truth."""
 
 from collections.abc import Mapping, Sequence
 
@@ -16,9 +16,9 @@ Values = NDArray[np.float32]
 def pseudo_label_picture(
     name: str, case: Case, stages: Mapping[str, Mapping[str, Values]], classes: Sequence[str]
 ) -> Picture:
-    """Stage -> name -> values: class probabilities (T, C) or more, a track each; action (T,), a track for all of them.
+    """Draw stage -> name -> values: class probabilities (T, C), a track each; action (T,), one track for all.
 
-    Of classes those that the video shows are drawn; of action the last is the pseudo label, and lies behind.
+    Only classes shown in the video are drawn; the last action is the pseudo label, drawn in the background.
     """
     labels = list(
         dict.fromkeys(annotation.label for annotation in case.verdict.annotations if annotation.label in classes)
@@ -35,16 +35,17 @@ def pseudo_label_picture(
         if action := {what: values for what, values in values_by_name.items() if values.ndim == 1}:
             tracks.append(Curves(stage, _action(edges, action, named=number == 0)))
     caption = (
-        f"{case.role.capitalize()}: {case.video}. What its snippets would be taught were it a training video, and what "
-        "that is made of; the head was told the video's labels. Behind lie the annotations, which it was not told."
+        f"{case.role.capitalize()}: {case.video}. Targets that its snippets would get if it were a training video, and "
+        "their ingredients; the head was given the video's labels. The background shows the annotations, "
+        "hidden from it."
     )
     if len(stages) > 1:
-        caption += " What the parameters at the end of an iteration make is taught in the next."
+        caption += " Targets from the parameters at the end of an iteration are used in the next."
     return Picture(name, caption, timeline(case.grid.end, tracks, case.video, class_colour, truth))
 
 
 def _action(edges: NDArray[np.float64], action: Mapping[str, Values], named: bool) -> list[Curve]:
-    """The pseudo label behind what it is made of, of which the last is the whole of the others."""
+    """Draw the pseudo label behind its ingredients, the last of which is the sum of the others."""
     *factors, product, last = action if len(action) > 1 else (*action, *action)
     behind = Curve(edges, action[last], GREY, name=last if named else "", filled=True)
     lines = {**dict(zip(factors, PART_LINES, strict=False)), product: "-"}

@@ -1,4 +1,4 @@
-"""A section of a page on the segments that taught a student: how many, how long, how sure and how right, by round."""
+"""A section of a page on the segments that taught a student: number, length, confidence and accuracy by round."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,13 +30,13 @@ class TaughtSegments:
 def pseudo_segment_section(
     rounds: Sequence[Mapping[str, TaughtSegments]], truth: Mapping[str, Sequence[Annotation]]
 ) -> Section:
-    """Video -> segments of each round, and annotations of these videos -> tables and a picture.
+    """Report on video -> segments of each round, and annotations of these videos: tables and a picture.
 
-    Precision is the share of segments that an annotation of their class overlaps by a tIoU, recall that of annotations.
+    Precision is the share of segments overlapped by an annotation of their class at a tIoU, recall that of annotations.
     """
     text = (
-        "What the student was taught in the training videos, made of detections and of the videos' labels. Annotations "
-        "are here to judge by alone; the student has not seen them."
+        "Targets of the student in the training videos, derived from detections and the videos' labels. Annotations "
+        "are used here only for evaluation; the student has not seen them."
     )
     named = {f"round {number}": videos for number, videos in enumerate(rounds, 1)}
     figures = {name: _figures(videos, truth) for name, videos in named.items()}
@@ -62,7 +62,7 @@ def _figures(videos: Mapping[str, TaughtSegments], truth: Mapping[str, Sequence[
 
 
 def _matches(videos: Mapping[str, TaughtSegments], truth: Mapping[str, Sequence[Annotation]]) -> tuple[Floats, Floats]:
-    """Return the best tIoU of each segment, and of each annotation, with one of the other of its class."""
+    """Return the best tIoU of each segment, and of each annotation, with one of the other kind of its class."""
     right, covered = [], []
     for video, own in videos.items():
         for name in {*own.labels, *(annotation.label for annotation in truth.get(video, ()))}:
@@ -90,7 +90,9 @@ def _picture(rounds: Mapping[str, Mapping[str, TaughtSegments]], truth: Mapping[
     label(by_length, "seconds", "segments", "Lengths")
     label(by_score, "score", "segments", "Scores")
     legend(by_length)
-    caption = "Lengths and scores of the segments that taught, by round; behind, the lengths of the annotations."
+    caption = (
+        "Lengths and scores of the training segments, by round; in the background, the lengths of the annotations."
+    )
     return Picture("pseudo-segments", caption, figure)
 
 

@@ -1,4 +1,4 @@
-"""Which detections are exported: chosen, joined and widened once, before any format sees them."""
+"""Selection of detections for export: chosen, joined and widened once, independent of the format."""
 
 import math
 from collections import defaultdict
@@ -9,15 +9,15 @@ from wtal.data.segments import Detection
 from wtal.errors import UsageError
 
 LONGEST = 1e9
-"""Seconds beyond which no video goes: thirty years."""
+"""Maximum seconds of a video: thirty years."""
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Choice among the detections of a video, taken in this order.
+    """Selection among the detections of a video, applied in this order.
 
-    `classes` (empty for all) and `min_score` leave out; `merge` joins detections of one class with at most so many
-    seconds between them, with the best score; `top` keeps the best of a video; `pad` adds seconds at both ends.
+    `classes` (empty for all) and `min_score` filter; `merge` joins detections of one class at most that many seconds
+    apart, keeping the best score; `top` keeps the best of a video; `pad` adds seconds at both ends.
 
     Raises:
         UsageError: when a number is out of range.
@@ -34,14 +34,14 @@ class Selection:
             if value is not None and not math.isfinite(value):
                 raise UsageError(f"{option} takes a finite number, got {value}")
         if not (0 <= (self.merge or 0) <= LONGEST and 0 <= self.pad <= LONGEST):
-            raise UsageError(f"--merge and --pad take seconds from 0 up, {LONGEST:g} at most")
+            raise UsageError(f"--merge and --pad take seconds from 0 to {LONGEST:g}")
         if self.top is not None and self.top < 1:
-            raise UsageError(f"--top takes a number from 1 up, got {self.top}")
+            raise UsageError(f"--top takes a number of at least 1, got {self.top}")
 
     def of(self, detections: Iterable[Detection], duration: float | None) -> tuple[tuple[Detection, ...], int]:
-        """Return a video's detections that are chosen, sorted by time, and how many lay outside of the video.
+        """Return a video's selected detections, sorted by time, and the number outside of the video.
 
-        They are cut to [0, `duration`], in seconds from the first shown frame.
+        They are clipped to [0, `duration`], in seconds from the first shown frame.
         """
         chosen = [d for d in detections if self._takes(d)]
         if self.merge is not None:
@@ -59,12 +59,12 @@ class Selection:
 
 
 def in_time(detections: Iterable[Detection]) -> tuple[Detection, ...]:
-    """Return detections sorted by start, the surer of two before the other."""
+    """Return detections sorted by start, ties by score, the higher first."""
     return tuple(sorted(detections, key=lambda d: (d.start, -d.score, d.end, d.label)))
 
 
 def joined(detections: Sequence[Detection], gap: float = 0.0) -> list[Detection]:
-    """Return detections of which none of one class are closer than `gap` seconds; a joined one has the best score."""
+    """Join detections of one class closer than `gap` seconds; a joined one has the best score."""
     by_class: dict[str, list[Detection]] = defaultdict(list)
     for detection in sorted(detections, key=lambda d: d.start):
         row = by_class[detection.label]
@@ -76,7 +76,7 @@ def joined(detections: Sequence[Detection], gap: float = 0.0) -> list[Detection]
 
 
 def flattened(detections: Sequence[Detection]) -> list[Detection]:
-    """Return detections of which no two overlap: at every instant the surest is left, others are cut or split."""
+    """Resolve overlaps: at every instant the detection with the best score is kept, others are cut or split."""
     free: list[Detection] = []
     for detection in sorted(detections, key=lambda d: (-d.score, d.start)):
         free += _uncovered(detection, free)

@@ -1,4 +1,4 @@
-"""Data of the page of a collection, as scripts: a page that lies on a disk may load scripts, and nothing else."""
+"""Data of the page of a collection, as scripts: pages on disk may load scripts, but nothing else."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -13,26 +13,26 @@ _LEVELS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 
 
 def script(function: str, *values: Any) -> str:
-    """Return a script that calls a function of the page; whatever the texts in the values hold, they stay texts."""
+    """Return a script that calls a function of the page; texts in the values are escaped safely."""
     texts = [json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":")) for value in values]
     return f"wtal.{function}({','.join(texts)});\n".replace("<", "\\u003c")
 
 
 def levels(values: NDArray[np.floating[Any]]) -> str:
-    """(T,) numbers in [0, 1] -> T characters, one of 64 levels each."""
+    """Map (T,) numbers in [0, 1] -> T characters, one of 64 levels each."""
     steps = np.rint(np.clip(np.nan_to_num(values), 0, 1) * (len(_LEVELS) - 1)).astype(int)
     return "".join(_LEVELS[step] for step in steps)
 
 
 def rounded(score: float) -> float:
-    """Return a score to four figures, as the page compares it."""
+    """Return a score to four digits, as compared by the page."""
     return float(f"{score:.4g}")
 
 
 def parting_score(scores: Sequence[float]) -> float:
-    """Return the score that parts scores into the two groups that differ most (Otsu): where a page begins.
+    """Return the score that separates scores into the two most different groups (Otsu): the page's initial threshold.
 
-    It is the lowest of all where the mean of the lower group is more than half of that of the upper one.
+    It is the lowest of all if the mean of the lower group is more than half of that of the upper one.
 
     Source: N. Otsu, IEEE Transactions on Systems, Man, and Cybernetics 9 (1979).
     """
@@ -50,7 +50,7 @@ def parting_score(scores: Sequence[float]) -> float:
 def summary_row(detections: Sequence[Detection], classes: Mapping[str, int], shift: float, end: float) -> list[float]:
     """Return class, score, start and length of each detection in one flat list, times in thousandths of the video.
 
-    `shift` turns seconds into those of a player, `end` is the last of them.
+    `shift` converts seconds to those of a player, `end` is the last of them.
     """
     row: list[float] = []
     for detection in detections:
@@ -60,7 +60,7 @@ def summary_row(detections: Sequence[Detection], classes: Mapping[str, int], shi
 
 
 def segments(detections: Sequence[Detection | Annotation], classes: Mapping[str, int]) -> list[list[float]]:
-    """Return class, start, end, and of detections the score, to the letter as their file has them."""
+    """Return class, start, end, and for detections the score, exactly as in their file."""
     rows: list[list[float]] = []
     for detection in detections:
         score = [detection.score] if isinstance(detection, Detection) else []

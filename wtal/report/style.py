@@ -1,7 +1,7 @@
-"""The look of all pictures: one size, one face, colours that people with any colour vision tell apart.
+"""Style of all pictures: one size, one typeface, colours distinguishable with any colour vision.
 
-Figures are made as objects, without pyplot: nothing is kept open and no setting of the process changes. The colours are
-those of M. Okabe, K. Ito, Color Universal Design (2008). matplotlib is imported when the first figure is made.
+Figures are created as objects, without pyplot: nothing is kept open and no setting of the process changes. The colours
+are those of M. Okabe, K. Ito, Color Universal Design (2008). matplotlib is imported when the first figure is created.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,14 +27,14 @@ BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, RED, PINK = (
 GREY, PALE = "#8c8c8c", "#dedede"
 
 WIDTH = 9.0
-"""Inches; a page shows them at its full width."""
+"""Width in inches; a page shows figures at its full width."""
 DPI = 140
 
 _TEXT, _SMALL = 10.0, 8.5
 
 
 def drawable() -> None:
-    """Refuse early where pictures cannot be drawn.
+    """Raise early if pictures cannot be drawn.
 
     Raises:
         MissingExtraError: when matplotlib is not installed.
@@ -43,7 +43,7 @@ def drawable() -> None:
 
 
 def canvas(rows: int = 1, columns: int = 1, height: float = 3.4, **options: Any) -> tuple["Figure", list["Axes"]]:
-    """An empty figure of a page's width and so many inches of height, and its axes row by row.
+    """Create an empty figure as wide as a page and `height` inches high, and its axes row by row.
 
     `options` go to matplotlib's `Figure.subplots`.
 
@@ -71,7 +71,7 @@ def _plain(axes: "Axes") -> None:
 
 
 def label(axes: "Axes", x: str = "", y: str = "", title: str = "") -> None:
-    """Words along the axes, and above them."""
+    """Write labels along the axes, and a title above them."""
     axes.set_xlabel(x, fontsize=_TEXT, color=INK)
     axes.set_ylabel(y, fontsize=_TEXT, color=INK)
     if title:
@@ -79,21 +79,21 @@ def label(axes: "Axes", x: str = "", y: str = "", title: str = "") -> None:
 
 
 def write(axes: "Axes", x: float, y: float, text: str, **options: Any) -> None:
-    """A small text in the picture, centred at a place in data units."""
+    """Write a small text in the picture, centred at a position in data units."""
     usual: dict[str, Any] = {"fontsize": _SMALL, "color": INK, "ha": "center", "va": "center"}
     axes.text(x, y, text, **usual | options)
 
 
 def legend(axes: "Axes", **options: Any) -> None:
-    """Names of the colours, beside the axes; `options` may move it."""
+    """Add a legend next to the axes; `options` may move it."""
     where = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0), "borderaxespad": 0}
     axes.legend(**{"frameon": False, "fontsize": _SMALL, "labelcolor": INK} | (options or where))
 
 
 def stack(axes: "Axes", layers: Mapping[str, Sequence[float]], colours: Mapping[str, str], least: float = 4.0) -> None:
-    """Bars of several layers, in percent: name -> a height for each bar; those of at least `least` are written in it.
+    """Draw stacked bars in percent: name -> a height for each bar; those of at least `least` are labelled inside.
 
-    The legend has them as they lie, the uppermost first.
+    The legend lists them in visual order, the uppermost first.
     """
     count = len(next(iter(layers.values())))
     width, floor = min(0.82, 0.18 * count + 0.1), [0.0] * count
@@ -109,18 +109,18 @@ def stack(axes: "Axes", layers: Mapping[str, Sequence[float]], colours: Mapping[
 
 
 def pale(colour: str, strength: float = 0.4) -> str:
-    """A colour as it looks on white where it covers so much of it."""
+    """Return a colour as it appears on white at a given coverage."""
     parts = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
     return "#" + "".join(f"{round(255 - strength * (255 - part)):02x}" for part in parts)
 
 
 def few_ticks(axes: "Axes", labels: Sequence[str], most: int = 15) -> None:
-    """Labels below bars at 0, 1, ...: of very many, some."""
+    """Label bars at 0, 1, ...; if there are very many, only some."""
     step = -(-len(labels) // most)
     axes.set_xticks([*range(0, len(labels), step)], labels[::step])
 
 
 def _on(colour: str) -> str:
-    """Black or white: what is read better on a colour, by its luminance."""
+    """Return black or white, whichever is more legible on a colour, by its luminance."""
     red, green, blue = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
     return "white" if 0.2126 * red**2.2 + 0.7152 * green**2.2 + 0.0722 * blue**2.2 < 0.22 else INK

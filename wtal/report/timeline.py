@@ -1,4 +1,4 @@
-"""Tracks over one axis of seconds: bars for segments, curves for what is known of each snippet, words for the rest."""
+"""Tracks along one axis of seconds: bars for segments, curves for values per snippet, text for the rest."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _ROW, _TRACK, _MARGIN = 0.24, 0.72, 1.15
-"""Inches: a row of bars, a track of curves, and what stands above and below."""
+"""Inches of a row of bars, of a track of curves, and of margins above and below."""
 _LINE = 90
-"""Letters in a line of the legend."""
+"""Letters per line of the legend."""
 _WRITTEN = 0.045
 """Share of the whole time from which a bar is long enough for a number."""
 
 
 @dataclass(frozen=True)
 class Bar:
-    """A segment; a `hollow` one has an outline alone. `text` is written into it where there is room."""
+    """A segment; a `hollow` one is only an outline. `text` is written into it if there is space."""
 
     segment: Segment
     colour: str
@@ -34,7 +34,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Bars:
-    """Bars in rows, those that overlap below one another; what comes first lies above."""
+    """Bars in rows, overlapping ones below one another, the first on top."""
 
     name: str
     bars: Sequence[Bar]
@@ -42,7 +42,7 @@ class Bars:
 
 @dataclass(frozen=True)
 class Curve:
-    """Values (T,) of the snippets between the seconds `edges` (T + 1,); `filled` down to zero where it is no line."""
+    """Values (T,) of the snippets between the seconds `edges` (T + 1,); `filled` down to zero instead of a line."""
 
     edges: NDArray[np.float64]
     values: NDArray[Any]
@@ -54,7 +54,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Curves:
-    """Curves on one scale: from 0 to 1 where `unit`, otherwise as they come."""
+    """Curves on one scale: from 0 to 1 with `unit`, otherwise automatic."""
 
     name: str
     curves: Sequence[Curve]
@@ -75,9 +75,9 @@ Track = Bars | Curves | Words
 def timeline(
     duration: float, tracks: Sequence[Track], title: str, colours: Mapping[str, str], shade: Sequence[Bar] = ()
 ) -> "Figure":
-    """Tracks one below the other, from second 0 to `duration`; `shade` lies behind all curves.
+    """Draw tracks below one another, from second 0 to `duration`; `shade` is drawn behind all curves.
 
-    `colours` are name -> colour, and become a legend.
+    `colours` map name -> colour, for the legend.
     """
     lanes = {
         i: lanes_of([bar.segment for bar in track.bars]) for i, track in enumerate(tracks) if isinstance(track, Bars)
@@ -107,7 +107,7 @@ def timeline(
 
 
 def lanes_of(segments: Sequence[Segment]) -> list[int]:
-    """The first row, counted from 1, that is free for each segment in turn."""
+    """Return the first free row, counted from 1, for each segment in turn."""
     taken: list[list[Segment]] = []
     rows = []
     for segment in segments:

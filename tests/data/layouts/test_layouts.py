@@ -92,7 +92,7 @@ def test_an_import_and_an_export_are_refused_in_one_line(layout, tmp_path, monke
     out = tmp_path / "out"
     out.mkdir()
     (out / "file").touch()
-    assert "is there already" in call("export-features", store.path, out, "--layout", layout, code=2).stderr
+    assert "already holds" in call("export-features", store.path, out, "--layout", layout, code=2).stderr
     wrong = call("export-features", store.path, tmp_path / "o", "--layout", layout, "--streams", "rgb,depth", code=2)
     assert "no stream 'depth'" in wrong.stderr
     assert not (tmp_path / "o").exists()
@@ -100,7 +100,7 @@ def test_an_import_and_an_export_are_refused_in_one_line(layout, tmp_path, monke
     empty = tmp_path / "empty"
     empty.mkdir()
     monkeypatch.chdir(empty)
-    assert "name a new" in call("export-features", store.path, ".", "--layout", layout, code=2).stderr
+    assert "choose a new" in call("export-features", store.path, ".", "--layout", layout, code=2).stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "out", "store"]
     rate = ("--fps", "25", "--stride", "16")
     said = call("import-features", empty, "--layout", layout, *rate, "--workspace", tmp_path, code=1).stderr
@@ -183,7 +183,7 @@ def test_files_that_look_like_nothing_or_too_much_are_to_be_named(tmp_path):
     with pytest.raises(UsageError, match="csv-per-video or npy-per-video; name its layout"):
         guess_layout(tmp_path / "in")
     assert imported(tmp_path, tmp_path / "in", "--layout", "npy-per-video").ids == ("v_abc",)
-    assert "nothing at" in call("import-features", tmp_path / "absent", "--workspace", tmp_path, code=2).stderr
+    assert "does not exist" in call("import-features", tmp_path / "absent", "--workspace", tmp_path, code=2).stderr
 
 
 def test_other_bytes_make_another_store(tmp_path):
@@ -209,7 +209,7 @@ def test_a_damaged_note_is_named(layout, tmp_path):
         (json.dumps({**content, "videos": {"one": {**two, "id": "one"}, "two": two}}), 3, "the exporter's note says"),
         (json.dumps({**content, "videos": {"one": two, "two": two}}), 1, "two videos have the same id"),
         (json.dumps({**content, "streams": [{**content["streams"][0], "dtype": "object"}]}), 1, "is damaged"),
-        (json.dumps({**content, "backbone": "../../elsewhere"}), 2, "a backbone is a plain name"),
+        (json.dumps({**content, "backbone": "../../elsewhere"}), 2, "--backbone takes a plain name"),
     ):
         note.write_text(change)
         result = call("import-features", tmp_path / "out", "--workspace", tmp_path / "ws", code=code)

@@ -31,7 +31,7 @@ def test_npy_streams_in_folders_of_subsets(tmp_path):
     assert store.ids == ("one", "three", "two")
     assert store.dtypes == {"flow": "float32", "rgb": "float32"}
     assert store["one"].streams["rgb"].shape == (4, 6)
-    assert store.info("one")["notes"] == ["a stream had a row more than the other; it was cut"]
+    assert store.info("one")["notes"] == ["one stream had a row more than the other; it was cut"]
     assert store.grid("one").to_segment(0, 0).end == pytest.approx(4 / 30)
     (tmp_path / "in" / "test" / "flow" / "three.npy").unlink()
     npy(tmp_path / "in" / "train" / "flow", "two", features(0, 2, 6))
@@ -86,7 +86,7 @@ def test_hacs_goes_out_by_subset_and_bare_id(tmp_path):
     assert_equal(store, imported(tmp_path, out))
     twice = write_store(tmp_path / "twice", ("rgb",), ("float32",), ids=("v_abcdefghij-", "abcdefghij-"))
     said = call("export-features", twice.path, tmp_path / "o", "--layout", "hacs-official", code=2).stderr
-    assert "are one video in this layout" in said
+    assert "are the same video in this layout" in said
 
 
 @pytest.mark.parametrize("header", [True, False])
@@ -135,11 +135,11 @@ def test_a_rate_that_cannot_be_is_refused(tmp_path):
     truth = durations(tmp_path / "truth.json", abc=50.0, **{"def": 50.2})
     arguments = ("import-features", tmp_path / "in", "--annotations", truth, "--workspace", tmp_path / "ws")
     said = call(*arguments, code=2).stderr
-    assert "at the layout's rate rows cover 128.0 s of videos that last 100.2 s" in said
+    assert "at the layout's rate, rows cover 128.0 s, the videos last 100.2 s" in said
     assert not (tmp_path / "ws" / "features").exists()
     assert call(*arguments, "--layout", "hacs-official").exit_code == 0
     told = call(*arguments, "--fps", "25", "--stride", "16")
-    assert "rows cover 128.0 s of videos that last 100.2 s" in told.stderr
+    assert "rows cover 128.0 s, the videos last 100.2 s" in told.stderr
 
 
 def write_stated(folder, name, fps, times, **rows):

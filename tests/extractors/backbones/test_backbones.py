@@ -270,7 +270,7 @@ def test_files_that_a_person_must_fetch_are_named_with_page_and_place(tmp_path, 
 
 
 def test_weights_of_another_variant_are_refused():
-    with pytest.raises(WeightsError, match="are for r50, r101 was wanted"):
+    with pytest.raises(WeightsError, match="are for r50, wanted r101"):
         create_backbone("slowfast:r101", "rgb", "slowfast_8x8_r50")
 
 

@@ -202,7 +202,7 @@ def test_pixels_are_those_of_the_published_file_whatever_it_is_called(published,
     mode = variant[:2]
     path = tmp_path / "vmz_no_published_name.pth"
     torch.save(state, path)
-    with pytest.warns(UserWarning, match="say imagenet:PATH or vmz:PATH to choose"):
+    with pytest.warns(UserWarning, match="pass imagenet:PATH or vmz:PATH to choose"):
         assert create_backbone(f"csn:{variant}", "rgb", path).pixels == csn.IMAGENET
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     monkeypatch.setenv("WTAL_WORKSPACE", str(tmp_path))
@@ -226,7 +226,7 @@ def test_pixels_are_chosen_by_name(published, tmp_path, recwarn, choice, pixels)
     assert net.pixels == pixels
     assert net.identity["preprocessing"]["mean"] == list(pixels.mean)
     assert not [one for one in recwarn if "csn weights" in str(one.message)]
-    assert "there are no weights at" in refusal(f"{choice}:{tmp_path / 'absent.pth'}", variant)
+    assert "does not exist, wanted a checkpoint" in refusal(f"{choice}:{tmp_path / 'absent.pth'}", variant)
 
 
 def test_wrong_weights_are_refused_by_name(published):
@@ -258,8 +258,8 @@ def test_wrong_weights_of_r101_are_refused_by_name(r101, tmp_path):
         {**state, key: torch.zeros(256, 256, 3, 3, 3)}, "r101"
     )
     assert "missing" in refusal({"weight": torch.zeros(1)}, "r101")
-    assert "there are no weights at" in refusal(tmp_path / "absent.pyth", "r101")
-    assert "are for ir152, r101 was wanted" in refusal("ircsn_ig65m", "r101")
+    assert "does not exist, wanted a checkpoint" in refusal(tmp_path / "absent.pyth", "r101")
+    assert "are for ir152, wanted r101" in refusal("ircsn_ig65m", "r101")
 
 
 def test_unknown_streams_and_variants_are_refused():

@@ -78,7 +78,7 @@ def test_shards_and_half_precision(tmp_path):
     assert {parameter.dtype for parameter in half.parameters()} == {torch.float32}
     assert 0 < error(features(half), features(whole)) < 1e-2
     next((tmp_path / "shards").glob("*00001-of*.safetensors")).unlink()
-    assert "there are no weights at" in refusal(tmp_path / "shards")
+    assert "does not exist, wanted a checkpoint" in refusal(tmp_path / "shards")
 
 
 def test_keys_that_do_not_fit_are_named(family, tmp_path):
@@ -105,7 +105,7 @@ def test_no_pickle_of_a_folder_is_opened(tmp_path):
     (tmp_path / "model.safetensors").unlink()
     with (tmp_path / "pytorch_model.bin").open("wb") as file:
         pickle.dump(Harm(), file)
-    assert "has no model.safetensors; of another file give the path as weights" in refusal(tmp_path)
+    assert "has no model.safetensors; pass another file as weights by its path" in refusal(tmp_path)
     torch.save({"state": Harm()}, tmp_path / "pytorch_model.bin")
     refusal(tmp_path, tmp_path / "pytorch_model.bin")
     assert not (tmp_path / "harm").exists()
@@ -117,7 +117,7 @@ def test_no_code_of_a_folder_is_run(tmp_path):
     write(tmp_path, "videomae")
     (tmp_path / "own.py").write_text(f"open({str(tmp_path / 'harm')!r}, 'w')\nclass C: pass\n")
     edit(tmp_path / "config.json", model_type="own", auto_map={"AutoConfig": "own.C", "AutoModel": "own.C"})
-    assert "code that comes with a model is not run" in refusal(tmp_path)
+    assert "code of a model is never run" in refusal(tmp_path)
     edit(tmp_path / "config.json", model_type="videomae")
     load(tmp_path)
     assert not (tmp_path / "harm").exists()
@@ -128,7 +128,7 @@ def test_folders_that_lack_something(tmp_path):
     assert "has no config.json" in refusal(tmp_path / "empty")
     write(tmp_path / "bare", "vjepa2", processor=False)
     assert "neither video_preprocessor_config.json nor preprocessor_config.json" in refusal(tmp_path / "bare")
-    assert "is no folder and no name of a model" in refusal(tmp_path / "absent")
+    assert "is neither a folder nor the name of a model" in refusal(tmp_path / "absent")
     write(tmp_path / "whole", "vjepa2")
     settings = tmp_path / "whole" / "video_preprocessor_config.json"
     whole = settings.read_text()
@@ -137,7 +137,7 @@ def test_folders_that_lack_something(tmp_path):
         assert f"video_preprocessor_config.json has {key} {value!r}" in refusal(tmp_path / "whole")
         settings.write_text(whole)
     edit(settings, crop_size={"height": 48, "width": 48})
-    assert "cuts pictures to {'height': 48, 'width': 48}, the model of config.json takes 32" in refusal(
+    assert "crops pictures to {'height': 48, 'width': 48}, but the model in config.json takes 32" in refusal(
         tmp_path / "whole"
     )
     settings.write_text("{")
@@ -145,7 +145,7 @@ def test_folders_that_lack_something(tmp_path):
     settings.write_text(whole)
     edit(tmp_path / "whole" / "config.json", hidden_size=23)
     for weights in (None, "random:0"):
-        assert "config.json says (" in refusal(tmp_path / "whole", weights)
+        assert "config.json (" in refusal(tmp_path / "whole", weights)
 
 
 def test_what_is_no_encoder_of_videos(tmp_path):
@@ -204,7 +204,7 @@ def test_a_model_that_is_half_in_the_cache_is_completed(tmp_path, monkeypatch):
 
 def test_a_model_that_cannot_be_fetched(cache):
     message = refusal("some/tiny")
-    assert f"hf:some/tiny is no folder, not in the cache {cache} and cannot be downloaded (" in message
+    assert f"hf:some/tiny is not a folder, not in the cache {cache} and cannot be downloaded (" in message
     assert "take config.json, the preprocessor's json and model.safetensors" in message
-    assert "from https://huggingface.co/some/tiny/tree/main, put them into one folder and say hf:FOLDER" in message
+    assert "from https://huggingface.co/some/tiny/tree/main, put them into one folder and pass hf:FOLDER" in message
     assert "cannot be downloaded" in refusal("some..tiny", "random:0")

@@ -183,7 +183,7 @@ def test_a_published_name_takes_the_file_in_the_workspace(published, tmp_path, m
         message = refusal(weights)
         assert "has git object name" in message
         assert "wanted 73a4fd1d87eb3dbd97f33a9779fa1caa3d28111a" in message
-    assert "are for stream rgb, stream flow was wanted" in refusal("rgb_imagenet", "flow")
+    assert "are for stream rgb, wanted stream flow" in refusal("rgb_imagenet", "flow")
 
 
 def test_another_number_of_classes_is_taken_from_the_checkpoint(published):
@@ -194,12 +194,12 @@ def test_another_number_of_classes_is_taken_from_the_checkpoint(published):
 
 
 def test_wrong_weights_are_refused_in_one_line(published, tmp_path):
-    assert refusal(published, "flow") == "this is the rgb checkpoint of i3d, stream flow was wanted"
-    assert "there are no weights at" in refusal(tmp_path / "absent.pt")
+    assert refusal(published, "flow") == "expected the flow checkpoint of i3d, got the rgb one; pass weights for flow"
+    assert "does not exist, wanted a checkpoint" in refusal(tmp_path / "absent.pt")
     path = tmp_path / "truncated.pt"
     torch.save(published, path)
     path.write_bytes(path.read_bytes()[:100_000])
-    assert "is truncated, damaged, or no checkpoint" in refusal(path)
+    assert "is truncated, damaged, or not a checkpoint" in refusal(path)
     renamed = {key.replace("Mixed_3b", "mixed_3b"): value for key, value in published.items()}
     message = refusal(renamed)
     assert "30 missing (Mixed_3b.b0.conv3d.weight, " in message

@@ -140,7 +140,7 @@ def test_a_published_name_takes_the_file_in_the_workspace(small, tmp_path, monke
     torch.save({"model_state": small.state_dict()}, tmp_path / "weights" / "SLOWFAST_8x8_R101.pyth")
     by_name = create_backbone("slowfast:r101", "rgb", "slowfast_8x8_r101")
     assert by_name.identity == create_backbone("slowfast", "rgb").identity
-    assert "are for r50, r101 was wanted" in refusal("slowfast_8x8_r50")
+    assert "are for r50, wanted r101" in refusal("slowfast_8x8_r50")
     assert "there are no published weights for stream rgb of r152" in refusal(None, "r152")
 
 
@@ -155,7 +155,7 @@ def test_wrong_weights_are_refused_by_name(small, tmp_path):
         {**state, projection: torch.zeros(11, 7)}
     )
     assert "missing" in refusal({"weight": torch.zeros(1)})
-    assert "there are no weights at" in refusal(tmp_path / "absent.pyth")
+    assert "does not exist, wanted a checkpoint" in refusal(tmp_path / "absent.pyth")
     fusion = "blocks.0.multipathway_fusion.conv_fast_to_slow.weight"
     assert f"{fusion} [16, 8, 7, 1, 1], wanted [16, 8, 5, 1, 1]" in refusal(
         {**state, fusion: torch.zeros(16, 8, 7, 1, 1)}

@@ -173,13 +173,13 @@ def test_a_published_name_takes_the_file_that_was_put_there_by_hand(published, t
     monkeypatch.setenv("WTAL_WORKSPACE", str(tmp_path))
     for weights in (None, "r50-8-k400"):
         message = refusal(weights)
-        assert "must be fetched by hand" in message
+        assert "must be downloaded by hand" in message
         assert tdn.WEIGHTS["r50-8-k400"].url in message
     (tmp_path / "weights").mkdir()
     torch.save(as_trained(published), tmp_path / "weights" / tdn.WEIGHTS["r50-8-k400"].filename)
     named = create_backbone("tdn:r50-8", "rgb", "r50-8-k400")
     assert named.identity == create_backbone("tdn:r50-8", "rgb", as_trained(published)).identity
-    assert "r50-16 was wanted" in refusal("r50-8-k400", "r50-16")
+    assert "wanted r50-16" in refusal("r50-8-k400", "r50-16")
 
 
 @pytest.mark.parametrize("key", ["conv1_5.0.weight", "layer4_bak.1.mse.bn3_smallscale2.bias", "fc.bias", "fc.weight"])

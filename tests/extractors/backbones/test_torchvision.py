@@ -157,7 +157,7 @@ def test_wrong_weights_are_refused_by_name(published, tmp_path):
     shaped = refusal({**state, "stem.0.weight": torch.zeros(45, 2, 1, 7, 7)})
     assert "stem.0.weight [45, 2, 1, 7, 7], wanted [45, 3, 1, 7, 7]" in shaped
     assert "torchvision r3d_18 weights: the keys do not fit" in refusal(state, "r3d_18")
-    assert "there are no weights at" in refusal(tmp_path / "absent.pth")
+    assert "does not exist, wanted a checkpoint" in refusal(tmp_path / "absent.pth")
     assert "1 missing (fc.bias)" in refusal({key: value for key, value in state.items() if key != "fc.bias"})
 
 
@@ -167,7 +167,7 @@ def test_a_published_name_is_checked_and_belongs_to_its_variant(published, tmp_p
     torch.save(published[1], tmp_path / "weights" / "r2plus1d_18-91a641e6.pth")
     for weights in (None, "r2plus1d_18_k400"):
         assert "wanted 91a641e6" in refusal(weights)
-    assert "weights s3d_k400 are for s3d, r2plus1d_18 was wanted" in refusal("s3d_k400")
+    assert "weights s3d_k400 are for s3d, wanted r2plus1d_18" in refusal("s3d_k400")
 
 
 def test_unknown_variants_and_streams_are_refused():

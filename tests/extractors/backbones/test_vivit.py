@@ -75,7 +75,7 @@ def test_equal_to_the_original():
         maps = net.feature_map(clips)
     assert maps.shape == (1, 768, 1)
     assert error(maps[..., 0], expected) < PARITY
-    with pytest.raises(WeightsError, match=r"hold no classifier \(head.linear\)"):
+    with pytest.raises(WeightsError, match=r"have no classifier \(head.linear\)"):
         net.classify(clips[:, :, :2, :16, :16])
 
 
@@ -183,11 +183,11 @@ def test_keys_that_do_not_fit_are_named(shallow, published, tmp_path):
         {**published, "head.pre_logits.fc.weight": torch.zeros(1)}
     )
     assert "1 unknown (layers.2.norm.bias)" in refusal({**published, "backbone.layers.2.norm.bias": torch.zeros(768)})
-    assert "there are no weights at" in refusal(tmp_path / "absent.pyth")
+    assert "does not exist, wanted a checkpoint" in refusal(tmp_path / "absent.pyth")
     path = tmp_path / "truncated.pyth"
     torch.save({"model_state": published}, path)
     path.write_bytes(path.read_bytes()[:100_000])
-    assert "is truncated, damaged, or no checkpoint" in refusal(path)
+    assert "is truncated, damaged, or not a checkpoint" in refusal(path)
 
 
 def test_a_published_name_takes_the_file_in_the_workspace(shallow, published, tmp_path, monkeypatch):
@@ -195,7 +195,7 @@ def test_a_published_name_takes_the_file_in_the_workspace(shallow, published, tm
     path = tmp_path / "weights" / vivit.WEIGHTS["vivit_k400"].filename
     for weights in ("vivit_k400", None):
         message = refusal(weights)
-        assert "must be fetched by hand: take it from https://drive.google.com/" in message
+        assert "must be downloaded by hand: get it from https://drive.google.com/" in message
         assert message.endswith(f"put it at {path}")
     path.parent.mkdir()
     torch.save({"model_state": published}, path)

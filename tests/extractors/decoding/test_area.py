@@ -54,7 +54,7 @@ def test_values_are_those_of_opencv_at_any_size(data):
     if is_averaged(size, target):
         assert np.array_equal(area_average(image, target), by_opencv(image, target))
     else:
-        with pytest.raises(ValueError, match="no weighted average of pixels"):
+        with pytest.raises(ValueError, match="not a weighted average of pixels"):
             area_average(image, target)
 
 

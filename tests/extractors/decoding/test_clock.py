@@ -44,14 +44,14 @@ def test_stray_frames_are_put_between_their_neighbours(stray, seconds, declared)
     numbers, summary = sample(frames(shifted(STRAY[stray], seconds)), info=replace(INFO, duration=declared))
     assert numbers == list(range(COUNT))
     assert summary.start == 0
-    assert summary.notes[-1].startswith(f"{len(STRAY[stray])} timestamps are far from their neighbours'")
+    assert summary.notes[-1].startswith(f"{len(STRAY[stray])} timestamps are far from their neighbours:")
 
 
 def test_frames_that_stray_in_turns():
     stray = {30: 10, 31: -20, 32: 5, 60: 50, 62: 50, 64: -50}
     numbers, summary = sample(frames([Fraction(k, 25) + stray.get(k, 0) for k in range(COUNT)]))
     assert numbers == list(range(COUNT))
-    assert summary.notes == ("6 timestamps are far from their neighbours': the frames were put between those",)
+    assert summary.notes == ("6 timestamps are far from their neighbours: the frames were moved between them",)
 
 
 def test_frames_that_stray_within_a_film_of_stills():
@@ -79,13 +79,13 @@ def test_a_clock_that_begins_anew_for_good_goes_on(restart):
     times = [Fraction(k, 25) + (restart if k >= 300 else 100) for k in range(900)]
     numbers, summary = sample(frame for frame in frames(times))
     assert numbers == [k % 256 for k in range(900)]
-    assert summary.notes == ("the clock jumps 1 times: the frames were put one after the other",)
+    assert summary.notes == ("the clock jumps 1 times: the frames were joined without gaps",)
 
 
 def test_times_that_are_all_one_are_told():
     numbers, summary = sample(frames([3] * 50))
     assert numbers == [49]
-    assert summary.notes == ("49 timestamps are those of the frame before: the frame replaced it",)
+    assert summary.notes == ("49 timestamps repeat the one before: the frame replaced the previous one",)
 
 
 def test_what_is_held_is_bounded():
@@ -106,7 +106,7 @@ def test_what_is_held_is_bounded():
 def test_gaps_of_hours_are_refused_at_once(gap, behind):
     times = [*(Fraction(k, 25) for k in range(50)), *(gap + Fraction(k, 5) for k in range(behind))]
     info = replace(INFO, rate=Fraction(5))
-    with pytest.raises(VideoError, match=r"the picture at second 1.96 would stay for \d+ s, and 3600 s is the most"):
+    with pytest.raises(VideoError, match=r"the picture at second 1.96 would stay for \d+ s, but 3600 s is the maximum"):
         sample(frames(times), info=info)
 
 
@@ -120,7 +120,7 @@ def test_a_frame_that_is_said_to_last_for_a_day_is_refused():
 def test_stills_of_more_than_a_day_together_are_refused():
     image = np.zeros((1, 2, 3), np.uint8)
     source = (replace(next(frames([0])), time=Fraction(3000 * k), picture=image) for k in range(40))
-    with pytest.raises(VideoError, match="more than 24 h together"):
+    with pytest.raises(VideoError, match="more than 24 h in total"):
         sample(source, fps=Fraction(1, 100), info=replace(INFO, rate=Fraction(1, 1000)))
 
 

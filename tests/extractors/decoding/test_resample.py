@@ -132,12 +132,15 @@ def test_long_gap_is_kept_where_no_end_is_declared():
 def test_file_that_breaks_ends_there():
     def broken():
         yield from frames(Fraction(k, 25) for k in range(86))
-        raise VideoBroken("reading broke off after 86 frames: bad data")
+        raise VideoBroken("reading was interrupted after 86 frames: bad data")
 
     numbers, summary = sample(broken(), info=replace(INFO, duration=Fraction(10)))
     assert numbers == list(range(86))
     assert summary.shortfall == 10 - Fraction(86, 25)
-    assert summary.notes == ("reading broke off after 86 frames: bad data", "ends 6.560 s before its declared end")
+    assert summary.notes == (
+        "reading was interrupted after 86 frames: bad data",
+        "ends 6.560 s before its declared end",
+    )
 
 
 @pytest.mark.parametrize(("of_file", "missing", "noted"), [(False, 1, True), (True, 1, False), (True, 30, True)])

@@ -189,6 +189,6 @@ def test_a_result_that_cannot_be_cut_into_rows_is_an_error_of_the_order():
 def test_a_stage_that_gives_too_few_rows_says_so():
     with (
         Stage("short", "rows", [lambda rows: rows[:1]], TimeTable()) as stage,
-        pytest.raises(RuntimeError, match="short got 2 rows and gave 1"),
+        pytest.raises(RuntimeError, match="short got 2 rows but returned 1"),
     ):
         stage.submit(np.zeros((2, 1))).result(60)

@@ -214,7 +214,7 @@ def test_cuda_is_taken_where_there_is_one(monkeypatch):
     monkeypatch.setattr(cv2, "cuda", stand_in)
     method = create_flow("tvl1", "cuda:1")
     assert method.implementation == "opencv-cuda"
-    with pytest.raises(WtalError, match="OpenCV sees 2 CUDA devices, and no cuda:2"):
+    with pytest.raises(WtalError, match="OpenCV finds 2 CUDA devices, but not cuda:2"):
         create_flow("tvl1:opencv-cuda", "cuda:2")
     assert create_flow("tvl1").implementation != "opencv-cuda"
     assert flow_of(method.new(), *moved(4, 4, 1, 0)).shape == (4, 4, 2)
@@ -222,7 +222,7 @@ def test_cuda_is_taken_where_there_is_one(monkeypatch):
     assert chosen == [1] * 4  # two engines are made, each is called once
     assert (settings["setTau"], settings["setNumScales"], settings["setNumIterations"]) == (0.25, 5, 300)
     stand_in.getCudaEnabledDeviceCount = lambda: 0
-    with pytest.raises(WtalError, match="OpenCV sees no CUDA device"):
+    with pytest.raises(WtalError, match="OpenCV finds no CUDA device"):
         create_flow("tvl1:opencv-cuda")
 
 

@@ -63,7 +63,7 @@ def test_pictures_are_those_of_the_library(name, size):
 def test_weights_that_do_not_fit_are_refused():
     with pytest.raises(WeightsError, match="frames resnet18 weights: the keys do not fit"):
         create_encoder("resnet18", theirs.resnet34().state_dict())
-    with pytest.raises(WeightsError, match="are for resnet50, resnet18 was wanted"):
+    with pytest.raises(WeightsError, match="are for resnet50, wanted resnet18"):
         create_encoder("resnet18", "resnet50_imagenet")
 
 

@@ -87,7 +87,7 @@ def test_settings_under_the_name_of_today(tmp_path):
 def test_pictures_of_another_size_than_the_model_takes_are_refused(tmp_path):
     folder_of(tmp_path, "vit")
     edit(tmp_path / "preprocessor_config.json", crop_size={"height": 48, "width": 48})
-    assert "the model of config.json takes 32" in refusal(tmp_path)
+    assert "the model in config.json takes 32" in refusal(tmp_path)
 
 
 def test_what_is_no_encoder_of_images(tmp_path):
@@ -109,7 +109,7 @@ def test_a_name_that_nobody_has_is_refused_with_what_there_is(tmp_path, monkeypa
         UsageError, match=r"no image encoder 'resnet19'; did you mean 'resnet18'.*, or an image encoder of"
     ):
         create_backbone("frames:resnet19", "rgb")
-    assert "frames:./absent/model is no folder" in refusal("./absent/model")
+    assert "frames:./absent/model is neither a folder" in refusal("./absent/model")
 
 
 def test_a_folder_gives_the_store_its_own_name(tmp_path):

@@ -68,7 +68,7 @@ def read_all(path: Path, reader: str):
 def test_frame_k_is_frame_k_at_its_time(numbered, reader):
     path, times = numbered
     if (path.name, reader) in REFUSED:
-        with pytest.raises(VideoError, match=f"{reader} is not right on"):
+        with pytest.raises(VideoError, match=f"{reader} is not reliable on"):
             read_all(path, reader)
         return
     frames, complaint = read_all(path, reader)
@@ -124,7 +124,7 @@ def test_edit_list_hides_frames(tmp_path, name):
     frames, _ = read_all(path, name)
     assert probe(path).edited
     assert [number_in(frame.image) for frame in frames] == list(range(10, 30))
-    with pytest.raises(VideoError, match="decord sees 30 frames, the file has 20"):
+    with pytest.raises(VideoError, match="decord sees 30 frames, but the file has 20"):
         read_all(path, "decord")
 
 

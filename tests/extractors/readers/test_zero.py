@@ -21,7 +21,7 @@ from wtal.pipeline.extraction.extract import extract
 from wtal.pipeline.recipe import Recipe
 from wtal.pipeline.workspace import Workspace
 
-LATE = "the picture begins 2.000 s after the file, where players have second 0"
+LATE = "the picture begins 2.000 s after the start of the file, second 0 of players"
 
 
 def with_sound(path: Path, late: Fraction, sound_late: Fraction = Fraction(0), seconds: int = 6) -> Path:
@@ -54,7 +54,7 @@ def summary_of(path: Path, reader: str = "pyav"):
 def test_a_picture_that_begins_after_the_sound_is_told(tmp_path, suffix):
     summary = summary_of(with_sound(tmp_path / f"x{suffix}", Fraction(2)))
     assert float(summary.begins) == pytest.approx(2, abs=0.09)
-    assert any("after the file, where players have second 0" in note for note in summary.notes)
+    assert any("after the start of the file, second 0 of players" in note for note in summary.notes)
     assert Fraction(summary.to_json()["begins"]) == summary.begins
 
 

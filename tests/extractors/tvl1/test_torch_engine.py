@@ -144,9 +144,9 @@ def test_triton_says_where_it_cannot_run(monkeypatch):
     assert triton_engine.why_not("cuda") is None
     monkeypatch.delenv("CC")
     monkeypatch.setenv("PATH", "/nowhere")
-    assert triton_engine.why_not("cuda") == "Triton needs a C compiler (gcc or clang, or the one that CC names)"
+    assert triton_engine.why_not("cuda") == "Triton needs a C compiler (gcc or clang, or the one in CC)"
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (6, 1))
-    assert triton_engine.why_not("cuda:0") == "Triton needs compute capability 7.0, cuda:0 has 6.1"
+    assert triton_engine.why_not("cuda:0") == "Triton needs compute capability 7.0, but cuda:0 has 6.1"
 
 
 def test_torch_can_be_chosen_by_name():

@@ -110,7 +110,7 @@ def test_a_part_that_was_left_is_continued_by_the_next_call(server, tmp_path):
     server.cuts = [100, 0]
     available = {"small": published(server.url, **hashes(server.data)[0])}
     message = refusal("small", available, folder=tmp_path)
-    assert "broke off; the part that came is kept, run again to resume" in message
+    assert "was interrupted; the received part is kept, run again to resume" in message
     assert (tmp_path / "small.pt.part").read_bytes() == server.data[:100]
     assert same(load_weights("small", available, "rgb", tmp_path)[0])
     assert server.asked[-1] == "bytes=100-"
@@ -134,7 +134,7 @@ def test_a_wrong_hash_is_refused_and_nothing_kept(server, tmp_path, changes):
 def test_a_wrong_file_in_the_folder_is_refused_and_left(tmp_path):
     path = saved(tmp_path / "small.pt")
     message = refusal("small", {"small": published("http://x/small.pt", sha256="0" * 64)}, folder=tmp_path)
-    assert "delete it, and it is downloaded anew" in message
+    assert "delete it to download it again" in message
     assert path.exists()
 
 
@@ -143,7 +143,7 @@ def test_without_a_server_the_place_for_the_file_is_said(server, tmp_path):
     server.type = "text/html"
     for url, reason in (
         (missing, "HTTP 404 Not Found"),
-        (server.url, "a web page came instead of the file"),
+        (server.url, "got a web page instead of the file"),
         ("http://127.0.0.1:1/small.pt", "refused"),
     ):
         message = refusal("small", {"small": published(url)}, folder=tmp_path / "w")
@@ -214,7 +214,7 @@ def test_without_a_hash_only_a_checkpoint_is_kept(server, tmp_path, case):
     else:
         (folder / "small.pt.part").write_bytes(b"other bytes" * 20)
     message = refusal("small", {"small": published(server.url)}, folder=folder)
-    assert f"what came from {server.url} is of no use, nothing was kept" in message
+    assert f"the file from {server.url} is unusable, nothing was kept" in message
     assert list(folder.iterdir()) == []
     server.data = whole
     assert same(load_weights("small", {"small": published(server.url)}, "rgb", folder)[0])
@@ -226,7 +226,7 @@ def test_a_page_that_was_put_by_hand_is_not_pinned(tmp_path):
     path.write_bytes(b"<html>log in</html>")
     message = refusal("small", {"small": weights}, folder=tmp_path)
     assert "is a web page" in message
-    assert message.endswith(f"delete {path} (and small.pt.sha256 beside it, if it is there)")
+    assert message.endswith(f"delete {path} (and small.pt.sha256 next to it, if present)")
     assert not pin_of(path).exists()
     saved(path)
     assert same(load_weights("small", {"small": weights}, "rgb", tmp_path)[0])
@@ -240,7 +240,7 @@ def test_a_damaged_file_is_found_whatever_was_pinned(tmp_path):
     pin_of(path).write_text(hashlib.sha256(path.read_bytes()).hexdigest())
     for found in (lambda: verify(weights, path), lambda: fetch(weights, tmp_path)):
         with pytest.raises(
-            WeightsError, match=r"damaged, or no checkpoint; fetch it again: delete .*small\.pt\.sha256"
+            WeightsError, match=r"damaged, or not a checkpoint; fetch it again: delete .*small\.pt\.sha256"
         ):
             found()
 

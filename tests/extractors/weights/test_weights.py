@@ -47,10 +47,10 @@ def test_arrays_of_numpy_are_read_and_objects_are_not(tmp_path):
     state = read_checkpoint(path)
     assert torch.equal(state["Attention/dense/kernel"], torch.arange(6.0).reshape(2, 3))
     np.savez(path, a=np.array([{}], dtype=object))
-    with pytest.raises(WeightsError, match="truncated, damaged, or no checkpoint"):
+    with pytest.raises(WeightsError, match="truncated, damaged, or not a checkpoint"):
         read_checkpoint(path)
     path.write_bytes(path.read_bytes()[:40])
-    with pytest.raises(WeightsError, match="truncated, damaged, or no checkpoint"):
+    with pytest.raises(WeightsError, match="truncated, damaged, or not a checkpoint"):
         read_checkpoint(path)
 
 
@@ -81,7 +81,7 @@ def test_safetensors_are_read(tmp_path, kind):
 def test_safetensors_of_a_type_to_come_are_named(tmp_path):
     path = write_safetensors(tmp_path / "a.safetensors", STATE)
     path.write_bytes(path.read_bytes().replace(b'"F32"', b'"F4x"', 1))
-    assert "holds 'conv.weight' of type F4x, which is not known here" in refusal(path)
+    assert "holds 'conv.weight' of type F4x, which is not supported" in refusal(path)
 
 
 def test_safetensors_with_more_than_they_say_are_refused(tmp_path):
@@ -120,7 +120,7 @@ def test_files_that_were_cut_short_anywhere_are_refused(tmp_path, layout):
     assert same(read_checkpoint(path))
     for length in range(1, len(whole)):
         path.write_bytes(whole[:length])
-        with pytest.raises(WeightsError, match=r"is truncated, damaged, or no checkpoint; fetch it again$"):
+        with pytest.raises(WeightsError, match=r"is truncated, damaged, or not a checkpoint; fetch it again$"):
             read_checkpoint(path)
 
 
@@ -142,7 +142,7 @@ def test_what_is_no_file_of_any_layout_is_refused(tmp_path):
         for suffix in (".pt", ".npz", ".safetensors"):
             path = tmp_path / f"a{suffix}"
             path.write_bytes(content)
-            assert "truncated, damaged, or no checkpoint" in refusal(path)
+            assert "truncated, damaged, or not a checkpoint" in refusal(path)
 
 
 def test_names_that_no_file_can_have_are_refused():
@@ -175,7 +175,7 @@ def test_weights_beside_weights_are_refused(rival, prefix):
 
 
 def test_what_is_no_checkpoint_is_named(tmp_path):
-    assert "there are no weights at" in refusal(tmp_path / "absent.pt")
+    assert "does not exist, wanted a checkpoint" in refusal(tmp_path / "absent.pt")
     assert "is not a file" in refusal(tmp_path)
     path = tmp_path / "a.pt"
     for content, words in (
@@ -202,12 +202,12 @@ class Code:
 
 def test_code_in_a_file_is_not_run(tmp_path):
     message = refusal(saved(tmp_path / "a.pt", {**STATE, "x": Code()}))
-    assert "holds exec beside tensors" in message
+    assert "holds exec besides tensors" in message
     assert "torch.save(state_dict, ..)" in message
     old = saved(tmp_path / "old.pt", {**STATE, "x": Code()}, _use_new_zipfile_serialization=False)
-    assert "holds exec beside tensors" in refusal(old)
+    assert "holds exec besides tensors" in refusal(old)
     (tmp_path / "bare.bin").write_bytes(pickle.dumps(Code(), protocol=2))
-    assert "holds exec beside tensors" in refusal(tmp_path / "bare.bin")
+    assert "holds exec besides tensors" in refusal(tmp_path / "bare.bin")
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
@@ -215,7 +215,7 @@ def test_a_plain_pickle_is_refused_with_the_way_to_convert_it(tmp_path, protocol
     path = tmp_path / "model.pkl"
     for found in ({"a": np.zeros((300, 300))}, {"a": 1}):
         path.write_bytes(pickle.dumps(found, protocol))
-        with pytest.raises(WeightsError, match=r"alone with pickle\.load\(..\) and torch\.save"):
+        with pytest.raises(WeightsError, match=r"only its tensors with pickle\.load\(..\) and torch\.save"):
             read_checkpoint(path)
 
 
@@ -232,9 +232,9 @@ def test_names_are_looked_up(tmp_path):
     for source in ("small_rgb", None):
         assert same(load_weights(source, available, "rgb", tmp_path)[0])
     assert "did you mean 'small_rgb'" in refusal("smal_rgb", available)
-    assert "are for stream rgb, stream flow was wanted; " in refusal("small_rgb", available, "flow")
+    assert "are for stream rgb, wanted stream flow; " in refusal("small_rgb", available, "flow")
     assert "no published weights for stream rgb" in refusal(None, {})
-    assert "there are no weights at nowhere.pt" in refusal("nowhere.pt", available)
+    assert "nowhere.pt does not exist" in refusal("nowhere.pt", available)
 
 
 def test_weights_without_a_hash_say_why():

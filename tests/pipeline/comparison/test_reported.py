@@ -27,7 +27,7 @@ PRINTED = Printed(
         ({"backbone": "i3d"}, 24, 20, "24 videos, theirs 200"),
         ({"backbone": "i3d"}, 198, 4, "4 classes, theirs 20"),
         ({"backbone": "i3d", "weights": {"rgb": {"weights": {"random": "0"}}}}, 200, 20, "weights are random 0"),
-        ({"backbone": "i3d", "fps": "30"}, 200, 20, "features at 30 frames a second, theirs at 25"),
+        ({"backbone": "i3d", "fps": "30"}, 200, 20, "features at 30 frames per second, theirs at 25"),
         ({"backbone": "i3d", "stride": 8}, 200, 20, "features every 8 frames, theirs every 16"),
         ({"backbone": "i3d", "flow": {"name": "dis"}}, 200, 20, "optical flow of dis, theirs of tvl1"),
         ({"backbone": "slowfast:r101"}, 200, 20, "features of slowfast:r101, theirs of i3d"),
@@ -45,7 +45,7 @@ def test_what_may_stand_beside_the_paper(tmp_path):
     imported = store_with(tmp_path / "other", {"backbone": "i3d", "layout": "wtalc-joint"})
     assert PRINTED.remarks(imported, 198, 20)[1].startswith("comparable with reported rows only if the imported")
     assert PRINTED.comparable(imported, 198, 20) is None
-    assert "not written down" in Printed({"0.5": 27.0}, "A paper").remarks(imported, 198, 20)[1]
+    assert "not recorded" in Printed({"0.5": 27.0}, "A paper").remarks(imported, 198, 20)[1]
     assert not Printed({}).remarks(imported, 198, 20)
     assert Printed({}).comparable(imported, 198, 20) is None
     own = store_with(tmp_path / "third", {"backbone": "i3d", "fps": "15", "stride": 8})
@@ -55,8 +55,8 @@ def test_what_may_stand_beside_the_paper(tmp_path):
 @pytest.mark.parametrize(
     ("rules", "difference"),
     [
-        ("snippet-best", "judged by the rules of activitynet, theirs by those of snippet-best"),
-        ("", "judged by the rules of activitynet, theirs by others or nobody says which"),
+        ("snippet-best", "evaluated by the rules of activitynet, theirs by those of snippet-best"),
+        ("", "evaluated by the rules of activitynet, theirs by other or unpublished rules"),
     ],
 )
 def test_figures_of_another_protocol_are_not_called_comparable(tmp_path, rules, difference):

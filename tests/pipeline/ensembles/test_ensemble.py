@@ -155,7 +155,7 @@ def test_other_commands_take_it_as_a_run(made, by, tmp_path):
     value, said = joined(root, basnet / "seed-0", facnet / "seed-0", bm / "seed-0", "--by", by, "--out", f"three-{by}")
     folder, own = Path(value["run"]), Path(value["detections"])
     assert value["lacking"] == [LEFT_OUT]
-    assert f"1 of 16 videos are not in all members, and are made of those that have them (first: {LEFT_OUT})" in said
+    assert f"1 of 16 videos are missing from some members; using those that have them (first: {LEFT_OUT})" in said
     stamped = json.loads(own.read_text())["wtal"]
     assert stamped["weights"]["rgb of other-20x20@25-000000"] == "random 3"
     assert stamped["tuned_with_segments"] is False
@@ -219,7 +219,7 @@ def test_a_second_call_does_nothing_twice(made):
         files = {path: path.stat().st_mtime_ns for path in Path(first["run"]).rglob("*") if path.is_file()}
         second, said = joined(root, basnet / "seed-0", facnet / "seed-0", "--by", by)
         assert second == first
-        assert "is made already" in said
+        assert "exists already" in said
         assert {path: path.stat().st_mtime_ns for path in Path(first["run"]).rglob("*") if path.is_file()} == files
 
 
@@ -263,7 +263,7 @@ def test_the_mean_can_be_tuned_and_detections_cannot(made, tmp_path):
     (file,) = call("detect", value["run"], "--set", f"localize.preset={tmp_path / 't.toml'}").stdout.split()
     assert json.loads(Path(file).read_text())["wtal"]["tuned_with_segments"] is True
     value, _ = joined(root, basnet / "seed-0", facnet / "seed-0", "--by", "detections")
-    assert "it has no activations" in line_of("tune", value["run"], "--subset", "training@0/4", code=2)
+    assert "has no activations" in line_of("tune", value["run"], "--subset", "training@0/4", code=2)
 
 
 def test_settings_that_would_be_wrong_or_change_nothing_are_refused(made):
@@ -281,8 +281,8 @@ def test_settings_that_would_be_wrong_or_change_nothing_are_refused(made):
     assert "no separate output for stream 'rgb'" in line_of("detect", mean["run"], "--streams", "rgb", code=2)
     assert "has no stages" in line_of("detect", mean["run"], "--stage", "0", code=2)
     for arguments in (("detect", fused["run"]), ("ensemble", *pair, "--by", "detections")):
-        assert "not threshold_stop" in line_of(*arguments, "--set", "localize.threshold_stop=0.5", code=2)
-    assert "KEY=VALUE alone" in line_of("ensemble", *pair, "--set", "train.steps=3", code=2)
+        assert "got threshold_stop" in line_of(*arguments, "--set", "localize.threshold_stop=0.5", code=2)
+    assert "accepts only --set localize.KEY=VALUE" in line_of("ensemble", *pair, "--set", "train.steps=3", code=2)
 
 
 def test_an_ensemble_may_be_a_member(made):
@@ -302,10 +302,10 @@ def test_what_does_not_go_together_is_refused_by_name(made, tmp_path):
     here = ("--workspace", root.root)
     first = basnet / "seed-0"
     assert "there is no run at" in line_of("ensemble", first, tmp_path / "none", *here, code=2)
-    assert "is no run" in line_of("ensemble", first, root.features, *here, code=2)
-    assert "two members or more, got 1" in line_of("ensemble", first, *here, code=2)
+    assert "is not a run" in line_of("ensemble", first, root.features, *here, code=2)
+    assert "at least two members, got 1" in line_of("ensemble", first, *here, code=2)
     assert "is named twice" in line_of("ensemble", basnet, first, *here, code=2)
-    for weights, why in (("1", "wants one for each of the 2 runs, got 1"), ("1,-1", "above 0, got 1, -1"),
+    for weights, why in (("1", "takes one per run, 2 in all, got 1"), ("1,-1", "above 0, got 1, -1"),
                          ("1,x", "takes numbers with commas"), ("1,nan", "above 0")):  # fmt: skip
         assert why in line_of("ensemble", basnet, facnet, "--weights", weights, *here, code=2)
 
@@ -326,12 +326,12 @@ def test_what_does_not_go_together_is_refused_by_name(made, tmp_path):
     other["database"]["video-15"]["subset"] = "training"
     write_json(tmp_path / "other.json", other)
     labels = changed("labels", lambda run: run.update(annotations=str(tmp_path / "other.json")))
-    assert "trained with other annotations" in line_of("ensemble", first, labels, *here, code=2)
+    assert "trained with annotations other than" in line_of("ensemble", first, labels, *here, code=2)
     open_ = changed("unfinished", lambda run: None)
     (open_ / "finished.json").unlink()
     assert "is not finished" in line_of("ensemble", first, open_, *here, code=1)
     gone = changed("gone", lambda run: run.update(store="../../../nowhere"))
-    assert "which is not there" in line_of("ensemble", first, gone, *here, code=1)
+    assert "which does not exist" in line_of("ensemble", first, gone, *here, code=1)
 
 
 def test_classes_are_matched_by_name(made, tmp_path):
@@ -393,7 +393,7 @@ def test_killed_and_made_by_two_at_once_it_is_the_same(made):
     killed.kill()
     killed.wait()
     assert not (root.runs / "cut" / "finished.json").exists()
-    assert "is not finished; say `wtal ensemble`" in line_of("detect", root.runs / "cut", code=1)
+    assert "is not finished; run `wtal ensemble`" in line_of("detect", root.runs / "cut", code=1)
     two = [start(0, root, "cut", *pair) for _ in range(2)]
     lines = sum(len(one.communicate()[0].splitlines()) for one in two)
     assert [one.returncode for one in two] == [0, 0]

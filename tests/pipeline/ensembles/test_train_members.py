@@ -62,7 +62,7 @@ def test_an_ensemble_counts_the_labels_that_trained(planted):
 @pytest.mark.parametrize(
     ("ensemble", "localize", "words"),
     [
-        ({"members": MEMBERS[:1]}, {}, "two members or more"),
+        ({"members": MEMBERS[:1]}, {}, "at least two members"),
         ({"members": MEMBERS}, {"class_from": "cas"}, "no logits to choose classes by"),
     ],
 )

@@ -159,10 +159,10 @@ def test_a_run_without_detections_says_what_to_call(run):
         (("--to", "stl"), "there is no export 'stl'"),
         (("--to", ","), "--to names formats"),
         (("--to", "srt", "--classes", "runs"), "did you mean 'run'"),
-        (("--to", "srt", "--pad", "-1"), "seconds from 0 up"),
-        (("--to", "srt", "--top", "0"), "from 1 up"),
+        (("--to", "srt", "--pad", "-1"), "seconds from 0 to"),
+        (("--to", "srt", "--top", "0"), "of at least 1"),
         (("--to", "srt", "--min-score", "nan"), "finite"),
-        (("--to", "srt", "--videos", "nowhere"), "nowhere is none"),
+        (("--to", "srt", "--videos", "nowhere"), "nowhere is not one"),
     ],
 )
 def test_a_wrong_call_is_refused_in_one_line(collection, arguments, line):
@@ -267,7 +267,7 @@ def test_seconds_beyond_any_video_fail_that_video(tmp_path):
     names = ",".join(name for name in EXPORTS.names() if not EXPORTS.load(name).EXPORT.needs)
     result = call(file, "--to", names, "--out", tmp_path / "out")
     assert result.exit_code == 3, repr(result.exception)
-    assert "a detection ends at second 1e+308, and no video is longer than 1e+09 s" in result.stderr
+    assert "a detection ends at second 1e+308, but no video is longer than 1e+09 s" in result.stderr
     assert call(file, "--to", "csv", "--pad", "1e308").exit_code == 2
 
 
@@ -294,7 +294,7 @@ def test_chapters_go_into_copies(collection, tmp_path):
     options = ("--to", "chapters", "--into-copies", "--videos", folder, "--out", tmp_path / "out")
     result = call(file, *options)
     assert result.exit_code == 3
-    assert "not exported as copies with chapters: c: files like .avi hold no chapters" in result.stderr
+    assert "not exported as copies with chapters: c: files like .avi cannot hold chapters" in result.stderr
     copies = [Path(line) for line in result.stdout.splitlines() if "-chapters" in line]
     assert [path.relative_to(tmp_path / "out").as_posix() for path in copies] == [
         "a-chapters.mp4",

@@ -211,7 +211,7 @@ def test_a_model_a_stream_takes_a_file_a_stream(published):
         assert call("evaluate", run, "--streams", streams).exit_code == 0
     alone = import_checkpoint(place, "--head", "facnet", files[1].partition("=")[2])
     assert alone.exit_code == 2
-    assert "name a file a stream" in alone.stderr
+    assert "name one file per stream" in alone.stderr
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ def test_a_duration_of_another_video_is_that_videos_failure(tmp_path, wrong):
     truth = durations(tmp_path / "truth.json", a=12.8, b=wrong, c=14.08, d=14.72)
     store = imported(tmp_path, *given, "--annotations", truth, code=3)
     assert store.ids == ("a", "c", "d")
-    assert f"its rows cover 13.44 s, and it is annotated as {wrong:.6g} s" in store.failures["b"]
+    assert f"its rows cover 13.44 s, its annotated duration is {wrong:.6g} s" in store.failures["b"]
     mended = durations(tmp_path / "truth.json", a=12.8, b=13.44, c=14.08, d=14.72)
     store = imported(tmp_path, *given, "--annotations", mended)
     assert (store.ids, store.failures) == (("a", "b", "c", "d"), {})
@@ -36,8 +36,8 @@ def test_short_rows_are_imported_and_named(tmp_path):
     truth = durations(tmp_path / "truth.json", a=25.6, b=25.6, c=25.6, d=25.6)
     told = call("import-features", *given, "--annotations", truth, "--workspace", tmp_path / "ws", "--json")
     line = (
-        "videos of 4 whose annotated duration is not that of their features: 2 (v_b, v_d); the worst is v_b, annotated "
-        "as 25.6 s, and its features end at 7.68 s"
+        "videos of 4 whose annotated duration differs from that of their features: 2 (v_b, v_d); the worst is v_b, "
+        "annotated as 25.6 s, but its features end at 7.68 s"
     )
     assert line in told.stderr
     assert json.loads(told.stdout)["notes"] == [line]
@@ -50,7 +50,7 @@ def test_half_of_the_videos_are_enough_and_fewer_are_not(tmp_path):
     assert imported(tmp_path, *given, "--annotations", two).ids == ("a", "b", "c")
     one = durations(tmp_path / "truth.json", a=12.8, b=40.0, c=40.0)
     refused = call("import-features", *given, "--annotations", one, "--workspace", tmp_path / "ws", code=2)
-    assert "at the layout's rate rows cover 38.4 s of videos that last 92.8 s" in refused.stderr
+    assert "at the layout's rate, rows cover 38.4 s, the videos last 92.8 s" in refused.stderr
 
 
 def test_a_rate_that_is_named_is_taken_and_the_odd_one_is_odd_beside_the_others(tmp_path):
@@ -69,7 +69,7 @@ def test_the_cases_are_imported_but_for_the_odd_one(tmp_path):
     assert (long.ids, [*long.failures]) == (("v_a0", "v_a2", "v_a3"), ["v_a1"])
     given = (CASES / "one_is_short", *dims, "--annotations", CASES / "one_is_short.json")
     said = call("import-features", *given, "--workspace", tmp_path / "ws")
-    assert "not that of their features: 1 (a9)" in said.stderr
+    assert "differs from that of their features: 1 (a9)" in said.stderr
     stated = imported(tmp_path, CASES / "video_features")
     assert stated.ids == ("a0", "a1", "a2")
     assert np.allclose([stated.grid(name).duration for name in stated.ids], 12.8)

@@ -48,7 +48,7 @@ def test_what_cannot_be_merged_is_refused(tmp_path):
     one = write_store(tmp_path / "one", "rgb", 2, 1, 10, 3, "x")
     same = write_store(tmp_path / "same", "rgb", 4, 1, 10, 3, "y")
     other = write_store(tmp_path / "other", "flow", 2, 1, 10, 3, "y", ids=("z",))
-    for stores, words in (((one,), "two stores or more"), ((one, same), "stream 'rgb'"), ((one, other), "no video")):
+    for stores, words in (((one,), "at least two stores"), ((one, same), "stream 'rgb'"), ((one, other), "no video")):
         result = call("merge", *stores, "--workspace", tmp_path / "workspace")
         assert result.exit_code == 2
         assert words in result.stderr

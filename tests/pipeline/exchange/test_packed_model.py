@@ -170,13 +170,13 @@ def test_a_newer_file_says_so(packed, tmp_path):
         (lambda d: d.update(version=0), "its format is 0"),
         (lambda d: d.update(later=1), "unknown key 'later'"),
         (lambda d: d["model"]["record"].pop("classes"), "classes"),
-        (lambda d: d["model"]["record"].update(weights=[1.0]), "do not fit"),
-        (lambda d: d["model"]["record"].update(by="activations"), "do not fit"),
+        (lambda d: d["model"]["record"].update(weights=[1.0]), "do not match"),
+        (lambda d: d["model"]["record"].update(by="activations"), "do not match"),
         (lambda d: d["model"]["record"]["recipe"].update(extra=1), "unknown key 'extra'"),
-        (lambda d: d["model"]["parameters"].update(more="9999.npy"), "'9999.npy' is not there"),
-        (lambda d: d["entries"].pop("0000.npy"), "0000.npy is listed or there"),
-        (lambda d: d["entries"].update({"0000.npy": "0" * 64}), "0000.npy is not as it was packed"),
-        (lambda d: d["entries"].update({"../../x.npy": "0" * 64}), "x.npy is listed or there"),
+        (lambda d: d["model"]["parameters"].update(more="9999.npy"), "'9999.npy' is missing"),
+        (lambda d: d["entries"].pop("0000.npy"), "0000.npy is listed but missing"),
+        (lambda d: d["entries"].update({"0000.npy": "0" * 64}), "0000.npy has changed since it was packed"),
+        (lambda d: d["entries"].update({"../../x.npy": "0" * 64}), "x.npy is listed but missing"),
     ],
 )
 def test_descriptions_that_do_not_fit_are_refused(packed, tmp_path, change, said):
@@ -190,7 +190,7 @@ def test_other_archives_are_refused(packed, tmp_path):
     torch.save({"a": torch.zeros(2)}, tmp_path / "torch.wtal")
     assert "without model.json" in refused(tmp_path / "torch.wtal")
     assert "is compressed" in refused(rewritten(tmp_path / "z.wtal", contents, zipfile.ZIP_DEFLATED))
-    assert "x.npy is listed or there" in refused(rewritten(tmp_path / "m.wtal", {**contents, "x.npy": b""}))
+    assert "x.npy is listed but missing" in refused(rewritten(tmp_path / "m.wtal", {**contents, "x.npy": b""}))
     for name, content in (("text", b"no archive"), ("empty", b"")):
         (tmp_path / f"{name}.wtal").write_bytes(content)
         refused(tmp_path / f"{name}.wtal")
@@ -262,9 +262,9 @@ def test_nothing_of_a_pickle_is_inside(packed):
 
 
 def test_names_and_states_that_cannot_be_packed(run, tmp_path):
-    with pytest.raises(UsageError, match=r"ends in \.wtal"):
+    with pytest.raises(UsageError, match=r"must end in \.wtal"):
         pack_model(model_of(run), tmp_path / "model.zip")
-    assert "is no run" in call("pack", tmp_path, tmp_path / "m.wtal", code=2).stderr
+    assert "is not a run" in call("pack", tmp_path, tmp_path / "m.wtal", code=2).stderr
 
 
 def test_features_of_nowhere_are_refused_when_videos_come(packed, tmp_path):

@@ -32,7 +32,7 @@ def test_external_data_is_what_is_known_or_stated(tmp_path, external, arguments,
     result = CliRunner().invoke(main, ["submit", str(file), "--challenge", "hacs", "--out", str(out), *arguments])
     assert result.exit_code == 0, result.output
     assert json.loads(out.read_text())["external_data"] == stated
-    assert ("state it: --external-data" in result.stderr) is asked
+    assert ("state it with --external-data" in result.stderr) is asked
 
 
 def test_what_would_be_refused_is_not_written(tmp_path):

@@ -74,14 +74,14 @@ def test_videos_that_do_not_declare_their_length_are_counted_and_left_out(folder
     assert found.stores[0].snippets == sum(-(-frames // 8) for frames in (20, 30, 40))
     assert found.stores[0].videos == 3
     assert found.needed > 0
-    assert "          1 do not declare their length; they are not in what follows" in plan_lines(found)
+    assert "          1 do not declare their length and are not counted below" in plan_lines(found)
 
 
 def test_where_no_length_is_known_the_time_is_not_known(endless, tmp_path):
     """And where all is extracted it is 0, of an endless video too."""
     workspace, configs = Workspace(tmp_path / "ws"), [ExtractConfig(streams=("rgb",)), ExtractConfig(fps="10")]
     found = plan([endless], configs, workspace, trial=0.1)
-    assert plan_lines(found)[-1] == "time      not known: no video to extract declares its length"
+    assert plan_lines(found)[-1] == "time      unknown: no video to extract declares its length"
     assert (found.to_json()["needed_seconds"], found.to_json()["rate"]) == (None, None)
     extract_all([endless], configs, workspace)
     found = plan([endless], configs, workspace)
@@ -124,14 +124,14 @@ def test_trials_are_counted_in_words(folder, tmp_path, monkeypatch, capsys):
 def test_what_cannot_be_read_by_trial_takes_nobody_knows_how_long(folder, tmp_path, monkeypatch):
     monkeypatch.setattr("wtal.pipeline.extraction.plan.measure", lambda *arguments: None)
     found = plan([folder], [ExtractConfig()], Workspace(tmp_path))
-    assert plan_lines(found)[-1] == "time      not known: those that were tried cannot be read"
+    assert plan_lines(found)[-1] == "time      unknown: the videos tried cannot be read"
 
 
 def test_a_plan_for_a_cluster_says_that_the_cluster_was_not_tried(folder, tmp_path):
     machine = Machine(engine="dask", cluster="tcp://127.0.0.1:1")
     found = plan([folder], [ExtractConfig(streams=("rgb",))], Workspace(tmp_path), machine=machine, trial=0.1)
     assert found.to_json()["cluster"]
-    assert "on this machine alone, the cluster was not tried" in plan_lines(found)[-1]
+    assert "on this machine alone (the cluster was not tried)" in plan_lines(found)[-1]
 
 
 def test_a_trial_has_as_many_videos_in_flight_as_there_will_be_processes(folder, tmp_path, monkeypatch):
@@ -243,14 +243,14 @@ def test_a_store_that_begins_since_flow_is_computed_otherwise_says_so(folder, tm
     assert not said
     (note,) = plan([folder], [ExtractConfig()], workspace, trial=0.1).notes
     assert note.endswith(
-        f" begins beside {first}: flow is dis:fast there, dis:medium here; "
-        "--flow dis:fast goes on with that one, where it can run"
+        f" is new next to {first}: flow is dis:fast there, dis:medium here; "
+        "to continue that store, use --flow dis:fast where available"
     )
     extract_all([folder / "v0.mp4"], [ExtractConfig()], workspace)
     assert said.pop() == note
     monkeypatch.setattr("cv2.__version__", "9.9")
     extract_all([folder / "v0.mp4"], [ExtractConfig(flow="dis:fast")], workspace)
-    assert f"begins beside {first}: of dis:fast, opencv is " in said[0]
+    assert f"is new next to {first}: for dis:fast, opencv is " in said[0]
     assert said.pop().endswith("'9.9' here")
     extract_all([folder / "v0.mp4"], [ExtractConfig(flow="dis:fast", stride=4)], workspace)
     extract_all([folder / "v1.mp4"], [ExtractConfig(flow="dis:fast")], workspace)

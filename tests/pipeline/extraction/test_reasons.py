@@ -63,7 +63,7 @@ def test_every_note_of_the_source_is_in_the_table_and_no_other():
     broken = texts(DECODING, {"VideoBroken"})
     assert len(yielded) > 8
 
-    assert yielded | broken | {"a stream had a row more than the other; it was cut"} == {note.text for note in NOTES}
+    assert yielded | broken | {"one stream had a row more than the other; it was cut"} == {note.text for note in NOTES}
 
 
 def test_each_text_stands_once_and_each_note_has_a_kind_of_its_own():

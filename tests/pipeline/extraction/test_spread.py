@@ -198,8 +198,8 @@ def test_ray_makes_the_same_store_but_for_a_video_that_kills_its_process(videos,
         (["--engine", "ray"], 2, "--cluster"),
         (["--cluster", "tcp://127.0.0.1:1", "--jobs", "2"], 2, "--engine dask or ray"),
         (["--cluster", "tcp://127.0.0.1:1"], 2, "--engine dask or ray"),
-        (["--engine", "dask", "--cluster", "tcp://127.0.0.1:1", "--jobs", "2"], 2, "leave --jobs out"),
-        (["--jobs", "2", "--decoders", "3"], 2, "--decoders is for one process"),
+        (["--engine", "dask", "--cluster", "tcp://127.0.0.1:1", "--jobs", "2"], 2, "leave out --jobs"),
+        (["--jobs", "2", "--decoders", "3"], 2, "--decoders is for a single process"),
         (["--profile", "p.json", "--dry-run"], 2, "none with --dry-run"),
         (["--profile", "/nowhere/p.json"], 2, "--profile /nowhere/p.json: "),
     ],
@@ -287,7 +287,7 @@ def test_a_plan_says_what_extraction_then_does_and_writes_nothing(videos, plain,
 
 def test_a_plan_leaves_out_what_is_done(videos, plain):
     done = wtal("extract", videos, "--workspace", plain[0].parents[1], "--dry-run")
-    assert f"videos    {COUNT + 1}, {COUNT} of them extracted already" in done.stdout
+    assert f"videos    {COUNT + 1}, {COUNT} of them already extracted" in done.stdout
     assert "empty: the file is empty" in done.stdout
     assert "nothing to extract" in done.stdout
 

@@ -43,7 +43,7 @@ def test_what_is_said_of_one_wins_over_what_is_said_of_all_in_any_order():
         (["slowfast:r50/flow=x.pt"], {"slowfast:r50": ("rgb",)}, "no stream 'flow'"),
         (["flow=x.pt"], {"csn:r101": ("rgb",)}, "none of the backbones"),
         (["csn/epoch=3.ckpt"], {"csn:r101": ("rgb",)}, "no stream 'epoch'"),
-        (["rbg=a.pt"], I3D, "rbg is neither a stream nor a backbone, rbg=a.pt no file; did you mean 'rgb'"),
+        (["rbg=a.pt"], I3D, "rbg is neither a stream nor a backbone, and rbg=a.pt is not a file; did you mean 'rgb'"),
         (["foo/flow=random:0"], I3D, "foo/flow is neither"),
         (["a.pt", "b.pt"], I3D, "leave one out"),
         (["i3d=a.pt", "i3d=b.pt"], I3D, "leave one out"),

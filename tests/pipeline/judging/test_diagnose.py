@@ -96,8 +96,8 @@ def test_wrong_calls_have_one_line(files, monkeypatch):
     given = ("diagnose", files / "found.json", "--annotations", files / "truth.json")
     (files / "file").write_text("")
     for extra, code, message in (
-        (("--at", 0.33), 2, "--at 0.33 is none of the thresholds: 0.1, 0.2"),
-        (("--out", files / "file"), 2, "--out is a folder"),
+        (("--at", 0.33), 2, "--at 0.33 is not one of the thresholds: 0.1, 0.2"),
+        (("--out", files / "file"), 2, "--out takes a folder"),
         (("--subset", "training"), 2, "no subset 'training'"),
         (("--out", files / "file" / "below"), 1, "Not a directory"),
     ):
@@ -105,7 +105,7 @@ def test_wrong_calls_have_one_line(files, monkeypatch):
         assert (said.exit_code, message in said.stderr, said.stdout) == (code, True, ""), said.stderr
         assert len(said.stderr.splitlines()) == 1
     assert call("diagnose", files / "found.json").exit_code == 2
-    assert "nothing at" in call("diagnose", files / "none.json").stderr
+    assert "does not exist" in call("diagnose", files / "none.json").stderr
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     said = call(*given)
     assert (said.exit_code, said.stderr) == (1, "wtal: matplotlib is not installed; run: pip install 'wtal[report]'\n")

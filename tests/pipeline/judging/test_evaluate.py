@@ -83,7 +83,7 @@ def test_the_command_takes_ambiguous_ranges_and_video_level_scores(files):
     assert "left out: 2" in judged.stderr
     idle = call(files / "good.json", *given[:2], *given[4:])
     assert idle.exit_code == 2
-    assert "--ambiguous is nothing to the protocol 'activitynet'" in idle.stderr
+    assert "the protocol 'activitynet' ignores --ambiguous" in idle.stderr
     scores = {f"video-{i:02d}": [{"label": ("run", "jump")[i % 2], "score": 1}] for i in range(12)}
     (files / "scores.json").write_text(json.dumps({"results": scores}))
     made = call(files / "scores.json", "--annotations", files / "truth.json", "--task", "classification")

@@ -93,8 +93,8 @@ def test_other_localization_is_kept_apart(collection, tmp_path):
         (("VIDEO", "--stage", "0"), "--use-labels and --stage"),
         (("--out", "x"), "--out, --weights and --jobs are for new videos"),
         (("VIDEO", "--watch", "."), "--watch FOLDER finds its videos itself"),
-        (("VIDEO", "--set", "train.steps=3"), "takes --set localize.KEY=VALUE alone"),
-        (("missing.mp4",), "there is nothing at missing.mp4"),
+        (("VIDEO", "--set", "train.steps=3"), "accepts only --set localize.KEY=VALUE"),
+        (("missing.mp4",), "missing.mp4 does not exist"),
     ],
 )
 def test_wrong_calls_are_one_line(collection, tmp_path, options, said):
@@ -122,7 +122,9 @@ def test_a_picture_after_the_sound_is_exported_at_the_seconds_of_a_player(collec
 
 
 def test_what_is_no_run_is_told(collection, tmp_path):
-    assert "neither a run nor a packed model" in line_of("detect", tmp_path / "no", collection.videos, code=2)
+    assert "does not exist; pass a run's folder or a packed model" in line_of(
+        "detect", tmp_path / "no", collection.videos, code=2
+    )
     assert "is a file: name a run" in line_of("detect", collection.videos / "v0.mp4", code=2)
 
 
@@ -145,7 +147,9 @@ def test_an_ensemble_answers_as_for_its_own_videos(collection, tmp_path, by):
     shown = call("show", packed).stdout
     assert f"of 3, by {by}" in shown
     shutil.rmtree(others[0])
-    assert "with its members, and one has gone" in line_of("pack", made["run"], tmp_path / "again.wtal")
+    assert "needs its members for new videos, and one is missing" in line_of(
+        "pack", made["run"], tmp_path / "again.wtal"
+    )
 
 
 KILLED = """
@@ -210,7 +214,7 @@ def test_another_library_is_noted_and_other_numbers_are_refused(collection):
     _, notes = same_extractor(older, Sources(), (), Machine())
     assert len(notes) == 1
     assert "flow.opencv is" in notes[0]
-    assert "the model's features have 4.0.0" in notes[0]
+    assert "4.0.0 for the model's features" in notes[0]
     for path, value in [
         (("weights", "rgb", "cells"), 7),
         (("flow", "parameters", "patch_size"), 4),
@@ -222,7 +226,7 @@ def test_another_library_is_noted_and_other_numbers_are_refused(collection):
 
 def test_features_of_elsewhere_are_refused(collection):
     features = Run.open(collection.run).features
-    with pytest.raises(UsageError, match="merged of several stores"):
+    with pytest.raises(UsageError, match="merged from several stores"):
         same_extractor({"backbone": "a+b", "merged": [], "weights": {}}, Sources(), (), Machine())
     with pytest.raises(UsageError, match="not extracted by wtal"):
         same_extractor({"backbone": "i3d", "layout": "npy-per-video"}, Sources(), (), Machine())

@@ -130,7 +130,7 @@ def test_a_killed_run_goes_on_to_the_same_numbers(place, step, monkeypatch):
 
 def test_what_is_refined_already_is_left_alone(place):
     marks = {path: path.stat().st_mtime_ns for path in place.iterdir() if path.is_file()}
-    assert "refined already" in call("refine", teacher(place.parents[3]), *SMALL).stderr
+    assert "already refined" in call("refine", teacher(place.parents[3]), *SMALL).stderr
     assert {path: path.stat().st_mtime_ns for path in marks} == marks
 
 
@@ -198,7 +198,7 @@ def test_refusals_are_one_line(place, words, message):
 def test_a_student_teaches_no_student(place):
     result = call("refine", place)
     assert result.exit_code == 2
-    assert "refined already" in result.stderr
+    assert "already refined" in result.stderr
 
 
 def test_a_student_is_not_searched_for_signals(place):

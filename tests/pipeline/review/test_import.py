@@ -122,7 +122,7 @@ def test_everything_is_removed(source, name):
     files = corrected(name, exported(source, name), lambda cuts: [], NTSC)
     result = reviewed(source, files, "--looked-at", "--from", format_of(name))  # an empty table could be of anybody
     if name == "boris-table":  # an observation without an event is in no table
-        assert "there is no video in it that anybody has annotated" in result.stderr
+        assert "it has no annotated video" in result.stderr
         assert not source.with_name("detections-verdicts.json").exists()
         return
     judged, missed, looked_at = answers(source)
@@ -230,11 +230,11 @@ def test_a_segment_that_is_not_ticked_was_rejected(source):
 def test_names_that_no_detection_has_are_told(source):
     folder = exported(source, "llc")
     result = reviewed(source, corrected("llc", folder, lambda cuts: [*cuts, [0, 1, "juggle"], [1, 2, ""]], NTSC))
-    assert "1 segments of 'juggle', a class that no detection has" in result.stderr
+    assert "1 segments of 'juggle', a class without detections" in result.stderr
     assert "1 segments without a name, left out" in result.stderr
     (folder / "a-proj.llc").write_text((folder / "a-proj.llc").read_text().replace("a.mp4", "zebra.mp4"))
     refused = reviewed(source, [folder / "a-proj.llc"], code=1)
-    assert "no video of the detections is called" in refused.stderr
+    assert "the detections have no video" in refused.stderr
 
 
 def test_verdicts_that_a_browser_downloaded_are_taken_as_they_are(source):
@@ -249,7 +249,7 @@ def test_verdicts_that_a_browser_downloaded_are_taken_as_they_are(source):
 def test_what_cannot_be_compared_is_an_error_and_writes_nothing(source):
     files = corrected("llc", exported(source, "llc"), lambda cuts: [], NTSC)
     result = call("review", "import", source, *files, code=1)
-    assert "a was not compared: needs the video's file; name its folder with --videos" in result.stderr
+    assert "a was not compared: needs the video's file; give its folder with --videos" in result.stderr
     assert not source.with_name("detections-verdicts.json").exists()
 
 

@@ -31,7 +31,7 @@ def test_what_is_confirmed_is_a_label(answer):
     lesson = learned(record("run"), verdict("a", "jump", answer))
     assert lesson.dataset.videos["a"].labels == ("jump", "run")
     assert lesson.contradictions == ()
-    assert lesson.notes == ("1 videos with labels that were confirmed (a)",)
+    assert lesson.notes == ("1 videos with confirmed labels (a)",)
 
 
 def test_a_confirmed_label_that_is_there_teaches_nothing():
@@ -46,13 +46,13 @@ def test_a_class_that_was_seen_nowhere_is_no_label_and_neither_are_its_times():
         record("jump", "run", annotations=times), verdict("a", "run", "no"), verdict("a", "jump", "yes"), looked_at=True
     )
     assert lesson.dataset.videos["a"] == record("jump", annotations=times[1:])
-    assert lesson.contradictions == ("a: labelled 'run', a person saw it nowhere there; it is no label any more",)
+    assert lesson.contradictions == ("a: labelled 'run', but the reviewer saw none of it; the label is removed",)
 
 
 def test_looked_at_and_nothing_there_is_a_known_negative():
     lesson = learned(record("run"), looked_at=True)
     assert lesson.dataset.videos["a"] == record()
-    assert lesson.notes == ("1 videos without labels that were given (a)", "1 known negatives (a)")
+    assert lesson.notes == ("1 videos with labels removed (a)", "1 known negatives (a)")
     assert learned(record(absent=("run",)), looked_at=True).dataset.videos["a"] == record()
 
 
@@ -68,13 +68,13 @@ def test_rejections_alone_take_no_label_away():
     lesson = learned(record("run"), verdict("a", "run", "no"), rejected=["run"])
     assert lesson.dataset.videos["a"] == record("run")
     assert len(lesson.contradictions) == 1
-    assert "it stays a label" in lesson.contradictions[0]
+    assert "the label stays" in lesson.contradictions[0]
 
 
 def test_a_class_rejected_everywhere_is_absent_where_nobody_said_otherwise():
     lesson = learned(record(absent=("sit",)), verdict("a", "run", "no"), rejected=["run"])
     assert lesson.dataset.videos["a"] == record(absent=("run", "sit"))
-    assert lesson.notes == ("1 videos that are known to lack some classes (a)",)
+    assert lesson.notes == ("1 videos known to lack some classes (a)",)
     assert learned(record(absent=("sit",)), verdict("a", "run", "no")).notes == ()
 
 
@@ -82,7 +82,7 @@ def test_a_person_saw_what_the_file_denies():
     lesson = learned(record(absent=("run", "sit")), verdict("a", "run", "yes"))
     assert lesson.dataset.videos["a"].labels == ("run",)
     assert lesson.dataset.videos["a"].absent == ("sit",)
-    assert lesson.contradictions == ("a: said not to show 'run', a person saw it there; it is a label now",)
+    assert lesson.contradictions == ("a: stated not to show 'run', but the reviewer saw it; the label is added",)
     negative = learned(record(), verdict("a", "run", "missed"))
     assert negative.contradictions == lesson.contradictions
 
@@ -97,21 +97,21 @@ def test_videos_that_nobody_labelled_join_those_that_train():
     assert lesson.notes[-1] == "1 videos had no label before (new): no other class counts as shown there"
     fold = learn(dataset, said, "training@!0/2", {("odd", "sit")})
     assert fold.dataset == dataset
-    assert fold.notes == ("3 videos do not train, and what was said of them teaches nothing (new, odd, empty)",)
+    assert fold.notes == ("3 videos are not used for training, so verdicts on them teach nothing (new, odd, empty)",)
 
 
 def test_reported_videos_teach_nothing():
     reported = VideoRecord("a", None, "validation", ("run",))
     lesson = learned(reported, verdict("a", "jump", "yes"), looked_at=True)
     assert lesson.dataset.videos["a"] == reported
-    assert "do not train" in lesson.notes[0]
+    assert "are not used for training" in lesson.notes[0]
 
 
 def test_classes_that_the_annotations_lack_are_told_and_left_out():
     lesson = learned(record("run"), verdict("a", "jmup", "missed"))
     assert lesson.dataset.classes == CLASSES
     assert lesson.dataset.videos["a"] == record("run")
-    assert lesson.notes == ("1 verdicts are on classes that the annotations lack, and teach nothing (jmup)",)
+    assert lesson.notes == ("1 verdicts are on classes missing from the annotations, and teach nothing (jmup)",)
 
 
 def test_names_are_matched_as_elsewhere():

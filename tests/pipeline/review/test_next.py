@@ -37,7 +37,7 @@ def test_videos_without_labels_and_contradictions_come_before_what_is_said_alrea
     videos = {"known": VideoRecord("known", None, "t", ("run",)), "other": VideoRecord("other", None, "t", ("sit",))}
     order = choose(own, Verdicts(), Dataset(("run", "sit"), videos), 3)
     assert [c.video for c in order] == ["new", "other", "known"]
-    assert [c.reason for c in order] == ["nobody labelled the video", "labelled sit", "as labelled"]
+    assert [c.reason for c in order] == ["the video is unlabelled", "labelled sit", "as labelled"]
 
 
 def test_videos_and_classes_take_turns():
@@ -74,7 +74,7 @@ def test_the_commands_say_what_there_is(tmp_path):
     assert len(lines) == 5, "a line for each detection, one for the page"
     write_verdicts(Verdicts(verdicts=(yes("a", own["a"][1]),), looked_at=("a",)), tmp_path / "found-verdicts.json")
     shown = call("review", "show", file).stdout
-    assert "1 videos were looked at" in shown
+    assert "1 videos reviewed" in shown
     labels = tmp_path / "labels.csv"
     labels.write_text("video,label\na,sit\na,run\n")
     told = json.loads(call("review", "show", file, "--annotations", labels, "--json").stdout)

@@ -56,9 +56,9 @@ def test_labels_of_verdicts_train_and_are_told(place):
     say(place, ("a", "jump", "yes"), ("c", "run", "missed"), looked_at=("d",))
     taught, said = train(place)
     assert taught.parent != plain.parent
-    assert "verdicts: 2 videos with labels that were confirmed (a, c)" in said
+    assert "verdicts: 2 videos with confirmed labels (a, c)" in said
     assert "verdicts: 1 known negatives (d)" in said
-    assert "--no-verdicts leaves them out" in said
+    assert "--no-verdicts ignores them" in said
     dataset = Run.open(taught).annotations()
     assert dataset.videos["a"].labels == ("jump", "run")
     assert dataset.videos["c"].labels == ("run",)
@@ -96,7 +96,7 @@ def test_verdicts_that_teach_nothing_make_no_other_run(place):
     say(place, ("a", "run", "yes"))
     taught, said = train(place)
     assert taught == plain
-    assert "teaches nothing that the labels do not say" in said
+    assert "teaches nothing beyond the labels" in said
     assert not place.reviewed.exists()
 
 
@@ -113,7 +113,7 @@ def test_every_detection_of_a_run_was_rejected(place):
     lesson = lesson_of(dataset, verdicts, "training", place)
     assert lesson.dataset.videos["c"].absent == ("run",), "of jump, one detection has no verdict"
     assert lesson.dataset.videos["a"].labels == ("run",)
-    assert ["it stays a label" in line for line in lesson.contradictions] == [True]
+    assert ["the label stays" in line for line in lesson.contradictions] == [True]
 
 
 def test_damaged_verdicts_are_one_line(place):

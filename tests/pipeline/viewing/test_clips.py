@@ -183,7 +183,7 @@ def test_a_file_of_somebody_else_is_not_replaced(folder, source, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     mine = write_video(out / "a_001_jump_0.500s.mp4", constant(25, 5))
-    with pytest.raises(UsageError, match="no clip of wtal's"):
+    with pytest.raises(UsageError, match="not a clip by wtal"):
         cut_clips(source, out, folder)
     assert numbers(mine) == list(range(5))
     assert len(cut_clips(source, out, folder, force=True).files) == 3
@@ -204,7 +204,7 @@ def test_a_reel_of_the_best_with_titles(folder, source, tmp_path):
 
 def test_no_detection_is_chosen(folder, source, tmp_path):
     clips = cut_clips(source, tmp_path / "out", folder, Selection(min_score=2.0), reel=3)
-    assert (clips.files, clips.reel, clips.notes) == ((), None, ("no detection was chosen",))
+    assert (clips.files, clips.reel, clips.notes) == ((), None, ("no detection was selected",))
 
 
 @needs_shared

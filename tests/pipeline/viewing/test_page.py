@@ -146,7 +146,7 @@ def test_all_verdicts(page):
     (missed,) = content.verdicts
     assert (missed.label, missed.verdict, missed.detection) == ("run", "missed", None)
     assert missed.segment == pytest.approx((3.2, 3.9), abs=0.001)
-    page.click("text=take back")
+    page.click(".missed-list button")
     assert downloaded(page).verdicts == ()
 
 

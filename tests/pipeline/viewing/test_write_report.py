@@ -30,9 +30,9 @@ def test_the_command_prints_the_page(tmp_path):
     assert page.is_file()
     without = call(file, "--out", tmp_path / "out", "--json")
     assert json.loads(without.stdout)["page"] == str(tmp_path / "out" / "index.html")
-    assert "videos without a file: first, second, third; name their folder with --videos" in without.stderr
+    assert "videos without a file: first, second, third; give their folder with --videos" in without.stderr
     assert not list((tmp_path / "out").rglob("*.jpg"))
-    for arguments, message in (((tmp_path / "none",), "there is nothing at"), ((file, "--videos", file), "--videos")):
+    for arguments, message in (((tmp_path / "none",), "does not exist"), ((file, "--videos", file), "--videos")):
         refused = call(*arguments)
         assert (refused.exit_code, message in refused.stderr) == (2, True)
 
@@ -84,7 +84,7 @@ def test_a_folder_of_detect_is_taken_and_an_empty_one_refused(tmp_path):
     file = write_collection(tmp_path)
     assert gather(tmp_path).source == file
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UsageError, match="is no run"):
+    with pytest.raises(UsageError, match="is not a run"):
         gather(tmp_path / "empty")
 
 

@@ -1,4 +1,4 @@
-"""One network or fixed descriptor per file: clips to feature vectors. `BackboneLeaf` says what a file holds."""
+"""One network or fixed descriptor per file: clips to feature vectors. The contract of a file is `BackboneLeaf`."""
 # ruff: noqa: N802 - members are named as modules name them
 
 from collections.abc import Mapping
@@ -12,26 +12,26 @@ if TYPE_CHECKING:
 
 
 class BackboneLeaf(Protocol):
-    """A module of `backbones/`. It may be a `HasVariants`, `TakesOthers` and `HasDescription` too."""
+    """A module of `backbones/`. It may also be a `HasVariants`, `TakesOthers` and `HasDescription`."""
 
     @property
     def STREAMS(self) -> tuple[str, ...]:
-        """Streams that it has, of "rgb" and "flow"."""
+        """Available streams, out of "rgb" and "flow"."""
 
     @property
     def FLOW(self) -> str:
-        """Flow method that it takes by default; empty where it has no stream of flow."""
+        """Default flow method; empty without a flow stream."""
 
     @property
     def STRIDE(self) -> int:
-        """Frames from one snippet to the next by default."""
+        """Default number of frames from one snippet to the next."""
 
     @property
     def WEIGHTS(self) -> "Mapping[str, Weights]":
-        """Published checkpoints by name; empty where there is none to load."""
+        """Published checkpoints by name; empty if there is none to load."""
 
     def create(self, stream: str, weights: "WeightsSource", variant: str) -> "Backbone":
-        """Make the backbone of one stream; `variant` is empty where there are none.
+        """Create the backbone of one stream; `variant` is empty if there are none.
 
         Raises:
             WeightsError: when the weights are missing, damaged, or do not fit.
@@ -40,28 +40,28 @@ class BackboneLeaf(Protocol):
 
 @runtime_checkable
 class HasVariants(Protocol):
-    """A module whose backbone comes in several sizes or forms: a user writes `csn:ir152`."""
+    """A module whose backbone comes in several sizes or forms, as in `csn:ir152`."""
 
     @property
     def VARIANTS(self) -> tuple[str, ...] | None:
-        """Their names, the default first; `wtal.extractors.backbone.ANY` leaves it to the module what may be named."""
+        """Names of the variants, the default first; `wtal.extractors.backbone.ANY` leaves the choice to the module."""
 
 
 @runtime_checkable
 class TakesOthers(Protocol):
-    """A module that takes more behind the colon than its `VARIANTS`, as a model's folder; `create` refuses the rest."""
+    """A module that accepts more than its `VARIANTS` after the colon, such as a model's folder; `create` checks it."""
 
     @property
     def OTHERS(self) -> str:
-        """Names that may stand there too, in words."""
+        """Description of the other accepted names."""
 
 
 @runtime_checkable
 class HasDescription(Protocol):
-    """A module that says what its backbone sees before any weights are there; lists and pages show it."""
+    """A module that describes its backbone's input without any weights, for lists and pages."""
 
     def describe(self, stream: str, variant: str) -> "Description":
-        """Return what the backbone sees of one stream."""
+        """Return the description of the backbone's input for one stream."""
 
 
 BACKBONES = Registry[BackboneLeaf]("backbone", __name__, BackboneLeaf)

@@ -1,23 +1,23 @@
-"""Channel-separated networks (CSN) on RGB: 32 frames of a window of 64 -> 2048 numbers.
+"""Channel-separated networks (CSN) on RGB: 32 frames from a window of 64 -> 2048 numbers.
 
 Tran, Wang, Torresani and Feiszli, "Video Classification with Channel-Separated Convolutional Networks" (ICCV 2019).
-A residual network whose 3x3x3 convolutions see one channel each (depthwise), so that channels meet in 1x1x1
-convolutions alone. In the interaction-reduced form (ir, paper, figure 2c) the depthwise convolution stands alone in the
-middle of the bottleneck; in the interaction-preserved form (ip, figure 2b) a 1x1x1 convolution goes before it.
+A residual network whose 3x3x3 convolutions operate on single channels (depthwise), so that channels interact only in
+1x1x1 convolutions. In the interaction-reduced form (ir, paper, figure 2c), the middle of the bottleneck is only the
+depthwise convolution; in the interaction-preserved form (ip, figure 2b), a 1x1x1 convolution precedes it.
 
 `r101` is pytorchvideo's CSN-101 (interaction-reduced), `ir152` and `ip152` are the CSN-152 of the authors' VMZ, which
-mmaction2 trains and converts, too. The blocks are pytorchvideo's, and the keys of our weights those of its `.pyth`
-files; the 152 layers differ from those of `r101` in the epsilon of their batch normalisation, 1e-3. The feature is what
-the classifier is applied to, before dropout: the average of the last map.
+mmaction2 also trains and converts. The blocks are pytorchvideo's, and our weights use the keys of its `.pyth` files;
+the 152 layers differ from those of `r101` in the epsilon of their batch normalisation, 1e-3. The feature is the input
+of the classifier, before dropout: the average of the last map.
 
-Mean and deviation of the pixels belong to the weights: they stand in `WEIGHTS`, and a file whose hash stands there is
-known by it under any name. Of other weights the layout decides: VMZ's and pytorchvideo's are those of VMZ and
-pytorchvideo. mmaction2's layout holds two kinds, which no tensor tells apart: trained with ImageNet's values, as its
-configurations do where they say nothing, or with VMZ's. ImageNet's are taken, with a warning; `vmz:PATH` and
-`imagenet:PATH` say which are meant. `identity` names the values.
+The mean and deviation of the pixels belong to the weights: they are listed in `WEIGHTS`, and a file with a listed hash
+is recognized under any name. For other weights, the layout decides: VMZ's and pytorchvideo's layouts use their own
+values. mmaction2's layout covers two kinds that no tensor distinguishes: trained with ImageNet's values, the default of
+its configurations, or with VMZ's. ImageNet's are assumed, with a warning; `vmz:PATH` and `imagenet:PATH` select one.
+`identity` includes the values.
 
-One deviation: where the last map is smaller than the (4, 7, 7) pool of `r101` (clips of under 25 frames or of under 193
-pixels), it is averaged whole, where the original fails.
+One deviation: if the last map is smaller than the (4, 7, 7) pool of `r101` (clips of under 25 frames or of under 193
+pixels), the whole map is averaged, where the original fails.
 """
 
 import re
@@ -67,9 +67,9 @@ _SPORTS1M = "Sports-1M, then Kinetics-400"
 def _of_mmaction2(
     variant: str, url: str, trained_on: str, top1: float, top5: float, pixels: Pixels = IMAGENET
 ) -> Weights:
-    """A checkpoint of mmaction2; the end of its name is the start of its SHA-256.
+    """Return a checkpoint of mmaction2; the end of its name is the start of its SHA-256.
 
-    `pixels` are those of its configuration there, not of what the file is called.
+    `pixels` are those of its configuration there, which its name may contradict.
     """
     return Weights(
         stream="rgb",
@@ -86,7 +86,7 @@ def _of_mmaction2(
 
 
 def _of_vmz(variant: str, file: str, trained_on: str, top1: float, top5: float) -> Weights:
-    """A checkpoint of VMZ; the accuracy is that of the Caffe2 model that it was converted from."""
+    """Return a checkpoint of VMZ; its accuracy is that of the Caffe2 model it was converted from."""
     return Weights(
         stream="rgb",
         variant=variant,
@@ -154,14 +154,14 @@ WEIGHTS = {
 
 FRAMES = 32
 FRAME_STEP = 2
-"""Frames of the window from one that the network sees to the next."""
+"""Step between the frames used, in frames of the window."""
 CROP = 224
 
 _DEPTHS = {"r101": 101, "ir152": 152, "ip152": 152}
 _CLASSES = 400
 _CLASSIFIER_BIAS = "blocks.5.proj.bias"
 _STAGES = 5
-"""Blocks before the head: the stem and four residual stages."""
+"""Number of blocks before the head: the stem and four residual stages."""
 _R101_POOL = (4, 7, 7)
 _VMZ_EPSILON = 1e-3
 
@@ -170,7 +170,7 @@ _CHOICES = {"pytorchvideo": PYTORCHVIDEO, "imagenet": IMAGENET, "vmz": VMZ}
 _BLOCK, _OUR_BLOCK = re.compile(r"layer(\d)\.(\d+)\."), re.compile(r"blocks\.(\d)\.res_blocks\.(\d+)\.")
 _OURS_OUTSIDE = ("blocks.0.conv.", "blocks.0.norm.", "blocks.5.proj.")
 _OUTSIDE = {"mmaction2": ("conv1.conv.", "conv1.bn.", "cls_head.fc_cls."), "vmz": ("stem.0.", "stem.1.", "fc.")}
-"""Starts of the keys outside of the residual blocks: convolution and normalisation of the stem, classifier."""
+"""Key prefixes outside of the residual blocks: convolution and normalisation of the stem, classifier."""
 _MIDDLE = ("branch2.conv_b.", "branch2.norm_b.")
 _WIDE_MIDDLE = ("branch2.conv_b.0.", "branch2.conv_b.1.", "branch2.conv_b.2.", "branch2.norm_b.")
 _OURS_MIDDLE = {"ir152": _MIDDLE, "ip152": _WIDE_MIDDLE}
@@ -180,7 +180,7 @@ _THEIR_MIDDLE = {
     ("vmz", "ir152"): ("conv2.0.", "conv2.1."),
     ("vmz", "ip152"): ("conv2.0.0.", "conv2.0.1.", "conv2.0.2.", "conv2.1."),
 }
-"""Starts of the keys of a block's middle: ip has a 1x1x1 convolution and its normalisation before the depthwise one."""
+"""Key prefixes of a block's middle: ip has a 1x1x1 convolution and its normalisation before the depthwise one."""
 _OURS_AROUND = {
     "conv1": ("branch2.conv_a.", "branch2.norm_a."),
     "conv3": ("branch2.conv_c.", "branch2.norm_c."),
@@ -190,7 +190,7 @@ _PARTS = {"mmaction2": ("conv", "bn"), "vmz": ("0", "1")}
 
 
 def create(stream: str, weights: WeightsSource = None, variant: str = "") -> "CSN":
-    """CSN `variant` (one of `VARIANTS`); `weights` as in `wtal.extractors.create_backbone`.
+    """Create CSN `variant` (one of `VARIANTS`); `weights` as in `wtal.extractors.create_backbone`.
 
     Raises:
         MissingExtraError: when pytorchvideo is not installed.
@@ -216,7 +216,7 @@ def create(stream: str, weights: WeightsSource = None, variant: str = "") -> "CS
 
 
 def layout_of(state: Mapping[str, Tensor]) -> str:
-    """Whose names the keys are: "mmaction2", "vmz", or "pytorchvideo", whose are ours."""
+    """Return the layout of the keys: "mmaction2", "vmz", or "pytorchvideo", which is ours."""
     if any(key.startswith("blocks.") for key in state):
         return "pytorchvideo"
     for layout, starts in _OUTSIDE.items():
@@ -226,7 +226,7 @@ def layout_of(state: Mapping[str, Tensor]) -> str:
 
 
 def renamed(key: str, layout: str, variant: str, to_ours: bool = True) -> str:
-    """A key of a CSN-152 in a published layout -> ours, or back; one that the layout lacks stays as it is."""
+    """Map a key of a CSN-152 from a published layout to ours, or back; keys that the layout lacks are unchanged."""
     if layout not in _OUTSIDE or variant not in _OURS_MIDDLE:
         return key
     outside = dict(zip(_OUTSIDE[layout], _OURS_OUTSIDE, strict=True))
@@ -244,7 +244,7 @@ def renamed(key: str, layout: str, variant: str, to_ours: bool = True) -> str:
 
 
 def describe(stream: str, variant: str = "") -> Description:
-    """Describe what CSN sees; its pixels are those of the first published weights of `variant`."""
+    """Describe the input of CSN; its pixels are those of the first published weights of `variant`."""
     variant = variant or VARIANTS[0]
     return Description(
         dim=CSN.dim,
@@ -260,9 +260,9 @@ def describe(stream: str, variant: str = "") -> Description:
 
 
 class CSN(Backbone):
-    """CSN up to its average pool, with the published classifier beside it.
+    """CSN up to its average pool, with the published classifier.
 
-    `feature_map` gives (N, 2048, t, h, w); `forward` its mean, (N, 2048); `classify` class scores.
+    `feature_map` returns (N, 2048, t, h, w); `forward` its mean, (N, 2048); `classify` class scores.
     """
 
     stream = "rgb"
@@ -298,19 +298,19 @@ class CSN(Backbone):
                     module.eps = _VMZ_EPSILON
 
     def preprocess(self, frames: NDArray[Any]) -> Tensor:
-        """(N, 64, H, W, 3) uint8 RGB -> (N, 3, 32, 224, 224): every second frame, (x / 255 - mean) / std.
+        """Preprocess (N, 64, H, W, 3) uint8 RGB -> (N, 3, 32, 224, 224): every second frame, (x / 255 - mean) / std.
 
-        The centre of the picture is cut out; a side under 224 pixels stays whole.
+        The centre of the picture is cut out; sides under 224 pixels are not cropped.
         """
-        seen = centre_crop(frames[:, ::FRAME_STEP], CROP)
-        x = torch.from_numpy(np.ascontiguousarray(seen.transpose(0, 4, 1, 2, 3))).float()
+        clips = centre_crop(frames[:, ::FRAME_STEP], CROP)
+        x = torch.from_numpy(np.ascontiguousarray(clips.transpose(0, 4, 1, 2, 3))).float()
         mean, std = (torch.tensor(values).reshape(3, 1, 1, 1) for values in (self.pixels.mean, self.pixels.std))
         return x.div_(255).sub_(mean).div_(std)
 
     def feature_map(self, clips: Tensor) -> Tensor:
-        """(N, 3, L, H, W) preprocessed -> (N, 2048, t, h, w) before the last averaging.
+        """Map (N, 3, L, H, W) preprocessed clips -> (N, 2048, t, h, w) before the last averaging.
 
-        For 32 x 224 x 224 that is 4 x 7 x 7; 1 x 1 x 1 for `r101`, whose pool comes before.
+        For 32 x 224 x 224, t x h x w is 4 x 7 x 7; 1 x 1 x 1 for `r101`, which pools earlier.
         """
         x = clips
         for stage in self.blocks[:_STAGES]:
@@ -320,18 +320,18 @@ class CSN(Backbone):
         return x
 
     def forward(self, clips: Tensor) -> Tensor:
-        """(N, 3, L, H, W) preprocessed -> (N, 2048), the mean of the feature map."""
+        """Map (N, 3, L, H, W) preprocessed clips -> (N, 2048), the mean of the feature map."""
         return self.feature_map(clips).mean(dim=(2, 3, 4))
 
     def classify(self, clips: Tensor) -> Tensor:
-        """(N, 3, L, H, W) preprocessed -> (N, classes) logits."""
+        """Map (N, 3, L, H, W) preprocessed clips -> (N, classes) logits."""
         head: Any = self.blocks[-1]
         logits: Tensor = head.proj(self(clips))
         return logits
 
 
 def _interaction_preserved(create_bottleneck: Callable[..., Any]) -> Callable[..., Any]:
-    """The maker of a bottleneck, with a 1x1x1 convolution and its normalisation before the depthwise convolution."""
+    """Wrap the maker of a bottleneck to insert a 1x1x1 convolution and its normalisation before the depthwise one."""
 
     def create_wide(**config: Any) -> Any:
         block, width = create_bottleneck(**config), config["dim_inner"]
@@ -353,19 +353,19 @@ def _with_other_start(key: str, starts: Mapping[str, str]) -> str:
 
 
 def _chosen(weights: WeightsSource) -> tuple[Pixels | None, WeightsSource]:
-    """`vmz:PATH` -> VMZ's values and PATH; other weights as they are."""
+    """Split `vmz:PATH` -> VMZ's values and PATH; other weights are unchanged."""
     choice, colon, path = weights.partition(":") if isinstance(weights, str) else ("", "", "")
     return (_CHOICES[choice], path) if colon and choice in _CHOICES else (None, weights)
 
 
 def _pixels(layout: str, weights: WeightsSource, stream: str, variant: str) -> Pixels:
-    """Return the pixel values that the weights were trained with, as the entry of `WEIGHTS` or their layout says."""
+    """Return the pixel values that the weights were trained with, from the entry of `WEIGHTS` or by their layout."""
     if (entry := published_as(weights, WEIGHTS, stream, variant)) and entry.pixels:
         return entry.pixels
     if layout == "mmaction2":
         warnings.warn(
-            "csn weights in mmaction2's layout that are no published file: ImageNet's pixel values are taken; say "
-            "imagenet:PATH or vmz:PATH to choose",
+            "csn weights in mmaction2's layout that match no published file: using ImageNet's pixel values; pass "
+            "imagenet:PATH or vmz:PATH to choose explicitly",
             stacklevel=3,
         )
     return {"mmaction2": IMAGENET, "vmz": VMZ}.get(layout, PYTORCHVIDEO)

@@ -1,11 +1,11 @@
-"""Any image encoder by snippet, `frames:NAME`: 4 of 16 frames, each encoded alone -> mean and spread of each number.
+"""Any image encoder, per snippet, `frames:NAME`: 4 of 16 frames, each encoded alone -> mean and deviation per number.
 
-NAME is an encoder of `wtal/extractors/image_encoders/`, `efficientnet-lite0` by default, or another that a family there
-takes. The feature of a snippet is the mean over its frames of what the encoder makes of each, then the standard
-deviation, one behind the other: what is there, and how much of it changes. Nothing of it comes from a paper.
+NAME is an encoder of `wtal/extractors/image_encoders/`, `efficientnet-lite0` by default, or another accepted by a
+family there. The feature of a snippet concatenates the mean and the standard deviation of the frames' encodings: the
+content, and how much of it changes. This is not from a paper.
 
-Encoders of images know objects and places. Where actions go with things and places (sports, cooking), that is worth
-much; where one camera or few show all classes, a head can learn the place in place of the action.
+Image encoders recognize objects and places. If actions depend on things and places (sports, cooking), that helps a lot;
+if one camera or a few show all classes, a head may learn the place instead of the action.
 """
 
 from pathlib import Path
@@ -29,18 +29,18 @@ OTHERS = "; ".join(filter(None, (ENCODERS.load(leaf).OTHERS for leaf in ENCODERS
 WEIGHTS = {name: weights for leaf in ENCODERS.names() for name, weights in ENCODERS.load(leaf).WEIGHTS.items()}
 
 FRAMES = 4
-"""Frames of a snippet that are encoded."""
+"""Number of encoded frames per snippet."""
 FRAME_STEP = 4
-"""Frames of the window from one of them to the next."""
+"""Step between them, in frames of the window."""
 
 
 def create(stream: str, weights: WeightsSource = None, variant: str = "") -> "SnippetFrames":
-    """Make the backbone of the encoder `variant`; `weights` as in `wtal.extractors.create_backbone`.
+    """Create the backbone of the encoder `variant`; `weights` as in `wtal.extractors.create_backbone`.
 
-    Of an encoder that is none of `VARIANTS`, `weights` None takes those that lie beside its configuration.
+    For an encoder outside `VARIANTS`, None means the weights next to its configuration.
 
     Raises:
-        UsageError: when there is no such encoder.
+        UsageError: when the encoder is unknown.
         MissingExtraError: when its library is not installed.
         WeightsError: when the weights are missing, damaged, or do not fit.
     """
@@ -49,13 +49,13 @@ def create(stream: str, weights: WeightsSource = None, variant: str = "") -> "Sn
 
 
 def describe(stream: str, variant: str = "") -> Description:
-    """Describe what is seen with one of `VARIANTS`."""
+    """Describe the input of one of `VARIANTS`."""
     name = variant or DEFAULT
     return _description(named_encoders()[name].ENCODINGS[name])
 
 
 class SnippetFrames(PictureBackbone):
-    """(N, 3, 4, side, side) -> (N, 2 d): means over the frames of a clip, then their standard deviations."""
+    """Encode (N, 3, 4, side, side) -> (N, 2 d): means over the frames of a clip, then their standard deviations."""
 
     span = FRAMES * FRAME_STEP
     step = FRAME_STEP
@@ -74,22 +74,22 @@ class SnippetFrames(PictureBackbone):
         }
 
     def encode(self, clips: Tensor) -> Tensor:
-        """(N, 3, L, H, W) preprocessed -> (N, L, d) float32, frame by frame.
+        """Encode (N, 3, L, H, W) preprocessed clips -> (N, L, d) float32, frame by frame.
 
-        It is computed in float32 whatever the precision asked for: frames of a snippet differ by little, and what
-        bfloat16 rounds off is no smaller.
+        Always computed in float32, whatever the requested precision: frames of a snippet differ little, and the
+        rounding of bfloat16 is of the same order.
         """
         with torch.autocast(clips.device.type, enabled=False):
             encoded: Tensor = self.encoder(clips.transpose(1, 2).flatten(0, 1))
         return encoded.reshape(-1, clips.shape[2], encoded.shape[-1])
 
     def feature_map(self, clips: Tensor) -> Tensor:
-        """(N, 3, L, H, W) preprocessed -> (N, 2 d, 1): one cell for the whole clip, as deviations have no frame."""
+        """Map (N, 3, L, H, W) preprocessed clips -> (N, 2 d, 1): one cell per clip, as deviations have no frame."""
         features: Tensor = self(clips)
         return features[:, :, None]
 
     def forward(self, clips: Tensor) -> Tensor:
-        """(N, 3, L, H, W) preprocessed -> (N, 2 d)."""
+        """Map (N, 3, L, H, W) preprocessed clips -> (N, 2 d)."""
         encoded = self.encode(clips)
         mean = encoded.mean(dim=1)
         spread = (encoded - mean[:, None]).square().mean(dim=1).sqrt()

@@ -1,27 +1,27 @@
-"""Any video encoder of the transformers library, `hf:NAME`: a clip -> as many numbers as its tokens have.
+"""Any video encoder of the transformers library, `hf:NAME`: a clip -> as many numbers as the width of its tokens.
 
 NAME is a model of huggingface.co (`hf:MCG-NJU/videomae-base`) or a folder with its files: `config.json`, one of
 `video_preprocessor_config.json` and `preprocessor_config.json`, and `model.safetensors`, whole or in shards. Only
-tensors are read: no pickled file of a folder is opened and no code that comes with a model is run. Whatever
-transformers knows as a model for videos will do, above all
+tensors are read: no pickled file is opened, and no code of a model is run. Any model that transformers treats as a
+video model works, above all
 
 - VideoMAE: Tong et al., "VideoMAE: Masked Autoencoders are Data-Efficient Learners for Self-Supervised Video
   Pre-Training" (NeurIPS 2022);
 - V-JEPA 2: Assran et al., "V-JEPA 2: Self-Supervised Video Models Enable Understanding, Prediction and Planning"
-  (arXiv 2506.09985); its predictor is loaded and not run;
+  (arXiv 2506.09985); its predictor is loaded but not run;
 - TimeSformer: Bertasius et al., "Is Space-Time Attention All You Need for Video Understanding?" (ICML 2021);
 - ViViT: Arnab et al., "ViViT: A Video Vision Transformer" (ICCV 2021), model 1, joint attention.
 
-The feature is the class token of the last hidden state where the model has one (TimeSformer, ViViT), else the mean of
-its tokens (VideoMAE, V-JEPA 2), before everything that a checkpoint lays on top: heads are left out by name. What
-VideoMAE fine-tuned for classes normalises after the mean (`fc_norm`) belongs to its head.
+The feature is the class token of the last hidden state if the model has one (TimeSformer, ViViT), else the mean of its
+tokens (VideoMAE, V-JEPA 2), before any layers on top: heads are left out by name. The normalisation after the mean in a
+VideoMAE fine-tuned for classes (`fc_norm`) belongs to its head.
 
-Size, crop, values and resampling are those of the preprocessor's file, the number of frames is the model's. How far
-apart frames lie is written nowhere: they are spread over a window of 64 frames of the store, which for VideoMAE (16 x
-4) and ViViT (32 x 2) is what the papers train with; TimeSformer's 8 come closer together than its 8 x 32. Pictures are
-always cut to the side of the network, also where the file asks for no crop. They are resized in floating point and
-rounded, so that no value depends on the processor; transformers interpolates whole numbers where the processor can,
-which is at most 1 of 255 apart.
+Size, crop, values and resampling are those of the preprocessor's file, the number of frames is the model's. The spacing
+of frames is documented nowhere: they are spread over a window of 64 frames of the store, which for VideoMAE (16 x 4)
+and ViViT (32 x 2) matches training in the papers; TimeSformer's 8 are closer together than its 8 x 32. Pictures are
+always cropped to the side of the network, even if the file requests no crop. They are resized in floating point and
+rounded, so that no value depends on the processor; transformers interpolates integers where the processor can, which
+differs by at most 1 of 255.
 """
 
 import inspect
@@ -44,17 +44,17 @@ VARIANTS = ANY
 WEIGHTS: dict[str, Weights] = {}
 
 WINDOW = 64
-"""Frames of the store that a model's frames are spread over, where it has no more of its own."""
+"""Window, in frames of the store, over which a model's frames are spread, unless it has more frames."""
 
 
 def create(stream: str, weights: WeightsSource = None, variant: str = "") -> "VideoEncoder":
-    """Make the encoder that `variant` names, for `stream` "rgb".
+    """Create the encoder named by `variant`, for `stream` "rgb".
 
-    `weights` as in `wtal.extractors.create_backbone`, but None takes those that lie beside the configuration.
+    `weights` as in `wtal.extractors.create_backbone`, but None means those next to the configuration.
 
     Raises:
-        UsageError: when there is no name.
-        WeightsError: when files are missing and cannot be fetched, do not fit, or belong to no video encoder.
+        UsageError: when no name is given.
+        WeightsError: when files are missing and cannot be fetched, do not fit, or do not belong to a video encoder.
         MissingExtraError: when transformers is not installed.
     """
     if not variant:
@@ -65,7 +65,7 @@ def create(stream: str, weights: WeightsSource = None, variant: str = "") -> "Vi
 class VideoEncoder(PictureBackbone):
     """A video encoder of transformers without its head.
 
-    `feature_map` gives the tokens of the last hidden state, (N, D, tokens), or the class token alone, (N, D, 1), where
+    `feature_map` returns the tokens of the last hidden state, (N, D, tokens), or the class token alone, (N, D, 1), if
     there is one; `forward` its mean, (N, D).
     """
 
@@ -79,7 +79,7 @@ class VideoEncoder(PictureBackbone):
         self.step = max(1, WINDOW // self.frames)
         self.span = self.frames * self.step
         self.class_token = model.has_class_token
-        # The predictor of V-JEPA 2 says what hidden patches are like: of no use to features.
+        # The predictor of V-JEPA 2 predicts hidden patches, which features do not need.
         takes = inspect.signature(model.network.forward).parameters
         self._extra = {"skip_predictor": True} if "skip_predictor" in takes else {}
         self.about = Description(
@@ -105,18 +105,18 @@ class VideoEncoder(PictureBackbone):
         }
 
     def feature_map(self, clips: Tensor) -> Tensor:
-        """(N, 3, L, H, W) preprocessed -> (N, D, tokens), or (N, D, 1) where there is a class token."""
+        """Map (N, 3, L, H, W) preprocessed clips -> (N, D, tokens), or (N, D, 1) with a class token."""
         inputs = {self.network.main_input_name: clips.transpose(1, 2)}
         tokens: Tensor = self.network(**inputs, **self._extra).last_hidden_state
         return (tokens[:, :1] if self.class_token else tokens).transpose(1, 2)
 
     def forward(self, clips: Tensor) -> Tensor:
-        """(N, 3, L, H, W) preprocessed -> (N, D)."""
+        """Map (N, 3, L, H, W) preprocessed clips -> (N, D)."""
         return self.feature_map(clips).mean(dim=2)
 
 
 def _frames(config: Any) -> int:
-    """Frames of a clip; 0 where the configuration is not that of a model for videos."""
+    """Return the number of frames of a clip; 0 if the configuration is not that of a video model."""
     frames = getattr(config, "num_frames", None) or getattr(config, "frames_per_clip", None)
     return frames if isinstance(frames, int) else 0
 

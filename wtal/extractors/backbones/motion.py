@@ -3,16 +3,16 @@
 The histograms are those of the dense-trajectory literature (Wang, Klaeser, Schmid, Liu: "Action Recognition by Dense
 Trajectories", CVPR 2011; "Dense trajectories and motion boundary descriptors", IJCV 2013; camera motion removed as in
 Wang and Schmid, "Action Recognition with Improved Trajectories", ICCV 2013; RootSIFT normalisation as in Arandjelovic
-and Zisserman, CVPR 2012). What differs is where they are taken: not along tracked points but in one grid of 5 x 5
-cells that sits on whatever moves, travels with it, and (in `flow`) grows with it. So the descriptor says how a body
-moves, and not where in the picture it does so.
+and Zisserman, CVPR 2012). The difference is where they are computed: not along tracked points but in one grid of 5 x 5
+cells that is centred on whatever moves, follows it, and (in `flow`) grows with it. The descriptor therefore captures
+how a body moves, but not where in the picture.
 
-A clip of L frames becomes a vector in these steps.
+A clip of L frames is converted to a vector in these steps.
 
-1. Shots. A pair of frames whose motion is an isolated spike is a cut. Only the frames of the shot that holds the
+1. Shots. A pair of frames whose motion is an isolated spike is a cut. Only the frames of the shot containing the
    middle of the clip count: a snippet never mixes two shots.
 2. Camera (`flow`). Per pair, an affine motion is fitted by medians of differences over a coarse grid of points
-   (Theil and Sen) and taken away.
+   (Theil and Sen) and subtracted.
 3. Body. The motion energy (`flow`: the speed above a noise floor; `rgb`: the change of brightness above one) of the
    shot gives a centre that moves along a line, and its mean absolute spread across and down.
 4. Cells. 5 x 5 cells with linear overlap are laid around that centre.
@@ -20,18 +20,18 @@ A clip of L frames becomes a vector in these steps.
    HOF (8 directions, by magnitude), MBHx and MBHy (8 directions each, of the gradients of the two flow components),
    speed (10 bins from standing still, the zero bin of HOF, to fast); HOG (8 undirected orientations, by magnitude),
    over all pixels and over the moving ones.
-6. Mirror. With m the histograms of the mirrored clip, what is kept of h is (h + m) / 2 and |h - m| / 2, each without
-   its duplicates: an action to the left and the same to the right are one, a one-sided action and a two-sided one not.
-7. RootSIFT: every block of either kind is divided by its sum and its square roots are taken.
+6. Mirror. With m the histograms of the mirrored clip, h is replaced by (h + m) / 2 and |h - m| / 2, each without
+   its duplicates: an action to the left equals the same one to the right, but one-sided and two-sided actions differ.
+7. RootSIFT: every block of either kind is divided by its sum, and square roots are taken.
 
-Layout. `flow` has D = 850: speed 250, HOF 200, MBHx 200, MBHy 200. `rgb` has D = 400: HOG 200, HOG of what moves 200.
-In each block the even part stands before the odd part.
+Layout. `flow` has D = 850: speed 250, HOF 200, MBHx 200, MBHy 200. `rgb` has D = 400: HOG 200, HOG of moving pixels
+200. In each block the even part precedes the odd part.
 
-Units. Flow counts in points, 1/120 of the picture's shorter side, so that the size of the frames does not matter.
+Units. Flow is measured in points, 1/120 of the picture's shorter side, so that the size of the frames does not matter.
 Frames and flow are reduced by a whole factor to about 60 pixels on the shorter side.
 
 Exactness. Before every sum the terms are rounded to binary fractions so coarse that float64 adds them without error,
-and all operations are elementary: the bits of a feature depend on its clip alone, not on its batch or on threads.
+and all operations are elementary: the bits of a feature depend only on its clip, not on its batch or on threads.
 """
 
 import math
@@ -56,50 +56,50 @@ STRIDE = 8
 WEIGHTS: dict[str, Any] = {}
 
 SPAN = 24
-"""Frames of a clip: about one second, a step or a stroke and a half."""
+"""Frames per clip: about one second, a step or one and a half strokes."""
 STEP = 2
-"""Histograms are taken of every second frame of the clip."""
+"""Step between the frames with histograms: every second frame of the clip."""
 CELLS = 5
 """Cells across and down."""
 POINTS = 120
-"""Points on the shorter side of a picture; flow counts in points per frame."""
+"""Points along the shorter side of a picture; flow is measured in points per frame."""
 SIDE = 60
-"""Pixels that frames are reduced to, about, on the shorter side."""
+"""Approximate shorter side of the reduced frames, in pixels."""
 FLOW_FLOOR = 0.4
-"""Points per frame up to which flow is taken for noise: standing still."""
+"""Points per frame up to which flow is considered noise: standing still."""
 FLOW_CEILING = 4.0
-"""Points per frame above the floor from which a pixel's say in the body's place grows no more."""
+"""Points per frame above the floor at which a pixel's weight in locating the body saturates."""
 SPEEDS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0)
-"""Middles of the speed bins, in points per frame; powers of two apart, so that shares are exact."""
+"""Centres of the speed bins, in points per frame; spaced by powers of two, so that shares are exact."""
 FLOW_CUT = (0.9, 3.5, 0.05)
-"""A pair is a cut when its mean speed is above the first and above second * (neighbours + third), in points."""
+"""A pair is a cut if its mean speed is above the first and above second * (neighbours + third), in points."""
 GRAY_FLOOR = 12.0
-"""Grey levels (of 255) between a frame's two neighbours up to which a change is taken for noise."""
+"""Grey levels (of 255) between a frame's two neighbours up to which a change is considered noise."""
 GRAY_CEILING = 60.0
-"""Grey levels above the floor from which a pixel's say in the body's place grows no more."""
+"""Grey levels above the floor at which a pixel's weight in locating the body saturates."""
 GRAY_CUT = (1.5, 3.0, 0.3)
-"""As `FLOW_CUT`, on the change of the brightness of blocks of 5 x 5 pixels, in grey levels."""
+"""Like `FLOW_CUT`, on the change of the brightness of blocks of 5 x 5 pixels, in grey levels."""
 NEIGHBOURS = 3
 """Pairs on either side that a cut must exceed: more than one, as slow sources repeat frames."""
 FLOW_SPREADS = 1.1
-"""Distance of cell middles in `flow`, in mean absolute spreads of the motion."""
+"""Distance of cell centres in `flow`, in mean absolute spreads of the motion."""
 FLOW_CELL = (5.0, 28.0)
-"""Least and largest distance of cell middles in `flow`, in points."""
+"""Smallest and largest distance of cell centres in `flow`, in points."""
 GRAY_CELL = 16.0
-"""Distance of cell middles in `rgb`, in points."""
+"""Distance of cell centres in `rgb`, in points."""
 SMALLEST_SUM = {"flow": 1.0, "rgb": 10.0}
-"""Added to a part's sum before it is divided by it, per frame: what nearly stands still stays near zero."""
+"""Value added to a part's sum before division, per frame: keeps nearly motionless parts near zero."""
 
 
 class Motion(Backbone):
-    """Common to both streams: cells on the body, mirror, normalisation."""
+    """Base of both streams: cells on the body, mirror, normalisation."""
 
     span = SPAN
     size = FrameSize(256, enlarge=False)
     side_by_side = True
     about: Description
     mirrors: tuple[list[int], ...]
-    """For each block of bins, the bin that each bin becomes in a mirror."""
+    """For each block of bins, the mirror image of each bin."""
 
     def __init__(self, **constants: Any) -> None:
         super().__init__()
@@ -124,25 +124,25 @@ class Motion(Backbone):
         self.identity = {**source, "smallest_sum": SMALLEST_SUM[self.stream], **common, **constants}
 
     def cells(self, clip: Tensor) -> tuple[Tensor, Tensor]:
-        """(C, L, h, w) -> (L', bins, rows, columns) float64 sums of every STEP-th frame, (L',) which count."""
+        """Map (C, L, h, w) -> (L', bins, rows, columns) float64 sums of every STEP-th frame, and (L',) which count."""
         raise NotImplementedError
 
     def feature_map(self, clips: Tensor) -> Tensor:
-        """(N, C, L, h, w) preprocessed -> (N, D, L') histograms, not yet normalised, zero outside the middle's shot."""
+        """Map (N, C, L, h, w) clips -> (N, D, L') histograms, not yet normalised, zero outside the middle's shot."""
         return torch.stack([self._fold(self.cells(clip)[0]).T for clip in clips]).float()
 
     def forward(self, clips: Tensor) -> Tensor:
-        """(N, C, L, h, w) preprocessed -> (N, D) in [0, 1]."""
+        """Map (N, C, L, h, w) preprocessed clips -> (N, D) in [0, 1]."""
         return torch.stack([self._describe(*self.cells(clip)) for clip in clips]).float()
 
     def _describe(self, histograms: Tensor, shot: Tensor) -> Tensor:
-        """(L', bins, rows, columns), (L',) -> (D,) RootSIFT of the sums over time, part by part."""
+        """Map (L', bins, rows, columns), (L',) -> (D,) RootSIFT of the sums over time, part by part."""
         folded = self._fold(histograms.sum(0, keepdim=True))[0]
         least = shot.sum().clamp(min=1) * SMALLEST_SUM[self.stream]
         return torch.cat([(part / (part.sum() + least)).sqrt() for part in torch.split(folded, self._sizes)])
 
     def _fold(self, histograms: Tensor) -> Tensor:
-        """(L', bins, rows, columns) -> (L', D): block by block, even part, then odd part."""
+        """Map (L', bins, rows, columns) -> (L', D): block by block, even part, then odd part."""
         parts = []
         blocks = torch.split(histograms, [len(mirror) for mirror in self.mirrors], dim=1)
         for block, mirror, (even, odd) in zip(blocks, self.mirrors, self._folds, strict=True):
@@ -155,11 +155,11 @@ class FlowMotion(Motion):
     """Stream `flow`: speed, HOF, MBHx, MBHy."""
 
     stream = "flow"
-    # A mirrored x turns (x, y) into (-x, y); the gradient of x, which changes its own sign too, into (x, -y).
+    # Mirroring maps (x, y) to (-x, y); the gradient of x, which also changes its own sign, to (x, -y).
     mirrors = (list(range(len(SPEEDS))), *([(turn - k) % 8 for k in range(8)] for turn in (4, 0, 4)))
 
     def preprocess(self, frames: NDArray[Any]) -> Tensor:
-        """(N, L, H, W, 2) float32 flow in pixels -> (N, 2, L, h, w) float32 in points, h or w about 60."""
+        """Convert (N, L, H, W, 2) float32 flow in pixels -> (N, 2, L, h, w) float32 in points, h or w about 60."""
         clips, length, height, width, _ = frames.shape
         side = min(height, width)
         flow = torch.from_numpy(np.ascontiguousarray(np.moveaxis(frames, 4, 1), np.float32)).reshape(-1, height, width)
@@ -168,7 +168,7 @@ class FlowMotion(Motion):
         return points.reshape(clips, 2, length, *points.shape[1:])
 
     def cells(self, clip: Tensor) -> tuple[Tensor, Tensor]:
-        """(2, L, h, w) -> (L', 34, rows, columns) float64 sums of every STEP-th pair, (L',) which count."""
+        """Map (2, L, h, w) -> (L', 34, rows, columns) float64 sums of every STEP-th pair, and (L',) which count."""
         flow = _without_camera(clip)
         speed = _grid((flow[0] * flow[0] + flow[1] * flow[1]).sqrt(), 64)
         shot = _pairs_of_the_shot(speed.double().mean((1, 2)))[::STEP]
@@ -186,20 +186,20 @@ class FlowMotion(Motion):
 
 
 class GrayMotion(Motion):
-    """Stream `rgb`: HOG of all pixels, and of those that move."""
+    """Stream `rgb`: HOG of all pixels, and of the moving ones."""
 
     stream = "rgb"
     mirrors = ([-k % 8 for k in range(8)],) * 2
 
     def preprocess(self, frames: NDArray[Any]) -> Tensor:
-        """(N, L, H, W, 3) uint8 RGB -> (N, 1, L, h, w) float32 grey levels 0..255, h or w about 60."""
+        """Convert (N, L, H, W, 3) uint8 RGB -> (N, 1, L, h, w) float32 grey levels 0..255, h or w about 60."""
         clips, length, height, width, _ = frames.shape
         gray = cv2.cvtColor(np.ascontiguousarray(frames).reshape(-1, width, 3), cv2.COLOR_RGB2GRAY)
         levels, factor = _reduce(torch.from_numpy(gray.reshape(clips * length, height, width)).float())
         return _grid(levels / factor**2, 16).reshape(clips, 1, length, *levels.shape[1:])
 
     def cells(self, clip: Tensor) -> tuple[Tensor, Tensor]:
-        """(1, L, h, w) -> (L', 16, rows, columns) float64 sums of every STEP-th frame, (L',) which count."""
+        """Map (1, L, h, w) -> (L', 16, rows, columns) float64 sums of every STEP-th frame, and (L',) which count."""
         gray = clip[0]
         shot = _frames_of_the_shot(gray)
         energy = _change(gray, shot)[::STEP]
@@ -214,13 +214,13 @@ class GrayMotion(Motion):
 
 
 def create(stream: str, weights: WeightsSource = None, variant: str = "") -> Motion:
-    """The descriptor of one stream.
+    """Create the descriptor of one stream.
 
     Raises:
-        WeightsError: when weights are given: there are none to load.
+        WeightsError: when weights are given, as there are none to load.
     """
     if weights is not None:
-        raise WeightsError("backbone motion has no weights to load; leave --weights out")
+        raise WeightsError("backbone motion has no weights to load; leave out --weights")
     if stream == "rgb":
         return GrayMotion(floor=GRAY_FLOOR, ceiling=GRAY_CEILING, cut=list(GRAY_CUT), cell=GRAY_CELL)
     return FlowMotion(
@@ -234,23 +234,23 @@ def create(stream: str, weights: WeightsSource = None, variant: str = "") -> Mot
 
 
 def describe(stream: str, variant: str = "") -> Description:
-    """Return what the descriptor sees of `stream`."""
+    """Describe the input of the descriptor for `stream`."""
     return create(stream).about
 
 
 def _grid(values: Tensor, steps: int) -> Tensor:
-    """Rounded to multiples of 1 / steps, so that sums of them are exact."""
+    """Round to multiples of 1 / steps, so that sums are exact."""
     return (values * steps).round_().div_(steps)
 
 
 def _reduce(frames: Tensor) -> tuple[Tensor, int]:
-    """(M, H, W) -> (M, h, w) sums over squares of a whole factor, shorter side near `SIDE`; the factor."""
+    """Reduce (M, H, W) -> (M, h, w) sums over squares of an integer factor, shorter side near `SIDE`; and factor."""
     factor = max(1, round(min(frames.shape[1:]) / SIDE))
     return functional.avg_pool2d(frames[:, None], factor, divisor_override=1)[:, 0], factor
 
 
 def _gradient(frames: Tensor) -> tuple[Tensor, Tensor]:
-    """(L, h, w) -> differences of the two neighbours, down and across; zero on the border."""
+    """Return (L, h, w) differences of the two neighbours, down and across; zero on the border."""
     down, across = torch.zeros_like(frames), torch.zeros_like(frames)
     down[:, 1:-1] = frames[:, 2:] - frames[:, :-2]
     across[:, :, 1:-1] = frames[:, :, 2:] - frames[:, :, :-2]
@@ -258,7 +258,7 @@ def _gradient(frames: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _wedges(x: Tensor, y: Tensor, width: float, count: int) -> Tensor:
-    """(L, h, w) vectors -> (L, 2 * count, h, w) cross products with directions `width` apart, 1 one step away."""
+    """Map (L, h, w) vectors -> (L, 2 * count, h, w) cross products with directions `width` apart, 1 one step away."""
     # Coefficients are binary fractions, so that the products are exact.
     turns = [k * width for k in range(count)]
     sines, cosines = ([round(128 * f(turn) / math.sin(width)) / 128 for turn in turns] for f in (math.sin, math.cos))
@@ -267,28 +267,28 @@ def _wedges(x: Tensor, y: Tensor, width: float, count: int) -> Tensor:
 
 
 def _directions(x: Tensor, y: Tensor) -> Tensor:
-    """(L, h, w) vectors -> (L, 8, h, w): each as a sum of the two of 8 directions (x right, y down) that enclose it."""
+    """Split (L, h, w) vectors -> (L, 8, h, w): shares of the two enclosing ones of 8 directions (x right, y down)."""
     wedges = _wedges(x, y, math.pi / 4, 4)
-    # A vector lies before direction k + 1 and behind direction k - 1, whose opposite is k + 3.
+    # A vector lies before direction k + 1 and after direction k - 1, whose opposite is k + 3.
     return torch.minimum(wedges.roll(-1, 1), wedges.roll(-3, 1)).clamp_(min=0)
 
 
 def _orientations(x: Tensor, y: Tensor) -> Tensor:
-    """(L, h, w) vectors -> (L, 8, h, w): as `_directions`, over half a turn: a vector and its opposite are one."""
+    """Split (L, h, w) vectors -> (L, 8, h, w): like `_directions` over half a turn, with opposite vectors equal."""
     wedges = _wedges(x, y, math.pi / 8, 8)
     bins = torch.minimum(wedges.roll(-1, 1), wedges.roll(-7, 1)).clamp_(min=0)
     return bins[:, :8] + bins[:, 8:]
 
 
 def _speed_bins(speed: Tensor) -> Tensor:
-    """(L, h, w) points -> (L, 10, h, w) linear shares of the bins around `SPEEDS`; they sum to one."""
+    """Split (L, h, w) points -> (L, 10, h, w) linear shares of the bins around `SPEEDS`; they sum to one."""
     reached = [((speed - low) / (high - low)).clamp_(0, 1) for low, high in pairwise(SPEEDS)]
     steps = pairwise([torch.ones_like(speed), *reached, torch.zeros_like(speed)])
     return torch.stack([here - further for here, further in steps], dim=1)
 
 
 def _without_camera(flow: Tensor) -> Tensor:
-    """(2, L, h, w) -> the same without the affine motion of most of a coarse grid of points."""
+    """Subtract from (2, L, h, w) the affine motion of most points of a coarse grid."""
     height, width = flow.shape[2:]
     ys = torch.arange(height // 16, height, max(1, height // 8), device=flow.device)
     xs = torch.arange(width // 16, width, max(1, width // 8), device=flow.device)
@@ -301,7 +301,7 @@ def _without_camera(flow: Tensor) -> Tensor:
 
 
 def _median_slope(points: Tensor, places: Tensor) -> Tensor:
-    """(2, L, rows, n) flow at n places -> (2, L): median slope over pairs of places half the range apart."""
+    """Map (2, L, rows, n) flow at n places -> (2, L): median slope over pairs of places half the range apart."""
     count, half = len(places), len(places) // 2
     if half == 0:
         return points.new_zeros(points.shape[:2])
@@ -310,7 +310,7 @@ def _median_slope(points: Tensor, places: Tensor) -> Tensor:
 
 
 def _cuts(change: Tensor, least: float, ratio: float, noise: float) -> Tensor:
-    """(L,) change from frame to frame -> (L,) True where it is an isolated spike."""
+    """Map (L,) change from frame to frame -> (L,) True at isolated spikes."""
     if len(change) == 0:
         return change > least
     around = functional.pad(change, (NEIGHBOURS, NEIGHBOURS)).unfold(0, 2 * NEIGHBOURS + 1, 1).clone()
@@ -319,16 +319,16 @@ def _cuts(change: Tensor, least: float, ratio: float, noise: float) -> Tensor:
 
 
 def _pairs_of_the_shot(change: Tensor) -> Tensor:
-    """(L,) mean speed of each pair -> (L,) True for the pairs inside the shot that shows frame L // 2."""
+    """Map (L,) mean speed of each pair -> (L,) True for the pairs inside the shot containing frame L // 2."""
     cut = _cuts(change, *FLOW_CUT)
     shot = cut.long().cumsum(0)
     middle = len(change) // 2
-    # A pair that is a cut already counts for the shot behind it.
+    # A pair that is a cut already belongs to the shot after it.
     return ~cut & (shot == shot[middle] - cut[middle].long())
 
 
 def _frames_of_the_shot(gray: Tensor) -> Tensor:
-    """(L, h, w) -> (L,) True for the frames of the shot that shows frame L // 2."""
+    """Map (L, h, w) -> (L,) True for the frames of the shot containing frame L // 2."""
     blocks = functional.avg_pool2d(gray, 5, ceil_mode=True, divisor_override=25)
     change = _grid((blocks[1:] - blocks[:-1]).abs(), 64).double().mean((1, 2))
     shot = functional.pad(_cuts(change, *GRAY_CUT).long().cumsum(0), (1, 0))
@@ -336,9 +336,9 @@ def _frames_of_the_shot(gray: Tensor) -> Tensor:
 
 
 def _change(gray: Tensor, shot: Tensor) -> Tensor:
-    """(L, h, w), (L,) -> (L, h, w): change between a frame's neighbours in the shot, above the noise floor.
+    """Map (L, h, w), (L,) -> (L, h, w): change between a frame's neighbours in the shot, above the noise floor.
 
-    The first and the last frame of the shot take that of the frame beside them.
+    The first and the last frame of the shot use that of the adjacent frame.
     """
     inside = shot.nonzero().flatten().tolist()
     change = torch.zeros_like(gray)
@@ -352,10 +352,10 @@ def _change(gray: Tensor, shot: Tensor) -> Tensor:
 
 
 def _body(energy: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """(L, h, w) -> centre column (L,), which moves along a line, row (), mean absolute spread across () and down ().
+    """Locate (L, h, w) -> centre column (L,), moving along a line, row (), mean absolute spreads across and down ().
 
-    The line is the energy-weighted least-squares fit, its slope shrunk as if the time's variance were 0.5 larger.
-    Where nothing moves the centre is the picture's.
+    The line is the energy-weighted least-squares fit, its slope shrunk as if the time's variance were 0.5 larger. If
+    nothing moves, the centre is the picture's.
     """
     time, ys, xs = (torch.arange(n, dtype=energy.dtype, device=energy.device) for n in energy.shape)
     by_column, by_row = energy.sum(1), energy.sum((0, 2))
@@ -375,7 +375,7 @@ def _body(energy: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def _tents(middle: Tensor, distance: Tensor, size: int) -> Tensor:
-    """(...) pixels -> (..., cells, size) linear weights of pixels in cells `distance` apart around `middle`."""
+    """Map (...) pixels -> (..., cells, size) linear weights of pixels in cells `distance` apart around `middle`."""
     offsets = torch.arange(CELLS, dtype=middle.dtype, device=middle.device) - (CELLS - 1) / 2
     places = torch.arange(size, dtype=middle.dtype, device=middle.device)
     centres = middle[..., None] + offsets * distance
@@ -383,7 +383,7 @@ def _tents(middle: Tensor, distance: Tensor, size: int) -> Tensor:
 
 
 def _pool(maps: list[Tensor], rows: Tensor, columns: Tensor, shot: Tensor) -> Tensor:
-    """Maps (L, bins, h, w), (rows, h), (L, columns, w), (L,) -> (L, all bins, rows, columns) float64 sums."""
+    """Sum maps (L, bins, h, w), (rows, h), (L, columns, w), (L,) -> (L, all bins, rows, columns) float64."""
     pooled = []
     for part in maps:
         length, bins, height, _ = part.shape
@@ -393,7 +393,7 @@ def _pool(maps: list[Tensor], rows: Tensor, columns: Tensor, shot: Tensor) -> Te
 
 
 def _representatives(mirror: list[int]) -> tuple[list[int], list[int]]:
-    """Positions (bin, row, column), flattened, of one of each mirror pair: those of the even part, of the odd part."""
+    """Return flattened positions (bin, row, column), one per mirror pair: of the even part, of the odd part."""
     positions = np.arange(len(mirror) * CELLS * CELLS).reshape(len(mirror), CELLS, CELLS)
     twins = positions[mirror, :, ::-1]
     return positions[positions <= twins].tolist(), positions[positions < twins].tolist()

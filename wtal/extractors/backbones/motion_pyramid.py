@@ -1,39 +1,39 @@
-"""Motion pyramid: `motion` for several bodies, none, or a part of one, in a third of its time; weight-free too.
+"""Motion pyramid: `motion` for several bodies, none, or part of one, in a third of its time; weight-free too.
 
 The histograms are those of `motion` (Wang, Klaeser, Schmid, Liu: "Dense trajectories and motion boundary descriptors",
 IJCV 2013; camera motion removed as in Wang and Schmid, ICCV 2013; RootSIFT normalisation as in Arandjelovic and
-Zisserman, CVPR 2012): HOG for stream `rgb`; HOF, MBH and speeds for stream `flow`. `motion` takes them in one grid
-that sits on whatever moves: right for one body, but between two it sits on neither. Here there are, beside it, grids
-over the whole picture (Lazebnik, Schmid, Ponce: "Beyond bags of features: spatial pyramid matching", CVPR 2006; Laptev
-et al.: "Learning realistic human actions from movies", CVPR 2008), which see all that moves at once, and a spectrum of
-the motion over two and a half seconds, which tells what repeats and how fast (Cutler and Davis: "Robust real-time
+Zisserman, CVPR 2012): HOG for stream `rgb`; HOF, MBH and speeds for stream `flow`. `motion` takes them in one grid that
+is centred on whatever moves: right for one body, but between two it lies on neither. This adds grids over the whole
+picture (Lazebnik, Schmid, Ponce: "Beyond bags of features: spatial pyramid matching", CVPR 2006; Laptev et al.:
+"Learning realistic human actions from movies", CVPR 2008), which cover everything that moves at once, and a spectrum of
+the motion over two and a half seconds, which shows what repeats and how fast (Cutler and Davis: "Robust real-time
 periodic motion detection, analysis, and applications", PAMI 2000).
 
-A clip of L = 64 frames becomes a vector in these steps.
+A clip of L = 64 frames is converted to a vector in these steps.
 
-1. Size. Frames come with 60 pixels on the shorter side, and flow is made at that size: this saves most of the time.
-2. Cells. Each second frame is described once for all clips that it lies in, by histograms in cells of a twentieth of
-   the shorter side; `flow` without the camera's affine motion. `wtal.extractors.dense_histograms` does it.
-3. Shot. A pair of frames whose change is an isolated spike is a cut; only frames of the shot that holds the middle of
-   the clip count. Nor do those that repeat the border of the video, where a clip reaches beyond it.
-4. Body. Of the middle 24 frames: a grid of 5 x 5 with linear overlap around the middle of the motion energy, which
-   moves along a line; in `flow` it grows with the motion's spread, in `rgb` it has a size of its own.
-5. Picture. A grid with linear overlap over all of it: in `flow` 3 x 3, of the middle 48 frames; in `rgb` 4 x 4, of the
-   middle 24.
+1. Size. Frames have 60 pixels on the shorter side, and flow is computed at that size: this saves most of the time.
+2. Cells. Each second frame is described once for all clips that contain it, by histograms in cells of a twentieth of
+   the shorter side, for `flow` without the camera's affine motion; see `wtal.extractors.dense_histograms`.
+3. Shot. A pair of frames whose change is an isolated spike is a cut; only frames of the shot containing the middle of
+   the clip count. Frames that repeat the border of the video, where a clip extends beyond it, do not count either.
+4. Body. From the middle 24 frames: a grid of 5 x 5 with linear overlap around the centre of the motion energy, which
+   moves along a line; in `flow` it grows with the motion's spread, in `rgb` its size is fixed.
+5. Picture. A grid with linear overlap over the whole picture: in `flow` 3 x 3, from the middle 48 frames; in `rgb`
+   4 x 4, from the middle 24.
 6. Rhythm (`flow`). The energy in 3 x 3 fields around the body, and the motion of the whole picture in each of eight
-   directions, as series over the clip: of each less its mean, under Hann's window, the amplitudes at 1 to 16 periods.
-7. Mirror. With m the histograms of the mirrored clip, what is kept of h is (h + m) / 2 and |h - m| / 2, each without
-   its duplicates. Of series the amplitudes of both are added.
-8. RootSIFT: every block of either kind is divided by its sum and its square roots are taken.
+   directions, as series over the clip: minus their means, under Hann's window, the amplitudes at 1 to 16 periods.
+7. Mirror. With m the histograms of the mirrored clip, h is replaced by (h + m) / 2 and |h - m| / 2, each without its
+   duplicates. For series, the amplitudes of both are added.
+8. RootSIFT: every block of either kind is divided by its sum, and square roots are taken.
 
 Layout. `flow` has D = 1332: body 850, picture 306 (each speed, HOF, MBHx, MBHy), rhythm 176 (energy 96, directions 80).
-`rgb` has D = 656: body 400, picture 256 (each HOG, HOG of what moves). In each block the even part stands before the
-odd part.
+`rgb` has D = 656: body 400, picture 256 (each HOG, HOG of moving pixels). In each block the even part precedes the odd
+part.
 
-Units. Flow counts in points, 1/120 of the picture's shorter side, so that the size of the frames hardly matters.
+Units. Flow is measured in points, 1/120 of the picture's shorter side, so that frame size hardly matters.
 
-Exactness. Histograms are whole numbers, weights binary fractions, and float64 adds their products without error: the
-bits of a feature depend on its clip alone, not on its batch or on threads.
+Exactness. Histograms are integers, weights binary fractions, and float64 adds their products without error: the bits of
+a feature depend only on its clip, not on its batch or on threads.
 """
 
 from collections.abc import Callable
@@ -60,17 +60,17 @@ STRIDE = 8
 WEIGHTS: dict[str, Any] = {}
 
 SPAN = 64
-"""Frames of a clip: two and a half seconds, which hold two periods of most exercises."""
+"""Frames per clip: two and a half seconds, or two periods of most exercises."""
 BODY_SPAN = 24
-"""Frames in the middle that the body's grid sees, in `rgb` the picture's too: a step or a stroke and a half."""
+"""Frames in the middle for the body's grid, in `rgb` also for the picture's: a step or one and a half strokes."""
 PICTURE_SPAN = 48
-"""Frames in the middle that the picture's grid sees in `flow`."""
+"""Frames in the middle for the picture's grid in `flow`."""
 STEP = 2
-"""Every second frame is described."""
+"""Step between the described frames: every second one."""
 SIDE = 60
-"""Pixels on the shorter side of the frames, at most."""
+"""Maximum shorter side of the frames, in pixels."""
 POINTS = 120
-"""Points on the shorter side of a picture; flow counts in points per frame."""
+"""Points along the shorter side of a picture; flow is measured in points per frame."""
 BODY = 5
 """Fields across and down of the body's grid."""
 PICTURE = {"flow": 3, "rgb": 4}
@@ -78,38 +78,38 @@ PICTURE = {"flow": 3, "rgb": 4}
 RHYTHM = 3
 """Fields across and down of the series of energy."""
 PERIODS = 16
-"""Numbers of periods in a clip, 1 to this, whose amplitudes are kept: up to 6 a second."""
+"""Largest number of periods per clip whose amplitude is kept, from 1: up to 6 per second."""
 FLOW_SPREADS = 1.1
-"""Distance of the 5 x 5 fields' middles in `flow`, in mean absolute spreads of the motion."""
+"""Distance of the centres of the 5 x 5 fields in `flow`, in mean absolute spreads of the motion."""
 FLOW_FIELD = (6.0, 28.0)
-"""Least and largest such distance, in points."""
+"""Smallest and largest such distance, in points."""
 GRAY_FIELD = 16.0
 """The same distance in `rgb`, in points."""
 FLOW_CUT = (0.9, 3.5, 0.05)
-"""A pair is a cut when its mean speed is above the first and above second * (neighbours + third), in points."""
+"""A pair is a cut if its mean speed is above the first and above second * (neighbours + third), in points."""
 GRAY_CUT = (1.5, 3.0, 0.3)
-"""As `FLOW_CUT`, on the change of the brightness of blocks of 5 x 5 pixels, in grey levels."""
+"""Like `FLOW_CUT`, on the change of the brightness of blocks of 5 x 5 pixels, in grey levels."""
 NEIGHBOURS = 3
 """Pairs on either side that a cut must exceed: more than one, as slow sources repeat frames."""
 SMALLEST_SUM = {"flow": 16.0, "rgb": 10.0 * UNIT}
-"""Added to a block's sum before it is divided by it, per frame: what nearly stands still stays near zero."""
+"""Value added to a block's sum before division, per frame: keeps nearly motionless blocks near zero."""
 SMALLEST_RHYTHM = 32.0
-"""The same of amplitudes, per clip."""
+"""The same for amplitudes, per clip."""
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
-# A mirrored x turns (x, y) into (-x, y); the gradient of x, which changes its own sign too, into (x, -y).
+# Mirroring maps (x, y) to (-x, y); the gradient of x, which also changes its own sign, to (x, -y).
 _LEFT_FOR_RIGHT, _UP_FOR_DOWN = (tuple((turn - k) % DIRECTIONS for k in range(DIRECTIONS)) for turn in (4, 0))
 MIRRORS = {
     "flow": (tuple(range(len(SPEEDS))), _LEFT_FOR_RIGHT, _UP_FOR_DOWN, _LEFT_FOR_RIGHT),
     "rgb": (_UP_FOR_DOWN, _UP_FOR_DOWN),
 }
-"""For each block of bins, the bin that each bin becomes in a mirror."""
+"""For each block of bins, the mirror image of each bin."""
 
 
 class Series(NamedTuple):
-    """Cells of frames that count: (n, rows, columns, bins), (n, rows, columns); `at` (n,) is which of the clip."""
+    """Cells of counted frames: (n, rows, columns, bins), (n, rows, columns); `at` (n,) are indices in the clip."""
 
     histograms: NDArray[np.int32]
     energy: NDArray[np.int32]
@@ -122,7 +122,7 @@ class Series(NamedTuple):
 
 
 class MotionPyramid(Backbone):
-    """Common to both streams: shots, grids, mirror, normalisation."""
+    """Base of both streams: shots, grids, mirror, normalisation."""
 
     span = SPAN
     size = FrameSize(SIDE, enlarge=False)
@@ -158,24 +158,24 @@ class MotionPyramid(Backbone):
         }
 
     def cells(self, clip: NDArray[np.float32]) -> Series:
-        """(C, L, h, w) -> cells of every STEP-th frame of the middle's shot; at least one frame."""
+        """Map (C, L, h, w) -> cells of every STEP-th frame of the middle's shot; at least one frame."""
         raise NotImplementedError
 
     def blocks(self, cells: Series, length: int) -> list[Floats]:
-        """Cells of a clip of `length` frames -> blocks of the feature, normalised."""
+        """Map cells of a clip of `length` frames -> normalised blocks of the feature."""
         raise NotImplementedError
 
     def feature_map(self, clips: Tensor) -> Tensor:
-        """(N, C, L, h, w) preprocessed -> (N, D, 1): there is nothing to average."""
+        """Map (N, C, L, h, w) preprocessed clips -> (N, D, 1): there is nothing to average."""
         return self.forward(clips)[:, :, None]
 
     def forward(self, clips: Tensor) -> Tensor:
-        """(N, C, L, h, w) preprocessed -> (N, D) in [0, 1]."""
+        """Map (N, C, L, h, w) preprocessed clips -> (N, D) in [0, 1]."""
         rows = [np.concatenate(self.blocks(self.cells(clip), clip.shape[1])) for clip in clips.cpu().numpy()]
         return torch.from_numpy(np.stack(rows).astype(np.float32))
 
     def shares(self, histograms: Floats, frames: int) -> list[Floats]:
-        """(bins, rows, columns) sums over so many frames -> square roots of shares: even part, odd part, by block."""
+        """Map (bins, rows, columns) sums over `frames` frames -> square roots of shares: even, odd part, by block."""
         mirrors = MIRRORS[self.stream]
         blocks = np.split(histograms, np.cumsum([len(mirror) for mirror in mirrors])[:-1])
         least = frames * SMALLEST_SUM[self.stream]
@@ -184,25 +184,25 @@ class MotionPyramid(Backbone):
 
 
 class FlowPyramid(MotionPyramid):
-    """Stream `flow`: speed, HOF, MBHx, MBHy, and the rhythm of what moves."""
+    """Stream `flow`: speed, HOF, MBHx, MBHy, and the rhythm of moving parts."""
 
     stream = "flow"
     dim = 1332
 
     def preprocess(self, frames: NDArray[Any]) -> Tensor:
-        """(N, L, H, W, 2) float32 flow in pixels -> (N, 2, L, H, W) the same, a view where it can be one."""
+        """Transpose (N, L, H, W, 2) float32 flow in pixels -> (N, 2, L, H, W), a view where possible."""
         if not frames.flags.writeable or min(frames.strides) < 0:
             frames = frames.copy()
         return torch.from_numpy(frames.astype(np.float32, copy=False)).permute(0, 4, 1, 2, 3)
 
     def cells(self, clip: NDArray[np.float32]) -> Series:
-        """(2, L, h, w) -> cells of every STEP-th pair of the middle's shot; at least one."""
+        """Map (2, L, h, w) -> cells of every STEP-th pair of the middle's shot; at least one."""
         scale = POINTS / min(clip.shape[2:])
         shot = _pairs_of_the_shot(clip, scale) & _not_repeated(clip)
         return _series(shot, lambda i: flow_cells(clip[:, i], scale))
 
     def blocks(self, cells: Series, length: int) -> list[Floats]:
-        """Cells of a clip of `length` frames -> body, picture, rhythm."""
+        """Map cells of a clip of `length` frames -> body, picture, rhythm."""
         near = cells.around(length // 2, BODY_SPAN)
         height, width = cells.energy.shape[1:]
         column, row, across, down = body_of(near.energy)
@@ -214,13 +214,13 @@ class FlowPyramid(MotionPyramid):
 
 
 class GrayPyramid(MotionPyramid):
-    """Stream `rgb`: HOG of all pixels, and of those that move."""
+    """Stream `rgb`: HOG of all pixels, and of the moving ones."""
 
     stream = "rgb"
     dim = 656
 
     def preprocess(self, frames: NDArray[Any]) -> Tensor:
-        """(N, L, H, W, 3) uint8 RGB -> (N, 1, L', H, W) float32 grey levels 0..255 of the middle BODY_SPAN frames."""
+        """Convert (N, L, H, W, 3) uint8 RGB -> (N, 1, L', H, W) float32 grey levels 0..255, L' the middle BODY_SPAN."""
         start = max(0, frames.shape[1] // 2 - BODY_SPAN // 2)
         frames = frames[:, start : start + BODY_SPAN]
         clips, length, height, width, _ = frames.shape
@@ -228,7 +228,7 @@ class GrayPyramid(MotionPyramid):
         return torch.from_numpy(gray.reshape(clips, 1, length, height, width)).float()
 
     def cells(self, clip: NDArray[np.float32]) -> Series:
-        """(1, L, h, w) -> cells of every STEP-th frame of the middle's shot; at least one."""
+        """Map (1, L, h, w) -> cells of every STEP-th frame of the middle's shot; at least one."""
         shot = _frames_of_the_shot(clip[0]) & _not_repeated(clip)
         gray = clip[0].astype(np.uint8)
 
@@ -239,7 +239,7 @@ class GrayPyramid(MotionPyramid):
         return _series(shot, describe)
 
     def blocks(self, cells: Series, length: int) -> list[Floats]:
-        """Cells of a clip of `length` frames -> body, picture."""
+        """Map cells of a clip of `length` frames -> body, picture."""
         height, width = cells.energy.shape[1:]
         column, row, _, _ = body_of(cells.energy)
         distance = GRAY_FIELD * dense.ACROSS / POINTS
@@ -249,13 +249,13 @@ class GrayPyramid(MotionPyramid):
 
 
 def create(stream: str, weights: WeightsSource = None, variant: str = "") -> MotionPyramid:
-    """The descriptor of one stream.
+    """Create the descriptor of one stream.
 
     Raises:
-        WeightsError: when weights are given: there are none to load.
+        WeightsError: when weights are given, as there are none to load.
     """
     if weights is not None:
-        raise WeightsError("backbone motion-pyramid has no weights to load; leave --weights out")
+        raise WeightsError("backbone motion-pyramid has no weights to load; leave out --weights")
     if stream == "rgb":
         levels = [dense.GRAY_FLOOR, dense.GRAY_CEILING, dense.GRAY_MOVING]
         return GrayPyramid(limits=levels, cut=list(GRAY_CUT), field=GRAY_FIELD)
@@ -265,12 +265,12 @@ def create(stream: str, weights: WeightsSource = None, variant: str = "") -> Mot
 
 
 def describe(stream: str, variant: str = "") -> Description:
-    """Return what the descriptor sees of `stream`."""
+    """Describe the input of the descriptor for `stream`."""
     return create(stream).about
 
 
 def _series(counts: Flags, describe: Callable[[int], Cells]) -> Series:
-    """(L,) frames that count -> cells of every STEP-th of them, of the middle one where none is left."""
+    """Map (L,) counted frames -> cells of every STEP-th of them, or of the middle one if none is left."""
     at = np.flatnonzero(counts[::STEP]) * STEP
     at = at if len(at) else np.array([len(counts) // 2])
     histograms, energy = zip(*(describe(int(i)) for i in at), strict=True)
@@ -278,7 +278,7 @@ def _series(counts: Flags, describe: Callable[[int], Cells]) -> Series:
 
 
 def _not_repeated(clip: NDArray[np.float32]) -> Flags:
-    """(C, L, h, w) -> (L,) False for what stands in for frames before the first or behind the last."""
+    """Map (C, L, h, w) -> (L,) False for repetitions beyond the first or the last frame."""
     first, last = 0, clip.shape[1] - 1
     middle = clip.shape[1] // 2
     while first < middle and np.array_equal(clip[:, first], clip[:, first + 1]):
@@ -290,7 +290,7 @@ def _not_repeated(clip: NDArray[np.float32]) -> Flags:
 
 
 def _cuts(change: Floats, least: float, ratio: float, noise: float) -> Flags:
-    """(n,) change from frame to frame -> (n,) True where it is an isolated spike."""
+    """Map (n,) change from frame to frame -> (n,) True at isolated spikes."""
     if len(change) == 0:
         return np.zeros(0, bool)
     around = np.lib.stride_tricks.sliding_window_view(np.pad(change, NEIGHBOURS), 2 * NEIGHBOURS + 1).copy()
@@ -299,19 +299,19 @@ def _cuts(change: Floats, least: float, ratio: float, noise: float) -> Flags:
 
 
 def _pairs_of_the_shot(flow: NDArray[np.float32], scale: float) -> Flags:
-    """(2, L, h, w) pixels, points to a pixel -> (L,) True for the pairs inside the shot that shows frame L // 2."""
+    """Map (2, L, h, w) pixels, points per pixel -> (L,) True for the pairs inside the shot containing frame L // 2."""
     apart = max(1, min(flow.shape[2:]) // 8)
     points = flow[:, :, ::apart, ::apart].reshape(2, flow.shape[1], -1) * np.float32(scale)
     moved = on_grid(points - np.median(points, axis=2, keepdims=True), UNIT)
     cut = _cuts(on_grid(np.sqrt(moved[0] ** 2 + moved[1] ** 2), UNIT).mean(1), *FLOW_CUT)
     shot = np.cumsum(cut)
     middle = len(cut) // 2
-    # A pair that is a cut already counts for the shot behind it.
+    # A pair that is a cut already belongs to the shot after it.
     return np.asarray(~cut & (shot == shot[middle] - cut[middle]))
 
 
 def _frames_of_the_shot(gray: NDArray[np.float32]) -> Flags:
-    """(L, h, w) -> (L,) True for the frames of the shot that shows frame L // 2."""
+    """Map (L, h, w) -> (L,) True for the frames of the shot containing frame L // 2."""
     blocks = functional.avg_pool2d(torch.from_numpy(gray), 5, ceil_mode=True, divisor_override=25).numpy()
     change = on_grid(np.abs(blocks[1:] - blocks[:-1]), UNIT).mean((1, 2))
     shot = np.pad(np.cumsum(_cuts(change, *GRAY_CUT)), (1, 0))
@@ -319,13 +319,13 @@ def _frames_of_the_shot(gray: NDArray[np.float32]) -> Flags:
 
 
 def _field(spread: float) -> float:
-    """Spread of the motion in cells -> distance of the fields' middles, in cells."""
+    """Map the spread of the motion in cells -> distance of the fields' centres, in cells."""
     least, largest = (limit * dense.ACROSS / POINTS for limit in FLOW_FIELD)
     return min(max(spread * FLOW_SPREADS, least), largest)
 
 
 def _rhythm(cells: Series, length: int) -> list[Floats]:
-    """Cells of a clip of `length` frames -> square roots of shares of amplitudes: of energy, of directions."""
+    """Map cells of a clip of `length` frames -> square roots of shares of amplitudes: of energy, of directions."""
     column, row, across, down = body_of(cells.energy)
     height, width = cells.energy.shape[1:]
     rows = tents(row, _field(down) * BODY / RHYTHM, height, RHYTHM)
@@ -344,7 +344,7 @@ def _rhythm(cells: Series, length: int) -> list[Floats]:
 
 
 def _amplitudes(series: Floats, at: NDArray[np.int64], length: int) -> Floats:
-    """(n, F) values of the frames `at` of `length` -> (PERIODS, F) amplitudes of their deviations from the mean."""
+    """Map (n, F) values of the frames `at` of `length` -> (PERIODS, F) amplitudes of their deviations from the mean."""
     rest = on_grid(series - series.mean(0), 16)
     waves = _waves(length)[:, :, at // STEP] @ rest
     amplitudes: Floats = np.sqrt(waves[0] ** 2 + waves[1] ** 2)
@@ -353,7 +353,7 @@ def _amplitudes(series: Floats, at: NDArray[np.int64], length: int) -> Floats:
 
 @lru_cache(8)
 def _waves(length: int) -> Floats:
-    """(2, PERIODS, count) cosines and sines of 1 to PERIODS periods, under Hann's window, over every STEP-th frame."""
+    """Return (2, PERIODS, count) cosines and sines of 1 to PERIODS periods, under Hann's window, per STEP frames."""
     count = -(-length // STEP)
     phase = 2 * np.pi * (np.arange(count) + 0.5) / count
     angles = np.arange(1, PERIODS + 1)[:, None] * phase

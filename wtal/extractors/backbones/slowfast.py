@@ -1,16 +1,16 @@
-"""SlowFast 8x8 on RGB: 32 frames of a window of 64 -> 2304 numbers.
+"""SlowFast 8x8 on RGB: 32 frames from a window of 64 -> 2304 numbers.
 
-Feichtenhofer, Fan, Malik and He, "SlowFast Networks for Video Recognition" (ICCV 2019), as built by pytorchvideo; the
-keys of our weights are those of the `.pyth` files that pytorchvideo publishes. The Fast pathway sees every second frame
-of the window, the Slow pathway every fourth of those, and lateral convolutions lead from Fast to Slow. The feature is
-what the classifier is applied to, before dropout: the average pools of both pathways, 2048 Slow and 256 Fast channels
-one behind the other.
+Feichtenhofer, Fan, Malik and He, "SlowFast Networks for Video Recognition" (ICCV 2019), as built by pytorchvideo; our
+weights use the keys of the `.pyth` files published by pytorchvideo. The Fast pathway sees every second frame of the
+window, the Slow pathway every fourth of those, and lateral convolutions lead from Fast to Slow. The feature is the
+input of the classifier, before dropout: the average pools of both pathways, 2048 Slow and 256 Fast channels,
+concatenated.
 
 The lateral convolutions of ResNet-50 are 7 frames long, those of ResNet-101 5, as published. No weights are published
-for ResNet-152; it is built like ResNet-101, unless the lateral convolutions of the given weights are of another length.
+for ResNet-152; it is built like ResNet-101, unless the lateral convolutions of the given weights have another length.
 
-One deviation: where a pathway's last map is smaller than its pool (clips of under 32 frames or of under 193 pixels),
-it is averaged whole, where the original fails.
+One deviation: if a pathway's last map is smaller than its pool (clips of under 32 frames or of under 193 pixels), the
+whole map is averaged, where the original fails.
 """
 
 from importlib.metadata import version
@@ -63,14 +63,14 @@ WEIGHTS = {
 }
 
 FRAMES = 32
-"""Frames that the Fast pathway sees."""
+"""Number of frames for the Fast pathway."""
 FRAME_STEP = 2
-"""Frames of the window from one that the Fast pathway sees to the next."""
+"""Step between the frames of the Fast pathway, in frames of the window."""
 ALPHA = 4
-"""Fast frames to one Slow frame (paper, section 3.1)."""
+"""Fast frames per Slow frame (paper, section 3.1)."""
 CROP = 256
 MEAN, STD = 0.45, 0.225
-"""Of every colour, on pixels from 0 to 1."""
+"""Mean and deviation of every colour, for pixels from 0 to 1."""
 
 _DEPTHS = {"r50": 50, "r101": 101, "r152": 152}
 _LATERAL_FRAMES = {"r50": 7, "r101": 5, "r152": 5}
@@ -78,13 +78,13 @@ _LATERAL = "blocks.0.multipathway_fusion.conv_fast_to_slow.weight"
 _CLASSES = 400
 _CLASSIFIER_BIAS = "blocks.6.proj.bias"
 _STAGES = 5
-"""Blocks before the pools: the stems and four residual stages, of both pathways."""
+"""Number of blocks before the pools: the stems and four residual stages, of both pathways."""
 _POOLS = ((FRAMES // ALPHA, 7, 7), (FRAMES, 7, 7))
 """Windows of the average pools over the last map, Slow and Fast."""
 
 
 def create(stream: str, weights: WeightsSource = None, variant: str = "") -> "SlowFast":
-    """SlowFast `variant` (one of `VARIANTS`); `weights` as in `wtal.extractors.create_backbone`.
+    """Create SlowFast `variant` (one of `VARIANTS`); `weights` as in `wtal.extractors.create_backbone`.
 
     Raises:
         MissingExtraError: when pytorchvideo is not installed.
@@ -104,7 +104,7 @@ def create(stream: str, weights: WeightsSource = None, variant: str = "") -> "Sl
 
 
 def describe(stream: str, variant: str = "") -> Description:
-    """Describe what SlowFast sees, the same in all variants."""
+    """Describe the input of SlowFast, the same for all variants."""
     return Description(
         dim=SlowFast.dim,
         span=SlowFast.span,
@@ -120,9 +120,10 @@ def describe(stream: str, variant: str = "") -> Description:
 
 
 class SlowFast(Backbone):
-    """SlowFast up to its pools, with the published classifier beside it.
+    """SlowFast up to its pools, with the published classifier.
 
-    `feature_map` gives (N, 2304, t, h, w), Slow channels first; `forward` its mean, (N, 2304); `classify` class scores.
+    `feature_map` returns (N, 2304, t, h, w), Slow channels first; `forward` its mean, (N, 2304); `classify` class
+    scores.
     """
 
     stream = "rgb"
@@ -150,16 +151,16 @@ class SlowFast(Backbone):
         ).blocks
 
     def preprocess(self, frames: NDArray[Any]) -> Tensor:
-        """(N, 64, H, W, 3) uint8 RGB -> (N, 3, 32, 256, 256): every second frame, (x / 255 - 0.45) / 0.225.
+        """Preprocess (N, 64, H, W, 3) uint8 RGB -> (N, 3, 32, 256, 256): every second frame, (x / 255 - 0.45) / 0.225.
 
-        The centre of the picture is cut out; a side under 256 pixels stays whole.
+        The centre of the picture is cut out; sides under 256 pixels are not cropped.
         """
-        seen = centre_crop(frames[:, ::FRAME_STEP], CROP)
-        x = torch.from_numpy(np.ascontiguousarray(seen.transpose(0, 4, 1, 2, 3))).float()
+        clips = centre_crop(frames[:, ::FRAME_STEP], CROP)
+        x = torch.from_numpy(np.ascontiguousarray(clips.transpose(0, 4, 1, 2, 3))).float()
         return x.div_(255).sub_(MEAN).div_(STD)
 
     def feature_map(self, clips: Tensor) -> Tensor:
-        """(N, 3, L, H, W) preprocessed -> (N, 2304, t, h, w) after the pools: 1 x 2 x 2 for 32 x 256 x 256.
+        """Map (N, 3, L, H, W) preprocessed clips -> (N, 2304, t, h, w) after the pools: 1 x 2 x 2 for 32 x 256 x 256.
 
         L is a multiple of 4.
         """
@@ -169,27 +170,27 @@ class SlowFast(Backbone):
         return torch.cat([_average(x, pool) for x, pool in zip(pathways, _POOLS, strict=True)], dim=1)
 
     def forward(self, clips: Tensor) -> Tensor:
-        """(N, 3, L, H, W) preprocessed -> (N, 2304), the mean of the feature map."""
+        """Map (N, 3, L, H, W) preprocessed clips -> (N, 2304), the mean of the feature map."""
         return self.feature_map(clips).mean(dim=(2, 3, 4))
 
     def classify(self, clips: Tensor) -> Tensor:
-        """(N, 3, L, H, W) preprocessed -> (N, classes) logits."""
+        """Map (N, 3, L, H, W) preprocessed clips -> (N, classes) logits."""
         head: Any = self.blocks[-1]
         logits: Tensor = head.proj(self(clips))
         return logits
 
 
 def slow_frames(length: int) -> list[int]:
-    """Which of `length` Fast frames the Slow pathway sees: a quarter of them, from the first to the last.
+    """Return the indices of `length` Fast frames used by the Slow pathway: a quarter, from the first to the last.
 
-    In whole numbers, so that every runtime sees the same. The library's rounding differs from 95 frames on.
+    Computed in integers, so that every runtime agrees. The library's rounding differs from 95 frames on.
     """
     count = int(length) // ALPHA
     return [k * (int(length) - 1) // max(count - 1, 1) for k in range(count)]
 
 
 def _average(x: Tensor, window: tuple[int, ...]) -> Tensor:
-    """(N, C, t, h, w) -> averages under a window that moves by 1, no greater than the map."""
+    """Average (N, C, t, h, w) under a window that moves by 1, no larger than the map."""
     return F.avg_pool3d(x, [min(sides) for sides in zip(x.shape[2:], window, strict=True)], stride=1)
 
 
@@ -199,6 +200,6 @@ def _classes(state: State) -> int:
 
 
 def _lateral_frames(state: State, variant: str) -> int:
-    """Length of the lateral convolutions; what is published for r50 and r101 is not up to the weights."""
+    """Return the length of the lateral convolutions; for the published r50 and r101, regardless of the weights."""
     kernel = state.get(_LATERAL)
     return kernel.shape[2] if variant == "r152" and kernel is not None and kernel.ndim == 5 else 0

@@ -1,7 +1,7 @@
 """The video networks of torchvision: 16 or 32 frames -> 512, 768 or 1024 numbers.
 
 - `r2plus1d_18`, `r3d_18`, `mc3_18`: residual networks of 18 layers whose convolutions are split into space and time,
-  whole, or whole in the first layers alone. Tran et al., "A Closer Look at Spatiotemporal Convolutions for Action
+  whole, or whole only in the first layers. Tran et al., "A Closer Look at Spatiotemporal Convolutions for Action
   Recognition" (CVPR 2018). 16 frames, every second one; 512 numbers, the mean of the last map.
 - `s3d`: Inception with split convolutions. Xie et al., "Rethinking Spatiotemporal Feature Learning: Speed-Accuracy
   Trade-offs in Video Classification" (ECCV 2018). 32 frames, every second one; 1024 numbers, the mean of the last map.
@@ -10,14 +10,14 @@
 - `swin3d_t`, `swin3d_s`, `swin3d_b`: Liu et al., "Video Swin Transformer" (CVPR 2022). 32 frames, every second one;
   768, 768 and 1024 numbers, the mean of the last map after its normalisation.
 
-Networks, keys and preprocessing are torchvision's own. Pictures come with a shorter side of 256 pixels; the residual
-networks and S3D stretch them to 128 x 171 and 256 x 256, whatever their aspect, bilinear without antialiasing; then the
-centre is cut out, or each of ten crops. The feature is what comes before the dropout and the last layer.
+Networks, keys and preprocessing are torchvision's own. Pictures have a shorter side of 256 pixels; the residual
+networks and S3D stretch them to 128 x 171 and 256 x 256, whatever their aspect, bilinearly without antialiasing; then
+the centre is cut out, or each of ten crops. The feature is the input of the dropout and the last layer.
 
-The step between frames is what the weights were trained with (15 frames a second, MViT 7.5), brought near 25 or 30
-frames a second. Two deviations: S3D, trained on 64 frames, sees 32, so that no window is longer than 64 frames of the
-store; and where its last map is smaller than the (2, 7, 7) window of its pool, it is averaged whole, where the original
-fails. MViT alone takes clips of one size only.
+The step between frames is that of training (15 frames per second, MViT 7.5), converted for 25 or 30 frames per second.
+Two deviations: S3D, trained on 64 frames, uses 32, so that no window is longer than 64 frames of the store; and if its
+last map is smaller than the (2, 7, 7) window of its pool, the whole map is averaged, where the original fails. Only
+MViT is restricted to clips of one size.
 """
 
 from collections.abc import Callable, Iterator
@@ -48,7 +48,7 @@ _PAGES = "https://docs.pytorch.org/vision/stable/models/generated/torchvision.mo
 _KINETICS = "Kinetics-400"
 _CLASSES = 400
 _SHORT_SIDE, _CROP = 256, 224
-"""Pixels of frames as they come: their shorter side, and what of it is seen: 224 of 256, or 112 of 128."""
+"""Pixels of incoming frames: their shorter side, and the part used: 224 of 256, or 112 of 128."""
 
 _Triple = tuple[float, float, float]
 
@@ -56,7 +56,7 @@ _Triple = tuple[float, float, float]
 def _published(
     variant: str, file: str, top1: float, top5: float, trained_on: str = _KINETICS, licence: str = "BSD-3-Clause"
 ) -> Weights:
-    """An entry of torchvision's: the file's name ends in the first digits of its SHA-256."""
+    """Return an entry of torchvision's: the file's name ends in the first digits of its SHA-256."""
     return Weights(
         stream="rgb",
         variant=variant,
@@ -88,7 +88,7 @@ WEIGHTS = {
 
 
 def _resnet_map(network: Any, clips: Tensor) -> Tensor:
-    """(N, 3, L, H, W) -> (N, 512, t, h, w): what the average pool is given."""
+    """Map (N, 3, L, H, W) -> (N, 512, t, h, w): the input of the average pool."""
     x: Tensor = network.stem(clips)
     for stage in (network.layer1, network.layer2, network.layer3, network.layer4):
         x = stage(x)
@@ -96,14 +96,14 @@ def _resnet_map(network: Any, clips: Tensor) -> Tensor:
 
 
 def _s3d_map(network: Any, clips: Tensor) -> Tensor:
-    """(N, 3, L, H, W) -> (N, 1024, t, h, w) after the pool of (2, 7, 7), or of the whole map where that is smaller."""
+    """Map (N, 3, L, H, W) -> (N, 1024, t, h, w) after the pool of (2, 7, 7), or of the whole map if smaller."""
     x: Tensor = network.features(clips)
     window = [min(length, limit) for length, limit in zip(x.shape[2:], (2, 7, 7), strict=True)]
     return F.avg_pool3d(x, window, stride=1)
 
 
 def _mvit_map(network: Any, clips: Tensor) -> Tensor:
-    """(N, 3, 16, 224, 224) -> (N, 768, 1): the class token is one cell for the whole clip."""
+    """Map (N, 3, 16, 224, 224) -> (N, 768, 1): the class token is one cell for the whole clip."""
     places = network.pos_encoding
     tokens: Tensor = places(network.conv_proj(clips).flatten(2).transpose(1, 2))
     grid = (places.temporal_size, *places.spatial_size)
@@ -114,18 +114,18 @@ def _mvit_map(network: Any, clips: Tensor) -> Tensor:
 
 
 def _swin_map(network: Any, clips: Tensor) -> Tensor:
-    """(N, 3, L, H, W) -> (N, D, t, h, w), channels first after the last normalisation."""
+    """Map (N, 3, L, H, W) -> (N, D, t, h, w), channels first after the last normalisation."""
     x: Tensor = network.norm(network.features(network.pos_drop(network.patch_embed(clips))))
     return x.permute(0, 4, 1, 2, 3)
 
 
 @dataclass(frozen=True)
 class _Form:
-    """One network: what it sees of a window and of a picture, and where its feature is.
+    """One network: the frames and pixels that it uses, and the position of its feature.
 
     `frames` of the window, every `step`-th; `resize` is the shorter side, or (height, width), in pixels, before the
-    `crop` of the centre; `values` are the means and deviations of the colours. `tap` gives the map whose mean is the
-    feature, `tapped` says what that is; `last` names the module with the last layer, `bias` the key of its bias.
+    `crop` of the centre; `values` are the means and deviations of the colours. `tap` returns the map whose mean is the
+    feature, described by `tapped`; `last` is the module with the last layer, `bias` the key of its bias.
     """
 
     dim: int
@@ -202,7 +202,7 @@ _FORMS = {
 
 
 def create(stream: str, weights: WeightsSource = None, variant: str = "") -> "TorchvisionVideo":
-    """The network `variant` for `stream` "rgb"; `weights` as in `wtal.extractors.create_backbone`.
+    """Create the network `variant` for `stream` "rgb"; `weights` as in `wtal.extractors.create_backbone`.
 
     Raises:
         WeightsError: when the weights are missing, damaged, or do not fit.
@@ -221,7 +221,7 @@ def create(stream: str, weights: WeightsSource = None, variant: str = "") -> "To
 
 
 def describe(stream: str, variant: str = "") -> Description:
-    """Describe what the network `variant` sees."""
+    """Describe the input of the network `variant`."""
     form = _FORMS[variant or VARIANTS[0]]
     return Description(
         dim=form.dim,
@@ -238,11 +238,11 @@ def describe(stream: str, variant: str = "") -> Description:
 
 
 class TorchvisionVideo(Backbone):
-    """A video network of torchvision, whole; its feature is taken before the last layer.
+    """A complete video network of torchvision; its feature is taken before the last layer.
 
-    `feature_map` gives (N, D, t, h, w), for MViT (N, D, 1); `forward` its mean, (N, D); `classify` the class scores,
-    which are those of the network itself. `crop` counts the pixels of frames as they come, `form.crop` those that the
-    network sees.
+    `feature_map` returns (N, D, t, h, w), for MViT (N, D, 1); `forward` its mean, (N, D); `classify` the class scores,
+    which are those of the network itself. `crop` counts pixels of incoming frames, `form.crop` those that the network
+    uses.
     """
 
     stream = "rgb"
@@ -263,29 +263,29 @@ class TorchvisionVideo(Backbone):
         }
 
     def preprocess(self, frames: NDArray[Any]) -> Tensor:
-        """(N, span, H, W, 3) uint8 RGB -> (N, 3, span / step, side, side) float32, normalised; of any size H x W.
+        """Preprocess (N, span, H, W, 3) uint8 RGB -> (N, 3, span / step, side, side) float32, normalised, any H x W.
 
-        Every `step`-th frame is seen, those in the middle of the window; half margins are rounded to even.
+        Every `step`-th frame is used, centred in the window; half margins are rounded to even.
         """
         pictures, side = self._resized(frames), self.form.crop
         top, left = (round((length - side) / 2) for length in pictures.shape[2:4])
         return self._normalised(pictures[:, :, top : top + side, left : left + side])
 
     def preprocess_ten(self, frames: NDArray[Any]) -> Iterator[Tensor]:
-        """Preprocess as `preprocess` does, for each of `ten_crops` of the resized pictures."""
+        """Preprocess each of `ten_crops` of the resized pictures, otherwise like `preprocess`."""
         for view in ten_crops(self._resized(frames), self.form.crop, is_flow=False):
             yield self._normalised(view)
 
     def feature_map(self, clips: Tensor) -> Tensor:
-        """(N, 3, L, H, W) preprocessed -> (N, D, t, h, w), for MViT (N, D, 1): what the feature is the mean of."""
+        """Map (N, 3, L, H, W) preprocessed clips -> (N, D, t, h, w), for MViT (N, D, 1); its mean is the feature."""
         return self.form.tap(self.network, clips)
 
     def forward(self, clips: Tensor) -> Tensor:
-        """(N, 3, L, H, W) preprocessed -> (N, D)."""
+        """Map (N, 3, L, H, W) preprocessed clips -> (N, D)."""
         return self.feature_map(clips).flatten(2).mean(dim=2)
 
     def classify(self, clips: Tensor) -> Tensor:
-        """(N, 3, L, H, W) preprocessed -> (N, classes) logits."""
+        """Map (N, 3, L, H, W) preprocessed clips -> (N, classes) logits."""
         features = self(clips)
         last = self.network.get_submodule(self.form.last)
         # S3D's last layer is a convolution, which commutes with the mean over the map.
@@ -293,7 +293,7 @@ class TorchvisionVideo(Backbone):
         return scores.flatten(1)
 
     def _resized(self, frames: NDArray[Any]) -> NDArray[np.uint8]:
-        """(N, span, H, W, 3) uint8 -> (N, L, H', W', 3) uint8: frames that are seen, as large as before the crop."""
+        """Resize (N, span, H, W, 3) uint8 -> (N, L, H', W', 3) uint8: the frames used, at the size before the crop."""
         seen = frames[:, (self.form.step - 1) // 2 :: self.form.step]
         size = seen.shape[2:4]
         if (target := _target(size, self.form.resize)) == size:
@@ -306,14 +306,14 @@ class TorchvisionVideo(Backbone):
         return resized
 
     def _normalised(self, pictures: NDArray[np.uint8]) -> Tensor:
-        """(N, L, side, side, 3) uint8 -> (N, 3, L, side, side) float32."""
+        """Normalise (N, L, side, side, 3) uint8 -> (N, 3, L, side, side) float32."""
         x = torch.from_numpy(np.ascontiguousarray(pictures.transpose(0, 4, 1, 2, 3))).float()
         mean, std = (torch.tensor(values)[:, None, None, None] for values in self.form.values)
         return x.div_(255).sub_(mean).div_(std)
 
 
 def _target(size: tuple[int, ...], wanted: int | tuple[int, int]) -> tuple[int, ...]:
-    """(H, W) -> `wanted`, or with its shorter side `wanted` and the longer in proportion, rounded down."""
+    """Map (H, W) -> `wanted`, or its shorter side to `wanted` and the longer in proportion, rounded down."""
     if not isinstance(wanted, int):
         return wanted
     return tuple(wanted * length // min(size) for length in size)
@@ -325,7 +325,7 @@ def _classes(state: State, variant: str) -> int:
 
 
 def _network(variant: str, classes: int, seed: int = 0) -> nn.Module:
-    """The network as torchvision makes it, its random numbers from `seed`; those of the caller stay as they were."""
+    """Create torchvision's network with random numbers from `seed`; the caller's random state is unchanged."""
     ready()
     video: Any = require("torchvision.models.video", EXTRA)
     with torch.random.fork_rng(devices=[]):

@@ -1,20 +1,20 @@
 """ViViT-B/16x2 with factorised encoder: 32 frames, every second of 64 -> 768 numbers.
 
 Arnab et al., "ViViT: A Video Vision Transformer" (ICCV 2021), model 2 (section 3.3): a clip is cut into tubelets of 2 x
-16 x 16 (section 3.2), a spatial encoder of 12 layers sums up those of one moment in its class token, and a temporal
-encoder of 4 layers the 16 moments in its own. That last token, after its normalisation, is the feature. The names of
-the modules are the keys of the checkpoints that github.com/alibaba-mmai-research/TAdaConv publishes, without
-`backbone.`, and so are the details that the paper leaves open: layers normalise before (epsilon 1e-6), moments have
+16 x 16 (section 3.2), a spatial encoder of 12 layers summarizes those of one moment in its class token, and a temporal
+encoder of 4 layers summarizes the 16 moments in its own. That last token, after its normalisation, is the feature.
+Module names are the keys of the checkpoints published by github.com/alibaba-mmai-research/TAdaConv, without
+`backbone.`, as are details that the paper leaves open: layers normalise before (epsilon 1e-6), and moments have
 position embeddings too.
 
-A checkpoint tells by the shape of its position embeddings which crop and how many frames it was trained with, and gets
-them: 224 pixels and 32 frames here, 320 pixels for EPIC-KITCHENS, whose two classifiers (verbs, nouns) are kept. For
-clips of another size or length (smaller pictures given to `preprocess`) the embeddings are interpolated linearly over
-the grid of patches and over time, as the publishers do; pictures need not be square for that, unlike theirs.
+The shape of a checkpoint's position embeddings determines the crop and the number of frames: 224 pixels and 32 frames
+here, 320 pixels for EPIC-KITCHENS, whose two classifiers (verbs, nouns) are kept. For clips of another size or length
+(smaller pictures given to `preprocess`), the embeddings are interpolated linearly over the grid of patches and over
+time, as in the publishers' code; unlike there, pictures need not be square.
 
 Two deviations. The publishers scale the shorter side to the crop for their tests and train on crops out of 256 to 320
-pixels; here it is 256, as for the other backbones, so that all share one pass over the video. Their networks see 30
-frames a second; what they see here is up to whoever extracts.
+pixels; here it is 256, as for the other backbones, so that all share one pass over the video. Their networks use 30
+frames per second; here the rate is a setting of the extraction.
 """
 
 from collections.abc import Mapping
@@ -46,7 +46,7 @@ WEIGHTS = {
         file="vivit_fac_enc_b16x2_k400_32x224x224_7935_public.pyth",
         by_hand=True,
         unchecked="no hash is published",
-        licence="not stated beside the weights",
+        licence="not stated with the weights",
         source="https://github.com/alibaba-mmai-research/TAdaConv/blob/main/MODEL_ZOO.md",
         trained_on="ImageNet-21k, then Kinetics-400",
         layout="TAdaConv",
@@ -59,7 +59,7 @@ WEIGHTS = {
         file="vivit_fac_enc_b16x2_k700_epic_32x320x320.pyth",
         by_hand=True,
         unchecked="no hash is published",
-        licence="not stated beside the weights",
+        licence="not stated with the weights",
         source="https://github.com/alibaba-mmai-research/TAdaConv/blob/main/MODEL_ZOO.md",
         trained_on="Kinetics-700, then EPIC-KITCHENS-100 at 320 pixels",
         layout="TAdaConv",
@@ -74,7 +74,7 @@ WEIGHTS = {
 TUBELET, PATCH = 2, 16
 """Frames and pixels of a tubelet: the "16x2" of the name."""
 FRAME_STEP = 2
-"""Every second frame of the window is seen."""
+"""Step between the frames used: every second one of the window."""
 MEAN, STD = 0.45, 0.225
 
 _DIM, _HEADS, _HIDDEN = 768, 12, 3072
@@ -86,7 +86,7 @@ _CLASSES = 400
 
 
 def create(stream: str, weights: WeightsSource = None, variant: str = "") -> "ViViT":
-    """ViViT for `stream` "rgb"; `weights` as in `wtal.extractors.create_backbone`.
+    """Create ViViT for `stream` "rgb"; `weights` as in `wtal.extractors.create_backbone`.
 
     Raises:
         WeightsError: when the weights are missing, damaged, or do not fit.
@@ -103,7 +103,7 @@ def create(stream: str, weights: WeightsSource = None, variant: str = "") -> "Vi
 
 
 def describe(stream: str, variant: str = "", side: int = _SIDE, moments: int = _MOMENTS) -> Description:
-    """Describe what ViViT sees, its position embeddings being for `side` x `side` patches and `moments` tubelets."""
+    """Describe the input of ViViT with position embeddings for `side` x `side` patches and `moments` tubelets."""
     crop = side * PATCH
     return Description(
         dim=_DIM,
@@ -119,9 +119,9 @@ def describe(stream: str, variant: str = "", side: int = _SIDE, moments: int = _
 
 
 def stretch(embeddings: Tensor, old: tuple[int, ...], new: tuple[int, ...]) -> Tensor:
-    """(1, 1 + cells of `old`, D) -> (1, 1 + cells of `new`, D): the class token's own, then a grid interpolated.
+    """Interpolate (1, 1 + cells of `old`, D) -> (1, 1 + cells of `new`, D), except for the class token's own.
 
-    Grids have one axis (time) or two (rows and columns); the centres of cells are what lies on one another.
+    Grids have one axis (time) or two (rows and columns); the centres of cells are aligned.
     """
     if old == new:
         return embeddings
@@ -134,7 +134,7 @@ def stretch(embeddings: Tensor, old: tuple[int, ...], new: tuple[int, ...]) -> T
 class TubeletEmbedding(nn.Module):
     """Linear map of each tubelet (section 3.2): (N, 3, L, H, W) -> (N, D, ceil(L / 2), H // 16, W // 16).
 
-    An odd last frame is held for another one, so that a clip of a single frame is a tubelet.
+    An odd last frame is repeated, so that a clip of a single frame is a tubelet.
     """
 
     def __init__(self) -> None:
@@ -143,7 +143,7 @@ class TubeletEmbedding(nn.Module):
         self.conv1 = nn.Conv3d(3, _DIM, shape, shape)
 
     def forward(self, clips: Tensor) -> Tensor:
-        """Compute what the class says."""
+        """Apply the map."""
         if clips.shape[2] % TUBELET:
             clips = torch.cat((clips, clips[:, :, -1:]), dim=2)
         tubelets: Tensor = self.conv1(clips)
@@ -159,7 +159,7 @@ class SelfAttention(nn.Module):
         self.proj = nn.Linear(_DIM, _DIM)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Compute what the class says; scores are divided by the root of a head's width."""
+        """Apply attention; scores are divided by the root of a head's width."""
         queries, keys, values = self.to_qkv(x).reshape(*x.shape[:2], 3, _HEADS, -1).permute(2, 0, 3, 1, 4)
         heads = F.scaled_dot_product_attention(queries, keys, values)
         mixed: Tensor = self.proj(heads.transpose(1, 2).flatten(2))
@@ -171,17 +171,17 @@ class FeedForward(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        # The third place is the dropout of training; it keeps the published number of the second map.
+        # The third position is the dropout of training; it preserves the published number of the second map.
         self.net = nn.Sequential(nn.Linear(_DIM, _HIDDEN), nn.GELU(), nn.Identity(), nn.Linear(_HIDDEN, _DIM))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Compute what the class says."""
+        """Apply both maps."""
         mapped: Tensor = self.net(x)
         return mapped
 
 
 class Layer(nn.Module):
-    """A transformer layer that normalises before attention and before the maps (equations 4 and 5)."""
+    """Transformer layer that normalises before attention and before the maps (equations 4 and 5)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -191,17 +191,17 @@ class Layer(nn.Module):
         self.ffn = FeedForward()
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, tokens, D) -> the same."""
+        """Map (N, tokens, D) -> the same."""
         x = x + self.attn(self.norm(x))
         mapped: Tensor = self.ffn(self.norm_ffn(x))
         return x + mapped
 
 
 class ViViT(Backbone):
-    """ViViT with factorised encoder up to its temporal class token, with the published classifiers beside it.
+    """ViViT with factorised encoder up to its temporal class token, with the published classifiers.
 
-    `classifiers` (name -> number of classes) may be empty. `side` (patches) and `moments` (tubelets in time) are what
-    the position embeddings are for; `crop`, `span` and `size` follow from them.
+    `classifiers` (name -> number of classes) may be empty. The position embeddings are for `side` (patches) and
+    `moments` (tubelets in time); `crop`, `span` and `size` follow from them.
     """
 
     stream = "rgb"
@@ -239,19 +239,19 @@ class ViViT(Backbone):
         self.head = nn.ModuleDict({name: nn.Linear(_DIM, classes) for name, classes in classifiers.items()})
 
     def preprocess(self, frames: NDArray[Any]) -> Tensor:
-        """(N, span, H, W, 3) uint8 RGB -> (N, 3, span / 2, 224, 224) float32, less the mean, in standard deviations.
+        """Preprocess (N, span, H, W, 3) uint8 RGB -> (N, 3, span / 2, 224, 224) float32, minus the mean, in deviations.
 
-        Every second frame, from the first on, and the centre of the picture. A side under 224 pixels is cut to whole
-        patches; one under 16 pixels is continued with its border to 16.
+        Every second frame, from the first on, and the centre of the picture. Sides under 224 pixels are cropped to
+        whole patches; those under 16 pixels are padded with their border to 16.
         """
-        seen = frames[:, ::FRAME_STEP]
+        clips = frames[:, ::FRAME_STEP]
         for axis in (2, 3):
-            seen = _centre(seen, axis, self.crop)
-        x = torch.from_numpy(np.ascontiguousarray(seen.transpose(0, 4, 1, 2, 3))).float()
+            clips = _centre(clips, axis, self.crop)
+        x = torch.from_numpy(np.ascontiguousarray(clips.transpose(0, 4, 1, 2, 3))).float()
         return x.div_(255).sub_(MEAN).div_(STD)
 
     def moments_of(self, clips: Tensor) -> Tensor:
-        """(N, 3, L, H, W) preprocessed -> (N, t, 768): the spatial encoder's class token of each moment."""
+        """Map (N, 3, L, H, W) preprocessed clips -> (N, t, 768): the spatial encoder's class token of each moment."""
         tubelets = self.stem(clips)
         rows, columns = tubelets.shape[3:]
         patches = tubelets.permute(0, 2, 3, 4, 1).flatten(2, 3)
@@ -261,9 +261,9 @@ class ViViT(Backbone):
         return class_tokens.reshape(*patches.shape[:2], -1)
 
     def feature_map(self, clips: Tensor) -> Tensor:
-        """(N, 3, L, H, W) preprocessed -> (N, 768, 1): the class token is one cell for the whole clip.
+        """Map (N, 3, L, H, W) preprocessed clips -> (N, 768, 1): the class token is one cell for the whole clip.
 
-        Where the spatial encoder runs at less than float32, the temporal one, which costs a hundredth of it, does not.
+        If the spatial encoder runs in less than float32, the temporal one, at a hundredth of its cost, does not.
         """
         moments = self.moments_of(clips).float()
         with torch.autocast(clips.device.type, enabled=False):
@@ -273,28 +273,30 @@ class ViViT(Backbone):
         return feature[..., None]
 
     def forward(self, clips: Tensor) -> Tensor:
-        """(N, 3, L, H, W) preprocessed -> (N, 768)."""
+        """Map (N, 3, L, H, W) preprocessed clips -> (N, 768)."""
         return self.feature_map(clips)[..., 0]
 
     def classify(self, clips: Tensor) -> Tensor:
-        """(N, 3, L, H, W) preprocessed -> (N, classes) logits; of several classifiers side by side.
+        """Map (N, 3, L, H, W) preprocessed clips -> (N, classes) logits; several classifiers are concatenated.
 
         Raises:
-            WeightsError: when the weights came without a classifier.
+            WeightsError: when the weights include no classifier.
         """
         if not self.head:
-            raise WeightsError("these vivit weights hold no classifier (head.linear); they give features alone")
+            raise WeightsError(
+                "these vivit weights have no classifier (head.linear), only features; pass weights with one"
+            )
         feature = self(clips)
         return torch.cat([linear(feature) for linear in self.head.values()], dim=1)
 
 
 def _behind(token: Tensor, others: Tensor) -> Tensor:
-    """(1, 1, D) and (N, tokens, D) -> (N, 1 + tokens, D)."""
+    """Prepend (1, 1, D) to (N, tokens, D) -> (N, 1 + tokens, D)."""
     return torch.cat((token.expand(others.shape[0], -1, -1), others), dim=1)
 
 
 def _centre(frames: NDArray[Any], axis: int, crop: int) -> NDArray[Any]:
-    """The middle `crop` pixels along `axis`; where there are fewer, the whole patches that fit, at least one.
+    """Return the middle `crop` pixels along `axis`; if there are fewer, the whole patches that fit, at least one.
 
     Half margins are rounded to even, as in the other networks and in the centre one of ten crops.
     """
@@ -309,7 +311,7 @@ def _centre(frames: NDArray[Any], axis: int, crop: int) -> NDArray[Any]:
 
 
 def _classifiers(state: State) -> dict[str, int]:
-    """Name -> number of classes of the classifiers in `state`; other keys under `head.` are left to be refused."""
+    """Map name -> number of classes of the classifiers in `state`; other keys under `head.` are refused later."""
     classes = {}
     for name in _CLASSIFIERS:
         tensors = [state[key] for key in (f"head.{name}.bias", f"head.{name}.weight") if key in state]
@@ -319,19 +321,19 @@ def _classifiers(state: State) -> dict[str, int]:
 
 
 def _side(state: State) -> int:
-    """Patches along a side, by the position embeddings in `state`; those of 224 pixels where they fit no square."""
+    """Return the patches along a side, from the position embeddings in `state`; that of 224 pixels if not square."""
     cells = _cells(state, "pos_embd")
     side = isqrt(cells)
     return side if side and side * side == cells else _SIDE
 
 
 def _moments(state: State) -> int:
-    """Tubelets in time, by the position embeddings in `state`; those of 32 frames where there are none."""
+    """Return the tubelets in time, from the position embeddings in `state`; that of 32 frames if there are none."""
     return _cells(state, "temp_embd") or _MOMENTS
 
 
 def _cells(state: State, key: str) -> int:
-    """Position embeddings under `key` besides the class token's; 0 where they are missing or have another shape."""
+    """Count position embeddings under `key` besides the class token's; 0 if missing or of another shape."""
     embeddings = state.get(key)
     if embeddings is None or embeddings.ndim != 3 or embeddings.shape[::2] != (1, _DIM):
         return 0

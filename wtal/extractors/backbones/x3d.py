@@ -1,18 +1,18 @@
-"""X3D on RGB: 4, 13 or 16 frames of a window of 48 to 80 -> 2048 numbers, with a fraction of the arithmetic of others.
+"""X3D on RGB: 4, 13 or 16 frames from a window of 48 to 80 -> 2048 numbers, at a fraction of the usual arithmetic.
 
-Feichtenhofer, "X3D: Expanding Architectures for Efficient Video Recognition" (CVPR 2020), as built by pytorchvideo; the
-keys of our weights are those of the `.pyth` files that pytorchvideo publishes. The three sizes are one network of 3.8
-million parameters that sees more or fewer frames and pixels: `xs` 4 frames, every twelfth, `s` 13, every sixth, both of
-182 x 182 pixels; `m` 16, every fifth, of 256 x 256. That is what the published accuracies were measured with; training
-cut out 160 and 224 pixels. A clip costs 0.9, 3.0 and 6.7 billion multiplications, as the same page counts them, where
-CSN R101 takes 75.6 and SlowFast R101 127.2. Times differ by less: torch is slow at convolutions of one channel each.
+Feichtenhofer, "X3D: Expanding Architectures for Efficient Video Recognition" (CVPR 2020), as built by pytorchvideo; our
+weights use the keys of the `.pyth` files published by pytorchvideo. The three sizes are one network of 3.8 million
+parameters applied to more or fewer frames and pixels: `xs` 4 frames, every twelfth, `s` 13, every sixth, both of
+182 x 182 pixels; `m` 16, every fifth, of 256 x 256. The published accuracies were measured with these; training cropped
+160 and 224 pixels. A clip costs 0.9, 3.0 and 6.7 billion multiplications, as the same page counts them, compared with
+75.6 for CSN R101 and 127.2 for SlowFast R101. Times differ by less: torch is slow at convolutions of one channel each.
 
-The feature is what the classifier is applied to, before dropout: the last map through a 1x1x1 convolution to 432
-channels, its average pool, and another 1x1x1 convolution to 2048 channels with a ReLU.
+The feature is the input of the classifier, before dropout: the last map through a 1x1x1 convolution to 432 channels,
+its average pool, and another 1x1x1 convolution to 2048 channels with a ReLU.
 
 Two deviations, neither of which changes a published number beyond rounding: Swish is torch's SiLU, which OpenVINO can
-compile, and where the last map is smaller than its pool (clips of fewer frames or pixels), it is averaged whole, where
-the original fails.
+compile, and if the last map is smaller than its pool (clips of fewer frames or pixels), the whole map is averaged,
+where the original fails.
 """
 
 from dataclasses import dataclass
@@ -59,12 +59,12 @@ WEIGHTS = {
 }
 
 MEAN, STD = 0.45, 0.225
-"""Of every colour, on pixels from 0 to 1."""
+"""Mean and deviation of every colour, for pixels from 0 to 1."""
 
 
 @dataclass(frozen=True)
 class _Size:
-    """Frames that a variant sees, every `step`-th; pixels of the square it sees, and of the one it was trained on."""
+    """Frames of a variant, every `step`-th; pixels of the square that it uses, and of the one in training."""
 
     frames: int
     step: int
@@ -74,15 +74,15 @@ class _Size:
 
 _SIZES = {"xs": _Size(4, 12, 182, 160), "s": _Size(13, 6, 182, 160), "m": _Size(16, 5, 256, 224)}
 _REDUCTION = 32
-"""Pixels of the picture to one cell of the last map, down and across."""
+"""Pixels of the picture per cell of the last map, down and across."""
 _CLASSES = 400
 _CLASSIFIER_BIAS = "blocks.5.proj.bias"
 _STAGES = 5
-"""Blocks before the head: the stem and four residual stages."""
+"""Number of blocks before the head: the stem and four residual stages."""
 
 
 def create(stream: str, weights: WeightsSource = None, variant: str = "") -> "X3D":
-    """X3D `variant` (one of `VARIANTS`); `weights` as in `wtal.extractors.create_backbone`.
+    """Create X3D `variant` (one of `VARIANTS`); `weights` as in `wtal.extractors.create_backbone`.
 
     Raises:
         MissingExtraError: when pytorchvideo is not installed.
@@ -102,7 +102,7 @@ def create(stream: str, weights: WeightsSource = None, variant: str = "") -> "X3
 
 
 def describe(stream: str, variant: str = "") -> Description:
-    """Describe what X3D `variant` sees."""
+    """Describe the input of X3D `variant`."""
     size = _SIZES[variant or VARIANTS[0]]
     return Description(
         dim=X3D.dim,
@@ -118,9 +118,9 @@ def describe(stream: str, variant: str = "") -> Description:
 
 
 class X3D(Backbone):
-    """X3D up to its projected pool, with the published classifier beside it.
+    """X3D up to its projected pool, with the published classifier.
 
-    `feature_map` gives (N, 2048, t, h, w); `forward` its mean, (N, 2048); `classify` class scores.
+    `feature_map` returns (N, 2048, t, h, w); `forward` its mean, (N, 2048); `classify` class scores.
     """
 
     stream = "rgb"
@@ -131,8 +131,8 @@ class X3D(Backbone):
         self.about = describe(self.stream, variant)
         self.span, self.size, self.crop = self.about.span, self.about.size, self.about.crop
         self.step = self.about.step
-        seen = _SIZES[variant]
-        self.pool = (seen.frames, seen.trained // _REDUCTION, seen.trained // _REDUCTION)
+        size = _SIZES[variant]
+        self.pool = (size.frames, size.trained // _REDUCTION, size.trained // _REDUCTION)
         ready()
         library = require("pytorchvideo.models.x3d", EXTRA)
         self.identity: dict[str, Any] = {
@@ -143,24 +143,24 @@ class X3D(Backbone):
             "library": f"pytorchvideo {version('pytorchvideo')}",
         }
         self.blocks: nn.ModuleList = library.create_x3d(
-            input_clip_length=seen.frames,
-            input_crop_size=seen.trained,
+            input_clip_length=size.frames,
+            input_crop_size=size.trained,
             model_num_class=classes,
             inner_act=nn.SiLU,
         ).blocks
 
     def preprocess(self, frames: NDArray[Any]) -> Tensor:
-        """(N, span, H, W, 3) uint8 RGB -> (N, 3, frames, side, side): (x / 255 - 0.45) / 0.225.
+        """Preprocess (N, span, H, W, 3) uint8 RGB -> (N, 3, frames, side, side): (x / 255 - 0.45) / 0.225.
 
-        Every `step`-th frame is seen, those in the middle of the window. The centre of the picture is cut out; a side
-        under `crop` pixels stays whole.
+        Every `step`-th frame is used, centred in the window. The centre of the picture is cut out; sides under `crop`
+        pixels are not cropped.
         """
-        seen = centre_crop(frames[:, (self.step - 1) // 2 :: self.step], self.crop)
-        x = torch.from_numpy(np.ascontiguousarray(seen.transpose(0, 4, 1, 2, 3))).float()
+        clips = centre_crop(frames[:, (self.step - 1) // 2 :: self.step], self.crop)
+        x = torch.from_numpy(np.ascontiguousarray(clips.transpose(0, 4, 1, 2, 3))).float()
         return x.div_(255).sub_(MEAN).div_(STD)
 
     def feature_map(self, clips: Tensor) -> Tensor:
-        """(N, 3, L, H, W) preprocessed -> (N, 2048, t, h, w) after the projected pool: 1 x 2 x 2 at full size."""
+        """Map (N, 3, L, H, W) preprocessed clips -> (N, 2048, t, h, w), pooled, projected: 1 x 2 x 2 at full size."""
         x = clips
         for stage in self.blocks[:_STAGES]:
             x = stage(x)
@@ -171,11 +171,11 @@ class X3D(Backbone):
         return projected
 
     def forward(self, clips: Tensor) -> Tensor:
-        """(N, 3, L, H, W) preprocessed -> (N, 2048), the mean of the feature map."""
+        """Map (N, 3, L, H, W) preprocessed clips -> (N, 2048), the mean of the feature map."""
         return self.feature_map(clips).mean(dim=(2, 3, 4))
 
     def classify(self, clips: Tensor) -> Tensor:
-        """(N, 3, L, H, W) preprocessed -> (N, classes) logits, of the mean feature."""
+        """Map (N, 3, L, H, W) preprocessed clips -> (N, classes) logits of the mean feature."""
         head: Any = self.blocks[-1]
         logits: Tensor = head.proj(self(clips))
         return logits

@@ -1,10 +1,10 @@
 """Area averages of large pictures, in a third of OpenCV's time and with OpenCV's own values.
 
-`cv2.resize(..., INTER_AREA)` weighs each row of pixels across, then the rows: a multiplication by a weight for every
-value of the picture, one at a time. Here rows are weighed first, which processors do sixteen values at a time, and what
-is left to weigh across is as many rows as the result has. The other order rounds otherwise, by less than a bound that
-is known (Higham, "Accuracy and Stability of Numerical Algorithms", 4.2): only values that lie as near to the border
-between two whole numbers are computed a second time, in OpenCV's order.
+`cv2.resize(..., INTER_AREA)` weights each row of pixels across, then the rows: a multiplication by a weight for every
+value of the picture, one at a time. Here rows are weighted first, which processors do sixteen values at a time, leaving
+only as many rows to weight across as the result has. The other order rounds differently, by less than a known bound
+(Higham, "Accuracy and Stability of Numerical Algorithms", 4.2): only values within that bound of the border between two
+integers are computed a second time, in OpenCV's order.
 """
 
 import math
@@ -21,29 +21,29 @@ from wtal.extractors.decoding.reader import Image
 
 _LARGEST = 255
 _ULP = 2.0**-24
-"""Of float32, relative, when it rounds."""
+"""Relative rounding error of float32."""
 _LEAST_SHARE = 1e-3
-"""Shares of a pixel up to which OpenCV passes over it."""
+"""Share of a pixel up to which OpenCV skips it."""
 
 Cells = tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]
-"""Where each cell's pixels begin in the other two, (n + 1,); the pixels; their weights."""
+"""Offsets of each cell's pixels in the other two arrays, (n + 1,); the pixels; their weights."""
 
 
 def is_averaged(size: tuple[int, int], target: tuple[int, int]) -> bool:
-    """Tell whether OpenCV weighs pixels to shrink a picture of this (W, H); where only whole ones fit, it does not."""
+    """Return whether OpenCV weights pixels to shrink a picture of this (W, H); for integer factors, it does not."""
     shrinks = size[0] >= target[0] and size[1] >= target[1]
     return shrinks and bool(size[0] % target[0] or size[1] % target[1])
 
 
 def area_average(image: Image, target: tuple[int, int]) -> Image:
-    """(H, W, 3) uint8 -> (H', W', 3) uint8 where `target` is (W', H'): `cv2.resize` with INTER_AREA.
+    """Shrink (H, W, 3) uint8 -> (H', W', 3) uint8, `target` being (W', H'), as `cv2.resize` with INTER_AREA does.
 
     Raises:
-        ValueError: when OpenCV would not weigh pixels for this size.
+        ValueError: when OpenCV would not weight pixels for this size.
     """
     height, width = image.shape[:2]
     if not is_averaged((width, height), target):
-        raise ValueError(f"{width}x{height} to {target[0]}x{target[1]} is no weighted average of pixels")
+        raise ValueError(f"{width}x{height} to {target[0]}x{target[1]} is not a weighted average of pixels")
     rows, columns = cells(height, target[1]), cells(width, target[0])
     averages = np.empty((target[1], 3 * target[0]), np.uint8)
     _average(image.reshape(height, 3 * width), averages, *rows, *columns, np.float32(_bound(rows, columns)))
@@ -51,13 +51,13 @@ def area_average(image: Image, target: tuple[int, int]) -> Image:
 
 
 def same_as_opencv(image: Image, target: tuple[int, int]) -> bool:
-    """Tell whether this build of OpenCV gives the values of `area_average` for a picture."""
+    """Return whether this build of OpenCV reproduces `area_average` for a picture."""
     return np.array_equal(area_average(image, target), cv2.resize(image, target, interpolation=cv2.INTER_AREA))
 
 
 @lru_cache(maxsize=64)
 def cells(size: int, target: int) -> Cells:
-    """Pixels of each of `target` cells of equal length that `size` pixels are cut into, and their weights."""
+    """Return the pixels of each of `target` equal cells that `size` pixels are divided into, and their weights."""
     length = size / target
     starts, pixels, weights = [0], list[int](), list[float]()
     for number in range(target):
@@ -78,13 +78,13 @@ def cells(size: int, target: int) -> Cells:
 
 
 def _bound(rows: Cells, columns: Cells) -> float:
-    """By how much the two orders may differ: each rounds as often as a pixel is multiplied and added, and to a half."""
+    """Bound the difference of the two orders, from roundings per multiplication and addition, and to a half."""
     roundings = int(np.diff(rows[0]).max() + np.diff(columns[0]).max()) + 4
     return 2 * 1.01 * roundings * _ULP * (_LARGEST + 1)
 
 
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile on the first call, and keep the machine code on disk where a folder can be written to."""
+    """Compile on the first call, and cache the machine code on disk if a folder is writable."""
     try:
         compiled: Callable[..., Any] = njit(cache=True, nogil=True, error_model="numpy")(function)
     except RuntimeError:
@@ -101,7 +101,7 @@ def _weigh_rows(
     stop: int,
     line: NDArray[np.float32],
 ) -> None:
-    """Sum rows up into `line`, four at a time, so that it is read and written the fewer times."""
+    """Sum rows into `line`, four at a time, so that it is read and written less often."""
     first, k = image[rows[start]], start + 1
     for i in range(len(line)):
         line[i] = weights[start] * np.float32(first[i])
@@ -130,7 +130,7 @@ def _in_order(
     cell: tuple[int, int, int, int],
     channel: int,
 ) -> int:
-    """One value in OpenCV's order: each row across, then the rows; a half to the even one of the two."""
+    """Compute one value in OpenCV's order: each row across, then the rows; halves round to even."""
     total = np.float32(0)
     for j in range(cell[0], cell[1]):
         across = np.float32(0)
@@ -152,7 +152,7 @@ def _average(
     weights: NDArray[np.float32],
     bound: np.float32,
 ) -> None:
-    """(H, 3 W) -> (H', 3 W'), written into `averages`."""
+    """Average (H, 3 W) -> (H', 3 W'), written into `averages`."""
     line = np.empty(image.shape[1], np.float32)
     for y in range(len(averages)):
         _weigh_rows(image, rows, row_weights, row_starts[y], row_starts[y + 1], line)

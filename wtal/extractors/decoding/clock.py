@@ -1,4 +1,4 @@
-"""Timestamps that leap, to one clock that never runs backwards."""
+"""Convert jumping timestamps to one clock that never runs backwards."""
 
 from collections.abc import Iterator
 from fractions import Fraction
@@ -7,10 +7,10 @@ from wtal.errors import VideoError
 from wtal.extractors.decoding.reader import Picture, TimedFrame, VideoInfo
 
 LONGEST_STILL = 3600
-"""Seconds that one picture may stay on screen: a file that claims more has an error in its clock."""
+"""Maximum seconds of one picture on screen: a file that claims more has an error in its clock."""
 
 LONGEST_STILLS = 24 * 3600
-"""Seconds that pictures which stay for more than ten seconds may take together."""
+"""Maximum total seconds of pictures that stay for more than ten seconds."""
 
 _LEAP = Fraction(1)
 _GAP_AT_BORDER = Fraction(5)
@@ -21,23 +21,23 @@ _HELD_BYTES = 128 << 20
 
 
 class FrameClock:
-    """Iterate once for (seconds since the first frame, picture) of each frame; the seconds never decrease.
+    """Iterator, for one pass, over (seconds since the first frame, picture) of each frame; seconds never decrease.
 
-    A timestamp that leaps, by more than a second (or four frames, where these are longer), is held until the frames
-    behind it show what it is. Up to 250 frames are held, or 128 MiB of them.
+    A timestamp that jumps, by more than a second (or four frames, if those are longer), is held until the following
+    frames reveal the cause. Up to 250 frames are held, or 128 MiB of them.
 
-    - Where they return to the old clock, the held frames are stray: they are spread over the time between.
-    - Where they go on from a later time, the picture stood still. But a leap of more than ten seconds, to more than ten
-      seconds behind the declared end, is one of the clock: the frame follows the one before it.
-    - Where they go on from an earlier time, the clock began anew: the frame follows the one before it.
+    - If they return to the old clock, the held frames are stray: they are spread over the time between.
+    - If they continue from a later time, the picture stood still. But a jump of more than ten seconds, to more than ten
+      seconds beyond the declared end, is one of the clock: the frame follows its predecessor.
+    - If they continue from an earlier time, the clock was restarted: the frame follows its predecessor.
 
-    Before the first and behind the last frames there is nothing to return to. Up to seven of them are stray where they
-    lie on the wrong side of all others, or behind the declared end, or more than five seconds off where all others come
-    at a constant rate and no frame is said to last as long as the gap.
+    Before the first and after the last frames there is nothing to return to. Up to seven of them are stray if they lie
+    on the wrong side of all others, or beyond the declared end, or more than five seconds off while all others come at
+    a constant rate and no frame is declared to last as long as the gap.
 
-    A timestamp that runs backwards by less than a leap is raised to the one before it.
+    A timestamp that runs backwards by less than a jump is raised to that of its predecessor.
 
-    Iterating raises `VideoError` when one picture stays longer than `LONGEST_STILL`, or several together longer than
+    Iterating raises `VideoError` if one picture stays longer than `LONGEST_STILL`, or several together longer than
     `LONGEST_STILLS`.
     """
 
@@ -56,13 +56,13 @@ class FrameClock:
         """Second 0 on the file's own clock."""
         self.last_duration = Fraction(0)
         self.furthest = Fraction(0)
-        """Where the stray frame that lies furthest ahead would end, on the file's own clock."""
+        """End of the stray frame that lies furthest ahead, on the file's own clock."""
         self.backwards = self.equal = self.strays = self.jumps = self.stills = 0
         self.longest_still = Fraction(0)
 
     @property
     def end(self) -> Fraction:
-        """Seconds from the first frame to the end of the last one that came."""
+        """Seconds from the first frame to the end of the latest one."""
         return self._offset + self._last + self.last_duration
 
     def __iter__(self) -> Iterator[tuple[Fraction, Picture]]:
@@ -98,7 +98,7 @@ class FrameClock:
             yield self._place(frame, frame.time, step)
 
     def _place(self, frame: TimedFrame, time: Fraction, step: Fraction) -> tuple[Fraction, Picture]:
-        """Give out a frame at `time` on the file's clock, `step` seconds behind the last one."""
+        """Yield a frame at `time` on the file's clock, `step` seconds after the previous one."""
         if step > _LEAP:
             self._require_short(step)
         if step > self._longest:
@@ -115,14 +115,14 @@ class FrameClock:
         return held
 
     def _returns(self, frame: TimedFrame) -> bool:
-        """Return whether a frame leaps away from the held ones, back to where the clock would be without them."""
+        """Return whether a frame jumps away from the held ones, back to the clock as it would be without them."""
         first, last = self._held[0].time, self._held[-1].time
         back = last - frame.time if first > self._last else frame.time - last
         at_most = 2 * (len(self._held) + 1) * self._longest
         return back > self._leap / 2 and -self._leap <= frame.time - self._last <= at_most + self._leap
 
     def _place_strays(self, until: Fraction) -> Iterator[tuple[Fraction, Picture]]:
-        """Give out the held frames between the last one and `until`, at which the clock goes on."""
+        """Yield the held frames between the previous one and `until`, at which the clock continues."""
         held, before = self._release(), self._last
         self._note_strays(held)
         each = max(until - before, Fraction(0)) / (len(held) + 1)
@@ -135,7 +135,7 @@ class FrameClock:
         self.furthest = max(self.furthest, *(frame.time + frame.duration for frame in frames))
 
     def _settle(self, ended: bool) -> Iterator[tuple[Fraction, Picture]]:
-        """Decide on the first of the held frames, and take the others anew."""
+        """Decide on the first of the held frames, and reconsider the others."""
         held = self._release()
         first, *others = held
         few_before, few_behind = self._placed < _FEW, ended and len(held) < _FEW
@@ -156,7 +156,7 @@ class FrameClock:
             yield from self._take(frame)
 
     def _close(self, first: TimedFrame, step: Fraction) -> Fraction:
-        """Let a frame follow the last one by `step` seconds; the seconds between the two clocks."""
+        """Place a frame `step` seconds after the previous one; return the seconds between the two clocks."""
         moved = self._last + step - first.time
         self._offset += moved
         self._last -= moved
@@ -173,15 +173,15 @@ class FrameClock:
         return far and self._declared_end is not None and self._on_clock(frame) > self._declared_end + _FAR
 
     def _strays_behind(self, first: TimedFrame) -> bool:
-        """Return whether a gap near the end is no part of a video of constant rate."""
+        """Return whether a gap near the end cannot belong to a video of constant rate."""
         return self._placed >= _FEW and self._longest <= 2 * self._shortest and self._strange(first)
 
     def _strays_before(self, first: TimedFrame, steps: list[Fraction]) -> bool:
-        """Return the same of a gap near the start; `steps` are those behind it."""
+        """Return the same for a gap near the start; `steps` are those after it."""
         return len(steps) >= _FEW and 0 < max(steps) <= 2 * min(steps) and self._strange(first)
 
     def _strange(self, frame: TimedFrame) -> bool:
-        """Return whether the gap before a frame is long, and not covered by the frame before."""
+        """Return whether the gap before a frame is long, and not covered by the previous frame."""
         gap = frame.time - self._last
         return gap > _GAP_AT_BORDER and gap - self.last_duration > self._leap
 
@@ -189,13 +189,13 @@ class FrameClock:
         """Count pictures that stay for long.
 
         Raises:
-            VideoError: when one stays for too long, or all together.
+            VideoError: when one stays for too long, or all do in total.
         """
         if still > LONGEST_STILL:
             second = float(self._offset + self._last)
             raise VideoError(
-                f"the picture at second {second:.2f} would stay for {float(still):.0f} s, and "
-                f"{LONGEST_STILL} s is the most: its clock is in error; mend the timestamps, or cut the file there"
+                f"the picture at second {second:.2f} would stay for {float(still):.0f} s, but "
+                f"{LONGEST_STILL} s is the maximum: its clock is in error; repair the timestamps, or cut the file there"
             )
         if still > _FAR:
             self.stills += 1
@@ -203,6 +203,6 @@ class FrameClock:
             self._stills += still
         if self._stills > LONGEST_STILLS:
             raise VideoError(
-                f"pictures that stay for more than {_FAR} s take more than {LONGEST_STILLS // 3600} h together: "
+                f"pictures that stay for more than {_FAR} s take more than {LONGEST_STILLS // 3600} h in total: "
                 "cut the file into shorter ones"
             )

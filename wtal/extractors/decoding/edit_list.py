@@ -1,4 +1,4 @@
-"""The edit list of a track of an mp4 or mov file, which ffmpeg follows in part: it joins parts, but knows no speeds."""
+"""The edit list of a track of an mp4 or mov file, which ffmpeg follows only in part: it joins parts, ignores speeds."""
 
 import struct
 from collections.abc import Iterator
@@ -6,17 +6,17 @@ from pathlib import Path
 from typing import BinaryIO
 
 _AT_MOST = 1 << 16
-"""Bytes of a list that are looked at."""
+"""Maximum bytes of a list to read."""
 _BOXES = 4096
-"""Boxes of one level that are looked at."""
+"""Maximum number of boxes of one level to read."""
 
 _Box = tuple[bytes, int, int]
 
 
 def joins_or_changes_speed(path: Path, track: int) -> bool:
-    """Tell whether the edit list of the track with that id has several parts, or one at another speed than 1.
+    """Return whether the edit list of the track with that id has several parts, or one at a speed other than 1.
 
-    Empty edits, by which a track begins later, are no parts. Damaged boxes end the search: the answer is then False.
+    Empty edits, which delay a track, do not count as parts. Damaged boxes end the search, with the result False.
     Source: ISO/IEC 14496-12, 8.6.6.
     """
     try:

@@ -1,4 +1,4 @@
-"""The size that frames are scaled to before flow and clips."""
+"""Scaling of frames before flow and clips."""
 
 import time
 from dataclasses import dataclass
@@ -9,14 +9,14 @@ import numpy as np
 from wtal.extractors.decoding.reader import Image
 
 _LARGE = 1.75
-"""Source pixels to a target pixel, along a side, from which the quicker way is the quicker one."""
+"""Source pixels per target pixel, along a side, from which the fast method is faster."""
 
 
 @dataclass(frozen=True, slots=True)
 class FrameSize:
-    """A rule for scaling frames before flow and clips: the shorter side to `short_side` pixels, aspect kept.
+    """Rule for scaling frames before flow and clips: the shorter side to `short_side` pixels, aspect kept.
 
-    With `enlarge` False smaller frames stay as they are.
+    With `enlarge` False, smaller frames are unchanged.
     """
 
     short_side: int
@@ -24,7 +24,7 @@ class FrameSize:
 
 
 def scaled_size(width: int, height: int, size: FrameSize) -> tuple[int, int]:
-    """(width, height) of a frame in pixels -> the (width, height) that `size` asks for; no side below one pixel."""
+    """Map (width, height) of a frame in pixels -> (width, height) scaled by `size`; no side below one pixel."""
     short = min(width, height)
     if short == size.short_side or (short < size.short_side and not size.enlarge):
         return width, height
@@ -32,7 +32,7 @@ def scaled_size(width: int, height: int, size: FrameSize) -> tuple[int, int]:
 
 
 def scale(image: Image, target: tuple[int, int]) -> Image:
-    """(H, W, 3) uint8 -> (H', W', 3) uint8 where `target` is (W', H'): area averages to shrink, linear to enlarge."""
+    """Scale (H, W, 3) uint8 -> (H', W', 3) uint8, `target` being (W', H'): area averages or linear enlargement."""
     height, width = image.shape[:2]
     if (width, height) == target:
         return image
@@ -42,11 +42,11 @@ def scale(image: Image, target: tuple[int, int]) -> Image:
 
 
 class Scaler:
-    """`scale`, which goes over to a quicker way to the same values where large pictures take `patience` seconds.
+    """`scale`, switching to a faster method with the same values if large pictures take `patience` seconds.
 
-    The quicker way is compiled code (`area.py`), which takes half of the time and half of these seconds to load: so
-    those count that pictures have taken, and those that the pictures still expected will take. The first picture of
-    each size is scaled in both ways, and where this build of OpenCV rounds otherwise, OpenCV goes on.
+    The fast method is compiled code (`area.py`), which takes half of the time, plus half of these seconds to load: they
+    therefore include the time of past pictures and of those still expected. The first picture of each size is scaled
+    with both methods, and if this build of OpenCV rounds differently, OpenCV stays in use.
     """
 
     def __init__(self, patience: float = 1.5) -> None:
@@ -57,11 +57,11 @@ class Scaler:
         self._same: dict[tuple[int, ...], bool] = {}
 
     def expect(self, count: int) -> None:
-        """Learn how many pictures are about to come."""
+        """Set the number of pictures about to come."""
         self._expected = count
 
     def __call__(self, image: Image, target: tuple[int, int]) -> Image:
-        """(H, W, 3) uint8 -> (H', W', 3) uint8 where `target` is (W', H')."""
+        """Scale (H, W, 3) uint8 -> (H', W', 3) uint8, `target` being (W', H')."""
         height, width = image.shape[:2]
         if min(width / target[0], height / target[1]) < _LARGE:
             return scale(image, target)

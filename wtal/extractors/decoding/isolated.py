@@ -1,4 +1,4 @@
-"""Decode in a process of its own, so that a reader that hangs or crashes costs one video and not the batch."""
+"""Decode in a separate process, so that a reader that hangs or crashes costs one video, not the batch."""
 
 import contextlib
 import pickle
@@ -25,14 +25,14 @@ from wtal.extractors.decoding.reader_process import Beat, Opened, Request, Worke
 _PROGRAM = "import sys; sys.path[:] = sys.argv[1:]; from wtal.extractors.decoding.reader_process import main; main()"
 _PIPE_BYTES = 1 << 20
 _AHEAD: "list[_Child]" = []
-"""Processes that were started before anybody wanted one."""
+"""Processes started in advance."""
 
 
 class ReaderProcess(AbstractContextManager["ReaderProcess"]):
-    """A process that decodes one video after another; started on first use, and again after it was killed.
+    """A process that decodes one video after another; started on first use, and restarted after being killed.
 
-    It is started as a plain program, never forked, so that scripts without a `__main__` guard can use it. It ends
-    with `close`, and when its parent dies, however that happens. Not to be shared between threads.
+    It is started as a plain program, never forked, so that scripts without a `__main__` guard can use it. It ends with
+    `close`, or when its parent dies, for whatever reason. Not to be shared between threads.
     """
 
     def __init__(self) -> None:
@@ -46,12 +46,12 @@ class ReaderProcess(AbstractContextManager["ReaderProcess"]):
         reader: str = REFERENCE,
         time_limit: float = TIME_LIMIT,
     ) -> "IsolatedVideo":
-        """Start decoding `path` to `fps` frames per second, scaled to `size`; the frames come by iterating.
+        """Start decoding `path` to `fps` frames per second, scaled to `size`; iterate for the frames.
 
         The reader has `time_limit` seconds for each next frame.
 
         Raises:
-            UsageError: when there is no reader of that name.
+            UsageError: when the reader is unknown.
             VideoError: when the file cannot be read, or the process hangs or dies.
         """
         return self._ask(Request(path, fps, size, reader), time_limit)
@@ -68,7 +68,7 @@ class ReaderProcess(AbstractContextManager["ReaderProcess"]):
         return video.info
 
     def _ask(self, request: Request, time_limit: float) -> "IsolatedVideo":
-        child = self._child  # read once: `close` of another thread may take it away
+        child = self._child  # read once: `close` in another thread may remove it
         if child is None:
             child = self._child = _ready_child()
         video = IsolatedVideo(self, child, time_limit)
@@ -91,24 +91,24 @@ class ReaderProcess(AbstractContextManager["ReaderProcess"]):
 
 @contextmanager
 def started_ahead() -> Iterator[None]:
-    """Start a process before the block, in which libraries load meanwhile; the next `ReaderProcess` to want one has it.
+    """Start a process while the block loads libraries; the next `ReaderProcess` that needs one uses it.
 
-    Where nobody wants it, it ends with the block.
+    If unused, it ends with the block.
     """
     child = _Child()
     _AHEAD.append(child)
     try:
         yield
     finally:
-        with contextlib.suppress(ValueError):  # it was taken
+        with contextlib.suppress(ValueError):  # it is in use
             _AHEAD.remove(child)
             child.kill()
 
 
 class ReaderPool:
-    """Reader processes for the threads of one process, kept over many videos.
+    """Reader processes for the threads of one process, kept across many videos.
 
-    After `close` whoever still uses one gets CancelledError.
+    After `close`, users get CancelledError.
     """
 
     def __init__(self) -> None:
@@ -118,7 +118,7 @@ class ReaderPool:
 
     @contextmanager
     def borrow(self) -> Iterator[ReaderProcess]:
-        """Lend a process that no other thread uses now.
+        """Lend a process that no other thread is using.
 
         Raises:
             CancelledError: when the pool is closed, before or meanwhile.
@@ -133,7 +133,7 @@ class ReaderPool:
         try:
             yield process
         except (WtalError, OSError, ValueError, RuntimeError):
-            # A process that is ended under its user is seen as a dead reader, a closed pipe or a stage that stopped.
+            # To its user, a process that is ended looks like a dead reader, a closed pipe or a stopped stage.
             if self._closed:
                 raise CancelledError from None
             raise
@@ -141,7 +141,7 @@ class ReaderPool:
             self._idle.put(process)
 
     def in_use(self) -> int:
-        """Return the number of processes that are lent."""
+        """Return the number of processes on loan."""
         return len(self._processes) - self._idle.qsize()
 
     def close(self) -> None:
@@ -152,10 +152,10 @@ class ReaderPool:
 
 
 class IsolatedVideo(AbstractContextManager["IsolatedVideo"]):
-    """Iterate once for chunks (n, H, W, 3) uint8 RGB, at most 32 frames or 16 MiB (or one frame); then `summary`.
+    """Iterator, for one pass, over chunks (n, H, W, 3) uint8 RGB, at most 32 frames or 16 MiB (or one frame).
 
-    `info` holds the headers. Closing before the end kills the reader process, which is replaced for the next video.
-    Iterating raises `VideoError` when the video cannot be used, the reader hangs or dies.
+    `info` holds the headers; `summary` is available at the end. Closing early kills the reader process, which is
+    replaced for the next video. Iterating raises `VideoError` if the video cannot be used, or the reader hangs or dies.
     """
 
     info: VideoInfo
@@ -168,17 +168,17 @@ class IsolatedVideo(AbstractContextManager["IsolatedVideo"]):
         self._name = "the reader process"
         self._summary: VideoSummary | None = None
         self.seconds = 0.0
-        """Time spent on decoding and scaling the chunks that have come."""
+        """Seconds spent on decoding and scaling the chunks so far."""
 
     @property
     def summary(self) -> VideoSummary:
-        """The report on the decoding.
+        """Report on the decoding.
 
         Raises:
-            ValueError: when not all chunks were taken yet.
+            ValueError: when some chunks have not been taken yet.
         """
         if self._summary is None:
-            raise ValueError("the summary is known only after the last chunk")
+            raise ValueError("the summary is available only after the last chunk")
         return self._summary
 
     def __iter__(self) -> Iterator[Image]:
@@ -193,7 +193,7 @@ class IsolatedVideo(AbstractContextManager["IsolatedVideo"]):
                 yield message
 
     def close(self) -> None:
-        """End decoding; after the last chunk this does nothing."""
+        """End decoding; after the last chunk this has no effect."""
         if self._busy:
             self._busy = False
             self._owner.close()
@@ -251,12 +251,12 @@ class _Child:
 
     def send(self, request: Request) -> None:
         assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # it is dead, as `receive` will find
+        with contextlib.suppress(BrokenPipeError):  # it is dead, as `receive` will detect
             pickle.dump(request, self._process.stdin)
             self._process.stdin.flush()
 
     def receive(self, time_limit: float) -> Any:
-        """Return the next message that is not just a sign of life; a timer kills the process when it is late."""
+        """Return the next message other than a heartbeat; a timer kills the process when it is late."""
         while True:
             message = self._receive_any(time_limit)
             if not isinstance(message, Beat):

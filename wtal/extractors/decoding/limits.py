@@ -1,8 +1,8 @@
-"""Videos on which a reader other than the reference was seen to give other frames: refused by name.
+"""Refuse videos on which a reader other than the reference was seen to return different frames.
 
 Measured on small videos of each kind, frame by frame, against PyAV. Both readers convert the colours of interlaced
-frames otherwise or not at all (OpenCV then hands out a buffer that nothing was written to), of more than 8 bits with
-other rounding, and know no times of their own in AVI files with B-frames.
+frames differently or not at all (OpenCV then returns an uninitialised buffer), round colours of more than 8 bits
+differently, and have no times of their own in AVI files with B-frames.
 """
 
 from wtal.errors import VideoError
@@ -13,14 +13,14 @@ _WHOLE = frozenset(
     {"yuv444p", "yuvj444p", "gray", "rgb24", "bgr24", "rgba", "bgra", "bgr0", "rgb0", "gbrp", "pal8", "rgb8", "bgr8"}
 )
 EIGHT_BIT = _SUBSAMPLED | _WHOLE
-"""Pixel formats of at most 8 bits a value for which all readers give the same colours."""
+"""Pixel formats of at most 8 bits per value for which all readers return the same colours."""
 
 
 def require_within(info: VideoInfo, reader: str, *, wide_colours: bool, odd_sides: bool) -> None:
-    """Refuse a video that `reader` is not right on; it takes `wide_colours` or `odd_sides` where these are True.
+    """Refuse a video that `reader` gets wrong; `wide_colours` and `odd_sides` are accepted if True.
 
     Raises:
-        VideoError: naming the reader and what it is about the video.
+        VideoError: naming the reader and the property of the video.
     """
     obstacles = {
         "interlaced video": info.interlaced,
@@ -30,4 +30,4 @@ def require_within(info: VideoInfo, reader: str, *, wide_colours: bool, odd_side
         "B-frames in AVI": info.container == "avi" and info.reordered,
     }
     if obstacle := next((name for name, applies in obstacles.items() if applies), None):
-        raise VideoError(f"{reader} is not right on {obstacle}: use --reader pyav")
+        raise VideoError(f"{reader} is not reliable on {obstacle}: use --reader pyav")

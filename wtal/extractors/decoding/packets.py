@@ -1,4 +1,4 @@
-"""A stream's packets, read without decoding: the exact times that readers without such times are held against."""
+"""A stream's packets, read without decoding: exact times to check readers without exact times against."""
 
 from collections.abc import Iterator
 from fractions import Fraction
@@ -18,14 +18,14 @@ PacketTimes = list[tuple[Fraction, Fraction]]
 _UNIT_TYPES = {"h264": (4, 31, 0, 7), "hevc": (21, 63, 1, 33)}
 
 _REORDERED = 17
-"""Frames by which a frame may be decoded before it is shown: as many as H.264 and HEVC allow, and itself."""
+"""Maximum frames by which decoding may precede display: the limit of H.264 and HEVC, plus the frame itself."""
 
 
 def packet_times(info: VideoInfo, reader: str) -> PacketTimes:
-    """Times and durations of the stream's packets in the order of decoding.
+    """Return times and durations of the stream's packets in the order of decoding.
 
     Raises:
-        VideoError: when a packet has no time, brings new parameters or cannot be read; naming the `reader` that asks.
+        VideoError: when a packet has no time, brings new parameters or cannot be read; naming the `reader`.
     """
     stamps: list[tuple[int, int]] = []
     try:
@@ -45,7 +45,7 @@ def packet_times(info: VideoInfo, reader: str) -> PacketTimes:
 
 
 def is_in_order(times: PacketTimes, info: VideoInfo) -> bool:
-    """Tell whether sorted times are those of the frames as shown: none twice, none far behind one decoded before it."""
+    """Return whether sorted times are those of the shown frames: none twice, none long before one decoded earlier."""
     behind = max(Fraction(1), _REORDERED * info.frame_duration)
     latest = times[0][0] if times else Fraction(0)
     for time, _ in times:
@@ -56,7 +56,7 @@ def is_in_order(times: PacketTimes, info: VideoInfo) -> bool:
 
 
 def _renews_parameters(packet: "Packet[Any]", codec: str) -> bool:
-    """Return whether an H.264 or HEVC packet brings a sequence parameter set that the stream's header lacks."""
+    """Return whether an H.264 or HEVC packet contains a sequence parameter set that the stream's header lacks."""
     if codec not in _UNIT_TYPES:
         return False
     length_byte, mask, shift, parameter_set = _UNIT_TYPES[codec]
@@ -68,7 +68,7 @@ def _renews_parameters(packet: "Packet[Any]", codec: str) -> bool:
 
 
 def _units(data: bytes, width: int) -> Iterator[bytes]:
-    """Units of a packet of mp4 or Matroska, each behind its length (ISO/IEC 14496-15, 5.3.2 and 8.3.2)."""
+    """Yield units of a packet of mp4 or Matroska, each preceded by its length (ISO/IEC 14496-15, 5.3.2 and 8.3.2)."""
     at = 0
     while at + width < len(data):
         end = at + width + int.from_bytes(data[at : at + width])

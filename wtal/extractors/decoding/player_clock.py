@@ -1,4 +1,4 @@
-"""The clock that players show of a file, and whether its frames come evenly: what other programs need to be told."""
+"""The clock that players show for a file, and whether its frames are evenly spaced, for use by other programs."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,17 +16,17 @@ from wtal.extractors.decoding.reader import VideoInfo
 from wtal.extractors.readers import READERS
 
 _AS_NEAR = 0.02
-"""Frames by which distances may differ where times are written in milliseconds."""
+"""Frames by which distances may differ if times are written in milliseconds."""
 
 
 @dataclass(frozen=True)
 class PlayerClock:
-    """When a file's pictures are shown, in seconds.
+    """Display times of a file's pictures, in seconds.
 
-    Players show 0 where the file's clock is at `file_start`, be that sound or picture; the first picture comes at
-    `start` of theirs. `duration` is that of the picture, `frames` the number of its frames. `rate` is None where it is
-    variable: where a frame is further than half its length from its place at any even rate. `size` is
-    (width, height) as shown, `sound` whether there is any.
+    Players show 0 where the file's clock is at `file_start`, be that sound or picture; the first picture appears at
+    their `start`. `duration` is that of the picture, `frames` its number of frames. `rate` is None if variable: if some
+    frame is more than half its length from its position at any constant rate. `size` is (width, height) as shown,
+    `sound` whether there is any.
     """
 
     file_start: Fraction
@@ -49,10 +49,10 @@ def first_picture(info: VideoInfo) -> tuple[Fraction, Fraction]:
 
 
 def player_clock(path: Path) -> PlayerClock:
-    """Read the clock of a file: its headers, its first picture, and the time of each frame, without decoding others.
+    """Read the clock of a file: its headers, its first picture, and the time of each frame, without decoding the rest.
 
     Raises:
-        VideoError: with the reason, when the file is no video or no frame could be decoded.
+        VideoError: with the reason, when the file is not a video or no frame could be decoded.
     """
     info = probe(path)
     first = _first_shown(info)
@@ -74,7 +74,7 @@ def player_clock(path: Path) -> PlayerClock:
 
 
 def _first_shown(info: VideoInfo) -> Fraction:
-    """Return when the first picture is shown, on the file's clock: second 0 of what is extracted."""
+    """Return the time of the first picture on the file's clock: second 0 of the extraction."""
     frame = next(READERS.load("pyav").frames(info), None)
     if frame is None:
         raise VideoError("no frame could be decoded")
@@ -82,7 +82,7 @@ def _first_shown(info: VideoInfo) -> Fraction:
 
 
 def _times(container: InputContainer, stream: VideoStream, spacing: Fraction) -> Iterator[Fraction]:
-    """Yield the time of each packet that is shown; one without a time follows the one before."""
+    """Yield the time of each packet that is shown; one without a time follows its predecessor."""
     last = None
     for packet in container.demux(stream):
         if packet.size == 0 or packet.is_discard:
@@ -96,10 +96,10 @@ def _times(container: InputContainer, stream: VideoStream, spacing: Fraction) ->
 
 
 def _even_rate(times: Sequence[Fraction], stated: Sequence[Fraction]) -> Fraction | None:
-    """Return the rate at which each frame lies within half a frame of its place; None where there is none.
+    """Return the rate at which each frame lies within half a frame of its position; None if there is none.
 
-    Headers may be wrong by a little, those of short files most: so the rate is that which the frames are nearest to,
-    of those that are stated and of usual ones, and where several are as near, the first of these.
+    Headers may be slightly wrong, most of all those of short files: the best fitting rate is chosen among the stated
+    and common ones, the first in case of a tie.
     """
     rates = [*stated, *_usual(times)]
     distances = [_distance(times, rate) for rate in rates]
@@ -110,7 +110,7 @@ def _even_rate(times: Sequence[Fraction], stated: Sequence[Fraction]) -> Fractio
 
 
 def _usual(times: Sequence[Fraction]) -> list[Fraction]:
-    """Return the whole rate nearest to the mean of the frames, 1000/1001 of it, and the mean itself."""
+    """Return the integer rate nearest to the mean of the frames, 1000/1001 of it, and the mean itself."""
     if len(times) < 2 or times[-1] == times[0]:
         return []
     mean = (len(times) - 1) / (times[-1] - times[0])
@@ -119,11 +119,11 @@ def _usual(times: Sequence[Fraction]) -> list[Fraction]:
 
 
 def _distance(times: Sequence[Fraction], rate: Fraction) -> float:
-    """Return how far a frame is from its place, at most, in frames."""
+    """Return the maximum distance of a frame from its position, in frames."""
     seconds = np.array([float(time - times[0]) for time in times])
     return float(np.abs(seconds * float(rate) - np.arange(len(times))).max())
 
 
 def _tidy(seconds: Fraction) -> Fraction:
-    """Return seconds that are 0 where they are less than the microsecond to which a file's start is known."""
+    """Return the seconds, or 0 if below the microsecond to which a file's start is known."""
     return seconds if abs(seconds) > Fraction(1, av.time_base) else Fraction(0)

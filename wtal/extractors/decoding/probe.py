@@ -17,10 +17,10 @@ from wtal.errors import VideoError
 from wtal.extractors.decoding.edit_list import joins_or_changes_speed
 from wtal.extractors.decoding.reader import VideoInfo
 
-# Only plain files may be opened, also by a file that names others (a playlist).
+# Only plain files may be opened, even by a file that refers to others (a playlist).
 _OPTIONS = {"protocol_whitelist": "file"}
 _STILL_FORMATS = ("image2", "tty", "ico")
-# ISO/IEC 23008-12 and the AVIF specification: of one picture. Sequences of pictures are avis, hevc, msf1.
+# ISO/IEC 23008-12 and the AVIF specification, for single pictures. Sequences of pictures are avis, hevc, msf1.
 _STILL_BRANDS = frozenset({"avif", "heic", "heim", "heis", "heix", "j2ki", "jpeg", "mif1", "miaf"})
 _DEFAULT_BONUS = 5_000_000
 _CLOCK = re.compile(r"([0-9]{1,9}):([0-9]{1,9}):([0-9]{1,9}(?:\.[0-9]{1,12})?)")
@@ -31,13 +31,13 @@ _CURVES = frozenset({1, 2, 4, 5, 6, 7, 8, 11, 14, 15})
 
 
 def probe(path: Path) -> VideoInfo:
-    """Read the headers of the video at `path`, for the stream that the ffmpeg command would take.
+    """Read the headers of the video at `path`, for the stream that the ffmpeg command would choose.
 
-    That is the one with most pixels, where being marked as default counts as much as five million of them; cover
-    pictures are no video. The picture stands as the first frame's display matrix says, to the nearest right angle.
+    That is the one with most pixels, where a default mark counts as much as five million of them; cover pictures are
+    not video. The orientation is that of the first frame's display matrix, to the nearest right angle.
 
     Raises:
-        VideoError: with the reason, when the file is missing, empty, unreadable or holds no video.
+        VideoError: with the reason, when the file is missing, empty, unreadable or contains no video.
     """
     path = path.absolute()
     _require_file(path)
@@ -51,7 +51,7 @@ def probe(path: Path) -> VideoInfo:
 
 
 def opened(path: Path) -> InputContainer:
-    """Open a file for its packets; titles and other texts in it that are no UTF-8 are nobody's trouble."""
+    """Open a file for its packets; titles and other texts in it that are not UTF-8 are ignored."""
     return av.open(str(path), options=_OPTIONS, metadata_errors="replace")
 
 
@@ -113,10 +113,10 @@ def _choose_stream(container: InputContainer) -> VideoStream:
         raise VideoError(f"a picture or a text, not a video (format {brand})")
     if container.format.name in _STILL_FORMATS or container.format.name.endswith("_pipe"):
         raise VideoError(f"a picture or a text, not a video (format {container.format.name})")
-    known = [stream for stream in videos if stream.codec_context]
-    if not known:
+    decodable = [stream for stream in videos if stream.codec_context]
+    if not decodable:
         raise VideoError("no decoder for its video stream: damaged, or of a codec that this build of ffmpeg lacks")
-    return max(known, key=_preference)
+    return max(decodable, key=_preference)
 
 
 def _preference(stream: VideoStream) -> int:
@@ -130,7 +130,7 @@ def _time_base(stream: VideoStream) -> Fraction:
 
 
 def _declared_duration(container: InputContainer, stream: VideoStream, start: Fraction) -> tuple[Fraction | None, bool]:
-    """Seconds that the stream should last, and whether only the whole file's end is known."""
+    """Return the declared seconds of the stream, and whether only the whole file's end is known."""
     if stream.duration:
         return stream.duration * _time_base(stream), False
     if end := _clock_text(stream.metadata.get("DURATION", "")):
@@ -142,7 +142,7 @@ def _declared_duration(container: InputContainer, stream: VideoStream, start: Fr
 
 
 def _clock_text(text: str) -> Fraction | None:
-    """`HH:MM:SS.fraction`, as Matroska notes a stream's end, in seconds."""
+    """Parse `HH:MM:SS.fraction`, Matroska's notation for a stream's end, to seconds."""
     clock = _CLOCK.fullmatch(text.strip())
     if not clock:
         return None
@@ -151,7 +151,7 @@ def _clock_text(text: str) -> Fraction | None:
 
 
 def _first_frame(container: InputContainer, stream: VideoStream) -> VideoFrame | None:
-    """Return the first frame that decodes; a file of which none does is found out by the reader."""
+    """Return the first frame that decodes; a file without any is detected by the reader."""
     try:
         return next(container.decode(stream), None)
     except av.error.FFmpegError:
@@ -159,10 +159,10 @@ def _first_frame(container: InputContainer, stream: VideoStream) -> VideoFrame |
 
 
 def _orientation(frame: VideoFrame) -> tuple[int, bool]:
-    """Return degrees counter-clockwise to turn by, to the nearest right angle, and whether to mirror before.
+    """Return the degrees counter-clockwise to rotate by, to the nearest right angle, and whether to mirror first.
 
-    The display matrix (a, b, u, c, d, v, ...) puts the stored pixel of column x and row y at a x + c y to the right and
-    b x + d y down: it mirrors where a d < b c (ISO/IEC 14496-12, 6.2.2).
+    The display matrix (a, b, u, c, d, v, ...) maps the stored pixel of column x and row y to a x + c y to the right and
+    b x + d y down: it mirrors if a d < b c (ISO/IEC 14496-12, 6.2.2).
     """
     matrix = frame.side_data.get(Type.DISPLAYMATRIX)  # type: ignore[call-overload] # its stub has other keys
     if matrix is not None:

@@ -1,4 +1,4 @@
-"""Types that readers deal in: headers, images, a summary; `wtal.extractors.readers.ReaderLeaf` is the contract."""
+"""Types for readers: headers, images, a summary; their contract is `wtal.extractors.readers.ReaderLeaf`."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -15,19 +15,19 @@ from wtal.extractors.readers import READERS, ReaderLeaf
 
 Image = NDArray[np.uint8]
 REFERENCE = "pyav"
-"""The reader that is right on every file, and measured the fastest."""
+"""The reader that is correct for every file, and the fastest in measurements."""
 TIME_LIMIT = 60.0
-"""Seconds that a reader may take for its next frame, unless other settings are made."""
+"""Default maximum seconds that a reader may take for its next frame."""
 
 
-class VideoBroken(VideoError):  # noqa: N818 - the name says what happened
-    """Parts of the file could not be decoded: the frames that came before this error are good and are used."""
+class VideoBroken(VideoError):  # noqa: N818 - named after the event
+    """Parts of the file could not be decoded: the frames before this error are good and are used."""
 
 
 class DeferredImage:
-    """A decoded picture of `shape` (H, W, 3) whose colours are converted when they are first asked for, and then kept.
+    """A decoded picture of `shape` (H, W, 3) whose colours are converted on first use, and then kept.
 
-    Resampling drops frames, and those need no colours.
+    Resampling drops frames, and those need no conversion.
     """
 
     def __init__(self, shape: tuple[int, int, int], convert: Callable[[], Image]) -> None:
@@ -42,7 +42,7 @@ class DeferredImage:
 
     @property
     def image(self) -> Image:
-        """(H, W, 3) uint8 RGB.
+        """Return (H, W, 3) uint8 RGB.
 
         Raises:
             VideoError: when the colours cannot be converted.
@@ -58,9 +58,9 @@ Picture = Image | DeferredImage
 
 @dataclass(frozen=True, slots=True)
 class TimedFrame:
-    """One shown frame: `picture` holds its `image`; `time` and `duration` in seconds on the file's own clock.
+    """One shown frame: `picture` holds its `image`; `time` and `duration` are in seconds on the file's own clock.
 
-    `guessed` is True where the file gives the frame no time, and it was put behind the frame before it.
+    `guessed` is True if the file has no time for the frame, and it was placed after the previous one.
     """
 
     time: Fraction
@@ -70,7 +70,7 @@ class TimedFrame:
 
     @property
     def image(self) -> Image:
-        """(H, W, 3) uint8 RGB."""
+        """Return (H, W, 3) uint8 RGB."""
         return image_of(self.picture)
 
 
@@ -78,15 +78,15 @@ class TimedFrame:
 class VideoInfo:
     """The headers of a file, read before any frame is decoded.
 
-    `width`, `height` are in stored pixels, before the picture is made to stand upright: mirrored left to right where
-    `mirrored` is True, then turned by `rotation` degrees counter-clockwise (0, 90, 180, 270). `rate` is the average
-    frame rate and `duration` the declared seconds of the chosen stream, None where the header does not say; with
-    `duration_of_file` only the whole file's is known, in which sound may end later than the picture. `stream` is the
-    index of the chosen video stream, `video_streams` how many there are. `edited` is True where an edit list or a
-    discard flag hides frames, `interlaced` where the header or the first frame says so, `wide_colours` where the first
-    frame is of BT.2020 or of a curve of HDR, `reordered` where frames are decoded in another order than they are shown
-    in. `file_start` is where the first stream of any kind begins, which players show as second 0; `reassembled` is True
-    where an edit list joins several parts, or shows one at another speed.
+    `width`, `height` are in stored pixels, before the picture is turned upright: mirrored left to right if `mirrored`
+    is True, then rotated by `rotation` degrees counter-clockwise (0, 90, 180, 270). `rate` is the average frame rate
+    and `duration` the declared seconds of the chosen stream, None if undeclared; with `duration_of_file` only the whole
+    file's is known, in which sound may end later than the picture. `stream` is the index of the chosen video stream,
+    `video_streams` their number. `edited` is True if an edit list or a discard flag hides frames, `interlaced` if the
+    header or the first frame is marked so, `wide_colours` if the first frame uses BT.2020 or an HDR curve, `reordered`
+    if frames are decoded in another order than they are shown. `file_start` is the start of the first stream of any
+    kind, which players show as second 0; `reassembled` is True if an edit list joins several parts, or plays one at
+    another speed.
     """
 
     path: Path
@@ -114,23 +114,23 @@ class VideoInfo:
 
     @property
     def frame_duration(self) -> Fraction:
-        """Seconds that one frame is shown for by the average rate; 1/25 where the header names no rate."""
+        """Seconds per frame at the average rate; 1/25 if the header has no rate."""
         return 1 / self.rate if self.rate else Fraction(1, 25)
 
     @property
     def declared_end(self) -> Fraction | None:
-        """Second on the file's own clock at which the stream should end, None where the header does not say."""
+        """Declared end of the stream in seconds on the file's own clock, None if undeclared."""
         return None if self.duration is None else self.start + self.duration
 
 
 @dataclass(frozen=True, slots=True)
 class VideoSummary:
-    """A report on the decoding of a file, complete once the last frame has come.
+    """Report on the decoding of a file, complete after the last frame.
 
     `frames` is N at the target rate; `decoded` counts the source frames; `start` is the container time of second 0;
-    `shortfall` the seconds by which the file ended before its declared duration (0 where it did not, or where none is
-    declared); `begins` the seconds from the file's first sound to second 0 (0 where less than a tenth); `notes` are
-    sentences on oddities. `reader` is the leaf that decoded.
+    `shortfall` the seconds by which the file ended before its declared duration (0 if it did not, or none is declared);
+    `begins` the seconds from the file's first sound to second 0 (0 if less than a tenth); `notes` are sentences on
+    oddities. `reader` is the leaf that decoded.
     """
 
     frames: int
@@ -144,7 +144,7 @@ class VideoSummary:
     begins: Fraction = Fraction(0)
 
     def to_json(self) -> dict[str, Any]:
-        """The summary as JSON types; fractions as text, exact."""
+        """Return the summary as JSON types; fractions as exact text."""
         begins = {"begins": str(self.begins)} if self.begins else {}
         return begins | {
             "reader": self.reader,
@@ -158,15 +158,15 @@ class VideoSummary:
 
 
 def image_of(picture: Picture) -> Image:
-    """The image that a picture holds, (H, W, 3) uint8 RGB."""
+    """Return the image of a picture, (H, W, 3) uint8 RGB."""
     return picture.image if isinstance(picture, DeferredImage) else picture
 
 
 def upright(image: Image, info: VideoInfo) -> Image:
-    """(H, W, 3) stored picture -> the same as it is to be shown, mirrored and turned as the headers say."""
+    """Turn a stored (H, W, 3) picture upright, mirrored and rotated according to the headers."""
     if not (info.rotation or info.mirrored):
         return image
-    import cv2  # here, so that whoever needs the types alone does not load it
+    import cv2  # imported here, so that the types alone do not load it
 
     turns = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_CLOCKWISE}
     shown = cv2.flip(image, 1) if info.mirrored else image
@@ -174,16 +174,16 @@ def upright(image: Image, info: VideoInfo) -> Image:
 
 
 def upright_shape(width: int, height: int, info: VideoInfo) -> tuple[int, int, int]:
-    """The shape (H, W, 3) that `upright` gives a stored picture of so many pixels."""
+    """Return the shape (H, W, 3) of a stored picture of `width` x `height` pixels after `upright`."""
     return (width, height, 3) if info.rotation % 180 else (height, width, 3)
 
 
 def load_reader(name: str) -> ReaderLeaf:
-    """The leaf `name` of `readers/`.
+    """Load the leaf `name` of `readers/`.
 
     Raises:
-        UsageError: when there is no such reader.
-        VideoError: when it cannot be used on this machine; the message says why.
+        UsageError: when the reader is unknown.
+        VideoError: when it cannot be used on this machine, with the reason.
     """
     module = READERS.load(name)
     if (reason := module.why_not()) is not None:
@@ -202,5 +202,5 @@ def reader_identity(name: str) -> dict[str, Any]:
 
 
 def read(info: VideoInfo, reader: str) -> Iterator[TimedFrame]:
-    """Frames of the file with one reader, by name."""
+    """Iterate over the frames of the file with one reader, by name."""
     return load_reader(reader).frames(info)

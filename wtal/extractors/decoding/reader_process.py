@@ -1,8 +1,8 @@
 """The process that decodes videos for another one, which may kill it (`isolated.py`); it imports no torch.
 
-Requests come in on stdin and messages go out on stdout, each one a pickle: `Opened` once per video, then `Beat`s and
-chunks of frames, `Worked` before each, at last a `VideoSummary`; or in place of any of these the error that ends the
-video. The pipe holds little, so that decoding waits for whoever takes the chunks. The process ends when stdin does.
+Requests arrive on stdin and messages leave on stdout, each as a pickle: `Opened` once per video, then `Beat`s and
+chunks of frames, each preceded by `Worked`, finally a `VideoSummary`; or, in place of any of these, the error that ends
+the video. The pipe holds little, so decoding waits for the consumer of the chunks. The process ends when stdin does.
 """
 
 import os
@@ -40,7 +40,7 @@ Send = Callable[[Any], None]
 class Request:
     """One video to decode: to `fps` frames per second, scaled to `size`, with the reader `reader`.
 
-    With `frames` False it is only to be opened.
+    With `frames` False it is only opened.
     """
 
     path: Path
@@ -52,27 +52,27 @@ class Request:
 
 @dataclass(frozen=True)
 class Opened:
-    """The headers of a video that is about to be decoded."""
+    """The headers of a video, before its frames."""
 
     info: VideoInfo
 
 
 @dataclass(frozen=True)
 class Worked:
-    """Seconds spent on decoding and scaling so far, not on waiting for whoever takes the chunks."""
+    """Seconds spent on decoding and scaling so far, excluding waits for the consumer."""
 
     seconds: float
 
 
 @dataclass(frozen=True)
 class Beat:
-    """Frames keep coming, though no chunk is full yet."""
+    """Heartbeat: frames keep coming, though no chunk is full yet."""
 
 
 def main() -> None:
     """Serve requests until stdin ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # Several videos are decoded side by side; OpenCV, which scales, takes no second core for one of them.
+    # Several videos are decoded in parallel; OpenCV, used for scaling, takes no second core for one of them.
     cv2.setNumThreads(1)
     keep_freed_memory()
     stream = os.fdopen(os.dup(1), "wb")
@@ -92,7 +92,7 @@ def main() -> None:
 
 
 def _listen(requests: "queue.SimpleQueue[Request]") -> None:
-    """Hand on requests; at the end of stdin, which also comes when the parent is killed, end the process."""
+    """Pass on requests; at the end of stdin, which also comes when the parent is killed, end the process."""
     while True:
         try:
             requests.put(pickle.load(sys.stdin.buffer))
@@ -131,7 +131,7 @@ def _beating(frames: Iterator[TimedFrame], send: Send) -> Iterator[TimedFrame]:
 
 
 def _chunks(pictures: Iterator[Picture], size: FrameSize) -> Iterator[Image]:
-    """Pictures of any size -> (n, H, W, 3) uint8 arrays, all in one memory; the first one fixes H and W."""
+    """Collect pictures of any size into (n, H, W, 3) uint8 arrays, all in one memory; the first one fixes H and W."""
     chunk = np.empty((0, 0, 0, 3), np.uint8)
     filled = 0
     previous: Picture | None = None

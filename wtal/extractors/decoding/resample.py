@@ -1,4 +1,4 @@
-"""Frames at any rate, constant or variable, to frames at one target rate, by their timestamps."""
+"""Resample frames of any rate, constant or variable, to one target rate, by their timestamps."""
 
 from collections.abc import Iterator
 from fractions import Fraction
@@ -21,17 +21,17 @@ _LATE = Fraction(1, 10)
 
 
 class Sampler:
-    """Iterate once for the N images at `fps` frames per second, or over `pictures`; then ask for the `summary`.
+    """Iterator, for one pass, over the N images at `fps` frames per second, or `pictures`; then call `summary`.
 
     Second 0 is the first shown frame, N = max(1, round(fps * (last timestamp + its duration - first timestamp))), and
-    image j is the last one shown at or before second j / fps. Two images are held at most. An image is given out as
-    soon as it is certain that N exceeds its number: that is when a frame at or after second (j + 1) / fps has come.
+    image j is the last one shown at or before second j / fps. At most two images are held. An image is yielded as soon
+    as N certainly exceeds its number: when a frame at or after second (j + 1) / fps has arrived.
 
-    Timestamps that leap or run backwards are repaired as `FrameClock` says. An image that stays on screen is given out
-    again as the same object.
+    Timestamps that jump or run backwards are repaired by `FrameClock`. An image that stays on screen is yielded again
+    as the same object.
 
-    Iterating raises `VideoError` when there is no frame at all; a file that breaks after some frames ends there, and
-    the summary says so.
+    Iterating raises `VideoError` if there is no frame at all; a file that breaks after some frames ends there, as noted
+    in the summary.
     """
 
     def __init__(self, frames: Iterator[TimedFrame], info: VideoInfo, fps: Fraction) -> None:
@@ -48,34 +48,34 @@ class Sampler:
         return map(image_of, self.pictures())
 
     def pictures(self) -> Iterator[Picture]:
-        """The same, their colours not converted yet where the reader can put that off."""
-        shown: Picture | None = None
+        """Iterate over the same images, their colours not converted yet if the reader can postpone that."""
+        current: Picture | None = None
         held: Picture | None = None
         count = 0
         for time, picture in self._clock:
             position = self._fps * time
-            while shown is not None and count < position:
+            while current is not None and count < position:
                 if held is not None:
                     yield held
-                held = shown
+                held = current
                 count += 1
-            shown = picture
-        if shown is None:
+            current = picture
+        if current is None:
             raise VideoError("no frame could be decoded")
         self._sampled = frame_count(self._fps, self._clock.end)
         if held is not None and count <= self._sampled:
             yield held
         for _ in range(count, self._sampled):
-            yield shown
+            yield current
 
     def summary(self, reader: str) -> VideoSummary:
         """Report on the decoding by `reader`, after the last image.
 
         Raises:
-            ValueError: when not all images were taken yet.
+            ValueError: when some images have not been taken yet.
         """
         if self._sampled is None or self._size is None:
-            raise ValueError("the summary is known only after the last image")
+            raise ValueError("the summary is available only after the last image")
         shortfall, begins = self._shortfall(), self._begins()
         return VideoSummary(
             frames=self._sampled,
@@ -113,29 +113,29 @@ class Sampler:
         return missing if missing >= slack and missing > 0 else Fraction(0)
 
     def _begins(self) -> Fraction:
-        """Seconds from the beginning of the file to that of the picture."""
+        """Return the seconds from the beginning of the file to that of the picture."""
         start, file_start = self._clock.start, self._info.file_start
         return Fraction(0) if file_start is None or start - file_start < _LATE else start - file_start
 
     def _oddities(self, shortfall: Fraction, begins: Fraction) -> Iterator[str]:
         if begins:
-            yield f"the picture begins {float(begins):.3f} s after the file, where players have second 0"
+            yield f"the picture begins {float(begins):.3f} s after the start of the file, second 0 of players"
         if self._info.reassembled:
-            yield "an edit list joins parts or changes their speed: players may show them otherwise"
+            yield "an edit list joins parts or changes their speed: players may show them differently"
         if shortfall:
             yield f"ends {float(shortfall):.3f} s before its declared end"
         if self._resized:
-            yield f"the picture size changes in mid-stream: {self._resized} frames were scaled to the first one's"
+            yield f"the picture size changes mid-stream: {self._resized} frames were scaled to the first size"
         if self._clock.backwards:
-            yield f"{self._clock.backwards} timestamps run backwards: the frame replaced the one before it"
+            yield f"{self._clock.backwards} timestamps run backwards: the frame replaced the previous one"
         if self._clock.equal:
-            yield f"{self._clock.equal} timestamps are those of the frame before: the frame replaced it"
+            yield f"{self._clock.equal} timestamps repeat the one before: the frame replaced the previous one"
         if self._clock.strays:
-            yield f"{self._clock.strays} timestamps are far from their neighbours': the frames were put between those"
+            yield f"{self._clock.strays} timestamps are far from their neighbours: the frames were moved between them"
         if self._clock.jumps:
-            yield f"the clock jumps {self._clock.jumps} times: the frames were put one after the other"
+            yield f"the clock jumps {self._clock.jumps} times: the frames were joined without gaps"
         if self._clock.stills:
             longest = float(self._clock.longest_still)
             yield f"pictures stay for more than 10 s {self._clock.stills} times, the longest for {longest:.1f} s"
         if self._guessed:
-            yield f"{self._guessed} frames carry no timestamp: they were put behind the frame before them"
+            yield f"{self._guessed} frames carry no timestamp: they were placed after the previous frame"

@@ -1,1 +1,1 @@
-"""The collection that `wtal demo` renders."""
+"""The collection rendered by `wtal demo`."""

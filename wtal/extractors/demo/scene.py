@@ -1,6 +1,6 @@
-"""The scenes of the demo's videos: motions of an actor, distractors, seamless textures, and how they are drawn.
+"""Scenes of the demo's videos: motions of an actor, distractors, seamless textures, and their rendering.
 
-A script says when the actor does what; everything else (places, speeds, shapes, colours) comes from one generator.
+A script determines when the actor does what; everything else (places, speeds, shapes, colours) is random.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,7 +22,7 @@ _X, _Y, _ANGLE, _SCALE, _ALPHA = range(5)
 
 @dataclass(frozen=True)
 class ScenePart:
-    """Frames `first` to `end` (not included), in which the actor does `label`, or nothing where that is None."""
+    """Frames `first` to `end` (exclusive), in which the actor does `label`, or nothing if that is None."""
 
     label: str | None
     first: int
@@ -30,14 +30,14 @@ class ScenePart:
 
 
 def _track(frames: int) -> Floats:
-    """(frames, 5): x, y in pixels, angle in radians, scale, alpha; at rest and in sight."""
+    """Return (frames, 5): x, y in pixels, angle in radians, scale, alpha; at rest and in sight."""
     track = np.zeros((frames, 5))
     track[:, _SCALE] = track[:, _ALPHA] = 1
     return track
 
 
 def _along(rng: np.random.Generator, track: Floats, x: Floats, y: Floats) -> Floats:
-    """Offsets x, y (F,) along axes that are tilted by up to ten degrees."""
+    """Add offsets x, y (F,) along axes tilted by up to ten degrees."""
     tilt = np.deg2rad(rng.uniform(-10, 10))
     track[:, _X] = np.cos(tilt) * x - np.sin(tilt) * y
     track[:, _Y] = np.sin(tilt) * x + np.cos(tilt) * y
@@ -85,7 +85,7 @@ ACTIONS: Mapping[str, Callable[[np.random.Generator, Floats], Floats]] = Mapping
 
 
 def _actor_track(rng: np.random.Generator, parts: Sequence[ScenePart], times: Floats) -> Floats:
-    """(F, 5): the actions at random places, the gaps between them filled so that the actor never jumps in sight."""
+    """Return (F, 5): the actions at random places, with gaps filled so that the actor never jumps in sight."""
     track = _track(len(times))
     angle = rng.uniform(-0.4, 0.4)
     for part in parts:
@@ -109,28 +109,28 @@ def _place(rng: np.random.Generator) -> Floats:
 
 
 def _gap(rng: np.random.Generator, t: Floats, before: Floats | None, after: Floats | None) -> Floats:
-    """(F, 5): from the pose before to the pose after, in one straight line, or in a short one, or out of sight.
+    """Return (F, 5): from the pose before to the pose after, in one straight line, or a short one, or out of sight.
 
     At the video's ends the missing pose is the other one, moved.
     """
-    known = before if before is not None else after
-    if known is None:
+    pose = before if before is not None else after
+    if pose is None:
         raise ValueError("a gap needs an action on one side")
-    elsewhere = known.copy()
+    elsewhere = pose.copy()
     elsewhere[:_ANGLE], elsewhere[_SCALE] = _place(rng), 1
     start, end = (elsewhere if before is None else before), (elsewhere if after is None else after)
     mode, u = rng.choice(["absent", "still", "drift"]), (t - t[0]) / (t[-1] - t[0])
     middle, length = (0.5, 1.0) if mode == "drift" else (rng.uniform(0.4, 0.6), 0.3)
     way = np.clip((u - middle) / length + 0.5, 0, 1)
     track: Floats = start + way[:, None] * (end - start)
-    track[:, _ANGLE] = known[_ANGLE]
+    track[:, _ANGLE] = pose[_ANGLE]
     if mode == "absent":
         track[:, _ALPHA] = np.clip((np.abs(u - middle) - 0.2) / 0.1, 0, 1)
     return track
 
 
 def _passing(rng: np.random.Generator, times: Floats) -> Floats:
-    """(F, 5): something crosses the picture in a straight line, at any time."""
+    """Return (F, 5): something crosses the picture in a straight line, at any time."""
     track, at = _track(len(times)), rng.uniform(0, times[-1])
     heading, speed = rng.uniform(0, 2 * np.pi), rng.uniform(25, 90)
     reach = (times - at) * speed
@@ -141,7 +141,7 @@ def _passing(rng: np.random.Generator, times: Floats) -> Floats:
 
 
 def _appearing(rng: np.random.Generator, times: Floats) -> Floats:
-    """(F, 5): something appears, stands for a while and vanishes, at any time."""
+    """Return (F, 5): something appears, stays for a while and vanishes, at any time."""
     track, at, stay = _track(len(times)), rng.uniform(0, times[-1]), rng.uniform(0.5, 1.5)
     track[:, _X], track[:, _Y] = rng.uniform(10, WIDTH - 10), rng.uniform(10, HEIGHT - 10)
     track[:, _ALPHA] = np.clip((stay - np.abs(times - at)) / rng.uniform(0.1, 0.4), 0, 1)
@@ -149,7 +149,7 @@ def _appearing(rng: np.random.Generator, times: Floats) -> Floats:
 
 
 def _shakes(rng: np.random.Generator, times: Floats) -> Floats:
-    """(F, 2) pixels: up to three short camera shakes that die away."""
+    """Return (F, 2) pixels: up to three short, decaying camera shakes."""
     offset = np.zeros((len(times), 2))
     for _ in range(rng.integers(0, 4)):
         since = np.clip(times - rng.uniform(0, times[-1]), 0, None)
@@ -159,7 +159,7 @@ def _shakes(rng: np.random.Generator, times: Floats) -> Floats:
 
 
 def _brightness(rng: np.random.Generator, times: Floats) -> Floats:
-    """(F,) gains: up to two spells of flicker."""
+    """Return (F,) gains: up to two spells of flicker."""
     gain = np.ones(len(times))
     for _ in range(rng.integers(0, 3)):
         spell = np.exp(-(((times - rng.uniform(0, times[-1])) / rng.uniform(0.4, 1.2)) ** 2))
@@ -168,7 +168,7 @@ def _brightness(rng: np.random.Generator, times: Floats) -> Floats:
 
 
 def _pattern(rng: np.random.Generator, coarse: float) -> Singles:
-    """(256, 256) in [0, 1], seamless at the borders: clouds, waves or patches of about `coarse` pixels."""
+    """Return (256, 256) in [0, 1], seamless at the borders: clouds, waves or patches of about `coarse` pixels."""
     frequency = np.hypot(np.fft.fftfreq(_TILE)[:, None], np.fft.rfftfreq(_TILE)[None])
     noise = np.fft.rfft2(rng.standard_normal((_TILE, _TILE)))
 
@@ -189,7 +189,7 @@ def _pattern(rng: np.random.Generator, coarse: float) -> Singles:
 
 
 def _paint(pattern: Singles, hsv: list[tuple[float, float, float]]) -> Singles:
-    """(H, W) in [0, 1] -> (H, W, 3) RGB in [0, 255], through the colours `hsv` (hue in turns)."""
+    """Map (H, W) in [0, 1] -> (H, W, 3) RGB in [0, 255], through the colours `hsv` (hue in turns)."""
     stops = np.array([[hue % 1 * 360, saturation, value] for hue, saturation, value in hsv], np.float32)
     colours = cv2.cvtColor(stops[None], cv2.COLOR_HSV2RGB)[0] * 255
     at = np.linspace(0, 1, len(hsv))
@@ -197,7 +197,7 @@ def _paint(pattern: Singles, hsv: list[tuple[float, float, float]]) -> Singles:
 
 
 def _background(rng: np.random.Generator, hue: float) -> Singles:
-    """(256 + H, 256 + W, 3): a muted texture, repeated so that a window may stand anywhere."""
+    """Return (256 + H, 256 + W, 3): a muted texture, repeated so that a window fits anywhere."""
     dark, light = rng.uniform(0.2, 0.35), rng.uniform(0.6, 0.8)
     colours = [(hue - 0.06, 0.55, dark), (hue, 0.45, (dark + light) / 2), (hue + 0.08, 0.3, light)]
     tile = _paint(_pattern(rng, rng.uniform(14, 40)), colours)
@@ -205,7 +205,7 @@ def _background(rng: np.random.Generator, hue: float) -> Singles:
 
 
 def _outline(rng: np.random.Generator) -> Floats:
-    """(K, 2): a closed outline about the origin, at most 1 from it: a blob, a star, a gear, a polygon, an oval."""
+    """Return (K, 2): a closed outline about the origin, at most 1 from it: a blob, star, gear, polygon or oval."""
     angle = np.linspace(0, 2 * np.pi, 180, endpoint=False)
     corners = int(rng.integers(3, 7))
     shapes = {
@@ -225,7 +225,7 @@ def _shrink(mask: Singles, side: int) -> Singles:
 
 
 def _sprite(rng: np.random.Generator, radius: float, hue: float) -> Singles:
-    """(S, S, 4): RGB in [0, 255] times alpha, and alpha: a textured shape with a rim and a soft shadow."""
+    """Return (S, S, 4): RGB in [0, 255] times alpha, and alpha: a textured shape with a rim and a soft shadow."""
     fine, side = 4, 2 * int(np.ceil(1.3 * radius)) + 1
     points = (_outline(rng) * radius + side / 2) * fine
     mask = np.zeros((side * fine, side * fine), np.float32)
@@ -244,7 +244,7 @@ def _sprite(rng: np.random.Generator, radius: float, hue: float) -> Singles:
 
 @dataclass(frozen=True)
 class Scene:
-    """One video before it is drawn: a (256 + H, 256 + W, 3) ground, moving sprites, and arrays over its F frames."""
+    """One video before drawing: a (256 + H, 256 + W, 3) ground, moving sprites, and arrays over its F frames."""
 
     ground: Singles
     pan: Floats
@@ -254,7 +254,7 @@ class Scene:
 
 
 def make_scene(rng: np.random.Generator, parts: Sequence[ScenePart], times: Floats) -> Scene:
-    """The scene in which the actor does `parts`; `times` (F,) are the seconds at which the frames are shown."""
+    """Create the scene in which the actor does `parts`; `times` (F,) are the seconds at which frames are shown."""
     hue = rng.uniform(0, 1)
     heading, sway = rng.uniform(0, 2 * np.pi), rng.uniform(0, 0.8) * np.sin(2 * np.pi * times / rng.uniform(6, 12))
     pan = times[:, None] * rng.uniform(2, 10) * np.array([np.cos(heading), np.sin(heading)]) + 6 * sway[:, None]
@@ -270,7 +270,7 @@ def make_scene(rng: np.random.Generator, parts: Sequence[ScenePart], times: Floa
 
 
 def draw(scene: Scene) -> Iterator[Image]:
-    """Frames in order, (H, W, 3) uint8 RGB."""
+    """Draw the frames in order, (H, W, 3) uint8 RGB."""
     for k in range(len(scene.gain)):
         corner = (scene.pan[k] - scene.shake[k]) % _TILE
         centre = (float(corner[0] + (WIDTH - 1) / 2), float(corner[1] + (HEIGHT - 1) / 2))
@@ -282,7 +282,7 @@ def draw(scene: Scene) -> Iterator[Image]:
 
 
 def _lay(canvas: Singles, sprite: Singles, pose: Floats, shake: Floats) -> None:
-    """Lay a sprite over the (H, W, 3) canvas, in place."""
+    """Draw a sprite onto the (H, W, 3) canvas, in place."""
     x, y, scale = pose[_X] + shake[0], pose[_Y] + shake[1], pose[_SCALE]
     half = len(sprite) / 2 * scale + 1
     left, right = max(0, int(x - half)), min(WIDTH, int(x + half) + 2)

@@ -1,9 +1,9 @@
-"""The demo collection: small videos whose actions are told apart by motion alone, with times exact to the frame.
+"""The demo collection: small videos whose actions differ only in motion, with times exact to the frame.
 
-Every video has one actor of random shape, colours and texture over a drifting textured background. Between the
-actions the actor is absent, stands still, or glides in a straight line. Things that pass by, things that appear and
-vanish, flicker and camera shakes happen anywhere, so that none of them predicts a label. A video is drawn from
-(seed, subset, number) alone: the same call writes the same bytes.
+Every video has one actor of random shape, colours and texture over a drifting textured background. Between the actions
+the actor is absent, still, or gliding in a straight line. Passing objects, objects that appear and vanish, flicker and
+camera shakes occur anywhere, so that none of them predicts a label. A video depends only on (seed, subset, number): the
+same call writes the same bytes.
 """
 
 import io
@@ -29,11 +29,11 @@ from wtal.extractors.demo.scene import ACTIONS, HEIGHT, WIDTH, Floats, Image, Sc
 Progress = Callable[[int, int], None]
 
 VIDEOS: Mapping[str, int] = MappingProxyType({"training": 36, "validation": 16, "testing": 3})
-"""Subset -> number of videos of the collection that `wtal demo` renders; the testing subset carries no labels."""
+"""Subset -> number of videos in the collection of `wtal demo`; the testing subset has no labels."""
 
-_DRAWING = 1  # Goes up whenever the pixels of a video change, so that older files are rendered anew.
+_DRAWING = 1  # Incremented whenever the pixels of a video change, so that older files are rendered again.
 _MARK = "wtal demo"
-# x264's macroblock tree gave other bytes from run to run, on the same pixels and one thread; without it there is one.
+# x264's macroblock tree varied from run to run, on the same pixels and one thread; without it the bytes are stable.
 _CODECS = {"libx264": {"preset": "veryfast", "crf": "20", "x264-params": "mbtree=0"}, "mpeg4": {"qscale": "3"}}
 
 
@@ -44,21 +44,21 @@ def render_collection(
     progress: Progress | None = None,
     jobs: int = 1,
 ) -> Path:
-    """Write `folder/videos/*.mp4` and, last, `folder/annotations.json` in ActivityNet's layout; the latter's path.
+    """Write `folder/videos/*.mp4` and, last, `folder/annotations.json` in ActivityNet's layout; return its path.
 
-    `videos` is the number of videos a subset (training, validation, testing), `progress` is called with (done, total).
-    `jobs` videos are rendered at a time, each by one process, with the same result. A video that an earlier call
-    finished with the same seed is left as it is; one that another call rendered and that is not of this collection is
-    removed, any other file is left alone.
+    `videos` is the number of videos per subset (training, validation, testing), `progress` is called with (done,
+    total). `jobs` videos are rendered at a time, each by one process, with the same result. A video completed earlier
+    with the same seed is kept; one rendered by an earlier call that does not belong to this collection is removed, any
+    other file is left alone.
 
     Raises:
         UsageError: when the seed or a number is negative, or a subset is unknown.
-        VideoError: when PyAV's build has no encoder to write with.
+        VideoError: when PyAV's build has no suitable encoder.
     """
     unknown = sorted(set(videos) - set(VIDEOS))
     if unknown or seed < 0 or min(videos.values(), default=0) < 0:
         raise UsageError(
-            f"the demo takes a seed >= 0 and counts >= 0 of {', '.join(VIDEOS)}; got {seed}, {dict(videos)}"
+            f"the demo takes a seed >= 0 and counts >= 0 for {', '.join(VIDEOS)}; got {seed}, {dict(videos)}"
         )
     codec = _encoder()
     plans = [plan for subset in VIDEOS for plan in _plan_subset(subset, videos.get(subset, 0), seed)]
@@ -75,7 +75,7 @@ def render_collection(
 
 @dataclass(frozen=True)
 class _Clock:
-    """Frame k is shown from `ticks[k]` to `ticks[k + 1]`, in units of `unit` seconds; `ticks` is (F + 1,)."""
+    """Clock on which frame k is shown from `ticks[k]` to `ticks[k + 1]`, in `unit` seconds; `ticks` is (F + 1,)."""
 
     unit: Fraction
     ticks: NDArray[np.int64]
@@ -88,13 +88,13 @@ class _Clock:
         return float(int(self.ticks[frame]) * self.unit)
 
     def times(self) -> Floats:
-        """(F,) seconds at which the frames are first shown."""
+        """Return (F,) seconds at which the frames are first shown."""
         return self.ticks[:-1] * float(self.unit)
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """The course of one video; its looks are drawn from `entropy` later."""
+    """Course of one video; its appearance is drawn from `entropy` later."""
 
     id: str
     subset: str
@@ -105,7 +105,7 @@ class _Plan:
 
 
 def _plan_subset(subset: str, count: int, seed: int) -> list[_Plan]:
-    """Videos of one class and of two in turn; every class in as many videos as any other, give or take two."""
+    """Alternate videos of one class and of two; each class has the same number of videos, give or take two."""
     number = list(VIDEOS).index(subset)
     order = np.random.default_rng([seed, number]).permutation(sorted(ACTIONS)).tolist()
     plans = []
@@ -119,7 +119,7 @@ def _plan_subset(subset: str, count: int, seed: int) -> list[_Plan]:
 
 
 def _plan_video(name: str, subset: str, labels: tuple[str, ...], entropy: tuple[int, ...]) -> _Plan:
-    """Two to four actions of 2 to 5 s, a gap of 1.5 to 4 s before, between and after them, 12 to 22 s in all."""
+    """Plan two to four actions of 2 to 5 s, with gaps of 1.5 to 4 s before, between and after, 12 to 22 s in all."""
     rng = np.random.default_rng([*entropy, 0])
     while True:
         count = int(rng.integers(2, 5))
@@ -136,7 +136,7 @@ def _plan_video(name: str, subset: str, labels: tuple[str, ...], entropy: tuple[
 
 
 def _clock(rng: np.random.Generator, number: int, seconds: float) -> _Clock:
-    """25 frames a second; of every twelve videos one has 30, one 24, and one a rate that varies as phones' do."""
+    """Create a clock of 25 frames per second; of every twelve, one has 30, one 24, and one a phone's variable rate."""
     if number % 12 == 6:
         steps = rng.choice([20, 24, 25, 30, 40], size=round(seconds * 30), p=[0.3, 0.4, 0.1, 0.1, 0.1])
         ticks = np.concatenate([[0], np.cumsum(steps)])
@@ -160,22 +160,24 @@ def _activitynet(plans: list[_Plan]) -> dict[str, Any]:
 
 def _entry(plan: _Plan) -> dict[str, Any]:
     second = plan.clock.second
-    shown = [part for part in plan.parts if part.label is not None and plan.subset != "testing"]
+    labelled_parts = [part for part in plan.parts if part.label is not None and plan.subset != "testing"]
     return {
         "subset": plan.subset,
         "duration": second(plan.clock.frames),
         "resolution": f"{WIDTH}x{HEIGHT}",
-        "annotations": [{"label": part.label, "segment": [second(part.first), second(part.end)]} for part in shown],
+        "annotations": [
+            {"label": part.label, "segment": [second(part.first), second(part.end)]} for part in labelled_parts
+        ],
     }
 
 
 def _encoder() -> str:
-    """The first of `_CODECS` that PyAV's build can write."""
+    """Return the first of `_CODECS` that PyAV's build can write."""
     for name in _CODECS:
         with suppress(av.codec.codec.UnknownCodecError):
             return av.Codec(name, "w").name
     raise VideoError(
-        f"rendering needs an encoder, one of {', '.join(_CODECS)}; this build of PyAV has none: reinstall av"
+        f"rendering needs an encoder, {' or '.join(_CODECS)}; this build of PyAV has neither: reinstall av"
     )
 
 
@@ -185,19 +187,21 @@ def _frames(plan: _Plan) -> Iterator[Image]:
 
 
 def _render(path: Path, plan: _Plan, codec: str) -> None:
-    """Write the video, unless a finished one with the same mark is there."""
+    """Write the video, unless a finished one with the same mark exists."""
     mark = f"{_MARK} {digest([_DRAWING, plan.entropy, codec], 16)}"
     if _mark(path) != mark:
         write_atomic(path, _encode(plan, codec, mark))
 
 
 def _encode(plan: _Plan, codec: str, mark: str) -> bytes:
-    """Draw the video and encode it as MP4, with one thread, so that the bytes do not depend on the machine's cores."""
+    """Draw the video and encode it as MP4, on one thread, so that the bytes do not depend on the number of cores."""
     clock = plan.clock
     lengths = dict(zip(clock.ticks[:-1].tolist(), np.diff(clock.ticks).tolist(), strict=True))
     options = dict(_CODECS[codec])
     if len(set(lengths.values())) > 1:
-        options["bf"] = "0"  # MP4 keeps lengths in coding order: with B-frames the last one shown would get another's.
+        options["bf"] = (
+            "0"  # MP4 keeps lengths in coding order: with B-frames the last one shown would get that of another.
+        )
     content = io.BytesIO()
     with av.open(content, "w", format="mp4", options={"fflags": "+bitexact"}) as container:
         container.metadata["comment"] = mark
@@ -221,7 +225,7 @@ def _packets(stream: Any, plan: _Plan) -> Iterator[Any]:
 
 
 def _mark(path: Path) -> str | None:
-    """The mark of a finished video of ours; None where there is no file, or one that is not ours."""
+    """Return the mark of a finished video of ours; None if there is no file, or it is not ours."""
     try:
         with av.open(str(path)) as container:
             return container.metadata.get("comment")

@@ -1,9 +1,8 @@
-"""From a video file to features: decode and scale | colour | flow | backbones, all at work at the same time.
+"""From a video file to features: decode and scale | colour | flow | backbones, all working in parallel.
 
-A video in flight is one call of `ExtractionLine.run` in a thread of its own. Its frames come from a reader process;
-flow engines and backbones are stages, which all videos in flight share. Every step waits for the one after it, so
-memory does not grow with a video's length: flow may be some chunks of frames behind the reader, a backbone a few clips
-behind flow.
+A video in flight is one call of `ExtractionLine.run` in its own thread. Its frames come from a reader process; flow
+engines and backbones are stages shared by all videos in flight. Every step waits for the next one, so memory does not
+grow with a video's length: flow may lag the reader by some chunks of frames, a backbone may lag flow by a few clips.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -31,9 +30,9 @@ DECODE, FLOWS = "decode and size", "flow"
 
 
 class ExtractionLine(AbstractContextManager["ExtractionLine"]):
-    """Extractors with their stages and reader processes, kept over many videos, until it is closed.
+    """Extractors with their stages and reader processes, kept across many videos, until it is closed.
 
-    `run` may be called from several threads at once, one video each. `times` says what every stage did.
+    `run` may be called from several threads at once, one video each. `times` holds the timing of every stage.
     """
 
     def __init__(self, extractors: Sequence[Extractor]) -> None:
@@ -47,7 +46,7 @@ class ExtractionLine(AbstractContextManager["ExtractionLine"]):
         flow_jobs = {job.key: job for job in self._flow_jobs if job}
         with ExitStack() as opened:
             opened.enter_context(_restored_threads())
-            # Pairs and clips already run side by side; within one of them OpenCV takes no second core.
+            # Pairs and clips already run in parallel; within one of them OpenCV takes no second core.
             cv2.setNumThreads(1)
             self._cores = opened.enter_context(Crew(self.extractors[0].threads))
             self._flows = {key: opened.enter_context(self._flow_stage(job)) for key, job in flow_jobs.items()}
@@ -59,13 +58,13 @@ class ExtractionLine(AbstractContextManager["ExtractionLine"]):
             self._stages = opened.pop_all()
 
     def run(self, path: Path, numbers: Sequence[int] = ()) -> list[Extracted | VideoError]:
-        """Extract features of one file with the extractors of these numbers (none: all), which see the same frames.
+        """Extract features of one file with the extractors of these numbers (none: all), which use the same frames.
 
-        An error in place of features concerns that extractor alone.
+        An error in place of features concerns only that extractor.
 
         Raises:
             VideoError: when the file cannot be read, its reader hangs or dies, or an engine or a network fails.
-            CancelledError: when the line is closed meanwhile.
+            CancelledError: when the line is closed in the meantime.
         """
         numbers = list(numbers) or list(range(len(self.extractors)))
         try:
@@ -77,7 +76,7 @@ class ExtractionLine(AbstractContextManager["ExtractionLine"]):
         """Extract from the first `count` frames of a file with all extractors, to time the stages.
 
         Raises:
-            VideoError: when the file cannot be read so far.
+            VideoError: when these frames cannot be read.
         """
         source = self.extractors[0].source
         with self._readers.borrow() as process, source.open(process, path) as video:
@@ -93,7 +92,7 @@ class ExtractionLine(AbstractContextManager["ExtractionLine"]):
             return process.headers(path, self.extractors[0].source.time_limit)
 
     def groups(self, numbers: Sequence[int]) -> list[list[int]]:
-        """Group numbers of extractors: those that see the same frames share a pass."""
+        """Group numbers of extractors: those that use the same frames share a pass."""
         sources = dict.fromkeys(self.extractors[number].source for number in numbers)
         return [[number for number in numbers if self.extractors[number].source == source] for source in sources]
 
@@ -116,7 +115,7 @@ class ExtractionLine(AbstractContextManager["ExtractionLine"]):
         ]
 
     def _frames(self, video: IsolatedVideo) -> Iterator[NDArray[np.uint8]]:
-        """Chunks of frames (n, H, W, 3), their decoding entered into the timing table."""
+        """Yield chunks of frames (n, H, W, 3), adding their decoding to the timing table."""
         reported = 0.0
         for frames in video:
             self.times.add(DECODE, Spent(video.seconds - reported, len(frames), "frames"))
@@ -125,7 +124,7 @@ class ExtractionLine(AbstractContextManager["ExtractionLine"]):
             yield frames
 
     def _features(self, numbers: Sequence[int], chunks: Iterable[NDArray[np.uint8]]) -> list[dict[str, NDArray[Any]]]:
-        """Chunks of frames (n, H, W, 3) -> {stream: (T, D)} of each extractor."""
+        """Map chunks of frames (n, H, W, 3) -> {stream: (T, D)} for each extractor."""
         features = {
             number: {
                 stream: StreamFeatures(self._backbones[number, stream], job)
@@ -181,13 +180,13 @@ def _restored_threads() -> Iterator[None]:
 
 
 def _set_torch_threads(count: int) -> None:
-    """Set torch's threads for this thread; one that has not asked before takes the number that any thread set last."""
+    """Set torch's threads for this thread; a thread that never set them inherits the last number set by any."""
     torch.get_num_threads()
     torch.set_num_threads(count)
 
 
 def _first(chunks: Iterable[NDArray[np.uint8]], count: int) -> Iterator[NDArray[np.uint8]]:
-    """Chunks (n, H, W, 3), truncated to `count` frames in total."""
+    """Yield chunks (n, H, W, 3), truncated to `count` frames in total."""
     for chunk in chunks:
         yield chunk[:count]
         count -= len(chunk)

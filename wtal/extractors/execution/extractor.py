@@ -1,4 +1,4 @@
-"""The extractor: a backbone for each stream, a flow method, a reader; `extraction_line.py` has them work on files."""
+"""The extractor: a backbone per stream, a flow method, a reader; `extraction_line.py` applies them to files."""
 
 import json
 from collections.abc import Mapping
@@ -32,12 +32,12 @@ FLOW = "flow"
 
 @dataclass(frozen=True)
 class ExtractorSpec:
-    """Settings of an extractor, and where it runs; picklable, so that it can travel to workers.
+    """Settings of an extractor, and where it runs; picklable, so that it can be sent to workers.
 
-    `weights` holds (stream, source) pairs. `device` is one of torch's, or several with commas between them, each of
-    which gets a copy of the backbones. `threads` work side by side (0: one per core that this process may use, of
-    which each of `share` processes on this machine takes its part). `batch` is the number of snippets that a network
-    takes at once; `time_limit` is how many seconds a reader may take for its next frame.
+    `weights` holds (stream, source) pairs. `device` is one of torch's, or several separated by commas, each of which
+    gets a copy of the backbones. `threads` work in parallel (0: one per core available to this process, divided among
+    the `share` processes on this machine). `batch` is the number of snippets that a network processes at once;
+    `time_limit` is the maximum number of seconds that a reader may take for its next frame.
     """
 
     config: ExtractConfig
@@ -51,7 +51,7 @@ class ExtractorSpec:
 
 @dataclass(frozen=True)
 class FrameSource:
-    """A way to read a video's frames: extractors with equal sources see the same frames, and share a pass."""
+    """A way to read a video's frames: extractors with equal sources use the same frames, and share a pass."""
 
     fps: Fraction
     size: FrameSize
@@ -65,7 +65,7 @@ class FrameSource:
 
 @dataclass(frozen=True)
 class Extracted:
-    """Features of one video: `streams` holds (T, D) arrays on `grid`; `info` says how it was read."""
+    """Features of one video: `streams` holds (T, D) arrays on `grid`; `info` describes its reading."""
 
     grid: SnippetGrid
     streams: dict[str, NDArray[Any]]
@@ -73,7 +73,7 @@ class Extracted:
 
 
 class Extractor:
-    """A backbone for each stream and device, and a flow method, kept over many videos.
+    """A backbone for each stream and device, and a flow method, kept across many videos.
 
     Raises:
         UsageError: when a name in the spec is unknown.
@@ -107,12 +107,12 @@ class Extractor:
         self.flow = self.flows[0] if self.flows else None
         self.threads = spec.threads or max(1, int(joblib.cpu_count()) // spec.share)
         if spec.device.startswith("cuda"):
-            # TF32 moves features by a thousandth against the CPU: speed is not worth other numbers.
+            # TF32 shifts features by a thousandth relative to the CPU: speed does not justify different numbers.
             torch.backends.cudnn.allow_tf32 = False
 
     @property
     def identity(self) -> dict[str, Any]:
-        """JSON: all that can change a number of the features."""
+        """JSON of everything that affects the features."""
         return {
             "backbone": self.name,
             "weights": {name: backbone.identity for name, backbone in self.backbones.items()},
@@ -130,7 +130,7 @@ class Extractor:
 
     @property
     def readable(self) -> str:
-        """The part of a store's name that a person can read, e.g. `i3d-rgb_imagenet-tvl1.numba-16x16@25`."""
+        """Human-readable part of a store's name, e.g. `i3d-rgb_imagenet-tvl1.numba-16x16@25`."""
         streams = "" if len(self.backbones) > 1 else f"-{next(iter(self.backbones))}"
         tags = dict.fromkeys(_tag(source) for name, source in self.spec.weights if name in self.backbones)
         weights = "".join(f"-{tag}" for tag in tags)
@@ -142,35 +142,35 @@ class Extractor:
 
     @property
     def name(self) -> str:
-        """The backbone's name; one that is a folder goes by the folder's own name, wherever it lies."""
+        """Name of the backbone; for a folder, the folder's own name, wherever it is."""
         leaf, colon, variant = self.config.backbone.partition(":")
         folder = Path(variant).expanduser()
         return f"{leaf}{colon}{folder.resolve().name if variant and folder.is_dir() else variant}"
 
     @property
     def source(self) -> FrameSource:
-        """Return the way in which this extractor's frames are read."""
+        """Return the way this extractor's frames are read."""
         return FrameSource(self.rate, self.size, self.config.reader, self.spec.time_limit)
 
     def jobs(self) -> dict[str, StreamJob]:
-        """Return the work of each stream."""
+        """Return the job of each stream."""
         return {stream: self._job(stream) for stream in self.backbones}
 
     def flow_job(self) -> FlowJob | None:
-        """Return the work of optical flow, None where no stream sees it."""
+        """Return the job of optical flow, None if no stream uses it."""
         if self.flow is None:
             return None
         return FlowJob(json.dumps(self.flow.identity, sort_keys=True), tuple(self.flows), self.threads)
 
     def stage_name(self, stream: str) -> str:
-        """Name of a stream's backbone in timing tables."""
+        """Return the name of a stream's backbone in timing tables."""
         return f"{self.name} {stream}"
 
     def assemble(self, features: dict[str, NDArray[Any]], summary: VideoSummary) -> Extracted:
         """Check the features of a whole video against its grid.
 
         Raises:
-            VideoError: when they are not finite, or not as many as the grid has snippets.
+            VideoError: when they are not finite, or their number differs from the grid's snippets.
         """
         begins = summary.begins if self.config.zero == "file" else Fraction(0)
         grid = SnippetGrid(self.rate, summary.frames, Fraction(self.stride), self.span, self.config.tail, begins)
@@ -182,11 +182,11 @@ class Extractor:
         return Extracted(grid, features, summary.to_json())
 
     def _job(self, stream: str) -> StreamJob:
-        """On a GPU clips of several videos share a batch, cut and scaled before in the threads of their videos.
+        """Create the job of a stream. On a GPU, clips of several videos share a batch.
 
-        So clips of videos of any size go into one batch, and the device does not wait for pictures to be cut. Ten
-        crops are too large for that. On a CPU, where a batch is worth little, clips of videos are never mixed, so
-        that a video's numbers do not depend on other videos.
+        Their videos' threads crop and scale them beforehand, so that clips of videos of any size share a batch, and the
+        device does not wait for cropping. Ten crops are too large for that. On a CPU, where batches gain little, clips
+        of videos are never mixed, so that a video's numbers do not depend on other videos.
         """
         replicas = self.replicas[stream]
         first, batch, crops = replicas[0], self.spec.batch, self.config.crops
@@ -222,11 +222,11 @@ def _preprocess(backbone: Backbone) -> ClipFunction:
 
 def _refuse_crops(config: ExtractConfig, backbones: Mapping[str, Backbone]) -> None:
     if config.crops > 1 and not all(backbone.crop for backbone in backbones.values()):
-        raise UsageError(f"backbone {config.backbone} sees whole pictures; leave --crops at 1")
+        raise UsageError(f"backbone {config.backbone} uses whole pictures; leave --crops at 1")
 
 
 def _tag(source: str) -> str:
-    """Weights in a store's name: the file's name, or `random0`."""
+    """Return the tag of weights in a store's name: the file's name, or `random0`."""
     name = source.replace(":", "") if source.startswith("random:") else Path(source).stem
     return "".join(c if c.isalnum() or c in "._" else "_" for c in name)
 

@@ -1,4 +1,4 @@
-"""The work that an extractor gives to an extraction line: one job per stream, and one for its optical flow."""
+"""Work of an extractor in an extraction line: one job per stream, and one for its optical flow."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ ClipFunction = Callable[[NDArray[Any]], NDArray[Any]]
 
 @dataclass(frozen=True)
 class StreamJob:
-    """Work that turns frames, or flow, of one stream into features.
+    """Conversion of the frames, or flow, of one stream to features.
 
-    `stage` names the work in timing tables. For each video `windows` makes what cuts its frames into clips, which
-    `prepare`, in the video's own thread, makes ready for any of the `workers`: (n, ...) -> (n, D). A worker runs with
-    `threads` threads of torch. `waiting` clips may queue for them; with `joined` above 0 clips of several videos run
-    together, up to so many. Features are stored as `dtype`.
+    `stage` is its name in timing tables. For each video, `windows` creates the cutter of its frames into clips, which
+    `prepare`, in the video's own thread, prepares for any of the `workers`: (n, ...) -> (n, D). A worker runs with
+    `threads` threads of torch. `waiting` clips may queue for them; with `joined` above 0, up to that many clips of
+    several videos run together. Features are stored as `dtype`.
     """
 
     stage: str
@@ -35,7 +35,7 @@ class StreamJob:
 
 @dataclass(frozen=True)
 class FlowJob:
-    """Work that turns frames into flow: a method for each device, and threads for one whose engines work side by side.
+    """Conversion of frames to flow: a method per device, and threads for one whose engines work in parallel.
 
     Extractors with equal `key` share the flow.
     """
@@ -46,7 +46,7 @@ class FlowJob:
 
     @property
     def joined(self) -> int:
-        """Pairs of several videos that run together; 0 where engines work side by side, each on its own pairs."""
+        """Number of pairs of several videos that run together; 0 if engines work in parallel, each on its own pairs."""
         most = max(method.pairs for method in self.methods)
         return most if most > 1 else 0
 

@@ -1,4 +1,4 @@
-"""Timing of extraction: how long each stage was busy, and on how much."""
+"""Timing of extraction: busy seconds and amount of work of each stage."""
 
 import math
 import threading
@@ -59,6 +59,6 @@ class TimeTable:
             return dict(self._stages)
 
     def since(self, before: Mapping[str, Spent]) -> tuple[dict[str, Spent], dict[str, Spent]]:
-        """Return the work since `before`, and all work so far: the `before` of the next call."""
+        """Return the work since `before`, and all work so far, to pass as `before` in the next call."""
         now = self.stages()
         return {name: spent - before.get(name, Spent()) for name, spent in now.items()}, now

@@ -1,6 +1,6 @@
-"""One video's frames on their way: to optical flow, to the clips of its snippets, to features.
+"""One pass over a video's frames: to optical flow, to the clips of its snippets, to features.
 
-Both yield the same arrays however the frames were cut into chunks and however many threads worked.
+Both classes yield the same arrays, regardless of the chunks of frames and the number of threads.
 """
 
 from collections import deque
@@ -19,20 +19,20 @@ from wtal.extractors.execution.worker_stage import Stage
 
 COLOUR = "colour"
 _PAIRS_AHEAD = 32
-"""Pairs whose flow may be pending on a CPU, for all videos in flight together."""
+"""Maximum pairs with pending flow on a CPU, for all videos in flight together."""
 _PAIRS_AHEAD_OF_A_DEVICE = 128
-"""The same on a device, or twice what its stage joins, if more."""
+"""The same on a device, or twice its stage's `joined`, if more."""
 
 
 class FrameSink(Protocol):
-    """Takes the frames, or the flow, of one video in order."""
+    """Consumer of the frames, or the flow, of one video in order."""
 
     def push(self, frames: NDArray[Any]) -> None:
         """Take the next ones, (n, H, W, C)."""
         ...
 
     def end(self) -> None:
-        """Learn that no more come."""
+        """Signal the end of the frames."""
         ...
 
 
@@ -45,11 +45,11 @@ class StreamFeatures:
         self._rows: list[Future[NDArray[Any]]] = []
 
     def push(self, frames: NDArray[Any]) -> None:
-        """Take the next frames or flows, (n, H, W, C); waits while the backbone is behind."""
+        """Take the next frames or flows, (n, H, W, C); wait while the backbone is behind."""
         self._rows += [self._submit(clips) for _, clips in self._windows.push(frames)]
 
     def end(self) -> None:
-        """Submit the clips that are left."""
+        """Submit the remaining clips."""
         self._rows += [self._submit(clips) for _, clips in self._windows.finish()]
 
     def result(self) -> NDArray[Any]:
@@ -62,11 +62,11 @@ class StreamFeatures:
 
 
 class VideoFlow:
-    """Optical flow of one video by one method, handed on to every stream that sees it.
+    """Optical flow of one video by one method, passed on to every stream that uses it.
 
     Flow j goes from frame j to frame j + 1, across chunks and snippets; the last is repeated, so that N frames have N
-    flows, and a video of one frame has zero flow. `in_flight` returns the number of videos that share the pairs which
-    may be pending.
+    flows, and a video of one frame has zero flow. `in_flight` returns the number of videos that share the limit of
+    pending pairs.
     """
 
     def __init__(
@@ -79,13 +79,13 @@ class VideoFlow:
         self._last: NDArray[Any] | None = None
 
     def push(self, frames: NDArray[np.uint8]) -> None:
-        """Take the next frames, (n, H, W, 3) uint8 RGB; waits while too many pairs before them are pending."""
+        """Take the next frames, (n, H, W, 3) uint8 RGB; wait while too many earlier pairs are pending."""
         if len(frames):
             self._submit(self._grays(frames))
         self._hand_on(max(1, self._pairs_ahead() // max(1, self._in_flight())))
 
     def end(self) -> None:
-        """Hand on what is pending; the last flow stands in for the last frame's."""
+        """Pass on pending flow; the last flow is repeated for the last frame."""
         self._hand_on(0)
         if self._previous is not None:
             zero = np.zeros((1, *self._previous.shape, 2), np.float32)
@@ -94,7 +94,7 @@ class VideoFlow:
             sink.end()
 
     def _grays(self, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """(n, H, W, 3) -> (n, H, W), after the last frame of the chunk before where there is one."""
+        """Convert (n, H, W, 3) -> (n, H, W), preceded by the last frame of the previous chunk if there is one."""
         with self._times.busy(COLOUR, len(frames), "frames"):
             grays = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
             joined = np.stack(grays if self._previous is None else [self._previous, *grays])
@@ -102,7 +102,7 @@ class VideoFlow:
         return joined.astype(np.uint8, copy=False)
 
     def _submit(self, grays: NDArray[np.uint8]) -> None:
-        """Order the flow between (n + 1, H, W) frames: a part per engine, or all at once where a stage joins."""
+        """Submit the flow between (n + 1, H, W) frames: in one part per engine, or whole if the stage joins pairs."""
         pairs = len(grays) - 1
         if not pairs:
             return
@@ -117,7 +117,7 @@ class VideoFlow:
         return max(_PAIRS_AHEAD_OF_A_DEVICE, 2 * joined) if joined else _PAIRS_AHEAD
 
     def _hand_on(self, limit: int) -> None:
-        """Hand on flow, in order, until at most `limit` pairs are pending."""
+        """Pass on flow, in order, until at most `limit` pairs are pending."""
         while self._pairs_pending > limit:
             flows = [order.result() for order in self._pending.popleft()]
             self._pairs_pending -= sum(map(len, flows))

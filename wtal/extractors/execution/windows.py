@@ -1,7 +1,7 @@
 """Cut a stream of frames into snippet windows in one pass and bounded memory.
 
-`Windows` cuts a sequence of frames, or of flows, into the windows of `SnippetGrid.window`: the same arrays however the
-frames came in chunks, and without knowing how many come.
+`Windows` cuts a sequence of frames, or of flows, into the windows of `SnippetGrid.window`: the same arrays for any
+chunks of frames, and without knowing the total number.
 """
 
 from collections import deque
@@ -18,12 +18,12 @@ Batch = tuple[int, NDArray[Any]]
 
 
 class Windows:
-    """Chunks (n, H, W, C) of one sequence -> batches (first snippet, (n, L, H, W, C)) of the snippets' windows.
+    """Cut chunks (n, H, W, C) of one sequence -> batches (first snippet, (n, L, H, W, C)) of the snippets' windows.
 
-    Snippet i sees the frames `SnippetGrid.window(i)`; outside the sequence its border frame stands in. With
-    `tail="pad"` N frames give ceil(N / stride) snippets, the last filled with its last frame; with `tail="drop"`
-    N // stride. A batch holds at most `batch` snippets, in order. Only the frames that windows to come can see are
-    kept: at most about span + stride of them beside the chunk that is being pushed.
+    Snippet i uses the frames `SnippetGrid.window(i)`; outside the sequence its border frame is repeated. With
+    `tail="pad"`, N frames give ceil(N / stride) snippets, the last padded with the last frame; with `tail="drop"`, N //
+    stride. A batch holds at most `batch` snippets, in order. Only frames needed by future windows are kept: at most
+    about span + stride of them besides the chunk being pushed.
 
     Raises:
         ValueError: when stride, span or batch is not positive.
@@ -47,33 +47,33 @@ class Windows:
 
     @property
     def held(self) -> int:
-        """Frames that are held for windows to come."""
+        """Frames held for future windows."""
         return len(self._frames)
 
     def push(self, frames: NDArray[Any]) -> Iterator[Batch]:
-        """(n, H, W, C), the next frames -> full batches of windows that are complete with them; consume them all."""
+        """Push the next frames (n, H, W, C) and yield the full batches that they complete; consume them all."""
         for frame in frames:
-            # A copy, so that one held frame does not hold the memory of its whole chunk.
+            # A copy, so that one held frame does not keep the memory of its whole chunk alive.
             self._frames.append(frame.copy())
             if self._complete() >= self._snippet + self._batch:
                 yield self._take(self._snippet + self._batch)
 
     def finish(self) -> Iterator[Batch]:
-        """Batches of the windows that are left; nothing may be pushed afterwards."""
+        """Yield batches of the remaining windows; nothing may be pushed afterwards."""
         total = -(-self.count // self._stride) if self._grid.tail == "pad" else self.count // self._stride
         while self._snippet < total:
             yield self._take(min(total, self._snippet + self._batch))
         self._frames.clear()
 
     def _complete(self) -> int:
-        """Snippets whose window and whose own frames lie before the end of what was pushed."""
+        """Count snippets whose window and own frames lie before the end of the pushed frames."""
         reach = max(self._grid.window(0).stop, self._stride)
         return max(0, (self.count - reach) // self._stride + 1)
 
     def _take(self, stop: int) -> Batch:
         first, last = self._snippet, self.count - 1
         index = np.array([self._grid.window(i) for i in range(first, stop)]).clip(0, last) - self._base
-        # Each frame is copied once; where windows overlap without a border frame in them, they are views of it.
+        # Each frame is copied once; overlapping windows without a border frame are views of that copy.
         start = index.min()
         frames = np.stack([self._frames[i] for i in range(start, index.max() + 1)])
         self._snippet = stop
@@ -81,14 +81,14 @@ class Windows:
         return first, _overlapping(frames, index - start)
 
     def _forget(self, start: int) -> None:
-        # The last frame stays, as it may have to stand in for those that never come.
+        # The last frame stays, as it may have to be repeated beyond the end.
         while self._base < start and len(self._frames) > 1:
             self._frames.popleft()
             self._base += 1
 
 
 def _overlapping(frames: NDArray[Any], index: NDArray[np.intp]) -> NDArray[Any]:
-    """(m, H, W, C), (n, L) -> (n, L, H, W, C), nothing copied where rows of `index` are runs, equally far apart."""
+    """Map (m, H, W, C), (n, L) -> (n, L, H, W, C), without a copy if rows of `index` are equally spaced runs."""
     steps, jumps = np.diff(index, axis=1), np.diff(index[:, 0])
     if (steps != 1).any() or (jumps != jumps[:1]).any():
         return np.asarray(frames[index])

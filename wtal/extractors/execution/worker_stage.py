@@ -1,4 +1,4 @@
-"""Stages of extraction that all videos in flight share: queues of orders, and crews of threads that work them off."""
+"""Stages of extraction shared by all videos in flight: queues of orders, and crews of threads that process them."""
 
 import queue
 import sys
@@ -38,7 +38,7 @@ class _Order:
 class Crew(AbstractContextManager["Crew"]):
     """Threads that run tasks, first come, first served. Stages on a CPU share one, with a thread per core.
 
-    A task that runs several threads of its own takes the place of as many, so that no more are busy than there are.
+    A task with several threads of its own takes the place of as many, so that no more threads are busy than exist.
     """
 
     def __init__(self, count: int, name: str = "crew") -> None:
@@ -52,13 +52,13 @@ class Crew(AbstractContextManager["Crew"]):
             thread.start()
 
     def start(self, task: Callable[[], None], needs: int = 1) -> None:
-        """Run a task as soon as `needs` threads (all of them at most) are free; an error of it is printed, no more."""
+        """Run a task as soon as `needs` threads (at most all of them) are free; its errors are only printed."""
         with self._changed:
             self._tasks.append((min(needs, self.count), task))
             self._changed.notify()
 
     def close(self) -> None:
-        """Finish the tasks that are running, and end the threads."""
+        """Finish the running tasks, and end the threads."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -79,7 +79,7 @@ class Crew(AbstractContextManager["Crew"]):
                 self._changed.notify()
             try:
                 task()
-            except BaseException:  # noqa: BLE001 - a bug of the task: the crew goes on, or the others would wait for ever
+            except BaseException:  # noqa: BLE001 - a bug of the task: the crew must go on, or others would wait forever
                 threading.excepthook(threading.ExceptHookArgs([*sys.exc_info(), threading.current_thread()]))
             finally:
                 with self._changed:
@@ -90,12 +90,12 @@ class Crew(AbstractContextManager["Crew"]):
 class Stage(AbstractContextManager["Stage"]):
     """A queue of orders for `functions`, which take arrays of n rows each and return an array of n rows.
 
-    No function runs twice at a time. With `joined` set, orders of several videos run together, as soon as a function
-    is free and up to so many rows: a device that is behind gets full batches, one that is ahead does not wait for
-    them. Without it every order runs alone, so that a video's numbers never depend on other videos. At most `waiting`
-    rows are queued; then `submit` blocks, and with it the steps before the stage. Orders run on `crew`, of whose
-    threads each takes `needs`, or on one of the stage's own with a thread per function. `begin` runs in the thread
-    before each order; where it fails, so does the order.
+    No function runs twice at a time. With `joined` set, orders of several videos run together, up to that many rows, as
+    soon as a function is free: a device that is behind gets full batches, one that is ahead does not wait for them.
+    Otherwise every order runs alone, so that a video's numbers never depend on other videos. At most `waiting` rows are
+    queued; then `submit` blocks, and with it the steps before the stage. Orders run on `crew`, each taking `needs` of
+    its threads, or on the stage's own crew with a thread per function. `begin` runs in the thread before each order; if
+    it fails, so does the order.
 
     Raises:
         ValueError: when there is no function.
@@ -128,7 +128,7 @@ class Stage(AbstractContextManager["Stage"]):
         self._crew, self._owns_crew = crew or Crew(len(functions), name), crew is None
 
     def submit(self, *arrays: Array) -> Future[Array]:
-        """Order the function's result for arrays of n rows; blocks while the queue is full.
+        """Request the function's result for arrays of n rows; block while the queue is full.
 
         Raises:
             CancelledError: when the stage is closed.
@@ -143,7 +143,7 @@ class Stage(AbstractContextManager["Stage"]):
         return order.done
 
     def close(self) -> None:
-        """Finish the orders that are running, cancel those that wait."""
+        """Finish the running orders, cancel the waiting ones."""
         with self._changed:
             self._closed = True
             for order in self._orders:
@@ -163,7 +163,7 @@ class Stage(AbstractContextManager["Stage"]):
         return sum(order.rows for order in self._orders) + rows <= self._waiting
 
     def _work_off(self) -> None:
-        """Run the next orders; none are left where those before took them along."""
+        """Run the next orders; there are none if earlier calls included them."""
         function = self._idle.get()
         orders = self._take()
         try:
@@ -176,7 +176,7 @@ class Stage(AbstractContextManager["Stage"]):
                 self._changed.notify_all()
 
     def _finish(self, function: Callable[..., Array], orders: Sequence[_Order]) -> None:
-        """Give each order its rows of the result, or the error; nothing to those that were cancelled meanwhile."""
+        """Give each order its rows of the result, or the error; orders cancelled in the meantime get nothing."""
         orders = [order for order in orders if order.done.set_running_or_notify_cancel()]
         if not orders:
             return
@@ -185,7 +185,7 @@ class Stage(AbstractContextManager["Stage"]):
             result = self._run(function, orders)
             ends = accumulate(order.rows for order in orders)
             parts = [result[end - order.rows : end] for order, end in zip(orders, ends, strict=True)]
-        except BaseException as error:  # noqa: BLE001 - it is raised where the result is asked for
+        except BaseException as error:  # noqa: BLE001 - raised where the result is requested
             for order in orders:
                 order.done.set_exception(error)
             return
@@ -198,11 +198,11 @@ class Stage(AbstractContextManager["Stage"]):
         with self._times.busy(self._name, rows, self._unit):
             result = function(*arrays)
         if len(result) != rows:
-            raise RuntimeError(f"stage {self._name} got {rows} {self._unit} and gave {len(result)}")
+            raise RuntimeError(f"stage {self._name} got {rows} {self._unit} but returned {len(result)}")
         return result
 
     def _take(self) -> list[_Order]:
-        """Take the next orders that run together out of the queue."""
+        """Remove the next orders that run together from the queue."""
         with self._changed:
             if not self._orders:
                 return []

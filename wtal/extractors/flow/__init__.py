@@ -1,4 +1,4 @@
-"""One optical flow method per file; `FlowLeaf` says what a file holds."""
+"""One optical flow method per file; the contract of a file is `FlowLeaf`."""
 # ruff: noqa: N802 - members are named as modules name them
 
 from collections.abc import Mapping
@@ -11,19 +11,19 @@ if TYPE_CHECKING:
 
 
 class FlowLeaf(Protocol):
-    """A module of `flow/`. A user names its method `tvl1` or `tvl1:opencv-contrib`."""
+    """A module of `flow/`, named as `tvl1` or, with an implementation, `tvl1:opencv-contrib`."""
 
     @property
     def IMPLEMENTATIONS(self) -> "Mapping[str, Implementation]":
-        """The ways to compute the method, by the name behind the colon."""
+        """Implementations of the method, by the name after the colon."""
 
     def create(self, implementation: str | None, device: str) -> "FlowMethod":
-        """Resolve the method for a device; None takes the best implementation that this machine has for it.
+        """Resolve the method for a device; None takes the best implementation available on this machine.
 
         The resolved name and parameters go into a store's identity.
 
         Raises:
-            UsageError: when there is no such implementation.
+            UsageError: when the implementation is unknown.
             WtalError: when it cannot run on this machine.
         """
 

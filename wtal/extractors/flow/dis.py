@@ -4,14 +4,14 @@ Kroeger, Timofte, Dai and Van Gool, "Fast Optical Flow using Dense Inverse Searc
 `cv2.DISOpticalFlow` implements it. The implementations are OpenCV's presets: `medium` (the default), `fast`,
 `ultrafast`.
 
-The result does not depend on OpenCV's thread count: its patch search runs in a fixed number of stripes, its other
-steps have no order. The tests hold it to that.
+The result does not depend on OpenCV's thread count: its patch search runs in a fixed number of stripes, its other steps
+are independent of order, as the tests verify.
 
-OpenCV starts the search on a pyramid level that follows from the longer side. Where the picture is too small for that
-level to be as coarse as the preset's finest, it silently takes other parameters, from the width alone, keeps them for
-all pictures to come, and on wide, low pictures runs out of its buffers. A picture with a side too short for the
-preset is therefore extended by repeating its last row and column, and the flow is cut back to the picture. So every
-size down to 1 x 1 works, and what an engine saw before never changes a number.
+OpenCV starts the search on a pyramid level that depends on the longer side. If the picture is too small for that level
+to be as coarse as the preset's finest, it silently uses other parameters, derived from the width alone, keeps them for
+all later pictures, and on wide, low pictures exceeds its buffers. A picture with a side too short for the preset is
+therefore extended by repeating its last row and column, and the flow is cropped to the picture. So every size down to 1
+x 1 works, and earlier pictures of an engine never affect a result.
 """
 
 import math
@@ -32,12 +32,12 @@ _PRESETS = {
 
 
 def create(implementation: str | None = None, device: str = CPU) -> FlowMethod:
-    """DIS flow with the preset `implementation` ("medium" | "fast" | "ultrafast"); None is medium.
+    """Create DIS flow with the preset `implementation` ("medium" | "fast" | "ultrafast"); None is medium.
 
     It is computed on the CPU, whatever the device.
 
     Raises:
-        UsageError: when there is no such preset.
+        UsageError: when the preset is unknown.
     """
     return resolve_flow("dis", implementation, IMPLEMENTATIONS, device)
 
@@ -48,7 +48,7 @@ class _DisEngine:
         self._min_side = _min_side(self._algorithm)
 
     def __call__(self, first: Grays, second: Grays) -> FlowFields:
-        """(N, H, W), (N, H, W) uint8 -> (N, H, W, 2) float32 pixels."""
+        """Map (N, H, W), (N, H, W) uint8 -> (N, H, W, 2) float32 pixels."""
         count, height, width = first.shape
         flows = np.empty((count, height, width, 2), np.float32)
         pairs = zip(extend_edges(first, self._min_side), extend_edges(second, self._min_side), strict=True)
@@ -58,10 +58,10 @@ class _DisEngine:
 
 
 def _min_side(algorithm: cv2.DISOpticalFlow) -> int:
-    """Pixels: the shortest side of a picture that has the preset's finest level.
+    """Return the shortest side in pixels of a picture that has the preset's finest level.
 
-    OpenCV's coarsest level is log2(longer side / (4 * patch size)), rounded, and never one on which the shorter side
-    is below the patch size.
+    OpenCV's coarsest level is log2(longer side / (4 * patch size)), rounded, and never one whose shorter side is below
+    the patch size.
     """
     return math.ceil(4 * algorithm.getPatchSize() * 2 ** (algorithm.getFinestScale() - 0.5))
 

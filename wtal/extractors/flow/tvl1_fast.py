@@ -1,11 +1,11 @@
-"""TV-L1 optical flow with parameters for speed, raw displacements in pixels: nearly as exact as `tvl1`, twice as fast.
+"""TV-L1 optical flow with fast parameters, raw displacements in pixels: nearly as exact as `tvl1`, twice as fast.
 
 With OpenCV's median filter, they are the cheapest of a measured table (`benchmarks/flow.py`, docs/flow.md) whose
-endpoint error on known motion is at most 1.05 of that of OpenCV's defaults, over all motions, and over the small ones
-with each of five textures. The pyramid takes three tenths of a side away where OpenCV's takes a fifth, so it costs less
-and reaches larger motions; a third warp of thirty iterations is what small motions need. Pyramids that halve the
-picture are quicker still, but lose small motions on some textures. Where OpenCV's defaults miss a large motion, the
-two differ. The method and the implementations are those of `tvl1`.
+endpoint error on known motion is at most 1.05 times that of OpenCV's defaults, over all motions, and over the small
+ones with each of five textures. Each level of the pyramid is shorter by three tenths instead of OpenCV's fifth, which
+costs less and reaches larger motions; a third warp of thirty iterations is needed for small motions. Pyramids that
+halve the picture are faster still, but lose small motions on some textures. Where OpenCV's defaults miss a large
+motion, the two differ. The method and the implementations are those of `tvl1`.
 """
 
 from wtal.extractors.optical_flow import CPU, FlowMethod, resolve_flow
@@ -17,10 +17,10 @@ IMPLEMENTATIONS = implementations(PARAMETERS)
 
 
 def create(implementation: str | None = None, device: str = CPU) -> FlowMethod:
-    """Quick TV-L1 by `implementation`; None takes the first for the device that this machine can run.
+    """Create fast TV-L1 by `implementation`; None takes the first for the device that is available on this machine.
 
     Raises:
-        UsageError: when there is no such implementation.
-        WtalError: when it cannot run here; the message says why.
+        UsageError: when the implementation is unknown.
+        WtalError: when it cannot run here, with the reason.
     """
     return resolve_flow("tvl1-fast", implementation, IMPLEMENTATIONS, device)

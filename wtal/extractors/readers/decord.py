@@ -1,9 +1,9 @@
-"""decord, read in sequence, on the files that it is right on.
+"""decord, read in sequence, for files that it handles correctly.
 
-Its own timestamps are 32-bit floats, and of edit lists and damage it tells nothing. So the packets of the file are
-read first, without decoding: their exact times are the frames' times, and where decord's table of frames disagrees
-with them the file is refused. So is one whose picture size may change within (it carries new parameter sets on the
-way), and a damaged one as a whole, since how far decord gets on it changes from run to run.
+Its own timestamps are 32-bit floats, and it does not report edit lists and damage. Therefore the packets of the file
+are read first, without decoding: their exact times are used, and if decord's table of frames disagrees with them, the
+file is refused. So are files whose picture size may change midway (new parameter sets), and damaged files as a whole,
+since the frames that decord recovers vary from run to run.
 """
 
 import importlib.util
@@ -18,12 +18,12 @@ from wtal.extractors.decoding.packets import PacketTimes, is_in_order, packet_ti
 from wtal.extractors.decoding.reader import TimedFrame, VideoInfo
 
 _HANGS = ("mpegts",)
-# Their headers do not say whether interlaced frames come later.
+# Their headers do not reveal whether interlaced frames come later.
 _MIXED = ("mpeg1video", "mpeg2video", "vc1", "wmv3")
 
 
 def version() -> str:
-    """Version of decord.
+    """Return the version of decord.
 
     Raises:
         MissingExtra: when decord is not installed.
@@ -32,12 +32,12 @@ def version() -> str:
 
 
 def why_not() -> str | None:
-    """The reason, where decord is not installed."""
+    """Return the reason if decord is not installed."""
     return None if importlib.util.find_spec("decord") else "it is not installed; run: pip install 'wtal[decord]'"
 
 
 def frames(info: VideoInfo) -> Iterator[TimedFrame]:
-    """Frames in shown order, native size.
+    """Yield frames in shown order, native size.
 
     Raises:
         MissingExtra: when decord is not installed.
@@ -47,26 +47,26 @@ def frames(info: VideoInfo) -> Iterator[TimedFrame]:
     if info.rotation or info.mirrored or info.video_streams > 1:
         raise VideoError("decord takes neither rotated files nor several video streams: use --reader pyav")
     if kinds := {info.container, info.codec} & {*_HANGS, *_MIXED}:
-        raise VideoError(f"decord is not right on {', '.join(sorted(kinds))}: use --reader pyav")
+        raise VideoError(f"decord is not reliable on {', '.join(sorted(kinds))}: use --reader pyav")
     require_within(info, "decord", wide_colours=True, odd_sides=False)
-    shown = _shown(info)
+    times = _shown(info)
     try:
         reader = decord.VideoReader(str(info.path))
-        _require_agreement(reader, shown)
-        for time, duration in shown:
+        _require_agreement(reader, times)
+        for time, duration in times:
             image = reader.next().asnumpy()
             if image.shape != (info.height, info.width, 3):
-                raise VideoError("decord gives pictures of a wrong size for this file: use --reader pyav")
+                raise VideoError("decord returns pictures of a wrong size for this file: use --reader pyav")
             yield TimedFrame(time, duration, image)
     except (decord.DECORDError, StopIteration) as error:
         raise VideoError("decord cannot decode this file: use --reader pyav") from error
 
 
 def _shown(info: VideoInfo) -> PacketTimes:
-    """Times and durations in seconds of the frames in shown order, from the packets alone."""
+    """Return times and durations in seconds of the frames in shown order, from the packets alone."""
     times = packet_times(info, "decord")
     if not is_in_order(times, info):
-        raise VideoError("decord is not used on files whose timestamps leap: use --reader pyav")
+        raise VideoError("decord is not used on files whose timestamps jump: use --reader pyav")
     return sorted(times)
 
 
@@ -78,7 +78,7 @@ def _decord() -> Any:
 
 def _require_agreement(reader: Any, shown: PacketTimes) -> None:
     if len(reader) != len(shown):
-        raise VideoError(f"decord sees {len(reader)} frames, the file has {len(shown)}: use --reader pyav")
+        raise VideoError(f"decord sees {len(reader)} frames, but the file has {len(shown)}: use --reader pyav")
     times = np.array([float(time) for time, _ in shown])
     decoded = np.asarray(reader.get_frame_timestamp(np.arange(len(shown)))[:, 0], dtype=np.float64)
     if not np.allclose(decoded - decoded[0], times - times[0], rtol=1e-6, atol=2e-3):

@@ -1,9 +1,9 @@
-"""OpenCV's ffmpeg capture, read in sequence: right on the files that `limits` and the packets' times let pass.
+"""OpenCV's ffmpeg capture, read in sequence: correct on files that pass `limits` and the check of packet times.
 
-It always takes the first video stream, so that a file with several is refused. It passes over damaged parts in silence,
-and its times are milliseconds since the stream's start, or 0 where it knows none: so each time, in whole units of the
-stream's time base, must be that of a packet, and each packet must have come. Where it cannot convert a frame's colours
-it hands out the buffer of the frame before: where two pictures are equal, the file is searched for interlaced frames.
+It always takes the first video stream, so files with several are refused. It silently skips damaged parts, and its
+times are milliseconds since the stream's start, or 0 if unknown: so each time, in whole units of the stream's time
+base, must be that of a packet, and each packet must appear. If it cannot convert a frame's colours, it returns the
+buffer of the previous frame: if two pictures are equal, the file is searched for interlaced frames.
 """
 
 from collections import Counter
@@ -22,20 +22,20 @@ from wtal.extractors.decoding.reader import Image, TimedFrame, VideoInfo, uprigh
 
 
 def version() -> str:
-    """Version of OpenCV."""
+    """Return the version of OpenCV."""
     return str(cv2.__version__)
 
 
 def why_not() -> str | None:
-    """The reason, where this build of OpenCV cannot read video files."""
+    """Return the reason if this build of OpenCV cannot read video files."""
     return None if cv2.CAP_FFMPEG in cv2.videoio_registry.getBackends() else "this build of OpenCV lacks ffmpeg"
 
 
 def frames(info: VideoInfo) -> Iterator[TimedFrame]:
-    """Frames in shown order, upright, native size.
+    """Yield frames in shown order, upright, native size.
 
     Raises:
-        VideoError: when opencv is not right on the file, or no frame can be decoded.
+        VideoError: when opencv is not reliable on the file, or no frame can be decoded.
     """
     if info.video_streams > 1:
         raise VideoError(f"opencv cannot choose among {info.video_streams} video streams: use --reader pyav")
@@ -44,18 +44,18 @@ def frames(info: VideoInfo) -> Iterator[TimedFrame]:
     if len(times) > 2 * len(durations):
         raise VideoError("opencv is not used on files whose timestamps repeat: use --reader pyav")
     capture = cv2.VideoCapture(str(info.path), cv2.CAP_FFMPEG)
-    left = Counter(time for time, _ in times)
+    remaining = Counter(time for time, _ in times)
     try:
         capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0)
         for time, image in _shown(capture, info):
-            left[time] -= 1
-            if left[time] < 0:
+            remaining[time] -= 1
+            if remaining[time] < 0:
                 raise VideoError("opencv's timestamps are not those of the file: use --reader pyav")
             yield TimedFrame(time, durations[time], upright(_rgb(image), info))
     finally:
         capture.release()
-    if missing := left.total():
-        raise VideoError(f"opencv passed over {missing} of {len(times)} frames: use --reader pyav")
+    if missing := remaining.total():
+        raise VideoError(f"opencv skipped {missing} of {len(times)} frames: use --reader pyav")
 
 
 def _shown(capture: cv2.VideoCapture, info: VideoInfo) -> Iterator[tuple[Fraction, "cv2.typing.MatLike"]]:
@@ -78,13 +78,13 @@ def _shown(capture: cv2.VideoCapture, info: VideoInfo) -> Iterator[tuple[Fractio
 
 
 def _require_progressive(info: VideoInfo) -> None:
-    """Refuse a file with an interlaced frame anywhere: all are decoded, none is converted."""
+    """Refuse a file with an interlaced frame anywhere; all frames are decoded, none converted."""
     with opened(info.path) as container:
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
         frames = container.decode(container.streams[info.stream])
         if any(isinstance(frame, av.VideoFrame) and frame.interlaced_frame for frame in frames):
-            raise VideoError("opencv is not right on interlaced video: use --reader pyav")
+            raise VideoError("opencv is not reliable on interlaced video: use --reader pyav")
 
 
 def _snap(milliseconds: float, unit: Fraction) -> Fraction:

@@ -1,8 +1,8 @@
 """PyAV, read in sequence: the reference reader, right on every file that ffmpeg can decode.
 
-A packet that cannot be decoded is passed over, as the ffmpeg command does: the frame before it stays on screen for
-longer. Timestamps are ffmpeg's "best effort": presentation times, or decoding times for the containers (AVI) whose
-presentation times run backwards more often.
+A packet that cannot be decoded is skipped, as in the ffmpeg command: the previous frame stays on screen longer.
+Timestamps are ffmpeg's "best effort": presentation times, or decoding times for containers (AVI) whose presentation
+times run backwards more often.
 """
 
 from collections.abc import Iterator
@@ -29,26 +29,26 @@ from wtal.extractors.decoding.reader import (
     upright_shape,
 )
 
-# A fixed number: what a damaged stream decodes to depends on it, and must not depend on the machine.
+# Fixed, as the result of decoding a damaged stream depends on it, and must not depend on the machine.
 _THREADS = 4
 
 
 def version() -> str:
-    """Versions of PyAV and of the libavcodec that it carries."""
+    """Return the versions of PyAV and of its libavcodec."""
     return f"{av.__version__} (libavcodec {'.'.join(map(str, av.library_versions['libavcodec']))})"
 
 
 def why_not() -> str | None:
-    """None: PyAV is always there."""
+    """Return None: PyAV is always available."""
     return None
 
 
 def frames(info: VideoInfo) -> Iterator[TimedFrame]:
-    """Frames in shown order, upright, native size.
+    """Yield frames in shown order, upright, native size.
 
     Raises:
         VideoError: when no frame can be decoded.
-        VideoBroken: after the last frame, when reading broke off or packets could not be decoded.
+        VideoBroken: after the last frame, when reading was interrupted or packets could not be decoded.
     """
     frame_times = _FrameTimes(info)
     damage = _Damage()
@@ -65,13 +65,13 @@ def frames(info: VideoInfo) -> Iterator[TimedFrame]:
             shape = upright_shape(frame.width, frame.height, info)
             picture = DeferredImage(shape, partial(_image, convert, frame, info))
             if count == 1:
-                _ = picture.image  # colours that nobody can convert end the file at once
+                _ = picture.image  # colours that cannot be converted end the file at once
             yield TimedFrame(time, duration, picture, guessed)
     damage.report(count)
 
 
 def _image(convert: VideoReformatter, frame: VideoFrame, info: VideoInfo) -> Image:
-    """Convert on one thread: decoding has the others, and pictures are too small to share one."""
+    """Convert on one thread: decoding uses the others, and pictures are too small to share one."""
     try:
         rgb = convert.reformat(frame, format="rgb24", interpolation=Interpolation.BICUBIC, threads=1)
     except av.error.FFmpegError as error:
@@ -97,7 +97,7 @@ class _Damage:
         if not frames:
             raise VideoError(f"no frame could be decoded: {self.reason}")
         if self.broke:
-            raise VideoBroken(f"reading broke off after {frames} frames: {self.reason}")
+            raise VideoBroken(f"reading was interrupted after {frames} frames: {self.reason}")
         if self.lost:
             raise VideoBroken(f"{self.lost} of {self.packets} packets could not be decoded: {self.reason}")
 
@@ -111,7 +111,7 @@ def _decode(container: InputContainer, stream: VideoStream, damage: _Damage) -> 
 
 
 def _packets(container: InputContainer, stream: VideoStream, damage: _Damage) -> Iterator["Packet[VideoStream] | None"]:
-    """Packets of the stream, and at last None, which makes the decoder give what it still holds."""
+    """Yield packets of the stream, and finally None, which makes the decoder return what it still holds."""
     try:
         for packet in container.demux(stream):
             if packet.size:
@@ -124,10 +124,10 @@ def _packets(container: InputContainer, stream: VideoStream, damage: _Damage) ->
 
 
 class _FrameTimes:
-    """Seconds of frames in shown order, by presentation times, or by decoding times where those are the better ones.
+    """Seconds of frames in shown order, by presentation times, or by decoding times if those are better.
 
-    They are in AVI, which has no others, and where presentation times run backwards again and again, as those do that
-    were copied from decoding times. A presentation time that is far from its neighbours' is no such one.
+    They are better in AVI, which has no others, and where presentation times repeatedly run backwards, as they do if
+    copied from decoding times. A single presentation time far from its neighbours does not count.
     """
 
     def __init__(self, info: VideoInfo) -> None:
@@ -139,7 +139,7 @@ class _FrameTimes:
         self._next = self._before = info.start
 
     def stamp_of(self, frame: VideoFrame) -> tuple[Fraction, Fraction, bool]:
-        """Time and duration in seconds, and whether the time had to be guessed."""
+        """Return time and duration in seconds, and whether the time had to be guessed."""
         self._frames += 1
         unit = frame.time_base or self._info.time_base
         self._judge("pts", frame.pts, unit)

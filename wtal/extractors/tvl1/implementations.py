@@ -1,6 +1,6 @@
-"""The implementations of TV-L1, for any parameters: what the leaves `tvl1` and `tvl1-fast` share.
+"""The implementations of TV-L1, for any parameters, shared by the leaves `tvl1` and `tvl1-fast`.
 
-Each is a module beside this one, an `EngineModule`, which is imported when it is asked for, and no sooner.
+Each is a module in this folder, an `EngineModule`, imported only on use.
 """
 
 import importlib
@@ -15,17 +15,17 @@ class EngineModule(Protocol):
     """A module that computes TV-L1."""
 
     def why_not(self, device: str) -> str | None:
-        """Return None where this machine can run it on the device, else the reason in a few words."""
+        """Return None if this machine can run it on the device, else the reason in a few words."""
 
     def version(self) -> dict[str, Any]:
-        """Return what of library and code belongs in a store's identity."""
+        """Return the versions of library and code for a store's identity."""
 
     def Engine(self, parameters: Parameters, device: str) -> FlowEngine:  # noqa: N802 - a class of the module
-        """Make an engine."""
+        """Create an engine."""
 
 
 def implementations(parameters: Parameters) -> dict[str, Implementation]:
-    """Name -> how it computes TV-L1 with these parameters; the best on a device stands before the others there."""
+    """Map each name to its implementation with these parameters; the best for a device precedes the others there."""
     return {
         "triton": _module("triton_engine", parameters, (CUDA,), pairs=256),
         "numba": _module("numba_engine", parameters),

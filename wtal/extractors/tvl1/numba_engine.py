@@ -1,16 +1,16 @@
 """TV-L1 optical flow compiled for the CPU: a pair on one core, sixteen pixels at once.
 
-The scheme is OpenCV's, step by step: pyramids by bilinear interpolation; in each level warps by a bicubic that knows
-32 places between two pixels and takes 0 outside; in each warp rounds of a median filter and iterations, until the flow
-moves by less than epsilon. Sums are taken in another order, so that the flow is near OpenCV's and not equal to it.
+The scheme is OpenCV's, step by step: pyramids by bilinear interpolation; in each level warps by a bicubic with 32
+positions between two pixels and 0 outside; in each warp rounds of a median filter and iterations, until the flow moves
+by less than epsilon. Sums have another order, so the flow is near OpenCV's but not equal to it.
 
-What makes it fast is how the pixels lie in memory. All that an iteration reads and writes of a row (flow, dual
-variables, the linearized pictures) stands side by side in one array, and one sweep over the rows does both halves of an
-iteration: the flow of a row, then the dual variables of the row above, which by then has its new flow on both sides.
-Zeros around each row stand in for what lies outside, so that no pixel is a special case. Denormals, which flow and dual
-variables run into on still pictures and which slow processors down, are flushed to zero.
+The memory layout makes it fast. Everything that an iteration reads and writes for a row (flow, dual variables, the
+linearized pictures) is adjacent in one array, and one sweep over the rows does both halves of an iteration: the flow of
+a row, then the dual variables of the row above, which by then has new flow on both sides. Zeros around each row
+represent the outside, so that no pixel is a special case. Denormals, which flow and dual variables reach on still
+pictures and which slow processors down, are flushed to zero.
 
-Each step does the same in the same order whatever the processor, the number of threads and the pairs beside it.
+Each step does the same in the same order for any processor, number of threads and adjacent pairs.
 """
 
 from functools import cache
@@ -45,7 +45,7 @@ Sizes = NDArray[np.int64]
 
 _FIELDS = 10
 _U, _V, _P11, _P12, _P21, _P22, _IX, _IY, _RHO, _INVERSE = range(_FIELDS)
-"""Of a row: flow, theta times its dual variables, gradient of the warped picture, residual, 1 / gradient squared."""
+"""Fields of a row: flow, theta times its dual variables, gradient of the warped picture, residual, 1 / gradient^2."""
 
 _SCHEME = 1
 """Part of a store's identity: raised with every change of a number, here, in `numba_simd` or in `numba_median`."""
@@ -60,7 +60,7 @@ _TINY = _F(np.finfo(np.float32).eps)
 
 
 class _Numbers(NamedTuple):
-    """Parameters as the kernels take them."""
+    """Parameters in the form used by the kernels."""
 
     tau: np.float32
     ratio: np.float32
@@ -91,7 +91,7 @@ class Engine:
         )
 
     def __call__(self, first: Grays, second: Grays) -> FlowFields:
-        """(N, H, W), (N, H, W) uint8 -> (N, H, W, 2) float32 pixels."""
+        """Map (N, H, W), (N, H, W) uint8 -> (N, H, W, 2) float32 pixels."""
         count, height, width = first.shape
         first, second = extend_edges(first, MIN_SIDE), extend_edges(second, MIN_SIDE)
         sizes = np.array(pyramid(first.shape[1], first.shape[2], self._parameters), np.int64)
@@ -102,18 +102,18 @@ class Engine:
 
 
 def why_not(device: str) -> str | None:
-    """None: it runs on every processor; the device does not matter."""
+    """Return None: it runs on every processor; the device does not matter."""
     return None
 
 
 def version() -> dict[str, Any]:
-    """Return what of library and code belongs in a store's identity."""
+    """Return the versions of library and code for a store's identity."""
     return {"numba": installed("numba"), "scheme": _SCHEME}
 
 
 @cache
 def _cubic_weights() -> Floats:
-    """(32 * 16): weights of four neighbours, each four times, at i / 32 behind the second of them.
+    """Return (32 * 16): weights of four neighbours, each four times, at i / 32 after the second of them.
 
     Keys' cubic with a = -0.75.
     """
@@ -128,7 +128,7 @@ def _cubic_weights() -> Floats:
 
 @kernel
 def flow_of_pair(first: Grays, second: Grays, sizes: Sizes, weights: Floats, numbers: _Numbers, flow: Floats) -> int:
-    """(H, W), (H, W) uint8, (levels, 2) sizes -> the flow in `flow`, (H, W, 2); gives the iterations of all levels."""
+    """Compute the flow of (H, W), (H, W) uint8, (levels, 2) sizes, into `flow`, (H, W, 2); return all iterations."""
     before = flush_denormals()
     levels = len(sizes)
     height, width = sizes[0]
@@ -160,7 +160,7 @@ def flow_of_pair(first: Grays, second: Grays, sizes: Sizes, weights: Floats, num
 
 @kernel
 def _pyramid(picture: Grays, sizes: Sizes, step: float) -> Floats:
-    """(H, W) uint8 -> (levels, H, W), each level in its upper left corner."""
+    """Map (H, W) uint8 -> (levels, H, W), each level in its upper left corner."""
     levels = np.empty((len(sizes), sizes[0, 0], sizes[0, 1]), np.float32)
     for i in range(picture.shape[0]):
         for j in range(picture.shape[1]):
@@ -174,7 +174,7 @@ def _pyramid(picture: Grays, sizes: Sizes, step: float) -> Floats:
 def _resize(
     source: Floats, have: Sizes, target: Floats, want: Sizes, step_y: float, step_x: float, factor: np.float32
 ) -> None:
-    """Bilinear, from the size `have` to the size `want`, a step from pixel to pixel, times `factor`."""
+    """Resize bilinearly, from the size `have` to the size `want`, a step from pixel to pixel, times `factor`."""
     bottom, right = have[0] - 1, have[1] - 1
     for i in range(want[0]):
         y = max((i + 0.5) * step_y - 0.5, 0.0)
@@ -193,7 +193,7 @@ def _resize(
 
 @kernel
 def _with_gradients(source: Floats, h: int, w: int, image: Floats) -> None:
-    """Four values a pixel: the picture, its central differences along x and y, 0; four pixels of zeros all around."""
+    """Store four values per pixel: the picture, its central differences in x and y, 0; four zero pixels around."""
     pitch = (w + 2 * _MARGIN) * _CHANNELS
     image[: (h + 2 * _MARGIN) * pitch] = _ZERO
     for i in range(h):
@@ -211,7 +211,7 @@ def _with_gradients(source: Floats, h: int, w: int, image: Floats) -> None:
 def _solve(
     first: Floats, image: Floats, h: int, w: int, weights: Floats, numbers: _Numbers, mask: Floats, state: Floats
 ) -> int:
-    """All warps of a level, on the flow in `state`; gives the iterations."""
+    """Run all warps of a level, on the flow in `state`; return the iterations."""
     iterations = 0
     still = numbers.epsilon * numbers.epsilon * _F(h * w)
     for _ in range(numbers.warps):
@@ -257,13 +257,13 @@ def _warp(first: Floats, image: Floats, h: int, w: int, weights: Floats, state: 
 
 @part
 def _table_position(position: np.float32, side: int) -> int:
-    """In thirty-seconds of a pixel; all that is more than the margin outside is one."""
+    """Round to thirty-seconds of a pixel; positions beyond the margin outside are equal."""
     return int(np.rint(min(max(position, _F(1 - _MARGIN)), _F(side + 1)) * _F(_PLACES)))
 
 
 @kernel
 def _median(state: Floats, h: int, w: int, size: int) -> None:
-    """The median filter of both components of the flow; the border repeats itself outside."""
+    """Filter both components of the flow by medians; the border is repeated outside."""
     pitch = _pitch(w) + 2 * LANES
     source = np.empty((h + 2 * AROUND) * pitch, np.float32)
     columns = np.empty(5 * (w + 4 * LANES), np.float32)
@@ -281,7 +281,7 @@ def _median(state: Floats, h: int, w: int, size: int) -> None:
 
 @kernel
 def _iterate(state: Floats, h: int, w: int, mask: Floats, numbers: _Numbers) -> np.float32:
-    """One iteration -> the sum of the flow's squared changes."""
+    """Run one iteration; return the sum of the flow's squared changes."""
     change = _ZERO
     for row in range(h):
         change += _iterate_row(state, row, h, w, mask, numbers)
@@ -290,7 +290,7 @@ def _iterate(state: Floats, h: int, w: int, mask: Floats, numbers: _Numbers) -> 
 
 @kernel
 def _iterate_row(state: Floats, row: int, h: int, w: int, mask: Floats, numbers: _Numbers) -> np.float32:
-    """The flow of a row and the dual variables of the row above, under the last row its own too."""
+    """Update the flow of a row and the dual variables of the row above; in the last row also its own."""
     pitch = _pitch(w)
     here, above = _start(row, w), _start(row - 1, w)
     low, high = fill(-numbers.threshold), fill(numbers.threshold)
@@ -320,7 +320,7 @@ def _iterate_row(state: Floats, row: int, h: int, w: int, mask: Floats, numbers:
 
 @part
 def _divergence(state: Floats, across: int, down: int, over: int) -> Vector:
-    """Backward differences of a pair of dual variables, which has theta in it."""
+    """Return backward differences of a pair of dual variables, including theta."""
     return load(state, across) - load(state, across - 1) + load(state, down) - load(state, over)
 
 
@@ -328,7 +328,7 @@ def _divergence(state: Floats, across: int, down: int, over: int) -> Vector:
 def _update_dual(
     state: Floats, at: int, pitch: int, below_u: Vector, below_v: Vector, mask: Vector, numbers: _Numbers
 ) -> None:
-    """A step along the flow's forward differences, and back into the unit ball; one division for both components."""
+    """Take a step along the flow's forward differences, back into the unit ball; one division for both components."""
     one, tau, ratio = fill(_ONE), fill(numbers.tau), fill(numbers.ratio)
     u, v = load(state, at + _U * pitch), load(state, at + _V * pitch)
     ux, uy = (load(state, at + _U * pitch + 1) - u) * mask, below_u - u
@@ -345,13 +345,13 @@ def _update_dual(
 
 @part
 def _pitch(w: int) -> int:
-    """From a field of a row to the next: sixteen zeros, then its pixels, filled up with zeros to a multiple of it."""
+    """Return the distance of a row's fields: sixteen zeros, then its pixels, padded with zeros to a multiple of it."""
     return (w + LANES - 1) // LANES * LANES + LANES
 
 
 @part
 def _start(row: int, w: int) -> int:
-    """Where the first field of a row begins; before row 0 is one of zeros."""
+    """Return the start of a row's first field; row 0 is preceded by one of zeros."""
     return (row + 1) * _FIELDS * _pitch(w) + LANES
 
 

@@ -1,8 +1,8 @@
-"""Median filters of 3 x 3 and 5 x 5, sixteen pixels at once, by networks of least and most.
+"""Median filters of 3 x 3 and 5 x 5, sixteen pixels at once, by networks of minima and maxima.
 
-The columns of a window are sorted once for all windows that they lie in. Of the sorted columns the rows are sorted:
-of 25 values 12 are then known not to be in the middle, and the seventh of the other 13 is found by dropping the least
-and the most of some until three are left.
+The columns of a window are sorted once for all windows that contain them. Then the rows of the sorted columns are
+sorted: 12 of 25 values are then known not to be the median, and the seventh of the other 13 is found by dropping the
+smallest and the largest of some until three are left.
 """
 
 import numpy as np
@@ -12,17 +12,17 @@ from wtal.extractors.tvl1.numba_simd import LANES, Vector, kernel, least, load, 
 
 Floats = NDArray[np.float32]
 AROUND = 2
-"""Rows above and below, and columns beside, that the filters look at."""
+"""Rows above and below, and columns to either side, used by the filters."""
 
 
 @kernel
 def medians(
     source: Floats, at: int, pitch: int, size: int, count: int, columns: Floats, target: Floats, to: int
 ) -> None:
-    """A row of `count` medians of `size` (3 or 5), from `source` around index `at`, rows `pitch` apart, to `target`.
+    """Write a row of `count` medians of `size` (3 or 5), from `source` around `at`, rows `pitch` apart, to `target`.
 
     A multiple of sixteen is written. `columns` is space for five rows of count + 64. The source is read from 16
-    places before the row to 31 behind it.
+    positions before the row to 31 after it.
     """
     wide = (count + LANES - 1) // LANES * LANES + 2 * LANES
     for x in range(0, wide, LANES):
@@ -60,7 +60,7 @@ def _sort_column_of_5(source: Floats, at: int, pitch: int, columns: Floats, to: 
 
 @part
 def _median_of_9(columns: Floats, at: int, wide: int) -> Vector:
-    """The middle of: the most of the columns' least, the middle of their middles, the least of their most."""
+    """Return the median of: the largest column minimum, the median of column medians, the smallest column maximum."""
     low = most(most(load(columns, at), load(columns, at + 1)), load(columns, at + 2))
     at += wide
     middle = _middle_of_3(load(columns, at), load(columns, at + 1), load(columns, at + 2))
@@ -71,13 +71,13 @@ def _median_of_9(columns: Floats, at: int, wide: int) -> Vector:
 
 @part
 def _median_of_25(columns: Floats, at: int, wide: int) -> Vector:
-    """With rows and columns sorted: what has 13 or more values below it, or above it, is not in the middle."""
+    """Return the median, given sorted rows and columns: values with 13 or more above, or below, are excluded."""
     _, _, _, a, b = _sorted_row(columns, at)
     _, _, c, d, e = _sorted_row(columns, at + wide)
     _, f, g, h, _ = _sorted_row(columns, at + 2 * wide)
     i, j, k, _, _ = _sorted_row(columns, at + 3 * wide)
     n, m, _, _, _ = _sorted_row(columns, at + 4 * wide)
-    # a, c, f or i is the least of the 13; e, h, k or m the most.
+    # a, c, f or i is the smallest of the 13; e, h, k or m the largest.
     a, c = _ordered(a, c)
     f, i = _ordered(f, i)
     e, h = _ordered(e, h)
@@ -131,7 +131,7 @@ def _middle_of_3(a: Vector, b: Vector, c: Vector) -> Vector:
 def _drop_of_7(
     a: Vector, b: Vector, c: Vector, d: Vector, e: Vector, f: Vector, g: Vector
 ) -> tuple[Vector, Vector, Vector, Vector, Vector]:
-    """Seven values without their least and their most."""
+    """Drop the smallest and the largest of seven values."""
     a, b = _ordered(a, b)
     c, d = _ordered(c, d)
     e, f = _ordered(e, f)

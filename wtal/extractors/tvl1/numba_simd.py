@@ -1,8 +1,8 @@
-"""Sixteen float32 side by side, for compiled kernels: loads, stores, arithmetic, and no order left to the compiler.
+"""Sixteen parallel float32 for compiled kernels: loads, stores, arithmetic, and no order left to the compiler.
 
-Inside numba's kernels a `Floats16` is what LLVM calls `<16 x float>`: one AVX-512 register, two of AVX, four of SSE or
-NEON. Nothing is contracted or reordered, so a kernel gives the same bits on every processor with IEEE arithmetic.
-Where a loop over many arrays is left to LLVM it does not vectorize it, as it cannot rule out that they overlap.
+Inside numba's kernels a `Floats16` is LLVM's `<16 x float>`: one AVX-512 register, two of AVX, four of SSE or NEON.
+Nothing is contracted or reordered, so a kernel returns the same bits on every processor with IEEE arithmetic. LLVM does
+not vectorize loops over many arrays by itself, as it cannot rule out that they overlap.
 
 Arrays are one-dimensional, float32 and contiguous; indices are not checked.
 """
@@ -21,39 +21,39 @@ from numba.extending import intrinsic, models, overload, register_model
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Vector = Any
-"""A `Floats16`, to the reader: only kernels have them."""
+"""A `Floats16`, for readers and type checkers: they exist only in kernels."""
 
 LANES = 16
 FLUSHES = platform.machine().lower() in ("x86_64", "amd64")
-"""Return whether `flush_denormals` can do what it says."""
+"""True if `flush_denormals` has any effect."""
 
 SOURCES = tuple(Path(__file__).with_name(f"numba_{name}.py") for name in ("engine", "median", "simd"))
-"""The files whose code ends up in each other's kernels."""
+"""Files whose code is compiled into each other's kernels."""
 SOURCES_DIGEST = hashlib.sha256(b"".join(path.read_bytes() for path in SOURCES)).hexdigest()
-"""Hex SHA-256 of `SOURCES`, which the names of kernels on disk carry."""
+"""Hex SHA-256 of `SOURCES`, part of the names of cached kernels."""
 
 _FLOATS = ir.VectorType(ir.FloatType(), LANES)
 _INT = ir.IntType(32)
-_FLUSH_BITS = 0x8040  # of MXCSR: flush results to zero, take operands for zero
+_FLUSH_BITS = 0x8040  # bits of MXCSR: flush denormal results to zero, treat denormal operands as zero
 
 
 def kernel(function: Function) -> Function:
-    """Compile on the first call, keep the machine code on disk, work without the interpreter's lock.
+    """Compile on the first call, cache the machine code on disk, and run without the interpreter's lock.
 
-    Where no folder can be written to, it is compiled in each process anew.
+    If no folder is writable, it is compiled in each process.
     """
     return _compiled(function)
 
 
 def part(function: Function) -> Function:
-    """A piece of a kernel that is compiled into those who call it."""
+    """Mark a piece of a kernel that is compiled into its callers."""
     return _compiled(function, forceinline=True)
 
 
 def _compiled(function: Function, **options: Any) -> Function:
     options = {"nogil": True, "error_model": "numpy", **options}
-    # numba looks for machine code by this name, and takes it as long as the function's own file is unchanged. What is
-    # compiled into it from the other files must count as well.
+    # numba looks up machine code by this name, as long as the function's own file is unchanged. Code compiled into it
+    # from the other files must count as well.
     function.__qualname__ += f"_{SOURCES_DIGEST[:12]}"
     try:
         compiled: Function = njit(cache=True, **options)(function)
@@ -63,12 +63,12 @@ def _compiled(function: Function, **options: Any) -> Function:
 
 
 def _builtin(function: Callable[..., Any]) -> Any:
-    """Intrinsic that LLVM does in one instruction, or in few."""
+    """Declare an intrinsic that LLVM does in one or a few instructions."""
     return intrinsic(function)
 
 
 def _literal_builtin(function: Callable[..., Any]) -> Any:
-    """The same, with numbers in the call that are known when it is compiled."""
+    """Declare the same, with numbers in the call that are known when it is compiled."""
     return intrinsic(prefer_literal=True)(function)
 
 
@@ -88,7 +88,7 @@ class _Model(models.PrimitiveModel):
 
 @_builtin
 def load(typing: Any, array: Any, index: Any) -> Any:
-    """array, index -> its sixteen values from there."""
+    """Load sixteen values of the array from index on."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.load(_address(context, builder, signature, arguments), align=4)
@@ -98,7 +98,7 @@ def load(typing: Any, array: Any, index: Any) -> Any:
 
 @_builtin
 def store(typing: Any, array: Any, index: Any, values: Any) -> Any:
-    """Write sixteen values into the array, from index on."""
+    """Store sixteen values into the array, from index on."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         builder.store(arguments[2], _address(context, builder, signature, arguments), align=4)
@@ -115,7 +115,7 @@ def _address(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
 
 @_builtin
 def fill(typing: Any, value: Any) -> Any:
-    """One float32 -> sixteen times the same."""
+    """Repeat one float32 sixteen times."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         single = builder.insert_element(ir.Constant(_FLOATS, ir.Undefined), arguments[0], _INT(0))
@@ -127,7 +127,7 @@ def fill(typing: Any, value: Any) -> Any:
 
 @_builtin
 def lane(typing: Any, values: Any, number: Any) -> Any:
-    """Sixteen values, a constant -> the value of this number."""
+    """Return the value at a constant number among sixteen."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.extract_element(
@@ -139,7 +139,7 @@ def lane(typing: Any, values: Any, number: Any) -> Any:
 
 @_literal_builtin
 def fold(typing: Any, values: Any, width: Any) -> Any:
-    """Sixteen values, a literal power of two -> lane i holds the sum of the lanes i, i + width, i + 2 width, ..."""
+    """Fold sixteen values by a literal power of two: lane i sums the lanes i, i + width, i + 2 width, ..."""
     stop = width.literal_value
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -170,7 +170,7 @@ most = _binary(lambda builder, a, b: builder.select(builder.fcmp_ordered(">", a,
 
 @_builtin
 def root(typing: Any, values: Any) -> Any:
-    """Square roots, correctly rounded."""
+    """Return square roots, correctly rounded."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         kind = ir.FunctionType(_FLOATS, [_FLOATS])
@@ -199,9 +199,9 @@ _operator(operator.truediv, lambda builder, a, b: builder.fdiv(a, b))
 
 @_builtin
 def flush_denormals(typing: Any) -> Any:
-    """Numbers below 1e-38 become zero on this thread from here on -> the state before, for `restore`.
+    """Flush numbers below 1e-38 to zero on this thread from now on; return the state before, for `restore`.
 
-    Where the processor is none of x86 nothing happens; there they cost no time.
+    Without effect on processors other than x86, where denormals cost no time.
     """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -227,7 +227,7 @@ def restore(typing: Any, before: Any) -> Any:
 
 
 def _control(builder: Any, name: str, value: Any) -> Any:
-    """Write the control word, or with None read it."""
+    """Write the control word, or read it if the value is None."""
     slot = cgutils.alloca_once(builder, _INT)
     if value is not None:
         builder.store(value, slot)

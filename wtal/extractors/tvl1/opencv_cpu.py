@@ -1,9 +1,9 @@
-"""TV-L1 optical flow by OpenCV on the CPU, `cv2.optflow.DualTVL1OpticalFlow`: what the others are measured against.
+"""TV-L1 optical flow by OpenCV on the CPU, `cv2.optflow.DualTVL1OpticalFlow`: the reference for the others.
 
 The result does not depend on OpenCV's thread count.
 
-OpenCV keeps the number of pyramid levels that a small picture had for all pictures to come. Here it is told the levels
-anew for each size, so that what an engine saw before never changes a number.
+OpenCV keeps the number of pyramid levels of a small picture for all later ones. Here the levels are set again for each
+size, so that earlier pictures of an engine never affect a result.
 """
 
 from typing import Any
@@ -33,7 +33,7 @@ class Engine:
         self._algorithm, self._parameters = algorithm, parameters
 
     def __call__(self, first: Grays, second: Grays) -> FlowFields:
-        """(N, H, W), (N, H, W) uint8 -> (N, H, W, 2) float32 pixels."""
+        """Map (N, H, W), (N, H, W) uint8 -> (N, H, W, 2) float32 pixels."""
         count, height, width = first.shape
         flows = np.empty((count, height, width, 2), np.float32)
         first, second = extend_edges(first, MIN_SIDE), extend_edges(second, MIN_SIDE)
@@ -44,12 +44,12 @@ class Engine:
 
 
 def why_not(device: str) -> str | None:
-    """None where this OpenCV has TV-L1 on the CPU; the device does not matter."""
+    """Return None if this OpenCV has TV-L1 on the CPU; the device does not matter."""
     if getattr(getattr(cv2, "optflow", None), "DualTVL1OpticalFlow_create", None) is None:
-        return "cv2 has no optflow; install opencv-contrib-python-headless, and no other OpenCV beside it"
+        return "cv2 has no optflow; install opencv-contrib-python-headless, and uninstall any other OpenCV"
     return None
 
 
 def version() -> dict[str, Any]:
-    """Return what of the library belongs in a store's identity."""
+    """Return the version of the library for a store's identity."""
     return {"opencv": cv2.__version__}

@@ -1,9 +1,9 @@
 """TV-L1 optical flow by OpenCV on CUDA, `cv2.cuda.OpticalFlowDual_TVL1`: near the others, not equal to them.
 
-It has no median filter, and takes outer times inner iterations of a warp with a stopping rule of its own.
+It has no median filter, and runs outer times inner iterations per warp with a stopping rule of its own.
 
-OpenCV keeps the number of pyramid levels that a small picture had for all pictures to come. Here it is told the levels
-anew for each size, so that what an engine saw before never changes a number.
+OpenCV keeps the number of pyramid levels of a small picture for all later ones. Here the levels are set again for each
+size, so that earlier pictures of an engine never affect a result.
 """
 
 from typing import Any
@@ -34,8 +34,8 @@ class Engine:
         self._first, self._second = cv2.cuda.GpuMat(), cv2.cuda.GpuMat()
 
     def __call__(self, first: Grays, second: Grays) -> FlowFields:
-        """(N, H, W), (N, H, W) uint8 -> (N, H, W, 2) float32 pixels."""
-        # The card is chosen for each thread, and engines work in others than they are made in.
+        """Map (N, H, W), (N, H, W) uint8 -> (N, H, W, 2) float32 pixels."""
+        # The card is selected per thread, and engines work in threads other than the one that creates them.
         cv2.cuda.setDevice(self._card)
         count, height, width = first.shape
         flows = np.empty((count, height, width, 2), np.float32)
@@ -49,19 +49,19 @@ class Engine:
 
 
 def why_not(device: str) -> str | None:
-    """None where this OpenCV has TV-L1 on CUDA, and sees the card; for the CPU it takes the first one."""
+    """Return None if this OpenCV has TV-L1 on CUDA and finds the card; for the CPU the first card is used."""
     if getattr(cv2.cuda, "OpticalFlowDual_TVL1_create", None) is None:
         return "this OpenCV build has no CUDA optical flow"
     if not (cards := cv2.cuda.getCudaEnabledDeviceCount()):
-        return "OpenCV sees no CUDA device"
-    return None if _card(device) < cards else f"OpenCV sees {cards} CUDA devices, and no {device}"
+        return "OpenCV finds no CUDA device"
+    return None if _card(device) < cards else f"OpenCV finds {cards} CUDA devices, but not {device}"
 
 
 def _card(device: str) -> int:
-    """The number of "cuda:1"; 0 where none is named."""
+    """Return the number in "cuda:1"; 0 if there is none."""
     return int(device.partition(":")[2] or 0)
 
 
 def version() -> dict[str, Any]:
-    """Return what of the library belongs in a store's identity."""
+    """Return the version of the library for a store's identity."""
     return {"opencv": cv2.__version__}

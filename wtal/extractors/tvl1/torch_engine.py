@@ -1,18 +1,18 @@
-"""TV-L1 optical flow in plain torch, a batch of pairs at once: the readable one, on any device.
+"""TV-L1 optical flow in plain torch, on a batch of pairs: the readable implementation, for any device.
 
-The energy of a pair (Zach, Pock and Bischof 2007, equation 5) weighs the total variation of the flow u against the
-brightness that changes along it,
+The energy of a pair (Zach, Pock and Bischof 2007, equation 5) balances the total variation of the flow u with the
+changes of brightness along it,
 
     sum |grad u1| + |grad u2| + |u - v|^2 / (2 theta) + lambda |rho(v)|,
     rho(v) = I1(x + u0) + (v - u0) . grad I1(x + u0) - I0,
 
-with the auxiliary v, which splits it into two problems that have closed solutions: a threshold on rho gives v from u
-(`_follow`), a step of the dual variables p gives u from v (`_smooth`). They take turns until u no longer moves, then I1
-is warped anew along u, and the whole runs from coarse to fine (Sanchez Perez et al., IPOL 2013, algorithm 1, with
+with the auxiliary v, which splits it into two problems with closed solutions: a threshold on rho yields v from u
+(`_follow`), a step of the dual variables p yields u from v (`_smooth`). They alternate until u no longer moves; then I1
+is warped again along u, and the whole runs from coarse to fine (Sanchez Perez et al., IPOL 2013, algorithm 1, with
 OpenCV's median filter between rounds).
 
-Two things are not as in OpenCV: the threshold on rho divides by |grad I1|^2, which is at least the machine's epsilon
-here; and flow below 1e-12 pixels is taken as 0, since denormal numbers make a CPU slow. Each pair has its own stopping
+Two details differ from OpenCV: the threshold on rho divides by |grad I1|^2, which is at least the machine's epsilon
+here; and flow below 1e-12 pixels is set to 0, since denormal numbers slow down a CPU. Each pair has its own stopping
 rule, and sums have a fixed order, so that a pair's flow depends neither on its batch nor on threads.
 """
 
@@ -27,23 +27,23 @@ from wtal.extractors.optical_flow import CPU, FlowFields, Grays, extend_edges
 from wtal.extractors.tvl1.parameters import MIN_SIDE, Parameters, pyramid
 
 _SCHEME = 1
-"""To be raised with every change here that changes a number."""
+"""Version to be raised with every change here that changes a number."""
 _LEAST = 1e-12
-"""Pixels: flow below it is 0."""
+"""Pixels below which flow is set to 0."""
 CUBIC = -0.75
-"""Sharpness of bicubic interpolation, as OpenCV has it."""
+"""Sharpness of bicubic interpolation, as in OpenCV."""
 PLACES = 32
-"""Between two pixels, of bicubic interpolation: positions are rounded to them, as OpenCV does it."""
+"""Positions of bicubic interpolation between two pixels: others are rounded to them, as in OpenCV."""
 
 
 class Engine:
-    """TV-L1 engine for one device; it keeps nothing between calls."""
+    """TV-L1 engine for one device; stateless between calls."""
 
     def __init__(self, parameters: Parameters, device: str = CPU) -> None:
         self._parameters, self._device = parameters, device
 
     def __call__(self, first: Grays, second: Grays) -> FlowFields:
-        """(N, H, W), (N, H, W) uint8 -> (N, H, W, 2) float32 pixels."""
+        """Map (N, H, W), (N, H, W) uint8 -> (N, H, W, 2) float32 pixels."""
         height, width = first.shape[1:]
         pictures = [torch.from_numpy(extend_edges(stack, MIN_SIDE)).to(self._device) for stack in (first, second)]
         flow = tvl1(pictures[0], pictures[1], self._parameters)
@@ -52,20 +52,20 @@ class Engine:
 
 
 def why_not(device: str) -> str | None:
-    """None where torch can use the device."""
+    """Return None if torch can use the device, else the reason."""
     if torch.device(device).type == "cuda" and not torch.cuda.is_available():
-        return "torch sees no CUDA device"
+        return "torch finds no CUDA device"
     return None
 
 
 def version() -> dict[str, Any]:
-    """Return what of library and code belongs in a store's identity."""
+    """Return the versions of library and code for a store's identity."""
     return {"torch": torch.__version__, "scheme": _SCHEME}
 
 
 @torch.inference_mode()
 def tvl1(first: Tensor, second: Tensor, parameters: Parameters) -> Tensor:
-    """(N, H, W), (N, H, W) grey values to 255 -> (N, 2, H, W) pixels, x before y."""
+    """Map (N, H, W), (N, H, W) grey values to 255 -> (N, 2, H, W) pixels, x before y."""
     sizes = pyramid(first.shape[1], first.shape[2], parameters)
     firsts, seconds = (shrink(pictures.float(), sizes, parameters.scale_step) for pictures in (first, second))
     flow = firsts[-1].new_zeros(len(first), 2, *sizes[-1])
@@ -77,7 +77,7 @@ def tvl1(first: Tensor, second: Tensor, parameters: Parameters) -> Tensor:
 
 
 def shrink(pictures: Tensor, sizes: list[tuple[int, int]], step: float) -> list[Tensor]:
-    """(N, H, W) -> (N, *size) for every one of `sizes`, each from the one before it."""
+    """Shrink (N, H, W) -> (N, *size) for every one of `sizes`, each from the previous one."""
     levels = [pictures]
     for height, width in sizes[1:]:
         last = levels[-1]
@@ -87,7 +87,7 @@ def shrink(pictures: Tensor, sizes: list[tuple[int, int]], step: float) -> list[
 
 
 def enlarge(flow: Tensor, size: tuple[int, int]) -> Tensor:
-    """(N, 2, h, w) -> (N, 2, H, W), the values unchanged."""
+    """Enlarge (N, 2, h, w) -> (N, 2, H, W), the values unchanged."""
     rows, columns = (AxisTaps.of(*pair, pair[0] / pair[1]) for pair in zip(flow.shape[2:], size, strict=True))
     return _interpolate(flow, rows, columns)
 
@@ -101,14 +101,14 @@ class AxisTaps(NamedTuple):
 
     @classmethod
     def of(cls, length: int, wanted: int, step: float) -> "AxisTaps":
-        """`wanted` samples, `step` of the `length` that there are apart; beyond the ends stand the end samples."""
+        """Place `wanted` samples among `length`, `step` of those apart, repeating the end samples beyond the ends."""
         position = ((np.arange(wanted) + 0.5) * step - 0.5).astype(np.float32).clip(0, length - 1)
         lower = np.floor(position).astype(np.int64)
         taps = lower, (lower + 1).clip(max=length - 1), position - lower.astype(np.float32)
         return cls(*(torch.from_numpy(values) for values in taps))
 
     def to(self, device: torch.device) -> "AxisTaps":
-        """The same on another device."""
+        """Return the same on another device."""
         return AxisTaps(*(values.to(device) for values in self))
 
 
@@ -121,7 +121,7 @@ def _interpolate(pictures: Tensor, rows: AxisTaps, columns: AxisTaps) -> Tensor:
 
 
 def _refine(first: Tensor, second: Tensor, flow: Tensor, parameters: Parameters) -> Tensor:
-    """(N, H, W), (N, H, W), (N, 2, H, W) -> (N, 2, H, W): every warp of a level, with the dual variables kept."""
+    """Map (N, H, W), (N, H, W), (N, 2, H, W) -> (N, 2, H, W): all warps of a level, keeping the dual variables."""
     dual = flow.new_zeros(len(flow), 2, 2, *flow.shape[2:])
     pictures = torch.cat((second[:, None], central_gradient(second)), 1)
     for _ in range(parameters.warps):
@@ -133,9 +133,9 @@ def _refine(first: Tensor, second: Tensor, flow: Tensor, parameters: Parameters)
 
 
 def _minimize(slope: Tensor, rest: Tensor, flow: Tensor, dual: Tensor, parameters: Parameters) -> tuple[Tensor, Tensor]:
-    """Rounds of a warp: (N, 2, H, W), (N, H, W), flow (N, 2, H, W), dual (N, 2, 2, H, W) -> flow and dual.
+    """Run the rounds of a warp: (N, 2, H, W), (N, H, W), flow (N, 2, H, W), dual (N, 2, 2, H, W) -> flow, dual.
 
-    A pair that is done leaves the batch.
+    A finished pair leaves the batch.
     """
     done_flow, done_dual = torch.empty_like(flow), torch.empty_like(dual)
     pairs = torch.arange(len(flow), device=flow.device)
@@ -159,19 +159,19 @@ def _minimize(slope: Tensor, rest: Tensor, flow: Tensor, dual: Tensor, parameter
 
 
 def _follow(flow: Tensor, slope: Tensor, rest: Tensor, inverse: Tensor, parameters: Parameters) -> Tensor:
-    """v: the flow, moved along the picture's slope until rho is 0, and no further than lambda theta |slope|."""
+    """Return v: the flow, moved along the picture's slope until rho is 0, by at most lambda theta |slope|."""
     rho = rest + (slope[:, 0] * flow[:, 0] + slope[:, 1] * flow[:, 1])
     bound = parameters.lambda_ * parameters.theta
     return flow - slope * (rho * inverse).clamp(-bound, bound)[:, None]
 
 
 def _smooth(follower: Tensor, dual: Tensor, parameters: Parameters) -> Tensor:
-    """u, from v and the dual variables."""
+    """Return u from v and the dual variables."""
     return functional.hardshrink(follower + divergence(dual) * parameters.theta, _LEAST)
 
 
 def _ascend(dual: Tensor, flow: Tensor, parameters: Parameters) -> Tensor:
-    """Dual variables p, after a step along the gradient of u, (N, 2 of the flow, 2 directions, H, W)."""
+    """Return dual variables p after a step along the gradient of u, (N, 2 of the flow, 2 directions, H, W)."""
     step = parameters.tau / parameters.theta
     gradient = forward_gradient(flow)
     length = (gradient[:, :, 0] ** 2 + gradient[:, :, 1] ** 2).sqrt()
@@ -179,7 +179,7 @@ def _ascend(dual: Tensor, flow: Tensor, parameters: Parameters) -> Tensor:
 
 
 def forward_gradient(values: Tensor) -> Tensor:
-    """(..., H, W) -> (..., 2, H, W): the next sample less this one, along x and y; 0 in the last column, row."""
+    """Map (..., H, W) -> (..., 2, H, W): the next sample minus this one, along x and y; 0 in the last column, row."""
     gradient = values.new_zeros(*values.shape[:-2], 2, *values.shape[-2:])
     gradient[..., 0, :, :-1] = values[..., :, 1:] - values[..., :, :-1]
     gradient[..., 1, :-1, :] = values[..., 1:, :] - values[..., :-1, :]
@@ -187,7 +187,7 @@ def forward_gradient(values: Tensor) -> Tensor:
 
 
 def divergence(vectors: Tensor) -> Tensor:
-    """(..., 2, H, W) -> (..., H, W): this sample less the one before it, x and y added; 0 stands before the first."""
+    """Map (..., 2, H, W) -> (..., H, W): this sample minus the previous one, x and y added; 0 precedes the first."""
     along, down = vectors[..., 0, :, :], vectors[..., 1, :, :]
     total = along + down
     total[..., :, 1:] -= along[..., :, :-1]
@@ -196,14 +196,14 @@ def divergence(vectors: Tensor) -> Tensor:
 
 
 def central_gradient(pictures: Tensor) -> Tensor:
-    """(N, H, W) -> (N, 2, H, W): half the difference of the neighbours; beyond the border stands the border."""
+    """Map (N, H, W) -> (N, 2, H, W): half the difference of the neighbours; the border is repeated outside."""
     wide = functional.pad(pictures[:, None], (1, 1, 1, 1), mode="replicate")[:, 0]
     along, down = wide[:, 1:-1, 2:] - wide[:, 1:-1, :-2], wide[:, 2:, 1:-1] - wide[:, :-2, 1:-1]
     return torch.stack((along, down), 1) * 0.5
 
 
 def warp(pictures: Tensor, flow: Tensor) -> Tensor:
-    """(N, C, H, W) at x + flow (N, 2, H, W) -> (N, C, H, W): bicubic; beyond the border stands 0."""
+    """Sample (N, C, H, W) at x + flow (N, 2, H, W) -> (N, C, H, W): bicubic; 0 beyond the border."""
     count, channels, height, width = pictures.shape
     x = torch.arange(width, device=flow.device) + flow[:, 0]
     y = torch.arange(height, device=flow.device)[:, None] + flow[:, 1]
@@ -218,7 +218,7 @@ def warp(pictures: Tensor, flow: Tensor) -> Tensor:
 
 
 def _cubic_taps(position: Tensor, length: int) -> list[tuple[Tensor, Tensor]]:
-    """The four samples round every place, and their weights: 0 for a sample that is not there."""
+    """Return the four samples around every position, and their weights: 0 for a missing sample."""
     position = (position * PLACES).round() / PLACES
     start = position.floor()
     part = position - start
@@ -231,14 +231,14 @@ def _cubic_taps(position: Tensor, length: int) -> list[tuple[Tensor, Tensor]]:
 
 
 def _cubic(distance: Tensor) -> Tensor:
-    """Keys's weight of a sample that is `distance` away, which is 2 at most."""
+    """Return Keys's weight of a sample `distance` away, which is at most 2."""
     near = ((CUBIC + 2) * distance - (CUBIC + 3)) * distance * distance + 1
     far = ((CUBIC * distance - 5 * CUBIC) * distance + 8 * CUBIC) * distance - 4 * CUBIC
     return torch.where(distance <= 1, near, far)
 
 
 def median(flow: Tensor, side: int) -> Tensor:
-    """(N, 2, H, W) -> (N, 2, H, W): of side x side samples; beyond the border stands the border."""
+    """Filter (N, 2, H, W) -> (N, 2, H, W) by side x side medians; the border is repeated outside."""
     if side == 1:
         return flow
     reach = side // 2
@@ -252,7 +252,7 @@ def median(flow: Tensor, side: int) -> Tensor:
 
 
 def _without_extremes(values: list[Tensor]) -> list[Tensor]:
-    """All but the least and the greatest: among half of all values and two more, neither can be the median."""
+    """Drop the smallest and the largest: among half of all values plus two, neither can be the median."""
     least, *others = values
     for number, value in enumerate(others):
         least, others[number] = torch.minimum(least, value), torch.maximum(least, value)
@@ -263,5 +263,5 @@ def _without_extremes(values: list[Tensor]) -> list[Tensor]:
 
 
 def _total(values: Tensor) -> Tensor:
-    """(N, 2, H, W) -> (N,), in an order that neither the batch nor threads change: along rows, then over rows."""
+    """Sum (N, 2, H, W) -> (N,), in an order independent of batch and threads: along rows, then over rows."""
     return values.sum(3).flatten(1).sum(1)

@@ -1,13 +1,13 @@
-"""TV-L1 optical flow in Triton kernels, a batch of pairs at once: `torch_engine` again, at the speed of the card.
+"""TV-L1 optical flow in Triton kernels, on a batch of pairs: the algorithm of `torch_engine`, at the card's speed.
 
-An iteration needs little arithmetic and many numbers, so `iterate` runs a chunk of several on a tile that stays in
-registers, and pictures, flow and dual variables cross the card's memory once a chunk. Where the stopping rule fells a
-pair in mid-chunk, the chunk is run again as far as the iteration that it named (`decide`): every pair makes exactly the
-iterations that it would make alone. The rule is applied on the card; the host asks once a round whether any pair still
-runs.
+An iteration needs little arithmetic but much data, so `iterate` runs a chunk of several on a tile that stays in
+registers, and pictures, flow and dual variables pass through the card's memory once per chunk. If the stopping rule
+ends a pair in mid-chunk, the chunk is repeated up to the iteration determined by it (`decide`): every pair makes
+exactly the iterations that it would make alone. The rule is applied on the card; once per round, the host checks
+whether any pair still runs.
 
-The kernels are in `triton_kernels`, which is imported when an engine is made: Triton comes with torch where that has
-CUDA. In Triton's interpreter they run on the CPU too, for tests.
+The kernels are in `triton_kernels`, which is imported when an engine is created: Triton is installed with CUDA builds
+of torch. In Triton's interpreter they also run on the CPU, for tests.
 """
 
 import os
@@ -26,31 +26,31 @@ from wtal.extractors.tvl1.parameters import MIN_SIDE, Parameters, pyramid
 from wtal.extractors.tvl1.torch_engine import CUBIC, PLACES, AxisTaps
 
 _SCHEME = 1
-"""To be raised with every change, here or in the kernels, that changes a number."""
+"""Version to be raised with every change, here or in the kernels, that changes a number."""
 _LONGEST_CHUNK = 3
-"""Iterations: a longer chunk saves memory traffic, and wastes more where a pair ends within it and at tiles' rims."""
+"""Maximum iterations per chunk: longer ones save memory traffic, but waste more at tiles' rims and when pairs end."""
 _MOST_PIXELS = 256 * 340 * 256
-"""Of one picture each of the pairs that are on the card at once; a pixel takes about 100 bytes there."""
+"""Maximum total pixels of the pairs on the card at once, one picture each; a pixel takes about 100 bytes there."""
 _BLOCK = 256
-"""Pixels of a program that has no tile."""
+"""Pixels of a program without a tile."""
 _OLDEST = (3, 3)
-"""Of Triton: older ones lack `gather` and tuples."""
+"""Minimum version of Triton: older ones lack `gather` and tuples."""
 _LEAST_CAPABILITY = (7, 0)
-"""Of cards that Triton compiles for."""
+"""Minimum compute capability supported by Triton."""
 _COMPILERS = ("gcc", "clang")
-"""Which Triton looks for, to compile what launches its kernels."""
+"""Compilers that Triton looks for, to compile the launchers of its kernels."""
 _OPTIONS = {"enable_fp_fusion": True}
-"""For the compiler: said, because its default is about to change."""
+"""Options of the compiler, explicit because the default is about to change."""
 
 
 class Engine:
-    """TV-L1 engine for a CUDA device; it keeps nothing between calls, and takes only pairs that fit in a few GB."""
+    """TV-L1 engine for a CUDA device; stateless between calls, it processes only as many pairs as fit in a few GB."""
 
     def __init__(self, parameters: Parameters, device: str = CUDA) -> None:
         self._parameters, self._device = parameters, torch.device(device)
 
     def __call__(self, first: Grays, second: Grays) -> FlowFields:
-        """(N, H, W), (N, H, W) uint8 -> (N, H, W, 2) float32 pixels."""
+        """Map (N, H, W), (N, H, W) uint8 -> (N, H, W, 2) float32 pixels."""
         count, height, width = first.shape
         flows = np.empty((count, height, width, 2), np.float32)
         first, second = extend_edges(first, MIN_SIDE), extend_edges(second, MIN_SIDE)
@@ -64,15 +64,15 @@ class Engine:
 
 
 def why_not(device: str) -> str | None:
-    """None where there is a CUDA device that Triton compiles for, Triton beside torch, and a C compiler for it."""
+    """Return None if there is a CUDA device supported by Triton, Triton itself, and a C compiler for it."""
     if torch.device(device).type != CUDA:
         return f"Triton runs on CUDA devices, not on {device}"
     if not torch.cuda.is_available():
-        return "torch sees no CUDA device"
+        return "torch finds no CUDA device"
     if (capability := torch.cuda.get_device_capability(device)) < _LEAST_CAPABILITY:
-        return f"Triton needs compute capability {_dotted(_LEAST_CAPABILITY)}, {device} has {_dotted(capability)}"
+        return f"Triton needs compute capability {_dotted(_LEAST_CAPABILITY)}, but {device} has {_dotted(capability)}"
     if not os.environ.get("CC") and not any(map(shutil.which, _COMPILERS)):
-        return f"Triton needs a C compiler ({' or '.join(_COMPILERS)}, or the one that CC names)"
+        return f"Triton needs a C compiler ({' or '.join(_COMPILERS)}, or the one in CC)"
     try:
         installed = metadata.version("triton")
     except metadata.PackageNotFoundError:
@@ -87,13 +87,13 @@ def _dotted(numbers: tuple[int, int]) -> str:
 
 
 def version() -> dict[str, Any]:
-    """Return what of libraries and code belongs in a store's identity."""
+    """Return the versions of libraries and code for a store's identity."""
     return {"torch": torch.__version__, "triton": metadata.version("triton"), "scheme": _SCHEME}
 
 
 @dataclass(frozen=True)
 class Tile:
-    """Tile of `iterate`: its sides in pixels, powers of 2; warps that share it; registers of a thread.
+    """Tile of `iterate`: its sides in pixels, powers of 2; warps that share it; registers per thread.
 
     With these defaults two tiles fit on a multiprocessor, and a thread has 4 pixels.
     """
@@ -104,7 +104,7 @@ class Tile:
     registers: int = 64
 
     def grid(self, height: int, width: int, chunk: int) -> tuple[int, int]:
-        """Rows and columns of tiles that cover a picture; a tile's rim of `chunk` pixels is covered by the next."""
+        """Return rows and columns of tiles that cover a picture; a tile's rim of `chunk` pixels overlaps the next."""
         return -(-height // (self.height - 2 * chunk)), -(-width // (self.width - 2 * chunk))
 
 
@@ -112,7 +112,7 @@ _TILE = Tile()
 
 
 def tvl1(first: Tensor, second: Tensor, parameters: Parameters, tile: Tile = _TILE) -> tuple[Tensor, Tensor]:
-    """(N, H, W), (N, H, W) grey values to 255 -> (N, 2, H, W) pixels, and iterations, (levels, N), coarsest last."""
+    """Map (N, H, W), (N, H, W) grey values to 255 -> (N, 2, H, W) pixels, and (levels, N) iterations, coarsest last."""
     with torch.inference_mode(), _on(first.device):
         sizes = pyramid(first.shape[1], first.shape[2], parameters)
         firsts, seconds = (_shrink(pictures.float(), sizes, parameters.scale_step) for pictures in (first, second))
@@ -128,15 +128,15 @@ def tvl1(first: Tensor, second: Tensor, parameters: Parameters, tile: Tile = _TI
 
 
 def chunk(inner_iterations: int) -> int:
-    """Iterations of a launch: as many as divide a round."""
+    """Return the iterations per launch: the largest divisor of a round within the limit."""
     return max(length for length in range(1, _LONGEST_CHUNK + 1) if inner_iterations % length == 0)
 
 
 class _Level:
-    """A level of the pyramid: its pictures (N, H, W), and where each pair stands.
+    """A level of the pyramid: its pictures (N, H, W), and the state of each pair.
 
-    `flow`, (2 sides, N, 2, H, W), and `dual`, (2, N, 4, H, W), are read on one side while they are written on the
-    other; `steps` is the iterations of a pair in the next launch: a chunk, fewer to end a pair, 0 for one that is done.
+    `flow`, (2 sides, N, 2, H, W), and `dual`, (2, N, 4, H, W), are read on one side while the other is written; `steps`
+    is the number of iterations of a pair in the next launch: a chunk, fewer to end a pair, 0 for a finished one.
     """
 
     def __init__(self, first: Tensor, second: Tensor, flow: Tensor, parameters: Parameters, tile: Tile) -> None:
@@ -155,7 +155,7 @@ class _Level:
         self._steps, self._flow_side, self._dual_side, self.spent = states
 
     def refine(self) -> Tensor:
-        """(N, 2, H, W) after every warp."""
+        """Return the flow (N, 2, H, W) after every warp."""
         for _ in range(self._parameters.warps):
             self._linearize()
             self._steps.fill_(self._chunk)
@@ -172,7 +172,7 @@ class _Level:
         )  # fmt: skip
 
     def _round(self) -> None:
-        """A median filter and all inner iterations; then no pair is left that has to end within a chunk."""
+        """Apply a median filter and all inner iterations, until no pair remains that must end within a chunk."""
         if self._parameters.median > 1:
             self._median()
         for _ in range(self._parameters.inner_iterations // self._chunk):
@@ -188,7 +188,7 @@ class _Level:
         self._flow_side ^= self._steps == self._chunk
 
     def _iterate(self, most: int) -> None:
-        """A launch of those pairs that have at most `most` iterations ahead, and what follows from it."""
+        """Launch the pairs with at most `most` iterations left, and apply the stopping rule."""
         parameters, tile, tiles = self._parameters, self._tile, self._rows * self._columns
         where = self._steps, self._flow_side, self._dual_side
         bound, step = parameters.lambda_ * parameters.theta, parameters.tau / parameters.theta
@@ -211,7 +211,7 @@ class _Level:
 
 
 def _shrink(pictures: Tensor, sizes: list[tuple[int, int]], step: float) -> list[Tensor]:
-    """(N, H, W) -> (N, *size) for every one of `sizes`, each from the one before it."""
+    """Shrink (N, H, W) -> (N, *size) for every one of `sizes`, each from the previous one."""
     levels = [pictures]
     for height, width in sizes[1:]:
         rows, columns = (
@@ -222,13 +222,13 @@ def _shrink(pictures: Tensor, sizes: list[tuple[int, int]], step: float) -> list
 
 
 def _enlarge(flow: Tensor, size: tuple[int, int], factor: float) -> Tensor:
-    """(N, 2, h, w) -> (N, 2, H, W), times `factor`."""
+    """Enlarge (N, 2, h, w) -> (N, 2, H, W), times `factor`."""
     rows, columns = (AxisTaps.of(*pair, pair[0] / pair[1]) for pair in zip(flow.shape[2:], size, strict=True))
     return _interpolate(flow.flatten(0, 1), rows, columns, factor).view(len(flow), 2, *size)
 
 
 def _interpolate(pictures: Tensor, rows: AxisTaps, columns: AxisTaps, factor: float) -> Tensor:
-    """(M, h, w) -> (M, H, W)."""
+    """Interpolate (M, h, w) -> (M, H, W)."""
     from wtal.extractors.tvl1 import triton_kernels
 
     height, width = len(rows.weight), len(columns.weight)
@@ -241,7 +241,7 @@ def _interpolate(pictures: Tensor, rows: AxisTaps, columns: AxisTaps, factor: fl
 
 
 def _on(device: torch.device) -> AbstractContextManager[Any]:
-    """Where kernels are launched."""
+    """Select the device for launching kernels."""
     return torch.cuda.device(device) if device.type == CUDA else nullcontext()
 
 

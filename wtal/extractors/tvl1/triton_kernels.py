@@ -1,11 +1,11 @@
 """Triton kernels of TV-L1 optical flow: the steps of `torch_engine`, each in one pass over the pictures.
 
-Every kernel has a program a pair and block or tile of pixels. Pictures lie row by row; of `flow`, (2 sides, N, 2, H,
-W), and `dual`, (2, N, 4, H, W), one side is read while the other is written, and `flow_side` and `dual_side`, (N,),
-say where a pair's values are. Pixels of one picture are counted in 32 bits, those of a batch in 64.
+Every kernel has one program per pair and block or tile of pixels. Pictures are stored row by row; of `flow`, (2 sides,
+N, 2, H, W), and `dual`, (2, N, 4, H, W), one side is read while the other is written, and `flow_side` and `dual_side`,
+(N,), select the side with a pair's values. Pixels of one picture are counted in 32 bits, those of a batch in 64.
 
-A pair's numbers depend on that pair alone: no sum depends on the order in which programs run, and a kernel is compiled
-once for all sizes and counts, since variants of it might round differently.
+A pair's numbers depend only on that pair: no sum depends on the order of programs, and a kernel is compiled once for
+all sizes and counts, since variants of it might round differently.
 """
 
 import triton
@@ -17,7 +17,7 @@ def interpolate(
     source, result, rows, upper_rows, row_weights, columns, upper_columns, column_weights,
     source_height, source_width, height, width, factor, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Linear interpolation, (M, h, w) -> (M, H, W), times `factor`."""
+    """Interpolate linearly, (M, h, w) -> (M, H, W), times `factor`."""
     image = tl.program_id(1).to(tl.int64)
     pixel = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = pixel < height * width
@@ -41,9 +41,9 @@ def linearize(
     first, second, flow, flow_side, data, pairs, height, width,
     SHARPNESS: tl.constexpr, PLACES: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """The second picture's gradient along the flow, and what rho is without flow: data (N, 3, H, W).
+    """Compute the second picture's gradient along the flow, and the flow-free part of rho: data (N, 3, H, W).
 
-    Bicubic interpolation, at PLACES between two pixels; beyond the border stands 0.
+    Bicubic interpolation, at PLACES between two pixels; 0 beyond the border.
     """
     pair = tl.program_id(1).to(tl.int64)
     area = height * width
@@ -85,13 +85,13 @@ def linearize(
 
 @triton.jit
 def _rounded(values):
-    """To the nearest whole number, halves to even ones: between 2^23 and 2^24 float32 has whole numbers alone."""
+    """Round to the nearest integer, halves to even: between 2^23 and 2^24, float32 has only integers."""
     return (values + 12582912.0) - 12582912.0
 
 
 @triton.jit
 def _cubic(distance, SHARPNESS: tl.constexpr):
-    """Keys's weight of a sample that is `distance` away, which is 2 at most."""
+    """Return Keys's weight of a sample `distance` away, which is at most 2."""
     near = ((SHARPNESS + 2) * distance - (SHARPNESS + 3)) * distance * distance + 1
     far = ((SHARPNESS * distance - 5 * SHARPNESS) * distance + 8 * SHARPNESS) * distance - 4 * SHARPNESS
     return tl.where(distance <= 1, near, far)
@@ -99,7 +99,7 @@ def _cubic(distance, SHARPNESS: tl.constexpr):
 
 @triton.jit(do_not_specialize=["pairs", "height", "width"])
 def median(flow, flow_side, steps, pairs, height, width, SIDE: tl.constexpr, CHUNK: tl.constexpr, BLOCK: tl.constexpr):
-    """The flow of pairs with a whole chunk ahead, from its side to the other: of SIDE x SIDE samples."""
+    """Filter the flow of pairs with a whole chunk left, from one side to the other, by SIDE x SIDE medians."""
     pair = tl.program_id(1).to(tl.int64) // 2
     if tl.load(steps + pair) < CHUNK:
         return
@@ -123,7 +123,7 @@ def median(flow, flow_side, steps, pairs, height, width, SIDE: tl.constexpr, CHU
 
 @triton.jit
 def _without_extremes(values, COUNT: tl.constexpr):
-    """All but the least and the greatest of COUNT values."""
+    """Drop the smallest and the largest of COUNT values."""
     least = values[0]
     others = ()
     for number in tl.static_range(1, COUNT):
@@ -142,11 +142,11 @@ def iterate(
     flow, dual, data, steps, flow_side, dual_side, errors, pairs, height, width, tile_columns, most, bound, theta, step,
     CHUNK: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr,
 ):  # fmt: skip
-    """`steps` iterations of every pair that has 1 to `most` of them ahead, from its side to the other.
+    """Run `steps` iterations of every pair with 1 to `most` of them left, from one side to the other.
 
-    A program has a tile of HEIGHT x WIDTH pixels in registers, row by row. Values at its rim go wrong, a pixel further
-    inwards with each iteration, so only what is CHUNK pixels inside is written. `errors`, (N, CHUNK, tiles), gets the
-    summed squared change of those pixels in each iteration.
+    A program has a tile of HEIGHT x WIDTH pixels in registers, row by row. Values at its rim become invalid, one pixel
+    further inwards with each iteration, so only those CHUNK pixels inside are written. `errors`, (N, CHUNK, tiles),
+    receives the summed squared change of those pixels in each iteration.
     """
     pair = tl.program_id(1).to(tl.int64)
     count = tl.load(steps + pair)
@@ -199,7 +199,7 @@ def iterate(
 
 @triton.jit
 def _divergence(along, down, x, y, HEIGHT: tl.constexpr, WIDTH: tl.constexpr):
-    """This sample less the one before it, along x and along y; 0 stands before the picture's first."""
+    """Return this sample minus the previous one, along x plus along y; 0 precedes the picture's first."""
     left = _shifted(along, -1, HEIGHT * WIDTH)
     above = _shifted(down, -WIDTH, HEIGHT * WIDTH)
     return along + down - tl.where(x > 0, left, 0.0) - tl.where(y > 0, above, 0.0)
@@ -207,7 +207,7 @@ def _divergence(along, down, x, y, HEIGHT: tl.constexpr, WIDTH: tl.constexpr):
 
 @triton.jit
 def _ascend(along, down, u, x, y, height, width, step, HEIGHT: tl.constexpr, WIDTH: tl.constexpr):
-    """Dual variables after a step along the gradient of u, which is 0 in the picture's last column, row."""
+    """Return dual variables after a step along the gradient of u, which is 0 in the picture's last column, row."""
     across = tl.where(x < width - 1, _shifted(u, 1, HEIGHT * WIDTH) - u, 0.0)
     downwards = tl.where(y < height - 1, _shifted(u, WIDTH, HEIGHT * WIDTH) - u, 0.0)
     shrink = 1.0 / (1.0 + step * tl.sqrt(across * across + downwards * downwards))
@@ -216,7 +216,7 @@ def _ascend(along, down, u, x, y, height, width, step, HEIGHT: tl.constexpr, WID
 
 @triton.jit
 def _shifted(values, OFFSET: tl.constexpr, COUNT: tl.constexpr):
-    """The values OFFSET places further in a tile of COUNT; beyond its ends stand the end ones."""
+    """Shift values by OFFSET positions in a tile of COUNT, repeating the end values."""
     index = tl.arange(0, COUNT) + OFFSET
     return tl.gather(values, tl.minimum(tl.maximum(index, 0), COUNT - 1), 0)
 
@@ -226,9 +226,9 @@ def decide(
     steps, flow_side, dual_side, spent, errors, tiles, most, limit,
     CHUNK: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Decide what a pair does after `iterate`: go on, end here, or end at an earlier iteration of the chunk.
+    """Decide how a pair continues after `iterate`: go on, end here, or end at an earlier iteration of the chunk.
 
-    For the last of these the chunk is run again from where it began, which is still there, as far as that iteration.
+    In the last case the chunk is repeated from its start, which is still available, up to that iteration.
     """
     pair = tl.program_id(0).to(tl.int64)
     count = tl.load(steps + pair)

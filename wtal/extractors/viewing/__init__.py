@@ -1,1 +1,1 @@
-"""Videos as people look at them: what browsers play, copies for the rest, small pictures."""
+"""Viewing of videos: formats that browsers play, copies for the rest, small pictures."""

@@ -1,4 +1,4 @@
-"""Files that every current browser plays as they are, by container, codecs, pixels and edit list."""
+"""Files that every current browser plays unchanged, by container, codecs, pixels and edit list."""
 
 from wtal.extractors.decoding.probe import opened
 from wtal.extractors.decoding.reader import VideoInfo
@@ -9,7 +9,7 @@ _PLAYED = {
     ".mov": ("h264",),
     ".webm": ("vp8", "vp9", "av1"),
 }
-"""Ending -> codecs of the picture. Browsers go by the ending first when a page lies on a disk."""
+"""Extension -> codecs of the picture. For pages on disk, browsers go by the extension first."""
 _CONTAINERS = {".webm": "matroska,webm"}
 _PIXELS = {"h264": ("yuv420p", "yuvj420p"), "av1": ("yuv420p", "yuv420p10le")}
 _SOUND = {".webm": ("opus", "vorbis")}
@@ -17,7 +17,7 @@ _SOUND_OF_MP4 = ("aac", "mp3", "opus", "flac")
 
 
 def why_not_played(info: VideoInfo) -> str:
-    """Return why some current browser does not play a file, or plays it otherwise than wtal reads it; "" if all do."""
+    """Return why some current browser does not play a file, or plays it differently from wtal; "" if all play it."""
     suffix = info.path.suffix.lower()
     codecs = _PLAYED.get(suffix, ())
     if not codecs or not info.container.startswith(_CONTAINERS.get(suffix, "mov")):

@@ -1,4 +1,4 @@
-"""Chapters in a copy of a video: its packets as they are, and the list of chapters that players show."""
+"""Chapters in a copy of a video: its packets unchanged, and the list of chapters that players show."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -19,9 +19,9 @@ _HOLDING = {
     ".mkv": "matroska",
     ".webm": "webm",
 }
-"""Endings of files that hold chapters -> their format."""
+"""File extensions that support chapters -> their format."""
 _GAPLESS = ("mp4", "mov")
-"""Formats whose chapters follow one another from the beginning on: what lies between gets one of its own."""
+"""Formats with contiguous chapters from the beginning: gaps become chapters of their own."""
 _BETWEEN = "(other)"
 _COPIED = ("video", "audio", "subtitle")
 _UNIT = Fraction(1, 1000)
@@ -31,18 +31,18 @@ Chapter = tuple[int, int, str]
 
 
 def copy_with_chapters(source: Path, target: Path, chapters: Sequence[Chapter]) -> None:
-    """Write a copy of a video with chapters in it, in place of those that it had; nothing is encoded anew.
+    """Write a copy of a video with chapters in it, replacing any it had; nothing is re-encoded.
 
-    The copy's own clock begins at 0, where players begin to count. `target` may have any ending.
+    The copy's own clock begins at 0, like that of players. `target` may have any extension.
 
     Raises:
-        VideoError: when the container holds no chapters, or the file cannot be copied.
+        VideoError: when the container does not support chapters, or the file cannot be copied.
     """
     form = _HOLDING.get(source.suffix.lower())
     if form is None:
         holding = ", ".join(_HOLDING)
         raise VideoError(
-            f"files like {source.suffix or 'this'} hold no chapters, {holding} do: the ffmetadata file has them"
+            f"files like {source.suffix or 'this'} cannot hold chapters, {holding} can: use the ffmetadata file"
         )
     parts = _without_gaps(chapters) if form in _GAPLESS else chapters
     try:
@@ -53,11 +53,11 @@ def copy_with_chapters(source: Path, target: Path, chapters: Sequence[Chapter]) 
     except (av.error.FFmpegError, ValueError, OSError) as error:
         raise VideoError(f"it cannot be copied: {getattr(error, 'strerror', None) or error}") from None
     if written != len(parts):
-        raise VideoError(f"its container took {written} of {len(parts)} chapters; the ffmetadata file has them all")
+        raise VideoError(f"its container accepted {written} of {len(parts)} chapters; the ffmetadata file has them all")
 
 
 def _without_gaps(chapters: Sequence[Chapter]) -> list[Chapter]:
-    """Return chapters with others where there is none before or between them."""
+    """Return chapters with others added before and between them."""
     parts: list[Chapter] = []
     at = 0
     for start, end, title in chapters:
@@ -72,10 +72,10 @@ def _copy(container: InputContainer, out: OutputContainer, chapters: Sequence[Ch
     targets: dict[int, Any] = {}
     for stream in container.streams:
         if stream.type in _COPIED:
-            with suppress(ValueError):  # a stream that no encoder names, such as a camera's own
+            with suppress(ValueError):  # a stream without an encoder, such as a camera's own
                 targets[stream.index] = out.add_stream_from_template(stream)
     if not any(target.type == "video" for target in targets.values()):
-        raise VideoError("it cannot be copied: its picture is of a kind that cannot be written")
+        raise VideoError("it cannot be copied: its picture codec cannot be written")
     out.metadata.update(container.metadata)
     out.set_chapters(
         [

@@ -1,4 +1,4 @@
-"""Clips of a video with sound: its packets as they are from the keyframe before, or encoded anew to the instant."""
+"""Clips of a video with sound: packets unchanged from the preceding keyframe, or re-encoded with exact borders."""
 
 from collections.abc import Iterator
 from fractions import Fraction
@@ -23,16 +23,16 @@ UNIT = Fraction(1, 90000)
 _PICTURES_OF_MP4 = ("h264", "hevc", "av1", "vp9", "mpeg4", "mpeg2video", "mpeg1video")
 _SOUNDS_OF_MP4 = ("aac", "mp3", "mp2", "ac3", "eac3", "alac", "opus", "flac")
 _PICTURE_BITS, SOUND_BITS = 0.2, 128_000
-"""Bits per pixel and frame, by which sizes are told beforehand, and of a second of sound."""
+"""Bits per pixel and frame, for estimating sizes, and per second of sound."""
 _FORMATS = {".mp4": "mp4", ".mkv": "matroska", ".webm": "webm"}
 _BEHIND = 5
-"""Seconds of picture behind a part after which no more of its sound is looked for."""
+"""Seconds of picture after a part at which the search for its sound ends."""
 Timed = tuple[Fraction, int, Fraction, VideoFrame | AudioFrame]
-"""Start of a picture (kind 0) or of sound (kind 1), the kind, and its end where it is a picture."""
+"""Start of a picture (kind 0) or of sound (kind 1), the kind, and the end of a picture."""
 
 
 def copy_suffix(info: VideoInfo) -> str:
-    """Return the ending of copies of a video: `.mp4` where that holds its codecs, else `.mkv`."""
+    """Return the extension for copies of a video: `.mp4` if that supports its codecs, else `.mkv`."""
     with opened(info.path) as container:
         sound = container.streams.best("audio", related=container.streams[info.stream])
         held = sound is None or sound.codec_context.codec.canonical_name in _SOUNDS_OF_MP4
@@ -40,30 +40,30 @@ def copy_suffix(info: VideoInfo) -> str:
 
 
 def encoded_suffix() -> str:
-    """Return the ending of encoded clips."""
+    """Return the extension of encoded clips."""
     return ".mp4" if has_h264() else ".webm"
 
 
 def copied_bytes(info: VideoInfo, part: Stretch) -> int:
-    """Return about how large a copy becomes, by the bit rate of the file."""
+    """Estimate the size of a copy in bytes, from the bit rate of the file."""
     size = info.path.stat().st_size
     begin = part.start if part.keyframe is None else part.keyframe
     return int(min(1.0, float((part.end - begin) / info.duration) if info.duration else 1.0) * size) + 4096
 
 
 def encoded_bytes(size: tuple[int, int], rate: Fraction, seconds: float) -> int:
-    """Return about how large an encoded clip becomes."""
+    """Estimate the size of an encoded clip in bytes."""
     return int(seconds * (size[0] * size[1] * float(rate) * _PICTURE_BITS + SOUND_BITS) / 8) + 4096
 
 
 def copy_clip(info: VideoInfo, part: Stretch, file: BinaryIO, suffix: str, mark: str) -> None:
-    """Write a part as it is, from its keyframe on; `mark` becomes the comment of the file.
+    """Write a part unchanged, from its keyframe on; `mark` becomes the comment of the file.
 
     Raises:
         VideoError: when it cannot be copied.
     """
     if part.keyframe is None:
-        raise VideoError("it cannot be copied, no keyframe before has a time: cut it with --reencode")
+        raise VideoError("it cannot be copied, no preceding keyframe has a time: cut it with --reencode")
     try:
         with writing(file, suffix, mark) as out:
             _copy(info, part, part.keyframe, out)
@@ -86,7 +86,7 @@ def _copy(info: VideoInfo, part: Stretch, keyframe: Fraction, out: OutputContain
                     heard |= time > part.end + _BEHIND
                 elif count or (time == keyframe and packet.is_keyframe):
                     count += 1
-                    # Pictures before the keyframe lean on ones that are not there.
+                    # Pictures before the keyframe depend on missing ones.
                     if time >= keyframe:
                         _mux(packet, targets, out, keyframe + lag)
             elif time >= part.end:
@@ -102,7 +102,7 @@ def _copy(info: VideoInfo, part: Stretch, keyframe: Fraction, out: OutputContain
 def _target(out: OutputContainer, stream: Any, info: VideoInfo) -> Any:
     try:
         return out.add_stream_from_template(stream)
-    except UnknownCodecError:  # a decoder whose name no encoder has: dav1d
+    except UnknownCodecError:  # a decoder without an encoder of the same name: dav1d
         context = stream.codec_context
         name, size = context.codec.canonical_name, {"width": context.width, "height": context.height}
         target: Any = out.add_mux_stream(name, rate=stream.average_rate, **size)
@@ -145,7 +145,7 @@ def encode_clip(info: VideoInfo, part: Stretch, file: BinaryIO, suffix: str, mar
 
 
 def add_picture(out: OutputContainer, size: tuple[int, int], rate: Fraction) -> Any:
-    """Add a stream for pictures (width, height), good enough to be edited."""
+    """Add a stream for pictures (width, height), good enough for editing."""
     h264 = has_h264()
     options = {"crf": "18", "preset": "veryfast"} if h264 else {"crf": "24", "b": "0", "deadline": "realtime"}
     rate = min(rate, Fraction(120)).limit_denominator(1001)
@@ -160,7 +160,7 @@ def add_picture(out: OutputContainer, size: tuple[int, int], rate: Fraction) -> 
 def write_streams(
     out: OutputContainer, picture: Any, pictures: Iterator[Timed], sounds: Iterator[Timed] | None
 ) -> None:
-    """Encode pictures and sound in the order of time, each picture for as long as it is shown."""
+    """Encode pictures and sound in the order of time, each picture for the time that it is shown."""
     sound: Any = None
     if sounds is not None:
         sound = out.add_stream("aac" if has_h264() else "libopus", rate=SOUND_RATE, layout="stereo")
@@ -187,7 +187,7 @@ def _mux_pictures(out: OutputContainer, picture: Any, packets: Any, lengths: dic
 
 
 def _look_alike(stream: Any, frame: VideoFrame, info: VideoInfo) -> None:
-    """Have a stream shown as the frames that go into it: turned, with their shape of pixels and their colours."""
+    """Give a stream the display properties of its source frames: rotation, pixel aspect and colours."""
     context = stream.codec_context
     with opened(info.path) as container:
         source: Any = container.streams[info.stream]
@@ -201,7 +201,7 @@ def _look_alike(stream: Any, frame: VideoFrame, info: VideoInfo) -> None:
 
 
 def _even(frame: VideoFrame, size: tuple[int, int]) -> VideoFrame:
-    """Return a picture in the pixels of the encoder, with its own colours."""
+    """Convert a picture to the pixel format of the encoder, with its own colours."""
     if (frame.width, frame.height, frame.format.name) != (*size, "yuv420p"):
         frame = frame.reformat(*size, format="yuv420p")
     frame.pict_type = 0
@@ -209,25 +209,25 @@ def _even(frame: VideoFrame, size: tuple[int, int]) -> VideoFrame:
 
 
 def has_sound(info: VideoInfo) -> bool:
-    """Tell whether a video has any sound."""
+    """Return whether a video has any sound."""
     with opened(info.path) as container:
         return bool(container.streams.audio)
 
 
 def writing(file: BinaryIO, suffix: str, mark: str) -> OutputContainer:
-    """Open a file to write a clip into; `mark` becomes its comment."""
+    """Open a file for writing a clip; `mark` becomes its comment."""
     out = av.open(file, "w", format=_FORMATS[suffix])
     out.metadata["comment"] = mark
     return out
 
 
 def reason_of(error: Exception) -> str:
-    """Return the words of ffmpeg or PyAV for an error."""
+    """Return the message of ffmpeg or PyAV for an error."""
     return getattr(error, "strerror", None) or str(error)
 
 
 def mark_of(path: Path) -> str | None:
-    """Return the comment of a clip, None where the file is none or is cut short."""
+    """Return the comment of a clip, None if the file is not one or is truncated."""
     try:
         with opened(path) as container:
             mark = next((text for key, text in container.metadata.items() if key.lower() == "comment"), None)
@@ -240,5 +240,5 @@ def mark_of(path: Path) -> str | None:
 
 
 def last_of(mark: str) -> float:
-    """Return the second of the last picture that a mark tells of."""
+    """Return the second of the last picture recorded in a mark."""
     return float(mark.rpartition(" ")[2])

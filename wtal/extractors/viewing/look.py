@@ -1,4 +1,4 @@
-"""A look at a video for people: its clock, whether browsers play it, a poster, and pictures of its detections."""
+"""Inspection of a video for display: its clock, whether browsers play it, a poster, and pictures of its detections."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ TILE, POSTER = 96, 240
 """Pixels of the longer side of a picture in the sheet, and of the poster."""
 COLUMNS = 6
 STRIP = 12
-"""Pictures of a filmstrip, at even distances."""
+"""Number of pictures in a filmstrip, evenly spaced."""
 _SHEET_BYTES, _POSTER_BYTES = 36_000, 9_000
 
 
@@ -26,8 +26,8 @@ _SHEET_BYTES, _POSTER_BYTES = 36_000, 9_000
 class Look:
     """Findings about a file. `start` and `end` are the player's seconds of its picture, `step` those of one frame.
 
-    `unplayed` is why browsers do not play it, "" where they do. `poster` and `sheet` are JPEGs; the sheet has a tile
-    (width, height) of each second that was asked for, then those of the filmstrip at `strip` (player's seconds).
+    `unplayed` is the reason why browsers do not play it, "" if they do. `poster` and `sheet` are JPEGs; the sheet has a
+    tile (width, height) for each requested second, then those of the filmstrip at `strip` (player's seconds).
     """
 
     start: Fraction
@@ -45,12 +45,12 @@ class Look:
 def look(
     path: Path, seconds: Sequence[float], poster: float, duration: float | None, strip: bool, effort: float
 ) -> Look:
-    """Look at a file; `seconds`, `poster` and `duration` count from its first picture.
+    """Inspect a file; `seconds`, `poster` and `duration` count from its first picture.
 
-    `strip` asks for a filmstrip where browsers do not play the file, `effort` is in seconds of a core.
+    `strip` requests a filmstrip if browsers do not play the file, `effort` is in seconds of a core.
 
     Raises:
-        VideoError: with the reason, when the file is no video or no picture can be decoded.
+        VideoError: with the reason, when the file is not a video or no picture can be decoded.
     """
     info = probe(path)
     first, start = first_picture(info)

@@ -17,9 +17,9 @@ from wtal.extractors.decoding.reader import Image, VideoInfo, upright
 
 _QUALITIES = (72, 52, 36, 24)
 _NEAR = 2
-"""Seconds up to which decoding goes on where it could jump to a key frame."""
+"""Seconds up to which decoding continues instead of jumping to a key frame."""
 _FRAME, _PIXEL = 1e-4, 2.5e-9
-"""Seconds that a core takes for a frame, and for a pixel of it, in H.264."""
+"""Seconds of a core per frame, and per pixel of it, in H.264."""
 
 
 def fitted_size(info: VideoInfo, side: int) -> tuple[int, int]:
@@ -32,10 +32,10 @@ def fitted_size(info: VideoInfo, side: int) -> tuple[int, int]:
 def pictures_at(
     info: VideoInfo, first: Fraction, seconds: Sequence[float], sides: Sequence[int], effort: float
 ) -> list[Image]:
-    """(N,) seconds from the first picture -> N pictures (h, w, 3) RGB, upright, no side above its one of `sides`.
+    """Decode pictures at (N,) seconds from the first one -> N pictures (h, w, 3) RGB, upright, scaled to `sides`.
 
-    `first` is the time of the first picture on the file's clock. About `effort` seconds of a core are spent at most:
-    where these do not reach, a picture is the last one that was decoded on the way to its second.
+    `first` is the time of the first picture on the file's clock. At most about `effort` seconds of a core are spent:
+    beyond that, a picture is the last one decoded on the way to its second.
 
     Raises:
         VideoError: when no picture can be decoded.
@@ -60,7 +60,7 @@ def pictures_at(
 
 
 class _Walk:
-    """Walk through a file's frames, in one direction; `frame` is where it stands."""
+    """Walk through a file's frames, in one direction; `frame` is the current one."""
 
     def __init__(self, info: VideoInfo, container: InputContainer, stream: VideoStream) -> None:
         self.frame: VideoFrame | None = None
@@ -71,7 +71,7 @@ class _Walk:
         self._convert = VideoReformatter()
 
     def to(self, second: float, most: int) -> int:
-        """Go to the frame that is shown at a second, by at most so many frames, but one; return how many."""
+        """Go to the frame shown at a second, decoding at most `most` frames but at least one; return their number."""
         if self.frame is None or second - self._time(self.frame) > _NEAR:
             self._jump(second)
         count = 0
@@ -87,14 +87,14 @@ class _Walk:
             count += 1
         if self.frame is None:
             self.frame = self._next
-        if self.frame is None and count == 0 and not self._rewound:  # the second lies behind the last frame
+        if self.frame is None and count == 0 and not self._rewound:  # the second is after the last frame
             self._rewound = True
             self._jump(float(self._info.start))
             return self.to(float(self._info.start), most)
         return count
 
     def picture(self, side: int) -> Image:
-        """Return the picture where the walk stands, small and upright."""
+        """Return the current picture, small and upright."""
         assert self.frame is not None
         width, height = fitted_size(self._info, side)
         if self._info.rotation % 180:
@@ -118,7 +118,7 @@ class _Walk:
 
 
 def sheet(pictures: Sequence[Image], columns: int, most_bytes: int) -> bytes:
-    """(N, h, w, 3) pictures of one size -> one JPEG, `columns` of them in a row, below `most_bytes` if it can be."""
+    """Arrange (N, h, w, 3) pictures of one size in a JPEG, `columns` per row, below `most_bytes` if possible."""
     height, width = pictures[0].shape[:2]
     rows = -(-len(pictures) // columns)
     whole = np.zeros((rows * height, min(columns, len(pictures)) * width, 3), np.uint8)

@@ -1,7 +1,7 @@
 """Small copies of videos for browsers: H.264 with AAC, or VP9 with Opus where this ffmpeg has no H.264 encoder.
 
-A copy shows each picture when a player shows it of the file itself. Where the picture begins late, its first one stands
-from second 0 on.
+A copy shows each picture at the same player time as the file itself. If the picture begins late, its first frame is
+shown from second 0 on.
 """
 
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ _UNIT = Fraction(1, 90000)
 _SCHEME = "1"
 """Part of a copy's name, to be raised when copies change."""
 _PICTURE_BITS, _SOUND_BITS = 0.06, 64_000
-"""Bits per pixel and frame, by which sizes are told beforehand, and of a second of sound."""
+"""Bits per pixel and frame, for estimating sizes, and per second of sound."""
 _Timed = tuple[Fraction, int, VideoFrame | AudioFrame]
 
 
@@ -40,7 +40,7 @@ def proxy_name(path: Path) -> str:
 
 
 def estimated_bytes(info: VideoInfo, seconds: float) -> int:
-    """Return about how large a copy becomes."""
+    """Estimate the size of a copy in bytes."""
     width, height = fitted_size(info, _SIDE)
     return int(seconds * (width * height / float(info.frame_duration) * _PICTURE_BITS + _SOUND_BITS) / 8)
 
@@ -49,8 +49,8 @@ def write_proxy(path: Path, target: Path) -> None:
     """Encode a video for browsers, whole or not at all.
 
     Raises:
-        VideoError: when it cannot be decoded, or not be encoded.
-        DiskFullError: when there is no room for it.
+        VideoError: when it cannot be decoded or encoded.
+        DiskFullError: when there is no space for it.
     """
     info = probe(path)
     try:
@@ -67,7 +67,7 @@ def write_proxy(path: Path, target: Path) -> None:
 
 
 def has_h264() -> bool:
-    """Tell whether this ffmpeg encodes H.264."""
+    """Return whether this ffmpeg encodes H.264."""
     return "libx264" in av.codecs_available
 
 
@@ -108,7 +108,7 @@ def _chained(first: _Timed | None, rest: Iterator[_Timed]) -> Iterator[_Timed]:
 
 
 def _pictures(info: VideoInfo, zero: Fraction) -> Iterator[_Timed]:
-    """Yield pictures at seconds of a player, small; the first one at 0 too."""
+    """Yield small pictures at seconds of a player; the first one also at 0."""
     size, last = fitted_size(info, _SIDE), -1
     frames = READERS.load("pyav").frames(info)
     try:
@@ -125,7 +125,7 @@ def _pictures(info: VideoInfo, zero: Fraction) -> Iterator[_Timed]:
 
 
 def _sounds(info: VideoInfo, zero: Fraction) -> Iterator[_Timed]:
-    """Yield pieces of the first sound track at seconds of a player; none where there is none that can be decoded."""
+    """Yield pieces of the first sound track at seconds of a player; none if there is no decodable one."""
     with opened(info.path) as container:
         if not container.streams.audio:
             return

@@ -1,4 +1,4 @@
-"""A reel: stretches of many videos one after the other, each with its title in the picture and as a chapter."""
+"""A reel: stretches of many videos in sequence, each with its title in the picture and as a chapter."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from wtal.extractors.viewing.stretch import SOUND_RATE, Stretch, pictures, sound
 SIZE = (1280, 720)
 """(width, height) of the picture."""
 RATE = Fraction(30)
-"""Pictures per second that the encoder reckons with; each is shown when its video shows it."""
+"""Nominal pictures per second for the encoder; each is shown at the time of its video."""
 _BAR, _FONT = 56, cv2.FONT_HERSHEY_SIMPLEX
 _BT709 = 1
 
@@ -35,7 +35,7 @@ class Scene:
 
 
 def write_reel(scenes: Sequence[Scene], file: BinaryIO, suffix: str, mark: str) -> None:
-    """Encode scenes one after the other; `mark` becomes the comment of the file.
+    """Encode scenes in sequence; `mark` becomes the comment of the file.
 
     Raises:
         VideoError: when the encoder refuses them.
@@ -86,7 +86,7 @@ def _titled(frame: VideoFrame, scene: Scene) -> VideoFrame:
     width, height = max(1, round(width * scale)), max(1, round(height * scale))
     x, y = (SIZE[0] - width) // 2, (SIZE[1] - _BAR - height) // 2
     canvas[y : y + height, x : x + width] = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-    # The letters of OpenCV are those of ASCII; the chapter has the others.
+    # OpenCV draws only ASCII; the chapter has the other letters.
     title = scene.title.encode("ascii", "replace").decode()
     size = min(1.0, (SIZE[0] - 40) / max(1, cv2.getTextSize(title, _FONT, 1.0, 2)[0][0]))
     cv2.putText(canvas, title, (20, SIZE[1] - 18), _FONT, size, (255, 255, 255), 2, cv2.LINE_AA)

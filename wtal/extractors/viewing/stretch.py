@@ -1,4 +1,4 @@
-"""Stretches of a video: which packets hold them, and their pictures and sound, decoded from the keyframe before."""
+"""Stretches of a video: their packets, and their pictures and sound, decoded from the preceding keyframe."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,20 +21,20 @@ from wtal.extractors.decoding.reader import VideoInfo
 SOUND_RATE = 48000
 """Samples of encoded sound per second."""
 _MARGIN = Fraction(2)
-"""Seconds before a keyframe from which a file is read: sound may lie before the picture that it goes with."""
+"""Seconds before a keyframe from which a file is read: sound may precede the picture that it belongs to."""
 _NEAR = Fraction(1, av.time_base)
-"""Seconds by which two times are taken for the same: those of detections are rounded."""
+"""Seconds within which two times are considered equal: those of detections are rounded."""
 _LOST = Fraction(1, 50)
-"""Seconds by which sound may be off its time before silence is put in, or some of it is left out."""
+"""Seconds by which sound may deviate before silence is inserted, or some of it is dropped."""
 
 
 @dataclass(frozen=True)
 class Stretch:
     """A part of a file, in seconds on the file's own clock, from `start` to `end`.
 
-    `keyframe` is the time of the last keyframe before, None where packets have no times of their own; `packets` how
-    many there are from it to the last picture before `end`, in the order of the file; `last` the time of that picture.
-    `lag` is what times of pictures in the file are late by.
+    `keyframe` is the time of the last keyframe before it, None if packets have no times of their own; `packets` the
+    number of packets from it to the last picture before `end`, in the order of the file; `last` the time of that
+    picture. `lag` is the delay of the times of pictures in the file.
     """
 
     start: Fraction
@@ -51,9 +51,9 @@ class Stretch:
 
 
 def stretches(info: VideoInfo, first: Fraction, spans: Sequence[tuple[Fraction, Fraction]]) -> list[Stretch]:
-    """Return parts of a file for spans in seconds from its first picture, which comes at `first` of the file's clock.
+    """Return parts of a file for spans in seconds from its first picture, which is at `first` on the file's clock.
 
-    An empty span is taken for a frame.
+    An empty span means one frame.
 
     Raises:
         VideoError: when the packets of the file cannot be read.
@@ -64,7 +64,7 @@ def stretches(info: VideoInfo, first: Fraction, spans: Sequence[tuple[Fraction, 
             packets = [(_time(packet), packet.is_keyframe) for packet in container.demux(stream) if packet.size]
     except (av.error.FFmpegError, OSError) as error:
         raise VideoError(f"the times of its frames cannot be read: {error.strerror}") from None
-    # The pictures of an AVI have no times but those of decoding, from which ffmpeg makes later ones.
+    # Pictures of an AVI have only decoding times, from which ffmpeg derives later ones.
     known = [time for time, _ in packets if time is not None]
     lag = min(known, default=first) - first if info.container == "avi" else Fraction(0)
     times = [(None if time is None else time - lag, key) for time, key in packets]
@@ -88,7 +88,7 @@ def _time(packet: Any) -> Fraction | None:
 
 @contextmanager
 def opened_before(info: VideoInfo, part: Stretch) -> Iterator[tuple[InputContainer, VideoStream, AudioStream | None]]:
-    """Open a file so that its packets come from before a part's keyframe on; its picture, and the sound with it."""
+    """Open a file so that its packets start before a part's keyframe; return its picture, and the sound with it."""
     seeks = _leads_before(info, part)
     with opened(info.path) as container:
         picture = container.streams[info.stream]
@@ -101,7 +101,7 @@ def opened_before(info: VideoInfo, part: Stretch) -> Iterator[tuple[InputContain
 
 
 def _leads_before(info: VideoInfo, part: Stretch) -> bool:
-    """Tell whether seeking leads to a packet that is not behind the keyframe; files may lack or lie in their index."""
+    """Return whether seeking leads to a packet not after the keyframe; indexes may be missing or wrong."""
     if part.keyframe is None:
         return False
     try:
@@ -120,7 +120,7 @@ def _seek(container: InputContainer, picture: Any, part: Stretch) -> None:
 
 
 def pictures(info: VideoInfo, part: Stretch) -> Iterator[tuple[Fraction, Fraction, VideoFrame]]:
-    """Yield the pictures that are shown in a part, as stored, each with its start and end from the part's start."""
+    """Yield the pictures shown in a part, as stored, each with its start and end from the part's start."""
     length: Fraction = part.end - part.start
     shown = Fraction(0)
     held: VideoFrame | None = None
@@ -131,14 +131,14 @@ def pictures(info: VideoInfo, part: Stretch) -> Iterator[tuple[Fraction, Fractio
             yield begin, at, held
         if at >= length - _NEAR:
             return
-        # A time that runs backwards is no time: the picture follows the one before.
+        # A time that runs backwards is ignored: the picture follows the previous one.
         held, shown = frame, (at if held is None or at > shown else shown)
     if held is not None:
         yield max(shown, Fraction(0)), length, held
 
 
 def _decoded(info: VideoInfo, part: Stretch) -> Iterator[tuple[Fraction, VideoFrame]]:
-    """Yield decoded pictures with their times on the file's clock; what is damaged is passed over."""
+    """Yield decoded pictures with their times on the file's clock; damaged ones are skipped."""
     last: Fraction | None = None
     with opened_before(info, part) as (container, picture, _):
         picture.thread_type = "AUTO"
@@ -167,9 +167,9 @@ def _frames(container: InputContainer, stream: Any) -> Iterator[Any]:
 
 
 def sounds(info: VideoInfo, part: Stretch) -> Iterator[tuple[Fraction, AudioFrame]]:
-    """Yield the sound of a part without a gap, stereo, each piece with its start from the part's start.
+    """Yield the sound of a part without gaps, stereo, each piece with its start from the part's start.
 
-    Where the file has none there is silence.
+    Missing sound is replaced by silence.
     """
     total, position = round((part.end - part.start) * SOUND_RATE), 0
     with opened_before(info, part) as (container, _, stream):

@@ -1,4 +1,4 @@
-"""Checkpoint files: their tensors, read without running any code of theirs."""
+"""Checkpoint files: their tensors, read without running any code in them."""
 
 import json
 import pickle
@@ -25,9 +25,9 @@ State = dict[str, Tensor]
 _WRAPPERS = ("state_dict", "model_state", "model_state_dict")
 _PREFIXES = ("module.", "backbone.")
 _PICKLES = 4
-"""With which PyTorch's old files begin: two numbers, the system, the tensors without their values."""
+"""Pickles at the start of PyTorch's old files: two numbers, the system, the tensors without their values."""
 _MAGIC = torch.serialization.MAGIC_NUMBER
-"""The first of them."""
+"""The first of these."""
 _PART = ".part"
 _SAFETENSORS_TYPES = {
     "F64": torch.float64,
@@ -65,19 +65,19 @@ _DAMAGE = (
     tarfile.TarError,
     zipfile.BadZipFile,
 )
-"""What the readers of all formats were seen to raise on files that were cut short or changed."""
+"""Errors that readers of all formats raised on truncated or modified files."""
 
 
 def read_checkpoint(path: Path) -> State:
-    """The tensors in a checkpoint (PyTorch's formats, .safetensors or .npz), on the CPU; no code in the file is run.
+    """Read the tensors of a checkpoint (PyTorch's formats, .safetensors or .npz), on the CPU; no code in it is run.
 
-    A transfer's `NAME.part` is read as what NAME says that it is. See `tensors_of` for wrappers and prefixes.
+    A transfer's `NAME.part` is read in the format of NAME. See `tensors_of` for wrappers and prefixes.
 
     Raises:
-        WeightsError: when the file is missing, empty, damaged, unsafe, or holds no mapping of tensors.
+        WeightsError: when the file is missing, empty, damaged, unsafe, or contains no mapping of tensors.
     """
     _refuse_non_checkpoint(path)
-    damaged = WeightsError(f"{path} is truncated, damaged, or no checkpoint; fetch it again")
+    damaged = WeightsError(f"{path} is truncated, damaged, or not a checkpoint; fetch it again")
     kind = Path(path.name.removesuffix(_PART)).suffix
     try:
         if kind == ".safetensors":
@@ -91,12 +91,12 @@ def read_checkpoint(path: Path) -> State:
                 content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if "Unsupported operand" in str(error) and not _is_cut_short(path):
-            what = f"{path} is of a later pickle protocol, which is not read without running its code"
+            what = f"{path} uses a later pickle protocol, which cannot be read without running its code"
             raise WeightsError(f"{what}; {_way_to_convert(path)}") from None
         if (code := re.search(r"GLOBAL (\S+)", str(error))) is None or _is_cut_short(path):
             raise _pickle_or(damaged, path) from None
         raise WeightsError(
-            f"{path} holds {code[1]} beside tensors, and to read that is to run its code; {_way_to_convert(path)}"
+            f"{path} holds {code[1]} besides tensors, and reading that would run its code; {_way_to_convert(path)}"
         ) from None
     except _DAMAGE:
         raise _pickle_or(damaged, path) from None
@@ -104,14 +104,14 @@ def read_checkpoint(path: Path) -> State:
 
 
 def tensors_of(content: object, what: str) -> State:
-    """Return the tensors of what a checkpoint holds, under their names. `what` names it in a refusal.
+    """Return the tensors in a checkpoint, by name. `what` describes it in error messages.
 
-    Wrappers as {"state_dict": ..} are opened, and what lies beside the weights (the epoch, the optimizer's state) is
-    left; `module.` and `backbone.` are taken off the keys.
+    Wrappers such as {"state_dict": ..} are opened, and other content (the epoch, the optimizer's state) is ignored;
+    `module.` and `backbone.` are removed from the keys.
 
     Raises:
-        WeightsError: when it holds no mapping of plain tensors, two keys that fall together, or weights twice, as those
-            of the last step beside their running average.
+        WeightsError: when it contains no mapping of plain tensors, two colliding keys, or two sets of weights, such as
+            those of the last step and their running average.
     """
     if not isinstance(content, Mapping):
         raise WeightsError(f"{what} holds a {type(content).__name__}, wanted a mapping from names to tensors")
@@ -135,7 +135,7 @@ def tensors_of(content: object, what: str) -> State:
 
 
 def is_file(path: Path) -> bool:
-    """Return whether there is a file; also for names that no file can have."""
+    """Return whether a file exists; False for invalid names."""
     try:
         return path.is_file()
     except (OSError, ValueError):
@@ -143,25 +143,25 @@ def is_file(path: Path) -> bool:
 
 
 def _refuse_rivals(content: Mapping[Any, Any], wrapper: str, what: str) -> None:
-    """Raise where another entry than `wrapper` has weights under the same names: which are meant is not ours to say."""
+    """Raise if another entry than `wrapper` has weights under the same names: the choice is the user's."""
     keys = _names(content[wrapper])
     rivals = [str(name) for name, entry in content.items() if name != wrapper and keys & _names(entry)]
     if rivals:
         raise WeightsError(
-            f"{what} holds weights under {wrapper} and under {', '.join(rivals)}; keep those that are meant: "
+            f"{what} holds weights under {wrapper} and under {', '.join(rivals)}; keep the right ones: "
             f"torch.save(torch.load(..)[{wrapper!r}], ..), or another of these names"
         )
 
 
 def _names(entry: object) -> set[str]:
-    """Names of the tensors in a mapping of tensors alone, without their prefixes; of anything else none."""
+    """Return the names of the tensors in a mapping of only tensors, without prefixes; empty for anything else."""
     if not isinstance(entry, Mapping) or not all(isinstance(value, Tensor) for value in entry.values()):
         return set()
     return {_without_prefix(str(key)) for key in entry}
 
 
 def _is_cut_short(path: Path) -> bool:
-    """Return whether a file that begins with pickles ends within one of them: its names are then half ones."""
+    """Return whether a file of pickles ends within one of them, where names may be incomplete."""
     if zipfile.is_zipfile(path):
         return False
     with path.open("rb") as file:
@@ -177,23 +177,23 @@ def _is_cut_short(path: Path) -> bool:
 def _pickle_or(damaged: WeightsError, path: Path) -> WeightsError:
     if not _is_plain_pickle(path):
         return damaged
-    return WeightsError(f"{path} is a pickle, and to read that may be to run its code; {_way_to_convert(path)}")
+    return WeightsError(f"{path} is a pickle, and reading it may run its code; {_way_to_convert(path)}")
 
 
 def _way_to_convert(path: Path) -> str:
     if _is_plain_pickle(path):
         return (
-            "if you trust the file, keep its tensors alone with pickle.load(..) and "
+            "if you trust the file, keep only its tensors with pickle.load(..) and "
             "torch.save({key: torch.as_tensor(value) for key, value in found.items()}, ..)"
         )
     return (
-        "if you trust the file, keep its tensors alone with torch.load(.., weights_only=False) and "
+        "if you trust the file, keep only its tensors with torch.load(.., weights_only=False) and "
         "torch.save(state_dict, ..)"
     )
 
 
 def _is_plain_pickle(path: Path) -> bool:
-    """Return whether a file is one pickle alone, as Caffe2's models are; PyTorch's old ones are several."""
+    """Return whether a file is a single pickle, like Caffe2's models; PyTorch's old files are several."""
     with path.open("rb") as file:
         if file.read(1) != pickle.PROTO:
             return False
@@ -206,10 +206,10 @@ def _is_plain_pickle(path: Path) -> bool:
 
 
 def _read_safetensors(path: Path) -> State:
-    """The tensors of a safetensors file: length of the header (8 bytes), header (JSON), values.
+    """Read the tensors of a safetensors file: length of the header (8 bytes), header (JSON), values.
 
     Raises:
-        WeightsError: when a tensor is of a type that is not known here.
+        WeightsError: when a tensor has an unsupported type.
         ValueError: when the header does not cover the file.
     """
     data = bytearray(path.read_bytes())
@@ -223,7 +223,7 @@ def _read_safetensors(path: Path) -> State:
     for key, entry in header.items():
         first, last = entry["data_offsets"]
         if (kind := _SAFETENSORS_TYPES.get(entry["dtype"])) is None:
-            raise WeightsError(f"{path} holds {key!r} of type {entry['dtype']}, which is not known here")
+            raise WeightsError(f"{path} holds {key!r} of type {entry['dtype']}, which is not supported")
         state[key] = values[start + first : start + last].clone().view(kind).reshape(entry["shape"])
     return state
 
@@ -235,10 +235,10 @@ def _without_prefix(key: str) -> str:
 
 
 def _refuse_non_checkpoint(path: Path) -> None:
-    """Raise for what is plainly no checkpoint, in words that say what it is."""
+    """Raise if a file is clearly not a checkpoint, with what it is."""
     try:
         if not path.exists():
-            raise WeightsError(f"there are no weights at {path}")
+            raise WeightsError(f"{path} does not exist, wanted a checkpoint")
         if not path.is_file():
             raise WeightsError(f"{path} is not a file, wanted a checkpoint")
         with path.open("rb") as file:
@@ -246,7 +246,7 @@ def _refuse_non_checkpoint(path: Path) -> None:
     except OSError as error:
         raise WeightsError(f"{path} cannot be read: {error.strerror}") from None
     except ValueError:
-        raise WeightsError(f"{str(path)!r} is no name of a file") from None
+        raise WeightsError(f"{str(path)!r} is not a valid file name") from None
     if not start:
         raise WeightsError(f"{path} is empty, wanted a checkpoint; fetch it again")
     if start.lstrip().lower().startswith((b"<!", b"<html", b"<?xml")):

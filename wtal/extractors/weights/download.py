@@ -1,4 +1,4 @@
-"""Large files by HTTP: resumed where they broke off, checked, and published whole or not at all."""
+"""Download large files by HTTP: resumed after interruptions, checked, and published whole or not at all."""
 
 import fcntl
 import os
@@ -20,24 +20,24 @@ from wtal.errors import WeightsError
 
 _CHUNK = 1 << 20
 _TIMEOUT = 30.0
-"""Seconds without a byte after which a download is given up."""
+"""Seconds without a byte after which a download is abandoned."""
 _ATTEMPTS = 5
-"""Transfers that may break off, each after some progress, before a download is given up."""
+"""Maximum interrupted transfers, each with some progress, before a download is abandoned."""
 _NUMBER = re.compile("[0-9]+")
 _RANGE = re.compile(r"bytes ([0-9]+)-[0-9]+/([0-9]+|\*)")
 
 
 def download(url: str, path: Path, check: Callable[[Path], None]) -> None:
-    """Bring the file at `url` to `path`, with a bar on stderr.
+    """Download the file at `url` to `path`, with a bar on stderr.
 
-    The bytes go to `path` with `.part` behind it, which is kept when the transfer breaks off, and continued where the
-    server can and the file there is still the same one: its tag is kept in `.part.tag`. Once whole it goes through
-    `check`, which raises when it is not the right file; then it is deleted. Of two processes that want the same file,
+    Bytes go to `path` with the suffix `.part`, which is kept when the transfer is interrupted, and continued if the
+    server supports it and the file there is unchanged: its tag is kept in `.part.tag`. The complete file is passed to
+    `check`, which raises if it is not the right one; it is then deleted. If two processes need the same file,
     one waits for the other.
 
     Raises:
         WeightsError: when it cannot be downloaded, with the url and the place to put the file.
-        DiskFullError: when there is no room for it.
+        DiskFullError: when there is no space for it.
     """
     part = path.with_name(path.name + ".part")
     try:
@@ -45,7 +45,7 @@ def download(url: str, path: Path, check: Callable[[Path], None]) -> None:
         while not path.exists():
             with part.open("a+b", buffering=0) as file:
                 fcntl.flock(file, fcntl.LOCK_EX)
-                # Whom we waited for may have published or deleted what we opened.
+                # The process we waited for may have published or deleted the opened file.
                 if _is_at(file, part):
                     _Transfer(url, path, part, file).finish(check)
     except OSError as error:
@@ -57,7 +57,7 @@ def _is_at(file: FileIO, path: Path) -> bool:
 
 
 def _extent(status: int, headers: Message) -> tuple[int, int | None]:
-    """Where a response begins in the file, -1 where it does not say; and the length of the file, if it says that."""
+    """Return the offset of a response in the file, -1 if unstated; and the length of the file, if stated."""
     start, total = 0, "*"
     if status == 206:
         if (extent := _RANGE.fullmatch(headers.get("Content-Range", ""))) is None:
@@ -70,14 +70,14 @@ def _extent(status: int, headers: Message) -> tuple[int, int | None]:
 
 
 class _Transfer:
-    """Transfer of what is missing of one file, behind what lies in its open and locked `.part`."""
+    """Transfer of the missing rest of one file, appended to its open and locked `.part`."""
 
     def __init__(self, url: str, path: Path, part: Path, file: FileIO) -> None:
         self._url, self._path, self._part, self._file = url, path, part, file
         self._tag = part.with_name(part.name + ".tag")
 
     def finish(self, check: Callable[[Path], None]) -> None:
-        """Transfer the rest, check the whole, and give it its name."""
+        """Transfer the rest, check the whole, and rename it."""
         if self._path.exists():
             self._part.unlink()
             return
@@ -93,13 +93,13 @@ class _Transfer:
         self._part.replace(self._path)
 
     def _all(self) -> None:
-        """Again from where a transfer broke off, as long as each makes progress."""
+        """Resume after interruptions, as long as each transfer makes progress."""
         for _ in range(_ATTEMPTS):
             before = self._have()
             try:
                 if self._once(before):
                     return
-                reason = "the transfer broke off; the part that came is kept, run again to resume"
+                reason = "the transfer was interrupted; the received part is kept, run again to resume"
             except urllib.error.HTTPError as error:
                 raise self._unavailable(f"HTTP {error.code} {error.reason}") from None
             except urllib.error.URLError as error:
@@ -111,7 +111,7 @@ class _Transfer:
         raise self._unavailable(reason)
 
     def _once(self, have: int) -> bool:
-        """One request for what is missing behind `have` bytes; True once the file is whole."""
+        """Request the bytes missing after the first `have`; return True once the file is whole."""
         try:
             response = urllib.request.urlopen(self._request(have), timeout=_TIMEOUT)
         except urllib.error.HTTPError as error:
@@ -120,7 +120,7 @@ class _Transfer:
             raise
         with response:
             if response.headers.get_content_type() == "text/html":
-                raise urllib.error.URLError("a web page came instead of the file")
+                raise urllib.error.URLError("got a web page instead of the file")
             start, total = _extent(response.status, response.headers)
             if start not in (0, have):
                 self._file.truncate(0)
@@ -131,7 +131,7 @@ class _Transfer:
         return total is None or self._have() == total
 
     def _request(self, have: int) -> urllib.request.Request:
-        """For the bytes from `have` on, if the file is still the one that they began with; for all where it is not."""
+        """Create a request for the bytes from `have` on, or for all if the file on the server has changed."""
         headers = {"User-Agent": "wtal"}
         if have:
             headers["Range"] = f"bytes={have}-"
@@ -140,7 +140,7 @@ class _Transfer:
         return urllib.request.Request(self._url, headers=headers)
 
     def _remember(self, tag: str) -> None:
-        """Keep what tells the server's file from others; a weak tag tells nothing about its bytes."""
+        """Keep the server's tag of the file; a weak tag does not identify its bytes."""
         if tag and not tag.startswith("W/"):
             with room_for(self._tag):
                 self._tag.write_text(tag, encoding="utf-8")
@@ -148,7 +148,7 @@ class _Transfer:
             self._tag.unlink(missing_ok=True)
 
     def _is_whole(self, content_range: str | None, have: int) -> bool:
-        """After "range not satisfiable": whether the file has all its bytes; one that has too many starts anew."""
+        """Return whether the file is complete, after "range not satisfiable"; one with too many bytes starts again."""
         if content_range == f"bytes */{have}":
             return True
         self._file.truncate(0)

@@ -1,4 +1,4 @@
-"""The folder of a model of the transformers library: found or fetched, and read without running code of its own."""
+"""The folder of a transformers model: found or fetched, and read without running any code in it."""
 
 import contextlib
 import hashlib
@@ -18,7 +18,7 @@ _SETTINGS = {
     "video": ("video_preprocessor_config.json", "preprocessor_config.json"),
     "image": ("preprocessor_config.json",),
 }
-"""Files that say how a model of videos or of images wants pictures, the later layouts of transformers first."""
+"""Files that describe how a video or image model takes pictures, later layouts of transformers first."""
 _NESTED_SETTINGS = "processor_config.json"
 _TENSORS, _SHARDS = "model.safetensors", "model.safetensors.index.json"
 _SETTINGS_FILES = (_NESTED_SETTINGS, *_SETTINGS["video"])
@@ -33,12 +33,12 @@ _DESCRIPTIONS = (
     "transformers_version",
     "problem_type",
 )
-"""Entries of a configuration that change no feature, beside those that begin with an underscore."""
+"""Entries of a configuration that affect no feature, besides those that begin with an underscore."""
 
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """Where `config.json`, the preprocessor's file and the safetensors of a model lie."""
+    """Folder of a model's `config.json`, preprocessor file and safetensors."""
 
     path: Path
 
@@ -46,15 +46,15 @@ class ModelFolder:
     def find(cls, backbone: str, name: str, with_tensors: bool) -> "ModelFolder":
         """Return `name` itself, or the hub's cache of it, into which missing files are downloaded.
 
-        A user writes `backbone:name`.
+        On the command line it is `backbone:name`.
 
         Raises:
-            WeightsError: when there is no such folder and the files cannot be downloaded.
+            WeightsError: when the folder does not exist and the files cannot be downloaded.
         """
         if (path := Path(name).expanduser()).is_dir():
             return cls(path)
         if not _HUB_NAME.fullmatch(name):
-            raise WeightsError(f"{backbone}:{name} is no folder and no name of a model on huggingface.co")
+            raise WeightsError(f"{backbone}:{name} is neither a folder nor the name of a model on huggingface.co")
         hub: Any = require("huggingface_hub", EXTRA)
         files = [*_FILES, "model*.safetensors", _SHARDS] if with_tensors else _FILES
         with contextlib.suppress(OSError, ValueError):
@@ -65,35 +65,35 @@ class ModelFolder:
             return cls(Path(hub.snapshot_download(name, allow_patterns=files)))
         except Exception as error:
             raise WeightsError(
-                f"{backbone}:{name} is no folder, not in the cache {hub.constants.HF_HUB_CACHE} and cannot be "
+                f"{backbone}:{name} is not a folder, not in the cache {hub.constants.HF_HUB_CACHE} and cannot be "
                 f"downloaded ({first_line(error)}); take {CONFIG}, the preprocessor's json and {_TENSORS} (or its "
                 f"shards and their index) from https://huggingface.co/{name}/tree/main, put them into one folder and "
-                f"say {backbone}:FOLDER"
+                f"pass {backbone}:FOLDER"
             ) from error
 
     @property
     def has_settings(self) -> bool:
-        """True where the configuration is there, and a file that may be the preprocessor's."""
+        """True if there is a configuration, and a possible preprocessor file."""
         return (self.path / CONFIG).exists() and any((self.path / n).exists() for n in _SETTINGS_FILES)
 
     @property
     def has_tensors(self) -> bool:
-        """True where the safetensors are there, whole or in all their shards."""
+        """True if the safetensors are present, whole or in all their shards."""
         if (self.path / _TENSORS).exists():
             return True
         return (self.path / _SHARDS).exists() and all((self.path / name).exists() for name in self._shards())
 
     def config_digest(self) -> str:
-        """Return the hex SHA-256 of all in the configuration that can change a feature."""
+        """Return the hex SHA-256 of everything in the configuration that affects features."""
         config = _read_json(self.path / CONFIG)
         entries = {key: value for key, value in config.items() if key not in _DESCRIPTIONS and not key.startswith("_")}
         return hashlib.sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()
 
     def preprocessor(self, noun: str) -> tuple[Path, dict[str, Any]]:
-        """Return the preprocessor's file and what it says, of a model of `noun`s ("video" or "image").
+        """Return the preprocessor's file and its content, for a model of `noun`s ("video" or "image").
 
         Raises:
-            WeightsError: when there is none, or it cannot be read.
+            WeightsError: when the file is missing or cannot be read.
         """
         nested = self.path / _NESTED_SETTINGS
         if nested.exists() and isinstance(settings := _read_json(nested).get(f"{noun}_processor"), dict):
@@ -116,8 +116,8 @@ class ModelFolder:
             return read_checkpoint(self.path / _TENSORS)
         if not (self.path / _SHARDS).exists():
             raise WeightsError(
-                f"{self.path} has no {_TENSORS}; of another file give the path as weights: its tensors alone are read, "
-                "and what would run code is refused"
+                f"{self.path} has no {_TENSORS}; pass another file as weights by its path: only its tensors are read, "
+                "and files that would run code are refused"
             )
         state: State = {}
         for name in self._shards():
@@ -125,7 +125,7 @@ class ModelFolder:
         return state
 
     def _shards(self) -> list[str]:
-        """Return the names of the files that the index lists."""
+        """Return the names of the files listed in the index."""
         shards = _read_json(self.path / _SHARDS).get("weight_map")
         if not isinstance(shards, dict) or not all(isinstance(name, str) for name in shards.values()):
             raise WeightsError(f"{self.path / _SHARDS} has no weight_map from keys to files")
@@ -133,7 +133,7 @@ class ModelFolder:
 
 
 def first_line(error: Exception) -> str:
-    """Return the first line of an error's message, or its type where it has none."""
+    """Return the first line of an error's message, or its type if it has none."""
     return str(error).strip().partition("\n")[0] or type(error).__name__
 
 

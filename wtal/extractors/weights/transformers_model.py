@@ -1,7 +1,7 @@
-"""A model of the transformers library without its head: built, loaded strictly, and how it wants pictures.
+"""A transformers model without its head: built, loaded strictly, and its preparation of pictures.
 
-For backbones that take models by name, of clips or of pictures. Only tensors are read: no pickled file of a folder is
-opened and no code that comes with a model is run.
+For backbones that accept models by name, of clips or of pictures. Only tensors are read: no pickled file is opened, and
+no code of a model is run.
 """
 
 import contextlib
@@ -24,21 +24,21 @@ from wtal.extractors.weights.model_folder import CONFIG, ModelFolder, first_line
 from wtal.extractors.weights.published import load_weights, random_seed, randomise, refuse_misfits
 
 _HEADS = ("classifier", "fc_norm", "pooler", "decoder", "encoder_to_decoder", "mask_token")
-"""First parts of the keys of classifiers and of what is used for pre-training alone."""
+"""First parts of the keys of classifiers, and of parts used only for pre-training."""
 _CLASS_TOKENS = ("cls_token", "class_token")
 _RESAMPLING = {0: "nearest", 2: "bilinear", 3: "bicubic"}
 _VALUES = {"image_mean": (0.0, 0.0, 0.0), "image_std": (1.0, 1.0, 1.0)}
-"""Keys of the preprocessor's file, and what stands for them where it does not normalise."""
+"""Keys of the preprocessor's file, and their values if it does not normalise."""
 _CONVNEXT_WHOLE = 384
-"""Pixels from which on ConvNeXt's preprocessor stretches whole pictures."""
+"""Size in pixels from which ConvNeXt's preprocessor stretches whole pictures."""
 
 
 @dataclass(frozen=True)
 class Kind:
-    """Models that a backbone takes: `noun` ("video" or "image"), which files say how pictures are prepared.
+    """Models accepted by a backbone: `noun` ("video" or "image") selects the files on preparing pictures.
 
-    `fits` says of a configuration whether it is of such a model, and `wanted` what it looks like. Where `any_size`
-    says so of the model's class, pictures need not have the size of the configuration.
+    `fits` returns whether a configuration is that of such a model, and `wanted` describes it. If `any_size` accepts the
+    model's class, pictures may differ from the size in the configuration.
     """
 
     noun: str
@@ -57,17 +57,18 @@ class TransformersModel:
 
     @property
     def has_class_token(self) -> bool:
-        """True where the first token stands for the whole."""
+        """True if the first token represents the whole."""
         return any(key.rpartition(".")[2] in _CLASS_TOKENS for key in dict(self.network.named_parameters()))
 
 
 def load_model(backbone: str, name: str, kind: Kind, weights: WeightsSource) -> TransformersModel:
-    """Load the model `name`, in float32; `weights` None takes those that lie beside the configuration.
+    """Load the model `name`, in float32; `weights` None means those next to the configuration.
 
-    `backbone` is what stands before the colon of its name, for refusals.
+    `backbone` is the part of its name before the colon, for error messages.
 
     Raises:
-        WeightsError: when files are missing and cannot be fetched, do not fit, or belong to no model of that kind.
+        WeightsError: when files are missing and cannot be fetched, do not fit, or do not belong to a model of that
+            kind.
         MissingExtraError: when transformers is not installed.
     """
     if find_spec("torchvision") is not None:
@@ -88,22 +89,22 @@ def load_model(backbone: str, name: str, kind: Kind, weights: WeightsSource) -> 
 
 
 def _config(folder: Path) -> Any:
-    """The configuration in `folder`, as transformers reads it without running code that lies beside it."""
+    """Read the configuration in `folder` with transformers, without running any code in the folder."""
     transformers: Any = require("transformers", EXTRA)
     path = folder / CONFIG
     if not path.is_file():
-        raise WeightsError(f"{folder} has no {CONFIG}, wanted the files of a model of transformers")
+        raise WeightsError(f"{folder} has no {CONFIG}, wanted the files of a transformers model")
     try:
         return transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except Exception as error:
         raise WeightsError(
-            f"{path} is of no model that transformers {transformers.__version__} knows ({first_line(error)}); "
-            "code that comes with a model is not run"
+            f"{path} is not of a model supported by transformers {transformers.__version__} ({first_line(error)}); "
+            "code of a model is never run"
         ) from error
 
 
 def _network_class(config: Any, called: str, kind: Kind) -> Any:
-    """The class of the bare encoder, whose input are pictures.
+    """Return the class of the bare encoder with pictures as input.
 
     Raises:
         WeightsError: when the configuration is not that of an encoder of the wanted kind.
@@ -118,24 +119,24 @@ def _network_class(config: Any, called: str, kind: Kind) -> Any:
 
 
 def _options(network_class: Any) -> dict[str, Any]:
-    """Return the options that the encoder is built with: it pools no tokens, where it has a layer for that."""
+    """Return the options for building the encoder without pooling of tokens, if it has a layer for that."""
     pools = "add_pooling_layer" in inspect.signature(network_class.__init__).parameters
     return {"add_pooling_layer": False} if pools else {}
 
 
 def _built(network_class: Any, config: Any, seed: int, called: str) -> nn.Module:
-    """The encoder as transformers makes it, its random numbers from `seed`; those of the caller stay as they were."""
+    """Build transformers' encoder with random numbers from `seed`; the caller's random state is unchanged."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         try:
             network: nn.Module = network_class(config, **_options(network_class))
         except (RuntimeError, ValueError, ImportError) as error:
-            raise WeightsError(f"{called} cannot be built as its {CONFIG} says ({first_line(error)})") from error
+            raise WeightsError(f"{called} cannot be built from its {CONFIG} ({first_line(error)})") from error
     return network
 
 
 def _loaded(network_class: Any, config: Any, state: State, what: str) -> nn.Module:
-    """The encoder with `state`, in any of the layouts that transformers reads; heads are left out.
+    """Load the encoder with `state`, in any layout that transformers reads; heads are left out.
 
     Raises:
         WeightsError: naming the first five keys that are missing, unknown, or of another shape.
@@ -156,41 +157,45 @@ def _loaded(network_class: Any, config: Any, state: State, what: str) -> nn.Modu
                 **_options(network_class),
             )
         except (RuntimeError, ValueError, ImportError) as error:
-            raise WeightsError(f"{what}: they do not load into what {CONFIG} says ({first_line(error)})") from error
+            raise WeightsError(f"{what}: they do not fit the model in {CONFIG} ({first_line(error)})") from error
     shaped = [f"{key} {list(shape)}, wanted {list(wanted)}" for key, shape, wanted in info["mismatched_keys"]]
     refuse_misfits(what, sorted(info["missing_keys"]), sorted(info["unexpected_keys"]), sorted(shaped))
     return network
 
 
 def _pictures(folder: ModelFolder, config: Any, kind: Kind, any_size: bool) -> Pictures:
-    """Read how the preprocessor's file in `folder` wants pictures.
+    """Read the preparation of pictures from the preprocessor's file in `folder`.
 
     Raises:
-        WeightsError: when there is no such file, or it lacks or misstates something.
+        WeightsError: when the file is missing, incomplete or wrong.
     """
     path, settings = folder.preprocessor(kind.noun)
     resize, crop = _sizes(settings)
     side = _square(getattr(config, "image_size", None) or getattr(config, "crop_size", None))
     crop = crop or side
     if not crop or (side and crop != side and not any_size):
-        raise WeightsError(f"{path} cuts pictures to {settings.get('crop_size')}, the model of {CONFIG} takes {side}")
+        raise WeightsError(
+            f"{path} crops pictures to {settings.get('crop_size')}, but the model in {CONFIG} takes {side}"
+        )
     mode = _RESAMPLING.get(settings.get("resample", 2))
     normal = settings.get("do_normalize", True)
     mean, std = (_triple(settings.get(key)) if normal else at_rest for key, at_rest in _VALUES.items())
     for wrong, key in ((resize == 0, "size"), (not mode, "resample"), (not mean, "image_mean"), (not std, "image_std")):
         if wrong:
-            raise WeightsError(f"{path} has {key} {settings.get(key)!r}, which says not how pictures are prepared")
+            raise WeightsError(
+                f"{path} has {key} {settings.get(key)!r}, which does not define how pictures are prepared"
+            )
     rescales = settings.get("do_rescale", True)
-    # Those of ViViT shift values to [-1, 1] first, whether they say so or not.
+    # ViViT's shift values to [-1, 1] first, whether configured or not.
     shifts = rescales and settings.get("offset", config.model_type == "vivit")
     factor = settings.get("rescale_factor", 1 / 127.5 if shifts else 1 / 255) if rescales else 1.0
     return Pictures(resize, crop, str(mode), float(factor), float(shifts), mean, std)
 
 
 def _sizes(settings: dict[str, Any]) -> tuple[int | tuple[int, int] | None, int]:
-    """(resize, crop) of a preprocessor; crop is 0 where it says none, resize where it cannot be told.
+    """Return (resize, crop) of a preprocessor; resize is None if disabled, 0 if unknown; crop 0 if unspecified.
 
-    One of ConvNeXt's kind says the crop as its size, and by `crop_pct` how much of the resized picture that is.
+    ConvNeXt's kind has the crop as its size, and `crop_pct` as its share of the resized picture.
     """
     resize = _resize(settings.get("size")) if settings.get("do_resize", True) else None
     share = settings.get("crop_pct")
@@ -200,7 +205,7 @@ def _sizes(settings: dict[str, Any]) -> tuple[int | tuple[int, int] | None, int]
 
 
 def _square(size: Any) -> int:
-    """The side that a number, {"height": .., "width": ..} or a pair says; 0 where that is no square."""
+    """Return the side given as a number, {"height": .., "width": ..} or a pair; 0 if not a square."""
     if isinstance(size, dict):
         size = (size.get("height"), size.get("width"))
     if isinstance(size, list | tuple):
@@ -209,7 +214,7 @@ def _square(size: Any) -> int:
 
 
 def _resize(size: Any) -> int | tuple[int, int]:
-    """The shorter side, or (height, width), that a preprocessor's `size` says; 0 where it says neither."""
+    """Return the shorter side, or (height, width), from a preprocessor's `size`; 0 if it has neither."""
     if isinstance(size, dict) and "shortest_edge" in size:
         return _square(size["shortest_edge"])
     if isinstance(size, dict):
@@ -219,7 +224,7 @@ def _resize(size: Any) -> int | tuple[int, int]:
 
 
 def _triple(values: Any) -> tuple[float, ...]:
-    """One number for each colour, or one for all; empty where it is neither."""
+    """Return one number per colour, from three or one; empty for anything else."""
     if isinstance(values, int | float):
         values = [values] * 3
     fits = isinstance(values, list) and len(values) == 3 and all(isinstance(value, int | float) for value in values)
@@ -228,7 +233,7 @@ def _triple(values: Any) -> tuple[float, ...]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the progress bar and the report that transformers writes on loading: what is wrong is raised instead."""
+    """Suppress the progress bar and the report of loading in transformers: errors are raised instead."""
     transformers: Any = require("transformers", EXTRA)
     log = transformers.utils.logging
     verbosity, bars = log.get_verbosity(), log.is_progress_bar_enabled()

@@ -1,1 +1,1 @@
-"""Many heads and seeds in one table, beside published rows."""
+"""Compare many heads and seeds in one table, with published rows."""

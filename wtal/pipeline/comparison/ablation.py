@@ -1,4 +1,4 @@
-"""Tables and figures of the papers as data: which settings make each row, and what was printed there."""
+"""Tables and figures of the papers as data: the settings behind each row, and its printed figures."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -20,13 +20,13 @@ class RowConfig(Config):
     """One row of a table."""
 
     name: str
-    """Name that the table gives it."""
+    """Name of the row in the table."""
     set: tuple[str, ...] = ()
     """Overrides of the recipe, `section.key=value`."""
     recipe: str = ""
-    """Another recipe, beside the one that the table is made on."""
+    """Another recipe, in the same folder as the table's."""
     stage: int | None = Field(None, ge=0)
-    """A kept stage of training in place of its end."""
+    """Kept training stage to use instead of the end of training."""
     reported: dict[str, float] = Field(default_factory=dict)
     """Percent at a tiou, or averaged over a range of tious."""
 
@@ -35,25 +35,25 @@ class Ablation(Config):
     """One table."""
 
     title: str
-    """One line."""
+    """Title in one line."""
     source: str
-    """Where it is printed, on which data."""
+    """Publication of the table, and the data it is for."""
     data: str = ""
     """Recipe of that data, such as `bases/thumos14`."""
     features: str = ""
-    """Features that it was reached with."""
+    """Features used in the paper."""
     backbone: str = ""
-    """Its name here."""
+    """Backbone of those features, by its name here."""
     rules: str = ""
-    """Protocol that judged it, as `wtal list protocols` names it; empty where it is none of them, or not known."""
+    """Evaluation protocol used, as named by `wtal list protocols`; empty if it is none of them or unknown."""
     set: tuple[str, ...] = ()
-    """Overrides under every row."""
+    """Overrides applied under every row."""
     rows: tuple[RowConfig, ...] = Field(min_length=1)
-    """In the paper's order."""
+    """Rows in the paper's order."""
 
 
 def ablation_names() -> list[str]:
-    """List the tables that come with the package."""
+    """List the tables included in the package."""
     return sorted(path.name.removesuffix(".toml") for path in ABLATIONS.glob("*.toml"))
 
 
@@ -61,7 +61,7 @@ def load_ablation(name: str) -> Ablation:
     """Load a table by name, or by the path of a `.toml` file.
 
     Raises:
-        UsageError: when the package has no such table.
+        UsageError: when there is no such table.
         ConfigError: when the file is refused.
     """
     path = Path(name) if name.endswith(".toml") else ABLATIONS / f"{name}.toml"
@@ -71,14 +71,14 @@ def load_ablation(name: str) -> Ablation:
 
 
 def recipe_of(table: Ablation, row: RowConfig, recipe: str, assignments: tuple[str, ...] = ()) -> Recipe:
-    """Return a row's recipe: the given one or its neighbour, then settings of the table, the row, the caller.
+    """Return a row's recipe: the given one or its neighbour, then the settings of the table, the row and the caller.
 
     Raises:
-        UsageError: when the caller sets what the row is about: it would not be the row of that name any more.
+        UsageError: when the caller overrides a setting that defines the row.
         ConfigError: when the recipe or a setting is refused; the message names the row.
     """
     for key in {_key(assignment) for assignment in assignments} & {_key(own) for own in row.set}:
-        raise UsageError(f"row {row.name!r} sets {key} itself; leave --set {key} out")
+        raise UsageError(f"row {row.name!r} sets {key} itself; leave out --set {key}")
     try:
         return load_recipe(_beside(recipe, row.recipe), (*table.set, *row.set, *assignments))
     except ConfigError as error:
@@ -86,7 +86,7 @@ def recipe_of(table: Ablation, row: RowConfig, recipe: str, assignments: tuple[s
 
 
 def printed_in(table: Ablation, row: RowConfig) -> Printed:
-    """Return the figures that the table prints in a row, and their conditions.
+    """Return the figures printed for a row, and their conditions.
 
     Raises:
         ConfigError: when `data` names no recipe.
@@ -105,7 +105,7 @@ def printed(
     rules: str,
     protocol: str = "",
 ) -> Printed:
-    """Return figures printed on a recipe's data. Features of another backbone than its own have their own rate.
+    """Return figures printed for a recipe's data. Features of a backbone other than its own have their own rate.
 
     Raises:
         UsageError: when `rules` names no protocol.

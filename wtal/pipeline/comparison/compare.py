@@ -1,4 +1,4 @@
-"""Many recipes and seeds -> one table: trained or resumed, refined, detected, judged, beside the papers' rows."""
+"""Many recipes and seeds -> one table: trained or resumed, refined, detected, evaluated, with the papers' rows."""
 
 import math
 from collections.abc import Collection, Iterable, Sequence
@@ -35,7 +35,7 @@ from wtal.pipeline.train import TrainInputs
 from wtal.pipeline.workspace import Workspace
 
 PAPERS = "papers"
-"""In place of a protocol: each row is judged by its own paper's, by ActivityNet's where nobody knows that."""
+"""Value in place of a protocol: evaluate each row by its own paper's, or by ActivityNet's if that is unknown."""
 SECOND_STAGE = "+ second stage"
 if TYPE_CHECKING:
     from wtal.models.cost import Cost
@@ -45,7 +45,7 @@ _SNIPPETS = 100
 
 @dataclass(frozen=True)
 class PlannedRow:
-    """One row to be made: a recipe, a stage of its training, or its second stage, and what a paper prints of it."""
+    """Planned row: a recipe, a stage of its training, or its second stage, and the paper's figures for it."""
 
     name: str
     recipe: Recipe
@@ -54,18 +54,18 @@ class PlannedRow:
     second_stage: bool = False
 
     def refined(self) -> "PlannedRow":
-        """Return the row of the second stage, which nobody has printed; it is judged as this one."""
+        """Return the row of the second stage, which no paper prints; it is evaluated like this row."""
         recipe = self.recipe.model_copy(update={"refine": self.recipe.refinement})
         return PlannedRow(f"{self.name} {SECOND_STAGE}", recipe, self.unprinted().printed, second_stage=True)
 
     def unprinted(self) -> "PlannedRow":
-        """Return the row without what a paper prints, judged as before."""
+        """Return the row without the paper's figures, evaluated as before."""
         return replace(self, printed=replace(self.printed, mAP={}))
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """Conditions that two rows must share for their figures to be compared."""
+    """Conditions that two rows must share for their figures to be comparable."""
 
     features: str
     videos: str
@@ -76,7 +76,7 @@ class Conditions:
 class Row:
     """Outcome of a plan. `values`: "0.5" or "0.1:0.7" -> one fraction per seed. `seconds`: of training, per seed.
 
-    `like_printed`: whether its figures may stand beside the printed ones; None where nobody can tell or nothing is.
+    `like_printed`: whether its figures are comparable with the printed ones; None if unknown or nothing is printed.
     """
 
     plan: PlannedRow
@@ -101,7 +101,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The rows, the columns that they share, and why figures in them must not be compared."""
+    """The rows, their shared columns, and reasons why their figures are not comparable."""
 
     title: str
     seeds: tuple[int, ...]
@@ -115,7 +115,7 @@ class Comparison:
 
     @property
     def differences(self) -> list[str]:
-        """One sentence for each condition that rows do not share; none where all figures can be compared."""
+        """One sentence per condition that differs between rows; empty if all figures are comparable."""
         known = [row.conditions for row in self.rows if row.conditions is not None]
         sentences = []
         for what in ("features", "videos", "protocols"):
@@ -126,7 +126,7 @@ class Comparison:
 
     @property
     def remarks(self) -> list[str]:
-        """Notes for a reader of the figures: differences, and how far the papers' rows can be compared."""
+        """Notes for a reader of the figures: differences, and comparability with the papers' rows."""
         notes = dict.fromkeys(note for row in self.rows for note in row.notes)
         return [*self.differences, *notes]
 
@@ -139,7 +139,7 @@ def planned_rows(
 ) -> list[PlannedRow]:
     """Plan a row for each recipe, by name or path; with an ablation, one for each of its rows on each recipe.
 
-    With a `second_stage` each is followed by its own refined one; None asks the recipe. A stage of training has none.
+    With a `second_stage`, each row is followed by its refined one; None follows the recipe. A training stage has none.
 
     Raises:
         ConfigError: when a recipe, a row or a setting is refused.
@@ -162,9 +162,9 @@ def planned_rows(
 
 
 def _with_second_stage(plan: PlannedRow, wanted: bool | None, printed_refined: bool = False) -> list[PlannedRow]:
-    """Return a row, and that of its second stage where it is `wanted`; None asks the recipe.
+    """Return a row, and its second stage's row if `wanted`; None follows the recipe.
 
-    What a paper prints of a recipe that has a second stage of its own is of that, and not of the head before it.
+    A paper's figures for a recipe with a second stage of its own belong to that stage, not to the head before it.
     """
     refined = plan.recipe.refine is not None if wanted is None else wanted
     rows = [plan, plan.refined()] if refined and plan.stage is None else [plan]
@@ -184,15 +184,15 @@ def compare(
     question: Question | None = None,
     reporter: Reporter = SILENT,
 ) -> Comparison:
-    """Make every row; what is trained, detected or half done already is reused. A row that fails says why.
+    """Make every row, reusing whatever is already trained, detected or half done. A failed row gives its reason.
 
-    All are judged by the protocol of the `question`, by default ActivityNet's, each at its own recipe's thresholds.
+    All are evaluated by the protocol of the `question`, by default ActivityNet's, each at its own recipe's thresholds.
 
     Raises:
-        UsageError: when a store must be named, there is no such protocol, or it looks at no ranges.
+        UsageError: when a store must be named, the protocol is unknown, or it does not use ranges.
         StoreError: when a store cannot be read.
         FormatError: when the annotations cannot be read.
-        DiskFullError: when there is no room to go on.
+        DiskFullError: when the disk is full.
     """
     questions = [question_of(plan, question or Question()) for plan in plans]
     read_annotations(annotations)
@@ -207,26 +207,26 @@ def compare(
         try:
             inputs = TrainInputs(folder, annotations)
             rows.append(_row(plan, seeds, inputs, workspace, own, ranges, device, reporter))
-        except DiskFullError:  # no fault of a row, and the next one would meet it too
+        except DiskFullError:  # not the row's fault, and the next one would fail too
             raise
         except (WtalError, MemoryError, RuntimeError) as error:
             if not (isinstance(error, WtalError) or lacks_memory(error)):
                 raise
             reporter.say(f"{plan.name} failed: {error}")
-            rows.append(Row(plan, failure=" ".join(str(error).split()) or "there is not enough memory"))
+            rows.append(Row(plan, failure=" ".join(str(error).split()) or "not enough memory"))
     return Comparison(title, tuple(seeds), tuple(rows))
 
 
 def question_of(plan: PlannedRow, question: Question) -> Question:
-    """Return the question that a row is judged by; of `PAPERS` that of its paper, with ranges where it looks at them.
+    """Return the question that a row is evaluated by: for `PAPERS`, its paper's, with ranges if the protocol uses them.
 
     Raises:
-        UsageError: when there is no such protocol, or it looks at no ranges.
+        UsageError: when the protocol is unknown, or it does not use ranges.
     """
     if question.protocol == PAPERS:
         protocol = plan.printed.rules or DEFAULT_PROTOCOL
-        seen = find_protocol(protocol).ambiguous != "ignored"
-        return replace(question, protocol=protocol, ambiguous=question.ambiguous if seen else None)
+        uses_ranges = find_protocol(protocol).ambiguous != "ignored"
+        return replace(question, protocol=protocol, ambiguous=question.ambiguous if uses_ranges else None)
     check_ambiguous(question.protocol or DEFAULT_PROTOCOL, question.ambiguous)
     return question
 
@@ -235,17 +235,18 @@ def store_of(workspace: Workspace, recipe: Recipe) -> Path:
     """Return the workspace's only store, or its only one of the recipe's backbone.
 
     Raises:
-        UsageError: when there is none, or several.
+        UsageError: when there is none, or more than one.
     """
     stores = sorted(path.parent for path in workspace.features.glob("*/index.json"))
     if len(stores) == 1:
         return stores[0]
-    wanted = recipe.extract.backbone
-    fitting = [path for path in stores if is_of(str(FeatureStore.open(path).identity.get("backbone")), wanted)]
+    backbone = recipe.extract.backbone
+    fitting = [path for path in stores if is_of(str(FeatureStore.open(path).identity.get("backbone")), backbone)]
     if len(fitting) == 1:
         return fitting[0]
     raise UsageError(
-        f"{workspace.features} holds {len(stores)} stores, {len(fitting)} of backbone {wanted!r}; name one with --store"
+        f"{workspace.features} holds {len(stores)} stores, {len(fitting)} of backbone {backbone!r}; "
+        "name one with --store"
     )
 
 
@@ -311,7 +312,7 @@ def _row(
 
 
 def _protocol(question: Question) -> str:
-    """Return the protocol's name, and which ambiguous ranges it was given; reads their file."""
+    """Return the protocol's name, and the ambiguous ranges passed to it; reads their file."""
     name = question.protocol or DEFAULT_PROTOCOL
     if question.ambiguous is None:
         return name
@@ -319,7 +320,7 @@ def _protocol(question: Question) -> str:
 
 
 def _figures(evaluation: Evaluation, ranges: Iterable[str]) -> dict[str, float]:
-    """Return mAP at each threshold, over all, and over each of the ranges that the thresholds cover."""
+    """Return mAP at each threshold, averaged over all, and over each of the ranges that the thresholds cover."""
     by_tiou = evaluation.mAP
     figures = {tiou_key(tiou): value for tiou, value in by_tiou.items()}
     if len(by_tiou) > 1:
@@ -330,7 +331,7 @@ def _figures(evaluation: Evaluation, ranges: Iterable[str]) -> dict[str, float]:
 
 
 def _cost(run: Run) -> tuple[int, int]:
-    """Count parameters and operations of the trained networks: what one remembers of training may cost at test."""
+    """Count parameters and operations of the trained networks: state remembered from training can add cost at test."""
     counted = [_cost_of(each) for each in _trained(run)]
     return sum(each.parameters for each in counted), sum(each.macs for each in counted)
 
@@ -346,14 +347,14 @@ def _cost_of(run: Run) -> "Cost":
 
 
 def _trained(run: Run) -> list[Run]:
-    """Return the runs that training made for one: its heads', and its student's where it is refined."""
+    """Return the trained runs behind one run: its heads', and its student's if it is refined."""
     if run.refined:
         return [*_trained(run.teacher()), run]
     return run.members() or [run]
 
 
 def _seconds(folder: Path) -> float:
-    """Training time of one seed: the mean of the logged steps times their number."""
+    """Return the training time of one seed: the mean of the logged steps times their number."""
     lines = read_log(folder)
     return fmean(line["seconds"] for line in lines) * lines[-1]["step"] if lines else math.nan
 
@@ -364,13 +365,13 @@ def _random(store: FeatureStore) -> list[str]:
 
 
 def _printed(recipe: Recipe) -> Printed:
-    """Return what a recipe's own paper prints."""
+    """Return the figures printed in a recipe's own paper."""
     row = recipe.reported
     return printed(recipe, row.mAP, row.source, row.features, row.backbone, row.rules, row.protocol)
 
 
 def to_json(comparison: Comparison) -> dict[str, Any]:
-    """Return everything as JSON types: fractions for ours, percent for what is reported."""
+    """Return everything as JSON types: fractions for ours, percent for reported figures."""
     return {
         "title": comparison.title,
         "seeds": list(comparison.seeds),

@@ -21,7 +21,7 @@ def text_table(comparison: Comparison) -> str:
 
 
 def markdown_table(comparison: Comparison) -> str:
-    """Format the same as a Markdown table."""
+    """Format the same table as Markdown."""
     header, lines = _header(comparison), _lines(comparison)
     rows = [header, ["---", *["---:"] * (len(header) - 1)], *lines]
     table = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
@@ -30,10 +30,10 @@ def markdown_table(comparison: Comparison) -> str:
 
 
 def csv_table(comparison: Comparison) -> str:
-    """Write one line per row: fractions with all their digits, spreads in their own columns, reported ones in percent.
+    """Write one line per row: fractions in full precision, spreads in their own columns, reported figures in percent.
 
-    What each row stands on, and `comparable`, whether that is the same in all; `reported_comparable`, whether its
-    figures may stand beside the reported ones, empty where nobody can tell; `remarks` is the rest that must be said.
+    `comparable` is whether the conditions of all rows agree; `reported_comparable`, whether a row's figures are
+    comparable with the reported ones, empty if unknown; `remarks` holds all other notes.
     """
     keys = comparison.keys
     reported = sorted({key for row in comparison.rows for key in row.plan.printed.mAP})

@@ -1,1 +1,1 @@
-"""Several runs as one."""
+"""Combine several runs into one."""

@@ -1,8 +1,8 @@
-"""Several runs -> one: an ensemble, in a folder that other commands take as a run.
+"""Several runs -> one: an ensemble, in a folder that other commands accept as a run.
 
-Members may be seeds of one recipe, different heads, and heads on different features and grids. What their answers mean
-and how they are made comparable is in `wtal.models.localization.ensemble`. Nothing of a member is copied but what is
-averaged or fused: an ensemble stays as it is when members go.
+Members may be seeds of one recipe, different heads, and heads on different features and grids. How their outputs are
+interpreted and made comparable is described in `wtal.models.localization.ensemble`. Only averaged or fused data is
+copied, so an ensemble outlives its members.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,12 +24,12 @@ from wtal.pipeline.runs import ACTIVATIONS, UNTRAINED, Run, is_run, overridden
 from wtal.pipeline.workspace import Workspace, relative
 
 _NAMED = 4
-"""Heads that a folder's name spells out, at most."""
+"""Maximum number of heads spelled out in a folder's name."""
 
 
 @dataclass(frozen=True)
 class Ensemble:
-    """The ensemble as a run, its detections, its members' folders, and the videos that only some of them have."""
+    """The ensemble as a run, its detections, its members' folders, and the videos that only some members have."""
 
     run: Run
     detections: Path
@@ -48,15 +48,15 @@ def ensemble(
     reporter: Reporter = SILENT,
     only: frozenset[str] | None = None,
 ) -> Ensemble:
-    """Average the runs' activations, or fuse their detections, and detect; what is made already is left alone.
+    """Average the runs' activations, or fuse their detections, and detect; existing results are reused.
 
-    `weights` has one per run, equal without; a run's seeds share its weight. `out` is a name below the workspace's runs
-    or a folder; without it the name has the heads and a digest of members, weights and localization. Localization is
-    the first run's, but for the class threshold, with `assignments` (`localize.key=value`) over it. `only` narrows the
-    members' stores to some of their videos.
+    `weights` has one per run, equal by default; a run's seeds share its weight. `out` is a name below the workspace's
+    runs or a folder; the default name has the heads and a digest of members, weights and localization. Localization is
+    the first run's, except for the class threshold, overridden by `assignments` (`localize.key=value`). `only` narrows
+    the members' stores to some of their videos.
 
     Raises:
-        UsageError: when the runs do not go together, or the folder holds something else.
+        UsageError: when the runs are incompatible, or the folder holds something else.
         WtalError: when a run is not finished.
         ConfigError: when an assignment is refused.
     """
@@ -67,7 +67,7 @@ def ensemble(
     if without:
         every = len(set().union(*parts.ids))
         reporter.say(
-            f"{len(without)} of {every} videos are not in all members, and are made of those that have them (first: "
+            f"{len(without)} of {every} videos are missing from some members; using those that have them (first: "
             f"{', '.join(without[:3])})"
         )
     identity = _identity(members, parts.marks, by, own)
@@ -75,7 +75,7 @@ def ensemble(
         identity["videos"] = digest(sorted(set().union(*parts.ids)))
     folder = _folder(out, workspace, members, digest(identity))
     if _is_made(folder, identity):
-        reporter.say(f"{folder} is made already")
+        reporter.say(f"{folder} exists already")
     else:
         _make(folder, identity, members, own, parts)
     run = Run.open(folder)
@@ -87,13 +87,13 @@ def ensemble(
 def joined_localization(
     members: Sequence[tuple[float, LocalizeConfig]], by: By, assignments: Sequence[str] = ()
 ) -> LocalizeConfig:
-    """Return the first of the members' (weight, localization), fitted to what is put together, under the assignments.
+    """Return the first of the members' (weight, localization), fitted to the combination, then the assignments.
 
-    A class threshold is of a head's own scores, and its share is less in their mean: a class is looked for where one
-    member alone would look for it, so that a mean loses no class that any of them sees.
+    A class threshold applies to one head's own scores, whose share in the mean is smaller. It is lowered so that a
+    class found by a single member is kept: a mean loses no class that any member detects.
 
     Raises:
-        UsageError: when an assignment changes nothing here, or is of another section.
+        UsageError: when an assignment has no effect here, or belongs to another section.
         ConfigError: when an assignment is refused.
     """
     changed: dict[str, Any] = {"suppression": "fusion"}
@@ -111,7 +111,7 @@ def joined_localization(
 
 
 def _identity(members: Sequence[Member], marks: Sequence[str], by: By, own: LocalizeConfig) -> dict[str, Any]:
-    """Return all that can change the detections or their stamps."""
+    """Return everything that can change the detections or their stamps."""
     parts = [
         {
             "head": member.run.recipe.head_name,
@@ -134,7 +134,7 @@ def _identity(members: Sequence[Member], marks: Sequence[str], by: By, own: Loca
 
 
 def _folder(out: str, workspace: Workspace, members: Sequence[Member], mark: str) -> Path:
-    """Return the folder that `out` names, by path or among the runs; without it, one named by the heads."""
+    """Return the folder given by `out`, by path or among the runs; by default, one named after the heads."""
     if out:
         return Path(out) if Path(out).name != out else workspace.runs / out
     heads = [*dict.fromkeys(member.run.recipe.head_name for member in members)]
@@ -143,21 +143,26 @@ def _folder(out: str, workspace: Workspace, members: Sequence[Member], mark: str
 
 
 def _is_made(folder: Path, identity: Mapping[str, Any]) -> bool:
-    """Return whether the folder holds this ensemble already, whole.
+    """Return whether the folder already holds this ensemble, complete.
 
     Raises:
         UsageError: when the folder holds anything else.
     """
     if not is_run(folder):
-        others = [path.name for path in folder.iterdir() if not path.name.startswith(".")] if folder.is_dir() else []
-        if others:
-            raise UsageError(f"{folder} is no ensemble and holds other files ({min(others)}); name another with --out")
+        other_files = (
+            [path.name for path in folder.iterdir() if not path.name.startswith(".")] if folder.is_dir() else []
+        )
+        if other_files:
+            raise UsageError(
+                f"{folder} is not an ensemble and holds other files ({min(other_files)}); choose another "
+                "folder with --out"
+            )
         return False
     run = Run.open(folder)
     if run.ensemble_digest != digest(identity, 16):
         raise UsageError(
-            f"{folder} holds another run, or an ensemble of other members, weights or localization, or of what they "
-            "were before; name another with --out, or remove it"
+            f"{folder} holds another run, or an ensemble of other members, weights or localization, or of earlier "
+            "versions of them; choose another folder with --out, or remove it"
         )
     return run.finished
 
@@ -165,7 +170,7 @@ def _is_made(folder: Path, identity: Mapping[str, Any]) -> bool:
 def _make(
     folder: Path, identity: dict[str, Any], members: Sequence[Member], own: LocalizeConfig, parts: EnsembleParts
 ) -> None:
-    """Fill the folder; `finished.json` comes last. A second process waits, and finds the ensemble made."""
+    """Fill the folder; `finished.json` comes last. A second process waits, then reuses the ensemble."""
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder / ".lock"):
         if not _is_made(folder, identity):

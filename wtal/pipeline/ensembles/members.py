@@ -1,4 +1,4 @@
-"""Members of an ensemble: checked to go together, their classes and videos matched."""
+"""Members of an ensemble: checked for compatibility, their classes and videos matched."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,7 +21,7 @@ from wtal.pipeline.runs import Run, open_runs
 
 @dataclass(frozen=True)
 class Member:
-    """One seed of a run (or an ensemble), and its weight."""
+    """A member: one seed of a run (or an ensemble), and its weight."""
 
     run: Run
     weight: float
@@ -33,12 +33,12 @@ class Member:
 
     @property
     def localize(self) -> LocalizeConfig:
-        """Localization that makes detections of the run's activations."""
+        """Localization settings of the run's detections."""
         return self.run.recipe.localize
 
     @property
     def rules(self) -> EvaluateConfig:
-        """Subsets that the run was trained, selected and reported on."""
+        """Subsets used to train, select and report the run."""
         return self.run.recipe.evaluate
 
     def columns(self, classes: Sequence[str]) -> list[int]:
@@ -47,16 +47,16 @@ class Member:
 
 
 def gather(runs: Sequence[Path], weights: Sequence[float], localize: Sequence[LocalizeConfig] = ()) -> list[Member]:
-    """Open the seeds of all runs; a run's weight is shared by its seeds, and all weights together are 1.
+    """Open the seeds of all runs; seeds share their run's weight, and all weights sum to 1.
 
     Raises:
-        UsageError: when something is no run, is named twice, or they do not go together.
-        WtalError: when one is not finished.
+        UsageError: when a path is not a run or is named twice, or the runs are incompatible.
+        WtalError: when a run is not finished.
     """
     if weights and len(weights) != len(runs):
-        raise UsageError(f"--weights wants one for each of the {len(runs)} runs, got {len(weights)}")
+        raise UsageError(f"--weights takes one per run, {len(runs)} in all, got {len(weights)}")
     if any(not math.isfinite(weight) or weight <= 0 for weight in weights):
-        raise UsageError(f"--weights are numbers above 0, got {', '.join(f'{weight:g}' for weight in weights)}")
+        raise UsageError(f"--weights must be numbers above 0, got {', '.join(f'{weight:g}' for weight in weights)}")
     total = sum(weights) or len(runs)
     members = []
     for path, weight in zip(runs, weights or [1.0] * len(runs), strict=True):
@@ -65,9 +65,9 @@ def gather(runs: Sequence[Path], weights: Sequence[float], localize: Sequence[Lo
     folders = [member.folder.resolve() for member in members]
     twice = [folder for number, folder in enumerate(folders) if folder in folders[:number]]
     if twice:
-        raise UsageError(f"{twice[0]} is named twice; give it more weight with --weights")
+        raise UsageError(f"{twice[0]} is named twice; to give it more weight, use --weights")
     if len(members) < 2:
-        raise UsageError(f"an ensemble has two members or more, got {len(members)}: {', '.join(map(str, runs))}")
+        raise UsageError(f"an ensemble needs at least two members, got {len(members)}: {', '.join(map(str, runs))}")
     _refuse_strangers(members)
     return members
 
@@ -78,12 +78,12 @@ def _finished(path: Path) -> list[Run]:
     seeds = open_runs(path)
     for seed in seeds:
         if not seed.finished:
-            raise WtalError(f"{seed.folder} is not finished; train it to its end first, it goes on where it was")
+            raise WtalError(f"{seed.folder} is not finished; finish training it first; it resumes where it stopped")
     return seeds
 
 
 def _refuse_strangers(members: Sequence[Member]) -> None:
-    """Refuse members of other classes, another reported subset or other annotations than the first's."""
+    """Refuse members with classes, a reported subset or annotations other than the first's."""
     first = members[0]
     digests: dict[Path, str] = {}
     for member in members:
@@ -92,25 +92,25 @@ def _refuse_strangers(members: Sequence[Member]) -> None:
         if lacks or more:
             both = (("lacks", lacks), ("adds", more))
             clauses = [f"it {verb} {', '.join(names[:3])}" for verb, names in both if names]
-            raise UsageError(f"{member.folder} has other classes than {first.folder}: {' and '.join(clauses)}")
+            raise UsageError(f"{member.folder} has classes other than those of {first.folder}: {' and '.join(clauses)}")
         subsets = [each.rules.test_subset for each in (first, member)]
         if subsets[0] != subsets[1]:
             raise UsageError(
-                f"{member.folder} reports subset {subsets[1]!r}, {first.folder} {subsets[0]!r}: what one has trained "
-                "on another would report"
+                f"{member.folder} reports subset {subsets[1]!r}, {first.folder} {subsets[0]!r}: one may have trained "
+                "on videos that the other reports"
             )
         file = member.run.annotations_file()
         if file not in digests:
             digests[file] = content_digest(read_annotations(file))
         if digests[file] != digests[first.run.annotations_file()]:
             raise UsageError(
-                f"{member.folder} was trained with other annotations than {first.folder}: what one has trained on "
-                "another might report"
+                f"{member.folder} was trained with annotations other than those of {first.folder}: one may have "
+                "trained on videos that the other reports"
             )
 
 
 def joined_rules(members: Sequence[Member]) -> EvaluateConfig:
-    """Return the first's rules, with all subsets that trained or selected any member."""
+    """Return the first's rules, with all subsets used to train or select any member."""
 
     def joined(names: Iterable[str]) -> str:
         return ",".join(dict.fromkeys(part.strip() for name in names if name for part in name.split(",")))
@@ -121,7 +121,7 @@ def joined_rules(members: Sequence[Member]) -> EvaluateConfig:
 
 
 def joined_features(members: Sequence[Member]) -> dict[str, Any]:
-    """Return what the features of all members were made by, in the form of a store's identity."""
+    """Return the sources of all members' features, in the form of a store's identity."""
     stores = {digest(member.run.features): member for member in members}
     if len(stores) == 1:
         return dict(members[0].run.features)
@@ -136,9 +136,9 @@ def joined_features(members: Sequence[Member]) -> dict[str, Any]:
 
 
 def common_ids(members: Sequence[Iterable[str]]) -> list[dict[str, str]]:
-    """Match the members' video ids: for each, common id -> its own.
+    """Match the members' video ids: for each member, common id -> its own.
 
-    Ids may differ by a `v_`; the first member's form is the common one.
+    Ids may differ by a leading `v_`; the first member's form is the common one.
     """
     known: list[str] = []
     names = []
@@ -152,7 +152,7 @@ def common_ids(members: Sequence[Iterable[str]]) -> list[dict[str, str]]:
 
 
 def mark_of_store(store: FeatureStore) -> str:
-    """Return a digest of a store's index, and of size and ends of its shards."""
+    """Return a digest of a store's index, and of the size and ends of its shards."""
     files = sorted(path for path in store.path.iterdir() if path.suffix == ".npy")
     return digest(
         [file_sha256(store.path / "index.json"), *([path.name, file_fingerprint(path)] for path in files)], 16
@@ -165,6 +165,6 @@ def mark_of_file(path: Path) -> str:
 
 
 def lacking(members: Sequence[Mapping[str, str]]) -> list[str]:
-    """Return the videos that are not in all members."""
+    """Return the videos missing from some members."""
     every = set().union(*members)
     return sorted(key for key in every if any(key not in names for names in members))

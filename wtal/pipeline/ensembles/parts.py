@@ -21,13 +21,13 @@ from wtal.pipeline.progress import Reporter
 from wtal.pipeline.runs import Run
 
 Only = frozenset[str] | None
-"""Ids of the videos that count; None is all of a store."""
+"""Ids of the videos to use; None means all of a store."""
 
 
 class EnsembleParts(Protocol):
     """Parts of an ensemble: `marks` are digests of the members', `ids` map common video ids to each member's own.
 
-    `scales` are what scores of the members' detections are divided by; empty where none are.
+    Scores of the members' detections are divided by `scales`; empty if there are none.
     """
 
     marks: list[str]
@@ -35,12 +35,12 @@ class EnsembleParts(Protocol):
     scales: list[float]
 
     def fill(self, run: Run, identity: Mapping[str, Any]) -> None:
-        """Write them into an ensemble's folder."""
+        """Write the parts into an ensemble's folder."""
 
 
 @dataclass(frozen=True)
 class _Opened:
-    """A member with its videos' features and its activations."""
+    """Member with its videos' features and its activations."""
 
     member: Member
     store: FeatureStore
@@ -48,7 +48,7 @@ class _Opened:
 
 
 class ActivationParts(EnsembleParts):
-    """The members' activations, whose means make the ensemble; those that are missing are computed."""
+    """The members' activations, averaged into the ensemble's; missing ones are computed."""
 
     def __init__(self, members: Sequence[Member], device: str, reporter: Reporter, only: Only = None) -> None:
         self.opened = [_open(member, device, reporter, only) for member in members]
@@ -72,7 +72,7 @@ class ActivationParts(EnsembleParts):
         writer.publish()
 
     def _holders(self, key: str) -> Iterator[tuple[_Opened, str]]:
-        """Yield the members that have a video, with their own id of it."""
+        """Yield the members that have a video, each with its own id for it."""
         for opened, names in zip(self.opened, self.ids, strict=True):
             if key in names:
                 yield opened, names[key]
@@ -97,9 +97,9 @@ def _write_mean(
     classes: Sequence[str],
     attends: bool,
 ) -> None:
-    """Write the mean of one video, from the members that have it with their own ids of it.
+    """Write the mean for one video, over the members that have it, each with its own id for it.
 
-    A video without snippets, for which no head has an answer, stays in the list.
+    A video without snippets, for which heads have no output, stays in the list.
     """
     answering = [(opened, name) for opened, name in holders if name in opened.activations]
     answers = [_answer(opened, name, classes) for opened, name in answering]
@@ -126,7 +126,7 @@ def _answer(opened: _Opened, name: str, classes: Sequence[str]) -> MemberActivat
 
 
 def _report_lengths(stores: Sequence[FeatureStore], ids: Sequence[Mapping[str, str]], reporter: Reporter) -> None:
-    """Report videos that are longer in one store than in another, by more than a snippet: they may be other files."""
+    """Report videos whose length differs between stores by more than a snippet: they may be different files."""
     odd = []
     for key in sorted(set().union(*ids)):
         grids = [store.grid(names[key]) for store, names in zip(stores, ids, strict=True) if key in names]
@@ -134,11 +134,11 @@ def _report_lengths(stores: Sequence[FeatureStore], ids: Sequence[Mapping[str, s
         if max(seconds) - min(seconds) > max(float(grid.period) for grid in grids):
             odd.append(f"{key} of {min(seconds):.2f} and {max(seconds):.2f} s")
     if odd:
-        reporter.say(f"{len(odd)} videos are not of one length with all members (first: {', '.join(odd[:3])})")
+        reporter.say(f"{len(odd)} videos differ in length between members (first: {', '.join(odd[:3])})")
 
 
 class DetectionParts(EnsembleParts):
-    """The members' own detections, pooled on comparable scores; those that are missing are made."""
+    """The members' own detections, pooled on comparable scores; missing ones are computed."""
 
     def __init__(self, members: Sequence[Member], device: str, reporter: Reporter, only: Only = None) -> None:
         files = [member.run.detections_file() for member in members]
@@ -158,7 +158,7 @@ class DetectionParts(EnsembleParts):
         ]
 
     def fill(self, run: Run, identity: Mapping[str, Any]) -> None:
-        """Write the pool of the ensemble, one file per member."""
+        """Write the ensemble's pool, one file per member."""
         pool: list[dict[str, list[Detection]]] = []
         for own, names, scale in zip(self.detections, self.ids, self.scales, strict=True):
             pool.append({key: [replace(d, score=d.score / scale) for d in own[name]] for key, name in names.items()})

@@ -1,4 +1,4 @@
-"""A recipe -> its runs, one per seed: of its one head, or of the ensemble of its members."""
+"""A recipe -> its runs, one per seed: of its single head, or of the ensemble of its members."""
 
 from collections.abc import Sequence
 
@@ -23,15 +23,15 @@ def train_recipe(
     reporter: Reporter = SILENT,
     searched: frozenset[str] | None = None,
 ) -> list[Run]:
-    """Train a recipe and return a run per seed; what is half done is gone on with, what is done is left alone.
+    """Train a recipe and return a run per seed, resuming partial runs and reusing finished ones.
 
-    An ensemble has the videos of the store that are `searched`; None is all that may train.
+    An ensemble covers the store's videos in `searched`; None means all videos available for training.
 
     An ensemble of S seeds per member takes the seeds S * seed .. S * seed + S - 1, so that no two ensembles share one.
 
     Raises:
-        UsageError: when a subset does not exist, the subset that selects holds reported videos, or an ensemble cannot
-            be put together so.
+        UsageError: when a subset does not exist, the selection subset contains reported videos, or an ensemble cannot
+            be formed this way.
         WtalError: when no video has both features and labels.
     """
     recipe = resolve_recipe(recipe)
@@ -50,18 +50,18 @@ def train_recipe(
 
 
 def resolve_recipe(recipe: Recipe) -> Recipe:
-    """Spell out all settings of a recipe's head and student; refuse now what would only be refused after training.
+    """Spell out all settings of a recipe's head and student; raise now any error due after training.
 
     Raises:
-        UsageError: when there is no such head or student, or an ensemble would have a single member, or cannot be
-            localized so.
+        UsageError: when the head or student is unknown, an ensemble has a single member, or it cannot be localized
+            this way.
         ConfigError: when a setting is refused.
     """
     recipe = resolve_early(recipe)
     if recipe.refine is not None:
         recipe = recipe.model_copy(update={"refine": resolve_second_stage(recipe.refine)})
     if len(recipe.members()) * recipe.ensemble.seeds == 1:
-        raise UsageError("an ensemble has two members or more; name another, or raise ensemble.seeds")
+        raise UsageError("an ensemble needs at least two members; add one, or raise ensemble.seeds")
     localization_of(recipe)
     return recipe
 
@@ -69,10 +69,10 @@ def resolve_recipe(recipe: Recipe) -> Recipe:
 def localization_of(recipe: Recipe, by: By | None = None) -> LocalizeConfig:
     """Return the localization of a recipe's runs: its own, or the one that its members give an ensemble.
 
-    `by` says how they are put together, in place of the recipe.
+    `by` overrides the recipe's way of combining them.
 
     Raises:
-        UsageError: when an ensemble cannot be localized so.
+        UsageError: when an ensemble cannot be localized this way.
     """
     configs = [member.localize for member in recipe.members() for _ in range(recipe.ensemble.seeds)]
     if not configs:

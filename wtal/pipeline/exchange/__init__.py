@@ -1,1 +1,1 @@
-"""In from and out to other people's programs: features, checkpoints, challenge files."""
+"""Exchange with other programs: features, checkpoints, challenge files."""

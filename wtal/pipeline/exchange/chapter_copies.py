@@ -1,4 +1,4 @@
-"""Copies of videos with their detections as chapters in them."""
+"""Copies of videos with their detections embedded as chapters."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,23 +20,25 @@ _MARK = "-chapters"
 def copy_all(
     videos: Sequence[ExportVideo], shown: Mapping[str, str], out: Path, force: bool, reporter: Reporter
 ) -> tuple[list[Path], dict[str, str]]:
-    """Write a copy `STEM-chapters` with chapters of each video that has detections; return them, and video -> why none.
+    """Write a copy `STEM-chapters` of each video with detections; return the copies, and video -> reason for failure.
 
     Raises:
-        UsageError: when a copy is there already, and may not be replaced, or would lie outside of the folder.
-        DiskFullError: when there is no room for all.
+        UsageError: when a copy exists and may not be replaced, or would be written outside the folder.
+        DiskFullError: when there is not enough space for all.
     """
     chosen = [video for video in videos if video.detections]
-    failures = {video.id: "there is no file; name its folder with --videos" for video in chosen if video.file is None}
+    failures = {video.id: "no file found; give its folder with --videos" for video in chosen if video.file is None}
     paths = _paths([video for video in chosen if video.file], out)
     for path in paths:
         if not path.resolve().is_relative_to(out.resolve()):
-            raise UsageError(f"{path} leads out of {out}; remove the link, or name another --out")
+            raise UsageError(f"{path} leads out of {out}; remove the link, or choose another --out")
         if path.exists() and not force:
-            raise UsageError(f"{path} is there already; name another --out, or replace it with --force")
+            raise UsageError(f"{path} already exists; choose another --out, or replace it with --force")
     wanted = sum(video.file.stat().st_size for video in paths.values() if video.file)
     if wanted > (free := free_bytes(out)):
-        raise DiskFullError(f"copies with chapters take {megabytes(wanted)}, {megabytes(free)} are free at {out}")
+        raise DiskFullError(
+            f"copies with chapters take {megabytes(wanted)}, but only {megabytes(free)} are free at {out}"
+        )
     written = []
     with reporter.task(NAME, len(paths), "video") as task:
         for path, video in paths.items():

@@ -1,4 +1,4 @@
-"""Detections -> files of other programs: whose, of which videos, under which names."""
+"""Detections -> files of other programs: from which source, of which videos, under which names."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,14 +24,14 @@ from wtal.report.fit import fit, shown_labels
 from wtal.report.selection import Selection
 
 COPIES = "copies with chapters"
-"""Format of what `--into-copies` could not write."""
+"""Format name for failures of `--into-copies`."""
 _NAMED = 3
-"""Videos that a line names, at most."""
+"""Maximum number of videos named in a line."""
 
 
 @dataclass(frozen=True)
 class Exports:
-    """Files that were written, notes on what formats could not hold, and (format, video) -> why it is in none."""
+    """Files written, notes on content that formats could not hold, and (format, video) -> reason for its absence."""
 
     files: tuple[Path, ...]
     notes: tuple[str, ...]
@@ -45,10 +45,10 @@ class Exports:
 
 @dataclass(frozen=True)
 class ExportSource:
-    """Detections by video, in seconds from the first picture; its durations where a store knows them; and a folder.
+    """Detections by video, in seconds from the first picture; durations where a store has them; and a folder.
 
-    `counted` is False where the file does not say from where it counts; the first picture is then taken. `verdicts` is
-    class -> what the label check says of it, empty without a check.
+    `counted` is False if the file does not state its origin of time; the first picture is then assumed. `verdicts` maps
+    class -> verdict of the label check, empty without a check.
     """
 
     detections: Mapping[str, Sequence[Detection]]
@@ -68,13 +68,13 @@ def export(
     reporter: Reporter = SILENT,
     into_copies: bool = False,
 ) -> Exports:
-    """Write the detections of a run or a file in formats of other programs; without `out` into the folder `exports`.
+    """Write the detections of a run or a file in formats of other programs; by default into the folder `exports`.
 
-    `videos` is the folder in which the files are; a video's own clock and rate are read from its file. A file that is
-    there with other content is replaced with `force` alone. `into_copies` writes copies with chapters in them too.
+    `videos` is the folder of the files; a video's own clock and rate are read from its file. An existing file with
+    different content is replaced only with `force`. `into_copies` also writes copies with embedded chapters.
 
     Raises:
-        UsageError: when there is no such format, run, file or class, or when a file is in the way.
+        UsageError: when the format, run, file or class does not exist, or a file is in the way.
         WtalError: when nothing can be written.
     """
     if into_copies and CHAPTERS not in formats:
@@ -98,14 +98,14 @@ def export(
 
 
 def open_source(source: Path, with_store: bool) -> ExportSource:
-    """Read the detections of a run with one seed, or of a file; durations from the run's store, if it is wanted.
+    """Read the detections of a run with one seed, or of a file; durations from the run's store, if `with_store`.
 
     Raises:
-        UsageError: when there is nothing, or when a run has several seeds or no detections yet.
-        WtalError: when the run's store is wanted and has gone.
+        UsageError: when nothing exists there, or a run has several seeds or no detections yet.
+        WtalError: when the run's store is needed but missing.
     """
     if not source.exists():
-        raise UsageError(f"there is nothing at {source}; name a run's folder or a detection file")
+        raise UsageError(f"{source} does not exist; pass a run's folder or a detection file")
     if source.is_file():
         origin = read_made(source)
         folder = source.parent / f"{source.stem}-exports"
@@ -118,7 +118,7 @@ def open_source(source: Path, with_store: bool) -> ExportSource:
 
 
 def _from_picture(file: Path, origin: Mapping[str, Any]) -> dict[str, list[Detection]]:
-    """Read detections as seconds from the first picture; `origin` is what their file says of how they were made."""
+    """Read detections as seconds from the first picture; `origin` is the record that their file has of its making."""
     begins = origin.get(BEGINS, {})
     return {
         video: [replace(d, start=d.start - begins.get(video, 0), end=d.end - begins.get(video, 0)) for d in own]
@@ -132,21 +132,21 @@ def _durations(run: Run, video_ids: Iterable[str]) -> dict[str, float]:
 
 
 def check_classes(selection: Selection, detections: Mapping[str, Sequence[Detection]]) -> None:
-    """Refuse classes that no detection is of.
+    """Refuse classes without detections.
 
     Raises:
-        UsageError: naming the first, with the nearest one.
+        UsageError: naming the first, with the nearest match.
     """
-    known = {d.label for segments in detections.values() for d in segments}
+    labels = {d.label for segments in detections.values() for d in segments}
     for label in selection.classes:
-        if label not in known:
-            raise UsageError(f"--classes: no detection is of {label!r}; {suggest(label, known)}")
+        if label not in labels:
+            raise UsageError(f"--classes: {label!r} has no detections; {suggest(label, labels)}")
 
 
 def export_records(
     given: ExportSource, folder: Path | None, selection: Selection, reporter: Reporter
 ) -> tuple[list[ExportVideo], list[str], dict[str, str]]:
-    """Return videos with the chosen detections, notes, and video -> why its file cannot be read."""
+    """Return videos with the chosen detections, notes, and video -> reason why its file cannot be read."""
     files = files_below(given.detections, folder)
     records: list[ExportVideo] = []
     unreadable: dict[str, str] = {}
@@ -162,30 +162,30 @@ def export_records(
                 records.append(replace(record, detections=chosen, verdicts=given.verdicts))
                 outside += lost
             task.advance()
-    notes = [f"{outside} detections outside of their video, left out"] if outside else []
+    notes = [f"{outside} detections lie outside their video and were left out"] if outside else []
     notes += _doubts(given.verdicts, {d.label for record in records for d in record.detections})
     notes += unsure_clocks([record.id for record in records if record.start], given.counted)
     without = [record.id for record in records if record.file is None]
     if without:
         notes.append(
             f"videos without a file: {named(without)}; their times count from the first picture, "
-            "where players may count from the sound: name the files' folder with --videos"
+            "while players may count from the sound; give the files' folder with --videos"
         )
     return records, notes, unreadable
 
 
 def unsure_clocks(late: Sequence[str], counted: bool) -> list[str]:
-    """Return a note on videos whose picture is late, where their file is not `counted`: it does not say from where."""
+    """Return a note on videos whose picture starts late, if their file is not `counted`: it has no origin of time."""
     if counted or not late:
         return []
     return [
-        f"the picture begins after the sound: {named(late)}; the file does not say from which of them it counts, "
-        "and the picture is taken; the JSON of wtal detect says so"
+        f"the picture begins after the sound: {named(late)}; the file does not state which it counts from, "
+        "and the picture is assumed; the JSON of wtal detect states it"
     ]
 
 
 def _doubts(verdicts: Mapping[str, str], labels: set[str]) -> list[str]:
-    """Return a note on the labels among the detections that the label check does not call learned, or none."""
+    """Return a note on labels among the detections whose verdict in the label check is not "learned", or none."""
     doubtful = [
         f"{label}: {verdict}" for label, verdict in verdicts.items() if verdict != "learned" and label in labels
     ]
@@ -193,7 +193,7 @@ def _doubts(verdicts: Mapping[str, str], labels: set[str]) -> list[str]:
 
 
 def files_below(video_ids: Iterable[str], folder: Path | None) -> dict[str, Path]:
-    """Return video -> its file below a folder, by the ids that wtal gives files, or by their names or paths.
+    """Return video -> its file below a folder, matched by wtal's ids, names or paths.
 
     Raises:
         UsageError: when there is no such folder.
@@ -201,7 +201,7 @@ def files_below(video_ids: Iterable[str], folder: Path | None) -> dict[str, Path
     if folder is None:
         return {}
     if not folder.is_dir():
-        raise UsageError(f"--videos names a folder of videos, {folder} is none")
+        raise UsageError(f"--videos takes a folder of videos, and {folder} is not one")
     paths = videos_below(folder)
     names = {readable(path.relative_to(folder.absolute()).as_posix()): path for path in paths}
     by_id = {key: path for path, key in short_ids(dict.fromkeys(paths, folder.absolute())).items()}
@@ -240,7 +240,7 @@ def _sheets(
     notes: list[str] = []
     failures: dict[tuple[str, str], str] = {}
     taken = TakenPaths()
-    # Formats whose names are given by their programs come first, so that others make way.
+    # Formats whose file names are dictated by their programs come first, so that others make way.
     for name, leaf in sorted(leaves.items(), key=lambda item: not item[1].EXPORT.beside):
         fitted, changes, unfit = _fitted(leaf, videos, shown)
         notes += [f"{name}: {change}" for change in changes]
@@ -261,7 +261,7 @@ def _sheets(
 def _fitted(
     leaf: ExportLeaf, videos: Sequence[ExportVideo], shown: Mapping[str, str]
 ) -> tuple[list[ExportVideo], list[str], dict[str, str]]:
-    """Return videos as a format can hold them, what was changed by which rule, and video -> why it can hold none."""
+    """Return videos fitted to a format, changes by rule, and video -> reason why it does not fit."""
     fitted: list[ExportVideo] = []
     counts: dict[str, dict[str, int]] = defaultdict(dict)
     unfit: dict[str, str] = {}
@@ -296,17 +296,19 @@ def _write(sheets: Mapping[Path, str], out: Path, force: bool) -> tuple[Path, ..
     for name, text in sheets.items():
         path = out / name
         if not path.resolve().is_relative_to(root):
-            raise UsageError(f"{path} leads out of {out}; remove the link, or name another --out")
+            raise UsageError(f"{path} leads out of {out}; remove the link, or choose another --out")
         contents[path] = text.encode("utf-8", "surrogateescape")
     if not force:
         for path, content in contents.items():
             if path.exists() and path.read_bytes() != content:
-                raise UsageError(f"{path} is there with other content; name another --out, or replace it with --force")
+                raise UsageError(
+                    f"{path} already exists with different content; choose another --out, or replace it with --force"
+                )
     return tuple(write_atomic(path, content) for path, content in contents.items())
 
 
 def named(videos: Sequence[str]) -> str:
-    """Return the first few of many videos, and how many there are."""
+    """Return the first few of many videos, and their total number."""
     shown = ", ".join(map(readable, videos[:_NAMED]))
     return f"{shown}, ... ({len(videos)} in all)" if len(videos) > _NAMED else shown
 

@@ -20,7 +20,7 @@ from wtal.errors import FormatError, UsageError
 from wtal.pipeline.progress import SILENT, Reporter
 
 _FIRST = ("rgb", "flow")
-"""Streams that are joined before others, in this order."""
+"""Streams concatenated before others, in this order."""
 
 
 def export_features(
@@ -31,15 +31,15 @@ def export_features(
     annotations: Path | None = None,
     reporter: Reporter = SILENT,
 ) -> Path:
-    """Write the streams of a store (all, or those named) into the new folder `out`; returns it.
+    """Write the streams of a store (all, or those named) into the new folder `out`; return it.
 
-    The folder appears when it is whole; one that holds this very export is left as it is, and another process that
-    makes it is waited for. `annotations` name the subset of a video, for layouts with a folder for each. Importing the
-    folder gives the same features, ids and grids, bit for bit.
+    The folder appears once complete; one that already holds this very export is left alone, and another process writing
+    it is waited for. `annotations` give the subset of a video, for layouts with one folder per subset. Importing the
+    folder restores the same features, ids and grids, bit for bit.
 
     Raises:
         UsageError: when the folder holds anything else, a stream is unknown, or the layout cannot hold the streams.
-        DiskFullError: when there is no room for a file; nothing is left then.
+        DiskFullError: when there is no space for a file; nothing is left behind.
     """
     opened, module = FeatureStore.open(store), LAYOUTS.load(layout)
     chosen = _chosen(opened, streams)
@@ -58,7 +58,7 @@ def export_features(
                 _load(opened, video, chosen, marks)
             if before != replace(note, content=digest([marks, subsets], 32)):
                 raise _other(out)
-            reporter.say(f"{out} is made already")
+            reporter.say(f"{out} exists already")
             return out
         with _published(out) as unfinished, reporter.task("export", len(opened), "video") as task:
 
@@ -73,7 +73,7 @@ def export_features(
 
 
 def _note_in(out: Path) -> Note | None:
-    """Return the note of an export that is made already; None for no folder, or an empty one.
+    """Return the note of an existing export; None if there is no folder, or an empty one.
 
     Raises:
         UsageError: when the folder holds anything else.
@@ -87,12 +87,12 @@ def _note_in(out: Path) -> Note | None:
 
 
 def _other(out: Path) -> UsageError:
-    return UsageError(f"{out} is there already, and holds something else; name a new or an empty folder")
+    return UsageError(f"{out} already holds something else; choose a new or empty folder")
 
 
 @contextmanager
 def _published(out: Path) -> Iterator[Path]:
-    """Yield a folder to write into; it takes the name `out` when the block ends well, and leaves nothing otherwise."""
+    """Yield a folder to write into; it is renamed `out` on success, and leaves nothing otherwise."""
     unfinished = out.with_name(f".{out.name}.tmp")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir()
@@ -120,7 +120,7 @@ def _names(store: FeatureStore, name_of: Callable[[str], str]) -> dict[str, str]
     for video in store.ids:
         if names.setdefault(name_of(video), video) != video:
             raise UsageError(
-                f"{names[name_of(video)]!r} and {video!r} are one video in this layout; export one of them"
+                f"{names[name_of(video)]!r} and {video!r} are the same video in this layout; export only one of them"
             )
     return names
 
@@ -133,21 +133,21 @@ def _subsets(annotations: Path | None, store: FeatureStore) -> Mapping[str, str]
 
 
 def _say_other_rate(store: FeatureStore, own: tuple[str, str], layout: str, reporter: Reporter) -> None:
-    """Other programs take the rate of a layout for granted; they are to be told another."""
+    """Report a rate other than the layout's: other programs assume the layout's own and must be given this one."""
     if not all(own):
         return
-    wanted = Fraction(own[1]) / Fraction(own[0])
+    layout_period = Fraction(own[1]) / Fraction(own[0])
     grids = [store.grid(video) for video in store.ids]
-    others = sorted({grid.period for grid in grids} - {wanted})
-    if others:
+    other_periods = sorted({grid.period for grid in grids} - {layout_period})
+    if other_periods:
         reporter.say(
-            f"rows are {float(others[0]):g} s apart in this store; programs that read {layout} take "
-            f"{float(wanted):g} s: tell them (wtal itself reads wtal.json)"
+            f"rows are {float(other_periods[0]):g} s apart in this store; programs that read {layout} take "
+            f"{float(layout_period):g} s: set their rate (wtal itself reads wtal.json)"
         )
 
 
 def _load(store: FeatureStore, video: str, streams: Sequence[str], marks: dict[str, str]) -> Streams:
-    """Return a video's streams, and enter a digest of their rows into the `marks`."""
+    """Return a video's streams, and add a digest of their rows to `marks`."""
     features = store[video].streams
     chosen = {name: features[name] for name in streams}
     hasher = hashlib.sha256()

@@ -1,4 +1,4 @@
-"""Names of exported files: of the video where it must be, and never outside of a folder or equal to another."""
+"""Names of exported files: the video's own where required, never outside a folder, never equal to another."""
 
 import hashlib
 import re
@@ -12,15 +12,15 @@ _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 """Names that Windows keeps for devices."""
 _UNSAFE = re.compile(r'[<>:"/\\|?*]')
 _LONGEST = 180
-"""Bytes of a name; file systems take 255 with its ending."""
+"""Maximum bytes of a name; file systems allow 255 including the extension."""
 
 
 def export_names(videos: Sequence[ExportVideo], exact: bool) -> list[Path]:
-    """Return for each video the path below the folder that its exports are named by, without an ending.
+    """Return for each video the path below the folder that its exports are named by, without an extension.
 
-    It lies as the video's file lies below the folder of videos. With `exact` its name is the file's to the letter,
-    since a program looks for it. Of names that a file system may take for equal, the later get the file's ending or a
-    number.
+    It mirrors the path of the video's file below the folder of videos. With `exact` its name is exactly the file's,
+    since a program looks for it. If a file system may treat two names as equal, the later one gets the file's extension
+    or a number.
     """
     taken = TakenPaths()
     paths = []
@@ -33,7 +33,7 @@ def export_names(videos: Sequence[ExportVideo], exact: bool) -> list[Path]:
 
 
 class TakenPaths:
-    """Paths of which no two are equal to any file system, also where letters differ in case alone."""
+    """Paths that are distinct on every file system, including those that ignore case."""
 
     def __init__(self) -> None:
         self._folded: set[str] = set()
@@ -42,7 +42,7 @@ class TakenPaths:
         return str(path).casefold() in self._folded
 
     def take(self, path: Path) -> Path:
-        """Return a path that is free, and take it: this one, or with a number after its stem."""
+        """Reserve and return a free path: this one, or with a number after its stem."""
         number, free = 2, path
         while free in self:
             free, number = path.with_name(f"{path.stem} ({number}){path.suffix}"), number + 1
@@ -51,7 +51,7 @@ class TakenPaths:
 
 
 def safe_name(text: str, longest: int = _LONGEST) -> str:
-    """Return a text as one part of a path that any file system takes: `longest` bytes at most, never empty or `..`."""
+    """Return a text as a path component valid on any file system: up to `longest` bytes, never empty or `..`."""
     name = _UNSAFE.sub("_", plain(text)).rstrip(" .")
     name = re.sub(r"^[.\-]", "_", name) or "unnamed"
     name = f"_{name}" if _RESERVED.fullmatch(name) else name

@@ -1,4 +1,4 @@
-"""A head as its authors' code saved it -> a finished run, which can detect and be judged."""
+"""A head as saved by its authors' code -> a finished run, ready for detection and evaluation."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from wtal.models.head import Head
 
 _MOST_CLASSES = 1000
-"""Largest number read off a tensor that may be the number of classes."""
+"""Largest tensor dimension accepted as a number of classes."""
 
 
 @dataclass(frozen=True)
 class Checked:
-    """Content of a checkpoint's tensors: classes without background, parameters, the settings read off them."""
+    """Content of a checkpoint's tensors: classes without background, parameters, and settings inferred from them."""
 
     head: str
     classes: int
@@ -37,8 +37,9 @@ def check_checkpoint(head: str, files: Mapping[str, Path], recipe: str = "") -> 
     """Read files of one head as in `import_checkpoint`, without features and labels: every key, every shape.
 
     Raises:
-        UsageError: when there is no such head or recipe.
-        WeightsError: when a file is no checkpoint of the head, whatever the number of classes, or needs code to be run.
+        UsageError: when the head or recipe is unknown.
+        WeightsError: when a file is not a checkpoint of the head for any number of classes, or loading it would run
+            code.
     """
     states, base = _read(files), _base(head, recipe)
     sizes = {size for state in states.values() for value in state.values() for size in getattr(value, "shape", ())}
@@ -51,22 +52,23 @@ def check_checkpoint(head: str, files: Mapping[str, Path], recipe: str = "") -> 
         else:
             count = sum(parameter.numel() for parameter in loaded.parameters())
             return Checked(head, classes, count, _settings(loaded))
-    # The number that fits best leaves least to complain of.
+    # The number that fits best yields the shortest complaint.
     raise min(refused, key=lambda error: len(str(error)), default=WeightsError(f"{head}: no tensor has a shape"))
 
 
 def import_checkpoint(
     head: str, files: Mapping[str, Path], inputs: TrainInputs, workspace: Workspace, recipe: str = ""
 ) -> Path:
-    """Make a run of files of one head ({"": file} or stream -> file); return the folder of its only seed.
+    """Make a run from the files of one head ({"": file} or stream -> file); return the folder of its only seed.
 
-    The run localizes and is judged by `recipe`, by default the one of THUMOS14 for this head; what the tensors cannot
-    tell of the head, such as a scale, is that recipe's, too. Its classes are those of the annotations, whose number and
-    order must be the checkpoint's.
+    The run is localized and evaluated by `recipe`, by default the THUMOS14 recipe of this head, which also supplies
+    settings that tensors cannot reveal, such as a scale. Its classes are those of the annotations, whose number and
+    order must match the checkpoint.
 
     Raises:
         UsageError: when the streams do not fit the store.
-        WeightsError: when a file is no checkpoint of the head, needs code to be run, or does not fit the store.
+        WeightsError: when a file is not a checkpoint of the head, loading it would run code, or it does not fit the
+            store.
     """
     from wtal.models.training.checkpoint import write_finished
 
@@ -103,23 +105,25 @@ def _load(head: str, states: Mapping[str, "State"], classes: int, base: Recipe, 
 
 
 def _base(head: str, name: str) -> Recipe:
-    """Load the named recipe, or the one of THUMOS14; a bare one for a head that has none."""
+    """Load the named recipe, or the THUMOS14 one; a bare one for a head without either."""
     if not name and f"thumos14/{head}" not in recipe_names():
         return Recipe(head={"name": head})
     base = load_recipe(name or f"thumos14/{head}")
     if base.head_name != head:
-        raise UsageError(f"recipe {name!r} is of {base.head_name}, the checkpoint is read as {head}")
+        raise UsageError(
+            f"recipe {name!r} is for {base.head_name}, but the checkpoint is read as {head}; name one for {head}"
+        )
     return base
 
 
 def _recipe(loaded: "Head", base: Recipe) -> Recipe:
-    """Return the recipe with what was read off the checkpoint."""
+    """Return the recipe with the settings inferred from the checkpoint."""
     settings = {"name": base.head_name, "authors": True, **base.head_settings, **_settings(loaded)}
     return resolve_early(base.model_copy(update={"head": settings}))
 
 
 def _settings(loaded: "Head") -> dict[str, Any]:
-    """Return the settings that the checkpoint's loader named."""
+    """Return the settings named by the checkpoint's loader."""
     first = next((part for part in loaded.modules() if hasattr(part, "config")), None)
     config: Config = first.config if first is not None else Config()  # type: ignore[assignment]
     return {key: value for key, value in config.plain().items() if key in config.model_fields_set}
@@ -130,8 +134,8 @@ def _copy(loaded: "Head", fresh: "Head", files: Mapping[str, Path], store: Featu
     if state.keys() != own.keys():
         got = "one stream" if "" in files else f"the streams {', '.join(files)}"
         raise UsageError(
-            f"the checkpoint is of {got}, {store.path} has {', '.join(store.dims)}; "
-            "name a file a stream: --stream rgb=FILE --stream flow=FILE"
+            f"the checkpoint is for {got}, but {store.path} has {', '.join(store.dims)}; "
+            "name one file per stream: --stream rgb=FILE --stream flow=FILE"
         )
     for key, value in state.items():
         if value.shape != own[key].shape:

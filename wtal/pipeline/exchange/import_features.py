@@ -26,13 +26,13 @@ from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.workspace import Workspace
 
 SAMPLE = 20
-"""Videos whose length is held against the annotations before any is imported."""
+"""Number of videos whose length is checked against the annotations before any is imported."""
 
 APART = 1.15
-"""Ratio by which rows and durations may differ in most of the sample: rates of published sets differ by more."""
+"""Ratio by which rows and durations may differ in most of the sample; rates of published sets differ by more."""
 
 FAR = 5.0
-"""Ratio by which no two sources of one video differ: beyond it, the rows or the duration are another video's."""
+"""Ratio beyond which rows and a duration cannot belong to the same video."""
 
 Specs = Mapping[str, tuple[int, str]]
 """Stream -> (D, type)."""
@@ -40,7 +40,7 @@ Specs = Mapping[str, tuple[int, str]]
 
 @dataclass(frozen=True)
 class Imported:
-    """The store's folder, video -> why it could not be imported, and what was odd about lengths."""
+    """The store's folder, video -> reason why it could not be imported, and oddities of length."""
 
     store: Path
     failures: Mapping[str, str]
@@ -49,7 +49,7 @@ class Imported:
 
 @dataclass(frozen=True)
 class Published:
-    """Files of a layout: their videos, the columns that are known of them, and the exporter's note beside them."""
+    """Files of a layout: their videos, the known columns, and the exporter's note."""
 
     layout: str
     items: list[Item]
@@ -57,7 +57,7 @@ class Published:
     note: Note | None
 
     def video_id(self, item: Item) -> str:
-        """Return the id of a video of the set, which the exporter may have named otherwise."""
+        """Return the id of a video of the set, possibly renamed by the exporter."""
         known = self.note.videos if self.note else {}
         return known[item.name][0] if item.name in known else item.name
 
@@ -65,15 +65,15 @@ class Published:
 def read_published(
     features: Path, annotations: Path | None, layout: str = "", dims: Mapping[str, int] | None = None
 ) -> Published:
-    """Read which videos published features hold, by the `layout` that is named or the one that they look like.
+    """List the videos of published features, by the given `layout` or the one detected from the files.
 
     Raises:
-        UsageError: when a path does not exist, or the layout is unknown or in doubt.
+        UsageError: when a path does not exist, or the layout is unknown or ambiguous.
         FormatError: when the files are not of this layout.
     """
     for path in (features, annotations):
         if path is not None and not path.exists():
-            raise UsageError(f"there is nothing at {path}")
+            raise UsageError(f"{path} does not exist; pass a folder or file of features, or of annotations")
     note = Note.read(features)
     name = layout or (note.layout if note else guess_layout(features))
     if note and note.layout != name:
@@ -93,17 +93,17 @@ def import_features(
     dims: Mapping[str, int] | None = None,
     reporter: Reporter = SILENT,
 ) -> Imported:
-    """Published features, a file or a folder -> a store in the workspace.
+    """Import published features, a file or a folder, into a store in the workspace.
 
-    Without `layout` it is found by the files. `fps` and `stride` (frames of a row) are, where they are empty, those of
-    each video where `wtal` exported them, or where files beside the rows state them, else the layout's own; `dims`
-    splits the columns into streams. Videos that cannot be read, have no row, hold numbers that are not finite, or cover
-    less than a fifth or more than five times what they are annotated to last are recorded as failures. An interrupted
-    import goes on where it was; of two at once each waits for what the other is at.
+    Without `layout`, it is detected from the files. `fps` and `stride` (frames per row), if empty, are each video's own
+    where `wtal` exported them or files next to the rows state them, else the layout's own; `dims` splits the columns
+    into streams. Videos that cannot be read, have no row, hold non-finite numbers, or cover less than a fifth or more
+    than five times their annotated duration are recorded as failures. An interrupted import resumes; two at once wait
+    for each other video by video.
 
     Raises:
-        UsageError: when a path does not exist, the layout is unknown or in doubt, a rate or a name is none, or rows of
-            the layout's rate cannot be of videos as long as the annotations say, for more than half of a sample.
+        UsageError: when a path does not exist, the layout is unknown or ambiguous, a rate or a name is invalid, or the
+            layout's rate contradicts the annotated durations for more than half of a sample.
         FormatError: when the files are not of this layout, or no video can be imported.
     """
     published = read_published(features, annotations, layout, dims)
@@ -135,13 +135,13 @@ def import_features(
 
 
 def _plain(backbone: str) -> str:
-    """Return a name that leads into no other folder.
+    """Return a name that does not lead into another folder.
 
     Raises:
         UsageError: when it does.
     """
     if Path(backbone).name != backbone:
-        raise UsageError(f"a backbone is a plain name, got {backbone!r}; name another: --backbone NAME")
+        raise UsageError(f"--backbone takes a plain name, got {backbone!r}; give one without a path")
     return backbone
 
 
@@ -150,10 +150,10 @@ def _durations(dataset: Dataset | None) -> dict[str, float]:
 
 
 def _check_durations(items: Sequence[Item], clock: RowClock, features: Path, given: bool, reporter: Reporter) -> float:
-    """Refuse a layout's rate that cannot be that of these files: it would put every second elsewhere.
+    """Refuse a layout's rate that contradicts these files: it would shift every time.
 
-    Most videos of the sample decide, not the few whose rows or durations are odd. Return by what rows cover more than
-    videos last, in the median, where the user's own rate is taken though it does not fit.
+    Most videos of the sample decide, rather than the few with odd rows or durations. Return the median ratio of the
+    time covered by rows to the video's duration, where the user's own rate is used despite a mismatch.
     """
     shares, lasting = [], []
     for item in [item for item in items if item.grid is None and clock.duration(item.name)][:SAMPLE]:
@@ -166,15 +166,15 @@ def _check_durations(items: Sequence[Item], clock: RowClock, features: Path, giv
     if 2 * len(fitting) >= len(shares):
         return 1.0
     covered = sum(share * seconds for share, seconds in zip(shares, lasting, strict=True))
-    text = f"rows cover {covered:.1f} s of videos that last {sum(lasting):.1f} s"
+    text = f"rows cover {covered:.1f} s, the videos last {sum(lasting):.1f} s"
     if not given:
-        raise UsageError(f"{features}: at the layout's rate {text}; name the rate of this set: --fps and --stride")
+        raise UsageError(f"{features}: at the layout's rate, {text}; give the rate of this set with --fps and --stride")
     reporter.say(text)
     return median(shares)
 
 
 def _marks(items: Sequence[Item]) -> dict[str, str]:
-    """Return digests that tell each video's files from others of the same names; one file of all is read whole."""
+    """Return digests that distinguish each video's files from others of the same names; a shared file is read whole."""
     files = {item.files for item in items}
     if len(files) == 1:
         whole = digest([file_sha256(file) for file in next(iter(files))], 32)
@@ -191,7 +191,7 @@ def _fill(
     marks: Mapping[str, str],
     reporter: Reporter,
 ) -> Imported:
-    """Write what can be used; the first such video says which streams all have."""
+    """Write the usable videos; the first one determines the streams of all."""
     writer: StoreWriter | None = None
     failed: dict[str, str] = {}
     expected: Specs = {}
@@ -208,8 +208,8 @@ def _fill(
                     reporter.say(f"not imported: {video}: {error}")
                 else:
                     expected = expected or _specs(streams)
-                    learned = _weights(streams, clock.note, identity["source"])
-                    writer = writer or StoreWriter.open(target, {**identity, "weights": learned})
+                    weights = _weights(streams, clock.note, identity["source"])
+                    writer = writer or StoreWriter.open(target, {**identity, "weights": weights})
                     with writer.claim(video, wait=True) as mine:
                         if mine:
                             info = {"reader": f"imported {identity['layout']}", **({"notes": notes} if notes else {})}
@@ -223,16 +223,16 @@ def _fill(
 
 
 def _read(item: Item, note: Note | None, expected: Specs) -> tuple[Streams, list[str]]:
-    """Return a video's streams in the types that they were exported with, and notes on it.
+    """Return a video's streams in the types in which they were exported, and notes on it.
 
     Raises:
-        FormatError: when they cannot be used.
+        FormatError: when the streams are unusable.
     """
     streams, notes = item.load(), []
     lengths = {len(values) for values in streams.values()}
     if max(lengths) - min(lengths) == 1:
         streams = {name: values[: min(lengths)] for name, values in streams.items()}
-        notes = ["a stream had a row more than the other; it was cut"]
+        notes = ["one stream had a row more than the other; it was cut"]
     elif len(lengths) > 1:
         raise FormatError(f"its streams have {' and '.join(f'{len(v)} rows of {k}' for k, v in streams.items())}")
     noted = note.streams if note else {}
@@ -248,16 +248,16 @@ def _refuse_unusable(streams: Streams, expected: Specs) -> None:
         if not np.isfinite(values).all():
             raise FormatError(f"{name} holds numbers that are not finite")
     if expected and _specs(streams) != expected:
-        raise FormatError(f"it has {_listed(_specs(streams))}, those before {_listed(expected)}")
+        raise FormatError(f"it has {_listed(_specs(streams))}, earlier videos {_listed(expected)}")
 
 
 def _refuse_another(clock: RowClock, name: str, grid: SnippetGrid, scale: float) -> None:
-    """Refuse rows that cover a small part, or many times, of what the annotations say that the video lasts."""
+    """Refuse rows that cover a small part, or many times, of the annotated duration of the video."""
     duration = clock.duration(name)
     if duration and not 1 / FAR < grid.duration / duration / scale < FAR:
         raise FormatError(
-            f"its rows cover {grid.duration:.6g} s, and it is annotated as {duration:.6g} s: one of the two is wrong, "
-            "or of another video; mend the duration, or the rows"
+            f"its rows cover {grid.duration:.6g} s, its annotated duration is {duration:.6g} s: one is wrong, "
+            "or belongs to another video; correct the duration or the rows"
         )
 
 
@@ -278,6 +278,6 @@ def _listed(specs: Specs) -> str:
 
 
 def _weights(streams: Streams, note: Note | None, source: str) -> dict[str, Any]:
-    """Stream -> what its features were learned from: what the exporter knew, else the files themselves."""
+    """Return stream -> source its features were learned from, as noted by the exporter, else read from the files."""
     exported = note.weights if note else {}
     return {name: exported.get(name, {"weights": {"imported": source[:16]}}) for name in sorted(streams)}

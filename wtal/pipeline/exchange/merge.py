@@ -1,4 +1,4 @@
-"""Stores of different streams, at different rates -> one store on a common grid (TSCN: 2 and 25/16 a second)."""
+"""Stores of different streams, at different rates -> one store on a common grid (TSCN: 2 and 25/16 per second)."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,21 +14,21 @@ from wtal.pipeline.workspace import Workspace
 
 
 def merge(stores: Sequence[Path], workspace: Workspace, grid: int = 0, reporter: Reporter = SILENT) -> Path:
-    """Stores -> one with all their streams, on the grid of the one at position `grid`; returns its folder.
+    """Merge stores into one with all their streams, on the grid of the store at position `grid`; return its folder.
 
-    Videos that are not in all of them are left out, and named. An interrupted merge goes on where it was; of
-    two at once each waits for what the other is at.
+    Videos missing from any of them are left out and reported. An interrupted merge resumes; two at once wait for each
+    other video by video.
 
     Raises:
-        UsageError: when there are fewer than two stores, two have a stream of one name, or no video is in all.
+        UsageError: when there are fewer than two stores, two have a stream of the same name, or no video is in all.
     """
     if len(stores) < 2:
-        raise UsageError(f"merging takes two stores or more, got {len(stores)}")
+        raise UsageError(f"merging takes at least two stores, got {len(stores)}")
     opened = [FeatureStore.open(path) for path in stores]
     streams = [name for store in opened for name in store.dims]
     twice = sorted({name for name in streams if streams.count(name) > 1})
     if twice:
-        raise UsageError(f"two of the stores have a stream {twice[0]!r}; name stores of different streams")
+        raise UsageError(f"two stores have a stream {twice[0]!r}; pass stores of different streams")
     common = sorted(set.intersection(*(set(store.ids) for store in opened)))
     if not common:
         raise UsageError(f"no video is in all of {', '.join(map(str, stores))}")

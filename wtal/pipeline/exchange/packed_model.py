@@ -1,11 +1,11 @@
-"""One file for a trained model: a zip archive of a description and of plain arrays, without code and without pickles.
+"""A trained model in one file: a zip archive of a description and plain arrays, without code and without pickles.
 
 ```
 model.json     format, version, the version of wtal, the model, and the sha256 of every other entry
 0000.npy       arrays of parameters of the head or the student, and of its scaler, named in model.json
 ```
-Entries are stored as they are, in one order and without a clock, so that equal models are equal bytes. Nothing is
-unpacked to disk, and every byte of an entry is checked when the file is opened.
+Entries are stored uncompressed, in fixed order and without timestamps, so that equal models have equal bytes. Nothing
+is unpacked to disk, and every byte of an entry is checked when the file is opened.
 """
 
 import hashlib
@@ -37,11 +37,11 @@ SUFFIX = ".wtal"
 
 _DESCRIPTION = "model.json"
 _LONGEST_DESCRIPTION = 1 << 26
-"""Bytes that model.json may have."""
+"""Maximum size of model.json in bytes."""
 _CLOCK = (1980, 1, 1, 0, 0, 0)
 _UNIX = 3
 _KINDS = "biuf"
-"""Kinds of numpy types that an array may have: booleans, whole numbers, floats."""
+"""Kinds of numpy types allowed in arrays: booleans, integers, floats."""
 
 _DAMAGE = (
     zipfile.BadZipFile,
@@ -54,11 +54,11 @@ _DAMAGE = (
     struct.error,
     zlib.error,
 )
-"""Errors that reading a damaged archive may end in."""
+"""Errors that reading a damaged archive may raise."""
 
 
 class _PackedNode(Config):
-    """A model as model.json has it: arrays are names of entries."""
+    """Node of model.json: a model whose arrays are names of entries."""
 
     record: ModelRecord
     parameters: dict[str, str] = Field(default_factory=dict)
@@ -69,7 +69,7 @@ class _PackedNode(Config):
 
 
 class _PackedDescription(Config):
-    """All of model.json."""
+    """Content of model.json."""
 
     format: str
     version: int
@@ -79,14 +79,14 @@ class _PackedDescription(Config):
 
 
 def pack_model(model: Model, path: Path) -> Path:
-    """Write a model into one file, whole or not at all; names of this machine's folders stay here.
+    """Write a model into one file, whole or not at all; names of local folders are not included.
 
     Raises:
         UsageError: when the name does not end in .wtal.
-        WtalError: when a parameter is of a type that numpy has not.
+        WtalError: when a parameter is of a type that numpy lacks.
     """
     if path.suffix.lower() != SUFFIX:
-        raise UsageError(f"{path}: the name of a packed model ends in {SUFFIX}")
+        raise UsageError(f"{path}: the name of a packed model must end in {SUFFIX}")
     entries: dict[str, bytes] = {}
     node = _node(model, entries)
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in entries.items()}
@@ -120,22 +120,22 @@ def _add(array: NDArray[Any], entries: dict[str, bytes]) -> str:
     """Add an array to the entries and return its name."""
     name = f"{len(entries):04d}.npy"
     file = io.BytesIO()
-    # not ascontiguousarray, which gives a number without dimensions one
+    # not ascontiguousarray, which adds a dimension to a scalar
     np.lib.format.write_array(file, np.asarray(array, order="C"), version=(1, 0), allow_pickle=False)
     entries[name] = file.getvalue()
     return name
 
 
 def is_packed(path: Path) -> bool:
-    """Return whether a file is called as packed models are."""
+    """Return whether a file has the name of a packed model."""
     return path.suffix.lower() == SUFFIX and path.is_file()
 
 
 def read_model(path: Path) -> Model:
-    """Read a packed model, once all of its bytes were checked.
+    """Read a packed model after checking all of its bytes.
 
     Raises:
-        FormatError: when the file is no packed model, is damaged, or was written by a newer version; in one line.
+        FormatError: when the file is not a packed model, is damaged, or was written by a newer version; in one line.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -146,24 +146,24 @@ def read_model(path: Path) -> Model:
         raise _damaged(path, error) from None
     for name, digest in description.entries.items():
         if hashlib.sha256(contents[name]).hexdigest() != digest:
-            raise _damaged(path, f"{name} is not as it was packed")
+            raise _damaged(path, f"{name} has changed since it was packed")
     return _model(description.model, {name: _array(content, name, path) for name, content in contents.items()}, path)
 
 
 def _infos(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo]:
-    """Return the entries by name: each once, stored as it is, and together no longer than the file."""
+    """Return the entries by name: each once, uncompressed, and together no longer than the file."""
     listed = archive.infolist()
     infos = {info.filename: info for info in listed}
     if _DESCRIPTION not in infos:
         raise FormatError(
-            f"{path} is no packed model: it is a zip archive without {_DESCRIPTION}; make one by wtal pack"
+            f"{path} is not a packed model: it is a zip archive without {_DESCRIPTION}; make one with wtal pack"
         )
     if len(infos) < len(listed):
-        raise _damaged(path, "an entry is there twice")
+        raise _damaged(path, "an entry appears twice")
     if any(info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size for info in listed):
         raise _damaged(path, "an entry is compressed")
     if sum(info.file_size for info in listed) > path.stat().st_size:
-        raise _damaged(path, "its entries are longer than the file")
+        raise _damaged(path, "its entries exceed the size of the file")
     return infos
 
 
@@ -175,7 +175,9 @@ def _description(archive: zipfile.ZipFile, infos: Mapping[str, zipfile.ZipInfo],
     except (ValueError, RecursionError) as error:
         raise _damaged(path, f"{_DESCRIPTION}: {error}") from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise FormatError(f"{path} is no packed model: its {_DESCRIPTION} is of another kind; make one by wtal pack")
+        raise FormatError(
+            f"{path} is not a packed model: its {_DESCRIPTION} is of another kind; make one with wtal pack"
+        )
     version = content.get("version")
     if isinstance(version, int) and version > VERSION:
         raise FormatError(
@@ -191,7 +193,7 @@ def _description(archive: zipfile.ZipFile, infos: Mapping[str, zipfile.ZipInfo],
     except RecursionError:
         raise _damaged(path, f"{_DESCRIPTION} is nested too deeply") from None
     if unlike := description.entries.keys() ^ (infos.keys() - {_DESCRIPTION}):
-        raise _damaged(path, f"{min(unlike)} is listed or there, and not both")
+        raise _damaged(path, f"{min(unlike)} is listed but missing, or present but unlisted")
     return description
 
 
@@ -207,16 +209,16 @@ def _model(node: _PackedNode, arrays: Mapping[str, NDArray[Any]], path: Path) ->
         or len(record.weights) != count
         or len(record.scales) != scaled
     ):
-        raise _damaged(path, "an ensemble and its members do not fit")
+        raise _damaged(path, "an ensemble and its members do not match")
     if any(sorted(member.record.classes) != sorted(record.classes) for member in node.members):
-        raise _damaged(path, "the members of an ensemble have other classes")
+        raise _damaged(path, "the members of an ensemble have different classes")
     if node.teacher is not None and node.teacher.record.classes != record.classes:
-        raise _damaged(path, "a student and its teacher have other classes")
+        raise _damaged(path, "a student and its teacher have different classes")
     try:
         Recipe.parse(record.recipe, str(path))
         own = (chosen(node.parameters), chosen(node.shift), chosen(node.gain))
     except KeyError as error:
-        raise _damaged(path, f"{error} is not there") from None
+        raise _damaged(path, f"{error} is missing") from None
     except ConfigError as error:
         raise FormatError(f"{error}; pack the run again, or upgrade wtal") from None
     teacher = None if node.teacher is None else _model(node.teacher, arrays, path)
@@ -224,7 +226,7 @@ def _model(node: _PackedNode, arrays: Mapping[str, NDArray[Any]], path: Path) ->
 
 
 def _array(content: bytes, name: str, path: Path) -> NDArray[Any]:
-    """Read a plain array without trusting what it says of its size."""
+    """Read a plain array without trusting its stated size."""
     file = io.BytesIO(content)
     try:
         shape, fortran, dtype = array_head(file)
@@ -238,4 +240,4 @@ def _array(content: bytes, name: str, path: Path) -> NDArray[Any]:
 
 
 def _damaged(path: Path, why: object) -> FormatError:
-    return FormatError(f"{path} is no packed model, or damaged: {why}; copy or pack it again")
+    return FormatError(f"{path} is not a packed model, or is damaged: {why}; copy or pack it again")

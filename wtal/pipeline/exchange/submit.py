@@ -1,4 +1,4 @@
-"""Detections -> a challenge file that has been checked before it is written."""
+"""Detections -> a challenge file, checked before it is written."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,14 +19,14 @@ from wtal.pipeline.runs import Run
 from wtal.pipeline.workspace import Workspace
 
 _UNKNOWN = (
-    "external_data says that no other data was used, and the detections do not say; "
-    "state it: --external-data TEXT, or --external-data none"
+    "external_data states that no other data was used, but the detections do not say so; "
+    "state it with --external-data TEXT, or --external-data none"
 )
 
 
 @dataclass(frozen=True)
 class Submission:
-    """The file that was written, and warnings about it."""
+    """The file written, and warnings about it."""
 
     path: Path
     warnings: tuple[str, ...]
@@ -34,7 +34,7 @@ class Submission:
 
 @dataclass(frozen=True)
 class _Entries:
-    """Detections to submit, and what is known of them; `external` is None where no other data is stated."""
+    """Detections to submit, and their metadata; `external` is None if external data is not stated."""
 
     name: str
     detections: Mapping[str, Sequence[Detection]]
@@ -59,11 +59,11 @@ def submit(
 ) -> Submission:
     """Write the challenge's JSON for a run (its own detections, or others of it), or for a detection file.
 
-    `external_data` says what other data went in, `none` that none did; without it the detections' own word is taken.
-    `most` keeps that many of a video's detections, the best. The bytes that are checked are those that are published.
+    `external_data` states the other data used, or `none`; by default the statement in the detections is used. `most`
+    keeps the best that many detections per video. The bytes checked are the bytes published.
 
     Raises:
-        UsageError: when the run has no detections yet, or the file is not there.
+        UsageError: when the run has no detections yet, or the file does not exist.
         WtalError: when the challenge would refuse the file; nothing is written then.
     """
     if isinstance(source, Run):
@@ -82,18 +82,18 @@ def submit(
     unknown = () if external or results_only else (_UNKNOWN,)
     cap = most_per_video(challenge, most)
     lost = sum(len(segments[:cap]) for segments in entries.detections.values()) - report.detections
-    outside = (f"detections outside of their video or of no length, left out: {lost}",) if lost else ()
+    outside = (f"detections outside their video or of zero length, left out: {lost}",) if lost else ()
     return Submission(path, report.warnings + outside + entries.lengths + unknown)
 
 
 def check(file: Path, challenge: str | None, annotations: Path | None, subset: str | None) -> SubmissionReport:
-    """Check a file, of ours or not; without a challenge's name by the rules of the one whose `version` it states.
+    """Check a file, ours or not; the default challenge is the one whose `version` it states.
 
     Raises:
-        UsageError: when the file is not there, or states no challenge's version and none is named.
+        UsageError: when the file does not exist, or no challenge is named and its version matches none.
     """
     if not file.is_file():
-        raise UsageError(f"there is no file {file} to check")
+        raise UsageError(f"{file} does not exist; pass the file to check")
     dataset = read_annotations(annotations) if annotations else None
     return check_submission(file, challenge or stated_challenge(file), dataset, subset)
 
@@ -102,7 +102,7 @@ def stated_challenge(file: Path) -> str:
     """Return the challenge whose `version` a file states.
 
     Raises:
-        UsageError: when it states none.
+        UsageError: when it states no known version.
         FormatError: when it is not JSON.
     """
     version = read_version(file)
@@ -110,7 +110,7 @@ def stated_challenge(file: Path) -> str:
     if len(named) != 1:
         stated = f"states the version {version!r}" if isinstance(version, str) else "states no version"
         raise UsageError(
-            f"{file} {stated}, which is no challenge's; name one: --challenge {'|'.join(CHALLENGES.names())}"
+            f"{file} {stated}, which matches no challenge; name one: --challenge {'|'.join(CHALLENGES.names())}"
         )
     return named[0]
 
@@ -134,7 +134,7 @@ def _from_run(run: Run, annotations: Path | None, subset: str | None, detections
 
 def _from_file(file: Path, annotations: Path | None, subset: str | None) -> _Entries:
     if not file.is_file():
-        raise UsageError(f"there is nothing at {file}; name a run's folder or a detection file")
+        raise UsageError(f"{file} does not exist; pass a run's folder or a detection file")
     results, rest = read_results(file)
     if annotations is None:
         return _Entries(file.stem, results, None, subset, {}, _external(rest))
@@ -142,13 +142,13 @@ def _from_file(file: Path, annotations: Path | None, subset: str | None) -> _Ent
     records = dataset.select(subset or "*")
     durations = {video.id: video.duration for video in records}
     aligned = align_ids(results, dataset.videos)
-    # What the annotations put into another subset is not submitted; what they do not know is refused by the check.
+    # Videos annotated in another subset are not submitted; unknown ones are refused by the check.
     chosen = {name: segments for name, segments in aligned.items() if name in durations or name not in dataset.videos}
     return _Entries(file.stem, chosen, dataset, subset, durations, _external(rest), late_notes(records, chosen))
 
 
 def _external(rest: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return what a detection file states of the data that went into it; None where it does not."""
+    """Return a detection file's record of the external data used; None if it has none."""
     external = rest.get("external_data")
     if not isinstance(external, dict) or not isinstance(external.get("used"), bool):
         return None

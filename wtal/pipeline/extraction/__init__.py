@@ -1,1 +1,1 @@
-"""Videos to a feature store: planning, spreading over workers, timing."""
+"""Videos to a feature store: planning, distribution over workers, timing."""

@@ -1,4 +1,4 @@
-"""Processes that take videos: joblib's on this machine, or those of a dask or ray cluster that exists."""
+"""Worker processes: joblib's on this machine, or those of an existing dask or ray cluster."""
 
 import functools
 import os
@@ -18,7 +18,7 @@ from wtal.pipeline.extraction.machine import Machine, Spreading
 from wtal.pipeline.extraction.worker import Outcome
 
 _IDLE_SECONDS = 10
-"""A worker process ends after this long without work: also when its parent was killed."""
+"""Idle time after which a worker process ends, also if its parent was killed."""
 _REACH_SECONDS = 10
 _LIBRARIES = ("OMP", "OPENBLAS", "MKL", "BLIS", "NUMBA", "NUMEXPR")
 """Libraries that read their number of threads from the environment once, when a process starts."""
@@ -26,9 +26,9 @@ _LIBRARIES = ("OMP", "OPENBLAS", "MKL", "BLIS", "NUMBA", "NUMEXPR")
 
 @dataclass(frozen=True)
 class Pool:
-    """Worker processes, `share` of them on a machine; `submit` takes the arguments of `extract_in_worker`.
+    """Worker processes, `share` of them per machine; `submit` takes the arguments of `extract_in_worker`.
 
-    They take `together` videos at a time. An error of a class in `killed` means that the video's process died.
+    They handle `together` videos at a time. An error of a class in `killed` means that the video's process died.
     """
 
     share: int
@@ -38,7 +38,7 @@ class Pool:
 
 
 def start_pool(machine: Machine, videos: int) -> AbstractContextManager[Pool]:
-    """Start processes for so many videos, or reach those of the cluster, for a `with` block.
+    """Start processes for `videos` videos, or connect to those of the cluster, for a `with` block.
 
     Raises:
         WtalError: on entering, when the cluster cannot be reached.
@@ -47,14 +47,14 @@ def start_pool(machine: Machine, videos: int) -> AbstractContextManager[Pool]:
 
 
 class _Processes:
-    """joblib's processes on this machine. When one is killed all end, and new ones take the videos to come."""
+    """joblib's processes on this machine. When one is killed, all end, and new ones handle the remaining videos."""
 
     def __init__(self, count: int) -> None:
         self._count = count
         self._executor = self._start()
 
     def submit(self, *arguments: Any) -> Future[Outcome]:
-        """Hand a video to a process that is free."""
+        """Submit a video to a free process."""
         try:
             future: Future[Outcome] = self._executor.submit(worker.extract_in_worker, *arguments)
         except BrokenExecutor:
@@ -63,7 +63,7 @@ class _Processes:
         return future
 
     def close(self, kill: bool) -> None:
-        """End the processes; with `kill` in the middle of their work."""
+        """End the processes; with `kill`, in the middle of their work."""
         self._executor.shutdown(wait=True, kill_workers=kill)
 
     def _start(self) -> Any:
@@ -96,7 +96,7 @@ def _dask(machine: Machine, videos: int) -> Iterator[Pool]:
     with client:
         workers: dict[str, Any] = client.scheduler_info(n_workers=-1)["workers"]
         if not workers:
-            raise WtalError(f"the dask cluster at {machine.cluster} has no workers; start some")
+            raise WtalError(f"the dask cluster at {machine.cluster} has no workers; start at least one")
         processes = Counter(process["host"] for process in workers.values())
         together = sum(process["nthreads"] for process in workers.values())
         submit = functools.partial(client.get_executor(pure=False).submit, worker.extract_in_worker)
@@ -108,7 +108,7 @@ def _ray(machine: Machine, videos: int) -> Iterator[Pool]:
     ray = require("ray", "ray")
     killed = (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError, ray.exceptions.NodeDiedError)
     started_here = not ray.is_initialized()
-    # Until it is shut down, ray may report workers that died at any moment: on stdout, where only results belong.
+    # Until its shutdown, ray may report dead workers at any moment: on stdout, which is reserved for results.
     with redirect_stdout(sys.stderr), ExitStack() as cleanup:
         try:
             _require_listener(machine.cluster)
@@ -124,10 +124,10 @@ def _ray(machine: Machine, videos: int) -> Iterator[Pool]:
 
 
 def _require_listener(address: str) -> None:
-    """Return when somebody listens at HOST:PORT or ray://HOST:PORT, or the address is a word of ray's such as auto.
+    """Return when HOST:PORT or ray://HOST:PORT accepts connections, or the address is a keyword of ray's such as auto.
 
     Raises:
-        OSError: when nobody listens; ray itself would try for minutes.
+        OSError: when nothing listens; ray itself would retry for minutes.
         ValueError: when the part after the colon is not a port.
     """
     url = urlsplit(address if "://" in address else f"//{address}")

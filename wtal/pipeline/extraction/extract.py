@@ -1,4 +1,4 @@
-"""Videos -> feature stores: resumable after each video, safe to run several times at once, whole at the end."""
+"""Videos -> feature stores: resumable after each video, safe to run concurrently, published whole at the end."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -32,9 +32,9 @@ _BATCH_OF_A_GPU = 16
 
 @dataclass(frozen=True)
 class ExtractResult:
-    """The store, the videos asked for, why some are not in it (id -> reason), and the timing of the call.
+    """The store, the videos requested, reasons why some are missing (id -> reason), and the timing of the call.
 
-    `oddities` is kind -> ids of those in it of which something was odd.
+    `oddities` maps kind -> ids of the stored videos with that oddity.
     """
 
     store: Path
@@ -44,7 +44,7 @@ class ExtractResult:
     oddities: dict[str, list[str]] = field(default_factory=dict)
 
     def sentences(self) -> list[str]:
-        """A line for each kind of oddity and of failure: how many videos of how many, and the first of them."""
+        """Return a line for each kind of oddity and of failure: how many videos of how many, and the first of them."""
         failed = {f"failed, {kind}": videos for kind, videos in failure_kinds(self.failures).items()}
         return [
             f"{kind}: {len(videos)} of {len(self.videos)} ({first_names(videos)})"
@@ -80,10 +80,11 @@ def extract_all(
     machine: Machine = Machine(),  # noqa: B008 - frozen
     reporter: Reporter = SILENT,
 ) -> list[ExtractResult]:
-    """Fill a store for each configuration, in their order; extractors that see the same frames read a video once.
+    """Fill a store for each configuration, in order; extractors that use the same frames share one reading of a video.
 
     Raises:
-        UsageError: when a path or a name does not exist, `out` is to hold several stores, or weights are for nobody.
+        UsageError: when a path or a name does not exist, several stores would go to `out`, or weights match no
+            backbone.
         WeightsError: when weights are missing or do not fit.
         StoreError: when `out` holds something else.
     """
@@ -103,13 +104,13 @@ def fill(
     each: Callable[[Outcome], object] = lambda outcome: None,
     shown: Callable[[str], str] = str,
 ) -> list[ExtractResult]:
-    """Extract videos into the store of each extractor, where they are not there yet, and publish them.
+    """Extract videos missing from the stores, one store per extractor, and publish them.
 
-    `each` is called with every video that was extracted or failed, as soon as it is in the stores' parts; `shown` turns
-    an id into what is printed of it.
+    `each` is called with every video extracted or failed, as soon as it is in the stores' parts; `shown` turns an id
+    into its printed form.
 
     Raises:
-        StoreError: when a folder holds something else than its store.
+        StoreError: when a folder holds something other than its store.
     """
     writers = [StoreWriter.open(store, extractor.identity) for store, extractor in zip(stores, extractors, strict=True)]
     for store, extractor in zip(stores, extractors, strict=True):
@@ -123,7 +124,7 @@ def fill(
     todo = [video for video in videos if not all(map(partial(_settled, video), writers, failures))]
     if len(todo) < len(videos) - len(failures[0]):
         done = len(videos) - len(failures[0]) - len(todo)
-        reporter.say(f"{done} of {len(videos)} videos are in {', '.join(map(str, stores))} already")
+        reporter.say(f"{done} of {len(videos)} videos are already in {', '.join(map(str, stores))}")
     clock = Stopwatch()
     names = ", ".join(extractor.config.backbone for extractor in extractors)
     with reporter.task(f"extract {names}", len(todo), "video") as task:
@@ -144,7 +145,7 @@ def fill(
 def _record(
     outcome: Outcome, failures: Sequence[dict[str, str]], reporter: Reporter, shown: Callable[[str], str]
 ) -> None:
-    """Enter a video's failures in those of the stores, and report each reason once."""
+    """Add a video's failures to those of the stores, and report each reason once."""
     name = outcome.video.id
     for reasons, reason in zip(failures, outcome.reasons, strict=True):
         if reason:
@@ -160,10 +161,10 @@ def _settled(video: VideoFile, writer: StoreWriter, failures: Mapping[str, str])
 def prepare(
     configs: Sequence[ExtractConfig], workspace: Workspace, weights: Sequence[str], out: Path | None, machine: Machine
 ) -> "tuple[list[Extractor], list[Path]]":
-    """Return extractors for configurations, and the stores that they fill; nothing is written.
+    """Return extractors for configurations, and the stores to fill; nothing is written.
 
     Raises:
-        UsageError: when a name does not exist, `out` is to hold several stores, or weights are for nobody.
+        UsageError: when a name does not exist, several stores would go to `out`, or weights match no backbone.
         WeightsError: when weights are missing or do not fit.
     """
     from wtal.extractors.backbone import full_name
@@ -171,7 +172,7 @@ def prepare(
     from wtal.pipeline.extraction.weights_options import share_out
 
     if out is not None and len(configs) > 1:
-        raise UsageError(f"one folder cannot hold {len(configs)} stores; leave --out, or name one --backbone")
+        raise UsageError(f"one folder cannot hold {len(configs)} stores; leave out --out, or pass a single --backbone")
     names = [full_name(config.backbone) for config in configs]
     shares = share_out(weights, {name: BACKBONES.load(name).STREAMS for name in names})
     extractors = [
@@ -191,32 +192,32 @@ def runs_networks(extractors: "Sequence[Extractor]") -> bool:
 
 
 def other_flows(extractors: "Sequence[Extractor]", stores: Sequence[Path]) -> list[str]:
-    """Return a line for each new store next to one that differs only in how the same flow is computed.
+    """Return a line for each new store next to one that differs only in the computation of the same flow.
 
-    An implementation that was asked for by name is no surprise, and gets none.
+    An implementation requested by name is intentional, and gets no line.
     """
     lines = []
     for extractor, store in zip(extractors, stores, strict=True):
         if (store / INDEX).exists() or extractor.flow is None:
             continue
-        others = sorted(path.parent for path in store.parent.glob(f"{store.name.partition('-')[0]}*/{INDEX}"))
-        differences = {other.name: _differs(read_index(other).identity, extractor) for other in others}
-        lines += [f"{store.name} begins beside {name}: {how}" for name, how in differences.items() if how][:1]
+        neighbours = sorted(path.parent for path in store.parent.glob(f"{store.name.partition('-')[0]}*/{INDEX}"))
+        differences = {other.name: _differs(read_index(other).identity, extractor) for other in neighbours}
+        lines += [f"{store.name} is new next to {name}: {how}" for name, how in differences.items() if how][:1]
     return lines
 
 
 def _differs(identity: Mapping[str, Any], extractor: "Extractor") -> str:
-    """Describe how a store's identity differs from the extractor's, if only in how the same flow is computed; or ""."""
+    """Describe how a store's identity differs from the extractor's, if only in computing the same flow; else ""."""
     there, here = identity.get("flow"), extractor.identity["flow"]
     alike = {**identity, "flow": None} == json.loads(json.dumps({**extractor.identity, "flow": None}))
     if not alike or not there or there["name"] != here["name"]:
         return ""
     flow, other = (f"{identity['name']}:{identity['implementation']}" for identity in (here, there))
     if flow == other:
-        return f"of {flow}, {difference(there, here)}"
+        return f"for {flow}, {difference(there, here)}"
     if ":" in extractor.config.flow:
         return ""
-    return f"flow is {other} there, {flow} here; --flow {other} goes on with that one, where it can run"
+    return f"flow is {other} there, {flow} here; to continue that store, use --flow {other} where available"
 
 
 def make_spec(config: ExtractConfig, weights: tuple[tuple[str, str], ...], machine: Machine) -> "ExtractorSpec":
@@ -228,7 +229,7 @@ def make_spec(config: ExtractConfig, weights: tuple[tuple[str, str], ...], machi
 
 
 def _clashes(writer: StoreWriter, videos: Iterable[VideoFile]) -> dict[str, str]:
-    """Return videos whose id the store gives to another file, with the reason for their failure."""
+    """Return videos whose id already belongs to another file in the store, with the reason for their failure."""
     clashes = {}
     for video in videos:
         if not (known := writer.fingerprint(video.id)):

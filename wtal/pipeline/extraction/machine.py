@@ -1,4 +1,4 @@
-"""Spread of the work of extraction: videos in flight, processes, devices, a cluster."""
+"""Distribution of the work of extraction: videos in flight, processes, devices, a cluster."""
 
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -7,27 +7,27 @@ from wtal.errors import UsageError
 from wtal.extractors.decoding.reader import TIME_LIMIT
 
 Spreading = Literal["loky", "dask", "ray"]
-"""Library that spreads videos over processes: those of this machine, or of a cluster that exists."""
+"""Library that distributes videos over processes: on this machine, or of an existing cluster."""
 AUTOMATIC = 0
-"""Number of jobs that stands for the one that is fastest here."""
+"""Value of `jobs` that chooses the fastest number for this machine."""
 _CORES_PER_JOB = 2
-"""Cores that one process keeps busy with features without weights: 1.6 of them, measured on two."""
+"""Cores that one process keeps busy with weight-free features: 1.6, measured on two."""
 _VIDEOS_PER_JOB = 4
-"""Videos from which on another process is worth its start."""
+"""Videos per process for which its start-up is worth it."""
 
 
 @dataclass(frozen=True)
 class Machine:
-    """Settings that say where the work is done, and how much of it at a time.
+    """Settings for where the work is done, and how much of it at a time.
 
-    `device` is one of torch's, or several with commas between them; `time_limit` is how many seconds a reader may
-    take for its next frame; `decoders` is the number of videos in flight in this process (0: one, with a GPU half as
-    many as cores). `jobs` processes share the videos: this one alone, several of joblib's `engine`, each with one
-    video in flight, or as many as are fastest here where it is `AUTOMATIC`. dask and ray run on the cluster at the
-    address `cluster`, dask on all of its workers, ray too where `jobs` is 1.
+    `device` is one of torch's, or several separated by commas; `time_limit` is the maximum number of seconds that a
+    reader may take for its next frame; `decoders` is the number of videos in flight in this process (0: one; with a
+    GPU, half the number of cores). `jobs` processes share the videos: this one alone, several of joblib's `engine`,
+    each with one video in flight, or the fastest number of them (`AUTOMATIC`). dask and ray run on the cluster at the
+    address `cluster`, dask on all of its workers, as does ray if `jobs` is 1.
 
     Raises:
-        UsageError: when options do not go together, so that one of them would have no effect.
+        UsageError: when options conflict, so that one of them would have no effect.
     """
 
     jobs: int = 1
@@ -39,20 +39,22 @@ class Machine:
 
     def __post_init__(self) -> None:
         if self.cluster and self.engine == "loky":
-            raise UsageError("--cluster is an address for --engine dask or ray; name one of them")
+            raise UsageError("--cluster is an address for --engine dask or ray; pass one of them")
         if self.engine != "loky" and not self.cluster:
             address = "its scheduler's address" if self.engine == "dask" else "its address, or auto,"
-            raise UsageError(f"--engine {self.engine} runs on a cluster that exists: give {address} by --cluster")
+            raise UsageError(f"--engine {self.engine} runs on an existing cluster; give {address} with --cluster")
         if self.engine == "dask" and self.jobs > 1:
-            raise UsageError("--engine dask uses all workers of its cluster; leave --jobs out")
+            raise UsageError("--engine dask uses all workers of its cluster; leave out --jobs")
         if self.decoders and (self.jobs > 1 or self.engine != "loky"):
-            raise UsageError("--decoders is for one process; with --jobs or a cluster each has one video in flight")
+            raise UsageError(
+                "--decoders is for a single process; with --jobs or a cluster, each process has one video in flight"
+            )
 
     def settled(self, videos: int, networks: bool) -> "Machine":
-        """Return the same machine with the number of jobs that is fastest for so many videos, where it is to be chosen.
+        """Return the machine with `AUTOMATIC` jobs replaced by the fastest number for this many videos.
 
-        A process without a network keeps two cores busy. A network takes all cores by itself, and a cluster has its
-        own number of workers: one process then.
+        A process without a network keeps two cores busy. A network uses all cores, and a cluster has its own number of
+        workers: one process then.
         """
         import joblib
 

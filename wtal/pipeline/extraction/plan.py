@@ -1,4 +1,4 @@
-"""Plan a call of extraction: what is left to do, and how long it takes here by a few seconds of trial."""
+"""Plan a call of extraction: the remaining work, and its estimated duration here from a trial of a few seconds."""
 
 import math
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ _SAMPLE = 5
 
 @dataclass(frozen=True)
 class PlannedVideo:
-    """`seconds` as the header declares them, None where it does not or the file cannot be opened (then `problem`)."""
+    """A video; `seconds` as declared in its header, None if undeclared or if it cannot be opened (see `problem`)."""
 
     id: str
     path: str
@@ -44,7 +44,7 @@ class PlannedVideo:
 
 @dataclass(frozen=True)
 class PlannedStore:
-    """A store to be filled: videos of declared length, snippets and bytes of features that are to come."""
+    """A store to be filled: the videos of declared length, snippets and bytes of features still missing."""
 
     path: str
     videos: int
@@ -54,11 +54,11 @@ class PlannedStore:
 
 @dataclass(frozen=True)
 class Plan:
-    """`needed` is the estimated number of seconds on this machine: 0 where nothing is left to extract, None if unknown.
+    """`needed` is the estimated number of seconds on this machine: 0 if nothing is left to extract, None if unknown.
 
-    It is unknown where no video to extract declares its length, or none that does can be read. With `cluster` it is the
-    time of this machine alone, as nothing is known of a cluster's. `notes` are lines on what the folders hold beside
-    videos, and on new stores next to others that differ only in how flow is computed.
+    It is unknown if no video to extract declares its length, or none of those can be read. With `cluster` it is the
+    time on this machine alone, as that of a cluster is unknown. `notes` are lines on other content of the folders, and
+    on new stores next to others that differ only in the computation of flow.
     """
 
     videos: tuple[PlannedVideo, ...]
@@ -70,7 +70,7 @@ class Plan:
 
     @property
     def seconds(self) -> float:
-        """Seconds of video still to be extracted, where headers declare a length."""
+        """Seconds of video still to be extracted, for headers with a declared length."""
         return sum(video.seconds or 0 for video in self.videos if not video.done)
 
     @property
@@ -79,7 +79,7 @@ class Plan:
         return self.seconds / self.needed if self.needed else None
 
     def to_json(self) -> dict[str, Any]:
-        """Return all of it as JSON types."""
+        """Return the plan as JSON types."""
         values = asdict(self)
         return values | {"needed_seconds": values.pop("needed"), "seconds": self.seconds, "rate": self.rate}
 
@@ -94,12 +94,12 @@ def plan(
     trial: float = TRIAL_SECONDS,
     reporter: Reporter = SILENT,
 ) -> Plan:
-    """Read the headers, and try extraction on up to five videos, for about `trial` seconds; write nothing.
+    """Read the headers, and try extraction on up to five videos for about `trial` seconds; write nothing.
 
     Raises:
         UsageError: when a path or a name does not exist.
         WeightsError: when weights are missing or do not fit.
-        StoreError: when a folder holds something else than the store that would be filled.
+        StoreError: when a folder holds something other than the store to be filled.
     """
     from wtal.extractors.execution.extraction_line import ExtractionLine
 
@@ -131,14 +131,14 @@ def plan(
 
 @dataclass(frozen=True)
 class _Work:
-    """A video, and the numbers of the stores that lack it."""
+    """A video, and the indices of the stores that lack it."""
 
     video: PlannedVideo
     missing: list[int]
 
     @property
     def known(self) -> bool:
-        """True where there is something to extract, of known length."""
+        """True if there is something to extract, of known length."""
         return bool(self.missing) and self.video.seconds is not None
 
     @property
@@ -163,18 +163,19 @@ def _needed(
     machine: Machine,
     reporter: Reporter,
 ) -> float | None:
-    """Estimate the seconds for all of it; None where that is not possible. Each group of extractors is tried apart.
+    """Estimate the seconds for everything; None if that is not possible. Each group of extractors is tried separately.
 
-    Processes are tried as so many videos in flight in this one; videos that do not declare their length are left out.
+    Several processes are tried as that many videos in flight in this one; videos without a declared length are left
+    out.
     """
-    known = [item for item in work if item.known]
-    if not known and any(item.missing for item in work):
+    extractable = [item for item in work if item.known]
+    if not extractable and any(item.missing for item in work):
         return None
     seconds = 0.0
     in_flight = machine.jobs if machine.jobs > 1 else machine.in_flight
     with reporter.task("try", len(groups), "trial") as task:
         for group in groups:
-            parts = [_Work(item.video, [number for number in item.missing if number in group]) for item in known]
+            parts = [_Work(item.video, [number for number in item.missing if number in group]) for item in extractable]
             parts = [part for part in parts if part.missing]
             rates = measure([extractors[number] for number in group], _sample(parts), in_flight, trial / len(groups))
             if rates is None:
@@ -187,7 +188,7 @@ def _needed(
 
 
 def _sample(work: Sequence[_Work]) -> list[SizedFile]:
-    """Pick videos evenly from the smallest frames to the largest; the middle first, as time may not do for all."""
+    """Pick videos evenly from the smallest frames to the largest; the middle first, as time may run out."""
     by_size = sorted(work, key=lambda item: (item.video.width * item.video.height, item.video.id))
     last = len(by_size) - 1
     ranks = dict.fromkeys(round(number * last / (_SAMPLE - 1)) for number in range(_SAMPLE))
@@ -195,7 +196,7 @@ def _sample(work: Sequence[_Work]) -> list[SizedFile]:
 
 
 def _frames(extractor: "Extractor", video: PlannedVideo) -> int:
-    """Return how many frames the extractor will see; 0 where the header does not declare a length."""
+    """Return the number of frames that the extractor will process; 0 if the header declares no length."""
     return frame_count(extractor.rate, Fraction(video.seconds)) if video.seconds else 0
 
 
@@ -211,13 +212,13 @@ def plan_lines(planned: Plan) -> list[str]:
     done = sum(video.done for video in planned.videos)
     broken = [video for video in planned.videos if video.problem]
     unknown = sum(not video.done and not video.problem and video.seconds is None for video in planned.videos)
-    lines = [f"videos    {len(planned.videos):,}, {done:,} of them extracted already"]
+    lines = [f"videos    {len(planned.videos):,}, {done:,} of them already extracted"]
     lines += [f"          {video.id}: {video.problem}" for video in broken]
     if unknown:
-        lines.append(f"          {unknown:,} do not declare their length; they are not in what follows")
+        lines.append(f"          {unknown:,} do not declare their length and are not counted below")
     lines.append(f"length    {hours(planned.seconds)} to extract")
     for store in planned.stores:
-        to_come = f"{store.snippets:,} snippets of {store.videos:,} videos, {size(store.bytes)}, to come"
+        to_come = f"{store.snippets:,} snippets of {store.videos:,} videos, {size(store.bytes)}, still to extract"
         lines.append(f"store     {store.path}: {to_come}")
     lines += [f"          {note}" for note in planned.notes]
     lines.append(f"disk      {size(planned.free_bytes)} free")
@@ -227,12 +228,12 @@ def plan_lines(planned: Plan) -> list[str]:
 
 def _time(planned: Plan) -> str:
     if planned.needed is None:
-        why = "those that were tried cannot be read" if planned.seconds else "no video to extract declares its length"
-        return f"not known: {why}"
+        why = "the videos tried cannot be read" if planned.seconds else "no video to extract declares its length"
+        return f"unknown: {why}"
     if planned.rate is None:
         return "nothing to extract"
-    where = "on this machine alone, the cluster was not tried" if planned.cluster else "here"
-    return f"about {hours(planned.needed)} {where}, {planned.rate:.2g} times real time by trial"
+    where = "on this machine alone (the cluster was not tried)" if planned.cluster else "here"
+    return f"about {hours(planned.needed)} {where}, {planned.rate:.2g} times real time in a trial"
 
 
 def hours(seconds: float) -> str:

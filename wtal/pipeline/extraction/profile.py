@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 class Profile:
     """Elapsed seconds, videos, and the work of each stage, summed over threads and processes.
 
-    The stages work at the same time, so that their seconds may exceed those elapsed.
+    Stages work in parallel, so the sum of their seconds may exceed the elapsed time.
     """
 
     seconds: float
@@ -45,7 +45,7 @@ class Profile:
 
 
 class Stopwatch:
-    """Gather a `Profile`; the clock runs from the start."""
+    """Collect a `Profile`; the clock runs from the start."""
 
     def __init__(self) -> None:
         self._start = time.perf_counter()
@@ -57,5 +57,5 @@ class Stopwatch:
             self._stages[name] = self._stages[name] + more if name in self._stages else more
 
     def profile(self, videos: int) -> Profile:
-        """Return the profile up to now, for so many videos."""
+        """Return the profile up to now, for `videos` videos."""
         return Profile(time.perf_counter() - self._start, videos, dict(self._stages))

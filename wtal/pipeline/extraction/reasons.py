@@ -1,7 +1,7 @@
-"""Reasons for which a video fails, and notes on those that do not, each with what a person can do or should know.
+"""Reasons for the failure of a video, and notes on the others, each with advice or an explanation.
 
-A text is as the source words it, with `...` for what differs from video to video. A test holds these tables to the
-source, and the page on failures is written from them.
+A text is worded as in the source, with `...` for the parts that vary between videos. A test checks these tables
+against the source, and the page on failures is generated from them.
 """
 
 import re
@@ -18,20 +18,20 @@ UNREADABLE = "the file cannot be read any more: {}"
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """A text with `...` in it, what to do or what it means, and for notes the videos of that kind, in the plural."""
+    """A text containing `...`, its remedy or meaning, and for notes a plural name for the videos concerned."""
 
     text: str
     advice: str
     kind: str = ""
 
 
-_CLEAR = "as it says"
+_CLEAR = "self-explanatory"
 
 REASONS: Mapping[str, tuple[Reason, ...]] = {
-    "The file is no video": (
+    "The file is not a video": (
         Reason(
             "the file does not exist",
-            "It was there when the folder was listed: it was moved or deleted, or a link leads nowhere.",
+            "It existed when the folder was listed: it was moved or deleted since, or it is a broken link.",
         ),
         Reason("a folder, not a video file", "Name the folder itself; it is searched for videos."),
         Reason("not a regular file: copy it to one first", "A pipe or a device."),
@@ -39,8 +39,8 @@ REASONS: Mapping[str, tuple[Reason, ...]] = {
         Reason("the file cannot be opened: ...", "The system's own reason follows, for instance a missing permission."),
         Reason(
             "not a video that ffmpeg can open: ...",
-            "Another kind of file, or one without its head. An MP4 whose download broke off often has no index and "
-            "cannot be saved; fetch it again.",
+            "Another kind of file, or one without its header. An MP4 from an interrupted download often lacks its "
+            "index and cannot be saved; fetch it again.",
         ),
         Reason("no video stream: the file holds ...", "Sound only, perhaps with a cover picture."),
         Reason(
@@ -58,11 +58,11 @@ REASONS: Mapping[str, tuple[Reason, ...]] = {
             "The container is readable, its content is not: damaged, or of a codec that this build of ffmpeg lacks. "
             "Convert it, or fetch it again.",
         ),
-        Reason("no frame could be decoded", "The same; every packet was passed over."),
+        Reason("no frame could be decoded", "The same; every packet was skipped."),
         Reason("no frame could be decoded by opencv", "Try `--reader pyav`."),
         Reason(
             "the colours of the frames cannot be converted: ...",
-            "Of a kind that ffmpeg's scaler lacks, such as YCgCo; convert the file.",
+            "Colours that ffmpeg's scaler does not support, such as YCgCo; convert the file.",
         ),
         Reason(
             "... gave no frame for ... s",
@@ -71,7 +71,7 @@ REASONS: Mapping[str, tuple[Reason, ...]] = {
         ),
         Reason(
             "... was killed by ...",
-            "By SIGKILL: the system ended the reader; fewer `--jobs` take less memory. By SIGSEGV or another: the "
+            "SIGKILL: the system ended the reader; fewer `--jobs` take less memory. SIGSEGV or another signal: the "
             "library crashed on this file; try another `--reader`.",
         ),
         Reason(
@@ -79,70 +79,70 @@ REASONS: Mapping[str, tuple[Reason, ...]] = {
             "The reader stopped with the message that follows. Try another `--reader`, and report it.",
         ),
         Reason(KILLED, "The system ended the whole worker twice; fewer `--jobs` take less memory."),
-        Reason(UNREADABLE.format("..."), "It was moved, deleted or locked while it was extracted; call again."),
+        Reason(UNREADABLE.format("..."), "It was moved, deleted or locked during extraction; run the command again."),
         Reason(
             "the times of its frames cannot be read: ...",
-            "Of `wtal export`, `wtal report` and `wtal clips`: the file is damaged behind its first frame; ffmpeg's "
+            "From `wtal export`, `wtal report` and `wtal clips`: the file is damaged after its first frame; ffmpeg's "
             "reason follows.",
         ),
         Reason(
             "no picture could be decoded: ...",
-            "Of `wtal report`: the file opens, and nothing in it decodes; its timelines are shown all the same.",
+            "From `wtal report`: the file opens, but nothing in it decodes; its timelines are shown anyway.",
         ),
-        Reason("no picture could be decoded", "The same; every packet was passed over."),
+        Reason("no picture could be decoded", "The same; every packet was skipped."),
         Reason(
             "no copy for browsers could be made: ...",
-            "Of `wtal report`: the encoder refused the picture; the video is shown as a filmstrip.",
+            "From `wtal report`: the encoder refused the picture; the video is shown as a filmstrip.",
         ),
         Reason(
-            "it cannot be copied, no keyframe before has a time: cut it with --reencode",
-            "Of `wtal clips`: the file was cut without care, or its packets have no times of their own.",
+            "it cannot be copied, no preceding keyframe has a time: cut it with --reencode",
+            "From `wtal clips`: the file was cut between keyframes, or its packets have no times of their own.",
         ),
         Reason(
             "no clip could be copied: ... pictures are missing where it was read",
-            "Of `wtal clips`: the file is damaged there; try `--reencode`.",
+            "From `wtal clips`: the file is damaged there; try `--reencode`.",
         ),
-        Reason("no clip could be copied: ...", "Of `wtal clips`: ffmpeg's reason follows; try `--reencode`."),
-        Reason("no clip could be encoded: ...", "Of `wtal clips`: the encoder refused the picture or the sound."),
-        Reason("no picture of the clip could be decoded", "Of `wtal clips`: the file is damaged there."),
-        Reason("no reel could be encoded: ...", "Of `wtal clips`: the encoder refused the pictures or the sound."),
+        Reason("no clip could be copied: ...", "From `wtal clips`: ffmpeg's reason follows; try `--reencode`."),
+        Reason("no clip could be encoded: ...", "From `wtal clips`: the encoder refused the picture or the sound."),
+        Reason("no picture of the clip could be decoded", "From `wtal clips`: the file is damaged there."),
+        Reason("no reel could be encoded: ...", "From `wtal clips`: the encoder refused the pictures or the sound."),
         Reason(
-            "files like ... hold no chapters, ... do: the ffmetadata file has them",
-            "Of `wtal export --to chapters --into-copies`: convert the video, or take the ffmetadata file.",
+            "files like ... cannot hold chapters, ... can: use the ffmetadata file",
+            "From `wtal export --to chapters --into-copies`: convert the video, or use the ffmetadata file.",
         ),
         Reason("it cannot be copied: ...", "The same: ffmpeg's reason follows."),
         Reason(
-            "it cannot be copied: its picture is of a kind that cannot be written",
-            "The same: no muxer takes this codec; encode the video anew.",
+            "it cannot be copied: its picture codec cannot be written",
+            "The same: no muxer supports this codec; re-encode the video.",
         ),
         Reason(
-            "its container took ... of ... chapters; the ffmetadata file has them all",
-            "The same: some players' formats bound their number.",
+            "its container accepted ... of ... chapters; the ffmetadata file has them all",
+            "The same: some players' formats limit their number.",
         ),
     ),
     "The file claims too much time": (
         Reason(
-            "the picture at second ... would stay for ... s, and ... s is the most: its clock is in error; mend the "
-            "timestamps, or cut the file there",
-            "A timestamp or a duration is wrong, or two recordings of a day were put into one file. `ffmpeg -i IN -c "
-            "copy -fflags +genpts OUT`, or cut the file at that second.",
+            "the picture at second ... would stay for ... s, but ... s is the maximum: its clock is in error; repair "
+            "the timestamps, or cut the file there",
+            "A timestamp or a duration is wrong, or recordings of different days were joined into one file. `ffmpeg "
+            "-i IN -c copy -fflags +genpts OUT`, or cut the file at that second.",
         ),
         Reason(
-            "pictures that stay for more than ... s take more than ... h together: cut the file into shorter ones",
+            "pictures that stay for more than ... s take more than ... h in total: cut the file into shorter ones",
             _CLEAR,
         ),
     ),
-    "The reader that was asked for does not fit": (
+    "The requested reader is unsuitable": (
         Reason(
-            "... is not right on ...: use --reader pyav",
+            "... is not reliable on ...: use --reader pyav",
             "Interlaced video, `pixels of the format yuv420p10le` (more than 8 bits), `colours of BT.2020 or HDR`, "
-            "`odd picture sides`, `B-frames in AVI`: the colours, the order or the times would be others.",
+            "`odd picture sides`, `B-frames in AVI`: the colours, the order or the times would be wrong.",
         ),
         Reason(
-            "opencv is not right on interlaced video: use --reader pyav",
-            "Found behind the first frame: the picture would be one that nothing was written to.",
+            "opencv is not reliable on interlaced video: use --reader pyav",
+            "Detected after the first frame: the picture would be uninitialised memory.",
         ),
-        Reason("decord is not right on ...: use --reader pyav", "`mpegts`, where it hangs; `mpeg2video`, `vc1`."),
+        Reason("decord is not reliable on ...: use --reader pyav", "`mpegts`, where it hangs; `mpeg2video`, `vc1`."),
         Reason(
             "opencv cannot choose among ... video streams: use --reader pyav",
             "OpenCV always takes the first one, which may be the wrong one.",
@@ -153,56 +153,57 @@ REASONS: Mapping[str, tuple[Reason, ...]] = {
             "A container whose frames have no times of their own, such as MPEG-PS.",
         ),
         Reason(
-            "opencv passed over ... of ... frames: use --reader pyav",
-            "Damaged; the reference uses what can be read, and tells of it.",
+            "opencv skipped ... of ... frames: use --reader pyav",
+            "Damaged; the reference uses what can be read, and notes it.",
         ),
         Reason("... is not used on files without timestamps: use --reader pyav", _CLEAR),
         Reason("... does not follow a change of the picture size: use --reader pyav", _CLEAR),
         Reason("decord takes neither rotated files nor several video streams: use --reader pyav", _CLEAR),
-        Reason("decord gives pictures of a wrong size for this file: use --reader pyav", _CLEAR),
-        Reason("decord cannot decode this file: use --reader pyav", "Damaged, or of a codec that decord lacks."),
+        Reason("decord returns pictures of a wrong size for this file: use --reader pyav", _CLEAR),
         Reason(
-            "decord is not used on files whose timestamps leap: use --reader pyav",
+            "decord cannot decode this file: use --reader pyav", "Damaged, or of a codec that decord does not support."
+        ),
+        Reason(
+            "decord is not used on files whose timestamps jump: use --reader pyav",
             "The reference finds the [stray frames](#stray-frames).",
         ),
         Reason(
-            "decord sees ... frames, the file has ...: use --reader pyav",
+            "decord sees ... frames, but the file has ...: use --reader pyav",
             "An edit list, damage, or a container that decord misreads.",
         ),
         Reason("decord's timestamps are not those of the file: use --reader pyav", _CLEAR),
         Reason("the packets of the file cannot be read: ...", "Damaged; `--reader pyav` uses what can be read."),
         Reason(
             "reader ... cannot be used here: ...",
-            "Not installed on this machine; `wtal doctor` says what is. The command stops at once, with exit code 1.",
+            "Not installed on this machine; `wtal doctor` lists what is. The command stops at once, with exit code 1.",
         ),
     ),
     "The features are wrong": (
         Reason(
             "... has features that are not finite; is the checkpoint sound?",
-            "NaN or infinity came out of the backbone that is named. Check the weights; a half-precision overflow "
-            "shows here too.",
+            "The named backbone produced NaN or infinity. Check the weights; half-precision overflow is another cause.",
         ),
         Reason(
             "... has ... snippets, the grid ...",
-            "An error in the backbone: it gave fewer vectors than clips. Report it.",
+            "An error in the backbone: it returned fewer vectors than clips. Report it.",
         ),
-        Reason("...: ...", "An error of a library behind the backbone, by its name. Report it."),
+        Reason("...: ...", "An error of a library used by the backbone, by its class name. Report it."),
         Reason(
             ANOTHER_FILE.format("..."),
-            "Two different files of one name. This one is named on stderr alone: the video of that id in the store is "
-            "a good one.",
+            "Two different files have the same name. This one is reported on stderr only: the stored video with that "
+            "id is sound.",
         ),
     ),
     "Imported features cannot be used": (
-        Reason("it has no row of features", "The file is empty, or of a video that was too short."),
-        Reason("... holds numbers that are not finite", "NaN or infinity; made by a broken extraction."),
-        Reason("it has ..., those before ...", "Other streams, widths or types than the first video has."),
-        Reason("its streams have ...", "They are of different lengths, by more than a row."),
+        Reason("it has no row of features", "The file is empty, or its video was too short."),
+        Reason("... holds numbers that are not finite", "NaN or infinity; from a broken extraction."),
+        Reason("it has ..., earlier videos ...", "Its streams, widths or types differ from the first video's."),
+        Reason("its streams have ...", "Their lengths differ by more than a row."),
         Reason(
-            "its rows cover ... s, and it is annotated as ... s: one of the two is wrong, or of another video; mend "
-            "the duration, or the rows",
-            "By a factor of five or more, where most videos agree. Smaller differences are "
-            "[told](formats.md#lengths-that-differ).",
+            "its rows cover ... s, its annotated duration is ... s: one is wrong, or belongs to another video; correct "
+            "the duration or the rows",
+            "By a factor of five or more, while most videos agree. Smaller differences are "
+            "[reported](formats.md#lengths-that-differ).",
         ),
         Reason("it has ... rows, the exporter's note says ...", "The file was changed after `wtal export-features`."),
         Reason("it is not in the exporter's note; export the features again", _CLEAR),
@@ -211,12 +212,15 @@ REASONS: Mapping[str, tuple[Reason, ...]] = {
             "it is annotated as ... s, over which ... rows cannot be spread; correct the duration",
             "A row is taken to last from a thousandth of a second to an hour.",
         ),
-        Reason("... has no ... file next to it; give --fps and --stride", "Of a clock of two files one is missing."),
+        Reason(
+            "... has no ... file next to it; give --fps and --stride",
+            "The clock consists of two files, and one is missing.",
+        ),
         Reason("...: wanted a rate of up to ... frames per second; give --fps and --stride", _CLEAR),
         Reason("... has ... times for ... rows; give --fps and --stride", _CLEAR),
         Reason(
             "...: its times are not evenly spaced; give --fps and --stride",
-            "Of a file of variable rate, or damaged: its rows are at no one rate.",
+            "The file has a variable frame rate, or is damaged: no single rate fits its rows.",
         ),
         Reason("...: wanted finite numbers, got an array ... of ...", _CLEAR),
     ),
@@ -229,79 +233,78 @@ NOTES: tuple[Reason, ...] = (
         "videos that end before their declared end",
     ),
     Reason(
-        "reading broke off after ... frames: ...",
+        "reading was interrupted after ... frames: ...",
         "Reading ended in an error; the frames before it are used.",
         "videos that could not be read to their end",
     ),
     Reason(
         "... of ... packets could not be decoded: ...",
-        "They were passed over; the frame before each stays on screen longer, as in ffmpeg.",
+        "They were skipped; the frame before each stays on screen longer, as in ffmpeg.",
         "videos with packets that could not be decoded",
     ),
     Reason(
-        "the picture begins ... s after the file, where players have second 0",
+        "the picture begins ... s after the start of the file, second 0 of players",
         "Sound or another stream begins first. Seconds are those of the file, as in players; `--zero picture` counts "
         "from the first frame.",
-        "videos whose picture begins after the file",
+        "videos whose picture begins after the start of the file",
     ),
     Reason(
-        "an edit list joins parts or changes their speed: players may show them otherwise",
-        "Slow motion of a phone, or a cut without encoding anew. ffmpeg's order is taken, at the speed that was "
-        "recorded.",
+        "an edit list joins parts or changes their speed: players may show them differently",
+        "Slow motion from a phone, or a cut without re-encoding. ffmpeg's order is used, at the recorded speed.",
         "videos whose edit list joins parts or changes their speed",
     ),
     Reason(
-        "the picture size changes in mid-stream: ... frames were scaled to the first one's",
+        "the picture size changes mid-stream: ... frames were scaled to the first size",
         _CLEAR,
         "videos whose picture size changes",
     ),
     Reason(
-        "... timestamps run backwards: the frame replaced the one before it",
+        "... timestamps run backwards: the frame replaced the previous one",
         "Timestamps were repaired by less than a second.",
         "videos whose timestamps run backwards",
     ),
     Reason(
-        "... timestamps are those of the frame before: the frame replaced it",
+        "... timestamps repeat the one before: the frame replaced the previous one",
         _CLEAR,
         "videos with equal timestamps",
     ),
     Reason(
-        "... timestamps are far from their neighbours': the frames were put between those",
-        "Frames have a time more than a second off, and the next ones return to the old clock; see [stray "
+        "... timestamps are far from their neighbours: the frames were moved between them",
+        "Some frames are more than a second off, and the next ones return to the old clock; see [stray "
         "frames](#stray-frames).",
         "videos with stray timestamps",
     ),
     Reason(
-        "the clock jumps ... times: the frames were put one after the other",
-        "Timestamps leapt for good, by more than a second back or far beyond the end; the gap was closed, so seconds "
-        "are those of what is shown.",
+        "the clock jumps ... times: the frames were joined without gaps",
+        "Timestamps jumped permanently, back by more than a second or far beyond the end; the gap was closed, so "
+        "seconds are those of the picture shown.",
         "videos whose clock jumps",
     ),
     Reason(
         "pictures stay for more than 10 s ... times, the longest for ... s",
-        "Stills, slides, or frames that were lost: nothing was changed.",
+        "Stills, slides or lost frames; nothing was changed.",
         "videos with pictures that stay for more than 10 s",
     ),
     Reason(
-        "... frames carry no timestamp: they were put behind the frame before them",
+        "... frames carry no timestamp: they were placed after the previous frame",
         _CLEAR,
         "videos with frames without timestamp",
     ),
     Reason(
-        "a stream had a row more than the other; it was cut",
-        "Of imported features: rgb and flow differ by a row in many published sets.",
+        "one stream had a row more than the other; it was cut",
+        "In imported features: rgb and flow differ by a row in many published sets.",
         "videos with a row more in one stream",
     ),
 )
 
 
 def kind_of(text: str, reasons: Iterable[Reason]) -> str:
-    """The kind of a reason or a note; a text that is none of them is a kind of its own."""
+    """Return the kind of a reason or a note; an unlisted text is its own kind."""
     return next((reason.kind or reason.text for reason in reasons if _pattern(reason.text).fullmatch(text)), text)
 
 
 def oddities(store: FeatureStore, videos: Iterable[str]) -> dict[str, list[str]]:
-    """Kind of what was odd -> those of the videos that it is true of, as far as the store holds them."""
+    """Return kind of oddity -> the videos that have it, among those in the store."""
     kinds: dict[str, list[str]] = {}
     for video in videos:
         if video in store:
@@ -312,9 +315,9 @@ def oddities(store: FeatureStore, videos: Iterable[str]) -> dict[str, list[str]]
 
 
 def failure_kinds(failures: Mapping[str, str], exact: bool = True) -> dict[str, list[str]]:
-    """Kind of a reason -> the videos that failed for it; `failures` is video -> reason.
+    """Return kind of reason -> the videos that failed for it; `failures` is video -> reason.
 
-    Where `exact`, the reason itself stands for a kind that all have of which the reason is the same.
+    With `exact`, the full reason replaces the kind if all videos of the kind share it.
     """
     every = [reason for reasons in REASONS.values() for reason in reasons if reason.text.strip(".: ")]
     kinds: dict[str, list[str]] = {}

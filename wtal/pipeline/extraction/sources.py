@@ -1,7 +1,7 @@
-"""Files that an extractor's weights came from, kept beside the store: an identity has their digest alone.
+"""Files that an extractor's weights came from, kept in the store's folder: an identity has only their digest.
 
-`sources.json` in a store's folder changes no number and is part of no digest. It says where to look for weights when
-new videos are to get the same features.
+`sources.json` affects no number and no digest. It records where to look for weights when new videos need the same
+features.
 """
 
 import json
@@ -21,9 +21,9 @@ _SOURCES = "sources.json"
 
 @dataclass(frozen=True)
 class Sources:
-    """The backbone as it was named, with the path of its folder, and stream -> name, path or random:SEED of weights.
+    """The backbone as given, with the path of its folder, and stream -> name, path or random:SEED of its weights.
 
-    Empty where nothing is known. A stream without an entry has the backbone's own weights.
+    Empty if unknown. A stream without an entry uses the backbone's default weights.
     """
 
     backbone: str = ""
@@ -31,25 +31,25 @@ class Sources:
 
     @classmethod
     def parse(cls, values: object) -> "Sources":
-        """Read what `to_json` gave; empty where it is something else."""
+        """Parse the output of `to_json`; empty for anything else."""
         if not isinstance(values, dict) or not isinstance(values.get("weights"), dict):
             return cls()
         weights = {str(stream): str(source) for stream, source in values["weights"].items()}
         return cls(str(values.get("backbone", "")), weights)
 
     def to_json(self) -> dict[str, Any]:
-        """All of it as JSON types."""
+        """Return the sources as JSON types."""
         return {"backbone": self.backbone, "weights": dict(self.weights)}
 
     def for_others(self) -> "Sources":
-        """Return the same without the folders of this machine."""
+        """Return the same without local folders."""
         leaf, colon, variant = self.backbone.partition(":")
         backbone = f"{leaf}{colon}{_file_name(variant)}"
         return Sources(backbone, {stream: _file_name(source) for stream, source in self.weights.items()})
 
 
 def write_sources(store: Path, spec: "ExtractorSpec") -> None:
-    """Write the sources of a store's extractor into its folder, where none are there yet."""
+    """Write the sources of a store's extractor into its folder, unless they exist."""
     path = store / _SOURCES
     if not path.exists():
         plain = from_anywhere(spec)
@@ -57,7 +57,7 @@ def write_sources(store: Path, spec: "ExtractorSpec") -> None:
 
 
 def read_sources(store: Path) -> Sources:
-    """Read the sources of a store's extractor; empty where there are none that can be read: they are a hint alone."""
+    """Read the sources of a store's extractor; empty if missing or unreadable, since they are only a hint."""
     try:
         return Sources.parse(json.loads((store / _SOURCES).read_text(encoding="utf-8")))
     except (OSError, ValueError, RecursionError):

@@ -1,6 +1,6 @@
-"""Videos spread over threads of this process, processes of this machine, or a cluster that exists.
+"""Distribute videos over threads of this process, processes of this machine, or an existing cluster.
 
-A video whose worker dies is given to another one, and recorded as a failure where that one dies too. Machines of a
+If a worker dies, its video goes to another one; if that dies too, the video is recorded as failed. Machines of a
 cluster must see videos and stores under the same paths.
 """
 
@@ -34,7 +34,7 @@ _PATIENCE_SECONDS = 0.5
 def spread(
     writers: Sequence[StoreWriter], extractors: "Sequence[Extractor]", videos: Sequence[VideoFile], machine: Machine
 ) -> Iterator[Outcome]:
-    """Extract every video into every store; they come in order of finishing, and are in the stores' parts by then.
+    """Extract every video into every store; yield outcomes in order of completion, once they are in the stores' parts.
 
     Raises:
         WtalError: when the cluster cannot be reached.
@@ -45,7 +45,7 @@ def spread(
 
 
 def reading_ahead(jobs: int = 1, engine: Spreading = "loky") -> AbstractContextManager[None]:
-    """Have the process that reads videos start while the block loads libraries; none where others extract."""
+    """Start the process that reads videos while the block loads libraries; do nothing if other processes extract."""
     if engine != "loky" or jobs != 1:
         return nullcontext()
     from wtal.extractors.decoding.isolated import started_ahead
@@ -56,30 +56,30 @@ def reading_ahead(jobs: int = 1, engine: Spreading = "loky") -> AbstractContextM
 def _in_threads(
     writers: Sequence[StoreWriter], extractors: "Sequence[Extractor]", videos: Sequence[VideoFile], in_flight: int
 ) -> Iterator[Outcome]:
-    """Extract in this process; videos that another process has claimed are left to it, and waited for at the end."""
+    """Extract in this process; videos claimed by another process are left to it, and waited for at the end."""
     from wtal.extractors.execution.extraction_line import ExtractionLine
 
     with ThreadPoolExecutor(in_flight) as pool, ExtractionLine(extractors) as line:
-        before, left = line.times.stages(), list(videos)
+        before, remaining = line.times.stages(), list(videos)
         submit = functools.partial(pool.submit, functools.partial(extract_video, writers, line, wait=False))
-        while left:
+        while remaining:
             claimed_elsewhere: list[VideoFile] = []
-            for video, future in _as_completed(submit, in_flight, left):
+            for video, future in _as_completed(submit, in_flight, remaining):
                 reasons = future.result()
                 if reasons is None:
                     claimed_elsewhere.append(video)
                     continue
                 spent, before = line.times.since(before)
                 yield Outcome(video, reasons, spent)
-            if len(claimed_elsewhere) == len(left):
+            if len(claimed_elsewhere) == len(remaining):
                 time.sleep(_PATIENCE_SECONDS)
-            left = claimed_elsewhere
+            remaining = claimed_elsewhere
 
 
 def _as_completed(
     submit: Callable[[Item], Future[Result]], count: int, items: Iterable[Item]
 ) -> Iterator[tuple[Item, Future[Result]]]:
-    """Yield (item, its finished future) in order of finishing, with `count` items submitted at a time."""
+    """Yield (item, its finished future) in order of completion, with `count` items submitted at a time."""
     running: dict[Future[Result], Item] = {}
     for item in items:
         running[submit(item)] = item
@@ -97,7 +97,7 @@ def _finished(running: dict[Future[Result], Item]) -> Iterator[tuple[Item, Futur
 def _in_processes(
     writers: Sequence[StoreWriter], extractors: "Sequence[Extractor]", videos: Sequence[VideoFile], machine: Machine
 ) -> Iterator[Outcome]:
-    """Extract in other processes, here or on a cluster; videos whose process died are tried again one by one."""
+    """Extract in other processes, here or on a cluster; videos whose process died are retried one by one."""
     stores = tuple(writer.path.absolute() for writer in writers)
     lost = []
     for video, outcome in _attempt(stores, extractors, videos, machine):
@@ -113,14 +113,16 @@ def _in_processes(
 def _attempt(
     stores: tuple[Path, ...], extractors: "Sequence[Extractor]", videos: Sequence[VideoFile], machine: Machine
 ) -> Iterator[tuple[VideoFile, Outcome | None]]:
-    """Yield videos in order of finishing, each with its outcome, or None where its process or a sibling was killed."""
+    """Yield videos in order of completion, each with its outcome, or None if its process or a sibling was killed."""
     with start_pool(machine, len(videos)) as pool:
         specs = tuple(replace(from_anywhere(extractor.spec), share=pool.share) for extractor in extractors)
         home = str(Path(os.environ.get(HOME) or "workspace").absolute())
         submit = functools.partial(pool.submit, stores, specs, home)
         for video, future in _as_completed(submit, pool.together, videos):
             if future.cancelled():
-                raise WtalError(f"the cluster at {machine.cluster} is gone; start it and call again to go on")
+                raise WtalError(
+                    f"the cluster at {machine.cluster} is gone; start it and run the command again to resume"
+                )
             yield video, None if isinstance(future.exception(), pool.killed) else future.result()
 
 

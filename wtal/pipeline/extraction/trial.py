@@ -1,9 +1,9 @@
 """Measure the stages of extraction on this machine for a few seconds, and estimate the time for other videos.
 
-A trial keeps as many videos in flight as there will be, and is stopped when its time is over. The busy seconds of each
-stage, per unit and, where it depends on them, pixels, are its rate; the number of stages busy at a time turns their
-work into elapsed time. So unfinished work counts as far as it came, and a video counts by the size of its frames, not
-by the sizes that happened to be tried.
+A trial keeps as many videos in flight as the real call, and stops when its time is up. The rate of a stage is its busy
+seconds per unit and, where relevant, per pixel; the number of stages busy at a time converts their work into elapsed
+time. Unfinished work therefore counts as far as it got, and a video counts by the size of its frames, not by the sizes
+that happened to be tried.
 """
 
 import math
@@ -38,18 +38,18 @@ class SizedFile:
 
 @dataclass(frozen=True)
 class Rates:
-    """`work` is seconds of each stage for one unit of its `load`; `busy_stages` how many stages work at a time."""
+    """`work` is the seconds of each stage per unit of its `load`; `busy_stages`, how many stages work at a time."""
 
     work: dict[str, float]
     busy_stages: float
 
     def seconds(self, load: Mapping[str, float]) -> float:
-        """Return the elapsed seconds until all stages have done so much."""
+        """Return the elapsed seconds until all stages have finished this load."""
         return sum(self.work.get(stage, 0) * amount for stage, amount in load.items()) / self.busy_stages
 
 
 def load(extractors: "Sequence[Extractor]", file: SizedFile, frames: int) -> dict[str, float]:
-    """Return the load of each stage for so many frames of a video: its units, times pixels where it depends on them."""
+    """Return the load of each stage for `frames` frames of a video: its units, times pixels where size matters."""
     from wtal.extractors.execution.extraction_line import DECODE, FLOWS
     from wtal.extractors.execution.video_pass import COLOUR
 
@@ -76,25 +76,26 @@ def _sizes(extractors: "Sequence[Extractor]", file: SizedFile) -> dict[str, int]
 
 
 def grid(extractor: "Extractor", frames: int) -> SnippetGrid:
-    """Return the clock of a video of so many frames."""
+    """Return the clock of a video of `frames` frames."""
     return SnippetGrid(extractor.rate, frames, Fraction(extractor.stride), extractor.span, extractor.config.tail)
 
 
 def measure(
     extractors: "Sequence[Extractor]", sample: Sequence[SizedFile], decoders: int, seconds: float
 ) -> Rates | None:
-    """Try extractors that see the same frames on videos of the sample, in turn, for about so many seconds in all.
+    """Try extractors that use the same frames on videos of the sample, in turn, for about `seconds` seconds in all.
 
-    First come two rounds of one clip per backbone, however long those take: one to warm up, as compilation and loading
-    on first use do not count, one for stages that the remaining time is too short for. None where nothing can be read.
+    Two rounds of one clip per backbone come first, regardless of their duration: one to warm up, as compilation and
+    loading on first use do not count, one for stages that the remaining time is too short for. None if nothing can be
+    read.
     """
     start = time.perf_counter()
     _, first = (_try(extractors, sample[0], decoders, _first_clips) for _ in range(2))
     trials: list[_Trial] = []
     for number, file in enumerate(sample):
-        left = start + seconds - time.perf_counter()
-        if left > 0:
-            trials.append(_try(extractors, file, decoders, _again_and_again, left / (len(sample) - number)))
+        remaining = start + seconds - time.perf_counter()
+        if remaining > 0:
+            trials.append(_try(extractors, file, decoders, _again_and_again, remaining / (len(sample) - number)))
     return _rates(first, trials)
 
 
@@ -126,7 +127,7 @@ def _try(
     extract: "Callable[[ExtractionLine, Path], None]",
     seconds: float = math.inf,
 ) -> _Trial:
-    """Keep `decoders` videos in flight until they end, or until `seconds` have passed since the first frames came."""
+    """Keep `decoders` videos in flight until they end, or until `seconds` have passed since the first frames."""
     from wtal.extractors.execution.extraction_line import ExtractionLine
 
     with ExtractionLine(extractors) as line, ThreadPoolExecutor(decoders) as pool:
@@ -152,7 +153,7 @@ def _first_clips(line: "ExtractionLine", path: Path) -> None:
 
 
 def _again_and_again(line: "ExtractionLine", path: Path) -> None:
-    """Extract until the line is closed, or the file turns out not to be readable."""
+    """Extract repeatedly until the line is closed, or the file proves unreadable."""
     with suppress(VideoError, CancelledError):
         while True:
             line.run(path)

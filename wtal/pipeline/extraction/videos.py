@@ -1,4 +1,4 @@
-"""Paths that a person names -> videos with ids."""
+"""Paths given by the user -> videos with ids."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,21 +12,21 @@ from wtal.errors import UsageError
 
 @dataclass(frozen=True, slots=True)
 class VideoFile:
-    """A file and the id that it has in stores, detections and submissions."""
+    """A file and its id in stores, detections and submissions."""
 
     id: str
     path: Path
 
 
 def find_videos(paths: Sequence[Path]) -> list[VideoFile]:
-    """Files and folders -> videos, sorted by id.
+    """Find the videos at or below the paths, sorted by id.
 
-    A named file is taken whatever its name; in a folder (and all below it) the files are taken whose name ends as a
-    video's does, links that lead nowhere among them. A video's id is its file name without the last suffix. Where
-    several share it, the id is the path below the named folder, and with its suffix where that is still shared.
+    An explicitly named file is accepted under any name; in a folder (and all below it), files with the extension of a
+    video are, broken links among them. A video's id is its file name without the last suffix. If several share it, the
+    id is the path below the named folder, including the suffix if that is still shared.
 
     Raises:
-        UsageError: when a path does not exist, or nothing in all of them looks like a video.
+        UsageError: when a path does not exist, or none of them contains a video.
     """
     rooted = list(dict.fromkeys(pair for path in paths for pair in _below(path)))
     if not rooted:
@@ -39,12 +39,12 @@ def find_videos(paths: Sequence[Path]) -> list[VideoFile]:
 
 
 def _hint(paths: Sequence[Path]) -> str:
-    known = "videos end in .mp4, .mkv, .mov, .webm, .avi, ..."
-    return "; ".join((known, *passed_over(paths)))
+    endings = "videos end in .mp4, .mkv, .mov, .webm, .avi, ..."
+    return "; ".join((endings, *passed_over(paths)))
 
 
 def passed_over(paths: Sequence[Path]) -> tuple[str, ...]:
-    """Sentences on what `find_videos` leaves out of the folders among the paths, counted by kind."""
+    """Describe the files in the given folders that `find_videos` leaves out, counted by kind."""
     tally = Tally()
     for path in dict.fromkeys(path.absolute() for path in paths if path.is_dir()):
         for kind, name in video_ids.passed_over(path):
@@ -53,9 +53,9 @@ def passed_over(paths: Sequence[Path]) -> tuple[str, ...]:
 
 
 def _below(path: Path) -> Iterable[tuple[Path, Path]]:
-    """Return (file, folder that its long id starts below) of all video files at or below a path."""
+    """Return (file, folder that its long id starts below) for all video files at or below a path."""
     if path.is_dir():
         return [(file, path.absolute()) for file in videos_below(path)]
     if not path.exists():
-        raise UsageError(f"there is nothing at {path}; name video files, or folders that hold some")
+        raise UsageError(f"{path} does not exist; pass video files or folders of videos")
     return [(path.absolute(), path.absolute().parent)]

@@ -1,4 +1,4 @@
-"""Options that name weights, for the streams of the backbones of one call."""
+"""Options that select weights, for the streams of the backbones of one call."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -14,25 +14,27 @@ Pairs = tuple[tuple[str, str], ...]
 
 
 def share_out(given: Sequence[str], backbones: Mapping[str, Sequence[str]]) -> dict[str, Pairs]:
-    """Options -> (stream, source) pairs of each backbone; `backbones` maps full names to streams.
+    """Return the (stream, source) pairs of each backbone from options; `backbones` maps full names to streams.
 
     An option is `SOURCE` for all, `STREAM=SOURCE`, `BACKBONE=SOURCE` or `BACKBONE/STREAM=SOURCE`; the latest form in
-    this order that fits a stream is its source. BACKBONE is a name with or without the variant. What is a file is a
-    source, whatever its name looks like.
+    this order that matches a stream gives its source. BACKBONE is a name with or without the variant. An existing file
+    is always a source, whatever its name looks like.
 
     Raises:
-        UsageError: when an option is for nobody here or nobody at all, or two that differ are for the same.
+        UsageError: when an option matches no stream, or two different ones match the same.
     """
     choices: dict[tuple[str, str], tuple[int, str]] = {}
     for text in given:
         rank, source, takers = _read(text, backbones)
         if not takers:
             names = ", ".join(f"{name} ({', '.join(streams)})" for name, streams in backbones.items())
-            raise UsageError(f"--weights {text} is for none of the backbones of this call: {names}")
+            raise UsageError(f"--weights {text} matches none of the backbones of this call: {names}")
         for taker in takers:
             known, other = choices.get(taker, (-1, ""))
             if rank == known and other != source:
-                raise UsageError(f"--weights names two for {' '.join(taker)}: {other} and {source}; leave one out")
+                raise UsageError(
+                    f"--weights gives two sources for {' '.join(taker)}: {other} and {source}; leave one out"
+                )
             if rank >= known:
                 choices[taker] = rank, source
     return {
@@ -42,7 +44,7 @@ def share_out(given: Sequence[str], backbones: Mapping[str, Sequence[str]]) -> d
 
 
 def _read(text: str, backbones: Mapping[str, Sequence[str]]) -> tuple[int, str, list[tuple[str, str]]]:
-    """An option -> how specific it is, its source, and the (backbone, stream) that it is for."""
+    """Return an option's specificity, its source, and the (backbone, stream) pairs that it applies to."""
     everybody = [(name, stream) for name, streams in backbones.items() for stream in streams]
     key, equals, source = text.partition("=")
     if not equals or Path(text).exists():
@@ -59,7 +61,9 @@ def _read(text: str, backbones: Mapping[str, Sequence[str]]) -> tuple[int, str, 
         return 2, source, [taker for taker in everybody if _is(taker[0], key)]
     if _A_WORD.fullmatch(key):
         hint = suggest(key, [*STREAMS, *BACKBONES.names()])
-        raise UsageError(f"--weights {text}: {key} is neither a stream nor a backbone, {text} no file; {hint}")
+        raise UsageError(
+            f"--weights {text}: {key} is neither a stream nor a backbone, and {text} is not a file; {hint}"
+        )
     return 0, text, everybody
 
 

@@ -1,4 +1,4 @@
-"""One video into every store, and the processes that do so for another one.
+"""Extract one video into every store, here or in a worker process.
 
 The worker that extracts a video also writes it, holding a claim, so that a crash neither loses nor duplicates a video.
 """
@@ -27,7 +27,7 @@ HOME = "WTAL_WORKSPACE"
 
 @dataclass(frozen=True)
 class Outcome:
-    """A finished video: why it failed for each store, or "", and the work of the stages since the last one."""
+    """A finished video: the reason for its failure per store, or "", and the work of the stages since the last one."""
 
     video: VideoFile
     reasons: list[str]
@@ -38,7 +38,7 @@ def open_writers(stores: Sequence[Path], line: "ExtractionLine") -> list[StoreWr
     """Return a writer for the store of each extractor of `line`.
 
     Raises:
-        StoreError: when a folder holds something else.
+        StoreError: when a folder holds something other than its store.
     """
     pairs = zip(stores, line.extractors, strict=True)
     return [StoreWriter.open(store, extractor.identity) for store, extractor in pairs]
@@ -49,12 +49,12 @@ def extract_video(
 ) -> list[str] | None:
     """Extract one video into every store that lacks it.
 
-    Returns a reason for each store, "" where the video is in; None where another process has claimed it, unless
-    `wait` says to wait for that one.
+    Return a reason for each store, "" if the video is in; None if another process has claimed it, unless `wait` is set,
+    in which case that one is waited for.
     """
     reasons = [""] * len(writers)
     with ExitStack() as claims:
-        # In one order everywhere: two processes that wait for each other's stores would wait for ever.
+        # In the same order everywhere: otherwise two processes could wait for each other's stores for ever.
         order = sorted(range(len(writers)), key=lambda number: writers[number].path)
         claimed = [number for number in order if claims.enter_context(writers[number].claim(video.id, wait=wait))]
         if not all(number in claimed or writers[number].done(video.id) for number in order):
@@ -70,7 +70,7 @@ def extract_video(
 def _features(
     line: "ExtractionLine", video: VideoFile, numbers: Sequence[int]
 ) -> "tuple[list[Extracted | VideoError], str]":
-    """Return what the extractors with these numbers make of a video, and the fingerprint of its file."""
+    """Return the results of the extractors with these numbers for a video, and the fingerprint of its file."""
     try:
         return line.run(video.path, numbers), file_fingerprint(video.path)
     except OSError as error:
@@ -91,7 +91,7 @@ def _write(writer: StoreWriter, video: VideoFile, result: "Extracted | VideoErro
 def extract_in_worker(
     stores: Sequence[Path], specs: "tuple[ExtractorSpec, ...]", home: str, video: VideoFile
 ) -> Outcome:
-    """Extract one video in a worker process; `home` is the workspace, which holds the weights too."""
+    """Extract one video in a worker process; `home` is the workspace, which also holds the weights."""
     os.environ[HOME] = home
     with _desk(specs) as desk:
         reasons = extract_video(open_writers(stores, desk.line), desk.line, video, wait=True)
@@ -100,7 +100,7 @@ def extract_in_worker(
 
 @dataclass
 class _Desk:
-    """A worker's extractors, kept over its videos, and the part of their work that has been reported."""
+    """A worker's extractors, kept across its videos, and the part of their work already reported."""
 
     line: "ExtractionLine"
     users: int = 0
@@ -119,7 +119,7 @@ _DESKS_CHANGE = threading.RLock()
 
 @contextmanager
 def _desk(specs: "tuple[ExtractorSpec, ...]") -> Iterator[_Desk]:
-    """Hold the worker's extractors for these specs; those of other specs without users are closed."""
+    """Hold the worker's extractors for these specs; unused ones for other specs are closed."""
     from wtal.extractors.execution.extraction_line import ExtractionLine
     from wtal.extractors.execution.extractor import Extractor
 

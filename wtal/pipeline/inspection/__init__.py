@@ -1,1 +1,1 @@
-"""Inspection of a store, a run or a file; of this machine; of leaves and weights."""
+"""Inspect a store, a run or a file; this machine; leaves and weights."""

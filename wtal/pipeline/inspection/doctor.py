@@ -1,4 +1,4 @@
-"""Report on the parts of the package that can be used on this machine."""
+"""Report which parts of the package are usable on this machine."""
 
 import importlib.metadata
 import os
@@ -50,7 +50,7 @@ def _machine() -> dict[str, str]:
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "cpu cores": str(os.cpu_count()),
-        "gpu": ", ".join(gpus) or "none that torch sees",
+        "gpu": ", ".join(gpus) or "none visible to torch",
     }
 
 
@@ -62,7 +62,7 @@ def _version(package: str) -> str:
 
 
 def _flows() -> dict[str, str]:
-    """Try every implementation of every method; mark the one that a bare name takes on the best device here."""
+    """Try every implementation of every method; mark the default for a bare name on the best device here."""
     import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -75,7 +75,7 @@ def _flows() -> dict[str, str]:
             except (UsageError, WtalError) as error:
                 states[f"{name}:{implementation}"] = str(error)
             else:
-                states[f"{name}:{implementation}"] = f"ok{', taken by default' if implementation == chosen else ''}"
+                states[f"{name}:{implementation}"] = f"ok{', the default' if implementation == chosen else ''}"
     return states
 
 
@@ -90,9 +90,7 @@ def _weights() -> dict[str, str]:
     states = {}
     for name, weights in published_weights().items():
         path = weights_file(weights)
-        how = (
-            f"to be fetched by hand from {weights.url}" if weights.by_hand else f"fetched from {weights.url} when used"
-        )
+        how = f"download it by hand from {weights.url}" if weights.by_hand else f"fetched from {weights.url} when used"
         states[name] = f"present, {path}" if path.is_file() else f"absent; {how}"
     return states
 

@@ -1,4 +1,4 @@
-"""Choices that the registries offer: name -> one line, for backbones also what they see."""
+"""Choices offered by the registries: name -> one line, for backbones also their input."""
 
 from collections.abc import Iterator
 from dataclasses import fields
@@ -42,7 +42,7 @@ KINDS = (*_REGISTRIES, "protocols", "recipes", "presets", "ablations", "weights"
 
 
 def inventory(kind: str) -> dict[str, str]:
-    """Return name -> one line, of a kind in `KINDS`; of backbones more lines, on what they see."""
+    """Return name -> one line, for a kind in `KINDS`; backbones have further lines on their input."""
     if kind == "recipes":
         return {name: read_toml(RECIPES / f"{name}.toml").get("title", "") for name in recipe_names()}
     if kind == "presets":
@@ -62,10 +62,10 @@ def inventory(kind: str) -> dict[str, str]:
 
 
 def details(kind: str) -> dict[str, Any]:
-    """Return name -> what `inventory` says, as JSON types.
+    """Return name -> the content of `inventory`, as JSON types.
 
-    Of backbones {"about": that line, "sees": variant and stream -> its description}. Of weights
-    all that is known of a checkpoint, and where its file is or belongs.
+    Backbones have {"about": that line, "sees": variant and stream -> its description}. Weights have all metadata of a
+    checkpoint, and the actual or expected path of its file.
     """
     if kind == "weights":
         return {name: _checkpoint(weights) for name, weights in published_weights().items()}
@@ -86,7 +86,7 @@ def _line(module: object) -> str:
 
 
 def _reader_line(module: ReaderLeaf) -> str:
-    """Return the first line of a reader's docstring, and why it cannot be used here where it says so."""
+    """Return the first line of a reader's docstring, and the reason if it is unusable here."""
     reason = module.why_not()
     return f"{_line(module)} (not usable here: {reason})" if reason else _line(module)
 
@@ -125,7 +125,7 @@ def _backbones() -> dict[str, str]:
 
 
 def _inputs(name: str) -> Iterator[str]:
-    """Yield what a backbone sees: one line for all the variants and streams that see the same."""
+    """Yield a description of a backbone's input: one line for all variants and streams with the same input."""
     alike: dict[str, list[str]] = {}
     for which, about in described(name).items():
         alike.setdefault(str(about), []).append(which)

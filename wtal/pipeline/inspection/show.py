@@ -1,4 +1,4 @@
-"""Descriptions of stores, runs and files, as JSON types and as text."""
+"""Describe stores, runs and files, as JSON types and as text."""
 
 from pathlib import Path
 from typing import Any
@@ -23,11 +23,11 @@ def describe(source: Path) -> dict[str, Any]:
     """Describe a store, a run, a packed model, an annotation file, a detection file or a video.
 
     Raises:
-        UsageError: when nothing is there, or nothing that can be described.
+        UsageError: when nothing exists there, or nothing that can be described.
         FormatError: when a packed model is damaged or newer.
     """
     if not source.exists():
-        raise UsageError(f"there is nothing at {source}")
+        raise UsageError(f"{source} does not exist; pass a store, a run or a file")
     if (source / "index.json").is_file():
         return {"kind": "store", **describe_store(FeatureStore.open(source))}
     if source.is_dir() and holds_run(source):
@@ -40,7 +40,7 @@ def describe(source: Path) -> dict[str, Any]:
         return _detections(source) if _holds_detections(source) else _annotations(source)
     except FormatError as error:
         raise UsageError(
-            f"{source} is no store, run, packed model, annotation file, detection file or video ({error})"
+            f"{source} is not a store, run, packed model, annotation file, detection file or video ({error})"
         ) from None
 
 
@@ -94,7 +94,7 @@ def _video(path: Path) -> dict[str, Any]:
 
 
 def to_text(described: dict[str, Any]) -> str:
-    """Format a description for a person: totals first, then one line per video with what was odd about it."""
+    """Format a description as text: totals first, then one line per video with its oddities."""
     if described["kind"] == "store":
         return _store_text(described)
     if described["kind"] == "packed model":
@@ -103,8 +103,8 @@ def to_text(described: dict[str, Any]) -> str:
         return "\n\n".join(_run_text(seed) for seed in described["seeds"])
     lines = []
     for key, value in described.items():
-        shown = value if not isinstance(value, dict | list) else _short(value)
-        lines.append(f"{key:<14} {shown}")
+        text = value if not isinstance(value, dict | list) else _short(value)
+        lines.append(f"{key:<14} {text}")
     return "\n".join(lines)
 
 
@@ -122,7 +122,7 @@ def _run_text(seed: dict[str, Any]) -> str:
         f"features   {seed['features'].get('backbone', '?')}, {seed['store']}",
         f"weights    {', '.join(f'{name}: {weights}' for name, weights in weights_of(seed['features']).items())}",
         f"labels     {seed['annotations']}, {len(seed['classes'])} classes",
-        f"subsets    {rules['train_subset']} trains, {rules['test_subset']} is reported",
+        f"subsets    training {rules['train_subset']}, reported {rules['test_subset']}",
         f"chosen on  {rules['select_subset'] or 'nothing: the last step'}",
         *(f"{name:<10} {_changed(recipe[name], default)}" for name, default in _DEFAULTS.items() if name in recipe),
     ]
@@ -147,7 +147,7 @@ def _settings(head: dict[str, Any]) -> str:
 
 
 def _answering(seed: dict[str, Any]) -> list[str]:
-    """Return the lines on what answers: a head, an ensemble's members, or a second stage and its teacher."""
+    """Return lines on the model: a head, an ensemble's members, or a second stage and its teacher."""
     recipe = seed["recipe"]
     if "refined" in seed:
         stage = recipe["refine"]

@@ -1,4 +1,4 @@
-"""Description of a packed model: its classes, its features, its heads, and what the check of its labels said."""
+"""Describe a packed model: its classes, features and heads, and the result of its label check."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ def describe_packed(path: Path) -> dict[str, Any]:
     """Describe a packed model as JSON types.
 
     Raises:
-        FormatError: when it is damaged or newer.
+        FormatError: when the model is damaged or newer.
     """
     model = read_model(path)
     return {
@@ -32,7 +32,7 @@ def _described(model: Model) -> dict[str, Any]:
 
 
 def packed_text(described: dict[str, Any]) -> str:
-    """Format a description for a person."""
+    """Format a description as text."""
     model = described["model"]
     heads = _heads(model)
     lines = [
@@ -61,7 +61,7 @@ def _members(model: dict[str, Any]) -> list[str]:
 
 
 def _head(head: dict[str, Any]) -> str:
-    return f"{head['recipe']['head']['name']}, {head['parameters']:,} numbers"
+    return f"{head['recipe']['head']['name']}, {head['parameters']:,} parameters"
 
 
 def _features(head: dict[str, Any]) -> str:
@@ -69,23 +69,25 @@ def _features(head: dict[str, Any]) -> str:
     flow = identity.get("flow")
     streams = ", ".join(f"{name} {dim}-d" for name, dim in sorted(head["feature_dims"].items()))
     method = f"; flow {flow['name']}:{flow['implementation']}" if flow else ""
-    clock = f"; a snippet every {identity['stride']} frames at {identity['fps']} a second" if "fps" in identity else ""
+    clock = (
+        f"; a snippet every {identity['stride']} frames at {identity['fps']} per second" if "fps" in identity else ""
+    )
     return f"{identity.get('backbone', 'unknown')}: {streams}{method}{clock}{_weights(head)}"
 
 
 def _weights(head: dict[str, Any]) -> str:
     named = head["sources"].get("weights") or {}
-    learned = {stream: entry.get("weights") for stream, entry in head["features"].get("weights", {}).items()}
-    shown = [
+    weights = {stream: entry.get("weights") for stream, entry in head["features"].get("weights", {}).items()}
+    entries = [
         f"{stream} {named.get(stream, '')} {' '.join(f'{kind} {str(value)[:12]}' for kind, value in entry.items())}"
-        for stream, entry in sorted(learned.items())
+        for stream, entry in sorted(weights.items())
         if entry
     ]
-    return f"; weights {', '.join(' '.join(text.split()) for text in shown)}" if shown else ""
+    return f"; weights {', '.join(' '.join(text.split()) for text in entries)}" if entries else ""
 
 
 def _check(check: dict[str, Any] | None) -> list[str]:
-    """Return a line for each class: whether held-out videos showed that it was learned."""
+    """Return a line for each class: whether held-out videos show that it was learned."""
     if check is None:
         return ["the labels were not checked"]
     return LabelCheck.from_json(check).sentences()

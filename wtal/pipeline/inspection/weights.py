@@ -9,7 +9,7 @@ from wtal.registry import suggest
 
 
 def published_weights() -> dict[str, Weights]:
-    """Return `BACKBONE:NAME` -> what is published under it."""
+    """Return `BACKBONE:NAME` -> its published weights."""
     return {
         f"{backbone}:{name}": weights
         for backbone in BACKBONES.names()
@@ -18,7 +18,7 @@ def published_weights() -> dict[str, Weights]:
 
 
 def weights_file(weights: Weights) -> Path:
-    """Return where the file of a checkpoint is, or belongs."""
+    """Return the actual or expected path of a checkpoint's file."""
     return weights.location(weights_folder())
 
 
@@ -26,8 +26,8 @@ def fetch_weights(name: str) -> Path:
     """Download the checkpoint `BACKBONE:NAME`, or resume a transfer; return the checked file.
 
     Raises:
-        UsageError: when there is none of that name.
-        WeightsError: when it cannot be had, or has another hash.
+        UsageError: when there are no such weights.
+        WeightsError: when the checkpoint cannot be downloaded, or has another hash.
     """
     return fetch(_named(name), weights_folder())
 
@@ -36,8 +36,8 @@ def check_weights(name: str) -> Path:
     """Read the file of `BACKBONE:NAME` whole and compare it with its hash; nothing is downloaded or written.
 
     Raises:
-        UsageError: when there is none of that name.
-        WeightsError: when the file is missing, has another hash, or is no checkpoint.
+        UsageError: when there are no such weights.
+        WeightsError: when the file is missing, has another hash, or is not a checkpoint.
     """
     weights = _named(name)
     if not weights_file(weights).is_file():

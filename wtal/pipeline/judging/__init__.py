@@ -1,1 +1,1 @@
-"""Detections and ground truth to figures, tables and pages."""
+"""Detections and ground truth to metrics, tables and pages."""

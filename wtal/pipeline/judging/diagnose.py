@@ -1,4 +1,4 @@
-"""A run or a detection file -> a page on why it scores what it scores."""
+"""A run or a detection file -> a page that explains its score."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ _CROWDED = 0.9
 
 @dataclass(frozen=True)
 class Show:
-    """Videos to draw of a run's head, by default the best, the median and the worst; and the seed of t-SNE."""
+    """Videos to draw for a run's head, by default the best, the median and the worst; and the seed of t-SNE."""
 
     videos: tuple[str, ...] = ()
     seed: int = 0
@@ -45,7 +45,7 @@ class Show:
 
 @dataclass(frozen=True)
 class DiagnosisPage:
-    """The page that was written, and the same as a table and as JSON types."""
+    """The written page, and its content as a table and as JSON types."""
 
     page: Path
     figures: Figures
@@ -55,7 +55,7 @@ class DiagnosisPage:
 
 @dataclass(frozen=True)
 class _Judged:
-    """Everything that the judge computes of one detection file."""
+    """All metrics of one detection file."""
 
     source: Source
     rules: Rules
@@ -77,24 +77,26 @@ def diagnose(
     show: Show | None = None,
     reporter: Reporter = SILENT,
 ) -> DiagnosisPage:
-    """Write `index.html`, its pictures and `diagnosis.json` into `out`, by default beside what is diagnosed.
+    """Write `index.html`, its pictures and `diagnosis.json` into `out`, by default next to the source.
 
-    `at` is the threshold that most figures are at, by default the nearest to 0.5. `buckets` names the edges that
-    annotations are divided by, by default those of the protocol's collection. `show` is what a run's head sees in
-    single videos; None, or a file, has none of that.
+    `at` is the threshold for most figures, by default the nearest to 0.5. `buckets` selects the edges of the groups of
+    annotations, by default those of the protocol's collection. `show` selects the pictures of a run's head in single
+    videos; None, or a file as source, means none.
 
     Raises:
-        UsageError: when a run has several seeds, `at` is none of the thresholds, `out` is a file, or `show` names a
-            video that is not judged, or videos of a file.
+        UsageError: when a run has several seeds, `at` is not one of the thresholds, `out` is a file, or `show` names a
+            video that is not evaluated, or videos for a file.
         MissingExtraError: when matplotlib is not installed.
     """
     drawable()
     source = only_source(path, question)
     if source.run is None and show is not None and show.videos:
-        raise UsageError(f"--videos draws what a run's head sees, {path} is a file")
+        raise UsageError(
+            f"--videos draws the output of a run's head, but {path} is a file; pass a run's seed, or leave out --videos"
+        )
     folder = out or _beside(source)
     if folder.exists() and not folder.is_dir():
-        raise UsageError(f"--out is a folder, {folder} is a file")
+        raise UsageError(f"--out takes a folder, and {folder} is a file")
     judged = _judge(source, question, buckets, reporter)
     k = _index_of(judged.diagnosis.tious, at)
     sections = (
@@ -111,7 +113,7 @@ def diagnose(
 
 
 def _beside(source: Source) -> Path:
-    """Return `report` in a run's seed, with the marks of its detections' name; beside a file, named after it."""
+    """Return `report` in a run's seed, with the suffix of its detections' name; next to a file, named after it."""
     if source.run is not None:
         return source.run.folder / f"report{source.file.stem.removeprefix('detections')}"
     return source.file.with_name(f"{source.file.stem}-report")
@@ -143,7 +145,7 @@ def _judge(source: Source, question: Question, buckets: str | None, reporter: Re
 def _index_of(tious: Sequence[float], at: float | None) -> int:
     k = int(np.argmin([abs(tiou - (0.5 if at is None else at)) for tiou in tious]))
     if at is not None and abs(tious[k] - at) > 1e-9:
-        raise UsageError(f"--at {tiou_key(at)} is none of the thresholds: {', '.join(map(tiou_key, tious))}")
+        raise UsageError(f"--at {tiou_key(at)} is not one of the thresholds: {', '.join(map(tiou_key, tious))}")
     return k
 
 
@@ -151,9 +153,7 @@ def _precision(judged: _Judged) -> Section:
     evaluation = judged.diagnosis.evaluation
     means = {name or "all": mean for name, mean in shown_averages(evaluation.mAP).items()}
     tables = (
-        PageTable(
-            "Percent, by threshold of tIoU", {"mAP": {tiou_key(t): _percent(v) for t, v in evaluation.mAP.items()}}
-        ),
+        PageTable("Percent, by tIoU threshold", {"mAP": {tiou_key(t): _percent(v) for t, v in evaluation.mAP.items()}}),
         PageTable("Percent, mean over thresholds", {"mAP": {name: _percent(value) for name, value in means.items()}}),
     )
     by_tiou = precision_by_tiou({judged.source.name: evaluation.mAP})
@@ -162,7 +162,7 @@ def _precision(judged: _Judged) -> Section:
 
 
 def _proposals(judged: _Judged) -> Section:
-    rows = {"AR": {f"{number} a video": _percent(value) for number, value in judged.proposals.recall_at.items()}}
+    rows = {"AR": {f"{number} per video": _percent(value) for number, value in judged.proposals.recall_at.items()}}
     table = PageTable("Average recall (%) at average numbers of proposals", rows)
     return Section("Recall of proposals", "", (table,), (recall_by_proposals(judged.proposals),))
 
@@ -188,7 +188,7 @@ def _title(source: Source) -> str:
 
 
 def _facts(judged: _Judged) -> dict[str, str]:
-    """Return what was judged and how."""
+    """Return facts on the input and the evaluation."""
     diagnosis, truth = judged.diagnosis, judged.rules.truth
     count, classes = diagnosis.counts[0].sum(), len(diagnosis.evaluation.ap)
     facts = {
@@ -203,11 +203,11 @@ def _facts(judged: _Judged) -> dict[str, str]:
 
 
 def _remarks(judged: _Judged) -> list[str]:
-    """Return sentences on lengths that differ, and on what the buckets do not show."""
+    """Return sentences on length mismatches, and on what the buckets fail to show."""
     remarks = [*judged.lengths]
     unknown = sum(1 for video in judged.rules.truth.records if video.annotations and not video.duration)
     if unknown:
-        remarks.append(f"annotated videos whose duration the annotations do not give, left out of coverage: {unknown}")
+        remarks.append(f"annotated videos without a duration, left out of coverage: {unknown}")
     for name, buckets in judged.diagnosis.characteristics.items():
         fullest = max(buckets, key=lambda bucket: bucket.annotations)
         everything = sum(bucket.annotations for bucket in buckets)
@@ -217,8 +217,8 @@ def _remarks(judged: _Judged) -> list[str]:
 
 
 def _stamps(source: Source) -> tuple[str, ...]:
-    """Return what a reader must know of the origin of a detection file."""
-    # The stamps of a run are those of its training; how its file was detected stands at the file's end.
+    """Return remarks on the origin of a detection file that affect its interpretation."""
+    # A run's stamps are those of its training; those of detection are in the detection file itself.
     origin, stamps = source.stamps if source.run is None else read_made(source.file), []
     if source.random:
         streams = ", ".join(source.random)
@@ -227,7 +227,7 @@ def _stamps(source: Source) -> tuple[str, ...]:
         stamps.append(TUNED)
     doubtful = not_learned(origin)
     if doubtful:
-        stamps.append(f"held-out labels say that nothing was learned of {', '.join(doubtful)}")
+        stamps.append(f"held-out labels show that nothing was learned of {', '.join(doubtful)}")
     if origin.get("use_labels"):
         stamps.append("narrowed by labels: each video was searched for its own classes only")
     return tuple(stamps)
@@ -249,12 +249,12 @@ def _value(judged: _Judged) -> dict[str, Any]:
 
 
 def _table(diagnosis: Diagnosis) -> Figures:
-    """Tabulate by threshold: mAP, the cost of each kind of error, and the share of what is missed; 100 in all."""
+    """Tabulate by threshold: mAP, the cost of each kind of error, and the share missed; they sum to 100."""
     cost = diagnosis.removal
-    shown = [f"@{tiou_key(tiou)}" for tiou in diagnosis.tious]
+    columns = [f"@{tiou_key(tiou)}" for tiou in diagnosis.tious]
     rows = {"mAP": cost.mean_ap, **dict(zip(ERRORS, cost.shared.T, strict=True)), "missed": 1 - cost.recall}
     return Figures(
-        {name: dict(zip(shown, values.tolist(), strict=True)) for name, values in rows.items()},
+        {name: dict(zip(columns, values.tolist(), strict=True)) for name, values in rows.items()},
         notes=diagnosis.evaluation.notes,
-        title="where the points go: mAP, what false positives of each kind cost it, and what no detection finds",
+        title="breakdown of the 100 points: mAP, the cost of each kind of false positive, and missed actions",
     )

@@ -1,7 +1,7 @@
-"""The road from detections to mAP, which `wtal evaluate`, `wtal run` and `wtal compare` share; and other figures.
+"""Evaluation of detections by mAP, shared by `wtal evaluate`, `wtal run` and `wtal compare`; and other metrics.
 
-`evaluate` judges the detection files of one or several seeds; `compare_sources` sets two of them side by side;
-proposals and video-level labels have definitions of their own.
+`evaluate` scores the detection files of one or several seeds; `compare_sources` compares two of them; proposals and
+video-level labels have metrics of their own.
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,7 +37,7 @@ TASKS = ("detection", "proposals", "classification")
 
 @dataclass(frozen=True)
 class Judgement:
-    """Figures as a table and as JSON types, and the sources that they are of, whose stamps the JSON repeats."""
+    """Metrics as a table and as JSON types, and their sources, whose stamps the JSON repeats."""
 
     figures: Figures
     value: dict[str, Any]
@@ -45,17 +45,17 @@ class Judgement:
 
     @property
     def tuned(self) -> bool:
-        """True where annotated times took part in training or in the settings."""
+        """True if annotated times took part in training or in the settings."""
         return any(source.tuned for source in self.sources)
 
     @property
     def random(self) -> tuple[str, ...]:
-        """Streams of features whose weights were random."""
+        """Streams of features with random weights."""
         return tuple(dict.fromkeys(stream for source in self.sources for stream in source.random))
 
     @property
     def not_learned(self) -> tuple[str, ...]:
-        """Classes that held-out labels call not learned."""
+        """Classes called not learned by held-out labels."""
         return tuple(dict.fromkeys(label for source in self.sources for label in not_learned(source.stamps)))
 
     def to_json(self) -> dict[str, Any]:
@@ -85,7 +85,7 @@ class DetectionJudgement(Judgement):
         named = zip(self.sources, self.evaluations, strict=True)
         by_tiou = precision_by_tiou({source.name: evaluation.mAP for source, evaluation in named})
         if len(self.sources) > 1:
-            reporter.say("precision-recall curves are of one seed: name one of them")
+            reporter.say("precision-recall curves need a single seed; pass one of them")
             return (by_tiou,)
         truth, tious = self.rules.truth, few_tious(self.rules.tious)
         settings = (tious, self.rules.protocol, truth.ambiguous, self.rules.ties)
@@ -105,9 +105,9 @@ class ProposalJudgement(Judgement):
 
 
 def evaluate(sources: Sequence[Source], question: Question, reporter: Reporter = SILENT) -> DetectionJudgement:
-    """Judge detections: mean average precision at each threshold, and of each class; of several seeds, of each seed.
+    """Evaluate detections: mean average precision at each threshold and of each class, for each seed.
 
-    All sources are judged by the rules of the first.
+    All sources are evaluated by the rules of the first.
 
     Raises:
         UsageError: when the subset does not exist or has no segments, or a rule is refused.
@@ -130,10 +130,10 @@ def evaluate(sources: Sequence[Source], question: Question, reporter: Reporter =
 def compare_sources(
     path: Path, other: Path, question: Question, draws: int, seed: int, reporter: Reporter = SILENT
 ) -> Judgement:
-    """Judge the difference of two detection files, or of two seeds, with bootstrap intervals.
+    """Evaluate the difference of two detection files, or of two seeds, with bootstrap intervals.
 
     Raises:
-        UsageError: as `evaluate`, or when either is a run of several seeds.
+        UsageError: as in `evaluate`, or when either is a run of several seeds.
     """
     first, second = only_source(path, question), only_source(other, question)
     rules = rules_of(first, question)
@@ -152,10 +152,10 @@ def compare_sources(
 
 
 def judge_proposals(source: Source, question: Question, reporter: Reporter = SILENT) -> ProposalJudgement:
-    """Judge proposals, whatever their class: average recall at average numbers of proposals.
+    """Evaluate proposals, whatever their class: average recall at average numbers of proposals.
 
     Raises:
-        UsageError: when a protocol or its ties are named, or ranges that only protocols look at.
+        UsageError: when a protocol or its ties are named, or ranges, which only protocols use.
     """
     _refuse("proposals", {"--protocol": question.protocol, "--ambiguous": question.ambiguous} | _ties(question))
     truth = read_ground_truth(source.annotations, source.subset)
@@ -173,12 +173,12 @@ def judge_proposals(source: Source, question: Question, reporter: Reporter = SIL
 
 
 def judge_labels(source: Source, question: Question, reporter: Reporter = SILENT) -> Judgement:
-    """Judge video-level scores by their mean average precision.
+    """Evaluate video-level scores by their mean average precision.
 
-    They are a run's own, those of a classification file, or of a detection file the best score of each label.
+    The scores are a run's own, those of a classification file, or in a detection file the best score of each label.
 
     Raises:
-        UsageError: when thresholds, ranges of time or ties are named.
+        UsageError: when thresholds, ranges of time or ties are given.
     """
     _refuse("classification", {"--tiou": question.tious, "--ambiguous": question.ambiguous} | _ties(question))
     truth = read_ground_truth(source.annotations, source.subset)
@@ -202,10 +202,10 @@ def over_seeds(evaluations: Sequence[Evaluation]) -> dict[str, dict[str, Any]]:
 
 
 def _refuse(task: str, options: Mapping[str, object]) -> None:
-    """Refuse options that would change nothing."""
+    """Refuse options that would have no effect."""
     named = [option for option, value in options.items() if value is not None]
     if named:
-        raise UsageError(f"--task {task} has a definition of its own, to which {named[0]} is nothing; leave it")
+        raise UsageError(f"--task {task} has its own definition and ignores {named[0]}; leave it out")
 
 
 def _ties(question: Question) -> dict[str, object]:
@@ -213,7 +213,7 @@ def _ties(question: Question) -> dict[str, object]:
 
 
 def _scores(source: Source, question: Question) -> tuple[Mapping[str, Mapping[str, float]], str]:
-    """Return scores by video and label, and in words where they come from."""
+    """Return scores by video and label, and a description of their origin."""
     run, chosen = source.run, question.streams is not None or question.stage is not None
     if run is not None and run.activations_folder().is_dir() and not chosen:
         store = FeatureStore.open(run.activations_folder())
@@ -225,7 +225,7 @@ def _scores(source: Source, question: Question) -> tuple[Mapping[str, Mapping[st
 
 
 def _without_ap(sources: Sequence[Source], evaluations: Sequence[Evaluation]) -> dict[str, list[str]]:
-    """Return the judged classes that no source detects, or trained on, by the key that they have in JSON."""
+    """Return the evaluated classes that no source detects, or trained on, under their JSON keys."""
     undetected = set.intersection(*(set(result.undetected) for result in evaluations))
     unknown = set.intersection(*(set(untrained(source.stamps)) for source in sources))
     classes = evaluations[0].ap
@@ -249,12 +249,14 @@ def _detection_figures(
     notes = dict.fromkeys(note for result in evaluations for note in result.notes)
     if unknown := odd[UNTRAINED]:
         named = first_names([repr(label) for label in unknown])
-        notes[f"classes that no training video shows, so that their AP says nothing: {len(unknown)} ({named})"] = None
+        notes[f"classes absent from all training videos, so that their AP is meaningless: {len(unknown)} ({named})"] = (
+            None
+        )
     return Figures(rows, tuple(column for column in top if column.startswith(AVERAGE)), tuple(notes))
 
 
 def _interval_cells(figure: Mapping[str, Any]) -> dict[str, float]:
-    """Return the two figures of a comparison and their difference, each with the ends of its interval."""
+    """Return both sides of a comparison and their difference, each with the ends of its interval."""
     cells: dict[str, float] = {}
     for key, name in {"first": "A", "second": "B", "difference": "A - B"}.items():
         cells |= {name: figure[key].value, f"{name} low": figure[key].low, f"{name} high": figure[key].high}

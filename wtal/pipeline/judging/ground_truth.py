@@ -1,4 +1,4 @@
-"""Ground truth of one subset, and the rules by which detections are judged against it."""
+"""Ground truth of one subset, and the rules for evaluating detections against it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from wtal.pipeline.progress import SILENT, Reporter
 
 @dataclass(frozen=True)
 class GroundTruth:
-    """The videos of one subset: what detections are judged against."""
+    """Videos of one subset, with the annotations that detections are evaluated against."""
 
     file: Path
     subset: str
@@ -34,27 +34,27 @@ class GroundTruth:
         return {video.id: video.annotations for video in self.records}
 
     def judged(self, source: Source, reporter: Reporter = SILENT) -> dict[str, Sequence[Detection]]:
-        """Return the detections of a source that are judged, by the ids of the annotations.
+        """Return the evaluated detections of a source, by the ids of the annotations.
 
-        Ids match with or without a `v_` before them. Detections in videos that the annotations put into other subsets
-        are left out, and their number is reported (the original script would count them as false positives). Those in
-        videos that the annotations do not know are false positives, as officially, in a file by itself. A run's store
-        may hold unlabelled videos beside the collection: nobody knows whether a detection there is false.
+        Ids match with or without a leading `v_`. Detections in videos annotated in other subsets are left out, and
+        their number is reported (the original script would count them as false positives). In a stand-alone file, those
+        in videos without annotations are false positives, as in the official script. A run's store may also hold
+        unlabelled videos from outside the collection, where it is unknown whether a detection is false.
         """
         detections = align_ids(read_detections(source.file), self.dataset.videos)
         reported = {video.id for video in self.records}
         elsewhere = sum(1 for name in detections if name in self.dataset.videos and name not in reported)
         if elsewhere:
             reporter.say(
-                f"not judged: {elsewhere} videos of {source.file} that are in other subsets than {self.subset!r}"
+                f"not evaluated: {elsewhere} videos of {source.file}, annotated in subsets other than {self.subset!r}"
             )
         unknown = () if source.run else tuple(name for name in detections if name not in self.dataset.videos)
         return {name: segments for name, segments in detections.items() if name in reported or name in unknown}
 
     def length_notes(self, source: Source, judged: Mapping[str, Sequence[Detection]]) -> tuple[str, ...]:
-        """Return sentences on videos whose annotated length is not that of a run's features, or of a file's detections.
+        """Return sentences on videos whose annotated length contradicts a run's features, or a file's detections.
 
-        Nothing is said of a run whose features have gone: judging it needs none.
+        A run without its features gets none: evaluating it does not require them.
         """
         if source.run is None:
             return late_notes(self.records, judged)
@@ -66,7 +66,7 @@ class GroundTruth:
     def tell_lengths(
         self, sources: Sequence[Source], judged: Sequence[Mapping[str, Sequence[Detection]]], reporter: Reporter
     ) -> None:
-        """Say each of `length_notes` of the sources once."""
+        """Report each of `length_notes` of the sources once."""
         pairs = zip(sources, judged, strict=True)
         for note in dict.fromkeys(note for source, own in pairs for note in self.length_notes(source, own)):
             reporter.say(note)
@@ -83,12 +83,12 @@ class Rules:
 
     @property
     def named(self) -> dict[str, str]:
-        """The protocol as JSON types, and its ties where they are not the usual ones."""
+        """Protocol as JSON types, and its ties unless they are the usual ones."""
         return {"protocol": self.protocol} | ({} if self.ties == INPUT else {"ties": self.ties})
 
 
 def rules_of(source: Source, question: Question) -> Rules:
-    """Return the rules that a source is judged by; a protocol that is named brings its own thresholds.
+    """Return the rules for evaluating a source; an explicit protocol brings its own thresholds.
 
     Raises:
         UsageError: when the subset does not exist or has no segments, or the protocol ignores the ambiguous ranges, or
@@ -103,15 +103,15 @@ def rules_of(source: Source, question: Question) -> Rules:
 
 
 def read_ground_truth(annotations: Path, subset: str, ambiguous: Path | None = None) -> GroundTruth:
-    """Read the annotations of a subset; `ambiguous` is a file of ranges beside those of the annotations themselves.
+    """Read the annotations of a subset; `ambiguous` is a file of ranges in addition to those in the annotations.
 
     Raises:
-        UsageError: when the subset does not exist or has no annotation of time.
+        UsageError: when the subset does not exist or has no segments.
     """
     dataset = read_annotations(annotations)
     records = tuple(dataset.select(subset))
     if not any(video.annotations for video in records):
-        raise UsageError(f"subset {subset!r} of {annotations} has no segments to judge with")
+        raise UsageError(f"subset {subset!r} of {annotations} has no segments to evaluate against")
     ranges: dict[str, Sequence[Segment]] = {video.id: video.ambiguous for video in records if video.ambiguous}
     if ambiguous is not None:
         ranges |= _renamed(read_ambiguous(ambiguous), [video.id for video in records])
@@ -119,14 +119,16 @@ def read_ground_truth(annotations: Path, subset: str, ambiguous: Path | None = N
 
 
 def check_ambiguous(protocol: str, ambiguous: Path | None) -> None:
-    """Refuse a file of ambiguous ranges that would change nothing.
+    """Refuse a file of ambiguous ranges that would have no effect.
 
     Raises:
-        UsageError: when the protocol does not look at them, or there is none of that name.
+        UsageError: when the protocol ignores them, or is unknown.
     """
     if find_protocol(protocol).ambiguous == "ignored" and ambiguous is not None:
-        others = ", ".join(name for name, other in PROTOCOLS.items() if other.ambiguous != "ignored")
-        raise UsageError(f"--ambiguous is nothing to the protocol {protocol!r}; --protocol is one of {others}")
+        alternatives = "|".join(name for name, other in PROTOCOLS.items() if other.ambiguous != "ignored")
+        raise UsageError(
+            f"the protocol {protocol!r} ignores --ambiguous; leave it out, or use --protocol {alternatives}"
+        )
 
 
 def _renamed(ranges: Mapping[str, Sequence[Segment]], video_ids: Sequence[str]) -> dict[str, Sequence[Segment]]:

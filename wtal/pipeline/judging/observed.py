@@ -1,4 +1,4 @@
-"""A run on single videos: its stored activations, its judged detections, and its head, run again with the labels."""
+"""A run on single videos: its stored activations, its evaluated detections, and its head, rerun with the labels."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -33,9 +33,9 @@ Arrays = dict[str, NDArray[np.float32]]
 class Internals:
     """Internal values of a head on one video with its labels, without padding.
 
-    `embeddings` are stream -> (T, E), `pseudo_labels` as `Head.pseudo_labels` names them. `means` (K, E) are the
-    video's representative snippets and `mean_labels` (K,) the most probable class of each, C where that is the
-    background; None where the head has none.
+    `embeddings` map stream -> (T, E), `pseudo_labels` have the names of `Head.pseudo_labels`. `means` (K, E) are the
+    representative snippets of the video and `mean_labels` (K,) the most probable class of each, C for the background;
+    None if the head has none.
     """
 
     embeddings: Arrays
@@ -46,9 +46,9 @@ class Internals:
 
 @dataclass(frozen=True)
 class Observed:
-    """A seed of a run, on the videos of one subset that its detections are judged on.
+    """A seed of a run, on the evaluated videos of one subset.
 
-    Annotated times are for showing only.
+    Annotated times are for display only.
     """
 
     run: Run
@@ -64,13 +64,13 @@ class Observed:
 
     @cached_property
     def localize(self) -> "LocalizeConfig":
-        """Localization that the detections were made with."""
+        """Localization settings of the detections."""
         streams = self.question.streams
         return self.run.localize([] if streams is None else [f'localize.streams="{streams}"'])
 
     @cached_property
     def activations(self) -> FeatureStore:
-        """Activations that `wtal detect` has stored."""
+        """Activations stored by `wtal detect`."""
         return FeatureStore.open(self.run.activations_folder(self.question.stage))
 
     @cached_property
@@ -79,7 +79,7 @@ class Observed:
         return match_ids(self.records, self.activations.ids)
 
     def case(self, role: str, video: str) -> Case:
-        """Return one of the `keys` as a case for a picture; `role` says why it is shown."""
+        """Return one of the `keys` as a case for a picture; `role` is the reason for showing it."""
         activations, grid = read_activations(self.activations[self.keys[video]], self.classes)
         return Case(role, video, self.verdicts[video], activations, grid)
 
@@ -93,19 +93,19 @@ class Observed:
         """Features that the head was trained on.
 
         Raises:
-            WtalError: when the store has gone.
+            WtalError: when the store is missing.
         """
         return self.run.store()
 
     def trained(self, stage: int | None) -> "Trained[Head]":
-        """Load the head as the run has left it, or as it was at the end of a stage."""
+        """Load the head as at the end of training, or of a stage."""
         return trained_head(self.run, stage)
 
     def ask(self, trained: "Trained[Head]", video: str) -> Internals:
         """Run the head on one of the `keys`, with its labels.
 
         Raises:
-            StoreError: when the store does not hold its features any more.
+            StoreError: when the store no longer holds its features.
         """
         import torch
 
@@ -130,22 +130,22 @@ class Observed:
 def observe(
     source: Source, rules: Rules, judged: Mapping[str, Sequence[Detection]], question: Question, at: float
 ) -> Observed:
-    """Judge each video of a run by itself; `judged` are the source's detections, by the ids of the annotations.
+    """Evaluate each video of a run separately; `judged` are the source's detections, by the ids of the annotations.
 
     Raises:
-        UsageError: when the source is no run's.
+        UsageError: when the source is not a run.
     """
     if source.run is None:
-        raise UsageError(f"activations are drawn of a run's folder, {source.file} is a file")
+        raise UsageError(f"activations are drawn from a run's folder, but {source.file} is a file")
     verdicts = judge_videos(rules.truth.annotations, judged, rules.tious, at)
     records = {record.id: record for record in rules.truth.records}
     return Observed(source.run, records, verdicts, at, question)
 
 
 def chosen(observed: Observed, videos: Sequence[str]) -> dict[str, str]:
-    """Return role -> video: those that are named, or of all the best, the median and the worst.
+    """Return role -> video: the given ones, or the best, the median and the worst of all.
 
-    Of equally good videos the one with most annotations is shown, and of these the first by name.
+    Among equally good videos, the one with most annotations is shown, and of these the first by name.
 
     Raises:
         UsageError: when a named video is not in the subset, or has no activations.

@@ -17,19 +17,19 @@ from wtal.report.pseudo_labels import pseudo_label_picture
 from wtal.report.style import drawable
 
 _FAILURES = 3
-"""Pictures of failure cases, beside the worst video."""
+"""Pictures of failure cases, in addition to the worst video."""
 
 
 def observed_sections(observed: Observed, videos: Sequence[str] = (), seed: int = 0) -> list[Section]:
     """Draw the sections on a run: activations, failure cases, embedded snippets, pseudo labels.
 
-    `videos` are shown, by default the best, the median and the worst; `seed` is that of t-SNE and of the snippets drawn
-    for it. What cannot be drawn (the features have gone, scikit-learn is not installed) has a section that says why. An
-    ensemble has no head to ask, one by detections has nothing at all. Nothing is written.
+    `videos` are shown, by default the best, the median and the worst; `seed` seeds t-SNE and the choice of snippets. A
+    section that cannot be drawn (missing features, scikit-learn not installed) states the reason. An ensemble has no
+    head to run, and one by detections has no pictures at all. Nothing is written.
 
     Raises:
         UsageError: when a video is unknown.
-        StoreError: when the run's activations have gone.
+        StoreError: when the run's activations are missing.
         MissingExtraError: when matplotlib is not installed.
     """
     drawable()
@@ -37,9 +37,7 @@ def observed_sections(observed: Observed, videos: Sequence[str] = (), seed: int 
     signals = run.teacher() if run.refined else run
     if signals.ensemble == "detections":
         if videos:
-            raise UsageError(
-                f"videos are drawn from activations; {run.folder} is an ensemble by detections, it has none"
-            )
+            raise UsageError(f"--videos draws activations, but {run.folder} is an ensemble by detections and has none")
         return []
     shown = chosen(observed, videos)
     sections = [_activations(observed, shown), _failures(observed, shown)]
@@ -59,15 +57,15 @@ def _drawn(title: str, draw: Callable[[], Section]) -> Section:
 
 def _activations(observed: Observed, shown: Mapping[str, str]) -> Section:
     text = (
-        "What the head said of single videos, snippet by snippet, below the ground truth and the detections made of it "
-        "in the same seconds. Times are annotated for this comparison alone; the head never saw them."
+        "Output of the head for single videos, snippet by snippet, below the ground truth and the resulting detections "
+        "on the same time axis. Annotated times are used for this comparison only; the head never saw them."
     )
     pictures = tuple(_picture(observed, f"activations-{_slug(role)}", role, video) for role, video in shown.items())
     return Section("Activations in single videos", text, (), pictures)
 
 
 def _failures(observed: Observed, shown: Mapping[str, str]) -> Section:
-    """List the worst videos, the surest false positives and the missed annotations; draw those not shown yet."""
+    """List the worst videos, the most confident false positives and the missed annotations; draw any not yet shown."""
     verdicts = {name: verdict for name, verdict in observed.verdicts.items() if name in observed.keys}
     surest = {
         name: max((detection.score for detection, _ in verdict.wrong), default=float("-inf"))
@@ -76,7 +74,7 @@ def _failures(observed: Observed, shown: Mapping[str, str]) -> Section:
     first = [name for name in sorted(surest, key=lambda name: -surest[name])[:1] if verdicts[name].wrong]
     failed = [name for name in ranked_videos(observed) if (verdicts[name].ap or 0.0) < 1.0]
     cases = dict.fromkeys(failed[:_FAILURES], "low average precision")
-    cases |= dict.fromkeys(first, "the surest false positive")
+    cases |= dict.fromkeys(first, "the most confident false positive")
     rest = [(role, name) for name, role in cases.items() if name not in shown.values()]
     pictures = tuple(_picture(observed, f"failure-{i}", role, name) for i, (role, name) in enumerate(rest, 1))
     scores = {name: observed.scores(name) for name in verdicts}
@@ -86,12 +84,13 @@ def _failures(observed: Observed, shown: Mapping[str, str]) -> Section:
         missed_annotations(verdicts, scores, observed.at),
     )
     text = (
-        "Average precision of a video is that of all its detections in one ranking, whatever their class, the mean "
-        "over the thresholds of tIoU. It tells which videos are worth a look, and is not comparable with mAP. "
-        "Single videos are judged by ActivityNet's rules, whatever the protocol; ambiguous ranges count.\n\n"
-        "Where all annotations of a video are found and nothing false is ranked before them, the rest is lost at "
-        "higher thresholds: they are placed loosely. Nearest is the mean over annotations of the tIoU with the nearest "
-        "detection of their class. A missed annotation whose class has a low video score may not have been looked for."
+        "The average precision of a video ranks all its detections together, whatever their class, and is the mean "
+        "over the thresholds of tIoU. It points to videos worth a look, and is not comparable with mAP. "
+        "Single videos are evaluated by ActivityNet's rules, whatever the protocol; ambiguous ranges count.\n\n"
+        "If all annotations of a video are found and no false positive ranks above them, the remaining loss comes from "
+        'higher thresholds: their boundaries are loose. "Nearest" is the mean over annotations of the '
+        "tIoU with the nearest detection of their class. A missed annotation whose class has a low video score may "
+        "not have been searched for."
     )
     return Section("Failure cases", text, tuple(table for table in tables if table.rows), pictures)
 
@@ -101,7 +100,7 @@ def _picture(observed: Observed, name: str, role: str, video: str) -> Picture:
 
 
 def _pseudo_labels(observed: Observed, shown: Mapping[str, str]) -> Section:
-    """Draw what snippets are taught by the parameters at the end of each stage of training, where it has several."""
+    """Draw the targets taught to snippets by the parameters at the end of each training stage, if there are several."""
     count = observed.trained(None).head.stages
     stages: dict[str, int | None] = {f"iteration {k + 1}": k for k in range(count)} if count > 1 else {"": None}
     trained = {name: observed.trained(stage) for name, stage in stages.items()}

@@ -1,4 +1,4 @@
-"""The snippets of a run's videos as its head embeds them, with the representative ones that it may have."""
+"""Pictures of the snippets of a run's videos as embedded by its head, with any representative snippets."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -23,26 +23,26 @@ if TYPE_CHECKING:
     from wtal.models.head import Head
 
 _VIDEOS, _SNIPPETS = 100, 2000
-"""At most so many of them are drawn."""
+"""Maximum numbers of videos and snippets drawn."""
 
 
 def embedding_section(
     observed: Observed, shown: Mapping[str, str], seed: int, videos: int = _VIDEOS, snippets: int = _SNIPPETS
 ) -> Section:
-    """t-SNE of the snippets of all videos, and where the head has representative ones, of the shown videos alone.
+    """Draw t-SNE of the snippets of all videos, and if the head has representative ones, of the shown videos alone.
 
-    Of more than `videos` videos as many are drawn at random, and of each as many snippets that there are at most
-    `snippets` together; both by `seed`.
+    If there are more than `videos` videos, that many are drawn at random, with the same number of snippets from each,
+    at most `snippets` in all; both by `seed`.
 
     Raises:
-        WtalError: when the features have gone, or scikit-learn is not installed.
+        WtalError: when the features are missing, or scikit-learn is not installed.
     """
     trained = observed.trained(observed.question.stage)
     rng = np.random.default_rng(seed)
     names = _some(sorted(observed.keys), videos, rng)
     answers = {name: observed.ask(trained, name) for name in names}
     if not any(answer.embeddings for answer in answers.values()):
-        return Section("Embedded snippets", "The head does not say how it embeds snippets.")
+        return Section("Embedded snippets", "The head does not expose an embedding of snippets.")
     each = _share([len(next(iter(answer.embeddings.values()))) for answer in answers.values()], snippets)
     streams = next(iter(answers.values())).embeddings
     points = {stream: _sampled(observed, answers, stream, each, np.random.default_rng(seed)) for stream in streams}
@@ -58,27 +58,27 @@ def embedding_section(
 
 
 _TEXT = (
-    "Every dot is a snippet as the head embeds it before it is classified; t-SNE puts those beside one another whose "
+    "Every dot is a snippet as embedded by the head before classification; t-SNE places snippets close together whose "
     "vectors have nearly the same direction. Distances between groups, and their sizes, mean little. A snippet "
-    "is foreground, and has a class, where its middle lies in an annotation; of several the first counts.\n\n"
-    "The table tells how well the embedding itself, not the plane, keeps them apart: how often a snippet and its "
-    "nearest one of another video, by cosine, are both foreground or both background, and how often any two are."
+    "is foreground, and has a class, if its middle lies in an annotation; the first of several counts.\n\n"
+    "The table shows how well the embedding itself, not the plane, separates them: how often a snippet and its "
+    "nearest one in another video, by cosine, are both foreground or both background, and how often any two are."
 )
 
 
 def _caption(observed: Observed, names: Sequence[str], points: Points, stars: int, seed: int) -> str:
     there = sum(observed.activations.grid(observed.keys[name]).num_snippets for name in names)
     whole = len(names) == len(observed.keys) and there == len(points.label)
-    drawn = "all of them" if whole else f"drawn at random, as many of each video, of {there} snippets"
-    known = f" Stars: the {stars} representative snippets of the memory, by class." if stars else ""
+    selection = "all of them" if whole else f"drawn at random from {there} snippets, equally many per video"
+    stars_text = f" Stars: the {stars} representative snippets of the memory, by class." if stars else ""
     return (
-        f"{len(points.label)} snippets of {len(names)} of {len(observed.keys)} videos, {drawn} (seed {seed}). Left: "
-        f"the ground truth's foreground and background. Right: its classes.{known}"
+        f"{len(points.label)} snippets of {len(names)} of {len(observed.keys)} videos, {selection} (seed {seed}). "
+        f"Left: the ground truth's foreground and background. Right: its classes.{stars_text}"
     )
 
 
 def _own_means(observed: Observed, own: Mapping[str, Internals], seed: int) -> Picture:
-    """Each shown video, and the representative snippets that were made of it."""
+    """Draw each shown video with its own representative snippets."""
     panels = {}
     for video, answer in own.items():
         points = _sampled(
@@ -89,17 +89,17 @@ def _own_means(observed: Observed, own: Mapping[str, Internals], seed: int) -> P
         background = answer.mean_labels >= len(observed.classes)
         panels[video] = points, Stars(answer.means, np.where(background, BACKGROUND, answer.mean_labels))
     caption = (
-        "The snippets of single videos, coloured by the ground truth, and stars: the representative snippets that the "
-        "head sums each of them up with, coloured by the class that it takes them for (pale: background)."
+        "The snippets of single videos, coloured by the ground truth, and stars: the representative snippets by which "
+        "the head summarizes each of them, coloured by their predicted class (pale: background)."
     )
     there = [observed.classes[label] for _, stars in panels.values() for label in stars.label.tolist() if label >= 0]
-    shown = [label for video in own for label in observed.records[video].labels]
-    colours = class_colours(observed.classes, list(dict.fromkeys([*shown, *there])))
+    labels = [label for video in own for label in observed.records[video].labels]
+    colours = class_colours(observed.classes, list(dict.fromkeys([*labels, *there])))
     return videos_picture("representatives", caption, panels, observed.classes, colours, seed)
 
 
 def _colours(observed: Observed, points: Points) -> dict[str, str]:
-    """Assign colours to classes; of many, the most frequent have one."""
+    """Assign colours to classes; if there are many, to the most frequent ones."""
     counts = np.bincount(points.label[points.label != BACKGROUND], minlength=len(observed.classes))
     order = np.argsort(-counts, kind="stable")
     return class_colours(observed.classes, [observed.classes[i] for i in order])
@@ -112,15 +112,15 @@ def _sampled(
     vectors, labels, videos = [], [], []
     for number, (name, answer) in enumerate(answers.items()):
         x = answer.embeddings[stream]
-        drawn = np.sort(rng.choice(len(x), min(each, len(x)), replace=False))
-        vectors.append(x[drawn])
-        labels.append(_labels(observed, name)[drawn])
-        videos.append(np.full(len(drawn), number))
+        indices = np.sort(rng.choice(len(x), min(each, len(x)), replace=False))
+        vectors.append(x[indices])
+        labels.append(_labels(observed, name)[indices])
+        videos.append(np.full(len(indices), number))
     return Points(np.concatenate(vectors), np.concatenate(labels), np.concatenate(videos))
 
 
 def _share(lengths: Sequence[int], most: int) -> int:
-    """Return the number of snippets to take of each video, or all that it has, for at most `most`; at least one."""
+    """Return the number of snippets to take from each video (all if it has fewer), for at most `most`; at least one."""
     counts, best = np.array(lengths), 1
     while best < counts.max(initial=0) and np.minimum(counts, best + 1).sum() <= most:
         best += 1
@@ -128,7 +128,7 @@ def _share(lengths: Sequence[int], most: int) -> int:
 
 
 def _labels(observed: Observed, video: str) -> NDArray[np.int64]:
-    """(T,) the class that each snippet's middle shows, or the background."""
+    """Return (T,) the class at each snippet's middle, or the background."""
     grid = observed.activations.grid(observed.keys[video])
     labels = np.full(grid.num_snippets, BACKGROUND)
     for segment in reversed(observed.records[video].annotations):
@@ -138,7 +138,7 @@ def _labels(observed: Observed, video: str) -> NDArray[np.int64]:
 
 
 def _memory(head: "Head") -> Stars:
-    """Return the representative snippets that a head keeps of other videos."""
+    """Return a head's memory of representative snippets of other videos."""
     remembered = head.remembered_snippets()
     if remembered is None:
         return NO_STARS
@@ -151,8 +151,8 @@ def _table(points: Mapping[str, Points]) -> PageTable:
     for stream, cloud in points.items():
         alike, chance = neighbours_alike(cloud)
         rows[stream or "all streams"] = {
-            "nearest of another video": f"{100 * alike:.1f} %",
-            "any of another video": f"{100 * chance:.1f} %",
+            "nearest in another video": f"{100 * alike:.1f} %",
+            "any in another video": f"{100 * chance:.1f} %",
             "snippets": str(len(cloud.label)),
             "foreground": str(int((cloud.label != BACKGROUND).sum())),
         }

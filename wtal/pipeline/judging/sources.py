@@ -1,4 +1,4 @@
-"""Questions to the judge, and the detection files that answer them: those of a run's seeds, or a file by itself."""
+"""Evaluation settings, and the detection files to evaluate: those of a run's seeds, or a stand-alone file."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from wtal.pipeline.runs import UNTRAINED, Run, open_runs
 
 @dataclass(frozen=True)
 class Question:
-    """Settings of the judge; None takes the run's own, or for a file the default."""
+    """Settings of the evaluation; None takes the run's own, or the default for a file."""
 
     annotations: Path | None = None
     subset: str | None = None
@@ -28,7 +28,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Source:
-    """A detection file, the rules of the run that it is of, and what the run or the file states of itself."""
+    """A detection file, the rules of its run, and the statements of the run or the file about itself."""
 
     name: str
     file: Path
@@ -40,24 +40,24 @@ class Source:
 
     @property
     def tuned(self) -> bool:
-        """True where annotated times took part in training or in the settings."""
+        """True if annotated times took part in training or in the settings."""
         return self.stamps.get("tuned_with_segments") is True
 
     @property
     def random(self) -> tuple[str, ...]:
-        """Streams of features whose weights were random."""
+        """Streams of features with random weights."""
         weights = self.stamps.get("weights")
         named = weights.items() if isinstance(weights, dict) else ()
         return tuple(stream for stream, weight in named if str(weight).startswith("random"))
 
 
 def not_learned(stamps: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the classes that held-out labels call not learned, by the stamps of a run or a file."""
+    """Return the classes called not learned by held-out labels, from the stamps of a run or a file."""
     return tuple(label for label, verdict in verdicts_of(stamps).items() if verdict == "not learned")
 
 
 def untrained(stamps: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the classes that no training video showed, by the stamps of a run or a file."""
+    """Return the classes absent from all training videos, from the stamps of a run or a file."""
     named = stamps.get(UNTRAINED)
     return tuple(map(str, named)) if isinstance(named, list) else ()
 
@@ -66,26 +66,26 @@ def sources(path: Path, question: Question) -> list[Source]:
     """Return the detection files of a run, one per seed, or the file itself.
 
     Raises:
-        UsageError: when there is nothing, or when a file comes without annotations or with a run's options.
+        UsageError: when the path does not exist, or a file is given without annotations or with a run's options.
     """
     if not path.exists():
-        raise UsageError(f"there is nothing at {path}; name a run's folder or a detection file")
+        raise UsageError(f"{path} does not exist; pass a run's folder or a detection file")
     if path.is_dir():
         return [source_of(run, question) for run in open_runs(path)]
     if question.streams is not None or question.stage is not None:
-        raise UsageError(f"--streams and --stage are of a run's folder, {path} is a file")
+        raise UsageError(f"--streams and --stage are for a run's folder, but {path} is a file; leave them out")
     if question.annotations is None:
-        raise UsageError(f"--annotations is needed to judge the file {path}")
+        raise UsageError(f"--annotations is required to evaluate the file {path}")
     rules = EvaluateConfig()
     subset = question.subset or rules.test_subset
     return [Source(path.name, path, None, question.annotations, subset, rules.tiou, read_made(path))]
 
 
 def only_source(path: Path, question: Question) -> Source:
-    """Return the one detection file of a run with one seed, or the file itself.
+    """Return the only detection file of a run with one seed, or the file itself.
 
     Raises:
-        UsageError: as `sources`, or when the run has several seeds.
+        UsageError: as in `sources`, or when the run has several seeds.
     """
     several = sources(path, question)
     if len(several) > 1:
@@ -94,11 +94,11 @@ def only_source(path: Path, question: Question) -> Source:
 
 
 def source_of(run: Run, question: Question, file: Path | None = None) -> Source:
-    """Return the run's own detections, or other ones in `file`, with the run's rules.
+    """Return the run's own detections, or others in `file`, with the run's rules.
 
     Raises:
         UsageError: when the run has no detections yet.
-        WtalError: when its annotations have gone and no others are named.
+        WtalError: when its annotations are missing and no others are given.
     """
     rules = run.recipe.evaluate
     return Source(

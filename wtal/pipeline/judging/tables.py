@@ -1,4 +1,4 @@
-"""Tables of the judge's figures: for people, for Markdown, for a spreadsheet."""
+"""Tables of metrics: as text, Markdown or CSV."""
 
 import csv
 import io
@@ -17,8 +17,8 @@ Rows = Mapping[str, Mapping[str, float]]
 class Figures:
     """Fractions by row and column; a row may lack columns.
 
-    `below` are columns that text prints as lines under the table, of the first row only. `notes` are sentences on what
-    was left out; they go to stderr, and into Markdown.
+    `below` are columns printed as lines under the text table, from the first row only. `notes` are sentences on
+    omissions; they go to stderr, and into Markdown.
     """
 
     rows: Rows
@@ -39,9 +39,9 @@ def tiou_row(by_tiou: Mapping[float, float]) -> dict[str, float]:
 
 
 def shown_averages(by_tiou: Mapping[float, float]) -> dict[str, float]:
-    """Return the means that papers print: `0.1:0.7` -> mean over these thresholds.
+    """Return the means printed in papers: `0.1:0.7` -> mean over these thresholds.
 
-    Where none of these ranges is all thresholds, the mean over all has an empty name.
+    If none of these ranges covers all thresholds, the mean over all has an empty name.
     """
     means, ranges = averages(by_tiou), covered_ranges([*by_tiou])
     covers_all = any(len(inside) == len(by_tiou) for inside in ranges.values())
@@ -64,7 +64,7 @@ def text_table(figures: Figures) -> str:
 
 
 def markdown_table(figures: Figures) -> str:
-    """Format a Markdown table in percent; notes are a list under it."""
+    """Format a Markdown table in percent, with the notes as a list below."""
     columns = figures.columns
     lines = [["percent", *columns], ["---", *("---:" for _ in columns)]]
     lines += [[row.replace("|", "\\|"), *_percent(cells, columns)] for row, cells in figures.rows.items()]
@@ -74,7 +74,7 @@ def markdown_table(figures: Figures) -> str:
 
 
 def csv_table(figures: Figures) -> str:
-    """Write one line per row: fractions with all their digits, empty cells where there is no figure."""
+    """Write one line per row: fractions in full precision, empty cells where there is no figure."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["name", *figures.columns])

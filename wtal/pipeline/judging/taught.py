@@ -1,4 +1,4 @@
-"""The segments that taught a refined run's student, beside the annotations of its training videos."""
+"""Segments taught to a refined run's student, next to the annotations of its training videos."""
 
 from wtal.data.names import match_ids
 from wtal.errors import WtalError
@@ -9,7 +9,7 @@ from wtal.report.pseudo_segments import TaughtSegments, pseudo_segment_section
 
 
 def taught_section(run: Run) -> Section:
-    """Draw what a refined run's student was taught in each round; where annotations are there, how right it was."""
+    """Draw the segments taught to a refined run's student in each round, and their accuracy given annotations."""
     rounds = [
         {
             video: TaughtSegments(own.borders, [run.classes[i] for i in own.classes], own.scores)

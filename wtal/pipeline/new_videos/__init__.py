@@ -1,1 +1,1 @@
-"""New videos to a trained model: the same features, its heads, and folders that are watched."""
+"""Apply a trained model to new videos: the same features, its heads, and watched folders."""

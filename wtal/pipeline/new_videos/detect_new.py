@@ -1,4 +1,4 @@
-"""Detections of a model in new videos: extracted into a store of their own, once, and written beside one another."""
+"""Detect with a model in new videos: extracted once into a store of their own, and written together."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from wtal.pipeline.workspace import Workspace
 
 @dataclass(frozen=True)
 class NewDetections:
-    """Detections and failures by the videos' ids, the files that hold them, and the stores of features."""
+    """Detections and failures by video id, the files that hold them, and the stores of features."""
 
     results: Mapping[str, list[Detection]]
     failures: Mapping[str, str]
@@ -33,11 +33,11 @@ class NewDetections:
 
     @property
     def failures_file(self) -> Path:
-        """File of the reasons for failures."""
+        """File of the reasons for failure."""
         return self.file.parent / "failures.json"
 
     def to_json(self) -> dict[str, Any]:
-        """Return what `--json` prints."""
+        """Return the content of `--json`."""
         return {
             "detections": str(self.file),
             "table": str(self.table),
@@ -54,10 +54,10 @@ def detect_new(
     out: Path | None = None,
     reporter: Reporter = SILENT,
 ) -> NewDetections:
-    """Detect in videos and folders of videos; what was extracted before is not read again.
+    """Detect in videos and folders of videos; videos already extracted are not read again.
 
     Raises:
-        UsageError: when a path does not exist, or nothing in all of them looks like a video.
+        UsageError: when a path does not exist, or none of them contains a video.
         StoreError: when a store cannot be written.
     """
     desk = NewVideos(detector, workspace, reporter)
@@ -76,7 +76,7 @@ def detect_new(
 
 
 def _keys(videos: Sequence[VideoFile]) -> tuple[dict[str, str], dict[str, str]]:
-    """Return the keys in stores of videos by their ids, and why some have none."""
+    """Return the store keys of videos by their ids, and the reasons why some have none."""
     keys, failures = {}, {}
     for video in videos:
         try:
@@ -87,9 +87,9 @@ def _keys(videos: Sequence[VideoFile]) -> tuple[dict[str, str], dict[str, str]]:
 
 
 def key_of_file(path: Path) -> str:
-    """Return the key of a video in a store of new videos: the name of its file and a mark of its content.
+    """Return the key of a video in a store of new videos: the name of its file and a fingerprint of its content.
 
-    So files of one name in different folders, or one after the other, are different videos.
+    Files of the same name in different folders, or at different times, are therefore different videos.
 
     Raises:
         OSError: when the file cannot be read.
@@ -98,12 +98,12 @@ def key_of_file(path: Path) -> str:
 
 
 def _stem(key: str) -> str:
-    """Return the name of a video's file, without its suffix, by its key."""
+    """Return the file name of a video without its suffix, from its key."""
     return key.rpartition("@")[0]
 
 
 def _named(paths: Sequence[Path]) -> str:
-    """Return a folder's name for the paths of a call: that of the first, and a digest of all."""
+    """Return a folder's name for the paths of a call: the first one's, and a digest of all."""
     absolute = [str(path.resolve()) for path in paths]
     return f"{Path(absolute[0]).stem}-{digest(absolute)}"
 
@@ -116,22 +116,22 @@ def write_views(
     stores: tuple[Path, ...],
     begins: Mapping[str, Fraction],
 ) -> NewDetections:
-    """Write detections as JSON and as a table, and failures, each file whole; those of another localization stay.
+    """Write detections as JSON and as a table, and failures, each file whole; files of other localizations are kept.
 
-    `begins` has the second of each video's first picture.
+    `begins` maps each video to the second of its first picture.
     """
     own = detector.config == detector.model.recipe.localize
     mark = "" if own else f"-{digest([detector.config.plain(), False])}"
     path = folder / f"detections{mark}.json"
     table = write_detections(results, path.with_suffix(".csv"))
     write_detections(results, path, external_data(detector.model.features), detector.origin() | begins_of(begins))
-    made = NewDetections(results, failures, path, table, stores)
+    result = NewDetections(results, failures, path, table, stores)
     write_failures(folder, failures)
-    return made
+    return result
 
 
 class NewVideos:
-    """Stores of new videos for a detector, which all models with the same features share."""
+    """Stores of new videos for a detector, shared by all models with the same features."""
 
     def __init__(self, detector: Detector, workspace: Workspace, reporter: Reporter = SILENT) -> None:
         self.detector, self.reporter = detector, reporter
@@ -149,9 +149,9 @@ class NewVideos:
     def extract(
         self, videos: Sequence[VideoFile], each: Callable[[Outcome], object] = lambda outcome: None
     ) -> dict[str, str]:
-        """Extract videos, whose ids are keys, where that is left to do; return key -> reason of those that failed.
+        """Extract any videos not yet extracted, whose ids are keys; return key -> reason for those that failed.
 
-        `each` is called with every video that was extracted or failed, as soon as that is so.
+        `each` is called with every video as soon as it is extracted or has failed.
         """
         self._opened = None
         extractors = list(self.detector.extractors.values())
@@ -168,14 +168,14 @@ class NewVideos:
         return all(writer.done(key) for writer in self._writers)
 
     def change_of(self, key: str) -> str:
-        """Return why what was extracted under a key is of another file; "" where it is of the right one."""
+        """Return a complaint if the features under a key belong to another file; "" if they belong to this one."""
         mark = key.rpartition("@")[2]
         if all(writer.fingerprint(key) == mark for writer in self._writers):
             return ""
-        return "the file changed while it was read; call again once it stays as it is"
+        return "the file changed while it was being read; run again once it is complete"
 
     def features(self, key: str) -> dict[str, VideoFeatures]:
-        """Return the features of a video, as a detector wants them."""
+        """Return the features of a video in the form that a detector takes."""
         published: Sequence[FeatureStore | None] = self._opened or [None] * len(self._writers)
         parts = [
             store[key] if store is not None and key in store else writer.read(key)
@@ -184,9 +184,9 @@ class NewVideos:
         return dict(zip(self.detector.extractors, parts, strict=True))
 
     def begins(self, key: str) -> Fraction:
-        """Return the second of the first picture of a video that has been extracted."""
+        """Return the second of the first picture of an extracted video."""
         return next(iter(self.features(key).values())).grid.begins
 
     def find(self, key: str) -> list[Detection]:
-        """Return the detections in a video that has been extracted."""
+        """Return the detections in an extracted video."""
         return self.detector.find(self.features(key))

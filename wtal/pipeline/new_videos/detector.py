@@ -1,6 +1,6 @@
-"""A model at work: features of a video in, detections out; and from Python, a video file in.
+"""Inference with a model: features of a video in, detections out; or, from Python, a video file in.
 
-Every number is computed as `wtal detect` and `wtal ensemble` compute it for videos of a run's store.
+Every number is computed as in `wtal detect` and `wtal ensemble` for videos of a run's store.
 """
 
 from collections.abc import Mapping, Sequence
@@ -39,13 +39,13 @@ Answer = tuple[Activations, SnippetGrid]
 
 
 class Detector:
-    """A model's heads on a device, its localization, and the extractors that its features take.
+    """A model's heads on a device, its localization, and the extractors of its features.
 
-    `assignments` are `localize.key=value`; `weights` name checkpoints of backbones as `wtal extract` takes them.
+    `assignments` are `localize.key=value`; `weights` name checkpoints of backbones as in `wtal extract`.
 
     Raises:
-        WtalError: when this machine cannot make the features; the message says what it lacks.
-        UsageError: when an assignment is of another section, or does not go with the model.
+        WtalError: when this machine cannot compute the features; the message names the missing part.
+        UsageError: when an assignment belongs to another section, or does not apply to the model.
         ConfigError: when an assignment is refused.
     """
 
@@ -102,7 +102,7 @@ class Detector:
         return self._detections(self.model, features, self.config)
 
     def origin(self) -> dict[str, Any]:
-        """Return how detections come about, as their files say it."""
+        """Return the provenance of detections, as recorded in their files."""
         origin = {"localize": self.config.plain(), "use_labels": False, **self.model.stamps}
         origin["tuned_with_segments"] = origin["tuned_with_segments"] or self.config.tuned_with_segments
         return origin
@@ -113,7 +113,7 @@ class Detector:
         if model.record.by == "detections":
             pool = [self._detections(member, features, member.recipe.localize) for member in model.members]
             pairs = zip(pool, model.record.scales, strict=True)
-            scaled = [[replace(found, score=found.score / scale) for found in own] for own, scale in pairs]
+            scaled = [[replace(detection, score=detection.score / scale) for detection in own] for own, scale in pairs]
             return fuse(scaled, model.record.weights, config)
         if model.teacher is not None:
             return self._refined(model, model.teacher, features, config)
@@ -123,7 +123,7 @@ class Detector:
     def _refined(
         self, model: Model, teacher: Model, features: Mapping[str, VideoFeatures], config: LocalizeConfig
     ) -> list[Detection]:
-        """Return what a student answers, weighed by its teacher's video scores; or a rescorer, on its proposals."""
+        """Return a student's output, weighted by its teacher's video scores; or its teacher's proposals, rescored."""
         from wtal.models.refinement.answers import candidates_of, detections_of, with_teacher_borders
         from wtal.models.refinement.rescoring import rescored_detections, scored_proposals
 
@@ -149,7 +149,7 @@ class Detector:
         return answer[0].video_scores.astype(np.float64)
 
     def _answer(self, model: Model, features: Mapping[str, VideoFeatures]) -> Answer | None:
-        """Return the activations of a video and their clock; None where it has no snippet."""
+        """Return the activations of a video and their clock; None if it has no snippet."""
         if model.members:
             return self._mean(model, features)
         from wtal.models.inference import activate
@@ -190,20 +190,20 @@ def _refuse_misfit(model: Model, config: LocalizeConfig) -> None:
 
 
 def _trained(model: Model, device: str) -> "Trained[Head]":
-    """Make a head of a model's numbers.
+    """Make a head from a model's parameters.
 
     Raises:
-        WeightsError: when they do not fit it.
+        WeightsError: when they do not fit the head.
     """
     head = make_head(model.recipe, len(model.record.classes), model.record.feature_dims)
     return _with_numbers(head, model, device, f"head {model.recipe.head_name}")
 
 
 def _trained_student(model: Model, device: str) -> "Trained[Any]":
-    """Make a student or a rescorer of a model's numbers.
+    """Make a student or a rescorer from a model's parameters.
 
     Raises:
-        WeightsError: when they do not fit it.
+        WeightsError: when they do not fit the network.
     """
     refinement = model.recipe.refinement
     network = make_network(refinement, len(model.record.classes), model.record.feature_dims)

@@ -1,7 +1,7 @@
-"""A model: all that is needed to find actions in a video that nobody has seen, without the run that it comes from.
+"""A model: everything needed to find actions in new videos, independent of the run that it comes from.
 
-A head with its parameters, an ensemble of models, or a student or a rescorer with its teacher. A file of
-`wtal.pipeline.exchange.packed_model` keeps one.
+It is a head with its parameters, an ensemble of models, or a student or a rescorer with its teacher. It is stored by
+`wtal.pipeline.exchange.packed_model`.
 """
 
 import hashlib
@@ -46,7 +46,7 @@ class _Flow(Record):
 
 
 class _Reader(Record):
-    """Choice of readers in an identity."""
+    """Selection of readers in an identity."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -54,7 +54,7 @@ class _Reader(Record):
 
 
 class _Features(Record):
-    """Account of how features are made, in an identity that has one."""
+    """Extraction settings in an identity, if it has any."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -68,46 +68,46 @@ class _Features(Record):
     @model_validator(mode="after")
     def _whole(self) -> Self:
         if self.fps is not None and self.stride is None:
-            raise ValueError("it has a rate and no stride")
+            raise ValueError("it has a rate but no stride")
         return self
 
 
 class ModelRecord(Config):
-    """All of a model but its numbers and its members; JSON types."""
+    """Everything in a model except its arrays and its members, as JSON types."""
 
     classes: tuple[str, ...]
-    """In the order of the head's outputs."""
+    """Classes in the order of the head's outputs."""
     recipe: RecipeJson
-    """As the run has it, every default spelled out."""
+    """Recipe of the run, with every default spelled out."""
     seed: int | None
     features: Annotated[Identity, AfterValidator(conforming(_Features))]
     """Identity of the feature store."""
     feature_dims: dict[str, int]
     """Stream -> D; empty for an ensemble."""
     sources: dict[str, Any]
-    """Names of the backbone and of its weights, as `Sources` has them."""
+    """Names of the backbone and of its weights, in the form of `Sources`."""
     tuned_with_segments: bool
     label_check: LabelCheckJson | None = None
-    """Held-out videos asked for their labels, where that was done."""
+    """Check on held-out labels, if one was made."""
     step: int = 0
-    """Of training, whose parameters these are."""
+    """Training step of the parameters."""
     limit: float = 0.0
-    """Of the scaler."""
+    """Limit of the scaler."""
     unit: bool = False
-    """Of the scaler."""
+    """True if the scaler normalizes to unit length."""
     by: By | None = None
     """Kind of ensemble; None for a head."""
     attends: bool = False
-    """Whether an ensemble's activations have an attention."""
+    """True if an ensemble's activations include attention."""
     weights: tuple[float, ...] = ()
-    """Of an ensemble's members, together 1."""
+    """Weights of an ensemble's members, summing to 1."""
     scales: tuple[float, ...] = ()
-    """By which scores of members are divided, in an ensemble by detections."""
+    """Divisors of the members' scores, in an ensemble by detections."""
 
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """`parameters` are those of the head, the student or the rescorer, `shift` and `gain` stream -> (D,) of its scaler.
+    """`parameters` are the head's, student's or rescorer's; `shift` and `gain` map stream -> (D,) for its scaler.
 
     They are empty for an ensemble, which has `members`; a student or a rescorer has a `teacher`.
     """
@@ -136,17 +136,17 @@ class Model:
 
     @property
     def stamps(self) -> dict[str, Any]:
-        """Statements in every output, as a run has them."""
+        """Statements included in every output, as for a run."""
         return stamps_of(self.features, self.record.tuned_with_segments, self.record.label_check)
 
     @property
     def name(self) -> str:
-        """Head and digest: a name for folders."""
+        """Head and digest, usable as a folder name."""
         return f"{self.recipe.head_name}-{self.digest[:6]}"
 
     @cached_property
     def digest(self) -> str:
-        """Hex digest of all that can change an answer; where weights were found, and checks, change none."""
+        """Hex digest of everything that affects the output; not of the locations of weights, nor of checks."""
         own = self.record.plain()
         own = {key: value for key, value in own.items() if key not in ("sources", "label_check")}
         hasher = hashlib.sha256(json.dumps(own, sort_keys=True).encode())
@@ -160,7 +160,7 @@ class Model:
 
     @property
     def parts(self) -> tuple["Model", ...]:
-        """Models that it asks: the members of an ensemble, the teacher of a second stage; none for a head."""
+        """Models used by this one: the members of an ensemble, the teacher of a second stage; none for a head."""
         return self.members if self.teacher is None else (self.teacher,)
 
     def heads(self) -> Iterator["Model"]:
@@ -178,7 +178,7 @@ class Model:
             yield from part.students()
 
     def stores(self) -> dict[str, "Model"]:
-        """Digest of each identity of features -> the first head that wants them."""
+        """Map the digest of each identity of features to the first head that uses them."""
         wanted: dict[str, Model] = {}
         for head in self.heads():
             wanted.setdefault(features_key(head), head)
@@ -186,7 +186,7 @@ class Model:
 
 
 def features_key(head: Model) -> str:
-    """Return a digest of the features that a head wants."""
+    """Return a digest of a head's input features."""
     return digest(head.features, 16)
 
 
@@ -194,7 +194,7 @@ def model_of(run: Run) -> Model:
     """Read a finished run, or an ensemble with all its members, as a model.
 
     Raises:
-        WtalError: when it is not finished, or a member has gone or is another one now.
+        WtalError: when the run is not finished, or a member is missing or has changed.
     """
     if run.refined:
         return _refined(run)
@@ -207,7 +207,7 @@ def _refined(run: Run) -> Model:
     try:
         teacher = run.teacher()
     except WtalError as error:
-        raise WtalError(f"{run.folder} answers for new videos with its teacher, which has gone: {error}") from None
+        raise WtalError(f"{run.folder} needs its teacher for new videos, and that is missing: {error}") from None
     own = model_of(teacher)
     recipe = {**own.record.recipe, "localize": run.teacher_localize.plain()}
     asked = replace(own, record=own.record.model_copy(update={"recipe": recipe}))
@@ -220,7 +220,7 @@ def _head(run: Run) -> Model:
     from wtal.pipeline.activations import trained_head
 
     if run.busy and not run.finished:
-        raise WtalError(f"{run.folder} is still being trained: wait for it, and call again")
+        raise WtalError(f"{run.folder} is still being trained; run again when it has finished")
     return _network(run, trained_head(run))
 
 
@@ -247,9 +247,7 @@ def _record(run: Run, **more: Any) -> ModelRecord:
 
 def _ensemble(run: Run) -> Model:
     if not run.finished:
-        raise WtalError(
-            f"{run.folder} is not finished; say `wtal ensemble` with its members again, it goes on where it was"
-        )
+        raise WtalError(f"{run.folder} is not finished; run `wtal ensemble` with its members again to resume")
     entries: Sequence[Mapping[str, Any]] = run.to_json()["ensemble"]["members"]
     members = tuple(_member(run, entry) for entry in entries)
     more: dict[str, Any] = {"by": run.ensemble, "weights": run.member_weights}
@@ -259,8 +257,8 @@ def _ensemble(run: Run) -> Model:
         lacking = [entry["run"] for entry in entries if "scale" not in entry]
         if lacking:
             raise UsageError(
-                f"{run.folder} has not kept by what scores of {lacking[0]} are divided, as ensembles by detections do "
-                "now; make it again with --out OTHER"
+                f"{run.folder} lacks the score divisors of {lacking[0]}, as it was made by an older version; "
+                "make it again with --out OTHER"
             )
         more["scales"] = tuple(entry["scale"] for entry in entries)
     return Model(_record(run, **more), members=members)
@@ -271,8 +269,8 @@ def _member(run: Run, entry: Mapping[str, Any]) -> Model:
     try:
         member = Run.open(folder)
     except WtalError as error:
-        raise WtalError(f"{run.folder} answers for new videos with its members, and one has gone: {error}") from None
+        raise WtalError(f"{run.folder} needs its members for new videos, and one is missing: {error}") from None
     asked = [digest(member.recipe.localize.plain()), member.recipe.head_name, member.seed]
     if asked != [entry["localize"], entry["head"], entry["seed"]]:
-        raise WtalError(f"{folder} is another run than the one that {run.folder} was made of; make the ensemble again")
+        raise WtalError(f"{folder} is no longer the run that {run.folder} was made from; make the ensemble again")
     return model_of(member)

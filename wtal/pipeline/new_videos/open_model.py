@@ -1,4 +1,4 @@
-"""Paths -> models: a run's folder, or a file that `wtal pack` wrote."""
+"""Paths -> models: a run's folder, or a file written by `wtal pack`."""
 
 from pathlib import Path
 
@@ -14,11 +14,11 @@ def open_model(source: Path) -> Model:
     """Read the model in a packed file, or that of a run's folder.
 
     Raises:
-        UsageError: when there is neither, or the folder holds several seeds.
+        UsageError: when the path does not exist, or the folder holds several seeds.
         WtalError: when the file is damaged or newer, or the run is not finished.
     """
     if not source.exists():
-        raise UsageError(f"there is neither a run nor a packed model at {source}")
+        raise UsageError(f"{source} does not exist; pass a run's folder or a packed model")
     return read_model(source) if source.is_file() else model_of(open_run(source))
 
 
@@ -26,6 +26,6 @@ def open_detector(source: Path, device: str = "cpu") -> Detector:
     """Open a packed model or a run for use from Python.
 
     Raises:
-        WtalError: as `open_model`, and when this machine cannot make the model's features.
+        WtalError: as in `open_model`, and when this machine cannot compute the model's features.
     """
     return Detector(open_model(source), Machine(device=device))

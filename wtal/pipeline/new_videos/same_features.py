@@ -1,6 +1,6 @@
-"""The extractor that makes the features of a store anew, from the store's identity; refused where it makes others.
+"""Rebuild the extractor of a store's features from the store's identity; refuse if its features would differ.
 
-What differs in libraries alone is told and not refused: a machine has the versions that it has.
+Differences in library versions alone are reported but not refused, as they depend on the machine.
 """
 
 import json
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
 
 _OF_AN_EXTRACTOR = {"backbone", "weights", "flow", "reader", "fps", "stride", "span", "tail", "dtype"}
 _LIBRARIES = {"library", "runtime", "numba", "opencv", "torch", "triton"}
-"""Keys of an identity that name a library; of `library` and `runtime` the value is its name and version."""
+"""Keys of an identity that name a library; the value of `library` and `runtime` is its name and version."""
 
 
 def same_extractor(
     identity: Mapping[str, Any], sources: Sources, weights: Sequence[str], machine: Machine
 ) -> "tuple[Extractor, list[str]]":
-    """Return an extractor whose features are those of an `identity`, and a line for each library of another version.
+    """Return an extractor for the features of an `identity`, and a line for each library of another version.
 
-    `weights` are options as `wtal extract` takes them; they go before `sources`, which say where weights came from.
+    `weights` are options as in `wtal extract`; they take precedence over `sources`, the recorded origins of weights.
 
     Raises:
         UsageError: when the features were not made by an extractor of this program.
-        WeightsError: when weights are missing, or are others.
-        WtalError: when this machine lacks something, or would make other features; the message says what.
+        WeightsError: when weights are missing or different.
+        WtalError: when this machine lacks something, or its features would differ; the message names the cause.
     """
     from wtal.extractors.execution.extractor import Extractor
     from wtal.pipeline.extraction.extract import make_spec
@@ -43,20 +43,20 @@ def same_extractor(
         config = config_of(identity, sources)
         pairs = _weights(identity, config, sources, weights)
         extractor = Extractor(make_spec(config, pairs, machine))
-        made = json.loads(json.dumps(extractor.identity))
+        own_identity = json.loads(json.dumps(extractor.identity))
     except (WtalError, ImportError) as error:
         kind = type(error) if isinstance(error, WtalError) else WtalError
         raise kind(f"{_named(identity)} cannot be made here: {error}") from None
     notes = []
-    for path, there, here in _differences(identity, made):
+    for path, there, here in _differences(identity, own_identity):
         if not _is_version(path, there, here):
             _refuse(identity, path, there, here)
-        notes.append(f"{'.'.join(path)} is {_shown(here)} here, the model's features have {_shown(there)}")
+        notes.append(f"{'.'.join(path)} is {_shown(here)} here, but {_shown(there)} for the model's features")
     return extractor, notes
 
 
 def config_of(identity: Mapping[str, Any], sources: Sources = Sources()) -> ExtractConfig:  # noqa: B008 - frozen
-    """Return the settings of extraction that give features of an identity."""
+    """Return the settings of extraction that reproduce the features of an identity."""
     networks, flow = identity["weights"], identity["flow"]
     first: Mapping[str, Any] = next(iter(networks.values()), {})
     name, policy = _backbone(str(identity["backbone"]), sources), str(identity["reader"]["policy"])
@@ -80,24 +80,24 @@ def config_of(identity: Mapping[str, Any], sources: Sources = Sources()) -> Extr
 
 
 def _backbone(name: str, sources: Sources) -> str:
-    """Return a backbone's name, with the path of its folder where it is known and there."""
+    """Return a backbone's name, with the path of its folder if that is known and exists."""
     variant, folder = name.partition(":")[2], Path(sources.backbone.partition(":")[2])
     return sources.backbone if variant and folder.is_dir() and folder.name == variant else name
 
 
 def _refuse_foreign(identity: Mapping[str, Any]) -> None:
     if lacking := _OF_AN_EXTRACTOR - identity.keys():
-        how = "merged of several stores" if "merged" in identity else "not extracted by wtal from videos"
+        how = "merged from several stores" if "merged" in identity else "not extracted by wtal from videos"
         raise UsageError(
             f"the model's features ({identity.get('backbone', 'unknown')}) were {how} (their identity has no "
-            f"{min(lacking)}), so those of a new video cannot be made; train on a store of wtal extract"
+            f"{min(lacking)}), so those of a new video cannot be computed; train on a store of wtal extract"
         )
 
 
 def _weights(
     identity: Mapping[str, Any], config: ExtractConfig, sources: Sources, given: Sequence[str]
 ) -> tuple[tuple[str, str], ...]:
-    """Return (stream, source) pairs; a stream that is left out gets the backbone's own weights."""
+    """Return (stream, source) pairs; a stream that is left out uses the backbone's default weights."""
     from wtal.extractors.backbone import full_name
     from wtal.pipeline.extraction.weights_options import share_out
 
@@ -105,23 +105,23 @@ def _weights(
     streams = tuple(identity["weights"])
     chosen = dict(share_out(given, {name: streams})[name]) if given else {}
     for stream in streams:
-        learned = identity["weights"][stream].get("weights")
-        if stream in chosen or not learned:
+        weights_identity = identity["weights"][stream].get("weights")
+        if stream in chosen or not weights_identity:
             continue
-        if "random" in learned:
-            chosen[stream] = f"random:{learned['random']}"
-        elif source := _source(name, stream, str(learned.get("sha256", "")), sources):
+        if "random" in weights_identity:
+            chosen[stream] = f"random:{weights_identity['random']}"
+        elif source := _source(name, stream, str(weights_identity.get("sha256", "")), sources):
             chosen[stream] = source
     return tuple(sorted(chosen.items()))
 
 
 def _source(name: str, stream: str, sha256: str, sources: Sources) -> str:
-    """Return where weights are: as they were named, in the folder of weights, or the published ones that are here."""
+    """Return the source of weights: as recorded, in the folder of weights, or the published ones present here."""
     from wtal.extractors.weights.published import load_weights, weights_folder
 
-    known = BACKBONES.load(name).WEIGHTS
+    published = BACKBONES.load(name).WEIGHTS
     recorded = sources.weights.get(stream, "")
-    if recorded in known or Path(recorded).is_file():
+    if recorded in published or Path(recorded).is_file():
         return recorded
     kind, colon, path = recorded.rpartition(":")
     if recorded and (file := weights_folder() / Path(path).name).is_file():
@@ -131,15 +131,15 @@ def _source(name: str, stream: str, sha256: str, sources: Sources) -> str:
             f"weights of {stream} (sha256 {sha256[:12]}..) came from {recorded}, which is not here; put "
             f"{Path(path).name} into {weights_folder()}, or name it with --weights {stream}=PATH"
         )
-    for candidate, weights in known.items():
+    for candidate, weights in published.items():
         here = weights.stream == stream and weights.location(weights_folder()).is_file()
-        if here and load_weights(candidate, known, stream, variant=weights.variant)[1]["sha256"] == sha256:
+        if here and load_weights(candidate, published, stream, variant=weights.variant)[1]["sha256"] == sha256:
             return candidate
     return ""
 
 
 def _differences(there: Any, here: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any, Any]]:
-    """Yield each place where two JSON values differ, and what is at it."""
+    """Yield the path and both values of each difference between two JSON values."""
     if isinstance(there, dict) and isinstance(here, dict):
         for key in sorted(there.keys() | here.keys()):
             yield from _differences(there.get(key), here.get(key), (*path, key))
@@ -148,7 +148,7 @@ def _differences(there: Any, here: Any, path: tuple[str, ...] = ()) -> Iterator[
 
 
 def _is_version(path: tuple[str, ...], there: Any, here: Any) -> bool:
-    """Return whether a difference is one of libraries alone."""
+    """Return whether a difference concerns only the version of a library."""
     if path[:2] == ("reader", "versions"):
         return True
     if path[-1] not in _LIBRARIES or not (isinstance(there, str) and isinstance(here, str)):
@@ -159,8 +159,8 @@ def _is_version(path: tuple[str, ...], there: Any, here: Any) -> bool:
 def _refuse(identity: Mapping[str, Any], path: tuple[str, ...], there: Any, here: Any) -> None:
     if path[0] == "weights" and path[2:3] == ("weights",):
         raise WeightsError(
-            f"{_named(identity)} cannot be made here: its weights of {path[1]} have sha256 {_shown(there)}, those that "
-            f"are here {_shown(here)}; name the right ones with --weights {path[1]}=PATH"
+            f"{_named(identity)} cannot be made here: its weights of {path[1]} have sha256 {_shown(there)}, those "
+            f"here {_shown(here)}; pass the right ones with --weights {path[1]}=PATH"
         )
     where = difference(there, here, ".".join(path))
     raise WtalError(f"{_named(identity)} cannot be made here: {where}; use the version of wtal that made the model")

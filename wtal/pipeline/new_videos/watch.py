@@ -1,8 +1,8 @@
-"""A folder that is watched: each video that has come to rest is detected in once, and the results are written anew.
+"""Watch a folder: detect once in each video that is no longer changing, and rewrite the results.
 
-`state.json` beside the detections is what is known of each file: its size and time, and its detections or why there are
-none. It is written whole after each video, before the files for people are made of it; so wherever the process is
-killed, the next one goes on from there: nothing is lost, and nothing is done or written twice.
+`state.json`, next to the detections, records the size and time of each file, and its detections or the reason for their
+absence. It is written whole after each video, before the files generated from it; so wherever the process is killed,
+the next one resumes from there: nothing is lost, and nothing is done or written twice.
 """
 
 import json
@@ -38,7 +38,7 @@ _FORMAT = "wtal watch"
 
 @dataclass(frozen=True)
 class Pace:
-    """Seconds between two looks at the folder, and for how long a file must have stayed as it is."""
+    """Seconds between two looks at the folder, and seconds that a file must have been unchanged."""
 
     interval: float = 2.0
     settle: float = 4.0
@@ -46,14 +46,14 @@ class Pace:
 
 @dataclass(frozen=True)
 class Stamp:
-    """Size in bytes and time of the last change in ns: while both stay, a file is taken to be as it was."""
+    """Size in bytes and time of the last change in ns: while both are equal, a file is considered unchanged."""
 
     size: int
     changed: int
 
     @classmethod
     def of(cls, path: Path) -> "Stamp | None":
-        """Read those of a file; None where there is none that can be looked at."""
+        """Read the stamp of a file; None if there is none or it is inaccessible."""
         try:
             status = path.stat()
         except OSError:
@@ -63,7 +63,7 @@ class Stamp:
 
 @dataclass(frozen=True)
 class Seen:
-    """A file that was read: its stamp before that, and its detections, or the reason why there are none.
+    """A processed file: its stamp before reading, and its detections, or the reason why there are none.
 
     `begins` is the second of its first picture.
     """
@@ -74,7 +74,7 @@ class Seen:
     begins: Fraction = Fraction(0)
 
     def to_json(self) -> dict[str, Any]:
-        """All of it as JSON types."""
+        """Return the record as JSON types."""
         entries = [to_json(detection) for detection in self.detections]
         plain = {"size": self.stamp.size, "changed": self.stamp.changed, "reason": self.reason, "detections": entries}
         return plain | ({"begins": str(self.begins)} if self.begins else {})
@@ -89,7 +89,7 @@ class DetectionRecord(Record):
 
 
 class SeenRecord(Record):
-    """JSON form of a file that was read."""
+    """JSON form of a processed file."""
 
     size: int
     changed: int
@@ -98,7 +98,7 @@ class SeenRecord(Record):
     begins: Ratio = "0"
 
     def seen(self) -> Seen:
-        """Return what it says."""
+        """Return the parsed record."""
         detections = tuple(Detection(*plain.segment, plain.label, plain.score) for plain in self.detections)
         return Seen(Stamp(self.size, self.changed), detections, self.reason, Fraction(self.begins))
 
@@ -113,10 +113,10 @@ class _State(Record):
 
 
 class Watch:
-    """A watched folder and what is known of its files; one process at a time, under a lock.
+    """A watched folder and the state of its files; one process at a time, under a lock.
 
     Raises:
-        UsageError: when the folder is none, or the results are of another model, localization or folder.
+        UsageError: when the folder does not exist, or the results belong to another model, localization or folder.
         FormatError: when the state of an earlier call is damaged.
     """
 
@@ -130,7 +130,7 @@ class Watch:
         reporter: Reporter = SILENT,
     ) -> None:
         if not folder.is_dir():
-            raise UsageError(f"--watch takes a folder, and there is none at {folder}")
+            raise UsageError(f"--watch takes a folder, and {folder} is not one")
         self.folder, self.pace = folder.resolve(), pace
         self.desk = NewVideos(detector, workspace, reporter)
         settings = {"model": detector.model.digest, "localize": detector.config.plain()}
@@ -142,16 +142,16 @@ class Watch:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Hold the results for a block.
+        """Hold the lock on the results for a block.
 
         Raises:
-            UsageError: when another process watches for them.
+            UsageError: when another process holds it.
         """
         self.out.mkdir(parents=True, exist_ok=True)
         lock = Lock.acquire(self.out / ".lock", wait=False)
         if lock is None:
             raise UsageError(
-                f"another process watches {self.folder} and writes {self.out}; stop it, or name another --out"
+                f"another process is watching {self.folder} and writing {self.out}; stop it, or choose another --out"
             )
         try:
             self._seen = _read_state(self.out / _STATE, self._mark)
@@ -162,7 +162,7 @@ class Watch:
     def run(
         self, each: Callable[[str, Seen], object] = lambda name, seen: None, done: Callable[[], bool] = lambda: False
     ) -> None:
-        """Look at the folder again and again until `done`; `each` gets the path below the folder of a file just read.
+        """Scan the folder repeatedly until `done`; `each` gets the path below the folder of each file just processed.
 
         An exception of another thread or of a signal may end it anywhere.
         """
@@ -174,7 +174,7 @@ class Watch:
                 time.sleep(self.pace.interval)
 
     def settled(self) -> list[Path]:
-        """Return the files that are new or changed, and have stayed as they are for long enough."""
+        """Return the files that are new or changed, and have been unchanged for long enough."""
         now, settled = time.monotonic(), []
         resting: dict[Path, tuple[Stamp, float]] = {}
         for path in videos_below(self.folder):
@@ -189,7 +189,7 @@ class Watch:
         return settled
 
     def take(self, paths: list[Path], each: Callable[[str, Seen], object]) -> None:
-        """Detect in files, and enter each as soon as it is done."""
+        """Detect in files, and record each as soon as it is done."""
         files: dict[str, list[tuple[Path, Stamp]]] = {}
         for path in paths:
             stamp = self._resting[path][0]
@@ -216,7 +216,7 @@ class Watch:
                 enter(key, failures.get(key, ""))
 
     def results(self) -> NewDetections:
-        """Write the files for people, and return what they hold."""
+        """Write the output files, and return their content."""
         ids = short_ids({self.folder / name: self.folder for name in self._seen})
         named = sorted((ids[self.folder / name], seen) for name, seen in self._seen.items())
         detections = {key: list(seen.detections) for key, seen in named if not seen.reason}
@@ -229,7 +229,9 @@ class Watch:
             return Seen(stamp, reason=reason)
         missing = max(float(each.info.get("shortfall", 0)) for each in self.desk.features(key).values())
         if missing:
-            reason = f"it ends {missing:.3f} s before its declared end: half copied? It is read again once it changes"
+            reason = (
+                f"it ends {missing:.3f} s before its declared end; partly copied? It will be read again once it changes"
+            )
             return Seen(stamp, reason=reason)
         return Seen(stamp, tuple(self.desk.find(key)), begins=self.desk.begins(key))
 
@@ -237,7 +239,7 @@ class Watch:
         self._seen[self._name(path)] = seen
         videos = {name: self._seen[name].to_json() for name in sorted(self._seen)}
         state = {"format": _FORMAT, "version": 1, "mark": self._mark, "videos": videos}
-        # ASCII, as names of files may not be UTF-8
+        # ASCII, as file names may not be UTF-8
         write_atomic(self.out / _STATE, f"{json.dumps(state, indent=1, allow_nan=False)}\n".encode())
         self.results()
         each(self._name(path), seen)
@@ -249,9 +251,9 @@ class Watch:
 def _read_state(path: Path, mark: str) -> dict[str, Seen]:
     if not path.exists():
         return {}
-    state = read_record(path, _State, "remove it, and what was read is read again", FormatError)
+    state = read_record(path, _State, "delete it to process its files again", FormatError)
     if state.mark != mark:
         raise UsageError(
-            f"{path.parent} holds what another model, other settings or another folder gave; name another --out"
+            f"{path.parent} holds results of another model, other settings or another folder; choose another --out"
         )
     return {name: entry.seen() for name, entry in state.videos.items()}

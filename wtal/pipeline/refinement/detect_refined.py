@@ -1,4 +1,4 @@
-"""Detections of a refined run: its student's segments, weighed by its teacher's video scores, or its rescorer's."""
+"""Detections of a refined run: its student's segments, weighted by its teacher's video scores, or its rescorer's."""
 
 from collections.abc import Sequence
 
@@ -27,19 +27,19 @@ def detect_refined(
     reporter: Reporter,
     stage: int | None = None,
 ) -> dict[str, list[Detection]]:
-    """Detect in videos `keys`; `labels` narrows the classes of those that it names.
+    """Detect in videos `keys`; `labels` narrows the classes of the videos it names.
 
     Raises:
-        UsageError: when the `config` differs from the run's own in what a student does not look at, or there was no
+        UsageError: when the `config` differs from the run's own in settings that a student ignores, or there was no
             such round.
-        WtalError: when it is not finished, or its teacher or store has gone.
+        WtalError: when the run is not finished, or its teacher or store is missing.
     """
     from wtal.models.refinement.answers import candidates_of, detections_of, with_teacher_borders
 
     refinement = run.recipe.refinement
     if isinstance(refinement, RescoreConfig):
         if stage is not None:
-            raise UsageError(f"{run.folder} has a rescorer, which has no rounds; leave out --stage")
+            raise UsageError(f"{run.folder} has a rescorer, and those have no rounds; leave out --stage")
         return detect_rescored(run, refinement, config, keys, labels, device, reporter)
     refuse_unlocated(config, run.recipe.localize)
     trained = trained_student(run, stage)
@@ -63,21 +63,21 @@ def detect_refined(
 
 
 def refined_ids(run: Run) -> list[str]:
-    """Return the videos that a refined run answers for: those of its teacher that have features."""
+    """Return the videos that a refined run detects in: those of its teacher that have features."""
     store = run.store()
     return [key for key in Teacher(run.teacher(), run.teacher_localize).ids() if key in store]
 
 
 def refuse_unlocated(config: LocalizeConfig, own: LocalizeConfig) -> None:
-    """Refuse what would change nothing: a `config` that differs from a refined run's `own` in how signals are searched.
+    """Refuse overrides without effect: a `config` that differs from a refined run's `own` in searching signals.
 
     Raises:
-        UsageError: naming what a student's detections depend on.
+        UsageError: naming the settings that a student uses.
     """
     differing = (key for key in LocalizeConfig.model_fields if getattr(own, key) != getattr(config, key))
-    others = [key for key in differing if key not in (*FUSING, *_SELECTING, "tuned_with_segments", "preset")]
-    if others:
+    ignored_keys = [key for key in differing if key not in (*FUSING, *_SELECTING, "tuned_with_segments", "preset")]
+    if ignored_keys:
         raise UsageError(
-            "a student answers with segments, not with a signal to search: it takes --set localize.KEY=VALUE for "
-            f"{', '.join((*FUSING, *_SELECTING[:3]))}, not {others[0]}"
+            "a student outputs segments, not a signal to search: --set localize.KEY=VALUE takes "
+            f"{', '.join((*FUSING, *_SELECTING[:3]))}, got {ignored_keys[0]}"
         )

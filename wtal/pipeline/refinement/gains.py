@@ -1,4 +1,4 @@
-"""Figures on each round of a refined run: what it taught, and what it gained where there is ground truth."""
+"""Figures for each round of a refined run: its training segments, and its gain if there is ground truth."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ _COLUMNS = {
 class Gains:
     """Rounds of a refined run: `taught`, figures of each one's segments; `mAP`, of the teacher and of each round.
 
-    `mAP` is threshold or range -> fraction; empty where there is no ground truth.
+    `mAP` maps threshold or range -> fraction; empty without ground truth.
     """
 
     run: Run
@@ -72,9 +72,9 @@ def _cell(key: str, value: float | None) -> str:
 
 
 def gains_of(run: Run, device: str = "cpu", reporter: Reporter = SILENT) -> Gains:
-    """Detect with the teacher and with the student of each round; judge them where the reported subset has segments.
+    """Detect with the teacher and with the student of each round; evaluate if the reported subset has segments.
 
-    The run's own detections, those of its last round, are written with them.
+    The run's own detections, those of its last round, are also written.
     """
     rounds = last_round(run.folder) + 1
     files = [detect(run.teacher(), run.teacher_localize, device=device, reporter=reporter)]

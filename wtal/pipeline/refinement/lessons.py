@@ -1,4 +1,4 @@
-"""Pseudo segments of training videos by round, in a run's folder, and figures on them that see labels alone."""
+"""Pseudo segments of training videos by round, in a run's folder, and figures on them that use labels only."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,9 +24,9 @@ Segments = dict[str, PseudoSegments]
 
 @dataclass(frozen=True)
 class Lessons:
-    """Segments that teach a student: in the first round those of the teacher, in each further one its own.
+    """Segments for training a student: its teacher's in the first round, then its own.
 
-    `labels` has the labelled training videos alone.
+    `labels` has only the labelled training videos.
     """
 
     folder: Path
@@ -39,7 +39,7 @@ class Lessons:
     device: str
 
     def teach(self, number: int, student: "Student", scaler: "Scaler") -> Segments | None:
-        """Return the segments of a round, written where they are not yet; None where they would teach nothing new."""
+        """Return the segments of a round, writing them if needed; None if they would teach nothing new."""
         path = segments_file(self.folder, number)
         if path.is_file():
             return read_segments(path)
@@ -56,7 +56,7 @@ class Lessons:
         return self._write(path, newer, figures)
 
     def _relabel(self, student: "Student", scaler: "Scaler") -> tuple[Segments, float]:
-        """Return the student's own segments, and the share of videos whose surest class is one of their labels."""
+        """Return the student's own segments, and the share of videos whose top class is one of their labels."""
         from wtal.models.refinement.answers import candidates_of, detections_of
 
         everything = np.ones(len(self.classes))
@@ -77,7 +77,7 @@ class Lessons:
 
 
 def _of_a_student(config: SegmentsConfig) -> SegmentsConfig:
-    """Return the rules for a student's detections, whose overlaps are suppressed already: density says nothing."""
+    """Return the rules for a student's detections, whose overlaps are already suppressed: density is meaningless."""
     return config.model_copy(update={"min_density": 0.0, "ignore_density": 0.0})
 
 
@@ -99,17 +99,17 @@ def read_segments(path: Path) -> Segments:
 
 
 def read_rounds(folder: Path) -> list[Segments]:
-    """Read the pseudo segments of each round that taught."""
+    """Read the pseudo segments of each round used for training."""
     return [read_segments(path) for path in sorted(folder.glob("segments-*.json"))]
 
 
 def read_figures(folder: Path) -> list[dict[str, Any]]:
-    """Read the figures of each round that taught."""
+    """Read the figures of each round used for training."""
     return [read_json(path)["figures"] for path in sorted(folder.glob("segments-*.json"))]
 
 
 def statistics(segments: Mapping[str, PseudoSegments]) -> dict[str, float]:
-    """Return how many segments there are, in how many of the videos, how long and how sure they are."""
+    """Return the number of segments and of videos with any, and the median length and confidence."""
     lengths = np.concatenate([np.zeros(0), *(np.diff(own.borders, axis=1)[:, 0] for own in segments.values())])
     scores = np.concatenate([np.zeros(0), *(own.scores for own in segments.values())])
     return {

@@ -1,4 +1,4 @@
-"""Students and rescorers of recipes: settings spelled out, networks made."""
+"""Create students and rescorers of recipes, with all settings spelled out."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ def resolve_second_stage(config: SecondStage) -> SecondStage:
     """Spell out every setting of the student or the rescorer.
 
     Raises:
-        UsageError: when there is no such student or rescorer.
+        UsageError: when the student or rescorer is unknown.
         ConfigError: when a setting is refused.
     """
     if isinstance(config, RescoreConfig):
@@ -43,7 +43,7 @@ def make_rescorer(config: RescoreConfig, num_classes: int, feature_dims: Mapping
 
 
 def make_network(config: SecondStage, num_classes: int, feature_dims: Mapping[str, int]) -> "Student | Rescorer":
-    """Create the network of a second stage, whichever it has."""
+    """Create the network of a second stage, of either kind."""
     if isinstance(config, RescoreConfig):
         return make_rescorer(config, num_classes, feature_dims)
     return make_student(config, num_classes, feature_dims)

@@ -1,6 +1,6 @@
-"""A trained run -> a refined run: its detections of the training videos teach a student, or are scored anew.
+"""A trained run -> a refined run: its detections in the training videos teach a student, or are rescored.
 
-Times stop at this door.
+Annotated times go no further than this module.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,13 +34,13 @@ def refine(
     reporter: Reporter = SILENT,
     localize: LocalizeConfig | None = None,
 ) -> list[Run]:
-    """Train a student, or a rescorer, of each teacher, a seed of a head's run or an ensemble; return the refined runs.
+    """Train a student, or a rescorer, for each teacher, a seed of a head's run or an ensemble; return the refined runs.
 
-    A head's student has its teacher's seed; an ensemble, which has none, gets a student for each of `seeds`. What is
-    half done is gone on with, and what is done is left alone. `localize` is the teachers', in place of their own.
+    A head's student has its teacher's seed; an ensemble, which has none, gets a student for each of `seeds`. Partial
+    runs are resumed, and finished ones reused. `localize` overrides the teachers' own.
 
     Raises:
-        UsageError: when a teacher is a refined run, or its heads take features from several stores.
+        UsageError: when a teacher is a refined run, or its heads use features from several stores.
         WtalError: when a teacher is not finished, or no training video has features and labels.
         ConfigError: when a setting of the student is refused.
     """
@@ -53,15 +53,15 @@ def refine(
 
 
 def refinement_of(run: Run, assignments: Sequence[str] = ()) -> SecondStage:
-    """Return the second stage that a run's recipe says, with `refine.key=value` overrides, every setting spelled out.
+    """Return the second stage of a run's recipe, with `refine.key=value` overrides, every setting spelled out.
 
     Raises:
-        UsageError: when an override is of another section, or there is no such student.
+        UsageError: when an override belongs to another section, or the student is unknown.
         OverrideError: when an override is refused.
     """
-    others = [assignment for assignment in assignments if not assignment.startswith("refine.")]
-    if others:
-        raise UsageError(f"a trained run is refined with --set refine.KEY=VALUE alone, got {others[0]}")
+    foreign = [assignment for assignment in assignments if not assignment.startswith("refine.")]
+    if foreign:
+        raise UsageError(f"wtal refine accepts only --set refine.KEY=VALUE, got {foreign[0]}")
     own: dict[str, Any] = run.recipe.refinement.plain()
     values = with_assignments({"refine": own}, assignments)["refine"]
     if {"student", "rescorer"} <= values.keys():  # a stage of the other kind starts from its own defaults
@@ -82,9 +82,9 @@ def refinement_of(run: Run, assignments: Sequence[str] = ()) -> SecondStage:
 def _refine_one(teacher: Teacher, config: SecondStage, workspace: Workspace, seed: int) -> Run:
     run, reporter = teacher.run, teacher.reporter
     if run.refined:
-        raise UsageError(f"{run.folder} is refined already; name its teacher, and more rounds with refine.rounds")
+        raise UsageError(f"{run.folder} is already refined; pass its teacher, and set refine.rounds for more rounds")
     if not run.finished:
-        raise WtalError(f"{run.folder} is not finished; train it to its end first, it goes on where it was")
+        raise WtalError(f"{run.folder} is not finished; finish training it first; it resumes where it stopped")
     features, dataset = teacher.features(), run.annotations()
     keys = [key for key in teacher.ids() if key in features]
     labelled, negatives = training_videos(features, dataset, run.recipe, keys, reporter)
@@ -94,7 +94,7 @@ def _refine_one(teacher: Teacher, config: SecondStage, workspace: Workspace, see
     mark = _mark(teacher, config, seed, features, labels, background)
     folder = workspace.runs / f"refined-{run.recipe.heads if not run.ensemble else 'ensemble'}-{mark}" / f"seed-{seed}"
     if is_finished(folder):
-        reporter.say(f"{folder} is refined already")
+        reporter.say(f"{folder} is already refined")
         return Run.open(folder)
     refined = Run.write(folder, _describe(teacher, config, seed, features, folder, mark))
     if isinstance(config, RescoreConfig):
@@ -117,12 +117,12 @@ def _mark(
     labels: Mapping[str, frozenset[str]],
     background: Sequence[str],
 ) -> str:
-    """Return a digest of all that can change what is learned."""
+    """Return a digest of everything that affects what is learned."""
     run = teacher.run
-    learned = run.ensemble_digest or digest(run.training_identity, 16)
+    origin = run.ensemble_digest or digest(run.training_identity, 16)
     taught = {key: [sorted(own), features.fingerprint(key)] for key, own in labels.items()}
     negative = {key: features.fingerprint(key) for key in background}
-    return digest([config.plain(), seed, learned, teacher.localize.plain(), list(run.classes), taught, negative])
+    return digest([config.plain(), seed, origin, teacher.localize.plain(), list(run.classes), taught, negative])
 
 
 def _describe(
@@ -138,7 +138,7 @@ def _describe(
         "soft_sigma": config.soft_sigma,
         "max_detections": config.max_detections,
     }
-    # A rescorer's proposals are made as its teacher makes them; a student makes none.
+    # A rescorer's proposals are made with its teacher's quirks; a student makes none.
     quirks: dict[str, list[str]] = {} if isinstance(config, RescoreConfig) else {"quirks": []}
     localize = LocalizeConfig.parse(teacher.localize.plain() | answer | quirks)
     return {
@@ -157,7 +157,7 @@ def _describe(
 
 
 def _train(refined: Run, lessons: Lessons, background: Sequence[str], device: str, reporter: Reporter) -> int:
-    """Train the student of a refined run; return how many rounds taught."""
+    """Train the student of a refined run; return the number of rounds used for training."""
     import torch
 
     from wtal.models.refinement.answers import clock_of

@@ -1,4 +1,4 @@
-"""A run's proposals -> a trained rescorer, and its detections. No annotated times."""
+"""A run's proposals -> a trained rescorer, and its detections; annotated times are not used."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -28,10 +28,10 @@ def train_rescorer(
     background: Sequence[str],
     scaling: str,
 ) -> None:
-    """Train the rescorer of a refined run on the labelled videos, and on those that are known to show no class.
+    """Train the rescorer of a refined run on the labelled videos, and on those known to show no class.
 
-    Proposals of the former are those of their own labels, of the latter those of all classes that the teacher looks
-    for.
+    Proposals for the former are those of their own labels, for the latter those of all classes that the teacher
+    searches for.
 
     Raises:
         WtalError: when the teacher proposes nothing in any labelled video.
@@ -86,13 +86,13 @@ def detect_rescored(
     device: str,
     reporter: Reporter,
 ) -> dict[str, list[Detection]]:
-    """Score the teacher's proposals in videos `keys` anew; `labels` narrows the classes of those that it names.
+    """Rescore the teacher's proposals in videos `keys`; `labels` narrows the classes of the videos it names.
 
-    The `config` says which proposals the teacher makes, and how the answer is suppressed.
+    The `config` controls the teacher's proposals and the suppression of the result.
 
     Raises:
-        UsageError: when an ensemble by detections cannot be asked like that.
-        WtalError: when the run is not finished, or its teacher or store has gone.
+        UsageError: when an ensemble by detections cannot be localized this way.
+        WtalError: when the run is not finished, or its teacher or store is missing.
     """
     from wtal.models.refinement.rescoring import rescored_detections, scored_proposals
     from wtal.pipeline.refinement.trained import trained_rescorer

@@ -1,4 +1,4 @@
-"""A run as a teacher: proposals of its videos before suppression, and its video scores. No annotated times."""
+"""A run as a teacher: its proposals before suppression, and its video scores; annotated times are not used."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,14 +18,14 @@ from wtal.pipeline.runs import Run
 
 _MOST_PROPOSALS = 10_000
 _LOWEST = {"video_scores": float(np.finfo(np.float32).tiny), "cas": -1e30}
-"""Class thresholds that every class reaches which a video may show, and no other."""
+"""Class thresholds reached by every class that a video may show, and no other."""
 
 Labels = Mapping[str, frozenset[str]]
 
 
 @dataclass(frozen=True)
 class Teacher:
-    """A finished run, one of heads on the same features."""
+    """A finished run of heads on the same features."""
 
     run: Run
     localize: LocalizeConfig
@@ -33,24 +33,24 @@ class Teacher:
     reporter: Reporter = SILENT
 
     def features(self) -> FeatureStore:
-        """Open the store that its heads take their features from.
+        """Open the store of its heads' features.
 
         Raises:
-            UsageError: when an ensemble's members take theirs from several.
-            WtalError: when it has gone.
+            UsageError: when an ensemble's members use several.
+            WtalError: when the store is missing.
         """
         return FeatureStore.open(features_folder(self.run))
 
     def ids(self) -> list[str]:
-        """Return the videos that it answers for."""
+        """Return the videos that the run covers."""
         if self.run.ensemble == "detections":
             return pooled_ids(self.run)
         return list((open_means(self.run) if self.run.ensemble else self.run.store()).ids)
 
     def proposals(self, keys: Sequence[str], labels: Labels) -> dict[str, list[Detection]]:
-        """Return the proposals of each video at all thresholds, before suppression.
+        """Return the proposals for each video at all thresholds, before suppression.
 
-        They are of its own `labels`; of all classes that it looks for, in a video that these do not name.
+        They are for its own `labels`; in a video without `labels`, for all classes that the teacher searches for.
         """
         config = proposing(self.localize)
         if self.run.ensemble == "detections":
@@ -64,14 +64,14 @@ class Teacher:
         return {key: proposals[key] for key in keys}
 
     def detections(self, keys: Sequence[str]) -> dict[str, list[Detection]]:
-        """Return the teacher's own detections, as its localization says."""
+        """Return the teacher's own detections, by its localization."""
         if self.run.ensemble == "detections":
             pooled = fused(self.run, self.localize, {})
             return {key: pooled.get(key, []) for key in keys}
         return localize_all(self._activations(keys), keys, self.run.classes, self.localize, {})
 
     def video_scores(self, keys: Sequence[str]) -> dict[str, NDArray[np.float64]]:
-        """Return the scores (C,) of each video's classes, zeros where it has none.
+        """Return the scores (C,) of each video's classes, zeros if it has none.
 
         An ensemble by detections has `best_scores`.
         """
@@ -92,7 +92,7 @@ class Teacher:
 
 
 def proposing(config: LocalizeConfig) -> LocalizeConfig:
-    """Return a localization that leaves suppression out."""
+    """Return a localization without suppression."""
     return config.model_copy(update={"suppression": "none", "max_detections": _MOST_PROPOSALS})
 
 
@@ -105,11 +105,11 @@ def best_scores(detections: Sequence[Detection], classes: Sequence[str]) -> NDAr
 
 
 def features_folder(run: Run) -> Path:
-    """Return the folder of the store that a run's heads take their features from.
+    """Return the folder of the store with the features of a run's heads.
 
     Raises:
-        UsageError: when an ensemble's members take theirs from several.
-        WtalError: when a member, or the store, has gone.
+        UsageError: when an ensemble's members use several.
+        WtalError: when a member, or the store, is missing.
     """
     if not run.ensemble:
         return run.store_folder()
@@ -117,7 +117,7 @@ def features_folder(run: Run) -> Path:
     if len(folders) > 1:
         names = ", ".join(sorted(folder.name for folder in folders))
         raise UsageError(
-            f"{run.folder} has members on several stores ({names}), and a student takes one; refine an ensemble of "
-            "heads on the same features"
+            f"{run.folder} has members on several stores ({names}), but a student takes only one; refine an ensemble "
+            "of heads on the same features"
         )
     return folders.pop()

@@ -1,4 +1,4 @@
-"""Networks of refined runs, loaded: a student as at the end of a round, or a rescorer."""
+"""Load the networks of refined runs: a student as of the end of a round, or a rescorer."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from wtal.models.student import Student
     from wtal.models.training.checkpoint import Trained
 
-WAY_OUT = "say `wtal refine` with its teacher again, it goes on where it was"
+WAY_OUT = "run `wtal refine` with its teacher again to resume"
 
 
 def trained_student(run: Run, stage: int | None = None) -> "Trained[Student]":
-    """Load a refined run's student, as it was at the end of its last round, or of round `stage`, counted from 0.
+    """Load a refined run's student as of the end of its last round, or of round `stage`, counted from 0.
 
     Raises:
         WtalError: when the run is not finished.
@@ -28,7 +28,7 @@ def trained_student(run: Run, stage: int | None = None) -> "Trained[Student]":
     refuse_unfinished(run)
     config = run.recipe.refinement
     if isinstance(config, RescoreConfig):
-        raise UsageError(f"{run.folder} has a rescorer, no student")
+        raise UsageError(f"{run.folder} has a rescorer, not a student")
     student = make_student(config, len(run.classes), run.feature_dims)
     return load_stage(student, run.folder, last_round(run.folder) if stage is None else stage)
 
@@ -38,14 +38,14 @@ def trained_rescorer(run: Run) -> "Trained[Rescorer]":
 
     Raises:
         WtalError: when the run is not finished.
-        UsageError: when it has a student in place of one.
+        UsageError: when the run has a student instead.
     """
     from wtal.models.training.checkpoint import load_stage
 
     refuse_unfinished(run)
     config = run.recipe.refinement
     if not isinstance(config, RescoreConfig):
-        raise UsageError(f"{run.folder} has a student, no rescorer")
+        raise UsageError(f"{run.folder} has a student, not a rescorer")
     return load_stage(make_rescorer(config, len(run.classes), run.feature_dims), run.folder, last_round(run.folder))
 
 
@@ -53,19 +53,19 @@ def refuse_unfinished(run: Run) -> None:
     """Refuse a refined run that is not finished.
 
     Raises:
-        WtalError: saying how to finish it.
+        WtalError: with instructions to finish it.
     """
     if not run.finished:
         raise WtalError(f"{run.folder} is not finished; {WAY_OUT}")
 
 
 def last_round(folder: Path) -> int:
-    """Return the number of the last round that taught, from the stages in a refined run's folder.
+    """Return the number of the last round used for training, from the stages in a refined run's folder.
 
     Raises:
         WtalError: when there is none.
     """
     rounds = [int(path.stem.removeprefix("stage-")) for path in folder.glob("stage-*.pt")]
     if not rounds:
-        raise WtalError(f"{folder} has lost its parameters (stage-*.pt); remove it, and {WAY_OUT}")
+        raise WtalError(f"{folder} has lost its parameters (stage-*.pt); delete it and {WAY_OUT}")
     return max(rounds)

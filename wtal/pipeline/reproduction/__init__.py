@@ -1,1 +1,1 @@
-"""Every method of a dataset on features that a person has, beside the papers' rows; and what that will take."""
+"""Reproduce every method of a dataset on given features, next to the papers' rows; and forecast the cost."""

@@ -1,4 +1,4 @@
-"""Time and memory that a reproduction will take here, by a trial of each method on a sample of its videos."""
+"""Forecast the time and memory of a reproduction here, from a trial of each method on a sample of its videos."""
 
 import tempfile
 from collections.abc import Sequence
@@ -18,14 +18,14 @@ from wtal.pipeline.reproduction.sizes import Sizes, by_length, sizes_of, write_s
 from wtal.pipeline.reproduction.trial import Measured, try_method
 
 TRAINING, REPORTED = 96, 12
-"""Videos of the sample: those that train and those that are reported."""
+"""Number of videos in the sample: for training and for reporting."""
 _BUSY = 0.7
-"""Processors below which a trial has waited for others."""
+"""Share of a processor below which a trial was slowed down by other processes."""
 
 
 @dataclass(frozen=True)
 class Share:
-    """Size of a recipe's data: its training videos, their rows and those of reported ones; and those of the sample."""
+    """Size of a recipe's data: training videos, their rows, those of reported videos; and the same for the sample."""
 
     videos: int
     rows: int
@@ -76,12 +76,12 @@ class Forecast:
 
     @property
     def seconds(self) -> float:
-        """Seconds of all."""
+        """Seconds in total."""
         return self.importing + self.seeds * sum(each.head + each.second_stage for each in self.methods)
 
     @property
     def memory(self) -> int:
-        """Bytes that must be free: those of the method that holds most."""
+        """Bytes of memory needed: those of the most demanding method."""
         return max((each.memory for each in self.methods), default=0)
 
     def to_json(self) -> dict[str, Any]:
@@ -97,14 +97,14 @@ class Forecast:
         }
 
     def _busy(self) -> list[str]:
-        """Return a warning where methods were tried beside others' work: times are then of a machine as busy."""
+        """Return a warning if other processes slowed the trial: times are then for a machine equally busy."""
         least = min((each.measured.processors for each in self.methods if not each.measured.failure), default=1.0)
         if least >= _BUSY:
             return []
-        return [f"this machine is busy, a method had {least:.2g} of a processor; once it is free, ask again"]
+        return [f"this machine is busy: a method got only {least:.2g} of a processor; try again once it is idle"]
 
     def lines(self) -> list[str]:
-        """Return a table for a person, and what it says in sum."""
+        """Return a table as text, and its totals."""
         header = ["", "steps", "s/step", "head", "student steps", "s/step", "second stage", "memory"]
         table = [header, *(_cells(each) for each in self.methods)]
         widths = [max(len(row[column]) for row in table if len(row) > 2) for column in range(len(header))]
@@ -114,13 +114,13 @@ class Forecast:
         refined = ", each with its second stage" if any(each.student_steps for each in self.methods) else ""
         several = "" if self.seeds == 1 else f", from {self.seeds} seeds"
         return [
-            f"to be made: {len(self.methods)} methods{refined}{several}; times are of one seed",
+            f"planned: {len(self.methods)} methods{refined}{several}; times are for one seed",
             *shown,
-            f"features: {self.origin}, {size(self.features_bytes)}; their import about {hours(self.importing)}",
-            f"in all about {hours(self.seconds)} here",
+            f"features: {self.origin}, {size(self.features_bytes)}; importing them takes about {hours(self.importing)}",
+            f"total: about {hours(self.seconds)} here",
             *self._busy(),
-            f"memory: {size(self.memory)}, and {size(self.features_bytes)} of mapped features, which the system drops "
-            "where it wants room",
+            f"memory: {size(self.memory)}, plus {size(self.features_bytes)} of mapped features, which the system "
+            "evicts when it needs memory",
         ]
 
 
@@ -146,10 +146,10 @@ def forecast(
     device: str = "cpu",
     reporter: Reporter = SILENT,
 ) -> Forecast:
-    """Try each method on a sample of the features, on random numbers of their size where there are none.
+    """Try each method on a sample of the features, or on random numbers of the same size if there are none.
 
     Raises:
-        UsageError: when there is nothing at a path, or no training or reported video has features.
+        UsageError: when a path does not exist, or no training or reported video has features.
         FormatError: when no file can be read.
     """
     labels = read_annotations(annotations)
@@ -172,7 +172,7 @@ def forecast(
 
 @dataclass(frozen=True)
 class _Sample:
-    """A store of some videos, and their annotations, in a folder that will go."""
+    """A store of some videos, and their annotations, in a temporary folder."""
 
     folder: Path
     share: Share
@@ -196,7 +196,7 @@ class _Sample:
         return cls(folder, Share(len(training), *counts), sizes.total(names), writing)
 
     def measure(self, recipe: Recipe, name: str, second_stage: bool, device: str) -> Measured:
-        """Try a recipe in a process of its own, whose memory is then its own too."""
+        """Try a recipe in a separate process, so that its memory can be measured."""
         import torch
         from joblib.externals.loky import ProcessPoolExecutor
 
@@ -207,14 +207,14 @@ class _Sample:
         try:
             measured: Measured = executor.submit(try_method, recipe, *paths, second_stage, device, threads).result()
         except BrokenProcessPool:
-            return Measured(failure="its process was ended, as the system does where memory lacks")
+            return Measured(failure="its process was killed, probably for lack of memory")
         finally:
             executor.shutdown(wait=True, kill_workers=True)
         return measured
 
 
 def expected_of(plan: PlannedRow, measured: Measured, share: Share, second_stage: bool, row_bytes: int) -> Expected:
-    """Return what a method takes on all videos, from what its trial took on the sample."""
+    """Return the cost of a method on all videos, extrapolated from its trial on the sample."""
     if measured.failure:
         return Expected(plan.name, measured, 0, 0, 0.0, 0.0, 0)
     from wtal.models.training.trainer import steps_of

@@ -1,4 +1,4 @@
-"""Published features and annotations of a dataset -> its methods' table beside the papers' rows, and its origin."""
+"""Published features and annotations of a dataset -> a table of its methods next to the papers' rows, with origin."""
 
 import platform
 from collections.abc import Sequence
@@ -27,13 +27,13 @@ from wtal.pipeline.workspace import Workspace
 from wtal.registry import suggest
 
 DATASETS = ("thumos14", "activitynet-1.2", "activitynet-1.3", "hacs")
-"""Those with recipes, and features that somebody has published."""
+"""Datasets with recipes and published features."""
 _LIBRARIES = ("torch", "numpy")
 
 
 @dataclass(frozen=True)
 class Reproduction:
-    """The table of a dataset, and what it was made of, as JSON types."""
+    """The table of a dataset, and its origin as JSON types."""
 
     dataset: str
     comparison: Comparison
@@ -44,9 +44,9 @@ class Reproduction:
         return {"dataset": self.dataset, **to_json(self.comparison), "made_of": self.origin}
 
     def markdown(self) -> str:
-        """Return the table, remarks on it, and what it was made of."""
-        made = [f"- {line}" for line in _origin_lines(self.origin)]
-        return "\n".join([markdown_table(self.comparison), "", "Made of:", "", *made])
+        """Return the table, remarks on it, and its origin."""
+        origin = [f"- {line}" for line in _origin_lines(self.origin)]
+        return "\n".join([markdown_table(self.comparison), "", "Made of:", "", *origin])
 
     def write(self, folder: Path) -> list[Path]:
         """Write `table.md` and `table.json` into a folder."""
@@ -55,10 +55,10 @@ class Reproduction:
 
 
 def methods_of(dataset: str) -> list[str]:
-    """List the methods that there are recipes of for a dataset.
+    """List the methods with recipes for a dataset.
 
     Raises:
-        UsageError: when it is none of `DATASETS`.
+        UsageError: when the dataset is not in `DATASETS`.
     """
     if dataset not in DATASETS:
         raise UsageError(f"there is no dataset {dataset!r} to reproduce; {suggest(dataset, DATASETS)}")
@@ -68,10 +68,10 @@ def methods_of(dataset: str) -> list[str]:
 def planned_methods(
     dataset: str, methods: Sequence[str] = (), assignments: Sequence[str] = (), second_stage: bool = True
 ) -> list[PlannedRow]:
-    """Plan the rows of methods by name, all without one, each with that of its second stage below.
+    """Plan the rows of methods by name (default: all), each followed by the row of its second stage.
 
     Raises:
-        UsageError: when there is no such dataset or method, or one is named twice.
+        UsageError: when the dataset or a method is unknown, or a method is named twice.
         ConfigError: when a setting is refused.
     """
     known = methods_of(dataset)
@@ -79,7 +79,7 @@ def planned_methods(
         if name not in known:
             raise UsageError(f"there is no method {name!r} of {dataset}; {suggest(name, known)}")
     if len(set(methods)) < len(methods):
-        raise UsageError(f"each method is named once, got {','.join(methods)}")
+        raise UsageError(f"--methods takes each method once, got {','.join(methods)}")
     return planned_rows([f"{dataset}/{name}" for name in methods or known], None, assignments, second_stage)
 
 
@@ -94,15 +94,15 @@ def reproduce(
     device: str = "cpu",
     reporter: Reporter = SILENT,
 ) -> Reproduction:
-    """Make a dataset's table; what is imported, trained, refined or half done already is taken up.
+    """Make a dataset's table, reusing or resuming whatever is already imported, trained or refined.
 
-    `features` are published files, which are imported, or a feature store.
+    `features` are published files to import, or a feature store.
 
     Raises:
-        UsageError: when there is nothing at a path, the files are of no layout, or of several, the annotations lack a
-            subset, or there is no such protocol.
+        UsageError: when a path does not exist, the files match no layout or several, the annotations lack a subset, or
+            the protocol is unknown.
         FormatError: when the files or the annotations cannot be read.
-        DiskFullError: when there is no room to go on.
+        DiskFullError: when the disk is full.
     """
     labels = read_annotations(annotations)
     for plan in plans:
@@ -115,12 +115,12 @@ def reproduce(
 
 
 def store_in(features: Path) -> Path | None:
-    """Return a path that is a feature store's; None for one of other files."""
+    """Return a path if it is a feature store's; None if it holds other files."""
     return features if (features / INDEX).is_file() else None
 
 
 def origin_of(plans: Sequence[PlannedRow], store: Path, annotations: Path, device: str) -> dict[str, Any]:
-    """Return what a table is made of, as JSON types: programs, features, annotations and recipes."""
+    """Return the origin of a table, as JSON types: programs, features, annotations and recipes."""
     opened, labels = FeatureStore.open(store), read_annotations(annotations)
     return {
         "versions": {
@@ -148,7 +148,7 @@ def origin_of(plans: Sequence[PlannedRow], store: Path, annotations: Path, devic
 
 
 def _recipe_digest(plan: PlannedRow) -> str:
-    """Return the digest of a row's recipe, every setting spelled out; its second stage counts where the row has one."""
+    """Return the digest of a row's recipe, every setting spelled out, including its second stage if the row has one."""
     plain = resolve_recipe(plan.recipe).plain()
     return digest({key: value for key, value in plain.items() if key != "refine" or plan.second_stage}, 64)
 
@@ -161,7 +161,7 @@ def _version(library: str) -> str:
 
 
 def _origin_lines(origin: dict[str, Any]) -> list[str]:
-    """Return the same for a reader of the table."""
+    """Return the origin as lines of text."""
     features, annotations = origin["features"], origin["annotations"]
     weights = ", ".join(f"{stream}: {learned}" for stream, learned in features["weights"].items())
     failed = f", {len(features['failures'])} failed" if features["failures"] else ""

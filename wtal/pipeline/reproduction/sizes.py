@@ -1,4 +1,4 @@
-"""Sizes of a dataset's videos before anything is imported, and a few of them as a store to try methods on."""
+"""Sizes of a dataset's videos before anything is imported, and a few of them as a store for trials."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,20 +20,20 @@ from wtal.errors import FormatError, UsageError
 from wtal.pipeline.exchange.import_features import Published, read_published
 
 _READ = 60
-"""Files that are read for their rows, where each video has its own; the others' follow from their durations."""
+"""Number of files read for their rows, if each video has its own; the others' are derived from their durations."""
 _PUBLISHED = {"hacs": (Fraction(2), {"rgb": 2048})}
 _USUAL = (Fraction(25, 16), {"rgb": 1024, "flow": 1024})
-"""Rows a second and width of published features: of HACS its own, of the others I3D's."""
+"""Rows per second and width of published features: HACS's own, I3D's for the others."""
 _POOL = 8192
-"""Rows of noise that random videos take theirs from."""
+"""Number of rows of noise that random videos draw from."""
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """Videos of a dataset that have features: `rows` is id -> T, `dims` stream -> D, `origin` where they are from.
+    """Videos of a dataset that have features: `rows` is id -> T, `dims` stream -> D, `origin` their source.
 
-    `load` reads a video's {stream: (T, D)}. `reading` is what reading all files takes, in seconds; `to_import` whether
-    they are in no store yet.
+    `load` reads a video's {stream: (T, D)}. `reading` is the time to read all files, in seconds; `to_import` whether
+    they still need importing.
     """
 
     rows: Mapping[str, int]
@@ -44,7 +44,7 @@ class Sizes:
     to_import: bool = False
 
     def total(self, names: Iterable[str]) -> int:
-        """Return the rows of some videos."""
+        """Return the number of rows of some videos."""
         return sum(self.rows[name] for name in names)
 
     @property
@@ -57,7 +57,7 @@ def sizes_of(dataset: str, labels: Dataset, features: Path | None, annotations: 
     """Return the sizes of the videos of a feature store, of published files, or (without either) of the annotations.
 
     Raises:
-        UsageError: when there is nothing at the path, or no annotated video has features, or a length.
+        UsageError: when the path does not exist, or no annotated video has features, or a length.
         FormatError: when no file can be read.
     """
     if features is None:
@@ -83,7 +83,7 @@ def _of_files(labels: Dataset, published: Published) -> Sizes:
     dims: dict[str, int] = {}
     started = time.monotonic()
     for name in read:
-        with suppress(FormatError):  # the import says so, of each video
+        with suppress(FormatError):  # reported by the import, for each video
             streams = matched[name].load()
             dims = dims or {stream: values.shape[1] for stream, values in sorted(streams.items())}
             rows[name] = min(map(len, streams.values()))
@@ -96,7 +96,7 @@ def _of_files(labels: Dataset, published: Published) -> Sizes:
 
 
 def _guessed(labels: Dataset, rows: Mapping[str, int], names: Sequence[str]) -> dict[str, int]:
-    """Return rows of videos that were not read: by their durations, at the rate of those that were."""
+    """Return the rows of videos that were not read, from their durations and the rate of those that were."""
     durations = {name: video.duration for name, video in labels.videos.items() if video.duration}
     rates = [count / durations[name] for name, count in rows.items() if name in durations]
     usual = round(median(rows.values())) if rows else 0
@@ -115,7 +115,7 @@ def _of_durations(labels: Dataset, rate: Fraction, dims: Mapping[str, int]) -> S
         first = sum(name.encode()) % _POOL
         return {stream: values[(first + np.arange(count)) % _POOL] for stream, values in noise.items()}
 
-    origin = f"random numbers, {float(rate):g} rows a second of the annotated durations"
+    origin = f"random numbers, {float(rate):g} rows per second of the annotated durations"
     return _some(Sizes(rows, dims, origin, load))
 
 
@@ -126,19 +126,19 @@ def _some(sizes: Sizes) -> Sizes:
 
 
 def spread(names: Sequence[str], count: int) -> list[str]:
-    """Return `count` of some names, evenly from the first to the last; all, where there are no more."""
+    """Return `count` of the names, evenly from the first to the last; all if there are no more."""
     if len(names) <= count:
         return list(names)
     return [names[place] for place in np.linspace(0, len(names) - 1, count).round().astype(int)]
 
 
 def by_length(sizes: Sizes, names: Iterable[str], count: int) -> list[str]:
-    """Return `count` of some videos, evenly by their length, the longest among them."""
+    """Return `count` of the videos, evenly spread by length, including the longest."""
     return spread(sorted((name for name in names if name in sizes.rows), key=lambda name: sizes.rows[name]), count)
 
 
 def write_sample(sizes: Sizes, names: Iterable[str], folder: Path) -> float:
-    """Write some videos into a store; return the seconds that took, reading aside."""
+    """Write some videos into a store; return the seconds this took, excluding reading."""
     writer, seconds = StoreWriter.open(folder, {"backbone": "sample"}), 0.0
     for name in names:
         streams = sizes.load(name)

@@ -1,4 +1,4 @@
-"""A few steps of a method and of its second stage, timed in a process of their own; nothing of it is kept."""
+"""Time a few steps of a method and of its second stage in a separate process; nothing is kept."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -21,19 +21,19 @@ from wtal.pipeline.train import TrainInputs, describe, make_head, resolve_early,
 from wtal.pipeline.workspace import Workspace
 
 _STEPS = {"perturb": 6, "full": 12}
-"""Optimizer steps of a head that are timed, by its sampling: those of whole videos take longer or shorter."""
+"""Number of timed optimizer steps of a head, by its sampling: the duration varies when whole videos are sampled."""
 _STEPS_OF_A_STAGE = 3
 _STUDENT_STEPS = 8
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Seconds of one method on a sample: of a step, a checkpoint, and what is done once a video.
+    """Seconds for one method on a sample: per step, per checkpoint, and per video.
 
-    `passes` are over all training videos, `detection` of the reported ones, `lesson` of what a teacher is asked for
-    before its student learns, `relabelling` of the training videos between two rounds. `memory` is the most that the
-    process held, in bytes; `gpu` the same of a device of CUDA. `processors` are those that it had on average, less than
-    one where others want them too. `failure` says why there are no figures.
+    `passes` covers all training videos, `detection` the reported ones, `lesson` the output of a teacher before its
+    student learns, `relabelling` the training videos between two rounds. `memory` is the peak of the process, in bytes;
+    `gpu` the same for a CUDA device. `processors` is the average number available, below one if other processes
+    compete. `failure` is the reason for missing figures.
     """
 
     step: float = 0.0
@@ -53,7 +53,7 @@ class Measured:
 
 @dataclass
 class _Steps(Reporter):
-    """Clock of the steps of a training; as a reporter, of the task that trains."""
+    """Clock of the steps of a training; as a reporter, of the training task."""
 
     begun: float = field(default_factory=time.monotonic)
     seconds: list[float] = field(default_factory=list)
@@ -67,7 +67,7 @@ class _Steps(Reporter):
         self.begun = now
 
     def aside(self, begin_step: Callable[..., None]) -> Callable[..., None]:
-        """Count what a head does before its steps apart from them."""
+        """Time a head's work before its steps separately from them."""
 
         def begin(*arguments: Any) -> None:
             started = time.monotonic()
@@ -79,7 +79,7 @@ class _Steps(Reporter):
 
     @contextmanager
     def task(self, name: str, total: int, unit: str) -> Iterator[Task]:
-        """Begin a stage; the seconds until training begins are those `waited`."""
+        """Begin a stage; the seconds until training begins are `waited`."""
         if unit != "step":
             yield Task()
             return
@@ -99,7 +99,7 @@ class _Ticking(Task):
 def try_method(
     recipe: Recipe, store: Path, annotations: Path, folder: Path, second_stage: bool, device: str, threads: int
 ) -> Measured:
-    """Train, detect and refine for a few steps on a sample; `threads` are torch's. To be called in a fresh process."""
+    """Train, detect and refine for a few steps on a sample; `threads` are torch's. Call it in a fresh process."""
     import torch
 
     torch.set_num_threads(threads)
@@ -109,7 +109,7 @@ def try_method(
     except (WtalError, MemoryError, RuntimeError) as error:
         if not (isinstance(error, WtalError) or lacks_memory(error)):
             raise
-        return Measured(failure=" ".join(str(error).split()) or "there is not enough memory")
+        return Measured(failure=" ".join(str(error).split()) or "not enough memory")
     gpu = torch.cuda.max_memory_reserved(device) if device.startswith("cuda") else 0
     processors = (time.process_time() - processor) / (time.monotonic() - wall)
     return replace(measured, memory=_most_held(), gpu=gpu, processors=processors)
@@ -131,7 +131,7 @@ def _measure(recipe: Recipe, inputs: TrainInputs, workspace: Workspace, second_s
 
 
 def _trained(recipe: Recipe, inputs: TrainInputs, workspace: Workspace, device: str) -> tuple[Run, _Steps, int]:
-    """Train a recipe's head for a few steps, which go through all parts of its training, and clock them."""
+    """Train a recipe's head for a few steps, covering all parts of its training, and time them."""
     import torch
 
     from wtal.models.training.trainer import Trainer
@@ -203,7 +203,7 @@ def _detect(run: Run, inputs: TrainInputs, device: str) -> Path:
 
 
 def _mean(seconds: Sequence[float], left_out: Sequence[int]) -> float:
-    """Return the mean without steps that do more than others; of all, where that leaves none."""
+    """Return the mean without the steps in `left_out`, which do extra work; of all if none would remain."""
     usual = [value for place, value in enumerate(seconds) if place not in left_out]
     return fmean(usual or seconds)
 
@@ -215,8 +215,8 @@ def _seconds(work: Callable[[], object]) -> float:
 
 
 def _most_held() -> int:
-    """Return the most memory that this process has held, in bytes."""
-    status = Path("/proc/self/status")  # of Linux alone; a count of the process that it came of is not in it
+    """Return the peak memory of this process, in bytes."""
+    status = Path("/proc/self/status")  # Linux only; excludes the peak of the parent process
     if status.exists():
         lines = dict(line.partition(":")[::2] for line in status.read_text().splitlines())
         return int(lines["VmHWM"].split()[0]) << 10

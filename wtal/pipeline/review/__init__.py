@@ -1,1 +1,1 @@
-"""Verdicts of people: from other programs, the next to give, and what they teach."""
+"""Human verdicts: imported from other programs, the most useful ones next, and lessons from them."""

@@ -1,4 +1,4 @@
-"""Corrections that were made in another program -> verdicts."""
+"""Corrections made in another program -> verdicts."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,16 +26,16 @@ from wtal.report.imports import IMPORTS, Mark, Reviewed
 from wtal.report.selection import Selection
 
 _ROUNDING = 0.0006
-"""Seconds that a time may be off where a format writes milliseconds."""
+"""Tolerance in seconds for times in formats that write milliseconds."""
 _SHORT = 0.02
-"""Half a frame, in seconds, where no rate is known."""
+"""Half a frame, in seconds, if the rate is unknown."""
 _FEW = 3
-"""Detections that are gone, below which their scores tell nothing of how they were exported."""
+"""Number of missing detections below which their scores do not reveal the threshold of the export."""
 
 
 @dataclass(frozen=True)
 class Review:
-    """Verdicts that were read, and their file; `changed` answer otherwise than before. `untouched` videos have none."""
+    """Verdicts read, and their file; `changed` differ from earlier answers. `untouched` videos have none."""
 
     file: Path
     verdicts: Verdicts
@@ -72,7 +72,7 @@ class _Reading:
 
 @dataclass(frozen=True)
 class _Origin:
-    """Detections of a source as their file has them, how they were exported, and labels as programs show them."""
+    """Detections of a source as in their file, the settings of their export, and labels as displayed in programs."""
 
     detections: Mapping[str, Sequence[Detection]]
     begins: Mapping[str, float]
@@ -91,15 +91,15 @@ def import_verdicts(
     videos: Path | None = None,
     reporter: Reporter = SILENT,
 ) -> Review:
-    """Compare files of other programs with what was exported of a run or a detection file; keep what was changed.
+    """Compare files of other programs with the export of a run or a detection file; save the changes as verdicts.
 
-    Without `program` each file is guessed by its content; verdicts that a browser downloaded from the page are taken
-    as they are. `looked_at` says that all videos of the files were looked through. `selection` and `videos` are those
-    of the export.
+    Without `program`, each file's is detected from its content; verdicts downloaded from the page by a browser are
+    accepted unchanged. `looked_at` means that all videos of the files were reviewed completely. `selection` and
+    `videos` are those of the export.
 
     Raises:
-        UsageError: when a file is of no known program, or what is gone looks as if it had not been exported.
-        FormatError: when a file is not as its program writes it, or names no video of the source.
+        UsageError: when a file's program is unknown, or the missing detections seem not to have been exported.
+        FormatError: when a file is malformed, or names no video of the source.
         WtalError: when no video of a file can be compared.
     """
     origin, notes = _origin(source, selection, videos, reporter)
@@ -126,18 +126,18 @@ def _is_of_page(file: Path) -> bool:
 
 
 def guess_program(file: Path) -> str:
-    """Return the name of the one program that a file looks like one of.
+    """Return the name of the only program that could have written a file.
 
     Raises:
-        UsageError: when there is no file, or it looks like one of none or of several.
+        UsageError: when there is no file, or it matches no program or several.
     """
     if not file.is_file():
-        raise UsageError(f"there is no file {file}; name what a program has saved")
+        raise UsageError(f"{file} does not exist; pass a file saved by another program")
     fitting = [name for name in IMPORTS.names() if IMPORTS.load(name).sniff(file)]
     if len(fitting) == 1:
         return fitting[0]
-    which = f"could be of {' or '.join(fitting)}" if fitting else f"is of none of {', '.join(IMPORTS.names())}"
-    raise UsageError(f"{file} {which}; say which with --from")
+    which = f"could be from {' or '.join(fitting)}" if fitting else f"is from none of {', '.join(IMPORTS.names())}"
+    raise UsageError(f"{file} {which}; name the program with --from")
 
 
 def _origin(source: Path, selection: Selection, videos: Path | None, reporter: Reporter) -> tuple[_Origin, list[str]]:
@@ -158,13 +158,13 @@ def _read(file: Path, name: str, origin: _Origin, looked_at: bool, reading: _Rea
     originals = dict(zip(leaf.spelled([origin.shown[label] for label in labels]), labels, strict=True))
     owners = _owners(content, list(origin.records.values()))
     if not content:
-        reading.notes.append(f"{file.name}: there is no video in it that anybody has annotated")
+        reading.notes.append(f"{file.name}: it has no annotated video")
     unknown = [reviewed.video for number, reviewed in enumerate(content) if number not in owners]
     if content and not owners:
         known = nearest(content[0].video, list(origin.records))
-        hint = f"; the nearest of these is {known!r}" if known else ""
-        raise FormatError(f"{file}: no video of the detections is called {readable(content[0].video)!r}{hint}")
-    reading.notes += [f"{file.name}: {readable(video)} is no video of the detections" for video in unknown]
+        hint = f"; the nearest is {known!r}" if known else ""
+        raise FormatError(f"{file}: the detections have no video {readable(content[0].video)!r}{hint}")
+    reading.notes += [f"{file.name}: {readable(video)} is not a video of the detections" for video in unknown]
     verdicts: list[Verdict] = []
     finished: list[str] = []
     strange = Counter[str]()
@@ -190,7 +190,7 @@ def _read(file: Path, name: str, origin: _Origin, looked_at: bool, reading: _Rea
         raise WtalError(refusals[0])
     reading.notes += refusals
     reading.notes += [
-        f"{file.name}: {count} segments of {label!r}, a class that no detection has" for label, count in strange.items()
+        f"{file.name}: {count} segments of {label!r}, a class without detections" for label, count in strange.items()
     ]
     return Verdicts(
         verdicts=tuple({verdict.subject: verdict for verdict in verdicts}.values()), looked_at=tuple(finished)
@@ -198,7 +198,7 @@ def _read(file: Path, name: str, origin: _Origin, looked_at: bool, reading: _Rea
 
 
 def _owners(content: Sequence[Reviewed], records: Sequence[ExportVideo]) -> dict[int, str]:
-    """Return number of a video in a file -> the id of the detections that are meant, the surest names first."""
+    """Map the index of a video in a file to the id of its detections, exact names first."""
     exported = export_names(records, exact=False)
     names = (
         {record.id: record.id for record in records},
@@ -235,7 +235,7 @@ def _compare(
     rate = reviewed.rate or record.rate
     in_frames = any(entry.unit == "frames" for entry in reviewed.marks)
     if in_frames and rate is None:
-        raise VideoError("frames are counted, and their rate is unknown; name the folder of the videos with --videos")
+        raise VideoError("times are in frames of unknown rate; give the folder of the videos with --videos")
     labels = {shown: label for label, shown in origin.shown.items()}
     fitted, _ = fit(record, export, origin.shown)
     alone = _alone(record, export, origin)
@@ -250,7 +250,7 @@ def _compare(
 
 
 def _alone(record: ExportVideo, export: Export, origin: _Origin) -> list[tuple[Detection, Detection]]:
-    """Return each detection of a video as its file has it, with how it is exported where there are no others."""
+    """Return each detection of a video as in its file, paired with its export when it is the only one."""
     choice = replace(origin.selection, merge=None, top=None)
     pairs = []
     for own, counted in zip(origin.detections[record.id], origin.from_picture[record.id], strict=True):
@@ -271,7 +271,7 @@ def _tolerance(record: ExportVideo) -> float:
 
 
 def _verdicts(video: str, change: Correction, shift: float, tolerance: float) -> Iterator[Verdict]:
-    """Yield the verdicts of a change, on the clock of the detection file: `shift` seconds before that of the format."""
+    """Yield the verdicts of a change, in seconds of the detection file: `shift` less than those of the format."""
     origins = change.exported.detections if change.exported else ()
     if change.change == "new":
         assert change.segment
@@ -297,17 +297,17 @@ def _judged(detection: Detection) -> Judged:
 
 
 def _require_all_exported(verdicts: Sequence[Verdict], selection: Selection) -> None:
-    """Refuse what looks like an export of the best alone: all that is gone scores below all that is there.
+    """Refuse an apparent export of only the best: all missing detections score below all present ones.
 
     Raises:
-        UsageError: when nothing was said of the scores that were exported.
+        UsageError: when no range of exported scores was given.
     """
     gone = [v.detection.score for v in verdicts if v.verdict == "no" and v.detection]
     there = [v.detection.score for v in verdicts if v.verdict in ("yes", "moved") and v.detection]
-    said = selection.min_score is not None or selection.top is not None
-    if len(gone) >= _FEW and there and max(gone) < min(there) and not said:
+    range_given = selection.min_score is not None or selection.top is not None
+    if len(gone) >= _FEW and there and max(gone) < min(there) and not range_given:
         raise UsageError(
-            f"the {len(gone)} detections that are gone score {max(gone):.3g} at most, those that are there "
-            f"{min(there):.3g} at least, as if only the best had been exported; name the --min-score or --top of the "
-            f"export, or --min-score {min(gone):.3g} where a person removed them"
+            f"the {len(gone)} missing detections score at most {max(gone):.3g}, those present "
+            f"at least {min(there):.3g}, as if only the best had been exported; give the --min-score or --top of the "
+            f"export, or --min-score {min(gone):.3g} if they were removed by hand"
         )

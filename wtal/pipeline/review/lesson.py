@@ -1,13 +1,13 @@
-"""Lessons of verdicts, which are labels alone: no time of a verdict comes into what trains.
+"""Lessons from verdicts, which are labels only: no time of a verdict is used in training.
 
 1. A class that a verdict confirms (yes, moved, missed) is a label of its video.
-2. A video that was looked at shows what is confirmed, and nothing else; of a class that was skipped, what was known
-   before stays known. Without any label it is a known negative.
-3. In a video that was not looked at, a class of which every detection was rejected is known to be absent where nobody
-   has said that it is there. Labels stay: a head may have missed the place.
+2. A reviewed video shows what is confirmed, and nothing else; for a skipped class, earlier knowledge is kept. Without
+   any label it is a known negative.
+3. In a video that was not reviewed, a class whose every detection was rejected is known to be absent unless it is a
+   label. Labels stay: the head may have missed the action.
 
-Labels are complete (`VideoRecord`): a video without labels before, in which some class is confirmed, counts as one that
-shows no other. Whoever looks through it says so, and adds what is missed.
+Labels are complete (`VideoRecord`): a video without earlier labels, in which some class is confirmed, counts as showing
+no other. Marking a video as reviewed requires adding what is missed.
 """
 
 from collections import defaultdict
@@ -19,9 +19,9 @@ from wtal.data.names import match_ids
 from wtal.data.verdicts import Answer, Verdict, Verdicts
 
 CONFIRMS = frozenset(("yes", "moved", "missed"))
-"""Answers that say that a class occurs in the video."""
+"""Answers meaning that a class occurs in the video."""
 _NAMED = 3
-"""Videos that a line names, at most."""
+"""Maximum number of videos named in a line."""
 
 VideoClass = tuple[str, str]
 """A video's id, and a class."""
@@ -29,7 +29,7 @@ VideoClass = tuple[str, str]
 
 @dataclass(frozen=True)
 class Lesson:
-    """Annotations with what verdicts teach, what that is in sentences, and where it contradicts them."""
+    """Annotations extended by verdicts, the changes as sentences, and contradictions between the two."""
 
     dataset: Dataset
     notes: tuple[str, ...]
@@ -38,7 +38,7 @@ class Lesson:
 
 @dataclass(frozen=True)
 class _Said:
-    """Classes of a video by what a person said of them."""
+    """Classes of a video by verdict."""
 
     confirmed: frozenset[str]
     skipped: frozenset[str]
@@ -47,13 +47,13 @@ class _Said:
 
 
 def learn(dataset: Dataset, verdicts: Verdicts, subset: str, rejected: Collection[VideoClass] = frozenset()) -> Lesson:
-    """Return annotations with what verdicts teach of the videos of a subset; others are reported, and teach nothing.
+    """Return annotations extended by the verdicts on videos of a subset; others are reported, and teach nothing.
 
-    Videos that the annotations do not name join the subset, where it is a plain one. `rejected` are videos and classes
-    of which every detection was rejected.
+    Videos without annotations join the subset, if it is a plain one. `rejected` are videos and classes of which every
+    detection was rejected.
 
     Raises:
-        UsageError: when there is no such subset.
+        UsageError: when the subset does not exist.
     """
     training = {video.id for video in dataset.select(subset)}
     names = {own: video for video, own in match_ids(dataset.videos, _videos(verdicts)).items()}
@@ -86,7 +86,7 @@ def _videos(verdicts: Verdicts) -> list[str]:
 
 
 def _said(verdicts: Verdicts, rejected: Collection[VideoClass], classes: Sequence[str]) -> dict[str, _Said]:
-    """Return video -> what was said of it, of those classes that the annotations have."""
+    """Return video -> verdicts on it, for the classes of the annotations."""
     answers: dict[str, list[Verdict]] = defaultdict(list)
     for verdict in verdicts.verdicts:
         if verdict.label in classes:
@@ -105,7 +105,7 @@ def _said(verdicts: Verdicts, rejected: Collection[VideoClass], classes: Sequenc
 
 
 def _of_known(video: VideoRecord, said: _Said, classes: Sequence[str]) -> VideoRecord:
-    """Return a video of the annotations with what was said of it."""
+    """Return an annotated video, updated by the verdicts on it."""
     absent = set(video.absent)
     if said.looked_at:
         labels = said.confirmed | (said.skipped & set(video.labels))
@@ -123,7 +123,7 @@ def _of_known(video: VideoRecord, said: _Said, classes: Sequence[str]) -> VideoR
 
 
 def _of_unknown(video: VideoRecord, said: _Said, classes: Sequence[str]) -> VideoRecord | None:
-    """Return a video that nobody had labelled with what was said of it; None where that is nothing."""
+    """Return a video without labels, updated by the verdicts on it; None if they teach nothing."""
     if said.looked_at or said.confirmed:
         absent = [label for label in classes if label not in said.confirmed | said.skipped]
         partly = said.skipped and not said.confirmed
@@ -136,28 +136,28 @@ def _in_order(labels: Collection[str], classes: Sequence[str]) -> tuple[str, ...
 
 
 def _contradictions(before: VideoRecord, after: VideoRecord, said: _Said) -> list[str]:
-    """Return sentences on labels that a person took away from a video, or gave one that was said to lack them."""
+    """Return sentences on labels that reviewers removed from a video, or added despite a statement of absence."""
     lines = [
-        f"{before.id}: labelled {label!r}, a person saw it nowhere there; it is no label any more"
+        f"{before.id}: labelled {label!r}, but the reviewer saw none of it; the label is removed"
         for label in before.labels
         if label not in after.labels
     ]
     lines += [
-        f"{before.id}: said not to show {label!r}, a person saw it there; it is a label now"
+        f"{before.id}: stated not to show {label!r}, but the reviewer saw it; the label is added"
         for label in after.labels
         if label in before.absent or (not before.labels and not before.absent)
     ]
     if not said.looked_at:
         lines += [
-            f"{before.id}: labelled {label!r}, and every detection of it was rejected; it stays a label, as nobody "
-            "says that the video was looked at"
+            f"{before.id}: labelled {label!r}, but every detection of it was rejected; the label stays, as the video "
+            "was not marked as reviewed"
             for label in _in_order(said.rejected, before.labels)
         ]
     return lines
 
 
 def _learned(dataset: Dataset, changed: Mapping[str, VideoRecord]) -> list[str]:
-    """Return a sentence for each kind of what is known anew."""
+    """Return a sentence for each kind of new knowledge."""
     before = dataset.videos
     old = {name: before[name].labels if name in before else () for name in changed}
     confirmed = [name for name, video in changed.items() if set(video.labels) - set(old[name])]
@@ -166,10 +166,10 @@ def _learned(dataset: Dataset, changed: Mapping[str, VideoRecord]) -> list[str]:
     absent = [name for name, video in changed.items() if not video.labels and video.absent]
     partly = [name for name in confirmed if not old[name]]
     kinds = {
-        "videos with labels that were confirmed": confirmed,
-        "videos without labels that were given": removed,
+        "videos with confirmed labels": confirmed,
+        "videos with labels removed": removed,
         "known negatives": negative,
-        "videos that are known to lack some classes": absent,
+        "videos known to lack some classes": absent,
     }
     lines = [_counted(what, names) for what, names in kinds.items() if names]
     if partly:
@@ -179,9 +179,9 @@ def _learned(dataset: Dataset, changed: Mapping[str, VideoRecord]) -> list[str]:
 
 def _left_out(verdicts: Verdicts, classes: Sequence[str], apart: Sequence[str]) -> list[str]:
     strange = [verdict.label for verdict in verdicts.verdicts if verdict.label not in classes]
-    lines = [_counted("videos do not train, and what was said of them teaches nothing", apart)] if apart else []
+    lines = [_counted("videos are not used for training, so verdicts on them teach nothing", apart)] if apart else []
     if strange:
-        lines.append(_counted("verdicts are on classes that the annotations lack, and teach nothing", strange))
+        lines.append(_counted("verdicts are on classes missing from the annotations, and teach nothing", strange))
     return lines
 
 

@@ -1,14 +1,13 @@
-"""Detections whose verdict would teach most.
+"""Select the detections whose verdicts would teach most.
 
-The worth of a verdict is a product of three:
+The value of a verdict is a product of three factors:
 
-1. Doubt: 1 where a score lies in the middle between the highest and the lowest of its class, 0 at these two.
-2. News: 1 in a video that nobody labelled, or whose labels say otherwise; a half where they say the same.
-3. Spread: 1 / (1 + verdicts on the video) / (1 + verdicts on the class), those that were given and those that are
-   proposed before this one.
+1. Doubt: 1 for a score midway between the highest and the lowest of its class, 0 at these two.
+2. News: 1 in an unlabelled video, or one whose labels disagree; a half if they agree.
+3. Spread: 1 / (1 + verdicts on the video) / (1 + verdicts on the class), counting existing verdicts and those proposed
+   before this one.
 
-Ties go to the higher score, then by name. What has a verdict, and what is in videos that were looked through, is passed
-over.
+Ties go to the higher score, then by name. Detections with a verdict, and those in reviewed videos, are skipped.
 """
 
 import heapq
@@ -28,34 +27,34 @@ from wtal.errors import WtalError
 from wtal.pipeline.viewing.gather import run_of, verdicts_file
 
 COUNT = 20
-"""Verdicts that are asked for at once."""
+"""Default number of proposed verdicts."""
 _SAME = 0.5
-"""News of a verdict on what the labels say."""
+"""News of a verdict that agrees with the labels."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A detection without a verdict, and the reason why one would teach something."""
+    """A detection without a verdict, and the reason to request one."""
 
     video: str
     detection: Detection
     reason: str
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as JSON types."""
+        """Return the candidate as JSON types."""
         return {"video": self.video, **to_json(self.detection), "reason": self.reason}
 
 
 def next_verdicts(file: Path, count: int = COUNT, annotations: Path | None = None) -> list[Candidate]:
-    """Return the detections of a file whose verdict would teach most, the best first.
+    """Return the detections of a file whose verdicts would teach most, the best first.
 
-    Labels are those of `annotations`, or of the run that the file is of; without either, no video has any.
+    Labels are those of `annotations`, or of the file's run; without either, no video has any.
 
     Raises:
         FormatError: when detections, verdicts or annotations cannot be read.
     """
-    kept = verdicts_file(file)
-    verdicts = read_verdicts(kept) if kept.exists() else Verdicts()
+    verdicts_path = verdicts_file(file)
+    verdicts = read_verdicts(verdicts_path) if verdicts_path.exists() else Verdicts()
     dataset = read_annotations(annotations) if annotations else _labels_of(file)
     return choose(read_detections(file), verdicts, dataset, count)
 
@@ -63,7 +62,7 @@ def next_verdicts(file: Path, count: int = COUNT, annotations: Path | None = Non
 def choose(
     detections: Mapping[str, Sequence[Detection]], verdicts: Verdicts, dataset: Dataset | None, count: int
 ) -> list[Candidate]:
-    """Return `count` of the detections without a verdict, at most, by the rule of this module."""
+    """Return at most `count` of the detections without a verdict, by the rule of this module."""
     judged = {(v.video, v.label, v.detection.segment) for v in verdicts.verdicts if v.detection}
     videos = Counter(verdict.video for verdict in verdicts.verdicts)
     classes = Counter(verdict.label for verdict in verdicts.verdicts)
@@ -81,7 +80,7 @@ def choose(
         news = _SAME if d.label in (shown.get(video) or ()) else 1.0
         return doubts[video, d] * news / (1 + videos[video]) / (1 + classes[d.label])
 
-    # What is chosen lowers the worth of others and raises none: a worth that is out of date is too high.
+    # Each choice lowers the values of others and raises none: an outdated value is too high.
     heap = [
         (-worth(*pair), -pair[1].score, pair[0], pair[1].label, pair[1].start, number)
         for number, pair in enumerate(rest)
@@ -105,12 +104,12 @@ def _labels_of(file: Path) -> Dataset | None:
     run = run_of(file)
     try:
         return run.annotations() if run else None
-    except WtalError:  # they have gone: nobody has labelled anything then
+    except WtalError:  # missing annotations: nothing is labelled then
         return None
 
 
 def _shown(dataset: Dataset | None, detections: Mapping[str, Sequence[Detection]]) -> dict[str, tuple[str, ...]]:
-    """Return video -> its labels, of the videos that somebody labelled."""
+    """Return video -> its labels, for labelled videos."""
     if dataset is None:
         return {}
     records = {own: dataset.videos[video] for video, own in match_ids(dataset.videos, detections).items()}
@@ -133,7 +132,7 @@ def _doubts(detections: Mapping[str, Sequence[Detection]]) -> dict[tuple[str, De
 
 def _reason(detection: Detection, labels: tuple[str, ...] | None) -> str:
     if labels is None:
-        return "nobody labelled the video"
+        return "the video is unlabelled"
     if detection.label in labels:
         return "as labelled"
-    return f"labelled {', '.join(labels)}" if labels else "labelled as showing nothing"
+    return f"labelled {', '.join(labels)}" if labels else "labelled as showing no class"

@@ -1,4 +1,4 @@
-"""Verdicts of a workspace at a glance, and their segments as annotations."""
+"""Summary of a workspace's verdicts, and their segments as annotations."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -17,13 +17,13 @@ from wtal.pipeline.viewing.gather import detections_file, verdicts_file
 from wtal.pipeline.workspace import Workspace
 
 SUBSET = "reviewed"
-"""Subset of the videos that were looked at."""
+"""Subset of the reviewed videos."""
 _ANSWERS: tuple[Answer, ...] = get_args(Answer)
 
 
 @dataclass(frozen=True)
 class Overview:
-    """A file of verdicts; `lesson` is what they teach, None where nothing says what videos show."""
+    """A file of verdicts; `lesson` is their lesson, None without annotations."""
 
     file: Path
     verdicts: Verdicts
@@ -37,21 +37,21 @@ class Overview:
         return {label: {answer: counts[label, answer] for answer in _ANSWERS} for label in classes}
 
     def lines(self) -> list[str]:
-        """Return the counts as a table, and what the verdicts teach."""
+        """Return the counts as a table, and the lessons of the verdicts."""
         if not self.verdicts.verdicts and not self.verdicts.looked_at:
             return [f"no verdicts in {self.file}; give some on the page of wtal report --serve"]
         width = max([len("class"), *map(len, self.counts)])
         lines = [" ".join([f"{'class':<{width}}", *(f"{answer:>7}" for answer in _ANSWERS)])]
         for label, counts in self.counts.items():
             lines.append(" ".join([f"{label:<{width}}", *(f"{counts[answer]:7}" for answer in _ANSWERS)]))
-        lines.append(f"{len(self.verdicts.looked_at)} videos were looked at")
+        lines.append(f"{len(self.verdicts.looked_at)} videos reviewed")
         if self.lesson is None:
-            return [*lines, "what they teach is told with --annotations"]
-        teaches = [*self.lesson.notes, *self.lesson.contradictions] or ["nothing that the labels do not say"]
+            return [*lines, "to see what they teach, give --annotations"]
+        teaches = [*self.lesson.notes, *self.lesson.contradictions] or ["nothing beyond the labels"]
         return [*lines, *(f"teaches: {line}" for line in teaches)]
 
     def to_json(self) -> dict[str, Any]:
-        """Return the file, counts and what they teach as JSON types."""
+        """Return the file, counts and lessons as JSON types."""
         lesson = None
         if self.lesson is not None:
             lesson = {"notes": list(self.lesson.notes), "contradictions": list(self.lesson.contradictions)}
@@ -64,10 +64,10 @@ class Overview:
 
 
 def overview(workspace: Workspace, source: Path | None = None, annotations: Path | None = None) -> Overview:
-    """Count the verdicts of a workspace, or on a source, and tell what they teach beside the annotations.
+    """Count the verdicts of a workspace, or on a source, and list what they add to the annotations.
 
     Raises:
-        UsageError: when there is no such source.
+        UsageError: when the source does not exist.
         FormatError: when verdicts or annotations cannot be read.
     """
     file = workspace.verdicts if source is None else verdicts_file(detections_file(source))
@@ -83,18 +83,20 @@ def overview(workspace: Workspace, source: Path | None = None, annotations: Path
 
 
 def reviewed_annotations(workspace: Workspace, out: Path, source: Path | None = None) -> Path:
-    """Write the segments that verdicts confirm, of the videos that were looked at, as annotations; `out`.
+    """Write the confirmed segments of the reviewed videos as annotations; return `out`.
 
     Raises:
-        UsageError: when no video was looked at, or `out` is there with other content.
+        UsageError: when no video was reviewed, or `out` exists.
         FormatError: when the verdicts cannot be read.
     """
     file = workspace.verdicts if source is None else verdicts_file(detections_file(source))
     verdicts = read_verdicts(file) if file.exists() else Verdicts()
     if not verdicts.looked_at:
-        raise UsageError(f"{file} names no video as looked at, and of others nobody knows all that they show")
+        raise UsageError(
+            f"{file} marks no video as looked at, and other videos are not completely annotated; mark some as looked at"
+        )
     if out.exists():
-        raise UsageError(f"{out} is there already; name another file, or remove it")
+        raise UsageError(f"{out} already exists; choose another file, or delete it")
     segments: dict[str, list[Annotation]] = {video: [] for video in verdicts.looked_at}
     for verdict in verdicts.verdicts:
         if verdict.video in segments and (segment := _segment(verdict)):
@@ -118,6 +120,6 @@ def _segment(verdict: Verdict) -> Annotation | None:
 
 
 def _training(dataset: Dataset) -> str:
-    """Return the subset that trains by default, or all where there is none of that name."""
+    """Return the default training subset, or all if there is none of that name."""
     usual = EvaluateConfig().train_subset
     return usual if usual in dataset.subsets else "*"

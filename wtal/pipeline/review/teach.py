@@ -1,4 +1,4 @@
-"""Annotations of the next training: with what the workspace's verdicts teach."""
+"""Annotations for the next training, extended by the workspace's verdicts."""
 
 from collections import defaultdict
 from collections.abc import Collection, Sequence
@@ -22,13 +22,13 @@ _DETECTIONS = ("*/seed-*/detections/detections*.json", "*/detections/detections*
 def taught(
     annotations: Path, subset: str, present: Sequence[str], workspace: Workspace, reporter: Reporter = SILENT
 ) -> Path:
-    """Return annotations with what the workspace's verdicts teach of a subset; the same file where that is nothing.
+    """Return annotations of a subset extended by the workspace's verdicts; the same file if they teach nothing.
 
-    `present` are the ids of the videos at hand. The file is named by what it says, and no time of a verdict is in it.
+    `present` are the ids of the videos at hand. The file is named by its content, and holds no time of a verdict.
 
     Raises:
-        UsageError: when there is no such subset.
-        FormatError: when the verdicts, or detections that they are on, cannot be read.
+        UsageError: when the subset does not exist.
+        FormatError: when the verdicts, or the detections they refer to, cannot be read.
     """
     if not workspace.verdicts.exists():
         return annotations
@@ -37,21 +37,21 @@ def taught(
     for line in (*lesson.notes, *lesson.contradictions):
         reporter.say(f"verdicts: {line}")
     if lesson.dataset == dataset:
-        reporter.say(f"verdicts: {workspace.verdicts} teaches nothing that the labels do not say")
+        reporter.say(f"verdicts: {workspace.verdicts} teaches nothing beyond the labels")
         return annotations
-    reporter.say(f"verdicts: taken up from {workspace.verdicts}; --no-verdicts leaves them out")
+    reporter.say(f"verdicts: using {workspace.verdicts}; --no-verdicts ignores them")
     own = _settled(lesson.dataset, present)
     target = workspace.reviewed / f"{annotations.stem}-{content_digest(own)}.json"
     return target if target.exists() else write_annotations(own, target)
 
 
 def taught_inputs(inputs: TrainInputs, subset: str, workspace: Workspace, reporter: Reporter = SILENT) -> TrainInputs:
-    """Return inputs of a training whose annotations have what the workspace's verdicts teach of a subset.
+    """Return training inputs whose annotations of a subset are extended by the workspace's verdicts.
 
     Raises:
-        UsageError: when there is no such subset.
-        FormatError: when the verdicts, or detections that they are on, cannot be read.
-        WtalError: when there is no such store.
+        UsageError: when the subset does not exist.
+        FormatError: when the verdicts, or the detections they refer to, cannot be read.
+        WtalError: when the store does not exist.
     """
     if not workspace.verdicts.exists():
         return inputs
@@ -60,19 +60,19 @@ def taught_inputs(inputs: TrainInputs, subset: str, workspace: Workspace, report
 
 
 def lesson_of(dataset: Dataset, verdicts: Verdicts, subset: str, workspace: Workspace) -> Lesson:
-    """Return what verdicts teach of a subset; every detection counts as rejected of a run in which each one was.
+    """Return the lesson of verdicts for a subset; a class is rejected if every detection of it in some run was.
 
     Raises:
-        UsageError: when there is no such subset.
+        UsageError: when the subset does not exist.
         FormatError: when a run's detections cannot be read.
     """
     return learn(dataset, verdicts, subset, _rejected(verdicts, workspace))
 
 
 def _rejected(verdicts: Verdicts, workspace: Workspace) -> set[VideoClass]:
-    """Return videos and classes of which every detection of a run was rejected.
+    """Return videos and classes of which every detection of some run was rejected.
 
-    The runs of a workspace stay, so that what holds now does after the next training.
+    The runs of a workspace are kept, so the result still holds after the next training.
     """
     gone: dict[VideoClass, set[Seconds]] = defaultdict(set)
     otherwise = set()
@@ -99,7 +99,7 @@ def _all_rejected(file: Path, rejected: dict[VideoClass, set[Seconds]]) -> Colle
 
 
 def _settled(dataset: Dataset, present: Sequence[str]) -> Dataset:
-    """Return a dataset whose ids were paths of a table under the ids of the videos that they mean."""
+    """Return a dataset in which ids given as paths in a table are replaced by the ids of the videos they refer to."""
     matches = dataset.match(present)
     names = {video: matches.get(video, video) if isinstance(video, NamedId) else video for video in dataset.videos}
     return replace(

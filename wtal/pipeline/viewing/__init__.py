@@ -1,1 +1,1 @@
-"""Detections as people look at them: a page with players, the file of their verdicts, and a server for both."""
+"""Viewing of detections: a page with players, the file of its verdicts, and a server for both."""

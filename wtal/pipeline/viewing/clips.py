@@ -42,16 +42,16 @@ from wtal.report.selection import Selection
 TABLE = "clips.csv"
 _COLUMNS = ("file", "video", "number", "label", "score", "start (s)", "end (s)", "earlier (s)", "cut")
 _SCHEME = "wtal-clip 1"
-"""Beginning of a clip's comment, to be raised when clips change."""
+"""Prefix of a clip's comment, to be raised when clips change."""
 _VIDEO_BYTES, _LABEL_BYTES = 100, 60
-"""Bytes of a clip's name that are the video's and the label's, at most."""
+"""Maximum bytes of the video's and of the label's part of a clip's name."""
 _SPARE = 1.2
-"""Share of the estimated bytes that must be free."""
+"""Factor on the estimated bytes that must be free."""
 
 
 @dataclass(frozen=True)
 class Clips:
-    """Clips, how many were there before, their table, the reel, notes, and video (or `reel`) -> why it failed."""
+    """Clips, the number already present, their table, the reel, notes, and video (or `reel`) -> reason for failure."""
 
     files: tuple[Path, ...]
     before: int
@@ -73,7 +73,7 @@ class Clips:
 
 
 class _Part(NamedTuple):
-    """A detection in a player's seconds, its part of the file, and bytes of its clip by estimate."""
+    """A detection in a player's seconds, its part of the file, and the estimated bytes of its clip."""
 
     detection: Detection
     part: Stretch
@@ -82,7 +82,7 @@ class _Part(NamedTuple):
 
 @dataclass(frozen=True)
 class _Plan:
-    """Clips of a video, with the ending that they get; how many detections lay outside of it."""
+    """Clips of a video, with their file extension; and the number of detections outside of it."""
 
     info: VideoInfo
     fingerprint: str
@@ -119,14 +119,14 @@ def cut_clips(
     jobs: int = 1,
     reporter: Reporter = SILENT,
 ) -> Clips:
-    """Cut each detection of a run, a detection file or a folder of `wtal detect` out of its video, below `videos`.
+    """Cut each detection of a run, a detection file or a folder of `wtal detect` from its video, below `videos`.
 
-    Clips are copied from the keyframe before, or encoded anew with `reencode`. One that is there is left alone; another
-    file of its name is replaced with `force` alone. `reel` is the number of detections that a reel has.
+    Clips are copied from the preceding keyframe, or re-encoded with `reencode`. Existing clips are kept; another file
+    of the same name is replaced only with `force`. `reel` is the number of detections in a reel.
 
     Raises:
-        UsageError: when there is no such run, file, folder or class, or when a file is in the way.
-        DiskFullError: when there is no room for the clips.
+        UsageError: when the run, file, folder or class does not exist, or a file is in the way.
+        DiskFullError: when there is not enough space for the clips.
         WtalError: when nothing can be cut.
     """
     given = open_source(detections_file(source), with_store=False)
@@ -171,7 +171,7 @@ def _plans(
     jobs: int,
     reporter: Reporter,
 ) -> tuple[dict[str, _Plan], dict[str, str]]:
-    """Return what is to be cut of each video, and video -> why its file cannot be read."""
+    """Return the planned clips of each video, and video -> reason why its file cannot be read."""
     calls = (delayed(_plan)(file, detections[video], selection, reencode) for video, file in files.items())
     plans, failures = {}, {}
     with reporter.task("look", len(files), "video") as task:
@@ -206,7 +206,7 @@ def _plan(file: Path, detections: Sequence[Detection], selection: Selection, ree
 
 
 def _named(plans: Mapping[str, _Plan], out: Path, reencode: bool) -> list[_Clip]:
-    """Return clips under names that sort by video, number, label and start, of which no two are equal."""
+    """Return clips under unique names that sort by video, number, label and start."""
     digits = max(3, *(len(str(len(plan.parts))) for plan in plans.values())) if plans else 3
     taken, clips = TakenPaths(), []
     for video, plan in plans.items():
@@ -224,19 +224,21 @@ def _named(plans: Mapping[str, _Plan], out: Path, reencode: bool) -> list[_Clip]
 
 
 def _require_free_names(clips: Sequence[_Clip], out: Path, force: bool) -> None:
-    """Refuse to write over what is no clip of ours."""
+    """Refuse to overwrite files other than our clips."""
     if force:
         return
     listed = _listed(out / TABLE)
     if listed is None:
-        raise UsageError(f"{out / TABLE} is no table of clips; name another --out, or replace it with --force")
+        raise UsageError(f"{out / TABLE} is not a table of clips; choose another --out, or replace it with --force")
     for path in (*(clip.path for clip in clips), out / f"reel{encoded_suffix()}"):
         if path.exists() and path.name not in listed and not (mark_of(path) or "").startswith(_SCHEME):
-            raise UsageError(f"{path} is there and no clip of wtal's; name another --out, or replace it with --force")
+            raise UsageError(
+                f"{path} exists and is not a clip by wtal; choose another --out, or replace it with --force"
+            )
 
 
 def _listed(table: Path) -> set[str] | None:
-    """Return the names in a table of clips; None where it is none."""
+    """Return the names in a table of clips; None if it is not one."""
     if not table.exists():
         return set()
     rows = list(csv.reader(io.StringIO(table.read_text(encoding="utf-8", errors="replace"), newline="")))
@@ -244,19 +246,19 @@ def _listed(table: Path) -> set[str] | None:
 
 
 def _require_room(lacking: Sequence[_Clip], best: Sequence[_Clip], out: Path, jobs: int) -> None:
-    """Refuse clips that will not fit, before any is cut; while one is published it is there twice."""
+    """Refuse clips that will not fit, before cutting any; while one is published it needs twice its size."""
     sizes = sorted((clip.size for clip in lacking), reverse=True)
     reel = encoded_bytes(SIZE, RATE, sum(clip.part.seconds for clip in best)) if best else 0
     wanted, free = int(_SPARE * (sum(sizes) + sum(sizes[:jobs]) + 2 * reel)), free_bytes(out)
     if wanted > free:
         raise DiskFullError(
             f"clips of about {megabytes(wanted)} do not fit on the disk of {out} with {megabytes(free)} free; "
-            "make room, name another --out, or choose fewer with --top or --min-score"
+            "free some space, choose another --out, or fewer clips with --top or --min-score"
         )
 
 
 def _cut(clips: Sequence[_Clip], reencode: bool, jobs: int, reporter: Reporter) -> dict[_Clip, str]:
-    """Write clips, the videos side by side; return clip -> why there is none."""
+    """Write clips, with videos in parallel; return clip -> reason for failure."""
     by_video: dict[str, list[_Clip]] = {}
     for clip in clips:
         by_video.setdefault(clip.video, []).append(clip)
@@ -272,7 +274,7 @@ def _cut(clips: Sequence[_Clip], reencode: bool, jobs: int, reporter: Reporter) 
 
 
 def _cut_video(clips: Sequence[_Clip], reencode: bool) -> list[str]:
-    """Write the clips of a video; return for each why there is none, or ""."""
+    """Write the clips of a video; return for each the reason for its failure, or ""."""
     write = encode_clip if reencode else copy_clip
     reasons = []
     for clip in clips:
@@ -285,7 +287,7 @@ def _cut_video(clips: Sequence[_Clip], reencode: bool) -> list[str]:
 
 
 def _publish(path: Path, write: Callable[[BinaryIO], None]) -> None:
-    """Write a file that is written to and fro, whole or not at all; its draft has no name and goes with its process."""
+    """Write a seekable file, whole or not at all; its draft is unnamed and vanishes with the process."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with room_for(path), TemporaryFile(dir=path.parent) as draft:
         write(draft)
@@ -324,6 +326,6 @@ def _row(clip: _Clip, reencode: bool) -> Iterator[str]:
 
 def _notes(plans: Mapping[str, _Plan], clips: Sequence[_Clip]) -> Iterator[str]:
     if outside := sum(plan.outside for plan in plans.values()):
-        yield f"{outside} detections outside of their video, left out"
+        yield f"{outside} detections lie outside their video and were left out"
     if not clips:
-        yield "no detection was chosen"
+        yield "no detection was selected"

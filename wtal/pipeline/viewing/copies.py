@@ -1,4 +1,4 @@
-"""Copies of videos that browsers play, made once and found again by what their files hold."""
+"""Copies of videos playable in browsers, made once and found again by the content of their files."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,16 +13,16 @@ from wtal.extractors.viewing.proxy import proxy_name, write_proxy
 from wtal.pipeline.progress import Reporter
 
 Proxies = Literal["never", "needed", "all"]
-"""Kinds of videos that are copied for browsers."""
+"""Kinds of videos to copy for browsers."""
 
 
 def make_copies(
     videos: Mapping[str, tuple[Path, Look]], folder: Path, proxies: Proxies, reporter: Reporter
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """Make the copies that are lacking; return video -> the name of its copy in `folder`, and why some have none.
+    """Make missing copies; return video -> the name of its copy in `folder`, and reasons why some have none.
 
     Raises:
-        DiskFullError: when the disk has no room for them.
+        DiskFullError: when the disk has no space for them.
     """
     if proxies == "never":
         return {}, {}
@@ -32,12 +32,12 @@ def make_copies(
     failures: dict[str, str] = {}
     if lacking:
         size = sum(wanted[video][1].copy_bytes for video in lacking.values())
-        reporter.say(f"{len(lacking)} videos are copied for browsers into {folder}, about {megabytes(size)}")
+        reporter.say(f"{len(lacking)} videos: making copies for browsers in {folder}, about {megabytes(size)}")
         free = free_bytes(folder)
         if free < 2 * size:
             raise DiskFullError(
                 f"copies of about {megabytes(size)} do not fit safely on the disk of {folder.parent} with "
-                f"{megabytes(free)} free; make room, or call with --proxies never"
+                f"{megabytes(free)} free; free some space, or use --proxies never"
             )
         calls = (delayed(_copy)(wanted[video][0], folder / name) for name, video in lacking.items())
         jobs = min(int(cpu_count()), len(lacking))

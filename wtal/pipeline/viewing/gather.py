@@ -1,4 +1,4 @@
-"""Detections of a run or a file, with all that is known of their videos, as a page shows them."""
+"""Detections of a run or a file, and all data on their videos shown on a page."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -27,7 +27,7 @@ from wtal.report.selection import in_time
 
 _DETECTIONS = "detections.json"
 _POINTS = 600
-"""Points of a curve, at most; of more snippets the highest of a few is drawn."""
+"""Maximum points of a curve; for more snippets, the highest of each group is drawn."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Curves:
 class ShownVideo:
     """A video of a page. Times are those of the detection file, in which its first picture comes at `begins`.
 
-    `duration` is that of the picture, None where nobody knows. `labels` are None where nobody labelled it.
+    `duration` is that of the picture, None if unknown. `labels` are None if the video is unlabelled.
     """
 
     id: str
@@ -64,10 +64,10 @@ class ShownVideo:
 
 @dataclass(frozen=True)
 class Collection:
-    """Content of a page: videos, the label check's verdict by class, video -> why it failed, and notes.
+    """Content of a page: videos, the label check's verdict by class, video -> reason for failure, and notes.
 
-    `folder` is where its page lies by default, and `verdicts` the file of what people say of it. `counted` is False
-    where the detection file does not say from where it counts: the first picture is taken then.
+    `folder` is the default folder of its page, and `verdicts` the file of verdicts. `counted` is False if the detection
+    file does not state its origin of time: the first picture is then assumed.
     """
 
     title: str
@@ -87,7 +87,7 @@ class Collection:
 
 @dataclass(frozen=True)
 class _Known:
-    """Knowledge of a run beside its detections; of a file by itself there is none."""
+    """Data of a run besides its detections; empty for a stand-alone file."""
 
     durations: Mapping[str, float] = field(default_factory=dict)
     curves: Callable[[str], Curves | None] = lambda video: None
@@ -101,12 +101,12 @@ def gather(
     files: Mapping[str, Path] | None = None,
     annotations: Path | None = None,
 ) -> Collection:
-    """Gather what a page shows of a run with one seed, a detection file, or a folder that `wtal detect` wrote.
+    """Gather the content of a page for a run with one seed, a detection file, or a folder of `wtal detect`.
 
-    `files` is video -> its file; else files are looked for below `folder`.
+    `files` is video -> its file; otherwise files are searched for below `folder`.
 
     Raises:
-        UsageError: when there is nothing, or a run has several seeds or no detections yet.
+        UsageError: when the path does not exist, or a run has several seeds or no detections yet.
         FormatError: when a file is not in its layout.
     """
     file = detections_file(source)
@@ -146,7 +146,7 @@ def gather(
 
 
 def detections_file(source: Path) -> Path:
-    """Return the detection file that a run, a folder of `wtal detect` or a file stands for.
+    """Return the detection file of a run, of a folder of `wtal detect`, or the file itself.
 
     Raises:
         UsageError: when there is none.
@@ -154,14 +154,14 @@ def detections_file(source: Path) -> Path:
     if source.is_file():
         return source.absolute()
     if not source.exists():
-        raise UsageError(f"there is nothing at {source}; name a run's folder or a detection file")
+        raise UsageError(f"{source} does not exist; pass a run's folder or a detection file")
     if not holds_run(source) and (source / _DETECTIONS).is_file():
         return (source / _DETECTIONS).absolute()
     return open_run(source).detections().absolute()
 
 
 def _of_run(run: Run) -> _Known:
-    """Return what a run still knows: its store and its annotations may have gone."""
+    """Return a run's remaining data: its store and its annotations may be missing."""
     try:
         dataset = run.annotations()
     except WtalError:
@@ -175,10 +175,10 @@ def _of_run(run: Run) -> _Known:
 
 
 def _curves_of(run: Run) -> Callable[[str], Curves | None]:
-    """Return video -> its curves, by the activations that lie in a run's folder."""
+    """Return a function video -> its curves, from the activations in a run's folder."""
     try:
         folder = run.activations_folder()
-    except WtalError:  # of a refined run whose teacher has gone
+    except WtalError:  # a refined run whose teacher is missing
         return lambda video: None
     if not (folder / "index.json").is_file():
         return lambda video: None
@@ -198,7 +198,7 @@ def _curves(store: FeatureStore, video: str, classes: tuple[str, ...], config: L
 
 
 def _highest(values: NDArray[np.floating[Any]], every: int) -> NDArray[np.floating[Any]]:
-    """(T,) -> (ceil(T / every),) the highest of every few."""
+    """Reduce (T,) -> (ceil(T / every),) to the highest of each group."""
     return np.maximum.reduceat(values, np.arange(0, len(values), every))
 
 
@@ -221,7 +221,7 @@ def _title(file: Path, run: Run | None) -> str:
 
 
 def page_folder(file: Path) -> Path:
-    """Return where the page of a detection file lies by default: in the run that it is of, else beside it."""
+    """Return the default folder of a detection file's page: in its run, or else next to it."""
     run = run_of(file)
     if run is None:
         return file.with_name(f"{file.stem}-report")
@@ -230,9 +230,9 @@ def page_folder(file: Path) -> Path:
 
 
 def verdicts_file(file: Path) -> Path:
-    """Return where verdicts on a detection file are kept: in the workspace of the run that it is of, else beside it.
+    """Return the file of verdicts on a detection file: in its run's workspace, or else next to it.
 
-    A new training makes a new run, and has them there.
+    Verdicts are therefore kept when a new training makes a new run.
     """
     run = run_of(file)
     if run is None:
@@ -242,5 +242,5 @@ def verdicts_file(file: Path) -> Path:
 
 
 def run_of(file: Path) -> Run | None:
-    """Return the run that a detection file is of; None where it lies by itself."""
+    """Return the run of a detection file; None for a stand-alone file."""
     return Run.open(file.parent.parent) if is_run(file.parent.parent) else None

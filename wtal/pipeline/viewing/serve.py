@@ -1,7 +1,7 @@
-"""The page of a report on this machine alone, and its verdicts saved as they are given.
+"""Serve the page of a report on this machine only, and save its verdicts as they are given.
 
-Everything lies below a random token in the address. Requests that name another host, or come from another page, are
-refused, so that no page of the network can read the videos or write verdicts.
+Everything is below a random token in the address. Requests that name another host, or come from another page, are
+refused, so that no web page can read the videos or write verdicts.
 """
 
 import hashlib
@@ -20,13 +20,13 @@ from wtal.data.verdicts import Verdicts, parse_verdicts, write_verdicts
 from wtal.errors import FormatError
 
 _MOST_BYTES = 64 << 20
-"""Bytes of verdicts that are taken at once."""
+"""Maximum bytes of verdicts per request."""
 _PIECE = 1 << 18
 _VERDICTS = "verdicts.json"
 
 
 class ReportServer(ThreadingHTTPServer):
-    """A server of one report on 127.0.0.1: `address` opens it, `verdicts` is the file that it keeps."""
+    """Server of one report on 127.0.0.1: `address` opens it, `verdicts` is the file that it saves."""
 
     daemon_threads = True
 
@@ -38,7 +38,7 @@ class ReportServer(ThreadingHTTPServer):
 
     @property
     def hosts(self) -> tuple[str, str]:
-        """Names under which a browser on this machine reaches it."""
+        """Host names for a browser on this machine."""
         return f"127.0.0.1:{self.server_port}", f"localhost:{self.server_port}"
 
     @property
@@ -47,14 +47,14 @@ class ReportServer(ThreadingHTTPServer):
         return f"http://{self.hosts[0]}/{self.token}/index.html"
 
     def verdicts_text(self) -> bytes:
-        """Return the content of the file of verdicts; that of none where there is no file yet."""
+        """Return the content of the file of verdicts; an empty set if there is no file yet."""
         if self.verdicts.is_file():
             return self.verdicts.read_bytes()
         return f"{Verdicts().model_dump_json()}\n".encode()
 
 
 def serve(folder: Path, verdicts: Path, media: Mapping[str, Path], port: int, say: Callable[[str], object]) -> None:
-    """Serve a report until it is interrupted; `say` gets its address. `media` is the number of a video -> its file."""
+    """Serve a report until interrupted; `say` receives its address. `media` maps the number of a video -> its file."""
     with ReportServer(folder, verdicts, media, port) as server:
         say(server.address)
         with suppress(KeyboardInterrupt):
@@ -62,7 +62,7 @@ def serve(folder: Path, verdicts: Path, media: Mapping[str, Path], port: int, sa
 
 
 def mark_of(content: bytes) -> str:
-    """Return what tells one content of the file of verdicts from another."""
+    """Return a mark that identifies a content of the file of verdicts."""
     return hashlib.sha256(content).hexdigest()[:32]
 
 
@@ -93,7 +93,7 @@ class _Handler(BaseHTTPRequestHandler):
     do_HEAD = do_GET  # noqa: N815 - http.server looks for this name
 
     def do_POST(self) -> None:
-        """Save verdicts, unless the file has changed since the page read it: the page reads it again then."""
+        """Save verdicts, unless the file has changed since the page read it; the page then reloads it."""
         name = self._name()
         if name is None:
             return
@@ -117,10 +117,10 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(b"", "text/plain", {"ETag": after})
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - named so by http.server
-        """Say nothing: stderr is for the progress of the command."""
+        """Suppress logging: stderr is for the progress of the command."""
 
     def _name(self) -> str | None:
-        """Return the path below the token; answer and return None where host, origin or token are wrong."""
+        """Return the path below the token; respond and return None if host, origin or token is wrong."""
         host, origin = self.headers.get("Host"), self.headers.get("Origin")
         token, _, rest = urlsplit(self.path).path.lstrip("/").partition("/")
         local = host in self.server.hosts and origin in (None, f"http://{host}")
@@ -154,7 +154,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def _send_file(self, path: Path | None) -> None:
-        """Send a file, or the range of it that a player asks for."""
+        """Send a file, or the range requested by a player."""
         if path is None or not path.is_file():
             self._refuse(HTTPStatus.NOT_FOUND)
             return
@@ -171,7 +171,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._copy(file, stop - start)
 
     def _range(self, size: int) -> tuple[int, int]:
-        """Return the first byte that is asked for, and the one behind the last; all where the range makes no sense."""
+        """Return the first byte requested, and the one after the last; all if the range is invalid."""
         unit, _, wanted = self.headers.get("Range", "").partition("=")
         first, dash, last = wanted.partition("-")
         if unit != "bytes" or not dash or not (first or last) or not f"{first}{last}".isdecimal():
@@ -185,5 +185,5 @@ class _Handler(BaseHTTPRequestHandler):
             while left and (piece := file.read(min(_PIECE, left))):
                 self.wfile.write(piece)
                 left -= len(piece)
-        except (BrokenPipeError, ConnectionResetError):  # a player that has enough hangs up
+        except (BrokenPipeError, ConnectionResetError):  # players hang up when they have enough
             self.close_connection = True

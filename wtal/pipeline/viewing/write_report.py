@@ -1,4 +1,4 @@
-"""A collection -> one folder with a page that opens from a disk: `index.html`, its scripts, data and pictures."""
+"""A collection -> one folder with a page that opens from disk: `index.html`, its scripts, data and pictures."""
 
 import hashlib
 import os
@@ -27,14 +27,14 @@ from wtal.report import site_data
 
 _SITE = Path(site_data.__file__).with_name("site")
 _PICTURED = 20
-"""Detections of a video that have pictures: the best."""
+"""Number of detections of a video that get pictures: the best."""
 _EFFORT, _MOST = 60.0, 5.0
-"""Seconds of a core for the pictures of all videos together, and of one at most."""
+"""Seconds of a core for the pictures of all videos together, and the maximum for one."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """The page, what a person should know about it, and video -> why it has neither player nor pictures."""
+    """The page, notes for the user, and video -> reason why it has neither player nor pictures."""
 
     page: Path
     notes: tuple[str, ...]
@@ -46,7 +46,7 @@ class Report:
 
 
 class _Seen(NamedTuple):
-    """A look at a video's file, or why there is none; and the detections that have pictures."""
+    """The pictures of a video's file, or the reason why there are none; and the detections that have pictures."""
 
     sight: Look | None
     reason: str
@@ -59,10 +59,10 @@ def write_report(
     proxies: Proxies = "needed",
     reporter: Reporter = SILENT,
 ) -> Report:
-    """Write the page of a collection; without `out` into its own folder. Copies that are there are used again.
+    """Write the page of a collection, by default into its own folder. Existing copies are reused.
 
     Raises:
-        WtalError: when the disk has no room for the copies or the page, or the file of verdicts is damaged.
+        WtalError: when the disk has no space for the copies or the page, or the file of verdicts is damaged.
     """
     folder = (out or collection.folder).absolute()
     folder.mkdir(parents=True, exist_ok=True)
@@ -116,34 +116,34 @@ def _look(video: ShownVideo, strip: bool, effort: float) -> _Seen:
 
 
 def _moments(detection: Detection) -> tuple[float, float, float]:
-    """Return seconds in a detection: just after its start, its middle, and just before its end."""
+    """Return three times in a detection, in seconds: just after its start, its middle, and just before its end."""
     margin = min(0.1, detection.duration / 4)
     return detection.start + margin, (detection.start + detection.end) / 2, detection.end - margin
 
 
 def _unsure(collection: Collection, seen: Mapping[str, _Seen]) -> list[str]:
-    """Return notes on the videos without a file, and on clocks that are taken on trust."""
+    """Return notes on the videos without a file, and on unverified clocks."""
     without = [video.id for video in collection.videos if video.file is None]
-    notes = [f"videos without a file: {named(without)}; name their folder with --videos"] if without else []
+    notes = [f"videos without a file: {named(without)}; give their folder with --videos"] if without else []
     late = [video for video, (sight, _, _) in seen.items() if sight and sight.start]
     return notes + unsure_clocks(late, collection.counted)
 
 
 def _strips(seen: Mapping[str, _Seen], copies: Mapping[str, str]) -> list[str]:
-    """Return a note on the videos that have a filmstrip for want of a copy."""
+    """Return a note on the videos shown as filmstrips because they have no copy."""
     left = [sight for video, (sight, _, _) in seen.items() if sight and sight.unplayed and video not in copies]
     if not left:
         return []
     reasons = ", ".join(sorted({sight.unplayed for sight in left}))
     size = sum(sight.copy_bytes for sight in left)
     return [
-        f"{len(left)} videos are shown as filmstrips, since browsers do not play {reasons}; --proxies needed makes "
+        f"{len(left)} videos are shown as filmstrips, as browsers do not play {reasons}; --proxies needed makes "
         f"copies of about {megabytes(size)}"
     ]
 
 
 def _write_data(collection: Collection, seen: Mapping[str, _Seen], copies: Mapping[str, str], folder: Path) -> Path:
-    """Write scripts, data and pictures into a folder of their own, whose name tells their content from any other."""
+    """Write scripts, data and pictures into a folder of their own, named after their content."""
     temporary = folder / ".data.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
@@ -176,7 +176,7 @@ def _write_data(collection: Collection, seen: Mapping[str, _Seen], copies: Mappi
 
 
 def _source(video: ShownVideo, sight: Look | None, copies: Mapping[str, str], folder: Path) -> str:
-    """Return the address of what the page plays, seen from it; "" where there is nothing."""
+    """Return the address of the video that the page plays, relative to it; "" if there is none."""
     if video.id in copies:
         return f"proxies/{copies[video.id]}"
     if sight is None or sight.unplayed or video.file is None:
@@ -214,7 +214,7 @@ def _entry(video: ShownVideo, seen: _Seen, classes: Mapping[str, int], source: s
 
 
 def _clock(video: ShownVideo, sight: Look | None) -> tuple[float, float]:
-    """Return what turns the file's seconds into the player's, and the player's second at which the video ends."""
+    """Return the conversion of the file's seconds to the player's, and the player's second at which the video ends."""
     shift = float(sight.start) - video.begins if sight else 0.0
     shift = 0.0 if abs(shift) < 1e-9 else shift
     last = max((d.end for d in (*video.detections, *video.annotations)), default=0.0)
@@ -225,10 +225,10 @@ def _clock(video: ShownVideo, sight: Look | None) -> tuple[float, float]:
 
 def _why(video: ShownVideo, seen: _Seen) -> str:
     if video.file is None:
-        return "The file of this video is not known here. wtal report --videos FOLDER shows it."
+        return "The file of this video is unknown. Show it with wtal report --videos FOLDER."
     if seen.sight is None:
         return f"The file of this video cannot be read: {seen.reason}"
-    return f"Browsers do not play {seen.sight.unplayed} of this video." if seen.sight.unplayed else ""
+    return f"Browsers cannot play this video because of {seen.sight.unplayed}." if seen.sight.unplayed else ""
 
 
 def _index(collection: Collection, seen: Mapping[str, _Seen], data: str, notes: Sequence[str]) -> str:

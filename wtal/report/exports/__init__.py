@@ -1,6 +1,6 @@
-"""One file per format that other programs read detections in. `ExportLeaf` says what a file holds.
+"""One file per format for other programs. The contract of a file is `ExportLeaf`.
 
-A leaf gets detections that it can hold: `wtal.report.fit` shifts them to its clock and settles overlaps before.
+A leaf gets detections that it can hold: `wtal.report.fit` first shifts them to its clock and resolves overlaps.
 """
 # ruff: noqa: N802 - members are named as modules name them
 
@@ -14,17 +14,17 @@ from wtal.data.segments import Detection
 from wtal.registry import Registry
 
 Need = Literal["file", "rate", "size", "duration"]
-"""Facts about a video that a format cannot do without."""
+"""Facts about a video required by a format."""
 
 
 @dataclass(frozen=True)
 class ExportVideo:
-    """One video to be exported: what is known of its file, and its detections, sorted by time.
+    """One video to be exported: facts about its file, and its detections, sorted by time.
 
-    `start` is the second at which a player shows the first picture, `file_start` that at which the file's own clock
-    begins, which players show as 0. `duration` is that of the picture, in seconds. `rate` (frames per second) is None
-    where it is unknown or variable, as `variable` tells. `size` is (width, height) as shown. `relative` is the file's
-    path below the folder of videos. `verdicts` is class -> what the label check says of it, empty without a check.
+    `start` is the second at which a player shows the first picture, `file_start` the beginning of the file's own clock,
+    which players show as 0. `duration` is that of the picture, in seconds. `rate` (frames per second) is None if
+    unknown or variable, the latter with `variable`. `size` is (width, height) as shown. `relative` is the file's path
+    below the folder of videos. `verdicts` maps class -> verdict of the label check, empty without a check.
     """
 
     id: str
@@ -43,22 +43,22 @@ class ExportVideo:
 
     @property
     def name(self) -> str:
-        """File name where it is known, else the id."""
+        """File name if known, else the id."""
         return self.file.name if self.file else self.id
 
     @property
     def end(self) -> float | None:
-        """Second at which a player has shown the last picture; None where the duration is unknown."""
+        """Second at which a player has shown the last picture; None if the duration is unknown."""
         return None if self.duration is None else float(self.start) + self.duration
 
 
 @dataclass(frozen=True)
 class Export:
-    """Facts about a format: for whom it is, and what it can hold.
+    """Facts about a format: its readers and its capabilities.
 
-    `suffix` ends the names of its files. `overlaps` says which detections may overlap: any, those of different
-    classes (`classes`), or none. `shortest` is the least length of a detection, in seconds. Times are those of a
-    player, or with `clock` `picture` count from the first shown frame. `beside` formats are looked for beside the
+    `suffix` ends the names of its files. `overlaps` determines which detections may overlap: any, those of different
+    classes (`classes`), or none. `shortest` is the minimum length of a detection, in seconds. Times are those of a
+    player, or with `clock` `picture` count from the first shown frame. `beside` formats are searched for next to the
     video, under its name. `exact` ones keep labels to the letter; others get them without control characters.
     """
 
@@ -90,12 +90,12 @@ class ExportLeaf(Protocol):
         """Facts about the format."""
 
     def render(self, videos: Sequence[ExportVideo], classes: Sequence[str]) -> Sheet:
-        """Return a file's content: of one video, or of all where the format is of a collection.
+        """Return a file's content, for one video or for a whole collection, depending on the format.
 
         `classes` are those of the whole collection, sorted.
 
         Raises:
-            VideoError: when the format cannot hold this.
+            VideoError: when the format cannot represent the detections.
         """
 
 

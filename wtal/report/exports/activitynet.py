@@ -1,4 +1,4 @@
-"""ActivityNet results: what evaluation servers and `wtal evaluate` read."""
+"""ActivityNet results, as read by evaluation servers and `wtal evaluate`."""
 
 import json
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from wtal.report.exports import Export, ExportVideo, Sheet
 EXPORT = Export(
     readers="evaluation code for ActivityNet, HACS and THUMOS, wtal itself",
     suffix="-activitynet.json",
-    lacks="what data went into the detections; a submission is written by wtal submit",
+    lacks="a statement of external data; for a submission use wtal submit",
     per="collection",
     shortest=0.0,
     clock="picture",
@@ -18,9 +18,9 @@ EXPORT = Export(
 
 
 def render(videos: Sequence[ExportVideo], classes: Sequence[str]) -> Sheet:
-    """Return `results`: video -> label, score and segment in seconds from the first shown frame, the surest first.
+    """Return `results`: video -> label, score and segment in seconds from the first shown frame, the best first.
 
-    `external_data` is there, as evaluation code wants it, and empty: nothing is stated of what data went in.
+    `external_data` is present, as evaluation code requires it, but empty: no statement is made.
     """
     results = {video.id: [to_json(d) for d in sorted(video.detections, key=lambda d: -d.score)] for video in videos}
     content = {"version": "wtal", "results": results, "external_data": {}}

@@ -12,7 +12,7 @@ from wtal.report.exports import Export, ExportVideo, Sheet
 EXPORT = Export(
     readers="BORIS: a project with an observation per video",
     suffix=".boris",
-    lacks="overlaps of one class (joined), times below a millisecond; | and , of labels become _",
+    lacks="overlaps of one class (joined), times below a millisecond; | and , in labels become _",
     per="collection",
     overlaps="classes",
     needs=("file", "duration"),
@@ -43,7 +43,7 @@ def render(videos: Sequence[ExportVideo], classes: Sequence[str]) -> Sheet:
         "behaviors_coding_map": [],
         "converters": {},
     }
-    note = f"{len(codes) - len(_KEYS)} classes without a key, BORIS has {len(_KEYS)} plain ones"
+    note = f"{len(codes) - len(_KEYS)} classes without a key, as BORIS has only {len(_KEYS)} plain ones"
     return Sheet(json.dumps(project, indent=1) + "\n", (note,) if len(codes) > len(_KEYS) else ())
 
 
@@ -83,7 +83,7 @@ def _observation(video: ExportVideo, codes: dict[str, str]) -> dict[str, Any]:
 
 
 def _events(video: ExportVideo, codes: dict[str, str]) -> list[list[Any]]:
-    """Return two rows per detection, start and stop, sorted by time; a stop comes before what starts with it."""
+    """Return two rows per detection, start and stop, sorted by time; a stop precedes any start at the same time."""
     rows = []
     for detection in video.detections:
         for order, time in zip((1, 0), milliseconds(detection), strict=True):

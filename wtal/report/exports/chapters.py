@@ -9,7 +9,7 @@ from wtal.report.exports import Export, ExportVideo, Sheet
 EXPORT = Export(
     readers="ffmpeg, and through it the chapter list of any player",
     suffix=".ffmetadata",
-    lacks="overlaps (the surest is left), scores, times below a millisecond",
+    lacks="overlaps (the best is kept), scores, times below a millisecond",
     overlaps="none",
 )
 

@@ -1,4 +1,4 @@
-"""CMX 3600 edit decision list: detections one after the other, for any cutting program."""
+"""CMX 3600 edit decision list: detections in sequence, for any editing program."""
 
 from collections.abc import Sequence
 

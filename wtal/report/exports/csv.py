@@ -1,4 +1,4 @@
-"""Table for a spreadsheet: a row per detection, times as a player shows them."""
+"""Spreadsheet table: a row per detection, times as shown by players."""
 
 import csv
 import io
@@ -8,7 +8,7 @@ from wtal.report.export_text import clock_text, milliseconds, plain, safe_cell, 
 from wtal.report.exports import Export, ExportVideo, Sheet
 
 EXPORT = Export(
-    readers="spreadsheets: times as a player shows them",
+    readers="spreadsheets: times as shown by players",
     suffix=".csv",
     lacks="videos without detections, times below a millisecond",
     per="collection",

@@ -10,17 +10,17 @@ from wtal.report.exports import Export, ExportVideo, Sheet
 EXPORT = Export(
     readers="DeepEthogram: labels to finalize",
     suffix="_labels.csv",
-    lacks="scores, parts of a frame, what is shorter than half of one, variable rates",
+    lacks="scores, parts of a frame, detections shorter than half a frame, variable rates",
     needs=("rate", "duration"),
     clock="picture",
 )
 
 
 def render(videos: Sequence[ExportVideo], classes: Sequence[str]) -> Sheet:
-    """Return a table of one video: number of the frame from 0, `background`, and a column per class.
+    """Return a table of one video: index of the frame from 0, `background`, and a column per class.
 
-    A frame in a detection has 1 in its classes and 0 elsewhere. One outside of all has -1 everywhere, not looked at:
-    so no video counts as finalized before somebody has pressed the button.
+    A frame in a detection has 1 in its classes and 0 elsewhere. One outside of all has -1 everywhere, not looked at: so
+    no video counts as finalized until a user finalizes it.
     """
     (video,) = videos
     assert video.rate

@@ -16,10 +16,10 @@ EXPORT = Export(
     needs=("file",),
 )
 _DATE = "1970-01-01T00:00:00+00:00"
-"""A date that says nothing, so that equal detections are equal bytes."""
+"""A fixed date, so that equal detections have equal bytes."""
 
 _SCHEMA = "http://www.mpi.nl/tools/elan/EAFv2.8.xsd"
-"""The attribute that names it must be there: pympi stops without it."""
+"""Schema, a required attribute: pympi stops without it."""
 ET.register_namespace("xsi", "http://www.w3.org/2001/XMLSchema-instance")
 
 
@@ -45,7 +45,7 @@ def render(videos: Sequence[ExportVideo], classes: Sequence[str]) -> Sheet:
 
 
 def _add_times(root: ET.Element, detections: Sequence[Detection]) -> list[tuple[str, str]]:
-    """Write all times in their order; return the names of each detection's two."""
+    """Write all times in order; return the names of each detection's two."""
     order = ET.SubElement(root, "TIME_ORDER")
     spans = [milliseconds(detection) for detection in detections]
     names = {time: f"ts{number}" for number, time in enumerate(sorted({time for span in spans for time in span}), 1)}

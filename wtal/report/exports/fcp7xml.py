@@ -1,4 +1,4 @@
-"""Final Cut Pro 7 XML (xmeml 5): detections one after the other, for Premiere and Resolve."""
+"""Final Cut Pro 7 XML (xmeml 5): detections in sequence, for Premiere and Resolve."""
 
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
@@ -16,10 +16,10 @@ EXPORT = Export(
 
 
 def render(videos: Sequence[ExportVideo], classes: Sequence[str]) -> Sheet:
-    """Return one clipitem per detection of one video; whole frames, at a timebase that is stated with each.
+    """Return one clipitem per detection of one video; integer frames, each with its timebase.
 
     Raises:
-        VideoError: when a timebase cannot say the video's rate.
+        VideoError: when a timebase cannot express the video's rate.
     """
     (video,) = videos
     assert video.rate
@@ -54,7 +54,7 @@ def _add_picture(sequence: ET.Element, size: tuple[int, int], rate: Fraction) ->
 
 
 def _add_file(item: ET.Element, video: ExportVideo, length: int, rate: Fraction, whole: bool) -> None:
-    """Describe the file at its first use; later ones name its id."""
+    """Describe the file on its first use; later uses refer to its id."""
     file = ET.SubElement(item, "file", id="file-1")
     if not whole:
         return

@@ -1,4 +1,4 @@
-"""FCPXML 1.9: detections one after the other, for Final Cut Pro and Resolve."""
+"""FCPXML 1.9: detections in sequence, for Final Cut Pro and Resolve."""
 
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
@@ -10,13 +10,13 @@ from wtal.report.exports import Export, ExportVideo, Sheet
 EXPORT = Export(
     readers="Final Cut Pro, Resolve: a reel of one video's detections",
     suffix=".fcpxml",
-    lacks="gaps between detections, variable rates; LosslessCut reads it from two clips on",
+    lacks="gaps between detections, variable rates; LosslessCut needs at least two clips",
     needs=("file", "rate", "size", "duration"),
 )
 
 
 def render(videos: Sequence[ExportVideo], classes: Sequence[str]) -> Sheet:
-    """Return one asset-clip per detection of one video; times are fractions of a second on the edges of frames."""
+    """Return one asset-clip per detection of one video; times are fractions of a second at the edges of frames."""
     (video,) = videos
     assert video.rate
     assert video.size
@@ -47,5 +47,5 @@ def render(videos: Sequence[ExportVideo], classes: Sequence[str]) -> Sheet:
 
 
 def _time(frames: int, rate: Fraction) -> str:
-    """Return `n/ds`, never `5s` or `0s`, of which LosslessCut makes an error."""
+    """Return `n/ds`, never `5s` or `0s`, which LosslessCut rejects."""
     return f"{frames * rate.denominator}/{rate.numerator}s"

@@ -9,7 +9,7 @@ from wtal.report.exports import Export, ExportVideo, Sheet
 EXPORT = Export(
     readers="FERAL: a class per frame",
     suffix="-feral.json",
-    lacks="overlaps (the surest is left), scores, parts of a frame, what is shorter than half of one, variable rates",
+    lacks="overlaps (the best is kept), scores, parts of a frame, detections shorter than half a frame, variable rates",
     per="collection",
     overlaps="none",
     needs=("file", "rate", "duration"),
@@ -20,7 +20,7 @@ EXPORT = Export(
 def render(videos: Sequence[ExportVideo], classes: Sequence[str]) -> Sheet:
     """Return `class_names`, `labels` (file -> one number per frame) and `splits`.
 
-    Class 0 is `other`. All videos are in the split `inference`: detections are no truth to train with.
+    Class 0 is `other`. All videos are in the split `inference`: detections are not ground truth for training.
     """
     names = {"0": "other", **{str(number): label for number, label in enumerate(classes, 1)}}
     numbers = {label: number for number, label in enumerate(classes, 1)}

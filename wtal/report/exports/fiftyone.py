@@ -12,7 +12,7 @@ from wtal.report.exports import Export, ExportVideo, Sheet
 EXPORT = Export(
     readers="FiftyOne (dataset type FiftyOneTemporalDetectionDataset), which also edits intervals",
     suffix="-fiftyone.json",
-    lacks="parts of a frame; without a constant rate it has seconds in place of frames",
+    lacks="parts of a frame; without a constant rate, seconds replace frames",
     per="collection",
     clock="picture",
 )
@@ -21,7 +21,7 @@ EXPORT = Export(
 def render(videos: Sequence[ExportVideo], classes: Sequence[str]) -> Sheet:
     """Return `classes` and `labels`: video -> detections with first and last frame, counted from 1.
 
-    A video is known by its file's name without ending, as FiftyOne has it. Frames count from the first shown one.
+    A video is identified by its file's name without extension, as in FiftyOne. Frames count from the first shown one.
     """
     keys = unique(
         PurePath(video.relative or video.name).with_suffix("").as_posix() if video.file else video.id

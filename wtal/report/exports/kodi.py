@@ -1,4 +1,4 @@
-"""Kodi scene markers: an `.edl` beside the video, of type 2 alone, which neither cuts nor skips."""
+"""Kodi scene markers: an `.edl` next to the video, only of type 2, which neither cuts nor skips."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ from wtal.report.export_text import seconds_text
 from wtal.report.exports import Export, ExportVideo, Sheet
 
 EXPORT = Export(
-    readers="Kodi, which opens it with the video",
+    readers="Kodi, opened with the video",
     suffix=".edl",
     lacks="ends, labels and scores: a marker is an instant",
     needs=("file",),
@@ -17,7 +17,7 @@ EXPORT = Export(
 def render(videos: Sequence[ExportVideo], classes: Sequence[str]) -> Sheet:
     """Return one line `start start 2` per detection of one video; seconds with three decimals.
 
-    Kodi puts the marker at the second number (`CEdl::ReadMPlayer`), so both are the start.
+    Kodi places the marker at the second number (`CEdl::ReadMPlayer`), so both are the start.
     """
     (video,) = videos
     starts = dict.fromkeys(seconds_text(d.start) for d in video.detections)

@@ -19,13 +19,13 @@ EXPORT = Export(
 
 
 def render(videos: Sequence[ExportVideo], classes: Sequence[str]) -> Sheet:
-    """Return one task per video with one region per detection; frames count from 1, both ends are included.
+    """Return one task per video with one region per detection; frames count from 1, both ends inclusive.
 
-    Videos are named below the folder that Label Studio serves (LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT).
+    Videos are given by their path in the folder served by Label Studio (LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT).
     """
     rates = sorted({float(video.rate) for video in videos if video.rate})
     listed = ", ".join(f"{rate:.6g}" for rate in rates)
-    note = f"frame rates differ ({listed}): import each rate into a project of its own, or times are misread there"
+    note = f"frame rates differ ({listed}): import each rate into a separate project, or times will be misread"
     text = json.dumps([_task(video) for video in videos], indent=2)
     return Sheet(text + "\n", (note,) if len(rates) > 1 else ())
 

@@ -1,4 +1,4 @@
-"""LosslessCut project: opens by itself with the video that it lies beside."""
+"""LosslessCut project, opened automatically with the video next to it."""
 
 import json
 from collections.abc import Sequence
@@ -7,9 +7,9 @@ from wtal.report.export_text import score_text
 from wtal.report.exports import Export, ExportVideo, Sheet
 
 EXPORT = Export(
-    readers="LosslessCut, which opens it with the video",
+    readers="LosslessCut, opened with the video",
     suffix="-proj.llc",
-    lacks="nothing: scores are tags",
+    lacks="nothing (scores become tags)",
     needs=("file",),
     beside=True,
 )

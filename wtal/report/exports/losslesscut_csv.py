@@ -8,7 +8,7 @@ from wtal.report.export_text import safe_cell, score_text, seconds_text
 from wtal.report.exports import Export, ExportVideo, Sheet
 
 EXPORT = Export(
-    readers="LosslessCut, by its import",
+    readers="LosslessCut, by import",
     suffix="-losslesscut.csv",
     lacks="times below a millisecond",
 )

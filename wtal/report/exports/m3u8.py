@@ -19,12 +19,12 @@ def render(videos: Sequence[ExportVideo], classes: Sequence[str]) -> Sheet:
     """Return one entry per detection, with start and stop in seconds.
 
     Raises:
-        VideoError: when the name of a file has a line break, for which a playlist has no form.
+        VideoError: when the name of a file contains a line break, which a playlist cannot represent.
     """
     lines = ["#EXTM3U"]
     for video in videos:
         if len(str(video.file).splitlines()) > 1:
-            raise VideoError(f"a playlist cannot name {video.id!r}: there is a line break in the file's name")
+            raise VideoError(f"a playlist cannot include {video.id!r}: its file name contains a line break")
         for d in video.detections:
             lines += [
                 f"#EXTVLCOPT:start-time={seconds_text(d.start)}",

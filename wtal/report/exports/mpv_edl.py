@@ -1,4 +1,4 @@
-"""mpv timeline: all detections as one reel over many files, nothing encoded."""
+"""mpv timeline: all detections as one reel over many files, without encoding."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from wtal.report.exports import Export, ExportVideo, Sheet
 EXPORT = Export(
     readers="mpv: one reel over all videos",
     suffix="-mpv.edl",
-    lacks="gaps between detections, a reel of none",
+    lacks="gaps between detections, empty reels",
     per="collection",
     needs=("file",),
 )
@@ -18,11 +18,11 @@ EXPORT = Export(
 def render(videos: Sequence[ExportVideo], classes: Sequence[str]) -> Sheet:
     """Return one line `FILE,start,length,title` per detection.
 
-    mpv seeks on the file's own clock, not on that which it shows (`demux_edl.c` begins a part without a start at the
-    demuxer's start time), so the file's start is added. Names and titles have their length in bytes before them.
+    mpv seeks on the file's own clock, not on the displayed one (`demux_edl.c` begins a part without a start at the
+    demuxer's start time), so the file's start is added. Names and titles are preceded by their length in bytes.
 
     Raises:
-        VideoError: when there is no detection; mpv refuses a reel of none.
+        VideoError: when there is no detection, as mpv rejects empty reels.
     """
     lines = [
         f"{_quoted(str(video.file))},{seconds_text(d.start + float(video.file_start))},"
@@ -31,7 +31,7 @@ def render(videos: Sequence[ExportVideo], classes: Sequence[str]) -> Sheet:
         for d in video.detections
     ]
     if not lines:
-        raise VideoError("there is no detection, and mpv plays no reel of none")
+        raise VideoError("there is no detection, and mpv plays no empty reel")
     return Sheet("".join(["# mpv EDL v0\n", *lines]))
 
 

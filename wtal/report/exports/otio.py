@@ -1,4 +1,4 @@
-"""OpenTimelineIO: detections one after the other, for Premiere 25, Resolve and LosslessCut."""
+"""OpenTimelineIO: detections in sequence, for Premiere 25, Resolve and LosslessCut."""
 
 import json
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from wtal.report.exports import Export, ExportVideo, Sheet
 EXPORT = Export(
     readers="Premiere 25, Resolve, LosslessCut: a reel of one video's detections",
     suffix=".otio",
-    lacks="gaps between detections (with one LosslessCut refuses the file), sound, variable rates",
+    lacks="gaps between detections (LosslessCut rejects files with gaps), sound, variable rates",
     needs=("file", "rate", "duration"),
 )
 

@@ -7,16 +7,16 @@ from wtal.report.export_text import frame_span, plain, timecode, titled, whole_r
 from wtal.report.exports import Export, ExportVideo, Sheet
 
 EXPORT = Export(
-    readers="DaVinci Resolve: markers on a timeline of the video's rate that begins at 01:00:00:00",
+    readers="DaVinci Resolve: markers on a timeline at the video's rate, starting at 01:00:00:00",
     suffix="-markers.edl",
-    lacks="two markers at one frame (the surest is left), variable and odd rates; | of labels becomes /",
+    lacks="two markers at one frame (the best is kept), variable and odd rates; | in labels becomes /",
     needs=("rate",),
 )
 _COLORS = ("Blue", "Green", "Yellow", "Red", "Pink", "Purple", "Cyan", "Fuchsia", "Rose", "Sky", "Mint", "Lemon")
 
 
 def render(videos: Sequence[ExportVideo], classes: Sequence[str]) -> Sheet:
-    """Return two lines per detection of one video: the frame after an hour, and colour, label and duration.
+    """Return two lines per detection of one video: the frame plus one hour, and colour, label and duration.
 
     Raises:
         VideoError: when timecodes cannot count in the video's rate.
@@ -38,4 +38,4 @@ def render(videos: Sequence[ExportVideo], classes: Sequence[str]) -> Sheet:
             "",
         ]
     left = len(video.detections) - len(markers)
-    return Sheet("\n".join(lines), (f"{left} that begin at the frame of a surer one, left out",) if left else ())
+    return Sheet("\n".join(lines), (f"{left} that begin at the frame of a better one, left out",) if left else ())

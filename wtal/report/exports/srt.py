@@ -6,9 +6,9 @@ from wtal.report.export_text import clock_text, milliseconds, titled
 from wtal.report.exports import Export, ExportVideo, Sheet
 
 EXPORT = Export(
-    readers="every player, LosslessCut by its import: detections as subtitles",
+    readers="every player, LosslessCut by import: detections as subtitles",
     suffix=".srt",
-    lacks="times below a millisecond; angle and curly brackets of labels, which are markup, become round",
+    lacks="times below a millisecond; angle and curly brackets in labels, which are markup, become round",
 )
 _NO_MARKUP = str.maketrans("<>{}", "()()")
 

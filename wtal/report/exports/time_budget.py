@@ -1,4 +1,4 @@
-"""Time budget for behaviour scientists: what each class takes of each video."""
+"""Time budget for behaviour scientists: the share of each class in each video."""
 
 import csv
 import io
@@ -27,10 +27,10 @@ _COLUMNS = (
 
 
 def render(videos: Sequence[ExportVideo], classes: Sequence[str]) -> Sheet:
-    """Return a row per video and class, also of what does not occur: count and total are 0 then, the others empty.
+    """Return a row per video and class, including absent classes: count and total are then 0, the others empty.
 
-    `latency` is the time from the first picture to the first detection. Where nobody knows how long a video is, its
-    duration and the share of it are empty.
+    `latency` is the time from the first picture to the first detection. If a video's duration is unknown, its duration
+    and share are empty.
     """
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
@@ -38,7 +38,7 @@ def render(videos: Sequence[ExportVideo], classes: Sequence[str]) -> Sheet:
     for video in videos:
         writer.writerows(_rows(video, classes))
     unknown = sum(video.duration is None for video in videos)
-    note = f"{unknown} videos of unknown duration, whose shares are empty; name their folder with --videos"
+    note = f"{unknown} videos of unknown duration have empty shares; give their folder with --videos"
     return Sheet(text.getvalue(), (note,) if unknown else ())
 
 

@@ -1,4 +1,4 @@
-"""WebVTT: subtitles for pages and players."""
+"""WebVTT: subtitles for web pages and players."""
 
 import html
 from collections.abc import Sequence

@@ -8,13 +8,13 @@ from wtal.report.exports import Export, ExportVideo, Sheet
 EXPORT = Export(
     readers="YouTube: lines for a video's description",
     suffix="-youtube.txt",
-    lacks="ends, scores, overlaps (the surest is left), parts of a second, chapters below 10 s (joined to the one "
-    "before), fewer than three chapters",
+    lacks="ends, scores, overlaps (the best is kept), parts of a second, chapters below 10 s (joined to the "
+    "previous one), fewer than three chapters",
     overlaps="none",
 )
 _SHORTEST, _FEWEST = 10, 3
 _NAMED = 3
-"""Chapters that a note names, at most."""
+"""Maximum number of chapters named in a note."""
 _BEGIN, _BETWEEN = "(begin)", "(other)"
 
 Chapter = tuple[int, list[str]]
@@ -23,18 +23,18 @@ Chapter = tuple[int, list[str]]
 def render(videos: Sequence[ExportVideo], classes: Sequence[str]) -> Sheet:
     """Return lines `M:SS label` of one video: from 0:00, ascending, at least ten seconds each.
 
-    What is shorter is joined to the chapter before it. Between detections that are ten seconds apart stands a chapter
-    of its own.
+    Shorter chapters are joined to the previous one. Gaps of ten seconds or more between detections become separate
+    chapters.
 
     Raises:
-        VideoError: when fewer than three chapters are left, of which YouTube would show none.
+        VideoError: when fewer than three chapters remain, which YouTube would not show.
     """
     (video,) = videos
     chapters, joined = _spaced(_starts(video), video.end)
     if len(chapters) < _FEWEST:
-        raise VideoError(f"YouTube shows no chapters where there are fewer than three, here are {len(chapters)}")
+        raise VideoError(f"YouTube shows no chapters if there are fewer than three, here are {len(chapters)}")
     text = "".join(f"{_line(start, labels)}\n" for start, labels in chapters)
-    note = f"{joined} chapters shorter than {_SHORTEST} s, joined to the one before: {_named(chapters)}"
+    note = f"{joined} chapters shorter than {_SHORTEST} s, joined to the previous one: {_named(chapters)}"
     return Sheet(text, (note,) if joined else ())
 
 
@@ -49,7 +49,7 @@ def _starts(video: ExportVideo) -> list[tuple[int, str]]:
 
 
 def _spaced(starts: Sequence[tuple[int, str]], end: float | None) -> tuple[list[Chapter], int]:
-    """Return chapters of ten seconds or more, and how many labels of others were joined to the one before theirs."""
+    """Return chapters of ten seconds or more, and the number of labels joined to the previous chapter."""
     chapters: list[Chapter] = []
     joined = 0
     for start, label in starts:

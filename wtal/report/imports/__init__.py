@@ -1,7 +1,7 @@
-"""One file per program whose corrections are read back. `ImportLeaf` says what a file holds.
+"""One file per program whose corrections are read back. The contract of a file is `ImportLeaf`.
 
-A leaf is named as the export whose files it reads. It says what stands in a file: what a person changed follows from
-the comparison with what was exported, in `wtal.report.corrections`.
+A leaf has the name of the export whose files it reads. It returns the content of a file: the changes follow from a
+comparison with the export, in `wtal.report.corrections`.
 """
 
 import math
@@ -20,7 +20,7 @@ Unit = Literal["seconds", "frames"]
 
 @dataclass(frozen=True)
 class Mark:
-    """A segment as a program's file has it: seconds, or the frame that begins it and the one after its last, from 0."""
+    """A segment as in a program's file: seconds, or the first frame and the one after its last, from 0."""
 
     start: float
     end: float
@@ -32,9 +32,9 @@ class Mark:
 class Reviewed:
     """A video in a program's file.
 
-    `video` is what the file calls it, a path, a name or an id, and `otherwise` what else it may be known by. `rate` is
-    that in which frames are counted, None for the video's own. `looked_at` is True where the file says that a person
-    has finished with the video. `notes` say what was left out, and why.
+    `video` is its name in the file, a path, a name or an id, and `otherwise` are alternative names. `rate` is the rate
+    of frame numbers, None for the video's own. `looked_at` is True if the file marks the review of the video as
+    finished. `notes` list omissions, with reasons.
     """
 
     video: str
@@ -49,30 +49,30 @@ class ImportLeaf(Protocol):
     """A module of `imports/`."""
 
     def sniff(self, path: Path) -> bool:
-        """Return whether a file looks like one of this program and of no other; False where there is none."""
+        """Return whether a file looks like one of this program and of no other; False if there is none."""
 
     def read(self, path: Path) -> Sequence[Reviewed]:
         """Read the videos of a file.
 
         Raises:
-            FormatError: naming the place in the file that is not as the program writes it.
+            FormatError: naming the malformed place in the file.
         """
 
     def spelled(self, labels: Sequence[str]) -> list[str]:
-        """Return how the export of this name writes labels, each of them in its place."""
+        """Return the spelling of labels in the export of this name, in the same order."""
 
 
 IMPORTS = Registry[ImportLeaf]("import", __name__, ImportLeaf)
 
 
 def mark(start: object, end: object, label: object, where: str, unit: Unit = "seconds") -> Mark:
-    """Return a segment of values that were read.
+    """Return a segment from parsed values.
 
     Raises:
-        FormatError: naming `where`, when the times are no numbers or in no order, or the label is no text.
+        FormatError: naming `where`, when the times are not numbers or out of order, or the label is not a text.
     """
     if not isinstance(label, str):
-        raise FormatError(f"{where}: wanted a text as label, got {label!r}")
+        raise FormatError(f"{where}: wanted a text as the label, got {label!r}")
     if not (is_number(start) and is_number(end)):
         raise FormatError(f"{where}: wanted two finite numbers as times, got {start!r} and {end!r}")
     first, last = float(start), float(end)  # type: ignore[arg-type]

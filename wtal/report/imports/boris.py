@@ -1,6 +1,6 @@
 """BORIS project, or its aggregated events as a table: an observation is a video.
 
-An observation lies there as the export wrote it: of what a person has looked at the file says nothing. In a table, an
+Observations look the same before and after review: the file does not record what was looked at. In a table, an
 observation without an event does not occur; its video keeps its verdicts.
 """
 
@@ -21,7 +21,7 @@ def read(path: Path) -> Sequence[Reviewed]:
     """Read the observations; times in seconds.
 
     Raises:
-        FormatError: naming the observation or the line that is not as BORIS writes it.
+        FormatError: naming the malformed observation or line.
     """
     return [
         Reviewed(
@@ -35,5 +35,5 @@ def read(path: Path) -> Sequence[Reviewed]:
 
 
 def spelled(labels: Sequence[str]) -> list[str]:
-    """Return the codes of labels: BORIS takes neither | nor , in them."""
+    """Return the codes of labels, in which BORIS accepts neither | nor `,`."""
     return boris_codes(labels)

@@ -1,6 +1,6 @@
-"""ELAN annotation document: the annotations of a tier are of the class that it is named by.
+"""ELAN annotation document: the annotations of a tier belong to the class in its name.
 
-Of what a person has looked at the document says nothing.
+The document does not record what was looked at.
 """
 
 import xml.etree.ElementTree as ET
@@ -14,23 +14,23 @@ from wtal.report.imports import Mark, Reviewed, counted, mark
 
 
 def sniff(path: Path) -> bool:
-    """Return whether a file begins as an annotation document does."""
+    """Return whether a file begins like an annotation document."""
     return "<ANNOTATION_DOCUMENT" in read_head(path, 1 << 12)
 
 
 def read(path: Path) -> Sequence[Reviewed]:
-    """Read the video of a document, which its first media descriptor names; times in milliseconds.
+    """Read the video of a document, given by its first media descriptor; times in milliseconds.
 
     Raises:
-        FormatError: when it is no XML, declares entities, or names no time or video as ELAN does.
+        FormatError: when it is not XML, declares entities, or has malformed times or video.
     """
     text = read_text(path)
     if "<!DOCTYPE" in text or "<!ENTITY" in text:
-        raise FormatError(f"{path}: it declares entities, which no document of ELAN does")
+        raise FormatError(f"{path}: it declares entities, unlike documents of ELAN")
     try:
-        root = ET.fromstring(text.encode())  # bytes: a text may not say its encoding
+        root = ET.fromstring(text.encode())  # bytes: a text must not declare its encoding
     except (ET.ParseError, ValueError) as error:
-        raise FormatError(f"{path} is no XML: {error}") from None
+        raise FormatError(f"{path} is not XML: {error}") from None
     times = {slot.get("TIME_SLOT_ID"): slot.get("TIME_VALUE") for slot in root.iter("TIME_SLOT")}
     lacking = {"annotations without a time of their own": 0}
     marks = []
@@ -47,7 +47,7 @@ def read(path: Path) -> Sequence[Reviewed]:
 
 
 def spelled(labels: Sequence[str]) -> list[str]:
-    """Return labels as they are."""
+    """Return labels unchanged."""
     return list(labels)
 
 
@@ -63,7 +63,7 @@ def _milliseconds(text: str | None, where: str) -> int:
 
 
 def _names(root: ET.Element, path: Path) -> tuple[str, tuple[str, ...]]:
-    """Return the path of the video, and what else it may be known by: where it lies from here, the document's name."""
+    """Return the path of the video, and alternative names: its relative path, the document's name."""
     media = root.find("HEADER/MEDIA_DESCRIPTOR")
     address = "" if media is None else media.get("MEDIA_URL") or media.get("RELATIVE_MEDIA_URL") or ""
     name = unquote(urlsplit(address).path if address.startswith("file:") else address, errors="surrogateescape")

@@ -1,6 +1,6 @@
-"""FiftyOne temporal detections: the `labels.json` that a dataset of them is exported as.
+"""FiftyOne temporal detections: the `labels.json` of an exported dataset.
 
-FiftyOne keeps no note of the samples that a person has opened: of what was looked at the file says nothing.
+FiftyOne does not record which samples were opened, and so neither does the file.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ def read(path: Path) -> Sequence[Reviewed]:
     """Read the videos of a dataset.
 
     Raises:
-        FormatError: naming the video and the detection that are not as FiftyOne writes them.
+        FormatError: naming the malformed video and detection.
     """
     content = members(read_json(path), str(path))
     classes = entries(content.get("classes", []), f"{path}: classes")
@@ -42,7 +42,7 @@ def read(path: Path) -> Sequence[Reviewed]:
 
 
 def spelled(labels: Sequence[str]) -> list[str]:
-    """Return labels as they are."""
+    """Return labels unchanged."""
     return list(labels)
 
 

@@ -1,7 +1,7 @@
-"""Label Studio's export as JSON: a task with an annotation that was submitted has been looked at.
+"""Label Studio's export as JSON: a task with a submitted annotation has been looked at.
 
-The predictions of a task are what wtal exported; the last annotation that was not cancelled is the person's answer. A
-task without one was not looked at, and says nothing.
+The predictions of a task are wtal's export; the last annotation not cancelled is the reviewer's answer. A task without
+one was not looked at, and is ignored.
 """
 
 import re
@@ -17,10 +17,10 @@ from wtal.errors import FormatError
 from wtal.report.imports import Mark, Reviewed, counted, mark
 
 _UPLOADED = re.compile(r"^[0-9a-f]{8}-")
-"""Beginning of the name that Label Studio gives a file which was uploaded."""
+"""Prefix added by Label Studio to the name of an uploaded file."""
 _KIND = "timelinelabels"
 _LEAST, _MOST = 0.01, 1e5
-"""Frames per second that a video may have."""
+"""Minimum and maximum frames per second accepted for a video."""
 
 
 def sniff(path: Path) -> bool:
@@ -30,10 +30,10 @@ def sniff(path: Path) -> bool:
 
 
 def read(path: Path) -> Sequence[Reviewed]:
-    """Read the tasks that somebody has annotated.
+    """Read the annotated tasks.
 
     Raises:
-        FormatError: naming the task and the region that are not as Label Studio writes them.
+        FormatError: naming the malformed task and region.
     """
     tasks = entries(read_json(path), str(path))
     numbered = (
@@ -43,7 +43,7 @@ def read(path: Path) -> Sequence[Reviewed]:
 
 
 def spelled(labels: Sequence[str]) -> list[str]:
-    """Return labels as they are."""
+    """Return labels unchanged."""
     return list(labels)
 
 
@@ -57,17 +57,17 @@ def _of_task(task: Mapping[str, object], where: str) -> Iterator[Reviewed]:
     if not isinstance(video, str):
         raise FormatError(f"{where}: data.video: wanted the address of a video, got {video!r}")
     regions = entries(answers[-1].get("result", []), f"{where}: result")
-    lacking = {"regions that are no labels of the timeline": 0}
+    lacking = {"regions other than timeline labels": 0}
     marks: list[Mark] = []
     for number, region in enumerate(regions):
         content = members(region, f"{where}: result[{number}]")
         if content.get("type") == _KIND:
             marks += _marks(content, f"{where}: result[{number}]")
         else:
-            lacking["regions that are no labels of the timeline"] += 1
+            lacking["regions other than timeline labels"] += 1
     notes = counted(lacking)
     if len(answers) > 1:
-        notes = (*notes, f"{len(answers)} annotations of one task, the last is taken")
+        notes = (*notes, f"{len(answers)} annotations of one task, using the last")
     name, others = _names(video)
     yield Reviewed(name, tuple(marks), others, _rate(data.get("fps"), where), True, notes)
 
@@ -78,7 +78,7 @@ def _marks(region: Mapping[str, object], where: str) -> Iterator[Mark]:
         ends = members(span, f"{where}.value.ranges")
         first, last = ends.get("start"), ends.get("end")
         if not (is_number(first) and is_number(last)):
-            raise FormatError(f"{where}: wanted two numbers of frames, got {first!r} and {last!r}")
+            raise FormatError(f"{where}: wanted two frame numbers, got {first!r} and {last!r}")
         for label in entries(value.get(_KIND), f"{where}.value.{_KIND}"):
             yield mark(first - 1, last, label, where, "frames")  # type: ignore[operator]
 
@@ -92,7 +92,7 @@ def _rate(value: object, where: str) -> Fraction | None:
 
 
 def _names(address: str) -> tuple[str, tuple[str, ...]]:
-    """Return the path that an address of Label Studio stands for, and the name that an uploaded file had."""
+    """Return the path in an address of Label Studio, and the original name of an uploaded file."""
     parts = urlsplit(address)
     served = parse_qs(parts.query, errors="surrogateescape").get("d")
     path = served[0] if served else unquote(parts.path, errors="surrogateescape")

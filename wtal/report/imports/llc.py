@@ -1,6 +1,6 @@
-"""LosslessCut project, as the export writes it or LosslessCut saves it. A segment that is not ticked is rejected.
+"""LosslessCut project, as exported or as saved by LosslessCut. A segment that is not ticked is rejected.
 
-LosslessCut saves by itself while it is open: that a project lies there does not say that anybody looked at the video.
+LosslessCut saves automatically while it is open: the presence of a project does not mean that the video was looked at.
 """
 
 from collections.abc import Sequence
@@ -16,15 +16,15 @@ _SUFFIX = ".llc"
 
 
 def sniff(path: Path) -> bool:
-    """Return whether a file has the ending and the word for segments."""
+    """Return whether a file has the right extension and the key for segments."""
     return path.suffix.lower() == _SUFFIX and "cutSegments" in read_head(path)
 
 
 def read(path: Path) -> Sequence[Reviewed]:
-    """Read the video of a project, which is named by its file's name; the project lies beside it.
+    """Read the video of a project, given by its file's name; the project is next to it.
 
     Raises:
-        FormatError: naming the segment that is not as LosslessCut writes it.
+        FormatError: naming the malformed segment.
     """
     project = members(read_json5(path), str(path))
     name = project.get("mediaFileName")
@@ -47,5 +47,5 @@ def read(path: Path) -> Sequence[Reviewed]:
 
 
 def spelled(labels: Sequence[str]) -> list[str]:
-    """Return labels as they are."""
+    """Return labels unchanged."""
     return list(labels)

@@ -1,7 +1,7 @@
 """LosslessCut segments as a table: `Start,End,Name[,tag...]`, or rows without a header as LosslessCut exports them.
 
-The table does not name its video: its own name does, `STEM-losslesscut.csv` or `STEM.csv`. Of what a person has looked
-at it says nothing.
+The table does not name its video; its file name does, `STEM-losslesscut.csv` or `STEM.csv`. It does not record what was
+looked at.
 """
 
 import csv
@@ -43,14 +43,14 @@ def read(path: Path) -> Sequence[Reviewed]:
     try:
         rows = list(csv.reader(io.StringIO(read_text(path), newline=""), strict=True))
     except csv.Error as error:
-        raise FormatError(f"{path} is no table of LosslessCut: {error}") from None
+        raise FormatError(f"{path} is not a table of LosslessCut: {error}") from None
     for line, row in enumerate(rows, 1):
         cells = [cell.strip() for cell in row[:3]]
         if not any(cells) or (line == 1 and [cell.lower() for cell in cells] == _HEADER):
             continue
         where = f"{path}: row {line}"
         if len(cells) < 3:
-            raise FormatError(f"{where}: wanted start, end and name with commas between them, got {row!r}")
+            raise FormatError(f"{where}: wanted start, end and name, separated by commas, got {row!r}")
         if not cells[2]:
             lacking["segments without a name"] += 1
         elif not cells[1]:

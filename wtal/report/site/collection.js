@@ -1,4 +1,4 @@
-// The list of videos: only the cards in sight exist.
+// The list of videos: only visible cards exist.
 "use strict";
 
 (function () {
@@ -72,11 +72,11 @@
   function card(video, place) {
     const { el } = wtal, { places, best, top } = wtal.shown(video), { classes } = wtal.content;
     const names = [...best].sort((a, b) => b[1] - a[1]);
-    const said = names.map(([label, score]) => `${classes[label].name} ${wtal.score(score)}`).join(", ") || "nothing shown";
+    const summary = names.map(([label, score]) => `${classes[label].name} ${wtal.score(score)}`).join(", ") || "no detections shown";
     const looked = wtal.verdicts.lookedAt(video.id), count = wtal.verdicts.counts(video.id);
     const strip = el("span", { class: "strip", "aria-hidden": "true" });
-    const surest = places.slice().sort((a, b) => video.found[4 * b + 1] - video.found[4 * a + 1]).slice(0, 40);
-    for (const i of surest.reverse()) {
+    const strongest = places.slice().sort((a, b) => video.found[4 * b + 1] - video.found[4 * a + 1]).slice(0, 40);
+    for (const i of strongest.reverse()) {
       const [label, score, start, length] = video.found.slice(4 * i, 4 * i + 4);
       const bar = el("i", { class: wtal.colour(label) });
       bar.style.left = `${start / 10}%`;
@@ -89,7 +89,7 @@
     const marks = [looked ? "looked at" : "", count ? wtal.many(count, "verdict") : ""].filter(Boolean).join(", ");
     const link = el("a", {
       class: "card", href: wtal.address(video), "data-place": place,
-      "aria-label": `${video.id}, ${wtal.time(video.end, 0)}, ${said}${marks ? `, ${marks}` : ""}`,
+      "aria-label": `${video.id}, ${wtal.time(video.end, 0)}, ${summary}${marks ? `, ${marks}` : ""}`,
     },
       el("span", { class: "poster" },
         video.poster ? el("img", { src: wtal.file(video, "-poster.jpg"), alt: "", decoding: "async" }) : "no picture",
@@ -98,13 +98,13 @@
       strip,
       el("span", { class: "caption" }, el("span", { class: "name", title: video.id }, video.id),
         places.length ? el("span", { class: "best" }, wtal.score(top)) : null),
-      el("span", { class: "chips" }, ...(chips.length ? chips : [el("span", { class: "chip none" }, "nothing at this score")])));
+      el("span", { class: "chips" }, ...(chips.length ? chips : [el("span", { class: "chip none" }, "none at this score")])));
     return el("div", {
       class: "cell", role: "listitem", "aria-setsize": videos.length, "aria-posinset": place + 1,
     }, link);
   }
 
-  // How strongly a detection is drawn: by its place among the scores of its class.
+  // Opacity of a detection, by the position of its score within its class.
   wtal.depth = function (label, score) {
     const [low, high] = wtal.ranges[label];
     return (0.3 + 0.7 * (high > low ? (score - low) / (high - low) : 1)).toFixed(3);

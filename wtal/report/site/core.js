@@ -1,4 +1,4 @@
-// The state of the page: videos, what of them is shown, and how it is written.
+// The state of the page: videos, the parts shown, and formatting.
 "use strict";
 const wtal = {};
 
@@ -6,7 +6,7 @@ const wtal = {};
   const state = { query: "", sort: "score", least: 0, off: new Set(), version: 0 };
   const listeners = [];
 
-  // An element; texts only ever become text.
+  // Create an element; strings are always inserted as text.
   wtal.el = function (tag, attributes, ...children) {
     const node = document.createElement(tag);
     for (const [name, value] of Object.entries(attributes || {})) {
@@ -38,7 +38,7 @@ const wtal = {};
   wtal.many = (count, word) => `${count.toLocaleString("en")} ${word}${count === 1 ? "" : "s"}`;
   wtal.colour = (label) => `c${label % 7}`;
 
-  // The collection: for each video, `found` is class, score, start and length (thousandths) of each detection.
+  // The collection: for each video, `found` lists class, score, start and length (thousandths) of each detection.
   wtal.load = function (content) {
     wtal.content = content;
     const low = [], high = [];
@@ -70,7 +70,7 @@ const wtal = {};
 
   wtal.shows = (label, score) => score >= state.least && !state.off.has(label);
 
-  // What is shown of a video: places of detections, the best score of each class, how uncertain the video is.
+  // The visible part of a video: indices of detections, the best score of each class, the uncertainty of the video.
   wtal.shown = function (video) {
     if (video.version === state.version) return video.shown;
     const places = [], best = new Map();
@@ -107,14 +107,14 @@ const wtal = {};
     return label < 0 ? "\uffff" : wtal.content.classes[label].name;
   }
 
-  // The videos that are listed, in their order.
+  // The listed videos, in order.
   wtal.listed = function () {
     const words = state.query.toLowerCase().split(/\s+/).filter(Boolean);
     const videos = wtal.content.videos.filter((video) => words.every((word) => video.text.includes(word)));
     return videos.sort((a, b) => orders[state.sort](a, b) || byName(a, b));
   };
 
-  // Class -> detections, and videos that have one, of those that pass the score, whatever the switches.
+  // Detections per class, and videos with any, above the minimum score, regardless of the class filters.
   wtal.totals = function () {
     const totals = wtal.content.classes.map(() => ({ detections: 0, videos: 0 }));
     for (const video of wtal.content.videos) {

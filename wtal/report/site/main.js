@@ -1,4 +1,4 @@
-// The frame of the page: filters, addresses, keys.
+// The frame of the page: filters, addresses, keyboard shortcuts.
 "use strict";
 
 (function () {
@@ -28,16 +28,16 @@
     by("title").textContent = content.title;
     by("facts").textContent = `${wtal.many(content.videos.length, "video")}, ${wtal.many(content.classes.length, "class").replace("classs", "classes")}`;
     check(content);
-    said("failures", content.failures.length ? `${wtal.many(content.failures.length, "video")} failed` : "",
+    fill("failures", content.failures.length ? `${wtal.many(content.failures.length, "video")} failed` : "",
       content.failures.flatMap(([video, reason]) => [el("dt", {}, video), el("dd", {}, reason)]));
-    said("notes", content.notes.length ? wtal.many(content.notes.length, "note") : "", content.notes.map((note) => el("li", {}, note)));
+    fill("notes", content.notes.length ? wtal.many(content.notes.length, "note") : "", content.notes.map((note) => el("li", {}, note)));
     filters();
     wtal.verdicts.onChange(refresh);
     wtal.onChange(refresh);
     wtal.verdicts.start(content).then(() => route());
   };
 
-  function said(id, title, lines) {
+  function fill(id, title, lines) {
     by(id).hidden = !title;
     by(id).firstElementChild.textContent = title;
     by(id).lastElementChild.replaceChildren(...lines);
@@ -48,7 +48,7 @@
     const learned = content.classes.filter((known) => known.check === "learned");
     if (!doubted.length && !learned.length) return;
     by("check").replaceChildren(
-      el("strong", {}, "Held-out labels say: "),
+      el("strong", {}, "Label check: "),
       ...[...learned, ...doubted].map((known) => el("span", { class: known.check === "learned" ? "good" : "doubt" }, `${known.name} ${known.check}`)));
     by("check").dataset.there = "yes";
   }
@@ -128,7 +128,7 @@
   addEventListener("resize", () => { if (wtal.view.current) wtal.view.current.timeline.draw(); });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { if (wtal.view.current) wtal.view.current.timeline.draw(); });
 
-  // Keys of the video that is open; `view` is its, the event says whether Shift is down.
+  // Shortcuts for the open video; `view` is its view, the event tells whether Shift is down.
   const keys = {
     " ": (view) => view.player.toggle(),
     ArrowLeft: (view, event) => view.player.seek(view.player.time() - (event.shiftKey ? view.entry.step : 1)),
@@ -185,7 +185,7 @@
     event.preventDefault();
   });
   addEventListener("keyup", (event) => {
-    // A button that has the focus is not pressed by the key that plays.
+    // A focused button is not pressed by the key for playing.
     if (event.key === " " && wtal.view.current && event.target.closest(".go, .bar, .play")) event.preventDefault();
   });
 })();

@@ -1,10 +1,10 @@
-// What plays a video: the browser, or a filmstrip with a clock of its own where there is nothing to play.
+// Players of a video: the browser, or a filmstrip with its own clock if there is nothing to play.
 "use strict";
 
 (function () {
   const SPEEDS = [0.25, 0.5, 0.75, 1, 1.5, 2, 4, 8];
 
-  // A tile of a video's sheet as an element of a width in pixels.
+  // Create an element of a given width in pixels from a tile of a video's sheet.
   wtal.tile = function (video, entry, place, width) {
     const { sheet } = entry, scale = width / sheet.width;
     const node = wtal.el("span", { class: "tile" });
@@ -27,7 +27,7 @@
     function fallback() {
       const time = clock.time();
       clock.leave();
-      clock = filmstrip("This browser does not play this video.");
+      clock = filmstrip("This browser cannot play this video.");
       clock.seek(time);
     }
 
@@ -130,7 +130,7 @@
       const place = SPEEDS.findIndex((speed) => speed >= player.rate);
       player.setRate(SPEEDS[Math.max(0, Math.min(SPEEDS.length - 1, place + step))]);
     };
-    // Plays a segment again and again.
+    // Play a segment in a loop.
     player.repeat = function (start, end) {
       const last = Math.min(end, entry.end);
       player.loop = [start, Math.max(start + 0.05, last - entry.step / 4)];
@@ -146,7 +146,7 @@
     return player;
   };
 
-  // The player's seconds of the tiles of a sheet, in their order.
+  // The player's seconds of the tiles of a sheet, in order.
   function moments(entry) {
     if (!entry.sheet) return [];
     const seconds = entry.sheet.pictured.flatMap((i) => {

@@ -1,4 +1,4 @@
-// Timelines of a video: a row per class with its activation, its detections, and what people annotated.
+// Timelines of a video: a row per class with its activation, detections and annotations.
 "use strict";
 
 (function () {
@@ -53,7 +53,7 @@
       return el("div", { class: "row head", "aria-hidden": "true" }, el("span", { class: "label" }), track);
     }
 
-    // A strip of time; pressing it goes to that moment, and drawing along it follows.
+    // A strip of time; pressing it seeks to that moment, and dragging scrubs.
     function area(kind) {
       const track = el("div", { class: `track ${kind}` });
       const go = (event) => {
@@ -118,7 +118,7 @@
       return current ? [button, edge(i, 0, track), edge(i, 1, track)] : [button];
     }
 
-    // An edge of the chosen detection, which can be drawn to its place.
+    // A draggable edge of the selected detection.
     function edge(i, side, track) {
       const value = view.segment(i)[side] + entry.shift;
       const handle = el("span", {

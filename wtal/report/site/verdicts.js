@@ -1,4 +1,4 @@
-// Verdicts: kept in this browser at once, or by `wtal report --serve` in their file.
+// Verdicts: stored immediately in this browser, or by `wtal report --serve` in their file.
 "use strict";
 
 (function () {
@@ -21,10 +21,10 @@
     for (const video of (content && content.looked_at) || []) known.looked.set(video, true);
     return known;
   }
-  function told() {
+  function notify() {
     for (const listener of listeners) listener();
   }
-  function tell(text, wrong) {
+  function report(text, wrong) {
     const status = wtal.by("saved");
     status.textContent = text;
     status.classList.toggle("wrong", Boolean(wrong));
@@ -40,7 +40,7 @@
         const stored = JSON.parse(localStorage.getItem(storage) || "null");
         if (stored) changes = { verdicts: new Map(stored.verdicts), looked: new Map(stored.looked) };
       } catch (error) {
-        tell("This browser keeps nothing: download the verdicts before you leave.", true);
+        report("This browser cannot store verdicts: download them before you leave.", true);
       }
       return Promise.resolve();
     },
@@ -85,38 +85,38 @@
   }
 
   function save() {
-    told();
+    notify();
     if (served) return send();
     try {
       const stored = { verdicts: [...changes.verdicts], looked: [...changes.looked] };
       localStorage.setItem(storage, JSON.stringify(stored));
-      tell("Kept in this browser");
+      report("Stored in this browser");
     } catch (error) {
-      tell("This browser keeps nothing: download the verdicts before you leave.", true);
+      report("This browser cannot store verdicts: download them before you leave.", true);
     }
     return Promise.resolve();
   }
 
   async function load() {
     const answer = await fetch("verdicts.json", { cache: "no-store" });
-    if (!answer.ok) return tell(`Verdicts cannot be read: ${answer.statusText}`, true);
+    if (!answer.ok) return report(`Verdicts cannot be read: ${answer.statusText}`, true);
     mark = answer.headers.get("ETag");
     try {
       base = read(await answer.json());
     } catch (error) {
-      return tell("The file of verdicts is damaged; mend it, and load the page anew.", true);
+      return report("The file of verdicts is damaged; repair it and reload the page.", true);
     }
-    return told();
+    return notify();
   }
 
-  // One request at a time; where the file has changed meanwhile it is read anew, and our changes are put on top.
+  // One request at a time; if the file has changed in the meantime, it is read again and our changes are applied on top.
   async function send() {
-    if (mark === null) return tell("Not saved: the file of verdicts could not be read.", true);
-    tell("Saving");
+    if (mark === null) return report("Not saved: the file of verdicts could not be read.", true);
+    report("Saving");
     again = saving;
     if (saving) return undefined;
     saving = true;
-    tell("Saving …");
+    report("Saving …");
     try {
       let conflicts = 0;
       do {
@@ -136,9 +136,9 @@
           throw new Error((await answer.text()) || answer.statusText);
         }
       } while (again);
-      tell("Saved");
+      report("Saved");
     } catch (error) {
-      tell(`Not saved: ${error.message}. Is wtal report --serve still running?`, true);
+      report(`Not saved: ${error.message}. Is wtal report --serve still running?`, true);
     } finally {
       saving = false;
     }
@@ -150,7 +150,7 @@
     const address = URL.createObjectURL(new Blob([text], { type: "application/json" }));
     wtal.el("a", { href: address, download: "verdicts.json" }).click();
     setTimeout(() => URL.revokeObjectURL(address), 10000);
-    tell("Downloaded as verdicts.json");
+    report("Downloaded as verdicts.json");
   };
   wtal.verdicts = api;
 })();

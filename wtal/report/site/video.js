@@ -5,7 +5,7 @@
   const waiting = new Map(), entries = new Map();
   let view = null;
 
-  // Called by the data of a video.
+  // Called by the data script of a video.
   wtal.video = function (number, entry) {
     entries.set(number, entry);
     while (entries.size > 8) entries.delete(entries.keys().next().value);
@@ -20,7 +20,7 @@
       const script = wtal.el("script", {
         src: wtal.file(video, ".js"),
         onload: () => script.remove(),
-        onerror: () => { script.remove(); reject(new Error(`the data of ${video.id} are not there`)); },
+        onerror: () => { script.remove(); reject(new Error(`the data of ${video.id} is missing`)); },
       });
       document.head.append(script);
     });
@@ -69,8 +69,8 @@
       .map((verdict) => ({ verdict, place: names.indexOf(verdict.label) })).filter((missed) => missed.place >= 0);
     self.words = function (i) {
       const [start, end] = self.segment(i), verdict = self.verdict(i);
-      const said = verdict ? `, verdict ${verdict.verdict}` : "";
-      return `${title(i)}, ${clock(start)} to ${clock(end)}, score ${wtal.score(entry.detections[i][3])}${said}`;
+      const suffix = verdict ? `, verdict ${verdict.verdict}` : "";
+      return `${title(i)}, ${clock(start)} to ${clock(end)}, score ${wtal.score(entry.detections[i][3])}${suffix}`;
     };
     const title = (i) => `${names[entry.detections[i][0]]} ${numbers[i]}`;
     const clock = (second) => wtal.time(second + entry.shift);
@@ -82,7 +82,7 @@
     self.timeline = wtal.timeline(self);
     const list = el("ol", { class: "detections" }), missedList = el("ul", { class: "missed-list" });
     const hidden = el("p", { class: "hint" }), heading = el("h3", {}, "");
-    const kind = el("select", { "aria-label": "class of what was missed", onchange: () => kind.blur() },
+    const kind = el("select", { "aria-label": "class of the missed action", onchange: () => kind.blur() },
       ...names.map((name, i) => el("option", { value: i }, name)));
     const mark = el("button", { type: "button", onclick: () => self.markMissed() });
     const looked = el("button", { type: "button", class: "looked", onclick: () => self.look() });
@@ -113,7 +113,7 @@
       self.timeline.node, el("p", { class: "legend" }, legend()), heard);
 
     function legend() {
-      const parts = ["Bars: detections, the deeper the surer"];
+      const parts = ["Bars: detections, darker for higher scores"];
       if (entry.curves) parts.push("curves: class activations");
       if (entry.annotations.length) parts.push("grey: annotated");
       return `${parts.join("; ")}.`;
@@ -141,11 +141,11 @@
       heading.textContent = wtal.many(shown.length, "detection");
       list.replaceChildren(...shown.map(item));
       const left = entry.detections.length - shown.length;
-      hidden.replaceChildren(...(left ? [`${left} more below the score or of other classes. `,
+      hidden.replaceChildren(...(left ? [`${left} more hidden by the filters. `,
         el("button", { type: "button", class: "plain", onclick: () => wtal.change({ least: wtal.range[0], off: new Set() }) }, "Show all")] : []));
       missedList.replaceChildren(...self.missed().map(({ verdict, place }) => el("li", {},
         el("i", { class: `dot ${wtal.colour(place)}` }), `missed: ${verdict.label} ${clock(verdict.segment[0])}–${clock(verdict.segment[1])} `,
-        el("button", { type: "button", class: "plain", onclick: () => wtal.verdicts.remove(verdict) }, "take back"))));
+        el("button", { type: "button", class: "plain", onclick: () => wtal.verdicts.remove(verdict) }, "undo"))));
       mark.textContent = self.mark === null ? "Missed: mark start" : `Mark end (from ${wtal.time(self.mark)})`;
       const done = wtal.verdicts.lookedAt(video.id);
       looked.textContent = done ? "✓ Looked at" : "Mark as looked at";
@@ -174,7 +174,7 @@
       return row;
     }
 
-    // What is done.
+    // Actions.
     self.choose = function (i) {
       self.current = i;
       kind.value = String(entry.detections[i][0]);
@@ -232,7 +232,7 @@
       self.player.loop = null;
       if (self.mark === null) {
         self.mark = time;
-        heard.textContent = `start of what was missed at ${wtal.time(time)}`;
+        heard.textContent = `start of the missed action at ${wtal.time(time)}`;
       } else {
         const segment = [Math.min(self.mark, time), Math.max(self.mark, time)].map((second) => Number((second - entry.shift).toFixed(3)));
         self.mark = null;
@@ -255,7 +255,7 @@
     return self;
   }
 
-  // The number of each detection among those of its class that are shown, in time.
+  // The number of each detection among the visible ones of its class, in order of time.
   function numbered(entry, shown) {
     const counts = new Map(), numbers = [];
     for (const i of shown) {
