@@ -5,9 +5,11 @@ import os
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 import wtal
 from wtal.commands._exits import one_line, prepare
+from wtal.commands._near import NearGroup
 
 # One line per command, so that `wtal --help` need not import any of them. A test compares them with the commands' own.
 SECTIONS = {
@@ -55,7 +57,7 @@ SECTIONS = {
 COMMANDS = {name: line for commands in SECTIONS.values() for name, line in commands.items()}
 
 
-class Commands(click.Group):
+class Commands(NearGroup):
     """Commands in the order of use, each imported when it is asked for."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
@@ -82,15 +84,11 @@ class Commands(click.Group):
             with formatter.section(title):
                 formatter.write_dl([(name.ljust(width), line) for name, line in commands.items()])
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Resolve a command as click does; an unknown name is refused with the nearest one."""
-        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
-            from wtal.registry import suggest
-
-            ctx.fail(f"there is no command {args[0]!r}; {suggest(args[0], COMMANDS)}")
-        return super().resolve_command(ctx, args)
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete names with their lines, which imports no command; options as click does."""
+        if incomplete.startswith("-"):
+            return super().shell_complete(ctx, incomplete)
+        return [CompletionItem(name, help=line) for name, line in COMMANDS.items() if name.startswith(incomplete)]
 
 
 @click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

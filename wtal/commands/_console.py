@@ -18,6 +18,7 @@ from rich.progress import Task as RichTask
 from rich.text import Text
 
 from wtal.commands._exits import one_line
+from wtal.commands._near import Near, NearGroup
 from wtal.data.video_ids import readable
 from wtal.errors import ConfigError, OverrideError, UsageError, WtalError
 from wtal.pipeline.progress import Reporter, Task
@@ -30,7 +31,7 @@ _LINES = 20
 """Notes and failures that are printed, at most."""
 
 
-class Command(click.Command):
+class Command(Near):
     """A command with `--debug`: without it an error of ours is one line and its exit code."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -43,7 +44,7 @@ class Command(click.Command):
             return super().invoke(ctx)
 
 
-class Group(click.Group):
+class Group(NearGroup):
     """A command with commands below it, itself as `Command`."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -126,25 +127,6 @@ class ConsoleReporter(Reporter):
 
     def say(self, text: str) -> None:
         self.console.print(text, soft_wrap=True)
-
-
-class Number(click.FloatRange):
-    """A finite number in a range."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Read the number."""
-        number: float = super().convert(value, param, ctx)
-        if not math.isfinite(number):
-            self.fail(f"{value!r} is not a finite number", param, ctx)
-        return number
-
-
-SECONDS = 1e8
-"""The longest time that an option takes: three years."""
-JOBS = click.IntRange(1, 1024)
-LARGEST_SEED = 2**32 - 1
-"""Numpy and torch take no larger one."""
-SEED = click.IntRange(0, LARGEST_SEED)
 
 
 @contextmanager

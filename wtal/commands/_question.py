@@ -7,23 +7,30 @@ from typing import Any
 
 import click
 
+from wtal.commands._near import Choice
+from wtal.commands._types import InWorkspace
 from wtal.eval.protocols import INPUT, PROTOCOLS, TIES
 from wtal.pipeline.judging.sources import Question
 from wtal.pipeline.recipe import EvaluateConfig
 
 _DEFAULT = EvaluateConfig()
 _JUDGED = (
-    click.option("--annotations", type=click.Path(path_type=Path), help="Ground truth. Default: the run's own."),
+    click.option("--annotations", type=InWorkspace("annotations"), help="Ground truth. Default: the run's own."),
     click.option("--subset", help=f"Videos to judge. Default: the run's, or {_DEFAULT.test_subset}."),
     click.option(
         "--tiou",
         "tious",
         help=f"start:stop:step or a list. Default: the protocol's, the run's, or {_DEFAULT.tiou}.",
     ),
-    click.option("--protocol", metavar="NAME", help=f"{', '.join(PROTOCOLS)}. Default: ActivityNet's rules."),
+    click.option(
+        "--protocol",
+        type=Choice(PROTOCOLS),
+        metavar="NAME",
+        help=f"{', '.join(PROTOCOLS)}. Default: ActivityNet's rules.",
+    ),
     click.option(
         "--ties",
-        type=click.Choice(TIES),
+        type=Choice(TIES),
         default=INPUT,
         show_default=True,
         help="Order of equal scores; official: as ActivityNet's script, its 0/0 overlap too.",

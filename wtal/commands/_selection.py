@@ -6,16 +6,19 @@ from typing import Any
 
 import click
 
+from wtal.commands._types import Number, Seconds
 from wtal.report.selection import Selection
 
 _CHOSEN = (
-    click.option("--min-score", type=float, help="Leave out detections with lower scores."),
+    click.option("--min-score", type=Number(), help="Leave out detections with lower scores."),
     click.option("--classes", default="", metavar="NAME[,NAME...]", help="Leave out other classes."),
     click.option(
-        "--merge", type=float, metavar="SECONDS", help="Join those of a class with no longer gap between them."
+        "--merge", type=Seconds(), metavar="SECONDS", help="Join those of a class with no longer gap between them."
     ),
-    click.option("--pad", type=float, default=0.0, metavar="SECONDS", help="Begin earlier and end later, by so much."),
-    click.option("--top", type=int, metavar="N", help="Keep the best N of each video."),
+    click.option(
+        "--pad", type=Seconds(), default=0.0, metavar="SECONDS", help="Begin earlier and end later, by so much."
+    ),
+    click.option("--top", type=click.IntRange(1), metavar="N", help="Keep the best N of each video."),
 )
 
 

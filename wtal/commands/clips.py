@@ -8,7 +8,6 @@ from joblib import cpu_count
 
 from wtal.commands._console import (
     FINISHED_WITH_FAILURES,
-    JOBS,
     Command,
     ConsoleReporter,
     json_option,
@@ -16,13 +15,14 @@ from wtal.commands._console import (
     print_lines,
 )
 from wtal.commands._selection import selection_options
+from wtal.commands._types import JOBS, InWorkspace
 from wtal.data.video_ids import readable
 from wtal.pipeline.viewing.clips import cut_clips
 from wtal.report.selection import Selection
 
 
 @click.command("clips", cls=Command, short_help="Detections -> a clip of each with its sound, and a reel of the best.")
-@click.argument("source", type=click.Path(path_type=Path), metavar="RUN|DETECTIONS")
+@click.argument("source", type=InWorkspace("runs"), metavar="RUN|DETECTIONS")
 @click.option("--videos", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder of the videos.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to write into.")
 @click.option("--reencode", is_flag=True, help="Encode anew, exact; else copy, from the keyframe before.")

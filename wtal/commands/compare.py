@@ -17,12 +17,15 @@ from wtal.commands._console import (
     recipe_set_option,
     workspace_option,
 )
+from wtal.commands._near import Choice
+from wtal.commands._types import InWorkspace, Name
 from wtal.commands.train import parse_seeds
 from wtal.eval.protocols import DEFAULT_PROTOCOL, PROTOCOLS
-from wtal.pipeline.comparison.ablation import load_ablation
+from wtal.pipeline.comparison.ablation import ablation_names, load_ablation
 from wtal.pipeline.comparison.compare import PAPERS, compare, planned_rows, to_json
 from wtal.pipeline.comparison.table import FORMATS, csv_table, markdown_table, text_table
 from wtal.pipeline.judging.sources import Question
+from wtal.pipeline.recipe import recipe_names
 from wtal.pipeline.workspace import Workspace
 
 _PROTOCOLS = f"Judges every row, at its recipe's thresholds: {', '.join(PROTOCOLS)}; or {PAPERS}, each by its paper's."
@@ -30,18 +33,28 @@ _TABLES = {"text": text_table, "markdown": markdown_table, "csv": csv_table}
 
 
 @click.command("compare", cls=Command, short_help="Many heads and seeds -> one table beside the published rows.")
-@click.argument("recipes", nargs=-1, required=True, metavar="RECIPES...")
-@click.option("--ablation", metavar="NAME", help="A paper's table, such as tscn.table1a (`wtal list ablations`).")
-@click.option("--store", type=click.Path(path_type=Path), help="Feature store. Default: the workspace's fitting one.")
-@click.option("--annotations", type=click.Path(path_type=Path), help="Labels. Default: the workspace's only file.")
+@click.argument("recipes", nargs=-1, required=True, type=Name(recipe_names), metavar="RECIPES...")
+@click.option(
+    "--ablation",
+    type=Name(ablation_names),
+    metavar="NAME",
+    help="A paper's table, such as tscn.table1a (`wtal list ablations`).",
+)
+@click.option("--store", type=InWorkspace("features"), help="Feature store. Default: the workspace's fitting one.")
+@click.option("--annotations", type=InWorkspace("annotations"), help="Labels. Default: the workspace's only file.")
 @click.option("--seeds", default="0", show_default=True, metavar="0,1,2", help="Each row is trained once per seed.")
-@click.option("--protocol", default=DEFAULT_PROTOCOL, show_default=True, metavar="NAME", help=_PROTOCOLS)
+@click.option(
+    "--protocol",
+    type=Choice([*PROTOCOLS, PAPERS]),
+    default=DEFAULT_PROTOCOL,
+    show_default=True,
+    metavar="NAME",
+    help=_PROTOCOLS,
+)
 @click.option(
     "--ambiguous", type=click.Path(path_type=Path), help="File of ambiguous ranges, one `video start end` per line."
 )
-@click.option(
-    "--format", "form", type=click.Choice(FORMATS), default="text", show_default=True, help="Format of the table."
-)
+@click.option("--format", "form", type=Choice(FORMATS), default="text", show_default=True, help="Format of the table.")
 @click.option(
     "--refine/--no-refine",
     default=None,

@@ -9,11 +9,8 @@ from types import FrameType
 import click
 
 from wtal.commands._console import (
-    JOBS,
-    SECONDS,
     Command,
     ConsoleReporter,
-    Number,
     device_option,
     json_option,
     localize_set_option,
@@ -22,6 +19,7 @@ from wtal.commands._console import (
     workspace_option,
 )
 from wtal.commands._new_videos import finish_new, show_new, show_seen
+from wtal.commands._types import JOBS, InWorkspace, Seconds
 from wtal.errors import UsageError
 from wtal.pipeline.detect import detect
 from wtal.pipeline.extraction.machine import Machine
@@ -35,7 +33,7 @@ from wtal.pipeline.workspace import Workspace
 
 
 @click.command("detect", cls=Command, short_help="A trained head -> class activations -> detections.")
-@click.argument("run", required=False, type=click.Path(path_type=Path), metavar="[RUN|MODEL.wtal]")
+@click.argument("run", required=False, type=InWorkspace("runs"), metavar="[RUN|MODEL.wtal]")
 @click.argument("videos", nargs=-1, type=click.Path(path_type=Path), metavar="[VIDEO|FOLDER]...")
 @click.option("--use-labels", is_flag=True, help="Look in a labelled video only for its own classes.")
 @click.option("--streams", metavar="NAME", help="fused, union or a stream: short for --set localize.streams=NAME.")
@@ -43,7 +41,7 @@ from wtal.pipeline.workspace import Workspace
 @click.option("--watch", type=click.Path(path_type=Path), metavar="FOLDER", help="Detect in each video that comes.")
 @click.option(
     "--interval",
-    type=Number(0, SECONDS, min_open=True),
+    type=Seconds(min_open=True),
     default=Pace.interval,
     show_default=True,
     metavar="SECONDS",
@@ -51,7 +49,7 @@ from wtal.pipeline.workspace import Workspace
 )
 @click.option(
     "--settle",
-    type=Number(0, SECONDS),
+    type=Seconds(),
     default=Pace.settle,
     show_default=True,
     metavar="SECONDS",

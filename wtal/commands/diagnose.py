@@ -4,15 +4,10 @@ from pathlib import Path
 
 import click
 
-from wtal.commands._console import (
-    SEED,
-    Command,
-    ConsoleReporter,
-    Number,
-    json_option,
-    print_json,
-)
+from wtal.commands._console import Command, ConsoleReporter, json_option, print_json
+from wtal.commands._near import Choice
 from wtal.commands._question import question_options
+from wtal.commands._types import SEED, InWorkspace, Number
 from wtal.errors import UsageError
 from wtal.eval.characteristics import BUCKETS
 from wtal.pipeline.judging.diagnose import Show, diagnose
@@ -21,7 +16,7 @@ from wtal.pipeline.judging.tables import text_table
 
 
 @click.command("diagnose", cls=Command, short_help="Detections and annotations -> a page of errors and their costs.")
-@click.argument("source", type=click.Path(path_type=Path), metavar="RUN|FILE")
+@click.argument("source", type=InWorkspace("runs"), metavar="RUN|FILE")
 @question_options
 @click.option(
     "--at",
@@ -29,7 +24,7 @@ from wtal.pipeline.judging.tables import text_table
     metavar="TIOU",
     help="Threshold of most figures. Default: the nearest to 0.5.",
 )
-@click.option("--buckets", type=click.Choice(BUCKETS), help="Edges of XS to XL. Default: the protocol's collection.")
+@click.option("--buckets", type=Choice(BUCKETS), help="Edges of XS to XL. Default: the protocol's collection.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder. Default: RUN/report, or FILE's name and -report.")
 @click.option("--videos", metavar="ID,ID,...", help="Runs only: videos to draw. Default: best, median and worst.")
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of the embedded snippets.")

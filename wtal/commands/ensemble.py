@@ -14,6 +14,8 @@ from wtal.commands._console import (
     print_json,
     workspace_option,
 )
+from wtal.commands._near import Choice
+from wtal.commands._types import InWorkspace
 from wtal.errors import UsageError
 from wtal.pipeline.ensembles.ensemble import ensemble
 from wtal.pipeline.run_record import By
@@ -21,10 +23,10 @@ from wtal.pipeline.workspace import Workspace
 
 
 @click.command("ensemble", cls=Command, short_help="Several runs -> one: means of activations, or fused detections.")
-@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN RUN...")
+@click.argument("runs", nargs=-1, required=True, type=InWorkspace("runs"), metavar="RUN RUN...")
 @click.option(
     "--by",
-    type=click.Choice(["activations", "detections"]),
+    type=Choice(["activations", "detections"]),
     default="activations",
     show_default=True,
     help="What is put together.",

@@ -4,15 +4,11 @@ from pathlib import Path
 
 import click
 
-from wtal.commands._console import (
-    SEED,
-    Command,
-    ConsoleReporter,
-    json_option,
-    print_json,
-)
+from wtal.commands._console import Command, ConsoleReporter, json_option, print_json
 from wtal.commands._judgement import print_figures, print_notes
+from wtal.commands._near import Choice
 from wtal.commands._question import question_options
+from wtal.commands._types import SEED, InWorkspace
 from wtal.errors import UsageError
 from wtal.eval.bootstrap import DRAWS
 from wtal.pipeline.judging.evaluate import (
@@ -33,10 +29,10 @@ DETECTION, PROPOSALS, CLASSIFICATION = TASKS
 
 
 @click.command("evaluate", cls=Command, short_help="Detections and annotations -> mAP.")
-@click.argument("source", type=click.Path(path_type=Path), metavar="RUN|FILE")
+@click.argument("source", type=InWorkspace("runs"), metavar="RUN|FILE")
 @question_options
-@click.option("--task", type=click.Choice(TASKS), default=DETECTION, show_default=True, help="What is judged.")
-@click.option("--against", type=click.Path(path_type=Path), metavar="RUN|FILE", help="Compare with intervals.")
+@click.option("--task", type=Choice(TASKS), default=DETECTION, show_default=True, help="What is judged.")
+@click.option("--against", type=InWorkspace("runs"), metavar="RUN|FILE", help="Compare with intervals.")
 @click.option(
     "--draws",
     type=click.IntRange(1, 1_000_000),
@@ -46,9 +42,7 @@ DETECTION, PROPOSALS, CLASSIFICATION = TASKS
 )
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of the resamples (with --against).")
 @click.option("--plots", type=click.Path(path_type=Path), metavar="FOLDER", help="Draw the figures into it, as PNG.")
-@click.option(
-    "--format", "form", type=click.Choice(FORMATS), default="text", show_default=True, help="Format of the table."
-)
+@click.option("--format", "form", type=Choice(FORMATS), default="text", show_default=True, help="Format of the table.")
 @json_option
 def command(
     source: Path,

@@ -15,6 +15,7 @@ from wtal.commands._console import (
     print_lines,
 )
 from wtal.commands._selection import names_of, selection_options
+from wtal.commands._types import InWorkspace, Name
 from wtal.data.video_ids import readable
 from wtal.errors import UsageError
 from wtal.pipeline.exchange.export_detections import Exports, export, named
@@ -23,8 +24,15 @@ from wtal.report.selection import Selection
 
 
 @click.command("export", cls=Command, short_help="Detections -> files of editors, players and labelling programs.")
-@click.argument("source", type=click.Path(path_type=Path), metavar="RUN|FILE")
-@click.option("--to", "formats", required=True, metavar="NAME[,NAME...]", help="Formats, of `wtal list exports`.")
+@click.argument("source", type=InWorkspace("runs"), metavar="RUN|FILE")
+@click.option(
+    "--to",
+    "formats",
+    type=Name(EXPORTS.names),
+    required=True,
+    metavar="NAME[,NAME...]",
+    help="Formats, of `wtal list exports`.",
+)
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),

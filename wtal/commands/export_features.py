@@ -5,16 +5,18 @@ from pathlib import Path
 import click
 
 from wtal.commands._console import Command, ConsoleReporter, json_option, print_json
+from wtal.commands._near import Choice
+from wtal.commands._types import InWorkspace
 from wtal.data.layouts import LAYOUTS
 from wtal.pipeline.exchange.export_features import export_features
 
 
 @click.command("export-features", cls=Command, short_help="A store -> feature files in a published layout.")
-@click.argument("store", type=click.Path(path_type=Path))
+@click.argument("store", type=InWorkspace("features"))
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--layout", type=click.Choice(LAYOUTS.names()), required=True, help="Of the files.")
+@click.option("--layout", type=Choice(LAYOUTS.names()), required=True, help="Of the files.")
 @click.option("--streams", default="", metavar="rgb,flow", help="Streams to write. Default: all.")
-@click.option("--annotations", type=click.Path(path_type=Path), help="Subsets, for layouts with a folder a subset.")
+@click.option("--annotations", type=InWorkspace("annotations"), help="Subsets, for layouts with a folder a subset.")
 @json_option
 def command(store: Path, out: Path, layout: str, streams: str, annotations: Path | None, as_json: bool) -> None:
     """Write the features of STORE into the new folder OUT as other programs read them, and print it.

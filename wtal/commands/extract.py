@@ -11,11 +11,8 @@ import click
 
 from wtal.commands._console import (
     FINISHED_WITH_FAILURES,
-    JOBS,
-    SECONDS,
     Command,
     ConsoleReporter,
-    Number,
     blamed,
     devices_option,
     json_option,
@@ -23,6 +20,8 @@ from wtal.commands._console import (
     print_json,
     workspace_option,
 )
+from wtal.commands._near import Choice
+from wtal.commands._types import JOBS, Name, Seconds
 from wtal.data.files import write_atomic
 from wtal.data.video_ids import readable
 from wtal.errors import UsageError
@@ -45,7 +44,7 @@ def setting_option(name: str, names: Sequence[str] = (), metavar: str | None = N
     text = f"{field.description} {', '.join(names)}." if names else field.description
     return click.option(
         f"--{name}",
-        type=click.Choice(choices) if choices else None,
+        type=Choice(choices) if choices else Name(lambda: names),
         default=field.default,
         show_default=bool(field.default),
         metavar=metavar,
@@ -58,6 +57,7 @@ def setting_option(name: str, names: Sequence[str] = (), metavar: str | None = N
 @click.option(
     "--backbone",
     "backbones",
+    type=Name(BACKBONES.names),
     multiple=True,
     default=(ExtractConfig().backbone,),
     show_default=True,
@@ -71,7 +71,13 @@ def setting_option(name: str, names: Sequence[str] = (), metavar: str | None = N
     help="Checkpoint of a stream, or of all; may be repeated. Default: the backbone's published one.",
 )
 @setting_option("crops")
-@click.option("--streams", default="", metavar="rgb,flow", help=ExtractConfig.model_fields["streams"].description)
+@click.option(
+    "--streams",
+    type=Name(lambda: ("rgb", "flow")),
+    default="",
+    metavar="rgb,flow",
+    help=ExtractConfig.model_fields["streams"].description,
+)
 @setting_option("flow", FLOWS.names(), metavar="NAME[:IMPLEMENTATION]")
 @setting_option("reader", READERS.names())
 @setting_option("fps")
@@ -91,7 +97,7 @@ def setting_option(name: str, names: Sequence[str] = (), metavar: str | None = N
 )
 @click.option(
     "--engine",
-    type=click.Choice(get_args(Spreading)),
+    type=Choice(get_args(Spreading)),
     default=Machine.engine,
     show_default=True,
     help="Where processes run: on this machine, or on a cluster that exists.",
@@ -105,7 +111,7 @@ def setting_option(name: str, names: Sequence[str] = (), metavar: str | None = N
 @click.option("--profile", type=click.Path(path_type=Path), help="Write the timing of each stage to this JSON file.")
 @click.option(
     "--time-limit",
-    type=Number(0, SECONDS, min_open=True),
+    type=Seconds(min_open=True),
     default=Machine.time_limit,
     show_default=True,
     metavar="SECONDS",

@@ -5,20 +5,29 @@ from pathlib import Path
 import click
 
 from wtal.commands._console import Command, json_option, print_json, workspace_option
+from wtal.commands._near import Choice
+from wtal.commands._types import InWorkspace, Name
 from wtal.errors import UsageError
 from wtal.models.heads import HEADS
 from wtal.pipeline.exchange.import_checkpoint import Checked, check_checkpoint, import_checkpoint
+from wtal.pipeline.recipe import recipe_names
 from wtal.pipeline.train import TrainInputs
 from wtal.pipeline.workspace import Workspace
 
 
 @click.command("import-checkpoint", cls=Command, short_help="A head as its authors' code saved it -> a run.")
 @click.argument("file", required=False, type=click.Path(path_type=Path))
-@click.option("--head", type=click.Choice(HEADS.names()), required=True, help="Whose checkpoint it is.")
+@click.option("--head", type=Choice(HEADS.names()), required=True, help="Whose checkpoint it is.")
 @click.option("--stream", "streams", multiple=True, metavar="NAME=FILE", help="One file a stream, in place of FILE.")
-@click.option("--store", type=click.Path(path_type=Path), help="Feature store. Default: the workspace's only one.")
-@click.option("--annotations", type=click.Path(path_type=Path), help="Labels. Default: the workspace's only file.")
-@click.option("--recipe", default="", metavar="NAME", help="What tensors cannot tell. Default: thumos14/HEAD.")
+@click.option("--store", type=InWorkspace("features"), help="Feature store. Default: the workspace's only one.")
+@click.option("--annotations", type=InWorkspace("annotations"), help="Labels. Default: the workspace's only file.")
+@click.option(
+    "--recipe",
+    type=Name(recipe_names),
+    default="",
+    metavar="NAME",
+    help="What tensors cannot tell. Default: thumos14/HEAD.",
+)
 @workspace_option
 @json_option
 def command(

@@ -14,6 +14,8 @@ from wtal.commands._console import (
     print_json,
     workspace_option,
 )
+from wtal.commands._near import Choice
+from wtal.commands._types import InWorkspace
 from wtal.data.layouts import LAYOUTS
 from wtal.errors import UsageError
 from wtal.pipeline.exchange.import_features import import_features
@@ -22,8 +24,8 @@ from wtal.pipeline.workspace import Workspace
 
 @click.command("import-features", cls=Command, short_help="Published features -> a store.")
 @click.argument("features", type=click.Path(path_type=Path))
-@click.option("--annotations", type=click.Path(path_type=Path), help="Names of the videos, or how long they are.")
-@click.option("--layout", type=click.Choice(LAYOUTS.names()), help="Of the files. Default: what they look like.")
+@click.option("--annotations", type=InWorkspace("annotations"), help="Names of the videos, or how long they are.")
+@click.option("--layout", type=Choice(LAYOUTS.names()), help="Of the files. Default: what they look like.")
 @click.option("--backbone", default="", metavar="NAME", help="What made the features. Default: the layout's own.")
 @click.option("--fps", default="", metavar="RATE", help="Frames per second. Default: the layout's own.")
 @click.option("--stride", default="", metavar="FRAMES", help="Frames of a row. Default: the layout's own.")

@@ -5,11 +5,12 @@ from pathlib import Path
 import click
 
 from wtal.commands._console import Command, json_option, print_json, workspace_option
+from wtal.commands._near import Choice
 from wtal.pipeline.inspection.inventory import KINDS, details, inventory
 
 
 @click.command("list", cls=Command, short_help="What there is to choose from.")
-@click.argument("kind", type=click.Choice(KINDS))
+@click.argument("kind", type=Choice(KINDS))
 @workspace_option
 @json_option
 def command(kind: str, workspace: Path, as_json: bool) -> None:

@@ -5,13 +5,14 @@ from pathlib import Path
 import click
 
 from wtal.commands._console import Command, ConsoleReporter, json_option, print_json, workspace_option
+from wtal.commands._types import InWorkspace
 from wtal.errors import UsageError
 from wtal.pipeline.exchange.merge import merge
 from wtal.pipeline.workspace import Workspace
 
 
 @click.command("merge", cls=Command, short_help="Stores of streams at different rates -> one store on a common grid.")
-@click.argument("stores", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="STORE STORE...")
+@click.argument("stores", nargs=-1, required=True, type=InWorkspace("features"), metavar="STORE STORE...")
 @click.option("--grid", type=click.IntRange(1), default=1, show_default=True, help="Whose grid: 1 is the first store.")
 @workspace_option
 @json_option

@@ -5,13 +5,14 @@ from pathlib import Path
 import click
 
 from wtal.commands._console import Command, json_option, print_json
+from wtal.commands._types import InWorkspace
 from wtal.pipeline.exchange.packed_model import pack_model
 from wtal.pipeline.new_videos.model import model_of
 from wtal.pipeline.runs import open_run
 
 
 @click.command("pack", cls=Command, short_help="A run -> one file that other machines detect with.")
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=InWorkspace("runs"))
 @click.argument("model", type=click.Path(path_type=Path), metavar="MODEL.wtal")
 @json_option
 def command(run: Path, model: Path, as_json: bool) -> None:

@@ -14,6 +14,7 @@ from wtal.commands._console import (
     refine_set_option,
     workspace_option,
 )
+from wtal.commands._types import InWorkspace
 from wtal.commands.train import parse_seeds
 from wtal.pipeline.refinement.gains import gains_of
 from wtal.pipeline.refinement.refine import refine, refinement_of
@@ -24,7 +25,7 @@ from wtal.pipeline.workspace import Workspace
 @click.command(
     "refine", cls=Command, short_help="A run's detections -> a student that learns borders from them, as a run."
 )
-@click.argument("run", required=False, type=click.Path(path_type=Path))
+@click.argument("run", required=False, type=InWorkspace("runs"))
 @click.option("--seeds", default="0", show_default=True, metavar="0,1,2", help="Of an ensemble's students.")
 @click.option("--dry-run", is_flag=True, help="Print the settings and do nothing.")
 @refine_set_option

@@ -6,6 +6,8 @@ from typing import get_args
 import click
 
 from wtal.commands._console import Command, ConsoleReporter, json_option, print_json, print_lines
+from wtal.commands._near import Choice
+from wtal.commands._types import InWorkspace
 from wtal.data.video_ids import readable
 from wtal.pipeline.viewing.copies import Proxies
 from wtal.pipeline.viewing.gather import gather
@@ -14,11 +16,11 @@ from wtal.pipeline.viewing.write_report import write_report
 
 
 @click.command("report", cls=Command, short_help="Detections -> a page with players, to watch and to judge them.")
-@click.argument("source", type=click.Path(path_type=Path), metavar="RUN|DETECTIONS")
+@click.argument("source", type=InWorkspace("runs"), metavar="RUN|DETECTIONS")
 @click.option(
     "--videos", type=click.Path(path_type=Path, file_okay=False), help="Folder of the videos, which the page plays."
 )
-@click.option("--annotations", type=click.Path(path_type=Path), help="Annotations to show.  [default: the run's]")
+@click.option("--annotations", type=InWorkspace("annotations"), help="Annotations to show.  [default: the run's]")
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
@@ -26,7 +28,7 @@ from wtal.pipeline.viewing.write_report import write_report
 )
 @click.option(
     "--proxies",
-    type=click.Choice(get_args(Proxies)),
+    type=Choice(get_args(Proxies)),
     default="needed",
     show_default=True,
     help="Make small copies of the videos that browsers do not play, of none, or of all.",

@@ -16,9 +16,12 @@ from wtal.commands._console import (
     recipe_set_option,
     workspace_option,
 )
+from wtal.commands._near import Choice
+from wtal.commands._types import InWorkspace, Name
 from wtal.commands.train import parse_seeds
 from wtal.errors import UsageError
 from wtal.eval.protocols import PROTOCOLS
+from wtal.models.heads import HEADS
 from wtal.pipeline.comparison.compare import PAPERS
 from wtal.pipeline.judging.sources import Question
 from wtal.pipeline.reproduction.forecast import forecast
@@ -31,13 +34,20 @@ _PROTOCOLS = f"{PAPERS}, each row by its own paper's; or one for all: {', '.join
 @click.command(
     "reproduce", cls=Command, short_help="Published features -> a dataset's table, papers' rows beside ours."
 )
-@click.argument("dataset", metavar=f"[{'|'.join(DATASETS)}]")
-@click.option("--features", type=click.Path(path_type=Path), help="Published files, as they are, or a feature store.")
-@click.option("--annotations", type=click.Path(path_type=Path), required=True, help="Annotations of the dataset.")
-@click.option("--methods", metavar="A,B,..", help="Heads to train. Default: all that there are recipes of.")
+@click.argument("dataset", type=Choice(DATASETS), metavar=f"[{'|'.join(DATASETS)}]")
+@click.option("--features", type=InWorkspace("features"), help="Published files, as they are, or a feature store.")
+@click.option("--annotations", type=InWorkspace("annotations"), required=True, help="Annotations of the dataset.")
+@click.option(
+    "--methods",
+    type=Name(HEADS.names),
+    metavar="A,B,..",
+    help="Heads to train. Default: all that there are recipes of.",
+)
 @click.option("--seeds", default="0,1,2", show_default=True, metavar="0,1,2", help="Each row is made once per seed.")
 @click.option("--refine/--no-refine", default=True, show_default=True, help="A row of the second stage for each, too.")
-@click.option("--protocol", default=PAPERS, show_default=True, metavar="NAME", help=_PROTOCOLS)
+@click.option(
+    "--protocol", type=Choice([PAPERS, *PROTOCOLS]), default=PAPERS, show_default=True, metavar="NAME", help=_PROTOCOLS
+)
 @click.option(
     "--ambiguous", type=click.Path(path_type=Path), help="File of ambiguous ranges, one `video start end` per line."
 )

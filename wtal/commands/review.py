@@ -13,7 +13,9 @@ from wtal.commands._console import (
     print_lines,
     workspace_option,
 )
+from wtal.commands._near import Choice
 from wtal.commands._selection import selection_options
+from wtal.commands._types import InWorkspace
 from wtal.data.video_ids import readable
 from wtal.errors import UsageError
 from wtal.pipeline.review.import_verdicts import Review, import_verdicts
@@ -26,7 +28,7 @@ from wtal.report.imports import IMPORTS
 from wtal.report.selection import Selection
 
 _MANY = 1_000_000
-_SOURCE = click.argument("source", required=False, type=click.Path(path_type=Path), metavar="[RUN|DETECTIONS]")
+_SOURCE = click.argument("source", required=False, type=InWorkspace("runs"), metavar="[RUN|DETECTIONS]")
 _COUNTED = click.IntRange(1, _MANY)
 
 
@@ -56,9 +58,9 @@ def command(ctx: click.Context, count: int | None, workspace: Path, as_json: boo
 
 
 @command.command("import", cls=Command, short_help="Corrections in another program -> verdicts.")
-@click.argument("source", type=click.Path(path_type=Path), metavar="RUN|DETECTIONS")
+@click.argument("source", type=InWorkspace("runs"), metavar="RUN|DETECTIONS")
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
-@click.option("--from", "program", type=click.Choice(IMPORTS.names()), help="Program. Default: as the file looks.")
+@click.option("--from", "program", type=Choice(IMPORTS.names()), help="Program. Default: as the file looks.")
 @click.option("--looked-at", is_flag=True, help="All videos of the files were looked through, to their ends.")
 @click.option(
     "--videos", type=click.Path(path_type=Path, file_okay=False), help="Folder of the videos, as for the export."
@@ -103,7 +105,7 @@ def next_command(source: Path | None, count: int, workspace: Path, as_json: bool
 
 @command.command("show", cls=Command, short_help="Counts of verdicts, and what they teach.")
 @_SOURCE
-@click.option("--annotations", type=click.Path(path_type=Path), help="Labels. Default: the workspace's only file.")
+@click.option("--annotations", type=InWorkspace("annotations"), help="Labels. Default: the workspace's only file.")
 @workspace_option
 @json_option
 def show_command(source: Path | None, annotations: Path | None, workspace: Path, as_json: bool) -> None:

@@ -5,7 +5,6 @@ from pathlib import Path
 import click
 
 from wtal.commands._console import (
-    JOBS,
     Command,
     ConsoleReporter,
     blamed,
@@ -18,6 +17,8 @@ from wtal.commands._console import (
     workspace_option,
 )
 from wtal.commands._judgement import print_figures, print_notes
+from wtal.commands._near import Choice
+from wtal.commands._types import JOBS, InWorkspace, Name
 from wtal.commands.extract import finish
 from wtal.commands.train import parse_seeds
 from wtal.errors import UsageError
@@ -27,21 +28,25 @@ from wtal.models.heads import HEADS
 from wtal.pipeline.chain import RunOptions, RunResult, run
 from wtal.pipeline.ensembles.train_members import resolve_recipe
 from wtal.pipeline.extraction.machine import Machine
-from wtal.pipeline.recipe import DEFAULT_RECIPE, load_recipe
+from wtal.pipeline.recipe import DEFAULT_RECIPE, load_recipe, recipe_names
 from wtal.pipeline.workspace import Workspace
 
 
 @click.command("run", cls=Command, short_help="Videos and labels in, detections out: the whole chain in one call.")
 @click.argument("videos", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="VIDEOS...")
-@click.option("--annotations", type=click.Path(path_type=Path), help="Annotation file; its times only judge.")
+@click.option("--annotations", type=InWorkspace("annotations"), help="Annotation file; its times only judge.")
 @click.option(
     "--labels", type=click.Path(path_type=Path), help="CSV of video,label[,start,end], or a folder per class."
 )
 @click.option(
-    "--recipe", default=DEFAULT_RECIPE, show_default=True, help="TOML file, or a name of `wtal list recipes`."
+    "--recipe",
+    type=Name(recipe_names),
+    default=DEFAULT_RECIPE,
+    show_default=True,
+    help="TOML file, or a name of `wtal list recipes`.",
 )
-@click.option("--head", type=click.Choice(HEADS.names()), help="Default: the recipe's.")
-@click.option("--backbone", help=f"{', '.join(BACKBONES.names())}. Default: the recipe's.")
+@click.option("--head", type=Choice(HEADS.names()), help="Default: the recipe's.")
+@click.option("--backbone", type=Name(BACKBONES.names), help=f"{', '.join(BACKBONES.names())}. Default: the recipe's.")
 @click.option("--weights", multiple=True, metavar="[STREAM=]PATH|NAME|random:SEED", help="As for extract.")
 @click.option("--train-subset", help="Subset whose labelled videos train. Default: the recipe's.")
 @click.option("--test-subset", help="Subset that is reported. Default: the recipe's.")
@@ -58,7 +63,7 @@ from wtal.pipeline.workspace import Workspace
     default=None,
     help="Let a student learn from what the heads detect. Default: as the recipe says.",
 )
-@click.option("--challenge", type=click.Choice(CHALLENGES.names()), help="Also write this challenge's file.")
+@click.option("--challenge", type=Choice(CHALLENGES.names()), help="Also write this challenge's file.")
 @click.option(
     "--report/--no-report", default=True, help="Write a page with players for the detections.  [default: yes]"
 )

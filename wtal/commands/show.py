@@ -5,11 +5,12 @@ from pathlib import Path
 import click
 
 from wtal.commands._console import Command, json_option, print_json
+from wtal.commands._types import InWorkspace
 from wtal.pipeline.inspection.show import describe, to_text
 
 
 @click.command("show", cls=Command, short_help="What a store, a run or a file holds.")
-@click.argument("source", type=click.Path(path_type=Path), metavar="STORE|RUN|FILE")
+@click.argument("source", type=InWorkspace("runs"), metavar="STORE|RUN|FILE")
 @json_option
 def command(source: Path, as_json: bool) -> None:
     """Describe a feature store, a run, a packed model, an annotation file, a detection file or a video."""

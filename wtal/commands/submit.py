@@ -6,6 +6,8 @@ from pathlib import Path
 import click
 
 from wtal.commands._console import Command, json_option, print_json, workspace_option
+from wtal.commands._near import Choice
+from wtal.commands._types import InWorkspace
 from wtal.data.video_ids import readable
 from wtal.errors import UsageError
 from wtal.eval.challenges import CHALLENGES
@@ -15,11 +17,11 @@ from wtal.pipeline.workspace import Workspace
 
 
 @click.command("submit", cls=Command, short_help="Detections -> a checked challenge file.")
-@click.argument("source", required=False, type=click.Path(path_type=Path), metavar="[RUN|FILE]")
-@click.option("--challenge", type=click.Choice(CHALLENGES.names()), help="Whose rules to follow.")
+@click.argument("source", required=False, type=InWorkspace("runs"), metavar="[RUN|FILE]")
+@click.option("--challenge", type=Choice(CHALLENGES.names()), help="Whose rules to follow.")
 @click.option("--out", type=click.Path(path_type=Path), help="File to write. Default: one in the workspace.")
 @click.option("--check", "to_check", type=click.Path(path_type=Path), help="Check this file, write nothing.")
-@click.option("--annotations", type=click.Path(path_type=Path), help="Annotation file that knows videos and classes.")
+@click.option("--annotations", type=InWorkspace("annotations"), help="Annotation file that knows videos and classes.")
 @click.option("--subset", help="Subset that is submitted. Default: the run's reported one.")
 @click.option("--results-only", is_flag=True, help="Write `results` alone, without version and external_data.")
 @click.option("--external-data", default="", metavar="TEXT", help="What other data went in; `none` for none.")

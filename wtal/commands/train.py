@@ -6,7 +6,6 @@ from pathlib import Path
 import click
 
 from wtal.commands._console import (
-    LARGEST_SEED,
     Command,
     ConsoleReporter,
     blamed,
@@ -18,19 +17,20 @@ from wtal.commands._console import (
     verdicts_option,
     workspace_option,
 )
+from wtal.commands._types import LARGEST_SEED, InWorkspace, Name
 from wtal.errors import UsageError
 from wtal.pipeline.ensembles.train_members import resolve_recipe, train_recipe
 from wtal.pipeline.label_check import check_runs
-from wtal.pipeline.recipe import DEFAULT_RECIPE, load_recipe
+from wtal.pipeline.recipe import DEFAULT_RECIPE, load_recipe, recipe_names
 from wtal.pipeline.review.teach import taught_inputs
 from wtal.pipeline.train import TrainInputs, lengths, obstacles
 from wtal.pipeline.workspace import Workspace
 
 
 @click.command("train", cls=Command, short_help="Features and video-level labels -> a trained localization head.")
-@click.argument("recipe", default=DEFAULT_RECIPE)
-@click.option("--store", type=click.Path(path_type=Path), help="Feature store. Default: the workspace's only one.")
-@click.option("--annotations", type=click.Path(path_type=Path), help="Labels. Default: the workspace's only file.")
+@click.argument("recipe", type=Name(recipe_names), default=DEFAULT_RECIPE)
+@click.option("--store", type=InWorkspace("features"), help="Feature store. Default: the workspace's only one.")
+@click.option("--annotations", type=InWorkspace("annotations"), help="Labels. Default: the workspace's only file.")
 @click.option("--seeds", default="0", show_default=True, metavar="0,1,2", help="One run per seed.")
 @click.option(
     "--check", is_flag=True, help="Then ask heads for labels that were held out, and say per class what was learned."

@@ -14,13 +14,15 @@ from wtal.commands._console import (
     print_json,
     workspace_option,
 )
+from wtal.commands._near import Choice
+from wtal.commands._types import InWorkspace
 from wtal.pipeline.runs import TUNED
 from wtal.pipeline.tune import SPACE, Method, Tuned, parse_space, tune
 from wtal.pipeline.workspace import Workspace
 
 
 @click.command("tune", cls=Command, short_help="A run's localization, searched on videos that are not reported.")
-@click.argument("run", required=False, type=click.Path(path_type=Path))
+@click.argument("run", required=False, type=InWorkspace("runs"))
 @click.option("--subset", default="", help="Videos whose segments choose. Default: what selected the step, or trained.")
 @click.option(
     "--over",
@@ -30,13 +32,13 @@ from wtal.pipeline.workspace import Workspace
 )
 @click.option(
     "--method",
-    type=click.Choice(["coordinate", "grid"]),
+    type=Choice(["coordinate", "grid"]),
     default="coordinate",
     show_default=True,
     help="Method of search.",
 )
 @click.option("--tiou", default="", help="mAP is the mean over these: start:stop:step or a list. Default: the run's.")
-@click.option("--annotations", type=click.Path(path_type=Path), help="Ground truth. Default: the run's own.")
+@click.option("--annotations", type=InWorkspace("annotations"), help="Ground truth. Default: the run's own.")
 @click.option("--out", type=click.Path(path_type=Path), help="The preset to write. Default: tuned-DIGEST.toml in RUN.")
 @localize_set_option
 @device_option

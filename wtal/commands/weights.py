@@ -5,13 +5,14 @@ from pathlib import Path
 import click
 
 from wtal.commands._console import Command, json_option, print_json, workspace_option
+from wtal.commands._near import Choice
 from wtal.pipeline.inspection.weights import check_weights, fetch_weights
 
 _ACTIONS = {"fetch": fetch_weights, "check": check_weights}
 
 
 @click.command("weights", cls=Command, short_help="Published checkpoints: fetched, or checked.")
-@click.argument("action", type=click.Choice(list(_ACTIONS)))
+@click.argument("action", type=Choice(list(_ACTIONS)))
 @click.argument("names", nargs=-1, required=True, metavar="BACKBONE:NAME...")
 @workspace_option
 @json_option

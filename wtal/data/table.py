@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from wtal.data.clock_time import clock_seconds
 from wtal.data.files import read_head, read_text
 from wtal.errors import FormatError
 
 _DELIMITERS = ",;\t"
 _SEPARATOR = re.compile(r'^"?sep=(.)"?[ ,;\t]*$', re.IGNORECASE)
-_CLOCK = re.compile(r"^(?:(\d+):([0-5]?\d)|(\d+)):([0-5]?\d(?:\.\d*)?)$")
 _NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)(e[-+]?\d+)?|[-+]?(inf|infinity)|[-+]?nan", re.IGNORECASE | re.ASCII)
 _DECIMAL = re.compile(r"[-+]?\d+([.,])\d+", re.ASCII)
 _THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2}[.,]\d{3}", re.ASCII)
@@ -45,9 +45,8 @@ class Table:
         if ambiguous:
             whole = cell.replace("," if "," in cell else ".", "")
             raise FormatError(f"{where}: {cell!r} could be {cell.replace(',', '.', 1)} or {whole}; write one of them")
-        if clock := _CLOCK.match(text):
-            hours, minutes, alone, seconds = clock.groups(default="0")
-            return int(hours) * 3600 + (int(minutes) + int(alone)) * 60 + float(seconds)
+        if (seconds := clock_seconds(text)) is not None:
+            return seconds
         if not _NUMBER.fullmatch(text):
             raise FormatError(f"{where}: wanted a number, got {cell!r}")
         return float(text)

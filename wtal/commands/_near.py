@@ -1,0 +1,44 @@
+"""Near matches for wrong names of commands, options and choices, all in the words of `wtal.registry`."""
+
+from typing import Any
+
+import click
+
+from wtal.registry import nearest, suggest
+
+
+class Near(click.Command):
+    """A command that answers an unknown option with the nearest one that it has."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse as click does."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            names = [name for param in self.get_params(ctx) for name in (*param.opts, *param.secondary_opts)]
+            near = nearest(error.option_name, [name for name in names if name.startswith("--")])
+            hint = f"; did you mean {near!r}?" if near else ""
+            raise click.UsageError(f"there is no option {error.option_name!r}{hint}", error.ctx or ctx) from None
+
+
+class NearGroup(Near, click.Group):
+    """A group that answers an unknown command with the nearest one that it has."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Resolve a command as click does."""
+        names = self.list_commands(ctx)
+        if args and not args[0].startswith("-") and args[0] not in names and not ctx.resilient_parsing:
+            ctx.fail(f"there is no command {args[0]!r}; {suggest(args[0], names)}")
+        return super().resolve_command(ctx, args)
+
+
+class Choice(click.Choice):  # type: ignore[type-arg]  # takes arguments from click 8.2 on alone
+    """One of several names; a wrong one is answered with the nearest."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the name."""
+        if value not in self.choices:
+            self.fail(f"there is no {value!r}; {suggest(str(value), self.choices)}", param, ctx)
+        return str(value)
