@@ -19,8 +19,9 @@ from rich.text import Text
 
 from wtal.commands._exits import one_line
 from wtal.commands._near import Near, NearGroup
+from wtal.commands._settings import SetOption
 from wtal.data.video_ids import readable
-from wtal.errors import ConfigError, OverrideError, UsageError, WtalError
+from wtal.errors import UsageError, WtalError
 from wtal.pipeline.progress import Reporter, Task
 from wtal.pipeline.workspace import default_workspace
 
@@ -37,6 +38,17 @@ class Command(Near):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.params.append(_debug_option())
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse as click does; `--set help` needs nothing else, prints the settings and ends the call."""
+        asked = [each for each in self.params if isinstance(each, SetOption) and each.asked_by(args)]
+        ctx.resilient_parsing = ctx.resilient_parsing or bool(asked)
+        rest = super().parse_args(ctx, args)
+        for option in asked:
+            with one_line():
+                option.print_settings(ctx)
+            ctx.exit()
+        return rest
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; print an error of ours in one line."""
@@ -129,22 +141,6 @@ class ConsoleReporter(Reporter):
         self.console.print(text, soft_wrap=True)
 
 
-@contextmanager
-def blamed(assignments: Sequence[str], without: Callable[[], object]) -> Iterator[None]:
-    """Blame the call for a refused configuration, where `without` its assignments it is not refused.
-
-    Raises:
-        OverrideError: then; else what was raised.
-    """
-    try:
-        yield
-    except ConfigError as error:
-        if not assignments:
-            raise
-        without()
-        raise OverrideError(str(error)) from None
-
-
 def _remember(ctx: click.Context, param: click.Parameter, value: Path) -> Path:
     """Export the workspace: weights are kept in it too, and worker processes look for it in the environment."""
     os.environ["WTAL_WORKSPACE"] = str(value)
@@ -187,26 +183,6 @@ def devices_option(function: Function) -> Function:
 
 def _device(text: str) -> Callable[[Function], Function]:
     return click.option("--device", default="auto", show_default=True, help=text)
-
-
-def recipe_set_option(function: Function) -> Function:
-    """Add `--set section.key=value`, repeatable, for any value of a recipe."""
-    return _set("SECTION.KEY=VALUE", "a value of the recipe, e.g. train.steps=500")(function)
-
-
-def localize_set_option(function: Function) -> Function:
-    """Add `--set localize.key=value`, repeatable, for the localization of a trained run."""
-    return _set("localize.KEY=VALUE", "a value of the run's localization, e.g. localize.nms_tiou=0.4")(function)
-
-
-def refine_set_option(function: Function) -> Function:
-    """Add `--set refine.key=value`, repeatable, for the second stage of a run."""
-    return _set("refine.KEY=VALUE", "a setting of the second stage, e.g. refine.rounds=1")(function)
-
-
-def _set(metavar: str, value: str) -> Callable[[Function], Function]:
-    text = f"Override {value}; may be repeated."
-    return click.option("--set", "assignments", multiple=True, metavar=metavar, help=text)
 
 
 def pick_device(wanted: str, several: bool = False) -> str:

@@ -9,15 +9,14 @@ from wtal.commands._console import (
     FINISHED_WITH_FAILURES,
     Command,
     ConsoleReporter,
-    blamed,
     device_option,
     json_option,
     pick_device,
     print_json,
-    recipe_set_option,
     workspace_option,
 )
 from wtal.commands._near import Choice
+from wtal.commands._settings import overridden, recipe_set_option
 from wtal.commands._types import InWorkspace, Name
 from wtal.commands.train import parse_seeds
 from wtal.eval.protocols import DEFAULT_PROTOCOL, PROTOCOLS
@@ -86,8 +85,7 @@ def command(
     """
     table = load_ablation(ablation) if ablation else None
     root = Workspace(workspace)
-    with blamed(assignments, lambda: planned_rows(recipes, table, (), refine)):
-        rows = planned_rows(recipes, table, assignments, refine)
+    rows = overridden(assignments, lambda chosen: planned_rows(recipes, table, chosen, refine))
     comparison = compare(
         rows,
         parse_seeds(seeds),

@@ -13,12 +13,12 @@ from wtal.commands._console import (
     ConsoleReporter,
     device_option,
     json_option,
-    localize_set_option,
     pick_device,
     print_json,
     workspace_option,
 )
 from wtal.commands._new_videos import finish_new, show_new, show_seen
+from wtal.commands._settings import localize_set_option
 from wtal.commands._types import JOBS, InWorkspace, Seconds
 from wtal.errors import UsageError
 from wtal.pipeline.detect import detect

@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -13,7 +13,6 @@ from wtal.commands._console import (
     FINISHED_WITH_FAILURES,
     Command,
     ConsoleReporter,
-    blamed,
     devices_option,
     json_option,
     pick_device,
@@ -24,7 +23,7 @@ from wtal.commands._near import Choice
 from wtal.commands._types import JOBS, Name, Seconds
 from wtal.data.files import write_atomic
 from wtal.data.video_ids import readable
-from wtal.errors import UsageError
+from wtal.errors import ConfigError, OverrideError, UsageError
 from wtal.extractors.backbones import BACKBONES
 from wtal.extractors.execution.config import ExtractConfig
 from wtal.extractors.flow import FLOWS
@@ -147,8 +146,7 @@ def command(
     where it was. Exits with 3 when some videos failed; failures.json in the store says why.
     """
     chosen = {**values, "streams": tuple(filter(None, streams.split(",")))}
-    with blamed(["extract"], ExtractConfig):
-        configs = [ExtractConfig.parse({**chosen, "backbone": name}, "extract") for name in backbones]
+    configs = _configs(chosen, backbones)
     machine = Machine(jobs, pick_device(device, several=True), time_limit, decoders, engine, cluster)
     if profile and (dry_run or not os.access(profile.absolute().parent, os.W_OK)):
         why = "there is none with --dry-run" if dry_run else f"{profile.absolute().parent} cannot be written to"
@@ -173,6 +171,13 @@ def command(
         for result in results:
             click.echo(result.store)
     finish(*results)
+
+
+def _configs(chosen: Mapping[str, object], backbones: Sequence[str]) -> list[ExtractConfig]:
+    try:
+        return [ExtractConfig.parse({**chosen, "backbone": name}) for name in backbones]
+    except ConfigError as error:
+        raise OverrideError(f"--{str(error).removeprefix('extract.')}") from None
 
 
 def finish(*results: ExtractResult) -> None:

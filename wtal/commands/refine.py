@@ -11,9 +11,9 @@ from wtal.commands._console import (
     json_option,
     pick_device,
     print_json,
-    refine_set_option,
     workspace_option,
 )
+from wtal.commands._settings import refine_set_option
 from wtal.commands._types import InWorkspace
 from wtal.commands.train import parse_seeds
 from wtal.pipeline.refinement.gains import gains_of

@@ -13,10 +13,10 @@ from wtal.commands._console import (
     json_option,
     pick_device,
     print_json,
-    recipe_set_option,
     workspace_option,
 )
 from wtal.commands._near import Choice
+from wtal.commands._settings import overridden, recipe_set_option
 from wtal.commands._types import InWorkspace, Name
 from wtal.commands.train import parse_seeds
 from wtal.errors import UsageError
@@ -78,7 +78,8 @@ def command(
     What is done already is taken up, so a call that was stopped goes on where it was. A method that fails says why and
     does not stop the others; the exit code is then 3. Without --features, --dry-run tries methods on random numbers.
     """
-    plans = planned_methods(dataset, parse_methods(methods), assignments, refine)
+    names = parse_methods(methods)
+    plans = overridden(assignments, lambda chosen: planned_methods(dataset, names, chosen, refine))
     numbers, chosen, reporter = parse_seeds(seeds), pick_device(device), ConsoleReporter()
     if dry_run:
         expected = forecast(dataset, plans, len(numbers), features, annotations, chosen, reporter)

@@ -1,5 +1,6 @@
 """`wtal run`."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -7,17 +8,16 @@ import click
 from wtal.commands._console import (
     Command,
     ConsoleReporter,
-    blamed,
     device_option,
     json_option,
     pick_device,
     print_json,
-    recipe_set_option,
     verdicts_option,
     workspace_option,
 )
 from wtal.commands._judgement import print_figures, print_notes
 from wtal.commands._near import Choice
+from wtal.commands._settings import overridden, recipe_set_option
 from wtal.commands._types import JOBS, InWorkspace, Name
 from wtal.commands.extract import finish
 from wtal.commands.train import parse_seeds
@@ -28,7 +28,7 @@ from wtal.models.heads import HEADS
 from wtal.pipeline.chain import RunOptions, RunResult, run
 from wtal.pipeline.ensembles.train_members import resolve_recipe
 from wtal.pipeline.extraction.machine import Machine
-from wtal.pipeline.recipe import DEFAULT_RECIPE, load_recipe, recipe_names
+from wtal.pipeline.recipe import DEFAULT_RECIPE, Recipe, load_recipe, recipe_names
 from wtal.pipeline.workspace import Workspace
 
 
@@ -103,14 +103,14 @@ def command(
     """
     if (annotations is None) == (labels is None):
         raise UsageError("give either --annotations FILE or --labels FILE: something must say what the videos show")
-    numbers, overrides = parse_seeds(seeds), [*_assignments(shortcuts), *assignments]
-    with blamed(overrides, lambda: resolve_recipe(load_recipe(recipe))):
-        resolved = load_recipe(recipe, overrides)
-        if quick:
-            resolved = resolved.first_member()
-        if refine is not None:
-            resolved = resolved.model_copy(update={"refine": resolved.refinement if refine else None})
-        spelled_out = resolve_recipe(resolved)
+    numbers, short = parse_seeds(seeds), _assignments(shortcuts)
+    overrides = [*short, *assignments]
+
+    def load(chosen: Sequence[str]) -> tuple[Recipe, Recipe]:
+        loaded = _variant(load_recipe(recipe, chosen), quick, refine)
+        return loaded, resolve_recipe(loaded)
+
+    resolved, spelled_out = overridden(overrides, load, short)
     if dry_run:
         print_json(spelled_out.plain())
         return
@@ -124,14 +124,25 @@ def command(
     finish(result.extracted)
 
 
-def _assignments(shortcuts: dict[str, str | None]) -> list[str]:
+def _variant(recipe: Recipe, quick: bool, refine: bool | None) -> Recipe:
+    """Return the recipe of one head with `quick`, with a second stage or without one where `refine` says so."""
+    chosen = recipe.first_member() if quick else recipe
+    return chosen if refine is None else chosen.model_copy(update={"refine": chosen.refinement if refine else None})
+
+
+def _assignments(shortcuts: dict[str, str | None]) -> dict[str, str]:
+    """Return the overrides that options are short for, with those options as they stand in the call."""
     keys = {
         "head": "head.name",
         "backbone": "extract.backbone",
         "train_subset": "evaluate.train_subset",
         "test_subset": "evaluate.test_subset",
     }
-    return [f"{keys[name]}={value}" for name, value in shortcuts.items() if value is not None]
+    return {
+        f"{keys[name]}={value}": f"--{name.replace('_', '-')} {value}"
+        for name, value in shortcuts.items()
+        if value is not None
+    }
 
 
 def show_result(result: RunResult, as_json: bool) -> None:

@@ -1,6 +1,7 @@
 """`wtal train`."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -8,20 +9,19 @@ import click
 from wtal.commands._console import (
     Command,
     ConsoleReporter,
-    blamed,
     device_option,
     json_option,
     pick_device,
     print_json,
-    recipe_set_option,
     verdicts_option,
     workspace_option,
 )
+from wtal.commands._settings import overridden, recipe_set_option
 from wtal.commands._types import LARGEST_SEED, InWorkspace, Name
 from wtal.errors import UsageError
 from wtal.pipeline.ensembles.train_members import resolve_recipe, train_recipe
 from wtal.pipeline.label_check import check_runs
-from wtal.pipeline.recipe import DEFAULT_RECIPE, load_recipe, recipe_names
+from wtal.pipeline.recipe import DEFAULT_RECIPE, Recipe, load_recipe, recipe_names
 from wtal.pipeline.review.teach import taught_inputs
 from wtal.pipeline.train import TrainInputs, lengths, obstacles
 from wtal.pipeline.workspace import Workspace
@@ -60,9 +60,12 @@ def command(
     video-level labels are used. An interrupted run goes on where it was.
     """
     numbers = parse_seeds(seeds)
-    with blamed(assignments, lambda: resolve_recipe(load_recipe(recipe))):
-        resolved = load_recipe(recipe, assignments)
-        spelled_out = resolve_recipe(resolved)
+
+    def load(chosen: Sequence[str]) -> tuple[Recipe, Recipe]:
+        loaded = load_recipe(recipe, chosen)
+        return loaded, resolve_recipe(loaded)
+
+    resolved, spelled_out = overridden(assignments, load)
     if dry_run:
         print_json(spelled_out.plain())
         return

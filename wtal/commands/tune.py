@@ -9,12 +9,12 @@ from wtal.commands._console import (
     ConsoleReporter,
     device_option,
     json_option,
-    localize_set_option,
     pick_device,
     print_json,
     workspace_option,
 )
 from wtal.commands._near import Choice
+from wtal.commands._settings import localize_set_option
 from wtal.commands._types import InWorkspace
 from wtal.pipeline.runs import TUNED
 from wtal.pipeline.tune import SPACE, Method, Tuned, parse_space, tune
