@@ -50,6 +50,7 @@ SECTIONS = {
         "show": "What a store, a run or a file holds.",
         "list": "What there is to choose from.",
         "doctor": "What this machine has: readers, flow, GPU, weights, disk.",
+        "completion": "Make a shell complete commands, options, names and runs.",
     },
 }
 """Commands in the order of use, by the sections of `wtal --help`."""

@@ -3,12 +3,14 @@
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from wtal.errors import ConfigError, OverrideError
-from wtal.pipeline.inspection.settings import Setting, localize_settings, recipe_settings, refine_settings
+
+if TYPE_CHECKING:  # and late below: only `--set help` waits for it
+    from wtal.pipeline.inspection.settings import Setting
 
 Built = TypeVar("Built")
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -24,7 +26,7 @@ class SetOption(click.Option):
     `settings` takes the values of the command's other options and arguments.
     """
 
-    def __init__(self, *args: Any, settings: Callable[[Mapping[str, Any]], list[Setting]], **kwargs: Any) -> None:
+    def __init__(self, *args: Any, settings: Callable[[Mapping[str, Any]], "list[Setting]"], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.settings = settings
 
@@ -40,7 +42,7 @@ class SetOption(click.Option):
         click.echo(formatter.getvalue().rstrip("\n"))
 
 
-def _row(setting: Setting) -> tuple[str, str]:
+def _row(setting: "Setting") -> tuple[str, str]:
     words = f"[{'|'.join(setting.words)}] " if setting.words else ""
     return f"{setting.key}={setting.value}", f"{words}{setting.meaning}"
 
@@ -61,7 +63,7 @@ def refine_set_option(function: Function) -> Function:
 
 
 def _set(
-    metavar: str, value: str, example: str, settings: Callable[[Mapping[str, Any]], list[Setting]]
+    metavar: str, value: str, example: str, settings: "Callable[[Mapping[str, Any]], list[Setting]]"
 ) -> Callable[[Function], Function]:
     text = f"Override a {value}, e.g. {example}; may be repeated. `--set help` lists the keys."
     return click.option(
@@ -69,16 +71,22 @@ def _set(
     )
 
 
-def _of_recipe(values: Mapping[str, Any]) -> list[Setting]:
+def _of_recipe(values: Mapping[str, Any]) -> "list[Setting]":
+    from wtal.pipeline.inspection.settings import recipe_settings
+
     recipes = values.get("recipes") or (values.get("recipe"),)
     return recipe_settings(recipes[0] or "")
 
 
-def _of_run(values: Mapping[str, Any]) -> list[Setting]:
+def _of_run(values: Mapping[str, Any]) -> "list[Setting]":
+    from wtal.pipeline.inspection.settings import localize_settings
+
     return localize_settings(_run(values))
 
 
-def _of_stage(values: Mapping[str, Any]) -> list[Setting]:
+def _of_stage(values: Mapping[str, Any]) -> "list[Setting]":
+    from wtal.pipeline.inspection.settings import refine_settings
+
     return refine_settings(_run(values))
 
 

@@ -5,7 +5,6 @@ from pathlib import Path
 import click
 
 from wtal.commands._console import Command, json_option, print_json, workspace_option
-from wtal.pipeline.inspection.doctor import examine
 from wtal.pipeline.workspace import Workspace
 
 
@@ -14,6 +13,8 @@ from wtal.pipeline.workspace import Workspace
 @json_option
 def command(workspace: Path, as_json: bool) -> None:
     """Report which parts of wtal can be used on this machine, and why the rest cannot."""
+    from wtal.pipeline.inspection.doctor import examine  # late: it needs torch, which --help and shells do not
+
     report = examine(Workspace(workspace))
     if as_json:
         print_json(report)

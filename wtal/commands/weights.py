@@ -6,13 +6,10 @@ import click
 
 from wtal.commands._console import Command, json_option, print_json, workspace_option
 from wtal.commands._near import Choice
-from wtal.pipeline.inspection.weights import check_weights, fetch_weights
-
-_ACTIONS = {"fetch": fetch_weights, "check": check_weights}
 
 
 @click.command("weights", cls=Command, short_help="Published checkpoints: fetched, or checked.")
-@click.argument("action", type=Choice(list(_ACTIONS)))
+@click.argument("action", type=Choice(["fetch", "check"]))
 @click.argument("names", nargs=-1, required=True, metavar="BACKBONE:NAME...")
 @workspace_option
 @json_option
@@ -23,7 +20,10 @@ def command(action: str, names: tuple[str, ...], workspace: Path, as_json: bool)
     broke off; what only a person can fetch is named with its page and its place. `check` downloads nothing, and holds
     each file against its published hash, or against that of the first file that came.
     """
-    files = {name: str(_ACTIONS[action](name)) for name in names}
+    from wtal.pipeline.inspection.weights import check_weights, fetch_weights  # late: torch, which --help needs not
+
+    act = fetch_weights if action == "fetch" else check_weights
+    files = {name: str(act(name)) for name in names}
     if as_json:
         print_json(files)
     else:
