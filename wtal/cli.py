@@ -67,6 +67,11 @@ class Commands(NearGroup):
         with one_line():
             return super().main(*args, **kwargs)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Import a command and run it; Ctrl-C before it has begun is one line too."""
+        with one_line():
+            return super().invoke(ctx)
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names in the order of `COMMANDS`."""
         return list(COMMANDS)

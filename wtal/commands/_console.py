@@ -33,10 +33,14 @@ _LINES = 20
 
 
 class Command(Near):
-    """A command with `--debug`: without it an error of ours is one line and its exit code."""
+    """A command with `--debug`: without it an error of ours is one line and its exit code.
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    A call that `resumes`, given again, goes on where Ctrl-C ended it, and then says so.
+    """
+
+    def __init__(self, *args: Any, resumes: bool = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.resumes = resumes
         self.params.append(_debug_option())
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -52,7 +56,7 @@ class Command(Near):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; print an error of ours in one line."""
-        with one_line():
+        with one_line(self.resumes):
             return super().invoke(ctx)
 
 

@@ -1,10 +1,11 @@
-"""Near matches for wrong names of commands, options and choices, all in the words of `wtal.registry`."""
+"""Near matches for wrong names of commands, options and choices, all in the words of `wtal.registry`.
+
+It is imported late, where a name is wrong: `wtal --help` and shells wait for nothing that they need not.
+"""
 
 from typing import Any
 
 import click
-
-from wtal.registry import nearest, suggest
 
 
 class Near(click.Command):
@@ -15,6 +16,8 @@ class Near(click.Command):
         try:
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
+            from wtal.registry import nearest
+
             names = [name for param in self.get_params(ctx) for name in (*param.opts, *param.secondary_opts)]
             near = nearest(error.option_name, [name for name in names if name.startswith("--")])
             hint = f"; did you mean {near!r}?" if near else ""
@@ -30,6 +33,8 @@ class NearGroup(Near, click.Group):
         """Resolve a command as click does."""
         names = self.list_commands(ctx)
         if args and not args[0].startswith("-") and args[0] not in names and not ctx.resilient_parsing:
+            from wtal.registry import suggest
+
             ctx.fail(f"there is no command {args[0]!r}; {suggest(args[0], names)}")
         return super().resolve_command(ctx, args)
 
@@ -37,8 +42,11 @@ class NearGroup(Near, click.Group):
 class Choice(click.Choice):  # type: ignore[type-arg]  # takes arguments from click 8.2 on alone
     """One of several names; a wrong one is answered with the nearest."""
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return the name."""
-        if value not in self.choices:
-            self.fail(f"there is no {value!r}; {suggest(str(value), self.choices)}", param, ctx)
-        return str(value)
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the choice, which may be a number."""
+        choices = {str(choice): choice for choice in self.choices}
+        if str(value) not in choices:
+            from wtal.registry import suggest
+
+            self.fail(f"there is no {value!r}; {suggest(str(value), choices)}", param, ctx)
+        return choices[str(value)]

@@ -21,7 +21,12 @@ from wtal.pipeline.viewing.clips import cut_clips
 from wtal.report.selection import Selection
 
 
-@click.command("clips", cls=Command, short_help="Detections -> a clip of each with its sound, and a reel of the best.")
+@click.command(
+    "clips",
+    cls=Command,
+    resumes=True,
+    short_help="Detections -> a clip of each with its sound, and a reel of the best.",
+)
 @click.argument("source", type=InWorkspace("runs"), metavar="RUN|DETECTIONS")
 @click.option("--videos", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder of the videos.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to write into.")

@@ -31,7 +31,9 @@ _PROTOCOLS = f"Judges every row, at its recipe's thresholds: {', '.join(PROTOCOL
 _TABLES = {"text": text_table, "markdown": markdown_table, "csv": csv_table}
 
 
-@click.command("compare", cls=Command, short_help="Many heads and seeds -> one table beside the published rows.")
+@click.command(
+    "compare", cls=Command, resumes=True, short_help="Many heads and seeds -> one table beside the published rows."
+)
 @click.argument("recipes", nargs=-1, required=True, type=Name(recipe_names), metavar="RECIPES...")
 @click.option(
     "--ablation",

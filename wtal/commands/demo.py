@@ -10,7 +10,9 @@ from wtal.commands.run import show_result
 from wtal.commands.train import parse_seeds
 
 
-@click.command("demo", cls=Command, short_help="The whole chain on a small collection that it renders itself.")
+@click.command(
+    "demo", cls=Command, resumes=True, short_help="The whole chain on a small collection that it renders itself."
+)
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),

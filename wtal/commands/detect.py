@@ -32,7 +32,7 @@ from wtal.pipeline.runs import open_runs
 from wtal.pipeline.workspace import Workspace
 
 
-@click.command("detect", cls=Command, short_help="A trained head -> class activations -> detections.")
+@click.command("detect", cls=Command, resumes=True, short_help="A trained head -> class activations -> detections.")
 @click.argument("run", required=False, type=InWorkspace("runs"), metavar="[RUN|MODEL.wtal]")
 @click.argument("videos", nargs=-1, type=click.Path(path_type=Path), metavar="[VIDEO|FOLDER]...")
 @click.option("--use-labels", is_flag=True, help="Look in a labelled video only for its own classes.")

@@ -41,9 +41,10 @@ def setting_option(name: str, names: Sequence[str] = (), metavar: str | None = N
     field = ExtractConfig.model_fields[name]
     choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
     text = f"{field.description} {', '.join(names)}." if names else field.description
+    type_ = Choice(choices) if choices else Name(lambda: names) if names else None
     return click.option(
         f"--{name}",
-        type=Choice(choices) if choices else Name(lambda: names),
+        type=type_,
         default=field.default,
         show_default=bool(field.default),
         metavar=metavar,
@@ -51,7 +52,7 @@ def setting_option(name: str, names: Sequence[str] = (), metavar: str | None = N
     )
 
 
-@click.command("extract", cls=Command, short_help="Videos -> snippet features in a store.")
+@click.command("extract", cls=Command, resumes=True, short_help="Videos -> snippet features in a store.")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PATH...")
 @click.option(
     "--backbone",

@@ -22,7 +22,7 @@ from wtal.pipeline.exchange.import_features import import_features
 from wtal.pipeline.workspace import Workspace
 
 
-@click.command("import-features", cls=Command, short_help="Published features -> a store.")
+@click.command("import-features", cls=Command, resumes=True, short_help="Published features -> a store.")
 @click.argument("features", type=click.Path(path_type=Path))
 @click.option("--annotations", type=InWorkspace("annotations"), help="Names of the videos, or how long they are.")
 @click.option("--layout", type=Choice(LAYOUTS.names()), help="Of the files. Default: what they look like.")

@@ -23,7 +23,10 @@ from wtal.pipeline.workspace import Workspace
 
 
 @click.command(
-    "refine", cls=Command, short_help="A run's detections -> a student that learns borders from them, as a run."
+    "refine",
+    cls=Command,
+    resumes=True,
+    short_help="A run's detections -> a student that learns borders from them, as a run.",
 )
 @click.argument("run", required=False, type=InWorkspace("runs"))
 @click.option("--seeds", default="0", show_default=True, metavar="0,1,2", help="Of an ensemble's students.")

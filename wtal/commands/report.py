@@ -15,7 +15,9 @@ from wtal.pipeline.viewing.serve import serve
 from wtal.pipeline.viewing.write_report import write_report
 
 
-@click.command("report", cls=Command, short_help="Detections -> a page with players, to watch and to judge them.")
+@click.command(
+    "report", cls=Command, resumes=True, short_help="Detections -> a page with players, to watch and to judge them."
+)
 @click.argument("source", type=InWorkspace("runs"), metavar="RUN|DETECTIONS")
 @click.option(
     "--videos", type=click.Path(path_type=Path, file_okay=False), help="Folder of the videos, which the page plays."

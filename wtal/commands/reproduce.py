@@ -32,7 +32,10 @@ _PROTOCOLS = f"{PAPERS}, each row by its own paper's; or one for all: {', '.join
 
 
 @click.command(
-    "reproduce", cls=Command, short_help="Published features -> a dataset's table, papers' rows beside ours."
+    "reproduce",
+    cls=Command,
+    resumes=True,
+    short_help="Published features -> a dataset's table, papers' rows beside ours.",
 )
 @click.argument("dataset", type=Choice(DATASETS), metavar=f"[{'|'.join(DATASETS)}]")
 @click.option("--features", type=InWorkspace("features"), help="Published files, as they are, or a feature store.")

@@ -32,7 +32,9 @@ from wtal.pipeline.recipe import DEFAULT_RECIPE, Recipe, load_recipe, recipe_nam
 from wtal.pipeline.workspace import Workspace
 
 
-@click.command("run", cls=Command, short_help="Videos and labels in, detections out: the whole chain in one call.")
+@click.command(
+    "run", cls=Command, resumes=True, short_help="Videos and labels in, detections out: the whole chain in one call."
+)
 @click.argument("videos", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="VIDEOS...")
 @click.option("--annotations", type=InWorkspace("annotations"), help="Annotation file; its times only judge.")
 @click.option(

@@ -11,11 +11,15 @@ from wtal.pipeline.inspection.show import describe, to_text
 
 @click.command("show", cls=Command, short_help="What a store, a run or a file holds.")
 @click.argument("source", type=InWorkspace("runs"), metavar="STORE|RUN|FILE")
+@click.option("--all", "everything", is_flag=True, help="Show every setting of a run.")
 @json_option
-def command(source: Path, as_json: bool) -> None:
-    """Describe a feature store, a run, a packed model, an annotation file, a detection file or a video."""
+def command(source: Path, everything: bool, as_json: bool) -> None:
+    """Describe a feature store, a run, a packed model, an annotation file, a detection file or a video.
+
+    Of the settings of a run those are shown that differ from its recipe's; --all shows every one of them.
+    """
     description = describe(source)
     if as_json:
         print_json(description)
     else:
-        click.echo(to_text(description))
+        click.echo(to_text(description, everything))

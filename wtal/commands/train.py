@@ -27,7 +27,9 @@ from wtal.pipeline.train import TrainInputs, lengths, obstacles
 from wtal.pipeline.workspace import Workspace
 
 
-@click.command("train", cls=Command, short_help="Features and video-level labels -> a trained localization head.")
+@click.command(
+    "train", cls=Command, resumes=True, short_help="Features and video-level labels -> a trained localization head."
+)
 @click.argument("recipe", type=Name(recipe_names), default=DEFAULT_RECIPE)
 @click.option("--store", type=InWorkspace("features"), help="Feature store. Default: the workspace's only one.")
 @click.option("--annotations", type=InWorkspace("annotations"), help="Labels. Default: the workspace's only file.")

@@ -8,7 +8,7 @@ from wtal.commands._console import Command, json_option, print_json, workspace_o
 from wtal.commands._near import Choice
 
 
-@click.command("weights", cls=Command, short_help="Published checkpoints: fetched, or checked.")
+@click.command("weights", cls=Command, resumes=True, short_help="Published checkpoints: fetched, or checked.")
 @click.argument("action", type=Choice(["fetch", "check"]))
 @click.argument("names", nargs=-1, required=True, metavar="BACKBONE:NAME...")
 @workspace_option
