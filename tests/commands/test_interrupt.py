@@ -78,8 +78,10 @@ def videos(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("everybody", [True, False])
-@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize(
+    ("jobs", "everybody"),
+    [(1, True), *(pytest.param(*case, marks=pytest.mark.slow) for case in [(1, False), (2, True), (2, False)])],
+)
 def test_extract(videos, tmp_path, jobs, everybody):
     call = ("extract", videos, "--backbone", "motion", "--workspace", tmp_path, "--jobs", jobs)
     process = start(*call)
@@ -129,6 +131,7 @@ def test_train(planted, everybody):
     assert steps(planted) == list(range(1, 3001))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("everybody", [True, False])
 def test_run(videos, tmp_path, everybody):
     labels = tmp_path / "labels.csv"

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Task as RichTask
@@ -21,7 +22,7 @@ from wtal.commands._exits import one_line
 from wtal.commands._near import Near, NearGroup
 from wtal.commands._settings import SetOption
 from wtal.data.video_ids import readable
-from wtal.errors import UsageError, WtalError
+from wtal.errors import UsageError
 from wtal.pipeline.progress import Reporter, Task
 from wtal.pipeline.workspace import default_workspace
 
@@ -193,8 +194,7 @@ def pick_device(wanted: str, several: bool = False) -> str:
     """Resolve `--device`: `auto` is CUDA where torch sees it; with `several`, CUDA devices may be listed with commas.
 
     Raises:
-        UsageError: when `wanted` is none of auto, cpu, cuda and cuda:N.
-        WtalError: when a CUDA device is asked for that is not there.
+        UsageError: when `wanted` is none of auto, cpu, cuda and cuda:N, or a CUDA device that is not there.
     """
     form = r"auto|cpu|cuda(:[0-9]+)?" + (r"|cuda:[0-9]+(,cuda:[0-9]+)+" if several else "")
     if not re.fullmatch(form, wanted):
@@ -208,12 +208,27 @@ def pick_device(wanted: str, several: bool = False) -> str:
     if wanted == "cpu":
         return wanted
     if not count:
-        raise WtalError(f"--device {wanted}: torch sees no CUDA device here; use --device cpu")
+        raise UsageError(f"--device {wanted}: torch sees no CUDA device here; use --device cpu")
     devices = [f"cuda:{int(name.partition(':')[2])}" if ":" in name else name for name in wanted.split(",")]
     for name in devices:
         if int(name.partition(":")[2] or 0) >= count:
-            raise WtalError(f"--device {name}: the CUDA devices here are cuda:0 to cuda:{count - 1}; name one of them")
+            raise UsageError(f"--device {name}: the CUDA devices here are cuda:0 to cuda:{count - 1}; name one of them")
     return ",".join(dict.fromkeys(devices))
+
+
+def refuse_unless(option: str, given: bool, *names: str) -> None:
+    """Refuse options that say nothing without another one, where they stand in the call and the other does not.
+
+    `names` are those of their parameters.
+
+    Raises:
+        UsageError: naming the first.
+    """
+    ctx = click.get_current_context()
+    for param in ctx.command.params:
+        typed = ctx.get_parameter_source(param.name or "") == ParameterSource.COMMANDLINE
+        if param.name in names and typed and not given:
+            raise UsageError(f"{param.opts[0]} says nothing without {option}; give both, or leave it out")
 
 
 def print_lines(lines: Sequence[str]) -> None:

@@ -42,6 +42,10 @@ class NearGroup(Near, click.Group):
 class Choice(click.Choice):  # type: ignore[type-arg]  # takes arguments from click 8.2 on alone
     """One of several names; a wrong one is answered with the nearest."""
 
+    def get_missing_message(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        """Return the choices, on the line that says that one is missing."""
+        return f"choices: {', '.join(map(str, self.choices))}"
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the choice, which may be a number."""
         choices = {str(choice): choice for choice in self.choices}

@@ -8,7 +8,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from wtal.data.clock_time import clock_seconds
+from wtal.data.table import clock_seconds
 from wtal.pipeline.workspace import Workspace, default_workspace
 
 SECONDS = 1e8

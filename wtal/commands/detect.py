@@ -15,6 +15,7 @@ from wtal.commands._console import (
     json_option,
     pick_device,
     print_json,
+    refuse_unless,
     workspace_option,
 )
 from wtal.commands._new_videos import finish_new, show_new, show_seen
@@ -88,6 +89,7 @@ def command(
     run were, once, in a store of their own; an interrupted call continues where it was. --watch does so for each video
     that comes into a folder, until Ctrl-C. Exits with 3 when some videos failed; failures.json says why.
     """
+    refuse_unless("--watch", watch is not None, "interval", "settle")
     settings = with_streams(assignments, streams)
     home = Workspace(workspace)
     if not videos and watch is None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from wtal.commands._console import Command, ConsoleReporter, json_option, print_json
+from wtal.commands._console import Command, ConsoleReporter, json_option, print_json, refuse_unless
 from wtal.commands._judgement import print_figures, print_notes
 from wtal.commands._near import Choice
 from wtal.commands._question import question_options
@@ -60,6 +60,7 @@ def command(
     `wtal list protocols` tells the protocols apart. --against compares two files on the same resampled videos;
     --task judges detections as class-agnostic proposals, or the scores of whole videos.
     """
+    refuse_unless("--against", against is not None, "draws", "seed")
     reporter = ConsoleReporter()
     if plots is not None:
         if against is not None or task == CLASSIFICATION:

@@ -5,7 +5,7 @@ from typing import get_args
 
 import click
 
-from wtal.commands._console import Command, ConsoleReporter, json_option, print_json, print_lines
+from wtal.commands._console import Command, ConsoleReporter, json_option, print_json, print_lines, refuse_unless
 from wtal.commands._near import Choice
 from wtal.commands._types import InWorkspace
 from wtal.data.video_ids import readable
@@ -52,6 +52,7 @@ def command(
 
     It opens in any browser from the disk, without a network. With --serve its address is printed in place of the path.
     """
+    refuse_unless("--serve", serves, "port")
     collection = gather(source, videos, annotations=annotations)
     report = write_report(collection, out, proxies, ConsoleReporter())
     print_lines([f"note: {note}" for note in report.notes])

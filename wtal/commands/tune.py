@@ -62,9 +62,10 @@ def command(
     RUN is a run (all its seeds count) or one of its seeds; without it, the newest finished one. Segments of a subset
     choose, never those of the reported one. Use what is found with --set localize.preset=FILE.
     """
+    space = parse_space(over)
     tuned = tune(
         run or Workspace(workspace).newest_run(),
-        parse_space(over),
+        space,
         method,
         subset,
         annotations,
