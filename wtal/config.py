@@ -14,7 +14,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
-from wtal.errors import ConfigError, OverrideError
+from wtal.errors import AbsentError, ConfigError, OverrideError
 from wtal.registry import nearest
 
 _LARGEST = 2**31 - 1
@@ -104,7 +104,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ConfigError(f"no recipe at {path}") from None
+        raise AbsentError(f"no recipe at {path}") from None
     except (ValueError, RecursionError) as error:  # of numbers with thousands of digits, and of nesting, too
         raise ConfigError(f"{path} is not TOML: {error}") from None
 

@@ -358,7 +358,7 @@ def test_videos_without_a_snippet_are_detected_as_empty(tmp_path):
     ("arguments", "code", "said"),
     [
         (("run", "VIDEOS"), 2, "--annotations FILE or --labels FILE"),
-        (("run", "VIDEOS", "--annotations", "absent.json"), 1, "no annotations at absent.json"),
+        (("run", "VIDEOS", "--annotations", "absent.json"), 2, "no annotations at absent.json"),
         (("run", "VIDEOS", "--annotations", "TRUTH", "--train-subset", "trainig"), 2, "did you mean 'training'"),
         (
             ("run", "VIDEOS", "--annotations", "TRUTH", "--head", "basnet", "--set", "head.widht=3"),
@@ -370,7 +370,7 @@ def test_videos_without_a_snippet_are_detected_as_empty(tmp_path):
         (("run", "VIDEOS", "--annotations", "TRUTH", "--set", "head.width=3"), 2, "set head.name too"),
         (("run", "VIDEOS", "--annotations", "TRUTH", "--test-subset", "valdation"), 2, "did you mean 'validation'"),
         (("run", "VIDEOS", "--annotations", "TRUTH", "--seeds", "0,0"), 2, "each once"),
-        (("run", "VIDEOS", "--annotations", "TRUTH", "--recipe", "colection"), 1, "did you mean 'collection'"),
+        (("run", "VIDEOS", "--annotations", "TRUTH", "--recipe", "colection"), 2, "did you mean 'collection'"),
         (("evaluate", "absent"), 2, "nothing at absent"),
         (("evaluate", "TRUTH"), 2, "--annotations is needed"),
         (("detect", "VIDEOS"), 2, "is no run"),

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from wtal.data.clock_time import clock_seconds
 from wtal.data.dataset import Dataset, VideoRecord
 from wtal.data.files import read_json, read_text
 from wtal.data.segments import Annotation, Segment
+from wtal.data.table import clock_seconds
 from wtal.data.tally import Tally
 from wtal.errors import FormatError
 

@@ -12,15 +12,24 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from wtal.data.clock_time import clock_seconds
 from wtal.data.files import read_head, read_text
 from wtal.errors import FormatError
 
 _DELIMITERS = ",;\t"
 _SEPARATOR = re.compile(r'^"?sep=(.)"?[ ,;\t]*$', re.IGNORECASE)
+_CLOCK = re.compile(r"(?:(\d+):([0-5]?\d)|(\d+)):([0-5]?\d(?:\.\d*)?)", re.ASCII)
 _NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)(e[-+]?\d+)?|[-+]?(inf|infinity)|[-+]?nan", re.IGNORECASE | re.ASCII)
 _DECIMAL = re.compile(r"[-+]?\d+([.,])\d+", re.ASCII)
 _THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2}[.,]\d{3}", re.ASCII)
+
+
+def clock_seconds(text: str) -> float | None:
+    """Return the seconds of a clock time, `1:03.5` or `1:02:03`; None where a text is none."""
+    match = _CLOCK.fullmatch(text)
+    if match is None:
+        return None
+    hours, minutes, alone, seconds = match.groups(default="0")
+    return int(hours) * 3600 + (int(minutes) + int(alone)) * 60 + float(seconds)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wtal.errors import WeightsError
+from wtal.errors import AbsentError, WeightsError
 
 State = dict[str, Tensor]
 
@@ -238,7 +238,7 @@ def _refuse_non_checkpoint(path: Path) -> None:
     """Raise for what is plainly no checkpoint, in words that say what it is."""
     try:
         if not path.exists():
-            raise WeightsError(f"there are no weights at {path}")
+            raise AbsentError(f"there are no weights at {path}")
         if not path.is_file():
             raise WeightsError(f"{path} is not a file, wanted a checkpoint")
         with path.open("rb") as file:
