@@ -128,19 +128,34 @@ class ConsoleReporter(Reporter):
 
     def __init__(self) -> None:
         self.console = Console(stderr=True, markup=False, emoji=False, highlight=False)
+        self._progress: Progress | None = None
 
     @contextmanager
     def task(self, name: str, total: int, unit: str) -> Iterator[Task]:
         if not self.console.is_terminal:
             yield _Lines(self.console, name, total, unit)
-            return
+        elif self._progress is not None:  # within another task: a bar below its own, for as long as it lasts
+            index = self._progress.add_task(name, total=total, unit=unit, note="")
+            try:
+                yield _Bar(self._progress, index)
+            finally:
+                self._progress.remove_task(index)
+        else:
+            yield from self._alone(name, total, unit)
+
+    def _alone(self, name: str, total: int, unit: str) -> Iterator[Task]:
+        """Yield a task that is within no other one."""
         title, note = (
             TextColumn("{task.description}", markup=False),
             TextColumn("{task.fields[note]}", "dim", markup=False),
         )
         columns = (title, BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn(), note)
         with Progress(*columns, console=self.console) as progress:
-            yield _Bar(progress, progress.add_task(name, total=total, unit=unit, note=""))
+            self._progress = progress
+            try:
+                yield _Bar(progress, progress.add_task(name, total=total, unit=unit, note=""))
+            finally:
+                self._progress = None
 
     def say(self, text: str) -> None:
         self.console.print(text, soft_wrap=True)
