@@ -230,3 +230,23 @@ def test_show_compares_with_the_recipe_of_the_run_and_prints_everything_when_tol
     assert "\nlocalize.nms_tiou = 0.5\n" in everything
     assert "\nhead.n_mu = 8\n" in everything
     assert max(map(len, everything.splitlines())) < 200
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (("detect", "--set", "train.steps=5"), "--set train.steps=5: a trained run takes localize.KEY=VALUE alone; "),
+        (
+            ("tune", "--set", "nms_tio=1"),
+            "--set nms_tio=1: a trained run takes localize.KEY=VALUE alone; did you mean ",
+        ),
+        (
+            ("refine", "--set", "train.steps=5"),
+            "--set train.steps=5: the second stage of a run takes refine.KEY=VALUE ",
+        ),
+    ],
+)
+def test_keys_of_other_sections_are_blamed_on_the_call(arguments, line, runs):
+    refused = call(arguments[0], runs[0].folder, *arguments[1:], code=2)
+    assert refused.stderr.count("\n") == 1
+    assert refused.stderr.startswith(f"wtal: {line}")

@@ -175,7 +175,7 @@ def workspace_option(function: Function) -> Function:
         default=default_workspace,
         callback=_remember,
         show_default="$WTAL_WORKSPACE or ./workspace",
-        help="Folder that features, runs and submissions are kept in.",
+        help="Folder for features, runs and submissions.",
     )
     return option(function)
 
@@ -187,18 +187,18 @@ def json_option(function: Function) -> Function:
 
 def verdicts_option(function: Function) -> Function:
     """Add `--verdicts/--no-verdicts`."""
-    text = "Take up the workspace's verdicts: what they say that videos show and do not show.  [default: yes]"
+    text = "Train also on the workspace's verdicts, which say what videos show and do not show.  [default: yes]"
     return click.option("--verdicts/--no-verdicts", default=True, help=text)(function)
 
 
 def device_option(function: Function) -> Function:
     """Add `--device`."""
-    return _device("auto, cpu, cuda or cuda:N.")(function)
+    return _device("Device to compute on: auto, cpu, cuda or cuda:N.")(function)
 
 
 def devices_option(function: Function) -> Function:
     """Add `--device`, of which several may be named."""
-    return _device("auto, cpu, cuda, cuda:N, or several such as cuda:0,cuda:1.")(function)
+    return _device("Device to compute on: auto, cpu, cuda, cuda:N, or several such as cuda:0,cuda:1.")(function)
 
 
 def _device(text: str) -> Callable[[Function], Function]:

@@ -28,11 +28,16 @@ from wtal.report.style import drawable
 DETECTION, PROPOSALS, CLASSIFICATION = TASKS
 
 
-@click.command("evaluate", cls=Command, short_help="Detections and annotations -> mAP.")
+@click.command("evaluate", cls=Command, short_help="Evaluate detections: mAP and other figures.")
 @click.argument("source", type=InWorkspace("runs"), metavar="RUN|FILE")
 @question_options
-@click.option("--task", type=Choice(TASKS), default=DETECTION, show_default=True, help="What is judged.")
-@click.option("--against", type=InWorkspace("runs"), metavar="RUN|FILE", help="Compare with intervals.")
+@click.option("--task", type=Choice(TASKS), default=DETECTION, show_default=True, help="What to judge.")
+@click.option(
+    "--against",
+    type=InWorkspace("runs"),
+    metavar="RUN|FILE",
+    help="Compare with these detections, with confidence intervals.",
+)
 @click.option(
     "--draws",
     type=click.IntRange(1, 1_000_000),
@@ -41,7 +46,12 @@ DETECTION, PROPOSALS, CLASSIFICATION = TASKS
     help="Number of bootstrap resamples (with --against).",
 )
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of the resamples (with --against).")
-@click.option("--plots", type=click.Path(path_type=Path), metavar="FOLDER", help="Draw the figures into it, as PNG.")
+@click.option(
+    "--plots",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Draw the figures into this folder, as PNG files.",
+)
 @click.option("--format", "form", type=Choice(FORMATS), default="text", show_default=True, help="Format of the table.")
 @json_option
 def command(
@@ -55,10 +65,10 @@ def command(
     form: str,
     as_json: bool,
 ) -> None:
-    """Judge detections: mAP by ActivityNet's official definition, or by another protocol.
+    """Evaluate detections: mAP by ActivityNet's official definition, or by another protocol.
 
-    `wtal list protocols` tells the protocols apart. --against compares two files on the same resampled videos;
-    --task judges detections as class-agnostic proposals, or the scores of whole videos.
+    `wtal list protocols` describes the protocols. --against compares two files on the same resampled videos. --task
+    judges detections as class-agnostic proposals, or the scores of whole videos.
     """
     refuse_unless("--against", against is not None, "draws", "seed")
     reporter = ConsoleReporter()

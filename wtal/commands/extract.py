@@ -52,7 +52,7 @@ def setting_option(name: str, names: Sequence[str] = (), metavar: str | None = N
     )
 
 
-@click.command("extract", cls=Command, resumes=True, short_help="Videos -> snippet features in a store.")
+@click.command("extract", cls=Command, resumes=True, short_help="Extract snippet features of videos into a store.")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PATH...")
 @click.option(
     "--backbone",
@@ -62,13 +62,13 @@ def setting_option(name: str, names: Sequence[str] = (), metavar: str | None = N
     default=(ExtractConfig().backbone,),
     show_default=True,
     metavar="NAME[:VARIANT]",
-    help=f"{', '.join(BACKBONES.names())}; repeated, one pass fills a store for each.",
+    help=f"{', '.join(BACKBONES.names())}; may be repeated: one pass then fills a store per backbone.",
 )
 @click.option(
     "--weights",
     multiple=True,
     metavar="[BACKBONE/][STREAM=]PATH|NAME|random:SEED",
-    help="Checkpoint of a stream, or of all; may be repeated. Default: the backbone's published one.",
+    help="Checkpoint for one stream, or for all; may be repeated. Default: the backbone's published one.",
 )
 @setting_option("crops")
 @click.option(
@@ -87,26 +87,28 @@ def setting_option(name: str, names: Sequence[str] = (), metavar: str | None = N
 @setting_option("dtype")
 @setting_option("runtime")
 @setting_option("precision")
-@click.option("--out", type=click.Path(path_type=Path), help="Store folder. Default: one in the workspace.")
-@click.option("--jobs", type=JOBS, default=Machine.jobs, show_default=True, help="Processes that share the videos.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the store. Default: one in the workspace.")
+@click.option(
+    "--jobs", type=JOBS, default=Machine.jobs, show_default=True, help="Number of processes that share the videos."
+)
 @click.option(
     "--decoders",
     type=click.IntRange(0, 1024),
     default=Machine.decoders,
-    help="Videos in flight in this process. Default: one; with a GPU half the number of cores.",
+    help="Number of videos in progress in this process. Default: one; with a GPU, half the number of cores.",
 )
 @click.option(
     "--engine",
     type=Choice(get_args(Spreading)),
     default=Machine.engine,
     show_default=True,
-    help="Where processes run: on this machine, or on a cluster that exists.",
+    help="Where processes run: on this machine (loky), or on an existing dask or ray cluster.",
 )
 @click.option(
     "--cluster",
     default=Machine.cluster,
     metavar="ADDRESS",
-    help="Address of the dask scheduler or ray head; auto finds a local ray.",
+    help="Address of the dask scheduler or ray head node; auto finds a local ray.",
 )
 @click.option("--profile", type=click.Path(path_type=Path), help="Write the timing of each stage to this JSON file.")
 @click.option(
@@ -118,7 +120,9 @@ def setting_option(name: str, names: Sequence[str] = (), metavar: str | None = N
     help="Stop a reader that yields no frame for this long, and record the video as failed.",
 )
 @click.option(
-    "--dry-run", is_flag=True, help="Only print the plan, and the time it takes here by a trial of ten seconds."
+    "--dry-run",
+    is_flag=True,
+    help="Print the plan and its estimated time, from a trial of ten seconds; extract nothing.",
 )
 @devices_option
 @workspace_option
@@ -141,10 +145,10 @@ def command(
     as_json: bool,
     **values: object,
 ) -> None:
-    """Extract snippet features of videos into a store for each backbone, and print the paths of the stores.
+    """Extract snippet features of videos into one store per backbone, and print the paths of the stores.
 
-    Folders are searched for videos. Videos that a store holds already are left alone; an interrupted call continues
-    where it was. Exits with 3 when some videos failed; failures.json in the store says why.
+    Folders are searched for videos. Videos that a store already holds are skipped; an interrupted call continues where
+    it stopped. Exits with 3 if some videos failed; failures.json in the store lists the reasons.
     """
     chosen = {**values, "streams": tuple(filter(None, streams.split(",")))}
     configs = _configs(chosen, backbones)

@@ -26,11 +26,17 @@ from wtal.pipeline.workspace import Workspace
     "refine",
     cls=Command,
     resumes=True,
-    short_help="A run's detections -> a student that learns borders from them, as a run.",
+    short_help="Train a student on a run's detections: better borders.",
 )
 @click.argument("run", required=False, type=InWorkspace("runs"))
-@click.option("--seeds", default="0", show_default=True, metavar="0,1,2", help="Of an ensemble's students.")
-@click.option("--dry-run", is_flag=True, help="Print the settings and do nothing.")
+@click.option(
+    "--seeds",
+    default="0",
+    show_default=True,
+    metavar="0,1,2",
+    help="Seeds of the student's trainings, comma-separated; of ensembles only.",
+)
+@click.option("--dry-run", is_flag=True, help="Print the settings and do nothing else.")
 @refine_set_option
 @device_option
 @workspace_option
@@ -44,11 +50,11 @@ def command(
     workspace: Path,
     as_json: bool,
 ) -> None:
-    """Make a run's detections of its training videos pseudo segments, train a student on them, and detect.
+    """Train a student on pseudo segments, a run's detections in its own training videos, and detect with it.
 
-    RUN is a run (all its seeds count), one of its seeds, or an ensemble; without it, the newest finished one. Of the
-    annotations only video-level labels are used. The folders that are printed are runs to other commands. A table says
-    what each round taught and, where there is ground truth, what it gained; an interrupted call goes on where it was.
+    RUN is a run (with all its seeds), one of its seeds, or an ensemble; by default, the newest finished run. Of the
+    annotations, only video-level labels are used. Other commands accept the printed folders as runs. A table shows what
+    each round taught and, with ground truth, what it gained. An interrupted call continues where it stopped.
     """
     numbers, home = parse_seeds(seeds), Workspace(workspace)
     teachers = open_runs(run or home.newest_run())

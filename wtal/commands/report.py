@@ -16,27 +16,33 @@ from wtal.pipeline.viewing.write_report import write_report
 
 
 @click.command(
-    "report", cls=Command, resumes=True, short_help="Detections -> a page with players, to watch and to judge them."
+    "report", cls=Command, resumes=True, short_help="Write a page with players, to watch and judge detections."
 )
 @click.argument("source", type=InWorkspace("runs"), metavar="RUN|DETECTIONS")
 @click.option(
-    "--videos", type=click.Path(path_type=Path, file_okay=False), help="Folder of the videos, which the page plays."
+    "--videos",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder that holds the videos, for the page to play.",
 )
-@click.option("--annotations", type=InWorkspace("annotations"), help="Annotations to show.  [default: the run's]")
+@click.option("--annotations", type=InWorkspace("annotations"), help="Annotations to show. Default: the run's.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Folder to write into.  [default: report in the run, or FILE-report]",
+    help="Folder for the page. Default: report in the run, or FILE-report.",
 )
 @click.option(
     "--proxies",
     type=Choice(get_args(Proxies)),
     default="needed",
     show_default=True,
-    help="Make small copies of the videos that browsers do not play, of none, or of all.",
+    help="Make small copies of the videos that browsers cannot play, of no video, or of all.",
 )
-@click.option("--serve", "serves", is_flag=True, help="Serve the page on 127.0.0.1; verdicts are saved at once.")
-@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port to serve on.  [default: a free one]")
+@click.option(
+    "--serve", "serves", is_flag=True, help="Serve the page on 127.0.0.1 and save verdicts as they are given."
+)
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=0, help="Port to serve on (with --serve). Default: a free one."
+)
 @json_option
 def command(
     source: Path,
@@ -48,9 +54,9 @@ def command(
     port: int,
     as_json: bool,
 ) -> None:
-    """Write a folder with a page of all videos and their detections; print the page's path.
+    """Write a folder with a page of all videos and their detections, and print the page's path.
 
-    It opens in any browser from the disk, without a network. With --serve its address is printed in place of the path.
+    The page opens in any browser from the disk, without a network. With --serve, its address is printed instead.
     """
     refuse_unless("--serve", serves, "port")
     collection = gather(source, videos, annotations=annotations)

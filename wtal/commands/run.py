@@ -33,45 +33,62 @@ from wtal.pipeline.workspace import Workspace
 
 
 @click.command(
-    "run", cls=Command, resumes=True, short_help="Videos and labels in, detections out: the whole chain in one call."
+    "run", cls=Command, resumes=True, short_help="Find actions: the whole chain from videos and labels to detections."
 )
 @click.argument("videos", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="VIDEOS...")
-@click.option("--annotations", type=InWorkspace("annotations"), help="Annotation file; its times only judge.")
 @click.option(
-    "--labels", type=click.Path(path_type=Path), help="CSV of video,label[,start,end], or a folder per class."
+    "--annotations", type=InWorkspace("annotations"), help="Annotation file; its times are only used to judge."
+)
+@click.option(
+    "--labels",
+    type=click.Path(path_type=Path),
+    help="Table with the columns video,label[,start,end], or a folder with one sub-folder per class.",
 )
 @click.option(
     "--recipe",
     type=Name(recipe_names),
     default=DEFAULT_RECIPE,
     show_default=True,
-    help="TOML file, or a name of `wtal list recipes`.",
+    help="TOML file, or a name from `wtal list recipes`.",
 )
-@click.option("--head", type=Choice(HEADS.names()), help="Default: the recipe's.")
-@click.option("--backbone", type=Name(BACKBONES.names), help=f"{', '.join(BACKBONES.names())}. Default: the recipe's.")
-@click.option("--weights", multiple=True, metavar="[STREAM=]PATH|NAME|random:SEED", help="As for extract.")
+@click.option("--head", type=Choice(HEADS.names()), help="Head to train. Default: the recipe's.")
+@click.option(
+    "--backbone", type=Name(BACKBONES.names), help=f"Backbone: {', '.join(BACKBONES.names())}. Default: the recipe's."
+)
+@click.option(
+    "--weights",
+    multiple=True,
+    metavar="[STREAM=]PATH|NAME|random:SEED",
+    help="Weights of the backbone, as for `wtal extract`.",
+)
 @click.option("--train-subset", help="Subset whose labelled videos train. Default: the recipe's.")
-@click.option("--test-subset", help="Subset that is reported. Default: the recipe's.")
-@click.option("--use-labels", is_flag=True, help="Look in a labelled video only for its own classes.")
-@click.option("--seeds", default="0", show_default=True, metavar="0,1,2", help="One run per seed.")
-@click.option("--quick", is_flag=True, help="Train one head once.")
+@click.option("--test-subset", help="Subset to report on. Default: the recipe's.")
+@click.option("--use-labels", is_flag=True, help="In labelled videos, look only for their own classes.")
+@click.option(
+    "--seeds",
+    default="0",
+    show_default=True,
+    metavar="0,1,2",
+    help="Seeds of training, comma-separated; one run per seed.",
+)
+@click.option("--quick", is_flag=True, help="Train a single head once, not an ensemble.")
 @click.option(
     "--check/--no-check",
     default=None,
-    help="Ask heads for labels that were held out, and say per class what was learned. Default: for an ensemble.",
+    help="Predict held-out labels and report per class what was learned. Default: for an ensemble.",
 )
 @click.option(
     "--refine/--no-refine",
     default=None,
-    help="Let a student learn from what the heads detect. Default: as the recipe says.",
+    help="Train a student on what the heads detect. Default: as the recipe says.",
 )
-@click.option("--challenge", type=Choice(CHALLENGES.names()), help="Also write this challenge's file.")
+@click.option("--challenge", type=Choice(CHALLENGES.names()), help="Also write the file of this challenge.")
 @click.option(
     "--report/--no-report", default=True, help="Write a page with players for the detections.  [default: yes]"
 )
 @verdicts_option
-@click.option("--jobs", type=JOBS, default=1, show_default=True, help="Videos at once in extraction.")
-@click.option("--dry-run", is_flag=True, help="Print the resolved recipe and do nothing.")
+@click.option("--jobs", type=JOBS, default=1, show_default=True, help="Number of videos to extract at once.")
+@click.option("--dry-run", is_flag=True, help="Print the resolved recipe and do nothing else.")
 @recipe_set_option
 @device_option
 @workspace_option
@@ -98,10 +115,10 @@ def command(
     as_json: bool,
     **shortcuts: str | None,
 ) -> None:
-    """Extract, train, detect, and judge where there is ground truth; prints where the detections are.
+    """Extract, train, detect, evaluate if there is ground truth, and print the paths of the results.
 
-    Labelled videos train; every video, labelled or not, is searched. Interrupted, the same call goes on where it was.
-    Exits with 3 when some videos failed.
+    Labelled videos train; every video is searched, labelled or not. An interrupted call continues where it stopped.
+    Exits with 3 if some videos failed.
     """
     if (annotations is None) == (labels is None):
         raise UsageError("give either --annotations FILE or --labels FILE: something must say what the videos show")

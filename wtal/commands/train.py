@@ -27,18 +27,22 @@ from wtal.pipeline.train import TrainInputs, lengths, obstacles
 from wtal.pipeline.workspace import Workspace
 
 
-@click.command(
-    "train", cls=Command, resumes=True, short_help="Features and video-level labels -> a trained localization head."
-)
+@click.command("train", cls=Command, resumes=True, short_help="Train a localization head from video-level labels.")
 @click.argument("recipe", type=Name(recipe_names), default=DEFAULT_RECIPE)
 @click.option("--store", type=InWorkspace("features"), help="Feature store. Default: the workspace's only one.")
-@click.option("--annotations", type=InWorkspace("annotations"), help="Labels. Default: the workspace's only file.")
-@click.option("--seeds", default="0", show_default=True, metavar="0,1,2", help="One run per seed.")
 @click.option(
-    "--check", is_flag=True, help="Then ask heads for labels that were held out, and say per class what was learned."
+    "--annotations", type=InWorkspace("annotations"), help="Annotation file. Default: the workspace's only one."
 )
+@click.option(
+    "--seeds",
+    default="0",
+    show_default=True,
+    metavar="0,1,2",
+    help="Seeds of training, comma-separated; one run per seed.",
+)
+@click.option("--check", is_flag=True, help="Then predict held-out labels and report per class what was learned.")
 @verdicts_option
-@click.option("--dry-run", is_flag=True, help="Print the resolved recipe and do nothing.")
+@click.option("--dry-run", is_flag=True, help="Print the resolved recipe and do nothing else.")
 @recipe_set_option
 @device_option
 @workspace_option
@@ -58,8 +62,8 @@ def command(
 ) -> None:
     """Train a localization head and print the folder of each seed.
 
-    RECIPE is a TOML file, or the name of one that comes with wtal (`wtal list recipes`). Of the annotations only the
-    video-level labels are used. An interrupted run goes on where it was.
+    RECIPE is a TOML file, or the name of one that comes with wtal (`wtal list recipes`). Of the annotations, only
+    video-level labels are used. An interrupted training continues where it stopped.
     """
     numbers = parse_seeds(seeds)
 

@@ -21,6 +21,7 @@ from wtal.errors import ConfigError, OverrideError, UsageError, WtalError
 from wtal.models.localization.config import LocalizeConfig
 from wtal.pipeline.recipe import Recipe, training_identity, with_assignments
 from wtal.pipeline.run_record import By, RunRecord
+from wtal.registry import nearest
 
 TUNED = "tuned with segments: some of the annotated times chose the step or the settings that are used"
 """Printed with every figure that annotated times had a part in."""
@@ -362,7 +363,7 @@ def overridden(values: Mapping[str, Any], assignments: Sequence[str]) -> Localiz
         UsageError: when an override is of another section.
         OverrideError: when a key or a value is refused; the message names the first override that is wrong by itself.
     """
-    refuse_other_sections(assignments)
+    _refuse_other_sections(assignments)
     try:
         return _localization(values, assignments, "--set")
     except ConfigError as error:
@@ -379,15 +380,14 @@ def _localization(values: Mapping[str, Any], assignments: Sequence[str], where: 
     return LocalizeConfig.parse(with_assignments(values, assignments).get("localize", {}), where)
 
 
-def refuse_other_sections(assignments: Sequence[str]) -> None:
-    """Refuse overrides of what is trained already.
-
-    Raises:
-        UsageError: naming the first.
-    """
+def _refuse_other_sections(assignments: Sequence[str]) -> None:
+    """Refuse overrides of what is trained already, naming the first."""
     others = [assignment for assignment in assignments if not assignment.startswith("localize.")]
     if others:
-        raise UsageError(f"a trained run takes --set localize.KEY=VALUE alone, got {others[0]}; train another run")
+        key = others[0].partition("=")[0].strip()
+        near = nearest(key.rpartition(".")[2], LocalizeConfig.model_fields)
+        hint = f"did you mean 'localize.{near}'? Else train" if near else "train"
+        raise UsageError(f"--set {others[0]}: a trained run takes localize.KEY=VALUE alone; {hint} another run")
 
 
 def stamps_of(features: Mapping[str, Any], tuned: bool, check: Mapping[str, Any] | None) -> dict[str, Any]:

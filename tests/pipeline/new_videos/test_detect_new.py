@@ -89,10 +89,10 @@ def test_other_localization_is_kept_apart(collection, tmp_path):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("VIDEO", "--use-labels"), "--use-labels and --stage are for the videos of the run's own store"),
+        (("VIDEO", "--use-labels"), "--use-labels and --stage apply only to the videos of the run's own store"),
         (("VIDEO", "--stage", "0"), "--use-labels and --stage"),
         (("--out", "x"), "--out, --weights and --jobs are for new videos"),
-        (("VIDEO", "--watch", "."), "--watch FOLDER finds its videos itself"),
+        (("VIDEO", "--watch", "."), "--watch FOLDER takes all videos from the folder"),
         (("VIDEO", "--set", "train.steps=3"), "takes --set localize.KEY=VALUE alone"),
         (("missing.mp4",), "there is nothing at missing.mp4"),
     ],

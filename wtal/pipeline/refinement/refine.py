@@ -60,7 +60,7 @@ def refinement_of(run: Run, assignments: Sequence[str] = ()) -> SecondStage:
     """
     others = [assignment for assignment in assignments if not assignment.startswith("refine.")]
     if others:
-        raise UsageError(f"a trained run is refined with --set refine.KEY=VALUE alone, got {others[0]}")
+        raise UsageError(f"--set {others[0]}: the second stage of a run takes refine.KEY=VALUE alone")
     own: dict[str, Any] = run.recipe.refinement.plain()
     values = override({"refine": own}, assignments)["refine"]
     if {"student", "rescorer"} <= values.keys():  # a stage of the other kind starts from its own defaults
