@@ -72,6 +72,7 @@ evaluate d.json --annotations a.json --draws 5
 evaluate nowhere
 evaluate d.json --annotations a.json --tiou x
 evaluate d.json --annotations a.json --draws 0
+evaluate d.json --annotations a.json --plots file.txt
 evaluate file.txt
 evaluate d.json --annotations nowhere
 evaluate d.json --annotations a.json --tiou 2
@@ -103,6 +104,7 @@ extract empty --jobs 0
 extract empty --stride -1
 extract empty --flow nonsense
 extract empty --cluster x:1
+extract empty --profile empty
 extract empty --dry-run --profile x.json
 extract empty --engine dask
 extract empty --weights nowhere.pt
@@ -181,6 +183,7 @@ run empty --labels labels.csv
 show nowhere
 show empty
 show file.txt
+submit d.json --challenge hacs --out empty
 submit --check nowhere
 submit d.json --challenge hacs --annotations nowhere
 submit nowhere --challenge hacs

@@ -43,7 +43,12 @@ _JUDGED = (
         help="File of ambiguous time ranges, one `video start end` per line.",
     ),
     click.option("--streams", metavar="NAME", help="Runs only: judge the detections of `wtal detect --streams NAME`."),
-    click.option("--stage", type=click.IntRange(0), help="Runs only: judge the detections of `wtal detect --stage N`."),
+    click.option(
+        "--stage",
+        type=click.IntRange(0),
+        metavar="N",
+        help="Runs only: judge the detections of `wtal detect --stage N`.",
+    ),
 )
 
 

@@ -30,20 +30,27 @@ class Number(click.FloatRange):
         return number
 
 
-class Seconds(Number):
+class Seconds(click.ParamType):  # type: ignore[type-arg]  # takes arguments from click 8.4 on alone
     """Seconds, as a number or a clock time: 63.5, 1:03.5 or 0:01:03.5."""
 
     name = "seconds"
 
     def __init__(self, min_open: bool = False) -> None:
-        super().__init__(0, SECONDS, min_open=min_open)
+        self.min_open = min_open
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Read the seconds."""
-        seconds = clock_seconds(value) if isinstance(value, str) else None
-        if isinstance(value, str) and ":" in value and seconds is None:
+        clock = clock_seconds(value) if isinstance(value, str) else None
+        if isinstance(value, str) and ":" in value and clock is None:
             self.fail(f"{value!r} is no clock time; write seconds, or a time such as 1:03.5 or 1:02:03", param, ctx)
-        return super().convert(value if seconds is None else seconds, param, ctx)
+        try:
+            seconds = float(value) if clock is None else clock
+        except ValueError:
+            seconds = math.nan
+        if not 0 <= seconds <= SECONDS or (self.min_open and seconds == 0):
+            start = "above 0" if self.min_open else "from 0 up"
+            self.fail(f"{value!r} is no time; write seconds {start}, {SECONDS:g} at most", param, ctx)
+        return seconds
 
 
 class Name(click.ParamType):  # type: ignore[type-arg]  # takes arguments from click 8.4 on alone

@@ -42,7 +42,12 @@ from wtal.report.selection import Selection
 )
 @selection_options
 @click.option(
-    "--jobs", type=JOBS, default=cpu_count, show_default="cores", help="Number of processes that share the videos."
+    "--jobs",
+    type=JOBS,
+    metavar="N",
+    default=cpu_count,
+    show_default="cores",
+    help="Number of processes that share the videos.",
 )
 @click.option("--force", is_flag=True, help="Replace existing files even if they are not clips.")
 @json_option

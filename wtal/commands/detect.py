@@ -43,7 +43,10 @@ from wtal.pipeline.workspace import Workspace
     help="Streams to localize on: fused, union or one stream; short for --set localize.streams=NAME.",
 )
 @click.option(
-    "--stage", type=click.IntRange(0), help="Use the parameters from the end of this stage of training, counted from 0."
+    "--stage",
+    type=click.IntRange(0),
+    metavar="N",
+    help="Use the parameters from the end of this stage of training, counted from 0.",
 )
 @click.option(
     "--watch", type=click.Path(path_type=Path), metavar="FOLDER", help="Watch a folder and detect in each new video."
@@ -75,7 +78,9 @@ from wtal.pipeline.workspace import Workspace
     metavar="[STREAM=]PATH|NAME",
     help="Weights for the features of new videos, as for `wtal extract`.",
 )
-@click.option("--jobs", type=JOBS, default=1, show_default=True, help="Number of new videos to process at once.")
+@click.option(
+    "--jobs", type=JOBS, metavar="N", default=1, show_default=True, help="Number of new videos to process at once."
+)
 @localize_set_option
 @device_option
 @workspace_option

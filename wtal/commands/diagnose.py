@@ -33,7 +33,9 @@ from wtal.pipeline.judging.tables import text_table
 @click.option(
     "--videos", metavar="ID,ID,...", help="Videos to draw (runs only). Default: the best, the median and the worst."
 )
-@click.option("--seed", type=SEED, default=0, show_default=True, help="Seed for choosing the embedded snippets.")
+@click.option(
+    "--seed", type=SEED, metavar="N", default=0, show_default=True, help="Seed for choosing the embedded snippets."
+)
 @click.option(
     "--errors-only", is_flag=True, help="Leave out pictures of videos, features and pseudo labels (runs only)."
 )

@@ -41,14 +41,17 @@ DETECTION, PROPOSALS, CLASSIFICATION = TASKS
 @click.option(
     "--draws",
     type=click.IntRange(1, 1_000_000),
+    metavar="N",
     default=DRAWS,
     show_default=True,
     help="Number of bootstrap resamples (with --against).",
 )
-@click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of the resamples (with --against).")
+@click.option(
+    "--seed", type=SEED, metavar="N", default=0, show_default=True, help="Seed of the resamples (with --against)."
+)
 @click.option(
     "--plots",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, file_okay=False),
     metavar="FOLDER",
     help="Draw the figures into this folder, as PNG files.",
 )

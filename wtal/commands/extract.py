@@ -40,7 +40,7 @@ def setting_option(name: str, names: Sequence[str] = (), metavar: str | None = N
     """Return the option for a setting of `ExtractConfig`: its default, its choices and its text are the help."""
     field = ExtractConfig.model_fields[name]
     choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
-    text = f"{field.description} {', '.join(names)}." if names else field.description
+    text = f"{field.description} Choices: {', '.join(names)}." if names else field.description
     type_ = Choice(choices) if choices else Name(lambda: names) if names else None
     return click.option(
         f"--{name}",
@@ -62,7 +62,7 @@ def setting_option(name: str, names: Sequence[str] = (), metavar: str | None = N
     default=(ExtractConfig().backbone,),
     show_default=True,
     metavar="NAME[:VARIANT]",
-    help=f"{', '.join(BACKBONES.names())}; may be repeated: one pass then fills a store per backbone.",
+    help=f"Backbone: {', '.join(BACKBONES.names())}; may be repeated: one pass then fills a store per backbone.",
 )
 @click.option(
     "--weights",
@@ -89,11 +89,17 @@ def setting_option(name: str, names: Sequence[str] = (), metavar: str | None = N
 @setting_option("precision")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the store. Default: one in the workspace.")
 @click.option(
-    "--jobs", type=JOBS, default=Machine.jobs, show_default=True, help="Number of processes that share the videos."
+    "--jobs",
+    type=JOBS,
+    metavar="N",
+    default=Machine.jobs,
+    show_default=True,
+    help="Number of processes that share the videos.",
 )
 @click.option(
     "--decoders",
     type=click.IntRange(0, 1024),
+    metavar="N",
     default=Machine.decoders,
     help="Number of videos in progress in this process. Default: one; with a GPU, half the number of cores.",
 )
@@ -110,7 +116,11 @@ def setting_option(name: str, names: Sequence[str] = (), metavar: str | None = N
     metavar="ADDRESS",
     help="Address of the dask scheduler or ray head node; auto finds a local ray.",
 )
-@click.option("--profile", type=click.Path(path_type=Path), help="Write the timing of each stage to this JSON file.")
+@click.option(
+    "--profile",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the timing of each stage to this JSON file.",
+)
 @click.option(
     "--time-limit",
     type=Seconds(min_open=True),

@@ -65,7 +65,9 @@ _PROTOCOLS = f"Rules to judge by: {PAPERS}, each row by its own paper's; or one 
     help="File of ambiguous time ranges, one `video start end` per line.",
 )
 @click.option(
-    "--out", type=click.Path(path_type=Path), help="Folder for the table. Default: tables/DATASET in the workspace."
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for the table. Default: tables/DATASET in the workspace.",
 )
 @click.option("--dry-run", is_flag=True, help="Print what would run, with time and memory estimated by a trial.")
 @recipe_set_option

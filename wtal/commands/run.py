@@ -87,7 +87,9 @@ from wtal.pipeline.workspace import Workspace
     "--report/--no-report", default=True, help="Write a page with players for the detections.  [default: yes]"
 )
 @verdicts_option
-@click.option("--jobs", type=JOBS, default=1, show_default=True, help="Number of videos to extract at once.")
+@click.option(
+    "--jobs", type=JOBS, metavar="N", default=1, show_default=True, help="Number of videos to extract at once."
+)
 @click.option("--dry-run", is_flag=True, help="Print the resolved recipe and do nothing else.")
 @recipe_set_option
 @device_option

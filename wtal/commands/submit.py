@@ -19,7 +19,9 @@ from wtal.pipeline.workspace import Workspace
 @click.command("submit", cls=Command, short_help="Write a challenge file, or check one.")
 @click.argument("source", required=False, type=InWorkspace("runs"), metavar="[RUN|FILE]")
 @click.option("--challenge", type=Choice(CHALLENGES.names()), help="Challenge whose rules to follow.")
-@click.option("--out", type=click.Path(path_type=Path), help="File to write. Default: one in the workspace.")
+@click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), help="File to write. Default: one in the workspace."
+)
 @click.option("--check", "to_check", type=click.Path(path_type=Path), help="Check this file and write nothing.")
 @click.option(
     "--annotations", type=InWorkspace("annotations"), help="Annotation file that lists the videos and classes."

@@ -385,7 +385,7 @@ def _refuse_other_sections(assignments: Sequence[str]) -> None:
     others = [assignment for assignment in assignments if not assignment.startswith("localize.")]
     if others:
         key = others[0].partition("=")[0].strip()
-        near = nearest(key.rpartition(".")[2], LocalizeConfig.model_fields)
+        near = nearest(key, LocalizeConfig.model_fields)
         hint = f"did you mean 'localize.{near}'? Else train" if near else "train"
         raise UsageError(f"--set {others[0]}: a trained run takes localize.KEY=VALUE alone; {hint} another run")
 

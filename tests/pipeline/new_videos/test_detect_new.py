@@ -93,7 +93,7 @@ def test_other_localization_is_kept_apart(collection, tmp_path):
         (("VIDEO", "--stage", "0"), "--use-labels and --stage"),
         (("--out", "x"), "--out, --weights and --jobs are for new videos"),
         (("VIDEO", "--watch", "."), "--watch FOLDER takes all videos from the folder"),
-        (("VIDEO", "--set", "train.steps=3"), "takes --set localize.KEY=VALUE alone"),
+        (("VIDEO", "--set", "train.steps=3"), "takes localize.KEY=VALUE alone"),
         (("missing.mp4",), "there is nothing at missing.mp4"),
     ],
 )
