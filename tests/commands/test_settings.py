@@ -97,6 +97,12 @@ def test_the_wrong_one_of_several_is_blamed(settings, line):
     assert len(refused.stderr.splitlines()) == 1
 
 
+def test_a_key_of_a_head_among_several_says_what_to_do():
+    refused = wtal("train", "--dry-run", "--set", "head.width=3")
+    assert refused.stderr.startswith("wtal: --set head.width=3: recipe collection trains an ensemble of ")
+    assert refused.stderr.endswith("; set head.name too, so that head.width is of one head\n")
+
+
 def test_a_word_of_a_few_is_refused_with_the_nearest():
     refused = wtal("train", "--dry-run", "--set", "localize.suppression=had")
     assert refused.stderr.endswith("got 'had'; did you mean 'hard'?\n")

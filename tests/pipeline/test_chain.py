@@ -365,7 +365,7 @@ def test_videos_without_a_snippet_are_detected_as_empty(tmp_path):
             2,
             "did you mean 'width'",
         ),
-        (("run", "VIDEOS", "--annotations", "TRUTH", "--set", "head=3"), 2, "recipe collection"),
+        (("run", "VIDEOS", "--annotations", "TRUTH", "--set", "head=3"), 2, "--set head=3: head: "),
         (("run", "VIDEOS", "--annotations", "TRUTH", "--head", "basnet", "--set", "head.width=3.5"), 2, "width"),
         (("run", "VIDEOS", "--annotations", "TRUTH", "--set", "head.width=3"), 2, "set head.name too"),
         (("run", "VIDEOS", "--annotations", "TRUTH", "--test-subset", "valdation"), 2, "did you mean 'validation'"),

@@ -1,6 +1,7 @@
 """`--set KEY=VALUE`: which keys a command takes, what they mean, and which of several was wrong."""
 
 import itertools
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -123,6 +124,5 @@ def _first_refused(assignments: Sequence[str], build: Callable[[Sequence[str]], 
         try:
             build(assignments[:count])
         except ConfigError as error:
-            text = str(error)
-            return last, text.partition(": ")[2] if text.startswith("recipe ") else text
+            return last, re.sub(r"^recipe \S+: ", "", str(error))
     return None
