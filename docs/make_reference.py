@@ -6,9 +6,6 @@ those of the class. Backbones: the result of their `describe`. Exports: their `E
 with the output of this script.
 """
 
-import ast
-import inspect
-import itertools
 import sys
 import types
 from collections.abc import Callable, Iterable, Iterator
@@ -17,7 +14,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from wtal.config import Config
+from wtal.config import Config, meanings
 from wtal.extractors.backbone import Description, described, takes_any
 from wtal.extractors.backbones import BACKBONES, TakesOthers
 from wtal.extractors.execution.config import ExtractConfig
@@ -52,18 +49,6 @@ _SECTIONS: dict[str, type[Config]] = {
 }
 _LIMITS = {"ge": "from {}", "gt": "above {}", "le": "to {}", "lt": "below {}"}
 _WORDS = {"str": "text", "int": "whole number", "float": "number", "bool": "true, false", "Any": "value"}
-
-
-def meanings(config: type[Config]) -> dict[str, str]:
-    """Key -> the text below it in the source of its class, on one line; keys without one are missing."""
-    found = {}
-    for part in reversed([part for part in config.__mro__ if issubclass(part, Config)]):
-        tree = ast.parse(inspect.getsource(part))
-        body = next(node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)).body
-        for field, after in itertools.pairwise(body):
-            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and (text := _text(after)):
-                found[field.target.id] = " ".join(text.split())
-    return found
 
 
 def table(config: type[Config], leave_out: tuple[str, ...] = ()) -> str:
@@ -241,11 +226,6 @@ def _kind(annotation: Any) -> str:
         count = "" if Ellipsis in inside else f"{len(inside)} "
         return " ".join([f"list of {count}{_kind(item)}s", *_limits(metadata)])
     return _WORDS.get(getattr(annotation, "__name__", ""), str(annotation))
-
-
-def _text(node: ast.stmt) -> str:
-    value = node.value if isinstance(node, ast.Expr) else None
-    return value.value if isinstance(value, ast.Constant) and isinstance(value.value, str) else ""
 
 
 def _cell(text: str) -> str:

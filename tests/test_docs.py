@@ -15,6 +15,7 @@ import click
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 
 from tests.models.heads import test_heads as contract
 from tests.support.planted import CLASSES, planted_videos
@@ -154,6 +155,9 @@ def parse_command(words: list[str]) -> None:
     name, *rest = words
     command = main.get_command(click.Context(main), name)
     assert command is not None, f"there is no command {name}"
+    if rest[-2:] == ["--set", "help"]:
+        assert CliRunner().invoke(main, words).exit_code == 0
+        return
     parsed = command.make_context(name, list(rest)).params
     Recipe.parse(override({}, parsed.get("assignments") or ()))
     recipe = parsed.get("recipe") or "collection"

@@ -2,4 +2,4 @@
 
 from wtal.cli import main
 
-main()
+main(prog_name="wtal")

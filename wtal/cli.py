@@ -5,49 +5,52 @@ import os
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 import wtal
 from wtal.commands._exits import one_line, prepare
+from wtal.commands._near import NearGroup
 
 # One line per command, so that `wtal --help` need not import any of them. A test compares them with the commands' own.
 SECTIONS = {
     "Start here": {
-        "run": "Videos and labels in, detections out: the whole chain in one call.",
-        "demo": "The whole chain on a small collection that it renders itself.",
+        "run": "Find actions: the whole chain from videos and labels to detections.",
+        "demo": "Try the whole chain on videos that it renders itself.",
     },
     "Data": {
-        "extract": "Videos -> snippet features in a store.",
-        "import-features": "Published features -> a store.",
-        "export-features": "A store -> feature files in a published layout.",
-        "merge": "Stores of streams at different rates -> one store on a common grid.",
-        "weights": "Published checkpoints: fetched, or checked.",
+        "extract": "Extract snippet features of videos into a store.",
+        "import-features": "Import published features into a store.",
+        "export-features": "Export a store as feature files in a published layout.",
+        "merge": "Merge stores of different streams or rates into one.",
+        "weights": "Fetch published checkpoints, or check those present.",
     },
     "Train and detect": {
-        "train": "Features and video-level labels -> a trained localization head.",
-        "refine": "A run's detections -> a student that learns borders from them, as a run.",
-        "import-checkpoint": "A head as its authors' code saved it -> a run.",
-        "detect": "A trained head -> class activations -> detections.",
-        "tune": "A run's localization, searched on videos that are not reported.",
-        "pack": "A run -> one file that other machines detect with.",
-        "ensemble": "Several runs -> one: means of activations, or fused detections.",
+        "train": "Train a localization head from video-level labels.",
+        "refine": "Train a student on a run's detections: better borders.",
+        "import-checkpoint": "Import a head that its authors' code saved, as a run.",
+        "detect": "Detect actions with a trained head.",
+        "tune": "Tune a run's localization settings.",
+        "pack": "Pack a run into one file, to detect on other machines.",
+        "ensemble": "Combine several runs into one.",
     },
     "Judge": {
-        "evaluate": "Detections and annotations -> mAP.",
-        "diagnose": "Detections and annotations -> a page of errors and their costs.",
-        "compare": "Many heads and seeds -> one table beside the published rows.",
-        "reproduce": "Published features -> a dataset's table, papers' rows beside ours.",
-        "submit": "Detections -> a checked challenge file.",
+        "evaluate": "Evaluate detections: mAP and other figures.",
+        "diagnose": "Diagnose detections: a page of errors and their costs.",
+        "compare": "Compare recipes in one table, beside published rows.",
+        "reproduce": "Reproduce a dataset's table from published features.",
+        "submit": "Write a challenge file, or check one.",
     },
     "Use": {
-        "report": "Detections -> a page with players, to watch and to judge them.",
-        "export": "Detections -> files of editors, players and labelling programs.",
-        "review": "Verdicts on detections: from other programs, the next to give, what they teach.",
-        "clips": "Detections -> a clip of each with its sound, and a reel of the best.",
+        "report": "Write a page with players, to watch and judge detections.",
+        "export": "Export detections to editors, players and other programs.",
+        "review": "Review verdicts: import them, choose the next to give.",
+        "clips": "Cut a clip of each detection, and a reel of the best.",
     },
     "Inspect": {
-        "show": "What a store, a run or a file holds.",
-        "list": "What there is to choose from.",
-        "doctor": "What this machine has: readers, flow, GPU, weights, disk.",
+        "show": "Show what a store, a run or a file holds.",
+        "list": "List what there is to choose from: heads, recipes, ...",
+        "doctor": "Check this machine: readers, flow, GPU, weights, disk.",
+        "completion": "Print the script that makes a shell complete names.",
     },
 }
 """Commands in the order of use, by the sections of `wtal --help`."""
@@ -55,7 +58,7 @@ SECTIONS = {
 COMMANDS = {name: line for commands in SECTIONS.values() for name, line in commands.items()}
 
 
-class Commands(click.Group):
+class Commands(NearGroup):
     """Commands in the order of use, each imported when it is asked for."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
@@ -63,6 +66,11 @@ class Commands(click.Group):
         prepare()
         with one_line():
             return super().main(*args, **kwargs)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Import a command and run it; Ctrl-C before it has begun is one line too."""
+        with one_line():
+            return super().invoke(ctx)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names in the order of `COMMANDS`."""
@@ -82,15 +90,11 @@ class Commands(click.Group):
             with formatter.section(title):
                 formatter.write_dl([(name.ljust(width), line) for name, line in commands.items()])
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Resolve a command as click does; an unknown name is refused with the nearest one."""
-        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
-            from wtal.registry import suggest
-
-            ctx.fail(f"there is no command {args[0]!r}; {suggest(args[0], COMMANDS)}")
-        return super().resolve_command(ctx, args)
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete names with their lines, which imports no command; options as click does."""
+        if incomplete.startswith("-"):
+            return super().shell_complete(ctx, incomplete)
+        return [CompletionItem(name, help=line) for name, line in COMMANDS.items() if name.startswith(incomplete)]
 
 
 @click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

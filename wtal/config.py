@@ -1,16 +1,21 @@
 """Strict, frozen, typed configuration (class default < recipe < `--set key=value`) and its digest."""
 
+import ast
 import hashlib
+import inspect
+import itertools
 import json
+import re
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
 
-from wtal.errors import ConfigError, OverrideError
-from wtal.registry import suggest
+from wtal.errors import AbsentError, ConfigError, OverrideError
+from wtal.registry import nearest
 
 _LARGEST = 2**31 - 1
 """Largest whole number of a configuration."""
@@ -80,6 +85,23 @@ def conforming(kind: type[Record]) -> Callable[[dict[str, Any]], dict[str, Any]]
     return check
 
 
+def meanings(config: type[Config]) -> dict[str, str]:
+    """Key -> the text below it in the source of its class, on one line; keys without one are missing."""
+    found = {}
+    for part in reversed([part for part in config.__mro__ if issubclass(part, Config)]):
+        tree = ast.parse(inspect.getsource(part))
+        body = next(node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)).body
+        for field, after in itertools.pairwise(body):
+            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and (text := _text_of(after)):
+                found[field.target.id] = " ".join(text.split())
+    return found
+
+
+def _text_of(node: ast.stmt) -> str:
+    value = node.value if isinstance(node, ast.Expr) else None
+    return value.value if isinstance(value, ast.Constant) and isinstance(value.value, str) else ""
+
+
 def digest(value: Any, length: int = 6) -> str:
     """Compute the hex digest of a JSON value: equal values have equal digests, whatever the order of their keys."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
@@ -95,7 +117,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ConfigError(f"no recipe at {path}") from None
+        raise AbsentError(f"no recipe at {path}") from None
     except (ValueError, RecursionError) as error:  # also for numbers with thousands of digits, and for nesting
         raise ConfigError(f"{path} is not TOML: {error}") from None
 
@@ -139,14 +161,43 @@ def _one_line(cls: type[BaseModel], error: ValidationError, where: str) -> str:
     path = ".".join(str(part) for part in first["loc"])
     prefix = f"{where}: " if where else ""
     if first["type"] == "extra_forbidden":
-        return f"{prefix}unknown key {path!r}; {suggest(str(first['loc'][-1]), _fields_at(cls, first['loc'][:-1]))}"
-    return f"{prefix}{path or cls.__name__}: {first['msg']}, got {shortened(first['input'])}"
+        return f"{prefix}unknown key {path!r}; {_suggested(cls, first['loc'])}"
+    hint = f"; did you mean {near!r}?" if (near := _nearest_word(first)) else ""
+    return f"{prefix}{path or cls.__name__}: {first['msg']}, got {shortened(first['input'])}{hint}"
+
+
+def _nearest_word(error: ErrorDetails) -> str | None:
+    """Return which of the words that a key may be is the nearest to a wrong one; None where there is none."""
+    if error["type"] != "literal_error" or not isinstance(error["input"], str):
+        return None
+    return nearest(error["input"], re.findall("'(.*?)'", error["ctx"]["expected"]))
 
 
 def shortened(value: object) -> str:
     """Format a value as in Python, in at most 80 characters."""
     text = repr(value)
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+
+
+def _suggested(cls: type[BaseModel], path: tuple[int | str, ...]) -> str:
+    """Return the nearest key of the section, or the same key of another section, and the keys of the section."""
+    section, last = path[:-1], str(path[-1])
+    here = _fields_at(cls, section)
+    if near := nearest(last, here):
+        candidates = [".".join(map(str, (*section, near)))]
+    else:
+        candidates = [key for key in _keys(cls) if key.rpartition(".")[2] == last]
+    hint = f"did you mean {candidates[0]!r}? " if candidates else ""
+    return f"{hint}choices: {', '.join(sorted(here)) or 'none'}"
+
+
+def _keys(cls: type[BaseModel], before: str = "") -> Iterator[str]:
+    """Yield the keys of a class and of its sections, with dots."""
+    for name, field in cls.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from _keys(field.annotation, f"{before}{name}.")
+        else:
+            yield f"{before}{name}"
 
 
 def _fields_at(cls: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:

@@ -40,6 +40,14 @@ class WeightsError(WtalError):
     """A checkpoint is missing, truncated or unsafe, or its keys do not match the model."""
 
 
+class AbsentError(UsageError, ConfigError, FormatError, StoreError, WeightsError):
+    """There is nothing at a path, or of a name, that the call gives (exit 2)."""
+
+
+class TakenError(UsageError, StoreError):
+    """A folder that the call gives holds something else already (exit 2)."""
+
+
 class DiskFullError(WtalError):
     """There is no space for a file; once there is, the same call resumes."""
 

@@ -24,10 +24,15 @@ _MANY, _FEW = 30, 10
 def suggest(name: str, choices: Iterable[str]) -> str:
     """Return half a sentence: the nearest match, if there is one, and the choices, or the first few of many."""
     choices = sorted(choices)
-    near = difflib.get_close_matches(name, choices, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
+    near = nearest(name, choices)
+    hint = f"did you mean {near!r}? " if near else ""
     shown = choices if len(choices) <= _MANY else [*choices[:_FEW], f"... ({len(choices)} in all)"]
     return f"{hint}choices: {', '.join(shown) or 'none'}"
+
+
+def nearest(name: str, choices: Iterable[str]) -> str | None:
+    """Return the choice that is nearest to a name; None where none is near."""
+    return next(iter(difflib.get_close_matches(name, list(choices), n=1)), None)
 
 
 @dataclass(frozen=True)

@@ -82,6 +82,39 @@ def test_ids_with_brackets_fit_into_a_bar():
     assert "1/1" in shown
 
 
+def test_a_task_within_another_has_a_bar_below_its_own():
+    reporter = ConsoleReporter()
+    screen = io.StringIO()
+    reporter.console = Console(file=screen, force_terminal=True, width=200)
+    with reporter.task("compare", 2, "row") as rows:
+        for name in ("basnet", "rskp"):
+            with reporter.task(f"train {name}", 3, "step") as steps:
+                steps.advance(3)
+            rows.advance(note=name)
+        reporter.say("said")
+    shown = re.sub("\x1b[^a-zA-Z]*[a-zA-Z]", "", screen.getvalue())
+    assert "said" in shown
+    last = shown.rstrip().splitlines()[-1]
+    assert re.match(r"compare .* 2/2 [\d.]+ row/s 0:00:00 rskp", last)
+    assert "train basnet" in shown
+
+
+def test_tasks_within_another_are_plain_lines_in_logs(capsys, clock):
+    reporter = ConsoleReporter()
+    with reporter.task("compare", 2, "row") as rows:
+        for name in ("basnet", "rskp"):
+            with reporter.task(f"train {name}", 1, "step") as steps:
+                clock.now += 10
+                steps.advance()
+            rows.advance(note=name)
+    assert capsys.readouterr().err.splitlines() == [
+        "train basnet: 1/1 steps, 0.100 step/s, 0:00:00 left",
+        "compare: 1/2 rows, 0.100 row/s, 0:00:10 left basnet",
+        "train rskp: 1/1 steps, 0.100 step/s, 0:00:00 left",
+        "compare: 2/2 rows, 0.100 row/s, 0:00:00 left rskp",
+    ]
+
+
 @pytest.mark.parametrize("wanted", ["banana", "cuda:x", "cuda:", "cuda:-1", "mps", "CPU", "", "cuda:\u0663"])
 def test_devices_that_are_none_are_refused_in_one_line(wanted):
     with pytest.raises(UsageError, match=r"^--device is auto, cpu, cuda or cuda:N, got '"):

@@ -15,8 +15,9 @@ from wtal.data.store.writer import StoreWriter
 from wtal.errors import ConfigError, UsageError, WtalError
 from wtal.models.localization.config import LocalizeConfig
 from wtal.pipeline.detect import detect
+from wtal.pipeline.ensembles.train_members import resolve_recipe
 from wtal.pipeline.exchange.submit import submit
-from wtal.pipeline.recipe import Recipe
+from wtal.pipeline.recipe import Recipe, load_recipe
 from wtal.pipeline.runs import Run, open_run, open_runs
 from wtal.pipeline.train import TrainInputs, train
 from wtal.pipeline.workspace import Workspace
@@ -211,3 +212,41 @@ def test_the_average_over_all_thresholds_is_printed_once(runs):
     assert [line.rpartition(" ")[0] for line in few if line.startswith("average")] == ["average"]
     row, top = call("evaluate", folder, "--subset", "training", "--format", "csv").stdout.splitlines()[:2]
     assert float(dict(zip(row.split(","), top.split(","), strict=True))["average 0.1:0.9"]) == judged["average"]
+
+
+def test_show_compares_with_the_recipe_of_the_run_and_prints_everything_when_told(tmp_path, runs):
+    record = json.loads((runs[0].folder / "run.json").read_text())
+    recipe = load_recipe("thumos14/rskp", ["train.steps=7", "head.dropout=0.25"])
+    record["recipe"] = resolve_recipe(recipe).plain()
+    folder = tmp_path / "runs" / "rskp" / "seed-0"
+    write_json(folder / "run.json", record)
+    text = call("show", folder).stdout
+    assert "recipe     thumos14/rskp, RSKP on THUMOS14" in text.splitlines()
+    assert "head       rskp: dropout 0.25" in text.splitlines()
+    assert "train      steps: 7" in text.splitlines()
+    assert "localize   as the recipe" in text.splitlines()
+    everything = call("show", folder, "--all").stdout
+    assert everything.startswith(text.rstrip("\n"))
+    assert "\nlocalize.nms_tiou = 0.5\n" in everything
+    assert "\nhead.n_mu = 8\n" in everything
+    assert max(map(len, everything.splitlines())) < 200
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (("detect", "--set", "train.steps=5"), "--set train.steps=5: a trained run takes localize.KEY=VALUE alone; "),
+        (
+            ("tune", "--set", "nms_tio=1"),
+            "--set nms_tio=1: a trained run takes localize.KEY=VALUE alone; did you mean ",
+        ),
+        (
+            ("refine", "--set", "train.steps=5"),
+            "--set train.steps=5: the second stage of a run takes refine.KEY=VALUE ",
+        ),
+    ],
+)
+def test_keys_of_other_sections_are_blamed_on_the_call(arguments, line, runs):
+    refused = call(arguments[0], runs[0].folder, *arguments[1:], code=2)
+    assert refused.stderr.count("\n") == 1
+    assert refused.stderr.startswith(f"wtal: {line}")

@@ -149,8 +149,8 @@ def test_what_is_tried():
         ("smooth", UsageError),
         ("nms_tiou=", UsageError),
         ("nms_tiou=0.5,,0.7", UsageError),
-        ("nms_tio=0.5", ConfigError),
-        ("nms_tiou=2", ConfigError),
+        ("nms_tio=0.5", UsageError),
+        ("nms_tiou=2", UsageError),
         ("preset=rskb", ConfigError),
     ):
         with pytest.raises(error):

@@ -12,14 +12,17 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Task as RichTask
 from rich.text import Text
 
 from wtal.commands._exits import one_line
+from wtal.commands._near import Near, NearGroup
+from wtal.commands._settings import SetOption
 from wtal.data.video_ids import readable
-from wtal.errors import ConfigError, OverrideError, UsageError, WtalError
+from wtal.errors import UsageError
 from wtal.pipeline.progress import Reporter, Task
 from wtal.pipeline.workspace import default_workspace
 
@@ -30,20 +33,35 @@ _LINES = 20
 """Notes and failures that are printed, at most."""
 
 
-class Command(click.Command):
-    """A command with `--debug`: without it an error of ours is one line and its exit code."""
+class Command(Near):
+    """A command with `--debug`: without it an error of ours is one line and its exit code.
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    A call that `resumes`, given again, goes on where Ctrl-C ended it, and then says so.
+    """
+
+    def __init__(self, *args: Any, resumes: bool = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.resumes = resumes
         self.params.append(_debug_option())
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse as click does; `--set help` needs nothing else, prints the settings and ends the call."""
+        asked = [each for each in self.params if isinstance(each, SetOption) and each.asked_by(args)]
+        ctx.resilient_parsing = ctx.resilient_parsing or bool(asked)
+        rest = super().parse_args(ctx, args)
+        for option in asked:
+            with one_line():
+                option.print_settings(ctx)
+            ctx.exit()
+        return rest
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; print an error of ours in one line."""
-        with one_line():
+        with one_line(self.resumes):
             return super().invoke(ctx)
 
 
-class Group(click.Group):
+class Group(NearGroup):
     """A command with commands below it, itself as `Command`."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -110,57 +128,37 @@ class ConsoleReporter(Reporter):
 
     def __init__(self) -> None:
         self.console = Console(stderr=True, markup=False, emoji=False, highlight=False)
+        self._progress: Progress | None = None
 
     @contextmanager
     def task(self, name: str, total: int, unit: str) -> Iterator[Task]:
         if not self.console.is_terminal:
             yield _Lines(self.console, name, total, unit)
-            return
+        elif self._progress is not None:  # within another task: a bar below its own, for as long as it lasts
+            index = self._progress.add_task(name, total=total, unit=unit, note="")
+            try:
+                yield _Bar(self._progress, index)
+            finally:
+                self._progress.remove_task(index)
+        else:
+            yield from self._alone(name, total, unit)
+
+    def _alone(self, name: str, total: int, unit: str) -> Iterator[Task]:
+        """Yield a task that is within no other one."""
         title, note = (
             TextColumn("{task.description}", markup=False),
             TextColumn("{task.fields[note]}", "dim", markup=False),
         )
         columns = (title, BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn(), note)
         with Progress(*columns, console=self.console) as progress:
-            yield _Bar(progress, progress.add_task(name, total=total, unit=unit, note=""))
+            self._progress = progress
+            try:
+                yield _Bar(progress, progress.add_task(name, total=total, unit=unit, note=""))
+            finally:
+                self._progress = None
 
     def say(self, text: str) -> None:
         self.console.print(text, soft_wrap=True)
-
-
-class Number(click.FloatRange):
-    """A finite number in a range."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Read the number."""
-        number: float = super().convert(value, param, ctx)
-        if not math.isfinite(number):
-            self.fail(f"{value!r} is not a finite number", param, ctx)
-        return number
-
-
-SECONDS = 1e8
-"""The longest time that an option takes: three years."""
-JOBS = click.IntRange(1, 1024)
-LARGEST_SEED = 2**32 - 1
-"""Numpy and torch take no larger one."""
-SEED = click.IntRange(0, LARGEST_SEED)
-
-
-@contextmanager
-def blamed(assignments: Sequence[str], without: Callable[[], object]) -> Iterator[None]:
-    """Blame the call for a refused configuration, where `without` its assignments it is not refused.
-
-    Raises:
-        OverrideError: then; else what was raised.
-    """
-    try:
-        yield
-    except ConfigError as error:
-        if not assignments:
-            raise
-        without()
-        raise OverrideError(str(error)) from None
 
 
 def _remember(ctx: click.Context, param: click.Parameter, value: Path) -> Path:
@@ -177,7 +175,7 @@ def workspace_option(function: Function) -> Function:
         default=default_workspace,
         callback=_remember,
         show_default="$WTAL_WORKSPACE or ./workspace",
-        help="Folder that features, runs and submissions are kept in.",
+        help="Folder for features, runs and submissions.",
     )
     return option(function)
 
@@ -189,50 +187,29 @@ def json_option(function: Function) -> Function:
 
 def verdicts_option(function: Function) -> Function:
     """Add `--verdicts/--no-verdicts`."""
-    text = "Take up the workspace's verdicts: what they say that videos show and do not show.  [default: yes]"
+    text = "Train also on the workspace's verdicts, which say what videos show and do not show.  [default: yes]"
     return click.option("--verdicts/--no-verdicts", default=True, help=text)(function)
 
 
 def device_option(function: Function) -> Function:
     """Add `--device`."""
-    return _device("auto, cpu, cuda or cuda:N.")(function)
+    return _device("Device to compute on: auto, cpu, cuda or cuda:N.")(function)
 
 
 def devices_option(function: Function) -> Function:
     """Add `--device`, of which several may be named."""
-    return _device("auto, cpu, cuda, cuda:N, or several such as cuda:0,cuda:1.")(function)
+    return _device("Device to compute on: auto, cpu, cuda, cuda:N, or several such as cuda:0,cuda:1.")(function)
 
 
 def _device(text: str) -> Callable[[Function], Function]:
     return click.option("--device", default="auto", show_default=True, help=text)
 
 
-def recipe_set_option(function: Function) -> Function:
-    """Add `--set section.key=value`, repeatable, for any value of a recipe."""
-    return _set("SECTION.KEY=VALUE", "a value of the recipe, e.g. train.steps=500")(function)
-
-
-def localize_set_option(function: Function) -> Function:
-    """Add `--set localize.key=value`, repeatable, for the localization of a trained run."""
-    return _set("localize.KEY=VALUE", "a value of the run's localization, e.g. localize.nms_tiou=0.4")(function)
-
-
-def refine_set_option(function: Function) -> Function:
-    """Add `--set refine.key=value`, repeatable, for the second stage of a run."""
-    return _set("refine.KEY=VALUE", "a setting of the second stage, e.g. refine.rounds=1")(function)
-
-
-def _set(metavar: str, value: str) -> Callable[[Function], Function]:
-    text = f"Override {value}; may be repeated."
-    return click.option("--set", "assignments", multiple=True, metavar=metavar, help=text)
-
-
 def pick_device(wanted: str, several: bool = False) -> str:
     """Resolve `--device`: `auto` is CUDA where torch sees it; with `several`, CUDA devices may be listed with commas.
 
     Raises:
-        UsageError: when `wanted` is none of auto, cpu, cuda and cuda:N.
-        WtalError: when a CUDA device is asked for that is not there.
+        UsageError: when `wanted` is none of auto, cpu, cuda and cuda:N, or a CUDA device that is not there.
     """
     form = r"auto|cpu|cuda(:[0-9]+)?" + (r"|cuda:[0-9]+(,cuda:[0-9]+)+" if several else "")
     if not re.fullmatch(form, wanted):
@@ -246,12 +223,27 @@ def pick_device(wanted: str, several: bool = False) -> str:
     if wanted == "cpu":
         return wanted
     if not count:
-        raise WtalError(f"--device {wanted}: torch sees no CUDA device here; use --device cpu")
+        raise UsageError(f"--device {wanted}: torch sees no CUDA device here; use --device cpu")
     devices = [f"cuda:{int(name.partition(':')[2])}" if ":" in name else name for name in wanted.split(",")]
     for name in devices:
         if int(name.partition(":")[2] or 0) >= count:
-            raise WtalError(f"--device {name}: the CUDA devices here are cuda:0 to cuda:{count - 1}; name one of them")
+            raise UsageError(f"--device {name}: the CUDA devices here are cuda:0 to cuda:{count - 1}; name one of them")
     return ",".join(dict.fromkeys(devices))
+
+
+def refuse_unless(option: str, given: bool, *names: str) -> None:
+    """Refuse options that say nothing without another one, where they stand in the call and the other does not.
+
+    `names` are those of their parameters.
+
+    Raises:
+        UsageError: naming the first.
+    """
+    ctx = click.get_current_context()
+    for param in ctx.command.params:
+        typed = ctx.get_parameter_source(param.name or "") == ParameterSource.COMMANDLINE
+        if param.name in names and typed and not given:
+            raise UsageError(f"{param.opts[0]} says nothing without {option}; give both, or leave it out")
 
 
 def print_lines(lines: Sequence[str]) -> None:

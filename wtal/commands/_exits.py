@@ -2,6 +2,7 @@
 
 import os
 import resource
+import signal
 import sys
 import traceback
 import warnings
@@ -14,19 +15,34 @@ from typing import NoReturn, TextIO
 
 import click
 
-from wtal.data.files import with_room
 from wtal.errors import DiskFullError, WtalError, lacks_memory
 
+_GOES_ON = "; the same call goes on where it was"
 _OF_TORCH = 640 << 20
 """Bytes of addresses that importing torch and a first use of it take, at least."""
 
 
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it: 128 and the number of the signal."""
+
+
 @contextmanager
-def one_line() -> Iterator[None]:
+def one_line(resumes: bool = False) -> Iterator[None]:
     """Print an error that the user can mend in one line, and exit; with --debug it passes.
 
-    A reader of stdout that has had enough is no error.
+    A reader of stdout that has had enough is no error. Ctrl-C is one line too, which says so of a call that `resumes`.
     """
+    try:
+        with _errors_in_one_line():
+            yield
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second one ends the process at once
+        exec("")  # where Ctrl-C came inside of an `exec`, Python has noted to end by the signal; this makes it forget
+        fail(f"interrupted{_GOES_ON if resumes else ''}", INTERRUPTED)
+
+
+@contextmanager
+def _errors_in_one_line() -> Iterator[None]:
     if "--debug" in sys.argv:
         yield
         return
@@ -41,6 +57,8 @@ def one_line() -> Iterator[None]:
         # A full disk, a read-only folder, a missing permission: the user's to mend, so one line, no traceback.
         if _limited() and "shared object" in str(error):
             fail(_no_memory(error), 1)
+        from wtal.data.files import with_room  # late: numpy and pydantic, which --help needs not
+
         if error.filename and isinstance(full := with_room(error, Path(error.filename)), DiskFullError):
             fail(str(full), full.exit_code)
         where = error.filename or ("standard output" if _printed(error) else "")

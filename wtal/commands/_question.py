@@ -7,32 +7,48 @@ from typing import Any
 
 import click
 
+from wtal.commands._near import Choice
+from wtal.commands._types import InWorkspace
 from wtal.eval.protocols import INPUT, PROTOCOLS, TIES
 from wtal.pipeline.judging.sources import Question
 from wtal.pipeline.recipe import EvaluateConfig
 
 _DEFAULT = EvaluateConfig()
 _JUDGED = (
-    click.option("--annotations", type=click.Path(path_type=Path), help="Ground truth. Default: the run's own."),
-    click.option("--subset", help=f"Videos to judge. Default: the run's, or {_DEFAULT.test_subset}."),
+    click.option(
+        "--annotations", type=InWorkspace("annotations"), help="Ground truth. Default: the run's own annotations."
+    ),
+    click.option("--subset", help=f"Subset of videos to judge. Default: the run's, or {_DEFAULT.test_subset}."),
     click.option(
         "--tiou",
         "tious",
-        help=f"start:stop:step or a list. Default: the protocol's, the run's, or {_DEFAULT.tiou}.",
+        help=f"tIoU thresholds, start:stop:step or a list. Default: the protocol's, the run's, or {_DEFAULT.tiou}.",
     ),
-    click.option("--protocol", metavar="NAME", help=f"{', '.join(PROTOCOLS)}. Default: ActivityNet's rules."),
+    click.option(
+        "--protocol",
+        type=Choice(PROTOCOLS),
+        metavar="NAME",
+        help=f"Rules to judge by: {', '.join(PROTOCOLS)}. Default: ActivityNet's.",
+    ),
     click.option(
         "--ties",
-        type=click.Choice(TIES),
+        type=Choice(TIES),
         default=INPUT,
         show_default=True,
-        help="Order of equal scores; official: as ActivityNet's script, its 0/0 overlap too.",
+        help="Order of equal scores; `official` follows ActivityNet's script, with its 0/0 overlaps.",
     ),
     click.option(
-        "--ambiguous", type=click.Path(path_type=Path), help="File of ambiguous ranges, one `video start end` per line."
+        "--ambiguous",
+        type=click.Path(path_type=Path),
+        help="File of ambiguous time ranges, one `video start end` per line.",
     ),
     click.option("--streams", metavar="NAME", help="Runs only: judge the detections of `wtal detect --streams NAME`."),
-    click.option("--stage", type=click.IntRange(0), help="Runs only: judge the detections of `wtal detect --stage N`."),
+    click.option(
+        "--stage",
+        type=click.IntRange(0),
+        metavar="N",
+        help="Runs only: judge the detections of `wtal detect --stage N`.",
+    ),
 )
 
 

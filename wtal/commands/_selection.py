@@ -6,16 +6,22 @@ from typing import Any
 
 import click
 
+from wtal.commands._types import Number, Seconds
 from wtal.report.selection import Selection
 
 _CHOSEN = (
-    click.option("--min-score", type=float, help="Leave out detections with lower scores."),
-    click.option("--classes", default="", metavar="NAME[,NAME...]", help="Leave out other classes."),
+    click.option("--min-score", type=Number(), help="Leave out detections with a lower score."),
+    click.option("--classes", default="", metavar="NAME[,NAME...]", help="Keep only these classes."),
     click.option(
-        "--merge", type=float, metavar="SECONDS", help="Join those of a class with no longer gap between them."
+        "--merge",
+        type=Seconds(),
+        metavar="SECONDS",
+        help="Join detections of one class with a gap of at most this much between them.",
     ),
-    click.option("--pad", type=float, default=0.0, metavar="SECONDS", help="Begin earlier and end later, by so much."),
-    click.option("--top", type=int, metavar="N", help="Keep the best N of each video."),
+    click.option(
+        "--pad", type=Seconds(), default=0.0, metavar="SECONDS", help="Widen each detection by this much at both ends."
+    ),
+    click.option("--top", type=click.IntRange(1), metavar="N", help="Keep only the best N detections of each video."),
 )
 
 

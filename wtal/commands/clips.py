@@ -8,7 +8,6 @@ from joblib import cpu_count
 
 from wtal.commands._console import (
     FINISHED_WITH_FAILURES,
-    JOBS,
     Command,
     ConsoleReporter,
     json_option,
@@ -16,20 +15,41 @@ from wtal.commands._console import (
     print_lines,
 )
 from wtal.commands._selection import selection_options
+from wtal.commands._types import JOBS, InWorkspace
 from wtal.data.video_ids import readable
 from wtal.pipeline.viewing.clips import cut_clips
 from wtal.report.selection import Selection
 
 
-@click.command("clips", cls=Command, short_help="Detections -> a clip of each with its sound, and a reel of the best.")
-@click.argument("source", type=click.Path(path_type=Path), metavar="RUN|DETECTIONS")
-@click.option("--videos", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder of the videos.")
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to write into.")
-@click.option("--reencode", is_flag=True, help="Encode anew, exact; else copy, from the keyframe before.")
-@click.option("--reel", type=click.IntRange(1), metavar="N", help="Also write a reel of the best N with titles.")
+@click.command(
+    "clips",
+    cls=Command,
+    resumes=True,
+    short_help="Cut a clip of each detection, and a reel of the best.",
+)
+@click.argument("source", type=InWorkspace("runs"), metavar="RUN|DETECTIONS")
+@click.option(
+    "--videos", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder that holds the videos."
+)
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder for the clips.")
+@click.option(
+    "--reencode",
+    is_flag=True,
+    help="Encode again and cut exactly. Otherwise streams are copied, from the keyframe before.",
+)
+@click.option(
+    "--reel", type=click.IntRange(1), metavar="N", help="Also write a reel of the best N detections, with titles."
+)
 @selection_options
-@click.option("--jobs", type=JOBS, default=cpu_count, show_default="cores", help="Processes that share the videos.")
-@click.option("--force", is_flag=True, help="Replace files that are there and no clips.")
+@click.option(
+    "--jobs",
+    type=JOBS,
+    metavar="N",
+    default=cpu_count,
+    show_default="cores",
+    help="Number of processes that share the videos.",
+)
+@click.option("--force", is_flag=True, help="Replace existing files even if they are not clips.")
 @json_option
 def command(
     source: Path,
@@ -42,9 +62,9 @@ def command(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Cut each detection out of its video, with sound; print the paths.
+    """Cut each detection out of its video, with sound, and print the paths.
 
-    clips.csv says of each clip by how much it begins before its detection. A clip that is there is left alone.
+    clips.csv lists how far before its detection each clip begins. Clips that exist already are left alone.
     """
     clips = cut_clips(source, out, videos, selection, reencode, reel, force, jobs, ConsoleReporter())
     lines = [f"note: {note}" for note in clips.notes]

@@ -9,43 +9,72 @@ from wtal.commands._console import (
     FINISHED_WITH_FAILURES,
     Command,
     ConsoleReporter,
-    blamed,
     device_option,
     json_option,
     pick_device,
     print_json,
-    recipe_set_option,
     workspace_option,
 )
+from wtal.commands._near import Choice
+from wtal.commands._settings import overridden, recipe_set_option
+from wtal.commands._types import InWorkspace, Name
 from wtal.commands.train import parse_seeds
 from wtal.eval.protocols import DEFAULT_PROTOCOL, PROTOCOLS
-from wtal.pipeline.comparison.ablation import load_ablation
+from wtal.pipeline.comparison.ablation import ablation_names, load_ablation
 from wtal.pipeline.comparison.compare import PAPERS, compare, planned_rows, to_json
 from wtal.pipeline.comparison.table import FORMATS, csv_table, markdown_table, text_table
 from wtal.pipeline.judging.sources import Question
+from wtal.pipeline.recipe import recipe_names
 from wtal.pipeline.workspace import Workspace
 
-_PROTOCOLS = f"Judges every row, at its recipe's thresholds: {', '.join(PROTOCOLS)}; or {PAPERS}, each by its paper's."
+_PROTOCOLS = f"Rules to judge every row by: {', '.join(PROTOCOLS)}; or {PAPERS}, each row by its paper's."
 _TABLES = {"text": text_table, "markdown": markdown_table, "csv": csv_table}
 
 
-@click.command("compare", cls=Command, short_help="Many heads and seeds -> one table beside the published rows.")
-@click.argument("recipes", nargs=-1, required=True, metavar="RECIPES...")
-@click.option("--ablation", metavar="NAME", help="A paper's table, such as tscn.table1a (`wtal list ablations`).")
-@click.option("--store", type=click.Path(path_type=Path), help="Feature store. Default: the workspace's fitting one.")
-@click.option("--annotations", type=click.Path(path_type=Path), help="Labels. Default: the workspace's only file.")
-@click.option("--seeds", default="0", show_default=True, metavar="0,1,2", help="Each row is trained once per seed.")
-@click.option("--protocol", default=DEFAULT_PROTOCOL, show_default=True, metavar="NAME", help=_PROTOCOLS)
+@click.command(
+    "compare",
+    cls=Command,
+    resumes=True,
+    short_help="Compare recipes in one table, beside published rows.",
+)
+@click.argument("recipes", nargs=-1, required=True, type=Name(recipe_names), metavar="RECIPES...")
 @click.option(
-    "--ambiguous", type=click.Path(path_type=Path), help="File of ambiguous ranges, one `video start end` per line."
+    "--ablation",
+    type=Name(ablation_names),
+    metavar="NAME",
+    help="Table of a paper to make, such as tscn.table1a (`wtal list ablations`).",
 )
 @click.option(
-    "--format", "form", type=click.Choice(FORMATS), default="text", show_default=True, help="Format of the table."
+    "--store", type=InWorkspace("features"), help="Feature store. Default: the only one in the workspace that fits."
 )
+@click.option(
+    "--annotations", type=InWorkspace("annotations"), help="Annotation file. Default: the workspace's only one."
+)
+@click.option(
+    "--seeds",
+    default="0",
+    show_default=True,
+    metavar="0,1,2",
+    help="Seeds of training, comma-separated; every row is trained once per seed.",
+)
+@click.option(
+    "--protocol",
+    type=Choice([*PROTOCOLS, PAPERS]),
+    default=DEFAULT_PROTOCOL,
+    show_default=True,
+    metavar="NAME",
+    help=_PROTOCOLS,
+)
+@click.option(
+    "--ambiguous",
+    type=click.Path(path_type=Path),
+    help="File of ambiguous time ranges, one `video start end` per line.",
+)
+@click.option("--format", "form", type=Choice(FORMATS), default="text", show_default=True, help="Format of the table.")
 @click.option(
     "--refine/--no-refine",
     default=None,
-    help="A second row for each: a student learns from what it detects. Default: as the recipe says.",
+    help="Add a row per recipe for its second stage. Default: as the recipe says.",
 )
 @recipe_set_option
 @device_option
@@ -68,13 +97,12 @@ def command(
 ) -> None:
     """Train, detect and judge every recipe, and print one table.
 
-    What is done already is taken up, so a call that was stopped goes on where it was. With --ablation each row of
-    that table is made on each recipe. A row that fails says why and does not stop the others.
+    Finished work is reused, so an interrupted call continues where it stopped. With --ablation, each row of that table
+    is made with each recipe. A row that fails reports why and does not stop the others.
     """
     table = load_ablation(ablation) if ablation else None
     root = Workspace(workspace)
-    with blamed(assignments, lambda: planned_rows(recipes, table, (), refine)):
-        rows = planned_rows(recipes, table, assignments, refine)
+    rows = overridden(assignments, lambda chosen: planned_rows(recipes, table, chosen, refine))
     comparison = compare(
         rows,
         parse_seeds(seeds),

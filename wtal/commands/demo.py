@@ -10,22 +10,28 @@ from wtal.commands.run import show_result
 from wtal.commands.train import parse_seeds
 
 
-@click.command("demo", cls=Command, short_help="The whole chain on a small collection that it renders itself.")
+@click.command("demo", cls=Command, resumes=True, short_help="Try the whole chain on videos that it renders itself.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("demo"),
     show_default=True,
-    help="Folder for its videos and its workspace.",
+    help="Folder for the videos and the workspace.",
 )
-@click.option("--seeds", default="0", show_default=True, metavar="0,1,2", help="One run per seed.")
+@click.option(
+    "--seeds",
+    default="0",
+    show_default=True,
+    metavar="0,1,2",
+    help="Seeds of training, comma-separated; one run per seed.",
+)
 @device_option
 @json_option
 def command(out: Path, seeds: str, device: str, as_json: bool) -> None:
-    """Render a small collection of videos, find its actions, and judge what was found. No download.
+    """Render a small collection of videos, detect its actions and evaluate the detections. No download.
 
-    Renders mp4s whose actions are told apart by motion, extracts their features without weights, trains a head from
-    video-level labels, detects, evaluates, and writes a HACS file. A second call uses what is there.
+    The videos show actions that differ in their motion. Their features are extracted without weights, a head is trained
+    from video-level labels, and a HACS file is written. A second call reuses what exists.
     """
     from wtal.pipeline.demo import demo
 

@@ -9,19 +9,18 @@ from types import FrameType
 import click
 
 from wtal.commands._console import (
-    JOBS,
-    SECONDS,
     Command,
     ConsoleReporter,
-    Number,
     device_option,
     json_option,
-    localize_set_option,
     pick_device,
     print_json,
+    refuse_unless,
     workspace_option,
 )
 from wtal.commands._new_videos import finish_new, show_new, show_seen
+from wtal.commands._settings import localize_set_option
+from wtal.commands._types import JOBS, InWorkspace, Seconds
 from wtal.errors import UsageError
 from wtal.pipeline.detect import detect
 from wtal.pipeline.extraction.machine import Machine
@@ -34,32 +33,54 @@ from wtal.pipeline.runs import open_runs
 from wtal.pipeline.workspace import Workspace
 
 
-@click.command("detect", cls=Command, short_help="A trained head -> class activations -> detections.")
-@click.argument("run", required=False, type=click.Path(path_type=Path), metavar="[RUN|MODEL.wtal]")
+@click.command("detect", cls=Command, resumes=True, short_help="Detect actions with a trained head.")
+@click.argument("run", required=False, type=InWorkspace("runs"), metavar="[RUN|MODEL.wtal]")
 @click.argument("videos", nargs=-1, type=click.Path(path_type=Path), metavar="[VIDEO|FOLDER]...")
-@click.option("--use-labels", is_flag=True, help="Look in a labelled video only for its own classes.")
-@click.option("--streams", metavar="NAME", help="fused, union or a stream: short for --set localize.streams=NAME.")
-@click.option("--stage", type=click.IntRange(0), help="Parameters at the end of a stage of training, from 0.")
-@click.option("--watch", type=click.Path(path_type=Path), metavar="FOLDER", help="Detect in each video that comes.")
+@click.option("--use-labels", is_flag=True, help="In labelled videos, look only for their own classes.")
+@click.option(
+    "--streams",
+    metavar="NAME",
+    help="Streams to localize on: fused, union or one stream; short for --set localize.streams=NAME.",
+)
+@click.option(
+    "--stage",
+    type=click.IntRange(0),
+    metavar="N",
+    help="Use the parameters from the end of this stage of training, counted from 0.",
+)
+@click.option(
+    "--watch", type=click.Path(path_type=Path), metavar="FOLDER", help="Watch a folder and detect in each new video."
+)
 @click.option(
     "--interval",
-    type=Number(0, SECONDS, min_open=True),
+    type=Seconds(min_open=True),
     default=Pace.interval,
     show_default=True,
     metavar="SECONDS",
-    help="Time between two looks at the watched folder.",
+    help="Interval between two scans of the watched folder.",
 )
 @click.option(
     "--settle",
-    type=Number(0, SECONDS),
+    type=Seconds(),
     default=Pace.settle,
     show_default=True,
     metavar="SECONDS",
-    help="Time for which a file of the watched folder must not have changed.",
+    help="How long a file must be unchanged before it is read.",
 )
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of new videos' detections. Default: a new one.")
-@click.option("--weights", multiple=True, metavar="[STREAM=]PATH|NAME", help="As for extract; for new videos.")
-@click.option("--jobs", type=JOBS, default=1, show_default=True, help="New videos at once.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Folder for the detections in new videos. Default: a new one in the workspace.",
+)
+@click.option(
+    "--weights",
+    multiple=True,
+    metavar="[STREAM=]PATH|NAME",
+    help="Weights for the features of new videos, as for `wtal extract`.",
+)
+@click.option(
+    "--jobs", type=JOBS, metavar="N", default=1, show_default=True, help="Number of new videos to process at once."
+)
 @localize_set_option
 @device_option
 @workspace_option
@@ -81,15 +102,17 @@ def command(
     workspace: Path,
     as_json: bool,
 ) -> None:
-    """Detect in new videos, or in every video of a run's store, and print where the detections are.
+    """Detect actions in new videos, or in every video of a run's store, and print the path of the detections.
 
-    RUN is a run or one of its seeds; without it, the newest finished one. Without videos, those of its store are
-    searched; class activations are kept, and localization can be done again in seconds with --set localize.KEY=VALUE.
+    RUN is a run or one of its seeds; by default, the newest finished run. Without videos, those of its store are
+    searched. Class activations are kept, so localization with other settings (--set localize.KEY=VALUE) takes seconds.
 
-    With videos, or folders of them, RUN may be a file that `wtal pack` wrote. Their features are made as those of the
-    run were, once, in a store of their own; an interrupted call continues where it was. --watch does so for each video
-    that comes into a folder, until Ctrl-C. Exits with 3 when some videos failed; failures.json says why.
+    With videos, or folders of videos, RUN may also be a file written by `wtal pack`. Features of new videos are
+    extracted once, exactly as those of the run, into a store of their own; an interrupted call continues where it
+    stopped. --watch does the same for every video that appears in a folder, until Ctrl-C. Exits with 3 if some videos
+    failed; failures.json lists the reasons.
     """
+    refuse_unless("--watch", watch is not None, "interval", "settle")
     settings = with_streams(assignments, streams)
     home = Workspace(workspace)
     if not videos and watch is None:
@@ -100,9 +123,9 @@ def command(
         print_json({"detections": [str(file) for file in files]}) if as_json else click.echo("\n".join(map(str, files)))
         return
     if use_labels or stage is not None:
-        raise UsageError("--use-labels and --stage are for the videos of the run's own store; leave them out")
+        raise UsageError("--use-labels and --stage apply only to the videos of the run's own store; leave them out")
     if videos and watch is not None:
-        raise UsageError("--watch FOLDER finds its videos itself; leave the others out")
+        raise UsageError("--watch FOLDER takes all videos from the folder; leave the others out")
     with reading_ahead(jobs):
         model = open_model(run or home.newest_run())
         detector = Detector(model, Machine(jobs, pick_device(device)), weights, settings)
@@ -119,7 +142,7 @@ def _refuse_without_videos(run: Path | None, out: Path | None, weights: tuple[st
     if run is not None and run.is_file():
         raise UsageError(f"{run} is a file: name a run, or a packed model and the videos to detect in")
     if out is not None or weights or jobs > 1:
-        raise UsageError("--out, --weights and --jobs are for new videos; name some behind the run")
+        raise UsageError("--out, --weights and --jobs are for new videos; name some after the run")
 
 
 def keep_watch(watch: Watch, as_json: bool) -> None:

@@ -4,15 +4,10 @@ from pathlib import Path
 
 import click
 
-from wtal.commands._console import (
-    SEED,
-    Command,
-    ConsoleReporter,
-    Number,
-    json_option,
-    print_json,
-)
+from wtal.commands._console import Command, ConsoleReporter, json_option, print_json
+from wtal.commands._near import Choice
 from wtal.commands._question import question_options
+from wtal.commands._types import SEED, InWorkspace, Number
 from wtal.errors import UsageError
 from wtal.eval.characteristics import BUCKETS
 from wtal.pipeline.judging.diagnose import Show, diagnose
@@ -20,20 +15,30 @@ from wtal.pipeline.judging.sources import Question
 from wtal.pipeline.judging.tables import text_table
 
 
-@click.command("diagnose", cls=Command, short_help="Detections and annotations -> a page of errors and their costs.")
-@click.argument("source", type=click.Path(path_type=Path), metavar="RUN|FILE")
+@click.command("diagnose", cls=Command, short_help="Diagnose detections: a page of errors and their costs.")
+@click.argument("source", type=InWorkspace("runs"), metavar="RUN|FILE")
 @question_options
 @click.option(
     "--at",
     type=Number(0, 1, min_open=True),
     metavar="TIOU",
-    help="Threshold of most figures. Default: the nearest to 0.5.",
+    help="tIoU threshold of most figures. Default: the one nearest to 0.5.",
 )
-@click.option("--buckets", type=click.Choice(BUCKETS), help="Edges of XS to XL. Default: the protocol's collection.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder. Default: RUN/report, or FILE's name and -report.")
-@click.option("--videos", metavar="ID,ID,...", help="Runs only: videos to draw. Default: best, median and worst.")
-@click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of the embedded snippets.")
-@click.option("--errors-only", is_flag=True, help="Runs only: no pictures of videos, features and pseudo labels.")
+@click.option(
+    "--buckets", type=Choice(BUCKETS), help="Edges of the buckets XS to XL. Default: those of the protocol's dataset."
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Folder for the page. Default: RUN/report, or FILE-report."
+)
+@click.option(
+    "--videos", metavar="ID,ID,...", help="Videos to draw (runs only). Default: the best, the median and the worst."
+)
+@click.option(
+    "--seed", type=SEED, metavar="N", default=0, show_default=True, help="Seed for choosing the embedded snippets."
+)
+@click.option(
+    "--errors-only", is_flag=True, help="Leave out pictures of videos, features and pseudo labels (runs only)."
+)
 @json_option
 def command(
     source: Path,
@@ -46,14 +51,15 @@ def command(
     errors_only: bool,
     as_json: bool,
 ) -> None:
-    """Tell why detections score what they score, on a page of its own: index.html, and its pictures as PNG.
+    """Explain the score of detections on a page: index.html, with its pictures as PNG files.
 
-    False positives by kind and what each kind costs in mAP, how long, short, few and many annotations fare, what is
-    missed, and the judge's curves. What stands on the page is in diagnosis.json too. Of a run also what its head sees:
-    activations against annotations, failure cases, embedded snippets, pseudo labels; for these its features are read.
+    The page shows false positives by kind and what each kind costs in mAP, results by length, coverage and number of
+    annotations, missed annotations, and precision-recall curves; diagnosis.json holds the same figures. For a run it
+    also shows what the head sees, from its features: activations beside annotations, failure cases, embedded snippets,
+    pseudo labels.
     """
     if errors_only and videos:
-        raise UsageError("--videos is of the pictures that --errors-only leaves out")
+        raise UsageError("--videos chooses pictures, and --errors-only leaves them out; give one of the two")
     show = (
         None if errors_only else Show(tuple(part.strip() for part in (videos or "").split(",") if part.strip()), seed)
     )

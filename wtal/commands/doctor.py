@@ -5,15 +5,16 @@ from pathlib import Path
 import click
 
 from wtal.commands._console import Command, json_option, print_json, workspace_option
-from wtal.pipeline.inspection.doctor import examine
 from wtal.pipeline.workspace import Workspace
 
 
-@click.command("doctor", cls=Command, short_help="What this machine has: readers, flow, GPU, weights, disk.")
+@click.command("doctor", cls=Command, short_help="Check this machine: readers, flow, GPU, weights, disk.")
 @workspace_option
 @json_option
 def command(workspace: Path, as_json: bool) -> None:
-    """Report which parts of wtal can be used on this machine, and why the rest cannot."""
+    """Check which parts of wtal work on this machine, and say why the others do not."""
+    from wtal.pipeline.inspection.doctor import examine  # late: it needs torch, which --help and shells do not
+
     report = examine(Workspace(workspace))
     if as_json:
         print_json(report)

@@ -9,28 +9,40 @@ from wtal.commands._console import (
     ConsoleReporter,
     device_option,
     json_option,
-    localize_set_option,
     pick_device,
     print_json,
     workspace_option,
 )
+from wtal.commands._near import Choice
+from wtal.commands._settings import localize_set_option
+from wtal.commands._types import InWorkspace
 from wtal.errors import UsageError
 from wtal.pipeline.ensembles.ensemble import ensemble
 from wtal.pipeline.run_record import By
 from wtal.pipeline.workspace import Workspace
 
 
-@click.command("ensemble", cls=Command, short_help="Several runs -> one: means of activations, or fused detections.")
-@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN RUN...")
+@click.command("ensemble", cls=Command, short_help="Combine several runs into one.")
+@click.argument("runs", nargs=-1, required=True, type=InWorkspace("runs"), metavar="RUN RUN...")
 @click.option(
     "--by",
-    type=click.Choice(["activations", "detections"]),
+    type=Choice(["activations", "detections"]),
     default="activations",
     show_default=True,
-    help="What is put together.",
+    help="What to combine: mean activations, or pooled detections.",
 )
-@click.option("--weights", default="", metavar="2,1,1", help="One per run, shared by its seeds. Default: equal.")
-@click.option("--out", default="", metavar="NAME|FOLDER", help="Default: the heads and a digest, among the runs.")
+@click.option(
+    "--weights",
+    default="",
+    metavar="2,1,1",
+    help="Weights of the runs, comma-separated; a run's seeds share its weight. Default: equal.",
+)
+@click.option(
+    "--out",
+    default="",
+    metavar="NAME|FOLDER",
+    help="Name or folder of the new run. Default: the names of its heads and a digest.",
+)
 @localize_set_option
 @device_option
 @workspace_option
@@ -45,11 +57,12 @@ def command(
     workspace: Path,
     as_json: bool,
 ) -> None:
-    """Put runs together, detect, and print a folder that other commands take as a run.
+    """Combine runs, detect, and print a folder that other commands accept as a run.
 
-    RUN is a run (all its seeds count) or one of its seeds; heads, features and snippet grids may differ, classes and
-    the reported subset may not. Activations are made comparable, averaged on the finest grid and localized once, by
-    the first run's localization with --set localize.KEY=VALUE over it; or each run's own detections are fused.
+    RUN is a run (with all its seeds) or one of its seeds. Heads, features and snippet grids may differ; classes and the
+    reported subset may not. By default, activations are made comparable, averaged on the finest grid and localized
+    once with the first run's localization and any --set localize.KEY=VALUE; --by detections fuses each run's own
+    detections.
     """
     shares = parse_weights(weights)
     root = Workspace(workspace)

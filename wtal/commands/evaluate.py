@@ -4,15 +4,11 @@ from pathlib import Path
 
 import click
 
-from wtal.commands._console import (
-    SEED,
-    Command,
-    ConsoleReporter,
-    json_option,
-    print_json,
-)
+from wtal.commands._console import Command, ConsoleReporter, json_option, print_json, refuse_unless
 from wtal.commands._judgement import print_figures, print_notes
+from wtal.commands._near import Choice
 from wtal.commands._question import question_options
+from wtal.commands._types import SEED, InWorkspace
 from wtal.errors import UsageError
 from wtal.eval.bootstrap import DRAWS
 from wtal.pipeline.judging.evaluate import (
@@ -32,23 +28,34 @@ from wtal.report.style import drawable
 DETECTION, PROPOSALS, CLASSIFICATION = TASKS
 
 
-@click.command("evaluate", cls=Command, short_help="Detections and annotations -> mAP.")
-@click.argument("source", type=click.Path(path_type=Path), metavar="RUN|FILE")
+@click.command("evaluate", cls=Command, short_help="Evaluate detections: mAP and other figures.")
+@click.argument("source", type=InWorkspace("runs"), metavar="RUN|FILE")
 @question_options
-@click.option("--task", type=click.Choice(TASKS), default=DETECTION, show_default=True, help="What is judged.")
-@click.option("--against", type=click.Path(path_type=Path), metavar="RUN|FILE", help="Compare with intervals.")
+@click.option("--task", type=Choice(TASKS), default=DETECTION, show_default=True, help="What to judge.")
+@click.option(
+    "--against",
+    type=InWorkspace("runs"),
+    metavar="RUN|FILE",
+    help="Compare with these detections, with confidence intervals.",
+)
 @click.option(
     "--draws",
     type=click.IntRange(1, 1_000_000),
+    metavar="N",
     default=DRAWS,
     show_default=True,
     help="Number of bootstrap resamples (with --against).",
 )
-@click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of the resamples (with --against).")
-@click.option("--plots", type=click.Path(path_type=Path), metavar="FOLDER", help="Draw the figures into it, as PNG.")
 @click.option(
-    "--format", "form", type=click.Choice(FORMATS), default="text", show_default=True, help="Format of the table."
+    "--seed", type=SEED, metavar="N", default=0, show_default=True, help="Seed of the resamples (with --against)."
 )
+@click.option(
+    "--plots",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="FOLDER",
+    help="Draw the figures into this folder, as PNG files.",
+)
+@click.option("--format", "form", type=Choice(FORMATS), default="text", show_default=True, help="Format of the table.")
 @json_option
 def command(
     source: Path,
@@ -61,11 +68,12 @@ def command(
     form: str,
     as_json: bool,
 ) -> None:
-    """Judge detections: mAP by ActivityNet's official definition, or by another protocol.
+    """Evaluate detections: mAP by ActivityNet's official definition, or by another protocol.
 
-    `wtal list protocols` tells the protocols apart. --against compares two files on the same resampled videos;
-    --task judges detections as class-agnostic proposals, or the scores of whole videos.
+    `wtal list protocols` describes the protocols. --against compares two files on the same resampled videos. --task
+    judges detections as class-agnostic proposals, or the scores of whole videos.
     """
+    refuse_unless("--against", against is not None, "draws", "seed")
     reporter = ConsoleReporter()
     if plots is not None:
         if against is not None or task == CLASSIFICATION:

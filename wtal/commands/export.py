@@ -15,6 +15,7 @@ from wtal.commands._console import (
     print_lines,
 )
 from wtal.commands._selection import names_of, selection_options
+from wtal.commands._types import InWorkspace, Name
 from wtal.data.video_ids import readable
 from wtal.errors import UsageError
 from wtal.pipeline.exchange.export_detections import Exports, export, named
@@ -22,22 +23,31 @@ from wtal.report.exports import EXPORTS
 from wtal.report.selection import Selection
 
 
-@click.command("export", cls=Command, short_help="Detections -> files of editors, players and labelling programs.")
-@click.argument("source", type=click.Path(path_type=Path), metavar="RUN|FILE")
-@click.option("--to", "formats", required=True, metavar="NAME[,NAME...]", help="Formats, of `wtal list exports`.")
+@click.command("export", cls=Command, short_help="Export detections to editors, players and other programs.")
+@click.argument("source", type=InWorkspace("runs"), metavar="RUN|FILE")
+@click.option(
+    "--to",
+    "formats",
+    type=Name(EXPORTS.names),
+    required=True,
+    metavar="NAME[,NAME...]",
+    help="Formats to write, comma-separated; `wtal list exports` names them.",
+)
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Folder to write into.  [default: exports in the run, or FILE-exports]",
+    help="Folder for the files. Default: exports in the run, or FILE-exports.",
 )
 @click.option(
     "--videos",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Folder of the videos: clocks and frame rates are read there.",
+    help="Folder that holds the videos, to read their clocks and frame rates.",
 )
 @selection_options
-@click.option("--into-copies", is_flag=True, help="With --to chapters: write them into copies of the videos too.")
-@click.option("--force", is_flag=True, help="Replace files that are there with other content.")
+@click.option(
+    "--into-copies", is_flag=True, help="Also write the chapters into copies of the videos (with --to chapters)."
+)
+@click.option("--force", is_flag=True, help="Replace existing files even if their content differs.")
 @json_option
 def command(
     source: Path,
@@ -49,9 +59,9 @@ def command(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Write detections in the formats of other programs; print the paths.
+    """Write detections in the formats of other programs, and print the paths.
 
-    Times are those a player shows. What a format cannot hold is joined or left out, and a line on stderr says so.
+    Times are those that a player shows. What a format cannot hold is joined or left out, with a note on stderr.
     """
     names = names_of(formats)
     if not names:

@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -11,21 +11,19 @@ import click
 
 from wtal.commands._console import (
     FINISHED_WITH_FAILURES,
-    JOBS,
-    SECONDS,
     Command,
     ConsoleReporter,
-    Number,
-    blamed,
     devices_option,
     json_option,
     pick_device,
     print_json,
     workspace_option,
 )
+from wtal.commands._near import Choice
+from wtal.commands._types import JOBS, Name, Seconds
 from wtal.data.files import write_atomic
 from wtal.data.video_ids import readable
-from wtal.errors import UsageError
+from wtal.errors import ConfigError, OverrideError, UsageError
 from wtal.extractors.backbones import BACKBONES
 from wtal.extractors.execution.config import ExtractConfig
 from wtal.extractors.flow import FLOWS
@@ -42,10 +40,11 @@ def setting_option(name: str, names: Sequence[str] = (), metavar: str | None = N
     """Return the option for a setting of `ExtractConfig`: its default, its choices and its text are the help."""
     field = ExtractConfig.model_fields[name]
     choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
-    text = f"{field.description} {', '.join(names)}." if names else field.description
+    text = f"{field.description} Choices: {', '.join(names)}." if names else field.description
+    type_ = Choice(choices) if choices else Name(lambda: names) if names else None
     return click.option(
         f"--{name}",
-        type=click.Choice(choices) if choices else None,
+        type=type_,
         default=field.default,
         show_default=bool(field.default),
         metavar=metavar,
@@ -53,25 +52,32 @@ def setting_option(name: str, names: Sequence[str] = (), metavar: str | None = N
     )
 
 
-@click.command("extract", cls=Command, short_help="Videos -> snippet features in a store.")
+@click.command("extract", cls=Command, resumes=True, short_help="Extract snippet features of videos into a store.")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PATH...")
 @click.option(
     "--backbone",
     "backbones",
+    type=Name(BACKBONES.names),
     multiple=True,
     default=(ExtractConfig().backbone,),
     show_default=True,
     metavar="NAME[:VARIANT]",
-    help=f"{', '.join(BACKBONES.names())}; repeated, one pass fills a store for each.",
+    help=f"Backbone: {', '.join(BACKBONES.names())}; may be repeated: one pass then fills a store per backbone.",
 )
 @click.option(
     "--weights",
     multiple=True,
     metavar="[BACKBONE/][STREAM=]PATH|NAME|random:SEED",
-    help="Checkpoint of a stream, or of all; may be repeated. Default: the backbone's published one.",
+    help="Checkpoint for one stream, or for all; may be repeated. Default: the backbone's published one.",
 )
 @setting_option("crops")
-@click.option("--streams", default="", metavar="rgb,flow", help=ExtractConfig.model_fields["streams"].description)
+@click.option(
+    "--streams",
+    type=Name(lambda: ("rgb", "flow")),
+    default="",
+    metavar="rgb,flow",
+    help=ExtractConfig.model_fields["streams"].description,
+)
 @setting_option("flow", FLOWS.names(), metavar="NAME[:IMPLEMENTATION]")
 @setting_option("reader", READERS.names())
 @setting_option("fps")
@@ -81,38 +87,52 @@ def setting_option(name: str, names: Sequence[str] = (), metavar: str | None = N
 @setting_option("dtype")
 @setting_option("runtime")
 @setting_option("precision")
-@click.option("--out", type=click.Path(path_type=Path), help="Store folder. Default: one in the workspace.")
-@click.option("--jobs", type=JOBS, default=Machine.jobs, show_default=True, help="Processes that share the videos.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the store. Default: one in the workspace.")
+@click.option(
+    "--jobs",
+    type=JOBS,
+    metavar="N",
+    default=Machine.jobs,
+    show_default=True,
+    help="Number of processes that share the videos.",
+)
 @click.option(
     "--decoders",
     type=click.IntRange(0, 1024),
+    metavar="N",
     default=Machine.decoders,
-    help="Videos in flight in this process. Default: one; with a GPU half the number of cores.",
+    help="Number of videos in progress in this process. Default: one; with a GPU, half the number of cores.",
 )
 @click.option(
     "--engine",
-    type=click.Choice(get_args(Spreading)),
+    type=Choice(get_args(Spreading)),
     default=Machine.engine,
     show_default=True,
-    help="Where processes run: on this machine, or on a cluster that exists.",
+    help="Where processes run: on this machine (loky), or on an existing dask or ray cluster.",
 )
 @click.option(
     "--cluster",
     default=Machine.cluster,
     metavar="ADDRESS",
-    help="Address of the dask scheduler or ray head; auto finds a local ray.",
+    help="Address of the dask scheduler or ray head node; auto finds a local ray.",
 )
-@click.option("--profile", type=click.Path(path_type=Path), help="Write the timing of each stage to this JSON file.")
+@click.option(
+    "--profile",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the timing of each stage to this JSON file.",
+)
 @click.option(
     "--time-limit",
-    type=Number(0, SECONDS, min_open=True),
+    type=Seconds(min_open=True),
     default=Machine.time_limit,
     show_default=True,
     metavar="SECONDS",
     help="Stop a reader that yields no frame for this long, and record the video as failed.",
 )
 @click.option(
-    "--dry-run", is_flag=True, help="Only print the plan, and the time it takes here by a trial of ten seconds."
+    "--dry-run",
+    is_flag=True,
+    help="Print the plan and its estimated time, from a trial of ten seconds; extract nothing.",
 )
 @devices_option
 @workspace_option
@@ -135,14 +155,13 @@ def command(
     as_json: bool,
     **values: object,
 ) -> None:
-    """Extract snippet features of videos into a store for each backbone, and print the paths of the stores.
+    """Extract snippet features of videos into one store per backbone, and print the paths of the stores.
 
-    Folders are searched for videos. Videos that a store holds already are left alone; an interrupted call continues
-    where it was. Exits with 3 when some videos failed; failures.json in the store says why.
+    Folders are searched for videos. Videos that a store already holds are skipped; an interrupted call continues where
+    it stopped. Exits with 3 if some videos failed; failures.json in the store lists the reasons.
     """
     chosen = {**values, "streams": tuple(filter(None, streams.split(",")))}
-    with blamed(["extract"], ExtractConfig):
-        configs = [ExtractConfig.parse({**chosen, "backbone": name}, "extract") for name in backbones]
+    configs = _configs(chosen, backbones)
     machine = Machine(jobs, pick_device(device, several=True), time_limit, decoders, engine, cluster)
     if profile and (dry_run or not os.access(profile.absolute().parent, os.W_OK)):
         why = "there is none with --dry-run" if dry_run else f"{profile.absolute().parent} cannot be written to"
@@ -167,6 +186,13 @@ def command(
         for result in results:
             click.echo(result.store)
     finish(*results)
+
+
+def _configs(chosen: Mapping[str, object], backbones: Sequence[str]) -> list[ExtractConfig]:
+    try:
+        return [ExtractConfig.parse({**chosen, "backbone": name}) for name in backbones]
+    except ConfigError as error:
+        raise OverrideError(f"--{str(error).removeprefix('extract.')}") from None
 
 
 def finish(*results: ExtractResult) -> None:

@@ -5,20 +5,37 @@ from pathlib import Path
 import click
 
 from wtal.commands._console import Command, json_option, print_json, workspace_option
+from wtal.commands._near import Choice
+from wtal.commands._types import InWorkspace, Name
 from wtal.errors import UsageError
 from wtal.models.heads import HEADS
 from wtal.pipeline.exchange.import_checkpoint import Checked, check_checkpoint, import_checkpoint
+from wtal.pipeline.recipe import recipe_names
 from wtal.pipeline.train import TrainInputs
 from wtal.pipeline.workspace import Workspace
 
 
-@click.command("import-checkpoint", cls=Command, short_help="A head as its authors' code saved it -> a run.")
+@click.command("import-checkpoint", cls=Command, short_help="Import a head that its authors' code saved, as a run.")
 @click.argument("file", required=False, type=click.Path(path_type=Path))
-@click.option("--head", type=click.Choice(HEADS.names()), required=True, help="Whose checkpoint it is.")
-@click.option("--stream", "streams", multiple=True, metavar="NAME=FILE", help="One file a stream, in place of FILE.")
-@click.option("--store", type=click.Path(path_type=Path), help="Feature store. Default: the workspace's only one.")
-@click.option("--annotations", type=click.Path(path_type=Path), help="Labels. Default: the workspace's only file.")
-@click.option("--recipe", default="", metavar="NAME", help="What tensors cannot tell. Default: thumos14/HEAD.")
+@click.option("--head", type=Choice(HEADS.names()), required=True, help="Head that the checkpoint is of.")
+@click.option(
+    "--stream",
+    "streams",
+    multiple=True,
+    metavar="NAME=FILE",
+    help="Checkpoint of one stream, in place of FILE; one per stream.",
+)
+@click.option("--store", type=InWorkspace("features"), help="Feature store. Default: the workspace's only one.")
+@click.option(
+    "--annotations", type=InWorkspace("annotations"), help="Annotation file. Default: the workspace's only one."
+)
+@click.option(
+    "--recipe",
+    type=Name(recipe_names),
+    default="",
+    metavar="NAME",
+    help="Recipe for what the tensors do not say. Default: thumos14/HEAD.",
+)
 @workspace_option
 @json_option
 def command(
@@ -31,12 +48,12 @@ def command(
     workspace: Path,
     as_json: bool,
 ) -> None:
-    """Make a finished run of a checkpoint in its authors' key layout, and print its folder.
+    """Import a checkpoint with its authors' key layout as a finished run, and print its folder.
 
-    Every key is used or refused by name; no pickled code is executed. The annotations' class list must be in the
-    checkpoint's order. What tensors cannot tell (scales, localization, protocol) is the recipe's. Then: wtal detect
-    RUN, wtal evaluate RUN. Where there are neither features nor labels to make a run with, the file is read and
-    checked alike, and what it holds is told.
+    Every key is used or refused by name; no pickled code is executed. The class list of the annotations must be in the
+    checkpoint's order. What the tensors do not say (scales, localization, protocol) comes from the recipe. Continue
+    with `wtal detect RUN` and `wtal evaluate RUN`. Without features and annotations for a run, the file is only read
+    and checked, and its content is printed.
     """
     root = Workspace(workspace)
     if store is None and annotations is None and root.is_empty:
@@ -57,7 +74,7 @@ def _report(checked: Checked, as_json: bool) -> None:
     settings = ", ".join(f"{key} {value}" for key, value in checked.settings.items())
     click.echo(
         f"{checked.head}: {checked.classes} classes, {checked.parameters:,} parameters; {settings}\n"
-        "every key was used; a run is made of it with --store and --annotations"
+        "every key was used; give --store and --annotations to make a run of it"
     )
 
 

@@ -14,20 +14,33 @@ from wtal.commands._console import (
     print_json,
     workspace_option,
 )
+from wtal.commands._near import Choice
+from wtal.commands._types import InWorkspace
 from wtal.data.layouts import LAYOUTS
 from wtal.errors import UsageError
 from wtal.pipeline.exchange.import_features import import_features
 from wtal.pipeline.workspace import Workspace
 
 
-@click.command("import-features", cls=Command, short_help="Published features -> a store.")
+@click.command("import-features", cls=Command, resumes=True, short_help="Import published features into a store.")
 @click.argument("features", type=click.Path(path_type=Path))
-@click.option("--annotations", type=click.Path(path_type=Path), help="Names of the videos, or how long they are.")
-@click.option("--layout", type=click.Choice(LAYOUTS.names()), help="Of the files. Default: what they look like.")
-@click.option("--backbone", default="", metavar="NAME", help="What made the features. Default: the layout's own.")
+@click.option(
+    "--annotations",
+    type=InWorkspace("annotations"),
+    help="Annotation file, for names of the videos or their durations.",
+)
+@click.option("--layout", type=Choice(LAYOUTS.names()), help="Layout of the files. Default: recognized from the files.")
+@click.option(
+    "--backbone",
+    default="",
+    metavar="NAME",
+    help="Name of the backbone that made the features. Default: the layout's own.",
+)
 @click.option("--fps", default="", metavar="RATE", help="Frames per second. Default: the layout's own.")
-@click.option("--stride", default="", metavar="FRAMES", help="Frames of a row. Default: the layout's own.")
-@click.option("--dims", default="", metavar="rgb=D,flow=D", help="Columns of each stream. Default: the layout's.")
+@click.option("--stride", default="", metavar="FRAMES", help="Frames per row. Default: the layout's own.")
+@click.option(
+    "--dims", default="", metavar="rgb=D,flow=D", help="Number of columns of each stream. Default: the layout's own."
+)
 @workspace_option
 @json_option
 def command(
@@ -41,10 +54,10 @@ def command(
     workspace: Path,
     as_json: bool,
 ) -> None:
-    """Put published features, a file or a folder, into a store of the workspace, and print its folder.
+    """Import published features, a file or a folder, into a store of the workspace, and print its folder.
 
-    Object arrays are read without executing pickled code. An interrupted import goes on where it was. What `wtal
-    export-features` wrote keeps ids and grids. Exits with 3 when some videos could not be imported.
+    Object arrays are read without executing pickled code. An interrupted import continues where it stopped. Files from
+    `wtal export-features` keep their ids and grids. Exits with 3 if some videos could not be imported.
     """
     reporter, root = ConsoleReporter(), Workspace(workspace)
     imported = import_features(

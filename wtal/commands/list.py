@@ -5,15 +5,16 @@ from pathlib import Path
 import click
 
 from wtal.commands._console import Command, json_option, print_json, workspace_option
+from wtal.commands._near import Choice
 from wtal.pipeline.inspection.inventory import KINDS, details, inventory
 
 
-@click.command("list", cls=Command, short_help="What there is to choose from.")
-@click.argument("kind", type=click.Choice(KINDS))
+@click.command("list", cls=Command, short_help="List what there is to choose from: heads, recipes, ...")
+@click.argument("kind", type=Choice(KINDS), metavar="KIND")
 @workspace_option
 @json_option
 def command(kind: str, workspace: Path, as_json: bool) -> None:
-    """Name all there is of a kind, with a line on each."""
+    """List everything of a kind that there is to choose from, with a line about each."""
     if as_json:
         print_json(details(kind))
         return

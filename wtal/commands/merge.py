@@ -5,21 +5,28 @@ from pathlib import Path
 import click
 
 from wtal.commands._console import Command, ConsoleReporter, json_option, print_json, workspace_option
+from wtal.commands._types import InWorkspace
 from wtal.errors import UsageError
 from wtal.pipeline.exchange.merge import merge
 from wtal.pipeline.workspace import Workspace
 
 
-@click.command("merge", cls=Command, short_help="Stores of streams at different rates -> one store on a common grid.")
-@click.argument("stores", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="STORE STORE...")
-@click.option("--grid", type=click.IntRange(1), default=1, show_default=True, help="Whose grid: 1 is the first store.")
+@click.command("merge", cls=Command, short_help="Merge stores of different streams or rates into one.")
+@click.argument("stores", nargs=-1, required=True, type=InWorkspace("features"), metavar="STORE STORE...")
+@click.option(
+    "--grid",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Number of the store whose grid is used; 1 is the first.",
+)
 @workspace_option
 @json_option
 def command(stores: tuple[Path, ...], grid: int, workspace: Path, as_json: bool) -> None:
-    """Put the streams of several stores into one, and print its folder.
+    """Merge the streams of several stores into one store, and print its folder.
 
-    Features are interpolated at the middles of the chosen store's snippets, in seconds. Videos that are not in every
-    store are left out.
+    Features are interpolated at the centres of the chosen store's snippets, in seconds. Videos that some store lacks
+    are left out.
     """
     if grid > len(stores):
         raise UsageError(f"--grid {grid}: there are {len(stores)} stores")

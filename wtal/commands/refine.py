@@ -11,9 +11,10 @@ from wtal.commands._console import (
     json_option,
     pick_device,
     print_json,
-    refine_set_option,
     workspace_option,
 )
+from wtal.commands._settings import refine_set_option
+from wtal.commands._types import InWorkspace
 from wtal.commands.train import parse_seeds
 from wtal.pipeline.refinement.gains import gains_of
 from wtal.pipeline.refinement.refine import refine, refinement_of
@@ -22,11 +23,20 @@ from wtal.pipeline.workspace import Workspace
 
 
 @click.command(
-    "refine", cls=Command, short_help="A run's detections -> a student that learns borders from them, as a run."
+    "refine",
+    cls=Command,
+    resumes=True,
+    short_help="Train a student on a run's detections: better borders.",
 )
-@click.argument("run", required=False, type=click.Path(path_type=Path))
-@click.option("--seeds", default="0", show_default=True, metavar="0,1,2", help="Of an ensemble's students.")
-@click.option("--dry-run", is_flag=True, help="Print the settings and do nothing.")
+@click.argument("run", required=False, type=InWorkspace("runs"))
+@click.option(
+    "--seeds",
+    default="0",
+    show_default=True,
+    metavar="0,1,2",
+    help="Seeds of the student's trainings, comma-separated; of ensembles only.",
+)
+@click.option("--dry-run", is_flag=True, help="Print the settings and do nothing else.")
 @refine_set_option
 @device_option
 @workspace_option
@@ -40,11 +50,11 @@ def command(
     workspace: Path,
     as_json: bool,
 ) -> None:
-    """Make a run's detections of its training videos pseudo segments, train a student on them, and detect.
+    """Train a student on pseudo segments, a run's detections in its own training videos, and detect with it.
 
-    RUN is a run (all its seeds count), one of its seeds, or an ensemble; without it, the newest finished one. Of the
-    annotations only video-level labels are used. The folders that are printed are runs to other commands. A table says
-    what each round taught and, where there is ground truth, what it gained; an interrupted call goes on where it was.
+    RUN is a run (with all its seeds), one of its seeds, or an ensemble; by default, the newest finished run. Of the
+    annotations, only video-level labels are used. Other commands accept the printed folders as runs. A table shows what
+    each round taught and, with ground truth, what it gained. An interrupted call continues where it stopped.
     """
     numbers, home = parse_seeds(seeds), Workspace(workspace)
     teachers = open_runs(run or home.newest_run())

@@ -5,7 +5,9 @@ from typing import get_args
 
 import click
 
-from wtal.commands._console import Command, ConsoleReporter, json_option, print_json, print_lines
+from wtal.commands._console import Command, ConsoleReporter, json_option, print_json, print_lines, refuse_unless
+from wtal.commands._near import Choice
+from wtal.commands._types import InWorkspace
 from wtal.data.video_ids import readable
 from wtal.pipeline.viewing.copies import Proxies
 from wtal.pipeline.viewing.gather import gather
@@ -13,26 +15,34 @@ from wtal.pipeline.viewing.serve import serve
 from wtal.pipeline.viewing.write_report import write_report
 
 
-@click.command("report", cls=Command, short_help="Detections -> a page with players, to watch and to judge them.")
-@click.argument("source", type=click.Path(path_type=Path), metavar="RUN|DETECTIONS")
-@click.option(
-    "--videos", type=click.Path(path_type=Path, file_okay=False), help="Folder of the videos, which the page plays."
+@click.command(
+    "report", cls=Command, resumes=True, short_help="Write a page with players, to watch and judge detections."
 )
-@click.option("--annotations", type=click.Path(path_type=Path), help="Annotations to show.  [default: the run's]")
+@click.argument("source", type=InWorkspace("runs"), metavar="RUN|DETECTIONS")
+@click.option(
+    "--videos",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder that holds the videos, for the page to play.",
+)
+@click.option("--annotations", type=InWorkspace("annotations"), help="Annotations to show. Default: the run's.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Folder to write into.  [default: report in the run, or FILE-report]",
+    help="Folder for the page. Default: report in the run, or FILE-report.",
 )
 @click.option(
     "--proxies",
-    type=click.Choice(get_args(Proxies)),
+    type=Choice(get_args(Proxies)),
     default="needed",
     show_default=True,
-    help="Make small copies of the videos that browsers do not play, of none, or of all.",
+    help="Make small copies of the videos that browsers cannot play, of no video, or of all.",
 )
-@click.option("--serve", "serves", is_flag=True, help="Serve the page on 127.0.0.1; verdicts are saved at once.")
-@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port to serve on.  [default: a free one]")
+@click.option(
+    "--serve", "serves", is_flag=True, help="Serve the page on 127.0.0.1 and save verdicts as they are given."
+)
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=0, help="Port to serve on (with --serve). Default: a free one."
+)
 @json_option
 def command(
     source: Path,
@@ -44,10 +54,11 @@ def command(
     port: int,
     as_json: bool,
 ) -> None:
-    """Write a folder with a page of all videos and their detections; print the page's path.
+    """Write a folder with a page of all videos and their detections, and print the page's path.
 
-    It opens in any browser from the disk, without a network. With --serve its address is printed in place of the path.
+    The page opens in any browser from the disk, without a network. With --serve, its address is printed instead.
     """
+    refuse_unless("--serve", serves, "port")
     collection = gather(source, videos, annotations=annotations)
     report = write_report(collection, out, proxies, ConsoleReporter())
     print_lines([f"note: {note}" for note in report.notes])

@@ -13,36 +13,63 @@ from wtal.commands._console import (
     json_option,
     pick_device,
     print_json,
-    recipe_set_option,
     workspace_option,
 )
+from wtal.commands._near import Choice
+from wtal.commands._settings import overridden, recipe_set_option
+from wtal.commands._types import InWorkspace, Name
 from wtal.commands.train import parse_seeds
 from wtal.errors import UsageError
 from wtal.eval.protocols import PROTOCOLS
+from wtal.models.heads import HEADS
 from wtal.pipeline.comparison.compare import PAPERS
 from wtal.pipeline.judging.sources import Question
 from wtal.pipeline.reproduction.forecast import forecast
 from wtal.pipeline.reproduction.reproduce import DATASETS, planned_methods, reproduce
 from wtal.pipeline.workspace import Workspace
 
-_PROTOCOLS = f"{PAPERS}, each row by its own paper's; or one for all: {', '.join(PROTOCOLS)}."
+_PROTOCOLS = f"Rules to judge by: {PAPERS}, each row by its own paper's; or one for all: {', '.join(PROTOCOLS)}."
 
 
 @click.command(
-    "reproduce", cls=Command, short_help="Published features -> a dataset's table, papers' rows beside ours."
+    "reproduce",
+    cls=Command,
+    resumes=True,
+    short_help="Reproduce a dataset's table from published features.",
 )
-@click.argument("dataset", metavar=f"[{'|'.join(DATASETS)}]")
-@click.option("--features", type=click.Path(path_type=Path), help="Published files, as they are, or a feature store.")
-@click.option("--annotations", type=click.Path(path_type=Path), required=True, help="Annotations of the dataset.")
-@click.option("--methods", metavar="A,B,..", help="Heads to train. Default: all that there are recipes of.")
-@click.option("--seeds", default="0,1,2", show_default=True, metavar="0,1,2", help="Each row is made once per seed.")
-@click.option("--refine/--no-refine", default=True, show_default=True, help="A row of the second stage for each, too.")
-@click.option("--protocol", default=PAPERS, show_default=True, metavar="NAME", help=_PROTOCOLS)
+@click.argument("dataset", type=Choice(DATASETS), metavar=f"[{'|'.join(DATASETS)}]")
 @click.option(
-    "--ambiguous", type=click.Path(path_type=Path), help="File of ambiguous ranges, one `video start end` per line."
+    "--features", type=InWorkspace("features"), help="Published feature files, unchanged, or a feature store."
 )
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of the table. Default: in the workspace.")
-@click.option("--dry-run", is_flag=True, help="Say what would be run, how long it takes and how much memory; by trial.")
+@click.option("--annotations", type=InWorkspace("annotations"), required=True, help="Annotation file of the dataset.")
+@click.option(
+    "--methods",
+    type=Name(HEADS.names),
+    metavar="A,B,..",
+    help="Heads to train, comma-separated. Default: all that have a recipe.",
+)
+@click.option(
+    "--seeds",
+    default="0,1,2",
+    show_default=True,
+    metavar="0,1,2",
+    help="Seeds of training, comma-separated; every row is made once per seed.",
+)
+@click.option("--refine/--no-refine", default=True, show_default=True, help="Add a row per head for its second stage.")
+@click.option(
+    "--protocol", type=Choice([PAPERS, *PROTOCOLS]), default=PAPERS, show_default=True, metavar="NAME", help=_PROTOCOLS
+)
+@click.option(
+    "--ambiguous",
+    type=click.Path(path_type=Path),
+    help="File of ambiguous time ranges, one `video start end` per line.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for the table. Default: tables/DATASET in the workspace.",
+)
+@click.option("--dry-run", is_flag=True, help="Print what would run, with time and memory estimated by a trial.")
 @recipe_set_option
 @device_option
 @workspace_option
@@ -63,12 +90,13 @@ def command(
     workspace: Path,
     as_json: bool,
 ) -> None:
-    """Import features, train every method, refine it, judge, and write the table as Markdown and JSON.
+    """Reproduce a dataset's table: import features, train, refine and evaluate every method, write Markdown and JSON.
 
-    What is done already is taken up, so a call that was stopped goes on where it was. A method that fails says why and
-    does not stop the others; the exit code is then 3. Without --features, --dry-run tries methods on random numbers.
+    Finished work is reused, so an interrupted call continues where it stopped. A method that fails reports why and does
+    not stop the others; the exit code is then 3. Without --features, --dry-run tries the methods on random numbers.
     """
-    plans = planned_methods(dataset, parse_methods(methods), assignments, refine)
+    names = parse_methods(methods)
+    plans = overridden(assignments, lambda chosen: planned_methods(dataset, names, chosen, refine))
     numbers, chosen, reporter = parse_seeds(seeds), pick_device(device), ConsoleReporter()
     if dry_run:
         expected = forecast(dataset, plans, len(numbers), features, annotations, chosen, reporter)

@@ -13,7 +13,9 @@ from wtal.commands._console import (
     print_lines,
     workspace_option,
 )
+from wtal.commands._near import Choice
 from wtal.commands._selection import selection_options
+from wtal.commands._types import InWorkspace
 from wtal.data.video_ids import readable
 from wtal.errors import UsageError
 from wtal.pipeline.review.import_verdicts import Review, import_verdicts
@@ -26,7 +28,7 @@ from wtal.report.imports import IMPORTS
 from wtal.report.selection import Selection
 
 _MANY = 1_000_000
-_SOURCE = click.argument("source", required=False, type=click.Path(path_type=Path), metavar="[RUN|DETECTIONS]")
+_SOURCE = click.argument("source", required=False, type=InWorkspace("runs"), metavar="[RUN|DETECTIONS]")
 _COUNTED = click.IntRange(1, _MANY)
 
 
@@ -34,17 +36,23 @@ _COUNTED = click.IntRange(1, _MANY)
     "review",
     cls=Group,
     invoke_without_command=True,
-    short_help="Verdicts on detections: from other programs, the next to give, what they teach.",
+    short_help="Review verdicts: import them, choose the next to give.",
 )
-@click.option("--next", "count", type=_COUNTED, metavar="N", help="Name the N detections that teach most: as `next`.")
+@click.option(
+    "--next",
+    "count",
+    type=_COUNTED,
+    metavar="N",
+    help="List the N detections whose verdict would teach most, as `next` does.",
+)
 @workspace_option
 @json_option
 @click.pass_context
 def command(ctx: click.Context, count: int | None, workspace: Path, as_json: bool) -> None:
-    """Show a workspace's verdicts and what they teach, or read and choose them with a command below.
+    """Show a workspace's verdicts and what they teach, or import and choose them with a command below.
 
     Verdicts are given on the page of `wtal report`, or in another program that `wtal export` writes for. The next
-    `wtal run` takes them up.
+    `wtal run` uses them.
     """
     if ctx.invoked_subcommand is not None:
         if count is not None or as_json:
@@ -55,13 +63,20 @@ def command(ctx: click.Context, count: int | None, workspace: Path, as_json: boo
         _show_overview(overview(Workspace(workspace)), as_json)
 
 
-@command.command("import", cls=Command, short_help="Corrections in another program -> verdicts.")
-@click.argument("source", type=click.Path(path_type=Path), metavar="RUN|DETECTIONS")
+@command.command("import", cls=Command, short_help="Import corrections made in another program as verdicts.")
+@click.argument("source", type=InWorkspace("runs"), metavar="RUN|DETECTIONS")
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
-@click.option("--from", "program", type=click.Choice(IMPORTS.names()), help="Program. Default: as the file looks.")
-@click.option("--looked-at", is_flag=True, help="All videos of the files were looked through, to their ends.")
 @click.option(
-    "--videos", type=click.Path(path_type=Path, file_okay=False), help="Folder of the videos, as for the export."
+    "--from",
+    "program",
+    type=Choice(IMPORTS.names()),
+    help="Program that wrote the files. Default: recognized from the files.",
+)
+@click.option("--looked-at", is_flag=True, help="Treat all videos of the files as looked through, to their ends.")
+@click.option(
+    "--videos",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder that holds the videos, as for the export.",
 )
 @selection_options
 @json_option
@@ -74,10 +89,10 @@ def import_command(
     selection: Selection,
     as_json: bool,
 ) -> None:
-    """Compare files with what `wtal export` wrote of the source; keep what a person has changed as verdicts.
+    """Compare files with what `wtal export` wrote for the source, and keep every change as a verdict.
 
-    Options that choose detections are those of the export: what was not exported is not missed. Of a video that nobody
-    says was looked at, and that is as it was exported, nothing is kept.
+    Choose detections with the same options as for the export, so that what was not exported is not taken for deleted. A
+    video that is unchanged and not marked as looked at yields no verdict.
     """
     review = import_verdicts(source, files, program, looked_at, selection, videos, ConsoleReporter())
     print_lines([f"note: {note}" for note in review.notes])
@@ -87,38 +102,47 @@ def import_command(
         _show_review(review)
 
 
-@command.command("next", cls=Command, short_help="The detections whose verdict would teach most.")
+@command.command("next", cls=Command, short_help="List the detections whose verdict would teach most.")
 @_SOURCE
-@click.option("--count", type=_COUNTED, default=COUNT, show_default=True, help="Detections that are named.")
+@click.option("--count", type=_COUNTED, default=COUNT, show_default=True, help="Number of detections to list.")
 @workspace_option
 @json_option
 def next_command(source: Path | None, count: int, workspace: Path, as_json: bool) -> None:
-    """Name the detections without a verdict whose verdict would teach most, and the page on which to give it.
+    """List the detections whose verdict would teach most, and the page on which to give it.
 
-    First come those whose score is near the middle of their class's, in videos without labels or whose labels say
-    otherwise; spread over videos and classes. Without a source, the newest run of the workspace is asked.
+    First come those with a score near the middle of their class, in videos without labels or with labels that say
+    otherwise, spread over videos and classes. Without a source, the newest run of the workspace is used.
     """
     _show_next(source, count, Workspace(workspace), as_json)
 
 
-@command.command("show", cls=Command, short_help="Counts of verdicts, and what they teach.")
+@command.command("show", cls=Command, short_help="Show counts of verdicts, and what they teach.")
 @_SOURCE
-@click.option("--annotations", type=click.Path(path_type=Path), help="Labels. Default: the workspace's only file.")
+@click.option(
+    "--annotations", type=InWorkspace("annotations"), help="Annotation file. Default: the workspace's only one."
+)
 @workspace_option
 @json_option
 def show_command(source: Path | None, annotations: Path | None, workspace: Path, as_json: bool) -> None:
-    """Count the verdicts of each class and the videos that were looked at; say what the next training learns."""
+    """Show the number of verdicts per class, the videos that were looked at, and what the next training learns."""
     _show_overview(overview(Workspace(workspace), source, annotations), as_json)
 
 
-@command.command("annotations", cls=Command, short_help="Verdicts -> annotations with times, to judge and tune with.")
+@command.command(
+    "annotations", cls=Command, short_help="Write verdicts as annotations with times, to judge and tune with."
+)
 @click.argument("out", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE")
-@click.option("--source", type=click.Path(path_type=Path), metavar="RUN|DETECTIONS", help="Default: the workspace's.")
+@click.option(
+    "--source",
+    type=click.Path(path_type=Path),
+    metavar="RUN|DETECTIONS",
+    help="Source of the verdicts. Default: the workspace's.",
+)
 @workspace_option
 def annotations_command(out: Path, source: Path | None, workspace: Path) -> None:
     """Write the segments of the videos that were looked at as annotations, for `wtal evaluate` and `wtal tune`.
 
-    They are in the subset `reviewed`. What is tuned with them says `tuned with segments`; nothing trains on them.
+    They form the subset `reviewed`. Results tuned with them say `tuned with segments`; nothing trains on them.
     """
     click.echo(readable(str(reviewed_annotations(Workspace(workspace), out, source))))
 

@@ -1,23 +1,24 @@
 """`wtal run`."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from wtal.commands._console import (
-    JOBS,
     Command,
     ConsoleReporter,
-    blamed,
     device_option,
     json_option,
     pick_device,
     print_json,
-    recipe_set_option,
     verdicts_option,
     workspace_option,
 )
 from wtal.commands._judgement import print_figures, print_notes
+from wtal.commands._near import Choice
+from wtal.commands._settings import overridden, recipe_set_option
+from wtal.commands._types import JOBS, InWorkspace, Name
 from wtal.commands.extract import finish
 from wtal.commands.train import parse_seeds
 from wtal.errors import UsageError
@@ -27,44 +28,69 @@ from wtal.models.heads import HEADS
 from wtal.pipeline.chain import RunOptions, RunResult, run
 from wtal.pipeline.ensembles.train_members import resolve_recipe
 from wtal.pipeline.extraction.machine import Machine
-from wtal.pipeline.recipe import DEFAULT_RECIPE, load_recipe
+from wtal.pipeline.recipe import DEFAULT_RECIPE, Recipe, load_recipe, recipe_names
 from wtal.pipeline.workspace import Workspace
 
 
-@click.command("run", cls=Command, short_help="Videos and labels in, detections out: the whole chain in one call.")
+@click.command(
+    "run", cls=Command, resumes=True, short_help="Find actions: the whole chain from videos and labels to detections."
+)
 @click.argument("videos", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="VIDEOS...")
-@click.option("--annotations", type=click.Path(path_type=Path), help="Annotation file; its times only judge.")
 @click.option(
-    "--labels", type=click.Path(path_type=Path), help="CSV of video,label[,start,end], or a folder per class."
+    "--annotations", type=InWorkspace("annotations"), help="Annotation file; its times are only used to judge."
 )
 @click.option(
-    "--recipe", default=DEFAULT_RECIPE, show_default=True, help="TOML file, or a name of `wtal list recipes`."
+    "--labels",
+    type=click.Path(path_type=Path),
+    help="Table with the columns video,label[,start,end], or a folder with one sub-folder per class.",
 )
-@click.option("--head", type=click.Choice(HEADS.names()), help="Default: the recipe's.")
-@click.option("--backbone", help=f"{', '.join(BACKBONES.names())}. Default: the recipe's.")
-@click.option("--weights", multiple=True, metavar="[STREAM=]PATH|NAME|random:SEED", help="As for extract.")
+@click.option(
+    "--recipe",
+    type=Name(recipe_names),
+    default=DEFAULT_RECIPE,
+    show_default=True,
+    help="TOML file, or a name from `wtal list recipes`.",
+)
+@click.option("--head", type=Choice(HEADS.names()), help="Head to train. Default: the recipe's.")
+@click.option(
+    "--backbone", type=Name(BACKBONES.names), help=f"Backbone: {', '.join(BACKBONES.names())}. Default: the recipe's."
+)
+@click.option(
+    "--weights",
+    multiple=True,
+    metavar="[STREAM=]PATH|NAME|random:SEED",
+    help="Weights of the backbone, as for `wtal extract`.",
+)
 @click.option("--train-subset", help="Subset whose labelled videos train. Default: the recipe's.")
-@click.option("--test-subset", help="Subset that is reported. Default: the recipe's.")
-@click.option("--use-labels", is_flag=True, help="Look in a labelled video only for its own classes.")
-@click.option("--seeds", default="0", show_default=True, metavar="0,1,2", help="One run per seed.")
-@click.option("--quick", is_flag=True, help="Train one head once.")
+@click.option("--test-subset", help="Subset to report on. Default: the recipe's.")
+@click.option("--use-labels", is_flag=True, help="In labelled videos, look only for their own classes.")
+@click.option(
+    "--seeds",
+    default="0",
+    show_default=True,
+    metavar="0,1,2",
+    help="Seeds of training, comma-separated; one run per seed.",
+)
+@click.option("--quick", is_flag=True, help="Train a single head once, not an ensemble.")
 @click.option(
     "--check/--no-check",
     default=None,
-    help="Ask heads for labels that were held out, and say per class what was learned. Default: for an ensemble.",
+    help="Predict held-out labels and report per class what was learned. Default: for an ensemble.",
 )
 @click.option(
     "--refine/--no-refine",
     default=None,
-    help="Let a student learn from what the heads detect. Default: as the recipe says.",
+    help="Train a student on what the heads detect. Default: as the recipe says.",
 )
-@click.option("--challenge", type=click.Choice(CHALLENGES.names()), help="Also write this challenge's file.")
+@click.option("--challenge", type=Choice(CHALLENGES.names()), help="Also write the file of this challenge.")
 @click.option(
     "--report/--no-report", default=True, help="Write a page with players for the detections.  [default: yes]"
 )
 @verdicts_option
-@click.option("--jobs", type=JOBS, default=1, show_default=True, help="Videos at once in extraction.")
-@click.option("--dry-run", is_flag=True, help="Print the resolved recipe and do nothing.")
+@click.option(
+    "--jobs", type=JOBS, metavar="N", default=1, show_default=True, help="Number of videos to extract at once."
+)
+@click.option("--dry-run", is_flag=True, help="Print the resolved recipe and do nothing else.")
 @recipe_set_option
 @device_option
 @workspace_option
@@ -91,21 +117,21 @@ def command(
     as_json: bool,
     **shortcuts: str | None,
 ) -> None:
-    """Extract, train, detect, and judge where there is ground truth; prints where the detections are.
+    """Extract, train, detect, evaluate if there is ground truth, and print the paths of the results.
 
-    Labelled videos train; every video, labelled or not, is searched. Interrupted, the same call goes on where it was.
-    Exits with 3 when some videos failed.
+    Labelled videos train; every video is searched, labelled or not. An interrupted call continues where it stopped.
+    Exits with 3 if some videos failed.
     """
     if (annotations is None) == (labels is None):
         raise UsageError("give either --annotations FILE or --labels FILE: something must say what the videos show")
-    numbers, overrides = parse_seeds(seeds), [*_assignments(shortcuts), *assignments]
-    with blamed(overrides, lambda: resolve_recipe(load_recipe(recipe))):
-        resolved = load_recipe(recipe, overrides)
-        if quick:
-            resolved = resolved.first_member()
-        if refine is not None:
-            resolved = resolved.model_copy(update={"refine": resolved.refinement if refine else None})
-        spelled_out = resolve_recipe(resolved)
+    numbers, short = parse_seeds(seeds), _assignments(shortcuts)
+    overrides = [*short, *assignments]
+
+    def load(chosen: Sequence[str]) -> tuple[Recipe, Recipe]:
+        loaded = _variant(load_recipe(recipe, chosen), quick, refine)
+        return loaded, resolve_recipe(loaded)
+
+    resolved, spelled_out = overridden(overrides, load, short)
     if dry_run:
         print_json(spelled_out.plain())
         return
@@ -119,14 +145,25 @@ def command(
     finish(result.extracted)
 
 
-def _assignments(shortcuts: dict[str, str | None]) -> list[str]:
+def _variant(recipe: Recipe, quick: bool, refine: bool | None) -> Recipe:
+    """Return the recipe of one head with `quick`, with a second stage or without one where `refine` says so."""
+    chosen = recipe.first_member() if quick else recipe
+    return chosen if refine is None else chosen.model_copy(update={"refine": chosen.refinement if refine else None})
+
+
+def _assignments(shortcuts: dict[str, str | None]) -> dict[str, str]:
+    """Return the overrides that options are short for, with those options as they stand in the call."""
     keys = {
         "head": "head.name",
         "backbone": "extract.backbone",
         "train_subset": "evaluate.train_subset",
         "test_subset": "evaluate.test_subset",
     }
-    return [f"{keys[name]}={value}" for name, value in shortcuts.items() if value is not None]
+    return {
+        f"{keys[name]}={value}": f"--{name.replace('_', '-')} {value}"
+        for name, value in shortcuts.items()
+        if value is not None
+    }
 
 
 def show_result(result: RunResult, as_json: bool) -> None:

@@ -6,6 +6,8 @@ from pathlib import Path
 import click
 
 from wtal.commands._console import Command, json_option, print_json, workspace_option
+from wtal.commands._near import Choice
+from wtal.commands._types import InWorkspace
 from wtal.data.video_ids import readable
 from wtal.errors import UsageError
 from wtal.eval.challenges import CHALLENGES
@@ -14,16 +16,25 @@ from wtal.pipeline.runs import open_run
 from wtal.pipeline.workspace import Workspace
 
 
-@click.command("submit", cls=Command, short_help="Detections -> a checked challenge file.")
-@click.argument("source", required=False, type=click.Path(path_type=Path), metavar="[RUN|FILE]")
-@click.option("--challenge", type=click.Choice(CHALLENGES.names()), help="Whose rules to follow.")
-@click.option("--out", type=click.Path(path_type=Path), help="File to write. Default: one in the workspace.")
-@click.option("--check", "to_check", type=click.Path(path_type=Path), help="Check this file, write nothing.")
-@click.option("--annotations", type=click.Path(path_type=Path), help="Annotation file that knows videos and classes.")
-@click.option("--subset", help="Subset that is submitted. Default: the run's reported one.")
+@click.command("submit", cls=Command, short_help="Write a challenge file, or check one.")
+@click.argument("source", required=False, type=InWorkspace("runs"), metavar="[RUN|FILE]")
+@click.option("--challenge", type=Choice(CHALLENGES.names()), help="Challenge whose rules to follow.")
+@click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), help="File to write. Default: one in the workspace."
+)
+@click.option("--check", "to_check", type=click.Path(path_type=Path), help="Check this file and write nothing.")
+@click.option(
+    "--annotations", type=InWorkspace("annotations"), help="Annotation file that lists the videos and classes."
+)
+@click.option("--subset", help="Subset to submit. Default: the one that the run reports on.")
 @click.option("--results-only", is_flag=True, help="Write `results` alone, without version and external_data.")
-@click.option("--external-data", default="", metavar="TEXT", help="What other data went in; `none` for none.")
-@click.option("--max-per-video", type=click.IntRange(1), metavar="N", help="Keep the N best of a video. Default: all.")
+@click.option("--external-data", default="", metavar="TEXT", help="Other data that was used; `none` if none was.")
+@click.option(
+    "--max-per-video",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Keep only the best N detections of each video. Default: all.",
+)
 @workspace_option
 @json_option
 def command(
@@ -39,14 +50,14 @@ def command(
     workspace: Path,
     as_json: bool,
 ) -> None:
-    """Write the challenge's JSON and print its path, or check one that exists.
+    """Write the JSON file of a challenge and print its path, or check an existing one.
 
-    Without RUN the newest finished run is taken, and named on stderr. What the challenge would refuse is refused
-    here, with the first offenders named. A file that is checked may state its challenge itself, by its version.
+    Without RUN, the newest finished run is used and named on stderr. Whatever the challenge would refuse is refused
+    here, naming the first offenders. A file to check may state its challenge by its version.
     """
     if to_check is not None:
         if source or out or external_data or max_per_video or results_only:
-            raise UsageError("--check looks at the file as it is and writes none: leave what is for writing one")
+            raise UsageError("--check only checks a file; leave out the options for writing one")
         report = check(to_check, challenge, annotations, subset)
         if as_json:
             print_json(report.to_json())

@@ -1,42 +1,48 @@
 """`wtal train`."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from wtal.commands._console import (
-    LARGEST_SEED,
     Command,
     ConsoleReporter,
-    blamed,
     device_option,
     json_option,
     pick_device,
     print_json,
-    recipe_set_option,
     verdicts_option,
     workspace_option,
 )
+from wtal.commands._settings import overridden, recipe_set_option
+from wtal.commands._types import LARGEST_SEED, InWorkspace, Name
 from wtal.errors import UsageError
 from wtal.pipeline.ensembles.train_members import resolve_recipe, train_recipe
 from wtal.pipeline.label_check import check_runs
-from wtal.pipeline.recipe import DEFAULT_RECIPE, load_recipe
+from wtal.pipeline.recipe import DEFAULT_RECIPE, Recipe, load_recipe, recipe_names
 from wtal.pipeline.review.teach import taught_inputs
 from wtal.pipeline.train import TrainInputs, lengths, obstacles
 from wtal.pipeline.workspace import Workspace
 
 
-@click.command("train", cls=Command, short_help="Features and video-level labels -> a trained localization head.")
-@click.argument("recipe", default=DEFAULT_RECIPE)
-@click.option("--store", type=click.Path(path_type=Path), help="Feature store. Default: the workspace's only one.")
-@click.option("--annotations", type=click.Path(path_type=Path), help="Labels. Default: the workspace's only file.")
-@click.option("--seeds", default="0", show_default=True, metavar="0,1,2", help="One run per seed.")
+@click.command("train", cls=Command, resumes=True, short_help="Train a localization head from video-level labels.")
+@click.argument("recipe", type=Name(recipe_names), default=DEFAULT_RECIPE)
+@click.option("--store", type=InWorkspace("features"), help="Feature store. Default: the workspace's only one.")
 @click.option(
-    "--check", is_flag=True, help="Then ask heads for labels that were held out, and say per class what was learned."
+    "--annotations", type=InWorkspace("annotations"), help="Annotation file. Default: the workspace's only one."
 )
+@click.option(
+    "--seeds",
+    default="0",
+    show_default=True,
+    metavar="0,1,2",
+    help="Seeds of training, comma-separated; one run per seed.",
+)
+@click.option("--check", is_flag=True, help="Then predict held-out labels and report per class what was learned.")
 @verdicts_option
-@click.option("--dry-run", is_flag=True, help="Print the resolved recipe and do nothing.")
+@click.option("--dry-run", is_flag=True, help="Print the resolved recipe and do nothing else.")
 @recipe_set_option
 @device_option
 @workspace_option
@@ -56,13 +62,16 @@ def command(
 ) -> None:
     """Train a localization head and print the folder of each seed.
 
-    RECIPE is a TOML file, or the name of one that comes with wtal (`wtal list recipes`). Of the annotations only the
-    video-level labels are used. An interrupted run goes on where it was.
+    RECIPE is a TOML file, or the name of one that comes with wtal (`wtal list recipes`). Of the annotations, only
+    video-level labels are used. An interrupted training continues where it stopped.
     """
     numbers = parse_seeds(seeds)
-    with blamed(assignments, lambda: resolve_recipe(load_recipe(recipe))):
-        resolved = load_recipe(recipe, assignments)
-        spelled_out = resolve_recipe(resolved)
+
+    def load(chosen: Sequence[str]) -> tuple[Recipe, Recipe]:
+        loaded = load_recipe(recipe, chosen)
+        return loaded, resolve_recipe(loaded)
+
+    resolved, spelled_out = overridden(assignments, load)
     if dry_run:
         print_json(spelled_out.plain())
         return

@@ -9,35 +9,47 @@ from wtal.commands._console import (
     ConsoleReporter,
     device_option,
     json_option,
-    localize_set_option,
     pick_device,
     print_json,
     workspace_option,
 )
+from wtal.commands._near import Choice
+from wtal.commands._settings import localize_set_option
+from wtal.commands._types import InWorkspace
 from wtal.pipeline.runs import TUNED
 from wtal.pipeline.tune import SPACE, Method, Tuned, parse_space, tune
 from wtal.pipeline.workspace import Workspace
 
 
-@click.command("tune", cls=Command, short_help="A run's localization, searched on videos that are not reported.")
-@click.argument("run", required=False, type=click.Path(path_type=Path))
-@click.option("--subset", default="", help="Videos whose segments choose. Default: what selected the step, or trained.")
+@click.command("tune", cls=Command, short_help="Tune a run's localization settings.")
+@click.argument("run", required=False, type=InWorkspace("runs"))
+@click.option(
+    "--subset",
+    default="",
+    help="Subset whose segments choose. Default: the subset that selected the step, or else the one that trained.",
+)
 @click.option(
     "--over",
     multiple=True,
     metavar="KEY[=V1,V2]",
-    help=f"A key of [localize] and what to try; may be repeated. Default: {', '.join(SPACE)}.",
+    help=f"Key of [localize] and the values to try; may be repeated. Default: {', '.join(SPACE)}.",
 )
 @click.option(
     "--method",
-    type=click.Choice(["coordinate", "grid"]),
+    type=Choice(["coordinate", "grid"]),
     default="coordinate",
     show_default=True,
-    help="Method of search.",
+    help="Search method.",
 )
-@click.option("--tiou", default="", help="mAP is the mean over these: start:stop:step or a list. Default: the run's.")
-@click.option("--annotations", type=click.Path(path_type=Path), help="Ground truth. Default: the run's own.")
-@click.option("--out", type=click.Path(path_type=Path), help="The preset to write. Default: tuned-DIGEST.toml in RUN.")
+@click.option(
+    "--tiou",
+    default="",
+    help="tIoU thresholds that mAP is averaged over: start:stop:step or a list. Default: the run's.",
+)
+@click.option(
+    "--annotations", type=InWorkspace("annotations"), help="Ground truth. Default: the run's own annotations."
+)
+@click.option("--out", type=click.Path(path_type=Path), help="Preset file to write. Default: tuned-DIGEST.toml in RUN.")
 @localize_set_option
 @device_option
 @workspace_option
@@ -55,14 +67,15 @@ def command(
     workspace: Path,
     as_json: bool,
 ) -> None:
-    """Search how a trained head's activations become detections, and write the best as a preset.
+    """Search for the best localization settings of a trained head, and write them as a preset.
 
-    RUN is a run (all its seeds count) or one of its seeds; without it, the newest finished one. Segments of a subset
-    choose, never those of the reported one. Use what is found with --set localize.preset=FILE.
+    RUN is a run (with all its seeds) or one of its seeds; by default, the newest finished run. The settings are chosen
+    by the segments of a subset that is not reported. Use the preset with --set localize.preset=FILE.
     """
+    space = parse_space(over)
     tuned = tune(
         run or Workspace(workspace).newest_run(),
-        parse_space(over),
+        space,
         method,
         subset,
         annotations,

@@ -10,7 +10,7 @@ from wtal.data.files import read_head, write_json
 from wtal.data.formats import DATASETS
 from wtal.data.names import nearest
 from wtal.data.tally import Tally
-from wtal.errors import FormatError
+from wtal.errors import AbsentError, FormatError
 
 _NAMED = 3
 _COMPARED = 2000
@@ -20,11 +20,12 @@ def read_annotations(path: Path, format: str | None = None) -> Dataset:  # noqa:
     """Read the annotations at `path` (a file or a folder), in the named format or in the one detected.
 
     Raises:
-        FormatError: when nothing is there, when no known format or several match, or when it is damaged.
+        AbsentError: when nothing is there.
+        FormatError: when no known format or several match, or when it is damaged.
         UsageError: when there is no such format.
     """
     if not path.exists():
-        raise FormatError(f"no annotations at {path}")
+        raise AbsentError(f"no annotations at {path}")
     leaf = DATASETS.load(format or guess_format(path))
     try:
         dataset = leaf.read(path)

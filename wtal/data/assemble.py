@@ -16,6 +16,7 @@ from typing import Any
 from wtal.data.dataset import Dataset, VideoRecord
 from wtal.data.files import read_json, read_text
 from wtal.data.segments import Annotation, Segment
+from wtal.data.table import clock_seconds
 from wtal.data.tally import Tally
 from wtal.errors import FormatError
 
@@ -291,7 +292,7 @@ def _what_came(content: Any) -> str:
 def read_ambiguous(path: Path) -> dict[str, list[Segment]]:
     """Read THUMOS14's ambiguous ranges, in their order: lines `video start end`, in seconds.
 
-    The three are separated by any number and kind of blanks.
+    The three are separated by any number and kind of blanks. `1:02.5` and `1:00:02.5` are clock times.
 
     Raises:
         FormatError: when a line is malformed, naming it.
@@ -303,9 +304,14 @@ def read_ambiguous(path: Path) -> dict[str, list[Segment]]:
             continue
         if len(cells) != 3:
             raise FormatError(f"{where}: wanted `video start end`, got {row!r}")
-        start, end = number(cells[1], where), number(cells[2], where)
+        start, end = (_seconds(cell, where) for cell in cells[1:])
         try:
             ranges.setdefault(cells[0], []).append(Segment(start, end))
         except ValueError as error:
             raise FormatError(f"{where}: {error}") from None
     return ranges
+
+
+def _seconds(cell: str, where: str) -> float:
+    seconds = clock_seconds(cell)
+    return number(cell, where) if seconds is None else seconds

@@ -17,10 +17,19 @@ from wtal.errors import FormatError
 
 _DELIMITERS = ",;\t"
 _SEPARATOR = re.compile(r'^"?sep=(.)"?[ ,;\t]*$', re.IGNORECASE)
-_CLOCK = re.compile(r"^(?:(\d+):([0-5]?\d)|(\d+)):([0-5]?\d(?:\.\d*)?)$")
+_CLOCK = re.compile(r"(?:(\d+):([0-5]?\d)|(\d+)):([0-5]?\d(?:\.\d*)?)", re.ASCII)
 _NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)(e[-+]?\d+)?|[-+]?(inf|infinity)|[-+]?nan", re.IGNORECASE | re.ASCII)
 _DECIMAL = re.compile(r"[-+]?\d+([.,])\d+", re.ASCII)
 _THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2}[.,]\d{3}", re.ASCII)
+
+
+def clock_seconds(text: str) -> float | None:
+    """Return the seconds of a clock time, `1:03.5` or `1:02:03`; None where a text is none."""
+    match = _CLOCK.fullmatch(text)
+    if match is None:
+        return None
+    hours, minutes, alone, seconds = match.groups(default="0")
+    return int(hours) * 3600 + (int(minutes) + int(alone)) * 60 + float(seconds)
 
 
 @dataclass(frozen=True)
@@ -45,9 +54,8 @@ class Table:
         if ambiguous:
             whole = cell.replace("," if "," in cell else ".", "")
             raise FormatError(f"{where}: {cell!r} could be {cell.replace(',', '.', 1)} or {whole}; write one of them")
-        if clock := _CLOCK.match(text):
-            hours, minutes, alone, seconds = clock.groups(default="0")
-            return int(hours) * 3600 + (int(minutes) + int(alone)) * 60 + float(seconds)
+        if (seconds := clock_seconds(text)) is not None:
+            return seconds
         if not _NUMBER.fullmatch(text):
             raise FormatError(f"{where}: wanted a number, got {cell!r}")
         return float(text)

@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from wtal.config import Config, digest, override, read_toml
-from wtal.errors import ConfigError
+from wtal.errors import AbsentError, ConfigError
 from wtal.extractors.execution.config import ExtractConfig
 from wtal.models.localization.config import LocalizeConfig
 from wtal.models.refinement.config import RefineConfig, SecondStage, second_stage
@@ -248,7 +248,7 @@ def recipe_path(name: str) -> Path:
         return own if path.parts[0] == RECIPES.name and not path.exists() and own.is_file() else path
     path = RECIPES / f"{name}.toml"
     if not path.is_file():
-        raise ConfigError(f"there is no recipe {name!r}; {suggest(name, recipe_names())}")
+        raise AbsentError(f"there is no recipe {name!r}; {suggest(name, recipe_names())}")
     return path
 
 
@@ -263,7 +263,10 @@ def _with_base(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
         raise ConfigError(f"{path}: base must be the name of a recipe, got {base!r}")
     if not base:
         return values
-    below = _with_base(path.parent / base if base.endswith(".toml") else recipe_path(base), (*above, path))
+    try:
+        below = _with_base(path.parent / base if base.endswith(".toml") else recipe_path(base), (*above, path))
+    except AbsentError as error:
+        raise ConfigError(f"{path}: base: {error}") from None
     below = _below(below, values)
     below.pop("reported", None)
     return _laid_over(_laid_on_members(below, values), values)

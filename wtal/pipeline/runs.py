@@ -21,6 +21,7 @@ from wtal.errors import ConfigError, OverrideError, UsageError, WtalError
 from wtal.models.localization.config import LocalizeConfig
 from wtal.pipeline.recipe import Recipe, training_identity, with_assignments
 from wtal.pipeline.run_record import By, RunRecord
+from wtal.registry import nearest
 
 TUNED = "tuned with segments: some annotated times were used to choose the step or the settings"
 """Printed with every figure that depends on annotated times."""
@@ -364,7 +365,7 @@ def overridden(values: Mapping[str, Any], assignments: Sequence[str]) -> Localiz
         UsageError: when an override is of another section.
         OverrideError: when a key or a value is refused; the message names the first invalid override.
     """
-    refuse_other_sections(assignments)
+    _refuse_other_sections(assignments)
     try:
         return _localization(values, assignments, "--set")
     except ConfigError as error:
@@ -381,7 +382,7 @@ def _localization(values: Mapping[str, Any], assignments: Sequence[str], where: 
     return LocalizeConfig.parse(with_assignments(values, assignments).get("localize", {}), where)
 
 
-def refuse_other_sections(assignments: Sequence[str]) -> None:
+def _refuse_other_sections(assignments: Sequence[str]) -> None:
     """Refuse overrides of sections used in training.
 
     Raises:
@@ -389,7 +390,10 @@ def refuse_other_sections(assignments: Sequence[str]) -> None:
     """
     foreign = [assignment for assignment in assignments if not assignment.startswith("localize.")]
     if foreign:
-        raise UsageError(f"a trained run accepts only --set localize.KEY=VALUE, got {foreign[0]}; train a new run")
+        key = foreign[0].partition("=")[0].strip()
+        near = nearest(key, LocalizeConfig.model_fields)
+        hint = f"did you mean 'localize.{near}'? Otherwise train" if near else "train"
+        raise UsageError(f"--set {foreign[0]}: a trained run accepts only localize.KEY=VALUE; {hint} a new run")
 
 
 def stamps_of(features: Mapping[str, Any], tuned: bool, check: Mapping[str, Any] | None) -> dict[str, Any]:

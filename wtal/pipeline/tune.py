@@ -15,7 +15,7 @@ from wtal.data.files import write_atomic
 from wtal.data.names import match_ids
 from wtal.data.segments import Annotation
 from wtal.data.store import FeatureStore
-from wtal.errors import UsageError, WtalError
+from wtal.errors import ConfigError, OverrideError, UsageError, WtalError
 from wtal.eval import evaluate_detections
 from wtal.eval.thresholds import parse_tious
 from wtal.models.localization.config import LocalizeConfig
@@ -24,6 +24,7 @@ from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.recipe import EvaluateConfig
 from wtal.pipeline.runs import Run, open_runs
 from wtal.pipeline.train import shared_videos
+from wtal.registry import suggest
 
 Method = Literal["coordinate", "grid"]
 Space = dict[str, tuple[Any, ...]]
@@ -62,13 +63,15 @@ def parse_space(texts: Sequence[str]) -> Space:
     """Parse `key=value,value`, or a bare key of `SPACE`, as values to try; without any, return all of `SPACE`.
 
     Raises:
-        UsageError: when a bare key has no default values, or a key has none at all.
-        ConfigError: when a key or a value is refused.
+        UsageError: when a key does not exist, a bare key has no default values, a key has none at all, or a value is
+            refused.
     """
     space: Space = {}
     for text in texts:
         key, equals, values = (part.strip() for part in text.partition("="))
         key = key.removeprefix("localize.")
+        if key not in LocalizeConfig.model_fields:
+            raise UsageError(f"--over: localization has no key {key!r}; {suggest(key, LocalizeConfig.model_fields)}")
         if not equals and key not in SPACE:
             raise UsageError(
                 f"--over {key} needs values: --over {key}=VALUE,VALUE; values are optional for {', '.join(SPACE)}"
@@ -76,7 +79,10 @@ def parse_space(texts: Sequence[str]) -> Space:
         space[key] = _listed(key, values) if equals else SPACE[key]
     for key, tried in space.items():
         for value in tried:
-            LocalizeConfig.parse({key: value}, "--over")
+            try:
+                LocalizeConfig.parse({key: value}, "--over")
+            except ConfigError as error:
+                raise OverrideError(str(error)) from None
     return space or SPACE
 
 

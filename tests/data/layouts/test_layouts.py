@@ -96,7 +96,7 @@ def test_an_import_and_an_export_are_refused_in_one_line(layout, tmp_path, monke
     wrong = call("export-features", store.path, tmp_path / "o", "--layout", layout, "--streams", "rgb,depth", code=2)
     assert "no stream 'depth'" in wrong.stderr
     assert not (tmp_path / "o").exists()
-    assert "no feature store" in call("export-features", tmp_path, tmp_path / "o", "--layout", layout, code=1).stderr
+    assert "no feature store" in call("export-features", tmp_path, tmp_path / "o", "--layout", layout, code=2).stderr
     empty = tmp_path / "empty"
     empty.mkdir()
     monkeypatch.chdir(empty)

@@ -65,9 +65,10 @@ def test_a_check_writes_nothing_and_a_folder_is_no_file(tmp_path):
     file = write_detections(tmp_path / "found.json")
     for arguments in ([file], ["--out", tmp_path / "o.json"], ["--max-per-video", 3], ["--results-only"]):
         result = CliRunner().invoke(main, ["submit", "--check", str(file), *map(str, arguments)])
-        assert (result.exit_code, "writes none" in result.stderr) == (2, True)
+        assert (result.exit_code, "leave out the options for writing one" in result.stderr) == (2, True)
     result = CliRunner().invoke(main, ["submit", str(file), "--challenge", "hacs", "--out", str(tmp_path)])
-    assert (result.exit_code, result.stderr) == (1, f"wtal: Is a directory: {tmp_path}\n")
+    assert result.exit_code == 2
+    assert f"File '{tmp_path}' is a directory" in result.stderr
     assert list(tmp_path.iterdir()) == [file]
 
 

@@ -104,7 +104,7 @@ def test_other_settings_make_another_store(folder, tmp_path):
         )
     }
     assert len(stores) == 6
-    wtal("extract", folder / "short.mp4", "--tail", "drop", "--out", sorted(stores)[0], code=1)
+    wtal("extract", folder / "short.mp4", "--tail", "drop", "--out", sorted(stores)[0], code=2)
 
 
 def test_the_papers_drop_the_tail(folder, tmp_path):
@@ -227,9 +227,9 @@ def test_a_name_that_is_not_utf_8_is_extracted_shown_and_listed(tmp_path):
         (["--reader", "pyavv"], 2, "did you mean 'pyav'"),
         (["--streams", "rgb,depth"], 2, "no stream 'depth'"),
         (["--fps", "zero"], 2, "positive number or fraction"),
-        (["--weights", "some.pt"], 1, "motion"),
+        (["--weights", "some.pt"], 2, "motion"),
         (["--device", "banana"], 2, "--device is auto, cpu, cuda or cuda:N, or cuda:0,cuda:1 and so on, got 'banana'"),
-        (["--backbone", "i3d", "--weights", "absent.pt"], 1, "absent.pt"),
+        (["--backbone", "i3d", "--weights", "absent.pt"], 2, "absent.pt"),
         (["--backbone", "i3d", "--weights", "random:x"], 2, "random:SEED"),
     ],
 )

@@ -89,11 +89,11 @@ def test_other_localization_is_kept_apart(collection, tmp_path):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("VIDEO", "--use-labels"), "--use-labels and --stage are for the videos of the run's own store"),
+        (("VIDEO", "--use-labels"), "--use-labels and --stage apply only to the videos of the run's own store"),
         (("VIDEO", "--stage", "0"), "--use-labels and --stage"),
         (("--out", "x"), "--out, --weights and --jobs are for new videos"),
-        (("VIDEO", "--watch", "."), "--watch FOLDER finds its videos itself"),
-        (("VIDEO", "--set", "train.steps=3"), "accepts only --set localize.KEY=VALUE"),
+        (("VIDEO", "--watch", "."), "--watch FOLDER takes all videos from the folder"),
+        (("VIDEO", "--set", "train.steps=3"), "a trained run accepts only localize.KEY=VALUE"),
         (("missing.mp4",), "missing.mp4 does not exist"),
     ],
 )

@@ -24,7 +24,7 @@ from wtal.data.files import write_atomic
 from wtal.data.grid import SnippetGrid
 from wtal.data.json_keys import checked, read_values
 from wtal.data.object_arrays import array_head
-from wtal.errors import FormatError, StoreError
+from wtal.errors import AbsentError, FormatError, StoreError
 
 INDEX = "index.json"
 FAILURES = "failures.json"
@@ -240,6 +240,6 @@ def _read(path: Path, way_out: str) -> Any:
     try:
         return read_values(path, way_out, StoreError)
     except (FileNotFoundError, NotADirectoryError):
-        raise StoreError(f"no feature store at {path.parent} (no {path.name}); make one with wtal extract") from None
+        raise AbsentError(f"no feature store at {path.parent} (no {path.name}); make one with wtal extract") from None
     except OSError as error:
         raise StoreError(f"cannot read {path}: {error.strerror}") from None

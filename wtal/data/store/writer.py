@@ -36,7 +36,7 @@ from wtal.data.store.index import (
     write_header,
 )
 from wtal.data.store.part import Part, key_of
-from wtal.errors import StoreError
+from wtal.errors import StoreError, TakenError
 
 VideoState = Literal["new", "failed", "written", "published"]
 SHARD_BYTES = 2**30
@@ -331,7 +331,7 @@ def _refuse_other_files(folder: Path) -> None:
     others = sorted(path.name for path in folder.iterdir() if path.name != _LOCK and not _is_temporary(path))
     # Checked again: another process may have created the store in the meantime.
     if others and not (folder / INDEX).exists():
-        raise StoreError(
+        raise TakenError(
             f"{folder} is not a feature store and has other files ({others[0]}); name a new or empty folder"
         )
 
@@ -343,7 +343,7 @@ def _is_temporary(path: Path) -> bool:
 def _refuse_other_identity(folder: Path, stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     where = difference(stored, json.loads(to_text(dict(wanted))))
     if where is not None:
-        raise StoreError(f"{folder} was made by another extractor ({where}); name another folder")
+        raise TakenError(f"{folder} was made by another extractor ({where}); name another folder")
 
 
 def difference(stored: Any, wanted: Any, key: str = "identity") -> str | None:

@@ -46,7 +46,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from wtal.errors import WeightsError
+from wtal.errors import AbsentError
 from wtal.extractors.backbone import Backbone, Description, WeightsSource
 from wtal.extractors.decoding.frame_size import FrameSize
 
@@ -220,7 +220,7 @@ def create(stream: str, weights: WeightsSource = None, variant: str = "") -> Mot
         WeightsError: when weights are given, as there are none to load.
     """
     if weights is not None:
-        raise WeightsError("backbone motion has no weights to load; leave out --weights")
+        raise AbsentError("backbone motion has no weights to load; leave out --weights")
     if stream == "rgb":
         return GrayMotion(floor=GRAY_FLOOR, ceiling=GRAY_CEILING, cut=list(GRAY_CUT), cell=GRAY_CELL)
     return FlowMotion(

@@ -47,7 +47,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from wtal.errors import WeightsError
+from wtal.errors import AbsentError
 from wtal.extractors import dense_histograms as dense
 from wtal.extractors.backbone import Backbone, Description, WeightsSource
 from wtal.extractors.decoding.frame_size import FrameSize
@@ -255,7 +255,7 @@ def create(stream: str, weights: WeightsSource = None, variant: str = "") -> Mot
         WeightsError: when weights are given, as there are none to load.
     """
     if weights is not None:
-        raise WeightsError("backbone motion-pyramid has no weights to load; leave out --weights")
+        raise AbsentError("backbone motion-pyramid has no weights to load; leave out --weights")
     if stream == "rgb":
         levels = [dense.GRAY_FLOOR, dense.GRAY_CEILING, dense.GRAY_MOVING]
         return GrayPyramid(limits=levels, cut=list(GRAY_CUT), field=GRAY_FIELD)

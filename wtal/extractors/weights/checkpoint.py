@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wtal.errors import WeightsError
+from wtal.errors import AbsentError, WeightsError
 
 State = dict[str, Tensor]
 
@@ -238,7 +238,7 @@ def _refuse_non_checkpoint(path: Path) -> None:
     """Raise if a file is clearly not a checkpoint, with what it is."""
     try:
         if not path.exists():
-            raise WeightsError(f"{path} does not exist, wanted a checkpoint")
+            raise AbsentError(f"{path} does not exist, wanted a checkpoint")
         if not path.is_file():
             raise WeightsError(f"{path} is not a file, wanted a checkpoint")
         with path.open("rb") as file:

@@ -203,17 +203,19 @@ def compare(
         FeatureStore.open(folder)
     ranges = {key for plan in plans for key in plan.printed.mAP if ":" in key}
     rows = []
-    for plan, folder, own in zip(plans, stores, questions, strict=True):
-        try:
-            inputs = TrainInputs(folder, annotations)
-            rows.append(_row(plan, seeds, inputs, workspace, own, ranges, device, reporter))
-        except DiskFullError:  # not the row's fault, and the next one would fail too
-            raise
-        except (WtalError, MemoryError, RuntimeError) as error:
-            if not (isinstance(error, WtalError) or lacks_memory(error)):
+    with reporter.task("compare", len(plans), "row") as task:
+        for plan, folder, own in zip(plans, stores, questions, strict=True):
+            try:
+                inputs = TrainInputs(folder, annotations)
+                rows.append(_row(plan, seeds, inputs, workspace, own, ranges, device, reporter))
+            except DiskFullError:  # not the row's fault, and the next one would fail too
                 raise
-            reporter.say(f"{plan.name} failed: {error}")
-            rows.append(Row(plan, failure=" ".join(str(error).split()) or "not enough memory"))
+            except (WtalError, MemoryError, RuntimeError) as error:
+                if not (isinstance(error, WtalError) or lacks_memory(error)):
+                    raise
+                reporter.say(f"{plan.name} failed: {error}")
+                rows.append(Row(plan, failure=" ".join(str(error).split()) or "not enough memory"))
+            task.advance(note=plan.name)
     return Comparison(title, tuple(seeds), tuple(rows))
 
 

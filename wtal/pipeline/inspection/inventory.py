@@ -2,28 +2,28 @@
 
 from collections.abc import Iterator
 from dataclasses import fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wtal.config import read_toml
 from wtal.data.formats import DATASETS
 from wtal.data.layouts import LAYOUTS
 from wtal.eval.challenges import CHALLENGES
 from wtal.eval.protocols import PROTOCOLS
-from wtal.extractors.backbone import described
 from wtal.extractors.backbones import BACKBONES, HasVariants, TakesOthers
 from wtal.extractors.flow import FLOWS
 from wtal.extractors.readers import READERS, ReaderLeaf
-from wtal.extractors.weights import Weights
 from wtal.models.heads import HEADS
 from wtal.models.localization.presets import preset_names, preset_path
 from wtal.models.rescorers import RESCORERS
 from wtal.models.students import STUDENTS
 from wtal.pipeline.comparison.ablation import ablation_names, load_ablation
-from wtal.pipeline.inspection.weights import published_weights, weights_file
 from wtal.pipeline.recipe import RECIPES, recipe_names
 from wtal.registry import Registry
 from wtal.report.exports import EXPORTS
 from wtal.report.imports import IMPORTS
+
+if TYPE_CHECKING:  # and late below: of the kinds, shells complete the names, which must not wait for torch
+    from wtal.extractors.weights import Weights
 
 _REGISTRIES: dict[str, Registry[object]] = {
     "heads": HEADS,
@@ -67,6 +67,9 @@ def details(kind: str) -> dict[str, Any]:
     Backbones have {"about": that line, "sees": variant and stream -> its description}. Weights have all metadata of a
     checkpoint, and the actual or expected path of its file.
     """
+    from wtal.extractors.backbone import described
+    from wtal.pipeline.inspection.weights import published_weights
+
     if kind == "weights":
         return {name: _checkpoint(weights) for name, weights in published_weights().items()}
     if kind != "backbones":
@@ -92,17 +95,23 @@ def _reader_line(module: ReaderLeaf) -> str:
 
 
 def _weights() -> dict[str, str]:
+    from wtal.pipeline.inspection.weights import published_weights
+
     return {
         name: f"{_presence(weights)}  {weights.trained_on}; {weights.licence}; {weights.url}"
         for name, weights in published_weights().items()
     }
 
 
-def _presence(weights: Weights) -> str:
+def _presence(weights: "Weights") -> str:
+    from wtal.pipeline.inspection.weights import weights_file
+
     return "present" if weights_file(weights).is_file() else "absent "
 
 
-def _checkpoint(weights: Weights) -> dict[str, Any]:
+def _checkpoint(weights: "Weights") -> dict[str, Any]:
+    from wtal.pipeline.inspection.weights import weights_file
+
     known = {
         field.name: getattr(weights, field.name) for field in fields(weights) if field.name not in ("pixels", "file")
     }
@@ -111,6 +120,8 @@ def _checkpoint(weights: Weights) -> dict[str, Any]:
 
 
 def _backbones() -> dict[str, str]:
+    from wtal.pipeline.inspection.weights import weights_file
+
     texts = {}
     for name in BACKBONES.names():
         module = BACKBONES.load(name)
@@ -126,6 +137,8 @@ def _backbones() -> dict[str, str]:
 
 def _inputs(name: str) -> Iterator[str]:
     """Yield a description of a backbone's input: one line for all variants and streams with the same input."""
+    from wtal.extractors.backbone import described
+
     alike: dict[str, list[str]] = {}
     for which, about in described(name).items():
         alike.setdefault(str(about), []).append(which)

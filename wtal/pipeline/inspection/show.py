@@ -12,9 +12,15 @@ from wtal.data.table import is_table
 from wtal.data.video_ids import is_video_name
 from wtal.errors import FormatError, UsageError
 from wtal.eval.label_check import LabelCheck
-from wtal.models.localization.config import LocalizeConfig
-from wtal.models.training.config import TrainConfig
 from wtal.pipeline.exchange.packed_model import is_packed
+from wtal.pipeline.inspection.own_settings import (
+    Origin,
+    all_lines,
+    head_line,
+    origin_of,
+    second_stage_lines,
+    section_lines,
+)
 from wtal.pipeline.inspection.show_model import describe_packed, packed_text
 from wtal.pipeline.runs import holds_run, open_runs, weights_of
 
@@ -93,14 +99,17 @@ def _video(path: Path) -> dict[str, Any]:
     return {"kind": "video", "path": str(path), **plain}
 
 
-def to_text(described: dict[str, Any]) -> str:
-    """Format a description as text: totals first, then one line per video with its oddities."""
+def to_text(described: dict[str, Any], everything: bool = False) -> str:
+    """Format a description as text: totals first, then one line per video with its oddities.
+
+    For a run, the settings that differ from its recipe's, or `everything`.
+    """
     if described["kind"] == "store":
         return _store_text(described)
     if described["kind"] == "packed model":
         return packed_text(described)
     if described["kind"] == "run":
-        return "\n\n".join(_run_text(seed) for seed in described["seeds"])
+        return "\n\n".join(_run_text(seed, everything) for seed in described["seeds"])
     lines = []
     for key, value in described.items():
         text = value if not isinstance(value, dict | list) else _short(value)
@@ -114,53 +123,35 @@ def _short(value: dict[str, Any] | list[Any]) -> str:
     return "; ".join(_short(part) if isinstance(part, dict) else str(part) for part in value) or "none"
 
 
-def _run_text(seed: dict[str, Any]) -> str:
+def _run_text(seed: dict[str, Any], everything: bool) -> str:
     recipe, rules = seed["recipe"], seed["recipe"]["evaluate"]
+    origin = origin_of(recipe)
     lines = [
         f"run        {seed['path']} ({'finished' if seed['finished'] else 'not finished'})",
-        *_answering(seed),
+        *([f"recipe     {origin.name}, {recipe['title']}"] if origin.name else []),
+        *_answering(seed, origin),
         f"features   {seed['features'].get('backbone', '?')}, {seed['store']}",
         f"weights    {', '.join(f'{name}: {weights}' for name, weights in weights_of(seed['features']).items())}",
         f"labels     {seed['annotations']}, {len(seed['classes'])} classes",
         f"subsets    training {rules['train_subset']}, reported {rules['test_subset']}",
         f"chosen on  {rules['select_subset'] or 'nothing: the last step'}",
-        *(f"{name:<10} {_changed(recipe[name], default)}" for name, default in _DEFAULTS.items() if name in recipe),
+        *section_lines(recipe, origin),
     ]
     if seed["tuned_with_segments"]:
         lines.append("tuned with segments")
     if "label_check" in seed:
         lines += [f"check      {line}" for line in LabelCheck.from_json(seed["label_check"]).sentences()]
-    return "\n".join(lines)
+    return "\n".join([*lines, *(all_lines(recipe) if everything else ())])
 
 
-_DEFAULTS = {"train": TrainConfig().plain(), "localize": LocalizeConfig().plain()}
-
-
-def _changed(section: dict[str, Any], defaults: dict[str, Any]) -> str:
-    """Return the values of a section that differ from the defaults."""
-    changed = {key: value for key, value in section.items() if key not in defaults or defaults[key] != value}
-    return _short(changed) or "defaults"
-
-
-def _settings(head: dict[str, Any]) -> str:
-    return ", ".join(f"{key} {value}" for key, value in head.items() if key != "name")
-
-
-def _answering(seed: dict[str, Any]) -> list[str]:
+def _answering(seed: dict[str, Any], origin: Origin) -> list[str]:
     """Return lines on the model: a head, an ensemble's members, or a second stage and its teacher."""
     recipe = seed["recipe"]
     if "refined" in seed:
-        stage = recipe["refine"]
-        kind = "rescorer" if "rescorer" in stage else "student"
-        own = {key: value for key, value in stage.items() if key not in ("segments", "train", kind)}
-        return [
-            f"{kind:<10} {stage[kind]['name']}: {_settings(stage[kind])}",
-            f"refine     {_short(own)}",
-            f"teacher    {seed['refined']['teacher']}",
-        ]
+        return [*second_stage_lines(recipe["refine"], origin), f"teacher    {seed['refined']['teacher']}"]
     if "ensemble" in seed:
         return _members(seed["ensemble"])
-    return [f"head       {recipe['head']['name']}: {_settings(recipe['head'])}"]
+    return [head_line(recipe, origin)]
 
 
 def _members(joined: dict[str, Any]) -> list[str]:

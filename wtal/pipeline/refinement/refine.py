@@ -61,7 +61,7 @@ def refinement_of(run: Run, assignments: Sequence[str] = ()) -> SecondStage:
     """
     foreign = [assignment for assignment in assignments if not assignment.startswith("refine.")]
     if foreign:
-        raise UsageError(f"wtal refine accepts only --set refine.KEY=VALUE, got {foreign[0]}")
+        raise UsageError(f"--set {foreign[0]}: the second stage accepts only refine.KEY=VALUE")
     own: dict[str, Any] = run.recipe.refinement.plain()
     values = with_assignments({"refine": own}, assignments)["refine"]
     if {"student", "rescorer"} <= values.keys():  # a stage of the other kind starts from its own defaults

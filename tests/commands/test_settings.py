@@ -1,0 +1,115 @@
+"""`--set`: what each command takes, as `--set help` lists it, and wrong keys named as they stand in the call."""
+
+import re
+
+import pytest
+from click.testing import CliRunner
+
+from wtal.cli import COMMANDS, main
+from wtal.commands._settings import SetOption
+from wtal.config import override
+from wtal.models.localization.config import LocalizeConfig
+from wtal.pipeline.inspection.settings import localize_settings, recipe_settings, refine_settings
+from wtal.pipeline.recipe import Recipe, load_recipe
+
+SECTIONS = {"train", "head", "extract", "localize", "refine", "ensemble", "evaluate"}
+TAKES = {
+    "run": SECTIONS,
+    "train": SECTIONS,
+    "compare": SECTIONS,
+    "reproduce": SECTIONS,
+    "detect": {"localize"},
+    "tune": {"localize"},
+    "ensemble": {"localize"},
+    "refine": {"refine"},
+}
+
+
+def wtal(*args):
+    return CliRunner().invoke(main, list(args), terminal_width=100)
+
+
+def option_of(name):
+    command = main.get_command(None, name)
+    return next((param for param in command.params if isinstance(param, SetOption)), None)
+
+
+def test_these_are_the_commands_that_take_settings():
+    assert {name for name in COMMANDS if option_of(name)} == set(TAKES)
+
+
+@pytest.mark.parametrize("command", TAKES)
+@pytest.mark.parametrize("spelled", [("--set", "help"), ("--set", "?"), ("--set=help",)])
+def test_the_keys_are_listed_without_what_the_call_lacks(command, spelled):
+    listed = wtal(command, *spelled)
+    assert listed.exit_code == 0, listed.output
+    keys = re.findall(r"^([a-z][\w.]*)=", listed.stdout, re.MULTILINE)
+    assert {key.partition(".")[0] for key in keys} == TAKES[command]
+
+
+@pytest.mark.parametrize("command", TAKES)
+def test_the_example_of_the_help_is_a_key_that_is_listed(command):
+    (example,) = re.findall(r"e\.g\. ([\w.]+)=", option_of(command).help)
+    assert f"\n{example}=" in f"\n{wtal(command, '--set', 'help').stdout}"
+
+
+def test_every_setting_has_a_meaning():
+    settings = [*recipe_settings("thumos14/rskp"), *localize_settings(), *refine_settings()]
+    assert [each.key for each in settings if not each.meaning] == []
+    assert len({each.key for each in settings}) > 150
+
+
+def test_values_are_those_of_the_recipe_and_are_taken_as_they_are_written():
+    recipe = load_recipe("thumos14/rskp")
+    written = [f"{each.key}={each.value}" for each in recipe_settings("thumos14/rskp")]
+    assert "train.batch_size=10" in written
+    assert "localize.nms_tiou=0.5" in written
+    kept = [each for each in written if not each.startswith(("refine.", "head.", "localize.preset"))]
+    assert Recipe.parse(override(recipe.plain(), kept)).plain() == recipe.plain()
+
+
+def test_settings_of_localization_are_those_of_its_class():
+    assert [each.key for each in localize_settings()] == [f"localize.{name}" for name in LocalizeConfig.model_fields]
+    (one,) = [each for each in localize_settings() if each.key == "localize.suppression"]
+    assert one.words == ("hard", "soft", "linear", "fusion", "none")
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        (["train.stepz=5"], "--set train.stepz=5: unknown key 'train.stepz'; did you mean 'train.steps'? "),
+        (["train.batch_size=2", "steps=5"], "--set steps=5: unknown key 'steps'; did you mean 'train.steps'? "),
+        (
+            ["train.nms_tiou=1"],
+            "--set train.nms_tiou=1: unknown key 'train.nms_tiou'; did you mean 'localize.nms_tiou'",
+        ),
+        (["trian.steps=1", "train.batch_size=2"], "--set trian.steps=1: unknown key 'trian'; did you mean 'train'? "),
+        (["train.steps=-4"], "--set train.steps=-4: train.steps: "),
+        (["localize.suppression=had"], "--set localize.suppression=had: localize.suppression: "),
+        (["train.steps"], "--set takes section.key=value, got 'train.steps'"),
+        (["head.widt=3"], "--set head.widt=3: head rskp: unknown key 'widt'; did you mean 'width'? "),
+    ],
+)
+def test_the_wrong_one_of_several_is_blamed(settings, line):
+    refused = wtal("train", "thumos14/rskp", "--dry-run", *(part for each in settings for part in ("--set", each)))
+    assert refused.exit_code == 2
+    assert refused.stderr.startswith(f"wtal: {line}")
+    assert len(refused.stderr.splitlines()) == 1
+
+
+def test_a_key_of_a_head_among_several_says_what_to_do():
+    refused = wtal("train", "--dry-run", "--set", "head.width=3")
+    assert refused.stderr.startswith("wtal: --set head.width=3: recipe collection trains an ensemble of ")
+    assert refused.stderr.endswith("; set head.name too, so that head.width is of one head\n")
+
+
+def test_a_word_of_a_few_is_refused_with_the_nearest():
+    refused = wtal("train", "--dry-run", "--set", "localize.suppression=had")
+    assert refused.stderr.endswith("got 'had'; did you mean 'hard'?\n")
+
+
+def test_an_option_that_is_short_for_a_setting_is_blamed_by_its_own_name():
+    refused = wtal("run", "videos", "--labels", "l.csv", "--dry-run", "--head", "basnet", "--set", "head.scale=1")
+    assert refused.stderr.startswith("wtal: --set head.scale=1: head basnet: unknown key 'scale'")
+    refused = wtal("run", "videos", "--labels", "l.csv", "--dry-run", "--backbone", "", "--set", "train.steps=x")
+    assert refused.stderr.startswith("wtal: --set train.steps=x: ")

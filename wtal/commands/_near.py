@@ -1,0 +1,56 @@
+"""Near matches for wrong names of commands, options and choices, all in the words of `wtal.registry`.
+
+It is imported late, where a name is wrong: `wtal --help` and shells wait for nothing that they need not.
+"""
+
+from typing import Any
+
+import click
+
+
+class Near(click.Command):
+    """A command that answers an unknown option with the nearest one that it has."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse as click does."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            from wtal.registry import nearest
+
+            names = [name for param in self.get_params(ctx) for name in (*param.opts, *param.secondary_opts)]
+            near = nearest(error.option_name, [name for name in names if name.startswith("--")])
+            hint = f"; did you mean {near!r}?" if near else ""
+            raise click.UsageError(f"there is no option {error.option_name!r}{hint}", error.ctx or ctx) from None
+
+
+class NearGroup(Near, click.Group):
+    """A group that answers an unknown command with the nearest one that it has."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Resolve a command as click does."""
+        names = self.list_commands(ctx)
+        if args and not args[0].startswith("-") and args[0] not in names and not ctx.resilient_parsing:
+            from wtal.registry import suggest
+
+            ctx.fail(f"there is no command {args[0]!r}; {suggest(args[0], names)}")
+        return super().resolve_command(ctx, args)
+
+
+class Choice(click.Choice):  # type: ignore[type-arg]  # takes arguments from click 8.2 on alone
+    """One of several names; a wrong one is answered with the nearest."""
+
+    def get_missing_message(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        """Return the choices, on the line that says that one is missing."""
+        return f"choices: {', '.join(map(str, self.choices))}"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the choice, which may be a number."""
+        choices = {str(choice): choice for choice in self.choices}
+        if str(value) not in choices:
+            from wtal.registry import suggest
+
+            self.fail(f"there is no {value!r}; {suggest(str(value), choices)}", param, ctx)
+        return choices[str(value)]

@@ -1,0 +1,128 @@
+"""`--set KEY=VALUE`: which keys a command takes, what they mean, and which of several was wrong."""
+
+import itertools
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from wtal.errors import ConfigError, OverrideError
+
+if TYPE_CHECKING:  # and late below: only `--set help` waits for it
+    from wtal.pipeline.inspection.settings import Setting
+
+Built = TypeVar("Built")
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+_HELP = ("help", "?")
+_COLUMN = 40
+"""Characters of a key and its value, beyond which the meaning begins on the next line."""
+
+
+class SetOption(click.Option):
+    """`--set KEY=VALUE`, repeatable; `--set help` prints what the command takes, as `settings` lists it.
+
+    `settings` takes the values of the command's other options and arguments.
+    """
+
+    def __init__(self, *args: Any, settings: Callable[[Mapping[str, Any]], "list[Setting]"], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.settings = settings
+
+    def asked_by(self, args: Sequence[str]) -> bool:
+        """Tell whether a call asks for the settings."""
+        apart = any(name == "--set" and value in _HELP for name, value in itertools.pairwise(args))
+        return apart or any(f"--set={word}" in args for word in _HELP)
+
+    def print_settings(self, ctx: click.Context) -> None:
+        """Print every key with its value and its meaning."""
+        formatter = ctx.make_formatter()
+        formatter.write_dl([_row(each) for each in self.settings(ctx.params)], col_max=_COLUMN)
+        click.echo(formatter.getvalue().rstrip("\n"))
+
+
+def _row(setting: "Setting") -> tuple[str, str]:
+    words = f"[{'|'.join(setting.words)}] " if setting.words else ""
+    return f"{setting.key}={setting.value}", f"{words}{setting.meaning}"
+
+
+def recipe_set_option(function: Function) -> Function:
+    """Add `--set section.key=value`, for any value of a recipe."""
+    return _set("SECTION.KEY=VALUE", "value of the recipe", "train.steps=500", _of_recipe)(function)
+
+
+def localize_set_option(function: Function) -> Function:
+    """Add `--set localize.key=value`, for the localization of a trained run."""
+    return _set("localize.KEY=VALUE", "value of the run's localization", "localize.nms_tiou=0.4", _of_run)(function)
+
+
+def refine_set_option(function: Function) -> Function:
+    """Add `--set refine.key=value`, for the second stage of a run."""
+    return _set("refine.KEY=VALUE", "setting of the second stage", "refine.rounds=1", _of_stage)(function)
+
+
+def _set(
+    metavar: str, value: str, example: str, settings: "Callable[[Mapping[str, Any]], list[Setting]]"
+) -> Callable[[Function], Function]:
+    text = f"Override a {value}, e.g. {example}; may be repeated. `--set help` lists the keys."
+    return click.option(
+        "--set", "assignments", multiple=True, metavar=metavar, help=text, cls=SetOption, settings=settings
+    )
+
+
+def _of_recipe(values: Mapping[str, Any]) -> "list[Setting]":
+    from wtal.pipeline.inspection.settings import recipe_settings
+
+    recipes = values.get("recipes") or (values.get("recipe"),)
+    return recipe_settings(recipes[0] or "")
+
+
+def _of_run(values: Mapping[str, Any]) -> "list[Setting]":
+    from wtal.pipeline.inspection.settings import localize_settings
+
+    return localize_settings(_run(values))
+
+
+def _of_stage(values: Mapping[str, Any]) -> "list[Setting]":
+    from wtal.pipeline.inspection.settings import refine_settings
+
+    return refine_settings(_run(values))
+
+
+def _run(values: Mapping[str, Any]) -> Path | None:
+    runs = values.get("runs") or (values.get("run"),)
+    run: Path | None = runs[0]
+    return run if run is not None and run.is_dir() else None
+
+
+def overridden(
+    assignments: Sequence[str], build: Callable[[Sequence[str]], Built], spelled: Mapping[str, str] | None = None
+) -> Built:
+    """Build something with `--set` assignments; a refused one is named as it stands in the call.
+
+    `spelled` gives assignments that other options are short for: assignment -> that option and its value.
+
+    Raises:
+        OverrideError: when an assignment is refused and what it is laid over is not.
+        ConfigError: when the rest is refused already.
+    """
+    try:
+        return build(assignments)
+    except ConfigError as error:
+        if not assignments:
+            raise
+        build(())
+        culprit, reason = _first_refused(assignments, build) or (assignments[-1], str(error))
+        call = (spelled or {}).get(culprit, f"--set {culprit}")
+        raise OverrideError(reason if reason.startswith("--set ") else f"{call}: {reason}") from None
+
+
+def _first_refused(assignments: Sequence[str], build: Callable[[Sequence[str]], object]) -> tuple[str, str] | None:
+    for count, last in enumerate(assignments, 1):
+        try:
+            build(assignments[:count])
+        except ConfigError as error:
+            return last, re.sub(r"^recipe \S+: ", "", str(error))
+    return None

@@ -1,0 +1,90 @@
+"""Types of options and arguments: numbers, seconds, names and folders that shells complete."""
+
+import math
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem
+
+from wtal.data.table import clock_seconds
+from wtal.pipeline.workspace import Workspace, default_workspace
+
+SECONDS = 1e8
+"""The longest time that an option takes: three years."""
+JOBS = click.IntRange(1, 1024)
+LARGEST_SEED = 2**32 - 1
+"""Numpy and torch take no larger one."""
+SEED = click.IntRange(0, LARGEST_SEED)
+
+
+class Number(click.FloatRange):
+    """A finite number in a range."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Read the number."""
+        number: float = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number", param, ctx)
+        return number
+
+
+class Seconds(click.ParamType):  # type: ignore[type-arg]  # takes arguments from click 8.4 on alone
+    """Seconds, as a number or a clock time: 63.5, 1:03.5 or 0:01:03.5."""
+
+    name = "seconds"
+
+    def __init__(self, min_open: bool = False) -> None:
+        self.min_open = min_open
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Read the seconds."""
+        clock = clock_seconds(value) if isinstance(value, str) else None
+        if isinstance(value, str) and ":" in value and clock is None:
+            self.fail(f"{value!r} is no clock time; write seconds, or a time such as 1:03.5 or 1:02:03", param, ctx)
+        try:
+            seconds = float(value) if clock is None else clock
+        except ValueError:
+            seconds = math.nan
+        if not 0 <= seconds <= SECONDS or (self.min_open and seconds == 0):
+            start = "above 0" if self.min_open else "from 0 up"
+            self.fail(f"{value!r} is no time; write seconds {start}, {SECONDS:g} at most", param, ctx)
+        return seconds
+
+
+class Name(click.ParamType):  # type: ignore[type-arg]  # takes arguments from click 8.4 on alone
+    """A name that whoever takes it looks up; shells complete it, after a comma too."""
+
+    name = "text"
+
+    def __init__(self, choices: Callable[[], Iterable[str]]) -> None:
+        self.choices = choices
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Complete names, and files where no name fits."""
+        before, comma, last = incomplete.rpartition(",")
+        names = [f"{before}{comma}{name}" for name in self.choices() if name.startswith(last)]
+        return [*map(CompletionItem, names)] or [CompletionItem(incomplete, type="file")]
+
+
+class InWorkspace(click.Path):
+    """A path; shells complete what a part of the workspace holds, by its name or its path, beside other files.
+
+    `part` names a folder of `Workspace`: runs, features or annotations.
+    """
+
+    def __init__(self, part: str) -> None:
+        super().__init__(path_type=Path)
+        self.part = part
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Complete files, runs, stores or annotations."""
+        folder: Path = getattr(Workspace(_workspace(ctx)), self.part)
+        paths = sorted(path for path in folder.glob("*") if not path.name.startswith("."))
+        fitting = [str(path) for path in paths if path.name.startswith(incomplete) or str(path).startswith(incomplete)]
+        return [CompletionItem(incomplete, type="file"), *map(CompletionItem, fitting)]
+
+
+def _workspace(ctx: click.Context) -> Path:
+    return Path(ctx.params.get("workspace") or default_workspace())

@@ -1,0 +1,34 @@
+"""`wtal completion`."""
+
+import click
+from click.shell_completion import get_completion_class
+
+from wtal.commands._console import Command, json_option, print_json
+from wtal.commands._near import Choice
+
+SHELLS = {
+    "bash": ("~/.bashrc", 'eval "$(wtal completion bash)"'),
+    "zsh": ("~/.zshrc", 'eval "$(wtal completion zsh)"'),
+    "fish": ("~/.config/fish/completions/wtal.fish", "wtal completion fish | source"),
+}
+"""The file of each shell that the line below belongs into."""
+
+_LINES = "\b\n" + "\n".join(f"{name:<5} {file}: {line}" for name, (file, line) in SHELLS.items())
+
+
+@click.command(
+    "completion",
+    cls=Command,
+    short_help="Print the script that makes a shell complete names.",
+    help="Print the script that makes a shell complete commands, options, names and what the workspace holds.\n\n"
+    f"A line in the file that the shell reads when it starts turns it on:\n\n{_LINES}",
+)
+@click.argument("shell", type=Choice(list(SHELLS)), metavar=f"[{'|'.join(SHELLS)}]")
+@json_option
+@click.pass_context
+def command(ctx: click.Context, shell: str, as_json: bool) -> None:
+    """Print the script."""
+    completion = get_completion_class(shell)
+    assert completion is not None, shell
+    script = completion(ctx.find_root().command, {}, "wtal", "_WTAL_COMPLETE").source()
+    print_json({"shell": shell, "script": script}) if as_json else click.echo(script)

@@ -1,0 +1,107 @@
+"""Settings of a run that differ from its recipe's, or from the defaults where its recipe is no one's of the package."""
+
+import textwrap
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from wtal.config import read_toml
+from wtal.errors import UsageError
+from wtal.models.heads import HEADS
+from wtal.models.refinement.config import second_stage
+from wtal.models.rescorers import RESCORERS
+from wtal.models.students import STUDENTS
+from wtal.pipeline.recipe import RECIPES, Recipe, load_recipe, recipe_names
+from wtal.registry import Registry
+
+_WIDTH = 100
+"""Characters of a line."""
+_INDENT = 11
+_PLAIN = ("extract", "train", "localize", "evaluate")
+"""Sections that are shown as they are; the others are of leaves, or of an ensemble."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A recipe that a run is made by: its name, empty where only the defaults are known, and its plain values."""
+
+    name: str
+    values: Mapping[str, Any]
+
+    @property
+    def nothing_else(self) -> str:
+        """The words for a section without a difference."""
+        return "as the recipe" if self.name else "defaults"
+
+
+def origin_of(recipe: Mapping[str, Any]) -> Origin:
+    """Return the recipe of the package that a run's plain recipe comes from: of its title, and with its head."""
+    head = recipe["head"]["name"]
+    for name in recipe_names() if recipe.get("title") else ():
+        if read_toml(RECIPES / f"{name}.toml").get("title") == recipe["title"]:
+            loaded = load_recipe(name)
+            for member in loaded.members() or [loaded]:
+                if member.head_name == head:
+                    return Origin(name, member.plain())
+    return Origin("", Recipe.parse({"head": {"name": head}}).plain())
+
+
+def section_lines(recipe: Mapping[str, Any], origin: Origin) -> list[str]:
+    """Return a line, or a few, for each section: what differs from the origin."""
+    return [
+        _wrapped(
+            name, [f"{key}: {value}" for key, value in _differing(recipe[name], origin.values[name]).items()], origin
+        )
+        for name in _PLAIN
+        if name in recipe
+    ]
+
+
+def head_line(recipe: Mapping[str, Any], origin: Origin) -> str:
+    """Return the head, and which of its settings differ from the origin's."""
+    return _leaf("head", HEADS, recipe["head"], origin.values["head"], origin)
+
+
+def second_stage_lines(stage: Mapping[str, Any], origin: Origin) -> list[str]:
+    """Return the student or the rescorer, and which settings of the second stage differ from the origin's."""
+    kind, leaves = ("rescorer", RESCORERS) if "rescorer" in stage else ("student", STUDENTS)
+    own = origin.values.get("refine") or {}
+    base = second_stage(dict(own) if kind in own else {kind: {"name": stage[kind]["name"]}})
+    plain = base.plain()
+    parts = [f"{key}: {value}" for key, value in _differing(stage, plain).items() if not isinstance(value, Mapping)]
+    for name in ("segments", "train"):
+        inside = _differing(stage.get(name, {}), plain.get(name, {}))
+        parts += [f"{name}.{key}: {value}" for key, value in inside.items()]
+    return [_leaf(kind, leaves, stage[kind], plain[kind], origin), _wrapped("refine", parts, origin)]
+
+
+def all_lines(recipe: Mapping[str, Any], before: str = "") -> list[str]:
+    """Return every setting on a line of its own: `train.steps = 500`."""
+    lines = []
+    for key, value in recipe.items():
+        inside = isinstance(value, Mapping) and value
+        lines += all_lines(value, f"{before}{key}.") if inside else [f"{before}{key} = {value}"]
+    return lines
+
+
+def _leaf(
+    kind: str, leaves: Registry[Any], settings: Mapping[str, Any], base: Mapping[str, Any], origin: Origin
+) -> str:
+    """Return a line on a leaf: its name, and its settings that are not those of the base or its own defaults."""
+    name = settings["name"]
+    try:
+        defaults = leaves.load(name).Config().plain()
+    except UsageError:  # the leaf of a package that is not installed here
+        defaults = {}
+    expected = {**defaults, **(base if base.get("name") == name else {})}
+    parts = [f"{key} {value}" for key, value in _differing(settings, expected).items() if key != "name"]
+    return _wrapped(kind, parts, origin, f"{name}: ")
+
+
+def _differing(section: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in section.items() if key not in base or base[key] != value}
+
+
+def _wrapped(name: str, parts: list[str], origin: Origin, before: str = "") -> str:
+    text = f"{name:<{_INDENT}}{before}{', '.join(parts) or origin.nothing_else}"
+    return "\n".join(textwrap.wrap(text, _WIDTH, subsequent_indent=" " * _INDENT, break_on_hyphens=False))

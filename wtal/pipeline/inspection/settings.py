@@ -1,0 +1,113 @@
+"""Settings that `--set` takes: keys, the values that they have, and the meanings from the configuration classes."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+from wtal.config import Config, meanings
+from wtal.models.heads import HEADS
+from wtal.models.localization.config import LocalizeConfig
+from wtal.models.refinement.config import SecondStage
+from wtal.models.rescorers import RESCORERS
+from wtal.models.students import STUDENTS
+from wtal.pipeline.recipe import DEFAULT_RECIPE, Recipe, load_recipe
+from wtal.pipeline.refinement.refine import refinement_of
+from wtal.pipeline.runs import open_runs
+
+_TOP = ("title", "source", "reported")
+"""Keys of a recipe that say where it comes from, and are nothing to set in a call."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A key as `--set` takes it, its value, the words that it may be where they are few, and its meaning."""
+
+    key: str
+    value: str
+    words: tuple[str, ...]
+    meaning: str
+
+
+def recipe_settings(recipe: str = "") -> list[Setting]:
+    """Return the settings of a recipe, in its order; an ensemble's heads one after another.
+
+    Raises:
+        ConfigError: when there is no such recipe, or it is refused.
+    """
+    loaded = load_recipe(recipe or DEFAULT_RECIPE)
+    return list(_of_recipe(loaded))
+
+
+def localize_settings(run: Path | None = None) -> list[Setting]:
+    """Return the settings of a run's localization, or the defaults.
+
+    Raises:
+        UsageError: when there is no such run.
+    """
+    config = LocalizeConfig() if run is None else open_runs(run)[0].localize()
+    return list(_of("localize", config))
+
+
+def refine_settings(run: Path | None = None) -> list[Setting]:
+    """Return the settings of the second stage of a run, or the defaults.
+
+    Raises:
+        UsageError: when there is no such run.
+    """
+    return list(_of_stage(Recipe().refinement if run is None else refinement_of(open_runs(run)[0])))
+
+
+def _of_recipe(recipe: Recipe) -> Iterator[Setting]:
+    for name in Recipe.model_fields:
+        section = getattr(recipe, name)
+        if name == "head":
+            heads = {member.head_name: member for member in recipe.members() or [recipe]}
+            for member in heads.values():
+                yield from _leaf("head", member.head_name, HEADS.load(member.head_name).Config, member.head_settings)
+        elif name == "refine":
+            yield from _of_stage(recipe.refinement)
+        elif name not in _TOP:
+            yield from _of(name, section)
+
+
+def _of_stage(stage: SecondStage) -> Iterator[Setting]:
+    for name in type(stage).model_fields:
+        value = getattr(stage, name)
+        if name == "student":
+            own = {key: setting for key, setting in value.items() if key != "name"}
+            yield from _leaf("refine.student", value["name"], STUDENTS.load(value["name"]).Config, own)
+        elif name == "rescorer":
+            own = {key: setting for key, setting in value.items() if key != "name"}
+            yield from _leaf("refine.rescorer", value["name"], RESCORERS.load(value["name"]).Config, own)
+        elif isinstance(value, Config):
+            yield from _of(f"refine.{name}", value)
+        else:
+            yield from _of("refine", stage, [name])
+
+
+def _leaf(section: str, name: str, config: type[Config], settings: Mapping[str, Any]) -> Iterator[Setting]:
+    """Yield the name of a leaf and its own settings."""
+    kind = section.rpartition(".")[2]
+    yield Setting(f"{section}.name", name, (), f"A {kind} of `wtal list {kind}s`; the keys below are those of {name}.")
+    yield from _of(section, config.parse(dict(settings), section))
+
+
+def _of(section: str, config: Config, names: Iterable[str] = ()) -> Iterator[Setting]:
+    texts = meanings(type(config))
+    for name in names or type(config).model_fields:
+        annotation = type(config).model_fields[name].annotation
+        words = tuple(map(str, get_args(annotation))) if get_origin(annotation) is Literal else ()
+        yield Setting(f"{section}.{name}", _written(getattr(config, name)), words, texts.get(name, ""))
+
+
+def _written(value: Any) -> str:
+    """Write a value as the right side of `--set KEY=VALUE` takes it."""
+    if isinstance(value, str):
+        return value or '""'
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{key} = {_written(part)}' for key, part in value.items())}}}"
+    return json.dumps(value)
