@@ -1,13 +1,14 @@
-"""Seconds of the command line: numbers and clock times, in every option that takes them."""
+"""Types of the command line: seconds as numbers and clock times, in every option that takes them; jobs."""
 
 import click
 import pytest
 from click.testing import CliRunner
 
 from wtal.cli import COMMANDS, main
-from wtal.commands._types import Seconds
+from wtal.commands._types import AutomaticJobs, Seconds
 from wtal.data.assemble import read_ambiguous
 from wtal.data.segments import Segment
+from wtal.pipeline.extraction.machine import AUTOMATIC
 
 
 def options(command):
@@ -60,3 +61,11 @@ def test_a_refusal_names_the_option(tmp_path, monkeypatch):
 def test_ambiguous_ranges_are_read_as_clock_times(tmp_path):
     (tmp_path / "ranges.txt").write_text("a 63.5 1:10\nb 0:59 1:00:00.5\n")
     assert read_ambiguous(tmp_path / "ranges.txt") == {"a": [Segment(63.5, 70)], "b": [Segment(59, 3600.5)]}
+
+
+def test_jobs_are_a_number_or_left_to_the_machine():
+    jobs = AutomaticJobs()
+    assert [jobs.convert(value, None, None) for value in ("auto", "3", AUTOMATIC)] == [AUTOMATIC, 3, AUTOMATIC]
+    for wrong in ("0", "-1", "many"):
+        with pytest.raises(click.BadParameter):
+            jobs.convert(wrong, None, None)

@@ -19,6 +19,21 @@ LARGEST_SEED = 2**32 - 1
 SEED = click.IntRange(0, LARGEST_SEED)
 
 
+class AutomaticJobs(click.ParamType):  # type: ignore[type-arg]  # takes arguments from click 8.4 on alone
+    """A number of processes, or auto: the fastest number on this machine."""
+
+    name = "jobs"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Read the number."""
+        from wtal.pipeline.extraction.machine import AUTOMATIC
+
+        if value in ("auto", AUTOMATIC):
+            return AUTOMATIC
+        number: int = JOBS.convert(value, param, ctx)
+        return number
+
+
 class Number(click.FloatRange):
     """A finite number in a range."""
 

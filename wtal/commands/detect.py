@@ -20,7 +20,7 @@ from wtal.commands._console import (
 )
 from wtal.commands._new_videos import finish_new, show_new, show_seen
 from wtal.commands._settings import localize_set_option
-from wtal.commands._types import JOBS, InWorkspace, Seconds
+from wtal.commands._types import AutomaticJobs, InWorkspace, Seconds
 from wtal.errors import UsageError
 from wtal.pipeline.detect import detect
 from wtal.pipeline.extraction.machine import Machine
@@ -79,7 +79,12 @@ from wtal.pipeline.workspace import Workspace
     help="Weights for the features of new videos, as for `wtal extract`.",
 )
 @click.option(
-    "--jobs", type=JOBS, metavar="N", default=1, show_default=True, help="Number of new videos to process at once."
+    "--jobs",
+    type=AutomaticJobs(),
+    metavar="N|auto",
+    default="auto",
+    show_default=True,
+    help="Number of new videos to process at once; auto takes the fastest number on this machine.",
 )
 @localize_set_option
 @device_option

@@ -20,7 +20,7 @@ from wtal.commands._console import (
     workspace_option,
 )
 from wtal.commands._near import Choice
-from wtal.commands._types import JOBS, Name, Seconds
+from wtal.commands._types import AutomaticJobs, Name, Seconds
 from wtal.data.files import write_atomic
 from wtal.data.video_ids import readable
 from wtal.errors import ConfigError, OverrideError, UsageError
@@ -90,11 +90,11 @@ def setting_option(name: str, names: Sequence[str] = (), metavar: str | None = N
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the store. Default: one in the workspace.")
 @click.option(
     "--jobs",
-    type=JOBS,
-    metavar="N",
-    default=Machine.jobs,
+    type=AutomaticJobs(),
+    metavar="N|auto",
+    default="auto",
     show_default=True,
-    help="Number of processes that share the videos.",
+    help="Number of processes that share the videos; auto takes the fastest number on this machine.",
 )
 @click.option(
     "--decoders",

@@ -18,7 +18,7 @@ from wtal.commands._console import (
 from wtal.commands._judgement import print_figures, print_notes
 from wtal.commands._near import Choice
 from wtal.commands._settings import overridden, recipe_set_option
-from wtal.commands._types import JOBS, InWorkspace, Name
+from wtal.commands._types import AutomaticJobs, InWorkspace, Name
 from wtal.commands.extract import finish
 from wtal.commands.train import parse_seeds
 from wtal.errors import UsageError
@@ -88,7 +88,12 @@ from wtal.pipeline.workspace import Workspace
 )
 @verdicts_option
 @click.option(
-    "--jobs", type=JOBS, metavar="N", default=1, show_default=True, help="Number of videos to extract at once."
+    "--jobs",
+    type=AutomaticJobs(),
+    metavar="N|auto",
+    default="auto",
+    show_default=True,
+    help="Number of videos to extract at once; auto takes the fastest number on this machine.",
 )
 @click.option("--dry-run", is_flag=True, help="Print the resolved recipe and do nothing else.")
 @recipe_set_option

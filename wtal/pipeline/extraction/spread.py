@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 from wtal.data.store.writer import StoreWriter
 from wtal.errors import WtalError
 from wtal.pipeline.extraction.engines import start_pool
-from wtal.pipeline.extraction.machine import Machine, Spreading
+from wtal.pipeline.extraction.machine import AUTOMATIC, Machine, Spreading
 from wtal.pipeline.extraction.reasons import KILLED
 from wtal.pipeline.extraction.sources import from_anywhere
 from wtal.pipeline.extraction.videos import VideoFile
@@ -46,7 +46,7 @@ def spread(
 
 def reading_ahead(jobs: int = 1, engine: Spreading = "loky") -> AbstractContextManager[None]:
     """Start the process that reads videos while the block loads libraries; do nothing if other processes extract."""
-    if engine != "loky" or jobs != 1:
+    if engine != "loky" or jobs not in (AUTOMATIC, 1):
         return nullcontext()
     from wtal.extractors.decoding.isolated import started_ahead
 
