@@ -1,7 +1,6 @@
 """Ends of a command: one line and an exit code for what a user can mend, whatever became of stdout and memory."""
 
 import os
-import resource
 import sys
 import traceback
 import warnings
@@ -16,6 +15,11 @@ import click
 
 from wtal.data.files import with_room
 from wtal.errors import DiskFullError, WtalError, lacks_memory
+
+try:
+    import resource
+except ImportError:  # not on Windows, which limits no addresses
+    resource = None  # type: ignore[assignment]
 
 _OF_TORCH = 640 << 20
 """Bytes of addresses that importing torch and a first use of it take, at least."""
@@ -102,7 +106,7 @@ def _room() -> int:
 
 
 def _limited() -> bool:
-    return resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
+    return resource is not None and resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
 
 
 def _nowhere() -> TextIO:

@@ -1,12 +1,28 @@
-"""Locks between processes that the kernel drops when their holder dies, kill -9 included (flock; POSIX only)."""
+"""Locks between processes that the system drops when their holder dies, kill -9 included.
+
+They are the system's own, by `filelock`: flock on Linux and macOS, LockFileEx on Windows. A network disk has them where
+its server and its mount do (NFS, SMB, Lustre with `-o flock`); where it has none, that is said. The mere presence of a
+file locks nothing: a killed process would leave it for ever.
+"""
 
 import errno
-import fcntl
 import os
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal, overload
+
+from filelock import lock_descriptor, unlock_descriptor
+
+_APART = os.name == "nt"
+"""True where the system neither renames nor removes an open file, and lets nobody else write a locked one."""
+_POLL_SECONDS = 0.02
+_PATIENCE_SECONDS = 5.0
+"""Time for which a file that the system says is in use is tried again: a reader, or a scan for viruses, has it open."""
+_FLAGS = os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+_WITHOUT_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP)
+"""Errors of a disk that knows no locks."""
 
 
 class Lock:
@@ -33,7 +49,7 @@ class Lock:
         """The lock on `path`, or None where another holds it and `wait` is False; the folder is made if missing.
 
         Raises:
-            OSError: when the file cannot be made.
+            OSError: when the file cannot be made, or its disk knows no locks.
         """
         while True:
             path.parent.mkdir(exist_ok=True)
@@ -42,25 +58,72 @@ class Lock:
             except FileNotFoundError:  # another process removed the empty folder in between
                 continue
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            except BlockingIOError:
+                taken = _taken(descriptor, path, wait=wait)
+                if taken and _is_at(descriptor, path):
+                    return cls(path, descriptor)
+            except BaseException:
                 os.close(descriptor)
+                raise
+            os.close(descriptor)
+            if not taken:
                 return None
-            if _is_at(descriptor, path):
-                return cls(path, descriptor)
-            os.close(
-                descriptor
-            )  # its last holder removed the file while this one waited: what is locked is no longer it
+            # Its last holder removed the file while this one waited: what was locked is no longer it.
 
     def release(self) -> None:
-        """Remove the file, then let go: whoever waited for it finds it gone and tries anew."""
+        """Remove the file and let go: whoever waited for it finds it gone and tries anew.
+
+        A file that another has open stays where the system does not remove such files; the last of them removes it.
+        """
+        if _APART:
+            self.let_go()
+            with suppress(PermissionError):
+                self.path.unlink(missing_ok=True)
+            return
         self.path.unlink(missing_ok=True)
         self.let_go()
 
     def let_go(self) -> None:
         """Let go of a file that has moved: whoever waited for it finds another one, or none, and tries anew."""
-        fcntl.flock(self.descriptor, fcntl.LOCK_UN)
+        unlock_descriptor(self.descriptor)
         os.close(self.descriptor)
+
+
+class Draft:
+    """An open file with a temporary name, which only one may write at a time.
+
+    The file is its own lock, and keeps it while it takes its last name. Where the system renames no open file, and lets
+    no library write a locked one, the lock is a file beside it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Wait until nobody else writes the file; it may hold what a killed process left."""
+        self.path = path
+        self._lock = Lock.acquire(_lock_of(path) if _APART else path, wait=True)
+        self.descriptor = os.open(path, _FLAGS | os.O_CREAT, 0o666) if _APART else self._lock.descriptor
+
+    def publish(self, target: Path) -> None:
+        """Give the file the name `target`, once every byte is on the disk.
+
+        Raises:
+            OSError: when it cannot have it; the draft is still held.
+        """
+        os.fsync(self.descriptor)
+        if _APART:
+            os.close(self.descriptor)
+            self.descriptor = -1
+            _patiently_replace(self.path, target)
+            self._lock.release()
+        else:
+            self.path.replace(target)
+            self._lock.let_go()
+
+    def discard(self) -> None:
+        """Leave nothing."""
+        if _APART:
+            if self.descriptor >= 0:
+                os.close(self.descriptor)
+            self.path.unlink(missing_ok=True)
+        self._lock.release()
 
 
 @contextmanager
@@ -74,9 +137,11 @@ def alone(path: Path) -> Iterator[None]:
 
 
 def sweep(path: Path) -> None:
-    """Remove a file that is locked while it is written, where its writer was killed."""
-    lock = Lock.acquire(path, wait=False)
+    """Remove a draft whose writer was killed."""
+    lock = Lock.acquire(_lock_of(path) if _APART else path, wait=False)
     if lock is not None:
+        if _APART:
+            path.unlink(missing_ok=True)
         lock.release()
 
 
@@ -85,35 +150,68 @@ def locked(path: Path) -> Iterator[None]:
     """Hold the lock on `path` for a block, waiting for it; its folder is there already, and the file stays."""
     descriptor = _opened(path)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
+        _taken(descriptor, path, wait=True)
+        try:
+            yield
+        finally:
+            unlock_descriptor(descriptor)  # which closing does not, where a forked child has the file too
     finally:
-        fcntl.flock(descriptor, fcntl.LOCK_UN)
         os.close(descriptor)
 
 
 def is_locked(path: Path) -> bool:
-    """Return whether anybody holds the lock on `path`; False where there is no such file."""
+    """Return whether anybody holds the lock on `path`; False where there is no such file, or it is a link."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(path, _FLAGS)
     except FileNotFoundError:
         return False
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return False
+        return _is_locked_for_readers(path)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+        return not _taken(descriptor, path, wait=False)
     finally:
         os.close(descriptor)
-    return False
+
+
+def _is_locked_for_readers(path: Path) -> bool:
+    """Ask after a lock in a folder that is read-only; a disk that locks only what can be written answers no."""
+    descriptor = os.open(path, _FLAGS & ~os.O_RDWR | os.O_RDONLY)
+    try:
+        return not _taken(descriptor, path, wait=False)
+    except OSError as error:
+        if error.errno == errno.EBADF:
+            return False
+        raise
+    finally:
+        os.close(descriptor)
 
 
 def _opened(path: Path) -> int:
     """Open or make a lock's file; a link is not followed, as it may make or lock a file anywhere."""
+    if not hasattr(os, "O_NOFOLLOW") and path.is_symlink():
+        raise OSError(errno.ELOOP, "a lock is no link; remove it", str(path))
     try:
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+        return os.open(path, _FLAGS | os.O_CREAT, 0o666)
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise OSError(errno.ELOOP, "a lock is no link; remove it", str(path)) from None
+        raise
+
+
+def _taken(descriptor: int, path: Path, *, wait: bool) -> bool:
+    """Lock an open file; False where another holds it and `wait` is False.
+
+    Raises:
+        OSError: when its disk knows no locks.
+    """
+    try:
+        return lock_descriptor(descriptor, blocking=wait, poll_interval=_POLL_SECONDS)
+    except OSError as error:
+        if error.errno in _WITHOUT_LOCKS:
+            why = "its disk knows no file locks; mount it with them, or name a workspace on another disk"
+            raise OSError(error.errno, why, str(path)) from None
         raise
 
 
@@ -122,3 +220,25 @@ def _is_at(descriptor: int, path: Path) -> bool:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except FileNotFoundError:
         return False
+
+
+def _lock_of(draft: Path) -> Path:
+    """Return the file beside a draft that is locked in its place; its name is that of a draft too."""
+    return draft.with_name(f"{draft.name.removesuffix('.tmp')}.lock.tmp")
+
+
+def _patiently_replace(source: Path, target: Path) -> None:
+    """Rename a file over another one that somebody may still be reading.
+
+    Raises:
+        PermissionError: when it is read for longer than is waited.
+    """
+    last = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        try:
+            source.replace(target)
+            return
+        except PermissionError:
+            if time.monotonic() > last:
+                raise
+            time.sleep(_POLL_SECONDS)

@@ -259,7 +259,8 @@ class StoreWriter:
             lock = Lock.acquire(self._parts / f"{key}.lock", wait=False) if left else None
             if lock is not None:  # whoever made these died
                 for path in left:
-                    path.unlink(missing_ok=True)
+                    if path != lock.path:
+                        path.unlink(missing_ok=True)
                 lock.release()
         with suppress(OSError):  # not empty: videos are being worked on
             self._parts.rmdir()

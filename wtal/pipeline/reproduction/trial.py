@@ -215,11 +215,13 @@ def _seconds(work: Callable[[], object]) -> float:
 
 
 def _most_held() -> int:
-    """Return the most memory that this process has held, in bytes."""
+    """Return the most memory that this process has held, in bytes; 0 where the system does not say, as Windows."""
     status = Path("/proc/self/status")  # of Linux alone; a count of the process that it came of is not in it
     if status.exists():
         lines = dict(line.partition(":")[::2] for line in status.read_text().splitlines())
         return int(lines["VmHWM"].split()[0]) << 10
-    import resource
-
+    try:
+        import resource
+    except ImportError:
+        return 0
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
