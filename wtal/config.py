@@ -3,7 +3,8 @@
 import hashlib
 import json
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -108,6 +109,22 @@ def override(values: Mapping[str, Any], assignments: Iterable[str]) -> dict[str,
                 raise OverrideError(f"--set {assignment}: {section!r} is a value, not a section")
         table[last] = _value(text.strip())
     return result
+
+
+@contextmanager
+def blamed(assignments: Sequence[str], without: Callable[[], object]) -> Iterator[None]:
+    """Blame the call for a refused configuration, where `without` its assignments it is not refused.
+
+    Raises:
+        OverrideError: then; else what was raised.
+    """
+    try:
+        yield
+    except ConfigError as error:
+        if not assignments:
+            raise
+        without()
+        raise OverrideError(str(error)) from None
 
 
 def _copy(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 import json
 import math
 import os
-import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,7 +18,7 @@ from rich.text import Text
 
 from wtal.commands._exits import one_line
 from wtal.data.video_ids import readable
-from wtal.errors import ConfigError, OverrideError, UsageError, WtalError
+from wtal.pipeline.devices import LARGEST_SEED
 from wtal.pipeline.progress import Reporter, Task
 from wtal.pipeline.workspace import default_workspace
 
@@ -142,25 +141,7 @@ class Number(click.FloatRange):
 SECONDS = 1e8
 """The longest time that an option takes: three years."""
 JOBS = click.IntRange(1, 1024)
-LARGEST_SEED = 2**32 - 1
-"""Numpy and torch take no larger one."""
 SEED = click.IntRange(0, LARGEST_SEED)
-
-
-@contextmanager
-def blamed(assignments: Sequence[str], without: Callable[[], object]) -> Iterator[None]:
-    """Blame the call for a refused configuration, where `without` its assignments it is not refused.
-
-    Raises:
-        OverrideError: then; else what was raised.
-    """
-    try:
-        yield
-    except ConfigError as error:
-        if not assignments:
-            raise
-        without()
-        raise OverrideError(str(error)) from None
 
 
 def _remember(ctx: click.Context, param: click.Parameter, value: Path) -> Path:
@@ -225,33 +206,6 @@ def refine_set_option(function: Function) -> Function:
 def _set(metavar: str, value: str) -> Callable[[Function], Function]:
     text = f"Override {value}; may be repeated."
     return click.option("--set", "assignments", multiple=True, metavar=metavar, help=text)
-
-
-def pick_device(wanted: str, several: bool = False) -> str:
-    """Resolve `--device`: `auto` is CUDA where torch sees it; with `several`, CUDA devices may be listed with commas.
-
-    Raises:
-        UsageError: when `wanted` is none of auto, cpu, cuda and cuda:N.
-        WtalError: when a CUDA device is asked for that is not there.
-    """
-    form = r"auto|cpu|cuda(:[0-9]+)?" + (r"|cuda:[0-9]+(,cuda:[0-9]+)+" if several else "")
-    if not re.fullmatch(form, wanted):
-        more = ", or cuda:0,cuda:1 and so on" if several else ""
-        raise UsageError(f"--device is auto, cpu, cuda or cuda:N{more}, got {wanted!r}")
-    import torch
-
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if wanted == "auto":
-        return "cuda" if count else "cpu"
-    if wanted == "cpu":
-        return wanted
-    if not count:
-        raise WtalError(f"--device {wanted}: torch sees no CUDA device here; use --device cpu")
-    devices = [f"cuda:{int(name.partition(':')[2])}" if ":" in name else name for name in wanted.split(",")]
-    for name in devices:
-        if int(name.partition(":")[2] or 0) >= count:
-            raise WtalError(f"--device {name}: the CUDA devices here are cuda:0 to cuda:{count - 1}; name one of them")
-    return ",".join(dict.fromkeys(devices))
 
 
 def print_lines(lines: Sequence[str]) -> None:

@@ -9,19 +9,19 @@ from wtal.commands._console import (
     FINISHED_WITH_FAILURES,
     Command,
     ConsoleReporter,
-    blamed,
     device_option,
     json_option,
-    pick_device,
     print_json,
     recipe_set_option,
     workspace_option,
 )
 from wtal.commands.train import parse_seeds
+from wtal.config import blamed
 from wtal.eval.protocols import DEFAULT_PROTOCOL, PROTOCOLS
 from wtal.pipeline.comparison.ablation import load_ablation
 from wtal.pipeline.comparison.compare import PAPERS, compare, planned_rows, to_json
 from wtal.pipeline.comparison.table import FORMATS, csv_table, markdown_table, text_table
+from wtal.pipeline.devices import pick_device
 from wtal.pipeline.judging.sources import Question
 from wtal.pipeline.workspace import Workspace
 

@@ -17,13 +17,13 @@ from wtal.commands._console import (
     device_option,
     json_option,
     localize_set_option,
-    pick_device,
     print_json,
     workspace_option,
 )
 from wtal.commands._new_videos import finish_new, show_new, show_seen
 from wtal.errors import UsageError
-from wtal.pipeline.detect import detect
+from wtal.pipeline.detect import detect, refuse_without_videos
+from wtal.pipeline.devices import pick_device
 from wtal.pipeline.extraction.machine import Machine
 from wtal.pipeline.extraction.spread import reading_ahead
 from wtal.pipeline.new_videos.detect_new import detect_new
@@ -93,7 +93,7 @@ def command(
     settings = with_streams(assignments, streams)
     home = Workspace(workspace)
     if not videos and watch is None:
-        _refuse_without_videos(run, out, weights, jobs)
+        refuse_without_videos(run, out, weights, jobs)
         seeds = open_runs(run or home.newest_run())
         reporter, chosen = ConsoleReporter(), pick_device(device)
         files = [detect(seed, seed.localize(settings), use_labels, None, chosen, reporter, stage) for seed in seeds]
@@ -113,13 +113,6 @@ def command(
         return
     assert watch is not None
     keep_watch(Watch(detector, watch, home, out, Pace(interval, settle), ConsoleReporter()), as_json)
-
-
-def _refuse_without_videos(run: Path | None, out: Path | None, weights: tuple[str, ...], jobs: int) -> None:
-    if run is not None and run.is_file():
-        raise UsageError(f"{run} is a file: name a run, or a packed model and the videos to detect in")
-    if out is not None or weights or jobs > 1:
-        raise UsageError("--out, --weights and --jobs are for new videos; name some behind the run")
 
 
 def keep_watch(watch: Watch, as_json: bool) -> None:

@@ -10,11 +10,11 @@ from wtal.commands._console import (
     device_option,
     json_option,
     localize_set_option,
-    pick_device,
     print_json,
     workspace_option,
 )
 from wtal.errors import UsageError
+from wtal.pipeline.devices import pick_device
 from wtal.pipeline.ensembles.ensemble import ensemble
 from wtal.pipeline.run_record import By
 from wtal.pipeline.workspace import Workspace

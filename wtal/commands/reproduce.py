@@ -11,7 +11,6 @@ from wtal.commands._console import (
     ConsoleReporter,
     device_option,
     json_option,
-    pick_device,
     print_json,
     recipe_set_option,
     workspace_option,
@@ -20,6 +19,7 @@ from wtal.commands.train import parse_seeds
 from wtal.errors import UsageError
 from wtal.eval.protocols import PROTOCOLS
 from wtal.pipeline.comparison.compare import PAPERS
+from wtal.pipeline.devices import pick_device
 from wtal.pipeline.judging.sources import Question
 from wtal.pipeline.reproduction.forecast import forecast
 from wtal.pipeline.reproduction.reproduce import DATASETS, planned_methods, reproduce

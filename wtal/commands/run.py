@@ -8,10 +8,8 @@ from wtal.commands._console import (
     JOBS,
     Command,
     ConsoleReporter,
-    blamed,
     device_option,
     json_option,
-    pick_device,
     print_json,
     recipe_set_option,
     verdicts_option,
@@ -25,9 +23,10 @@ from wtal.eval.challenges import CHALLENGES
 from wtal.extractors.backbones import BACKBONES
 from wtal.models.heads import HEADS
 from wtal.pipeline.chain import RunOptions, RunResult, run
-from wtal.pipeline.ensembles.train_members import resolve_recipe
+from wtal.pipeline.devices import pick_device
+from wtal.pipeline.ensembles.train_members import recipe_of, resolve_recipe
 from wtal.pipeline.extraction.machine import Machine
-from wtal.pipeline.recipe import DEFAULT_RECIPE, load_recipe
+from wtal.pipeline.recipe import DEFAULT_RECIPE
 from wtal.pipeline.workspace import Workspace
 
 
@@ -99,15 +98,9 @@ def command(
     if (annotations is None) == (labels is None):
         raise UsageError("give either --annotations FILE or --labels FILE: something must say what the videos show")
     numbers, overrides = parse_seeds(seeds), [*_assignments(shortcuts), *assignments]
-    with blamed(overrides, lambda: resolve_recipe(load_recipe(recipe))):
-        resolved = load_recipe(recipe, overrides)
-        if quick:
-            resolved = resolved.first_member()
-        if refine is not None:
-            resolved = resolved.model_copy(update={"refine": resolved.refinement if refine else None})
-        spelled_out = resolve_recipe(resolved)
+    resolved = recipe_of(recipe, overrides, quick, refine)
     if dry_run:
-        print_json(spelled_out.plain())
+        print_json(resolve_recipe(resolved).plain())
         return
     checks = bool(resolved.ensemble.members) if check is None else check
     machine = Machine(jobs=jobs, device=pick_device(device))

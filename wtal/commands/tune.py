@@ -10,10 +10,10 @@ from wtal.commands._console import (
     device_option,
     json_option,
     localize_set_option,
-    pick_device,
     print_json,
     workspace_option,
 )
+from wtal.pipeline.devices import pick_device
 from wtal.pipeline.runs import TUNED
 from wtal.pipeline.tune import SPACE, Method, Tuned, parse_space, tune
 from wtal.pipeline.workspace import Workspace

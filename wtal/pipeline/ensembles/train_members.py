@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 
+from wtal.config import blamed
 from wtal.errors import UsageError
 from wtal.models.localization.config import LocalizeConfig
 from wtal.pipeline.ensembles.ensemble import ensemble, joined_localization
 from wtal.pipeline.progress import SILENT, Reporter
-from wtal.pipeline.recipe import Recipe
+from wtal.pipeline.recipe import Recipe, load_recipe
 from wtal.pipeline.refinement.networks import resolve_second_stage
 from wtal.pipeline.run_record import By
 from wtal.pipeline.runs import Run
@@ -47,6 +48,26 @@ def train_recipe(
         by = recipe.ensemble.by
         ensembles.append(ensemble(folders, workspace, by, device=device, reporter=reporter, only=only).run)
     return ensembles
+
+
+def recipe_of(name: str, assignments: Sequence[str] = (), quick: bool = False, refine: bool | None = None) -> Recipe:
+    """Load the recipe of a call, with its `--set` overrides: with `quick` that of its first member alone.
+
+    `refine` adds or leaves out the second stage; None has it as the recipe says.
+
+    Raises:
+        OverrideError: when the recipe is refused for the overrides.
+        ConfigError: when it is refused as it is.
+        UsageError: as `resolve_recipe`.
+    """
+    with blamed(assignments, lambda: resolve_recipe(load_recipe(name))):
+        recipe = load_recipe(name, assignments)
+        if quick:
+            recipe = recipe.first_member()
+        if refine is not None:
+            recipe = recipe.model_copy(update={"refine": recipe.refinement if refine else None})
+        resolve_recipe(recipe)
+    return recipe
 
 
 def resolve_recipe(recipe: Recipe) -> Recipe:
