@@ -1,20 +1,37 @@
-"""Weakly-supervised temporal action localization: raw videos in, detections out, from video-level labels only."""
+"""Weakly-supervised temporal action localization: raw videos in, detections out, from video-level labels only.
 
-from pathlib import Path
-from typing import TYPE_CHECKING
+The functions are those of `wtal.api`, and load what they need when they are first used.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+__all__ = ["__version__", "detect", "evaluate", "extract", "load", "open_store", "run", "train"]
 
 if TYPE_CHECKING:
-    from wtal.pipeline.new_videos.detector import Detector
+    from wtal.api import detect, evaluate, extract, load, open_store, run, train
 
-__version__ = "0.1.0"
+    __version__: str
+else:  # unseen by type checkers, to whom every name would be there
+
+    def __getattr__(name: str) -> Any:
+        if name not in __all__:
+            raise AttributeError(f"module 'wtal' has no attribute {name!r}")
+        if name == "__version__":
+            return _version()
+        from wtal import api
+
+        return getattr(api, name)
 
 
-def load(model: str | Path, device: str = "cpu") -> "Detector":
-    """Open a file of `wtal pack`, or a run's folder; its `detect("video.mp4")` returns the detections in a video.
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
-    Raises:
-        wtal.errors.WtalError: when the file is damaged, or this machine cannot make the model's features.
-    """
-    from wtal.pipeline.new_videos.open_model import open_detector
 
-    return open_detector(Path(model), device)
+def _version() -> str:
+    """Return the version of the installed package; `0+unknown` for source that is not installed."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(__name__)
+    except PackageNotFoundError:
+        return "0+unknown"

@@ -7,15 +7,17 @@ import itertools
 import json
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
 from wtal.errors import AbsentError, ConfigError, OverrideError
 from wtal.registry import nearest
+
+Built = TypeVar("Built")
 
 _LARGEST = 2**31 - 1
 """Largest whole number of a configuration."""
@@ -143,6 +145,37 @@ def override(values: Mapping[str, Any], assignments: Iterable[str]) -> dict[str,
                 raise OverrideError(f"--set {assignment}: {section!r} is a value, not a section")
         table[last] = _value(text.strip())
     return result
+
+
+def build_overridden(
+    assignments: Sequence[str], build: Callable[[Sequence[str]], Built], spelled: Mapping[str, str] | None = None
+) -> Built:
+    """Build something with `--set` assignments; an error names the refused one as it appears in the call.
+
+    `spelled` is for assignments that come from other options: assignment -> that option and its value.
+
+    Raises:
+        OverrideError: when an assignment is refused, but not the values that it overrides.
+        ConfigError: when these are refused already.
+    """
+    try:
+        return build(assignments)
+    except ConfigError as error:
+        if not assignments:
+            raise
+        build(())
+        culprit, reason = _first_refused(assignments, build) or (assignments[-1], str(error))
+        call = (spelled or {}).get(culprit, f"--set {culprit}")
+        raise OverrideError(reason if reason.startswith("--set ") else f"{call}: {reason}") from None
+
+
+def _first_refused(assignments: Sequence[str], build: Callable[[Sequence[str]], object]) -> tuple[str, str] | None:
+    for count, last in enumerate(assignments, 1):
+        try:
+            build(assignments[:count])
+        except ConfigError as error:
+            return last, re.sub(r"^recipe \S+: ", "", str(error))
+    return None
 
 
 def _copy(values: Mapping[str, Any]) -> dict[str, Any]:

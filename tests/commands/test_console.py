@@ -12,8 +12,11 @@ from rich.console import Console
 
 from wtal.cli import COMMANDS, SECTIONS, main
 from wtal.commands import _console
-from wtal.commands._console import ConsoleReporter, pick_device
+from wtal.commands._console import (
+    ConsoleReporter,
+)
 from wtal.errors import UsageError, WtalError
+from wtal.pipeline.devices import pick_device
 
 ODD = "s[/q/b [red]x :smile: " + "long" * 40
 

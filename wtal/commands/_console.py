@@ -3,7 +3,6 @@
 import json
 import math
 import os
-import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -203,32 +202,6 @@ def devices_option(function: Function) -> Function:
 
 def _device(text: str) -> Callable[[Function], Function]:
     return click.option("--device", default="auto", show_default=True, help=text)
-
-
-def pick_device(wanted: str, several: bool = False) -> str:
-    """Resolve `--device`: `auto` is CUDA where torch sees it; with `several`, CUDA devices may be listed with commas.
-
-    Raises:
-        UsageError: when `wanted` is none of auto, cpu, cuda and cuda:N, or a CUDA device that is not there.
-    """
-    form = r"auto|cpu|cuda(:[0-9]+)?" + (r"|cuda:[0-9]+(,cuda:[0-9]+)+" if several else "")
-    if not re.fullmatch(form, wanted):
-        more = ", or cuda:0,cuda:1 and so on" if several else ""
-        raise UsageError(f"--device is auto, cpu, cuda or cuda:N{more}, got {wanted!r}")
-    import torch
-
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if wanted == "auto":
-        return "cuda" if count else "cpu"
-    if wanted == "cpu":
-        return wanted
-    if not count:
-        raise UsageError(f"--device {wanted}: torch sees no CUDA device here; use --device cpu")
-    devices = [f"cuda:{int(name.partition(':')[2])}" if ":" in name else name for name in wanted.split(",")]
-    for name in devices:
-        if int(name.partition(":")[2] or 0) >= count:
-            raise UsageError(f"--device {name}: the CUDA devices here are cuda:0 to cuda:{count - 1}; name one of them")
-    return ",".join(dict.fromkeys(devices))
 
 
 def refuse_unless(option: str, given: bool, *names: str) -> None:

@@ -1,7 +1,6 @@
 """Ends of a command: one line and an exit code for what a user can mend, whatever became of stdout and memory."""
 
 import os
-import resource
 import signal
 import sys
 import traceback
@@ -18,6 +17,11 @@ import click
 from wtal.errors import DiskFullError, WtalError, lacks_memory
 
 _GOES_ON = "; the same call goes on where it was"
+try:
+    import resource
+except ImportError:  # not on Windows, which limits no addresses
+    resource = None  # type: ignore[assignment]
+
 _OF_TORCH = 640 << 20
 """Bytes of addresses that importing torch and a first use of it take, at least."""
 
@@ -120,7 +124,7 @@ def _room() -> int:
 
 
 def _limited() -> bool:
-    return resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
+    return resource is not None and resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
 
 
 def _nowhere() -> TextIO:

@@ -1,19 +1,15 @@
-"""`--set KEY=VALUE`: which keys a command takes, what they mean, and which of several was wrong."""
+"""`--set KEY=VALUE`: the keys that a command takes, and their list."""
 
 import itertools
-import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from wtal.errors import ConfigError, OverrideError
-
 if TYPE_CHECKING:  # and late below: only `--set help` waits for it
     from wtal.pipeline.inspection.settings import Setting
 
-Built = TypeVar("Built")
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 _HELP = ("help", "?")
@@ -95,34 +91,3 @@ def _run(values: Mapping[str, Any]) -> Path | None:
     runs = values.get("runs") or (values.get("run"),)
     run: Path | None = runs[0]
     return run if run is not None and run.is_dir() else None
-
-
-def overridden(
-    assignments: Sequence[str], build: Callable[[Sequence[str]], Built], spelled: Mapping[str, str] | None = None
-) -> Built:
-    """Build something with `--set` assignments; a refused one is named as it stands in the call.
-
-    `spelled` gives assignments that other options are short for: assignment -> that option and its value.
-
-    Raises:
-        OverrideError: when an assignment is refused and what it is laid over is not.
-        ConfigError: when the rest is refused already.
-    """
-    try:
-        return build(assignments)
-    except ConfigError as error:
-        if not assignments:
-            raise
-        build(())
-        culprit, reason = _first_refused(assignments, build) or (assignments[-1], str(error))
-        call = (spelled or {}).get(culprit, f"--set {culprit}")
-        raise OverrideError(reason if reason.startswith("--set ") else f"{call}: {reason}") from None
-
-
-def _first_refused(assignments: Sequence[str], build: Callable[[Sequence[str]], object]) -> tuple[str, str] | None:
-    for count, last in enumerate(assignments, 1):
-        try:
-            build(assignments[:count])
-        except ConfigError as error:
-            return last, re.sub(r"^recipe \S+: ", "", str(error))
-    return None

@@ -9,13 +9,12 @@ import click
 from click.shell_completion import CompletionItem
 
 from wtal.data.table import clock_seconds
+from wtal.pipeline.devices import LARGEST_SEED
 from wtal.pipeline.workspace import Workspace, default_workspace
 
 SECONDS = 1e8
 """The longest time that an option takes: three years."""
 JOBS = click.IntRange(1, 1024)
-LARGEST_SEED = 2**32 - 1
-"""Numpy and torch take no larger one."""
 SEED = click.IntRange(0, LARGEST_SEED)
 
 

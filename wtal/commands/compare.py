@@ -11,18 +11,19 @@ from wtal.commands._console import (
     ConsoleReporter,
     device_option,
     json_option,
-    pick_device,
     print_json,
     workspace_option,
 )
 from wtal.commands._near import Choice
-from wtal.commands._settings import overridden, recipe_set_option
+from wtal.commands._settings import recipe_set_option
 from wtal.commands._types import InWorkspace, Name
 from wtal.commands.train import parse_seeds
+from wtal.config import build_overridden
 from wtal.eval.protocols import DEFAULT_PROTOCOL, PROTOCOLS
 from wtal.pipeline.comparison.ablation import ablation_names, load_ablation
 from wtal.pipeline.comparison.compare import PAPERS, compare, planned_rows, to_json
 from wtal.pipeline.comparison.table import FORMATS, csv_table, markdown_table, text_table
+from wtal.pipeline.devices import pick_device
 from wtal.pipeline.judging.sources import Question
 from wtal.pipeline.recipe import recipe_names
 from wtal.pipeline.workspace import Workspace
@@ -102,7 +103,7 @@ def command(
     """
     table = load_ablation(ablation) if ablation else None
     root = Workspace(workspace)
-    rows = overridden(assignments, lambda chosen: planned_rows(recipes, table, chosen, refine))
+    rows = build_overridden(assignments, lambda chosen: planned_rows(recipes, table, chosen, refine))
     comparison = compare(
         rows,
         parse_seeds(seeds),

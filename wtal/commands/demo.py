@@ -4,10 +4,16 @@ from pathlib import Path
 
 import click
 
-from wtal.commands._console import Command, ConsoleReporter, device_option, json_option, pick_device
+from wtal.commands._console import (
+    Command,
+    ConsoleReporter,
+    device_option,
+    json_option,
+)
 from wtal.commands.extract import finish
 from wtal.commands.run import show_result
 from wtal.commands.train import parse_seeds
+from wtal.pipeline.devices import pick_device
 
 
 @click.command("demo", cls=Command, resumes=True, short_help="Try the whole chain on videos that it renders itself.")

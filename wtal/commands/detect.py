@@ -13,7 +13,6 @@ from wtal.commands._console import (
     ConsoleReporter,
     device_option,
     json_option,
-    pick_device,
     print_json,
     refuse_unless,
     workspace_option,
@@ -22,7 +21,8 @@ from wtal.commands._new_videos import finish_new, show_new, show_seen
 from wtal.commands._settings import localize_set_option
 from wtal.commands._types import AutomaticJobs, InWorkspace, Seconds
 from wtal.errors import UsageError
-from wtal.pipeline.detect import detect
+from wtal.pipeline.detect import detect, refuse_without_videos
+from wtal.pipeline.devices import pick_device
 from wtal.pipeline.extraction.machine import Machine
 from wtal.pipeline.extraction.spread import reading_ahead
 from wtal.pipeline.new_videos.detect_new import detect_new
@@ -121,7 +121,7 @@ def command(
     settings = with_streams(assignments, streams)
     home = Workspace(workspace)
     if not videos and watch is None:
-        _refuse_without_videos(run, out, weights, jobs)
+        refuse_without_videos(run, out, weights, jobs)
         seeds = open_runs(run or home.newest_run())
         reporter, chosen = ConsoleReporter(), pick_device(device)
         files = [detect(seed, seed.localize(settings), use_labels, None, chosen, reporter, stage) for seed in seeds]

@@ -9,7 +9,6 @@ from wtal.commands._console import (
     ConsoleReporter,
     device_option,
     json_option,
-    pick_device,
     print_json,
     workspace_option,
 )
@@ -17,6 +16,7 @@ from wtal.commands._near import Choice
 from wtal.commands._settings import localize_set_option
 from wtal.commands._types import InWorkspace
 from wtal.errors import UsageError
+from wtal.pipeline.devices import pick_device
 from wtal.pipeline.ensembles.ensemble import ensemble
 from wtal.pipeline.run_record import By
 from wtal.pipeline.workspace import Workspace

@@ -15,7 +15,6 @@ from wtal.commands._console import (
     ConsoleReporter,
     devices_option,
     json_option,
-    pick_device,
     print_json,
     workspace_option,
 )
@@ -28,6 +27,7 @@ from wtal.extractors.backbones import BACKBONES
 from wtal.extractors.execution.config import ExtractConfig
 from wtal.extractors.flow import FLOWS
 from wtal.extractors.readers import READERS
+from wtal.pipeline.devices import pick_device
 from wtal.pipeline.extraction.extract import ExtractResult, extract_all
 from wtal.pipeline.extraction.machine import Machine, Spreading
 from wtal.pipeline.extraction.plan import plan, plan_lines

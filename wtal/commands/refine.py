@@ -9,13 +9,13 @@ from wtal.commands._console import (
     ConsoleReporter,
     device_option,
     json_option,
-    pick_device,
     print_json,
     workspace_option,
 )
 from wtal.commands._settings import refine_set_option
 from wtal.commands._types import InWorkspace
 from wtal.commands.train import parse_seeds
+from wtal.pipeline.devices import pick_device
 from wtal.pipeline.refinement.gains import gains_of
 from wtal.pipeline.refinement.refine import refine, refinement_of
 from wtal.pipeline.runs import open_runs

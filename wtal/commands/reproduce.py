@@ -11,18 +11,19 @@ from wtal.commands._console import (
     ConsoleReporter,
     device_option,
     json_option,
-    pick_device,
     print_json,
     workspace_option,
 )
 from wtal.commands._near import Choice
-from wtal.commands._settings import overridden, recipe_set_option
+from wtal.commands._settings import recipe_set_option
 from wtal.commands._types import InWorkspace, Name
 from wtal.commands.train import parse_seeds
+from wtal.config import build_overridden
 from wtal.errors import UsageError
 from wtal.eval.protocols import PROTOCOLS
 from wtal.models.heads import HEADS
 from wtal.pipeline.comparison.compare import PAPERS
+from wtal.pipeline.devices import pick_device
 from wtal.pipeline.judging.sources import Question
 from wtal.pipeline.reproduction.forecast import forecast
 from wtal.pipeline.reproduction.reproduce import DATASETS, planned_methods, reproduce
@@ -96,7 +97,7 @@ def command(
     not stop the others; the exit code is then 3. Without --features, --dry-run tries the methods on random numbers.
     """
     names = parse_methods(methods)
-    plans = overridden(assignments, lambda chosen: planned_methods(dataset, names, chosen, refine))
+    plans = build_overridden(assignments, lambda chosen: planned_methods(dataset, names, chosen, refine))
     numbers, chosen, reporter = parse_seeds(seeds), pick_device(device), ConsoleReporter()
     if dry_run:
         expected = forecast(dataset, plans, len(numbers), features, annotations, chosen, reporter)

@@ -1,6 +1,5 @@
 """`wtal run`."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -10,14 +9,13 @@ from wtal.commands._console import (
     ConsoleReporter,
     device_option,
     json_option,
-    pick_device,
     print_json,
     verdicts_option,
     workspace_option,
 )
 from wtal.commands._judgement import print_figures, print_notes
 from wtal.commands._near import Choice
-from wtal.commands._settings import overridden, recipe_set_option
+from wtal.commands._settings import recipe_set_option
 from wtal.commands._types import AutomaticJobs, InWorkspace, Name
 from wtal.commands.extract import finish
 from wtal.commands.train import parse_seeds
@@ -26,9 +24,10 @@ from wtal.eval.challenges import CHALLENGES
 from wtal.extractors.backbones import BACKBONES
 from wtal.models.heads import HEADS
 from wtal.pipeline.chain import RunOptions, RunResult, run
-from wtal.pipeline.ensembles.train_members import resolve_recipe
+from wtal.pipeline.devices import pick_device
+from wtal.pipeline.ensembles.train_members import recipe_of, resolve_recipe
 from wtal.pipeline.extraction.machine import Machine
-from wtal.pipeline.recipe import DEFAULT_RECIPE, Recipe, load_recipe, recipe_names
+from wtal.pipeline.recipe import DEFAULT_RECIPE, recipe_names
 from wtal.pipeline.workspace import Workspace
 
 
@@ -129,16 +128,11 @@ def command(
     """
     if (annotations is None) == (labels is None):
         raise UsageError("give either --annotations FILE or --labels FILE: something must say what the videos show")
-    numbers, short = parse_seeds(seeds), _assignments(shortcuts)
-    overrides = [*short, *assignments]
-
-    def load(chosen: Sequence[str]) -> tuple[Recipe, Recipe]:
-        loaded = _variant(load_recipe(recipe, chosen), quick, refine)
-        return loaded, resolve_recipe(loaded)
-
-    resolved, spelled_out = overridden(overrides, load, short)
+    short = _assignments(shortcuts)
+    numbers, overrides = parse_seeds(seeds), [*short, *assignments]
+    resolved = recipe_of(recipe, overrides, quick, refine, short)
     if dry_run:
-        print_json(spelled_out.plain())
+        print_json(resolve_recipe(resolved).plain())
         return
     checks = bool(resolved.ensemble.members) if check is None else check
     machine = Machine(jobs=jobs, device=pick_device(device))
@@ -148,12 +142,6 @@ def command(
     result = run(videos, source, resolved, Workspace(workspace), options, ConsoleReporter())
     show_result(result, as_json)
     finish(result.extracted)
-
-
-def _variant(recipe: Recipe, quick: bool, refine: bool | None) -> Recipe:
-    """Return the recipe of one head with `quick`, with a second stage or without one where `refine` says so."""
-    chosen = recipe.first_member() if quick else recipe
-    return chosen if refine is None else chosen.model_copy(update={"refine": chosen.refinement if refine else None})
 
 
 def _assignments(shortcuts: dict[str, str | None]) -> dict[str, str]:

@@ -1,7 +1,6 @@
 """`wtal train`."""
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -11,19 +10,16 @@ from wtal.commands._console import (
     ConsoleReporter,
     device_option,
     json_option,
-    pick_device,
     print_json,
     verdicts_option,
     workspace_option,
 )
-from wtal.commands._settings import overridden, recipe_set_option
-from wtal.commands._types import LARGEST_SEED, InWorkspace, Name
-from wtal.errors import UsageError
-from wtal.pipeline.ensembles.train_members import resolve_recipe, train_recipe
-from wtal.pipeline.label_check import check_runs
-from wtal.pipeline.recipe import DEFAULT_RECIPE, Recipe, load_recipe, recipe_names
-from wtal.pipeline.review.teach import taught_inputs
-from wtal.pipeline.train import TrainInputs, lengths, obstacles
+from wtal.commands._settings import recipe_set_option
+from wtal.commands._types import InWorkspace, Name
+from wtal.pipeline.devices import check_seeds, pick_device
+from wtal.pipeline.ensembles.train_members import recipe_of, resolve_recipe
+from wtal.pipeline.learn import learn
+from wtal.pipeline.recipe import DEFAULT_RECIPE, recipe_names
 from wtal.pipeline.workspace import Workspace
 
 
@@ -66,28 +62,13 @@ def command(
     video-level labels are used. An interrupted training continues where it stopped.
     """
     numbers = parse_seeds(seeds)
-
-    def load(chosen: Sequence[str]) -> tuple[Recipe, Recipe]:
-        loaded = load_recipe(recipe, chosen)
-        return loaded, resolve_recipe(loaded)
-
-    resolved, spelled_out = overridden(assignments, load)
+    resolved = recipe_of(recipe, assignments)
     if dry_run:
-        print_json(spelled_out.plain())
+        print_json(resolve_recipe(resolved).plain())
         return
     root = Workspace(workspace)
-    reporter = ConsoleReporter()
-    inputs = TrainInputs(store or root.only_store(), annotations or root.only_annotations())
-    if verdicts:
-        inputs = taught_inputs(inputs, resolved.evaluate.train_subset, root, reporter)
-    for line in obstacles(inputs, resolved):
-        reporter.say(f"labels: {line}")
-    for line in lengths(inputs):
-        reporter.say(line)
-    device = pick_device(device)
-    runs = train_recipe(inputs, resolved, numbers, root, device, reporter)
-    if check:
-        runs = check_runs(inputs, resolved, runs, root, device, reporter)
+    sources = (store or root.only_store(), annotations or root.only_annotations())
+    runs = learn(*sources, resolved, numbers, root, check, verdicts, pick_device(device), ConsoleReporter())
     folders = [str(run.folder) for run in runs]
     if as_json:
         checks = {"label_check": runs[0].label_check} if check else {}
@@ -104,8 +85,4 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     """
     parts = [part.strip() for part in text.split(",")]
     numbers = [int(part) for part in parts if re.fullmatch("[0-9]{1,10}", part)]
-    if len(numbers) < len(parts) or len(set(numbers)) < len(numbers) or max(numbers) > LARGEST_SEED:
-        raise UsageError(
-            f"--seeds takes whole numbers up to {LARGEST_SEED} with commas, each once, such as 0,1,2; got {text!r}"
-        )
-    return tuple(numbers)
+    return check_seeds(numbers if len(numbers) == len(parts) else (), text)

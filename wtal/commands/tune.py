@@ -9,13 +9,13 @@ from wtal.commands._console import (
     ConsoleReporter,
     device_option,
     json_option,
-    pick_device,
     print_json,
     workspace_option,
 )
 from wtal.commands._near import Choice
 from wtal.commands._settings import localize_set_option
 from wtal.commands._types import InWorkspace
+from wtal.pipeline.devices import pick_device
 from wtal.pipeline.runs import TUNED
 from wtal.pipeline.tune import SPACE, Method, Tuned, parse_space, tune
 from wtal.pipeline.workspace import Workspace

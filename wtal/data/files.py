@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from wtal.data.json_keys import load_json
-from wtal.data.locks import Lock
+from wtal.data.locks import Draft
 from wtal.errors import DiskFullError, FormatError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -37,14 +37,14 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = _Draft(path)
+    written = _Written(path)
     try:
-        yield cast(BinaryIO, draft)
-        draft.publish()
+        yield cast(BinaryIO, written)
+        written.publish()
     except BaseException as error:
-        draft.discard()
+        written.discard()
         if isinstance(error, OSError):
-            raise with_room(error, path, draft.size) from None
+            raise with_room(error, path, written.size) from None
         raise
     _sync_folder(path.parent)
 
@@ -56,19 +56,17 @@ def atomic_path(path: Path) -> Iterator[Path]:
     Reporting a full disk is up to the library.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = Lock.acquire(path.with_name(f".{path.name}.tmp"), wait=True)
+    draft = Draft(path.with_name(f".{path.name}.tmp"))
     try:
-        yield lock.path
-        os.fsync(lock.descriptor)
-        lock.path.replace(path)
-        lock.let_go()
+        yield draft.path
+        draft.publish(path)
     except BaseException:
-        lock.release()
+        draft.discard()
         raise
     _sync_folder(path.parent)
 
 
-class _Draft:
+class _Written:
     """The future `path`, under its temporary name `name`; `size` bytes were written to it.
 
     It is not a Python file object, so that numpy and torch also write through `write`: they would bypass that of a real
@@ -77,11 +75,11 @@ class _Draft:
     """
 
     def __init__(self, path: Path) -> None:
-        lock = Lock.acquire(path.with_name(f".{path.name}.tmp"), wait=True)
-        self._path, self._lock, self.name = path, lock, str(lock.path)
+        draft = Draft(path.with_name(f".{path.name}.tmp"))
+        self._path, self._draft, self.name = path, draft, str(draft.path)
         self.size = 0
         self._refusal: OSError | None = None
-        os.ftruncate(lock.descriptor, 0)
+        os.ftruncate(draft.descriptor, 0)
 
     def write(self, content: bytes | memoryview) -> int:
         """Append bytes; failures are reported by `flush`."""
@@ -89,7 +87,7 @@ class _Draft:
         self.size += view.nbytes
         if self._refusal is None:
             try:
-                append(self._lock.descriptor, view)
+                append(self._draft.descriptor, view)
             except OSError as error:
                 self._refusal = error
         return view.nbytes
@@ -110,15 +108,13 @@ class _Draft:
             OSError: when writing any of them failed.
         """
         self.flush()
-        os.fsync(self._lock.descriptor)
-        if (present := os.fstat(self._lock.descriptor).st_size) != self.size:
+        if (present := os.fstat(self._draft.descriptor).st_size) != self.size:
             raise OSError(errno.EIO, f"{present:,} of {self.size:,} bytes were written", str(self._path))
-        self._lock.path.replace(self._path)
-        self._lock.let_go()
+        self._draft.publish(self._path)
 
     def discard(self) -> None:
         """Remove the file."""
-        self._lock.release()
+        self._draft.discard()
 
 
 def append(descriptor: int, content: bytes | memoryview) -> None:

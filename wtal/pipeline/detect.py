@@ -64,6 +64,18 @@ def detect(
     return write_detections(detections, path, external_data(run.features), origin)
 
 
+def refuse_without_videos(run: Path | None, out: Path | None, weights: Sequence[str], jobs: int) -> None:
+    """Refuse what a call without new videos cannot mean.
+
+    Raises:
+        UsageError: when the run is a file, or options of new videos are given.
+    """
+    if run is not None and run.is_file():
+        raise UsageError(f"{run} is a file: name a run, or a packed model and the videos to detect in")
+    if out is not None or weights or jobs > 1:
+        raise UsageError("--out, --weights and --jobs are for new videos; name some behind the run")
+
+
 def external_data(features: Mapping[str, Any]) -> str:
     """Return the statement challenges ask for: external data behind the features of an identity."""
     weights = {stream: name for stream, name in weights_of(features).items() if name != "none"}

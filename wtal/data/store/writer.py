@@ -258,7 +258,8 @@ class StoreWriter:
             lock = Lock.acquire(self._parts / f"{key}.lock", wait=False) if leftovers else None
             if lock is not None:  # their writer died
                 for path in leftovers:
-                    path.unlink(missing_ok=True)
+                    if path != lock.path:
+                        path.unlink(missing_ok=True)
                 lock.release()
         with suppress(OSError):  # not empty: videos are being processed
             self._parts.rmdir()

@@ -11,7 +11,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from wtal.errors import VideoError
-from wtal.extractors.decoding.probe import opened, probe
+from wtal.extractors.decoding.probe import exact, opened, probe
 from wtal.extractors.decoding.reader import VideoInfo
 from wtal.extractors.readers import READERS
 
@@ -62,7 +62,8 @@ def player_clock(path: Path) -> PlayerClock:
             assert isinstance(stream, VideoStream)
             file_start = Fraction(container.start_time or 0, av.time_base)
             times = sorted(time for time in _times(container, stream, info.frame_duration) if time >= first)
-            stated = [Fraction(rate) for rate in (stream.average_rate, stream.guessed_rate) if rate]
+            rates = exact(stream.average_rate), exact(stream.guessed_rate)
+            stated = [rate for rate in rates if rate is not None]
             sound = bool(container.streams.audio)
     except (av.error.FFmpegError, OSError) as error:
         raise VideoError(f"the times of its frames cannot be read: {error.strerror}") from None
@@ -88,10 +89,9 @@ def _times(container: InputContainer, stream: VideoStream, spacing: Fraction) ->
         if packet.size == 0 or packet.is_discard:
             continue
         time = packet.pts if packet.pts is not None else packet.dts
-        if time is not None and packet.time_base:
-            last = time * packet.time_base
-        else:
-            last = Fraction(0) if last is None else last + spacing
+        unit = exact(packet.time_base)
+        following = Fraction(0) if last is None else last + spacing
+        last = following if time is None or unit is None else time * unit
         yield last
 
 

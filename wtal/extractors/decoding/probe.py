@@ -5,6 +5,7 @@ import re
 import struct
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 from av.container import InputContainer
@@ -19,6 +20,8 @@ from wtal.extractors.decoding.reader import VideoInfo
 
 # Only plain files may be opened, even by a file that refers to others (a playlist).
 _OPTIONS = {"protocol_whitelist": "file"}
+# Since version 19 such texts are no trouble anyway.
+_TEXTS: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
 _STILL_FORMATS = ("image2", "tty", "ico")
 # ISO/IEC 23008-12 and the AVIF specification, for single pictures. Sequences of pictures are avis, hevc, msf1.
 _STILL_BRANDS = frozenset({"avif", "heic", "heim", "heis", "heix", "j2ki", "jpeg", "mif1", "miaf"})
@@ -52,7 +55,13 @@ def probe(path: Path) -> VideoInfo:
 
 def opened(path: Path) -> InputContainer:
     """Open a file for its packets; titles and other texts in it that are not UTF-8 are ignored."""
-    return av.open(str(path), options=_OPTIONS, metadata_errors="replace")
+    container: InputContainer = av.open(str(path), options=_OPTIONS, **_TEXTS)
+    return container
+
+
+def exact(number: Any) -> Fraction | None:
+    """Return a rational number of PyAV as a fraction, None if it has none; PyAV 19 has a class of its own for them."""
+    return Fraction(number.numerator, number.denominator) if number else None
 
 
 def _require_file(path: Path) -> None:
@@ -81,7 +90,7 @@ def _describe(path: Path, container: InputContainer) -> VideoInfo:
         width=context.width,
         height=context.height,
         time_base=_time_base(stream),
-        rate=stream.average_rate or stream.guessed_rate or None,
+        rate=exact(stream.average_rate) or exact(stream.guessed_rate),
         start=start,
         duration=duration,
         duration_of_file=is_whole_file,
@@ -126,7 +135,7 @@ def _preference(stream: VideoStream) -> int:
 
 
 def _time_base(stream: VideoStream) -> Fraction:
-    return stream.time_base or Fraction(1, av.time_base)
+    return exact(stream.time_base) or Fraction(1, av.time_base)
 
 
 def _declared_duration(container: InputContainer, stream: VideoStream, start: Fraction) -> tuple[Fraction | None, bool]:

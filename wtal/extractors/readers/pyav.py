@@ -18,7 +18,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
 from wtal.errors import VideoError
-from wtal.extractors.decoding.probe import opened
+from wtal.extractors.decoding.probe import exact, opened
 from wtal.extractors.decoding.reader import (
     DeferredImage,
     Image,
@@ -141,7 +141,7 @@ class _FrameTimes:
     def stamp_of(self, frame: VideoFrame) -> tuple[Fraction, Fraction, bool]:
         """Return time and duration in seconds, and whether the time had to be guessed."""
         self._frames += 1
-        unit = frame.time_base or self._info.time_base
+        unit = exact(frame.time_base) or self._info.time_base
         self._judge("pts", frame.pts, unit)
         self._judge("dts", frame.dts, unit)
         trusted = frame.dts if frame.pts is None or self._decoding_times() else frame.pts

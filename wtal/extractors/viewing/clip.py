@@ -89,8 +89,8 @@ def _copy(info: VideoInfo, part: Stretch, keyframe: Fraction, out: OutputContain
                     # Pictures before the keyframe depend on missing ones.
                     if time >= keyframe:
                         _mux(packet, targets, out, keyframe + lag)
-            elif time >= part.end:
-                heard = True
+            elif time >= part.end + (packet.duration or 0) * packet.time_base:
+                heard = True  # a packet more than the part has: some muxers take the encoder's delay off the front
             elif time >= keyframe:
                 _mux(packet, targets, out, keyframe)
             if heard and count >= part.packets:

@@ -15,7 +15,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from wtal.errors import VideoError
-from wtal.extractors.decoding.probe import opened
+from wtal.extractors.decoding.probe import exact, opened
 from wtal.extractors.decoding.reader import VideoInfo
 
 SOUND_RATE = 48000
@@ -83,7 +83,8 @@ def _stretch(times: list[tuple[Fraction | None, bool]], start: Fraction, end: Fr
 
 
 def _time(packet: Any) -> Fraction | None:
-    return None if packet.pts is None or packet.time_base is None else Fraction(packet.pts * packet.time_base)
+    unit = exact(packet.time_base)
+    return None if packet.pts is None or unit is None else packet.pts * unit
 
 
 @contextmanager

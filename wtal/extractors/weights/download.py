@@ -1,6 +1,5 @@
 """Download large files by HTTP: resumed after interruptions, checked, and published whole or not at all."""
 
-import fcntl
 import os
 import re
 import urllib.error
@@ -16,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from wtal.data.files import append, room_for
+from wtal.data.locks import alone
 from wtal.errors import WeightsError
 
 _CHUNK = 1 << 20
@@ -42,18 +42,17 @@ def download(url: str, path: Path, check: Callable[[Path], None]) -> None:
     part = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        while not path.exists():
+        if path.exists():
+            return
+        with alone(path.with_name(f".{path.name}.lock")):
+            if path.exists():  # whom we waited for has published it
+                return
             with part.open("a+b", buffering=0) as file:
-                fcntl.flock(file, fcntl.LOCK_EX)
-                # The process we waited for may have published or deleted the opened file.
-                if _is_at(file, part):
-                    _Transfer(url, path, part, file).finish(check)
+                transfer = _Transfer(url, path, part, file)
+                transfer.bring()
+            transfer.publish(check)
     except OSError as error:
         raise WeightsError(f"cannot write {part}: {error.strerror or error}") from None
-
-
-def _is_at(file: FileIO, path: Path) -> bool:
-    return path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat())
 
 
 def _extent(status: int, headers: Message) -> tuple[int, int | None]:
@@ -70,21 +69,21 @@ def _extent(status: int, headers: Message) -> tuple[int, int | None]:
 
 
 class _Transfer:
-    """Transfer of the missing rest of one file, appended to its open and locked `.part`."""
+    """Transfer of the missing rest of one file, appended to its open `.part`."""
 
     def __init__(self, url: str, path: Path, part: Path, file: FileIO) -> None:
         self._url, self._path, self._part, self._file = url, path, part, file
         self._tag = part.with_name(part.name + ".tag")
 
-    def finish(self, check: Callable[[Path], None]) -> None:
-        """Transfer the rest, check the whole, and rename it."""
-        if self._path.exists():
-            self._part.unlink()
-            return
+    def bring(self) -> None:
+        """Transfer the rest to the disk."""
         self._all()
         self._file.flush()
         os.fsync(self._file.fileno())
         self._tag.unlink(missing_ok=True)
+
+    def publish(self, check: Callable[[Path], None]) -> None:
+        """Check the whole, whose file is closed by now, and give it its name."""
         try:
             check(self._part)
         except WeightsError:

@@ -1,12 +1,13 @@
 """A recipe -> its runs, one per seed: of its single head, or of the ensemble of its members."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from wtal.config import build_overridden
 from wtal.errors import UsageError
 from wtal.models.localization.config import LocalizeConfig
 from wtal.pipeline.ensembles.ensemble import ensemble, joined_localization
 from wtal.pipeline.progress import SILENT, Reporter
-from wtal.pipeline.recipe import Recipe
+from wtal.pipeline.recipe import Recipe, load_recipe
 from wtal.pipeline.refinement.networks import resolve_second_stage
 from wtal.pipeline.run_record import By
 from wtal.pipeline.runs import Run
@@ -47,6 +48,35 @@ def train_recipe(
         by = recipe.ensemble.by
         ensembles.append(ensemble(folders, workspace, by, device=device, reporter=reporter, only=only).run)
     return ensembles
+
+
+def recipe_of(
+    name: str,
+    assignments: Sequence[str] = (),
+    quick: bool = False,
+    refine: bool | None = None,
+    spelled: Mapping[str, str] | None = None,
+) -> Recipe:
+    """Load the recipe of a call, with its `--set` overrides: with `quick`, that of its first member alone.
+
+    `refine` adds or leaves out the second stage; None follows the recipe. `spelled` is as in `build_overridden`.
+
+    Raises:
+        OverrideError: when the recipe is refused because of an override.
+        ConfigError: when the recipe itself is refused.
+        UsageError: as `resolve_recipe`.
+    """
+
+    def load(chosen: Sequence[str]) -> Recipe:
+        recipe = load_recipe(name, chosen)
+        if quick:
+            recipe = recipe.first_member()
+        if refine is not None:
+            recipe = recipe.model_copy(update={"refine": recipe.refinement if refine else None})
+        resolve_recipe(recipe)
+        return recipe
+
+    return build_overridden(assignments, load, spelled)
 
 
 def resolve_recipe(recipe: Recipe) -> Recipe:

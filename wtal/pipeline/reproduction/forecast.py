@@ -19,6 +19,7 @@ from wtal.pipeline.reproduction.trial import Measured, try_method
 
 TRAINING, REPORTED = 96, 12
 """Number of videos in the sample: for training and for reporting."""
+_NOT_MEASURED = "not measured here"
 _BUSY = 0.7
 """Share of a processor below which a trial was slowed down by other processes."""
 
@@ -103,6 +104,9 @@ class Forecast:
             return []
         return [f"this machine is busy: a method got only {least:.2g} of a processor; try again once it is idle"]
 
+    def _held(self) -> str:
+        return size(self.memory) if any(each.measured.memory for each in self.methods) else _NOT_MEASURED
+
     def lines(self) -> list[str]:
         """Return a table as text, and its totals."""
         header = ["", "steps", "s/step", "head", "student steps", "s/step", "second stage", "memory"]
@@ -119,7 +123,7 @@ class Forecast:
             f"features: {self.origin}, {size(self.features_bytes)}; importing them takes about {hours(self.importing)}",
             f"total: about {hours(self.seconds)} here",
             *self._busy(),
-            f"memory: {size(self.memory)}, plus {size(self.features_bytes)} of mapped features, which the system "
+            f"memory: {self._held()}, plus {size(self.features_bytes)} of mapped features, which the system "
             "evicts when it needs memory",
         ]
 
@@ -133,7 +137,9 @@ def _cells(each: Expected) -> list[str]:
         if each.student_steps
         else ["", "", ""]
     )
-    memory = size(each.memory) + (f", GPU {size(measured.gpu)}" if measured.gpu else "")
+    memory = (size(each.memory) if measured.memory else _NOT_MEASURED) + (
+        f", GPU {size(measured.gpu)}" if measured.gpu else ""
+    )
     return [each.name, str(each.steps), f"{measured.step:.3g}", hours(each.head), *student, memory]
 
 

@@ -215,11 +215,13 @@ def _seconds(work: Callable[[], object]) -> float:
 
 
 def _most_held() -> int:
-    """Return the peak memory of this process, in bytes."""
+    """Return the peak memory of this process, in bytes; 0 if the system does not report it, as on Windows."""
     status = Path("/proc/self/status")  # Linux only; excludes the peak of the parent process
     if status.exists():
         lines = dict(line.partition(":")[::2] for line in status.read_text().splitlines())
         return int(lines["VmHWM"].split()[0]) << 10
-    import resource
-
+    try:
+        import resource
+    except ImportError:
+        return 0
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

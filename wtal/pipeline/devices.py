@@ -1,0 +1,49 @@
+"""Devices and seeds, as named in calls."""
+
+import re
+from collections.abc import Sequence
+
+from wtal.errors import UsageError
+
+LARGEST_SEED = 2**32 - 1
+"""Maximum seed of numpy and torch."""
+
+
+def pick_device(wanted: str, several: bool = False) -> str:
+    """Resolve `--device`: `auto` is CUDA where torch sees it; with `several`, CUDA devices may be listed with commas.
+
+    Raises:
+        UsageError: when `wanted` is none of auto, cpu, cuda and cuda:N, or a CUDA device that is not there.
+    """
+    form = r"auto|cpu|cuda(:[0-9]+)?" + (r"|cuda:[0-9]+(,cuda:[0-9]+)+" if several else "")
+    if not re.fullmatch(form, wanted):
+        more = ", or cuda:0,cuda:1 and so on" if several else ""
+        raise UsageError(f"--device is auto, cpu, cuda or cuda:N{more}, got {wanted!r}")
+    import torch
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if wanted == "auto":
+        return "cuda" if count else "cpu"
+    if wanted == "cpu":
+        return wanted
+    if not count:
+        raise UsageError(f"--device {wanted}: torch sees no CUDA device here; use --device cpu")
+    devices = [f"cuda:{int(name.partition(':')[2])}" if ":" in name else name for name in wanted.split(",")]
+    for name in devices:
+        if int(name.partition(":")[2] or 0) >= count:
+            raise UsageError(f"--device {name}: the CUDA devices here are cuda:0 to cuda:{count - 1}; name one of them")
+    return ",".join(dict.fromkeys(devices))
+
+
+def check_seeds(numbers: Sequence[int], given: object) -> tuple[int, ...]:
+    """Return the seeds of a call.
+
+    Raises:
+        UsageError: when there is none, one occurs twice, or is not from 0 to 2^32 - 1.
+    """
+    whole = all(isinstance(number, int) and 0 <= number <= LARGEST_SEED for number in numbers)
+    if not whole or not numbers or len(set(numbers)) < len(numbers):
+        raise UsageError(
+            f"--seeds takes whole numbers up to {LARGEST_SEED} with commas, each once, such as 0,1,2; got {given!r}"
+        )
+    return tuple(numbers)
