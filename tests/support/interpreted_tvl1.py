@@ -1,7 +1,7 @@
-"""The Triton engine in the interpreter, in a process of its own: `python -m tests.support.interpreted_tvl1 OUT.npz`.
+"""Triton engine in the interpreter, in a separate process: `python -m tests.support.interpreted_tvl1 OUT.npz`.
 
-Triton takes its interpreter or its compiler when it is imported, for the whole process. OUT holds flow and iterations
-of every one of `CASES`, of the batch and of its last pair alone.
+Triton chooses its interpreter or its compiler at import, for the whole process. OUT contains flow and iterations of
+every one of `CASES`, for the batch and for its last pair alone.
 """
 
 import os
@@ -19,7 +19,7 @@ CASES = {
     "many tiles, chunks of two": (replace(SHORT, scales=1, inner_iterations=4, median=3, warps=2), 32),
     "chunks of one, no filter": (replace(SHORT, scales=1, inner_iterations=5, median=1), 64),
 }
-"""Name -> parameters, and the side of a tile."""
+"""Parameters and side of a tile, by name."""
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Videos with annotations, and detections of them to be judged."""
+"""Videos with annotations, and detections to be judged."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from wtal.data.segments import Annotation, Detection
 
 
 def twelve_videos():
-    """Twelve videos of two classes; one file that finds the middle of each, and one that finds half of them."""
+    """Twelve videos of two classes; a file with a detection in the middle of each, and a file with half of them."""
     rng = np.random.default_rng(1)
     truth, good, poor = {}, {}, {}
     for i in range(12):
@@ -18,7 +18,7 @@ def twelve_videos():
 
 
 def odd_videos():
-    """Twelve videos of three classes with odd names, and detections of which half are near an annotation."""
+    """Twelve videos of three classes with odd names, and detections, half of them near an annotation."""
     rng = np.random.default_rng(3)
     classes = ("<run> & jump", "throw", "dive")
     truth, found, durations = {}, {}, {}

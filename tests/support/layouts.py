@@ -1,4 +1,4 @@
-"""Published features in files of every layout, and stores of them."""
+"""Published features in files of every layout, and stores from them."""
 
 import json
 from fractions import Fraction
@@ -49,7 +49,7 @@ def assert_equal(first, second):
 
 
 def export(store, layout, out):
-    """Export all streams, or rgb alone where the layout wants that."""
+    """Export all streams, or only rgb if the layout requires that."""
     result = CliRunner().invoke(main, ["export-features", str(store.path), str(out), "--layout", layout])
     if result.exit_code == 2 and "--streams rgb" in result.stderr:
         assert not [*out.parent.glob(f"*{out.name}*")]

@@ -1,4 +1,4 @@
-"""A synthetic feature set with planted actions: each class adds its own direction to the snippets that show it."""
+"""Synthetic features with planted actions: each class adds its own direction to the snippets that show it."""
 
 from dataclasses import dataclass
 
@@ -20,7 +20,7 @@ class PlantedVideo:
 
 
 def planted_videos(count: int, seed: int, seconds_per_snippet: float = 0.5) -> list[PlantedVideo]:
-    """`count` videos of about 100 snippets, 1 to 3 actions each of one or two classes, 2 streams of 32 dimensions."""
+    """Plant `count` videos of about 100 snippets: 1 to 3 actions of one or two classes, 2 streams of 32 dimensions."""
     directions = np.random.default_rng(7).standard_normal((len(CLASSES), len(STREAMS), WIDTH))
     directions /= np.linalg.norm(directions, axis=-1, keepdims=True)
     rng = np.random.default_rng(seed)

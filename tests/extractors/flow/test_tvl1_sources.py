@@ -1,4 +1,4 @@
-"""The sources of TV-L1's numba kernels: a change of them is noticed, by people and by numba's cache."""
+"""Sources of TV-L1's numba kernels: changes are noticed by people and by numba's cache."""
 
 import hashlib
 import os
@@ -12,7 +12,7 @@ import pytest
 from wtal.extractors.tvl1 import numba_engine, numba_simd
 
 NOTED = (1, "aed8f448f761d0e8bc3e091ae08be9b6797efebbca720e413d619e9673f0b2d1")
-"""The scheme, and the digest of the sources that compute it."""
+"""Scheme, and digest of the sources that compute it."""
 
 MEDIANS = """
 import numpy as np
@@ -44,7 +44,7 @@ def test_the_digest_is_that_of_all_files_of_kernels():
 
 @pytest.mark.slow
 def test_numba_compiles_kernels_anew_after_a_change_in_another_file(tmp_path):
-    """Only `numba_simd.py` changes; the medians, whose kernel is in `numba_median.py`, must change with it."""
+    """Change only `numba_simd.py`; the medians, whose kernel is in `numba_median.py`, must change with it."""
     package = tmp_path / "kernels"
     package.mkdir()
     for path in numba_simd.SOURCES:
