@@ -21,15 +21,15 @@ def reference(name, folder="heads"):
     return SimpleNamespace(facts=facts, arrays=arrays, weights=weights, features=features, labels=labels)
 
 
-def assert_equal(found, arrays):
+def assert_equal(tensors, arrays):
     """Compare tensors by name, each within 1e-5 of the largest number of the array of that name."""
-    for name, value in found.items():
+    for name, value in tensors.items():
         expected = arrays[name].reshape(value.shape)
         assert np.abs(value.detach().numpy() - expected).max() <= 1e-5 * np.abs(expected).max(), name
 
 
-def assert_losses(found, losses, weights):
+def assert_losses(terms, losses, weights):
     """Compare weighted terms with the unweighted ones of the reference."""
-    assert set(found) == set(weights)
+    assert set(terms) == set(weights)
     for name, weight in weights.items():
-        assert found[name].item() == pytest.approx(losses[name] * weight, rel=1e-5), name
+        assert terms[name].item() == pytest.approx(losses[name] * weight, rel=1e-5), name

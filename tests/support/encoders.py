@@ -115,9 +115,9 @@ def features(net, clips=None):
         return net(clip() if clips is None else clips)
 
 
-def error(found, wanted):
-    assert found.shape == wanted.shape
-    return ((found - wanted).abs().max() / wanted.abs().max()).item()
+def error(actual, expected):
+    assert actual.shape == expected.shape
+    return ((actual - expected).abs().max() / expected.abs().max()).item()
 
 
 def refusal(folder, weights=None):

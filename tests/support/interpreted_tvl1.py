@@ -30,14 +30,14 @@ def main() -> None:
     from wtal.extractors.tvl1.triton_engine import Tile, tvl1
 
     triton_engine._BLOCK = 1024
-    found = {}
+    arrays = {}
     for name, (parameters, side) in CASES.items():
         first, second = (torch.from_numpy(stack) for stack in pictures())
         tile = Tile(side, side, warps=1)
         for part, which in (("batch", slice(None)), ("alone", slice(-1, None))):
             flow, spent = tvl1(first[which], second[which], parameters, tile)
-            found[f"{name} {part}"], found[f"{name} {part} iterations"] = flow.numpy(), spent.numpy()
-    np.savez(sys.argv[1], **found)
+            arrays[f"{name} {part}"], arrays[f"{name} {part} iterations"] = flow.numpy(), spent.numpy()
+    np.savez(sys.argv[1], **arrays)
 
 
 if __name__ == "__main__":

@@ -31,8 +31,8 @@ def write_store(path, streams=("rgb", "flow"), dtypes=("float32", "float16"), id
     for number, video in enumerate(ids):
         grid = SnippetGrid(Fraction(30000, 1001), 37 + 16 * number, Fraction(16, 3), 11, "pad")
         values = {
-            stream: features(number, grid.num_snippets, 3 + place, dtype)
-            for place, (stream, dtype) in enumerate(zip(streams, dtypes, strict=True))
+            stream: features(number, grid.num_snippets, 3 + index, dtype)
+            for index, (stream, dtype) in enumerate(zip(streams, dtypes, strict=True))
         }
         writer.write(video, grid, values, {"reader": "none"}, f"mark {number}")
     return writer.publish()

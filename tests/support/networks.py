@@ -27,11 +27,11 @@ _EXTRAS = {
 
 def every_name() -> list[str]:
     """Names `LEAF`, or `LEAF:VARIANT` for each variant; for a leaf that accepts any, `LEAF:FAMILY`."""
-    found = []
+    names = []
     for leaf in BACKBONES.names():
         variants = FAMILIES if takes_any(leaf) else getattr(BACKBONES.load(leaf), "VARIANTS", ())
-        found += [f"{leaf}:{variant}" for variant in variants] or [leaf]
-    return found
+        names += [f"{leaf}:{variant}" for variant in variants] or [leaf]
+    return names
 
 
 def first_names() -> list[str]:
@@ -95,7 +95,7 @@ def tiny_encoder(folder: Path, family: str, frames: int = 16) -> Path:
     import transformers
 
     sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
-    seen = {"image_size": SIDE, "num_frames": frames}
+    form = {"image_size": SIDE, "num_frames": frames}
     config, encoder, processor = {
         "timesformer": ("TimesformerConfig", "TimesformerModel", "TimesformerVideoProcessor"),
         "videomae": ("VideoMAEConfig", "VideoMAEModel", "VideoMAEVideoProcessor"),
@@ -105,8 +105,8 @@ def tiny_encoder(folder: Path, family: str, frames: int = 16) -> Path:
     if family == "vjepa2":
         predictor = {"pred_hidden_size": 24, "pred_num_attention_heads": 2, "pred_num_hidden_layers": 1}
         sizes |= {"hidden_size": 24, "mlp_ratio": 2, **predictor}
-        seen = {"crop_size": SIDE, "frames_per_clip": frames}
-    network = getattr(transformers, encoder)(getattr(transformers, config)(**sizes, **seen))
+        form = {"crop_size": SIDE, "frames_per_clip": frames}
+    network = getattr(transformers, encoder)(getattr(transformers, config)(**sizes, **form))
     network.save_pretrained(folder)
     crop = {"height": SIDE, "width": SIDE}
     getattr(transformers, processor)(size={"shortest_edge": 36}, crop_size=crop).save_pretrained(folder)
