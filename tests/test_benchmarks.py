@@ -30,6 +30,7 @@ MEASURED = {
     "decode": "frames_per_s",
     "backbones": "snippets_per_s",
     "extraction": "s",
+    "whole": "command",
     "weightless": "frames_per_s",
     "flow": "pairs_per_s",
     "flow_quality": "motion_mean",
@@ -47,6 +48,7 @@ TINY = {
     "decode": ["--sizes", "64x48", "96x64", "--frames", "6", "--repeat", "1"],
     "backbones": ["--sizes", "64x48", "--snippets", "2", "--batches", "1", "2", "--i3d-size", "40x32", "--repeat", "1"],
     "extraction": ["--rendered", "1", "--seconds", "0.5", "--repeat", "1"],
+    "whole": ["--cases", "64x48,h264,30", "--features", "motion-pyramid", "--seconds", "1", "--repeat", "1"],
     "weightless": ["--sizes", "64x48", "--frames", "10", "--repeat", "1"],
     "flow": ["--sizes", "48x36", "--textures", "fine", "--settings", "4x0.5 w1 1x10 m3", "--repeat", "1"],
     "flow_quality": ["--size", "48x40", "--clips", "2", "--settings", "2x0.5 w1 1x5 m3"],
@@ -61,7 +63,7 @@ TINY = {
 }
 
 
-LONG = {"extraction", "weightless", "judge", "networks", "flow_quality", "heads", "flow"}
+LONG = {"extraction", "whole", "weightless", "judge", "networks", "flow_quality", "heads", "flow"}
 """Benchmarks that take seconds even at tiny sizes."""
 
 
