@@ -1,1 +1,1 @@
-"""Side-by-side ratios, each measured in one run: `python -m benchmarks.NAME [--out results.json]`."""
+"""Side-by-side benchmarks; each ratio is measured within one run: `python -m benchmarks.NAME [--out results.json]`."""

@@ -1,4 +1,4 @@
-"""Run every benchmark, each in a process of its own: `python -m benchmarks [--quick] [--out FOLDER]`."""
+"""Run every benchmark, each in a separate process: `python -m benchmarks [--quick] [--out FOLDER]`."""
 
 import argparse
 import subprocess
@@ -39,29 +39,27 @@ QUICK = {
     "localization": ["--videos", "4", "--snippets", "200", "--classes", "3", "--loop-videos", "2", "--repeat", "1"],
     "submission": ["--videos", "60", "--detections", "6000", "--repeat", "1"],
 }
-"""Benchmarks in the order in which they run -> options with which each is over in seconds, to see that it works."""
+"""Benchmarks in running order -> options of a trial run of a few seconds, whose figures mean nothing."""
 QUICK_ON_CUDA = {"flow_gpu": ["--sizes", "160x120", "--batches", "1", "4", "--repeat", "1"]}
-"""Those that need a CUDA device; without one they are left out."""
+"""Benchmarks that need a CUDA device and are skipped without one."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """One JSON file a benchmark in the folder `--out`; its path is printed, the benchmark's own output is not."""
+    """Write one JSON file per benchmark into `--out`; print its path instead of the benchmark's own output."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="tiny sizes, one repetition: the numbers mean nothing")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder for the results (default %(default)s)")
     options = parser.parse_args(argv)
     for name, quick in (QUICK | QUICK_ON_CUDA).items():
         if name in QUICK_ON_CUDA and not torch.cuda.is_available():
-            print(f"benchmark {name} is left out: torch sees no CUDA device", file=sys.stderr)
+            print(f"benchmark {name} is skipped: torch sees no CUDA device", file=sys.stderr)
             continue
         print(f"benchmark {name} ...", file=sys.stderr, flush=True)
         path = options.out / f"{name}.json"
         command = [sys.executable, "-m", f"benchmarks.{name}", "--out", str(path), *(quick if options.quick else [])]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         print(path, flush=True)
-    print(
-        f"The table of them: python -m benchmarks.make_table {options.out}/*.json > docs/benchmarks.md", file=sys.stderr
-    )
+    print(f"For the page: python -m benchmarks.make_table {options.out}/*.json > docs/benchmarks.md", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""What `localization` is measured against: one threshold, class and position after the other, as it is first written.
+"""Peer of the benchmark `localization`: plain loops over thresholds, classes and positions, a first version's code.
 
-The same detections come of it, which the benchmark checks. Signals are given: both sides start from them.
+They yield the same detections, which the benchmark checks. Both sides start from the same signals.
 """
 
 from collections.abc import Sequence
@@ -11,48 +11,48 @@ Run = tuple[int, int]
 
 @dataclass(frozen=True)
 class Settings:
-    """Of both sides: thresholds, and what `LocalizeConfig` says of scores and suppression."""
+    """Settings of both sides: thresholds, and the values of `LocalizeConfig` for scores and suppression."""
 
     thresholds: Sequence[float]
     inflation: float
     outer_weight: float
     video_weight: float
-    most: float
+    nms_tiou: float
 
 
 def localize_class(signal: Sequence[float], video_score: float, settings: Settings) -> list[tuple[int, int, float]]:
-    """One class of one video, (T,) -> (first, last + 1, score) of what is kept, best first.
+    """Localize proposal class of proposal video, (T,) -> (first, last + 1, score) of its detections, best first.
 
-    As in the papers' code, a run above several thresholds is scored for each, and suppression takes out repeats.
+    As in the papers' code, a run above several thresholds is scored for each, and suppression removes repeats.
     """
-    found = []
+    proposals = []
     for threshold in settings.thresholds:
         for start, end in runs(signal, threshold):
             contrast = outer_inner(signal, (start, end), settings.inflation, settings.outer_weight)
-            found.append((start, end, contrast + settings.video_weight * video_score))
-    found.sort(key=lambda one: (-one[2], one[0], one[1]))
-    kept: list[tuple[int, int, float]] = []
-    for start, end, score in found:
-        if all(tiou(start, end, first, last) <= settings.most for first, last, _ in kept):
-            kept.append((start, end, score))
-    return kept
+            proposals.append((start, end, contrast + settings.video_weight * video_score))
+    proposals.sort(key=lambda proposal: (-proposal[2], proposal[0], proposal[1]))
+    detections: list[tuple[int, int, float]] = []
+    for start, end, score in proposals:
+        if all(tiou(start, end, first, last) <= settings.nms_tiou for first, last, _ in detections):
+            detections.append((start, end, score))
+    return detections
 
 
 def runs(signal: Sequence[float], threshold: float) -> list[Run]:
-    """(T,) -> the runs [first, last + 1) above a threshold."""
-    found, start = [], -1
+    """Runs [first, last + 1) above a threshold, from a signal (T,)."""
+    intervals, start = [], -1
     for position, value in enumerate(signal):
         if value > threshold:
             if start < 0:
                 start = position
         elif start >= 0:
-            found.append((start, position))
+            intervals.append((start, position))
             start = -1
-    return [*found, (start, len(signal))] if start >= 0 else found
+    return [*intervals, (start, len(signal))] if start >= 0 else intervals
 
 
 def outer_inner(signal: Sequence[float], run: Run, inflation: float, outer_weight: float) -> float:
-    """The mean inside a run less the weighted mean of what lies around it."""
+    """Mean inside a run minus the weighted mean of its surroundings."""
     start, end = run
     ring = max(1, int(inflation * (end - start)))
     inside = sum(signal[start:end]) / (end - start)

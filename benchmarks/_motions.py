@@ -1,9 +1,9 @@
-"""Pairs of pictures with a known displacement of every pixel: what optical flow is measured on.
+"""Pairs of pictures with a known displacement of every pixel, to measure optical flow.
 
-Each motion is made with each texture, four times as large as the pictures and reduced to them, and photographed
-without noise and with noise, each picture's its own, in whole grey levels. The displacement of a pixel of the first
-picture is exact, also where the second one hides it or ends. How well a method does depends on the texture by far more
-than parameters change it: none of them alone says how good these are.
+Each motion is rendered with each texture at four times the size and reduced, once without noise and once with
+independent noise per picture, in whole grey levels. The displacement of a pixel of the first picture is exact, even
+where that pixel is hidden in the second picture or outside of it. The texture changes a method's error far more than
+parameters do, so that no single texture can rank parameters.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -24,9 +24,9 @@ _AROUND = 48
 
 @dataclass(frozen=True)
 class Motion:
-    """How the background moves, and a disc before it: x' = centre + zoom * rotation * (x - centre) + shift, in pixels.
+    """Motion of the background and of a disc in front: x' = centre + zoom * rotation * (x - centre) + shift, in pixels.
 
-    `turn` in degrees; the disc, where there is one, is `disc` of the picture's height wide and moves by `disc_shift`.
+    `turn` is in degrees. The disc's diameter is `disc` times the picture's height; it moves by `disc_shift`.
     """
 
     shift: tuple[float, float] = (0.0, 0.0)
@@ -50,14 +50,14 @@ MOTIONS = {
 }
 
 SMALL = "small"
-"""Names of motions by a pixel or so end with it."""
+"""Last word in the names of motions by about one pixel."""
 
 NOISES = (0.0, 2.0)
-"""Standard deviations, in grey levels."""
+"""Standard deviations of the noise, in grey levels."""
 
 
 class Pair(NamedTuple):
-    """Two pictures (H, W) and the displacement (H, W, 2) from the first to the second, in pixels; names of the rest."""
+    """Two pictures (H, W) and the displacement (H, W, 2) from the first to the second, in pixels, with their origin."""
 
     motion: str
     texture: str
@@ -68,7 +68,7 @@ class Pair(NamedTuple):
 
 
 def pairs(width: int, height: int, seed: int = 0, textures: Sequence[str] | None = None) -> Iterator[Pair]:
-    """Every motion with every noise and each of the textures; None takes all."""
+    """Yield every motion with every noise and each of `textures`; None means all textures."""
     for number, motion in enumerate(MOTIONS):
         for texture in textures or TEXTURES:
             for noise in NOISES:
@@ -76,7 +76,7 @@ def pairs(width: int, height: int, seed: int = 0, textures: Sequence[str] | None
 
 
 def sample(width: int, height: int, seed: int = 0) -> Iterator[Pair]:
-    """Every motion once; textures and noises take turns."""
+    """Yield every motion once, with textures and noises in turn."""
     textures = [*TEXTURES]
     for number, motion in enumerate(MOTIONS):
         texture, noise = textures[number % len(textures)], NOISES[number % len(NOISES)]
@@ -84,29 +84,29 @@ def sample(width: int, height: int, seed: int = 0) -> Iterator[Pair]:
 
 
 def pair(motion: str, texture: str, noise: float, width: int, height: int, seed: int) -> Pair:
-    """One of them."""
+    """Render one pair."""
     rng = np.random.default_rng((seed, [*TEXTURES].index(texture)))
-    how, size = MOTIONS[motion], (_FINE * (width + 2 * _AROUND), _FINE * (height + 2 * _AROUND))
+    path, size = MOTIONS[motion], (_FINE * (width + 2 * _AROUND), _FINE * (height + 2 * _AROUND))
     ground, disc = (TEXTURES[texture](rng, size) for _ in range(2))
     x, y = np.meshgrid(np.arange(width), np.arange(height))
-    matrix = _matrix(how, width, height)
+    matrix = _matrix(path, width, height)
     flow = np.stack([x, y], axis=2) @ (matrix[:, :2] - np.eye(2)).T + matrix[:, 2]
-    flow[_inside_disc(x, y, how, width, height)] = how.disc_shift
+    flow[_inside_disc(x, y, path, width, height)] = path.disc_shift
 
-    shift = np.array([[1, 0, how.disc_shift[0]], [0, 1, how.disc_shift[1]]])
+    shift = np.array([[1, 0, path.disc_shift[0]], [0, 1, path.disc_shift[1]]])
     still = np.eye(2, 3)
-    first = _photographed(_picture(ground, disc, still, still, how, width, height), noise, rng)
-    second = _photographed(_picture(ground, disc, matrix, shift, how, width, height), noise, rng)
+    first = _photographed(_picture(ground, disc, still, still, path, width, height), noise, rng)
+    second = _photographed(_picture(ground, disc, matrix, shift, path, width, height), noise, rng)
     return Pair(motion, texture, noise, first, second, flow.astype(np.float32))
 
 
 def endpoint_error(flow: Floats, truth: Floats) -> float:
-    """(H, W, 2), (H, W, 2) -> mean length of the difference, in pixels."""
+    """Mean length of the difference of two flows (H, W, 2), in pixels."""
     return float(np.linalg.norm(flow - truth, axis=-1).mean())
 
 
 def _matrix(motion: Motion, width: int, height: int) -> NDArray[np.float64]:
-    """(2, 3): where the background's pixels go."""
+    """Affine matrix (2, 3) of the background's motion."""
     centre = ((width - 1) / 2, (height - 1) / 2)
     matrix = np.asarray(cv2.getRotationMatrix2D(centre, motion.turn, motion.zoom), np.float64)
     matrix[:, 2] += motion.shift
@@ -114,7 +114,7 @@ def _matrix(motion: Motion, width: int, height: int) -> NDArray[np.float64]:
 
 
 def _inside_disc(x: NDArray[Any], y: NDArray[Any], motion: Motion, width: int, height: int) -> NDArray[np.bool_]:
-    """Whether a point of the first picture lies on the disc."""
+    """Mask of the points of the first picture that are on the disc."""
     return np.hypot(x - (width - 1) / 2, y - (height - 1) / 2) < motion.disc * height / 2
 
 
@@ -127,7 +127,7 @@ def _picture(
     width: int,
     height: int,
 ) -> Floats:
-    """(H, W): both textures where they have moved to, the disc before the ground."""
+    """Picture (H, W) of both textures after their motion, the disc in front of the ground."""
     x, y = np.meshgrid((np.arange(_FINE * width) + 0.5) / _FINE - 0.5, (np.arange(_FINE * height) + 0.5) / _FINE - 0.5)
     fine = _read(ground, *_back(ground_moves, x, y))
     before = _back(disc_moves, x, y)
@@ -137,7 +137,7 @@ def _picture(
 
 
 def _back(matrix: NDArray[np.float64], x: NDArray[Any], y: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Where the points came from."""
+    """Positions of the points before the motion."""
     inverse = np.asarray(cv2.invertAffineTransform(matrix))
     return (
         inverse[0, 0] * x + inverse[0, 1] * y + inverse[0, 2],
@@ -146,7 +146,7 @@ def _back(matrix: NDArray[np.float64], x: NDArray[Any], y: NDArray[Any]) -> tupl
 
 
 def _read(texture: Floats, x: NDArray[Any], y: NDArray[Any]) -> Floats:
-    """The texture at points of the picture."""
+    """Sample a texture at points of the picture."""
     columns, rows = (((points + 0.5 + _AROUND) * _FINE - 0.5).astype(np.float32) for points in (x, y))
     return np.asarray(cv2.remap(texture, columns, rows, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT), np.float32)
 
@@ -156,7 +156,7 @@ def _photographed(picture: Floats, noise: float, rng: np.random.Generator) -> Gr
 
 
 def _spots(rng: np.random.Generator, size: tuple[int, int], cells: Sequence[tuple[float, float]]) -> Floats:
-    """(W, H) -> (H, W) in grey levels: noise so many pixels wide, of so much contrast, one above the other."""
+    """Texture (H, W) in grey levels for a size (W, H): a sum of noises, given by width in pixels and contrast."""
     texture = np.full(size[::-1], 128, np.float32)
     for cell, contrast in cells:
         columns, rows = (int(side / (cell * _FINE)) + 2 for side in size)
@@ -166,7 +166,7 @@ def _spots(rng: np.random.Generator, size: tuple[int, int], cells: Sequence[tupl
 
 
 def _mixed(rng: np.random.Generator, size: tuple[int, int]) -> Floats:
-    """Spots of several widths, and patches with sharp edges before them."""
+    """Spots of several widths behind patches with sharp edges."""
     texture = _spots(rng, size, ((48, 30), (14, 20), (4, 12)))
     for _ in range(40):
         centre, axes = rng.uniform((0, 0), size), rng.uniform(4, 30, 2) * _FINE
@@ -177,7 +177,7 @@ def _mixed(rng: np.random.Generator, size: tuple[int, int]) -> Floats:
 
 
 def _natural(rng: np.random.Generator, size: tuple[int, int]) -> Floats:
-    """Amplitudes that fall with the frequency, as those of photographs do."""
+    """Noise whose amplitudes fall with the frequency, as in photographs."""
     waves = np.fft.rfft2(rng.standard_normal(size[::-1]))
     frequency = np.hypot(np.fft.fftfreq(size[1])[:, None], np.fft.rfftfreq(size[0]))
     picture = np.fft.irfft2(waves / np.maximum(frequency, 1 / max(size)), size[::-1])
@@ -185,7 +185,7 @@ def _natural(rng: np.random.Generator, size: tuple[int, int]) -> Floats:
 
 
 def _blocks(rng: np.random.Generator, size: tuple[int, int]) -> Floats:
-    """Squares of 12 pixels, each of one grey: edges, and nothing between them."""
+    """Squares of 12 pixels, each of a uniform grey: edges with nothing between them."""
     columns, rows = (side // (12 * _FINE) + 1 for side in size)
     greys = rng.uniform(0, 255, (rows, columns)).astype(np.float32)
     return np.kron(greys, np.ones((12 * _FINE, 12 * _FINE), np.float32))[: size[1], : size[0]]
@@ -198,4 +198,4 @@ TEXTURES: dict[str, Callable[[np.random.Generator, tuple[int, int]], Floats]] = 
     "natural": _natural,
     "blocks": _blocks,
 }
-"""What a surface looks like, larger than the picture."""
+"""Name -> surface, larger than the picture."""

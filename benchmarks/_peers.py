@@ -1,6 +1,6 @@
-"""The judge's peers, written anew: the official evaluator's way of working, on data frames, and plain loops.
+"""The judge's peers, independent implementations: data frames, as in the official evaluator, and plain loops.
 
-Both give ActivityNet's average precision of every class at every threshold, {class: [AP, ...]}.
+Both return ActivityNet's average precision of every class at every threshold, {class: [AP, ...]}.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,28 +11,28 @@ import numpy as np
 from wtal.data.segments import Annotation, Detection
 
 Truth = Mapping[str, Sequence[Annotation]]
-Found = Mapping[str, Sequence[Detection]]
+Detections = Mapping[str, Sequence[Detection]]
 Precision = dict[str, list[float]]
 
 
-def plain_loops(truth: Truth, found: Found, tious: Sequence[float]) -> Precision:
-    """Class by class, threshold by threshold, each detection by descending score against its video's annotations."""
+def plain_loops(truth: Truth, detections: Detections, tious: Sequence[float]) -> Precision:
+    """Match each detection, by descending score, with its video's annotations, per class and threshold."""
     annotations: dict[str, dict[str, list[Annotation]]] = {}
     for video, segments in truth.items():
         for segment in segments:
             annotations.setdefault(segment.label, {}).setdefault(video, []).append(segment)
-    detections: dict[str, list[tuple[str, Detection]]] = {label: [] for label in annotations}
-    for video, answers in found.items():
-        for answer in answers:
-            if answer.label in detections:
-                detections[answer.label].append((video, answer))
-    return {label: _class_in_loops(annotations[label], detections[label], tious) for label in annotations}
+    pairs: dict[str, list[tuple[str, Detection]]] = {label: [] for label in annotations}
+    for video, segments in detections.items():
+        for detection in segments:
+            if detection.label in pairs:
+                pairs[detection.label].append((video, detection))
+    return {label: _class_in_loops(annotations[label], pairs[label], tious) for label in annotations}
 
 
 def _class_in_loops(
-    truth: Mapping[str, Sequence[Annotation]], found: list[tuple[str, Detection]], tious: Sequence[float]
+    truth: Mapping[str, Sequence[Annotation]], detections: list[tuple[str, Detection]], tious: Sequence[float]
 ) -> list[float]:
-    ranked = sorted(found, key=lambda pair: -pair[1].score)
+    ranked = sorted(detections, key=lambda pair: -pair[1].score)
     count = sum(map(len, truth.values()))
     return [area(hits_in_loops(truth, ranked, tiou), count) for tiou in tious]
 
@@ -40,7 +40,7 @@ def _class_in_loops(
 def hits_in_loops(
     truth: Mapping[str, Sequence[Annotation]], ranked: Sequence[tuple[str, Detection]], tiou: float
 ) -> list[bool]:
-    """Annotations of one class by video, its detections best first -> which of these are true positives."""
+    """True positives among the detections of a class, best first, given its annotations by video."""
     taken: set[tuple[str, int]] = set()
     hits = []
     for video, detection in ranked:
@@ -60,9 +60,9 @@ def hits_in_loops(
 def area(flags: Sequence[bool], positives: int) -> float:
     """Interpolated average precision of a ranking."""
     precision, count = [], 0
-    for place, hit in enumerate(flags, 1):
+    for rank, hit in enumerate(flags, 1):
         count += hit
-        precision.append(count / place)
+        precision.append(count / rank)
     best, total = 0.0, 0.0
     for value, hit in zip(reversed(precision), reversed(flags), strict=True):
         best = max(best, value)
@@ -70,55 +70,55 @@ def area(flags: Sequence[bool], positives: int) -> float:
     return total / positives
 
 
-def frames(truth: Truth, found: Found) -> tuple[Any, Any]:
-    """Annotations and detections as data frames, as the official evaluator holds them."""
+def frames(truth: Truth, detections: Detections) -> tuple[Any, Any]:
+    """Annotations and detections as the data frames of the official evaluator."""
     import pandas as pd
 
     rows = [(v, a.start, a.end, a.label) for v, segments in truth.items() for a in segments]
-    answers = [(v, d.start, d.end, d.label, d.score) for v, segments in found.items() for d in segments]
+    detection_rows = [(v, d.start, d.end, d.label, d.score) for v, segments in detections.items() for d in segments]
     names = ["video-id", "t-start", "t-end", "label"]
-    return pd.DataFrame(rows, columns=names), pd.DataFrame(answers, columns=[*names, "score"])
+    return pd.DataFrame(rows, columns=names), pd.DataFrame(detection_rows, columns=[*names, "score"])
 
 
-def data_frames(truth: Any, found: Any, tious: Sequence[float]) -> Precision:
-    """The official order of work: a group a class, a row a detection, a group of its video, a look-up a candidate."""
-    by_label, found_by_label = truth.groupby("label"), found.groupby("label")
+def data_frames(truth: Any, detections: Any, tious: Sequence[float]) -> Precision:
+    """Follow the official order: group by class, iterate over detections, group by video, look up each candidate."""
+    by_label, detections_by_label = truth.groupby("label"), detections.groupby("label")
     return {
         label: _class_in_frames(
             by_label.get_group(label).reset_index(drop=True),
-            found_by_label.get_group(label).reset_index(drop=True),
+            detections_by_label.get_group(label).reset_index(drop=True),
             np.asarray(tious),
         )
-        if label in found_by_label.groups
+        if label in detections_by_label.groups
         else [0.0] * len(tious)
         for label in by_label.groups
     }
 
 
-def _class_in_frames(truth: Any, found: Any, tious: Any) -> list[float]:
-    order = found["score"].values.argsort()[::-1]
-    found = found.loc[order].reset_index(drop=True)
+def _class_in_frames(truth: Any, detections: Any, tious: Any) -> list[float]:
+    order = detections["score"].values.argsort()[::-1]
+    detections = detections.loc[order].reset_index(drop=True)
     lock = np.full((len(tious), len(truth)), -1.0)
-    hits, misses = np.zeros((2, len(tious), len(found)))
+    hits, misses = np.zeros((2, len(tious), len(detections)))
     by_video = truth.groupby("video-id")
-    for i, row in found.iterrows():
+    for i, row in detections.iterrows():
         try:
-            here = by_video.get_group(row["video-id"])
+            annotations = by_video.get_group(row["video-id"])
         except KeyError:
             misses[:, i] = 1
             continue
-        here = here.reset_index()
-        overlaps = _tiou(row[["t-start", "t-end"]].values, here[["t-start", "t-end"]].values)
+        annotations = annotations.reset_index()
+        overlaps = _tiou(row[["t-start", "t-end"]].values, annotations[["t-start", "t-end"]].values)
         ranked = overlaps.argsort()[::-1]
         for k, tiou in enumerate(tious):
             for j in ranked:
                 if overlaps[j] < tiou:
                     misses[k, i] = 1
                     break
-                if lock[k, here.loc[j]["index"]] >= 0:
+                if lock[k, annotations.loc[j]["index"]] >= 0:
                     continue
                 hits[k, i] = 1
-                lock[k, here.loc[j]["index"]] = i
+                lock[k, annotations.loc[j]["index"]] = i
                 break
             if not hits[k, i] and not misses[k, i]:
                 misses[k, i] = 1

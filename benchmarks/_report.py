@@ -1,4 +1,4 @@
-"""What every benchmark says in the same form: its rows, their ratios, and the machine it ran on."""
+"""Common form of all results: rows, ratios, and the machine."""
 
 import argparse
 import json
@@ -13,27 +13,27 @@ _LIBRARIES = ("numpy", "torch", "numba", "triton", "av", "decord", "opencv-contr
 
 
 def arguments(description: str | None) -> argparse.ArgumentParser:
-    """A parser with the option that all benchmarks share: `--out`, where the JSON goes."""
+    """Parser with the common option of all benchmarks, `--out` for the JSON file."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--out", type=Path, help="write the result to this JSON file too")
     return parser
 
 
 def machine() -> dict[str, Any]:
-    """Cores that this process may use, processor, Python and library versions: ratios are to be trusted, not times."""
+    """Usable cores, processor, system, and versions of Python and libraries."""
     return {
         "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "processor": _processor(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        "libraries": {name: found for name in _LIBRARIES if (found := _version(name))},
+        "libraries": {name: number for name in _LIBRARIES if (number := _version(name))},
     }
 
 
 def report(
     name: str, rows: Sequence[Mapping[str, Any]], ratios: Mapping[str, float], out: Path | None = None
 ) -> dict[str, Any]:
-    """Print the result of benchmark `name` as JSON, write it to `out` where that is given, and return it."""
+    """Print the result of benchmark `name` as JSON, write it to `out` if given, and return it."""
     result = {"what": name, "machine": machine(), "rows": [dict(row) for row in rows], "ratios": dict(ratios)}
     text = json.dumps(result, indent=2)
     print(text)

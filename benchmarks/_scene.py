@@ -1,4 +1,4 @@
-"""Synthetic moving pictures: a textured background that pans, a textured disc that circles on it, sensor noise."""
+"""Synthetic moving pictures: a panning textured background, a circling textured disc, and sensor noise."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -16,7 +16,7 @@ _NOISE = 3.0
 
 
 def moving_frames(count: int, width: int, height: int, seed: int = 0) -> Iterator[Image]:
-    """`count` frames (height, width, 3) uint8 RGB; nothing in them stands still."""
+    """Yield `count` frames (height, width, 3) uint8 RGB in which everything moves."""
     rng = np.random.default_rng(seed)
     background, disc = _texture(rng, width, height), _texture(rng, width, height)
     noise = rng.normal(0, _NOISE, (2 * height, 2 * width, 1)).astype(np.float32)
@@ -31,7 +31,7 @@ def moving_frames(count: int, width: int, height: int, seed: int = 0) -> Iterato
 
 
 def write_h264(path: Path, frames: Iterable[Image], width: int, height: int) -> Path:
-    """An MP4 of 25 frames a second as x264's defaults make it, B-frames included."""
+    """Write an MP4 of 25 frames per second with x264's defaults, B-frames included."""
     with av.open(str(path), "w") as container:
         stream: Any = container.add_stream("libx264", rate=FPS)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
@@ -42,7 +42,7 @@ def write_h264(path: Path, frames: Iterable[Image], width: int, height: int) -> 
 
 
 def _texture(rng: np.random.Generator, width: int, height: int) -> NDArray[np.float32]:
-    """(height, width, 3) noise of several coarsenesses around grey 128."""
+    """Noise (height, width, 3) of several scales around grey 128."""
     texture = np.full((height, width, 3), 128, np.float32)
     for cell, contrast in ((64, 40), (16, 25), (4, 15)):
         coarse = rng.normal(0, contrast, (height // cell + 2, width // cell + 2, 3)).astype(np.float32)
@@ -51,7 +51,7 @@ def _texture(rng: np.random.Generator, width: int, height: int) -> NDArray[np.fl
 
 
 def _pan(texture: NDArray[np.float32], x: float, y: float) -> NDArray[np.float32]:
-    """The texture moved by (x, y) pixels; what leaves on one side comes in on the other."""
+    """Move a texture by (x, y) pixels, wrapping around at the borders."""
     height, width = texture.shape[:2]
     shift = np.array([[1, 0, x % width], [0, 1, y % height]], np.float32)
     moved = cv2.warpAffine(texture, shift, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
@@ -59,7 +59,7 @@ def _pan(texture: NDArray[np.float32], x: float, y: float) -> NDArray[np.float32
 
 
 def _disc(width: int, height: int, phase: float) -> NDArray[np.bool_]:
-    """(height, width): where the disc is."""
+    """Mask (height, width) of the disc."""
     x, y = width / 2 + 0.25 * height * np.cos(phase), height / 2 + 0.25 * height * np.sin(phase)
     rows, columns = np.ogrid[:height, :width]
     return np.asarray((columns - x) ** 2 + (rows - y) ** 2 < (height / 6) ** 2)

@@ -1,4 +1,4 @@
-"""Time several tasks in turns, so that what else the machine is doing falls on all of them alike."""
+"""Time several tasks in turns, so that other work on the machine affects all of them alike."""
 
 import statistics
 import time
@@ -9,10 +9,10 @@ Times = dict[str, list[float]]
 
 
 def take_turns(tasks: Mapping[str, Callable[[], object]], repeat: int) -> Times:
-    """Seconds of every task, one value a repetition.
+    """Seconds of every task, one value per repetition.
 
-    Each repetition runs each task once, every other one in reverse order. One round before them warms caches,
-    buffers and processes and is not counted.
+    Each repetition runs each task once, every other repetition in reverse order. A first round, not counted, warms
+    caches, buffers and processes.
     """
     times: Times = {name: [] for name in tasks}
     for number in range(repeat + 1):
@@ -24,14 +24,14 @@ def take_turns(tasks: Mapping[str, Callable[[], object]], repeat: int) -> Times:
 
 
 def rates(times: Times, amount: int) -> dict[str, float]:
-    """Units a second: every task gets through `amount` of them, in the median of its seconds."""
+    """Units per second of every task: `amount` divided by the median of its seconds."""
     return {name: amount / statistics.median(values) for name, values in times.items()}
 
 
 def rows(size: str, times: Times, amount: int, measure: str) -> list[dict[str, Any]]:
-    """A row a task, with its rate under the name `measure`.
+    """One row per task, with its rate under the name `measure`.
 
-    `spread_percent` is the distance from the fastest repetition to the slowest, of the median.
+    `spread_percent` is the difference between the fastest repetition and the slowest, in percent of the median.
     """
     return [
         {"task": name, "size": size, measure: short(rate), "spread_percent": round(100 * _spread(times[name]))}
@@ -40,7 +40,7 @@ def rows(size: str, times: Times, amount: int, measure: str) -> list[dict[str, A
 
 
 def short(value: float) -> float:
-    """Three digits of a number, all of them before the point."""
+    """Round a number to three significant digits, or to a whole number from 100 on."""
     return round(value) if value >= 100 else float(f"{value:.3g}")
 
 

@@ -23,7 +23,7 @@ def flows_of(frames: NDArray[np.uint8], method: FlowMethod, threads: int) -> NDA
 
 
 class _Collector:
-    """A sink that collects what it takes."""
+    """Sink that keeps all flows pushed to it."""
 
     def __init__(self) -> None:
         self.flows: list[NDArray[Any]] = []

@@ -1,13 +1,12 @@
-"""Snippets per second from frames, or from optical flow, to features, by backbone.
+"""Snippets per second from frames or optical flow to features, by backbone.
 
 `motion rgb` and `motion flow` turn clips into features; `motion flow from frames` includes the DIS flow, on all
-cores, as in extraction. `on one thread` limits torch to one core; the naive peers also use only one. The
-peers get the same clips and reduce them as `motion` does: `naive rgb` and `naive flow` are the same kind of histograms
-in numpy, one cell and one frame at a time, without camera, body and mirror; `cv2 HOG per frame` is OpenCV's own
-descriptor of each frame.
+cores, as in extraction. `on one thread` limits torch to one core; the naive peers also use only one. The peers get the
+same clips and reduce them as `motion` does: `naive rgb` and `naive flow` are the same kind of histograms in numpy, one
+cell and one frame at a time, without camera, body and mirror; `cv2 HOG per frame` is OpenCV's descriptor of each frame.
 
-`i3d rgb` has random weights, which cost the same time as trained ones, and takes one, four or eight clips at once.
-The length of a clip is the backbone's own span.
+`i3d rgb` has random weights, which take the same time as trained ones, and processes one, four or eight clips at once.
+The length of a clip is the backbone's span.
 """
 
 import os
@@ -52,8 +51,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run every backbone and its peers in turns, and report medians over the repetitions."""
     parser = arguments(__doc__)
     parser.add_argument("--sizes", nargs="+", default=SIZES, metavar="WIDTHxHEIGHT", help="frames for motion")
-    parser.add_argument("--snippets", type=int, default=8, help="snippets that motion is given")
-    parser.add_argument("--batches", nargs="+", type=int, default=BATCHES, help="clips that i3d takes at once")
+    parser.add_argument("--snippets", type=int, default=8, help="snippets for motion")
+    parser.add_argument("--batches", nargs="+", type=int, default=BATCHES, help="clips per call of i3d")
     parser.add_argument("--i3d-size", default=I3D_SIZE, metavar="WIDTHxHEIGHT", help="frames for i3d")
     parser.add_argument("--repeat", type=int, default=3, help="repetitions; backbones and peers take turns in each")
     options = parser.parse_args(argv)
@@ -66,20 +65,20 @@ def measure_motion(sizes: Sequence[str], snippets: int, repeat: int) -> Result:
     """Rows and ratios of `motion` and its peers, for `snippets` snippets of frames of `sizes`."""
     module = BACKBONES.load("motion")
     stride, method = module.STRIDE, create_flow(module.FLOW)
-    found: list[dict[str, Any]] = []
+    table: list[dict[str, Any]] = []
     ratios: dict[str, float] = {}
     for size in sizes:
         width, height = map(int, size.split("x"))
         frames = np.stack(list(moving_frames(snippets * stride, width, height)))
         times = take_turns(motion_tasks(frames, stride, method), repeat)
-        found += rows(size, times, snippets, _MEASURE)
+        table += rows(size, times, snippets, _MEASURE)
         speeds = rates(times, snippets)
         ratios |= {f"{name} / {base}, {size}": short(speeds[name] / speeds[base]) for name, base in _RATIOS}
-    return found, ratios
+    return table, ratios
 
 
 def motion_tasks(frames: NDArray[np.uint8], stride: int, method: FlowMethod) -> dict[str, Callable[[], object]]:
-    """Frames (n, H, W, 3) -> what is to be timed on them and their flow, by name."""
+    """Tasks on frames (n, H, W, 3) and on their flow, by name."""
     rgb, flow = (create_backbone("motion", stream) for stream in ("rgb", "flow"))
     clips = windows(frames, stride, rgb.span)
     flow_clips = windows(flows_of(frames, method, os.cpu_count() or 1), stride, flow.span)
@@ -96,7 +95,7 @@ def motion_tasks(frames: NDArray[np.uint8], stride: int, method: FlowMethod) -> 
 
 
 def measure_i3d(size: str, batches: Sequence[int], repeat: int) -> Result:
-    """Rows and ratios of `i3d` on frames of `size`: the same clips, cut into `batches`."""
+    """Rows and ratios of `i3d` on frames of `size`, the same clips in each of the batch sizes."""
     width, height = map(int, size.split("x"))
     backbone = create_backbone("i3d", "rgb", "random:0")
     count = max(batches)
@@ -114,18 +113,18 @@ def measure_i3d(size: str, batches: Sequence[int], repeat: int) -> Result:
 
 
 def windows(frames: NDArray[Any], stride: int, span: int) -> NDArray[Any]:
-    """(n, H, W, C), n a multiple of `stride` -> (n / stride, span, H, W, C)."""
+    """Cut frames (n, H, W, C), n a multiple of `stride`, into clips (n / stride, span, H, W, C)."""
     cutter = Windows(stride, span, batch=len(frames))
     return np.concatenate([clips for _, clips in [*cutter.push(frames), *cutter.finish()]])
 
 
 def from_frames(backbone: Backbone, frames: NDArray[np.uint8], stride: int, method: FlowMethod) -> NDArray[np.float32]:
-    """(n, H, W, 3) uint8 RGB -> (n / stride, D) features of its flow."""
+    """Features (n / stride, D) of the flow of frames (n, H, W, 3) uint8 RGB."""
     return backbone.extract(windows(flows_of(frames, method, os.cpu_count() or 1), stride, backbone.span))
 
 
 def on_one_thread(backbone: Backbone, clips: NDArray[Any]) -> NDArray[np.float32]:
-    """(N, L, H, W, C) -> (N, D), torch held to one thread meanwhile."""
+    """Extract (N, L, H, W, C) -> (N, D) with torch limited to one thread."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -135,7 +134,7 @@ def on_one_thread(backbone: Backbone, clips: NDArray[Any]) -> NDArray[np.float32
 
 
 def in_batches(backbone: Backbone, clips: NDArray[np.uint8], batch: int) -> NDArray[np.float32]:
-    """(N, L, H, W, 3) -> (N, D), `batch` clips at once."""
+    """Extract (N, L, H, W, 3) -> (N, D), `batch` clips at once."""
     return np.concatenate([backbone.extract(clips[i : i + batch]) for i in range(0, len(clips), batch)])
 
 

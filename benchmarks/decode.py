@@ -1,11 +1,11 @@
 """Frames per second from an H.264 file to frames of 256 pixels on the short side, by reader.
 
-The name of a reader means the work of extraction, here in one process: headers read, frames decoded, resampled to
-25 per second by their timestamps, scaled. `isolated` is the same through the reader process in which extraction
-decodes, including its pipe. `alone` is the plain loop of the library's own documentation, without times,
-checks or resampling, with pictures scaled by the same call: the ratio of the two is the cost of our layer.
-`decord alone scaling itself` leaves the scaling to decord. Videos have 25 frames per second, so that no variant repeats
-or drops a frame; each is opened again every time.
+The name of a reader stands for the work of extraction in one process: reading headers, decoding, resampling to 25
+frames per second by timestamps, scaling. `isolated` is the same through the reader process that extraction uses,
+including its pipe. `alone` is the plain loop of the library's documentation, without times, checks or resampling, with
+pictures scaled by the same call: the ratio of the two is the cost of our layer. `decord alone scaling itself` leaves
+the scaling to decord. Videos have 25 frames per second, so that no variant repeats or drops a frame; every repetition
+opens the file again.
 """
 
 import sys
@@ -40,10 +40,10 @@ Count = Callable[[], int]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Render a video a size, decode each in every way in turns, and report medians over the repetitions."""
+    """Render one video per size, decode each in every way in turns, and report medians over the repetitions."""
     parser = arguments(__doc__)
-    parser.add_argument("--sizes", nargs="+", default=SIZES, metavar="WIDTHxHEIGHT", help="pictures of the videos")
-    parser.add_argument("--frames", type=int, default=150, help="frames a video")
+    parser.add_argument("--sizes", nargs="+", default=SIZES, metavar="WIDTHxHEIGHT", help="sizes of the videos")
+    parser.add_argument("--frames", type=int, default=150, help="frames per video")
     parser.add_argument("--repeat", type=int, default=5, help="repetitions; the ways take turns in each")
     options = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as folder:
@@ -55,9 +55,9 @@ def measure(folder: Path, sizes: Sequence[str], frames: int, repeat: int) -> Res
     """Rows and ratios for videos of `sizes`, written into `folder`.
 
     Raises:
-        VideoError: when a way of decoding does not give all `frames`.
+        VideoError: when a way of decoding does not yield all `frames`.
     """
-    found: list[dict[str, Any]] = []
+    table: list[dict[str, Any]] = []
     ratios: dict[str, float] = {}
     with ReaderProcess() as process:
         for size in sizes:
@@ -66,20 +66,20 @@ def measure(folder: Path, sizes: Sequence[str], frames: int, repeat: int) -> Res
             target = scaled_size(width, height, _SIZE)
             tasks = {name: partial(check, name, way, frames) for name, way in ways(path, target, process).items()}
             times = take_turns(tasks, repeat)
-            found += rows(size, times, frames, "frames_per_s")
+            table += rows(size, times, frames, "frames_per_s")
             ratios |= {f"{name}, {size}": value for name, value in compare(rates(times, frames)).items()}
-    return found, ratios
+    return table, ratios
 
 
 def compare(speeds: Mapping[str, float]) -> dict[str, float]:
-    """Every way against the reference in this process, and every reader against its library alone."""
+    """Ratios of every way to the reference in this process, and of every reader to its library alone."""
     pairs = [(name, REFERENCE) for name in speeds if name != REFERENCE]
     pairs += [(name, f"{name} alone") for name in speeds if f"{name} alone" in speeds]
     return {f"{name} / {base}": short(speeds[name] / speeds[base]) for name, base in pairs}
 
 
 def ways(path: Path, target: tuple[int, int], process: ReaderProcess) -> dict[str, Count]:
-    """Name -> a call that decodes the whole file and counts frames; readers that cannot be used here are left out."""
+    """Calls by name that decode the whole file and count frames; unusable readers are left out."""
     usable = [name for name in READERS.names() if READERS.load(name).why_not() is None]
     tasks: dict[str, Count] = {name: partial(in_process, path, name) for name in usable}
     tasks |= {f"{name} isolated": partial(isolated, path, name, process) for name in usable}
@@ -90,35 +90,35 @@ def ways(path: Path, target: tuple[int, int], process: ReaderProcess) -> dict[st
 
 
 def check(name: str, way: Count, frames: int) -> None:
-    """Run a way of decoding; no speed is reported for one that loses frames.
+    """Run a way of decoding and refuse to time one that loses frames.
 
     Raises:
-        VideoError: when it does not give `frames` frames.
+        VideoError: when it does not yield `frames` frames.
     """
     if (count := way()) != frames:
         raise VideoError(f"{name} gave {count} frames of a file that has {frames}: it cannot be compared")
 
 
 def in_process(path: Path, reader: str) -> int:
-    """Frames of the file, by our reader, resampled and scaled."""
+    """Number of frames from our reader, resampled and scaled."""
     info = probe(path)
     target = scaled_size(info.width, info.height, _SIZE)
     return sum(1 for image in Sampler(read(info, reader), info, Fraction(FPS)) if scale(image, target).size)
 
 
 def isolated(path: Path, reader: str, process: ReaderProcess) -> int:
-    """The same through the reader process."""
+    """Number of the same frames through the reader process."""
     with process.open(path, Fraction(FPS), _SIZE, reader) as video:
         return sum(len(chunk) for chunk in video)
 
 
 def alone(path: Path, target: tuple[int, int], images: Callable[[Path], Iterator[Image]]) -> int:
-    """Frames of a plain loop over a library, scaled."""
+    """Number of frames from a library's plain loop, scaled."""
     return sum(1 for image in images(path) if scale(image, target).size)
 
 
 def pyav_images(path: Path) -> Iterator[Image]:
-    """The plain loop of PyAV."""
+    """Yield frames in PyAV's plain loop."""
     with av.open(str(path)) as container:
         container.streams.video[0].thread_type = "AUTO"
         for frame in container.decode(video=0):
@@ -126,7 +126,7 @@ def pyav_images(path: Path) -> Iterator[Image]:
 
 
 def decord_images(path: Path) -> Iterator[Image]:
-    """The plain loop of decord."""
+    """Yield frames in decord's plain loop."""
     import decord
 
     video = decord.VideoReader(str(path))
@@ -135,17 +135,17 @@ def decord_images(path: Path) -> Iterator[Image]:
 
 
 def opencv_images(path: Path) -> Iterator[Image]:
-    """The plain loop of OpenCV."""
+    """Yield frames in OpenCV's plain loop."""
     capture = cv2.VideoCapture(str(path))
     try:
-        while (found := capture.read())[0]:
-            yield np.asarray(cv2.cvtColor(found[1], cv2.COLOR_BGR2RGB), np.uint8)
+        while (pair := capture.read())[0]:
+            yield np.asarray(cv2.cvtColor(pair[1], cv2.COLOR_BGR2RGB), np.uint8)
     finally:
         capture.release()
 
 
 def decord_scaling(path: Path, target: tuple[int, int]) -> int:
-    """Frames of decord's plain loop, scaled by decord."""
+    """Number of frames from decord's plain loop, scaled by decord."""
     import decord
 
     video = decord.VideoReader(str(path), width=target[0], height=target[1])

@@ -1,13 +1,13 @@
-"""Extraction of a folder of videos with `motion`: its default against other distributions of the work.
+"""Extraction of a folder of videos with `motion`: the default against other distributions of the work.
 
-`default` is `wtal extract` with its defaults, in one process; `two videos in flight` the same with two decoders. `one
-stage at a time` decodes each video completely, then computes all of its flow, then each stream's features, with the
-same stages and the same number of threads, and keeps everything in memory in between. `busy / wall` is the work of the
-stages of `default`, divided by the elapsed time. `jobs 1` and `jobs 2` are the command with one and two processes,
-start included. `older` is the command of another checkout (`--older FOLDER`, run by this interpreter). Without
-`--videos` a small collection is rendered. `peak` is the memory of one long video, its reader process included, above
-that of an idle process with the same imports; `slope` is its growth per minute of video, from a tenth of that length to
-all of it.
+`default` is `wtal extract` with its defaults, in one process; `two videos in flight` is the same with two decoders.
+`one stage at a time` decodes each video completely, then computes all of its flow, then the features of each stream,
+with the same stages and threads, and keeps the intermediate results in memory. `busy / wall` is the stages' busy time
+in `default`, divided by the elapsed time. `jobs 1` and `jobs 2` are the command with one and two processes, including
+its start. `older` is the command of another checkout (`--older FOLDER`, run by this interpreter). Without `--videos` a
+small collection is rendered. `peak` is the memory for one long video, including the reader process, above that of an
+idle process with the same imports; `slope` is its growth per minute of video between a tenth of that length and the
+full length.
 """
 
 import os
@@ -41,21 +41,23 @@ from wtal.pipeline.extraction.videos import find_videos
 from wtal.pipeline.workspace import Workspace
 
 BACKBONE = "motion"
-"""Known to every version that `--older` may name."""
+"""Backbone that all versions have, also those for `--older`."""
 _HERE = Path(__file__).parents[1]
 _LONG = 160, 120
 _IDLE = "import torch, cv2, av, time, wtal.extractors.execution.extraction_line; time.sleep(2)"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Time the ways in turns, each into an empty workspace."""
+    """Time all ways in turns, each with an empty workspace."""
     parser = arguments(__doc__)
     parser.add_argument("--videos", type=Path, help="folder of videos")
     parser.add_argument("--rendered", type=int, default=6, help="videos to render without --videos")
-    parser.add_argument("--seconds", type=float, default=12, help="of each rendered video")
+    parser.add_argument("--seconds", type=float, default=12, help="length of each rendered video")
     parser.add_argument("--older", type=Path, help="checkout of another version")
-    parser.add_argument("--long", type=float, default=0, help="minutes of one more video, rendered, to measure memory")
-    parser.add_argument("--name", default="", help="of the collection in --videos, for the table")
+    parser.add_argument(
+        "--long", type=float, default=0, help="minutes of an additional rendered video, to measure memory"
+    )
+    parser.add_argument("--name", default="", help="name of the collection in --videos, for the table")
     parser.add_argument("--repeat", type=int, default=3, help="repetitions")
     options = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as folder:
@@ -70,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def compare(
     videos: Path, folder: Path, older: Path | None, repeat: int, name: str = ""
 ) -> tuple[list[dict[str, Any]], dict[str, float]]:
-    """Rows of seconds, and ratios of them."""
+    """Rows of seconds, and their ratios."""
     profiles: list[float] = []
     tasks: dict[str, Callable[[], object]] = {
         "default": partial(extraction, videos, folder, 0, profiles),
@@ -97,7 +99,7 @@ def compare(
 
 
 def extraction(videos: Path, folder: Path, decoders: int, profiles: list[float]) -> None:
-    """All videos into a new store; what the stages worked over what went by is appended to `profiles`."""
+    """Extract all videos into a new store; append the stages' busy time over the elapsed time to `profiles`."""
     with tempfile.TemporaryDirectory(dir=folder) as workspace:
         machine = Machine(decoders=decoders)
         profile = extract_all(
@@ -107,7 +109,7 @@ def extraction(videos: Path, folder: Path, decoders: int, profiles: list[float])
 
 
 def one_stage_at_a_time(videos: Path) -> None:
-    """The same features, each stage beginning when the one before it has ended."""
+    """Compute the same features; each stage begins when the previous one has ended."""
     extractor = Extractor(ExtractorSpec(ExtractConfig(backbone=BACKBONE)))
     method, threads, times = create_flow(str(extractor.flows[0].name)), os.cpu_count() or 1, TimeTable()
     with ReaderProcess() as process:
@@ -124,13 +126,13 @@ def one_stage_at_a_time(videos: Path) -> None:
 
 
 def one_thread() -> None:
-    """Torch held to one thread in this one, as extraction holds it where clips go side by side."""
+    """Limit torch to one thread in the calling thread, as extraction does for clips in parallel."""
     torch.get_num_threads()
     torch.set_num_threads(1)
 
 
 def command(videos: Path, folder: Path, options: Sequence[str], checkout: Path | None = None) -> None:
-    """`wtal extract`, of this version or of another."""
+    """Run `wtal extract` of this version or of another checkout."""
     with tempfile.TemporaryDirectory(dir=folder) as workspace:
         call = [
             sys.executable,
@@ -150,7 +152,7 @@ def command(videos: Path, folder: Path, options: Sequence[str], checkout: Path |
 
 
 def growth(folder: Path, minutes: float) -> list[dict[str, Any]]:
-    """Rows: the peak for a video of so many minutes, and by how much it grew a minute from a tenth of them."""
+    """Rows of the peak for a video of `minutes` minutes, and of its growth per minute from a tenth of that length."""
     idle = max(used for _, used in followed([sys.executable, "-c", _IDLE]))
     size, parts = "x".join(map(str, _LONG)), (minutes / 10, minutes)
     peaks = [memory(render(folder / f"{part:g}.mp4", part * 60, _LONG), folder) - idle for part in parts]
@@ -162,7 +164,7 @@ def growth(folder: Path, minutes: float) -> list[dict[str, Any]]:
 
 
 def memory(video: Path, folder: Path) -> float:
-    """MB that extraction of one video takes at most, all of its processes together."""
+    """Peak memory in MB of the extraction of one video, all of its processes together."""
     call = [
         sys.executable,
         "-m",
@@ -178,7 +180,7 @@ def memory(video: Path, folder: Path) -> float:
 
 
 def render_all(folder: Path, count: int, seconds: float) -> Path:
-    """A folder with `count` videos."""
+    """Render `count` videos into a folder and return it."""
     folder.mkdir()
     for number in range(count):
         render(folder / f"video-{number}.mp4", seconds)
@@ -186,7 +188,7 @@ def render_all(folder: Path, count: int, seconds: float) -> Path:
 
 
 def render(path: Path, seconds: float, size: tuple[int, int] = (320, 240)) -> Path:
-    """25 frames a second; what moves repeats after 200 frames."""
+    """Render a video of 25 frames per second whose motion repeats after 200 frames."""
     import av
 
     pictures = list(moving_frames(200, *size))

@@ -1,19 +1,19 @@
 """Pairs of frames per second, and endpoint error in pixels, by flow method and by TV-L1's parameters.
 
 The pairs are pictures moved by a formula (`benchmarks/_motions.py`): translation, rotation, zoom and a disc in front of
-the background, small and large, each with five textures, without noise and with it. `error` is the mean over all of
-them of the mean distance between the flow and the truth, occluded and leaving pixels included; `small_error` is that of
-the small motions alone. `by_texture` is the small motions' error over OpenCV's, the mean over the textures, each of the
-same weight; `worst_texture` is the largest of these.
+the background, small and large, each with five textures, without and with noise. `error` is the mean distance between
+the flow and the truth over all pairs, including pixels that are occluded or leave the picture; `small_error` is that of
+the small motions alone. `by_texture` is the ratio of the small motions' error to OpenCV's, as the mean over the
+textures; `worst_texture` is the largest of these ratios.
 
-Speed is measured on every motion once, with textures and noises in turn. `cpu_ms` is the time of such a pair in
+Speed is measured on every motion once, with textures and noises in turn. `cpu_ms` is the processor time per pair in
 milliseconds, summed over all cores, in the fastest repetition, which other work on the machine affects least.
 
 `tvl1`, `tvl1-fast` and `dis` work as in extraction, one pair per core. OpenCV's `DualTVL1OpticalFlow` has its default
 parameters, once with its own threads on one pair after the other and once with one pair per core; ratios are to the
 better of the two. The rows below them are TV-L1 by numba with other parameters: scales x scale step, warps, outer x
-inner iterations, side of the median. With textures of another seed (`--seed 1`), `tvl1-fast` is the cheapest of those
-with OpenCV's median filter whose error, and whose small error with each texture, are at most 1.05 of OpenCV's.
+inner iterations, side of the median filter. With textures of another seed (`--seed 1`), `tvl1-fast` is the cheapest
+variant with OpenCV's median filter whose error, and whose small error with each texture, are at most 1.05 of OpenCV's.
 """
 
 import math
@@ -57,18 +57,20 @@ Result = tuple[list[dict[str, Any]], dict[str, float]]
 def main(argv: Sequence[str] | None = None) -> None:
     """Run every method on every motion in turns, and report medians over the repetitions."""
     parser = arguments(__doc__)
-    parser.add_argument("--sizes", nargs="+", default=SIZES, metavar="WIDTHxHEIGHT", help="of the pictures")
-    parser.add_argument("--settings", nargs="*", default=SETTINGS, help="parameters of TV-L1 to try, as in a row")
-    parser.add_argument("--textures", nargs="+", choices=TEXTURES, default=[*TEXTURES], help="for the errors")
-    parser.add_argument("--seed", type=int, default=0, help="of the textures")
+    parser.add_argument("--sizes", nargs="+", default=SIZES, metavar="WIDTHxHEIGHT", help="sizes of the pictures")
+    parser.add_argument(
+        "--settings", nargs="*", default=SETTINGS, help="parameters of TV-L1 to try, in the notation of the rows"
+    )
+    parser.add_argument("--textures", nargs="+", choices=TEXTURES, default=[*TEXTURES], help="textures for the errors")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the textures")
     parser.add_argument("--repeat", type=int, default=3, help="repetitions; the methods take turns in each")
     options = parser.parse_args(argv)
-    found: list[dict[str, Any]] = []
+    table: list[dict[str, Any]] = []
     ratios: dict[str, float] = {}
     for size in options.sizes:
         more = measure(size, options.settings, options.textures, options.seed, options.repeat)
-        found, ratios = found + more[0], ratios | more[1]
-    report("flow", found, ratios, options.out)
+        table, ratios = table + more[0], ratios | more[1]
+    report("flow", table, ratios, options.out)
 
 
 def measure(size: str, settings: Sequence[str], textures: Sequence[str], seed: int, repeat: int) -> Result:
@@ -82,54 +84,56 @@ def measure(size: str, settings: Sequence[str], textures: Sequence[str], seed: i
         {name: partial(_timed, seconds, name, partial(task, first, second)) for name, task in tasks.items()}, repeat
     )
     speeds = rates(times, len(first))
-    found = [
+    table = [
         {**row, "cpu_ms": round(1000 * seconds[row["task"]] / len(first), 2), **errors[row["task"]]}
         for row in rows(size, times, len(first), "pairs_per_s")
     ]
-    base, least = max(speeds[one] for one in OPENCV), min(seconds[one] for one in OPENCV)
+    base, least = max(speeds[name] for name in OPENCV), min(seconds[name] for name in OPENCV)
     ratios = {}
     for name in METHODS:
-        of, opencv = errors[name], errors[OPENCV[0]]
+        ours, opencv = errors[name], errors[OPENCV[0]]
         ratios[f"{name} / OpenCV, {size}"] = short(speeds[name] / base)
         ratios[f"cpu time of OpenCV / of {name}, {size}"] = short(least / seconds[name])
-        ratios[f"error of {name} / of OpenCV, {size}"] = round(of["error"] / opencv["error"], 3)
-        ratios[f"small error of {name} / of OpenCV, {size}"] = round(of["small_error"] / opencv["small_error"], 3)
-        ratios[f"small error of {name} / of OpenCV by texture, {size}"] = round(of["by_texture"], 3)
-        ratios[f"small error of {name} / of OpenCV in the worst texture, {size}"] = round(of["worst_texture"], 3)
-    return found, ratios
+        ratios[f"error of {name} / of OpenCV, {size}"] = round(ours["error"] / opencv["error"], 3)
+        ratios[f"small error of {name} / of OpenCV, {size}"] = round(ours["small_error"] / opencv["small_error"], 3)
+        ratios[f"small error of {name} / of OpenCV by texture, {size}"] = round(ours["by_texture"], 3)
+        ratios[f"small error of {name} / of OpenCV in the worst texture, {size}"] = round(ours["worst_texture"], 3)
+    return table, ratios
 
 
-def errors_of(tasks: Mapping[str, Way], found: Sequence[Pair]) -> dict[str, dict[str, float]]:
-    """What a row says of each task's errors; OpenCV's flow is made once."""
-    first, second = stacked(found)
+def errors_of(tasks: Mapping[str, Way], examples: Sequence[Pair]) -> dict[str, dict[str, float]]:
+    """Columns of of_method task's errors; OpenCV's flow is computed once."""
+    first, second = stacked(examples)
     errors = {}
     for name, task in tasks.items():
         if name != OPENCV[1]:
             flows = task(first, second)
-            errors[name] = np.array([endpoint_error(flow, one.truth) for flow, one in zip(flows, found, strict=True)])
+            errors[name] = np.array(
+                [endpoint_error(flow, example.truth) for flow, example in zip(flows, examples, strict=True)]
+            )
     errors[OPENCV[1]] = errors[OPENCV[0]]
-    small = np.array([one.motion.endswith(SMALL) for one in found])
-    textures = dict.fromkeys(one.texture for one in found)
-    of_texture = [small & np.array([one.texture == texture for one in found]) for texture in textures]
-    made = {}
-    for name, each in errors.items():
-        ratios = [each[which].mean() / errors[OPENCV[0]][which].mean() for which in of_texture]
-        made[name] = {
-            "error": round(float(each.mean()), 4),
-            "small_error": round(float(each[small].mean()), 4),
+    small = np.array([example.motion.endswith(SMALL) for example in examples])
+    textures = dict.fromkeys(example.texture for example in examples)
+    of_texture = [small & np.array([example.texture == texture for example in examples]) for texture in textures]
+    table = {}
+    for name, of_method in errors.items():
+        ratios = [of_method[selected].mean() / errors[OPENCV[0]][selected].mean() for selected in of_texture]
+        table[name] = {
+            "error": round(float(of_method.mean()), 4),
+            "small_error": round(float(of_method[small].mean()), 4),
             "by_texture": round(float(np.mean(ratios)), 3),
             "worst_texture": round(float(max(ratios)), 3),
         }
-    return made
+    return table
 
 
-def stacked(found: Sequence[Pair]) -> tuple[Grays, Grays]:
-    """The first and the second pictures, (N, H, W)."""
-    return np.stack([one.first for one in found]), np.stack([one.second for one in found])
+def stacked(examples: Sequence[Pair]) -> tuple[Grays, Grays]:
+    """Stack the first and the second pictures, (N, H, W)."""
+    return np.stack([example.first for example in examples]), np.stack([example.second for example in examples])
 
 
 def ways(settings: Sequence[str]) -> dict[str, Way]:
-    """Name -> a call that gives the flow of pairs, (N, H, W), (N, H, W) -> (N, H, W, 2)."""
+    """Calls by name that compute the flow of pairs, (N, H, W), (N, H, W) -> (N, H, W, 2)."""
     cores = os.cpu_count() or 1
     contrib = create_flow("tvl1:opencv-contrib")
     tasks: dict[str, Way] = {name: partial(flows_of, create_flow(name).engines(cores)) for name in METHODS}
@@ -143,7 +147,7 @@ def ways(settings: Sequence[str]) -> dict[str, Way]:
 
 
 def parameters(text: str) -> Parameters:
-    """Scales x step, warps, outer x inner iterations, median: "5x0.5 w2 1x30 m5"."""
+    """Parse parameters: scales x step, warps, outer x inner iterations, median, as in "5x0.5 w2 1x30 m5"."""
     pyramid, warps, rounds, median = text.split()
     scales, step = pyramid.split("x")
     outer, inner = rounds.split("x")
@@ -158,7 +162,7 @@ def parameters(text: str) -> Parameters:
 
 
 def flows_of(engines: Sequence[FlowEngine], first: Grays, second: Grays) -> Flows:
-    """(N, H, W), (N, H, W) -> (N, H, W, 2), an engine a thread: who is free takes the next pair."""
+    """Compute flow, (N, H, W), (N, H, W) -> (N, H, W, 2), with one thread per engine, which takes pairs in turn."""
     flows = np.empty((*first.shape, 2), np.float32)
     numbers = iter(range(len(first)))
 
@@ -172,7 +176,7 @@ def flows_of(engines: Sequence[FlowEngine], first: Grays, second: Grays) -> Flow
 
 
 def with_threads(count: int, engines: Sequence[FlowEngine], first: Grays, second: Grays) -> Flows:
-    """The same, OpenCV held to so many threads meanwhile."""
+    """Compute flow with OpenCV limited to `count` threads."""
     before = cv2.getNumThreads()
     cv2.setNumThreads(count)
     try:
@@ -182,7 +186,7 @@ def with_threads(count: int, engines: Sequence[FlowEngine], first: Grays, second
 
 
 def _timed(seconds: dict[str, float], name: str, task: Callable[[], object]) -> None:
-    """Run a task; the least of its processor times stays."""
+    """Run a task and keep the least of its processor times."""
     start = time.process_time()
     task()
     seconds[name] = min(seconds.get(name, math.inf), time.process_time() - start)

@@ -1,10 +1,10 @@
-"""TV-L1 on a CUDA device: pairs of frames per second by batch, and how far that is from what the card could do.
+"""TV-L1 on a CUDA device: pairs of frames per second by batch size, next to the limits of the card.
 
-`on the card` begins and ends with tensors on the device; `engine` takes and gives numpy arrays, as extraction does.
+`on the card` begins and ends with tensors on the device; `engine` takes and returns numpy arrays, as in extraction.
 The pairs are those of the benchmark `flow`, in turn. The two bounds follow from the iterations that these pairs took:
-`memory` moves the bytes that the kernels have to read and write at the rate at which this card copies a large tensor;
-`arithmetic` issues the instructions of the iterations at the rate at which it issues the multiply-adds of a product of
-float32 matrices. Neither counts what a chunk does in vain, nor the rims of tiles. Without a CUDA device it says so.
+`memory` moves the bytes that the kernels read and write at the rate of a copy of a large tensor; `arithmetic` issues
+the instructions of the iterations at the rate of the multiply-adds of a product of float32 matrices. Neither includes
+superfluous iterations of a chunk or the borders of tiles. The benchmark needs a CUDA device.
 """
 
 import sys
@@ -27,21 +27,21 @@ BATCHES = (1, 16, 256)
 _DEVICE = "cuda"
 _MEASURE = "pairs_per_s"
 _INSTRUCTIONS = 102
-"""Of a pixel in an iteration, as counted in the code for sm_90: 408 for the 4 pixels of a thread."""
+"""Instructions per pixel and iteration, counted in the code for sm_90: 408 for the 4 pixels of a thread."""
 
 Pair = tuple[np.ndarray, np.ndarray]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Every batch of every size, in turns."""
+    """Time every batch of every size, in turns."""
     parser = arguments(__doc__)
-    parser.add_argument("--sizes", nargs="+", default=SIZES, metavar="WIDTHxHEIGHT", help="of the pictures")
-    parser.add_argument("--batches", type=int, nargs="+", default=BATCHES, help="pairs at once")
+    parser.add_argument("--sizes", nargs="+", default=SIZES, metavar="WIDTHxHEIGHT", help="sizes of the pictures")
+    parser.add_argument("--batches", type=int, nargs="+", default=BATCHES, help="pairs per call")
     parser.add_argument("--repeat", type=int, default=5, help="repetitions")
     options = parser.parse_args(argv)
     if (reason := why_not(_DEVICE)) is not None:
         sys.exit(f"flow_gpu needs a CUDA device and Triton: {reason}")
-    found, ratios = [], {}
+    table, ratios = [], {}
     for size in options.sizes:
         width, height = map(int, size.split("x"))
         for batch in options.batches:
@@ -49,21 +49,25 @@ def main(argv: Sequence[str] | None = None) -> None:
             times = take_turns(tasks(first, second), options.repeat)
             limits = bounds(first, second)
             name = f"{size}, batch {batch}"
-            found += rows(name, times, batch, _MEASURE)
+            table += rows(name, times, batch, _MEASURE)
             for task, speed in rates(times, batch).items():
-                ratios |= {f"{task} / bound of {what}, {name}": short(speed / most) for what, most in limits.items()}
-    report("flow_gpu", found, ratios, options.out)
+                ratios |= {
+                    f"{task} / bound of {limit}, {name}": short(speed / bound) for limit, bound in limits.items()
+                }
+    report("flow_gpu", table, ratios, options.out)
 
 
 def pictures(width: int, height: int, count: int) -> Pair:
-    """(count, H, W) first and second pictures: the motions of the benchmark `flow`, again and again."""
-    found = list(sample(width, height))
-    which = np.arange(count) % len(found)
-    return np.stack([one.first for one in found])[which], np.stack([one.second for one in found])[which]
+    """First and second pictures (count, H, W): the motions of the benchmark `flow`, repeated."""
+    examples = list(sample(width, height))
+    numbers = np.arange(count) % len(examples)
+    return np.stack([example.first for example in examples])[numbers], np.stack(
+        [example.second for example in examples]
+    )[numbers]
 
 
 def tasks(first: np.ndarray, second: np.ndarray) -> dict[str, Callable[[], object]]:
-    """What is timed, by name."""
+    """Tasks to time, by name."""
     on_card = [torch.from_numpy(stack).to(_DEVICE) for stack in (first, second)]
     return {
         "on the card": partial(_awaited, partial(tvl1, *on_card, Parameters())),
@@ -72,7 +76,7 @@ def tasks(first: np.ndarray, second: np.ndarray) -> dict[str, Callable[[], objec
 
 
 def bounds(first: np.ndarray, second: np.ndarray) -> dict[str, float]:
-    """Pairs a second that these pairs could make at most."""
+    """Upper bounds of the pairs per second."""
     parameters = Parameters()
     _, iterations = tvl1(torch.from_numpy(first).to(_DEVICE), torch.from_numpy(second).to(_DEVICE), parameters)
     moved, issued = work(iterations.cpu(), pyramid(first.shape[1], first.shape[2], parameters), parameters)
@@ -80,23 +84,23 @@ def bounds(first: np.ndarray, second: np.ndarray) -> dict[str, float]:
 
 
 def work(iterations: Tensor, sizes: Sequence[tuple[int, int]], parameters: Parameters) -> tuple[float, float]:
-    """Iterations (levels, N) -> bytes to move, and instructions to issue, of all pairs together.
+    """Bytes to move and instructions to issue for all pairs together, from iterations (levels, N).
 
-    Numbers of a pixel: a chunk of iterations reads 2 of flow, 4 dual variables and 3 of the linearized pictures, and
-    writes flow and dual variables; a warp reads both pictures and the flow and writes 3, and has a round at least,
-    whose median filter reads and writes the flow.
+    Per pixel, a chunk of iterations reads 2 values of flow, 4 dual variables and 3 values of the linearized pictures,
+    and writes flow and dual variables; a warp reads both pictures and the flow, writes 3 values and has at least one
+    round, whose median filter reads and writes the flow.
     """
     moved = issued = 0.0
     for level, (height, width) in zip(iterations, sizes, strict=True):
-        here = float(level.sum()) * height * width
+        updates = float(level.sum()) * height * width
         warps = parameters.warps * len(level) * height * width
-        moved += 4 * (here / chunk(parameters.inner_iterations) * (9 + 6) + warps * (4 + 3 + 4))
-        issued += here * _INSTRUCTIONS
+        moved += 4 * (updates / chunk(parameters.inner_iterations) * (9 + 6) + warps * (4 + 3 + 4))
+        issued += updates * _INSTRUCTIONS
     return moved, issued
 
 
 def copied() -> float:
-    """Bytes a second, read and written, of the copy of a large tensor."""
+    """Bytes per second, read and written, of the copy of a large tensor."""
     source = torch.empty(2**28, device=_DEVICE)
     result = torch.empty_like(source)
     times = take_turns({"copy": partial(_awaited, partial(result.copy_, source))}, 9)
@@ -104,7 +108,7 @@ def copied() -> float:
 
 
 def multiplied() -> float:
-    """Multiply-adds a second of a product of float32 matrices, without tensor cores."""
+    """Multiply-adds per second of a product of float32 matrices, without tensor cores."""
     side = 8192
     matrix = torch.rand(side, side, device=_DEVICE)
     before = torch.backends.cuda.matmul.allow_tf32

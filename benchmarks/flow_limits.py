@@ -1,9 +1,9 @@
 """One iteration of TV-L1 by numba on one core, against the limits of the core's memory and arithmetic.
 
-`iteration` is one iteration on a whole level, as `tvl1` runs it hundreds of times. `memory alone` sweeps over the same
-rows, loads the ten fields of each pixel and stores six of them, and computes nothing. `arithmetic alone` is the time of
-its 46 additions, multiplications and comparisons, two roots and one division per pixel in registers, at the speed
-measured here for sixteen at a time; roots and divisions have a separate unit, so that the longer of the two counts.
+`iteration` is one iteration on a whole level; `tvl1` runs hundreds of them. `memory alone` sweeps over the same rows,
+loads the ten fields of each pixel and stores six of them, and computes nothing. `arithmetic alone` is the time of the
+46 additions, multiplications and comparisons, two roots and one division per pixel in registers, sixteen at a time, at
+the speed measured here; roots and divisions have a separate unit, so that only the longer of the two times counts.
 `still picture` and `still picture, denormals kept` are an iteration on flow that has nearly come to rest.
 """
 
@@ -44,18 +44,18 @@ _INDEPENDENT = 6
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Time an iteration and its two halves of the bill in turns, and report medians over the repetitions."""
+    """Time an iteration and its two limits in turns, and report medians over the repetitions."""
     parser = arguments(__doc__)
-    parser.add_argument("--sizes", nargs="+", default=SIZES, metavar="WIDTHxHEIGHT", help="of the level")
-    parser.add_argument("--iterations", type=int, default=50, help="iterations a repetition")
+    parser.add_argument("--sizes", nargs="+", default=SIZES, metavar="WIDTHxHEIGHT", help="sizes of the level")
+    parser.add_argument("--iterations", type=int, default=50, help="iterations per repetition")
     parser.add_argument("--repeat", type=int, default=15, help="repetitions; the tasks take turns in each")
     options = parser.parse_args(argv)
-    found: list[dict[str, Any]] = []
+    table: list[dict[str, Any]] = []
     ratios: dict[str, float] = {}
     for size in options.sizes:
         width, height = map(int, size.split("x"))
         times = measure(width, height, options.iterations, options.repeat)
-        found += [{"task": name, "size": size, "us_per_iteration": short(value)} for name, value in times.items()]
+        table += [{"task": name, "size": size, "us_per_iteration": short(value)} for name, value in times.items()]
         ratios |= {
             f"iteration / {name}, {size}": short(times["iteration"] / times[name])
             for name in ("memory alone", "arithmetic alone")
@@ -63,11 +63,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         ratios[f"denormals kept / flushed, {size}"] = short(
             times["still picture, denormals kept"] / times["still picture"]
         )
-    report("flow_limits", found, ratios, options.out)
+    report("flow_limits", table, ratios, options.out)
 
 
 def measure(width: int, height: int, iterations: int, repeat: int) -> dict[str, float]:
-    """Microseconds an iteration, by task."""
+    """Microseconds per iteration, by task."""
     moving, resting = _state(width, height, 1.0), _state(width, height, 1e-38)
     mask = np.zeros(numba_engine._pitch(width), np.float32)
     mask[: width - 1] = 1
@@ -84,22 +84,24 @@ def measure(width: int, height: int, iterations: int, repeat: int) -> dict[str, 
     }
     times = take_turns(tasks, repeat)
     seconds = {name: 1 / rate for name, rate in rates(times, 1).items()}
-    one = {name: seconds.pop(name) / (_ROUNDS * _INDEPENDENT) for name in ("simple", "roots", "divisions")}
+    vector_seconds = {name: seconds.pop(name) / (_ROUNDS * _INDEPENDENT) for name in ("simple", "roots", "divisions")}
     vectors = height * -(-width // LANES)
-    longer = max(_SIMPLE * one["simple"], _ROOTS * one["roots"] + _DIVISIONS * one["divisions"])
+    longer = max(
+        _SIMPLE * vector_seconds["simple"], _ROOTS * vector_seconds["roots"] + _DIVISIONS * vector_seconds["divisions"]
+    )
     return {name: 1e6 * value / iterations for name, value in seconds.items()} | {
         "arithmetic alone": 1e6 * vectors * longer
     }
 
 
 def _state(width: int, height: int, scale: float) -> Floats:
-    """Random flow, dual variables and pictures; zeros around them."""
+    """Random flow, dual variables and pictures, surrounded by zeros."""
     state = np.zeros(numba_engine._length(height, width), np.float32)
     rng = np.random.default_rng(0)
     for field in range(0, _FIELDS, 2):
         for row in range(height):
-            for one in (field, field + 1):
-                at = numba_engine._start(row, width) + one * numba_engine._pitch(width)
+            for plane in (field, field + 1):
+                at = numba_engine._start(row, width) + plane * numba_engine._pitch(width)
                 state[at : at + width] = scale * rng.normal(0, 1, width)
     return state
 

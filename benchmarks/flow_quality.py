@@ -1,13 +1,13 @@
-"""How near TV-L1 comes to OpenCV's default on frames of videos, as flow and as features made of it.
+"""Distance of TV-L1 from OpenCV's default on frames of videos, in the flow and in features computed from it.
 
-`distance` is the mean length of the difference of the two flows in pixels, `rest` the mean difference between the first
-frame and the second one warped back along the flow, in grey levels: the flow that explains the frames better leaves
-less. The cosines are those between features from the two flows, the mean over all clips and the least of them; those of
-`motion` as extraction makes them, those of I3D with random weights, of the first sixteen flows of a clip.
+`distance` is the mean length of the difference of the two flows in pixels; `rest` is the mean difference in grey levels
+between the first frame and the second one warped back along the flow: a better flow leaves less. The cosines compare
+features of the two flows, as the mean over all clips and the least: `motion` is as in extraction, I3D has random
+weights and takes the first sixteen flows of a clip.
 
-Two rows are to hold the others against. `OpenCV, noise` is OpenCV's flow of the same frames with noise of 0.4 grey
-levels, rounded again: what no eye sees, and any encoder adds. `OpenCV, next clip` is that of another clip. The rows
-below are TV-L1 by numba with other parameters, as in `flow`. Without `--videos` a small scene is rendered.
+Two rows serve as a scale. `OpenCV, noise` is OpenCV's flow of the same frames with noise of 0.4 grey levels, rounded
+again: invisible, and as any encoder adds. `OpenCV, next clip` is the flow of another clip. The rows below are TV-L1 by
+numba with other parameters, as in `flow`. Without `--videos` a small scene is rendered.
 """
 
 import sys
@@ -48,43 +48,43 @@ Flows = NDArray[np.float32]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Flow and features of every clip by every method, and how they compare with OpenCV's."""
+    """Compare flow and features of every clip by every method with OpenCV's."""
     parser = arguments(__doc__)
     parser.add_argument("--videos", nargs="*", type=Path, default=(), help="video files")
-    parser.add_argument("--clips", type=int, default=2, help="clips of each, spread over it")
-    parser.add_argument("--size", default="160x120", metavar="WIDTHxHEIGHT", help="of the scene that is rendered")
+    parser.add_argument("--clips", type=int, default=2, help="clips per video, spread over it")
+    parser.add_argument("--size", default="160x120", metavar="WIDTHxHEIGHT", help="size of the rendered scene")
     parser.add_argument("--settings", nargs="*", default=SETTINGS, help="parameters of TV-L1 to try, as in `flow`")
     options = parser.parse_args(argv)
     networks = {"motion": create_backbone("motion", "flow"), "i3d": create_backbone("i3d", "flow", "random:0")}
     clips = list(real(options.videos, options.clips) if options.videos else rendered(options.size, options.clips))
-    found = rows(clips, ways(clips, options.settings), networks)
+    table = rows(clips, ways(clips, options.settings), networks)
     ratios = {
-        f"rest of {row['task']} / of OpenCV": round(row["rest"] / found[0]["rest"], 3)
-        for row in found
+        f"rest of {row['task']} / of OpenCV": round(row["rest"] / table[0]["rest"], 3)
+        for row in table
         if row["task"] in METHODS
     }
-    report("flow_quality", found, ratios, options.out)
+    report("flow_quality", table, ratios, options.out)
 
 
 def real(videos: Sequence[Path], count: int) -> Iterator[Grays]:
-    """Clips (L, H, W) of motion's length and one frame more, each from the middle of its part of a video."""
+    """Yield clips (L, H, W) one frame longer than motion's span, each from the middle of its part of a video."""
     length = create_backbone("motion", "flow").span + 1
     for path in videos:
         with av.open(str(path)) as container:
             total = sum(1 for _ in container.decode(video=0))
         starts = [max(0, round((part + 0.5) * total / count - length / 2)) for part in range(count)]
         with av.open(str(path)) as container:
-            kept = [
+            frames = [
                 (number, frame.to_ndarray(format="rgb24"))
                 for number, frame in enumerate(container.decode(video=0))
                 if any(start <= number < start + length for start in starts)
             ]
         for start in starts:
-            yield np.stack([_gray(image) for number, image in kept if start <= number < start + length])
+            yield np.stack([_gray(image) for number, image in frames if start <= number < start + length])
 
 
 def rendered(size: str, count: int) -> Iterator[Grays]:
-    """The same of a scene."""
+    """Yield clips of the same length from a rendered scene."""
     width, height = map(int, size.split("x"))
     length = create_backbone("motion", "flow").span + 1
     frames = list(moving_frames(length * count, width, height))
@@ -93,7 +93,7 @@ def rendered(size: str, count: int) -> Iterator[Grays]:
 
 
 def ways(clips: Sequence[Grays], settings: Sequence[str]) -> dict[str, list[Flows]]:
-    """Name -> the flow of every clip, (L - 1, H, W, 2); OpenCV's default first."""
+    """Flow of every clip, (L - 1, H, W, 2), by name; OpenCV's default first."""
     opencv = create_flow("tvl1:opencv-contrib").new()
     engines: dict[str, Callable[[Grays, Grays], Flows]] = {name: create_flow(name).new() for name in METHODS}
     engines |= {name: numba_engine.Engine(parameters(name)) for name in settings}
@@ -108,23 +108,26 @@ def ways(clips: Sequence[Grays], settings: Sequence[str]) -> dict[str, list[Flow
 
 
 def rows(clips: Sequence[Grays], flows: dict[str, list[Flows]], networks: dict[str, Backbone]) -> list[dict[str, Any]]:
-    """A row for every way, against the first."""
+    """One row per way, compared with the first."""
     reference, *_ = flows.values()
     features = {
-        name: {way: [network.extract(flow[None, : network.span])[0] for flow in each] for way, each in flows.items()}
+        name: {
+            way: [network.extract(flow[None, : network.span])[0] for flow in clip_flows]
+            for way, clip_flows in flows.items()
+        }
         for name, network in networks.items()
     }
-    found = []
-    for way, made in flows.items():
+    table = []
+    for way, clip_flows in flows.items():
         row: dict[str, Any] = {"task": way, "clips": len(clips), "distance": "", "rest": ""}
         if way != NEXT:
-            row["distance"] = round(float(np.mean([*map(endpoint_error, made, reference)])), 4)
-            row["rest"] = round(float(np.mean([*map(_rest, clips, made)])), 3)
-        for name, each in features.items():
-            cosines = [_cosine(*pair) for pair in zip(each[way], next(iter(each.values())), strict=True)]
+            row["distance"] = round(float(np.mean([*map(endpoint_error, clip_flows, reference)])), 4)
+            row["rest"] = round(float(np.mean([*map(_rest, clips, clip_flows)])), 3)
+        for name, by_way in features.items():
+            cosines = [_cosine(*pair) for pair in zip(by_way[way], next(iter(by_way.values())), strict=True)]
             row |= {f"{name}_mean": round(float(np.mean(cosines)), 5), f"{name}_least": round(min(cosines), 5)}
-        found.append(row)
-    return found
+        table.append(row)
+    return table
 
 
 def _gray(image: NDArray[np.uint8]) -> Grays:
@@ -138,20 +141,20 @@ def _noisy(clip: Grays, seed: int) -> Grays:
 
 
 def _rest(clip: Grays, flows: Flows) -> float:
-    """Mean difference of a frame and its successor warped back, over those pixels that the flow leaves inside."""
+    """Mean difference of a frame and its successor warped back, over pixels that stay inside the picture."""
     height, width = clip.shape[1:]
     y, x = np.mgrid[:height, :width].astype(np.float32)
-    found = []
+    differences = []
     for first, second, flow in zip(clip[:-1], clip[1:], flows, strict=True):
         columns, lines = x + flow[..., 0], y + flow[..., 1]
         inside = (columns >= 0) & (columns <= width - 1) & (lines >= 0) & (lines <= height - 1)
         back = cv2.remap(second.astype(np.float32), columns, lines, cv2.INTER_CUBIC)
-        found.append(np.abs(back - first)[inside].mean())
-    return float(np.mean(found))
+        differences.append(np.abs(back - first)[inside].mean())
+    return float(np.mean(differences))
 
 
-def _cosine(one: NDArray[Any], other: NDArray[Any]) -> float:
-    return float(one @ other / np.linalg.norm(one) / np.linalg.norm(other))
+def _cosine(left: NDArray[Any], right: NDArray[Any]) -> float:
+    return float(left @ right / np.linalg.norm(left) / np.linalg.norm(right))
 
 
 if __name__ == "__main__":

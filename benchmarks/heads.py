@@ -1,10 +1,10 @@
 """Training steps of every head: all videos of a step at once, against one video after the other.
 
-All ways train the same head on the same videos (random features, lengths spread evenly) with the same optimizer, on the
-mean of the videos' losses. The loop is the usual code of authors who do not batch videos of different length, with
-torch's own convolutions; `loop of our layers` has those of the batch. Where the loss ties videos together, each goes
-through the head alone and the loss gets all outputs. Heads have their papers' widths on features of 2 x 1024, and are
-narrow on features of 2 x 64, where a turn is ten steps. All variants keep freed memory, as the trainer does.
+All ways train the same head on the same videos (random features, evenly spread lengths) with the same optimizer, on the
+mean of the videos' losses. The loop is the usual code of authors who do not batch videos of different lengths, with
+torch's own convolutions; `loop of our layers` has those of the batch. Where the loss couples videos, each video passes
+the head alone and the loss gets all outputs. Heads have their papers' widths on features of 2 x 1024, or a width of 128
+on features of 2 x 64, where a repetition is ten steps. All variants keep freed memory, as the trainer does.
 """
 
 import sys
@@ -43,50 +43,52 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "um": {"width": 128},
     "rskp": {"width": 128},
 }
-"""Head -> what makes it 128 wide inside."""
+"""Head -> settings that make its layers 128 wide."""
 _MEASURE = "videos_per_s"
 _STEPS = 10
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Steps of each head both ways, in turns, at both widths."""
+    """Time steps of each head in every way, in turns, at both widths."""
     parser = arguments(__doc__)
     parser.add_argument("--heads", nargs="+", default=HEADS.names(), help="heads to train")
-    parser.add_argument("--videos", type=int, default=10, help="of a step")
-    parser.add_argument("--lengths", type=int, nargs=2, default=(150, 450), help="snippets, shortest and longest")
+    parser.add_argument("--videos", type=int, default=10, help="videos per step")
+    parser.add_argument(
+        "--lengths", type=int, nargs=2, default=(150, 450), help="snippets of the shortest and the longest video"
+    )
     parser.add_argument("--widths", nargs="+", default=("paper", "128"), help="paper, 128 or both")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--repeat", type=int, default=3, help="repetitions")
     options = parser.parse_args(argv)
     lengths = torch.linspace(*map(float, options.lengths), options.videos).long().tolist()
-    found, ratios = [], {}
+    table, ratios = [], {}
     for width in options.widths:
         for name in options.heads:
             steps = 1 if width == "paper" else _STEPS
-            # A process each, as in training: what earlier heads left behind does not count.
+            # One process per head, as in training, so that earlier heads have no effect.
             with ProcessPoolExecutor(1, get_context("spawn")) as alone:
                 times = alone.submit(measured, name, width, lengths, options.device, steps, options.repeat).result()
             speeds = rates(times, steps * options.videos)
-            found += rows(f"width {width}", times, steps * options.videos, _MEASURE)
+            table += rows(f"width {width}", times, steps * options.videos, _MEASURE)
             for loop in ("loop", "loop of our layers"):
                 ratio = speeds[f"{name} batch"] / speeds[f"{name} {loop}"]
                 ratios[f"{name} batch / {loop}, width {width}"] = short(ratio)
-    report("heads", found, ratios, options.out)
+    report("heads", table, ratios, options.out)
 
 
 def measured(name: str, width: str, lengths: Sequence[int], device: str, steps: int, repeat: int) -> Times:
-    """Seconds of each way."""
+    """Seconds of each way to train a head."""
     with freed_memory_kept():
         return take_turns(tasks(name, width, lengths, device, steps), repeat)
 
 
 def tasks(name: str, width: str, lengths: Sequence[int], device: str, steps: int) -> dict[str, Callable[[], object]]:
-    """Some steps of a head each way, by name."""
+    """Tasks of `steps` training steps, by head and way."""
     dim, settings = (WIDE, {}) if width == "paper" else (NARROW, SETTINGS.get(name, {}))
     torch.manual_seed(0)
     head = create_head(name, CLASSES, {"rgb": dim, "flow": dim}, **settings).to(device).train()
     optimizer = torch.optim.Adam(head.parameters(), lr=1e-4)
-    # Bounded below by zero, as features behind a rectifier are.
+    # Non-negative, as features after a rectifier are.
     videos: list[Mapping[str, Tensor]] = [
         {stream: torch.rand(n, dim, device=device) for stream in ("rgb", "flow")} for n in lengths
     ]
@@ -99,7 +101,7 @@ def tasks(name: str, width: str, lengths: Sequence[int], device: str, steps: int
 def step_of_batch(
     head: Head, optimizer: torch.optim.Optimizer, videos: Sequence[Mapping[str, Tensor]], labels: Tensor
 ) -> None:
-    """One optimizer step on all videos at once."""
+    """Take an optimizer step on all videos at once."""
     optimizer.zero_grad(set_to_none=True)
     batch = SnippetBatch.collate(videos, labels).to(labels.device)
     _backward(head.loss(head(batch), batch), 1.0)
@@ -109,20 +111,20 @@ def step_of_batch(
 def step_of_loop(
     head: Head, optimizer: torch.optim.Optimizer, videos: Sequence[Mapping[str, Tensor]], labels: Tensor
 ) -> None:
-    """One optimizer step on the same videos, one after the other."""
+    """Take an optimizer step on the same videos, single after the other."""
     optimizer.zero_grad(set_to_none=True)
     alone = [SnippetBatch.collate([video], labels[i : i + 1]).to(labels.device) for i, video in enumerate(videos)]
     if head.pairs or head.ties_videos:
         batch = SnippetBatch.collate(videos, labels).to(labels.device)
-        _backward(head.loss(stacked([head(one) for one in alone], batch), batch), 1.0)
+        _backward(head.loss(stacked([head(single) for single in alone], batch), batch), 1.0)
     else:
-        for one in alone:
-            _backward(head.loss(head(one), one), 1.0 / len(videos))
+        for single in alone:
+            _backward(head.loss(head(single), single), 1.0 / len(videos))
     _finish(optimizer, labels)
 
 
 def stacked(outputs: Sequence[HeadOutput], batch: SnippetBatch) -> HeadOutput:
-    """The answers to single videos -> that to their batch."""
+    """Join the outputs of single videos into the output of their batch."""
     lengths = batch.lengths.tolist()
 
     def join(values: Sequence[Tensor]) -> Tensor:
@@ -131,16 +133,18 @@ def stacked(outputs: Sequence[HeadOutput], batch: SnippetBatch) -> HeadOutput:
 
     first = outputs[0]
     return HeadOutput(
-        join([one.cas for one in outputs]),
-        None if first.attention is None else join([one.attention for one in outputs if one.attention is not None]),
-        join([one.video_scores for one in outputs]),
-        {key: join([one.extras[key] for one in outputs]) for key in first.extras},
-        {key: stacked([one.streams[key] for one in outputs], batch) for key in first.streams},
+        join([output.cas for output in outputs]),
+        None
+        if first.attention is None
+        else join([output.attention for output in outputs if output.attention is not None]),
+        join([output.video_scores for output in outputs]),
+        {key: join([output.extras[key] for output in outputs]) for key in first.extras},
+        {key: stacked([output.streams[key] for output in outputs], batch) for key in first.streams},
     )
 
 
 def with_torchs_convolutions(step: Callable[..., None], *arguments: Any) -> None:
-    """A step over single videos in which convolutions and dropout are torch's own."""
+    """Take a step over single videos with torch's own convolutions and dropout."""
     ours = TemporalConv.forward, TemporalConv.of_scaled, Dropout.forward
     _layers(_torchs_convolution, _torchs_convolution_of_scaled, nn.Dropout.forward)
     try:
@@ -154,7 +158,7 @@ def _layers(convolution: Any, of_scaled: Any, dropout: Any) -> None:
 
 
 def _torchs_convolution(layer: TemporalConv, rows: Tensor, mask: Tensor) -> Tensor:
-    # A head may have one video twice in a call: a branch each.
+    # A head may pass a video twice per call, once per branch.
     videos = [
         nn.functional.conv1d(video.t()[None], layer.weight, layer.bias, padding=layer.padding)[0].t()
         for video in rows.split(mask.sum(dim=1).tolist())

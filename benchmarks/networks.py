@@ -1,9 +1,9 @@
 """Snippets per second of every network, and the gain from each way of running it.
 
-Random weights, which cost the same time as trained ones; preprocessing is included. `eager` is torch in float32 with
-default settings, `channels last` the same with weights and clips in that order, `bfloat16` under autocast, `openvino`
-compiled by it (CPU alone; compiling is not counted). On a GPU `--peak` (TFLOP/s of the card, at the precision that
-eager runs at) adds the share of it that eager reaches; multiplications are counted by torch, two operations each.
+Weights are random, which takes the same time as trained ones; preprocessing is included. `eager` is torch in float32
+with default settings, `channels last` the same with weights and clips in that order, `bfloat16` uses autocast,
+`openvino` is compiled by OpenVINO (CPU only; compilation is not counted). On a GPU, `--peak` (TFLOP/s of the card at
+eager's precision) adds each way's share of it; torch counts the operations, a multiply-add as two.
 """
 
 import sys
@@ -41,7 +41,7 @@ WAYS = ("eager", "channels last", "bfloat16", "openvino")
 
 
 class ChannelsLast(torch.nn.Module):
-    """A network whose weights and clips lie in memory with their channels last."""
+    """Network with weights and clips in the memory format channels-last."""
 
     def __init__(self, network: Backbone) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class ChannelsLast(torch.nn.Module):
 
     @torch.inference_mode()
     def extract(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(N, L, H, W, 3) uint8 RGB -> (N, D)."""
+        """Extract features: (N, L, H, W, 3) uint8 RGB -> (N, D)."""
         device = next(self.network.parameters()).device
         clips = self.network.preprocess(frames).to(device)
         features: torch.Tensor = self.network(clips.contiguous(memory_format=torch.channels_last_3d))
@@ -62,15 +62,15 @@ class ChannelsLast(torch.nn.Module):
 def main(argv: Sequence[str] | None = None) -> None:
     """Time every network in every way, all ways of one in turns."""
     parser = arguments(__doc__)
-    parser.add_argument("--networks", nargs="+", default=NETWORKS, help="backbones with a stream of rgb")
-    parser.add_argument("--ways", nargs="+", default=WAYS, choices=WAYS, help="how they are run; eager first")
-    parser.add_argument("--batch", type=int, default=1, help="clips at once")
-    parser.add_argument("--size", default="340x256", metavar="WIDTHxHEIGHT", help="of the frames")
+    parser.add_argument("--networks", nargs="+", default=NETWORKS, help="backbones with an rgb stream")
+    parser.add_argument("--ways", nargs="+", default=WAYS, choices=WAYS, help="ways to run them; eager first")
+    parser.add_argument("--batch", type=int, default=1, help="clips per call")
+    parser.add_argument("--size", default="340x256", metavar="WIDTHxHEIGHT", help="size of the frames")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--peak", type=float, help="TFLOP/s of the card")
+    parser.add_argument("--peak", type=float, help="peak TFLOP/s of the card")
     parser.add_argument("--repeat", type=int, default=3, help="repetitions")
     options = parser.parse_args(argv)
-    found, ratios = [], {}
+    table, ratios = [], {}
     for name in options.networks:
         network = create_backbone(name, "rgb", "random:0").to(options.device)
         clips = clips_of(network, options.size, options.batch)
@@ -82,13 +82,13 @@ def main(argv: Sequence[str] | None = None) -> None:
             row["gflop_per_snippet"] = round(work / 1e9, 1)
             if options.peak:
                 row["share_of_peak_percent"] = round(100 * speeds[row["task"]] * work / (options.peak * 1e12), 1)
-            found.append(row)
+            table.append(row)
         ratios |= {f"{way} / eager, {name}": short(speeds[way] / speeds["eager"]) for way in ways[1:]}
-    report("networks", found, ratios, options.out)
+    report("networks", table, ratios, options.out)
 
 
 def ready(name: str, way: str, device: str) -> Callable[[NDArray[np.uint8]], object]:
-    """A network of its own, ready to take clips in one `way`."""
+    """New network, ready to take clips in one `way`."""
     network = create_backbone(name, "rgb", "random:0")
     if way == "openvino":
         return run_by(network, OPENVINO).extract
@@ -98,14 +98,14 @@ def ready(name: str, way: str, device: str) -> Callable[[NDArray[np.uint8]], obj
 
 
 def clips_of(network: Backbone, size: str, count: int) -> NDArray[np.uint8]:
-    """(count, L, H, W, 3) uint8 RGB, frames scaled as extraction scales them."""
+    """Clips (count, L, H, W, 3) uint8 RGB, scaled as in extraction."""
     width, height = map(int, size.split("x"))
     width, height = scaled_size(width, height, network.size)
     return np.stack([np.stack(list(moving_frames(network.span, width, height)))] * count)
 
 
 def operations(network: Backbone, clips: NDArray[np.uint8]) -> int:
-    """Multiplications and additions of one forward pass."""
+    """Number of multiplications and additions of one forward pass."""
     with FlopCounterMode(display=False) as counter:
         network.extract(clips)
     return int(counter.get_total_flops())

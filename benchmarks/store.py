@@ -1,7 +1,7 @@
 """Milliseconds to read one video at random: our store, one `.npy` per stream and video, one `.npz` per video.
 
-All three hold the same float16 features; a read ends with the values of both streams copied into memory. The page
-cache is warm: the comparison is about the format, not the disk.
+All three contain the same float16 features; a read ends with the values of both streams copied into memory. The page
+cache is warm: this compares formats, not disks.
 """
 
 import statistics
@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Fill the three layouts, read them in turns, and report medians over the repetitions."""
     parser = arguments(__doc__)
     parser.add_argument("--videos", type=int, default=200, help="videos to write")
-    parser.add_argument("--dim", type=int, default=1024, help="values a snippet in each of two streams")
+    parser.add_argument("--dim", type=int, default=1024, help="values per snippet in each of two streams")
     parser.add_argument("--reads", type=int, default=500, help="random reads in one repetition")
     parser.add_argument("--repeat", type=int, default=5, help="repetitions; the layouts take turns in each")
     options = parser.parse_args(argv)
@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def fill(folder: Path, count: int, dim: int) -> tuple[list[str], dict[str, Read]]:
-    """Write `count` videos of 20 to 300 snippets in every layout; their ids and one reader a layout."""
+    """Write `count` videos of 20 to 300 snippets in every layout; return their ids and one reader per layout."""
     rng = np.random.default_rng(0)
     videos = [f"video-{number:05d}" for number in range(count)]
     writer = StoreWriter.open(folder / "store", {"backbone": "random"})
@@ -63,17 +63,17 @@ def fill(folder: Path, count: int, dim: int) -> tuple[list[str], dict[str, Read]
 
 
 def from_store(store: FeatureStore) -> Read:
-    """Copies out of the memory-mapped shards."""
+    """Reader that copies from the memory-mapped shards."""
     return lambda video: {name: np.array(values) for name, values in store[video].streams.items()}
 
 
 def from_npy(folder: Path) -> Read:
-    """One file a stream and video."""
+    """Reader of one file per stream and video."""
     return lambda video: {name: np.load(folder / f"{video}-{name}.npy") for name in ("rgb", "flow")}
 
 
 def from_npz(folder: Path) -> Read:
-    """One uncompressed archive a video."""
+    """Reader of one uncompressed archive per video."""
 
     def read(video: str) -> Streams:
         with np.load(folder / f"{video}.npz") as archive:
@@ -83,7 +83,7 @@ def from_npz(folder: Path) -> Read:
 
 
 def measure(readers: dict[str, Read], videos: Sequence[str], reads: int, repeat: int) -> dict[str, list[float]]:
-    """Seconds a read, one value a repetition; every layout reads the same videos in the same random order."""
+    """Seconds per read, one value per repetition; every layout reads the same videos in the same random order."""
     times: dict[str, list[float]] = {name: [] for name in readers}
     for seed in range(repeat + 1):
         order = np.random.default_rng(seed).choice(videos, reads)

@@ -1,9 +1,9 @@
-"""A challenge file of HACS size, written and checked video by video, against the plain way through one JSON value.
+"""A challenge file of HACS size, written and checked video by video, against loading it as one JSON value.
 
-`written` and `checked` are the steps of `wtal submit`: cut, rounded and sorted by score; labels, scores, segments and
-ids compared with the challenge and the annotations. `loaded` is `json.load` alone, the first step of every check with
-the whole file in memory. `peak MiB` is the peak memory of a separate process for the check (and for the load), its
-start and libraries included, of the same file.
+`written` and `checked` are the steps of `wtal submit`: detections are cut, rounded and sorted by score; labels, scores,
+segments and ids are compared with the challenge and the annotations. `loaded` is `json.load` alone, the first step of
+any check with the whole file in memory. `peak MiB` is the peak memory of a separate process that checks (or loads) the
+same file, including its start and libraries.
 """
 
 import json
@@ -32,22 +32,24 @@ _SECONDS = 150.0
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Write and check one file, in turns, and measure memory in processes of their own."""
+    """Write and check one file in turns, and measure memory in separate processes."""
     parser = arguments(__doc__)
-    parser.add_argument("--videos", type=int, default=6000, help="of the submission")
-    parser.add_argument("--detections", type=int, default=1_000_000, help="of all of them together")
+    parser.add_argument("--videos", type=int, default=6000, help="videos of the submission")
+    parser.add_argument("--detections", type=int, default=1_000_000, help="detections of all videos together")
     parser.add_argument("--repeat", type=int, default=3, help="repetitions")
-    parser.add_argument("--peak", nargs=3, metavar=("WAY", "FILE", "ANNOTATIONS"), help="print the peak of one way")
+    parser.add_argument(
+        "--peak", nargs=3, metavar=("WAY", "FILE", "ANNOTATIONS"), help="print the peak memory of one way"
+    )
     options = parser.parse_args(argv)
     if options.peak:
         way, *paths = options.peak
         alone(way, *map(Path, paths))
         return
-    found, dataset = scene(options.videos, options.detections)
+    detections, dataset = scene(options.videos, options.detections)
     with tempfile.TemporaryDirectory() as folder:
         path, annotations = Path(folder) / "submission.json", Path(folder) / "annotations.json"
         write_annotations(dataset, annotations)
-        times = take_turns(tasks(path, found, dataset), options.repeat)
+        times = take_turns(tasks(path, detections, dataset), options.repeat)
         peaks = {way: peak(way, path, annotations) for way in ("checked", "loaded")}
         size = f"{options.videos} videos, {path.stat().st_size / 2**20:.0f} MiB"
     lines = [
@@ -61,68 +63,68 @@ def main(argv: Sequence[str] | None = None) -> None:
     report("submission", lines, ratios, options.out)
 
 
-def scene(videos: int, detections: int) -> tuple[dict[str, list[Detection]], Dataset]:
-    """Detections (seconds) spread evenly over videos with ids as HACS has them, and the videos' annotations."""
+def scene(videos: int, count: int) -> tuple[dict[str, list[Detection]], Dataset]:
+    """Detections (seconds) spread evenly over videos with ids as in HACS, and the videos' annotations."""
     rng = np.random.default_rng(0)
     classes = sorted(load_challenge("hacs").classes)
     builder = DatasetBuilder(classes)
-    found: dict[str, list[Detection]] = {}
-    for number, few in enumerate(np.array_split(np.arange(detections), videos)):
+    detections: dict[str, list[Detection]] = {}
+    for number, share in enumerate(np.array_split(np.arange(count), videos)):
         name = f"video{number:06d}"
         builder.add_video(name, "testing", _SECONDS)
-        starts, lengths = rng.uniform(0, 140, len(few)), rng.uniform(0.1, 10, len(few))
-        labels, scores = rng.integers(len(classes), size=len(few)), rng.random(len(few)).astype(np.float32)
-        found[name] = [
+        starts, lengths = rng.uniform(0, 140, len(share)), rng.uniform(0.1, 10, len(share))
+        labels, scores = rng.integers(len(classes), size=len(share)), rng.random(len(share)).astype(np.float32)
+        detections[name] = [
             Detection(float(start), float(start + length), classes[label], float(score))
             for start, length, label, score in zip(starts, lengths, labels, scores, strict=True)
         ]
-    return found, builder.build()
+    return detections, builder.build()
 
 
-def tasks(path: Path, found: Mapping[str, list[Detection]], dataset: Dataset) -> dict[str, Callable[[], object]]:
-    """What is timed, by name; the first one makes the file of the others."""
-    written = partial(write, path, found, {video.id: video.duration for video in dataset.videos.values()})
+def tasks(path: Path, detections: Mapping[str, list[Detection]], dataset: Dataset) -> dict[str, Callable[[], object]]:
+    """Tasks to time, by name; the first one writes the file of the others."""
+    written = partial(write, path, detections, {video.id: video.duration for video in dataset.videos.values()})
     written()
     return {"written": written, "checked": partial(check, path, dataset), "loaded": partial(load, path)}
 
 
-def write(path: Path, found: Mapping[str, list[Detection]], durations: Mapping[str, float | None]) -> None:
-    """The file of a submission."""
+def write(path: Path, detections: Mapping[str, list[Detection]], durations: Mapping[str, float | None]) -> None:
+    """Write the file of a submission."""
     with path.open("wb") as file:
         head = submission_head("hacs", NO_EXTERNAL_DATA, False)
-        write_submission(file, head, submission_results(found, "hacs", durations))
+        write_submission(file, head, submission_results(detections, "hacs", durations))
 
 
 def check(path: Path, dataset: Dataset) -> None:
-    """Refuse to time a check that finds fault.
+    """Refuse to time a check that finds errors.
 
     Raises:
         ValueError: when the file would be refused.
     """
-    found = check_submission(path, "hacs", dataset, "testing")
-    if not found.ok:
-        raise ValueError(f"the submission would be refused: {found.errors[0]}")
+    outcome = check_submission(path, "hacs", dataset, "testing")
+    if not outcome.ok:
+        raise ValueError(f"the submission would be refused: {outcome.errors[0]}")
 
 
 def load(path: Path) -> Any:
-    """The JSON value, whole."""
+    """Load the whole JSON value."""
     with path.open(encoding="utf-8") as file:
         return json.load(file)
 
 
 def peak(way: str, path: Path, annotations: Path) -> int:
-    """Peak MiB of a process of its own that checks or loads the file."""
+    """Peak memory in MiB of a separate process that checks or loads the file."""
     command = [sys.executable, "-m", "benchmarks.submission", "--peak", way, str(path), str(annotations)]
     return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
 def alone(way: str, path: Path, annotations: Path) -> None:
-    """Do one thing and print the peak of this process in MiB."""
+    """Check or load the file and print the peak memory of this process in MiB."""
     if way == "checked":
         check(path, read_annotations(annotations))
     else:
         load(path)
-    # getrusage would give the parent's peak where that is larger
+    # getrusage would return the parent's peak if that is larger
     (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:")]
     print(int(line.split()[1]) // 1024)
 

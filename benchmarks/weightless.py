@@ -1,10 +1,9 @@
 """Frames per second of the weight-free backbones, from a video file to features, `motion-pyramid` over `motion`.
 
-Each runs as in `wtal extract` with its defaults: decoding, flow, both streams, in one process and its reader. They take
-turns on the same rendered video of each size, in which everything moves. `frames / cpu s` and the ratio `by the
-processor's clock` count this process's processor time, and the decoding time reported by the reader process:
-other work on the machine affects them less. Compilation and the start of processes are excluded by a warm-up
-round.
+Each runs as in `wtal extract` with its defaults: decoding, flow and both streams in one process and its reader. They
+take turns on the same rendered video of each size, in which everything moves. `frames / cpu s` and the ratio `by the
+processor's clock` count the processor time of this process and the decoding time reported by the reader process, which
+other work on the machine affects less. A warm-up round excludes compilation and the start of processes.
 """
 
 import statistics
@@ -70,7 +69,7 @@ def compare(video: Path, size: str, frames: int, repeat: int) -> tuple[list[dict
 
 
 def extract(line: ExtractionLine, video: Path, spent: list[float]) -> None:
-    """All features of a video; the processor's seconds, and those of decoding, are appended to `spent`."""
+    """Extract all features of a video; append the seconds of processor time and decoding to `spent`."""
     before = time.process_time()
     decoding = line.times.stages().get("decode and size")
     result = line.run(video)[0]

@@ -1,10 +1,10 @@
-"""Extraction of one video, whole command and stage by stage, next to the limit: ffmpeg's own decoding and scaling.
+"""Extraction of one video, whole command and stage by stage, against the limit: ffmpeg's decoding and scaling.
 
-Each row is a rendered video of phone-like bit rate. `limit` is `ffmpeg -threads 2 -i X -vf fps=25,scale=-2:256 -f
-null -` on the same file, in the same turns; where no ffmpeg is installed, the same filters through PyAV. `command` is
-`wtal extract` as a user starts it, `start` that command on a video of one second, `extraction` the difference. Stages
-are their busy seconds; they overlap, so that their sum is above the time that went by. All are seconds per minute of
-video, but `start`, which comes once per call. `--page FILE` writes the table as a page of the documentation.
+Each row is a rendered video with the bit rate of a phone. `limit` is `ffmpeg -threads 2 -i X -vf fps=25,scale=-2:256 -f
+null -` on the same file, in the same turns; without ffmpeg, it is the same filters through PyAV. `command` is `wtal
+extract` as a user starts it, `start` is that command on a video of one second, and `extraction` is the difference.
+Stages have their busy seconds; they overlap, so that their sum exceeds the elapsed time. All values are seconds per
+minute of video, except `start`, which is seconds per call. `--page FILE` writes the table as a page of the docs.
 """
 
 import json
@@ -41,14 +41,14 @@ CASES = (
     "3840x2160,hevc,30",
 )
 FEATURES = {"motion-pyramid": [], "i3d": ["--weights", "random:0"]}
-"""Backbone -> the options that it needs here."""
+"""Backbone -> its options."""
 HEAVY = ("320x240,h264,30",)
-"""Cases that networks are measured on: what they compute does not depend on the size of the pictures."""
+"""Cases for networks, whose computation does not depend on the size of the pictures."""
 _ENCODERS = {"h264": "libx264", "hevc": "libx265"}
 _BITS = 0.13
-"""Bits per pixel and frame, about those of a phone."""
+"""Bits per pixel and frame, about as from a phone."""
 _RENDERED = 480, 270
-"""Size at most that motion is rendered at, and enlarged from."""
+"""Largest size at which motion is rendered; larger pictures are enlarged from it."""
 _GRAIN = 2.0
 _FILTERS = "fps=25,scale=-2:256"
 _STAGES = ("decode and size", "colour", "flow")
@@ -56,7 +56,7 @@ _STAGES = ("decode and size", "colour", "flow")
 
 @dataclass(frozen=True)
 class Case:
-    """A video to render."""
+    """Video to render."""
 
     width: int
     height: int
@@ -72,7 +72,7 @@ class Case:
 
     @property
     def name(self) -> str:
-        """The case in words."""
+        """Name in the table."""
         return f"{self.width}x{self.height} {self.codec.upper()} {self.fps}"
 
     def write(self, path: Path, seconds: float) -> Path:
@@ -88,7 +88,7 @@ class Case:
         return path
 
     def _pictures(self, count: int) -> Iterator[Image]:
-        """Motion at 25 frames per second, shown at the case's rate, with grain of the full size."""
+        """Yield frames of motion made for 25 frames per second, with grain at full size."""
         share = min(1.0, _RENDERED[0] / self.width)
         size = round(self.width * share), round(self.height * share)
         grain = np.random.default_rng(0).normal(0, _GRAIN, (self.height, self.width, 1)).astype(np.float32)
@@ -99,11 +99,11 @@ class Case:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Render, time in turns, report."""
+    """Render the videos, time the ways in turns, and report medians over the repetitions."""
     parser = arguments(__doc__)
-    parser.add_argument("--cases", nargs="+", default=CASES, metavar="WIDTHxHEIGHT,CODEC,FPS")
-    parser.add_argument("--features", nargs="+", default=list(FEATURES), choices=list(FEATURES))
-    parser.add_argument("--seconds", type=float, default=20, help="length of a video; of 4K a third")
+    parser.add_argument("--cases", nargs="+", default=CASES, metavar="WIDTHxHEIGHT,CODEC,FPS", help="videos")
+    parser.add_argument("--features", nargs="+", default=list(FEATURES), choices=list(FEATURES), help="backbones")
+    parser.add_argument("--seconds", type=float, default=20, help="length of a video; a third of it for 4K")
     parser.add_argument("--repeat", type=int, default=3, help="repetitions")
     parser.add_argument("--page", type=Path, help="write the table to this page too")
     options = parser.parse_args(argv)
@@ -137,7 +137,7 @@ def measure(
 
 
 def _row(folder: Path, video: Path, brief: Path, features: str, length: float, repeat: int) -> dict[str, float]:
-    """Medians of one case, in seconds per minute of video."""
+    """Medians of a case, in seconds per minute of video."""
     busy: list[dict[str, float]] = []
     tasks = {
         "limit": partial(limit, video),
@@ -146,7 +146,7 @@ def _row(folder: Path, video: Path, brief: Path, features: str, length: float, r
     }
     times = {name: statistics.median(values) for name, values in take_turns(tasks, repeat).items()}
     minute = 60 / length
-    stages = {key: short(minute * statistics.median([one.get(key, 0) for one in busy[1:]])) for key in busy[-1]}
+    stages = {key: short(minute * statistics.median([stage.get(key, 0) for stage in busy[1:]])) for key in busy[-1]}
     return {
         "limit": short(minute * times["limit"]),
         "extraction": short(minute * max(times["command"] - times["start"], 0)),
@@ -157,7 +157,7 @@ def _row(folder: Path, video: Path, brief: Path, features: str, length: float, r
 
 
 def limit(video: Path) -> None:
-    """Decode and scale a file, and throw the pictures away."""
+    """Decode and scale a file, and discard the pictures."""
     if program := shutil.which("ffmpeg"):
         call = [program, "-v", "error", "-threads", "2", "-i", str(video), "-vf", _FILTERS, "-f", "null", "-"]
         subprocess.run(call, check=True, stdin=subprocess.DEVNULL)
@@ -188,7 +188,7 @@ def _pulled(graph: Any) -> bool:
 
 
 def extraction(video: Path, folder: Path, features: str, busy: list[dict[str, float]]) -> None:
-    """Run the command into an empty workspace; appends its stages' busy seconds to `busy`."""
+    """Run the command with an empty workspace; append the busy seconds of its stages to `busy`."""
     with tempfile.TemporaryDirectory(dir=folder) as workspace:
         profile = Path(workspace) / "profile.json"
         call = [sys.executable, "-m", "wtal", "extract", str(video), "--backbone", features, *FEATURES[features]]
@@ -198,7 +198,7 @@ def extraction(video: Path, folder: Path, features: str, busy: list[dict[str, fl
 
 
 def _stages(profile: Mapping[str, Any]) -> dict[str, float]:
-    """Busy seconds of the stages that a video passes, features of both streams together."""
+    """Busy seconds by stage, with the features of both streams together."""
     seconds = {name: float(stage["seconds"]) for name, stage in profile["stages"].items()}
     known = {name: seconds.get(name, 0.0) for name in _STAGES}
     rest = sum(value for name, value in seconds.items() if name not in (*_STAGES, "store", "total"))
@@ -208,26 +208,28 @@ def _stages(profile: Mapping[str, Any]) -> dict[str, float]:
 _PAGE = """\
 # Performance
 
-Written by `python -m benchmarks.whole --page docs/performance.md`; not edited by hand.
+Generated by `python -m benchmarks.whole --page docs/performance.md`; do not edit by hand.
 
-Machine: {cpus} cores of {processor}, {system}, Python {python}. Quote the ratios: seconds are those of this machine.
+Machine: {cpus} cores of {processor}, {system}, Python {python}. Quote the ratios: seconds depend on this machine.
 
-Seconds per minute of video, medians over the repetitions, the ways of a row in turns:
+Values are seconds per minute of video, except `start`. They are medians over the repetitions; the ways of a row ran in
+turns.
 
-- **limit**: `ffmpeg -threads 2 -i X -vf fps=25,scale=-2:256 -f null -`, which decodes and scales and does nothing else.
-- **extraction**: `wtal extract` on the same file, less its start. **ratio** is extraction over limit.
-- **start**: seconds of the command on a video of one second, once per call: Python, imports, processes, compiled code.
-- **decode**, **flow**, **features' own**: busy seconds of the stages. They overlap: their sum is above the extraction.
+- **limit**: `ffmpeg -threads 2 -i X -vf fps=25,scale=-2:256 -f null -`, which only decodes and scales.
+- **extraction**: `wtal extract` on the same file, without its start.
+- **ratio**: extraction divided by limit.
+- **start**: seconds per call, measured on a video of one second: Python, imports, processes, loading of compiled code.
+- **decode**, **flow**, **features' own**: busy seconds of the stages, which overlap: their sum exceeds the extraction.
 
 {table}
 
-Videos are rendered at {bits} bits per pixel and frame, about those of a phone. `i3d` has random weights, which cost
-what trained ones cost; its part does not depend on the size of the pictures.
+Videos are rendered with {bits} bits per pixel and frame, about as from a phone. `i3d` has random weights, which take
+the same time as trained ones; the time of the network does not depend on the size of the pictures.
 """
 
 
 def page(result: Mapping[str, Any]) -> str:
-    """The page: the table, and how it was measured."""
+    """Render the page: the table and its method."""
     columns = {
         "video": lambda row: row["video"],
         "features": lambda row: f"`{row['features']}`",

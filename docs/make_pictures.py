@@ -28,18 +28,18 @@ Colour = tuple[int, int, int]
 
 PAGE = Path(__file__).with_name("images") / "demo.png"
 LARGEST = 200 * 1024
-"""Bytes: a picture above that is refused."""
+"""Largest size of a picture in bytes."""
 
 _WIDTH, _LEFT, _RIGHT, _TOP = 1200, 210, 30, 16
 _FRAMES = 8
 _ROW, _GAP, _AXIS = 26, 14, 34
 _WHITE, _INK, _GREY, _LINE = (255, 255, 255), (40, 40, 40), (120, 120, 120), (225, 225, 225)
 _COLOURS: tuple[Colour, ...] = ((180, 119, 31), (14, 127, 255), (44, 160, 44), (189, 103, 148), (75, 86, 140))
-"""Blue, green, red: OpenCV's order."""
+"""Colours in OpenCV's order: blue, green, red."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Draw the picture of one video of a demo folder, and write it."""
+    """Draw the picture of a video of a demo folder, and write it."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("demo", type=Path, help="folder that `wtal demo` made")
     parser.add_argument("--video", help="id of the video to draw")
@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def choose_video(dataset: Dataset, subset: str, wanted: str | None) -> VideoRecord:
-    """The video `wanted`, or the first of `subset` that shows two classes.
+    """Return the video `wanted`, or the first of `subset` with two classes.
 
     Raises:
         UsageError: when there is none.
@@ -69,7 +69,7 @@ def choose_video(dataset: Dataset, subset: str, wanted: str | None) -> VideoReco
 
 
 def clearest(detections: Sequence[Detection]) -> list[Detection]:
-    """Detections that overlap no better one and have at least half of the best one's score, best first."""
+    """Detections without a better overlapping one and with at least half of the best score, best first."""
     kept: list[Detection] = []
     for one in sorted(detections, key=lambda detection: -detection.score):
         if (not kept or one.score >= kept[0].score / 2) and all(tiou(one, other) == 0 for other in kept):
@@ -78,7 +78,7 @@ def clearest(detections: Sequence[Detection]) -> list[Detection]:
 
 
 def draw(path: Path, video: VideoRecord, detections: Sequence[Detection]) -> Picture:
-    """Frames of the file above a time line of annotations and detections -> (H, W, 3) uint8, blue first.
+    """Draw frames of the file above a time line of annotations and detections, (H, W, 3) uint8, blue first.
 
     Raises:
         WtalError: when the file cannot be read.
@@ -121,7 +121,7 @@ def write(picture: Picture, path: Path) -> None:
 
 
 def _strip(path: Path, seconds: float) -> Picture:
-    """Frames at the middles of `_FRAMES` equal parts of the video, side by side over the time line."""
+    """Frames at the middles of `_FRAMES` equal parts of the video, side by side."""
     capture = cv2.VideoCapture(str(path))
     try:
         width = (_WIDTH - _LEFT - _RIGHT) // _FRAMES
@@ -140,7 +140,7 @@ def _frame(capture: cv2.VideoCapture, second: float, width: int) -> Picture | No
         return None
     height = round(image.shape[0] * width / image.shape[1])
     small = cv2.resize(image, (width - 2, height), interpolation=cv2.INTER_AREA)
-    # Fewer shades make a far smaller PNG, and look the same at this size.
+    # Fewer shades make a far smaller PNG without a visible difference at this size.
     return np.pad(np.asarray(small // 8 * 8 + 4, np.uint8), ((0, 0), (1, 1), (0, 0)), constant_values=255)
 
 

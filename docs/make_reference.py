@@ -52,7 +52,7 @@ _WORDS = {"str": "text", "int": "whole number", "float": "number", "bool": "true
 
 
 def table(config: type[Config], leave_out: tuple[str, ...] = ()) -> str:
-    """The keys of a class as a Markdown table: key, default, values, meaning.
+    """Markdown table of the keys of a class: key, default, values, meaning.
 
     Raises:
         KeyError: when a key has no text below it.
@@ -67,7 +67,7 @@ def table(config: type[Config], leave_out: tuple[str, ...] = ()) -> str:
 
 
 def reference() -> str:
-    """All tables, each with a heading; sections in the order of `Recipe`."""
+    """All tables with their headings, in the order of the sections in `Recipe`."""
     parts = ["### Top of the file", table(Recipe, (*_SECTIONS, "head"))]
     for name in Recipe.model_fields:
         if name == "head":
@@ -80,7 +80,7 @@ def reference() -> str:
 
 
 def backbones() -> str:
-    """A table of the backbones' input, one row for all variants and streams with the same input."""
+    """Table of the backbones' input, with one row for all variants and streams of the same input."""
     rows = []
     for name in BACKBONES.names():
         module = BACKBONES.load(name)
@@ -101,11 +101,11 @@ def backbones() -> str:
 
 
 def exports() -> str:
-    """The formats of `wtal export` as a Markdown table."""
+    """Markdown table of the formats of `wtal export`."""
     rows = []
     for name in EXPORTS.names():
         module = EXPORTS.load(name)
-        if module.__name__.startswith("wtal."):  # not what others have installed beside us
+        if module.__name__.startswith("wtal."):  # without leaves of other installed packages
             about = module.EXPORT
             needs = ", ".join(about.needs)
             rows.append(f"| `{name}` | {about.readers} | {about.per} | {needs} | {_cell(about.lacks)} |")
@@ -113,7 +113,7 @@ def exports() -> str:
 
 
 def failures() -> list[str]:
-    """The reasons of failures, one table per heading of `REASONS`, and the notes."""
+    """Reasons of failures, one table per heading of `REASONS`, and the notes."""
     tables = [(("reason", "what to do"), reasons) for reasons in REASONS.values()]
     return [_reasons(head, reasons) for head, reasons in [*tables, (("note", "meaning"), NOTES)]]
 
@@ -132,7 +132,7 @@ TABLES: dict[str, Callable[[], list[str]]] = {
 
 
 def page(name: str) -> str:
-    """A page of `TABLES` with new tables and the same text.
+    """Page of `TABLES` with new tables and the same text.
 
     Raises:
         ValueError: when the page has not the two marks around each table.
@@ -153,7 +153,7 @@ def _leaves(section: str, leaves: Registry[Any], depth: int) -> Iterator[str]:
     yield f"`name` selects the {kind}, one of `wtal list {kind}s`; the other keys belong to that {kind}."
     for name in leaves.names():
         module = leaves.load(name)
-        if module.__name__.startswith("wtal."):  # not what others have installed beside us
+        if module.__name__.startswith("wtal."):  # without leaves of other installed packages
             yield f'{title} `name = "{name}"`'
             yield from _about(module.Config)
             yield table(module.Config)
@@ -203,7 +203,7 @@ def _values(field: FieldInfo) -> str:
 
 
 def _limits(metadata: Iterable[Any]) -> list[str]:
-    """The limits in words; those of a list's items are in a separate `FieldInfo`."""
+    """Limits in words; those of a list's items are in a separate `FieldInfo`."""
     parts = [part for one in metadata for part in (one.metadata if isinstance(one, FieldInfo) else [one])]
     return [
         words.format(f"{getattr(limit, kind):g}")

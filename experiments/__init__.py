@@ -1,6 +1,6 @@
-"""Experiments whose tables stand in the docs; they need the reference data and are no part of the tests."""
+"""Experiments behind the tables of the docs; they need the reference data and are not part of the tests."""
 
 import os
 
-# Before torch is loaded, as `wtal` does.
+# Set before torch is loaded, as in `wtal`.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")

@@ -1,4 +1,4 @@
-"""Run every experiment, going on where the last call stopped: `python -m experiments [options]`."""
+"""Run every experiment, or resume where the last call stopped: `python -m experiments [options]`."""
 
 import sys
 
@@ -20,4 +20,4 @@ if __name__ == "__main__":
     review.run(options)
     for page in (PAGE, ENSEMBLES):
         for name in refresh(options.out, page):
-            options.reporter.say(f"docs/{page.name} has a place for {name}, which was not made")
+            options.reporter.say(f"docs/{page.name} has marks for the table {name}, which is missing")

@@ -1,4 +1,4 @@
-"""Parts that every experiment shares: where data and work lie, and how its tables are kept."""
+"""Common parts of all experiments: folders, options, and output of tables."""
 
 import argparse
 import json
@@ -17,24 +17,26 @@ RESULTS = Path(__file__).with_name("results")
 
 
 def arguments(description: str | None) -> argparse.ArgumentParser:
-    """A parser with the options that all experiments share."""
+    """Parser with the common options of all experiments."""
     root = Path(__file__).parents[1]
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--data", type=Path, default=root / "../shared/data", help="the reference data")
-    parser.add_argument("--workspace", type=Path, default=root / "workspace-experiments", help="stores and runs")
+    parser.add_argument("--data", type=Path, default=root / "../shared/data", help="folder of the reference data")
+    parser.add_argument(
+        "--workspace", type=Path, default=root / "workspace-experiments", help="folder for stores and runs"
+    )
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder for the tables")
-    parser.add_argument("--seeds", type=parse_seeds, default=(0, 1, 2), metavar="0,1,2", help="one run a seed")
+    parser.add_argument("--seeds", type=parse_seeds, default=(0, 1, 2), metavar="0,1,2", help="one run per seed")
     parser.set_defaults(reporter=ConsoleReporter())
     return parser
 
 
-def keep(made: Comparison, name: str, out: Path, ceiling: Mapping[str, float] | None = None) -> None:
+def keep(comparison: Comparison, name: str, out: Path, ceiling: Mapping[str, float] | None = None) -> None:
     """Write a comparison as `NAME.json` and `NAME.md`; `ceiling` is a last row: tiou -> fraction."""
-    made = _plainly_named(made)
-    write_json(out / f"{name}.json", _without_paths(made) | ({"ceiling": dict(ceiling)} if ceiling else {}))
-    text = markdown_table(made)
+    comparison = _plainly_named(comparison)
+    write_json(out / f"{name}.json", _without_paths(comparison) | ({"ceiling": dict(ceiling)} if ceiling else {}))
+    text = markdown_table(comparison)
     if ceiling:
-        last = [f"{100 * ceiling[key]:.1f}" if key in ceiling else "" for key in made.keys]
+        last = [f"{100 * ceiling[key]:.1f}" if key in ceiling else "" for key in comparison.keys]
         row = "| " + " | ".join(["a perfect snippet mask", *last, "", "", ""]) + " |"
         lines = text.splitlines()
         end = max(i for i, line in enumerate(lines) if line.startswith("|"))
@@ -43,16 +45,16 @@ def keep(made: Comparison, name: str, out: Path, ceiling: Mapping[str, float] | 
     print(text, file=sys.stdout, flush=True)
 
 
-def _plainly_named(made: Comparison) -> Comparison:
-    """The table with recipes by name where they were named by path."""
-    names = [row.plan.name.removesuffix(".toml").rpartition("/")[2] for row in made.rows]
-    rows = [replace(row, plan=replace(row.plan, name=name)) for row, name in zip(made.rows, names, strict=True)]
-    return replace(made, rows=tuple(rows))
+def _plainly_named(comparison: Comparison) -> Comparison:
+    """Replace the paths of recipes by their names."""
+    names = [row.plan.name.removesuffix(".toml").rpartition("/")[2] for row in comparison.rows]
+    rows = [replace(row, plan=replace(row.plan, name=name)) for row, name in zip(comparison.rows, names, strict=True)]
+    return replace(comparison, rows=tuple(rows))
 
 
-def _without_paths(made: Comparison) -> dict[str, object]:
-    """The table without what differs from machine to machine."""
-    table = json.loads(json.dumps(to_json(made)))
+def _without_paths(comparison: Comparison) -> dict[str, object]:
+    """Table without the folders of runs, which differ between machines."""
+    table = json.loads(json.dumps(to_json(comparison)))
     for row in table["rows"]:
         row.pop("runs", None)
     return dict(table)

@@ -1,16 +1,16 @@
-"""Folds of a collection with its sources held out: training videos are cut into clips and put together anew.
+"""Folds of a collection with held-out sources: training videos are cut into clips and recomposed.
 
-The videos of these collections are composed of clips, and share them: where videos are held out, those that train show
+The videos of these collections are composed of clips, and share them: if videos are held out, the training videos show
 the same people in the same places, often the same clip. Here all clips of a source are on one side.
 
 1. Clips. A video is cut at the borders of its segments and, between them, where one thumbnail differs from the next.
-2. Sources. Two clips come from one source where any two of their thumbnails (first, last, median) are near each other;
-   actions and what lies between them never share a source.
-3. Folds. Sources are dealt to the folds, large ones first, each to the fold that has least of its class.
-4. Videos. Of each training video, the features of its clips on one side, in their order; where two actions become
-   neighbours, a clip without one, of the same side, goes between them.
+2. Sources. Two clips have the same source if any two of their thumbnails (first, last, median) are close to each other;
+   an action and a clip between actions never share a source.
+3. Folds. Sources are dealt to the folds, large ones first, each to the fold with the least of its class.
+4. Videos. From each training video, the features of its clips on one side are joined in order; if two actions become
+   neighbours, a clip without an action, from the same side, goes between them.
 
-Segments are used to cut and to judge; none trains.
+Segments are used to cut and to judge, never to train.
 """
 
 from collections import Counter
@@ -30,15 +30,15 @@ from wtal.data.store.writer import StoreWriter
 
 TRAINING, HELD_OUT = "training", "held-out"
 NEAR = {"kth": (0.012, 0.004), "ucf": (0.07, 0.07), "ut": (0.02, 0.003)}
-"""Collection -> mean difference of thumbnails, in [0, 1], below which actions, and what is between, share a source."""
+"""Collection -> largest mean difference of thumbnails of one source, in [0, 1]: of actions, and of other clips."""
 CUT = 0.12
-"""Mean difference of consecutive thumbnails from which on they lie in different clips."""
+"""Least mean difference of consecutive thumbnails of different clips."""
 STEP = 0.2
 """Seconds from one thumbnail to the next."""
 SHORTEST = 0.3
-"""Seconds below which what lies between two segments is no clip."""
+"""Least seconds between two segments to form a clip."""
 BETWEEN = 1.5
-"""Seconds that a clip lasts at least which goes between two actions."""
+"""Least seconds of a clip to go between two actions."""
 
 Thumbnails = NDArray[np.float32]
 
@@ -71,7 +71,7 @@ def clips_of(file: Path, record: VideoRecord, duration: float) -> Iterator[Clip]
 
 
 def _parts(record: VideoRecord, duration: float) -> Iterator[tuple[float, float, str]]:
-    """Yield the segments of a video and what lies between them, in order: seconds, and a label or ""."""
+    """Yield the segments of a video and the parts between them, in order: seconds, and a label or ""."""
     at = 0.0
     for annotation in sorted(record.annotations, key=lambda annotation: annotation.start):
         if annotation.start - at > SHORTEST:
@@ -95,7 +95,7 @@ def _thumbnails(file: Path) -> tuple[NDArray[np.float64], Thumbnails]:
 
 
 def source_folds(clips: Sequence[Clip], near: tuple[float, float], count: int) -> list[int]:
-    """Deal clips to `count` folds so that all of a source are in one; `near` is a value of `NEAR`."""
+    """Deal clips to `count` folds so that all clips of a source are in one fold; `near` is a value of `NEAR`."""
     sources = _sources(clips, near)
     sizes = Counter(sources)
     shares: Counter[tuple[int, str]] = Counter()
@@ -110,7 +110,7 @@ def source_folds(clips: Sequence[Clip], near: tuple[float, float], count: int) -
 
 
 def _sources(clips: Sequence[Clip], near: tuple[float, float]) -> list[int]:
-    """Return the number of each clip's source: the least clip that it is linked to, over others or directly."""
+    """Number of each clip's source: the lowest clip linked to it, directly or through others."""
     looks = np.stack([clip.thumbnails.reshape(3, -1) for clip in clips])  # (N, 3, pixels)
     labelled = np.array([bool(clip.label) for clip in clips])
     source = list(range(len(clips)))
@@ -125,9 +125,9 @@ def _sources(clips: Sequence[Clip], near: tuple[float, float]) -> list[int]:
 def recompose(
     store: FeatureStore, dataset: Dataset, clips: Sequence[Clip], folds: Sequence[int], fold: int, out: Path
 ) -> Dataset:
-    """Write the features of the videos that train and of those held out in `fold`; return their annotations.
+    """Write the features of the training videos and of those held out in `fold`; return their annotations.
 
-    Their subsets are `TRAINING` and `HELD_OUT`. What is in the store `out` already is left alone.
+    Their subsets are `TRAINING` and `HELD_OUT`. Videos that the store `out` already has are left alone.
     """
     rng = np.random.default_rng(1)
     videos: dict[str, VideoRecord] = {}
@@ -147,7 +147,7 @@ def recompose(
 
 
 def _apart(clips: Sequence[Clip], fillers: Sequence[Clip], rng: np.random.Generator) -> list[Clip]:
-    """Put a filler between any two actions that are neighbours."""
+    """Put a filler between any two neighbouring actions."""
     sequence: list[Clip] = []
     for clip in clips:
         if sequence and sequence[-1].label and clip.label:
@@ -159,7 +159,7 @@ def _apart(clips: Sequence[Clip], fillers: Sequence[Clip], rng: np.random.Genera
 def _write(
     store: FeatureStore, writer: StoreWriter, name: str, subset: str, clips: Sequence[Clip]
 ) -> VideoRecord | None:
-    """Write the rows of clips, one after the other, as a video; None where they have no snippet's middle."""
+    """Write the rows of clips, one after the other, as a video; return None if no snippet has its middle in them."""
     rows: dict[str, list[NDArray[np.floating]]] = {stream: [] for stream in store.dims}
     parts: list[tuple[Clip, int, float]] = []
     count = 0

@@ -1,9 +1,9 @@
-"""Choice of the default of a personal collection: folds of the training videos of three collections, sources held out.
+"""Choice of defaults for a personal collection, on folds of three collections' training videos with held-out sources.
 
-Per problem, the sources of the training videos are dealt into three folds (`_sources`); the members of the recipe
-`collection` train on two of them, from seed 0, and what they find in the third is judged. No video of a reported subset
-is touched. A problem is a collection, or one of its classes with all other videos as known negatives, the commonest of
-all.
+Per problem, the sources of the training videos are dealt to three folds (`_sources`); the members of the recipe
+`collection` train on two of them, from seed 0, and their detections in the third are judged. No video of a reported
+subset is used. A problem is a collection, or one of its classes with all other videos as known negatives, which is the
+most common case.
 """
 
 import argparse
@@ -40,11 +40,11 @@ FOLDS = 3
 BEFORE = LocalizeConfig(
     signal="product", activation="softmax", range="video", threshold_stop=0.95, threshold_step=0.05, nms_tiou=0.45
 )
-"""Localization of a personal collection until then: stretched per video, classes from a video score of 0.25 on."""
+"""Previous localization of a personal collection: range stretched per video, classes from a video score of 0.25 on."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Extract and train what is not there yet, judge, write the table."""
+    """Extract and train what is missing, judge, and write the table."""
     parser = arguments(__doc__)
     parser.add_argument("--problems", nargs="+", default=PROBLEMS, metavar="COLLECTION[:CLASS]")
     parser.add_argument("--backbones", nargs="+", default=BACKBONES, metavar="NAME")
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """The table, as JSON and as Markdown."""
+    """Write the table as JSON and Markdown."""
     rows = {
         f"{problem}, {backbone}": _figures(problem, backbone, options)
         for backbone in options.backbones
@@ -65,30 +65,30 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _figures(problem: str, backbone: str, options: argparse.Namespace) -> dict[str, float]:
-    """Members or ensemble, localization -> mAP@0.5 in percent, mean over the folds."""
+    """Mean over the folds of mAP@0.5 in percent, by members or ensemble and localization."""
     parts = [_fold(fold, options.reporter) for fold in folds_of(problem, backbone, options)]
     return {name: round(100 * fmean(part[name] for part in parts), 1) for name in parts[0]}
 
 
 @dataclass(frozen=True)
 class Fold:
-    """A problem with one fold of its training videos' sources held out, in the subset `HELD_OUT`."""
+    """Problem with one fold of its sources held out, in the subset `HELD_OUT`."""
 
     inputs: TrainInputs
     dataset: Dataset
     recipe: Recipe
-    place: Workspace
+    workspace: Workspace
 
     @property
     def held_out(self) -> dict[str, tuple[Annotation, ...]]:
-        """Videos that are held out -> their annotations."""
+        """Held-out videos -> their annotations."""
         return {video.id: video.annotations for video in self.dataset.select(HELD_OUT)}
 
 
 def folds_of(problem: str, backbone: str, options: argparse.Namespace) -> list[Fold]:
-    """Extract a problem's training videos, and put them together anew for each fold."""
+    """Extract a problem's training videos, and recompose them for each fold."""
     collection, _, label = problem.partition(":")
-    place = Workspace(options.workspace / f"{NAME}-{collection}")
+    workspace = Workspace(options.workspace / f"{NAME}-{collection}")
     data = options.data / f"{collection}-untrimmed"
     recipe = load_recipe(
         "collection",
@@ -97,7 +97,7 @@ def folds_of(problem: str, backbone: str, options: argparse.Namespace) -> list[F
     dataset = read_annotations(data / "annotations.json")
     records = {video.id: video for video in dataset.select("training")}
     files = {video.id: video.path for video in find_videos([data / "videos"]) if video.id in records}
-    extracted = extract([*files.values()], recipe.extract, place, machine=Machine(), reporter=options.reporter)
+    extracted = extract([*files.values()], recipe.extract, workspace, machine=Machine(), reporter=options.reporter)
     store = FeatureStore.open(extracted.store)
     clips = [
         clip for name, file in sorted(files.items()) for clip in clips_of(file, records[name], store.grid(name).end)
@@ -105,15 +105,15 @@ def folds_of(problem: str, backbone: str, options: argparse.Namespace) -> list[F
     dealt = source_folds(clips, NEAR[collection], FOLDS)
     folds = []
     for number in range(FOLDS):
-        folder = place.features / f"fold-{number}-{backbone}"
+        folder = workspace.features / f"fold-{number}-{backbone}"
         recomposed = _of_problem(recompose(store, dataset, clips, dealt, number, folder), label)
-        file = write_annotations(recomposed, place.annotations / f"{problem.replace(':', '-')}-{number}.json")
-        folds.append(Fold(TrainInputs(folder, file), recomposed, recipe, place))
+        file = write_annotations(recomposed, workspace.annotations / f"{problem.replace(':', '-')}-{number}.json")
+        folds.append(Fold(TrainInputs(folder, file), recomposed, recipe, workspace))
     return folds
 
 
 def _of_problem(dataset: Dataset, label: str) -> Dataset:
-    """Return a collection as it is; with a label, as a problem of that class alone."""
+    """Return a collection unchanged, or with a label reduced to a problem of that class."""
     if not label:
         return dataset
     return Dataset((label,), {name: _of_class(video, label) for name, video in dataset.videos.items()})
@@ -125,23 +125,23 @@ def _of_class(video: VideoRecord, label: str) -> VideoRecord:
 
 
 def teachers_of(fold: Fold, reporter: Reporter, seeds: Sequence[int] = (0,)) -> dict[str, Run]:
-    """Train the members of the recipe; return head -> its run from the first seed, and the ensemble of all as `all`."""
+    """Train the members of the recipe; return each head's run from the first seed, and the ensemble as `all`."""
     members = fold.recipe.members()
-    runs = [train(fold.inputs, member, seeds, fold.place, reporter=reporter) for member in members]
+    runs = [train(fold.inputs, member, seeds, fold.workspace, reporter=reporter) for member in members]
     named = {member.head_name: own[0] for member, own in zip(members, runs, strict=True)}
     folders = [run.folder for own in runs for run in own]
-    return {**named, "all": ensemble(folders, fold.place, reporter=reporter).run}
+    return {**named, "all": ensemble(folders, fold.workspace, reporter=reporter).run}
 
 
 def _fold(fold: Fold, reporter: Reporter) -> dict[str, float]:
-    """Members or ensemble, localization -> mAP@0.5 on the videos held out."""
+    """Compute mAP@0.5 on the held-out videos, by members or ensemble and localization."""
     figures = {}
     for name, run in teachers_of(fold, reporter).items():
-        for how, config in (("before", BEFORE), ("now", fold.recipe.localize)):
+        for setting, config in (("before", BEFORE), ("now", fold.recipe.localize)):
             if run.ensemble:
                 config = joined_localization([(1.0, config)], "activations")
             detections = read_detections(detect(run, config, only=frozenset(fold.held_out), reporter=reporter))
-            figures[f"{name}, {how}"] = evaluate_detections(fold.held_out, detections, [0.5]).average
+            figures[f"{name}, {setting}"] = evaluate_detections(fold.held_out, detections, [0.5]).average
     return figures
 
 

@@ -1,7 +1,7 @@
-"""Ensembles of the heads that `experiments.kth` has trained: three heads a seed, and three seeds a head.
+"""Ensembles of heads from `experiments.kth`: three heads per seed, and three seeds per head.
 
-Weights are equal, nothing is chosen. A mean looks for a class from a lower score on than its members, so every row has
-figures of both: with the class thresholds of the recipes, and with a third of them.
+Weights are equal; nothing is tuned. A mean includes a class from a lower score on than its members, so that every row
+has two figures: with the class thresholds of the recipes, and with a third of them.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from wtal.pipeline.train import TrainInputs, train
 from wtal.pipeline.workspace import Workspace
 
 HEADS = ("basnet+stpn+rskp", "basnet+stpn+bm", "tscn+facnet+stpn", "facnet+co2net+um", "facnet+co2net+wtalc")
-"""The three best, and a head that is nearly as good in place of one; then ever weaker ones."""
+"""The three best heads, the same with a close fourth in workspace of one, then weaker and weaker ones."""
 SEEDS = ("basnet", "co2net", "um")
 NAME = "kth-ensembles"
 
@@ -33,45 +33,45 @@ Pair = tuple[float, float]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Train what is not trained yet, put together, judge."""
+    """Train missing heads, build ensembles, and judge."""
     run(arguments(__doc__).parse_args(argv))
 
 
 def run(options: argparse.Namespace) -> None:
-    """The table, as JSON and as Markdown."""
-    place = Workspace(options.workspace / "kth")
-    inputs = TrainInputs(place.only_store(), options.data / "kth-untrimmed" / "annotations.json")
+    """Write the table as JSON and Markdown."""
+    workspace = Workspace(options.workspace / "kth")
+    inputs = TrainInputs(workspace.only_store(), options.data / "kth-untrimmed" / "annotations.json")
     names = dict.fromkeys(name for heads in (*HEADS, *SEEDS) for name in heads.split("+"))
-    runs = {name: train(inputs, load_recipe(f"kth/{name}"), options.seeds, place) for name in names}
+    runs = {name: train(inputs, load_recipe(f"kth/{name}"), options.seeds, workspace) for name in names}
     for seeds in runs.values():
         for seed in seeds:
             detect(seed)
-    rows = dict(_rows(runs, place))
+    rows = dict(_rows(runs, workspace))
     write_json(options.out / f"{NAME}.json", rows)
     text = "\n".join(_lines(rows)) + "\n"
     write_atomic(options.out / f"{NAME}.md", text.encode())
     print(text, flush=True)
 
 
-def _rows(runs: dict[str, list[Run]], place: Workspace) -> Iterator[tuple[str, dict[str, list[Pair]]]]:
-    """Row -> class thresholds -> a pair of figures for each seed, or for the one ensemble of all of them."""
+def _rows(runs: dict[str, list[Run]], workspace: Workspace) -> Iterator[tuple[str, dict[str, list[Pair]]]]:
+    """Yield rows: name, and class thresholds -> a pair of figures per seed, or for the ensemble of all seeds."""
     for name, seeds in runs.items():
         yield name, _figures(seeds, lambda own: own.class_threshold / 3)
     for heads in HEADS:
         members = list(zip(*(runs[name] for name in heads.split("+")), strict=True))
-        yield from _both(heads, members, [runs[heads.split("+")[0]][0]] * len(members), place)
+        yield from _both(heads, members, [runs[heads.split("+")[0]][0]] * len(members), workspace)
     for name in SEEDS:
-        yield from _both(f"{len(runs[name])} seeds of {name}", [tuple(runs[name])], runs[name][:1], place)
+        yield from _both(f"{len(runs[name])} seeds of {name}", [tuple(runs[name])], runs[name][:1], workspace)
 
 
 def _both(
-    name: str, groups: Sequence[tuple[Run, ...]], firsts: Sequence[Run], place: Workspace
+    name: str, groups: Sequence[tuple[Run, ...]], firsts: Sequence[Run], workspace: Workspace
 ) -> Iterator[tuple[str, dict[str, list[Pair]]]]:
-    made = {by: [ensemble([run.folder for run in group], place, by).run for group in groups] for by in _WAYS}
+    ensembles = {by: [ensemble([run.folder for run in group], workspace, by).run for group in groups] for by in _WAYS}
     threshold = firsts[0].localize().class_threshold
-    figures = _figures(made["activations"], lambda own: threshold)
+    figures = _figures(ensembles["activations"], lambda own: threshold)
     yield f"{name}, by activations", {"own": figures["third"], "third": figures["own"]}
-    yield f"{name}, by detections", {"own": _figures(made["detections"], None)["own"]}
+    yield f"{name}, by detections", {"own": _figures(ensembles["detections"], None)["own"]}
 
 
 _WAYS: tuple[By, ...] = ("activations", "detections")
@@ -79,19 +79,19 @@ _WAYS: tuple[By, ...] = ("activations", "detections")
 
 def _figures(runs: Sequence[Run], threshold: Callable[[LocalizeConfig], float] | None) -> dict[str, list[Pair]]:
     """Figures of the runs' own detections, and (`third`) with another class threshold."""
-    found: dict[str, list[Pair]] = {"own": [_judged(run) for run in runs]}
+    pairs: dict[str, list[Pair]] = {"own": [_judged(run) for run in runs]}
     if threshold is not None:
-        found["third"] = []
+        pairs["third"] = []
         for run in runs:
             own = run.localize()
-            found["third"].append(_judged(run, detect(run, own.model_copy(update={"class_threshold": threshold(own)}))))
-    return found
+            pairs["third"].append(_judged(run, detect(run, own.model_copy(update={"class_threshold": threshold(own)}))))
+    return pairs
 
 
 def _judged(run: Run, detections: Path | None = None) -> Pair:
     question = Question()
-    (made,) = evaluate([source_of(run, question, detections)], question).evaluations
-    return 100 * made.mAP[0.5], 100 * made.average
+    (judgement,) = evaluate([source_of(run, question, detections)], question).evaluations
+    return 100 * judgement.mAP[0.5], 100 * judgement.average
 
 
 def _lines(rows: dict[str, dict[str, list[Pair]]]) -> Iterator[str]:

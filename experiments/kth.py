@@ -1,6 +1,6 @@
-"""Real video: the ten heads, and tables of the papers, on the untrimmed KTH collection, three seeds each.
+"""Real video: all heads, and tables of the papers, on the untrimmed KTH collection, three seeds each.
 
-The features are those of `wtal extract` with `motion`; recipes and their settings were chosen on folds of the training
+The features come from `wtal extract` with `motion`; recipes and their settings were chosen on folds of the training
 subset; the validation subset is judged here.
 """
 
@@ -17,22 +17,22 @@ from wtal.pipeline.recipe import load_recipe
 from wtal.pipeline.workspace import Workspace
 
 TABLES = ("tscn.table1a", "tscn.table2", "rskp.table3", "rskp.table6")
-"""Tables of the papers, made on this collection."""
+"""Tables of the papers, repeated on this collection."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Extract, train and judge."""
     parser = arguments(__doc__)
     parser.add_argument("--heads", nargs="+", default=HEADS.names(), help="heads to train")
-    parser.add_argument("--tables", nargs="*", default=TABLES, help="ablations to make")
+    parser.add_argument("--tables", nargs="*", default=TABLES, help="ablations to run")
     run(parser.parse_args(argv))
 
 
 def run(options: argparse.Namespace) -> None:
-    """The table of heads, then the ablations."""
-    place, source = Workspace(options.workspace / "kth"), options.data / "kth-untrimmed"
+    """Write the table of heads, then the ablations."""
+    workspace, source = Workspace(options.workspace / "kth"), options.data / "kth-untrimmed"
     first = load_recipe(f"kth/{options.heads[0]}")
-    store = extract([source / "videos"], first.extract, place, reporter=options.reporter).store
+    store = extract([source / "videos"], first.extract, workspace, reporter=options.reporter).store
     tables = {"kth": planned_rows([f"kth/{head}" for head in options.heads], None)}
     titles = {"kth": "KTH untrimmed, validation"}
     for name in options.tables:
@@ -40,10 +40,10 @@ def run(options: argparse.Namespace) -> None:
         tables[f"kth-{name}"] = planned_rows([f"kth/{name.partition('.')[0]}"], table)
         titles[f"kth-{name}"] = f"{table.title}; here on KTH untrimmed, validation"
     for name, rows in tables.items():
-        made = compare(
-            rows, options.seeds, source / "annotations.json", place, store, titles[name], reporter=options.reporter
+        comparison = compare(
+            rows, options.seeds, source / "annotations.json", workspace, store, titles[name], reporter=options.reporter
         )
-        keep(made, name, options.out)
+        keep(comparison, name, options.out)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""The researcher's path on THUMOS14's real labels: published layout in, every head trained by its recipe, one table.
+"""A researcher's path on THUMOS14's real labels: published layout in, every head trained by its recipe, one table.
 
-No THUMOS14 features can be had here, so they are made: random ones, to which every snippet inside a true segment adds
-the direction of its class, in the layout that W-TALC published (one object array of (T, D) arrays, 16 frames a snippet
-at 25 fps), 2 x 64 wide. What is learned and found on them says that heads, recipes, times and the judge are right on
-real label files; it says nothing of the methods' rank on real features.
+THUMOS14 features are replaced by planted ones: random numbers, to which every snippet inside a true segment adds the
+direction of its class, in W-TALC's published layout (one object array of (T, D) arrays, 16 frames per snippet at 25
+fps), 2 x 64 wide. The results confirm heads, recipes, times and the judge on real label files; they do not rank the
+methods on real features.
 """
 
 import argparse
@@ -33,7 +33,7 @@ from wtal.pipeline.workspace import Workspace
 
 RECIPES = Path(__file__).with_name("planted")
 SUBSETS = {"train": "validation", "training": "validation", "validation": "validation", "test": "test"}
-"""A subset's name in either label file -> THUMOS14's own: the validation videos train, the test videos are judged."""
+"""Name of a subset in either label file -> THUMOS14's own: validation videos train, test videos are judged."""
 COMMON = (
     "localize.streams=fused",
     "localize.range=class",
@@ -55,19 +55,19 @@ COMMON = (
     "localize.overlap=tiou",
     "localize.nms_tiou=0.5",
 )
-"""One localization for all heads, beside each paper's own."""
+"""Common localization of all heads, in addition to each paper's own."""
 SIGNALS = {"facnet": ("cas", "softmax"), "stpn": ("product", "sigmoid"), "wtalc": ("cas", "none")}
-"""What is thresholded and scored in it: class probabilities times attention, but that FAC-Net has no attention, STPN's
-classes are independent of one another, and W-TALC has neither attention nor a class of background."""
+"""Signals that differ from class probabilities times attention: FAC-Net has no attention, STPN's classes are
+independent of one another, and W-TALC has neither attention nor a background class."""
 _ARRAYS = ("videoname", "subset", "labels", "labels_all", "segments", "duration")
 _RATE = Fraction(25, 16)
 _WIDTH = 64
 _DIRECTIONS = 8
-"""Dimensions of a stream that a class's direction lies in."""
+"""Dimensions of a stream with a component of a class's direction."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Make the features, import them, train and judge all heads."""
+    """Plant the features, import them, and train and judge all heads."""
     parser = arguments(__doc__)
     parser.add_argument("--heads", nargs="+", default=HEADS.names(), help="heads to train")
     options = parser.parse_args(argv)
@@ -75,10 +75,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """The table with the common localization, and the one with the papers' own."""
-    place = Workspace(options.workspace / "planted")
-    annotations, features = plant(options.data / "annotations", place.root / "source")
-    store = import_features(features, annotations, place).store
+    """Write the table with the common localization, and the one with the papers' own."""
+    workspace = Workspace(options.workspace / "planted")
+    annotations, features = plant(options.data / "annotations", workspace.root / "source")
+    store = import_features(features, annotations, workspace).store
     for name, common in (("planted-common", True), ("planted-own", False)):
         title = "Planted THUMOS14, " + ("one localization for all" if common else "each paper's own localization")
         rows = [
@@ -86,55 +86,55 @@ def run(options: argparse.Namespace) -> None:
             for head in options.heads
             for row in planned_rows([str(RECIPES / f"{head}.toml")], None, common_of(head) if common else ())
         ]
-        made = compare(rows, options.seeds, annotations, place, store, title, reporter=options.reporter)
-        keep(made, name, options.out, perfect(annotations, store, made))
+        comparison = compare(rows, options.seeds, annotations, workspace, store, title, reporter=options.reporter)
+        keep(comparison, name, options.out, perfect(annotations, store, comparison))
 
 
 def common_of(head: str) -> tuple[str, ...]:
-    """The common localization, on a head's own signal."""
+    """Common localization, with a head's own signal."""
     signal, activation = SIGNALS.get(head, ("product", "softmax"))
     own = (f"localize.signal={signal}", "localize.score_signal=signal", f"localize.activation={activation}")
     return (*COMMON, *own)
 
 
 def plant(source: Path, target: Path) -> tuple[Path, Path]:
-    """THUMOS14's two label files -> W-TALC's annotation folder and feature file of the videos that both have.
+    """Write W-TALC's annotation folder and feature file for the videos in both label files of THUMOS14.
 
     Raises:
-        UsageError: when the two do not agree on a video's subset.
+        UsageError: when the two disagree on a video's subset.
     """
-    ours, theirs = (read_annotations(source / name) for name in ("thumos14/gt.json", "Thumos14reduced-Annotations"))
-    kept = [name for name in theirs.videos if name in ours.videos]
-    for name in kept:
-        one, other = (SUBSETS[dataset.videos[name].subset] for dataset in (ours, theirs))
-        if one != other:
-            raise UsageError(f"{name} is in {one} of one label file and in {other} of the other")
+    full, reduced = (read_annotations(source / name) for name in ("thumos14/gt.json", "Thumos14reduced-Annotations"))
+    names = [name for name in reduced.videos if name in full.videos]
+    for name in names:
+        left, right = (SUBSETS[dataset.videos[name].subset] for dataset in (full, reduced))
+        if left != right:
+            raise UsageError(f"{name} is in {left} of one label file and in {right} of the other")
     folder, features = target / "annotations", target / "features.npy"
     if features.is_file():
         return folder, features
     folder.mkdir(parents=True, exist_ok=True)
-    write_labels(folder, theirs, kept)
-    arrays = np.empty(len(kept), dtype=object)
-    arrays[:] = list(planted_features(theirs, kept))
+    write_labels(folder, reduced, names)
+    arrays = np.empty(len(names), dtype=object)
+    arrays[:] = list(planted_features(reduced, names))
     with features.open("wb") as file:
         np.save(file, arrays, allow_pickle=True)
     return folder, features
 
 
 def planted_features(dataset: Dataset, names: Sequence[str]) -> list[NDArray[np.float32]]:
-    """Videos -> (T, 2 * 64) features, a vector for 16 frames at 25 fps: noise, and the directions of what is shown."""
+    """Features (T, 2 * 64) per video, one vector per 16 frames at 25 fps: noise plus directions of classes."""
     rng = np.random.default_rng(0)
     directions = {label: _direction(rng) for label in dataset.classes}
-    found = []
+    features = []
     for name in names:
         video = dataset.videos[name]
         length = max(1, int((video.duration or 0) * _RATE))
         middles = (np.arange(length) + 0.5) / float(_RATE)
         x = np.abs(rng.standard_normal((length, 2 * _WIDTH))) * 0.4
-        for one in video.annotations:
-            x[(middles >= one.start) & (middles < one.end)] += directions[one.label]
-        found.append(x.astype(np.float32))
-    return found
+        for annotation in video.annotations:
+            x[(middles >= annotation.start) & (middles < annotation.end)] += directions[annotation.label]
+        features.append(x.astype(np.float32))
+    return features
 
 
 def _direction(rng: np.random.Generator) -> NDArray[np.float64]:
@@ -147,7 +147,7 @@ def _direction(rng: np.random.Generator) -> NDArray[np.float64]:
 
 
 def write_labels(folder: Path, dataset: Dataset, names: Sequence[str]) -> None:
-    """W-TALC's annotation arrays of some videos."""
+    """Write W-TALC's annotation arrays of some videos."""
     videos = [dataset.videos[name] for name in names]
     columns = {
         "videoname": [name.encode() for name in names],
@@ -159,8 +159,8 @@ def write_labels(folder: Path, dataset: Dataset, names: Sequence[str]) -> None:
         np.save(folder / f"{name}.npy", np.array(values))
     lists = {
         "labels_all": [list(video.labels) for video in videos],
-        "labels": [[one.label for one in video.annotations] for video in videos],
-        "segments": [[[one.start, one.end] for one in video.annotations] for video in videos],
+        "labels": [[annotation.label for annotation in video.annotations] for video in videos],
+        "segments": [[[annotation.start, annotation.end] for annotation in video.annotations] for video in videos],
     }
     for name, rows in lists.items():
         array = np.empty(len(rows), dtype=object)
@@ -168,25 +168,26 @@ def write_labels(folder: Path, dataset: Dataset, names: Sequence[str]) -> None:
         np.save(folder / f"{name}.npy", array, allow_pickle=True)
 
 
-def perfect(annotations: Path, store: Path, made: Comparison) -> Mapping[str, float]:
-    """The mAP that a head would reach which knows exactly which snippets show what, through the common localization."""
+def perfect(annotations: Path, store: Path, comparison: Comparison) -> Mapping[str, float]:
+    """Compute the mAP of a perfect mask of the snippets through the common localization, tiou -> fraction."""
     dataset, features = read_annotations(annotations), FeatureStore.open(store)
-    settings = {key: value for key, _, value in (one.removeprefix("localize.").partition("=") for one in COMMON)}
+    settings = {key: value for key, _, value in (item.removeprefix("localize.").partition("=") for item in COMMON)}
     config = LocalizeConfig.parse(settings)
-    rules = made.rows[0].plan.recipe.evaluate
+    rules = comparison.rows[0].plan.recipe.evaluate
     records = {video.id: video for video in dataset.select(rules.test_subset)}
-    found = {}
+    detections = {}
     for name, key in match_ids(list(records), features.ids).items():
         grid = features.grid(key)
         cas = np.zeros((grid.num_snippets, len(dataset.classes)), dtype=np.float32)
         for label in records[name].labels:
-            shown = [one for one in records[name].annotations if one.label == label]
-            cas[:, dataset.classes.index(label)] = grid.mask(shown)
+            annotations_of_class = [item for item in records[name].annotations if item.label == label]
+            cas[:, dataset.classes.index(label)] = grid.mask(annotations_of_class)
         scores = np.isin(dataset.classes, records[name].labels).astype(np.float32)
-        found[name] = localize(Activations(cas, None, scores), grid, dataset.classes, config)
-    truth = {name: records[name].annotations for name in found}
+        detections[name] = localize(Activations(cas, None, scores), grid, dataset.classes, config)
+    truth = {name: records[name].annotations for name in detections}
     return {
-        f"{tiou:g}": value for tiou, value in evaluate_detections(truth, found, parse_tious(rules.tiou)).mAP.items()
+        f"{tiou:g}": value
+        for tiou, value in evaluate_detections(truth, detections, parse_tious(rules.tiou)).mAP.items()
     }
 
 

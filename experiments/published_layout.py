@@ -1,10 +1,10 @@
-"""Planted features of published width over THUMOS14's labels, in the files that people have of the real ones.
+"""Planted features of published width over THUMOS14's labels, in the files of the real ones.
 
     python -m experiments.published_layout thumos14 --videos 413 --out FOLDER
 
-FOLDER gets `Thumos14reduced-I3D-JOINTFeatures.npy` (or a folder of a file per video and stream) of 2 x 1024 numbers a
-row, 16 frames at 25 a second, and `Thumos14reduced-Annotations` of the same videos. `wtal reproduce` is tried on them.
-They say that files, recipes, times and memory are right, and nothing of the methods' rank on real features.
+FOLDER gets `Thumos14reduced-I3D-JOINTFeatures.npy` (or a folder with one file per video and stream) with rows of 2 x
+1024 numbers per 16 frames at 25 fps, and `Thumos14reduced-Annotations` of the same videos. They serve to rehearse
+`wtal reproduce`, and confirm files, recipes, times and memory; they do not rank the methods on real features.
 """
 
 import argparse
@@ -28,9 +28,9 @@ FEATURES, ANNOTATIONS = "Thumos14reduced-I3D-JOINTFeatures", "Thumos14reduced-An
 _RATE = Fraction(25, 16)
 _WIDTH = 1024
 _DIRECTIONS = 64
-"""Dimensions of a stream that a class's direction lies in."""
+"""Dimensions of a stream with a component of a class's direction."""
 _NOISE_ROWS = 4099
-"""Rows of noise that all videos take theirs from, each from a place of its own on."""
+"""Rows of noise for all videos, each of which starts at a different row."""
 _AMBIGUOUS = "Ambiguous_test.txt"
 
 Features = NDArray[np.float32]
@@ -40,10 +40,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Write the features and the annotations."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dataset", choices=["thumos14"])
-    parser.add_argument("--videos", type=int, default=413, help="how many, of both subsets; default: all 413")
+    parser.add_argument("--videos", type=int, default=413, help="number of videos from both subsets; default: all 413")
     parser.add_argument("--layout", choices=[JOINT, PER_VIDEO], default=JOINT)
     data = Path(__file__).parents[1] / "../shared/data"
-    parser.add_argument("--data", type=Path, default=data, help="the reference data")
+    parser.add_argument("--data", type=Path, default=data, help="folder of the reference data")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args(argv)
     for path in write(options.data / "annotations" / ANNOTATIONS, options.out, options.videos, options.layout):
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def write(source: Path, out: Path, videos: int, layout: str = JOINT) -> tuple[Path, Path]:
-    """W-TALC's annotation folder -> features of so many of its videos and the annotations of these, below `out`."""
+    """Write features and annotations of `videos` videos of W-TALC's annotation folder below `out`."""
     dataset = read_annotations(source)
     names = chosen(dataset, videos)
     labels, target = out / ANNOTATIONS, out / FEATURES
@@ -70,21 +70,21 @@ def write(source: Path, out: Path, videos: int, layout: str = JOINT) -> tuple[Pa
 
 
 def chosen(dataset: Dataset, count: int) -> list[str]:
-    """Names of `count` videos, evenly from the list of both subsets, in its order."""
+    """Names of `count` videos, evenly spread over the list of both subsets, in its order."""
     names = list(dataset.videos)
-    places = np.linspace(0, len(names) - 1, min(max(count, 1), len(names))).round().astype(int)
-    return [names[place] for place in places]
+    positions = np.linspace(0, len(names) - 1, min(max(count, 1), len(names))).round().astype(int)
+    return [names[position] for position in positions]
 
 
 def exported(dataset: Dataset, names: Sequence[str]) -> list[Exported]:
-    """Videos as a layout writes them, made when they are asked for."""
+    """Videos for a layout to write, whose features are computed on demand."""
     rng = np.random.default_rng(0)
     noise = np.abs(rng.standard_normal((_NOISE_ROWS, 2 * _WIDTH), dtype=np.float32)) * np.float32(0.4)
     directions = {label: _direction(rng) for label in dataset.classes}
 
-    def load(place: int, video: VideoRecord) -> Callable[[], dict[str, Features]]:
+    def load(position: int, video: VideoRecord) -> Callable[[], dict[str, Features]]:
         def features() -> dict[str, Features]:
-            x = _features(video, noise, directions, 997 * place)
+            x = _features(video, noise, directions, 997 * position)
             return {"rgb": x[:, :_WIDTH], "flow": x[:, _WIDTH:]}
 
         return features
@@ -93,10 +93,10 @@ def exported(dataset: Dataset, names: Sequence[str]) -> list[Exported]:
     return [Exported(video.id, SUBSETS[video.subset], load(i, video)) for i, video in enumerate(videos)]
 
 
-def _features(video: VideoRecord, noise: Features, directions: dict[str, Features], first: int) -> Features:
-    """(T, 2 * 1024): noise, and the directions of what each snippet shows."""
+def _features(video: VideoRecord, noise: Features, directions: dict[str, Features], offset: int) -> Features:
+    """Features (T, 2 * 1024) of a video: noise plus the directions of each snippet's classes."""
     length = max(1, int((video.duration or 0) * _RATE))
-    x = noise[(first + np.arange(length)) % _NOISE_ROWS]
+    x = noise[(offset + np.arange(length)) % _NOISE_ROWS]
     middles = (np.arange(length) + 0.5) / float(_RATE)
     for segment in video.annotations:
         x[(middles >= segment.start) & (middles < segment.end)] += directions[segment.label]

@@ -1,10 +1,10 @@
-"""Twenty verdicts: what they are worth where few videos are labelled, chosen by `wtal review --next` or at random.
+"""Value of twenty verdicts when few videos are labelled, chosen by `wtal review --next` or at random.
 
-Of the videos that train, a few are labelled, so that each class has some; the others are searched alone. A person who
-knows the annotations answers twenty detections in the training videos, by the rule or at random: yes where half of
-their union with an annotated segment of the class is shared, moved where any is, else no. Then a head trains again with
-the labels that this teaches; no time does. Seeds choose the labelled videos, the random detections and the head's
-parameters. The head is the first member of the default recipe; the validation subset judges.
+A few training videos are labelled, some per class; the others are only searched. The annotations answer twenty
+detections in the training videos, chosen by the rule or at random: yes from a tIoU of 0.5 with an annotated segment of
+the class on, moved for any smaller overlap, else no. Then a head trains again with the labels from these verdicts, not
+with their times. Seeds choose the labelled videos, the random detections and the head's parameters. The head is the
+first member of the default recipe; mAP is that of the validation subset.
 """
 
 import argparse
@@ -39,24 +39,24 @@ COLLECTIONS = ("kth", "ucf", "ut")
 NAME = "review"
 TRAINING = "training"
 LABELLED = 2
-"""Labelled videos that each class has at least."""
+"""Least number of labelled videos per class."""
 _SAME = 0.5
-"""Overlap (tIoU) with a segment from which on a detection is right as it is."""
+"""Least overlap (tIoU) with a segment for the answer yes."""
 
 Chosen = list[tuple[str, Detection]]
 Row = dict[str, list[float]]
-"""Figures by seed: mAP@0.5 in percent before and after, and how many labels verdicts brought."""
+"""Figures by seed: mAP@0.5 in percent before and after, and the number of labels from verdicts."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Extract, train, answer, train again, judge."""
+    """Extract, train, answer, train again, and judge."""
     parser = arguments(__doc__)
     parser.add_argument("--collections", nargs="+", default=COLLECTIONS, help="collections of the reference data")
     run(parser.parse_args(argv))
 
 
 def run(options: argparse.Namespace) -> None:
-    """The table, as JSON and as Markdown."""
+    """Write the table as JSON and Markdown."""
     rows = {name: _row(name, options) for name in options.collections}
     write_json(options.out / f"{NAME}.json", rows)
     text = "\n".join(_lines(rows)) + "\n"
@@ -65,31 +65,31 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _row(name: str, options: argparse.Namespace) -> Row:
-    place, source = Workspace(options.workspace / name), options.data / f"{name}-untrimmed"
+    workspace, source = Workspace(options.workspace / name), options.data / f"{name}-untrimmed"
     recipe = load_recipe(DEFAULT_RECIPE).first_member()
-    store = extract([source / "videos"], recipe.extract, place, reporter=options.reporter).store
+    store = extract([source / "videos"], recipe.extract, workspace, reporter=options.reporter).store
     whole = read_annotations(source / "annotations.json")
     row: Row = {key: [] for key in ("before", "random", "next", "labels by random", "labels by next")}
     for seed in options.seeds:
         few = few_labelled(whole, seed)
-        first = _trained(few, store, recipe, seed, place)
+        first = _trained(few, store, recipe, seed, workspace)
         row["before"].append(_judged(first))
         detections = read_detections(first.detections())
-        own = {key: found for key, found in detections.items() if whole.videos[key].subset == TRAINING}
+        own = {key: segments for key, segments in detections.items() if whole.videos[key].subset == TRAINING}
         ways = {
-            "next": [(one.video, one.detection) for one in choose(own, Verdicts(), few, COUNT)],
+            "next": [(choice.video, choice.detection) for choice in choose(own, Verdicts(), few, COUNT)],
             "random": at_random(own, COUNT, seed),
         }
         for way, chosen in ways.items():
             verdicts = answered(chosen, whole)
             taught = learn(few, verdicts, TRAINING, _rejected(verdicts, own)).dataset
-            row[way].append(_judged(_trained(taught, store, recipe, seed, place)))
+            row[way].append(_judged(_trained(taught, store, recipe, seed, workspace)))
             row[f"labels by {way}"].append(float(_labels(taught) - _labels(few)))
     return row
 
 
 def few_labelled(dataset: Dataset, seed: int) -> Dataset:
-    """Leave out training videos, but for as many as give each class `LABELLED`; those of other subsets stay."""
+    """Keep only enough training videos for `LABELLED` per class; videos of other subsets stay."""
     training = dataset.select(TRAINING)
     order = [training[i] for i in np.random.default_rng(seed).permutation(len(training))]
     counts: Counter[str] = Counter()
@@ -104,14 +104,14 @@ def few_labelled(dataset: Dataset, seed: int) -> Dataset:
 
 
 def at_random(detections: dict[str, list[Detection]], count: int, seed: int) -> Chosen:
-    """Return so many of all detections, each as likely as any other."""
+    """Draw `count` of all detections, with equal probability."""
     pairs = [(video, detection) for video, own in sorted(detections.items()) for detection in own]
     order = np.random.default_rng(seed).permutation(len(pairs))
     return [pairs[i] for i in order[:count]]
 
 
 def answered(chosen: Chosen, dataset: Dataset) -> Verdicts:
-    """Return the verdicts of a person who knows all annotations."""
+    """Answer detections from the annotations."""
     return Verdicts(verdicts=tuple(_answer(video, detection, dataset) for video, detection in chosen))
 
 
@@ -126,19 +126,19 @@ def _answer(video: str, detection: Detection, dataset: Dataset) -> Verdict:
 
 
 def _rejected(verdicts: Verdicts, detections: dict[str, list[Detection]]) -> set[VideoClass]:
-    """Return videos and classes of which every detection was rejected."""
-    gone = Counter((v.video, v.label) for v in verdicts.verdicts if v.verdict == "no")
+    """Pairs of video and class with every detection rejected."""
+    rejected = Counter((v.video, v.label) for v in verdicts.verdicts if v.verdict == "no")
     return {
         (video, label)
-        for (video, label), count in gone.items()
+        for (video, label), count in rejected.items()
         if count == sum(detection.label == label for detection in detections[video])
     }
 
 
-def _trained(dataset: Dataset, store: Path, recipe: Recipe, seed: int, place: Workspace) -> Run:
-    file = place.annotations / f"{content_digest(dataset)}.json"
+def _trained(dataset: Dataset, store: Path, recipe: Recipe, seed: int, workspace: Workspace) -> Run:
+    file = workspace.annotations / f"{content_digest(dataset)}.json"
     write_annotations(dataset, file)
-    (own,) = train(TrainInputs(store, file), recipe, (seed,), place)
+    (own,) = train(TrainInputs(store, file), recipe, (seed,), workspace)
     detect(own)
     return own
 

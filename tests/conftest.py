@@ -9,7 +9,9 @@ from hypothesis import settings
 pytest.register_assert_rewrite("tests.support")
 
 settings.register_profile("explore", deadline=None)  # no test asserts a time
-settings.register_profile("wtal", settings.get_profile("explore"), derandomize=True)  # what fails is the change's fault
+settings.register_profile(
+    "wtal", settings.get_profile("explore"), derandomize=True
+)  # failures must come from the change
 settings.load_profile("wtal")
 
 LONGEST = (
@@ -28,7 +30,7 @@ LONGEST = (
     "models/training/test_trainer.py",
     "data/store/test_interruptions.py",
 )
-"""Files that take long: where several processes take a file at a time, none of these is to come last."""
+"""Slow files, which come first when several processes take one file at a time."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -39,7 +41,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def cuda() -> str:
-    """A CUDA device; skips without one, and fails instead where WTAL_REQUIRE_GPU=1."""
+    """Provide a CUDA device; skip without one, or fail with WTAL_REQUIRE_GPU=1."""
     import torch
 
     if not torch.cuda.is_available():

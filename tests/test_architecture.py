@@ -1,4 +1,4 @@
-"""The walls of the house: who may import whom, read off the source alone."""
+"""Rules on imports between rooms, checked in the source."""
 
 import ast
 import subprocess
@@ -52,7 +52,7 @@ LEAVES = (
 
 
 def imports(path: Path) -> list[tuple[int, str]]:
-    """(line, module) of every import, wherever it stands."""
+    """Yield (line, module) of every import at any level."""
     found = []
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -69,7 +69,7 @@ def module_name(path: Path) -> str:
 
 
 def top_level(path: Path) -> list[str]:
-    """The modules that a file imports when it is imported."""
+    """Modules that a file imports when it is imported."""
     body = ast.parse(path.read_text(encoding="utf-8")).body
     nodes = [node for node in body if isinstance(node, ast.ImportFrom) and node.module]
     return [node.module for node in nodes] + [f"{node.module}.{name.name}" for node in nodes for name in node.names]
@@ -102,7 +102,7 @@ def test_every_room_has_a_row():
 
 
 def test_no_import_circle():
-    """Files import one another in an order, imports inside of functions aside."""
+    """Files import one another in an order, apart from imports inside of functions."""
     modules = {module_name(path): path for path in FILES}
     needs = {
         name: {target for target in top_level(path) if target in modules and target != name}
@@ -113,7 +113,7 @@ def test_no_import_circle():
 
 
 def test_rooms_are_not_crowded():
-    """A room that is no folder of leaves shows at most 22 files at once."""
+    """A room has at most 22 files, unless it is a folder of leaves."""
     for folder in {path.parent for path in FILES} - {ROOT / leaf for leaf in LEAVES} - {ROOT / "commands"}:
         assert len([path for path in FILES if path.parent == folder]) <= 22, folder
 
@@ -180,7 +180,7 @@ def test_the_longest_files_of_tests_exist():
 
 
 def test_docstrings_begin_with_a_verb_or_a_noun():
-    """A clause (what it is, how it goes) has to be read to its end before it says anything."""
+    """A first word of a clause (what, how) delays the subject to the end."""
     kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     clauses = []
     for path in FILES:

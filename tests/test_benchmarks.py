@@ -30,6 +30,7 @@ MEASURED = {
     "decode": "frames_per_s",
     "backbones": "snippets_per_s",
     "extraction": "s",
+    "whole": "command",
     "weightless": "frames_per_s",
     "flow": "pairs_per_s",
     "flow_quality": "motion_mean",
@@ -47,6 +48,7 @@ TINY = {
     "decode": ["--sizes", "64x48", "96x64", "--frames", "6", "--repeat", "1"],
     "backbones": ["--sizes", "64x48", "--snippets", "2", "--batches", "1", "2", "--i3d-size", "40x32", "--repeat", "1"],
     "extraction": ["--rendered", "1", "--seconds", "0.5", "--repeat", "1"],
+    "whole": ["--cases", "64x48,h264,30", "--features", "motion-pyramid", "--seconds", "1", "--repeat", "1"],
     "weightless": ["--sizes", "64x48", "--frames", "10", "--repeat", "1"],
     "flow": ["--sizes", "48x36", "--textures", "fine", "--settings", "4x0.5 w1 1x10 m3", "--repeat", "1"],
     "flow_quality": ["--size", "48x40", "--clips", "2", "--settings", "2x0.5 w1 1x5 m3"],
@@ -61,13 +63,13 @@ TINY = {
 }
 
 
-LONG = {"extraction", "weightless", "judge", "networks", "flow_quality", "heads", "flow"}
-"""Those that take seconds even so."""
+LONG = {"extraction", "whole", "weightless", "judge", "networks", "flow_quality", "heads", "flow"}
+"""Benchmarks that take seconds even at tiny sizes."""
 
 
 @pytest.fixture(scope="module")
 def result_of(tmp_path_factory):
-    """Name of a benchmark -> the JSON file that its own command wrote."""
+    """Function from the name of a benchmark to the JSON file written by its command."""
     folder = tmp_path_factory.mktemp("results")
 
     @cache
@@ -104,7 +106,7 @@ def test_decode_has_every_reader_at_every_size(result_of):
 
 def test_the_judge_refuses_a_peer_that_disagrees():
     judge.check({"wtal": {"run": [0.5], "jump": [1.0]}, "sampled": {"run": [0.5]}})
-    with pytest.raises(ValueError, match="other and wtal are 5"):
+    with pytest.raises(ValueError, match="other and wtal differ by 5"):
         judge.check({"wtal": {"run": [0.5]}, "other": {"run": [1.0]}})
 
 
@@ -150,21 +152,21 @@ def test_page(result_of):
 def test_page_refuses_what_does_not_fit(result_of, tmp_path):
     first, second = make_table.load(result_of("store")), make_table.load(result_of("decode"))
     second["machine"] = second["machine"] | {"cpus": 1000}
-    with pytest.raises(FormatError, match="not of one machine"):
+    with pytest.raises(FormatError, match="not from one machine"):
         make_table.page([first, second])
     other = tmp_path / "other.json"
     for content in ("[]", "{}", "no json"):
         other.write_text(content)
-        with pytest.raises(FormatError, match=r"other\.json is no benchmark's result"):
+        with pytest.raises(FormatError, match=r"other\.json is not the result of a benchmark"):
             make_table.load(other)
-    with pytest.raises(SystemExit, match="is no benchmark's result"):
+    with pytest.raises(SystemExit, match="is not the result of a benchmark"):
         make_table.main([str(tmp_path / "missing.json")])
 
 
 @pytest.mark.parametrize("name", HEADS.names())
 @pytest.mark.parametrize("way", ["loop", "loop of our layers"])
 def test_every_way_to_train_a_head_does_the_same_work(monkeypatch, name, way):
-    """`heads` times the same step: its loops leave the gradients of the batch, also where the loss ties videos."""
+    """`heads` times equal steps: the loops have the gradients of the batch, even if the loss couples videos."""
     made, found = [], []
 
     def create_head(*arguments, **settings):
@@ -191,7 +193,7 @@ def test_memory_of_a_command_is_that_of_its_children_too():
 
 
 def test_another_version_is_run_from_its_own_checkout(tmp_path, monkeypatch):
-    """Whatever checkout the benchmark itself is called from."""
+    """Run `--older` from its checkout, whichever checkout the benchmark is called from."""
     monkeypatch.chdir(FOLDER.parent)
     (tmp_path / "wtal").mkdir()
     (tmp_path / "wtal" / "__main__.py").write_text("raise SystemExit(7)\n")
@@ -227,7 +229,7 @@ def test_a_library_that_one_result_names_and_another_does_not_keeps_them_togethe
     other["machine"]["libraries"]["extra"] = "1.0"
     assert "extra 1.0" in make_table.page([one, other])
     other["machine"]["libraries"]["numpy"] = "0.1"
-    with pytest.raises(FormatError, match="not of one machine"):
+    with pytest.raises(FormatError, match="not from one machine"):
         make_table.page([one, other])
 
 
@@ -244,7 +246,7 @@ def test_the_benchmark_reports_rows_ratios_and_the_machine(tmp_path: Path, capsy
 
 @pytest.mark.slow
 def test_tvl1_errs_as_opencvs_does():
-    """Mean endpoint error within 5 %, on known motion; and the two flows lie near each other."""
+    """Mean endpoint error on known motion within 5 % of OpenCV's, with a small difference between the two flows."""
     ours, opencv = (create_flow(f"tvl1:{name}").new() for name in ("numba", "opencv-contrib"))
     for one in sample(128, 96):
         found, other = (engine(one.first[None], one.second[None])[0] for engine in (ours, opencv))
@@ -254,7 +256,7 @@ def test_tvl1_errs_as_opencvs_does():
 
 @pytest.mark.slow
 def test_tvl1_fast_errs_no_more_than_opencvs_defaults():
-    """At the size that it was chosen at: on small motions without noise, where it is furthest, and on all of them."""
+    """Errors at the size of its choice: on small motions without noise, the worst case, and on all motions."""
     names = {"fast": "tvl1-fast:numba", flow.OPENCV[0]: "tvl1:opencv-contrib"}
     tasks = {key: partial(flow.flows_of, create_flow(name).engines(2)) for key, name in names.items()}
     small = [(number, motion) for number, motion in enumerate(MOTIONS) if motion.endswith(SMALL)]
@@ -269,7 +271,7 @@ def test_tvl1_fast_errs_no_more_than_opencvs_defaults():
 
 
 def test_errors_are_told_by_texture():
-    """A way that finds no motion on one texture, and half of it elsewhere, beside one that finds half everywhere."""
+    """Compare a method that finds half of the motion with one that also finds no motion on one texture."""
     found = [one for one in pairs(64, 48) if one.motion == "translation, small"]
     half = np.stack([one.truth / 2 for one in found])
     still = np.stack([one.truth * (one.texture != "fine") / 2 for one in found])

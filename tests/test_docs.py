@@ -1,4 +1,4 @@
-"""The pages say what is so: commands parse, links lead somewhere, examples run, every file's keys are explained."""
+"""Pages are correct: commands parse, links have targets, examples run, every file's keys are explained."""
 
 import ast
 import importlib.util
@@ -80,13 +80,13 @@ def text_of(page: str) -> str:
 
 
 def blocks(page: str, *info: str) -> list[str]:
-    """The fenced blocks of a page whose opening line is one of `info`."""
+    """Fenced blocks of a page whose opening line is one of `info`."""
     found = re.findall(r"^```([^\n]*)\n(.*?)^```$", text_of(page), re.MULTILINE | re.DOTALL)
     return [code for opening, code in found if opening in info]
 
 
 def command_lines() -> list[tuple[str, str]]:
-    """(page, line) of every command in a shell block."""
+    """Pairs (page, line) of all commands in shell blocks."""
     lines = []
     for page in PAGES:
         code = "".join(blocks(page, "sh", "bash", "shell", "console")).replace("\\\n", " ")
@@ -137,7 +137,7 @@ def test_the_index_lists_every_page():
 
 @pytest.mark.parametrize(("page", "line"), command_lines())
 def test_every_command_in_the_pages_parses(page, line, monkeypatch):
-    monkeypatch.setenv("WTAL_WORKSPACE", "workspace")  # put back afterwards: parsing --workspace sets it
+    monkeypatch.setenv("WTAL_WORKSPACE", "workspace")  # restored afterwards, because parsing --workspace sets it
     program, *words = shlex.split(line, comments=True)
     if program == "make":
         targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
@@ -169,7 +169,7 @@ def extras() -> set[str]:
 
 
 def anchor(heading: str) -> str:
-    """A heading's anchor, as GitHub makes it."""
+    """Anchor of a heading on GitHub."""
     return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
 
 
@@ -213,7 +213,7 @@ def test_the_tables_of_the_recipes_have_the_keys():
 
 
 class Silent(Config):
-    """A class whose second key has no meaning."""
+    """Class whose second key has no text."""
 
     width: int = 3
     """Channels."""
@@ -251,7 +251,7 @@ class Installed:
 
 @pytest.fixture
 def install(tmp_path, monkeypatch):
-    """Installs the example of a page as a package of its own: its module, and the entry point that the page gives."""
+    """Install the example of a page as a separate package: its module, and the entry point in the page."""
     modules = set(sys.modules)
 
     def from_page(page: str) -> str:
@@ -364,7 +364,7 @@ def test_the_detection_examples_are_read(tmp_path):
 
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory):
-    """A run of a few steps on planted features, with its detections."""
+    """Run of a few steps on planted features, with its detections."""
     root = Workspace(tmp_path_factory.mktemp("workspace"))
     writer = StoreWriter.open(root.features / "planted-12x12@25-000000", {"backbone": "planted"})
     database = {}

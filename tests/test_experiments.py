@@ -1,4 +1,4 @@
-"""The tables of experiments in their page, and folds with sources held out."""
+"""Tables of experiments in their page, and folds with held-out sources."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -19,7 +19,7 @@ from wtal.pipeline.workspace import Workspace
 
 
 def test_tables_fill_their_places_and_nothing_else(tmp_path: Path) -> None:
-    """An empty place, a filled one and one whose table is not made; a second call changes nothing."""
+    """Fill empty marks, filled marks and marks without a table; a second call changes nothing."""
     page, results = tmp_path / "page.md", tmp_path / "results"
     results.mkdir()
     (results / "one.md").write_text("| 1 |\n")
@@ -39,7 +39,7 @@ def test_tables_fill_their_places_and_nothing_else(tmp_path: Path) -> None:
 
 
 def test_a_source_is_held_out_whole_and_segments_follow_their_rows(tmp_path: Path) -> None:
-    """Two videos of five clips of 4 s: each action is there twice, from two sources; rows tell clips apart."""
+    """Recompose two videos of five clips of 4 s: each action occurs twice, from two sources; rows identify clips."""
     looks = {
         name: np.full((3, 24, 32, 3), grey, np.float32) for name, grey in zip("abcdef", np.arange(6) / 6, strict=True)
     }
@@ -75,7 +75,7 @@ def test_a_source_is_held_out_whole_and_segments_follow_their_rows(tmp_path: Pat
 
 
 def test_planted_features_of_a_published_layout_are_imported_as_the_real_ones(tmp_path: Path) -> None:
-    """Two videos of ten, in the joint file and in files of their own; rows in a segment stand out of the noise."""
+    """Import two videos of ten, from the joint file and from separate files; rows in a segment exceed the noise."""
     names = [f"video_{number}" for number in range(10)]
     segments, labels = np.empty(10, dtype=object), np.empty(10, dtype=object)
     segments[:], labels[:] = [[[4.0, 10.0]]] * 10, [["jump"]] * 10

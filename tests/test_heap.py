@@ -1,4 +1,4 @@
-"""What a training step frees stays with the process, and goes back afterwards."""
+"""Memory freed by a training step stays with the process, and is returned afterwards."""
 
 import ctypes
 import json
@@ -11,7 +11,7 @@ import pytest
 
 from wtal.heap import freed_memory_kept, share_arenas
 
-# In a process of its own: what other tests left behind would serve its steps.
+# In a separate process: memory freed by other tests would serve its steps.
 STEPS = """
 import json, resource
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Every leaf of every registry keeps the protocol of its folder, and one that does not is refused by name."""
+"""Every leaf of every registry keeps the protocol of its folder; others are refused by name."""
 
 import inspect
 import subprocess
@@ -34,7 +34,7 @@ plugins = pydantic.mypy
 [mypy-torch.*,torchvision.*,numpy.*,cv2.*,av.*,numba.*,llvmlite.*,triton.*,joblib.*,rich.*,transformers.*]
 follow_imports = skip
 """
-"""Libraries whose types take mypy minutes to read count as `Any`."""
+"""Settings of mypy; libraries whose types take minutes to read count as `Any`."""
 REGISTRIES = (
     *(HEADS, RESCORERS, STUDENTS, BACKBONES, ENCODERS, READERS, FLOWS),
     *(DATASETS, LAYOUTS, CHALLENGES, EXPORTS, IMPORTS),
@@ -49,7 +49,7 @@ MEMBERS = [
 
 
 def keeps(module, contract):
-    """Raise unless a module has each member of a protocol, of the right kind and with the same parameters."""
+    """Raise unless a module has each member of a protocol, with the right kind and the same parameters."""
     assert missing_members(module, contract) == []
     for member in contract_members(contract):
         if member.endswith("()"):
@@ -78,7 +78,7 @@ def test_every_protocol_and_member_says_what_it_is():
 
 
 def leaf_of(kind, **changes):
-    """A module like the first leaf of a registry; a change to None takes a member away."""
+    """Module like the first leaf of a registry; a change to None removes a member."""
     module = ModuleType("third_party")
     first = next(name for name in kind.names() if name != "newcomer")
     members = {**vars(kind.load(first)), **changes}
@@ -87,7 +87,7 @@ def leaf_of(kind, **changes):
 
 
 def announce(monkeypatch, kind, module):
-    """Make `module` the leaf `newcomer`, as the entry point of another package does."""
+    """Make `module` the leaf `newcomer`, like the entry point of another package."""
     monkeypatch.setattr(EntryPoint, "load", lambda self: module)
     point = EntryPoint("newcomer", "third_party", f"wtal.{kind.kind}s")
     monkeypatch.setattr(registry, "entry_points", lambda group, **name: [point] if group == point.group else [])

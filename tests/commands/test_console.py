@@ -1,4 +1,4 @@
-"""What all commands share: progress that survives any id, and devices in plain words."""
+"""Common parts of all commands: progress that survives any id, and devices in plain words."""
 
 import errno
 import io
@@ -22,7 +22,7 @@ ODD = "s[/q/b [red]x :smile: " + "long" * 40
 
 
 class Clock:
-    """Seconds that pass only when told to."""
+    """Clock whose seconds pass only in the test."""
 
     def __init__(self):
         self.now = 100.0

@@ -1,4 +1,4 @@
-"""Ends of a command on streams that are closed or full, with little memory, and under strict warnings."""
+"""Exit of commands with closed or full streams, with little memory, and under strict warnings."""
 
 import subprocess
 import sys

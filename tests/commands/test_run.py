@@ -1,4 +1,4 @@
-"""Figures that `wtal run` prints, beside those of `wtal evaluate`."""
+"""Figures printed by `wtal run`, compared with those of `wtal evaluate`."""
 
 from pathlib import Path
 

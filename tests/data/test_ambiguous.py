@@ -1,4 +1,4 @@
-"""Ambiguous ranges, of files of their own and of annotations."""
+"""Ambiguous ranges from separate files and from annotations."""
 
 import json
 

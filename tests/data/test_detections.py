@@ -1,4 +1,4 @@
-"""What a file of detections says of itself."""
+"""Information in a file of detections on its own origin."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: on a full disk, after a kill, and with two who write the same one."""
+"""Files that appear whole or not at all: on a full disk, after a kill, and with two writers."""
 
 import ast
 import errno
@@ -31,7 +31,7 @@ WRITERS = {
 
 
 def swapped(content):
-    """torch takes the file last."""
+    """Write with torch, which opens the file last."""
     return (lambda file: torch.save({"rows": torch.from_numpy(ROWS)}, file)) if content is WRITERS["torch"] else content
 
 
@@ -64,7 +64,7 @@ def test_on_a_full_disk_the_old_file_stays_and_the_line_says_how_large_the_new_o
 
 @pytest.mark.parametrize("writer", WRITERS)
 def test_the_systems_own_refusal_is_met_in_every_library(writer, tmp_path):
-    """A limit for files is a full disk that needs no mount; numpy writes past Python's files, and misses it there."""
+    """Simulate a full disk by a limit for files; numpy bypasses Python's files, and notices it itself."""
     code = f"""
 import resource, sys
 from pathlib import Path
@@ -163,12 +163,12 @@ BESIDE = {
     "extractors/weights/download.py": "a part that is to stay when the transfer breaks off",
     "models/training/log.py": "a log that grows",
 }
-"""Files of the package that open others for writing by themselves, and what."""
+"""Files of the package that open others for writing by themselves, with the calls."""
 _WRITES = {"write_text", "write_bytes", "tofile", "savetxt", "savez", "savefig", "touch"}
 
 
 def writes(call: ast.Call) -> bool:
-    """True for a call that writes to a path: `open` in a mode to write, or a library that is given no open file."""
+    """Recognize a call that writes to a path: `open` for writing, or a library without an open file."""
     name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
     if name == "open":
         texts = [a.value for a in (*call.args, *(k.value for k in call.keywords)) if isinstance(a, ast.Constant)]

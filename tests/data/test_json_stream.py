@@ -1,4 +1,4 @@
-"""A stream of JSON: it reads and refuses what json does, in a small buffer."""
+"""JSON as a stream: the same values and refusals as json, in a small buffer."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""Which name of a table means which file, in whatever way both are written."""
+"""Matches between names in a table and files, in all spellings."""
 
 import copy
 import pickle

@@ -1,4 +1,4 @@
-"""Known negatives and absent classes: how each format says so, and what is known of a video then."""
+"""Known negatives and absent classes: notation of each format, and knowledge of a video."""
 
 import json
 

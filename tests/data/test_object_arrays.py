@@ -1,4 +1,4 @@
-"""Arrays of objects in .npy files: read without running code, refused where they are damaged."""
+"""Arrays of objects in .npy files: read without running code, refused if damaged."""
 
 import pickle
 
@@ -14,7 +14,7 @@ def features(seed, rows, dim, dtype=np.float32):
 
 
 def test_damaged_object_arrays_are_refused_and_crash_nothing(tmp_path):
-    """numpy's own classes, filled by such a pickle, bring the process down."""
+    """Refuse a pickle that would crash the process through numpy's own classes."""
     rows = np.empty(3, dtype=object)
     rows[0], rows[1], rows[2] = features(0, 2, 4), [1, b"two", 3.5], np.float16(4)
     path = tmp_path / "objects.npy"

@@ -1,4 +1,4 @@
-"""Verdicts: read back as written, and damage named in one line."""
+"""Verdicts: read back as written, and damage reported in one line."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""One rule gives a video its id, whether a folder, a list of labels or the command line names it."""
+"""One rule for a video's id from a folder, a list of labels or the command line."""
 
 import os
 import re
@@ -24,7 +24,7 @@ def make(folder, *names):
 
 
 def labels_by_file(root, labels):
-    """File below `root` -> the labels that it is trained with, as a whole run matches them."""
+    """Labels for training by file below `root`, matched as in a whole run."""
     dataset, found = read_annotations(labels), {video.id: video.path for video in find_videos([root])}
     matches = match_ids(dataset.videos, found)
     assert matches.keys() == dataset.videos.keys()
@@ -144,7 +144,7 @@ def test_names_that_are_not_utf_8_can_be_written(tmp_path):
 
 
 def test_the_example_of_the_documentation(tmp_path):
-    """What docs/formats.md says of the ids of its folder is what the reader makes of it."""
+    """The ids in docs/formats.md for its folder are those of the reader."""
     page = (REPOSITORY / "docs" / "formats.md").read_text(encoding="utf-8")
     section = page.partition("### folder")[2].partition("### wtalc")[0]
     rows = [

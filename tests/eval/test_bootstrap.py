@@ -1,4 +1,4 @@
-"""Paired intervals over videos that are drawn anew."""
+"""Paired intervals over resampled videos."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Errors of detections: by hand, against the definitions written plainly, and the sums that must come out."""
+"""Errors of detections: by hand, against plain definitions, and by their sums."""
 
 import itertools
 import json
@@ -43,7 +43,7 @@ ranges = st.dictionaries(
 
 @st.composite
 def scenes(draw):
-    """Annotations, and detections of which some lie near one of them."""
+    """Annotations, and detections, some near an annotation."""
     truth = draw(truths)
     found = {video: draw(st.lists(others, max_size=4)) for video in draw(st.sets(st.sampled_from("abcz")))}
     for video, segments in truth.items():
@@ -85,7 +85,7 @@ def test_each_kind_of_error_by_hand():
     assert made.removal.mean_ap[0] == RATIO((1 + 2 / 7) / 4)
     assert made.removal.alone[0] == RATIO((2 / 6 - 2 / 7) / 4)
     assert made.removal.recall[0] == RATIO(1 / 2)
-    # All five kinds stand alike before it, so each has a fifth of what all of them cost.
+    # All five kinds rank equally before it, so each has a fifth of their common cost.
     assert made.removal.shared[0] == RATIO((1 - 2 / 7) / 4 / 5)
     assert (made.missed[0], made.late[0]) == (RATIO(1 / 3), 0)
     json.dumps(made.to_json(), allow_nan=False)
@@ -109,7 +109,7 @@ def test_what_a_protocol_excuses_is_not_counted():
 
 
 def plain_outcome(detection, video, truth, threshold):
-    """The kind of a false positive under ActivityNet's rules."""
+    """Kind of a false positive by ActivityNet's rules."""
     overlaps = [(tiou(detection, one), one.label == detection.label) for one in truth.get(video, ())]
     best, own = max(overlaps, default=(0.0, False))
     if best >= threshold:
@@ -120,7 +120,7 @@ def plain_outcome(detection, video, truth, threshold):
 
 
 def plain_matches(truth, found, label, threshold):
-    """(video, detection, place of the annotation it took or None) of one class, best first, by ActivityNet's rules."""
+    """Rank detections of a class by ActivityNet's rules: (video, detection, index of its annotation or None)."""
     wanted = [(video, one) for video in truth for one in truth[video] if one.label == label]
     ranked = sorted(
         ((video, one) for video in found for one in found[video] if one.label == label), key=lambda pair: -pair[1].score
@@ -135,7 +135,7 @@ def plain_matches(truth, found, label, threshold):
 
 
 def plain_ap(flags, positives, average=None):
-    """AP of a ranking of hits, interpolated; normalized where `average` is given."""
+    """Interpolated AP of a ranking of hits, normalized if `average` is given."""
     precision, hits = [], 0
     for i, hit in enumerate(flags):
         hits += hit
@@ -198,7 +198,7 @@ def test_buckets_equal_their_definitions_written_plainly(scene, table):
                 inside = [pair for pair, place in zip(flat, kinds[name].bucket, strict=True) if place == i]
                 values, missed = [], len(inside)
                 for wanted, rows in matches.values():
-                    # Equal annotations of one video lie in one bucket.
+                    # Equal annotations of a video are in one bucket.
                     here = {j for j, pair in enumerate(wanted) if pair in inside}
                     flags = [match is not None for _, _, match in rows if match is None or match in here]
                     missed -= sum(flags)

@@ -1,4 +1,4 @@
-"""The label-only check: its figures against their definitions, its verdicts on signal and on noise."""
+"""Label-only check: its figures against their definitions, its verdicts on signal and on noise."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from wtal.eval.label_check import check_labels, stratified_folds
 
 
 def collection(seed, videos=48, classes=4, strength=0.0):
-    """(V, C) labels and scores that know them as well as `strength` says, three folds."""
+    """Labels and scores (V, C), higher by `strength` for labels, and three folds."""
     rng = np.random.default_rng(seed)
     shown = (rng.random((videos, classes)) < 0.35).astype(float)
     scores = rng.standard_normal((videos, classes)) + strength * shown
@@ -18,7 +18,7 @@ def collection(seed, videos=48, classes=4, strength=0.0):
 
 
 def plain_auc(shown, scores, folds):
-    """The definition, pair by pair."""
+    """Compute the definition, pair by pair."""
     pairs = [
         (scores[i] > scores[j]) + 0.5 * (scores[i] == scores[j])
         for i in range(len(shown))

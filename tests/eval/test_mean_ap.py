@@ -26,7 +26,7 @@ truths = st.dictionaries(st.sampled_from("abcd"), st.lists(annotations, max_size
 
 @st.composite
 def tasks(draw):
-    """Ground truth, and detections around and beside it with different scores."""
+    """Ground truth, and detections around and next to it with different scores."""
     truth = draw(truths)
     near = [
         (v, Detection(a.start, a.end + draw(st.floats(0, 5)), a.label, 0)) for v, found in truth.items() for a in found

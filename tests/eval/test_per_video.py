@@ -1,4 +1,4 @@
-"""Each video judged for itself."""
+"""Separate judgement of each video."""
 
 import numpy as np
 import pytest

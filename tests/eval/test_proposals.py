@@ -1,4 +1,4 @@
-"""Recall of proposals: other evaluators' figures, and the definition written plainly."""
+"""Recall of proposals: other evaluators' figures, and the plain definition."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def proposals(*segments):
 
 
 def test_recall_as_other_evaluators_have_it():
-    """Figures that the tests of mmaction2 hold for ActivityNet's definition."""
+    """Figures for ActivityNet's definition from the tests of mmaction2."""
     two = {name: [Annotation(0, 1, "run"), Annotation(1, 2, "run")] for name in ("v1", "v2")}
     found = {name: proposals((0, 1, 1), (1, 2, 1)) for name in two}
     made = evaluate_proposals(two, found, most=None)

@@ -1,4 +1,4 @@
-"""Each protocol against its rules written plainly, its laws, and the published figures that it gives back."""
+"""Each protocol against its plain rules, its laws, and published figures."""
 
 import json
 
@@ -78,7 +78,7 @@ def mean_precision(flags, positives, interpolated):
 
 
 def official(truth, found, ambiguous, label, threshold):
-    """ActivityNet's script, in words of one's own."""
+    """ActivityNet's script, implemented independently."""
     wanted = [(v, a) for v in truth for a in truth[v] if a.label == label]
     ranked = sorted(((v, d) for v in found for d in found[v] if d.label == label), key=lambda p: -p[1].score)
     free, flags = set(range(len(wanted))), []
@@ -112,7 +112,7 @@ def kit(truth, found, ambiguous, label, threshold):
 
 
 def rounded(truth, found, ambiguous, label, threshold, best):
-    """W-TALC's evaluation, and with `best` FAC-Net's and RSKP's."""
+    """W-TALC's evaluation; with `best`, FAC-Net's and RSKP's."""
     wanted = [(v, snippets(a)) for v in truth for a in truth[v] if a.label == label]
     positives, flags = len(wanted), []
     candidates = [(v, d) for v in found if truth.get(v) for d in found[v] if d.label == label]

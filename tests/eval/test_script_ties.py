@@ -1,4 +1,4 @@
-"""Ties as ActivityNet's script settles them: against its rules as plain loops, and its figures on small files."""
+"""Ties in ActivityNet's script: against its rules as plain loops, and its figures on small files."""
 
 import json
 import zlib
@@ -34,7 +34,7 @@ found_by_video = st.dictionaries(st.sampled_from("abcz"), st.lists(detections, m
 
 
 def script(truth, found, label, threshold):
-    """Average precision as the script has it: a loop over detections, both orders numpy's, read from behind."""
+    """Average precision by the script: a loop over detections, both orders by numpy, read in reverse."""
     wanted = [(video, a) for video in truth for a in truth[video] if a.label == label]
     offered = [(video, d) for video in found for d in found[video] if d.label == label]
     taken, hits = set(), []
@@ -142,7 +142,7 @@ def test_the_cases_come_out_as_by_the_script(name, usual, official):
 
 
 def _sorts_as_there():
-    """numpy's order of equal values is that of the processor that the script's figures were made on."""
+    """Compare numpy's order of equal values with that on the processor of the script's figures."""
     return zlib.crc32(np.argsort(np.arange(5000) % 5).astype(np.int64).tobytes()) == 3034995004
 
 

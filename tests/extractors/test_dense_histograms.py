@@ -1,4 +1,4 @@
-"""Histograms in cells: votes rebuild vectors, speeds share a pixel, everything is counted in its cell."""
+"""Histograms in cells: votes restore vectors, speeds share a pixel, everything is counted in its cell."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ MIDDLES = np.arange(8) * np.pi / 4
 
 
 def flow_of(vectors, side=60):
-    """(2,) or (..., 2) vectors in points -> (2, side, side) flow in points over a still frame around."""
+    """Flow (2, side, side) with vectors (2,) or (..., 2) in points and a still border."""
     flow = np.zeros((2, side, side), np.float32)
     flow[:, 25:35, 25:35] = np.moveaxis(np.broadcast_to(vectors, (10, 10, 2)), 2, 0)
     return flow

@@ -1,4 +1,4 @@
-"""Who runs a network, and how precisely: features stay what they are, whatever the number of clips at once."""
+"""Runtimes and precisions of networks: features do not depend on the number of clips per call."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from wtal.extractors.decoding.frame_size import FrameSize
 from wtal.extractors.runtime import run_by
 
 NETWORKS = [name for name in first_names() if not name.startswith(("motion", "torchvision"))] + ["torchvision:r3d_18"]
-"""Those that can be small; the other networks of torchvision are its own in every layer."""
+"""Networks with few layers; all layers of torchvision's other networks are its own."""
 QUICK = "i3d"
 BATCHES = (2, 3, 1)
 
@@ -25,7 +25,7 @@ def net(request, tmp_path, monkeypatch):
 
 
 def clips_for(net, side=48):
-    """Preprocessed, and cut smaller, for speed."""
+    """Preprocessed clips, cut smaller for speed."""
     frames = np.random.default_rng(0).integers(0, 256, (max(BATCHES), net.span, side, side, 3), dtype=np.uint8)
     return net.preprocess(frames)[..., :side, :side]
 
@@ -70,7 +70,7 @@ def test_openvino_compiles_once_more_for_another_size(tmp_path, monkeypatch):
 
 
 class Traced(Backbone):
-    """What comes wrong out of tracing: the number of clips, or a number that Python made of it, is held for ever."""
+    """A network that tracing would break, because it fixes the number of clips or a number derived from it."""
 
     stream, dim, span, size = "rgb", 4, 2, FrameSize(short_side=8, enlarge=True)
 

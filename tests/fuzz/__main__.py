@@ -1,4 +1,4 @@
-"""Any number of cases by hand: `python -m tests.fuzz --cases 2000 --seed 7`."""
+"""Run any number of cases: `python -m tests.fuzz --cases 2000 --seed 7`."""
 
 import argparse
 import os
@@ -10,7 +10,7 @@ from tests.fuzz.run import run_case, scratch
 
 
 def main() -> None:
-    """Run cases, print those that fail, and exit with 1 where one has."""
+    """Run cases, print failures, and exit with 1 if there are any."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=main.__doc__)
     parser.add_argument("--cases", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
@@ -18,7 +18,7 @@ def main() -> None:
     parser.add_argument("--only", type=int, help="run this case alone, and print its output")
     parser.add_argument("--slow", action="store_true", help="videos that are extracted, in place of all else")
     given = parser.parse_args()
-    os.fsync = lambda descriptor: None  # nothing here is to outlive a fall of the power
+    os.fsync = lambda descriptor: None  # nothing here needs to survive a loss of power
     numbers = range(given.first, given.first + given.cases) if given.only is None else [given.only]
     codes: Counter[int] = Counter()
     failed = 0

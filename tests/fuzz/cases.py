@@ -1,4 +1,4 @@
-"""Kinds of files, how each is damaged, and the commands that read it; and calls with odd numbers."""
+"""Kinds of files with their damages and commands, and calls with odd numbers."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ REPRODUCE = (
 class Kind:
     """Files by a pattern, damages, and commands in which `{}` is the file and `{folder}` its folder.
 
-    `before` are patterns of what is removed first, so that the file is needed.
+    `before` are patterns of files to remove first, so that the damaged file is read.
     """
 
     name: str
@@ -212,7 +212,7 @@ SLOW_KINDS = (
     Kind("checked run", LABELS, (rewritten,), (f"compare recipe.toml --refine {STUDENT} --device cpu", REPRODUCE)),
     Kind("reproduced features", "published/npy-per-video/*/*.npy", (), (REPRODUCE, f"{REPRODUCE} --dry-run")),
 )
-"""Kinds whose commands start processes, draw or train."""
+"""Kinds with commands that start processes, draw or train."""
 
 NUMBERS = (
     "nan",
@@ -230,7 +230,7 @@ NUMBERS = (
     "1_0",
     "٣",
 )
-"""Numbers that are none, not finite, negative or beyond all bounds."""
+"""Invalid numbers: no numbers, not finite, negative or out of all bounds."""
 
 CALLS = (
     "train recipe.toml --seeds 7 --set head.width={} --device cpu",
@@ -273,11 +273,11 @@ CALLS = (
     "compare recipe.toml --seeds {} --device banana",
     "reproduce thumos14 --annotations labels/thumos.json --seeds {} --device banana",
 )
-"""Calls with a number in them."""
+"""Calls that contain a number."""
 
 
 def settings() -> list[str]:
-    """Return a call for each number that a recipe holds, but those that only say for how long it trains."""
+    """Return a call for each number in a recipe, except for lengths of training."""
     from wtal.models.heads import HEADS
     from wtal.models.localization.config import LocalizeConfig
     from wtal.models.training.config import TrainConfig
@@ -297,7 +297,7 @@ def _is_number(value: object) -> bool:
 
 
 def damaged(rng: np.random.Generator, kind: Kind) -> tuple[Path, str]:
-    """Damage a file of a kind, below the working directory; return it, and a command that reads it."""
+    """Damage a file of a kind below the working directory; return it with a command that reads it."""
     files = sorted(path for path in Path().glob(kind.pattern) if path.is_file())
     file = files[rng.integers(len(files))]
     command = kind.commands[rng.integers(len(kind.commands))]

@@ -1,4 +1,4 @@
-"""Damage to the bytes of a file, as disks, editors and people with bad intentions do it; all of it from one seed."""
+"""Damage to the bytes of a file by disks, editors and malicious people, all from one seed."""
 
 import io
 import json
@@ -34,14 +34,14 @@ ODD = (
     "1/0",
     "long" * 1000,
 )
-"""Values that some reader takes for another: of other types, huge, not finite, empty, half characters, ways out."""
+"""Values that some reader may misread: other types, huge, not finite, empty, half characters, paths outside."""
 
 _NUMBER = re.compile(rb"-?\d+(\.\d+)?")
 _NUMBERS = (b"", b"-1", b"0", b"nan", b"inf", b"1e400", b"9" * 25, b"9" * 5000, b"1e-320", b"0x10", b"1,5", b"true")
 
 
 def bitten(rng: np.random.Generator, content: bytes) -> bytes:
-    """Return the bytes with one of a dozen kinds of damage that know nothing of the format."""
+    """Return the bytes with one of a dozen kinds of damage that ignore the format."""
     size = max(len(content), 1)
     at, other = (int(place) for place in rng.integers(0, size, 2))
     low, high = min(at, other), max(at, other) + 1
@@ -70,7 +70,7 @@ def _flipped(rng: np.random.Generator, content: bytes, count: int) -> bytes:
 
 
 def miswritten(rng: np.random.Generator, content: bytes) -> bytes:
-    """Return a text (a table, a recipe, a list) with a number, a line or a character of it changed."""
+    """Return a text (a table, a recipe, a list) with a changed number, line or character."""
     lines = content.splitlines(keepends=True) or [b""]
     at, other = (int(place) for place in rng.integers(0, len(lines), 2))
     numbers = list(_NUMBER.finditer(content))
@@ -88,7 +88,7 @@ def miswritten(rng: np.random.Generator, content: bytes) -> bytes:
 
 
 def rewritten(rng: np.random.Generator, content: bytes) -> bytes:
-    """Return JSON whose text is sound and whose content is not: a value, a key or a list of it changed."""
+    """Return valid JSON with wrong content: a changed value, key or list."""
     value = json.loads(content)
     places = list(_places(value))
     if not places or rng.integers(12) == 0:
@@ -134,7 +134,7 @@ def _twice(text: bytes, key: str) -> bytes:
 
 
 def repacked(rng: np.random.Generator, content: bytes) -> bytes:
-    """Return a packed model whose description was rewritten and whose digests are right all the same."""
+    """Return a packed model with a changed description and correct digests."""
     with zipfile.ZipFile(io.BytesIO(content)) as packed:
         entries = {name: packed.read(name) for name in packed.namelist()}
     arrays = [name for name in entries if name.endswith(".npy")]
@@ -154,6 +154,6 @@ def repacked(rng: np.random.Generator, content: bytes) -> bytes:
 
 
 def mixed(rng: np.random.Generator, content: bytes, *others: Callable[[np.random.Generator, bytes], bytes]) -> bytes:
-    """Return the content with damage of one kind, bytes that were bitten among them."""
+    """Return the content with damage of one kind, damaged bytes included."""
     kinds = (bitten, *others, *others)
     return kinds[rng.integers(len(kinds))](rng, content)

@@ -1,4 +1,4 @@
-"""A small workspace with a file of every kind that wtal reads or writes, planted once and copied for each case."""
+"""Small workspace with a file of every kind that wtal reads or writes, planted once and copied for each case."""
 
 import json
 import os
@@ -52,11 +52,11 @@ _AUTHORS = {
 
 
 class _KilledError(Exception):
-    """A process that ends where it is."""
+    """Exception that stands for a kill."""
 
 
 def plant(root: Path) -> None:
-    """Fill an empty folder; what is named in `tests.fuzz.cases` is here."""
+    """Fill an empty folder with all files of `tests.fuzz.cases`."""
     with _inside(root):
         _features()
         _annotations()
@@ -148,7 +148,7 @@ def _runs() -> None:
 
 
 def _half_trained() -> None:
-    """Leave a run as one is that was killed after two of four steps."""
+    """Leave a run like one killed after two of four steps."""
     with pytest.MonkeyPatch.context() as patch, suppress(_KilledError):
         write = Checkpoint.write
 
@@ -164,7 +164,7 @@ def _half_trained() -> None:
 
 
 def _half_detected() -> None:
-    """Leave a run whose activations are parts that nobody has published."""
+    """Leave a run whose activations are unpublished parts."""
     (folder,) = Path("ws/runs").glob("basnet-*")
     target = shutil.copytree("ws/runs/trained/seed-0", folder.parent / "parts/seed-0")
     shutil.rmtree(target / "activations")

@@ -1,4 +1,4 @@
-"""One case: a copy of the planted workspace, damage, a command in this process, and what must hold of its end."""
+"""One case: a copy of the planted workspace, damage, a command in this process, and checks of its end."""
 
 import os
 import resource
@@ -22,34 +22,34 @@ from tests.fuzz import cases
 from wtal.cli import main
 
 SECONDS = 30
-"""That a case may take."""
+"""Time limit of a case."""
 _MEMORY = 8 << 30
-"""Bytes of addresses that a case may have beside those that this process has."""
+"""Address space in bytes for a case on top of that of this process."""
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _CHANGES = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.link", "os.symlink", "os.truncate", "os.chmod"}
 
 
 _TRIAL = "wtal-trial-"
-"""Beginning of the temporary folder that a dry run works in."""
+"""Prefix of the temporary folder of a dry run."""
 _CACHES = {"__pycache__", "matplotlib"}
-"""Folders that libraries keep for themselves."""
+"""Folders of libraries."""
 
 
 @contextmanager
 def scratch() -> Iterator[Path]:
-    """Make a folder for a block, in memory where the system has files there: thousands of small files come and go."""
+    """Make a folder for a block, in memory if the system has such files: there are thousands of small files."""
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(prefix="wtal-fuzz-", dir=memory if os.access(memory, os.W_OK) else None) as folder:
         yield Path(folder)
 
 
 class _TooLong(BaseException):
-    """A case has had its time."""
+    """Exception for a case that ran out of time."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Command of a case, how it ended, and what is wrong with that; empty where nothing is."""
+    """Command of a case, its end, and the fault, which is empty if there is none."""
 
     seed: int
     number: int
@@ -67,7 +67,7 @@ class Outcome:
 
 
 def run_case(planted: Path, folder: Path, seed: int, number: int, slow: bool = False) -> Outcome:
-    """Run a case in `folder`, which is made and removed."""
+    """Run a case in `folder`, which is created and removed."""
     rng = np.random.default_rng([seed, number, slow])
     shutil.copytree(planted, folder, symlinks=True)
     before = Path.cwd()
@@ -151,7 +151,7 @@ _watch: tuple[Path, list[str]] | None = None
 
 @contextmanager
 def _watched(folder: Path) -> Iterator[list[str]]:
-    """List what this process writes, makes, moves or removes that is not below a folder."""
+    """List files outside of a folder that this process writes, creates, moves or removes."""
     global _watch
     _watch = (folder.resolve(), [])
     try:
@@ -179,5 +179,5 @@ def _hook(event: str, arguments: tuple[Any, ...]) -> None:
                 written.append(str(real))
 
 
-tempfile.gettempdir()  # writes a file where it first looks
+tempfile.gettempdir()  # writes a file at its first look-up
 sys.addaudithook(_hook)

@@ -1,4 +1,4 @@
-"""Damaged files and odd numbers: no traceback, no hang, the right exit codes, and nothing written elsewhere."""
+"""Damaged files and odd numbers: no traceback, no hang, the right exit codes, and no files elsewhere."""
 
 import os
 
@@ -20,7 +20,7 @@ def planted():
 
 @pytest.fixture(autouse=True)
 def unsynced(monkeypatch):
-    """Nothing here is to outlive a fall of the power."""
+    """Switch off fsync; nothing here needs to survive a loss of power."""
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 

@@ -1,4 +1,4 @@
-"""What a head costs: parameters and operations, by hand."""
+"""Cost of a head: parameters and operations, by hand."""
 
 import torch
 from torch import nn

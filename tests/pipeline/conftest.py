@@ -1,4 +1,4 @@
-"""What tests of several commands share."""
+"""Common fixtures of tests of several commands."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from tests.support.bases import make_base
 
 @pytest.fixture(scope="session")
 def base(tmp_path_factory):
-    """A folder with planted features, their annotations, two runs, and what else calls want; not to be changed."""
+    """Folder with planted features, annotations, two runs and more input of commands; not to be changed."""
     root = tmp_path_factory.mktemp("base")
     make_base(root)
     return root

@@ -1,4 +1,4 @@
-"""The whole chain as a person uses it, on the collection that `wtal demo` renders."""
+"""Whole chain of commands on the collection rendered by `wtal demo`."""
 
 import csv
 import json
@@ -30,14 +30,14 @@ def wtal(*arguments, code=0):
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
-    """What `wtal demo --json` made: (its folder, its answer)."""
+    """Result of `wtal demo --json`: (folder, output)."""
     folder = tmp_path_factory.mktemp("demo")
     return folder, json.loads(wtal("demo", "--out", folder, "--json").stdout)
 
 
 @pytest.fixture
 def workspace(demo, tmp_path):
-    """A workspace with the demo's store and annotations, and no run."""
+    """Workspace with the demo's store and annotations, without a run."""
     folder, made = demo
     for name, target in (("features", Path(made["store"]).parent), ("annotations", folder / "workspace/annotations")):
         (tmp_path / name).symlink_to(target)
@@ -148,7 +148,7 @@ def test_labels_narrow_only_when_asked(demo):
 
 @pytest.mark.slow
 def test_training_never_sees_times(workspace, tmp_path):
-    """Annotations with all times taken away train to the same parameters, bit for bit."""
+    """Train on annotations without times to the same parameters, bit for bit."""
     annotations = next((workspace / "annotations").iterdir())
     content = json.loads(annotations.read_text())
     for video in content["database"].values():
@@ -227,7 +227,7 @@ assert [os.waitpid(child, 0)[1] for child in [start(cut), start(cut)]] == [0, 0]
 
 @pytest.mark.slow
 def test_kill_9_of_training_and_detection_changes_no_byte(demo, tmp_path):
-    """Killed ten times and then run twice at once: parameters and detections equal an uninterrupted run's."""
+    """Kill ten times, then run twice at once: parameters and detections equal an uninterrupted run's."""
     folder, made = demo
     command = [sys.executable, "-c", KILLER, made["store"], folder / "annotations.json", tmp_path / "a", tmp_path / "b"]
     done = subprocess.run([str(c) for c in command], capture_output=True, text=True, check=False)
@@ -240,7 +240,7 @@ def test_kill_9_of_training_and_detection_changes_no_byte(demo, tmp_path):
 
 @pytest.mark.slow
 def test_a_list_of_labels_is_enough(demo, tmp_path):
-    """A person's folder: some videos tagged, others not, no times anywhere."""
+    """Folder of a user: some videos tagged, others not, no times."""
     folder, made = demo
     dataset = read_annotations(folder / "annotations.json")
     labels = tmp_path / "labels.csv"
@@ -272,7 +272,7 @@ QUICKLY = pytest.mark.parametrize(
 @pytest.mark.slow
 @QUICKLY
 def test_a_second_run_follows_what_it_is_told(demo, workspace, how):
-    """The heads are trained once; localization, thresholds and the reported subset are those of each call."""
+    """Train the heads once; localization, thresholds and the reported subset are those of each call."""
     first = run_again(demo, workspace, *how)
     fewer = run_again(demo, workspace, *how, "--set", "localize.max_detections=1", "--set", "evaluate.tiou=0.5")
     assert fewer["runs"] == first["runs"]
@@ -340,7 +340,7 @@ def test_a_detection_file_is_submitted_by_subset(demo, tmp_path):
 
 
 def test_videos_without_a_snippet_are_detected_as_empty(tmp_path):
-    """Under the papers' tail policy a video shorter than one stride has no snippet: it has no detections either."""
+    """A video shorter than one stride has no snippet under the papers' tail policy, and no detections."""
     videos = tmp_path / "videos"
     videos.mkdir()
     for name, count in (("short", 5), ("long", 60), ("longer", 80)):
@@ -391,7 +391,7 @@ def test_wrong_calls_are_answered_in_one_line(demo, tmp_path, arguments, code, s
 
 @pytest.mark.slow
 def test_the_default_is_one_checked_ensemble_and_killed_it_goes_on(demo, workspace):
-    """`wtal run` as it is called without options, but for the number of steps."""
+    """Call `wtal run` without options, except for the number of steps."""
     folder, _ = demo
     result = wtal(
         "run", folder / "videos", "--annotations", folder / "annotations.json", "--workspace", workspace, *STEPS
@@ -415,7 +415,7 @@ def test_the_default_is_one_checked_ensemble_and_killed_it_goes_on(demo, workspa
 
 @pytest.mark.slow
 def test_a_run_may_end_in_a_student(demo, workspace):
-    """`--refine` trains one after the head, and what is printed, judged and drawn is the student's."""
+    """`--refine` trains a student after the head, which is then printed, judged and drawn."""
     folder, _ = demo
     call = ("run", folder / "videos", "--annotations", folder / "annotations.json", "--workspace", workspace, *QUICK)
     small = ("--set", "refine.train.steps=4", "--set", "refine.student.width=16")

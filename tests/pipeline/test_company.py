@@ -1,4 +1,4 @@
-"""Two processes at one thing, and what a killed one has left: waited for, gone on with, found done."""
+"""Two processes with the same work, and remains of killed ones: waited for, resumed, recognized as finished."""
 
 import shutil
 from contextlib import contextmanager
@@ -27,7 +27,7 @@ LAYOUTS = ["npy-per-video", "wtalc-joint"]
 
 
 class Notes(Reporter):
-    """Lines that were told, and a call for each video."""
+    """Reporter that collects lines, with a call for each video."""
 
     def __init__(self, on_video=lambda: None):
         self.lines, self.on_video = [], on_video
@@ -44,7 +44,7 @@ class Notes(Reporter):
 
 @pytest.fixture
 def place(base, tmp_path, monkeypatch):
-    """A copy of the base, which is the working directory."""
+    """Copy of the base as the working directory."""
     shutil.copytree(base, tmp_path / "place")
     monkeypatch.chdir(tmp_path / "place")
     return tmp_path / "place"

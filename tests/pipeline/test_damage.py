@@ -1,4 +1,4 @@
-"""Damage to what a run leaves behind: one line that names the file and the way out, and a log that stops nothing."""
+"""Damage to the files of a run: one line with the file and a remedy; a damaged log stops nothing."""
 
 import json
 from fractions import Fraction
@@ -23,7 +23,7 @@ from wtal.pipeline.workspace import Workspace
 
 @pytest.fixture
 def run(tmp_path):
-    """A run of two steps with its activations and detections."""
+    """Run of two steps with its activations and detections."""
     root, rng, database = Workspace(tmp_path), np.random.default_rng(0), {}
     writer = StoreWriter.open(root.features / "made-12x12@25-000000", {"backbone": "made"})
     for number in range(4):

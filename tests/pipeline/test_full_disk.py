@@ -1,4 +1,4 @@
-"""Every command that writes, on a disk that is full: one line, and then the same call ends with the same bytes."""
+"""Every writing command on a full disk: one line, and then the same bytes from the same call."""
 
 import shutil
 
@@ -36,7 +36,7 @@ CALLS = [
 
 
 def plain(value):
-    """Turn the content of a checkpoint into what can be compared."""
+    """Turn the content of a checkpoint into comparable values."""
     if isinstance(value, torch.Tensor):
         return value.dtype, value.tolist()
     if isinstance(value, dict):
@@ -45,7 +45,7 @@ def plain(value):
 
 
 def content(folder):
-    """Path -> bytes of all files, but for logs and times; a checkpoint's tensors."""
+    """Contents by path of all files without logs and times; a checkpoint's tensors."""
     files = [path for path in sorted(folder.rglob("*")) if path.is_file() and "tensorboard" not in path.parts]
     return {
         str(path.relative_to(folder)): plain(torch.load(path)) if path.suffix == ".pt" else path.read_bytes()
@@ -61,7 +61,7 @@ def test_the_call_is_refused_in_one_line_and_goes_on_when_there_is_room(argument
     place = tmp_path / "place"
 
     def begin(room):
-        """Start anew in the same folder, whose path is in some of the files."""
+        """Start again in the same folder, whose path is in some of the files."""
         monkeypatch.chdir(tmp_path)
         shutil.rmtree(place, ignore_errors=True)
         shutil.copytree(base, place)

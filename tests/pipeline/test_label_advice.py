@@ -1,4 +1,4 @@
-"""What cannot be learned is told, with what to add; what can be learned is passed in silence."""
+"""Advice on labels: a line on what cannot be learned and what to add, none otherwise."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from wtal.pipeline.label_advice import advise
 
 
 def dataset(**labels):
-    """Video -> its labels; a label that begins with `!` is absent."""
+    """Dataset from video -> labels; a label that begins with `!` is absent."""
     builder = DatasetBuilder()
     for video, shown in labels.items():
         builder.add_video(video, "training")

@@ -1,4 +1,4 @@
-"""The label-only check of a recipe: what it says of planted actions and of shuffled labels, and what it never sees."""
+"""Label-only check of a recipe: results on planted actions and shuffled labels, and no use of segments."""
 
 import json
 from dataclasses import replace
@@ -44,7 +44,7 @@ def call(*arguments, code=0):
 
 
 def collection(root, shuffled=False):
-    """A store of planted features in a workspace, and its annotation file: 24 videos train, 4 are reported."""
+    """Store of planted features in a workspace, and its annotation file: 24 videos train, 4 are reported."""
     workspace = Workspace(root)
     writer = StoreWriter.open(workspace.features / "planted-12x12@25-000000", {"backbone": "planted"})
     videos = planted_videos(28, seed=0)
@@ -113,7 +113,7 @@ def test_a_check_that_is_stopped_goes_on(planted, tmp_path, monkeypatch):
 
 
 def test_times_have_no_part_in_it(planted, tmp_path):
-    """All segments are other ones; the figures are the same."""
+    """Replace all segments; the figures stay the same."""
     workspace, inputs = planted
     content = json.loads(inputs.annotations.read_text())
     for number, video in enumerate(content["database"].values()):

@@ -1,4 +1,4 @@
-"""Annotated lengths against those of features and detections: counted, named, the worst with its numbers."""
+"""Annotated lengths against those of features and detections: counts, names, the worst with its numbers."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""A whole run: names of a table meet files before it extracts, no neighbour's file trains, a page at its end."""
+"""Whole run: matches of a table's names before extraction, no training on other files, a page at the end."""
 
 import pytest
 

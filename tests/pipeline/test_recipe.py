@@ -1,4 +1,4 @@
-"""Recipes: all of the package are accepted, stand on their bases, and name the source of every value."""
+"""Recipes: all are accepted, inherit from their bases, and name the source of every value."""
 
 import pytest
 
@@ -64,7 +64,7 @@ def test_recipes_stand_on_recipes(tmp_path):
 
 
 def test_steps_replace_the_epochs_of_a_recipe(tmp_path):
-    """A length of training that is set counts, in whichever unit the recipe has it."""
+    """A given length of training counts, whatever the unit in the recipe."""
     train = load_recipe("thumos14/rskp", ["train.steps=60"]).train
     assert (train.steps, train.epochs) == (60, 0)
     train = load_recipe("thumos14/rskp", ["train.steps=60", "train.epochs=3"]).train
@@ -132,7 +132,7 @@ def test_a_head_that_is_named_is_trained_alone(ensemble_file):
 
 
 def test_a_recipe_upon_an_ensemble(ensemble_file):
-    """Its sections are laid over the members'; with a head of its own it is no ensemble."""
+    """Sections of the recipe override the members'; with a head, it is not an ensemble."""
     (ensemble_file.parent / "longer.toml").write_text('base = "several.toml"\n[train]\nsteps = 90\n')
     (ensemble_file.parent / "own.toml").write_text('base = "several.toml"\n[head]\nname = "um"\n')
     longer = load_recipe(str(ensemble_file.parent / "longer.toml"))

@@ -1,4 +1,4 @@
-"""Runs: opened once, parsed once, and a typo is blamed on who made it."""
+"""Runs: opened once, parsed once, with typos reported at their source."""
 
 import json
 import sys
@@ -66,7 +66,7 @@ sys.addaudithook(_watch)
 
 @pytest.fixture
 def counted(monkeypatch):
-    """Does something; returns how often each `run.json` was opened, and how often a recipe was parsed."""
+    """Execute work; return the number of times that each `run.json` was opened and that a recipe was parsed."""
     parsed = []
     parse = Recipe.parse.__func__
 

@@ -1,4 +1,4 @@
-"""`wtal tune`: chooses with segments that are not reported, says so, and what it writes can be used."""
+"""`wtal tune`: a choice with segments that are not reported, a note on that, and usable output."""
 
 import json
 import tomllib
@@ -50,7 +50,7 @@ def call(*arguments, code=0):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A run of two seeds on planted features; a fold of its training subset was held out."""
+    """Run of two seeds on planted features, with a held-out fold of its training subset."""
     root = tmp_path_factory.mktemp("tune")
     workspace = Workspace(root / "workspace")
     writer = StoreWriter.open(workspace.features / "planted-12x12@25-000000", {"backbone": "planted"})
@@ -158,7 +158,7 @@ def test_what_is_tried():
 
 
 def test_activations_are_those_of_a_run_whatever_settings_came_later(run, monkeypatch):
-    """A run of an older version knows nothing of the keys of a newer one; its activations are kept."""
+    """A run of an older version lacks newer keys; its activations are kept."""
     call("detect", run)
     plain = Recipe.plain
 
@@ -171,7 +171,7 @@ def test_activations_are_those_of_a_run_whatever_settings_came_later(run, monkey
 
 
 def test_a_folder_to_write_to_is_refused_before_the_search(run, tmp_path, monkeypatch):
-    monkeypatch.setattr("wtal.pipeline.tune._scorer", None)  # what the search would begin with
+    monkeypatch.setattr("wtal.pipeline.tune._scorer", None)  # start of the search
     said = call("tune", run, "--out", tmp_path, code=2).stderr
     assert (
         said
@@ -180,7 +180,7 @@ def test_a_folder_to_write_to_is_refused_before_the_search(run, tmp_path, monkey
 
 
 def test_what_the_localization_does_not_look_at_is_not_tried(run):
-    """A space of its own for soft suppression and for listed thresholds."""
+    """Separate spaces for soft suppression and for listed thresholds."""
     settings = ("--set", 'localize.suppression="soft"', "--set", "localize.thresholds=[0.1, 0.3]")
     content = tuned(run, "--subset", "training@0/4", *settings)
     idle = ("nms_tiou", "threshold_start", "threshold_stop")

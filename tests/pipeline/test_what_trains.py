@@ -1,4 +1,4 @@
-"""Which videos train, and classes that none of them shows or nothing finds: counted, adding up, and named."""
+"""Training videos, and classes without videos or detections: counts that add up, and names."""
 
 import json
 import re

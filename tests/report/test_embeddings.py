@@ -24,7 +24,7 @@ def test_neighbours_are_of_other_videos():
     vectors = np.array([[1, 0], [1, 0.1], [0, 1], [0.1, 1]], np.float32)
     alike = Points(vectors, np.array([0, 0, BACKGROUND, BACKGROUND]), np.array([0, 1, 0, 1]))
     assert neighbours_alike(alike) == (1.0, 0.5)
-    # Beside each in its own video lies its like; in the other video are only others.
+    # Each has an equal neighbour in its own video, and none in the other video.
     apart = Points(vectors, np.array([0, 0, BACKGROUND, BACKGROUND]), np.array([0, 0, 1, 1]))
     assert neighbours_alike(apart) == (0.0, 0.0)
     alone = Points(vectors, np.zeros(4, np.int64), np.zeros(4, np.int64))

@@ -1,4 +1,4 @@
-"""Tables of failures, and what lies nearest to them."""
+"""Tables of failures, and their nearest neighbours."""
 
 from wtal.data.segments import Annotation, Detection
 from wtal.eval.per_video import judge_videos, nearest

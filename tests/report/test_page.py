@@ -1,4 +1,4 @@
-"""The page and its pictures: one file, equal bytes, and what each figure shows."""
+"""Page with its pictures: one file, equal bytes, and the content of each figure."""
 
 import subprocess
 import sys

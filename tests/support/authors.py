@@ -1,4 +1,4 @@
-"""The numbers that the authors' own code produced, and heads held against them."""
+"""Numbers of the authors' code, and heads compared with them."""
 
 import json
 from types import SimpleNamespace
@@ -11,7 +11,7 @@ from tests.support.reference import SHARED, reference_normal, reference_weights
 
 
 def reference(name, folder="heads"):
-    """`facts` of the .json, `arrays` of the .npz, `weights` (key -> tensor), `features` (B, T, D), `labels` (B, C)."""
+    """Reference: `facts` (.json), `arrays` (.npz), `weights` (key -> tensor), `features` (B, T, D), `labels` (B, C)."""
     folder = SHARED / "reference" / folder
     facts = json.loads((folder / f"{name}.json").read_text())
     arrays = np.load(folder / f"{name}.npz")
@@ -21,15 +21,15 @@ def reference(name, folder="heads"):
     return SimpleNamespace(facts=facts, arrays=arrays, weights=weights, features=features, labels=labels)
 
 
-def assert_equal(found, arrays):
-    """Name -> tensor, each within 1e-5 of the largest number of the array of that name."""
-    for name, value in found.items():
+def assert_equal(tensors, arrays):
+    """Compare tensors by name, each within 1e-5 of the largest number of the array of that name."""
+    for name, value in tensors.items():
         expected = arrays[name].reshape(value.shape)
         assert np.abs(value.detach().numpy() - expected).max() <= 1e-5 * np.abs(expected).max(), name
 
 
-def assert_losses(found, losses, weights):
-    """Weighted terms against the unweighted ones of the reference."""
-    assert set(found) == set(weights)
+def assert_losses(terms, losses, weights):
+    """Compare weighted terms with the unweighted ones of the reference."""
+    assert set(terms) == set(weights)
     for name, weight in weights.items():
-        assert found[name].item() == pytest.approx(losses[name] * weight, rel=1e-5), name
+        assert terms[name].item() == pytest.approx(losses[name] * weight, rel=1e-5), name

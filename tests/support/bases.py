@@ -1,4 +1,4 @@
-"""A small workspace with all that commands want: planted features, annotations, videos, two runs, a checkpoint."""
+"""Small workspace with the input of all commands: planted features, annotations, videos, two runs, a checkpoint."""
 
 import json
 from fractions import Fraction
@@ -31,7 +31,7 @@ def answer(*arguments):
 
 
 def make_base(root):
-    """Fill a folder; `named` gives what lies in it."""
+    """Fill a folder; `named` returns its contents."""
     writer = StoreWriter.open(root / "workspace/features/planted", {"backbone": "planted"})
     database = {}
     for number, video in enumerate(planted_videos(7, seed=0)):

@@ -1,4 +1,4 @@
-"""A small checkpoint, published and saved, for tests of weights."""
+"""Small checkpoint, published and saved, for tests of weights."""
 
 import pytest
 import torch

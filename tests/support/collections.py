@@ -1,4 +1,4 @@
-"""Small collections made by hand: a store of random features, annotations beside it, and a command on both."""
+"""Small collections made by hand: a store of random features, annotations, and a command on both."""
 
 import json
 from fractions import Fraction
@@ -18,7 +18,7 @@ def call(*arguments, code=0):
 
 
 def write_store(folder, seconds):
-    """A store of random features, one snippet per half second."""
+    """Write a store of random features, one snippet per half second."""
     writer = StoreWriter.open(folder, {"backbone": "made", "weights": {}})
     for number, (name, length) in enumerate(seconds.items()):
         grid = SnippetGrid(Fraction(20), int(length * 20), Fraction(10), 10)
@@ -28,7 +28,7 @@ def write_store(folder, seconds):
 
 
 def write_truth(path, videos):
-    """Annotations: video -> (subset, duration, label, start, end)."""
+    """Write annotations from video -> (subset, duration, label, start, end)."""
     database = {
         name: {"subset": subset, "duration": duration, "annotations": [{"label": label, "segment": [start, end]}]}
         for name, (subset, duration, label, start, end) in videos.items()

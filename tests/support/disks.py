@@ -1,4 +1,4 @@
-"""A disk that fills up, at the door that every file goes through; and calls that die or wait at a certain point."""
+"""Disk that fills up, at the function that writes every file; and calls that die or wait at a certain point."""
 
 import errno
 import os
@@ -12,7 +12,7 @@ from wtal.data.locks import Lock
 
 
 class Disk:
-    """Bytes that were written since `fill`; what would take them over `room` is cut short and refused."""
+    """Disk that counts bytes since `fill`; a write beyond `room` is cut short and refused."""
 
     def __init__(self, monkeypatch):
         self.written, self.room = 0, None
@@ -48,9 +48,9 @@ def die(*_: object, **__: object) -> None:
 
 @contextmanager
 def waiting(monkeypatch, work: Callable[[], object], where: Callable[[str], bool]):
-    """Run `work` in a thread; the block begins when it is about to wait for a lock whose path `where` picks.
+    """Run `work` in a thread; the block begins when it is about to wait for a lock at a path chosen by `where`.
 
-    After the block the thread is waited for; what it raised is raised, and what it returned is in the list given.
+    After the block the thread is joined; its exception is raised, and its result is in the yielded list.
     """
     arrived, returned, raised = threading.Event(), [], []
     acquire = Lock.acquire

@@ -1,4 +1,4 @@
-"""Small encoders of transformers in folders, and what the library itself computes with them; skips without it."""
+"""Small encoders of transformers in folders, and the library's results with them; skips without it."""
 
 import importlib.util
 import json
@@ -73,7 +73,7 @@ CLASS_TOKEN = ("timesformer", "vivit")
 
 
 def filled(network, seed=4):
-    """All parameters drawn, biases and scales too, so that each of them counts."""
+    """Draw all parameters, including biases and scales, so that each of them has an effect."""
     randomise(network, seed)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -84,7 +84,7 @@ def filled(network, seed=4):
 
 
 def write(folder, family, made=None, processor=True, **options):
-    """A folder as `save_pretrained` leaves it; gives the network that was saved."""
+    """Write a folder as by `save_pretrained`; return the saved network."""
     network = filled((made or WITH_HEAD[family])(config(family)))
     network.save_pretrained(folder, **options)
     if processor:
@@ -103,7 +103,7 @@ def load(folder, weights=None):
 
 
 def expected(network, family, clips):
-    """What the library's own encoder says: its class token, or the mean of its tokens."""
+    """Output of the library's encoder: its class token, or the mean of its tokens."""
     base = getattr(network, network.base_model_prefix, network)
     with torch.inference_mode():
         tokens = base(clips.transpose(1, 2)).last_hidden_state
@@ -115,9 +115,9 @@ def features(net, clips=None):
         return net(clip() if clips is None else clips)
 
 
-def error(found, wanted):
-    assert found.shape == wanted.shape
-    return ((found - wanted).abs().max() / wanted.abs().max()).item()
+def error(actual, expected):
+    assert actual.shape == expected.shape
+    return ((actual - expected).abs().max() / expected.abs().max()).item()
 
 
 def refusal(folder, weights=None):

@@ -1,6 +1,6 @@
 """Readers of exported files by the rules of the formats: text -> (start, end, label) in seconds, of one video.
 
-Each refuses what its program would refuse. A label has its score behind it where the format has no field for that.
+Each refuses the same files as its program. A label is followed by its score if the format has no field for scores.
 """
 
 import csv
@@ -199,7 +199,7 @@ def fiftyone(text, video):
 
 
 def frame_times(span, rate):
-    """(first, last), counted from 1 and both included -> seconds."""
+    """Convert (first, last), counted from 1 and both included, to seconds."""
     assert 1 <= span[0] <= span[1]
     return (span[0] - 1) / rate, span[1] / rate
 
@@ -251,7 +251,7 @@ def boris(text, video):
 
 
 def runs_of(rows, rate):
-    """A set of labels per frame -> (start, end, label) in seconds."""
+    """Convert a set of labels per frame to (start, end, label) in seconds."""
     cuts, begun = [], {}
     for number, labels in enumerate([*rows, set()]):
         for label in set(begun) - labels:
@@ -313,4 +313,4 @@ READERS = {
     "csv": csv_table,
     "activitynet": activitynet,
 }
-"""Readers by the name of the format; YouTube and Kodi keep starts alone and are tried by themselves."""
+"""Readers by the name of the format, without YouTube and Kodi, which only keep starts and have separate tests."""

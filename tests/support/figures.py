@@ -1,4 +1,4 @@
-"""What a figure shows: its axes' labels, and its bars in seconds."""
+"""Content of a figure: its axes' labels, and its bars in seconds."""
 
 
 def ylabels(figure):
@@ -6,7 +6,7 @@ def ylabels(figure):
 
 
 def bars(axes):
-    """(start, end, filled) of each bar, in seconds."""
+    """Bars as (start, end, filled), in seconds."""
     return [
         (patch.get_x(), patch.get_x() + patch.get_width(), patch.get_facecolor() == patch.get_edgecolor())
         for patch in axes.patches

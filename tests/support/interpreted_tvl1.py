@@ -1,7 +1,7 @@
-"""The Triton engine in the interpreter, in a process of its own: `python -m tests.support.interpreted_tvl1 OUT.npz`.
+"""Triton engine in the interpreter, in a separate process: `python -m tests.support.interpreted_tvl1 OUT.npz`.
 
-Triton takes its interpreter or its compiler when it is imported, for the whole process. OUT holds flow and iterations
-of every one of `CASES`, of the batch and of its last pair alone.
+Triton chooses its interpreter or its compiler at import, for the whole process. OUT contains flow and iterations of
+every one of `CASES`, for the batch and for its last pair alone.
 """
 
 import os
@@ -19,7 +19,7 @@ CASES = {
     "many tiles, chunks of two": (replace(SHORT, scales=1, inner_iterations=4, median=3, warps=2), 32),
     "chunks of one, no filter": (replace(SHORT, scales=1, inner_iterations=5, median=1), 64),
 }
-"""Name -> parameters, and the side of a tile."""
+"""Parameters and side of a tile, by name."""
 
 
 def main() -> None:
@@ -30,14 +30,14 @@ def main() -> None:
     from wtal.extractors.tvl1.triton_engine import Tile, tvl1
 
     triton_engine._BLOCK = 1024
-    found = {}
+    arrays = {}
     for name, (parameters, side) in CASES.items():
         first, second = (torch.from_numpy(stack) for stack in pictures())
         tile = Tile(side, side, warps=1)
         for part, which in (("batch", slice(None)), ("alone", slice(-1, None))):
             flow, spent = tvl1(first[which], second[which], parameters, tile)
-            found[f"{name} {part}"], found[f"{name} {part} iterations"] = flow.numpy(), spent.numpy()
-    np.savez(sys.argv[1], **found)
+            arrays[f"{name} {part}"], arrays[f"{name} {part} iterations"] = flow.numpy(), spent.numpy()
+    np.savez(sys.argv[1], **arrays)
 
 
 if __name__ == "__main__":

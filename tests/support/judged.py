@@ -1,4 +1,4 @@
-"""Videos with annotations, and detections of them to be judged."""
+"""Videos with annotations, and detections to be judged."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from wtal.data.segments import Annotation, Detection
 
 
 def twelve_videos():
-    """Twelve videos of two classes; one file that finds the middle of each, and one that finds half of them."""
+    """Twelve videos of two classes; a file with a detection in the middle of each, and a file with half of them."""
     rng = np.random.default_rng(1)
     truth, good, poor = {}, {}, {}
     for i in range(12):
@@ -18,10 +18,10 @@ def twelve_videos():
 
 
 def odd_videos():
-    """Twelve videos of three classes with odd names, and detections of which half are near an annotation."""
+    """Twelve videos of three classes with odd names, and detections, half of them near an annotation."""
     rng = np.random.default_rng(3)
     classes = ("<run> & jump", "throw", "dive")
-    truth, found, durations = {}, {}, {}
+    truth, detections, durations = {}, {}, {}
     for i in range(12):
         name, label = f"video-{i:02d}", classes[i % 3]
         starts = np.sort(rng.uniform(0, 90, 4))
@@ -29,5 +29,5 @@ def odd_videos():
         durations[name] = 130.0
         near = [Detection(max(0.0, a.start + rng.normal()), a.end + 1, label, float(rng.random())) for a in truth[name]]
         far = [Detection(a, a + 5, str(rng.choice(classes)), float(rng.random())) for a in rng.uniform(0, 99, 6)]
-        found[name] = near + near[:1] + far
-    return truth, found, durations
+        detections[name] = near + near[:1] + far
+    return truth, detections, durations

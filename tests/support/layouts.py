@@ -1,4 +1,4 @@
-"""Published features in files of every layout, and stores of them."""
+"""Published features in files of every layout, and stores from them."""
 
 import json
 from fractions import Fraction
@@ -31,8 +31,8 @@ def write_store(path, streams=("rgb", "flow"), dtypes=("float32", "float16"), id
     for number, video in enumerate(ids):
         grid = SnippetGrid(Fraction(30000, 1001), 37 + 16 * number, Fraction(16, 3), 11, "pad")
         values = {
-            stream: features(number, grid.num_snippets, 3 + place, dtype)
-            for place, (stream, dtype) in enumerate(zip(streams, dtypes, strict=True))
+            stream: features(number, grid.num_snippets, 3 + index, dtype)
+            for index, (stream, dtype) in enumerate(zip(streams, dtypes, strict=True))
         }
         writer.write(video, grid, values, {"reader": "none"}, f"mark {number}")
     return writer.publish()
@@ -49,7 +49,7 @@ def assert_equal(first, second):
 
 
 def export(store, layout, out):
-    """Export all streams, or rgb alone where the layout wants that."""
+    """Export all streams, or only rgb if the layout requires that."""
     result = CliRunner().invoke(main, ["export-features", str(store.path), str(out), "--layout", layout])
     if result.exit_code == 2 and "--streams rgb" in result.stderr:
         assert not [*out.parent.glob(f"*{out.name}*")]

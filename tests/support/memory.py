@@ -7,7 +7,7 @@ import psutil
 
 
 def peak_mb(command):
-    """Run a command to its end -> the most that it and its children held at once; shared pages count in parts."""
+    """Run a command to its end and return the peak memory of it and its children; shared pages count in parts."""
     most = 0.0
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         while process.poll() is None:

@@ -11,11 +11,11 @@ NARROW = {
     # At the paper's weight the first seed finds 0.72 of the planted actions, after as many steps.
     "ddgnet": {"width": 64, "attention_width": 16, "consistency_weight": 0.3},
     "delu": {"width": 64, "attention_width": 16},
-    # Without a class of background, and with three classes, one may take it for itself.
+    # Without a background class, one of three classes may absorb the background.
     "case": {"width": 64, "warmup": 0.5},
     "tscn": {"width": 64},
-    # At the paper's weights one branch teaches nearly alone here, and may take a class for background.
+    # At the paper's weights, one branch dominates here, and may take a class for background.
     "facnet": {"width": 64, "ca_weight": 1.0, "mil_weight": 1.0},
     "rskp": {"width": 128, "scale": 10.0},
 }
-"""A head that is missing here runs at the paper's widths."""
+"""Settings by head; a head without settings has the paper's widths."""

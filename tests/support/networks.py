@@ -1,4 +1,4 @@
-"""All backbones with all their variants, in as few layers as their leaves allow, for tests that walk over them."""
+"""All backbones with all their variants, in as few layers as their leaves allow, for tests over all of them."""
 
 import functools
 import importlib.util
@@ -12,9 +12,9 @@ from wtal.extractors.backbones import BACKBONES, csn, slowfast, tdn, vivit
 from wtal.extractors.torchvision_guard import ready
 
 SIDE = 32
-"""Pixels: side of the pictures that the encoders of `tiny_encoder` take."""
+"""Side in pixels of the input of the encoders of `tiny_encoder`."""
 FAMILIES = ("timesformer", "videomae", "vivit", "vjepa2")
-"""Encoders of transformers that `tiny_encoder` makes; they stand for the variants of `hf`, which takes any."""
+"""Encoders of transformers from `tiny_encoder`, as variants of `hf`, which accepts any."""
 _EXTRAS = {
     "slowfast": ("pytorchvideo", "torchvision"),
     "x3d": ("pytorchvideo", "torchvision"),
@@ -26,21 +26,21 @@ _EXTRAS = {
 
 
 def every_name() -> list[str]:
-    """`LEAF`, or `LEAF:VARIANT` for each of its variants; of a leaf that takes any, `LEAF:FAMILY`."""
-    found = []
+    """Names `LEAF`, or `LEAF:VARIANT` for each variant; for a leaf that accepts any, `LEAF:FAMILY`."""
+    names = []
     for leaf in BACKBONES.names():
         variants = FAMILIES if takes_any(leaf) else getattr(BACKBONES.load(leaf), "VARIANTS", ())
-        found += [f"{leaf}:{variant}" for variant in variants] or [leaf]
-    return found
+        names += [f"{leaf}:{variant}" for variant in variants] or [leaf]
+    return names
 
 
 def first_names() -> list[str]:
-    """Of every leaf its first variant; of a leaf that takes any, all families."""
+    """First variant of every leaf; all families for a leaf that accepts any."""
     return [name for name in every_name() if takes_any(name) or _is_first(name)]
 
 
 def made(name: str, folder: Path) -> str:
-    """What `create_backbone` takes; a FAMILY becomes a tiny encoder in `folder`. Skips what lacks its extra."""
+    """Name for `create_backbone`; a FAMILY becomes a tiny encoder in `folder`. Skips if an extra is missing."""
     leaf, _, variant = name.partition(":")
     for library in _EXTRAS.get(leaf, ()):
         if importlib.util.find_spec(library) is None:
@@ -49,12 +49,12 @@ def made(name: str, folder: Path) -> str:
 
 
 def takes_any(name: str) -> bool:
-    """Whether a leaf takes whatever stands behind the colon, and has no variants of its own."""
+    """Return True for a leaf that accepts anything after the colon, without a list of variants."""
     return getattr(BACKBONES.load(name), "VARIANTS", ()) is ANY
 
 
 def shrink(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fewer layers in the networks of wtal for the time of a test; what is seen and what comes out stay as they are."""
+    """Use fewer layers in the networks of wtal during a test, with the same input and output."""
     for variant in slowfast.VARIANTS:
         monkeypatch.setitem(slowfast._DEPTHS, variant, 18)
     for variant in csn.VARIANTS:
@@ -70,7 +70,7 @@ def shrink(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def small_mvit(num_classes: int) -> nn.Module:
-    """torchvision's MViT in three blocks, for clips of 8 x 64 x 64."""
+    """Build torchvision's MViT of three blocks, for clips of 8 x 64 x 64."""
     from torchvision.models.video.mvit import MSBlockConfig, MViT
 
     def block(channels: int, out: int, stride_q: int, stride_kv: int) -> MSBlockConfig:
@@ -90,12 +90,12 @@ def small_mvit(num_classes: int) -> nn.Module:
 
 
 def tiny_encoder(folder: Path, family: str, frames: int = 16) -> Path:
-    """A folder with an encoder of transformers of two narrow layers, as `save_pretrained` leaves it."""
+    """Write a folder with an encoder of transformers of two narrow layers, as by `save_pretrained`."""
     ready()
     import transformers
 
     sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
-    seen = {"image_size": SIDE, "num_frames": frames}
+    form = {"image_size": SIDE, "num_frames": frames}
     config, encoder, processor = {
         "timesformer": ("TimesformerConfig", "TimesformerModel", "TimesformerVideoProcessor"),
         "videomae": ("VideoMAEConfig", "VideoMAEModel", "VideoMAEVideoProcessor"),
@@ -105,8 +105,8 @@ def tiny_encoder(folder: Path, family: str, frames: int = 16) -> Path:
     if family == "vjepa2":
         predictor = {"pred_hidden_size": 24, "pred_num_attention_heads": 2, "pred_num_hidden_layers": 1}
         sizes |= {"hidden_size": 24, "mlp_ratio": 2, **predictor}
-        seen = {"crop_size": SIDE, "frames_per_clip": frames}
-    network = getattr(transformers, encoder)(getattr(transformers, config)(**sizes, **seen))
+        form = {"crop_size": SIDE, "frames_per_clip": frames}
+    network = getattr(transformers, encoder)(getattr(transformers, config)(**sizes, **form))
     network.save_pretrained(folder)
     crop = {"height": SIDE, "width": SIDE}
     getattr(transformers, processor)(size={"shortest_edge": 36}, crop_size=crop).save_pretrained(folder)

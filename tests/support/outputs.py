@@ -1,4 +1,4 @@
-"""Outputs of heads over several videos, put together from those over each."""
+"""Outputs of heads over several videos, joined from those over each."""
 
 import torch
 
@@ -6,7 +6,7 @@ from wtal.models.head import HeadOutput
 
 
 def stacked(outputs, lengths):
-    """Outputs of single videos of `lengths` snippets -> the padded output of their batch."""
+    """Join outputs of single videos of `lengths` snippets into the padded output of their batch."""
 
     def join(*values):
         if values[0] is None:

@@ -7,7 +7,7 @@ VOID = {"meta", "img", "br", "hr"}
 
 
 class Reader(HTMLParser):
-    """Tags in their order, each closed where it must be; and the text between them."""
+    """Parser of the tags in order, each closed if necessary, and of the text between them."""
 
     def __init__(self) -> None:
         super().__init__()

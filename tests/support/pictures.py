@@ -10,7 +10,7 @@ def texture(height, width, seed=0, blur=2.0):
 
 
 def pictures(height=48, width=40, motions=((3, -1), (0, 0), (1, 2))):
-    """Two stacks: textures, and the same with their content moved by whole pixels."""
+    """Two stacks of textures, the second with the content moved by whole pixels."""
     pairs = []
     for seed, (dx, dy) in enumerate(motions):
         canvas = texture(height + 20, width + 20, seed)

@@ -1,4 +1,4 @@
-"""The reference data of ../shared: where it lies, how a test says that it needs it, and how its inputs were made."""
+"""Reference data of ../shared: its folder, a mark for tests that need it, and its inputs."""
 
 import zlib
 from pathlib import Path
@@ -12,13 +12,13 @@ needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="needs the referen
 
 
 def reference_normal(name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """Standard normal float32 numbers that depend on `name` alone, as the reference numbers were made with."""
+    """Standard normal float32 numbers that depend only on `name`, as in the reference."""
     rng = np.random.Generator(np.random.PCG64(zlib.crc32(name.encode())))
     return rng.standard_normal(shape).astype(np.float32)
 
 
 def reference_weights(state: dict[str, list[int]]) -> dict[str, np.ndarray]:
-    """The weights that the reference numbers were made with: key -> array of the listed shape."""
+    """Weights of the reference: key -> array of the listed shape."""
     weights = {}
     for key, shape in state.items():
         x = reference_normal(key, tuple(shape))

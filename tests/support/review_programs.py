@@ -1,6 +1,6 @@
-"""Programs in which a person corrects exports: each saves a video's segments as the program itself writes its file.
+"""Programs to correct exports: each saves a video's segments in the program's own format.
 
-A change gets the segments of a video, [start, end, label] in seconds, and returns those that the person leaves.
+A change receives the segments of a video, [start, end, label] in seconds, and returns the corrected ones.
 """
 
 import csv
@@ -28,7 +28,7 @@ def single(text):
 
 
 def losslesscut_csv(path, change, rate):
-    """LosslessCut: its table of segments, which it writes without a header."""
+    """LosslessCut: its table of segments, without a header."""
     _, *rows = csv.reader(io.StringIO(path.read_text()))
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\r\n")
@@ -37,7 +37,7 @@ def losslesscut_csv(path, change, rate):
 
 
 def label_studio(path, change, rate):
-    """Label Studio: the first task is submitted, the others are left alone."""
+    """Label Studio: submit the first task, leave the others alone."""
     tasks = json.loads(path.read_text())
     for task in tasks:
         task |= {"id": 7, "annotations": []}
@@ -175,7 +175,7 @@ PROGRAMS = {
 
 
 def corrected(name, folder: Path, change, rate) -> list[Path]:
-    """Correct the export that lies in a folder, of the first video, and return the files that the program saved."""
+    """Correct the export of the first video in a folder, and return the files saved by the program."""
     before = sorted(path for path in folder.rglob("*") if path.is_file())
     PROGRAMS[name](before[0], change, rate)
     return sorted(path for path in folder.rglob("*") if path.is_file())

@@ -23,10 +23,10 @@ def head_of(seed=0, classes=3, authors=False, **settings):
     return create_head("rskp", classes, DIMS, authors=authors, **{**NARROW, **settings})
 
 
-def close(found, expected):
+def close(actual, expected):
     expected = np.asarray(expected)
-    assert found.shape == expected.shape
-    assert np.abs(found.detach().numpy() - expected).max() <= 1e-5 * np.abs(expected).max()
+    assert actual.shape == expected.shape
+    assert np.abs(actual.detach().numpy() - expected).max() <= 1e-5 * np.abs(expected).max()
 
 
 def fill(head, batches):

@@ -1,4 +1,4 @@
-"""Signals over time as localization takes them."""
+"""Signals over time as input of localization."""
 
 import numpy as np
 
@@ -6,5 +6,5 @@ from wtal.models.localization.proposals import SignalColumns
 
 
 def columns_of(signal):
-    """One signal (T,), laid out alone."""
+    """Columns of a single signal (T,)."""
     return SignalColumns.of([np.asarray(signal)[:, None]])

@@ -1,4 +1,4 @@
-"""A store of features that depend on the video's id alone, written as an extraction does it."""
+"""Store of features that depend only on the video's id, written as by an extraction."""
 
 import os
 from collections.abc import Callable
@@ -20,7 +20,7 @@ def grid_of(snippets: int, tail: str = "pad") -> SnippetGrid:
 
 
 def features(video: str, snippets: int | None = None) -> tuple[SnippetGrid, dict[str, np.ndarray]]:
-    """Features that depend on the id alone, as an extractor's depend on the file."""
+    """Features that depend only on the id, as an extractor's depend on the file."""
     rng = np.random.default_rng(list(os.fsencode(video)))
     snippets = snippets if snippets is not None else int(rng.integers(1, 6))
     streams = {
@@ -38,7 +38,7 @@ def add(writer: StoreWriter, video: str) -> None:
 
 
 def extract(path: Path, videos: list[str], after: Callable[[str], object] = lambda video: None) -> FeatureStore:
-    """What an extraction does: claim, work, write; wait for the others; publish."""
+    """Follow an extraction: claim, work, write; wait for the others; publish."""
     writer = StoreWriter.open(path, IDENTITY, shard_bytes=150)
     for patient in (False, True):
         for video in videos:

@@ -1,4 +1,4 @@
-"""The numbers that the authors' own code of regression students produced, and detections held against them."""
+"""Numbers of the authors' code of regression students, and detections compared with them."""
 
 import json
 from functools import cache
@@ -14,7 +14,7 @@ from wtal.models.student import PointTargets, StudentOutput
 
 @cache
 def student_reference(name):
-    """`facts` of the .json, `arrays` of the .npz, `weights` (key -> tensor), `features` (B, T, D), `mask` (B, T)."""
+    """Reference: `facts` (.json), `arrays` (.npz), `weights` (key -> tensor), `features` (B, T, D), `mask` (B, T)."""
     folder = SHARED / "reference" / "heads2"
     facts = json.loads((folder / f"{name}.json").read_text())
     with np.load(folder / f"{name}.npz") as archive:
@@ -28,7 +28,7 @@ def student_reference(name):
 
 
 def _weight(key, shape):
-    """Norms (1, C, 1), scales and biases are vectors in disguise."""
+    """Flatten norms (1, C, 1), scales and biases to vectors."""
     x = reference_normal(key, shape)
     if len(shape) < 2 or (len(shape) == 3 and shape[0] == shape[2] == 1):
         return np.asarray(1 + 0.1 * x if key.endswith(("weight", "scale")) else 0.01 * x, dtype=np.float32)
@@ -36,7 +36,7 @@ def _weight(key, shape):
 
 
 def reference_targets(ours, points, classes):
-    """Lesson of the reference's segments."""
+    """Targets of the reference's segments."""
     segments = [
         (torch.from_numpy(ours.arrays[f"segments{i}"]), torch.from_numpy(ours.arrays[f"classes{i}"]))
         for i in range(len(ours.mask))
@@ -45,7 +45,7 @@ def reference_targets(ours, points, classes):
 
 
 def given_answer(ours, points, classes, shift):
-    """An answer made of the logits and distances that `decoded` was made of."""
+    """Output with the logits and distances of `decoded`."""
     count = len(points.time)
     logits = shift + 2.2 * reference_normal(f"{ours.name}:decode:logits", (count, classes))
     distances = 2 * np.abs(reference_normal(f"{ours.name}:decode:offsets", (count, 2)))
@@ -54,13 +54,13 @@ def given_answer(ours, points, classes, shift):
 
 
 def assert_near(value, expected, tolerance=1e-5):
-    """Within `tolerance` of the largest number that is expected."""
+    """Compare within `tolerance` of the largest expected number."""
     assert value.shape == expected.shape
     assert np.abs(value.detach().numpy() - expected).max() <= tolerance * np.abs(expected).max()
 
 
 def assert_detections(detections, expected, facts, video):
-    """Detections in grid steps against the reference's (start, end, class, score) in seconds: order, class, numbers."""
+    """Compare detections in grid steps with the reference's (start, end, class, score) in seconds and order."""
     clock, count = facts["clock"], len(expected)
     seconds = (detections.borders * clock["feat_stride"] + clock["feat_num_frames"] / 2) / clock["fps"]
     seconds = seconds.clip(0, facts["durations"][video])[:count]

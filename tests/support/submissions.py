@@ -1,4 +1,4 @@
-"""A submission that every challenge takes."""
+"""Submission that every challenge accepts."""
 
 GOOD = {
     "version": "VERSION 1.3",

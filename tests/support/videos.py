@@ -1,4 +1,4 @@
-"""Videos whose frames show their own number, written for the tests."""
+"""Videos for tests whose frames show their own number."""
 
 from collections.abc import Sequence
 from fractions import Fraction
@@ -12,14 +12,14 @@ COLUMNS, ROWS = 4, 3
 
 
 def numbered_image(number: int, width: int, height: int) -> np.ndarray:
-    """(H, W, 3) picture of 4 x 3 black or white blocks: the bits of `number`, lowest first."""
+    """Picture (H, W, 3) of 4 x 3 black or white blocks: the bits of `number`, lowest first."""
     rows, columns = np.arange(height) * ROWS // height, np.arange(width) * COLUMNS // width
     bit = rows[:, None] * COLUMNS + columns[None, :]
     return np.repeat(((number >> bit & 1) * 255).astype(np.uint8)[..., None], 3, axis=2)
 
 
 def number_in(image: np.ndarray) -> int:
-    """The number that `numbered_image` drew, after compression and scaling."""
+    """Read the number drawn by `numbered_image`, after compression and scaling."""
     height, width = image.shape[:2]
     number = 0
     for bit in range(ROWS * COLUMNS):
@@ -50,12 +50,12 @@ def write_video(
 
 
 def constant(rate: Fraction | int, count: int, start: Fraction | int = 0) -> list[Fraction]:
-    """`count` times at a constant `rate`."""
+    """Times of `count` frames at a constant `rate`."""
     return [start + k / Fraction(rate) for k in range(count)]
 
 
 def write_two_streams(path: Path, times: Sequence[Fraction], small: tuple[int, int], large: tuple[int, int]) -> Path:
-    """A file with two video streams: in the first, smaller one the numbers begin at 1000, in the second at 0."""
+    """Write a file with two video streams: the numbers begin at 1000 in the first, smaller one, at 0 in the second."""
     unit = Fraction(1, 12000)
     with av.open(str(path), "w") as container:
         streams = [_add_stream(container, "libx264", size, unit, None, "yuv420p", 0) for size in (small, large)]
@@ -66,7 +66,7 @@ def write_two_streams(path: Path, times: Sequence[Fraction], small: tuple[int, i
 
 
 def write_changing_size(path: Path, first: tuple[int, int], second: tuple[int, int], count: int) -> Path:
-    """H.264 at 25 frames per second whose picture size changes after `count` frames, with another `count` to come."""
+    """Write H.264 at 25 frames per second whose picture size changes after `count` of 2 * `count` frames."""
     with av.open(str(path), "w") as container:
         stream = _add_stream(container, "libx264", first, Fraction(1, 12000), {"bf": "0"}, "yuv420p", 0)
         _encode(container, stream, constant(25, count), 0)
@@ -110,7 +110,7 @@ def _encode(container, stream, times, first_number) -> None:
 
 
 def chunks(frames, sizes):
-    """The frames in chunks of the given sizes, over and over."""
+    """Yield the frames in chunks of the given sizes, in turn."""
     start, turn = 0, 0
     while start < len(frames):
         size = sizes[turn % len(sizes)]
@@ -132,7 +132,7 @@ def restamp(source: Path, target: Path, shifts: dict[int, Fraction | int]) -> Pa
 
 
 def write_with_sound(path, video_start, seconds=2):
-    """A video at 25 frames per second that begins at `video_start`, with sound from 0."""
+    """Write a video at 25 frames per second that begins at `video_start`, with sound from 0."""
     with av.open(str(path), "w") as container:
         video = container.add_stream("libx264", rate=25, options={"bf": "0"})
         video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"

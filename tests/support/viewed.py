@@ -1,4 +1,4 @@
-"""A small collection with videos, and its page."""
+"""Small collection with videos, and its page."""
 
 import json
 import time
@@ -35,33 +35,33 @@ def write_collection(folder: Path, detections=DETECTIONS, **origin) -> Path:
 
 
 def report_of(file: Path, proxies="never", **options) -> tuple[Collection, Report]:
-    """The page of a detection file with `videos/` beside it."""
+    """Write the page of a detection file next to `videos/`."""
     collection = gather(file, file.parent / "videos", **options)
     return collection, write_report(collection, proxies=proxies)
 
 
 def script(path: Path):
-    """The values that a script of a page calls the page with: its last argument."""
+    """Values that a script of a page passes to the page: its last argument."""
     text = path.read_text(encoding="ascii")
     start = text.index("{")
     return json.loads(text[start : text.rindex(")")])
 
 
 def index_of(report: Report):
-    """The content of a page's list of videos."""
+    """Content of a page's list of videos."""
     (file,) = report.page.parent.glob("data-*/index.js")
     return script(file)
 
 
 def entry_of(report: Report, number: int):
-    """The content of a video's data."""
+    """Content of a video's data."""
     (file,) = report.page.parent.glob(f"data-*/{number:05}.js")
     text = file.read_text(encoding="ascii")
     return json.loads(text[text.index("{") : text.rindex(")")])
 
 
 def until(page, expression, seconds=60):
-    """Wait until an expression is true in a page, whose rules keep it from evaluating one by itself."""
+    """Wait until an expression is true in a page, whose content policy forbids evaluation of strings."""
     end = time.monotonic() + seconds
     while not page.evaluate(expression):
         assert time.monotonic() < end, f"not so within {seconds} s: {expression}"

@@ -1,4 +1,4 @@
-"""BORIS projects and aggregated events as annotations: what was coded is a label, and its times only judge."""
+"""BORIS projects and aggregated events as annotations: codes are labels, and their times only judge."""
 
 import json
 

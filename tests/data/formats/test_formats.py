@@ -57,7 +57,7 @@ def write_wtalc(folder, **changes):
 
 
 def write_sample(name, folder):
-    """The same video in each format: run in [1.5, 2.5), jump in [3, 4), 9 seconds long."""
+    """Write the same video in each format: run in [1.5, 2.5), jump in [3, 4), 9 seconds long."""
     if name == "wtalc":
         return write_wtalc(folder / "arrays")
     path = folder / f"{name}.data"

@@ -1,4 +1,4 @@
-"""Tables and JSON that people and spreadsheets wrote: read right, or refused by file, line and cell."""
+"""Tables and JSON written by people and spreadsheets: read correctly, or refused with file, line and cell."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Published features in and out: every layout, its rate, its streams, and what is refused."""
+"""Import and export of published features: every layout, its rate, its streams, and refusals."""
 
 import json
 import pickle
@@ -72,7 +72,7 @@ def test_a_store_comes_back_bit_for_bit(layout, dtypes, tmp_path):
 
 @EVERY
 def test_published_values_come_back_through_every_layout(layout, tmp_path):
-    """Other streams than rgb and flow too; an import that names its own rate takes that."""
+    """Import streams other than rgb and flow, and prefer a given rate."""
     store = write_store(tmp_path / "store", ("sound",), ("float32",), ids=("one", "two"))
     result = CliRunner().invoke(main, ["export-features", str(store.path), str(tmp_path / "out"), "--layout", layout])
     if result.exit_code == 2:
@@ -109,7 +109,7 @@ def test_an_import_and_an_export_are_refused_in_one_line(layout, tmp_path, monke
 
 
 def damage(path, layout):
-    """The ways in which one video's file can be broken: (what to do, what is said)."""
+    """Kinds of damage to a video's file: (damage, message)."""
     if layout == "csv-per-video":
         return [
             (lambda: path.write_text("f0,f1\n1,2\n3\n"), "is not a table of numbers"),

@@ -1,4 +1,4 @@
-"""Features as they are published: rows, streams, folders and rates of each layout, and what cannot be."""
+"""Published features: rows, streams, folders and rates of each layout, and refusals."""
 
 import json
 from fractions import Fraction
@@ -129,7 +129,7 @@ def test_raw_tables_are_folders_of_streams(tmp_path):
 
 
 def test_a_rate_that_cannot_be_is_refused(tmp_path):
-    """HACS's features in one folder look like any others: taken for rows of 0.64 s, every second would be wrong."""
+    """HACS's features in one folder look like any others; as rows of 0.64 s, every time would be wrong."""
     for name in ("abc", "def"):
         npy(tmp_path / "in", f"v_{name}", features(0, 100, 2048))
     truth = durations(tmp_path / "truth.json", abc=50.0, **{"def": 50.2})
@@ -143,7 +143,7 @@ def test_a_rate_that_cannot_be_is_refused(tmp_path):
 
 
 def write_stated(folder, name, fps, times, **rows):
-    """Files as video_features writes them: rows by word, the rate, and the time of each row in milliseconds."""
+    """Write the files of video_features: named rows, the rate, and the time of each row in milliseconds."""
     for word, values in rows.items():
         npy(folder, f"{name}_{word}", values)
     npy(folder, f"{name}_fps", np.array(fps))

@@ -1,4 +1,4 @@
-"""JSON5 as LosslessCut and people write it, and refusals in one line."""
+"""JSON5 by LosslessCut and by people, and refusals in one line."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The feature store, killed at every step and written by many processes: the same bytes, nothing lost."""
+"""Feature store, killed at every step and written by many processes: the same bytes, nothing lost."""
 
 import json
 import os
@@ -42,7 +42,7 @@ def die() -> None:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """The bytes of a store that nothing interrupted."""
+    """Bytes of an uninterrupted store."""
     path = tmp_path_factory.mktemp("whole") / "store"
     extract(path, VIDEOS)
     return content(path)
@@ -50,7 +50,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 @pytest.fixture
 def unsynced(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without fsync: it guards against a loss of power, which no test makes, and is slow on a busy disk."""
+    """Switch off fsync: it only guards against a loss of power, and is slow on a busy disk."""
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 
@@ -100,7 +100,7 @@ def test_killed_at_every_step_the_store_ends_with_the_same_bytes(tmp_path: Path)
         path = tmp_path / str(step)
         code = wait(start(lambda path=path, step=step: extract_until(path, step)))
         if (path / "index.json").exists():
-            reader = FeatureStore.open(path)  # whatever moment it died at
+            reader = FeatureStore.open(path)  # at any moment of its death
             assert len(reader) in (0, len(videos))
         extract(path, videos)
         assert content(path) == whole

@@ -1,4 +1,4 @@
-"""The feature store: bit-exact, whole or not at all, the same bytes whatever interrupted it."""
+"""Feature store: bit-exact, whole or not at all, the same bytes after any interruption."""
 
 import json
 import os
@@ -24,7 +24,7 @@ from wtal.errors import DiskFullError, StoreError
 
 @pytest.fixture
 def unsynced(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without fsync: it guards against a loss of power, which no test makes, and is slow on a busy disk."""
+    """Switch off fsync: it only guards against a loss of power, and is slow on a busy disk."""
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 
@@ -243,7 +243,7 @@ def truncate(path: Path) -> None:
 def test_damage_is_named(tmp_path: Path, name: str, damage: Callable[[Path], object], message: str | None) -> None:
     extract(tmp_path, VIDEOS)
     damage(tmp_path / name)
-    if message is None:  # but for its final newline the file is whole
+    if message is None:  # the file is whole except for its final newline
         assert len(FeatureStore.open(tmp_path)) == len(VIDEOS)
         return
     with pytest.raises(StoreError, match=message) as caught:

@@ -1,4 +1,4 @@
-"""Every challenge: the contract, its classes, and published files held to its rules."""
+"""Every challenge: the contract, its classes, and published files checked by its rules."""
 
 import json
 
@@ -41,7 +41,7 @@ def test_the_class_list_is_that_of_the_annotations():
 
 @needs_shared
 def test_the_sample_runs_past_its_videos_by_little():
-    """Held against durations that end 0.5 s before its segments it is taken; against less it is refused."""
+    """Accept the file with durations that end 0.5 s before its segments; refuse it with shorter ones."""
     path = SHARED / "data/predictions/activitynet_sample/sample_detection_prediction.json"
     content = json.loads(path.read_text())
     for margin, ok in ((0.5, True), (0.51, False)):
@@ -59,7 +59,7 @@ def test_the_sample_runs_past_its_videos_by_little():
 
 @needs_shared
 def test_the_sample_against_bsns_list_of_videos():
-    """Which lacks 198 of the validation videos, and cuts one video 0.85 s before the sample's segment ends."""
+    """BSN's list lacks 198 validation videos, and ends one video 0.85 s before the sample's segment."""
     annotations = read_annotations(SHARED / "data/annotations/activitynet-1.3-bsn.json")
     path = SHARED / "data/predictions/activitynet_sample/sample_detection_prediction.json"
     unknown, late = check_submission(path, "activitynet", annotations).errors

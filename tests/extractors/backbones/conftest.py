@@ -1,4 +1,4 @@
-"""The fixture that goes through the encoders of transformers."""
+"""Fixture over the encoders of transformers."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The contract of all backbones, variants and streams: what they take and give, and that it is what they say."""
+"""Contract of all backbones, variants and streams: input and output as declared."""
 
 import copy
 import json
@@ -13,13 +13,13 @@ from wtal.extractors.backbone import described, variant_of
 from wtal.extractors.backbones import BACKBONES
 
 BIG = ("torchvision:swin3d_s", "torchvision:swin3d_b")
-"""Left out: `torchvision:swin3d_t` is the same code with fewer layers, and theirs take seconds each to build."""
+"""Omitted variants: `torchvision:swin3d_t` is the same code with fewer layers, and these take seconds to build."""
 SMALL = {"torchvision:mvit_v2_s": (8, 64), "torchvision:swin3d_t": (4, 64), "torchvision:s3d": (16, 64)}
-"""Frames and pixels of clips that networks can do with, where it is not what `clips_for` takes."""
+"""Frames and pixels of small clips, for networks that need other ones than `clips_for`."""
 
 
 def contract(name, stream, seed=0):
-    """Raise unless a backbone keeps the contract; on clips smaller than its own where it takes them."""
+    """Raise unless a backbone keeps the contract, on smaller clips than its own if it accepts them."""
     weightless = not BACKBONES.load(name).WEIGHTS and not takes_any(name)
     net, other = (create_backbone(name, stream, None if weightless else f"random:{seed + k}") for k in (0, 1))
     assert not net.training
@@ -65,7 +65,7 @@ def frames_for(net, height, width):
 
 
 def takes_frames_of_any_size(net):
-    """One pixel, odd sides, portrait: finite float32 clips; what was given stays as it was, and may be read-only."""
+    """Prepare pictures of one pixel, odd sides and portrait: finite float32 clips; read-only input stays unchanged."""
     for height, width in ((1, 1), (33, 47), (60, 41)):
         frames = frames_for(net, height, width)
         kept = frames.copy()
@@ -78,7 +78,7 @@ def takes_frames_of_any_size(net):
 
 
 def clips_for(name, net):
-    """Three clips of noise, cut smaller for speed where the network can do with that."""
+    """Three clips of noise, smaller for speed if the network accepts that."""
     clips = torch.cat([net.preprocess(frames_for(net, 64, 72)), net.preprocess(255 - frames_for(net, 64, 72))])
     clips = torch.cat([clips, clips[:1].flip(4)])
     length, side = SMALL.get(name, (clips.shape[2] if net.identity["backbone"] == "tdn" else 16, 48))
@@ -111,7 +111,7 @@ def ten_crops_are_clips(net):
 
 
 def cases():
-    """All variants; those that are not their leaf's first are slow, of which none is but all together are."""
+    """All variants; those after a leaf's first are marked slow, because together they are."""
     first = first_names()
     return [
         pytest.param(name, stream, id=f"{name}-{stream}", marks=[] if name in first else pytest.mark.slow)

@@ -1,4 +1,4 @@
-"""All networks on videos: what changes at a second changes at its snippet, real and odd files on one grid."""
+"""All networks on videos: changes at the right snippet, real and odd files on one grid."""
 
 from fractions import Fraction
 
@@ -14,12 +14,12 @@ from wtal.extractors.execution.extraction_line import ExtractionLine
 from wtal.extractors.execution.extractor import Extractor, ExtractorSpec
 
 NETWORKS = [name for name in first_names() if not name.startswith(("motion", "torchvision"))] + ["torchvision:mc3_18"]
-"""Of torchvision's the quickest, as it stretches all pictures to the same size."""
+"""Networks to test; the quickest represents torchvision, which stretches all pictures to the same size."""
 LONGEST = "tdn:r101-16"
-"""Whose window is of 128 frames."""
+"""Backbone with a window of 128 frames."""
 FRAMES, CHANGE, STRIDE = 150, 80, 16
 SIZE = FrameSize(short_side=32, enlarge=False)
-"""Pictures are small, and networks have few layers: places in time and counts are what is tested, and it is quick."""
+"""Size of small pictures, for networks of few layers: the tests are about positions in time and counts."""
 
 
 def small(name, folder, batch=4):
@@ -30,7 +30,7 @@ def small(name, folder, batch=4):
 
 
 def two_pictures(path):
-    """Six seconds at 25 fps, lossless: one picture, and from frame 80 on another."""
+    """Write six lossless seconds at 25 fps: one picture, and another from frame 80 on."""
     pictures = np.random.default_rng(0).integers(0, 256, (2, 48, 64), np.uint8)
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=25, options={"qp": "0"})
@@ -54,9 +54,9 @@ SLOW = [name for name in (*NETWORKS, LONGEST) if name != QUICK]
 
 @pytest.mark.parametrize("name", [QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
 def test_what_changes_at_a_second_changes_at_its_snippet(name, change, tmp_path, monkeypatch):
-    """A window that ends before the change gives the first picture's feature bit by bit, the next one another.
+    """Windows that end before the change have the first picture's feature bit by bit, the next has another.
 
-    Windows are written out here, for the clock itself is on trial; one snippet a batch, for bits may depend on that.
+    Windows are computed here, to test the clock itself; one snippet per batch, because bits may depend on the batch.
     """
     shrink(monkeypatch)
     extractor = small(name, tmp_path, batch=1)
@@ -78,7 +78,7 @@ def test_what_changes_at_a_second_changes_at_its_snippet(name, change, tmp_path,
 
 
 def start_of(source, path, seconds):
-    """The packets of a real file that are shown before `seconds`, as they are."""
+    """Copy the packets of a real file that are shown before `seconds`."""
     with av.open(str(source)) as theirs, av.open(str(path), "w") as ours:
         stream = theirs.streams.video[0]
         copy = ours.add_stream_from_template(stream)
@@ -93,7 +93,7 @@ def start_of(source, path, seconds):
 @needs_shared
 @pytest.mark.shared
 def test_real_and_odd_files_have_one_grid_in_all_networks(tmp_path, monkeypatch):
-    """The first snippets of the ActivityNet clips, a file of one frame, one of 321 x 240, one in portrait."""
+    """Extract the first snippets of the ActivityNet clips, and files of one frame, of 321 x 240 and in portrait."""
     shrink(monkeypatch)
     odd = SHARED / "data" / "odd"
     names = ("testsrc2_mpeg4.mp4", "testsrc2_odd_width_vp9.mp4", "nasa_13013_rotated.mp4")

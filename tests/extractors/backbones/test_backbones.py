@@ -76,7 +76,7 @@ def wtal(*arguments, code=0):
 
 @pytest.fixture
 def toy(tmp_path, monkeypatch):
-    """A backbone that is one new file, put into the package's folder for the time of a test."""
+    """Put a backbone into the package's folder, as one new file, during a test."""
     package = sys.modules["wtal.extractors.backbones"]
     (tmp_path / "leaf").mkdir()
     (tmp_path / "leaf" / "toy.py").write_text(TOY)

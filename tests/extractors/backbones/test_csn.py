@@ -1,4 +1,4 @@
-"""CSN: the libraries' own numbers, the published layouts, preprocessing."""
+"""CSN: the libraries' numbers, the published layouts, preprocessing."""
 
 import dataclasses
 import hashlib
@@ -24,14 +24,14 @@ CLASSES = 11
 
 
 def fill(net):
-    """The network with numbers made from the names of its keys alone."""
+    """Network whose numbers depend only on the names of its keys."""
     shapes = {key: list(value.shape) for key, value in net.state_dict().items()}
     net.load_state_dict({key: torch.from_numpy(np.asarray(v)) for key, v in reference_weights(shapes).items()})
     return net.eval()
 
 
 def pytorchvideo_net(pool=(1, 2, 2)):
-    """pytorchvideo's own CSN-101, with another pool; its keys are those of CSN_32x2_R101.pyth."""
+    """CSN-101 of pytorchvideo, with another pool; its keys are those of CSN_32x2_R101.pyth."""
     ready()
     from pytorchvideo.models.hub import csn_r101
 
@@ -42,7 +42,7 @@ def pytorchvideo_net(pool=(1, 2, 2)):
 
 
 def vmz_net(mode, layers=(3, 8, 36, 3)):
-    """A CSN out of torchvision's video ResNet, as VMZ builds it; its keys are those of VMZ's checkpoints."""
+    """CSN from torchvision's video ResNet, as in VMZ; its keys are those of VMZ's checkpoints."""
     ready()
     from torchvision.models.video.resnet import Bottleneck, VideoResNet
 
@@ -117,7 +117,7 @@ def error(ours, theirs):
 
 
 def before(net, layer, clips):
-    """What comes to `layer` of `net`, and what `net` gives."""
+    """Input of `layer` in `net`, and output of `net`."""
     seen = []
     hook = layer.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
     given = net(clips)
@@ -127,7 +127,7 @@ def before(net, layer, clips):
 
 @pytest.fixture(scope="module", params=[pytest.param(variant, marks=pytest.mark.slow) for variant in ("ir", "ip")])
 def published(request):
-    """(variant, VMZ's network, its state in mmaction2's layout)."""
+    """Build (variant, VMZ's network, its state in mmaction2's layout)."""
     net = vmz_net(request.param)
     return f"{request.param}152", net, as_mmaction2(net.state_dict(), request.param)
 

@@ -1,4 +1,4 @@
-"""Video encoders of transformers: the library's own numbers, from tiny models that these tests write."""
+"""Video encoders of transformers: the library's numbers, from tiny models written by these tests."""
 
 import json
 import shutil
@@ -67,7 +67,7 @@ def test_what_was_saved_for_pretraining_loads(tmp_path):
 
 
 def test_an_encoder_of_another_kind(tmp_path):
-    """VideoPrism is named nowhere in the leaf."""
+    """Load VideoPrism, which the leaf does not mention."""
     about = transformers.VideoPrismVisionConfig(
         image_size=SIDE,
         num_frames=4,

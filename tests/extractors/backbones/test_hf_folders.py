@@ -1,4 +1,4 @@
-"""Folders and names that hold an encoder of transformers: every layout of files, what is refused, the hub's cache."""
+"""Folders and names of encoders of transformers: every layout of files, refusals, the hub's cache."""
 
 import json
 import pickle
@@ -45,7 +45,7 @@ def test_every_layout_of_the_preprocessor(layout, tmp_path):
 
 
 def test_biases_of_old_videomae_files(tmp_path):
-    """What is published names the biases of queries and values apart from their maps."""
+    """Published files have separate names for the biases of queries and values."""
     network = write(tmp_path / "new", "videomae")
     old = {
         key.replace("query.bias", "q_bias").replace("value.bias", "v_bias"): value
@@ -163,7 +163,7 @@ def test_a_name_is_needed():
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
-    """An empty cache of the hub, and no network."""
+    """Provide an empty cache of the hub, without a network."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     return tmp_path / "hub"
@@ -186,7 +186,7 @@ def test_a_model_in_the_hubs_cache(cache, tmp_path):
 
 
 def test_a_model_that_is_half_in_the_cache_is_completed(tmp_path, monkeypatch):
-    """Configuration and tensors were fetched, the preprocessor's file was not."""
+    """Load from a cache with configuration and tensors, without the preprocessor's file."""
     import huggingface_hub
 
     write(tmp_path / "half", "videomae", processor=False)

@@ -20,7 +20,7 @@ PARITY = 1e-4
 
 @pytest.fixture(scope="module")
 def published():
-    """A state in the published layout, of numbers made by this test; without what old checkpoints lack."""
+    """State in the published layout with numbers of this test; without the keys that old checkpoints lack."""
     net = i3d.InceptionI3D("rgb")
     i3d.randomise(net, 5)
     return {key: value for key, value in net.state_dict().items() if not key.endswith("num_batches_tracked")}
@@ -106,7 +106,7 @@ OTHER_NAMES = [
 
 
 def other_layout(state):
-    """The same numbers under the names of kinetics_i3d_pytorch."""
+    """State of the same numbers under the names of kinetics_i3d_pytorch."""
     renamed = {}
     for key, value in state.items():
         for ours, theirs in OTHER_NAMES:
@@ -157,7 +157,7 @@ def test_a_key_that_is_missing_in_the_other_layout_is_named_alone(published, key
     ],
 )
 def test_two_keys_for_one_weight_are_refused(published, extra, named):
-    """Whichever of them is right: neither overwrites the other."""
+    """Refuse two values for one key; neither overwrites the other."""
     theirs = {**other_layout(published), extra: torch.full((64,), 7.0)}
     assert f"1 unknown ({named})" in refusal(theirs)
 

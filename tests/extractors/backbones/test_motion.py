@@ -15,7 +15,7 @@ STREAMS = ("rgb", "flow")
 
 
 def frames(stream, clips=2, height=48, width=64, seed=0, length=SPAN):
-    """Random frames or flow of the stream's kind: a moving square on a still background."""
+    """Frames or flow for a stream: a moving square on a still background."""
     rng = np.random.default_rng(seed)
     flow = np.zeros((clips, length, height, width, 2), np.float32)
     gray = np.full((clips, length, height, width, 3), 90, np.uint8)

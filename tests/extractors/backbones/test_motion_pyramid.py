@@ -137,7 +137,7 @@ def test_the_body_may_be_anywhere_and_the_picture_says_where(backbones, stream):
 
 
 def test_two_bodies_are_seen_where_one_grid_sits_between_them():
-    """Far apart, a turn of the second one's motion by a quarter: `motion` does not see it."""
+    """Turn the motion of the second, distant body by a quarter, which `motion` does not notice."""
     old, new = (create_backbone(name, "flow") for name in ("motion", "motion-pyramid"))
     changes = []
     for backbone in (old, new):

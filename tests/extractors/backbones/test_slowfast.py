@@ -1,4 +1,4 @@
-"""SlowFast: the library's own numbers, its published layout, preprocessing."""
+"""SlowFast: the library's numbers, its published layout, preprocessing."""
 
 import json
 import subprocess
@@ -21,7 +21,7 @@ LATERAL = {50: 7, 101: 5, 152: 5}
 
 
 def library_net(depth, pools=((2, 2, 2), (8, 2, 2)), classes=11):
-    """pytorchvideo's own network, with numbers made by this test."""
+    """Network of pytorchvideo with numbers of this test."""
     ready()
     from pytorchvideo.models.slowfast import create_slowfast
 
@@ -37,7 +37,7 @@ def library_net(depth, pools=((2, 2, 2), (8, 2, 2)), classes=11):
 
 
 def pathways(clips):
-    """What the library is given: Slow and Fast."""
+    """Input of the library's network: Slow and Fast."""
     steps = torch.linspace(0, clips.shape[2] - 1, clips.shape[2] // 4).long()
     return [torch.index_select(clips, 2, steps), clips.clone()]
 
@@ -52,7 +52,7 @@ def error(ours, theirs):
 
 
 def library_feature(net, clips):
-    """(N, 2304): what comes to the library's classifier."""
+    """Input (N, 2304) of the library's classifier."""
     seen = []
     hook = net.blocks[-1].register_forward_pre_hook(lambda _, given: seen.append(given[0]))
     logits = net(pathways(clips))
@@ -62,7 +62,7 @@ def library_feature(net, clips):
 
 @pytest.fixture
 def small(monkeypatch):
-    """One block a stage in place of 101 layers."""
+    """Use one block per stage in place of 101 layers."""
     monkeypatch.setitem(slowfast._DEPTHS, "r101", 18)
     return library_net(18)
 

@@ -18,14 +18,14 @@ PARITY = 1e-4
 
 @pytest.fixture
 def shallow(monkeypatch):
-    """Networks of two blocks a stage, the second of which keeps the size."""
+    """Use networks of two blocks per stage, the second of which keeps the size."""
     for depth in tdn.DEPTHS:
         monkeypatch.setitem(tdn.DEPTHS, depth, (2, 2, 2, 2))
 
 
 @pytest.fixture
 def published(shallow):
-    """The state of the network alone, in the published keys, of numbers made by this test."""
+    """State of the network alone, under the published keys, with numbers of this test."""
     torch.manual_seed(7)
     state = tdn.TDN("r50", 8, classes=6).state_dict()
     state = {key: torch.rand_like(x) + 0.5 if key.endswith("running_var") else x for key, x in state.items()}
@@ -34,7 +34,7 @@ def published(shallow):
 
 
 def as_trained(state):
-    """As the training code saves it: wrapped twice, the classifier beside the network, more beside the weights."""
+    """Checkpoint of the training code: wrapped twice, with the classifier and with more than weights."""
     keys = {key: f"module.base_model.{key}" for key in state}
     keys |= {key: f"module.new_{key}" for key in state if key.startswith("fc.")}
     named = {keys[key]: value for key, value in state.items()}

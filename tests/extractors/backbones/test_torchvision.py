@@ -1,4 +1,4 @@
-"""The video networks of torchvision: its own numbers up to the feature, its own files, its own preprocessing."""
+"""Video networks of torchvision: its numbers up to the feature, its files, its preprocessing."""
 
 import importlib.util
 import json
@@ -24,7 +24,7 @@ import torchvision.models.video as theirs  # noqa: E402
 PARITY = 1e-5
 """Largest error allowed, relative to the largest value."""
 SMALL = {"r2plus1d_18": (4, 32), "r3d_18": (4, 32), "mc3_18": (4, 32), "swin3d_t": (4, 64)}
-"""Frames and pixels that a network can do with."""
+"""Smallest frames and pixels for each network."""
 ENUMS = {
     "r2plus1d_18_k400": theirs.R2Plus1D_18_Weights.KINETICS400_V1,
     "mvit_v2_s_k400": theirs.MViT_V2_S_Weights.KINETICS400_V1,
@@ -40,7 +40,7 @@ ENUMS = {
 
 @pytest.fixture(scope="module")
 def published():
-    """A state in torchvision's layout, for 7 classes, of numbers made by this test."""
+    """State in torchvision's layout, for 7 classes, with numbers of this test."""
     torch.manual_seed(3)
     network = theirs.r2plus1d_18(num_classes=7).eval()
     for module in network.modules():
@@ -63,7 +63,7 @@ def ours(variant, network):
 
 
 def headless(network, last):
-    """The library's own network, which stops before its last layer."""
+    """Network of the library that stops before its last layer."""
     setattr(network, last, torch.nn.Identity())
     return network
 
@@ -74,7 +74,7 @@ def error(found, wanted):
 
 
 def compare(variant, network, clips):
-    """Feature and scores are the library's own, for weights that keep the scale; gives the map."""
+    """Compare feature and scores with the library's, for weights that keep the scale; return the map."""
     randomise(network, 7)
     net = ours(variant, network.eval())
     with torch.inference_mode():
@@ -118,7 +118,7 @@ def test_s3d_is_equal_to_the_library():
 
 @pytest.mark.slow
 def test_mvit_is_equal_to_the_library():
-    """Its first two stages at a quarter of the size: the class token stands apart from the patches."""
+    """Build the first two stages at a quarter of the size; the class token is separate from the patches."""
     torch.manual_seed(0)
     network = small_mvit(num_classes=5)
     assert compare("mvit_v2_s", network, clip(8, 64, batch=2)).shape == (2, 768, 1)
@@ -217,7 +217,7 @@ def test_values_by_hand():
 
 @pytest.mark.parametrize("variant", ["r3d_18", "s3d", "mvit_v2_s"])
 def test_ten_crops_are_of_the_picture_that_one_crop_is_of(variant):
-    """Stretched first where the network's pictures are: the fifth crop is what the centre alone gives."""
+    """Stretch before cropping if the network does: the fifth crop equals the centre alone."""
     net = ours(variant, torch.nn.Identity())
     frames, side = pictures(1, net.span, 256, 303, 3), net.form.crop
     views = list(net.preprocess_ten(frames))

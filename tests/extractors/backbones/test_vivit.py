@@ -1,4 +1,4 @@
-"""ViViT with factorised encoder: the publishers' numbers, their checkpoint layout, preprocessing."""
+"""ViViT with factorised encoder: its publishers' numbers, their checkpoint layout, preprocessing."""
 
 import functools
 import json
@@ -19,13 +19,13 @@ PARITY = 1e-4
 
 @pytest.fixture
 def shallow(monkeypatch):
-    """Makes every ViViT of this test two layers deep in space and one in time."""
+    """Make every ViViT of this test two layers deep in space and one in time."""
     monkeypatch.setattr(vivit, "ViViT", functools.partial(vivit.ViViT, depth=2, temporal_depth=1))
 
 
 @pytest.fixture(scope="module")
 def published():
-    """A shallow state in the published layout, of numbers made by this test."""
+    """Shallow state in the published layout with numbers of this test."""
     return layout(vivit.ViViT({"linear": 5}, depth=2, temporal_depth=1))
 
 

@@ -1,4 +1,4 @@
-"""X3D: the library's own numbers, its published layout and sizes, and how little it computes."""
+"""X3D: the library's numbers, its published layout and sizes, and its few operations."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ CLASSES = 11
 
 
 def library_net(variant, classes=CLASSES):
-    """pytorchvideo's own network of a published size, with numbers made by this test."""
+    """Network of pytorchvideo of a published size with numbers of this test."""
     ready()
     from pytorchvideo.models import hub
 
@@ -38,7 +38,7 @@ def error(ours, theirs):
 
 
 def library_feature(net, clips):
-    """(N, 2048): what comes to the library's classifier, and the class scores."""
+    """Input (N, 2048) of the library's classifier, and the class scores."""
     seen = []
     hook = net.blocks[-1].pool.register_forward_hook(lambda _, __, out: seen.append(out))
     logits = net(clips)
@@ -153,7 +153,7 @@ def test_frames_in_the_middle_are_taken_cut_and_scaled(variant):
 
 
 def multiplications(net, frames, side):
-    """Of one clip; nothing is computed, as neither parameters nor clip have values."""
+    """Count the operations for one clip without computing them; parameters and clip have no values."""
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         net.to("meta")(torch.zeros(1, 3, frames, side, side, device="meta"))
     return counter.get_total_flops() / 2

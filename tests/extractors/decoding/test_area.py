@@ -1,4 +1,4 @@
-"""Area averages by the quicker way: OpenCV's own values, on pictures of all kinds and sizes."""
+"""Area averages by the quicker way: OpenCV's values, on pictures of all kinds and sizes."""
 
 import itertools
 
@@ -28,7 +28,7 @@ def noise(size, seed=0):
 
 
 def stripes(size):
-    """Pixels of 0 and 255 next to each other: averages that lie half way between two whole numbers."""
+    """Pixels of 0 and 255 next to each other, with averages halfway between two whole numbers."""
     picture = np.zeros((size[1], size[0], 3), np.uint8)
     picture[::2, ::2] = picture[1::2, 1::2] = 255
     return picture
@@ -59,7 +59,7 @@ def test_values_are_those_of_opencv_at_any_size(data):
 
 
 def test_values_near_a_border_need_opencvs_order(monkeypatch):
-    """The bound is no idle precaution: without it values of this picture come out otherwise."""
+    """Without the bound, values of this picture differ."""
     size, target = (1280, 720), (455, 256)
     image = cv2.GaussianBlur(noise(size), (0, 0), 5)
     monkeypatch.setattr(area, "_bound", lambda rows, columns: -1.0)
@@ -78,7 +78,7 @@ def test_scaler_gives_the_same_before_and_after_it_goes_over(size):
 
 @pytest.fixture
 def quick(monkeypatch):
-    """Orders that went the quicker way; the clock says that a picture takes a tenth of a second."""
+    """Collect the orders that went the quicker way; a picture takes a tenth of a second."""
     orders, ticks = [], itertools.count()
     monkeypatch.setattr(area, "area_average", lambda *order: orders.append(order) or by_opencv(*order))
     monkeypatch.setattr("wtal.extractors.decoding.frame_size.time.thread_time", lambda: next(ticks) / 10)
@@ -86,7 +86,7 @@ def quick(monkeypatch):
 
 
 def pictures_by_opencv(scaler, quick):
-    """Number of pictures that OpenCV scales until the scaler goes over, of a hundred."""
+    """Number of pictures, of a hundred, scaled by OpenCV before the scaler switches."""
     image = noise((1280, 720))
     for number in range(100):
         scaler(image, (455, 256))

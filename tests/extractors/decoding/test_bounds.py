@@ -1,4 +1,4 @@
-"""A file's claims of its own time cost nothing, through every reader: it fails, or what its frames say is taken."""
+"""False times in a file cost nothing, with every reader: it fails, or the times of its frames count."""
 
 import os
 from fractions import Fraction
@@ -17,12 +17,12 @@ from wtal.extractors.readers import READERS
 
 SECOND = Fraction(1, 1000)
 PLAIN = {"bf": "0"}
-"""Without B-frames: decord refuses gaps between these by name."""
+"""Write files without B-frames, because decord refuses gaps between these by name."""
 READER = pytest.mark.parametrize("reader", [name for name in READERS.names() if READERS.load(name).why_not() is None])
 
 
 def sampled(path, reader, most=2 * LONGEST_STILL):
-    """The number of frames at one per second; more than `most` are an error of the test."""
+    """Number of frames at one per second; more than `most` are an error of the test."""
     info, count = probe(path), 0
     for count, _ in enumerate(Sampler(read(info, reader), info, Fraction(1)), 1):
         assert count <= most
@@ -30,7 +30,7 @@ def sampled(path, reader, most=2 * LONGEST_STILL):
 
 
 def write_with_a_long_end(path, seconds):
-    """30 frames, of which the last is said to stay for so long."""
+    """Write 30 frames whose last has a duration of `seconds`."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mpeg4", rate=25)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"

@@ -1,4 +1,4 @@
-"""Timestamps that leap: which frames are stray, which gaps are real, and what a file's claims may cost."""
+"""Timestamps that leap: stray frames, real gaps, and the cost of a file's claims."""
 
 from dataclasses import replace
 from fractions import Fraction

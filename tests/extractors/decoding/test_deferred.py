@@ -1,4 +1,4 @@
-"""Pictures whose colours wait until somebody asks for them."""
+"""Pictures with deferred conversion of colours."""
 
 from dataclasses import replace
 from fractions import Fraction

@@ -1,4 +1,4 @@
-"""The reader process: same frames as in process, and a hang, a crash or a dead parent costs one video at most."""
+"""Reader process: the same frames as in process; a hang, a crash or a dead parent costs one video at most."""
 
 import os
 import pickle
@@ -235,7 +235,7 @@ def test_failures_after_the_pool_was_closed_are_cancellations(error):
 
 
 def test_a_pool_that_is_closed_while_a_video_is_opened_cancels_it(video):
-    """Another thread's `close` may take the child away at any time after it was looked up."""
+    """Let another thread's `close` remove the child after its look-up."""
 
     class Killed:
         def send(self, request):

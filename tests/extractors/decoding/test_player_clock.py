@@ -1,4 +1,4 @@
-"""When players show a file's pictures: late pictures, late files, variable rates, turned pictures."""
+"""Times at which players show pictures: late pictures, late files, variable rates, turned pictures."""
 
 from fractions import Fraction
 

@@ -1,4 +1,4 @@
-"""The clock of the design: which frame is shown at second j / fps, and what the sampler says of odd files."""
+"""Clock of the design: the frame at second j / fps, and the sampler's notes on odd files."""
 
 from dataclasses import replace
 from fractions import Fraction

@@ -1,4 +1,4 @@
-"""A reader process that is started before it is needed, and never outlives the block that it was started for."""
+"""Reader process that is started before it is needed, and never outlives its block."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Stages that videos share, and one video's way through them."""
+"""Stages shared by videos, and one video's way through them."""
 
 import threading
 import time
@@ -28,7 +28,7 @@ from wtal.extractors.optical_flow import create_flow
 
 
 class Difference:
-    """A flow engine that can be told apart by its input: (second - first, second)."""
+    """Flow engine whose output reveals its input: (second - first, second)."""
 
     def __init__(self):
         self.busy = False
@@ -44,7 +44,7 @@ class Difference:
 
 
 class Kept:
-    """Takes flows, and keeps them."""
+    """Sink that keeps flows."""
 
     def __init__(self):
         self.flows, self.ended = [], False
@@ -119,7 +119,7 @@ def test_features_come_in_order_whoever_makes_them(workers):
 
 
 def test_several_devices_share_the_snippets_of_all_videos_whatever_their_size(tmp_path, monkeypatch):
-    """Two copies of a network, on two devices that are the CPU here: same numbers, batches of several videos."""
+    """Run two copies of a network on two devices, both the CPU here: same numbers, batches of several videos."""
     monkeypatch.setattr(i3d, "CROP", 32)
     videos = [write_video(tmp_path / f"{n}.mp4", constant(25, 16), size=((48, 40), (64, 40))[n % 2]) for n in range(6)]
     spec = ExtractorSpec(
@@ -183,7 +183,7 @@ def test_videos_in_flight_share_the_pairs_that_may_be_ahead(share, most):
         while len(stage._orders) < most and time.monotonic() < deadline:
             time.sleep(0.01)
         time.sleep(0.05)
-        # One pair more is ordered, and at work; then the video waits.
+        # One more pair is in work; then the video waits.
         assert len(stage._orders) == most
         go.set()
         feeder.join(60)
@@ -217,7 +217,7 @@ def test_a_line_that_is_closed_calls_off_what_is_in_flight(tmp_path):
 
 
 def test_each_stage_has_its_own_number_of_torch_threads_whoever_began_last(tmp_path):
-    """Motion takes one in each of its threads, a network all; in either order."""
+    """Each thread of motion takes one, a network takes all; in either order."""
     video = write_video(tmp_path / "v.mp4", constant(25, 16), size=(48, 40))
     specs = [
         ExtractorSpec(ExtractConfig(streams=("rgb",)), threads=3),
@@ -260,7 +260,7 @@ def test_an_engine_that_fails_costs_the_video_and_no_more(tmp_path):
 
 
 def test_a_line_that_cannot_start_leaves_nothing_running():
-    """The second of two stages has nobody to do its work."""
+    """Leave the second of two stages without workers."""
     before = set(threading.enumerate()), torch.get_num_threads(), cv2.getNumThreads()
     extractor = Extractor(ExtractorSpec(ExtractConfig()))
     jobs = extractor.jobs()

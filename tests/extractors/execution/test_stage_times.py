@@ -1,4 +1,4 @@
-"""The time table of stages."""
+"""Time table of stages."""
 
 from wtal.extractors.execution.stage_times import Spent, TimeTable
 

@@ -1,4 +1,4 @@
-"""Chunks of frames to windows of snippets, against the definition."""
+"""Windows of snippets from chunks of frames, against the definition."""
 
 from fractions import Fraction
 
@@ -19,7 +19,7 @@ def brute_force(frames, stride, span, tail):
 
 
 def stream(frames, windows, sizes):
-    """All batches, and the most frames that were kept between two chunks."""
+    """Collect all batches, and the largest number of frames kept between two chunks."""
     batches, kept = [], 0
     for chunk in chunks(frames, sizes):
         batches += windows.push(chunk)

@@ -1,4 +1,4 @@
-"""Stages that videos share: orders, joins, errors, and the cores that all of them keep to."""
+"""Stages shared by videos: orders, joins, errors, and their common limit of cores."""
 
 import threading
 import time
@@ -12,7 +12,7 @@ from wtal.extractors.execution.worker_stage import Crew, Stage
 
 
 def test_a_stage_joins_what_waits_up_to_its_limit_and_only_what_is_alike():
-    """The first order holds the worker up, so that all others wait when it comes to them."""
+    """Hold the worker up with the first order, so that all others queue."""
     began, go, seen = threading.Event(), threading.Event(), []
 
     def double(rows):

@@ -34,13 +34,13 @@ def _keep_threads():
 
 
 def flow_of(method, first, second):
-    """(H, W), (H, W) -> (H, W, 2), by a method's name or by an engine."""
+    """Compute flow (H, W), (H, W) -> (H, W, 2) by a method's name or by an engine."""
     engine = create_flow(method).new() if isinstance(method, str) else method
     return engine(first[None], second[None])[0]
 
 
 def moved(height, width, dx, dy):
-    """A picture, and the same with its content moved dx to the right and dy down."""
+    """Picture, and the same with its content moved dx to the right and dy down."""
     canvas = texture(height + 20, width + 20)
     return canvas[10 : 10 + height, 10 : 10 + width], canvas[10 - dy : 10 - dy + height, 10 - dx : 10 - dx + width]
 
@@ -183,7 +183,7 @@ def test_a_bare_name_takes_the_first_that_is_at_home_on_the_device():
 
 
 def test_cuda_is_taken_where_there_is_one(monkeypatch):
-    """Our side of the CUDA implementation, with a stand-in that computes on the CPU."""
+    """Test our side of the CUDA implementation with a substitute that computes on the CPU."""
 
     class Matrix:
         def upload(self, array):

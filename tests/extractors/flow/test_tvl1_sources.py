@@ -43,7 +43,7 @@ def test_the_digest_is_that_of_all_files_of_kernels():
 
 @pytest.mark.slow
 def test_numba_compiles_kernels_anew_after_a_change_in_another_file(tmp_path):
-    """Only `numba_simd.py` changes; the medians, whose kernel is in `numba_median.py`, must change with it."""
+    """Change only `numba_simd.py`; the medians, whose kernel is in `numba_median.py`, must change with it."""
     package = tmp_path / "kernels"
     package.mkdir()
     for path in numba_simd.SOURCES:

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 with its real weights: the package's own numbers, and what it sees in a picture."""
+"""EfficientNet-Lite0 with its real weights: the package's numbers, and its class for a picture."""
 
 import sys
 
@@ -30,7 +30,7 @@ def encoder():
 
 @pytest.fixture(scope="module")
 def packaged(tmp_path_factory):
-    """The package's own network with the package's own weights, loaded without a line of ours."""
+    """Network of the package with its weights, loaded without our code."""
     network = library.EfficientNet.from_name(NAME).eval()
     path = PUBLISHED.location(tmp_path_factory.mktemp("empty"))
     network.load_state_dict(torch.load(path, weights_only=True))
@@ -48,7 +48,7 @@ def test_equal_to_the_package(encoder, packaged):
 
 @torch.inference_mode()
 def test_a_portrait_in_uniform_is_recognised(packaged):
-    """matplotlib comes with the photograph of Grace Hopper; nothing of ImageNet is needed."""
+    """Classify the photograph of Grace Hopper from matplotlib, without any file of ImageNet."""
     cbook = pytest.importorskip("matplotlib.cbook", reason="needs the extra report")
     with cbook.get_sample_data("grace_hopper.jpg", asfileobj=True) as file:
         path = file.name
@@ -65,7 +65,7 @@ def test_a_portrait_in_uniform_is_recognised(packaged):
 
 
 def test_a_lower_precision_leaves_the_numbers_as_they_are():
-    """In bfloat16 spreads between frames would be those of its rounding."""
+    """Ignore bfloat16, whose rounding would dominate the spreads between frames."""
     frames = np.random.default_rng(0).integers(0, 256, (1, 16, 64, 64, 3), np.uint8)
     net = create_backbone("frames", "rgb")
     clips = net.preprocess(frames)[..., :64, :64]

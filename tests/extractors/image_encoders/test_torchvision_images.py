@@ -1,4 +1,4 @@
-"""torchvision's image classifiers: its own numbers before the last layer, its files, its preprocessing."""
+"""Image classifiers of torchvision: its numbers before the last layer, its files, its preprocessing."""
 
 import importlib.util
 

@@ -1,4 +1,4 @@
-"""Image encoders of transformers: the library's own numbers, from tiny models that these tests write."""
+"""Image encoders of transformers: the library's numbers, from tiny models written by these tests."""
 
 import json
 
@@ -34,7 +34,7 @@ NORMAL = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225
 
 
 def folder_of(path, family):
-    """A folder as it is published; gives the network that was saved."""
+    """Write a folder as it is published; return the saved network."""
     network = filled(MODELS[family]())
     network.save_pretrained(path)
     (path / "preprocessor_config.json").write_text(json.dumps({**PROCESSOR[family], **NORMAL}))

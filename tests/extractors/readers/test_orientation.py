@@ -1,4 +1,4 @@
-"""The eight ways in which a picture may be stored, by the display matrix: each reader shows what a player does."""
+"""Eight orientations of stored pictures by the display matrix: each reader shows the picture of a player."""
 
 import struct
 from pathlib import Path

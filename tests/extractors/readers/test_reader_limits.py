@@ -1,4 +1,4 @@
-"""Each reader on each odd file: the frames of the reference, or a refusal that names the reader."""
+"""Each reader with each odd file: the frames of the reference, or a refusal that names the reader."""
 
 import re
 from fractions import Fraction
@@ -27,7 +27,7 @@ def reader(request):
 
 
 def write(path: Path, options=None, pixel_format="yuv420p", codec="libx264", size=(64, 48), rate=25, colours=None):
-    """A numbered video whose colours are tagged with (primaries, curve, matrix)."""
+    """Write a numbered video whose colours are tagged with (primaries, curve, matrix)."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=rate, options=options or {})
         stream.width, stream.height, stream.pix_fmt = *size, pixel_format
@@ -57,7 +57,7 @@ def stills(path: Path) -> Path:
 
 
 def interlaced_later(path: Path) -> Path:
-    """MPEG-2 whose frames are interlaced from the middle on; the header tells of the first ones alone."""
+    """Write MPEG-2 with interlaced frames from the middle on; the header describes only the first ones."""
     parts = [
         write(path.with_name(f"{number}.mpg"), options, codec="mpeg2video")
         for number, options in enumerate(({}, {"flags": "+ildct+ilme"}))
@@ -75,7 +75,7 @@ def interlaced_later(path: Path) -> Path:
 
 
 def one_time(path: Path) -> Path:
-    """Matroska whose blocks all carry the time 0."""
+    """Write Matroska whose blocks all have the time 0."""
     whole = write(path.with_name("whole.mkv"), {"bf": "0"})
     with av.open(str(whole)) as read_from, av.open(str(path), "w") as written:
         stream = written.add_stream_from_template(read_from.streams.video[0])
@@ -145,13 +145,13 @@ KINDS = {
 
 
 def right_or_refused(path: Path, reader: str) -> bool:
-    """Whether the reader gives what the reference does; otherwise it must refuse the file by name."""
+    """Compare a reader with the reference; a reader that differs must refuse the file by name."""
     info = probe(path)
     wanted = []
     try:
         wanted.extend(read(info, "pyav"))
     except VideoBroken:
-        wanted.append(None)  # no other reader tells of damage: it must refuse the file
+        wanted.append(None)  # no other reader reports damage: it must refuse the file
     came, refusal = [], ""
     try:
         came.extend(read(info, reader))

@@ -1,4 +1,4 @@
-"""One suite over all readers: frame k is frame k, at its own time, upright; and what `probe` and `choose` say."""
+"""One suite for all readers: frame k is frame k, at its time, upright; `probe` and `choose`."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -54,7 +54,7 @@ def reader(request):
 
 
 def read_all(path: Path, reader: str):
-    """Frames of a file, and the complaint at its end."""
+    """Frames of a file, and the error at its end."""
     found = []
     complaint = None
     try:
@@ -167,7 +167,7 @@ def test_damage_in_the_middle_is_passed_over_and_told(tmp_path):
     path = write_video(tmp_path / "damaged.mp4", constant(25, 100), options={"g": "10", "bf": "0"})
     with av.open(str(path)) as container:
         entry = container.streams.video[0].index_entries[50]
-        place, size = entry.pos, entry.size  # an entry is gone with its container
+        place, size = entry.pos, entry.size  # entries end with their container
     data = bytearray(path.read_bytes())
     data[place : place + size] = b"\xff" * size
     path.write_bytes(data)

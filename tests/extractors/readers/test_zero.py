@@ -1,4 +1,4 @@
-"""Second 0 of the picture against that of the file, and edit lists that players follow otherwise."""
+"""Second 0 of the picture against that of the file, and edit lists that players treat differently."""
 
 from dataclasses import replace
 from fractions import Fraction
@@ -25,7 +25,7 @@ LATE = "the picture begins 2.000 s after the start of the file, second 0 of play
 
 
 def with_sound(path: Path, late: Fraction, sound_late: Fraction = Fraction(0), seconds: int = 6) -> Path:
-    """A numbered video of two seconds that begins `late`, beside silence."""
+    """Write a numbered video of two seconds that begins `late`, with silence as sound."""
     picture = write_video(path.with_name("picture.mp4"), constant(25, 50))
     with av.open(str(picture)) as source, av.open(str(path), "w") as container:
         stream = container.add_stream_from_template(source.streams.video[0])
@@ -84,7 +84,7 @@ def test_seconds_of_a_grid_that_begins_late():
 
 
 def test_seconds_of_a_grid_whose_first_snippet_stands_further_in():
-    """Rows every 4 frames of windows of 24 frames, of which the first begins with the first frame."""
+    """Rows every 4 frames from windows of 24 frames; the first window begins with the first frame."""
     grid = SnippetGrid(Fraction(25), 30, Fraction(4), 24, "drop", begins=Fraction(2), lead=Fraction(10))
     assert grid.num_snippets == 5
     assert [grid.window(0), grid.window(4)] == [range(24), range(16, 40)]

@@ -1,4 +1,4 @@
-"""TV-L1 by numba: its parts against OpenCV's and numpy's, the whole against OpenCV's and against known motion."""
+"""TV-L1 by numba: its parts against OpenCV and numpy, the whole against OpenCV and known motion."""
 
 import os
 import subprocess
@@ -162,7 +162,7 @@ def test_a_picture_is_warped_as_opencv_does_it():
 
 
 def fields(state, height, width):
-    """What a state holds of each row's pixels: (10, H, W)."""
+    """Fields (10, H, W) of a state."""
     pitch = numba_engine._pitch(width)
     rows = state[: (height + 1) * 10 * pitch].reshape(height + 1, 10, pitch)
     return rows[1:, :, LANES : LANES + width].transpose(1, 0, 2)
@@ -170,7 +170,7 @@ def fields(state, height, width):
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (2, 33), (30, 16), (25, 40)])
 def test_an_iteration_is_the_papers(height, width):
-    """In numpy, array by array, in float64: threshold, divergence, then the dual step on forward differences."""
+    """Compute an iteration in numpy and float64: threshold, divergence, then the dual step on forward differences."""
     state = np.zeros(numba_engine._length(height, width), np.float32)
     start = noise(10, height, width)
     start[2, :, -1] = start[4, :, -1] = start[3, -1] = start[5, -1] = 0
@@ -209,7 +209,7 @@ def test_what_stands_still_has_no_denormals():
 @pytest.mark.slow
 @pytest.mark.skipif(not numba_simd.FLUSHES, reason="not an x86 processor")
 def test_same_bits_with_narrow_registers(tmp_path):
-    """Compiled for the least of x86 processors, four pixels at once, as for this one."""
+    """Compile for the oldest x86 processors, four pixels at once; the bits are the same as for this one."""
     code = """
 import hashlib
 from tests.support.pictures import pictures

@@ -1,4 +1,4 @@
-"""TV-L1 in torch and in Triton: against OpenCV, one against the other, and pairs alone against pairs in a batch."""
+"""TV-L1 in torch and in Triton: against OpenCV, against each other, and single pairs against a batch."""
 
 import os
 import subprocess
@@ -19,13 +19,13 @@ from wtal.extractors.tvl1.parameters import Parameters, pyramid
 
 
 def lengths(left, right):
-    """Of the differences of two flows, in pixels; the components stand last."""
+    """Lengths of the differences of two flows, in pixels; the last axis has the components."""
     return np.linalg.norm(np.asarray(left) - np.asarray(right), axis=-1)
 
 
 @pytest.fixture(scope="module")
 def interpreted(tmp_path_factory):
-    """What the Triton engine computes in the interpreter."""
+    """Results of the Triton engine in the interpreter."""
     pytest.importorskip("triton", minversion="3.3")
     path = tmp_path_factory.mktemp("triton") / "found.npz"
     environment = os.environ | {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
@@ -37,7 +37,7 @@ def interpreted(tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_the_kernels_compute_what_torch_computes(name, interpreted):
-    """To 1e-4 pixels, but for the odd place that another rounding puts into the next 1/32 pixel."""
+    """Compare to 1e-4 pixels, except for rare positions that rounding puts into the next 1/32 pixel."""
     first, second = (torch.from_numpy(stack) for stack in pictures())
     expected = torch_engine.tvl1(first, second, CASES[name][0])
     apart = np.abs(interpreted[f"{name} batch"] - expected.numpy())
@@ -64,7 +64,7 @@ def test_pairs_end_by_their_own_rule_and_within_chunks(interpreted):
 
 @pytest.mark.parametrize("kept", [{}, {"median": 3, "inner_iterations": 10}, {"scales": 3}])
 def test_a_warp_is_that_of_opencv(kept):
-    """To rounding; from the second warp on, places that are rounded to 1/32 pixel can make more of it."""
+    """Compare up to rounding, which positions in steps of 1/32 pixel can amplify from the second warp on."""
     parameters = replace(Parameters(scales=1, warps=1, outer_iterations=2), **kept)
     first, second = pictures(motions=((1, 0), (0, -1)))
     ours = torch_engine.Engine(parameters)(first, second)
@@ -116,7 +116,7 @@ def test_the_median_is_that_of_opencv(side):
 
 
 def test_warping_is_that_of_opencv():
-    """Also at places halfway between two of the 32 that there are."""
+    """Include positions halfway between two steps of 1/32."""
     picture = texture(40, 50).astype(np.float32)
     flow = (256 * torch.randn(2, 40, 50, generator=torch.Generator().manual_seed(0))).round() / 64
     columns, rows = (
@@ -159,7 +159,7 @@ def test_torch_can_be_chosen_by_name():
 
 
 class Hopper:
-    """A stand-in for Triton's driver, with which kernels are compiled for a card that is not here."""
+    """Substitute for Triton's driver that compiles kernels for an absent card."""
 
     def get_current_target(self):
         return pytest.importorskip("triton.backends.compiler").GPUTarget("cuda", 90, 32)
@@ -204,7 +204,7 @@ def test_kernels_are_compiled_once_for_all_sizes_and_fit_a_card(monkeypatch, tmp
 @pytest.mark.gpu
 @pytest.mark.parametrize("kept", [{"warps": 1, "scales": 1}, {}])
 def test_the_card_agrees_with_the_cpu(cuda, kept):
-    """To 1e-3 pixels where rounding is not made more of (one warp); else as near as other ways of rounding are."""
+    """Compare to 1e-3 pixels for one warp, where rounding is not amplified; else to the effect of other roundings."""
     parameters = Parameters(**kept)
     first, second = pictures(130, 170, ((3, -1), (0, 0), (1, 2), (-4, 2)))
     on_card, on_cpu = triton_engine.Engine(parameters, cuda), torch_engine.Engine(parameters)
@@ -239,7 +239,7 @@ def test_triton_is_the_choice_for_a_card(cuda):
 
 @pytest.mark.gpu
 def test_on_the_card_flow_is_numbas(cuda):
-    """With OpenCV's parameters; what the two round otherwise, further warps make more of."""
+    """Compare with OpenCV's parameters; further warps amplify differences in rounding."""
     first, second = pictures(130, 170, ((3, -1), (0, 0), (1, 2), (-4, 2)))
     on_card, compiled = (
         create_flow(f"tvl1:{name}", device).new()(first, second)

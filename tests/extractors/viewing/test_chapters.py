@@ -1,4 +1,4 @@
-"""Chapters in copies: read back by ffmpeg, at the times of the file that was copied, with the same pictures."""
+"""Chapters in copies: read back by ffmpeg, at the times of the original, with the same pictures."""
 
 from fractions import Fraction
 

@@ -1,4 +1,4 @@
-"""Clips of a file: which pictures they show and when, and the sound that goes with them."""
+"""Clips of a file: their pictures with times, and their sound."""
 
 import io
 from fractions import Fraction
@@ -38,7 +38,7 @@ SPANS = [(Fraction(0), Fraction(1, 2)), (Fraction(21, 20), Fraction(257, 100)), 
 
 
 def write(path, codec, sound_codec, times, options, rotation=0):
-    """Frame k shows k; a tone sounds in the second half of each second that a frame of time 0 begins."""
+    """Write frames that show their number, with a tone in the second half of each second from time 0."""
     with av.open(str(path), "w") as out:
         rate = Fraction(len(times) - 1) / (times[-1] - times[0])
         picture = out.add_stream(codec, rate=rate.limit_denominator(1001), options=options)
@@ -68,7 +68,7 @@ def write(path, codec, sound_codec, times, options, rotation=0):
 
 
 def cut(path, span, encoded, tmp_path):
-    """Cut a span; the clip and the part that it holds."""
+    """Cut a span; return the clip and its part of the file."""
     info = probe(path)
     first, _ = first_picture(info)
     (part,) = stretches(info, first, [span])
@@ -80,14 +80,14 @@ def cut(path, span, encoded, tmp_path):
 
 
 def times_of(path):
-    """Seconds of frames on the file's clock, as wtal reads them; an AVI as it is written here lacks one."""
+    """Seconds of frames on the file's clock as read by wtal; an AVI written here lacks one frame."""
     frames = [(frame.time, number_in(frame.image)) for frame in READERS.load("pyav").frames(probe(path))]
     assert [number for _, number in frames] == list(range(len(frames)))
     return [time for time, _ in frames]
 
 
 def shown(path):
-    """(seconds, number) of each picture as a player shows it."""
+    """Pairs (seconds, number) of all pictures as a player shows them."""
     with av.open(str(path)) as container:
         begin = (container.start_time or 0) / av.time_base
         return [(float(f.time) - begin, number_in(f.to_ndarray(format="rgb24"))) for f in container.decode(video=0)]
@@ -99,7 +99,7 @@ def duration(path):
 
 
 def tones(path):
-    """Seconds at which a tone begins or ends, as a player counts, and the sound's first and last second."""
+    """Seconds at which a tone begins or ends on a player's clock, and the sound's first and last second."""
     with av.open(str(path)) as container:
         begin = (container.start_time or 0) / av.time_base
         pieces = [(float(f.time) - begin, f.to_ndarray(), f) for f in container.decode(audio=0)]
@@ -113,12 +113,12 @@ def tones(path):
             edges.append(start + i * window / rate)
         loud = now
     end = start + len(resampled) / rate
-    # A codec's first and last block are half a block of what they hold.
+    # Half of a codec's first and last block is padding.
     return [edge for edge in edges if start + 0.05 < edge < end - 0.08], start, end
 
 
 def in_step(edges, source):
-    """Tell whether tones begin and end on the clock of the source as they do there."""
+    """Compare the borders of tones with those of the source."""
     with av.open(str(source)) as container:
         begin = (container.start_time or 0) / av.time_base
     own = np.array([edge + begin for edge in tones(source)[0]])

@@ -1,4 +1,4 @@
-"""Copies of videos for browsers, where they do not fit on the disk."""
+"""Copies of videos for browsers on a full disk."""
 
 import subprocess
 import sys
@@ -7,7 +7,7 @@ from tests.support.videos import constant, write_video
 
 
 def test_a_copy_that_does_not_fit_is_one_line_and_leaves_nothing(tmp_path):
-    """A limit for files is a full disk that needs no mount."""
+    """Simulate a full disk by a limit for files."""
     write_video(tmp_path / "video.mp4", constant(25, 50))
     code = """
 import resource, sys

@@ -1,4 +1,4 @@
-"""Downloads of weights: checked, resumed, shared by those who want them at once; and files put by hand."""
+"""Downloads of weights: checked, resumed, shared by concurrent processes; and files placed by hand."""
 
 import hashlib
 import threading
@@ -19,7 +19,7 @@ from wtal.extractors.weights import (
 
 
 class Server(ThreadingHTTPServer):
-    """Serves one file; `cuts` are the numbers of bytes after which the next transfers break off."""
+    """Server of one file; `cuts` are the numbers of bytes after which the next transfers break off."""
 
     def __init__(self, data):
         super().__init__(("127.0.0.1", 0), Handler)

@@ -104,7 +104,7 @@ def test_the_digest_depends_on_names_shapes_types_and_values():
 
 
 def file_of(path, layout):
-    """A small file in one of the layouts that are read."""
+    """Small file in one of the supported layouts."""
     if layout == "safetensors":
         return write_safetensors(path.with_suffix(".safetensors"), STATE)
     if layout == "npz":
@@ -164,7 +164,7 @@ def test_tensors_that_are_not_plain_are_named(tmp_path):
 @pytest.mark.parametrize("rival", ["model_ema_state", "state_dict", "ema"])
 @pytest.mark.parametrize("prefix", ["", "module."])
 def test_weights_beside_weights_are_refused(rival, prefix):
-    """Which of them is meant, the last step's or their average, no file says."""
+    """Refuse a file with two sets of weights, the last step's and their average."""
     found = {"model_state": STATE, rival: {prefix + key: value + 1 for key, value in STATE.items()}}
     message = refusal(found)
     assert "holds weights under" in message

@@ -1,4 +1,4 @@
-"""BaS-Net against the authors' own numbers, and the repairs that its docstring names."""
+"""BaS-Net against its authors' numbers, and its documented repairs."""
 
 import json
 

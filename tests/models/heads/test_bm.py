@@ -1,4 +1,4 @@
-"""Background modeling against its equations, its switches, its fusion, and the Gaussian over time that it rests on."""
+"""Background modeling against its equations, its switches, its fusion, and its Gaussian over time."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def make(streams=("rgb",), **settings):
 
 
 def smooth(values, sigma):
-    """A Gaussian over the values of one video, cut at 4 deviations and at its ends, weights summing to one."""
+    """Gaussian over the values of a video, cut at 4 deviations and at its ends, with weights that sum to one."""
     t = np.arange(len(values))
     weights = np.exp(-0.5 * ((t[:, None] - t) / sigma) ** 2) * (np.abs(t[:, None] - t) <= int(4 * sigma + 0.5))
     return weights @ values / weights.sum(axis=1)
@@ -67,7 +67,7 @@ def test_terms_are_those_of_the_equations_each_video_over_its_own_snippets():
 def test_what_guides_the_attention_is_not_moved_by_it():
     head, batch = make(), batch_of()
     with torch.no_grad():
-        head.attention.second.bias.fill_(3.0)  # above both guides: between them their pulls cancel
+        head.attention.second.bias.fill_(3.0)  # above both guides: between them, their gradients cancel
     head.loss(head(batch), batch)["guide"].backward()
     assert head.classifier.weight.grad is None
     assert head.attention.first.weight.grad.abs().sum() > 0

@@ -1,4 +1,4 @@
-"""CASE against its authors' numbers, its transport and labels by hand, and what its clusters are made of."""
+"""CASE against its authors' numbers, its transport and labels by hand, and the origin of its clusters."""
 
 from dataclasses import replace
 
@@ -175,7 +175,7 @@ def test_the_baseline_detects_without_clusters():
 
 
 def test_a_prior_of_true_ranks_sends_high_attention_to_clusters_of_foreground():
-    """The trap of a bare argsort: by place, the most attended snippet is the likeliest of a foreground cluster."""
+    """Avoid the trap of a bare argsort: the snippet with most attention has the largest foreground probability."""
     head = make(prior_deviation=0.1)
     head.cluster_foreground.copy_(torch.tensor([1.0, 0.8, 0.4, 0.2]))
     attention = torch.tensor([0.2, 0.9, 0.1, 0.5, 0.3])

@@ -1,4 +1,4 @@
-"""CO2-Net against its authors' numbers in both forms, its repairs, and the switches of its tables."""
+"""CO2-Net against its authors' numbers in both forms, its repairs, and the switches in its tables."""
 
 from dataclasses import replace
 
@@ -135,7 +135,7 @@ def test_dropout_never_leaves_an_attention_of_one_half():
 
 
 def test_co_activity_is_the_authors_where_pairs_share_several_classes():
-    """Theirs is the mean over all that pairs share: a pair of two classes counts twice."""
+    """Compare with the authors' mean over all shared classes, where a pair of two classes counts twice."""
     labels = torch.tensor([[1, 1, 0], [1, 1, 0], [0, 0, 1], [0, 1, 1], [1, 0, 0], [0, 1, 0.0]])
     batch = replace(batch_of((12,) * 6), labels=labels)
     theirs, ours = make(authors=True), make()

@@ -1,4 +1,4 @@
-"""DDG-Net against its authors' numbers in both forms, its graphs by hand, and what must not leak between videos."""
+"""DDG-Net against its authors' numbers in both forms, its graphs by hand, and no leaks between videos."""
 
 import numpy as np
 import pytest
@@ -48,7 +48,7 @@ def batch_of(lengths=(12, 30, 20, 12, 7, 15, 12)):
 
 
 def told_apart(head, batch, share=0.3):
-    """The head with thresholds that call about this share of the snippets action, and as many background."""
+    """Head with thresholds for this share of action among the snippets, and the same share of background."""
     output = head(batch)
     first = torch.stack([output.extras[f"first_{name}_attention"][batch.mask] for name in ("rgb", "flow")])
     thresholds = {
@@ -60,7 +60,7 @@ def told_apart(head, batch, share=0.3):
 
 
 def favouring(rank):
-    """`adjacency`, but the neighbour of this rank wins where the last and the next are alike to the last digit."""
+    """`adjacency` in which the neighbour of this rank wins a tie between the last and the next."""
 
     def favoured(similarity, action, background, threshold, neighbours):
         values, rows = similarity.topk(neighbours + 1, dim=0)
@@ -74,7 +74,7 @@ def favouring(rank):
 @needs_shared
 @pytest.mark.parametrize(("name", "classes"), [("ddgnet_thumos", 20), ("ddgnet_anet", 100)])
 def test_both_forms_equal_the_authors(name, classes, monkeypatch):
-    """The second has a tie of neighbours, which rounding decides on each processor: one end is the authors'."""
+    """The second has a tie of neighbours, which rounding decides on each processor: one result is the authors'."""
     try:
         monkeypatch.setattr("wtal.models.heads.ddgnet.adjacency", favouring(-1))
         check_both_forms(name, classes)
@@ -145,7 +145,7 @@ def test_graphs_by_hand():
     )
     action, background = torch.tensor([True, True, False, False]), torch.tensor([False, False, True, False])
     graph = adjacency(similarity, action, background, 0.8, 2)
-    # The last is ambiguous, and of its two most alike, itself and the third, neither is action.
+    # The last is ambiguous, and neither of the two most similar, itself and the third, is action.
     assert graph.action[:, 0].tolist() == pytest.approx([1 / 1.9, 0.9 / 1.9, 0, 0])
     assert graph.background[:, 2].tolist() == pytest.approx([0, 0, 1.0, 0])
     assert graph.ambiguous[:, 3].tolist() == pytest.approx([0, 0, 0.95 / 1.95, 1 / 1.95])
@@ -156,7 +156,7 @@ def test_graphs_by_hand():
 
 
 def test_a_short_video_keeps_itself_for_a_neighbour():
-    """The trap of fewer than ten snippets, whose features the authors' code halves."""
+    """Avoid the trap of fewer than ten snippets, whose features the authors' code halves."""
     batch = batch_of((7,))
     rgb, flow = (batch.streams[name][0] for name in ("rgb", "flow"))
     ours, theirs = make(), make(authors=True)

@@ -1,4 +1,4 @@
-"""DELU against its authors' numbers in both forms, its evidence by hand, and the order that its curriculum follows."""
+"""DELU against its authors' numbers in both forms, its evidence by hand, and the order of its curriculum."""
 
 import math
 
@@ -41,7 +41,7 @@ def batch_of(lengths=(12, 9, 20, 12, 7, 15, 12)):
 
 
 def at(head, share):
-    """The head at this share of training."""
+    """Head at this share of training."""
     head.begin_step(Moment(round(1000 * share), 1000, 0), lambda: iter(()))
     return head
 
@@ -111,7 +111,7 @@ def test_the_evidence_of_a_video_is_of_its_highest_real_snippets():
 
 @pytest.mark.parametrize("curriculum", ["certain-first", "uncertain-first"])
 def test_weights_follow_uncertainty_and_turn_around(curriculum):
-    """The trap of a bare argsort: every snippet's weight is that of its own place in the order."""
+    """Avoid the trap of a bare argsort: every snippet has the weight of its own rank."""
     head, batch = make(curriculum=curriculum), batch_of()
     cas = head(batch).extras["cas_supp"]
     uncertainty = 1 / (cas.exp() + 1).sum(dim=-1)

@@ -1,4 +1,4 @@
-"""FAC-Net against its authors' numbers, its switches, its fusion, and its branch as an add-on."""
+"""FAC-Net against its authors' numbers, its switches, its fusion, and its branch in other heads."""
 
 import pytest
 import torch
@@ -145,5 +145,5 @@ def test_dropout_follows_both_layers():
     x = head.train().embed(batch_of())
     dropped = (x == 0).float().mean()
     kept = (head.eval().embed(batch_of()) == 0).float().mean()
-    # Half of what ReLU leaves.
+    # Half of the output of ReLU.
     assert dropped == pytest.approx(float(kept + 0.5 * (1 - kept)), abs=0.06)

@@ -1,4 +1,4 @@
-"""What holds for every head, over the registry."""
+"""Laws of every head in the registry."""
 
 from fractions import Fraction
 
@@ -25,7 +25,7 @@ from wtal.models.training.inputs import LabelledVideo
 from wtal.models.training.trainer import Trainer
 
 DIMS = dict.fromkeys(STREAMS, WIDTH)
-# What the planted test needs beside its defaults, for a head that trains or detects in a way of its own.
+# Settings of the planted test for heads with special training or detection.
 PLANTED_TRAIN = {
     "facnet": {"scaling": "standard"},
     "rskp": {"scaling": "standard"},
@@ -57,7 +57,7 @@ PLANTED_LOCALIZE = {
 }
 
 LONG_TO_TRAIN = ("co2net", "ddgnet", "delu", "facnet", "lgbm", "rskp", "stpn", "tscn")
-"""Heads whose planted actions take more than ten seconds to learn."""
+"""Heads that need more than ten seconds to learn planted actions."""
 
 heads = pytest.mark.parametrize("name", HEADS.names())
 
@@ -139,7 +139,7 @@ def test_a_batch_is_its_videos(name):
 @heads
 @pytest.mark.parametrize("authors", [False, True])
 def test_a_batch_trains_as_the_loop_over_its_videos(name, authors):
-    """Loss and gradients of a padded batch are the mean of those of its videos, one after the other."""
+    """Loss and gradients of a padded batch are the mean over its videos, one after the other."""
     head, batch = make(name, authors).eval(), batch_of([14, 9, 21, 14, 30, 1])
     if authors:  # as their code does, which pads by sampling every video to one length
         batch = batch_of([21] * 6)
@@ -156,14 +156,14 @@ def test_a_batch_trains_as_the_loop_over_its_videos(name, authors):
 
 
 def part(batch, i):
-    """The i-th video alone, without its padding."""
+    """Single i-th video, without its padding."""
     length = int(batch.mask[i].sum())
     streams = {name: x[i : i + 1, :length] for name, x in batch.streams.items()}
     return SnippetBatch(streams, batch.mask[i : i + 1, :length], batch.labels[i : i + 1])
 
 
 def gradients(head, batches):
-    """Loss and gradients of every parameter, the mean over batches."""
+    """Loss and gradients of every parameter, as the mean over batches."""
     head.zero_grad()
     losses = [torch.stack(list(head.loss(head(batch), batch).values())).sum() for batch in batches]
     (torch.stack(losses).sum() / len(batches)).backward()
@@ -172,7 +172,7 @@ def gradients(head, batches):
 
 
 def gradients_over_outputs(head, alone, batch):
-    """The same for a loss that ties videos together: each goes through the head alone, the loss sees them all."""
+    """Loss and gradients if the loss couples videos: each passes the head alone, and the loss gets all outputs."""
     head.zero_grad()
     loss = torch.stack(
         list(head.loss(stacked([head(one) for one in alone], batch.lengths.tolist()), batch).values())
@@ -262,7 +262,7 @@ def test_planted_actions_are_found(name, seed, tmp_path):
     train, held_out = planted_videos(24, seed=1), planted_videos(16, seed=2)
     settings = {"steps": 200, "batch_size": 8, "learning_rate": 2e-3, "sampling": "full", "checkpoint_every": 200}
     config = TrainConfig(**settings | PLANTED_TRAIN.get(name, {}))
-    # Every class is looked for: of two in one video, a softmax may leave the lesser next to nothing.
+    # Search every class: of two in a video, a softmax may leave almost nothing to the lesser.
     found_by = {"threshold_stop": 0.9, "threshold_step": 0.05, "class_threshold": 0.0}
     localization = LocalizeConfig(**found_by | PLANTED_LOCALIZE.get(name, {}))
     videos = [LabelledVideo(v.id, lambda v=v: v.streams, v.labels) for v in train]
@@ -280,7 +280,7 @@ def test_planted_actions_are_found(name, seed, tmp_path):
 
 
 def test_attention_is_learned_without_times():
-    """The batch that a head trains on has no field that could hold annotations."""
+    """Training batches have no field for annotations."""
     fields = set(SnippetBatch.__dataclass_fields__)
     assert fields == {"streams", "mask", "labels", "ids", "grids"}
     assert set(LabelledVideo.__dataclass_fields__) == {"id", "load", "labels"}

@@ -1,4 +1,4 @@
-"""LGBM-Net: its global operations are exact for each video, and every choice that its docstring names is one."""
+"""LGBM-Net: exact global operations for each video, and an effect of every documented choice."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""RSKP against the authors' own numbers, its memory, its switches, and other heads in the place of its network."""
+"""RSKP against its authors' numbers, its memory, its switches, and other heads in place of its network."""
 
 import json
 
@@ -274,7 +274,7 @@ def test_terms_of_the_main_branch_alone():
 
 
 def test_parts_of_like_length_are_the_batch(monkeypatch):
-    """Wide features of many videos are worked on in parts; nothing of the answer, loss or gradient tells."""
+    """Process wide features of many videos in parts, with the same output, loss and gradient."""
     batch, results = batch_of((20, 5, 13, 20, 9), labels=torch.eye(3)[[0, 1, 2, 0, 1]]), []
     for numbers in (10**9, 16 * 25):
         monkeypatch.setattr(buckets.split, "__defaults__", (numbers,))

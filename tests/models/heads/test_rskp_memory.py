@@ -1,4 +1,4 @@
-"""RSKP's memory: filled with the best means, kept through a resumed run, asked by videos."""
+"""RSKP's memory: filled with the best means, kept in a resumed run, read by videos."""
 
 import numpy as np
 import pytest

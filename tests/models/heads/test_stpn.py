@@ -41,7 +41,7 @@ def test_variables_of_the_public_reproduction_give_its_forward_and_loss():
     values, batch = variables(), batch_of()
     head = load_author_checkpoint("stpn", values, num_classes=3)
     output = head(batch)
-    # As its TensorFlow graph says, in plain arithmetic.
+    # The TensorFlow graph in plain arithmetic.
     x, y = batch.streams["rgb"].numpy().astype(np.float64), batch.labels.numpy()
     hidden = np.maximum(x @ values["Attention/dense/kernel"] + values["Attention/dense/bias"], 0)
     attention = 1 / (1 + np.exp(-(hidden @ values["Attention/dense_1/kernel"] + values["Attention/dense_1/bias"])))
@@ -103,7 +103,7 @@ def test_the_sparsity_of_a_video_does_not_depend_on_its_length():
 
 
 def test_pooling_is_not_divided_by_the_attention():
-    """Half the attention everywhere: half the logit."""
+    """Halve the attention everywhere, which halves the logit."""
     head, batch = make(), batch_of()
     with torch.no_grad():
         head.attention.second.weight.zero_()

@@ -1,4 +1,4 @@
-"""UM against the authors' own numbers, and the repairs that its docstring names."""
+"""UM against its authors' numbers, and its documented repairs."""
 
 import json
 
@@ -67,7 +67,7 @@ def test_the_attention_lies_between_the_lengths_of_background_and_action():
     high = ordered[:, -(snippets // facts["r_act"]) :].mean(axis=1, keepdims=True)
     expected = np.clip((arrays["feat_norm"] - low) / (high - low), 0, 1)
     found = head(SnippetBatch.from_features({"rgb": features})).attention.detach().numpy()
-    np.testing.assert_allclose(found, expected, atol=1e-4)  # the norms agree to 1e-5 and are almost alike
+    np.testing.assert_allclose(found, expected, atol=1e-4)  # the norms agree to 1e-5 and are almost equal
     assert found.min() == 0
     assert found.max() == 1
 
@@ -118,7 +118,7 @@ def test_padding_is_computed_on_by_the_authors_alone():
 
 
 def test_one_choice_of_snippets_comes_first_on_both_sides():
-    """In training what was chosen is taken first; then, unlike in the authors' code, the next best of the others."""
+    """Take the chosen snippets first in training; then, unlike the authors' code, the next best of the others."""
     head = make(selection_dropout=0.5).train()
     norm = torch.tensor([[5.0, 1.0, 4.0, 2.0, 3.0, 6.0, 7.0, 8.0, 0.0]])
     mask = torch.ones(1, 9, dtype=torch.bool)

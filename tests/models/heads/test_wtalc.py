@@ -78,14 +78,14 @@ def test_the_add_on_is_there_when_it_has_a_weight():
 
 
 def uneven_pairs():
-    """Four videos of different length: the first two share one class, the others two."""
+    """Four videos of different lengths: the first two share one class, the others two."""
     generator = torch.Generator().manual_seed(0)
     videos = [{"rgb": torch.rand(n, 8, generator=generator)} for n in (9, 12, 5, 7)]
     return SnippetBatch.collate(videos, torch.tensor([[1, 0, 0], [1, 0, 0], [0, 1, 1], [0, 1, 1]]).float())
 
 
 def co_activities(output, batch):
-    """The co-activity of each pair and each class that it shares, by the definition."""
+    """Co-activity of each pair and shared class, by the definition."""
     found = []
     for i in range(0, len(batch.mask), 2):
         sides = []

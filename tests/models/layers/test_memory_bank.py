@@ -1,4 +1,4 @@
-"""What a memory keeps of videos."""
+"""Contents of a memory of videos."""
 
 import torch
 

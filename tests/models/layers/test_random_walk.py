@@ -1,4 +1,4 @@
-"""The bipartite random walk of RSKP: its low-rank end equals the T x T solve, its steps lead there, masks hold."""
+"""Bipartite random walk of RSKP: its low-rank limit equals the T x T solve, its steps converge to it, masks hold."""
 
 import pytest
 import torch
@@ -36,7 +36,7 @@ def test_the_low_rank_form_equals_the_solve(w, means):
 
 @pytest.mark.parametrize("toggled", [False, True])
 def test_the_low_rank_form_equals_the_solve_in_single_precision_and_in_gradients(toggled):
-    """Also after the number of threads has changed, as extraction changes it."""
+    """Repeat after a change of the number of threads, as in extraction."""
     before = torch.get_num_threads()
     if toggled:
         torch.set_num_threads(1)

@@ -1,4 +1,4 @@
-"""Operations over snippets: each video as if it were alone."""
+"""Operations over snippets, where each video is independent of the others."""
 
 import pytest
 import torch

@@ -87,7 +87,7 @@ def test_upsampling_is_centred_on_snippets():
     assert len(fine) == 12
     assert fine[0] == fine[1] == 0.0
     assert fine[-1] == 3.0
-    # The middle of a snippet lies between its second and third position.
+    # The middle of a snippet is between its second and third position.
     assert fine[5:7].mean() == pytest.approx(1.0, abs=0.13)
     assert (np.diff(fine) >= 0).all()
 
@@ -219,7 +219,7 @@ def test_many_videos_at_once_are_each_as_alone(values, seed):
 @settings(deadline=None, max_examples=40)
 @given(st.integers(0, 99), st.integers(1, 9), st.sampled_from([0.0, 0.3, 0.7]))
 def test_the_best_are_the_best_of_all(seed, most, tiou_limit):
-    """Where few are wanted not all proposals are looked at, and the same come of it."""
+    """Examine fewer proposals if few are wanted, with the same result."""
     videos = [random_video(np.random.default_rng(seed + i), 40, ()) for i in range(3)]
     config = {"threshold_stop": 0.95, "class_threshold": 0.0, "nms_tiou": tiou_limit, "upsample": 1}
     every = localize_many(videos, ("a", "b", "c"), LocalizeConfig(**config, max_detections=10**6))

@@ -1,4 +1,4 @@
-"""Localization presets: they are what the recipes say, and what the authors' own code made of given activations."""
+"""Localization presets: equal to the recipes, and to the authors' code on given activations."""
 
 import json
 from fractions import Fraction
@@ -102,7 +102,7 @@ def reference(name):
 
 
 def assert_same(found, wanted):
-    """Rows of a label and numbers, in any order, each to 1e-6."""
+    """Compare rows of a label and numbers, in any order, each to 1e-6."""
     found, wanted = sorted(found), sorted(wanted)
     assert [row[0] for row in found] == [row[0] for row in wanted]
     np.testing.assert_allclose([row[1:] for row in found], [row[1:] for row in wanted], rtol=0, atol=1e-6)

@@ -1,4 +1,4 @@
-"""Watershed, a second signal, streams alone and pooled, scores of several papers: against the slow and the plain."""
+"""Watershed, a second signal, single and pooled streams, scores of several papers: against slow and plain versions."""
 
 from fractions import Fraction
 
@@ -38,7 +38,7 @@ def found(made, **config):
 
 
 def slow_watershed(signal, thresholds, tolerances):
-    """Grouping as it is told: step from basin to basin, forwards from each start, backwards from each end."""
+    """Group step by step from basin to basin, forwards from each start, backwards from each end."""
     boxes = set()
     for threshold in thresholds:
         above = [value > threshold for value in signal]
@@ -131,7 +131,7 @@ def test_overlap_of_the_lower_scored():
     borders, scores = np.array([[0.0, 10.0], [4.0, 6.0]]), np.array([2.0, 1.0])
     assert nms(borders, scores, 0.5, "lower").tolist() == [0]
     assert nms(borders, scores, 0.5, "tiou").tolist() == [0, 1]
-    assert nms(borders, scores[::-1], 0.5, "lower").tolist() == [1, 0]  # of the long one, a fifth is covered
+    assert nms(borders, scores[::-1], 0.5, "lower").tolist() == [1, 0]  # a fifth of the long one is covered
 
 
 def two_streams():

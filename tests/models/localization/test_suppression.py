@@ -1,4 +1,4 @@
-"""Suppression of every kind against naive versions, one group and many; and its laws."""
+"""Suppression of every kind against naive versions, for one group and many; and its laws."""
 
 from functools import partial
 
@@ -33,7 +33,7 @@ def overlap(one, other, kind, plus=0.0):
 
 
 def by_group(naive, borders, scores, group):
-    """Rows (index, start, end, score) of each group in turn, as `naive` finds them."""
+    """Rows (index, start, end, score) of each group in turn, from `naive`."""
     found = []
     for number in np.unique(group):
         members = np.flatnonzero(group == number)
@@ -87,7 +87,7 @@ def test_removal_equals_a_plain_loop(made, most, kind, how, plus):
 @given(rows, limits, overlap_kinds, st.sampled_from([2, 100]))
 def test_fading_equals_a_plain_loop(made, most, kind, keep):
     borders, scores, group = arrays(made)
-    scores = scores + np.arange(len(scores)) * 1e-3  # equal scores that fade alike would be told apart by rounding
+    scores = scores + np.arange(len(scores)) * 1e-3  # rounding would distinguish equal scores with equal decay
     gaussian = partial(naive_soft, lambda share: np.exp(-(share**2) / 0.3), keep, kind)
     linear = partial(naive_soft, lambda share: 1 - share if share > most else 1.0, keep, kind)
     for how, naive in (("soft", gaussian), ("linear", linear)):

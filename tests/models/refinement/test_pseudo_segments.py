@@ -1,4 +1,4 @@
-"""Pseudo segments: each rule by hand, FuSTAL's filter against the authors' numbers, and laws of the whole."""
+"""Pseudo segments: each rule by hand, FuSTAL's filter against its authors' numbers, and laws of the whole."""
 
 import numpy as np
 import pytest

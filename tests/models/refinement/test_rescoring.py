@@ -1,4 +1,4 @@
-"""A rescorer's training on planted actions, and what its batches and answers hold."""
+"""Training of a rescorer on planted actions, and the contents of its batches and outputs."""
 
 from fractions import Fraction
 
@@ -32,7 +32,7 @@ def grid_of(video):
 
 
 def proposals_of(video, number):
-    """The planted segments, moved a little, among others as long that lie anywhere."""
+    """Planted segments, slightly moved, among random ones of equal length."""
     rng, grid = np.random.default_rng(number), grid_of(video)
     planted = np.array([(a.start, a.end) for a in video.annotations])
     lengths = np.diff(planted, axis=1)[:, 0]
@@ -50,7 +50,7 @@ def proposed(video, number):
 
 
 def test_planted_actions_score_above_other_proposals_of_their_video(tmp_path):
-    """Labels of the videos alone; judged on videos that did not train."""
+    """Train with labels of videos only, and judge on other videos."""
     videos = planted_videos(24, seed=0)
     config = RescoreConfig.parse({"rescorer": {"name": "pmil"}, "train": {"steps": 80, "learning_rate": 1e-3}})
     torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""Batches for a student: windows, and targets on the clock of what the student sees."""
+"""Batches for a student: windows, and targets on the clock of its input."""
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ PLAIN = Scaler({}, {})
 
 
 def video(length, labels=(1.0, 0.0), begins=0.25, period=0.5):
-    """Features that are the snippets' own times."""
+    """Features equal to the snippets' times."""
     seconds = begins + period * np.arange(length, dtype=np.float32)
     return TaughtVideo("a", lambda: {"rgb": seconds[:, None]}, np.array(labels, np.float32), begins, period)
 

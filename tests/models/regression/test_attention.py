@@ -9,7 +9,7 @@ from wtal.models.regression.attention import attend
 
 
 def plain(query, key, value, real, heads, window):
-    """One video, one head, one position after another."""
+    """Compute one video, one head and one position after another."""
     answer = torch.zeros_like(query)
     size = query.shape[2] // heads
     for video in range(len(query)):
@@ -47,7 +47,7 @@ def test_padding_has_no_gradient(window):
 
 
 def test_no_tensor_grows_with_the_square_of_time():
-    """Of saved tensors, as large as anything that is alive in training."""
+    """Measure saved tensors, which are as large as anything else in training."""
     length, window = 4000, 19
     sizes = []
 

@@ -34,7 +34,7 @@ def test_distance_iou_is_its_formula():
 
 
 def answer(logits, lengths):
-    """Logits (B, T, C) at stride 1, and other numbers behind them."""
+    """Logits (B, T, C) at stride 1, and other numbers after them."""
     length = logits.shape[1]
     points = pyramid_points([length, -(-length // 2)], 4.0)
     mask = torch.arange(length)[None] < torch.tensor(lengths)[:, None]

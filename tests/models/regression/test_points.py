@@ -1,4 +1,4 @@
-"""Points of a pyramid, and the segment that each is taught, against the rule told point by point."""
+"""Points of a pyramid, and the target of each, against the rule applied point by point."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ RADIUS = 1.5
 
 
 def told(points, segments, labels, classes, radius=RADIUS):
-    """The rule for one point after another: (classes, distances, place of the segment or None)."""
+    """Apply the rule point by point: (classes, distances, index of the segment or None)."""
     lessons = []
     for t, stride, low, high in zip(*(values.tolist() for values in vars(points).values()), strict=True):
         fitting = []
@@ -61,7 +61,7 @@ def test_assignment_is_the_rule_where_segments_overlap(seed):
 
 
 def test_the_shortest_of_overlapping_segments_wins():
-    """So pseudo segments are fused before they teach."""
+    """Only the shortest segment teaches, so that pseudo segments are fused before training."""
     points = pyramid_points([40], 4.0)
     short, long = [19.0, 22.0], [18.0, 23.5]
     alone = assign(points, torch.tensor([long]), torch.tensor([0]), 2)

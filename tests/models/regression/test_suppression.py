@@ -1,4 +1,4 @@
-"""Gaussian suppression and voting against the procedures told step by step; decoding of hand-made answers."""
+"""Gaussian suppression and voting against step-by-step procedures; decoding of outputs made by hand."""
 
 import math
 
@@ -26,7 +26,7 @@ def tiou(a, b):
 
 
 def one_by_one(borders, scores, sigma, floor):
-    """(index, score) in the order of choice."""
+    """Pairs (index, score) in the order of choice."""
     left, chosen = dict(enumerate(scores.tolist())), []
     while left:
         best = max(left, key=lambda i: left[i])

@@ -1,4 +1,4 @@
-"""P-MIL against the numbers of its authors' code, and its parts by hand."""
+"""P-MIL against its authors' numbers, and its parts by hand."""
 
 import json
 from functools import cache
@@ -24,7 +24,7 @@ LAYERS = {"cas": "cas", "attn": "attention", "iou": "completeness"}
 
 @cache
 def authors():
-    """`facts`, `arrays`, the `network` with their weights, the `batch` and its `output`."""
+    """Reference with `facts`, `arrays`, the `network` with its weights, the `batch` and its `output`."""
     folder = SHARED / "reference" / "heads2"
     facts = json.loads((folder / "pmil.json").read_text())
     with np.load(folder / "pmil.npz") as archive:
@@ -127,7 +127,7 @@ def test_ours_differs_by_the_labels_sum_alone_where_no_region_is_short():
 
 
 def test_bins_are_means_of_interpolations():
-    """Against numpy, sample by sample, over a ramp and a wave with zeros beyond."""
+    """Compare with numpy, sample by sample, on a ramp and a wave with zeros outside."""
     time = np.arange(40.0)
     features = np.stack([time, np.sin(time)], axis=1)
     borders = np.array([[3.0, 27.5], [0.0, 4.0], [-6.0, 50.0], [38.9, 40.0], [10.2, 10.3]])
@@ -147,7 +147,7 @@ def test_bins_are_means_of_interpolations():
 
 
 def test_ranks_by_hand():
-    """Two above the mean of the attention: the first overlaps itself and the second, the last none but itself."""
+    """Two are above the mean of the attention: the first overlaps itself and the second, the last only itself."""
     overlap = torch.tensor([[True, True, False], [True, True, False], [False, False, True]])
     student, teacher = torch.tensor([[0.0], [1.0], [5.0]]), torch.tensor([[2.0], [0.0], [1.0]])
     attention = torch.tensor([0.9, 0.1, 0.8])
@@ -158,7 +158,7 @@ def test_ranks_by_hand():
 
 
 def test_completeness_by_hand():
-    """The best is picked, its neighbour is not though it comes second, the far one is; the faint one never."""
+    """Pick the best and the distant one, not the neighbour in second place, and never the faint one."""
     borders = torch.tensor([[0.0, 10.0], [5.0, 15.0], [20.0, 30.0], [40.0, 50.0]])
     attention = torch.tensor([1.0, 0.95, 0.9, 0.5])
     expected = torch.tensor([1.0, 1 / 3, 1.0, 0.0])

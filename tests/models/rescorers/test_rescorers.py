@@ -25,7 +25,7 @@ def proposals_of(video):
 
 
 def batch_of(videos, dims=DIMS, garbage=0.0, kind=torch.float64):
-    """Videos by number; their padding holds `garbage`."""
+    """Batch of videos by number, with `garbage` as padding."""
     lengths = torch.tensor([LENGTHS[video] for video in videos])
     mask = torch.arange(int(lengths.max()))[None] < lengths[:, None]
     streams = {}
@@ -43,7 +43,7 @@ def batch_of(videos, dims=DIMS, garbage=0.0, kind=torch.float64):
 @pytest.mark.parametrize("authors", [False, True])
 @pytest.mark.parametrize("name", NAMES)
 def test_a_video_in_a_batch_equals_the_video_alone(name, authors):
-    """In double precision, so that rounding hides nothing."""
+    """Compute in double precision, so that rounding hides nothing."""
     network = make(name, authors=authors).double()
     with torch.no_grad():
         together = network(batch_of(range(5), garbage=7.0))

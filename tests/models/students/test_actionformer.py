@@ -1,4 +1,4 @@
-"""ActionFormer against its authors' numbers in both forms: answers, lessons, losses, detections; its switches."""
+"""ActionFormer against its authors' numbers in both forms: outputs, targets, losses, detections; its switches."""
 
 import pytest
 import torch
@@ -27,7 +27,7 @@ def load(name, classes, form, settings):
 
 
 def detections(output, form):
-    """Candidates of the first video and their suppression, as the form's settings have it."""
+    """Candidates of the first video and their suppression with the form's settings."""
     if form == "thumos14":
         return gaussian_suppression(*(values.numpy() for values in decode(output, 0)))
     candidates = decode(output, 0, shortest=0.001)
@@ -142,7 +142,7 @@ def test_the_authors_form_pads_to_its_length_or_a_multiple(length, padded):
 
 
 def test_the_window_bounds_what_a_level_sees():
-    """Convolutions of 3, four times before and three times behind, add to the half of the window."""
+    """Half of the window, extended by convolutions of 3: four times before and three times after it."""
     torch.manual_seed(0)
     student = create_student("actionformer", 2, 4, width=16, branch_blocks=0, window=5, residual_scale=1.0).eval()
     x, mask = torch.rand(1, 60, 4), torch.ones(1, 60, dtype=torch.bool)

@@ -1,4 +1,4 @@
-"""Laws of every student: padding, gradients, the running number of positive points, ignored points, decay."""
+"""Laws of every student: padding, gradients, the running mean of positive points, ignored points, decay."""
 
 import copy
 
@@ -22,7 +22,7 @@ VARIANTS = [
 
 
 def make(name, **settings):
-    """A small student whose norms and branches all speak."""
+    """Small student in which all norms and branches have an effect."""
     torch.manual_seed(0)
     student = create_student(name, 3, 8, **{"width": 32, "branch_blocks": 3, "residual_scale": 1.0, **settings})
     with torch.no_grad():
@@ -46,7 +46,7 @@ def lesson(output, weights=None, ignored=None):
 
 @pytest.mark.parametrize(("name", "settings"), VARIANTS)
 def test_a_video_in_a_batch_equals_the_video_alone(name, settings):
-    """In double precision, so that rounding hides nothing."""
+    """Compute in double precision, so that rounding hides nothing."""
     student = make(name, **settings).double()
     features, mask = batch_of(LENGTHS, garbage=7.0)
     features = features.double()
@@ -64,7 +64,7 @@ def test_a_video_in_a_batch_equals_the_video_alone(name, settings):
 
 @pytest.mark.parametrize("name", STUDENT_NAMES)
 def test_the_authors_form_leaks_padding(name):
-    """Proof that the test above can fail."""
+    """Prove that the test above can fail."""
     student = make(name, authors=True, max_length=144)
     features, mask = batch_of((144, 37))
     with torch.no_grad():

@@ -67,7 +67,7 @@ def test_detections_equal_the_authors(name):
 
 @needs_shared
 def test_the_right_form_equals_the_authors_where_nothing_is_padded_but_at_the_ends():
-    """Classes and both borders' logits are the same; distances where no place outside of the video is in reach."""
+    """Compare logits of classes and both borders, and distances without positions outside of the video."""
     ours, theirs = load("student_tridet_thumos")
     mine = create_student("tridet", 20, 2048, form="thumos14").eval()
     mine.load_state_dict(theirs.state_dict())

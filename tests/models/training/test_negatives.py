@@ -1,4 +1,4 @@
-"""Known negatives in training: every head bears them, they teach what labels alone cannot, and a resumed run agrees."""
+"""Known negatives in training: accepted by every head, useful where labels are not enough, equal in resumed runs."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ SMALL = {"width": 16, "filter_width": 8}
 
 
 def one_class(videos):
-    """Planted videos as a problem of the first class alone: those that show it, and the known negatives."""
+    """Planted videos as a problem of the first class: videos with it, and known negatives."""
     shown = [LabelledVideo(v.id, lambda v=v: v.streams, v.labels[:1]) for v in videos if v.labels[0]]
     absent = np.ones(1, np.float32)
     return shown, [NegativeVideo(v.id, lambda v=v: v.streams, absent) for v in videos if not v.labels[0]]
@@ -34,7 +34,7 @@ def config(steps=4, **settings):
 
 
 def activation(trained, video):
-    """(T,) what localization thresholds, of the only class of a one-class BaS-Net."""
+    """Signal (T,) that localization thresholds, from the only class of a one-class BaS-Net."""
     with torch.inference_mode():
         output = trained.head(SnippetBatch.collate([trained.scaler(video.streams)]))
     return (output.cas.softmax(-1)[0, :, 0] * output.attention[0]).numpy()
@@ -60,7 +60,7 @@ def test_every_head_trains_with_any_share_of_negatives(name, share, tmp_path):
 
 
 def test_negatives_tell_one_class_from_the_rest(tmp_path):
-    """Where all labelled videos show the class nothing tells its moments apart; videos without it do."""
+    """If all labelled videos show the class, nothing distinguishes its moments; videos without it do."""
     shown, negatives = one_class(planted_videos(24, seed=1))
     held_out = [video for video in planted_videos(40, seed=2) if video.labels[0]]
     contrast = {}

@@ -1,4 +1,4 @@
-"""The trainer: interrupted at any moment it goes on to the same numbers."""
+"""Trainer: interrupted at any moment, it resumes to the same numbers."""
 
 import json
 import os
@@ -109,7 +109,7 @@ print(kills)
 
 @pytest.mark.slow
 def test_kill_9_at_random_moments_changes_nothing(tmp_path):
-    """The process itself is killed, again and again, wherever it may be: also while it writes a checkpoint."""
+    """Kill the process again and again at any point, also while it writes a checkpoint."""
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", KILLER, str(tmp_path / "whole"), str(tmp_path / "cut")]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -128,7 +128,7 @@ def newest_checkpoint_name(folder):
 
 @pytest.mark.parametrize("sampling", ["full", "perturb"])
 def test_accumulation_is_the_mean_over_all_videos(tmp_path, sampling):
-    """Seven videos at once, or in parts of three, two and two: the same terms and the same gradient."""
+    """Train on seven videos at once, or in parts of three, two and two: the same terms and the same gradient."""
 
     def one_step(accumulate):
         settings = {**BASE, "steps": 1, "batch_size": 7, "sampling": sampling, "log_every": 1, "accumulate": accumulate}
@@ -184,7 +184,7 @@ def test_selection_keeps_the_best_step_and_survives_a_stop(tmp_path):
 
 
 def parameters_of_each_step(folder, **settings):
-    """The parameters after each step, and those that the run ends with."""
+    """Parameters after each step, and at the end of the run."""
     trainer = Trainer(head(), videos(), TrainConfig(**{**BASE, **settings}), 3, folder)
     seen = []
     trained = trainer.run(lambda _: seen.append({k: v.clone() for k, v in trainer.head.state_dict().items()}))
@@ -192,7 +192,7 @@ def parameters_of_each_step(folder, **settings):
 
 
 def test_an_exponential_average_is_that_by_hand(tmp_path):
-    """The plain mean of the first four steps, then a quarter of each newer one."""
+    """Average by definition: the mean of the first four steps, then a quarter of each newer step."""
     seen, ended = parameters_of_each_step(tmp_path, steps=7, average_from=0.0, average_decay=0.75)
     for name, value in ended.items():
         wanted = sum(step[name].double() for step in seen[:4]) / 4
@@ -210,7 +210,7 @@ def test_without_decay_the_average_is_the_mean(tmp_path):
 
 
 def test_what_is_averaged_is_what_is_selected(tmp_path):
-    """Scores are of the average, the head goes on from its own parameters, and the best average is kept."""
+    """Score the average, continue from the head's own parameters, and keep the best average."""
     scored = []
 
     def select(head, scaler):

@@ -1,4 +1,4 @@
-"""What a head may ask of the trainer: pairs of one class first, stages, a look at all videos; and epochs for steps."""
+"""Requests of a head to the trainer: pairs of a class first, stages, a pass over all videos; and epochs for steps."""
 
 import math
 
@@ -20,7 +20,7 @@ BASE = {"steps": 12, "batch_size": 4, "learning_rate": 1e-2, "sampling": "full",
 
 
 class Recorder(Head):
-    """A linear head that writes down what the trainer does with it; its memory and its average are buffers."""
+    """Linear head that records the trainer's calls; its memory and its average are buffers."""
 
     def __init__(self, pairs=0, stages=1, stream="rgb"):
         super().__init__()
@@ -80,7 +80,7 @@ def test_pairs_of_one_class_stand_first(tmp_path):
             assert (batch.labels[i] * batch.labels[i + 1]).any()
             assert batch.ids[i] != batch.ids[i + 1]
     others = [name for batch in head.batches for name in batch.ids[4:]]
-    assert len(set(others[:9])) == 9  # those behind the pairs are every video once before any twice
+    assert len(set(others[:9])) == 9  # after the pairs, every video comes once before any comes twice
 
 
 def test_pairs_are_drawn_of_all_classes_that_two_videos_share():

@@ -1,4 +1,4 @@
-"""`wtal compare`: rows that are trained once, figures beside the papers', and what must not be compared."""
+"""`wtal compare`: rows trained once, figures next to the papers', and refused comparisons."""
 
 import csv
 import io
@@ -62,7 +62,7 @@ recipe = "longer"
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A workspace with planted features; recipes `short.toml` and `longer.toml`, and a table of three rows."""
+    """Workspace with planted features, recipes `short.toml` and `longer.toml`, and a table of three rows."""
     root = tmp_path_factory.mktemp("compare")
     workspace = Workspace(root / "workspace")
     writer = StoreWriter.open(workspace.features / "planted-12x12@25-000000", {"backbone": "planted"})

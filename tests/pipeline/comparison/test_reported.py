@@ -1,4 +1,4 @@
-"""Figures of papers: what they stand on, and where a run differs from it."""
+"""Figures of papers: their conditions, and a run's differences from them."""
 
 from dataclasses import replace
 from fractions import Fraction

@@ -1,4 +1,4 @@
-"""`wtal ensemble`: comparable means on a common clock, fused detections, and a folder that is taken as a run."""
+"""`wtal ensemble`: comparable means on a common clock, fused detections, and a folder that works as a run."""
 
 import json
 import shutil
@@ -53,7 +53,7 @@ def call(*arguments, code=0):
 
 
 def line_of(*arguments, code):
-    """What a refused call prints: one line."""
+    """Line printed by a refused call."""
     said = call(*arguments, code=code).stderr.strip().splitlines()
     (line,) = [one for one in said if one.startswith("wtal: ")]
     assert said[-1] == line
@@ -67,7 +67,7 @@ def test_videos_are_matched_by_id():
 
 
 def write_store(path, videos, stride, backbone="planted", weights=None):
-    """Planted features, whose own grid has 12 frames a snippet, on a grid of another stride."""
+    """Planted features, from a grid of 12 frames per snippet, on a grid of another stride."""
     own_weights = {"weights": weights} if weights else {}
     writer = StoreWriter.open(path, {"backbone": backbone, **own_weights})
     for video in videos:
@@ -80,7 +80,7 @@ def write_store(path, videos, stride, backbone="planted", weights=None):
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """A workspace with runs of four heads on two stores of other grids; the second lacks a video."""
+    """Workspace with runs of four heads on two stores of different grids; the second lacks a video."""
     root = Workspace(tmp_path_factory.mktemp("ensemble"))
     videos = planted_videos(16, seed=0)
     one = write_store(root.features / "planted-12x12@25-000000", videos, 12)
@@ -182,7 +182,7 @@ def test_other_commands_take_it_as_a_run(made, by, tmp_path):
 
 
 def test_grids_meet_in_seconds(made):
-    """Where one member alone has a video, or the finest grid is its own, its answer is what counts."""
+    """The output of a member counts alone if only that member has the video, on its grid if that is the finest."""
     root, basnet, _, bm = made
     value, _ = joined(root, bm / "seed-0", basnet / "seed-0", "--weights", "1e-9,1")
     means = FeatureStore.open(Path(value["run"]) / "activations")
@@ -397,5 +397,5 @@ def test_killed_and_made_by_two_at_once_it_is_the_same(made):
     two = [start(0, root, "cut", *pair) for _ in range(2)]
     lines = sum(len(one.communicate()[0].splitlines()) for one in two)
     assert [one.returncode for one in two] == [0, 0]
-    assert lines == 15  # of 16 videos the killed one had made one, and nobody makes one twice
+    assert lines == 15  # the killed process had finished one of 16 videos, and none is computed twice
     assert contents(root.runs / "cut") == contents(Path(whole["run"]))

@@ -1,4 +1,4 @@
-"""Recipes of ensembles: what is refused before anything trains, and which videos an ensemble has."""
+"""Recipes of ensembles: refusals before any training, and the videos of an ensemble."""
 
 from fractions import Fraction
 
@@ -42,7 +42,7 @@ def planted(tmp_path):
 
 @pytest.mark.parametrize("by", ["activations", "detections"])
 def test_an_ensemble_has_all_videos_that_are_asked_for(planted, by):
-    """Asked for some of the store's videos first, then for all: none is missing, and the members train once."""
+    """Request some of the store's videos first, then all: none is missing, and the members train once."""
     workspace, inputs = planted
     recipe = Recipe.parse({**RECIPE, "ensemble": {"members": MEMBERS, "by": by}})
     labelled = frozenset(f"video-{number:02d}" for number in range(6))

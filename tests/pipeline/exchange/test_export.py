@@ -1,4 +1,4 @@
-"""`wtal export`: what is chosen, where it is written, what is said, what is refused."""
+"""`wtal export`: selection, files, messages, refusals."""
 
 import csv
 import json
@@ -31,7 +31,7 @@ def entry(label, start, end, score=0.5):
 
 @pytest.fixture
 def collection(tmp_path):
-    """A detection file and the folder of its two videos, one of them in a folder of its own."""
+    """Detection file and folder of its two videos, one of them in a sub-folder."""
     folder = tmp_path / "videos"
     (folder / "more").mkdir(parents=True)
     write_video(folder / "a.mp4", constant(25, 100))
@@ -111,7 +111,7 @@ def test_a_broken_video_does_not_stop_the_others(collection, tmp_path):
 
 @pytest.fixture
 def run(tmp_path):
-    """A run with a store of two videos, and its detections, which last longer than one of them."""
+    """Run with a store of two videos, and detections that last longer than one of them."""
     store = extract(tmp_path / "store", ["short", "zebra"])
     recipe = Recipe.parse({"head": {"name": "basnet"}}).plain()
     nothing = {"features": {}, "feature_dims": {}, "classes": [], "tuned_with_segments": False}
@@ -131,7 +131,7 @@ def test_a_run_has_detections_and_durations(run):
 
 
 def test_a_late_picture_is_as_long_as_its_frames(run):
-    """Second 0 is that of the sound, two seconds before ten seconds of picture."""
+    """Write a video whose sound begins at second 0, two seconds before ten seconds of picture."""
     run, _ = run
     writer = StoreWriter.open(run.folder / "../../late", {"features": "planted"})
     grid = SnippetGrid(Fraction(25), 250, Fraction(25), 25, begins=Fraction(2))
@@ -272,7 +272,7 @@ def test_seconds_beyond_any_video_fail_that_video(tmp_path):
 
 
 def test_what_the_label_check_doubts_is_said(tmp_path):
-    """A table has the verdict beside each detection; what cannot hold it is written with a note."""
+    """A table has a verdict per detection; formats without verdicts are written with a note."""
     verdicts = {"run": "learned", "jump": "not learned", "climb": "weak"}
     results = {"a": [Detection(0.5, 1.5, "run", 0.9), Detection(2.0, 3.0, "jump", 0.4)]}
     file = write_detections(results, tmp_path / "detections.json", origin={"label_check": verdicts})

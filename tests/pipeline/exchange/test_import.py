@@ -28,7 +28,7 @@ def objects(rows):
 
 @pytest.fixture
 def published(tmp_path):
-    """Planted videos as W-TALC publishes them: `features.npy` and a folder of annotation arrays."""
+    """Write planted videos in W-TALC's published form: `features.npy` and a folder of annotation arrays."""
     folder = tmp_path / "annotations"
     folder.mkdir()
     videos = planted_videos(6, seed=0, seconds_per_snippet=RATE)

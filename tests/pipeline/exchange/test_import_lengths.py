@@ -1,4 +1,4 @@
-"""Rows of published features against annotated durations: most videos decide on the rate, the odd one is named."""
+"""Rows of published features against annotated durations: most videos determine the rate, outliers are named."""
 
 import json
 
@@ -13,7 +13,7 @@ CASES = SHARED / "cases" / "09_import"
 
 
 def rows_of(tmp_path, **rows):
-    """A folder of rows of 0.64 s, so many per video."""
+    """Write a folder of rows of 0.64 s, with their number per video; return it with the options of an import."""
     for name, count in rows.items():
         npy(tmp_path / "in", name, features(count, count, 8))
     return tmp_path / "in", "--dims", "rgb=8"

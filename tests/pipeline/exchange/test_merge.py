@@ -25,7 +25,7 @@ def write_store(path, stream, fps, stride, seconds, dim, backbone, ids=("a", "b"
 
 
 def test_streams_of_two_rates_meet_on_one_grid(tmp_path):
-    """Features that say what second they are of still say so on the other's grid."""
+    """Features equal to their seconds stay so on the other grid."""
     rgb = write_store(tmp_path / "rgb", "rgb", 2, 1, 30, 3, "official", ids=("a", "b", "c"))
     flow = write_store(tmp_path / "flow", "flow", 25, 16, 30, 2, "i3d")
     for place, wanted in (("1", rgb), ("2", flow)):

@@ -1,4 +1,4 @@
-"""Packed models: one file, the same answers, and one line for each that is damaged, newer or something else."""
+"""Packed models: one file, the same output, and one line for each damaged, newer or foreign file."""
 
 import io
 import json
@@ -33,7 +33,7 @@ def call(*arguments, code=0):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A run of a few steps on planted features."""
+    """Run of a few steps on planted features."""
     root = Workspace(tmp_path_factory.mktemp("packed"))
     writer = StoreWriter.open(root.features / "planted-12x12@25-000000", {"backbone": "planted"})
     database = {}
@@ -125,7 +125,7 @@ def test_members_keep_their_order_and_weights(run, tmp_path):
 
 
 def refused(path):
-    """What is said of a file: one line that names it."""
+    """Message about a file: one line that names it."""
     with pytest.raises(FormatError) as error:
         read_model(path)
     line = str(error.value)
@@ -147,7 +147,7 @@ def rewritten(path, contents, compression=zipfile.ZIP_STORED):
 
 
 def edited(packed, path, change):
-    """The model with another model.json."""
+    """Model with another model.json."""
     contents = entries(packed)
     description = json.loads(contents["model.json"])
     change(description)

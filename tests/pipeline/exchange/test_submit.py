@@ -1,4 +1,4 @@
-"""What `wtal submit` writes, states, leaves out and checks."""
+"""Output, declarations, omissions and checks of `wtal submit`."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Extraction: one call over good and bad files, interrupted, repeated, two at once."""
+"""Extraction: one call over good and bad files, interrupted, repeated, twice at once."""
 
 import json
 import os
@@ -158,7 +158,7 @@ assert [os.waitpid(child, 0)[1] for child in children] == [0, 0]
 
 
 def whole_and_cut(script, folder, tmp_path):
-    """Two stores of the same videos: one made in peace, the other as `script` does it."""
+    """Two stores of the same videos: one by an undisturbed call, the other by `script`."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", START + script, str(folder), str(tmp_path / "whole"), str(tmp_path / "cut")]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -175,7 +175,7 @@ def test_kill_9_at_random_moments_changes_no_byte(folder, tmp_path):
 
 @pytest.mark.slow
 def test_two_at_once_lose_nothing_and_double_nothing(folder, tmp_path):
-    """Who is quicker decides in which shard a video lies; what is there does not depend on it."""
+    """The order of workers decides on the shard of a video, not on its content."""
     left, right = map(FeatureStore.open, whole_and_cut(TOGETHER, folder, tmp_path))
     assert left.ids == right.ids == ("long", "middle", "short", "still")
     assert right.failures == {}
@@ -189,7 +189,7 @@ def test_two_at_once_lose_nothing_and_double_nothing(folder, tmp_path):
 
 
 def test_a_reader_that_hangs_is_named_and_the_batch_goes_on(folder, tmp_path):
-    """No reader can answer within a microsecond: each video is given up in its turn, none stops the call."""
+    """Allow a microsecond, too short for any reader: each video fails in turn, none stops the call."""
     result = wtal("extract", folder, "--workspace", tmp_path, "--time-limit", "0.000001", code=3)
     store = FeatureStore.open(result.stdout.strip())
     assert set(store.failures) == {"long", "middle", "short", "still"}
@@ -250,7 +250,7 @@ def test_random_weights_stamp_the_store(folder, tmp_path):
 @pytest.mark.slow
 @needs_shared
 def test_every_odd_file_in_one_call(tmp_path):
-    """The ActivityNet clips, all odd files and an empty one: failures are named, the rest has the right snippets."""
+    """Extract ActivityNet clips, all odd files and an empty one: failures are named, others have the right snippets."""
     odd = SHARED / "data" / "odd"
     clips = sorted((SHARED / "data" / "activitynet").glob("v_*.mp4"))
     store = FeatureStore.open(wtal("extract", odd, *clips, "--workspace", tmp_path, code=3).stdout.strip())

@@ -1,4 +1,4 @@
-"""Extraction on a card: what the CPU makes, and batches of several videos."""
+"""Extraction on a GPU: the CPU's features, and batches of several videos."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -18,7 +18,7 @@ SPEC = ExtractorSpec(CONFIG, weights=(("rgb", "random:0"), ("flow", "random:0"))
 
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory):
-    """Two of unequal size and length."""
+    """Two videos of unequal size and length."""
     folder = tmp_path_factory.mktemp("videos")
     return [
         write_video(folder / "wide.mp4", constant(25, 40), size=(320, 240)),
@@ -32,7 +32,7 @@ def extracted(spec, videos):
 
 
 def test_features_are_those_of_the_cpu(cuda, videos):
-    """The flow is torch's on both, so that networks and stages alone are compared."""
+    """Use torch's flow on both, to compare only networks and stages."""
     spec = replace(SPEC, config=CONFIG.model_copy(update={"flow": "tvl1-fast:torch"}))
     (on_cpu, _), (on_card, stages) = (extracted(replace(spec, device=device), videos) for device in ("cpu", cuda))
     assert stages["i3d rgb"].units == stages["i3d flow"].units == 3 + 4
@@ -46,7 +46,7 @@ def test_features_are_those_of_the_cpu(cuda, videos):
 
 
 def test_two_videos_of_unequal_size_share_a_batch(cuda, videos):
-    """What waits while the first batch is held up runs together."""
+    """Clips that wait while the first batch is held up run together."""
     config = CONFIG.model_copy(update={"streams": ("rgb",)})
     extractor = Extractor(replace(SPEC, config=config, weights=SPEC.weights[:1], device=cuda, batch=2))
     network = extractor.backbones["rgb"]

@@ -1,4 +1,4 @@
-"""The last lines of an extraction: what was odd and what failed, by kind, with the first names; all in JSON."""
+"""Last lines of an extraction: notes and failures by kind, with the first names; all of them in JSON."""
 
 import json
 from fractions import Fraction
@@ -36,7 +36,7 @@ def extract(videos, tmp_path, *arguments):
 
 
 def test_an_extraction_ends_with_a_line_for_each_kind(videos, tmp_path):
-    for _ in range(2):  # what was extracted before is told as well
+    for _ in range(2):  # videos extracted before are reported too
         result = extract(videos, tmp_path)
         assert result.exit_code == 3, result.output
         lines = result.stderr.splitlines()

@@ -1,4 +1,4 @@
-"""A plan of extraction: what each store lacks, and how a trial's work becomes an estimate."""
+"""Plan of extraction: missing videos of each store, and an estimate from a trial."""
 
 import time
 from collections import Counter
@@ -61,7 +61,7 @@ def test_a_video_is_to_come_in_the_stores_that_lack_it_and_an_existing_store_is_
 
 @pytest.fixture
 def endless(tmp_path):
-    """A video whose header does not say how long it is, as that of a live stream."""
+    """Write a video whose header has no duration, like that of a live stream."""
     options = {"codec": "libvpx", "size": (96, 64), "mux": {"live": "1"}}
     return write_video(tmp_path / "endless.webm", constant(25, 30), **options)
 
@@ -78,7 +78,7 @@ def test_videos_that_do_not_declare_their_length_are_counted_and_left_out(folder
 
 
 def test_where_no_length_is_known_the_time_is_not_known(endless, tmp_path):
-    """And where all is extracted it is 0, of an endless video too."""
+    """The estimate is 0 after extraction, even for a video without duration."""
     workspace, configs = Workspace(tmp_path / "ws"), [ExtractConfig(streams=("rgb",)), ExtractConfig(fps="10")]
     found = plan([endless], configs, workspace, trial=0.1)
     assert plan_lines(found)[-1] == "time      unknown: no video to extract declares its length"
@@ -100,7 +100,7 @@ def test_a_video_of_no_seconds_declares_no_length(folder, tmp_path, monkeypatch)
 
 
 def test_a_pass_that_is_for_endless_videos_alone_is_not_tried(folder, endless, tmp_path, monkeypatch):
-    """The others are in its store already."""
+    """Plan a store that has the other videos already."""
     seen, workspace = [], Workspace(tmp_path / "ws")
     fast, slow = ExtractConfig(streams=("rgb",)), ExtractConfig(streams=("rgb",), fps="10")
     extract_all([folder], [slow], workspace)
@@ -145,7 +145,7 @@ def test_a_trial_has_as_many_videos_in_flight_as_there_will_be_processes(folder,
 
 
 def test_work_goes_by_pixels_but_for_what_sees_a_crop():
-    """SizedFiles of four times the pixels: four times the decoding and flow, as many snippets of I3D."""
+    """SizedFiles of four times the pixels: four times the decoding and flow, the same snippets of I3D."""
     extractor = Extractor(I3D)
     extractor.size = FrameSize(1000, enlarge=False)
     small, large = (load([extractor], SizedFile(Path("x"), side, side), 40) for side in (100, 200))
@@ -170,7 +170,7 @@ def test_an_estimate_adds_what_stages_do_and_divides_by_how_many_work_at_a_time(
 
 
 def test_a_trial_of_a_slow_network_ends_with_its_first_clips(tmp_path, monkeypatch):
-    """Of the twenty clips of each of two videos in flight: one to warm up, one to measure."""
+    """Two clips, of twenty in each of two videos in flight: one to warm up, one to measure."""
     video = write_video(tmp_path / "v.mp4", constant(25, 320), size=(48, 40))
     extractor = Extractor(
         replace(I3D, config=I3D.config.model_copy(update={"streams": ("rgb",)}), weights=I3D.weights[:1])
@@ -198,7 +198,7 @@ def test_what_a_short_trial_did_not_come_to_is_taken_from_the_first_clips():
 
 
 def test_a_trial_that_is_over_at_once_still_took_time():
-    """As that of a short video by a fast backbone may be, before anybody looked."""
+    """End the trial before the first look at the clock, as with a short video and a fast backbone."""
     tried = _try(
         [Extractor(ExtractorSpec(ExtractConfig(streams=("rgb",))))],
         SizedFile(Path("x"), 4, 4),
@@ -234,7 +234,7 @@ def test_a_trial_of_what_cannot_be_read_gives_nothing(tmp_path):
 
 
 def test_a_store_that_begins_since_flow_is_computed_otherwise_says_so(folder, tmp_path, monkeypatch):
-    """On a machine where the bare name is another implementation, and where a library is another version."""
+    """Simulate a machine with another default implementation, and with another version of a library."""
     workspace, said = Workspace(tmp_path / "ws"), []
     monkeypatch.setattr(Reporter, "say", lambda self, text: said.append(text))
     extract_all([folder / "v0.mp4"], [ExtractConfig(flow="dis:fast")], workspace)

@@ -1,4 +1,4 @@
-"""The tables of reasons against the source: none is missing, none is left over, and each is of one kind."""
+"""Tables of reasons against the source: none is missing, none is stale, and each has one kind."""
 
 import ast
 from pathlib import Path
@@ -20,7 +20,7 @@ IMPORTING = [ROOT / "pipeline/exchange/import_features.py", ROOT / "data/row_clo
 
 
 def template(node: ast.expr) -> str | None:
-    """A text of the source with `...` for what is put in; None where it is none."""
+    """Text in the source with `...` for inserted values; None if a node is not a text."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return node.value
     if isinstance(node, ast.JoinedStr):
@@ -30,7 +30,7 @@ def template(node: ast.expr) -> str | None:
 
 
 def texts(paths: list[Path], errors: set[str]) -> set[str]:
-    """Texts that errors of these names are made with."""
+    """Texts of errors with these names."""
     found = set()
     for path in paths:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -51,7 +51,7 @@ def yields(path: Path, function: str) -> set[str]:
 
 def test_every_reason_of_the_source_is_in_the_tables_and_no_other():
     decoding = texts(DECODING, {"VideoError", "ReaderFailed", "_lost"}) - {"..."}
-    # How a process ended stands behind its name.
+    # A process's name is followed by its end.
     ends = {f"... {text}" for text in yields(ROOT / "extractors/decoding/isolated.py", "cause_of_death")}
     importing = texts(IMPORTING, {"FormatError"}) - {"no video could be imported; ..."}
     others = {reasons.KILLED, *(text.format("...") for text in (reasons.ANOTHER_FILE, reasons.UNREADABLE))}

@@ -45,7 +45,7 @@ sys.stdin.read()
 
 @contextmanager
 def started(cluster):
-    """The address of a cluster that is there for the block."""
+    """Start a cluster for the block; yield its address."""
     with subprocess.Popen(
         [sys.executable, "-c", cluster], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as it:
@@ -70,7 +70,7 @@ def videos(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def plain(videos, tmp_path_factory):
-    """The store and the stderr of one call in one process."""
+    """Store and stderr of one call in one process."""
     done = wtal("extract", videos, "--workspace", tmp_path_factory.mktemp("plain"))
     assert done.returncode == 3, done.stderr
     return Path(done.stdout.strip()), done.stderr
@@ -87,7 +87,7 @@ def dask():
 
 
 def content(store):
-    """File name -> bytes, of all that is published."""
+    """Bytes of all published files, by name."""
     return {path.name: path.read_bytes() for path in Path(store).iterdir() if path.is_file() and path.name != ".lock"}
 
 
@@ -117,7 +117,7 @@ def test_two_processes_make_a_networks_features_to_the_last_digits(tmp_path):
 
 
 def killed_by_one(stores, specs, home, video):
-    """In place of the work of a process: a video takes it along."""
+    """Replacement for the work of a process, which one video kills."""
     if video.id == "v2":
         os.kill(os.getpid(), signal.SIGKILL)
     return worker.extract_in_worker(stores, specs, home, video)
@@ -125,7 +125,7 @@ def killed_by_one(stores, specs, home, video):
 
 @pytest.mark.slow
 def test_a_video_that_kills_its_process_is_a_failure_and_the_others_are_in(videos, tmp_path, monkeypatch):
-    """So it is in a call to come, where nothing else is left to do."""
+    """The same holds in a later call without other work."""
     files = [str(videos / f"{name}.mp4") for name in ("v0", "v1", "v2")]
     call = ["extract", *files, "--workspace", str(tmp_path), "--jobs", "2"]
     monkeypatch.setattr(worker, "extract_in_worker", killed_by_one)
@@ -222,7 +222,7 @@ def test_a_scheduler_that_does_not_answer_is_named(videos, tmp_path):
 
 @pytest.mark.parametrize("address", ["127.0.0.1:9", "ray://127.0.0.1:9", "127.0.0.1:port"])
 def test_a_ray_cluster_that_does_not_answer_is_named(videos, tmp_path, monkeypatch, address):
-    """Before ray is asked, which would try for minutes."""
+    """Refuse before ray tries for minutes."""
     ray = pytest.importorskip("ray")
 
     def refuse(**options):
@@ -318,7 +318,7 @@ def test_as_many_processes_as_the_cores_and_the_videos_are_worth(monkeypatch):
 
 
 def test_a_network_gets_the_cores_that_a_container_leaves(monkeypatch):
-    """joblib knows the limits of a container too, which the list of processors does not show."""
+    """Use joblib's count, which includes limits of a container, unlike the list of processors."""
     monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
     assert Extractor(ExtractorSpec(ExtractConfig())).threads == 1
     assert Machine(device="cuda").in_flight == 2

@@ -1,4 +1,4 @@
-"""What is said of weights, shared out to backbones and streams."""
+"""Options for weights, distributed to backbones and streams."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What `wtal diagnose` and `wtal evaluate --plots` make of detections."""
+"""Results of `wtal diagnose` and `wtal evaluate --plots` on detections."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""What `wtal evaluate` makes of detections and scores: protocols, forms, comparisons, what a file says of itself."""
+"""Results of `wtal evaluate` on detections and scores: protocols, forms, comparisons, the origin of files."""
 
 import csv
 import io

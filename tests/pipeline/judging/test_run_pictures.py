@@ -1,4 +1,4 @@
-"""Pictures of what a run's head sees: what is drawn, at which seconds, and that it is drawn alike every time."""
+"""Pictures of a run's activations: their content, their seconds, and equal bytes every time."""
 
 import subprocess
 import sys
@@ -38,7 +38,7 @@ HEADS = {
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """Head -> a run of a few steps on planted features, with its detections."""
+    """Function from a head to a run of a few steps on planted features, with detections."""
     root = Workspace(tmp_path_factory.mktemp("workspace"))
     writer = StoreWriter.open(root.features / "planted-12x12@25-000000", {"backbone": "planted"})
     database = {}
@@ -59,7 +59,7 @@ def runs(tmp_path_factory):
 
 
 def observed_of(run):
-    """A run's own detections, judged video by video at a tIoU of 0.5."""
+    """Detections of a run, judged per video at a tIoU of 0.5."""
     question = Question()
     source = source_of(run, question)
     rules = rules_of(source, question)
@@ -67,7 +67,7 @@ def observed_of(run):
 
 
 def sections_of(run, videos=()):
-    """The sections on a run, judged as `observed_of` does."""
+    """Sections on a run, judged as in `observed_of`."""
     return observed_sections(observed_of(run), videos)
 
 

@@ -1,4 +1,4 @@
-"""A small collection of rendered videos, and a run of a few steps that has searched all of them."""
+"""Small collection of rendered videos, and a run of a few steps with detections in all of them."""
 
 import json
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from tests.support.videos import constant, write_video
 from wtal.cli import main
 
 LAST = "v4"
-"""A video without a label."""
+"""Video without a label."""
 
 
 @dataclass(frozen=True)
 class Collection:
-    """Folder of the videos, workspace, run, and the run's own detections in all of the videos."""
+    """Folder of the videos, workspace, run, and the run's detections in all videos."""
 
     videos: Path
     workspace: Path
@@ -34,7 +34,7 @@ def call(*arguments, code=0):
 
 
 def line_of(*arguments, code=1):
-    """What a refused call prints: one line."""
+    """Line printed by a refused call."""
     lines = call(*arguments, code=code).stderr.strip().splitlines()
     assert lines[-1].startswith("wtal: ")
     assert sum(line.startswith("wtal: ") for line in lines) == 1

@@ -1,4 +1,4 @@
-"""`wtal detect RUN VIDEO`: the bytes of extract and detect, from features that are refused where they are others."""
+"""`wtal detect RUN VIDEO`: the same bytes as extract and detect, and a refusal of other features."""
 
 import csv
 import json
@@ -104,7 +104,7 @@ def test_wrong_calls_are_one_line(collection, tmp_path, options, said):
 
 
 def test_a_picture_after_the_sound_is_exported_at_the_seconds_of_a_player(collection, tmp_path):
-    """Detections count from the beginning of the file, say where the picture begins, and are exported as they are."""
+    """Detections count from the beginning of the file, include the picture's start, and are exported unchanged."""
     (tmp_path / "videos").mkdir()
     late = write_with_sound(tmp_path / "videos" / "late.mov", 0.48)
     made = call("detect", collection.run, late, "--workspace", tmp_path / "ws", "--json")
@@ -184,7 +184,7 @@ def test_killed_it_goes_on_where_it_was(collection, tmp_path):
 
 
 def changed(identity, path, value):
-    """A copy of an identity with another value at a path."""
+    """Copy of an identity with another value at a path."""
     copy = json.loads(json.dumps(identity))
     place = copy
     for key in path[:-1]:
@@ -239,7 +239,7 @@ def test_features_of_elsewhere_are_refused(collection):
 
 @pytest.fixture(scope="module")
 def network(tmp_path_factory):
-    """A checkpoint of I3D's rgb stream, and the identity and sources of a store that was made with it."""
+    """Checkpoint of I3D's rgb stream, and identity and sources of a store from it."""
     torch = pytest.importorskip("torch")
     from wtal.extractors import create_backbone
     from wtal.extractors.execution.config import ExtractConfig
@@ -302,7 +302,7 @@ def test_from_python_it_is_a_list_of_detections(collection, tmp_path, monkeypatc
 
 
 def test_a_packed_model_gives_the_same_bytes_in_a_fresh_place(collection, tmp_path):
-    """Another process, another folder, and nothing of the workspace that trained it."""
+    """Search in another process and folder, without the workspace of the training."""
     shutil.copy(call("pack", collection.run, tmp_path / "model.wtal").stdout.strip(), tmp_path / "moved.wtal")
     command = ("-m", "wtal", "detect", tmp_path / "moved.wtal", collection.videos, "--json")
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}

@@ -1,4 +1,4 @@
-"""`wtal detect RUN --watch FOLDER`: whatever happens to files and to the process, each video is in the results once."""
+"""`wtal detect RUN --watch FOLDER`: each video is in the results once, whatever happens to files and process."""
 
 import json
 import os
@@ -29,21 +29,21 @@ def detector(collection):
 
 @pytest.fixture
 def folder(tmp_path):
-    """A watched folder."""
+    """Watched folder."""
     (tmp_path / "in").mkdir()
     return tmp_path / "in"
 
 
 @pytest.fixture
 def watch(detector, collection, folder, tmp_path):
-    """Opens the watch anew, as after a restart; features are those of the collection's own workspace."""
+    """Reopen the watch, as after a restart, with features from the collection's workspace."""
     return lambda settle=0.0: Watch(
         detector, folder, Workspace(collection.workspace), tmp_path / "out", Pace(0.1, settle)
     )
 
 
 def look(watch, times=1):
-    """What a watch does when it looks at its folder."""
+    """Look at the folder `times` times; return (name, reason) of processed files."""
     told = []
     for _ in range(times):
         if settled := watch.settled():
@@ -97,7 +97,7 @@ def test_a_half_copied_file_is_read_when_it_is_whole(collection, folder, watch, 
 
 
 def test_a_file_that_ends_before_its_declared_end_waits(collection, folder, watch, tmp_path, monkeypatch):
-    """As an mp4 does whose index comes first, or a Matroska file."""
+    """Simulate an incomplete mp4 with its index first, or an incomplete Matroska file."""
     shutil.copy(collection.videos / "v0.mp4", folder)
     plain = NewVideos.features
 
@@ -124,7 +124,7 @@ def test_a_growing_file_is_left_alone(folder, watch, monkeypatch):
         assert running.settled() == []
     clock[0] = 7.9
     assert running.settled() == []
-    os.utime(path, ns=(1, 1))  # as a copy does that keeps the time of its source, at its end
+    os.utime(path, ns=(1, 1))  # like the end of a copy that keeps the time of its source
     assert running.settled() == []
     clock[0] = 10.8
     assert running.settled() == []
@@ -164,7 +164,7 @@ def test_a_file_that_goes_keeps_its_detections(collection, folder, watch, tmp_pa
 
 
 def test_a_killed_process_leaves_what_was_entered(collection, folder, watch, tmp_path, monkeypatch):
-    """Killed before the state, or after it and before the files for people."""
+    """Kill before the state is written, or between the state and the files for people."""
     shutil.copy(collection.videos / "v0.mp4", folder)
     for broken in ("_enter", "results"):
         with monkeypatch.context() as patch:
@@ -221,7 +221,7 @@ def start(collection, folder, tmp_path):
 
 @pytest.mark.slow
 def test_killed_under_copying_nothing_is_lost_and_nothing_double(collection, folder, tmp_path):
-    """Its group is killed with -9 again and again while files are copied in pieces; the last one gets SIGTERM."""
+    """Kill its group with -9 again and again while files are copied in pieces; the last one gets SIGTERM."""
     process, told = start(collection, folder, tmp_path), []
     for number in range(5):
         content = (collection.videos / f"v{number}.mp4").read_bytes()

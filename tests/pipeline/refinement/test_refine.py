@@ -1,4 +1,4 @@
-"""The second stage from the command line: what it makes, what it may see, and what interrupts it."""
+"""Second stage from the command line: its output, its input, and interruptions."""
 
 import json
 import shutil
@@ -21,7 +21,7 @@ SMALL = (
 
 @pytest.fixture(scope="module")
 def taught(tmp_path_factory):
-    """A base with a refined run of its first run: (root, folder of the refined run)."""
+    """Base with a refined run of its first run: (root, folder of the refined run)."""
     root = tmp_path_factory.mktemp("taught")
     make_base(root)
     with pytest.MonkeyPatch.context() as patch:
@@ -32,7 +32,7 @@ def taught(tmp_path_factory):
 
 @pytest.fixture
 def place(taught, tmp_path, monkeypatch):
-    """A copy of the base to work in."""
+    """Copy of the base to work in."""
     shutil.copytree(taught[0], tmp_path / "base")
     monkeypatch.chdir(tmp_path / "base")
     return tmp_path / "base" / taught[1].relative_to(taught[0])
@@ -92,7 +92,7 @@ def test_what_takes_a_run_takes_it(place, command):
 
 
 def test_times_of_annotations_never_teach(place):
-    """Other times, the same labels: the same segments and the same parameters."""
+    """Change times, not labels: the same segments and the same parameters."""
     before, segments = parameters(place), (place / "segments-0.json").read_text()
     truth = json.loads((place.parents[3] / "truth.json").read_text())
     for video in truth["database"].values():

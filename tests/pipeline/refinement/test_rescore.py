@@ -1,4 +1,4 @@
-"""A rescorer as a second stage from the command line: what it makes, what it may see, and what interrupts it."""
+"""Rescorer as a second stage from the command line: its output, its input, and interruptions."""
 
 import json
 import shutil
@@ -24,7 +24,7 @@ SMALL = (
 
 @pytest.fixture(scope="module")
 def rescored(tmp_path_factory):
-    """A base with a rescored run of its first run: (root, folder of the rescored run)."""
+    """Base with a rescored run of its first run: (root, folder of the rescored run)."""
     root = tmp_path_factory.mktemp("rescored")
     make_base(root)
     with pytest.MonkeyPatch.context() as patch:
@@ -37,7 +37,7 @@ def rescored(tmp_path_factory):
 
 @pytest.fixture
 def place(rescored, tmp_path, monkeypatch):
-    """A copy of the base to work in."""
+    """Copy of the base to work in."""
     shutil.copytree(rescored[0], tmp_path / "base")
     monkeypatch.chdir(tmp_path / "base")
     return tmp_path / "base" / rescored[1].relative_to(rescored[0])
@@ -77,7 +77,7 @@ def test_what_takes_a_run_takes_it(place, command):
 
 
 def test_times_of_annotations_never_teach(place):
-    """Other times, the same labels: the same parameters."""
+    """Change times, not labels: the same parameters."""
     before = parameters(place)
     truth = json.loads((place.parents[3] / "truth.json").read_text())
     for video in truth["database"].values():

@@ -30,7 +30,7 @@ SECONDS = 16 / 25
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory):
-    """Planted features in files of streams, `features/{rgb,flow}/ID.npy`, and THUMOS14's subsets of them."""
+    """Write planted features in files per stream, `features/{rgb,flow}/ID.npy`, with THUMOS14's subsets."""
     root = tmp_path_factory.mktemp("published")
     database = {}
     for number, video in enumerate(planted_videos(10, 0, SECONDS)):

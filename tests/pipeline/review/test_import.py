@@ -1,4 +1,4 @@
-"""Corrections come back from every program: what is left is right, moved is moved, gone is wrong, new was missed."""
+"""Corrections from every program: unchanged is right, moved is moved, removed is wrong, new was missed."""
 
 import json
 from fractions import Fraction
@@ -57,7 +57,7 @@ def reviewed(source, files, *options, code=0):
 
 
 def answers(source):
-    """The verdicts of a source: (video, label, score) -> verdict, and the missed segments."""
+    """Verdicts of a source, (video, label, score) -> verdict, and missed segments."""
     content = read_verdicts(source.with_name("detections-verdicts.json"))
     judged = {(v.video, v.label, v.detection.score): v for v in content.verdicts if v.detection}
     return judged, [v for v in content.verdicts if v.verdict == "missed"], content.looked_at
@@ -135,7 +135,7 @@ def test_everything_is_removed(source, name):
 @pytest.mark.parametrize("name", sorted(set(PROGRAMS) - {"fiftyone", "label-studio"}))
 @pytest.mark.parametrize("counts_from_file", [False, True])
 def test_a_picture_that_begins_after_the_sound(tmp_path, name, counts_from_file):
-    """Programs show the picture from 0.5 on; the file of detections counts from there, or from the file's beginning."""
+    """Programs show the picture from 0.5 on; the detection file counts from there, or from the file's beginning."""
     (tmp_path / "videos").mkdir()
     write_with_sound(tmp_path / "videos" / "a.mkv", Fraction(1, 2))
     begin = 0.5 if counts_from_file else 0.0
@@ -188,7 +188,7 @@ def test_an_export_of_the_best_alone_is_not_taken_for_rejections(tmp_path):
 
 
 def test_detections_that_were_joined_are_answered_together(tmp_path):
-    """BORIS takes no two overlapping events of one class: the export joins them."""
+    """BORIS refuses overlapping events of a class, so that the export joins them."""
     source = write_source(tmp_path)
     content = json.loads(source.read_text())
     content["results"]["a"] = [
@@ -254,7 +254,7 @@ def test_what_cannot_be_compared_is_an_error_and_writes_nothing(source):
 
 
 def test_a_cut_of_another_rate_is_read_at_the_rate_of_its_project(source):
-    """Label Studio counts frames at the rate of its project, which the task names."""
+    """Label Studio counts frames at the rate of its project, which is in the task."""
     (file,) = exported(source, "label-studio").iterdir()
     tasks = json.loads(file.read_text())
     regions = tasks[0]["predictions"][0]["result"]

@@ -1,4 +1,4 @@
-"""What verdicts teach: labels that are confirmed or gone, known negatives, and no time."""
+"""Lessons from verdicts: confirmed or removed labels, known negatives, and no times."""
 
 import pytest
 

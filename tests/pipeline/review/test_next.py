@@ -1,4 +1,4 @@
-"""The next verdicts: in doubt, about something new, spread; and what the commands say."""
+"""Next verdicts: uncertain, new, spread; and messages of the commands."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The next training takes verdicts up: their labels make another run, their times the same one."""
+"""Next training with verdicts: their labels make another run, their times do not."""
 
 import json
 from pathlib import Path
@@ -21,7 +21,7 @@ RECIPE = ("--set", "train.steps=3", "--set", "head.name=stpn", "--set", "ensembl
 
 @pytest.fixture
 def place(tmp_path):
-    """A workspace with a store of four videos, of which two are labelled."""
+    """Workspace with a store of four videos, two of them labelled."""
     root = Workspace(tmp_path / "ws")
     write_store(root.features / "made", {"a": 6, "b": 6, "c": 6, "d": 6})
     root.annotations.mkdir(parents=True)

@@ -10,7 +10,7 @@ ARGUMENTS = ["--no-sandbox", "--autoplay-policy=no-user-gesture-required", "--di
 
 @pytest.fixture(scope="session")
 def browser():
-    """Debian's Chromium; skips without it, and fails instead where WTAL_REQUIRE_BROWSER=1."""
+    """Start Debian's Chromium; skip without it, or fail with WTAL_REQUIRE_BROWSER=1."""
     path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if path is None:
         if os.environ.get("WTAL_REQUIRE_BROWSER") == "1":
@@ -25,7 +25,7 @@ def browser():
 
 @pytest.fixture
 def open_page(browser):
-    """Function that opens an address in a context of its own; afterwards nothing may have gone wrong in it."""
+    """Function that opens an address in a new context, which must end without errors."""
     contexts, faults = [], []
 
     def note(request):

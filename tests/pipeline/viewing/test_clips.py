@@ -1,4 +1,4 @@
-"""`wtal clips`: names, the table, what is left alone or refused, the reel, and what fails alone."""
+"""`wtal clips`: names, the table, untouched files, refusals, the reel, and single failures."""
 
 import csv
 import json
@@ -211,7 +211,7 @@ def test_no_detection_is_chosen(folder, source, tmp_path):
 @pytest.mark.shared
 @pytest.mark.parametrize("reencode", [False, True])
 def test_real_odd_videos(reencode, tmp_path):
-    """Whatever can be read is cut to the length of its detection, or longer when it is copied."""
+    """Every readable file is cut to the length of its detection, or longer if copied."""
     (tmp_path / "videos").mkdir()
     for name in REAL:
         shutil.copy(ODD / name, tmp_path / "videos" / name)

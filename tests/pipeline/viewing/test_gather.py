@@ -1,4 +1,4 @@
-"""What a run knows of its videos: durations, curves, annotations, failures, and where its verdicts lie."""
+"""Data of a run on its videos: durations, curves, annotations, failures, and the folder of its verdicts."""
 
 import json
 
@@ -18,7 +18,7 @@ from wtal.pipeline.viewing.write_report import write_report
 
 @pytest.fixture
 def run(tmp_path):
-    """A run of two classes in a workspace, with activations of one of its two videos."""
+    """Run of two classes in a workspace, with activations of one of its two videos."""
     features = StoreWriter.open(tmp_path / "features" / "store", IDENTITY)
     for video in ("short", "zebra"):
         add(features, video)

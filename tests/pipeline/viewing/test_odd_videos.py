@@ -24,13 +24,13 @@ HOSTILE = (
 
 
 def flat(name):
-    """A name that a file may have."""
+    """Replace `/` in a name, so that a file may have it."""
     return name.replace("/", "\u2044")
 
 
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory):
-    """A page whose videos and labels have names that would run or break something, were they no texts."""
+    """Page whose videos and labels have names that would run or break something if they were not escaped."""
     labels = [*HOSTILE, "..", "x" * 300]
     detections = {
         flat(name): [(labels[(i + k) % len(labels)], 0.2, 1 + k, 0.5 + k / 10) for k in range(2)]
@@ -65,7 +65,7 @@ def test_nothing_of_a_name_is_markup_or_a_path(hostile):
 
 @pytest.fixture
 def old(tmp_path):
-    """A detection file, and a video of a kind that browsers do not play: MPEG-4 Part 2 in AVI."""
+    """Detection file, and a video that browsers do not play: MPEG-4 Part 2 in AVI."""
     (tmp_path / "videos").mkdir()
     write_video(tmp_path / "videos" / "old.avi", constant(25, 100), size=(160, 120), codec="mpeg4")
     file = tmp_path / "detections.json"
@@ -167,4 +167,4 @@ def test_real_odd_videos_are_shown(tmp_path, open_page):
         until(page, "document.querySelector('video') && document.querySelector('video').readyState >= 2")
         wide = page.evaluate("document.querySelector('video').videoWidth > document.querySelector('video').videoHeight")
         width, height = entry_of(report, number)["size"]
-        assert wide == (width > height)  # it stands upright
+        assert wide == (width > height)  # it is upright

@@ -1,4 +1,4 @@
-"""The page in a real browser: it loads from the disk, plays, filters, takes keys, and keeps verdicts."""
+"""Page in a real browser: it loads from disk, plays, filters, accepts keys, and keeps verdicts."""
 
 import json
 from pathlib import Path
@@ -29,7 +29,7 @@ def state(page, of):
 
 
 def playing(page):
-    """Wait for the picture to be there, and say where it is."""
+    """Wait for the picture, and return its position."""
     until(page, "document.querySelector('video')?.readyState >= 2")
     return page.evaluate("document.querySelector('video').currentTime")
 
@@ -98,7 +98,7 @@ def test_keys_move_the_player(page):
     page.keyboard.press("+")
     assert state(page, "timeline.zoom") == 2
     page.keyboard.press("Escape")
-    page.wait_for_selector("#cards .card:focus")  # where one came from
+    page.wait_for_selector("#cards .card:focus")  # the previous position
 
 
 def test_the_second_detection_of_a_class_is_marked_wrong_by_keys_alone(page):
@@ -122,7 +122,7 @@ def test_all_verdicts(page):
     playing(page)
     page.click("[aria-label='yes: jump 1']")
     assert [v.verdict for v in downloaded(page).verdicts] == ["yes"]
-    page.click("[aria-label='yes: jump 1']")  # taken back
+    page.click("[aria-label='yes: jump 1']")  # undone
     assert downloaded(page).verdicts == ()
     page.keyboard.press("5")
     assert [v.verdict for v in downloaded(page).verdicts] == ["skip"]
@@ -209,7 +209,7 @@ def test_everything_has_a_name(page, address):
 
 
 def test_colours_have_contrast(page):
-    """AA of WCAG 2: 4.5 for texts, 3 for bars, on both grounds."""
+    """Contrast of level AA in WCAG 2: 4.5 for texts, 3 for bars, on both backgrounds."""
     script = """(names) => {
       const style = getComputedStyle(document.documentElement);
       const lum = (name) => {

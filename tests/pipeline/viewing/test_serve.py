@@ -1,4 +1,4 @@
-"""`wtal report --serve`: verdicts are saved at once, and nobody else gets in."""
+"""`wtal report --serve`: verdicts are saved at once, and others have no access."""
 
 import http.client
 import json
@@ -26,7 +26,7 @@ def server(tmp_path):
 
 
 def ask(server, method, path, body=None, host=None, **headers):
-    """(status, headers, content) of a request to the server."""
+    """Send a request to the server; return (status, headers, content)."""
     connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=10)
     connection.putrequest(method, path, skip_host=True)
     connection.putheader("Host", host or server.hosts[0])
@@ -55,7 +55,7 @@ def test_verdicts_are_saved_at_once_and_two_pages_do_not_undo_one_another(server
     first.wait_for_selector(".looked[aria-pressed=true]")
     first.wait_for_selector(".answer.no[aria-pressed=true]")
     assert len(read_verdicts(server.verdicts).verdicts) == 2
-    del open_page.faults[:]  # a browser tells of each answer of 409, by which the second page learnt of the first
+    del open_page.faults[:]  # a browser reports each response of 409, which told the second page of the first
 
 
 def test_a_page_says_that_nothing_was_saved(server, open_page):

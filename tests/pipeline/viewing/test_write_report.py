@@ -1,4 +1,4 @@
-"""The folder of a page: what lies in it, what is told, and what a second call finds."""
+"""Folder of a page: its contents, the messages, and a second call."""
 
 import json
 import shutil
@@ -111,7 +111,7 @@ def test_copies_are_refused_where_the_disk_is_full(tmp_path, monkeypatch):
 
 def test_scores_part_where_their_groups_do():
     assert parting_score([0.01, 0.02, 0.05, 0.7, 0.8]) == 0.7
-    assert parting_score([0.8, 0.9]) == 0.8  # all are of one group
+    assert parting_score([0.8, 0.9]) == 0.8  # all are in one group
     assert parting_score([-5.0, -4.9, -1.0]) == -1.0
     assert (parting_score([]), parting_score([0.3, 0.3])) == (0.0, 0.3)
 

@@ -1,4 +1,4 @@
-"""Every export is read back by the rules of its format: the same classes at the same times, within half a frame."""
+"""Every export, read back by the rules of its format: the same classes at the same times, within half a frame."""
 
 import csv
 import io
@@ -23,7 +23,7 @@ ONLY_STARTS = {"youtube", "kodi"}
 ONLY_SUMS = {"time-budget"}
 HOLDS_NOTHING = {"mpv-edl", "youtube"}
 MARKS_OF_FORMATS = str.maketrans("<>{}|,/", "()()___")
-"""Characters that some formats replace, each in its own way."""
+"""Characters that some formats replace."""
 
 
 def video_of(detections, **facts):
@@ -41,7 +41,7 @@ def video_of(detections, **facts):
 
 
 def written(name, video):
-    """The sheet of a video, and the video as the format got it."""
+    """Sheet of a video, and the video from the format."""
     leaf = EXPORTS.load(name)
     shown = shown_labels(sorted({d.label for d in video.detections}))
     fitted, _ = fit(video, leaf.EXPORT, shown)
@@ -61,7 +61,7 @@ def wanted_at(detections, second, overlaps):
 
 
 def agrees(name, video, translate=str):
-    """Compare what a reader sees of a file with the detections, in the middles of all parts between two edges."""
+    """Compare a reader's content of a file with the detections, in the middles of all parts between two edges."""
     export = EXPORTS.load(name).EXPORT
     shift = float(video.start) if export.clock == "player" else 0.0
     cuts = [

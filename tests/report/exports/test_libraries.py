@@ -1,4 +1,4 @@
-"""Exports as the formats' own libraries read them."""
+"""Exports read by the formats' own libraries."""
 
 from fractions import Fraction
 

@@ -1,4 +1,4 @@
-"""Formats that keep starts alone: YouTube's chapters and Kodi's markers."""
+"""Formats that only keep starts: YouTube's chapters and Kodi's markers."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The time budget: counts, totals, means and latencies a video and class, also of what does not occur."""
+"""Time budget: counts, totals, means and latencies per video and class, including absent classes."""
 
 import csv
 import io
@@ -21,7 +21,7 @@ def budget(videos, classes=("jump", "run", "sit")):
 
 
 def test_a_budget_by_hand():
-    """The picture begins at 0.75 of the player; two detections of a class that overlap are counted once."""
+    """Start the picture at 0.75 of the player; two overlapping detections of a class count once."""
     own = [Detection(2, 5, "run", 0.9), Detection(4, 8, "run", 0.5), Detection(20, 21.5, "run", 0.7)]
     rows, notes = budget([video_of([*own, Detection(3, 4, "sit", 0.4)], start=0.75)])
     assert notes == ()
