@@ -1,8 +1,10 @@
 """Which files are videos, and the id that each has: one rule for folders, tables and the command line."""
 
+import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path, PurePath
 from typing import TypeVar
 
@@ -17,6 +19,7 @@ _SOUND_SUFFIXES = frozenset({".aac", ".ac3", ".flac", ".m4a", ".mka", ".mp3", ".
 _UNDECODABLE = re.compile("[\ud800-\udfff]")
 
 AnyPath = TypeVar("AnyPath", bound=PurePath)
+Parts = tuple[str, ...]
 
 
 def is_video_name(path: PurePath) -> bool:
@@ -35,22 +38,42 @@ def is_video_file(path: Path) -> bool:
 
 def videos_below(folder: Path) -> list[Path]:
     """Absolute paths of the videos in a folder and all below it, sorted; what is hidden is passed over."""
-    folder = folder.absolute()
-    return [file for file in sorted(folder.rglob("*")) if not _hidden(file.relative_to(folder)) and is_video_file(file)]
+    return [Path(entry.path) for below, entry in _entries(folder) if not _hidden(below) and _is_video(entry)]
 
 
 def passed_over(folder: Path) -> Iterator[tuple[str, str]]:
     """Yield what `videos_below` leaves out: a phrase in the plural for its kind, and the path below the folder."""
-    folder = folder.absolute()
-    for entry in sorted(folder.rglob("*")):
-        below = entry.relative_to(folder)
-        if is_video_file(entry):
+    for below, entry in _entries(folder):
+        if _is_video(entry):
             if _hidden(below):
-                yield "hidden files, passed over", readable(below.as_posix())
-        elif is_video_name(entry):
-            yield "folders and pipes that are called like a video, passed over", readable(below.as_posix())
+                yield "hidden files, passed over", readable("/".join(below))
+        elif is_video_name(PurePath(entry.name)):
+            yield "folders and pipes that are called like a video, passed over", readable("/".join(below))
         elif entry.is_file() and not _hidden(below):
-            yield "files that are not called like a video, passed over", readable(below.as_posix())
+            yield "files that are not called like a video, passed over", readable("/".join(below))
+
+
+def _entries(folder: Path) -> list[tuple[Parts, os.DirEntry[str]]]:
+    """All that lies in a folder and below it, with the parts of its path below, sorted; no link is followed.
+
+    The system tells the kind of an entry with its name: of a hundred thousand files none has to be looked at.
+    """
+    found: list[tuple[Parts, os.DirEntry[str]]] = []
+    left: list[tuple[Parts, str]] = [((), str(folder.absolute()))]
+    while left:
+        parts, path = left.pop()
+        with suppress(PermissionError), os.scandir(path) as entries:
+            listed = [((*parts, entry.name), entry) for entry in entries]
+            found += listed
+            left += [(below, entry.path) for below, entry in listed if entry.is_dir(follow_symlinks=False)]
+    return sorted(found, key=lambda pair: pair[0])
+
+
+def _is_video(entry: os.DirEntry[str]) -> bool:
+    """Tell of an entry what `is_video_file` tells of a path."""
+    if not is_video_name(PurePath(entry.name)):
+        return False
+    return entry.is_file() or (entry.is_symlink() and not Path(entry.path).exists())
 
 
 def readable(text: str) -> str:
@@ -64,26 +87,31 @@ def short_ids(files: Mapping[AnyPath, PurePath]) -> dict[AnyPath, str]:
     An id is the file name without its last suffix. Where several share it, it is the path below the folder without the
     suffix, and with it where that is still shared; for files of one path below several folders, the whole path.
     """
-    forms = {path: _forms(path, root) for path, root in files.items()}
-    length = dict.fromkeys(forms, 0)
+    ids = {path: _form(path, root, 0) for path, root in files.items()}
+    length = dict.fromkeys(files, 0)
     while True:
         holders = defaultdict(list)
-        for path, of_path in forms.items():
-            holders[of_path[length[path]]].append(path)
+        for path, name in ids.items():
+            holders[name].append(path)
         shared = [paths for paths in holders.values() if len(paths) > 1]
         if not shared:
-            return {path: of_path[length[path]] for path, of_path in forms.items()}
+            return ids
         for paths in shared:
             shortest = min(length[path] for path in paths)
-            length.update({path: shortest + 1 for path in paths if length[path] == shortest})
+            for path in [path for path in paths if length[path] == shortest]:
+                length[path] += 1
+                ids[path] = _form(path, files[path], length[path])
 
 
-def _forms(path: PurePath, root: PurePath) -> tuple[str, ...]:
-    """The ids that a file may have, from the shortest to one that no other path can have."""
+def _form(path: PurePath, root: PurePath, length: int) -> str:
+    """An id that a file may have, of a length from 0, the shortest, to 4: that one no other path can have."""
+    if length == 0:
+        return readable(path.stem)
+    if length == 4:
+        return path.as_posix().encode("unicode_escape").decode("ascii")
     below = path.relative_to(root)
-    texts: Iterable[str] = (path.stem, below.with_suffix("").as_posix(), below.as_posix(), path.as_posix())
-    return (*map(readable, texts), path.as_posix().encode("unicode_escape").decode("ascii"))
+    return readable((below.with_suffix(""), below, path)[length - 1].as_posix())
 
 
-def _hidden(path: PurePath) -> bool:
-    return any(part.startswith(".") for part in path.parts)
+def _hidden(parts: Iterable[str]) -> bool:
+    return any(part.startswith(".") for part in parts)
