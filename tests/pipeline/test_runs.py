@@ -1,16 +1,20 @@
 """Runs: opened once, parsed once, and a typo is blamed on who made it."""
 
 import json
+import shutil
 import sys
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from tests.support.planted import planted_videos
 from wtal.cli import main
+from wtal.data.detections import read_detections
 from wtal.data.files import write_json
 from wtal.data.grid import SnippetGrid
+from wtal.data.store import FeatureStore
 from wtal.data.store.writer import StoreWriter
 from wtal.errors import ConfigError, UsageError, WtalError
 from wtal.models.localization.config import LocalizeConfig
@@ -211,3 +215,20 @@ def test_the_average_over_all_thresholds_is_printed_once(runs):
     assert [line.rpartition(" ")[0] for line in few if line.startswith("average")] == ["average"]
     row, top = call("evaluate", folder, "--subset", "training", "--format", "csv").stdout.splitlines()[:2]
     assert float(dict(zip(row.split(","), top.split(","), strict=True))["average 0.1:0.9"]) == judged["average"]
+
+
+def test_detection_in_one_subset_of_the_store(runs):
+    """Activations are made for its videos alone, and the file holds no other."""
+    run = runs[1]
+    (run.folder / "detections").rename(run.folder / "before")
+    (run.folder / "activations").rename(run.folder / "activations-before")
+    try:
+        path = Path(call("detect", run.folder, "--subset", "validation").stdout.strip())
+        wanted = [video.id for video in run.annotations().select("validation")]
+        assert sorted(read_detections(path)) == list(FeatureStore.open(run.activations_folder()).ids) == wanted
+        assert "no subset 'test'" in call("detect", run.folder, "--subset", "test", code=2).stderr
+    finally:
+        for name in ("detections", "activations"):
+            shutil.rmtree(run.folder / name, ignore_errors=True)
+        (run.folder / "before").rename(run.folder / "detections")
+        (run.folder / "activations-before").rename(run.folder / "activations")

@@ -23,7 +23,7 @@ from wtal.commands._console import (
 )
 from wtal.commands._new_videos import finish_new, show_new, show_seen
 from wtal.errors import UsageError
-from wtal.pipeline.detect import detect
+from wtal.pipeline.detect import detect, ids_in_subset
 from wtal.pipeline.extraction.machine import Machine
 from wtal.pipeline.extraction.spread import reading_ahead
 from wtal.pipeline.new_videos.detect_new import detect_new
@@ -39,6 +39,7 @@ from wtal.pipeline.workspace import Workspace
 @click.argument("videos", nargs=-1, type=click.Path(path_type=Path), metavar="[VIDEO|FOLDER]...")
 @click.option("--use-labels", is_flag=True, help="Look in a labelled video only for its own classes.")
 @click.option("--streams", metavar="NAME", help="fused, union or a stream: short for --set localize.streams=NAME.")
+@click.option("--subset", metavar="NAME", help="Of the videos of the run's store, only those of a subset.")
 @click.option("--stage", type=click.IntRange(0), help="Parameters at the end of a stage of training, from 0.")
 @click.option("--watch", type=click.Path(path_type=Path), metavar="FOLDER", help="Detect in each video that comes.")
 @click.option(
@@ -69,6 +70,7 @@ def command(
     videos: tuple[Path, ...],
     use_labels: bool,
     streams: str | None,
+    subset: str | None,
     stage: int | None,
     watch: Path | None,
     interval: float,
@@ -84,7 +86,8 @@ def command(
     """Detect in new videos, or in every video of a run's store, and print where the detections are.
 
     RUN is a run or one of its seeds; without it, the newest finished one. Without videos, those of its store are
-    searched; class activations are kept, and localization can be done again in seconds with --set localize.KEY=VALUE.
+    searched, with --subset those of a subset of its annotations alone. Class activations are kept, and localization
+    can be done again in seconds with --set localize.KEY=VALUE.
 
     With videos, or folders of them, RUN may be a file that `wtal pack` wrote. Their features are made as those of the
     run were, once, in a store of their own; an interrupted call continues where it was. --watch does so for each video
@@ -96,11 +99,22 @@ def command(
         _refuse_without_videos(run, out, weights, jobs)
         seeds = open_runs(run or home.newest_run())
         reporter, chosen = ConsoleReporter(), pick_device(device)
-        files = [detect(seed, seed.localize(settings), use_labels, None, chosen, reporter, stage) for seed in seeds]
+        files = [
+            detect(
+                seed,
+                seed.localize(settings),
+                use_labels,
+                None if subset is None else ids_in_subset(seed, subset),
+                chosen,
+                reporter,
+                stage,
+            )
+            for seed in seeds
+        ]
         print_json({"detections": [str(file) for file in files]}) if as_json else click.echo("\n".join(map(str, files)))
         return
-    if use_labels or stage is not None:
-        raise UsageError("--use-labels and --stage are for the videos of the run's own store; leave them out")
+    if use_labels or subset is not None or stage is not None:
+        raise UsageError("--use-labels, --subset and --stage are for the videos of the run's own store; leave them out")
     if videos and watch is not None:
         raise UsageError("--watch FOLDER finds its videos itself; leave the others out")
     with reading_ahead(jobs):

@@ -64,6 +64,24 @@ def detect(
     return write_detections(detections, path, external_data(run.features), origin)
 
 
+def ids_in_subset(run: Run, subset: str) -> frozenset[str]:
+    """Return the ids of the run's videos that are in a subset of its annotations.
+
+    Raises:
+        UsageError: when there is no such subset, or the run has none of its videos.
+        WtalError: when the annotations, or the store, have gone.
+    """
+    if run.ensemble == "detections":
+        present: Sequence[str] = pooled_ids(run)
+    else:
+        present = (open_means(run) if run.ensemble else run.store()).ids
+    dataset = run.annotations()
+    ids = frozenset(dataset.match(present, [video.id for video in dataset.select(subset)]).values())
+    if not ids:
+        raise UsageError(f"no video of subset {subset!r} is in the store of {run.folder}; name another subset")
+    return ids
+
+
 def external_data(features: Mapping[str, Any]) -> str:
     """Return what a challenge asks for: data beside its own that features of an identity were learned from."""
     learned = {stream: name for stream, name in weights_of(features).items() if name != "none"}

@@ -89,8 +89,8 @@ def test_other_localization_is_kept_apart(collection, tmp_path):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("VIDEO", "--use-labels"), "--use-labels and --stage are for the videos of the run's own store"),
-        (("VIDEO", "--stage", "0"), "--use-labels and --stage"),
+        (("VIDEO", "--use-labels"), "--use-labels, --subset and --stage are for the videos of the run's own store"),
+        (("VIDEO", "--stage", "0"), "--use-labels, --subset and --stage"),
         (("--out", "x"), "--out, --weights and --jobs are for new videos"),
         (("VIDEO", "--watch", "."), "--watch FOLDER finds its videos itself"),
         (("VIDEO", "--set", "train.steps=3"), "takes --set localize.KEY=VALUE alone"),
