@@ -41,6 +41,11 @@ QUICK = {
 """Benchmarks in the order in which they run -> options with which each is over in seconds, to see that it works."""
 QUICK_ON_CUDA = {"flow_gpu": ["--sizes", "160x120", "--batches", "1", "4", "--repeat", "1"]}
 """Those that need a CUDA device; without one they are left out."""
+ALONE = {
+    "hacs_size": ["--shares", "0.001", "--dim", "8", "--heads", "basnet", "--steps", "2"],
+    "many_files": ["--videos", "6", "12", "--new", "3"],
+}
+"""Those that take an hour, much memory or much of a disk: each is run by itself, `python -m benchmarks.NAME`."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
