@@ -18,6 +18,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -125,31 +127,35 @@ def trained(head: str, folder: Path, most: int) -> dict[str, Any]:
 
     length = ("train.epochs=0", f"train.steps={most}") if most else ("train.epochs=1",)
     recipe = load_recipe(f"hacs/{head}", [*_NARROW[head], *length])
-    loading, stepping = Clock(trainer.training_batch), Clock(trainer.Trainer._one_step)
-    with patch.object(trainer, "training_batch", loading), patch.object(trainer.Trainer, "_one_step", stepping.method):
+    waiting, stepping = Clock(), Clock()
+    made, step = trainer.made_ahead, trainer.Trainer._one_step
+
+    @contextmanager
+    def watched(batches: Iterator[Any]) -> Iterator[Iterator[Any]]:
+        with made(batches) as ahead:
+            yield iter(partial(waiting.timed, next, ahead), None)
+
+    with (
+        patch.object(trainer, "made_ahead", watched),
+        patch.object(trainer.Trainer, "_one_step", lambda *arguments: stepping.timed(step, *arguments)),
+    ):
         train(TrainInputs(folder / "features", folder / "annotations.json"), recipe, (0,), Workspace(folder / head))
-    return {"steps": stepping.calls, "waited": loading.seconds / stepping.seconds}
+    return {"steps": stepping.calls, "waited": waiting.seconds / stepping.seconds}
 
 
 class Clock:
-    """A function, and the seconds that its calls take."""
+    """Sums up the seconds that calls take."""
 
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self.function = function
+    def __init__(self) -> None:
         self.seconds, self.calls = 0.0, 0
 
-    def __call__(self, *arguments: Any) -> Any:
-        """Call it."""
+    def timed(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Return what a function answers."""
         start = time.perf_counter()
-        result = self.function(*arguments)
+        result = function(*arguments)
         self.seconds += time.perf_counter() - start
         self.calls += 1
         return result
-
-    @property
-    def method(self) -> Callable[..., Any]:
-        """The same as a method of a class."""
-        return lambda *arguments: self(*arguments)
 
 
 if __name__ == "__main__":
