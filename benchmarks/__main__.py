@@ -42,6 +42,11 @@ QUICK = {
 """Benchmarks in running order -> options of a trial run of a few seconds, whose figures mean nothing."""
 QUICK_ON_CUDA = {"flow_gpu": ["--sizes", "160x120", "--batches", "1", "4", "--repeat", "1"]}
 """Benchmarks that need a CUDA device and are skipped without one."""
+ALONE = {
+    "hacs_size": ["--shares", "0.001", "--dim", "8", "--heads", "basnet", "--steps", "2"],
+    "many_files": ["--videos", "6", "12", "--new", "3"],
+}
+"""Benchmarks that take an hour, much memory or much disk space: each runs alone, with `python -m benchmarks.NAME`."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:

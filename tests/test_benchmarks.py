@@ -13,7 +13,7 @@ import torch
 import benchmarks
 from benchmarks import _naive, extraction, flow, flow_gpu, heads, judge, make_table
 from benchmarks import store as benchmark
-from benchmarks.__main__ import QUICK, QUICK_ON_CUDA
+from benchmarks.__main__ import ALONE, QUICK, QUICK_ON_CUDA
 from benchmarks._memory import followed
 from benchmarks._motions import MOTIONS, NOISES, SMALL, TEXTURES, endpoint_error, pair, pairs, sample
 from benchmarks._turns import rates, take_turns
@@ -82,7 +82,8 @@ def result_of(tmp_path_factory):
 
 def test_every_benchmark_is_run_by_the_command():
     found = {path.stem for path in FOLDER.glob("*.py") if not path.stem.startswith("_")} - {"make_table"}
-    assert found == set(QUICK) | set(QUICK_ON_CUDA)
+    assert found == set(QUICK) | set(QUICK_ON_CUDA) | set(ALONE)
+    assert not set(ALONE) & set(QUICK)
     assert set(QUICK) == set(TINY)
 
 
@@ -303,3 +304,32 @@ def test_the_truth_of_a_known_motion():
     inside = (slice(4, -4), slice(4, -8))
     assert np.abs(back[inside].astype(float) - first[inside]).mean() < 3
     assert np.abs(second[inside].astype(float) - first[inside]).mean() > 8
+
+
+@pytest.mark.slow
+def test_an_experiment_of_any_size_is_measured_step_by_step(tmp_path):
+    """Two sizes of 8 and 16 videos, and what grows."""
+    importlib.import_module("benchmarks.hacs_size").main(
+        [
+            *("--shares", "0.0002", "0.0004", "--dim", "8", "--heads", "basnet", "tscn", "--detecting", "basnet"),
+            *("--steps", "5", "--folder", str(tmp_path / "there"), "--out", str(tmp_path / "result.json")),
+        ]
+    )
+    result = json.loads((tmp_path / "result.json").read_text())
+    tasks = ["open", "plan", "train basnet", "detect basnet", "evaluate basnet", "submit basnet", "train tscn"]
+    assert [row["task"] for row in result["rows"]] == 2 * tasks
+    assert all(row["processor_s"] > 0 < row["MiB"] for row in result["rows"])
+    assert {row["steps"] for row in result["rows"] if row["task"].startswith("train")} == {5}
+    assert all(0 < row["waited_percent"] < 100 for row in result["rows"] if row["task"].startswith("train"))
+    assert len(result["ratios"]) == 2 * len(tasks)
+    assert not list((tmp_path / "there").iterdir())
+
+
+@pytest.mark.slow
+def test_a_folder_of_many_files_is_measured(tmp_path):
+    out = tmp_path / "result.json"
+    importlib.import_module("benchmarks.many_files").main([*ALONE["many_files"], "--out", str(out)])
+    rows = json.loads(out.read_text())["rows"]
+    assert [row["task"] for row in rows] == 2 * ["list", "resume", "resume, files known", "plan", "plan anew"]
+    assert [row["videos"] for row in rows] == [6, 6, 6, 6, 3, 12, 12, 12, 12, 3]
+    assert all(row["processor_s"] > 0 for row in rows)

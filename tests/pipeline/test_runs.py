@@ -1,16 +1,20 @@
 """Runs: opened once, parsed once, with typos reported at their source."""
 
 import json
+import shutil
 import sys
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from tests.support.planted import planted_videos
 from wtal.cli import main
+from wtal.data.detections import read_detections
 from wtal.data.files import write_json
 from wtal.data.grid import SnippetGrid
+from wtal.data.store import FeatureStore
 from wtal.data.store.writer import StoreWriter
 from wtal.errors import ConfigError, UsageError, WtalError
 from wtal.models.localization.config import LocalizeConfig
@@ -235,14 +239,14 @@ def test_show_compares_with_the_recipe_of_the_run_and_prints_everything_when_tol
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (("detect", "--set", "train.steps=5"), "--set train.steps=5: a trained run takes localize.KEY=VALUE alone; "),
+        (("detect", "--set", "train.steps=5"), "--set train.steps=5: a trained run accepts only localize.KEY=VALUE; "),
         (
             ("tune", "--set", "nms_tio=1"),
-            "--set nms_tio=1: a trained run takes localize.KEY=VALUE alone; did you mean ",
+            "--set nms_tio=1: a trained run accepts only localize.KEY=VALUE; did you mean ",
         ),
         (
             ("refine", "--set", "train.steps=5"),
-            "--set train.steps=5: the second stage of a run takes refine.KEY=VALUE ",
+            "--set train.steps=5: the second stage accepts only refine.KEY=VALUE",
         ),
     ],
 )
@@ -250,3 +254,20 @@ def test_keys_of_other_sections_are_blamed_on_the_call(arguments, line, runs):
     refused = call(arguments[0], runs[0].folder, *arguments[1:], code=2)
     assert refused.stderr.count("\n") == 1
     assert refused.stderr.startswith(f"wtal: {line}")
+
+
+def test_detection_in_one_subset_of_the_store(runs):
+    """Activations are made for its videos alone, and the file holds no other."""
+    run = runs[1]
+    (run.folder / "detections").rename(run.folder / "before")
+    (run.folder / "activations").rename(run.folder / "activations-before")
+    try:
+        path = Path(call("detect", run.folder, "--subset", "validation").stdout.strip())
+        wanted = [video.id for video in run.annotations().select("validation")]
+        assert sorted(read_detections(path)) == list(FeatureStore.open(run.activations_folder()).ids) == wanted
+        assert "no subset 'test'" in call("detect", run.folder, "--subset", "test", code=2).stderr
+    finally:
+        for name in ("detections", "activations"):
+            shutil.rmtree(run.folder / name, ignore_errors=True)
+        (run.folder / "before").rename(run.folder / "detections")
+        (run.folder / "activations-before").rename(run.folder / "activations")

@@ -21,7 +21,7 @@ from wtal.commands._new_videos import finish_new, show_new, show_seen
 from wtal.commands._settings import localize_set_option
 from wtal.commands._types import AutomaticJobs, InWorkspace, Seconds
 from wtal.errors import UsageError
-from wtal.pipeline.detect import detect, refuse_without_videos
+from wtal.pipeline.detect import detect, ids_in_subset, refuse_without_videos
 from wtal.pipeline.devices import pick_device
 from wtal.pipeline.extraction.machine import Machine
 from wtal.pipeline.extraction.spread import reading_ahead
@@ -42,6 +42,7 @@ from wtal.pipeline.workspace import Workspace
     metavar="NAME",
     help="Streams to localize on: fused, union or one stream; short for --set localize.streams=NAME.",
 )
+@click.option("--subset", metavar="NAME", help="Search only the videos of this subset of the run's annotations.")
 @click.option(
     "--stage",
     type=click.IntRange(0),
@@ -95,6 +96,7 @@ def command(
     videos: tuple[Path, ...],
     use_labels: bool,
     streams: str | None,
+    subset: str | None,
     stage: int | None,
     watch: Path | None,
     interval: float,
@@ -110,7 +112,8 @@ def command(
     """Detect actions in new videos, or in every video of a run's store, and print the path of the detections.
 
     RUN is a run or one of its seeds; by default, the newest finished run. Without videos, those of its store are
-    searched. Class activations are kept, so localization with other settings (--set localize.KEY=VALUE) takes seconds.
+    searched, with --subset only those of one subset. Class activations are kept, so localization with other settings
+    (--set localize.KEY=VALUE) takes seconds.
 
     With videos, or folders of videos, RUN may also be a file written by `wtal pack`. Features of new videos are
     extracted once, exactly as those of the run, into a store of their own; an interrupted call continues where it
@@ -124,11 +127,24 @@ def command(
         refuse_without_videos(run, out, weights, jobs)
         seeds = open_runs(run or home.newest_run())
         reporter, chosen = ConsoleReporter(), pick_device(device)
-        files = [detect(seed, seed.localize(settings), use_labels, None, chosen, reporter, stage) for seed in seeds]
+        files = [
+            detect(
+                seed,
+                seed.localize(settings),
+                use_labels,
+                None if subset is None else ids_in_subset(seed, subset),
+                chosen,
+                reporter,
+                stage,
+            )
+            for seed in seeds
+        ]
         print_json({"detections": [str(file) for file in files]}) if as_json else click.echo("\n".join(map(str, files)))
         return
-    if use_labels or stage is not None:
-        raise UsageError("--use-labels and --stage apply only to the videos of the run's own store; leave them out")
+    if use_labels or subset is not None or stage is not None:
+        raise UsageError(
+            "--use-labels, --subset and --stage apply only to the videos of the run's own store; leave them out"
+        )
     if videos and watch is not None:
         raise UsageError("--watch FOLDER takes all videos from the folder; leave the others out")
     with reading_ahead(jobs):

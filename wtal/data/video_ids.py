@@ -1,8 +1,10 @@
 """Recognise video files and assign their ids: one rule for folders, tables and the command line."""
 
+import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path, PurePath
 from typing import TypeVar
 
@@ -17,6 +19,7 @@ _SOUND_SUFFIXES = frozenset({".aac", ".ac3", ".flac", ".m4a", ".mka", ".mp3", ".
 _UNDECODABLE = re.compile("[\ud800-\udfff]")
 
 AnyPath = TypeVar("AnyPath", bound=PurePath)
+Parts = tuple[str, ...]
 
 
 def is_video_name(path: PurePath) -> bool:
@@ -35,22 +38,42 @@ def is_video_file(path: Path) -> bool:
 
 def videos_below(folder: Path) -> list[Path]:
     """List the absolute paths of the videos in and below a folder, sorted, without hidden ones."""
-    folder = folder.absolute()
-    return [file for file in sorted(folder.rglob("*")) if not _hidden(file.relative_to(folder)) and is_video_file(file)]
+    return [Path(entry.path) for below, entry in _entries(folder) if not _hidden(below) and _is_video(entry)]
 
 
 def passed_over(folder: Path) -> Iterator[tuple[str, str]]:
     """Yield what `videos_below` leaves out: a plural phrase for its kind, and the path relative to the folder."""
-    folder = folder.absolute()
-    for entry in sorted(folder.rglob("*")):
-        below = entry.relative_to(folder)
-        if is_video_file(entry):
+    for below, entry in _entries(folder):
+        if _is_video(entry):
             if _hidden(below):
-                yield "hidden files, skipped", readable(below.as_posix())
-        elif is_video_name(entry):
-            yield "folders and pipes with a video's name, skipped", readable(below.as_posix())
+                yield "hidden files, skipped", readable("/".join(below))
+        elif is_video_name(PurePath(entry.name)):
+            yield "folders and pipes with a video's name, skipped", readable("/".join(below))
         elif entry.is_file() and not _hidden(below):
-            yield "files without a video's name, skipped", readable(below.as_posix())
+            yield "files without a video's name, skipped", readable("/".join(below))
+
+
+def _entries(folder: Path) -> list[tuple[Parts, os.DirEntry[str]]]:
+    """List the entries in and below a folder with their relative paths, sorted, without following links.
+
+    The system returns the kind of an entry with its name: none of a hundred thousand files has to be opened.
+    """
+    pairs: list[tuple[Parts, os.DirEntry[str]]] = []
+    pending: list[tuple[Parts, str]] = [((), str(folder.absolute()))]
+    while pending:
+        parts, path = pending.pop()
+        with suppress(PermissionError), os.scandir(path) as entries:
+            listed = [((*parts, entry.name), entry) for entry in entries]
+            pairs += listed
+            pending += [(below, entry.path) for below, entry in listed if entry.is_dir(follow_symlinks=False)]
+    return sorted(pairs, key=lambda pair: pair[0])
+
+
+def _is_video(entry: os.DirEntry[str]) -> bool:
+    """Apply `is_video_file` to an entry."""
+    if not is_video_name(PurePath(entry.name)):
+        return False
+    return entry.is_file() or (entry.is_symlink() and not Path(entry.path).exists())
 
 
 def readable(text: str) -> str:
@@ -64,26 +87,31 @@ def short_ids(files: Mapping[AnyPath, PurePath]) -> dict[AnyPath, str]:
     An id is the file name without its last suffix. If several share it, it is the path below the folder without the
     suffix, or with it if that is still shared; for files of the same path below several folders, the whole path.
     """
-    forms = {path: _forms(path, root) for path, root in files.items()}
-    length = dict.fromkeys(forms, 0)
+    ids = {path: _form(path, root, 0) for path, root in files.items()}
+    length = dict.fromkeys(files, 0)
     while True:
         holders = defaultdict(list)
-        for path, of_path in forms.items():
-            holders[of_path[length[path]]].append(path)
+        for path, name in ids.items():
+            holders[name].append(path)
         shared = [paths for paths in holders.values() if len(paths) > 1]
         if not shared:
-            return {path: of_path[length[path]] for path, of_path in forms.items()}
+            return ids
         for paths in shared:
             shortest = min(length[path] for path in paths)
-            length.update({path: shortest + 1 for path in paths if length[path] == shortest})
+            for path in [path for path in paths if length[path] == shortest]:
+                length[path] += 1
+                ids[path] = _form(path, files[path], length[path])
 
 
-def _forms(path: PurePath, root: PurePath) -> tuple[str, ...]:
-    """List the possible ids of a file, from the shortest to one that no other path can have."""
+def _form(path: PurePath, root: PurePath, length: int) -> str:
+    """Return a possible id of a file, from length 0, the shortest, to 4, which no other path can have."""
+    if length == 0:
+        return readable(path.stem)
+    if length == 4:
+        return path.as_posix().encode("unicode_escape").decode("ascii")
     below = path.relative_to(root)
-    texts: Iterable[str] = (path.stem, below.with_suffix("").as_posix(), below.as_posix(), path.as_posix())
-    return (*map(readable, texts), path.as_posix().encode("unicode_escape").decode("ascii"))
+    return readable((below.with_suffix(""), below, path)[length - 1].as_posix())
 
 
-def _hidden(path: PurePath) -> bool:
-    return any(part.startswith(".") for part in path.parts)
+def _hidden(parts: Iterable[str]) -> bool:
+    return any(part.startswith(".") for part in parts)

@@ -73,7 +73,25 @@ def refuse_without_videos(run: Path | None, out: Path | None, weights: Sequence[
     if run is not None and run.is_file():
         raise UsageError(f"{run} is a file: name a run, or a packed model and the videos to detect in")
     if out is not None or weights or jobs > 1:
-        raise UsageError("--out, --weights and --jobs are for new videos; name some behind the run")
+        raise UsageError("--out, --weights and --jobs are for new videos; name some after the run")
+
+
+def ids_in_subset(run: Run, subset: str) -> frozenset[str]:
+    """Return the ids of the run's videos that are in a subset of its annotations.
+
+    Raises:
+        UsageError: when there is no such subset, or the run has none of its videos.
+        WtalError: when the annotations, or the store, no longer exist.
+    """
+    if run.ensemble == "detections":
+        present: Sequence[str] = pooled_ids(run)
+    else:
+        present = (open_means(run) if run.ensemble else run.store()).ids
+    dataset = run.annotations()
+    ids = frozenset(dataset.match(present, [video.id for video in dataset.select(subset)]).values())
+    if not ids:
+        raise UsageError(f"no video of subset {subset!r} is in the store of {run.folder}; name another subset")
+    return ids
 
 
 def external_data(features: Mapping[str, Any]) -> str:

@@ -24,6 +24,11 @@ class Workspace:
         return self.root / "features"
 
     @property
+    def seen_files(self) -> Path:
+        """Fingerprints of the videos in the feature stores, so that files are not read again to tell them."""
+        return self.root / "seen-files.json"
+
+    @property
     def annotations(self) -> Path:
         """Annotation files of runs."""
         return self.root / "annotations"

@@ -9,9 +9,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from tests.support.stores import IDENTITY, VIDEOS, add, content, extract
+from tests.support.stores import IDENTITY, VIDEOS, add, content, extract, features
 from wtal.data.store import FeatureStore
 from wtal.data.store.part import key_of
 from wtal.data.store.writer import StoreWriter
@@ -146,6 +147,26 @@ def test_processes_at_once_lose_nothing_and_repeat_nothing(tmp_path: Path, whole
         assert content(store) == whole
         assert not (store / "parts").exists()
         assert sorted(log.read_text().splitlines()) == sorted(ascii(video) for video in VIDEOS)
+
+
+@pytest.mark.usefixtures("unsynced")
+def test_a_store_is_read_whole_while_another_process_adds_to_it(tmp_path: Path) -> None:
+    """Whenever it is opened it has the videos of some publication, all readable, and never fewer than before."""
+    extract(tmp_path, VIDEOS[:1])
+    child = start(lambda: [extract(tmp_path, VIDEOS[: count + 1]) for count in range(1, len(VIDEOS))])
+    seen = [1]
+    first = FeatureStore.open(tmp_path)
+    while not (ended := os.waitpid(child, os.WNOHANG))[0]:
+        store = FeatureStore.open(tmp_path)
+        assert store.ids == tuple(sorted(VIDEOS[: len(store)]))
+        for video in store:
+            for stream, values in features(video)[1].items():
+                np.testing.assert_array_equal(store[video].streams[stream], values)
+        seen.append(len(store))
+    assert ended[1] == 0
+    assert seen == sorted(seen)
+    assert first.ids == (VIDEOS[0],)
+    assert len(FeatureStore.open(tmp_path)) == len(VIDEOS)
 
 
 def test_a_claim_shuts_others_out_until_its_holder_is_done_or_dead(tmp_path: Path) -> None:

@@ -89,6 +89,18 @@ def test_where_no_length_is_known_the_time_is_not_known(endless, tmp_path):
     assert (found.to_json()["needed_seconds"], found.to_json()["rate"]) == (0, None)
 
 
+def test_the_files_of_finished_videos_are_not_opened(folder, tmp_path, monkeypatch):
+    workspace, config = Workspace(tmp_path / "ws"), ExtractConfig(streams=("rgb",))
+    extract_all([folder / "v0.mp4", folder / "v1.mp4"], [config], workspace)
+    opened, headers = [], ExtractionLine.headers
+    monkeypatch.setattr(ExtractionLine, "headers", lambda line, path: opened.append(path.name) or headers(line, path))
+    found = plan([folder], [config], workspace, trial=0.2)
+    assert opened == ["v2.mp4"]
+    assert [video.seconds for video in found.videos] == [pytest.approx((20 + 10 * n) / 25) for n in range(3)]
+    assert {(video.width, video.height) for video in found.videos} == {(64, 48)}
+    assert found.seconds == pytest.approx(40 / 25)
+
+
 def test_a_video_of_no_seconds_declares_no_length(folder, tmp_path, monkeypatch):
     headers = ExtractionLine.headers
     monkeypatch.setattr(

@@ -89,8 +89,11 @@ def test_other_localization_is_kept_apart(collection, tmp_path):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("VIDEO", "--use-labels"), "--use-labels and --stage apply only to the videos of the run's own store"),
-        (("VIDEO", "--stage", "0"), "--use-labels and --stage"),
+        (
+            ("VIDEO", "--use-labels"),
+            "--use-labels, --subset and --stage apply only to the videos of the run's own store",
+        ),
+        (("VIDEO", "--stage", "0"), "--use-labels, --subset and --stage"),
         (("--out", "x"), "--out, --weights and --jobs are for new videos"),
         (("VIDEO", "--watch", "."), "--watch FOLDER takes all videos from the folder"),
         (("VIDEO", "--set", "train.steps=3"), "a trained run accepts only localize.KEY=VALUE"),

@@ -53,7 +53,15 @@ class FeatureStore:
                 truncated; the message names the file.
         """
         path = Path(path)
-        index = read_index(path)
+        return cls.of_index(path, read_index(path))
+
+    @classmethod
+    def of_index(cls, path: Path, index: Index) -> "FeatureStore":
+        """The store in folder `path` as its index, which has been read, says, with all its shards checked.
+
+        Raises:
+            StoreError: when a shard is missing or truncated.
+        """
         for name, (rows, spec) in index.files().items():
             check_shard(path / name, rows, spec)
         return cls(path, index)

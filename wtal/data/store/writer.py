@@ -35,7 +35,7 @@ from wtal.data.store.index import (
     write_failures,
     write_header,
 )
-from wtal.data.store.part import Part, key_of
+from wtal.data.store.part import Head, Part, key_of
 from wtal.errors import StoreError, TakenError
 
 VideoState = Literal["new", "failed", "written", "published"]
@@ -116,6 +116,18 @@ class StoreWriter:
         except FileNotFoundError:
             entry = self._index().videos.get(video)
             return entry.fingerprint if entry else None
+
+    def account(self, video: str) -> tuple[SnippetGrid, Mapping[str, Any]] | None:
+        """Return the clock of a published or written video, and how its features came about; None where it is neither.
+
+        Raises:
+            StoreError: when its part is damaged.
+        """
+        try:
+            entry: Head | Entry | None = Part.read(self._part(video)).head
+        except FileNotFoundError:
+            entry = self._index().videos.get(video)
+        return (SnippetGrid.from_json(entry.grid), entry.info) if entry else None
 
     def read(self, video: str) -> VideoFeatures:
         """Return the features of a written or published video.
@@ -201,7 +213,7 @@ class StoreWriter:
             DiskFullError: when there is no space for a shard in addition to the parts; nothing is lost either.
         """
         with _one_line(self.path), locked(self.path / _LOCK):
-            before = read_index(self.path)
+            before = self._index()
             finished = self._read_parts()
             parts = [part for part in finished if part.video not in before.videos]
             after = self._write_shards(before, parts) if parts else before
@@ -211,7 +223,7 @@ class StoreWriter:
             if parts:
                 after.write(self.path)
             self._clean(after, finished)
-        return FeatureStore.open(self.path)
+        return FeatureStore.of_index(self.path, after)
 
     def _write_shards(self, index: Index, parts: Sequence[Part]) -> Index:
         streams = index.streams or parts[0].streams

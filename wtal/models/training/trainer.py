@@ -22,6 +22,7 @@ from wtal.errors import ConfigError, WtalError
 from wtal.heap import freed_memory_kept
 from wtal.models.head import Head, Moment
 from wtal.models.layers.absence import absence
+from wtal.models.training.ahead import made_ahead
 from wtal.models.training.averaging import ParameterAverage
 from wtal.models.training.checkpoint import (
     Checkpoint,
@@ -105,10 +106,10 @@ class Trainer:
     def _run(self, on_step: Callable[[Progress], None] | None) -> Trained[Head]:
         remove_torn(self.folder)
         self._resume()
-        with TrainLog(self.folder, self.step) as log:
+        with TrainLog(self.folder, self.step) as log, made_ahead(self._batches()) as batches:
             while self.step < self.steps:
                 started = time.monotonic()
-                terms = self._one_step()
+                terms = self._one_step(batches)
                 if self.step > self.config.average_from * self.steps:
                     self.average.add(self.head)
                 self._end_stage()
@@ -126,29 +127,38 @@ class Trainer:
                     on_step(Progress(self.step, self.steps, loss, score))
         return self._chosen()
 
-    def _one_step(self) -> dict[str, float]:
+    def _batches(self) -> Iterator[tuple[SnippetBatch, float]]:
+        """Yield the batches of all remaining steps, `accumulate` per step, and the share of each in its step."""
+        config, count = self.config, len(self.videos)
+        length = config.sample_length if config.sampling == "perturb" else None
+        for step in range(self.step, self.steps):
+            rng = np.random.default_rng([self.seed, step, 1])
+            indices = step_indices(self.seed, step, count, config.batch_size, self.classwise, self.head.pairs)
+            for share in np.array_split(indices, self._accumulated):
+                videos = [self.videos[i] for i in share]
+                yield training_batch(videos, self.scaler, length, config.noise, rng), len(share) / len(indices)
+
+    @property
+    def _accumulated(self) -> int:
+        """Number of batches per step."""
+        return min(self.config.accumulate, self.config.batch_size)
+
+    def _one_step(self, batches: Iterator[tuple[SnippetBatch, float]]) -> dict[str, float]:
         """Take one optimizer step; return the weighted terms of the loss."""
         torch.manual_seed(step_seed(self.seed, self.step))
-        rng = np.random.default_rng([self.seed, self.step, 1])
         for group in self.optimizer.param_groups:
             group["lr"] = _learning_rate(self.config, self.step, self.steps)
         epoch = self.step * self.config.batch_size // len(self.videos)
         self.head.begin_step(Moment(self.step, self.steps, epoch), self._whole_videos)
         self.head.train()
         self.optimizer.zero_grad(set_to_none=True)
-        indices = step_indices(
-            self.seed, self.step, len(self.videos), self.config.batch_size, self.classwise, self.head.pairs
-        )
-        shares = [share for share in np.array_split(indices, self.config.accumulate) if len(share)]
-        length = self.config.sample_length if self.config.sampling == "perturb" else None
         terms: dict[str, float] = {}
-        for share in shares:
-            videos = [self.videos[i] for i in share]
-            batch = training_batch(videos, self.scaler, length, self.config.noise, rng)
-            for name, value in self._backward(batch.to(self.device), len(share) / len(indices)).items():
+        for _ in range(self._accumulated):
+            batch, share = next(batches)
+            for name, value in self._backward(batch.to(self.device), share).items():
                 terms[name] = terms.get(name, 0.0) + value
         if self.negatives:
-            terms["negative"] = self._learn_from_negatives(length)
+            terms["negative"] = self._learn_from_negatives()
         if self.config.clip_norm:
             self.grad_scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.head.parameters(), self.config.clip_norm)
@@ -157,8 +167,9 @@ class Trainer:
         self.step += 1
         return terms
 
-    def _learn_from_negatives(self, length: int | None) -> float:
+    def _learn_from_negatives(self) -> float:
         """Add the gradient of the loss term of this step's negatives; return its weighted value."""
+        length = self.config.sample_length if self.config.sampling == "perturb" else None
         rng = np.random.default_rng([self.seed, self.step, 4])
         count = min(len(self.negatives), math.ceil(self.config.negative_share * self.config.batch_size))
         videos = [self.negatives[i] for i in rng.choice(len(self.negatives), count, replace=False)]

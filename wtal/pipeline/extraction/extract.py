@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from wtal.config import digest
 from wtal.data.store.index import INDEX, read_index
-from wtal.data.store.writer import StoreWriter, difference, file_fingerprint
+from wtal.data.store.writer import StoreWriter, difference
 from wtal.data.tally import first_names
 from wtal.errors import UsageError
 from wtal.extractors.backbones import BACKBONES
@@ -17,6 +17,7 @@ from wtal.extractors.execution.config import ExtractConfig
 from wtal.pipeline.extraction.machine import Machine
 from wtal.pipeline.extraction.profile import Profile, Stopwatch
 from wtal.pipeline.extraction.reasons import ANOTHER_FILE, UNREADABLE, failure_kinds, oddities
+from wtal.pipeline.extraction.seen import Seen, look_at
 from wtal.pipeline.extraction.sources import write_sources
 from wtal.pipeline.extraction.spread import spread
 from wtal.pipeline.extraction.videos import VideoFile, find_videos, passed_over
@@ -92,7 +93,8 @@ def extract_all(
     extractors, stores = prepare(configs, workspace, weights, out, machine)
     for line in (*passed_over(paths), *other_flows(extractors, stores)):
         reporter.say(line)
-    return fill(videos, extractors, stores, machine, reporter)
+    seen = Seen(workspace.seen_files if out is None else None)
+    return fill(videos, extractors, stores, machine, reporter, seen=seen)
 
 
 def fill(
@@ -103,11 +105,12 @@ def fill(
     reporter: Reporter = SILENT,
     each: Callable[[Outcome], object] = lambda outcome: None,
     shown: Callable[[str], str] = str,
+    seen: Seen | None = None,
 ) -> list[ExtractResult]:
     """Extract videos missing from the stores, one store per extractor, and publish them.
 
     `each` is called with every video extracted or failed, as soon as it is in the stores' parts; `shown` turns an id
-    into its printed form.
+    into its printed form. Files that `seen` has are not read.
 
     Raises:
         StoreError: when a folder holds something other than its store.
@@ -115,21 +118,25 @@ def fill(
     writers = [StoreWriter.open(store, extractor.identity) for store, extractor in zip(stores, extractors, strict=True)]
     for store, extractor in zip(stores, extractors, strict=True):
         write_sources(store, extractor.spec)
-    failures = [_clashes(writer, videos) for writer in writers]
+    seen = seen or Seen()
+    failures = [_clashes(writer, videos, seen) for writer in writers]
     clashes: dict[str, str] = {}
     for reasons in failures:
         clashes |= reasons
     for name, reason in clashes.items():
         reporter.say(f"failed: {shown(name)}: {reason}")
+    looks = {video.id: look_at(video.path) for video in videos}
     todo = [video for video in videos if not all(map(partial(_settled, video), writers, failures))]
     if len(todo) < len(videos) - len(failures[0]):
         done = len(videos) - len(failures[0]) - len(todo)
         reporter.say(f"{done} of {len(videos)} videos are already in {', '.join(map(str, stores))}")
     clock = Stopwatch()
     names = ", ".join(extractor.config.backbone for extractor in extractors)
-    with reporter.task(f"extract {names}", len(todo), "video") as task:
+    with seen.kept(), reporter.task(f"extract {names}", len(todo), "video") as task:
         for outcome in spread(writers, extractors, todo, machine.settled(len(todo), runs_networks(extractors))):
             _record(outcome, failures, reporter, shown)
+            if not any(outcome.reasons):
+                seen.learn(outcome.video.path, looks[outcome.video.id], writers[0].fingerprint(outcome.video.id) or "")
             clock.add(outcome.spent)
             each(outcome)
             task.advance(note=shown(outcome.video.id))
@@ -228,14 +235,14 @@ def make_spec(config: ExtractConfig, weights: tuple[tuple[str, str], ...], machi
     return ExtractorSpec(config, weights, machine.device, batch=batch, time_limit=machine.time_limit)
 
 
-def _clashes(writer: StoreWriter, videos: Iterable[VideoFile]) -> dict[str, str]:
+def _clashes(writer: StoreWriter, videos: Iterable[VideoFile], seen: Seen) -> dict[str, str]:
     """Return videos whose id already belongs to another file in the store, with the reason for their failure."""
     clashes = {}
     for video in videos:
         if not (known := writer.fingerprint(video.id)):
             continue
         try:
-            other = known != file_fingerprint(video.path)
+            other = known != seen.fingerprint(video.path)
         except OSError as error:
             clashes[video.id] = UNREADABLE.format(error.strerror)
             continue

@@ -31,7 +31,10 @@ _SAMPLE = 5
 
 @dataclass(frozen=True)
 class PlannedVideo:
-    """A video; `seconds` as declared in its header, None if undeclared or if it cannot be opened (see `problem`)."""
+    """A video; `seconds` as declared in its header, None if undeclared or if it cannot be opened (see `problem`).
+
+    For a video that is `done`, they are those of its features, and its file is not opened.
+    """
 
     id: str
     path: str
@@ -94,7 +97,7 @@ def plan(
     trial: float = TRIAL_SECONDS,
     reporter: Reporter = SILENT,
 ) -> Plan:
-    """Read the headers, and try extraction on up to five videos for about `trial` seconds; write nothing.
+    """Read the headers of pending videos, and try extraction on up to five for about `trial` seconds; write nothing.
 
     Raises:
         UsageError: when a path or a name does not exist.
@@ -106,10 +109,13 @@ def plan(
     extractors, stores = prepare(configs, workspace, weights, out, machine)
     writers = [StoreWriter.find(path, extractor.identity) for path, extractor in zip(stores, extractors, strict=True)]
     work: list[_Work] = []
-    with ExtractionLine(extractors) as line:
-        for file in find_videos(paths):
+    files = find_videos(paths)
+    with ExtractionLine(extractors) as line, reporter.task("read headers", len(files), "video") as task:
+        for file in files:
             missing = [number for number, writer in enumerate(writers) if writer is None or not writer.done(file.id)]
-            work.append(_Work(_planned_video(line, file, not missing), missing))
+            video = _planned_video(line, file) if missing else _extracted_video(writers[0], file)
+            work.append(_Work(video, missing))
+            task.advance()
         readable = [item for item in work if not item.video.problem]
         groups = line.groups(sorted({number for item in readable if item.known for number in item.missing}))
     machine = machine.settled(sum(bool(item.missing) for item in readable), runs_networks(extractors))
@@ -146,13 +152,21 @@ class _Work:
         return SizedFile(Path(self.video.path), self.video.width, self.video.height)
 
 
-def _planned_video(line: "ExtractionLine", file: VideoFile, done: bool) -> PlannedVideo:
+def _planned_video(line: "ExtractionLine", file: VideoFile) -> PlannedVideo:
     try:
         info = line.headers(file.path)
     except VideoError as error:
-        return PlannedVideo(file.id, str(file.path), None, 0, 0, done, str(error))
+        return PlannedVideo(file.id, str(file.path), None, 0, 0, False, str(error))
     seconds = float(info.duration) if info.duration and info.duration > 0 else None
-    return PlannedVideo(file.id, str(file.path), seconds, info.width, info.height, done, "")
+    return PlannedVideo(file.id, str(file.path), seconds, info.width, info.height, False, "")
+
+
+def _extracted_video(writer: StoreWriter | None, file: VideoFile) -> PlannedVideo:
+    """Return what a store says of a video that it holds; its file is not opened."""
+    account = writer.account(file.id) if writer else None
+    seconds, info = (account[0].duration, account[1]) if account else (None, {})
+    width, height = (int(info.get(side, 0)) for side in ("width", "height"))
+    return PlannedVideo(file.id, str(file.path), seconds, width, height, True, "")
 
 
 def _needed(
