@@ -100,7 +100,7 @@ def test_the_wrong_one_of_several_is_blamed(settings, line):
 def test_a_key_of_a_head_among_several_says_what_to_do():
     refused = wtal("train", "--dry-run", "--set", "head.width=3")
     assert refused.stderr.startswith("wtal: --set head.width=3: recipe collection trains an ensemble of ")
-    assert refused.stderr.endswith("; set head.name too, so that head.width is of one head\n")
+    assert refused.stderr.endswith("; also set head.name, so that head.width applies to one head\n")
 
 
 def test_a_word_of_a_few_is_refused_with_the_nearest():

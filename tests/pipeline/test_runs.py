@@ -227,7 +227,7 @@ def test_show_compares_with_the_recipe_of_the_run_and_prints_everything_when_tol
     text = call("show", folder).stdout
     assert "recipe     thumos14/rskp, RSKP on THUMOS14" in text.splitlines()
     assert "head       rskp: dropout 0.25" in text.splitlines()
-    assert "train      steps: 7" in text.splitlines()
+    assert "train      steps: 7, epochs: 0" in text.splitlines()
     assert "localize   as the recipe" in text.splitlines()
     everything = call("show", folder, "--all").stdout
     assert everything.startswith(text.rstrip("\n"))

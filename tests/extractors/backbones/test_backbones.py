@@ -104,7 +104,7 @@ def test_a_backbone_is_one_new_file(toy, folder, tmp_path):
     assert "The mean colour" in line or "the mean colour" in line
     assert "variants plain, loud" in line
     lines = wtal("list", "backbones").stdout
-    assert "    plain: 3 numbers of 8 frames; 16 px -> 8 x 8; RGB (x - 0) / 1; mean of the pixels" in lines
+    assert "    plain: 3 numbers from 8 frames; 16 px -> 8 x 8; RGB (x - 0) / 1; mean of the pixels" in lines
     seen = json.loads(wtal("list", "backbones", "--json").stdout)["toy"]["sees"]
     assert (seen["loud"]["dim"], seen["loud"]["std"]) == (3, [0.5] * 3)
     assert "toy" in wtal("extract", "--help").stdout

@@ -95,7 +95,7 @@ def test_seconds_of_a_grid_whose_first_snippet_stands_further_in():
     assert (grid.duration, grid.end) == (1.2, 3.2)
     assert SnippetGrid.from_json(grid.to_json()) == grid
     assert "lead" not in replace(grid, lead=Fraction(0)).to_json()
-    with pytest.raises(ValueError, match="no negative lead"):
+    with pytest.raises(ValueError, match="a lead of at least 0"):
         replace(grid, lead=Fraction(-1))
 
 

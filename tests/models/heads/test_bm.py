@@ -122,7 +122,7 @@ def test_the_foreground_branch_is_an_addition():
 
 
 def test_there_is_no_checkpoint_to_load():
-    with pytest.raises(WeightsError, match=r"no authors' code.*one, two"):
+    with pytest.raises(WeightsError, match=r"no authors' checkpoint.*one, two"):
         load_author_checkpoint("bm", {"one": torch.zeros(1), "two": torch.zeros(1)}, num_classes=3)
 
 

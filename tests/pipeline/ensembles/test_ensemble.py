@@ -236,7 +236,7 @@ def test_other_members_or_settings_are_another_ensemble(made):
     assert "holds another run, or an ensemble of other members" in line_of(
         "ensemble", pair[0], bm / "seed-0", "--out", "named", *here, code=2
     )
-    assert "has other files (seed-0)" in line_of("ensemble", *pair, "--out", basnet.name, *here, code=2)
+    assert "holds other files (seed-0)" in line_of("ensemble", *pair, "--out", basnet.name, *here, code=2)
 
 
 def test_what_was_tuned_stays_marked(made, tmp_path):
@@ -282,7 +282,7 @@ def test_settings_that_would_be_wrong_or_change_nothing_are_refused(made):
     assert "has no stages" in line_of("detect", mean["run"], "--stage", "0", code=2)
     for arguments in (("detect", fused["run"]), ("ensemble", *pair, "--by", "detections")):
         assert "got threshold_stop" in line_of(*arguments, "--set", "localize.threshold_stop=0.5", code=2)
-    assert "accepts only --set localize.KEY=VALUE" in line_of("ensemble", *pair, "--set", "train.steps=3", code=2)
+    assert "a trained run accepts only localize.KEY=VALUE" in line_of("ensemble", *pair, "--set", "train.steps=3", code=2)
 
 
 def test_an_ensemble_may_be_a_member(made):

@@ -62,7 +62,7 @@ def test_a_detection_file_is_diagnosed(files, scene):
     assert {key: one["mAP"] for key, one in value["diagnosis"].items()} == judged["mAP"]
     for one in value["diagnosis"].values():
         assert one["mAP"] + sum(one["gain_shared"].values()) == pytest.approx(1)
-    shown = [line.split()[-5:] for line in said.stdout.splitlines() if re.match(r"[a-z ]+ +\d", line, re.IGNORECASE)]
+    shown = [line.split()[-5:] for line in said.stdout.splitlines() if re.match(r"[a-z ]+ +\d+\.", line, re.IGNORECASE)]
     assert np.array(shown, float).sum(axis=0) == pytest.approx(100, abs=0.05)
     made = diagnose_detections(truth, found, (0.5,), durations=durations)
     assert value["diagnosis"]["0.5"]["by"]["length"]["XS"]["annotations"] == made.annotations

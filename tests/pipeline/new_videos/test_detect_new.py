@@ -48,7 +48,7 @@ def test_a_second_call_reads_no_video_again(collection, tmp_path):
     first = detect(collection, tmp_path, video)
     files = {path: path.stat().st_mtime_ns for path in Path(first["stores"][0]).glob("*.npy")}
     again = call("detect", collection.run, video, "--workspace", tmp_path)
-    assert "1 of 1 videos are in" in again.stderr
+    assert "1 of 1 videos are already in" in again.stderr
     assert {path: path.stat().st_mtime_ns for path in files} == files
     assert first["detections"] in again.stdout
     best = results(first["detections"])[LAST][0]

@@ -182,7 +182,7 @@ def test_a_packed_student_answers_as_its_run(place):
     ("words", "message"),
     [
         (["--set", "refine.rounds=9"], "rounds"),
-        (["--set", "train.steps=9"], "takes refine.KEY=VALUE alone"),
+        (["--set", "train.steps=9"], "accepts only refine.KEY=VALUE"),
         (["--set", "refine.student.name=nobody"], "there is no student 'nobody'"),
         (["--set", "refine.student.wdth=9"], "wdth"),
         (["--set", "refine.student=3"], "student"),

@@ -119,5 +119,5 @@ def test_every_detection_of_a_run_was_rejected(place):
 def test_damaged_verdicts_are_one_line(place):
     place.verdicts.write_text('{"format": 1, "verdicts": [{}]}')
     result = call("train", "collection", "--workspace", place.root, *RECIPE, code=1)
-    assert "holds no verdicts" in result.stderr.splitlines()[-1]
+    assert "is not a file of verdicts" in result.stderr.splitlines()[-1]
     assert not place.runs.exists()

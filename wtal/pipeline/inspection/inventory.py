@@ -85,7 +85,7 @@ def details(kind: str) -> dict[str, Any]:
 
 def _line(module: object) -> str:
     """Return the first line of a leaf's docstring."""
-    return (module.__doc__ or "").strip().partition("\n")[0]
+    return (module.__doc__ or "").strip().partition("\n")[0].rstrip(".")
 
 
 def _reader_line(module: ReaderLeaf) -> str:
