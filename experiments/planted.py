@@ -56,9 +56,15 @@ COMMON = (
     "localize.nms_tiou=0.5",
 )
 """One localization for all heads, beside each paper's own."""
-SIGNALS = {"facnet": ("cas", "softmax"), "stpn": ("product", "sigmoid"), "wtalc": ("cas", "none")}
-"""What is thresholded and scored in it: class probabilities times attention, but that FAC-Net has no attention, STPN's
-classes are independent of one another, and W-TALC has neither attention nor a class of background."""
+SIGNALS = {
+    "case": ("cas", "sigmoid"),
+    "facnet": ("cas", "softmax"),
+    "stpn": ("product", "sigmoid"),
+    "wtalc": ("cas", "none"),
+}
+"""What is thresholded and scored in it: class probabilities times attention, but that CASE's activations hold its
+attention, FAC-Net has none, STPN's classes are independent of one another, and W-TALC has neither attention nor a class
+of background."""
 _ARRAYS = ("videoname", "subset", "labels", "labels_all", "segments", "duration")
 _RATE = Fraction(25, 16)
 _WIDTH = 64
