@@ -214,7 +214,7 @@ def _strength(times: Floats, action: Annotation, footage: Footage, rng: np.rando
     ramps = np.maximum(rng.uniform(0, footage.ramp, 2) * length, 1e-6)
     rise = np.clip((times - middles[0]) / ramps[0] + 0.5, 0, 1)
     fall = np.clip((middles[1] - times) / ramps[1] + 0.5, 0, 1)
-    strength = np.minimum(rise, fall) * rng.uniform(footage.faintest, 1)
+    strength: Floats = np.minimum(rise, fall) * rng.uniform(footage.faintest, 1)
     if rng.random() < footage.gap_share:
         gap = rng.uniform(*footage.gap) * length
         start = rng.uniform(action.start + footage.margin * length, action.end - footage.margin * length - gap)
