@@ -2,7 +2,7 @@
 
 import sys
 
-from experiments import defaults, ensembles, kth, planted, review
+from experiments import defaults, ensembles, kth, planted, planted_borders, review
 from experiments._run import arguments
 from experiments._tables import ENSEMBLES, PAGE, refresh
 from wtal.models.heads import HEADS
@@ -14,6 +14,7 @@ if __name__ == "__main__":
     parser.set_defaults(collections=review.COLLECTIONS)
     options = parser.parse_args(sys.argv[1:])
     planted.run(options)
+    planted_borders.run(options)
     kth.run(options)
     ensembles.run(options)
     defaults.run(options)

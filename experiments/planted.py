@@ -56,9 +56,15 @@ COMMON = (
     "localize.nms_tiou=0.5",
 )
 """Common localization of all heads, in addition to each paper's own."""
-SIGNALS = {"facnet": ("cas", "softmax"), "stpn": ("product", "sigmoid"), "wtalc": ("cas", "none")}
-"""Signals that differ from class probabilities times attention: FAC-Net has no attention, STPN's classes are
-independent of one another, and W-TALC has neither attention nor a background class."""
+SIGNALS = {
+    "case": ("cas", "sigmoid"),
+    "facnet": ("cas", "softmax"),
+    "stpn": ("product", "sigmoid"),
+    "wtalc": ("cas", "none"),
+}
+"""What is thresholded and scored in it: class probabilities times attention, but that CASE's activations hold its
+attention, FAC-Net has none, STPN's classes are independent of one another, and W-TALC has neither attention nor a class
+of background."""
 _ARRAYS = ("videoname", "subset", "labels", "labels_all", "segments", "duration")
 _RATE = Fraction(25, 16)
 _WIDTH = 64

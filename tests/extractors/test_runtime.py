@@ -87,7 +87,9 @@ class Traced(Backbone):
         return features[: len(clips)] if self.wrong == "rows" else features * len(clips)
 
 
-@pytest.mark.parametrize(("wrong", "words"), [("rows", "returns 2 features for 3 clips"), ("values", "features different from")])
+@pytest.mark.parametrize(
+    ("wrong", "words"), [("rows", "2 features for 3 clips"), ("values", "features different from")]
+)
 def test_a_network_that_openvino_cannot_hold_is_refused(wrong, words):
     pytest.importorskip("openvino", reason="needs the extra openvino")
     compiled = run_by(Traced(wrong).eval(), "openvino")
