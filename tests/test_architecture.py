@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "errors": set(),
     "__init__": {"pipeline"},
 }
-ONLY_IN_EXTRACTORS = {"cv2", "decord", "av", "pytorchvideo"}
+ONLY_IN_EXTRACTORS = {"cv2", "decord", "av", "pytorchvideo", "torchcodec"}
 LEAVES = (
     "models/heads",
     "models/rescorers",

@@ -1,4 +1,4 @@
-"""Pixels to features: readers, optical flow, backbones. The only room that imports cv2, av, decord."""
+"""Pixels to features: readers, optical flow, backbones. The only room that imports cv2, av, decord, torchcodec."""
 
 from typing import TYPE_CHECKING, Any
 

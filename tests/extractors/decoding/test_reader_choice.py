@@ -38,5 +38,7 @@ def test_choice_by_name(tmp_path):
     assert choose(info, "opencv") == ("opencv", "asked for")
     with pytest.raises(UsageError, match="did you mean 'decord'"):
         choose(info, "decor")
+    with pytest.raises(UsageError, match="there is no reader 'pyav:cuda'; did you mean"):
+        choose(info, "pyav:cuda")
     assert reader_identity("pyav")["versions"].keys() == {"pyav"}
     assert "pyav" in reader_identity("auto")["versions"]

@@ -1,8 +1,8 @@
 """Videos on which a reader other than the reference was seen to give other frames: refused by name.
 
-Measured on small videos of each kind, frame by frame, against PyAV. Both readers convert the colours of interlaced
+Measured on small videos of each kind, frame by frame, against PyAV. All of them convert the colours of interlaced
 frames otherwise or not at all (OpenCV then hands out a buffer that nothing was written to), of more than 8 bits with
-other rounding, and know no times of their own in AVI files with B-frames.
+other rounding, and know no times of their own in AVI files with B-frames, where torchcodec loses the last frames.
 """
 
 from wtal.errors import VideoError
