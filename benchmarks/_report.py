@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-_LIBRARIES = ("numpy", "torch", "numba", "triton", "av", "decord", "opencv-contrib-python-headless")
+_LIBRARIES = ("numpy", "torch", "numba", "triton", "av", "decord", "torchcodec", "opencv-contrib-python-headless")
 
 
 def arguments(description: str | None) -> argparse.ArgumentParser:

@@ -3,13 +3,16 @@
 The name of a reader stands for the work of extraction in one process: reading headers, decoding, resampling to 25
 frames per second by timestamps, scaling. `isolated` is the same through the reader process that extraction uses,
 including its pipe. `alone` is the plain loop of the library's documentation, without times, checks or resampling, with
-pictures scaled by the same call: the ratio of the two is the cost of our layer. `decord alone scaling itself` leaves
-the scaling to decord. Videos have 25 frames per second, so that no variant repeats or drops a frame; every repetition
-opens the file again.
+pictures scaled by the same call: the ratio of the two is the cost of our layer. `processor time` is that of the same
+calls, over all their threads: a ratio of times, where less is better. `decord alone scaling itself` leaves the scaling
+to decord. Videos have 25 frames per second, so that no variant repeats or drops a frame; every repetition opens the
+file again.
 """
 
+import statistics
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from functools import partial
@@ -65,10 +68,27 @@ def measure(folder: Path, sizes: Sequence[str], frames: int, repeat: int) -> Res
             path = write_h264(folder / f"{size}.mp4", moving_frames(frames, width, height), width, height)
             target = scaled_size(width, height, _SIZE)
             tasks = {name: partial(check, name, way, frames) for name, way in ways(path, target, process).items()}
-            times = take_turns(tasks, repeat)
+            spent: dict[str, list[float]] = {name: [] for name in READERS.names() if name in tasks}
+            metered = {name: partial(meter, tasks[name], seconds) for name, seconds in spent.items()}
+            times = take_turns(tasks | metered, repeat)
             table += rows(size, times, frames, "frames_per_s")
-            ratios |= {f"{name}, {size}": value for name, value in compare(rates(times, frames)).items()}
+            compared = compare(rates(times, frames)) | compare_processor_times(spent)
+            ratios |= {f"{name}, {size}": value for name, value in compared.items()}
     return table, ratios
+
+
+def meter(task: Callable[[], object], seconds: list[float]) -> None:
+    """Run a task and append the processor seconds of this process's threads meanwhile."""
+    start = time.process_time()
+    task()
+    seconds.append(time.process_time() - start)
+
+
+def compare_processor_times(spent: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    """Processor seconds of each reader's rounds, the first of which warms up, against the reference's."""
+    medians = {name: statistics.median(seconds[1:]) for name, seconds in spent.items()}
+    base = medians.pop(REFERENCE)
+    return {f"{name} processor time / {REFERENCE}'s": short(value / base) for name, value in medians.items()}
 
 
 def compare(speeds: Mapping[str, float]) -> dict[str, float]:
@@ -144,6 +164,15 @@ def opencv_images(path: Path) -> Iterator[Image]:
         capture.release()
 
 
+def torchcodec_images(path: Path) -> Iterator[Image]:
+    """The plain loop of torchcodec."""
+    from torchcodec.decoders import VideoDecoder
+
+    video = VideoDecoder(str(path), dimension_order="NHWC", num_ffmpeg_threads=0)
+    for number in range(len(video)):
+        yield np.asarray(video[number].numpy(), np.uint8)
+
+
 def decord_scaling(path: Path, target: tuple[int, int]) -> int:
     """Number of frames from decord's plain loop, scaled by decord."""
     import decord
@@ -156,6 +185,7 @@ ALONE: dict[str, Callable[[Path], Iterator[Image]]] = {
     "pyav": pyav_images,
     "decord": decord_images,
     "opencv": opencv_images,
+    "torchcodec": torchcodec_images,
 }
 
 

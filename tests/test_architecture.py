@@ -34,7 +34,7 @@ MAY_IMPORT = {
     "errors": set(),
     "__init__": {"api"},
 }
-ONLY_IN_EXTRACTORS = {"cv2", "decord", "av", "pytorchvideo"}
+ONLY_IN_EXTRACTORS = {"cv2", "decord", "av", "pytorchvideo", "torchcodec"}
 LEAVES = (
     "models/heads",
     "models/rescorers",

@@ -18,6 +18,7 @@ from wtal.extractors.backbones import BACKBONES, HasDescription, HasVariants, Ta
 from wtal.extractors.flow import FLOWS
 from wtal.extractors.image_encoders import ENCODERS
 from wtal.extractors.readers import READERS
+from wtal.extractors.readers import HasVariants as HasOtherReaders
 from wtal.models.heads import HEADS
 from wtal.models.rescorers import RESCORERS
 from wtal.models.students import STUDENTS
@@ -39,7 +40,11 @@ REGISTRIES = (
     *(HEADS, RESCORERS, STUDENTS, BACKBONES, ENCODERS, READERS, FLOWS),
     *(DATASETS, LAYOUTS, CHALLENGES, EXPORTS, IMPORTS),
 )
-OPTIONAL = {BACKBONES: (HasVariants, TakesOthers, HasDescription), LAYOUTS: (NamesVideos,)}
+OPTIONAL = {
+    BACKBONES: (HasVariants, TakesOthers, HasDescription),
+    READERS: (HasOtherReaders,),
+    LAYOUTS: (NamesVideos,),
+}
 LEAVES = [pytest.param(kind, name, id=f"{kind.kind}-{name}") for kind in REGISTRIES for name in kind.names()]
 MEMBERS = [
     pytest.param(kind, member, id=f"{kind.kind}-{member}")

@@ -1,4 +1,4 @@
-"""Pixels to features: readers, optical flow, backbones. The only package that imports cv2, av and decord."""
+"""Pixels to features: readers, optical flow, backbones. The only package that imports cv2, av, decord, torchcodec."""
 
 from typing import TYPE_CHECKING, Any
 

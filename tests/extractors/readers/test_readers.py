@@ -37,7 +37,13 @@ KINDS = {
     },
     "one-frame.mp4": {"times": [Fraction(0)]},
 }
-REFUSED = {("hevc-10-bit.mp4", "decord"), ("hevc-10-bit.mp4", "opencv"), ("odd-sides.webm", "decord")}
+REFUSED = {
+    ("hevc-10-bit.mp4", "decord"),
+    ("hevc-10-bit.mp4", "opencv"),
+    ("hevc-10-bit.mp4", "torchcodec"),
+    ("odd-sides.webm", "decord"),
+    ("odd-sides.webm", "torchcodec"),
+}
 
 
 @pytest.fixture(scope="module", params=sorted(KINDS))
@@ -46,11 +52,16 @@ def numbered(request, tmp_path_factory):
     return write_video(path, **KINDS[request.param]), KINDS[request.param]["times"]
 
 
+def usable(name: str) -> str:
+    """The name of a reader, or a skip that says why it cannot be used here."""
+    if reason := READERS.load(name).why_not():
+        pytest.skip(f"{name}: {reason}")
+    return name
+
+
 @pytest.fixture(params=READERS.names())
 def reader(request):
-    if reason := READERS.load(request.param).why_not():
-        pytest.skip(f"{request.param}: {reason}")
-    return request.param
+    return usable(request.param)
 
 
 def read_all(path: Path, reader: str):
@@ -100,10 +111,10 @@ def test_header(numbered):
 
 
 @pytest.mark.parametrize("rotation", [90, 180, -90])
-@pytest.mark.parametrize("name", ["pyav", "opencv"])
+@pytest.mark.parametrize("name", ["pyav", "opencv", "torchcodec"])
 def test_rotated_files_stand_upright(tmp_path, rotation, name):
     path = write_video(tmp_path / "rotated.mp4", constant(25, 5), rotation=rotation)
-    frames, _ = read_all(path, name)
+    frames, _ = read_all(path, usable(name))
     capture = cv2.VideoCapture(str(path))
     for frame in frames:
         turned_by_opencv = capture.read()[1][..., ::-1]
@@ -113,7 +124,7 @@ def test_rotated_files_stand_upright(tmp_path, rotation, name):
         read_all(path, "decord")
 
 
-@pytest.mark.parametrize("name", ["pyav", "opencv"])
+@pytest.mark.parametrize("name", ["pyav", "opencv", "torchcodec"])
 def test_edit_list_hides_frames(tmp_path, name):
     path = write_video(
         tmp_path / "edited.mp4",
@@ -121,7 +132,7 @@ def test_edit_list_hides_frames(tmp_path, name):
         options={"bf": "0"},
         mux={"avoid_negative_ts": "disabled", "use_editlist": "1"},
     )
-    frames, _ = read_all(path, name)
+    frames, _ = read_all(path, usable(name))
     assert probe(path).edited
     assert [number_in(frame.image) for frame in frames] == list(range(10, 30))
     with pytest.raises(VideoError, match="decord sees 30 frames, but the file has 20"):

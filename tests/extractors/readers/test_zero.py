@@ -17,6 +17,7 @@ from wtal.extractors.decoding.probe import probe
 from wtal.extractors.decoding.reader import read
 from wtal.extractors.decoding.resample import Sampler
 from wtal.extractors.execution.config import ExtractConfig
+from wtal.extractors.readers import READERS
 from wtal.pipeline.extraction.extract import extract
 from wtal.pipeline.recipe import Recipe
 from wtal.pipeline.workspace import Workspace
@@ -115,8 +116,10 @@ def test_the_default_zero_changes_no_name_of_a_run():
 
 
 @needs_shared
-@pytest.mark.parametrize("reader", ["pyav", "opencv"])
+@pytest.mark.parametrize("reader", ["pyav", "opencv", "torchcodec"])
 def test_case_of_a_late_picture(reader):
+    if reason := READERS.load(reader).why_not():
+        pytest.skip(f"{reader}: {reason}")
     info = probe(SHARED / "cases" / "03_picture_begins_late" / "late.mp4")
     sampler = Sampler(read(info, reader), info, Fraction(25))
     assert sum(1 for _ in sampler) == 250

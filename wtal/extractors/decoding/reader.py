@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wtal.errors import VideoError
-from wtal.extractors.readers import READERS, ReaderLeaf
+from wtal.errors import UsageError, VideoError
+from wtal.extractors.readers import READERS, HasVariants, ReaderLeaf
+from wtal.registry import suggest
 
 Image = NDArray[np.uint8]
 REFERENCE = "pyav"
@@ -178,17 +179,42 @@ def upright_shape(width: int, height: int, info: VideoInfo) -> tuple[int, int, i
     return (width, height, 3) if info.rotation % 180 else (height, width, 3)
 
 
+def reader_names() -> list[str]:
+    """Names of all readers; those behind a colon follow the leaf that they are of."""
+    names = []
+    for name in READERS.names():
+        module = READERS.load(name)
+        variants = sorted(module.VARIANTS) if isinstance(module, HasVariants) else []
+        names += [name, *(f"{name}:{variant}" for variant in variants)]
+    return names
+
+
+def find_reader(name: str) -> ReaderLeaf:
+    """The reader of a name, `leaf` or `leaf:variant`, whether it can be used on this machine or not.
+
+    Raises:
+        UsageError: when there is no such reader.
+    """
+    module = READERS.load(name)
+    _, colon, variant = name.partition(":")
+    if not colon:
+        return module
+    if not isinstance(module, HasVariants) or variant not in module.VARIANTS:
+        raise UsageError(f"there is no reader {name!r}; {suggest(name, reader_names())}")
+    return module.VARIANTS[variant]
+
+
 def load_reader(name: str) -> ReaderLeaf:
-    """Load the leaf `name` of `readers/`.
+    """Load a reader of `readers/`.
 
     Raises:
         UsageError: when the reader is unknown.
         VideoError: when it cannot be used on this machine, with the reason.
     """
-    module = READERS.load(name)
-    if (reason := module.why_not()) is not None:
+    reader = find_reader(name)
+    if (reason := reader.why_not()) is not None:
         raise VideoError(f"reader {name} cannot be used here: {reason}")
-    return module
+    return reader
 
 
 def reader_identity(name: str) -> dict[str, Any]:

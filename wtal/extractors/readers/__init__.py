@@ -1,7 +1,8 @@
 """One video library per file: each yields frames with exact times. The contract of a file is `ReaderLeaf`."""
+# ruff: noqa: N802 - members are named as modules name them
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from wtal.registry import Registry
 
@@ -10,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class ReaderLeaf(Protocol):
-    """A module of `readers/`."""
+    """A module of `readers/`. It may be a `HasVariants` too."""
 
     def version(self) -> str:
         """Return the version of the library that decodes."""
@@ -25,6 +26,15 @@ class ReaderLeaf(Protocol):
             VideoError: when the file cannot be read at all.
             VideoBroken: after the last good frame, when parts of the file could not be decoded.
         """
+
+
+@runtime_checkable
+class HasVariants(Protocol):
+    """A module that decodes in other ways too, each a reader of its own: a user writes `torchcodec:cuda`."""
+
+    @property
+    def VARIANTS(self) -> "Mapping[str, ReaderLeaf]":
+        """The readers by what stands behind the colon."""
 
 
 READERS = Registry[ReaderLeaf]("reader", __name__, ReaderLeaf)

@@ -172,10 +172,38 @@ REASONS: Mapping[str, tuple[Reason, ...]] = {
             "An edit list, damage, or a container that decord misreads.",
         ),
         Reason("decord's timestamps are not those of the file: use --reader pyav", _CLEAR),
+        Reason(
+            "torchcodec is not right on ...: use --reader pyav",
+            "`mpegts` and `mpeg`, of which it passes over frames; `mpeg2video`, `vc1`.",
+        ),
+        Reason("torchcodec does not mirror pictures: use --reader pyav", _CLEAR),
+        Reason("torchcodec gives pictures of a wrong size for this file: use --reader pyav", _CLEAR),
+        Reason(
+            "torchcodec cannot decode this file: use --reader pyav",
+            "Damaged, or of a codec that the FFmpeg of the system lacks.",
+        ),
+        Reason(
+            "torchcodec is not used on files whose timestamps leap: use --reader pyav",
+            "The reference finds the [stray frames](#stray-frames).",
+        ),
+        Reason(
+            "torchcodec sees ... frames, the file has ...: use --reader pyav",
+            "Damage, or a container that torchcodec misreads.",
+        ),
+        Reason(
+            "torchcodec's timestamps are not those of the file: use --reader pyav",
+            "It begins at a key frame: frames before the first one were passed over.",
+        ),
+        Reason("torchcodec:cuda takes no rotated files: use --reader pyav", _CLEAR),
+        Reason(
+            "the CUDA device does not decode this file: use --reader torchcodec or --reader pyav",
+            "A codec, a size or a pixel format that the device's decoder lacks.",
+        ),
         Reason("the packets of the file cannot be read: ...", "Damaged; `--reader pyav` uses what can be read."),
         Reason(
             "reader ... cannot be used here: ...",
-            "Not installed on this machine; `wtal doctor` lists what is. The command stops at once, with exit code 1.",
+            "Not installed on this machine, or without the libraries that it needs; `wtal doctor` lists what is. The "
+            "command stops at once, with exit code 1.",
         ),
     ),
     "The features are wrong": (

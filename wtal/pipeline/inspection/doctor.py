@@ -8,9 +8,10 @@ from pathlib import Path
 
 import wtal
 from wtal.errors import UsageError, WtalError
+from wtal.extractors.decoding.reader import find_reader, reader_names
 from wtal.extractors.flow import FLOWS
 from wtal.extractors.optical_flow import create_flow
-from wtal.extractors.readers import READERS
+from wtal.extractors.readers import ReaderLeaf
 from wtal.pipeline.inspection.weights import published_weights, weights_file
 from wtal.pipeline.workspace import Workspace
 
@@ -20,6 +21,7 @@ _PACKAGES = (
     "av",
     "opencv-contrib-python-headless",
     "decord",
+    "torchcodec",
     "numba",
     "joblib",
     "pydantic",
@@ -32,9 +34,7 @@ def examine(workspace: Workspace) -> dict[str, dict[str, str]]:
     return {
         "machine": _machine(),
         "packages": {name: _version(name) for name in _PACKAGES},
-        "readers": {
-            name: READERS.load(name).why_not() or f"ok, {READERS.load(name).version()}" for name in READERS.names()
-        },
+        "readers": {name: _reader(find_reader(name)) for name in reader_names()},
         "flow": _flows(),
         "weights": _weights(),
         "disk": _disk(workspace.root),
@@ -59,6 +59,10 @@ def _version(package: str) -> str:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return "not installed"
+
+
+def _reader(reader: ReaderLeaf) -> str:
+    return reader.why_not() or f"ok, {reader.version()}"
 
 
 def _flows() -> dict[str, str]:

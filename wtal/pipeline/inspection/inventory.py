@@ -10,6 +10,7 @@ from wtal.data.layouts import LAYOUTS
 from wtal.eval.challenges import CHALLENGES
 from wtal.eval.protocols import PROTOCOLS
 from wtal.extractors.backbones import BACKBONES, HasVariants, TakesOthers
+from wtal.extractors.decoding.reader import find_reader, reader_names
 from wtal.extractors.flow import FLOWS
 from wtal.extractors.readers import READERS, ReaderLeaf
 from wtal.models.heads import HEADS
@@ -56,7 +57,7 @@ def inventory(kind: str) -> dict[str, str]:
     if kind == "backbones":
         return _backbones()
     if kind == "readers":
-        return {name: _reader_line(READERS.load(name)) for name in READERS.names()}
+        return {name: _reader_line(find_reader(name)) for name in reader_names()}
     registry = _REGISTRIES[kind]
     return {name: _line(registry.load(name)) for name in registry.names()}
 

@@ -1,0 +1,184 @@
+"""torchcodec, read in sequence: right on the files that `limits` and the packets' times let pass.
+
+It decodes with the FFmpeg of the system. Frames that follow one another come without a search, but before the first one
+it looks for a key frame: in MPEG-TS and MPEG-PS it then begins behind some frames, or at none. Each frame has a time,
+in seconds as a float: in whole units of the stream's time base it must be that of the packets in shown order. It turns
+pictures and does not mirror them, and it stops at what it cannot decode.
+
+`torchcodec:cuda` decodes on the first CUDA device, with NVDEC. Colours are converted there by other arithmetic: its
+frames are not bit for bit those of the other readers, so that features made of them are in a store of their own.
+"""
+
+import importlib.util
+import re
+from collections.abc import Iterator, Mapping
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from wtal.errors import VideoError, lacks_memory, require
+from wtal.extractors.decoding.limits import require_within
+from wtal.extractors.decoding.packets import PacketTimes, is_in_order, packet_times
+from wtal.extractors.decoding.reader import Image, TimedFrame, VideoInfo, upright_shape
+from wtal.extractors.readers import ReaderLeaf
+
+# Frames at the beginning are passed over.
+_BEGINS_LATE = ("mpegts", "mpeg", "mpegvideo")
+# Their headers do not say whether interlaced frames come later.
+_MIXED = ("mpeg1video", "mpeg2video", "vc1", "wmv3")
+
+# As many as the reference has: what a stream decodes to must not depend on the machine.
+_THREADS = 4
+
+_WITHOUT_CUDA = "torchcodec==0.13.0"
+"""The last version whose wheel on PyPI is linked with no library of CUDA."""
+
+
+def version() -> str:
+    """Versions of torchcodec and of the libavcodec that it loads.
+
+    Raises:
+        MissingExtra: when torchcodec is not installed.
+    """
+    library = _torchcodec()
+    numbers = library._core.get_ffmpeg_library_versions()["libavcodec"]
+    return f"{library.__version__} (libavcodec {'.'.join(map(str, numbers))})"
+
+
+def why_not() -> str | None:
+    """The reason, where torchcodec is not installed, or does not load: it needs libraries that it does not bring."""
+    if importlib.util.find_spec("torchcodec") is None:
+        return "it is not installed; run: pip install 'wtal[torchcodec]'"
+    try:
+        version()
+    except (ImportError, OSError, RuntimeError, AttributeError) as error:
+        return _fault(error)
+    return None
+
+
+def frames(info: VideoInfo) -> Iterator[TimedFrame]:
+    """Frames in shown order, upright, native size.
+
+    Raises:
+        MissingExtra: when torchcodec is not installed.
+        VideoError: when torchcodec is not right on the file, or cannot decode all of it.
+    """
+    return _frames(info, "cpu")
+
+
+class _OnCard:
+    """torchcodec on the first CUDA device, with NVDEC: its colours are not bit for bit those of the other readers."""
+
+    def version(self) -> str:
+        """Versions of torchcodec, of the libavcodec that reads the file, and of CUDA."""
+        return f"{version()} on CUDA {_cuda().version.cuda}"
+
+    def why_not(self) -> str | None:
+        """The reason, where torchcodec does not load, has no CUDA, or there is no CUDA device."""
+        if (reason := why_not()) is not None:
+            return reason
+        build = str(_torchcodec().__version__)
+        if build.endswith("+cpu"):
+            return f"torchcodec {build} decodes on the processor alone; install a later one beside a torch with CUDA"
+        return None if _cuda().cuda.is_available() else "torch sees no CUDA device"
+
+    def frames(self, info: VideoInfo) -> Iterator[TimedFrame]:
+        """Frames in shown order, native size.
+
+        Raises:
+            MissingExtra: when torchcodec is not installed.
+            VideoError: when torchcodec is not right on the file, or the device does not decode all of it.
+        """
+        if info.rotation:
+            raise VideoError("torchcodec:cuda takes no rotated files: use --reader pyav")
+        return _frames(info, "cuda")
+
+
+VARIANTS: Mapping[str, ReaderLeaf] = {"cuda": _OnCard()}
+
+
+def _frames(info: VideoInfo, device: str) -> Iterator[TimedFrame]:
+    library = _torchcodec()
+    _require_right(info)
+    shown = _shown(info)
+    try:
+        decoder = library.decoders.VideoDecoder(
+            str(info.path),
+            stream_index=info.stream,
+            dimension_order="NHWC",
+            num_ffmpeg_threads=_THREADS,
+            device=device,
+        )
+        if len(decoder) != len(shown):
+            raise VideoError(f"torchcodec sees {len(decoder)} frames, the file has {len(shown)}: use --reader pyav")
+        for number, (time, duration) in enumerate(shown):
+            frame = decoder.get_frame_at(number)
+            if device != "cpu" and decoder.cpu_fallback:
+                raise VideoError("the CUDA device does not decode this file: use --reader torchcodec or --reader pyav")
+            if _snap(frame.pts_seconds, info.time_base) != time:
+                raise VideoError("torchcodec's timestamps are not those of the file: use --reader pyav")
+            yield TimedFrame(time, duration, _image(frame.data, info))
+    except (RuntimeError, ValueError, IndexError) as error:
+        if lacks_memory(error):
+            raise
+        raise VideoError("torchcodec cannot decode this file: use --reader pyav") from error
+
+
+def _require_right(info: VideoInfo) -> None:
+    if info.mirrored:
+        raise VideoError("torchcodec does not mirror pictures: use --reader pyav")
+    if kinds := {info.container, info.codec} & {*_BEGINS_LATE, *_MIXED}:
+        raise VideoError(f"torchcodec is not right on {', '.join(sorted(kinds))}: use --reader pyav")
+    require_within(info, "torchcodec", wide_colours=True, odd_sides=False)
+
+
+def _shown(info: VideoInfo) -> PacketTimes:
+    """Times and durations in seconds of the frames in shown order, from the packets alone."""
+    times = packet_times(info, "torchcodec")
+    if not is_in_order(times, info):
+        raise VideoError("torchcodec is not used on files whose timestamps leap: use --reader pyav")
+    return sorted(times)
+
+
+def _snap(seconds: float, unit: Fraction) -> Fraction:
+    return round(Fraction(seconds) / unit) * unit
+
+
+def _image(data: Any, info: VideoInfo) -> Image:
+    """(H, W, 3) uint8 tensor, upright -> the same in the processor's memory."""
+    image: Image = np.ascontiguousarray(data.cpu().numpy())
+    if image.shape != upright_shape(info.width, info.height, info):
+        raise VideoError("torchcodec gives pictures of a wrong size for this file: use --reader pyav")
+    return image
+
+
+def _torchcodec() -> Any:
+    return require("torchcodec", "torchcodec")
+
+
+def _cuda() -> Any:
+    """The module torch, which torchcodec loads in any case."""
+    return require("torch", "torchcodec")
+
+
+def _fault(error: Exception) -> str:
+    """Why torchcodec does not load, from the error of its import, which quotes that of each library it tried."""
+    import torch
+
+    missing = re.findall(r"(lib[\w.+-]+?\.so[.\d]*): cannot open shared object file", _whole(error))
+    others = [name for name in missing if not re.match(r"lib(av|sw)[a-z]+\.so", name)]
+    if others:
+        return (
+            f"it needs {others[0]}, which torch {torch.__version__} does not bring; install a torch with that CUDA, or "
+            f"run, to decode on the processor: pip install {_WITHOUT_CUDA}"
+        )
+    if missing:
+        return "it needs the shared libraries of FFmpeg (4 to 8); run: apt-get install ffmpeg, or: conda install ffmpeg"
+    first = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return f"it does not load beside torch {torch.__version__}: {first}"
+
+
+def _whole(error: BaseException | None) -> str:
+    """The text of an error and of those that it came from."""
+    return "" if error is None else f"{error}\n{_whole(error.__cause__ or error.__context__)}"
