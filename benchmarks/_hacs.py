@@ -94,7 +94,7 @@ def write(folder: Path, size: Size, dataset: Dataset) -> None:
 
 
 def _shards(rows: Mapping[str, int], most: int) -> list[list[str]]:
-    """Spread videos over shards of at most so many rows, in order."""
+    """Spread videos over shards with a limited number of rows, in order."""
     shards: list[list[str]] = [[]]
     total = 0
     for name, count in rows.items():

@@ -1,11 +1,11 @@
-"""A folder of a hundred thousand videos, and a store that holds them: seconds until a call goes on where it was.
+"""A folder of a hundred thousand videos, and a store with all of them: seconds until a call resumes.
 
-The videos are hard links to a few files of 64x48 pixels and two seconds, in 200 folders; the store is made up, its
-features are a hole in a file. `list` finds the videos and gives them their ids. `resume` is `wtal extract` where all
-of them are in the store; the second one knows the files from the first and reads none of them. `plan` is `wtal extract
---dry-run` where all are in the store, and `plan anew` where none is, of `--new` videos: each header is read once.
-Commands are run in processes of their own, their start included; `MiB` is memory of their own, `processor s` of theirs
-and of the process that reads videos.
+The videos are hard links to a few files of 64x48 pixels and two seconds, in 200 folders; the store is synthetic, and
+its features are a hole in a file. `list` finds the videos and assigns their ids. `resume` is `wtal extract` with all
+of them in the store; the second one recognizes the files from the first and reads none of them. `plan` is `wtal extract
+--dry-run` with all in the store, and `plan new` with none, for `--new` videos: each header is read once. Commands run
+in separate processes, including their start; `MiB` is the memory of the command, `processor s` its processor time and
+that of the process that reads videos.
 
 Run alone, not by `make bench`.
 """
@@ -34,14 +34,14 @@ _BACKBONE = "motion"
 _FRAMES = 50
 _FOLDERS = 200
 _LINKS = 25_000
-"""Of a file, at most: file systems bound them."""
+"""Maximum number of hard links per file; file systems bound them."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Take all steps at each size, and report how they grow."""
     parser = arguments(__doc__)
     parser.add_argument("--videos", type=int, nargs="+", default=(10_000, 100_000), help="sizes of the folder")
-    parser.add_argument("--new", type=int, default=2000, help="of the videos, to plan anew")
+    parser.add_argument("--new", type=int, default=2000, help="number of new videos to plan")
     parser.add_argument("--folder", type=Path, help="where to put the files, which are removed in the end")
     parser.add_argument("--list", type=Path, help="list a folder, and print how many videos it holds")
     options = parser.parse_args(argv)
@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def measured(folder: Path, count: int, new: int) -> Iterator[dict[str, Any]]:
-    """Yield a row for each task on a folder of so many videos."""
+    """Yield a row for each task on a folder with this many videos."""
     videos, others = folder / "videos", folder / "new"
     link(videos, count, folder)
     link(others, new, folder)
@@ -68,7 +68,7 @@ def measured(folder: Path, count: int, new: int) -> Iterator[dict[str, Any]]:
         ("resume", count, extract),
         ("resume, files known", count, extract),
         ("plan", count, [*extract, "--dry-run"]),
-        ("plan anew", new, [*anew, "--dry-run"]),
+        ("plan new", new, [*anew, "--dry-run"]),
     ):
         spent = run([sys.executable, "-m", *command])
         row = {"s": short(spent.seconds), "processor_s": short(spent.processor), "MiB": short(spent.own_mib)}

@@ -62,9 +62,8 @@ SIGNALS = {
     "stpn": ("product", "sigmoid"),
     "wtalc": ("cas", "none"),
 }
-"""What is thresholded and scored in it: class probabilities times attention, but that CASE's activations hold its
-attention, FAC-Net has none, STPN's classes are independent of one another, and W-TALC has neither attention nor a class
-of background."""
+"""Signals that differ from class probabilities times attention: CASE's activations include its attention, FAC-Net has
+none, STPN's classes are independent of one another, and W-TALC has neither attention nor a background class."""
 _ARRAYS = ("videoname", "subset", "labels", "labels_all", "segments", "duration")
 _RATE = Fraction(25, 16)
 _WIDTH = 64

@@ -1,11 +1,11 @@
-"""What the second stage is for: THUMOS14's real labels, and planted actions whose borders no threshold can find.
+"""Purpose of the second stage: THUMOS14's real labels, and planted actions with borders that no threshold can find.
 
 Features are made as in `experiments.planted`: noise, and a direction per class, in W-TALC's layout, 2 x 64 wide. Here a
 class's direction says that an action is there, and not where it begins and ends. Each ingredient is of real footage:
 
 - Soft, late and early onsets. The direction rises over a ramp of random length whose middle lies before or behind the
   border, and falls alike. A run-up looks like any run until the pole is planted, a thrower is known before he turns and
-  after he has thrown, and annotators chose the border by an event, not by how well the class can be told. Any
+  after he has thrown, and annotators chose the border by an event, not by how well the class can be recognized. Any
   threshold is off by a random share of the action's length, to either side.
 - Faint actions. Each has a strength of its own: cameras are near or far.
 - Gaps. In some actions the direction is absent for a stretch: a cut to the audience, somebody in front, a change of

@@ -38,7 +38,7 @@ def place(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def examples(place):
-    """What the examples of the docstrings made, run one after the other as they stand in the file."""
+    """Results of the docstrings' examples, run one after the other as written in the file."""
     names = {"wtal": wtal}
     found = [test for test in doctest.DocTestFinder().find(api, globs=names) if test.examples]
     runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
@@ -66,7 +66,7 @@ def test_a_second_call_uses_what_is_there_tells_its_progress_and_prints_nothing(
     assert run.folder == names["run"].folder
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert told == [("extract motion-pyramid", 0, 0)]
-    assert f"{run.folder} is trained already" in caplog.messages
+    assert f"{run.folder} is already trained" in caplog.messages
     assert "4 of 4 videos are in" in caplog.text
     assert capfd.readouterr() == ("", "")
 
@@ -109,7 +109,7 @@ def test_functions_and_commands_leave_the_same_behind(examples, place, monkeypat
         (lambda: wtal.train(seeds=[]), UsageError, "got "),
         (lambda: wtal.train(seeds="0"), UsageError, "got '0'"),
         (lambda: wtal.train(seeds=-1), UsageError, "got -1"),
-        (lambda: wtal.train(settings={"train": {"stpes": 3}}), OverrideError, "did you mean 'steps'"),
+        (lambda: wtal.train(settings={"train": {"stpes": 3}}), OverrideError, "did you mean 'train.steps'"),
         (
             lambda: wtal.train(settings={"train.steps": None, "a": object()}),
             UsageError,
@@ -120,10 +120,10 @@ def test_functions_and_commands_leave_the_same_behind(examples, place, monkeypat
         (lambda: wtal.detect(workspace="empty"), UsageError, "holds no finished run"),
         (lambda: wtal.detect("run", out="x"), UsageError, "for new videos"),
         (lambda: wtal.detect("run", "videos", stage=1), UsageError, "the run's own store"),
-        (lambda: wtal.evaluate("nowhere.json"), UsageError, "there is nothing at nowhere.json"),
+        (lambda: wtal.evaluate("nowhere.json"), UsageError, "nowhere.json does not exist"),
         (lambda: wtal.evaluate("x", task="speed"), UsageError, "got 'speed'"),
         (lambda: wtal.open_store("nowhere"), WtalError, "nowhere"),
-        (lambda: wtal.load("nowhere"), UsageError, "neither a run nor a packed model"),
+        (lambda: wtal.load("nowhere"), UsageError, "nowhere does not exist"),
     ],
 )
 def test_a_wrong_call_is_refused_in_the_words_of_the_commands(call, error, message, place):

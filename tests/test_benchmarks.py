@@ -205,7 +205,7 @@ def test_another_version_is_run_from_its_own_checkout(tmp_path, monkeypatch):
 
 def test_flow_gpu_says_that_it_needs_a_card(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(SystemExit, match="flow_gpu needs a CUDA device and Triton: torch sees no CUDA device"):
+    with pytest.raises(SystemExit, match="flow_gpu needs a CUDA device and Triton: torch finds no CUDA device"):
         flow_gpu.main([])
 
 
@@ -330,6 +330,6 @@ def test_a_folder_of_many_files_is_measured(tmp_path):
     out = tmp_path / "result.json"
     importlib.import_module("benchmarks.many_files").main([*ALONE["many_files"], "--out", str(out)])
     rows = json.loads(out.read_text())["rows"]
-    assert [row["task"] for row in rows] == 2 * ["list", "resume", "resume, files known", "plan", "plan anew"]
+    assert [row["task"] for row in rows] == 2 * ["list", "resume", "resume, files known", "plan", "plan new"]
     assert [row["videos"] for row in rows] == [6, 6, 6, 6, 3, 12, 12, 12, 12, 3]
     assert all(row["processor_s"] > 0 for row in rows)

@@ -25,7 +25,7 @@ from wtal.pipeline.devices import check_seeds, pick_device
 from wtal.pipeline.ensembles.train_members import recipe_of
 from wtal.pipeline.extraction.extract import ExtractResult
 from wtal.pipeline.extraction.extract import extract as fill_store
-from wtal.pipeline.extraction.machine import Machine
+from wtal.pipeline.extraction.machine import AUTOMATIC, Machine
 from wtal.pipeline.extraction.spread import reading_ahead
 from wtal.pipeline.judging.evaluate import (
     TASKS,
@@ -78,7 +78,7 @@ def extract(
     *,
     weights: Strings = (),
     out: AnyPath | None = None,
-    jobs: int = 1,
+    jobs: int = AUTOMATIC,
     device: str = "auto",
     workspace: AnyPath | None = None,
     progress: Progress | None = None,
@@ -87,7 +87,7 @@ def extract(
     """Extract snippet features of videos, and of folders of them, into a store; as `wtal extract`.
 
     Videos that the store holds already are left alone. The result has the `store`'s folder, the `videos` asked for and
-    `failures`, id -> reason.
+    `failures`, id -> reason. `jobs` 0 takes the fastest number of processes on this machine.
 
     >>> made = wtal.extract("videos", fps=5, workspace="workspace")
     >>> len(made.videos), made.failures
@@ -158,7 +158,7 @@ def run(
     challenge: str | None = None,
     report: bool = True,
     verdicts: bool = True,
-    jobs: int = 1,
+    jobs: int = AUTOMATIC,
     settings: Mapping[str, Any] | None = None,
     device: str = "auto",
     workspace: AnyPath | None = None,
@@ -217,7 +217,7 @@ def detect(
     stage: int | None = None,
     out: AnyPath | None = None,
     weights: Strings = (),
-    jobs: int = 1,
+    jobs: int = AUTOMATIC,
     settings: Mapping[str, Any] | None = None,
     device: str = "auto",
     workspace: AnyPath | None = None,

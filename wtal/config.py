@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
-from pydantic_core import ErrorDetails
 
 from wtal.errors import AbsentError, ConfigError, OverrideError
 from wtal.registry import nearest
@@ -199,7 +198,7 @@ def _one_line(cls: type[BaseModel], error: ValidationError, where: str) -> str:
     return f"{prefix}{path or cls.__name__}: {first['msg']}, got {shortened(first['input'])}{hint}"
 
 
-def _nearest_word(error: ErrorDetails) -> str | None:
+def _nearest_word(error: Mapping[str, Any]) -> str | None:
     """Return which of the words that a key may be is the nearest to a wrong one; None where there is none."""
     if error["type"] != "literal_error" or not isinstance(error["input"], str):
         return None

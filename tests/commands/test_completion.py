@@ -29,7 +29,7 @@ def workspace(tmp_path, monkeypatch):
 
 
 def completed(*words):
-    """What is offered in place of the last word, files aside."""
+    """Completions of the last word, except files."""
     items = ShellComplete(main, {}, "wtal", "_WTAL_COMPLETE").get_completions(list(words[:-1]), words[-1])
     return [item.value for item in items if item.type == "plain"]
 

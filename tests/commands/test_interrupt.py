@@ -46,7 +46,7 @@ def interrupt(process, everybody):
 
 
 def is_over(group):
-    """Whether no process of a group is left; those that have just ended are given a moment."""
+    """Return whether no process of a group is left; those that have just ended are given a moment."""
     for _ in range(100):
         try:
             os.killpg(group, 0)

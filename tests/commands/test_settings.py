@@ -1,4 +1,4 @@
-"""`--set`: what each command takes, as `--set help` lists it, and wrong keys named as they stand in the call."""
+"""`--set`: the keys of each command, as `--set help` lists them, and wrong keys named as written in the call."""
 
 import re
 

@@ -26,7 +26,7 @@ sys.stdin.read()
 
 @pytest.fixture(params=[False, True], ids=["one file", "apart"])
 def apart(request, monkeypatch):
-    """Both ways of locking a draft: by itself, and by a file beside it as on Windows."""
+    """Both ways of locking a draft: directly, and through a second file as on Windows."""
     monkeypatch.setattr(locks, "_APART", request.param)
     return request.param
 
@@ -84,7 +84,7 @@ def test_what_a_forked_child_has_too_is_let_go(tmp_path):
 
 def test_a_link_is_no_lock(tmp_path):
     (tmp_path / ".lock").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(OSError, match="a lock is no link; remove it"):
+    with pytest.raises(OSError, match="a lock must not be a link; remove it"):
         Lock.acquire(tmp_path / ".lock", wait=False)
     assert not is_locked(tmp_path / ".lock")
     assert names(tmp_path) == [".lock"]

@@ -9,14 +9,13 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from wtal.extractors.decoding.reader_choice import choose, reader_identity
 
 from tests.extractors.readers.test_reader_limits import KINDS, damaged, right_or_refused, write
 from tests.support.reference import SHARED, needs_shared
 from tests.support.videos import constant, number_in, write_two_streams, write_video
 from wtal.errors import MissingExtraError, UsageError, VideoError
 from wtal.extractors.decoding.probe import probe
-from wtal.extractors.decoding.reader import find_reader, load_reader, read, reader_names
+from wtal.extractors.decoding.reader import find_reader, load_reader, read, reader_identity, reader_names
 from wtal.extractors.readers import READERS
 from wtal.extractors.readers import torchcodec as leaf
 from wtal.pipeline.inspection.doctor import examine
@@ -48,7 +47,7 @@ REFUSALS = {
     "stray.ts": "mpegts",
     "sizes.mp4": "change of the picture size",
 }
-"""Of the kinds of `test_reader_limits`; it is right on the others."""
+"""Kinds of `test_reader_limits` that it refuses; it is right on the others."""
 
 ODD = {
     "corrupted.mp4": "cannot decode this file",
@@ -138,12 +137,6 @@ def test_the_stream_that_was_chosen(tmp_path, real):
 def test_version_names_the_library_that_decodes(real):
     assert reader_identity("torchcodec")["versions"]["torchcodec"] == leaf.version()
     assert "(libavcodec " in leaf.version()
-
-
-def test_auto_never_takes_it(tmp_path):
-    for size in ((64, 48), (1920, 1080)):
-        info = probe(write_video(tmp_path / f"{size[0]}.mp4", constant(25, 2), size=size))
-        assert choose(info, "auto")[0] in ("pyav", "decord")
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Items that a thread makes ahead: the same ones, in order, one at a time beside the caller's."""
+"""Items that a thread prepares ahead: the same ones, in order, one at a time."""
 
 import threading
 
