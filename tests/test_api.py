@@ -67,7 +67,7 @@ def test_a_second_call_uses_what_is_there_tells_its_progress_and_prints_nothing(
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert told == [("extract motion-pyramid", 0, 0)]
     assert f"{run.folder} is already trained" in caplog.messages
-    assert "4 of 4 videos are in" in caplog.text
+    assert "4 of 4 videos are already in" in caplog.text
     assert capfd.readouterr() == ("", "")
 
 

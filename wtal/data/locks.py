@@ -191,7 +191,7 @@ def _is_locked_for_readers(path: Path) -> bool:
 def _opened(path: Path) -> int:
     """Open or create a lock's file; links are not followed, as they could create or lock a file anywhere."""
     if not hasattr(os, "O_NOFOLLOW") and path.is_symlink():
-        raise OSError(errno.ELOOP, "a lock is no link; remove it", str(path))
+        raise OSError(errno.ELOOP, "a lock must not be a link; remove it", str(path))
     try:
         return os.open(path, _FLAGS | os.O_CREAT, 0o666)
     except OSError as error:
