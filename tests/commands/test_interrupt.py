@@ -118,7 +118,7 @@ def steps(root):
     return [json.loads(line)["step"] for line in log.read_text().splitlines()]
 
 
-@pytest.mark.parametrize("everybody", [True, False])
+@pytest.mark.parametrize("everybody", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_train(planted, everybody):
     call = ("train", "--workspace", planted.root, *NARROW, "--set", "train.steps=600")
     process = start(*call)
