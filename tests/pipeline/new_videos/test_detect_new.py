@@ -275,6 +275,16 @@ def test_weights_are_looked_for_where_they_were_and_refused_when_others(network,
         same_extractor(changed(identity, ("weights", "rgb", "weights", "sha256"), "0" * 64), sources, (), Machine())
 
 
+def test_the_rule_auto_of_earlier_versions_is_pyav(collection):
+    run = Run.open(collection.run)
+    before = {
+        **run.features,
+        "reader": {"policy": "auto-1", "versions": {"decord": "0.6", **run.features["reader"]["versions"]}},
+    }
+    extractor, notes = same_extractor(before, Sources(), (), Machine())
+    assert (extractor.identity, notes) == (run.features, [])
+
+
 def test_random_weights_come_from_the_identity():
     from wtal.pipeline.new_videos.same_features import _weights
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from wtal.data.store.writer import difference
 from wtal.errors import UsageError, WeightsError, WtalError
 from wtal.extractors.backbones import BACKBONES
+from wtal.extractors.decoding.reader import REFERENCE
 from wtal.extractors.execution.config import ExtractConfig
 from wtal.pipeline.extraction.machine import Machine
 from wtal.pipeline.extraction.sources import Sources
@@ -48,7 +49,7 @@ def same_extractor(
         kind = type(error) if isinstance(error, WtalError) else WtalError
         raise kind(f"{_named(identity)} cannot be made here: {error}") from None
     notes = []
-    for path, there, here in _differences(identity, own_identity):
+    for path, there, here in _differences(_in_todays_terms(identity), own_identity):
         if not _is_version(path, there, here):
             _refuse(identity, path, there, here)
         notes.append(f"{'.'.join(path)} is {_shown(here)} here, but {_shown(there)} for the model's features")
@@ -59,13 +60,13 @@ def config_of(identity: Mapping[str, Any], sources: Sources = Sources()) -> Extr
     """Return the settings of extraction that reproduce the features of an identity."""
     networks, flow = identity["weights"], identity["flow"]
     first: Mapping[str, Any] = next(iter(networks.values()), {})
-    name, policy = _backbone(str(identity["backbone"]), sources), str(identity["reader"]["policy"])
+    name, reader = _backbone(str(identity["backbone"]), sources), str(_in_todays_terms(identity)["reader"]["policy"])
     return ExtractConfig.parse(
         {
             "backbone": name,
             "streams": tuple(stream for stream in BACKBONES.load(name).STREAMS if stream in networks),
             "flow": f"{flow['name']}:{flow['implementation']}" if flow else "",
-            "reader": "pyav" if policy.startswith("auto") else policy,
+            "reader": reader,
             "fps": identity["fps"],
             "stride": identity["stride"],
             "tail": identity["tail"],
@@ -136,6 +137,15 @@ def _source(name: str, stream: str, sha256: str, sources: Sources) -> str:
         if here and load_weights(candidate, published, stream, variant=weights.variant)[1]["sha256"] == sha256:
             return candidate
     return ""
+
+
+def _in_todays_terms(identity: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Replace the reader `auto` of earlier versions, which chose among readers with the frames of `pyav`."""
+    reader = identity["reader"]
+    if not str(reader["policy"]).startswith("auto"):
+        return identity
+    versions = {REFERENCE: reader.get("versions", {}).get(REFERENCE)}
+    return {**identity, "reader": {"policy": REFERENCE, "versions": versions}}
 
 
 def _differences(there: Any, here: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any, Any]]:
