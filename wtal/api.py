@@ -1,4 +1,4 @@
-"""The commands as functions: plain values in, the house's objects out; the same defaults, workspace and resume.
+"""The commands as functions, with the same defaults and workspace; interrupted calls resume.
 
 Nothing is printed. What a command says on stderr goes to the logger `wtal` at level INFO, and its progress to a
 function of the caller. Errors are those of `wtal.errors`.
@@ -20,7 +20,7 @@ from wtal.extractors.execution.config import ExtractConfig
 from wtal.pipeline.chain import RunOptions, RunResult
 from wtal.pipeline.chain import run as run_chain
 from wtal.pipeline.detect import detect as detect_in_store
-from wtal.pipeline.detect import refuse_without_videos
+from wtal.pipeline.detect import ids_in_subset, refuse_without_videos
 from wtal.pipeline.devices import check_seeds, pick_device
 from wtal.pipeline.ensembles.train_members import recipe_of
 from wtal.pipeline.extraction.extract import ExtractResult
@@ -78,7 +78,7 @@ def extract(
     *,
     weights: Strings = (),
     out: AnyPath | None = None,
-    jobs: int = AUTOMATIC,
+    jobs: int | Literal["auto"] = "auto",
     device: str = "auto",
     workspace: AnyPath | None = None,
     progress: Progress | None = None,
@@ -86,8 +86,8 @@ def extract(
 ) -> ExtractResult:
     """Extract snippet features of videos, and of folders of them, into a store; as `wtal extract`.
 
-    Videos that the store holds already are left alone. The result has the `store`'s folder, the `videos` asked for and
-    `failures`, id -> reason. `jobs` 0 takes the fastest number of processes on this machine.
+    Videos that the store already holds are skipped. The result has the `store`'s folder, the `videos` asked for and
+    `failures`, id -> reason. `jobs` "auto" takes the fastest number of processes on this machine.
 
     >>> made = wtal.extract("videos", fps=5, workspace="workspace")
     >>> len(made.videos), made.failures
@@ -103,7 +103,7 @@ def extract(
     except ConfigError as error:
         raise OverrideError(str(error)) from None
     with _workspace(workspace) as home:
-        machine = Machine(jobs, pick_device(device, several=True))
+        machine = Machine(_jobs(jobs), pick_device(device, several=True))
         return fill_store(_paths(videos), config, home, _strings(weights), _path(out), machine, _Told(progress))
 
 
@@ -158,7 +158,7 @@ def run(
     challenge: str | None = None,
     report: bool = True,
     verdicts: bool = True,
-    jobs: int = AUTOMATIC,
+    jobs: int | Literal["auto"] = "auto",
     settings: Mapping[str, Any] | None = None,
     device: str = "auto",
     workspace: AnyPath | None = None,
@@ -168,7 +168,7 @@ def run(
 
     Either `labels` (a table of `video,label`, or a folder per class) or `annotations` says what the videos show.
     The result has the `runs`, the files of their `detections` and `tables`, the `judgement` where there is ground
-    truth, the `report`'s page, and `extracted`, with failures. An interrupted call goes on where it was.
+    truth, the `report`'s page, and `extracted`, with failures. The same call resumes an interrupted one.
 
     >>> made = wtal.run("videos", annotations="annotations.json", quick=True, report=False, workspace="workspace",
     ...                 settings={"extract.fps": 5, "train.steps": 3, "evaluate.test_subset": "training"})
@@ -187,15 +187,15 @@ def run(
     resolved = recipe_of(os.fspath(recipe), _assignments(settings), quick, refine)
     checks = bool(resolved.ensemble.members) if check is None else check
     with _workspace(workspace) as home:
-        machine = Machine(jobs=jobs, device=pick_device(device))
+        machine = Machine(jobs=_jobs(jobs), device=pick_device(device))
         options = RunOptions(numbers, _strings(weights), use_labels, challenge or "", checks, report, verdicts, machine)
         source = _path(annotations) or _path(labels)
         assert source is not None
         return run_chain(_paths(videos), source, resolved, home, options, _Told(progress))
 
 
-def load(model: AnyPath, device: str = "cpu") -> Detector:
-    """Open a file of `wtal pack`, or a run's folder; its `detect("video.mp4")` returns the detections in a video.
+def load(model: AnyPath | Run, device: str = "auto") -> Detector:
+    """Open a file of `wtal pack`, a run or its folder; its `detect("video.mp4")` returns the detections in a video.
 
     >>> detector = wtal.load(run.folder)
     >>> detections = detector.detect("videos/training_00.mp4")
@@ -206,7 +206,7 @@ def load(model: AnyPath, device: str = "cpu") -> Detector:
         UsageError: when there is neither a run nor a packed model.
         WtalError: when the file is damaged, or this machine cannot make the model's features.
     """
-    return open_detector(Path(model), device)
+    return open_detector(model.folder if isinstance(model, Run) else Path(model), pick_device(device))
 
 
 def detect(
@@ -214,10 +214,12 @@ def detect(
     videos: Paths | None = None,
     *,
     use_labels: bool = False,
+    subset: str | None = None,
+    streams: str | None = None,
     stage: int | None = None,
     out: AnyPath | None = None,
     weights: Strings = (),
-    jobs: int = AUTOMATIC,
+    jobs: int | Literal["auto"] = "auto",
     settings: Mapping[str, Any] | None = None,
     device: str = "auto",
     workspace: AnyPath | None = None,
@@ -226,8 +228,9 @@ def detect(
     """Detect in new videos, or in every video of a run's store; as `wtal detect`.
 
     `model` is a run, its folder or a packed model; None is the newest finished run of the workspace. `settings` are
-    values of the localization: `{"localize": {"smooth": 1.0}}`. The result has `results`, video id -> detections in
-    seconds, best first; `failures`, id -> reason; and the files that hold them.
+    values of the localization: `{"localize": {"smooth": 1.0}}`; `streams` is short for `localize.streams`, and `subset`
+    restricts the run's own videos. The result has `results`, video id -> detections in seconds, best first; `failures`,
+    id -> reason; and the files that hold them.
 
     >>> found = wtal.detect(run, settings={"localize.smooth": 1.0}, workspace="workspace")
     >>> sorted(found.results)[0], found.table.suffix
@@ -241,19 +244,24 @@ def detect(
         WtalError: when the run is not finished, or this machine cannot make the model's features.
     """
     assignments, told = _assignments(settings), _Told(progress)
+    if streams is not None:
+        assignments.append(f"localize.streams={streams}")
     with _workspace(workspace) as home:
         source = model.folder if isinstance(model, Run) else _path(model)
         if videos is None:
-            refuse_without_videos(source, _path(out), _strings(weights), jobs)
+            refuse_without_videos(source, _path(out), _strings(weights), _jobs(jobs))
             own = open_run(source or home.newest_run())
             config = own.localize(assignments)
-            file = detect_in_store(own, config, use_labels, None, pick_device(device), told, stage)
+            only = None if subset is None else ids_in_subset(own, subset)
+            file = detect_in_store(own, config, use_labels, only, pick_device(device), told, stage)
             return NewDetections(read_detections(file), {}, file, file.with_suffix(".csv"), (own.store_folder(),))
-        if use_labels or stage is not None:
-            raise UsageError("use_labels and stage are for the videos of the run's own store; leave them out")
-        with reading_ahead(jobs):
+        if use_labels or subset is not None or stage is not None:
+            raise UsageError(
+                "use_labels, subset and stage apply only to the videos of the run's own store; leave them out"
+            )
+        with reading_ahead(_jobs(jobs)):
             opened = open_model(source or home.newest_run())
-            detector = Detector(opened, Machine(jobs, pick_device(device)), _strings(weights), assignments)
+            detector = Detector(opened, Machine(_jobs(jobs), pick_device(device)), _strings(weights), assignments)
             return detect_new(detector, _paths(videos), home, _path(out), told)
 
 
@@ -373,7 +381,7 @@ class _Counter(Task):
 
 @contextmanager
 def _workspace(folder: AnyPath | None) -> Iterator[Workspace]:
-    """Have a block work in a workspace: weights are kept in it too, and processes look for it in the environment."""
+    """Run a block in a workspace: weights are kept in it too, and processes look for it in the environment."""
     home = Workspace(_path(folder) or default_workspace())
     before = os.environ.get(_WORKSPACE)
     os.environ[_WORKSPACE] = str(home.root)
@@ -398,6 +406,10 @@ def _strings(texts: Strings) -> tuple[str, ...]:
     return tuple(_listed(texts))
 
 
+def _jobs(jobs: int | Literal["auto"]) -> int:
+    return AUTOMATIC if jobs == "auto" else int(jobs)
+
+
 def _seeds(seeds: int | Iterable[int]) -> tuple[int, ...]:
     return check_seeds(_listed(seeds), seeds)
 
@@ -420,7 +432,16 @@ def _assignments(settings: Mapping[str, Any] | None, section: str = "") -> list[
 
 
 def _toml(key: str, value: Any) -> str:
+    """Write a value as TOML; dictionaries as inline tables."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{json.dumps(str(name))} = {_toml(key, part)}" for name, part in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_toml(key, part) for part in value) + "]"
     try:
+        if value is None:
+            raise TypeError
         return json.dumps(value, ensure_ascii=False, allow_nan=False, default=os.fspath)
     except (TypeError, ValueError):
-        raise UsageError(f"settings take texts, finite numbers, lists and dictionaries, got {key}={value!r}") from None
+        raise UsageError(
+            f"settings take strings, finite numbers, lists and dictionaries, got {key}={value!r}"
+        ) from None

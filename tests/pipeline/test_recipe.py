@@ -69,6 +69,8 @@ def test_steps_replace_the_epochs_of_a_recipe(tmp_path):
     assert (train.steps, train.epochs) == (60, 0)
     train = load_recipe("thumos14/rskp", ["train.steps=60", "train.epochs=3"]).train
     assert (train.steps, train.epochs) == (60, 3)
+    train = load_recipe("thumos14/rskp", ["train={steps=60}"]).train
+    assert (train.steps, train.epochs) == (60, 0)
     stage = load_recipe("thumos14/pmil", ["refine.train.steps=60"]).refinement.train
     assert (stage.steps, stage.epochs) == (60, 0)
     path = tmp_path / "short.toml"

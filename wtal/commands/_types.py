@@ -29,6 +29,8 @@ class AutomaticJobs(click.ParamType):  # type: ignore[type-arg]  # takes argumen
 
         if value in ("auto", AUTOMATIC):
             return AUTOMATIC
+        if isinstance(value, str) and not value.strip().lstrip("-").isdecimal():
+            self.fail(f"{value!r} is neither a whole number from 1 to 1024 nor auto", param, ctx)
         number: int = JOBS.convert(value, param, ctx)
         return number
 
@@ -36,8 +38,14 @@ class AutomaticJobs(click.ParamType):  # type: ignore[type-arg]  # takes argumen
 class Number(click.FloatRange):
     """A finite number in a range."""
 
+    name = "number"
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Read the number."""
+        try:
+            float(value)
+        except ValueError:
+            self.fail(f"{value!r} is not a number", param, ctx)
         number: float = super().convert(value, param, ctx)
         if not math.isfinite(number):
             self.fail(f"{value!r} is not a finite number", param, ctx)
@@ -56,19 +64,19 @@ class Seconds(click.ParamType):  # type: ignore[type-arg]  # takes arguments fro
         """Read the seconds."""
         clock = clock_seconds(value) if isinstance(value, str) else None
         if isinstance(value, str) and ":" in value and clock is None:
-            self.fail(f"{value!r} is no clock time; write seconds, or a time such as 1:03.5 or 1:02:03", param, ctx)
+            self.fail(f"{value!r} is not a clock time; write seconds, or a time such as 1:03.5 or 1:02:03", param, ctx)
         try:
             seconds = float(value) if clock is None else clock
         except ValueError:
             seconds = math.nan
         if not 0 <= seconds <= SECONDS or (self.min_open and seconds == 0):
-            start = "above 0" if self.min_open else "from 0 up"
-            self.fail(f"{value!r} is no time; write seconds {start}, {SECONDS:g} at most", param, ctx)
+            start = "above 0 and up to" if self.min_open else "from 0 to"
+            self.fail(f"{value!r} is not a valid time; give seconds {start} {SECONDS:.0f}", param, ctx)
         return seconds
 
 
 class Name(click.ParamType):  # type: ignore[type-arg]  # takes arguments from click 8.4 on alone
-    """A name that whoever takes it looks up; shells complete it, after a comma too."""
+    """A name checked by the command; shells complete it, also after a comma."""
 
     name = "text"
 

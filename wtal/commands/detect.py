@@ -159,13 +159,6 @@ def command(
     keep_watch(Watch(detector, watch, home, out, Pace(interval, settle), ConsoleReporter()), as_json)
 
 
-def _refuse_without_videos(run: Path | None, out: Path | None, weights: tuple[str, ...], jobs: int) -> None:
-    if run is not None and run.is_file():
-        raise UsageError(f"{run} is a file: name a run, or a packed model and the videos to detect in")
-    if out is not None or weights or jobs > 1:
-        raise UsageError("--out, --weights and --jobs are for new videos; name some after the run")
-
-
 def keep_watch(watch: Watch, as_json: bool) -> None:
     """Watch until the process is told to end, printing each video's detections as they come."""
     reporter = ConsoleReporter()

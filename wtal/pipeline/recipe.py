@@ -224,14 +224,22 @@ def with_assignments(values: Mapping[str, Any], assignments: Iterable[str]) -> d
         ConfigError: when an override is malformed.
     """
     assignments = list(assignments)
-    keys = {assignment.partition("=")[0].strip() for assignment in assignments}
-    if "localize.preset" in keys:
+    given = override({}, assignments)
+    if "preset" in _section(given, "localize"):
         values = {key: value for key, value in values.items() if key != "localize"}
-    for section, own in (("train", values), ("refine.train", values.get("refine"))):
-        train = own.get("train") if isinstance(own, Mapping) else None
-        if f"{section}.steps" in keys and f"{section}.epochs" not in keys and "epochs" in (train or {}):
-            assignments.append(f"{section}.epochs=0")
+    for path in (("train",), ("refine", "train")):
+        chosen = _section(given, *path)
+        if "steps" in chosen and "epochs" not in chosen and "epochs" in _section(values, *path):
+            assignments.append(f"{'.'.join(path)}.epochs=0")
     return override(values, assignments)
+
+
+def _section(values: Mapping[str, Any], *path: str) -> Mapping[str, Any]:
+    """Return a section of a recipe's values, empty if there is none."""
+    for key in path:
+        section = values.get(key)
+        values = section if isinstance(section, Mapping) else {}
+    return values
 
 
 def recipe_path(name: str) -> Path:

@@ -119,7 +119,8 @@ def fill(
     for store, extractor in zip(stores, extractors, strict=True):
         write_sources(store, extractor.spec)
     seen = seen or Seen()
-    failures = [_clashes(writer, videos, seen) for writer in writers]
+    with seen.kept():
+        failures = [_clashes(writer, videos, seen) for writer in writers]
     clashes: dict[str, str] = {}
     for reasons in failures:
         clashes |= reasons
@@ -135,8 +136,8 @@ def fill(
     with seen.kept(), reporter.task(f"extract {names}", len(todo), "video") as task:
         for outcome in spread(writers, extractors, todo, machine.settled(len(todo), runs_networks(extractors))):
             _record(outcome, failures, reporter, shown)
-            if not any(outcome.reasons):
-                seen.learn(outcome.video.path, looks[outcome.video.id], writers[0].fingerprint(outcome.video.id) or "")
+            if not any(outcome.reasons) and (fingerprint := writers[0].fingerprint(outcome.video.id)):
+                seen.learn(outcome.video.path, looks[outcome.video.id], fingerprint)
             clock.add(outcome.spent)
             each(outcome)
             task.advance(note=shown(outcome.video.id))

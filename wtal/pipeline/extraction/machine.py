@@ -10,6 +10,7 @@ Spreading = Literal["loky", "dask", "ray"]
 """Library that distributes videos over processes: on this machine, or of an existing cluster."""
 AUTOMATIC = 0
 """Value of `jobs` that chooses the fastest number for this machine."""
+_MOST_JOBS = 1024
 _CORES_PER_JOB = 2
 """Cores that one process keeps busy with weight-free features: 1.6, measured on two."""
 _VIDEOS_PER_JOB = 4
@@ -38,6 +39,8 @@ class Machine:
     cluster: str = ""
 
     def __post_init__(self) -> None:
+        if not AUTOMATIC <= self.jobs <= _MOST_JOBS:
+            raise UsageError(f"jobs is a number from 1 to {_MOST_JOBS}, or auto, got {self.jobs}")
         if self.cluster and self.engine == "loky":
             raise UsageError("--cluster is an address for --engine dask or ray; pass one of them")
         if self.engine != "loky" and not self.cluster:
