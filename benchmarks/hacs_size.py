@@ -4,12 +4,13 @@ The collection is made up: 37,613 training and 5,981 validation videos of 200 cl
 two streams of float16. HACS's own lengths are in no file at hand; these are 4 to 240 seconds, 150 on average. To fit
 the disk, streams are `--dim` values wide and not 1024; heads are 128 wide inside, as a network's arithmetic is measured
 in `heads`. A step is a command of wtal in a process of its own, its start included: `plan` is everything before the
-first step of training, with that step; `train` is one epoch of a head as its recipe for HACS has it; `detect`,
-`evaluate` and `submit` are of the validation videos. `waited %` is the share of an epoch in which the network waited
-for its batch. `MiB` is memory of the process's own, without mapped features, which the system drops where it wants
-room. `processor s` is to be compared where the machine has other work.
+first step of training, with that step; `train` is the same, and one epoch of a head as its recipe for HACS has it, or
+so many of its `steps`; `detect`, `evaluate` and `submit` are of the validation videos. `waited %` is the share of the
+steps' time in which the network waited for its batch. RSKP goes over all training videos once, to fill its memory,
+however few steps it takes. `MiB` is memory of the process's own, without mapped features, which the system drops where
+it wants room. `processor s` is to be compared where the machine has other work, as it had here.
 
-Run alone, not by `make bench`: it takes an hour, and 12 GB of disk at `--dim 64`.
+Run alone, not by `make bench`: it takes half an hour or more, and 6 GB of disk at `--dim 64`.
 """
 
 import json
