@@ -1,14 +1,14 @@
 """Every step of an experiment on a collection as large as HACS, and on a tenth of it: seconds and memory, and growth.
 
-The collection is made up: 37,613 training and 5,981 validation videos of 200 classes, at 25/16 snippets per second, in
-two streams of float16. HACS's own lengths are in no file at hand; these are 4 to 240 seconds, 150 on average. To fit
-the disk, streams are `--dim` values wide and not 1024; heads are 128 wide inside, as a network's arithmetic is measured
-in `heads`. A step is a command of wtal in a process of its own, its start included: `plan` is everything before the
-first step of training, with that step; `train` is the same, and one epoch of a head as its recipe for HACS has it, or
-so many of its `steps`; `detect`, `evaluate` and `submit` are of the validation videos. `waited %` is the share of the
-steps' time in which the network waited for its batch. RSKP goes over all training videos once, to fill its memory,
-however few steps it takes. `MiB` is memory of the process's own, without mapped features, which the system drops where
-it wants room. `processor s` is to be compared where the machine has other work, as it had here.
+The collection is synthetic: 37,613 training and 5,981 validation videos of 200 classes, at 25/16 snippets per second,
+in two streams of float16. HACS's own lengths are not available here; these are 4 to 240 seconds, 150 on average. To fit
+the disk, streams are `--dim` values wide instead of 1024; heads are 128 wide inside, because `heads` measures the
+arithmetic of networks. A step is a command of wtal in a separate process, including its start: `plan` is everything up
+to and including the first step of training; `train` is the same for one epoch of a head by its recipe for HACS, or for
+the number of its `steps`; `detect`, `evaluate` and `submit` run on the validation videos. `waited %` is the share of
+the steps' time in which the network waited for its batch. RSKP passes once over all training videos to fill its
+memory, whatever the number of steps. `MiB` is the memory of the process without mapped features, which the system
+evicts when it needs memory. Compare `processor s` if the machine has other work, as it had here.
 
 Run alone, not by `make bench`: it takes half an hour or more, and 6 GB of disk at `--dim 64`.
 """

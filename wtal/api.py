@@ -442,6 +442,4 @@ def _toml(key: str, value: Any) -> str:
             raise TypeError
         return json.dumps(value, ensure_ascii=False, allow_nan=False, default=os.fspath)
     except (TypeError, ValueError):
-        raise UsageError(
-            f"settings take strings, finite numbers, lists and dictionaries, got {key}={value!r}"
-        ) from None
+        raise UsageError(f"settings: wanted a string, a number, a list or a dictionary, got {key}={value!r}") from None

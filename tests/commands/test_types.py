@@ -40,7 +40,7 @@ def test_seconds_are_numbers_or_clock_times(text, seconds):
 @pytest.mark.parametrize("text", ["1:60", "1:2:3:4", ":30", "1:", "1:-3", "-1:03", "1:3x", "1:03,5"])
 def test_wrong_clock_times_are_refused_in_one_line(text):
     with pytest.raises(
-        click.BadParameter, match=r"is no clock time; write seconds, or a time such as 1:03\.5 or 1:02:03"
+        click.BadParameter, match=r"is not a clock time; write seconds, or a time such as 1:03\.5 or 1:02:03"
     ):
         Seconds().convert(text, None, None)
 
@@ -55,7 +55,7 @@ def test_a_refusal_names_the_option(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     refused = CliRunner().invoke(main, ["export", "x", "--to", "csv", "--pad", "1:0x"])
     assert refused.exit_code == 2
-    assert refused.stderr.splitlines()[-1].startswith("Error: Invalid value for '--pad': '1:0x' is no clock time")
+    assert refused.stderr.splitlines()[-1].startswith("Error: Invalid value for '--pad': '1:0x' is not a clock time")
 
 
 def test_ambiguous_ranges_are_read_as_clock_times(tmp_path):
