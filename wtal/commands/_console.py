@@ -20,6 +20,7 @@ from rich.text import Text
 from wtal.commands._exits import one_line
 from wtal.commands._near import Near, NearGroup
 from wtal.commands._settings import SetOption
+from wtal.commands._types import AutomaticJobs
 from wtal.data.video_ids import readable
 from wtal.errors import UsageError
 from wtal.pipeline.progress import Reporter, Task
@@ -188,6 +189,18 @@ def verdicts_option(function: Function) -> Function:
     """Add `--verdicts/--no-verdicts`."""
     text = "Train also on the workspace's verdicts, which say what videos show and do not show.  [default: yes]"
     return click.option("--verdicts/--no-verdicts", default=True, help=text)(function)
+
+
+def jobs_option(text: str) -> Callable[[Function], Function]:
+    """Add `--jobs`, a number or auto; `text` says what is counted."""
+    return click.option(
+        "--jobs",
+        type=AutomaticJobs(),
+        metavar="N|auto",
+        default="auto",
+        show_default=True,
+        help=f"{text}; auto takes the fastest number on this machine.",
+    )
 
 
 def device_option(function: Function) -> Function:

@@ -12,6 +12,7 @@ from wtal.commands._console import (
     Command,
     ConsoleReporter,
     device_option,
+    jobs_option,
     json_option,
     print_json,
     refuse_unless,
@@ -19,7 +20,7 @@ from wtal.commands._console import (
 )
 from wtal.commands._new_videos import finish_new, show_new, show_seen
 from wtal.commands._settings import localize_set_option
-from wtal.commands._types import AutomaticJobs, InWorkspace, Seconds
+from wtal.commands._types import InWorkspace, Seconds
 from wtal.errors import UsageError
 from wtal.pipeline.detect import detect, ids_in_subset, refuse_without_videos
 from wtal.pipeline.devices import pick_device
@@ -79,14 +80,7 @@ from wtal.pipeline.workspace import Workspace
     metavar="[STREAM=]PATH|NAME",
     help="Weights for the features of new videos, as for `wtal extract`.",
 )
-@click.option(
-    "--jobs",
-    type=AutomaticJobs(),
-    metavar="N|auto",
-    default="auto",
-    show_default=True,
-    help="Number of new videos to process at once; auto takes the fastest number on this machine.",
-)
+@jobs_option("Number of new videos to process at once")
 @localize_set_option
 @device_option
 @workspace_option

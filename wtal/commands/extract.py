@@ -14,12 +14,13 @@ from wtal.commands._console import (
     Command,
     ConsoleReporter,
     devices_option,
+    jobs_option,
     json_option,
     print_json,
     workspace_option,
 )
 from wtal.commands._near import Choice
-from wtal.commands._types import AutomaticJobs, Name, Seconds
+from wtal.commands._types import Name, Seconds
 from wtal.data.files import write_atomic
 from wtal.data.video_ids import readable
 from wtal.errors import ConfigError, OverrideError, UsageError
@@ -88,14 +89,7 @@ def setting_option(name: str, names: Sequence[str] = (), metavar: str | None = N
 @setting_option("runtime")
 @setting_option("precision")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the store. Default: one in the workspace.")
-@click.option(
-    "--jobs",
-    type=AutomaticJobs(),
-    metavar="N|auto",
-    default="auto",
-    show_default=True,
-    help="Number of processes that share the videos; auto takes the fastest number on this machine.",
-)
+@jobs_option("Number of processes that share the videos")
 @click.option(
     "--decoders",
     type=click.IntRange(0, 1024),

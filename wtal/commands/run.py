@@ -8,6 +8,7 @@ from wtal.commands._console import (
     Command,
     ConsoleReporter,
     device_option,
+    jobs_option,
     json_option,
     print_json,
     verdicts_option,
@@ -16,7 +17,7 @@ from wtal.commands._console import (
 from wtal.commands._judgement import print_figures, print_notes
 from wtal.commands._near import Choice
 from wtal.commands._settings import recipe_set_option
-from wtal.commands._types import AutomaticJobs, InWorkspace, Name
+from wtal.commands._types import InWorkspace, Name
 from wtal.commands.extract import finish
 from wtal.commands.train import parse_seeds
 from wtal.errors import UsageError
@@ -86,14 +87,7 @@ from wtal.pipeline.workspace import Workspace
     "--report/--no-report", default=True, help="Write a page with players for the detections.  [default: yes]"
 )
 @verdicts_option
-@click.option(
-    "--jobs",
-    type=AutomaticJobs(),
-    metavar="N|auto",
-    default="auto",
-    show_default=True,
-    help="Number of videos to extract at once; auto takes the fastest number on this machine.",
-)
+@jobs_option("Number of videos to extract at once")
 @click.option("--dry-run", is_flag=True, help="Print the resolved recipe and do nothing else.")
 @recipe_set_option
 @device_option
