@@ -46,7 +46,7 @@ format: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks
 
-# Hours on two cores; a stopped call goes on where it was.
+# Hours on two cores; run it again to resume.
 experiments: $(STAMP)
 	$(BIN)/python -m experiments
 

@@ -124,7 +124,7 @@ def test_there_are_commands_in_the_pages():
     assert shown >= set(COMMANDS) - {"demo"}
 
 
-def test_the_readme_fits_on_a_screen_and_runs_the_demo_and_the_tests():
+def test_the_readme_is_short_and_runs_the_demo_and_the_tests():
     assert len(text_of("README.md").splitlines()) < 100
     shown = [line for page, line in command_lines() if page == "README.md"]
     assert shown[:2] == ["make demo", "make test"]

@@ -41,7 +41,7 @@ SECTIONS = {
         "submit": "Write a challenge file, or check one.",
     },
     "Use": {
-        "report": "Write a page with players, to watch and judge detections.",
+        "report": "Write a page with video players, to watch and judge detections.",
         "export": "Export detections to editors, players and other programs.",
         "review": "Review verdicts: import them, choose the next to give.",
         "clips": "Cut a clip of each detection, and a reel of the best.",

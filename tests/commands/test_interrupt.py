@@ -1,4 +1,4 @@
-"""Ctrl-C in real processes: one line, exit code 130, no process left, and the same call goes on where it was."""
+"""Ctrl-C in real processes: one line, exit code 130, no process left, and the same command resumes."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from wtal.data.grid import SnippetGrid
 from wtal.data.store.writer import StoreWriter
 from wtal.pipeline.workspace import Workspace
 
-LINE = "wtal: interrupted; the same call goes on where it was"
+LINE = "wtal: interrupted; run the same command again to resume"
 PATIENCE = 60
 
 

@@ -288,3 +288,10 @@ def test_a_wrong_name_is_answered_with_the_nearest(call, near, here):
     ended = CliRunner().invoke(main, shlex.split(call), prog_name="wtal")
     assert ended.exit_code == 2, f"{ended.output}{ended.exception!r}"
     assert f"did you mean '{near}'?" in ended.stderr or f":{near}'?" in ended.stderr
+
+
+@pytest.mark.parametrize("command", ["train", "compare kth/basnet"])
+def test_a_head_is_chosen_with_set(command):
+    ended = CliRunner().invoke(main, [*command.split(), "--head", "basnet"], prog_name="wtal")
+    assert ended.exit_code == 2
+    assert "there is no option '--head'; use --set head.name=NAME" in ended.stderr

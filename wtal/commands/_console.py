@@ -36,7 +36,7 @@ _LINES = 20
 class Command(Near):
     """A command with `--debug`: without it an error of ours is one line and its exit code.
 
-    A call that `resumes`, given again, goes on where Ctrl-C ended it, and then says so.
+    A call that `resumes` continues if it is run again after Ctrl-C, and says so then.
     """
 
     def __init__(self, *args: Any, resumes: bool = False, **kwargs: Any) -> None:
@@ -174,8 +174,7 @@ def workspace_option(function: Function) -> Function:
         type=click.Path(path_type=Path, file_okay=False),
         default=default_workspace,
         callback=_remember,
-        show_default="$WTAL_WORKSPACE or ./workspace",
-        help="Folder for features, runs and submissions.",
+        help="Folder for features, runs and submissions. Default: $WTAL_WORKSPACE or ./workspace.",
     )
     return option(function)
 
@@ -218,7 +217,7 @@ def _device(text: str) -> Callable[[Function], Function]:
 
 
 def refuse_unless(option: str, given: bool, *names: str) -> None:
-    """Refuse options that say nothing without another one, where they stand in the call and the other does not.
+    """Refuse options that have no effect without another one, if they are given and the other is not.
 
     `names` are those of their parameters.
 
@@ -229,7 +228,9 @@ def refuse_unless(option: str, given: bool, *names: str) -> None:
     for param in ctx.command.params:
         typed = ctx.get_parameter_source(param.name or "") == ParameterSource.COMMANDLINE
         if param.name in names and typed and not given:
-            raise UsageError(f"{param.opts[0]} says nothing without {option}; give both, or leave it out")
+            raise UsageError(
+                f"{param.opts[0]} has no effect without {option}; add {option}, or leave {param.opts[0]} out"
+            )
 
 
 def print_lines(lines: Sequence[str]) -> None:

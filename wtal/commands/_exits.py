@@ -16,7 +16,7 @@ import click
 
 from wtal.errors import DiskFullError, WtalError, lacks_memory
 
-_GOES_ON = "; the same call goes on where it was"
+_RESUME = "; run the same command again to resume"
 try:
     import resource
 except ImportError:  # not on Windows, which limits no addresses
@@ -34,7 +34,7 @@ INTERRUPTED = 130
 def one_line(resumes: bool = False) -> Iterator[None]:
     """Print an error that the user can mend in one line, and exit; with --debug it passes.
 
-    A reader of stdout that has had enough is no error. Ctrl-C is one line too, which says so of a call that `resumes`.
+    A reader of stdout that has had enough is no error. Ctrl-C is one line too; for a call that `resumes`, it says how.
     """
     try:
         with _errors_in_one_line():
@@ -42,7 +42,7 @@ def one_line(resumes: bool = False) -> Iterator[None]:
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second one ends the process at once
         exec("")  # where Ctrl-C came inside of an `exec`, Python has noted to end by the signal; this makes it forget
-        fail(f"interrupted{_GOES_ON if resumes else ''}", INTERRUPTED)
+        fail(f"interrupted{_RESUME if resumes else ''}", INTERRUPTED)
 
 
 @contextmanager

@@ -7,6 +7,9 @@ from typing import Any
 
 import click
 
+RECIPE_KEYS = "SECTION.KEY=VALUE"
+"""Metavar of `--set` where it takes any value of a recipe."""
+
 
 class Near(click.Command):
     """A command that answers an unknown option with the nearest one that it has."""
@@ -21,6 +24,8 @@ class Near(click.Command):
             names = [name for param in self.get_params(ctx) for name in (*param.opts, *param.secondary_opts)]
             near = nearest(error.option_name, [name for name in names if name.startswith("--")])
             hint = f"; did you mean {near!r}?" if near else ""
+            if error.option_name == "--head" and any(param.metavar == RECIPE_KEYS for param in ctx.command.params):
+                hint = "; use --set head.name=NAME"
             raise click.UsageError(f"there is no option {error.option_name!r}{hint}", error.ctx or ctx) from None
 
 

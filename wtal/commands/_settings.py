@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from wtal.commands._near import RECIPE_KEYS
+
 if TYPE_CHECKING:  # and late below: only `--set help` waits for it
     from wtal.pipeline.inspection.settings import Setting
 
@@ -46,7 +48,7 @@ def _row(setting: "Setting") -> tuple[str, str]:
 
 def recipe_set_option(function: Function) -> Function:
     """Add `--set section.key=value`, for any value of a recipe."""
-    return _set("SECTION.KEY=VALUE", "value of the recipe", "train.steps=500", _of_recipe)(function)
+    return _set(RECIPE_KEYS, "value of the recipe", "train.steps=500", _of_recipe)(function)
 
 
 def localize_set_option(function: Function) -> Function:

@@ -46,8 +46,7 @@ from wtal.report.selection import Selection
     type=JOBS,
     metavar="N",
     default=cpu_count,
-    show_default="cores",
-    help="Number of processes that share the videos.",
+    help="Number of processes that share the videos. Default: one per core.",
 )
 @click.option("--force", is_flag=True, help="Replace existing files even if they are not clips.")
 @json_option

@@ -16,7 +16,7 @@ from wtal.pipeline.viewing.write_report import write_report
 
 
 @click.command(
-    "report", cls=Command, resumes=True, short_help="Write a page with players, to watch and judge detections."
+    "report", cls=Command, resumes=True, short_help="Write a page with video players, to watch and judge detections."
 )
 @click.argument("source", type=InWorkspace("runs"), metavar="RUN|DETECTIONS")
 @click.option(

@@ -49,7 +49,7 @@ _COUNTED = click.IntRange(1, _MANY)
 @json_option
 @click.pass_context
 def command(ctx: click.Context, count: int | None, workspace: Path, as_json: bool) -> None:
-    """Show a workspace's verdicts and what they teach, or import and choose them with a command below.
+    """Show a workspace's verdicts and what they teach, import verdicts, or list detections to review.
 
     Verdicts are given on the page of `wtal report`, or in another program that `wtal export` writes for. The next
     `wtal run` uses them.
@@ -129,7 +129,7 @@ def show_command(source: Path | None, annotations: Path | None, workspace: Path,
 
 
 @command.command(
-    "annotations", cls=Command, short_help="Write verdicts as annotations with times, to judge and tune with."
+    "annotations", cls=Command, short_help="Write verdicts as annotations with times, for evaluation and tuning."
 )
 @click.argument("out", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE")
 @click.option(

@@ -84,7 +84,7 @@ from wtal.pipeline.workspace import Workspace
 )
 @click.option("--challenge", type=Choice(CHALLENGES.names()), help="Also write the file of this challenge.")
 @click.option(
-    "--report/--no-report", default=True, help="Write a page with players for the detections.  [default: yes]"
+    "--report/--no-report", default=True, help="Write a page with video players for the detections.  [default: yes]"
 )
 @verdicts_option
 @jobs_option("Number of videos to extract at once")

@@ -203,9 +203,7 @@ def fit_subsets(recipe: Recipe, dataset: Dataset, reporter: Reporter = SILENT) -
     if asked_for or rules.test_subset in dataset.subsets:
         dataset.select(rules.test_subset)
         return recipe
-    reporter.say(
-        f"there is no subset {rules.test_subset!r}: any figures are for the training subset, {rules.train_subset!r}"
-    )
+    reporter.say(f"there is no subset {rules.test_subset!r}, so results will be reported on {rules.train_subset!r}")
     reported = rules.model_copy(update={"test_subset": rules.train_subset})
     return recipe.model_copy(update={"evaluate": reported})
 

@@ -57,7 +57,7 @@ class FeatureStore:
 
     @classmethod
     def of_index(cls, path: Path, index: Index) -> "FeatureStore":
-        """The store in folder `path` as its index, which has been read, says, with all its shards checked.
+        """Open the store in `path` from its index, and check all shards.
 
         Raises:
             StoreError: when a shard is missing or truncated.

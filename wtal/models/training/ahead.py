@@ -1,4 +1,4 @@
-"""Batches that are made while the network is at work on those before them."""
+"""Batches that are prepared while the network works on the previous ones."""
 
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,9 +11,9 @@ Item = TypeVar("Item")
 
 @contextmanager
 def made_ahead(items: Iterator[Item]) -> Iterator[Iterator[Item]]:
-    """Lend the same items, in the same order: a thread makes the next one while the caller is at work on the last.
+    """Yield the same items in the same order, while a thread prepares the next one.
 
-    One item is held beside the caller's. What making it raises is raised where it is asked for.
+    One item is buffered. An exception in the thread is raised when that item is requested.
     """
     with ThreadPoolExecutor(1, thread_name_prefix="batches") as pool:
 

@@ -1,8 +1,9 @@
-"""Fingerprints of files that were read before: a file that is as it was is not read again.
+"""Fingerprints of video files from earlier calls, so that unchanged files are not read again.
 
-To tell a video from another one under its id, its file is read at both ends: for a hundred thousand finished videos
-that would be hours of a disk, whenever a call goes on. A file is as it was where its path, size, inode and both its
-times are. What changed less than two seconds before it was looked at does not count: its times may stand still.
+A fingerprint distinguishes a video from another one with the same id, and takes a read at both ends of the file: for a
+hundred thousand finished videos that would take hours whenever a call resumes. A file counts as unchanged if its path,
+size, inode and both timestamps are the same. Files changed less than two seconds ago are not remembered, because their
+timestamps may be too coarse.
 """
 
 import time
@@ -26,15 +27,15 @@ Look = tuple[int, int, int, int]
 
 
 class _Known(Record):
-    """Content of the file: path -> what it looked like, and its fingerprint."""
+    """Content of the file: path -> its size, timestamps and inode, and its fingerprint."""
 
     files: dict[str, Annotated[tuple[int, int, int, int, str], Field(strict=False)]]
 
 
 class Seen:
-    """Fingerprints that are kept in `file`, or for this process alone where that is None.
+    """Fingerprints that are stored in `file`, or only in memory if that is None.
 
-    A file that is missing or damaged is none: all it costs is to read the videos again.
+    A missing or damaged file is ignored; the videos are then read again.
     """
 
     def __init__(self, file: Path | None = None) -> None:
@@ -43,7 +44,7 @@ class Seen:
         self._changed = False
 
     def fingerprint(self, path: Path) -> str:
-        """Return the fingerprint of a file, which is read if it is not as it was.
+        """Return the fingerprint of a file, which is read only if it has changed.
 
         Raises:
             OSError: when it cannot be read.
@@ -57,14 +58,14 @@ class Seen:
         return fingerprint
 
     def learn(self, path: Path, look: Look | None, fingerprint: str) -> None:
-        """Keep a fingerprint that was taken after the file looked like that; nothing where it did not stand still."""
+        """Remember a fingerprint that was taken after `look`, unless the file has changed since."""
         if look is not None and look == look_at(path):
             self._known[str(path)] = (*look, fingerprint)
             self._changed = True
 
     @contextmanager
     def kept(self) -> Iterator[None]:
-        """Write the file at the end of the block, however that ends, where there is something new and room for it."""
+        """Write new fingerprints at the end of the block, even after an error, if the disk has room."""
         try:
             yield
         finally:
@@ -75,7 +76,7 @@ class Seen:
 
 
 def look_at(path: Path) -> Look | None:
-    """Return what a file looks like; None where it has just changed, or cannot be looked at."""
+    """Return size, timestamps and inode of a file; None if it has just changed or is inaccessible."""
     try:
         status = path.stat()
     except OSError:

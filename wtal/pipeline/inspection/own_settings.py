@@ -1,4 +1,4 @@
-"""Settings of a run that differ from its recipe's, or from the defaults where its recipe is no one's of the package."""
+"""Settings of a run that differ from its recipe's, or from the defaults if its recipe is not an included one."""
 
 import textwrap
 from collections.abc import Mapping

@@ -75,7 +75,7 @@ def sources(path: Path, question: Question) -> list[Source]:
     if question.streams is not None or question.stage is not None:
         raise UsageError(f"--streams and --stage are for a run's folder, but {path} is a file; leave them out")
     if question.annotations is None:
-        raise UsageError(f"--annotations is required to evaluate the file {path}")
+        raise UsageError(f"--annotations is required to judge the file {path}")
     rules = EvaluateConfig()
     subset = question.subset or rules.test_subset
     return [Source(path.name, path, None, question.annotations, subset, rules.tiou, read_made(path))]

@@ -1,1 +1,1 @@
-"""Viewing of detections: a page with players, the file of its verdicts, and a server for both."""
+"""Viewing of detections: a page with video players, the file of its verdicts, and a server for both."""
