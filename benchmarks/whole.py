@@ -130,7 +130,7 @@ def measure(
                 continue
             row = _row(folder, video, brief, name, length, repeat)
             rows.append({"video": case.name, "features": name, **row})
-            for part in ("extraction", "command"):
+            for part in ("extraction", "command") if row["extraction"] else ("command",):  # too short to tell
                 ratios[_ratio(part, rows[-1])] = short(row[part] / row["limit"])
         video.unlink()
     return rows, ratios
@@ -235,7 +235,7 @@ def page(result: Mapping[str, Any]) -> str:
         "features": lambda row: f"`{row['features']}`",
         "limit": lambda row: row["limit"],
         "extraction": lambda row: row["extraction"],
-        "ratio": lambda row: f"**{result['ratios'][_ratio('extraction', row)]}**",
+        "ratio": lambda row: f"**{result['ratios'].get(_ratio('extraction', row), '')}**",
         "start": lambda row: row["start"],
         "decode": lambda row: row["decode and size"],
         "flow": lambda row: row["flow"],

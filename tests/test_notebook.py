@@ -37,6 +37,7 @@ def test_the_notebook_is_tidy():
 
 @pytest.mark.slow
 def test_the_notebook_runs_from_top_to_bottom(tmp_path, monkeypatch, capsys):
+    monkeypatch.delenv("WTAL_WORKSPACE", raising=False)  # left by commands that other tests ran
     monkeypatch.chdir(tmp_path)
     names = {"__name__": "__main__"}
     for cell in cells("code")[1:]:

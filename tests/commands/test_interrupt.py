@@ -26,7 +26,13 @@ PATIENCE = 60
 def start(*args):
     """The command in a session of its own, as a shell starts it."""
     words = [sys.executable, "-m", "wtal", *map(str, args)]
-    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(words, **pipes, text=True, start_new_session=True, preexec_fn=heed_interrupts)
+
+
+def heed_interrupts():
+    """Undo what a shell does for its background jobs, which ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def wait_for(process, begun):
@@ -156,7 +162,8 @@ def test_before_a_command_has_begun_nothing_is_promised(tmp_path):
         "cli.Commands.get_command = lambda *args: os.kill(os.getpid(), signal.SIGINT)\n"
         "cli.main(['show', 'x'], prog_name='wtal')"
     )
-    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    call = [sys.executable, "-c", script]
+    ended = subprocess.run(call, capture_output=True, text=True, check=False, preexec_fn=heed_interrupts)
     assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "wtal: interrupted\n")
 
 

@@ -294,13 +294,13 @@ def test_a_plan_leaves_out_what_is_done(videos, plain):
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_a_video(tmp_path):
-    """Peak memory of the process and of its readers, for 1 and for 5 minutes."""
+    """Peak memory of the process and of its readers, for 2 and for 10 minutes."""
     peaks = {}
-    for minutes in (1, 5):
+    for minutes in (2, 10):
         video = write_video(tmp_path / f"{minutes}.mp4", constant(25, 1500 * minutes))
         call = [sys.executable, "-m", "wtal", "extract", str(video), "--workspace", str(tmp_path), "--flow", "dis"]
         peaks[minutes] = peak_mb(call)
-    assert (peaks[5] - peaks[1]) / 4 < 10, peaks  # MB per minute; frames alone would be 86
+    assert (peaks[10] - peaks[2]) / 8 < 10, peaks  # MB per minute; frames alone would be 86
 
 
 def test_as_many_processes_as_the_cores_and_the_videos_are_worth(monkeypatch):

@@ -206,7 +206,10 @@ def test_the_page_of_a_run_shows_them(runs, tmp_path):
     assert "Embedded snippets" in page
     assert call([*given, "--errors-only"]).exit_code == 0
     assert "Embedded snippets" not in (tmp_path / "page" / "index.html").read_text()
-    for extra, message in ((["--videos", "other"], "no activations of 'other'"), (["--errors-only"], "leaves out")):
+    for extra, message in (
+        (["--videos", "other"], "no activations of 'other'"),
+        (["--errors-only"], "leaves them"),
+    ):
         refused = call([*given, "--videos", name, *extra])
         assert (refused.exit_code, message in refused.stderr) == (2, True), refused.stderr
     file = next((runs["basnet"].folder / "detections").glob("*.json"))

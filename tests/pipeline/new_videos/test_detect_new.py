@@ -182,7 +182,7 @@ def test_killed_it_goes_on_where_it_was(collection, tmp_path):
     (store,) = (tmp_path / "new-videos/features").iterdir()
     before = FeatureStore.open(store).ids
     assert len(before) == 5
-    assert "5 of 5 videos are in" in call(*call_).stderr
+    assert "5 of 5 videos are already in" in call(*call_).stderr
     assert (tmp_path / "out/detections.json").read_bytes() == collection.detections.read_bytes()
 
 
