@@ -223,9 +223,13 @@ turns.
 
 {table}
 
-Videos are rendered with {bits} bits per pixel and frame, about as from a phone. `i3d` has random weights, which take
-the same time as trained ones; the time of the network does not depend on the size of the pictures.
+Videos are rendered with {bits} bits per pixel and frame, about as from a phone. Rows may come from several runs.{i3d}
 """
+
+
+_I3D = """
+`i3d` has random weights, which take the same time as trained ones; the time of the network does not depend on the size
+of the pictures."""
 
 
 def page(result: Mapping[str, Any]) -> str:
@@ -243,7 +247,8 @@ def page(result: Mapping[str, Any]) -> str:
     }
     lines = [f"| {' | '.join(columns)} |", f"|{' --- |' * 2}{' ---: |' * (len(columns) - 2)}"]
     lines += [f"| {' | '.join(str(cell(row)) for cell in columns.values())} |" for row in result["rows"]]
-    return _PAGE.format(**result["machine"], table="\n".join(lines), bits=_BITS)
+    i3d = _I3D if any(row["features"] == "i3d" for row in result["rows"]) else ""
+    return _PAGE.format(**result["machine"], table="\n".join(lines), bits=_BITS, i3d=i3d)
 
 
 def _ratio(part: str, row: Mapping[str, Any]) -> str:
