@@ -39,11 +39,11 @@ REFUSALS = {
     "b-frames.avi": "B-frames in AVI",
     "stream.ts": "mpegts",
     "stream.mpg": "mpeg, mpeg2video",
-    "one-time.mkv": "files whose timestamps leap",
+    "one-time.mkv": "files whose timestamps jump",
     "damaged.mp4": "cannot decode this file",
     "truncated.mp4": "cannot decode this file",
-    "stray.mp4": "files whose timestamps leap",
-    "stray.mkv": "files whose timestamps leap",
+    "stray.mp4": "files whose timestamps jump",
+    "stray.mkv": "files whose timestamps jump",
     "stray.ts": "mpegts",
     "sizes.mp4": "change of the picture size",
 }
@@ -58,9 +58,9 @@ ODD = {
     "testsrc2_odd_width_vp9.mp4": "odd picture sides",
 }
 CASES = {
-    "01_stray_timestamp/forward.flv": "files whose timestamps leap",
-    "01_stray_timestamp/forward.mkv": "files whose timestamps leap",
-    "01_stray_timestamp/forward.mp4": "files whose timestamps leap",
+    "01_stray_timestamp/forward.flv": "files whose timestamps jump",
+    "01_stray_timestamp/forward.mkv": "files whose timestamps jump",
+    "01_stray_timestamp/forward.mp4": "files whose timestamps jump",
     "02_opencv_reader/elementary.h264": "files without timestamps",
     "02_opencv_reader/hdr.mov": "format yuv420p10le",
     "02_opencv_reader/interlaced.mp4": "interlaced video",
@@ -252,7 +252,7 @@ def test_on_a_device_by_name_alone(tmp_path, device):
     [
         ({"cpu_fallback": True}, "the CUDA device does not decode this file: use --reader torchcodec or"),
         ({"late": 0.04}, "torchcodec's timestamps are not those of the file: use --reader pyav"),
-        ({"lost": 1}, "torchcodec sees 4 frames, the file has 5: use --reader pyav"),
+        ({"lost": 1}, "torchcodec sees 4 frames, but the file has 5: use --reader pyav"),
         ({"error": RuntimeError("Could not push packet")}, "torchcodec cannot decode this file: use --reader pyav"),
     ],
 )

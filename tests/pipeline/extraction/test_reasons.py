@@ -50,7 +50,7 @@ def yields(path: Path, function: str) -> set[str]:
 
 
 def test_every_reason_of_the_source_is_in_the_tables_and_no_other():
-    decoding = texts(DECODING, {"VideoError", "ReaderFailed", "_lost"}) - {"..."}
+    decoding = texts(DECODING, {"VideoError", "_lost"}) - {"..."}
     # A process's name is followed by its end.
     ends = {f"... {text}" for text in yields(ROOT / "extractors/decoding/isolated.py", "cause_of_death")}
     importing = texts(IMPORTING, {"FormatError"}) - {"no video could be imported; ..."}

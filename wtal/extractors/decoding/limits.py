@@ -15,6 +15,9 @@ _WHOLE = frozenset(
 EIGHT_BIT = _SUBSAMPLED | _WHOLE
 """Pixel formats of at most 8 bits per value for which all readers return the same colours."""
 
+MIXED_CODECS = frozenset({"mpeg1video", "mpeg2video", "vc1", "wmv3"})
+"""Codecs whose headers do not reveal whether interlaced frames come later."""
+
 
 def require_within(info: VideoInfo, reader: str, *, wide_colours: bool, odd_sides: bool) -> None:
     """Refuse a video that `reader` gets wrong; `wide_colours` and `odd_sides` are accepted if True.

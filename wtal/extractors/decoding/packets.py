@@ -44,7 +44,19 @@ def packet_times(info: VideoInfo, reader: str) -> PacketTimes:
     return [(pts * info.time_base, duration * info.time_base or nominal) for pts, duration in stamps]
 
 
-def is_in_order(times: PacketTimes, info: VideoInfo) -> bool:
+def shown_times(info: VideoInfo, reader: str) -> PacketTimes:
+    """Return times and durations in seconds of the frames in shown order, from the packets alone.
+
+    Raises:
+        VideoError: as `packet_times`, and when the timestamps jump; naming the `reader`.
+    """
+    times = packet_times(info, reader)
+    if not _is_in_order(times, info):
+        raise VideoError(f"{reader} is not used on files whose timestamps jump: use --reader pyav")
+    return sorted(times)
+
+
+def _is_in_order(times: PacketTimes, info: VideoInfo) -> bool:
     """Return whether sorted times are those of the shown frames: none twice, none long before one decoded earlier."""
     behind = max(Fraction(1), _REORDERED * info.frame_duration)
     latest = times[0][0] if times else Fraction(0)

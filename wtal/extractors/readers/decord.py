@@ -13,13 +13,11 @@ from typing import Any
 import numpy as np
 
 from wtal.errors import VideoError, require
-from wtal.extractors.decoding.limits import require_within
-from wtal.extractors.decoding.packets import PacketTimes, is_in_order, packet_times
+from wtal.extractors.decoding.limits import MIXED_CODECS, require_within
+from wtal.extractors.decoding.packets import PacketTimes, shown_times
 from wtal.extractors.decoding.reader import TimedFrame, VideoInfo
 
 _HANGS = ("mpegts",)
-# Their headers do not reveal whether interlaced frames come later.
-_MIXED = ("mpeg1video", "mpeg2video", "vc1", "wmv3")
 
 
 def version() -> str:
@@ -46,10 +44,10 @@ def frames(info: VideoInfo) -> Iterator[TimedFrame]:
     decord = _decord()
     if info.rotation or info.mirrored or info.video_streams > 1:
         raise VideoError("decord takes neither rotated files nor several video streams: use --reader pyav")
-    if kinds := {info.container, info.codec} & {*_HANGS, *_MIXED}:
+    if kinds := {info.container, info.codec} & {*_HANGS, *MIXED_CODECS}:
         raise VideoError(f"decord is not reliable on {', '.join(sorted(kinds))}: use --reader pyav")
     require_within(info, "decord", wide_colours=True, odd_sides=False)
-    times = _shown(info)
+    times = shown_times(info, "decord")
     try:
         reader = decord.VideoReader(str(info.path))
         _require_agreement(reader, times)
@@ -60,14 +58,6 @@ def frames(info: VideoInfo) -> Iterator[TimedFrame]:
             yield TimedFrame(time, duration, image)
     except (decord.DECORDError, StopIteration) as error:
         raise VideoError("decord cannot decode this file: use --reader pyav") from error
-
-
-def _shown(info: VideoInfo) -> PacketTimes:
-    """Return times and durations in seconds of the frames in shown order, from the packets alone."""
-    times = packet_times(info, "decord")
-    if not is_in_order(times, info):
-        raise VideoError("decord is not used on files whose timestamps jump: use --reader pyav")
-    return sorted(times)
 
 
 def _decord() -> Any:

@@ -1,4 +1,4 @@
-"""torchcodec, read in sequence: right on the files that `limits` and the packets' times let pass.
+"""torchcodec, read in sequence, for files that pass `limits` and the check of the packets' times.
 
 It decodes with the FFmpeg of the system. Frames that follow one another come without a search, but before the first one
 it looks for a key frame: in MPEG-TS and MPEG-PS it then begins behind some frames, or at none. Each frame has a time,
@@ -18,16 +18,13 @@ from typing import Any
 import numpy as np
 
 from wtal.errors import VideoError, lacks_memory, require
-from wtal.extractors.decoding.limits import require_within
-from wtal.extractors.decoding.packets import PacketTimes, is_in_order, packet_times
+from wtal.extractors.decoding.limits import MIXED_CODECS, require_within
+from wtal.extractors.decoding.packets import shown_times
 from wtal.extractors.decoding.reader import Image, TimedFrame, VideoInfo, upright_shape
 from wtal.extractors.readers import ReaderLeaf
 
-# Frames at the beginning are passed over.
+# Frames at the beginning are skipped.
 _BEGINS_LATE = ("mpegts", "mpeg", "mpegvideo")
-# Their headers do not say whether interlaced frames come later.
-_MIXED = ("mpeg1video", "mpeg2video", "vc1", "wmv3")
-
 # As many as the reference has: what a stream decodes to must not depend on the machine.
 _THREADS = 4
 
@@ -62,7 +59,7 @@ def frames(info: VideoInfo) -> Iterator[TimedFrame]:
 
     Raises:
         MissingExtra: when torchcodec is not installed.
-        VideoError: when torchcodec is not right on the file, or cannot decode all of it.
+        VideoError: when torchcodec is not reliable on the file, or cannot decode all of it.
     """
     return _frames(info, "cpu")
 
@@ -88,7 +85,7 @@ class _OnCard:
 
         Raises:
             MissingExtra: when torchcodec is not installed.
-            VideoError: when torchcodec is not right on the file, or the device does not decode all of it.
+            VideoError: when torchcodec is not reliable on the file, or the device does not decode all of it.
         """
         if info.rotation:
             raise VideoError("torchcodec:cuda takes no rotated files: use --reader pyav")
@@ -101,7 +98,7 @@ VARIANTS: Mapping[str, ReaderLeaf] = {"cuda": _OnCard()}
 def _frames(info: VideoInfo, device: str) -> Iterator[TimedFrame]:
     library = _torchcodec()
     _require_right(info)
-    shown = _shown(info)
+    shown = shown_times(info, "torchcodec")
     try:
         decoder = library.decoders.VideoDecoder(
             str(info.path),
@@ -111,7 +108,7 @@ def _frames(info: VideoInfo, device: str) -> Iterator[TimedFrame]:
             device=device,
         )
         if len(decoder) != len(shown):
-            raise VideoError(f"torchcodec sees {len(decoder)} frames, the file has {len(shown)}: use --reader pyav")
+            raise VideoError(f"torchcodec sees {len(decoder)} frames, but the file has {len(shown)}: use --reader pyav")
         for number, (time, duration) in enumerate(shown):
             frame = decoder.get_frame_at(number)
             if device != "cpu" and decoder.cpu_fallback:
@@ -128,17 +125,9 @@ def _frames(info: VideoInfo, device: str) -> Iterator[TimedFrame]:
 def _require_right(info: VideoInfo) -> None:
     if info.mirrored:
         raise VideoError("torchcodec does not mirror pictures: use --reader pyav")
-    if kinds := {info.container, info.codec} & {*_BEGINS_LATE, *_MIXED}:
-        raise VideoError(f"torchcodec is not right on {', '.join(sorted(kinds))}: use --reader pyav")
+    if kinds := {info.container, info.codec} & {*_BEGINS_LATE, *MIXED_CODECS}:
+        raise VideoError(f"torchcodec is not reliable on {', '.join(sorted(kinds))}: use --reader pyav")
     require_within(info, "torchcodec", wide_colours=True, odd_sides=False)
-
-
-def _shown(info: VideoInfo) -> PacketTimes:
-    """Times and durations in seconds of the frames in shown order, from the packets alone."""
-    times = packet_times(info, "torchcodec")
-    if not is_in_order(times, info):
-        raise VideoError("torchcodec is not used on files whose timestamps leap: use --reader pyav")
-    return sorted(times)
 
 
 def _snap(seconds: float, unit: Fraction) -> Fraction:
@@ -149,7 +138,7 @@ def _image(data: Any, info: VideoInfo) -> Image:
     """(H, W, 3) uint8 tensor, upright -> the same in the processor's memory."""
     image: Image = np.ascontiguousarray(data.cpu().numpy())
     if image.shape != upright_shape(info.width, info.height, info):
-        raise VideoError("torchcodec gives pictures of a wrong size for this file: use --reader pyav")
+        raise VideoError("torchcodec returns pictures of a wrong size for this file: use --reader pyav")
     return image
 
 

@@ -164,7 +164,7 @@ REASONS: Mapping[str, tuple[Reason, ...]] = {
             "decord cannot decode this file: use --reader pyav", "Damaged, or of a codec that decord does not support."
         ),
         Reason(
-            "decord is not used on files whose timestamps jump: use --reader pyav",
+            "... is not used on files whose timestamps jump: use --reader pyav",
             "The reference finds the [stray frames](#stray-frames).",
         ),
         Reason(
@@ -173,21 +173,17 @@ REASONS: Mapping[str, tuple[Reason, ...]] = {
         ),
         Reason("decord's timestamps are not those of the file: use --reader pyav", _CLEAR),
         Reason(
-            "torchcodec is not right on ...: use --reader pyav",
+            "torchcodec is not reliable on ...: use --reader pyav",
             "`mpegts` and `mpeg`, of which it passes over frames; `mpeg2video`, `vc1`.",
         ),
         Reason("torchcodec does not mirror pictures: use --reader pyav", _CLEAR),
-        Reason("torchcodec gives pictures of a wrong size for this file: use --reader pyav", _CLEAR),
+        Reason("torchcodec returns pictures of a wrong size for this file: use --reader pyav", _CLEAR),
         Reason(
             "torchcodec cannot decode this file: use --reader pyav",
             "Damaged, or of a codec that the FFmpeg of the system lacks.",
         ),
         Reason(
-            "torchcodec is not used on files whose timestamps leap: use --reader pyav",
-            "The reference finds the [stray frames](#stray-frames).",
-        ),
-        Reason(
-            "torchcodec sees ... frames, the file has ...: use --reader pyav",
+            "torchcodec sees ... frames, but the file has ...: use --reader pyav",
             "Damage, or a container that torchcodec misreads.",
         ),
         Reason(
