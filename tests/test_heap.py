@@ -44,6 +44,31 @@ def test_freed_memory_serves_the_next_step_and_goes_back_at_the_end():
     assert found["after"] < found["kept"] - 200, found
 
 
+# Pictures of 1080p that are freed together: glibc alone returns them to the system.
+PICTURES = """
+import resource
+import numpy as np
+from wtal.heap import keep_freed_memory
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    [np.ones(6 << 20, np.uint8) for _ in range(4)]
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+before = min(faults() for _ in range(5))
+keep_freed_memory()
+print(before, min(faults() for _ in range(5)))
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
+def test_a_reader_keeps_the_memory_of_its_pictures():
+    shown = subprocess.run([sys.executable, "-c", PICTURES], capture_output=True, text=True, check=True).stdout
+    usual, kept = map(int, shown.split())
+    assert usual > 1000, shown
+    assert kept < 0.05 * usual, shown
+
+
 def test_libraries_without_these_options_are_left_alone(monkeypatch):
     calls = []
     for library in (object(), SimpleNamespace(mallopt=lambda *given: calls.append(given))):

@@ -4,7 +4,7 @@ import ctypes
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,9 +23,7 @@ def share_arenas(threads: int) -> None:
     A clip of one thread then fits into memory freed by another, which saves a twentieth of extraction's peak on two
     cores. Call it before the threads start. Libraries of other systems are not affected.
     """
-    library: Any = ctypes.CDLL(None) if os.name == "posix" else None
-    if hasattr(library, "mallopt"):
-        library.mallopt(_ARENA_MAX, max(1, threads // 2))
+    _set({_ARENA_MAX: max(1, threads // 2)})
 
 
 def keep_freed_memory() -> None:
@@ -34,10 +32,15 @@ def keep_freed_memory() -> None:
     A reader allocates and frees pictures of several megabytes, frame by frame; clearing pages for each is a fifth of
     the processor time of decoding 1080p. Libraries of other systems are not affected.
     """
+    _set(_KEEP | {_MMAP_THRESHOLD: _USUAL[_MMAP_THRESHOLD]})
+
+
+def _set(options: Mapping[int, int]) -> None:
+    """Set options of mallopt, if this is glibc."""
     library: Any = ctypes.CDLL(None) if os.name == "posix" else None
     if hasattr(library, "mallopt"):
-        library.mallopt(_TRIM_THRESHOLD, _KEEP[_TRIM_THRESHOLD])
-        library.mallopt(_MMAP_THRESHOLD, _USUAL[_MMAP_THRESHOLD])
+        for option, value in options.items():
+            library.mallopt(option, value)
 
 
 class Trimmer:
