@@ -15,11 +15,12 @@ import pytest
 import wtal
 from wtal import api
 from wtal.cli import main
+from wtal.config import assignments_of
 from wtal.data.segments import Detection
 from wtal.errors import ConfigError, OverrideError, UsageError, WtalError
 from wtal.extractors.demo.video import render_collection
 from wtal.extractors.execution.config import ExtractConfig
-from wtal.pipeline.extraction.machine import AUTOMATIC
+from wtal.pipeline.devices import AUTOMATIC
 from wtal.pipeline.runs import open_run
 from wtal.pipeline.workspace import Workspace
 
@@ -144,7 +145,7 @@ def test_a_wrong_call_is_refused_in_the_words_of_the_commands(call, error, messa
     ],
 )
 def test_settings_are_what_set_takes(settings, assignments):
-    assert api._assignments(settings) == assignments
+    assert assignments_of(settings) == assignments
 
 
 def test_the_settings_of_extraction_are_those_of_a_recipe():

@@ -4,14 +4,14 @@ Nothing is printed. What a command says on stderr goes to the logger `wtal` at l
 function of the caller. Errors are those of `wtal.errors`.
 """
 
-import json
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack, overload
 
+from wtal.config import assignments_of
 from wtal.data.detections import read_detections
 from wtal.data.store import FeatureStore
 from wtal.errors import ConfigError, OverrideError, UsageError
@@ -21,11 +21,11 @@ from wtal.pipeline.chain import RunOptions, RunResult
 from wtal.pipeline.chain import run as run_chain
 from wtal.pipeline.detect import detect as detect_in_store
 from wtal.pipeline.detect import ids_in_subset, refuse_without_videos
-from wtal.pipeline.devices import check_seeds, pick_device
+from wtal.pipeline.devices import AUTOMATIC, check_seeds, pick_device
 from wtal.pipeline.ensembles.train_members import recipe_of
 from wtal.pipeline.extraction.extract import ExtractResult
 from wtal.pipeline.extraction.extract import extract as fill_store
-from wtal.pipeline.extraction.machine import AUTOMATIC, Machine
+from wtal.pipeline.extraction.machine import Machine
 from wtal.pipeline.extraction.spread import reading_ahead
 from wtal.pipeline.judging.evaluate import (
     TASKS,
@@ -40,7 +40,7 @@ from wtal.pipeline.learn import learn
 from wtal.pipeline.new_videos.detect_new import NewDetections, detect_new
 from wtal.pipeline.new_videos.detector import Detector
 from wtal.pipeline.new_videos.open_model import open_detector, open_model
-from wtal.pipeline.progress import Reporter, Task
+from wtal.pipeline.progress import Progress, ReporterTo
 from wtal.pipeline.recipe import DEFAULT_RECIPE
 from wtal.pipeline.runs import Run, open_run
 from wtal.pipeline.workspace import Workspace, default_workspace
@@ -48,8 +48,6 @@ from wtal.pipeline.workspace import Workspace, default_workspace
 AnyPath = str | os.PathLike[str]
 Paths = AnyPath | Iterable[AnyPath]
 Strings = str | Iterable[str]
-Progress = Callable[[str, int, int], object]
-"""A function that is called with the name of a stage, how many of its units are done, and how many there are."""
 
 _LOGGER = logging.getLogger("wtal")
 _WORKSPACE = "WTAL_WORKSPACE"
@@ -104,7 +102,9 @@ def extract(
         raise OverrideError(str(error)) from None
     with _workspace(workspace) as home:
         machine = Machine(_jobs(jobs), pick_device(device, several=True))
-        return fill_store(_paths(videos), config, home, _strings(weights), _path(out), machine, _Told(progress))
+        return fill_store(
+            _paths(videos), config, home, _strings(weights), _path(out), machine, ReporterTo(progress, _LOGGER)
+        )
 
 
 def train(
@@ -136,10 +136,10 @@ def train(
         WtalError: when no video has both features and labels.
     """
     numbers = _seeds(seeds)
-    resolved = recipe_of(os.fspath(recipe), _assignments(settings))
+    resolved = recipe_of(os.fspath(recipe), assignments_of(settings))
     with _workspace(workspace) as home:
         features, labels = _path(store) or home.only_store(), _path(annotations) or home.only_annotations()
-        told = _Told(progress)
+        told = ReporterTo(progress, _LOGGER)
         return learn(features, labels, resolved, numbers, home, check, verdicts, pick_device(device), told)
 
 
@@ -184,14 +184,14 @@ def run(
     if (annotations is None) == (labels is None):
         raise UsageError("give either annotations or labels: something must say what the videos show")
     numbers = _seeds(seeds)
-    resolved = recipe_of(os.fspath(recipe), _assignments(settings), quick, refine)
+    resolved = recipe_of(os.fspath(recipe), assignments_of(settings), quick, refine)
     checks = bool(resolved.ensemble.members) if check is None else check
     with _workspace(workspace) as home:
         machine = Machine(jobs=_jobs(jobs), device=pick_device(device))
         options = RunOptions(numbers, _strings(weights), use_labels, challenge or "", checks, report, verdicts, machine)
         source = _path(annotations) or _path(labels)
         assert source is not None
-        return run_chain(_paths(videos), source, resolved, home, options, _Told(progress))
+        return run_chain(_paths(videos), source, resolved, home, options, ReporterTo(progress, _LOGGER))
 
 
 def load(model: AnyPath | Run, device: str = "auto") -> Detector:
@@ -243,7 +243,7 @@ def detect(
         UsageError: when the call is wrong, a path does not exist, or the folder holds several seeds.
         WtalError: when the run is not finished, or this machine cannot make the model's features.
     """
-    assignments, told = _assignments(settings), _Told(progress)
+    assignments, told = assignments_of(settings), ReporterTo(progress, _LOGGER)
     if streams is not None:
         assignments.append(f"localize.streams={streams}")
     with _workspace(workspace) as home:
@@ -315,8 +315,9 @@ def evaluate(
 ) -> Judgement:
     """Judge a run's detections, or those of a file, against annotated segments; as `wtal evaluate`.
 
-    What is None is the run's own, or for a file the default. `tiou` is `start:stop:step`, or thresholds. The
-    `evaluations` of the result, one per seed, have `mAP`, threshold -> fraction; `to_json()` is what `--json` prints.
+    Arguments that are None default to the run's own values, or for a file to those of the command. `tiou` is
+    `start:stop:step`, or thresholds. The `evaluations` of the result, one per seed, have `mAP`, threshold -> fraction;
+    `to_json()` is what `--json` prints.
 
     >>> judged = wtal.evaluate(found.file, annotations="annotations.json", subset="training", tiou=[0.3, 0.5])
     >>> list(judged.evaluations[0].mAP)
@@ -329,7 +330,7 @@ def evaluate(
         raise UsageError(f"task is {', '.join(TASKS)}, got {task!r}")
     thresholds = tiou if tiou is None or isinstance(tiou, str) else ",".join(map(str, _listed(tiou)))
     question = Question(_path(annotations), subset, thresholds, protocol, _path(ambiguous), streams, stage, ties)
-    path, told = source.folder if isinstance(source, Run) else Path(source), _Told(progress)
+    path, told = source.folder if isinstance(source, Run) else Path(source), ReporterTo(progress, _LOGGER)
     if task == _TASK:
         return judge_detections(sources(path, question), question, told)
     judge = judge_proposals if task == "proposals" else judge_labels
@@ -350,33 +351,6 @@ def open_store(store: AnyPath | None = None, *, workspace: AnyPath | None = None
         StoreError: when it is missing or damaged.
     """
     return FeatureStore.open(_path(store) or Workspace(_path(workspace) or default_workspace()).only_store())
-
-
-class _Told(Reporter):
-    """Reporter to the caller's function, and to the logger."""
-
-    def __init__(self, progress: Progress | None) -> None:
-        self._progress = progress
-
-    @contextmanager
-    def task(self, name: str, total: int, unit: str) -> Iterator[Task]:
-        """Begin a stage of `total` units."""
-        yield _Counter(self._progress, name, total)
-
-    def say(self, text: str) -> None:
-        """Log one line."""
-        _LOGGER.info("%s", text)
-
-
-class _Counter(Task):
-    def __init__(self, progress: Progress | None, name: str, total: int) -> None:
-        self._progress, self._name, self._done, self._total = progress, name, 0, total
-        self.advance(0)
-
-    def advance(self, count: int = 1, note: str = "") -> None:
-        self._done += count
-        if self._progress is not None:
-            self._progress(self._name, self._done, self._total)
 
 
 @contextmanager
@@ -418,28 +392,3 @@ def _listed(values: Any) -> list[Any]:
     """Return several values, or one, as a list."""
     single = isinstance(values, str | os.PathLike) or not isinstance(values, Iterable)
     return [values] if single else list(values)
-
-
-def _assignments(settings: Mapping[str, Any] | None, section: str = "") -> list[str]:
-    """Return settings as `--set` takes them: `section.key=value`, the value as TOML."""
-    assignments = []
-    for key, value in (settings or {}).items():
-        if isinstance(value, Mapping):
-            assignments += _assignments(value, f"{section}{key}.")
-        else:
-            assignments.append(f"{section}{key}={_toml(f'{section}{key}', value)}")
-    return assignments
-
-
-def _toml(key: str, value: Any) -> str:
-    """Write a value as TOML; dictionaries as inline tables."""
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{json.dumps(str(name))} = {_toml(key, part)}" for name, part in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(_toml(key, part) for part in value) + "]"
-    try:
-        if value is None:
-            raise TypeError
-        return json.dumps(value, ensure_ascii=False, allow_nan=False, default=os.fspath)
-    except (TypeError, ValueError):
-        raise UsageError(f"settings: wanted a string, a number, a list or a dictionary, got {key}={value!r}") from None

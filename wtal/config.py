@@ -5,6 +5,7 @@ import hashlib
 import inspect
 import itertools
 import json
+import os
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -13,7 +14,7 @@ from typing import Any, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from wtal.errors import AbsentError, ConfigError, OverrideError
+from wtal.errors import AbsentError, ConfigError, OverrideError, UsageError
 from wtal.registry import nearest
 
 Built = TypeVar("Built")
@@ -175,6 +176,35 @@ def _first_refused(assignments: Sequence[str], build: Callable[[Sequence[str]], 
         except ConfigError as error:
             return last, re.sub(r"^recipe \S+: ", "", str(error))
     return None
+
+
+def assignments_of(settings: Mapping[str, Any] | None, section: str = "") -> list[str]:
+    """Return nested or dotted settings as `--set` takes them: `section.key=value`, the value as TOML.
+
+    Raises:
+        UsageError: when a value has no form in TOML.
+    """
+    assignments = []
+    for key, value in (settings or {}).items():
+        if isinstance(value, Mapping):
+            assignments += assignments_of(value, f"{section}{key}.")
+        else:
+            assignments.append(f"{section}{key}={_toml(f'{section}{key}', value)}")
+    return assignments
+
+
+def _toml(key: str, value: Any) -> str:
+    """Write a value as TOML; dictionaries as inline tables."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{json.dumps(str(name))} = {_toml(key, part)}" for name, part in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_toml(key, part) for part in value) + "]"
+    try:
+        if value is None:
+            raise TypeError
+        return json.dumps(value, ensure_ascii=False, allow_nan=False, default=os.fspath)
+    except (TypeError, ValueError):
+        raise UsageError(f"settings: wanted a string, a number, a list or a dictionary, got {key}={value!r}") from None
 
 
 def _copy(values: Mapping[str, Any]) -> dict[str, Any]:

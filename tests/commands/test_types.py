@@ -8,7 +8,7 @@ from wtal.cli import COMMANDS, main
 from wtal.commands._types import AutomaticJobs, Seconds
 from wtal.data.assemble import read_ambiguous
 from wtal.data.segments import Segment
-from wtal.pipeline.extraction.machine import AUTOMATIC
+from wtal.pipeline.devices import AUTOMATIC
 
 
 def options(command):

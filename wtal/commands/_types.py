@@ -9,12 +9,12 @@ import click
 from click.shell_completion import CompletionItem
 
 from wtal.data.table import clock_seconds
-from wtal.pipeline.devices import LARGEST_SEED
+from wtal.pipeline.devices import AUTOMATIC, LARGEST_SEED, MOST_JOBS
 from wtal.pipeline.workspace import Workspace, default_workspace
 
 SECONDS = 1e8
 """The longest time that an option takes: three years."""
-JOBS = click.IntRange(1, 1024)
+JOBS = click.IntRange(1, MOST_JOBS)
 SEED = click.IntRange(0, LARGEST_SEED)
 
 
@@ -25,12 +25,10 @@ class AutomaticJobs(click.ParamType):  # type: ignore[type-arg]  # takes argumen
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """Read the number."""
-        from wtal.pipeline.extraction.machine import AUTOMATIC
-
         if value in ("auto", AUTOMATIC):
             return AUTOMATIC
         if isinstance(value, str) and not value.strip().lstrip("-").isdecimal():
-            self.fail(f"{value!r} is neither a whole number from 1 to 1024 nor auto", param, ctx)
+            self.fail(f"{value!r} is neither a whole number from 1 to {MOST_JOBS} nor auto", param, ctx)
         number: int = JOBS.convert(value, param, ctx)
         return number
 

@@ -1,4 +1,4 @@
-"""Devices and seeds, as named in calls."""
+"""Devices, seeds and numbers of jobs, as named in calls."""
 
 import re
 from collections.abc import Sequence
@@ -7,6 +7,9 @@ from wtal.errors import UsageError
 
 LARGEST_SEED = 2**32 - 1
 """Maximum seed of numpy and torch."""
+AUTOMATIC = 0
+"""Number of jobs that stands for the fastest on this machine; `auto` in calls."""
+MOST_JOBS = 1024
 
 
 def pick_device(wanted: str, several: bool = False) -> str:

@@ -126,8 +126,8 @@ def fill(
         clashes |= reasons
     for name, reason in clashes.items():
         reporter.say(f"failed: {shown(name)}: {reason}")
-    looks = {video.id: look_at(video.path) for video in videos}
     todo = [video for video in videos if not all(map(partial(_settled, video), writers, failures))]
+    looks = {video.id: look_at(video.path) for video in todo}
     if len(todo) < len(videos) - len(failures[0]):
         done = len(videos) - len(failures[0]) - len(todo)
         reporter.say(f"{done} of {len(videos)} videos are already in {', '.join(map(str, stores))}")

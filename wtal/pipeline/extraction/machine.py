@@ -5,12 +5,10 @@ from typing import Literal
 
 from wtal.errors import UsageError
 from wtal.extractors.decoding.reader import TIME_LIMIT
+from wtal.pipeline.devices import AUTOMATIC, MOST_JOBS
 
 Spreading = Literal["loky", "dask", "ray"]
 """Library that distributes videos over processes: on this machine, or of an existing cluster."""
-AUTOMATIC = 0
-"""Value of `jobs` that chooses the fastest number for this machine."""
-_MOST_JOBS = 1024
 _CORES_PER_JOB = 2
 """Cores that one process keeps busy with weight-free features: 1.6, measured on two."""
 _VIDEOS_PER_JOB = 4
@@ -39,8 +37,8 @@ class Machine:
     cluster: str = ""
 
     def __post_init__(self) -> None:
-        if not AUTOMATIC <= self.jobs <= _MOST_JOBS:
-            raise UsageError(f"jobs is a number from 1 to {_MOST_JOBS}, or auto, got {self.jobs}")
+        if not AUTOMATIC <= self.jobs <= MOST_JOBS:
+            raise UsageError(f"jobs is a number from 1 to {MOST_JOBS}, or auto, got {self.jobs}")
         if self.cluster and self.engine == "loky":
             raise UsageError("--cluster is an address for --engine dask or ray; pass one of them")
         if self.engine != "loky" and not self.cluster:

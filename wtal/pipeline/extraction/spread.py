@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 from wtal.data.store.writer import StoreWriter
 from wtal.errors import WtalError
+from wtal.pipeline.devices import AUTOMATIC
 from wtal.pipeline.extraction.engines import start_pool
-from wtal.pipeline.extraction.machine import AUTOMATIC, Machine, Spreading
+from wtal.pipeline.extraction.machine import Machine, Spreading
 from wtal.pipeline.extraction.reasons import KILLED
 from wtal.pipeline.extraction.sources import from_anywhere
 from wtal.pipeline.extraction.videos import VideoFile
