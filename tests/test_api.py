@@ -226,9 +226,12 @@ wtal.exctract("videos")
 
 @pytest.mark.slow
 def test_a_typed_client_sees_the_signatures(tmp_path):
+    # Only the client's own errors count, as where the package lies among the installed ones.
+    (tmp_path / "mypy.ini").write_text("[mypy]\nstrict = True\n[mypy-wtal.*]\nfollow_imports = silent\n")
+
     def checked(code: str) -> tuple[int, list[str]]:
         (tmp_path / "client.py").write_text(code)
-        command = [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", "--cache-dir", "cache"]
+        command = [sys.executable, "-m", "mypy", "--no-error-summary", "--cache-dir", "cache"]
         path = {**os.environ, "MYPYPATH": str(Path(wtal.__file__).parents[1])}
         done = subprocess.run(
             [*command, "client.py"], capture_output=True, text=True, check=False, cwd=tmp_path, env=path
