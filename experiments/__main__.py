@@ -2,7 +2,7 @@
 
 import sys
 
-from experiments import defaults, ensembles, kth, planted, planted_borders, review
+from experiments import defaults, ensembles, kth, planted, planted_borders, review, second_stage
 from experiments._run import arguments
 from experiments._tables import ENSEMBLES, PAGE, refresh
 from wtal.models.heads import HEADS
@@ -19,6 +19,7 @@ if __name__ == "__main__":
     ensembles.run(options)
     defaults.run(options)
     review.run(options)
+    second_stage.run(options)
     for page in (PAGE, ENSEMBLES):
         for name in refresh(options.out, page):
             options.reporter.say(f"docs/{page.name} has marks for the table {name}, which is missing")

@@ -39,6 +39,8 @@ from wtal.pipeline.exchange.import_features import import_features
 from wtal.pipeline.workspace import Workspace
 
 NAME = "planted-borders"
+PLANTING = 1
+"""Seed of the planted features. The settings of `Footage` were chosen on planting 0."""
 SOURCE = Path("annotations") / "Thumos14reduced-Annotations"
 TOGETHER = "basnet+rskp+bm"
 """The teacher: the three heads that a personal collection is given by default, from one seed each."""
@@ -117,7 +119,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def run(options: argparse.Namespace) -> None:
     """One table: heads with the common localization and with their own, the ensemble, fusion, the student."""
     place = Workspace(options.workspace / NAME)
-    annotations, features = plant(options.data / SOURCE, place.root / "source", Footage())
+    annotations, features = plant(options.data / SOURCE, place.root / f"source-{PLANTING}", Footage(), PLANTING)
     store = import_features(features, annotations, place).store
     rows = [*ensemble_rows(), *head_rows(options.heads)]
     title = "Planted borders over THUMOS14"
