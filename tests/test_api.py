@@ -211,6 +211,16 @@ whole = wtal.run("videos", labels="labels.csv", quick=True)
 page: Path | None = whole.report
 version: str = wtal.__version__
 """
+TYPING = """
+[mypy]
+strict = True
+[mypy-wtal.*]
+follow_imports = silent
+[mypy-torch.*,torchvision.*,cv2.*,av.*,numba.*,pydantic.*]
+follow_imports = skip
+"""
+"""Settings of mypy: only the client's own errors count, as for a package among the installed ones; the libraries that
+take longest to read have no part in the signatures."""
 MISTAKES = """
 import wtal
 
@@ -226,8 +236,7 @@ wtal.exctract("videos")
 
 @pytest.mark.slow
 def test_a_typed_client_sees_the_signatures(tmp_path):
-    # Only the client's own errors count, as where the package lies among the installed ones.
-    (tmp_path / "mypy.ini").write_text("[mypy]\nstrict = True\n[mypy-wtal.*]\nfollow_imports = silent\n")
+    (tmp_path / "mypy.ini").write_text(TYPING)
 
     def checked(code: str) -> tuple[int, list[str]]:
         (tmp_path / "client.py").write_text(code)

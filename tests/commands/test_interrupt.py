@@ -138,8 +138,7 @@ def test_train(planted, everybody):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("everybody", [True, False])
-def test_run(videos, tmp_path, everybody):
+def test_run(videos, tmp_path):
     labels = tmp_path / "labels.csv"
     labels.write_text("video,label\n" + "".join(f"v{n:02},{'ab'[n % 2]}\n" for n in range(12)))
     root = Workspace(tmp_path / "workspace")
@@ -147,10 +146,10 @@ def test_run(videos, tmp_path, everybody):
     call = (*call, *NARROW, "--set", "train.steps=1000", "--set", "extract.streams=['rgb']")
     process = start(*call)
     wait_for(process, lambda: list(root.features.glob("*/parts/*")))
-    check(process, *interrupt(process, everybody))
+    check(process, *interrupt(process, everybody=True))
     process = start(*call)
     wait_for(process, lambda: list(root.runs.glob("*/seed-0/checkpoint-*.pt")))
-    check(process, *interrupt(process, everybody))
+    check(process, *interrupt(process, everybody=True))
     assert steps(root)[-1] < 1000
     assert "detections  " in finish(*call).stdout
     assert steps(root)[-1] == 1000
