@@ -303,8 +303,9 @@ def test_memory_does_not_grow_with_a_video(tmp_path):
     assert (peaks[10] - peaks[2]) / 8 < 10, peaks  # MB per minute; frames alone would be 86
 
 
-def test_as_many_processes_as_the_cores_and_the_videos_are_worth(monkeypatch):
+def test_as_many_processes_as_the_cores_and_the_videos_are_worth(monkeypatch, tmp_path):
     monkeypatch.setattr("joblib.cpu_count", lambda: 8)
+    monkeypatch.setattr("wtal.pipeline.extraction.machine._MEMORY", tmp_path / "none")
 
     def jobs(videos, networks=False, **settings):
         return Machine(**{"jobs": 0, **settings}).settled(videos, networks).jobs
@@ -315,6 +316,21 @@ def test_as_many_processes_as_the_cores_and_the_videos_are_worth(monkeypatch):
     assert jobs(1, networks=True, jobs=3) == 3
     monkeypatch.setattr("joblib.cpu_count", lambda: 2)
     assert jobs(1000) == 1
+
+
+def test_as_many_processes_as_the_memory_bears(monkeypatch, tmp_path):
+    monkeypatch.setattr("joblib.cpu_count", lambda: 64)
+
+    def jobs(text):
+        (tmp_path / "meminfo").write_text(text)
+        monkeypatch.setattr("wtal.pipeline.extraction.machine._MEMORY", tmp_path / "meminfo")
+        return Machine(jobs=0).settled(1000, networks=False).jobs
+
+    assert jobs("MemTotal: 99999999 kB\nMemAvailable:    5242880 kB\n") == 5
+    assert jobs("MemAvailable:    1000 kB\n") == 1
+    assert jobs("MemAvailable: 999999999 kB\n") == jobs("") == 32
+    (tmp_path / "meminfo").unlink()
+    assert Machine(jobs=0).settled(1000, networks=False).jobs == 32
 
 
 def test_a_network_gets_the_cores_that_a_container_leaves(monkeypatch):

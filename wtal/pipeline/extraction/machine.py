@@ -1,6 +1,7 @@
 """Distribution of the work of extraction: videos in flight, processes, devices, a cluster."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 from wtal.errors import UsageError
@@ -13,6 +14,9 @@ _CORES_PER_JOB = 2
 """Cores that one process keeps busy with weight-free features: 1.6, measured on two."""
 _VIDEOS_PER_JOB = 4
 """Videos per process for which its start-up is worth it."""
+_MIB_PER_JOB = 1024
+"""Memory of one process: with its reader, 545 MB for 4K in H.264, and room for larger pictures."""
+_MEMORY = Path("/proc/meminfo")
 
 
 @dataclass(frozen=True)
@@ -54,15 +58,16 @@ class Machine:
     def settled(self, videos: int, networks: bool) -> "Machine":
         """Return the machine with `AUTOMATIC` jobs replaced by the fastest number for this many videos.
 
-        A process without a network keeps two cores busy. A network uses all cores, and a cluster has its own number of
-        workers: one process then.
+        A process without a network keeps two cores busy; on Linux, each must also have a GiB of available memory. A
+        network uses all cores, and a cluster has its own number of workers: one process then.
         """
         import joblib
 
         if self.jobs != AUTOMATIC:
             return self
         alone = networks or self.decoders > 0 or self.engine != "loky" or self.device != "cpu"
-        spread = min(int(joblib.cpu_count()) // _CORES_PER_JOB, videos // _VIDEOS_PER_JOB)
+        limits = [int(joblib.cpu_count()) // _CORES_PER_JOB, videos // _VIDEOS_PER_JOB, MOST_JOBS]
+        spread = min([*limits, *(mib // _MIB_PER_JOB for mib in _available_mib())])
         return replace(self, jobs=1 if alone else max(1, spread))
 
     @property
@@ -71,3 +76,12 @@ class Machine:
         import joblib
 
         return self.decoders or (1 if self.device == "cpu" else max(2, int(joblib.cpu_count()) // 2))
+
+
+def _available_mib() -> list[int]:
+    """Return the memory that the system could give to new processes; nothing where it does not say so."""
+    try:
+        lines = _MEMORY.read_text().splitlines()
+    except OSError:
+        return []
+    return [int(line.split()[1]) // 1024 for line in lines if line.startswith("MemAvailable:")]
