@@ -21,6 +21,7 @@ from wtal.data.segments import Detection
 from wtal.data.table import is_table, read_table
 from wtal.errors import FormatError
 
+_MOST = sys.float_info.max
 _TAIL = 1 << 16
 """Bytes at the end of a file that include its origin."""
 
@@ -129,7 +130,7 @@ def to_json(detection: Detection) -> dict[str, Any]:
 
 def is_number(value: object) -> bool:
     """Return True if a JSON value is a finite number, not a boolean, string, NaN or infinity."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _MOST
 
 
 def align_ids(
@@ -175,7 +176,18 @@ def _parse_videos(stream: JsonStream, where: str) -> dict[str, list[Detection]]:
 def _parse_video(entries: Any, where: str) -> list[Detection]:
     if not isinstance(entries, list):
         raise FormatError(f"{where}: wanted a list of detections, got {type(entries).__name__}")
-    return [_parse(entry, f"{where}[{i}]") for i, entry in enumerate(entries)]
+    return [_plain(entry) or _parse(entry, f"{where}[{i}]") for i, entry in enumerate(entries)]
+
+
+def _plain(entry: Any) -> Detection | None:
+    """Return the detection of an entry whose numbers are all floats, as in most files; None if `_parse` must look."""
+    try:
+        label, score, (start, end) = entry["label"], entry["score"], entry["segment"]
+    except (KeyError, TypeError, ValueError):
+        return None
+    if not (type(label) is str and type(start) is type(end) is type(score) is float):
+        return None
+    return Detection(start, end, label, score) if -_MOST <= start <= end <= _MOST and -_MOST <= score <= _MOST else None
 
 
 def _parse(entry: Any, where: str) -> Detection:
