@@ -10,8 +10,8 @@ from pathlib import Path
 from wtal.commands._console import ConsoleReporter
 from wtal.commands.train import parse_seeds
 from wtal.data.files import write_atomic, write_json
-from wtal.pipeline.comparison.compare import Comparison, to_json
-from wtal.pipeline.comparison.table import markdown_table
+from wtal.pipeline.comparison.compare import Comparison
+from wtal.pipeline.comparison.table import markdown_table, to_json
 
 RESULTS = Path(__file__).with_name("results")
 

@@ -21,8 +21,8 @@ from wtal.commands.train import parse_seeds
 from wtal.config import build_overridden
 from wtal.eval.protocols import DEFAULT_PROTOCOL, PROTOCOLS
 from wtal.pipeline.comparison.ablation import ablation_names, load_ablation
-from wtal.pipeline.comparison.compare import PAPERS, compare, planned_rows, to_json
-from wtal.pipeline.comparison.table import FORMATS, csv_table, markdown_table, text_table
+from wtal.pipeline.comparison.compare import PAPERS, compare, planned_rows
+from wtal.pipeline.comparison.table import FORMATS, csv_table, markdown_table, text_table, to_json
 from wtal.pipeline.devices import pick_device
 from wtal.pipeline.judging.sources import Question
 from wtal.pipeline.recipe import recipe_names

@@ -19,7 +19,7 @@ from wtal.data.store.writer import StoreWriter
 from wtal.errors import UsageError
 from wtal.pipeline.comparison import compare as module
 from wtal.pipeline.comparison.ablation import ablation_names, load_ablation, recipe_of
-from wtal.pipeline.comparison.compare import planned_rows
+from wtal.pipeline.comparison.compare import Comparison, Row, planned_rows
 from wtal.pipeline.recipe import load_recipe
 from wtal.pipeline.train import resolve_early
 from wtal.pipeline.workspace import Workspace
@@ -200,6 +200,20 @@ def test_different_protocols_are_not_called_comparable(place):
     assert rows[0]["videos"] != rows[1]["videos"]
     assert rows[0]["protocols"] != rows[1]["protocols"]
     assert "not comparable with reported rows" in rows[0]["remarks"]
+
+
+def test_a_note_on_many_runs_is_one_line(place):
+    (plan,) = planned_rows([str(place / "short.toml")], None)
+    runs = tuple(Path(f"seed-{seed}") for seed in range(4))
+    every = [(run.name, "no ambiguous ranges") for run in runs]
+    rows = [Row(plan, runs, run_notes=(*every, ("seed-0", "odd"))), Row(plan, runs, run_notes=tuple(every))]
+    assert Comparison("", (0, 1, 2, 3), tuple(rows)).remarks == [
+        "all 8 runs: no ambiguous ranges",
+        f"{plan.name}, seed-0: odd",
+    ]
+    first = "; ".join(f"{plan.name}, seed-{seed}" for seed in range(3))
+    few = Comparison("", (0, 1, 2, 3), (rows[0], Row(plan, runs))).remarks[0]
+    assert few == f"{first} and 1 more of 8 runs: no ambiguous ranges"
 
 
 def test_a_row_that_fails_does_not_stop_the_others(place):

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from wtal.config import digest
 from wtal.data.annotations import read_annotations
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from wtal.models.cost import Cost
 
 _SNIPPETS = 100
+_NAMED = 3
+"""Maximum number of runs that a remark names."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,8 @@ class Conditions:
 class Row:
     """Outcome of a plan. `values`: "0.5" or "0.1:0.7" -> one fraction per seed. `seconds`: of training, per seed.
 
-    `like_printed`: whether its figures are comparable with the printed ones; None if unknown or nothing is printed.
+    `run_notes`: pairs of a run and a note on its evaluation. `like_printed`: whether figures are comparable with the
+    printed ones; None if unknown or nothing is printed.
     """
 
     plan: PlannedRow
@@ -88,6 +91,7 @@ class Row:
     seconds: float = 0.0
     failure: str = ""
     notes: tuple[str, ...] = ()
+    run_notes: tuple[tuple[str, str], ...] = ()
     like_printed: bool | None = None
 
     def mean(self, key: str) -> float:
@@ -126,9 +130,22 @@ class Comparison:
 
     @property
     def remarks(self) -> list[str]:
-        """Notes for a reader of the figures: differences, and comparability with the papers' rows."""
+        """Notes for a reader of the figures: differences, evaluations, and comparability with the papers' rows."""
+        runs: dict[str, list[str]] = {}
+        for row in self.rows:
+            for run, note in row.run_notes:
+                runs.setdefault(note, []).append(f"{row.plan.name}, {run}")
+        count = sum(len(row.runs) for row in self.rows)
         notes = dict.fromkeys(note for row in self.rows for note in row.notes)
-        return [*self.differences, *notes]
+        return [*self.differences, *(f"{_listed(own, count)}: {note}" for note, own in runs.items()), *notes]
+
+
+def _listed(runs: Sequence[str], count: int) -> str:
+    """Name runs of `count`: all of them, or the first few."""
+    if len(runs) == count > _NAMED:
+        return f"all {count} runs"
+    more = f" and {len(runs) - _NAMED} more of {count} runs" if len(runs) > _NAMED else ""
+    return f"{'; '.join(runs[:_NAMED])}{more}"
 
 
 def planned_rows(
@@ -281,11 +298,7 @@ def _row(
     question = replace(question, annotations=inputs.annotations, subset=subset, tious=tious)
     sources = [source_of(run, question, file) for run, file in zip(runs, files, strict=True)]
     evaluations = evaluate(sources, question).evaluations
-    notes = [
-        f"{plan.name}, {run.folder.name}: {note}"
-        for run, evaluation in zip(runs, evaluations, strict=True)
-        for note in evaluation.notes
-    ]
+    notes = []
     if any(run.tuned_with_segments for run in runs) or localize.tuned_with_segments:
         notes.append(f"{plan.name}: {TUNED}")
     values: dict[str, list[float]] = {}
@@ -309,6 +322,11 @@ def _row(
         macs,
         fmean(sum(_seconds(each.folder) for each in _trained(run)) for run in runs),
         notes=(*notes, *_random(store), *plan.printed.remarks(*judged_on)),
+        run_notes=tuple(
+            (run.folder.name, note)
+            for run, evaluation in zip(runs, evaluations, strict=True)
+            for note in evaluation.notes
+        ),
         like_printed=plan.printed.comparable(*judged_on),
     )
 
@@ -370,35 +388,3 @@ def _printed(recipe: Recipe) -> Printed:
     """Return the figures printed in a recipe's own paper."""
     row = recipe.reported
     return printed(recipe, row.mAP, row.source, row.features, row.backbone, row.rules, row.protocol)
-
-
-def to_json(comparison: Comparison) -> dict[str, Any]:
-    """Return everything as JSON types: fractions for ours, percent for reported figures."""
-    return {
-        "title": comparison.title,
-        "seeds": list(comparison.seeds),
-        "comparable": not comparison.differences,
-        "remarks": comparison.remarks,
-        "rows": [_row_json(row) for row in comparison.rows],
-    }
-
-
-def _row_json(row: Row) -> dict[str, Any]:
-    if row.failure:
-        return {"name": row.plan.name, "failure": row.failure}
-    return {
-        "name": row.plan.name,
-        "head": row.plan.recipe.heads,
-        "stage": row.plan.stage,
-        "second_stage": row.plan.second_stage,
-        "runs": [str(run) for run in row.runs],
-        "conditions": vars(row.conditions),
-        "mAP": {
-            key: {"mean": row.mean(key), "spread": row.spread(key), "seeds": row.values[key]} for key in row.values
-        },
-        "parameters": row.parameters,
-        "macs": row.macs,
-        "train_seconds": row.seconds,
-        "reported": dict(row.plan.printed.mAP),
-        "reported_comparable": row.like_printed,
-    }

@@ -1,8 +1,9 @@
-"""A comparison as text, Markdown or CSV."""
+"""A comparison as text, Markdown, CSV or JSON."""
 
 import csv
 import io
 import math
+from typing import Any
 
 from wtal.pipeline.comparison.compare import Comparison, Row
 
@@ -54,9 +55,45 @@ def csv_table(comparison: Comparison) -> str:
         cells += [row.plan.printed.mAP.get(key, "") for key in reported]
         stands_on = row.conditions
         cells += [stands_on.features, stands_on.videos, stands_on.protocols] if stands_on else ["", "", ""]
-        cells += [_word(not comparison.differences), _word(row.like_printed), " | ".join(row.notes), row.failure]
+        cells += [_word(not comparison.differences), _word(row.like_printed), " | ".join(_notes(row)), row.failure]
         writer.writerow(cells)
     return out.getvalue().rstrip("\n")
+
+
+def to_json(comparison: Comparison) -> dict[str, Any]:
+    """Return everything as JSON types: fractions for ours, percent for reported figures."""
+    return {
+        "title": comparison.title,
+        "seeds": list(comparison.seeds),
+        "comparable": not comparison.differences,
+        "remarks": comparison.remarks,
+        "rows": [_row_json(row) for row in comparison.rows],
+    }
+
+
+def _row_json(row: Row) -> dict[str, Any]:
+    if row.failure:
+        return {"name": row.plan.name, "failure": row.failure}
+    return {
+        "name": row.plan.name,
+        "head": row.plan.recipe.heads,
+        "stage": row.plan.stage,
+        "second_stage": row.plan.second_stage,
+        "runs": [str(run) for run in row.runs],
+        "conditions": vars(row.conditions),
+        "mAP": {
+            key: {"mean": row.mean(key), "spread": row.spread(key), "seeds": row.values[key]} for key in row.values
+        },
+        "parameters": row.parameters,
+        "macs": row.macs,
+        "train_seconds": row.seconds,
+        "reported": dict(row.plan.printed.mAP),
+        "reported_comparable": row.like_printed,
+    }
+
+
+def _notes(row: Row) -> list[str]:
+    return [*(f"{row.plan.name}, {run}: {note}" for run, note in row.run_notes), *row.notes]
 
 
 def _word(answer: bool | None) -> str:

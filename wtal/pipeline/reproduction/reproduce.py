@@ -15,8 +15,8 @@ from wtal.data.files import write_atomic, write_json
 from wtal.data.store import FeatureStore
 from wtal.data.store.index import INDEX
 from wtal.errors import UsageError
-from wtal.pipeline.comparison.compare import Comparison, PlannedRow, compare, planned_rows, question_of, to_json
-from wtal.pipeline.comparison.table import markdown_table
+from wtal.pipeline.comparison.compare import Comparison, PlannedRow, compare, planned_rows, question_of
+from wtal.pipeline.comparison.table import markdown_table, to_json
 from wtal.pipeline.ensembles.train_members import resolve_recipe
 from wtal.pipeline.exchange.import_features import import_features
 from wtal.pipeline.judging.sources import Question
