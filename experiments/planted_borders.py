@@ -51,6 +51,8 @@ FUSION = (
     "localize.fusion_temperature=0.2",
 )
 """GauFuse's fusion (CVPR 2023) in place of suppression, without a student."""
+TRUSTED = ("refine.score_power=0.5", "refine.border_share=0.5")
+"""The student, which alone sees the cues of borders, counts as much as its teacher."""
 TIOUS = "evaluate.tiou=0.5:0.9:0.1"
 _PERIOD = 16 / 25
 _FINE = 8
@@ -127,10 +129,10 @@ def run(options: argparse.Namespace) -> None:
 
 
 def ensemble_rows() -> list[PlannedRow]:
-    """The ensemble with the common localization, with fusion, and its second stage as it is by default."""
+    """The ensemble with the common localization, with fusion, and its second stage."""
     path, common = str(RECIPES / "ensemble.toml"), (*common_of(TOGETHER), TIOUS)
     (fused,) = planned_rows([path], None, (*common, *FUSION))
-    teacher, refined = planned_rows([path], None, common, second_stage=True)
+    teacher, refined = planned_rows([path], None, (*common, *TRUSTED), second_stage=True)
     names = (TOGETHER, f"{TOGETHER}, fusion", f"{TOGETHER}, second stage")
     return [replace(row, name=name) for row, name in zip((teacher, fused, refined), names, strict=True)]
 

@@ -151,14 +151,18 @@ def test_an_ensemble_teaches(place):
         assert all(read_detections(open_run(root / folder).detections()) for folder in folders)
 
 
-def test_a_packed_student_answers_as_its_run(place):
+@pytest.mark.parametrize("share", [0.1, 0.0])
+def test_a_packed_student_answers_as_its_run(place, share):
     from wtal.data.store import FeatureStore
     from wtal.pipeline.exchange.packed_model import pack_model, read_model
     from wtal.pipeline.new_videos.detector import Detector
     from wtal.pipeline.new_videos.model import features_key, model_of
 
-    run = Run.open(place)
-    model = read_model(pack_model(model_of(run), place.parents[3] / "model.wtal"))
+    root = place.parents[3]
+    changed = answer("refine", teacher(root), *SMALL, "--set", f"refine.border_share={share}").splitlines()[-1]
+    run = open_run(root / changed)
+    assert (run.folder == Run.open(place).folder) == (share == 0.1)
+    model = read_model(pack_model(model_of(run), root / "model.wtal"))
     assert model.digest == model_of(run).digest
     detector = Detector.__new__(Detector)
     detector.model, detector.device, detector.config = model, "cpu", run.recipe.localize
@@ -167,6 +171,7 @@ def test_a_packed_student_answers_as_its_run(place):
     detector._trained = {id(head): own._trained(head, "cpu") for head in model.heads()}
     detector._students = {id(student): own._trained_student(student, "cpu") for student in model.students()}
     store, wanted = FeatureStore.open(run.store_folder()), read_detections(run.detections())
+    assert any(wanted.values())
     for key in store.ids:
         found = detector.find({features_key(model): store[key]})
         assert [d.label for d in found] == [d.label for d in wanted[key]]

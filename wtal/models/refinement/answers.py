@@ -1,7 +1,11 @@
-"""Run a student over one whole video: candidates in seconds, and detections."""
+"""Run a student over one whole video: candidates in seconds, and detections.
+
+A run detects its teacher's proposals, scored by the student around them and moved towards it (`scored_by_student`). The
+student's own segments (`segments_of`) teach its next round.
+"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -12,12 +16,15 @@ from wtal.data.grid import SnippetGrid
 from wtal.data.segments import Detection, as_array
 from wtal.data.store import VideoFeatures
 from wtal.models.localization.config import LocalizeConfig
-from wtal.models.localization.signals import select_classes
-from wtal.models.localization.suppression import suppress
+from wtal.models.localization.suppression import overlaps, suppress
+from wtal.models.refinement.config import RefineConfig
 from wtal.models.regression.decoding import decode
 from wtal.models.regression.suppression import vote
 from wtal.models.student import Student
 from wtal.models.training.inputs import Scaler
+
+_PAIRS = 1 << 20
+"""Pairs of a proposal and a candidate that are compared at once."""
 
 
 @dataclass(frozen=True)
@@ -50,22 +57,54 @@ def clock_of(grid: SnippetGrid) -> tuple[float, float]:
     return float(first), float(grid.period)
 
 
-def detections_of(
+def segments_of(candidates: Candidates, classes: Sequence[str], config: LocalizeConfig) -> list[Detection]:
+    """Suppress the candidates of each class; best first, at most `config.max_detections`."""
+    borders, scores, label = _suppressed(candidates.borders, candidates.scores, candidates.classes, config)
+    return _detections(borders, scores, label, classes)
+
+
+def scored_by_student(
+    proposals: Sequence[Detection],
     candidates: Candidates,
-    video_scores: NDArray[np.floating],
     classes: Sequence[str],
     config: LocalizeConfig,
-    power: float = 1.0,
+    refinement: RefineConfig,
 ) -> list[Detection]:
-    """Suppress the candidates of each class; best first, at most `config.max_detections`.
+    """Score a teacher's proposals by a student, suppress them, and move their borders; best first.
 
-    Only classes that `config` selects by the teacher's video scores (C,) are considered. The score is the candidate's
-    to the `power`, times the video score to 1 - `power`.
+    The support of a proposal is the highest score * tIoU ** 2 of the student's candidates of its class. Its score is
+    the support to the `score_power`, times the teacher's to 1 - `score_power`. The borders of what remains move by
+    `border_share` towards the mean of the candidates that overlap it by at least `border_tiou`, weighted by score times
+    overlap (`vote`). `config` has the rules of suppression and the maximum number of detections.
     """
-    selected = np.isin(candidates.classes, select_classes(video_scores, config))
-    label, borders = candidates.classes[selected], candidates.borders[selected]
-    share = np.maximum(video_scores, 0).astype(np.float64)[label] ** (1 - power)
-    scores = candidates.scores[selected] ** power * share
+    borders = as_array(proposals).reshape(-1, 2)
+    label = np.array([classes.index(proposal.label) for proposal in proposals], dtype=np.int64)
+    own = np.array([max(proposal.score, 0.0) for proposal in proposals])
+    support = np.zeros(len(proposals))
+    for index in np.unique(label):
+        of_class, rivals = np.flatnonzero(label == index), candidates.classes == index
+        for rows in np.array_split(of_class, max(1, len(of_class) * int(rivals.sum()) // _PAIRS)):
+            weights = overlaps(borders[rows][:, None], candidates.borders[rivals], "tiou") ** 2
+            support[rows] = (weights * candidates.scores[rivals]).max(axis=1, initial=0.0)
+    power = refinement.score_power
+    borders, scores, label = _suppressed(borders, support**power * own ** (1 - power), label, config)
+    for index in np.unique(label):
+        rows, rivals = label == index, candidates.classes == index
+        means = vote(
+            borders[rows],
+            candidates.borders[rivals],
+            candidates.scores[rivals],
+            refinement.border_tiou,
+            "score_and_overlap",
+        )
+        borders[rows] += refinement.border_share * (means - borders[rows])
+    return _detections(borders, scores, label, classes)
+
+
+def _suppressed(
+    borders: NDArray[np.float64], scores: NDArray[np.float64], label: NDArray[np.int64], config: LocalizeConfig
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+    """Suppress segments class by class; return borders, scores and classes of those that last and score, best first."""
     survivors = suppress(
         borders,
         scores,
@@ -79,27 +118,11 @@ def detections_of(
     )
     lasting = np.flatnonzero((survivors.borders[:, 1] > survivors.borders[:, 0]) & (survivors.scores > 0))
     best = lasting[np.argsort(-survivors.scores[lasting], kind="stable")][: config.max_detections]
-    rows = zip(
-        survivors.borders[best].tolist(), label[survivors.indices[best]], survivors.scores[best].tolist(), strict=True
-    )
-    return [Detection(start, end, classes[index], score) for (start, end), index, score in rows]
+    return survivors.borders[best], survivors.scores[best], label[survivors.indices[best]]
 
 
-def with_teacher_borders(
-    detections: Sequence[Detection], teacher: Sequence[Detection], share: float, tiou: float
+def _detections(
+    borders: NDArray[np.float64], scores: NDArray[np.float64], label: NDArray[np.int64], classes: Sequence[str]
 ) -> list[Detection]:
-    """Move each detection's borders by `share` towards the mean of the teacher's overlapping detections of its class.
-
-    Those that overlap it by at least `tiou` count, weighted by score times overlap (`vote`).
-    """
-    if not share:
-        return list(detections)
-    moved: dict[int, list[float]] = {}
-    for label in {detection.label for detection in detections}:
-        indices = [index for index, detection in enumerate(detections) if detection.label == label]
-        others = [detection for detection in teacher if detection.label == label]
-        own = as_array([detections[index] for index in indices])
-        weights = np.array([max(detection.score, 0.0) for detection in others])
-        borders = (1 - share) * own + share * vote(own, as_array(others), weights, tiou, "score_and_overlap")
-        moved |= dict(zip(indices, borders.tolist(), strict=True))
-    return [replace(d, start=moved[index][0], end=moved[index][1]) for index, d in enumerate(detections)]
+    rows = zip(borders.tolist(), label, scores.tolist(), strict=True)
+    return [Detection(start, end, classes[index], score) for (start, end), index, score in rows]

@@ -90,15 +90,16 @@ class RefineConfig(Config):
     """Share of the steps in the first round; the others divide the rest."""
     min_agreement: float = Field(0.9, ge=0, le=1)
     """A round is skipped if its segments agree with the previous ones by a higher mean tIoU: they add nothing."""
-    score_power: float = Field(0.5, ge=0, le=1)
-    """A detection's score is student ** power * video score of the teacher ** (1 - power)."""
-    teacher_share: float = Field(0.5, ge=0, le=1)
-    """Share of the teacher in a detection's borders: of the mean of the teacher's detections that overlap it by
-    `teacher_tiou`, weighted by score times overlap, as in ActionFormer's voting."""
-    teacher_tiou: float = Field(0.7, gt=0, le=1)
+    score_power: float = Field(0.2, ge=0, le=1)
+    """A detection's score is support ** power * score of the teacher's proposal ** (1 - power); its support is the best
+    score * tIoU ** 2 of the student's segments."""
+    border_share: float = Field(0.1, ge=0, le=1)
+    """Share of the student in a detection's borders: of the mean of its segments that overlap the proposal by
+    `border_tiou`, weighted by score times overlap, as in ActionFormer's voting."""
+    border_tiou: float = Field(0.5, gt=0, le=1)
     """Minimum overlap for that; a detection without such an overlap keeps its borders."""
     soft_sigma: float = Field(0.5, gt=0)
-    """Width of the Gaussian in the suppression of the student's detections."""
+    """Width of the Gaussian in the suppression of the detections."""
     max_detections: int = Field(200, ge=1)
     """Maximum number of detections per video, the best."""
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from wtal.data.grid import SnippetGrid
 from wtal.data.segments import Detection
@@ -24,9 +23,9 @@ from wtal.pipeline.ensemble_run import refuse_unfit, refuse_unfused
 from wtal.pipeline.extraction.machine import Machine
 from wtal.pipeline.new_videos.model import Model, features_key
 from wtal.pipeline.new_videos.same_features import same_extractor
-from wtal.pipeline.refinement.detect_refined import refuse_unlocated
+from wtal.pipeline.refinement.detect_refined import refuse_unlocated, selecting
 from wtal.pipeline.refinement.networks import make_network
-from wtal.pipeline.refinement.teacher import best_scores, proposing
+from wtal.pipeline.refinement.teacher import proposing
 from wtal.pipeline.runs import overridden
 from wtal.pipeline.train import make_head
 
@@ -123,8 +122,8 @@ class Detector:
     def _refined(
         self, model: Model, teacher: Model, features: Mapping[str, VideoFeatures], config: LocalizeConfig
     ) -> list[Detection]:
-        """Return a student's output, weighted by its teacher's video scores; or its teacher's proposals, rescored."""
-        from wtal.models.refinement.answers import candidates_of, detections_of, with_teacher_borders
+        """Return the teacher's proposals, scored by a student or a rescorer."""
+        from wtal.models.refinement.answers import candidates_of, scored_by_student
         from wtal.models.refinement.rescoring import rescored_detections, scored_proposals
 
         video, trained, refinement = features[features_key(model)], self._students[id(model)], model.recipe.refinement
@@ -135,18 +134,9 @@ class Detector:
             scored = scored_proposals(trained.head, trained.scaler, video, proposals, self.device)
             classes, everything = model.record.classes, np.ones(len(model.record.classes), dtype=bool)
             return rescored_detections(scored, classes, everything, config, refinement, float(video.grid.period))
+        proposals = self._detections(teacher, features, proposing(selecting(teacher.recipe.localize, config)))
         candidates = candidates_of(trained.head, trained.scaler, video, self.device)
-        scores = self._video_scores(teacher, features)
-        regressed = detections_of(candidates, scores, model.record.classes, config, refinement.score_power)
-        agreed = self._detections(teacher, features, teacher.recipe.localize)
-        return with_teacher_borders(regressed, agreed, refinement.teacher_share, refinement.teacher_tiou)
-
-    def _video_scores(self, model: Model, features: Mapping[str, VideoFeatures]) -> NDArray[np.float64]:
-        if model.record.by == "detections":
-            return best_scores(self._detections(model, features, model.recipe.localize), model.record.classes)
-        answer = self._answer(model, features)
-        assert answer is not None, "a video with snippets has activations"
-        return answer[0].video_scores.astype(np.float64)
+        return scored_by_student(proposals, candidates, model.record.classes, config, refinement)
 
     def _answer(self, model: Model, features: Mapping[str, VideoFeatures]) -> Answer | None:
         """Return the activations of a video and their clock; None if it has no snippet."""

@@ -1,8 +1,6 @@
-"""Detections of a refined run: its student's segments, weighted by its teacher's video scores, or its rescorer's."""
+"""Detections of a refined run: its teacher's proposals, scored by a student or a rescorer."""
 
 from collections.abc import Sequence
-
-import numpy as np
 
 from wtal.data.segments import Detection
 from wtal.errors import UsageError
@@ -34,7 +32,7 @@ def detect_refined(
             such round.
         WtalError: when the run is not finished, or its teacher or store is missing.
     """
-    from wtal.models.refinement.answers import candidates_of, detections_of, with_teacher_borders
+    from wtal.models.refinement.answers import candidates_of, scored_by_student
 
     refinement = run.recipe.refinement
     if isinstance(refinement, RescoreConfig):
@@ -44,22 +42,21 @@ def detect_refined(
     refuse_unlocated(config, run.recipe.localize)
     trained = trained_student(run, stage)
     student = trained.head.to(device)
-    teacher = Teacher(run.teacher(), run.teacher_localize, device, reporter)
-    store, scores, agreed = run.store(), teacher.video_scores(keys), teacher.detections(keys)
+    teacher = Teacher(run.teacher(), selecting(run.teacher_localize, config), device, reporter)
+    store, proposals = run.store(), teacher.proposals(keys, labels)
     detections: dict[str, list[Detection]] = {key: [] for key in keys}
     with reporter.task("detect", len(keys), "video") as task:
         for key in keys:
-            if store.grid(key).num_snippets:
+            if proposals[key]:
                 candidates = candidates_of(student, trained.scaler, store[key], device)
-                shown = labels.get(key)
-                known = np.array([shown is None or name in shown for name in run.classes])
-                regressed = detections_of(candidates, scores[key] * known, run.classes, config, refinement.score_power)
-                allowed = [segment for segment in regressed if shown is None or segment.label in shown]
-                detections[key] = with_teacher_borders(
-                    allowed, agreed[key], refinement.teacher_share, refinement.teacher_tiou
-                )
+                detections[key] = scored_by_student(proposals[key], candidates, run.classes, config, refinement)
             task.advance()
     return detections
+
+
+def selecting(config: LocalizeConfig, other: LocalizeConfig) -> LocalizeConfig:
+    """Return a teacher's localization with the selection of classes of another."""
+    return config.model_copy(update={key: getattr(other, key) for key in _SELECTING})
 
 
 def refined_ids(run: Run) -> list[str]:
@@ -78,6 +75,6 @@ def refuse_unlocated(config: LocalizeConfig, own: LocalizeConfig) -> None:
     ignored_keys = [key for key in differing if key not in (*FUSING, *_SELECTING, "tuned_with_segments", "preset")]
     if ignored_keys:
         raise UsageError(
-            "a student outputs segments, not a signal to search: --set localize.KEY=VALUE takes "
+            "a student scores the proposals of its teacher, which are fixed: --set localize.KEY=VALUE takes "
             f"{', '.join((*FUSING, *_SELECTING[:3]))}, got {ignored_keys[0]}"
         )

@@ -57,15 +57,13 @@ class Lessons:
 
     def _relabel(self, student: "Student", scaler: "Scaler") -> tuple[Segments, float]:
         """Return the student's own segments, and the share of videos whose top class is one of their labels."""
-        from wtal.models.refinement.answers import candidates_of, detections_of
+        from wtal.models.refinement.answers import candidates_of, segments_of
 
-        everything = np.ones(len(self.classes))
-        config = self.localize.model_copy(update={"class_threshold": 0.0, "max_classes": 0})
         after = _of_a_student(self.config.segments)
         relabelled, right = {}, []
         for key, own in self.labels.items():
             candidates = candidates_of(student, scaler, self.features[key], self.device)
-            detections = detections_of(candidates, everything, self.classes, config)
+            detections = segments_of(candidates, self.classes, self.localize)
             right.append(bool(detections) and detections[0].label in own)
             relabelled[key] = pseudo_segments(detections, self.classes, own, after)
         return relabelled, float(np.mean(right)) if right else 0.0

@@ -1,17 +1,16 @@
-"""A run as a teacher: its proposals before suppression, and its video scores; annotated times are not used."""
+"""A run as a teacher: its proposals before suppression; annotated times are not used."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from wtal.data.segments import Detection
 from wtal.data.store import FeatureStore
 from wtal.errors import UsageError
 from wtal.models.localization.config import LocalizeConfig
-from wtal.pipeline.activations import activations_of, localize_all, read_activations
+from wtal.pipeline.activations import activations_of, localize_all
 from wtal.pipeline.ensemble_run import fused, open_means, pooled_ids
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.runs import Run
@@ -63,28 +62,6 @@ class Teacher:
         proposals |= localize_all(activations, others, classes, config, {})
         return {key: proposals[key] for key in keys}
 
-    def detections(self, keys: Sequence[str]) -> dict[str, list[Detection]]:
-        """Return the teacher's own detections, by its localization."""
-        if self.run.ensemble == "detections":
-            pooled = fused(self.run, self.localize, {})
-            return {key: pooled.get(key, []) for key in keys}
-        return localize_all(self._activations(keys), keys, self.run.classes, self.localize, {})
-
-    def video_scores(self, keys: Sequence[str]) -> dict[str, NDArray[np.float64]]:
-        """Return the scores (C,) of each video's classes, zeros if it has none.
-
-        An ensemble by detections has `best_scores`.
-        """
-        classes = self.run.classes
-        scores = {key: np.zeros(len(classes)) for key in keys}
-        if self.run.ensemble == "detections":
-            pooled = fused(self.run, self.localize, {})
-            return {key: best_scores(pooled.get(key, ()), classes) for key in keys}
-        activations = self._activations(keys)
-        present = [key for key in keys if key in activations]
-        read = {key: read_activations(activations[key], classes)[0].video_scores for key in present}
-        return scores | {key: own.astype(np.float64) for key, own in read.items()}
-
     def _activations(self, keys: Sequence[str]) -> FeatureStore:
         if self.run.ensemble:
             return open_means(self.run)
@@ -94,14 +71,6 @@ class Teacher:
 def proposing(config: LocalizeConfig) -> LocalizeConfig:
     """Return a localization without suppression."""
     return config.model_copy(update={"suppression": "none", "max_detections": _MOST_PROPOSALS})
-
-
-def best_scores(detections: Sequence[Detection], classes: Sequence[str]) -> NDArray[np.float64]:
-    """Return the best score (C,) of each class among a video's fused detections, which is typically 1; at most 1."""
-    best = dict.fromkeys(classes, 0.0)
-    for detection in detections:
-        best[detection.label] = max(best[detection.label], min(detection.score, 1.0))
-    return np.array(list(best.values()))
 
 
 def features_folder(run: Run) -> Path:
