@@ -14,6 +14,7 @@ from wtal.data.store import FeatureStore
 KILLED = "its process was killed (out of memory?)"
 ANOTHER_FILE = "the store holds another file under this id; rename {} or use another store"
 UNREADABLE = "the file cannot be read any more: {}"
+DAMAGED = "its stored features were damaged, and were dropped; repeat the command that wrote them"
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +217,10 @@ REASONS: Mapping[str, tuple[Reason, ...]] = {
             ANOTHER_FILE.format("..."),
             "Two different files have the same name. This one is reported on stderr only: the stored video with that "
             "id is sound.",
+        ),
+        Reason(
+            DAMAGED,
+            "By `wtal verify --drop`: a disk or a copy changed them. Once they are written again, the reason is gone.",
         ),
     ),
     "Imported features cannot be used": (
