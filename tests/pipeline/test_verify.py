@@ -179,3 +179,18 @@ def test_a_store_of_an_earlier_version(copy):
     assert retrained.stdout.strip() == run
     assert "is already trained" in retrained.stderr
     assert (copy / run / "run.json").read_bytes() == before
+
+
+def test_changed_numbers_of_an_export_are_noted(copy, tmp_path):
+    store = Path(call("import-features", "exported-rgb", "--workspace", tmp_path / "same").stdout.strip())
+    assert values(store) == {key: {"rgb": rows["rgb"]} for key, rows in values(PLANTED).items()}
+    assert not any("notes" in FeatureStore.open(store).info(video) for video in values(store))
+    (file,) = Path("exported-rgb").rglob("video-05.npy")
+    rows = np.load(file)
+    rows[0, 0] += 1
+    np.save(file, rows)
+    result = call("import-features", "exported-rgb", "--workspace", tmp_path / "changed")
+    assert "videos whose numbers differ from those that were exported: 1 of 7 (video-05)" in result.stderr
+    assert FeatureStore.open(result.stdout.strip()).info("video-05")["notes"] == [
+        "its numbers differ from those that were exported"
+    ]

@@ -68,6 +68,7 @@ def test_every_note_of_the_source_is_in_the_table_and_no_other():
     assert len(yielded) > 8
     imported = {
         "one stream had a row more than the other; it was cut",
+        "its numbers differ from those that were exported",
     }
     assert yielded | broken | imported == {note.text for note in NOTES}
 

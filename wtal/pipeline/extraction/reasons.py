@@ -324,6 +324,12 @@ NOTES: tuple[Reason, ...] = (
         "In imported features: rgb and flow differ by a row in many published sets.",
         "videos with a row more in one stream",
     ),
+    Reason(
+        "its numbers differ from those that were exported",
+        "In imported features: a program, a disk or a copy changed them after `wtal export-features`. The numbers of "
+        "the files are used; if nobody meant to change them, export them again.",
+        "videos whose numbers differ from those that were exported",
+    ),
 )
 
 
