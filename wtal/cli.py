@@ -48,6 +48,7 @@ SECTIONS = {
     },
     "Inspect": {
         "show": "Show what a store, a run or a file holds.",
+        "verify": "Compare stored features with their checksums.",
         "list": "List what there is to choose from: heads, recipes, ...",
         "doctor": "Check this machine: readers, flow, GPU, weights, disk.",
         "completion": "Print the script that makes a shell complete names.",

@@ -34,6 +34,7 @@ class _Video(Record):
 
     id: str
     grid: dict[str, Any]
+    rows_crc32: dict[str, int] = Field(default_factory=dict)
 
 
 class _Content(Record):
@@ -53,7 +54,7 @@ class _Content(Record):
 class Note:
     """Content of `wtal.json`: layout, backbone, weights, stream -> (D, type) in order, name -> (id, grid).
 
-    `content` is a digest of all rows; empty in older notes.
+    `checksums` are name -> stream -> CRC-32 of the rows, and `content` is a digest of all rows; empty in older notes.
     """
 
     layout: str
@@ -62,6 +63,7 @@ class Note:
     streams: dict[str, tuple[int, str]]
     videos: dict[str, tuple[str, SnippetGrid]] = field(default_factory=dict)
     content: str = ""
+    checksums: dict[str, dict[str, int]] = field(default_factory=dict, compare=False)
 
     @classmethod
     def read(cls, folder: Path) -> "Note | None":
@@ -84,7 +86,8 @@ class Note:
         if len({video for video, _ in videos.values()}) < len(videos):
             raise FormatError(f"{path} is damaged (two videos have the same id); {_WAY_OUT}")
         streams = {stream.name: (stream.dim, str(stream.dtype)) for stream in content.streams}
-        return cls(content.layout, content.backbone, content.weights, streams, videos, content.content)
+        checksums = {name: video.rows_crc32 for name, video in content.videos.items()}
+        return cls(content.layout, content.backbone, content.weights, streams, videos, content.content, checksums)
 
     def write(self, folder: Path) -> None:
         """Publish the note in a folder."""
@@ -96,6 +99,11 @@ class Note:
             "content": self.content,
             "weights": self.weights,
             "streams": [{"name": name, "dim": dim, "dtype": dtype} for name, (dim, dtype) in self.streams.items()],
-            "videos": {name: {"id": video, "grid": grid.to_json()} for name, (video, grid) in self.videos.items()},
+            "videos": {name: self._video(name) for name in self.videos},
         }
         write_json(folder / NOTE, content, indent=1)
+
+    def _video(self, name: str) -> dict[str, Any]:
+        video, grid = self.videos[name]
+        checksums = self.checksums.get(name)
+        return {"id": video, "grid": grid.to_json(), **({"rows_crc32": checksums} if checksums else {})}

@@ -65,6 +65,10 @@ class Run:
         """Write the `finished.json` that distinguishes a complete run from one to be resumed."""
         write_json(self.folder / _FINISHED, outcome)
 
+    def reopen(self) -> None:
+        """Remove the `finished.json`, so that the run is to be resumed."""
+        (self.folder / _FINISHED).unlink(missing_ok=True)
+
     def with_label_check(self, check: Mapping[str, Any]) -> "Run":
         """Write the result of a label check (`LabelCheck.to_json`) into `run.json`; return the updated run."""
         return Run.write(self.folder, {**self._record, _CHECK: dict(check)})

@@ -2,7 +2,8 @@
 
 ```
 STORE/
-  index.json       format version, identity of the extractor, streams, rows of each shard, one line per video
+  index.json       format version, identity of the extractor, streams, rows of each shard, one line per video with its
+                   checksums
   rgb-00000.npy    (rows, D) of many videos, stacked; one file per stream and shard
   failures.json    video -> reason
 ```
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Annotated, Any, BinaryIO, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import AfterValidator, Field
 
 from wtal.config import Record
@@ -24,10 +26,12 @@ from wtal.data.files import write_atomic
 from wtal.data.grid import SnippetGrid
 from wtal.data.json_keys import checked, read_values
 from wtal.data.object_arrays import array_head
+from wtal.data.store.checksums import entry_crc32, rows_crc32
 from wtal.errors import AbsentError, FormatError, StoreError
 
 INDEX = "index.json"
 FAILURES = "failures.json"
+LOCK = ".lock"
 FORMAT = "wtal feature store"
 VERSION = 1
 
@@ -35,6 +39,7 @@ VERSION = 1
 _WAY_OUT = "restore it or extract again"
 _WITHOUT = "delete it and extract again"
 Count = Annotated[int, Field(ge=0, lt=2**53)]
+Crc32 = Annotated[int, Field(ge=0, lt=2**32)]
 
 
 def _described(identity: dict[str, Any]) -> dict[str, Any]:
@@ -93,22 +98,44 @@ class StreamSpec(Record):
         return {"dim": self.dim, "dtype": self.dtype}
 
 
-class Entry(Record):
-    """Location of one video (`rows` rows from `offset` on in shard `shard`), its grid as JSON, and its info.
+class Account(Record):
+    """Everything known of a stored video but its rows: its grid as JSON, its info, and its checksums.
 
-    `fingerprint` distinguishes the source file from others of the same name; it is empty if none was given.
+    `fingerprint` distinguishes the source file from others of the same name; it is empty if none was given. A store
+    written by an earlier version has no checksums.
     """
 
     grid: dict[str, Any]
+    info: Info
+    fingerprint: str
+    rows_crc32: dict[StreamName, Crc32] = Field(default_factory=dict)
+    entry_crc32: Crc32 | None = None
+
+    def is_sound(self, video: str) -> bool:
+        """Return True if the account of a video agrees with its checksum, or has none."""
+        if self.entry_crc32 is None:
+            return True
+        return self.entry_crc32 == entry_crc32(video, self.grid, self.info, self.fingerprint, self.rows_crc32)
+
+    def agrees(self, stream: str, values: NDArray[Any]) -> bool:
+        """Return True if (T, D) rows of a stream agree with their checksum, or the account has none."""
+        return self.entry_crc32 is None or self.rows_crc32.get(stream) == rows_crc32(values)
+
+
+class Entry(Account):
+    """Account and location of one video: `rows` rows from `offset` on in shard `shard`."""
+
     shard: Count
     offset: Count
     rows: Count
-    info: Info
-    fingerprint: str
 
     def to_json(self) -> dict[str, Any]:
         """Convert the entry to JSON types."""
-        return {name: getattr(self, name) for name in Entry.model_fields}
+        names = set(Entry.model_fields) if self.entry_crc32 is not None else Entry.model_fields.keys() - _CHECKSUMS
+        return {name: getattr(self, name) for name in names}
+
+
+_CHECKSUMS = {"rows_crc32", "entry_crc32"}
 
 
 class Index(Record):

@@ -1,6 +1,7 @@
 """A part, one finished video to be added to a store: a file of one JSON line and one `.npy` array per stream."""
 
 import hashlib
+import json
 import math
 import re
 from collections.abc import Mapping
@@ -11,13 +12,13 @@ from typing import Annotated, Any, BinaryIO
 import numpy as np
 from pydantic import AfterValidator
 
-from wtal.config import Record
 from wtal.data.files import write_atomic
 from wtal.data.grid import SnippetGrid
 from wtal.data.json_keys import checked, values_of
 from wtal.data.object_arrays import array_head
 from wtal.data.store import Features
-from wtal.data.store.index import Info, StreamName, StreamSpec, sound_grid, to_text
+from wtal.data.store.checksums import entry_crc32, rows_crc32
+from wtal.data.store.index import Account, StreamName, StreamSpec, sound_grid, to_text
 from wtal.errors import StoreError
 
 SUFFIX = ".part"
@@ -26,14 +27,12 @@ SUFFIX = ".part"
 _WAY_OUT = "delete it and extract again"
 
 
-class Head(Record):
+class Head(Account):
     """Content of a part's first line; the arrays follow in the order of `streams`."""
 
     video: str
     grid: Annotated[dict[str, Any], AfterValidator(sound_grid)]
     streams: dict[StreamName, StreamSpec]
-    info: Info
-    fingerprint: str
 
 
 @dataclass(frozen=True)
@@ -71,6 +70,8 @@ class Part:
         part = cls(path, checked(path, values, Head, _WAY_OUT, StoreError))
         if path.stem != key_of(part.video):
             raise StoreError(f"{path} is damaged (its name does not match its video); {_WAY_OUT}")
+        if not part.head.is_sound(part.video):
+            raise StoreError(f"{path} is damaged (its first line differs from its checksum); {_WAY_OUT}")
         return part
 
     def arrays(self) -> dict[str, Features]:
@@ -85,7 +86,10 @@ class Part:
                 arrays = {name: _array(file, (self.rows, spec.dim), spec.dtype) for name, spec in self.streams.items()}
                 if file.read(1):
                     raise ValueError("it is longer than its streams")
-                return arrays
+            for name, values in arrays.items():
+                if not self.head.agrees(name, values):
+                    raise ValueError(f"its rows of {name} differ from their checksum")
+            return arrays
         except ValueError as error:
             raise StoreError(f"{self.path} is damaged ({error}); {_WAY_OUT}") from None
 
@@ -143,19 +147,21 @@ def write(
         OSError: when the file cannot be written.
     """
     specs = check(video, grid, streams)
+    arrays = {name: np.ascontiguousarray(streams[name]) for name in specs}
+    rows = {name: rows_crc32(values) for name, values in arrays.items()}
+    account = json.loads(to_text({"grid": grid.to_json(), "info": dict(info), "fingerprint": fingerprint}))
     head = {
         "video": video,
-        "grid": grid.to_json(),
         "streams": {name: spec.to_json() for name, spec in specs.items()},
-        "info": dict(info),
-        "fingerprint": fingerprint,
+        **account,
+        "rows_crc32": rows,
+        "entry_crc32": entry_crc32(video, **account, rows=rows),
     }
     line = to_text(head).encode() + b"\n"
-    arrays = [np.ascontiguousarray(streams[name]) for name in specs]
 
     def content(file: Any) -> None:
         file.write(line)
-        for values in arrays:
+        for values in arrays.values():
             np.lib.format.write_array(file, values, allow_pickle=False)
 
     write_atomic(path, content)

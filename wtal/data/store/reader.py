@@ -1,9 +1,13 @@
-"""Read a feature store: video id -> features on their grid, memory-mapped and bit-exact."""
+"""Read a feature store: video id -> features on their grid, memory-mapped and bit-exact.
+
+What is read for the first time is compared with its checksum: damage on the disk is an error, never another number.
+"""
 
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -43,6 +47,8 @@ class FeatureStore:
         self._index = index
         self._ids = tuple(sorted(index.videos))
         self._maps: dict[tuple[str, int], Features] = {}
+        self._sound_accounts: set[str] = set()
+        self._sound_rows: set[str] = set()
 
     @classmethod
     def open(cls, path: str | Path) -> "FeatureStore":
@@ -95,6 +101,11 @@ class FeatureStore:
         """
         return read_failures(self.path)
 
+    @property
+    def unchecked(self) -> int:
+        """Number of videos without checksums, written by an earlier version."""
+        return sum(entry.entry_crc32 is None for entry in self._index.videos.values())
+
     def __len__(self) -> int:
         return len(self._ids)
 
@@ -105,41 +116,77 @@ class FeatureStore:
         return video in self._index.videos
 
     def __getitem__(self, video: str) -> VideoFeatures:
-        """Features of one video, as views.
+        """Features of one video, as views; the first time, they are compared with their checksums.
 
         Raises:
-            StoreError: when the store does not have it.
+            StoreError: when the store does not have it, or it is damaged.
         """
         entry = self._entry(video)
+        grid = self.grid(video)
         rows = slice(entry.offset, entry.offset + entry.rows)
         streams = {name: self._shard(name, entry.shard)[rows] for name in self.dims}
-        return VideoFeatures(video, self.grid(video), streams, entry.info)
+        if video not in self._sound_rows:
+            for name, values in streams.items():
+                if not entry.agrees(name, values):
+                    odd = "" if np.isfinite(values).all() else ", and some are not finite"
+                    shard = self.path / shard_name(name, entry.shard)
+                    raise self._damaged(shard, video, f"its rows differ from their checksum{odd}")
+            self._sound_rows.add(video)
+        return VideoFeatures(video, grid, streams, entry.info)
 
     def grid(self, video: str) -> SnippetGrid:
         """Return the clock of one video.
 
         Raises:
-            StoreError: when the store does not have it, or the clock does not match its number of snippets.
+            StoreError: when the store does not have it, the clock does not match its number of snippets, or its entry
+                differs from its checksum.
         """
         entry = self._entry(video)
         try:
             grid = SnippetGrid.from_json(entry.grid)
         except FormatError as error:
-            raise self._damaged(video, error) from None
+            raise self._damaged(self.path / INDEX, video, error) from None
         if grid.num_snippets != entry.rows:
-            raise self._damaged(video, f"a grid of {grid.num_snippets} snippets and {entry.rows} rows")
+            why = f"a grid of {grid.num_snippets} snippets and {entry.rows} rows"
+            raise self._damaged(self.path / INDEX, video, why)
+        self._require_sound(video, entry)
         return grid
 
-    def _damaged(self, video: str, why: object) -> StoreError:
-        return StoreError(f"{self.path / INDEX} is damaged ({video}: {why}); restore it or extract again")
-
     def info(self, video: str) -> dict[str, Any]:
-        """Return the origin of one video's features; raises StoreError when the store does not have it."""
+        """Return the origin of one video's features, not compared with its checksum.
+
+        Raises:
+            StoreError: when the store does not have the video.
+        """
         return self._entry(video).info
 
     def fingerprint(self, video: str) -> str:
-        """Return the fingerprint of a video's source file; raises StoreError when the store does not have it."""
+        """Return the fingerprint of a video's source file, not compared with its checksum.
+
+        Raises:
+            StoreError: when the store does not have the video.
+        """
         return self._entry(video).fingerprint
+
+    def checksums(self, video: str) -> dict[str, int]:
+        """Return stream -> CRC-32 of a video's rows; empty if an earlier version wrote them.
+
+        Raises:
+            StoreError: when the store does not have the video.
+        """
+        return self._entry(video).rows_crc32
+
+    def _require_sound(self, video: str, entry: Entry) -> None:
+        if video not in self._sound_accounts:
+            if not entry.is_sound(video):
+                raise self._damaged(self.path / INDEX, video, "its entry differs from its checksum")
+            self._sound_accounts.add(video)
+
+    def _damaged(self, file: Path, video: str, why: object) -> StoreError:
+        return StoreError(
+            f"{file} is damaged ({video}: {why}); restore it, or run `wtal verify {quote(str(self.path))} --drop` and "
+            "repeat the command that wrote it"
+        )
 
     def _entry(self, video: str) -> Entry:
         try:
@@ -179,6 +226,7 @@ def describe(store: FeatureStore) -> dict[str, Any]:
         "streams": {name: {"dim": dim, "dtype": store.dtypes[name]} for name, dim in store.dims.items()},
         "readers": dict(sorted(Counter(str(video["reader"]) for video in videos.values()).items())),
         "failures": store.failures,
+        "unchecked": store.unchecked,
         "videos": videos,
     }
 

@@ -24,6 +24,8 @@ from wtal.data.store import part as store_part
 from wtal.data.store.index import (
     FAILURES,
     INDEX,
+    LOCK,
+    Account,
     Entry,
     Index,
     StreamSpec,
@@ -35,13 +37,12 @@ from wtal.data.store.index import (
     write_failures,
     write_header,
 )
-from wtal.data.store.part import Head, Part, key_of
+from wtal.data.store.part import Part, key_of
 from wtal.errors import StoreError, TakenError
 
 VideoState = Literal["new", "failed", "written", "published"]
 SHARD_BYTES = 2**30
 
-_LOCK = ".lock"
 _PARTS = "parts"
 
 
@@ -74,7 +75,7 @@ class StoreWriter:
         with _one_line(writer.path):
             writer.path.mkdir(parents=True, exist_ok=True)
             _refuse_other_files(writer.path)
-            with locked(writer.path / _LOCK):
+            with locked(writer.path / LOCK):
                 if not (writer.path / INDEX).exists():
                     Index(identity=json.loads(to_text(dict(identity)))).write(writer.path)
         _refuse_other_identity(writer.path, writer._index().identity, identity)
@@ -124,7 +125,7 @@ class StoreWriter:
             StoreError: when its part is damaged.
         """
         try:
-            entry: Head | Entry | None = Part.read(self._part(video)).head
+            entry: Account | None = Part.read(self._part(video)).head
         except FileNotFoundError:
             entry = self._index().videos.get(video)
         return (SnippetGrid.from_json(entry.grid), entry.info) if entry else None
@@ -200,7 +201,7 @@ class StoreWriter:
         Raises:
             StoreError: when the folder cannot be written.
         """
-        with _one_line(self.path), locked(self.path / _LOCK):
+        with _one_line(self.path), locked(self.path / LOCK):
             write_failures(self.path, {**read_failures(self.path), video: reason})
 
     def publish(self) -> FeatureStore:
@@ -212,7 +213,7 @@ class StoreWriter:
             StoreError: when a part is damaged or does not match the others, or writing fails; nothing is lost then.
             DiskFullError: when there is no space for a shard in addition to the parts; nothing is lost either.
         """
-        with _one_line(self.path), locked(self.path / _LOCK):
+        with _one_line(self.path), locked(self.path / LOCK):
             before = self._index()
             finished = self._read_parts()
             parts = [part for part in finished if part.video not in before.videos]
@@ -233,8 +234,8 @@ class StoreWriter:
         for shard in _pack(parts, sum(spec.row_bytes for spec in streams.values()), self._shard_bytes):
             offset = 0
             for part in shard:
-                head, place = part.head, {"shard": len(shards), "offset": offset, "rows": part.rows}
-                videos[part.video] = Entry(grid=head.grid, info=head.info, fingerprint=head.fingerprint, **place)
+                account = {name: getattr(part.head, name) for name in Account.model_fields}
+                videos[part.video] = Entry(**account, shard=len(shards), offset=offset, rows=part.rows)
                 offset += part.rows
             self._write_shard(len(shards), offset, streams, shard)
             shards.append(offset)
@@ -341,7 +342,7 @@ def _pack(parts: Sequence[Part], row_bytes: int, limit: int) -> list[list[Part]]
 def _refuse_other_files(folder: Path) -> None:
     if (folder / INDEX).exists():
         return
-    others = sorted(path.name for path in folder.iterdir() if path.name != _LOCK and not _is_temporary(path))
+    others = sorted(path.name for path in folder.iterdir() if path.name != LOCK and not _is_temporary(path))
     # Checked again: another process may have created the store in the meantime.
     if others and not (folder / INDEX).exists():
         raise TakenError(

@@ -161,4 +161,9 @@ def _note(store: FeatureStore, layout: str, streams: Sequence[str], names: Mappi
     weights = {name: value for name, value in store.identity.get("weights", {}).items() if name in streams}
     specs = {name: (store.dims[name], store.dtypes[name]) for name in streams}
     grids = {name: (video, store.grid(video)) for name, video in names.items()}
-    return Note(layout, str(store.identity.get("backbone", "unknown")), weights, specs, grids)
+    checksums = {
+        name: {stream: crc for stream, crc in store.checksums(video).items() if stream in streams}
+        for name, video in names.items()
+    }
+    backbone = str(store.identity.get("backbone", "unknown"))
+    return Note(layout, backbone, weights, specs, grids, checksums=checksums)

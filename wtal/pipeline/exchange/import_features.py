@@ -19,8 +19,11 @@ from wtal.data.layout_note import Note
 from wtal.data.layouts import LAYOUTS
 from wtal.data.row_clock import RowClock
 from wtal.data.store import FeatureStore
+from wtal.data.store.checksums import rows_crc32
 from wtal.data.store.writer import StoreWriter, file_fingerprint
+from wtal.data.tally import first_names
 from wtal.errors import FormatError, UsageError
+from wtal.pipeline.extraction.reasons import oddities
 from wtal.pipeline.lengths import length_notes
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.workspace import Workspace
@@ -128,7 +131,10 @@ def import_features(
     readable = "stated" if stated else clock.readable
     target = workspace.features / f"{maker}-imported-{readable}-{digest(identity)}"
     imported = _fill(target, identity, items, clock, scale, marks, reporter)
-    notes = () if dataset is None else length_notes(dataset, FeatureStore.open(imported.store))
+    store = FeatureStore.open(imported.store)
+    odd = oddities(store, store.ids).items()
+    lines = [f"{kind}: {len(videos)} of {len(store)} ({first_names(videos)})" for kind, videos in odd]
+    notes = (*lines, *(() if dataset is None else length_notes(dataset, store)))
     for line in notes:
         reporter.say(line)
     return replace(imported, notes=notes)
@@ -238,6 +244,9 @@ def _read(item: Item, note: Note | None, expected: Specs) -> tuple[Streams, list
     noted = note.streams if note else {}
     streams = {k: v.astype(noted[k][1], copy=False) if k in noted else v for k, v in streams.items()}
     _refuse_unusable(streams, expected)
+    exported = note.checksums.get(item.name, {}) if note else {}
+    if any(exported[name] != rows_crc32(values) for name, values in streams.items() if name in exported):
+        notes.append("its numbers differ from those that were exported")
     return streams, notes
 
 

@@ -14,6 +14,7 @@ from wtal.data.store import FeatureStore
 KILLED = "its process was killed (out of memory?)"
 ANOTHER_FILE = "the store holds another file under this id; rename {} or use another store"
 UNREADABLE = "the file cannot be read any more: {}"
+DAMAGED = "its stored features were damaged, and were dropped; repeat the command that wrote them"
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +218,10 @@ REASONS: Mapping[str, tuple[Reason, ...]] = {
             "Two different files have the same name. This one is reported on stderr only: the stored video with that "
             "id is sound.",
         ),
+        Reason(
+            DAMAGED,
+            "By `wtal verify --drop`: a disk or a copy changed them. Once they are written again, the reason is gone.",
+        ),
     ),
     "Imported features cannot be used": (
         Reason("it has no row of features", "The file is empty, or its video was too short."),
@@ -318,6 +323,12 @@ NOTES: tuple[Reason, ...] = (
         "one stream had a row more than the other; it was cut",
         "In imported features: rgb and flow differ by a row in many published sets.",
         "videos with a row more in one stream",
+    ),
+    Reason(
+        "its numbers differ from those that were exported",
+        "In imported features: a program, a disk or a copy changed them after `wtal export-features`. The numbers of "
+        "the files are used; if nobody meant to change them, export them again.",
+        "videos whose numbers differ from those that were exported",
     ),
 )
 

@@ -162,6 +162,13 @@ def _members(joined: dict[str, Any]) -> list[str]:
     ]
 
 
+def _checksums(videos: int, unchecked: int) -> str:
+    if not unchecked:
+        return "of all videos; wtal verify compares them" if videos else "none yet"
+    which = "none" if unchecked == videos else f"of {videos - unchecked} of {videos} videos"
+    return f"{which}; an earlier version wrote the store, and damage to its numbers would not be noticed"
+
+
 def _store_text(described: dict[str, Any]) -> str:
     streams = ", ".join(f"{name} {stream['dim']}-d {stream['dtype']}" for name, stream in described["streams"].items())
     readers = ", ".join(f"{name} {count}" for name, count in described["readers"].items())
@@ -172,6 +179,7 @@ def _store_text(described: dict[str, Any]) -> str:
         f"streams    {streams or 'none yet'}",
         f"videos     {described['num_videos']} ({described['seconds']:.1f} s, {described['snippets']} snippets, "
         f"{described['bytes'] / 2**20:.1f} MiB)",
+        f"checksums  {_checksums(described['num_videos'], described['unchecked'])}",
         f"readers    {readers or 'none yet'}",
         f"failures   {len(described['failures'])}",
     ]
