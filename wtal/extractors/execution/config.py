@@ -5,10 +5,11 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field, field_validator
 
-from wtal.config import Config, shortened
+from wtal.config import Config
 from wtal.data.grid import TailPolicy
 from wtal.errors import ConfigError
 from wtal.extractors.decoding.reader import REFERENCE
+from wtal.refusals import shortened
 
 _FASTEST = 1000
 """Maximum frames per second, that of the fastest cameras in any collection; more would only repeat frames."""
@@ -54,8 +55,8 @@ class ExtractConfig(Config):
             rate = Fraction(0)
         if not 0 < rate <= _FASTEST:
             raise ConfigError(
-                f"extract.fps must be a positive number or fraction, at most {_FASTEST}, such as 25 or 30000/1001, got "
-                f"{shortened(fps)}"
+                f"extract.fps: wanted a number or fraction above 0 and at most {_FASTEST}, such as 25 or 30000/1001, "
+                f"got {shortened(fps)}"
             )
         return fps
 
