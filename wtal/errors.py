@@ -44,6 +44,10 @@ class AbsentError(UsageError, ConfigError, FormatError, StoreError, WeightsError
     """There is nothing at a path, or of a name, that the call gives (exit 2)."""
 
 
+class WrongKindError(UsageError, FormatError):
+    """What the call gives exists, but is of another kind: a video in place of detections (exit 2)."""
+
+
 class TakenError(UsageError, StoreError):
     """A folder that the call gives holds something else already (exit 2)."""
 

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from wtal.data.dataset import Dataset, VideoRecord
-from wtal.data.files import read_head, write_json
+from wtal.data.files import write_json
 from wtal.data.formats import DATASETS
+from wtal.data.kinds import EMPTY_FOLDER, FOLDER, TEXT, VIDEOS, kind_of
 from wtal.data.names import nearest
 from wtal.data.tally import Tally
-from wtal.errors import AbsentError, FormatError
+from wtal.errors import AbsentError, FormatError, WrongKindError
 
 _NAMED = 3
 _COMPARED = 2000
@@ -48,7 +49,7 @@ def guess_format(path: Path) -> str:
     known = ", ".join(DATASETS.names())
     if fitting:
         raise FormatError(f"{path} could be {' or '.join(fitting)}; name the format")
-    raise FormatError(f"{path} looks like none of the annotation formats ({known}){_looks(path)}")
+    raise WrongKindError(f"{path} is in none of the annotation formats ({known}){_looks(path)}")
 
 
 def write_annotations(dataset: Dataset, path: Path) -> Path:
@@ -96,9 +97,11 @@ def _entry(video: VideoRecord) -> dict[str, Any]:
 
 
 def _looks(path: Path) -> str:
-    head = read_head(path, 1 << 16)
-    if '"results"' in head:
-        return "; it looks like detections"
-    if path.is_dir():
-        return "; a folder needs one sub-folder per class with videos in it, or W-TALC's arrays"
-    return "" if head.lstrip().startswith("{") else "; a table needs a header with video,label[,start,end]"
+    kind = kind_of(path)
+    needs = {
+        **dict.fromkeys(
+            (VIDEOS, FOLDER, EMPTY_FOLDER), "one sub-folder per class with videos in it, or W-TALC's arrays"
+        ),
+        TEXT: "a header with video,label[,start,end]",
+    }
+    return f"; it looks like {kind}{f', which needs {needs[kind]}' if kind in needs else ''}"
