@@ -45,7 +45,7 @@ class AbsentError(UsageError, ConfigError, FormatError, StoreError, WeightsError
 
 
 class WrongKindError(UsageError, FormatError):
-    """What the call gives exists, but is of another kind: a video in place of detections (exit 2)."""
+    """A path of the call is of another kind than the call needs: a video in place of detections (exit 2)."""
 
 
 class TakenError(UsageError, StoreError):

@@ -10,7 +10,6 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_core import ErrorDetails, PydanticUndefined
 
 from wtal.registry import nearest
 
@@ -34,7 +33,7 @@ def refusal(kind: type[BaseModel], error: ValidationError, section: str = "", by
     return sentence_on(kind, _most_telling(error.errors(include_url=False)), section, by_hand)
 
 
-def sentence_on(kind: type[BaseModel], error: ErrorDetails, section: str = "", by_hand: bool = True) -> str:
+def sentence_on(kind: type[BaseModel], error: Mapping[str, Any], section: str = "", by_hand: bool = True) -> str:
     """Return the sentence on one refused key, as `refusal` does on the first."""
     sections = tuple(section.split(".")) if section else ()
     path, came, fault = error["loc"], error["input"], error["type"]
@@ -102,7 +101,7 @@ def _written(value: object, equals: str) -> str:
     return repr(value)
 
 
-def _most_telling(errors: list[ErrorDetails]) -> ErrorDetails:
+def _most_telling(errors: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
     """Return the first error; in place of a missing key, the misspelt one that stands for it."""
     first = errors[0]
     if first["type"] == "missing":
@@ -250,8 +249,10 @@ def _advice(kind: type[BaseModel], path: tuple[int | str, ...], hint: Any, came:
     if not (isinstance(owner, type) and issubclass(owner, BaseModel)) or not path:
         return ""
     field = owner.model_fields.get(str(path[-1]))
-    default = PydanticUndefined if field is None else field.get_default(call_default_factory=True)
-    if default is PydanticUndefined or isinstance(default, BaseModel) or default in ("", None, (), {}):
+    if field is None or field.is_required():
+        return ""
+    default = field.get_default(call_default_factory=True)
+    if isinstance(default, BaseModel) or default in ("", None, (), {}):
         return ""
     return f"; the default is {written(default)}"
 

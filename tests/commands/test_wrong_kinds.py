@@ -75,7 +75,7 @@ TABLE = {
     "detect {}": (*TEXTS, *OBJECTS, *FOLDERS, FOUND, VIDEO, "authors.pt"),
     "tune {}": (*FILES, *FOLDERS, FOUND),
 }
-"""Call -> what stands in the place of `{}`."""
+"""Call -> paths for `{}`, each of another kind than it needs."""
 
 
 @pytest.fixture(scope="module")
