@@ -45,7 +45,9 @@ def rows() -> list[PlannedRow]:
     """The first member of the default recipe, the ensemble, and the second stage of each."""
     ensemble = planned_rows([DEFAULT_RECIPE], None, (TIOUS,), second_stage=True)
     head = [replace(plan, recipe=plan.recipe.first_member()) for plan in ensemble]
-    named = zip((*head, *ensemble), ("head", f"head {SECOND_STAGE}", "ensemble", f"ensemble {SECOND_STAGE}"), strict=True)
+    named = zip(
+        (*head, *ensemble), ("head", f"head {SECOND_STAGE}", "ensemble", f"ensemble {SECOND_STAGE}"), strict=True
+    )
     return [replace(plan, name=name) for plan, name in named]
 
 

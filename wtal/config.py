@@ -122,7 +122,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise AbsentError(f"no recipe at {path}") from None
+        raise AbsentError(f"there is no recipe at {path}; `wtal list recipes` names those of the package") from None
     except (ValueError, RecursionError) as error:  # also for numbers with thousands of digits, and for nesting
         raise ConfigError(f"{path} is not TOML: {error}") from None
 

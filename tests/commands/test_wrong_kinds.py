@@ -35,8 +35,8 @@ KINDS = {
     "ws/verdicts.json": "verdicts",
     "labels/table.csv": "a table of labels",
     "recipe.toml": "a recipe",
-    "reviewed/detections-label-studio.json": "other JSON",
-    "labels/ambiguous.txt": "other text",
+    "reviewed/detections-label-studio.json": "JSON of another kind",
+    "labels/ambiguous.txt": "plain text",
 }
 """Path in the planted workspace -> its kind."""
 
@@ -124,7 +124,7 @@ def test_another_kind_than_wanted_is_a_wrong_call(call, here):
 OTHERWISE = {
     "a folder of other files": r"holds neither run\.json nor ",
     "an empty folder": r"holds neither run\.json nor ",
-    "other JSON": r"got (\[|the keys |none)",
+    "JSON of another kind": r"got (\[|the keys |none)",
 }
 """Kind -> pattern of a line that names its content."""
 
@@ -155,6 +155,6 @@ def test_a_damaged_file_of_the_right_kind_is_no_wrong_call(here, tmp_path):
 def test_detections_behind_a_long_head_are_still_read(here, tmp_path):
     late = tmp_path / "late.json"
     late.write_text('{"external_data": "' + "x" * 70_000 + '", ' + (here / "shown.json").read_text().lstrip("{ \n"))
-    assert kind_of(late) == "other JSON"
+    assert kind_of(late) == "JSON of another kind"
     ended = CliRunner().invoke(main, ["export", str(late), "--to", "csv", "--out", str(tmp_path / "out")])
     assert ended.exit_code == 0, ended.output

@@ -90,7 +90,7 @@ def test_steps_replace_the_epochs_of_a_recipe(tmp_path):
 def test_a_path_of_the_packages_own_recipes_is_theirs_unless_a_file_is_here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert load_recipe("recipes/kth/basnet.toml") == load_recipe("kth/basnet")
-    with pytest.raises(ConfigError, match=r"no recipe at recipes/kth/nobody\.toml"):
+    with pytest.raises(ConfigError, match=r"there is no recipe at recipes/kth/nobody\.toml"):
         load_recipe("recipes/kth/nobody.toml")
     (tmp_path / "recipes" / "kth").mkdir(parents=True)
     (tmp_path / "recipes" / "kth" / "basnet.toml").write_text('[head]\nname = "stpn"\n')

@@ -26,7 +26,9 @@ def read_annotations(path: Path, format: str | None = None) -> Dataset:  # noqa:
         UsageError: when there is no such format.
     """
     if not path.exists():
-        raise AbsentError(f"no annotations at {path}")
+        raise AbsentError(
+            f"there are no annotations at {path}; pass an annotation file, or a table or folder of labels"
+        )
     leaf = DATASETS.load(format or guess_format(path))
     try:
         dataset = leaf.read(path)
@@ -49,7 +51,7 @@ def guess_format(path: Path) -> str:
     known = ", ".join(DATASETS.names())
     if fitting:
         raise FormatError(f"{path} could be {' or '.join(fitting)}; name the format")
-    raise WrongKindError(f"{path} is in none of the annotation formats ({known}){_looks(path)}")
+    raise WrongKindError(f"{path}: wanted annotations in a known format ({known}), got {_came(path)}")
 
 
 def write_annotations(dataset: Dataset, path: Path) -> Path:
@@ -96,12 +98,10 @@ def _entry(video: VideoRecord) -> dict[str, Any]:
     return {"subset": video.subset, **duration, "annotations": segments + whole, **ambiguous, **absent}
 
 
-def _looks(path: Path) -> str:
+def _came(path: Path) -> str:
     kind = kind_of(path)
-    needs = {
-        **dict.fromkeys(
-            (VIDEOS, FOLDER, EMPTY_FOLDER), "one sub-folder per class with videos in it, or W-TALC's arrays"
-        ),
-        TEXT: "a header with video,label[,start,end]",
-    }
-    return f"; it looks like {kind}{f', which needs {needs[kind]}' if kind in needs else ''}"
+    if kind == TEXT:
+        return f"{kind}; a table of labels begins with a header: video,label[,start,end]"
+    if kind in (VIDEOS, FOLDER, EMPTY_FOLDER):
+        return f"{kind}; a folder of labels has one sub-folder per class with videos in it, or W-TALC's arrays"
+    return kind

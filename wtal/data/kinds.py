@@ -27,9 +27,9 @@ DETECTIONS = "detections"
 VERDICTS = "verdicts"
 LABELS = "a table of labels"
 RECIPE = "a recipe"
-JSON = "other JSON"
+JSON = "JSON of another kind"
 BINARY = "a binary file"
-TEXT = "other text"
+TEXT = "plain text"
 
 OF_TEXT = (ANNOTATIONS, DETECTIONS, VERDICTS, LABELS, RECIPE, JSON, TEXT)
 """Kinds of files with text of any form."""

@@ -7,7 +7,8 @@ from typing import Any, Literal, Self
 from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from wtal.config import Config, digest, override, read_toml
-from wtal.errors import AbsentError, ConfigError
+from wtal.data.kinds import kind_of
+from wtal.errors import AbsentError, ConfigError, WrongKindError
 from wtal.extractors.execution.config import ExtractConfig
 from wtal.models.localization.config import LocalizeConfig
 from wtal.models.refinement.config import RefineConfig, SecondStage, second_stage
@@ -256,6 +257,8 @@ def recipe_path(name: str) -> Path:
     if path.suffix == ".toml":
         own = RECIPES.parent / path
         return own if path.parts[0] == RECIPES.name and not path.exists() and own.is_file() else path
+    if path.is_file() and not (RECIPES / f"{name}.toml").is_file():
+        raise WrongKindError(f"{path} is not a recipe, but {kind_of(path)}; the name of a recipe's file ends in .toml")
     path = RECIPES / f"{name}.toml"
     if not path.is_file():
         raise AbsentError(f"there is no recipe {name!r}; {suggest(name, recipe_names())}")

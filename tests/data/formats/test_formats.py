@@ -244,7 +244,7 @@ def test_arrays_that_do_not_fit_are_refused(tmp_path):
 def test_unknown_content_is_refused_with_the_choices(tmp_path):
     path = tmp_path / "a.json"
     path.write_text('{"results": {}}')
-    with pytest.raises(FormatError, match=r"none of the annotation formats \(activitynet, .*it looks like detections"):
+    with pytest.raises(FormatError, match=r"wanted annotations in a known format \(activitynet, .*got detections"):
         read_annotations(path)
     with pytest.raises(FormatError, match="no annotations at"):
         read_annotations(tmp_path / "missing")

@@ -24,7 +24,7 @@ class ExtractConfig(Config):
     backbone: str = "motion-pyramid"
     """Backbone, one of `wtal list backbones`."""
     streams: tuple[str, ...] = ()
-    """Streams, out of rgb and flow; empty takes all of the backbone's."""
+    """Streams, rgb or flow or both; empty takes all that the backbone has."""
     flow: str = ""
     """Optical flow method, one of `wtal list flows`; empty takes the backbone's default."""
     reader: str = REFERENCE
@@ -36,7 +36,7 @@ class ExtractConfig(Config):
     tail: TailPolicy = "pad"
     """Frames after the last full snippet: padded with the last frame, or dropped as in the papers."""
     zero: Literal["file", "picture"] = "file"
-    """Second 0 if sound begins before the picture: that of the file, as in players, or of the picture."""
+    """Origin of time if sound begins before the picture: the file's, as in players, or the picture's."""
     runtime: Literal["torch", "openvino"] = "torch"
     """Library that runs a network; openvino is faster on a CPU, and an optional extra."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
