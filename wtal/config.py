@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from wtal.errors import AbsentError, ConfigError, OverrideError, UsageError
-from wtal.refusals import refusal, written
+from wtal.refusals import refusal, refused_truth, written
 
 Built = TypeVar("Built")
 
@@ -42,6 +42,8 @@ class Config(BaseModel):
             ConfigError: for the first key that is unknown or has an invalid value, in one line, with a suggestion.
         """
         try:
+            if cls.by_hand and (reason := refused_truth(cls, values, section)):
+                raise ConfigError(reason)
             config = cls.model_validate(values)
             config._refuse_huge(section)
             return config

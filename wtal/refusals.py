@@ -63,6 +63,23 @@ def sentence_on(kind: type[BaseModel], error: Mapping[str, Any], section: str = 
     return naming(path, f"wanted {wanted}, got {written(came, by_hand)}{advice}")
 
 
+def refused_truth(kind: type[BaseModel], values: object, section: str = "") -> str | None:
+    """Return a sentence on the first true or false in place of a number, which pydantic would take for 1 or 0."""
+    for path, came in _truths(kind, values, ()):
+        return sentence_on(kind, {"type": "number", "loc": path, "input": came}, section)
+    return None
+
+
+def _truths(hint: Any, value: object, path: tuple[int | str, ...]) -> Iterator[tuple[tuple[int | str, ...], bool]]:
+    if isinstance(value, bool):
+        base = _innermost(hint)
+        if base in (int, float) or get_origin(base) is Literal:
+            yield path, value
+    elif isinstance(value, Mapping | list | tuple):
+        for part, inner in value.items() if isinstance(value, Mapping) else enumerate(value):
+            yield from _truths(_below(hint, part), inner, (*path, part))
+
+
 def dotted(path: Sequence[int | str]) -> str:
     """Write the path of a key: `section.key`, `section.list[0]`."""
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
