@@ -237,4 +237,4 @@ if __name__ == "__main__":
         path, made = Path(__file__).with_name(name), page(name)
         changed = made != path.read_text(encoding="utf-8")
         path.write_text(made, encoding="utf-8")
-        print(f"{path}: {'written anew' if changed else 'was up to date'}", file=sys.stderr)
+        print(f"{path}: {'rewritten' if changed else 'was up to date'}", file=sys.stderr)

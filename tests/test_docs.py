@@ -27,8 +27,8 @@ from wtal.data.detections import read_detections
 from wtal.data.files import write_json
 from wtal.data.formats import DATASETS
 from wtal.data.grid import SnippetGrid
-from wtal.data.layout_note import Note
 from wtal.data.layouts import LAYOUTS
+from wtal.data.published.layout_note import Note
 from wtal.data.store import FeatureStore
 from wtal.data.store.writer import StoreWriter
 from wtal.eval.challenges import CHALLENGES

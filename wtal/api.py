@@ -182,7 +182,7 @@ def run(
         ConfigError: when the recipe is refused.
     """
     if (annotations is None) == (labels is None):
-        raise UsageError("give either annotations or labels: something must say what the videos show")
+        raise UsageError("pass either annotations or labels: training needs the labels of the videos")
     numbers = _seeds(seeds)
     resolved = recipe_of(os.fspath(recipe), assignments_of(settings), quick, refine)
     checks = bool(resolved.ensemble.members) if check is None else check

@@ -27,23 +27,23 @@ SECTIONS = {
     "Train and detect": {
         "train": "Train a localization head from video-level labels.",
         "refine": "Train a student on a run's detections: better borders.",
-        "import-checkpoint": "Import a head that its authors' code saved, as a run.",
+        "import-checkpoint": "Import a checkpoint of a paper's own code as a run.",
         "detect": "Detect actions with a trained head.",
         "tune": "Tune a run's localization settings.",
-        "pack": "Pack a run into one file, to detect on other machines.",
+        "pack": "Pack a run into one file, for detection on other machines.",
         "ensemble": "Combine several runs into one.",
     },
     "Judge": {
         "evaluate": "Evaluate detections: mAP and other figures.",
         "diagnose": "Diagnose detections: a page of errors and their costs.",
-        "compare": "Compare recipes in one table, beside published rows.",
+        "compare": "Compare recipes in one table, next to published rows.",
         "reproduce": "Reproduce a dataset's table from published features.",
         "submit": "Write a challenge file, or check one.",
     },
     "Use": {
         "report": "Write a page with video players, to watch and judge detections.",
         "export": "Export detections to editors, players and other programs.",
-        "review": "Review verdicts: import them, choose the next to give.",
+        "review": "Show or import verdicts, or choose what to review next.",
         "clips": "Cut a clip of each detection, and a reel of the best.",
     },
     "Inspect": {
@@ -51,7 +51,7 @@ SECTIONS = {
         "verify": "Compare stored features with their checksums.",
         "list": "List what there is to choose from: heads, recipes, ...",
         "doctor": "Check this machine: readers, flow, GPU, weights, disk.",
-        "completion": "Print the script that makes a shell complete names.",
+        "completion": "Print the completion script of a shell.",
     },
 }
 """Commands in the order of use, by the sections of `wtal --help`."""

@@ -8,14 +8,14 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from wtal.errors import AbsentError, ConfigError, OverrideError, UsageError
-from wtal.registry import nearest
+from wtal.refusals import refusal, refused_truth, written
 
 Built = TypeVar("Built")
 
@@ -23,8 +23,6 @@ _LARGEST = 2**31 - 1
 """Largest whole number of a configuration."""
 _LARGEST_FLOAT = 1e30
 """Largest other number: close to the limit of float32, in which most are used."""
-_LONGEST = 80
-"""Maximum number of characters of a value in an error message."""
 
 
 class Config(BaseModel):
@@ -33,32 +31,38 @@ class Config(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", validate_default=True, coerce_numbers_to_str=True, allow_inf_nan=False
     )
+    by_hand: ClassVar[bool] = True
+    """True if people write the values, in TOML: error messages then name the defaults."""
 
     @classmethod
-    def parse(cls, values: object, where: str = "") -> Self:
-        """Validate `values`; error messages begin with `where` (a file, a section).
+    def parse(cls, values: object, where: str = "", section: str = "") -> Self:
+        """Validate `values`; error messages begin with `where` (a file) and name keys as those of `section`.
 
         Raises:
             ConfigError: for the first key that is unknown or has an invalid value, in one line, with a suggestion.
         """
         try:
+            if cls.by_hand and (reason := refused_truth(cls, values, section)):
+                raise ConfigError(reason)
             config = cls.model_validate(values)
-            config._refuse_huge()
+            config._refuse_huge(section)
             return config
         except ValidationError as error:
-            raise ConfigError(_one_line(cls, error, where)) from None
+            reason = refusal(cls, error, section, cls.by_hand)
+            raise ConfigError(f"{where}: {reason}" if where else reason) from None
         except ConfigError as error:  # from a validator, which has no access to `where`
             raise ConfigError(f"{where}: {error}" if where else str(error)) from None
 
-    def _refuse_huge(self) -> None:
+    def _refuse_huge(self, section: str = "") -> None:
         """Refuse absurdly large numbers before anything is allocated by them."""
         for name, value in self.__dict__.items():
+            key = f"{section}.{name}".removeprefix(".")
             if isinstance(value, Config):
-                value._refuse_huge()
+                value._refuse_huge(key)
             elif isinstance(value, int | float):
                 largest = _LARGEST if isinstance(value, int) else _LARGEST_FLOAT
                 if abs(value) > largest:
-                    raise ConfigError(f"{name} is {shortened(value)}, the largest possible number is {largest}")
+                    raise ConfigError(f"{key}: wanted a number between -{largest} and {largest}, got {written(value)}")
 
     def plain(self) -> dict[str, Any]:
         """Return the values as JSON types, in declaration order."""
@@ -69,8 +73,9 @@ class Record(Config):
     """Base of the content of files written by wtal: a configuration, but without conversion of types."""
 
     model_config = ConfigDict(strict=True, coerce_numbers_to_str=False)
+    by_hand: ClassVar[bool] = False
 
-    def _refuse_huge(self) -> None:
+    def _refuse_huge(self, section: str = "") -> None:
         """Accept all numbers: fields bound their own."""
 
 
@@ -119,7 +124,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise AbsentError(f"no recipe at {path}") from None
+        raise AbsentError(f"there is no recipe at {path}; `wtal list recipes` names those of the package") from None
     except (ValueError, RecursionError) as error:  # also for numbers with thousands of digits, and for nesting
         raise ConfigError(f"{path} is not TOML: {error}") from None
 
@@ -216,56 +221,3 @@ def _value(text: str) -> Any:
         return tomllib.loads(f"value = {text}")["value"]
     except (ValueError, RecursionError):
         return text
-
-
-def _one_line(cls: type[BaseModel], error: ValidationError, where: str) -> str:
-    first = error.errors()[0]
-    path = ".".join(str(part) for part in first["loc"])
-    prefix = f"{where}: " if where else ""
-    if first["type"] == "extra_forbidden":
-        return f"{prefix}unknown key {path!r}; {_suggested(cls, first['loc'])}"
-    hint = f"; did you mean {near!r}?" if (near := _nearest_word(first)) else ""
-    return f"{prefix}{path or cls.__name__}: {first['msg']}, got {shortened(first['input'])}{hint}"
-
-
-def _nearest_word(error: Mapping[str, Any]) -> str | None:
-    """Return which of the words that a key may be is the nearest to a wrong one; None where there is none."""
-    if error["type"] != "literal_error" or not isinstance(error["input"], str):
-        return None
-    return nearest(error["input"], re.findall("'(.*?)'", error["ctx"]["expected"]))
-
-
-def shortened(value: object) -> str:
-    """Format a value as in Python, in at most 80 characters."""
-    text = repr(value)
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
-
-
-def _suggested(cls: type[BaseModel], path: tuple[int | str, ...]) -> str:
-    """Return the nearest key of the section, or the same key of another section, and the keys of the section."""
-    section, last = path[:-1], str(path[-1])
-    here = _fields_at(cls, section)
-    if near := nearest(last, here):
-        candidates = [".".join(map(str, (*section, near)))]
-    else:
-        candidates = [key for key in _keys(cls) if key.rpartition(".")[2] == last]
-    hint = f"did you mean {candidates[0]!r}? " if candidates else ""
-    return f"{hint}choices: {', '.join(sorted(here)) or 'none'}"
-
-
-def _keys(cls: type[BaseModel], before: str = "") -> Iterator[str]:
-    """Yield the keys of a class and of its sections, with dots."""
-    for name, field in cls.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from _keys(field.annotation, f"{before}{name}.")
-        else:
-            yield f"{before}{name}"
-
-
-def _fields_at(cls: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
-    for part in path:
-        annotation = cls.model_fields[str(part)].annotation if str(part) in cls.model_fields else None
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
-            return []
-        cls = annotation
-    return list(cls.model_fields)

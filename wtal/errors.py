@@ -44,6 +44,10 @@ class AbsentError(UsageError, ConfigError, FormatError, StoreError, WeightsError
     """There is nothing at a path, or of a name, that the call gives (exit 2)."""
 
 
+class WrongKindError(UsageError, FormatError):
+    """A path of the call is of another kind than the call needs: a video in place of detections (exit 2)."""
+
+
 class TakenError(UsageError, StoreError):
     """A folder that the call gives holds something else already (exit 2)."""
 

@@ -120,7 +120,7 @@ def test_tasks_within_another_are_plain_lines_in_logs(capsys, clock):
 
 @pytest.mark.parametrize("wanted", ["banana", "cuda:x", "cuda:", "cuda:-1", "mps", "CPU", "", "cuda:\u0663"])
 def test_devices_that_are_none_are_refused_in_one_line(wanted):
-    with pytest.raises(UsageError, match=r"^--device is auto, cpu, cuda or cuda:N, got '"):
+    with pytest.raises(UsageError, match=r"^--device takes auto, cpu, cuda or cuda:N, got '"):
         pick_device(wanted)
 
 

@@ -87,7 +87,7 @@ def test_settings_of_localization_are_those_of_its_class():
         (["train.steps=-4"], "--set train.steps=-4: train.steps: "),
         (["localize.suppression=had"], "--set localize.suppression=had: localize.suppression: "),
         (["train.steps"], "--set takes section.key=value, got 'train.steps'"),
-        (["head.widt=3"], "--set head.widt=3: head rskp: unknown key 'widt'; did you mean 'width'? "),
+        (["head.widt=3"], "--set head.widt=3: head rskp: unknown key 'head.widt'; did you mean 'head.width'? "),
     ],
 )
 def test_the_wrong_one_of_several_is_blamed(settings, line):
@@ -110,6 +110,6 @@ def test_a_word_of_a_few_is_refused_with_the_nearest():
 
 def test_an_option_that_is_short_for_a_setting_is_blamed_by_its_own_name():
     refused = wtal("run", "videos", "--labels", "l.csv", "--dry-run", "--head", "basnet", "--set", "head.scale=1")
-    assert refused.stderr.startswith("wtal: --set head.scale=1: head basnet: unknown key 'scale'")
+    assert refused.stderr.startswith("wtal: --set head.scale=1: head basnet: unknown key 'head.scale'")
     refused = wtal("run", "videos", "--labels", "l.csv", "--dry-run", "--backbone", "", "--set", "train.steps=x")
     assert refused.stderr.startswith("wtal: --set train.steps=x: ")

@@ -58,6 +58,14 @@ def test_a_refusal_names_the_option(tmp_path, monkeypatch):
     assert refused.stderr.splitlines()[-1].startswith("Error: Invalid value for '--pad': '1:0x' is not a clock time")
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_range_in_a_help_text_has_bounds(name):
+    for command, param in options(main.get_command(None, name)):
+        if isinstance(param, click.Option):
+            _, text = param.get_help_record(click.Context(command)) or ("", "")
+            assert "None" not in text
+
+
 def test_ambiguous_ranges_are_read_as_clock_times(tmp_path):
     (tmp_path / "ranges.txt").write_text("a 63.5 1:10\nb 0:59 1:00:00.5\n")
     assert read_ambiguous(tmp_path / "ranges.txt") == {"a": [Segment(63.5, 70)], "b": [Segment(59, 3600.5)]}

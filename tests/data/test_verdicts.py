@@ -45,8 +45,8 @@ def test_a_file_without_verdicts_tells_what_was_looked_at(tmp_path):
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ([], "should be an object"),
-        ({"format": 2, "verdicts": [], "looked_at": []}, "format: Input should be 1"),
+        ([], "wanted an object with keys such as format, got "),
+        ({"format": 2, "verdicts": [], "looked_at": []}, "format: wanted 1, got 2"),
         (content(entry("maybe", detection=JUDGED)), r"verdicts\[0\].verdict: "),
         (content(entry("yes", [1, 2], JUDGED)), "'yes' has no segment"),
         (content(entry("yes")), "'yes' has a detection"),
@@ -59,8 +59,8 @@ def test_a_file_without_verdicts_tells_what_was_looked_at(tmp_path):
         (content(entry("yes", detection=JUDGED), entry("no", detection=JUDGED)), r"two verdicts on 'run' at \[1.5, 3"),
         (content(entry("missed", [1, 2]), entry("missed", [1, 2])), "two verdicts"),
         (content(looked_at=["a", "a"]), "names 'a' twice"),
-        (content() | {"mood": "good"}, "mood: "),
-        ({"format": 1, "verdicts": [{}]}, r"verdicts\[0\].video: Field required"),
+        (content() | {"mood": "good"}, "unknown key 'mood'; choices: "),
+        ({"format": 1, "verdicts": [{}]}, r"verdicts\[0\].video is missing; wanted a string"),
     ],
 )
 def test_damage_is_one_line(tmp_path, value, message):

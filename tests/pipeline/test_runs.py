@@ -135,9 +135,9 @@ def test_one_of_several_seeds_is_submitted(runs, tmp_path):
 def test_a_typo_in_an_override_is_blamed_on_the_override(runs):
     wrong = "localize.nms_tio=0.4"
     said = call("detect", runs[0].folder, "--set", "localize.upsample=4", "--set", wrong, code=2).stderr
-    assert said.startswith(f"wtal: --set {wrong}: unknown key 'nms_tio'; did you mean 'nms_tiou'? ")
+    assert said.startswith(f"wtal: --set {wrong}: unknown key 'localize.nms_tio'; did you mean 'localize.nms_tiou'? ")
     said = call("tune", runs[0].folder, "--set", "localize.nms_tiou=2", code=2).stderr
-    assert said.startswith("wtal: --set localize.nms_tiou=2: nms_tiou: ")
+    assert said.startswith("wtal: --set localize.nms_tiou=2: localize.nms_tiou: wanted a number from 0 to 1, got 2")
 
 
 def test_overrides_that_are_wrong_together_are_blamed_together(runs):
@@ -181,7 +181,7 @@ def test_a_folder_with_several_seeds_is_several_runs(runs):
 def test_what_is_no_run_is_refused(runs, tmp_path):
     with pytest.raises(UsageError, match=r"is not a run: it holds neither run\.json nor"):
         open_runs(tmp_path)
-    with pytest.raises(UsageError, match="is a file"):
+    with pytest.raises(UsageError, match="is not a run, but detections; pass a run's folder"):
         open_runs(runs[0].detections())
     with pytest.raises(WtalError, match="cannot be read as a run"):
         Run.open(tmp_path)

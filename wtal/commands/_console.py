@@ -186,7 +186,7 @@ def json_option(function: Function) -> Function:
 
 def verdicts_option(function: Function) -> Function:
     """Add `--verdicts/--no-verdicts`."""
-    text = "Train also on the workspace's verdicts, which say what videos show and do not show.  [default: yes]"
+    text = "Also train on the workspace's verdicts on what videos show and do not show.  [default: yes]"
     return click.option("--verdicts/--no-verdicts", default=True, help=text)(function)
 
 
@@ -198,7 +198,7 @@ def jobs_option(text: str) -> Callable[[Function], Function]:
         metavar="N|auto",
         default="auto",
         show_default=True,
-        help=f"{text}; auto takes the fastest number on this machine.",
+        help=f"{text}; auto chooses the fastest number for this machine.",
     )
 
 

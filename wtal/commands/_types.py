@@ -49,6 +49,10 @@ class Number(click.FloatRange):
             self.fail(f"{value!r} is not a finite number", param, ctx)
         return number
 
+    def _describe_range(self) -> str:
+        """Describe the range for a help text; nothing without bounds."""
+        return "" if self.min is None and self.max is None else super()._describe_range()
+
 
 class Seconds(click.ParamType):  # type: ignore[type-arg]  # takes arguments from click 8.4 on alone
     """Seconds, as a number or a clock time: 63.5, 1:03.5 or 0:01:03.5."""
@@ -69,7 +73,7 @@ class Seconds(click.ParamType):  # type: ignore[type-arg]  # takes arguments fro
             seconds = math.nan
         if not 0 <= seconds <= SECONDS or (self.min_open and seconds == 0):
             start = "above 0 and up to" if self.min_open else "from 0 to"
-            self.fail(f"{value!r} is not a valid time; give seconds {start} {SECONDS:.0f}", param, ctx)
+            self.fail(f"{value!r} is no such time; give seconds {start} {SECONDS:.0f}, or a clock time", param, ctx)
         return seconds
 
 

@@ -36,7 +36,7 @@ _TABLES = {"text": text_table, "markdown": markdown_table, "csv": csv_table}
     "compare",
     cls=Command,
     resumes=True,
-    short_help="Compare recipes in one table, beside published rows.",
+    short_help="Compare recipes in one table, next to published rows.",
 )
 @click.argument("recipes", nargs=-1, required=True, type=Name(recipe_names), metavar="RECIPES...")
 @click.option(
@@ -75,7 +75,7 @@ _TABLES = {"text": text_table, "markdown": markdown_table, "csv": csv_table}
 @click.option(
     "--refine/--no-refine",
     default=None,
-    help="Add a row per recipe for its second stage. Default: as the recipe says.",
+    help="Add a row per recipe for its second stage. Default: as in the recipe.",
 )
 @recipe_set_option
 @device_option

@@ -19,7 +19,7 @@ _LINES = "\b\n" + "\n".join(f"{name:<5} {file}: {line}" for name, (file, line) i
 @click.command(
     "completion",
     cls=Command,
-    short_help="Print the script that makes a shell complete names.",
+    short_help="Print the completion script of a shell.",
     help="Print the script that makes a shell complete commands, options, names and what the workspace holds.\n\n"
     f"A line in the file that the shell reads when it starts turns it on:\n\n{_LINES}",
 )

@@ -67,7 +67,7 @@ from wtal.pipeline.workspace import Workspace
     default=Pace.settle,
     show_default=True,
     metavar="SECONDS",
-    help="How long a file must be unchanged before it is read.",
+    help="Time for which a file must be unchanged before it is read.",
 )
 @click.option(
     "--out",
@@ -106,7 +106,7 @@ def command(
     """Detect actions in new videos, or in every video of a run's store, and print the path of the detections.
 
     RUN is a run or one of its seeds; by default, the newest finished run. Without videos, those of its store are
-    searched, with --subset only those of one subset. Class activations are kept, so localization with other settings
+    searched, or with --subset only those of one subset. Class activations are kept, so localization with other settings
     (--set localize.KEY=VALUE) takes seconds.
 
     With videos, or folders of videos, RUN may also be a file written by `wtal pack`. Features of new videos are

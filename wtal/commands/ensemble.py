@@ -89,4 +89,4 @@ def parse_weights(text: str) -> tuple[float, ...]:
     try:
         return tuple(float(part) for part in text.split(",")) if text else ()
     except ValueError:
-        raise UsageError(f"--weights takes numbers with commas, such as 2,1,1; got {text!r}") from None
+        raise UsageError(f"--weights takes numbers separated by commas, such as 2,1,1; got {text!r}") from None

@@ -77,7 +77,9 @@ def command(
     reporter = ConsoleReporter()
     if plots is not None:
         if against is not None or task == CLASSIFICATION:
-            raise UsageError("--plots draws detections and proposals, neither --against nor classification")
+            raise UsageError(
+                "--plots draws detections and proposals; leave it out with --against and --task classification"
+            )
         drawable()
     if against is None:
         judgement = _judged(source, question, task, reporter)

@@ -65,7 +65,7 @@ def command(
     """
     names = names_of(formats)
     if not names:
-        raise UsageError(f"--to names formats: {', '.join(EXPORTS.names())}")
+        raise UsageError(f"--to takes one or more formats, got none; choices: {', '.join(EXPORTS.names())}")
     written = export(source, names, out, selection, videos, force, ConsoleReporter(), into_copies)
     print_lines([f"note: {note}" for note in written.notes])
     print_lines(_failure_lines(written))

@@ -158,7 +158,11 @@ def command(
     configs = _configs(chosen, backbones)
     machine = Machine(jobs, pick_device(device, several=True), time_limit, decoders, engine, cluster)
     if profile and (dry_run or not os.access(profile.absolute().parent, os.W_OK)):
-        why = "there is none with --dry-run" if dry_run else f"{profile.absolute().parent} cannot be written to"
+        why = (
+            "it has no effect with --dry-run; leave one of them out"
+            if dry_run
+            else f"{profile.absolute().parent} cannot be written to"
+        )
         raise UsageError(f"--profile {profile}: {why}")
     if dry_run:
         planned = plan(paths, configs, Workspace(workspace), weights, out, machine, reporter=ConsoleReporter())

@@ -15,7 +15,7 @@ from wtal.pipeline.train import TrainInputs
 from wtal.pipeline.workspace import Workspace
 
 
-@click.command("import-checkpoint", cls=Command, short_help="Import a head that its authors' code saved, as a run.")
+@click.command("import-checkpoint", cls=Command, short_help="Import a checkpoint of a paper's own code as a run.")
 @click.argument("file", required=False, type=click.Path(path_type=Path))
 @click.option("--head", type=Choice(HEADS.names()), required=True, help="Head that the checkpoint is of.")
 @click.option(

@@ -81,6 +81,8 @@ def parse_dims(text: str) -> dict[str, int]:
     for part in filter(None, text.split(",")):
         name, equals, width = part.partition("=")
         if not (name.strip() and equals and re.fullmatch("[1-9][0-9]{0,8}", width.strip())) or name.strip() in widths:
-            raise UsageError(f"--dims takes NAME=WIDTH with commas, each name once: rgb=1024,flow=1024; got {text!r}")
+            raise UsageError(
+                f"--dims takes one NAME=WIDTH per stream, separated by commas, such as rgb=1024,flow=1024; got {text!r}"
+            )
         widths[name.strip()] = int(width)
     return widths

@@ -11,7 +11,7 @@ from wtal.pipeline.new_videos.model import model_of
 from wtal.pipeline.runs import open_run
 
 
-@click.command("pack", cls=Command, short_help="Pack a run into one file, to detect on other machines.")
+@click.command("pack", cls=Command, short_help="Pack a run into one file, for detection on other machines.")
 @click.argument("run", type=InWorkspace("runs"))
 @click.argument("model", type=click.Path(path_type=Path), metavar="MODEL.wtal")
 @json_option

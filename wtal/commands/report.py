@@ -35,7 +35,7 @@ from wtal.pipeline.viewing.write_report import write_report
     type=Choice(get_args(Proxies)),
     default="needed",
     show_default=True,
-    help="Make small copies of the videos that browsers cannot play, of no video, or of all.",
+    help="Make small copies of no videos, of those that browsers cannot play, or of all.",
 )
 @click.option(
     "--serve", "serves", is_flag=True, help="Serve the page on 127.0.0.1 and save verdicts as they are given."
@@ -56,7 +56,7 @@ def command(
 ) -> None:
     """Write a folder with a page of all videos and their detections, and print the page's path.
 
-    The page opens in any browser from the disk, without a network. With --serve, its address is printed instead.
+    The page opens from disk in any browser, without a network. With --serve, its address is printed instead.
     """
     refuse_unless("--serve", serves, "port")
     collection = gather(source, videos, annotations=annotations)

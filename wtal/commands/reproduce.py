@@ -107,7 +107,9 @@ def command(
             click.echo("\n".join(expected.lines()))
         sys.exit(FINISHED_WITH_FAILURES if any(each.measured.failure for each in expected.methods) else 0)
     if features is None:
-        raise UsageError("--features names the published features, or their store; only a --dry-run goes without")
+        raise UsageError(
+            "--features is required: the published features, or a store of them; only --dry-run works without it"
+        )
     home = Workspace(workspace)
     question = Question(protocol=protocol, ambiguous=ambiguous)
     made = reproduce(dataset, plans, numbers, features, annotations, home, question, chosen, reporter)
@@ -129,5 +131,5 @@ def parse_methods(text: str | None) -> list[str]:
     """
     names = [name.strip() for name in (text or "").split(",") if name.strip()]
     if text is not None and not names:
-        raise UsageError(f"--methods takes names with commas, such as rskp,facnet; got {text!r}")
+        raise UsageError(f"--methods takes names separated by commas, such as rskp,facnet; got {text!r}")
     return names

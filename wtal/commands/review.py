@@ -36,14 +36,14 @@ _COUNTED = click.IntRange(1, _MANY)
     "review",
     cls=Group,
     invoke_without_command=True,
-    short_help="Review verdicts: import them, choose the next to give.",
+    short_help="Show or import verdicts, or choose what to review next.",
 )
 @click.option(
     "--next",
     "count",
     type=_COUNTED,
     metavar="N",
-    help="List the N detections whose verdict would teach most, as `next` does.",
+    help="List the N detections whose verdicts would teach the most, as `next` does.",
 )
 @workspace_option
 @json_option
@@ -51,7 +51,7 @@ _COUNTED = click.IntRange(1, _MANY)
 def command(ctx: click.Context, count: int | None, workspace: Path, as_json: bool) -> None:
     """Show a workspace's verdicts and what they teach, import verdicts, or list detections to review.
 
-    Verdicts are given on the page of `wtal report`, or in another program that `wtal export` writes for. The next
+    Verdicts are given on the page of `wtal report`, or in a program that `wtal export` writes files for. The next
     `wtal run` uses them.
     """
     if ctx.invoked_subcommand is not None:
@@ -70,9 +70,9 @@ def command(ctx: click.Context, count: int | None, workspace: Path, as_json: boo
     "--from",
     "program",
     type=Choice(IMPORTS.names()),
-    help="Program that wrote the files. Default: recognized from the files.",
+    help="Program that wrote the files. Default: recognised from their content.",
 )
-@click.option("--looked-at", is_flag=True, help="Treat all videos of the files as looked through, to their ends.")
+@click.option("--looked-at", is_flag=True, help="Treat all videos in the files as watched to the end.")
 @click.option(
     "--videos",
     type=click.Path(path_type=Path, file_okay=False),
@@ -91,7 +91,7 @@ def import_command(
 ) -> None:
     """Compare files with what `wtal export` wrote for the source, and keep every change as a verdict.
 
-    Choose detections with the same options as for the export, so that what was not exported is not taken for deleted. A
+    Choose detections with the same options as for the export: those that were not exported must not count as deleted. A
     video that is unchanged and not marked as looked at yields no verdict.
     """
     review = import_verdicts(source, files, program, looked_at, selection, videos, ConsoleReporter())
@@ -102,13 +102,13 @@ def import_command(
         _show_review(review)
 
 
-@command.command("next", cls=Command, short_help="List the detections whose verdict would teach most.")
+@command.command("next", cls=Command, short_help="List the detections whose verdicts would teach the most.")
 @_SOURCE
 @click.option("--count", type=_COUNTED, default=COUNT, show_default=True, help="Number of detections to list.")
 @workspace_option
 @json_option
 def next_command(source: Path | None, count: int, workspace: Path, as_json: bool) -> None:
-    """List the detections whose verdict would teach most, and the page on which to give it.
+    """List the detections whose verdicts would teach the most, and the page on which to give it.
 
     First come those with a score near the middle of their class, in videos without labels or with labels that say
     otherwise, spread over videos and classes. Without a source, the newest run of the workspace is used.

@@ -61,7 +61,7 @@ from wtal.pipeline.workspace import Workspace
     metavar="[STREAM=]PATH|NAME|random:SEED",
     help="Weights of the backbone, as for `wtal extract`.",
 )
-@click.option("--train-subset", help="Subset whose labelled videos train. Default: the recipe's.")
+@click.option("--train-subset", help="Subset whose labelled videos are used for training. Default: the recipe's.")
 @click.option("--test-subset", help="Subset to report on. Default: the recipe's.")
 @click.option("--use-labels", is_flag=True, help="In labelled videos, look only for their own classes.")
 @click.option(
@@ -80,7 +80,7 @@ from wtal.pipeline.workspace import Workspace
 @click.option(
     "--refine/--no-refine",
     default=None,
-    help="Train a student on what the heads detect. Default: as the recipe says.",
+    help="Train a student on what the heads detect. Default: as in the recipe.",
 )
 @click.option("--challenge", type=Choice(CHALLENGES.names()), help="Also write the file of this challenge.")
 @click.option(
@@ -121,7 +121,7 @@ def command(
     Exits with 3 if some videos failed.
     """
     if (annotations is None) == (labels is None):
-        raise UsageError("give either --annotations FILE or --labels FILE: something must say what the videos show")
+        raise UsageError("pass either --annotations FILE or --labels FILE: training needs the labels of the videos")
     short = _assignments(shortcuts)
     numbers, overrides = parse_seeds(seeds), [*short, *assignments]
     resolved = recipe_of(recipe, overrides, quick, refine, short)

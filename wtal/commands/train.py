@@ -58,8 +58,8 @@ def command(
 ) -> None:
     """Train a localization head and print the folder of each seed.
 
-    RECIPE is a TOML file, or the name of one that comes with wtal (`wtal list recipes`). Of the annotations, only
-    video-level labels are used. An interrupted training continues where it stopped.
+    RECIPE is a TOML file, or the name of one that comes with wtal (`wtal list recipes`). Only the
+    video-level labels of the annotations are used. An interrupted training continues where it stopped.
     """
     numbers = parse_seeds(seeds)
     resolved = recipe_of(recipe, assignments)

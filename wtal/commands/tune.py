@@ -26,7 +26,8 @@ from wtal.pipeline.workspace import Workspace
 @click.option(
     "--subset",
     default="",
-    help="Subset whose segments choose. Default: the subset that selected the step, or else the one that trained.",
+    help="Subset whose segments choose the settings. Default: the one that selected the step, or else the one for "
+    "training.",
 )
 @click.option(
     "--over",

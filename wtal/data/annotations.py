@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from wtal.data.dataset import Dataset, VideoRecord
-from wtal.data.files import read_head, write_json
+from wtal.data.files import write_json
 from wtal.data.formats import DATASETS
+from wtal.data.kinds import EMPTY_FOLDER, FOLDER, TEXT, VIDEOS, kind_of
 from wtal.data.names import nearest
 from wtal.data.tally import Tally
-from wtal.errors import AbsentError, FormatError
+from wtal.errors import AbsentError, FormatError, WrongKindError
 
 _NAMED = 3
 _COMPARED = 2000
@@ -25,7 +26,9 @@ def read_annotations(path: Path, format: str | None = None) -> Dataset:  # noqa:
         UsageError: when there is no such format.
     """
     if not path.exists():
-        raise AbsentError(f"no annotations at {path}")
+        raise AbsentError(
+            f"there are no annotations at {path}; pass an annotation file, or a table or folder of labels"
+        )
     leaf = DATASETS.load(format or guess_format(path))
     try:
         dataset = leaf.read(path)
@@ -48,7 +51,7 @@ def guess_format(path: Path) -> str:
     known = ", ".join(DATASETS.names())
     if fitting:
         raise FormatError(f"{path} could be {' or '.join(fitting)}; name the format")
-    raise FormatError(f"{path} looks like none of the annotation formats ({known}){_looks(path)}")
+    raise WrongKindError(f"{path}: wanted annotations in a known format ({known}), got {_came(path)}")
 
 
 def write_annotations(dataset: Dataset, path: Path) -> Path:
@@ -95,10 +98,10 @@ def _entry(video: VideoRecord) -> dict[str, Any]:
     return {"subset": video.subset, **duration, "annotations": segments + whole, **ambiguous, **absent}
 
 
-def _looks(path: Path) -> str:
-    head = read_head(path, 1 << 16)
-    if '"results"' in head:
-        return "; it looks like detections"
-    if path.is_dir():
-        return "; a folder needs one sub-folder per class with videos in it, or W-TALC's arrays"
-    return "" if head.lstrip().startswith("{") else "; a table needs a header with video,label[,start,end]"
+def _came(path: Path) -> str:
+    kind = kind_of(path)
+    if kind == TEXT:
+        return f"{kind}; a table of labels begins with a header: video,label[,start,end]"
+    if kind in (VIDEOS, FOLDER, EMPTY_FOLDER):
+        return f"{kind}; a folder of labels has one sub-folder per class with videos in it, or W-TALC's arrays"
+    return kind

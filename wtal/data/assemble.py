@@ -19,6 +19,7 @@ from wtal.data.segments import Annotation, Segment
 from wtal.data.table import clock_seconds
 from wtal.data.tally import Tally
 from wtal.errors import FormatError
+from wtal.refusals import written
 
 AMBIGUOUS = "Ambiguous_test.txt"
 """File of THUMOS14's ambiguous ranges."""
@@ -214,7 +215,7 @@ def read_database(path: Path) -> Dataset:
         raise FormatError(f"{path}: wanted an object with 'database'; {_what_came(content)}")
     videos = content.get("database", content)
     if not isinstance(videos, dict):
-        raise FormatError(f"{path}: database: wanted an object of videos, got {type(videos).__name__}")
+        raise FormatError(f"{path}: database: wanted an object of videos, got {written(videos, by_hand=False)}")
     builder = DatasetBuilder(_fixed_classes(content, path) if "database" in content else None)
     for video_id, entry in videos.items():
         _add_entry(builder, video_id, entry, f"{path}: {video_id}")
@@ -223,7 +224,7 @@ def read_database(path: Path) -> Dataset:
 
 def _add_entry(builder: DatasetBuilder, video_id: str, entry: Any, where: str) -> None:
     if not isinstance(entry, dict):
-        raise FormatError(f"{where}: wanted an object with 'annotations', got {type(entry).__name__}")
+        raise FormatError(f"{where}: wanted an object with 'annotations', got {written(entry, by_hand=False)}")
     subset = entry.get("subset")
     if subset is None:
         builder.note(f"videos without a subset, assigned to {UNNAMED_SUBSET!r}", video_id)
@@ -235,14 +236,14 @@ def _add_entry(builder: DatasetBuilder, video_id: str, entry: Any, where: str) -
     )
     annotations = entry.get("annotations", [])
     if not isinstance(annotations, list):
-        raise FormatError(f"{where}.annotations: wanted a list, got {type(annotations).__name__}")
+        raise FormatError(f"{where}.annotations: wanted a list, got {written(annotations, by_hand=False)}")
     for i, annotation in enumerate(annotations):
         _add_annotation(builder, video_id, annotation, f"{where}.annotations[{i}]")
     for label in _names(entry.get("absent", []), f"{where}.absent"):
         builder.add_absent(video_id, label)
     ambiguous = entry.get("ambiguous", [])
     if not isinstance(ambiguous, list):
-        raise FormatError(f"{where}.ambiguous: wanted a list, got {type(ambiguous).__name__}")
+        raise FormatError(f"{where}.ambiguous: wanted a list, got {written(ambiguous, by_hand=False)}")
     for i, segment in enumerate(ambiguous):
         builder.add_ambiguous(video_id, *_times(segment, f"{where}.ambiguous[{i}]"))
 
@@ -286,7 +287,7 @@ def _names(values: Any, where: str) -> list[str]:
 def _what_came(content: Any) -> str:
     if isinstance(content, dict):
         return "it has 'results' instead: it holds detections, not annotations"
-    return f"got {type(content).__name__}"
+    return f"got {written(content, by_hand=False)}"
 
 
 def read_ambiguous(path: Path) -> dict[str, list[Segment]]:

@@ -9,6 +9,7 @@ from typing import Any
 from wtal.data.detections import is_number
 from wtal.data.files import read_json
 from wtal.errors import FormatError
+from wtal.refusals import written
 
 
 def read_classifications(path: Path) -> dict[str, dict[str, float]]:
@@ -24,7 +25,7 @@ def read_classifications(path: Path) -> dict[str, dict[str, float]]:
     for video_id, entries in content["results"].items():
         where = f"{path}: results.{video_id}"
         if not isinstance(entries, list):
-            raise FormatError(f"{where}: wanted a list, got {type(entries).__name__}")
+            raise FormatError(f"{where}: wanted a list, got {written(entries, by_hand=False)}")
         scores = scores_by_video.setdefault(video_id, {})
         for i, entry in enumerate(entries):
             label, score = _label_and_score(entry, f"{where}[{i}]")

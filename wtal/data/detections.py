@@ -19,12 +19,15 @@ from wtal.data.json_stream import JsonStream
 from wtal.data.names import match_ids
 from wtal.data.segments import Detection
 from wtal.data.table import is_table, read_table
-from wtal.errors import FormatError
+from wtal.errors import FormatError, WrongKindError
+from wtal.refusals import written
 
 _MOST = sys.float_info.max
 _TAIL = 1 << 16
 """Bytes at the end of a file that include its origin."""
 
+_NAMED = 5
+"""Maximum number of keys named in an error."""
 BEGINS = "begins"
 """Key of an origin: video -> second of its first frame, if that is not 0."""
 COLUMNS = ("video", "label", "start", "end", "score")
@@ -158,7 +161,9 @@ def _read_json(stream: JsonStream, where: str) -> tuple[dict[str, list[Detection
                 results = _parse_videos(stream, where)
     stream.end()
     if results is None:
-        raise FormatError(f"{where}: wanted an object with 'results': video id -> list of detections{_hint(rest)}")
+        raise WrongKindError(
+            f"{where}: wanted an object with 'results': video id -> list of detections, got {_came(rest)}"
+        )
     return results, rest
 
 
@@ -175,7 +180,7 @@ def _parse_videos(stream: JsonStream, where: str) -> dict[str, list[Detection]]:
 
 def _parse_video(entries: Any, where: str) -> list[Detection]:
     if not isinstance(entries, list):
-        raise FormatError(f"{where}: wanted a list of detections, got {type(entries).__name__}")
+        raise FormatError(f"{where}: wanted a list of detections, got {written(entries, by_hand=False)}")
     return [_plain(entry) or _parse(entry, f"{where}[{i}]") for i, entry in enumerate(entries)]
 
 
@@ -228,5 +233,12 @@ def _write_table(detections: Mapping[str, Sequence[Detection]], path: Path) -> P
     return write_atomic(path, text.getvalue().encode(errors="backslashreplace"))
 
 
-def _hint(rest: Mapping[str, Any]) -> str:
-    return "; it looks like annotations" if "database" in rest else ""
+def _came(rest: Mapping[str, Any]) -> str:
+    """Name the content of a file by its keys."""
+    if "database" in rest:
+        return "annotations"
+    if "looked_at" in rest:
+        return "verdicts, which wtal review import reads"
+    if "results" in rest:
+        return f"{written(rest['results'], by_hand=False)} as 'results'"
+    return f"the keys {', '.join(list(rest)[:_NAMED])}" if rest else "none"

@@ -9,16 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from wtal.config import Record, shortened
+from wtal.config import Record
 from wtal.data.segments import Segment
 from wtal.errors import ConfigError, FormatError
+from wtal.refusals import shortened
 
 TailPolicy = Literal["pad", "drop"]
 
 _EXACT = 2**53
 """Floats represent every whole number below this."""
 Count = Annotated[int, Field(ge=1, lt=_EXACT)]
-Ratio = Annotated[str, Field(pattern=r"^-?[0-9]{1,80}(/[1-9][0-9]{0,79})?$")]
+Ratio = Annotated[
+    str, Field(pattern=r"^-?[0-9]{1,80}(/[1-9][0-9]{0,79})?$", description="a fraction such as 25 or 30000/1001")
+]
 """A fraction in Python's notation, with at most as many digits as products of floats."""
 
 

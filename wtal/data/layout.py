@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from wtal.data.grid import SnippetGrid
 from wtal.data.layouts import LAYOUTS
 from wtal.data.object_arrays import read_array
-from wtal.data.row_clock import StatedClock
+from wtal.data.published.row_clock import StatedClock
 from wtal.data.store import Features
 from wtal.data.video_ids import short_ids
 from wtal.errors import FormatError, UsageError

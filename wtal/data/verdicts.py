@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from wtal.data.files import read_json, write_json
 from wtal.data.segments import Segment, tiou
 from wtal.errors import FormatError
+from wtal.refusals import refusal
 
 T = TypeVar("T")
 Answer = Literal["yes", "no", "moved", "missed", "skip"]
@@ -103,10 +104,7 @@ def parse_verdicts(text: str, where: str) -> Verdicts:
     try:
         return Verdicts.model_validate_json(text)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in first["loc"]).lstrip(".")
-        message = first["msg"].removeprefix("Value error, ")
-        raise FormatError(f"{where} is not a file of verdicts: {f'{place}: ' if place else ''}{message}") from None
+        raise FormatError(f"{where} is not a file of verdicts: {refusal(Verdicts, error, by_hand=False)}") from None
 
 
 def read_verdicts(path: Path) -> Verdicts:

@@ -22,7 +22,7 @@ def parse_tious(text: str) -> tuple[float, ...]:
     try:
         return check_tious([float(value) for part in text.split(",") for value in _range(part)])
     except (ArithmeticError, ValueError):
-        raise UsageError(f"thresholds are written 0.5,0.75 or 0.1:0.9:0.1 (from:to:step), got {text!r}") from None
+        raise UsageError(f"wanted thresholds such as 0.5,0.75 or 0.1:0.9:0.1 (start:stop:step), got {text!r}") from None
 
 
 def check_tious(tious: Sequence[float]) -> tuple[float, ...]:
@@ -33,7 +33,9 @@ def check_tious(tious: Sequence[float]) -> tuple[float, ...]:
     """
     thresholds = tuple(float(tiou) for tiou in tious)
     if not thresholds or not all(0 < tiou <= 1 for tiou in thresholds):
-        raise UsageError(f"wanted thresholds of tIoU in (0, 1], at least one, got {list(thresholds)}")
+        raise UsageError(
+            f"wanted one or more tIoU thresholds above 0 and at most 1, got {', '.join(map(str, thresholds)) or 'none'}"
+        )
     return tuple(dict.fromkeys(thresholds))
 
 

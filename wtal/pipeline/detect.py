@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from wtal.data.detections import begins_of, write_detections
+from wtal.data.kinds import require_model
 from wtal.data.names import match_ids
 from wtal.errors import UsageError
 from wtal.models.localization.config import LocalizeConfig
@@ -71,7 +72,8 @@ def refuse_without_videos(run: Path | None, out: Path | None, weights: Sequence[
         UsageError: when the run is a file, or options of new videos are given.
     """
     if run is not None and run.is_file():
-        raise UsageError(f"{run} is a file: name a run, or a packed model and the videos to detect in")
+        require_model(run)
+        raise UsageError(f"{run} is a packed model: also name the videos to detect in")
     if out is not None or weights or jobs > 1:
         raise UsageError("--out, --weights and --jobs are for new videos; name some after the run")
 

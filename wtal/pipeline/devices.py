@@ -21,7 +21,7 @@ def pick_device(wanted: str, several: bool = False) -> str:
     form = r"auto|cpu|cuda(:[0-9]+)?" + (r"|cuda:[0-9]+(,cuda:[0-9]+)+" if several else "")
     if not re.fullmatch(form, wanted):
         more = ", or cuda:0,cuda:1 and so on" if several else ""
-        raise UsageError(f"--device is auto, cpu, cuda or cuda:N{more}, got {wanted!r}")
+        raise UsageError(f"--device takes auto, cpu, cuda or cuda:N{more}, got {wanted!r}")
     import torch
 
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -47,6 +47,7 @@ def check_seeds(numbers: Sequence[int], given: object) -> tuple[int, ...]:
     whole = all(isinstance(number, int) and 0 <= number <= LARGEST_SEED for number in numbers)
     if not whole or not numbers or len(set(numbers)) < len(numbers):
         raise UsageError(
-            f"--seeds takes whole numbers up to {LARGEST_SEED} with commas, each once, such as 0,1,2; got {given!r}"
+            f"--seeds takes different whole numbers up to {LARGEST_SEED}, separated by commas, such as 0,1,2; got "
+            f"{given!r}"
         )
     return tuple(numbers)

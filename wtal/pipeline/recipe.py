@@ -7,11 +7,13 @@ from typing import Any, Literal, Self
 from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from wtal.config import Config, digest, override, read_toml
-from wtal.errors import AbsentError, ConfigError
+from wtal.data.kinds import kind_of
+from wtal.errors import AbsentError, ConfigError, WrongKindError
 from wtal.extractors.execution.config import ExtractConfig
 from wtal.models.localization.config import LocalizeConfig
 from wtal.models.refinement.config import RefineConfig, SecondStage, second_stage
 from wtal.models.training.config import TrainConfig
+from wtal.refusals import written
 from wtal.registry import suggest
 
 _BASES = "bases"
@@ -74,7 +76,8 @@ class EnsembleConfig(Config):
         for number, table in enumerate(self.members):
             foreign_keys = [key for key in table if key not in _OF_A_MEMBER]
             if foreign_keys:
-                raise ConfigError(f"ensemble.members {number} takes {', '.join(_OF_A_MEMBER)}, got {foreign_keys[0]}")
+                name = f"ensemble.members[{number}].{foreign_keys[0]}"
+                raise ConfigError(f"unknown key {name!r}; {suggest(foreign_keys[0], _OF_A_MEMBER)}")
         if self.seeds > 1 and not self.members:
             raise ConfigError(
                 "ensemble.seeds needs ensemble.members, and there are none; for one head use --seeds 0,1,2"
@@ -146,7 +149,7 @@ class Recipe(Config):
         own = {key: value for key, value in self.plain().items() if key != _ENSEMBLE}
         tables = self.ensemble.members
         return [
-            Recipe.parse(_laid_over(_below(own, table), table), f"ensemble.members {i}")
+            Recipe.parse(_laid_over(_below(own, table), table), f"ensemble.members[{i}]")
             for i, table in enumerate(tables)
         ]
 
@@ -254,6 +257,8 @@ def recipe_path(name: str) -> Path:
     if path.suffix == ".toml":
         own = RECIPES.parent / path
         return own if path.parts[0] == RECIPES.name and not path.exists() and own.is_file() else path
+    if path.is_file() and not (RECIPES / f"{name}.toml").is_file():
+        raise WrongKindError(f"{path} is not a recipe, but {kind_of(path)}; the name of a recipe's file ends in .toml")
     path = RECIPES / f"{name}.toml"
     if not path.is_file():
         raise AbsentError(f"there is no recipe {name!r}; {suggest(name, recipe_names())}")
@@ -268,7 +273,7 @@ def _with_base(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
     _place_preset(values, path.parent)
     base = values.pop("base", "")
     if not isinstance(base, str):
-        raise ConfigError(f"{path}: base must be the name of a recipe, got {base!r}")
+        raise ConfigError(f"{path}: base: wanted the name of a recipe, got {written(base)}")
     if not base:
         return values
     try:
@@ -302,8 +307,8 @@ def _below(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
 
     A recipe with its own head, or with members, does not inherit the ensemble of its base.
     """
-    another = "head" in above and _head_name(above) != _head_name(below)
-    preset = "preset" in above.get("localize", {})
+    another = "name" in _section(above, "head") and _head_name(above) != _head_name(below)
+    preset = "preset" in _section(above, "localize")
     gone = {"head": another, "localize": preset, _ENSEMBLE: "head" in above or bool(_tables(above))}
     return {key: value for key, value in below.items() if not gone.get(key)}
 

@@ -15,6 +15,7 @@ from wtal.data.annotations import read_annotations
 from wtal.data.dataset import Dataset
 from wtal.data.files import write_json
 from wtal.data.json_keys import checked, read_values
+from wtal.data.kinds import RUN_RECORD, no_run
 from wtal.data.locks import is_locked
 from wtal.data.store import FeatureStore
 from wtal.errors import ConfigError, OverrideError, UsageError, WtalError
@@ -32,7 +33,6 @@ LOCK = ".lock"
 """File that is locked while a run is being trained, or its activations are being computed."""
 UNTRAINED = "untrained"
 """Key of the classes absent from all training videos; omitted if there are none."""
-_RECORD = "run.json"
 _FINISHED = "finished.json"
 _CHECK = "label_check"
 _KEYS = {name for name, field in RunRecord.model_fields.items() if field.is_required()}
@@ -53,12 +53,12 @@ class Run:
         Raises:
             WtalError: when the file is missing or damaged.
         """
-        return cls(folder, _read_record(folder / _RECORD))
+        return cls(folder, _read_record(folder / RUN_RECORD))
 
     @classmethod
     def write(cls, folder: Path, record: dict[str, Any]) -> "Run":
         """Write the `run.json` of a new folder of a seed or an ensemble."""
-        write_json(folder / _RECORD, record)
+        write_json(folder / RUN_RECORD, record)
         return cls(folder, record)
 
     def finish(self, outcome: dict[str, Any]) -> None:
@@ -93,7 +93,7 @@ class Run:
     @cached_property
     def recipe(self) -> Recipe:
         """Recipe of the run; an ensemble's has its localization and its subsets."""
-        return Recipe.parse(self._record["recipe"], str(self.folder / _RECORD))
+        return Recipe.parse(self._record["recipe"], str(self.folder / RUN_RECORD))
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -166,7 +166,7 @@ class Run:
     @cached_property
     def teacher_localize(self) -> LocalizeConfig:
         """Localization of a refined run's teacher; the teacher's own, unless overridden."""
-        return LocalizeConfig.parse(self._record["refined"]["localize"], str(self.folder / _RECORD))
+        return LocalizeConfig.parse(self._record["refined"]["localize"], str(self.folder / RUN_RECORD))
 
     @property
     def finished(self) -> bool:
@@ -280,7 +280,7 @@ class Run:
         path = Path(os.path.normpath(self.folder / text))
         if not path.exists():
             raise WtalError(
-                f"{self.folder / _RECORD} refers to {text}, which does not exist; give another path with an option"
+                f"{self.folder / RUN_RECORD} refers to {text}, which does not exist; give another path with an option"
             )
         return path
 
@@ -310,7 +310,7 @@ def open_run(folder: Path) -> Run:
 
 def is_run(folder: Path) -> bool:
     """Return whether a folder belongs to a seed or an ensemble, finished or not."""
-    return (folder / _RECORD).is_file()
+    return (folder / RUN_RECORD).is_file()
 
 
 def is_finished(folder: Path) -> bool:
@@ -320,7 +320,9 @@ def is_finished(folder: Path) -> bool:
 
 def begun_runs(runs: Path) -> "list[Run]":
     """Return the unfinished seeds below `runs`."""
-    return [Run.open(path.parent) for path in sorted(runs.glob(f"*/seed-*/{_RECORD}")) if not is_finished(path.parent)]
+    return [
+        Run.open(path.parent) for path in sorted(runs.glob(f"*/seed-*/{RUN_RECORD}")) if not is_finished(path.parent)
+    ]
 
 
 def finish_times(runs: Path) -> dict[Path, int]:
@@ -331,21 +333,16 @@ def finish_times(runs: Path) -> dict[Path, int]:
 
 def holds_run(folder: Path) -> bool:
     """Return whether a folder holds a run, or seeds of one."""
-    return is_run(folder) or any(folder.glob(f"seed-*/{_RECORD}"))
+    return is_run(folder) or any(folder.glob(f"seed-*/{RUN_RECORD}"))
 
 
 def _seed_folders(folder: Path) -> list[Path]:
-    if folder.is_file():
-        raise UsageError(f"{folder} is not a run: it is a file; pass a run's folder")
     if is_run(folder):
         return [folder]
-    seeds = {path.parent.name.removeprefix("seed-"): path.parent for path in folder.glob(f"seed-*/{_RECORD}")}
+    seeds = {path.parent.name.removeprefix("seed-"): path.parent for path in folder.glob(f"seed-*/{RUN_RECORD}")}
     numbered = sorted((int(number), seed) for number, seed in seeds.items() if number.isdecimal())
     if not numbered:
-        holds = "it holds neither run.json nor seed-*/run.json" if folder.exists() else "it does not exist"
-        raise UsageError(
-            f"{folder} is not a run: {holds}; if its training has just started, wait until it has read its data"
-        )
+        raise no_run(folder)
     return [seed for _, seed in numbered]
 
 
@@ -373,7 +370,7 @@ def overridden(values: Mapping[str, Any], assignments: Sequence[str]) -> Localiz
     try:
         return _localization(values, assignments, "--set")
     except ConfigError as error:
-        _localization(values, (), "localize")
+        _localization(values, (), "")
         for assignment in assignments:
             try:
                 _localization(values, [assignment], f"--set {assignment}")
@@ -383,7 +380,7 @@ def overridden(values: Mapping[str, Any], assignments: Sequence[str]) -> Localiz
 
 
 def _localization(values: Mapping[str, Any], assignments: Sequence[str], where: str) -> LocalizeConfig:
-    return LocalizeConfig.parse(with_assignments(values, assignments).get("localize", {}), where)
+    return LocalizeConfig.parse(with_assignments(values, assignments).get("localize", {}), where, "localize")
 
 
 def _refuse_other_sections(assignments: Sequence[str]) -> None:

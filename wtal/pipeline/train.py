@@ -23,6 +23,7 @@ from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.recipe import Recipe, run_name
 from wtal.pipeline.runs import UNTRAINED, Run, is_finished
 from wtal.pipeline.workspace import Workspace, relative
+from wtal.refusals import written
 
 if TYPE_CHECKING:
     from wtal.models.head import Head
@@ -107,12 +108,13 @@ def resolve_early(recipe: Recipe) -> Recipe:
     """
     parse_tious(recipe.evaluate.tiou)
     if not isinstance(recipe.head.get("authors", False), bool):
-        raise ConfigError(f"head.authors must be true or false, got {recipe.head['authors']!r}")
-    settings = HEADS.load(recipe.head_name).Config.parse(recipe.head_settings, f"head {recipe.head_name}")
+        raise ConfigError(f"head.authors: wanted true or false, got {written(recipe.head['authors'])}")
+    name = recipe.head_name
+    settings = HEADS.load(name).Config.parse(recipe.head_settings, f"head {name}", "head")
     authors = {"authors": True} if recipe.head_authors else {}
     for member in recipe.members():
         resolve_early(member)
-    return recipe.model_copy(update={"head": {"name": recipe.head_name, **authors, **settings.plain()}})
+    return recipe.model_copy(update={"head": {"name": name, **authors, **settings.plain()}})
 
 
 def make_head(recipe: Recipe, num_classes: int, feature_dims: Mapping[str, int]) -> "Head":

@@ -226,7 +226,7 @@ def test_pixels_are_chosen_by_name(published, tmp_path, recwarn, choice, pixels)
     assert net.pixels == pixels
     assert net.identity["preprocessing"]["mean"] == list(pixels.mean)
     assert not [one for one in recwarn if "csn weights" in str(one.message)]
-    assert "does not exist, wanted a checkpoint" in refusal(f"{choice}:{tmp_path / 'absent.pth'}", variant)
+    assert "does not exist; pass a checkpoint" in refusal(f"{choice}:{tmp_path / 'absent.pth'}", variant)
 
 
 def test_wrong_weights_are_refused_by_name(published):
@@ -258,7 +258,7 @@ def test_wrong_weights_of_r101_are_refused_by_name(r101, tmp_path):
         {**state, key: torch.zeros(256, 256, 3, 3, 3)}, "r101"
     )
     assert "missing" in refusal({"weight": torch.zeros(1)}, "r101")
-    assert "does not exist, wanted a checkpoint" in refusal(tmp_path / "absent.pyth", "r101")
+    assert "does not exist; pass a checkpoint" in refusal(tmp_path / "absent.pyth", "r101")
     assert "are for ir152, wanted r101" in refusal("ircsn_ig65m", "r101")
 
 

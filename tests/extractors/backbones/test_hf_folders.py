@@ -78,7 +78,7 @@ def test_shards_and_half_precision(tmp_path):
     assert {parameter.dtype for parameter in half.parameters()} == {torch.float32}
     assert 0 < error(features(half), features(whole)) < 1e-2
     next((tmp_path / "shards").glob("*00001-of*.safetensors")).unlink()
-    assert "does not exist, wanted a checkpoint" in refusal(tmp_path / "shards")
+    assert "does not exist; pass a checkpoint" in refusal(tmp_path / "shards")
 
 
 def test_keys_that_do_not_fit_are_named(family, tmp_path):

@@ -195,7 +195,7 @@ def test_another_number_of_classes_is_taken_from_the_checkpoint(published):
 
 def test_wrong_weights_are_refused_in_one_line(published, tmp_path):
     assert refusal(published, "flow") == "expected the flow checkpoint of i3d, got the rgb one; pass weights for flow"
-    assert "does not exist, wanted a checkpoint" in refusal(tmp_path / "absent.pt")
+    assert "does not exist; pass a checkpoint" in refusal(tmp_path / "absent.pt")
     path = tmp_path / "truncated.pt"
     torch.save(published, path)
     path.write_bytes(path.read_bytes()[:100_000])

@@ -155,7 +155,7 @@ def test_wrong_weights_are_refused_by_name(small, tmp_path):
         {**state, projection: torch.zeros(11, 7)}
     )
     assert "missing" in refusal({"weight": torch.zeros(1)})
-    assert "does not exist, wanted a checkpoint" in refusal(tmp_path / "absent.pyth")
+    assert "does not exist; pass a checkpoint" in refusal(tmp_path / "absent.pyth")
     fusion = "blocks.0.multipathway_fusion.conv_fast_to_slow.weight"
     assert f"{fusion} [16, 8, 7, 1, 1], wanted [16, 8, 5, 1, 1]" in refusal(
         {**state, fusion: torch.zeros(16, 8, 7, 1, 1)}

@@ -157,7 +157,7 @@ def test_wrong_weights_are_refused_by_name(published, tmp_path):
     shaped = refusal({**state, "stem.0.weight": torch.zeros(45, 2, 1, 7, 7)})
     assert "stem.0.weight [45, 2, 1, 7, 7], wanted [45, 3, 1, 7, 7]" in shaped
     assert "torchvision r3d_18 weights: the keys do not fit" in refusal(state, "r3d_18")
-    assert "does not exist, wanted a checkpoint" in refusal(tmp_path / "absent.pth")
+    assert "does not exist; pass a checkpoint" in refusal(tmp_path / "absent.pth")
     assert "1 missing (fc.bias)" in refusal({key: value for key, value in state.items() if key != "fc.bias"})
 
 

@@ -183,7 +183,7 @@ def test_keys_that_do_not_fit_are_named(shallow, published, tmp_path):
         {**published, "head.pre_logits.fc.weight": torch.zeros(1)}
     )
     assert "1 unknown (layers.2.norm.bias)" in refusal({**published, "backbone.layers.2.norm.bias": torch.zeros(768)})
-    assert "does not exist, wanted a checkpoint" in refusal(tmp_path / "absent.pyth")
+    assert "does not exist; pass a checkpoint" in refusal(tmp_path / "absent.pyth")
     path = tmp_path / "truncated.pyth"
     torch.save({"model_state": published}, path)
     path.write_bytes(path.read_bytes()[:100_000])

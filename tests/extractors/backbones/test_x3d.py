@@ -122,7 +122,7 @@ def test_wrong_weights_are_refused_by_name(published, tmp_path):
     assert f"1 other shape ({projection} [3, 3], wanted [2048, 432, 1, 1, 1])" in refusal(
         {**published, projection: torch.zeros(3, 3)}
     )
-    assert "does not exist, wanted a checkpoint" in refusal(tmp_path / "absent.pyth")
+    assert "does not exist; pass a checkpoint" in refusal(tmp_path / "absent.pyth")
     with pytest.raises(UsageError, match="no stream 'flow'"):
         create_backbone("x3d", "flow", "random:0")
     with pytest.raises(UsageError, match="no variant 'l'"):

@@ -175,7 +175,7 @@ def test_weights_beside_weights_are_refused(rival, prefix):
 
 
 def test_what_is_no_checkpoint_is_named(tmp_path):
-    assert "does not exist, wanted a checkpoint" in refusal(tmp_path / "absent.pt")
+    assert "does not exist; pass a checkpoint" in refusal(tmp_path / "absent.pt")
     assert "is not a file" in refusal(tmp_path)
     path = tmp_path / "a.pt"
     for content, words in (

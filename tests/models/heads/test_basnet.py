@@ -84,5 +84,5 @@ def test_the_classification_term_is_the_authors_up_to_20_classes_and_no_weaker_a
     ],
 )
 def test_values_that_no_network_can_have_are_refused_in_one_line(key, value):
-    with pytest.raises(ConfigError, match=rf"{key}: Input should be .* got {value}$"):
+    with pytest.raises(ConfigError, match=rf"{key}: wanted .*, got {value}; "):
         create_head("basnet", 3, {"rgb": 6}, **{key: value})

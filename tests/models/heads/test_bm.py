@@ -128,7 +128,7 @@ def test_there_is_no_checkpoint_to_load():
 
 @pytest.mark.parametrize(("key", "value"), [("guide_sigma", -1), ("rgb_weight", 1), ("cluster_weight", -0.1)])
 def test_values_that_no_network_can_have_are_refused(key, value):
-    with pytest.raises(ConfigError, match=rf"{key}: Input should be .* got {value}"):
+    with pytest.raises(ConfigError, match=rf"{key}: wanted .*, got {value}"):
         make(**{key: value})
 
 

@@ -235,8 +235,8 @@ def test_test_branches():
         ({"base": "facnet", "region": "foreground"}, "'facnet' has no attention"),
         ({"base": "wtalc", "extremes": 1}, "'wtalc' has no attention"),
         ({"base": "nothing"}, "there is no head 'nothing'"),
-        ({"w": 1.0}, "w: Input should be less than 1"),
-        ({"n_mu": 0}, "n_mu: Input should be greater"),
+        ({"w": 1.0}, "w: wanted a number .*below 1, got 1.0"),
+        ({"n_mu": 0}, "n_mu: wanted a whole number of at least 1, got 0"),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(settings, message):

@@ -175,5 +175,5 @@ def test_each_term_has_its_switch():
 
 @pytest.mark.parametrize(("key", "value"), [("embedding", -1), ("attention_width", 0), ("sparsity_weight", -1)])
 def test_values_that_no_network_can_have_are_refused(key, value):
-    with pytest.raises(ConfigError, match=rf"{key}: Input should be .* got {value}"):
+    with pytest.raises(ConfigError, match=rf"{key}: wanted .*, got {value}"):
         make(**{key: value})

@@ -203,5 +203,5 @@ def test_the_two_halves_are_the_whole():
     ("key", "value"), [("width", 0), ("action_ratio", 0), ("margin", 0), ("selection_dropout", 1), ("dropout", -0.1)]
 )
 def test_values_that_no_network_can_have_are_refused_in_one_line(key, value):
-    with pytest.raises(ConfigError, match=rf"{key}: Input should be .* got {value}$"):
+    with pytest.raises(ConfigError, match=rf"{key}: wanted .*, got {value}; "):
         create_head("um", 3, {"rgb": 6}, **{key: value})

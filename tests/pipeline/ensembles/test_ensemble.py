@@ -306,7 +306,7 @@ def test_what_does_not_go_together_is_refused_by_name(made, tmp_path):
     assert "at least two members, got 1" in line_of("ensemble", first, *here, code=2)
     assert "is named twice" in line_of("ensemble", basnet, first, *here, code=2)
     for weights, why in (("1", "takes one per run, 2 in all, got 1"), ("1,-1", "above 0, got 1, -1"),
-                         ("1,x", "takes numbers with commas"), ("1,nan", "above 0")):  # fmt: skip
+                         ("1,x", "takes numbers separated by commas"), ("1,nan", "above 0")):  # fmt: skip
         assert why in line_of("ensemble", basnet, facnet, "--weights", weights, *here, code=2)
 
     def changed(name, change):

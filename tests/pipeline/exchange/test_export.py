@@ -157,7 +157,7 @@ def test_a_run_without_detections_says_what_to_call(run):
     ("arguments", "line"),
     [
         (("--to", "stl"), "there is no export 'stl'"),
-        (("--to", ","), "--to names formats"),
+        (("--to", ","), "--to takes one or more formats, got none; choices: "),
         (("--to", "srt", "--classes", "runs"), "did you mean 'run'"),
         (("--to", "srt", "--pad", "-1"), "seconds from 0"),
         (("--to", "srt", "--top", "0"), "0 is not in the range x>=1"),

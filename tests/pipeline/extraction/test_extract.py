@@ -228,7 +228,11 @@ def test_a_name_that_is_not_utf_8_is_extracted_shown_and_listed(tmp_path):
         (["--streams", "rgb,depth"], 2, "no stream 'depth'"),
         (["--fps", "zero"], 2, "positive number or fraction"),
         (["--weights", "some.pt"], 2, "motion"),
-        (["--device", "banana"], 2, "--device is auto, cpu, cuda or cuda:N, or cuda:0,cuda:1 and so on, got 'banana'"),
+        (
+            ["--device", "banana"],
+            2,
+            "--device takes auto, cpu, cuda or cuda:N, or cuda:0,cuda:1 and so on, got 'banana'",
+        ),
         (["--backbone", "i3d", "--weights", "absent.pt"], 2, "absent.pt"),
         (["--backbone", "i3d", "--weights", "random:x"], 2, "random:SEED"),
     ],

@@ -16,7 +16,7 @@ DECODING = [
     for path in sorted((ROOT / folder).rglob("*.py"))
     if path.parent.name != "demo" and path != Path(reasons.__file__)
 ]
-IMPORTING = [ROOT / "pipeline/exchange/import_features.py", ROOT / "data/row_clock.py"]
+IMPORTING = [ROOT / "pipeline/exchange/import_features.py", ROOT / "data/published/row_clock.py"]
 
 
 def template(node: ast.expr) -> str | None:

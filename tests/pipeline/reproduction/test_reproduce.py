@@ -117,7 +117,7 @@ def test_a_method_that_fails_does_not_stop_the_others(published):
     [
         (["thumos14", "--methods", "rskpp"], "there is no method 'rskpp' of thumos14; did you mean 'rskp'?"),
         (["thumos14", "--methods", "rskp,rskp"], "takes each method once"),
-        (["thumos14", "--methods", ","], "--methods takes names with commas"),
+        (["thumos14", "--methods", ","], "--methods takes names separated by commas"),
         (["thumos"], "there is no 'thumos'; did you mean 'thumos14'?"),
         (["thumos14", "--seeds", "x"], "--seeds takes whole numbers"),
         (["thumos14"], "--features names the published features"),

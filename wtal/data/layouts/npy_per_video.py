@@ -18,7 +18,7 @@ import numpy as np
 from wtal.data.files import write_atomic
 from wtal.data.layout import Exported, Item, find, halves, named, npy_rows, per_video
 from wtal.data.object_arrays import read_shape
-from wtal.data.row_clock import find_clocks
+from wtal.data.published.row_clock import find_clocks
 from wtal.errors import FormatError
 
 FPS, STRIDE = "25", "16"

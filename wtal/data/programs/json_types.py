@@ -3,6 +3,7 @@
 from typing import Any
 
 from wtal.errors import FormatError
+from wtal.refusals import written
 
 
 def entries(value: object, where: str) -> list[Any]:
@@ -12,7 +13,7 @@ def entries(value: object, where: str) -> list[Any]:
         FormatError: when the value is not a list, naming `where`.
     """
     if not isinstance(value, list):
-        raise FormatError(f"{where}: wanted a list, got {type(value).__name__}")
+        raise FormatError(f"{where}: wanted a list, got {written(value, by_hand=False)}")
     return value
 
 
@@ -23,5 +24,5 @@ def members(value: object, where: str) -> dict[str, Any]:
         FormatError: when the value is not an object, naming `where`.
     """
     if not isinstance(value, dict):
-        raise FormatError(f"{where}: wanted an object, got {type(value).__name__}")
+        raise FormatError(f"{where}: wanted an object, got {written(value, by_hand=False)}")
     return value

@@ -77,7 +77,9 @@ def sound_grid(grid: dict[str, Any]) -> dict[str, Any]:
 
 Info = Annotated[dict[str, Any], AfterValidator(_noted)]
 """Origin of a video's features."""
-StreamName = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
+StreamName = Annotated[
+    str, Field(pattern=r"^[a-z0-9_]+$", description="a name of lower-case letters, digits and underscores")
+]
 Identity = Annotated[dict[str, Any], AfterValidator(_described)]
 """Everything that can change the numbers of a store, as stated by its extractor."""
 

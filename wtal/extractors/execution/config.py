@@ -5,10 +5,11 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field, field_validator
 
-from wtal.config import Config, shortened
+from wtal.config import Config
 from wtal.data.grid import TailPolicy
 from wtal.errors import ConfigError
 from wtal.extractors.decoding.reader import REFERENCE
+from wtal.refusals import shortened
 
 _FASTEST = 1000
 """Maximum frames per second, that of the fastest cameras in any collection; more would only repeat frames."""
@@ -23,7 +24,7 @@ class ExtractConfig(Config):
     backbone: str = "motion-pyramid"
     """Backbone, one of `wtal list backbones`."""
     streams: tuple[str, ...] = ()
-    """Streams, out of rgb and flow; empty takes all of the backbone's."""
+    """Streams, rgb or flow or both; empty takes all that the backbone has."""
     flow: str = ""
     """Optical flow method, one of `wtal list flows`; empty takes the backbone's default."""
     reader: str = REFERENCE
@@ -35,7 +36,7 @@ class ExtractConfig(Config):
     tail: TailPolicy = "pad"
     """Frames after the last full snippet: padded with the last frame, or dropped as in the papers."""
     zero: Literal["file", "picture"] = "file"
-    """Second 0 if sound begins before the picture: that of the file, as in players, or of the picture."""
+    """Origin of time if sound begins before the picture: the file's, as in players, or the picture's."""
     runtime: Literal["torch", "openvino"] = "torch"
     """Library that runs a network; openvino is faster on a CPU, and an optional extra."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
@@ -54,8 +55,8 @@ class ExtractConfig(Config):
             rate = Fraction(0)
         if not 0 < rate <= _FASTEST:
             raise ConfigError(
-                f"extract.fps must be a positive number or fraction, at most {_FASTEST}, such as 25 or 30000/1001, got "
-                f"{shortened(fps)}"
+                f"extract.fps: wanted a number or fraction above 0 and at most {_FASTEST}, such as 25 or 30000/1001, "
+                f"got {shortened(fps)}"
             )
         return fps
 

@@ -238,15 +238,15 @@ def _refuse_non_checkpoint(path: Path) -> None:
     """Raise if a file is clearly not a checkpoint, with what it is."""
     try:
         if not path.exists():
-            raise AbsentError(f"{path} does not exist, wanted a checkpoint")
+            raise AbsentError(f"{path} does not exist; pass a checkpoint")
         if not path.is_file():
-            raise WeightsError(f"{path} is not a file, wanted a checkpoint")
+            raise WeightsError(f"{path} is not a file; pass a checkpoint")
         with path.open("rb") as file:
             start = file.read(64)
     except OSError as error:
         raise WeightsError(f"{path} cannot be read: {error.strerror}") from None
     except ValueError:
-        raise WeightsError(f"{str(path)!r} is not a valid file name") from None
+        raise WeightsError(f"{str(path)!r} cannot be the name of a file") from None
     if not start:
         raise WeightsError(f"{path} is empty, wanted a checkpoint; fetch it again")
     if start.lstrip().lower().startswith((b"<!", b"<html", b"<?xml")):

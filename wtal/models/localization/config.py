@@ -8,6 +8,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 from wtal.config import Config
 from wtal.errors import ConfigError
 from wtal.models.localization.presets import read_preset
+from wtal.refusals import written
 
 Quirk = Literal[
     "relu-range",
@@ -137,7 +138,7 @@ class LocalizeConfig(Config):
         if not isinstance(values, Mapping) or not values.get("preset"):
             return values
         if not isinstance(values["preset"], str):
-            raise ConfigError(f"localize.preset is a name or a path, got {values['preset']!r}")
+            raise ConfigError(f"localize.preset: wanted a name or a path, got {written(values['preset'])}")
         own = {key: value for key, value in values.items() if key != "preset"}
         return {**read_preset(values["preset"]), **own}
 

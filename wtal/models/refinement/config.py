@@ -187,11 +187,11 @@ class RescoreConfig(Config):
 SecondStage = RefineConfig | RescoreConfig
 
 
-def second_stage(values: object, where: str = "refine") -> SecondStage:
-    """Parse the table of a second stage: of a rescorer if it names one, of a student otherwise.
+def second_stage(values: object) -> SecondStage:
+    """Parse the table `[refine]` of a second stage: of a rescorer if it names one, of a student otherwise.
 
     Raises:
         ConfigError: when a key is unknown or a value invalid.
     """
     kind: type[SecondStage] = RescoreConfig if isinstance(values, Mapping) and "rescorer" in values else RefineConfig
-    return kind.parse(values, where)
+    return kind.parse(values, section="refine")

@@ -8,6 +8,7 @@ from typing import Any
 
 from wtal.data.detections import BEGINS, read_detections, read_made, verdicts_of
 from wtal.data.files import write_atomic
+from wtal.data.kinds import require_detections
 from wtal.data.names import match_ids
 from wtal.data.segments import Detection
 from wtal.data.video_ids import readable, short_ids, videos_below
@@ -107,6 +108,7 @@ def open_source(source: Path, with_store: bool) -> ExportSource:
     if not source.exists():
         raise UsageError(f"{source} does not exist; pass a run's folder or a detection file")
     if source.is_file():
+        require_detections(source)
         origin = read_made(source)
         folder = source.parent / f"{source.stem}-exports"
         return ExportSource(_from_picture(source, origin), {}, folder, bool(origin), verdicts_of(origin))

@@ -12,9 +12,9 @@ from pathlib import Path
 from wtal.config import digest
 from wtal.data.annotations import read_annotations
 from wtal.data.layout import Exported, Streams, file_name
-from wtal.data.layout_note import Note
 from wtal.data.layouts import LAYOUTS, NamesVideos
 from wtal.data.locks import alone
+from wtal.data.published.layout_note import Note
 from wtal.data.store import FeatureStore
 from wtal.errors import FormatError, UsageError
 from wtal.pipeline.progress import SILENT, Reporter

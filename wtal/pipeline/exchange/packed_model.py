@@ -16,7 +16,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +60,8 @@ _DAMAGE = (
 class _PackedNode(Config):
     """Node of model.json: a model whose arrays are names of entries."""
 
+    by_hand: ClassVar[bool] = False
+
     record: ModelRecord
     parameters: dict[str, str] = Field(default_factory=dict)
     shift: dict[str, str] = Field(default_factory=dict)
@@ -70,6 +72,8 @@ class _PackedNode(Config):
 
 class _PackedDescription(Config):
     """Content of model.json."""
+
+    by_hand: ClassVar[bool] = False
 
     format: str
     version: int

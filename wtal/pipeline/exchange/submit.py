@@ -9,6 +9,7 @@ from wtal.data.annotations import read_annotations
 from wtal.data.dataset import Dataset
 from wtal.data.detections import align_ids, read_results
 from wtal.data.files import atomic_file
+from wtal.data.kinds import ANNOTATIONS, DETECTIONS, JSON, VERDICTS, require_detections, require_kind
 from wtal.data.segments import Detection
 from wtal.errors import UsageError, WtalError
 from wtal.eval.challenges import CHALLENGES, load_challenge
@@ -92,8 +93,10 @@ def check(file: Path, challenge: str | None, annotations: Path | None, subset: s
     Raises:
         UsageError: when the file does not exist, or no challenge is named and its version matches none.
     """
-    if not file.is_file():
+    if not file.exists():
         raise UsageError(f"{file} does not exist; pass the file to check")
+    advice = "wtal submit RUN --challenge NAME writes one"
+    require_kind(file, "the JSON file of a challenge", (DETECTIONS, ANNOTATIONS, VERDICTS, JSON), advice)
     dataset = read_annotations(annotations) if annotations else None
     return check_submission(file, challenge or stated_challenge(file), dataset, subset)
 
@@ -135,6 +138,7 @@ def _from_run(run: Run, annotations: Path | None, subset: str | None, detections
 def _from_file(file: Path, annotations: Path | None, subset: str | None) -> _Entries:
     if not file.is_file():
         raise UsageError(f"{file} does not exist; pass a run's folder or a detection file")
+    require_detections(file)
     results, rest = read_results(file)
     if annotations is None:
         return _Entries(file.stem, results, None, subset, {}, _external(rest))

@@ -44,7 +44,9 @@ class Machine:
         if not AUTOMATIC <= self.jobs <= MOST_JOBS:
             raise UsageError(f"jobs is a number from 1 to {MOST_JOBS}, or auto, got {self.jobs}")
         if self.cluster and self.engine == "loky":
-            raise UsageError("--cluster is an address for --engine dask or ray; pass one of them")
+            raise UsageError(
+                "--cluster has no effect without --engine dask or --engine ray; add one of them, or leave --cluster out"
+            )
         if self.engine != "loky" and not self.cluster:
             address = "its scheduler's address" if self.engine == "dask" else "its address, or auto,"
             raise UsageError(f"--engine {self.engine} runs on an existing cluster; give {address} with --cluster")

@@ -6,6 +6,7 @@ from typing import Any
 from wtal.data.annotations import read_annotations
 from wtal.data.detections import COLUMNS, read_detections
 from wtal.data.files import read_head
+from wtal.data.kinds import ANNOTATIONS, DETECTIONS, JSON, LABELS, kind_of
 from wtal.data.store import FeatureStore
 from wtal.data.store import describe as describe_store
 from wtal.data.table import is_table
@@ -45,8 +46,10 @@ def describe(source: Path) -> dict[str, Any]:
     try:
         return _detections(source) if _holds_detections(source) else _annotations(source)
     except FormatError as error:
+        reason = f": {error}" if kind_of(source) in (ANNOTATIONS, DETECTIONS, LABELS, JSON) else ""
         raise UsageError(
-            f"{source} is not a store, run, packed model, annotation file, detection file or video ({error})"
+            f"{source}: wanted a store, run, packed model, annotation file, detection file or video, got "
+            f"{kind_of(source)}{reason}"
         ) from None
 
 

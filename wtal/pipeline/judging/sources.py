@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from wtal.data.detections import read_made, verdicts_of
+from wtal.data.kinds import require_detections
 from wtal.errors import UsageError
 from wtal.eval.protocols import INPUT
 from wtal.pipeline.recipe import EvaluateConfig
@@ -72,6 +73,7 @@ def sources(path: Path, question: Question) -> list[Source]:
         raise UsageError(f"{path} does not exist; pass a run's folder or a detection file")
     if path.is_dir():
         return [source_of(run, question) for run in open_runs(path)]
+    require_detections(path)
     if question.streams is not None or question.stage is not None:
         raise UsageError(f"--streams and --stage are for a run's folder, but {path} is a file; leave them out")
     if question.annotations is None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,6 +74,8 @@ class _Features(Record):
 
 class ModelRecord(Config):
     """Everything in a model except its arrays and its members, as JSON types."""
+
+    by_hand: ClassVar[bool] = False
 
     classes: tuple[str, ...]
     """Classes in the order of the head's outputs."""

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from wtal.data.kinds import require_model
 from wtal.errors import UsageError
 from wtal.pipeline.exchange.packed_model import read_model
 from wtal.pipeline.extraction.machine import Machine
@@ -19,7 +20,10 @@ def open_model(source: Path) -> Model:
     """
     if not source.exists():
         raise UsageError(f"{source} does not exist; pass a run's folder or a packed model")
-    return read_model(source) if source.is_file() else model_of(open_run(source))
+    if not source.is_file():
+        return model_of(open_run(source))
+    require_model(source)
+    return read_model(source)
 
 
 def open_detector(source: Path, device: str = "cpu") -> Detector:

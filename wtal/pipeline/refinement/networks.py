@@ -21,10 +21,10 @@ def resolve_second_stage(config: SecondStage) -> SecondStage:
     """
     if isinstance(config, RescoreConfig):
         name = config.rescorer_name
-        settings = RESCORERS.load(name).Config.parse(config.rescorer_settings, f"rescorer {name}")
+        settings = RESCORERS.load(name).Config.parse(config.rescorer_settings, f"rescorer {name}", "refine.rescorer")
         return config.model_copy(update={"rescorer": {"name": name, **settings.plain()}})
     name = config.student_name
-    settings = STUDENTS.load(name).Config.parse(config.student_settings, f"student {name}")
+    settings = STUDENTS.load(name).Config.parse(config.student_settings, f"student {name}", "refine.student")
     return config.model_copy(update={"student": {"name": name, **settings.plain()}})
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from wtal.config import digest, override
+from wtal.config import build_overridden, digest, override
 from wtal.data.store import FeatureStore
-from wtal.errors import ConfigError, OverrideError, UsageError, WtalError
+from wtal.errors import UsageError, WtalError
 from wtal.models.localization.config import LocalizeConfig
 from wtal.models.refinement.config import RescoreConfig, SecondStage, second_stage
 from wtal.pipeline.progress import SILENT, Reporter
@@ -63,6 +63,10 @@ def refinement_of(run: Run, assignments: Sequence[str] = ()) -> SecondStage:
     if foreign:
         raise UsageError(f"--set {foreign[0]}: the second stage accepts only refine.KEY=VALUE")
     own: dict[str, Any] = run.recipe.refinement.plain()
+    return build_overridden(assignments, lambda some: _overridden_stage(own, some))
+
+
+def _overridden_stage(own: dict[str, Any], assignments: Sequence[str]) -> SecondStage:
     values = with_assignments({"refine": own}, assignments)["refine"]
     if {"student", "rescorer"} <= values.keys():  # a stage of the other kind starts from its own defaults
         values = override({}, assignments)["refine"]
@@ -71,12 +75,7 @@ def refinement_of(run: Run, assignments: Sequence[str] = ()) -> SecondStage:
         if isinstance(network, dict) and network.get("name", own[kind]["name"]) != own[kind]["name"]:  # so does another
             named = override({}, [each for each in assignments if each.startswith(f"refine.{kind}")])
             values[kind] = named["refine"][kind]
-    try:
-        return resolve_second_stage(second_stage(values, "--set refine" if assignments else "refine"))
-    except ConfigError as error:
-        if assignments:
-            raise OverrideError(str(error)) from None
-        raise
+    return resolve_second_stage(second_stage(values))
 
 
 def _refine_one(teacher: Teacher, config: SecondStage, workspace: Workspace, seed: int) -> Run:

@@ -8,16 +8,18 @@ from typing import Any
 
 from wtal.data.detections import BEGINS, read_detections, read_made
 from wtal.data.files import read_head
+from wtal.data.kinds import EMPTY, OF_TEXT, kind_of, require_kind
 from wtal.data.names import match_ids, nearest
 from wtal.data.segments import Detection, Segment
 from wtal.data.verdicts import Answer, Judged, Verdict, Verdicts, merge_verdicts, read_verdicts, write_verdicts
 from wtal.data.video_ids import readable
-from wtal.errors import FormatError, UsageError, VideoError, WtalError
+from wtal.errors import FormatError, UsageError, VideoError, WrongKindError, WtalError
 from wtal.pipeline.exchange.export_detections import export_records, open_source
 from wtal.pipeline.exchange.export_names import export_names
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.runs import holds_run
 from wtal.pipeline.viewing.gather import detections_file, verdicts_file
+from wtal.refusals import listed
 from wtal.report.corrections import Correction, Exported, corrections, joined_origins
 from wtal.report.export_text import frame_span
 from wtal.report.exports import EXPORTS, Export, ExportVideo
@@ -102,17 +104,20 @@ def import_verdicts(
         FormatError: when a file is malformed, or names no video of the source.
         WtalError: when no video of a file can be compared.
     """
+    target = verdicts_file(detections_file(source))
+    programs = [None if program is None and _is_of_page(file) else program or guess_program(file) for file in files]
+    for file in files:
+        _require_text(file, program or listed(IMPORTS.names()))
     origin, notes = _origin(source, selection, videos, reporter)
     reading = _Reading(notes=notes)
     verdicts = Verdicts()
-    for file in files:
-        if program is None and _is_of_page(file):
+    for file, own_program in zip(files, programs, strict=True):
+        if own_program is None:
             own = read_verdicts(file)
         else:
-            own = _read(file, program or guess_program(file), origin, looked_at, reading)
+            own = _read(file, own_program, origin, looked_at, reading)
             _require_all_exported(own.verdicts, selection)
         verdicts, _ = merge_verdicts(verdicts, own)
-    target = verdicts_file(detections_file(source))
     before = read_verdicts(target) if target.exists() else Verdicts()
     merged, changed = merge_verdicts(before, verdicts)
     if merged != before:
@@ -131,13 +136,33 @@ def guess_program(file: Path) -> str:
     Raises:
         UsageError: when there is no file, or it matches no program or several.
     """
-    if not file.is_file():
-        raise UsageError(f"{file} does not exist; pass a file saved by another program")
+    _require_text(file, listed(IMPORTS.names()))
     fitting = [name for name in IMPORTS.names() if IMPORTS.load(name).sniff(file)]
     if len(fitting) == 1:
         return fitting[0]
-    which = f"could be from {' or '.join(fitting)}" if fitting else f"is from none of {', '.join(IMPORTS.names())}"
-    raise UsageError(f"{file} {which}; name the program with --from")
+    if fitting:
+        raise UsageError(f"{file} could be from {' or '.join(fitting)}; name the program with --from")
+    raise WrongKindError(
+        f"{file}: wanted a file saved by {listed(IMPORTS.names())}, got {kind_of(file)}; if it is one, name its "
+        "program with --from"
+    )
+
+
+def _require_text(file: Path, program: str) -> None:
+    if not file.exists():
+        raise UsageError(f"{file} does not exist; pass a file saved by {program}")
+    require_kind(file, f"a file saved by {program}", (*OF_TEXT, EMPTY), "wtal export writes files for these programs")
+
+
+def _content(file: Path, program: str) -> Sequence[Reviewed]:
+    """Read a file of a program; one that does not even look like its files is of another kind."""
+    leaf = IMPORTS.load(program)
+    try:
+        return leaf.read(file)
+    except FormatError as error:
+        if leaf.sniff(file):
+            raise
+        raise WrongKindError(f"{error}; it looks like {kind_of(file)}, not like a file saved by {program}") from None
 
 
 def _origin(source: Path, selection: Selection, videos: Path | None, reporter: Reporter) -> tuple[_Origin, list[str]]:
@@ -153,7 +178,7 @@ def _origin(source: Path, selection: Selection, videos: Path | None, reporter: R
 
 def _read(file: Path, name: str, origin: _Origin, looked_at: bool, reading: _Reading) -> Verdicts:
     leaf, export = IMPORTS.load(name), EXPORTS.load(name).EXPORT
-    content = leaf.read(file)
+    content = _content(file, name)
     labels = list(origin.shown)
     originals = dict(zip(leaf.spelled([origin.shown[label] for label in labels]), labels, strict=True))
     owners = _owners(content, list(origin.records.values()))

@@ -93,7 +93,8 @@ def reviewed_annotations(workspace: Workspace, out: Path, source: Path | None = 
     verdicts = read_verdicts(file) if file.exists() else Verdicts()
     if not verdicts.looked_at:
         raise UsageError(
-            f"{file} marks no video as looked at, and other videos are not completely annotated; mark some as looked at"
+            f"{file} marks no video as looked at, and only those are completely annotated; mark some on the page of "
+            "wtal report"
         )
     if out.exists():
         raise UsageError(f"{out} already exists; choose another file, or delete it")

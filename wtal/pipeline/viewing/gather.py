@@ -12,6 +12,7 @@ from wtal.data.annotations import read_annotations
 from wtal.data.dataset import Dataset, VideoRecord
 from wtal.data.detections import BEGINS, read_detections, read_made, verdicts_of
 from wtal.data.files import read_json
+from wtal.data.kinds import require_detections
 from wtal.data.names import match_ids
 from wtal.data.segments import Annotation, Detection
 from wtal.data.store import FeatureStore
@@ -152,6 +153,7 @@ def detections_file(source: Path) -> Path:
         UsageError: when there is none.
     """
     if source.is_file():
+        require_detections(source)
         return source.absolute()
     if not source.exists():
         raise UsageError(f"{source} does not exist; pass a run's folder or a detection file")

@@ -14,6 +14,7 @@ from wtal.config import Record
 from wtal.data.files import write_json
 from wtal.data.grid import SnippetGrid
 from wtal.data.json_keys import checked, read_values
+from wtal.data.store.index import StreamName
 from wtal.errors import FormatError
 
 NOTE = "wtal.json"
@@ -24,7 +25,7 @@ _WAY_OUT = "export the features again"
 class _Stream(Record):
     """JSON form of a stream."""
 
-    name: str = Field(pattern=r"^[a-z0-9_]+$")
+    name: StreamName
     dim: int = Field(ge=1, lt=2**31)
     dtype: Literal["float16", "float32"]
 

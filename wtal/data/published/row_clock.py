@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wtal.config import digest, shortened
+from wtal.config import digest
 from wtal.data.grid import SnippetGrid
-from wtal.data.layout_note import Note
 from wtal.data.names import match_id
 from wtal.data.object_arrays import read_array, read_shape
+from wtal.data.published.layout_note import Note
 from wtal.errors import FormatError, UsageError
+from wtal.refusals import shortened
 
 _FPS, _TIMES = "_fps", "_timestamps_ms"
 _SLOWEST, _FASTEST, _LONGEST = 0.001, 1000, 3600
