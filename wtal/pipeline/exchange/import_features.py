@@ -14,9 +14,9 @@ from wtal.data.annotations import read_annotations
 from wtal.data.dataset import Dataset
 from wtal.data.files import file_sha256
 from wtal.data.grid import SnippetGrid
-from wtal.data.layout import Item, Streams, guess_layout
+from wtal.data.layout import Item, Streams
 from wtal.data.layout_note import Note
-from wtal.data.layouts import LAYOUTS
+from wtal.data.layouts import LAYOUTS, guess_layout
 from wtal.data.row_clock import RowClock
 from wtal.data.store import FeatureStore
 from wtal.data.store.writer import StoreWriter, file_fingerprint
