@@ -8,10 +8,8 @@ from pathlib import Path
 
 import wtal
 from wtal.errors import UsageError, WtalError
-from wtal.extractors.decoding.reader import find_reader, reader_names
-from wtal.extractors.flow import FLOWS
-from wtal.extractors.optical_flow import create_flow
-from wtal.extractors.readers import ReaderLeaf
+from wtal.extractors.flow import FLOWS, create_flow
+from wtal.extractors.readers import ReaderLeaf, find_reader, reader_names
 from wtal.pipeline.inspection.weights import published_weights, weights_file
 from wtal.pipeline.workspace import Workspace
 
