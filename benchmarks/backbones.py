@@ -28,7 +28,8 @@ from wtal.extractors import create_backbone
 from wtal.extractors.backbone import Backbone
 from wtal.extractors.backbones import BACKBONES
 from wtal.extractors.execution.windows import Windows
-from wtal.extractors.optical_flow import FlowMethod, create_flow
+from wtal.extractors.flow import create_flow
+from wtal.extractors.optical_flow import FlowMethod
 
 SIZES = ("160x120", "340x256")
 BATCHES = (1, 4, 8)

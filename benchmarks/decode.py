@@ -30,9 +30,8 @@ from wtal.errors import VideoError
 from wtal.extractors.decoding.frame_size import FrameSize, scale, scaled_size
 from wtal.extractors.decoding.isolated import ReaderProcess
 from wtal.extractors.decoding.probe import probe
-from wtal.extractors.decoding.reader import read
 from wtal.extractors.decoding.resample import Sampler
-from wtal.extractors.readers import READERS
+from wtal.extractors.readers import READERS, read
 
 SIZES = ("320x240", "640x360", "1280x720", "1920x1080")
 REFERENCE = "pyav"

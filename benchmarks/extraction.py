@@ -34,7 +34,7 @@ from wtal.extractors.execution.extractor import FLOW, Extractor, ExtractorSpec
 from wtal.extractors.execution.stage_times import TimeTable
 from wtal.extractors.execution.video_pass import StreamFeatures
 from wtal.extractors.execution.worker_stage import Stage
-from wtal.extractors.optical_flow import create_flow
+from wtal.extractors.flow import create_flow
 from wtal.pipeline.extraction.extract import extract_all
 from wtal.pipeline.extraction.machine import Machine
 from wtal.pipeline.extraction.videos import find_videos

@@ -32,7 +32,8 @@ from numpy.typing import NDArray
 from benchmarks._motions import SMALL, TEXTURES, Pair, endpoint_error, pairs, sample
 from benchmarks._report import arguments, report
 from benchmarks._turns import rates, rows, short, take_turns
-from wtal.extractors.optical_flow import FlowEngine, create_flow
+from wtal.extractors.flow import create_flow
+from wtal.extractors.optical_flow import FlowEngine
 from wtal.extractors.tvl1 import numba_engine
 from wtal.extractors.tvl1.parameters import Parameters
 

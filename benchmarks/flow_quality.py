@@ -27,7 +27,7 @@ from benchmarks.flow import parameters
 from wtal.extractors import create_backbone
 from wtal.extractors.backbone import Backbone
 from wtal.extractors.decoding.frame_size import FrameSize, scale, scaled_size
-from wtal.extractors.optical_flow import create_flow
+from wtal.extractors.flow import create_flow
 from wtal.extractors.tvl1 import numba_engine
 
 METHODS = ("tvl1", "tvl1-fast", "dis")

@@ -15,8 +15,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from wtal.config import Config, meanings
-from wtal.extractors.backbone import Description, described, takes_any
-from wtal.extractors.backbones import BACKBONES, TakesOthers
+from wtal.extractors.backbone import Description
+from wtal.extractors.backbones import BACKBONES, TakesOthers, described, takes_any
 from wtal.extractors.execution.config import ExtractConfig
 from wtal.models.heads import HEADS
 from wtal.models.localization.config import LocalizeConfig

@@ -20,7 +20,7 @@ from benchmarks._turns import rates, take_turns
 from benchmarks.decode import check
 from wtal import models
 from wtal.errors import FormatError, VideoError
-from wtal.extractors.optical_flow import create_flow
+from wtal.extractors.flow import create_flow
 from wtal.extractors.tvl1.parameters import Parameters
 from wtal.models.heads import HEADS
 

@@ -17,7 +17,9 @@ else:  # unseen by type checkers, to whom every name would be there
         if name not in __all__:
             raise AttributeError(f"module 'wtal' has no attribute {name!r}")
         if name == "__version__":
-            return _version()
+            from wtal.version import installed_version
+
+            return installed_version()
         from wtal import api
 
         return getattr(api, name)
@@ -25,13 +27,3 @@ else:  # unseen by type checkers, to whom every name would be there
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
-
-
-def _version() -> str:
-    """Return the version of the installed package; `0+unknown` for source that is not installed."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version(__name__)
-    except PackageNotFoundError:
-        return "0+unknown"

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 from torch import nn
 
-from wtal.extractors.backbone import ANY
-from wtal.extractors.backbones import BACKBONES, csn, slowfast, tdn, vivit
+from wtal.extractors.backbones import ANY, BACKBONES, csn, slowfast, tdn, vivit
 from wtal.extractors.torchvision_guard import ready
 
 SIDE = 32

@@ -14,12 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wtal.data.grid import SnippetGrid
-from wtal.data.layouts import LAYOUTS
 from wtal.data.object_arrays import read_array
 from wtal.data.published.row_clock import StatedClock
 from wtal.data.store import Features
 from wtal.data.video_ids import short_ids
-from wtal.errors import FormatError, UsageError
+from wtal.errors import FormatError
 
 STREAM_FOLDERS = {"rgb": "rgb", "spatial": "rgb", "flow": "flow", "temporal": "flow"}
 """Folder name in lower case -> its stream."""
@@ -54,19 +53,6 @@ class Exported:
     name: str
     subset: str
     load: Callable[[], Streams]
-
-
-def guess_layout(path: Path) -> str:
-    """Detect the one layout that matches the files at `path`; return its name.
-
-    Raises:
-        UsageError: when no layout matches, or more than one.
-    """
-    fitting = [name for name in LAYOUTS.names() if LAYOUTS.load(name).sniff(path)]
-    if len(fitting) == 1:
-        return fitting[0]
-    known = " or ".join(fitting) if fitting else f"none of {', '.join(LAYOUTS.names())}"
-    raise UsageError(f"{path} matches {known}; name its layout: --layout NAME")
 
 
 def find(path: Path, suffix: str) -> list[Path]:

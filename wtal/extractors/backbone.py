@@ -1,6 +1,6 @@
-"""Clips to feature vectors: `Backbone`, the description of its input, and creation by name.
+"""Clips to feature vectors: `Backbone`, and the description of its input.
 
-The contract of a backbone's file is `wtal.extractors.backbones.BackboneLeaf`.
+`wtal.extractors.backbones` has the contract of a backbone's file, and creates backbones by name.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -13,13 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from wtal.errors import UsageError
-from wtal.extractors.backbones import BACKBONES, HasDescription, HasVariants, TakesOthers
 from wtal.extractors.decoding.frame_size import FrameSize
-from wtal.registry import suggest
-
-ANY = None
-"""`VARIANTS` of a leaf that accepts any text after the colon."""
 
 
 @dataclass(frozen=True)
@@ -192,73 +186,3 @@ def centre_crop(frames: NDArray[Any], side: int) -> NDArray[Any]:
     """Crop (N, L, H, W, C) -> (N, L, side, side, C), a view: the centre one of `ten_crops`."""
     top, left = (max(round((length - side) / 2), 0) for length in frames.shape[2:4])
     return frames[:, :, top : top + side, left : left + side]
-
-
-def create_backbone(name: str, stream: str, weights: WeightsSource = None) -> Backbone:
-    """Create the backbone `name`, or `name:variant`, for one stream, in eval mode.
-
-    `weights` is a path, a mapping of tensors, a name from the backbone's `WEIGHTS`, or `random:SEED` for dry runs and
-    tests; None means the first of `WEIGHTS`.
-
-    Raises:
-        UsageError: when the backbone or variant is unknown, or lacks the stream.
-        WeightsError: when the weights are missing, damaged, or do not fit.
-    """
-    module = BACKBONES.load(name)
-    if stream not in module.STREAMS:
-        raise UsageError(f"backbone {name} has no stream {stream!r}; {suggest(stream, module.STREAMS)}")
-    return module.create(stream, weights, variant_of(name)).eval()
-
-
-def described(name: str) -> dict[str, Description]:
-    """Map `VARIANT`, `STREAM` or, if there are several of both, `VARIANT STREAM` -> the input of leaf `name`.
-
-    Empty if the leaf has no description.
-
-    Raises:
-        UsageError: when the backbone is unknown.
-    """
-    module, variants = BACKBONES.load(name), _variants(name)
-    if not isinstance(module, HasDescription) or variants is ANY:
-        return {}
-    several = len(module.STREAMS) > 1
-    return {
-        f"{variant} {stream if several or not variant else ''}".strip(): module.describe(stream, variant)
-        for variant in variants or ("",)
-        for stream in module.STREAMS
-    }
-
-
-def full_name(name: str) -> str:
-    """Return a backbone's name with its variant, if it has several: `csn` is `csn:r101`.
-
-    Raises:
-        UsageError: when the backbone or variant is unknown.
-    """
-    variant = variant_of(name)
-    return f"{name.partition(':')[0]}:{variant}" if variant else name
-
-
-def variant_of(name: str) -> str:
-    """Return the text after the colon of a backbone's name, or its first variant; empty if it has none.
-
-    Raises:
-        UsageError: when the backbone or variant is unknown.
-    """
-    variants = _variants(name)
-    leaf, _, variant = name.partition(":")
-    if variants is ANY or (not variant and not variants):
-        return variant
-    if variant and variant not in variants and not isinstance(BACKBONES.load(leaf), TakesOthers):
-        raise UsageError(f"backbone {leaf} has no variant {variant!r}; {suggest(variant, variants)}")
-    return variant or variants[0]
-
-
-def takes_any(name: str) -> bool:
-    """Return whether a leaf accepts more than its variants, such as the folder of a model."""
-    return _variants(name) is ANY or isinstance(BACKBONES.load(name), TakesOthers)
-
-
-def _variants(name: str) -> tuple[str, ...] | None:
-    module = BACKBONES.load(name)
-    return module.VARIANTS if isinstance(module, HasVariants) else ()

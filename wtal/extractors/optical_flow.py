@@ -1,6 +1,6 @@
 """Optical flow between frames: methods, their implementations, and the choice among these on a machine.
 
-The contract of a method's file is `wtal.extractors.flow.FlowLeaf`.
+`wtal.extractors.flow` has the contract of a method's file, and creates methods by name.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wtal.errors import UsageError, WtalError
-from wtal.extractors.flow import FLOWS
 from wtal.registry import suggest
 
 Grays = NDArray[np.uint8]
@@ -108,14 +107,3 @@ def extend_edges(images: Grays, side: int) -> Grays:
         around = [(0, 0)] * (images.ndim - 2)
         images = np.pad(images, [*around, (0, down), (0, right)], mode="edge")
     return np.ascontiguousarray(images)
-
-
-def create_flow(name: str, device: str = CPU) -> FlowMethod:
-    """Create the flow method `name`, or `name:implementation`, for `device`: "cpu", "cuda" or "cuda:N".
-
-    Raises:
-        UsageError: when the method or implementation is unknown.
-        WtalError: when the implementation cannot run on this machine.
-    """
-    _, colon, implementation = name.partition(":")
-    return FLOWS.load(name).create(implementation if colon else None, device)

@@ -2,11 +2,12 @@
 
 from typing import TYPE_CHECKING, Any
 
+from wtal.models.heads import create_head, load_author_checkpoint
+from wtal.models.rescorers import create_rescorer, load_author_rescorer
+from wtal.models.students import create_student, load_author_student
+
 if TYPE_CHECKING:
     from wtal.data.batch import SnippetBatch
-    from wtal.models.head import create_head, load_author_checkpoint
-    from wtal.models.rescorer import create_rescorer, load_author_rescorer
-    from wtal.models.student import create_student, load_author_student
 
 __all__ = [
     "SnippetBatch",
@@ -25,9 +26,4 @@ def __getattr__(name: str) -> Any:
         from wtal.data.batch import SnippetBatch
 
         return SnippetBatch
-    if name in __all__:
-        from wtal.models import head, rescorer, student
-
-        modules = {"student": student, "rescorer": rescorer}
-        return getattr(modules.get(name.rpartition("_")[2], head), name)
     raise AttributeError(name)

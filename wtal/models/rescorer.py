@@ -1,20 +1,17 @@
-"""Features and proposals to scores of the proposals: `Rescorer`, and its creation by name.
+"""Features and proposals to scores of the proposals: `Rescorer`, its batches and its output.
 
 A rescorer is a second stage that leaves borders unchanged: the proposals of a trained head are the instances of its
-bags, and it learns their classes from video-level labels. `wtal.models.rescorers.RescorerLeaf` is the contract of its
-file.
+bags, and it learns their classes from video-level labels. `wtal.models.rescorers` has the contract of its file,
+and creates rescorers by name.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from wtal.data.batch import SnippetBatch
-from wtal.errors import UsageError
-from wtal.models.rescorers import RESCORERS
 
 
 @dataclass(frozen=True)
@@ -96,35 +93,3 @@ class Rescorer(nn.Module):
         """Run `forward`."""
         output: RescorerOutput = super().__call__(batch)
         return output
-
-
-def create_rescorer(
-    name: str, num_classes: int, feature_dims: Mapping[str, int], *, authors: bool = False, **config: Any
-) -> Rescorer:
-    """Create the rescorer `name` for C = `num_classes` and streams of the given widths, freshly initialised.
-
-    With `authors` it behaves as the authors' code, quirks included. `config` holds the rescorer's own settings.
-
-    Raises:
-        UsageError: when there is no such rescorer, no class, or no stream of features.
-        ConfigError: when a setting is unknown or invalid.
-    """
-    module = RESCORERS.load(name)
-    if num_classes < 1 or not feature_dims or min(feature_dims.values()) < 1:
-        raise UsageError(
-            f"a rescorer needs at least one class and stream of features, got {num_classes} and {dict(feature_dims)}"
-        )
-    return module.create(num_classes, dict(feature_dims), module.Config.parse(config, f"rescorer {name}"), authors)
-
-
-def load_author_rescorer(name: str, state_dict: Mapping[str, Any], num_classes: int) -> Rescorer:
-    """Load a rescorer from the authors' own state dict, in eval mode; implies `authors=True`.
-
-    Raises:
-        UsageError: when there is no such rescorer, or no class.
-        WeightsError: when a key is missing, left over, or of another shape; the message names them.
-    """
-    module = RESCORERS.load(name)
-    if num_classes < 1:
-        raise UsageError(f"a rescorer needs at least one class, got {num_classes}")
-    return module.from_authors(state_dict, num_classes).eval()

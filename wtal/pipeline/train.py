@@ -15,7 +15,7 @@ from wtal.data.store import FeatureStore
 from wtal.errors import ConfigError, UsageError, WtalError
 from wtal.eval import evaluate_detections
 from wtal.eval.thresholds import parse_tious
-from wtal.models.heads import HEADS
+from wtal.models.heads import HEADS, create_head
 from wtal.models.localization.localize import localize_many
 from wtal.pipeline.label_advice import advise
 from wtal.pipeline.lengths import length_notes
@@ -119,8 +119,6 @@ def resolve_early(recipe: Recipe) -> Recipe:
 
 def make_head(recipe: Recipe, num_classes: int, feature_dims: Mapping[str, int]) -> "Head":
     """Create a recipe's head, freshly initialised."""
-    from wtal.models.head import create_head
-
     settings = recipe.head_settings
     return create_head(recipe.head_name, num_classes, feature_dims, authors=recipe.head_authors, **settings)
 

@@ -11,8 +11,8 @@ from click.testing import CliRunner
 
 from tests.support.layouts import IDS, assert_equal, call, export, features, imported, npy, table, write_store
 from wtal.cli import main
-from wtal.data.layout import file_name, guess_layout
-from wtal.data.layouts import LAYOUTS
+from wtal.data.layout import file_name
+from wtal.data.layouts import LAYOUTS, guess_layout
 from wtal.data.store import FeatureStore
 from wtal.errors import UsageError
 from wtal.pipeline.inspection.inventory import inventory

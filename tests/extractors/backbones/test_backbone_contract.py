@@ -9,8 +9,7 @@ import torch
 
 from tests.support.networks import every_name, first_names, made, shrink, takes_any
 from wtal.extractors import create_backbone
-from wtal.extractors.backbone import described, variant_of
-from wtal.extractors.backbones import BACKBONES
+from wtal.extractors.backbones import BACKBONES, described, variant_of
 
 BIG = ("torchvision:swin3d_s", "torchvision:swin3d_b")
 """Omitted variants: `torchvision:swin3d_t` is the same code with fewer layers, and these take seconds to build."""

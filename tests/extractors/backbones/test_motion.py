@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from wtal.errors import UsageError, WeightsError
-from wtal.extractors.backbone import create_backbone
-from wtal.extractors.backbones import motion
+from wtal.extractors.backbones import create_backbone, motion
 
 SPAN = motion.SPAN
 STREAMS = ("rgb", "flow")

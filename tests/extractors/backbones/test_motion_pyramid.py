@@ -8,7 +8,7 @@ import torch
 
 from wtal.errors import UsageError, WeightsError
 from wtal.extractors import dense_histograms
-from wtal.extractors.backbone import create_backbone
+from wtal.extractors.backbones import create_backbone
 from wtal.extractors.backbones import motion_pyramid as leaf
 
 SPAN = leaf.SPAN

@@ -11,9 +11,8 @@ from wtal.errors import VideoError
 from wtal.extractors.decoding.clock import LONGEST_STILL
 from wtal.extractors.decoding.player_clock import player_clock
 from wtal.extractors.decoding.probe import probe
-from wtal.extractors.decoding.reader import read
 from wtal.extractors.decoding.resample import Sampler
-from wtal.extractors.readers import READERS
+from wtal.extractors.readers import READERS, read
 
 SECOND = Fraction(1, 1000)
 PLAIN = {"bf": "0"}

@@ -12,8 +12,8 @@ from tests.support.videos import constant, number_in, restamp, write_video
 from wtal.errors import VideoError
 from wtal.extractors.decoding.clock import FrameClock
 from wtal.extractors.decoding.probe import probe
-from wtal.extractors.decoding.reader import read
 from wtal.extractors.decoding.resample import Sampler
+from wtal.extractors.readers import read
 
 COUNT = 120
 STRAY = {

@@ -8,9 +8,9 @@ import pytest
 
 from tests.support.videos import constant, number_in, write_video
 from wtal.extractors.decoding.probe import probe
-from wtal.extractors.decoding.reader import DeferredImage, image_of, read, upright, upright_shape
+from wtal.extractors.decoding.reader import DeferredImage, image_of, upright, upright_shape
 from wtal.extractors.decoding.resample import Sampler
-from wtal.extractors.readers import pyav
+from wtal.extractors.readers import pyav, read
 
 
 @pytest.fixture

@@ -21,9 +21,8 @@ from wtal.extractors.decoding import reader_process
 from wtal.extractors.decoding.frame_size import FrameSize, scale, scaled_size
 from wtal.extractors.decoding.isolated import ReaderPool, ReaderProcess
 from wtal.extractors.decoding.probe import probe
-from wtal.extractors.decoding.reader import read
 from wtal.extractors.decoding.resample import Sampler
-from wtal.extractors.readers import READERS
+from wtal.extractors.readers import READERS, read
 
 SIZE = FrameSize(96, enlarge=True)
 RATE = Fraction(25)

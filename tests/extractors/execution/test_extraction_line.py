@@ -24,7 +24,7 @@ from wtal.extractors.execution.stage_times import TimeTable
 from wtal.extractors.execution.video_pass import StreamFeatures, VideoFlow
 from wtal.extractors.execution.windows import Windows
 from wtal.extractors.execution.worker_stage import Stage
-from wtal.extractors.optical_flow import create_flow
+from wtal.extractors.flow import create_flow
 
 
 class Difference:

@@ -9,8 +9,8 @@ import pytest
 
 from tests.support.pictures import texture
 from wtal.errors import UsageError, WtalError
-from wtal.extractors.flow import FLOWS, dis
-from wtal.extractors.optical_flow import Implementation, create_flow, extend_edges, resolve_flow
+from wtal.extractors.flow import FLOWS, create_flow, dis
+from wtal.extractors.optical_flow import Implementation, extend_edges, resolve_flow
 from wtal.extractors.tvl1 import opencv_cpu, opencv_cuda
 from wtal.extractors.tvl1.parameters import MIN_SIDE, Parameters, pyramid
 

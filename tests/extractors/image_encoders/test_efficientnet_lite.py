@@ -9,7 +9,7 @@ import torch
 
 from wtal.errors import MissingExtraError, WeightsError
 from wtal.extractors import create_backbone
-from wtal.extractors.image_encoder import create_encoder
+from wtal.extractors.image_encoders import create_encoder
 from wtal.extractors.image_encoders.efficientnet_lite import ENCODINGS, WEIGHTS
 from wtal.extractors.runtime import run_by
 from wtal.extractors.weights import fetch

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from wtal.errors import WeightsError
-from wtal.extractors.image_encoder import create_encoder
+from wtal.extractors.image_encoders import create_encoder
 from wtal.extractors.image_encoders import torchvision as leaf
 from wtal.extractors.torchvision_guard import ready
 

@@ -11,7 +11,7 @@ from wtal.errors import UsageError, WeightsError
 from wtal.extractors import create_backbone
 from wtal.extractors.execution.config import ExtractConfig
 from wtal.extractors.execution.extractor import Extractor, ExtractorSpec
-from wtal.extractors.image_encoder import create_encoder
+from wtal.extractors.image_encoders import create_encoder
 
 SQUARE = {"height": SIDE, "width": SIDE}
 NARROW = {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1], "layer_type": "basic"}

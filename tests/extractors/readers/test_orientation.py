@@ -10,8 +10,7 @@ from tests.support.reference import SHARED, needs_shared
 from tests.support.videos import constant, number_in, write_video
 from wtal.errors import VideoError
 from wtal.extractors.decoding.probe import probe
-from wtal.extractors.decoding.reader import read
-from wtal.extractors.readers import READERS
+from wtal.extractors.readers import READERS, read
 
 # (a, b, c, d): where the stored picture's right (a, b) and down (c, d) point, as (right, down); then what is shown.
 ORIENTATIONS = {

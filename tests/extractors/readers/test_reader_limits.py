@@ -12,8 +12,8 @@ from tests.support.reference import SHARED, needs_shared
 from tests.support.videos import constant, number_in, numbered_image, restamp, write_changing_size, write_video
 from wtal.errors import VideoError
 from wtal.extractors.decoding.probe import probe
-from wtal.extractors.decoding.reader import VideoBroken, read
-from wtal.extractors.readers import READERS
+from wtal.extractors.decoding.reader import VideoBroken
+from wtal.extractors.readers import READERS, read
 
 INTERLACED = {"flags": "+ildct+ilme", "x264-params": "interlaced=1:log=-1"}
 COUNT = 30

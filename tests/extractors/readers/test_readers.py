@@ -12,9 +12,9 @@ from tests.support.reference import SHARED, needs_shared
 from tests.support.videos import constant, number_in, write_changing_size, write_two_streams, write_video
 from wtal.errors import VideoError
 from wtal.extractors.decoding.probe import probe
-from wtal.extractors.decoding.reader import VideoBroken, load_reader, read
+from wtal.extractors.decoding.reader import VideoBroken
 from wtal.extractors.decoding.resample import Sampler
-from wtal.extractors.readers import READERS
+from wtal.extractors.readers import READERS, load_reader, read
 
 ODD = SHARED / "data" / "odd"
 QUIET = {"x265-params": "log-level=none"}

@@ -15,8 +15,7 @@ from tests.support.reference import SHARED, needs_shared
 from tests.support.videos import constant, number_in, write_two_streams, write_video
 from wtal.errors import MissingExtraError, UsageError, VideoError
 from wtal.extractors.decoding.probe import probe
-from wtal.extractors.decoding.reader import find_reader, load_reader, read, reader_identity, reader_names
-from wtal.extractors.readers import READERS
+from wtal.extractors.readers import READERS, find_reader, load_reader, read, reader_identity, reader_names
 from wtal.extractors.readers import torchcodec as leaf
 from wtal.pipeline.inspection.doctor import examine
 from wtal.pipeline.inspection.inventory import inventory

@@ -14,10 +14,9 @@ from wtal.data.grid import SnippetGrid
 from wtal.data.segments import Segment
 from wtal.data.store import FeatureStore
 from wtal.extractors.decoding.probe import probe
-from wtal.extractors.decoding.reader import read
 from wtal.extractors.decoding.resample import Sampler
 from wtal.extractors.execution.config import ExtractConfig
-from wtal.extractors.readers import READERS
+from wtal.extractors.readers import READERS, read
 from wtal.pipeline.extraction.extract import extract
 from wtal.pipeline.recipe import Recipe
 from wtal.pipeline.workspace import Workspace

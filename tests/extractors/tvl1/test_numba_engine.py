@@ -12,7 +12,7 @@ from numba import njit
 
 from tests.support.reference import REPOSITORY, SHARED
 from wtal.extractors import create_backbone
-from wtal.extractors.optical_flow import create_flow
+from wtal.extractors.flow import create_flow
 from wtal.extractors.tvl1 import numba_engine, numba_simd
 from wtal.extractors.tvl1.numba_median import medians
 from wtal.extractors.tvl1.numba_simd import (
@@ -213,7 +213,7 @@ def test_same_bits_with_narrow_registers(tmp_path):
     code = """
 import hashlib
 from tests.support.pictures import pictures
-from wtal.extractors.optical_flow import create_flow
+from wtal.extractors.flow import create_flow
 first, second = pictures(80, 96, ((-7, 3), (2, 1)))
 print(hashlib.sha256(create_flow("tvl1:numba").new()(first, second).tobytes()).hexdigest())
 """

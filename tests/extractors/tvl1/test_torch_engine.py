@@ -13,7 +13,7 @@ import torch
 from tests.support.interpreted_tvl1 import CASES
 from tests.support.pictures import pictures, texture
 from tests.support.reference import REPOSITORY
-from wtal.extractors.optical_flow import create_flow
+from wtal.extractors.flow import create_flow
 from wtal.extractors.tvl1 import opencv_cpu, torch_engine, triton_engine
 from wtal.extractors.tvl1.parameters import Parameters, pyramid
 

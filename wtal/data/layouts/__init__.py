@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from wtal.errors import UsageError
 from wtal.registry import Registry
 
 if TYPE_CHECKING:
@@ -52,3 +53,16 @@ class NamesVideos(Protocol):
 
 
 LAYOUTS = Registry[LayoutLeaf]("layout", __name__, LayoutLeaf)
+
+
+def guess_layout(path: Path) -> str:
+    """Detect the one layout that matches the files at `path`; return its name.
+
+    Raises:
+        UsageError: when no layout matches, or more than one.
+    """
+    fitting = [name for name in LAYOUTS.names() if LAYOUTS.load(name).sniff(path)]
+    if len(fitting) == 1:
+        return fitting[0]
+    known = " or ".join(fitting) if fitting else f"none of {', '.join(LAYOUTS.names())}"
+    raise UsageError(f"{path} matches {known}; name its layout: --layout NAME")

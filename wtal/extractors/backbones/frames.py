@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from wtal.extractors.backbone import Description, WeightsSource
-from wtal.extractors.image_encoder import Encoding, ImageEncoder, create_encoder, named_encoders
-from wtal.extractors.image_encoders import ENCODERS
+from wtal.extractors.image_encoder import Encoding, ImageEncoder
+from wtal.extractors.image_encoders import ENCODERS, create_encoder, named_encoders
 from wtal.extractors.pictures import PictureBackbone
 
 STREAMS = ("rgb",)

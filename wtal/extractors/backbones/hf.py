@@ -32,7 +32,8 @@ from typing import Any
 from torch import Tensor
 
 from wtal.errors import UsageError
-from wtal.extractors.backbone import ANY, Description, WeightsSource
+from wtal.extractors.backbone import Description, WeightsSource
+from wtal.extractors.backbones import ANY
 from wtal.extractors.pictures import PictureBackbone
 from wtal.extractors.weights import Weights
 from wtal.extractors.weights.transformers_model import Kind, TransformersModel, load_model

@@ -1,1 +1,1 @@
-"""Video files to frames: headers, selection of a reader, resampling in time and size, and the reader process."""
+"""Video files to frames: headers, resampling in time and size, and the reader process."""

@@ -1,7 +1,7 @@
 """Types for readers: headers, images, a summary; their contract is `wtal.extractors.readers.ReaderLeaf`."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -10,9 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wtal.errors import UsageError, VideoError
-from wtal.extractors.readers import READERS, HasVariants, ReaderLeaf
-from wtal.registry import suggest
+from wtal.errors import VideoError
 
 Image = NDArray[np.uint8]
 REFERENCE = "pyav"
@@ -177,56 +175,3 @@ def upright(image: Image, info: VideoInfo) -> Image:
 def upright_shape(width: int, height: int, info: VideoInfo) -> tuple[int, int, int]:
     """Return the shape (H, W, 3) of a stored picture of `width` x `height` pixels after `upright`."""
     return (width, height, 3) if info.rotation % 180 else (height, width, 3)
-
-
-def reader_names() -> list[str]:
-    """Names of all readers; those behind a colon follow the leaf that they are of."""
-    names = []
-    for name in READERS.names():
-        module = READERS.load(name)
-        variants = sorted(module.VARIANTS) if isinstance(module, HasVariants) else []
-        names += [name, *(f"{name}:{variant}" for variant in variants)]
-    return names
-
-
-def find_reader(name: str) -> ReaderLeaf:
-    """The reader of a name, `leaf` or `leaf:variant`, whether it can be used on this machine or not.
-
-    Raises:
-        UsageError: when there is no such reader.
-    """
-    module = READERS.load(name)
-    _, colon, variant = name.partition(":")
-    if not colon:
-        return module
-    if not isinstance(module, HasVariants) or variant not in module.VARIANTS:
-        raise UsageError(f"there is no reader {name!r}; {suggest(name, reader_names())}")
-    return module.VARIANTS[variant]
-
-
-def load_reader(name: str) -> ReaderLeaf:
-    """Load a reader of `readers/`.
-
-    Raises:
-        UsageError: when the reader is unknown.
-        VideoError: when it cannot be used on this machine, with the reason.
-    """
-    reader = find_reader(name)
-    if (reason := reader.why_not()) is not None:
-        raise VideoError(f"reader {name} cannot be used here: {reason}")
-    return reader
-
-
-def reader_identity(name: str) -> dict[str, Any]:
-    """Return as JSON the reader that decodes, and its version.
-
-    Raises:
-        UsageError: when there is no such reader.
-        VideoError: when it cannot be used on this machine.
-    """
-    return {"policy": name, "versions": {name: load_reader(name).version()}}
-
-
-def read(info: VideoInfo, reader: str) -> Iterator[TimedFrame]:
-    """Iterate over the frames of the file with one reader, by name."""
-    return load_reader(reader).frames(info)

@@ -24,8 +24,9 @@ import numpy as np
 from wtal.errors import WtalError
 from wtal.extractors.decoding.frame_size import FrameSize, Scaler, scaled_size
 from wtal.extractors.decoding.probe import probe
-from wtal.extractors.decoding.reader import Image, Picture, TimedFrame, VideoInfo, image_of, load_reader, read
+from wtal.extractors.decoding.reader import Image, Picture, TimedFrame, VideoInfo, image_of
 from wtal.extractors.decoding.resample import Sampler
+from wtal.extractors.readers import load_reader, read
 from wtal.heap import keep_freed_memory
 
 _CHUNK_FRAMES = 32

@@ -15,15 +15,17 @@ from numpy.typing import NDArray
 
 from wtal.data.grid import SnippetGrid
 from wtal.errors import UsageError, VideoError
-from wtal.extractors.backbone import Backbone, create_backbone, full_name
-from wtal.extractors.backbones import BACKBONES
+from wtal.extractors.backbone import Backbone
+from wtal.extractors.backbones import BACKBONES, create_backbone, full_name
 from wtal.extractors.decoding.frame_size import FrameSize
 from wtal.extractors.decoding.isolated import IsolatedVideo, ReaderProcess
-from wtal.extractors.decoding.reader import TIME_LIMIT, VideoSummary, reader_identity
+from wtal.extractors.decoding.reader import TIME_LIMIT, VideoSummary
 from wtal.extractors.execution.config import ExtractConfig
 from wtal.extractors.execution.jobs import ClipFunction, FlowJob, StreamJob
 from wtal.extractors.execution.windows import Windows
-from wtal.extractors.optical_flow import FlowMethod, create_flow
+from wtal.extractors.flow import create_flow
+from wtal.extractors.optical_flow import FlowMethod
+from wtal.extractors.readers import reader_identity
 from wtal.extractors.runtime import run_by
 from wtal.registry import suggest
 

@@ -1,4 +1,4 @@
-"""One optical flow method per file; the contract of a file is `FlowLeaf`."""
+"""One optical flow method per file, and creation by name; `FlowLeaf` is the contract of a file."""
 # ruff: noqa: N802 - members are named as modules name them
 
 from collections.abc import Mapping
@@ -29,3 +29,14 @@ class FlowLeaf(Protocol):
 
 
 FLOWS = Registry[FlowLeaf]("flow", __name__, FlowLeaf)
+
+
+def create_flow(name: str, device: str = "cpu") -> "FlowMethod":
+    """Create the flow method `name`, or `name:implementation`, for `device`: "cpu", "cuda" or "cuda:N".
+
+    Raises:
+        UsageError: when the method or implementation is unknown.
+        WtalError: when the implementation cannot run on this machine.
+    """
+    _, colon, implementation = name.partition(":")
+    return FLOWS.load(name).create(implementation if colon else None, device)

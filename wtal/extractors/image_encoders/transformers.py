@@ -18,7 +18,8 @@ from torch import Tensor
 
 from wtal.errors import UsageError, WeightsError
 from wtal.extractors.backbone import WeightsSource
-from wtal.extractors.image_encoder import Encoding, ImageEncoder, named_encoders
+from wtal.extractors.image_encoder import Encoding, ImageEncoder
+from wtal.extractors.image_encoders import named_encoders
 from wtal.extractors.weights import Weights
 from wtal.extractors.weights.model_folder import first_line
 from wtal.extractors.weights.transformers_model import Kind, TransformersModel, load_model

@@ -2,9 +2,10 @@
 # ruff: noqa: N802 - members are named as modules name them
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from wtal.registry import Registry
+from wtal.errors import UsageError, VideoError
+from wtal.registry import Registry, suggest
 
 if TYPE_CHECKING:
     from wtal.extractors.decoding.reader import TimedFrame, VideoInfo
@@ -38,3 +39,56 @@ class HasVariants(Protocol):
 
 
 READERS = Registry[ReaderLeaf]("reader", __name__, ReaderLeaf)
+
+
+def reader_names() -> list[str]:
+    """Names of all readers; those behind a colon follow the leaf that they are of."""
+    names = []
+    for name in READERS.names():
+        module = READERS.load(name)
+        variants = sorted(module.VARIANTS) if isinstance(module, HasVariants) else []
+        names += [name, *(f"{name}:{variant}" for variant in variants)]
+    return names
+
+
+def find_reader(name: str) -> ReaderLeaf:
+    """The reader of a name, `leaf` or `leaf:variant`, whether it can be used on this machine or not.
+
+    Raises:
+        UsageError: when there is no such reader.
+    """
+    module = READERS.load(name)
+    _, colon, variant = name.partition(":")
+    if not colon:
+        return module
+    if not isinstance(module, HasVariants) or variant not in module.VARIANTS:
+        raise UsageError(f"there is no reader {name!r}; {suggest(name, reader_names())}")
+    return module.VARIANTS[variant]
+
+
+def load_reader(name: str) -> ReaderLeaf:
+    """Load a reader of `readers/`.
+
+    Raises:
+        UsageError: when the reader is unknown.
+        VideoError: when it cannot be used on this machine, with the reason.
+    """
+    reader = find_reader(name)
+    if (reason := reader.why_not()) is not None:
+        raise VideoError(f"reader {name} cannot be used here: {reason}")
+    return reader
+
+
+def reader_identity(name: str) -> dict[str, Any]:
+    """Return as JSON the reader that decodes, and its version.
+
+    Raises:
+        UsageError: when there is no such reader.
+        VideoError: when it cannot be used on this machine.
+    """
+    return {"policy": name, "versions": {name: load_reader(name).version()}}
+
+
+def read(info: "VideoInfo", reader: str) -> "Iterator[TimedFrame]":
+    """Iterate over the frames of the file with one reader, by name."""
+    return load_reader(reader).frames(info)

@@ -50,11 +50,11 @@ from wtal.models.head import (
     HeadOutput,
     Moment,
     RepresentativeSnippets,
-    create_head,
     load_renamed,
     matrix_shape,
     plain_keys,
 )
+from wtal.models.heads import create_head
 from wtal.models.layers.branches import cross_entropy_with, fused, named, teacher, unnamed
 from wtal.models.layers.buckets import in_parts
 from wtal.models.layers.cosine_network import CosineNetwork, NetworkConfig

@@ -10,6 +10,7 @@ from wtal.data.annotations import read_annotations
 from wtal.data.files import file_sha256
 from wtal.data.store import FeatureStore
 from wtal.errors import UsageError, WeightsError
+from wtal.models.heads import author_settings, load_author_checkpoint
 from wtal.pipeline.recipe import Recipe, load_recipe, recipe_names
 from wtal.pipeline.runs import Run
 from wtal.pipeline.train import TrainInputs, describe, make_head, resolve_early
@@ -95,8 +96,6 @@ def _read(files: Mapping[str, Path]) -> dict[str, "State"]:
 
 
 def _load(head: str, states: Mapping[str, "State"], classes: int, base: Recipe, recipe: str) -> "Head":
-    from wtal.models.head import author_settings, load_author_checkpoint
-
     settings = (
         {key: base.head_settings[key] for key in author_settings(head) & base.head_settings.keys()} if recipe else {}
     )

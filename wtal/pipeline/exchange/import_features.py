@@ -14,8 +14,8 @@ from wtal.data.annotations import read_annotations
 from wtal.data.dataset import Dataset
 from wtal.data.files import file_sha256
 from wtal.data.grid import SnippetGrid
-from wtal.data.layout import Item, Streams, guess_layout
-from wtal.data.layouts import LAYOUTS
+from wtal.data.layout import Item, Streams
+from wtal.data.layouts import LAYOUTS, guess_layout
 from wtal.data.published.layout_note import Note
 from wtal.data.published.row_clock import RowClock
 from wtal.data.store import FeatureStore

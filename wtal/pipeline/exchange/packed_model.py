@@ -22,7 +22,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-import wtal
 from wtal.config import Config
 from wtal.data.files import write_atomic
 from wtal.data.json_keys import load_finite
@@ -30,6 +29,7 @@ from wtal.data.object_arrays import array_head
 from wtal.errors import ConfigError, FormatError, UsageError
 from wtal.pipeline.new_videos.model import Arrays, Model, ModelRecord
 from wtal.pipeline.recipe import Recipe
+from wtal.version import installed_version
 
 FORMAT = "wtal model"
 VERSION = 1
@@ -94,7 +94,7 @@ def pack_model(model: Model, path: Path) -> Path:
     entries: dict[str, bytes] = {}
     node = _node(model, entries)
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in entries.items()}
-    description = {"format": FORMAT, "version": VERSION, "wtal": wtal.__version__, "model": node, "entries": digests}
+    description = {"format": FORMAT, "version": VERSION, "wtal": installed_version(), "model": node, "entries": digests}
     text = json.dumps(description, indent=1, allow_nan=False).encode() + b"\n"
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as packed:
@@ -186,7 +186,7 @@ def _description(archive: zipfile.ZipFile, infos: Mapping[str, zipfile.ZipInfo],
     if isinstance(version, int) and version > VERSION:
         raise FormatError(
             f"{path} is a packed model of format {version}, by wtal {content.get('wtal')}; this wtal "
-            f"({wtal.__version__}) reads format {VERSION}: upgrade wtal"
+            f"({installed_version()}) reads format {VERSION}: upgrade wtal"
         )
     if version != VERSION:
         raise _damaged(path, f"its format is {version!r}, wanted {VERSION}")

@@ -12,7 +12,7 @@ from wtal.data.store.index import INDEX, read_index
 from wtal.data.store.writer import StoreWriter, difference
 from wtal.data.tally import first_names
 from wtal.errors import UsageError
-from wtal.extractors.backbones import BACKBONES
+from wtal.extractors.backbones import BACKBONES, full_name
 from wtal.extractors.execution.config import ExtractConfig
 from wtal.pipeline.extraction.machine import Machine
 from wtal.pipeline.extraction.profile import Profile, Stopwatch
@@ -175,7 +175,6 @@ def prepare(
         UsageError: when a name does not exist, several stores would go to `out`, or weights match no backbone.
         WeightsError: when weights are missing or do not fit.
     """
-    from wtal.extractors.backbone import full_name
     from wtal.extractors.execution.extractor import Extractor
     from wtal.pipeline.extraction.weights_options import share_out
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wtal.data.files import write_json
-from wtal.extractors.backbones import BACKBONES
+from wtal.extractors.backbones import BACKBONES, takes_any
 
 if TYPE_CHECKING:
     from wtal.extractors.execution.extractor import ExtractorSpec
@@ -71,8 +71,6 @@ def _file_name(source: str) -> str:
 
 def from_anywhere(spec: "ExtractorSpec") -> "ExtractorSpec":
     """Return the same spec with absolute paths, so that its files are found from any working directory."""
-    from wtal.extractors.backbone import takes_any
-
     name = spec.config.backbone
     module = BACKBONES.load(name)
     leaf, colon, variant = name.partition(":")

@@ -6,14 +6,12 @@ import platform
 import shutil
 from pathlib import Path
 
-import wtal
 from wtal.errors import UsageError, WtalError
-from wtal.extractors.decoding.reader import find_reader, reader_names
-from wtal.extractors.flow import FLOWS
-from wtal.extractors.optical_flow import create_flow
-from wtal.extractors.readers import ReaderLeaf
+from wtal.extractors.flow import FLOWS, create_flow
+from wtal.extractors.readers import ReaderLeaf, find_reader, reader_names
 from wtal.pipeline.inspection.weights import published_weights, weights_file
 from wtal.pipeline.workspace import Workspace
+from wtal.version import installed_version
 
 _PACKAGES = (
     "torch",
@@ -46,7 +44,7 @@ def _machine() -> dict[str, str]:
 
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return {
-        "wtal": wtal.__version__,
+        "wtal": installed_version(),
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "cpu cores": str(os.cpu_count()),

@@ -9,10 +9,9 @@ from wtal.data.formats import DATASETS
 from wtal.data.layouts import LAYOUTS
 from wtal.eval.challenges import CHALLENGES
 from wtal.eval.protocols import PROTOCOLS
-from wtal.extractors.backbones import BACKBONES, HasVariants, TakesOthers
-from wtal.extractors.decoding.reader import find_reader, reader_names
+from wtal.extractors.backbones import BACKBONES, HasVariants, TakesOthers, described
 from wtal.extractors.flow import FLOWS
-from wtal.extractors.readers import READERS, ReaderLeaf
+from wtal.extractors.readers import READERS, ReaderLeaf, find_reader, reader_names
 from wtal.models.heads import HEADS
 from wtal.models.localization.presets import preset_names, preset_path
 from wtal.models.rescorers import RESCORERS
@@ -68,7 +67,6 @@ def details(kind: str) -> dict[str, Any]:
     Backbones have {"about": that line, "sees": variant and stream -> its description}. Weights have all metadata of a
     checkpoint, and the actual or expected path of its file.
     """
-    from wtal.extractors.backbone import described
     from wtal.pipeline.inspection.weights import published_weights
 
     if kind == "weights":
@@ -138,8 +136,6 @@ def _backbones() -> dict[str, str]:
 
 def _inputs(name: str) -> Iterator[str]:
     """Yield a description of a backbone's input: one line for all variants and streams with the same input."""
-    from wtal.extractors.backbone import described
-
     alike: dict[str, list[str]] = {}
     for which, about in described(name).items():
         alike.setdefault(str(about), []).append(which)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from wtal.data.store.writer import difference
 from wtal.errors import UsageError, WeightsError, WtalError
-from wtal.extractors.backbones import BACKBONES
+from wtal.extractors.backbones import BACKBONES, full_name
 from wtal.extractors.decoding.reader import REFERENCE
 from wtal.extractors.execution.config import ExtractConfig
 from wtal.pipeline.extraction.machine import Machine
@@ -99,7 +99,6 @@ def _weights(
     identity: Mapping[str, Any], config: ExtractConfig, sources: Sources, given: Sequence[str]
 ) -> tuple[tuple[str, str], ...]:
     """Return (stream, source) pairs; a stream that is left out uses the backbone's default weights."""
-    from wtal.extractors.backbone import full_name
     from wtal.pipeline.extraction.weights_options import share_out
 
     name = full_name(config.backbone)

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from wtal.models.refinement.config import RefineConfig, RescoreConfig, SecondStage
-from wtal.models.rescorers import RESCORERS
-from wtal.models.students import STUDENTS
+from wtal.models.rescorers import RESCORERS, create_rescorer
+from wtal.models.students import STUDENTS, create_student
 
 if TYPE_CHECKING:
     from wtal.models.rescorer import Rescorer
@@ -30,15 +30,11 @@ def resolve_second_stage(config: SecondStage) -> SecondStage:
 
 def make_student(config: RefineConfig, num_classes: int, feature_dims: Mapping[str, int]) -> "Student":
     """Create the student of a second stage, freshly initialised."""
-    from wtal.models.student import create_student
-
     return create_student(config.student_name, num_classes, feature_dims, **config.student_settings)
 
 
 def make_rescorer(config: RescoreConfig, num_classes: int, feature_dims: Mapping[str, int]) -> "Rescorer":
     """Create the rescorer of a second stage, freshly initialised."""
-    from wtal.models.rescorer import create_rescorer
-
     return create_rescorer(config.rescorer_name, num_classes, feature_dims, **config.rescorer_settings)
 
 

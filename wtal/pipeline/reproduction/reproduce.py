@@ -7,7 +7,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import wtal
 from wtal.config import digest
 from wtal.data.annotations import read_annotations
 from wtal.data.dataset import content_digest
@@ -25,6 +24,7 @@ from wtal.pipeline.recipe import recipe_names
 from wtal.pipeline.runs import weights_of
 from wtal.pipeline.workspace import Workspace
 from wtal.registry import suggest
+from wtal.version import installed_version
 
 DATASETS = ("thumos14", "activitynet-1.2", "activitynet-1.3", "hacs")
 """Datasets with recipes and published features."""
@@ -124,7 +124,7 @@ def origin_of(plans: Sequence[PlannedRow], store: Path, annotations: Path, devic
     opened, labels = FeatureStore.open(store), read_annotations(annotations)
     return {
         "versions": {
-            "wtal": wtal.__version__,
+            "wtal": installed_version(),
             "python": platform.python_version(),
             **{name: _version(name) for name in _LIBRARIES},
         },
