@@ -35,20 +35,23 @@ class Config(BaseModel):
     """True if people write the values, in TOML: error messages then name the defaults."""
 
     @classmethod
-    def parse(cls, values: object, where: str = "", section: str = "") -> Self:
+    def parse(cls, values: object, where: str = "", section: str = "", by_hand: bool | None = None) -> Self:
         """Validate `values`; error messages begin with `where` (a file) and name keys as those of `section`.
+
+        `by_hand` is that of the class unless given: False for a configuration stored by wtal.
 
         Raises:
             ConfigError: for the first key that is unknown or has an invalid value, in one line, with a suggestion.
         """
+        by_hand = cls.by_hand if by_hand is None else by_hand
         try:
-            if cls.by_hand and (reason := refused_truth(cls, values, section)):
+            if by_hand and (reason := refused_truth(cls, values, section)):
                 raise ConfigError(reason)
             config = cls.model_validate(values)
             config._refuse_huge(section)
             return config
         except ValidationError as error:
-            reason = refusal(cls, error, section, cls.by_hand)
+            reason = refusal(cls, error, section, by_hand)
             raise ConfigError(f"{where}: {reason}" if where else reason) from None
         except ConfigError as error:  # from a validator, which has no access to `where`
             raise ConfigError(f"{where}: {error}" if where else str(error)) from None

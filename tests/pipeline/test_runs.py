@@ -74,9 +74,9 @@ def counted(monkeypatch):
     parsed = []
     parse = Recipe.parse.__func__
 
-    def counting(cls, values, where=""):
-        parsed.append(where)
-        return parse(cls, values, where)
+    def counting(cls, values, *arguments, **options):
+        parsed.append(arguments)
+        return parse(cls, values, *arguments, **options)
 
     def watched(deed, *arguments):
         monkeypatch.setattr(Recipe, "parse", classmethod(counting))
@@ -151,7 +151,9 @@ def test_a_damaged_recipe_is_blamed_on_its_run(runs, tmp_path):
     record = json.loads((runs[0].folder / "run.json").read_text())
     record["recipe"]["localize"]["nms_tio"] = 0.4
     write_json(tmp_path / "run.json", record)
-    with pytest.raises(ConfigError, match=r"run\.json: unknown key 'localize\.nms_tio'"):
+    with pytest.raises(
+        ConfigError, match=r"run\.json is damaged \(unknown key 'recipe\.localize\.nms_tio'.*\); restore it, train"
+    ):
         Run.open(tmp_path).localize()
 
 

@@ -10,10 +10,10 @@ import re
 from pathlib import Path
 from typing import Any, TypeVar
 
-from wtal.config import Record
+from wtal.config import Config
 from wtal.errors import ConfigError, WtalError
 
-Kind = TypeVar("Kind", bound=Record)
+Kind = TypeVar("Kind", bound=Config)
 
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:]')
 
@@ -143,9 +143,9 @@ def values_of(path: Path, content: bytes, way_out: str, error: type[WtalError]) 
         raise error(f"{path} is damaged ({refusal}); {way_out}") from None
 
 
-def checked(path: Path, values: Any, kind: type[Kind], way_out: str, error: type[WtalError]) -> Kind:
-    """Check the values of a file written by wtal; raises as `read_record`."""
+def checked(path: Path, values: Any, kind: type[Kind], way_out: str, error: type[WtalError], section: str = "") -> Kind:
+    """Check the values of a file written by wtal, or of one of its sections; raises as `read_record`."""
     try:
-        return kind.parse(values)
+        return kind.parse(values, section=section, by_hand=False)
     except ConfigError as refusal:
         raise error(f"{path} is damaged ({refusal}); {way_out}") from None

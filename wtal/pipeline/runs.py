@@ -93,7 +93,7 @@ class Run:
     @cached_property
     def recipe(self) -> Recipe:
         """Recipe of the run; an ensemble's has its localization and its subsets."""
-        return Recipe.parse(self._record["recipe"], str(self.folder / RUN_RECORD))
+        return checked(self.folder / RUN_RECORD, self._record["recipe"], Recipe, _WAY_OUT, ConfigError, "recipe")
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -166,7 +166,8 @@ class Run:
     @cached_property
     def teacher_localize(self) -> LocalizeConfig:
         """Localization of a refined run's teacher; the teacher's own, unless overridden."""
-        return LocalizeConfig.parse(self._record["refined"]["localize"], str(self.folder / RUN_RECORD))
+        values = self._record["refined"]["localize"]
+        return checked(self.folder / RUN_RECORD, values, LocalizeConfig, _WAY_OUT, ConfigError, "refined.localize")
 
     @property
     def finished(self) -> bool:

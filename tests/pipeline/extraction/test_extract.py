@@ -226,7 +226,7 @@ def test_a_name_that_is_not_utf_8_is_extracted_shown_and_listed(tmp_path):
         (["--flow", "tvl2"], 2, "did you mean 'tvl1'"),
         (["--reader", "pyavv"], 2, "did you mean 'pyav'"),
         (["--streams", "rgb,depth"], 2, "no stream 'depth'"),
-        (["--fps", "zero"], 2, "positive number or fraction"),
+        (["--fps", "zero"], 2, "wanted a number or fraction above 0"),
         (["--weights", "some.pt"], 2, "motion"),
         (
             ["--device", "banana"],

@@ -122,7 +122,7 @@ def positive(what: str, text: str) -> Fraction:
     except (ValueError, ZeroDivisionError):
         value = Fraction(0)
     if not 0 < value <= _MOST:
-        raise UsageError(f"--{what} is a positive number or fraction, at most {_MOST}, got {shortened(text)}")
+        raise UsageError(f"--{what} takes a number or fraction above 0 and at most {_MOST}, got {shortened(text)}")
     return value
 
 

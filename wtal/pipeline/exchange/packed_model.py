@@ -219,7 +219,7 @@ def _model(node: _PackedNode, arrays: Mapping[str, NDArray[Any]], path: Path) ->
     if node.teacher is not None and node.teacher.record.classes != record.classes:
         raise _damaged(path, "a student and its teacher have different classes")
     try:
-        Recipe.parse(record.recipe, str(path))
+        Recipe.parse(record.recipe, str(path), by_hand=False)
         own = (chosen(node.parameters), chosen(node.shift), chosen(node.gain))
     except KeyError as error:
         raise _damaged(path, f"{error} is missing") from None

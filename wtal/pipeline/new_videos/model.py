@@ -124,7 +124,7 @@ class Model:
     @cached_property
     def recipe(self) -> Recipe:
         """The recipe, parsed."""
-        return Recipe.parse(self.record.recipe, "the model's recipe")
+        return Recipe.parse(self.record.recipe, "the model's recipe", by_hand=False)
 
     @property
     def features(self) -> Mapping[str, Any]:
