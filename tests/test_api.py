@@ -100,14 +100,14 @@ def test_functions_and_commands_leave_the_same_behind(examples, place, monkeypat
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: wtal.run("videos"), UsageError, "give either annotations or labels"),
-        (lambda: wtal.run("videos", labels="l", annotations="a"), UsageError, "give either annotations or labels"),
+        (lambda: wtal.run("videos"), UsageError, "pass either annotations or labels"),
+        (lambda: wtal.run("videos", labels="l", annotations="a"), UsageError, "pass either annotations or labels"),
         (lambda: wtal.extract("nowhere"), UsageError, "nowhere"),
         (lambda: wtal.extract("videos", fsp=5), OverrideError, "unknown key 'fsp'; did you mean 'fps'"),
-        (lambda: wtal.extract("videos", fps=-1), OverrideError, "a positive number"),
+        (lambda: wtal.extract("videos", fps=-1), OverrideError, "a number or fraction above 0"),
         (lambda: wtal.extract("videos", device="gpu"), UsageError, "got 'gpu'"),
         (lambda: wtal.train("no-such"), ConfigError, "there is no recipe 'no-such'"),
-        (lambda: wtal.train(seeds=[1, 1]), UsageError, r"each once, .*got \[1, 1\]"),
+        (lambda: wtal.train(seeds=[1, 1]), UsageError, r"different whole numbers .*got \[1, 1\]"),
         (lambda: wtal.train(seeds=[]), UsageError, "got "),
         (lambda: wtal.train(seeds="0"), UsageError, "got '0'"),
         (lambda: wtal.train(seeds=-1), UsageError, "got -1"),

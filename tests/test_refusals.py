@@ -85,7 +85,7 @@ CASES = {
     "refine.rounds=9": "refine.rounds: wanted a whole number from 1 to 3, got 9; the default is 1",
     "refine.segments.merging='fusio'": "refine.segments.merging: wanted fusion, hard or none, got 'fusio'; did you "
     "mean 'fusion'?",
-    "refine.roundz=1": "unknown key 'refine.roundz'; did you mean 'refine.rounds'? choices: first_share, ",
+    "refine.roundz=1": "unknown key 'refine.roundz'; did you mean 'refine.rounds'? choices: border_share, ",
     "ensemble.members=3": "ensemble.members: wanted a list of tables, got 3",
     "ensemble.members=[3]": "ensemble.members[0]: wanted a table, got 3",
     "ensemble.members=[{tran={steps=3}}]": "unknown key 'ensemble.members[0].tran'; did you mean 'train'? choices: ",

@@ -164,8 +164,8 @@ def test_unknown_labels_are_ignored_and_unknown_videos_are_misses_and_both_are_t
     ("truth", "found", "tious", "message"),
     [
         ({"a": []}, {}, [0.5], "no annotation to score against"),
-        ({"a": [Annotation(0, 1, "run")]}, {}, [], "at least one"),
-        ({"a": [Annotation(0, 1, "run")]}, {}, [0.0], r"\(0, 1\]"),
+        ({"a": [Annotation(0, 1, "run")]}, {}, [], "one or more tIoU thresholds .* got none"),
+        ({"a": [Annotation(0, 1, "run")]}, {}, [0.0], "above 0 and at most 1, got 0.0"),
         ({"a": [Annotation(0, 1, "run")]}, {"z": [Detection(0, 1, "run", math.nan)]}, [0.5], "finite, got nan"),
     ],
 )

@@ -128,7 +128,7 @@ def test_localization_is_done_again_without_the_head(demo):
     assert other != Path(made["detections"][0])
     assert sum(map(len, read_detections(other).values())) < sum(map(len, read_detections(original_of(made)).values()))
     assert Path(made["detections"][0]).read_bytes() == original
-    assert "did you mean 'nms_tiou'" in wtal("detect", run, "--set", "localize.nms_tio=1", code=2).stderr
+    assert "did you mean 'localize.nms_tiou'" in wtal("detect", run, "--set", "localize.nms_tio=1", code=2).stderr
 
 
 def original_of(made):
@@ -363,13 +363,13 @@ def test_videos_without_a_snippet_are_detected_as_empty(tmp_path):
         (
             ("run", "VIDEOS", "--annotations", "TRUTH", "--head", "basnet", "--set", "head.widht=3"),
             2,
-            "did you mean 'width'",
+            "did you mean 'head.width'",
         ),
         (("run", "VIDEOS", "--annotations", "TRUTH", "--set", "head=3"), 2, "--set head=3: head: "),
         (("run", "VIDEOS", "--annotations", "TRUTH", "--head", "basnet", "--set", "head.width=3.5"), 2, "width"),
         (("run", "VIDEOS", "--annotations", "TRUTH", "--set", "head.width=3"), 2, "also set head.name"),
         (("run", "VIDEOS", "--annotations", "TRUTH", "--test-subset", "valdation"), 2, "did you mean 'validation'"),
-        (("run", "VIDEOS", "--annotations", "TRUTH", "--seeds", "0,0"), 2, "each once"),
+        (("run", "VIDEOS", "--annotations", "TRUTH", "--seeds", "0,0"), 2, "different whole numbers"),
         (("run", "VIDEOS", "--annotations", "TRUTH", "--recipe", "colection"), 2, "did you mean 'collection'"),
         (("evaluate", "absent"), 2, "absent does not exist"),
         (("evaluate", "TRUTH"), 2, "--annotations is required"),

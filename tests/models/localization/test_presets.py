@@ -156,7 +156,7 @@ def test_rskps_code():
     ("values", "said"),
     [
         ({"outer_weight": float("nan")}, "outer_weight: .*finite"),
-        ({"thresholds": [0.1, float("inf")]}, "thresholds.1: .*finite"),
+        ({"thresholds": [0.1, float("inf")]}, r"thresholds\[1\]: .*finite"),
         ({"stream_weights": {"rgb": float("inf")}}, "stream_weights.rgb: .*finite"),
         ({"threshold_step": 1e-9}, "more than 10000 thresholds"),
         ({"second_step": 1e-9}, "more than 10000 thresholds"),

@@ -234,7 +234,7 @@ def test_a_row_that_fails_does_not_stop_the_others(place):
         (["nonsense"], "no recipe 'nonsense'", 2),
         (["collection", "--ablation", "tscn.tabel1a"], "no ablation 'tscn.tabel1a'", 2),
         (["collection", "--set", "head.widht=3"], "widht", 2),
-        (["collection", "--seeds", "x"], "--seeds takes whole numbers", 2),
+        (["collection", "--seeds", "x"], "--seeds takes different whole numbers", 2),
     ],
 )
 def test_what_is_refused(place, arguments, words, code):

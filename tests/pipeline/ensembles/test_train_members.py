@@ -83,8 +83,11 @@ def test_what_cannot_be_put_together_is_refused_before_it_trains(planted, monkey
         ("[ensemble]\nmembers = ['basnet']", "members"),
         ("[ensemble]\nmembers = 3", "members"),
         ("ensemble = 3", "ensemble"),
-        ("[[ensemble.members]]\nextract = {backbone = 'motion'}", "takes head, train, localize, got extract"),
-        ("[[ensemble.members]]\nensemble = {seeds = 2}", "got ensemble"),
+        (
+            "[[ensemble.members]]\nextract = {backbone = 'motion'}",
+            r"unknown key .ensemble\.members\[0\]\.extract.; choices: head, localize, train",
+        ),
+        ("[[ensemble.members]]\nensemble = {seeds = 2}", r"unknown key .ensemble\.members\[0\]\.ensemble."),
         ("[ensemble]\nseeds = 2", "there are none"),
         ("[ensemble]\nseeds = 0\n[[ensemble.members]]", "seeds"),
     ],

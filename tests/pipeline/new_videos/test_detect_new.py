@@ -128,7 +128,7 @@ def test_what_is_no_run_is_told(collection, tmp_path):
     assert "does not exist; pass a run's folder or a packed model" in line_of(
         "detect", tmp_path / "no", collection.videos, code=2
     )
-    assert "is a file: name a run" in line_of("detect", collection.videos / "v0.mp4", code=2)
+    assert "wanted a run or a packed model, got a video" in line_of("detect", collection.videos / "v0.mp4", code=2)
 
 
 @pytest.mark.parametrize("by", ["activations", "detections"])
