@@ -212,6 +212,12 @@ tune --over nonsense
 tune --method x
 tune --over nms_tiou=x
 tune --over nms_tiou=7
+verify
+verify --drop
+verify nowhere
+verify empty
+verify file.txt
+verify empty nowhere --json
 weights fetch nonsense:x
 weights check i3d:nonsense
 weights nonsense x

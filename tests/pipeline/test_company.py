@@ -3,6 +3,7 @@
 import shutil
 from contextlib import contextmanager
 
+import numpy as np
 import pytest
 
 from tests.support.bases import answer, call, named
@@ -113,10 +114,14 @@ def test_an_export_of_other_rows_is_no_work_that_is_done(place):
     export_features(store, "npy-per-video", out)
     before = content(out)
     assert export_features(store, "npy-per-video", out) == out
-    shard = store / "rgb-00000.npy"
-    rows = bytearray(shard.read_bytes())
-    rows[-1] ^= 1
-    shard.write_bytes(rows)
+    opened = FeatureStore.open(store)
+    videos = [opened[video] for video in opened]
+    writer = StoreWriter.open(place / "changed", opened.identity)
+    for video in videos:
+        streams = {**video.streams, "rgb": video.streams["rgb"] + np.float32(video is videos[-1])}
+        writer.write(video.id, video.grid, streams, video.info)
+    shutil.rmtree(store)
+    writer.publish().path.rename(store)
     with pytest.raises(UsageError, match="already holds something else"):
         export_features(store, "npy-per-video", out)
     with pytest.raises(UsageError, match="already holds"):
