@@ -16,6 +16,7 @@ _LEAP = Fraction(1)
 _GAP_AT_BORDER = Fraction(5)
 _FAR = Fraction(10)
 _FEW = 8
+_ROUNDING = Fraction(1, 1000)
 _HELD_FRAMES = 250
 _HELD_BYTES = 128 << 20
 
@@ -35,7 +36,8 @@ class FrameClock:
     on the wrong side of all others, or beyond the declared end, or more than five seconds off while all others come at
     a constant rate and no frame is declared to last as long as the gap.
 
-    A timestamp that runs backwards by less than a jump is raised to that of its predecessor.
+    A timestamp that runs backwards by less than a jump is raised to that of its predecessor. A frame of undeclared
+    duration lasts as long as the mean of its predecessors: without a rate, this is all that is known of the last one.
 
     Iterating raises `VideoError` if one picture stays longer than `LONGEST_STILL`, or several together longer than
     `LONGEST_STILLS`.
@@ -44,6 +46,8 @@ class FrameClock:
     def __init__(self, frames: Iterator[TimedFrame], info: VideoInfo) -> None:
         self._frames = frames
         self._declared_end = info.declared_end
+        self._nominal = info.frame_duration
+        self._rate_guessed = info.rate_guessed
         self._leap = max(_LEAP, 4 * info.frame_duration)
         self._offset = Fraction(0)  # from the file's clock to seconds since the first frame
         self._last = Fraction(0)  # on the file's clock
@@ -80,7 +84,7 @@ class FrameClock:
         step = frame.time - self._last
         if not self._placed:
             self.start, self._offset = frame.time, -frame.time
-            self._placed, self._last, self.last_duration = 1, frame.time, frame.duration
+            self._placed, self._last, self.last_duration = 1, frame.time, self._lasting(frame, Fraction(0))
             yield Fraction(0), frame.picture
         elif self._held and self._returns(frame):
             yield from self._place_strays(frame.time)
@@ -107,8 +111,14 @@ class FrameClock:
             self._shortest = step
         self._last = time
         self._placed += 1
-        self.last_duration = frame.duration
+        self.last_duration = self._lasting(frame, self._offset + time)
         return self._offset + time, frame.picture
+
+    def _lasting(self, frame: TimedFrame, second: Fraction) -> Fraction:
+        """Return the duration of the latest frame, which is shown at a `second`."""
+        if frame.duration or not self._rate_guessed:
+            return frame.duration
+        return second / (self._placed - 1) if second > 0 else self._nominal
 
     def _release(self) -> list[TimedFrame]:
         held, self._held, self._held_bytes = self._held, [], 0
@@ -163,7 +173,8 @@ class FrameClock:
         return self._offset
 
     def _undeclared(self, frame: TimedFrame) -> bool:
-        return self._declared_end is not None and self._on_clock(frame) >= self._declared_end
+        """Return whether a frame lies beyond the declared end; some files declare the start of their last frame."""
+        return self._declared_end is not None and self._on_clock(frame) >= self._declared_end + _ROUNDING
 
     def _on_clock(self, frame: TimedFrame) -> Fraction:
         return self.start + self._offset + frame.time

@@ -22,15 +22,18 @@ _REORDERED = 17
 
 
 def packet_times(info: VideoInfo, reader: str) -> PacketTimes:
-    """Return times and durations of the stream's packets in the order of decoding.
+    """Return times and durations of the stream's packets in the order of decoding; 0 for an undeclared duration.
 
     Raises:
-        VideoError: when a packet has no time, brings new parameters or cannot be read; naming the `reader`.
+        VideoError: when a packet has no time, brings new parameters or cannot be read, or the last ones are empty;
+            naming the `reader`.
     """
     stamps: list[tuple[int, int]] = []
+    repeated = False
     try:
         with opened(info.path) as container:
             for packet in container.demux(container.streams[info.stream]):
+                repeated = not packet.size and (repeated or packet.pts is not None)
                 if not packet.size or packet.is_discard:
                     continue
                 if packet.pts is None:
@@ -40,7 +43,9 @@ def packet_times(info: VideoInfo, reader: str) -> PacketTimes:
                 stamps.append((packet.pts, packet.duration or 0))
     except av.error.FFmpegError as error:
         raise VideoError(f"the packets of the file cannot be read: {error.strerror}") from None
-    nominal = info.frame_duration
+    if repeated:
+        raise VideoError(f"{reader} does not repeat the last picture for empty packets: use --reader pyav")
+    nominal = info.declared_frame_duration
     return [(pts * info.time_base, duration * info.time_base or nominal) for pts, duration in stamps]
 
 

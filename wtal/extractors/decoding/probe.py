@@ -27,6 +27,7 @@ _STILL_FORMATS = ("image2", "tty", "ico")
 _STILL_BRANDS = frozenset({"avif", "heic", "heim", "heis", "heix", "j2ki", "jpeg", "mif1", "miaf"})
 _DEFAULT_BONUS = 5_000_000
 _CLOCK = re.compile(r"([0-9]{1,9}):([0-9]{1,9}):([0-9]{1,9}(?:\.[0-9]{1,12})?)")
+_TICKS = 1000
 _PROGRESSIVE = (0, 1)  # unknown, progressive
 # ITU-T H.273: BT.709, unspecified, BT.470, BT.601, SMPTE 240; with their curves, gamma, linear, and those of BT.2020.
 _PRIMARIES = frozenset({1, 2, 4, 5, 6, 7})
@@ -80,6 +81,7 @@ def _describe(path: Path, container: InputContainer) -> VideoInfo:
     start = (stream.start_time or 0) * _time_base(stream)
     duration, is_whole_file = _declared_duration(container, stream, start)
     context = stream.codec_context
+    rate, rate_guessed = _rate(stream)
     first = _first_frame(container, stream)
     rotation, mirrored = (0, False) if first is None else _orientation(first)
     return VideoInfo(
@@ -90,7 +92,7 @@ def _describe(path: Path, container: InputContainer) -> VideoInfo:
         width=context.width,
         height=context.height,
         time_base=_time_base(stream),
-        rate=exact(stream.average_rate) or exact(stream.guessed_rate),
+        rate=rate,
         start=start,
         duration=duration,
         duration_of_file=is_whole_file,
@@ -105,6 +107,7 @@ def _describe(path: Path, container: InputContainer) -> VideoInfo:
         interlaced=context.field_order not in _PROGRESSIVE or (first is not None and first.interlaced_frame),
         wide_colours=first is not None and _wide_colours(first),
         reordered=context.has_b_frames,
+        rate_guessed=rate_guessed,
     )
 
 
@@ -136,6 +139,18 @@ def _preference(stream: VideoStream) -> int:
 
 def _time_base(stream: VideoStream) -> Fraction:
     return exact(stream.time_base) or Fraction(1, av.time_base)
+
+
+def _rate(stream: VideoStream) -> tuple[Fraction | None, bool]:
+    """Return the average frame rate, None if it is unknown, and whether libav guessed it from the first few frames.
+
+    In files that declare no rate (FLV without metadata, ASF), it guesses the number of ticks per second of a clock in
+    milliseconds after two frames, and 1 for slower rates.
+    """
+    if average := exact(stream.average_rate):
+        return average, False
+    guessed = exact(stream.guessed_rate)
+    return (None if guessed and guessed >= _TICKS and guessed * _time_base(stream) == 1 else guessed), True
 
 
 def _declared_duration(container: InputContainer, stream: VideoStream, start: Fraction) -> tuple[Fraction | None, bool]:

@@ -59,7 +59,8 @@ Picture = Image | DeferredImage
 class TimedFrame:
     """One shown frame: `picture` holds its `image`; `time` and `duration` are in seconds on the file's own clock.
 
-    `guessed` is True if the file has no time for the frame, and it was placed after the previous one.
+    `duration` is 0 if the file declares neither that of the frame nor a rate. `guessed` is True if the file has no time
+    for the frame, and it was placed after the previous one.
     """
 
     time: Fraction
@@ -79,8 +80,9 @@ class VideoInfo:
 
     `width`, `height` are in stored pixels, before the picture is turned upright: mirrored left to right if `mirrored`
     is True, then rotated by `rotation` degrees counter-clockwise (0, 90, 180, 270). `rate` is the average frame rate
-    and `duration` the declared seconds of the chosen stream, None if undeclared; with `duration_of_file` only the whole
-    file's is known, in which sound may end later than the picture. `stream` is the index of the chosen video stream,
+    of the chosen stream, None if unknown; with `rate_guessed` it is estimated from the first few frames. `duration`
+    is its declared seconds, None if undeclared; with `duration_of_file` only the whole file's is known, in which sound
+    may end later than the picture. `stream` is the index of the chosen video stream,
     `video_streams` their number. `edited` is True if an edit list or a discard flag hides frames, `interlaced` if the
     header or the first frame is marked so, `wide_colours` if the first frame uses BT.2020 or an HDR curve, `reordered`
     if frames are decoded in another order than they are shown. `file_start` is the start of the first stream of any
@@ -110,11 +112,17 @@ class VideoInfo:
     mirrored: bool = False
     file_start: Fraction | None = None
     reassembled: bool = False
+    rate_guessed: bool = False
 
     @property
     def frame_duration(self) -> Fraction:
-        """Seconds per frame at the average rate; 1/25 if the header has no rate."""
+        """Seconds per frame at the average rate; 1/25 if the rate is unknown."""
         return 1 / self.rate if self.rate else Fraction(1, 25)
+
+    @property
+    def declared_frame_duration(self) -> Fraction:
+        """Seconds per frame at the average rate; 0 if the rate is unknown, or guessed."""
+        return Fraction(0) if self.rate_guessed else self.frame_duration
 
     @property
     def declared_end(self) -> Fraction | None:

@@ -1,8 +1,9 @@
 """PyAV, read in sequence: the reference reader, right on every file that ffmpeg can decode.
 
-A packet that cannot be decoded is skipped, as in the ffmpeg command: the previous frame stays on screen longer.
-Timestamps are ffmpeg's "best effort": presentation times, or decoding times for containers (AVI) whose presentation
-times run backwards more often.
+A packet that cannot be decoded is skipped, as in the ffmpeg command: the previous frame stays on screen longer. An
+empty packet, as in Theora, repeats a picture; at the end of a file, the last one is shown again. Timestamps are
+ffmpeg's "best effort": presentation times, or decoding times for containers (AVI) whose presentation times run
+backwards more often.
 """
 
 from collections.abc import Iterator
@@ -52,21 +53,26 @@ def frames(info: VideoInfo) -> Iterator[TimedFrame]:
     """
     frame_times = _FrameTimes(info)
     damage = _Damage()
+    repeats = _Repeats()
     count = 0
+    last: TimedFrame | None = None
     convert = VideoReformatter()
     with opened(info.path) as container:
         stream = container.streams[info.stream]
         assert isinstance(stream, VideoStream)
         stream.thread_type = "AUTO"
         stream.codec_context.thread_count = _THREADS
-        for frame in _decode(container, stream, damage):
+        for frame in _decode(container, stream, damage, repeats):
             time, duration, guessed = frame_times.stamp_of(frame)
             count += 1
             shape = upright_shape(frame.width, frame.height, info)
             picture = DeferredImage(shape, partial(_image, convert, frame, info))
             if count == 1:
                 _ = picture.image  # colours that cannot be converted end the file at once
-            yield TimedFrame(time, duration, picture, guessed)
+            last = TimedFrame(time, duration, picture, guessed)
+            yield last
+    if last is not None:
+        yield from repeats.of(last, info)
     damage.report(count)
 
 
@@ -102,18 +108,43 @@ class _Damage:
             raise VideoBroken(f"{self.lost} of {self.packets} packets could not be decoded: {self.reason}")
 
 
-def _decode(container: InputContainer, stream: VideoStream, damage: _Damage) -> Iterator[VideoFrame]:
-    for packet in _packets(container, stream, damage):
+class _Repeats:
+    """Empty packets at the end of a stream: time and duration of each, in units of the stream's clock."""
+
+    def __init__(self) -> None:
+        self._stamps: list[tuple[int, int]] = []
+
+    def note(self, packet: "Packet[VideoStream]") -> None:
+        """Take the next packet of the stream into account."""
+        stamp = packet.dts if packet.pts is None else packet.pts
+        if packet.size:
+            self._stamps.clear()
+        elif stamp is not None:
+            self._stamps.append((stamp, packet.duration or 0))
+
+    def of(self, last: TimedFrame, info: VideoInfo) -> Iterator[TimedFrame]:
+        """Yield the last frame again, at the times of the empty packets after it."""
+        for stamp, duration in self._stamps:
+            time = stamp * info.time_base
+            if time > last.time:
+                yield TimedFrame(time, duration * info.time_base or info.declared_frame_duration, last.picture)
+
+
+def _decode(container: InputContainer, stream: VideoStream, damage: _Damage, repeats: _Repeats) -> Iterator[VideoFrame]:
+    for packet in _packets(container, stream, damage, repeats):
         try:
             yield from stream.decode(packet)
         except av.error.FFmpegError as error:
             damage.note(error)
 
 
-def _packets(container: InputContainer, stream: VideoStream, damage: _Damage) -> Iterator["Packet[VideoStream] | None"]:
+def _packets(
+    container: InputContainer, stream: VideoStream, damage: _Damage, repeats: _Repeats
+) -> Iterator["Packet[VideoStream] | None"]:
     """Yield packets of the stream, and finally None, which makes the decoder return what it still holds."""
     try:
         for packet in container.demux(stream):
+            repeats.note(packet)
             if packet.size:
                 damage.packets += 1
                 yield packet
@@ -139,16 +170,17 @@ class _FrameTimes:
         self._next = self._before = info.start
 
     def stamp_of(self, frame: VideoFrame) -> tuple[Fraction, Fraction, bool]:
-        """Return time and duration in seconds, and whether the time had to be guessed."""
+        """Return time and duration in seconds (0 if undeclared), and whether the time had to be guessed."""
         self._frames += 1
         unit = exact(frame.time_base) or self._info.time_base
         self._judge("pts", frame.pts, unit)
         self._judge("dts", frame.dts, unit)
         trusted = frame.dts if frame.pts is None or self._decoding_times() else frame.pts
         time = self._next if trusted is None else trusted * unit
-        duration = frame.duration * unit or self._info.frame_duration
-        step = time - self._before if self._info.container == "avi" else duration
-        self._next, self._before = time + max(step, duration), time
+        duration = frame.duration * unit or self._info.declared_frame_duration
+        nominal = duration or self._info.frame_duration
+        step = time - self._before if self._info.container == "avi" else nominal
+        self._next, self._before = time + max(step, nominal), time
         return time, duration, trusted is None and frame.pts is None
 
     def _decoding_times(self) -> bool:

@@ -159,6 +159,10 @@ REASONS: Mapping[str, tuple[Reason, ...]] = {
         ),
         Reason("... is not used on files without timestamps: use --reader pyav", _CLEAR),
         Reason("... does not follow a change of the picture size: use --reader pyav", _CLEAR),
+        Reason(
+            "... does not repeat the last picture for empty packets: use --reader pyav",
+            "Theora, among others, ends a file that way if its last pictures are equal; the reference shows them.",
+        ),
         Reason("decord takes neither rotated files nor several video streams: use --reader pyav", _CLEAR),
         Reason("decord returns pictures of a wrong size for this file: use --reader pyav", _CLEAR),
         Reason(
