@@ -10,9 +10,8 @@ from tests.extractors.decoding.test_resample import INFO, frames, sample
 from tests.support.videos import constant, number_in, numbered_image, write_video
 from wtal.errors import VideoError
 from wtal.extractors.decoding.probe import probe
-from wtal.extractors.decoding.reader import read
 from wtal.extractors.decoding.resample import Sampler
-from wtal.extractors.readers import READERS
+from wtal.extractors.readers import READERS, read
 
 RATES = (Fraction(1, 5), Fraction(1, 2), Fraction(1), Fraction(2), Fraction(10), Fraction(25), Fraction(50))
 
