@@ -237,10 +237,10 @@ def test_joint_files_are_found_and_checked(tmp_path):
         found.path
     )
     twice = call("import-features", alone, "--dims", "rgb=3,rgb=4", "--workspace", tmp_path / "ws", code=2)
-    assert "each name once" in twice.stderr
+    assert "one NAME=WIDTH per stream" in twice.stderr
     shutil.move(out / "videoname.npy", tmp_path / "videoname.npy")
     assert "has no videoname.npy" in call("import-features", alone, *dims, code=1).stderr
-    assert call("import-features", alone, "--annotations", tmp_path, *dims, code=1)
+    assert call("import-features", alone, "--annotations", tmp_path, *dims, code=2)
     alone.write_bytes(alone.read_bytes()[:-30])
     shutil.move(tmp_path / "videoname.npy", out / "videoname.npy")
     assert "not a readable .npy file" in call("import-features", alone, *dims, code=1).stderr
