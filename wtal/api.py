@@ -44,6 +44,7 @@ from wtal.pipeline.progress import Progress, ReporterTo
 from wtal.pipeline.recipe import DEFAULT_RECIPE
 from wtal.pipeline.runs import Run, open_run
 from wtal.pipeline.workspace import Workspace, default_workspace
+from wtal.refusals import listed
 
 AnyPath = str | os.PathLike[str]
 Paths = AnyPath | Iterable[AnyPath]
@@ -327,7 +328,7 @@ def evaluate(
         UsageError: when there is nothing to judge, the subset has no segments, or a rule is refused.
     """
     if task not in TASKS:
-        raise UsageError(f"task is {', '.join(TASKS)}, got {task!r}")
+        raise UsageError(f"task: wanted {listed(TASKS)}, got {task!r}")
     thresholds = tiou if tiou is None or isinstance(tiou, str) else ",".join(map(str, _listed(tiou)))
     question = Question(_path(annotations), subset, thresholds, protocol, _path(ambiguous), streams, stage, ties)
     path, told = source.folder if isinstance(source, Run) else Path(source), ReporterTo(progress, _LOGGER)

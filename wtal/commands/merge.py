@@ -29,7 +29,7 @@ def command(stores: tuple[Path, ...], grid: int, workspace: Path, as_json: bool)
     are left out.
     """
     if grid > len(stores):
-        raise UsageError(f"--grid {grid}: there are {len(stores)} stores")
+        raise UsageError(f"--grid takes the number of a store, from 1 to {len(stores)}, got {grid}")
     folder = merge(stores, Workspace(workspace), grid - 1, ConsoleReporter())
     if as_json:
         print_json({"store": str(folder)})

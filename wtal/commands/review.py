@@ -56,7 +56,7 @@ def command(ctx: click.Context, count: int | None, workspace: Path, as_json: boo
     """
     if ctx.invoked_subcommand is not None:
         if count is not None or as_json:
-            raise UsageError(f"--next and --json stand alone, or behind the command {ctx.invoked_subcommand!r}")
+            raise UsageError(f"leave out --next, and write --json after the command {ctx.invoked_subcommand!r}")
     elif count is not None:
         _show_next(None, count, Workspace(workspace), as_json)
     else:

@@ -281,7 +281,7 @@ class Run:
         path = Path(os.path.normpath(self.folder / text))
         if not path.exists():
             raise WtalError(
-                f"{self.folder / RUN_RECORD} refers to {text}, which does not exist; give another path with an option"
+                f"{self.folder / RUN_RECORD} refers to {text}, which does not exist; pass its new path with an option"
             )
         return path
 

@@ -115,7 +115,7 @@ def test_a_method_that_fails_does_not_stop_the_others(published):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["thumos14", "--methods", "rskpp"], "there is no method 'rskpp' of thumos14; did you mean 'rskp'?"),
+        (["thumos14", "--methods", "rskpp"], "there is no method 'rskpp' for thumos14; did you mean 'rskp'?"),
         (["thumos14", "--methods", "rskp,rskp"], "takes each method once"),
         (["thumos14", "--methods", ","], "--methods takes names separated by commas"),
         (["thumos"], "there is no 'thumos'; did you mean 'thumos14'?"),

@@ -100,5 +100,5 @@ def test_segments_of_videos_that_were_looked_at_judge(tmp_path):
 
 def test_next_stands_alone_and_asks_the_newest_run(tmp_path):
     assert "no finished run" in call("review", "--next", 20, "--workspace", tmp_path, code=2).stderr
-    assert "stand alone" in call("review", "--next", 20, "show", code=2).stderr
+    assert "leave out --next" in call("review", "--next", 20, "show", code=2).stderr
     assert "no verdicts in" in call("review", "--workspace", tmp_path).stdout

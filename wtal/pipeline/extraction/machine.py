@@ -42,7 +42,7 @@ class Machine:
 
     def __post_init__(self) -> None:
         if not AUTOMATIC <= self.jobs <= MOST_JOBS:
-            raise UsageError(f"jobs is a number from 1 to {MOST_JOBS}, or auto, got {self.jobs}")
+            raise UsageError(f"jobs: wanted a number from 1 to {MOST_JOBS}, or auto, got {self.jobs}")
         if self.cluster and self.engine == "loky":
             raise UsageError(
                 "--cluster has no effect without --engine dask or --engine ray; add one of them, or leave --cluster out"

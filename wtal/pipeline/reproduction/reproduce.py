@@ -77,7 +77,7 @@ def planned_methods(
     known = methods_of(dataset)
     for name in methods:
         if name not in known:
-            raise UsageError(f"there is no method {name!r} of {dataset}; {suggest(name, known)}")
+            raise UsageError(f"there is no method {name!r} for {dataset}; {suggest(name, known)}")
     if len(set(methods)) < len(methods):
         raise UsageError(f"--methods takes each method once, got {','.join(methods)}")
     return planned_rows([f"{dataset}/{name}" for name in methods or known], None, assignments, second_stage)
