@@ -7,10 +7,11 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from click.testing import CliRunner
 
@@ -29,7 +30,8 @@ CLUSTER = """
 import sys
 from distributed import LocalCluster
 if __name__ == "__main__":
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, host="127.0.0.1") as cluster:
+    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None, "host": "127.0.0.1"}
+    with LocalCluster(**options, scheduler_port=int(sys.argv[1])) as cluster:
         print(cluster.scheduler_address, flush=True)
         print(*(worker.pid for worker in cluster.workers.values()), flush=True)
         sys.stdin.read()
@@ -38,19 +40,34 @@ RAY = """
 import sys
 import ray
 ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-print(ray.get_runtime_context().gcs_address, flush=True)
+print(ray.get_runtime_context().gcs_address, end="\\n\\n", flush=True)
 sys.stdin.read()
 """
 
 
 @contextmanager
-def started(cluster):
-    """Start a cluster for the block; yield its address."""
+def started(cluster, port=0):
+    """Start a cluster for the block; yield its process, its address and its workers."""
     with subprocess.Popen(
-        [sys.executable, "-c", cluster], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", cluster, str(port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as it:
-        yield it.stdout.readline().strip()
+        address = it.stdout.readline().strip()
+        yield it, address, [int(pid) for pid in it.stdout.readline().split()]
         it.stdin.close()
+
+
+def interrupted(workspace, pid, *arguments):
+    """Run a call, and kill a process once a video is in; return the call's exit code, stdout and stderr."""
+    call = [sys.executable, "-m", "wtal", *map(str, arguments), "--workspace", str(workspace)]
+    with subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        deadline = time.monotonic() + 240
+        while not list(workspace.glob("features/*/parts/*.part")):
+            assert running.poll() is None, running.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        os.kill(pid, signal.SIGKILL)
+        out, err = running.communicate(timeout=240)
+    return running.returncode, out, err
 
 
 def wtal(*arguments, **options):
@@ -74,16 +91,6 @@ def plain(videos, tmp_path_factory):
     done = wtal("extract", videos, "--workspace", tmp_path_factory.mktemp("plain"))
     assert done.returncode == 3, done.stderr
     return Path(done.stdout.strip()), done.stderr
-
-
-@pytest.fixture
-def dask():
-    with subprocess.Popen(
-        [sys.executable, "-c", CLUSTER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as cluster:
-        address, pids = cluster.stdout.readline().strip(), cluster.stdout.readline().split()
-        yield address, [int(pid) for pid in pids]
-        cluster.stdin.close()
 
 
 def content(store):
@@ -139,35 +146,37 @@ def test_a_video_that_kills_its_process_is_a_failure_and_the_others_are_in(video
 
 
 @pytest.mark.slow
-def test_dask_makes_the_same_store(videos, plain, dask, tmp_path):
-    done = wtal("extract", videos, "--workspace", "ws", "--engine", "dask", "--cluster", dask[0], cwd=tmp_path)
-    assert done.returncode == 3, done.stderr
-    assert content(tmp_path / done.stdout.strip()) == content(plain[0])
+def test_dask_makes_the_same_store_also_if_a_worker_is_killed(videos, plain, tmp_path):
+    with started(CLUSTER) as (_, address, pids):
+        options = ("--engine", "dask", "--cluster", address)
+        done = wtal("extract", videos, "--workspace", "ws", *options, cwd=tmp_path)
+        assert done.returncode == 3, done.stderr
+        assert content(tmp_path / done.stdout.strip()) == content(plain[0])
+        code, out, err = interrupted(tmp_path / "killed", pids[0], "extract", videos, *options)
+    assert code == 3, err
+    assert content(out.strip()) == content(plain[0])
 
 
 @pytest.mark.slow
-def test_a_dask_worker_that_is_killed_loses_and_doubles_nothing(videos, plain, dask, tmp_path):
-    address, pids = dask
-    call = [sys.executable, "-m", "wtal", "extract", videos, "--workspace", tmp_path, "--engine", "dask"]
-    with subprocess.Popen(
-        [*call, "--cluster", address], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as running:
-        deadline = time.monotonic() + 120
-        while not list(tmp_path.glob("features/*/parts/*.part")):
-            assert running.poll() is None, running.communicate()
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-        os.kill(pids[0], signal.SIGKILL)
-        out, err = running.communicate(timeout=240)
-    assert running.returncode == 3, err
-    assert content(out.strip()) == content(plain[0])
+def test_after_a_dask_scheduler_is_gone_the_same_call_goes_on(videos, plain, tmp_path):
+    call = ["extract", videos, "--engine", "dask", "--cluster"]
+    with started(CLUSTER) as (cluster, address, _):
+        code, out, err = interrupted(tmp_path, cluster.pid, *call, address)
+    assert (code, out) == (1, "")
+    assert err.splitlines()[-1] == f"wtal: {engines.GONE.format(address)}"
+    assert "Traceback" not in err
+    with started(CLUSTER, address.rpartition(":")[2]):
+        done = wtal(*call, address, "--workspace", tmp_path)
+    assert done.returncode == 3, done.stderr
+    assert "videos are already in" in done.stderr
+    assert content(done.stdout.strip()) == content(plain[0])
 
 
 @pytest.mark.slow
 def test_a_video_that_kills_its_dask_workers_is_a_failure(videos, tmp_path, monkeypatch):
     monkeypatch.setattr(worker, "extract_in_worker", killed_by_one)
     monkeypatch.setenv("DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES", "0")
-    with started(CLUSTER) as address:
+    with started(CLUSTER) as (_, address, _):
         options = ["--workspace", str(tmp_path), "--engine", "dask", "--cluster", address]
         done = CliRunner().invoke(main, ["extract", *(str(videos / f"v{n}.mp4") for n in range(3)), *options])
     assert done.exit_code == 3, done.stderr
@@ -175,20 +184,44 @@ def test_a_video_that_kills_its_dask_workers_is_a_failure(videos, tmp_path, monk
     assert FeatureStore.open(done.stdout.strip()).ids == ("v0", "v1")
 
 
+def killed_once(stores, specs, home, video):
+    """Replacement for the work of a process, which is killed in the middle of it, the first time."""
+    if video.id == "v2":
+        with suppress(FileExistsError):
+            (stores[0].parent / "killed").touch(exist_ok=False)
+            os.kill(os.getpid(), signal.SIGKILL)
+    return worker.extract_in_worker(stores, specs, home, video)
+
+
 @pytest.mark.slow
-def test_ray_makes_the_same_store_but_for_a_video_that_kills_its_process(videos, plain, tmp_path, monkeypatch):
+def test_ray_makes_the_same_store_also_if_a_worker_is_killed_or_the_cluster_goes(videos, plain, tmp_path, monkeypatch):
+    """A video that kills its worker again is a failure; a call whose cluster is gone goes on without one."""
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    with started(RAY) as address:
+    few = [str(videos / f"v{number}.mp4") for number in range(3)]
+    with started(RAY) as (cluster, address, _):
         options = ["--engine", "ray", "--cluster", address]
-        done = wtal("extract", videos, "--workspace", tmp_path / "all", *options)
+        monkeypatch.setattr(worker, "extract_in_worker", killed_once)
+        once = CliRunner().invoke(main, ["extract", str(videos), "--workspace", str(tmp_path / "once"), *options])
         monkeypatch.setattr(worker, "extract_in_worker", killed_by_one)
-        call = ["extract", *(str(videos / f"v{n}.mp4") for n in range(3)), "--workspace", str(tmp_path / "some")]
-        killed = CliRunner().invoke(main, [*call, *options])
-    assert done.returncode == 3, done.stderr
+        again = CliRunner().invoke(main, ["extract", *few, "--workspace", str(tmp_path / "again"), *options])
+        family = psutil.Process(cluster.pid).children()
+        scheduler = next(process for process in family if process.name() == "gcs_server")
+        gone = interrupted(tmp_path / "gone", scheduler.pid, "extract", videos, *options)
+        for process in family:
+            process.kill()
+        cluster.kill()
+    assert once.exit_code == 3, once.stderr
+    assert list(tmp_path.glob("once/features/killed"))
+    assert content(once.stdout.strip()) == content(plain[0])
+    assert again.exit_code == 3, again.stderr
+    assert again.stderr.count("failed: v2: its process was killed (out of memory?)") == 1
+    assert FeatureStore.open(again.stdout.strip()).ids == ("v0", "v1")
+    assert gone[:2] == (1, "")
+    assert f"wtal: {engines.GONE.format(address)}" in gone[2].splitlines()
+    assert "Traceback" not in gone[2]
+    done = wtal("extract", videos, "--workspace", tmp_path / "gone")
+    assert "videos are already in" in done.stderr
     assert content(done.stdout.strip()) == content(plain[0])
-    assert killed.exit_code == 3, killed.stderr
-    assert killed.stderr.count("failed: v2: its process was killed (out of memory?)") == 1
-    assert FeatureStore.open(killed.stdout.strip()).ids == ("v0", "v1")
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,11 @@
 """Worker processes: joblib's on this machine, or those of an existing dask or ray cluster."""
 
 import functools
+import logging
 import os
 import socket
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, Future
@@ -20,6 +22,8 @@ from wtal.pipeline.extraction.worker import Outcome
 _IDLE_SECONDS = 10
 """Idle time after which a worker process ends, also if its parent was killed."""
 _REACH_SECONDS = 10
+_ASK_SECONDS = 1
+GONE = "the cluster at {} is gone; start it and run the command again to resume"
 _LIBRARIES = ("OMP", "OPENBLAS", "MKL", "BLIS", "NUMBA", "NUMEXPR")
 """Libraries that read their number of threads from the environment once, when a process starts."""
 
@@ -29,12 +33,14 @@ class Pool:
     """Worker processes, `share` of them per machine; `submit` takes the arguments of `extract_in_worker`.
 
     They handle `together` videos at a time. An error of a class in `killed` means that the video's process died.
+    `check` raises an error when the cluster is gone, unless its library cancels the videos then.
     """
 
     share: int
     together: int
     submit: Callable[..., Future[Outcome]]
     killed: tuple[type[Exception], ...]
+    check: Callable[[], object] = lambda: None
 
 
 def start_pool(machine: Machine, videos: int) -> AbstractContextManager[Pool]:
@@ -87,13 +93,57 @@ def _loky(machine: Machine, videos: int) -> Iterator[Pool]:
 
 
 @contextmanager
+def _silent(name: str) -> Iterator[None]:
+    """Suppress a log: that of dask's client has tracebacks from attempts to reach a scheduler that is gone."""
+    log = logging.getLogger(name)
+    level = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+
+
+class _Watch:
+    """Raise an error when nothing has listened at an address of a cluster for ten seconds.
+
+    Ray itself would wait for a minute, then end this process.
+    """
+
+    def __init__(self, cluster: str, address: str) -> None:
+        self.gone = False
+        self._cluster, self._address = cluster, address
+        self._asked, self._silent_since = time.monotonic(), float("inf")
+
+    def __call__(self) -> None:
+        """Ask the address, at most once per second.
+
+        Raises:
+            WtalError: when the cluster is gone.
+        """
+        now = time.monotonic()
+        if now - self._asked < _ASK_SECONDS:
+            return
+        self._asked = now
+        try:
+            _require_listener(self._address)
+        except OSError:
+            self._silent_since = min(self._silent_since, now)
+        else:
+            self._silent_since = float("inf")
+        self.gone = time.monotonic() - self._silent_since > _REACH_SECONDS
+        if self.gone:
+            raise WtalError(GONE.format(self._cluster))
+
+
+@contextmanager
 def _dask(machine: Machine, videos: int) -> Iterator[Pool]:
     distributed = require("distributed", "dask")
     try:
         client = distributed.Client(machine.cluster, timeout=_REACH_SECONDS, set_as_default=False)
     except (OSError, ValueError) as error:
         raise WtalError(f"no dask scheduler answers at {machine.cluster}: {error}") from None
-    with client:
+    with _silent("distributed.client"), client:
         workers: dict[str, Any] = client.scheduler_info(n_workers=-1)["workers"]
         if not workers:
             raise WtalError(f"the dask cluster at {machine.cluster} has no workers; start at least one")
@@ -115,12 +165,14 @@ def _ray(machine: Machine, videos: int) -> Iterator[Pool]:
             ray.init(address=machine.cluster, ignore_reinit_error=True, log_to_driver=False)
         except (OSError, ValueError, RuntimeError) as error:
             raise WtalError(f"no ray cluster answers at {machine.cluster}: {error}") from None
+        address = machine.cluster if ":" in machine.cluster else ray.get_runtime_context().gcs_address
+        watch = _Watch(machine.cluster, address)
         if started_here:
-            cleanup.callback(ray.shutdown)
+            cleanup.callback(lambda: None if watch.gone else ray.shutdown())
         nodes = max(1, sum(node["Alive"] for node in ray.nodes()))
         jobs = machine.jobs if machine.jobs > 1 else max(1, int(ray.cluster_resources().get("CPU", 1)))
         task = ray.remote(max_retries=0)(worker.extract_in_worker)
-        yield Pool(-(-jobs // nodes), jobs, lambda *arguments: task.remote(*arguments).future(), killed)
+        yield Pool(-(-jobs // nodes), jobs, lambda *arguments: task.remote(*arguments).future(), killed, watch)
 
 
 def _require_listener(address: str) -> None:

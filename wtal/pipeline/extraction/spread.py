@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 from wtal.data.store.writer import StoreWriter
 from wtal.errors import WtalError
 from wtal.pipeline.devices import AUTOMATIC
-from wtal.pipeline.extraction.engines import start_pool
+from wtal.pipeline.extraction.engines import GONE, start_pool
 from wtal.pipeline.extraction.machine import Machine, Spreading
 from wtal.pipeline.extraction.reasons import KILLED
 from wtal.pipeline.extraction.sources import from_anywhere
@@ -38,7 +38,7 @@ def spread(
     """Extract every video into every store; yield outcomes in order of completion, once they are in the stores' parts.
 
     Raises:
-        WtalError: when the cluster cannot be reached.
+        WtalError: when the cluster cannot be reached, or disappears.
     """
     if not videos or (machine.engine == "loky" and machine.jobs == 1):
         return _in_threads(writers, extractors, videos, machine.in_flight)
@@ -78,20 +78,30 @@ def _in_threads(
 
 
 def _as_completed(
-    submit: Callable[[Item], Future[Result]], count: int, items: Iterable[Item]
+    submit: Callable[[Item], Future[Result]],
+    count: int,
+    items: Iterable[Item],
+    check: Callable[[], object] = lambda: None,
 ) -> Iterator[tuple[Item, Future[Result]]]:
-    """Yield (item, its finished future) in order of completion, with `count` items submitted at a time."""
+    """Yield (item, its finished future) in order of completion, with `count` items submitted at a time.
+
+    `check` is called again and again while none is finished.
+    """
     running: dict[Future[Result], Item] = {}
     for item in items:
         running[submit(item)] = item
         if len(running) == count:
-            yield from _finished(running)
+            yield from _finished(running, check)
     while running:
-        yield from _finished(running)
+        yield from _finished(running, check)
 
 
-def _finished(running: dict[Future[Result], Item]) -> Iterator[tuple[Item, Future[Result]]]:
-    for future in wait(running, return_when=FIRST_COMPLETED).done:
+def _finished(
+    running: dict[Future[Result], Item], check: Callable[[], object]
+) -> Iterator[tuple[Item, Future[Result]]]:
+    while not (done := wait(running, _PATIENCE_SECONDS, FIRST_COMPLETED).done):
+        check()
+    for future in done:
         yield running.pop(future), future
 
 
@@ -119,11 +129,9 @@ def _attempt(
         specs = tuple(replace(from_anywhere(extractor.spec), share=pool.share) for extractor in extractors)
         home = str(Path(os.environ.get(HOME) or "workspace").absolute())
         submit = functools.partial(pool.submit, stores, specs, home)
-        for video, future in _as_completed(submit, pool.together, videos):
+        for video, future in _as_completed(submit, pool.together, videos, pool.check):
             if future.cancelled():
-                raise WtalError(
-                    f"the cluster at {machine.cluster} is gone; start it and run the command again to resume"
-                )
+                raise WtalError(GONE.format(machine.cluster))
             yield video, None if isinstance(future.exception(), pool.killed) else future.result()
 
 
