@@ -23,6 +23,8 @@ _LARGEST = 2**31 - 1
 """Largest whole number of a configuration."""
 _LARGEST_FLOAT = 1e30
 """Largest other number: close to the limit of float32, in which most are used."""
+_DEEPEST = 50
+"""Maximum number of levels of a JSON object whose keys are not all known."""
 
 
 class Config(BaseModel):
@@ -80,6 +82,21 @@ class Record(Config):
 
     def _refuse_huge(self, section: str = "") -> None:
         """Accept all numbers: fields bound their own."""
+
+
+def shallow(value: dict[str, Any]) -> dict[str, Any]:
+    """Accept a JSON object of a few levels; libraries cannot write hundreds of them.
+
+    Raises:
+        ValueError: when it is nested more deeply.
+    """
+    level: list[Any] = [value]
+    for _ in range(_DEEPEST):
+        holders = [each for each in level if isinstance(each, dict | list)]
+        if not holders:
+            return value
+        level = [item for each in holders for item in (each.values() if isinstance(each, dict) else each)]
+    raise ValueError(f"it has more than {_DEEPEST} levels")
 
 
 def conforming(kind: type[Record]) -> Callable[[dict[str, Any]], dict[str, Any]]:

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from wtal.data.detections import read_made
+from wtal.errors import FormatError
 
 
 @pytest.mark.parametrize("form", ["at the end", "first", "spaced", "UTF-16"])
@@ -17,3 +18,22 @@ def test_what_a_file_says_of_itself_is_read_wherever_it_stands(tmp_path, form):
     assert read_made(path) == made
     path.write_text('{"results": {"wtal": []}}')
     assert read_made(path) == {}
+
+
+@pytest.mark.parametrize("form", ["at the end", "first"])
+@pytest.mark.parametrize("begins", [None, [], 3, "x", {"a": None}, {"a": "1"}, {"a": True}, {"a": [[[]]]}], ids=str)
+def test_seconds_of_first_frames_are_numbers(tmp_path, begins, form):
+    made, results = {"wtal": {"begins": begins}}, {"results": {"a": []}}
+    path = tmp_path / "found.json"
+    path.write_text(json.dumps({**made, **results} if form == "first" else {**results, **made}))
+    with pytest.raises(FormatError, match=r"found.json: wtal.begins must be an object of video and second, got"):
+        read_made(path)
+
+
+@pytest.mark.parametrize("inner", ["[" * 20_000 + "]" * 20_000, '{"x":' * 9000 + "1" + "}" * 9000], ids=len)
+@pytest.mark.parametrize("key", ["begins", "localize"])
+def test_an_origin_that_is_nested_too_deeply_is_refused(tmp_path, key, inner):
+    path = tmp_path / "found.json"
+    path.write_text(f'{{"results": {{}}, "wtal": {{"{key}": {inner}}}}}')
+    with pytest.raises(FormatError, match=r"found.json: wtal is nested too deeply; detect again"):
+        read_made(path)

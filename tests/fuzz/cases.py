@@ -48,10 +48,17 @@ KINDS = (
             "train recipe.toml --seeds 0 --device cpu",
             "export-features {folder} out --layout npy-per-video",
             "merge {folder} {folder}",
+            "verify {folder}",
+            "verify {folder} --drop",
             f"submit {TRAINED} --challenge hacs",
         ),
     ),
-    Kind("shard", f"{STORE}/*.npy", (), ("show {folder}", "train recipe.toml --seeds 5 --device cpu")),
+    Kind(
+        "shard",
+        f"{STORE}/*.npy",
+        (),
+        ("show {folder}", "train recipe.toml --seeds 5 --device cpu", "verify {folder}", "verify --drop --json"),
+    ),
     Kind("failures", f"{STORE}/failures.json", (rewritten,), ("show {folder}", "show {folder} --json")),
     Kind("sources", f"{STORE}/sources.json", (rewritten,), (f"pack {TRAINED} m.wtal",)),
     Kind(
@@ -111,7 +118,12 @@ KINDS = (
         (rewritten, miswritten),
         (DETECT, f"tune {TRAINED} --over nms_tiou=0.4 --out t.toml --device cpu", "show {folder}"),
     ),
-    Kind("activation shard", f"{TRAINED}/activations/*.npy", (), (f"{DETECT} --set localize.nms_tiou=0.4",)),
+    Kind(
+        "activation shard",
+        f"{TRAINED}/activations/*.npy",
+        (),
+        (f"{DETECT} --set localize.nms_tiou=0.4", f"verify {TRAINED} --drop"),
+    ),
     Kind("part", "ws/runs/parts/seed-0/activations/parts/*.part", (), ("detect ws/runs/parts/seed-0 --device cpu",)),
     Kind(
         "pool",

@@ -56,13 +56,14 @@ def bitten(rng: np.random.Generator, content: bytes) -> bytes:
         lambda: content + rng.bytes(64),
         lambda: content + content,
         lambda: rng.bytes(min(size, 4096)),
-        lambda: _flipped(rng, content, 1),
-        lambda: _flipped(rng, content, 20),
+        lambda: flipped(rng, content, 1),
+        lambda: flipped(rng, content, 20),
     )
     return kinds[rng.integers(len(kinds))]()
 
 
-def _flipped(rng: np.random.Generator, content: bytes, count: int) -> bytes:
+def flipped(rng: np.random.Generator, content: bytes, count: int) -> bytes:
+    """Return the bytes with some bits flipped, as disks and copies do."""
     array = np.frombuffer(content, np.uint8).copy()
     if array.size:
         array[rng.integers(0, array.size, count)] ^= np.uint8(1) << rng.integers(0, 8, count, dtype=np.uint8)
@@ -107,7 +108,9 @@ def rewritten(rng: np.random.Generator, content: bytes) -> bytes:
         return _twice(_text(value), key)
     elif kind == 5 and rng.integers(4) == 0:
         holder[key] = "nested too deeply"
-        return _text(value).replace(b'"nested too deeply"', b"[" * 100_000 + b"]" * 100_000)
+        depth = int(rng.integers(100, 1000)) if rng.integers(2) else 100_000
+        opening, closing = (b"[", b"]") if rng.integers(2) else (b'{"x":', b"}")
+        return _text(value).replace(b'"nested too deeply"', opening * depth + b"1" + closing * depth)
     else:
         holder[key] = _odd(rng)
     return _text(value)

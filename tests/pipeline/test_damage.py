@@ -54,6 +54,13 @@ def edited(path, *keys, value):
     path.write_text(json.dumps(content))
 
 
+def nested(levels):
+    value = 1
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
 @pytest.mark.parametrize(
     ("keys", "value"),
     [
@@ -74,8 +81,10 @@ def edited(path, *keys, value):
         (["ensemble"], {"by": "activations"}),
         (["ensemble"], 10**30),
         (["colour"], "red"),
+        (["recipe", "localize", "smooth"], nested(300)),
+        (["features", "flow"], nested(900)),
     ],
-    ids=str,
+    ids=lambda value: str(value)[:40],
 )
 @pytest.mark.parametrize("command", ["show", "evaluate", "pack"])
 def test_a_damaged_record_of_a_run_is_named(run, keys, value, command, tmp_path):

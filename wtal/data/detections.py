@@ -20,7 +20,7 @@ from wtal.data.names import match_ids
 from wtal.data.segments import Detection
 from wtal.data.table import is_table, read_table
 from wtal.errors import FormatError, WrongKindError
-from wtal.refusals import written
+from wtal.refusals import shortened, written
 
 _MOST = sys.float_info.max
 _TAIL = 1 << 16
@@ -89,13 +89,18 @@ def read_made(path: Path) -> dict[str, Any]:
     Only the end of a file is read, unless its origin is elsewhere.
 
     Raises:
-        FormatError: when such a file cannot be read.
+        FormatError: when such a file cannot be read, or its seconds of first frames are not numbers.
     """
     origin = _origin_at_end(path)
-    if origin or is_table(path, COLUMNS) or not _mentions(path, '"wtal"'):
-        return origin
-    elsewhere = read_results(path)[1].get("wtal")
-    return elsewhere if isinstance(elsewhere, dict) else {}
+    if not origin and not is_table(path, COLUMNS) and _mentions(path, '"wtal"'):
+        elsewhere = read_results(path)[1].get("wtal")
+        origin = elsewhere if isinstance(elsewhere, dict) else {}
+    begins = origin.get(BEGINS, {})
+    if not isinstance(begins, dict) or not all(map(is_number, begins.values())):
+        raise FormatError(
+            f"{path}: wtal.{BEGINS} must be an object of video and second, got {shortened(begins)}; detect again"
+        )
+    return origin
 
 
 def verdicts_of(stamps: Mapping[str, Any]) -> dict[str, str]:
@@ -118,6 +123,8 @@ def _origin_at_end(path: Path) -> dict[str, Any]:
         origin, end = json.JSONDecoder().raw_decode(rest.lstrip()) if key else ({}, 0)
     except ValueError:
         return {}
+    except RecursionError:
+        raise FormatError(f"{path}: wtal is nested too deeply; detect again") from None
     closed = rest.lstrip()[end:].split() == ["}"]
     return origin if closed and isinstance(origin, dict) else {}
 

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
-from wtal.config import Record, conforming
+from wtal.config import Record, conforming, shallow
 from wtal.data.store.index import Identity
 from wtal.errors import ConfigError
 from wtal.eval.label_check import LabelCheckJson
@@ -52,7 +52,7 @@ class _Sections(Record):
     train: dict[str, Any] = Field(default_factory=dict)
 
 
-RecipeJson = Annotated[dict[str, Any], AfterValidator(conforming(_Sections))]
+RecipeJson = Annotated[dict[str, Any], AfterValidator(shallow), AfterValidator(conforming(_Sections))]
 """JSON of a run's recipe."""
 
 
@@ -81,7 +81,7 @@ class _Refined(Record):
     """A second stage: folder and localization of the teacher, and a digest of the student's training data."""
 
     teacher: str
-    localize: dict[str, Any]
+    localize: Annotated[dict[str, Any], AfterValidator(shallow)]
     mark: str
 
 

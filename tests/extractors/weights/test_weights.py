@@ -286,3 +286,30 @@ def test_random_sources_are_parsed():
     for source in ("random:", "random:x", "random:-1", "random:1.5", "random:9223372036854775808"):
         with pytest.raises(UsageError, match="random:SEED"):
             random_seed(source)
+
+
+@pytest.mark.parametrize("name", ["a.pt", "a.npz"])
+def test_a_flipped_bit_is_told_or_changes_no_tensor(tmp_path, name):
+    path, told = tmp_path / name, 0
+    values = {key: tensor.numpy() for key, tensor in STATE.items()}
+    np.savez(path, **values) if name.endswith("npz") else saved(path, STATE)
+    whole = path.read_bytes()
+    for place in range(0, len(whole), 3):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << place % 8]) + whole[place + 1 :])
+        try:
+            state = read_checkpoint(path)
+        except WeightsError:
+            told += 1
+        else:
+            assert all(torch.equal(state[key], STATE[key]) for key in state.keys() & STATE.keys()), place
+    assert told > 20
+
+
+def test_an_archive_written_without_checksums_is_read(tmp_path):
+    before = torch.serialization.get_crc32_options()
+    try:
+        torch.serialization.set_crc32_options(False)
+        path = saved(tmp_path / "a.pt", STATE)
+    finally:
+        torch.serialization.set_crc32_options(before)
+    assert same(read_checkpoint(path))

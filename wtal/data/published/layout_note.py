@@ -14,7 +14,7 @@ from wtal.config import Record
 from wtal.data.files import write_json
 from wtal.data.grid import SnippetGrid
 from wtal.data.json_keys import checked, read_values
-from wtal.data.store.index import StreamName
+from wtal.data.store.index import StreamName, Weights
 from wtal.errors import FormatError
 
 NOTE = "wtal.json"
@@ -45,7 +45,7 @@ class _Content(Record):
     version: int
     layout: str
     backbone: str
-    weights: dict[str, Any]
+    weights: Weights
     streams: list[_Stream]
     videos: dict[str, _Video]
     content: str = ""

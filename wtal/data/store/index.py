@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator, Field
 
-from wtal.config import Record
+from wtal.config import Record, shallow
 from wtal.data.files import write_atomic
 from wtal.data.grid import SnippetGrid
 from wtal.data.json_keys import checked, read_values
@@ -42,14 +42,20 @@ Count = Annotated[int, Field(ge=0, lt=2**53)]
 Crc32 = Annotated[int, Field(ge=0, lt=2**32)]
 
 
+def _weights(weights: dict[str, Any]) -> dict[str, Any]:
+    """Accept a description of weights with one object per stream."""
+    if not all(isinstance(each, dict) and isinstance(each.get("weights") or {}, dict) for each in weights.values()):
+        raise ValueError("weights are one object per stream")
+    return shallow(weights)
+
+
 def _described(identity: dict[str, Any]) -> dict[str, Any]:
     """Accept an identity whose description of weights, if any, has one object per stream."""
     weights = identity.get("weights", {})
     if not isinstance(identity.get("backbone", ""), str) or not isinstance(weights, dict):
         raise ValueError("a backbone is a string, weights are one object per stream")
-    if not all(isinstance(each, dict) and isinstance(each.get("weights") or {}, dict) for each in weights.values()):
-        raise ValueError("weights are one object per stream")
-    return identity
+    _weights(weights)
+    return shallow(identity)
 
 
 def _noted(info: dict[str, Any]) -> dict[str, Any]:
@@ -59,7 +65,7 @@ def _noted(info: dict[str, Any]) -> dict[str, Any]:
         raise ValueError("notes are a list of strings")
     if not isinstance(shortfall, int | float):
         raise ValueError("a shortfall is a number of seconds")
-    return info
+    return shallow(info)
 
 
 def sound_grid(grid: dict[str, Any]) -> dict[str, Any]:
@@ -80,6 +86,8 @@ Info = Annotated[dict[str, Any], AfterValidator(_noted)]
 StreamName = Annotated[
     str, Field(pattern=r"^[a-z0-9_]+$", description="a name of lower-case letters, digits and underscores")
 ]
+Weights = Annotated[dict[str, Any], AfterValidator(_weights)]
+"""Stream -> description of the weights that its features come from."""
 Identity = Annotated[dict[str, Any], AfterValidator(_described)]
 """Everything that can change the numbers of a store, as stated by its extractor."""
 
