@@ -18,7 +18,7 @@ from wtal.data.json_keys import checked
 from wtal.data.store.index import Index
 from wtal.errors import ConfigError, StoreError
 from wtal.pipeline.recipe import load_recipe
-from wtal.refusals import sentence_on, written
+from wtal.refusals import sentence_on, shortened, written
 
 FOREIGN = re.compile(
     r"[Ii]nput should|[Ff]ield required|[Ee]xtra inputs|[Vv]alue error|[Aa]ssertion failed|should be|"
@@ -314,3 +314,11 @@ def test_values_are_written_as_in_a_recipe(value, text):
 
 def test_values_of_files_are_written_as_in_json():
     assert written({"a": 1, "b": None}, by_hand=False) == "{a: 1, b: null}"
+
+
+def test_values_of_many_levels_are_written_without_a_traceback():
+    deep = 1
+    for _ in range(100_000):
+        deep = [deep]
+    assert written(deep) == "[" * 77 + "..."
+    assert shortened(deep) == "a list of too many levels"

@@ -87,7 +87,10 @@ def dotted(path: Sequence[int | str]) -> str:
 
 def shortened(value: object) -> str:
     """Format a value as in Python, in at most 80 characters."""
-    return _cut(repr(value))
+    try:
+        return _cut(repr(value))
+    except RecursionError:
+        return f"a {type(value).__name__} of too many levels"
 
 
 def written(value: object, by_hand: bool = True) -> str:
@@ -99,8 +102,10 @@ def _cut(text: str) -> str:
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
 
 
-def _written(value: object, equals: str) -> str:
-    """Write a value, or only the beginning of a large one: the rest would be cut off."""
+def _written(value: object, equals: str, levels: int = _LONGEST) -> str:
+    """Write a value, or only the beginning of a large or deep one: the rest would be cut off."""
+    if not levels:
+        return "..."
     match value:
         case bool():
             return str(value).lower()
@@ -110,9 +115,9 @@ def _written(value: object, equals: str) -> str:
             return repr(value[:_LONGEST])
         case dict():
             parts = islice(value.items(), _MOST)
-            return "{" + ", ".join(f"{key}{equals}{_written(part, equals)}" for key, part in parts) + "}"
+            return "{" + ", ".join(f"{key}{equals}{_written(part, equals, levels - 1)}" for key, part in parts) + "}"
         case list() | tuple():
-            return "[" + ", ".join(_written(part, equals) for part in value[:_MOST]) + "]"
+            return "[" + ", ".join(_written(part, equals, levels - 1) for part in value[:_MOST]) + "]"
         case BaseModel():
             return _written(value.model_dump(mode="json"), equals)
     return repr(value)

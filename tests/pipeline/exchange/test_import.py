@@ -113,7 +113,7 @@ class Evil:
         (lambda joint: objects([Evil()] * 6), (), "could run code"),
         (lambda joint: joint, ("--dims", "rgb=3"), "64 columns"),
         (lambda joint: joint, ("--dims", "rgb"), "NAME=WIDTH"),
-        (lambda joint: joint, ("--fps", "0"), "positive"),
+        (lambda joint: joint, ("--fps", "0"), "a number or fraction above 0"),
     ],
 )
 def test_what_is_no_joint_file_is_refused(published, capsys, change, arguments, words):
