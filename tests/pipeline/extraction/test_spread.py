@@ -173,6 +173,23 @@ def test_after_a_dask_scheduler_is_gone_the_same_call_goes_on(videos, plain, tmp
 
 
 @pytest.mark.slow
+def test_a_dask_scheduler_that_goes_with_a_result_on_its_way_is_not_awaited(videos, tmp_path, monkeypatch, capfd):
+    distributed = pytest.importorskip("distributed")
+    with started(CLUSTER) as (cluster, address, _):
+
+        async def gather(*_):
+            os.kill(cluster.pid, signal.SIGKILL)
+            raise distributed.comm.CommClosedError("connection reset by peer")
+
+        monkeypatch.setattr(distributed.Client, "_gather_remote", gather)
+        options = ["--workspace", str(tmp_path), "--engine", "dask", "--cluster", address]
+        done = CliRunner().invoke(main, ["extract", str(videos / "v0.mp4"), *options])
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr.splitlines()[-1] == f"wtal: {engines.GONE.format(address)}"
+    assert "Traceback" not in done.stderr + capfd.readouterr().err
+
+
+@pytest.mark.slow
 def test_a_video_that_kills_its_dask_workers_is_a_failure(videos, tmp_path, monkeypatch):
     monkeypatch.setattr(worker, "extract_in_worker", killed_by_one)
     monkeypatch.setenv("DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES", "0")

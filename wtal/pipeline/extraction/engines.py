@@ -8,7 +8,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import BrokenExecutor, Future
+from concurrent.futures import BrokenExecutor, CancelledError, Future
 from contextlib import AbstractContextManager, ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass
 from typing import Any
@@ -33,7 +33,7 @@ class Pool:
     """Worker processes, `share` of them per machine; `submit` takes the arguments of `extract_in_worker`.
 
     They handle `together` videos at a time. An error of a class in `killed` means that the video's process died.
-    `check` raises an error when the cluster is gone, unless its library cancels the videos then.
+    `check` raises an error when the cluster is gone, unless the videos are cancelled then.
     """
 
     share: int
@@ -104,6 +104,20 @@ def _silent(name: str) -> Iterator[None]:
         log.setLevel(level)
 
 
+def _transfer(future: Future[Outcome], lost: type[Exception], task: Any) -> None:
+    """Give `future` the outcome of dask's `task`; cancel it if the scheduler was lost, also with the result on its way.
+
+    Dask's own executor would leave the future pending in the latter case.
+    """
+    try:
+        future.set_result(task.result())
+    except (CancelledError, lost):
+        future.cancel()
+        future.set_running_or_notify_cancel()
+    except Exception as error:
+        future.set_exception(error)
+
+
 class _Watch:
     """Raise an error when nothing has listened at an address of a cluster for ten seconds.
 
@@ -143,13 +157,18 @@ def _dask(machine: Machine, videos: int) -> Iterator[Pool]:
         client = distributed.Client(machine.cluster, timeout=_REACH_SECONDS, set_as_default=False)
     except (OSError, ValueError) as error:
         raise WtalError(f"no dask scheduler answers at {machine.cluster}: {error}") from None
+
+    def submit(*arguments: Any) -> Future[Outcome]:
+        task, future = client.submit(worker.extract_in_worker, *arguments, pure=False), Future[Outcome]()
+        task.add_done_callback(functools.partial(_transfer, future, distributed.comm.CommClosedError))
+        return future
+
     with _silent("distributed.client"), client:
         workers: dict[str, Any] = client.scheduler_info(n_workers=-1)["workers"]
         if not workers:
             raise WtalError(f"the dask cluster at {machine.cluster} has no workers; start at least one")
         processes = Counter(process["host"] for process in workers.values())
         together = sum(process["nthreads"] for process in workers.values())
-        submit = functools.partial(client.get_executor(pure=False).submit, worker.extract_in_worker)
         yield Pool(max(processes.values()), together, submit, (distributed.KilledWorker,))
 
 
