@@ -114,7 +114,7 @@ def _transfer(future: Future[Outcome], lost: type[Exception], task: Any) -> None
     except (CancelledError, lost):
         future.cancel()
         future.set_running_or_notify_cancel()
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - raised where the result is requested
         future.set_exception(error)
 
 
