@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import LONGEST
+from tests.support.videos import constant, write_video
 
 ROOT = Path(__file__).resolve().parents[1] / "wtal"
 FILES = sorted(ROOT.rglob("*.py"))
@@ -181,6 +182,16 @@ def test_help_needs_neither_torch_nor_cv2_nor_numba(code):
 def test_the_reader_process_needs_no_torch():
     check = "import wtal.extractors.decoding.reader_process, sys; assert 'torch' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
+
+
+def test_extraction_of_the_default_features_needs_no_torch(tmp_path):
+    """Its import takes longer than the extraction of a short clip."""
+    write_video(tmp_path / "a.mp4", constant(25, 60))
+    call = ["extract", str(tmp_path / "a.mp4"), "--workspace", str(tmp_path), "--device", "cpu"]
+    check = f"from wtal.cli import main; main({call}, standalone_mode=False)"
+    check += "\nimport sys; assert 'torch' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_longest_files_of_tests_exist():

@@ -1,5 +1,6 @@
 """Common parts of all commands: progress that survives any id, and devices in plain words."""
 
+import ctypes
 import errno
 import io
 import os
@@ -16,6 +17,7 @@ from wtal.commands._console import (
     ConsoleReporter,
 )
 from wtal.errors import UsageError, WtalError
+from wtal.pipeline import devices
 from wtal.pipeline.devices import pick_device
 
 ODD = "s[/q/b [red]x :smile: " + "long" * 40
@@ -125,6 +127,7 @@ def test_devices_that_are_none_are_refused_in_one_line(wanted):
 
 
 def test_devices_that_are_not_there_are_refused(monkeypatch):
+    monkeypatch.setattr(devices, "_has_driver", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert [pick_device(name) for name in ("auto", "cpu", "cuda", "cuda:1")] == ["cuda", "cpu", "cuda", "cuda:1"]
@@ -132,8 +135,19 @@ def test_devices_that_are_not_there_are_refused(monkeypatch):
         pick_device("cuda:7")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert [pick_device(name) for name in ("auto", "cpu")] == ["cpu", "cpu"]
-    with pytest.raises(WtalError, match="torch sees no CUDA device here"):
-        pick_device("cuda:0")
+    for has_driver in (True, False):
+        monkeypatch.setattr(devices, "_has_driver", lambda has_driver=has_driver: has_driver)
+        with pytest.raises(WtalError, match="torch sees no CUDA device here"):
+            pick_device("cuda:0")
+
+
+def test_only_a_machine_with_a_driver_is_asked_for_its_devices(monkeypatch):
+    """Whatever torch sees, the answer without it is the same: a CUDA device has a driver."""
+    assert devices._has_driver() or not torch.cuda.is_available()
+    loaded = []
+    monkeypatch.setattr(ctypes, "CDLL", loaded.append)
+    assert devices._has_driver()
+    assert len(loaded) == 1
 
 
 @pytest.mark.parametrize(("command", "several"), [("extract", True), ("train", False)])

@@ -1,7 +1,10 @@
 """Devices, seeds and numbers of jobs, as named in calls."""
 
+import ctypes
 import re
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from wtal.errors import UsageError
 
@@ -22,13 +25,11 @@ def pick_device(wanted: str, several: bool = False) -> str:
     if not re.fullmatch(form, wanted):
         more = ", or cuda:0,cuda:1 and so on" if several else ""
         raise UsageError(f"--device takes auto, cpu, cuda or cuda:N{more}, got {wanted!r}")
-    import torch
-
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if wanted == "auto":
-        return "cuda" if count else "cpu"
     if wanted == "cpu":
         return wanted
+    count = _count_cuda()
+    if wanted == "auto":
+        return "cuda" if count else "cpu"
     if not count:
         raise UsageError(f"--device {wanted}: torch sees no CUDA device here; use --device cpu")
     devices = [f"cuda:{int(name.partition(':')[2])}" if ":" in name else name for name in wanted.split(",")]
@@ -36,6 +37,24 @@ def pick_device(wanted: str, several: bool = False) -> str:
         if int(name.partition(":")[2] or 0) >= count:
             raise UsageError(f"--device {name}: the CUDA devices here are cuda:0 to cuda:{count - 1}; name one of them")
     return ",".join(dict.fromkeys(devices))
+
+
+def _count_cuda() -> int:
+    """Return the number of CUDA devices that torch sees; it is imported, in seconds, only if there is a driver."""
+    if not _has_driver():
+        return 0
+    import torch
+
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+def _has_driver() -> bool:
+    """Return whether this machine has NVIDIA's driver, or AMD's, whose devices torch calls CUDA, too."""
+    try:
+        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return Path("/dev/kfd").exists()
+    return True
 
 
 def check_seeds(numbers: Sequence[int], given: object) -> tuple[int, ...]:

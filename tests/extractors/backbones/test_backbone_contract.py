@@ -9,6 +9,7 @@ import torch
 
 from tests.support.networks import every_name, first_names, made, shrink, takes_any
 from wtal.extractors import create_backbone
+from wtal.extractors.backbone import Backbone
 from wtal.extractors.backbones import BACKBONES, described, variant_of
 
 BIG = ("torchvision:swin3d_s", "torchvision:swin3d_b")
@@ -21,7 +22,8 @@ def contract(name, stream, seed=0):
     """Raise unless a backbone keeps the contract, on smaller clips than its own if it accepts them."""
     weightless = not BACKBONES.load(name).WEIGHTS and not takes_any(name)
     net, other = (create_backbone(name, stream, None if weightless else f"random:{seed + k}") for k in (0, 1))
-    assert not net.training
+    assert not (net.by_torch and net.training)
+    assert net.by_torch == isinstance(net, Backbone)
     assert net.stream == stream
     says_what_it_sees(name, stream, net)
     assert json.loads(json.dumps(net.identity, allow_nan=False)) == net.identity
@@ -63,13 +65,18 @@ def frames_for(net, height, width):
     return rng.integers(0, 256, (1, net.span, height, width, 3), dtype=np.uint8)
 
 
+def as_tensor(clips):
+    """Convert preprocessed clips, which may be a view of the frames, to a tensor of their own."""
+    return torch.tensor(clips) if isinstance(clips, np.ndarray) else clips
+
+
 def takes_frames_of_any_size(net):
     """Prepare pictures of one pixel, odd sides and portrait: finite float32 clips; read-only input stays unchanged."""
     for height, width in ((1, 1), (33, 47), (60, 41)):
         frames = frames_for(net, height, width)
         kept = frames.copy()
         frames.flags.writeable = False
-        clips = net.preprocess(frames)
+        clips = as_tensor(net.preprocess(frames))
         assert (len(clips), clips.dtype) == (1, torch.float32)
         assert clips.shape[2] == net.about.frames
         assert torch.isfinite(clips).all()
@@ -78,7 +85,8 @@ def takes_frames_of_any_size(net):
 
 def clips_for(name, net):
     """Three clips of noise, smaller for speed if the network accepts that."""
-    clips = torch.cat([net.preprocess(frames_for(net, 64, 72)), net.preprocess(255 - frames_for(net, 64, 72))])
+    frames = frames_for(net, 64, 72)
+    clips = torch.cat([as_tensor(net.preprocess(each)) for each in (frames, 255 - frames)])
     clips = torch.cat([clips, clips[:1].flip(4)])
     length, side = SMALL.get(name, (clips.shape[2] if net.identity["backbone"] == "tdn" else 16, 48))
     return clips[:, :, :length, :side, :side].contiguous()
@@ -86,19 +94,25 @@ def clips_for(name, net):
 
 @torch.inference_mode()
 def gives_features(net, clips):
+    def features_of(clips, net=net):
+        return torch.as_tensor(net.features(clips if net.by_torch else clips.numpy()))
+
     kept = clips.clone()
-    features, maps = net(clips), net.feature_map(clips)
+    features = features_of(clips)
     assert torch.equal(clips, kept)
     assert (features.shape, features.dtype) == ((3, net.dim), torch.float32)
     assert torch.isfinite(features).all()
-    assert maps.shape[:2] == (3, net.dim)
     scale = features.abs().max()
-    if net.identity["backbone"] != "motion":  # whose sums are normalised
+    if net.by_torch:
+        maps = net.feature_map(clips)
+        assert maps.shape[:2] == (3, net.dim)
+        assert torch.equal(net(clips), features)
+    if net.by_torch and net.identity["backbone"] != "motion":  # whose sums are normalised
         assert (maps.flatten(2).mean(dim=2) - features).abs().max() <= 1e-5 * scale
     assert (features[0] - features[1]).abs().max() > 1e-3 * scale
     for count in (1, 2):
-        assert (net(clips[:count]) - features[:count]).abs().max() <= 1e-4 * scale
-    assert torch.equal(copy.deepcopy(net)(clips), features)
+        assert (features_of(clips[:count]) - features[:count]).abs().max() <= 1e-4 * scale
+    assert torch.equal(features_of(clips, copy.deepcopy(net)), features)
 
 
 def ten_crops_are_clips(net):

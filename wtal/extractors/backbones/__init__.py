@@ -8,7 +8,7 @@ from wtal.errors import UsageError
 from wtal.registry import Registry, suggest
 
 if TYPE_CHECKING:
-    from wtal.extractors.backbone import Backbone, Description, WeightsSource
+    from wtal.extractors.descriptor import Description, Descriptor, WeightsSource
     from wtal.extractors.weights import Weights
 
 ANY = None
@@ -34,7 +34,7 @@ class BackboneLeaf(Protocol):
     def WEIGHTS(self) -> "Mapping[str, Weights]":
         """Published checkpoints by name; empty if there is none to load."""
 
-    def create(self, stream: str, weights: "WeightsSource", variant: str) -> "Backbone":
+    def create(self, stream: str, weights: "WeightsSource", variant: str) -> "Descriptor":
         """Create the backbone of one stream; `variant` is empty if there are none.
 
         Raises:
@@ -71,7 +71,7 @@ class HasDescription(Protocol):
 BACKBONES = Registry[BackboneLeaf]("backbone", __name__, BackboneLeaf)
 
 
-def create_backbone(name: str, stream: str, weights: "WeightsSource" = None) -> "Backbone":
+def create_backbone(name: str, stream: str, weights: "WeightsSource" = None) -> "Descriptor":
     """Create the backbone `name`, or `name:variant`, for one stream, in eval mode.
 
     `weights` is a path, a mapping of tensors, a name from the backbone's `WEIGHTS`, or `random:SEED` for dry runs and

@@ -42,16 +42,13 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import functional
 
 from wtal.errors import AbsentError
 from wtal.extractors import dense_histograms as dense
-from wtal.extractors.backbone import Backbone, Description, WeightsSource
 from wtal.extractors.decoding.frame_size import FrameSize
 from wtal.extractors.dense_histograms import DIRECTIONS, SPEEDS, UNIT, Cells, flow_cells, gray_cells
+from wtal.extractors.descriptor import Description, Descriptor, WeightsSource
 from wtal.extractors.histogram_grids import body_of, folded, on_grid, over_picture, pooled, root_shares, tents
 
 STREAMS = ("rgb", "flow")
@@ -88,7 +85,9 @@ GRAY_FIELD = 16.0
 FLOW_CUT = (0.9, 3.5, 0.05)
 """A pair is a cut if its mean speed is above the first and above second * (neighbours + third), in points."""
 GRAY_CUT = (1.5, 3.0, 0.3)
-"""Like `FLOW_CUT`, on the change of the brightness of blocks of 5 x 5 pixels, in grey levels."""
+"""Like `FLOW_CUT`, on the change of the brightness of square blocks of pixels, in grey levels."""
+BLOCK = 5
+"""Side of those blocks in pixels; at the right and lower border they are filled up with black."""
 NEIGHBOURS = 3
 """Pairs on either side that a cut must exceed: more than one, as slow sources repeat frames."""
 SMALLEST_SUM = {"flow": 16.0, "rgb": 10.0 * UNIT}
@@ -121,7 +120,7 @@ class Series(NamedTuple):
         return Series(self.histograms[inside], self.energy[inside], self.at[inside])
 
 
-class MotionPyramid(Backbone):
+class MotionPyramid(Descriptor):
     """Base of both streams: shots, grids, mirror, normalisation."""
 
     span = SPAN
@@ -130,7 +129,6 @@ class MotionPyramid(Backbone):
     about: Description
 
     def __init__(self, **constants: Any) -> None:
-        super().__init__()
         self.about = Description(
             dim=self.dim,
             span=SPAN,
@@ -165,14 +163,14 @@ class MotionPyramid(Backbone):
         """Map cells of a clip of `length` frames -> normalised blocks of the feature."""
         raise NotImplementedError
 
-    def feature_map(self, clips: Tensor) -> Tensor:
-        """Map (N, C, L, h, w) preprocessed clips -> (N, D, 1): there is nothing to average."""
-        return self.forward(clips)[:, :, None]
+    def preprocess(self, frames: NDArray[Any]) -> NDArray[np.float32]:
+        """Convert (N, L, H, W, 2) float32 or (N, L, H, W, 3) uint8 -> (N, C, L', H, W)."""
+        raise NotImplementedError
 
-    def forward(self, clips: Tensor) -> Tensor:
+    def features(self, clips: NDArray[np.float32]) -> NDArray[np.float32]:
         """Map (N, C, L, h, w) preprocessed clips -> (N, D) in [0, 1]."""
-        rows = [np.concatenate(self.blocks(self.cells(clip), clip.shape[1])) for clip in clips.cpu().numpy()]
-        return torch.from_numpy(np.stack(rows).astype(np.float32))
+        rows = [np.concatenate(self.blocks(self.cells(clip), clip.shape[1])) for clip in clips]
+        return np.stack(rows).astype(np.float32)
 
     def shares(self, histograms: Floats, frames: int) -> list[Floats]:
         """Map (bins, rows, columns) sums over `frames` frames -> square roots of shares: even, odd part, by block."""
@@ -189,11 +187,9 @@ class FlowPyramid(MotionPyramid):
     stream = "flow"
     dim = 1332
 
-    def preprocess(self, frames: NDArray[Any]) -> Tensor:
+    def preprocess(self, frames: NDArray[Any]) -> NDArray[np.float32]:
         """Transpose (N, L, H, W, 2) float32 flow in pixels -> (N, 2, L, H, W), a view where possible."""
-        if not frames.flags.writeable or min(frames.strides) < 0:
-            frames = frames.copy()
-        return torch.from_numpy(frames.astype(np.float32, copy=False)).permute(0, 4, 1, 2, 3)
+        return np.moveaxis(frames.astype(np.float32, copy=False), 4, 1)
 
     def cells(self, clip: NDArray[np.float32]) -> Series:
         """Map (2, L, h, w) -> cells of every STEP-th pair of the middle's shot; at least one."""
@@ -219,13 +215,13 @@ class GrayPyramid(MotionPyramid):
     stream = "rgb"
     dim = 656
 
-    def preprocess(self, frames: NDArray[Any]) -> Tensor:
+    def preprocess(self, frames: NDArray[Any]) -> NDArray[np.float32]:
         """Convert (N, L, H, W, 3) uint8 RGB -> (N, 1, L', H, W) float32 grey levels 0..255, L' the middle BODY_SPAN."""
         start = max(0, frames.shape[1] // 2 - BODY_SPAN // 2)
         frames = frames[:, start : start + BODY_SPAN]
         clips, length, height, width, _ = frames.shape
         gray = cv2.cvtColor(np.ascontiguousarray(frames).reshape(-1, width, 3), cv2.COLOR_RGB2GRAY)
-        return torch.from_numpy(gray.reshape(clips, 1, length, height, width)).float()
+        return gray.reshape(clips, 1, length, height, width).astype(np.float32)
 
     def cells(self, clip: NDArray[np.float32]) -> Series:
         """Map (1, L, h, w) -> cells of every STEP-th frame of the middle's shot; at least one."""
@@ -312,7 +308,9 @@ def _pairs_of_the_shot(flow: NDArray[np.float32], scale: float) -> Flags:
 
 def _frames_of_the_shot(gray: NDArray[np.float32]) -> Flags:
     """Map (L, h, w) -> (L,) True for the frames of the shot containing frame L // 2."""
-    blocks = functional.avg_pool2d(torch.from_numpy(gray), 5, ceil_mode=True, divisor_override=25).numpy()
+    _, height, width = gray.shape
+    bands = np.add.reduceat(gray, np.arange(0, height, BLOCK), axis=1)
+    blocks = np.add.reduceat(bands, np.arange(0, width, BLOCK), axis=2) / np.float32(BLOCK**2)
     change = on_grid(np.abs(blocks[1:] - blocks[:-1]), UNIT).mean((1, 2))
     shot = np.pad(np.cumsum(_cuts(change, *GRAY_CUT)), (1, 0))
     return np.asarray(shot == shot[len(gray) // 2])

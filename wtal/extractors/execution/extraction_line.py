@@ -13,7 +13,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from wtal.errors import VideoError
@@ -45,7 +44,11 @@ class ExtractionLine(AbstractContextManager["ExtractionLine"]):
         self._flow_jobs = [extractor.flow_job() for extractor in extractors]
         flow_jobs = {job.key: job for job in self._flow_jobs if job}
         with ExitStack() as opened:
-            opened.enter_context(_restored_threads())
+            opened.enter_context(_restored_opencv_threads())
+            if any(job.joined for job in flow_jobs.values()) or any(
+                job.by_torch for jobs in self._jobs for job in jobs.values()
+            ):
+                opened.enter_context(_restored_torch_threads())
             # Pairs and clips already run in parallel; within one of them OpenCV takes no second core.
             cv2.setNumThreads(1)
             self._cores = opened.enter_context(Crew(self.extractors[0].threads))
@@ -164,23 +167,36 @@ class ExtractionLine(AbstractContextManager["ExtractionLine"]):
             waiting=job.waiting,
             crew=None if job.joined else self._cores,
             needs=job.threads,
-            begin=partial(_set_torch_threads, job.threads),
+            begin=partial(_set_torch_threads, job.threads) if job.by_torch else lambda: None,
         )
 
 
 @contextmanager
-def _restored_threads() -> Iterator[None]:
-    """Restore the numbers of threads of torch and OpenCV after the block."""
-    before = torch.get_num_threads(), cv2.getNumThreads()
+def _restored_opencv_threads() -> Iterator[None]:
+    """Restore OpenCV's number of threads after the block."""
+    before = cv2.getNumThreads()
     try:
         yield
     finally:
-        torch.set_num_threads(before[0])
-        cv2.setNumThreads(before[1])
+        cv2.setNumThreads(before)
+
+
+@contextmanager
+def _restored_torch_threads() -> Iterator[None]:
+    """Restore torch's number of threads after the block."""
+    import torch
+
+    before = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _set_torch_threads(count: int) -> None:
     """Set torch's threads for this thread; a thread that never set them inherits the last number set by any."""
+    import torch
+
     torch.get_num_threads()
     torch.set_num_threads(count)
 

@@ -6,28 +6,29 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import joblib
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from wtal.data.grid import SnippetGrid
 from wtal.errors import UsageError, VideoError
-from wtal.extractors.backbone import Backbone
 from wtal.extractors.backbones import BACKBONES, create_backbone, full_name
 from wtal.extractors.decoding.frame_size import FrameSize
 from wtal.extractors.decoding.isolated import IsolatedVideo, ReaderProcess
 from wtal.extractors.decoding.reader import TIME_LIMIT, VideoSummary
+from wtal.extractors.descriptor import Descriptor
 from wtal.extractors.execution.config import ExtractConfig
 from wtal.extractors.execution.jobs import ClipFunction, FlowJob, StreamJob
 from wtal.extractors.execution.windows import Windows
 from wtal.extractors.flow import create_flow
 from wtal.extractors.optical_flow import FlowMethod
 from wtal.extractors.readers import reader_identity
-from wtal.extractors.runtime import run_by
 from wtal.registry import suggest
+
+if TYPE_CHECKING:
+    from wtal.extractors.backbone import Backbone
 
 FLOW = "flow"
 
@@ -89,13 +90,10 @@ class Extractor:
         names = config.streams or module.STREAMS
         _refuse_unknown_streams(names, spec.weights, module.STREAMS)
         weights = dict(spec.weights)
-        self.devices = spec.device.split(",")
-        self.replicas: dict[str, list[Backbone]] = {
+        devices = spec.device.split(",")
+        self.replicas: dict[str, list[Descriptor]] = {
             name: [
-                run_by(
-                    create_backbone(config.backbone, name, weights.get(name)), config.runtime, config.precision, device
-                )
-                for device in self.devices
+                _ready(create_backbone(config.backbone, name, weights.get(name)), config, device) for device in devices
             ]
             for name in names
         }
@@ -105,10 +103,12 @@ class Extractor:
         self.span, self.size = first.span, first.size
         self.stride = config.stride or module.STRIDE
         flow = config.flow or module.FLOW
-        self.flows: list[FlowMethod] = [create_flow(flow, device) for device in self.devices] if FLOW in names else []
+        self.flows: list[FlowMethod] = [create_flow(flow, device) for device in devices] if FLOW in names else []
         self.flow = self.flows[0] if self.flows else None
         self.threads = spec.threads or max(1, int(joblib.cpu_count()) // spec.share)
-        if spec.device.startswith("cuda"):
+        if spec.device.startswith("cuda") and first.by_torch:
+            import torch
+
             # TF32 shifts features by a thousandth relative to the CPU: speed does not justify different numbers.
             torch.backends.cudnn.allow_tf32 = False
 
@@ -192,7 +192,7 @@ class Extractor:
         """
         replicas = self.replicas[stream]
         first, batch, crops = replicas[0], self.spec.batch, self.config.crops
-        joins = self.spec.device != "cpu" and any(True for _ in first.parameters())
+        joins = self.spec.device != "cpu" and first.is_network
         apart = joins and crops == 1
         if not joins:
             # A backbone without parameters stays on the CPU, whatever the device: one copy is enough there.
@@ -202,27 +202,39 @@ class Extractor:
             windows=partial(Windows, self.stride, first.span, self.config.tail, batch),
             dim=first.dim,
             dtype=self.config.dtype,
-            workers=tuple(_prepared_features(replica) if apart else _features(replica, crops) for replica in replicas),
+            workers=tuple(replica.features if apart else _features(replica, crops) for replica in replicas),
             prepare=_preprocess(first) if apart else lambda clips: clips,
+            by_torch=first.by_torch,
             threads=1 if first.side_by_side else self.threads,
             joined=batch if joins else 0,
             waiting=batch * (len(replicas) if joins else 1),
         )
 
 
-def _features(backbone: Backbone, crops: int) -> ClipFunction:
+def _ready(backbone: Descriptor, config: ExtractConfig, device: str) -> Descriptor:
+    """Return a backbone on its device, in the runtime and precision of `config`.
+
+    Raises:
+        UsageError: when these conflict.
+    """
+    if not backbone.by_torch:
+        if config.runtime != "torch" or config.precision != "float32":
+            raise UsageError(f"backbone {config.backbone} is not a network; leave out --runtime and --precision")
+        return backbone
+    from wtal.extractors.runtime import run_by
+
+    return run_by(cast("Backbone", backbone), config.runtime, config.precision, device)
+
+
+def _features(backbone: Descriptor, crops: int) -> ClipFunction:
     return lambda clips: backbone.extract(clips, crops)
 
 
-def _prepared_features(backbone: Backbone) -> ClipFunction:
-    return lambda clips: backbone.features(torch.from_numpy(clips))
-
-
-def _preprocess(backbone: Backbone) -> ClipFunction:
+def _preprocess(backbone: Descriptor) -> ClipFunction:
     return lambda clips: backbone.preprocess(clips).contiguous().numpy()
 
 
-def _refuse_crops(config: ExtractConfig, backbones: Mapping[str, Backbone]) -> None:
+def _refuse_crops(config: ExtractConfig, backbones: Mapping[str, Descriptor]) -> None:
     if config.crops > 1 and not all(backbone.crop for backbone in backbones.values()):
         raise UsageError(f"backbone {config.backbone} uses whole pictures; leave --crops at 1")
 

@@ -17,9 +17,9 @@ class StreamJob:
     """Conversion of the frames, or flow, of one stream to features.
 
     `stage` is its name in timing tables. For each video, `windows` creates the cutter of its frames into clips, which
-    `prepare`, in the video's own thread, prepares for any of the `workers`: (n, ...) -> (n, D). A worker runs with
-    `threads` threads of torch. `waiting` clips may queue for them; with `joined` above 0, up to that many clips of
-    several videos run together. Features are stored as `dtype`.
+    `prepare`, in the video's own thread, prepares for any of the `workers`: (n, ...) -> (n, D). A worker takes
+    `threads` threads, torch's own if it is `by_torch`. `waiting` clips may queue for them; with `joined` above 0, up to
+    that many clips of several videos run together. Features are stored as `dtype`.
     """
 
     stage: str
@@ -28,6 +28,7 @@ class StreamJob:
     dtype: str
     workers: tuple[ClipFunction, ...]
     prepare: ClipFunction = lambda clips: clips
+    by_torch: bool = True
     threads: int = 1
     joined: int = 0
     waiting: int | None = None
