@@ -220,7 +220,7 @@ def test_each_stage_has_its_own_number_of_torch_threads_whoever_began_last(tmp_p
     """Each thread of motion takes one, a network takes all; in either order."""
     video = write_video(tmp_path / "v.mp4", constant(25, 16), size=(48, 40))
     specs = [
-        ExtractorSpec(ExtractConfig(streams=("rgb",)), threads=3),
+        ExtractorSpec(ExtractConfig(backbone="motion", streams=("rgb",)), threads=3),
         ExtractorSpec(ExtractConfig(backbone="i3d", streams=("rgb",)), weights=(("rgb", "random:0"),), threads=3),
     ]
     for order in (specs, specs[::-1]):
@@ -238,7 +238,7 @@ def test_each_stage_has_its_own_number_of_torch_threads_whoever_began_last(tmp_p
         with ExtractionLine(extractors) as line:
             for numbers in line.groups(range(2)):
                 line.run(video, numbers)
-        assert seen == {"motion-pyramid": 1, "i3d": 3}
+        assert seen == {"motion": 1, "i3d": 3}
 
 
 def test_an_engine_that_fails_costs_the_video_and_no_more(tmp_path):
