@@ -18,6 +18,7 @@ LONGEST = (
     "pipeline/test_chain.py",
     "models/heads/test_heads.py",
     "test_benchmarks.py",
+    "pipeline/extraction/test_cluster.py",
     "pipeline/extraction/test_spread.py",
     "pipeline/ensembles/test_ensemble.py",
     "pipeline/judging/test_run_pictures.py",
