@@ -30,7 +30,7 @@ from wtal.pipeline.extraction.trial import grid
 from wtal.pipeline.extraction.videos import find_videos
 from wtal.pipeline.workspace import Workspace
 
-_BACKBONE = "motion"
+_BACKBONE = "motion-pyramid"
 _FRAMES = 50
 _FOLDERS = 200
 _LINKS = 25_000
