@@ -4,7 +4,7 @@ import sys
 
 from experiments import defaults, ensembles, kth, planted, planted_borders, review, second_stage
 from experiments._run import arguments
-from experiments._tables import ENSEMBLES, PAGE, refresh
+from experiments._tables import PAGES, refresh
 from wtal.models.heads import HEADS
 
 if __name__ == "__main__":
@@ -20,6 +20,6 @@ if __name__ == "__main__":
     defaults.run(options)
     review.run(options)
     second_stage.run(options)
-    for page in (PAGE, ENSEMBLES):
+    for page in PAGES:
         for name in refresh(options.out, page):
             options.reporter.say(f"docs/{page.name} has marks for the table {name}, which is missing")

@@ -6,7 +6,7 @@ from pathlib import Path
 from wtal.data.files import write_atomic
 
 PAGE = Path(__file__).parents[1] / "docs" / "experiments.md"
-ENSEMBLES = PAGE.with_name("ensembles.md")
+PAGES = (PAGE, PAGE.with_name("ensembles.md"), PAGE.with_name("second-stage.md"))
 _MARKS = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 

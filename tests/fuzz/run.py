@@ -53,6 +53,7 @@ class Outcome:
 
     seed: int
     number: int
+    slow: bool
     kind: str
     command: str
     code: int
@@ -60,7 +61,7 @@ class Outcome:
     faults: tuple[str, ...]
 
     def __str__(self) -> str:
-        repeat = f"python -m tests.fuzz --seed {self.seed} --only {self.number}"
+        repeat = f"python -m tests.fuzz --seed {self.seed} --only {self.number}{' --slow' * self.slow}"
         return "\n".join(
             [f"{self.kind}: wtal {self.command}", *self.faults, self.output[-2000:].rstrip(), f"again: {repeat}"]
         )
@@ -80,7 +81,7 @@ def run_case(planted: Path, folder: Path, seed: int, number: int, slow: bool = F
         os.chdir(before)
         shutil.rmtree(folder, ignore_errors=True)  # a reader that ends late may still be in it
     faults = [*_faults(result, file), *(f"it wrote outside: {path}" for path in written)]
-    return Outcome(seed, number, kind, command, result.exit_code, result.output, tuple(faults))
+    return Outcome(seed, number, slow, kind, command, result.exit_code, result.output, tuple(faults))
 
 
 def _chosen(rng: np.random.Generator, slow: bool) -> tuple[str, str, Path | None]:
