@@ -128,7 +128,7 @@ def test_a_run_that_is_open_is_submitted_without_being_read_again(runs, counted,
 def test_one_of_several_seeds_is_submitted(runs, tmp_path):
     folder = runs[0].folder.parent
     refused = call("submit", folder, "--challenge", "hacs", "--out", tmp_path / "hacs.json", code=2).stderr
-    assert f"{folder} has 2 seeds; pass one of them: {runs[0].folder}, {runs[1].folder}" in refused
+    assert f"{folder} has 2 seeds, and one run is wanted; pass {runs[0].folder} or another of them" in refused
     assert open_run(runs[1].folder).seed == 1
 
 

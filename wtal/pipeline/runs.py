@@ -305,7 +305,10 @@ def open_run(folder: Path) -> Run:
     """
     folders = _seed_folders(folder)
     if len(folders) > 1:
-        raise UsageError(f"{folder} has {len(folders)} seeds; pass one of them: {', '.join(map(str, folders))}")
+        raise UsageError(
+            f"{folder} has {len(folders)} seeds, and one run is wanted; pass {folders[0]} or another of them, or "
+            f"average them: wtal ensemble {folder}"
+        )
     return Run.open(folders[0])
 
 
