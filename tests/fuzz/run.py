@@ -21,8 +21,8 @@ from click.testing import CliRunner, Result
 from tests.fuzz import cases
 from wtal.cli import main
 
-SECONDS = 30
-"""Time limit of a case."""
+SECONDS = {False: 30, True: 120}
+"""Time limit of a case, and of a slow one, which may start processes of its own."""
 _MEMORY = 8 << 30
 """Address space in bytes for a case on top of that of this process."""
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
@@ -76,7 +76,7 @@ def run_case(planted: Path, folder: Path, seed: int, number: int, slow: bool = F
     try:
         kind, command, file = _chosen(rng, slow)
         with _watched(folder) as written:
-            result = _call(command)
+            result = _call(command, SECONDS[slow])
     finally:
         os.chdir(before)
         shutil.rmtree(folder, ignore_errors=True)  # a reader that ends late may still be in it
@@ -98,11 +98,11 @@ def _chosen(rng: np.random.Generator, slow: bool) -> tuple[str, str, Path | None
     return kind.name, command, file
 
 
-def _call(command: str) -> Result:
+def _call(command: str, seconds: float) -> Result:
     name = command.partition(" ")[0]
     bare = name in _WITHOUT_WORKSPACE or command.startswith("review import ")
     workspace = [] if bare else ["--workspace", "ws"]
-    with _bounded():
+    with _bounded(seconds):
         try:
             return CliRunner().invoke(main, [*shlex.split(command), *workspace])
         except _TooLong as error:
@@ -128,7 +128,7 @@ def _faults(result: Result, file: Path | None) -> Iterator[str]:
 
 
 @contextmanager
-def _bounded() -> Iterator[None]:
+def _bounded(seconds: float) -> Iterator[None]:
     """Bound time and memory of a block."""
 
     def ring(number: int, frame: FrameType | None) -> None:
@@ -138,7 +138,7 @@ def _bounded() -> Iterator[None]:
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (used + _MEMORY, hard))
     before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         yield
     finally:
