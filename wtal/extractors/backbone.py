@@ -1,6 +1,5 @@
 """Clips to feature vectors by torch: `Backbone`, the base of networks."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -27,11 +26,6 @@ class Backbone(nn.Module, Descriptor):
         """Preprocess (N, L, H, W, 3) uint8 RGB or (N, L, H, W, 2) float32 pixels of flow -> (N, C, L, H', W')."""
         raise NotImplementedError
 
-    def preprocess_ten(self, frames: NDArray[Any]) -> Iterator[Tensor]:
-        """Preprocess each of `ten_crops` in place of the centre, otherwise like `preprocess`."""
-        for view in ten_crops(frames, self.crop, self.stream == "flow"):
-            yield self.preprocess(view)
-
     def feature_map(self, clips: Tensor) -> Tensor:
         """Map (N, C, L, H, W) preprocessed clips -> (N, D, ...): the features before the last averaging."""
         raise NotImplementedError
@@ -39,16 +33,6 @@ class Backbone(nn.Module, Descriptor):
     def forward(self, clips: Tensor) -> Tensor:
         """Map (N, C, L, H, W) preprocessed clips -> (N, D)."""
         raise NotImplementedError
-
-    def extract(self, frames: NDArray[Any], crops: int = 1) -> NDArray[np.float32]:
-        """Map (N, L, H, W, 3) uint8 RGB or (N, L, H, W, 2) float32 flow -> (N, D), on the device of the parameters.
-
-        With 10 `crops`, return the mean over `ten_crops`, computed one after another.
-        """
-        if crops == 1:
-            return self.features(self.preprocess(frames))
-        views = [self.features(clips) for clips in self.preprocess_ten(frames)]
-        return np.asarray(np.mean(views, axis=0), dtype=np.float32)
 
     @torch.inference_mode()
     def features(self, clips: Tensor | NDArray[Any]) -> NDArray[np.float32]:

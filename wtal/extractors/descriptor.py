@@ -122,6 +122,7 @@ class Descriptor:
     side_by_side: bool = False
     """On a CPU: process batches of clips in parallel threads, rather than using threads within each operation."""
     by_torch: bool = False
+    """Computed by torch, and derived from `Backbone`."""
 
     @property
     def is_network(self) -> bool:
@@ -132,6 +133,11 @@ class Descriptor:
         """Preprocess (N, L, H, W, 3) uint8 RGB or (N, L, H, W, 2) float32 pixels of flow -> (N, C, L, H', W')."""
         raise NotImplementedError
 
+    def preprocess_ten(self, frames: NDArray[Any]) -> Iterator[Any]:
+        """Preprocess each of `ten_crops` in place of the centre, otherwise like `preprocess`."""
+        for view in ten_crops(frames, self.crop, self.stream == "flow"):
+            yield self.preprocess(view)
+
     def features(self, clips: Any) -> NDArray[np.float32]:
         """Map (N, C, L, H, W) preprocessed clips -> (N, D)."""
         raise NotImplementedError
@@ -139,9 +145,12 @@ class Descriptor:
     def extract(self, frames: NDArray[Any], crops: int = 1) -> NDArray[np.float32]:
         """Map (N, L, H, W, 3) uint8 RGB or (N, L, H, W, 2) float32 flow -> (N, D).
 
-        With 10 `crops`, return the mean over `ten_crops`; refused without a `crop`.
+        With 10 `crops`, return the mean over `ten_crops`, computed one after another.
         """
-        return self.features(self.preprocess(frames))
+        if crops == 1:
+            return self.features(self.preprocess(frames))
+        views = [self.features(clips) for clips in self.preprocess_ten(frames)]
+        return np.asarray(np.mean(views, axis=0), dtype=np.float32)
 
     def eval(self) -> Self:
         """Return itself; a network also leaves the mode of training."""

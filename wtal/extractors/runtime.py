@@ -32,7 +32,7 @@ def run_by(network: Backbone, runtime: str = TORCH, precision: str = FLOAT32, de
     """
     if runtime == TORCH and precision == FLOAT32:
         return network.to(device)
-    if not any(True for _ in network.parameters()):
+    if not network.is_network:
         name = network.identity["backbone"]
         raise UsageError(f"backbone {name} is not a network; leave out --runtime and --precision")
     if runtime == OPENVINO:

@@ -40,7 +40,7 @@ def pick_device(wanted: str, several: bool = False) -> str:
 
 
 def _count_cuda() -> int:
-    """Return the number of CUDA devices that torch sees; it is imported, in seconds, only if there is a driver."""
+    """Return the number of CUDA devices that torch sees. Its import takes seconds: it is skipped without a driver."""
     if not _has_driver():
         return 0
     import torch
@@ -49,11 +49,11 @@ def _count_cuda() -> int:
 
 
 def _has_driver() -> bool:
-    """Return whether this machine has NVIDIA's driver, or AMD's, whose devices torch calls CUDA, too."""
+    """Return whether there may be a driver of NVIDIA's, or of AMD's: torch calls the devices of both CUDA."""
     try:
-        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+        ctypes.CDLL("libcuda.so.1")
     except OSError:
-        return Path("/dev/kfd").exists()
+        return sys.platform == "win32" or any(Path(device).exists() for device in ("/dev/kfd", "/dev/dxg"))
     return True
 
 

@@ -93,7 +93,8 @@ class Extractor:
         devices = spec.device.split(",")
         self.replicas: dict[str, list[Descriptor]] = {
             name: [
-                _ready(create_backbone(config.backbone, name, weights.get(name)), config, device) for device in devices
+                _prepare(create_backbone(config.backbone, name, weights.get(name)), config, device)
+                for device in devices
             ]
             for name in names
         }
@@ -106,7 +107,7 @@ class Extractor:
         self.flows: list[FlowMethod] = [create_flow(flow, device) for device in devices] if FLOW in names else []
         self.flow = self.flows[0] if self.flows else None
         self.threads = spec.threads or max(1, int(joblib.cpu_count()) // spec.share)
-        if spec.device.startswith("cuda") and first.by_torch:
+        if spec.device.startswith("cuda"):
             import torch
 
             # TF32 shifts features by a thousandth relative to the CPU: speed does not justify different numbers.
@@ -211,11 +212,12 @@ class Extractor:
         )
 
 
-def _ready(backbone: Descriptor, config: ExtractConfig, device: str) -> Descriptor:
+def _prepare(backbone: Descriptor, config: ExtractConfig, device: str) -> Descriptor:
     """Return a backbone on its device, in the runtime and precision of `config`.
 
     Raises:
         UsageError: when these conflict.
+        MissingExtraError: when the runtime is not installed.
     """
     if not backbone.by_torch:
         if config.runtime != "torch" or config.precision != "float32":
