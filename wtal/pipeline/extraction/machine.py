@@ -15,7 +15,7 @@ _CORES_PER_JOB = 2
 _VIDEOS_PER_JOB = 4
 """Videos per process for which its start-up is worth it."""
 _MIB_PER_JOB = 1024
-"""Memory of one process: with its reader, 545 MB for 4K in H.264, and room for larger pictures."""
+"""Memory of one process: with its reader and torch, 545 MB for 4K in H.264, and room for larger pictures."""
 _MEMORY = Path("/proc/meminfo")
 
 
