@@ -47,8 +47,8 @@ def started(cluster, port=0):
         it.stdin.close()
 
 
-def interrupted(workspace, pid, *arguments):
-    """Run a call, and kill a process once a video is in; return the call's exit code, stdout and stderr."""
+def interrupted(workspace, kill, *arguments):
+    """Run a call, and `kill` something once a video is in; return the call's exit code, stdout and stderr."""
     call = [sys.executable, "-m", "wtal", *map(str, arguments), "--workspace", str(workspace)]
     with subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
         deadline = time.monotonic() + 240
@@ -56,7 +56,7 @@ def interrupted(workspace, pid, *arguments):
             assert running.poll() is None, running.communicate()
             assert time.monotonic() < deadline
             time.sleep(0.02)
-        os.kill(pid, signal.SIGKILL)
+        kill()
         out, err = running.communicate(timeout=240)
     return running.returncode, out, err
 
@@ -68,7 +68,7 @@ def test_dask_makes_the_same_store_also_if_a_worker_is_killed(videos, plain, tmp
         done = wtal("extract", videos, "--workspace", "ws", *options, cwd=tmp_path)
         assert done.returncode == 3, done.stderr
         assert content(tmp_path / done.stdout.strip()) == content(plain[0])
-        code, out, err = interrupted(tmp_path / "killed", pids[0], "extract", videos, *options)
+        code, out, err = interrupted(tmp_path / "killed", psutil.Process(pids[0]).kill, "extract", videos, *options)
     assert code == 3, err
     assert content(out.strip()) == content(plain[0])
 
@@ -77,7 +77,7 @@ def test_dask_makes_the_same_store_also_if_a_worker_is_killed(videos, plain, tmp
 def test_after_a_dask_scheduler_is_gone_the_same_call_goes_on(videos, plain, tmp_path):
     call = ["extract", videos, "--engine", "dask", "--cluster"]
     with started(CLUSTER) as (cluster, address, _):
-        code, out, err = interrupted(tmp_path, cluster.pid, *call, address)
+        code, out, err = interrupted(tmp_path, cluster.kill, *call, address)
     assert (code, out) == (1, "")
     assert err.splitlines()[-1] == f"wtal: {engines.GONE.format(address)}"
     assert "Traceback" not in err
@@ -139,8 +139,16 @@ def test_ray_makes_the_same_store_also_if_a_worker_is_killed_or_the_cluster_goes
         again = CliRunner().invoke(main, ["extract", *few, "--workspace", str(tmp_path / "again"), *options])
         family = psutil.Process(cluster.pid).children()
         scheduler = next(process for process in family if process.name() == "gcs_server")
-        gone = interrupted(tmp_path / "gone", scheduler.pid, "extract", videos, *options)
-        for process in family:
+
+        def kill():
+            """Kill the scheduler; the workers stand still before, or they would finish the videos without it."""
+            for process in psutil.Process(cluster.pid).children(recursive=True):
+                if process.name().startswith("ray::"):
+                    process.suspend()
+            scheduler.kill()
+
+        gone = interrupted(tmp_path / "gone", kill, "extract", videos, *options)
+        for process in psutil.Process(cluster.pid).children(recursive=True):
             process.kill()
         cluster.kill()
     assert once.exit_code == 3, once.stderr

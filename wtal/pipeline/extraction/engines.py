@@ -93,15 +93,16 @@ def _loky(machine: Machine, videos: int) -> Iterator[Pool]:
 
 
 @contextmanager
-def _silent(name: str) -> Iterator[None]:
-    """Suppress a log: that of dask's client has tracebacks from attempts to reach a scheduler that is gone."""
-    log = logging.getLogger(name)
-    level = log.level
-    log.setLevel(logging.CRITICAL)
+def _silent(*names: str) -> Iterator[None]:
+    """Suppress logs: those of dask have tracebacks from the connection to a scheduler that is gone."""
+    levels = {name: logging.getLogger(name).level for name in names}
+    for name in names:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         yield
     finally:
-        log.setLevel(level)
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
 
 
 def _transfer(future: Future[Outcome], lost: type[Exception], task: Any) -> None:
@@ -163,7 +164,7 @@ def _dask(machine: Machine, videos: int) -> Iterator[Pool]:
         task.add_done_callback(functools.partial(_transfer, future, distributed.comm.CommClosedError))
         return future
 
-    with _silent("distributed.client"), client:
+    with _silent("distributed", "distributed.client"), client:
         workers: dict[str, Any] = client.scheduler_info(n_workers=-1)["workers"]
         if not workers:
             raise WtalError(f"the dask cluster at {machine.cluster} has no workers; start at least one")
