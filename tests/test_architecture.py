@@ -186,7 +186,7 @@ def test_the_reader_process_needs_no_torch():
 
 
 def test_extraction_of_the_default_features_needs_no_torch(tmp_path):
-    """Its import takes longer than the extraction of a short clip. Neither do its workers and readers need it."""
+    """Its import takes longer than the extraction of a short clip; workers and readers do without it, too."""
     for name in ("a.mp4", "b.mp4"):
         write_video(tmp_path / name, constant(25, 60))
     mark, package = tmp_path / "imported", tmp_path / "path" / "torch"

@@ -21,7 +21,7 @@ from click.testing import CliRunner, Result
 from tests.fuzz import cases
 from wtal.cli import main
 
-SECONDS = {False: 30, True: 120}
+SECONDS, SLOW_SECONDS = 30, 120
 """Time limit of a case, and of a slow one, which may start processes of its own."""
 _MEMORY = 8 << 30
 """Address space in bytes for a case on top of that of this process."""
@@ -76,7 +76,7 @@ def run_case(planted: Path, folder: Path, seed: int, number: int, slow: bool = F
     try:
         kind, command, file = _chosen(rng, slow)
         with _watched(folder) as written:
-            result = _call(command, SECONDS[slow])
+            result = _call(command, SLOW_SECONDS if slow else SECONDS)
     finally:
         os.chdir(before)
         shutil.rmtree(folder, ignore_errors=True)  # a reader that ends late may still be in it

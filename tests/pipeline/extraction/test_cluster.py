@@ -142,10 +142,12 @@ def test_ray_makes_the_same_store_also_if_a_worker_is_killed_or_the_cluster_goes
 
         def kill():
             """Kill the scheduler; the workers stand still before, or they would finish the videos without it."""
-            for process in psutil.Process(cluster.pid).children(recursive=True):
-                if process.name().startswith("ray::"):
-                    process.suspend()
+            everyone = psutil.Process(cluster.pid).children(recursive=True)
+            workers = [process for process in everyone if process.name().startswith("ray::")]
+            for process in workers:
+                process.suspend()
             scheduler.kill()
+            assert workers
 
         gone = interrupted(tmp_path / "gone", kill, "extract", videos, *options)
         for process in psutil.Process(cluster.pid).children(recursive=True):

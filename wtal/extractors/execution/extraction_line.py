@@ -5,7 +5,7 @@ engines and backbones are stages shared by all videos in flight. Every step wait
 grow with a video's length: flow may lag the reader by some chunks of frames, a backbone may lag flow by a few clips.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -44,11 +44,13 @@ class ExtractionLine(AbstractContextManager["ExtractionLine"]):
         self._flow_jobs = [extractor.flow_job() for extractor in extractors]
         flow_jobs = {job.key: job for job in self._flow_jobs if job}
         with ExitStack() as opened:
-            opened.enter_context(_restored_opencv_threads())
-            if any(job.joined for job in flow_jobs.values()) or any(
-                job.by_torch for jobs in self._jobs for job in jobs.values()
-            ):
-                opened.enter_context(_restored_torch_threads())
+            opened.enter_context(_restored(cv2.getNumThreads, cv2.setNumThreads))
+            by_torch = [bool(job.joined) for job in flow_jobs.values()]
+            by_torch += [job.by_torch for jobs in self._jobs for job in jobs.values()]
+            if any(by_torch):
+                import torch
+
+                opened.enter_context(_restored(torch.get_num_threads, torch.set_num_threads))
             # Pairs and clips already run in parallel; within one of them OpenCV takes no second core.
             cv2.setNumThreads(1)
             self._cores = opened.enter_context(Crew(self.extractors[0].threads))
@@ -172,25 +174,13 @@ class ExtractionLine(AbstractContextManager["ExtractionLine"]):
 
 
 @contextmanager
-def _restored_opencv_threads() -> Iterator[None]:
-    """Restore OpenCV's number of threads after the block."""
-    before = cv2.getNumThreads()
+def _restored(number: Callable[[], int], restore: Callable[[int], object]) -> Iterator[None]:
+    """Restore a library's number of threads after the block."""
+    before = number()
     try:
         yield
     finally:
-        cv2.setNumThreads(before)
-
-
-@contextmanager
-def _restored_torch_threads() -> Iterator[None]:
-    """Restore torch's number of threads after the block."""
-    import torch
-
-    before = torch.get_num_threads()
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+        restore(before)
 
 
 def _set_torch_threads(count: int) -> None:

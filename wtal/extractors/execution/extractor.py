@@ -216,12 +216,10 @@ def _prepare(backbone: Descriptor, config: ExtractConfig, device: str) -> Descri
     """Return a backbone on its device, in the runtime and precision of `config`.
 
     Raises:
-        UsageError: when these conflict.
+        UsageError: when these conflict, or there is no network to run.
         MissingExtraError: when the runtime is not installed.
     """
-    if not backbone.by_torch:
-        if config.runtime != "torch" or config.precision != "float32":
-            raise UsageError(f"backbone {config.backbone} is not a network; leave out --runtime and --precision")
+    if not backbone.by_torch and (config.runtime, config.precision) == ("torch", "float32"):
         return backbone
     from wtal.extractors.runtime import run_by
 
