@@ -4,7 +4,7 @@ import click
 
 from wtal.pipeline.judging.evaluate import Judgement
 from wtal.pipeline.judging.tables import csv_table, markdown_table, text_table
-from wtal.pipeline.runs import TUNED
+from wtal.pipeline.stamps import TUNED
 
 _TABLES = {"text": text_table, "markdown": markdown_table, "csv": csv_table}
 _NOT_LEARNED = "not learned, as held-out labels say"

@@ -119,20 +119,7 @@ def command(
     home = Workspace(workspace)
     if not videos and watch is None:
         refuse_without_videos(run, out, weights, jobs)
-        seeds = open_runs(run or home.newest_run())
-        reporter, chosen = ConsoleReporter(), pick_device(device)
-        files = [
-            detect(
-                seed,
-                seed.localize(settings),
-                use_labels,
-                None if subset is None else ids_in_subset(seed, subset),
-                chosen,
-                reporter,
-                stage,
-            )
-            for seed in seeds
-        ]
+        files = detect_stored(run or home.newest_run(), settings, use_labels, subset, stage, device)
         print_json({"detections": [str(file) for file in files]}) if as_json else click.echo("\n".join(map(str, files)))
         return
     if use_labels or subset is not None or stage is not None:
@@ -144,13 +131,37 @@ def command(
     with reading_ahead(jobs):
         model = open_model(run or home.newest_run())
         detector = Detector(model, Machine(jobs, pick_device(device)), weights, settings)
-        made = detect_new(detector, videos, home, out, ConsoleReporter()) if watch is None else None
-    if made is not None:
-        print_json(made.to_json()) if as_json else show_new(made)
-        finish_new(made)
-        return
-    assert watch is not None
-    keep_watch(Watch(detector, watch, home, out, Pace(interval, settle), ConsoleReporter()), as_json)
+        results = detect_new(detector, videos, home, out, ConsoleReporter()) if watch is None else None
+    if results is not None:
+        print_json(results.to_json()) if as_json else show_new(results)
+        finish_new(results)
+    elif watch is not None:
+        keep_watch(Watch(detector, watch, home, out, Pace(interval, settle), ConsoleReporter()), as_json)
+
+
+def detect_stored(
+    folder: Path,
+    settings: tuple[str, ...],
+    use_labels: bool,
+    subset: str | None,
+    stage: int | None,
+    device: str,
+) -> list[Path]:
+    """Detect in the videos of a run's store, or of each seed's; return the detection files."""
+    runs = open_runs(folder)
+    reporter, chosen = ConsoleReporter(), pick_device(device)
+    return [
+        detect(
+            run,
+            run.localize(settings),
+            use_labels,
+            None if subset is None else ids_in_subset(run, subset),
+            chosen,
+            reporter,
+            stage,
+        )
+        for run in runs
+    ]
 
 
 def keep_watch(watch: Watch, as_json: bool) -> None:
@@ -160,9 +171,9 @@ def keep_watch(watch: Watch, as_json: bool) -> None:
         reporter.say(f"watching {watch.folder}; detections in {watch.out}; Ctrl-C ends it")
         with suppress(KeyboardInterrupt), _termination_as_interrupt():
             watch.run(lambda name, seen: show_seen(name, seen, as_json))
-        made = watch.results()
-        reporter.say(f"stopped; {len(made.results)} videos are in {made.file}")
-    finish_new(made)
+        results = watch.results()
+        reporter.say(f"stopped; {len(results.results)} videos are in {results.file}")
+    finish_new(results)
 
 
 @contextmanager

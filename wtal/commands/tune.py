@@ -16,7 +16,7 @@ from wtal.commands._near import Choice
 from wtal.commands._settings import localize_set_option
 from wtal.commands._types import InWorkspace
 from wtal.pipeline.devices import pick_device
-from wtal.pipeline.runs import TUNED
+from wtal.pipeline.stamps import TUNED
 from wtal.pipeline.tune import SPACE, Method, Tuned, parse_space, tune
 from wtal.pipeline.workspace import Workspace
 

@@ -11,6 +11,7 @@ from wtal.data.files import write_atomic
 from wtal.data.names import nearest
 from wtal.data.store import FeatureStore
 from wtal.errors import UsageError
+from wtal.models.localization.config import LocalizeConfig
 from wtal.pipeline.detect import detect
 from wtal.pipeline.ensembles.train_members import localization_of, resolve_recipe, train_recipe
 from wtal.pipeline.exchange.submit import submit
@@ -101,12 +102,7 @@ def run(
     dataset = read_annotations(annotations)
     recipe = fit_subsets(recipe, dataset, reporter)
     at_hand = [video.id for video in find_videos(videos)]
-    _require_files(dataset, recipe.evaluate.train_subset, at_hand)
-    lacking = coverage(dataset, at_hand)
-    for note in lacking:
-        reporter.say(note)
-    for line in advise(dataset, recipe.evaluate.train_subset, at_hand):
-        reporter.say(f"labels: {line}")
+    lacking = _check_labels(dataset, recipe.evaluate.train_subset, at_hand, reporter)
     labels = _copy(annotations, dataset, workspace)
     if options.verdicts:
         labels = taught(labels, recipe.evaluate.train_subset, at_hand, workspace, reporter)
@@ -119,46 +115,92 @@ def run(
         if note not in lacking:
             reporter.say(note)
     # A failed video must not train on the features of a video with a similar name.
-    own_files = frozenset(dataset.match(at_hand).values()) & only
-    device, rules = options.machine.device, recipe.evaluate
-    inputs = TrainInputs(extracted.store, labels, own_files)
+    inputs = TrainInputs(extracted.store, labels, frozenset(dataset.match(at_hand).values()) & only)
+    runs = _train(inputs, recipe, workspace, options, reporter, only)
+    detections = [
+        detect(run, _localization(run, recipe), options.use_labels, only, options.machine.device, reporter)
+        for run in runs
+    ]
+    tables = [path.with_suffix(".csv") for path in detections]
+    result = RunResult(extracted, runs, detections, tables, _judge(runs, detections, dataset, labels, recipe.evaluate))
+    if options.report:
+        result = replace(result, report=_report(detections[0], extracted, reporter))
+    if options.challenge:
+        result = replace(result, submission=_submit(result, labels, recipe.evaluate, workspace, options, reporter))
+    return result
+
+
+def _check_labels(dataset: Dataset, subset: str, at_hand: Sequence[str], reporter: Reporter) -> tuple[str, ...]:
+    """Say what cannot be learned from the labels of the videos at hand; return the notes on what is missing.
+
+    Raises:
+        UsageError: when no labelled video is at hand.
+    """
+    _require_files(dataset, subset, at_hand)
+    lacking = coverage(dataset, at_hand)
+    for line in (*lacking, *(f"labels: {line}" for line in advise(dataset, subset, at_hand))):
+        reporter.say(line)
+    return lacking
+
+
+def _train(
+    inputs: TrainInputs,
+    recipe: Recipe,
+    workspace: Workspace,
+    options: RunOptions,
+    reporter: Reporter,
+    only: frozenset[str],
+) -> list[Run]:
+    """Train a run per seed, check what its labels teach, and add the second stage, as the recipe and options ask."""
+    device = options.machine.device
     runs = train_recipe(inputs, recipe, options.seeds, workspace, device, reporter, only)
     if options.check:
         runs = check_runs(inputs, recipe, runs, workspace, device, reporter, only)
+    if recipe.refine is None:
+        return runs
     localize = localization_of(recipe)
-    if recipe.refine is not None:
-        settings = (recipe.refine, workspace)
-        runs = [
-            student
-            for run, seed in zip(runs, options.seeds, strict=True)
-            for student in refine([run], *settings, (seed,), device, reporter, localize)
-        ]
-    own = [run.recipe.localize if run.refined else localize for run in runs]
-    detections = [
-        detect(run, config, options.use_labels, only, device, reporter) for run, config in zip(runs, own, strict=True)
+    return [
+        student
+        for run, seed in zip(runs, options.seeds, strict=True)
+        for student in refine([run], recipe.refine, workspace, (seed,), device, reporter, localize)
     ]
-    judgement = None
-    if has_truth(dataset, rules.test_subset):
-        question = Question(labels, rules.test_subset, rules.tiou)
-        sources = [source_of(seed, question, file) for seed, file in zip(runs, detections, strict=True)]
-        judgement = evaluate(sources, question)
-    tables = [path.with_suffix(".csv") for path in detections]
-    result = RunResult(extracted, runs, detections, tables, judgement)
-    if options.report:
-        result = replace(result, report=_report(detections[0], extracted, reporter))
-    if not options.challenge:
-        return result
+
+
+def _localization(run: Run, recipe: Recipe) -> LocalizeConfig:
+    """Return the localization of the recipe, or a refined run's own."""
+    return run.recipe.localize if run.refined else localization_of(recipe)
+
+
+def _judge(
+    runs: Sequence[Run], detections: Sequence[Path], dataset: Dataset, labels: Path, rules: EvaluateConfig
+) -> DetectionJudgement | None:
+    """Evaluate the detections of each seed, if there is ground truth."""
+    if not has_truth(dataset, rules.test_subset):
+        return None
+    question = Question(labels, rules.test_subset, rules.tiou)
+    return evaluate([source_of(run, question, file) for run, file in zip(runs, detections, strict=True)], question)
+
+
+def _submit(
+    result: RunResult,
+    labels: Path,
+    rules: EvaluateConfig,
+    workspace: Workspace,
+    options: RunOptions,
+    reporter: Reporter,
+) -> Path:
+    """Write the challenge file of the first seed's detections."""
     submission = submit(
-        runs[0],
+        result.runs[0],
         options.challenge,
         workspace,
         annotations=labels,
         subset=rules.test_subset,
-        detections=detections[0],
+        detections=result.detections[0],
     )
     for line in submission.warnings:
         reporter.say(line)
-    return replace(result, submission=submission.path)
+    return submission.path
 
 
 def _report(detections: Path, extracted: ExtractResult, reporter: Reporter) -> Path:

@@ -13,7 +13,8 @@ from wtal.pipeline.activations import activations_of, localize_all
 from wtal.pipeline.ensemble_run import fused, open_means, pooled_begins, pooled_ids
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.refinement.detect_refined import detect_refined, refined_ids
-from wtal.pipeline.runs import Run, weights_of
+from wtal.pipeline.runs import Run
+from wtal.pipeline.stamps import weights_of
 
 
 def detect(

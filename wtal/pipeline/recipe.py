@@ -1,20 +1,20 @@
 """One experiment: how features are made, which head is used, how it is trained, localized and evaluated."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
-from wtal.config import Config, digest, override, read_toml
+from wtal.config import Config, build_overridden, digest, override, read_toml
 from wtal.data.kinds import kind_of
-from wtal.errors import AbsentError, ConfigError, WrongKindError
+from wtal.errors import AbsentError, ConfigError, UsageError, WrongKindError
 from wtal.extractors.execution.config import ExtractConfig
 from wtal.models.localization.config import LocalizeConfig
 from wtal.models.refinement.config import RefineConfig, SecondStage, second_stage
 from wtal.models.training.config import TrainConfig
 from wtal.refusals import written
-from wtal.registry import suggest
+from wtal.registry import nearest, suggest
 
 _BASES = "bases"
 _AUTHORS = "authors"
@@ -235,6 +235,25 @@ def with_assignments(values: Mapping[str, Any], assignments: Iterable[str]) -> d
         if "steps" in chosen and "epochs" not in chosen and "epochs" in _section(values, *path):
             assignments.append(f"{'.'.join(path)}.epochs=0")
     return override(values, assignments)
+
+
+def localization_with(values: Mapping[str, Any], assignments: Sequence[str]) -> LocalizeConfig:
+    """Return the localization of a recipe's plain `values` with `localize.key=value` overrides.
+
+    Raises:
+        UsageError: when an override is of another section: the head is already trained.
+        OverrideError: when a key or a value is refused; the message names the first invalid override.
+    """
+    foreign = [assignment for assignment in assignments if not assignment.startswith("localize.")]
+    if foreign:
+        key = foreign[0].partition("=")[0].strip()
+        near = nearest(key, LocalizeConfig.model_fields)
+        hint = f"did you mean 'localize.{near}'? Otherwise train" if near else "train"
+        raise UsageError(f"--set {foreign[0]}: a trained run accepts only localize.KEY=VALUE; {hint} a new run")
+    return build_overridden(
+        assignments,
+        lambda some: LocalizeConfig.parse(with_assignments(values, some).get("localize", {}), section="localize"),
+    )
 
 
 def _section(values: Mapping[str, Any], *path: str) -> Mapping[str, Any]:

@@ -18,14 +18,11 @@ from wtal.data.json_keys import checked, read_values
 from wtal.data.kinds import RUN_RECORD, no_run
 from wtal.data.locks import is_locked
 from wtal.data.store import FeatureStore
-from wtal.errors import ConfigError, OverrideError, UsageError, WtalError
+from wtal.errors import ConfigError, UsageError, WtalError
 from wtal.models.localization.config import LocalizeConfig
-from wtal.pipeline.recipe import Recipe, training_identity, with_assignments
+from wtal.pipeline.recipe import Recipe, localization_with, training_identity
 from wtal.pipeline.run_record import By, RunRecord
-from wtal.registry import nearest
-
-TUNED = "tuned with segments: some annotated times were used to choose the step or the settings"
-"""Printed with every figure that depends on annotated times."""
+from wtal.pipeline.stamps import stamps_of
 
 ACTIVATIONS = "activations"
 """Folder of a run's class activations."""
@@ -235,7 +232,7 @@ class Run:
             ConfigError: when a key or a value is refused; the message names the override.
         """
         own = self.recipe.localize
-        return overridden(self._record["recipe"], assignments) if assignments else own
+        return localization_with(self._record["recipe"], assignments) if assignments else own
 
     def detections_file(
         self, config: LocalizeConfig | None = None, use_labels: bool = False, stage: int | None = None
@@ -361,54 +358,3 @@ def _read_record(path: Path) -> dict[str, Any]:
     checked(path, content, RunRecord, _WAY_OUT, WtalError)
     record: dict[str, Any] = content
     return record
-
-
-def overridden(values: Mapping[str, Any], assignments: Sequence[str]) -> LocalizeConfig:
-    """Return the localization of a recipe's plain `values` with `localize.key=value` overrides.
-
-    Raises:
-        UsageError: when an override is of another section.
-        OverrideError: when a key or a value is refused; the message names the first invalid override.
-    """
-    _refuse_other_sections(assignments)
-    try:
-        return _localization(values, assignments, "--set")
-    except ConfigError as error:
-        _localization(values, (), "")
-        for assignment in assignments:
-            try:
-                _localization(values, [assignment], f"--set {assignment}")
-            except ConfigError as alone:
-                raise OverrideError(str(alone)) from None
-        raise OverrideError(str(error)) from None
-
-
-def _localization(values: Mapping[str, Any], assignments: Sequence[str], where: str) -> LocalizeConfig:
-    return LocalizeConfig.parse(with_assignments(values, assignments).get("localize", {}), where, "localize")
-
-
-def _refuse_other_sections(assignments: Sequence[str]) -> None:
-    """Refuse overrides of sections used in training.
-
-    Raises:
-        UsageError: naming the first.
-    """
-    foreign = [assignment for assignment in assignments if not assignment.startswith("localize.")]
-    if foreign:
-        key = foreign[0].partition("=")[0].strip()
-        near = nearest(key, LocalizeConfig.model_fields)
-        hint = f"did you mean 'localize.{near}'? Otherwise train" if near else "train"
-        raise UsageError(f"--set {foreign[0]}: a trained run accepts only localize.KEY=VALUE; {hint} a new run")
-
-
-def stamps_of(features: Mapping[str, Any], tuned: bool, check: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return statements for outputs: the weights of the features, any choice made with segments, verdicts per class."""
-    checked = {} if check is None else check["classes"]
-    verdicts = {_CHECK: {label: figures["verdict"] for label, figures in checked.items()}} if checked else {}
-    return {"weights": weights_of(features), "tuned_with_segments": tuned, **verdicts}
-
-
-def weights_of(identity: Mapping[str, Any]) -> dict[str, str]:
-    """Return stream -> the weights behind a store's features: `random SEED`, `sha256 DIGEST` or `none`."""
-    weights = {stream: entry.get("weights") or {} for stream, entry in identity.get("weights", {}).items()}
-    return {stream: " ".join(f"{k} {v}" for k, v in entry.items()) or "none" for stream, entry in weights.items()}

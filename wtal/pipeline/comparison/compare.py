@@ -30,7 +30,8 @@ from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.recipe import Recipe, load_recipe
 from wtal.pipeline.refinement.refine import refine
 from wtal.pipeline.refinement.trained import trained_rescorer, trained_student
-from wtal.pipeline.runs import TUNED, Run, weights_of
+from wtal.pipeline.runs import Run
+from wtal.pipeline.stamps import TUNED, weights_of
 from wtal.pipeline.train import TrainInputs
 from wtal.pipeline.workspace import Workspace
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from wtal.data.store import FeatureStore
 from wtal.eval.protocols import DEFAULT_PROTOCOL, alike, find_protocol
-from wtal.pipeline.runs import weights_of
+from wtal.pipeline.stamps import weights_of
 
 _LEFT_OUT = 0.02
 """Share of a subset's videos that papers omit, or add, without saying so."""

@@ -19,8 +19,9 @@ from wtal.pipeline.ensemble_run import refuse_unfit, refuse_unfused
 from wtal.pipeline.ensembles.members import Member, gather, joined_features, joined_rules, lacking
 from wtal.pipeline.ensembles.parts import ActivationParts, DetectionParts, EnsembleParts
 from wtal.pipeline.progress import SILENT, Reporter
+from wtal.pipeline.recipe import localization_with
 from wtal.pipeline.run_record import By
-from wtal.pipeline.runs import ACTIVATIONS, UNTRAINED, Run, is_run, overridden
+from wtal.pipeline.runs import ACTIVATIONS, UNTRAINED, Run, is_run
 from wtal.pipeline.workspace import Workspace, relative
 
 _NAMED = 4
@@ -102,7 +103,7 @@ def joined_localization(
         lowest = min(own, default=0.0)
         changed = {"activation": "none", "streams": FUSED, "class_threshold": lowest}
     values = members[0][1].plain() | changed
-    config = overridden({"localize": values}, assignments)
+    config = localization_with({"localize": values}, assignments)
     if by == "activations":
         refuse_unfit(config)
     else:

@@ -23,7 +23,8 @@ from wtal.pipeline.inspection.own_settings import (
     section_lines,
 )
 from wtal.pipeline.inspection.show_model import describe_packed, packed_text
-from wtal.pipeline.runs import holds_run, open_runs, weights_of
+from wtal.pipeline.runs import holds_run, open_runs
+from wtal.pipeline.stamps import weights_of
 
 
 def describe(source: Path) -> dict[str, Any]:

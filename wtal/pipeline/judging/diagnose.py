@@ -25,7 +25,7 @@ from wtal.pipeline.judging.tables import Figures, shown_averages
 from wtal.pipeline.judging.taught import taught_section
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.refinement.lessons import read_rounds
-from wtal.pipeline.runs import TUNED
+from wtal.pipeline.stamps import TUNED
 from wtal.report.characteristics import characteristic_sections
 from wtal.report.errors import error_sections
 from wtal.report.judge import few_tious, precision_by_tiou, precision_recall_curves, recall_by_proposals

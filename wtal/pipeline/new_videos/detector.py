@@ -23,10 +23,10 @@ from wtal.pipeline.ensemble_run import refuse_unfit, refuse_unfused
 from wtal.pipeline.extraction.machine import Machine
 from wtal.pipeline.new_videos.model import Model, features_key
 from wtal.pipeline.new_videos.same_features import same_extractor
+from wtal.pipeline.recipe import localization_with
 from wtal.pipeline.refinement.detect_refined import refuse_unlocated, selecting
 from wtal.pipeline.refinement.networks import make_network
 from wtal.pipeline.refinement.teacher import proposing
-from wtal.pipeline.runs import overridden
 from wtal.pipeline.train import make_head
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Detector:
         assignments: Sequence[str] = (),
     ) -> None:
         self.model, self.machine, self.device = model, machine, machine.device.partition(",")[0]
-        self.config = overridden(model.record.recipe, assignments) if assignments else model.recipe.localize
+        self.config = localization_with(model.record.recipe, assignments) if assignments else model.recipe.localize
         _refuse_misfit(model, self.config)
         self._trained = {id(head): _trained(head, self.device) for head in model.heads()}
         self._students = {id(student): _trained_student(student, self.device) for student in model.students()}

@@ -26,7 +26,8 @@ from wtal.models.refinement.config import RescoreConfig
 from wtal.pipeline.extraction.sources import Sources, read_sources
 from wtal.pipeline.recipe import Recipe
 from wtal.pipeline.run_record import By, RecipeJson
-from wtal.pipeline.runs import Run, stamps_of
+from wtal.pipeline.runs import Run
+from wtal.pipeline.stamps import stamps_of
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -21,7 +21,7 @@ from wtal.pipeline.exchange.import_features import import_features
 from wtal.pipeline.judging.sources import Question
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.recipe import recipe_names
-from wtal.pipeline.runs import weights_of
+from wtal.pipeline.stamps import weights_of
 from wtal.pipeline.workspace import Workspace
 from wtal.registry import suggest
 from wtal.version import installed_version
