@@ -98,7 +98,9 @@ def test_a_network_that_openvino_cannot_hold_is_refused(wrong, words):
 
 
 def test_runtimes_that_do_not_fit_are_refused():
-    with pytest.raises(UsageError, match="is not a network"):
-        run_by(create_backbone("motion", "rgb"), "openvino")
+    for descriptor in (create_backbone("motion", "rgb"), create_backbone("motion-pyramid", "rgb")):
+        assert run_by(descriptor) is descriptor
+        with pytest.raises(UsageError, match="is not a network"):
+            run_by(descriptor, "openvino")
     with pytest.raises(UsageError, match="leave out one of them"):
         run_by(create_backbone("i3d", "rgb", "random:0"), "openvino", "bfloat16")

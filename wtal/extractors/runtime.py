@@ -14,6 +14,7 @@ from torch import Tensor
 
 from wtal.errors import UsageError, require
 from wtal.extractors.backbone import Backbone
+from wtal.extractors.descriptor import Descriptor
 
 TORCH, OPENVINO = "torch", "openvino"
 FLOAT32 = "float32"
@@ -23,7 +24,7 @@ _LARGEST_ERROR = 1e-3
 _BY_TORCH = "it cannot run this network as it is: leave --runtime at torch"
 
 
-def run_by(network: Backbone, runtime: str = TORCH, precision: str = FLOAT32, device: str = "cpu") -> Backbone:
+def run_by(backbone: Descriptor, runtime: str = TORCH, precision: str = FLOAT32, device: str = "cpu") -> Descriptor:
     """Prepare a backbone for running: on `device` by torch, or compiled by OpenVINO for the CPU.
 
     Raises:
@@ -31,15 +32,15 @@ def run_by(network: Backbone, runtime: str = TORCH, precision: str = FLOAT32, de
         MissingExtraError: when OpenVINO is not installed.
     """
     if runtime == TORCH and precision == FLOAT32:
-        return network.to(device)
-    if not network.is_network:
-        name = network.identity["backbone"]
+        return backbone.to(device) if isinstance(backbone, Backbone) else backbone
+    if not (isinstance(backbone, Backbone) and backbone.is_network):
+        name = backbone.identity["backbone"]
         raise UsageError(f"backbone {name} is not a network; leave out --runtime and --precision")
     if runtime == OPENVINO:
         if device != "cpu" or precision != FLOAT32:
             raise UsageError("--runtime openvino is for --device cpu and --precision float32; leave out one of them")
-        return OpenVino(network)
-    return MixedPrecision(network, precision).to(device)
+        return OpenVino(backbone)
+    return MixedPrecision(backbone, precision).to(device)
 
 
 class _Run(Backbone):

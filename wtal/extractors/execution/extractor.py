@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 import joblib
 import numpy as np
@@ -26,9 +26,6 @@ from wtal.extractors.flow import create_flow
 from wtal.extractors.optical_flow import FlowMethod
 from wtal.extractors.readers import reader_identity
 from wtal.registry import suggest
-
-if TYPE_CHECKING:
-    from wtal.extractors.backbone import Backbone
 
 FLOW = "flow"
 
@@ -223,7 +220,7 @@ def _prepare(backbone: Descriptor, config: ExtractConfig, device: str) -> Descri
         return backbone
     from wtal.extractors.runtime import run_by
 
-    return run_by(cast("Backbone", backbone), config.runtime, config.precision, device)
+    return run_by(backbone, config.runtime, config.precision, device)
 
 
 def _features(backbone: Descriptor, crops: int) -> ClipFunction:
