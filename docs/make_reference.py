@@ -109,7 +109,9 @@ def exports() -> str:
             about = module.EXPORT
             needs = ", ".join(about.needs)
             rows.append(f"| `{name}` | {about.readers} | {about.per} | {needs} | {_cell(about.lacks)} |")
-    return "\n".join(["| name | for | one file per | needs from a video | cannot hold |", "|---|---|---|---|---|", *rows])
+    return "\n".join(
+        ["| name | for | one file per | needs the video's | cannot hold |", "|---|---|---|---|---|", *rows]
+    )
 
 
 def failures() -> list[str]:

@@ -27,7 +27,7 @@ SECTIONS = {
     "Train and detect": {
         "train": "Train a localization head from video-level labels.",
         "refine": "Train a student on a run's detections: better borders.",
-        "import-checkpoint": "Import a checkpoint of a paper's own code as a run.",
+        "import-checkpoint": "Import a checkpoint saved by a paper's own code as a run.",
         "detect": "Detect actions with a trained head.",
         "tune": "Tune a run's localization settings.",
         "pack": "Pack a run into one file, for detection on other machines.",
@@ -47,9 +47,9 @@ SECTIONS = {
         "clips": "Cut a clip of each detection, and a reel of the best.",
     },
     "Inspect": {
-        "show": "Show what a store, a run or a file holds.",
+        "show": "Show the contents of a store, a run or a file.",
         "verify": "Compare stored features with their checksums.",
-        "list": "List what there is to choose from: heads, recipes, ...",
+        "list": "List the choices: heads, recipes, backbones, ...",
         "doctor": "Check this machine: readers, flow, GPU, weights, disk.",
         "completion": "Print the completion script of a shell.",
     },
@@ -111,7 +111,7 @@ def _print_version(context: click.Context, parameter: click.Parameter, asked: bo
 def main() -> None:
     """Find actions in videos, learned from video-level labels only.
 
-    Start with `wtal demo`, or with your own: `wtal run videos/ --labels labels.csv`.
+    Start with `wtal demo`, or with your own videos: `wtal run videos/ --labels labels.csv`.
     """
     # Before torch is loaded: threads that wait give their core back, or a machine that has other work to do as well
     # makes small operations ten times slower.

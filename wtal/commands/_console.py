@@ -186,7 +186,7 @@ def json_option(function: Function) -> Function:
 
 def verdicts_option(function: Function) -> Function:
     """Add `--verdicts/--no-verdicts`."""
-    text = "Also train on the workspace's verdicts on what videos show and do not show.  [default: yes]"
+    text = "Also learn from the workspace's verdicts about what videos show and do not show.  [default: yes]"
     return click.option("--verdicts/--no-verdicts", default=True, help=text)(function)
 
 

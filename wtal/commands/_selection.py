@@ -16,10 +16,10 @@ _CHOSEN = (
         "--merge",
         type=Seconds(),
         metavar="SECONDS",
-        help="Join detections of one class with a gap of at most this much between them.",
+        help="Join detections of one class that are at most this far apart.",
     ),
     click.option(
-        "--pad", type=Seconds(), default=0.0, metavar="SECONDS", help="Widen each detection by this much at both ends."
+        "--pad", type=Seconds(), default=0.0, metavar="SECONDS", help="Extend each detection by this much at both ends."
     ),
     click.option("--top", type=click.IntRange(1), metavar="N", help="Keep only the best N detections of each video."),
 )

@@ -35,7 +35,7 @@ from wtal.report.selection import Selection
 @click.option(
     "--reencode",
     is_flag=True,
-    help="Encode again and cut exactly. Otherwise streams are copied, from the keyframe before.",
+    help="Re-encode and cut exactly. Otherwise streams are copied, from the preceding keyframe.",
 )
 @click.option(
     "--reel", type=click.IntRange(1), metavar="N", help="Also write a reel of the best N detections, with titles."
@@ -63,7 +63,7 @@ def command(
 ) -> None:
     """Cut each detection out of its video, with sound, and print the paths.
 
-    clips.csv lists how far before its detection each clip begins. Clips that exist already are left alone.
+    clips.csv lists the seconds by which each clip begins before its detection. Existing clips are left alone.
     """
     clips = cut_clips(source, out, videos, selection, reencode, reel, force, jobs, ConsoleReporter())
     lines = [f"note: {note}" for note in clips.notes]

@@ -43,7 +43,7 @@ _TABLES = {"text": text_table, "markdown": markdown_table, "csv": csv_table}
     "--ablation",
     type=Name(ablation_names),
     metavar="NAME",
-    help="Table of a paper to make, such as tscn.table1a (`wtal list ablations`).",
+    help="Table of a paper to reproduce, such as tscn.table1a (`wtal list ablations`).",
 )
 @click.option(
     "--store", type=InWorkspace("features"), help="Feature store. Default: the only one in the workspace that fits."
@@ -99,7 +99,7 @@ def command(
     """Train, detect and judge every recipe, and print one table.
 
     Finished work is reused, so an interrupted call continues where it stopped. With --ablation, each row of that table
-    is made with each recipe. A row that fails reports why and does not stop the others.
+    is trained with each recipe. A row that fails reports why and does not stop the others.
     """
     table = load_ablation(ablation) if ablation else None
     root = Workspace(workspace)

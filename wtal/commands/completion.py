@@ -20,8 +20,8 @@ _LINES = "\b\n" + "\n".join(f"{name:<5} {file}: {line}" for name, (file, line) i
     "completion",
     cls=Command,
     short_help="Print the completion script of a shell.",
-    help="Print the script that makes a shell complete commands, options, names and what the workspace holds.\n\n"
-    f"A line in the file that the shell reads when it starts turns it on:\n\n{_LINES}",
+    help="Print the script that makes a shell complete commands, options, names and the contents of the workspace.\n\n"
+    f"To enable it, add a line to the file that the shell reads when it starts:\n\n{_LINES}",
 )
 @click.argument("shell", type=Choice(list(SHELLS)), metavar=f"[{'|'.join(SHELLS)}]")
 @json_option

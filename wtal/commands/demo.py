@@ -34,10 +34,10 @@ from wtal.pipeline.devices import pick_device
 @device_option
 @json_option
 def command(out: Path, seeds: str, device: str, as_json: bool) -> None:
-    """Render a small collection of videos, detect its actions and evaluate the detections. No download.
+    """Render a small collection of videos, detect its actions and evaluate the detections.
 
-    The videos show actions that differ in their motion. Their features are extracted without weights, a head is trained
-    from video-level labels, and a HACS file is written. A second call reuses what exists.
+    Nothing is downloaded. The videos show actions that differ in their motion. Their features are extracted without
+    weights, a head is trained from video-level labels, and a HACS file is written. A second call reuses the results.
     """
     from wtal.pipeline.demo import demo
 

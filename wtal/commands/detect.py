@@ -51,7 +51,7 @@ from wtal.pipeline.workspace import Workspace
     help="Use the parameters from the end of this stage of training, counted from 0.",
 )
 @click.option(
-    "--watch", type=click.Path(path_type=Path), metavar="FOLDER", help="Watch a folder and detect in each new video."
+    "--watch", type=click.Path(path_type=Path), metavar="FOLDER", help="Watch a folder and search each new video."
 )
 @click.option(
     "--interval",
@@ -67,7 +67,7 @@ from wtal.pipeline.workspace import Workspace
     default=Pace.settle,
     show_default=True,
     metavar="SECONDS",
-    help="Time for which a file must be unchanged before it is read.",
+    help="Time that a file must remain unchanged before it is read.",
 )
 @click.option(
     "--out",
@@ -110,7 +110,7 @@ def command(
     (--set localize.KEY=VALUE) takes seconds.
 
     With videos, or folders of videos, RUN may also be a file written by `wtal pack`. Features of new videos are
-    extracted once, exactly as those of the run, into a store of their own; an interrupted call continues where it
+    extracted once, exactly like those of the run, into a separate store; an interrupted call continues where it
     stopped. --watch does the same for every video that appears in a folder, until Ctrl-C. Exits with 3 if some videos
     failed; failures.json lists the reasons.
     """

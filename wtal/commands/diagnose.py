@@ -55,7 +55,7 @@ def command(
 
     The page shows false positives by kind and what each kind costs in mAP, results by length, coverage and number of
     annotations, missed annotations, and precision-recall curves; diagnosis.json holds the same figures. For a run it
-    also shows what the head sees, from its features: activations beside annotations, failure cases, embedded snippets,
+    also shows how the head sees its features: activations next to annotations, failure cases, embedded snippets,
     pseudo labels.
     """
     if errors_only and videos:

@@ -60,9 +60,9 @@ def command(
     """Combine runs, detect, and print a folder that other commands accept as a run.
 
     RUN is a run (with all its seeds) or one of its seeds. Heads, features and snippet grids may differ; classes and the
-    reported subset may not. By default, activations are made comparable, averaged on the finest grid and localized
-    once with the first run's localization and any --set localize.KEY=VALUE; --by detections fuses each run's own
-    detections.
+    reported subset must be the same. By default, activations are made comparable, averaged on the finest grid and
+    localized once with the first run's localization and any --set localize.KEY=VALUE; --by detections fuses each run's
+    own detections.
     """
     shares = parse_weights(weights)
     root = Workspace(workspace)

@@ -31,7 +31,7 @@ DETECTION, PROPOSALS, CLASSIFICATION = TASKS
 @click.command("evaluate", cls=Command, short_help="Evaluate detections: mAP and other figures.")
 @click.argument("source", type=InWorkspace("runs"), metavar="RUN|FILE")
 @question_options
-@click.option("--task", type=Choice(TASKS), default=DETECTION, show_default=True, help="What to judge.")
+@click.option("--task", type=Choice(TASKS), default=DETECTION, show_default=True, help="Kind of result to judge.")
 @click.option(
     "--against",
     type=InWorkspace("runs"),

@@ -25,7 +25,7 @@ from wtal.pipeline.exchange.export_features import export_features
 def command(store: Path, out: Path, layout: str, streams: str, annotations: Path | None, as_json: bool) -> None:
     """Export the features of STORE into the new folder OUT, in a layout that other programs read.
 
-    `wtal import-features OUT` restores the store bit for bit: `wtal.json` beside the files keeps ids and grids.
+    `wtal import-features OUT` restores the store bit for bit: `wtal.json` next to the files keeps ids and grids.
     """
     chosen = [name.strip() for name in streams.split(",") if name.strip()]
     folder = export_features(store, layout, out, chosen, annotations, ConsoleReporter())

@@ -63,7 +63,7 @@ def setting_option(name: str, names: Sequence[str] = (), metavar: str | None = N
     default=(ExtractConfig().backbone,),
     show_default=True,
     metavar="NAME[:VARIANT]",
-    help=f"Backbone: {', '.join(BACKBONES.names())}; may be repeated: one pass then fills a store per backbone.",
+    help=f"Backbone: {', '.join(BACKBONES.names())}; may be repeated: one pass then fills one store per backbone.",
 )
 @click.option(
     "--weights",

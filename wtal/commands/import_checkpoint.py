@@ -15,9 +15,9 @@ from wtal.pipeline.train import TrainInputs
 from wtal.pipeline.workspace import Workspace
 
 
-@click.command("import-checkpoint", cls=Command, short_help="Import a checkpoint of a paper's own code as a run.")
+@click.command("import-checkpoint", cls=Command, short_help="Import a checkpoint saved by a paper's own code as a run.")
 @click.argument("file", required=False, type=click.Path(path_type=Path))
-@click.option("--head", type=Choice(HEADS.names()), required=True, help="Head that the checkpoint is of.")
+@click.option("--head", type=Choice(HEADS.names()), required=True, help="Head that the checkpoint belongs to.")
 @click.option(
     "--stream",
     "streams",
@@ -34,7 +34,7 @@ from wtal.pipeline.workspace import Workspace
     type=Name(recipe_names),
     default="",
     metavar="NAME",
-    help="Recipe for what the tensors do not say. Default: thumos14/HEAD.",
+    help="Recipe for settings that the tensors do not reveal. Default: thumos14/HEAD.",
 )
 @workspace_option
 @json_option
@@ -51,9 +51,9 @@ def command(
     """Import a checkpoint with its authors' key layout as a finished run, and print its folder.
 
     Every key is used or refused by name; no pickled code is executed. The class list of the annotations must be in the
-    checkpoint's order. What the tensors do not say (scales, localization, protocol) comes from the recipe. Continue
-    with `wtal detect RUN` and `wtal evaluate RUN`. Without features and annotations for a run, the file is only read
-    and checked, and its content is printed.
+    checkpoint's order. Settings that the tensors do not reveal (scales, localization, protocol) come from the recipe.
+    Continue with `wtal detect RUN` and `wtal evaluate RUN`. Without features and annotations for a run, the file is
+    only read and checked, and its content is printed.
     """
     root = Workspace(workspace)
     if store is None and annotations is None and root.is_empty:

@@ -27,14 +27,14 @@ from wtal.pipeline.workspace import Workspace
 @click.option(
     "--annotations",
     type=InWorkspace("annotations"),
-    help="Annotation file, for names of the videos or their durations.",
+    help="Annotation file, for the names or durations of the videos.",
 )
 @click.option("--layout", type=Choice(LAYOUTS.names()), help="Layout of the files. Default: recognized from the files.")
 @click.option(
     "--backbone",
     default="",
     metavar="NAME",
-    help="Name of the backbone that made the features. Default: the layout's own.",
+    help="Name of the backbone that computed the features. Default: the layout's own.",
 )
 @click.option("--fps", default="", metavar="RATE", help="Frames per second. Default: the layout's own.")
 @click.option("--stride", default="", metavar="FRAMES", help="Frames per row. Default: the layout's own.")

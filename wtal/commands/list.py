@@ -9,12 +9,12 @@ from wtal.commands._near import Choice
 from wtal.pipeline.inspection.inventory import KINDS, details, inventory
 
 
-@click.command("list", cls=Command, short_help="List what there is to choose from: heads, recipes, ...")
+@click.command("list", cls=Command, short_help="List the choices: heads, recipes, backbones, ...")
 @click.argument("kind", type=Choice(KINDS), metavar="KIND")
 @workspace_option
 @json_option
 def command(kind: str, workspace: Path, as_json: bool) -> None:
-    """List everything of a kind that there is to choose from, with a line about each."""
+    """List all choices of one kind, with a line about each."""
     if as_json:
         print_json(details(kind))
         return

@@ -25,8 +25,8 @@ from wtal.pipeline.workspace import Workspace
 def command(stores: tuple[Path, ...], grid: int, workspace: Path, as_json: bool) -> None:
     """Merge the streams of several stores into one store, and print its folder.
 
-    Features are interpolated at the centres of the chosen store's snippets, in seconds. Videos that some store lacks
-    are left out.
+    Features are interpolated at the centres of the chosen store's snippets, in seconds. Videos missing from
+    any store are left out.
     """
     if grid > len(stores):
         raise UsageError(f"--grid takes the number of a store, from 1 to {len(stores)}, got {grid}")

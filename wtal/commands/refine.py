@@ -34,7 +34,7 @@ from wtal.pipeline.workspace import Workspace
     default="0",
     show_default=True,
     metavar="0,1,2",
-    help="Seeds of the student's trainings, comma-separated; of ensembles only.",
+    help="Seeds for training the student, comma-separated; for ensembles only.",
 )
 @click.option("--dry-run", is_flag=True, help="Print the settings and do nothing else.")
 @refine_set_option
@@ -50,11 +50,11 @@ def command(
     workspace: Path,
     as_json: bool,
 ) -> None:
-    """Train a student on pseudo segments, a run's detections in its own training videos, and detect with it.
+    """Train a student on pseudo segments (a run's detections in its own training videos), and detect with it.
 
-    RUN is a run (with all its seeds), one of its seeds, or an ensemble; by default, the newest finished run. Of the
-    annotations, only video-level labels are used. Other commands accept the printed folders as runs. A table shows what
-    each round taught and, with ground truth, what it gained. An interrupted call continues where it stopped.
+    RUN is a run (with all its seeds), one of its seeds, or an ensemble; by default, the newest finished run. Only
+    the video-level labels of the annotations are used. Other commands accept the printed folders as runs. A table shows
+    what each round taught and, with ground truth, what it gained. An interrupted call continues where it stopped.
     """
     numbers, home = parse_seeds(seeds), Workspace(workspace)
     teachers = open_runs(run or home.newest_run())

@@ -35,7 +35,7 @@ from wtal.pipeline.viewing.write_report import write_report
     type=Choice(get_args(Proxies)),
     default="needed",
     show_default=True,
-    help="Make small copies of no videos, of those that browsers cannot play, or of all.",
+    help="Videos to make small copies of: none, those that browsers cannot play, or all.",
 )
 @click.option(
     "--serve", "serves", is_flag=True, help="Serve the page on 127.0.0.1 and save verdicts as they are given."

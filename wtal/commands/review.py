@@ -89,7 +89,7 @@ def import_command(
     selection: Selection,
     as_json: bool,
 ) -> None:
-    """Compare files with what `wtal export` wrote for the source, and keep every change as a verdict.
+    """Compare files with what `wtal export` wrote for the source, and save every change as a verdict.
 
     Choose detections with the same options as for the export: those that were not exported must not count as deleted. A
     video that is unchanged and not marked as looked at yields no verdict.
@@ -108,10 +108,10 @@ def import_command(
 @workspace_option
 @json_option
 def next_command(source: Path | None, count: int, workspace: Path, as_json: bool) -> None:
-    """List the detections whose verdicts would teach the most, and the page on which to give it.
+    """List the detections whose verdicts would teach the most, and the page on which to give them.
 
-    First come those with a score near the middle of their class, in videos without labels or with labels that say
-    otherwise, spread over videos and classes. Without a source, the newest run of the workspace is used.
+    First come those with a score near the middle of their class, in videos without labels or with labels that
+    disagree, spread over videos and classes. Without a source, the newest run of the workspace is used.
     """
     _show_next(source, count, Workspace(workspace), as_json)
 
@@ -124,7 +124,7 @@ def next_command(source: Path | None, count: int, workspace: Path, as_json: bool
 @workspace_option
 @json_option
 def show_command(source: Path | None, annotations: Path | None, workspace: Path, as_json: bool) -> None:
-    """Show the number of verdicts per class, the videos that were looked at, and what the next training learns."""
+    """Show the number of verdicts per class, the videos that were looked at, and what the next training will learn."""
     _show_overview(overview(Workspace(workspace), source, annotations), as_json)
 
 
@@ -142,7 +142,7 @@ def show_command(source: Path | None, annotations: Path | None, workspace: Path,
 def annotations_command(out: Path, source: Path | None, workspace: Path) -> None:
     """Write the segments of the videos that were looked at as annotations, for `wtal evaluate` and `wtal tune`.
 
-    They form the subset `reviewed`. Results tuned with them say `tuned with segments`; nothing trains on them.
+    They form the subset `reviewed`. Results tuned with them are marked `tuned with segments`; nothing trains on them.
     """
     click.echo(readable(str(reviewed_annotations(Workspace(workspace), out, source))))
 

@@ -117,8 +117,8 @@ def command(
 ) -> None:
     """Extract, train, detect, evaluate if there is ground truth, and print the paths of the results.
 
-    Labelled videos train; every video is searched, labelled or not. An interrupted call continues where it stopped.
-    Exits with 3 if some videos failed.
+    Training uses the labelled videos; all videos are searched, labelled or not. An interrupted call continues where it
+    stopped. Exits with 3 if some videos failed.
     """
     if (annotations is None) == (labels is None):
         raise UsageError("pass either --annotations FILE or --labels FILE: training needs the labels of the videos")

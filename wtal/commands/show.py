@@ -9,7 +9,7 @@ from wtal.commands._types import InWorkspace
 from wtal.pipeline.inspection.show import describe, to_text
 
 
-@click.command("show", cls=Command, short_help="Show what a store, a run or a file holds.")
+@click.command("show", cls=Command, short_help="Show the contents of a store, a run or a file.")
 @click.argument("source", type=InWorkspace("runs"), metavar="STORE|RUN|FILE")
 @click.option("--all", "everything", is_flag=True, help="Show every setting of a run.")
 @json_option

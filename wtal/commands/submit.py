@@ -53,7 +53,8 @@ def command(
     """Write the JSON file of a challenge and print its path, or check an existing one.
 
     Without RUN, the newest finished run is used and named on stderr. Whatever the challenge would refuse is refused
-    here, and the first offenders are named. With --check, the challenge may follow from the version in the file.
+    here, and the first offenders are named. With --check, --challenge is optional if the version in the file identifies
+    it.
     """
     if to_check is not None:
         if source or out or external_data or max_per_video or results_only:

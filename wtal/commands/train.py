@@ -36,7 +36,9 @@ from wtal.pipeline.workspace import Workspace
     metavar="0,1,2",
     help="Seeds of training, comma-separated; one run per seed.",
 )
-@click.option("--check", is_flag=True, help="Then predict held-out labels and report per class what was learned.")
+@click.option(
+    "--check", is_flag=True, help="After training, predict held-out labels and report per class what was learned."
+)
 @verdicts_option
 @click.option("--dry-run", is_flag=True, help="Print the resolved recipe and do nothing else.")
 @recipe_set_option

@@ -26,8 +26,7 @@ from wtal.pipeline.workspace import Workspace
 @click.option(
     "--subset",
     default="",
-    help="Subset whose segments choose the settings. Default: the one that selected the step, or else the one for "
-    "training.",
+    help="Subset whose segments decide. Default: the one that selected the step, or else the training subset.",
 )
 @click.option(
     "--over",
@@ -71,7 +70,7 @@ def command(
     """Search for the best localization settings of a trained head, and write them as a preset.
 
     RUN is a run (with all its seeds) or one of its seeds; by default, the newest finished run. The settings are chosen
-    by the segments of a subset that is not reported. Use the preset with --set localize.preset=FILE.
+    on the segments of a subset that is not reported. Use the preset with --set localize.preset=FILE.
     """
     space = parse_space(over)
     tuned = tune(

@@ -12,15 +12,17 @@ from wtal.pipeline.inspection.verify import verify
 
 @click.command("verify", cls=Command, short_help="Compare stored features with their checksums.")
 @click.argument("sources", nargs=-1, type=InWorkspace("features"), metavar="[STORE|RUN]...")
-@click.option("--drop", is_flag=True, help="Drop damaged videos, so that the command that wrote them does so again.")
+@click.option(
+    "--drop", is_flag=True, help="Drop damaged videos, so that the command that wrote them writes them again."
+)
 @workspace_option
 @json_option
 def command(sources: tuple[Path, ...], drop: bool, workspace: Path, as_json: bool) -> None:
     """Compare all numbers in stores of features and of activations with their checksums.
 
-    Without arguments, all stores of the workspace are read. Damage is exit code 1. With --drop, damaged videos are
-    removed from their stores; repeat the command that wrote them (extract, import-features, merge, detect, run, ...),
-    and it writes only these.
+    Without arguments, all stores of the workspace are read. Exits with 1 if there is damage. With --drop, damaged
+    videos are removed from their stores; then repeat the command that wrote them (extract, import-features, merge,
+    detect, run, ...), which writes only these.
     """
     stores = verify(sources or [workspace], drop, ConsoleReporter())
     if as_json:

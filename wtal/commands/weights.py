@@ -14,11 +14,11 @@ from wtal.commands._near import Choice
 @workspace_option
 @json_option
 def command(action: str, names: tuple[str, ...], workspace: Path, as_json: bool) -> None:
-    """Fetch published checkpoints, or check those that are there, and print their paths.
+    """Fetch published checkpoints, or check those present, and print their paths.
 
     `wtal list weights` names them. `fetch` downloads into the workspace's folder of weights and resumes an interrupted
     transfer; for a checkpoint that can only be fetched by hand, it names the page and the path to put it at. `check`
-    downloads nothing, and compares each file with its published hash, or with the hash of the first file that came.
+    downloads nothing, and compares each file with its published hash, or else with the hash of the first file seen.
     """
     from wtal.pipeline.inspection.weights import check_weights, fetch_weights  # late: torch, which --help needs not
 

@@ -38,7 +38,7 @@ class ExtractConfig(Config):
     zero: Literal["file", "picture"] = "file"
     """Origin of time if sound begins before the picture: the file's, as in players, or the picture's."""
     runtime: Literal["torch", "openvino"] = "torch"
-    """Library that runs a network; openvino is faster on a CPU, and an optional extra."""
+    """Library that runs a network; openvino, an optional extra, is faster on a CPU."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """Precision of network arithmetic (torch only); see --dtype for that of the stored features."""
     crops: Literal[1, 10] = 1
