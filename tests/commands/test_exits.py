@@ -58,7 +58,7 @@ def test_warnings_of_libraries_are_no_errors(file):
 def test_too_few_addresses_are_one_line(command):
     ended = shell(f"ulimit -v 500000; {WTAL} {command}")
     assert ended.returncode == 1
-    assert ended.stderr.startswith("wtal: there is not enough memory: torch takes 640 MiB")
+    assert ended.stderr.startswith("wtal: there is not enough memory: torch needs 640 MiB")
     assert len(ended.stderr.splitlines()) == 1
 
 

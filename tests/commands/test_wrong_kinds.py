@@ -132,15 +132,14 @@ OTHERWISE = {
 def test_a_store_in_place_of_a_run_is_told_what_trains_on_it(here):
     ended = CliRunner().invoke(main, ["export", STORE, "--to", "csv"], prog_name="wtal")
     assert ended.stderr == (
-        f"wtal: {STORE} is not a run, but a feature store; wtal train --store {STORE} trains one on it\n"
+        f"wtal: {STORE} is not a run, but a feature store; wtal train --store {STORE} trains a run on it\n"
     )
 
 
 def test_a_video_in_place_of_detections_is_told_what_makes_them(here):
     ended = CliRunner().invoke(main, ["report", VIDEO], prog_name="wtal")
     assert ended.stderr == (
-        f"wtal: {VIDEO}: wanted a run or a detection file, got a video; "
-        f"wtal detect RUN {VIDEO} writes detections of it\n"
+        f"wtal: {VIDEO}: wanted a run or a detection file, got a video; wtal detect RUN {VIDEO} finds actions in it\n"
     )
 
 

@@ -38,7 +38,7 @@ def test_labels_are_complete_whatever_is_absent_beside_them(tmp_path):
 
 
 def test_shown_and_absent_at_once_is_refused(tmp_path):
-    with pytest.raises(FormatError, match="'a' has 'jump' as both shown and absent"):
+    with pytest.raises(FormatError, match="'a' lists 'jump' as both shown and absent"):
         read_annotations(table(tmp_path, "video,label\na,jump\na,!jump\n"))
 
 

@@ -73,7 +73,7 @@ def _errors_in_one_line() -> Iterator[None]:
         if lacks_memory(error):
             fail(_no_memory(error), 1)
         if isinstance(error, ImportError):
-            fail(f"a library cannot be loaded: {error}; wtal doctor says what there is", 1)
+            fail(f"a library cannot be loaded: {error}; run wtal doctor to see what works here", 1)
         raise
 
 
@@ -111,7 +111,7 @@ class _Room(MetaPathFinder):
         """Find nothing."""
         if name == "torch" and (room := _room()) < _OF_TORCH:
             raise MemoryError(
-                f"torch takes {_OF_TORCH >> 20} MiB of addresses, the limit (ulimit -v) leaves {room >> 20}; raise it"
+                f"torch needs {_OF_TORCH >> 20} MiB of address space, but ulimit -v leaves {room >> 20}; raise it"
             )
 
 

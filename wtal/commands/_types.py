@@ -73,7 +73,7 @@ class Seconds(click.ParamType):  # type: ignore[type-arg]  # takes arguments fro
             seconds = math.nan
         if not 0 <= seconds <= SECONDS or (self.min_open and seconds == 0):
             start = "above 0 and up to" if self.min_open else "from 0 to"
-            self.fail(f"{value!r} is no such time; give seconds {start} {SECONDS:.0f}, or a clock time", param, ctx)
+            self.fail(f"{value!r} is not a valid time; give seconds {start} {SECONDS:.0f}, or a clock time", param, ctx)
         return seconds
 
 

@@ -132,7 +132,7 @@ class DatasetBuilder:
 
         Raises:
             FormatError: when a video both shows and does not show a class, or when two classes or two subsets differ
-                only in capitals or blanks.
+                only in capitals or spaces.
         """
         labels = {label for video in self._videos.values() for label in video.labels | video.absent}
         classes = tuple(self._classes if self._classes is not None else sorted(labels))
@@ -147,7 +147,9 @@ class DatasetBuilder:
         for kind, names in (("classes", classes), ("subsets", [video.subset for video in self._videos.values()])):
             if twins := _look_alikes(names):
                 uses = [f"{name!r} ({self._first_use.get((kind, name), 'in the list of classes')})" for name in twins]
-                raise FormatError(f"{kind} {' and '.join(uses)} differ only in capitals or blanks; write them alike")
+                raise FormatError(
+                    f"{kind} {' and '.join(uses)} differ only in capitals or spaces; write them the same way"
+                )
 
     def _note_use(self, kind: str, name: str, video_id: str) -> None:
         self._first_use.setdefault((kind, name), self.where or f"first in {video_id}")
@@ -169,7 +171,7 @@ class DatasetBuilder:
 
     def _inspect(self, video_id: str, video: _Video) -> None:
         for label in sorted(video.labels & video.absent):
-            raise FormatError(f"video {video_id!r} has {label!r} as both shown and absent; keep one of the two")
+            raise FormatError(f"video {video_id!r} lists {label!r} as both shown and absent; keep one of the two")
         end = math.inf if video.duration is None else video.duration
         for annotation in video.annotations:
             if annotation.start >= end:

@@ -41,14 +41,14 @@ _HEAD = 1 << 16
 """Bytes of a file that are looked at."""
 _DETECTION_COLUMNS = ("video", "label", "start", "end", "score")
 _FOLDERS = {
-    STORE: "wtal train --store {path} trains one on it",
+    STORE: "wtal train --store {path} trains a run on it",
     FOUND: "its detections are {path}/detections.json",
     FEATURES: "wtal import-features {path} makes a feature store of them",
     WORKSPACE: "its runs are in {path}/runs",
-    VIDEOS: "wtal detect RUN {path} writes detections of them",
+    VIDEOS: "wtal detect RUN {path} finds actions in them",
 }
 _FILES = {
-    VIDEO: "wtal detect RUN {path} writes detections of it",
+    VIDEO: "wtal detect RUN {path} finds actions in it",
     MODEL: "wtal detect {path} VIDEO writes detections with it",
     CHECKPOINT: "pass the folder of its run",
     LABELS: "wtal run VIDEOS --labels {path} trains on it and writes detections",

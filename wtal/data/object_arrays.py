@@ -46,7 +46,7 @@ def array_head(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
         read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, fortran, dtype = read_header(file)
     except _BROKEN as error:
-        raise ValueError(f"no head of an array: {error}") from None
+        raise ValueError(f"no header of an array: {error}") from None
     return tuple(shape), fortran, dtype
 
 
@@ -133,13 +133,13 @@ class _ArrayStandIn:
         shape, count = tuple(map(int, shape)), math.prod(shape)
         if dtype.value.hasobject:
             if not isinstance(content, list) or len(content) != count:
-                raise pickle.UnpicklingError(f"an array of {count} objects has a different number")
+                raise pickle.UnpicklingError(f"an array of {count} objects contains the wrong number of them")
             flat = np.empty(count, dtype=object)
             for i, element in enumerate(content):
                 flat[i] = _plain(element)
         else:
             if not isinstance(content, bytes) or len(content) != count * dtype.value.itemsize:
-                raise pickle.UnpicklingError(f"an array {shape} of {dtype.value} has a different number of bytes")
+                raise pickle.UnpicklingError(f"an array {shape} of {dtype.value} has the wrong number of bytes")
             flat = np.frombuffer(bytearray(content), dtype.value)
         self.value = flat.reshape(shape, order="F" if fortran else "C")
 
@@ -156,7 +156,7 @@ def _plain(value: Any) -> Any:
 def _scalar(dtype: _DtypeStandIn, content: bytes) -> Any:
     """Read numpy's pickle of a single number or string."""
     if dtype.value.hasobject or len(content) != dtype.value.itemsize:
-        raise pickle.UnpicklingError(f"a {dtype.value} has a different number of bytes")
+        raise pickle.UnpicklingError(f"a {dtype.value} has the wrong number of bytes")
     return np.frombuffer(content, dtype.value)[0]
 
 

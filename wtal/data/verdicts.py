@@ -65,7 +65,7 @@ class Verdict(_Strict):
         segment, detection = _WANTED[self.verdict]
         for name, wanted, value in (("segment", segment, self.segment), ("detection", detection, self.detection)):
             if wanted != (value is not None):
-                raise ValueError(f"{self.verdict!r} has {'a' if wanted else 'no'} {name}")
+                raise ValueError(f"{self.verdict!r} {'needs a' if wanted else 'takes no'} {name}")
         if self.segment is not None:
             _refuse_backward(self.segment)
         return self

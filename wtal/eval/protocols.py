@@ -159,7 +159,7 @@ def find_protocol(name: str, ties: str = INPUT) -> Protocol:
     if name not in PROTOCOLS:
         raise UsageError(f"there is no protocol {name!r}; {suggest(name, PROTOCOLS)}")
     if ties not in TIES:
-        raise UsageError(f"there are no ties {ties!r}; {suggest(ties, TIES)}")
+        raise UsageError(f"there is no order of ties {ties!r}; {suggest(ties, TIES)}")
     if ties == INPUT:
         return PROTOCOLS[name]
     if not alike(name, DEFAULT_PROTOCOL):

@@ -18,7 +18,7 @@ def _whole(label: str) -> str:
     try:
         label.encode()
     except UnicodeEncodeError:
-        raise ValueError(f"wanted whole characters, got half of one in {label!a}") from None
+        raise ValueError(f"wanted whole characters, got half a character in {label!a}") from None
     return label
 
 

@@ -50,7 +50,7 @@ def write_with_a_long_end(path, seconds):
 def test_a_gap_of_hours_is_the_videos_failure(tmp_path, reader, suffix, gap):
     times = [*constant(25, 30), *constant(25, 30, gap)]
     path = write_video(tmp_path / f"a.{suffix}", times, unit=SECOND, options=PLAIN)
-    with pytest.raises(VideoError, match="is the maximum: its clock is in error"):
+    with pytest.raises(VideoError, match="is the maximum: its clock is wrong"):
         sampled(path, reader)
 
 

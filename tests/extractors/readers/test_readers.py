@@ -294,7 +294,7 @@ def test_real_videos_agree_over_readers(reader, path, decoded, sampled, start):
 
 @needs_shared
 def test_a_still_picture_is_no_video():
-    with pytest.raises(VideoError, match=r"a picture or a text, not a video \(format avif\)"):
+    with pytest.raises(VideoError, match=r"a picture or text, not a video \(format avif\)"):
         probe(SHARED / "cases" / "12_small" / "photo.avif")
 
 

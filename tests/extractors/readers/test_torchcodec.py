@@ -271,7 +271,7 @@ def test_a_full_memory_is_no_fault_of_the_file(tmp_path, device, monkeypatch):
 
 def test_a_device_is_refused_where_there_is_none(tmp_path, device, monkeypatch):
     info = probe(write_video(tmp_path / "x.mp4", constant(25, 5), rotation=90))
-    with pytest.raises(VideoError, match="torchcodec:cuda takes no rotated files: use --reader pyav"):
+    with pytest.raises(VideoError, match="torchcodec:cuda does not support rotated files: use --reader pyav"):
         list(read(info, "torchcodec:cuda"))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert find_reader("torchcodec:cuda").why_not() == "torch sees no CUDA device"

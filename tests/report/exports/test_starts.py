@@ -43,7 +43,7 @@ def test_what_is_short_is_joined_and_named():
 
 
 def test_fewer_than_three_chapters_are_refused():
-    with pytest.raises(VideoError, match="fewer than three"):
+    with pytest.raises(VideoError, match="at least three"):
         written("youtube", video_of([detection(1, 5, "run")]))
 
 

@@ -41,7 +41,7 @@ def read(path: Path) -> Dataset:
     """
     table = read_table(path, _NEEDED)
     if ("start" in table.columns) != ("end" in table.columns):
-        raise FormatError(f"{path}: columns start and end go together; the header has one of them")
+        raise FormatError(f"{path}: columns start and end go together; the header has only one of them")
     builder = DatasetBuilder()
     for column in sorted(set(table.columns) - {*_NEEDED, *_OPTIONAL, ""}):
         builder.note("columns that are not used", column)

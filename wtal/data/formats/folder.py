@@ -32,12 +32,12 @@ def read(path: Path) -> Dataset:
         FormatError: when there is no folder, or no video in its sub-folders.
     """
     if not path.is_dir():
-        raise FormatError(f"{path}: wanted a folder with one sub-folder per class; there is no folder")
+        raise FormatError(f"{path}: wanted a folder with one sub-folder per class; it is not a folder")
     root, builder = path.absolute(), DatasetBuilder()
     files = [file for folder in _folders(root) for file in _entries(folder)]
     labelled = [file for file in files if is_video_file(file)]
     if not labelled:
-        raise FormatError(f"{path}: wanted one sub-folder of videos per class; there is no video in them")
+        raise FormatError(f"{path}: wanted one sub-folder of videos per class; no sub-folder contains a video")
     # Names of videos without a label are compared, too: a search for videos below this folder includes them.
     ids = short_ids(dict.fromkeys([*labelled, *videos_below(root)], root))
     for file in labelled:

@@ -116,10 +116,10 @@ def check(video: str, grid: SnippetGrid, streams: Mapping[str, Features]) -> dic
             cannot be part of a file name.
     """
     if not streams:
-        raise StoreError(f"video {video!r} has no stream; a store keeps at least one")
+        raise StoreError(f"video {video!r} has no stream; a store needs at least one")
     for name, values in streams.items():
         if not re.fullmatch(r"[a-z0-9_]+", name):
-            raise StoreError(f"a stream's name has only a-z, 0-9 and _, got {name!r}")
+            raise StoreError(f"a stream's name may contain only a-z, 0-9 and _, got {name!r}")
         if values.ndim != 2 or len(values) != grid.num_snippets or values.shape[1] == 0:
             raise StoreError(
                 f"{name} of video {video!r} is {values.shape}, wanted ({grid.num_snippets}, D) by its grid"

@@ -206,7 +206,7 @@ class FrameClock:
             second = float(self._offset + self._last)
             raise VideoError(
                 f"the picture at second {second:.2f} would stay for {float(still):.0f} s, but "
-                f"{LONGEST_STILL} s is the maximum: its clock is in error; repair the timestamps, or cut the file there"
+                f"{LONGEST_STILL} s is the maximum: its clock is wrong; repair the timestamps, or cut the file there"
             )
         if still > _FAR:
             self.stills += 1

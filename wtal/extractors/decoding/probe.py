@@ -122,12 +122,12 @@ def _choose_stream(container: InputContainer) -> VideoStream:
         pictures = " and a cover picture" if container.streams.video else ""
         raise VideoError(f"no video stream: the file holds {', '.join(set(kinds) - {'video'}) or 'nothing'}{pictures}")
     if (brand := container.metadata.get("major_brand", "").strip()) in _STILL_BRANDS:
-        raise VideoError(f"a picture or a text, not a video (format {brand})")
+        raise VideoError(f"a picture or text, not a video (format {brand})")
     if container.format.name in _STILL_FORMATS or container.format.name.endswith("_pipe"):
-        raise VideoError(f"a picture or a text, not a video (format {container.format.name})")
+        raise VideoError(f"a picture or text, not a video (format {container.format.name})")
     decodable = [stream for stream in videos if stream.codec_context]
     if not decodable:
-        raise VideoError("no decoder for its video stream: damaged, or of a codec that this build of ffmpeg lacks")
+        raise VideoError("no decoder for its video stream: it is damaged, or this build of ffmpeg lacks its codec")
     return max(decodable, key=_preference)
 
 

@@ -178,7 +178,7 @@ class Extractor:
             if not np.isfinite(array).all():
                 raise VideoError(f"{self.name} {name} has features that are not finite; is the checkpoint sound?")
             if len(array) != grid.num_snippets:
-                raise VideoError(f"{self.name} {name} has {len(array)} snippets, the grid {grid.num_snippets}")
+                raise VideoError(f"{self.name} {name} has {len(array)} snippets, but the grid has {grid.num_snippets}")
         return Extracted(grid, features, summary.to_json())
 
     def _job(self, stream: str) -> StreamJob:

@@ -43,7 +43,7 @@ def frames(info: VideoInfo) -> Iterator[TimedFrame]:
     """
     decord = _decord()
     if info.rotation or info.mirrored or info.video_streams > 1:
-        raise VideoError("decord takes neither rotated files nor several video streams: use --reader pyav")
+        raise VideoError("decord supports neither rotated files nor several video streams: use --reader pyav")
     if kinds := {info.container, info.codec} & {*_HANGS, *MIXED_CODECS}:
         raise VideoError(f"decord is not reliable on {', '.join(sorted(kinds))}: use --reader pyav")
     require_within(info, "decord", wide_colours=True, odd_sides=False)

@@ -88,7 +88,7 @@ class _OnCard:
             VideoError: when torchcodec is not reliable on the file, or the device does not decode all of it.
         """
         if info.rotation:
-            raise VideoError("torchcodec:cuda takes no rotated files: use --reader pyav")
+            raise VideoError("torchcodec:cuda does not support rotated files: use --reader pyav")
         return _frames(info, "cuda")
 
 

@@ -100,7 +100,7 @@ def create(num_classes: int, feature_dims: dict[str, int], config: Config, autho
     """
     first, second = stream_widths("co2net", feature_dims, config.pooling)
     if config.fusion == "add" and first != second:
-        raise UsageError(f"head.fusion = 'add' needs streams of one width, got {first} and {second}; take another")
+        raise UsageError(f"head.fusion = 'add' needs streams of one width, got {first} and {second}; choose another")
     return Co2Net(num_classes, first, second, config, authors)
 
 

@@ -197,7 +197,7 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: StateDict, where: Pa
         moments = state["state"].items()
         fits = all(tuple(v.shape) in ((), shapes[i]) for i, named in moments for v in named.values())
         if not fits:
-            raise ValueError("its moments have other shapes")
+            raise ValueError("its moments have different shapes")
         optimizer.load_state_dict(state)
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise WeightsError(f"{where} has an optimizer that does not fit ({error}); {_WAY_OUT}") from None

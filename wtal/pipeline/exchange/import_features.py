@@ -252,7 +252,7 @@ def _read(item: Item, note: Note | None, expected: Specs) -> tuple[Streams, list
 
 def _refuse_unusable(streams: Streams, expected: Specs) -> None:
     if not len(next(iter(streams.values()))):
-        raise FormatError("it has no row of features")
+        raise FormatError("it has no rows of features")
     for name, values in streams.items():
         if not np.isfinite(values).all():
             raise FormatError(f"{name} holds numbers that are not finite")

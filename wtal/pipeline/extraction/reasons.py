@@ -41,23 +41,23 @@ REASONS: Mapping[str, tuple[Reason, ...]] = {
         Reason(
             "not a video that ffmpeg can open: ...",
             "Another kind of file, or one without its header. An MP4 from an interrupted download often lacks its "
-            "index and cannot be saved; fetch it again.",
+            "index and cannot be repaired; fetch it again.",
         ),
         Reason("no video stream: the file holds ...", "Sound only, perhaps with a cover picture."),
         Reason(
-            "no decoder for its video stream: damaged, or of a codec that this build of ffmpeg lacks",
+            "no decoder for its video stream: it is damaged, or this build of ffmpeg lacks its codec",
             "Convert it, or fetch it again.",
         ),
         Reason(
-            "a picture or a text, not a video (format ...)",
+            "a picture or text, not a video (format ...)",
             "Also AVIF and HEIC. ffmpeg would show it as a video of one frame; remove it from the folder.",
         ),
     ),
     "The file cannot be decoded": (
         Reason(
             "no frame could be decoded: ...",
-            "The container is readable, its content is not: damaged, or of a codec that this build of ffmpeg lacks. "
-            "Convert it, or fetch it again.",
+            "The container is readable, but its content is not: it is damaged, or this build of ffmpeg lacks its "
+            "codec. Convert it, or fetch it again.",
         ),
         Reason("no frame could be decoded", "The same; every packet was skipped."),
         Reason("no frame could be decoded by opencv", "Try `--reader pyav`."),
@@ -68,7 +68,7 @@ REASONS: Mapping[str, tuple[Reason, ...]] = {
         Reason(
             "... gave no frame for ... s",
             "The reader hung and was stopped (`the reader process`, where it hung before a reader was chosen). On a "
-            "slow disk or network, give `--time-limit` more seconds; else the file is damaged.",
+            "slow disk or network, give `--time-limit` more seconds; otherwise the file is damaged.",
         ),
         Reason(
             "... was killed by ...",
@@ -123,7 +123,7 @@ REASONS: Mapping[str, tuple[Reason, ...]] = {
     ),
     "The file claims too much time": (
         Reason(
-            "the picture at second ... would stay for ... s, but ... s is the maximum: its clock is in error; repair "
+            "the picture at second ... would stay for ... s, but ... s is the maximum: its clock is wrong; repair "
             "the timestamps, or cut the file there",
             "A timestamp or a duration is wrong, or recordings of different days were joined into one file. `ffmpeg "
             "-i IN -c copy -fflags +genpts OUT`, or cut the file at that second.",
@@ -163,10 +163,10 @@ REASONS: Mapping[str, tuple[Reason, ...]] = {
             "... does not repeat the last picture for empty packets: use --reader pyav",
             "Theora, among others, ends a file that way if its last pictures are equal; the reference shows them.",
         ),
-        Reason("decord takes neither rotated files nor several video streams: use --reader pyav", _CLEAR),
+        Reason("decord supports neither rotated files nor several video streams: use --reader pyav", _CLEAR),
         Reason("decord returns pictures of a wrong size for this file: use --reader pyav", _CLEAR),
         Reason(
-            "decord cannot decode this file: use --reader pyav", "Damaged, or of a codec that decord does not support."
+            "decord cannot decode this file: use --reader pyav", "It is damaged, or decord does not support its codec."
         ),
         Reason(
             "... is not used on files whose timestamps jump: use --reader pyav",
@@ -179,13 +179,13 @@ REASONS: Mapping[str, tuple[Reason, ...]] = {
         Reason("decord's timestamps are not those of the file: use --reader pyav", _CLEAR),
         Reason(
             "torchcodec is not reliable on ...: use --reader pyav",
-            "`mpegts` and `mpeg`, of which it passes over frames; `mpeg2video`, `vc1`.",
+            "`mpegts` and `mpeg`, where it skips frames; `mpeg2video`, `vc1`.",
         ),
         Reason("torchcodec does not mirror pictures: use --reader pyav", _CLEAR),
         Reason("torchcodec returns pictures of a wrong size for this file: use --reader pyav", _CLEAR),
         Reason(
             "torchcodec cannot decode this file: use --reader pyav",
-            "Damaged, or of a codec that the FFmpeg of the system lacks.",
+            "It is damaged, or the system's FFmpeg lacks its codec.",
         ),
         Reason(
             "torchcodec sees ... frames, but the file has ...: use --reader pyav",
@@ -193,9 +193,9 @@ REASONS: Mapping[str, tuple[Reason, ...]] = {
         ),
         Reason(
             "torchcodec's timestamps are not those of the file: use --reader pyav",
-            "It begins at a key frame: frames before the first one were passed over.",
+            "It begins at a key frame, and skips the frames before the first one.",
         ),
-        Reason("torchcodec:cuda takes no rotated files: use --reader pyav", _CLEAR),
+        Reason("torchcodec:cuda does not support rotated files: use --reader pyav", _CLEAR),
         Reason(
             "the CUDA device does not decode this file: use --reader torchcodec or --reader pyav",
             "A codec, a size or a pixel format that the device's decoder lacks.",
@@ -213,10 +213,10 @@ REASONS: Mapping[str, tuple[Reason, ...]] = {
             "The named backbone produced NaN or infinity. Check the weights; half-precision overflow is another cause.",
         ),
         Reason(
-            "... has ... snippets, the grid ...",
+            "... has ... snippets, but the grid has ...",
             "An error in the backbone: it returned fewer vectors than clips. Report it.",
         ),
-        Reason("...: ...", "An error of a library used by the backbone, by its class name. Report it."),
+        Reason("...: ...", "An error of a library used by the backbone, given by its class name. Report it."),
         Reason(
             ANOTHER_FILE.format("..."),
             "Two different files have the same name. This one is reported on stderr only: the stored video with that "
@@ -224,11 +224,12 @@ REASONS: Mapping[str, tuple[Reason, ...]] = {
         ),
         Reason(
             DAMAGED,
-            "By `wtal verify --drop`: a disk or a copy changed them. Once they are written again, the reason is gone.",
+            "By `wtal verify --drop`: a disk or a copy changed them. Once they are written again, the reason is "
+            "removed.",
         ),
     ),
     "Imported features cannot be used": (
-        Reason("it has no row of features", "The file is empty, or its video was too short."),
+        Reason("it has no rows of features", "The file is empty, or its video was too short."),
         Reason("... holds numbers that are not finite", "NaN or infinity; from a broken extraction."),
         Reason("it has ..., earlier videos ...", "Its streams, widths or types differ from the first video's."),
         Reason("its streams have ...", "Their lengths differ by more than a row."),
@@ -243,7 +244,7 @@ REASONS: Mapping[str, tuple[Reason, ...]] = {
         Reason("its duration is not in the annotations; give --fps and --stride", _CLEAR),
         Reason(
             "it is annotated as ... s, over which ... rows cannot be spread; correct the duration",
-            "A row is taken to last from a thousandth of a second to an hour.",
+            "A row may last from a thousandth of a second to an hour.",
         ),
         Reason(
             "... has no ... file next to it; give --fps and --stride",

@@ -37,7 +37,7 @@ def detect_refined(
     refinement = run.recipe.refinement
     if isinstance(refinement, RescoreConfig):
         if stage is not None:
-            raise UsageError(f"{run.folder} has a rescorer, and those have no rounds; leave out --stage")
+            raise UsageError(f"{run.folder} has a rescorer, which has no rounds; leave out --stage")
         return detect_rescored(run, refinement, config, keys, labels, device, reporter)
     refuse_unlocated(config, run.recipe.localize)
     trained = trained_student(run, stage)

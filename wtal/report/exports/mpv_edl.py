@@ -31,7 +31,7 @@ def render(videos: Sequence[ExportVideo], classes: Sequence[str]) -> Sheet:
         for d in video.detections
     ]
     if not lines:
-        raise VideoError("there is no detection, and mpv plays no empty reel")
+        raise VideoError("there are no detections, and mpv cannot play an empty reel")
     return Sheet("".join(["# mpv EDL v0\n", *lines]))
 
 

@@ -32,7 +32,7 @@ def render(videos: Sequence[ExportVideo], classes: Sequence[str]) -> Sheet:
     (video,) = videos
     chapters, joined = _spaced(_starts(video), video.end)
     if len(chapters) < _FEWEST:
-        raise VideoError(f"YouTube shows no chapters if there are fewer than three, here are {len(chapters)}")
+        raise VideoError(f"YouTube shows chapters only if there are at least three; this video has {len(chapters)}")
     text = "".join(f"{_line(start, labels)}\n" for start, labels in chapters)
     note = f"{joined} chapters shorter than {_SHORTEST} s, joined to the previous one: {_named(chapters)}"
     return Sheet(text, (note,) if joined else ())

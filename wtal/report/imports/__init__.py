@@ -69,10 +69,10 @@ def mark(start: object, end: object, label: object, where: str, unit: Unit = "se
     """Return a segment from parsed values.
 
     Raises:
-        FormatError: naming `where`, when the times are not numbers or out of order, or the label is not a text.
+        FormatError: naming `where`, when the times are not numbers or out of order, or the label is not text.
     """
     if not isinstance(label, str):
-        raise FormatError(f"{where}: wanted a text as the label, got {label!r}")
+        raise FormatError(f"{where}: wanted text as the label, got {label!r}")
     if not (is_number(start) and is_number(end)):
         raise FormatError(f"{where}: wanted two finite numbers as times, got {start!r} and {end!r}")
     first, last = float(start), float(end)  # type: ignore[arg-type]
