@@ -1,4 +1,4 @@
-"""The command line: parse, call one stage, print one result. stdout is the result, stderr the progress."""
+"""The command line: parse, call one stage, print one result. Results go to stdout, progress to stderr."""
 
 import importlib
 import os
@@ -60,16 +60,16 @@ COMMANDS = {name: line for commands in SECTIONS.values() for name, line in comma
 
 
 class Commands(NearGroup):
-    """Commands in the order of use, each imported when it is asked for."""
+    """Commands in the order of use, each imported on demand."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
-        """Run as click does, on streams that are open; what cannot be loaded or printed is one line too."""
+        """Run as in click, but with all streams open, and with one line if something cannot be loaded or printed."""
         prepare()
         with one_line():
             return super().main(*args, **kwargs)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Import a command and run it; Ctrl-C before it has begun is one line too."""
+        """Import a command and run it; Ctrl-C before it begins gives one line too."""
         with one_line():
             return super().invoke(ctx)
 
@@ -78,7 +78,7 @@ class Commands(NearGroup):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import a command; None where there is none of that name."""
+        """Import a command; None if there is none of that name."""
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = importlib.import_module(f"wtal.commands.{cmd_name.replace('-', '_')}").command
@@ -92,7 +92,7 @@ class Commands(NearGroup):
                 formatter.write_dl([(name.ljust(width), line) for name, line in commands.items()])
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """Complete names with their lines, which imports no command; options as click does."""
+        """Complete names, with their descriptions, without importing a command; complete options as in click."""
         if incomplete.startswith("-"):
             return super().shell_complete(ctx, incomplete)
         return [CompletionItem(name, help=line) for name, line in COMMANDS.items() if name.startswith(incomplete)]

@@ -41,15 +41,15 @@ class WeightsError(WtalError):
 
 
 class AbsentError(UsageError, ConfigError, FormatError, StoreError, WeightsError):
-    """There is nothing at a path, or of a name, that the call gives (exit 2)."""
+    """A path or name in the call does not exist (exit 2)."""
 
 
 class WrongKindError(UsageError, FormatError):
-    """A path of the call is of another kind than the call needs: a video in place of detections (exit 2)."""
+    """A path in the call is of the wrong kind: a video in place of detections, for example (exit 2)."""
 
 
 class TakenError(UsageError, StoreError):
-    """A folder that the call gives holds something else already (exit 2)."""
+    """A folder in the call already contains something else (exit 2)."""
 
 
 class DiskFullError(WtalError):
@@ -74,7 +74,7 @@ _FULL_MEMORY = (
 
 
 def lacks_memory(error: BaseException) -> bool:
-    """Return True if an error, also of a library, means that there is not enough memory."""
+    """Return True if an error, even of a library, means that there is not enough memory."""
     named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
     return named or any(words in str(error) for words in _FULL_MEMORY)
 

@@ -21,16 +21,16 @@ def share_arenas(threads: int) -> None:
     """Limit glibc to one heap per two of `threads` threads, instead of up to eight per core.
 
     A clip of one thread then fits into memory freed by another, which saves a twentieth of extraction's peak on two
-    cores. Call it before the threads start. Libraries of other systems are not affected.
+    cores. Call it before the threads start. Other systems are not affected.
     """
     _set({_ARENA_MAX: max(1, threads // 2)})
 
 
 def keep_freed_memory() -> None:
-    """Have glibc keep what the process frees, blocks of up to 32 MiB, instead of giving it back to the system.
+    """Make glibc keep freed blocks of up to 32 MiB, instead of returning them to the system.
 
     A reader allocates and frees pictures of several megabytes, frame by frame; clearing pages for each is a fifth of
-    the processor time of decoding 1080p. Libraries of other systems are not affected.
+    the processor time of decoding 1080p. Other systems are not affected.
     """
     _set(_KEEP | {_MMAP_THRESHOLD: _USUAL[_MMAP_THRESHOLD]})
 
@@ -46,8 +46,8 @@ def _set(options: Mapping[int, int]) -> None:
 class Trimmer:
     """Make glibc return free memory to the system, at most every ten seconds.
 
-    Clips of many megabytes are allocated and freed in several threads, with the few numbers kept of them in between, so
-    that the heap would grow by the holes. Other systems' libraries need no help.
+    Several threads allocate and free clips of many megabytes, and the few numbers kept of each lie in between, so that
+    the heap would grow by the holes. Other systems need no help.
     """
 
     def __init__(self) -> None:
@@ -73,7 +73,7 @@ def freed_memory_kept() -> Iterator[None]:
     A step on a CPU allocates and frees tensors of megabytes. By default glibc returns much of that memory, and the
     system clears pages for the next tensors, up to half of the time of a narrow head's step. Tensors of 16 MiB and more
     are still returned: computing on them takes far longer, and holes of that size would double the memory. Afterwards
-    glibc's thresholds are the highest that it would have reached itself. Libraries of other systems are not affected.
+    glibc's thresholds are the highest that it would have reached itself. Other systems are not affected.
     """
     library: Any = ctypes.CDLL(None) if os.name == "posix" else None
     if not (hasattr(library, "mallopt") and hasattr(library, "malloc_trim")):

@@ -64,7 +64,7 @@ def sentence_on(kind: type[BaseModel], error: Mapping[str, Any], section: str = 
 
 
 def refused_truth(kind: type[BaseModel], values: object, section: str = "") -> str | None:
-    """Return a sentence on the first true or false in place of a number, which pydantic would take for 1 or 0."""
+    """Return a sentence on the first true or false in place of a number; pydantic would accept them as 1 and 0."""
     for path, came in _truths(kind, values, ()):
         return sentence_on(kind, {"type": "number", "loc": path, "input": came}, section)
     return None

@@ -22,7 +22,7 @@ _MANY, _FEW = 30, 10
 
 
 def suggest(name: str, choices: Iterable[str]) -> str:
-    """Return half a sentence: the nearest match, if there is one, and the choices, or the first few of many."""
+    """Return half a sentence: the nearest match, if any, and the choices, or the first few of many."""
     choices = sorted(choices)
     near = nearest(name, choices)
     hint = f"did you mean {near!r}? " if near else ""
@@ -31,7 +31,7 @@ def suggest(name: str, choices: Iterable[str]) -> str:
 
 
 def nearest(name: str, choices: Iterable[str]) -> str | None:
-    """Return the choice that is nearest to a name; None where none is near."""
+    """Return the choice nearest to a name; None if none is near."""
     return next(iter(difflib.get_close_matches(name, list(choices), n=1)), None)
 
 

@@ -131,7 +131,9 @@ def test_a_disk_without_locks_is_named_and_nothing_is_left_open(tmp_path, monkey
     monkeypatch.setattr(locks, "lock_descriptor", refused)
     open_before = len(list(Path("/proc/self/fd").iterdir()))
     for take in (lambda: Lock.acquire(tmp_path / ".lock", wait=True), lambda: write_atomic(tmp_path / "file", b"")):
-        with pytest.raises(OSError, match=r"its disk knows no file locks; mount it with them, or name .*\.(lock|tmp)"):
+        with pytest.raises(
+            OSError, match=r"its disk does not support file locks; mount it with them, or name .*\.(lock|tmp)"
+        ):
             take()
     assert len(list(Path("/proc/self/fd").iterdir())) == open_before
 

@@ -30,13 +30,13 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 FINISHED_WITH_FAILURES = 3
 _LINES = 20
-"""Notes and failures that are printed, at most."""
+"""Maximum number of notes or failures printed."""
 
 
 class Command(Near):
-    """A command with `--debug`: without it an error of ours is one line and its exit code.
+    """A command with `--debug`; without it, an error of ours is printed in one line, with its exit code.
 
-    A call that `resumes` continues if it is run again after Ctrl-C, and says so then.
+    With `resumes`, a message after Ctrl-C says that the same call continues.
     """
 
     def __init__(self, *args: Any, resumes: bool = False, **kwargs: Any) -> None:
@@ -62,14 +62,14 @@ class Command(Near):
 
 
 class Group(NearGroup):
-    """A command with commands below it, itself as `Command`."""
+    """A command with sub-commands; otherwise like `Command`."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.params.append(_debug_option())
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command, or one below it; print an error of ours in one line."""
+        """Run the command or a sub-command; print an error of ours in one line."""
         with one_line():
             return super().invoke(ctx)
 
@@ -99,7 +99,7 @@ class _Bar(Task):
 
 
 class _Lines(Task):
-    """Progress in logs: a line with rate and time left whenever another tenth is done."""
+    """Progress in logs: a line with the rate and the time left after every tenth."""
 
     def __init__(self, console: Console, name: str, total: int, unit: str) -> None:
         self.console, self.name, self.total, self.unit = console, name, total, unit
@@ -144,7 +144,7 @@ class ConsoleReporter(Reporter):
             yield from self._alone(name, total, unit)
 
     def _alone(self, name: str, total: int, unit: str) -> Iterator[Task]:
-        """Yield a task that is within no other one."""
+        """Yield a task that is not inside another one."""
         title, note = (
             TextColumn("{task.description}", markup=False),
             TextColumn("{task.fields[note]}", "dim", markup=False),
@@ -162,7 +162,7 @@ class ConsoleReporter(Reporter):
 
 
 def _remember(ctx: click.Context, param: click.Parameter, value: Path) -> Path:
-    """Export the workspace: weights are kept in it too, and worker processes look for it in the environment."""
+    """Export the workspace to the environment, where the code for weights and worker processes look for it."""
     os.environ["WTAL_WORKSPACE"] = str(value)
     return value
 
@@ -191,7 +191,7 @@ def verdicts_option(function: Function) -> Function:
 
 
 def jobs_option(text: str) -> Callable[[Function], Function]:
-    """Add `--jobs`, a number or auto; `text` says what is counted."""
+    """Add `--jobs`, a number or auto; `text` describes what is counted."""
     return click.option(
         "--jobs",
         type=AutomaticJobs(),
@@ -208,7 +208,7 @@ def device_option(function: Function) -> Function:
 
 
 def devices_option(function: Function) -> Function:
-    """Add `--device`, of which several may be named."""
+    """Add `--device`, which accepts several devices."""
     return _device("Device to compute on: auto, cpu, cuda, cuda:N, or several such as cuda:0,cuda:1.")(function)
 
 
@@ -217,7 +217,7 @@ def _device(text: str) -> Callable[[Function], Function]:
 
 
 def refuse_unless(option: str, given: bool, *names: str) -> None:
-    """Refuse options that have no effect without another one, if they are given and the other is not.
+    """Refuse options that have no effect without another one, if that one is missing.
 
     `names` are those of their parameters.
 
@@ -234,7 +234,7 @@ def refuse_unless(option: str, given: bool, *names: str) -> None:
 
 
 def print_lines(lines: Sequence[str]) -> None:
-    """Print notes and failures on stderr, a line each and the first twenty."""
+    """Print notes and failures on stderr: one line each, only the first twenty."""
     for line in lines[:_LINES]:
         click.echo(readable(" ".join(line.split())), err=True)
     if len(lines) > _LINES:

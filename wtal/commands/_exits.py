@@ -1,4 +1,4 @@
-"""Ends of a command: one line and an exit code for what a user can mend, whatever became of stdout and memory."""
+"""Endings of a command: one line and an exit code for errors that users can fix, even without stdout or memory."""
 
 import os
 import signal
@@ -23,18 +23,19 @@ except ImportError:  # not on Windows, which limits no addresses
     resource = None  # type: ignore[assignment]
 
 _OF_TORCH = 640 << 20
-"""Bytes of addresses that importing torch and a first use of it take, at least."""
+"""Minimum bytes of address space for importing torch and using it for the first time."""
 
 
 INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it: 128 and the number of the signal."""
+"""Exit code after Ctrl-C, as in shells: 128 plus the number of the signal."""
 
 
 @contextmanager
 def one_line(resumes: bool = False) -> Iterator[None]:
-    """Print an error that the user can mend in one line, and exit; with --debug it passes.
+    """Print an error that the user can fix in one line, and exit; with --debug, it is raised.
 
-    A reader of stdout that has had enough is no error. Ctrl-C is one line too; for a call that `resumes`, it says how.
+    It is not an error if the reader of stdout stops early. Ctrl-C gives one line too; with `resumes`, it says
+    how to continue.
     """
     try:
         with _errors_in_one_line():
@@ -85,7 +86,7 @@ def fail(message: str, code: int) -> NoReturn:
 
 
 def prepare() -> None:
-    """Make a process fit for a command: all three streams are open, and no warning of a library is an error."""
+    """Prepare the process for a command: open all three streams, and keep warnings of libraries from being errors."""
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
@@ -105,7 +106,7 @@ def prepare() -> None:
 
 
 class _Room(MetaPathFinder):
-    """Refuses to import torch where a limit of addresses (ulimit -v) leaves too little: torch would end the process."""
+    """Refuses to import torch if the limit on address space (ulimit -v) is too low: torch would end the process."""
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> None:
         """Find nothing."""
@@ -116,7 +117,7 @@ class _Room(MetaPathFinder):
 
 
 def _room() -> int:
-    """Return how many bytes of addresses the limit of this process leaves."""
+    """Return the bytes of address space left to this process by its limit."""
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     statm = Path("/proc/self/statm")  # of Linux alone
     used = int(statm.read_text().split()[0]) * resource.getpagesize() if statm.exists() else 0
@@ -137,12 +138,12 @@ def _no_memory(error: BaseException) -> str:
 
 
 def _printed(error: BaseException) -> bool:
-    """Return whether an error came of printing a result."""
+    """Return whether an error occurred in printing a result."""
     return traceback.extract_tb(error.__traceback__)[-1].name == click.echo.__name__
 
 
 def _give_up(*streams: TextIO) -> None:
-    """Let what is still in the buffers of streams go nowhere: the interpreter writes them at its end."""
+    """Discard the contents of the streams' buffers, which the interpreter would write when it exits."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in streams:
         with suppress(OSError, ValueError):

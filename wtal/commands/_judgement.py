@@ -1,4 +1,4 @@
-"""Figures of the judge on the console, alike in all commands that judge."""
+"""Print figures of an evaluation, in the same way for all commands that evaluate."""
 
 import click
 
@@ -12,13 +12,13 @@ _RANDOM = "a dry run: features were made with random weights"
 
 
 def print_notes(judgement: Judgement) -> None:
-    """Print on stderr what was left out of the figures, or could surprise."""
+    """Print on stderr what the figures leave out, and possible surprises."""
     for note in judgement.figures.notes:
         click.echo(note, err=True)
 
 
 def print_figures(judgement: Judgement, form: str = "text") -> None:
-    """Print the table in one of its forms, and below it what a reader must know of its origin; beside CSV on stderr."""
+    """Print the table in one of its forms, followed by remarks on its origin (on stderr if the table is CSV)."""
     click.echo(_TABLES[form](judgement.figures))
     if judgement.tuned:
         click.echo(TUNED, err=form == "csv")

@@ -1,4 +1,4 @@
-"""Near matches for wrong names of commands, options and choices, all in the words of `wtal.registry`.
+"""Suggest near matches for wrong names of commands, options and choices, worded as in `wtal.registry`.
 
 It is imported late, where a name is wrong: `wtal --help` and shells wait for nothing that they need not.
 """
@@ -8,11 +8,11 @@ from typing import Any
 import click
 
 RECIPE_KEYS = "SECTION.KEY=VALUE"
-"""Metavar of `--set` where it takes any value of a recipe."""
+"""Metavar of `--set` if it accepts any value of a recipe."""
 
 
 class Near(click.Command):
-    """A command that answers an unknown option with the nearest one that it has."""
+    """A command that suggests its nearest option for an unknown one."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse as click does."""
@@ -30,7 +30,7 @@ class Near(click.Command):
 
 
 class NearGroup(Near, click.Group):
-    """A group that answers an unknown command with the nearest one that it has."""
+    """A group that suggests its nearest command for an unknown one."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -45,10 +45,10 @@ class NearGroup(Near, click.Group):
 
 
 class Choice(click.Choice):  # type: ignore[type-arg]  # takes arguments from click 8.2 on alone
-    """One of several names; a wrong one is answered with the nearest."""
+    """One of several names; for a wrong one, the nearest is suggested."""
 
     def get_missing_message(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
-        """Return the choices, on the line that says that one is missing."""
+        """Return the choices, for the message about a missing one."""
         return f"choices: {', '.join(map(str, self.choices))}"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:

@@ -1,4 +1,4 @@
-"""Detections in new videos, as they are printed."""
+"""Print detections in new videos."""
 
 import json
 import sys
@@ -14,11 +14,11 @@ from wtal.pipeline.new_videos.detect_new import NewDetections
 from wtal.pipeline.new_videos.watch import Seen
 
 _SHOWN = 5
-"""Detections of a video that are printed, at most."""
+"""Maximum number of detections printed per video."""
 
 
 def show_new(made: NewDetections) -> None:
-    """Print the best detections of each video, and where all of them are."""
+    """Print the best detections of each video, and the path of all of them."""
     for video, detections in made.results.items():
         click.echo(readable(video))
         click.echo("\n".join(f"  {line}" for line in _lines(detections)))
@@ -35,7 +35,7 @@ def _lines(detections: Sequence[Detection]) -> list[str]:
 
 
 def show_seen(name: str, seen: Seen, as_json: bool) -> None:
-    """Print what was found in a video of a watched folder; as JSON it is one line."""
+    """Print the detections in a video of a watched folder; as JSON, in one line."""
     if as_json:
         entries = [to_json(detection) for detection in seen.detections]
         failure = {"failure": seen.reason} if seen.reason else {}
@@ -47,7 +47,7 @@ def show_seen(name: str, seen: Seen, as_json: bool) -> None:
 
 
 def finish_new(made: NewDetections) -> None:
-    """Exit with 3, after a line, when videos failed."""
+    """If videos failed, print a line and exit with 3."""
     if made.failures:
         total = len(made.results) + len(made.failures)
         click.echo(f"{len(made.failures)} of {total} videos failed; {made.failures_file}", err=True)

@@ -1,4 +1,4 @@
-"""Options that choose what is judged, shared by the commands that judge."""
+"""Options for the evaluation, shared by the commands that evaluate."""
 
 from collections.abc import Callable
 from functools import wraps

@@ -1,4 +1,4 @@
-"""Options that choose among the detections of a run or a file."""
+"""Options that select detections of a run or a file."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -40,5 +40,5 @@ def selection_options(function: Callable[..., None]) -> Callable[..., None]:
 
 
 def names_of(text: str) -> tuple[str, ...]:
-    """Split names at commas; blanks around them, and empty ones, are left out."""
+    """Split names at commas, without surrounding spaces and empty names."""
     return tuple(filter(None, (name.strip() for name in text.split(","))))

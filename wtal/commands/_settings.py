@@ -1,4 +1,4 @@
-"""`--set KEY=VALUE`: the keys that a command takes, and their list."""
+"""`--set KEY=VALUE`: the keys that a command accepts, and their list."""
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
@@ -16,13 +16,13 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 _HELP = ("help", "?")
 _COLUMN = 40
-"""Characters of a key and its value, beyond which the meaning begins on the next line."""
+"""Maximum characters of a key and its value on one line with the meaning."""
 
 
 class SetOption(click.Option):
-    """`--set KEY=VALUE`, repeatable; `--set help` prints what the command takes, as `settings` lists it.
+    """`--set KEY=VALUE`, repeatable; `--set help` prints the settings of the command, as listed by `settings`.
 
-    `settings` takes the values of the command's other options and arguments.
+    `settings` receives the values of the command's other options and arguments.
     """
 
     def __init__(self, *args: Any, settings: Callable[[Mapping[str, Any]], "list[Setting]"], **kwargs: Any) -> None:
@@ -30,7 +30,7 @@ class SetOption(click.Option):
         self.settings = settings
 
     def asked_by(self, args: Sequence[str]) -> bool:
-        """Tell whether a call asks for the settings."""
+        """Return whether a call asks for the settings."""
         apart = any(name == "--set" and value in _HELP for name, value in itertools.pairwise(args))
         return apart or any(f"--set={word}" in args for word in _HELP)
 

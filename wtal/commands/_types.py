@@ -1,4 +1,4 @@
-"""Types of options and arguments: numbers, seconds, names and folders that shells complete."""
+"""Types of options and arguments: numbers, seconds, and names and folders with shell completion."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -13,7 +13,7 @@ from wtal.pipeline.devices import AUTOMATIC, LARGEST_SEED, MOST_JOBS
 from wtal.pipeline.workspace import Workspace, default_workspace
 
 SECONDS = 1e8
-"""The longest time that an option takes: three years."""
+"""Maximum seconds accepted by an option: three years."""
 JOBS = click.IntRange(1, MOST_JOBS)
 SEED = click.IntRange(0, LARGEST_SEED)
 
@@ -50,7 +50,7 @@ class Number(click.FloatRange):
         return number
 
     def _describe_range(self) -> str:
-        """Describe the range for a help text; nothing without bounds."""
+        """Describe the range for a help text; empty without bounds."""
         return "" if self.min is None and self.max is None else super()._describe_range()
 
 
@@ -78,7 +78,7 @@ class Seconds(click.ParamType):  # type: ignore[type-arg]  # takes arguments fro
 
 
 class Name(click.ParamType):  # type: ignore[type-arg]  # takes arguments from click 8.4 on alone
-    """A name checked by the command; shells complete it, also after a comma."""
+    """A name checked by the command; shells complete it, even after a comma."""
 
     name = "text"
 
@@ -86,14 +86,14 @@ class Name(click.ParamType):  # type: ignore[type-arg]  # takes arguments from c
         self.choices = choices
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        """Complete names, and files where no name fits."""
+        """Complete names, or files if no name fits."""
         before, comma, last = incomplete.rpartition(",")
         names = [f"{before}{comma}{name}" for name in self.choices() if name.startswith(last)]
         return [*map(CompletionItem, names)] or [CompletionItem(incomplete, type="file")]
 
 
 class InWorkspace(click.Path):
-    """A path; shells complete what a part of the workspace holds, by its name or its path, beside other files.
+    """A path; shells complete files and the contents of a part of the workspace, by name or by path.
 
     `part` names a folder of `Workspace`: runs, features or annotations.
     """

@@ -11,7 +11,7 @@ SHELLS = {
     "zsh": ("~/.zshrc", 'eval "$(wtal completion zsh)"'),
     "fish": ("~/.config/fish/completions/wtal.fish", "wtal completion fish | source"),
 }
-"""The file of each shell that the line below belongs into."""
+"""Shell -> (file that it reads when it starts, line to add there)."""
 
 _LINES = "\b\n" + "\n".join(f"{name:<5} {file}: {line}" for name, (file, line) in SHELLS.items())
 

@@ -147,7 +147,7 @@ def detect_stored(
     stage: int | None,
     device: str,
 ) -> list[Path]:
-    """Detect in the videos of a run's store, or of each seed's; return the detection files."""
+    """Detect in the videos of a run's store, with each seed; return the detection files."""
     runs = open_runs(folder)
     reporter, chosen = ConsoleReporter(), pick_device(device)
     return [
@@ -165,7 +165,7 @@ def detect_stored(
 
 
 def keep_watch(watch: Watch, as_json: bool) -> None:
-    """Watch until the process is told to end, printing each video's detections as they come."""
+    """Watch until the process is stopped, printing each video's detections as they are ready."""
     reporter = ConsoleReporter()
     with watch.alone():
         reporter.say(f"watching {watch.folder}; detections in {watch.out}; Ctrl-C ends it")
@@ -178,7 +178,7 @@ def keep_watch(watch: Watch, as_json: bool) -> None:
 
 @contextmanager
 def _termination_as_interrupt() -> Iterator[None]:
-    """Have SIGTERM end the block as Ctrl-C does."""
+    """Make SIGTERM end the block like Ctrl-C."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
@@ -191,5 +191,5 @@ def _termination_as_interrupt() -> Iterator[None]:
 
 
 def with_streams(assignments: tuple[str, ...], streams: str | None) -> tuple[str, ...]:
-    """Return overrides of localization, and what `--streams` is short for."""
+    """Return overrides of the localization, including the one that `--streams` stands for."""
     return assignments if streams is None else (*assignments, f'localize.streams="{streams}"')

@@ -81,7 +81,7 @@ def command(
 
 
 def parse_weights(text: str) -> tuple[float, ...]:
-    """Parse `2,1,1` as weights, and nothing as none.
+    """Parse `2,1,1` as weights; an empty text has none.
 
     Raises:
         UsageError: when a part is no number.

@@ -79,7 +79,7 @@ def command(
 
 
 def _failure_lines(written: Exports) -> list[str]:
-    """Return a line for each format and reason, with the videos that it is true of."""
+    """Return a line for each format and reason, with the videos concerned."""
     videos: dict[tuple[str, str], list[str]] = defaultdict(list)
     for (name, video), reason in written.failures.items():
         videos[name, reason].append(video)

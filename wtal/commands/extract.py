@@ -38,7 +38,7 @@ Function = Callable[..., Any]
 
 
 def setting_option(name: str, names: Sequence[str] = (), metavar: str | None = None) -> Callable[[Function], Function]:
-    """Return the option for a setting of `ExtractConfig`: its default, its choices and its text are the help."""
+    """Return the option for a setting of `ExtractConfig`, with its default, its choices and its description."""
     field = ExtractConfig.model_fields[name]
     choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
     text = f"{field.description} Choices: {', '.join(names)}." if names else field.description
@@ -194,7 +194,7 @@ def _configs(chosen: Mapping[str, object], backbones: Sequence[str]) -> list[Ext
 
 
 def finish(*results: ExtractResult) -> None:
-    """Say what was odd, a line for each kind; exit with 3, after a line for each store that lacks videos."""
+    """Report oddities by kind; if a store lacks videos, report the failures by store and exit with 3."""
     for line in dict.fromkeys(line for result in results for line in result.sentences()):
         click.echo(readable(line), err=True)
     failed = [result for result in results if result.failures]

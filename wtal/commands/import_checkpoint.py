@@ -79,7 +79,7 @@ def _report(checked: Checked, as_json: bool) -> None:
 
 
 def _files(file: Path | None, streams: tuple[str, ...]) -> dict[str, Path]:
-    """Return the path of each stream, or of the only FILE under an empty name."""
+    """Return stream -> path; the only FILE has an empty name."""
     if (file is None) == (not streams):
         raise UsageError("pass one FILE, or one --stream NAME=FILE per stream")
     named = {"": file} if file is not None else {}

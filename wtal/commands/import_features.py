@@ -75,7 +75,7 @@ def parse_dims(text: str) -> dict[str, int]:
     """Parse `rgb=1024,flow=1024` as stream -> width.
 
     Raises:
-        UsageError: when a part is not NAME=WIDTH, or a name is there twice.
+        UsageError: when a part is not NAME=WIDTH, or a name occurs twice.
     """
     widths = {}
     for part in filter(None, text.split(",")):

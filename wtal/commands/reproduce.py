@@ -124,7 +124,7 @@ def command(
 
 
 def parse_methods(text: str | None) -> list[str]:
-    """Parse `rskp,facnet` as names; none is all.
+    """Parse `rskp,facnet` as names; no text means all.
 
     Raises:
         UsageError: when there is no name in it.

@@ -139,7 +139,7 @@ def command(
 
 
 def _assignments(shortcuts: dict[str, str | None]) -> dict[str, str]:
-    """Return the overrides that options are short for, with those options as they stand in the call."""
+    """Return the overrides that options stand for, with the spelling of these options in the call."""
     keys = {
         "head": "head.name",
         "backbone": "extract.backbone",
@@ -154,7 +154,7 @@ def _assignments(shortcuts: dict[str, str | None]) -> dict[str, str]:
 
 
 def show_result(result: RunResult, as_json: bool) -> None:
-    """Print the figures as `wtal evaluate` does, if there is ground truth, and where things are."""
+    """Print the figures, if there is ground truth, as in `wtal evaluate`, and the paths of the results."""
     if result.judgement:
         print_notes(result.judgement)
     if as_json:

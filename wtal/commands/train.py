@@ -83,7 +83,7 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     """Parse `0,1,2` as seeds.
 
     Raises:
-        UsageError: when a part is no whole number from 0 to 2^32 - 1, or stands twice.
+        UsageError: when a part is not a whole number from 0 to 2^32 - 1, or occurs twice.
     """
     parts = [part.strip() for part in text.split(",")]
     numbers = [int(part) for part in parts if re.fullmatch("[0-9]{1,10}", part)]

@@ -191,7 +191,7 @@ class DatasetBuilder:
 
 
 def _look_alikes(names: Iterable[str]) -> tuple[str, str] | None:
-    """Return the first two names that differ only in capitals, blanks or the composition of letters."""
+    """Return the first two names that differ only in capitals, spaces or the composition of letters."""
     plain: dict[str, str] = {}
     for name in names:
         key = unicodedata.normalize("NFKC", " ".join(name.split())).casefold()
@@ -295,7 +295,7 @@ def _what_came(content: Any) -> str:
 def read_ambiguous(path: Path) -> dict[str, list[Segment]]:
     """Read THUMOS14's ambiguous ranges, in their order: lines `video start end`, in seconds.
 
-    The three are separated by any number and kind of blanks. `1:02.5` and `1:00:02.5` are clock times.
+    The three are separated by white space. `1:02.5` and `1:00:02.5` are clock times.
 
     Raises:
         FormatError: when a line is malformed, naming it.

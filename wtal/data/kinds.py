@@ -1,4 +1,4 @@
-"""Kinds of files and folders, told from their names and first bytes, to name what came in place of what was wanted."""
+"""Recognize the kind of a file or folder from names and first bytes, so that an error can say what it got."""
 
 from collections.abc import Collection
 from pathlib import Path
@@ -38,7 +38,7 @@ RUN_RECORD = "run.json"
 _PICTURES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 _CHECKPOINTS = frozenset({".ckpt", ".pt", ".pth", ".safetensors"})
 _HEAD = 1 << 16
-"""Bytes of a file that are looked at."""
+"""Number of bytes read from the start of a file."""
 _DETECTION_COLUMNS = ("video", "label", "start", "end", "score")
 _FOLDERS = {
     STORE: "wtal train --store {path} trains a run on it",
@@ -54,11 +54,11 @@ _FILES = {
     LABELS: "wtal run VIDEOS --labels {path} trains on it and writes detections",
     RECIPE: "wtal train {path} trains a run",
 }
-"""Kind -> how a path of it leads to a run or to detections."""
+"""Kind -> advice for getting from such a path to a run or to detections."""
 
 
 def kind_of(path: Path) -> str:
-    """Return the kind of what is at a path, as a noun phrase with its article."""
+    """Return the kind of a file or folder, as a noun phrase with its article."""
     return _kind_of_folder(path) if path.is_dir() else _kind_of_file(path)
 
 
@@ -128,7 +128,7 @@ def require_model(file: Path) -> None:
 
 
 def no_run(path: Path) -> UsageError:
-    """Return the error for a path that holds no run: its kind, and what to do."""
+    """Return the error for a path without a run: its kind, and what to do."""
     if path.is_file():
         return WrongKindError(f"{path} is not a run, but {kind_of(path)}; pass a run's folder")
     kind = kind_of(path) if path.is_dir() else FOLDER

@@ -1,7 +1,7 @@
 """Locks between processes that the system releases when their holder dies, even by kill -9.
 
-They are the system's own, through `filelock`: flock on Linux and macOS, LockFileEx on Windows. Network disks have them
-if their server and mount do (NFS, SMB, Lustre with `-o flock`); a disk without locks is reported. The mere presence of
+They are the system's own, through `filelock`: flock on Linux and macOS, LockFileEx on Windows. Network disks support
+them if server and mount do (NFS, SMB, Lustre with `-o flock`); a disk without locks is reported. The mere presence of
 a file locks nothing: a killed process would leave it forever.
 """
 
@@ -16,13 +16,13 @@ from typing import Literal, overload
 from filelock import lock_descriptor, unlock_descriptor
 
 _APART = os.name == "nt"
-"""True where the system neither renames nor removes an open file, and lets nobody else write a locked one."""
+"""True if the system neither renames nor removes open files, and lets nobody else write locked ones."""
 _POLL_SECONDS = 0.02
 _PATIENCE_SECONDS = 5.0
-"""Time for which a file that the system says is in use is tried again: a reader, or a scan for viruses, has it open."""
+"""Seconds of retrying while a file is in use, e.g. by a reader or a virus scanner."""
 _FLAGS = os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 _WITHOUT_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP)
-"""Errors of a disk that knows no locks."""
+"""Errors of a disk that does not support locks."""
 
 
 class Lock:
@@ -89,14 +89,14 @@ class Lock:
 
 
 class Draft:
-    """An open file with a temporary name, which only one may write at a time.
+    """An open file with a temporary name, written by only one process at a time.
 
-    The file is its own lock, and keeps it while it takes its last name. Where the system renames no open file, and lets
-    no library write a locked one, the lock is a file beside it.
+    The file is its own lock, and keeps it while it gets its final name. If the system cannot rename open files, and
+    lets no library write locked ones, the lock is a separate file next to it.
     """
 
     def __init__(self, path: Path) -> None:
-        """Wait until nobody else writes the file; it may hold what a killed process left."""
+        """Wait until nobody else is writing the file; it may contain the leftovers of a killed process."""
         self.path = path
         self._lock = Lock.acquire(_lock_of(path) if _APART else path, wait=True)
         self.descriptor = os.open(path, _FLAGS | os.O_CREAT, 0o666) if _APART else self._lock.descriptor
@@ -105,7 +105,7 @@ class Draft:
         """Give the file the name `target`, once every byte is on the disk.
 
         Raises:
-            OSError: when it cannot have it; the draft is still held.
+            OSError: when it cannot be renamed; the draft is still locked.
         """
         os.fsync(self.descriptor)
         if _APART:
@@ -118,7 +118,7 @@ class Draft:
             self._lock.let_go()
 
     def discard(self) -> None:
-        """Leave nothing."""
+        """Remove the file and release its lock."""
         if _APART:
             if self.descriptor >= 0:
                 os.close(self.descriptor)
@@ -176,7 +176,7 @@ def is_locked(path: Path) -> bool:
 
 
 def _is_locked_for_readers(path: Path) -> bool:
-    """Ask after a lock in a folder that is read-only; a disk that locks only what can be written answers no."""
+    """Check a lock in a read-only folder; False on a disk that locks only writable files."""
     descriptor = os.open(path, _FLAGS & ~os.O_RDWR | os.O_RDONLY)
     try:
         return not _taken(descriptor, path, wait=False)
@@ -201,16 +201,16 @@ def _opened(path: Path) -> int:
 
 
 def _taken(descriptor: int, path: Path, *, wait: bool) -> bool:
-    """Lock an open file; False where another holds it and `wait` is False.
+    """Lock an open file; False if another process holds the lock and `wait` is False.
 
     Raises:
-        OSError: when its disk knows no locks.
+        OSError: when its disk does not support locks.
     """
     try:
         return lock_descriptor(descriptor, blocking=wait, poll_interval=_POLL_SECONDS)
     except OSError as error:
         if error.errno in _WITHOUT_LOCKS:
-            why = "its disk knows no file locks; mount it with them, or name a workspace on another disk"
+            why = "its disk does not support file locks; mount it with them, or name a workspace on another disk"
             raise OSError(error.errno, why, str(path)) from None
         raise
 
@@ -223,15 +223,15 @@ def _is_at(descriptor: int, path: Path) -> bool:
 
 
 def _lock_of(draft: Path) -> Path:
-    """Return the file beside a draft that is locked in its place; its name is that of a draft too."""
+    """Return the file next to a draft that is locked in its place; it is named like a draft too."""
     return draft.with_name(f"{draft.name.removesuffix('.tmp')}.lock.tmp")
 
 
 def _patiently_replace(source: Path, target: Path) -> None:
-    """Rename a file over another one that somebody may still be reading.
+    """Rename a file, replacing one that may still be open for reading.
 
     Raises:
-        PermissionError: when it is read for longer than is waited.
+        PermissionError: when it stays open too long.
     """
     last = time.monotonic() + _PATIENCE_SECONDS
     while True:

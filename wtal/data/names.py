@@ -1,7 +1,7 @@
 """Match names of videos between two sources, such as a table and a folder or a store.
 
 Names are written in many ways: with or without the extension, with folders, with backslashes, with composed or
-decomposed letters (as on a Mac), with surrounding blanks, with the `v_` of ActivityNet. Only this module handles them.
+decomposed letters (as on a Mac), with surrounding spaces, with the `v_` of ActivityNet. Only this module handles them.
 """
 
 import difflib
@@ -37,7 +37,7 @@ class NamedId(str):
 
 
 def plain_path(text: str) -> str:
-    """Normalise a path: `/` between its parts, no drive, `./` or surrounding blanks, and composed letters."""
+    """Normalise a path: `/` between its parts, no drive, `./` or surrounding spaces, and composed letters."""
     path = unicodedata.normalize("NFC", " ".join(text.split())).replace("\\", "/")
     return PurePath(_DRIVE.sub("", path)).as_posix()
 

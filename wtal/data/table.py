@@ -24,7 +24,7 @@ _THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2}[.,]\d{3}", re.ASCII)
 
 
 def clock_seconds(text: str) -> float | None:
-    """Return the seconds of a clock time, `1:03.5` or `1:02:03`; None where a text is none."""
+    """Return the seconds of a clock time, `1:03.5` or `1:02:03`; None for any other text."""
     match = _CLOCK.fullmatch(text)
     if match is None:
         return None

@@ -49,7 +49,7 @@ def _count_cuda() -> int:
 
 
 def _has_driver() -> bool:
-    """Return whether there may be a driver of NVIDIA's, or of AMD's: torch calls the devices of both CUDA."""
+    """Return whether there may be an NVIDIA or AMD driver: torch calls the devices of both CUDA."""
     try:
         ctypes.CDLL("libcuda.so.1")
     except OSError:

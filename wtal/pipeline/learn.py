@@ -1,4 +1,4 @@
-"""Features and labels of a workspace -> runs: what `wtal train` does, beside printing."""
+"""Features and labels of a workspace -> runs: `wtal train` without its printing."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,12 +24,12 @@ def learn(
     device: str = "cpu",
     reporter: Reporter = SILENT,
 ) -> list[Run]:
-    """Train a run per seed on the labels, and on what the workspace's verdicts teach beside them.
+    """Train a run per seed on the labels, and on additional labels from the workspace's verdicts.
 
-    With `check` heads are then asked for labels that were held out.
+    With `check`, heads then predict held-out labels.
 
     Raises:
-        UsageError: when a subset does not exist, or the subset that selects holds reported videos.
+        UsageError: when a subset does not exist, or the one that selects the step contains reported videos.
         WtalError: when no video has both features and labels.
     """
     inputs = TrainInputs(store, annotations)

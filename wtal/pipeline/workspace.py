@@ -25,7 +25,7 @@ class Workspace:
 
     @property
     def seen_files(self) -> Path:
-        """Fingerprints of the videos in the feature stores, so that files are not read again to tell them."""
+        """Fingerprints of the videos in the feature stores, so that files need not be read again."""
         return self.root / "seen-files.json"
 
     @property

@@ -119,7 +119,7 @@ class StoreWriter:
             return entry.fingerprint if entry else None
 
     def account(self, video: str) -> tuple[SnippetGrid, Mapping[str, Any]] | None:
-        """Return the clock of a published or written video, and how its features came about; None where it is neither.
+        """Return the clock of a published or written video, and the origin of its features; None if it is neither.
 
         Raises:
             StoreError: when its part is damaged.

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class ReaderLeaf(Protocol):
-    """A module of `readers/`. It may be a `HasVariants` too."""
+    """A module of `readers/`. It may also be a `HasVariants`."""
 
     def version(self) -> str:
         """Return the version of the library that decodes."""
@@ -31,18 +31,18 @@ class ReaderLeaf(Protocol):
 
 @runtime_checkable
 class HasVariants(Protocol):
-    """A module that decodes in other ways too, each a reader of its own: a user writes `torchcodec:cuda`."""
+    """A module with further ways of decoding, each a separate reader, such as `torchcodec:cuda`."""
 
     @property
     def VARIANTS(self) -> "Mapping[str, ReaderLeaf]":
-        """The readers by what stands behind the colon."""
+        """The further readers by the part of their name after the colon."""
 
 
 READERS = Registry[ReaderLeaf]("reader", __name__, ReaderLeaf)
 
 
 def reader_names() -> list[str]:
-    """Names of all readers; those behind a colon follow the leaf that they are of."""
+    """Return the names of all readers; those with a colon follow their leaf."""
     names = []
     for name in READERS.names():
         module = READERS.load(name)
@@ -52,7 +52,7 @@ def reader_names() -> list[str]:
 
 
 def find_reader(name: str) -> ReaderLeaf:
-    """The reader of a name, `leaf` or `leaf:variant`, whether it can be used on this machine or not.
+    """Return the reader named `leaf` or `leaf:variant`, whether or not it can be used on this machine.
 
     Raises:
         UsageError: when there is no such reader.

@@ -1,12 +1,12 @@
 """torchcodec, read in sequence, for files that pass `limits` and the check of the packets' times.
 
-It decodes with the FFmpeg of the system. Frames that follow one another come without a search, but before the first one
-it looks for a key frame: in MPEG-TS and MPEG-PS it then begins behind some frames, or at none. Each frame has a time,
-in seconds as a float: in whole units of the stream's time base it must be that of the packets in shown order. It turns
-pictures and does not mirror them, and it stops at what it cannot decode.
+It decodes with the FFmpeg of the system. Consecutive frames need no search, but before the first one it looks for
+a key frame: in MPEG-TS and MPEG-PS it may then skip some frames, or all. Each frame has a time, in seconds as a float:
+in whole units of the stream's time base, it must equal that of the packets in shown order. torchcodec rotates pictures
+but does not mirror them, and it stops at whatever it cannot decode.
 
-`torchcodec:cuda` decodes on the first CUDA device, with NVDEC. Colours are converted there by other arithmetic: its
-frames are not bit for bit those of the other readers, so that features made of them are in a store of their own.
+`torchcodec:cuda` decodes on the first CUDA device, with NVDEC. Colours are converted there by different arithmetic, so
+its frames are not bit for bit those of the other readers, and features made from them go into a separate store.
 """
 
 import importlib.util
@@ -29,11 +29,11 @@ _BEGINS_LATE = ("mpegts", "mpeg", "mpegvideo")
 _THREADS = 4
 
 _WITHOUT_CUDA = "torchcodec==0.13.0"
-"""The last version whose wheel on PyPI is linked with no library of CUDA."""
+"""The last version whose wheel on PyPI is not linked with CUDA libraries."""
 
 
 def version() -> str:
-    """Versions of torchcodec and of the libavcodec that it loads.
+    """Return the versions of torchcodec and of the libavcodec that it loads.
 
     Raises:
         MissingExtra: when torchcodec is not installed.
@@ -44,7 +44,7 @@ def version() -> str:
 
 
 def why_not() -> str | None:
-    """The reason, where torchcodec is not installed, or does not load: it needs libraries that it does not bring."""
+    """Return the reason if torchcodec is not installed or does not load: it needs libraries that it does not bring."""
     if importlib.util.find_spec("torchcodec") is None:
         return "it is not installed; run: pip install 'wtal[torchcodec]'"
     try:
@@ -55,7 +55,7 @@ def why_not() -> str | None:
 
 
 def frames(info: VideoInfo) -> Iterator[TimedFrame]:
-    """Frames in shown order, upright, native size.
+    """Yield frames in shown order, upright, native size.
 
     Raises:
         MissingExtra: when torchcodec is not installed.
@@ -65,14 +65,14 @@ def frames(info: VideoInfo) -> Iterator[TimedFrame]:
 
 
 class _OnCard:
-    """torchcodec on the first CUDA device, with NVDEC: its colours are not bit for bit those of the other readers."""
+    """torchcodec on the first CUDA device, with NVDEC; its colours differ slightly from those of the other readers."""
 
     def version(self) -> str:
-        """Versions of torchcodec, of the libavcodec that reads the file, and of CUDA."""
+        """Return the versions of torchcodec, of the libavcodec that reads the file, and of CUDA."""
         return f"{version()} on CUDA {_cuda().version.cuda}"
 
     def why_not(self) -> str | None:
-        """The reason, where torchcodec does not load, has no CUDA, or there is no CUDA device."""
+        """Return the reason if torchcodec does not load or lacks CUDA, or there is no CUDA device."""
         if (reason := why_not()) is not None:
             return reason
         build = str(_torchcodec().__version__)
@@ -81,7 +81,7 @@ class _OnCard:
         return None if _cuda().cuda.is_available() else "torch sees no CUDA device"
 
     def frames(self, info: VideoInfo) -> Iterator[TimedFrame]:
-        """Frames in shown order, native size.
+        """Yield frames in shown order, native size.
 
         Raises:
             MissingExtra: when torchcodec is not installed.
@@ -135,7 +135,7 @@ def _snap(seconds: float, unit: Fraction) -> Fraction:
 
 
 def _image(data: Any, info: VideoInfo) -> Image:
-    """(H, W, 3) uint8 tensor, upright -> the same in the processor's memory."""
+    """Copy an (H, W, 3) uint8 tensor, already upright, to the processor's memory."""
     image: Image = np.ascontiguousarray(data.cpu().numpy())
     if image.shape != upright_shape(info.width, info.height, info):
         raise VideoError("torchcodec returns pictures of a wrong size for this file: use --reader pyav")
@@ -147,12 +147,12 @@ def _torchcodec() -> Any:
 
 
 def _cuda() -> Any:
-    """The module torch, which torchcodec loads in any case."""
+    """Return the module torch, which torchcodec loads in any case."""
     return require("torch", "torchcodec")
 
 
 def _fault(error: Exception) -> str:
-    """Why torchcodec does not load, from the error of its import, which quotes that of each library it tried."""
+    """Return why torchcodec does not load; the error of its import quotes the error of each library that it tried."""
     import torch
 
     missing = re.findall(r"(lib[\w.+-]+?\.so[.\d]*): cannot open shared object file", _whole(error))
@@ -169,5 +169,5 @@ def _fault(error: Exception) -> str:
 
 
 def _whole(error: BaseException | None) -> str:
-    """The text of an error and of those that it came from."""
+    """Return the text of an error and of its causes."""
     return "" if error is None else f"{error}\n{_whole(error.__cause__ or error.__context__)}"

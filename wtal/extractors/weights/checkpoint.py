@@ -146,7 +146,7 @@ def is_file(path: Path) -> bool:
 def _require_checksums(path: Path) -> None:
     """Compare the entries of a PyTorch archive with their checksums, which torch does not.
 
-    torch can be told to write none (`set_crc32_options`): then those of all entries are wrong.
+    torch can be set to write none (`set_crc32_options`): then the checksums of all entries are wrong.
 
     Raises:
         zipfile.BadZipFile: when some differ.

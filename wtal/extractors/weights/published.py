@@ -270,7 +270,7 @@ def verify(weights: Weights, path: Path) -> Path:
 
 
 def pin_of(path: Path) -> Path:
-    """Return the path with the hash of the first file that came without a published one."""
+    """Return the path with the hash of the first file received, if none is published."""
     return path.with_name(f"{path.name}.sha256")
 
 

@@ -45,8 +45,8 @@ def assign(
     """Assign segments (N, 2) in grid steps, class indices (N,), weights (N,) of one video to its points.
 
     A segment is assigned to a point strictly inside it, at most `radius` strides from its middle, if the longer of the
-    distances to both borders is in the point's range. Of several the shortest wins; equally long ones add their
-    classes. `ignored` (M, 2): points strictly inside these, without a segment, get the weight 0.
+    distances to both borders is in the point's range. If there are several, the shortest wins; equally long ones
+    add their classes. `ignored` (M, 2): points strictly inside these, without a segment, get the weight 0.
 
     Raises:
         UsageError: when segments, labels and weights differ in number, or a label is not a class.

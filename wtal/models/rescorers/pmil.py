@@ -17,8 +17,8 @@ Differences from the authors' code, whose behaviour `authors=True` restores:
 - They divide the labels of a video by their sum plus 1e-4.
 - A region shorter than a snippet is extended to one snippet to the right of its start, here about its middle.
 
-In both modes: a single stream has no other; it selects by its own attention, and there is no `irc`. Of more than two,
-each learns from the next one. The ramp depends on the share of training, and is as long as theirs: 30 of 200 epochs.
+In both modes: a single stream selects by its own attention, and there is no `irc`. With more than two streams, each
+learns from the next one. The ramp depends on the share of training, and is as long as theirs: 30 of 200 epochs.
 """
 
 import math

@@ -20,7 +20,7 @@ from wtal.pipeline.extraction.machine import Machine, Spreading
 from wtal.pipeline.extraction.worker import Outcome
 
 _IDLE_SECONDS = 10
-"""Idle time after which a worker process ends, also if its parent was killed."""
+"""Idle time after which a worker process ends, even if its parent was killed."""
 _REACH_SECONDS = 10
 _ASK_SECONDS = 1
 GONE = "the cluster at {} is gone; start it and run the command again to resume"
@@ -94,7 +94,7 @@ def _loky(machine: Machine, videos: int) -> Iterator[Pool]:
 
 @contextmanager
 def _silent(*names: str) -> Iterator[None]:
-    """Suppress logs: those of dask have tracebacks from the connection to a scheduler that is gone."""
+    """Suppress logs: dask's contain tracebacks from connections to a lost scheduler."""
     levels = {name: logging.getLogger(name).level for name in names}
     for name in names:
         logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -106,7 +106,7 @@ def _silent(*names: str) -> Iterator[None]:
 
 
 def _transfer(future: Future[Outcome], lost: type[Exception], task: Any) -> None:
-    """Give `future` the outcome of dask's `task`; cancel it if the scheduler was lost, also with the result on its way.
+    """Give `future` the outcome of dask's `task`; cancel it if the scheduler was lost, even with the result on its way.
 
     Dask's own executor would leave the future pending in the latter case.
     """

@@ -81,7 +81,7 @@ class Machine:
 
 
 def _available_mib() -> list[int]:
-    """Return the memory that the system could give to new processes; nothing where it does not say so."""
+    """Return the memory available to new processes; an empty list if the system does not report it."""
     try:
         lines = _MEMORY.read_text().splitlines()
     except OSError:

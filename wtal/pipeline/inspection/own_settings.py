@@ -1,4 +1,4 @@
-"""Settings of a run that differ from its recipe's, or from the defaults if its recipe is not an included one."""
+"""Settings of a run that differ from its recipe, or from the defaults if the recipe is not an included one."""
 
 import textwrap
 from collections.abc import Mapping
@@ -15,27 +15,27 @@ from wtal.pipeline.recipe import RECIPES, Recipe, load_recipe, recipe_names
 from wtal.registry import Registry
 
 _WIDTH = 100
-"""Characters of a line."""
+"""Maximum characters per line."""
 _INDENT = 11
 _PLAIN = ("extract", "train", "localize", "evaluate")
-"""Sections that are shown as they are; the others are of leaves, or of an ensemble."""
+"""Sections shown unchanged; the others belong to leaves or to an ensemble."""
 
 
 @dataclass(frozen=True)
 class Origin:
-    """A recipe that a run is made by: its name, empty where only the defaults are known, and its plain values."""
+    """The recipe behind a run: its name (empty if only the defaults are known) and its plain values."""
 
     name: str
     values: Mapping[str, Any]
 
     @property
     def nothing_else(self) -> str:
-        """The words for a section without a difference."""
+        """Text for a section without differences."""
         return "as the recipe" if self.name else "defaults"
 
 
 def origin_of(recipe: Mapping[str, Any]) -> Origin:
-    """Return the recipe of the package that a run's plain recipe comes from: of its title, and with its head."""
+    """Return the included recipe behind a run's plain recipe, identified by its title and its head."""
     head = recipe["head"]["name"]
     for name in recipe_names() if recipe.get("title") else ():
         if read_toml(RECIPES / f"{name}.toml").get("title") == recipe["title"]:
@@ -47,7 +47,7 @@ def origin_of(recipe: Mapping[str, Any]) -> Origin:
 
 
 def section_lines(recipe: Mapping[str, Any], origin: Origin) -> list[str]:
-    """Return a line, or a few, for each section: what differs from the origin."""
+    """Return one or more lines per section, with its differences from the origin."""
     return [
         _wrapped(
             name, [f"{key}: {value}" for key, value in _differing(recipe[name], origin.values[name]).items()], origin
@@ -58,12 +58,12 @@ def section_lines(recipe: Mapping[str, Any], origin: Origin) -> list[str]:
 
 
 def head_line(recipe: Mapping[str, Any], origin: Origin) -> str:
-    """Return the head, and which of its settings differ from the origin's."""
+    """Return a line on the head, with its differences from the origin."""
     return _leaf("head", HEADS, recipe["head"], origin.values["head"], origin)
 
 
 def second_stage_lines(stage: Mapping[str, Any], origin: Origin) -> list[str]:
-    """Return the student or the rescorer, and which settings of the second stage differ from the origin's."""
+    """Return a line on the student or rescorer, with the second stage's differences from the origin."""
     kind, leaves = ("rescorer", RESCORERS) if "rescorer" in stage else ("student", STUDENTS)
     own = origin.values.get("refine") or {}
     base = second_stage(dict(own) if kind in own else {kind: {"name": stage[kind]["name"]}})
@@ -87,7 +87,7 @@ def all_lines(recipe: Mapping[str, Any], before: str = "") -> list[str]:
 def _leaf(
     kind: str, leaves: Registry[Any], settings: Mapping[str, Any], base: Mapping[str, Any], origin: Origin
 ) -> str:
-    """Return a line on a leaf: its name, and its settings that are not those of the base or its own defaults."""
+    """Return a line on a leaf: its name, and the settings that differ from the base or from its own defaults."""
     name = settings["name"]
     try:
         defaults = leaves.load(name).Config().plain()

@@ -1,4 +1,4 @@
-"""Settings that `--set` takes: keys, the values that they have, and the meanings from the configuration classes."""
+"""Settings accepted by `--set`: keys, current values, and descriptions from the configuration classes."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,12 +17,12 @@ from wtal.pipeline.refinement.refine import refinement_of
 from wtal.pipeline.runs import open_runs
 
 _TOP = ("title", "source", "reported")
-"""Keys of a recipe that say where it comes from, and are nothing to set in a call."""
+"""Keys that describe the origin of a recipe, and cannot be set in a call."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """A key as `--set` takes it, its value, the words that it may be where they are few, and its meaning."""
+    """A key as written for `--set`, its value, its choices if there are few, and its meaning."""
 
     key: str
     value: str
@@ -103,7 +103,7 @@ def _of(section: str, config: Config, names: Iterable[str] = ()) -> Iterator[Set
 
 
 def _written(value: Any) -> str:
-    """Write a value as the right side of `--set KEY=VALUE` takes it."""
+    """Format a value for the right side of `--set KEY=VALUE`."""
     if isinstance(value, str):
         return value or '""'
     if isinstance(value, float):

@@ -55,7 +55,7 @@ class Verified:
 def verify(sources: Sequence[Path], dropping: bool = False, reporter: Reporter = SILENT) -> list[Verified]:
     """Read every video of the stores at `sources`: stores, or runs, workspaces and other folders that contain some.
 
-    With `dropping`, damaged videos are removed, so that the command that wrote them does so again. An ensemble that
+    With `dropping`, damaged videos are removed, so that the command that wrote them writes them again. An ensemble that
     loses a video is unfinished again.
 
     Raises:
