@@ -126,7 +126,7 @@ def test_coverage_names_what_is_missing_on_either_side():
     dataset = small_dataset()
     assert coverage(dataset, [*(f"v_v{i}" for i in range(7)), "w"]) == ()
     missing, extra = coverage(dataset, ["v0", "v1", "v2", "v3", "v4", "w", "z"])
-    assert missing == "annotated videos that are not there: 2 (v5, v6)"
+    assert missing == "annotated videos that are missing: 2 (v5, v6)"
     assert extra == "videos that the annotations do not name: 1 (z)"
 
 

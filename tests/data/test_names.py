@@ -94,9 +94,9 @@ def test_what_matches_nothing_is_told_with_the_nearest_name(tmp_path):
     (tmp_path / "labels.csv").write_text("video,label\nJump-01.mp4,jump\nrun-01,run\n")
     lines = coverage(read_annotations(tmp_path / "labels.csv"), ["jump-01", "run-01"])
     assert lines == (
-        "annotated videos that are not there: 1 (Jump-01)",
+        "annotated videos that are missing: 1 (Jump-01)",
         "videos that the annotations do not name: 1 (jump-01)",
-        "'Jump-01' is not there; the nearest name is 'jump-01'",
+        "'Jump-01' is missing; the nearest name is 'jump-01'",
     )
 
 

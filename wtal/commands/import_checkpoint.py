@@ -74,7 +74,7 @@ def _report(checked: Checked, as_json: bool) -> None:
     settings = ", ".join(f"{key} {value}" for key, value in checked.settings.items())
     click.echo(
         f"{checked.head}: {checked.classes} classes, {checked.parameters:,} parameters; {settings}\n"
-        "every key was used; give --store and --annotations to make a run of it"
+        "every key was used; give --store and --annotations to make it a run"
     )
 
 

@@ -153,8 +153,8 @@ def _show_review(review: Review) -> None:
         videos = ", ".join(map(readable, review.untouched[:3])) + (", ..." if len(review.untouched) > 3 else "")
         print_lines(
             [
-                f"as exported, {len(review.untouched)} videos ({videos}): nobody says that they were looked at, so "
-                "nothing is kept of them; --looked-at takes all of their detections as confirmed"
+                f"{len(review.untouched)} videos are unchanged ({videos}) and not marked as looked at, so they yield "
+                "no verdicts; --looked-at confirms all of their detections"
             ]
         )
     counts = ", ".join(f"{count} {answer}" for answer, count in review.counts.items()) or "none"
@@ -173,7 +173,7 @@ def _show_next(source: Path | None, count: int, workspace: Workspace, as_json: b
     for candidate in candidates:
         click.echo(_line(candidate, width))
     if not candidates:
-        click.echo("every detection has a verdict, or its video was looked through")
+        click.echo("every detection has a verdict, or its video has been looked at")
     made = "" if page.is_file() else f"  (not made yet: wtal report {readable(str(source or file))})"
     click.echo(f"page        {readable(str(page))}{made}")
 

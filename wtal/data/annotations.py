@@ -75,7 +75,7 @@ def coverage(dataset: Dataset, present_ids: Iterable[str]) -> tuple[str, ...]:
     matches, tally = dataset.match(present), Tally()
     for video_id in dataset.videos:
         if video_id not in matches:
-            tally.add("annotated videos that are not there", video_id)
+            tally.add("annotated videos that are missing", video_id)
     for video_id in sorted(set(present).difference(matches.values())):
         tally.add("videos that the annotations do not name", video_id)
     return (*tally.sentences(), *_nearest(dataset, matches, present))
@@ -85,7 +85,7 @@ def _nearest(dataset: Dataset, matches: Mapping[str, str], present: Iterable[str
     others = list(set(present).difference(matches.values()))[:_COMPARED]
     for video_id in islice((name for name in dataset.videos if name not in matches), _NAMED):
         if near := nearest(video_id, others):
-            yield f"{video_id!r} is not there; the nearest name is {near!r}"
+            yield f"{video_id!r} is missing; the nearest name is {near!r}"
 
 
 def _entry(video: VideoRecord) -> dict[str, Any]:

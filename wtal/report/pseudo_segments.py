@@ -40,7 +40,7 @@ def pseudo_segment_section(
     )
     named = {f"round {number}": videos for number, videos in enumerate(rounds, 1)}
     figures = {name: _figures(videos, truth) for name, videos in named.items()}
-    table = PageTable("Segments that taught; precision and recall (%) at a tIoU", figures)
+    table = PageTable("Segments used for training; precision and recall (%) at a tIoU", figures)
     return Section("Pseudo segments", text, (table,), (_picture(named, truth),))
 
 

@@ -175,13 +175,13 @@ def test_not_installed_and_called_nevertheless(monkeypatch, install):
         (f"raise RuntimeError({FFMPEG!r})", r"^it needs the shared libraries of FFmpeg .*apt-get install ffmpeg"),
         (
             f"try:\n    raise OSError({CUDA!r})\nexcept OSError as error:\n    raise OSError('no library') from error",
-            r"^it needs libnvrtc\.so\.13, which torch .* does not bring.*pip install torchcodec==0\.13\.0$",
+            r"^it needs libnvrtc\.so\.13, which torch .* lacks.*pip install torchcodec==0\.13\.0$",
         ),
         (
             "raise RuntimeError('undefined symbol: x\\nmore')",
-            r"^it does not load beside torch .*: undefined symbol: x$",
+            r"^it does not load with torch .*: undefined symbol: x$",
         ),
-        ("raise RuntimeError", r"^it does not load beside torch .*: RuntimeError$"),
+        ("raise RuntimeError", r"^it does not load with torch .*: RuntimeError$"),
     ],
 )
 def test_installed_but_not_to_be_loaded(install, tmp_path, text, reason):
@@ -276,7 +276,7 @@ def test_a_device_is_refused_where_there_is_none(tmp_path, device, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert find_reader("torchcodec:cuda").why_not() == "torch sees no CUDA device"
     monkeypatch.setattr(sys.modules["torchcodec"], "__version__", "0.13.0+cpu")
-    assert "torchcodec 0.13.0+cpu decodes on the processor alone" in find_reader("torchcodec:cuda").why_not()
+    assert "torchcodec 0.13.0+cpu decodes only on the CPU" in find_reader("torchcodec:cuda").why_not()
 
 
 def test_names_behind_a_colon():

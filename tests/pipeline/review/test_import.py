@@ -113,7 +113,7 @@ def test_a_file_as_it_was_exported_says_nothing(source, name):
     if name == "label-studio":
         pytest.skip("what was not submitted in Label Studio is no answer")
     result = reviewed(source, corrected(name, exported(source, name), lambda cuts: cuts, NTSC))
-    assert "nobody says that they were looked at" in result.stderr
+    assert "not marked as looked at" in result.stderr
     assert not source.with_name("detections-verdicts.json").exists()
 
 

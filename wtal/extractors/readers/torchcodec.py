@@ -77,7 +77,7 @@ class _OnCard:
             return reason
         build = str(_torchcodec().__version__)
         if build.endswith("+cpu"):
-            return f"torchcodec {build} decodes on the processor alone; install a later one beside a torch with CUDA"
+            return f"torchcodec {build} decodes only on the CPU; install a later one, with a CUDA build of torch"
         return None if _cuda().cuda.is_available() else "torch sees no CUDA device"
 
     def frames(self, info: VideoInfo) -> Iterator[TimedFrame]:
@@ -159,13 +159,13 @@ def _fault(error: Exception) -> str:
     others = [name for name in missing if not re.match(r"lib(av|sw)[a-z]+\.so", name)]
     if others:
         return (
-            f"it needs {others[0]}, which torch {torch.__version__} does not bring; install a torch with that CUDA, or "
-            f"run, to decode on the processor: pip install {_WITHOUT_CUDA}"
+            f"it needs {others[0]}, which torch {torch.__version__} lacks; install a torch with that CUDA, or "
+            f"run, to decode on the CPU: pip install {_WITHOUT_CUDA}"
         )
     if missing:
         return "it needs the shared libraries of FFmpeg (4 to 8); run: apt-get install ffmpeg, or: conda install ffmpeg"
     first = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return f"it does not load beside torch {torch.__version__}: {first}"
+    return f"it does not load with torch {torch.__version__}: {first}"
 
 
 def _whole(error: BaseException | None) -> str:
