@@ -161,7 +161,7 @@ def test_a_packed_student_answers_as_its_run(place, share):
     root = place.parents[3]
     changed = answer("refine", teacher(root), *SMALL, "--set", f"refine.border_share={share}").splitlines()[-1]
     run = open_run(root / changed)
-    assert (run.folder == Run.open(place).folder) == (share == 0.1)
+    assert (run.folder == Run.open(place).folder) == (share == 0.0)
     model = read_model(pack_model(model_of(run), root / "model.wtal"))
     assert model.digest == model_of(run).digest
     detector = Detector.__new__(Detector)

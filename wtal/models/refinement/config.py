@@ -93,7 +93,7 @@ class RefineConfig(Config):
     score_power: float = Field(0.2, ge=0, le=1)
     """A detection's score is support ** power * score of the teacher's proposal ** (1 - power); its support is the best
     score * tIoU ** 2 of the student's segments."""
-    border_share: float = Field(0.1, ge=0, le=1)
+    border_share: float = Field(0.0, ge=0, le=1)
     """Share of the student in a detection's borders: of the mean of its segments that overlap the proposal by
     `border_tiou`, weighted by score times overlap, as in ActionFormer's voting."""
     border_tiou: float = Field(0.5, gt=0, le=1)
