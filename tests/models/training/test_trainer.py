@@ -80,6 +80,7 @@ KILLER = """
 import os, random, signal, sys, time
 from pathlib import Path
 import torch
+import torch._dynamo  # an optimizer loads it on its first step, which takes seconds
 torch.set_num_threads(1)
 from tests.models.training.test_trainer import newest_checkpoint_name, train
 
