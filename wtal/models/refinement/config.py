@@ -90,7 +90,7 @@ class RefineConfig(Config):
     """Share of the steps in the first round; the others divide the rest."""
     min_agreement: float = Field(0.9, ge=0, le=1)
     """A round is skipped if its segments agree with the previous ones by a higher mean tIoU: they add nothing."""
-    score_power: float = Field(0.2, ge=0, le=1)
+    score_power: float = Field(0.15, ge=0, le=1)
     """A detection's score is support ** power * score of the teacher's proposal ** (1 - power); its support is the best
     score * tIoU ** 2 of the student's segments."""
     border_share: float = Field(0.0, ge=0, le=1)
