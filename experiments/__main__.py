@@ -2,7 +2,7 @@
 
 import sys
 
-from experiments import defaults, ensembles, kth, planted, planted_borders, review, second_stage
+from experiments import defaults, ensembles, kth, planted, planted_borders, review, second_stage, second_stage_folds
 from experiments._run import arguments
 from experiments._tables import PAGES, refresh
 from wtal.models.heads import HEADS
@@ -19,6 +19,7 @@ if __name__ == "__main__":
     ensembles.run(options)
     defaults.run(options)
     review.run(options)
+    second_stage_folds.run(options)
     second_stage.run(options)
     for page in PAGES:
         for name in refresh(options.out, page):
