@@ -133,7 +133,8 @@ def steps(root):
     return [json.loads(line)["step"] for line in log.read_text().splitlines()]
 
 
-@pytest.mark.parametrize("everybody", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("everybody", [True, False])
 def test_train(planted, everybody):
     call = ("train", "--workspace", planted.root, *NARROW, "--set", "train.steps=200")
     process = start(*call)
