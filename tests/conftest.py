@@ -16,10 +16,13 @@ settings.load_profile("wtal")
 
 LONGEST = (
     "pipeline/test_chain.py",
-    "models/heads/test_heads.py",
     "test_benchmarks.py",
     "pipeline/extraction/test_cluster.py",
+    "commands/test_interrupt.py",
+    "extractors/test_runtime.py",
     "pipeline/extraction/test_spread.py",
+    "models/heads/test_heads.py",
+    "extractors/backbones/test_csn.py",
     "pipeline/ensembles/test_ensemble.py",
     "pipeline/judging/test_run_pictures.py",
     "extractors/backbones/test_backbone_contract.py",

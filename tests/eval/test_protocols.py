@@ -140,7 +140,7 @@ PLAIN = {
 
 
 @every_protocol
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(truths, found_by_video, ranges)
 def test_it_equals_its_rules_written_plainly(name, truth, found, ambiguous):
     result = evaluate_detections(truth, found, TIOUS, name, ambiguous)
@@ -150,7 +150,7 @@ def test_it_equals_its_rules_written_plainly(name, truth, found, ambiguous):
 
 
 @every_protocol
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(truths, found_by_video, ranges, st.randoms(use_true_random=False))
 def test_the_order_of_the_input_does_not_matter_where_scores_differ(name, truth, found, ambiguous, order):
     pairs = [(v, d) for v in found for d in found[v]]
@@ -161,7 +161,7 @@ def test_the_order_of_the_input_does_not_matter_where_scores_differ(name, truth,
 
 
 @every_protocol
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(apart)
 def test_perfect_detections_have_one_and_those_twice_have_what_half_of_them_wrong_gives(name, truth):
     pairs = [(v, Detection(a.start, a.end, a.label, 0.0)) for v in truth for a in truth[v]]
@@ -177,7 +177,7 @@ def test_perfect_detections_have_one_and_those_twice_have_what_half_of_them_wron
 
 
 @every_protocol
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(truths, found_by_video)
 def test_none_give_zero_and_a_single_class_is_its_own_mean(name, truth, found):
     assert evaluate_detections(truth, {v: [] for v in found}, TIOUS, name).average == 0
@@ -189,7 +189,7 @@ def test_none_give_zero_and_a_single_class_is_its_own_mean(name, truth, found):
         assert result.ap[label] == evaluate_detections(truth, found, TIOUS, name).ap[label]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(truths, found_by_video, st.sampled_from([0.0, -1e4, 1e7]))
 def test_pairs_are_found_block_by_block_and_far_from_zero(truth, found, shift):
     truth = {v: [Annotation(a.start + shift, a.end + shift, a.label) for a in truth[v]] for v in truth}

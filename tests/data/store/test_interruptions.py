@@ -76,6 +76,7 @@ def test_resume_goes_on_and_ends_with_the_same_bytes(tmp_path: Path, whole: dict
     assert content(tmp_path) == whole
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unsynced")
 def test_killed_at_every_step_the_store_ends_with_the_same_bytes(tmp_path: Path) -> None:
     events = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "fcntl.flock"}

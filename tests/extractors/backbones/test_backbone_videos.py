@@ -98,7 +98,7 @@ def test_real_and_odd_files_have_one_grid_in_all_networks(tmp_path, monkeypatch)
     odd = SHARED / "data" / "odd"
     names = ("testsrc2_mpeg4.mp4", "testsrc2_odd_width_vp9.mp4", "nasa_13013_rotated.mp4")
     clips = sorted((SHARED / "data" / "activitynet").glob("*.mp4"))
-    videos = [odd / name for name in names] + [start_of(clip, tmp_path / clip.name, 1.75) for clip in clips]
+    videos = [odd / name for name in names] + [start_of(clip, tmp_path / clip.name, 1.1) for clip in clips]
     extractors = [small(name, tmp_path) for name in NETWORKS]
     i3d = NETWORKS.index("i3d")
     with ExtractionLine(extractors) as line:
@@ -108,7 +108,7 @@ def test_real_and_odd_files_have_one_grid_in_all_networks(tmp_path, monkeypatch)
             assert grid.fps == Fraction(25)
             assert grid.num_snippets == -(-grid.frames // STRIDE)
             counted = {"testsrc2_mpeg4": 1, "testsrc2_odd_width_vp9": 2, "nasa_13013_rotated": 1}
-            assert counted.get(video.stem, 3) == grid.num_snippets, video.stem
+            assert counted.get(video.stem, 2) == grid.num_snippets, video.stem
             for extractor, one in zip(extractors, found, strict=True):
                 assert one.streams["rgb"].shape == (grid.num_snippets, extractor.backbones["rgb"].dim)
                 assert np.isfinite(one.streams["rgb"]).all()

@@ -12,7 +12,7 @@ from tests.support.videos import constant, write_video
 def videos(tmp_path_factory):
     folder = tmp_path_factory.mktemp("videos")
     for number in range(COUNT):
-        write_video(folder / f"v{number}.mp4", constant(25, 30 + 25 * number))
+        write_video(folder / f"v{number}.mp4", constant(25, 30 + 12 * number))
     (folder / "empty.mp4").touch()
     return folder
 

@@ -143,7 +143,7 @@ length = time.monotonic() - begun
 """
 
 KILLED = """
-for kill in range(10):
+for kill in range(4):
     child = start(videos, cut)
     time.sleep(random.uniform(0, length))
     os.kill(child, signal.SIGKILL)
