@@ -36,6 +36,6 @@ def test_damage_ends_in_one_line(planted, first):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("first", range(0, 24, 8))
+@pytest.mark.parametrize("first", range(0, 32, 8))
 def test_damage_of_what_is_extracted_or_drawn_ends_in_one_line(planted, first):
     check(planted, range(first, first + 8), slow=True)
