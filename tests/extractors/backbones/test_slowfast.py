@@ -74,7 +74,7 @@ def refusal(weights, variant="r101"):
     return str(caught.value)
 
 
-@pytest.mark.parametrize("variant", ["r50", pytest.param("r152", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("variant", ["r50", *(pytest.param(deep, marks=pytest.mark.slow) for deep in ("r101", "r152"))])
 def test_equal_to_the_library(variant):
     library = library_net(int(variant[1:]))
     net = create_backbone(f"slowfast:{variant}", "rgb", library.state_dict())

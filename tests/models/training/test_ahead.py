@@ -42,3 +42,17 @@ def test_an_error_is_raised_where_its_item_is_asked_for():
         assert next(items) == 0
         with pytest.raises(ValueError, match="of the second"):
             next(items)
+
+
+def test_no_condition_is_entered_where_ctrl_c_may_leave_it_locked(monkeypatch):
+    entered = []
+
+    def enter(condition):
+        entered.append(condition)
+        return condition._lock.__enter__()
+
+    with made_ahead(iter(range(1, 100))) as items:
+        assert next(items) == 1
+        monkeypatch.setattr(threading.Condition, "__enter__", enter)
+        assert sum(items) == sum(range(2, 100))
+        assert not entered

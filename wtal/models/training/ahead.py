@@ -1,9 +1,10 @@
 """Batches that are prepared while the network works on the previous ones."""
 
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
+from queue import SimpleQueue
+from threading import Thread
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -15,17 +16,29 @@ def made_ahead(items: Iterator[Item]) -> Iterator[Iterator[Item]]:
 
     One item is buffered. An exception in the thread is raised when that item is requested.
     """
-    with ThreadPoolExecutor(1, thread_name_prefix="batches") as pool:
+    # No executor: Ctrl-C within a `threading.Condition` may leave it locked, and the other thread waiting forever.
+    requests: SimpleQueue[bool] = SimpleQueue()
+    answers: SimpleQueue[list[Item] | BaseException] = SimpleQueue()
 
-        def ahead() -> Iterator[Item]:
-            coming: Future[list[Item]] = pool.submit(_next, items)
-            while item := coming.result():
-                coming = pool.submit(_next, items)
-                yield item[0]
+    def prepare() -> None:
+        while requests.get():
+            try:
+                answers.put(list(islice(items, 1)))  # empty after the last
+            except BaseException as error:  # noqa: BLE001 - raised where the item is requested
+                answers.put(error)
 
+    def ahead() -> Iterator[Item]:
+        requests.put(True)
+        while answer := answers.get():
+            if isinstance(answer, BaseException):
+                raise answer
+            requests.put(True)
+            yield answer[0]
+
+    thread = Thread(target=prepare, name="batches", daemon=True)
+    thread.start()
+    try:
         yield ahead()
-
-
-def _next(items: Iterator[Item]) -> list[Item]:
-    """Return the next item in a list, which is empty after the last."""
-    return list(islice(items, 1))
+    finally:
+        requests.put(False)
+        thread.join()
