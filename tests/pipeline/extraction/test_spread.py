@@ -1,6 +1,7 @@
 """One call of extraction in several processes, planned before and timed after."""
 
 import json
+import subprocess
 import sys
 
 import numpy as np
@@ -174,3 +175,21 @@ def test_a_network_gets_the_cores_that_a_container_leaves(monkeypatch):
     monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
     assert Extractor(ExtractorSpec(ExtractConfig())).threads == 1
     assert Machine(device="cuda").in_flight == 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, which only Linux has")
+def test_the_process_that_removes_semaphores_gives_no_warning():
+    script = (
+        "import sys\nfrom pathlib import Path\nfrom wtal.pipeline.extraction.engines import start_pool\n"
+        "from wtal.pipeline.extraction.machine import Machine\n"
+        "from joblib.externals.loky.backend.resource_tracker import _resource_tracker as tracker\n"
+        "with start_pool(Machine(jobs=2), 2):\n"
+        "    call = Path(f'/proc/{tracker._pid}/cmdline')\n"
+        "    while not call.read_text(): pass\n"
+        "    print(call.read_text().split(chr(0)))\n"
+        "print(sys.warnoptions)\n"
+    )
+    call = [sys.executable, "-W", "error", "-c", script]
+    done = subprocess.run(call, capture_output=True, text=True, check=True)
+    assert "'-Werror', '-Wignore'" in done.stdout.splitlines()[0]
+    assert done.stdout.splitlines()[1] == "['error']"

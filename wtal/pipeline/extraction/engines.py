@@ -78,7 +78,22 @@ class _Processes:
 
         threads = str(max(1, joblib.cpu_count() // self._count))
         limits = {f"{name}_NUM_THREADS": os.environ.get(f"{name}_NUM_THREADS", threads) for name in _LIBRARIES}
+        _start_tracker()
         return ProcessPoolExecutor(self._count, timeout=_IDLE_SECONDS, env=limits)
+
+
+def _start_tracker() -> None:
+    """Start the process that removes joblib's semaphores, without its warnings.
+
+    After Ctrl-C it would warn of semaphores that the main process has already removed.
+    """
+    from joblib.externals.loky.backend.resource_tracker import ensure_running
+
+    sys.warnoptions.append("ignore")  # a child process gets them as its -W options
+    try:
+        ensure_running()
+    finally:
+        sys.warnoptions.pop()
 
 
 @contextmanager
