@@ -286,7 +286,7 @@ def test_the_example_of_a_head_passes_the_contract(install, tmp_path):
     contract.test_one_snippet_and_extreme_labels(name, "none")
     contract.test_one_snippet_and_extreme_labels(name, "all")
     contract.test_unknown_settings_and_foreign_checkpoints_are_refused(name)
-    contract.test_planted_actions_are_found(name, tmp_path)
+    contract.test_planted_actions_are_found(name, 0, tmp_path)
 
 
 def test_the_example_of_a_backbone_extracts(install, tmp_path):

@@ -125,27 +125,11 @@ def before(net, layer, clips):
     return seen[0], given
 
 
-SHALLOW = (50, (3, 4, 6, 3))
-"""Layers, and blocks per stage, of a network with the same kinds of layers as one of 152."""
-
-
 @pytest.fixture(scope="module", params=[pytest.param(variant, marks=pytest.mark.slow) for variant in ("ir", "ip")])
 def published(request):
-    """Build (variant, VMZ's network, its state in mmaction2's layout); `ir152` in all of its layers."""
-    variant = f"{request.param}152"
-    with pytest.MonkeyPatch.context() as patch:
-        net = vmz_net(request.param, *(SHALLOW[1:] if variant == "ip152" else ()))
-        if variant == "ip152":
-            patch.setitem(csn._DEPTHS, variant, SHALLOW[0])
-        yield variant, net, as_mmaction2(net.state_dict(), request.param)
-
-
-@pytest.fixture(params=[pytest.param(variant, marks=pytest.mark.slow) for variant in ("ir", "ip")])
-def shallow(request, monkeypatch):
-    """Build (variant, a shallow network's state in mmaction2's layout)."""
-    variant = f"{request.param}152"
-    monkeypatch.setitem(csn._DEPTHS, variant, SHALLOW[0])
-    return variant, as_mmaction2(vmz_net(request.param, SHALLOW[1]).state_dict(), request.param)
+    """Build (variant, VMZ's network, its state in mmaction2's layout)."""
+    net = vmz_net(request.param)
+    return f"{request.param}152", net, as_mmaction2(net.state_dict(), request.param)
 
 
 @pytest.fixture(scope="module")
@@ -213,8 +197,8 @@ def test_152_is_equal_to_the_networks_of_vmz(published, tmp_path):
     assert from_mmaction2.identity["preprocessing"]["std"] == [0.229, 0.224, 0.225]
 
 
-def test_pixels_are_those_of_the_published_file_whatever_it_is_called(shallow, tmp_path, monkeypatch):
-    variant, state = shallow
+def test_pixels_are_those_of_the_published_file_whatever_it_is_called(published, tmp_path, monkeypatch):
+    variant, _, state = published
     mode = variant[:2]
     path = tmp_path / "vmz_no_published_name.pth"
     torch.save(state, path)
@@ -234,8 +218,8 @@ def test_pixels_are_those_of_the_published_file_whatever_it_is_called(shallow, t
 
 
 @pytest.mark.parametrize(("choice", "pixels"), [("vmz", csn.VMZ), ("imagenet", csn.IMAGENET)])
-def test_pixels_are_chosen_by_name(shallow, tmp_path, recwarn, choice, pixels):
-    variant, state = shallow
+def test_pixels_are_chosen_by_name(published, tmp_path, recwarn, choice, pixels):
+    variant, _, state = published
     path = tmp_path / "a.pth"
     torch.save(state, path)
     net = create_backbone(f"csn:{variant}", "rgb", f"{choice}:{path}")
@@ -247,12 +231,12 @@ def test_pixels_are_chosen_by_name(shallow, tmp_path, recwarn, choice, pixels):
 
 def test_wrong_weights_are_refused_by_name(published):
     variant, library, state = published
-    stem = "layer2.3.conv3.0.weight"
+    stem = "layer2.7.conv3.0.weight"
     vmz = library.state_dict()
     start = f"csn {variant} weights in the layout of"
     without = {key: value for key, value in vmz.items() if key != stem}
     assert f"{start} vmz: the keys do not fit: 1 missing ({stem})" in refusal(without, variant)
-    assert "1 unknown (layer2.3.conv4.weight)" in refusal({**vmz, "layer2.3.conv4.weight": torch.zeros(1)}, variant)
+    assert "1 unknown (layer2.7.conv4.weight)" in refusal({**vmz, "layer2.7.conv4.weight": torch.zeros(1)}, variant)
     assert f"1 other shape ({stem} [3], wanted [512, 128, 1, 1, 1])" in refusal({**vmz, stem: torch.zeros(3)}, variant)
     key = "backbone.layer1.0.conv2.0.bn.bias"
     without = {name: value for name, value in state.items() if name != key}
