@@ -153,6 +153,14 @@ def test_a_temperature_takes_large_scores_without_overflow():
     np.testing.assert_array_equal(fused.scores, [2e4, 3.0])
 
 
+def test_huge_scores_as_weights_do_not_overflow():
+    borders, group = np.array([[0.0, 40.0], [0.0, 60.0], [100.0, 101.3]]), np.zeros(3, dtype=np.int64)
+    scores = np.array([0.75, 0.25, 0.1])
+    fused = suppress(borders, scores * 2.0**1023, group, "fusion", 0.3)
+    np.testing.assert_array_equal(fused.borders, suppress(borders, scores, group, "fusion", 0.3).borders)
+    np.testing.assert_array_equal(fused.borders[0], [0.0, 45.0])
+
+
 def test_none_orders_and_keeps_all():
     borders = np.array([[0.0, 4.0], [0.0, 4.0], [1.0, 4.0]])
     kept = suppress(borders, np.array([1.0, 2.0, 3.0]), np.array([0, 0, 1]), "none", 0.0)

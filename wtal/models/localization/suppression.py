@@ -180,6 +180,7 @@ def _group_bounds(group: Ints) -> tuple[Ints, Ints]:
 
 def _merged(rows: Floats, weight: Floats, better: Ints, worse: Ints, survivors: Ints) -> Floats:
     """(P, n) -> (K, n): mean of the rows of each survivor and those it removed, by `weight` (P,)."""
+    weight = np.ldexp(weight, -np.frexp(weight.max(initial=0.0))[1])  # exact, and keeps products and sums finite
     remover = np.arange(len(weight))  # (P,) the remover of each; survivors have themselves
     survives = np.zeros(len(weight), dtype=bool)
     survives[survivors] = True
