@@ -3,7 +3,7 @@
 import argparse
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -41,6 +41,16 @@ def keep(comparison: Comparison, name: str, out: Path, ceiling: Mapping[str, flo
         lines = text.splitlines()
         end = max(i for i, line in enumerate(lines) if line.startswith("|"))
         text = "\n".join([*lines[: end + 1], row, *lines[end + 1 :]])
+    _write(text, name, out)
+
+
+def keep_rows(rows: Mapping[str, object], lines: Iterable[str], name: str, out: Path) -> None:
+    """Write figures as `NAME.json`, and the lines of their table as `NAME.md`."""
+    write_json(out / f"{name}.json", rows)
+    _write("\n".join(lines), name, out)
+
+
+def _write(text: str, name: str, out: Path) -> None:
     write_atomic(out / f"{name}.md", (text + "\n").encode())
     print(text, file=sys.stdout, flush=True)
 

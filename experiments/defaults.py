@@ -12,12 +12,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
-from experiments._run import arguments
+from experiments._run import arguments, keep_rows
 from experiments._sources import HELD_OUT, NEAR, TRAINING, clips_of, recompose, source_folds
 from wtal.data.annotations import read_annotations, write_annotations
 from wtal.data.dataset import Dataset, VideoRecord
 from wtal.data.detections import read_detections
-from wtal.data.files import write_atomic, write_json
 from wtal.data.segments import Annotation
 from wtal.data.store import FeatureStore
 from wtal.eval import evaluate_detections
@@ -58,10 +57,7 @@ def run(options: argparse.Namespace) -> None:
         for backbone in options.backbones
         for problem in options.problems
     }
-    write_json(options.out / f"{NAME}.json", rows)
-    text = "\n".join(_lines(rows)) + "\n"
-    write_atomic(options.out / f"{NAME}.md", text.encode())
-    print(text, flush=True)
+    keep_rows(rows, _lines(rows), NAME, options.out)
 
 
 def _figures(problem: str, backbone: str, options: argparse.Namespace) -> dict[str, float]:

@@ -9,10 +9,9 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 
-from experiments._run import arguments
+from experiments._run import arguments, keep_rows
 from experiments.defaults import BACKBONES, Fold, folds_of, teachers_of
 from wtal.data.detections import read_detections
-from wtal.data.files import write_atomic, write_json
 from wtal.data.segments import Detection
 from wtal.eval import evaluate_detections
 from wtal.models.refinement.answers import candidates_of, scored_by_student
@@ -47,10 +46,7 @@ def run(options: argparse.Namespace) -> None:
         problem: [_figures(fold, options.seeds, options.reporter) for fold in folds_of(problem, BACKBONES[0], options)]
         for problem in options.problems
     }
-    write_json(options.out / f"{NAME}.json", rows)
-    text = "\n".join(_lines(rows)) + "\n"
-    write_atomic(options.out / f"{NAME}.md", text.encode())
-    print(text, flush=True)
+    keep_rows(rows, _lines(rows), NAME, options.out)
 
 
 def _figures(fold: Fold, seeds: Sequence[int], reporter: Reporter) -> dict[str, float]:
