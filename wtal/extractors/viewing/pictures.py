@@ -65,6 +65,7 @@ class _Walk:
     def __init__(self, info: VideoInfo, container: InputContainer, stream: VideoStream) -> None:
         self.frame: VideoFrame | None = None
         self._info, self._container, self._stream = info, container, stream
+        self._tick = float(info.time_base)
         self._frames = container.decode(stream)
         self._next: VideoFrame | None = None
         self._rewound = False
@@ -100,7 +101,7 @@ class _Walk:
         if self._info.rotation % 180:
             width, height = height, width
         small = self._convert.reformat(
-            self.frame, width=width, height=height, format="rgb24", interpolation=Interpolation.AREA
+            self.frame, width=width, height=height, format="rgb24", interpolation=Interpolation.AREA, threads=1
         )
         return upright(np.asarray(small.to_ndarray(), dtype=np.uint8), self._info)
 
@@ -114,7 +115,7 @@ class _Walk:
 
     def _time(self, frame: VideoFrame) -> float:
         stamp = frame.dts if frame.pts is None else frame.pts
-        return float((stamp or 0) * (frame.time_base or self._info.time_base))
+        return (stamp or 0) * self._tick
 
 
 def sheet(pictures: Sequence[Image], columns: int, most_bytes: int) -> bytes:
