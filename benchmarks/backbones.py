@@ -1,9 +1,10 @@
-"""Snippets per second from frames or optical flow to features, by backbone.
+"""Snippets per second, computing features from frames or optical flow, by backbone.
 
-`motion rgb` and `motion flow` turn clips into features; `motion flow from frames` includes the DIS flow, on all
+`motion rgb` and `motion flow` turn clips into features; `motion flow from frames` also computes the DIS flow, on all
 cores, as in extraction. `on one thread` limits torch to one core; the naive peers also use only one. The peers get the
-same clips and reduce them as `motion` does: `naive rgb` and `naive flow` are the same kind of histograms in numpy, one
-cell and one frame at a time, without camera, body and mirror; `cv2 HOG per frame` is OpenCV's descriptor of each frame.
+same clips as `motion` and reduce them in the same way. `naive rgb` and `naive flow` compute the same kind of histograms
+in numpy, one cell and one frame at a time, but omit the camera, body and mirror steps of `motion`. `cv2 HOG per frame`
+is OpenCV's descriptor of each frame.
 
 `i3d rgb` has random weights, which take the same time as trained ones, and processes one, four or eight clips at once.
 The length of a clip is the backbone's span.

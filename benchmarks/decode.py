@@ -1,12 +1,12 @@
-"""Frames per second from an H.264 file to frames of 256 pixels on the short side, by reader.
+"""Frames per second, decoded from an H.264 file and scaled to 256 pixels on the short side, by reader.
 
-The name of a reader stands for the work of extraction in one process: reading headers, decoding, resampling to 25
-frames per second by timestamps, scaling. `isolated` is the same through the reader process that extraction uses,
-including its pipe. `alone` is the plain loop of the library's documentation, without times, checks or resampling, with
-pictures scaled by the same call: the ratio of the two is the cost of our layer. `processor time` is that of the same
-calls, over all their threads: a ratio of times, where less is better. `decord alone scaling itself` leaves the scaling
-to decord. Videos have 25 frames per second, so that no variant repeats or drops a frame; every repetition opens the
-file again.
+The name of a reader by itself denotes the work of extraction in one process: reading headers, decoding, resampling to
+25 frames per second by timestamps, and scaling. `isolated` is the same work through the reader process that extraction
+uses, including its pipe. `alone` is the plain loop from the library's documentation, without timestamps, checks or
+resampling, but with pictures scaled by the same call: the ratio of the two is the cost of our layer. `processor time`
+is that of the same calls, summed over all their threads; this is a ratio of times, so lower is better.
+`decord alone scaling itself` leaves the scaling to decord. The videos have 25 frames per second, so no variant repeats
+or drops a frame; every repetition opens the file again.
 """
 
 import statistics

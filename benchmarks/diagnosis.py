@@ -1,7 +1,7 @@
 """Detections diagnosed per second: wtal's diagnosis, plain loops, and the judge's mAP alone.
 
-The collections are those of `judge`. wtal and the loops find the kind of every detection at every threshold and the
-gain in mAP without each kind of error, and must agree; wtal also divides the cost among all kinds and analyses
+The collections are those of `judge`. Both wtal and the loops find the kind of every detection at every threshold, and
+the gain in mAP without each kind of error, and must agree. wtal also distributes the cost among all kinds and analyses
 characteristics, which the loops omit. Up to the size `--whole`, both process everything. Above it, the loops process
 only the first classes, with `--sample` detections in total, and their rate is extrapolated to the whole.
 """

@@ -1,13 +1,13 @@
-"""Extraction of a folder of videos with `motion`: the default against other distributions of the work.
+"""Extraction of a folder of videos with `motion`: the default compared with other ways of distributing the work.
 
 `default` is `wtal extract` with its defaults, in one process; `two videos in flight` is the same with two decoders.
 `one stage at a time` decodes each video completely, then computes all of its flow, then the features of each stream,
 with the same stages and threads, and keeps the intermediate results in memory. `busy / wall` is the stages' busy time
 in `default`, divided by the elapsed time. `jobs 1` and `jobs 2` are the command with one and two processes, including
-its start. `older` is the command of another checkout (`--older FOLDER`, run by this interpreter). Without `--videos` a
-small collection is rendered. `peak` is the memory for one long video, including the reader process, above that of an
-idle process with the same imports; `slope` is its growth per minute of video between a tenth of that length and the
-full length.
+its start-up. `older` is the command from another checkout (`--older FOLDER`, run by this interpreter). Without
+`--videos`, a small collection is rendered. `peak` is the memory used for one long video, including the reader process,
+in excess of that of an idle process with the same imports; `slope` is its growth per minute of video, from a tenth of
+that length to the full length.
 """
 
 import os

@@ -1,19 +1,21 @@
-"""Pairs of frames per second, and endpoint error in pixels, by flow method and by TV-L1's parameters.
+"""Pairs of frames per second, and endpoint error in pixels, by flow method and TV-L1 parameters.
 
-The pairs are pictures moved by a formula (`benchmarks/_motions.py`): translation, rotation, zoom and a disc in front of
-the background, small and large, each with five textures, without and with noise. `error` is the mean distance between
-the flow and the truth over all pairs, including pixels that are occluded or leave the picture; `small_error` is that of
-the small motions alone. `by_texture` is the ratio of the small motions' error to OpenCV's, as the mean over the
-textures; `worst_texture` is the largest of these ratios.
+The pairs are pictures moved by a formula (`benchmarks/_motions.py`): translation, rotation, zoom, and a disc in front
+of the background. Each motion comes small and large, with five textures, with and without noise. `error` is the mean
+distance between the flow and the truth over all pairs, including pixels that are occluded or leave the picture;
+`small error` is that of the small motions alone. `by texture` is the ratio of the small motions' error to OpenCV's,
+averaged over the textures; `worst texture` is the largest of these ratios.
 
-Speed is measured on every motion once, with textures and noises in turn. `cpu_ms` is the processor time per pair in
-milliseconds, summed over all cores, in the fastest repetition, which other work on the machine affects least.
+Speed is measured on every motion once, alternating between the textures and noise levels. `cpu ms` is the processor
+time per pair in milliseconds, summed over all cores, in the fastest repetition, which other work on the machine affects
+least.
 
 `tvl1`, `tvl1-fast` and `dis` work as in extraction, one pair per core. OpenCV's `DualTVL1OpticalFlow` has its default
-parameters, once with its own threads on one pair after the other and once with one pair per core; ratios are to the
-better of the two. The rows below them are TV-L1 by numba with other parameters: scales x scale step, warps, outer x
-inner iterations, side of the median filter. With textures of another seed (`--seed 1`), `tvl1-fast` is the cheapest
-variant with OpenCV's median filter whose error, and whose small error with each texture, are at most 1.05 of OpenCV's.
+parameters; it runs once with its own threads on one pair after another, and once with one pair per core. Ratios are to
+the better of the two. The rows below these are TV-L1 in numba with other parameters: number of scales x scale step,
+warps, outer x inner iterations, side of the median filter. With textures from another seed (`--seed 1`), `tvl1-fast` is
+the cheapest variant with OpenCV's median filter whose error, and whose small error for each texture, is at most 1.05
+times OpenCV's.
 """
 
 import math
@@ -103,7 +105,7 @@ def measure(size: str, settings: Sequence[str], textures: Sequence[str], seed: i
 
 
 def errors_of(tasks: Mapping[str, Way], examples: Sequence[Pair]) -> dict[str, dict[str, float]]:
-    """Columns of of_method task's errors; OpenCV's flow is computed once."""
+    """Return the columns of each task's errors; OpenCV's flow is computed once."""
     first, second = stacked(examples)
     errors = {}
     for name, task in tasks.items():

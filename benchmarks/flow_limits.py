@@ -1,10 +1,11 @@
-"""One iteration of TV-L1 by numba on one core, against the limits of the core's memory and arithmetic.
+"""One iteration of TV-L1 in numba on one core, compared with the limits of the core's memory and arithmetic.
 
 `iteration` is one iteration on a whole level; `tvl1` runs hundreds of them. `memory alone` sweeps over the same rows,
-loads the ten fields of each pixel and stores six of them, and computes nothing. `arithmetic alone` is the time of the
-46 additions, multiplications and comparisons, two roots and one division per pixel in registers, sixteen at a time, at
-the speed measured here; roots and divisions have a separate unit, so that only the longer of the two times counts.
-`still picture` and `still picture, denormals kept` are an iteration on flow that has nearly come to rest.
+loads the ten fields of each pixel, stores six of them, and computes nothing. `arithmetic alone` is the time for the
+operations of each pixel (46 additions, multiplications and comparisons, two roots, one division), done in registers,
+sixteen pixels at a time, at the speed measured here. Roots and divisions have a separate unit, so only the longer of
+the two times counts. `still picture` and `still picture, denormals kept` are one iteration on flow that has nearly come
+to rest.
 """
 
 import sys

@@ -1,16 +1,17 @@
-"""Every step of an experiment on a collection as large as HACS, and on a tenth of it: seconds and memory, and growth.
+"""Time and memory of every step of an experiment as large as HACS, and of one with a tenth of the videos.
 
 The collection is synthetic: 37,613 training and 5,981 validation videos of 200 classes, at 25/16 snippets per second,
-in two streams of float16. HACS's own lengths are not available here; these are 4 to 240 seconds, 150 on average. To fit
-the disk, streams are `--dim` values wide instead of 1024; heads are 128 wide inside, because `heads` measures the
-arithmetic of networks. A step is a command of wtal in a separate process, including its start: `plan` is everything up
-to and including the first step of training; `train` is the same for one epoch of a head by its recipe for HACS, or for
-the number of its `steps`; `detect`, `evaluate` and `submit` run on the validation videos. `waited %` is the share of
-the steps' time in which the network waited for its batch. RSKP passes once over all training videos to fill its
-memory, whatever the number of steps. `MiB` is the memory of the process without mapped features, which the system
-evicts when it needs memory. Compare `processor s` if the machine has other work, as it had here.
+in two streams of float16. HACS's own lengths are not available here; these are 4 to 240 seconds, 150 on average. To
+save disk space, streams are `--dim` values wide instead of 1024; heads are 128 wide inside, because `heads` already
+measures the arithmetic of networks. A step is a command of wtal in a separate process, including its start-up. `plan`
+is everything up to and including the first step of training. `train` is the same, but with one epoch of the head's
+recipe for HACS, or with the number of steps under `steps`. `detect`, `evaluate` and `submit` run on the validation
+videos. `waited %` is the share of the steps' time in which the network waited for its batch. RSKP passes once over all
+training videos to fill its memory, whatever the number of steps. `MiB` is the memory of the process without mapped
+features, which the system evicts when it needs memory. Compare `processor s` if the machine has other work, as it had
+here.
 
-Run alone, not by `make bench`: it takes half an hour or more, and 6 GB of disk at `--dim 64`.
+This benchmark is not part of `make bench`: it takes half an hour or more, and 6 GB of disk space at `--dim 64`.
 """
 
 import json

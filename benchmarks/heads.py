@@ -1,10 +1,11 @@
-"""Training steps of every head: all videos of a step at once, against one video after the other.
+"""Training steps of every head: all videos of a step at once, compared with one video after another.
 
-All ways train the same head on the same videos (random features, evenly spread lengths) with the same optimizer, on the
-mean of the videos' losses. The loop is the usual code of authors who do not batch videos of different lengths, with
-torch's own convolutions; `loop of our layers` has those of the batch. Where the loss couples videos, each video passes
-the head alone and the loss gets all outputs. Heads have their papers' widths on features of 2 x 1024, or a width of 128
-on features of 2 x 64, where a repetition is ten steps. All variants keep freed memory, as the trainer does.
+All variants train the same head on the same videos (random features, evenly spread lengths) with the same optimizer, on
+the mean of the videos' losses. `loop` is what authors usually write if they do not batch videos of different lengths,
+with torch's own convolutions; `loop of our layers` has the convolutions of the batch. Where the loss couples videos,
+each video passes through the head alone and the loss gets all outputs. Heads have their papers' widths on features of
+2 x 1024, or a width of 128 on features of 2 x 64, where a repetition is ten steps. All variants keep freed memory, as
+the trainer does.
 """
 
 import sys

@@ -1,8 +1,8 @@
 """Detections judged per second: the judge, plain loops, and data frames as in the official evaluator.
 
-All get the same synthetic collection and yield the same average precision of every class at every threshold, which is
+All get the same synthetic collection and yield the same average precision for every class at every threshold, which is
 checked. The first two start from segments in memory; the data frames are built before the clock starts. wtal judges
-small collections many times per repetition, because a single judgement is too short to measure on a machine with other
+small collections many times per repetition, because a single evaluation is too short to measure on a machine with other
 work. Up to the size `--whole`, all of them judge everything. Above it, the peers judge only the first classes, with
 `--sample` detections in total, and their rate is extrapolated to the whole: their work grows with the number of
 detections. `process mib` is the peak memory of the whole process up to that point, including segments and peers. The

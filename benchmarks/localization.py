@@ -1,8 +1,8 @@
-"""Localization of many videos at once, against plain loops and against numpy, one class of one video at a time.
+"""Localization of many videos at once, compared with plain loops and with numpy on one class of one video at a time.
 
-The scene has the size of THUMOS14's test set: 212 videos of 1,000 snippets, a search for all 20 classes in each, 20
-thresholds. Activations are smooth noise with raised stretches. Every variant starts from the same activations and ends
-with the same detections, which is checked. The loops run on the first `--loop-videos` of the videos.
+The collection has the size of THUMOS14's test set: 212 videos of 1,000 snippets, a search for all 20 classes in each,
+and 20 thresholds. Activations are smooth noise with raised stretches. Every variant starts from the same activations
+and ends with the same detections, which is checked. The loops run only on the first `--loop-videos` videos.
 """
 
 import sys

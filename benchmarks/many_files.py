@@ -1,13 +1,13 @@
 """A folder of a hundred thousand videos, and a store with all of them: seconds until a call resumes.
 
 The videos are hard links to a few files of 64x48 pixels and two seconds, in 200 folders; the store is synthetic, and
-its features are a hole in a file. `list` finds the videos and assigns their ids. `resume` is `wtal extract` with all
-of them in the store; the second one recognizes the files from the first and reads none of them. `plan` is `wtal extract
---dry-run` with all in the store, and `plan new` with none, for `--new` videos: each header is read once. Commands run
-in separate processes, including their start; `MiB` is the memory of the command, `processor s` its processor time and
-that of the process that reads videos.
+its features are a sparse file. `list` finds the videos and assigns their ids. `resume` is `wtal extract` with all of
+them in the store; `resume, files known` is a second call, which recognizes the files from the first and reads none of
+them. `plan` is `wtal extract --dry-run` with all videos in the store, and `plan new` is the same with `--new` videos
+that are not in it, whose headers are read once each. Commands run in separate processes, including their start-up;
+`MiB` is the memory of the command, and `processor s` is its processor time plus that of the process that reads videos.
 
-Run alone, not by `make bench`.
+This benchmark is not part of `make bench`.
 """
 
 import json

@@ -1,9 +1,10 @@
-"""Snippets per second of every network, and the gain from each way of running it.
+"""Snippets per second for every network, and the gain from each way of running it.
 
-Weights are random, which takes the same time as trained ones; preprocessing is included. `eager` is torch in float32
-with default settings, `channels last` the same with weights and clips in that order, `bfloat16` uses autocast,
-`openvino` is compiled by OpenVINO (CPU only; compilation is not counted). On a GPU, `--peak` (TFLOP/s of the card at
-eager's precision) adds each way's share of it; torch counts the operations, a multiply-add as two.
+Weights are random; trained ones would take the same time. Preprocessing is included. `eager` is torch in float32 with
+default settings, `channels last` is the same with weights and clips in that memory order, `bfloat16` uses autocast, and
+`openvino` is compiled by OpenVINO (CPU only; compilation is not counted). On a GPU, `--peak` (the card's TFLOP/s at the
+precision of `eager`) adds the share of this peak that each way reaches. torch counts the operations; a multiply-add
+counts as two.
 """
 
 import sys

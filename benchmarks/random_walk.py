@@ -1,4 +1,4 @@
-"""RSKP's random walk: the T x T solve of its equation 6 against the exact low-rank form used by wtal.
+"""RSKP's random walk: the T x T solve of the paper's equation 6 compared with the exact low-rank form used by wtal.
 
 Both get the same snippets, means and affinities of one video, at the paper's width of 2048 and with its 8 means, and
 yield the same features within single precision, which is checked. `forward and backward` also computes the gradients of

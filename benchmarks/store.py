@@ -1,7 +1,7 @@
-"""Milliseconds to read one video at random: our store, one `.npy` per stream and video, one `.npz` per video.
+"""Milliseconds to read a random video: from our store, from one `.npy` per stream and video, from one `.npz` per video.
 
-All three contain the same float16 features; a read ends with the values of both streams copied into memory. The page
-cache is warm: this compares formats, not disks.
+All three contain the same float16 features; a read ends when the values of both streams have been copied into memory.
+The page cache is warm: this compares formats, not disks.
 """
 
 import statistics

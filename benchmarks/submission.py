@@ -1,9 +1,9 @@
-"""A challenge file of HACS size, written and checked video by video, against loading it as one JSON value.
+"""A challenge file of HACS size, written and checked video by video, compared with loading it as one JSON value.
 
 `written` and `checked` are the steps of `wtal submit`: detections are cut, rounded and sorted by score; labels, scores,
 segments and ids are compared with the challenge and the annotations. `loaded` is `json.load` alone, the first step of
 any check with the whole file in memory. `peak MiB` is the peak memory of a separate process that checks (or loads) the
-same file, including its start and libraries.
+same file, including its start-up and libraries.
 """
 
 import json

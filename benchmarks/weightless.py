@@ -1,9 +1,10 @@
-"""Frames per second of the weight-free backbones, from a video file to features, `motion-pyramid` over `motion`.
+"""Frames per second of the weight-free backbones `motion-pyramid` and `motion`, from a video file to features.
 
-Each runs as in `wtal extract` with its defaults: decoding, flow and both streams in one process and its reader. They
-take turns on the same rendered video of each size, in which everything moves. `frames / cpu s` and the ratio `by the
-processor's clock` count the processor time of this process and the decoding time reported by the reader process, which
-other work on the machine affects less. A warm-up round excludes compilation and the start of processes.
+Each runs as in `wtal extract` with its defaults: decoding, flow and both streams in one process and its reader process.
+For each size, they take turns on the same rendered video, in which everything moves. `frames / cpu s` and the ratio
+`by the processor's clock` count the processor time of this process plus the decoding time reported by the reader
+process; other work on the machine affects them less. A warm-up round keeps compilation and the start of processes out
+of the measurement.
 """
 
 import statistics

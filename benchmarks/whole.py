@@ -1,10 +1,10 @@
-"""Extraction of one video, whole command and stage by stage, against the limit: ffmpeg's decoding and scaling.
+"""Extraction of one video, whole and stage by stage, compared with the limit: ffmpeg's decoding and scaling.
 
 Each row is a rendered video with the bit rate of a phone. `limit` is `ffmpeg -threads 2 -i X -vf fps=25,scale=-2:256 -f
-null -` on the same file, in the same turns; without ffmpeg, it is the same filters through PyAV. `command` is `wtal
-extract` as a user starts it, `start` is that command on a video of one second, and `extraction` is the difference.
-Stages have their busy seconds; they overlap, so that their sum exceeds the elapsed time. All values are seconds per
-minute of video, except `start`, which is seconds per call. `--page FILE` writes the table as a page of the docs.
+null -` on the same file, taking turns with the others; without ffmpeg, it uses the same filters through PyAV. `command`
+is `wtal extract` as a user starts it, `start` is that command on a video of one second, and `extraction` is the
+difference. Stages have their busy seconds; they overlap, so their sum exceeds the elapsed time. All values are seconds
+per minute of video, except `start`, which is seconds per call. `--page FILE` writes the table as a page of the docs.
 """
 
 import json
@@ -46,7 +46,7 @@ HEAVY = ("320x240,h264,30",)
 """Cases for networks, whose computation does not depend on the size of the pictures."""
 _ENCODERS = {"h264": "libx264", "hevc": "libx265"}
 _BITS = 0.13
-"""Bits per pixel and frame, about as from a phone."""
+"""Bits per pixel and frame, about as many as a phone uses."""
 _RENDERED = 480, 270
 """Largest size at which motion is rendered; larger pictures are enlarged from it."""
 _GRAIN = 2.0
@@ -202,28 +202,30 @@ def _stages(profile: Mapping[str, Any]) -> dict[str, float]:
     seconds = {name: float(stage["seconds"]) for name, stage in profile["stages"].items()}
     known = {name: seconds.get(name, 0.0) for name in _STAGES}
     rest = sum(value for name, value in seconds.items() if name not in (*_STAGES, "store", "total"))
-    return {**known, "features' own": rest}
+    return {**known, "features only": rest}
 
 
 _PAGE = """\
 # Performance
 
-Results of `python -m benchmarks.whole`, in the form that its `--page` writes.
+Results of `python -m benchmarks.whole`, in the form written by its option `--page`.
 
 Machine: {cpus} cores of {processor}, {system}, Python {python}. Quote the ratios: seconds depend on this machine.
 
-Values are seconds per minute of video, except `start`. They are medians over the repetitions; the ways of a row ran in
-turns.
+Values are seconds per minute of video, except `start`. They are medians over the repetitions; the measurements of a row
+took turns.
 
 - **limit**: `ffmpeg -threads 2 -i X -vf fps=25,scale=-2:256 -f null -`, which only decodes and scales.
-- **extraction**: `wtal extract` on the same file, without its start.
+- **extraction**: `wtal extract` on the same file, without its start-up.
 - **ratio**: extraction divided by limit.
-- **start**: seconds per call, measured on a video of one second: Python, imports, processes, loading of compiled code.
-- **decode**, **flow**, **features' own**: busy seconds of the stages, which overlap: their sum exceeds the extraction.
+- **start**: start-up in seconds per call, measured on a video of one second: Python, imports, processes, loading of
+  compiled code.
+- **decode**, **flow**, **features only**: busy seconds of the stages; they overlap, so the sum exceeds the extraction.
 
 {table}
 
-Videos are rendered with {bits} bits per pixel and frame, about as from a phone. Rows may come from several runs.{i3d}
+Videos are rendered with {bits} bits per pixel and frame, about as many as a phone uses. Rows may come from different
+runs.{i3d}
 """
 
 
@@ -243,7 +245,7 @@ def page(result: Mapping[str, Any]) -> str:
         "start": lambda row: row["start"],
         "decode": lambda row: row["decode and size"],
         "flow": lambda row: row["flow"],
-        "features' own": lambda row: row["features' own"],
+        "features only": lambda row: row["features only"],
     }
     lines = [f"| {' | '.join(columns)} |", f"|{' --- |' * 2}{' ---: |' * (len(columns) - 2)}"]
     lines += [f"| {' | '.join(str(cell(row)) for cell in columns.values())} |" for row in result["rows"]]

@@ -29,7 +29,7 @@ from wtal.pipeline.workspace import Workspace
     type=Choice(["activations", "detections"]),
     default="activations",
     show_default=True,
-    help="What to combine: mean activations, or pooled detections.",
+    help="Combine the mean of the activations, or pool the detections.",
 )
 @click.option(
     "--weights",

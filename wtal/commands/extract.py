@@ -102,7 +102,7 @@ def setting_option(name: str, names: Sequence[str] = (), metavar: str | None = N
     type=Choice(get_args(Spreading)),
     default=Machine.engine,
     show_default=True,
-    help="Where processes run: on this machine (loky), or on an existing dask or ray cluster.",
+    help="Place where processes run: this machine (loky), or an existing dask or ray cluster.",
 )
 @click.option(
     "--cluster",

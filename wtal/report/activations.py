@@ -28,7 +28,7 @@ PART_LINES = ("--", ":", "-.")
 
 @dataclass(frozen=True)
 class Case:
-    """A video to be shown, and the reason: its verdict, and the output of the head on its clock."""
+    """A video to be shown, the reason (`role`), its verdict, and the head's output on its clock."""
 
     role: str
     video: str
@@ -52,20 +52,21 @@ def video_picture(name: str, case: Case, classes: Sequence[str], config: Localiz
     caption = (
         f"{case.role.capitalize()}: {case.video}, average precision {_number(verdict.ap)}, {sum(verdict.recalled)} of "
         f"{len(verdict.annotations)} annotations found at tIoU {tiou_key(at)}. Filled detections are true positives, "
-        f"hollow ones false, with their scores; showing the {len(best)} best of {len(verdict.detections)}. Class "
-        f"activations as used by localization ({config.activation}). The shaded background marks the annotations."
+        f"hollow ones are false positives, and numbers are scores. The picture shows the {len(best)} best of "
+        f"{len(verdict.detections)} detections, and class activations as used by localization ({config.activation}). "
+        "The shaded background marks the annotations."
     )
     return Picture(name, caption, _figure(case, classes, config))
 
 
 def best_detections(verdict: Verdict) -> list[tuple[Any, str]]:
-    """Return the best-scored detections with their outcomes: twice as many as annotations, 5 to 50."""
+    """Return the detections with the highest scores, and their outcomes: twice as many as annotations, 5 to 50."""
     count = min(max(_LEAST, 2 * len(verdict.annotations)), _MOST)
     return [*zip(verdict.detections, verdict.outcomes, strict=True)][:count]
 
 
 def classes_shown(verdict: Verdict, classes: Sequence[str]) -> list[str]:
-    """Return annotated classes, then those of the best detections, as many as can be distinguished."""
+    """Return the annotated classes, then those of the best detections, up to as many as can be distinguished."""
     names = [segment.label for segment in (*verdict.annotations, *(segment for segment, _ in best_detections(verdict)))]
     return [name for name in dict.fromkeys(names) if name in classes][:_CLASSES]
 

@@ -58,7 +58,7 @@ def _missed(diagnosis: Diagnosis, k: int) -> Section:
     figure.legend(handles, names, loc="outside upper center", ncols=2, frameon=False, fontsize=9)
     text = (
         f"Annotations not found at tIoU {tiou}: missed ones match no detection; late "
-        f"ones match a detection ranked only where the normalized precision of its class is at most {LATE:g}."
+        f"ones match a detection, but one ranked where the normalized precision of its class is at most {LATE:g}."
     )
     caption = (
         f"Missed and late annotations of each bucket. The dashed line is the share missed overall, {overall:.1f} %."

@@ -106,7 +106,7 @@ def _apart(first: Segment, second: Segment) -> float:
 
 
 def _cover(segment: Segment, others: Sequence[Segment]) -> int | None:
-    """Return the index of the segment that covers at least half of it, and most; None if there is none."""
+    """Return the index of the segment that covers most of a detection, at least half of it; None if there is none."""
     shares = [min(segment.end, other.end) - max(segment.start, other.start) for other in others]
     best = max(range(len(others)), key=shares.__getitem__, default=None)
     return best if best is not None and 0 < shares[best] >= _COVERED * segment.duration else None

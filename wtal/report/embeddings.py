@@ -68,9 +68,9 @@ def tsne(vectors: NDArray[np.float32], seed: int) -> Floats:
 
 
 def neighbours_alike(points: Points) -> tuple[float, float]:
-    """Return the share of snippets that agree on foreground with their nearest in another video; and of any pairs.
+    """Return the share of snippets that agree on foreground with their nearest in another video, and that of any pairs.
 
-    Nearest by cosine in the embedding, not on the plane. (nan, nan) with fewer than two videos.
+    The nearest are those by cosine in the embedding, not on the plane. (nan, nan) with fewer than two videos.
     """
     foreground, unit = points.label != BACKGROUND, _unit(points.vectors)
     other = points.video[:, None] != points.video[None, :]
@@ -90,7 +90,7 @@ def collection_picture(
     colours: Mapping[str, str],
     seed: int,
 ) -> Picture:
-    """Draw stream -> snippets and stars, a row each: foreground and background on the left, classes on the right."""
+    """Draw stream -> snippets and stars, one row each: foreground and background on the left, classes on the right."""
     rows = max(1, len(streams))
     figure, panels = canvas(rows, 2, 0.5 + 3.7 * rows)
     for row, (stream, (points, stars)) in enumerate(streams.items()):
@@ -116,7 +116,7 @@ def videos_picture(
     colours: Mapping[str, str],
     seed: int,
 ) -> Picture:
-    """Draw video -> its snippets and its own representative ones: a panel each, for at least one video."""
+    """Draw video -> its snippets and its own representative ones, one panel each, for at least one video."""
     rows = -(-len(videos) // _COLUMNS)
     figure, panels = canvas(rows, min(_COLUMNS, len(videos)), 0.4 + 3.2 * rows)
     for axes in panels[len(videos) :]:
@@ -142,7 +142,7 @@ def _together(points: Points, stars: Stars, seed: int) -> tuple[Floats, Floats]:
 
 
 def _classes(axes: "Axes", places: Floats, label: Ints, classes: Sequence[str], colours: Mapping[str, str]) -> None:
-    """Draw dots, the background first, then coloured classes, in order of classes."""
+    """Draw dots, first of the background, then of the coloured classes in their order."""
     own = [name for name in classes if name in colours]
     rest = ~np.isin(label, [classes.index(name) for name in own]) & (label != BACKGROUND)
     layers = [("background", _BEHIND, label == BACKGROUND), ("other classes", GREY, rest)]

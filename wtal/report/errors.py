@@ -57,11 +57,11 @@ def _points(diagnosis: Diagnosis) -> Section:
     rows = {name: dict(zip(keys, map(_decimal, values), strict=True)) for name, values in layers.items()}
     text = (
         "Without false positives, average precision would equal the recall. The difference is distributed "
-        "among the kinds: the gain from removing one, averaged over all orders of removal. So the "
-        "rows of a column sum to 100."
+        "among the kinds: the cost of a kind is the gain from removing it, averaged over all orders of removal. "
+        "The rows of a column therefore sum to 100."
     )
     table = PageTable("Percent of mAP, by threshold", rows)
-    return Section("Where the points go", text, (table,), (Picture("points", caption, figure),))
+    return Section("Breakdown of mAP", text, (table,), (Picture("points", caption, figure),))
 
 
 def _false_positives(diagnosis: Diagnosis, k: int) -> Section:
@@ -70,15 +70,15 @@ def _false_positives(diagnosis: Diagnosis, k: int) -> Section:
         f"At {tiou}. A false positive is classified by the annotation of its video that it overlaps most. It is a "
         "duplicate (same class, reaches the threshold, but another detection matched the annotation), a wrong label "
         f"(another class, reaches the threshold), a localization error (same class, tIoU from {NEAR} on), a confusion "
-        f"(another class, likewise), or background (below {NEAR}). G is the number of annotations of a class; its "
-        "best-scored G detections are the first bar, the next G the second."
+        f"(another class, tIoU from {NEAR} on), or background (below {NEAR}). G is the number of annotations of a "
+        "class; the first bar shows its G detections with the highest scores, the second bar the next G."
     )
     tops: dict[str, int | None] = {"1G": 1, "3G": 3, f"{SLICES}G": SLICES, "all": None}
     counts = {name: diagnosis.among_best(times)[k] for name, times in tops.items()}
     listed = [i for i, _ in enumerate(OUTCOMES) if counts["all"][i] or i < len(OUTCOMES) - 1]
     rows = {OUTCOMES[i]: {name: f"{row[i]}" for name, row in counts.items()} for i in listed}
     rows["detections"] = {name: f"{row.sum()}" for name, row in counts.items()}
-    table = PageTable(f"Detections at {tiou}, among the best-scored of each class", rows)
+    table = PageTable(f"Detections at {tiou}, among those with the highest scores in each class", rows)
     return Section("False positives", text, (table,), (_ranks(diagnosis, k), _gains(diagnosis, k)))
 
 
@@ -112,7 +112,7 @@ def _gains(diagnosis: Diagnosis, k: int) -> Picture:
     axes.set_xticks(positions, ERRORS)
     label(axes, "", "points of mAP gained")
     caption = (
-        f"Potential gain of mAP at tIoU {tiou_key(diagnosis.tious[k])}: full colour, with only these false "
+        f"Potential gain in mAP at tIoU {tiou_key(diagnosis.tious[k])}: full colour, with only these false "
         "positives removed; pale, their share when all kinds are removed. The pale bars sum to recall minus mAP."
     )
     return Picture("gains", caption, figure)

@@ -17,7 +17,7 @@ _RUNS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def plain(text: str) -> str:
-    """Return a label or name in one line without deception: no control characters, no direction marks."""
+    """Return a label or name on one line, without control characters and direction marks."""
     text = _CONTROL.sub(" ", _INVISIBLE.sub("", readable(text)))
     return " ".join(text.split()) or "unnamed"
 
@@ -35,7 +35,7 @@ def unique(names: Iterable[str], taken: Iterable[str] = ()) -> list[str]:
 
 
 def safe_cell(text: str) -> str:
-    """Return a table cell that a spreadsheet treats as text: an apostrophe precedes anything that it would run."""
+    """Return a table cell that a spreadsheet treats as text: anything that it would run begins with an apostrophe."""
     return f"'{text}" if text.lstrip(" ").startswith(_RUNS) else text
 
 
@@ -55,7 +55,7 @@ def score_text(score: float) -> str:
 
 
 def milliseconds(detection: Detection) -> tuple[int, int]:
-    """Return start and end in whole milliseconds, the end after the start."""
+    """Return start and end in whole milliseconds, with the end after the start."""
     start = round(detection.start * 1000)
     return start, max(start + 1, round(detection.end * 1000))
 
@@ -96,7 +96,8 @@ def whole_rate(rate: Fraction) -> int:
     if nominal and (is_close(rate, Fraction(nominal)) or is_close(rate, Fraction(nominal * 1000, 1001))):
         return nominal
     raise VideoError(
-        f"timecodes need an integer rate or 1000/1001 of one, but this file has {float(rate):.6g} per second"
+        f"timecodes need an integer frame rate or 1000/1001 of one, but this file has {float(rate):.6g} frames per "
+        "second"
     )
 
 

@@ -14,10 +14,10 @@ _ROWS = 10
 
 
 def worst_videos(verdicts: Verdicts, tiou: float, most: int = _ROWS) -> PageTable:
-    """List the videos of lowest average precision, lowest first."""
+    """List the videos with the lowest average precision, lowest first."""
     ranked = sorted((name for name in verdicts if verdicts[name].ap is not None), key=lambda name: _ap(verdicts[name]))
     rows = {name: _video(verdicts[name]) for name in ranked[:most]}
-    caption = f"Videos of lowest average precision (percent); found, missed and false at tIoU {tiou_key(tiou)}"
+    caption = f"Videos with the lowest average precision (percent); found, missed and false at tIoU {tiou_key(tiou)}"
     return PageTable(caption, rows)
 
 
@@ -42,7 +42,7 @@ def surest_false_positives(verdicts: Verdicts, tiou: float, most: int = _ROWS) -
 def missed_annotations(
     verdicts: Verdicts, scores: Mapping[str, Mapping[str, float]], tiou: float, most: int = _ROWS
 ) -> PageTable:
-    """List the annotations matched by no detection, first those farthest from any detection of their class.
+    """List the annotations that no detection matches, first those farthest from any detection of their class.
 
     `scores` map video -> class -> video score: if it is low, the class was not searched for.
     """
@@ -83,7 +83,7 @@ def _wrong(verdict: Verdict) -> str:
 
 
 def _costly(verdict: Verdict) -> list[tuple[Detection, str]]:
-    """Return false positives ranked before the last true one; all if there is none."""
+    """Return the false positives ranked before the last true positive; all if there is none."""
     pairs = [*zip(verdict.detections, verdict.outcomes, strict=True)]
     true = [rank for rank, (_, kind) in enumerate(pairs) if kind == "true positive"]
     end = true[-1] if true else len(pairs)

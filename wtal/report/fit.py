@@ -49,7 +49,7 @@ def _require(video: ExportVideo, export: Export) -> None:
         raise VideoError(f"a detection ends at second {last:g}, but no video is longer than {LONGEST:g} s")
     for need in export.needs:
         if need == "rate" and video.variable:
-            raise VideoError("needs a constant frame rate, but the file's is variable")
+            raise VideoError("needs a constant frame rate, but the file has a variable one")
         if getattr(video, need) is None:
             raise VideoError(_WANTED[need])
 

@@ -22,9 +22,9 @@ _SHOWN = (0.3, 0.5, 0.7, 0.75, 0.95)
 
 
 def few_tious(tious: Sequence[float]) -> tuple[float, ...]:
-    """Select at most three thresholds for curves: of 0.3, 0.5, 0.7, 0.75, 0.95 the first three.
+    """Select at most three thresholds for curves: the first three of 0.3, 0.5, 0.7, 0.75, 0.95 that are present.
 
-    If none of these is present, the first, the middle and the last.
+    If none of these is present, they are the first, the middle and the last threshold.
     """
     usual = [tiou for tiou in tious if any(abs(tiou - usual_tiou) < 1e-9 for usual_tiou in _SHOWN)]
     if usual or len(tious) <= len(_LINES):
@@ -58,7 +58,7 @@ def precision_by_tiou(by_name: Mapping[str, Mapping[float, float]]) -> Picture:
 
 
 def precision_recall_curves(curves: Mapping[str, Sequence[PrecisionRecallCurve]], tious: Sequence[float]) -> Picture:
-    """Draw each class's curve at the thresholds (three at most): every class, or if many the best and the worst."""
+    """Draw each class's curve at three thresholds at most: all classes, or, if there are many, the best and worst."""
     ranked = sorted(curves, key=lambda name: -fmean(curve.ap for curve in curves[name]))
     chosen = ranked if len(ranked) <= _PANELS else [*ranked[: _PANELS // 2], *ranked[-_PANELS // 2 :]]
     rows = -(-len(chosen) // _COLUMNS)
@@ -113,7 +113,7 @@ def recall_by_proposals(evaluation: ProposalEvaluation) -> Picture:
     legend(axes)
     span = f"{tiou_key(evaluation.tious[0])} to {tiou_key(evaluation.tious[-1])}"
     caption = (
-        "Recall of annotations by detections as class-agnostic proposals; the black line is the mean over "
+        "Recall of annotations by detections as class-agnostic proposals. The black line is the mean over "
         f"{len(evaluation.tious)} thresholds from {span}; the area under it is {100 * evaluation.area:.1f} %."
     )
     return Picture("average-recall", caption, figure)

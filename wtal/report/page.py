@@ -38,7 +38,7 @@ class PageTable:
 
 @dataclass(frozen=True)
 class Section:
-    """Part of a page under a heading; `text` is plain, with paragraphs separated by an empty line."""
+    """Part of a page under a heading; `text` is plain text, with paragraphs separated by an empty line."""
 
     title: str
     text: str = ""
@@ -57,7 +57,7 @@ class Page:
 
 
 def write_page(page: Page, folder: Path) -> Path:
-    """Write `index.html` and the PNG of every picture into `folder`; return the path of the former, written last.
+    """Write the PNG of every picture and, last, `index.html` into `folder`; return the path of the latter.
 
     Raises:
         ValueError: when two pictures have the same name.

@@ -1,4 +1,4 @@
-"""Pseudo labels given by a method to the snippets of a video, with their ingredients and the ground truth."""
+"""Pseudo labels given by a method to the snippets of a video, with their components and the ground truth."""
 
 from collections.abc import Mapping, Sequence
 
@@ -16,7 +16,7 @@ Values = NDArray[np.float32]
 def pseudo_label_picture(
     name: str, case: Case, stages: Mapping[str, Mapping[str, Values]], classes: Sequence[str]
 ) -> Picture:
-    """Draw stage -> name -> values: class probabilities (T, C), a track each; action (T,), one track for all.
+    """Draw stage -> name -> values: class probabilities (T, C), one track each; action (T,), one track for all.
 
     Only classes shown in the video are drawn; the last action is the pseudo label, drawn in the background.
     """
@@ -35,9 +35,9 @@ def pseudo_label_picture(
         if action := {what: values for what, values in values_by_name.items() if values.ndim == 1}:
             tracks.append(Curves(stage, _action(edges, action, named=number == 0)))
     caption = (
-        f"{case.role.capitalize()}: {case.video}. Targets that its snippets would get if it were a training video, and "
-        "their ingredients; the head was given the video's labels. The background shows the annotations, "
-        "hidden from it."
+        f"{case.role.capitalize()}: {case.video}. The targets that its snippets would get if it were a training video, "
+        "and the components of these targets. The head was given the video's labels, but not the annotations, which "
+        "are shown in the background."
     )
     if len(stages) > 1:
         caption += " Targets from the parameters at the end of an iteration are used in the next."
@@ -45,7 +45,7 @@ def pseudo_label_picture(
 
 
 def _action(edges: NDArray[np.float64], action: Mapping[str, Values], named: bool) -> list[Curve]:
-    """Draw the pseudo label behind its ingredients, the last of which is the sum of the others."""
+    """Draw the pseudo label behind its components, the last of which is the sum of the others."""
     *factors, product, last = action if len(action) > 1 else (*action, *action)
     behind = Curve(edges, action[last], GREY, name=last if named else "", filled=True)
     lines = {**dict(zip(factors, PART_LINES, strict=False)), product: "-"}

@@ -1,4 +1,4 @@
-"""A section of a page on the segments that taught a student: number, length, confidence and accuracy by round."""
+"""A section of a page on the segments that trained a student: number, length, confidence and accuracy by round."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -32,7 +32,8 @@ def pseudo_segment_section(
 ) -> Section:
     """Report on video -> segments of each round, and annotations of these videos: tables and a picture.
 
-    Precision is the share of segments overlapped by an annotation of their class at a tIoU, recall that of annotations.
+    Precision is the share of segments that an annotation of their class overlaps at a tIoU; recall is the share of
+    annotations that a segment of their class overlaps.
     """
     text = (
         "Targets of the student in the training videos, derived from detections and the videos' labels. Annotations "
@@ -62,7 +63,7 @@ def _figures(videos: Mapping[str, TaughtSegments], truth: Mapping[str, Sequence[
 
 
 def _matches(videos: Mapping[str, TaughtSegments], truth: Mapping[str, Sequence[Annotation]]) -> tuple[Floats, Floats]:
-    """Return the best tIoU of each segment, and of each annotation, with one of the other kind of its class."""
+    """Return the best tIoU of each segment with an annotation of its class, and of each annotation with a segment."""
     right, covered = [], []
     for video, own in videos.items():
         for name in {*own.labels, *(annotation.label for annotation in truth.get(video, ()))}:

@@ -39,7 +39,7 @@ class Selection:
             raise UsageError(f"--top takes a number of at least 1, got {self.top}")
 
     def of(self, detections: Iterable[Detection], duration: float | None) -> tuple[tuple[Detection, ...], int]:
-        """Return a video's selected detections, sorted by time, and the number outside of the video.
+        """Return a video's selected detections, sorted by time, and the number of those outside the video.
 
         They are clipped to [0, `duration`], in seconds from the first shown frame.
         """
@@ -76,7 +76,7 @@ def joined(detections: Sequence[Detection], gap: float = 0.0) -> list[Detection]
 
 
 def flattened(detections: Sequence[Detection]) -> list[Detection]:
-    """Resolve overlaps: at every instant the detection with the best score is kept, others are cut or split."""
+    """Resolve overlaps: at every instant, the detection with the best score is kept, and others are cut or split."""
     free: list[Detection] = []
     for detection in sorted(detections, key=lambda d: (-d.score, d.start)):
         free += _uncovered(detection, free)

@@ -115,7 +115,7 @@ def pale(colour: str, strength: float = 0.4) -> str:
 
 
 def few_ticks(axes: "Axes", labels: Sequence[str], most: int = 15) -> None:
-    """Label bars at 0, 1, ...; if there are very many, only some."""
+    """Label the bars at 0, 1, ...; only some if there are very many."""
     step = -(-len(labels) // most)
     axes.set_xticks([*range(0, len(labels), step)], labels[::step])
 

@@ -34,7 +34,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Bars:
-    """Bars in rows, overlapping ones below one another, the first on top."""
+    """Bars in rows; overlapping ones are below one another, the first on top."""
 
     name: str
     bars: Sequence[Bar]

@@ -58,8 +58,9 @@ class Export:
 
     `suffix` ends the names of its files. `overlaps` determines which detections may overlap: any, those of different
     classes (`classes`), or none. `shortest` is the minimum length of a detection, in seconds. Times are those of a
-    player, or with `clock` `picture` count from the first shown frame. Programs look for `beside` formats next to the
-    video, under its name. `exact` ones keep labels to the letter; others get them without control characters.
+    player, or, if `clock` is `picture`, count from the first shown frame. Programs look for files of formats with
+    `beside` next to the video, under its name. Formats with `exact` keep labels to the letter; others get them without
+    control characters.
     """
 
     readers: str

@@ -29,7 +29,7 @@ def render(videos: Sequence[ExportVideo], classes: Sequence[str]) -> Sheet:
         "time_format": "hh:mm:ss",
         "project_date": _DATE,
         "project_name": "wtal",
-        "project_description": "detections of wtal; their scores are the comments of events",
+        "project_description": "detections by wtal; the comments of the events are their scores",
         "project_format_version": "7.0",
         "subjects_conf": {},
         "behaviors_conf": {
@@ -43,7 +43,7 @@ def render(videos: Sequence[ExportVideo], classes: Sequence[str]) -> Sheet:
         "behaviors_coding_map": [],
         "converters": {},
     }
-    note = f"{len(codes) - len(_KEYS)} classes without a key, as BORIS has only {len(_KEYS)} plain ones"
+    note = f"{len(codes) - len(_KEYS)} classes without a key, because BORIS has only {len(_KEYS)} plain keys"
     return Sheet(json.dumps(project, indent=1) + "\n", (note,) if len(codes) > len(_KEYS) else ())
 
 

@@ -19,8 +19,8 @@ EXPORT = Export(
 def render(videos: Sequence[ExportVideo], classes: Sequence[str]) -> Sheet:
     """Return a table of one video: index of the frame from 0, `background`, and a column per class.
 
-    A frame in a detection has 1 in its classes and 0 elsewhere. One outside of all has -1 everywhere, not looked at: so
-    no video counts as finalized until a user finalizes it.
+    A frame inside a detection has 1 in its classes and 0 elsewhere. A frame outside all detections has -1 everywhere,
+    which means not looked at, so no video counts as finalized until a user finalizes it.
     """
     (video,) = videos
     assert video.rate

@@ -45,7 +45,7 @@ def render(videos: Sequence[ExportVideo], classes: Sequence[str]) -> Sheet:
 
 
 def _add_times(root: ET.Element, detections: Sequence[Detection]) -> list[tuple[str, str]]:
-    """Write all times in order; return the names of each detection's two."""
+    """Write all times in order; return the names of the two times of each detection."""
     order = ET.SubElement(root, "TIME_ORDER")
     spans = [milliseconds(detection) for detection in detections]
     names = {time: f"ts{number}" for number, time in enumerate(sorted({time for span in spans for time in span}), 1)}

@@ -30,7 +30,7 @@ def render(videos: Sequence[ExportVideo], classes: Sequence[str]) -> Sheet:
     """Return a row per video and class, including absent classes: count and total are then 0, the others empty.
 
     `latency` is the time from the first picture to the first detection. If a video's duration is unknown, its duration
-    and share are empty.
+    and shares are empty.
     """
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")

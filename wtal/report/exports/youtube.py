@@ -21,7 +21,7 @@ Chapter = tuple[int, list[str]]
 
 
 def render(videos: Sequence[ExportVideo], classes: Sequence[str]) -> Sheet:
-    """Return lines `M:SS label` of one video: from 0:00, ascending, at least ten seconds each.
+    """Return lines `M:SS label` of one video: from 0:00, ascending, at least ten seconds apart.
 
     Shorter chapters are joined to the previous one. Gaps of ten seconds or more between detections become separate
     chapters.

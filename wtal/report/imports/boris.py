@@ -1,7 +1,7 @@
 """BORIS project, or its aggregated events as a table: an observation is a video.
 
-Observations look the same before and after review: the file does not record what was looked at. In a table, an
-observation without an event does not occur; its video keeps its verdicts.
+Observations look the same before and after review: the file does not record what was looked at. In a table,
+an observation without an event does not appear; its video keeps its verdicts.
 """
 
 from collections.abc import Sequence
@@ -35,5 +35,5 @@ def read(path: Path) -> Sequence[Reviewed]:
 
 
 def spelled(labels: Sequence[str]) -> list[str]:
-    """Return the codes of labels, in which BORIS accepts neither | nor `,`."""
+    """Return the codes of labels, in which BORIS accepts neither `|` nor `,`."""
     return boris_codes(labels)

@@ -26,7 +26,7 @@ def read(path: Path) -> Sequence[Reviewed]:
     """
     text = read_text(path)
     if "<!DOCTYPE" in text or "<!ENTITY" in text:
-        raise FormatError(f"{path}: it declares entities, unlike ELAN's documents")
+        raise FormatError(f"{path}: it declares entities, which ELAN's documents do not")
     try:
         root = ET.fromstring(text.encode())  # bytes: a text must not declare its encoding
     except (ET.ParseError, ValueError) as error:

@@ -1,6 +1,6 @@
 """FiftyOne temporal detections: the `labels.json` of an exported dataset.
 
-FiftyOne does not record which samples were opened, and so neither does the file.
+FiftyOne does not record which samples were opened, so the file does not either.
 """
 
 from collections.abc import Mapping, Sequence

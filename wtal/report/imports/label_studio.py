@@ -1,7 +1,7 @@
 """Label Studio's export as JSON: a task with a submitted annotation has been looked at.
 
-The predictions of a task are wtal's export; the last annotation not cancelled is the reviewer's answer. A task without
-one was not looked at, and is ignored.
+The predictions of a task are wtal's export; the last annotation that was not cancelled is the reviewer's answer. A
+task without one was not looked at and is ignored.
 """
 
 import re

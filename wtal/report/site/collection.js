@@ -98,7 +98,7 @@
       strip,
       el("span", { class: "caption" }, el("span", { class: "name", title: video.id }, video.id),
         places.length ? el("span", { class: "best" }, wtal.score(top)) : null),
-      el("span", { class: "chips" }, ...(chips.length ? chips : [el("span", { class: "chip none" }, "none at this score")])));
+      el("span", { class: "chips" }, ...(chips.length ? chips : [el("span", { class: "chip none" }, "no detections shown")])));
     return el("div", {
       class: "cell", role: "listitem", "aria-setsize": videos.length, "aria-posinset": place + 1,
     }, link);

@@ -70,7 +70,7 @@ const wtal = {};
 
   wtal.shows = (label, score) => score >= state.least && !state.off.has(label);
 
-  // The visible part of a video: indices of detections, the best score of each class, the uncertainty of the video.
+  // The visible part of a video: indices of its detections, the best score of each class, and its uncertainty.
   wtal.shown = function (video) {
     if (video.version === state.version) return video.shown;
     const places = [], best = new Map();

@@ -128,7 +128,7 @@
   addEventListener("resize", () => { if (wtal.view.current) wtal.view.current.timeline.draw(); });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { if (wtal.view.current) wtal.view.current.timeline.draw(); });
 
-  // Shortcuts for the open video; `view` is its view, the event tells whether Shift is down.
+  // Shortcuts for the open video; `view` is its view, and the event has the state of Shift.
   const keys = {
     " ": (view) => view.player.toggle(),
     ArrowLeft: (view, event) => view.player.seek(view.player.time() - (event.shiftKey ? view.entry.step : 1)),

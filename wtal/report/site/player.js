@@ -146,7 +146,7 @@
     return player;
   };
 
-  // The player's seconds of the tiles of a sheet, in order.
+  // Times of a sheet's tiles on the player's clock, in order.
   function moments(entry) {
     if (!entry.sheet) return [];
     const seconds = entry.sheet.pictured.flatMap((i) => {

@@ -75,7 +75,7 @@
     const title = (i) => `${names[entry.detections[i][0]]} ${numbers[i]}`;
     const clock = (second) => wtal.time(second + entry.shift);
 
-    // What is seen.
+    // Visible parts.
     const now = el("span", { class: "now" }), speed = el("span", { class: "speed" });
     const play = el("button", { type: "button", class: "play", onclick: () => self.player.toggle() });
     self.player = wtal.player(video, entry, tick);
