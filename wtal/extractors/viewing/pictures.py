@@ -1,6 +1,8 @@
 """Small pictures of a video at given seconds, and sheets of them as JPEG."""
 
+from bisect import bisect_right
 from collections.abc import Sequence
+from contextlib import suppress
 from fractions import Fraction
 
 import av
@@ -16,8 +18,12 @@ from wtal.extractors.decoding.probe import opened
 from wtal.extractors.decoding.reader import Image, VideoInfo, upright
 
 _QUALITIES = (72, 52, 36, 24)
-_NEAR = 2
-"""Seconds up to which decoding continues instead of jumping to a key frame."""
+_NEAR = 0.5
+"""Seconds up to a key frame over which decoding continues instead of jumping to it."""
+_APART = 1.5
+"""Assumed seconds from one key frame to the next in files without an index."""
+_BACK = (0.0, 2.0, 12.0, 60.0, float("inf"))
+"""Seconds to step back if a jump leads behind its second, as in containers without an index."""
 _FRAME, _PIXEL = 1e-4, 2.5e-9
 """Seconds of a core per frame, and per pixel of it, in H.264."""
 
@@ -66,32 +72,24 @@ class _Walk:
         self.frame: VideoFrame | None = None
         self._info, self._container, self._stream = info, container, stream
         self._tick = float(info.time_base)
+        entries = stream.index_entries
+        self._keys = [entry.timestamp * self._tick for entry in entries if entry.is_keyframe and len(entries) > 1]
         self._frames = container.decode(stream)
         self._next: VideoFrame | None = None
-        self._rewound = False
         self._convert = VideoReformatter()
 
     def to(self, second: float, most: int) -> int:
-        """Go to the frame shown at a second, decoding at most `most` frames but at least one; return their number."""
-        if self.frame is None or second - self._time(self.frame) > _NEAR:
-            self._jump(second)
+        """Go to the frame shown at a second, decoding at most about `most` frames; return their number."""
         count = 0
-        while (self._next is None or self._time(self._next) <= second) and (count < most or self.frame is None):
-            if self._next is not None:
-                self.frame = self._next
-            try:
-                self._next = next(self._frames, None)
-            except (av.error.FFmpegError, OSError):
-                self._next = None
+        if self.frame is None or self._key(second) - self._time(self.frame) > _NEAR:
+            count = self._jump(second)
+        while count < most:
             if self._next is None:
+                self._next = self._read()
+                count += 1
+            if self._next is None or self._time(self._next) > second:
                 break
-            count += 1
-        if self.frame is None:
-            self.frame = self._next
-        if self.frame is None and count == 0 and not self._rewound:  # the second is after the last frame
-            self._rewound = True
-            self._jump(float(self._info.start))
-            return self.to(float(self._info.start), most)
+            self.frame, self._next = self._next, None
         return count
 
     def picture(self, side: int) -> Image:
@@ -105,13 +103,34 @@ class _Walk:
         )
         return upright(np.asarray(small.to_ndarray(), dtype=np.uint8), self._info)
 
-    def _jump(self, second: float) -> None:
+    def _key(self, second: float) -> float:
+        """Return the time of the last key frame up to a second, or a guess if the file has no index."""
+        if not self._keys:
+            return second - _APART
+        return self._keys[max(0, bisect_right(self._keys, second) - 1)]
+
+    def _jump(self, second: float) -> int:
+        """Go to the last key frame up to a second; return the number of frames decoded."""
+        start = float(self._info.start) - 1  # before its first frame is decoded, which is earlier than it is shown
+        count = 0
+        for back in _BACK:
+            target = max(start, second - back)
+            with suppress(av.error.FFmpegError, OSError):
+                self._container.seek(int(target / self._info.time_base), stream=self._stream)
+                self._frames = self._container.decode(self._stream)
+            frame = self._read()
+            count += 1
+            if frame is not None and (self._time(frame) <= second or target == start):
+                self.frame, self._next = frame, None
+                break
+        return count
+
+    def _read(self) -> VideoFrame | None:
+        """Decode the next frame; None at the end of the file, or where it is damaged."""
         try:
-            self._container.seek(int(second / self._info.time_base), stream=self._stream)
+            return next(self._frames, None)
         except (av.error.FFmpegError, OSError):
-            return
-        self._frames = self._container.decode(self._stream)
-        self._next = None
+            return None
 
     def _time(self, frame: VideoFrame) -> float:
         stamp = frame.dts if frame.pts is None else frame.pts

@@ -28,7 +28,7 @@ from wtal.report import site_data
 _SITE = Path(site_data.__file__).with_name("site")
 _PICTURED = 20
 """Number of detections of a video that get pictures: the best."""
-_EFFORT, _MOST = 60.0, 5.0
+_EFFORT, _MOST = 36.0, 5.0
 """Seconds of a core for the pictures of all videos together, and the maximum for one."""
 
 
