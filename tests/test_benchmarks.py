@@ -361,10 +361,10 @@ def test_growth_is_that_of_each_task_from_the_first_size_to_the_last():
 @pytest.mark.slow
 def test_a_folder_of_many_files_is_measured(tmp_path):
     out = tmp_path / "result.json"
-    importlib.import_module("benchmarks.many_files").main([*ALONE["many_files"], "--out", str(out)])
+    importlib.import_module("benchmarks.many_files").main(["--videos", "6", "--new", "3", "--out", str(out)])
     result = json.loads(out.read_text())
     rows = result["rows"]
-    assert [row["task"] for row in rows] == 2 * ["list", "resume", "resume, files known", "plan", "plan new"]
-    assert [row["videos"] for row in rows] == [6, 6, 6, 6, 3, 12, 12, 12, 12, 3]
+    assert [row["task"] for row in rows] == ["list", "resume", "resume, files known", "plan", "plan new"]
+    assert [row["videos"] for row in rows] == [6, 6, 6, 6, 3]
     assert all(row["processor_s"] > 0 for row in rows)
-    assert len(result["ratios"]) == 2 * 5
+    assert result["ratios"] == {}  # of one size
