@@ -13,7 +13,7 @@ from av.video.stream import VideoStream
 from wtal.errors import VideoError
 from wtal.extractors.decoding.probe import exact, opened, probe
 from wtal.extractors.decoding.reader import VideoInfo
-from wtal.extractors.readers import READERS
+from wtal.extractors.decoding.repaired import clock_jumps, frames_of
 
 _AS_NEAR = 0.02
 """Frames by which distances may differ if times are written in milliseconds."""
@@ -45,11 +45,13 @@ def first_picture(info: VideoInfo) -> tuple[Fraction, Fraction]:
         VideoError: when no frame could be decoded.
     """
     first = _first_shown(info)
-    return first, _tidy(first - (info.file_start or 0))
+    return first, _tidy(first - _file_start(info, first))
 
 
 def player_clock(path: Path) -> PlayerClock:
-    """Read the clock of a file: its headers, its first picture, and the time of each frame, without decoding the rest.
+    """Read the clock of a file: its headers, its first picture, and the time of each frame.
+
+    The other pictures are decoded only if timestamps jump, which are then repaired as in extraction.
 
     Raises:
         VideoError: with the reason, when the file is not a video or no frame could be decoded.
@@ -60,13 +62,13 @@ def player_clock(path: Path) -> PlayerClock:
         with opened(info.path) as container:
             stream = container.streams[info.stream]
             assert isinstance(stream, VideoStream)
-            file_start = Fraction(container.start_time or 0, av.time_base)
-            times = sorted(time for time in _times(container, stream, info.frame_duration) if time >= first)
+            times = _shown_times(info, container, stream, first)
             rates = exact(stream.average_rate), exact(stream.guessed_rate)
             stated = [rate for rate in rates if rate is not None]
             sound = bool(container.streams.audio)
     except (av.error.FFmpegError, OSError) as error:
         raise VideoError(f"the times of its frames cannot be read: {error.strerror}") from None
+    file_start = _file_start(info, first)
     rate = _even_rate(times, stated)
     last = 1 / rate if rate else info.frame_duration
     turned = info.rotation % 180 != 0
@@ -76,10 +78,29 @@ def player_clock(path: Path) -> PlayerClock:
 
 def _first_shown(info: VideoInfo) -> Fraction:
     """Return the time of the first picture on the file's clock: second 0 of the extraction."""
-    frame = next(READERS.load("pyav").frames(info), None)
-    if frame is None:
+    clock = frames_of(info)
+    jumps = clock_jumps(info)
+    for _ in clock:
+        if not jumps:
+            return clock.start
+    if clock.end == 0:
         raise VideoError("no frame could be decoded")
-    return frame.time
+    return clock.start
+
+
+def _file_start(info: VideoInfo, first: Fraction) -> Fraction:
+    """Return second 0 of players on the file's clock; headers may have it from a timestamp that jumps."""
+    stated = info.file_start or Fraction(0)
+    return min(stated, first) if clock_jumps(info) else stated
+
+
+def _shown_times(
+    info: VideoInfo, container: InputContainer, stream: VideoStream, first: Fraction
+) -> Sequence[Fraction]:
+    """Return the time of each shown picture on the file's clock, in order; pictures are decoded if the clock jumps."""
+    if clock_jumps(info):
+        return [first + second for second, _ in frames_of(info)]
+    return sorted(time for time in _times(container, stream, info.frame_duration) if time >= first)
 
 
 def _times(container: InputContainer, stream: VideoStream, spacing: Fraction) -> Iterator[Fraction]:

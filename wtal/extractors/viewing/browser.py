@@ -2,6 +2,7 @@
 
 from wtal.extractors.decoding.probe import opened
 from wtal.extractors.decoding.reader import VideoInfo
+from wtal.extractors.decoding.repaired import clock_jumps
 
 _PLAYED = {
     ".mp4": ("h264", "vp9", "av1"),
@@ -30,6 +31,8 @@ def why_not_played(info: VideoInfo) -> str:
         return "the edit list"
     if info.video_streams > 1:
         return "several pictures in one file"
+    if clock_jumps(info):
+        return "timestamps that jump"
     return _sound(info, _SOUND.get(suffix, _SOUND_OF_MP4))
 
 

@@ -62,6 +62,8 @@ def copy_clip(info: VideoInfo, part: Stretch, file: BinaryIO, suffix: str, mark:
     Raises:
         VideoError: when it cannot be copied.
     """
+    if part.first is not None:
+        raise VideoError("it cannot be copied, its timestamps jump: cut it with --reencode")
     if part.keyframe is None:
         raise VideoError("it cannot be copied, no preceding keyframe has a time: cut it with --reencode")
     try:

@@ -8,8 +8,9 @@ from pathlib import Path
 import av
 
 from wtal.errors import VideoError
-from wtal.extractors.decoding.player_clock import first_picture
+from wtal.extractors.decoding.player_clock import first_picture, player_clock
 from wtal.extractors.decoding.probe import probe
+from wtal.extractors.decoding.repaired import clock_jumps
 from wtal.extractors.viewing.browser import why_not_played
 from wtal.extractors.viewing.pictures import fitted_size, pictures_at, sheet
 from wtal.extractors.viewing.proxy import estimated_bytes
@@ -55,7 +56,8 @@ def look(
     info = probe(path)
     first, start = first_picture(info)
     unplayed = why_not_played(info)
-    length = duration or float(info.duration or 0) or max((*seconds, poster, 1.0))
+    declared = float(player_clock(path).duration if clock_jumps(info) else info.duration or 0)
+    length = duration or declared or max((*seconds, poster, 1.0))
     film = [length * (i + 0.5) / STRIP for i in range(STRIP)] if strip and unplayed else []
     try:
         wanted, sides = [*seconds, *film, poster], [TILE] * (len(seconds) + len(film)) + [POSTER]

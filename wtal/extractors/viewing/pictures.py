@@ -15,7 +15,8 @@ from av.video.stream import VideoStream
 
 from wtal.errors import VideoError
 from wtal.extractors.decoding.probe import opened
-from wtal.extractors.decoding.reader import Image, VideoInfo, upright
+from wtal.extractors.decoding.reader import Image, Picture, VideoInfo, image_of, upright
+from wtal.extractors.decoding.repaired import clock_jumps, frames_of
 
 _QUALITIES = (72, 52, 36, 24)
 _NEAR = 0.5
@@ -50,6 +51,8 @@ def pictures_at(
     frames = effort / (_FRAME + _PIXEL * info.width * info.height)
     each = max(1, int(frames / max(1, len(seconds))))
     pictures: dict[int, Image] = {}
+    if clock_jumps(info):
+        return _pictures_on_the_way(info, seconds, sides)
     with opened(info.path) as container:
         stream = container.streams[info.stream]
         assert isinstance(stream, VideoStream)
@@ -63,6 +66,27 @@ def pictures_at(
                 raise VideoError("no picture could be decoded")
             pictures[i] = walk.picture(sides[i])
     return [pictures[i] for i in range(len(seconds))]
+
+
+def _pictures_on_the_way(info: VideoInfo, seconds: Sequence[float], sides: Sequence[int]) -> list[Image]:
+    """Decode all frames up to the last second, because timestamps jump; the effort is not limited."""
+    order = sorted(range(len(seconds)), key=lambda i: seconds[i])
+    pictures: dict[int, Image] = {}
+    current: Picture | None = None
+    for second, picture in frames_of(info):
+        while current is not None and len(pictures) < len(order) and seconds[i := order[len(pictures)]] < second:
+            pictures[i] = _small(current, info, sides[i])
+        if len(pictures) == len(order):
+            break
+        current = picture
+    if current is None:
+        raise VideoError("no picture could be decoded")
+    return [pictures[i] if i in pictures else _small(current, info, sides[i]) for i in range(len(seconds))]
+
+
+def _small(picture: Picture, info: VideoInfo, side: int) -> Image:
+    small = cv2.resize(image_of(picture), fitted_size(info, side), interpolation=cv2.INTER_AREA)
+    return np.asarray(small, dtype=np.uint8)
 
 
 class _Walk:

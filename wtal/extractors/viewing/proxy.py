@@ -20,14 +20,15 @@ from av.video.frame import VideoFrame
 from wtal.data.files import atomic_path, with_room
 from wtal.data.store.writer import file_fingerprint
 from wtal.errors import DiskFullError, VideoError
+from wtal.extractors.decoding.player_clock import first_picture
 from wtal.extractors.decoding.probe import opened, probe
-from wtal.extractors.decoding.reader import VideoBroken, VideoInfo
-from wtal.extractors.readers import READERS
+from wtal.extractors.decoding.reader import VideoInfo, image_of
+from wtal.extractors.decoding.repaired import frames_of
 from wtal.extractors.viewing.pictures import fitted_size
 
 _SIDE = 854
 _UNIT = Fraction(1, 90000)
-_SCHEME = "1"
+_SCHEME = "2"
 """Part of a copy's name, to be raised when copies change."""
 _PICTURE_BITS, _SOUND_BITS = 0.06, 64_000
 """Bits per pixel and frame, for estimating sizes, and per second of sound."""
@@ -58,7 +59,7 @@ def write_proxy(path: Path, target: Path) -> None:
             atomic_path(target) as temporary,
             av.open(str(temporary), "w", format=target.suffix[1:], options=_mux_options(target)) as out,
         ):
-            _encode(info, out, info.file_start or Fraction(0))
+            _encode(info, out, *first_picture(info))
     except av.error.FFmpegError as error:
         full = with_room(OSError(error.errno, error.strerror), target)
         if isinstance(full, DiskFullError):
@@ -75,7 +76,7 @@ def _mux_options(target: Path) -> dict[str, str]:
     return {"movflags": "+faststart"} if target.suffix == ".mp4" else {}
 
 
-def _encode(info: VideoInfo, out: OutputContainer, zero: Fraction) -> None:
+def _encode(info: VideoInfo, out: OutputContainer, first: Fraction, start: Fraction) -> None:
     h264 = has_h264()
     width, height = fitted_size(info, _SIDE)
     rate = min(info.rate or Fraction(25), Fraction(60)).limit_denominator(1001)
@@ -88,13 +89,13 @@ def _encode(info: VideoInfo, out: OutputContainer, zero: Fraction) -> None:
     picture.width, picture.height, picture.pix_fmt = width, height, "yuv420p"
     picture.codec_context.time_base = _UNIT
     picture.codec_context.gop_size = max(1, round(rate))
-    sounds = _sounds(info, zero)
+    sounds = _sounds(info, first - start)
     first = next(sounds, None)
     sound: Any = None
     if first is not None:
         sound = out.add_stream("aac" if h264 else "libopus", rate=48000, layout="mono")
         sound.bit_rate = _SOUND_BITS
-    streams = [_pictures(info, zero), _chained(first, sounds)]
+    streams = [_pictures(info, start), _chained(first, sounds)]
     for _, kind, frame in merge(*streams, key=lambda timed: timed[:2]):
         out.mux((picture if kind == 0 else sound).encode(frame))
     for stream in filter(None, (picture, sound)):
@@ -107,21 +108,17 @@ def _chained(first: _Timed | None, rest: Iterator[_Timed]) -> Iterator[_Timed]:
         yield from rest
 
 
-def _pictures(info: VideoInfo, zero: Fraction) -> Iterator[_Timed]:
-    """Yield small pictures at seconds of a player; the first one also at 0."""
+def _pictures(info: VideoInfo, start: Fraction) -> Iterator[_Timed]:
+    """Yield small pictures at seconds of a player, from `start` on; the first one also at 0."""
     size, last = fitted_size(info, _SIDE), -1
-    frames = READERS.load("pyav").frames(info)
-    try:
-        for timed in frames:
-            image = np.asarray(cv2.resize(timed.image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
-            stamp = round((timed.time - zero) / _UNIT)
-            for pts in (0, stamp) if last < 0 < stamp else (max(stamp, 0),):
-                if pts > last:
-                    frame = VideoFrame.from_ndarray(image, format="rgb24")
-                    frame.pts, frame.time_base, last = pts, _UNIT, pts
-                    yield pts * _UNIT, 0, frame
-    except VideoBroken:
-        return
+    for second, picture in frames_of(info):
+        image = np.asarray(cv2.resize(image_of(picture), size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+        stamp = round((start + second) / _UNIT)
+        for pts in (0, stamp) if last < 0 < stamp else (max(stamp, 0),):
+            if pts > last:
+                frame = VideoFrame.from_ndarray(image, format="rgb24")
+                frame.pts, frame.time_base, last = pts, _UNIT, pts
+                yield pts * _UNIT, 0, frame
 
 
 def _sounds(info: VideoInfo, zero: Fraction) -> Iterator[_Timed]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, cast
 
 import av
 import numpy as np
@@ -15,8 +15,10 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from wtal.errors import VideoError
+from wtal.extractors.decoding.clock import FrameClock
 from wtal.extractors.decoding.probe import exact, opened
-from wtal.extractors.decoding.reader import VideoInfo
+from wtal.extractors.decoding.reader import Picture, TimedFrame, VideoInfo
+from wtal.extractors.decoding.repaired import clock_jumps
 
 SOUND_RATE = 48000
 """Samples of encoded sound per second."""
@@ -34,7 +36,8 @@ class Stretch:
 
     `keyframe` is the time of the last keyframe before it, None if packets have no times of their own; `packets` the
     number of packets from it to the last picture before `end`, in the order of the file; `last` the time of that
-    picture. `lag` is the delay of the times of pictures in the file.
+    picture. `lag` is the delay of the times of pictures in the file. `first` is the time of the first picture if the
+    file's clock jumps: only decoding from there tells the times of the others, so there is no keyframe.
     """
 
     start: Fraction
@@ -43,6 +46,7 @@ class Stretch:
     packets: int
     last: Fraction
     lag: Fraction
+    first: Fraction | None = None
 
     @property
     def seconds(self) -> float:
@@ -58,6 +62,9 @@ def stretches(info: VideoInfo, first: Fraction, spans: Sequence[tuple[Fraction, 
     Raises:
         VideoError: when the packets of the file cannot be read.
     """
+    borders = [(first + begin, first + max(end, begin + info.frame_duration * (begin == end))) for begin, end in spans]
+    if clock_jumps(info):
+        return [Stretch(begin, end, None, 0, begin, Fraction(0), first) for begin, end in borders]
     try:
         with opened(info.path) as container:
             stream = container.streams[info.stream]
@@ -68,7 +75,7 @@ def stretches(info: VideoInfo, first: Fraction, spans: Sequence[tuple[Fraction, 
     known = [time for time, _ in packets if time is not None]
     lag = min(known, default=first) - first if info.container == "avi" else Fraction(0)
     times = [(None if time is None else time - lag, key) for time, key in packets]
-    return [_stretch(times, first + a, first + max(b, a + info.frame_duration * (a == b)), lag) for a, b in spans]
+    return [_stretch(times, begin, end, lag) for begin, end in borders]
 
 
 def _stretch(times: list[tuple[Fraction | None, bool]], start: Fraction, end: Fraction, lag: Fraction) -> Stretch:
@@ -125,7 +132,8 @@ def pictures(info: VideoInfo, part: Stretch) -> Iterator[tuple[Fraction, Fractio
     length: Fraction = part.end - part.start
     shown = Fraction(0)
     held: VideoFrame | None = None
-    for time, frame in _decoded(info, part):
+    decoded = _decoded(info, part) if part.first is None else _repaired(info, part, part.first)
+    for time, frame in decoded:
         at: Fraction = time - part.start if time < part.end else length
         begin = max(shown, Fraction(0))
         if held is not None and at > begin + _NEAR:
@@ -150,6 +158,30 @@ def _decoded(info: VideoInfo, part: Stretch) -> Iterator[tuple[Fraction, VideoFr
             else:
                 last = part.start if last is None else last + info.frame_duration
             yield last, frame
+
+
+def _repaired(info: VideoInfo, part: Stretch, first: Fraction) -> Iterator[tuple[Fraction, VideoFrame]]:
+    """Yield decoded pictures from the first one on, with their times on a clock that does not jump."""
+
+    def timed() -> Iterator[TimedFrame]:
+        for time, frame in _decoded(info, part):
+            duration = frame.duration * (frame.time_base or Fraction(0)) or info.declared_frame_duration
+            yield TimedFrame(time, duration, cast(Picture, _Stored(frame)))
+
+    for second, picture in FrameClock(timed(), info):
+        yield first + second, cast(_Stored, picture).frame
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """A decoded frame in place of a picture, for `FrameClock`."""
+
+    frame: VideoFrame
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its pixels in common formats."""
+        return self.frame.width * self.frame.height * 3 // 2
 
 
 def _frames(container: InputContainer, stream: Any) -> Iterator[Any]:

@@ -1,0 +1,59 @@
+"""The clock of extraction for other purposes: timestamps that jump are repaired by `FrameClock` here too."""
+
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+
+import av
+import numpy as np
+
+from wtal.errors import VideoError
+from wtal.extractors.decoding.clock import FrameClock
+from wtal.extractors.decoding.probe import exact, opened
+from wtal.extractors.decoding.reader import TimedFrame, VideoBroken, VideoInfo
+from wtal.extractors.readers import READERS
+
+_NOTHING = np.empty(0, np.uint8)
+
+
+@lru_cache(maxsize=256)
+def clock_jumps(info: VideoInfo) -> bool:
+    """Tell whether timestamps of a file jump: seconds of pictures then differ from its own clock.
+
+    A picture that merely stays is no jump. All frames are decoded if those of the packets, which may be in another
+    order, seem to jump.
+
+    Raises:
+        VideoError: when the packets cannot be read, or one picture would stay for too long.
+    """
+    try:
+        return _repairs(FrameClock(_packets(info), info)) and _repairs(frames_of(info))
+    except (av.error.FFmpegError, OSError) as error:
+        raise VideoError(f"the times of its frames cannot be read: {error.strerror}") from None
+
+
+def _repairs(clock: FrameClock) -> bool:
+    for _ in clock:
+        pass
+    return bool(clock.strays or clock.jumps)
+
+
+def frames_of(info: VideoInfo) -> FrameClock:
+    """Return the frames of a file, to be iterated once; a file that breaks after some frames ends there."""
+    return FrameClock(until_broken(READERS.load("pyav").frames(info)), info)
+
+
+def until_broken(frames: Iterable[TimedFrame]) -> Iterator[TimedFrame]:
+    """Yield frames up to the point where a file breaks."""
+    try:
+        yield from frames
+    except VideoBroken:
+        return
+
+
+def _packets(info: VideoInfo) -> Iterator[TimedFrame]:
+    """Yield the time and the duration of each shown packet, without its picture, in the order of the file."""
+    with opened(info.path) as container:
+        for packet in container.demux(container.streams[info.stream]):
+            stamp, unit = packet.dts if packet.pts is None else packet.pts, exact(packet.time_base)
+            if packet.size and not packet.is_discard and stamp is not None and unit is not None:
+                yield TimedFrame(stamp * unit, (packet.duration or 0) * unit, _NOTHING)
