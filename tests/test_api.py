@@ -169,6 +169,12 @@ def test_defaults_are_those_of_the_command(name, monkeypatch):
         assert str(default) == str(parsed[key]) or (not default and not parsed[key]), key
 
 
+@pytest.mark.parametrize("jobs", ["atuo", 0, 1.5, None, True])
+def test_a_wrong_number_of_jobs_is_a_usage_error(jobs, tmp_path):
+    with pytest.raises(UsageError, match="jobs: wanted 'auto' or a number from 1 to 1024"):
+        wtal.extract(tmp_path, jobs=jobs, workspace=tmp_path)
+
+
 def test_every_function_is_there_lazily_and_documented():
     assert set(wtal.__all__) == {"__version__", *FUNCTIONS}
     assert set(FUNCTIONS) < set(dir(wtal))

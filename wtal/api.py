@@ -21,7 +21,7 @@ from wtal.pipeline.chain import RunOptions, RunResult
 from wtal.pipeline.chain import run as run_chain
 from wtal.pipeline.detect import detect as detect_in_store
 from wtal.pipeline.detect import ids_in_subset, refuse_without_videos
-from wtal.pipeline.devices import AUTOMATIC, check_seeds, pick_device
+from wtal.pipeline.devices import AUTOMATIC, MOST_JOBS, check_seeds, pick_device
 from wtal.pipeline.ensembles.train_members import recipe_of
 from wtal.pipeline.extraction.extract import ExtractResult
 from wtal.pipeline.extraction.extract import extract as fill_store
@@ -382,7 +382,11 @@ def _strings(texts: Strings) -> tuple[str, ...]:
 
 
 def _jobs(jobs: int | Literal["auto"]) -> int:
-    return AUTOMATIC if jobs == "auto" else int(jobs)
+    if jobs == "auto":
+        return AUTOMATIC
+    if not isinstance(jobs, int) or isinstance(jobs, bool) or not 1 <= jobs <= MOST_JOBS:
+        raise UsageError(f"jobs: wanted 'auto' or a number from 1 to {MOST_JOBS}, got {jobs!r}")
+    return jobs
 
 
 def _seeds(seeds: int | Iterable[int]) -> tuple[int, ...]:

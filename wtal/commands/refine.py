@@ -10,6 +10,7 @@ from wtal.commands._console import (
     device_option,
     json_option,
     print_json,
+    refuse_unless,
     workspace_option,
 )
 from wtal.commands._settings import refine_set_option
@@ -58,6 +59,7 @@ def command(
     """
     numbers, home = parse_seeds(seeds), Workspace(workspace)
     teachers = open_runs(run or home.newest_run())
+    refuse_unless("an ensemble", any(teacher.seed is None for teacher in teachers), "seeds")
     config = refinement_of(teachers[0], assignments)
     if dry_run:
         print_json(config.plain())

@@ -61,6 +61,7 @@ def activations_of(
     if run.busy:
         reporter.say(f"another process is training {run.folder} or detecting in it; waiting")
     with locked(run.folder / LOCK):
+        trained = trained_head(run, stage)  # refuses a wrong stage before anything is written
         writer = StoreWriter.open(target, identity)
         if any(writer.fingerprint(key) not in (None, store.fingerprint(key)) for key in keys):
             reporter.say(f"{store.path} was extracted again from other files; recomputing activations")
@@ -68,7 +69,7 @@ def activations_of(
             writer = StoreWriter.open(target, identity)
         missing = [key for key in keys if not writer.done(key) and store.grid(key).num_snippets > 0]
         if missing:
-            _activate(writer, run, store, missing, device, reporter, stage)
+            _activate(writer, trained, store, missing, device, reporter)
         return sound_activations(writer.publish(), run.classes)
 
 
@@ -91,17 +92,15 @@ def _complete(
 
 def _activate(
     writer: StoreWriter,
-    run: Run,
+    trained: "Trained[Head]",
     store: FeatureStore,
     keys: Sequence[str],
     device: str,
     reporter: Reporter,
-    stage: int | None,
 ) -> None:
     """Run the trained head over `keys` of the store."""
     from wtal.models.inference import activate
 
-    trained = trained_head(run, stage)
     trained.head.to(device)
     with reporter.task("detect", len(keys), "video") as task:
         for key in keys:

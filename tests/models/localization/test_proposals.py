@@ -149,9 +149,9 @@ def test_streams_alone_fused_and_pooled():
     assert pooled == [(2.0, 6.0, 1.0), (3.0, 7.0, pytest.approx(0.8)), (12.0, 16.0, pytest.approx(0.8))]
     assert [d[:2] for d in found(made, streams="union", union_tiou=0.5)] == [(2.0, 6.0), (12.0, 16.0)]
     with pytest.raises(
-        UsageError, match=r"no separate output for stream 'depth'; localize.streams is one of rgb, flow, fused"
+        UsageError, match=r"the head has no stream 'flwo'; did you mean 'flow'\? choices: flow, fused, rgb"
     ):
-        found(made, streams="depth")
+        found(made, streams="flwo")
 
 
 def test_the_streams_of_a_union_are_weighed():

@@ -278,7 +278,7 @@ def test_settings_that_would_be_wrong_or_change_nothing_are_refused(made):
     assert "no logits to choose classes by" in line_of(
         "detect", mean["run"], "--set", "localize.class_from=cas", code=2
     )
-    assert "no separate output for stream 'rgb'" in line_of("detect", mean["run"], "--streams", "rgb", code=2)
+    assert "the head has no stream 'rgb'" in line_of("detect", mean["run"], "--streams", "rgb", code=2)
     assert "has no stages" in line_of("detect", mean["run"], "--stage", "0", code=2)
     for arguments in (("detect", fused["run"]), ("ensemble", *pair, "--by", "detections")):
         assert "got threshold_stop" in line_of(*arguments, "--set", "localize.threshold_stop=0.5", code=2)

@@ -140,6 +140,19 @@ def test_other_settings_make_another_run(place):
     assert not (place.parents[3] / other / "stage-1.pt").exists()
 
 
+def test_seeds_of_a_head_are_its_own(place):
+    result = call("refine", teacher(place.parents[3]), *SMALL, "--seeds", "5,6")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "--seeds has no effect without an ensemble" in result.stderr
+
+
+def test_a_stage_that_is_not_there_leaves_nothing(place):
+    run = open_run(place.parents[3] / teacher(place.parents[3]))
+    before = sorted(run.folder.rglob("*"))
+    assert call("detect", run.folder, "--stage", "7").exit_code == 2
+    assert sorted(run.folder.rglob("*")) == before
+
+
 def test_an_ensemble_teaches(place):
     root = place.parents[3]
     second = answer("train", "kth/basnet", *STORE, *TRUTH, *NARROW, "--seeds", "1").strip()

@@ -31,6 +31,7 @@ from wtal.models.localization.proposals import (
 )
 from wtal.models.localization.signals import Activations, Signals, class_scores, select_classes, signals_of
 from wtal.models.localization.suppression import suppress
+from wtal.registry import suggest
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -157,10 +158,8 @@ def _streams(
             for name, stream in streams.items()
         ]
     if config.streams not in streams:
-        names = ", ".join((*streams, FUSED, UNION))
-        raise UsageError(
-            f"the head has no separate output for stream {config.streams!r}; localize.streams is one of {names}"
-        )
+        choices = suggest(config.streams, (*streams, FUSED, UNION))
+        raise UsageError(f"localize.streams: the head has no stream {config.streams!r}; {choices}")
     return [(streams[config.streams], (), 1.0)]
 
 

@@ -100,6 +100,10 @@ REASONS: Mapping[str, tuple[Reason, ...]] = {
             "From `wtal clips`: the file was cut between keyframes, or its packets have no times of their own.",
         ),
         Reason(
+            "it cannot be copied, its timestamps jump: cut it with --reencode",
+            "From `wtal clips`: only pictures that are encoded again get repaired times.",
+        ),
+        Reason(
             "no clip could be copied: ... pictures are missing where it was read",
             "From `wtal clips`: the file is damaged there; try `--reencode`.",
         ),
