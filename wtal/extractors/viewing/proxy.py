@@ -90,12 +90,12 @@ def _encode(info: VideoInfo, out: OutputContainer, first: Fraction, start: Fract
     picture.codec_context.time_base = _UNIT
     picture.codec_context.gop_size = max(1, round(rate))
     sounds = _sounds(info, first - start)
-    first = next(sounds, None)
+    heard = next(sounds, None)
     sound: Any = None
-    if first is not None:
+    if heard is not None:
         sound = out.add_stream("aac" if h264 else "libopus", rate=48000, layout="mono")
         sound.bit_rate = _SOUND_BITS
-    streams = [_pictures(info, start), _chained(first, sounds)]
+    streams = [_pictures(info, start), _chained(heard, sounds)]
     for _, kind, frame in merge(*streams, key=lambda timed: timed[:2]):
         out.mux((picture if kind == 0 else sound).encode(frame))
     for stream in filter(None, (picture, sound)):
