@@ -99,12 +99,17 @@ def counted(monkeypatch):
         ("diagnose",),
         ("diagnose", "--errors-only"),
         ("submit", "--challenge", "hacs"),
+        ("report",),
     ],
     ids=" ".join,
 )
 def test_a_run_is_read_and_its_recipe_parsed_once_per_command(runs, counted, command, tmp_path):
     folder = runs[0].folder
-    where = {"diagnose": ("--out", tmp_path), "submit": ("--out", tmp_path / "hacs.json")}.get(command[0], ())
+    where = {
+        "diagnose": ("--out", tmp_path),
+        "submit": ("--out", tmp_path / "hacs.json"),
+        "report": ("--out", tmp_path),
+    }.get(command[0], ())
     assert counted(call, command[0], folder, *command[1:], *where) == ({str(folder / "run.json"): 1}, 1)
 
 

@@ -110,10 +110,9 @@ def gather(
         UsageError: when the path does not exist, or a run has several seeds or no detections yet.
         FormatError: when a file is not in its layout.
     """
-    file = detections_file(source)
+    file, run = _located(source)
     origin = read_made(file)
     detections = read_detections(file)
-    run = run_of(file)
     known = _of_run(run) if run else _Known(failures=_failures_beside(file))
     dataset = read_annotations(annotations) if annotations else known.annotations
     own = files_below(detections, folder) if files is None else files
@@ -140,8 +139,8 @@ def gather(
         tuple(shown),
         verdicts_of(origin),
         {video: reason for video, reason in known.failures.items() if video not in detections},
-        page_folder(file),
-        verdicts_file(file),
+        _page_folder(file, run),
+        _verdicts_file(file, run),
         bool(origin),
     )
 
@@ -155,11 +154,20 @@ def detections_file(source: Path) -> Path:
     if source.is_file():
         require_detections(source)
         return source.absolute()
+    return _located(source)[0]
+
+
+def _located(source: Path) -> tuple[Path, Run | None]:
+    """Return the detection file of a source, and its run, which is opened once."""
+    if source.is_file():
+        file = detections_file(source)
+        return file, run_of(file)
     if not source.exists():
         raise UsageError(f"{source} does not exist; pass a run's folder or a detection file")
     if not holds_run(source) and (source / _DETECTIONS).is_file():
-        return (source / _DETECTIONS).absolute()
-    return open_run(source).detections().absolute()
+        return (source / _DETECTIONS).absolute(), None
+    run = open_run(source)
+    return run.detections().absolute(), run
 
 
 def _of_run(run: Run) -> _Known:
@@ -224,7 +232,10 @@ def _title(file: Path, run: Run | None) -> str:
 
 def page_folder(file: Path) -> Path:
     """Return the default folder of a detection file's page: in its run, or else next to it."""
-    run = run_of(file)
+    return _page_folder(file, run_of(file))
+
+
+def _page_folder(file: Path, run: Run | None) -> Path:
     if run is None:
         return file.with_name(f"{file.stem}-report")
     mark = file.stem.removeprefix("detections")
@@ -236,7 +247,10 @@ def verdicts_file(file: Path) -> Path:
 
     Verdicts are therefore kept when a new training makes a new run.
     """
-    run = run_of(file)
+    return _verdicts_file(file, run_of(file))
+
+
+def _verdicts_file(file: Path, run: Run | None) -> Path:
     if run is None:
         return file.with_name(f"{file.stem}-verdicts.json")
     folders = [folder.parent for folder in run.folder.parents if folder.name == "runs"]
