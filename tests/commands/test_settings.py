@@ -68,6 +68,13 @@ def test_values_are_those_of_the_recipe_and_are_taken_as_they_are_written():
     assert Recipe.parse(override(recipe.plain(), kept)).plain() == recipe.plain()
 
 
+def test_a_run_that_is_not_there_is_refused_here_too():
+    for command in ("detect", "refine"):
+        refused = wtal(command, "nowhere", "--set", "help")
+        assert (refused.exit_code, refused.stdout) == (2, "")
+        assert "nowhere" in refused.stderr
+
+
 def test_settings_of_localization_are_those_of_its_class():
     assert [each.key for each in localize_settings()] == [f"localize.{name}" for name in LocalizeConfig.model_fields]
     (one,) = [each for each in localize_settings() if each.key == "localize.suppression"]

@@ -90,6 +90,15 @@ def _of_stage(values: Mapping[str, Any]) -> "list[Setting]":
 
 
 def _run(values: Mapping[str, Any]) -> Path | None:
+    """Return the run of the call, or the newest one as the command would take it; None if there is none yet."""
+    from wtal.errors import WtalError
+    from wtal.pipeline.workspace import Workspace
+
     runs = values.get("runs") or (values.get("run"),)
     run: Path | None = runs[0]
-    return run if run is not None and run.is_dir() else None
+    if run is not None or not values.get("workspace"):
+        return run
+    try:
+        return Workspace(values["workspace"]).newest_run()
+    except WtalError:
+        return None

@@ -300,6 +300,12 @@ def test_a_model_has_no_path_of_this_machine(collection):
     assert replace(model.sources, backbone="") == Sources()
 
 
+def test_the_settings_of_a_packed_model_are_those_of_its_run(collection, tmp_path):
+    packed = call("pack", collection.run, tmp_path / "model.wtal").stdout.strip()
+    listed = [call("detect", source, "--set", "help").stdout for source in (packed, collection.run)]
+    assert listed[0] == listed[1] != call("detect", "--set", "help", "--workspace", tmp_path).stdout
+
+
 def test_from_python_it_is_a_list_of_detections(collection, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     packed = call("pack", collection.run, tmp_path / "model.wtal").stdout.strip()

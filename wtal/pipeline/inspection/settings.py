@@ -12,6 +12,7 @@ from wtal.models.localization.config import LocalizeConfig
 from wtal.models.refinement.config import SecondStage
 from wtal.models.rescorers import RESCORERS
 from wtal.models.students import STUDENTS
+from wtal.pipeline.exchange.packed_model import is_packed, read_model
 from wtal.pipeline.recipe import DEFAULT_RECIPE, Recipe, load_recipe
 from wtal.pipeline.refinement.refine import refinement_of
 from wtal.pipeline.runs import open_runs
@@ -40,13 +41,18 @@ def recipe_settings(recipe: str = "") -> list[Setting]:
     return list(_of_recipe(loaded))
 
 
-def localize_settings(run: Path | None = None) -> list[Setting]:
-    """Return the settings of a run's localization, or the defaults.
+def localize_settings(source: Path | None = None) -> list[Setting]:
+    """Return the settings of the localization of a run or a packed model; for a file of another kind, the defaults.
 
     Raises:
         UsageError: when there is no such run.
+        WtalError: when the packed model is damaged.
     """
-    config = LocalizeConfig() if run is None else open_runs(run)[0].localize()
+    config = LocalizeConfig()
+    if source is not None and is_packed(source):
+        config = read_model(source).recipe.localize
+    elif source is not None and not source.is_file():
+        config = open_runs(source)[0].localize()
     return list(_of("localize", config))
 
 
