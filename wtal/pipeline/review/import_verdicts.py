@@ -209,7 +209,8 @@ def _read(file: Path, name: str, origin: _Origin, looked_at: bool, reading: _Rea
         finished += [video] if seen else []
         shift = (float(record.start) if export.clock == "player" else 0.0) - origin.begins.get(video, 0.0)
         for change in changes:
-            verdicts += _verdicts(video, change, shift, _tolerance(record))
+            elsewhere = [c.segment for c in changes if c is not change and c.label == change.label and c.segment]
+            verdicts += _verdicts(video, change, elsewhere, shift, _tolerance(record))
         strange.update(change.label for change in changes if change.label not in origin.shown)
     if owners and len(refusals) == len(owners):
         raise WtalError(refusals[0])
@@ -264,12 +265,15 @@ def _compare(
     labels = {shown: label for label, shown in origin.shown.items()}
     fitted, _ = fit(record, export, origin.shown)
     alone = _alone(record, export, origin)
+    written = set(fitted.detections)
+    joins = export.overlaps != "any" or origin.selection.merge is not None
     exported = []
     for own in fitted.detections:
         first, after = frame_span(own, rate) if in_frames else (own.start, own.end)
         segment = Segment(float(first / rate), float(after / rate)) if in_frames and rate else own
         label = own.label if export.exact else labels[own.label]
-        exported.append(Exported(segment, label, joined_origins(own, own.label, own.score, alone)))
+        origins = joined_origins(own, written, [pair for pair in alone if joins or pair[1] == own])
+        exported.append(Exported(segment, label, origins))
     present = [(_seconds(entry, rate), originals.get(entry.label, entry.label)) for entry in reviewed.marks]
     return corrections(exported, present, _tolerance(record))
 
@@ -295,8 +299,14 @@ def _tolerance(record: ExportVideo) -> float:
     return (0.5 / float(record.rate) if record.rate else _SHORT) + _ROUNDING
 
 
-def _verdicts(video: str, change: Correction, shift: float, tolerance: float) -> Iterator[Verdict]:
-    """Yield the verdicts of a change, in seconds of the detection file: `shift` less than those of the format."""
+def _verdicts(
+    video: str, change: Correction, elsewhere: Sequence[Segment], shift: float, tolerance: float
+) -> Iterator[Verdict]:
+    """Yield the verdicts of a change, in seconds of the detection file: `shift` less than those of the format.
+
+    `elsewhere` are the other segments of the class. Of joined detections, those that the moved segment overlaps are
+    moved to it. The others are wrong, unless a segment elsewhere overlaps them, which has a verdict of its own.
+    """
     origins = change.exported.detections if change.exported else ()
     if change.change == "new":
         assert change.segment
@@ -305,16 +315,26 @@ def _verdicts(video: str, change: Correction, shift: float, tolerance: float) ->
     elif change.change == "moved" and origins:
         assert change.segment
         assert change.exported
-        before = change.exported.segment
-        surest = origins[0]
-        start = surest.start if abs(change.segment.start - before.start) <= tolerance else change.segment.start - shift
-        end = surest.end if abs(change.segment.end - before.end) <= tolerance else change.segment.end - shift
+        before, after = change.exported.segment, change.segment
+        first, last = min(origin.start for origin in origins), max(origin.end for origin in origins)
+        start = first if abs(after.start - before.start) <= tolerance else after.start - shift
+        end = last if abs(after.end - before.end) <= tolerance else after.end - shift
         moved = (min(start, end), max(start, end))
-        yield Verdict(video=video, label=change.label, verdict="moved", segment=moved, detection=_judged(surest))
+        inside = [origin for origin in origins if _overlap(origin, Segment(*moved))] or origins[:1]
+        for origin in origins:
+            judged = _judged(origin)
+            if origin in inside:
+                yield Verdict(video=video, label=change.label, verdict="moved", segment=moved, detection=judged)
+            elif not any(_overlap(origin, Segment(own.start - shift, own.end - shift)) for own in elsewhere):
+                yield Verdict(video=video, label=change.label, verdict="no", segment=None, detection=judged)
     else:
         for origin in origins:
             answer: Answer = "yes" if change.change == "unchanged" else "no"
             yield Verdict(video=video, label=change.label, verdict=answer, segment=None, detection=_judged(origin))
+
+
+def _overlap(first: Segment, second: Segment) -> bool:
+    return first.start < second.end and second.start < first.end
 
 
 def _judged(detection: Detection) -> Judged:
