@@ -66,6 +66,25 @@ def test_detections_are_cut_to_their_video(collection, tmp_path):
     assert [d.end for d in read_detections(written.files[0])["a"]] == [1.5, 4.0]
 
 
+def test_a_class_that_is_named_like_a_part_of_the_format_is_renamed_and_told(collection, tmp_path):
+    file, folder = collection
+    labels = ("other", "background", "(other)")
+    own = [entry(label, start, start + 1) for start, label in enumerate(labels)]
+    write_json(file, {"results": {"a": own, "b": [entry("other", 1, 2)]}})
+    result = call(file, "--to", "feral,deepethogram,chapters,srt", "--videos", folder, "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert [line for line in result.stderr.splitlines() if "is named" in line] == [
+        "note: feral: class 'other' is named 'other (2)', as the format has its own 'other'",
+        "note: deepethogram: class 'background' is named 'background (2)', as the format has its own 'background'",
+        "note: chapters: class '(other)' is named '(other) (2)', as the format has its own '(other)'",
+    ]
+    names = json.loads((tmp_path / "out" / "detections-feral.json").read_text())["class_names"]
+    assert names == {"0": "other", "1": "(other)", "2": "background", "3": "other (2)"}
+    header = (tmp_path / "out" / "a_labels.csv").read_text().splitlines()[0]
+    assert header == ",background,(other),background (2),other"
+    assert "title=(other) (2)" in (tmp_path / "out" / "a.ffmetadata").read_text()
+
+
 def test_the_default_folder_and_json(collection):
     file, _ = collection
     result = call(file, "--to", "srt,csv", "--json")

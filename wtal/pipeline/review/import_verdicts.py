@@ -180,6 +180,7 @@ def _read(file: Path, name: str, origin: _Origin, looked_at: bool, reading: _Rea
     leaf, export = IMPORTS.load(name), EXPORTS.load(name).EXPORT
     content = _content(file, name)
     labels = list(origin.shown)
+    origin = replace(origin, shown=shown_labels(labels, export.reserved))
     originals = dict(zip(leaf.spelled([origin.shown[label] for label in labels]), labels, strict=True))
     owners = _owners(content, list(origin.records.values()))
     if not content:
@@ -304,8 +305,8 @@ def _verdicts(
 ) -> Iterator[Verdict]:
     """Yield the verdicts of a change, in seconds of the detection file: `shift` less than those of the format.
 
-    `elsewhere` are the other segments of the class. Of joined detections, those that the moved segment overlaps are
-    moved to it. The others are wrong, unless a segment elsewhere overlaps them, which has a verdict of its own.
+    `elsewhere` are the other segments of the class. A moved segment applies to each of its joined detections that
+    overlap it. The others are wrong, unless a segment elsewhere overlaps them, which has a verdict of its own.
     """
     origins = change.exported.detections if change.exported else ()
     if change.change == "new":
