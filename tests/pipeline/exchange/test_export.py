@@ -243,11 +243,12 @@ def test_names_are_never_equal():
 
 def test_hostile_ids_stay_in_the_folder(tmp_path):
     file = tmp_path / "hostile.json"
-    file.write_text(json.dumps({"results": {name: [entry("=cmd", 1, 2)] for name in NAMES}}))
+    names = [name for name in NAMES if "\udcff" not in name]  # half a character is refused
+    file.write_text(json.dumps({"results": {name: [entry("=cmd", 1, 2)] for name in names}}))
     out = tmp_path / "out"
     result = call(file, "--to", "srt,vtt,csv,losslesscut-csv,chapters,activitynet,fiftyone", "--out", out)
     assert result.exit_code == 0, result.output
-    assert len(result.stdout.splitlines()) == 4 * len(NAMES) + 3
+    assert len(result.stdout.splitlines()) == 4 * len(names) + 3
     assert {path.parent for path in tmp_path.rglob("*") if path.is_file()} == {tmp_path, out}
 
 

@@ -34,6 +34,9 @@ _SHORT = 0.02
 _FEW = 3
 """Number of missing detections below which their scores do not reveal the threshold of the export."""
 
+_DOWNLOAD = "download it again from the page"
+"""Remedy for a damaged file of verdicts that a browser downloaded."""
+
 
 @dataclass(frozen=True)
 class Review:
@@ -113,7 +116,7 @@ def import_verdicts(
     verdicts = Verdicts()
     for file, own_program in zip(files, programs, strict=True):
         if own_program is None:
-            own = read_verdicts(file)
+            own = read_verdicts(file, _DOWNLOAD)
         else:
             own = _read(file, own_program, origin, looked_at, reading)
             _require_all_exported(own.verdicts, selection)
