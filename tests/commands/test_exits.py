@@ -93,11 +93,25 @@ def test_other_errors_of_a_library_keep_their_traceback():
 
 
 def test_halves_of_characters_are_printed_as_escapes(tmp_path):
-    entry = {"label": "a\ud800", "score": 0.5, "segment": [0, 1]}
-    found = write_json(tmp_path / "found.json", {"results": {"video\udcff": [entry]}})
+    entry = {"label": "a", "score": 0.5, "segment": [0, 1]}
+    found = write_json(tmp_path / "found\udcff.json", {"results": {"video": [entry]}})
     result = CliRunner().invoke(main, ["show", str(found)])
     assert result.exit_code == 0, result.output
-    assert "a\\ud800" in result.stdout
+    assert "found\\udcff.json" in result.stdout
+
+
+@pytest.mark.parametrize(
+    "command", ["evaluate {} --annotations {} --subset training", "export {} --to csv", "clips {} --videos . --out o"]
+)
+def test_halves_of_characters_in_detections_are_refused(tmp_path, command, monkeypatch, file):
+    monkeypatch.chdir(tmp_path)
+    entry = {"label": "a\ud800", "score": 0.5, "segment": [0, 1]}
+    found = write_json(tmp_path / "found.json", {"results": {"video": [entry]}})
+    before = set(tmp_path.rglob("*"))
+    result = CliRunner().invoke(main, command.format(found, file).split())
+    assert result.exit_code == 1, result.output
+    assert "cannot be used: a string has an unpaired surrogate \\ud800" in result.stderr.splitlines()[-1]
+    assert set(tmp_path.rglob("*")) == before
 
 
 NUMBERS = ("nan", "inf", "-inf", "1e400", "-1", "99999999999999999999", "x")

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from wtal.data.detections import read_made
+from wtal.data.detections import read_detections, read_made
+from wtal.data.verdicts import read_verdicts
 from wtal.errors import FormatError
 
 
@@ -37,3 +38,24 @@ def test_an_origin_that_is_nested_too_deeply_is_refused(tmp_path, key, inner):
     path.write_text(f'{{"results": {{}}, "wtal": {{"{key}": {inner}}}}}')
     with pytest.raises(FormatError, match=r"found.json: wtal is nested too deeply; detect again"):
         read_made(path)
+
+
+@pytest.mark.parametrize("half", ["\ud800x", "x\udfff", "\udc00\ud800"], ids=ascii)
+@pytest.mark.parametrize("place", ["video", "label"])
+def test_half_a_character_is_refused_as_in_verdicts(tmp_path, half, place):
+    video, label = (half, "run") if place == "video" else ("b", half)
+    good = {"label": "run", "score": 0.5, "segment": [0.0, 1.0]}
+    path = tmp_path / "detections.json"
+    path.write_text(json.dumps({"results": {"a": [good], video: [good, {**good, "label": label}]}}))
+    with pytest.raises(FormatError, match=r"cannot be used: a string has an unpaired surrogate \\ud") as refused:
+        read_detections(path)
+    path.write_text(json.dumps({"format": 1, "verdicts": [], "looked_at": [half]}))
+    with pytest.raises(FormatError) as wanted:
+        read_verdicts(path)
+    assert str(wanted.value).startswith(str(refused.value))
+
+
+def test_a_whole_character_beyond_16_bits_may_be_written_as_two_halves(tmp_path):
+    path = tmp_path / "detections.json"
+    path.write_text('{"results": {"\\ud83d\\ude00": [{"label": "\\ud83d\\ude00", "score": 1, "segment": [0, 1]}]}}')
+    assert [own[0].label for own in read_detections(path).values()] == ["\U0001f600"]

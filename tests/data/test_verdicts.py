@@ -72,6 +72,28 @@ def test_damage_is_one_line(tmp_path, value, message):
     assert "\n" not in str(caught.value)
 
 
+WAY_OUT = "; restore a copy, or delete it to begin without verdicts"
+
+
+@pytest.mark.parametrize(
+    "damage", [b"", b"\x00" * 50, b"\xff\x00\xfe", b'{"format": 1, "verd', b"[" * 100_000, b"{}{}", b'{"format": 2}']
+)
+def test_every_damage_has_a_way_out(tmp_path, damage):
+    file = tmp_path / "verdicts.json"
+    file.write_bytes(damage)
+    with pytest.raises(FormatError) as caught:
+        read_verdicts(file)
+    assert str(caught.value).startswith(str(file))
+    assert str(caught.value).endswith(WAY_OUT)
+    with pytest.raises(FormatError, match=r"; ask for it$"):
+        read_verdicts(file, "ask for it")
+
+
+def test_a_file_that_cannot_be_opened_is_not_to_be_deleted(tmp_path):
+    with pytest.raises(FormatError, match=r"^cannot read .*verdicts.json: No such file or directory$"):
+        read_verdicts(tmp_path / "verdicts.json")
+
+
 def test_a_key_twice_and_numbers_that_are_none_are_refused(tmp_path):
     file = tmp_path / "verdicts.json"
     file.write_text('{"format": 1, "verdicts": [], "verdicts": []}')

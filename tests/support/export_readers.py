@@ -267,12 +267,14 @@ def feral(text, video):
     assert len(frames) == video.frames
     names = content["class_names"]
     assert names["0"] == "other"
+    assert len(set(names.values())) == len(names)
     return runs_of([{names[str(frame)]} - {"other"} for frame in frames], video.rate)
 
 
 def deepethogram(text, video):
     header, *rows = csv.reader(io.StringIO(text))
     assert header[:2] == ["", "background"]
+    assert len(set(header)) == len(header)
     assert [int(row[0]) for row in rows] == list(range(video.frames))
     labels = [label.removeprefix("'") for label in header[2:]]
     assert all(set(row[1:]) == {"-1"} or "1" in row[2:] for row in rows)

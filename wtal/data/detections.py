@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from wtal.data.files import write_atomic, write_json
+from wtal.data.json_keys import require_whole
 from wtal.data.json_stream import JsonStream
 from wtal.data.names import match_ids
 from wtal.data.segments import Detection
@@ -177,12 +178,23 @@ def _read_json(stream: JsonStream, where: str) -> tuple[dict[str, list[Detection
 def _parse_videos(stream: JsonStream, where: str) -> dict[str, list[Detection]]:
     results: dict[str, list[Detection]] = {}
     places: dict[str, int] = {}
+    labels: set[str] = set()
     for video_id in stream.members():
         if video_id in results:
             raise stream.repeated(f"results.{video_id}", places[video_id])
         places[video_id] = stream.key_at
         results[video_id] = _parse_video(stream.value(), f"{where}: results.{video_id}")
+        new = {detection.label for detection in results[video_id]} - labels
+        _require_whole([video_id, *new], where)
+        labels |= new
     return results
+
+
+def _require_whole(names: Sequence[str], where: str) -> None:
+    try:
+        require_whole(names)
+    except ValueError as error:
+        raise FormatError(f"{where} cannot be used: {error}") from None
 
 
 def _parse_video(entries: Any, where: str) -> list[Detection]:

@@ -194,8 +194,17 @@ def read_json(path: Path) -> Any:
         FormatError: when the file is missing, is a folder, is not JSON, or has a key twice in an object; the message
             includes line and column.
     """
+    return parse_json(read_text(path), path)
+
+
+def parse_json(text: str, path: Path) -> Any:
+    """Parse the text of a JSON file.
+
+    Raises:
+        FormatError: when it is not JSON, or has a key twice in an object; the message includes line and column.
+    """
     try:
-        return load_json(read_text(path))
+        return load_json(text)
     except json.JSONDecodeError as error:
         raise FormatError(f"{path} is not JSON: {error}") from None
     except ValueError as error:  # also for numbers with thousands of digits
@@ -220,11 +229,30 @@ def read_text(path: Path) -> str:
     Raises:
         FormatError: when the file is missing, is a folder or a pipe, or is not such text.
     """
+    return parse_text(read_content(path), path)
+
+
+def read_content(path: Path) -> bytes:
+    """Read a file whole.
+
+    Raises:
+        FormatError: when the file is missing, or is a folder or a pipe.
+    """
     require_plain(path)
     try:
-        return _decode(path.read_bytes(), "strict")
+        return path.read_bytes()
     except OSError as error:
         raise FormatError(f"cannot read {path}: {error.strerror}") from None
+
+
+def parse_text(content: bytes, path: Path) -> str:
+    """Decode the content of a text file in UTF-8 or UTF-16, without its byte order mark.
+
+    Raises:
+        FormatError: when it is not such text.
+    """
+    try:
+        return _decode(content, "strict")
     except UnicodeDecodeError as error:
         raise FormatError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
 

@@ -31,12 +31,16 @@ def load_json(text: str) -> Any:
     """
     value = _decoded(STRICT, text)
     if "\\ud" in text or "\\uD" in text:
-        _require_whole(value)
+        require_whole(value)
     return value
 
 
-def _require_whole(value: Any) -> None:
-    """Refuse an unpaired surrogate, half a character: no other file can represent it, and no screen shows it."""
+def require_whole(value: Any) -> None:
+    """Refuse an unpaired surrogate, half a character: no other file can represent it, and no screen shows it.
+
+    Raises:
+        ValueError: naming the surrogate.
+    """
     try:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:

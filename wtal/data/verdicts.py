@@ -11,7 +11,7 @@ from typing import Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
-from wtal.data.files import read_json, write_json
+from wtal.data.files import parse_json, parse_text, read_content, write_json
 from wtal.data.segments import Segment, tiou
 from wtal.errors import FormatError
 from wtal.refusals import refusal
@@ -30,6 +30,7 @@ _WANTED: dict[Answer, tuple[bool, bool]] = {
 """Verdict -> (it has a segment, it has a detection)."""
 _SAME = 0.5
 """Overlap (tIoU) from which two missed segments are the same."""
+_WAY_OUT = "restore a copy, or delete it to begin without verdicts"
 
 
 class _Strict(BaseModel):
@@ -107,13 +108,17 @@ def parse_verdicts(text: str, where: str) -> Verdicts:
         raise FormatError(f"{where} is not a file of verdicts: {refusal(Verdicts, error, by_hand=False)}") from None
 
 
-def read_verdicts(path: Path) -> Verdicts:
-    """Read a file of verdicts.
+def read_verdicts(path: Path, way_out: str = _WAY_OUT) -> Verdicts:
+    """Read a file of verdicts; `way_out` is the remedy at the end of an error message about its content.
 
     Raises:
         FormatError: when it cannot be read or is malformed, naming the first such place.
     """
-    return parse_verdicts(json.dumps(read_json(path)), str(path))
+    content = read_content(path)
+    try:
+        return parse_verdicts(json.dumps(parse_json(parse_text(content, path), path)), str(path))
+    except FormatError as error:
+        raise FormatError(f"{error}; {way_out}") from None
 
 
 def write_verdicts(verdicts: Verdicts, path: Path) -> Path:

@@ -7,7 +7,7 @@
 4. A remaining segment is new.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -51,21 +51,23 @@ def corrections(
 
 
 def joined_origins(
-    exported: Segment, label: str, score: float, alone: Sequence[tuple[Detection, Detection]]
+    exported: Detection, others: Collection[Detection], alone: Sequence[tuple[Detection, Detection]]
 ) -> tuple[Detection, ...]:
-    """Return the detections merged into an exported segment, the most confident first.
+    """Return the detections joined into an exported one, the most confident first.
 
-    `alone` are pairs of a detection and its export without others.
+    `others` are all exported detections of the video: those inside this one that were exported themselves are not part
+    of it. `alone` are pairs of a detection and its export without others.
     """
-    same = [origin for origin, own in alone if own == Detection(exported.start, exported.end, label, score)]
-    if same:
-        return tuple(same)
     inside = [
         origin
         for origin, own in alone
-        if own.label == label and exported.start <= own.start and own.end <= exported.end and own.score <= score
+        if own == exported or (own not in others and own.score <= exported.score and _contains(exported, own))
     ]
     return tuple(sorted(inside, key=lambda origin: -origin.score))
+
+
+def _contains(exported: Detection, own: Detection) -> bool:
+    return own.label == exported.label and exported.start <= own.start and own.end <= exported.end
 
 
 def _of_class(label: str, own: Sequence[Exported], segments: Sequence[Segment], tolerance: float) -> list[Correction]:

@@ -1,7 +1,7 @@
 """Formatting of texts and times for files of other programs."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fractions import Fraction
 
 from wtal.data.segments import Detection
@@ -39,14 +39,32 @@ def safe_cell(text: str) -> str:
     return f"'{text}" if text.lstrip(" ").startswith(_RUNS) else text
 
 
-def boris_codes(labels: Iterable[str]) -> list[str]:
-    """Return labels as distinct codes of behaviours, for which BORIS accepts neither `|` nor `,`."""
-    return unique(label.translate(_NO_MARKS) for label in labels)
+def respelled(labels: Sequence[str], spell: Callable[[str], str]) -> dict[str, str]:
+    """Return label -> its spelling in a format that lacks some characters, distinct for distinct labels.
+
+    A label that needs no change keeps its spelling.
+    """
+    spelled = [spell(label) for label in labels]
+    unchanged = [label for label, own in zip(labels, spelled, strict=True) if own == label]
+    changed = [label for label, own in zip(labels, spelled, strict=True) if own != label]
+    others = dict(zip(changed, unique(map(spell, changed), unchanged), strict=True))
+    return {label: others.get(label, label) for label in labels}
 
 
-def titled(detection: Detection) -> str:
-    """Return a detection's label with its score."""
-    return f"{detection.label} {score_text(detection.score)}"
+def safe_cells(labels: Sequence[str]) -> dict[str, str]:
+    """Return label -> its distinct table cell, which a spreadsheet treats as text."""
+    return respelled(labels, safe_cell)
+
+
+def boris_codes(labels: Sequence[str]) -> dict[str, str]:
+    """Return label -> its distinct code of a behaviour, for which BORIS accepts neither `|` nor `,`."""
+    return respelled(labels, lambda label: label.translate(_NO_MARKS))
+
+
+def titled(detection: Detection, names: Mapping[str, str] | None = None) -> str:
+    """Return a detection's label, as spelled in `names`, with its score."""
+    label = detection.label if names is None else names[detection.label]
+    return f"{label} {score_text(detection.score)}"
 
 
 def score_text(score: float) -> str:

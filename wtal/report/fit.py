@@ -38,9 +38,9 @@ def fit(video: ExportVideo, export: Export, shown: Mapping[str, str]) -> tuple[E
     return replace(video, detections=in_time(long)), changes
 
 
-def shown_labels(labels: Sequence[str]) -> dict[str, str]:
-    """Return label -> its displayed text, distinct for distinct labels."""
-    return dict(zip(labels, unique(map(plain, labels)), strict=True))
+def shown_labels(labels: Sequence[str], reserved: Sequence[str] = ()) -> dict[str, str]:
+    """Return label -> its displayed text, distinct for distinct labels and from the `reserved` names of a format."""
+    return dict(zip(labels, unique(map(plain, labels), reserved), strict=True))
 
 
 def _require(video: ExportVideo, export: Export) -> None:

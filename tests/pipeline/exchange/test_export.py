@@ -66,6 +66,25 @@ def test_detections_are_cut_to_their_video(collection, tmp_path):
     assert [d.end for d in read_detections(written.files[0])["a"]] == [1.5, 4.0]
 
 
+def test_a_class_that_is_named_like_a_part_of_the_format_is_renamed_and_told(collection, tmp_path):
+    file, folder = collection
+    labels = ("other", "background", "(other)")
+    own = [entry(label, start, start + 1) for start, label in enumerate(labels)]
+    write_json(file, {"results": {"a": own, "b": [entry("other", 1, 2)]}})
+    result = call(file, "--to", "feral,deepethogram,chapters,srt", "--videos", folder, "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert [line for line in result.stderr.splitlines() if "is named" in line] == [
+        "note: feral: class 'other' is named 'other (2)', as the format has its own 'other'",
+        "note: deepethogram: class 'background' is named 'background (2)', as the format has its own 'background'",
+        "note: chapters: class '(other)' is named '(other) (2)', as the format has its own '(other)'",
+    ]
+    names = json.loads((tmp_path / "out" / "detections-feral.json").read_text())["class_names"]
+    assert names == {"0": "other", "1": "(other)", "2": "background", "3": "other (2)"}
+    header = (tmp_path / "out" / "a_labels.csv").read_text().splitlines()[0]
+    assert header == ",background,(other),background (2),other"
+    assert "title=(other) (2)" in (tmp_path / "out" / "a.ffmetadata").read_text()
+
+
 def test_the_default_folder_and_json(collection):
     file, _ = collection
     result = call(file, "--to", "srt,csv", "--json")
@@ -224,11 +243,12 @@ def test_names_are_never_equal():
 
 def test_hostile_ids_stay_in_the_folder(tmp_path):
     file = tmp_path / "hostile.json"
-    file.write_text(json.dumps({"results": {name: [entry("=cmd", 1, 2)] for name in NAMES}}))
+    names = [name for name in NAMES if "\udcff" not in name]  # half a character is refused
+    file.write_text(json.dumps({"results": {name: [entry("=cmd", 1, 2)] for name in names}}))
     out = tmp_path / "out"
     result = call(file, "--to", "srt,vtt,csv,losslesscut-csv,chapters,activitynet,fiftyone", "--out", out)
     assert result.exit_code == 0, result.output
-    assert len(result.stdout.splitlines()) == 4 * len(NAMES) + 3
+    assert len(result.stdout.splitlines()) == 4 * len(names) + 3
     assert {path.parent for path in tmp_path.rglob("*") if path.is_file()} == {tmp_path, out}
 
 

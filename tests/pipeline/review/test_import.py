@@ -11,7 +11,6 @@ from tests.support.videos import constant, write_video, write_with_sound
 from wtal.cli import main
 from wtal.data.files import write_json
 from wtal.data.verdicts import read_verdicts
-from wtal.pipeline.review.import_verdicts import import_verdicts
 from wtal.report.imports import IMPORTS
 
 NTSC = Fraction(30000, 1001)
@@ -187,25 +186,78 @@ def test_an_export_of_the_best_alone_is_not_taken_for_rejections(tmp_path):
     assert {verdict.verdict for verdict in answers(source)[0].values()} == {"yes"}
 
 
-def test_detections_that_were_joined_are_answered_together(tmp_path):
-    """BORIS refuses overlapping events of a class, so that the export joins them."""
-    source = write_source(tmp_path)
+def write_runs(folder, *runs):
+    """Write a source whose first video has detections of one class, (start, end, score)."""
+    source = write_source(folder)
     content = json.loads(source.read_text())
-    content["results"]["a"] = [
-        {"label": "run", "score": score, "segment": [start, start + 0.8]} for start, score in ((1.0, 0.6), (1.5, 0.9))
-    ]
-    write_json(source, content)
-    folder = exported(source, "boris")
-    reviewed(source, corrected("boris", folder, lambda cuts: cuts, NTSC), "--looked-at")
-    assert [verdict.verdict for verdict in answers(source)[0].values()].count("yes") == 3
-    review = import_verdicts(
-        source,
-        corrected("boris", folder, lambda cuts: [[1.2, 2.3, "run"]], NTSC),
-        videos=tmp_path / "videos",
-    )
-    (moved,) = [verdict for verdict in review.verdicts.verdicts if verdict.verdict == "moved"]
-    assert moved.detection.score == 0.9
-    assert moved.segment == pytest.approx((1.2, 2.3))
+    content["results"]["a"] = [{"label": "run", "score": score, "segment": [*ends]} for *ends, score in runs]
+    return write_json(source, content)
+
+
+def answered(source, name, change, *options):
+    """Return score -> (answer, segment) of the first video's detections, and the missed segments, after a change."""
+    reviewed(source, corrected(name, exported(source, name, *options), change, NTSC), *options)
+    judged, missed, _ = answers(source)
+    own = {key[2]: (verdict.verdict, verdict.segment) for key, verdict in judged.items() if key[0] == "a"}
+    return own, [verdict.segment for verdict in missed]
+
+
+JOINS = [
+    *((name, (), ((0.2, 1.6, 0.5), (1.2, 2.4, 0.9))) for name in ("boris", "boris-table", "elan")),
+    *((name, ("--merge", 0.5), ((0.2, 0.9, 0.5), (1.1, 1.5, 0.4), (1.8, 2.4, 0.9))) for name in sorted(PROGRAMS)),
+    *((name, ("--merge", 0), ((0.2, 2.4, 0.9), (0.5, 0.8, 0.5))) for name in sorted(PROGRAMS)),
+]
+"""Program, options of the export, and detections that it joins into 0.2 to 2.4."""
+
+
+@pytest.mark.parametrize(("name", "options", "runs"), JOINS)
+@pytest.mark.parametrize("end", [0, 1])
+def test_detections_that_were_joined_are_answered_together(tmp_path, name, options, runs, end):
+    """An end that nobody touched is that of the whole, whichever detection has the highest score."""
+    source = write_runs(tmp_path, *runs)
+    files = corrected(name, exported(source, name, *options), lambda cuts: cuts, NTSC)
+    reviewed(source, files, *options, "--looked-at")
+    assert {key[2]: v.verdict for key, v in answers(source)[0].items() if key[0] == "a"} == {
+        score: "yes" for *_, score in runs
+    }
+    for file in files:
+        file.unlink()
+
+    def move(cuts):
+        (cut,) = cuts
+        assert cut == [pytest.approx(0.2, abs=0.02), pytest.approx(2.4, abs=0.02), "run"]
+        cut[end] = (0.1, 3.0)[end]
+        return cuts
+
+    own, missed = answered(source, name, move, *options)
+    segments = {segment for _, segment in own.values()}
+    assert own.keys() == {score for *_, score in runs}
+    assert {answer for answer, _ in own.values()} == {"moved"}
+    assert missed == []
+    (segment,) = segments
+    assert segment[1 - end] == (0.2, 2.4)[1 - end], "to the letter"
+    assert segment[end] == pytest.approx((0.1, 3.0)[end], abs=0.02)
+
+
+APART = ((0.2, 0.9, 0.5), (1.1, 1.5, 0.4), (1.8, 2.4, 0.9))
+
+
+@every_program
+def test_a_joined_detection_that_was_cut_off_is_wrong(tmp_path, name):
+    source = write_runs(tmp_path, *APART)
+    own, missed = answered(source, name, lambda cuts: [[1.0, *cuts[0][1:]]], "--merge", 0.5)
+    assert [own[score][0] for score in (0.5, 0.4, 0.9)] == ["no", "moved", "moved"]
+    assert own[0.4][1] == own[0.9][1] == (pytest.approx(1.0, abs=0.02), 2.4)
+    assert missed == []
+
+
+@every_program
+def test_a_joined_segment_that_a_person_splits(tmp_path, name):
+    """None of its parts is wrong: the second segment is in the file as a missed one."""
+    source = write_runs(tmp_path, *APART)
+    own, missed = answered(source, name, lambda cuts: [[0.2, 1.5, "run"], [1.8, cuts[0][1], "run"]], "--merge", 0.5)
+    assert own == {score: ("moved", (0.2, pytest.approx(1.5, abs=0.02))) for score in (0.5, 0.4)}
+    assert missed == [pytest.approx((1.8, 2.4), abs=0.02)]
 
 
 def test_a_person_joins_two_detections(source):

@@ -120,4 +120,5 @@ def test_damaged_verdicts_are_one_line(place):
     place.verdicts.write_text('{"format": 1, "verdicts": [{}]}')
     result = call("train", "collection", "--workspace", place.root, *RECIPE, code=1)
     assert "is not a file of verdicts" in result.stderr.splitlines()[-1]
+    assert result.stderr.splitlines()[-1].endswith("; restore a copy, or delete it to begin without verdicts")
     assert not place.runs.exists()

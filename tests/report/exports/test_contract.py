@@ -43,7 +43,7 @@ def video_of(detections, **facts):
 def written(name, video):
     """Sheet of a video, and the video from the format."""
     leaf = EXPORTS.load(name)
-    shown = shown_labels(sorted({d.label for d in video.detections}))
+    shown = shown_labels(sorted({d.label for d in video.detections}), leaf.EXPORT.reserved)
     fitted, _ = fit(video, leaf.EXPORT, shown)
     classes = sorted(shown) if leaf.EXPORT.exact else [shown[label] for label in sorted(shown)]
     return leaf.render([fitted], classes)
@@ -166,6 +166,28 @@ def test_hostile_labels(name):
     agrees(name, video_of(detections), tame)
     text = written(name, video_of(detections)).text
     assert name == "activitynet" or not set("\u202e\x00\x1b") & set(text)
+
+
+ALIKE = (
+    *("other", "other (2)", "background", "(other)", "(begin)", "unnamed", "\x00"),
+    *("a<b", "a(b", "a{b", "a(b (2)", "a|b", "a/b", "a,b", "a_b", "=x", "'=x", "a b", "a\u202e b"),
+)
+"""Names that a format uses itself, and labels that are equal after its replacements."""
+
+
+@pytest.mark.parametrize("name", sorted(set(NAMES) - {"kodi"}))
+def test_labels_stay_distinct_from_one_another_and_from_the_names_of_the_format(name):
+    detections = [Detection(12.0 * k + 1, 12.0 * k + 12, label, 0.5) for k, label in enumerate(ALIKE)]
+    video = video_of(detections, duration=240.0, frames=7193)
+    text = written(name, video).text
+    if name == "youtube":
+        labels = {line.partition(" ")[2] for line in text.splitlines()} - {"(begin)", "(other)"}
+    elif name == "time-budget":
+        labels = {row["label"] for row in csv.DictReader(io.StringIO(text))}
+    else:
+        labels = {label for _, _, label in READERS[name](text, video)}
+    assert len(labels) == len(ALIKE)
+    assert "a(b" in labels, "a label that a format can hold is as it was"
 
 
 @pytest.mark.parametrize("name", ["csv", "losslesscut-csv", "deepethogram", "time-budget"])

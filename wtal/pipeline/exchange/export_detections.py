@@ -20,7 +20,8 @@ from wtal.pipeline.exchange.export_names import TakenPaths, export_names
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.runs import Run, open_run
 from wtal.registry import suggest
-from wtal.report.exports import EXPORTS, ExportLeaf, ExportVideo
+from wtal.report.export_text import plain
+from wtal.report.exports import EXPORTS, Export, ExportLeaf, ExportVideo
 from wtal.report.fit import fit, shown_labels
 from wtal.report.selection import Selection
 
@@ -91,7 +92,8 @@ def export(
     target = out or given.folder
     files = _write(sheets, target, force)
     if into_copies:
-        shown = shown_labels(sorted({d.label for record in records for d in record.detections}))
+        labels = sorted({d.label for record in records for d in record.detections})
+        shown = shown_labels(labels, leaves[CHAPTERS].EXPORT.reserved)
         copies, lacking = copy_all(records, shown, target, force, reporter)
         files = (*files, *copies)
         failures |= {(COPIES, video): reason for video, reason in lacking.items()}
@@ -237,14 +239,15 @@ def _sheets(
 ) -> tuple[dict[Path, str], list[str], dict[tuple[str, str], str]]:
     """Return the content of each file by its path below the folder, notes, and failures."""
     labels = sorted({d.label for video in videos for d in video.detections})
-    shown = shown_labels(labels)
     sheets: dict[Path, str] = {}
     notes: list[str] = []
     failures: dict[tuple[str, str], str] = {}
     taken = TakenPaths()
     # Formats whose file names are dictated by their programs come first, so that others make way.
     for name, leaf in sorted(leaves.items(), key=lambda item: not item[1].EXPORT.beside):
+        shown = shown_labels(labels, leaf.EXPORT.reserved)
         fitted, changes, unfit = _fitted(leaf, videos, shown)
+        notes += [f"{name}: {change}" for change in _renamed(shown, leaf.EXPORT)]
         notes += [f"{name}: {change}" for change in changes]
         failures.update({(name, video): reason for video, reason in unfit.items()})
         classes = labels if leaf.EXPORT.exact else [shown[label] for label in labels]
@@ -282,6 +285,15 @@ def _fitted(
         for rule, of_rule in counts.items()
     ]
     return fitted, notes, unfit
+
+
+def _renamed(shown: Mapping[str, str], export: Export) -> list[str]:
+    """Return a note for each class with a name that the format gives to something else."""
+    return [
+        f"class {name!r} is named {shown[label]!r}, as the format has its own {name!r}"
+        for label in shown
+        if (name := plain(label)) in export.reserved and not export.exact
+    ]
 
 
 def _groups(leaf: ExportLeaf, videos: list[ExportVideo]) -> dict[Path, list[ExportVideo]]:

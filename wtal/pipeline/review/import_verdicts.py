@@ -34,6 +34,9 @@ _SHORT = 0.02
 _FEW = 3
 """Number of missing detections below which their scores do not reveal the threshold of the export."""
 
+_DOWNLOAD = "download it again from the page"
+"""Remedy for a damaged file of verdicts that a browser downloaded."""
+
 
 @dataclass(frozen=True)
 class Review:
@@ -113,7 +116,7 @@ def import_verdicts(
     verdicts = Verdicts()
     for file, own_program in zip(files, programs, strict=True):
         if own_program is None:
-            own = read_verdicts(file)
+            own = read_verdicts(file, _DOWNLOAD)
         else:
             own = _read(file, own_program, origin, looked_at, reading)
             _require_all_exported(own.verdicts, selection)
@@ -180,6 +183,7 @@ def _read(file: Path, name: str, origin: _Origin, looked_at: bool, reading: _Rea
     leaf, export = IMPORTS.load(name), EXPORTS.load(name).EXPORT
     content = _content(file, name)
     labels = list(origin.shown)
+    origin = replace(origin, shown=shown_labels(labels, export.reserved))
     originals = dict(zip(leaf.spelled([origin.shown[label] for label in labels]), labels, strict=True))
     owners = _owners(content, list(origin.records.values()))
     if not content:
@@ -209,7 +213,8 @@ def _read(file: Path, name: str, origin: _Origin, looked_at: bool, reading: _Rea
         finished += [video] if seen else []
         shift = (float(record.start) if export.clock == "player" else 0.0) - origin.begins.get(video, 0.0)
         for change in changes:
-            verdicts += _verdicts(video, change, shift, _tolerance(record))
+            elsewhere = [c.segment for c in changes if c is not change and c.label == change.label and c.segment]
+            verdicts += _verdicts(video, change, elsewhere, shift, _tolerance(record))
         strange.update(change.label for change in changes if change.label not in origin.shown)
     if owners and len(refusals) == len(owners):
         raise WtalError(refusals[0])
@@ -264,12 +269,15 @@ def _compare(
     labels = {shown: label for label, shown in origin.shown.items()}
     fitted, _ = fit(record, export, origin.shown)
     alone = _alone(record, export, origin)
+    written = set(fitted.detections)
+    joins = export.overlaps != "any" or origin.selection.merge is not None
     exported = []
     for own in fitted.detections:
         first, after = frame_span(own, rate) if in_frames else (own.start, own.end)
         segment = Segment(float(first / rate), float(after / rate)) if in_frames and rate else own
         label = own.label if export.exact else labels[own.label]
-        exported.append(Exported(segment, label, joined_origins(own, own.label, own.score, alone)))
+        origins = joined_origins(own, written, [pair for pair in alone if joins or pair[1] == own])
+        exported.append(Exported(segment, label, origins))
     present = [(_seconds(entry, rate), originals.get(entry.label, entry.label)) for entry in reviewed.marks]
     return corrections(exported, present, _tolerance(record))
 
@@ -295,8 +303,14 @@ def _tolerance(record: ExportVideo) -> float:
     return (0.5 / float(record.rate) if record.rate else _SHORT) + _ROUNDING
 
 
-def _verdicts(video: str, change: Correction, shift: float, tolerance: float) -> Iterator[Verdict]:
-    """Yield the verdicts of a change, in seconds of the detection file: `shift` less than those of the format."""
+def _verdicts(
+    video: str, change: Correction, elsewhere: Sequence[Segment], shift: float, tolerance: float
+) -> Iterator[Verdict]:
+    """Yield the verdicts of a change, in seconds of the detection file: `shift` less than those of the format.
+
+    `elsewhere` are the other segments of the class. A moved segment applies to each of its joined detections that
+    overlap it. The others are wrong, unless a segment elsewhere overlaps them, which has a verdict of its own.
+    """
     origins = change.exported.detections if change.exported else ()
     if change.change == "new":
         assert change.segment
@@ -305,16 +319,26 @@ def _verdicts(video: str, change: Correction, shift: float, tolerance: float) ->
     elif change.change == "moved" and origins:
         assert change.segment
         assert change.exported
-        before = change.exported.segment
-        surest = origins[0]
-        start = surest.start if abs(change.segment.start - before.start) <= tolerance else change.segment.start - shift
-        end = surest.end if abs(change.segment.end - before.end) <= tolerance else change.segment.end - shift
+        before, after = change.exported.segment, change.segment
+        first, last = min(origin.start for origin in origins), max(origin.end for origin in origins)
+        start = first if abs(after.start - before.start) <= tolerance else after.start - shift
+        end = last if abs(after.end - before.end) <= tolerance else after.end - shift
         moved = (min(start, end), max(start, end))
-        yield Verdict(video=video, label=change.label, verdict="moved", segment=moved, detection=_judged(surest))
+        inside = [origin for origin in origins if _overlap(origin, Segment(*moved))] or origins[:1]
+        for origin in origins:
+            judged = _judged(origin)
+            if origin in inside:
+                yield Verdict(video=video, label=change.label, verdict="moved", segment=moved, detection=judged)
+            elif not any(_overlap(origin, Segment(own.start - shift, own.end - shift)) for own in elsewhere):
+                yield Verdict(video=video, label=change.label, verdict="no", segment=None, detection=judged)
     else:
         for origin in origins:
             answer: Answer = "yes" if change.change == "unchanged" else "no"
             yield Verdict(video=video, label=change.label, verdict=answer, segment=None, detection=_judged(origin))
+
+
+def _overlap(first: Segment, second: Segment) -> bool:
+    return first.start < second.end and second.start < first.end
 
 
 def _judged(detection: Detection) -> Judged:

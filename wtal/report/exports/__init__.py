@@ -60,7 +60,7 @@ class Export:
     classes (`classes`), or none. `shortest` is the minimum length of a detection, in seconds. Times are those of a
     player, or, if `clock` is `picture`, count from the first shown frame. Programs look for files of formats with
     `beside` next to the video, under its name. Formats with `exact` keep labels to the letter; others get them without
-    control characters.
+    control characters. `reserved` are names that a format gives to something else than a class.
     """
 
     readers: str
@@ -73,6 +73,7 @@ class Export:
     clock: Literal["player", "picture"] = "player"
     beside: bool = False
     exact: bool = False
+    reserved: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ _KEYS = string.ascii_lowercase + string.digits
 
 def render(videos: Sequence[ExportVideo], classes: Sequence[str]) -> Sheet:
     """Return the project; times in seconds with three decimals, the score as an event's comment."""
-    codes = dict(zip(classes, boris_codes(classes), strict=True))
+    codes = boris_codes(classes)
     names = unique(video.id for video in videos)
     project = {
         "time_format": "hh:mm:ss",

@@ -9,8 +9,10 @@ from wtal.report.exports import Export, ExportVideo, Sheet
 EXPORT = Export(
     readers="ffmpeg, and through it the chapter list of any player",
     suffix=".ffmetadata",
-    lacks="overlaps (the best is kept), scores, times below a millisecond",
+    lacks="overlaps (the best is kept), scores, times below a millisecond; a class `(other)`, as gaps are called in "
+    "copies, becomes `(other) (2)`",
     overlaps="none",
+    reserved=("(other)",),
 )
 
 

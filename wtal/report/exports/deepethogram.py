@@ -4,15 +4,20 @@ import csv
 import io
 from collections.abc import Sequence
 
-from wtal.report.export_text import frame_span, safe_cell
+from wtal.report.export_text import frame_span, safe_cells
 from wtal.report.exports import Export, ExportVideo, Sheet
+
+_NONE = "background"
+"""Column of frames without a class."""
 
 EXPORT = Export(
     readers="DeepEthogram: labels to finalize",
     suffix="_labels.csv",
-    lacks="scores, parts of a frame, detections shorter than half a frame, variable rates",
+    lacks="scores, parts of a frame, detections shorter than half a frame, variable rates; "
+    "a class `background` becomes `background (2)`",
     needs=("rate", "duration"),
     clock="picture",
+    reserved=(_NONE,),
 )
 
 
@@ -33,7 +38,7 @@ def render(videos: Sequence[ExportVideo], classes: Sequence[str]) -> Sheet:
             labels.add(detection.label)
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("", "background", *map(safe_cell, classes)))
+    writer.writerow(("", _NONE, *safe_cells(classes).values()))
     for frame, labels in enumerate(shown):
         row = [0, *(int(label in labels) for label in classes)] if labels else [-1] * (1 + len(classes))
         writer.writerow((frame, *row))

@@ -6,14 +6,19 @@ from collections.abc import Sequence
 from wtal.report.export_text import frame_span
 from wtal.report.exports import Export, ExportVideo, Sheet
 
+_NONE = "other"
+"""Class 0, of frames outside all detections."""
+
 EXPORT = Export(
     readers="FERAL: a class per frame",
     suffix="-feral.json",
-    lacks="overlaps (the best is kept), scores, parts of a frame, detections shorter than half a frame, variable rates",
+    lacks="overlaps (the best is kept), scores, parts of a frame, detections shorter than half a frame, variable "
+    "rates; a class `other` becomes `other (2)`",
     per="collection",
     overlaps="none",
     needs=("file", "rate", "duration"),
     clock="picture",
+    reserved=(_NONE,),
 )
 
 
@@ -22,7 +27,7 @@ def render(videos: Sequence[ExportVideo], classes: Sequence[str]) -> Sheet:
 
     Class 0 is `other`. All videos are in the split `inference`: detections are not ground truth for training.
     """
-    names = {"0": "other", **{str(number): label for number, label in enumerate(classes, 1)}}
+    names = {"0": _NONE, **{str(number): label for number, label in enumerate(classes, 1)}}
     numbers = {label: number for number, label in enumerate(classes, 1)}
     labels = {video.relative or video.name: _frames(video, numbers) for video in videos}
     splits: dict[str, list[str]] = {"train": [], "val": [], "test": [], "inference": list(labels)}

@@ -4,7 +4,7 @@ import csv
 import io
 from collections.abc import Sequence
 
-from wtal.report.export_text import safe_cell, score_text, seconds_text
+from wtal.report.export_text import safe_cells, score_text, seconds_text
 from wtal.report.exports import Export, ExportVideo, Sheet
 
 EXPORT = Export(
@@ -17,10 +17,11 @@ EXPORT = Export(
 def render(videos: Sequence[ExportVideo], classes: Sequence[str]) -> Sheet:
     """Return `Start,End,Name,score` of one video; times in seconds with three decimals."""
     (video,) = videos
+    cells = safe_cells(classes)
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("Start", "End", "Name", "score"))
     writer.writerows(
-        (seconds_text(d.start), seconds_text(d.end), safe_cell(d.label), score_text(d.score)) for d in video.detections
+        (seconds_text(d.start), seconds_text(d.end), cells[d.label], score_text(d.score)) for d in video.detections
     )
     return Sheet(text.getvalue())

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from wtal.data.segments import Detection
-from wtal.report.export_text import frame_span, plain, timecode, titled, whole_rate
+from wtal.report.export_text import frame_span, plain, respelled, timecode, titled, whole_rate
 from wtal.report.exports import Export, ExportVideo, Sheet
 
 EXPORT = Export(
@@ -28,13 +28,14 @@ def render(videos: Sequence[ExportVideo], classes: Sequence[str]) -> Sheet:
     for d in sorted(video.detections, key=lambda d: -d.score):
         first, after = frame_span(d, video.rate)
         markers.setdefault(first, (d, after - first))
+    names = respelled(classes, lambda label: label.replace("|", "/"))
     lines = [f"TITLE: {plain(video.name)}", "FCM: NON-DROP FRAME", ""]
     for number, (first, (d, length)) in enumerate(sorted(markers.items()), 1):
         begin, end = (timecode(3600 * nominal + frame, nominal) for frame in (first, first + 1))
         color = _COLORS[classes.index(d.label) % len(_COLORS)]
         lines += [
             f"{number:03d}  001      V     C        {begin} {end} {begin} {end}  ",
-            f" |C:ResolveColor{color} |M:{titled(d).replace('|', '/')} |D:{length}",
+            f" |C:ResolveColor{color} |M:{titled(d, names)} |D:{length}",
             "",
         ]
     left = len(video.detections) - len(markers)

@@ -2,9 +2,9 @@
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from wtal.report.export_text import plain, safe_cell, seconds_text
+from wtal.report.export_text import plain, safe_cell, safe_cells, seconds_text
 from wtal.report.exports import Export, ExportVideo, Sheet
 
 EXPORT = Export(
@@ -35,21 +35,22 @@ def render(videos: Sequence[ExportVideo], classes: Sequence[str]) -> Sheet:
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(_COLUMNS)
+    cells = safe_cells(classes)
     for video in videos:
-        writer.writerows(_rows(video, classes))
+        writer.writerows(_rows(video, cells))
     unknown = sum(video.duration is None for video in videos)
     note = f"{unknown} videos of unknown duration have empty shares; give their folder with --videos"
     return Sheet(text.getvalue(), (note,) if unknown else ())
 
 
-def _rows(video: ExportVideo, classes: Sequence[str]) -> Iterator[tuple[str, ...]]:
-    for label in classes:
+def _rows(video: ExportVideo, cells: Mapping[str, str]) -> Iterator[tuple[str, ...]]:
+    for label, cell in cells.items():
         own = [detection for detection in video.detections if detection.label == label]
         total = sum(detection.duration for detection in own)
         latency = min((detection.start for detection in own), default=0.0) - float(video.start)
         yield (
             safe_cell(plain(video.id)),
-            safe_cell(label),
+            cell,
             str(len(own)),
             seconds_text(total),
             seconds_text(total / len(own)) if own else "",

@@ -5,17 +5,19 @@ from collections.abc import Sequence
 from wtal.errors import VideoError
 from wtal.report.exports import Export, ExportVideo, Sheet
 
+_BEGIN, _BETWEEN = "(begin)", "(other)"
+
 EXPORT = Export(
     readers="YouTube: lines for a video's description",
     suffix="-youtube.txt",
     lacks="ends, scores, overlaps (the best is kept), parts of a second, chapters below 10 s (joined to the "
-    "previous one), fewer than three chapters",
+    "previous one), fewer than three chapters; a class `(begin)` or `(other)` gets ` (2)`",
     overlaps="none",
+    reserved=(_BEGIN, _BETWEEN),
 )
 _SHORTEST, _FEWEST = 10, 3
 _NAMED = 3
 """Maximum number of chapters named in a note."""
-_BEGIN, _BETWEEN = "(begin)", "(other)"
 
 Chapter = tuple[int, list[str]]
 

@@ -36,4 +36,4 @@ def read(path: Path) -> Sequence[Reviewed]:
 
 def spelled(labels: Sequence[str]) -> list[str]:
     """Return the codes of labels, in which BORIS accepts neither `|` nor `,`."""
-    return boris_codes(labels)
+    return list(boris_codes(labels).values())

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from wtal.data.files import read_head, read_text
 from wtal.errors import FormatError
-from wtal.report.export_text import safe_cell
+from wtal.report.export_text import safe_cells
 from wtal.report.imports import Mark, Reviewed, counted, mark
 
 _HEADER = ["start", "end", "name"]
@@ -63,7 +63,7 @@ def read(path: Path) -> Sequence[Reviewed]:
 
 def spelled(labels: Sequence[str]) -> list[str]:
     """Return labels with an apostrophe before those that a spreadsheet would run."""
-    return [safe_cell(label) for label in labels]
+    return list(safe_cells(labels).values())
 
 
 def _mark(cells: Sequence[str], where: str) -> Mark:
