@@ -118,7 +118,11 @@ def test_functions_and_commands_leave_the_same_behind(examples, place, monkeypat
             "a list or a dictionary, got train.steps=None",
         ),
         (lambda: wtal.train(settings={"train.rate": float("nan")}), UsageError, "got train.rate=nan"),
-        (lambda: wtal.train(workspace="empty"), UsageError, "the workspace has no feature store"),
+        (
+            lambda: wtal.train(workspace="empty"),
+            UsageError,
+            "empty does not exist, so there is no feature store; run `wtal extract` first",
+        ),
         (lambda: wtal.detect(workspace="empty"), UsageError, "holds no finished run"),
         (lambda: wtal.detect("run", out="x"), UsageError, "for new videos"),
         (lambda: wtal.detect("run", "videos", stage=1), UsageError, "the run's own store"),

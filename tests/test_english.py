@@ -17,6 +17,11 @@ FIRST_WORDS = re.compile(r"(Of|What|How|Whether|As|Where|Whoever|Who)\b")
 
 _UNIT = r"(?:video|class|stream|seed|second|minute|core|pair|shard|snippet|format|layout|dataset|frame|step|thread|row)"
 _COUNTED = r"(?:files|folders|frames|videos|pairs|snippets|rows|numbers|values|logits|clips|threads|\d+ ?[kMG]i?B)"
+_VERB = (
+    r"(?:apolog|binar|capital|categor|character|custom|discret|emphas|factor|final|general|harmon|initial|local|maxim|"
+    r"minim|normal|optim|organ|parameter|penal|quant|random|real|recogn|regular|serial|special|stabil|standard|summar|"
+    r"synchron|token|util|vector|visual)"
+)
 HABITS = {
     "per": re.compile(rf"\b(?:an?|one) (?!of\b)[a-z]+ an? {_UNIT}\b|\b{_COUNTED} an? {_UNIT}\b(?! of)"),
     "a sentence with of": re.compile(r"(?:^|[.:;] |\| |\*\*)Of (?!course)"),
@@ -34,6 +39,7 @@ HABITS = {
         r"\blies? (?:there|here|beside|in (?:an?|the|its) (?:same )?(?:file|folder|store|run|workspace))\b"
     ),
     "whoever": re.compile(r"\bwhoever\b", re.IGNORECASE),
+    "-ise": re.compile(rf"\b(?:re|un)?{_VERB}is(?:e[dsr]?|ers|ing|able|ations?)\b", re.IGNORECASE),
 }
 """Name -> pattern: phrases with a plain word in their place, and nearly no other use."""
 
@@ -129,6 +135,8 @@ def test_pages_have_no_bad_habits(page):
         "A row stands in the table.",
         "The file lies in the folder.",
         "Whoever reads it sees the old state.",
+        "Rows are normalised; the network is uninitialised.",
+        "Normalisation comes last.",
     ],
 )
 def test_a_bad_habit_is_seen(text):
@@ -146,6 +154,7 @@ def test_a_bad_habit_is_seen(text):
         "The picture stands still; the truth lies between the two.",
         "Offsets are computed twice.",
         "Whatever the order, the result is the same.",
+        "Normalized rows, supervised by precise labels; a rise in noise is advised against.",
     ],
 )
 def test_plain_english_passes(text):

@@ -119,7 +119,7 @@ def test_a_leaf_that_lacks_a_member_is_refused_in_one_line(kind, member, monkeyp
         with pytest.raises(WtalError) as caught:
             kind.load("newcomer")
         line = str(caught.value)
-        assert line.startswith(f"{kind.kind} 'newcomer' has no {member}; wanted a module with ")
+        assert line.startswith(f"{kind.name or kind.kind} 'newcomer' has no {member}; wanted a module with ")
         assert all(wanted in line for wanted in contract_members(kind.contract))
         assert "\n" not in line
 

@@ -1,4 +1,4 @@
-"""The notebook runs from top to bottom, and says what is so."""
+"""The notebook runs from top to bottom, and prints correct results."""
 
 import json
 import os

@@ -40,12 +40,14 @@ class Registry(Generic[Leaf]):
     """The leaves of one kind: the modules in `package`, and third parties' under the entry point `wtal.<kind>s`.
 
     `contract` is the protocol of each of them: its properties are values of the module, its methods functions. `names`
-    reads the folder and imports nothing, so that help texts stay fast.
+    reads the folder and imports nothing, so that help texts stay fast. `name` stands for
+    `kind` in messages, if given.
     """
 
     kind: str
     package: str
     contract: type
+    name: str = ""
 
     def names(self) -> list[str]:
         """Return the sorted names of all leaves; `load` also accepts a name with an argument after a colon."""
@@ -62,7 +64,7 @@ class Registry(Generic[Leaf]):
         module = self._import(leaf)
         if lacking := missing_members(module, self.contract):
             raise WtalError(
-                f"{self.kind} {leaf!r} has no {lacking[0]}; wanted a module with "
+                f"{self.name or self.kind} {leaf!r} has no {lacking[0]}; wanted a module with "
                 f"{', '.join(contract_members(self.contract))}, see {self.package}.{self.contract.__name__}"
             )
         return cast(Leaf, module)
@@ -72,7 +74,7 @@ class Registry(Generic[Leaf]):
             return importlib.import_module(f"{self.package}.{leaf.replace('-', '_')}")
         for point in entry_points(group=f"wtal.{self.kind}s", name=leaf):
             return point.load()
-        raise UsageError(f"there is no {self.kind} {leaf!r}; {suggest(leaf, self.names())}")
+        raise UsageError(f"there is no {self.name or self.kind} {leaf!r}; {suggest(leaf, self.names())}")
 
     def _own(self) -> set[str]:
         folder = _ROOT.joinpath(*self.package.split(".")[1:])

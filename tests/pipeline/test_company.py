@@ -165,7 +165,7 @@ def test_who_wants_a_run_that_is_being_trained_is_told(place):
     assert "is only partly trained; train it again" in call("detect").stderr
     refused = call("detect", "workspace/runs/nothing")
     assert refused.exit_code == 2
-    assert "it does not exist; if its training has just started, wait until" in refused.stderr
+    assert "nothing does not exist; pass a run's folder; if its training has just started, wait" in refused.stderr
 
 
 def test_detection_waits_for_the_training_of_its_run_and_says_so(place):

@@ -62,7 +62,7 @@ def _errors_in_one_line() -> Iterator[None]:
         # A full disk, a read-only folder, a missing permission: the user's to mend, so one line, no traceback.
         if _limited() and "shared object" in str(error):
             fail(_no_memory(error), 1)
-        from wtal.data.files import with_room  # late: numpy and pydantic, which --help needs not
+        from wtal.data.files import with_room  # late: numpy and pydantic, which --help does not need
 
         if error.filename and isinstance(full := with_room(error, Path(error.filename)), DiskFullError):
             fail(str(full), full.exit_code)

@@ -1,6 +1,6 @@
 """Suggest near matches for wrong names of commands, options and choices, worded as in `wtal.registry`.
 
-It is imported late, where a name is wrong: `wtal --help` and shells wait for nothing that they need not.
+It imports `wtal.registry` late, where a name is wrong, so that `--help` and completion stay fast.
 """
 
 from typing import Any
@@ -27,6 +27,9 @@ class Near(click.Command):
             if error.option_name == "--head" and any(param.metavar == RECIPE_KEYS for param in ctx.command.params):
                 hint = "; use --set head.name=NAME"
             raise click.UsageError(f"there is no option {error.option_name!r}{hint}", error.ctx or ctx) from None
+        except click.MissingParameter as error:
+            message = error.format_message().replace(". choices:", "; choices:", 1)
+            raise click.UsageError(message, error.ctx or ctx) from None
 
 
 class NearGroup(Near, click.Group):

@@ -35,7 +35,7 @@ _JUDGED = (
         type=Choice(TIES),
         default=INPUT,
         show_default=True,
-        help="Order of equal scores; `official` follows ActivityNet's script, with its 0/0 overlaps.",
+        help="Order of equal scores; `official` follows ActivityNet's script, including how it treats 0/0 overlaps.",
     ),
     click.option(
         "--ambiguous",

@@ -61,7 +61,7 @@ def command(
 ) -> None:
     """Write detections in the formats of other programs, and print the paths.
 
-    Times are those shown by players. Whatever a format cannot hold is joined or left out, with a note on stderr.
+    Times are those shown by players. Whatever a format cannot hold is merged or omitted, with a note on stderr.
     """
     names = names_of(formats)
     if not names:

@@ -102,7 +102,7 @@ def setting_option(name: str, names: Sequence[str] = (), metavar: str | None = N
     type=Choice(get_args(Spreading)),
     default=Machine.engine,
     show_default=True,
-    help="Place where processes run: this machine (loky), or an existing dask or ray cluster.",
+    help="Machines that run the processes: this one (loky), or those of an existing dask or ray cluster.",
 )
 @click.option(
     "--cluster",

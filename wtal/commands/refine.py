@@ -55,7 +55,8 @@ def command(
 
     RUN is a run (with all its seeds), one of its seeds, or an ensemble; by default, the newest finished run. Only
     the video-level labels of the annotations are used. Other commands accept the printed folders as runs. A table shows
-    what each round taught and, with ground truth, what it gained. An interrupted call continues where it stopped.
+    the segments used in each round and, with ground truth, the gain in mAP. An interrupted call continues where it
+    stopped.
     """
     numbers, home = parse_seeds(seeds), Workspace(workspace)
     teachers = open_runs(run or home.newest_run())

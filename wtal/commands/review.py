@@ -70,7 +70,7 @@ def command(ctx: click.Context, count: int | None, workspace: Path, as_json: boo
     "--from",
     "program",
     type=Choice(IMPORTS.names()),
-    help="Program that wrote the files. Default: recognised from their content.",
+    help="Program that wrote the files. Default: recognized from their content.",
 )
 @click.option("--looked-at", is_flag=True, help="Treat all videos in the files as watched to the end.")
 @click.option(

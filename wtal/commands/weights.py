@@ -17,10 +17,10 @@ def command(action: str, names: tuple[str, ...], workspace: Path, as_json: bool)
     """Fetch published checkpoints, or check those present, and print their paths.
 
     `wtal list weights` names them. `fetch` downloads into the workspace's folder of weights and resumes an interrupted
-    transfer; for a checkpoint that can only be fetched by hand, it names the page and the path to put it at. `check`
+    transfer; for a checkpoint that can only be fetched by hand, it names the page and where to save it. `check`
     downloads nothing, and compares each file with its published hash, or else with the hash of the first file seen.
     """
-    from wtal.pipeline.inspection.weights import check_weights, fetch_weights  # late: torch, which --help needs not
+    from wtal.pipeline.inspection.weights import check_weights, fetch_weights  # late: torch, which --help does not need
 
     act = fetch_weights if action == "fetch" else check_weights
     files = {name: str(act(name)) for name in names}

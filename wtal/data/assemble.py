@@ -27,18 +27,18 @@ UNNAMED_SUBSET = "unspecified"
 """Subset of videos for which the file names none."""
 
 
-def number(value: object, where: str) -> float:
+def number(value: object, where: str, wanted: str = "a number") -> float:
     """Convert a number, or a string that contains one, to float; it may be NaN or infinite.
 
     Raises:
-        FormatError: naming `where`, for anything else.
+        FormatError: naming `where` and what was `wanted`, for anything else.
     """
     if isinstance(value, int | float | str) and not isinstance(value, bool):
         try:
             return float(value)
         except (ValueError, OverflowError):
             pass
-    raise FormatError(f"{where}: wanted a number, got {value!r}")
+    raise FormatError(f"{where}: wanted {wanted}, got {value!r}")
 
 
 def text(value: object, where: str) -> str:
@@ -317,4 +317,4 @@ def read_ambiguous(path: Path) -> dict[str, list[Segment]]:
 
 def _seconds(cell: str, where: str) -> float:
     seconds = clock_seconds(cell)
-    return number(cell, where) if seconds is None else seconds
+    return number(cell, where, "seconds or a clock time") if seconds is None else seconds

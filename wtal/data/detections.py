@@ -236,7 +236,8 @@ def _read_table(path: Path) -> dict[str, list[Detection]]:
     table = read_table(path, COLUMNS)
     for line, row in table.rows:
         where = f"{path}: line {line}"
-        start, end, score = (table.number(row[name], f"{where}: {name}") for name in COLUMNS[2:])
+        start, end = (table.number(row[name], f"{where}: {name}") for name in ("start", "end"))
+        score = table.number(row["score"], f"{where}: score", "a number")
         if not all(map(math.isfinite, (start, end, score))) or end < start:
             raise FormatError(f"{where}: wanted finite start <= end and score, got {start}, {end}, {score}")
         detections.setdefault(row["video"], []).append(Detection(start, end, row["label"], score))

@@ -111,7 +111,7 @@ class SnippetGrid:
     def seconds(self, positions: NDArray[np.int64], scale: int = 1) -> NDArray[np.float64]:
         """(N,) borders in snippets (finer by `scale`) -> (N,) seconds, at most the last frame's end.
 
-        The vectorised form of `to_segment`: a run first..last has the borders first and last + 1.
+        The vectorized form of `to_segment`: a run first..last has the borders first and last + 1.
         """
         step, lead, end = self.period / scale, self.lead / self.fps, Fraction(self.frames) / self.fps
         parts = math.lcm(step.denominator, lead.denominator, end.denominator, self.begins.denominator)

@@ -114,6 +114,8 @@ def require_detections(file: Path) -> None:
     Raises:
         WrongKindError: naming the kind that came, and what to do with it.
     """
+    if file.name == RUN_RECORD and kind_of(file) == JSON:
+        raise WrongKindError(f"{file}: wanted detections, got a run's record; pass its folder")
     require_kind(file, "a run or a detection file", (DETECTIONS, ANNOTATIONS, VERDICTS, JSON))
 
 
@@ -134,10 +136,12 @@ def no_run(path: Path) -> UsageError:
     kind = kind_of(path) if path.is_dir() else FOLDER
     if kind in _FOLDERS:
         return WrongKindError(f"{path} is not a run, but {kind}; {_FOLDERS[kind].format(path=path)}")
-    holds = f"it holds neither {RUN_RECORD} nor seed-*/{RUN_RECORD}" if path.exists() else "it does not exist"
-    return UsageError(
-        f"{path} is not a run: {holds}; if its training has just started, wait until it has read its data"
-    )
+    if not path.exists() and path.suffix == ".wtal":
+        return UsageError(f"{path} does not exist; pass a run's folder or a file from `wtal pack`")
+    wait = "if its training has just started, wait until it has read its data"
+    if not path.exists():
+        return UsageError(f"{path} does not exist; pass a run's folder; {wait}")
+    return UsageError(f"{path} is not a run: it holds neither {RUN_RECORD} nor seed-*/{RUN_RECORD}; {wait}")
 
 
 def require_kind(path: Path, wanted: str, kinds: Collection[str], advice: str | None = None) -> None:

@@ -74,7 +74,7 @@ def per_video(
     """List videos with a file each, or a file per stream: in `rgb/` and `flow/`, or named `_rgb` and `_flow`.
 
     `rows` reads one file, `widths` gives the columns per stream if a file has all streams. Names of streams in `dims`
-    are recognised, too. `clocks` are those stated by files next to the rows, by the path of the video from
+    are recognized, too. `clocks` are those stated by files next to the rows, by the path of the video from
     `find_clocks`; the names of its rows may end in a word other than a stream.
 
     Raises:

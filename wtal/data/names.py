@@ -37,7 +37,7 @@ class NamedId(str):
 
 
 def plain_path(text: str) -> str:
-    """Normalise a path: `/` between its parts, no drive, `./` or surrounding spaces, and composed letters."""
+    """Normalize a path: `/` between its parts, no drive, `./` or surrounding spaces, and composed letters."""
     path = unicodedata.normalize("NFC", " ".join(text.split())).replace("\\", "/")
     return PurePath(_DRIVE.sub("", path)).as_posix()
 

@@ -40,14 +40,14 @@ class Table:
     rows: tuple[tuple[int, dict[str, str]], ...]
     delimiter: str = ","
 
-    def number(self, cell: str, where: str) -> float:
+    def number(self, cell: str, where: str, wanted: str = "seconds or a clock time") -> float:
         """Convert a cell to float, possibly NaN or infinite. `1:02.5` and `1:00:02.5` are clock times.
 
         The decimal sign is a point, or a comma in tables with another delimiter. In a table with both signs, three
         digits after one of them could be thousands.
 
         Raises:
-            FormatError: when the cell is not a number or is ambiguous, naming `where`.
+            FormatError: when the cell is not a number or is ambiguous, naming `where` and what was `wanted`.
         """
         text = cell.replace(",", ".")
         ambiguous = "," in cell if self.delimiter == "," else _THOUSANDS.fullmatch(cell) and self._has_both_signs
@@ -57,7 +57,7 @@ class Table:
         if (seconds := clock_seconds(text)) is not None:
             return seconds
         if not _NUMBER.fullmatch(text):
-            raise FormatError(f"{where}: wanted a number, got {cell!r}")
+            raise FormatError(f"{where}: wanted {wanted}, got {cell!r}")
         return float(text)
 
     @cached_property

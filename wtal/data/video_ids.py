@@ -1,4 +1,4 @@
-"""Recognise video files and assign their ids: one rule for folders, tables and the command line."""
+"""Recognize video files and assign their ids: one rule for folders, tables and the command line."""
 
 import os
 import re

@@ -36,7 +36,7 @@ _SHUFFLES = 4999
 _SIGNIFICANT = 0.02
 """p-value, over all classes, above which a class counts as not learned."""
 _ADVICE = (
-    "a class that is not learned is recognised no better than by chance: trust none of its detections; more videos "
+    "a class that is not learned is recognized no better than by chance: trust none of its detections; more videos "
     "with and without it, or other features (--backbone), may help"
 )
 _LEARNED_AUC = 0.8

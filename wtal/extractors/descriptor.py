@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Pixels:
-    """Normalisation of a picture for a network: (x - mean) / std, per colour in [0, 1], in RGB order.
+    """Normalization of a picture for a network: (x - mean) / std, per colour in [0, 1], in RGB order.
 
     For flow: per component, in pixels.
     """
@@ -35,7 +35,7 @@ class Description:
     `dim` numbers are computed from `frames` frames, every `step`-th of a window of `span`. Frames are scaled to `size`,
     then by the backbone to `resize` (the shorter side, or (height, width), in pixels; None: not again); a centre square
     of `side` pixels is cut out, which corresponds to `crop` pixels of the incoming frames (0 and 0: no crop). `pixels`
-    is the normalisation of their values, None if it is more complex; `colours` lists the channels in order. `tap` is
+    is the normalization of their values, None if it is more complex; `colours` lists the channels in order. `tap` is
     the position of the feature, `note` any further remarks.
     """
 
@@ -89,7 +89,7 @@ class Description:
 
     @property
     def values_in_words(self) -> str:
-        """Channels and their normalisation, e.g. `RGB (x - 0.45) / 0.225`."""
+        """Channels and their normalization, e.g. `RGB (x - 0.45) / 0.225`."""
         if self.pixels is None:
             return self.colours
         return f"{self.colours} (x - {_alike(self.pixels.mean)}) / {_alike(self.pixels.std)}"

@@ -1,4 +1,4 @@
-"""Prepare pictures for image networks, from the frames of clips: resized, cropped, normalised."""
+"""Prepare pictures for image networks, from the frames of clips: resized, cropped, normalized."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -77,7 +77,7 @@ class Pictures:
         return round(margin) if self.to_even else int(margin)
 
     def normalised(self, pictures: NDArray[np.uint8]) -> Tensor:
-        """Normalise (N, L, crop, crop, 3) uint8 -> (N, 3, L, crop, crop) float32."""
+        """Normalize (N, L, crop, crop, 3) uint8 -> (N, 3, L, crop, crop) float32."""
         x = torch.from_numpy(np.ascontiguousarray(pictures.transpose(0, 4, 1, 2, 3))).float()
         mean, std = (torch.tensor(values)[:, None, None, None] for values in (self.mean, self.std))
         return (x * self.factor - self.offset).sub_(mean).div_(std)
@@ -95,7 +95,7 @@ class PictureBackbone(Backbone):
     pictures: Pictures
 
     def preprocess(self, frames: NDArray[Any]) -> Tensor:
-        """Preprocess (N, span, H, W, 3) uint8 RGB -> (N, 3, frames, side, side) float32, normalised; for any H x W.
+        """Preprocess (N, span, H, W, 3) uint8 RGB -> (N, 3, frames, side, side) float32, normalized; for any H x W.
 
         Every `step`-th frame is used, centred in the window.
         """

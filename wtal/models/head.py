@@ -43,7 +43,7 @@ class HeadOutput:
 
 @dataclass(frozen=True)
 class RepresentativeSnippets:
-    """The few vectors that summarise each video's snippets, for inspection.
+    """The few vectors that summarize each video's snippets, for inspection.
 
     `features`: (B, K, E), in the space of the embedding. `present`: (B, K), False past a video's last one. `classes`:
     (B, K, C + 1) class probabilities, background last.

@@ -118,7 +118,7 @@ def resolve_early(recipe: Recipe) -> Recipe:
 
 
 def make_head(recipe: Recipe, num_classes: int, feature_dims: Mapping[str, int]) -> "Head":
-    """Create a recipe's head, freshly initialised."""
+    """Create a recipe's head, freshly initialized."""
     settings = recipe.head_settings
     return create_head(recipe.head_name, num_classes, feature_dims, authors=recipe.head_authors, **settings)
 

@@ -84,7 +84,7 @@ class Workspace:
         Raises:
             UsageError: when there is none, or more than one; the message lists them.
         """
-        return _only("feature store", self._stores(), "run `wtal extract` first", "--store")
+        return self._only("feature store", self._stores(), "run `wtal extract` first", "--store")
 
     def only_annotations(self) -> Path:
         """Return the only annotation file.
@@ -92,7 +92,8 @@ class Workspace:
         Raises:
             UsageError: when there is none, or more than one; the message lists them.
         """
-        return _only("annotation file", self._annotation_files(), f"put one into {self.annotations}", "--annotations")
+        hint = f"put one into {self.annotations}"
+        return self._only("annotation file", self._annotation_files(), hint, "--annotations")
 
     def newest_run(self) -> Path:
         """Return the finished run that ended last.
@@ -114,7 +115,7 @@ class Workspace:
             hint = (*hints, "run `wtal train` first")[0]
             raise UsageError(f"{self.runs} holds no finished run; {hint}, or pass a run")
         newest = max(finished.values())
-        return _only("newest finished run", [run for run, when in finished.items() if when == newest], "", "RUN")
+        return self._only("newest finished run", [run for run, when in finished.items() if when == newest], "", "RUN")
 
     def _stores(self) -> list[Path]:
         return [path.parent for path in self.features.glob("*/index.json")]
@@ -122,14 +123,16 @@ class Workspace:
     def _annotation_files(self) -> list[Path]:
         return [path for path in self.annotations.glob("*") if not path.name.startswith(".")]
 
-
-def _only(what: str, candidates: list[Path], hint: str, option: str) -> Path:
-    if len(candidates) == 1:
-        return candidates[0]
-    if not candidates:
-        raise UsageError(f"the workspace has no {what}; {hint}, or pass one with {option}")
-    listed = ", ".join(map(str, sorted(candidates)))
-    raise UsageError(f"the workspace has {len(candidates)} {what}s; pass one with {option}: {listed}")
+    def _only(self, what: str, candidates: list[Path], hint: str, option: str) -> Path:
+        if len(candidates) == 1:
+            return candidates[0]
+        if not candidates:
+            lacking = f"the workspace has no {what}"
+            if not self.root.exists():
+                lacking = f"{self.root} does not exist, so there is no {what}"
+            raise UsageError(f"{lacking}; {hint}, or pass one with {option}")
+        listed = ", ".join(map(str, sorted(candidates)))
+        raise UsageError(f"the workspace has {len(candidates)} {what}s; pass one with {option}: {listed}")
 
 
 def relative(path: Path, start: Path, depth: int = 2) -> str:

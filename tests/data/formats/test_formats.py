@@ -178,7 +178,7 @@ def test_a_table_of_labels_alone(tmp_path):
         ("video,label\na\n", "line 2 has 1 cells, the header 2"),
         ("video,label,start\na,b,1\n", "columns start and end go together"),
         ("video,label,start,end\na,b,1,\n", "line 2: a segment needs label, start and end"),
-        ("video,label,start,end\na,b,1,x\n", "line 2: end: wanted a number, got 'x'"),
+        ("video,label,start,end\na,b,1,x\n", "line 2: end: wanted seconds or a clock time, got 'x'"),
         ("video,label,label\na,b,c\n", "names a column twice"),
         ("video,label\n,b\n", "line 2: the video has no name"),
         ("video,label,subset\na,b,x\na,c,y\n", "in subset 'x' and in 'y'"),

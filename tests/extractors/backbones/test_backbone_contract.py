@@ -107,7 +107,7 @@ def gives_features(net, clips):
         maps = net.feature_map(clips)
         assert maps.shape[:2] == (3, net.dim)
         assert torch.equal(net(clips), features)
-    if net.by_torch and net.identity["backbone"] != "motion":  # whose sums are normalised
+    if net.by_torch and net.identity["backbone"] != "motion":  # whose sums are normalized
         assert (maps.flatten(2).mean(dim=2) - features).abs().max() <= 1e-5 * scale
     assert (features[0] - features[1]).abs().max() > 1e-3 * scale
     for count in (1, 2):

@@ -1,4 +1,4 @@
-"""ViViT with factorised encoder: its publishers' numbers, their checkpoint layout, preprocessing."""
+"""ViViT with factorized encoder: its publishers' numbers, their checkpoint layout, preprocessing."""
 
 import functools
 import json

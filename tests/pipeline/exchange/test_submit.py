@@ -77,8 +77,8 @@ def test_a_file_may_state_its_challenge(tmp_path):
     for content, code, said in (
         (GOOD, 0, "would be accepted"),
         ({"results": {}, "version": "HACS v1.1.1", "external_data": {}}, 1, "would be refused"),
-        ({"results": {"abc": 3}, "version": "mine"}, 2, "name one: --challenge activitynet|hacs"),
-        ({"results": {}}, 2, "states no version"),
+        ({"results": {"abc": 3}, "version": "mine"}, 2, "name one with --challenge activitynet|hacs"),
+        ({"results": {}}, 2, "has no version; name the challenge with --challenge activitynet|hacs"),
     ):
         path.write_text(json.dumps(content))
         result = CliRunner().invoke(main, ["submit", "--check", str(path)])

@@ -7,7 +7,7 @@ depthwise convolution; in the interaction-preserved form (ip, figure 2b), a 1x1x
 
 `r101` is pytorchvideo's CSN-101 (interaction-reduced), `ir152` and `ip152` are the CSN-152 of the authors' VMZ, which
 mmaction2 also trains and converts. The blocks are pytorchvideo's, and our weights use the keys of its `.pyth` files;
-the 152 layers differ from those of `r101` in the epsilon of their batch normalisation, 1e-3. The feature is the input
+the 152 layers differ from those of `r101` in the epsilon of their batch normalization, 1e-3. The feature is the input
 of the classifier, before dropout: the average of the last map.
 
 The mean and deviation of the pixels belong to the weights: they are listed in `WEIGHTS`, and a file with a listed hash
@@ -170,7 +170,7 @@ _CHOICES = {"pytorchvideo": PYTORCHVIDEO, "imagenet": IMAGENET, "vmz": VMZ}
 _BLOCK, _OUR_BLOCK = re.compile(r"layer(\d)\.(\d+)\."), re.compile(r"blocks\.(\d)\.res_blocks\.(\d+)\.")
 _OURS_OUTSIDE = ("blocks.0.conv.", "blocks.0.norm.", "blocks.5.proj.")
 _OUTSIDE = {"mmaction2": ("conv1.conv.", "conv1.bn.", "cls_head.fc_cls."), "vmz": ("stem.0.", "stem.1.", "fc.")}
-"""Key prefixes outside of the residual blocks: convolution and normalisation of the stem, classifier."""
+"""Key prefixes outside of the residual blocks: convolution and normalization of the stem, classifier."""
 _MIDDLE = ("branch2.conv_b.", "branch2.norm_b.")
 _WIDE_MIDDLE = ("branch2.conv_b.0.", "branch2.conv_b.1.", "branch2.conv_b.2.", "branch2.norm_b.")
 _OURS_MIDDLE = {"ir152": _MIDDLE, "ip152": _WIDE_MIDDLE}
@@ -180,7 +180,7 @@ _THEIR_MIDDLE = {
     ("vmz", "ir152"): ("conv2.0.", "conv2.1."),
     ("vmz", "ip152"): ("conv2.0.0.", "conv2.0.1.", "conv2.0.2.", "conv2.1."),
 }
-"""Key prefixes of a block's middle: ip has a 1x1x1 convolution and its normalisation before the depthwise one."""
+"""Key prefixes of a block's middle: ip has a 1x1x1 convolution and its normalization before the depthwise one."""
 _OURS_AROUND = {
     "conv1": ("branch2.conv_a.", "branch2.norm_a."),
     "conv3": ("branch2.conv_c.", "branch2.norm_c."),
@@ -331,7 +331,7 @@ class CSN(Backbone):
 
 
 def _interaction_preserved(create_bottleneck: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap the maker of a bottleneck to insert a 1x1x1 convolution and its normalisation before the depthwise one."""
+    """Wrap the maker of a bottleneck to insert a 1x1x1 convolution and its normalization before the depthwise one."""
 
     def create_wide(**config: Any) -> Any:
         block, width = create_bottleneck(**config), config["dim_inner"]

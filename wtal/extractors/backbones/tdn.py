@@ -264,7 +264,7 @@ class TDN(Backbone):
         self.new_fc = nn.Linear(self.dim, classes)
 
     def preprocess(self, frames: NDArray[Any]) -> Tensor:
-        """Preprocess (N, L, H, W, 3) uint8 RGB -> (N, 3, 5 * S, 224, 224): the frames used of the window, normalised.
+        """Preprocess (N, L, H, W, 3) uint8 RGB -> (N, 3, 5 * S, 224, 224): the frames used of the window, normalized.
 
         The centre of the picture is cut out; sides under 224 pixels are not cropped.
         """

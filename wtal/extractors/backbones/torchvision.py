@@ -6,9 +6,9 @@
 - `s3d`: Inception with split convolutions. Xie et al., "Rethinking Spatiotemporal Feature Learning: Speed-Accuracy
   Trade-offs in Video Classification" (ECCV 2018). 32 frames, every second one; 1024 numbers, the mean of the last map.
 - `mvit_v2_s`: Li et al., "MViTv2: Improved Multiscale Vision Transformers for Classification and Detection" (CVPR
-  2022). 16 frames, every fourth one; 768 numbers, the class token after the last normalisation.
+  2022). 16 frames, every fourth one; 768 numbers, the class token after the last normalization.
 - `swin3d_t`, `swin3d_s`, `swin3d_b`: Liu et al., "Video Swin Transformer" (CVPR 2022). 32 frames, every second one;
-  768, 768 and 1024 numbers, the mean of the last map after its normalisation.
+  768, 768 and 1024 numbers, the mean of the last map after its normalization.
 
 Networks, keys and preprocessing are torchvision's own. Pictures have a shorter side of 256 pixels; the residual
 networks and S3D stretch them to 128 x 171 and 256 x 256, whatever their aspect, bilinearly without antialiasing; then
@@ -114,7 +114,7 @@ def _mvit_map(network: Any, clips: Tensor) -> Tensor:
 
 
 def _swin_map(network: Any, clips: Tensor) -> Tensor:
-    """Map (N, 3, L, H, W) -> (N, D, t, h, w), channels first after the last normalisation."""
+    """Map (N, 3, L, H, W) -> (N, D, t, h, w), channels first after the last normalization."""
     x: Tensor = network.norm(network.features(network.pos_drop(network.patch_embed(clips))))
     return x.permute(0, 4, 1, 2, 3)
 
@@ -263,7 +263,7 @@ class TorchvisionVideo(Backbone):
         }
 
     def preprocess(self, frames: NDArray[Any]) -> Tensor:
-        """Preprocess (N, span, H, W, 3) uint8 RGB -> (N, 3, span / step, side, side) float32, normalised, any H x W.
+        """Preprocess (N, span, H, W, 3) uint8 RGB -> (N, 3, span / step, side, side) float32, normalized, any H x W.
 
         Every `step`-th frame is used, centred in the window; half margins are rounded to even.
         """
@@ -306,7 +306,7 @@ class TorchvisionVideo(Backbone):
         return resized
 
     def _normalised(self, pictures: NDArray[np.uint8]) -> Tensor:
-        """Normalise (N, L, side, side, 3) uint8 -> (N, 3, L, side, side) float32."""
+        """Normalize (N, L, side, side, 3) uint8 -> (N, 3, L, side, side) float32."""
         x = torch.from_numpy(np.ascontiguousarray(pictures.transpose(0, 4, 1, 2, 3))).float()
         mean, std = (torch.tensor(values)[:, None, None, None] for values in self.form.values)
         return x.div_(255).sub_(mean).div_(std)

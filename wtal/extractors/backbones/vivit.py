@@ -1,10 +1,10 @@
-"""ViViT-B/16x2 with factorised encoder: 32 frames, every second of 64 -> 768 numbers.
+"""ViViT-B/16x2 with factorized encoder: 32 frames, every second of 64 -> 768 numbers.
 
 Arnab et al., "ViViT: A Video Vision Transformer" (ICCV 2021), model 2 (section 3.3): a clip is cut into tubelets of 2 x
 16 x 16 (section 3.2), a spatial encoder of 12 layers summarizes those of one moment in its class token, and a temporal
-encoder of 4 layers summarizes the 16 moments in its own. That last token, after its normalisation, is the feature.
+encoder of 4 layers summarizes the 16 moments in its own. That last token, after its normalization, is the feature.
 Module names are the keys of the checkpoints published by github.com/alibaba-mmai-research/TAdaConv, without
-`backbone.`, as are details that the paper leaves open: layers normalise before (epsilon 1e-6), and moments have
+`backbone.`, as are details that the paper leaves open: layers normalize before (epsilon 1e-6), and moments have
 position embeddings too.
 
 The shape of a checkpoint's position embeddings determines the crop and the number of frames: 224 pixels and 32 frames
@@ -181,7 +181,7 @@ class FeedForward(nn.Module):
 
 
 class Layer(nn.Module):
-    """Transformer layer that normalises before attention and before the maps (equations 4 and 5)."""
+    """Transformer layer that normalizes before attention and before the maps (equations 4 and 5)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -198,7 +198,7 @@ class Layer(nn.Module):
 
 
 class ViViT(Backbone):
-    """ViViT with factorised encoder up to its temporal class token, with the published classifiers.
+    """ViViT with factorized encoder up to its temporal class token, with the published classifiers.
 
     `classifiers` (name -> number of classes) may be empty. The position embeddings are for `side` (patches) and
     `moments` (tubelets in time); `crop`, `span` and `size` follow from them.

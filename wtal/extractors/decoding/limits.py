@@ -1,7 +1,7 @@
 """Refuse videos on which a reader other than the reference was seen to return different frames.
 
 Measured on small videos of each kind, frame by frame, against PyAV. All of them convert the colours of interlaced
-frames differently or not at all (OpenCV then returns an uninitialised buffer), round colours of more than 8 bits
+frames differently or not at all (OpenCV then returns an uninitialized buffer), round colours of more than 8 bits
 differently, and have no times of their own in AVI files with B-frames, where torchcodec loses the last frames.
 """
 

@@ -24,9 +24,9 @@ class ExtractConfig(Config):
     backbone: str = "motion-pyramid"
     """Backbone, one of `wtal list backbones`."""
     streams: tuple[str, ...] = ()
-    """Streams, rgb or flow or both; empty takes all that the backbone has."""
+    """Streams, rgb or flow or both; if empty, all streams of the backbone."""
     flow: str = ""
-    """Optical flow method, one of `wtal list flows`; empty takes the backbone's default."""
+    """Optical flow method, one of `wtal list flows`; if empty, the backbone's default."""
     reader: str = REFERENCE
     """Reader, one of `wtal list readers`."""
     fps: str = "25"
@@ -36,7 +36,7 @@ class ExtractConfig(Config):
     tail: TailPolicy = "pad"
     """Frames after the last full snippet: padded with the last frame, or dropped as in the papers."""
     zero: Literal["file", "picture"] = "file"
-    """Origin of time if sound begins before the picture: the file's, as in players, or the picture's."""
+    """Start of time if sound begins before the picture: the file's, as in players, or the picture's."""
     runtime: Literal["torch", "openvino"] = "torch"
     """Library that runs a network; openvino, an optional extra, is faster on a CPU."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
@@ -45,6 +45,13 @@ class ExtractConfig(Config):
     """Crops per frame: the centre, or ten whose features are averaged."""
     dtype: Literal["float32", "float16"] = "float32"
     """Data type of the stored features."""
+
+    @field_validator("fps", mode="before")
+    @classmethod
+    def _numeric(cls, fps: object) -> object:
+        if isinstance(fps, bool) or not isinstance(fps, str | int | float):
+            raise ConfigError(f"extract.fps: wanted a number or a fraction, got {shortened(fps)}")
+        return fps
 
     @field_validator("fps")
     @classmethod

@@ -28,7 +28,7 @@ class FlowLeaf(Protocol):
         """
 
 
-FLOWS = Registry[FlowLeaf]("flow", __name__, FlowLeaf)
+FLOWS = Registry[FlowLeaf]("flow", __name__, FlowLeaf, "flow method")
 
 
 def create_flow(name: str, device: str = "cpu") -> "FlowMethod":

@@ -154,7 +154,7 @@ def random_seed(source: WeightsSource) -> int | None:
 def randomise(model: nn.Module, seed: int) -> dict[str, Any]:
     """Fill weights of two or more dimensions from `seed`, set biases to 0, and return the identity {"random": seed}.
 
-    He's normal initialisation (arXiv 1502.01852): the variance is preserved through layers with ReLU, so that features
+    He's normal initialization (arXiv 1502.01852): the variance is preserved through layers with ReLU, so that features
     of a dry run differ between inputs. The numbers depend only on the seed and the order of the parameters.
     """
     generator = torch.Generator().manual_seed(seed)

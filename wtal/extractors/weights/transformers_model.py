@@ -28,7 +28,7 @@ _HEADS = ("classifier", "fc_norm", "pooler", "decoder", "encoder_to_decoder", "m
 _CLASS_TOKENS = ("cls_token", "class_token")
 _RESAMPLING = {0: "nearest", 2: "bilinear", 3: "bicubic"}
 _VALUES = {"image_mean": (0.0, 0.0, 0.0), "image_std": (1.0, 1.0, 1.0)}
-"""Keys of the preprocessor's file, and their values if it does not normalise."""
+"""Keys of the preprocessor's file, and their values if it does not normalize."""
 _CONVNEXT_WHOLE = 384
 """Size in pixels from which ConvNeXt's preprocessor stretches whole pictures."""
 

@@ -21,7 +21,7 @@ class HeadLeaf(Protocol):
         """The head's own settings, each default with its source."""
 
     def create(self, num_classes: int, feature_dims: dict[str, int], config: Any, authors: bool) -> "Head":
-        """Make a head for C = `num_classes` and stream -> D, freshly initialised.
+        """Make a head for C = `num_classes` and stream -> D, freshly initialized.
 
         `config` is a `Config` of this module. With `authors` it behaves as the authors' code, quirks included.
         """
@@ -42,7 +42,7 @@ HEADS = Registry[HeadLeaf]("head", __name__, HeadLeaf)
 def create_head(
     name: str, num_classes: int, feature_dims: Mapping[str, int], *, authors: bool = False, **config: Any
 ) -> "Head":
-    """Create the head `name` for C = `num_classes` and streams of the given widths, freshly initialised.
+    """Create the head `name` for C = `num_classes` and streams of the given widths, freshly initialized.
 
     With `authors` it behaves as the authors' code, quirks included; the default corrects them. The leaf's docstring
     lists the differences. `config` holds the head's own settings.

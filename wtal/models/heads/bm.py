@@ -20,7 +20,7 @@ class probabilities and of attention. `embedding` puts a linear layer, ReLU and 
 The authors published no code: `from_authors` raises, and `authors=True` changes nothing. The paper divides both sums by
 the number of snippets, T (`pooling = "snippets"`): then an almost empty background costs little, and a stream's
 attention may end up as 1 everywhere, or as 0. The sums above are those of its reuse in DGAM (CVPR 2020), as are the
-Gaussian's width and the treatment of several labels. At the ends of a video the Gaussian is truncated and renormalised
+Gaussian's width and the treatment of several labels. At the ends of a video the Gaussian is truncated and renormalized
 (ours).
 """
 

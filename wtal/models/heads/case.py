@@ -6,7 +6,7 @@ clusters.
 
 Baseline. With p the softmax of the activations, averaged over streams, the snippets of highest (p + sum of a) / (1 +
 streams) represent a class: a video's top T // 8 of them are averaged and classified (L_video, the mean over streams).
-Those of its labelled classes are its foreground F, the others its background, in a generalised cross entropy of each
+Those of its labelled classes are its foreground F, the others its background, in a generalized cross entropy of each
 attention (L_attention).
 
 Clusters. The snippets of a batch are assigned evenly to the clusters, by optimal transport of their cosines, and these
@@ -69,7 +69,7 @@ class Config(config.Config):
     top_k_ratio: int = Field(8, ge=1)
     """The top max(1, T // ratio) snippets form a class's score, and its part of the foreground."""
     power: float = Field(0.7, gt=0, le=1)
-    """q of the generalised cross entropy: 1 is the mean absolute error, near 0 the cross entropy."""
+    """q of the generalized cross entropy: 1 is the mean absolute error, near 0 the cross entropy."""
     attention_weight: float = Field(1.0, ge=0)
     """Weight of the attention term, against the foreground."""
     cluster_weight: float = Field(1.0, ge=0)

@@ -4,7 +4,7 @@ A graph of a video's snippets in front of DELU (`wtal.models.heads.delu` has its
 The attention of each raw stream separates action (both at least 0.5), background (both below) and ambiguous snippets.
 Snippets are neighbours if their cosine, averaged over streams, is at least 0.8 and among the T // 10 highest of a
 column.
-With A the L1-normalised graphs (`wtal.models.layers.snippet_graph`), the features X of a stream become
+With A the L1-normalized graphs (`wtal.models.layers.snippet_graph`), the features X of a stream become
 
     X_avg = X (A_action + A_background + A_ambiguous)
     X_gcn = two convolutions on A_action + two on A_background + ambiguous snippets' shares of these and of themselves

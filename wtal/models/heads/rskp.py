@@ -1,6 +1,6 @@
 """RSKP: Representative Snippet Knowledge Propagation (Huang, Wang, Li; CVPR 2022 and its supplement).
 
-Snippets F are embedded and summarised by a few representative ones (EM attention, equations 1 to 3). These are
+Snippets F are embedded and summarized by a few representative ones (EM attention, equations 1 to 3). These are
 propagated into F along a bipartite random walk (equations 4 to 6, in the exact low-rank form of
 `wtal.models.layers.random_walk`): those of the video itself (intra-video branch F^a), and those of the video's classes
 from a memory bank (inter-video branch F^e, in the second half of the run). One classification head, FAC-Net's without
@@ -81,7 +81,7 @@ class Config(NetworkConfig):
     n_mu: int = Field(8, ge=1)
     """Number of representative snippets per video; supplement, section 3."""
     mu_init: Literal["xavier", "orthogonal"] = "xavier"
-    """Initialisation of the means from which EM starts: the code's, or section 3.1's."""
+    """Initialization of the means from which EM starts: the code's, or section 3.1's."""
     em_iterations: int = Field(2, ge=1)
     """Iterations of EM attention; section 3.1."""
     em_scale: float = Field(5.0, gt=0)
@@ -90,7 +90,7 @@ class Config(NetworkConfig):
     """Use only this many representative snippets of the highest, and as many of the lowest foreground scores; 0 uses
     all. Supplement, Table 2, which gives no number."""
     region: Literal["whole", "foreground", "background"] = "whole"
-    """Part of the snippets' features that is summarised and updated; supplement, Table 2."""
+    """Part of the snippets' features that is summarized and updated; supplement, Table 2."""
     propagation: Propagation = "closed"
     """Equation 6, by a K x K or a T x T solve; `walk_steps` steps of equations 4 and 5, or of these with fixed means;
     Z M alone; or equation 6 on the class scores instead of the features (Table 5)."""
@@ -282,7 +282,7 @@ class Rskp(Head):
         return replace(answer, extras={**answer.extras, "apart": distance.mean(dim=-1)})
 
     def _part(self, x: Tensor, main: HeadOutput) -> Tensor:
-        """(B, T, E) -> the part of it that is summarised and updated."""
+        """(B, T, E) -> the part of it that is summarized and updated."""
         if self.config.region == "whole":
             return x
         foreground = self._foreground(main)[..., None]

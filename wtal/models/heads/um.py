@@ -1,6 +1,6 @@
 """UM (WUM): Weakly-supervised localization by Uncertainty Modeling (Lee, Wang, Lu, Byun; AAAI 2021, arXiv 2006.07006).
 
-Background snippets belong to no class, not even a background class: they are recognised by the length of their
+Background snippets belong to no class, not even a background class: they are recognized by the length of their
 features. A convolution over three snippets and a ReLU give features f_t, a linear classifier their activations, and
 
     score_act   softmax of the mean of each class's top T // 9 activations, as in multiple-instance learning

@@ -43,7 +43,7 @@ class SnippetAttention(nn.Module):
 
 
 def linear(in_features: int, out_features: int, bias: bool = True) -> nn.Linear:
-    """Create a layer initialised as in TensorFlow: Xavier's uniform distribution, biases zero."""
+    """Create a layer initialized as in TensorFlow: Xavier's uniform distribution, biases zero."""
     layer = nn.Linear(in_features, out_features, bias=bias)
     nn.init.xavier_uniform_(layer.weight)
     if bias:

@@ -26,7 +26,7 @@ def transported(cosines: Tensor, mass: Tensor, prior: Tensor | None = None) -> T
 
 
 def centres(rows: Tensor, shares: Tensor) -> Tensor:
-    """(N, E), (N, K) -> (K, E): each weighted sum of rows, normalised to length 1."""
+    """(N, E), (N, K) -> (K, E): each weighted sum of rows, normalized to length 1."""
     return normalize(shares.T @ rows, dim=1)
 
 

@@ -23,12 +23,12 @@ def labels_of(batch: SnippetBatch) -> Tensor:
 
 
 def with_background(labels: Tensor, background: float) -> Tensor:
-    """(B, C) -> (B, C + 1): the background's label appended, then each row normalised to sum to one (or zero)."""
+    """(B, C) -> (B, C + 1): the background's label appended, then each row normalized to sum to one (or zero)."""
     return normalized(torch.cat([labels, torch.full_like(labels[:, :1], background)], dim=1))
 
 
 def normalized(labels: Tensor) -> Tensor:
-    """(B, C) -> (B, C): each row normalised to sum to one; a row without labels stays zero."""
+    """(B, C) -> (B, C): each row normalized to sum to one; a row without labels stays zero."""
     return labels / labels.sum(dim=1, keepdim=True).clamp(min=1e-8)
 
 
@@ -42,7 +42,8 @@ def binary_cross_entropy(scores: Tensor, target: Tensor, classes: int, authors: 
 
     The authors of BaS-Net and UM take the mean over classes, so that its gradient fades as classes are added (at 200 it
     is ten times weaker than at the 20 it was tuned on, against the same other terms). Here the sum over classes is
-    divided by at most `classes`, the number for which the method was tuned: the mean up to there, no weaker beyond.
+    divided by at most `classes`, the number for which the method was tuned: equal to the mean up to that number,
+    and not weakened further above it.
     """
     with torch.autocast(scores.device.type, enabled=False):
         entropy = torch.nn.functional.binary_cross_entropy(scores.float(), target.float(), reduction="none")

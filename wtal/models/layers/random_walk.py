@@ -2,7 +2,7 @@
 
 RSKP (CVPR 2022, section 3.3, and supplement, section 2). Snippets F (T, E) and means M (K, E) are the two sides of a
 bipartite graph with affinities Z (T, K), softmax over means of sharpness times cosine (equation 2), and N (K, T), the
-columns of Z normalised to sum to one. A walk repeats
+columns of Z normalized to sum to one. A walk repeats
 
     M(t) = w N F(t-1) + (1 - w) M(0)          F(t) = w Z M(t) + (1 - w) F(0)          (equations 4 and 5)
 
@@ -148,5 +148,5 @@ def _solve(matrix: Tensor, right: Tensor) -> Tensor:
 
 
 def _single(x: Tensor) -> Tensor:
-    """Convert to at least single precision, which factorisations need."""
+    """Convert to at least single precision, which factorizations need."""
     return x.to(torch.promote_types(torch.float32, x.dtype))

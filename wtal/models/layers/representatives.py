@@ -1,4 +1,4 @@
-"""Representative snippets: the few vectors that summarise a video's snippets (RSKP, CVPR 2022, section 3.1).
+"""Representative snippets: the few vectors that summarize a video's snippets (RSKP, CVPR 2022, section 3.1).
 
 EM attention alternates between memberships of snippets in means (equation 2) and the means of these memberships
 (equation 3). The other summaries are those of the paper's Tables 3 and 4; clusterings are scikit-learn's, without

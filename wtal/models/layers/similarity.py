@@ -1,6 +1,6 @@
 """Cosine similarity between the many snippets of videos and a few vectors, by one matrix product.
 
-The snippets are neither copied nor normalised: their lengths are divided out of the products, forwards and backwards,
+The snippets are neither copied nor normalized: their lengths are divided out of the products, forwards and backwards,
 since at the papers' widths a CPU spends its time in passes over (B, T, E) features.
 """
 

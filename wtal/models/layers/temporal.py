@@ -146,9 +146,9 @@ def masked_softmax(logits: Tensor, mask: Tensor) -> Tensor:
 
 
 def masked_smooth(values: Tensor, mask: Tensor, sigma: float) -> Tensor:
-    """(B, T, C), (B, T) -> (B, T, C): a Gaussian over time of deviation `sigma` snippets, 0 where padded.
+    """(B, T, C), (B, T) -> (B, T, C): Gaussian smoothing over time, standard deviation `sigma` snippets.
 
-    It is truncated at 4 deviations, and renormalised at a video's ends.
+    The Gaussian is truncated at 4 deviations, and renormalized at a video's ends; padded snippets are 0.
     """
     values = values.masked_fill(~mask[..., None], 0.0)
     reach = int(4.0 * sigma + 0.5)

@@ -16,7 +16,7 @@ RARE = -math.log((1 - 0.01) / 0.01)
 class DepthwiseConv(nn.Module):
     """Depthwise convolution over time, zero beyond the ends of the computed positions.
 
-    Initialised like `torch.nn.Conv1d`, but with zero bias.
+    Initialized like `torch.nn.Conv1d`, but with zero bias.
     """
 
     def __init__(self, width: int, kernel: int, bias: bool) -> None:

@@ -20,7 +20,7 @@ class RescorerLeaf(Protocol):
         """The rescorer's own settings, each default with its source."""
 
     def create(self, num_classes: int, feature_dims: dict[str, int], config: Any, authors: bool) -> "Rescorer":
-        """Make a rescorer for C = `num_classes` and streams of the given widths, freshly initialised.
+        """Make a rescorer for C = `num_classes` and streams of the given widths, freshly initialized.
 
         `config` is a `Config` of this module. With `authors` it behaves as the authors' code, quirks included.
         """
@@ -39,7 +39,7 @@ RESCORERS = Registry[RescorerLeaf]("rescorer", __name__, RescorerLeaf)
 def create_rescorer(
     name: str, num_classes: int, feature_dims: Mapping[str, int], *, authors: bool = False, **config: Any
 ) -> "Rescorer":
-    """Create the rescorer `name` for C = `num_classes` and streams of the given widths, freshly initialised.
+    """Create the rescorer `name` for C = `num_classes` and streams of the given widths, freshly initialized.
 
     With `authors` it behaves as the authors' code, quirks included. `config` holds the rescorer's own settings.
 

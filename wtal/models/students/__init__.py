@@ -24,7 +24,7 @@ class StudentLeaf(Protocol):
         """Settings of the authors' own forms, by collection, where they differ from the defaults."""
 
     def create(self, num_classes: int, in_features: int, config: Any, authors: bool) -> "Student":
-        """Make a student for C = `num_classes` and features of D = `in_features`, freshly initialised.
+        """Make a student for C = `num_classes` and features of D = `in_features`, freshly initialized.
 
         `config` is a `Config` of this module. With `authors` it behaves as the authors' code, quirks included.
         """

@@ -167,7 +167,9 @@ def load_stage(head: Network, folder: Path, stage: int) -> Trained[Network]:
     path = folder / f"stage-{stage}.pt"
     if not path.is_file():
         stages = sorted(file.stem.removeprefix("stage-") for file in folder.glob("stage-*.pt"))
-        raise UsageError(f"{folder} has no stage {stage}; it has {', '.join(stages) or 'none'}")
+        if not stages:
+            raise UsageError(f"{folder} was not trained in stages; leave out --stage")
+        raise UsageError(f"{folder} has no stage {stage}; it has {', '.join(stages)}")
     state = _load(path, _Stage)
     load_parameters(head, state.head, path)
     return Trained(head.eval(), Scaler.from_state(state.scaler), state.step, None)

@@ -24,7 +24,7 @@ class TrainConfig(Config):
     learning_rate: float = Field(1e-4, gt=0)
     """Learning rate of Adam."""
     weight_decay: float = Field(5e-4, ge=0)
-    """L2 regularisation within Adam; decoupled with `optimizer = "adamw"`."""
+    """L2 regularization within Adam; decoupled with `optimizer = "adamw"`."""
     betas: tuple[Decay, Decay] = (0.9, 0.999)
     """Adam's decay of the running means of the gradient and of its square."""
     optimizer: Literal["adam", "adamw"] = "adam"

@@ -74,9 +74,10 @@ def read_published(
         UsageError: when a path does not exist, or the layout is unknown or ambiguous.
         FormatError: when the files are not of this layout.
     """
-    for path in (features, annotations):
-        if path is not None and not path.exists():
-            raise UsageError(f"{path} does not exist; pass a folder or file of features, or of annotations")
+    if not features.exists():
+        raise UsageError(f"{features} does not exist; pass a folder or file of features")
+    if annotations is not None and not annotations.exists():
+        raise UsageError(f"--annotations: {annotations} does not exist; pass a folder or file of annotations")
     note = Note.read(features)
     name = layout or (note.layout if note else guess_layout(features))
     if note and note.layout != name:

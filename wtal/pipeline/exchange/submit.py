@@ -111,9 +111,11 @@ def stated_challenge(file: Path) -> str:
     version = read_version(file)
     named = [name for name in CHALLENGES.names() if load_challenge(name).version == version]
     if len(named) != 1:
-        stated = f"states the version {version!r}" if isinstance(version, str) else "states no version"
+        choices = "|".join(CHALLENGES.names())
+        if not isinstance(version, str):
+            raise UsageError(f"{file} has no version; name the challenge with --challenge {choices}")
         raise UsageError(
-            f"{file} {stated}, which matches no challenge; name one: --challenge {'|'.join(CHALLENGES.names())}"
+            f"{file} states the version {version!r}, which matches no challenge; name one with --challenge {choices}"
         )
     return named[0]
 

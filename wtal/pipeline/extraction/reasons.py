@@ -145,7 +145,7 @@ REASONS: Mapping[str, tuple[Reason, ...]] = {
         ),
         Reason(
             "opencv is not reliable on interlaced video: use --reader pyav",
-            "Detected after the first frame: the picture would be uninitialised memory.",
+            "Detected after the first frame: the picture would be uninitialized memory.",
         ),
         Reason("decord is not reliable on ...: use --reader pyav", "`mpegts`, where it hangs; `mpeg2video`, `vc1`."),
         Reason(

@@ -47,10 +47,12 @@ def describe(source: Path) -> dict[str, Any]:
     try:
         return _detections(source) if _holds_detections(source) else _annotations(source)
     except FormatError as error:
-        reason = f": {error}" if kind_of(source) in (ANNOTATIONS, DETECTIONS, LABELS, JSON) else ""
+        kind = kind_of(source)
+        if kind in (ANNOTATIONS, DETECTIONS, LABELS):
+            raise UsageError(str(error)) from None
+        reason = f": {error}" if kind == JSON else ""
         raise UsageError(
-            f"{source}: wanted a store, run, packed model, annotation file, detection file or video, got "
-            f"{kind_of(source)}{reason}"
+            f"{source}: wanted a store, run, packed model, annotation file, detection file or video, got {kind}{reason}"
         ) from None
 
 
@@ -137,7 +139,7 @@ def _run_text(seed: dict[str, Any], everything: bool) -> str:
         f"features   {seed['features'].get('backbone', '?')}, {seed['store']}",
         f"weights    {', '.join(f'{name}: {weights}' for name, weights in weights_of(seed['features']).items())}",
         f"labels     {seed['annotations']}, {len(seed['classes'])} classes",
-        f"subsets    training {rules['train_subset']}, reported {rules['test_subset']}",
+        f"subsets    trained on {rules['train_subset']!r}, reported on {rules['test_subset']!r}",
         f"chosen on  {rules['select_subset'] or 'nothing: the last step'}",
         *section_lines(recipe, origin),
     ]

@@ -29,12 +29,12 @@ def resolve_second_stage(config: SecondStage) -> SecondStage:
 
 
 def make_student(config: RefineConfig, num_classes: int, feature_dims: Mapping[str, int]) -> "Student":
-    """Create the student of a second stage, freshly initialised."""
+    """Create the student of a second stage, freshly initialized."""
     return create_student(config.student_name, num_classes, feature_dims, **config.student_settings)
 
 
 def make_rescorer(config: RescoreConfig, num_classes: int, feature_dims: Mapping[str, int]) -> "Rescorer":
-    """Create the rescorer of a second stage, freshly initialised."""
+    """Create the rescorer of a second stage, freshly initialized."""
     return create_rescorer(config.rescorer_name, num_classes, feature_dims, **config.rescorer_settings)
 
 
