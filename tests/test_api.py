@@ -105,6 +105,7 @@ def test_functions_and_commands_leave_the_same_behind(examples, place, monkeypat
         (lambda: wtal.extract("nowhere"), UsageError, "nowhere"),
         (lambda: wtal.extract("videos", fsp=5), OverrideError, "unknown key 'fsp'; did you mean 'fps'"),
         (lambda: wtal.extract("videos", fps=-1), OverrideError, "a number or fraction above 0"),
+        (lambda: wtal.extract("videos", fps=None), OverrideError, "wanted a number or a fraction, got None"),
         (lambda: wtal.extract("videos", device="gpu"), UsageError, "got 'gpu'"),
         (lambda: wtal.train("no-such"), ConfigError, "there is no recipe 'no-such'"),
         (lambda: wtal.train(seeds=[1, 1]), UsageError, r"different whole numbers .*got \[1, 1\]"),

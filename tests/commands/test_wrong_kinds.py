@@ -143,6 +143,33 @@ def test_a_video_in_place_of_detections_is_told_what_makes_them(here):
     )
 
 
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ("refine x.wtal", "x.wtal does not exist; pass a run's folder or a file from `wtal pack`"),
+        ("evaluate other/run.json", "other/run.json: wanted detections, got a run's record; pass its folder"),
+        ("show clock.csv", "clock.csv: line 2: start: wanted seconds or a clock time, got '1:61'"),
+        ("import-features nope", "nope does not exist; pass a folder or file of features"),
+        (
+            "import-features other --annotations nope",
+            "--annotations: nope does not exist; pass a folder or file of annotations",
+        ),
+    ],
+)
+def test_a_wrong_path_is_named_with_the_way_out(arguments, line, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/run.json").write_text('{"recipe": {}}')
+    (tmp_path / "clock.csv").write_text("video,label,start,end\na,run,1:61,63\n")
+    ended = CliRunner().invoke(main, arguments.split(), prog_name="wtal")
+    assert (ended.exit_code, ended.stderr) == (2, f"wtal: {line}\n")
+
+
+def test_a_missing_choice_is_followed_by_the_choices():
+    ended = CliRunner().invoke(main, ["import-checkpoint", "x"], prog_name="wtal")
+    assert "Missing option '--head'; choices: basnet, " in ended.stderr
+
+
 def test_a_damaged_file_of_the_right_kind_is_no_wrong_call(here, tmp_path):
     damaged = tmp_path / "found.json"
     damaged.write_bytes((here / "found.json").read_bytes()[:-40])

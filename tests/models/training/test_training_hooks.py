@@ -117,6 +117,8 @@ def test_stages_are_kept_and_the_last_word_is_the_heads(tmp_path):
     assert not torch.equal(kept[2].head.linear.weight, trained.head.linear.weight)
     with pytest.raises(UsageError, match="no stage 3; it has 0, 1, 2"):
         load_stage(Recorder(), tmp_path, 3)
+    with pytest.raises(UsageError, match="was not trained in stages; leave out --stage"):
+        load_stage(Recorder(), tmp_path / "elsewhere", 0)
 
 
 @pytest.mark.parametrize("stop", [3, 4, 6, 8, 11])
