@@ -10,6 +10,7 @@ from wtal.data.detections import BEGINS, read_detections, read_made, verdicts_of
 from wtal.data.files import write_atomic
 from wtal.data.kinds import require_detections
 from wtal.data.names import match_ids
+from wtal.data.regular import require_regular
 from wtal.data.segments import Detection
 from wtal.data.video_ids import readable, short_ids, videos_below
 from wtal.errors import UsageError, VideoError, WtalError
@@ -302,6 +303,7 @@ def _write(sheets: Mapping[Path, str], out: Path, force: bool) -> tuple[Path, ..
         contents[path] = text.encode("utf-8", "surrogateescape")
     if not force:
         for path, content in contents.items():
+            require_regular(path)
             if path.exists() and path.read_bytes() != content:
                 raise UsageError(
                     f"{path} already exists with different content; choose another --out, or replace it with --force"

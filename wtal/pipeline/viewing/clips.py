@@ -14,6 +14,7 @@ from joblib import Parallel, delayed
 
 from wtal.config import digest
 from wtal.data.files import free_bytes, megabytes, room_for, write_atomic
+from wtal.data.regular import require_regular
 from wtal.data.segments import Detection
 from wtal.data.store.writer import file_fingerprint
 from wtal.data.video_ids import readable
@@ -239,6 +240,7 @@ def _require_free_names(clips: Sequence[_Clip], out: Path, force: bool) -> None:
 
 def _listed(table: Path) -> set[str] | None:
     """Return the names in a table of clips; None if it is not one."""
+    require_regular(table)
     if not table.exists():
         return set()
     rows = list(csv.reader(io.StringIO(table.read_text(encoding="utf-8", errors="replace"), newline="")))
