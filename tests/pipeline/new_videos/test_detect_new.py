@@ -78,6 +78,21 @@ def test_what_fails_is_told_and_the_rest_is_found(collection, tmp_path):
     assert reasons == made["failures"]
 
 
+def test_what_a_folder_holds_besides_videos_is_told_as_by_extract(collection, tmp_path):
+    given = tmp_path / "given"
+    (given / "folder.mp4").mkdir(parents=True)
+    os.mkfifo(given / "pipe.mp4")
+    (given / "notes.txt").write_text("")
+    shutil.copy(collection.videos / "v0.mp4", given)
+    said = [
+        call(*command, given, "--workspace", tmp_path / "ws").stderr.splitlines()
+        for command in (("detect", collection.run), ("extract",))
+    ]
+    for lines in said:
+        assert "folders and pipes with a video's name, skipped: 2 (folder.mp4, pipe.mp4)" in "\n".join(lines)
+        assert "files without a video's name, skipped: 1 (notes.txt)" in "\n".join(lines)
+
+
 @pytest.mark.parametrize("linked", [False, True])
 def test_a_pipe_fails_at_once(collection, tmp_path, linked):
     os.mkfifo(tmp_path / "pipe.mp4")

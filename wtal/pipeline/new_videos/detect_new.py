@@ -16,7 +16,7 @@ from wtal.data.store.writer import StoreWriter, file_fingerprint
 from wtal.errors import VideoError
 from wtal.pipeline.detect import external_data
 from wtal.pipeline.extraction.extract import fill
-from wtal.pipeline.extraction.videos import VideoFile, find_videos
+from wtal.pipeline.extraction.videos import VideoFile, find_videos, passed_over
 from wtal.pipeline.extraction.worker import Outcome
 from wtal.pipeline.new_videos.detector import Detector
 from wtal.pipeline.progress import SILENT, Reporter
@@ -64,6 +64,8 @@ def detect_new(
     """
     desk = NewVideos(detector, workspace, reporter)
     videos = find_videos(paths)
+    for line in passed_over(paths):
+        reporter.say(line)
     keys, failures = _keys(videos)
     failures |= desk.extract([VideoFile(keys[video.id], video.path) for video in videos if video.id in keys])
     results, reasons, begins = {}, {}, {}
