@@ -83,6 +83,17 @@ def nearest(name: str, present: Collection[str]) -> str | None:
     return folded[near[0]] if near else None
 
 
+def look_alike(name: str, present: Collection[str]) -> str | None:
+    """Return the nearest name in `present` that differs only in capitals, blanks or the form of its letters, if any."""
+    key = _without_blanks(name)
+    return nearest(name, [other for other in present if other != name and _without_blanks(other) == key])
+
+
+@lru_cache(1 << 16)
+def _without_blanks(name: str) -> str:
+    return unicodedata.normalize("NFKC", "".join(_stem(name).split())).casefold()
+
+
 @lru_cache(1 << 16)
 def _stem(name: str) -> str:
     path = PurePath(plain_path(name))
