@@ -76,6 +76,12 @@ def match_id(name: str, present: Container[str]) -> str | None:
     return next((form for form in forms if form in present), None)
 
 
+def rivals(name: str, present: Iterable[str]) -> list[str]:
+    """List the names in `present` that could all be the video `name`: of equal paths, or one the end of the other."""
+    mine = _parts(name, bare=False)
+    return [other for other in present if _common(mine, _parts(other, bare=False))]
+
+
 def nearest(name: str, present: Collection[str]) -> str | None:
     """Return the name in `present` most similar to `name`, ignoring case; None if none is similar."""
     folded = {_stem(other).casefold(): other for other in present}

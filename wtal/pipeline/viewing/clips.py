@@ -33,7 +33,7 @@ from wtal.extractors.viewing.clip import (
 )
 from wtal.extractors.viewing.reel import RATE, SIZE, Scene, write_reel
 from wtal.extractors.viewing.stretch import Stretch, stretches
-from wtal.pipeline.exchange.export_detections import check_classes, files_below, open_source
+from wtal.pipeline.exchange.export_detections import check_classes, files_below, files_in_question, open_source
 from wtal.pipeline.exchange.export_names import TakenPaths, safe_name
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.viewing.gather import detections_file
@@ -134,6 +134,7 @@ def cut_clips(
     check_classes(selection, given.detections)
     files = files_below(given.detections, videos)
     failures = {video: f"no file of this name below {videos}" for video in given.detections if video not in files}
+    failures |= files_in_question(given.detections, files, videos)
     plans, unreadable = _plans(given.detections, files, selection, reencode, jobs, reporter)
     failures.update(unreadable)
     clips = _named(plans, out, reencode)
