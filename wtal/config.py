@@ -9,12 +9,11 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from wtal.errors import AbsentError, ConfigError, OverrideError, UsageError
+from wtal.errors import ConfigError, OverrideError, UsageError
 from wtal.refusals import refusal, refused_truth, written
 
 Built = TypeVar("Built")
@@ -133,20 +132,6 @@ def digest(value: Any, length: int = 6) -> str:
     """Compute the hex digest of a JSON value: equal values have equal digests, whatever the order of their keys."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:length]
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """Parse a TOML file.
-
-    Raises:
-        ConfigError: when the file is missing or is not TOML.
-    """
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise AbsentError(f"there is no recipe at {path}; `wtal list recipes` names those of the package") from None
-    except (ValueError, RecursionError) as error:  # also for numbers with thousands of digits, and for nesting
-        raise ConfigError(f"{path} is not TOML: {error}") from None
 
 
 def override(values: Mapping[str, Any], assignments: Iterable[str]) -> dict[str, Any]:

@@ -44,7 +44,7 @@ class AbsentError(UsageError, ConfigError, FormatError, StoreError, WeightsError
     """A path or name in the call does not exist (exit 2)."""
 
 
-class WrongKindError(UsageError, FormatError):
+class WrongKindError(UsageError, FormatError, WeightsError):
     """A path in the call is of the wrong kind: a video in place of detections, for example (exit 2)."""
 
 

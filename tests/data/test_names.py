@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.reference import SHARED, needs_shared
 from wtal.data.annotations import coverage, read_annotations
-from wtal.data.names import NamedId, match_ids, nearest
+from wtal.data.names import NamedId, look_alike, match_ids, nearest
 from wtal.pipeline.extraction.videos import find_videos
 
 CAFE = unicodedata.normalize("NFC", "café")
@@ -88,6 +88,13 @@ def test_an_id_that_remembers_is_a_text():
 def test_the_nearest_name_overlooks_capitals_and_endings():
     assert nearest("JUMP-01.mp4", ["jump_01", "jump-01", "run-01"]) == "jump-01"
     assert nearest("x", ["something", "else"]) is None
+
+
+def test_a_look_alike_differs_only_in_its_writing():
+    assert look_alike("JUMP 01.mp4", ["jump01", "jump02"]) == "jump01"
+    assert look_alike("x ", ["x", "y"]) == "x"
+    assert look_alike("jump02", ["jump01"]) is None
+    assert look_alike("x", ["x"]) is None
 
 
 def test_what_matches_nothing_is_told_with_the_nearest_name(tmp_path):

@@ -13,6 +13,7 @@ from wtal.data.files import write_json
 from wtal.data.grid import SnippetGrid
 from wtal.data.locks import Lock, locked
 from wtal.data.store.writer import StoreWriter
+from wtal.errors import WtalError
 from wtal.models.training.log import TrainLog, read_log
 from wtal.pipeline.detect import detect
 from wtal.pipeline.recipe import Recipe
@@ -100,6 +101,31 @@ def test_what_is_no_json_of_ours_is_named(run, text):
     for path, folder in ((run.folder / "run.json", run.folder), (run.store().path / "index.json", run.store_folder())):
         path.write_text(text)
         assert f"{path} is damaged (" in refusal("show", folder)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "\0\1", '{"step": 1, "step": 2}', '{"step": "1"}', '{"selection_score": NaN}', '{"colour": 1}']
+)
+@pytest.mark.parametrize("command", ["show", "detect", "evaluate", "export", "pack"])
+def test_a_damaged_end_of_a_run_is_named(run, text, command, tmp_path):
+    path = run.folder / "finished.json"
+    path.write_text(text)
+    more = {"pack": [tmp_path / "m.wtal"], "export": ["--to", "csv"]}.get(command, [])
+    line = refusal(command, run.folder, *more)
+    assert line.startswith(f"wtal: {path} is damaged (")
+    assert line.endswith("; remove it, and repeat the command that made the run: it resumes from what is there")
+
+
+def test_the_way_out_of_a_damaged_end_finishes_the_run(run):
+    path, root = run.folder / "finished.json", Workspace(run.folder.parents[2])
+    whole, inputs = path.read_bytes(), TrainInputs(run.store_folder(), run.annotations_file())
+    path.write_text("")
+    with pytest.raises(WtalError, match="is damaged"):
+        train(inputs, run.recipe, (1, 0), root)
+    assert not (run.folder.parent / "seed-1").exists()
+    path.unlink()
+    train(inputs, run.recipe, (0,), root)
+    assert path.read_bytes() == whole
 
 
 @pytest.mark.parametrize("value", [None, "x", [], [1.0], [1.0, "x"], [1e308, 0.0]], ids=str)

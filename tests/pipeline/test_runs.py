@@ -61,7 +61,7 @@ _OPENED: list[str] = []
 
 
 def _watch(event, arguments):
-    if event == "open" and isinstance(arguments[0], str) and arguments[0].endswith("run.json"):
+    if event == "open" and isinstance(arguments[0], str) and arguments[0].endswith(("run.json", "finished.json")):
         _OPENED.append(arguments[0])
 
 
@@ -70,7 +70,7 @@ sys.addaudithook(_watch)
 
 @pytest.fixture
 def counted(monkeypatch):
-    """Execute work; return the number of times that each `run.json` was opened and that a recipe was parsed."""
+    """Execute work; return how often each `run.json` and `finished.json` was opened, and a recipe parsed."""
     parsed = []
     parse = Recipe.parse.__func__
 
@@ -86,6 +86,10 @@ def counted(monkeypatch):
         return {path: _OPENED.count(path) for path in _OPENED}, len(parsed)
 
     return watched
+
+
+def once(folder):
+    return {str(folder / name): 1 for name in ("finished.json", "run.json")}
 
 
 @pytest.mark.parametrize(
@@ -110,14 +114,14 @@ def test_a_run_is_read_and_its_recipe_parsed_once_per_command(runs, counted, com
         "submit": ("--out", tmp_path / "hacs.json"),
         "report": ("--out", tmp_path),
     }.get(command[0], ())
-    assert counted(call, command[0], folder, *command[1:], *where) == ({str(folder / "run.json"): 1}, 1)
+    assert counted(call, command[0], folder, *command[1:], *where) == (once(folder), 1)
 
 
 @pytest.mark.parametrize("command", [("detect",), ("evaluate",), ("tune", "--over", "nms_tiou=0.4")], ids=" ".join)
 def test_every_seed_is_read_once(runs, counted, command, tmp_path):
     where = ("--out", tmp_path / "own.toml") if command[0] == "tune" else ()
     opened, parsed = counted(call, command[0], runs[0].folder.parent, *command[1:], *where)
-    assert opened == {str(run.folder / "run.json"): 1 for run in runs}
+    assert opened == {path: 1 for run in runs for path in once(run.folder)}
     assert parsed <= 2
 
 

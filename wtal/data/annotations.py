@@ -10,6 +10,7 @@ from wtal.data.files import write_json
 from wtal.data.formats import DATASETS
 from wtal.data.kinds import EMPTY_FOLDER, FOLDER, TEXT, VIDEOS, kind_of
 from wtal.data.names import nearest
+from wtal.data.regular import require_regular
 from wtal.data.tally import Tally
 from wtal.errors import AbsentError, FormatError, WrongKindError
 
@@ -29,6 +30,7 @@ def read_annotations(path: Path, format: str | None = None) -> Dataset:  # noqa:
         raise AbsentError(
             f"there are no annotations at {path}; pass an annotation file, or a table or folder of labels"
         )
+    require_regular(path)
     leaf = DATASETS.load(format or guess_format(path))
     try:
         dataset = leaf.read(path)

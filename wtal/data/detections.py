@@ -18,6 +18,7 @@ from wtal.data.files import write_atomic, write_json
 from wtal.data.json_keys import require_whole
 from wtal.data.json_stream import JsonStream
 from wtal.data.names import match_ids
+from wtal.data.regular import require_regular
 from wtal.data.segments import Detection
 from wtal.data.table import is_table, read_table
 from wtal.errors import FormatError, WrongKindError
@@ -92,6 +93,7 @@ def read_made(path: Path) -> dict[str, Any]:
     Raises:
         FormatError: when such a file cannot be read, or its seconds of first frames are not numbers.
     """
+    require_regular(path)
     origin = _origin_at_end(path)
     if not origin and not is_table(path, COLUMNS) and _mentions(path, '"wtal"'):
         elsewhere = read_results(path)[1].get("wtal")

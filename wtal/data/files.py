@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import shutil
+import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,8 @@ from typing import Any, BinaryIO, cast
 
 from wtal.data.json_keys import load_json
 from wtal.data.locks import Draft
-from wtal.errors import DiskFullError, FormatError
+from wtal.data.regular import require_regular
+from wtal.errors import AbsentError, ConfigError, DiskFullError, FormatError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Errors due to lack of space: on the disk, in a quota, or by a limit of file size."""
@@ -213,16 +215,6 @@ def parse_json(text: str, path: Path) -> Any:
         raise FormatError(f"{path} cannot be used: it is nested too deeply") from None
 
 
-def require_plain(path: Path) -> None:
-    """Refuse paths whose readers might wait forever.
-
-    Raises:
-        FormatError: when the path is neither a file nor a folder, but a pipe or a device.
-    """
-    if path.exists() and not (path.is_file() or path.is_dir()):
-        raise FormatError(f"cannot read {path}: it is a pipe or a device; copy it to a file first")
-
-
 def read_text(path: Path) -> str:
     """Read a text file in UTF-8 or UTF-16, without its byte order mark.
 
@@ -238,7 +230,7 @@ def read_content(path: Path) -> bytes:
     Raises:
         FormatError: when the file is missing, or is a folder or a pipe.
     """
-    require_plain(path)
+    require_regular(path)
     try:
         return path.read_bytes()
     except OSError as error:
@@ -257,8 +249,25 @@ def parse_text(content: bytes, path: Path) -> str:
         raise FormatError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
 
 
+def read_toml(path: Path) -> dict[str, Any]:
+    """Parse a TOML file.
+
+    Raises:
+        ConfigError: when the file is missing or is not TOML.
+        WrongKindError: when it is a pipe or a device.
+    """
+    require_regular(path)
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise AbsentError(f"there is no recipe at {path}; `wtal list recipes` names those of the package") from None
+    except (ValueError, RecursionError) as error:  # also for numbers with thousands of digits, and for nesting
+        raise ConfigError(f"{path} is not TOML: {error}") from None
+
+
 def file_sha256(path: Path) -> str:
-    """Compute the hex digest of a file's content, read in chunks."""
+    """Compute the hex digest of a regular file's content, read in chunks."""
+    require_regular(path)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

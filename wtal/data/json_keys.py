@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from wtal.config import Config
+from wtal.data.regular import require_regular
 from wtal.errors import ConfigError, WtalError
 
 Kind = TypeVar("Kind", bound=Config)
@@ -130,8 +131,9 @@ def read_values(path: Path, way_out: str, error: type[WtalError]) -> Any:
 
     Raises:
         OSError: when the file cannot be opened.
-        WtalError: an `error`, when it is not JSON, or has a repeated key or a number that is not finite.
+        WtalError: an `error`, when it is a pipe, is not JSON, or has a repeated key or a number that is not finite.
     """
+    require_regular(path, error)
     return values_of(path, path.read_bytes(), way_out, error)
 
 

@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-from wtal.data.files import encoding_of, require_plain
+from wtal.data.files import encoding_of
 from wtal.data.json_keys import STRICT, RepeatedKeyError, repeated_key
+from wtal.data.regular import require_regular
 from wtal.errors import FormatError
 
 CHUNK = 1 << 20
@@ -51,7 +52,7 @@ class JsonStream:
         Raises:
             FormatError: when the file cannot be read, is not such text, or is not JSON.
         """
-        require_plain(path)
+        require_regular(path)
         try:
             with path.open("rb") as raw:
                 encoding = encoding_of(raw.read(4))

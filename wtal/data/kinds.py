@@ -4,6 +4,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from wtal.data.files import read_head
+from wtal.data.regular import is_pipe, require_regular
 from wtal.data.table import is_table
 from wtal.data.video_ids import is_video_name, videos_below
 from wtal.errors import UsageError, WrongKindError
@@ -17,6 +18,7 @@ VIDEOS = "a folder of videos"
 EMPTY_FOLDER = "an empty folder"
 FOLDER = "a folder of other files"
 EMPTY = "an empty file"
+PIPE = "a pipe or a device"
 VIDEO = "a video"
 PICTURE = "a picture"
 MODEL = "a packed model"
@@ -59,6 +61,8 @@ _FILES = {
 
 def kind_of(path: Path) -> str:
     """Return the kind of a file or folder, as a noun phrase with its article."""
+    if is_pipe(path):
+        return PIPE
     return _kind_of_folder(path) if path.is_dir() else _kind_of_file(path)
 
 
@@ -130,7 +134,12 @@ def require_model(file: Path) -> None:
 
 
 def no_run(path: Path) -> UsageError:
-    """Return the error for a path without a run: its kind, and what to do."""
+    """Return the error for a path without a run: its kind, and what to do.
+
+    Raises:
+        WrongKindError: when it is a pipe or a device.
+    """
+    require_regular(path)
     if path.is_file():
         return WrongKindError(f"{path} is not a run, but {kind_of(path)}; pass a run's folder")
     kind = kind_of(path) if path.is_dir() else FOLDER
@@ -150,6 +159,7 @@ def require_kind(path: Path, wanted: str, kinds: Collection[str], advice: str | 
     Raises:
         WrongKindError: naming the kind that came, and what to do with it.
     """
+    require_regular(path)
     kind = kind_of(path)
     if kind not in kinds:
         todo = (_FOLDERS | _FILES).get(kind, "").format(path=path) if advice is None else advice

@@ -76,11 +76,28 @@ def match_id(name: str, present: Container[str]) -> str | None:
     return next((form for form in forms if form in present), None)
 
 
+def rivals(name: str, present: Iterable[str]) -> list[str]:
+    """List the names in `present` that could all be the video `name`: of equal paths, or one the end of the other."""
+    mine = _parts(name, bare=False)
+    return [other for other in present if _common(mine, _parts(other, bare=False))]
+
+
 def nearest(name: str, present: Collection[str]) -> str | None:
     """Return the name in `present` most similar to `name`, ignoring case; None if none is similar."""
     folded = {_stem(other).casefold(): other for other in present}
     near = difflib.get_close_matches(_stem(name).casefold(), folded, n=1)
     return folded[near[0]] if near else None
+
+
+def look_alike(name: str, present: Collection[str]) -> str | None:
+    """Return the nearest name in `present` that differs only in capitals, blanks or the form of its letters, if any."""
+    key = _without_blanks(name)
+    return nearest(name, [other for other in present if other != name and _without_blanks(other) == key])
+
+
+@lru_cache(1 << 16)
+def _without_blanks(name: str) -> str:
+    return unicodedata.normalize("NFKC", "".join(_stem(name).split())).casefold()
 
 
 @lru_cache(1 << 16)

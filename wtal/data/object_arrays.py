@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from wtal.data.regular import require_regular
 from wtal.errors import FormatError
 
 _BROKEN = (
@@ -56,6 +57,7 @@ def read_array(path: Path) -> NDArray[Any]:
     Raises:
         FormatError: when the file cannot be read, or loading it would run code.
     """
+    require_regular(path)
     try:
         with path.open("rb") as file:
             return _parse(file)
@@ -76,6 +78,7 @@ def read_shape(path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
     Raises:
         FormatError: when it has no such head.
     """
+    require_regular(path)
     try:
         with path.open("rb") as file:
             shape, _, dtype = array_head(file)

@@ -15,11 +15,12 @@ any such pair as a hit, as does `ties="official"`).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from wtal.data.names import look_alike
 from wtal.data.segments import Annotation, Detection, Segment
 from wtal.data.tally import first_names
 from wtal.eval.judge import Judged, judge
@@ -35,6 +36,7 @@ class Evaluation:
     of detections left out because the ground truth has no such class. `strangers` counts the detections in videos
     missing from the ground truth: all false positives, except in protocols that leave them out. `remarks` are sentences
     on anything else left out by the protocol. `undetected` are the classes without a detection, whose AP is 0.
+    `strange` are the first videos missing from the ground truth, each with the name there that looks like it, or None.
     """
 
     tious: tuple[float, ...]
@@ -44,6 +46,7 @@ class Evaluation:
     protocol: str = DEFAULT_PROTOCOL
     remarks: tuple[str, ...] = ()
     undetected: tuple[str, ...] = ()
+    strange: Mapping[str, str | None] = field(default_factory=dict)
 
     @property
     def mAP(self) -> dict[float, float]:  # noqa: N802 (the name that the field writes)
@@ -65,12 +68,15 @@ class Evaluation:
         """Sentences on omissions and possible surprises."""
         notes = []
         if self.ignored:
-            names = ", ".join(repr(label) for label in sorted(self.ignored)[:3])
+            first = sorted(self.ignored)[:3]
+            names = ", ".join(map(repr, first))
             count = sum(self.ignored.values())
-            notes.append(f"detections of classes that the ground truth lacks, left out: {count} (first: {names})")
+            hint = _hint({label: look_alike(label, self.ap) for label in first})
+            notes.append(f"detections of classes that the ground truth lacks, left out: {count} (first: {names}){hint}")
         if self.strangers:
             treatment = "left out" if find_protocol(self.protocol).annotated_videos_only else "false positives"
-            notes.append(f"detections in videos that the ground truth lacks, {treatment}: {self.strangers}")
+            named = f" (first: {', '.join(map(repr, self.strange))}){_hint(self.strange)}"
+            notes.append(f"detections in videos that the ground truth lacks, {treatment}: {self.strangers}{named}")
         if self.undetected:
             names = first_names([repr(label) for label in self.undetected])
             original = "; the original would report mAP 0" if find_protocol(self.protocol).snippets else ""
@@ -122,4 +128,12 @@ def evaluation_of(judged: Judged, thresholds: Sequence[float], protocol: str) ->
     ap = {label: dict(zip(thresholds, row, strict=True)) for label, row in zip(judged.classes, values, strict=True)}
     counts = np.bincount(judged.detections.label, minlength=len(judged.classes))
     undetected = tuple(label for label, count in zip(judged.classes, counts.tolist(), strict=True) if not count)
-    return Evaluation(tuple(thresholds), ap, judged.ignored, judged.strangers, protocol, judged.remarks, undetected)
+    return Evaluation(
+        tuple(thresholds), ap, judged.ignored, judged.strangers, protocol, judged.remarks, undetected, judged.strange
+    )
+
+
+def _hint(looks: Mapping[str, str | None]) -> str:
+    """Return the end of a note: names of the ground truth that differ from missing names only in their writing."""
+    pairs = [f"{near!r} for {name!r}" for name, near in looks.items() if near]
+    return f"; nearest names in the ground truth: {', '.join(pairs)}" if pairs else ""

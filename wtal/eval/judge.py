@@ -22,6 +22,7 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
+from wtal.data.names import look_alike
 from wtal.data.segments import Annotation, Detection, Segment
 from wtal.errors import UsageError
 from wtal.eval.columns import UNKNOWN, Columns, Ints, ScoredColumns, codes, columns, scored_columns, stable_order
@@ -39,6 +40,9 @@ Hits = tuple[Ints, Ints]
 _PAIRS_TOGETHER = 1 << 22
 """Maximum of pairs times thresholds that are matched together, to bound memory."""
 
+_NAMED = 3
+"""Maximum number of videos missing from the ground truth that are named."""
+
 _LEAST_OVERLAP = np.nextafter(0.0, 1.0)
 """The smallest overlap above 0."""
 
@@ -48,7 +52,7 @@ class Judged:
     """A ranking of `detections` (N,), judged against `truth` (M,); `classes` and `videos` name the codes of both.
 
     Times are in the unit of judgement. `taken` (T,) is the annotation matched by each of the ranking's true positives.
-    `ignored`, `strangers`, `remarks`: as in `wtal.eval.Evaluation`.
+    `ignored`, `strangers`, `remarks`, `strange`: as in `wtal.eval.Evaluation`.
     """
 
     ranking: Ranking
@@ -60,6 +64,7 @@ class Judged:
     ignored: dict[str, int]
     strangers: int
     remarks: tuple[str, ...]
+    strange: dict[str, str | None]
 
 
 def judge(
@@ -87,7 +92,8 @@ def judge(
     _check_scores(unranked)
     ignored = _unknown_labels(unranked, detections)
     unranked = unranked.take(unranked.label != UNKNOWN)
-    strangers = np.count_nonzero(~_among(unranked.video, [video_codes[name] for name in annotations]))
+    outside = ~_among(unranked.video, [video_codes[name] for name in annotations])
+    strange = [names[code] for code in np.unique(unranked.video[outside])[:_NAMED].tolist()]
     if protocol.annotated_videos_only:
         unranked = unranked.take(_among(unranked.video, truth.video))
     truth = replace(truth, times=protocol.times(truth.times))
@@ -108,7 +114,18 @@ def judge(
         videos=len(names),
         interpolated=protocol.interpolated,
     )
-    return Judged(ranking, ranked, truth, taken, tuple(classes), tuple(names), ignored, int(strangers), remarks)
+    return Judged(
+        ranking,
+        ranked,
+        truth,
+        taken,
+        tuple(classes),
+        tuple(names),
+        ignored,
+        int(np.count_nonzero(outside)),
+        remarks,
+        {name: look_alike(name, annotations) for name in strange},
+    )
 
 
 def _check_scores(detections: ScoredColumns) -> None:

@@ -6,8 +6,10 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
-from wtal.config import Config, build_overridden, digest, override, read_toml
+from wtal.config import Config, build_overridden, digest, override
+from wtal.data.files import read_toml
 from wtal.data.kinds import kind_of
+from wtal.data.regular import require_regular
 from wtal.errors import AbsentError, ConfigError, UsageError, WrongKindError
 from wtal.extractors.execution.config import ExtractConfig
 from wtal.models.localization.config import LocalizeConfig
@@ -278,6 +280,7 @@ def recipe_path(name: str) -> Path:
         return own if path.parts[0] == RECIPES.name and not path.exists() and own.is_file() else path
     if path.is_file() and not (RECIPES / f"{name}.toml").is_file():
         raise WrongKindError(f"{path} is not a recipe, but {kind_of(path)}; the name of a recipe's file ends in .toml")
+    require_regular(path)
     path = RECIPES / f"{name}.toml"
     if not path.is_file():
         raise AbsentError(f"there is no recipe {name!r}; {suggest(name, recipe_names())}")

@@ -119,3 +119,12 @@ class RunRecord(Record):
         if self.ensemble is None and self.refined is None and not {"extract", "train"} <= self.recipe.keys():
             raise ConfigError("the recipe of a head needs the sections extract and train")
         return self
+
+
+class FinishRecord(Record):
+    """Content of `finished.json`: a training's step and selection score, or numbers of members or rounds."""
+
+    step: int | None = None
+    selection_score: float | None = None
+    members: int | None = None
+    rounds: int | None = None

@@ -14,14 +14,14 @@ from wtal.config import digest
 from wtal.data.annotations import read_annotations
 from wtal.data.dataset import Dataset
 from wtal.data.files import write_json
-from wtal.data.json_keys import checked, read_values
+from wtal.data.json_keys import checked, read_record, read_values
 from wtal.data.kinds import RUN_RECORD, no_run
 from wtal.data.locks import is_locked
 from wtal.data.store import FeatureStore
 from wtal.errors import ConfigError, UsageError, WtalError
 from wtal.models.localization.config import LocalizeConfig
 from wtal.pipeline.recipe import Recipe, localization_with, training_identity
-from wtal.pipeline.run_record import By, RunRecord
+from wtal.pipeline.run_record import By, FinishRecord, RunRecord
 from wtal.pipeline.stamps import stamps_of
 
 ACTIVATIONS = "activations"
@@ -34,6 +34,7 @@ _FINISHED = "finished.json"
 _CHECK = "label_check"
 _KEYS = {name for name, field in RunRecord.model_fields.items() if field.is_required()}
 _WAY_OUT = "restore it, train the run again, or upgrade wtal"
+_FINISH_AGAIN = "remove it, and repeat the command that made the run: it resumes from what is there"
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,11 +46,12 @@ class Run:
 
     @classmethod
     def open(cls, folder: Path) -> "Run":
-        """Read the `run.json` of a seed's or an ensemble's folder.
+        """Read the `run.json` of a seed's or an ensemble's folder, and check its `finished.json`, if present.
 
         Raises:
-            WtalError: when the file is missing or damaged.
+            WtalError: when the first is missing, or either is damaged.
         """
+        _check_finish(folder / _FINISHED)
         return cls(folder, _read_record(folder / RUN_RECORD))
 
     @classmethod
@@ -315,8 +317,8 @@ def is_run(folder: Path) -> bool:
 
 
 def is_finished(folder: Path) -> bool:
-    """Return whether a folder holds a finished run."""
-    return (folder / _FINISHED).is_file()
+    """Return whether a folder holds a finished run; `Run.open` checks the content of its `finished.json`."""
+    return (folder / _FINISHED).exists()
 
 
 def begun_runs(runs: Path) -> "list[Run]":
@@ -345,6 +347,20 @@ def _seed_folders(folder: Path) -> list[Path]:
     if not numbered:
         raise no_run(folder)
     return [seed for _, seed in numbered]
+
+
+def _check_finish(path: Path) -> None:
+    """Refuse a damaged `finished.json`; an unfinished run has none.
+
+    Raises:
+        WtalError: naming the file and the way out.
+    """
+    try:
+        read_record(path, FinishRecord, _FINISH_AGAIN, WtalError)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise WtalError(f"{path} cannot be read: {error.strerror}; {_FINISH_AGAIN}") from None
 
 
 def _read_record(path: Path) -> dict[str, Any]:

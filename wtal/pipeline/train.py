@@ -72,6 +72,7 @@ def train(
     untrained = [label for label, count in zip(dataset.classes, shown, strict=True) if not count]
     root = workspace.runs / run_name(recipe, inputs.store.name, data)
     folders = [root / f"seed-{seed}" for seed in seeds]
+    before = {folder: Run.open(folder) for folder in folders if is_finished(folder)}
     for seed, folder in zip(seeds, folders, strict=True):
         if is_finished(folder):
             reporter.say(f"{folder} is already trained")
@@ -81,7 +82,7 @@ def train(
         labels |= {UNTRAINED: untrained} if untrained else {}
         run = Run.write(folder, describe(inputs, store, dataset, recipe, seed, folder) | labels)
         _train_one(run, store, dataset, videos, negatives, chosen, recipe, seed, device, reporter)
-    return [Run.open(folder) for folder in folders]
+    return [before.get(folder) or Run.open(folder) for folder in folders]
 
 
 def obstacles(inputs: TrainInputs, recipe: Recipe) -> list[str]:

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -75,6 +76,37 @@ def test_what_fails_is_told_and_the_rest_is_found(collection, tmp_path):
     assert results(made["detections"]) == {"v1": collection.found("v1")}
     reasons = json.loads((Path(made["detections"]).parent / "failures.json").read_text())
     assert reasons == made["failures"]
+
+
+def test_what_a_folder_holds_besides_videos_is_told_as_by_extract(collection, tmp_path):
+    given = tmp_path / "given"
+    (given / "folder.mp4").mkdir(parents=True)
+    os.mkfifo(given / "pipe.mp4")
+    (given / "notes.txt").write_text("")
+    shutil.copy(collection.videos / "v0.mp4", given)
+    said = [
+        call(*command, given, "--workspace", tmp_path / "ws").stderr.splitlines()
+        for command in (("detect", collection.run), ("extract",))
+    ]
+    for lines in said:
+        assert "folders and pipes with a video's name, skipped: 2 (folder.mp4, pipe.mp4)" in "\n".join(lines)
+        assert "files without a video's name, skipped: 1 (notes.txt)" in "\n".join(lines)
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_pipe_fails_at_once(collection, tmp_path, linked):
+    os.mkfifo(tmp_path / "pipe.mp4")
+    (tmp_path / "link.mp4").symlink_to(tmp_path / "pipe.mp4")
+    pipe = tmp_path / ("link.mp4" if linked else "pipe.mp4")
+    signal.signal(signal.SIGALRM, signal.default_int_handler)
+    signal.alarm(60)
+    try:
+        made = detect(collection, tmp_path / "ws", pipe, collection.videos / "v1.mp4", code=3)
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    assert made["failures"] == {pipe.stem: "not a regular file: copy it to one first"}
+    assert results(made["detections"]) == {"v1": collection.found("v1")}
 
 
 def test_other_localization_is_kept_apart(collection, tmp_path):

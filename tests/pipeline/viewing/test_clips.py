@@ -143,6 +143,18 @@ def test_a_video_that_fails_stops_no_other(folder, source, tmp_path):
     assert "nothing could be cut: a: no file" in result.stderr
 
 
+def test_two_files_of_a_name_are_named(folder, source, tmp_path):
+    for name in ("c.mkv", "c.ts"):
+        shutil.copy(folder / "b.mp4", folder / name)
+    detections(source, {**json.loads(source.read_text())["results"], "c": [entry("run", 0, 1)]})
+    said = f"c: 2 files of this name below {folder} (c.mkv, c.ts); keep one of them there"
+    result = call(source, "--videos", folder, "--out", tmp_path / "out")
+    assert result.exit_code == 3
+    assert f"not cut: {said}" in result.stderr
+    exported = CliRunner().invoke(main, ["export", str(source), "--to", "csv", "--videos", str(folder)])
+    assert said in exported.stderr
+
+
 def test_hostile_names_and_labels_stay_in_the_folder_and_apart(folder, tmp_path):
     labels = [*HOSTILE, "Run", "run"]
     (folder / "=a\u202e\nb.mp4").write_bytes((folder / "a.mp4").read_bytes())

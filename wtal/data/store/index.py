@@ -26,6 +26,7 @@ from wtal.data.files import write_atomic
 from wtal.data.grid import SnippetGrid
 from wtal.data.json_keys import checked, read_values
 from wtal.data.object_arrays import array_head
+from wtal.data.regular import require_regular
 from wtal.data.store.checksums import entry_crc32, rows_crc32
 from wtal.errors import AbsentError, FormatError, StoreError
 
@@ -258,6 +259,7 @@ def check_shard(path: Path, rows: int, spec: StreamSpec) -> None:
     Raises:
         StoreError: when it is missing, truncated, or differs from the index in shape or type.
     """
+    require_regular(path, StoreError)
     wanted = f"({rows}, {spec.dim}) {spec.dtype}"
     try:
         with path.open("rb") as file:

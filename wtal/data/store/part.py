@@ -16,6 +16,7 @@ from wtal.data.files import write_atomic
 from wtal.data.grid import SnippetGrid
 from wtal.data.json_keys import checked, values_of
 from wtal.data.object_arrays import array_head
+from wtal.data.regular import require_regular
 from wtal.data.store import Features
 from wtal.data.store.checksums import entry_crc32, rows_crc32
 from wtal.data.store.index import Account, StreamName, StreamSpec, sound_grid, to_text
@@ -64,6 +65,7 @@ class Part:
         Raises:
             StoreError: when the file is damaged.
         """
+        require_regular(path, StoreError)
         with path.open("rb") as file:
             line = file.readline()
         values = values_of(path, line, _WAY_OUT, StoreError)

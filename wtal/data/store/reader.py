@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from wtal.config import digest
 from wtal.data.grid import SnippetGrid
+from wtal.data.regular import require_regular
 from wtal.data.store.index import INDEX, Entry, Index, check_shard, read_failures, read_index, shard_name
 from wtal.errors import FormatError, StoreError
 from wtal.registry import suggest
@@ -198,6 +199,7 @@ class FeatureStore:
     def _shard(self, stream: str, number: int) -> Features:
         if (stream, number) not in self._maps:
             path = self.path / shard_name(stream, number)
+            require_regular(path, StoreError)
             rows = self._index.shards[number]
             # numpy cannot map an array without rows
             self._maps[stream, number] = np.asarray(np.load(path, mmap_mode="r") if rows else np.load(path))

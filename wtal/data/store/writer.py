@@ -19,6 +19,7 @@ from typing import Any, Literal
 from wtal.data.files import atomic_file, room_for
 from wtal.data.grid import SnippetGrid
 from wtal.data.locks import Lock, locked, sweep
+from wtal.data.regular import require_regular
 from wtal.data.store import Features, FeatureStore, VideoFeatures
 from wtal.data.store import part as store_part
 from wtal.data.store.index import (
@@ -317,7 +318,9 @@ def file_fingerprint(path: Path, ends: int = 2**20) -> str:
 
     Raises:
         OSError: when the file cannot be read.
+        WrongKindError: when it is a pipe or a device.
     """
+    require_regular(path)
     size = path.stat().st_size
     with path.open("rb") as file:
         hasher = hashlib.sha256(file.read(ends))

@@ -14,6 +14,7 @@ from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from wtal.data.regular import NOT_REGULAR, is_pipe
 from wtal.errors import VideoError
 from wtal.extractors.decoding.edit_list import joins_or_changes_speed
 from wtal.extractors.decoding.reader import VideoInfo
@@ -70,8 +71,8 @@ def _require_file(path: Path) -> None:
         raise VideoError("the file does not exist")
     if path.is_dir():
         raise VideoError("a folder, not a video file")
-    if not path.is_file():
-        raise VideoError("not a regular file: copy it to one first")
+    if is_pipe(path):
+        raise VideoError(NOT_REGULAR)
     if path.stat().st_size == 0:
         raise VideoError("the file is empty (0 bytes)")
 

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wtal.data.regular import require_regular
 from wtal.errors import AbsentError, WeightsError
 
 State = dict[str, Tensor]
@@ -262,6 +263,7 @@ def _refuse_non_checkpoint(path: Path) -> None:
     try:
         if not path.exists():
             raise AbsentError(f"{path} does not exist; pass a checkpoint")
+        require_regular(path)
         if not path.is_file():
             raise WeightsError(f"{path} is not a file; pass a checkpoint")
         with path.open("rb") as file:

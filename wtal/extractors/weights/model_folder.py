@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from wtal.data.json_keys import load_json
+from wtal.data.regular import require_regular
 from wtal.errors import WeightsError, require
 from wtal.extractors.torchvision_guard import EXTRA
 from wtal.extractors.weights.checkpoint import State, read_checkpoint
@@ -138,6 +139,7 @@ def first_line(error: Exception) -> str:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
+    require_regular(path, WeightsError)
     try:
         content = load_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from wtal.data.files import write_atomic
+from wtal.data.regular import require_regular
 from wtal.errors import UsageError, WeightsError, require
 from wtal.extractors.backbone import Pixels, WeightsSource
 from wtal.extractors.weights.checkpoint import State, is_file, read_checkpoint, tensors_of
@@ -287,6 +288,7 @@ def _refuse_part(part: Path, weights: Weights) -> None:
 
 def _refuse_another_than_the_first(path: Path, sha256: str) -> None:
     pin = pin_of(path)
+    require_regular(pin, WeightsError)
     if pin.exists() and (wanted := pin.read_text(encoding="utf-8").strip()) != sha256:
         raise WeightsError(
             f"{path} has SHA-256 {sha256}, the first one had {wanted}; restore the first file, or delete {pin} if "
@@ -296,6 +298,7 @@ def _refuse_another_than_the_first(path: Path, sha256: str) -> None:
 
 def _hashes(path: Path) -> dict[str, str]:
     """Map each kind of hash -> hex digest of a file."""
+    require_regular(path)
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         git_blob = hashlib.sha1(f"blob {file.tell()}\0".encode(), usedforsecurity=False)

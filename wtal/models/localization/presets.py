@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from wtal.config import read_toml
+from wtal.data.files import read_toml
+from wtal.data.regular import require_regular
 from wtal.errors import ConfigError
 from wtal.registry import suggest
 
@@ -24,6 +25,7 @@ def preset_path(name: str) -> Path:
         ConfigError: when there is no such file, or the package has no such preset.
     """
     if name.endswith(".toml"):
+        require_regular(Path(name))
         if not Path(name).is_file():
             raise ConfigError(f"there is no localization preset at {name}")
         return Path(name)

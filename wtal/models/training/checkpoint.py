@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from wtal.config import Record
 from wtal.data.files import write_atomic
 from wtal.data.json_keys import checked
+from wtal.data.regular import require_regular
 from wtal.errors import UsageError, WeightsError, WtalError
 from wtal.models.training.inputs import Scaler, ScalerState
 
@@ -211,6 +212,7 @@ def _save(state: _State, path: Path) -> None:
 
 def _load(path: Path, kind: type[Content]) -> Content:
     """Read the keys of a kind from a file, ignoring others."""
+    require_regular(path, WeightsError)
     try:
         with zipfile.ZipFile(path) as archive:  # torch does not compare the checksums
             if torn := archive.testzip():

@@ -11,6 +11,7 @@ from pydantic import ConfigDict
 
 from wtal.config import Record
 from wtal.data.files import room_for, write_atomic
+from wtal.data.regular import require_regular
 from wtal.errors import ConfigError
 
 LOG = "log.jsonl"
@@ -27,6 +28,7 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
 
 def _entries(path: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
     """Yield the intact lines of a log, raw and parsed."""
+    require_regular(path)
     for line in path.read_bytes().splitlines(keepends=True) if path.exists() else []:
         try:
             entry = json.loads(line)

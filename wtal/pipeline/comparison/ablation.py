@@ -6,7 +6,9 @@ from pathlib import Path
 
 from pydantic import Field
 
-from wtal.config import Config, read_toml
+from wtal.config import Config
+from wtal.data.files import read_toml
+from wtal.data.regular import require_regular
 from wtal.errors import ConfigError, UsageError
 from wtal.extractors.backbones import BACKBONES
 from wtal.pipeline.comparison.reported import Printed
@@ -65,6 +67,7 @@ def load_ablation(name: str) -> Ablation:
         ConfigError: when the file is refused.
     """
     path = Path(name) if name.endswith(".toml") else ABLATIONS / f"{name}.toml"
+    require_regular(path)
     if not path.is_file():
         raise UsageError(f"there is no ablation {name!r}; {suggest(name, ablation_names())}")
     return Ablation.parse(read_toml(path), f"ablation {name}")

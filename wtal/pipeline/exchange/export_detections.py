@@ -9,8 +9,10 @@ from typing import Any
 from wtal.data.detections import BEGINS, read_detections, read_made, verdicts_of
 from wtal.data.files import write_atomic
 from wtal.data.kinds import require_detections
-from wtal.data.names import match_ids
+from wtal.data.names import match_ids, rivals
+from wtal.data.regular import require_regular
 from wtal.data.segments import Detection
+from wtal.data.tally import first_names
 from wtal.data.video_ids import readable, short_ids, videos_below
 from wtal.errors import UsageError, VideoError, WtalError
 from wtal.extractors.decoding.player_clock import player_clock
@@ -167,6 +169,7 @@ def export_records(
                 outside += lost
             task.advance()
     notes = [f"{outside} detections lie outside their video and were left out"] if outside else []
+    notes += [f"{readable(video)}: {why}" for video, why in files_in_question(given.detections, files, folder).items()]
     notes += _doubts(given.verdicts, {d.label for record in records for d in record.detections})
     notes += unsure_clocks([record.id for record in records if record.start], given.counted)
     without = [record.id for record in records if record.file is None]
@@ -212,6 +215,19 @@ def files_below(video_ids: Iterable[str], folder: Path | None) -> dict[str, Path
     ids = list(video_ids)
     matched = {video: by_id[key] for video, key in match_ids(ids, by_id).items()}
     return {**{video: names[video] for video in ids if video in names}, **matched}
+
+
+def files_in_question(video_ids: Iterable[str], files: Mapping[str, Path], folder: Path | None) -> dict[str, str]:
+    """Return video -> a sentence on its possible files below a folder, for those without one among `files`."""
+    lacking = [video for video in video_ids if video not in files]
+    if folder is None or not lacking:
+        return {}
+    names = [readable(path.relative_to(folder.absolute()).as_posix()) for path in videos_below(folder)]
+    several = {video: found for video in lacking if len(found := rivals(video, names)) > 1}
+    return {
+        video: f"{len(found)} files of this name below {folder} ({first_names(found)}); keep one of them there"
+        for video, found in several.items()
+    }
 
 
 def _record(video: str, file: Path | None, folder: Path | None, duration: float | None) -> ExportVideo:
@@ -314,6 +330,7 @@ def _write(sheets: Mapping[Path, str], out: Path, force: bool) -> tuple[Path, ..
         contents[path] = text.encode("utf-8", "surrogateescape")
     if not force:
         for path, content in contents.items():
+            require_regular(path)
             if path.exists() and path.read_bytes() != content:
                 raise UsageError(
                     f"{path} already exists with different content; choose another --out, or replace it with --force"

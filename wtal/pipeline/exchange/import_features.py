@@ -18,6 +18,7 @@ from wtal.data.layout import Item, Streams
 from wtal.data.layouts import LAYOUTS, guess_layout
 from wtal.data.published.layout_note import Note
 from wtal.data.published.row_clock import RowClock
+from wtal.data.regular import require_regular
 from wtal.data.store import FeatureStore
 from wtal.data.store.checksums import rows_crc32
 from wtal.data.store.writer import StoreWriter, file_fingerprint
@@ -78,6 +79,8 @@ def read_published(
         raise UsageError(f"{features} does not exist; pass a folder or file of features")
     if annotations is not None and not annotations.exists():
         raise UsageError(f"--annotations: {annotations} does not exist; pass a folder or file of annotations")
+    for path in filter(None, (features, annotations)):
+        require_regular(path)
     note = Note.read(features)
     name = layout or (note.layout if note else guess_layout(features))
     if note and note.layout != name:

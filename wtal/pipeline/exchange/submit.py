@@ -10,6 +10,7 @@ from wtal.data.dataset import Dataset
 from wtal.data.detections import align_ids, read_results
 from wtal.data.files import atomic_file
 from wtal.data.kinds import ANNOTATIONS, DETECTIONS, JSON, VERDICTS, require_detections, require_kind
+from wtal.data.regular import require_regular
 from wtal.data.segments import Detection
 from wtal.errors import UsageError, WtalError
 from wtal.eval.challenges import CHALLENGES, load_challenge
@@ -138,6 +139,7 @@ def _from_run(run: Run, annotations: Path | None, subset: str | None, detections
 
 
 def _from_file(file: Path, annotations: Path | None, subset: str | None) -> _Entries:
+    require_regular(file)
     if not file.is_file():
         raise UsageError(f"{file} does not exist; pass a run's folder or a detection file")
     require_detections(file)

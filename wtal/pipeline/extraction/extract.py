@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wtal.config import digest
+from wtal.data.regular import NOT_REGULAR, is_pipe
 from wtal.data.store.index import INDEX, read_index
 from wtal.data.store.writer import StoreWriter, difference
 from wtal.data.tally import first_names
@@ -240,6 +241,9 @@ def _clashes(writer: StoreWriter, videos: Iterable[VideoFile], seen: Seen) -> di
     clashes = {}
     for video in videos:
         if not (known := writer.fingerprint(video.id)):
+            continue
+        if is_pipe(video.path):
+            clashes[video.id] = NOT_REGULAR
             continue
         try:
             other = known != seen.fingerprint(video.path)

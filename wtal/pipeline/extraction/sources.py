@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wtal.data.files import write_json
+from wtal.data.regular import is_pipe
 from wtal.extractors.backbones import BACKBONES, takes_any
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ def write_sources(store: Path, spec: "ExtractorSpec") -> None:
 
 def read_sources(store: Path) -> Sources:
     """Read the sources of a store's extractor; empty if missing or unreadable, since they are only a hint."""
+    if is_pipe(store / _SOURCES):
+        return Sources()
     try:
         return Sources.parse(json.loads((store / _SOURCES).read_text(encoding="utf-8")))
     except (OSError, ValueError, RecursionError):

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from wtal.config import read_toml
+from wtal.data.files import read_toml
 from wtal.data.formats import DATASETS
 from wtal.data.layouts import LAYOUTS
 from wtal.eval.challenges import CHALLENGES

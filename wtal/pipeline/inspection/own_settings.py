@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from wtal.config import read_toml
+from wtal.data.files import read_toml
 from wtal.errors import UsageError
 from wtal.models.heads import HEADS
 from wtal.models.refinement.config import second_stage

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from wtal.data.regular import require_regular
 from wtal.data.store import FeatureStore
 from wtal.data.store.index import INDEX
 from wtal.data.store.verify import damaged, drop
@@ -68,6 +69,7 @@ def verify(sources: Sequence[Path], dropping: bool = False, reporter: Reporter =
 def _stores(source: Path) -> list[Path]:
     if not source.exists():
         raise UsageError(f"{source} does not exist; pass a store, a run or a workspace")
+    require_regular(source)
     if (source / INDEX).is_file():
         return [source]
     folders = sorted(path.parent for path in source.rglob(INDEX))

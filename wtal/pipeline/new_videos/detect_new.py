@@ -8,13 +8,15 @@ from typing import Any
 
 from wtal.config import digest
 from wtal.data.detections import begins_of, write_detections
+from wtal.data.regular import NOT_REGULAR, is_pipe
 from wtal.data.segments import Detection
 from wtal.data.store import FeatureStore, VideoFeatures
 from wtal.data.store.index import write_failures
 from wtal.data.store.writer import StoreWriter, file_fingerprint
+from wtal.errors import VideoError
 from wtal.pipeline.detect import external_data
 from wtal.pipeline.extraction.extract import fill
-from wtal.pipeline.extraction.videos import VideoFile, find_videos
+from wtal.pipeline.extraction.videos import VideoFile, find_videos, passed_over
 from wtal.pipeline.extraction.worker import Outcome
 from wtal.pipeline.new_videos.detector import Detector
 from wtal.pipeline.progress import SILENT, Reporter
@@ -62,6 +64,8 @@ def detect_new(
     """
     desk = NewVideos(detector, workspace, reporter)
     videos = find_videos(paths)
+    for line in passed_over(paths):
+        reporter.say(line)
     keys, failures = _keys(videos)
     failures |= desk.extract([VideoFile(keys[video.id], video.path) for video in videos if video.id in keys])
     results, reasons, begins = {}, {}, {}
@@ -81,6 +85,8 @@ def _keys(videos: Sequence[VideoFile]) -> tuple[dict[str, str], dict[str, str]]:
     for video in videos:
         try:
             keys[video.id] = key_of_file(video.path)
+        except VideoError as error:
+            failures[video.id] = str(error)
         except OSError as error:
             failures[video.id] = f"the file cannot be opened: {error.strerror}"
     return keys, failures
@@ -93,7 +99,10 @@ def key_of_file(path: Path) -> str:
 
     Raises:
         OSError: when the file cannot be read.
+        VideoError: when it is a pipe or a device.
     """
+    if is_pipe(path):
+        raise VideoError(NOT_REGULAR)
     return f"{path.stem}@{file_fingerprint(path)}"
 
 

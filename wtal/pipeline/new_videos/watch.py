@@ -24,7 +24,7 @@ from wtal.data.json_keys import read_record
 from wtal.data.locks import Lock
 from wtal.data.segments import Detection
 from wtal.data.video_ids import short_ids, videos_below
-from wtal.errors import FormatError, UsageError
+from wtal.errors import FormatError, UsageError, VideoError
 from wtal.pipeline.extraction.videos import VideoFile
 from wtal.pipeline.extraction.worker import Outcome
 from wtal.pipeline.new_videos.detect_new import NewDetections, NewVideos, key_of_file, write_views
@@ -197,6 +197,8 @@ class Watch:
                 continue
             try:
                 files.setdefault(key_of_file(path), []).append((path, stamp))
+            except VideoError as error:
+                self._enter(path, Seen(stamp, reason=str(error)), each)
             except OSError as error:
                 self._enter(path, Seen(stamp, reason=f"the file cannot be opened: {error.strerror}"), each)
 

@@ -14,6 +14,7 @@ from joblib import Parallel, delayed
 
 from wtal.config import digest
 from wtal.data.files import free_bytes, megabytes, room_for, write_atomic
+from wtal.data.regular import require_regular
 from wtal.data.segments import Detection
 from wtal.data.store.writer import file_fingerprint
 from wtal.data.video_ids import readable
@@ -32,7 +33,7 @@ from wtal.extractors.viewing.clip import (
 )
 from wtal.extractors.viewing.reel import RATE, SIZE, Scene, write_reel
 from wtal.extractors.viewing.stretch import Stretch, stretches
-from wtal.pipeline.exchange.export_detections import check_classes, files_below, open_source
+from wtal.pipeline.exchange.export_detections import check_classes, files_below, files_in_question, open_source
 from wtal.pipeline.exchange.export_names import TakenPaths, safe_name
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.viewing.gather import detections_file
@@ -133,6 +134,7 @@ def cut_clips(
     check_classes(selection, given.detections)
     files = files_below(given.detections, videos)
     failures = {video: f"no file of this name below {videos}" for video in given.detections if video not in files}
+    failures |= files_in_question(given.detections, files, videos)
     plans, unreadable = _plans(given.detections, files, selection, reencode, jobs, reporter)
     failures.update(unreadable)
     clips = _named(plans, out, reencode)
@@ -239,6 +241,7 @@ def _require_free_names(clips: Sequence[_Clip], out: Path, force: bool) -> None:
 
 def _listed(table: Path) -> set[str] | None:
     """Return the names in a table of clips; None if it is not one."""
+    require_regular(table)
     if not table.exists():
         return set()
     rows = list(csv.reader(io.StringIO(table.read_text(encoding="utf-8", errors="replace"), newline="")))

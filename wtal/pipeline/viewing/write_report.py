@@ -240,7 +240,7 @@ def _index(collection: Collection, seen: Mapping[str, _Seen], data: str, notes: 
         row: dict[str, Any] = {"id": video.id, "end": round(end, 3), "poster": seen[video.id].sight is not None}
         row["found"] = site_data.summary_row(video.detections, classes, shift, end)
         videos.append(row)
-    before = read_verdicts(collection.verdicts).model_dump(mode="json") if collection.verdicts.is_file() else None
+    before = read_verdicts(collection.verdicts).model_dump(mode="json") if collection.verdicts.exists() else None
     scores = [site_data.rounded(detection.score) for video in collection.videos for detection in video.detections]
     content = {
         "title": collection.title,
