@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.reference import SHARED, needs_shared
 from wtal.data.annotations import coverage, read_annotations
+from wtal.data.files import write_json
 from wtal.data.names import NamedId, look_alike, match_ids, nearest
 from wtal.pipeline.extraction.videos import find_videos
 
@@ -138,3 +139,19 @@ def test_cases_of_stems_and_of_the_prefix():
         "other.mp4": ("jump",),
         "third.mp4": ("wave",),
     }
+
+
+def test_rows_of_one_file_in_two_compositions_are_joined(tmp_path):
+    table = tmp_path / "labels.csv"
+    table.write_text("video,label\nsub/cafe\u0301.mp4,run\nsub/caf\u00e9.mp4,jump\nb,run\n", encoding="utf-8")
+    videos = read_annotations(table).videos
+    assert {name: video.labels for name, video in videos.items()} == {"cafe\u0301": ("jump", "run"), "b": ("run",)}
+    assert coverage(read_annotations(table), ["caf\u00e9", "b"]) == ()
+
+
+def test_two_entries_of_one_file_are_told_apart_from_a_missing_file(tmp_path):
+    entry = {"subset": "training", "annotations": [{"label": "run", "segment": [0, 1]}]}
+    file = write_json(tmp_path / "a.json", {"database": {"caf\u00e9": entry, "cafe\u0301": entry}})
+    assert coverage(read_annotations(file), ["caf\u00e9"])[-1] == (
+        r"'cafe\u0301' is missing: it names the same file as 'caf\xe9'; give the file one entry"
+    )

@@ -162,9 +162,9 @@ def test_unknown_labels_are_ignored_and_unknown_videos_are_misses_and_both_are_t
 
 def test_names_that_differ_in_capitals_or_blanks_are_told():
     truth = {"Jump 01": [Annotation(0, 1, "run")], "b": [Annotation(0, 1, "High Jump")]}
-    found = {name: [Detection(0, 1, "run", 0.5)] for name in ("jump  01", "B", "c", "d")}
-    found["b"] = [Detection(0, 1, "run ", 0.5), Detection(0, 1, "HighJump", 0.5), Detection(0, 1, "fly", 0.5)]
-    assert evaluate_detections(truth, found, [0.5]).notes[:2] == (
+    detected = {name: [Detection(0, 1, "run", 0.5)] for name in ("jump  01", "B", "c", "d")}
+    detected["b"] = [Detection(0, 1, "run ", 0.5), Detection(0, 1, "HighJump", 0.5), Detection(0, 1, "fly", 0.5)]
+    assert evaluate_detections(truth, detected, [0.5]).notes[:2] == (
         "detections of classes that the ground truth lacks, left out: 3 (first: 'HighJump', 'fly', 'run '); "
         "nearest names in the ground truth: 'High Jump' for 'HighJump', 'run' for 'run '",
         "detections in videos that the ground truth lacks, false positives: 4 (first: 'B', 'c', 'd'); "

@@ -9,7 +9,7 @@ from wtal.data.dataset import Dataset, VideoRecord
 from wtal.data.files import write_json
 from wtal.data.formats import DATASETS
 from wtal.data.kinds import EMPTY_FOLDER, FOLDER, TEXT, VIDEOS, kind_of
-from wtal.data.names import nearest
+from wtal.data.names import nearest, same_name
 from wtal.data.regular import require_regular
 from wtal.data.tally import Tally
 from wtal.errors import AbsentError, FormatError, WrongKindError
@@ -86,7 +86,9 @@ def coverage(dataset: Dataset, present_ids: Iterable[str]) -> tuple[str, ...]:
 def _nearest(dataset: Dataset, matches: Mapping[str, str], present: Iterable[str]) -> Iterator[str]:
     others = list(set(present).difference(matches.values()))[:_COMPARED]
     for video_id in islice((name for name in dataset.videos if name not in matches), _NAMED):
-        if near := nearest(video_id, others):
+        if twin := same_name(video_id, matches):
+            yield f"{video_id!a} is missing: it names the same file as {twin!a}; give the file one entry"
+        elif near := nearest(video_id, others):
             yield f"{video_id!r} is missing; the nearest name is {near!r}"
 
 

@@ -82,6 +82,11 @@ def rivals(name: str, present: Iterable[str]) -> list[str]:
     return [other for other in present if _common(mine, _parts(other, bare=False))]
 
 
+def same_name(name: str, present: Iterable[str]) -> str | None:
+    """Return another name in `present` for the same file: equal as plain paths without the extension of a video."""
+    return next((other for other in present if other != name and _stem(other) == _stem(name)), None)
+
+
 def nearest(name: str, present: Collection[str]) -> str | None:
     """Return the name in `present` most similar to `name`, ignoring case; None if none is similar."""
     folded = {_stem(other).casefold(): other for other in present}

@@ -4,10 +4,12 @@ A row without `start` and `end` means that the video shows the label somewhere. 
 video shows none of the classes: a known negative. `!label`, or the label in a column `absent`, means that this class
 does not occur; for a video with no other rows the other classes are unknown. `video` is an id, or a file name or path,
 whose id is the name without the extension; if files on several paths have the same name, it is the path without the
-extension. The delimiter is a comma, a semicolon or a tab; the header is required, its columns in any order. Times are
-seconds, or clock times (`1:02.5`, `1:00:02.5`); the subset is `training` by default.
+extension. Rows of one video are joined, also if its name is composed in one row and decomposed in another. The
+delimiter is a comma, a semicolon or a tab; the header is required, its columns in any order. Times are seconds, or
+clock times (`1:02.5`, `1:00:02.5`); the subset is `training` by default.
 """
 
+import unicodedata
 from collections.abc import Collection, Iterable
 from pathlib import Path, PurePath
 
@@ -91,7 +93,12 @@ def _named(label: str, where: str) -> str:
 
 
 def _ids(cells: Iterable[str]) -> dict[str, str]:
-    """Map each cell to an id, which remembers the cell: for a file by the common rule, otherwise the cell itself."""
-    paths = {cell: PurePath(plain_path(cell) if "\\" in cell else cell) for cell in cells}
+    """Map each cell to an id, which remembers the cell: for a file by the common rule, otherwise the cell itself.
+
+    Cells that differ only in the composition of their letters are one video, named as in the first of them.
+    """
+    named: dict[str, str] = {}
+    first = {cell: named.setdefault(unicodedata.normalize("NFC", cell), cell) for cell in cells}
+    paths = {cell: PurePath(plain_path(cell) if "\\" in cell else cell) for cell in named.values()}
     ids = short_ids({path: PurePath(path.anchor) for path in paths.values() if is_video_name(path)})
-    return {cell: NamedId(ids.get(path, cell), cell) for cell, path in paths.items()}
+    return {cell: NamedId(ids.get(paths[own], own), own) for cell, own in first.items()}

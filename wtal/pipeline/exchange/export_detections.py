@@ -223,10 +223,11 @@ def files_in_question(video_ids: Iterable[str], files: Mapping[str, Path], folde
     if folder is None or not lacking:
         return {}
     names = [readable(path.relative_to(folder.absolute()).as_posix()) for path in videos_below(folder)]
-    several = {video: found for video in lacking if len(found := rivals(video, names)) > 1}
+    rivalries = {video: rivals(video, names) for video in lacking}
     return {
-        video: f"{len(found)} files of this name below {folder} ({first_names(found)}); keep one of them there"
-        for video, found in several.items()
+        video: f"{len(paths)} files of this name below {folder} ({first_names(paths)}); keep one of them there"
+        for video, paths in rivalries.items()
+        if len(paths) > 1
     }
 
 
