@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from wtal.data.regular import NOT_REGULAR
 from wtal.pipeline.extraction import reasons
 from wtal.pipeline.extraction.reasons import NOTES, REASONS, Reason, failure_kinds, kind_of
 
@@ -55,6 +56,7 @@ def test_every_reason_of_the_source_is_in_the_tables_and_no_other():
     ends = {f"... {text}" for text in yields(ROOT / "extractors/decoding/isolated.py", "cause_of_death")}
     importing = texts(IMPORTING, {"FormatError"}) - {"no video could be imported; ..."}
     others = {
+        NOT_REGULAR,
         reasons.KILLED,
         reasons.DAMAGED,
         *(text.format("...") for text in (reasons.ANOTHER_FILE, reasons.UNREADABLE)),
