@@ -179,6 +179,17 @@ def test_classes_may_be_chosen_by_their_highest_activations():
     assert found(negative, **config) == []
 
 
+def test_scores_are_multiplied_by_a_power_of_the_video_score():
+    config = {"class_from": "cas", "class_top_ratio": 5, "class_threshold": -9.0, "inner": "max"}
+    ((_, _, score),) = found(activations([(2, 6, 4.0)]), **config, video_power=0.5)
+    assert score == pytest.approx(4.0 * 2.0)
+    # A negative score has no real root.
+    assert [d[2] for d in found(activations([(0, 20, -1.0)]), **config, video_power=0.5)] == []
+    for power in (-1e9, -1.0, 11.0):
+        with pytest.raises(ConfigError, match="video_power: wanted a number from 0 to 10"):
+            LocalizeConfig.parse({"video_power": power})
+
+
 def test_a_class_that_a_video_does_not_show_is_not_chosen_by_activations():
     made = activations([(2, 6, 4.0)], scores=(0.0, 0.4))
     assert found(made, class_from="cas", class_threshold=0.0) == []

@@ -101,8 +101,9 @@ class LocalizeConfig(Config):
     """Weight of the outer mean in inner - outer."""
     video_weight: float = 0.2
     """gamma, weight of the class's video score in the proposal's score."""
-    video_power: float = 0.0
-    """The total score is multiplied by the video score to this power; ours, 0: no effect."""
+    video_power: float = Field(0.0, ge=0, le=10)
+    """The total score is multiplied by the video score to this power; ours, 0: no effect. A negative video
+    score counts as 0."""
     suppression: Literal["hard", "soft", "linear", "fusion", "none"] = "hard"
     """Treatment of overlapping proposals of one class: the lower-scored are removed, or their scores are lowered
     (`soft` by a Gaussian of the overlap, `linear` by the overlap if it exceeds `nms_tiou`), or (`fusion`) they are

@@ -197,7 +197,8 @@ def _proposals(sources: Sequence[_StreamSignals], column_video: Ints, config: Lo
     scores = scores + config.video_weight * class_score[column]
     if config.video_power:
         # Python's power, one by one: numpy's may differ in the last bit.
-        scores = scores * np.array([score**config.video_power for score in class_score.tolist()])[column]
+        powers = [max(score, 0.0) ** config.video_power for score in class_score.tolist()]
+        scores = scores * np.array(powers)[column]
     return _Proposals(runs - columns.first[column][:, None], scores, column, column_video[column])
 
 
