@@ -162,7 +162,7 @@ def test_page(result_of):
     assert headings == ["# Benchmarks", *(f"## {name}" for name in TINY)]
     assert "| ratio | 64x48 | 96x64 |" in text
     assert "CPU cores" in text
-    assert "Milliseconds to read one video at random" in text
+    assert "Milliseconds to read a random video" in text
     for block in text.split("\n\n"):
         if block.startswith("|"):
             assert len({line.count("|") for line in block.splitlines()}) == 1
