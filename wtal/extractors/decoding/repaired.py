@@ -1,7 +1,9 @@
 """The clock of extraction for other purposes: timestamps that jump are repaired by `FrameClock` here too."""
 
 from collections.abc import Iterable, Iterator
+from fractions import Fraction
 from functools import lru_cache
+from itertools import pairwise
 
 import av
 import numpy as np
@@ -12,6 +14,8 @@ from wtal.extractors.decoding.probe import exact, opened
 from wtal.extractors.decoding.reader import TimedFrame, VideoBroken, VideoInfo
 from wtal.extractors.readers import READERS
 
+_LEAP = Fraction(1)
+"""Seconds between packets that cannot be a jump."""
 _NOTHING = np.empty(0, np.uint8)
 
 
@@ -26,9 +30,19 @@ def clock_jumps(info: VideoInfo) -> bool:
         VideoError: when the packets cannot be read, or one picture would stay for too long.
     """
     try:
+        if _largest_step(info) <= _LEAP:
+            return False
         return _repairs(FrameClock(_packets(info), info)) and _repairs(frames_of(info))
     except (av.error.FFmpegError, OSError) as error:
         raise VideoError(f"the times of its frames cannot be read: {error.strerror}") from None
+
+
+def _largest_step(info: VideoInfo) -> Fraction:
+    """Return the seconds between the two most distant consecutive packets: a quick check, in ticks of the file."""
+    with opened(info.path) as container:
+        packets = (p for p in container.demux(container.streams[info.stream]) if p.size and not p.is_discard)
+        stamps = [stamp for p in packets if (stamp := p.dts if p.pts is None else p.pts) is not None]
+    return max((abs(after - before) for before, after in pairwise(stamps)), default=0) * info.time_base
 
 
 def _repairs(clock: FrameClock) -> bool:
