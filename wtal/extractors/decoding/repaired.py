@@ -15,26 +15,32 @@ from wtal.extractors.decoding.reader import TimedFrame, VideoBroken, VideoInfo
 from wtal.extractors.readers import READERS
 
 _LEAP = Fraction(1)
-"""Seconds between packets that cannot be a jump."""
+"""Maximum seconds between consecutive packets that are certainly no jump for `FrameClock`."""
 _NOTHING = np.empty(0, np.uint8)
 
 
-@lru_cache(maxsize=256)
 def clock_jumps(info: VideoInfo) -> bool:
     """Tell whether timestamps of a file jump: seconds of pictures then differ from its own clock.
 
     A picture that merely stays is no jump. All frames are decoded if those of the packets, which may be in another
-    order, seem to jump.
+    order, seem to jump. The answer is remembered until the file changes.
 
     Raises:
         VideoError: when the packets cannot be read, or one picture would stay for too long.
     """
     try:
-        if _largest_step(info) <= _LEAP:
-            return False
-        return _repairs(FrameClock(_packets(info), info)) and _repairs(frames_of(info))
+        status = info.path.stat()
+        return _jumps(info, status.st_size, status.st_mtime_ns)
     except (av.error.FFmpegError, OSError) as error:
         raise VideoError(f"the times of its frames cannot be read: {error.strerror}") from None
+
+
+@lru_cache(maxsize=256)
+def _jumps(info: VideoInfo, size: int, changed: int) -> bool:
+    """Decide for a file of this size and time of the last change."""
+    if _largest_step(info) <= _LEAP:
+        return False
+    return _repairs(FrameClock(_packets(info), info)) and _repairs(frames_of(info))
 
 
 def _largest_step(info: VideoInfo) -> Fraction:
@@ -53,10 +59,10 @@ def _repairs(clock: FrameClock) -> bool:
 
 def frames_of(info: VideoInfo) -> FrameClock:
     """Return the frames of a file, to be iterated once; a file that breaks after some frames ends there."""
-    return FrameClock(until_broken(READERS.load("pyav").frames(info)), info)
+    return FrameClock(_until_broken(READERS.load("pyav").frames(info)), info)
 
 
-def until_broken(frames: Iterable[TimedFrame]) -> Iterator[TimedFrame]:
+def _until_broken(frames: Iterable[TimedFrame]) -> Iterator[TimedFrame]:
     """Yield frames up to the point where a file breaks."""
     try:
         yield from frames

@@ -47,12 +47,12 @@ def pictures_at(
     Raises:
         VideoError: when no picture can be decoded.
     """
+    if clock_jumps(info):
+        return _pictures_on_the_way(info, seconds, sides)
     order = sorted(range(len(seconds)), key=lambda i: seconds[i])
     frames = effort / (_FRAME + _PIXEL * info.width * info.height)
     each = max(1, int(frames / max(1, len(seconds))))
     pictures: dict[int, Image] = {}
-    if clock_jumps(info):
-        return _pictures_on_the_way(info, seconds, sides)
     with opened(info.path) as container:
         stream = container.streams[info.stream]
         assert isinstance(stream, VideoStream)
