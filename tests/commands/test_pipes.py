@@ -76,14 +76,6 @@ def planted(tmp_path_factory):
     return root
 
 
-@pytest.fixture
-def here(planted, monkeypatch):
-    """The planted workspace as the working directory."""
-    monkeypatch.chdir(planted)
-    monkeypatch.setenv("WTAL_WORKSPACE", "ws")
-    return planted
-
-
 @contextmanager
 def limited():
     """Fail after a few seconds in a block that waits for a pipe."""

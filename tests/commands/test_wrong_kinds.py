@@ -93,14 +93,6 @@ def planted(tmp_path_factory):
     return root
 
 
-@pytest.fixture
-def here(planted, monkeypatch):
-    """The planted workspace as the working directory; what a case adds is found by the next assertion."""
-    monkeypatch.chdir(planted)
-    monkeypatch.setenv("WTAL_WORKSPACE", "ws")
-    return planted
-
-
 @pytest.mark.parametrize("path", KINDS)
 def test_the_kind_of_every_file_and_folder_is_named(path, here):
     assert kind_of(here / path) == KINDS[path]
