@@ -36,6 +36,7 @@ except ZeroDivisionError:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
 def test_freed_memory_serves_the_next_step_and_goes_back_at_the_end():
     made = subprocess.run([sys.executable, "-c", STEPS], capture_output=True, text=True, check=True)

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import wtal
 
 ROOT = Path(wtal.__file__).parent
@@ -30,6 +32,7 @@ print(len(walked))
 """
 
 
+@pytest.mark.slow
 def test_every_module_imports_without_what_only_posix_has():
     code = f"MODULES, NAMES = {POSIX_MODULES!r}, {POSIX_NAMES!r}\n{IMPORT_ALL}"
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False)

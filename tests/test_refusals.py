@@ -251,6 +251,7 @@ def refused(kind: type[BaseModel], value: object) -> Iterator[tuple[str, str, st
         yield "own", "", str(error)
 
 
+@pytest.mark.slow
 def test_no_sentence_of_pydantic_reaches_a_user():
     kinds = set()
     for kind in classes():

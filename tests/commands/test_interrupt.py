@@ -87,13 +87,14 @@ def videos(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("features", "jobs", "everybody"),
     [
         (WITHOUT_FLOW, 1, True),
-        pytest.param(("--backbone", "motion"), 1, False, marks=pytest.mark.slow),
-        pytest.param(WITHOUT_FLOW, 2, True, marks=pytest.mark.slow),
-        pytest.param(WITHOUT_FLOW, 2, False, marks=pytest.mark.slow),
+        (("--backbone", "motion"), 1, False),
+        (WITHOUT_FLOW, 2, True),
+        (WITHOUT_FLOW, 2, False),
     ],
     ids=["one-everybody", "one-flow-alone", "two-everybody", "two-alone"],
 )

@@ -144,6 +144,7 @@ def plain_ap(flags, positives, average=None):
     return sum(max(precision[i:]) for i, hit in enumerate(flags) if hit) / positives
 
 
+@pytest.mark.slow
 @settings(max_examples=80, deadline=None)
 @given(scenes())
 def test_counts_and_gains_equal_their_definitions_written_plainly(scene):

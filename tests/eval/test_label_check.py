@@ -53,6 +53,7 @@ def test_what_is_told_perfectly_is_learned():
     assert check.auc == 1.0
 
 
+@pytest.mark.slow
 def test_noise_is_not_learned_in_19_of_20():
     wrong = 0
     for seed in range(100):

@@ -117,6 +117,7 @@ def call(*arguments):
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
+@pytest.mark.slow
 def test_the_commands_take_ties_and_state_them(files):
     usual = json.loads(call("evaluate", *files, "--json").stdout)
     official = json.loads(call("evaluate", *files, "--ties", "official", "--json").stdout)

@@ -14,11 +14,10 @@ from wtal.extractors.runtime import run_by
 
 NETWORKS = [name for name in first_names() if not name.startswith(("motion", "torchvision"))] + ["torchvision:r3d_18"]
 """Networks with few layers; all layers of torchvision's other networks are its own."""
-QUICK = "i3d"
 BATCHES = (2, 3, 1)
 
 
-@pytest.fixture(params=[QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in NETWORKS if name != QUICK)])
+@pytest.fixture(params=[pytest.param(name, marks=pytest.mark.slow) for name in NETWORKS])
 def net(request, tmp_path, monkeypatch):
     shrink(monkeypatch)
     return create_backbone(made(request.param, tmp_path), "rgb", "random:0")

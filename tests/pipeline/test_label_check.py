@@ -124,6 +124,7 @@ def test_times_have_no_part_in_it(planted, tmp_path):
     assert check(moved, recipe, Workspace(tmp_path)) == check(inputs, recipe, workspace)
 
 
+@pytest.mark.slow
 def test_an_ensemble_is_checked_and_says_so_everywhere(planted):
     workspace, inputs = planted
     runs = train_recipe(inputs, Recipe.parse(ENSEMBLE), (1,), workspace)

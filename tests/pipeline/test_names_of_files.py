@@ -42,6 +42,7 @@ def test_no_name_matches_is_told_before_extraction(tmp_path):
     assert not (tmp_path / "workspace" / "features").exists()
 
 
+@pytest.mark.slow
 def test_a_broken_file_does_not_train_on_the_features_of_a_similar_name(tmp_path):
     folder = tmp_path / "videos"
     folder.mkdir()
@@ -57,6 +58,7 @@ def test_a_broken_file_does_not_train_on_the_features_of_a_similar_name(tmp_path
     assert set(detections) == {"clip", "b", "c"}
 
 
+@pytest.mark.slow
 def test_a_run_writes_its_page_unless_it_is_told_not_to(tmp_path):
     (tmp_path / "videos").mkdir()
     for name in ("a", "b"):

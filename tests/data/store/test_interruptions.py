@@ -122,6 +122,7 @@ def extract_slowly(path: Path, log: Path) -> None:
     extract(path, VIDEOS, after)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unsynced")
 def test_killed_at_random_moments_the_store_ends_with_the_same_bytes(tmp_path: Path, whole: dict[str, bytes]) -> None:
     rng = random.Random(0)

@@ -59,7 +59,7 @@ def error(ours, theirs):
 
 @needs_shared
 @pytest.mark.shared
-@pytest.mark.parametrize("depth", ["r50", "r101"])
+@pytest.mark.parametrize("depth", ["r50", pytest.param("r101", marks=pytest.mark.slow)])
 def test_equal_to_the_original(depth):
     folder = SHARED / "reference" / "backbones"
     about = json.loads((folder / f"tdn_{depth}.json").read_text())

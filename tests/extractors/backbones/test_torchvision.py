@@ -177,6 +177,7 @@ def test_unknown_variants_and_streams_are_refused():
         create_backbone("torchvision", stream="flow", weights="random:0")
 
 
+@pytest.mark.slow
 def test_random_weights_depend_on_their_seed_alone():
     state = torch.random.get_rng_state()
     net = create_backbone("torchvision:mvit_v2_s", stream="rgb", weights="random:0")

@@ -202,6 +202,7 @@ def test_a_published_name_takes_the_file_in_the_workspace(shallow, published, tm
     assert made("vivit_k400").identity == made(None).identity == made(published).identity
 
 
+@pytest.mark.slow
 def test_random_weights_differ_from_clip_to_clip_and_say_so():
     net, same, other = (made(f"random:{seed}") for seed in (0, 0, 1))
     assert (len(net.layers), len(net.layers_temporal)) == (12, 4)

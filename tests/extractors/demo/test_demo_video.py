@@ -99,6 +99,7 @@ def test_classes_are_balanced_and_rates_differ(plans):
         assert {plan.clock.unit for plan in chosen} == {Fraction(1, n) for n in (24, 25, 30, 600)}
 
 
+@pytest.mark.slow
 def test_the_same_call_writes_the_same_bytes_on_any_number_of_processes(tmp_path):
     render_collection(tmp_path / "one", {"training": 2})
     render_collection(tmp_path / "two", {"training": 2}, jobs=2)

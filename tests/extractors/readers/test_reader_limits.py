@@ -194,6 +194,7 @@ def test_opencv_on_the_cases(name):
     assert not right_or_refused(SHARED / "cases" / "02_opencv_reader" / name, "opencv")
 
 
+@pytest.mark.slow
 @needs_shared
 def test_all_odd_files_of_others(reader):
     folder = SHARED / "data" / "odd"

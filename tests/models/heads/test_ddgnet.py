@@ -72,7 +72,9 @@ def favouring(rank):
 
 
 @needs_shared
-@pytest.mark.parametrize(("name", "classes"), [("ddgnet_thumos", 20), ("ddgnet_anet", 100)])
+@pytest.mark.parametrize(
+    ("name", "classes"), [("ddgnet_thumos", 20), pytest.param("ddgnet_anet", 100, marks=pytest.mark.slow)]
+)
 def test_both_forms_equal_the_authors(name, classes, monkeypatch):
     """The second has a tie of neighbours, which rounding decides on each processor: one result is the authors'."""
     try:

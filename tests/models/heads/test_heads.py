@@ -56,8 +56,8 @@ PLANTED_LOCALIZE = {
     "um": {"signal": "product", "activation": "softmax"},
 }
 
-LONG_TO_TRAIN = ("co2net", "ddgnet", "delu", "facnet", "lgbm", "rskp", "stpn", "tscn")
-"""Heads that need more than ten seconds to learn planted actions."""
+LONG_TO_TRAIN = ("case", "co2net", "ddgnet", "delu", "facnet", "lgbm", "rskp", "stpn", "tscn")
+"""Heads that need more than five seconds to learn planted actions."""
 
 heads = pytest.mark.parametrize("name", HEADS.names())
 

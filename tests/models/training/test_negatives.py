@@ -59,6 +59,7 @@ def test_every_head_trains_with_any_share_of_negatives(name, share, tmp_path):
     assert ('"negative"' in terms) == (share > 0)
 
 
+@pytest.mark.slow
 def test_negatives_tell_one_class_from_the_rest(tmp_path):
     """If all labelled videos show the class, nothing distinguishes its moments; videos without it do."""
     shown, negatives = one_class(planted_videos(24, seed=1))

@@ -113,6 +113,7 @@ def test_the_papers_drop_the_tail(folder, tmp_path):
     assert [store.grid(name).num_snippets for name in ("long", "middle", "short", "still")] == [3, 2, 0, 0]
 
 
+@pytest.mark.slow
 def test_jobs_do_not_change_a_bit(folder, tmp_path):
     one = wtal("extract", folder, "--workspace", tmp_path / "one").stdout.strip()
     two = wtal("extract", folder, "--workspace", tmp_path / "two", "--jobs", "2").stdout.strip()

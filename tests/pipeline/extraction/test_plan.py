@@ -245,6 +245,7 @@ def test_a_trial_of_what_cannot_be_read_gives_nothing(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_store_that_begins_since_flow_is_computed_otherwise_says_so(folder, tmp_path, monkeypatch):
     """Simulate a machine with another default implementation, and with another version of a library."""
     workspace, said = Workspace(tmp_path / "ws"), []

@@ -81,6 +81,7 @@ def test_a_detection_file_is_diagnosed(files, scene):
     }
 
 
+@pytest.mark.slow
 def test_options_choose_threshold_buckets_and_folder(files):
     given = ("diagnose", files / "found.json", "--annotations", files / "truth.json", "--out", files / "out")
     value = json.loads(call(*given, "--at", 0.7, "--buckets", "fifths", "--json").stdout)

@@ -142,6 +142,7 @@ def test_refinement_shows_the_pseudo_ground_truth_of_each_iteration(runs):
         np.testing.assert_array_equal(taught["pseudo ground truth"], taught["fused"] > 0.5)
 
 
+@pytest.mark.slow
 def test_a_head_without_pseudo_labels_has_no_such_section_and_pictures_leave_no_trace(runs):
     before = {path: path.stat().st_mtime_ns for path in runs["basnet"].folder.rglob("*")}
     sections = sections_of(runs["basnet"])

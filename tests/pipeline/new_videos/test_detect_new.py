@@ -163,6 +163,7 @@ def test_what_is_no_run_is_told(collection, tmp_path):
     assert "wanted a run or a packed model, got a video" in line_of("detect", collection.videos / "v0.mp4", code=2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by", ["activations", "detections"])
 def test_an_ensemble_answers_as_for_its_own_videos(collection, tmp_path, by):
     root = tmp_path / "ws"
@@ -352,6 +353,7 @@ def test_from_python_it_is_a_list_of_detections(collection, tmp_path, monkeypatc
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.mp4", "model.wtal"]
 
 
+@pytest.mark.slow
 def test_a_packed_model_gives_the_same_bytes_in_a_fresh_place(collection, tmp_path):
     """Search in another process and folder, without the workspace of the training."""
     shutil.copy(call("pack", collection.run, tmp_path / "model.wtal").stdout.strip(), tmp_path / "moved.wtal")

@@ -108,6 +108,7 @@ def test_times_of_annotations_never_teach(place):
     assert_same(parameters(folder), before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [1, 2, 3, 4, 5])
 def test_a_killed_run_goes_on_to_the_same_numbers(place, step, monkeypatch):
     before = parameters(place)
@@ -153,6 +154,7 @@ def test_a_stage_that_is_not_there_leaves_nothing(place):
     assert sorted(run.folder.rglob("*")) == before
 
 
+@pytest.mark.slow
 def test_an_ensemble_teaches(place):
     root = place.parents[3]
     second = answer("train", "kth/basnet", *STORE, *TRUTH, *NARROW, "--seeds", "1").strip()

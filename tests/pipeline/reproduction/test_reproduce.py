@@ -148,6 +148,7 @@ def test_every_dataset_has_methods_each_with_a_second_stage(dataset):
         methods_of("kth")
 
 
+@pytest.mark.slow
 def test_a_dry_run_tries_methods_and_leaves_nothing(published):
     words = ("thumos14", "--methods", "basnet", "--seeds", "0,1", *NARROW, "--dry-run", "--device", "cpu")
     made = call(published, *words, "--features", published / "features", "--json", workspace="dry")

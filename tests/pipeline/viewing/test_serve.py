@@ -39,6 +39,7 @@ def ask(server, method, path, body=None, host=None, **headers):
     return answer.status, answer.headers, answer.read()
 
 
+@pytest.mark.slow
 def test_verdicts_are_saved_at_once_and_two_pages_do_not_undo_one_another(server, open_page):
     first, second = open_page(server.address), open_page(server.address)
     for page, video in ((first, "first"), (second, "second")):
