@@ -49,14 +49,14 @@ FOUND = "watched"
 
 DETECTIONS = (*FILES, *TEXTS, *OBJECTS, *FOLDERS)
 TABLE = {
-    "export {} --to csv": (*DETECTIONS, FOUND),
+    "export {} --to csv": DETECTIONS,
     "report {}": DETECTIONS,
     "clips {} --videos videos --out cut": DETECTIONS,
-    "evaluate {} --annotations ws/annotations/planted.json": (*DETECTIONS, FOUND),
-    "evaluate found.json --annotations ws/annotations/planted.json --against {}": (*DETECTIONS, FOUND),
-    "evaluate {} --annotations ws/annotations/planted.json --task proposals": (*DETECTIONS, FOUND),
-    "evaluate {} --annotations ws/annotations/planted.json --task classification": (*DETECTIONS, FOUND),
-    "submit {} --challenge hacs": (*DETECTIONS, FOUND),
+    "evaluate {} --annotations ws/annotations/planted.json": DETECTIONS,
+    "evaluate found.json --annotations ws/annotations/planted.json --against {}": DETECTIONS,
+    "evaluate {} --annotations ws/annotations/planted.json --task proposals": DETECTIONS,
+    "evaluate {} --annotations ws/annotations/planted.json --task classification": DETECTIONS,
+    "submit {} --challenge hacs": DETECTIONS,
     "submit --check {} --challenge hacs": (*FILES, *TEXTS, *FOLDERS, RUN, FOUND),
     "review import {} reviewed/detections-label-studio.json": DETECTIONS,
     "review import shown.json {} --videos videos": (

@@ -28,7 +28,7 @@ from wtal.pipeline.judging.tables import text_table
     "--buckets", type=Choice(BUCKETS), help="Edges of the buckets XS to XL. Default: those of the protocol's dataset."
 )
 @click.option(
-    "--out", type=click.Path(path_type=Path), help="Folder for the page. Default: RUN/report, or FILE-report."
+    "--out", type=click.Path(path_type=Path), help="Folder for the page. Default: RUN/diagnosis, or FILE-diagnosis."
 )
 @click.option(
     "--videos", metavar="ID,ID,...", help="Videos to draw (runs only). Default: the best, the median and the worst."

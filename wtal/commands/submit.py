@@ -8,6 +8,7 @@ import click
 from wtal.commands._console import Command, json_option, print_json, workspace_option
 from wtal.commands._near import Choice
 from wtal.commands._types import InWorkspace
+from wtal.data.kinds import detections_in
 from wtal.data.video_ids import readable
 from wtal.errors import UsageError
 from wtal.eval.challenges import CHALLENGES
@@ -71,7 +72,7 @@ def command(
         source = Workspace(workspace).newest_run()
         click.echo(f"submitting the newest finished run, {source}", err=True)
     submission = submit(
-        open_run(source) if source.is_dir() else source,
+        open_run(source) if detections_in(source).is_dir() else source,
         challenge,
         Workspace(workspace),
         out,

@@ -37,6 +37,7 @@ OF_TEXT = (ANNOTATIONS, DETECTIONS, VERDICTS, LABELS, RECIPE, JSON, TEXT)
 """Kinds of files with text of any form."""
 RUN_RECORD = "run.json"
 """Name of the file that makes a folder a run."""
+_DETECTION_FILE = "detections.json"
 _PICTURES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 _CHECKPOINTS = frozenset({".ckpt", ".pt", ".pth", ".safetensors"})
 _HEAD = 1 << 16
@@ -44,7 +45,7 @@ _HEAD = 1 << 16
 _DETECTION_COLUMNS = ("video", "label", "start", "end", "score")
 _FOLDERS = {
     STORE: "wtal train --store {path} trains a run on it",
-    FOUND: "its detections are {path}/detections.json",
+    FOUND: f"its detections are {{path}}/{_DETECTION_FILE}",
     FEATURES: "wtal import-features {path} makes a feature store of them",
     WORKSPACE: "its runs are in {path}/runs",
     VIDEOS: "wtal detect RUN {path} finds actions in them",
@@ -72,7 +73,7 @@ def _kind_of_folder(folder: Path) -> str:
         return STORE
     if RUN_RECORD in names or any(folder.glob(f"seed-*/{RUN_RECORD}")):
         return RUN
-    if "detections.json" in names:
+    if _DETECTION_FILE in names:
         return FOUND
     if "wtal.json" in names:
         return FEATURES
@@ -110,6 +111,11 @@ def _kind_of_text(file: Path) -> str:
     if is_table(file, ("video", "label")):
         return LABELS
     return RECIPE if file.suffix.lower() == ".toml" else TEXT
+
+
+def detections_in(path: Path) -> Path:
+    """Return the detection file of a folder of `wtal detect`, or else the path itself."""
+    return path / _DETECTION_FILE if path.is_dir() and kind_of(path) == FOUND else path
 
 
 def require_detections(file: Path) -> None:

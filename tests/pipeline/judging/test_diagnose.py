@@ -50,7 +50,7 @@ def test_a_detection_file_is_diagnosed(files, scene):
     given = (files / "found.json", "--annotations", files / "truth.json", "--tiou", "0.3:0.7:0.1")
     said = call("diagnose", *given)
     assert said.exit_code == 0, said.output
-    page = files / "found-report" / "index.html"
+    page = files / "found-diagnosis" / "index.html"
     assert said.stdout.splitlines()[-1] == str(page)
     words = " ".join(read(page).text)
     assert "random weights: the features of rgb" in words
@@ -110,7 +110,7 @@ def test_wrong_calls_have_one_line(files, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     said = call(*given)
     assert (said.exit_code, said.stderr) == (1, "wtal: matplotlib is not installed; run: pip install 'wtal[report]'\n")
-    assert not (files / "found-report").exists()
+    assert not (files / "found-diagnosis").exists()
     assert call("evaluate", *given[1:], "--plots", files / "plots").exit_code == 1
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from wtal.data.detections import BEGINS, read_detections, read_made, verdicts_of
 from wtal.data.files import write_atomic
-from wtal.data.kinds import require_detections
+from wtal.data.kinds import detections_in, require_detections
 from wtal.data.names import match_ids, rivals
 from wtal.data.regular import require_regular
 from wtal.data.segments import Detection
@@ -103,7 +103,9 @@ def export(
 
 
 def open_source(source: Path, with_store: bool) -> ExportSource:
-    """Read the detections of a run with one seed, or of a file; durations from the run's store, if `with_store`.
+    """Read the detections of a run with one seed, of a folder of `wtal detect`, or of a file.
+
+    Durations are read from the run's store, if `with_store`.
 
     Raises:
         UsageError: when nothing exists there, or a run has several seeds or no detections yet.
@@ -111,11 +113,11 @@ def open_source(source: Path, with_store: bool) -> ExportSource:
     """
     if not source.exists():
         raise UsageError(f"{source} does not exist; pass a run's folder or a detection file")
-    if source.is_file():
-        require_detections(source)
-        origin = read_made(source)
-        folder = source.parent / f"{source.stem}-exports"
-        return ExportSource(_from_picture(source, origin), {}, folder, bool(origin), verdicts_of(origin))
+    if (file := detections_in(source)).is_file():
+        require_detections(file)
+        origin = read_made(file)
+        folder = source / "exports" if file != source else file.parent / f"{file.stem}-exports"
+        return ExportSource(_from_picture(file, origin), {}, folder, bool(origin), verdicts_of(origin))
     run = open_run(source)
     origin = read_made(run.detections())
     detections = _from_picture(run.detections(), origin)

@@ -9,7 +9,7 @@ from wtal.data.annotations import read_annotations
 from wtal.data.dataset import Dataset
 from wtal.data.detections import align_ids, read_results
 from wtal.data.files import atomic_file
-from wtal.data.kinds import ANNOTATIONS, DETECTIONS, JSON, VERDICTS, require_detections, require_kind
+from wtal.data.kinds import ANNOTATIONS, DETECTIONS, JSON, VERDICTS, detections_in, require_detections, require_kind
 from wtal.data.regular import require_regular
 from wtal.data.segments import Detection
 from wtal.errors import UsageError, WtalError
@@ -138,21 +138,23 @@ def _from_run(run: Run, annotations: Path | None, subset: str | None, detections
     return _Entries(name, chosen, dataset, subset, durations, _external(rest), lengths)
 
 
-def _from_file(file: Path, annotations: Path | None, subset: str | None) -> _Entries:
-    require_regular(file)
+def _from_file(source: Path, annotations: Path | None, subset: str | None) -> _Entries:
+    require_regular(source)
+    file = detections_in(source)
     if not file.is_file():
         raise UsageError(f"{file} does not exist; pass a run's folder or a detection file")
+    name = file.stem if file == source else source.name
     require_detections(file)
     results, rest = read_results(file)
     if annotations is None:
-        return _Entries(file.stem, results, None, subset, {}, _external(rest))
+        return _Entries(name, results, None, subset, {}, _external(rest))
     dataset = read_annotations(annotations)
     records = dataset.select(subset or "*")
     durations = {video.id: video.duration for video in records}
     aligned = align_ids(results, dataset.videos)
     # Videos annotated in another subset are not submitted; unknown ones are refused by the check.
     chosen = {name: segments for name, segments in aligned.items() if name in durations or name not in dataset.videos}
-    return _Entries(file.stem, chosen, dataset, subset, durations, _external(rest), late_notes(records, chosen))
+    return _Entries(name, chosen, dataset, subset, durations, _external(rest), late_notes(records, chosen))
 
 
 def _external(rest: Mapping[str, Any]) -> dict[str, Any] | None:

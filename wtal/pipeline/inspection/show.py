@@ -6,7 +6,7 @@ from typing import Any
 from wtal.data.annotations import read_annotations
 from wtal.data.detections import COLUMNS, read_detections
 from wtal.data.files import read_head
-from wtal.data.kinds import ANNOTATIONS, DETECTIONS, JSON, LABELS, kind_of
+from wtal.data.kinds import ANNOTATIONS, DETECTIONS, JSON, LABELS, detections_in, kind_of
 from wtal.data.regular import require_regular
 from wtal.data.store import FeatureStore
 from wtal.data.store import describe as describe_store
@@ -38,6 +38,7 @@ def describe(source: Path) -> dict[str, Any]:
     if not source.exists():
         raise UsageError(f"{source} does not exist; pass a store, a run or a file")
     require_regular(source)
+    source = detections_in(source)
     if (source / "index.json").is_file():
         return {"kind": "store", **describe_store(FeatureStore.open(source))}
     if source.is_dir() and holds_run(source):

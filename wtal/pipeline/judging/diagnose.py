@@ -113,10 +113,10 @@ def diagnose(
 
 
 def _beside(source: Source) -> Path:
-    """Return `report` in a run's seed, with the suffix of its detections' name; next to a file, named after it."""
+    """Return `diagnosis` in a run's seed, with the suffix of its detections' name; next to a file, named after it."""
     if source.run is not None:
-        return source.run.folder / f"report{source.file.stem.removeprefix('detections')}"
-    return source.file.with_name(f"{source.file.stem}-report")
+        return source.run.folder / f"diagnosis{source.file.stem.removeprefix('detections')}"
+    return source.file.with_name(f"{source.file.stem}-diagnosis")
 
 
 def _judge(source: Source, question: Question, buckets: str | None, reporter: Reporter) -> _Judged:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from wtal.data.detections import read_made, verdicts_of
-from wtal.data.kinds import require_detections
+from wtal.data.kinds import detections_in, require_detections
 from wtal.errors import UsageError
 from wtal.eval.protocols import INPUT
 from wtal.pipeline.recipe import EvaluateConfig
@@ -64,14 +64,14 @@ def untrained(stamps: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def sources(path: Path, question: Question) -> list[Source]:
-    """Return the detection files of a run, one per seed, or the file itself.
+    """Return the detection files of a run, one per seed, that of a folder of `wtal detect`, or the file itself.
 
     Raises:
         UsageError: when the path does not exist, or a file is given without annotations or with a run's options.
     """
     if not path.exists():
         raise UsageError(f"{path} does not exist; pass a run's folder or a detection file")
-    if path.is_dir():
+    if (path := detections_in(path)).is_dir():
         return [source_of(run, question) for run in open_runs(path)]
     require_detections(path)
     if question.streams is not None or question.stage is not None:

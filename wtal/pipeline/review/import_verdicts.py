@@ -17,7 +17,6 @@ from wtal.errors import FormatError, UsageError, VideoError, WrongKindError, Wta
 from wtal.pipeline.exchange.export_detections import export_records, open_source
 from wtal.pipeline.exchange.export_names import export_names
 from wtal.pipeline.progress import SILENT, Reporter
-from wtal.pipeline.runs import holds_run
 from wtal.pipeline.viewing.gather import detections_file, verdicts_file
 from wtal.refusals import listed
 from wtal.report.corrections import Correction, Exported, corrections, joined_origins
@@ -170,7 +169,7 @@ def _content(file: Path, program: str) -> Sequence[Reviewed]:
 
 def _origin(source: Path, selection: Selection, videos: Path | None, reporter: Reporter) -> tuple[_Origin, list[str]]:
     file = detections_file(source)
-    given = open_source(source if holds_run(source) else file, videos is None)
+    given = open_source(source, videos is None)
     records, notes, unreadable = export_records(given, videos, selection, reporter)
     notes += [f"{readable(video)} was not compared: {reason}" for video, reason in unreadable.items()]
     shown = shown_labels(sorted({d.label for record in records for d in record.detections}))

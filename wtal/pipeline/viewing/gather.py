@@ -12,7 +12,7 @@ from wtal.data.annotations import read_annotations
 from wtal.data.dataset import Dataset, VideoRecord
 from wtal.data.detections import BEGINS, read_detections, read_made, verdicts_of
 from wtal.data.files import read_json
-from wtal.data.kinds import require_detections
+from wtal.data.kinds import detections_in, require_detections
 from wtal.data.names import match_ids
 from wtal.data.segments import Annotation, Detection
 from wtal.data.store import FeatureStore
@@ -22,7 +22,7 @@ from wtal.models.localization.config import LocalizeConfig
 from wtal.models.localization.signals import class_activations
 from wtal.pipeline.activations import read_activations
 from wtal.pipeline.exchange.export_detections import files_below
-from wtal.pipeline.runs import Run, holds_run, is_run, open_run
+from wtal.pipeline.runs import Run, is_run, open_run
 from wtal.pipeline.workspace import Workspace
 from wtal.report.selection import in_time
 
@@ -164,8 +164,8 @@ def _located(source: Path) -> tuple[Path, Run | None]:
         return file, run_of(file)
     if not source.exists():
         raise UsageError(f"{source} does not exist; pass a run's folder or a detection file")
-    if not holds_run(source) and (source / _DETECTIONS).is_file():
-        return (source / _DETECTIONS).absolute(), None
+    if (file := detections_in(source)) != source:
+        return file.absolute(), None
     run = open_run(source)
     return run.detections().absolute(), run
 
