@@ -191,3 +191,11 @@ def test_a_number_beyond_float32_is_refused_before_training():
     result = CliRunner().invoke(main, ["train", "--dry-run", "--set", "train.weight_decay=1e308"])
     assert result.exit_code == 2, repr(result.exception)
     assert "wanted a number between -1e+30 and 1e+30, got " in result.stderr
+
+
+def test_a_command_ends_without_a_search_for_cycles():
+    ring = "class Ring: __del__ = lambda self: print('collected', flush=True)\nring = Ring(); ring.own = ring"
+    call = "import sys; sys.argv = ['wtal', '--version']; from wtal.cli import main; main()"
+    for code, collected in ((ring, True), (f"{ring}\n{call}", False)):
+        ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert ("collected" in ended.stdout) == collected
