@@ -32,7 +32,7 @@ _POINTS = 600
 
 
 @dataclass(frozen=True)
-class Curves:
+class ActivationCurves:
     """Class activations and attention in [0, 1], a value every `step` seconds from `begins` (the file's seconds)."""
 
     begins: float
@@ -55,7 +55,7 @@ class ShownVideo:
     file: Path | None = None
     labels: tuple[str, ...] | None = None
     annotations: tuple[Annotation, ...] = ()
-    curves: Curves | None = None
+    curves: ActivationCurves | None = None
 
     @property
     def classes(self) -> set[str]:
@@ -91,7 +91,7 @@ class _Known:
     """Data of a run besides its detections; empty for a stand-alone file."""
 
     durations: Mapping[str, float] = field(default_factory=dict)
-    curves: Callable[[str], Curves | None] = lambda video: None
+    curves: Callable[[str], ActivationCurves | None] = lambda video: None
     failures: Mapping[str, str] = field(default_factory=dict)
     annotations: Dataset | None = None
 
@@ -184,7 +184,7 @@ def _of_run(run: Run) -> _Known:
     return _Known(durations, _curves_of(run), store.failures, dataset)
 
 
-def _curves_of(run: Run) -> Callable[[str], Curves | None]:
+def _curves_of(run: Run) -> Callable[[str], ActivationCurves | None]:
     """Return a function video -> its curves, from the activations in a run's folder."""
     try:
         folder = run.activations_folder()
@@ -196,7 +196,7 @@ def _curves_of(run: Run) -> Callable[[str], Curves | None]:
     return lambda video: _curves(store, video, classes, config) if video in store else None
 
 
-def _curves(store: FeatureStore, video: str, classes: tuple[str, ...], config: LocalizeConfig) -> Curves:
+def _curves(store: FeatureStore, video: str, classes: tuple[str, ...], config: LocalizeConfig) -> ActivationCurves:
     activations, grid = read_activations(store[video], classes)
     every = -(-grid.num_snippets // _POINTS)
     values = class_activations(activations, config)
@@ -204,7 +204,7 @@ def _curves(store: FeatureStore, video: str, classes: tuple[str, ...], config: L
         values = (values - values.min()) / max(values.max() - values.min(), 1e-9)
     attention = None if activations.attention is None else _highest(activations.attention, every)
     curves = {label: _highest(values[:, i], every) for i, label in enumerate(classes)}
-    return Curves(grid.to_segment(0, 0).start, float(grid.period) * every, curves, attention)
+    return ActivationCurves(grid.to_segment(0, 0).start, float(grid.period) * every, curves, attention)
 
 
 def _highest(values: NDArray[np.floating[Any]], every: int) -> NDArray[np.floating[Any]]:
