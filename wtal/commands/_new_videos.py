@@ -11,7 +11,7 @@ from wtal.data.detections import to_json
 from wtal.data.segments import Detection
 from wtal.data.video_ids import readable
 from wtal.pipeline.new_videos.detect_new import NewDetections
-from wtal.pipeline.new_videos.watch import Seen
+from wtal.pipeline.new_videos.watch import ProcessedFile
 
 _SHOWN = 5
 """Maximum number of detections printed per video."""
@@ -34,14 +34,14 @@ def _lines(detections: Sequence[Detection]) -> list[str]:
     return [*lines, f"and {len(detections) - _SHOWN} more"] if len(detections) > _SHOWN else lines
 
 
-def show_seen(name: str, seen: Seen, as_json: bool) -> None:
+def show_processed(name: str, file: ProcessedFile, as_json: bool) -> None:
     """Print the detections in a video of a watched folder; as JSON, in one line."""
     if as_json:
-        entries = [to_json(detection) for detection in seen.detections]
-        failure = {"failure": seen.reason} if seen.reason else {}
+        entries = [to_json(detection) for detection in file.detections]
+        failure = {"failure": file.reason} if file.reason else {}
         click.echo(json.dumps({"video": name, "detections": entries, **failure}))
     else:
-        lines = [f"failed: {seen.reason}"] if seen.reason else _lines(seen.detections)
+        lines = [f"failed: {file.reason}"] if file.reason else _lines(file.detections)
         click.echo(readable("\n".join([name, *(f"  {line}" for line in lines)])))
     sys.stdout.flush()
 
