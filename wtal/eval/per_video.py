@@ -19,7 +19,7 @@ from wtal.eval.protocols import DEFAULT_PROTOCOL, find_protocol
 
 
 @dataclass(frozen=True)
-class Verdict:
+class VideoEvaluation:
     """One video: AP over the thresholds (None without annotations), and the outcomes of its segments at one of them.
 
     `outcomes` (N,) are those of `wtal.eval.outcomes.OUTCOMES`, for `detections` (N,) in descending order of score.
@@ -46,8 +46,8 @@ class Verdict:
 
 def judge_videos(
     annotations: Annotated, detections: Detected, tious: Sequence[float], tiou: float
-) -> dict[str, Verdict]:
-    """Judge each video in `annotations` by ActivityNet's rules: video id -> verdict; segments are in seconds.
+) -> dict[str, VideoEvaluation]:
+    """Judge each video in `annotations` by ActivityNet's rules: video id -> evaluation; segments are in seconds.
 
     Average precision is the mean over `tious`; outcomes are those at the threshold `tiou`. Detections of classes
     without annotations are left out.
@@ -63,15 +63,15 @@ def judge_videos(
     taken = np.zeros(len(judged.truth), bool)
     taken[judged.taken] = True
     rows = _rows(judged)
-    verdicts, first = {}, 0
+    evaluations, first = {}, 0
     for name, segments in annotations.items():
         last = first + len(segments)
         order = rows.get(name, np.zeros(0, np.intp))
         names = tuple(OUTCOMES[kind] for kind in kinds[order].tolist())
         flags = tuple(taken[first:last].tolist())
-        verdicts[name] = Verdict(ap.get(name), tuple(segments), flags, _detections(judged, order), names)
+        evaluations[name] = VideoEvaluation(ap.get(name), tuple(segments), flags, _detections(judged, order), names)
         first = last
-    return verdicts
+    return evaluations
 
 
 def _by_video(judged: Judged) -> dict[str, float]:
