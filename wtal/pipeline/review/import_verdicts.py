@@ -20,7 +20,7 @@ from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.runs import holds_run
 from wtal.pipeline.viewing.gather import detections_file, verdicts_file
 from wtal.refusals import listed
-from wtal.report.corrections import Correction, Exported, corrections, joined_origins
+from wtal.report.corrections import Correction, ExportedSegment, corrections, joined_origins
 from wtal.report.export_text import frame_span
 from wtal.report.exports import EXPORTS, Export, ExportVideo
 from wtal.report.fit import fit, shown_labels
@@ -277,7 +277,7 @@ def _compare(
         segment = Segment(float(first / rate), float(after / rate)) if in_frames and rate else own
         label = own.label if export.exact else labels[own.label]
         origins = joined_origins(own, written, [pair for pair in alone if joins or pair[1] == own])
-        exported.append(Exported(segment, label, origins))
+        exported.append(ExportedSegment(segment, label, origins))
     present = [(_seconds(entry, rate), originals.get(entry.label, entry.label)) for entry in reviewed.marks]
     return corrections(exported, present, _tolerance(record))
 
