@@ -31,7 +31,7 @@ from wtal.extractors.viewing.clip import (
     encoded_suffix,
     mark_of,
 )
-from wtal.extractors.viewing.reel import RATE, SIZE, Scene, write_reel
+from wtal.extractors.viewing.reel import RATE, SIZE, TitledStretch, write_reel
 from wtal.extractors.viewing.stretch import Stretch, stretches
 from wtal.pipeline.exchange.export_detections import check_classes, files_below, files_in_question, open_source
 from wtal.pipeline.exchange.export_names import TakenPaths, safe_name
@@ -300,14 +300,16 @@ def _publish(path: Path, write: Callable[[BinaryIO], None]) -> None:
 
 def _reel(best: Sequence[_Clip], out: Path, reporter: Reporter) -> Path:
     path = out / f"reel{encoded_suffix()}"
-    scenes = [
-        Scene(clip.info, clip.part, plain(f"{titled(clip.detection)} - {clip.video} at {clip.detection.start:.1f} s"))
+    stretches = [
+        TitledStretch(
+            clip.info, clip.part, plain(f"{titled(clip.detection)} - {clip.video} at {clip.detection.start:.1f} s")
+        )
         for clip in best
     ]
-    mark = f"{_SCHEME} {digest([(clip.mark, s.title) for clip, s in zip(best, scenes, strict=True)], 16)} 0.000"
+    mark = f"{_SCHEME} {digest([(clip.mark, s.title) for clip, s in zip(best, stretches, strict=True)], 16)} 0.000"
     if mark_of(path) != mark:
         with reporter.task("reel", 1, "file") as task:
-            _publish(path, lambda file: write_reel(scenes, file, path.suffix, mark))
+            _publish(path, lambda file: write_reel(stretches, file, path.suffix, mark))
             task.advance()
     return path
 
