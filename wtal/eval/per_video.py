@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from wtal.data.segments import Annotation, Detection, as_array, tiou_matrix
 from wtal.eval.columns import Floats, stable_order
-from wtal.eval.judge import Annotated, Detected, Judged, judge
+from wtal.eval.judge import Annotated, Detected, JudgedRanking, judge
 from wtal.eval.outcomes import OUTCOMES, outcomes
 from wtal.eval.precision import Ranking
 from wtal.eval.protocols import DEFAULT_PROTOCOL, find_protocol
@@ -74,7 +74,7 @@ def judge_videos(
     return evaluations
 
 
-def _by_video(judged: Judged) -> dict[str, float]:
+def _by_video(judged: JudgedRanking) -> dict[str, float]:
     """Return video -> average precision of its single ranking, the mean over thresholds; for annotated videos."""
     mixed = _of_videos(judged.ranking, judged.detections.score, len(judged.videos))
     means = mixed.average_precision().mean(axis=0).tolist()
@@ -98,14 +98,14 @@ def _of_videos(ranking: Ranking, score: Floats, videos: int) -> Ranking:
     )
 
 
-def _rows(judged: Judged) -> Mapping[str, NDArray[np.intp]]:
+def _rows(judged: JudgedRanking) -> Mapping[str, NDArray[np.intp]]:
     """Return video -> indices of its detections, best first."""
     order = stable_order(-judged.detections.score, judged.detections.video)
     limits = np.searchsorted(judged.detections.video[order], np.arange(len(judged.videos) + 1))
     return {name: order[limits[i] : limits[i + 1]] for i, name in enumerate(judged.videos)}
 
 
-def _detections(judged: Judged, order: NDArray[np.intp]) -> tuple[Detection, ...]:
+def _detections(judged: JudgedRanking, order: NDArray[np.intp]) -> tuple[Detection, ...]:
     chosen = judged.detections.take(order)
     rows = zip(chosen.times.tolist(), chosen.label.tolist(), chosen.score.tolist(), strict=True)
     return tuple(Detection(start, end, judged.classes[label], score) for (start, end), label, score in rows)
