@@ -153,7 +153,7 @@ class _Figures(Record):
     agreement: float | None = None
 
 
-class _Plain(Record):
+class _CheckRecord(Record):
     """JSON form of a check."""
 
     videos: int
@@ -162,7 +162,7 @@ class _Plain(Record):
     classes: dict[str, _Figures] = Field(min_length=1)
 
 
-LabelCheckJson = Annotated[dict[str, Any], AfterValidator(conforming(_Plain))]
+LabelCheckJson = Annotated[dict[str, Any], AfterValidator(conforming(_CheckRecord))]
 """JSON of `LabelCheck.to_json`, for records that include it."""
 
 

@@ -82,7 +82,7 @@ class _Part(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Plan:
+class _PlannedClips:
     """Clips of a video, with their file extension; and the number of detections outside of it."""
 
     info: VideoInfo
@@ -172,7 +172,7 @@ def _plans(
     reencode: bool,
     jobs: int,
     reporter: Reporter,
-) -> tuple[dict[str, _Plan], dict[str, str]]:
+) -> tuple[dict[str, _PlannedClips], dict[str, str]]:
     """Return the planned clips of each video, and video -> reason why its file cannot be read."""
     calls = (delayed(_plan)(file, detections[video], selection, reencode) for video, file in files.items())
     plans, failures = {}, {}
@@ -186,7 +186,7 @@ def _plans(
     return plans, failures
 
 
-def _plan(file: Path, detections: Sequence[Detection], selection: Selection, reencode: bool) -> _Plan | str:
+def _plan(file: Path, detections: Sequence[Detection], selection: Selection, reencode: bool) -> _PlannedClips | str:
     try:
         clock, info = player_clock(file), probe(file)
         first, start = first_picture(info)
@@ -200,14 +200,14 @@ def _plan(file: Path, detections: Sequence[Detection], selection: Selection, ree
             shown = replace(detection, start=detection.start + late, end=detection.end + late)
             parts.append(_Part(shown, part, size))
         suffix = encoded_suffix() if reencode else copy_suffix(info)
-        return _Plan(info, file_fingerprint(file), suffix, tuple(parts), outside)
+        return _PlannedClips(info, file_fingerprint(file), suffix, tuple(parts), outside)
     except VideoError as error:
         return str(error)
     except OSError as error:
         return f"the file cannot be read any more: {error.strerror}"
 
 
-def _named(plans: Mapping[str, _Plan], out: Path, reencode: bool) -> list[_Clip]:
+def _named(plans: Mapping[str, _PlannedClips], out: Path, reencode: bool) -> list[_Clip]:
     """Return clips under unique names that sort by video, number, label and start."""
     digits = max(3, *(len(str(len(plan.parts))) for plan in plans.values())) if plans else 3
     taken, clips = TakenPaths(), []
@@ -329,7 +329,7 @@ def _row(clip: _Clip, reencode: bool) -> Iterator[str]:
     return iter((*names, score_text(d.score), *seconds, "encoded" if reencode else "copied"))
 
 
-def _notes(plans: Mapping[str, _Plan], clips: Sequence[_Clip]) -> Iterator[str]:
+def _notes(plans: Mapping[str, _PlannedClips], clips: Sequence[_Clip]) -> Iterator[str]:
     if outside := sum(plan.outside for plan in plans.values()):
         yield f"{outside} detections lie outside their video and were left out"
     if not clips:

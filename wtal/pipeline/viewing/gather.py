@@ -87,7 +87,7 @@ class Collection:
 
 
 @dataclass(frozen=True)
-class _Known:
+class _RunData:
     """Data of a run besides its detections; empty for a stand-alone file."""
 
     durations: Mapping[str, float] = field(default_factory=dict)
@@ -113,7 +113,7 @@ def gather(
     file, run = _located(source)
     origin = read_made(file)
     detections = read_detections(file)
-    known = _of_run(run) if run else _Known(failures=_failures_beside(file))
+    known = _of_run(run) if run else _RunData(failures=_failures_beside(file))
     dataset = read_annotations(annotations) if annotations else known.annotations
     own = files_below(detections, folder) if files is None else files
     begins: Mapping[str, float] = origin.get(BEGINS, {})
@@ -170,7 +170,7 @@ def _located(source: Path) -> tuple[Path, Run | None]:
     return run.detections().absolute(), run
 
 
-def _of_run(run: Run) -> _Known:
+def _of_run(run: Run) -> _RunData:
     """Return a run's remaining data: its store and its annotations may be missing."""
     try:
         dataset = run.annotations()
@@ -179,9 +179,9 @@ def _of_run(run: Run) -> _Known:
     try:
         store = run.store()
     except WtalError:
-        return _Known(curves=_curves_of(run), annotations=dataset)
+        return _RunData(curves=_curves_of(run), annotations=dataset)
     durations = {video: store.grid(video).duration for video in store.ids}
-    return _Known(durations, _curves_of(run), store.failures, dataset)
+    return _RunData(durations, _curves_of(run), store.failures, dataset)
 
 
 def _curves_of(run: Run) -> Callable[[str], ActivationCurves | None]:
