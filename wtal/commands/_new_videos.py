@@ -17,12 +17,12 @@ _SHOWN = 5
 """Maximum number of detections printed per video."""
 
 
-def show_new(made: NewDetections) -> None:
+def show_new(new: NewDetections) -> None:
     """Print the best detections of each video, and the path of all of them."""
-    for video, detections in made.results.items():
+    for video, detections in new.results.items():
         click.echo(readable(video))
         click.echo("\n".join(f"  {line}" for line in _lines(detections)))
-    click.echo(f"detections  {made.file}\n            {made.table}")
+    click.echo(f"detections  {new.file}\n            {new.table}")
 
 
 def _lines(detections: Sequence[Detection]) -> list[str]:
@@ -46,9 +46,9 @@ def show_processed(name: str, file: ProcessedFile, as_json: bool) -> None:
     sys.stdout.flush()
 
 
-def finish_new(made: NewDetections) -> None:
+def finish_new(new: NewDetections) -> None:
     """If videos failed, print a line and exit with 3."""
-    if made.failures:
-        total = len(made.results) + len(made.failures)
-        click.echo(f"{len(made.failures)} of {total} videos failed; {made.failures_file}", err=True)
+    if new.failures:
+        total = len(new.results) + len(new.failures)
+        click.echo(f"{len(new.failures)} of {total} videos failed; {new.failures_file}", err=True)
         sys.exit(FINISHED_WITH_FAILURES)

@@ -174,8 +174,8 @@ def _show_next(source: Path | None, count: int, workspace: Workspace, as_json: b
         click.echo(_line(candidate, width))
     if not candidates:
         click.echo("every detection has a verdict, or its video has been looked at")
-    made = "" if page.is_file() else f"  (not made yet: wtal report {readable(str(source or file))})"
-    click.echo(f"page        {readable(str(page))}{made}")
+    remedy = "" if page.is_file() else f"  (not made yet: wtal report {readable(str(source or file))})"
+    click.echo(f"page        {readable(str(page))}{remedy}")
 
 
 def _line(candidate: Candidate, width: int) -> str:

@@ -31,7 +31,7 @@ def test_a_file_is_read_once_and_again_when_it_changed(tmp_path, read):
     file.write_text("one")
     for _ in range(2):
         remembered = Fingerprints(kept)
-        with remembered.kept():
+        with remembered.saved():
             assert remembered.fingerprint(file) == "one"
     assert read == ["a"]
     times = file.stat()
@@ -65,7 +65,7 @@ def test_a_damaged_file_is_none(tmp_path, read, content):
     file.write_text("one")
     kept.write_text(content)
     remembered = Fingerprints(kept)
-    with remembered.kept():
+    with remembered.saved():
         assert remembered.fingerprint(file) == "one"
     assert Fingerprints(kept).fingerprint(file) == "one"
     assert read == ["a"]

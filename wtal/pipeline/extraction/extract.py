@@ -120,7 +120,7 @@ def fill(
     for store, extractor in zip(stores, extractors, strict=True):
         write_sources(store, extractor.spec)
     fingerprints = fingerprints or Fingerprints()
-    with fingerprints.kept():
+    with fingerprints.saved():
         failures = [_clashes(writer, videos, fingerprints) for writer in writers]
     clashes: dict[str, str] = {}
     for reasons in failures:
@@ -134,7 +134,7 @@ def fill(
         reporter.say(f"{done} of {len(videos)} videos are already in {', '.join(map(str, stores))}")
     clock = Stopwatch()
     names = ", ".join(extractor.config.backbone for extractor in extractors)
-    with fingerprints.kept(), reporter.task(f"extract {names}", len(todo), "video") as task:
+    with fingerprints.saved(), reporter.task(f"extract {names}", len(todo), "video") as task:
         for outcome in spread(writers, extractors, todo, machine.settled(len(todo), runs_networks(extractors))):
             _record(outcome, failures, reporter, shown)
             if not any(outcome.reasons) and (fingerprint := writers[0].fingerprint(outcome.video.id)):

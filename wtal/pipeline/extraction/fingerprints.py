@@ -64,7 +64,7 @@ class Fingerprints:
             self._changed = True
 
     @contextmanager
-    def kept(self) -> Iterator[None]:
+    def saved(self) -> Iterator[None]:
         """Write new fingerprints at the end of the block, even after an error, if the disk has room."""
         try:
             yield
