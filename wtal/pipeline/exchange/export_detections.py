@@ -102,21 +102,21 @@ def export(
     return Exports(files, (*notes, *more), failures)
 
 
-def open_source(source: Path, with_store: bool) -> ExportSource:
+def open_source(source: Path | Run, with_store: bool) -> ExportSource:
     """Read the detections of a run with one seed, or of a file; durations from the run's store, if `with_store`.
 
     Raises:
         UsageError: when nothing exists there, or a run has several seeds or no detections yet.
         WtalError: when the run's store is needed but missing.
     """
-    if not source.exists():
+    if isinstance(source, Path) and not source.exists():
         raise UsageError(f"{source} does not exist; pass a run's folder or a detection file")
-    if source.is_file():
+    if isinstance(source, Path) and source.is_file():
         require_detections(source)
         origin = read_made(source)
         folder = source.parent / f"{source.stem}-exports"
         return ExportSource(_from_picture(source, origin), {}, folder, bool(origin), verdicts_of(origin))
-    run = open_run(source)
+    run = source if isinstance(source, Run) else open_run(source)
     origin = read_made(run.detections())
     detections = _from_picture(run.detections(), origin)
     durations = _durations(run, detections) if with_store else {}

@@ -36,7 +36,7 @@ from wtal.extractors.viewing.stretch import Stretch, stretches
 from wtal.pipeline.exchange.export_detections import check_classes, files_below, files_in_question, open_source
 from wtal.pipeline.exchange.export_names import TakenPaths, safe_name
 from wtal.pipeline.progress import SILENT, Reporter
-from wtal.pipeline.viewing.gather import detections_file
+from wtal.pipeline.viewing.located import detections_file
 from wtal.report.export_text import plain, safe_cell, score_text, seconds_text, titled
 from wtal.report.selection import Selection
 
