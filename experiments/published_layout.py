@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from experiments.planted import SUBSETS, write_labels
 from wtal.data.annotations import read_annotations
 from wtal.data.dataset import Dataset, VideoRecord
-from wtal.data.layout import Exported
+from wtal.data.layout import ExportedVideo
 from wtal.data.layouts import LAYOUTS
 
 JOINT, PER_VIDEO = "wtalc-joint", "npy-per-video"
@@ -76,7 +76,7 @@ def chosen(dataset: Dataset, count: int) -> list[str]:
     return [names[position] for position in positions]
 
 
-def exported(dataset: Dataset, names: Sequence[str]) -> list[Exported]:
+def exported(dataset: Dataset, names: Sequence[str]) -> list[ExportedVideo]:
     """Videos for a layout to write, whose features are computed on demand."""
     rng = np.random.default_rng(0)
     noise = np.abs(rng.standard_normal((_NOISE_ROWS, 2 * _WIDTH), dtype=np.float32)) * np.float32(0.4)
@@ -90,7 +90,7 @@ def exported(dataset: Dataset, names: Sequence[str]) -> list[Exported]:
         return features
 
     videos = [dataset.videos[name] for name in names]
-    return [Exported(video.id, SUBSETS[video.subset], load(i, video)) for i, video in enumerate(videos)]
+    return [ExportedVideo(video.id, SUBSETS[video.subset], load(i, video)) for i, video in enumerate(videos)]
 
 
 def _features(video: VideoRecord, noise: Features, directions: dict[str, Features], offset: int) -> Features:

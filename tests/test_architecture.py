@@ -55,6 +55,9 @@ LEAVES = (
     "report/imports",
 )
 
+# Names of public classes that several files define on purpose: settings of a leaf, engine of TV-L1, block of a student.
+SHARED_NAMES = {"Config", "Engine", "Block"}
+
 
 def imports(path: Path) -> list[tuple[int, str]]:
     """Yield (line, module) of every import at any level."""
@@ -154,6 +157,18 @@ def test_libraries_stay_in_their_rooms(path):
             assert here == "extractors", f"{path}:{line}: {here} imports {top}"
         if top == "torch" and here in ("eval", "data"):
             assert path.name == "batch.py", f"{path}:{line}: {here} imports torch"
+
+
+def test_one_class_name_means_one_thing():
+    """Only the contracts of leaves, engines and students have the same name in several files."""
+    places: dict[str, list[str]] = {}
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    twice = {name: where for name, where in places.items() if len(where) > 1}
+    assert {name: where for name, where in twice.items() if name not in SHARED_NAMES} == {}
+    assert set(twice) >= SHARED_NAMES
 
 
 @pytest.mark.parametrize("leaf", LEAVES)

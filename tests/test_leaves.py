@@ -17,8 +17,7 @@ from wtal.eval.challenges import CHALLENGES
 from wtal.extractors.backbones import BACKBONES, HasDescription, HasVariants, TakesOthers
 from wtal.extractors.flow import FLOWS
 from wtal.extractors.image_encoders import ENCODERS
-from wtal.extractors.readers import READERS
-from wtal.extractors.readers import HasVariants as HasOtherReaders
+from wtal.extractors.readers import READERS, HasReaderVariants
 from wtal.models.heads import HEADS
 from wtal.models.rescorers import RESCORERS
 from wtal.models.students import STUDENTS
@@ -42,7 +41,7 @@ REGISTRIES = (
 )
 OPTIONAL = {
     BACKBONES: (HasVariants, TakesOthers, HasDescription),
-    READERS: (HasOtherReaders,),
+    READERS: (HasReaderVariants,),
     LAYOUTS: (NamesVideos,),
 }
 LEAVES = [pytest.param(kind, name, id=f"{kind.kind}-{name}") for kind in REGISTRIES for name in kind.names()]

@@ -88,8 +88,8 @@ def extract(
     Videos that the store already holds are skipped. The result has the `store`'s folder, the `videos` asked for and
     `failures`, id -> reason. `jobs` "auto" takes the fastest number of processes on this machine.
 
-    >>> made = wtal.extract("videos", fps=5, workspace="workspace")
-    >>> len(made.videos), made.failures
+    >>> extraction = wtal.extract("videos", fps=5, workspace="workspace")
+    >>> len(extraction.videos), extraction.failures
     (4, {})
 
     Raises:
@@ -171,11 +171,11 @@ def run(
     The result has the `runs`, the files of their `detections` and `tables`, the `judgement` where there is ground
     truth, the `report`'s page, and `extracted`, with failures. The same call resumes an interrupted one.
 
-    >>> made = wtal.run("videos", annotations="annotations.json", quick=True, report=False, workspace="workspace",
-    ...                 settings={"extract.fps": 5, "train.steps": 3, "evaluate.test_subset": "training"})
-    >>> made.extracted.failures, [path.name for path in made.detections]
+    >>> result = wtal.run("videos", annotations="annotations.json", quick=True, report=False, workspace="workspace",
+    ...                   settings={"extract.fps": 5, "train.steps": 3, "evaluate.test_subset": "training"})
+    >>> result.extracted.failures, [path.name for path in result.detections]
     ({}, ['detections.json'])
-    >>> 0 <= made.judgement.evaluations[0].mAP[0.5] <= 1
+    >>> 0 <= result.judgement.evaluations[0].mAP[0.5] <= 1
     True
 
     Raises:
@@ -200,7 +200,7 @@ def load(model: AnyPath | Run, device: str = "auto") -> Detector:
 
     >>> detector = wtal.load(run.folder)
     >>> detections = detector.detect("videos/training_00.mp4")
-    >>> all(0 <= found.start < found.end and found.label in detector.classes for found in detections)
+    >>> all(0 <= d.start < d.end and d.label in detector.classes for d in detections)
     True
 
     Raises:
@@ -233,8 +233,8 @@ def detect(
     restricts the run's own videos. The result has `results`, video id -> detections in seconds, best first; `failures`,
     id -> reason; and the files that hold them.
 
-    >>> found = wtal.detect(run, settings={"localize.smooth": 1.0}, workspace="workspace")
-    >>> sorted(found.results)[0], found.table.suffix
+    >>> smooth = wtal.detect(run, settings={"localize.smooth": 1.0}, workspace="workspace")
+    >>> sorted(smooth.results)[0], smooth.table.suffix
     ('training_00', '.csv')
     >>> new = wtal.detect(run, "videos/training_01.mp4", workspace="workspace")
     >>> list(new.results), dict(new.failures)
@@ -320,7 +320,7 @@ def evaluate(
     `start:stop:step`, or thresholds. The `evaluations` of the result, one per seed, have `mAP`, threshold -> fraction;
     `to_json()` is what `--json` prints.
 
-    >>> judged = wtal.evaluate(found.file, annotations="annotations.json", subset="training", tiou=[0.3, 0.5])
+    >>> judged = wtal.evaluate(smooth.file, annotations="annotations.json", subset="training", tiou=[0.3, 0.5])
     >>> list(judged.evaluations[0].mAP)
     [0.3, 0.5]
 

@@ -113,14 +113,14 @@ def conforming(kind: type[Record]) -> Callable[[dict[str, Any]], dict[str, Any]]
 
 def meanings(config: type[Config]) -> dict[str, str]:
     """Key -> the text below it in the source of its class, on one line; keys without one are missing."""
-    found = {}
+    texts = {}
     for part in reversed([part for part in config.__mro__ if issubclass(part, Config)]):
         tree = ast.parse(inspect.getsource(part))
         body = next(node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)).body
         for field, after in itertools.pairwise(body):
             if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and (text := _text_of(after)):
-                found[field.target.id] = " ".join(text.split())
-    return found
+                texts[field.target.id] = " ".join(text.split())
+    return texts
 
 
 def _text_of(node: ast.stmt) -> str:

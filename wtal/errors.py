@@ -76,7 +76,7 @@ _FULL_MEMORY = (
 def lacks_memory(error: BaseException) -> bool:
     """Return True if an error, even of a library, means that there is not enough memory."""
     named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    return named or any(words in str(error) for words in _FULL_MEMORY)
+    return named or any(phrase in str(error) for phrase in _FULL_MEMORY)
 
 
 def require(module: str, extra: str) -> ModuleType:

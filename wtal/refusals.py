@@ -146,7 +146,7 @@ def _below(hint: Any, part: int | str) -> Any:
     """Return the type of one part of a value: of a field, of an element, of a table's values or keys."""
     base, origin, parts = _bare(hint), get_origin(_bare(hint)), get_args(_bare(hint))
     if origin in (Union, types.UnionType):
-        below = [found for each in parts if (found := _below(each, part)) is not Any]
+        below = [inner for each in parts if (inner := _below(each, part)) is not Any]
         return below[0] if below else Any
     if isinstance(base, type) and issubclass(base, BaseModel):
         field = base.model_fields.get(str(part))
@@ -252,8 +252,8 @@ def _bounds(limits: Mapping[str, Any]) -> str:
     if low is not None and high is not None:
         text = f" from {low} to {high}"
     else:
-        words = {"ge": "of at least", "gt": "above", "le": "of at most", "lt": "below"}
-        bounds = [f"{words[name]} {limits[name]}" for name in words if name in limits]
+        phrases = {"ge": "of at least", "gt": "above", "le": "of at most", "lt": "below"}
+        bounds = [f"{phrases[name]} {limits[name]}" for name in phrases if name in limits]
         text = f" {' and '.join(bounds)}".replace(" and of ", " and ") if bounds else ""
     return f"{text}, divisible by {limits['multiple_of']}" if "multiple_of" in limits else text
 

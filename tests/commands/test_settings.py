@@ -78,7 +78,7 @@ def test_a_run_that_is_not_there_is_refused_here_too():
 def test_settings_of_localization_are_those_of_its_class():
     assert [each.key for each in localize_settings()] == [f"localize.{name}" for name in LocalizeConfig.model_fields]
     (one,) = [each for each in localize_settings() if each.key == "localize.suppression"]
-    assert one.words == ("hard", "soft", "linear", "fusion", "none")
+    assert one.choices == ("hard", "soft", "linear", "fusion", "none")
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -57,37 +56,6 @@ def call(*arguments, code=0):
     return result
 
 
-_OPENED: list[str] = []
-
-
-def _watch(event, arguments):
-    if event == "open" and isinstance(arguments[0], str) and arguments[0].endswith(("run.json", "finished.json")):
-        _OPENED.append(arguments[0])
-
-
-sys.addaudithook(_watch)
-
-
-@pytest.fixture
-def counted(monkeypatch):
-    """Execute work; return how often each `run.json` and `finished.json` was opened, and a recipe parsed."""
-    parsed = []
-    parse = Recipe.parse.__func__
-
-    def counting(cls, values, *arguments, **options):
-        parsed.append(arguments)
-        return parse(cls, values, *arguments, **options)
-
-    def watched(deed, *arguments):
-        monkeypatch.setattr(Recipe, "parse", classmethod(counting))
-        _OPENED.clear()
-        parsed.clear()
-        deed(*arguments)
-        return {path: _OPENED.count(path) for path in _OPENED}, len(parsed)
-
-    return watched
-
-
 def once(folder):
     return {str(folder / name): 1 for name in ("finished.json", "run.json")}
 
@@ -104,6 +72,9 @@ def once(folder):
         ("diagnose", "--errors-only"),
         ("submit", "--challenge", "hacs"),
         ("report",),
+        ("export", "--to", "csv"),
+        ("review next",),
+        ("review show",),
     ],
     ids=" ".join,
 )
@@ -113,8 +84,9 @@ def test_a_run_is_read_and_its_recipe_parsed_once_per_command(runs, counted, com
         "diagnose": ("--out", tmp_path),
         "submit": ("--out", tmp_path / "hacs.json"),
         "report": ("--out", tmp_path),
+        "export": ("--out", tmp_path),
     }.get(command[0], ())
-    assert counted(call, command[0], folder, *command[1:], *where) == (once(folder), 1)
+    assert counted(call, *command[0].split(), folder, *command[1:], *where) == (once(folder), 1)
 
 
 @pytest.mark.parametrize("command", [("detect",), ("evaluate",), ("tune", "--over", "nms_tiou=0.4")], ids=" ".join)
@@ -123,6 +95,12 @@ def test_every_seed_is_read_once(runs, counted, command, tmp_path):
     opened, parsed = counted(call, command[0], runs[0].folder.parent, *command[1:], *where)
     assert opened == {path: 1 for run in runs for path in once(run.folder)}
     assert parsed <= 2
+
+
+def test_a_run_is_read_once_to_import_verdicts(runs, counted, tmp_path):
+    folder = runs[0].folder
+    none = write_json(tmp_path / "verdicts.json", {"format": 1, "verdicts": [], "looked_at": []})
+    assert counted(call, "review", "import", folder, none) == (once(folder), 1)
 
 
 def test_a_run_that_is_open_is_submitted_without_being_read_again(runs, counted, tmp_path):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from wtal.report.embeddings import BACKGROUND, Points, neighbours_alike, tsne
+from wtal.report.embeddings import BACKGROUND, EmbeddedSnippets, neighbours_alike, tsne
 
 
 @pytest.mark.slow
@@ -22,10 +22,10 @@ def test_tsne_says_the_same_twice_and_keeps_groups_together():
 
 def test_neighbours_are_of_other_videos():
     vectors = np.array([[1, 0], [1, 0.1], [0, 1], [0.1, 1]], np.float32)
-    alike = Points(vectors, np.array([0, 0, BACKGROUND, BACKGROUND]), np.array([0, 1, 0, 1]))
+    alike = EmbeddedSnippets(vectors, np.array([0, 0, BACKGROUND, BACKGROUND]), np.array([0, 1, 0, 1]))
     assert neighbours_alike(alike) == (1.0, 0.5)
     # Each has an equal neighbour in its own video, and none in the other video.
-    apart = Points(vectors, np.array([0, 0, BACKGROUND, BACKGROUND]), np.array([0, 0, 1, 1]))
+    apart = EmbeddedSnippets(vectors, np.array([0, 0, BACKGROUND, BACKGROUND]), np.array([0, 0, 1, 1]))
     assert neighbours_alike(apart) == (0.0, 0.0)
-    alone = Points(vectors, np.zeros(4, np.int64), np.zeros(4, np.int64))
+    alone = EmbeddedSnippets(vectors, np.zeros(4, np.int64), np.zeros(4, np.int64))
     assert np.isnan(neighbours_alike(alone)).all()

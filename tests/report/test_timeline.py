@@ -8,10 +8,10 @@ import numpy as np
 from tests.support.figures import bars, ylabels
 from wtal.data.grid import SnippetGrid
 from wtal.data.segments import Annotation, Detection, Segment
-from wtal.eval.per_video import Verdict
+from wtal.eval.per_video import VideoEvaluation
 from wtal.models.localization.config import LocalizeConfig
 from wtal.models.localization.signals import Activations
-from wtal.report.activations import PALETTE, Case, class_colours, video_picture
+from wtal.report.activations import PALETTE, PicturedVideo, class_colours, video_picture
 from wtal.report.pseudo_labels import pseudo_label_picture
 from wtal.report.timeline import Bar, Bars, Curve, Curves, lanes_of, timeline
 
@@ -46,14 +46,14 @@ def a_case(**settings):
     cas = np.array([[3, 0, 0], [0, 3, 0], [0, 0, 3], [3, 0, 0]], np.float32)
     one = Activations(cas, np.array([1, 0.5, 0, 1], np.float32), np.array([0.7, 0.3], np.float32))
     both = replace(one, streams={"flow": one, "rgb": replace(one, attention=None)})
-    verdict = Verdict(
+    evaluation = VideoEvaluation(
         0.5,
         (Annotation(0, 1, "run"),),
         (True,),
         (Detection(0, 1, "run", 0.9), Detection(2, 3, "jump", 0.1)),
         ("true positive", "background"),
     )
-    return replace(Case("best", "a video", verdict, both, grid), **settings)
+    return replace(PicturedVideo("best", "a video", evaluation, both, grid), **settings)
 
 
 def test_a_video_has_a_track_for_all_that_the_head_says():

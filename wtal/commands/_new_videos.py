@@ -11,18 +11,18 @@ from wtal.data.detections import to_json
 from wtal.data.segments import Detection
 from wtal.data.video_ids import readable
 from wtal.pipeline.new_videos.detect_new import NewDetections
-from wtal.pipeline.new_videos.watch import Seen
+from wtal.pipeline.new_videos.watch import ProcessedFile
 
 _SHOWN = 5
 """Maximum number of detections printed per video."""
 
 
-def show_new(made: NewDetections) -> None:
+def show_new(new: NewDetections) -> None:
     """Print the best detections of each video, and the path of all of them."""
-    for video, detections in made.results.items():
+    for video, detections in new.results.items():
         click.echo(readable(video))
         click.echo("\n".join(f"  {line}" for line in _lines(detections)))
-    click.echo(f"detections  {made.file}\n            {made.table}")
+    click.echo(f"detections  {new.file}\n            {new.table}")
 
 
 def _lines(detections: Sequence[Detection]) -> list[str]:
@@ -34,21 +34,21 @@ def _lines(detections: Sequence[Detection]) -> list[str]:
     return [*lines, f"and {len(detections) - _SHOWN} more"] if len(detections) > _SHOWN else lines
 
 
-def show_seen(name: str, seen: Seen, as_json: bool) -> None:
+def show_processed(name: str, file: ProcessedFile, as_json: bool) -> None:
     """Print the detections in a video of a watched folder; as JSON, in one line."""
     if as_json:
-        entries = [to_json(detection) for detection in seen.detections]
-        failure = {"failure": seen.reason} if seen.reason else {}
+        entries = [to_json(detection) for detection in file.detections]
+        failure = {"failure": file.reason} if file.reason else {}
         click.echo(json.dumps({"video": name, "detections": entries, **failure}))
     else:
-        lines = [f"failed: {seen.reason}"] if seen.reason else _lines(seen.detections)
+        lines = [f"failed: {file.reason}"] if file.reason else _lines(file.detections)
         click.echo(readable("\n".join([name, *(f"  {line}" for line in lines)])))
     sys.stdout.flush()
 
 
-def finish_new(made: NewDetections) -> None:
+def finish_new(new: NewDetections) -> None:
     """If videos failed, print a line and exit with 3."""
-    if made.failures:
-        total = len(made.results) + len(made.failures)
-        click.echo(f"{len(made.failures)} of {total} videos failed; {made.failures_file}", err=True)
+    if new.failures:
+        total = len(new.results) + len(new.failures)
+        click.echo(f"{len(new.failures)} of {total} videos failed; {new.failures_file}", err=True)
         sys.exit(FINISHED_WITH_FAILURES)

@@ -42,8 +42,8 @@ class SetOption(click.Option):
 
 
 def _row(setting: "Setting") -> tuple[str, str]:
-    words = f"[{'|'.join(setting.words)}] " if setting.words else ""
-    return f"{setting.key}={setting.value}", f"{words}{setting.meaning}"
+    choices = f"[{'|'.join(setting.choices)}] " if setting.choices else ""
+    return f"{setting.key}={setting.value}", f"{choices}{setting.meaning}"
 
 
 def recipe_set_option(function: Function) -> Function:

@@ -18,7 +18,7 @@ from wtal.commands._console import (
     refuse_unless,
     workspace_option,
 )
-from wtal.commands._new_videos import finish_new, show_new, show_seen
+from wtal.commands._new_videos import finish_new, show_new, show_processed
 from wtal.commands._settings import localize_set_option
 from wtal.commands._types import InWorkspace, Seconds
 from wtal.errors import UsageError
@@ -170,7 +170,7 @@ def keep_watch(watch: Watch, as_json: bool) -> None:
     with watch.alone():
         reporter.say(f"watching {watch.folder}; detections in {watch.out}; Ctrl-C ends it")
         with suppress(KeyboardInterrupt), _termination_as_interrupt():
-            watch.run(lambda name, seen: show_seen(name, seen, as_json))
+            watch.run(lambda name, file: show_processed(name, file, as_json))
         results = watch.results()
         reporter.say(f"stopped; {len(results.results)} videos are in {results.file}")
     finish_new(results)

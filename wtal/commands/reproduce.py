@@ -112,14 +112,14 @@ def command(
         )
     home = Workspace(workspace)
     question = Question(protocol=protocol, ambiguous=ambiguous)
-    made = reproduce(dataset, plans, numbers, features, annotations, home, question, chosen, reporter)
-    for path in made.write(out or home.tables / dataset):
+    reproduction = reproduce(dataset, plans, numbers, features, annotations, home, question, chosen, reporter)
+    for path in reproduction.write(out or home.tables / dataset):
         reporter.say(str(path))
     if as_json:
-        print_json(made.to_json())
+        print_json(reproduction.to_json())
     else:
-        click.echo(made.markdown())
-    if any(row.failure for row in made.comparison.rows):
+        click.echo(reproduction.markdown())
+    if any(row.failure for row in reproduction.comparison.rows):
         sys.exit(FINISHED_WITH_FAILURES)
 
 

@@ -21,7 +21,7 @@ from wtal.errors import UsageError
 from wtal.pipeline.review.import_verdicts import Review, import_verdicts
 from wtal.pipeline.review.next_verdicts import COUNT, Candidate, next_verdicts
 from wtal.pipeline.review.overview import Overview, overview, reviewed_annotations
-from wtal.pipeline.viewing.gather import detections_file, page_folder
+from wtal.pipeline.viewing.located import locate
 from wtal.pipeline.workspace import Workspace
 from wtal.report.export_text import clock_text
 from wtal.report.imports import IMPORTS
@@ -163,9 +163,9 @@ def _show_review(review: Review) -> None:
 
 
 def _show_next(source: Path | None, count: int, workspace: Workspace, as_json: bool) -> None:
-    file = detections_file(source or workspace.newest_run())
-    candidates = next_verdicts(file, count)
-    page = page_folder(file) / "index.html"
+    located = locate(source or workspace.newest_run())
+    candidates = next_verdicts(located, count)
+    page = located.page_folder / "index.html"
     if as_json:
         print_json({"next": [candidate.to_json() for candidate in candidates], "page": str(page)})
         return
@@ -174,8 +174,8 @@ def _show_next(source: Path | None, count: int, workspace: Workspace, as_json: b
         click.echo(_line(candidate, width))
     if not candidates:
         click.echo("every detection has a verdict, or its video has been looked at")
-    made = "" if page.is_file() else f"  (not made yet: wtal report {readable(str(source or file))})"
-    click.echo(f"page        {readable(str(page))}{made}")
+    remedy = "" if page.is_file() else f"  (not made yet: wtal report {readable(str(source or located.file))})"
+    click.echo(f"page        {readable(str(page))}{remedy}")
 
 
 def _line(candidate: Candidate, width: int) -> str:

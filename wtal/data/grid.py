@@ -30,7 +30,7 @@ def frame_count(fps: Fraction, shown_seconds: Fraction) -> int:
     return max(1, round(fps * shown_seconds))
 
 
-class _Plain(Record):
+class _GridRecord(Record):
     """JSON form of a grid."""
 
     fps: Ratio
@@ -160,7 +160,7 @@ class SnippetGrid:
             FormatError: when a value is missing or is not a number.
         """
         try:
-            plain = _Plain.parse(values)
+            plain = _GridRecord.parse(values)
             fps, stride, begins, lead = map(Fraction, (plain.fps, plain.stride, plain.begins, plain.lead))
             return cls(fps, plain.frames, stride, plain.span, plain.tail, begins, lead)
         except (ConfigError, ValueError) as error:

@@ -44,7 +44,7 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Exported:
+class ExportedVideo:
     """One video to export: its name in the files, its subset (empty if unknown), and the loader of {stream: (T, D)}.
 
     The streams are in the order in which a layout joins them.

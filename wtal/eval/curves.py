@@ -7,7 +7,7 @@ import numpy as np
 
 from wtal.data.segments import Segment
 from wtal.eval.columns import Floats
-from wtal.eval.judge import Annotated, Detected, Judged, judge
+from wtal.eval.judge import Annotated, Detected, JudgedRanking, judge
 from wtal.eval.precision import make_monotone, ordinals
 from wtal.eval.protocols import DEFAULT_PROTOCOL, INPUT, find_protocol
 from wtal.eval.thresholds import check_tious
@@ -44,7 +44,7 @@ def precision_recall(
     return curves(judge(annotations, detections, thresholds, find_protocol(protocol, ties), ambiguous or {}))
 
 
-def curves(judged: Judged) -> dict[str, tuple[PrecisionRecallCurve, ...]]:
+def curves(judged: JudgedRanking) -> dict[str, tuple[PrecisionRecallCurve, ...]]:
     """Return class -> its curve at each judged threshold."""
     ranking = judged.ranking
     segment, hits = ranking.segment, ordinals(ranking.segment)

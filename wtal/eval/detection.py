@@ -23,7 +23,7 @@ import numpy as np
 from wtal.data.names import look_alike
 from wtal.data.segments import Annotation, Detection, Segment
 from wtal.data.tally import first_names
-from wtal.eval.judge import Judged, judge
+from wtal.eval.judge import JudgedRanking, judge
 from wtal.eval.protocols import DEFAULT_PROTOCOL, INPUT, find_protocol
 from wtal.eval.thresholds import averages, check_tious, mean_over, parse_tious, tiou_key
 
@@ -122,7 +122,7 @@ def evaluate_detections(
     return evaluation_of(judge(annotations, detections, thresholds, rules, ambiguous or {}), thresholds, protocol)
 
 
-def evaluation_of(judged: Judged, thresholds: Sequence[float], protocol: str) -> Evaluation:
+def evaluation_of(judged: JudgedRanking, thresholds: Sequence[float], protocol: str) -> Evaluation:
     """Compute the figures of judged detections at these thresholds, by that protocol."""
     values = judged.ranking.average_precision().T.tolist()
     ap = {label: dict(zip(thresholds, row, strict=True)) for label, row in zip(judged.classes, values, strict=True)}

@@ -28,7 +28,7 @@ from wtal.data.segments import Segment
 from wtal.eval.characteristics import Characteristic, characteristics
 from wtal.eval.columns import Floats, Ints
 from wtal.eval.detection import Evaluation, evaluation_of
-from wtal.eval.judge import Annotated, Detected, Judged, judge
+from wtal.eval.judge import Annotated, Detected, JudgedRanking, judge
 from wtal.eval.outcomes import ERRORS, OUTCOMES, by_rank, outcomes
 from wtal.eval.precision import ordinals
 from wtal.eval.protocols import DEFAULT_PROTOCOL, INPUT, find_protocol
@@ -127,7 +127,9 @@ def diagnose_detections(
     return diagnosis_of(judged, thresholds, protocol, characteristics(annotations, durations or {}, buckets))
 
 
-def diagnosis_of(judged: Judged, tious: Sequence[float], protocol: str, known: Sequence[Characteristic]) -> Diagnosis:
+def diagnosis_of(
+    judged: JudgedRanking, tious: Sequence[float], protocol: str, known: Sequence[Characteristic]
+) -> Diagnosis:
     """Diagnose judged detections; the characteristics are those of their annotations, in the same order."""
     codes = outcomes(judged, tious, find_protocol(protocol))
     before = false_before(judged.ranking, codes)
@@ -149,12 +151,12 @@ def diagnosis_of(judged: Judged, tious: Sequence[float], protocol: str, known: S
 class _Reference:
     """The ranking, the number of false positives before each true one (T,), and a mask of late ones (T,)."""
 
-    judged: Judged
+    judged: JudgedRanking
     before: Ints
     late: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, judged: Judged, before: Ints) -> "_Reference":
+    def of(cls, judged: JudgedRanking, before: Ints) -> "_Reference":
         reference = cls(judged, before, np.zeros(len(before), bool))
         everything = np.arange(len(before))
         return replace(reference, late=reference.precision(everything, reference.positives(judged.truth.label)) <= LATE)

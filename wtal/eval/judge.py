@@ -48,7 +48,7 @@ _LEAST_OVERLAP = np.nextafter(0.0, 1.0)
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedRanking:
     """A ranking of `detections` (N,), judged against `truth` (M,); `classes` and `videos` name the codes of both.
 
     Times are in the unit of judgement. `taken` (T,) is the annotation matched by each of the ranking's true positives.
@@ -74,7 +74,7 @@ def judge(
     protocol: Protocol,
     ambiguous: Ranges,
     videos: Iterable[str] = (),
-) -> Judged:
+) -> JudgedRanking:
     """Judge each detection (seconds, by video id) a true or a false positive at each threshold.
 
     `ambiguous` are ranges that annotators could not decide. `videos` are additional ids to get codes.
@@ -114,7 +114,7 @@ def judge(
         videos=len(names),
         interpolated=protocol.interpolated,
     )
-    return Judged(
+    return JudgedRanking(
         ranking,
         ranked,
         truth,

@@ -28,7 +28,7 @@ from wtal.config import Record, conforming
 from wtal.errors import UsageError
 from wtal.eval.bootstrap import CONFIDENCE, Estimate
 
-Verdict = Literal["learned", "weak", "not learned", "not known"]
+LabelVerdict = Literal["learned", "weak", "not learned", "not known"]
 Floats = NDArray[np.float64]
 
 _DRAWS = 1000
@@ -59,7 +59,7 @@ class ClassCheck:
     ap: Estimate | None
     chance: float
     p: float | None
-    verdict: Verdict
+    verdict: LabelVerdict
     agreement: float | None = None
 
     def sentence(self) -> str:
@@ -95,7 +95,7 @@ class LabelCheck:
         return float(np.mean(values)) if values else float("nan")
 
     @property
-    def verdicts(self) -> dict[str, Verdict]:
+    def verdicts(self) -> dict[str, LabelVerdict]:
         """Class -> verdict."""
         return {check.label: check.verdict for check in self.classes}
 
@@ -149,11 +149,11 @@ class _Figures(Record):
     ap: _Interval | None
     chance: float
     p: float | None
-    verdict: Verdict
+    verdict: LabelVerdict
     agreement: float | None = None
 
 
-class _Plain(Record):
+class _CheckRecord(Record):
     """JSON form of a check."""
 
     videos: int
@@ -162,7 +162,7 @@ class _Plain(Record):
     classes: dict[str, _Figures] = Field(min_length=1)
 
 
-LabelCheckJson = Annotated[dict[str, Any], AfterValidator(conforming(_Plain))]
+LabelCheckJson = Annotated[dict[str, Any], AfterValidator(conforming(_CheckRecord))]
 """JSON of `LabelCheck.to_json`, for records that include it."""
 
 
@@ -214,7 +214,7 @@ def _check(
     )
 
 
-def _verdict(auc: float, p: float, least: float) -> Verdict:
+def _verdict(auc: float, p: float, least: float) -> LabelVerdict:
     if least > _SIGNIFICANT:
         return "not known"
     if p > _SIGNIFICANT:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wtal.eval.columns import Columns, Floats, Ints
-from wtal.eval.judge import Judged
+from wtal.eval.judge import JudgedRanking
 from wtal.eval.matching import find_pairs
 from wtal.eval.protocols import Protocol
 
@@ -32,7 +32,7 @@ _TRUE, _DUPLICATE, _WRONG_LABEL, _LOCALIZATION, _CONFUSION, _BACKGROUND, _NOT_CO
 OutcomeCodes = NDArray[np.int8]
 
 
-def outcomes(judged: Judged, tious: Sequence[float], protocol: Protocol) -> OutcomeCodes:
+def outcomes(judged: JudgedRanking, tious: Sequence[float], protocol: Protocol) -> OutcomeCodes:
     """N ranked detections, judged at K thresholds -> (K, N) indices in `OUTCOMES`."""
     ranking = judged.ranking
     own, other = _best_overlaps(judged.detections, judged.truth, protocol.overlap, min(NEAR, *tious))
@@ -69,7 +69,7 @@ def _unlabelled(segments: Columns) -> Columns:
     return replace(segments, label=np.zeros_like(segments.label))
 
 
-def by_rank(codes: OutcomeCodes, judged: Judged, slices: int) -> Ints:
+def by_rank(codes: OutcomeCodes, judged: JudgedRanking, slices: int) -> Ints:
     """(K, N) -> (K, slices + 1, outcomes): counts of each outcome by rank within the class.
 
     Slice k has ranks k * G to (k + 1) * G - 1, where G is the number of annotations of the class; the last slice has

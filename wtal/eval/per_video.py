@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 from wtal.data.segments import Annotation, Detection, as_array, tiou_matrix
 from wtal.eval.columns import Floats, stable_order
-from wtal.eval.judge import Annotated, Detected, Judged, judge
+from wtal.eval.judge import Annotated, Detected, JudgedRanking, judge
 from wtal.eval.outcomes import OUTCOMES, outcomes
 from wtal.eval.precision import Ranking
 from wtal.eval.protocols import DEFAULT_PROTOCOL, find_protocol
 
 
 @dataclass(frozen=True)
-class Verdict:
+class VideoEvaluation:
     """One video: AP over the thresholds (None without annotations), and the outcomes of its segments at one of them.
 
     `outcomes` (N,) are those of `wtal.eval.outcomes.OUTCOMES`, for `detections` (N,) in descending order of score.
@@ -46,8 +46,8 @@ class Verdict:
 
 def judge_videos(
     annotations: Annotated, detections: Detected, tious: Sequence[float], tiou: float
-) -> dict[str, Verdict]:
-    """Judge each video in `annotations` by ActivityNet's rules: video id -> verdict; segments are in seconds.
+) -> dict[str, VideoEvaluation]:
+    """Judge each video in `annotations` by ActivityNet's rules: video id -> evaluation; segments are in seconds.
 
     Average precision is the mean over `tious`; outcomes are those at the threshold `tiou`. Detections of classes
     without annotations are left out.
@@ -63,18 +63,18 @@ def judge_videos(
     taken = np.zeros(len(judged.truth), bool)
     taken[judged.taken] = True
     rows = _rows(judged)
-    verdicts, first = {}, 0
+    evaluations, first = {}, 0
     for name, segments in annotations.items():
         last = first + len(segments)
         order = rows.get(name, np.zeros(0, np.intp))
         names = tuple(OUTCOMES[kind] for kind in kinds[order].tolist())
         flags = tuple(taken[first:last].tolist())
-        verdicts[name] = Verdict(ap.get(name), tuple(segments), flags, _detections(judged, order), names)
+        evaluations[name] = VideoEvaluation(ap.get(name), tuple(segments), flags, _detections(judged, order), names)
         first = last
-    return verdicts
+    return evaluations
 
 
-def _by_video(judged: Judged) -> dict[str, float]:
+def _by_video(judged: JudgedRanking) -> dict[str, float]:
     """Return video -> average precision of its single ranking, the mean over thresholds; for annotated videos."""
     mixed = _of_videos(judged.ranking, judged.detections.score, len(judged.videos))
     means = mixed.average_precision().mean(axis=0).tolist()
@@ -98,14 +98,14 @@ def _of_videos(ranking: Ranking, score: Floats, videos: int) -> Ranking:
     )
 
 
-def _rows(judged: Judged) -> Mapping[str, NDArray[np.intp]]:
+def _rows(judged: JudgedRanking) -> Mapping[str, NDArray[np.intp]]:
     """Return video -> indices of its detections, best first."""
     order = stable_order(-judged.detections.score, judged.detections.video)
     limits = np.searchsorted(judged.detections.video[order], np.arange(len(judged.videos) + 1))
     return {name: order[limits[i] : limits[i + 1]] for i, name in enumerate(judged.videos)}
 
 
-def _detections(judged: Judged, order: NDArray[np.intp]) -> tuple[Detection, ...]:
+def _detections(judged: JudgedRanking, order: NDArray[np.intp]) -> tuple[Detection, ...]:
     chosen = judged.detections.take(order)
     rows = zip(chosen.times.tolist(), chosen.label.tolist(), chosen.score.tolist(), strict=True)
     return tuple(Detection(start, end, judged.classes[label], score) for (start, end), label, score in rows)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wtal.data.grid import SnippetGrid
-from wtal.eval.per_video import Verdict
+from wtal.eval.per_video import VideoEvaluation
 from wtal.eval.thresholds import tiou_key
 from wtal.models.localization.config import LocalizeConfig
 from wtal.models.localization.signals import Activations, class_activations
@@ -27,12 +27,12 @@ PART_LINES = ("--", ":", "-.")
 
 
 @dataclass(frozen=True)
-class Case:
-    """A video to be shown, the reason (`role`), its verdict, and the head's output on its clock."""
+class PicturedVideo:
+    """A video to be shown, the reason (`role`), its evaluation, and the head's output on its clock."""
 
     role: str
     video: str
-    verdict: Verdict
+    evaluation: VideoEvaluation
     activations: Activations
     grid: SnippetGrid
 
@@ -43,37 +43,40 @@ def class_colours(classes: Sequence[str], shown: Sequence[str]) -> dict[str, str
     return dict(zip(names, PALETTE, strict=False))
 
 
-def video_picture(name: str, case: Case, classes: Sequence[str], config: LocalizeConfig, at: float) -> Picture:
+def video_picture(
+    name: str, pictured: PicturedVideo, classes: Sequence[str], config: LocalizeConfig, at: float
+) -> Picture:
     """Draw annotations, detections, class activations and attention of a video, over seconds.
 
-    `config` is the localization of the detections, `at` the tIoU of the verdict.
+    `config` is the localization of the detections, `at` the tIoU of the evaluation.
     """
-    verdict, best = case.verdict, best_detections(case.verdict)
+    evaluation, best = pictured.evaluation, best_detections(pictured.evaluation)
     caption = (
-        f"{case.role.capitalize()}: {case.video}, average precision {_number(verdict.ap)}, {sum(verdict.recalled)} of "
-        f"{len(verdict.annotations)} annotations found at tIoU {tiou_key(at)}. Filled detections are true positives, "
-        f"hollow ones are false positives, and numbers are scores. The picture shows the {len(best)} best of "
-        f"{len(verdict.detections)} detections, and class activations as used by localization ({config.activation}). "
-        "The shaded background marks the annotations."
+        f"{pictured.role.capitalize()}: {pictured.video}, average precision {_number(evaluation.ap)}, "
+        f"{sum(evaluation.recalled)} of {len(evaluation.annotations)} annotations found at tIoU {tiou_key(at)}. Filled "
+        "detections are true positives, hollow ones are false positives, and numbers are scores. The picture shows the "
+        f"{len(best)} best of {len(evaluation.detections)} detections, and class activations as used by localization "
+        f"({config.activation}). The shaded background marks the annotations."
     )
-    return Picture(name, caption, _figure(case, classes, config))
+    return Picture(name, caption, _figure(pictured, classes, config))
 
 
-def best_detections(verdict: Verdict) -> list[tuple[Any, str]]:
+def best_detections(evaluation: VideoEvaluation) -> list[tuple[Any, str]]:
     """Return the detections with the highest scores, and their outcomes: twice as many as annotations, 5 to 50."""
-    count = min(max(_LEAST, 2 * len(verdict.annotations)), _MOST)
-    return [*zip(verdict.detections, verdict.outcomes, strict=True)][:count]
+    count = min(max(_LEAST, 2 * len(evaluation.annotations)), _MOST)
+    return [*zip(evaluation.detections, evaluation.outcomes, strict=True)][:count]
 
 
-def classes_shown(verdict: Verdict, classes: Sequence[str]) -> list[str]:
+def classes_shown(evaluation: VideoEvaluation, classes: Sequence[str]) -> list[str]:
     """Return the annotated classes, then those of the best detections, up to as many as can be distinguished."""
-    names = [segment.label for segment in (*verdict.annotations, *(segment for segment, _ in best_detections(verdict)))]
+    detections = [detection for detection, _ in best_detections(evaluation)]
+    names = [segment.label for segment in (*evaluation.annotations, *detections)]
     return [name for name in dict.fromkeys(names) if name in classes][:_CLASSES]
 
 
-def annotation_bars(verdict: Verdict, colours: Mapping[str, str]) -> list[Bar]:
+def annotation_bars(evaluation: VideoEvaluation, colours: Mapping[str, str]) -> list[Bar]:
     """Return bars of the ground truth, coloured by class."""
-    return [Bar(annotation, colours.get(annotation.label, GREY)) for annotation in verdict.annotations]
+    return [Bar(annotation, colours.get(annotation.label, GREY)) for annotation in evaluation.annotations]
 
 
 def edges_of(grid: SnippetGrid) -> NDArray[np.float64]:
@@ -81,24 +84,24 @@ def edges_of(grid: SnippetGrid) -> NDArray[np.float64]:
     return grid.seconds(np.arange(grid.num_snippets + 1))
 
 
-def _figure(case: Case, classes: Sequence[str], config: LocalizeConfig) -> "Figure":
-    shown = classes_shown(case.verdict, classes)
+def _figure(pictured: PicturedVideo, classes: Sequence[str], config: LocalizeConfig) -> "Figure":
+    shown = classes_shown(pictured.evaluation, classes)
     colours = class_colours(classes, shown)
-    truth = annotation_bars(case.verdict, colours)
+    truth = annotation_bars(pictured.evaluation, colours)
     detections = [
         Bar(detection, colours.get(detection.label, GREY), f"{detection.score:.2f}", hollow=outcome != "true positive")
-        for detection, outcome in best_detections(case.verdict)
+        for detection, outcome in best_detections(pictured.evaluation)
     ]
-    edges, columns = edges_of(case.grid), {name: [*classes].index(name) for name in shown}
+    edges, columns = edges_of(pictured.grid), {name: [*classes].index(name) for name in shown}
     tracks: list[Track] = [Bars("annotations", truth), Bars("detections", detections)]
-    for stream, answer in {"": case.activations, **_streams(case.activations)}.items():
+    for stream, answer in {"": pictured.activations, **_streams(pictured.activations)}.items():
         values = class_activations(answer, config)
         curves = [Curve(edges, values[:, column], colours[name]) for name, column in columns.items()]
         tracks.append(Curves(f"cas, {stream}" if stream else "cas", curves, unit=config.activation != "none"))
-    if attention := _attention(case.activations, edges):
+    if attention := _attention(pictured.activations, edges):
         tracks.append(Curves("attention", attention))
-    tracks.append(Words("video scores", _scores(case.activations, classes)))
-    return timeline(case.grid.end, tracks, case.video, {name: colours[name] for name in shown}, truth)
+    tracks.append(Words("video scores", _scores(pictured.activations, classes)))
+    return timeline(pictured.grid.end, tracks, pictured.video, {name: colours[name] for name in shown}, truth)
 
 
 def _attention(activations: Activations, edges: NDArray[np.float64]) -> list[Curve]:

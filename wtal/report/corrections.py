@@ -20,7 +20,7 @@ Change = Literal["unchanged", "moved", "gone", "new"]
 
 
 @dataclass(frozen=True)
-class Exported:
+class ExportedSegment:
     """A segment as written by the export, and the detections merged into it, the most confident first."""
 
     segment: Segment
@@ -34,12 +34,12 @@ class Correction:
 
     change: Change
     label: str
-    exported: Exported | None
+    exported: ExportedSegment | None
     segment: Segment | None
 
 
 def corrections(
-    exported: Sequence[Exported], present: Sequence[tuple[Segment, str]], tolerance: float
+    exported: Sequence[ExportedSegment], present: Sequence[tuple[Segment, str]], tolerance: float
 ) -> list[Correction]:
     """Compare the export with the segments and labels present; ends differ beyond `tolerance` seconds."""
     changes: list[Correction] = []
@@ -70,7 +70,9 @@ def _contains(exported: Detection, own: Detection) -> bool:
     return own.label == exported.label and exported.start <= own.start and own.end <= exported.end
 
 
-def _of_class(label: str, own: Sequence[Exported], segments: Sequence[Segment], tolerance: float) -> list[Correction]:
+def _of_class(
+    label: str, own: Sequence[ExportedSegment], segments: Sequence[Segment], tolerance: float
+) -> list[Correction]:
     pairs = sorted(
         (_apart(entry.segment, segment), i, j)
         for i, entry in enumerate(own)

@@ -31,7 +31,7 @@ _COLUMNS = 3
 
 
 @dataclass(frozen=True)
-class Points:
+class EmbeddedSnippets:
     """N embedded snippets: `vectors` (N, E), the class shown by each, `label` (N,), and its video, both by index."""
 
     vectors: NDArray[np.float32]
@@ -67,7 +67,7 @@ def tsne(vectors: NDArray[np.float32], seed: int) -> Floats:
     return positions
 
 
-def neighbours_alike(points: Points) -> tuple[float, float]:
+def neighbours_alike(points: EmbeddedSnippets) -> tuple[float, float]:
     """Return the share of snippets that agree on foreground with their nearest in another video, and that of any pairs.
 
     The nearest are those by cosine in the embedding, not on the plane. (nan, nan) with fewer than two videos.
@@ -85,7 +85,7 @@ def neighbours_alike(points: Points) -> tuple[float, float]:
 def collection_picture(
     name: str,
     caption: str,
-    streams: Mapping[str, tuple[Points, Stars]],
+    streams: Mapping[str, tuple[EmbeddedSnippets, Stars]],
     classes: Sequence[str],
     colours: Mapping[str, str],
     seed: int,
@@ -111,7 +111,7 @@ def collection_picture(
 def videos_picture(
     name: str,
     caption: str,
-    videos: Mapping[str, tuple[Points, Stars]],
+    videos: Mapping[str, tuple[EmbeddedSnippets, Stars]],
     classes: Sequence[str],
     colours: Mapping[str, str],
     seed: int,
@@ -134,7 +134,7 @@ def videos_picture(
     return Picture(name, caption, figure)
 
 
-def _together(points: Points, stars: Stars, seed: int) -> tuple[Floats, Floats]:
+def _together(points: EmbeddedSnippets, stars: Stars, seed: int) -> tuple[Floats, Floats]:
     """Lay out the snippets (N, 2) and the stars (K, 2)."""
     parts = [points.vectors, stars.vectors] if len(stars.label) else [points.vectors]
     places = tsne(np.concatenate(parts), seed)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from wtal.extractors.decoding import area
 from wtal.extractors.decoding.area import area_average, is_averaged
-from wtal.extractors.decoding.frame_size import Scaler, scale
+from wtal.extractors.decoding.frame_size import FrameScaler, scale
 
 SIZES = {
     "720p": ((1280, 720), (455, 256)),
@@ -71,7 +71,7 @@ def test_values_near_a_border_need_opencvs_order(monkeypatch):
 def test_scaler_gives_the_same_before_and_after_it_goes_over(size):
     target = (256 * size[0] // min(size), 256 * size[1] // min(size))
     for patience in (0.0, 1000.0):
-        scaler = Scaler(patience)
+        scaler = FrameScaler(patience)
         for image in (noise(size), stripes(size), noise(size, 1)):
             assert np.array_equal(scaler(image, target), scale(image, target))
 
@@ -96,17 +96,17 @@ def pictures_by_opencv(scaler, quick):
 
 
 def test_scaler_goes_over_once_pictures_have_taken_long(quick):
-    assert pictures_by_opencv(Scaler(patience=0.95), quick) == 10
+    assert pictures_by_opencv(FrameScaler(patience=0.95), quick) == 10
 
 
 def test_scaler_goes_over_at_once_where_pictures_will_take_long(quick):
-    scaler = Scaler(patience=0.95)
+    scaler = FrameScaler(patience=0.95)
     scaler.expect(10)
     assert pictures_by_opencv(scaler, quick) == 1
 
 
 def test_scaler_never_goes_over_for_small_pictures(quick):
-    scaler = Scaler(patience=0.0)
+    scaler = FrameScaler(patience=0.0)
     for _ in range(3):
         scaler(noise((320, 240)), (341, 256))
     assert not quick
@@ -115,7 +115,7 @@ def test_scaler_never_goes_over_for_small_pictures(quick):
 def test_scaler_stays_with_an_opencv_that_rounds_otherwise(monkeypatch):
     image, target, orders = noise((1280, 720)), (455, 256), []
     monkeypatch.setattr(area, "area_average", lambda *order: orders.append(order) or by_opencv(*order) ^ 1)
-    scaler = Scaler(patience=0.0)
+    scaler = FrameScaler(patience=0.0)
     for _ in range(3):
         assert np.array_equal(scaler(image, target), by_opencv(image, target))
     assert len(orders) == 1, "it was asked, and never again"

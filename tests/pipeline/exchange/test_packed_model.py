@@ -117,7 +117,7 @@ def test_members_keep_their_order_and_weights(run, tmp_path):
     record = head.record.model_copy(
         update={"by": "detections", "weights": (0.25, 0.75), "scales": (2.0, 3.0), "feature_dims": {}}
     )
-    joint = Model(record, members=(head, replace(head, record=head.record.model_copy(update={"seed": 9}))))
+    joint = Model(record, head.recipe, members=(head, replace(head, record=head.record.model_copy(update={"seed": 9}))))
     opened = read_model(pack_model(joint, tmp_path / "joint.wtal"))
     equal(opened, joint)
     assert [member.record.seed for member in opened.members] == [0, 9]

@@ -88,7 +88,7 @@ def test_sections_of_a_run_with_representative_snippets(runs):
     assert {"activations-best", "activations-median", "activations-worst", "embeddings", "representatives"} <= {*made}
     assert len(made) == sum(len(one.pictures) for one in sections)
     observed = observed_of(runs["rskp"])
-    ap = {name: verdict.ap for name, verdict in observed.verdicts.items()}
+    ap = {name: evaluation.ap for name, evaluation in observed.evaluations.items()}
     shown = chosen(observed, ())
     assert ap[shown["worst"]] == min(ap.values())
     assert ap[shown["best"]] == max(ap.values())
@@ -109,7 +109,7 @@ def test_an_answer_is_the_heads_with_the_labels(runs):
     observed = observed_of(runs["rskp"])
     trained, video = observed.trained(None), next(iter(observed.keys))
     answer = observed.ask(trained, video)
-    length = observed.case("", video).grid.num_snippets
+    length = observed.pictured_video("", video).grid.num_snippets
     assert answer.embeddings[""].shape == (length, HEADS["rskp"]["width"])
     assert answer.means.shape == (4, HEADS["rskp"]["width"])
     taught = answer.pseudo_labels

@@ -44,6 +44,12 @@ def test_a_folder_gives_the_bytes_of_extract_and_detect(collection, tmp_path):
     assert not (tmp_path / "features").exists()
 
 
+def test_a_run_is_read_and_its_recipe_parsed_once(collection, tmp_path, counted):
+    video = collection.videos / f"{LAST}.mp4"
+    paths = [collection.run / name for name in ("finished.json", "run.json")]
+    assert counted(detect, collection, tmp_path, video) == ({str(path): 1 for path in paths}, 1)
+
+
 def test_a_second_call_reads_no_video_again(collection, tmp_path):
     video = collection.videos / f"{LAST}.mp4"
     first = detect(collection, tmp_path, video)

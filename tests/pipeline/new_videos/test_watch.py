@@ -18,7 +18,7 @@ from wtal.errors import FormatError, UsageError
 from wtal.pipeline.new_videos.detect_new import NewVideos
 from wtal.pipeline.new_videos.detector import Detector
 from wtal.pipeline.new_videos.open_model import open_model
-from wtal.pipeline.new_videos.watch import Pace, Seen, SeenRecord, Stamp, Watch
+from wtal.pipeline.new_videos.watch import Pace, ProcessedFile, ProcessedRecord, Stamp, Watch
 from wtal.pipeline.workspace import Workspace
 
 
@@ -47,7 +47,7 @@ def look(watch, times=1):
     told = []
     for _ in range(times):
         if settled := watch.settled():
-            watch.take(settled, lambda name, seen: told.append((name, seen.reason)))
+            watch.take(settled, lambda name, file: told.append((name, file.reason)))
     return told
 
 
@@ -155,7 +155,7 @@ def test_a_file_that_goes_keeps_its_detections(collection, folder, watch, tmp_pa
     running = watch()
     settled = running.settled()
     (folder / "v0.mp4").unlink()
-    running.take(settled, lambda name, seen: pytest.fail("there is none"))
+    running.take(settled, lambda name, file: pytest.fail("there is none"))
     shutil.copy(collection.videos / "v0.mp4", folder)
     look(running, 2)
     (folder / "v0.mp4").unlink()
@@ -191,9 +191,9 @@ def test_results_of_something_else_are_not_mixed(collection, detector, folder, w
     assert "takes a folder, and" in said
 
 
-def test_what_was_seen_comes_back():
-    seen = Seen(Stamp(7, 1 << 62), (Detection(0.1, 2 / 3, "a", 1e-9),), "")
-    assert SeenRecord.parse(json.loads(json.dumps(seen.to_json()))).seen() == seen
+def test_a_processed_file_comes_back():
+    file = ProcessedFile(Stamp(7, 1 << 62), (Detection(0.1, 2 / 3, "a", 1e-9),), "")
+    assert ProcessedRecord.parse(json.loads(json.dumps(file.to_json()))).parsed() == file
 
 
 def start(collection, folder, tmp_path):

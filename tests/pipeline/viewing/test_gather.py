@@ -1,6 +1,7 @@
 """Data of a run on its videos: durations, curves, annotations, failures, and the folder of its verdicts."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -61,6 +62,13 @@ def test_a_run_tells_all_that_it_knows(run, tmp_path):
     assert collection.folder == run.folder / "report"
     assert collection.verdicts == tmp_path / "verdicts.json"  # a new training makes a new run, and the same review
     assert gather(run.detections_file()).folder == run.folder / "report"
+
+
+def test_a_run_named_from_its_parent_has_the_same_title_page_and_verdicts(run, monkeypatch):
+    whole = gather(run.folder)
+    monkeypatch.chdir(run.folder.parent)
+    named = gather(Path(run.folder.name))
+    assert (named.title, named.folder, named.verdicts) == (whole.title, whole.folder, whole.verdicts)
 
 
 def test_curves_are_those_of_localization_and_of_bounded_length(run):

@@ -12,7 +12,7 @@ from wtal.errors import UsageError
 from wtal.registry import Registry
 
 if TYPE_CHECKING:
-    from wtal.data.layout import Exported, Item
+    from wtal.data.layout import ExportedVideo, Item
 
 
 class LayoutLeaf(Protocol):
@@ -40,7 +40,7 @@ class LayoutLeaf(Protocol):
             FormatError: when the files are not of this layout.
         """
 
-    def write(self, folder: Path, videos: "Sequence[Exported]") -> None:
+    def write(self, folder: Path, videos: "Sequence[ExportedVideo]") -> None:
         """Write videos into an empty folder."""
 
 

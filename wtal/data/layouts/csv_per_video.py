@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from wtal.data.files import read_text, write_atomic
-from wtal.data.layout import Exported, Item, as_rows, find, halves, joined, named, per_video
+from wtal.data.layout import ExportedVideo, Item, as_rows, find, halves, joined, named, per_video
 from wtal.data.store import Features
 from wtal.errors import FormatError
 
@@ -40,7 +40,7 @@ def read(path: Path, annotations: Path | None, dims: Mapping[str, int]) -> list[
     return per_video(path, ".csv", _rows, partial(_widths, dims), dims)
 
 
-def write(folder: Path, videos: Sequence[Exported]) -> None:
+def write(folder: Path, videos: Sequence[ExportedVideo]) -> None:
     """Write `NAME.csv` for each video, with all streams in its columns."""
     for video in videos:
         rows, text = joined(video.load()), io.StringIO()

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from wtal.data.files import write_atomic
-from wtal.data.layout import Exported, Item, file_name, find, npy_rows, per_video
+from wtal.data.layout import ExportedVideo, Item, file_name, find, npy_rows, per_video
 from wtal.data.names import bare_id
 from wtal.errors import FormatError, UsageError
 
@@ -45,7 +45,7 @@ def name_of(video_id: str) -> str:
     return file_name(bare_id(video_id))
 
 
-def write(folder: Path, videos: Sequence[Exported]) -> None:
+def write(folder: Path, videos: Sequence[ExportedVideo]) -> None:
     """Write `SUBSET/NAME.npy` for each video, or `NAME.npy` if the subset is unknown.
 
     Raises:

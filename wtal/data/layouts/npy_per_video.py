@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from wtal.data.files import write_atomic
-from wtal.data.layout import Exported, Item, find, halves, named, npy_rows, per_video
+from wtal.data.layout import ExportedVideo, Item, find, halves, named, npy_rows, per_video
 from wtal.data.object_arrays import read_shape
 from wtal.data.published.row_clock import find_clocks
 from wtal.errors import FormatError
@@ -51,7 +51,7 @@ def read(path: Path, annotations: Path | None, dims: Mapping[str, int]) -> list[
     return per_video(path, ".npy", npy_rows, partial(_widths, dims), dims, find_clocks(find(path, ".npy")))
 
 
-def write(folder: Path, videos: Sequence[Exported]) -> None:
+def write(folder: Path, videos: Sequence[ExportedVideo]) -> None:
     """Write `STREAM/NAME.npy`, one file per stream and video."""
     for video in videos:
         for stream, values in video.load().items():

@@ -18,7 +18,7 @@ import numpy as np
 
 from wtal.data.files import write_atomic
 from wtal.data.formats.wtalc import video_names
-from wtal.data.layout import Exported, Item, Streams, as_rows, halves, joined, split
+from wtal.data.layout import ExportedVideo, Item, Streams, as_rows, halves, joined, split
 from wtal.data.object_arrays import read_array, read_shape
 from wtal.errors import FormatError
 
@@ -57,7 +57,7 @@ def read(path: Path, annotations: Path | None, dims: Mapping[str, int]) -> list[
     return [Item(name, (file,), partial(_load, arrays, i, dims, f"{file}: {name}")) for i, name in enumerate(names)]
 
 
-def write(folder: Path, videos: Sequence[Exported]) -> None:
+def write(folder: Path, videos: Sequence[ExportedVideo]) -> None:
     """Write the joint file and the names of its videos, with one video in memory at a time."""
     names = np.array([video.name.encode() for video in videos])
     write_atomic(folder / "videoname.npy", partial(np.save, arr=names))
@@ -74,7 +74,7 @@ def _load(arrays: Any, index: int, dims: Mapping[str, int], where: str) -> Strea
 class _Rows:
     """The joined rows of a video, loaded on pickling; the pickle contains only the array."""
 
-    def __init__(self, video: Exported) -> None:
+    def __init__(self, video: ExportedVideo) -> None:
         self.video = video
 
     def __reduce__(self) -> Any:

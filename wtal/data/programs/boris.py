@@ -84,10 +84,10 @@ def _observation(name: str, value: Mapping[str, Any], kinds: Mapping[str, str], 
     observation = Observation(name, _text(media[0], f"{where}: file"), duration)
     starts: dict[tuple[str, ...], list[float]] = defaultdict(list)
     for number, row in enumerate(entries(value.get("events", []), f"{where}: events")):
-        place = f"{where}: event {number}"
+        event = f"{where}: event {number}"
         if not (isinstance(row, list) and len(row) >= 3 and is_number(row[0])):
-            raise FormatError(f"{place}: wanted [time, subject, code, ...], got {row!r}")
-        code = _text(row[2], f"{place}: code")
+            raise FormatError(f"{event}: wanted [time, subject, code, ...], got {row!r}")
+        code = _text(row[2], f"{event}: code")
         if _POINT in kinds.get(code, "").lower():
             observation.points.append(code)
             continue

@@ -28,7 +28,7 @@ SUFFIX = ".part"
 _WAY_OUT = "delete it and extract again"
 
 
-class Head(Account):
+class PartHeader(Account):
     """Content of a part's first line; the arrays follow in the order of `streams`."""
 
     video: str
@@ -38,29 +38,29 @@ class Head(Account):
 
 @dataclass(frozen=True)
 class Part:
-    """A part on disk and its head."""
+    """A part on disk and its header."""
 
     path: Path
-    head: Head
+    header: PartHeader
 
     @property
     def video(self) -> str:
         """Id of the video."""
-        return self.head.video
+        return self.header.video
 
     @property
     def streams(self) -> dict[str, StreamSpec]:
         """Form of each stream, in the order of the arrays."""
-        return self.head.streams
+        return self.header.streams
 
     @property
     def rows(self) -> int:
         """T, the number of snippets of the video."""
-        return SnippetGrid.from_json(self.head.grid).num_snippets
+        return SnippetGrid.from_json(self.header.grid).num_snippets
 
     @classmethod
     def read(cls, path: Path) -> "Part":
-        """Read the head of the part in `path`; its arrays stay on disk.
+        """Read the header of the part in `path`; its arrays stay on disk.
 
         Raises:
             StoreError: when the file is damaged.
@@ -69,10 +69,10 @@ class Part:
         with path.open("rb") as file:
             line = file.readline()
         values = values_of(path, line, _WAY_OUT, StoreError)
-        part = cls(path, checked(path, values, Head, _WAY_OUT, StoreError))
+        part = cls(path, checked(path, values, PartHeader, _WAY_OUT, StoreError))
         if path.stem != key_of(part.video):
             raise StoreError(f"{path} is damaged (its name does not match its video); {_WAY_OUT}")
-        if not part.head.is_sound(part.video):
+        if not part.header.is_sound(part.video):
             raise StoreError(f"{path} is damaged (its first line differs from its checksum); {_WAY_OUT}")
         return part
 
@@ -89,7 +89,7 @@ class Part:
                 if file.read(1):
                     raise ValueError("it is longer than its streams")
             for name, values in arrays.items():
-                if not self.head.agrees(name, values):
+                if not self.header.agrees(name, values):
                     raise ValueError(f"its rows of {name} differ from their checksum")
             return arrays
         except ValueError as error:
@@ -98,9 +98,9 @@ class Part:
 
 def _array(file: BinaryIO, shape: tuple[int, int], dtype: str) -> Features:
     """Read the next array of an open file, which must be (T, D) of a type."""
-    head = array_head(file)
-    if head != (shape, False, np.dtype(dtype)):
-        raise ValueError(f"an array is {head[0]} {head[2]}, wanted {shape} {dtype}")
+    header = array_head(file)
+    if header != (shape, False, np.dtype(dtype)):
+        raise ValueError(f"an array is {header[0]} {header[2]}, wanted {shape} {dtype}")
     content = file.read(math.prod(shape) * np.dtype(dtype).itemsize)
     return np.frombuffer(content, dtype).reshape(shape)
 
@@ -152,14 +152,14 @@ def write(
     arrays = {name: np.ascontiguousarray(streams[name]) for name in specs}
     rows = {name: rows_crc32(values) for name, values in arrays.items()}
     account = json.loads(to_text({"grid": grid.to_json(), "info": dict(info), "fingerprint": fingerprint}))
-    head = {
+    header = {
         "video": video,
         "streams": {name: spec.to_json() for name, spec in specs.items()},
         **account,
         "rows_crc32": rows,
         "entry_crc32": entry_crc32(video, **account, rows=rows),
     }
-    line = to_text(head).encode() + b"\n"
+    line = to_text(header).encode() + b"\n"
 
     def content(file: Any) -> None:
         file.write(line)

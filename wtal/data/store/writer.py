@@ -114,7 +114,7 @@ class StoreWriter:
     def fingerprint(self, video: str) -> str | None:
         """Return the fingerprint of the source file of a published or written video; None if it is neither."""
         try:
-            return Part.read(self._part(video)).head.fingerprint
+            return Part.read(self._part(video)).header.fingerprint
         except FileNotFoundError:
             entry = self._index().videos.get(video)
             return entry.fingerprint if entry else None
@@ -126,7 +126,7 @@ class StoreWriter:
             StoreError: when its part is damaged.
         """
         try:
-            entry: Account | None = Part.read(self._part(video)).head
+            entry: Account | None = Part.read(self._part(video)).header
         except FileNotFoundError:
             entry = self._index().videos.get(video)
         return (SnippetGrid.from_json(entry.grid), entry.info) if entry else None
@@ -139,7 +139,7 @@ class StoreWriter:
         """
         try:
             part = Part.read(self._part(video))
-            return VideoFeatures(video, SnippetGrid.from_json(part.head.grid), part.arrays(), part.head.info)
+            return VideoFeatures(video, SnippetGrid.from_json(part.header.grid), part.arrays(), part.header.info)
         except FileNotFoundError:  # published, perhaps just now
             return FeatureStore.open(self.path)[video]
 
@@ -235,7 +235,7 @@ class StoreWriter:
         for shard in _pack(parts, sum(spec.row_bytes for spec in streams.values()), self._shard_bytes):
             offset = 0
             for part in shard:
-                account = {name: getattr(part.head, name) for name in Account.model_fields}
+                account = {name: getattr(part.header, name) for name in Account.model_fields}
                 videos[part.video] = Entry(**account, shard=len(shards), offset=offset, rows=part.rows)
                 offset += part.rows
             self._write_shard(len(shards), offset, streams, shard)

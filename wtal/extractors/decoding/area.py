@@ -159,10 +159,10 @@ def _average(
         for x in range(len(starts) - 1):
             red, green, blue = np.float32(0.5), np.float32(0.5), np.float32(0.5)
             for k in range(starts[x], starts[x + 1]):
-                weight, place = weights[k], 3 * columns[k]
-                red += weight * line[place]
-                green += weight * line[place + 1]
-                blue += weight * line[place + 2]
+                weight, position = weights[k], 3 * columns[k]
+                red += weight * line[position]
+                green += weight * line[position + 1]
+                blue += weight * line[position + 2]
             for channel, value in enumerate((red, green, blue)):
                 whole = np.int32(value)
                 above = value - np.float32(whole)

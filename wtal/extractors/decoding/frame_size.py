@@ -41,7 +41,7 @@ def scale(image: Image, target: tuple[int, int]) -> Image:
     return np.asarray(resized, dtype=np.uint8)
 
 
-class Scaler:
+class FrameScaler:
     """`scale`, switching to a faster method with the same values if large pictures take `patience` seconds.
 
     The fast method is compiled code (`area.py`), which takes half of the time, plus half of these seconds to load: they

@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 
 from wtal.errors import WtalError
-from wtal.extractors.decoding.frame_size import FrameSize, Scaler, scaled_size
+from wtal.extractors.decoding.frame_size import FrameScaler, FrameSize, scaled_size
 from wtal.extractors.decoding.probe import probe
 from wtal.extractors.decoding.reader import Image, Picture, TimedFrame, VideoInfo, image_of
 from wtal.extractors.decoding.resample import Sampler
@@ -32,7 +32,7 @@ from wtal.heap import keep_freed_memory
 _CHUNK_FRAMES = 32
 _CHUNK_BYTES = 16 << 20
 _BEAT_SECONDS = 1.0
-_SCALE = Scaler()
+_SCALE = FrameScaler()
 
 Send = Callable[[Any], None]
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class ReaderLeaf(Protocol):
-    """A module of `readers/`. It may also be a `HasVariants`."""
+    """A module of `readers/`. It may also be a `HasReaderVariants`."""
 
     def version(self) -> str:
         """Return the version of the library that decodes."""
@@ -30,7 +30,7 @@ class ReaderLeaf(Protocol):
 
 
 @runtime_checkable
-class HasVariants(Protocol):
+class HasReaderVariants(Protocol):
     """A module with further ways of decoding, each a separate reader, such as `torchcodec:cuda`."""
 
     @property
@@ -46,7 +46,7 @@ def reader_names() -> list[str]:
     names = []
     for name in READERS.names():
         module = READERS.load(name)
-        variants = sorted(module.VARIANTS) if isinstance(module, HasVariants) else []
+        variants = sorted(module.VARIANTS) if isinstance(module, HasReaderVariants) else []
         names += [name, *(f"{name}:{variant}" for variant in variants)]
     return names
 
@@ -61,7 +61,7 @@ def find_reader(name: str) -> ReaderLeaf:
     _, colon, variant = name.partition(":")
     if not colon:
         return module
-    if not isinstance(module, HasVariants) or variant not in module.VARIANTS:
+    if not isinstance(module, HasReaderVariants) or variant not in module.VARIANTS:
         raise UsageError(f"there is no reader {name!r}; {suggest(name, reader_names())}")
     return module.VARIANTS[variant]
 

@@ -26,7 +26,7 @@ _BT709 = 1
 
 
 @dataclass(frozen=True)
-class Scene:
+class TitledStretch:
     """A part of a video and its title."""
 
     info: VideoInfo
@@ -34,52 +34,52 @@ class Scene:
     title: str
 
 
-def write_reel(scenes: Sequence[Scene], file: BinaryIO, suffix: str, mark: str) -> None:
-    """Encode scenes in sequence; `mark` becomes the comment of the file.
+def write_reel(stretches: Sequence[TitledStretch], file: BinaryIO, suffix: str, mark: str) -> None:
+    """Encode stretches in sequence; `mark` becomes the comment of the file.
 
     Raises:
         VideoError: when the encoder refuses them.
     """
     try:
         with writing(file, suffix, mark) as out:
-            out.set_chapters(_chapters(scenes))
+            out.set_chapters(_chapters(stretches))
             stream = add_picture(out, SIZE, RATE)
             context = stream.codec_context
             context.colorspace = context.color_primaries = context.color_trc = _BT709
-            audible = any(has_sound(scene.info) for scene in scenes)
-            write_streams(out, stream, _pictures(scenes), _sounds(scenes) if audible else None)
+            audible = any(has_sound(stretch.info) for stretch in stretches)
+            write_streams(out, stream, _pictures(stretches), _sounds(stretches) if audible else None)
     except (av.error.FFmpegError, ValueError) as error:
         raise VideoError(f"no reel could be encoded: {reason_of(error)}") from None
 
 
-def _chapters(scenes: Sequence[Scene]) -> list[Any]:
+def _chapters(stretches: Sequence[TitledStretch]) -> list[Any]:
     chapters, begin = [], Fraction(0)
-    for number, scene in enumerate(scenes):
-        end = begin + scene.part.end - scene.part.start
+    for number, stretch in enumerate(stretches):
+        end = begin + stretch.part.end - stretch.part.start
         chapters.append(
             {
                 "id": number,
                 "start": round(begin * 1000),
                 "end": round(end * 1000),
                 "time_base": Fraction(1, 1000),
-                "metadata": {"title": scene.title},
+                "metadata": {"title": stretch.title},
             }
         )
         begin = end
     return chapters
 
 
-def _pictures(scenes: Sequence[Scene]) -> Iterator[Timed]:
+def _pictures(stretches: Sequence[TitledStretch]) -> Iterator[Timed]:
     begin = Fraction(0)
-    for scene in scenes:
-        for start, end, frame in pictures(scene.info, scene.part):
-            yield begin + start, 0, begin + end, _titled(frame, scene)
-        begin += scene.part.end - scene.part.start
+    for stretch in stretches:
+        for start, end, frame in pictures(stretch.info, stretch.part):
+            yield begin + start, 0, begin + end, _titled(frame, stretch)
+        begin += stretch.part.end - stretch.part.start
 
 
-def _titled(frame: VideoFrame, scene: Scene) -> VideoFrame:
+def _titled(frame: VideoFrame, stretch: TitledStretch) -> VideoFrame:
     """Return a picture upright in the middle of the reel's, its title below."""
-    image = upright(np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8), scene.info)
+    image = upright(np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8), stretch.info)
     canvas: Image = np.zeros((SIZE[1], SIZE[0], 3), np.uint8)
     height, width = image.shape[:2]
     scale = min(SIZE[0] / width, (SIZE[1] - _BAR) / height)
@@ -87,16 +87,16 @@ def _titled(frame: VideoFrame, scene: Scene) -> VideoFrame:
     x, y = (SIZE[0] - width) // 2, (SIZE[1] - _BAR - height) // 2
     canvas[y : y + height, x : x + width] = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
     # OpenCV draws only ASCII; the chapter has the other letters.
-    title = scene.title.encode("ascii", "replace").decode()
+    title = stretch.title.encode("ascii", "replace").decode()
     size = min(1.0, (SIZE[0] - 40) / max(1, cv2.getTextSize(title, _FONT, 1.0, 2)[0][0]))
     cv2.putText(canvas, title, (20, SIZE[1] - 18), _FONT, size, (255, 255, 255), 2, cv2.LINE_AA)
     return VideoFrame.from_ndarray(canvas, format="rgb24").reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709)
 
 
-def _sounds(scenes: Sequence[Scene]) -> Iterator[Timed]:
+def _sounds(stretches: Sequence[TitledStretch]) -> Iterator[Timed]:
     position = 0
-    for scene in scenes:
-        for _, frame in sounds(scene.info, scene.part):
+    for stretch in stretches:
+        for _, frame in sounds(stretch.info, stretch.part):
             assert isinstance(frame, AudioFrame)
             frame.pts, start = position, Fraction(position, SOUND_RATE)
             position += frame.samples

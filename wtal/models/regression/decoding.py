@@ -11,7 +11,7 @@ from torch import Tensor
 from wtal.models.student import Points, StudentOutput
 
 
-class Candidates(NamedTuple):
+class DecodedSegments(NamedTuple):
     """K segments of one video: `borders` (K, 2) in grid steps, `classes` (K,) indices, `scores` (K,) in (0, 1)."""
 
     borders: Tensor
@@ -25,7 +25,7 @@ def decode(
     threshold: float = 0.001,
     per_level: int = 2000,
     shortest: float = 0.05,
-) -> Candidates:
+) -> DecodedSegments:
     """Return the candidates of one video of a batch, before suppression: level after level, best first in each.
 
     A point yields a segment for each class whose probability exceeds `threshold`. The best `per_level` points and
@@ -40,7 +40,7 @@ def decode(
         parts.append(_segments(points, probabilities, distances.float(), level[best[0]], best[1]))
     borders, classes, scores = (torch.cat(values) for values in zip(*parts, strict=True))
     long_enough = borders[:, 1] - borders[:, 0] > shortest
-    return Candidates(borders[long_enough], classes[long_enough], scores[long_enough])
+    return DecodedSegments(borders[long_enough], classes[long_enough], scores[long_enough])
 
 
 def _best(probabilities: Tensor, threshold: float, count: int) -> tuple[Tensor, Tensor]:

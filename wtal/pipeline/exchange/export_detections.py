@@ -102,7 +102,7 @@ def export(
     return Exports(files, (*notes, *more), failures)
 
 
-def open_source(source: Path, with_store: bool) -> ExportSource:
+def open_source(source: Path | Run, with_store: bool) -> ExportSource:
     """Read the detections of a run with one seed, of a folder of `wtal detect`, or of a file.
 
     Durations are read from the run's store, if `with_store`.
@@ -111,14 +111,14 @@ def open_source(source: Path, with_store: bool) -> ExportSource:
         UsageError: when nothing exists there, or a run has several seeds or no detections yet.
         WtalError: when the run's store is needed but missing.
     """
-    if not source.exists():
+    if isinstance(source, Path) and not source.exists():
         raise UsageError(f"{source} does not exist; pass a run's folder or a detection file")
-    if (file := detections_in(source)).is_file():
+    if isinstance(source, Path) and (file := detections_in(source)).is_file():
         require_detections(file)
         origin = read_made(file)
         folder = source / "exports" if file != source else file.parent / f"{file.stem}-exports"
         return ExportSource(_from_picture(file, origin), {}, folder, bool(origin), verdicts_of(origin))
-    run = open_run(source)
+    run = source if isinstance(source, Run) else open_run(source)
     origin = read_made(run.detections())
     detections = _from_picture(run.detections(), origin)
     durations = _durations(run, detections) if with_store else {}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from wtal.config import digest
 from wtal.data.annotations import read_annotations
-from wtal.data.layout import Exported, Streams, file_name
+from wtal.data.layout import ExportedVideo, Streams, file_name
 from wtal.data.layouts import LAYOUTS, NamesVideos
 from wtal.data.locks import alone
 from wtal.data.published.layout_note import Note
@@ -66,7 +66,9 @@ def export_features(
                 task.advance(note=video)
                 return _load(opened, video, chosen, marks)
 
-            videos = [Exported(name, subsets.get(video, ""), partial(load, video)) for name, video in names.items()]
+            videos = [
+                ExportedVideo(name, subsets.get(video, ""), partial(load, video)) for name, video in names.items()
+            ]
             module.write(unfinished, videos)
             replace(note, content=digest([marks, subsets], 32)).write(unfinished)
     return out

@@ -219,14 +219,14 @@ def _model(node: _PackedNode, arrays: Mapping[str, NDArray[Any]], path: Path) ->
     if node.teacher is not None and node.teacher.record.classes != record.classes:
         raise _damaged(path, "a student and its teacher have different classes")
     try:
-        Recipe.parse(record.recipe, str(path), by_hand=False)
+        recipe = Recipe.parse(record.recipe, str(path), by_hand=False)
         own = (chosen(node.parameters), chosen(node.shift), chosen(node.gain))
     except KeyError as error:
         raise _damaged(path, f"{error} is missing") from None
     except ConfigError as error:
         raise FormatError(f"{error}; pack the run again, or upgrade wtal") from None
     teacher = None if node.teacher is None else _model(node.teacher, arrays, path)
-    return Model(record, *own, tuple(_model(member, arrays, path) for member in node.members), teacher)
+    return Model(record, recipe, *own, tuple(_model(member, arrays, path) for member in node.members), teacher)
 
 
 def _array(content: bytes, name: str, path: Path) -> NDArray[Any]:

@@ -15,10 +15,10 @@ from wtal.data.tally import first_names
 from wtal.errors import UsageError
 from wtal.extractors.backbones import BACKBONES, full_name
 from wtal.extractors.execution.config import ExtractConfig
+from wtal.pipeline.extraction.fingerprints import Fingerprints, status_of
 from wtal.pipeline.extraction.machine import Machine
 from wtal.pipeline.extraction.profile import Profile, Stopwatch
 from wtal.pipeline.extraction.reasons import ANOTHER_FILE, UNREADABLE, failure_kinds, oddities
-from wtal.pipeline.extraction.seen import Seen, look_at
 from wtal.pipeline.extraction.sources import write_sources
 from wtal.pipeline.extraction.spread import spread
 from wtal.pipeline.extraction.videos import VideoFile, find_videos, passed_over
@@ -94,8 +94,8 @@ def extract_all(
     extractors, stores = prepare(configs, workspace, weights, out, machine)
     for line in (*passed_over(paths), *other_flows(extractors, stores)):
         reporter.say(line)
-    seen = Seen(workspace.seen_files if out is None else None)
-    return fill(videos, extractors, stores, machine, reporter, seen=seen)
+    fingerprints = Fingerprints(workspace.seen_files if out is None else None)
+    return fill(videos, extractors, stores, machine, reporter, fingerprints=fingerprints)
 
 
 def fill(
@@ -106,12 +106,12 @@ def fill(
     reporter: Reporter = SILENT,
     each: Callable[[Outcome], object] = lambda outcome: None,
     shown: Callable[[str], str] = str,
-    seen: Seen | None = None,
+    fingerprints: Fingerprints | None = None,
 ) -> list[ExtractResult]:
     """Extract videos missing from the stores, one store per extractor, and publish them.
 
     `each` is called with every video extracted or failed, as soon as it is in the stores' parts; `shown` turns an id
-    into its printed form. Files that `seen` has are not read.
+    into its printed form. Files whose `fingerprints` are known are not read.
 
     Raises:
         StoreError: when a folder holds something other than its store.
@@ -119,26 +119,26 @@ def fill(
     writers = [StoreWriter.open(store, extractor.identity) for store, extractor in zip(stores, extractors, strict=True)]
     for store, extractor in zip(stores, extractors, strict=True):
         write_sources(store, extractor.spec)
-    seen = seen or Seen()
-    with seen.kept():
-        failures = [_clashes(writer, videos, seen) for writer in writers]
+    fingerprints = fingerprints or Fingerprints()
+    with fingerprints.saved():
+        failures = [_clashes(writer, videos, fingerprints) for writer in writers]
     clashes: dict[str, str] = {}
     for reasons in failures:
         clashes |= reasons
     for name, reason in clashes.items():
         reporter.say(f"failed: {shown(name)}: {reason}")
     todo = [video for video in videos if not all(map(partial(_settled, video), writers, failures))]
-    looks = {video.id: look_at(video.path) for video in todo}
+    statuses = {video.id: status_of(video.path) for video in todo}
     if len(todo) < len(videos) - len(failures[0]):
         done = len(videos) - len(failures[0]) - len(todo)
         reporter.say(f"{done} of {len(videos)} videos are already in {', '.join(map(str, stores))}")
     clock = Stopwatch()
     names = ", ".join(extractor.config.backbone for extractor in extractors)
-    with seen.kept(), reporter.task(f"extract {names}", len(todo), "video") as task:
+    with fingerprints.saved(), reporter.task(f"extract {names}", len(todo), "video") as task:
         for outcome in spread(writers, extractors, todo, machine.settled(len(todo), runs_networks(extractors))):
             _record(outcome, failures, reporter, shown)
             if not any(outcome.reasons) and (fingerprint := writers[0].fingerprint(outcome.video.id)):
-                seen.learn(outcome.video.path, looks[outcome.video.id], fingerprint)
+                fingerprints.learn(outcome.video.path, statuses[outcome.video.id], fingerprint)
             clock.add(outcome.spent)
             each(outcome)
             task.advance(note=shown(outcome.video.id))
@@ -236,7 +236,7 @@ def make_spec(config: ExtractConfig, weights: tuple[tuple[str, str], ...], machi
     return ExtractorSpec(config, weights, machine.device, batch=batch, time_limit=machine.time_limit)
 
 
-def _clashes(writer: StoreWriter, videos: Iterable[VideoFile], seen: Seen) -> dict[str, str]:
+def _clashes(writer: StoreWriter, videos: Iterable[VideoFile], fingerprints: Fingerprints) -> dict[str, str]:
     """Return videos whose id already belongs to another file in the store, with the reason for their failure."""
     clashes = {}
     for video in videos:
@@ -246,7 +246,7 @@ def _clashes(writer: StoreWriter, videos: Iterable[VideoFile], seen: Seen) -> di
             clashes[video.id] = NOT_REGULAR
             continue
         try:
-            other = known != seen.fingerprint(video.path)
+            other = known != fingerprints.fingerprint(video.path)
         except OSError as error:
             clashes[video.id] = UNREADABLE.format(error.strerror)
             continue

@@ -27,7 +27,7 @@ class Setting:
 
     key: str
     value: str
-    words: tuple[str, ...]
+    choices: tuple[str, ...]
     meaning: str
 
 
@@ -104,8 +104,8 @@ def _of(section: str, config: Config, names: Iterable[str] = ()) -> Iterator[Set
     texts = meanings(type(config))
     for name in names or type(config).model_fields:
         annotation = type(config).model_fields[name].annotation
-        words = tuple(map(str, get_args(annotation))) if get_origin(annotation) is Literal else ()
-        yield Setting(f"{section}.{name}", _written(getattr(config, name)), words, texts.get(name, ""))
+        choices = tuple(map(str, get_args(annotation))) if get_origin(annotation) is Literal else ()
+        yield Setting(f"{section}.{name}", _written(getattr(config, name)), choices, texts.get(name, ""))
 
 
 def _written(value: Any) -> str:

@@ -13,13 +13,13 @@ from wtal.data.names import match_ids
 from wtal.data.segments import Detection
 from wtal.data.store import FeatureStore, VideoFeatures
 from wtal.errors import UsageError
-from wtal.eval.per_video import Verdict, judge_videos
+from wtal.eval.per_video import VideoEvaluation, judge_videos
 from wtal.pipeline.activations import read_activations, trained_head
 from wtal.pipeline.judging.ground_truth import Rules
 from wtal.pipeline.judging.sources import Question, Source
 from wtal.pipeline.runs import Run
 from wtal.registry import suggest
-from wtal.report.activations import Case
+from wtal.report.activations import PicturedVideo
 
 if TYPE_CHECKING:
     from wtal.models.head import Head
@@ -53,7 +53,7 @@ class Observed:
 
     run: Run
     records: dict[str, VideoRecord]
-    verdicts: dict[str, Verdict]
+    evaluations: dict[str, VideoEvaluation]
     at: float
     question: Question
 
@@ -78,10 +78,10 @@ class Observed:
         """Ids of annotated videos that have activations -> their ids in the store."""
         return match_ids(self.records, self.activations.ids)
 
-    def case(self, role: str, video: str) -> Case:
-        """Return one of the `keys` as a case for a picture; `role` is the reason for showing it."""
+    def pictured_video(self, role: str, video: str) -> PicturedVideo:
+        """Return one of the `keys` for a picture; `role` is the reason for showing it."""
         activations, grid = read_activations(self.activations[self.keys[video]], self.classes)
-        return Case(role, video, self.verdicts[video], activations, grid)
+        return PicturedVideo(role, video, self.evaluations[video], activations, grid)
 
     def scores(self, video: str) -> dict[str, float]:
         """Return class -> video score of one of the `keys`."""
@@ -137,9 +137,9 @@ def observe(
     """
     if source.run is None:
         raise UsageError(f"activations are drawn from a run's folder, but {source.file} is a file")
-    verdicts = judge_videos(rules.truth.annotations, judged, rules.tious, at)
+    evaluations = judge_videos(rules.truth.annotations, judged, rules.tious, at)
     records = {record.id: record for record in rules.truth.records}
-    return Observed(source.run, records, verdicts, at, question)
+    return Observed(source.run, records, evaluations, at, question)
 
 
 def chosen(observed: Observed, videos: Sequence[str]) -> dict[str, str]:
@@ -161,7 +161,7 @@ def chosen(observed: Observed, videos: Sequence[str]) -> dict[str, str]:
     ranked = ranked_videos(observed)
     if not ranked:
         return {}
-    best = max(ranked, key=lambda name: (*_worth(observed.verdicts, name), -ranked.index(name)))
+    best = max(ranked, key=lambda name: (*_worth(observed.evaluations, name), -ranked.index(name)))
     picked = {"worst": ranked[0], "median": ranked[len(ranked) // 2], "best": best}
     roles = {video: role for role, video in picked.items()}
     return {role: video for video, role in reversed(roles.items())}
@@ -169,14 +169,14 @@ def chosen(observed: Observed, videos: Sequence[str]) -> dict[str, str]:
 
 def ranked_videos(observed: Observed) -> list[str]:
     """Return the annotated videos with activations, the worst first."""
-    verdicts = observed.verdicts
-    judged = [name for name in observed.keys if verdicts[name].ap is not None]
-    return sorted(judged, key=lambda name: (_worth(verdicts, name)[0], -_worth(verdicts, name)[1], name))
+    evaluations = observed.evaluations
+    judged = [name for name in observed.keys if evaluations[name].ap is not None]
+    return sorted(judged, key=lambda name: (_worth(evaluations, name)[0], -_worth(evaluations, name)[1], name))
 
 
-def _worth(verdicts: Mapping[str, Verdict], video: str) -> tuple[float, int]:
-    ap = verdicts[video].ap
-    return (0.0 if ap is None else ap, len(verdicts[video].annotations))
+def _worth(evaluations: Mapping[str, VideoEvaluation], video: str) -> tuple[float, int]:
+    ap = evaluations[video].ap
+    return (0.0 if ap is None else ap, len(evaluations[video].annotations))
 
 
 def _first(values: Mapping[str, Any]) -> Arrays:

@@ -66,22 +66,22 @@ def _activations(observed: Observed, shown: Mapping[str, str]) -> Section:
 
 def _failures(observed: Observed, shown: Mapping[str, str]) -> Section:
     """List the worst videos, the most confident false positives and the missed annotations; draw any not yet shown."""
-    verdicts = {name: verdict for name, verdict in observed.verdicts.items() if name in observed.keys}
+    evaluations = {name: evaluation for name, evaluation in observed.evaluations.items() if name in observed.keys}
     surest = {
-        name: max((detection.score for detection, _ in verdict.wrong), default=float("-inf"))
-        for name, verdict in verdicts.items()
+        name: max((detection.score for detection, _ in evaluation.wrong), default=float("-inf"))
+        for name, evaluation in evaluations.items()
     }
-    first = [name for name in sorted(surest, key=lambda name: -surest[name])[:1] if verdicts[name].wrong]
-    failed = [name for name in ranked_videos(observed) if (verdicts[name].ap or 0.0) < 1.0]
+    first = [name for name in sorted(surest, key=lambda name: -surest[name])[:1] if evaluations[name].wrong]
+    failed = [name for name in ranked_videos(observed) if (evaluations[name].ap or 0.0) < 1.0]
     cases = dict.fromkeys(failed[:_FAILURES], "low average precision")
     cases |= dict.fromkeys(first, "the most confident false positive")
     rest = [(role, name) for name, role in cases.items() if name not in shown.values()]
     pictures = tuple(_picture(observed, f"failure-{i}", role, name) for i, (role, name) in enumerate(rest, 1))
-    scores = {name: observed.scores(name) for name in verdicts}
+    scores = {name: observed.scores(name) for name in evaluations}
     tables = (
-        worst_videos(verdicts, observed.at),
-        surest_false_positives(verdicts, observed.at),
-        missed_annotations(verdicts, scores, observed.at),
+        worst_videos(evaluations, observed.at),
+        surest_false_positives(evaluations, observed.at),
+        missed_annotations(evaluations, scores, observed.at),
     )
     text = (
         "The average precision of a video ranks all its detections together, whatever their class, and is the mean "
@@ -96,7 +96,7 @@ def _failures(observed: Observed, shown: Mapping[str, str]) -> Section:
 
 
 def _picture(observed: Observed, name: str, role: str, video: str) -> Picture:
-    return video_picture(name, observed.case(role, video), observed.classes, observed.localize, observed.at)
+    return video_picture(name, observed.pictured_video(role, video), observed.classes, observed.localize, observed.at)
 
 
 def _pseudo_labels(observed: Observed, shown: Mapping[str, str]) -> Section:
@@ -108,8 +108,8 @@ def _pseudo_labels(observed: Observed, shown: Mapping[str, str]) -> Section:
     for role, video in shown.items():
         taught = {name: observed.ask(stage, video).pseudo_labels for name, stage in trained.items()}
         if any(taught.values()):
-            name, case = f"pseudo-labels-{_slug(role)}", observed.case(role, video)
-            pictures.append(pseudo_label_picture(name, case, taught, observed.classes))
+            name, pictured = f"pseudo-labels-{_slug(role)}", observed.pictured_video(role, video)
+            pictures.append(pseudo_label_picture(name, pictured, taught, observed.classes))
     return Section("Pseudo labels", "", (), tuple(pictures))
 
 

@@ -11,7 +11,7 @@ from wtal.report.activations import class_colours
 from wtal.report.embeddings import (
     BACKGROUND,
     NO_STARS,
-    Points,
+    EmbeddedSnippets,
     Stars,
     collection_picture,
     neighbours_alike,
@@ -66,7 +66,7 @@ _TEXT = (
 )
 
 
-def _caption(observed: Observed, names: Sequence[str], points: Points, stars: int, seed: int) -> str:
+def _caption(observed: Observed, names: Sequence[str], points: EmbeddedSnippets, stars: int, seed: int) -> str:
     there = sum(observed.activations.grid(observed.keys[name]).num_snippets for name in names)
     whole = len(names) == len(observed.keys) and there == len(points.label)
     selection = "all of them" if whole else f"drawn at random from {there} snippets, equally many per video"
@@ -98,7 +98,7 @@ def _own_means(observed: Observed, own: Mapping[str, Internals], seed: int) -> P
     return videos_picture("representatives", caption, panels, observed.classes, colours, seed)
 
 
-def _colours(observed: Observed, points: Points) -> dict[str, str]:
+def _colours(observed: Observed, points: EmbeddedSnippets) -> dict[str, str]:
     """Assign colours to classes; if there are many, to the most frequent ones."""
     counts = np.bincount(points.label[points.label != BACKGROUND], minlength=len(observed.classes))
     order = np.argsort(-counts, kind="stable")
@@ -107,7 +107,7 @@ def _colours(observed: Observed, points: Points) -> dict[str, str]:
 
 def _sampled(
     observed: Observed, answers: Mapping[str, Internals], stream: str, each: int, rng: np.random.Generator
-) -> Points:
+) -> EmbeddedSnippets:
     """Draw at most `each` snippets of every video, in order of time."""
     vectors, labels, videos = [], [], []
     for number, (name, answer) in enumerate(answers.items()):
@@ -116,7 +116,7 @@ def _sampled(
         vectors.append(x[indices])
         labels.append(_labels(observed, name)[indices])
         videos.append(np.full(len(indices), number))
-    return Points(np.concatenate(vectors), np.concatenate(labels), np.concatenate(videos))
+    return EmbeddedSnippets(np.concatenate(vectors), np.concatenate(labels), np.concatenate(videos))
 
 
 def _share(lengths: Sequence[int], most: int) -> int:
@@ -146,7 +146,7 @@ def _memory(head: "Head") -> Stars:
     return Stars(vectors.float().cpu().numpy(), labels.cpu().numpy())
 
 
-def _table(points: Mapping[str, Points]) -> PageTable:
+def _table(points: Mapping[str, EmbeddedSnippets]) -> PageTable:
     rows = {}
     for stream, cloud in points.items():
         alike, chance = neighbours_alike(cloud)

@@ -112,20 +112,17 @@ class ModelRecord(Config):
 class Model:
     """`parameters` are the head's, student's or rescorer's; `shift` and `gain` map stream -> (D,) for its scaler.
 
-    They are empty for an ensemble, which has `members`; a student or a rescorer has a `teacher`.
+    They are empty for an ensemble, which has `members`; a student or a rescorer has a `teacher`. `recipe` is the one of
+    the `record`, parsed.
     """
 
     record: ModelRecord
+    recipe: Recipe
     parameters: Arrays = field(default_factory=dict)
     shift: Arrays = field(default_factory=dict)
     gain: Arrays = field(default_factory=dict)
     members: tuple["Model", ...] = ()
     teacher: "Model | None" = None
-
-    @cached_property
-    def recipe(self) -> Recipe:
-        """The recipe, parsed."""
-        return Recipe.parse(self.record.recipe, "the model's recipe", by_hand=False)
 
     @property
     def features(self) -> Mapping[str, Any]:
@@ -212,8 +209,9 @@ def _refined(run: Run) -> Model:
     except WtalError as error:
         raise WtalError(f"{run.folder} needs its teacher for new videos, and that is missing: {error}") from None
     own = model_of(teacher)
-    recipe = {**own.record.recipe, "localize": run.teacher_localize.plain()}
-    asked = replace(own, record=own.record.model_copy(update={"recipe": recipe}))
+    localize = run.teacher_localize
+    record = own.record.model_copy(update={"recipe": {**own.record.recipe, "localize": localize.plain()}})
+    asked = replace(own, record=record, recipe=own.recipe.model_copy(update={"localize": localize}))
     if isinstance(run.recipe.refinement, RescoreConfig):
         return _network(run, trained_rescorer(run), asked)
     return _network(run, trained_student(run), asked)
@@ -231,7 +229,7 @@ def _network(run: Run, trained: "Trained[Network]", teacher: Model | None = None
     scaler = trained.scaler
     record = _record(run, feature_dims=dict(run.feature_dims), step=trained.step, limit=scaler.limit, unit=scaler.unit)
     parameters = _arrays(trained.head.state_dict())
-    return Model(record, parameters, _arrays(scaler.shift), _arrays(scaler.gain), teacher=teacher)
+    return Model(record, run.recipe, parameters, _arrays(scaler.shift), _arrays(scaler.gain), teacher=teacher)
 
 
 def _arrays(tensors: "Mapping[str, Tensor]") -> Arrays:
@@ -264,7 +262,7 @@ def _ensemble(run: Run) -> Model:
                 "make it again with --out OTHER"
             )
         more["scales"] = tuple(entry["scale"] for entry in entries)
-    return Model(_record(run, **more), members=members)
+    return Model(_record(run, **more), run.recipe, members=members)
 
 
 def _member(run: Run, entry: Mapping[str, Any]) -> Model:

@@ -62,7 +62,7 @@ class Stamp:
 
 
 @dataclass(frozen=True)
-class Seen:
+class ProcessedFile:
     """A processed file: its stamp before reading, and its detections, or the reason why there are none.
 
     `begins` is the second of its first picture.
@@ -88,7 +88,7 @@ class DetectionRecord(Record):
     segment: Annotated[tuple[float, float], Field(strict=False)]
 
 
-class SeenRecord(Record):
+class ProcessedRecord(Record):
     """JSON form of a processed file."""
 
     size: int
@@ -97,19 +97,19 @@ class SeenRecord(Record):
     detections: list[DetectionRecord]
     begins: Ratio = "0"
 
-    def seen(self) -> Seen:
+    def parsed(self) -> ProcessedFile:
         """Return the parsed record."""
         detections = tuple(Detection(*plain.segment, plain.label, plain.score) for plain in self.detections)
-        return Seen(Stamp(self.size, self.changed), detections, self.reason, Fraction(self.begins))
+        return ProcessedFile(Stamp(self.size, self.changed), detections, self.reason, Fraction(self.begins))
 
 
-class _State(Record):
+class _WatchState(Record):
     """Content of a watched folder's `state.json`."""
 
     format: Literal["wtal watch"]
     version: Literal[1]
     mark: str
-    videos: dict[str, SeenRecord]
+    videos: dict[str, ProcessedRecord]
 
 
 class Watch:
@@ -137,7 +137,7 @@ class Watch:
         self._mark = digest([str(self.folder), settings], 16)
         name = f"watch-{self.folder.name}-{self._mark[:6]}"
         self.out = out or workspace.new_detections / detector.model.name / name
-        self._seen = _read_state(self.out / _STATE, self._mark)
+        self._processed = _read_state(self.out / _STATE, self._mark)
         self._resting: dict[Path, tuple[Stamp, float]] = {}
 
     @contextmanager
@@ -154,13 +154,15 @@ class Watch:
                 f"another process is watching {self.folder} and writing {self.out}; stop it, or choose another --out"
             )
         try:
-            self._seen = _read_state(self.out / _STATE, self._mark)
+            self._processed = _read_state(self.out / _STATE, self._mark)
             yield
         finally:
             lock.release()
 
     def run(
-        self, each: Callable[[str, Seen], object] = lambda name, seen: None, done: Callable[[], bool] = lambda: False
+        self,
+        each: Callable[[str, ProcessedFile], object] = lambda name, file: None,
+        done: Callable[[], bool] = lambda: False,
     ) -> None:
         """Scan the folder repeatedly until `done`; `each` gets the path below the folder of each file just processed.
 
@@ -178,7 +180,7 @@ class Watch:
         now, settled = time.monotonic(), []
         resting: dict[Path, tuple[Stamp, float]] = {}
         for path in videos_below(self.folder):
-            stamp, known = Stamp.of(path), self._seen.get(self._name(path))
+            stamp, known = Stamp.of(path), self._processed.get(self._name(path))
             if stamp is None or (known is not None and known.stamp == stamp):
                 continue
             before, since = self._resting.get(path, (stamp, now))
@@ -188,7 +190,7 @@ class Watch:
         self._resting = resting
         return settled
 
-    def take(self, paths: list[Path], each: Callable[[str, Seen], object]) -> None:
+    def take(self, paths: list[Path], each: Callable[[str, ProcessedFile], object]) -> None:
         """Detect in files, and record each as soon as it is done."""
         files: dict[str, list[tuple[Path, Stamp]]] = {}
         for path in paths:
@@ -198,9 +200,9 @@ class Watch:
             try:
                 files.setdefault(key_of_file(path), []).append((path, stamp))
             except VideoError as error:
-                self._enter(path, Seen(stamp, reason=str(error)), each)
+                self._enter(path, ProcessedFile(stamp, reason=str(error)), each)
             except OSError as error:
-                self._enter(path, Seen(stamp, reason=f"the file cannot be opened: {error.strerror}"), each)
+                self._enter(path, ProcessedFile(stamp, reason=f"the file cannot be opened: {error.strerror}"), each)
 
         def enter(key: str, reason: str) -> None:
             for path, stamp in files.pop(key, ()):
@@ -219,43 +221,43 @@ class Watch:
 
     def results(self) -> NewDetections:
         """Write the output files, and return their content."""
-        ids = short_ids({self.folder / name: self.folder for name in self._seen})
-        named = sorted((ids[self.folder / name], seen) for name, seen in self._seen.items())
-        detections = {key: list(seen.detections) for key, seen in named if not seen.reason}
-        failures = {key: seen.reason for key, seen in named if seen.reason}
-        begins = {key: seen.begins for key, seen in named}
+        ids = short_ids({self.folder / name: self.folder for name in self._processed})
+        named = sorted((ids[self.folder / name], file) for name, file in self._processed.items())
+        detections = {key: list(file.detections) for key, file in named if not file.reason}
+        failures = {key: file.reason for key, file in named if file.reason}
+        begins = {key: file.begins for key, file in named}
         return write_views(self.desk.detector, detections, failures, self.out, self.desk.stores, begins)
 
-    def _look(self, key: str, stamp: Stamp, reason: str) -> Seen:
+    def _look(self, key: str, stamp: Stamp, reason: str) -> ProcessedFile:
         if reason := reason or self.desk.change_of(key):
-            return Seen(stamp, reason=reason)
+            return ProcessedFile(stamp, reason=reason)
         missing = max(float(each.info.get("shortfall", 0)) for each in self.desk.features(key).values())
         if missing:
             reason = (
                 f"it ends {missing:.3f} s before its declared end; partly copied? It will be read again once it changes"
             )
-            return Seen(stamp, reason=reason)
-        return Seen(stamp, tuple(self.desk.find(key)), begins=self.desk.begins(key))
+            return ProcessedFile(stamp, reason=reason)
+        return ProcessedFile(stamp, tuple(self.desk.find(key)), begins=self.desk.begins(key))
 
-    def _enter(self, path: Path, seen: Seen, each: Callable[[str, Seen], object]) -> None:
-        self._seen[self._name(path)] = seen
-        videos = {name: self._seen[name].to_json() for name in sorted(self._seen)}
+    def _enter(self, path: Path, file: ProcessedFile, each: Callable[[str, ProcessedFile], object]) -> None:
+        self._processed[self._name(path)] = file
+        videos = {name: self._processed[name].to_json() for name in sorted(self._processed)}
         state = {"format": _FORMAT, "version": 1, "mark": self._mark, "videos": videos}
         # ASCII, as file names may not be UTF-8
         write_atomic(self.out / _STATE, f"{json.dumps(state, indent=1, allow_nan=False)}\n".encode())
         self.results()
-        each(self._name(path), seen)
+        each(self._name(path), file)
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self.folder).as_posix()
 
 
-def _read_state(path: Path, mark: str) -> dict[str, Seen]:
+def _read_state(path: Path, mark: str) -> dict[str, ProcessedFile]:
     if not path.exists():
         return {}
-    state = read_record(path, _State, "delete it to process its files again", FormatError)
+    state = read_record(path, _WatchState, "delete it to process its files again", FormatError)
     if state.mark != mark:
         raise UsageError(
             f"{path.parent} holds results of another model, other settings or another folder; choose another --out"
         )
-    return {name: entry.seen() for name, entry in state.videos.items()}
+    return {name: entry.parsed() for name, entry in state.videos.items()}

@@ -129,7 +129,7 @@ def spread(names: Sequence[str], count: int) -> list[str]:
     """Return `count` of the names, evenly from the first to the last; all if there are no more."""
     if len(names) <= count:
         return list(names)
-    return [names[place] for place in np.linspace(0, len(names) - 1, count).round().astype(int)]
+    return [names[index] for index in np.linspace(0, len(names) - 1, count).round().astype(int)]
 
 
 def by_length(sizes: Sizes, names: Iterable[str], count: int) -> list[str]:

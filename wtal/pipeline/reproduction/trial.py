@@ -204,7 +204,7 @@ def _detect(run: Run, inputs: TrainInputs, device: str) -> Path:
 
 def _mean(seconds: Sequence[float], left_out: Sequence[int]) -> float:
     """Return the mean without the steps in `left_out`, which do extra work; of all if none would remain."""
-    usual = [value for place, value in enumerate(seconds) if place not in left_out]
+    usual = [value for step, value in enumerate(seconds) if step not in left_out]
     return fmean(usual or seconds)
 
 

@@ -14,12 +14,13 @@ from wtal.data.segments import Detection, Segment
 from wtal.data.verdicts import Answer, Judged, Verdict, Verdicts, merge_verdicts, read_verdicts, write_verdicts
 from wtal.data.video_ids import readable
 from wtal.errors import FormatError, UsageError, VideoError, WrongKindError, WtalError
-from wtal.pipeline.exchange.export_detections import export_records, open_source
+from wtal.pipeline.exchange.export_detections import ExportSource, export_records, open_source
 from wtal.pipeline.exchange.export_names import export_names
 from wtal.pipeline.progress import SILENT, Reporter
-from wtal.pipeline.viewing.gather import detections_file, verdicts_file
+from wtal.pipeline.runs import holds_run
+from wtal.pipeline.viewing.located import locate
 from wtal.refusals import listed
-from wtal.report.corrections import Correction, Exported, corrections, joined_origins
+from wtal.report.corrections import Correction, ExportedSegment, corrections, joined_origins
 from wtal.report.export_text import frame_span
 from wtal.report.exports import EXPORTS, Export, ExportVideo
 from wtal.report.fit import fit, shown_labels
@@ -106,11 +107,13 @@ def import_verdicts(
         FormatError: when a file is malformed, or names no video of the source.
         WtalError: when no video of a file can be compared.
     """
-    target = verdicts_file(detections_file(source))
+    located = locate(source)
     programs = [None if program is None and _is_of_page(file) else program or guess_program(file) for file in files]
     for file in files:
         _require_text(file, program or listed(IMPORTS.names()))
-    origin, notes = _origin(source, selection, videos, reporter)
+    given = open_source(located.run if located.run and holds_run(source) else located.file, videos is None)
+    origin, notes = _origin(located.file, given, selection, videos, reporter)
+    target = located.verdicts_file
     reading = _Reading(notes=notes)
     verdicts = Verdicts()
     for file, own_program in zip(files, programs, strict=True):
@@ -167,9 +170,9 @@ def _content(file: Path, program: str) -> Sequence[Reviewed]:
         raise WrongKindError(f"{error}; it looks like {kind_of(file)}, not like a file saved by {program}") from None
 
 
-def _origin(source: Path, selection: Selection, videos: Path | None, reporter: Reporter) -> tuple[_Origin, list[str]]:
-    file = detections_file(source)
-    given = open_source(source, videos is None)
+def _origin(
+    file: Path, given: ExportSource, selection: Selection, videos: Path | None, reporter: Reporter
+) -> tuple[_Origin, list[str]]:
     records, notes, unreadable = export_records(given, videos, selection, reporter)
     notes += [f"{readable(video)} was not compared: {reason}" for video, reason in unreadable.items()]
     shown = shown_labels(sorted({d.label for record in records for d in record.detections}))
@@ -276,7 +279,7 @@ def _compare(
         segment = Segment(float(first / rate), float(after / rate)) if in_frames and rate else own
         label = own.label if export.exact else labels[own.label]
         origins = joined_origins(own, written, [pair for pair in alone if joins or pair[1] == own])
-        exported.append(Exported(segment, label, origins))
+        exported.append(ExportedSegment(segment, label, origins))
     present = [(_seconds(entry, rate), originals.get(entry.label, entry.label)) for entry in reviewed.marks]
     return corrections(exported, present, _tolerance(record))
 

@@ -37,7 +37,7 @@ class Lesson:
 
 
 @dataclass(frozen=True)
-class _Said:
+class _Answers:
     """Classes of a video by verdict."""
 
     confirmed: frozenset[str]
@@ -57,12 +57,12 @@ def learn(dataset: Dataset, verdicts: Verdicts, subset: str, rejected: Collectio
     """
     training = {video.id for video in dataset.select(subset)}
     names = {own: video for video, own in match_ids(dataset.videos, _videos(verdicts)).items()}
-    said = _said(verdicts, rejected, dataset.classes)
+    answers_by_video = _answers_by_video(verdicts, rejected, dataset.classes)
     joins = subset in dataset.subsets
     videos = dict(dataset.videos)
     contradictions = []
     apart = []
-    for own, answers in said.items():
+    for own, answers in answers_by_video.items():
         name = names.get(own, own)
         before = videos.get(name)
         if before is None and joins:
@@ -85,35 +85,37 @@ def _videos(verdicts: Verdicts) -> list[str]:
     return list(dict.fromkeys([*(verdict.video for verdict in verdicts.verdicts), *verdicts.looked_at]))
 
 
-def _said(verdicts: Verdicts, rejected: Collection[VideoClass], classes: Sequence[str]) -> dict[str, _Said]:
+def _answers_by_video(
+    verdicts: Verdicts, rejected: Collection[VideoClass], classes: Sequence[str]
+) -> dict[str, _Answers]:
     """Return video -> verdicts on it, for the classes of the annotations."""
-    answers: dict[str, list[Verdict]] = defaultdict(list)
+    given: dict[str, list[Verdict]] = defaultdict(list)
     for verdict in verdicts.verdicts:
         if verdict.label in classes:
-            answers[verdict.video].append(verdict)
+            given[verdict.video].append(verdict)
     looked_at = set(verdicts.looked_at)
 
     def of(video: str, kinds: Iterable[Answer]) -> frozenset[str]:
-        return frozenset(verdict.label for verdict in answers[video] if verdict.verdict in kinds)
+        return frozenset(verdict.label for verdict in given[video] if verdict.verdict in kinds)
 
-    said = {}
+    answers = {}
     for video in _videos(verdicts):
         confirmed = of(video, CONFIRMS)  # type: ignore[arg-type]
         gone = frozenset(label for label in classes if (video, label) in rejected) - confirmed
-        said[video] = _Said(confirmed, of(video, ("skip",)) - confirmed, gone, video in looked_at)
-    return said
+        answers[video] = _Answers(confirmed, of(video, ("skip",)) - confirmed, gone, video in looked_at)
+    return answers
 
 
-def _of_known(video: VideoRecord, said: _Said, classes: Sequence[str]) -> VideoRecord:
+def _of_known(video: VideoRecord, answers: _Answers, classes: Sequence[str]) -> VideoRecord:
     """Return an annotated video, updated by the verdicts on it."""
     absent = set(video.absent)
-    if said.looked_at:
-        labels = said.confirmed | (said.skipped & set(video.labels))
-        unsure = {label for label in said.skipped - labels if video.shows(label) is None}
+    if answers.looked_at:
+        labels = answers.confirmed | (answers.skipped & set(video.labels))
+        unsure = {label for label in answers.skipped - labels if video.shows(label) is None}
         absent = absent if labels else set(classes) - unsure if unsure else set()
     else:
-        labels = said.confirmed | set(video.labels)
-        absent |= {label for label in said.rejected if video.shows(label) is None}
+        labels = answers.confirmed | set(video.labels)
+        absent |= {label for label in answers.rejected if video.shows(label) is None}
     return replace(
         video,
         labels=_in_order(labels, classes),
@@ -122,20 +124,20 @@ def _of_known(video: VideoRecord, said: _Said, classes: Sequence[str]) -> VideoR
     )
 
 
-def _of_unknown(video: VideoRecord, said: _Said, classes: Sequence[str]) -> VideoRecord | None:
+def _of_unknown(video: VideoRecord, answers: _Answers, classes: Sequence[str]) -> VideoRecord | None:
     """Return a video without labels, updated by the verdicts on it; None if they teach nothing."""
-    if said.looked_at or said.confirmed:
-        absent = [label for label in classes if label not in said.confirmed | said.skipped]
-        partly = said.skipped and not said.confirmed
-        return replace(video, labels=_in_order(said.confirmed, classes), absent=tuple(absent) if partly else ())
-    return replace(video, absent=_in_order(said.rejected, classes)) if said.rejected else None
+    if answers.looked_at or answers.confirmed:
+        absent = [label for label in classes if label not in answers.confirmed | answers.skipped]
+        partly = answers.skipped and not answers.confirmed
+        return replace(video, labels=_in_order(answers.confirmed, classes), absent=tuple(absent) if partly else ())
+    return replace(video, absent=_in_order(answers.rejected, classes)) if answers.rejected else None
 
 
 def _in_order(labels: Collection[str], classes: Sequence[str]) -> tuple[str, ...]:
     return tuple(label for label in classes if label in labels)
 
 
-def _contradictions(before: VideoRecord, after: VideoRecord, said: _Said) -> list[str]:
+def _contradictions(before: VideoRecord, after: VideoRecord, answers: _Answers) -> list[str]:
     """Return sentences on labels that reviewers removed from a video, or added despite a statement of absence."""
     lines = [
         f"{before.id}: labelled {label!r}, but the reviewer saw none of it; the label is removed"
@@ -147,11 +149,11 @@ def _contradictions(before: VideoRecord, after: VideoRecord, said: _Said) -> lis
         for label in after.labels
         if label in before.absent or (not before.labels and not before.absent)
     ]
-    if not said.looked_at:
+    if not answers.looked_at:
         lines += [
             f"{before.id}: labelled {label!r}, but every detection of it was rejected; the label stays, as the video "
             "was not marked as reviewed"
-            for label in _in_order(said.rejected, before.labels)
+            for label in _in_order(answers.rejected, before.labels)
         ]
     return lines
 

@@ -24,7 +24,8 @@ from wtal.data.names import match_ids
 from wtal.data.segments import Detection
 from wtal.data.verdicts import Verdicts, read_verdicts
 from wtal.errors import WtalError
-from wtal.pipeline.viewing.gather import run_of, verdicts_file
+from wtal.pipeline.runs import Run
+from wtal.pipeline.viewing.located import LocatedDetections
 
 COUNT = 20
 """Default number of proposed verdicts."""
@@ -45,18 +46,18 @@ class Candidate:
         return {"video": self.video, **to_json(self.detection), "reason": self.reason}
 
 
-def next_verdicts(file: Path, count: int = COUNT, annotations: Path | None = None) -> list[Candidate]:
-    """Return the detections of a file whose verdicts would teach most, the best first.
+def next_verdicts(located: LocatedDetections, count: int = COUNT, annotations: Path | None = None) -> list[Candidate]:
+    """Return the detections whose verdicts would teach most, the best first.
 
-    Labels are those of `annotations`, or of the file's run; without either, no video has any.
+    Labels are those of `annotations`, or of the detections' run; without either, no video has any.
 
     Raises:
         FormatError: when detections, verdicts or annotations cannot be read.
     """
-    verdicts_path = verdicts_file(file)
-    verdicts = read_verdicts(verdicts_path) if verdicts_path.exists() else Verdicts()
-    dataset = read_annotations(annotations) if annotations else _labels_of(file)
-    return choose(read_detections(file), verdicts, dataset, count)
+    file = located.verdicts_file
+    verdicts = read_verdicts(file) if file.exists() else Verdicts()
+    dataset = read_annotations(annotations) if annotations else _labels_of(located.run)
+    return choose(read_detections(located.file), verdicts, dataset, count)
 
 
 def choose(
@@ -100,8 +101,7 @@ def choose(
     return chosen
 
 
-def _labels_of(file: Path) -> Dataset | None:
-    run = run_of(file)
+def _labels_of(run: Run | None) -> Dataset | None:
     try:
         return run.annotations() if run else None
     except WtalError:  # missing annotations: nothing is labelled then

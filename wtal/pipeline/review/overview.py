@@ -13,7 +13,7 @@ from wtal.errors import UsageError
 from wtal.pipeline.recipe import EvaluateConfig
 from wtal.pipeline.review.lesson import Lesson
 from wtal.pipeline.review.teach import lesson_of
-from wtal.pipeline.viewing.gather import detections_file, verdicts_file
+from wtal.pipeline.viewing.located import locate
 from wtal.pipeline.workspace import Workspace
 
 SUBSET = "reviewed"
@@ -70,7 +70,7 @@ def overview(workspace: Workspace, source: Path | None = None, annotations: Path
         UsageError: when the source does not exist.
         FormatError: when verdicts or annotations cannot be read.
     """
-    file = workspace.verdicts if source is None else verdicts_file(detections_file(source))
+    file = workspace.verdicts if source is None else locate(source).verdicts_file
     verdicts = read_verdicts(file) if file.exists() else Verdicts()
     labels = annotations
     if labels is None:
@@ -89,7 +89,7 @@ def reviewed_annotations(workspace: Workspace, out: Path, source: Path | None = 
         UsageError: when no video was reviewed, or `out` exists.
         FormatError: when the verdicts cannot be read.
     """
-    file = workspace.verdicts if source is None else verdicts_file(detections_file(source))
+    file = workspace.verdicts if source is None else locate(source).verdicts_file
     verdicts = read_verdicts(file) if file.exists() else Verdicts()
     if not verdicts.looked_at:
         raise UsageError(

@@ -31,12 +31,12 @@ from wtal.extractors.viewing.clip import (
     encoded_suffix,
     mark_of,
 )
-from wtal.extractors.viewing.reel import RATE, SIZE, Scene, write_reel
+from wtal.extractors.viewing.reel import RATE, SIZE, TitledStretch, write_reel
 from wtal.extractors.viewing.stretch import Stretch, stretches
 from wtal.pipeline.exchange.export_detections import check_classes, files_below, files_in_question, open_source
 from wtal.pipeline.exchange.export_names import TakenPaths, safe_name
 from wtal.pipeline.progress import SILENT, Reporter
-from wtal.pipeline.viewing.gather import detections_file
+from wtal.pipeline.viewing.located import detections_file
 from wtal.report.export_text import plain, safe_cell, score_text, seconds_text, titled
 from wtal.report.selection import Selection
 
@@ -82,7 +82,7 @@ class _Part(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Plan:
+class _PlannedClips:
     """Clips of a video, with their file extension; and the number of detections outside of it."""
 
     info: VideoInfo
@@ -172,7 +172,7 @@ def _plans(
     reencode: bool,
     jobs: int,
     reporter: Reporter,
-) -> tuple[dict[str, _Plan], dict[str, str]]:
+) -> tuple[dict[str, _PlannedClips], dict[str, str]]:
     """Return the planned clips of each video, and video -> reason why its file cannot be read."""
     calls = (delayed(_plan)(file, detections[video], selection, reencode) for video, file in files.items())
     plans, failures = {}, {}
@@ -186,7 +186,7 @@ def _plans(
     return plans, failures
 
 
-def _plan(file: Path, detections: Sequence[Detection], selection: Selection, reencode: bool) -> _Plan | str:
+def _plan(file: Path, detections: Sequence[Detection], selection: Selection, reencode: bool) -> _PlannedClips | str:
     try:
         clock, info = player_clock(file), probe(file)
         first, start = first_picture(info)
@@ -200,14 +200,14 @@ def _plan(file: Path, detections: Sequence[Detection], selection: Selection, ree
             shown = replace(detection, start=detection.start + late, end=detection.end + late)
             parts.append(_Part(shown, part, size))
         suffix = encoded_suffix() if reencode else copy_suffix(info)
-        return _Plan(info, file_fingerprint(file), suffix, tuple(parts), outside)
+        return _PlannedClips(info, file_fingerprint(file), suffix, tuple(parts), outside)
     except VideoError as error:
         return str(error)
     except OSError as error:
         return f"the file cannot be read any more: {error.strerror}"
 
 
-def _named(plans: Mapping[str, _Plan], out: Path, reencode: bool) -> list[_Clip]:
+def _named(plans: Mapping[str, _PlannedClips], out: Path, reencode: bool) -> list[_Clip]:
     """Return clips under unique names that sort by video, number, label and start."""
     digits = max(3, *(len(str(len(plan.parts))) for plan in plans.values())) if plans else 3
     taken, clips = TakenPaths(), []
@@ -300,14 +300,16 @@ def _publish(path: Path, write: Callable[[BinaryIO], None]) -> None:
 
 def _reel(best: Sequence[_Clip], out: Path, reporter: Reporter) -> Path:
     path = out / f"reel{encoded_suffix()}"
-    scenes = [
-        Scene(clip.info, clip.part, plain(f"{titled(clip.detection)} - {clip.video} at {clip.detection.start:.1f} s"))
+    stretches = [
+        TitledStretch(
+            clip.info, clip.part, plain(f"{titled(clip.detection)} - {clip.video} at {clip.detection.start:.1f} s")
+        )
         for clip in best
     ]
-    mark = f"{_SCHEME} {digest([(clip.mark, s.title) for clip, s in zip(best, scenes, strict=True)], 16)} 0.000"
+    mark = f"{_SCHEME} {digest([(clip.mark, s.title) for clip, s in zip(best, stretches, strict=True)], 16)} 0.000"
     if mark_of(path) != mark:
         with reporter.task("reel", 1, "file") as task:
-            _publish(path, lambda file: write_reel(scenes, file, path.suffix, mark))
+            _publish(path, lambda file: write_reel(stretches, file, path.suffix, mark))
             task.advance()
     return path
 
@@ -327,7 +329,7 @@ def _row(clip: _Clip, reencode: bool) -> Iterator[str]:
     return iter((*names, score_text(d.score), *seconds, "encoded" if reencode else "copied"))
 
 
-def _notes(plans: Mapping[str, _Plan], clips: Sequence[_Clip]) -> Iterator[str]:
+def _notes(plans: Mapping[str, _PlannedClips], clips: Sequence[_Clip]) -> Iterator[str]:
     if outside := sum(plan.outside for plan in plans.values()):
         yield f"{outside} detections lie outside their video and were left out"
     if not clips:

@@ -12,27 +12,25 @@ from wtal.data.annotations import read_annotations
 from wtal.data.dataset import Dataset, VideoRecord
 from wtal.data.detections import BEGINS, read_detections, read_made, verdicts_of
 from wtal.data.files import read_json
-from wtal.data.kinds import detections_in, require_detections
 from wtal.data.names import match_ids
 from wtal.data.segments import Annotation, Detection
 from wtal.data.store import FeatureStore
 from wtal.data.store.index import FAILURES
-from wtal.errors import UsageError, WtalError
+from wtal.errors import WtalError
 from wtal.models.localization.config import LocalizeConfig
 from wtal.models.localization.signals import class_activations
 from wtal.pipeline.activations import read_activations
 from wtal.pipeline.exchange.export_detections import files_below
-from wtal.pipeline.runs import Run, is_run, open_run
-from wtal.pipeline.workspace import Workspace
+from wtal.pipeline.runs import Run
+from wtal.pipeline.viewing.located import DETECTIONS, LocatedDetections, locate
 from wtal.report.selection import in_time
 
-_DETECTIONS = "detections.json"
 _POINTS = 600
 """Maximum points of a curve; for more snippets, the highest of each group is drawn."""
 
 
 @dataclass(frozen=True)
-class Curves:
+class ActivationCurves:
     """Class activations and attention in [0, 1], a value every `step` seconds from `begins` (the file's seconds)."""
 
     begins: float
@@ -55,7 +53,7 @@ class ShownVideo:
     file: Path | None = None
     labels: tuple[str, ...] | None = None
     annotations: tuple[Annotation, ...] = ()
-    curves: Curves | None = None
+    curves: ActivationCurves | None = None
 
     @property
     def classes(self) -> set[str]:
@@ -87,11 +85,11 @@ class Collection:
 
 
 @dataclass(frozen=True)
-class _Known:
+class _RunData:
     """Data of a run besides its detections; empty for a stand-alone file."""
 
     durations: Mapping[str, float] = field(default_factory=dict)
-    curves: Callable[[str], Curves | None] = lambda video: None
+    curves: Callable[[str], ActivationCurves | None] = lambda video: None
     failures: Mapping[str, str] = field(default_factory=dict)
     annotations: Dataset | None = None
 
@@ -110,10 +108,11 @@ def gather(
         UsageError: when the path does not exist, or a run has several seeds or no detections yet.
         FormatError: when a file is not in its layout.
     """
-    file, run = _located(source)
+    located = locate(source)
+    file, run = located.file, located.run
     origin = read_made(file)
     detections = read_detections(file)
-    known = _of_run(run) if run else _Known(failures=_failures_beside(file))
+    known = _of_run(run) if run else _RunData(failures=_failures_beside(file))
     dataset = read_annotations(annotations) if annotations else known.annotations
     own = files_below(detections, folder) if files is None else files
     begins: Mapping[str, float] = origin.get(BEGINS, {})
@@ -134,43 +133,18 @@ def gather(
             )
         )
     return Collection(
-        _title(file, run),
+        _title(located),
         file,
         tuple(shown),
         verdicts_of(origin),
         {video: reason for video, reason in known.failures.items() if video not in detections},
-        _page_folder(file, run),
-        _verdicts_file(file, run),
+        located.page_folder,
+        located.verdicts_file,
         bool(origin),
     )
 
 
-def detections_file(source: Path) -> Path:
-    """Return the detection file of a run, of a folder of `wtal detect`, or the file itself.
-
-    Raises:
-        UsageError: when there is none.
-    """
-    if source.is_file():
-        require_detections(source)
-        return source.absolute()
-    return _located(source)[0]
-
-
-def _located(source: Path) -> tuple[Path, Run | None]:
-    """Return the detection file of a source, and its run, which is opened once."""
-    if source.is_file():
-        file = detections_file(source)
-        return file, run_of(file)
-    if not source.exists():
-        raise UsageError(f"{source} does not exist; pass a run's folder or a detection file")
-    if (file := detections_in(source)) != source:
-        return file.absolute(), None
-    run = open_run(source)
-    return run.detections().absolute(), run
-
-
-def _of_run(run: Run) -> _Known:
+def _of_run(run: Run) -> _RunData:
     """Return a run's remaining data: its store and its annotations may be missing."""
     try:
         dataset = run.annotations()
@@ -179,12 +153,12 @@ def _of_run(run: Run) -> _Known:
     try:
         store = run.store()
     except WtalError:
-        return _Known(curves=_curves_of(run), annotations=dataset)
+        return _RunData(curves=_curves_of(run), annotations=dataset)
     durations = {video: store.grid(video).duration for video in store.ids}
-    return _Known(durations, _curves_of(run), store.failures, dataset)
+    return _RunData(durations, _curves_of(run), store.failures, dataset)
 
 
-def _curves_of(run: Run) -> Callable[[str], Curves | None]:
+def _curves_of(run: Run) -> Callable[[str], ActivationCurves | None]:
     """Return a function video -> its curves, from the activations in a run's folder."""
     try:
         folder = run.activations_folder()
@@ -196,7 +170,7 @@ def _curves_of(run: Run) -> Callable[[str], Curves | None]:
     return lambda video: _curves(store, video, classes, config) if video in store else None
 
 
-def _curves(store: FeatureStore, video: str, classes: tuple[str, ...], config: LocalizeConfig) -> Curves:
+def _curves(store: FeatureStore, video: str, classes: tuple[str, ...], config: LocalizeConfig) -> ActivationCurves:
     activations, grid = read_activations(store[video], classes)
     every = -(-grid.num_snippets // _POINTS)
     values = class_activations(activations, config)
@@ -204,7 +178,7 @@ def _curves(store: FeatureStore, video: str, classes: tuple[str, ...], config: L
         values = (values - values.min()) / max(values.max() - values.min(), 1e-9)
     attention = None if activations.attention is None else _highest(activations.attention, every)
     curves = {label: _highest(values[:, i], every) for i, label in enumerate(classes)}
-    return Curves(grid.to_segment(0, 0).start, float(grid.period) * every, curves, attention)
+    return ActivationCurves(grid.to_segment(0, 0).start, float(grid.period) * every, curves, attention)
 
 
 def _highest(values: NDArray[np.floating[Any]], every: int) -> NDArray[np.floating[Any]]:
@@ -224,39 +198,8 @@ def _records(dataset: Dataset | None, detections: Mapping[str, Any]) -> dict[str
     return {own: dataset.videos[video] for video, own in match_ids(dataset.videos, detections).items()}
 
 
-def _title(file: Path, run: Run | None) -> str:
+def _title(located: LocatedDetections) -> str:
+    file, run, folder = located.file, located.run, located.run_folder
     if run is None:
-        return file.stem if file.name != _DETECTIONS else f"{file.parent.name}"
-    return run.folder.name if run.ensemble else f"{run.folder.parent.name}, {run.folder.name}"
-
-
-def page_folder(file: Path) -> Path:
-    """Return the default folder of a detection file's page: in its run, or else next to it."""
-    return _page_folder(file, run_of(file))
-
-
-def _page_folder(file: Path, run: Run | None) -> Path:
-    if run is None:
-        return file.with_name(f"{file.stem}-report")
-    mark = file.stem.removeprefix("detections")
-    return run.folder / f"report{mark}"
-
-
-def verdicts_file(file: Path) -> Path:
-    """Return the file of verdicts on a detection file: in its run's workspace, or else next to it.
-
-    Verdicts are therefore kept when a new training makes a new run.
-    """
-    return _verdicts_file(file, run_of(file))
-
-
-def _verdicts_file(file: Path, run: Run | None) -> Path:
-    if run is None:
-        return file.with_name(f"{file.stem}-verdicts.json")
-    folders = [folder.parent for folder in run.folder.parents if folder.name == "runs"]
-    return Workspace(folders[0]).verdicts if folders else run.folder / "verdicts.json"
-
-
-def run_of(file: Path) -> Run | None:
-    """Return the run of a detection file; None for a stand-alone file."""
-    return Run.open(file.parent.parent) if is_run(file.parent.parent) else None
+        return file.stem if file.name != DETECTIONS else f"{file.parent.name}"
+    return folder.name if run.ensemble else f"{folder.parent.name}, {folder.name}"

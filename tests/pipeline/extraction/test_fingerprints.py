@@ -6,9 +6,9 @@ import pytest
 
 from tests.support.videos import constant, write_video
 from wtal.extractors.execution.config import ExtractConfig
-from wtal.pipeline.extraction import seen as seen_module
+from wtal.pipeline.extraction import fingerprints
 from wtal.pipeline.extraction.extract import extract
-from wtal.pipeline.extraction.seen import Seen, look_at
+from wtal.pipeline.extraction.fingerprints import Fingerprints, status_of
 from wtal.pipeline.workspace import Workspace
 
 
@@ -21,70 +21,70 @@ def read(monkeypatch):
         names.append(path.name)
         return path.read_text(errors="replace")
 
-    monkeypatch.setattr(seen_module, "file_fingerprint", fingerprint)
-    monkeypatch.setattr(seen_module, "_SETTLED_NANOSECONDS", 0)
+    monkeypatch.setattr(fingerprints, "file_fingerprint", fingerprint)
+    monkeypatch.setattr(fingerprints, "_SETTLED_NANOSECONDS", 0)
     return names
 
 
 def test_a_file_is_read_once_and_again_when_it_changed(tmp_path, read):
-    file, kept = tmp_path / "a", tmp_path / "seen.json"
+    file, kept = tmp_path / "a", tmp_path / "seen-files.json"
     file.write_text("one")
     for _ in range(2):
-        seen = Seen(kept)
-        with seen.kept():
-            assert seen.fingerprint(file) == "one"
+        remembered = Fingerprints(kept)
+        with remembered.saved():
+            assert remembered.fingerprint(file) == "one"
     assert read == ["a"]
     times = file.stat()
     file.write_text("two")
     os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
-    assert Seen(kept).fingerprint(file) == "two"
+    assert Fingerprints(kept).fingerprint(file) == "two"
     other = tmp_path / "b"
     other.write_text("six")
     other.replace(file)
-    assert Seen(kept).fingerprint(file) == "six"
+    assert Fingerprints(kept).fingerprint(file) == "six"
 
 
 def test_a_file_that_has_just_changed_or_changes_meanwhile_is_not_kept(tmp_path, read, monkeypatch):
     file = tmp_path / "a"
     file.write_text("one")
-    look = look_at(file)
+    status = status_of(file)
     file.write_text("more")
-    seen = Seen()
-    seen.learn(file, look, "one")
-    assert seen.fingerprint(file) == "more"
-    monkeypatch.setattr(seen_module, "_SETTLED_NANOSECONDS", 10**12)
-    assert look_at(file) is None
-    seen = Seen()
-    assert [seen.fingerprint(file), seen.fingerprint(file)] == ["more", "more"]
+    remembered = Fingerprints()
+    remembered.learn(file, status, "one")
+    assert remembered.fingerprint(file) == "more"
+    monkeypatch.setattr(fingerprints, "_SETTLED_NANOSECONDS", 10**12)
+    assert status_of(file) is None
+    remembered = Fingerprints()
+    assert [remembered.fingerprint(file), remembered.fingerprint(file)] == ["more", "more"]
     assert read == ["a"] * 3
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"files": {"a": [1, 2]}}', '{"files": {}, "more": 1}'])
 def test_a_damaged_file_is_none(tmp_path, read, content):
-    file, kept = tmp_path / "a", tmp_path / "seen.json"
+    file, kept = tmp_path / "a", tmp_path / "seen-files.json"
     file.write_text("one")
     kept.write_text(content)
-    seen = Seen(kept)
-    with seen.kept():
-        assert seen.fingerprint(file) == "one"
-    assert Seen(kept).fingerprint(file) == "one"
+    remembered = Fingerprints(kept)
+    with remembered.saved():
+        assert remembered.fingerprint(file) == "one"
+    assert Fingerprints(kept).fingerprint(file) == "one"
     assert read == ["a"]
 
 
 def test_a_file_that_cannot_be_read_says_so(tmp_path):
     with pytest.raises(FileNotFoundError):
-        Seen().fingerprint(tmp_path / "missing")
+        Fingerprints().fingerprint(tmp_path / "missing")
 
 
 def test_a_second_call_reads_no_finished_video_and_notices_another_one(tmp_path, monkeypatch):
-    monkeypatch.setattr(seen_module, "_SETTLED_NANOSECONDS", 0)
+    monkeypatch.setattr(fingerprints, "_SETTLED_NANOSECONDS", 0)
     videos, workspace, config = tmp_path / "videos", Workspace(tmp_path / "ws"), ExtractConfig(streams=("rgb",))
     videos.mkdir()
     for number in range(2):
         write_video(videos / f"v{number}.mp4", constant(25, 20))
     extract([videos], config, workspace)
-    read, fingerprint = [], seen_module.file_fingerprint
-    monkeypatch.setattr(seen_module, "file_fingerprint", lambda path: read.append(path.name) or fingerprint(path))
+    read, fingerprint = [], fingerprints.file_fingerprint
+    monkeypatch.setattr(fingerprints, "file_fingerprint", lambda path: read.append(path.name) or fingerprint(path))
     again = extract([videos], config, workspace)
     assert (read, again.failures) == ([], {})
     content = bytearray((videos / "v1.mp4").read_bytes())
@@ -97,7 +97,7 @@ def test_a_second_call_reads_no_finished_video_and_notices_another_one(tmp_path,
 
 
 def test_a_store_elsewhere_leaves_nothing_in_the_workspace(tmp_path, monkeypatch):
-    monkeypatch.setattr(seen_module, "_SETTLED_NANOSECONDS", 0)
+    monkeypatch.setattr(fingerprints, "_SETTLED_NANOSECONDS", 0)
     write_video(tmp_path / "v.mp4", constant(25, 20))
     for _ in range(2):
         extract(

@@ -22,17 +22,17 @@ from wtal.errors import DiskFullError, WtalError
 
 _SETTLED_NANOSECONDS = 2 * 10**9
 
-Look = tuple[int, int, int, int]
+FileStatus = tuple[int, int, int, int]
 """Size in bytes, times of content and of entry in nanoseconds, and inode of a file."""
 
 
-class _Known(Record):
+class _KnownFiles(Record):
     """Content of the file: path -> its size, timestamps and inode, and its fingerprint."""
 
     files: dict[str, Annotated[tuple[int, int, int, int, str], Field(strict=False)]]
 
 
-class Seen:
+class Fingerprints:
     """Fingerprints that are stored in `file`, or only in memory if that is None.
 
     A missing or damaged file is ignored; the videos are then read again.
@@ -49,22 +49,22 @@ class Seen:
         Raises:
             OSError: when it cannot be read.
         """
-        look = look_at(path)
+        status = status_of(path)
         known = self._known.get(str(path))
-        if look is not None and known is not None and known[:4] == look:
+        if status is not None and known is not None and known[:4] == status:
             return known[4]
         fingerprint = file_fingerprint(path)
-        self.learn(path, look, fingerprint)
+        self.learn(path, status, fingerprint)
         return fingerprint
 
-    def learn(self, path: Path, look: Look | None, fingerprint: str) -> None:
-        """Remember a fingerprint that was taken after `look`, unless the file has changed since."""
-        if look is not None and look == look_at(path):
-            self._known[str(path)] = (*look, fingerprint)
+    def learn(self, path: Path, status: FileStatus | None, fingerprint: str) -> None:
+        """Remember a fingerprint that was taken after `status`, unless the file has changed since."""
+        if status is not None and status == status_of(path):
+            self._known[str(path)] = (*status, fingerprint)
             self._changed = True
 
     @contextmanager
-    def kept(self) -> Iterator[None]:
+    def saved(self) -> Iterator[None]:
         """Write new fingerprints at the end of the block, even after an error, if the disk has room."""
         try:
             yield
@@ -75,7 +75,7 @@ class Seen:
                 self._changed = False
 
 
-def look_at(path: Path) -> Look | None:
+def status_of(path: Path) -> FileStatus | None:
     """Return size, timestamps and inode of a file; None if it has just changed or is inaccessible."""
     try:
         status = path.stat()
@@ -88,6 +88,6 @@ def look_at(path: Path) -> Look | None:
 
 def _read(file: Path) -> dict[str, tuple[int, int, int, int, str]]:
     try:
-        return dict(read_record(file, _Known, "remove it", WtalError).files)
+        return dict(read_record(file, _KnownFiles, "remove it", WtalError).files)
     except (OSError, WtalError):
         return {}
