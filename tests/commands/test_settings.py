@@ -118,5 +118,50 @@ def test_a_word_of_a_few_is_refused_with_the_nearest():
 def test_an_option_that_is_short_for_a_setting_is_blamed_by_its_own_name():
     refused = wtal("run", "videos", "--labels", "l.csv", "--dry-run", "--head", "basnet", "--set", "head.scale=1")
     assert refused.stderr.startswith("wtal: --set head.scale=1: head basnet: unknown key 'head.scale'")
-    refused = wtal("run", "videos", "--labels", "l.csv", "--dry-run", "--backbone", "", "--set", "train.steps=x")
+    refused = wtal("run", "videos", "--labels", "l.csv", "--dry-run", "--train-subset", "", "--set", "train.steps=x")
     assert refused.stderr.startswith("wtal: --set train.steps=x: ")
+    refused = wtal("run", "videos", "--labels", "l.csv", "--dry-run", "--backbone", "mtion", "--set", "train.steps=5")
+    assert refused.stderr.startswith("wtal: --backbone mtion: extract.backbone: there is no backbone 'mtion'; did you")
+
+
+NAMES = {
+    "extract.backbone=motion-piramid": "extract.backbone: there is no backbone 'motion-piramid'; did you mean 'motion-",
+    "extract.backbone=csn:r11": "extract.backbone: backbone csn has no variant 'r11'; did you mean 'r101'? ",
+    "extract.streams=['rgbb']": "extract.streams: backbone i3d has no stream 'rgbb'; did you mean 'rgb'? ",
+    "extract.flow=tvl2": "extract.flow: there is no flow method 'tvl2'; did you mean 'tvl1'? ",
+    "extract.flow=dis:medum": "extract.flow: flow dis has no implementation 'medum'; did you mean 'medium'? ",
+    "extract.reader=pyva": "extract.reader: there is no reader 'pyva'; did you mean 'pyav'? ",
+    "head.name=bas": "head.name: there is no head 'bas'; did you mean 'basnet'? ",
+    "head.base=facn": "head rskp: head.base: there is no head 'facn'; did you mean 'facnet'? ",
+    "refine.student.name=actionfromer": "refine.student.name: there is no student 'actionfromer'; did you mean 'action",
+    "refine.rescorer.name=pmli": "refine.rescorer.name: there is no rescorer 'pmli'; did you mean 'pmil'? ",
+    "localize.preset=rkp": "there is no localization preset 'rkp'; did you mean 'rskp'? ",
+    "reported.rules=thumos": "reported.rules: there is no protocol 'thumos'; ",
+}
+
+
+@pytest.mark.parametrize("assignment", NAMES)
+@pytest.mark.parametrize("call", ["train thumos14/rskp --dry-run", "compare thumos14/rskp --annotations nowhere"])
+def test_an_unknown_name_is_blamed_on_set_before_anything_else(call, assignment):
+    refused = wtal(*call.split(), "--set", "train.steps=5", "--set", assignment)
+    assert refused.exit_code == 2
+    assert refused.stderr.startswith(f"wtal: --set {assignment}: {NAMES[assignment]}")
+    assert len(refused.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("[head]\nname = 'bas'\n", "head.name: there is no head 'bas'; did you mean 'basnet'? "),
+        ("[extract]\nreader = 'pyva'\n", "extract.reader: there is no reader 'pyva'; did you mean 'pyav'? "),
+        ("[refine.student]\nname = 'x'\n", "refine.student.name: there is no student 'x'; choices: actionformer"),
+        ("[ensemble]\nmembers = [{head = {name = 'bm'}}, {head = {name = 'bas'}}]\n", "ensemble.members[1]: head.name: "),
+    ],
+)
+def test_an_unknown_name_in_a_recipe_is_the_fault_of_the_recipe(text, reason, tmp_path):
+    file = tmp_path / "own.toml"
+    file.write_text(text)
+    for more in ((), ("--set", "train.steps=5")):
+        refused = wtal("train", str(file), *more, "--dry-run")
+        assert refused.exit_code == 1
+        assert refused.stderr.startswith(f"wtal: recipe {file}: {reason}")
