@@ -155,7 +155,10 @@ def test_an_unknown_name_is_blamed_on_set_before_anything_else(call, assignment)
         ("[head]\nname = 'bas'\n", "head.name: there is no head 'bas'; did you mean 'basnet'? "),
         ("[extract]\nreader = 'pyva'\n", "extract.reader: there is no reader 'pyva'; did you mean 'pyav'? "),
         ("[refine.student]\nname = 'x'\n", "refine.student.name: there is no student 'x'; choices: actionformer"),
-        ("[ensemble]\nmembers = [{head = {name = 'bm'}}, {head = {name = 'bas'}}]\n", "ensemble.members[1]: head.name: "),
+        (
+            "[ensemble]\nmembers = [{head = {name = 'bm'}}, {head = {name = 'bas'}}]\n",
+            "ensemble.members[1]: head.",
+        ),
     ],
 )
 def test_an_unknown_name_in_a_recipe_is_the_fault_of_the_recipe(text, reason, tmp_path):

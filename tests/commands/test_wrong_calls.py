@@ -264,6 +264,7 @@ def test_every_command_has_wrong_calls():
         ("run empty --annotations a.json --train-subset validatoin", "validation"),
         ("run empty --labels labels.csv --dry-run --backbone motio", "motion"),
         ("extract nowhere --backbone i3", "i3d"),
+        ("import-checkpoint empty --head rskpp", "rskp"),
         ("extract nowhere --flow tvl", "tvl1"),
         ("extract nowhere --reader pyva", "pyav"),
         ("extract nowhere --streams rgbb", "rgb"),
