@@ -8,6 +8,7 @@ from click.testing import CliRunner
 from wtal.cli import COMMANDS, main
 from wtal.commands._settings import SetOption
 from wtal.config import override
+from wtal.models.heads import HEADS
 from wtal.models.localization.config import LocalizeConfig
 from wtal.pipeline.inspection.settings import localize_settings, recipe_settings, refine_settings
 from wtal.pipeline.recipe import Recipe, load_recipe
@@ -68,6 +69,46 @@ def test_values_are_those_of_the_recipe_and_are_taken_as_they_are_written():
     assert Recipe.parse(override(recipe.plain(), kept)).plain() == recipe.plain()
 
 
+def rows_of(*args):
+    """Key -> the text of its rows, on one line each, in the order of the list."""
+    listed = wtal(*args, "--set", "help")
+    assert listed.exit_code == 0, listed.output
+    rows = re.split(r"\n(?=\S)", listed.stdout.strip())
+    return [(row.partition("=")[0], " ".join(row.split())) for row in rows]
+
+
+def test_settings_of_several_recipes_are_listed_once_with_the_exceptions():
+    rows = rows_of("compare", "thumos14/rskp", "kth/basnet", "kth/facnet")
+    shared = {key: text for key, text in rows if not key.startswith("head.")}
+    assert len(shared) == len([key for key, _ in rows if not key.startswith("head.")])
+    assert shared["extract.backbone"] == (
+        "extract.backbone=motion Backbone, one of `wtal list backbones`. Here i3d in thumos14/rskp."
+    )
+    assert "Here" not in shared["extract.dtype"]
+    heads = [text for key, text in rows if key == "head.name"]
+    assert [text.split()[0] for text in heads] == ["head.name=rskp", "head.name=basnet", "head.name=facnet"]
+    assert heads[1].endswith("Used in kth/basnet.")
+    sections = [key.partition(".")[0] for key, _ in rows]
+    assert list(dict.fromkeys(sections)) == [name for name in Recipe.model_fields if name in SECTIONS]
+    assert sections == sorted(sections, key=list(Recipe.model_fields).index)
+
+
+def test_settings_of_a_table_are_those_of_its_methods():
+    rows = rows_of("reproduce", "thumos14", "--methods", "rskp,pmil")
+    names = [text.split()[0] for key, text in rows if key.endswith(".name")]
+    assert names == [
+        "head.name=rskp",
+        "head.name=co2net",
+        "refine.student.name=actionformer",
+        "refine.rescorer.name=pmil",
+    ]
+    everything = [text.split()[0] for key, text in rows_of("reproduce", "thumos14") if key == "head.name"]
+    assert everything == [f"head.name={name}" for name in HEADS.names()]
+    refused = wtal("reproduce", "thumos14", "--methods", "rkp", "--set", "help")
+    assert refused.exit_code == 2
+    assert "did you mean 'rskp'?" in refused.stderr
+
+
 def test_a_run_that_is_not_there_is_refused_here_too():
     for command in ("detect", "refine"):
         refused = wtal(command, "nowhere", "--set", "help")
@@ -90,6 +131,8 @@ def test_settings_of_localization_are_those_of_its_class():
             ["train.nms_tiou=1"],
             "--set train.nms_tiou=1: unknown key 'train.nms_tiou'; did you mean 'localize.nms_tiou'",
         ),
+        (["student.name=x"], "--set student.name=x: unknown key 'student'; did you mean 'refine.student'? "),
+        (["rounds=2"], "--set rounds=2: unknown key 'rounds'; did you mean 'refine.rounds'? "),
         (["trian.steps=1", "train.batch_size=2"], "--set trian.steps=1: unknown key 'trian'; did you mean 'train'? "),
         (["train.steps=-4"], "--set train.steps=-4: train.steps: "),
         (["localize.suppression=had"], "--set localize.suppression=had: localize.suppression: "),
