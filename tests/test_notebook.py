@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 
 import pytest
+from packaging.utils import parse_wheel_filename
+from packaging.version import Version
 
 import wtal
 
@@ -27,7 +29,10 @@ def test_the_notebook_is_tidy():
     assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in code)
     install, *others = code
     assert install["metadata"]["tags"] == ["install"]
-    assert f"wtal-{wtal.__version__}-py3-none-any.whl" in source(install)
+    *command, wheel = source(install).split()
+    assert command == ["%pip", "install", "-q"]
+    assert parse_wheel_filename(wheel)[:2] == ("wtal", Version(wtal.__version__))
+    assert f"pipx install {wheel}\n" in (NOTEBOOK.parents[1] / "install.md").read_text(encoding="utf-8")
     for cell in others:
         compile(source(cell), "notebook", "exec")  # plain Python, so that the next test runs all of it
     text = "".join(map(source, cells("markdown")))

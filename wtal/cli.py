@@ -68,6 +68,11 @@ class Commands(NearGroup):
         with one_line():
             return super().main(*args, **kwargs)
 
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        """Parse the options before the command; print an error in one line."""
+        with one_line():
+            return super().make_context(*args, **kwargs)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Import a command and run it; Ctrl-C before it begins gives one line too."""
         with one_line():

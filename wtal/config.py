@@ -8,7 +8,8 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, ClassVar, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -184,8 +185,21 @@ def _first_refused(assignments: Sequence[str], build: Callable[[Sequence[str]], 
         try:
             build(assignments[:count])
         except ConfigError as error:
-            return last, re.sub(r"^recipe \S+: ", "", str(error))
+            return last, re.sub(r"^recipe .+?: ", "", str(error))
     return None
+
+
+@contextmanager
+def about(key: str) -> Iterator[None]:
+    """Refuse a name in a configuration as the value of `key`.
+
+    Raises:
+        ConfigError: in place of the error about the name.
+    """
+    try:
+        yield
+    except (UsageError, ConfigError) as error:
+        raise ConfigError(f"{key}: {error}") from None
 
 
 def assignments_of(settings: Mapping[str, Any] | None, section: str = "") -> list[str]:

@@ -301,10 +301,14 @@ def _fields_at(kind: type[BaseModel], section: tuple[int | str, ...]) -> list[st
     return []
 
 
-def _keys(kind: type[BaseModel], before: str = "") -> Iterator[str]:
-    """Yield the keys of a class and of its sections, with dots."""
+def _keys(kind: type[BaseModel], before: str = "", above: tuple[type[BaseModel], ...] = ()) -> Iterator[str]:
+    """Yield the keys of a class and of its sections, with dots; a class within itself has no more keys."""
+    above = (*above, kind)
     for name, field in kind.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from _keys(field.annotation, f"{before}{name}.")
-        else:
+        hint = field.annotation
+        kinds = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+        sections = [each for each in kinds if isinstance(each, type) and issubclass(each, BaseModel)]
+        for section in (each for each in sections if each not in above):
+            yield from _keys(section, f"{before}{name}.", above)
+        if not sections:
             yield f"{before}{name}"

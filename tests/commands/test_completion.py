@@ -1,6 +1,7 @@
 """Completion in shells: scripts that they take, names that fit, and no torch behind a tabulator key."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -44,6 +45,18 @@ def test_scripts_are_those_that_the_help_names(shell):
         flag = "--no-execute" if shell == "fish" else "-n"
         checked = subprocess.run([shell, flag], input=script.stdout, text=True, capture_output=True, check=False)
         assert (checked.returncode, checked.stderr) == (0, "")
+
+
+def test_fish_keeps_what_follows_a_comma():
+    """Each line of the answer is a type, a comma and a name, which may have commas itself, as in csv,srt."""
+    script = CliRunner().invoke(main, ["completion", "fish"]).stdout
+    assert re.findall(r"string split .*;", script) == ['string split --max 1 "," $completion);']
+    asked = {"_WTAL_COMPLETE": "fish_complete", "COMP_WORDS": "wtal export RUN --to csv,sr", "COMP_CWORD": "csv,sr"}
+    code = "from wtal.cli import main; main(prog_name='wtal')"
+    answered = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, **asked}, capture_output=True, text=True, check=False
+    )
+    assert answered.stdout.splitlines() == ["plain,csv,srt"]
 
 
 @pytest.mark.parametrize(

@@ -159,7 +159,7 @@ def test_a_wrong_path_is_named_with_the_way_out(arguments, line, tmp_path, monke
 
 def test_a_missing_choice_is_followed_by_the_choices():
     ended = CliRunner().invoke(main, ["import-checkpoint", "x"], prog_name="wtal")
-    assert "Missing option '--head'; choices: basnet, " in ended.stderr
+    assert "wtal: --head is missing; choices: basnet, " in ended.stderr
 
 
 def test_a_damaged_file_of_the_right_kind_is_no_wrong_call(here, tmp_path):

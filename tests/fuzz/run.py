@@ -121,7 +121,7 @@ def _faults(result: Result, file: Path | None) -> Iterator[str]:
     elif "Traceback" in result.output:
         yield "it printed a traceback"
     elif result.exit_code in (1, 2):
-        lines = [line for line in result.stderr.splitlines() if line.startswith(("wtal: ", "Error: "))]
+        lines = [line for line in result.stderr.splitlines() if line.startswith("wtal: ")]
         checked = "would be refused" in result.output or "errors" in result.output
         if len(lines) != 1 and not checked:
             yield f"it ended with {len(lines)} lines that say why"

@@ -86,3 +86,13 @@ def test_a_class_without_a_detection_is_named(tmp_path):
     value = json.loads(call("evaluate", tmp_path / "found.json", "--annotations", truth, "--json").stdout)
     assert value["undetected"] == ["fly", "jump"]
     assert "untrained" not in value
+
+
+def test_a_stream_that_the_features_lack_is_refused_before_training(tmp_path):
+    store = write_store(tmp_path / "store", {"a": 5, "b": 5})
+    table = tmp_path / "labels.csv"
+    table.write_text("video,label\na,run\nb,jump\n")
+    wrong = ("--set", "localize.streams=rbg", "--workspace", str(tmp_path / "ws"))
+    refused = call("train", "--store", str(store.path), "--annotations", str(table), *STEPS, *wrong, code=2)
+    assert "localize.streams: the features have no stream 'rbg'; did you mean 'rgb'? " in refused.stderr
+    assert not (tmp_path / "ws" / "runs").exists()

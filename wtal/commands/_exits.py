@@ -16,6 +16,7 @@ from typing import NoReturn, TextIO
 
 import click
 
+from wtal.commands._usage import is_help, sentence
 from wtal.errors import DiskFullError, WtalError, lacks_memory
 
 _RESUME = "; run the same command again to resume"
@@ -34,7 +35,7 @@ INTERRUPTED = 130
 
 @contextmanager
 def one_line(resumes: bool = False) -> Iterator[None]:
-    """Print an error that the user can fix in one line, and exit; with --debug, it is raised.
+    """Print an error that the user can fix in one line, and exit; with --debug, it is raised, unless it is click's.
 
     It is not an error if the reader of stdout stops early. Ctrl-C gives one line too; with `resumes`, it says
     how to continue.
@@ -42,6 +43,10 @@ def one_line(resumes: bool = False) -> Iterator[None]:
     try:
         with _errors_in_one_line():
             yield
+    except click.ClickException as error:
+        if is_help(error):
+            raise
+        fail(sentence(error), error.exit_code)
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second one ends the process at once
         exec("")  # where Ctrl-C came inside of an `exec`, Python has noted to end by the signal; this makes it forget

@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from wtal.commands._usage import shown_name
+
 RECIPE_KEYS = "SECTION.KEY=VALUE"
 """Metavar of `--set` if it accepts any value of a recipe."""
 
@@ -28,8 +30,14 @@ class Near(click.Command):
                 hint = "; use --set head.name=NAME"
             raise click.UsageError(f"there is no option {error.option_name!r}{hint}", error.ctx or ctx) from None
         except click.MissingParameter as error:
-            message = error.format_message().replace(". choices:", "; choices:", 1)
-            raise click.UsageError(message, error.ctx or ctx) from None
+            if error.param is None:
+                raise
+            kind = error.param.type
+            choices = f"; {kind.get_missing_message(error.param)}" if isinstance(kind, Choice) else ""
+            raise click.UsageError(f"{shown_name(error.param)} is missing{choices}", error.ctx or ctx) from None
+        except click.UsageError as error:
+            error.ctx = error.ctx or ctx
+            raise
 
 
 class NearGroup(Near, click.Group):

@@ -43,7 +43,11 @@ class SetOption(click.Option):
 
 def _row(setting: "Setting") -> tuple[str, str]:
     choices = f"[{'|'.join(setting.choices)}] " if setting.choices else ""
-    return f"{setting.key}={setting.value}", f"{choices}{setting.meaning}"
+    others = "; ".join(f"{value} in {', '.join(recipes)}" for value, recipes in setting.exceptions)
+    text = f"{choices}{setting.meaning}{f' Here {others}.' if others else ''}"
+    if setting.recipes and setting.key.endswith(".name"):
+        text += f" Used in {', '.join(setting.recipes)}."
+    return f"{setting.key}={setting.value}", text
 
 
 def recipe_set_option(function: Function) -> Function:
@@ -73,8 +77,12 @@ def _set(
 def _of_recipe(values: Mapping[str, Any]) -> "list[Setting]":
     from wtal.pipeline.inspection.settings import recipe_settings
 
-    recipes = values.get("recipes") or (values.get("recipe"),)
-    return recipe_settings(recipes[0] or "")
+    if values.get("dataset"):
+        from wtal.commands._selection import names_of
+        from wtal.pipeline.reproduction.reproduce import recipes_of
+
+        return recipe_settings(*recipes_of(values["dataset"], names_of(values.get("methods") or "")))
+    return recipe_settings(*(values.get("recipes") or (values.get("recipe") or "",)))
 
 
 def _of_run(values: Mapping[str, Any]) -> "list[Setting]":

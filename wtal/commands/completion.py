@@ -31,4 +31,6 @@ def command(ctx: click.Context, shell: str, as_json: bool) -> None:
     completion = get_completion_class(shell)
     assert completion is not None, shell
     script = completion(ctx.find_root().command, {}, "wtal", "_WTAL_COMPLETE").source()
+    # click's script for fish splits `plain,csv,srt` at every comma, and offers only `csv`.
+    script = script.replace('string split ","', 'string split --max 1 ","')
     print_json({"shell": shell, "script": script}) if as_json else click.echo(script)

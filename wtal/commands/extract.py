@@ -26,6 +26,7 @@ from wtal.data.video_ids import readable
 from wtal.errors import ConfigError, OverrideError, UsageError
 from wtal.extractors.backbones import BACKBONES
 from wtal.extractors.execution.config import ExtractConfig
+from wtal.extractors.execution.known import require_known
 from wtal.extractors.flow import FLOWS
 from wtal.extractors.readers import READERS
 from wtal.pipeline.devices import pick_device
@@ -188,7 +189,10 @@ def command(
 
 def _configs(chosen: Mapping[str, object], backbones: Sequence[str]) -> list[ExtractConfig]:
     try:
-        return [ExtractConfig.parse({**chosen, "backbone": name}) for name in backbones]
+        configs = [ExtractConfig.parse({**chosen, "backbone": name}) for name in backbones]
+        for config in configs:
+            require_known(config)
+        return configs
     except ConfigError as error:
         raise OverrideError(f"--{str(error).removeprefix('extract.')}") from None
 

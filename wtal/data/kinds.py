@@ -95,7 +95,8 @@ def _kind_of_file(file: Path) -> str:
         return VIDEO if is_video_name(file) else named.get(suffix, BINARY)
     if is_video_name(file) or suffix in named:
         return VIDEO if is_video_name(file) else named[suffix]
-    return _kind_of_json(head) if head.lstrip()[:1] in "{[" else _kind_of_text(file)
+    in_json = head.lstrip()[:1] in "{[" and suffix != ".toml"
+    return _kind_of_json(head) if in_json else _kind_of_text(file)
 
 
 def _kind_of_json(head: str) -> str:

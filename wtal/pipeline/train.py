@@ -1,6 +1,6 @@
 """Features and video-level labels -> runs, one per seed. Annotated times go no further than this module."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wtal.config import digest
+from wtal.config import about, digest
 from wtal.data.annotations import read_annotations
 from wtal.data.dataset import Dataset, VideoRecord, content_digest
 from wtal.data.store import FeatureStore
@@ -16,6 +16,7 @@ from wtal.errors import ConfigError, UsageError, WtalError
 from wtal.eval import evaluate_detections
 from wtal.eval.thresholds import parse_tious
 from wtal.models.heads import HEADS, create_head
+from wtal.models.localization.config import FUSED, UNION
 from wtal.models.localization.localize import localize_many
 from wtal.pipeline.label_advice import advise
 from wtal.pipeline.lengths import length_notes
@@ -24,6 +25,7 @@ from wtal.pipeline.recipe import Recipe, run_name
 from wtal.pipeline.runs import UNTRAINED, Run, is_finished
 from wtal.pipeline.workspace import Workspace, relative
 from wtal.refusals import written
+from wtal.registry import suggest
 
 if TYPE_CHECKING:
     from wtal.models.head import Head
@@ -52,11 +54,13 @@ def train(
     """Train one head per seed, resuming partial runs and reusing finished ones; return the seeds' runs.
 
     Raises:
-        UsageError: when a subset does not exist, or the selection subset contains reported videos.
+        UsageError: when a subset does not exist, the selection subset contains reported videos, or the features lack
+            the stream that is localized.
         WtalError: when no video has both features and labels.
     """
     recipe = resolve_early(recipe)
     store, dataset = FeatureStore.open(inputs.store), read_annotations(inputs.annotations)
+    _require_stream(recipe.localize.streams, store.dims)
     keys = [key for key in store.ids if inputs.only is None or key in inputs.only]
     videos, negatives = training_videos(store, dataset, recipe, keys, reporter)
     chosen = _selection_videos(dataset, recipe)
@@ -85,6 +89,13 @@ def train(
     return [before.get(folder) or Run.open(folder) for folder in folders]
 
 
+def _require_stream(name: str, present: Collection[str]) -> None:
+    """Refuse, before training, a stream to localize that no head can have on these features."""
+    choices = (*present, FUSED, UNION)
+    if name not in choices:
+        raise UsageError(f"localize.streams: the features have no stream {name!r}; {suggest(name, choices)}")
+
+
 def obstacles(inputs: TrainInputs, recipe: Recipe) -> list[str]:
     """Return a line for each reason why the labels of the training videos at hand cannot teach a class.
 
@@ -104,17 +115,20 @@ def resolve_early(recipe: Recipe) -> Recipe:
     """Spell out every setting of a recipe's head; raise now any error due after hours.
 
     Raises:
-        UsageError: when the head is unknown.
-        ConfigError: when a setting of the head, or the list of thresholds, is refused.
+        UsageError: when the list of thresholds is refused.
+        ConfigError: when the head is unknown, or a setting of it is refused.
     """
     parse_tious(recipe.evaluate.tiou)
     if not isinstance(recipe.head.get("authors", False), bool):
         raise ConfigError(f"head.authors: wanted true or false, got {written(recipe.head['authors'])}")
     name = recipe.head_name
-    settings = HEADS.load(name).Config.parse(recipe.head_settings, f"head {name}", "head")
+    with about("head.name"):
+        leaf = HEADS.load(name)
+    settings = leaf.Config.parse(recipe.head_settings, f"head {name}", "head")
     authors = {"authors": True} if recipe.head_authors else {}
-    for member in recipe.members():
-        resolve_early(member)
+    for number, member in enumerate(recipe.members()):
+        with about(f"ensemble.members[{number}]"):
+            resolve_early(member)
     return recipe.model_copy(update={"head": {"name": name, **authors, **settings.plain()}})
 
 

@@ -12,6 +12,7 @@ from torch import nn
 
 from tests.support.checkpoints import STATE, published, refusal, same, saved
 from wtal.errors import UsageError, WeightsError
+from wtal.extractors.backbones.i3d import WEIGHTS
 from wtal.extractors.weights import (
     load_strict,
     load_weights,
@@ -176,7 +177,7 @@ def test_weights_beside_weights_are_refused(rival, prefix):
 
 def test_what_is_no_checkpoint_is_named(tmp_path):
     assert "does not exist; pass a checkpoint" in refusal(tmp_path / "absent.pt")
-    assert "is not a file" in refusal(tmp_path)
+    assert refusal(tmp_path) == f"{tmp_path}: wanted a checkpoint, got an empty folder"
     path = tmp_path / "a.pt"
     for content, words in (
         (b"", "is empty"),
@@ -185,6 +186,33 @@ def test_what_is_no_checkpoint_is_named(tmp_path):
     ):
         path.write_bytes(content)
         assert words in refusal(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "kind"),
+    [
+        ("truth.json", b'{"database": {}}', "annotations"),
+        ("found.json", b'{"results": {}}', "detections"),
+        ("labels.csv", b"video,label\na,run\n", "a table of labels"),
+        ("own.toml", b"[train]\n", "a recipe"),
+        ("clip.mp4", b"\0\0\0\x20ftyp", "a video"),
+        ("one.wtal", b"PK\3\4\0", "a packed model"),
+        ("array.npy", b"\x93NUMPY\1\0", "a numpy array"),
+    ],
+)
+def test_a_file_of_another_kind_is_no_damaged_checkpoint(name, content, kind, tmp_path):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UsageError, match=f"{name}: wanted a checkpoint, got {kind}$"):
+        load_weights(tmp_path / name, {}, "rgb")
+
+
+@pytest.mark.parametrize(
+    ("source", "near"),
+    [("rgb_imagenett", "rgb_imagenet"), ("randm:1", "random:SEED"), ("flow_imagenet", "rgb_imagenet")],
+)
+def test_a_misspelt_name_is_a_wrong_call(source, near):
+    with pytest.raises(UsageError, match=f"did you mean '{near}'"):
+        load_weights(source, WEIGHTS, "rgb")
 
 
 def test_other_things_than_tensors_are_refused(tmp_path):

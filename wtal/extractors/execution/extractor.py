@@ -21,11 +21,11 @@ from wtal.extractors.decoding.reader import TIME_LIMIT, VideoSummary
 from wtal.extractors.descriptor import Descriptor
 from wtal.extractors.execution.config import ExtractConfig
 from wtal.extractors.execution.jobs import ClipFunction, FlowJob, StreamJob
+from wtal.extractors.execution.known import require_streams
 from wtal.extractors.execution.windows import Windows
 from wtal.extractors.flow import create_flow
 from wtal.extractors.optical_flow import FlowMethod
 from wtal.extractors.readers import reader_identity
-from wtal.registry import suggest
 
 FLOW = "flow"
 
@@ -85,7 +85,7 @@ class Extractor:
         self.spec, self.config, self.rate = replace(spec, config=config), config, config.rate
         module = BACKBONES.load(config.backbone)
         names = config.streams or module.STREAMS
-        _refuse_unknown_streams(names, spec.weights, module.STREAMS)
+        require_streams(config.backbone, (*names, *(stream for stream, _ in spec.weights)))
         weights = dict(spec.weights)
         devices = spec.device.split(",")
         self.replicas: dict[str, list[Descriptor]] = {
@@ -240,11 +240,3 @@ def _tag(source: str) -> str:
     """Return the tag of weights in a store's name: the file's name, or `random0`."""
     name = source.replace(":", "") if source.startswith("random:") else Path(source).stem
     return "".join(c if c.isalnum() or c in "._" else "_" for c in name)
-
-
-def _refuse_unknown_streams(
-    names: tuple[str, ...], weights: tuple[tuple[str, str], ...], known: tuple[str, ...]
-) -> None:
-    for name in (*names, *(stream for stream, _ in weights)):
-        if name not in known:
-            raise UsageError(f"the backbone has no stream {name!r}; {suggest(name, known)}")

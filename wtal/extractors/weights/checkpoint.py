@@ -18,8 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wtal.data.kinds import ARRAY, MODEL, OF_TEXT, PICTURE, TEXT, VIDEO, kind_of
 from wtal.data.regular import require_regular
-from wtal.errors import AbsentError, WeightsError
+from wtal.errors import AbsentError, WeightsError, WrongKindError
 
 State = dict[str, Tensor]
 
@@ -67,6 +68,9 @@ _DAMAGE = (
     zipfile.BadZipFile,
 )
 """Errors that readers of all formats raised on truncated or modified files."""
+
+_OTHERS = {ARRAY, MODEL, PICTURE, VIDEO, *OF_TEXT} - {TEXT}
+"""Kinds of files that are never checkpoints, not even damaged ones."""
 
 
 def read_checkpoint(path: Path) -> State:
@@ -265,13 +269,15 @@ def _refuse_non_checkpoint(path: Path) -> None:
             raise AbsentError(f"{path} does not exist; pass a checkpoint")
         require_regular(path)
         if not path.is_file():
-            raise WeightsError(f"{path} is not a file; pass a checkpoint")
+            raise WrongKindError(f"{path}: wanted a checkpoint, got {kind_of(path)}")
         with path.open("rb") as file:
             start = file.read(64)
     except OSError as error:
         raise WeightsError(f"{path} cannot be read: {error.strerror}") from None
     except ValueError:
         raise WeightsError(f"{str(path)!r} cannot be the name of a file") from None
+    if path.suffix != _PART and path.suffix.lower() != ".npz" and (kind := kind_of(path)) in _OTHERS:
+        raise WrongKindError(f"{path}: wanted a checkpoint, got {kind}")
     if not start:
         raise WeightsError(f"{path} is empty, wanted a checkpoint; fetch it again")
     if start.lstrip().lower().startswith((b"<!", b"<html", b"<?xml")):

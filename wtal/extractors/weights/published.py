@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from wtal.data.files import write_atomic
 from wtal.data.regular import require_regular
-from wtal.errors import UsageError, WeightsError, require
+from wtal.errors import AbsentError, UsageError, WeightsError, WrongKindError, require
 from wtal.extractors.backbone import Pixels, WeightsSource
 from wtal.extractors.weights.checkpoint import State, is_file, read_checkpoint, tensors_of
 from wtal.extractors.weights.download import download
@@ -110,12 +110,12 @@ def load_weights(
         weights = available[name]
         if weights.stream != stream:
             others = [other for other, entry in available.items() if entry.stream == stream]
-            raise WeightsError(
+            raise WrongKindError(
                 f"weights {name} are for stream {weights.stream}, wanted stream {stream}; {suggest(name, others)}"
             )
         if weights.variant != variant:
             others = [other for other, entry in available.items() if entry.variant == variant]
-            raise WeightsError(f"weights {name} are for {weights.variant}, wanted {variant}; {suggest(name, others)}")
+            raise WrongKindError(f"weights {name} are for {weights.variant}, wanted {variant}; {suggest(name, others)}")
         state = read_checkpoint(fetch(weights, folder or weights_folder()))
     else:
         state = read_checkpoint(Path(str(source)).expanduser())
@@ -330,7 +330,8 @@ def _name(source: str | Path | None, available: Mapping[str, Weights], stream: s
         return source
     if os.sep in source or source.endswith(_SUFFIXES) or is_file(Path(source)):
         return None
-    raise WeightsError(f"weights {source!r} are neither a file nor a known name; {suggest(source, available)}")
+    choices = suggest(source, [*available, "random:SEED"])
+    raise AbsentError(f"weights {source!r} are neither a file nor a known name; {choices}")
 
 
 def _first_five(label: str, keys: Sequence[str]) -> str:

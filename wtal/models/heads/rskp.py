@@ -36,12 +36,13 @@ video without any entry in the memory, the intra-video branch also serves as the
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
+from wtal.config import about
 from wtal.data.batch import SnippetBatch
 from wtal.errors import ConfigError
 from wtal.models.head import (
@@ -54,7 +55,7 @@ from wtal.models.head import (
     matrix_shape,
     plain_keys,
 )
-from wtal.models.heads import create_head
+from wtal.models.heads import HEADS, create_head
 from wtal.models.layers.branches import cross_entropy_with, fused, named, teacher, unnamed
 from wtal.models.layers.buckets import in_parts
 from wtal.models.layers.cosine_network import CosineNetwork, NetworkConfig
@@ -136,6 +137,15 @@ class Config(NetworkConfig):
     """Settings of that head."""
     main_terms: tuple[str, ...] = ("att",)
     """Terms of the network's loss that apply to the main branch only, as in section 4.4 on Table 6."""
+
+    @model_validator(mode="after")
+    def _of_a_head(self) -> Self:
+        """Refuse an unknown `base`, or settings that it does not have."""
+        if self.base:
+            with about("head.base"):
+                leaf = HEADS.load(self.base)
+            leaf.Config.parse(self.base_settings, section="head.base_settings")
+        return self
 
 
 class Rskp(Head):

@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING
 
-from wtal.config import digest
+from wtal.config import about, digest
 from wtal.data.annotations import read_annotations
 from wtal.data.assemble import read_ambiguous
 from wtal.data.files import file_sha256
@@ -166,17 +166,22 @@ def planned_rows(
     plans = []
     for name in recipes:
         if ablation is None:
-            recipe = load_recipe(name, assignments)
+            recipe = _checked(load_recipe(name, assignments), f"recipe {name}")
             refined = load_recipe(name).refine is not None
             plans += _with_second_stage(PlannedRow(name, recipe, _printed(recipe)), second_stage, refined)
             continue
         for row in ablation.rows:
             title = row.name if len(recipes) == 1 else f"{name}: {row.name}"
-            recipe = recipe_of(ablation, row, name, assignments)
+            recipe = _checked(recipe_of(ablation, row, name, assignments), f"row {row.name}")
             plans += _with_second_stage(PlannedRow(title, recipe, printed_in(ablation, row), row.stage), second_stage)
-    for plan in plans:
-        resolve_recipe(plan.recipe)
     return plans
+
+
+def _checked(recipe: Recipe, where: str) -> Recipe:
+    """Return a recipe that can be trained; an error begins with `where`."""
+    with about(where):
+        resolve_recipe(recipe)
+    return recipe
 
 
 def _with_second_stage(plan: PlannedRow, wanted: bool | None, printed_refined: bool = False) -> list[PlannedRow]:

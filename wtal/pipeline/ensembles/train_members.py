@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
-from wtal.config import build_overridden
+from wtal.config import about, build_overridden
 from wtal.errors import UsageError
+from wtal.eval.protocols import find_protocol
+from wtal.extractors.execution.known import require_known
 from wtal.models.localization.config import LocalizeConfig
 from wtal.pipeline.ensembles.ensemble import ensemble, joined_localization
 from wtal.pipeline.progress import SILENT, Reporter
@@ -64,7 +66,6 @@ def recipe_of(
     Raises:
         OverrideError: when the recipe is refused because of an override.
         ConfigError: when the recipe itself is refused.
-        UsageError: as `resolve_recipe`.
     """
 
     def load(chosen: Sequence[str]) -> Recipe:
@@ -73,20 +74,24 @@ def recipe_of(
             recipe = recipe.first_member()
         if refine is not None:
             recipe = recipe.model_copy(update={"refine": recipe.refinement if refine else None})
-        resolve_recipe(recipe)
+        with about(f"recipe {name}"):
+            resolve_recipe(recipe)
         return recipe
 
     return build_overridden(assignments, load, spelled)
 
 
 def resolve_recipe(recipe: Recipe) -> Recipe:
-    """Spell out all settings of a recipe's head and student; raise now any error due after training.
+    """Spell out all settings of a recipe's head and student; raise now any error due during or after training.
 
     Raises:
-        UsageError: when the head or student is unknown, an ensemble has a single member, or it cannot be localized
-            this way.
-        ConfigError: when a setting is refused.
+        UsageError: when an ensemble has a single member, or it cannot be localized this way.
+        ConfigError: when a name is unknown, or a setting is refused.
     """
+    require_known(recipe.extract)
+    if recipe.reported.rules:
+        with about("reported.rules"):
+            find_protocol(recipe.reported.rules)
     recipe = resolve_early(recipe)
     if recipe.refine is not None:
         recipe = recipe.model_copy(update={"refine": resolve_second_stage(recipe.refine)})

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -23,22 +23,49 @@ _TOP = ("title", "source", "reported")
 
 @dataclass(frozen=True)
 class Setting:
-    """A key as written for `--set`, its value, its choices if there are few, and its meaning."""
+    """A key as written for `--set`, its value, its choices if there are few, and its meaning.
+
+    `owner` is the class that declares the key. For several recipes, `value` is that of most of them, and `exceptions`
+    are the other values with their recipes; `recipes` are those that have the key, if not all do.
+    """
 
     key: str
     value: str
     choices: tuple[str, ...]
     meaning: str
+    owner: type[Config]
+    exceptions: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    recipes: tuple[str, ...] = ()
 
 
-def recipe_settings(recipe: str = "") -> list[Setting]:
-    """Return the settings of a recipe, in its order; an ensemble's heads one after another.
+def recipe_settings(*recipes: str) -> list[Setting]:
+    """Return the settings of recipes, in their order; heads, students and rescorers one after another.
 
     Raises:
         ConfigError: when there is no such recipe, or it is refused.
     """
-    loaded = load_recipe(recipe or DEFAULT_RECIPE)
-    return list(_of_recipe(loaded))
+    names = tuple(dict.fromkeys(filter(None, recipes))) or (DEFAULT_RECIPE,)
+    found: dict[tuple[type[Config], str], dict[str, Setting]] = {}
+    for name in names:
+        for setting in _of_recipe(load_recipe(name)):
+            found.setdefault((setting.owner, setting.key), {})[name] = setting
+    sections = list(Recipe.model_fields)
+    merged = [_merged(own, len(names)) for own in found.values()]
+    return sorted(merged, key=lambda setting: sections.index(setting.key.partition(".")[0]))
+
+
+def _merged(own: Mapping[str, Setting], count: int) -> Setting:
+    """Merge the settings of one key (recipe -> setting), out of `count` recipes."""
+    values: dict[str, tuple[str, ...]] = {}
+    for name, setting in own.items():
+        values[setting.value] = (*values.get(setting.value, ()), name)
+    usual = max(values, key=lambda value: len(values[value]))
+    return replace(
+        next(iter(own.values())),
+        value=usual,
+        exceptions=tuple((value, recipes) for value, recipes in values.items() if value != usual),
+        recipes=tuple(own) if len(own) < count else (),
+    )
 
 
 def localize_settings(source: Path | None = None) -> list[Setting]:
@@ -96,7 +123,8 @@ def _of_stage(stage: SecondStage) -> Iterator[Setting]:
 def _leaf(section: str, name: str, config: type[Config], settings: Mapping[str, Any]) -> Iterator[Setting]:
     """Yield the name of a leaf and its own settings."""
     kind = section.rpartition(".")[2]
-    yield Setting(f"{section}.name", name, (), f"A {kind} of `wtal list {kind}s`; the keys below are those of {name}.")
+    text = f"A {kind} of `wtal list {kind}s`; the keys below are those of {name}."
+    yield Setting(f"{section}.name", name, (), text, config)
     yield from _of(section, config.parse(dict(settings), section))
 
 
@@ -105,7 +133,8 @@ def _of(section: str, config: Config, names: Iterable[str] = ()) -> Iterator[Set
     for name in names or type(config).model_fields:
         annotation = type(config).model_fields[name].annotation
         choices = tuple(map(str, get_args(annotation))) if get_origin(annotation) is Literal else ()
-        yield Setting(f"{section}.{name}", _written(getattr(config, name)), choices, texts.get(name, ""))
+        value = _written(getattr(config, name))
+        yield Setting(f"{section}.{name}", value, choices, texts.get(name, ""), type(config))
 
 
 def _written(value: Any) -> str:

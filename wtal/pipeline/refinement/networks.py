@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from wtal.config import about
 from wtal.models.refinement.config import RefineConfig, RescoreConfig, SecondStage
 from wtal.models.rescorers import RESCORERS, create_rescorer
 from wtal.models.students import STUDENTS, create_student
@@ -16,15 +17,18 @@ def resolve_second_stage(config: SecondStage) -> SecondStage:
     """Spell out every setting of the student or the rescorer.
 
     Raises:
-        UsageError: when the student or rescorer is unknown.
-        ConfigError: when a setting is refused.
+        ConfigError: when the student or rescorer is unknown, or a setting is refused.
     """
     if isinstance(config, RescoreConfig):
         name = config.rescorer_name
-        settings = RESCORERS.load(name).Config.parse(config.rescorer_settings, f"rescorer {name}", "refine.rescorer")
+        with about("refine.rescorer.name"):
+            rescorer = RESCORERS.load(name)
+        settings = rescorer.Config.parse(config.rescorer_settings, f"rescorer {name}", "refine.rescorer")
         return config.model_copy(update={"rescorer": {"name": name, **settings.plain()}})
     name = config.student_name
-    settings = STUDENTS.load(name).Config.parse(config.student_settings, f"student {name}", "refine.student")
+    with about("refine.student.name"):
+        student = STUDENTS.load(name)
+    settings = student.Config.parse(config.student_settings, f"student {name}", "refine.student")
     return config.model_copy(update={"student": {"name": name, **settings.plain()}})
 
 

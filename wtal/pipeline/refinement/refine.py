@@ -23,6 +23,7 @@ from wtal.pipeline.refinement.teacher import Teacher, features_folder
 from wtal.pipeline.runs import Run, is_finished
 from wtal.pipeline.train import training_videos
 from wtal.pipeline.workspace import Workspace, relative
+from wtal.registry import nearest
 
 
 def refine(
@@ -56,12 +57,15 @@ def refinement_of(run: Run, assignments: Sequence[str] = ()) -> SecondStage:
     """Return the second stage of a run's recipe, with `refine.key=value` overrides, every setting spelled out.
 
     Raises:
-        UsageError: when an override belongs to another section, or the student is unknown.
+        UsageError: when an override belongs to another section.
         OverrideError: when an override is refused.
     """
     foreign = [assignment for assignment in assignments if not assignment.startswith("refine.")]
     if foreign:
-        raise UsageError(f"--set {foreign[0]}: the second stage accepts only refine.KEY=VALUE")
+        section, dot, rest = foreign[0].partition("=")[0].strip().partition(".")
+        near = nearest(section, type(run.recipe.refinement).model_fields)
+        hint = f"; did you mean 'refine.{near}{dot}{rest}'?" if near else ""
+        raise UsageError(f"--set {foreign[0]}: the second stage accepts only refine.KEY=VALUE{hint}")
     own: dict[str, Any] = run.recipe.refinement.plain()
     return build_overridden(assignments, lambda some: _overridden_stage(own, some))
 

@@ -74,13 +74,22 @@ def planned_methods(
         UsageError: when the dataset or a method is unknown, or a method is named twice.
         ConfigError: when a setting is refused.
     """
+    return planned_rows(recipes_of(dataset, methods), None, assignments, second_stage)
+
+
+def recipes_of(dataset: str, methods: Sequence[str] = ()) -> list[str]:
+    """Return the names of the recipes of methods (default: all).
+
+    Raises:
+        UsageError: when the dataset or a method is unknown, or a method is named twice.
+    """
     known = methods_of(dataset)
     for name in methods:
         if name not in known:
             raise UsageError(f"there is no method {name!r} for {dataset}; {suggest(name, known)}")
     if len(set(methods)) < len(methods):
         raise UsageError(f"--methods takes each method once, got {','.join(methods)}")
-    return planned_rows([f"{dataset}/{name}" for name in methods or known], None, assignments, second_stage)
+    return [f"{dataset}/{name}" for name in methods or known]
 
 
 def reproduce(
