@@ -1,6 +1,7 @@
 """Every writing command on a full disk: one line, and then the same bytes from the same call."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from tests.support.bases import NARROW, STORE, TRUTH, answer, call, named
 from tests.support.disks import Disk
 from wtal.data.layouts import LAYOUTS
 from wtal.errors import DiskFullError
+from wtal.models.training.board import Board
 from wtal.models.training.log import TrainLog
 
 EXPORTS = [
@@ -89,7 +91,35 @@ def test_a_log_that_cannot_grow_is_one_line(tmp_path):
     log.file.close()
     with open("/dev/full", "a") as log.file:  # noqa: PTH123
         log.write(1, {"loss": 0.5}, None, 0.0)
-        with pytest.raises(DiskFullError, match=r"cannot write .*log\.jsonl: No space left on device"):
+        with pytest.raises(
+            DiskFullError, match=r"cannot write .*log\.jsonl: No space left on device; it takes \d+ bytes"
+        ):
             log.flush()
-        with pytest.raises(DiskFullError, match=r"cannot write .*log\.jsonl: No space left on device"):
+        with pytest.raises(
+            DiskFullError, match=r"cannot write .*log\.jsonl: No space left on device; it takes \d+ bytes"
+        ):
             log.__exit__()
+
+
+def test_curves_that_cannot_grow_are_one_line(tmp_path, monkeypatch):
+    pytest.importorskip("tensorboard")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", lambda path, mode: open("/dev/full", mode))  # noqa: PTH123
+        board = Board(tmp_path, 0)
+    board.add(1, {"loss": 0.5})
+    for grow in (board.flush, board.close):
+        with pytest.raises(
+            DiskFullError, match=r"cannot write .*tfevents.*: No space left on device; it takes \d+ bytes"
+        ):
+            grow()
+
+
+def test_curves_are_readable_and_repeated_steps_are_hidden(tmp_path):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    for last in (0, 2):
+        with TrainLog(tmp_path, last) as log:
+            for step in range(last + 1, 5):
+                log.write(step, {"loss": last + step / 4}, 0.5 if step == 4 else None, 0.0)
+    curves = accumulator.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert [(point.step, point.value) for point in curves.Scalars("loss")] == [(1, 0.25), (2, 0.5), (3, 2.75), (4, 3.0)]
+    assert [point.step for point in curves.Scalars("score")] == [4]
