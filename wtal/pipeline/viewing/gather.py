@@ -21,7 +21,7 @@ from wtal.errors import UsageError, WtalError
 from wtal.models.localization.config import LocalizeConfig
 from wtal.models.localization.signals import class_activations
 from wtal.pipeline.activations import read_activations
-from wtal.pipeline.exchange.export_detections import files_below
+from wtal.pipeline.exchange.export_detections import files_below, files_in_question
 from wtal.pipeline.runs import Run, holds_run, is_run, open_run
 from wtal.pipeline.workspace import Workspace
 from wtal.report.selection import in_time
@@ -68,7 +68,8 @@ class Collection:
     """Content of a page: videos, the label check's verdict by class, video -> reason for failure, and notes.
 
     `folder` is the default folder of its page, and `verdicts` the file of verdicts. `counted` is False if the detection
-    file does not state its origin of time: the first picture is then assumed.
+    file does not state its origin of time: the first picture is then assumed. `in_question` is video -> a sentence on
+    the files that share its name, of which none is shown.
     """
 
     title: str
@@ -79,6 +80,7 @@ class Collection:
     folder: Path
     verdicts: Path
     counted: bool = True
+    in_question: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def classes(self) -> list[str]:
@@ -142,6 +144,7 @@ def gather(
         _page_folder(file, run),
         _verdicts_file(file, run),
         bool(origin),
+        files_in_question(detections, own, folder) if files is None else {},
     )
 
 
