@@ -1,16 +1,30 @@
 """Every writing command on a full disk: one line, and then the same bytes from the same call."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
 
 from tests.support.bases import NARROW, STORE, TRUTH, answer, call, named
 from tests.support.disks import Disk
+from tests.support.videos import constant, write_video
 from wtal.data.layouts import LAYOUTS
 from wtal.errors import DiskFullError
+from wtal.models.training.board import Board
 from wtal.models.training.log import TrainLog
+from wtal.pipeline.comparison import compare
+from wtal.pipeline.extraction import seen
 
+FEW = ("--set", "train.steps=4", "--set", "train.checkpoint_every=2", "--set", "train.batch_size=2")
+STUDENT = (
+    "--set", "refine.train.steps=4", "--set", "refine.rounds=2", "--set", "refine.train.batch_size=3",
+    "--set", "refine.student.width=16",
+)  # fmt: skip
+REPRODUCED = (
+    "--set", "evaluate.train_subset=training", "--set", "evaluate.test_subset=validation",
+    "--methods", "basnet", "--seeds", "0", "--no-refine",
+)  # fmt: skip
 EXPORTS = [
     ("export-features", STORE[1], "sub/out", "--layout", layout, "--streams", "rgb") for layout in LAYOUTS.names()
 ]
@@ -32,6 +46,22 @@ CALLS = [
     ("report", "RUN0", "--videos", "videos", "--out", "page"),
     pytest.param(("diagnose", "RUN0", "--errors-only"), marks=pytest.mark.slow),
     ("extract", "videos", "--backbone", "motion", "--out", "extracted", "--profile", "profile.json"),
+    pytest.param(("refine", "RUN1", *STUDENT), marks=pytest.mark.slow),
+    ("reproduce", "thumos14", "--features", STORE[1], *TRUTH, *REPRODUCED, *NARROW),
+    pytest.param(("evaluate", "RUN0", "--plots", "plots"), marks=pytest.mark.slow),
+]
+RUN = ("run", "videos", "--labels", "labels.csv", "--backbone", "motion", "--quick", "--no-check", "--jobs", "1", *FEW)
+CLIPS = ("clips", "RUN", "--videos", "videos", "--out", "clips", "--top", "1", "--jobs", "1")
+CHAIN_CALLS = [
+    pytest.param((*RUN, "--workspace", "fresh"), marks=pytest.mark.slow),
+    pytest.param(("detect", "RUN", "new/w.mp4", "--jobs", "1"), marks=pytest.mark.slow),
+    pytest.param(("detect", "model.wtal", "new", "--jobs", "1", "--out", "found"), marks=pytest.mark.slow),
+    CLIPS,
+    pytest.param((*CLIPS, "--reencode", "--reel", "1"), marks=pytest.mark.slow),
+    ("report", "RUN", "--videos", "videos", "--out", "page"),
+    ("export", "RUN", "--to", "chapters", "--out", "chapters", "--videos", "videos", "--into-copies"),
+    ("review", "import", "RUN", "edited/v0-proj.llc", "edited/v1-proj.llc", "--looked-at", "--videos", "videos"),
+    ("review", "annotations", "reviewed.json"),
 ]
 
 
@@ -54,10 +84,11 @@ def content(folder):
     }
 
 
-@pytest.mark.parametrize("arguments", CALLS, ids=" ".join)
-def test_the_call_is_refused_in_one_line_and_goes_on_when_there_is_room(arguments, base, tmp_path, monkeypatch):
+def check(arguments, base, tmp_path, monkeypatch):
+    """Refuse a call on disks with too little room, in one line each, and go on to the bytes of an uninterrupted one."""
     disk = Disk(monkeypatch)
-    arguments = [named(base, argument) for argument in arguments]
+    monkeypatch.setattr(seen, "_SETTLED_NANOSECONDS", 1 << 62)  # fingerprints are kept if there is room, and optional
+    monkeypatch.setattr(compare, "_seconds", lambda folder: 1.0)
     place = tmp_path / "place"
 
     def begin(room):
@@ -84,12 +115,72 @@ def test_the_call_is_refused_in_one_line_and_goes_on_when_there_is_room(argument
         assert content(place) == whole
 
 
+@pytest.mark.parametrize("arguments", CALLS, ids=" ".join)
+def test_the_call_is_refused_in_one_line_and_goes_on_when_there_is_room(arguments, base, tmp_path, monkeypatch):
+    check([named(base, argument) for argument in arguments], base, tmp_path, monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory):
+    """Return a folder with videos, the run of `wtal run` on them, packed, and its exports edited; and the run."""
+    root = tmp_path_factory.mktemp("chain")
+    (root / "videos").mkdir()
+    (root / "new").mkdir()
+    for number in range(3):
+        write_video(root / f"videos/v{number}.mp4", constant(25, 60 + 9 * number), first_number=37 * number)
+    write_video(root / "new/w.mp4", constant(25, 66), first_number=7)
+    (root / "labels.csv").write_text("video,label\nv0,jump\nv1,run\nv2,jump\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        answer(*RUN, "--no-report")
+        run = str(next(Path("workspace/runs").glob("*/seed-0")))
+        answer("pack", run, "model.wtal")
+        answer("export", run, "--to", "llc", "--out", "edited", "--videos", "videos")
+        answer("review", "import", run, "edited/v2-proj.llc", "--looked-at", "--videos", "videos")
+    return root, run
+
+
+@pytest.mark.parametrize("arguments", CHAIN_CALLS, ids=" ".join)
+def test_calls_with_videos_are_refused_in_one_line_and_go_on(arguments, chain, tmp_path, monkeypatch):
+    root, run = chain
+    check([run if argument == "RUN" else argument for argument in arguments], root, tmp_path, monkeypatch)
+
+
 def test_a_log_that_cannot_grow_is_one_line(tmp_path):
     log = TrainLog(tmp_path, 0)
     log.file.close()
     with open("/dev/full", "a") as log.file:  # noqa: PTH123
         log.write(1, {"loss": 0.5}, None, 0.0)
-        with pytest.raises(DiskFullError, match=r"cannot write .*log\.jsonl: No space left on device"):
+        with pytest.raises(
+            DiskFullError, match=r"cannot write .*log\.jsonl: No space left on device; it takes \d+ bytes"
+        ):
             log.flush()
-        with pytest.raises(DiskFullError, match=r"cannot write .*log\.jsonl: No space left on device"):
+        with pytest.raises(
+            DiskFullError, match=r"cannot write .*log\.jsonl: No space left on device; it takes \d+ bytes"
+        ):
             log.__exit__()
+
+
+def test_curves_that_cannot_grow_are_one_line(tmp_path, monkeypatch):
+    pytest.importorskip("tensorboard")
+    full = Path("/dev/full").open
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", lambda path, mode: full(mode))
+        board = Board(tmp_path, 0)
+    board.add(1, {"loss": 0.5})
+    for grow in (board.flush, board.close):
+        with pytest.raises(
+            DiskFullError, match=r"cannot write .*tfevents.*: No space left on device; it takes \d+ bytes"
+        ):
+            grow()
+
+
+def test_curves_are_readable_and_repeated_steps_are_hidden(tmp_path):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    for last in (0, 2):
+        with TrainLog(tmp_path, last) as log:
+            for step in range(last + 1, 5):
+                log.write(step, {"loss": last + step / 4}, 0.5 if step == 4 else None, 0.0)
+    curves = accumulator.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert [(point.step, point.value) for point in curves.Scalars("loss")] == [(1, 0.25), (2, 0.5), (3, 2.75), (4, 3.0)]
+    assert [point.step for point in curves.Scalars("score")] == [4]

@@ -151,8 +151,13 @@ def test_two_files_of_a_name_are_named(folder, source, tmp_path):
     result = call(source, "--videos", folder, "--out", tmp_path / "out")
     assert result.exit_code == 3
     assert f"not cut: {said}" in result.stderr
-    exported = CliRunner().invoke(main, ["export", str(source), "--to", "csv", "--videos", str(folder)])
-    assert said in exported.stderr
+    edited = tmp_path / "c-proj.llc"
+    edited.write_text(json.dumps({"version": 1, "mediaFileName": "c.mkv", "cutSegments": []}))
+    for words in (["export", source, "--to", "csv"], ["report", source], ["review", "import", source, edited]):
+        others = CliRunner().invoke(main, [*map(str, words), "--videos", str(folder)])
+        assert said.removeprefix("c: ") in others.stderr, others.output
+        assert "give their folder" not in others.stderr
+        assert "give its folder" not in others.stderr
 
 
 def test_hostile_names_and_labels_stay_in_the_folder_and_apart(folder, tmp_path):

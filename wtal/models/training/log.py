@@ -4,6 +4,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from wtal.config import Record
 from wtal.data.files import room_for, write_atomic
 from wtal.data.regular import require_regular
 from wtal.errors import ConfigError
+from wtal.models.training.board import Board
 
 LOG = "log.jsonl"
 """Name of the log in a run's folder: a line of JSON per step."""
@@ -53,18 +55,20 @@ class TrainLog:
 
     def __init__(self, folder: Path, step: int) -> None:
         self._path = path = folder / LOG
-        lasting = [line for line, entry in _entries(path) if entry["step"] <= step]
-        write_atomic(path, b"".join(lasting))
+        lasting = b"".join(line for line, entry in _entries(path) if entry["step"] <= step)
+        write_atomic(path, lasting)
+        self._size = len(lasting)
         self.file = path.open("a", encoding="utf-8")
-        with room_for(path):
-            self.board = _tensorboard(folder, step)
+        self.board = _tensorboard(folder, step)
 
     def __enter__(self) -> "TrainLog":
         return self
 
     def __exit__(self, *_: object) -> None:
-        with room_for(self._path):
-            self.file.close()
+        try:
+            with self._room():
+                self.file.close()
+        finally:
             if self.board is not None:
                 self.board.close()
 
@@ -72,23 +76,31 @@ class TrainLog:
         """Write a line: the step, `values`, the score, if any, and the seconds since `started`."""
         if score is not None:
             values = {**values, "score": score}
-        line = {"step": step, **values, "seconds": round(time.monotonic() - started, 4)}
-        with room_for(self._path):
-            self.file.write(json.dumps(line) + "\n")
-            if self.board is not None:
-                for name, value in values.items():
-                    self.board.add_scalar(name, value, step)
+        line = json.dumps({"step": step, **values, "seconds": round(time.monotonic() - started, 4)}) + "\n"
+        self._size += len(line)
+        with self._room():
+            self.file.write(line)
+        if self.board is not None:
+            self.board.add(step, values)
 
     def flush(self) -> None:
-        """Write all lines to disk."""
-        with room_for(self._path):
+        """Write all lines to disk.
+
+        Raises:
+            DiskFullError: when there is no space for them.
+        """
+        with self._room():
             self.file.flush()
             os.fsync(self.file.fileno())
+        if self.board is not None:
+            self.board.flush()
+
+    def _room(self) -> AbstractContextManager[None]:
+        return room_for(self._path, self._size)
 
 
-def _tensorboard(folder: Path, step: int) -> Any | None:
+def _tensorboard(folder: Path, step: int) -> Board | None:
     try:
-        from torch.utils.tensorboard import SummaryWriter
+        return Board(folder / "tensorboard", step)
     except ModuleNotFoundError:
         return None
-    return SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)

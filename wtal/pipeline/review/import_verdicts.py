@@ -14,7 +14,7 @@ from wtal.data.segments import Detection, Segment
 from wtal.data.verdicts import Answer, Judged, Verdict, Verdicts, merge_verdicts, read_verdicts, write_verdicts
 from wtal.data.video_ids import readable
 from wtal.errors import FormatError, UsageError, VideoError, WrongKindError, WtalError
-from wtal.pipeline.exchange.export_detections import ExportSource, export_records, open_source
+from wtal.pipeline.exchange.export_detections import ExportSource, export_records, files_in_question, open_source
 from wtal.pipeline.exchange.export_names import export_names
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.runs import holds_run
@@ -77,7 +77,10 @@ class _Reading:
 
 @dataclass(frozen=True)
 class _Origin:
-    """Detections of a source as in their file, the settings of their export, and labels as displayed in programs."""
+    """Detections of a source as in their file, the settings of their export, and labels as displayed in programs.
+
+    `in_question` is video -> a sentence on the files that share its name.
+    """
 
     detections: Mapping[str, Sequence[Detection]]
     begins: Mapping[str, float]
@@ -85,6 +88,7 @@ class _Origin:
     records: Mapping[str, ExportVideo]
     shown: Mapping[str, str]
     selection: Selection
+    in_question: Mapping[str, str]
 
 
 def import_verdicts(
@@ -178,7 +182,9 @@ def _origin(
     shown = shown_labels(sorted({d.label for record in records for d in record.detections}))
     begins: Mapping[str, float] = read_made(file).get(BEGINS, {})
     own = {record.id: record for record in records}
-    return _Origin(read_detections(file), begins, given.detections, own, shown, selection), notes
+    files = {record.id: record.file for record in records if record.file}
+    in_question = files_in_question(own, files, videos)
+    return _Origin(read_detections(file), begins, given.detections, own, shown, selection, in_question), notes
 
 
 def _read(file: Path, name: str, origin: _Origin, looked_at: bool, reading: _Reading) -> Verdicts:
@@ -206,7 +212,8 @@ def _read(file: Path, name: str, origin: _Origin, looked_at: bool, reading: _Rea
         try:
             changes = _compare(reviewed, record, export, origin, originals, str(file))
         except VideoError as error:
-            refusals.append(f"{file.name}: {readable(video)} was not compared: {error}")
+            reason = origin.in_question.get(video, str(error))
+            refusals.append(f"{file.name}: {readable(video)} was not compared: {reason}")
             continue
         seen = looked_at or reviewed.looked_at
         if not seen and all(change.change == "unchanged" for change in changes):

@@ -20,7 +20,7 @@ from wtal.errors import WtalError
 from wtal.models.localization.config import LocalizeConfig
 from wtal.models.localization.signals import class_activations
 from wtal.pipeline.activations import read_activations
-from wtal.pipeline.exchange.export_detections import files_below
+from wtal.pipeline.exchange.export_detections import files_below, files_in_question
 from wtal.pipeline.runs import Run
 from wtal.pipeline.viewing.located import DETECTIONS, LocatedDetections, locate
 from wtal.report.selection import in_time
@@ -66,7 +66,8 @@ class Collection:
     """Content of a page: videos, the label check's verdict by class, video -> reason for failure, and notes.
 
     `folder` is the default folder of its page, and `verdicts` the file of verdicts. `counted` is False if the detection
-    file does not state its origin of time: the first picture is then assumed.
+    file does not state its origin of time: the first picture is then assumed. `in_question` is video -> a sentence on
+    the files that share its name, of which none is shown.
     """
 
     title: str
@@ -77,6 +78,7 @@ class Collection:
     folder: Path
     verdicts: Path
     counted: bool = True
+    in_question: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def classes(self) -> list[str]:
@@ -141,6 +143,7 @@ def gather(
         located.page_folder,
         located.verdicts_file,
         bool(origin),
+        files_in_question(detections, own, folder) if files is None else {},
     )
 
 

@@ -122,9 +122,11 @@ def _moments(detection: Detection) -> tuple[float, float, float]:
 
 
 def _unsure(collection: Collection, seen: Mapping[str, _Seen]) -> list[str]:
-    """Return notes on the videos without a file, and on unverified clocks."""
-    without = [video.id for video in collection.videos if video.file is None]
-    notes = [f"videos without a file: {named(without)}; give their folder with --videos"] if without else []
+    """Return notes on the videos without a file, or with several, and on unverified clocks."""
+    questions = collection.in_question
+    notes = [f"{readable(video)}: {why}" for video, why in questions.items()]
+    without = [video.id for video in collection.videos if video.file is None and video.id not in questions]
+    notes += [f"videos without a file: {named(without)}; give their folder with --videos"] if without else []
     late = [video for video, (sight, _, _) in seen.items() if sight and sight.start]
     return notes + unsure_clocks(late, collection.counted)
 
