@@ -19,7 +19,7 @@ from benchmarks._turns import take_turns
 from benchmarks.judge import COUNTS, Scene, compare, judge, sample, scene
 from wtal.data.segments import Annotation, Detection, tiou
 from wtal.eval import Diagnosis, diagnose_detections
-from wtal.eval.outcomes import ERRORS, NEAR, OUTCOMES
+from wtal.eval.diagnosis.outcomes import ERRORS, NEAR, OUTCOMES
 
 _ACCURACY = 1e-9
 

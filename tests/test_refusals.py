@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field, ValidationError
 import wtal
 from wtal.cli import main
 from wtal.config import Config, Record
-from wtal.data.json_keys import checked
+from wtal.data.parsing.json_keys import checked
 from wtal.data.store.index import Index
 from wtal.errors import ConfigError, StoreError
 from wtal.pipeline.recipe import load_recipe

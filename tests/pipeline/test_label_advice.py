@@ -3,7 +3,7 @@
 import pytest
 
 from wtal.data.assemble import DatasetBuilder
-from wtal.pipeline.label_advice import advise
+from wtal.pipeline.checks.label_advice import advise
 
 
 def dataset(**labels):

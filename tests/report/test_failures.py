@@ -1,7 +1,7 @@
 """Tables of failures, and their nearest neighbours."""
 
 from wtal.data.segments import Annotation, Detection
-from wtal.eval.per_video import judge_videos, nearest
+from wtal.eval.diagnosis.per_video import judge_videos, nearest
 from wtal.report.failures import missed_annotations, surest_false_positives, worst_videos
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from tests.support.figures import bars, ylabels
 from wtal.data.grid import SnippetGrid
 from wtal.data.segments import Annotation, Detection, Segment
-from wtal.eval.per_video import VideoEvaluation
+from wtal.eval.diagnosis.per_video import VideoEvaluation
 from wtal.models.localization.config import LocalizeConfig
 from wtal.models.localization.signals import Activations
 from wtal.report.activations import PALETTE, PicturedVideo, class_colours, video_picture

@@ -8,7 +8,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from wtal.data.table import clock_seconds
+from wtal.data.parsing.table import clock_seconds
 from wtal.pipeline.devices import AUTOMATIC, LARGEST_SEED, MOST_JOBS
 from wtal.pipeline.workspace import Workspace, default_workspace
 

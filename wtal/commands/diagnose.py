@@ -9,7 +9,7 @@ from wtal.commands._near import Choice
 from wtal.commands._question import question_options
 from wtal.commands._types import SEED, InWorkspace, Number
 from wtal.errors import UsageError
-from wtal.eval.characteristics import BUCKETS
+from wtal.eval.diagnosis.characteristics import BUCKETS
 from wtal.pipeline.judging.diagnose import Show, diagnose
 from wtal.pipeline.judging.sources import Question
 from wtal.pipeline.judging.tables import text_table

@@ -15,8 +15,8 @@ from typing import Any
 
 from wtal.data.dataset import Dataset, VideoRecord
 from wtal.data.files import read_json, read_text
+from wtal.data.parsing.table import clock_seconds
 from wtal.data.segments import Annotation, Segment
-from wtal.data.table import clock_seconds
 from wtal.data.tally import Tally
 from wtal.errors import FormatError
 from wtal.refusals import written

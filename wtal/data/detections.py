@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from wtal.data.files import write_atomic, write_json
-from wtal.data.json_keys import require_whole
-from wtal.data.json_stream import JsonStream
 from wtal.data.names import match_ids
+from wtal.data.parsing.json_keys import require_whole
+from wtal.data.parsing.json_stream import JsonStream
+from wtal.data.parsing.table import is_table, read_table
 from wtal.data.regular import require_regular
 from wtal.data.segments import Detection
-from wtal.data.table import is_table, read_table
 from wtal.errors import FormatError, WrongKindError
 from wtal.refusals import shortened, written
 

@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from wtal.data.json_keys import load_json
 from wtal.data.locks import Draft
+from wtal.data.parsing.json_keys import load_json
 from wtal.data.regular import require_regular
 from wtal.errors import AbsentError, ConfigError, DiskFullError, FormatError
 

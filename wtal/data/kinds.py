@@ -4,8 +4,8 @@ from collections.abc import Collection
 from pathlib import Path
 
 from wtal.data.files import read_head
+from wtal.data.parsing.table import is_table
 from wtal.data.regular import is_pipe, require_regular
-from wtal.data.table import is_table
 from wtal.data.video_ids import is_video_name, videos_below
 from wtal.errors import UsageError, WrongKindError
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wtal.data.grid import SnippetGrid
-from wtal.data.object_arrays import read_array
+from wtal.data.parsing.object_arrays import read_array
 from wtal.data.published.row_clock import StatedClock
 from wtal.data.store import Features
 from wtal.data.video_ids import short_ids

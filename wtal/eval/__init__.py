@@ -3,7 +3,7 @@
 from wtal.eval.bootstrap import compare_detections
 from wtal.eval.classification import evaluate_labels
 from wtal.eval.detection import Evaluation, evaluate_detections
-from wtal.eval.diagnosis import Diagnosis, diagnose_detections
+from wtal.eval.diagnosis.diagnose import Diagnosis, diagnose_detections
 from wtal.eval.proposals import evaluate_proposals
 
 __all__ = [

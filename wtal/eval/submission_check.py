@@ -10,8 +10,8 @@ from typing import Any
 
 from wtal.data.dataset import Dataset
 from wtal.data.detections import is_number
-from wtal.data.json_stream import JsonStream
 from wtal.data.names import bare_id, match_id
+from wtal.data.parsing.json_stream import JsonStream
 from wtal.data.tally import Tally
 from wtal.errors import FormatError, UsageError
 from wtal.eval.challenges import Challenge, load_challenge

@@ -12,6 +12,9 @@ from wtal.data.names import nearest
 from wtal.data.store import FeatureStore
 from wtal.errors import UsageError
 from wtal.models.localization.config import LocalizeConfig
+from wtal.pipeline.checks.label_advice import advise
+from wtal.pipeline.checks.label_check import check_runs
+from wtal.pipeline.checks.lengths import length_notes
 from wtal.pipeline.detect import detect
 from wtal.pipeline.ensembles.train_members import localization_of, resolve_recipe, train_recipe
 from wtal.pipeline.exchange.submit import submit
@@ -20,9 +23,6 @@ from wtal.pipeline.extraction.machine import Machine
 from wtal.pipeline.extraction.videos import find_videos
 from wtal.pipeline.judging.evaluate import DetectionJudgement, evaluate, over_seeds
 from wtal.pipeline.judging.sources import Question, source_of
-from wtal.pipeline.label_advice import advise
-from wtal.pipeline.label_check import check_runs
-from wtal.pipeline.lengths import length_notes
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.recipe import EvaluateConfig, Recipe
 from wtal.pipeline.refinement.refine import refine

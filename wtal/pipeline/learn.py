@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from wtal.pipeline.checks.label_check import check_runs
 from wtal.pipeline.ensembles.train_members import train_recipe
-from wtal.pipeline.label_check import check_runs
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.recipe import Recipe
 from wtal.pipeline.review.teach import taught_inputs

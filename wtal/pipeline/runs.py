@@ -14,9 +14,9 @@ from wtal.config import digest
 from wtal.data.annotations import read_annotations
 from wtal.data.dataset import Dataset
 from wtal.data.files import write_json
-from wtal.data.json_keys import checked, read_record, read_values
 from wtal.data.kinds import RUN_RECORD, no_run
 from wtal.data.locks import is_locked
+from wtal.data.parsing.json_keys import checked, read_record, read_values
 from wtal.data.store import FeatureStore
 from wtal.errors import ConfigError, UsageError, WtalError
 from wtal.models.localization.config import LocalizeConfig

@@ -18,8 +18,8 @@ from wtal.eval.thresholds import parse_tious
 from wtal.models.heads import HEADS, create_head
 from wtal.models.localization.config import FUSED, UNION
 from wtal.models.localization.localize import localize_many
-from wtal.pipeline.label_advice import advise
-from wtal.pipeline.lengths import length_notes
+from wtal.pipeline.checks.label_advice import advise
+from wtal.pipeline.checks.lengths import length_notes
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.recipe import Recipe, run_name
 from wtal.pipeline.runs import UNTRAINED, Run, is_finished

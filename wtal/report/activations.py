@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wtal.data.grid import SnippetGrid
-from wtal.eval.per_video import VideoEvaluation
+from wtal.eval.diagnosis.per_video import VideoEvaluation
 from wtal.eval.thresholds import tiou_key
 from wtal.models.localization.config import LocalizeConfig
 from wtal.models.localization.signals import Activations, class_activations

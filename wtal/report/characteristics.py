@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from wtal.eval.characteristics import UNITS
 from wtal.eval.columns import Floats
-from wtal.eval.diagnosis import LATE, Bucket, Diagnosis
+from wtal.eval.diagnosis.characteristics import UNITS
+from wtal.eval.diagnosis.diagnose import LATE, Bucket, Diagnosis
 from wtal.eval.thresholds import tiou_key
 from wtal.report.page import PageTable, Picture, Section
 from wtal.report.style import BLUE, GREY, GRID, INK, ORANGE, RED, canvas, label, write

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from wtal.eval.diagnosis import SLICES, Diagnosis
-from wtal.eval.outcomes import ERRORS, NEAR, OUTCOMES
+from wtal.eval.diagnosis.diagnose import SLICES, Diagnosis
+from wtal.eval.diagnosis.outcomes import ERRORS, NEAR, OUTCOMES
 from wtal.eval.thresholds import tiou_key
 from wtal.report.page import PageTable, Picture, Section
 from wtal.report.style import (

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 from wtal.data.segments import Annotation, Detection
-from wtal.eval.per_video import VideoEvaluation, nearest
+from wtal.eval.diagnosis.per_video import VideoEvaluation, nearest
 from wtal.eval.thresholds import tiou_key
 from wtal.report.page import PageTable
 

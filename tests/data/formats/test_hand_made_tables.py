@@ -9,7 +9,7 @@ from tests.support.reference import SHARED, needs_shared
 from wtal.data.annotations import read_annotations
 from wtal.data.detections import read_detections
 from wtal.data.files import read_json
-from wtal.data.json_stream import JsonStream
+from wtal.data.parsing.json_stream import JsonStream
 from wtal.data.segments import Annotation, Detection
 from wtal.errors import FormatError, UsageError
 from wtal.pipeline.inspection.show import describe
@@ -148,7 +148,7 @@ def test_colons_and_equal_keys_of_different_objects_are_no_repetition(tmp_path):
 
 @pytest.mark.parametrize("chunk", [9, 1 << 20])
 def test_detections_twice_are_refused_with_both_places(chunk, tmp_path, monkeypatch):
-    monkeypatch.setattr("wtal.data.json_stream.CHUNK", chunk)
+    monkeypatch.setattr("wtal.data.parsing.json_stream.CHUNK", chunk)
     path = tmp_path / "d.json"
     detection = '{"label": "a", "score": 1, "segment": [0, 1]}'
     twice = detection.replace("{", '{"label": 1, ')

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wtal.data.files import read_json
-from wtal.data.json_stream import JsonStream
+from wtal.data.parsing.json_stream import JsonStream
 from wtal.errors import FormatError
 
 
@@ -55,7 +55,7 @@ def walk(stream):
 
 
 def test_a_stream_holds_a_buffer_and_refuses_a_value_without_end(monkeypatch):
-    monkeypatch.setattr("wtal.data.json_stream.LIMIT", 1000)
+    monkeypatch.setattr("wtal.data.parsing.json_stream.LIMIT", 1000)
     stream = JsonStream(io.StringIO("[" + "[1, 2], " * 10_000 + "0]"), "it", 64)
     assert sum(1 for _ in stream.items()) == 10_001
     assert len(stream._text) < 1000

@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 
-from wtal.data.object_arrays import read_array
+from wtal.data.parsing.object_arrays import read_array
 from wtal.errors import FormatError
 
 

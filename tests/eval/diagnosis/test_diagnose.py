@@ -16,10 +16,10 @@ from wtal.data.detections import read_detections
 from wtal.data.segments import Annotation, Detection, Segment, tiou
 from wtal.errors import UsageError
 from wtal.eval import diagnose_detections, evaluate_detections
-from wtal.eval.characteristics import BUCKETS, characteristics
 from wtal.eval.curves import precision_recall
+from wtal.eval.diagnosis.characteristics import BUCKETS, characteristics
+from wtal.eval.diagnosis.outcomes import ERRORS, OUTCOMES, outcomes
 from wtal.eval.judge import judge
-from wtal.eval.outcomes import ERRORS, OUTCOMES, outcomes
 from wtal.eval.protocols import PROTOCOLS, find_protocol
 
 TIOUS = (0.05, 0.5, 0.75)

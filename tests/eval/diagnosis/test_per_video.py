@@ -5,7 +5,7 @@ import pytest
 
 from wtal.data.segments import Annotation, Detection
 from wtal.eval import evaluate_detections
-from wtal.eval.per_video import judge_videos
+from wtal.eval.diagnosis.per_video import judge_videos
 
 
 def test_average_precision_of_a_video_ranks_all_its_classes_together():

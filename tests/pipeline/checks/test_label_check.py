@@ -14,9 +14,9 @@ from wtal.data.detections import read_made
 from wtal.data.files import write_json
 from wtal.data.grid import SnippetGrid
 from wtal.data.store.writer import StoreWriter
-from wtal.pipeline import label_check
+from wtal.pipeline.checks import label_check
+from wtal.pipeline.checks.label_check import check
 from wtal.pipeline.ensembles.train_members import train_recipe
-from wtal.pipeline.label_check import check
 from wtal.pipeline.recipe import Recipe
 from wtal.pipeline.runs import open_run
 from wtal.pipeline.train import TrainInputs

@@ -8,7 +8,7 @@ from tests.support.collections import call, write_store, write_truth
 from tests.support.videos import constant, write_video
 from wtal.data.annotations import read_annotations
 from wtal.data.segments import Annotation
-from wtal.pipeline.lengths import length_notes
+from wtal.pipeline.checks.lengths import length_notes
 
 DURATIONS = (
     "videos of 4 whose annotated duration differs from that of their features: 4 (first: x1, x2, x3); the worst is x1, "

@@ -16,7 +16,7 @@ from pathlib import Path, PurePath
 from wtal.data.assemble import DatasetBuilder
 from wtal.data.dataset import Dataset
 from wtal.data.names import NamedId, plain_path
-from wtal.data.table import Table, is_table, read_table
+from wtal.data.parsing.table import Table, is_table, read_table
 from wtal.data.video_ids import is_video_name, short_ids
 from wtal.errors import FormatError
 

@@ -9,7 +9,7 @@ classes of segments in 21 videos.
 
 If `Ambiguous_test.txt` is in the folder, its ranges become the videos' `ambiguous` ones.
 
-Object arrays are read without executing code, see `wtal.data.object_arrays`. Source:
+Object arrays are read without executing code, see `wtal.data.parsing.object_arrays`. Source:
 https://github.com/sujoyp/wtalc-pytorch.
 """
 
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from wtal.data.assemble import AMBIGUOUS, DatasetBuilder, number, read_ambiguous
 from wtal.data.dataset import Dataset
-from wtal.data.object_arrays import read_array
+from wtal.data.parsing.object_arrays import read_array
 from wtal.errors import FormatError
 
 _ARRAYS = ("videoname", "subset", "classlist", "labels", "segments")

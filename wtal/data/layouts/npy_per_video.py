@@ -17,7 +17,7 @@ import numpy as np
 
 from wtal.data.files import write_atomic
 from wtal.data.layout import ExportedVideo, Item, find, halves, named, npy_rows, per_video
-from wtal.data.object_arrays import read_shape
+from wtal.data.parsing.object_arrays import read_shape
 from wtal.data.published.row_clock import find_clocks
 from wtal.errors import FormatError
 

@@ -19,7 +19,7 @@ import numpy as np
 from wtal.data.files import write_atomic
 from wtal.data.formats.wtalc import video_names
 from wtal.data.layout import ExportedVideo, Item, Streams, as_rows, halves, joined, split
-from wtal.data.object_arrays import read_array, read_shape
+from wtal.data.parsing.object_arrays import read_array, read_shape
 from wtal.errors import FormatError
 
 FPS, STRIDE = "25", "16"

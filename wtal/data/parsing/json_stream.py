@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from wtal.data.files import encoding_of
-from wtal.data.json_keys import STRICT, RepeatedKeyError, repeated_key
+from wtal.data.parsing.json_keys import STRICT, RepeatedKeyError, repeated_key
 from wtal.data.regular import require_regular
 from wtal.errors import FormatError
 

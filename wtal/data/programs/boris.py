@@ -13,9 +13,9 @@ from typing import Any
 
 from wtal.data.detections import is_number
 from wtal.data.files import read_head, read_json
+from wtal.data.parsing.table import Table, is_table, read_table
 from wtal.data.programs.json_types import entries, members
 from wtal.data.segments import Annotation
-from wtal.data.table import Table, is_table, read_table
 from wtal.errors import FormatError
 
 _COLUMNS = ("observation id", "behavior", "start (s)", "stop (s)")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from wtal.data.files import read_text
-from wtal.data.json_keys import load_json
+from wtal.data.parsing.json_keys import load_json
 from wtal.errors import FormatError
 
 _TOKEN = re.compile(

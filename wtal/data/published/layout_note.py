@@ -13,7 +13,7 @@ from pydantic import Field
 from wtal.config import Record
 from wtal.data.files import write_json
 from wtal.data.grid import SnippetGrid
-from wtal.data.json_keys import checked, read_values
+from wtal.data.parsing.json_keys import checked, read_values
 from wtal.data.store.index import StreamName, Weights
 from wtal.errors import FormatError
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from wtal.config import digest
 from wtal.data.grid import SnippetGrid
 from wtal.data.names import match_id
-from wtal.data.object_arrays import read_array, read_shape
+from wtal.data.parsing.object_arrays import read_array, read_shape
 from wtal.data.published.layout_note import Note
 from wtal.errors import FormatError, UsageError
 from wtal.refusals import shortened

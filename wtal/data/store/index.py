@@ -24,8 +24,8 @@ from pydantic import AfterValidator, Field
 from wtal.config import Record, shallow
 from wtal.data.files import write_atomic
 from wtal.data.grid import SnippetGrid
-from wtal.data.json_keys import checked, read_values
-from wtal.data.object_arrays import array_head
+from wtal.data.parsing.json_keys import checked, read_values
+from wtal.data.parsing.object_arrays import array_head
 from wtal.data.regular import require_regular
 from wtal.data.store.checksums import entry_crc32, rows_crc32
 from wtal.errors import AbsentError, FormatError, StoreError

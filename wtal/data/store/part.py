@@ -14,8 +14,8 @@ from pydantic import AfterValidator
 
 from wtal.data.files import write_atomic
 from wtal.data.grid import SnippetGrid
-from wtal.data.json_keys import checked, values_of
-from wtal.data.object_arrays import array_head
+from wtal.data.parsing.json_keys import checked, values_of
+from wtal.data.parsing.object_arrays import array_head
 from wtal.data.regular import require_regular
 from wtal.data.store import Features
 from wtal.data.store.checksums import entry_crc32, rows_crc32

@@ -2,9 +2,9 @@
 
 Three questions, by the rules of any protocol and at each of its thresholds:
 
-- What are the false positives (`wtal.eval.outcomes`), among the best-scored G, 2G, ... 10G detections of each class
-  with G annotations, and among all; and what would mAP gain without each kind (`wtal.eval.removal`)?
-- How does precision depend on the kind of annotation (`wtal.eval.characteristics`)? Average precision depends on the
+- What are the false positives (`outcomes.py`), among the best-scored G, 2G, ... 10G detections of each class
+  with G annotations, and among all; and what would mAP gain without each kind (`removal.py`)?
+- How does precision depend on the kind of annotation (`characteristics.py`)? Average precision depends on the
   number of annotations, so buckets are compared by the normalized one (AP_N): precision is R N / (R N + FP), with
   recall R, false positives FP before the true one, and the same N for all, the mean number of annotations per class. A
   bucket counts its own annotations, detections matched to one of them, and all false positives.
@@ -25,14 +25,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wtal.data.segments import Segment
-from wtal.eval.characteristics import Characteristic, characteristics
 from wtal.eval.columns import Floats, Ints
 from wtal.eval.detection import Evaluation, evaluation_of
+from wtal.eval.diagnosis.characteristics import Characteristic, characteristics
+from wtal.eval.diagnosis.outcomes import ERRORS, OUTCOMES, by_rank, outcomes
+from wtal.eval.diagnosis.removal import Removal, false_before, removal
 from wtal.eval.judge import Annotated, Detected, JudgedRanking, judge
-from wtal.eval.outcomes import ERRORS, OUTCOMES, by_rank, outcomes
 from wtal.eval.precision import ordinals
 from wtal.eval.protocols import DEFAULT_PROTOCOL, INPUT, find_protocol
-from wtal.eval.removal import Removal, false_before, removal
 from wtal.eval.thresholds import check_tious, parse_tious, tiou_key
 
 SLICES = 10

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from wtal.data.segments import Annotation, Detection, as_array, tiou_matrix
 from wtal.eval.columns import Floats, stable_order
+from wtal.eval.diagnosis.outcomes import OUTCOMES, outcomes
 from wtal.eval.judge import Annotated, Detected, JudgedRanking, judge
-from wtal.eval.outcomes import OUTCOMES, outcomes
 from wtal.eval.precision import Ranking
 from wtal.eval.protocols import DEFAULT_PROTOCOL, find_protocol
 
@@ -22,7 +22,7 @@ from wtal.eval.protocols import DEFAULT_PROTOCOL, find_protocol
 class VideoEvaluation:
     """One video: AP over the thresholds (None without annotations), and the outcomes of its segments at one of them.
 
-    `outcomes` (N,) are those of `wtal.eval.outcomes.OUTCOMES`, for `detections` (N,) in descending order of score.
+    `outcomes` (N,) are among `wtal.eval.diagnosis.outcomes.OUTCOMES`, for `detections` (N,) from the best score down.
     `recalled` (M,) marks the `annotations` matched to a detection.
     """
 

@@ -14,7 +14,7 @@ from math import factorial
 import numpy as np
 
 from wtal.eval.columns import Floats, Ints
-from wtal.eval.outcomes import ERRORS, OutcomeCodes
+from wtal.eval.diagnosis.outcomes import ERRORS, OutcomeCodes
 from wtal.eval.precision import Ranking, ordinals
 
 _KINDS = len(ERRORS)

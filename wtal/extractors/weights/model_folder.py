@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wtal.data.json_keys import load_json
+from wtal.data.parsing.json_keys import load_json
 from wtal.data.regular import require_regular
 from wtal.errors import WeightsError, require
 from wtal.extractors.torchvision_guard import EXTRA

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from wtal.config import Record
 from wtal.data.files import write_atomic
-from wtal.data.json_keys import checked
+from wtal.data.parsing.json_keys import checked
 from wtal.data.regular import require_regular
 from wtal.errors import UsageError, WeightsError, WtalError
 from wtal.models.training.inputs import Scaler, ScalerState

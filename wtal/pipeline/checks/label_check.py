@@ -22,8 +22,8 @@ from wtal.data.annotations import read_annotations
 from wtal.data.dataset import Dataset, VideoRecord, content_digest
 from wtal.data.detections import read_detections
 from wtal.data.files import write_json
-from wtal.data.json_keys import read_values
 from wtal.data.locks import locked
+from wtal.data.parsing.json_keys import read_values
 from wtal.data.store import FeatureStore, VideoFeatures
 from wtal.errors import WtalError
 from wtal.eval.agreement import agreement

@@ -24,8 +24,8 @@ from wtal.data.store.checksums import rows_crc32
 from wtal.data.store.writer import StoreWriter, file_fingerprint
 from wtal.data.tally import first_names
 from wtal.errors import FormatError, UsageError
+from wtal.pipeline.checks.lengths import length_notes
 from wtal.pipeline.extraction.reasons import oddities
-from wtal.pipeline.lengths import length_notes
 from wtal.pipeline.progress import SILENT, Reporter
 from wtal.pipeline.workspace import Workspace
 

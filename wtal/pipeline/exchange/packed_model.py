@@ -24,8 +24,8 @@ from pydantic import Field
 
 from wtal.config import Config
 from wtal.data.files import write_atomic
-from wtal.data.json_keys import load_finite
-from wtal.data.object_arrays import array_head
+from wtal.data.parsing.json_keys import load_finite
+from wtal.data.parsing.object_arrays import array_head
 from wtal.errors import ConfigError, FormatError, UsageError
 from wtal.pipeline.new_videos.model import Arrays, Model, ModelRecord
 from wtal.pipeline.recipe import Recipe

@@ -16,7 +16,7 @@ from wtal.errors import UsageError, WtalError
 from wtal.eval.challenges import CHALLENGES, load_challenge
 from wtal.eval.submission import NO_EXTERNAL_DATA, most_per_video, submission_head, submission_results, write_submission
 from wtal.eval.submission_check import SubmissionReport, check_submission, read_version
-from wtal.pipeline.lengths import late_notes, length_notes
+from wtal.pipeline.checks.lengths import late_notes, length_notes
 from wtal.pipeline.runs import Run
 from wtal.pipeline.workspace import Workspace
 

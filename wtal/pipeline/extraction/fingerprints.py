@@ -16,7 +16,7 @@ from pydantic import Field
 
 from wtal.config import Record
 from wtal.data.files import write_json
-from wtal.data.json_keys import read_record
+from wtal.data.parsing.json_keys import read_record
 from wtal.data.store.writer import file_fingerprint
 from wtal.errors import DiskFullError, WtalError
 

@@ -7,10 +7,10 @@ from wtal.data.annotations import read_annotations
 from wtal.data.detections import COLUMNS, read_detections
 from wtal.data.files import read_head
 from wtal.data.kinds import ANNOTATIONS, DETECTIONS, JSON, LABELS, detections_in, kind_of
+from wtal.data.parsing.table import is_table
 from wtal.data.regular import require_regular
 from wtal.data.store import FeatureStore
 from wtal.data.store import describe as describe_store
-from wtal.data.table import is_table
 from wtal.data.video_ids import is_video_name
 from wtal.errors import FormatError, UsageError
 from wtal.eval.label_check import LabelCheck

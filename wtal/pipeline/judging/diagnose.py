@@ -13,7 +13,7 @@ from wtal.data.segments import Detection
 from wtal.errors import UsageError
 from wtal.eval import Diagnosis, diagnose_detections, evaluate_proposals
 from wtal.eval.curves import PrecisionRecallCurve, precision_recall
-from wtal.eval.outcomes import ERRORS
+from wtal.eval.diagnosis.outcomes import ERRORS
 from wtal.eval.proposals import ProposalEvaluation
 from wtal.eval.protocols import find_protocol
 from wtal.eval.thresholds import tiou_key

@@ -13,8 +13,8 @@ from wtal.data.segments import Annotation, Detection, Segment
 from wtal.errors import UsageError, WtalError
 from wtal.eval.protocols import DEFAULT_PROTOCOL, INPUT, PROTOCOLS, find_protocol
 from wtal.eval.thresholds import parse_tious
+from wtal.pipeline.checks.lengths import late_notes, length_notes
 from wtal.pipeline.judging.sources import Question, Source
-from wtal.pipeline.lengths import late_notes, length_notes
 from wtal.pipeline.progress import SILENT, Reporter
 
 

@@ -13,7 +13,7 @@ from wtal.data.names import match_ids
 from wtal.data.segments import Detection
 from wtal.data.store import FeatureStore, VideoFeatures
 from wtal.errors import UsageError
-from wtal.eval.per_video import VideoEvaluation, judge_videos
+from wtal.eval.diagnosis.per_video import VideoEvaluation, judge_videos
 from wtal.pipeline.activations import read_activations, trained_head
 from wtal.pipeline.judging.ground_truth import Rules
 from wtal.pipeline.judging.sources import Question, Source

@@ -20,8 +20,8 @@ from wtal.config import Record, digest
 from wtal.data.detections import to_json
 from wtal.data.files import write_atomic
 from wtal.data.grid import Ratio
-from wtal.data.json_keys import read_record
 from wtal.data.locks import Lock
+from wtal.data.parsing.json_keys import read_record
 from wtal.data.segments import Detection
 from wtal.data.video_ids import short_ids, videos_below
 from wtal.errors import FormatError, UsageError, VideoError

@@ -1,0 +1,1 @@
+"""Diagnosis of detections: errors, their costs, and the characteristics that cause them."""

@@ -1,0 +1,1 @@
+"""Checks of the input and of what was learned: labels, lengths."""
