@@ -183,8 +183,9 @@ def test_what_is_no_run_is_refused(runs, tmp_path):
 
 def test_show_prints_what_differs_from_the_defaults(runs):
     lines = call("show", runs[0].folder).stdout.splitlines()
-    assert "train      steps: 4, batch_size: 4, sampling: full" in lines
-    assert "localize   activation: softmax, threshold_step: 0.1" in lines
+    assert "settings   those that differ from the defaults, which are in brackets" in lines
+    assert "train      steps: 4 (1500), batch_size: 4 (16), sampling: full (perturb)" in lines
+    assert "localize   activation: softmax (none), threshold_step: 0.1 (0.025)" in lines
     (seed,) = json.loads(call("show", runs[0].folder, "--json").stdout)["seeds"]
     assert seed == runs[0].to_json()
     assert seed["recipe"] == json.loads((runs[0].folder / "run.json").read_text())["recipe"]
@@ -215,8 +216,11 @@ def test_show_compares_with_the_recipe_of_the_run_and_prints_everything_when_tol
     write_json(folder / "run.json", record)
     text = call("show", folder).stdout
     assert "recipe     thumos14/rskp, RSKP on THUMOS14" in text.splitlines()
-    assert "head       rskp: dropout 0.25" in text.splitlines()
-    assert "train      steps: 7, epochs: 0" in text.splitlines()
+    assert (
+        "settings   those that differ from the recipe thumos14/rskp, whose values are in brackets" in text.splitlines()
+    )
+    assert "head       rskp: dropout: 0.25 (0.6)" in text.splitlines()
+    assert "train      steps: 7 (1500), epochs: 0 (200)" in text.splitlines()
     assert "localize   as the recipe" in text.splitlines()
     everything = call("show", folder, "--all").stdout
     assert everything.startswith(text.rstrip("\n"))

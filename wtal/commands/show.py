@@ -16,7 +16,8 @@ from wtal.pipeline.inspection.show import describe, to_text
 def command(source: Path, everything: bool, as_json: bool) -> None:
     """Describe a feature store, a run, a packed model, an annotation file, a detection file or a video.
 
-    For a run, only settings that differ from its recipe are shown; --all shows every setting.
+    For a run, only settings that differ from its recipe are shown, or from the defaults if the recipe is not one of
+    `wtal list recipes`; --all shows every setting.
     """
     description = describe(source)
     if as_json:

@@ -250,6 +250,6 @@ def test_a_dry_run_prints_all_settings(place):
 
 def test_show_names_the_student_and_its_teacher(place):
     text = answer("show", place)
-    assert "student    actionformer: width 16" in text
+    assert "student    actionformer: width: 16" in text
     assert "teacher    " in text
     assert teacher(place.parents[3]).split("/")[-2] in text

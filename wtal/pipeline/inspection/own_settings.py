@@ -33,6 +33,11 @@ class Origin:
         """Text for a section without differences."""
         return "as the recipe" if self.name else "defaults"
 
+    def heading(self) -> str:
+        """Return a line on the settings below it."""
+        known = f"the recipe {self.name}, whose values" if self.name else "the defaults, which"
+        return f"{'settings':<{_INDENT}}those that differ from {known} are in brackets"
+
 
 def origin_of(recipe: Mapping[str, Any]) -> Origin:
     """Return the included recipe behind a run's plain recipe, identified by its title and its head."""
@@ -48,13 +53,7 @@ def origin_of(recipe: Mapping[str, Any]) -> Origin:
 
 def section_lines(recipe: Mapping[str, Any], origin: Origin) -> list[str]:
     """Return one or more lines per section, with its differences from the origin."""
-    return [
-        _wrapped(
-            name, [f"{key}: {value}" for key, value in _differing(recipe[name], origin.values[name]).items()], origin
-        )
-        for name in _PLAIN
-        if name in recipe
-    ]
+    return [_wrapped(name, _differing(recipe[name], origin.values[name]), origin) for name in _PLAIN if name in recipe]
 
 
 def head_line(recipe: Mapping[str, Any], origin: Origin) -> str:
@@ -68,10 +67,9 @@ def second_stage_lines(stage: Mapping[str, Any], origin: Origin) -> list[str]:
     own = origin.values.get("refine") or {}
     base = second_stage(dict(own) if kind in own else {kind: {"name": stage[kind]["name"]}})
     plain = base.plain()
-    parts = [f"{key}: {value}" for key, value in _differing(stage, plain).items() if not isinstance(value, Mapping)]
+    parts = _differing({key: value for key, value in stage.items() if not isinstance(value, Mapping)}, plain)
     for name in ("segments", "train"):
-        inside = _differing(stage.get(name, {}), plain.get(name, {}))
-        parts += [f"{name}.{key}: {value}" for key, value in inside.items()]
+        parts += [f"{name}.{part}" for part in _differing(stage.get(name, {}), plain.get(name, {}))]
     return [_leaf(kind, leaves, stage[kind], plain[kind], origin), _wrapped("refine", parts, origin)]
 
 
@@ -94,12 +92,21 @@ def _leaf(
     except UsageError:  # the leaf of a package that is not installed here
         defaults = {}
     expected = {**defaults, **(base if base.get("name") == name else {})}
-    parts = [f"{key} {value}" for key, value in _differing(settings, expected).items() if key != "name"]
+    parts = _differing({key: value for key, value in settings.items() if key != "name"}, expected)
     return _wrapped(kind, parts, origin, f"{name}: ")
 
 
-def _differing(section: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in section.items() if key not in base or base[key] != value}
+def _differing(section: Mapping[str, Any], base: Mapping[str, Any]) -> list[str]:
+    """Return `key: value (value of the base)` for each setting of a section that differs from the base."""
+    return [
+        f"{key}: {value}{f' ({_short(base[key])})' if key in base else ''}"
+        for key, value in section.items()
+        if key not in base or base[key] != value
+    ]
+
+
+def _short(value: Any) -> str:
+    return "empty" if value == "" else str(value)
 
 
 def _wrapped(name: str, parts: list[str], origin: Origin, before: str = "") -> str:

@@ -137,7 +137,8 @@ def _run_text(seed: dict[str, Any], everything: bool) -> str:
     origin = origin_of(recipe)
     lines = [
         f"run        {seed['path']} ({'finished' if seed['finished'] else 'not finished'})",
-        *([f"recipe     {origin.name}, {recipe['title']}"] if origin.name else []),
+        *_titled(seed, origin),
+        origin.heading(),
         *_answering(seed, origin),
         f"features   {seed['features'].get('backbone', '?')}, {seed['store']}",
         f"weights    {', '.join(f'{name}: {weights}' for name, weights in weights_of(seed['features']).items())}",
@@ -151,6 +152,12 @@ def _run_text(seed: dict[str, Any], everything: bool) -> str:
     if "label_check" in seed:
         lines += [f"check      {line}" for line in LabelCheck.from_json(seed["label_check"]).sentences()]
     return "\n".join([*lines, *(all_lines(recipe) if everything else ())])
+
+
+def _titled(seed: dict[str, Any], origin: Origin) -> list[str]:
+    """Return a line with the name of the recipe, if it is an included one, and its title; none for an ensemble."""
+    names = [name for name in (origin.name, seed["recipe"].get("title")) if name]
+    return [f"recipe     {', '.join(names)}"] if names and "ensemble" not in seed else []
 
 
 def _answering(seed: dict[str, Any], origin: Origin) -> list[str]:
