@@ -9,6 +9,7 @@ from typing import Any
 import av
 from av.container import InputContainer, OutputContainer
 
+from wtal.data.files import is_full
 from wtal.errors import VideoError
 from wtal.extractors.decoding.probe import opened
 
@@ -37,6 +38,7 @@ def copy_with_chapters(source: Path, target: Path, chapters: Sequence[Chapter]) 
 
     Raises:
         VideoError: when the container does not support chapters, or the file cannot be copied.
+        OSError: when there is no space for it.
     """
     form = _HOLDING.get(source.suffix.lower())
     if form is None:
@@ -51,6 +53,8 @@ def copy_with_chapters(source: Path, target: Path, chapters: Sequence[Chapter]) 
         with opened(target) as copy:
             written = len(copy.chapters())
     except (av.error.FFmpegError, ValueError, OSError) as error:
+        if is_full(error):
+            raise
         raise VideoError(f"it cannot be copied: {getattr(error, 'strerror', None) or error}") from None
     if written != len(parts):
         raise VideoError(f"its container accepted {written} of {len(parts)} chapters; the ffmetadata file has them all")
