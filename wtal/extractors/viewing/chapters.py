@@ -12,6 +12,7 @@ from av.container import InputContainer, OutputContainer
 from wtal.data.files import is_full
 from wtal.errors import VideoError
 from wtal.extractors.decoding.probe import opened
+from wtal.extractors.viewing.proxy import REPEATABLE
 
 _HOLDING = {
     ".mp4": "mp4",
@@ -48,7 +49,7 @@ def copy_with_chapters(source: Path, target: Path, chapters: Sequence[Chapter]) 
         )
     parts = _without_gaps(chapters) if form in _GAPLESS else chapters
     try:
-        with opened(source) as container, av.open(str(target), "w", format=form) as out:
+        with opened(source) as container, av.open(str(target), "w", format=form, options=REPEATABLE) as out:
             _copy(container, out, parts)
         with opened(target) as copy:
             written = len(copy.chapters())

@@ -17,7 +17,7 @@ from wtal.data.files import is_full
 from wtal.errors import VideoError
 from wtal.extractors.decoding.probe import opened
 from wtal.extractors.decoding.reader import VideoInfo
-from wtal.extractors.viewing.proxy import has_h264
+from wtal.extractors.viewing.proxy import REPEATABLE, has_h264
 from wtal.extractors.viewing.stretch import SOUND_RATE, Stretch, opened_before, pictures, sounds
 
 UNIT = Fraction(1, 90000)
@@ -225,7 +225,7 @@ def has_sound(info: VideoInfo) -> bool:
 
 def writing(file: BinaryIO, suffix: str, mark: str) -> OutputContainer:
     """Open a file for writing a clip; `mark` becomes its comment."""
-    out = av.open(file, "w", format=_FORMATS[suffix])
+    out = av.open(file, "w", format=_FORMATS[suffix], options=REPEATABLE)
     out.metadata["comment"] = mark
     return out
 

@@ -32,6 +32,8 @@ _SCHEME = "2"
 """Part of a copy's name, to be raised when copies change."""
 _PICTURE_BITS, _SOUND_BITS = 0.06, 64_000
 """Bits per pixel and frame, for estimating sizes, and per second of sound."""
+REPEATABLE = {"fflags": "+bitexact"}
+"""Options for equal bytes from equal input: without them, Matroska and WebM have random identifiers."""
 _Timed = tuple[Fraction, int, VideoFrame | AudioFrame]
 
 
@@ -71,7 +73,7 @@ def has_h264() -> bool:
 
 
 def _mux_options(target: Path) -> dict[str, str]:
-    return {"movflags": "+faststart"} if target.suffix == ".mp4" else {}
+    return {**REPEATABLE, "movflags": "+faststart"} if target.suffix == ".mp4" else REPEATABLE
 
 
 def _encode(info: VideoInfo, out: OutputContainer, first: Fraction, start: Fraction) -> None:
