@@ -195,9 +195,7 @@ def test_a_disk_that_is_full_when_all_has_come_is_one_line(server, tmp_path, mon
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(
-        DiskFullError, match=r"small\.pt\.part: No space left on device; [\d,]+ are free"
-    ):
+    with pytest.raises(DiskFullError, match=r"small\.pt\.part: No space left on device; [\d,]+ are free"):
         load_weights("small", {"small": published(server.url)}, "rgb", tmp_path)
 
 
