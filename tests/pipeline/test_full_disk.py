@@ -1,5 +1,7 @@
 """Every writing command on a full disk: one line, and then the same bytes from the same call."""
 
+import re
+import resource
 import shutil
 from pathlib import Path
 
@@ -144,6 +146,35 @@ def chain(tmp_path_factory):
 def test_calls_with_videos_are_refused_in_one_line_and_go_on(arguments, chain, tmp_path, monkeypatch):
     root, run = chain
     check([run if argument == "RUN" else argument for argument in arguments], root, tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("export", "RUN", "--to", "chapters", "--out", "chapters", "--videos", "videos", "--into-copies"),
+        ("report", "RUN", "--videos", "videos", "--out", "page", "--proxies", "all"),
+        CLIPS,
+        pytest.param((*CLIPS, "--reencode"), marks=pytest.mark.slow),
+        pytest.param((*CLIPS, "--reel", "1"), marks=pytest.mark.slow),
+    ],
+    ids=" ".join,
+)
+def test_a_disk_that_fills_up_while_ffmpeg_writes_is_one_line(arguments, chain, tmp_path, monkeypatch):
+    root, run = chain
+    shutil.copytree(root, tmp_path / "place")
+    monkeypatch.chdir(tmp_path / "place")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    limit = 6000 if "--reel" in arguments else 2000  # the clips before the reel are smaller
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        refused = call(*[run if argument == "RUN" else argument for argument in arguments])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert refused.exit_code == 1, f"{refused.output}{refused.exception!r}"
+    lines = [line for line in refused.stderr.splitlines() if line.startswith("wtal: ")]
+    assert len(lines) == 1
+    assert re.fullmatch("wtal: cannot write .*: File too large; .*[0-9,]+ are free there; .*", lines[0])
+    assert not [path for path in Path().rglob("*") if path.suffix == ".tmp"]
 
 
 def test_a_log_that_cannot_grow_is_one_line(tmp_path):

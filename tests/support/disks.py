@@ -12,12 +12,15 @@ from wtal.data.locks import Lock
 
 
 class Disk:
-    """Disk that counts bytes since `fill`; a write beyond `room` is cut short and refused."""
+    """Disk that counts bytes since `fill`; a write beyond `room` is cut short and refused.
 
-    def __init__(self, monkeypatch):
+    `module` is the one whose writes are counted.
+    """
+
+    def __init__(self, monkeypatch, module=files):
         self.written, self.room = 0, None
         self._append = files.append
-        monkeypatch.setattr(files, "append", self.append)
+        monkeypatch.setattr(module, "append", self.append)
 
     def fill(self, room: int | None) -> None:
         self.written, self.room = 0, room

@@ -135,13 +135,18 @@ def with_room(error: OSError, path: Path, size: int | None = None) -> OSError | 
 
     `size` is that of the file in bytes, if known.
     """
-    if error.errno not in _FULL:
+    if not is_full(error):
         return error
     takes = "" if size is None else f"it takes {size:,} bytes, and "
     return DiskFullError(
         f"cannot write {path}: {error.strerror}; {takes}{free_bytes(path):,} are free there; make room and run again "
         "to resume"
     )
+
+
+def is_full(error: BaseException) -> bool:
+    """Return whether an error is due to lack of space; those of ffmpeg are recognized too."""
+    return isinstance(error, OSError) and error.errno in _FULL
 
 
 @contextmanager

@@ -38,6 +38,9 @@ def test_chapters_are_in_the_copy_and_the_packets_as_they_were(tmp_path, name):
     own = [chapter for chapter in chapters_of(target) if chapter[2] != "(other)"]
     assert own == [(start / 1000, end / 1000, title) for start, end, title in CHAPTERS]
     assert packets_of(target) == packets_of(source)
+    whole = target.read_bytes()
+    copy_with_chapters(source, target, CHAPTERS)
+    assert target.read_bytes() == whole
 
 
 def test_a_picture_that_begins_after_the_sound_keeps_its_place(tmp_path):

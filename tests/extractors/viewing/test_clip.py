@@ -188,6 +188,8 @@ def test_a_copy_of_what_mp4_does_not_hold_is_mkv(tmp_path):
     for name, codec, sound, suffix in (("a.mkv", "libx264", "pcm_s16le", ".mkv"), ("b.mkv", "libx264", "aac", ".mp4")):
         clip, _ = cut(write(tmp_path / name, codec, sound, constant(25, 30), X264), SPANS[0], False, tmp_path)
         assert clip.suffix == suffix
+        whole = clip.read_bytes()
+        assert cut(tmp_path / name, SPANS[0], False, tmp_path)[0].read_bytes() == whole
         assert mark_of(clip) == "mark 0.0"
 
 

@@ -1,6 +1,8 @@
 """Downloads of weights: checked, resumed, shared by concurrent processes; and files placed by hand."""
 
+import errno
 import hashlib
+import os
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -8,8 +10,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from tests.support.checkpoints import STATE, published, refusal, same, saved
-from wtal.errors import WeightsError
+from tests.support.disks import Disk
+from wtal.errors import DiskFullError, WeightsError
 from wtal.extractors.weights import (
+    download,
     fetch,
     load_weights,
     pin_of,
@@ -172,6 +176,27 @@ def test_two_at_once_transfer_the_file_once(server, tmp_path):
 def test_a_folder_that_cannot_be_written_is_named(server, tmp_path):
     (tmp_path / "w").write_text("a file")
     assert "cannot write" in refusal("small", {"small": published(server.url)}, folder=tmp_path / "w")
+
+
+@pytest.mark.parametrize("after", [0, 500])
+def test_a_full_disk_is_one_line_and_the_next_call_goes_on(server, tmp_path, monkeypatch, after):
+    available = {"small": published(server.url, **hashes(server.data)[0])}
+    disk = Disk(monkeypatch, download)
+    disk.fill(after)
+    with pytest.raises(DiskFullError, match=rf"small\.pt\.part: No space .* it takes {len(server.data):,} bytes"):
+        load_weights("small", available, "rgb", tmp_path)
+    disk.fill(None)
+    assert same(load_weights("small", available, "rgb", tmp_path)[0])
+    assert server.asked == [None, f"bytes={after}-" if after else None]
+
+
+def test_a_disk_that_is_full_when_all_has_come_is_one_line(server, tmp_path, monkeypatch):
+    def full(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(DiskFullError, match=r"small\.pt\.part: No space left on device; [\d,]+ are free"):
+        load_weights("small", {"small": published(server.url)}, "rgb", tmp_path)
 
 
 def test_a_file_that_changed_between_two_transfers_begins_anew(server, tmp_path):

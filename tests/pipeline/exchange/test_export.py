@@ -320,6 +320,15 @@ def test_chapters_go_into_copies(collection, tmp_path):
         "a-chapters.mp4",
         "more/b-chapters.mp4",
     ]
-    assert call(file, *options).exit_code == 2
+    whole = [path.read_bytes() for path in copies]
+    copies[1].unlink()
+    assert call(file, *options).stdout == result.stdout
+    assert [path.read_bytes() for path in copies] == whole
+    copies[0].write_bytes(b"another")
+    copies[1].unlink()
+    refused = call(file, *options)
+    assert (refused.exit_code, copies[0].read_bytes(), copies[1].exists()) == (2, b"another", False)
+    assert f"{copies[0]} already exists; choose another --out, or replace it with --force" in refused.stderr
     assert call(file, *options, "--force").exit_code == 3
+    assert [path.read_bytes() for path in copies] == whole
     assert "--to chapters" in call(file, "--to", "srt", "--into-copies").stderr

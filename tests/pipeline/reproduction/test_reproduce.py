@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from tests.support.disks import Disk
 from tests.support.planted import planted_videos
 from wtal.cli import main
 from wtal.data.annotations import read_annotations
 from wtal.data.files import write_json
-from wtal.errors import UsageError
+from wtal.errors import DiskFullError, UsageError
 from wtal.pipeline.comparison.compare import SECOND_STAGE
 from wtal.pipeline.recipe import load_recipe
 from wtal.pipeline.reproduction.forecast import Share, expected_of
@@ -163,6 +164,16 @@ def test_a_dry_run_tries_methods_and_leaves_nothing(published):
     assert told["features_bytes"] == rows * 2 * 32 * 4
     assert told["memory_bytes"] > 50e6
     assert not (published / "dry").exists()
+
+
+def test_a_full_disk_stops_a_trial_and_blames_no_method(published, tmp_path, monkeypatch):
+    labels = read_annotations(published / "truth.json")
+    sizes = sizes_of("thumos14", labels, published / "features", published / "truth.json")
+    write_sample(sizes, sizes.rows, tmp_path / "store")
+    recipe = load_recipe("thumos14/basnet", [word for word in NARROW if word != "--set"])
+    Disk(monkeypatch).fill(1000)
+    with pytest.raises(DiskFullError, match="No space left on device; it takes"):
+        try_method(recipe, tmp_path / "store", published / "truth.json", tmp_path / "work", True, "cpu", 1)
 
 
 def test_a_trial_measures_what_is_done_once_apart(published, tmp_path):

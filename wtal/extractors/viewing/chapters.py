@@ -9,8 +9,10 @@ from typing import Any
 import av
 from av.container import InputContainer, OutputContainer
 
+from wtal.data.files import is_full
 from wtal.errors import VideoError
 from wtal.extractors.decoding.probe import opened
+from wtal.extractors.viewing.proxy import REPEATABLE
 
 _HOLDING = {
     ".mp4": "mp4",
@@ -37,6 +39,7 @@ def copy_with_chapters(source: Path, target: Path, chapters: Sequence[Chapter]) 
 
     Raises:
         VideoError: when the container does not support chapters, or the file cannot be copied.
+        OSError: when there is no space for it.
     """
     form = _HOLDING.get(source.suffix.lower())
     if form is None:
@@ -46,11 +49,13 @@ def copy_with_chapters(source: Path, target: Path, chapters: Sequence[Chapter]) 
         )
     parts = _without_gaps(chapters) if form in _GAPLESS else chapters
     try:
-        with opened(source) as container, av.open(str(target), "w", format=form) as out:
+        with opened(source) as container, av.open(str(target), "w", format=form, options=REPEATABLE) as out:
             _copy(container, out, parts)
         with opened(target) as copy:
             written = len(copy.chapters())
     except (av.error.FFmpegError, ValueError, OSError) as error:
+        if is_full(error):
+            raise
         raise VideoError(f"it cannot be copied: {getattr(error, 'strerror', None) or error}") from None
     if written != len(parts):
         raise VideoError(f"its container accepted {written} of {len(parts)} chapters; the ffmetadata file has them all")

@@ -13,10 +13,11 @@ from av.codec.codec import UnknownCodecError
 from av.container import OutputContainer
 from av.video.frame import VideoFrame
 
+from wtal.data.files import is_full
 from wtal.errors import VideoError
 from wtal.extractors.decoding.probe import opened
 from wtal.extractors.decoding.reader import VideoInfo
-from wtal.extractors.viewing.proxy import has_h264
+from wtal.extractors.viewing.proxy import REPEATABLE, has_h264
 from wtal.extractors.viewing.stretch import SOUND_RATE, Stretch, opened_before, pictures, sounds
 
 UNIT = Fraction(1, 90000)
@@ -61,6 +62,7 @@ def copy_clip(info: VideoInfo, part: Stretch, file: BinaryIO, suffix: str, mark:
 
     Raises:
         VideoError: when it cannot be copied.
+        OSError: when there is no space for it.
     """
     if part.first is not None:
         raise VideoError("it cannot be copied, its timestamps jump: cut it with --reencode")
@@ -70,6 +72,8 @@ def copy_clip(info: VideoInfo, part: Stretch, file: BinaryIO, suffix: str, mark:
         with writing(file, suffix, mark) as out:
             _copy(info, part, part.keyframe, out)
     except (av.error.FFmpegError, ValueError) as error:
+        if is_full(error):
+            raise
         raise VideoError(f"no clip could be copied: {reason_of(error)}") from None
 
 
@@ -126,6 +130,7 @@ def encode_clip(info: VideoInfo, part: Stretch, file: BinaryIO, suffix: str, mar
 
     Raises:
         VideoError: when nothing in it decodes, or the encoder refuses it.
+        OSError: when there is no space for it.
     """
     try:
         frames = pictures(info, part)
@@ -143,6 +148,8 @@ def encode_clip(info: VideoInfo, part: Stretch, file: BinaryIO, suffix: str, mar
             opening: Timed = (first[0], 0, first[1], _even(first[2], size))
             write_streams(out, stream, chain([opening], timed), heard)
     except (av.error.FFmpegError, ValueError) as error:
+        if is_full(error):
+            raise
         raise VideoError(f"no clip could be encoded: {reason_of(error)}") from None
 
 
@@ -218,7 +225,7 @@ def has_sound(info: VideoInfo) -> bool:
 
 def writing(file: BinaryIO, suffix: str, mark: str) -> OutputContainer:
     """Open a file for writing a clip; `mark` becomes its comment."""
-    out = av.open(file, "w", format=_FORMATS[suffix])
+    out = av.open(file, "w", format=_FORMATS[suffix], options=REPEATABLE)
     out.metadata["comment"] = mark
     return out
 

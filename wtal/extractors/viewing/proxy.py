@@ -17,9 +17,9 @@ from av.audio.frame import AudioFrame
 from av.container import OutputContainer
 from av.video.frame import VideoFrame
 
-from wtal.data.files import atomic_path, with_room
+from wtal.data.files import atomic_path, room_for
 from wtal.data.store.writer import file_fingerprint
-from wtal.errors import DiskFullError, VideoError
+from wtal.errors import VideoError
 from wtal.extractors.decoding.player_clock import first_picture
 from wtal.extractors.decoding.probe import opened, probe
 from wtal.extractors.decoding.reader import VideoInfo, image_of
@@ -32,6 +32,8 @@ _SCHEME = "2"
 """Part of a copy's name, to be raised when copies change."""
 _PICTURE_BITS, _SOUND_BITS = 0.06, 64_000
 """Bits per pixel and frame, for estimating sizes, and per second of sound."""
+REPEATABLE = {"fflags": "+bitexact"}
+"""Options for equal bytes from equal input: without them, Matroska and WebM have random identifiers."""
 _Timed = tuple[Fraction, int, VideoFrame | AudioFrame]
 
 
@@ -56,14 +58,12 @@ def write_proxy(path: Path, target: Path) -> None:
     info = probe(path)
     try:
         with (
+            room_for(target),
             atomic_path(target) as temporary,
             av.open(str(temporary), "w", format=target.suffix[1:], options=_mux_options(target)) as out,
         ):
             _encode(info, out, *first_picture(info))
     except av.error.FFmpegError as error:
-        full = with_room(OSError(error.errno, error.strerror), target)
-        if isinstance(full, DiskFullError):
-            raise full from None
         raise VideoError(f"no copy for browsers could be made: {error.strerror}") from None
 
 
@@ -73,7 +73,7 @@ def has_h264() -> bool:
 
 
 def _mux_options(target: Path) -> dict[str, str]:
-    return {"movflags": "+faststart"} if target.suffix == ".mp4" else {}
+    return {**REPEATABLE, "movflags": "+faststart"} if target.suffix == ".mp4" else REPEATABLE
 
 
 def _encode(info: VideoInfo, out: OutputContainer, first: Fraction, start: Fraction) -> None:

@@ -12,6 +12,7 @@ from av.audio.frame import AudioFrame
 from av.video.frame import VideoFrame
 from av.video.reformatter import Colorspace
 
+from wtal.data.files import is_full
 from wtal.errors import VideoError
 from wtal.extractors.decoding.reader import Image, VideoInfo, upright
 from wtal.extractors.viewing.clip import Timed, add_picture, has_sound, reason_of, write_streams, writing
@@ -39,6 +40,7 @@ def write_reel(stretches: Sequence[TitledStretch], file: BinaryIO, suffix: str, 
 
     Raises:
         VideoError: when the encoder refuses them.
+        OSError: when there is no space for it.
     """
     try:
         with writing(file, suffix, mark) as out:
@@ -49,6 +51,8 @@ def write_reel(stretches: Sequence[TitledStretch], file: BinaryIO, suffix: str, 
             audible = any(has_sound(stretch.info) for stretch in stretches)
             write_streams(out, stream, _pictures(stretches), _sounds(stretches) if audible else None)
     except (av.error.FFmpegError, ValueError) as error:
+        if is_full(error):
+            raise
         raise VideoError(f"no reel could be encoded: {reason_of(error)}") from None
 
 

@@ -14,7 +14,7 @@ from typing import BinaryIO
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-from wtal.data.files import append, room_for
+from wtal.data.files import append, is_full, room_for, with_room
 from wtal.data.locks import alone
 from wtal.errors import WeightsError
 
@@ -52,6 +52,8 @@ def download(url: str, path: Path, check: Callable[[Path], None]) -> None:
                 transfer.bring()
             transfer.publish(check)
     except OSError as error:
+        if is_full(error):
+            raise with_room(error, part) from None
         raise WeightsError(f"cannot write {part}: {error.strerror or error}") from None
 
 

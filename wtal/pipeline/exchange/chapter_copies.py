@@ -1,6 +1,7 @@
 """Copies of videos with their detections embedded as chapters."""
 
-from collections.abc import Mapping, Sequence
+import filecmp
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from wtal.data.files import atomic_path, free_bytes, megabytes, room_for
@@ -22,8 +23,10 @@ def copy_all(
 ) -> tuple[list[Path], dict[str, str]]:
     """Write a copy `STEM-chapters` of each video with detections; return the copies, and video -> reason for failure.
 
+    Copies that an interrupted call has left are made again and compared, before others are written.
+
     Raises:
-        UsageError: when a copy exists and may not be replaced, or would be written outside the folder.
+        UsageError: when another file is in the way and may not be replaced, or is outside the folder.
         DiskFullError: when there is not enough space for all.
     """
     chosen = [video for video in videos if video.detections]
@@ -32,24 +35,27 @@ def copy_all(
     for path in paths:
         if not path.resolve().is_relative_to(out.resolve()):
             raise UsageError(f"{path} leads out of {out}; remove the link, or choose another --out")
-        if path.exists() and not force:
-            raise UsageError(f"{path} already exists; choose another --out, or replace it with --force")
-    wanted = sum(video.file.stat().st_size for video in paths.values() if video.file)
+    present = {path for path in paths if path.exists()}
+    _require_room(paths, present, out)
+    with reporter.task(NAME, len(paths), "video") as task:
+        for path, video in sorted(paths.items(), key=lambda item: item[0] not in present):
+            try:
+                _copy(video, shown, path, replaces=force or path not in present)
+            except VideoError as error:
+                failures[video.id] = str(error)
+            task.advance(1, readable(video.name))
+    return [path for path, video in paths.items() if video.id not in failures], failures
+
+
+def _require_room(paths: Mapping[Path, ExportVideo], present: Collection[Path], out: Path) -> None:
+    """Refuse copies that will not fit, before writing any; one of those present needs its size twice."""
+    sizes = {path: video.file.stat().st_size for path, video in paths.items() if video.file}
+    wanted = sum(size for path, size in sizes.items() if path not in present)
+    wanted += max((sizes[path] for path in present), default=0)
     if wanted > (free := free_bytes(out)):
         raise DiskFullError(
             f"copies with chapters take {megabytes(wanted)}, but only {megabytes(free)} are free at {out}"
         )
-    written = []
-    with reporter.task(NAME, len(paths), "video") as task:
-        for path, video in paths.items():
-            try:
-                _copy(video, shown, path)
-            except VideoError as error:
-                failures[video.id] = str(error)
-            else:
-                written.append(path)
-            task.advance(1, readable(video.name))
-    return written, failures
 
 
 def _paths(videos: Sequence[ExportVideo], out: Path) -> dict[Path, ExportVideo]:
@@ -62,9 +68,11 @@ def _paths(videos: Sequence[ExportVideo], out: Path) -> dict[Path, ExportVideo]:
     }
 
 
-def _copy(video: ExportVideo, shown: Mapping[str, str], path: Path) -> None:
+def _copy(video: ExportVideo, shown: Mapping[str, str], path: Path, *, replaces: bool) -> None:
     assert video.file
     fitted, _ = fit(video, EXPORTS.load(NAME).EXPORT, shown)
     chapters = [(*milliseconds(detection), detection.label) for detection in fitted.detections]
     with room_for(path, video.file.stat().st_size), atomic_path(path) as draft:
         copy_with_chapters(video.file, draft, chapters)
+        if not replaces and not filecmp.cmp(draft, path, shallow=False):
+            raise UsageError(f"{path} already exists; choose another --out, or replace it with --force")

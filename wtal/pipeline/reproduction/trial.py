@@ -10,7 +10,7 @@ from typing import Any
 
 from wtal.data.annotations import read_annotations
 from wtal.data.store import FeatureStore
-from wtal.errors import WtalError, lacks_memory
+from wtal.errors import DiskFullError, WtalError, lacks_memory
 from wtal.models.refinement.config import RescoreConfig
 from wtal.pipeline.detect import detect
 from wtal.pipeline.progress import SILENT, Reporter, Task
@@ -99,13 +99,19 @@ class _Ticking(Task):
 def try_method(
     recipe: Recipe, store: Path, annotations: Path, folder: Path, second_stage: bool, device: str, threads: int
 ) -> Measured:
-    """Train, detect and refine for a few steps on a sample; `threads` are torch's. Call it in a fresh process."""
+    """Train, detect and refine for a few steps on a sample; `threads` are torch's. Call it in a fresh process.
+
+    Raises:
+        DiskFullError: when there is no space in `folder`.
+    """
     import torch
 
     torch.set_num_threads(threads)
     wall, processor = time.monotonic(), time.process_time()
     try:
         measured = _measure(recipe, TrainInputs(store, annotations), Workspace(folder), second_stage, device)
+    except DiskFullError:  # not the method's fault, and the next one would fail too
+        raise
     except (WtalError, MemoryError, RuntimeError) as error:
         if not (isinstance(error, WtalError) or lacks_memory(error)):
             raise
