@@ -16,7 +16,7 @@ from wtal.errors import DiskFullError
 from wtal.models.training.board import Board
 from wtal.models.training.log import TrainLog
 from wtal.pipeline.comparison import compare
-from wtal.pipeline.extraction import seen
+from wtal.pipeline.extraction import fingerprints
 
 FEW = ("--set", "train.steps=4", "--set", "train.checkpoint_every=2", "--set", "train.batch_size=2")
 STUDENT = (
@@ -89,7 +89,9 @@ def content(folder):
 def check(arguments, base, tmp_path, monkeypatch):
     """Refuse a call on disks with too little room, in one line each, and go on to the bytes of an uninterrupted one."""
     disk = Disk(monkeypatch)
-    monkeypatch.setattr(seen, "_SETTLED_NANOSECONDS", 1 << 62)  # fingerprints are kept if there is room, and optional
+    monkeypatch.setattr(
+        fingerprints, "_SETTLED_NANOSECONDS", 1 << 62
+    )  # fingerprints are kept if there is room, and optional
     monkeypatch.setattr(compare, "_seconds", lambda folder: 1.0)
     place = tmp_path / "place"
 

@@ -271,6 +271,9 @@ def test_terms_of_the_main_branch_alone():
     for name, factor in (("att", 1), ("cls_back", 1), ("cls_fore", None)):
         left, right = (head.loss(head(batch), batch)[name] for head in (both, main))
         assert torch.allclose(left, right) == (factor is None)
+    head = head_of(main_terms=("atts",))
+    with pytest.raises(ConfigError, match="no term 'atts'; did you mean 'att'"):
+        head.loss(head(batch), batch)
 
 
 def test_parts_of_like_length_are_the_batch(monkeypatch):

@@ -34,7 +34,7 @@ stored together. Theirs is filled after the epoch of index 100 of 200, here afte
 video without any entry in the memory, the intra-video branch also serves as the inter-video one.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Literal, Self
 
@@ -64,6 +64,7 @@ from wtal.models.layers.memory_bank import ClassMemory, Memory, VideoMemory
 from wtal.models.layers.random_walk import Means, Propagation, Walk, among_snippets
 from wtal.models.layers.representatives import Representatives, Summary, extremes
 from wtal.models.layers.temporal import masked_mean
+from wtal.registry import suggest
 
 _BRANCHES = {"o": "main branch", "m": "intra-video branch", "r": "inter-video branch"}
 
@@ -148,6 +149,15 @@ class Config(NetworkConfig):
         return self
 
 
+def _require_terms(config: Config, terms: Collection[str]) -> None:
+    """Refuse `main_terms` that are not among the network's; the default is for RSKP's own."""
+    if config.main_terms == Config.model_fields["main_terms"].default:
+        return
+    for term in config.main_terms:
+        if term not in terms:
+            raise ConfigError(f"head.main_terms: the network has no term {term!r}; {suggest(term, terms)}")
+
+
 class Rskp(Head):
     """A network, representative snippets, their propagation, and a memory of them.
 
@@ -177,7 +187,11 @@ class Rskp(Head):
         return output
 
     def loss(self, output: HeadOutput, batch: SnippetBatch) -> dict[str, Tensor]:
-        """The base's terms, each summed over branches, and `spl`, the pseudo labels' term."""
+        """The base's terms, each summed over branches, and `spl`, the pseudo labels' term.
+
+        Raises:
+            ConfigError: when `main_terms` names a term that the base does not have.
+        """
         config = self.config
         updated = config.propagation != "scores"
         weights = {"o": 1.0, "m": updated * config.intra_weight, "r": updated * config.inter_weight}
@@ -185,7 +199,9 @@ class Rskp(Head):
         for name, weight in weights.items():
             if not weight or f"{name}_cas" not in output.extras:
                 continue
-            for term, value in self.base.loss(unnamed(name, output), batch).items():
+            own = self.base.loss(unnamed(name, output), batch)
+            _require_terms(config, own)
+            for term, value in own.items():
                 if name == "o" or term not in config.main_terms:
                     terms[term] = terms[term] + weight * value if term in terms else weight * value
         filled = self.memory is not None and self.memory.is_filled
