@@ -140,6 +140,9 @@ def test_all_verdicts(page):
     page.focus(".missing select")
     page.select_option(".missing select", label="run")
     page.keyboard.press("4")
+    page.keyboard.press("f")  # a detection of jump has no verdict
+    page.wait_for_selector(".looked:has-text('Looked at, and no jump?')")
+    assert downloaded(page).looked_at == ()
     page.keyboard.press("f")
     content = downloaded(page)
     assert content.looked_at == ("second",)
@@ -148,6 +151,20 @@ def test_all_verdicts(page):
     assert missed.segment == pytest.approx((3.2, 3.9), abs=0.001)
     page.click(".missed-list button")
     assert downloaded(page).verdicts == ()
+
+
+def test_two_tabs_of_a_page_keep_the_verdicts_of_both(page):
+    page.goto(page.url + "#video=first")
+    other = page.context.new_page()
+    other.goto(page.url.replace("=first", "=second"))
+    for tab, click in ((page, "no: run 1"), (other, "yes: jump 1")):
+        tab.click(f"[aria-label='{click}']")
+        tab.wait_for_selector("#saved:has-text('Stored')")
+    assert {(v.video, v.verdict) for v in downloaded(other).verdicts} == {("first", "no"), ("second", "yes")}
+    until(page, "wtal.verdicts.total() === 2")
+    page.reload()
+    page.wait_for_selector("[aria-label='no: run 1'][aria-pressed=true]")
+    assert len(downloaded(page).verdicts) == 2
 
 
 def test_an_edge_is_drawn_to_its_place(page):

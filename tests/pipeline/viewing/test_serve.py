@@ -51,12 +51,27 @@ def test_verdicts_are_saved_at_once_and_two_pages_do_not_undo_one_another(server
     saved = read_verdicts(server.verdicts)
     assert {(v.video, v.label, v.verdict) for v in saved.verdicts} == {("first", "run", "no"), ("second", "jump", "no")}
     first.keyboard.press("f")
+    first.keyboard.press("f")  # jump is open
     until(first, "document.querySelector('#saved').textContent === 'Saved'")
     first.reload()
     first.wait_for_selector(".looked[aria-pressed=true]")
     first.wait_for_selector(".answer.no[aria-pressed=true]")
     assert len(read_verdicts(server.verdicts).verdicts) == 2
     del open_page.faults[:]  # a browser reports each response of 409, which told the second page of the first
+
+
+@pytest.mark.slow
+def test_a_page_does_not_undo_later_answers_from_elsewhere(server, open_page):
+    page = open_page(server.address + "#video=first")
+    page.click("[aria-label='no: run 1']")
+    page.wait_for_selector("#saved:has-text('Saved')")
+    (own,) = read_verdicts(server.verdicts).verdicts
+    write_verdicts(Verdicts(verdicts=(own.model_copy(update={"verdict": "yes"}),)), server.verdicts)
+    page.click("[aria-label='no: jump 1']")
+    page.wait_for_selector("[aria-label='yes: run 1'][aria-pressed=true]")
+    page.wait_for_selector("#saved:has-text('Saved')")
+    assert {(v.label, v.verdict) for v in read_verdicts(server.verdicts).verdicts} == {("run", "yes"), ("jump", "no")}
+    del open_page.faults[:]
 
 
 def test_a_page_says_that_nothing_was_saved(server, open_page):

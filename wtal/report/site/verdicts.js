@@ -36,12 +36,12 @@
       storage = `wtal-verdicts-${content.key}`;
       base = read(content.verdicts);
       if (served) return load();
-      try {
-        const stored = JSON.parse(localStorage.getItem(storage) || "null");
-        if (stored) changes = { verdicts: new Map(stored.verdicts), looked: new Map(stored.looked) };
-      } catch (error) {
-        report("This browser cannot store verdicts: download them before you leave.", true);
-      }
+      recall();
+      window.addEventListener("storage", (event) => {
+        if (event.key !== storage) return;
+        recall();
+        notify();
+      });
       return Promise.resolve();
     },
     of(video, label, segment) {
@@ -50,22 +50,22 @@
     missed(video) {
       return all().filter((verdict) => verdict.video === video && verdict.verdict === "missed");
     },
+    confirmed(video, label) {
+      return all().some((verdict) => verdict.video === video && verdict.label === label && ["yes", "moved", "missed"].includes(verdict.verdict));
+    },
     counts(video) {
       return all().filter((verdict) => verdict.video === video).length;
     },
     lookedAt: (video) => (get("looked", video) ? 1 : 0),
     total: () => all().length,
     set(verdict) {
-      changes.verdicts.set(subject(verdict), verdict);
-      save();
+      change("verdicts", subject(verdict), verdict);
     },
     remove(verdict) {
-      changes.verdicts.set(subject(verdict), null);
-      save();
+      change("verdicts", subject(verdict), null);
     },
     look(video, looked) {
-      changes.looked.set(video, looked);
-      save();
+      change("looked", video, looked);
     },
     content() {
       const looked = new Map([...base.looked, ...changes.looked]);
@@ -84,7 +84,19 @@
     return [...new Map([...base.verdicts, ...changes.verdicts]).values()].filter(Boolean);
   }
 
-  function save() {
+  // Read what this page, or another tab with it, has stored.
+  function recall() {
+    try {
+      const stored = JSON.parse(localStorage.getItem(storage) || "null");
+      if (stored) changes = { verdicts: new Map(stored.verdicts), looked: new Map(stored.looked) };
+    } catch (error) {
+      report("This browser cannot store verdicts: download them before you leave.", true);
+    }
+  }
+
+  function change(kind, key, value) {
+    if (!served) recall();
+    changes[kind].set(key, value);
     notify();
     if (served) return send();
     try {
@@ -95,6 +107,16 @@
       report("This browser cannot store verdicts: download them before you leave.", true);
     }
     return Promise.resolve();
+  }
+
+  // Move saved changes to the base; changes made meanwhile stay. A later answer from elsewhere is thus not undone.
+  function settle(sent) {
+    for (const kind of ["verdicts", "looked"]) {
+      for (const [key, value] of sent[kind]) {
+        base[kind].set(key, value);
+        if (changes[kind].get(key) === value) changes[kind].delete(key);
+      }
+    }
   }
 
   async function load() {
@@ -121,6 +143,7 @@
       let conflicts = 0;
       do {
         again = false;
+        const sent = { verdicts: new Map(changes.verdicts), looked: new Map(changes.looked) };
         const answer = await fetch("verdicts.json", {
           method: "POST",
           headers: { "Content-Type": "application/json", "If-Match": mark },
@@ -132,6 +155,7 @@
           await load();
         } else if (answer.ok) {
           mark = answer.headers.get("ETag");
+          settle(sent);
         } else {
           throw new Error((await answer.text()) || answer.statusText);
         }

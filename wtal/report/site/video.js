@@ -59,6 +59,8 @@
     const self = { video, entry, current: -1, mark: null };
     const rounded = (value) => Number(value.toPrecision(4));
 
+    let asked = "";
+
     self.shown = () => order.filter((i) => wtal.shows(entry.detections[i][0], rounded(entry.detections[i][3])));
     self.verdict = (i) => wtal.verdicts.of(video.id, names[entry.detections[i][0]], entry.detections[i].slice(1, 3));
     self.segment = function (i) {
@@ -148,7 +150,8 @@
         el("button", { type: "button", class: "plain", onclick: () => wtal.verdicts.remove(verdict) }, "undo"))));
       mark.textContent = self.mark === null ? "Missed: mark start" : `Mark end (from ${wtal.time(self.mark)})`;
       const done = wtal.verdicts.lookedAt(video.id);
-      looked.textContent = done ? "✓ Looked at" : "Mark as looked at";
+      if (asked !== self.open().join(", ")) asked = "";
+      looked.textContent = done ? "✓ Looked at" : asked ? `Looked at, and no ${asked}?` : "Mark as looked at";
       looked.setAttribute("aria-pressed", String(Boolean(done)));
       cues();
       self.timeline.draw();
@@ -242,7 +245,23 @@
       }
       self.draw();
     };
-    self.look = () => wtal.verdicts.look(video.id, !wtal.verdicts.lookedAt(video.id));
+    // A video that was looked at shows nothing but its confirmed classes, so one with open detections takes two calls.
+    self.look = function () {
+      const done = wtal.verdicts.lookedAt(video.id), open = done ? "" : self.open().join(", ");
+      if (open && asked !== open) {
+        asked = open;
+        heard.textContent = `no verdict yet on ${open}: once more means that none of it occurs in this video`;
+        return self.draw();
+      }
+      asked = "";
+      return wtal.verdicts.look(video.id, !done);
+    };
+    // Classes of visible detections without a verdict, unless something else confirms the class.
+    self.open = function () {
+      const confirmed = (label) => wtal.verdicts.confirmed(video.id, label);
+      const labels = self.shown().filter((i) => !self.verdict(i)).map((i) => names[entry.detections[i][0]]);
+      return [...new Set(labels)].filter((label) => !confirmed(label)).sort();
+    };
     self.escape = function () {
       if (self.mark !== null) self.mark = null;
       else if (self.player.loop) self.player.loop = null;
