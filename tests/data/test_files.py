@@ -162,6 +162,7 @@ BESIDE = {
     "extractors/viewing/chapters.py": "a copy that the muxer writes below `atomic_path`",
     "extractors/viewing/clip.py": "a nameless file, which is published when it is whole",
     "extractors/weights/download.py": "a part that is to stay when the transfer breaks off",
+    "models/training/board.py": "a log that grows",
     "models/training/log.py": "a log that grows",
 }
 """Files of the package that open others for writing by themselves, with the calls."""

@@ -73,6 +73,7 @@ def command(ctx: click.Context, count: int | None, workspace: Path, as_json: boo
     help="Program that wrote the files. Default: recognized from their content.",
 )
 @click.option("--looked-at", is_flag=True, help="Treat all videos in the files as watched to the end.")
+@click.option("--replace", is_flag=True, help="Drop earlier verdicts on the videos of the files, to withdraw answers.")
 @click.option(
     "--videos",
     type=click.Path(path_type=Path, file_okay=False),
@@ -85,6 +86,7 @@ def import_command(
     files: tuple[Path, ...],
     program: str | None,
     looked_at: bool,
+    replace: bool,
     videos: Path | None,
     selection: Selection,
     as_json: bool,
@@ -94,7 +96,7 @@ def import_command(
     Choose detections with the same options as for the export: those that were not exported must not count as deleted. A
     video that is unchanged and not marked as looked at yields no verdict.
     """
-    review = import_verdicts(source, files, program, looked_at, selection, videos, ConsoleReporter())
+    review = import_verdicts(source, files, program, looked_at, selection, videos, ConsoleReporter(), replace)
     print_lines([f"note: {note}" for note in review.notes])
     if as_json:
         print_json(review.to_json())

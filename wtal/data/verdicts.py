@@ -5,13 +5,15 @@ seconds, as in the detection file. docs/review.md explains each key.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from wtal.data.files import parse_json, parse_text, read_content, write_json
+from wtal.data.locks import alone
 from wtal.data.segments import Segment, tiou
 from wtal.errors import FormatError
 from wtal.refusals import refusal
@@ -119,6 +121,17 @@ def read_verdicts(path: Path, way_out: str = _WAY_OUT) -> Verdicts:
         return parse_verdicts(json.dumps(parse_json(parse_text(content, path), path)), str(path))
     except FormatError as error:
         raise FormatError(f"{error}; {way_out}") from None
+
+
+@contextmanager
+def changing(path: Path) -> Iterator[None]:
+    """Hold the lock of a file of verdicts for a block that reads, changes and writes it, so that no answer is lost.
+
+    Raises:
+        OSError: when its folder is missing or may not be written to.
+    """
+    with alone(path.with_name(f".{path.name}.lock")):
+        yield
 
 
 def write_verdicts(verdicts: Verdicts, path: Path) -> Path:

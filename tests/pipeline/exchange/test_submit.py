@@ -68,7 +68,7 @@ def test_a_check_writes_nothing_and_a_folder_is_no_file(tmp_path):
         assert (result.exit_code, "leave out the options for writing one" in result.stderr) == (2, True)
     result = CliRunner().invoke(main, ["submit", str(file), "--challenge", "hacs", "--out", str(tmp_path)])
     assert result.exit_code == 2
-    assert f"File '{tmp_path}' is a directory" in result.stderr
+    assert f"file '{tmp_path}' is a directory" in result.stderr
     assert list(tmp_path.iterdir()) == [file]
 
 

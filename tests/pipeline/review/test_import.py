@@ -1,6 +1,8 @@
 """Corrections from every program: unchanged is right, moved is moved, removed is wrong, new was missed."""
 
 import json
+import subprocess
+import sys
 from fractions import Fraction
 
 import pytest
@@ -105,6 +107,61 @@ def test_moved_removed_and_new_segments(source, name):
     assert looked_at == (("a",) if name == "label-studio" else ())
     assert "1 moved" in result.stdout
     assert ("jump", 0.85) not in {key[1:] for key in judged}, "b is as it was exported: nobody says it was looked at"
+
+
+@every_program
+def test_answers_are_withdrawn_by_replacing_them_and_stay_otherwise(source, name):
+    def change(cuts):
+        return [cut for cut in cuts if cut[2] != "jump"] + [[0.1, 0.4, "run"]]
+
+    own = ("--looked-at", "--from", format_of(name))
+    other = {"video": "c", "label": "run", "verdict": "missed", "segment": [1.0, 2.0], "detection": None}
+    reviewed(source, corrected(name, exported(source, name), change, NTSC), *own)
+    file = source.with_name("detections-verdicts.json")
+    content = json.loads(file.read_text())
+    file.write_text(json.dumps(content | {"verdicts": [*content["verdicts"], other]}))
+    restored = corrected(name, exported(source, name, "--force"), lambda cuts: cuts, NTSC)
+    stayed = reviewed(source, restored, *own)
+    assert "1 earlier verdicts that the files do not repeat stay; --replace drops" in stayed.stderr
+    assert len(answers(source)[1]) == 2
+    assert "are dropped (a: 'missed' on 'run')" in reviewed(source, restored, *own, "--replace").stderr
+    judged, missed, _ = answers(source)
+    assert {verdict.verdict for verdict in judged.values()} == {"yes"}
+    assert [verdict.video for verdict in missed] == ["c"], "no file has that video"
+
+
+def test_a_verdict_undone_on_the_page_is_withdrawn_by_replacing(source, tmp_path):
+    def of(*answered):
+        return [
+            {"video": video, "label": "jump", "verdict": "no", "segment": None, "detection": detection}
+            for video, detection in answered
+        ]
+
+    first = ("a", {"segment": [1.021, 2.011], "score": 0.8})
+    second = ("b", {"segment": [1.0, 2.5], "score": 0.85})
+    file = tmp_path / "verdicts.json"
+    for content, options, count in ((of(first, second), (), 2), (of(second), (), 2), (of(second), ("--replace",), 1)):
+        write_json(file, {"format": 1, "verdicts": content, "looked_at": []})
+        result = reviewed(source, [file], *options)
+        assert len(answers(source)[0]) == count
+        assert ("1 earlier verdicts" in result.stderr) == (len(content) == 1)
+
+
+@pytest.mark.slow
+def test_two_imports_at_once_lose_no_answer(source, tmp_path):
+    detections = {("a", 0.9): (0.513, 1.487), ("a", 0.2): (2.9, 3.6)}
+    calls = []
+    for number, ((video, score), segment) in enumerate(detections.items()):
+        detection = {"segment": segment, "score": score}
+        verdict = {"video": video, "label": "run", "verdict": "no", "segment": None, "detection": detection}
+        file = write_json(tmp_path / f"{number}.json", {"format": 1, "verdicts": [verdict], "looked_at": []})
+        calls.append([sys.executable, "-m", "wtal", "review", "import", str(source), str(file)])
+    for _ in range(3):
+        source.with_name("detections-verdicts.json").unlink(missing_ok=True)
+        processes = [subprocess.Popen(call, stdout=subprocess.DEVNULL) for call in calls]
+        assert [process.wait() for process in processes] == [0, 0]
+        assert len(answers(source)[0]) == 2
+    assert not list(tmp_path.glob(".*"))
 
 
 @every_program

@@ -11,7 +11,16 @@ from wtal.data.files import read_head
 from wtal.data.kinds import EMPTY, OF_TEXT, kind_of, require_kind
 from wtal.data.names import match_ids, nearest
 from wtal.data.segments import Detection, Segment
-from wtal.data.verdicts import Answer, Judged, Verdict, Verdicts, merge_verdicts, read_verdicts, write_verdicts
+from wtal.data.verdicts import (
+    Answer,
+    Judged,
+    Verdict,
+    Verdicts,
+    changing,
+    merge_verdicts,
+    read_verdicts,
+    write_verdicts,
+)
 from wtal.data.video_ids import readable
 from wtal.errors import FormatError, UsageError, VideoError, WrongKindError, WtalError
 from wtal.pipeline.exchange.export_detections import ExportSource, export_records, files_in_question, open_source
@@ -27,6 +36,9 @@ from wtal.report.fit import fit, shown_labels
 from wtal.report.imports import IMPORTS, Mark, Reviewed
 from wtal.report.selection import Selection
 
+_CORRECTIONS = ("no", "moved", "missed")
+_NAMED = 3
+"""Maximum number of verdicts named in a note."""
 _ROUNDING = 0.0006
 """Tolerance in seconds for times in formats that write milliseconds."""
 _SHORT = 0.02
@@ -67,12 +79,14 @@ class Review:
 
 @dataclass
 class _Reading:
-    """Verdicts of the files read so far."""
+    """Verdicts of the files read so far, the videos compared, and whether one of the files is the page's."""
 
     verdicts: list[Verdict] = field(default_factory=list)
     looked_at: list[str] = field(default_factory=list)
     untouched: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    compared: set[str] = field(default_factory=set)
+    of_page: bool = False
 
 
 @dataclass(frozen=True)
@@ -99,12 +113,14 @@ def import_verdicts(
     selection: Selection = Selection(),  # noqa: B008 - frozen
     videos: Path | None = None,
     reporter: Reporter = SILENT,
+    drop: bool = False,
 ) -> Review:
     """Compare files of other programs with the export of a run or a detection file; save the changes as verdicts.
 
     Without `program`, each file's is detected from its content; verdicts downloaded from the page by a browser are
     accepted unchanged. `looked_at` means that all videos of the files were reviewed completely. `selection` and
-    `videos` are those of the export.
+    `videos` are those of the export. `drop` removes earlier verdicts on the videos of the files, so that answers can be
+    withdrawn; a file of the page has all videos.
 
     Raises:
         UsageError: when a file's program is unknown, or the missing detections seem not to have been exported.
@@ -123,15 +139,45 @@ def import_verdicts(
     for file, own_program in zip(files, programs, strict=True):
         if own_program is None:
             own = read_verdicts(file, _DOWNLOAD)
+            reading.of_page = True
         else:
             own = _read(file, own_program, origin, looked_at, reading)
             _require_all_exported(own.verdicts, selection)
         verdicts, _ = merge_verdicts(verdicts, own)
-    before = read_verdicts(target) if target.exists() else Verdicts()
-    merged, changed = merge_verdicts(before, verdicts)
-    if merged != before:
-        write_verdicts(merged, target)
+    with changing(target):
+        before = read_verdicts(target) if target.exists() else Verdicts()
+        merged, changed = merge_verdicts(_without(before, reading) if drop else before, verdicts)
+        if merged != before:
+            write_verdicts(merged, target)
+    reading.notes += _unrepeated(before, verdicts, merged, reading, drop)
     return Review(target, verdicts, changed, tuple(reading.untouched), tuple(reading.notes))
+
+
+def _without(before: Verdicts, reading: _Reading) -> Verdicts:
+    """Return earlier verdicts on videos that the files do not have."""
+    if reading.of_page:
+        return Verdicts()
+    others = tuple(verdict for verdict in before.verdicts if verdict.video not in reading.compared)
+    looked_at = tuple(video for video in before.looked_at if video not in reading.compared)
+    return Verdicts(verdicts=others, looked_at=looked_at)
+
+
+def _unrepeated(before: Verdicts, own: Verdicts, merged: Verdicts, reading: _Reading, drop: bool) -> list[str]:
+    """Return a note on corrections that the files could repeat, and do not; unchanged segments are no correction."""
+    subjects = {verdict.subject for verdict in own.verdicts}
+    lacking = [
+        verdict
+        for verdict in before.verdicts
+        if verdict.subject not in subjects
+        and (drop or verdict in merged.verdicts)
+        and (reading.of_page or (verdict.video in reading.compared and verdict.verdict in _CORRECTIONS))
+    ]
+    if not lacking:
+        return []
+    named = [f"{readable(v.video)}: {v.verdict!r} on {readable(v.label)!r}" for v in lacking[:_NAMED]]
+    names = f"{', '.join(named)}{', ...' if len(lacking) > _NAMED else ''}"
+    end = "are dropped" if drop else "stay; --replace drops earlier verdicts on the videos of the files"
+    return [f"{len(lacking)} earlier verdicts that the files do not repeat {end} ({names})"]
 
 
 def _is_of_page(file: Path) -> bool:
@@ -215,6 +261,7 @@ def _read(file: Path, name: str, origin: _Origin, looked_at: bool, reading: _Rea
             reason = origin.in_question.get(video, str(error))
             refusals.append(f"{file.name}: {readable(video)} was not compared: {reason}")
             continue
+        reading.compared.add(video)
         seen = looked_at or reviewed.looked_at
         if not seen and all(change.change == "unchanged" for change in changes):
             reading.untouched.append(video)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import unquote, urlsplit
 
-from wtal.data.verdicts import Verdicts, parse_verdicts, write_verdicts
+from wtal.data.verdicts import Verdicts, changing, parse_verdicts, write_verdicts
 from wtal.errors import FormatError
 
 _MOST_BYTES = 64 << 20
@@ -107,7 +107,7 @@ class _Handler(BaseHTTPRequestHandler):
         except FormatError as error:
             self._send(str(error).encode(), "text/plain; charset=utf-8", status=HTTPStatus.BAD_REQUEST)
             return
-        with self.server.lock:
+        with self.server.lock, changing(self.server.verdicts):
             before = mark_of(self.server.verdicts_text())
             if self.headers.get("If-Match", before) != before:
                 self._refuse(HTTPStatus.CONFLICT)
