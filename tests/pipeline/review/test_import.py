@@ -389,3 +389,16 @@ def test_files_that_are_something_else_are_one_line(source, name, text):
     assert result.exit_code in (0, 1, 2), result.exception
     assert result.exit_code == 0 or sum(line.startswith("wtal: ") for line in result.stderr.splitlines()) == 1
     assert not source.with_name("detections-verdicts.json").exists()
+
+
+def test_other_options_than_those_of_the_export_are_noticed(source):
+    content = json.loads(source.read_text())
+    content["results"]["a"].append({"label": "jump", "score": 0.7, "segment": [3.1, 3.5]})
+    source.write_text(json.dumps(content))
+    files = corrected("label-studio", exported(source, "label-studio", "--pad", "0.25"), lambda cuts: cuts, NTSC)
+    refused = reviewed(source, files, code=2)
+    assert "longer by 0.25 s on both sides, as if exported with --pad" in refused.stderr
+    reviewed(source, files, "--pad", "0.25")
+    some = exported(source, "label-studio", "--classes", "run", "--force")
+    noted = reviewed(source, corrected("label-studio", some, lambda cuts: cuts, NTSC))
+    assert "it lacks all 2 detections of 'jump', which count as wrong" in noted.stderr

@@ -26,6 +26,7 @@ from wtal.errors import FormatError, UsageError, VideoError, WrongKindError, Wta
 from wtal.pipeline.exchange.export_detections import ExportSource, export_records, files_in_question, open_source
 from wtal.pipeline.exchange.export_names import export_names
 from wtal.pipeline.progress import SILENT, Reporter
+from wtal.pipeline.review.other_options import lacking_classes, require_all_exported
 from wtal.pipeline.runs import holds_run
 from wtal.pipeline.viewing.located import locate
 from wtal.refusals import listed
@@ -43,8 +44,6 @@ _ROUNDING = 0.0006
 """Tolerance in seconds for times in formats that write milliseconds."""
 _SHORT = 0.02
 """Half a frame, in seconds, if the rate is unknown."""
-_FEW = 3
-"""Number of missing detections below which their scores do not reveal the threshold of the export."""
 
 _DOWNLOAD = "download it again from the page"
 """Remedy for a damaged file of verdicts that a browser downloaded."""
@@ -142,7 +141,8 @@ def import_verdicts(
             reading.of_page = True
         else:
             own = _read(file, own_program, origin, looked_at, reading)
-            _require_all_exported(own.verdicts, selection)
+            require_all_exported(own.verdicts, selection)
+            reading.notes += lacking_classes(file, own.verdicts, selection)
         verdicts, _ = merge_verdicts(verdicts, own)
     with changing(target):
         before = read_verdicts(target) if target.exists() else Verdicts()
@@ -399,20 +399,3 @@ def _overlap(first: Segment, second: Segment) -> bool:
 
 def _judged(detection: Detection) -> Judged:
     return Judged(segment=(detection.start, detection.end), score=detection.score)
-
-
-def _require_all_exported(verdicts: Sequence[Verdict], selection: Selection) -> None:
-    """Refuse an apparent export of only the best: all missing detections score below all present ones.
-
-    Raises:
-        UsageError: when no range of exported scores was given.
-    """
-    gone = [v.detection.score for v in verdicts if v.verdict == "no" and v.detection]
-    there = [v.detection.score for v in verdicts if v.verdict in ("yes", "moved") and v.detection]
-    range_given = selection.min_score is not None or selection.top is not None
-    if len(gone) >= _FEW and there and max(gone) < min(there) and not range_given:
-        raise UsageError(
-            f"the {len(gone)} missing detections score at most {max(gone):.3g}, those present "
-            f"at least {min(there):.3g}, as if only the best had been exported; give the --min-score or --top of the "
-            f"export, or --min-score {min(gone):.3g} if they were removed by hand"
-        )
