@@ -15,7 +15,7 @@ import torch
 
 from tests.support.disks import Disk, die, killed, waiting
 from wtal.data import files
-from wtal.data.files import atomic_file, write_atomic, write_json
+from wtal.data.files import atomic_file, swept, write_atomic, write_json
 from wtal.data.locks import Lock, is_locked, locked, sweep
 from wtal.errors import DiskFullError
 
@@ -62,7 +62,6 @@ def test_on_a_full_disk_the_old_file_stays_and_the_line_says_how_large_the_new_o
     assert write_atomic(path, content).read_bytes() == whole
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("writer", WRITERS)
 def test_the_systems_own_refusal_is_met_in_every_library(writer, tmp_path):
     """Simulate a full disk by a limit for files; numpy bypasses Python's files, and notices it itself."""
@@ -145,6 +144,18 @@ def test_sweeping_spares_what_is_being_written(tmp_path):
     assert (tmp_path / "living").read_bytes() == b"all of it"
 
 
+def test_after_an_error_the_drafts_of_killed_writers_are_removed_and_others_kept(tmp_path):
+    paths = [tmp_path / name for name in ("killed", "absent", "busy")]
+    killed(lambda: write_atomic(paths[0], die))
+    assert [path.name for path in tmp_path.iterdir()] == [".killed.tmp"]
+    with atomic_file(paths[2]) as file:
+        with pytest.raises(DiskFullError), swept(paths):
+            raise DiskFullError("full")
+        assert [path.name for path in tmp_path.iterdir()] == [".busy.tmp"]
+        file.write(b"whole")
+    assert [path.name for path in tmp_path.iterdir()] == ["busy"]
+
+
 def test_a_lock_is_seen_without_waiting_for_it(tmp_path):
     path = tmp_path / ".lock"
     assert not is_locked(path)
@@ -162,7 +173,7 @@ BESIDE = {
     "extractors/viewing/chapters.py": "a copy that the muxer writes below `atomic_path`",
     "extractors/viewing/clip.py": "a nameless file, which is published when it is whole",
     "extractors/weights/download.py": "a part that is to stay when the transfer breaks off",
-    "models/training/board.py": "a log that grows",
+    "models/training/board.py": "curves that grow, like the log",
     "models/training/log.py": "a log that grows",
 }
 """Files of the package that open others for writing by themselves, with the calls."""

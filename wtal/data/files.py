@@ -11,12 +11,12 @@ import json
 import os
 import shutil
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from wtal.data.locks import Draft
+from wtal.data.locks import Draft, sweep
 from wtal.data.parsing.json_keys import load_json
 from wtal.data.regular import require_regular
 from wtal.errors import AbsentError, ConfigError, DiskFullError, FormatError
@@ -58,7 +58,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     Reporting a full disk is up to the library.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = Draft(path.with_name(f".{path.name}.tmp"))
+    draft = Draft(_draft_of(path))
     try:
         yield draft.path
         draft.publish(path)
@@ -66,6 +66,22 @@ def atomic_path(path: Path) -> Iterator[Path]:
         draft.discard()
         raise
     _sync_folder(path.parent)
+
+
+@contextmanager
+def swept(paths: Iterable[Path]) -> Iterator[None]:
+    """Remove unfinished files of `paths` after an error in the block: their writers, other processes, were killed."""
+    try:
+        yield
+    except BaseException:
+        for draft in map(_draft_of, paths):
+            if draft.exists():
+                sweep(draft)
+        raise
+
+
+def _draft_of(path: Path) -> Path:
+    return path.with_name(f".{path.name}.tmp")
 
 
 class _Written:
@@ -77,7 +93,7 @@ class _Written:
     """
 
     def __init__(self, path: Path) -> None:
-        draft = Draft(path.with_name(f".{path.name}.tmp"))
+        draft = Draft(_draft_of(path))
         self._path, self._draft, self.name = path, draft, str(draft.path)
         self.size = 0
         self._refusal: OSError | None = None

@@ -22,7 +22,7 @@ from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
 from wtal.config import digest
-from wtal.data.files import write_atomic, write_json
+from wtal.data.files import swept, write_atomic, write_json
 from wtal.errors import UsageError, VideoError
 from wtal.extractors.demo.scene import ACTIONS, HEIGHT, WIDTH, Floats, Image, ScenePart, draw, make_scene
 
@@ -68,8 +68,9 @@ def render_collection(
     report = progress or (lambda done, total: None)
     report(0, len(plans))
     work = (delayed(_render)(target / f"{plan.id}.mp4", plan, codec) for plan in plans)
-    for done, _ in enumerate(Parallel(n_jobs=jobs, return_as="generator_unordered")(work), 1):
-        report(done, len(plans))
+    with swept(target / f"{plan.id}.mp4" for plan in plans):
+        for done, _ in enumerate(Parallel(n_jobs=jobs, return_as="generator_unordered")(work), 1):
+            report(done, len(plans))
     return write_json(folder / "annotations.json", _activitynet(plans), indent=1)
 
 

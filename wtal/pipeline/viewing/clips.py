@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, NamedTuple
 from joblib import Parallel, delayed
 
 from wtal.config import digest
-from wtal.data.files import free_bytes, megabytes, room_for, write_atomic
+from wtal.data.files import free_bytes, megabytes, room_for, swept, write_atomic
 from wtal.data.regular import require_regular
 from wtal.data.segments import Detection
 from wtal.data.store.writer import file_fingerprint
@@ -267,7 +267,7 @@ def _cut(clips: Sequence[_Clip], reencode: bool, jobs: int, reporter: Reporter) 
         by_video.setdefault(clip.video, []).append(clip)
     calls = (delayed(_cut_video)(own, reencode) for own in by_video.values())
     failures: dict[_Clip, str] = {}
-    with (reporter if clips else SILENT).task("cut", len(clips), "clip") as task:
+    with (reporter if clips else SILENT).task("cut", len(clips), "clip") as task, swept(clip.path for clip in clips):
         for (video, own), reasons in zip(
             by_video.items(), Parallel(n_jobs=jobs, return_as="generator")(calls), strict=True
         ):

@@ -6,7 +6,7 @@ from typing import Literal
 
 from joblib import Parallel, cpu_count, delayed
 
-from wtal.data.files import free_bytes, megabytes
+from wtal.data.files import free_bytes, megabytes, swept
 from wtal.errors import DiskFullError, VideoError
 from wtal.extractors.viewing.look import Look
 from wtal.extractors.viewing.proxy import proxy_name, write_proxy
@@ -41,7 +41,7 @@ def make_copies(
             )
         calls = (delayed(_copy)(wanted[video][0], folder / name) for name, video in lacking.items())
         jobs = min(int(cpu_count()), len(lacking))
-        with reporter.task("copy", len(lacking), "video") as task:
+        with reporter.task("copy", len(lacking), "video") as task, swept(folder / name for name in lacking):
             for video, reason in zip(
                 lacking.values(), Parallel(n_jobs=jobs, return_as="generator")(calls), strict=True
             ):
