@@ -62,6 +62,7 @@ def test_on_a_full_disk_the_old_file_stays_and_the_line_says_how_large_the_new_o
     assert write_atomic(path, content).read_bytes() == whole
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("writer", WRITERS)
 def test_the_systems_own_refusal_is_met_in_every_library(writer, tmp_path):
     """Simulate a full disk by a limit for files; numpy bypasses Python's files, and notices it itself."""
