@@ -3,6 +3,7 @@
 import csv
 import io
 import random
+from contextlib import nullcontext
 from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
@@ -129,6 +130,15 @@ def test_a_variable_rate(name):
             written(name, video)
     else:
         agrees(name, video)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if EXPORTS.load(name).EXPORT.per == "collection"])
+def test_a_line_break_in_a_file_name_spoils_no_other_video(name):
+    leaf = EXPORTS.load(name)
+    odd = replace(video_of(detections_of(5)), id="two\nlines", file=Path("/videos/two\nlines.mp4"))
+    with nullcontext() if name != "m3u8" else pytest.raises(VideoError, match="line break"):
+        fitted, _ = fit(odd, leaf.EXPORT, {label: label for label in ("run", "jump", "sit")})
+        leaf.render([fitted], ["jump", "run", "sit"])
 
 
 @pytest.mark.parametrize("name", NAMES)
