@@ -23,7 +23,7 @@ def fit(video: ExportVideo, export: Export, shown: Mapping[str, str]) -> tuple[E
     `shown` maps each label to its text in formats without `exact`.
 
     Raises:
-        VideoError: when a fact required by the format is unknown.
+        VideoError: when a fact required by the format is unknown, or a path must be one line and is not.
     """
     _require(video, export)
     shift = float(video.start) if export.clock == "player" else 0.0
@@ -52,6 +52,8 @@ def _require(video: ExportVideo, export: Export) -> None:
             raise VideoError("needs a constant frame rate, but the file has a variable one")
         if getattr(video, need) is None:
             raise VideoError(_WANTED[need])
+    if export.paths and len(str(video.file).splitlines()) > 1:
+        raise VideoError("a playlist cannot include it: the path of its file contains a line break")
 
 
 def _settled(detections: list[Detection], export: Export) -> tuple[list[Detection], dict[str, int]]:

@@ -1,4 +1,4 @@
-"""Clips, copies, pictures and exports of files whose timestamps jump have the seconds of extraction."""
+"""Clips, copies and pictures of files whose timestamps jump or run backwards have the seconds of extraction."""
 
 from fractions import Fraction
 
@@ -6,11 +6,13 @@ import av
 import numpy as np
 import pytest
 
+from tests.support.reference import SHARED, needs_shared
 from tests.support.videos import constant, number_in, restamp, write_video
 from wtal.errors import VideoError
 from wtal.extractors.decoding.player_clock import first_picture, player_clock
 from wtal.extractors.decoding.probe import probe
 from wtal.extractors.decoding.repaired import clock_jumps
+from wtal.extractors.readers import READERS
 from wtal.extractors.viewing.browser import why_not_played
 from wtal.extractors.viewing.clip import copy_clip, encode_clip, encoded_suffix
 from wtal.extractors.viewing.look import look
@@ -44,13 +46,16 @@ def write(tmp_path_factory):
             path = folder / "restart.ts"
             path.write_bytes(b"".join(half.read_bytes() for half in halves))
             return path
+        if name == "swapped":  # H.264 in AVI: ffmpeg derives times of display that ignore the B-frames
+            options = {**OPTIONS, "bf": "3", "b_strategy": "0"}
+            return write_video(folder / "swapped.avi", constant(RATE, FRAMES), unit=Fraction(1, RATE), options=options)
         return restamp(whole, folder / f"{name}.{suffix}", STRAYS[name])
 
     return written
 
 
 CASES = [(name, suffix) for name in STRAYS for suffix in ("mkv", "flv") if (name, suffix) != ("far", "flv")]
-CASES += [("forward", "mp4"), ("restart", "ts")]
+CASES += [("forward", "mp4"), ("restart", "ts"), ("swapped", "avi")]
 
 
 @pytest.fixture(params=CASES, ids="-".join)
@@ -81,7 +86,7 @@ def test_an_encoded_clip_shows_its_seconds(path, tmp_path):
         shown = numbers(target)
         assert [number for _, number in shown] == list(range(begin * RATE, end * RATE))
         np.testing.assert_allclose([time for time, _ in shown], np.arange((end - begin) * RATE) / RATE, atol=0.002)
-        with pytest.raises(VideoError, match="its timestamps jump: cut it with --reencode"):
+        with pytest.raises(VideoError, match="its timestamps jump or run backwards: cut it with --reencode"):
             copy_clip(info, part, (tmp_path / "copy").open("wb"), ".mkv", "a clip")
 
 
@@ -110,3 +115,50 @@ def test_a_picture_that_stays_is_no_jump(tmp_path):
     for bframes in ("0", "3"):
         path = write_video(tmp_path / f"{bframes}.mp4", times, options={**OPTIONS, "bf": bframes})
         assert not clock_jumps(probe(path))
+
+
+def test_b_frames_in_order_are_no_jump(tmp_path):
+    for bframes in ("0", "2"):
+        path = write_video(
+            tmp_path / f"{bframes}.avi", constant(25, 60), codec="mpeg4", options={"g": "12", "bf": bframes}
+        )
+        assert not clock_jumps(probe(path))
+
+
+def test_only_avi_is_decoded_for_the_order_of_its_frames(tmp_path, monkeypatch):
+    monkeypatch.setattr("wtal.extractors.decoding.repaired._swaps", lambda info: pytest.fail("it was decoded"))
+    for suffix in ("mp4", "mkv", "ts"):
+        assert not clock_jumps(probe(write_video(tmp_path / f"a.{suffix}", constant(25, 30), options={"bf": "3"})))
+
+
+@needs_shared
+@pytest.mark.shared
+def test_packed_b_frames_lose_no_picture(tmp_path):
+    info = probe(SHARED / "data" / "odd" / "test.avi")
+    frames = [frame.image for frame in READERS.load("pyav").frames(info)]
+    first, _ = first_picture(info)
+    assert clock_jumps(info)
+    (part,) = stretches(info, first, [(Fraction(2), Fraction(4))])
+    with pytest.raises(VideoError, match="run backwards: cut it with --reencode"):
+        copy_clip(info, part, (tmp_path / "copy").open("wb"), ".mkv", "a clip")
+    clip, proxy = tmp_path / f"clip{encoded_suffix()}", tmp_path / proxy_name(info.path)
+    with clip.open("wb") as file:
+        encode_clip(info, part, file, clip.suffix, "a clip")
+    write_proxy(info.path, proxy)
+    assert same_pictures(images(clip), frames[50:100])
+    assert same_pictures(images(proxy)[-len(frames) :], frames)
+
+
+def images(path):
+    with av.open(str(path)) as container:
+        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+
+
+def same_pictures(encoded, wanted):
+    """Compare pictures after encoding: equally many, on average more like their own than like the neighbours."""
+
+    def distance(shift):
+        pairs = list(zip(encoded[1 - shift :], wanted[1:-1], strict=False))
+        return np.mean([np.abs(one.astype(float) - other).mean() for one, other in pairs])
+
+    return len(encoded) == len(wanted) and distance(0) < min(distance(1), distance(-1))

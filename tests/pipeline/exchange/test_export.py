@@ -46,6 +46,33 @@ def call(*arguments):
     return CliRunner().invoke(main, ["export", *map(str, arguments)])
 
 
+def test_a_playlist_leaves_out_only_the_video_whose_name_has_a_line_break(collection, tmp_path):
+    file, folder = collection
+    (folder / "a.mp4").rename(folder / "two\nlines.mp4")
+    results = {"two\nlines": [entry("run", 0.5, 1.5, 0.9)], "b": [entry("run", 1, 2, 0.7)]}
+    file.write_text(json.dumps({"results": results}))
+    result = call(file, "--to", "m3u8", "--videos", folder, "--out", tmp_path / "out")
+    assert result.exit_code == 3
+    lines = result.stderr.splitlines()
+    assert sum("not exported as m3u8" in line and "a line break" in line and "b," not in line for line in lines) == 1
+    playlist = (tmp_path / "out" / "detections.m3u8").read_text().splitlines()
+    assert [line for line in playlist if not line.startswith("#")] == [str(folder / "more" / "b.mp4")]
+
+
+def test_a_note_names_files_that_their_program_does_not_find(collection, tmp_path):
+    file, folder = collection
+    write_video(folder / "A.mkv", constant(25, 100))
+    results = {"a.mp4": [entry("run", 0.5, 1.5, 0.9)], "A.mkv": [entry("run", 1, 2, 0.7)], "b": [entry("run", 1, 2)]}
+    file.write_text(json.dumps({"results": results}))
+    result = call(file, "--to", "llc,kodi,srt", "--videos", folder, "--out", tmp_path / "out")
+    assert result.exit_code == 0
+    notes = [line for line in result.stderr.splitlines() if "by hand" in line]
+    assert len(notes) == 2
+    for program, name, usual in (("LosslessCut", "A.mkv-proj.llc", "A-proj.llc"), ("Kodi", "A.mkv.edl", "A.edl")):
+        assert (tmp_path / "out" / name).is_file()
+        assert sum(f"A.mkv: {program} looks for {usual}" in note and f"so {name} does" in note for note in notes) == 1
+
+
 def test_every_format_of_a_collection(collection, tmp_path):
     file, folder = collection
     result = call(file, "--to", ",".join(EXPORTS.names()), "--videos", folder, "--out", tmp_path / "out")

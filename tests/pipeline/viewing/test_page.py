@@ -101,6 +101,17 @@ def test_keys_move_the_player(page):
     page.wait_for_selector("#cards .card:focus")  # the previous position
 
 
+def test_brackets_typed_with_altgr_change_the_speed(page):
+    page.click(".card:has-text('first')")
+    playing(page)
+    rates = []
+    for key, held in (("]", "ctrlKey altKey"), ("[", "altKey"), ("[", "modifierAltGraph ctrlKey"), ("[", "ctrlKey")):
+        options = {"key": key, "bubbles": True, **dict.fromkeys(held.split(), True)}
+        page.evaluate("(options) => document.body.dispatchEvent(new KeyboardEvent('keydown', options))", options)
+        rates.append(state(page, "player.rate"))
+    assert rates == [1.5, 1, 0.75, 0.75]  # with Ctrl alone it is a command of the browser
+
+
 def test_the_second_detection_of_a_class_is_marked_wrong_by_keys_alone(page):
     for key in ("/", *"first", "Enter"):
         page.keyboard.press(key)

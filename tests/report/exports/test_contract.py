@@ -3,6 +3,7 @@
 import csv
 import io
 import random
+from contextlib import nullcontext
 from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
@@ -131,6 +132,15 @@ def test_a_variable_rate(name):
         agrees(name, video)
 
 
+@pytest.mark.parametrize("name", [name for name in NAMES if EXPORTS.load(name).EXPORT.per == "collection"])
+def test_a_line_break_in_a_file_name_spoils_no_other_video(name):
+    leaf = EXPORTS.load(name)
+    odd = replace(video_of(detections_of(5)), id="two\nlines", file=Path("/videos/two\nlines.mp4"))
+    with nullcontext() if name != "m3u8" else pytest.raises(VideoError, match="line break"):
+        fitted, _ = fit(odd, leaf.EXPORT, {label: label for label in ("run", "jump", "sit")})
+        leaf.render([fitted], ["jump", "run", "sit"])
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_no_detections(name):
     if name in HOLDS_NOTHING:
@@ -153,6 +163,10 @@ HOSTILE = (
     "../../etc/passwd",
     "“quotes” & 'marks'",
     "{\\an8}日本語",
+    "＝1+1",
+    "＋1",
+    "－1",
+    "＠SUM(A1)",
 )
 
 
@@ -201,7 +215,7 @@ def test_no_cell_runs_in_a_spreadsheet(name):
         if not cell.lstrip("-").isdigit()
     ]
     assert len(cells) > len(HOSTILE)
-    assert [cell for cell in cells if cell.startswith(("=", "+", "-", "@", "\t", "\r"))] == []
+    assert [cell for cell in cells if cell.startswith(("=", "+", "-", "@", "\t", "\r", *"＝＋－＠"))] == []
 
 
 @pytest.mark.parametrize("name", sorted(set(NAMES) - {"activitynet", "csv"}))

@@ -51,7 +51,7 @@ def first_picture(info: VideoInfo) -> tuple[Fraction, Fraction]:
 def player_clock(path: Path) -> PlayerClock:
     """Read the clock of a file: its headers, its first picture, and the time of each frame.
 
-    The other pictures are decoded only if timestamps jump, which are then repaired as in extraction.
+    The other pictures are decoded only if timestamps jump or run backwards, which are then repaired as in extraction.
 
     Raises:
         VideoError: with the reason, when the file is not a video or no frame could be decoded.

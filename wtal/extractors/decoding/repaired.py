@@ -1,12 +1,15 @@
-"""The clock of extraction for other purposes: timestamps that jump are repaired by `FrameClock` here too."""
+"""The clock of extraction for other purposes: timestamps that jump or run backwards are repaired here too."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from fractions import Fraction
 from functools import lru_cache
 from itertools import pairwise
 
 import av
 import numpy as np
+from av.video.frame import PictureType
+from av.video.stream import VideoStream
 
 from wtal.errors import VideoError
 from wtal.extractors.decoding.clock import FrameClock
@@ -16,14 +19,17 @@ from wtal.extractors.readers import READERS
 
 _LEAP = Fraction(1)
 """Maximum seconds between consecutive packets that are certainly no jump for `FrameClock`."""
+_PROOF = 16
+"""Number of B-frames decoded in the order of their times that prove the order of all."""
 _NOTHING = np.empty(0, np.uint8)
 
 
 def clock_jumps(info: VideoInfo) -> bool:
-    """Tell whether timestamps of a file jump: seconds of pictures then differ from its own clock.
+    """Tell whether timestamps of a file jump or run backwards: seconds of pictures then differ from its own clock.
 
     A picture that merely stays is no jump. All frames are decoded if those of the packets, which may be in another
-    order, seem to jump. The answer is remembered until the file changes.
+    order, seem to jump. AVI has no times of display, and those that ffmpeg derives are wrong for some B-frames: frames
+    of an AVI are decoded until enough B-frames have shown their order. The answer is remembered until the file changes.
 
     Raises:
         VideoError: when the packets cannot be read, or one picture would stay for too long.
@@ -38,9 +44,30 @@ def clock_jumps(info: VideoInfo) -> bool:
 @lru_cache(maxsize=256)
 def _jumps(info: VideoInfo, size: int, changed: int) -> bool:
     """Decide for a file of this size and time of the last change."""
+    if info.container == "avi" and info.reordered and _swaps(info):
+        return True
     if _largest_step(info) <= _LEAP:
         return False
     return _repairs(FrameClock(_packets(info), info)) and _repairs(frames_of(info))
+
+
+def _swaps(info: VideoInfo) -> bool:
+    """Return whether the presentation times of decoded frames run backwards; damage ends the search."""
+    latest, proofs = None, 0
+    with opened(info.path) as container, suppress(av.error.FFmpegError):
+        stream = container.streams[info.stream]
+        assert isinstance(stream, VideoStream)
+        stream.thread_type = "AUTO"
+        for frame in container.decode(stream):
+            if frame.pts is None:
+                continue
+            if latest is not None and frame.pts < latest:
+                return True
+            latest = frame.pts
+            proofs += frame.pict_type == PictureType.B
+            if proofs > _PROOF:
+                break
+    return False
 
 
 def _largest_step(info: VideoInfo) -> Fraction:

@@ -7,7 +7,6 @@ backwards more often.
 """
 
 from collections.abc import Iterator
-from fractions import Fraction
 from functools import partial
 
 import av
@@ -19,7 +18,8 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
 from wtal.errors import VideoError
-from wtal.extractors.decoding.probe import exact, opened
+from wtal.extractors.decoding.frame_times import FrameTimes
+from wtal.extractors.decoding.probe import opened
 from wtal.extractors.decoding.reader import (
     DeferredImage,
     Image,
@@ -51,7 +51,7 @@ def frames(info: VideoInfo) -> Iterator[TimedFrame]:
         VideoError: when no frame can be decoded.
         VideoBroken: after the last frame, when reading was interrupted or packets could not be decoded.
     """
-    frame_times = _FrameTimes(info)
+    frame_times = FrameTimes(info)
     damage = _Damage()
     repeats = _Repeats()
     count = 0
@@ -152,44 +152,3 @@ def _packets(
         damage.note(error)
         damage.broke = True
     yield None
-
-
-class _FrameTimes:
-    """Seconds of frames in shown order, by presentation times, or by decoding times if those are better.
-
-    They are better in AVI, which has no others, and where presentation times repeatedly run backwards, as they do if
-    copied from decoding times. A single presentation time far from its neighbours does not count.
-    """
-
-    def __init__(self, info: VideoInfo) -> None:
-        self._info = info
-        self._far = max(Fraction(1), 16 * info.frame_duration)
-        self._last: dict[str, int] = {}
-        self._faults = {"pts": 0, "dts": 0}
-        self._frames = 0
-        self._next = self._before = info.start
-
-    def stamp_of(self, frame: VideoFrame) -> tuple[Fraction, Fraction, bool]:
-        """Return time and duration in seconds (0 if undeclared), and whether the time had to be guessed."""
-        self._frames += 1
-        unit = exact(frame.time_base) or self._info.time_base
-        self._judge("pts", frame.pts, unit)
-        self._judge("dts", frame.dts, unit)
-        trusted = frame.dts if frame.pts is None or self._decoding_times() else frame.pts
-        time = self._next if trusted is None else trusted * unit
-        duration = frame.duration * unit or self._info.declared_frame_duration
-        nominal = duration or self._info.frame_duration
-        step = time - self._before if self._info.container == "avi" else nominal
-        self._next, self._before = time + max(step, nominal), time
-        return time, duration, trusted is None and frame.pts is None
-
-    def _decoding_times(self) -> bool:
-        excess = self._faults["pts"] - self._faults["dts"]
-        return self._info.container == "avi" or excess > 1 + self._frames // 50
-
-    def _judge(self, kind: str, stamp: int | None, unit: Fraction) -> None:
-        if stamp is None:
-            return
-        last = self._last.get(kind, stamp - 1)
-        self._faults[kind] += int(stamp <= last and (last - stamp) * unit < self._far)
-        self._last[kind] = stamp

@@ -65,7 +65,7 @@ def copy_clip(info: VideoInfo, part: Stretch, file: BinaryIO, suffix: str, mark:
         OSError: when there is no space for it.
     """
     if part.first is not None:
-        raise VideoError("it cannot be copied, its timestamps jump: cut it with --reencode")
+        raise VideoError("it cannot be copied, its timestamps jump or run backwards: cut it with --reencode")
     if part.keyframe is None:
         raise VideoError("it cannot be copied, no preceding keyframe has a time: cut it with --reencode")
     try:

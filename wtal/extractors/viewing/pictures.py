@@ -69,7 +69,7 @@ def pictures_at(
 
 
 def _pictures_on_the_way(info: VideoInfo, seconds: Sequence[float], sides: Sequence[int]) -> list[Image]:
-    """Decode all frames up to the last second, because timestamps jump; the effort is not limited."""
+    """Decode all frames up to the last second, because timestamps jump or run backwards; the effort is not limited."""
     order = sorted(range(len(seconds)), key=lambda i: seconds[i])
     pictures: dict[int, Image] = {}
     current: Picture | None = None

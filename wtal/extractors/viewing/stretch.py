@@ -16,6 +16,7 @@ from av.video.stream import VideoStream
 
 from wtal.errors import VideoError
 from wtal.extractors.decoding.clock import FrameClock
+from wtal.extractors.decoding.frame_times import FrameTimes
 from wtal.extractors.decoding.probe import exact, opened
 from wtal.extractors.decoding.reader import Picture, TimedFrame, VideoInfo
 from wtal.extractors.decoding.repaired import clock_jumps
@@ -37,7 +38,8 @@ class Stretch:
     `keyframe` is the time of the last keyframe before it, None if packets have no times of their own; `packets` the
     number of packets from it to the last picture before `end`, in the order of the file; `last` the time of that
     picture. `lag` is the delay of the times of pictures in the file. `first` is the time of the first picture if the
-    file's clock jumps: only decoding from there tells the times of the others, so there is no keyframe.
+    file's clock jumps or runs backwards: only decoding from there tells the times of the others, so there is no
+    keyframe.
     """
 
     start: Fraction
@@ -161,12 +163,13 @@ def _decoded(info: VideoInfo, part: Stretch) -> Iterator[tuple[Fraction, VideoFr
 
 
 def _repaired(info: VideoInfo, part: Stretch, first: Fraction) -> Iterator[tuple[Fraction, VideoFrame]]:
-    """Yield decoded pictures from the first one on, with their times on a clock that does not jump."""
+    """Yield decoded pictures from the first one on, with their times on the clock of extraction."""
 
     def timed() -> Iterator[TimedFrame]:
-        for time, frame in _decoded(info, part):
-            duration = frame.duration * (frame.time_base or Fraction(0)) or info.declared_frame_duration
-            yield TimedFrame(time, duration, cast(Picture, _Stored(frame)))
+        frame_times = FrameTimes(info)
+        for _, frame in _decoded(info, part):
+            time, duration, guessed = frame_times.stamp_of(frame)
+            yield TimedFrame(time, duration, cast(Picture, _Stored(frame)), guessed)
 
     for second, picture in FrameClock(timed(), info):
         yield first + second, cast(_Stored, picture).frame

@@ -276,10 +276,23 @@ def _sheets(
             except VideoError as error:
                 failures.update({(name, video.id): str(error) for video in group})
                 continue
-            sheets[taken.take(path)] = sheet.text
+            written = taken.take(path)
+            sheets[written] = sheet.text
+            notes += [f"{name}: {note}" for note in _not_found_by_itself(leaf.EXPORT, group[0], written)]
             where = f"{readable(group[0].id)}: " if leaf.EXPORT.per == "video" else ""
             notes += [f"{name}: {where}{note}" for note in sheet.notes]
     return sheets, notes, failures
+
+
+def _not_found_by_itself(export: Export, video: ExportVideo, written: Path) -> list[str]:
+    """Return a note if a program that looks for a file next to a video does not find the one written, or none."""
+    if not export.beside or video.file is None or written.name == (wanted := video.file.stem + export.suffix):
+        return []
+    program = export.readers.partition(",")[0]
+    return [
+        f"{readable(video.id)}: {program} looks for {readable(wanted)}, and that name belongs to another file, so "
+        f"{readable(written.name)} does not open with the video; open it by hand, or rename the video and export again"
+    ]
 
 
 def _fitted(

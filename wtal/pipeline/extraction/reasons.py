@@ -100,7 +100,7 @@ REASONS: Mapping[str, tuple[Reason, ...]] = {
             "From `wtal clips`: the file was cut between keyframes, or its packets have no times of their own.",
         ),
         Reason(
-            "it cannot be copied, its timestamps jump: cut it with --reencode",
+            "it cannot be copied, its timestamps jump or run backwards: cut it with --reencode",
             "From `wtal clips`: only pictures that are encoded again get repaired times.",
         ),
         Reason(

@@ -60,7 +60,8 @@ class Export:
     classes (`classes`), or none. `shortest` is the minimum length of a detection, in seconds. Times are those of a
     player, or, if `clock` is `picture`, count from the first shown frame. Programs look for files of formats with
     `beside` next to the video, under its name. Formats with `exact` keep labels to the letter; others get them without
-    control characters. `reserved` are names that a format gives to something else than a class.
+    control characters. `reserved` are names that a format gives to something else than a class. Formats with `paths`
+    write the path of each video on a line of its own, so it must have no line break.
     """
 
     readers: str
@@ -74,6 +75,7 @@ class Export:
     beside: bool = False
     exact: bool = False
     reserved: tuple[str, ...] = ()
+    paths: bool = False
 
 
 @dataclass(frozen=True)

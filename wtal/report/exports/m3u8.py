@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from wtal.errors import VideoError
 from wtal.report.export_text import seconds_text, titled
 from wtal.report.exports import Export, ExportVideo, Sheet
 
@@ -12,19 +11,14 @@ EXPORT = Export(
     lacks="files with a line break in their names",
     per="collection",
     needs=("file",),
+    paths=True,
 )
 
 
 def render(videos: Sequence[ExportVideo], classes: Sequence[str]) -> Sheet:
-    """Return one entry per detection, with start and stop in seconds.
-
-    Raises:
-        VideoError: when the name of a file contains a line break, which a playlist cannot represent.
-    """
+    """Return one entry per detection, with start and stop in seconds."""
     lines = ["#EXTM3U"]
     for video in videos:
-        if len(str(video.file).splitlines()) > 1:
-            raise VideoError(f"a playlist cannot include {video.id!r}: its file name contains a line break")
         for d in video.detections:
             lines += [
                 f"#EXTVLCOPT:start-time={seconds_text(d.start)}",

@@ -161,7 +161,9 @@
   };
   addEventListener("keydown", (event) => {
     const { target } = event, view = wtal.view.current;
-    if (event.ctrlKey || event.metaKey || event.altKey || by("help").open) return;
+    // Many keyboards type brackets with AltGr, which Windows reports as Ctrl and Alt, or with Alt.
+    const typed = "[]".includes(event.key) && (event.altKey || event.getModifierState("AltGraph"));
+    if (event.metaKey || (!typed && (event.ctrlKey || event.altKey)) || by("help").open) return;
     const slides = target.matches("[type=range]") && !/^(Arrow|Home|End|Page)/.test(event.key);
     if (target.matches("input:not([type=checkbox]), select") && !slides) {
       if (event.key === "Escape") target.blur();
