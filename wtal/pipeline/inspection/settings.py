@@ -45,12 +45,12 @@ def recipe_settings(*recipes: str) -> list[Setting]:
         ConfigError: when there is no such recipe, or it is refused.
     """
     names = tuple(dict.fromkeys(filter(None, recipes))) or (DEFAULT_RECIPE,)
-    found: dict[tuple[type[Config], str], dict[str, Setting]] = {}
+    by_key: dict[tuple[type[Config], str], dict[str, Setting]] = {}
     for name in names:
         for setting in _of_recipe(load_recipe(name)):
-            found.setdefault((setting.owner, setting.key), {})[name] = setting
+            by_key.setdefault((setting.owner, setting.key), {})[name] = setting
     sections = list(Recipe.model_fields)
-    merged = [_merged(own, len(names)) for own in found.values()]
+    merged = [_merged(own, len(names)) for own in by_key.values()]
     return sorted(merged, key=lambda setting: sections.index(setting.key.partition(".")[0]))
 
 
