@@ -117,6 +117,7 @@ def test_result(result_of, name):
     assert all(" / " in pair and ratio > 0 for pair, ratio in result["ratios"].items())
 
 
+@pytest.mark.slow
 def test_decode_has_every_reader_at_every_size(result_of):
     rows = json.loads(result_of("decode").read_text())["rows"]
     tasks = [{row["task"] for row in rows if row["size"] == size} for size in ("64x48", "96x64")]

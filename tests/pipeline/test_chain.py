@@ -346,6 +346,7 @@ def test_a_detection_file_is_submitted_by_subset(demo, tmp_path):
     assert set(json.loads(only.read_text())) == {"results"}
 
 
+@pytest.mark.slow
 def test_videos_without_a_snippet_are_detected_as_empty(tmp_path):
     """A video shorter than one stride has no snippet under the papers' tail policy, and no detections."""
     videos = tmp_path / "videos"

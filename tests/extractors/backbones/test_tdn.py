@@ -214,6 +214,7 @@ def test_unknown_streams_and_variants_are_refused():
         create_backbone("tdn:r152-8", stream="rgb", weights="random:0")
 
 
+@pytest.mark.slow
 @torch.inference_mode()
 def test_random_weights_keep_the_scale_and_say_so():
     net = create_backbone("tdn", stream="rgb", weights="random:0")
