@@ -174,6 +174,7 @@ def test_a_newer_file_says_so(packed, tmp_path):
         (lambda d: d["model"]["record"].update(by="activations"), "do not match"),
         (lambda d: d["model"]["record"]["recipe"].update(extra=1), "unknown key 'extra'"),
         (lambda d: d["model"]["parameters"].update(more="9999.npy"), "'9999.npy' is missing"),
+        (lambda d: d["model"]["parameters"].update({"\ud800": "0000.npy"}), r"an unpaired surrogate \ud800"),
         (lambda d: d["entries"].pop("0000.npy"), "0000.npy is listed but missing"),
         (lambda d: d["entries"].update({"0000.npy": "0" * 64}), "0000.npy has changed since it was packed"),
         (lambda d: d["entries"].update({"../../x.npy": "0" * 64}), "x.npy is listed but missing"),

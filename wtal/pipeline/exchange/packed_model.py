@@ -24,7 +24,7 @@ from pydantic import Field
 
 from wtal.config import Config
 from wtal.data.files import write_atomic
-from wtal.data.parsing.json_keys import load_finite
+from wtal.data.parsing.json_keys import load_finite, require_whole
 from wtal.data.parsing.object_arrays import array_head
 from wtal.errors import ConfigError, FormatError, UsageError
 from wtal.pipeline.new_videos.model import Arrays, Model, ModelRecord
@@ -176,6 +176,7 @@ def _description(archive: zipfile.ZipFile, infos: Mapping[str, zipfile.ZipInfo],
         raise _damaged(path, f"{_DESCRIPTION} has {infos[_DESCRIPTION].file_size} bytes")
     try:
         content = load_finite(archive.read(infos[_DESCRIPTION]).decode())
+        require_whole(content)
     except (ValueError, RecursionError) as error:
         raise _damaged(path, f"{_DESCRIPTION}: {error}") from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
