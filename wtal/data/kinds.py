@@ -37,7 +37,8 @@ OF_TEXT = (ANNOTATIONS, DETECTIONS, VERDICTS, LABELS, RECIPE, JSON, TEXT)
 """Kinds of files with text of any form."""
 RUN_RECORD = "run.json"
 """Name of the file that makes a folder a run."""
-_DETECTION_FILE = "detections.json"
+DETECTION_FILE = "detections.json"
+"""Name of the file of detections in a folder of `wtal detect`."""
 _PICTURES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 _CHECKPOINTS = frozenset({".ckpt", ".pt", ".pth", ".safetensors"})
 _HEAD = 1 << 16
@@ -45,7 +46,7 @@ _HEAD = 1 << 16
 _DETECTION_COLUMNS = ("video", "label", "start", "end", "score")
 _FOLDERS = {
     STORE: "wtal train --store {path} trains a run on it",
-    FOUND: f"its detections are {{path}}/{_DETECTION_FILE}",
+    FOUND: f"its detections are {{path}}/{DETECTION_FILE}",
     FEATURES: "wtal import-features {path} makes a feature store of them",
     WORKSPACE: "its runs are in {path}/runs",
     VIDEOS: "wtal detect RUN {path} finds actions in them",
@@ -73,7 +74,7 @@ def _kind_of_folder(folder: Path) -> str:
         return STORE
     if RUN_RECORD in names or any(folder.glob(f"seed-*/{RUN_RECORD}")):
         return RUN
-    if _DETECTION_FILE in names:
+    if DETECTION_FILE in names:
         return FOUND
     if "wtal.json" in names:
         return FEATURES
@@ -116,7 +117,7 @@ def _kind_of_text(file: Path) -> str:
 
 def detections_in(path: Path) -> Path:
     """Return the detection file of a folder of `wtal detect`, or else the path itself."""
-    return path / _DETECTION_FILE if path.is_dir() and kind_of(path) == FOUND else path
+    return path / DETECTION_FILE if path.is_dir() and kind_of(path) == FOUND else path
 
 
 def require_detections(file: Path) -> None:

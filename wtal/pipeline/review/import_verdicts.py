@@ -1,8 +1,9 @@
 """Corrections made in another program -> verdicts."""
 
+import dataclasses
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from wtal.errors import FormatError, UsageError, VideoError, WrongKindError, Wta
 from wtal.pipeline.exchange.export_detections import ExportSource, export_records, files_in_question, open_source
 from wtal.pipeline.exchange.export_names import export_names
 from wtal.pipeline.progress import SILENT, Reporter
+from wtal.pipeline.review.earlier import unrepeated, without
 from wtal.pipeline.review.other_options import lacking_classes, require_all_exported
 from wtal.pipeline.runs import holds_run
 from wtal.pipeline.viewing.located import locate
@@ -37,9 +39,6 @@ from wtal.report.fit import fit, shown_labels
 from wtal.report.imports import IMPORTS, Mark, Reviewed
 from wtal.report.selection import Selection
 
-_CORRECTIONS = ("no", "moved", "missed")
-_NAMED = 3
-"""Maximum number of verdicts named in a note."""
 _ROUNDING = 0.0006
 """Tolerance in seconds for times in formats that write milliseconds."""
 _SHORT = 0.02
@@ -78,14 +77,13 @@ class Review:
 
 @dataclass
 class _Reading:
-    """Verdicts of the files read so far, the videos compared, and whether one of the files is the page's."""
+    """Verdicts of the files read so far, and the videos compared."""
 
     verdicts: list[Verdict] = field(default_factory=list)
     looked_at: list[str] = field(default_factory=list)
     untouched: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     compared: set[str] = field(default_factory=set)
-    of_page: bool = False
 
 
 @dataclass(frozen=True)
@@ -112,14 +110,14 @@ def import_verdicts(
     selection: Selection = Selection(),  # noqa: B008 - frozen
     videos: Path | None = None,
     reporter: Reporter = SILENT,
-    drop: bool = False,
+    replace: bool = False,
 ) -> Review:
     """Compare files of other programs with the export of a run or a detection file; save the changes as verdicts.
 
     Without `program`, each file's is detected from its content; verdicts downloaded from the page by a browser are
     accepted unchanged. `looked_at` means that all videos of the files were reviewed completely. `selection` and
-    `videos` are those of the export. `drop` removes earlier verdicts on the videos of the files, so that answers can be
-    withdrawn; a file of the page has all videos.
+    `videos` are those of the export. `replace` removes earlier verdicts on the videos of the files, so that answers
+    can be withdrawn; a file of the page has all videos.
 
     Raises:
         UsageError: when a file's program is unknown, or the missing detections seem not to have been exported.
@@ -138,46 +136,19 @@ def import_verdicts(
     for file, own_program in zip(files, programs, strict=True):
         if own_program is None:
             own = read_verdicts(file, _DOWNLOAD)
-            reading.of_page = True
         else:
             own = _read(file, own_program, origin, looked_at, reading)
             require_all_exported(own.verdicts, selection)
             reading.notes += lacking_classes(file, own.verdicts, selection)
         verdicts, _ = merge_verdicts(verdicts, own)
+    covered = None if None in programs else reading.compared
     with changing(target):
         before = read_verdicts(target) if target.exists() else Verdicts()
-        merged, changed = merge_verdicts(_without(before, reading) if drop else before, verdicts)
+        merged, changed = merge_verdicts(without(before, covered) if replace else before, verdicts)
         if merged != before:
             write_verdicts(merged, target)
-    reading.notes += _unrepeated(before, verdicts, merged, reading, drop)
+    reading.notes += unrepeated(before, verdicts, merged, covered, replace)
     return Review(target, verdicts, changed, tuple(reading.untouched), tuple(reading.notes))
-
-
-def _without(before: Verdicts, reading: _Reading) -> Verdicts:
-    """Return earlier verdicts on videos that the files do not have."""
-    if reading.of_page:
-        return Verdicts()
-    others = tuple(verdict for verdict in before.verdicts if verdict.video not in reading.compared)
-    looked_at = tuple(video for video in before.looked_at if video not in reading.compared)
-    return Verdicts(verdicts=others, looked_at=looked_at)
-
-
-def _unrepeated(before: Verdicts, own: Verdicts, merged: Verdicts, reading: _Reading, drop: bool) -> list[str]:
-    """Return a note on corrections that the files could repeat, and do not; unchanged segments are no correction."""
-    subjects = {verdict.subject for verdict in own.verdicts}
-    lacking = [
-        verdict
-        for verdict in before.verdicts
-        if verdict.subject not in subjects
-        and (drop or verdict in merged.verdicts)
-        and (reading.of_page or (verdict.video in reading.compared and verdict.verdict in _CORRECTIONS))
-    ]
-    if not lacking:
-        return []
-    named = [f"{readable(v.video)}: {v.verdict!r} on {readable(v.label)!r}" for v in lacking[:_NAMED]]
-    names = f"{', '.join(named)}{', ...' if len(lacking) > _NAMED else ''}"
-    end = "are dropped" if drop else "stay; --replace drops earlier verdicts on the videos of the files"
-    return [f"{len(lacking)} earlier verdicts that the files do not repeat {end} ({names})"]
 
 
 def _is_of_page(file: Path) -> bool:
@@ -237,7 +208,7 @@ def _read(file: Path, name: str, origin: _Origin, looked_at: bool, reading: _Rea
     leaf, export = IMPORTS.load(name), EXPORTS.load(name).EXPORT
     content = _content(file, name)
     labels = list(origin.shown)
-    origin = replace(origin, shown=shown_labels(labels, export.reserved))
+    origin = dataclasses.replace(origin, shown=shown_labels(labels, export.reserved))
     originals = dict(zip(leaf.spelled([origin.shown[label] for label in labels]), labels, strict=True))
     owners = _owners(content, list(origin.records.values()))
     if not content:
@@ -340,11 +311,11 @@ def _compare(
 
 def _alone(record: ExportVideo, export: Export, origin: _Origin) -> list[tuple[Detection, Detection]]:
     """Return each detection of a video as in its file, paired with its export when it is the only one."""
-    choice = replace(origin.selection, merge=None, top=None)
+    choice = dataclasses.replace(origin.selection, merge=None, top=None)
     pairs = []
     for own, counted in zip(origin.detections[record.id], origin.from_picture[record.id], strict=True):
         chosen, _ = choice.of([counted], record.duration)
-        fitted, _ = fit(replace(record, detections=chosen), export, origin.shown)
+        fitted, _ = fit(dataclasses.replace(record, detections=chosen), export, origin.shown)
         pairs += [(own, exported) for exported in fitted.detections]
     return pairs
 

@@ -12,6 +12,7 @@ from wtal.data.annotations import read_annotations
 from wtal.data.dataset import Dataset, VideoRecord
 from wtal.data.detections import BEGINS, read_detections, read_made, verdicts_of
 from wtal.data.files import read_json
+from wtal.data.kinds import DETECTION_FILE
 from wtal.data.names import match_ids
 from wtal.data.segments import Annotation, Detection
 from wtal.data.store import FeatureStore
@@ -22,7 +23,7 @@ from wtal.models.localization.signals import class_activations
 from wtal.pipeline.activations import read_activations
 from wtal.pipeline.exchange.export_detections import files_below, files_in_question
 from wtal.pipeline.runs import Run
-from wtal.pipeline.viewing.located import DETECTIONS, LocatedDetections, locate
+from wtal.pipeline.viewing.located import LocatedDetections, locate
 from wtal.report.selection import in_time
 
 _POINTS = 600
@@ -204,5 +205,5 @@ def _records(dataset: Dataset | None, detections: Mapping[str, Any]) -> dict[str
 def _title(located: LocatedDetections) -> str:
     file, run, folder = located.file, located.run, located.run_folder
     if run is None:
-        return file.stem if file.name != DETECTIONS else f"{file.parent.name}"
+        return file.stem if file.name != DETECTION_FILE else f"{file.parent.name}"
     return folder.name if run.ensemble else f"{folder.parent.name}, {folder.name}"

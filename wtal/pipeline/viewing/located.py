@@ -8,9 +8,6 @@ from wtal.errors import UsageError
 from wtal.pipeline.runs import Run, is_run, open_run
 from wtal.pipeline.workspace import Workspace
 
-DETECTIONS = "detections.json"
-"""File of detections in a folder of `wtal detect`."""
-
 
 @dataclass(frozen=True)
 class LocatedDetections:

@@ -7,7 +7,6 @@ refused, so that no web page can read the videos or write verdicts.
 import hashlib
 import mimetypes
 import secrets
-import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from http import HTTPStatus
@@ -33,7 +32,6 @@ class ReportServer(ThreadingHTTPServer):
     def __init__(self, folder: Path, verdicts: Path, media: Mapping[str, Path], port: int = 0) -> None:
         self.folder, self.verdicts, self.media = folder.resolve(), verdicts, media
         self.token = secrets.token_urlsafe(24)
-        self.lock = threading.Lock()
         super().__init__(("127.0.0.1", port), _Handler)
 
     @property
@@ -78,8 +76,7 @@ class _Handler(BaseHTTPRequestHandler):
         if name is None:
             return
         if name == _VERDICTS:
-            with self.server.lock:
-                content = self.server.verdicts_text()
+            content = self.server.verdicts_text()
             self._send(content, "application/json", {"ETag": mark_of(content)})
         elif name == "index.html":
             page = (self.server.folder / name).read_text(encoding="utf-8")
@@ -107,7 +104,7 @@ class _Handler(BaseHTTPRequestHandler):
         except FormatError as error:
             self._send(str(error).encode(), "text/plain; charset=utf-8", status=HTTPStatus.BAD_REQUEST)
             return
-        with self.server.lock, changing(self.server.verdicts):
+        with changing(self.server.verdicts):
             before = mark_of(self.server.verdicts_text())
             if self.headers.get("If-Match", before) != before:
                 self._refuse(HTTPStatus.CONFLICT)

@@ -5,6 +5,7 @@
   const served = document.documentElement.dataset.served === "yes";
   let base = empty(), changes = empty(), mark = null, storage = null, saving = false, again = false;
   const listeners = [];
+  const NO_STORAGE = "This browser cannot store verdicts: download them before you leave.";
 
   function empty() {
     return { verdicts: new Map(), looked: new Map() };
@@ -90,7 +91,7 @@
       const stored = JSON.parse(localStorage.getItem(storage) || "null");
       if (stored) changes = { verdicts: new Map(stored.verdicts), looked: new Map(stored.looked) };
     } catch (error) {
-      report("This browser cannot store verdicts: download them before you leave.", true);
+      report(NO_STORAGE, true);
     }
   }
 
@@ -104,7 +105,7 @@
       localStorage.setItem(storage, JSON.stringify(stored));
       report("Stored in this browser");
     } catch (error) {
-      report("This browser cannot store verdicts: download them before you leave.", true);
+      report(NO_STORAGE, true);
     }
     return Promise.resolve();
   }
